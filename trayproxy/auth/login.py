@@ -1,0 +1,20 @@
+"""What a person types to sign in."""
+
+from dataclasses import dataclass, field
+
+
+class LoginError(ValueError):
+    """A scheme cannot express this login; the text says why, for the person who typed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user name and its password, any Unicode text. The password is hidden from `repr`.
+
+    Attributes:
+        user: The user-id as typed, with a domain where the company wants one (``CORP\\jdoe``).
+        password: The secret. It goes to the keyring and to the upstream it belongs to, nowhere else.
+    """
+
+    user: str
+    password: str = field(repr=False)
