@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 
 from trayproxy.control.address import Address
 from trayproxy.control.client import Client
@@ -95,17 +94,12 @@ class Running:
 
     def do(self, what: Callable[[], object]) -> object:
         """Call something on the loop and return what it, or its coroutine, returned."""
-        done: Future[object] = Future()
 
-        async def call() -> None:
-            try:
-                result = what()
-                done.set_result(await result if asyncio.iscoroutine(result) else result)
-            except BaseException as error:
-                done.set_exception(error)
+        async def call() -> object:
+            result = what()
+            return await result if asyncio.iscoroutine(result) else result
 
-        asyncio.run_coroutine_threadsafe(call(), self.loop)
-        return done.result(10)
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(10)
 
     def client(self, face: str = "cli", *, asks: bool = False) -> Client:
         client = Client(self.at.connect(5))

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from typing import Protocol
+from typing import Any, Protocol
 
 from trayproxy.control.address import Address, Guard, StrangerError, address
 from trayproxy.control.codec import Lines, ProtocolError, decode_request, encode
@@ -124,9 +124,12 @@ class Session(asyncio.Protocol):
 
     # What asyncio calls.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Check whose the connection is before an octet is read."""
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: Any) -> None:
+        """Check whose the connection is before an octet is read.
+
+        Args:
+            transport: An `asyncio.Transport`, or uvloop's, which is one without saying so.
+        """
         self._transport = transport
         try:
             self._guard = self._server.admit(self, transport.get_extra_info("socket"))
