@@ -1,5 +1,6 @@
 """Tests for trayproxy.control.address: whose the other end is."""
 
+import contextlib
 import os
 import secrets
 import socket
@@ -30,9 +31,8 @@ NOBODY = 65534
 CONNECT_AS = """
 import os, socket, sys
 where = socket.socket(socket.AF_UNIX)
-folder = os.open(os.path.dirname(sys.argv[1]), os.O_PATH)
 os.setgid(int(sys.argv[2])), os.setuid(int(sys.argv[2]))
-where.connect(f"/proc/self/fd/{folder}/" + os.path.basename(sys.argv[1]))
+where.connect(sys.argv[1])
 where.settimeout(10)
 try:
     where.sendall(b'{"type":"Hello","number":1,"message":{"face":"cli","asks":false}}\\n')
@@ -62,8 +62,9 @@ def test_the_kernel_tells_whose_the_other_end_is() -> None:
 def test_another_users_process_gets_nothing(running: Running) -> None:
     if not isinstance(running.at, UnixAddress):
         return
-    # As if the folder and the socket had been left open to all: the check of the peer must hold.
-    running.paths.socket.chmod(0o777)
+    # As if the folders and the socket had been left open to all: the check of the peer must hold.
+    for path in (running.paths.socket, running.paths.runtime, running.paths.runtime.parent):
+        path.chmod(0o777)
     command = [sys.executable, "-c", CONNECT_AS, str(running.paths.socket), str(NOBODY)]
     child = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert child.stdout == "0\n"
@@ -119,7 +120,7 @@ def test_a_broken_address_file_is_not_running(home: Path, text: str) -> None:
         LoopbackAddress(home / "file").connect(5)
 
 
-def test_a_long_socket_path_has_a_short_stand_in(paths: Paths) -> None:
+def test_unix_sockets_are_used_where_there_are_any(paths: Paths) -> None:
     assert isinstance(address(paths), UnixAddress)
 
 
@@ -132,23 +133,29 @@ def test_a_process_that_does_not_know_the_key_gets_nothing(home: Path, running: 
         LoopbackAddress(home / "guess").connect(5)
     with socket.create_connection(("127.0.0.1", port), 5) as bold:
         bold.sendall(b"\0" * 16 + b"\0" * 32 + b'{"type":"GetStatus","number":1,"message":{}}\n')
-        assert len(bold.recv(48, socket.MSG_WAITALL)) == 48
-        assert bold_end(bold) == b""
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := bold.recv(100):
+                received += more
+    # At most the service's own proof, of which nothing follows.
+    assert len(received) in (0, 48)
     assert running.handler.attached_faces == []
 
 
-def bold_end(connection: socket.socket) -> bytes:
-    try:
-        return connection.recv(100)
-    except ConnectionResetError:
-        return b""
-
-
-def test_the_proof_may_come_in_pieces(running: Running) -> None:
-    if not isinstance(running.at, LoopbackAddress):
-        return
-    with running.client() as client:
-        assert client.request(GetStatus()) == STATUS
+def test_the_proof_may_come_in_pieces(home: Path) -> None:
+    place = LoopbackAddress(home / "file")
+    with place.listen() as listener:
+        thread = threading.Thread(target=lambda: place.connect(5).close())
+        thread.start()
+        connection, _ = listener.accept()
+        with connection:
+            guard = place.guard(connection)
+            rest = None
+            while rest is None:
+                reply, rest = guard.receive(connection.recv(1))
+                connection.sendall(reply)
+        thread.join(5)
+    assert rest == b""
 
 
 def test_a_process_that_took_the_port_is_not_believed(home: Path) -> None:

@@ -1,5 +1,6 @@
 """Tests for trayproxy.control.codec."""
 
+import itertools
 import json
 
 import pytest
@@ -164,5 +165,4 @@ def test_a_line_has_a_limit() -> None:
     for chunks in [[b"abcd\n"], [b"abcd"], [b"ab", b"c", b"d"], [b"ab", b"cd\n"]]:
         reader = Lines(4)
         with pytest.raises(ProtocolError):
-            for chunk in chunks:
-                list(reader.feed(chunk))
+            list(itertools.chain.from_iterable(map(reader.feed, chunks)))

@@ -1,10 +1,10 @@
 """Tests for trayproxy.control.server: what hostile, slow and second ones meet."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +13,12 @@ import pytest
 
 from tests.control.running import STATUS, Recorder, Running
 from trayproxy.control import server as server_module
-from trayproxy.control.address import UnixAddress
+from trayproxy.control.address import NotRunningError, UnixAddress
 from trayproxy.control.client import Client, DisconnectedError, RefusedError, connect
 from trayproxy.control.codec import MAX_LINE
 from trayproxy.control.lock import AlreadyRunningError, InstanceLock
 from trayproxy.control.messages import GetStatus, Hello, StatusChanged, Subscribe
-from trayproxy.control.server import Server
+from trayproxy.control.server import MAX_SESSIONS, Server
 from trayproxy.paths import Paths
 
 HELLO = b'{"type":"Hello","number":1,"message":{"face":"cli","asks":false}}\n'
@@ -27,7 +27,7 @@ SECRET = b"canary-4f1c"
 HOLD = """
 import sys, time
 from pathlib import Path
-from trayproxy.control.address import UnixAddress
+from trayproxy.control.address import NotRunningError, UnixAddress
 from trayproxy.control.lock import InstanceLock
 lock = InstanceLock(Path(sys.argv[1]))
 lock.take()
@@ -118,22 +118,13 @@ def test_a_face_that_does_not_read_is_dropped(running: Running) -> None:
 
 
 def test_too_many_faces_are_refused(running: Running) -> None:
-    clients = [running.client() for _ in range(server_module.MAX_SESSIONS)]
-    with running.at.connect(5) as more:
-        assert not_answered(more)
-    clients.pop().close()
-    assert running.handler.left.wait(5)
-    clients.append(running.client())
-    for client in clients:
-        client.close()
-
-
-def not_answered(connection: socket.socket) -> bool:
-    try:
-        connection.sendall(HELLO)
-        return connection.recv(100) == b""
-    except (ConnectionResetError, BrokenPipeError):
-        return True
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(running.client()) for _ in range(MAX_SESSIONS)]
+        with pytest.raises((DisconnectedError, NotRunningError)):
+            stack.enter_context(running.client())
+        clients.pop().close()
+        assert running.handler.left.wait(5)
+        stack.enter_context(running.client())
 
 
 def test_a_flood_of_requests_is_worked_off_in_turns(running: Running) -> None:

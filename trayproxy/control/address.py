@@ -175,7 +175,7 @@ class LoopbackAddress:
             raise
         return listener
 
-    def guard(self, connection: socket.socket) -> Guard | None:
+    def guard(self, connection: socket.socket) -> Guard:
         """Demand a proof of the key; whoever can read the file is this user."""
         return _ServiceProof(self._key)
 

@@ -15,7 +15,7 @@ from typing import Self
 
 from trayproxy.control.address import address
 from trayproxy.control.codec import Lines, decode_answer, encode
-from trayproxy.control.messages import Done, Envelope, Event, Failed, Hello, Reply, Request
+from trayproxy.control.messages import Envelope, Event, Failed, Hello, Reply, Request
 from trayproxy.paths import Paths
 
 _CHUNK = 64 * 1024
@@ -66,7 +66,7 @@ class Client:
         self.close()
 
     def hello(self, face: str, *, asks: bool, timeout_s: float = 5.0) -> None:
-        """Introduce this face.
+        """Introduce this face; hangs up if that does not succeed.
 
         Args:
             face: As in `messages.Hello`.
@@ -78,10 +78,13 @@ class Client:
             DisconnectedError: The connection is gone.
             NoReplyError: Nothing came in time.
         """
-        reply = self.request(Hello(face, asks, pid=os.getpid()), timeout_s)
-        if isinstance(reply, Failed):
-            raise RefusedError(reply)
-        assert isinstance(reply, Done)
+        try:
+            reply = self.request(Hello(face, asks, pid=os.getpid()), timeout_s)
+            if isinstance(reply, Failed):
+                raise RefusedError(reply)
+        except BaseException:
+            self.close()
+            raise
 
     def send(self, message: Request) -> int:
         """Send a request without waiting for its reply.
