@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.core.work import Work
 
 from trayproxy.engine.exchange import Exchange
+from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import (
     LAST_STOP,
     LOOP,
@@ -22,7 +23,7 @@ from trayproxy.engine.tunnel import Tunnel
 from trayproxy.engine.upstream import Connection
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_head
-from trayproxy.http.request import Request
+from trayproxy.http.request import Request, parse_request
 from trayproxy.http.target import Form
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
         self._started = False
         self._work_id = self.client.descriptor
         self._events: dict[tuple[int, int, int], dict[int, int]] = {}
+        self._pair_wait: Wait | None = None
+        self._paired: Connection | None = None
         self.head_started = False
         self.between = True
 
@@ -62,9 +65,14 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
         """Count the connection; the story starts with the first `handle_events`."""
         self.engine.counters.active += 1
 
+    @property
+    def wanted(self) -> dict[int, int]:
+        """What this connection waits for now."""
+        return self.tunnel.events if self.tunnel is not None else self.strand.events
+
     async def get_events(self) -> dict[int, int]:
         """Return what this connection waits for now."""
-        return self.tunnel.events if self.tunnel is not None else self.strand.events
+        return self.wanted
 
     async def handle_events(self, readables: list[int], writables: list[int]) -> bool:
         """Go on after descriptors have become ready. Return True when the connection has ended."""
@@ -74,7 +82,7 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
             self._started = True
             return self._ended(self.strand.start())
         descriptor = readables[0] if readables else writables[0]
-        return self._ended(self.strand.step(descriptor))
+        return self.strand.step(descriptor) and self._ended(True)
 
     def _relay(self, tunnel: Tunnel, readables: list[int], writables: list[int]) -> bool:
         try:
@@ -163,6 +171,15 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
             self._events[key] = found
         return found
 
+    def pair_wait(self) -> Wait:
+        """Return the wait for either side to say something, the same one as long as both stay."""
+        upstream = self.upstream
+        if self._pair_wait is None or self._paired is not upstream:
+            self._paired = upstream
+            events = self.events(READ, upstream.stream if upstream else None, READ)
+            self._pair_wait = Wait(events)
+        return self._pair_wait
+
     def release(self, descriptor: int) -> None:
         """Say that a descriptor is about to be closed or given away."""
         self.engine.executor.release(self._work_id, descriptor)
@@ -235,59 +252,76 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
     async def _serve_one(self) -> bool:
         """Answer one request. Return whether another one may follow."""
         try:
-            head = await self._next_head()
-            if head is None:
-                return False
-            request = self.engine.parse_request(head)
+            plan = await self._next_plan()
         except MessageError as error:
-            return await self.answer(
-                refused_request(error.status, str(error)), None, keep_alive=False
-            )
+            page = refused_request(error.status, str(error))
+            return await self.answer(page, None, keep_alive=False)
         except TimeoutError:
             if not self.head_started:
                 return False
             page = refused_request(408, "it did not come to an end in time")
             return await self.answer(page, None, keep_alive=False)
+        if plan is None:
+            return False
         self.strand.deadline = None
         self.between = False
-        page = self._own_answer(request)
-        if page is not None:
-            return await self.answer(page, request, keep_alive=False)
-        return await Exchange(self, request).run()
+        if plan.page is not None:
+            return await self.answer(plan.page, plan.request, keep_alive=False)
+        return await Exchange(self, plan).run()
 
-    async def _next_head(self) -> bytes | None:
-        """Return the octets of the next request head; None if the client sends no more.
+    async def _next_plan(self) -> Plan | None:
+        """Return the next request; None if the client sends no more.
 
         Raises:
             MessageError: It is not HTTP, too long, or ends in the middle.
             TimeoutError: It did not come in time.
         """
-        client, limits = self.client, self.engine.limits
+        client = self.client
         self.head_started = False
         self.between = True
         seen = 0
         while True:
-            end = find_head(client.inbox, seen=seen) if client.inbox else None
-            if end is not None:
-                head = bytes(client.inbox[:end])
-                del client.inbox[:end]
-                return head
-            seen = len(client.inbox)
-            if client.inbox and not self.head_started:
-                self.head_started = True
-                self.deadline_in(limits.head_s)
+            if not client.inbox:
+                data = client.receive()
+                if data:
+                    plan = self.engine.plans.get(data)
+                    if plan is not None:
+                        return plan
+                    client.inbox += data
+            elif client.fill() is False and not client.ended:
+                await self._wait_for_client()
+                continue
+            if client.inbox:
+                end = find_head(client.inbox, seen=seen)
+                if end is not None:
+                    head = bytes(client.inbox[:end])
+                    del client.inbox[:end]
+                    return self._plan(head)
+                seen = len(client.inbox)
+                if not self.head_started:
+                    self.head_started = True
+                    self.deadline_in(self.engine.limits.head_s)
             if client.ended:
                 if client.inbox:
                     raise MessageError(400, "it ends in the middle of its head")
                 return None
-            if not client.fill() and not client.ended:
+            if not client.inbox:
                 await self._wait_for_client()
+
+    def _plan(self, head: bytes) -> Plan:
+        """Read a head.
+
+        Raises:
+            MessageError: It is not one of a request that a proxy is sent.
+        """
+        request = parse_request(head)
+        plan = Plan(request, self._own_answer(request))
+        self.engine.plans.keep(head, plan, len(head))
+        return plan
 
     async def _wait_for_client(self) -> None:
         """Wait until the client sends; an upstream that says something unasked is dropped meanwhile."""
-        upstream = self.upstream
-        events = self.events(READ, upstream.stream if upstream else None, READ)
-        if await Wait(events) != self.client.descriptor:
+        if await self.pair_wait() != self.client.descriptor:
             self.drop_upstream()
 
     def _own_answer(self, request: Request) -> Page | None:

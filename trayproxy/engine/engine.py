@@ -5,7 +5,6 @@ import asyncio
 import secrets
 import socket
 from dataclasses import dataclass
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
 
@@ -16,19 +15,16 @@ from trayproxy.desk.desk import Desk
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.executor import LoopExecutor
 from trayproxy.engine.limits import Limits
+from trayproxy.engine.memory import AnswerPlan, Memory, Plan
 from trayproxy.engine.pages import Page
 from trayproxy.engine.tunnel import Pipes, Tunnel
 from trayproxy.engine.upstream import Address, Pool, Resolver, literal_address
 from trayproxy.engine.way import Signpost, Way
 from trayproxy.http.hops import has_passed
-from trayproxy.http.request import Request, parse_request
-from trayproxy.http.response import parse_response
+from trayproxy.http.request import Request
 
 DRAIN_STEP_S = 0.05
 """How often quitting looks whether the last transfer has ended."""
-HEADS_KEPT = 1024
-"""How many heads are remembered with what became of them: programs repeat themselves."""
-
 
 class Observer(Protocol):
     """Is told what the engine finds out about the next hops."""
@@ -159,8 +155,8 @@ class Engine:
         self.resolver = Resolver(loop)
         self.via = b"trayproxy-" + secrets.token_hex(4).encode()
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.parse_request = lru_cache(HEADS_KEPT)(parse_request)
-        self.parse_response = lru_cache(HEADS_KEPT)(parse_response)
+        self.plans: Memory[bytes, Plan] = Memory()
+        self.answers: Memory[bytes, AnswerPlan] = Memory()
         self._port = port
         flags = work_flags(ClientWork, host, port)
         flags.engine = self

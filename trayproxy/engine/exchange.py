@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trayproxy.desk.desk import Answer, Refusal, Waiter
+from trayproxy.engine.memory import AnswerPlan, Plan
 from trayproxy.engine.pages import (
     BAD_ANSWER,
     CUT_SHORT,
@@ -29,6 +30,7 @@ from trayproxy.http.request import Request, request_target, write_request
 from trayproxy.http.response import (
     Response,
     client_framing,
+    parse_response,
     switches_protocols,
     write_interim,
     write_response,
@@ -59,6 +61,33 @@ class BadBody(MessageError):
     """The client's body is malformed."""
 
 
+def not_found(host: str, *, through_upstream: bool) -> Page:
+    """Return the page for a name that has no address."""
+    hint = " You may be outside the company network or VPN." if through_upstream else ""
+    what = "The name of the proxy" if through_upstream else "The name"
+    return Page(
+        502, f"{host} was not found", f"{what} could not be resolved.{hint}", "dns_error", "TP-201"
+    )
+
+
+def refused_connection(host: str, port: int) -> Page:
+    """Return the page for an address where nothing listens."""
+    return Page(
+        502,
+        f"{host} refused the connection",
+        f"Something answers at this address, but not on port {port}.",
+        "connection_refused",
+        "TP-202",
+    )
+
+
+def silent(host: str, seconds: float, *, through_upstream: bool) -> Page:
+    """Return the page for a host that does not answer."""
+    hint = " You may be outside the company network or VPN." if through_upstream else ""
+    body = f"No answer within {seconds:.0f} seconds.{hint}"
+    return Page(504, f"{host} does not answer", body, "connection_timeout", "TP-203")
+
+
 class Exchange:
     """One request on its way.
 
@@ -66,12 +95,17 @@ class Exchange:
     changes nothing for it.
     """
 
-    def __init__(self, link: "ClientWork", request: Request) -> None:
+    __slots__ = ("_client", "_engine", "_link", "_parked", "_plan", "_raw", "_request", "_sent", "_way")
+
+    def __init__(self, link: "ClientWork", plan: Plan) -> None:
         self._link = link
         self._engine = link.engine
         self._client = link.client
-        self._request = request
+        self._plan = plan
+        self._request = plan.request
         self._parked = False
+        self._sent: Connection | None = None
+        self._raw = b""
 
     async def run(self) -> bool:
         """Bring the request to its end. Return whether the client's connection goes on.
@@ -86,6 +120,10 @@ class Exchange:
         if way is None:
             return await self._refuse(NO_PROFILE)
         self._way = way
+        if self._plan.simple:
+            done = await self._run_simple(way)
+            if done is not None:
+                return done
         framing = self._request.framing
         too_large = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
         kept = Kept(way.signs_in and not too_large)
@@ -104,6 +142,50 @@ class Exchange:
         finally:
             kept.close()
 
+    async def _run_simple(self, way: Way) -> bool | None:
+        """Pass a simple request on over the connection that the client's last one took.
+
+        This is the short way for what happens most: one piece out and one piece back, both with a head
+        that was seen before. It decides nothing that the long way would decide otherwise.
+
+        Returns:
+            Whether the client's connection goes on; None: this is a case for the long way, which goes
+            on from here: `_sent` says whether the request is on its way already, and what has come of
+            its answer lies in the inbox.
+        """
+        link, plan, upstream = self._link, self._plan, self._link.upstream
+        answer = self._engine.desk.known(way.space) if way.signs_in and way.space else None
+        if upstream is None or upstream.way is not way or upstream.answer is not answer:
+            return None
+        if plan.way is not way or plan.answer is not answer:
+            plan.wire = self._wire(self._request, answer)
+            plan.way, plan.answer = way, answer
+        stream = upstream.stream
+        try:
+            if stream.send(plan.wire) != len(plan.wire):
+                link.drop_upstream()
+                return None
+        except OSError:
+            link.drop_upstream()
+            return None
+        self._sent = upstream
+        link.deadline_in(self._engine.limits.upstream_head_s)
+        if await link.pair_wait() != stream.descriptor:
+            return None  # The client says something, or leaves.
+        data = stream.receive() or b""
+        head_end = data.find(b"\r\n\r\n") + 4
+        seen = self._engine.answers.get(data[:head_end])
+        if seen is None or len(data) - head_end != seen.length:
+            stream.inbox += data
+            return None
+        self._engine.observer.reached(way)
+        self._engine.counters.received += seen.length
+        octets = seen.head + data[head_end:]
+        sent = self._client.send(octets)
+        if sent < len(octets):
+            await link.deliver(octets[sent:])
+        return True
+
     async def _refuse(self, page: Page) -> bool:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
         return await self._link.answer(page, self._request, keep_alive=keep_alive)
@@ -114,6 +196,8 @@ class Exchange:
         """Send the request, with a login when one is asked for, until there is an answer to relay."""
         way, desk = self._way, self._engine.desk
         answer = desk.known(way.space) if way.space is not None and way.signs_in else None
+        if self._sent is not None:
+            answer = self._sent.answer
         while True:
             try:
                 response = await self._attempt(sender, answer)
@@ -196,8 +280,12 @@ class Exchange:
         """
         fresh = False
         while True:
-            upstream = await self._connected(answer, fresh=fresh)
-            sender.aim(upstream.stream, self._write_head(sender, answer))
+            if self._sent is not None:
+                upstream, self._sent = self._sent, None
+                sender.go_on(upstream.stream)
+            else:
+                upstream = await self._connected(answer, fresh=fresh)
+                sender.aim(upstream.stream, self._write_head(sender, answer))
             try:
                 response = await self._await_answer(sender, upstream)
             except Broken as error:
@@ -216,7 +304,7 @@ class Exchange:
                 raise Refused(page) from error
             except TimeoutError as error:
                 self._link.drop_upstream()
-                page = self._silent(self._engine.limits.upstream_head_s)
+                page = self._no_answer(self._engine.limits.upstream_head_s)
                 self._engine.observer.failed(self._way, page)
                 raise Refused(page) from error
             upstream.used += 1
@@ -235,10 +323,13 @@ class Exchange:
         if sender.holding:
             # Too large to be kept: learn of a 407 before the body, as RFC 9110, 10.1.1 provides.
             request = replace(request, expects_continue=True)
-        direct = self._way.upstream is None
+        return self._wire(request, answer)
+
+    def _wire(self, request: Request, answer: Answer | None) -> bytes:
         credentials = None
         if answer is not None:
             credentials = answer.credentials(request.method, request_target(request))
+        direct = self._way.upstream is None
         return write_request(request, via=self._engine.via, credentials=credentials, direct=direct)
 
     def _may_repeat(self, sender: Sender) -> bool:
@@ -259,6 +350,7 @@ class Exchange:
         key = Key(self._hop(), answer.space.profile_id, answer.generation) if answer else Key(self._hop())
         own = link.upstream
         if own is not None and own.key == key and not fresh and own.is_quiet():
+            own.way, own.answer = way, answer
             return own
         if own is not None:
             link.release(own.stream.descriptor)
@@ -269,6 +361,7 @@ class Exchange:
                 own.stream.close()
         kept = None if fresh or self._request.method == b"CONNECT" else self._engine.pool.take(key)
         link.upstream = kept or Connection(Stream(await self._dial(way)), key)
+        link.upstream.way, link.upstream.answer = way, answer
         return link.upstream
 
     def _hop(self) -> str:
@@ -294,51 +387,25 @@ class Exchange:
                 addresses, self._pause, self._link.release, limits, engine.loop.time
             )
         except socket.gaierror as error:
-            page = self._not_found(hop.host)
+            page = not_found(hop.host, through_upstream=way.upstream is not None)
             cause: OSError = error
         except ConnectionRefusedError as error:
-            page = self._refused_connection(hop.host, hop.port)
+            page = refused_connection(hop.host, hop.port)
             cause = error
         except TimeoutError as error:
-            page = self._silent(limits.connect_s)
+            page = silent(hop.host, limits.connect_s, through_upstream=way.upstream is not None)
             cause = error
         except OSError as error:
-            page = replace(self._silent(limits.connect_s), status=502)
+            page = silent(hop.host, limits.connect_s, through_upstream=way.upstream is not None)
+            page = replace(page, status=502)
             cause = error
         engine.observer.failed(way, page)
         raise Refused(page) from cause
 
-    def _not_found(self, host: str) -> Page:
-        return Page(
-            502,
-            f"{host} was not found",
-            "The name of the proxy could not be resolved. You may be outside the company network or VPN."
-            if self._way.upstream
-            else "The name could not be resolved.",
-            "dns_error",
-            "TP-201",
-        )
-
-    def _refused_connection(self, host: str, port: int) -> Page:
-        return Page(
-            502,
-            f"{host} refused the connection",
-            f"Something answers at this address, but not on port {port}.",
-            "connection_refused",
-            "TP-202",
-        )
-
-    def _silent(self, seconds: float) -> Page:
+    def _no_answer(self, seconds: float) -> Page:
         hop = self._way.upstream or self._request.target.authority
         assert hop is not None
-        return Page(
-            504,
-            f"{hop.host} does not answer",
-            f"No answer within {seconds:.0f} seconds."
-            + (" You may be outside the company network or VPN." if self._way.upstream else ""),
-            "connection_timeout",
-            "TP-203",
-        )
+        return silent(hop.host, seconds, through_upstream=self._way.upstream is not None)
 
     async def _pause(self, wait: Wait) -> int:
         """Wait, and meanwhile read what the client sends ahead and see whether it leaves.
@@ -386,8 +453,9 @@ class Exchange:
                 head = bytes(stream.inbox[:end])
                 del stream.inbox[:end]
                 seen = 0
-                response = engine.parse_response(head, self._request.method)
+                response = parse_response(head, self._request.method)
                 if not response.is_interim:
+                    self._raw = head
                     return response
                 await self._pass_interim(sender, response)
                 continue
@@ -444,6 +512,8 @@ class Exchange:
         framing = client_framing(response, minor)
         keep_alive = request.keep_alive and sender.body_done and not isinstance(framing, UntilClose)
         head = write_response(response, via=via, client_minor=minor, close=not keep_alive)
+        if self._plan.simple and keep_alive and response.keep_alive:
+            self._remember(response, head)
         body = body_reader(response.framing, status=502)
         try:
             await self._relay_body(sender, stream, body, head, isinstance(framing, Chunked))
@@ -457,6 +527,13 @@ class Exchange:
         if not keep_alive:
             await link.linger()
         return keep_alive
+
+    def _remember(self, response: Response, head: bytes) -> None:
+        """Remember what became of this answer's head, for the next simple request."""
+        match response.framing:
+            case Length(octets):
+                answer_plan = AnswerPlan(head, octets)
+                self._engine.answers.keep(self._raw, answer_plan, len(self._raw))
 
     async def _relay_body(
         self, sender: Sender, stream: Stream, body: Body, head: bytes, chunked: bool

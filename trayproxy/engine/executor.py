@@ -46,7 +46,9 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
 class LoopExecutor(LocalFdExecutor):  # type: ignore[misc]  # proxy.py has no usable types here
     """Runs works on an asyncio or uvloop event loop.
 
-    A work's id is the descriptor of its client socket. A work that closes another descriptor of its own
+    Works of ours have an attribute ``wanted`` as well, the same dictionary as `get_events` returns and
+    the same object as long as it is the same, so that the executor sees without asking that nothing has
+    changed. A work's id is the descriptor of its client socket. A work that closes another descriptor of its own
     calls `release` first: the number may come back at once for another socket.
     """
 
@@ -105,10 +107,9 @@ class LoopExecutor(LocalFdExecutor):  # type: ignore[misc]  # proxy.py has no us
         super().work(*args)
         work_id: int = args[0]
         if work_id in self.works:
-            self.registered_events_by_work_ids[work_id] = {}
+            self.registered_events_by_work_ids[work_id] = NOTHING
             # proxy.py's executors ask for events first; ours is ready for data that has come already.
-            work = self.works[work_id]
-            self._settle(work_id, self._guarded(work_id, lambda: run_now(work.handle_events([], []))))
+            self._handle(work_id, [], [])
             if self._sweeper is None:
                 self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
@@ -126,16 +127,21 @@ class LoopExecutor(LocalFdExecutor):  # type: ignore[misc]  # proxy.py has no us
             self.registered_events_by_work_ids[work_id] = rest
 
     def _on_readable(self, work_id: int, descriptor: int) -> None:
-        work = self.works[work_id]
-        self._settle(
-            work_id, self._guarded(work_id, lambda: run_now(work.handle_events([descriptor], [])))
-        )
+        self._handle(work_id, [descriptor], [])
 
     def _on_writable(self, work_id: int, descriptor: int) -> None:
+        self._handle(work_id, [], [descriptor])
+
+    def _handle(self, work_id: int, readables: list[int], writables: list[int]) -> None:
+        """Let a work handle its event. This is where all traffic passes: nothing is done twice."""
         work = self.works[work_id]
-        self._settle(
-            work_id, self._guarded(work_id, lambda: run_now(work.handle_events([], [descriptor])))
-        )
+        try:
+            ended = run_now(work.handle_events(readables, writables))
+        except Exception:
+            logger.exception("connection %s failed", work.uid)
+            ended = True
+        if ended or work.wanted is not self.registered_events_by_work_ids[work_id]:
+            self._settle(work_id, ended)
 
     def _guarded(self, work_id: int, step: Callable[[], bool]) -> bool:
         """Run a step; a work that fails ends alone."""

@@ -106,6 +106,12 @@ class Sender:
         self.broken = False
         self.started = False
 
+    def go_on(self, upstream: Stream) -> None:
+        """Take over a request without content that has been sent already."""
+        self._upstream = upstream
+        self._finished = True
+        self.started = True
+
     @property
     def body_done(self) -> bool:
         """Whether the client has sent the whole request."""

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
+from trayproxy.desk.desk import Answer
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.strand import TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
+from trayproxy.engine.way import Way
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """An address family and a socket address of it."""
@@ -189,14 +191,18 @@ class Connection:
         stream: Its socket.
         key: What it may be used for.
         used: How many answers have come over it.
+        way: The way that the last request on it took.
+        answer: What the last request on it carried.
     """
 
-    __slots__ = ("key", "stream", "used")
+    __slots__ = ("answer", "key", "stream", "used", "way")
 
     def __init__(self, stream: Stream, key: Key) -> None:
         self.stream = stream
         self.key = key
         self.used = 0
+        self.way: Way | None = None
+        self.answer: Answer | None = None
 
     def is_quiet(self) -> bool:
         """Whether it is open and nothing unasked has come (RFC 9112, section 9.2)."""
