@@ -105,9 +105,7 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
         return self._relay(self.tunnel, [self.client.descriptor], [self.client.descriptor])
 
     def _resume(self, woken_by: int) -> None:
-        self.engine.executor.resume(
-            self._work_id, lambda: self._ended(self.strand.step(woken_by))
-        )
+        self.engine.executor.resume(self._work_id, lambda: self._ended(self.strand.step(woken_by)))
 
     def is_inactive(self) -> bool:
         """Whether it has waited for too long."""
@@ -157,7 +155,9 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
 
     # --- what exchanges use ---
 
-    def events(self, client_mask: int, upstream: Stream | None, upstream_mask: int) -> dict[int, int]:
+    def events(
+        self, client_mask: int, upstream: Stream | None, upstream_mask: int
+    ) -> dict[int, int]:
         """Return what to wait for, the same dictionary for the same wishes."""
         key = (client_mask, upstream.descriptor if upstream else -1, upstream_mask)
         found = self._events.get(key)
@@ -336,5 +336,3 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
         if request.ends_here:
             return LAST_STOP
         return None
-
-

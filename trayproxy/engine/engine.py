@@ -26,6 +26,7 @@ from trayproxy.http.request import Request
 DRAIN_STEP_S = 0.05
 """How often quitting looks whether the last transfer has ended."""
 
+
 class Observer(Protocol):
     """Is told what the engine finds out about the next hops."""
 

@@ -95,7 +95,17 @@ class Exchange:
     changes nothing for it.
     """
 
-    __slots__ = ("_client", "_engine", "_link", "_parked", "_plan", "_raw", "_request", "_sent", "_way")
+    __slots__ = (
+        "_client",
+        "_engine",
+        "_link",
+        "_parked",
+        "_plan",
+        "_raw",
+        "_request",
+        "_sent",
+        "_way",
+    )
 
     def __init__(self, link: "ClientWork", plan: Plan) -> None:
         self._link = link
@@ -243,7 +253,9 @@ class Exchange:
         """
         assert self._way.space is not None
         target = str(self._request.target.authority)
-        waiter = Waiter(target, self._client.socket.getpeername(), self._client.socket.getsockname())
+        waiter = Waiter(
+            target, self._client.socket.getpeername(), self._client.socket.getsockname()
+        )
         future = self._engine.desk.challenged(
             self._way.space, self._way.profile, challenges, waiter, tried
         )
@@ -347,7 +359,11 @@ class Exchange:
             Refused: There is none to be had.
         """
         link, way = self._link, self._way
-        key = Key(self._hop(), answer.space.profile_id, answer.generation) if answer else Key(self._hop())
+        key = (
+            Key(self._hop(), answer.space.profile_id, answer.generation)
+            if answer
+            else Key(self._hop())
+        )
         own = link.upstream
         if own is not None and own.key == key and not fresh and own.is_quiet():
             own.way, own.answer = way, answer
@@ -366,7 +382,9 @@ class Exchange:
 
     def _hop(self) -> str:
         upstream = self._way.upstream
-        return str(upstream) if upstream is not None else f"direct://{self._request.target.authority}"
+        return (
+            str(upstream) if upstream is not None else f"direct://{self._request.target.authority}"
+        )
 
     async def _dial(self, way: Way) -> socket.socket:
         """Return a new connection to the next hop.

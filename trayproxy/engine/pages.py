@@ -80,7 +80,9 @@ def write_page(page: Page, *, address: str, host: str, keep_alive: bool, with_bo
     if page.allow:
         lines.append(f"Allow: {page.allow}")
     if page.error:
-        lines.append(f'Proxy-Status: TrayProxy; error={page.error}; details="{quotable(page.title)}"')
+        lines.append(
+            f'Proxy-Status: TrayProxy; error={page.error}; details="{quotable(page.title)}"'
+        )
     lines.append("Connection: " + ("keep-alive" if keep_alive else "close"))
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii", "replace")
     return head + body if with_body else head

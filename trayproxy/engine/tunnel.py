@@ -144,7 +144,9 @@ class Flow:
                 self._piped += came
         if self._piped:
             try:
-                went = os.splice(self._pipe[0], self.sink.descriptor, self._piped, flags=SPLICE_FLAGS)
+                went = os.splice(
+                    self._pipe[0], self.sink.descriptor, self._piped, flags=SPLICE_FLAGS
+                )
             except BlockingIOError:
                 went = 0
             self._piped -= went

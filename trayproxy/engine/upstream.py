@@ -80,7 +80,9 @@ class Resolver:
         turns = chain.from_iterable(zip_longest(*found.values()))
         return self._remember(host, port, tuple(address for address in turns if address))
 
-    def _remember(self, host: str, port: int, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    def _remember(
+        self, host: str, port: int, addresses: tuple[Address, ...]
+    ) -> tuple[Address, ...]:
         if len(self._known) >= NAMES_KEPT:
             self._known.clear()
         self._known[host, port] = (self._loop.time() + NAMES_KEPT_S, addresses)
@@ -133,7 +135,9 @@ async def connect(
         while queue or trying:
             if queue and (not trying or now() >= next_start):
                 family, address = queue.popleft()
-                attempt = socket.socket(family, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0))
+                attempt = socket.socket(
+                    family, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0)
+                )
                 attempt.setblocking(False)
                 code = attempt.connect_ex(address)
                 if code == 0 or (code == errno.EINPROGRESS and is_connected(attempt)):
@@ -278,5 +282,3 @@ class Pool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-

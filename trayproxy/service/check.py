@@ -65,7 +65,14 @@ class Check:
 
     async def run(self) -> tuple[Step, ...]:
         """Return all steps, those that were not tried too."""
-        actions = (self._find, self._connect, self._encrypt, self._challenge, self._sign_in, self._fetch)
+        actions = (
+            self._find,
+            self._connect,
+            self._encrypt,
+            self._challenge,
+            self._sign_in,
+            self._fetch,
+        )
         for name, action in zip(STEPS, actions, strict=True):
             start = self._tools.now()
             try:
@@ -178,7 +185,9 @@ class Check:
     async def _send(self, answer: Answer | None) -> Response:
         """Send the request on a connection of its own and return the head of its final answer."""
         request = self._request
-        credentials = answer.credentials(request.method, request_target(request)) if answer else None
+        credentials = (
+            answer.credentials(request.method, request_target(request)) if answer else None
+        )
         reader, writer = await self._open()
         try:
             async with asyncio.timeout(self._tools.limits.upstream_head_s):
