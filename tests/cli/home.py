@@ -139,7 +139,6 @@ class Screen:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
-    @property
     def echoes(self) -> bool:
         local: int = termios.tcgetattr(self._master)[3]
         return bool(local & termios.ECHO)

@@ -188,7 +188,7 @@ def test_a_password_is_typed_unseen(screen: Callable[..., Screen], service: Serv
     at.see("User name: ")
     at.type("jdoe\n")
     at.see("Password for jdoe: ")
-    assert not at.echoes
+    assert not at.echoes()
     at.type(f"{SECRET}\n")
     at.see("is saved")
     assert at.end() == 0
@@ -203,7 +203,7 @@ def test_an_interrupted_login_saves_nothing(
     at.see("Password for ")
     at.type(f"{SECRET}\x03")
     assert at.end() == 130
-    assert at.echoes
+    assert at.echoes()
     assert "Traceback" not in at.shown
     assert service.requests == []
 
