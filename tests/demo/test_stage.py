@@ -1,9 +1,11 @@
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from trayproxy.demo.main import has_display
+from trayproxy.demo.main import has_display, play
 from trayproxy.demo.office import Office, office
 from trayproxy.demo.stage import (
     NO_KEYRING,
@@ -76,3 +78,10 @@ def test_a_service_that_does_not_start_is_told_with_its_words(tmp_path: Path) ->
         service(Stage(tmp_path), terminal=False),
     ):
         pass
+
+
+def test_a_story_that_cannot_begin_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    said: list[str] = []
+    assert play(said.append) == 1
+    assert said[-1].startswith("  FAILED  TrayProxy ended with code 1")
