@@ -4,7 +4,8 @@ import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from trayproxy.desk.desk import Answer, Refusal, Waiter
+from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.problems import Refusal
 from trayproxy.engine.memory import AnswerPlan, Plan
 from trayproxy.engine.pages import (
     BAD_ANSWER,
@@ -15,9 +16,9 @@ from trayproxy.engine.pages import (
     Page,
     refused_request,
 )
-from trayproxy.engine.sender import KEPT_AT_MOST, ClientGone, Kept, Sender
-from trayproxy.engine.strand import DONE, READ, TIMED_OUT, WRITE, Wait
-from trayproxy.engine.stream import CHUNK, Stream
+from trayproxy.engine.sender import KEPT_AT_MOST, ClientGoneError, Kept, Sender
+from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Wait
+from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
 from trayproxy.engine.upstream import Connection, Key, connect
 from trayproxy.engine.way import Way
@@ -45,7 +46,7 @@ OWN_EXPECT_S = 3.0
 """How long an upload waits for the 100 that we asked for; some proxies never send one."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The request ends here, with a page of ours."""
 
     def __init__(self, page: Page) -> None:
@@ -53,11 +54,11 @@ class Refused(Exception):
         self.page = page
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """The next hop closed or broke the connection before its answer was complete."""
 
 
-class BadBody(MessageError):
+class BadBodyError(MessageError):
     """The client's body is malformed."""
 
 
@@ -88,6 +89,20 @@ def silent(host: str, seconds: float, *, through_upstream: bool) -> Page:
     return Page(504, f"{host} does not answer", body, "connection_timeout", "TP-203")
 
 
+def refusal_page(refusal: Refusal) -> Page:
+    """Return the page for a request that is not signed in: 503, never the 407 itself."""
+    problem = refusal.problem
+    return Page(
+        503,
+        problem.title,
+        problem.body,
+        "proxy_configuration_error",
+        problem.id,
+        refusal.retry_after,
+        details=refusal.details,
+    )
+
+
 class Exchange:
     """One request on its way.
 
@@ -95,7 +110,17 @@ class Exchange:
     changes nothing for it.
     """
 
-    __slots__ = ("_client", "_engine", "_link", "_parked", "_plan", "_raw", "_request", "_sent", "_way")
+    __slots__ = (
+        "_client",
+        "_engine",
+        "_link",
+        "_parked",
+        "_plan",
+        "_raw",
+        "_request",
+        "_sent",
+        "_way",
+    )
 
     def __init__(self, link: "ClientWork", plan: Plan) -> None:
         self._link = link
@@ -111,7 +136,7 @@ class Exchange:
         """Bring the request to its end. Return whether the client's connection goes on.
 
         Raises:
-            ClientGone: The client left.
+            ClientGoneError: The client left.
             OSError: The client's connection broke.
         """
         authority = self._request.target.authority
@@ -130,11 +155,12 @@ class Exchange:
         sender = Sender(self._client, framing, kept)
         try:
             return await self._converse(sender)
-        except Refused as refused:
+        except RefusedError as refused:
             return await self._refuse(refused.page)
-        except BadBody as error:
+        except BadBodyError as error:
             self._link.drop_upstream()
-            return await self._refuse(refused_request(error.status, str(error)))
+            page = refused_request(error.status, str(error))
+            return await self._link.answer(page, self._request, keep_alive=False)
         except TimeoutError:
             # Neither side is at fault for sure; what the client has not got it must see as cut.
             self._link.drop_upstream()
@@ -145,13 +171,14 @@ class Exchange:
     async def _run_simple(self, way: Way) -> bool | None:
         """Pass a simple request on over the connection that the client's last one took.
 
-        This is the short way for what happens most: one piece out and one piece back, both with a head
-        that was seen before. It decides nothing that the long way would decide otherwise.
+        This is the short way for what happens most: one piece out and one piece back, both with a
+        head that was seen before. It decides nothing that the long way would decide otherwise.
 
         Returns:
-            Whether the client's connection goes on; None: this is a case for the long way, which goes
-            on from here: `_sent` says whether the request is on its way already, and what has come of
-            its answer lies in the inbox.
+            Whether the client's connection goes on; None: this is a case for the long way, which
+            goes
+            on from here: `_sent` says whether the request is on its way already, and what has come
+            of its answer lies in the inbox.
         """
         link, plan, upstream = self._link, self._plan, self._link.upstream
         answer = self._engine.desk.known(way.space) if way.signs_in and way.space else None
@@ -193,8 +220,9 @@ class Exchange:
     # --- the conversation with the next hop ---
 
     async def _converse(self, sender: Sender) -> bool:
-        """Send the request, with a login when one is asked for, until there is an answer to relay."""
-        way, desk = self._way, self._engine.desk
+        """Send the request, with a login when one is asked for, until there is an answer to
+        relay."""
+        desk, way = self._engine.desk, self._way
         answer = desk.known(way.space) if way.space is not None and way.signs_in else None
         if self._sent is not None:
             answer = self._sent.answer
@@ -203,20 +231,20 @@ class Exchange:
                 response = await self._attempt(sender, answer)
             except BaseException as error:
                 if answer is not None:
-                    desk.inconclusive(answer, str(error))
+                    desk.inconclusive(answer, type(error).__name__)
                 raise
             if response.status != 407:
-                if answer is not None:
+                if answer is not None and not answer.verified:
                     desk.accepted(answer)
                 return await self._relay(sender, response)
             self._link.drop_upstream()
             if way.space is None or not way.signs_in:
-                raise Refused(self._unasked())
+                raise RefusedError(self._unasked())
             challenges = parse_challenges(response.fields.get_all(b"proxy-authenticate"))
             answer = await self._ask(challenges, answer)
-            if not sender.kept.whole and sender.body_started:
+            if sender.body_started and not sender.kept.whole:
                 desk.inconclusive(answer, "the request could not be repeated")
-                raise Refused(TOO_LARGE_TO_REPEAT)
+                raise RefusedError(TOO_LARGE_TO_REPEAT)
 
     def _unasked(self) -> Page:
         """Return the page for a 407 on a way where nobody may be asked."""
@@ -238,12 +266,15 @@ class Exchange:
         """Wait at the sign-in desk.
 
         Raises:
-            Refused: The person declined, or there is no common way to sign in.
-            ClientGone: The client did not wait.
+            RefusedError: The person declined, or there is no common way to sign in.
+            ClientGoneError: The client did not wait.
         """
         assert self._way.space is not None
-        target = str(self._request.target.authority)
-        waiter = Waiter(target, self._client.socket.getpeername(), self._client.socket.getsockname())
+        client = self._client.socket
+        waiter = Waiter(
+            str(self._request.target.authority),
+            connection=(client.getsockname()[:2], client.getpeername()[:2]),
+        )
         future = self._engine.desk.challenged(
             self._way.space, self._way.profile, challenges, waiter, tried
         )
@@ -257,26 +288,17 @@ class Exchange:
             future.cancel()
         result = future.result()
         if isinstance(result, Refusal):
-            raise Refused(
-                Page(
-                    503,
-                    result.problem.title,
-                    result.problem.body,
-                    "proxy_configuration_error",
-                    result.problem.id,
-                    retry_after=result.retry_after,
-                )
-            )
+            raise RefusedError(refusal_page(result))
         return result
 
     async def _attempt(self, sender: Sender, answer: Answer | None) -> Response:
         """Send the request once and return the head of its final answer.
 
-        A connection that was kept may have been closed by the other side just now; then the request is
-        sent once more, on a new one, if that can do no harm (RFC 9112, section 9.3.1).
+        A connection that was kept may have been closed by the other side just now; then the request
+        is sent once more, on a new one, if that can do no harm (RFC 9112, section 9.3.1).
 
         Raises:
-            Refused: There is no answer.
+            RefusedError: There is no answer.
         """
         fresh = False
         while True:
@@ -288,25 +310,25 @@ class Exchange:
                 sender.aim(upstream.stream, self._write_head(sender, answer))
             try:
                 response = await self._await_answer(sender, upstream)
-            except Broken as error:
+            except BrokenError as error:
                 reused = upstream.used > 0
                 self._link.drop_upstream()
                 if reused and self._may_repeat(sender):
                     fresh = True
                     continue
                 self._engine.observer.failed(self._way, CUT_SHORT)
-                raise Refused(CUT_SHORT) from error
-            except BadBody:
+                raise RefusedError(CUT_SHORT) from error
+            except BadBodyError:
                 raise
             except MessageError as error:
                 self._link.drop_upstream()
                 page = replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason=error))
-                raise Refused(page) from error
+                raise RefusedError(page) from error
             except TimeoutError as error:
                 self._link.drop_upstream()
                 page = self._no_answer(self._engine.limits.upstream_head_s)
                 self._engine.observer.failed(self._way, page)
-                raise Refused(page) from error
+                raise RefusedError(page) from error
             upstream.used += 1
             self._engine.observer.reached(self._way)
             return response
@@ -344,10 +366,14 @@ class Exchange:
         """Return a connection to the next hop that may carry this answer.
 
         Raises:
-            Refused: There is none to be had.
+            RefusedError: There is none to be had.
         """
         link, way = self._link, self._way
-        key = Key(self._hop(), answer.space.profile_id, answer.generation) if answer else Key(self._hop())
+        key = (
+            Key(self._hop(), answer.space.profile_id, answer.generation)
+            if answer
+            else Key(self._hop())
+        )
         own = link.upstream
         if own is not None and own.key == key and not fresh and own.is_quiet():
             own.way, own.answer = way, answer
@@ -366,13 +392,15 @@ class Exchange:
 
     def _hop(self) -> str:
         upstream = self._way.upstream
-        return str(upstream) if upstream is not None else f"direct://{self._request.target.authority}"
+        return (
+            str(upstream) if upstream is not None else f"direct://{self._request.target.authority}"
+        )
 
     async def _dial(self, way: Way) -> socket.socket:
         """Return a new connection to the next hop.
 
         Raises:
-            Refused: It was not found, refused, or does not answer.
+            RefusedError: It was not found, refused, or does not answer.
         """
         engine, limits = self._engine, self._engine.limits
         hop = way.upstream or self._request.target.authority
@@ -382,7 +410,7 @@ class Exchange:
                 hop.host, hop.port, self._pause, limits.resolve_s
             )
             if engine.is_own(addresses):
-                raise Refused(LOOP)
+                raise RefusedError(LOOP)
             return await connect(
                 addresses, self._pause, self._link.release, limits, engine.loop.time
             )
@@ -400,7 +428,7 @@ class Exchange:
             page = replace(page, status=502)
             cause = error
         engine.observer.failed(way, page)
-        raise Refused(page) from cause
+        raise RefusedError(page) from cause
 
     def _no_answer(self, seconds: float) -> Page:
         hop = self._way.upstream or self._request.target.authority
@@ -411,7 +439,7 @@ class Exchange:
         """Wait, and meanwhile read what the client sends ahead and see whether it leaves.
 
         Raises:
-            ClientGone: It left, and nobody else needs the request.
+            ClientGoneError: It left, and nobody else needs the request.
         """
         client, loop = self._client, self._engine.loop
         end = None if wait.timeout is None else loop.time() + wait.timeout
@@ -426,9 +454,9 @@ class Exchange:
             try:
                 client.fill()
             except OSError:
-                raise ClientGone from None
+                raise ClientGoneError from None
             if client.ended and self._parked:
-                raise ClientGone
+                raise ClientGoneError
 
     # --- the answer's head ---
 
@@ -436,10 +464,10 @@ class Exchange:
         """Send the request and return the head of its final answer; relay interim ones.
 
         Raises:
-            Broken: The connection ended before the answer.
+            BrokenError: The connection ended before the answer.
             MessageError: The answer, or the client's body, is malformed.
             TimeoutError: The answer does not come.
-            ClientGone: The client left in the middle of its body.
+            ClientGoneError: The client left in the middle of its body.
         """
         engine, client, stream = self._engine, self._client, upstream.stream
         seen = 0
@@ -447,7 +475,7 @@ class Exchange:
             try:
                 sender.push()
             except MessageError as error:
-                raise BadBody(error.status, str(error)) from None
+                raise BadBodyError(error.status, str(error)) from None
             end = find_response_head(stream.inbox, seen=seen) if stream.inbox else None
             if end is not None:
                 head = bytes(stream.inbox[:end])
@@ -461,12 +489,12 @@ class Exchange:
                 continue
             seen = len(stream.inbox)
             if stream.ended:
-                raise Broken
+                raise BrokenError
             try:
                 if stream.fill() or stream.ended:
                     continue
             except OSError as error:
-                raise Broken from error
+                raise BrokenError from error
             limits = engine.limits
             self._link.deadline_in(limits.upstream_head_s if sender.done else limits.body_s)
             reads_client = sender.hungry or (
@@ -482,7 +510,8 @@ class Exchange:
                 client.fill()
 
     async def _pass_interim(self, sender: Sender, response: Response) -> None:
-        """Pass a 1xx answer on (RFC 9110, section 15.2), unless it answers a question of our own."""
+        """Pass a 1xx answer on (RFC 9110, section 15.2), unless it answers a question of our
+        own."""
         if sender.holding and response.status == 100:
             sender.holding = False
             return
@@ -517,7 +546,7 @@ class Exchange:
         body = body_reader(response.framing, status=502)
         try:
             await self._relay_body(sender, stream, body, head, isinstance(framing, Chunked))
-        except (Broken, MessageError, TimeoutError):
+        except (BrokenError, MessageError, TimeoutError):
             # The client must see that this is not the whole (RFC 9112, section 8).
             link.drop_upstream()
             link.cut()
@@ -541,7 +570,7 @@ class Exchange:
         """Deliver the head and the body, no faster than the client takes them.
 
         Raises:
-            Broken: The connection to the next hop broke.
+            BrokenError: The connection to the next hop broke.
             MessageError: The body is malformed or ended early, or the rest of the request is.
             TimeoutError: Nothing moves any more.
         """
@@ -567,13 +596,14 @@ class Exchange:
             )
 
     def _next_part(self, stream: Stream, body: Body, chunked: bool) -> Octets:
-        """Return the next part of the answer's body as the client gets it; empty: nothing has come yet."""
+        """Return the next part of the answer's body as the client gets it; empty: nothing has come
+        yet."""
         while not body.done:
             if not stream.inbox and not stream.ended:
                 try:
                     stream.fill()
                 except OSError as error:
-                    raise Broken from error
+                    raise BrokenError from error
             if stream.ended and not stream.inbox:
                 body.eof()
                 break

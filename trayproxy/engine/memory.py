@@ -1,13 +1,14 @@
 """What the engine remembers of heads it has seen: programs repeat themselves.
 
-Reading a head strictly and writing it anew are pure functions of its octets, so their results may be kept.
-What is found here was checked like everything else; a head that differs in one octet is not found.
+Reading a head strictly and writing it anew are pure functions of its octets, so their results may
+be kept. What is found here was checked like everything else; a head that differs in one octet is
+not found.
 """
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from trayproxy.desk.desk import Answer
+from trayproxy.desk.answer import Answer
 from trayproxy.engine.pages import Page
 from trayproxy.engine.way import Way
 from trayproxy.http.framing import NoBody
@@ -45,8 +46,8 @@ class Plan:
     Attributes:
         request: The head.
         page: Our own answer to it, None if it is passed on.
-        simple: It has no content, wants no tunnel and no other protocol, and the connection goes on:
-            one piece out, and often one piece back.
+        simple: It has no content, wants no tunnel and no other protocol, and the connection goes
+            on: one piece out, and often one piece back.
         wire: The head as it was written last.
         way: For which way that was.
         answer: And what it carries.
