@@ -11,7 +11,7 @@ from trayproxy.demo.stage import (
     NO_KEYRING,
     Stage,
     StageError,
-    environment,
+    private,
     profiles,
     service,
     stage,
@@ -26,21 +26,18 @@ def network() -> Iterator[Office]:
 
 
 def test_the_environment_leads_to_nothing_of_the_persons_own(tmp_path: Path) -> None:
-    inherited = {
+    inherited = {"PATH": "/bin", "TRAYPROXY_HOME": "/home/me", "PYTHON_KEYRING_BACKEND": "mine"}
+    assert private(inherited, tmp_path) == {
         "PATH": "/bin",
-        "DISPLAY": ":0",
-        "http_proxy": "http://elsewhere",
-        "HTTPS_PROXY": "http://elsewhere",
-        "no_proxy": "x",
-        "TRAYPROXY_HOME": "/home/me",
-        "PYTHON_KEYRING_BACKEND": "mine",
-    }
-    assert environment(inherited, tmp_path) == {
-        "PATH": "/bin",
-        "DISPLAY": ":0",
         "TRAYPROXY_HOME": str(tmp_path),
         "PYTHON_KEYRING_BACKEND": NO_KEYRING,
     }
+
+
+def test_the_environment_has_no_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("https_proxy", "http://me:secret@elsewhere")
+    names = Stage(tmp_path).environment()
+    assert not [name for name in names if name.lower().endswith("_proxy")]
 
 
 def test_the_home_is_gone_afterwards() -> None:

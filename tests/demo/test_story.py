@@ -21,6 +21,7 @@ from trayproxy.demo.origin import PAGE
 from trayproxy.demo.program import Page, fetch
 
 COMMAND = [sys.executable, "-m", "trayproxy", "demo"]
+ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60.0
 SESSION = ("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "TRAYPROXY_HOME")
 
@@ -57,7 +58,12 @@ def left_behind(folder: str) -> list[psutil.Process]:
 def story(env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Start the demonstration without a terminal."""
     process = subprocess.Popen(
-        COMMAND, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding="utf-8"
+        COMMAND,
+        env=env,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
     )
     assert process.stdout is not None
     with process.stdout:
@@ -126,6 +132,7 @@ def open_terminal(env: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
             # A controlling terminal, so that Ctrl+C reaches whoever is in the foreground.
             [sys.executable, "-c", IN_TERMINAL, *COMMAND],
             env=env | variables,
+            cwd=ROOT,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
