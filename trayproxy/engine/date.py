@@ -1,4 +1,4 @@
-"""The Date of answers that came without one (RFC 9110, section 6.6.1: a proxy with a clock adds it)."""
+"""The Date of answers that came without one (RFC 9110, section 6.6.1: a proxy adds it)."""
 
 from collections.abc import Callable
 from email.utils import formatdate

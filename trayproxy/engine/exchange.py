@@ -559,7 +559,7 @@ class Exchange:
 
     async def _relay(self, sender: Sender, response: Response) -> bool:
         """Relay the answer. Return whether the client's connection goes on."""
-        link, request, client = self._link, self._request, self._client
+        link, request = self._link, self._request
         upstream = link.upstream
         assert upstream is not None
         stream = upstream.stream
