@@ -20,6 +20,9 @@ class Stronger:
     family: str = "digest"
     readable: bool = False
 
+    def check(self, login: Login) -> None:
+        pass
+
     def understands(self, challenge: Challenge) -> bool:
         return "nonce" in dict(challenge.params)
 

@@ -22,6 +22,14 @@ class Basic:
     family: str = "basic"
     readable: bool = True
 
+    def check(self, login: Login) -> None:
+        """Return if Basic can carry the login.
+
+        Raises:
+            LoginError: See `basic_credentials`.
+        """
+        basic_credentials(login)
+
     def understands(self, challenge: Challenge) -> bool:
         """Return True: even without a realm, as proxy.py sends it, we know what is wanted.
 

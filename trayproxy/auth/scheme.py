@@ -36,6 +36,13 @@ class Scheme(Protocol):
     def readable(self) -> bool:
         """Whether the password itself travels, for whoever reads the connection."""
 
+    def check(self, login: Login) -> None:
+        """Return if the scheme can express the login.
+
+        Raises:
+            LoginError: It cannot; the text says why.
+        """
+
     def understands(self, challenge: Challenge) -> bool:
         """Return whether a challenge of this scheme can be answered."""
 
