@@ -225,7 +225,8 @@ class Exchange:
             return None
         self._engine.observer.reached(way)
         self._engine.counters.received += seen.length
-        octets = seen.head + data[head_end:]
+        head = seen.head if seen.dated else self._engine.date.add(seen.head)
+        octets = head + data[head_end:]
         sent = self._client.send(octets)
         if sent < len(octets):
             await link.deliver(octets[sent:])
@@ -581,8 +582,11 @@ class Exchange:
         framing = client_framing(response, minor)
         keep_alive = request.keep_alive and sender.body_done and not isinstance(framing, UntilClose)
         head = write_response(response, via=via, client_minor=minor, close=not keep_alive)
+        dated = b"date" in response.fields
         if self._plan.simple and keep_alive and response.keep_alive:
-            self._remember(response, head)
+            self._remember(response, head, dated=dated)
+        if not dated:
+            head = self._engine.date.add(head)
         body = body_reader(response.framing, status=502)
         is_chunked = isinstance(framing, Chunked)
         try:
@@ -611,11 +615,11 @@ class Exchange:
         self._link.tunnel = Tunnel(self._client, upstream, self._engine.pipes)
         return False
 
-    def _remember(self, response: Response, head: bytes) -> None:
+    def _remember(self, response: Response, head: bytes, *, dated: bool) -> None:
         """Remember what became of this answer's head, for the next simple request."""
         match response.framing:
             case Length(octets):
-                answer_plan = AnswerPlan(head, octets)
+                answer_plan = AnswerPlan(head, octets, dated=dated)
                 self._engine.answers.keep(self._raw, answer_plan, len(self._raw))
 
     async def _relay_body(
