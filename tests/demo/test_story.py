@@ -23,7 +23,7 @@ from trayproxy.demo.program import Page, fetch
 COMMAND = [sys.executable, "-m", "trayproxy", "demo"]
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60.0
-SESSION = ("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "TRAYPROXY_HOME")
+SESSION = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM", "DBUS_SESSION_BUS_ADDRESS")
 
 
 @pytest.fixture
