@@ -1,29 +1,31 @@
-"""What `trayproxy run` was asked to do, as a value: the command line makes it, the service takes
-it."""
+"""What ``trayproxy run`` was told on the command line, checked and parsed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from trayproxy.auth.login import Login
-from trayproxy.profiles.config import Listen
 from trayproxy.profiles.profile import Upstream
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How to run the service.
+    """How to run the service in this process.
 
     Attributes:
-        listen: The local address; None: as the settings say.
-        profile: Name of the profile to use for this run; None: the active one.
-        upstream: An upstream for this run only; nothing is written.
-        user: The user name for that upstream, empty if it is not known.
-        login: A login for this run only, used at the first 407 and never kept.
-        no_prompt: Ask nobody: a parked request gets its 503 at once.
+        listen: The local address for this run, a loopback literal and a port, 0 for any free one;
+            None: as the settings say.
+        profile_name: The name or id of the profile to use in this run; None: the active one.
+        upstream: Instead of a profile: an upstream for this run only; nothing is written.
+        user: The user name for `upstream`; empty: ask.
+        password: Its password, from standard input; None: ask.
+        no_prompt: Nobody is asked, whichever faces there are: a parked request gets its 503.
+        terminal: Be the terminal's face too (`trayproxy.cli.terminal`): there is one to read from.
+        quiet: Log to the file only.
     """
 
-    listen: Listen | None = None
-    profile: str | None = None
+    listen: tuple[str, int] | None = None
+    profile_name: str | None = None
     upstream: Upstream | None = None
     user: str = ""
-    login: Login | None = None
+    password: str | None = field(default=None, repr=False)
     no_prompt: bool = False
+    terminal: bool = False
+    quiet: bool = False

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
+from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import (
     Ending,
@@ -106,12 +107,13 @@ class Service:
         self._store = Store(self._paths.config_file, self._paths.state / "last-good.toml")
         problem = self._load()
         roads = Roads()
-        listen = self._options.listen or self._store.config.listen
+        configured = self._store.config.listen
+        host, port = self._options.listen or (configured.host, configured.port)
         self._facts = Facts(loop, self._tell_status, lambda: self._reception.has_hearers)
         self._names = Names(loop)
         self._desk = Desk(vault=Vault(), listener=self, loop=loop, identify=self._names.of_waiter)
         parts = Parts(self._desk, roads.way, self._facts)
-        self._engine = Engine(loop, parts, listen.host, listen.port)
+        self._engine = Engine(loop, parts, host, port)
         self._facts.attach(self._desk, self._engine.counters)
         self._facts.address = self._engine.address
         self._facts.notices = (problem,) if problem else ()
@@ -143,10 +145,9 @@ class Service:
             self._reception.start_with(profile)
         except ProfileError as error:
             return fail("TP-806", "The profile cannot be used", str(error), NOT_DONE)
-        if profile is not None and self._options.login is not None:
-            problem = self._desk.preload(profile, self._options.login)
-            if problem is not None:
-                return fail(problem.id, problem.title, problem.body, NOT_DONE)
+        problem = self._preload(profile)
+        if problem is not None:
+            return fail(problem.id, problem.title, problem.body, NOT_DONE)
         try:
             self._engine.listen()
         except OSError as error:
@@ -170,12 +171,19 @@ class Service:
         if options.upstream is not None:
             name = str(options.upstream)
             return Profile(TEMPORARY_ID, name, options.upstream, user=options.user)
-        if options.profile is None:
+        if options.profile_name is None:
             return self._store.config.profile
-        profile = self._store.config.find(options.profile)
+        profile = self._store.config.find(options.profile_name)
         if profile is None:
-            raise ProfileError(f"There is no profile “{options.profile}”.")
+            raise ProfileError(f"There is no profile “{options.profile_name}”.")
         return profile
+
+    def _preload(self, profile: Profile | None) -> Problem | None:
+        """Take the password from standard input; return why it cannot be used, if it cannot."""
+        options = self._options
+        if profile is None or options.password is None:
+            return None
+        return self._desk.preload(profile, Login(options.user or profile.user, options.password))
 
     def _not_listening(self, error: OSError) -> int:
         self._facts.listener = ListenerState.FAILED

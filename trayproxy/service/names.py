@@ -36,7 +36,8 @@ class Names:
             address: ``127.0.0.1:3128``.
         """
         host, _, port = address.rpartition(":")
-        return listener_at((host.strip("[]"), int(port)))
+        found = listener_at((host.strip("[]"), int(port)))
+        return Program(found.name, found.pid, address) if found else None
 
     def close(self) -> None:
         """Look for nothing any more."""
