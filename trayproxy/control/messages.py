@@ -1,8 +1,9 @@
 """Every message of the control protocol, one frozen dataclass each.
 
-A face sends a *request* and gets exactly one *reply* with the same number. After `Subscribe` it also
-gets *events*: a whole `Status` when anything in it changes, and a whole `Question` when one opens or
-changes. Events are states, not differences: a face that was started late has missed nothing.
+A face sends a *request* and gets exactly one *reply* with the same number. After `Subscribe` it
+also gets *events*: a whole `Status` when anything in it changes, and a whole `Question` when one
+opens or changes. Events are states, not differences: a face that was started late has missed
+nothing.
 
 Times are seconds since the epoch (UTC). Texts that came from the network are marked "untrusted":
 they may hold any character, and are shown as plain text, shortened.

@@ -1,7 +1,7 @@
 """A profile: one way to the internet, by its name in the tray menu."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 
 
 class ProfileError(ValueError):
@@ -11,9 +11,9 @@ class ProfileError(ValueError):
 class SignIn(StrEnum):
     """How one signs in to the upstream proxy of a profile."""
 
-    PASSWORD = "password"
+    PASSWORD = auto()
     """With a user name and a password that TrayProxy asks for and keeps in the keyring."""
-    NONE = "none"
+    NONE = auto()
     """Not at all: a 407 is an error and nobody is asked."""
 
 

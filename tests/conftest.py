@@ -1,0 +1,83 @@
+"""What every test may use: the real counterparts, and a report of what they said when one fails."""
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.support.clients import Clients
+from tests.support.origin import Origin
+from tests.support.processes import Home, home
+from tests.support.tls import Authority
+
+# Two cores are shared by many processes here: how long one example takes says nothing.
+settings.register_profile("trayproxy", deadline=None)
+settings.load_profile("trayproxy")
+
+Reports = dict[str, Callable[[], str]]
+"""What to add to the report of a failed test, by title."""
+
+_REPORTS = pytest.StashKey[Reports]()
+_ARTEFACTS = Path(__file__).parent / "artefacts"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what the counterparts said to the report of a failed test, and keep it in a file."""
+    report = yield
+    if report.failed and call.when != "teardown":
+        for title, describe in item.stash.get(_REPORTS, {}).items():
+            text = describe()
+            report.sections.append((title, text))
+            _keep(f"{item.name} {title}", text)
+    return report
+
+
+def _keep(name: str, text: str) -> None:
+    _ARTEFACTS.mkdir(exist_ok=True)
+    safe = "".join(c if c.isalnum() or c in "-_.[]" else "-" for c in name)
+    (_ARTEFACTS / f"{safe[:120]}.txt").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def reports(request: pytest.FixtureRequest) -> Reports:
+    """Whatever is put here is described when the test fails."""
+    found: Reports = request.node.stash.setdefault(_REPORTS, {})
+    return found
+
+
+@pytest.fixture
+def place() -> Iterator[Home]:
+    """A home of this test's own."""
+    with home() as made:
+        yield made
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    with home("client-") as made:
+        found = Clients(made)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def origin(place: Home) -> Iterator[Origin]:
+    """An origin that speaks plain HTTP."""
+    with Origin() as server:
+        yield server
+
+
+@pytest.fixture
+def secure_origin(authority: Authority) -> Iterator[Origin]:
+    """An origin that speaks TLS."""
+    with Origin(certificate=authority.issue("www.test.lan")) as server:
+        yield server

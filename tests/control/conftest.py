@@ -1,0 +1,43 @@
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from tests.control.running import Running
+from trayproxy.control.address import LoopbackAddress, UnixAddress
+from trayproxy.paths import Paths, locate
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    # Not tmp_path: a Unix socket's path is short.
+    with tempfile.TemporaryDirectory(prefix="tp-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def paths(home: Path) -> Paths:
+    paths = locate({"TRAYPROXY_HOME": str(home)})
+    paths.prepare()
+    return paths
+
+
+@pytest.fixture(
+    params=[
+        (UnixAddress, asyncio.new_event_loop),
+        (UnixAddress, uvloop.new_event_loop),
+        (LoopbackAddress, asyncio.new_event_loop),
+        (LoopbackAddress, uvloop.new_event_loop),
+    ],
+    ids=["unix-asyncio", "unix-uvloop", "loopback-asyncio", "loopback-uvloop"],
+)
+def running(paths: Paths, request: pytest.FixtureRequest) -> Iterator[Running]:
+    kind, new_loop = request.param
+    running = Running(kind(paths.socket), paths, new_loop)
+    try:
+        yield running
+    finally:
+        running.end()

@@ -1,0 +1,113 @@
+"""A real server on its own thread and loop, for blocking clients."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+from trayproxy.control.address import Address
+from trayproxy.control.client import Client
+from trayproxy.control.messages import (
+    CheckProfile,
+    CheckResult,
+    Done,
+    GetStatus,
+    ListenerState,
+    Question,
+    QuestionChanged,
+    Quit,
+    Reply,
+    Request,
+    Status,
+    Subscribe,
+    Transport,
+    UseProfile,
+    Why,
+)
+from trayproxy.control.server import Server, Session
+from trayproxy.paths import Paths
+
+QUESTION = Question(
+    number=1,
+    profile_id="office",
+    profile="Office",
+    upstream="http://proxy.example:8080",
+    realm="Corp",
+    method="Basic",
+    transport=Transport.READABLE,
+    user="jdoe",
+    why=Why.NEEDED,
+)
+STATUS = Status("0.1.0", 4711, ListenerState.UP, "127.0.0.1:3128")
+
+
+class Recorder:
+    """A handler that remembers, and replies what a service would."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.attached_faces: list[str] = []
+        self.left = threading.Event()
+        self.checks_may_end = asyncio.Event()
+
+    async def handle(self, session: Session, request: Request) -> Reply:
+        self.requests.append(request)
+        match request:
+            case GetStatus():
+                return STATUS
+            case Subscribe():
+                session.send_event(QuestionChanged(QUESTION))
+                return STATUS
+            case CheckProfile():
+                await self.checks_may_end.wait()
+                return CheckResult(())
+            case UseProfile("broken"):
+                raise RuntimeError("no such thing")
+            case Quit():
+                return Done()
+        return Done()
+
+    def attached(self, session: Session) -> None:
+        self.attached_faces.append(session.face)
+
+    def detached(self, session: Session) -> None:
+        self.left.set()
+
+
+class Running:
+    """A server that runs."""
+
+    def __init__(self, at: Address, paths: Paths, new_loop: Callable[[], object]) -> None:
+        self.at = at
+        self.paths = paths
+        self.handler = Recorder()
+        self.server = Server(paths, self.handler, at)
+        self._loop = new_loop()
+        assert isinstance(self._loop, asyncio.AbstractEventLoop)
+        self.loop = self._loop
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        self.do(self.server.start)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def do(self, what: Callable[[], object]) -> object:
+        """Call something on the loop and return what it, or its coroutine, returned."""
+
+        async def call() -> object:
+            result = what()
+            return await result if asyncio.iscoroutine(result) else result
+
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(10)
+
+    def client(self, face: str = "cli", *, asks: bool = False) -> Client:
+        client = Client(self.at.connect(5))
+        client.hello(face, asks=asks)
+        return client
+
+    def end(self) -> None:
+        self.do(self.server.close)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+        self.loop.close()

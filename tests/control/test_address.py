@@ -1,0 +1,186 @@
+"""Tests for trayproxy.control.address: whose the other end is."""
+
+import contextlib
+import os
+import secrets
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.control.running import STATUS, Running
+from trayproxy.control.address import (
+    LoopbackAddress,
+    NotRunningError,
+    StrangerError,
+    UnixAddress,
+    address,
+    check_peer,
+    peer_uid,
+)
+from trayproxy.control.client import connect
+from trayproxy.control.messages import GetStatus
+from trayproxy.paths import Paths
+
+NOBODY = 65534
+
+CONNECT_AS = """
+import os, socket, sys
+where = socket.socket(socket.AF_UNIX)
+os.setgid(int(sys.argv[2])), os.setuid(int(sys.argv[2]))
+where.connect(sys.argv[1])
+where.settimeout(10)
+try:
+    where.sendall(b'{"type":"Hello","number":1,"message":{"face":"cli","asks":false}}\\n')
+    print(len(where.recv(100)))
+except (BrokenPipeError, ConnectionResetError):
+    print(0)
+"""
+
+
+def test_this_user_is_let_in() -> None:
+    check_peer(os.geteuid())
+
+
+@pytest.mark.parametrize("uid", [None, os.geteuid() + 1, NOBODY])
+def test_nobody_else_is_let_in(uid: int | None) -> None:
+    with pytest.raises(StrangerError):
+        check_peer(uid)
+
+
+def test_the_kernel_tells_whose_the_other_end_is() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        assert peer_uid(ours) == os.geteuid()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_users_process_gets_nothing(running: Running) -> None:
+    if not isinstance(running.at, UnixAddress):
+        return
+    # As if the folders and the socket had been left open to all: the check of the peer must hold.
+    for path in (running.paths.socket, running.paths.runtime, running.paths.runtime.parent):
+        path.chmod(0o777)
+    command = [sys.executable, "-c", CONNECT_AS, str(running.paths.socket), str(NOBODY)]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert child.stdout == "0\n"
+    assert running.handler.attached_faces == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_users_service_is_told_nothing(home: Path) -> None:
+    path = home / "theirs.sock"
+    home.chmod(0o777)
+    script = (
+        "import os, socket, sys\n"
+        "os.setuid(65534)\n"
+        "listener = socket.socket(socket.AF_UNIX)\n"
+        "listener.bind(sys.argv[1])\n"
+        "listener.listen()\n"
+        "print('up', flush=True)\n"
+        "print(len(listener.accept()[0].recv(100)))\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "up\n"
+        with pytest.raises(StrangerError):
+            UnixAddress(path).connect(5)
+        assert child.stdout.readline() == "0\n"
+
+
+def test_the_address_is_for_this_user_only(running: Running) -> None:
+    assert stat.S_IMODE(running.paths.socket.stat().st_mode) == 0o600
+    assert stat.S_IMODE(running.paths.runtime.stat().st_mode) == 0o700
+
+
+def test_nothing_there_is_not_running(home: Path) -> None:
+    for nothing in (UnixAddress(home / "none"), LoopbackAddress(home / "none")):
+        with pytest.raises(NotRunningError):
+            nothing.connect(5)
+
+
+def test_what_a_dead_service_left_is_not_running(home: Path) -> None:
+    for dead in (UnixAddress(home / "a"), LoopbackAddress(home / "b")):
+        dead.listen().close()
+        with pytest.raises(NotRunningError):
+            dead.connect(5)
+
+
+@pytest.mark.parametrize("text", ["", "x y", "99999999 00", "1 2 3", "\xff", "80 zz"])
+def test_a_broken_address_file_is_not_running(home: Path, text: str) -> None:
+    (home / "file").write_text(text, "latin-1")
+    with pytest.raises(NotRunningError):
+        LoopbackAddress(home / "file").connect(5)
+
+
+def test_unix_sockets_are_used_where_there_are_any(paths: Paths) -> None:
+    assert isinstance(address(paths), UnixAddress)
+
+
+def test_a_process_that_does_not_know_the_key_gets_nothing(home: Path, running: Running) -> None:
+    if not isinstance(running.at, LoopbackAddress):
+        return
+    port = int(running.paths.socket.read_text().split()[0])
+    (home / "guess").write_text(f"{port} {secrets.token_hex(32)}\n")
+    with pytest.raises(StrangerError):
+        LoopbackAddress(home / "guess").connect(5)
+    with socket.create_connection(("127.0.0.1", port), 5) as bold:
+        bold.sendall(b"\0" * 16 + b"\0" * 32 + b'{"type":"GetStatus","number":1,"message":{}}\n')
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := bold.recv(100):
+                received += more
+    # At most the service's own proof, of which nothing follows.
+    assert len(received) in (0, 48)
+    assert running.handler.attached_faces == []
+
+
+def test_the_proof_may_come_in_pieces(home: Path) -> None:
+    place = LoopbackAddress(home / "file")
+    with place.listen() as listener:
+        thread = threading.Thread(target=lambda: place.connect(5).close())
+        thread.start()
+        connection, _ = listener.accept()
+        with connection:
+            guard = place.guard(connection)
+            rest = None
+            while rest is None:
+                reply, rest = guard.receive(connection.recv(1))
+                connection.sendall(reply)
+        thread.join(5)
+    assert rest == b""
+
+
+def test_a_process_that_took_the_port_is_not_believed(home: Path) -> None:
+    thief = socket.create_server(("127.0.0.1", 0))
+    with thief:
+        (home / "file").write_text(f"{thief.getsockname()[1]} {secrets.token_hex(32)}\n")
+        received = bytearray()
+
+        def steal() -> None:
+            connection, _ = thief.accept()
+            with connection:
+                received.extend(connection.recv(100))
+                connection.sendall(b"\0" * 48)
+                received.extend(connection.recv(100))
+
+        thread = threading.Thread(target=steal)
+        thread.start()
+        with pytest.raises(StrangerError):
+            LoopbackAddress(home / "file").connect(5)
+        thread.join(5)
+    assert len(received) == 16
+
+
+def test_the_clients_of_a_home_find_its_service(running: Running) -> None:
+    if isinstance(running.at, UnixAddress):
+        with connect(running.paths) as client:
+            client.hello("cli", asks=False)
+            assert client.request(GetStatus()) == STATUS

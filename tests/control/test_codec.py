@@ -1,0 +1,171 @@
+"""Tests for trayproxy.control.codec."""
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.control.running import QUESTION, STATUS
+from trayproxy.auth.login import Login
+from trayproxy.control.codec import (
+    MAX_LINE,
+    Lines,
+    ProtocolError,
+    decode_answer,
+    decode_request,
+    encode,
+)
+from trayproxy.control.messages import (
+    Answer,
+    CheckProfile,
+    CheckResult,
+    Decline,
+    Done,
+    Ending,
+    Envelope,
+    Event,
+    Failed,
+    GetStatus,
+    Hello,
+    Problem,
+    QuestionChanged,
+    QuestionClosed,
+    Quiet,
+    Reply,
+    Request,
+    SaveLogin,
+    SaveProfile,
+    Show,
+    StatusChanged,
+    Step,
+    StepState,
+    UseProfile,
+)
+from trayproxy.profiles.profile import Profile, SignIn, Upstream
+
+SECRET = "canary-Zm9v\n\u2028 ü"
+OFFICE = Profile("office", "Büro", Upstream("::1", 1), SignIn.NONE, "CORP\\jdoe", ("*.corp",))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Hello("tray", True, pid=7),
+        GetStatus(),
+        SaveProfile(OFFICE),
+        CheckProfile(OFFICE, "http://other.example/"),
+        Answer(3, Login("jdoe", SECRET), remember=True),
+        Decline(3, Quiet.A_WHILE),
+        SaveLogin("office", Login("jdoe", SECRET)),
+        Show("token"),
+    ],
+    ids=lambda request: type(request).__name__,
+)
+def test_a_request_arrives_as_it_was_sent(request_: Request) -> None:
+    line = encode(Envelope(request_, 9))
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert decode_request(line) == (request_, 9)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Done(),
+        Failed(Problem("TP-201", "title", "body"), 5),
+        STATUS,
+        CheckResult((Step("find", StepState.OK, "10.0.0.1", 1.5), Step("x", StepState.FAILED))),
+        StatusChanged(STATUS),
+        QuestionChanged(QUESTION),
+        QuestionClosed(1, Ending.ACCEPTED),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_an_answer_arrives_as_it_was_sent(message: Reply | Event) -> None:
+    assert decode_answer(encode(Envelope(message, 9))) == Envelope(message, 9)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_survives(text: str) -> None:
+    line = encode(Envelope(Answer(1, Login(text, text), remember=False), 1))
+    assert decode_request(line) == (Answer(1, Login(text, text), remember=False), 1)
+
+
+@settings(deadline=None)
+@given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(repr))
+def test_no_octets_do_more_than_be_refused(octets: bytes | str) -> None:
+    line = octets if isinstance(octets, bytes) else octets.encode("utf-8", "replace")
+    with pytest.raises(ProtocolError):
+        decode_request(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"type": "GetStatus"}',
+        b'{"type": "Done", "number": 1, "message": {}}',
+        b'{"type": "__class__", "number": 1, "message": {}}',
+        b'{"type": "GetStatus", "number": 1, "message": []}',
+        b'{"type": "GetStatus", "number": "1", "message": {}}',
+        b'{"type": "GetStatus", "number": 1.5, "message": {}}',
+        b'{"type": "UseProfile", "number": 1, "message": {}}',
+        b'{"type": "UseProfile", "number": 1, "message": {"profile_id": 3}}',
+        b'{"type": "Decline", "number": 1, "message": {"number": 1, "quiet": "for ever"}}',
+        b'{"type": "UseProfile", "number": 1, "message": {"profile_id": "\xff"}}',
+        b'{"type": "UseProfile", "number": 1, "message": {"profile_id": "a"}} trailing',
+        b"[" * 100_000,
+        b'{"type": "UseProfile", "number": 1, "message": ' + b'{"a":' * 50_000,
+        b"GET / HTTP/1.1",
+    ],
+    ids=range(18),
+)
+def test_what_does_not_fit_is_refused(line: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode_request(line)
+
+
+def test_a_refusal_does_not_quote_what_came() -> None:
+    body = {"number": 1, "login": {"user": "jdoe", "password": [SECRET]}, "remember": SECRET}
+    line = json.dumps({"type": "Answer", "number": 4, "message": body}).encode()
+    with pytest.raises(ProtocolError) as caught:
+        decode_request(line)
+    assert caught.value.number == 4
+    assert caught.value.__cause__ is None
+    assert "canary" not in repr(caught.getrepr(chain=False))
+
+
+def test_a_newer_face_may_say_more() -> None:
+    line = b'{"type": "UseProfile", "number": 1, "new": 1, "message": {"profile_id": "a", "x": 1}}'
+    assert decode_request(line) == (UseProfile("a"), 1)
+
+
+@pytest.mark.parametrize("text", ["x" * MAX_LINE, "\udcff"], ids=["long", "surrogate"])
+def test_what_cannot_be_sent_is_refused_before(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        encode(Envelope(UseProfile(text), 1))
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b""))), st.integers(1, 9))
+def test_lines_come_out_however_they_are_cut(lines: list[bytes], size: int) -> None:
+    stream = b"".join(line + b"\n" for line in lines)
+    reader = Lines()
+    out = [
+        line for at in range(0, len(stream), size) for line in reader.feed(stream[at : at + size])
+    ]
+    assert out == lines
+
+
+def test_a_line_has_a_limit() -> None:
+    assert list(Lines(4).feed(b"abc\n")) == [b"abc"]
+    for chunks in [[b"abcd\n"], [b"abcd"], [b"ab", b"c", b"d"], [b"ab", b"cd\n"]]:
+        reader = Lines(4)
+        with pytest.raises(ProtocolError):
+            list(itertools.chain.from_iterable(map(reader.feed, chunks)))

@@ -1,0 +1,95 @@
+"""Tests for trayproxy.control: client and server together."""
+
+import select
+
+import pytest
+
+from tests.control.running import QUESTION, STATUS, Running
+from trayproxy.control.client import DisconnectedError, NoReplyError
+from trayproxy.control.messages import (
+    CheckProfile,
+    CheckResult,
+    Done,
+    Envelope,
+    Failed,
+    GetStatus,
+    QuestionChanged,
+    Quitting,
+    StatusChanged,
+    Subscribe,
+    UseProfile,
+)
+from trayproxy.profiles.profile import Profile, Upstream
+
+OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
+
+
+def test_a_request_gets_its_reply(running: Running) -> None:
+    with running.client() as client:
+        assert client.request(GetStatus()) == STATUS
+        assert client.request(UseProfile("office")) == Done()
+    assert running.handler.requests == [GetStatus(), UseProfile("office")]
+    assert running.handler.attached_faces == ["cli"]
+
+
+def test_events_come_to_those_who_subscribed(running: Running) -> None:
+    with running.client() as silent, running.client("tray", asks=True) as client:
+        assert client.request(Subscribe()) == STATUS
+        running.do(lambda: running.server.broadcast(Quitting()))
+        events = client.events(5)
+        assert next(events) == QuestionChanged(QUESTION)
+        assert next(events) == Quitting()
+        silent.request(GetStatus())
+        assert silent.receive_ready() == []
+
+
+def test_a_face_with_its_own_loop_watches_a_descriptor(running: Running) -> None:
+    with running.client() as client:
+        number = client.send(GetStatus())
+        assert select.select([client], [], [], 5)[0]
+        assert client.receive_ready() == [Envelope(STATUS, number)]
+        assert client.receive_ready() == []
+
+
+def test_a_slow_request_holds_up_no_other(running: Running) -> None:
+    with running.client() as client:
+        slow = client.send(CheckProfile(OFFICE))
+        assert client.request(GetStatus()) == STATUS
+        running.loop.call_soon_threadsafe(running.handler.checks_may_end.set)
+        assert select.select([client], [], [], 5)[0]
+        assert client.receive_ready() == [Envelope(CheckResult(()), slow)]
+
+
+def test_a_reply_that_does_not_come_is_not_waited_for(running: Running) -> None:
+    with running.client() as client, pytest.raises(NoReplyError):
+        client.request(CheckProfile(OFFICE), timeout_s=0.05)
+
+
+def test_a_handler_that_breaks_is_told_and_survived(running: Running) -> None:
+    with running.client() as client:
+        reply = client.request(UseProfile("broken"))
+        assert isinstance(reply, Failed)
+        assert reply.problem.id == "TP-903"
+        assert client.request(GetStatus()) == STATUS
+
+
+def test_the_service_sees_a_face_leave(running: Running) -> None:
+    running.client().close()
+    assert running.handler.left.wait(5)
+
+
+def test_closing_the_server_ends_the_faces(running: Running) -> None:
+    with running.client() as client:
+        running.do(running.server.close)
+        with pytest.raises(DisconnectedError):
+            client.request(GetStatus())
+    assert not running.paths.socket.exists()
+
+
+def test_what_was_sent_before_the_end_arrives(running: Running) -> None:
+    with running.client() as client:
+        client.request(Subscribe())
+        running.do(lambda: running.server.broadcast(StatusChanged(STATUS)))
+        running.do(running.server.close)
+        events = client.events(5)
+        assert [next(events), next(events)] == [QuestionChanged(QUESTION), StatusChanged(STATUS)]

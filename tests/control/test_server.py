@@ -1,0 +1,187 @@
+"""Tests for trayproxy.control.server: what hostile, slow and second ones meet."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.control.running import STATUS, Recorder, Running
+from trayproxy.control import server as server_module
+from trayproxy.control.address import NotRunningError, UnixAddress
+from trayproxy.control.client import Client, DisconnectedError, RefusedError, connect
+from trayproxy.control.codec import MAX_LINE
+from trayproxy.control.lock import AlreadyRunningError, InstanceLock
+from trayproxy.control.messages import GetStatus, Hello, StatusChanged, Subscribe
+from trayproxy.control.server import MAX_SESSIONS, Server
+from trayproxy.paths import Paths
+
+HELLO = b'{"type":"Hello","number":1,"message":{"face":"cli","asks":false}}\n'
+SECRET = b"canary-4f1c"
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from trayproxy.control.address import NotRunningError, UnixAddress
+from trayproxy.control.lock import InstanceLock
+lock = InstanceLock(Path(sys.argv[1]))
+lock.take()
+listener = UnixAddress(Path(sys.argv[2])).listen()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def talk(running: Running, octets: bytes) -> bytes:
+    """Send octets and return everything that comes until the server hangs up."""
+    with running.at.connect(5) as connection:
+        received = b""
+        try:
+            connection.sendall(octets)
+            while more := connection.recv(65536):
+                received += more
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        return received
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"\n",
+        b"\0" * 100 + b"\n",
+        b"x" * (MAX_LINE + 1),
+        b'{"type":"GetStatus","number":1,"message":{}}\n',
+        b'{"type":"Hello","number":0,"message":{"face":"","asks":false}}\n',
+        HELLO + HELLO,
+        HELLO + b'{"type":"GetStatus","number":0,"message":{}}\n',
+        HELLO + b'{"type":"GetStatus","number":-1,"message":{}}\n',
+        HELLO + b'{"type":"Done","number":2,"message":{}}\n',
+        HELLO + b'{"type":"SaveLogin","number":2,"message":{"password":"' + SECRET + b'"}}\n',
+        HELLO + b"[" * 200_000 + b"\n",
+    ],
+    ids=range(12),
+)
+def test_what_is_not_the_protocol_is_cut_off(
+    running: Running, octets: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert SECRET not in talk(running, octets)
+    assert SECRET.decode() not in caplog.text
+    assert running.handler.requests == []
+    with running.client() as client:
+        assert client.request(GetStatus()) == STATUS
+
+
+def test_a_face_of_another_version_is_told(running: Running) -> None:
+    with Client(running.at.connect(5)) as client:
+        reply = client.request(Hello("tray", True, schema=999))
+    assert type(reply).__name__ == "Failed"
+    with Client(running.at.connect(5)) as client, pytest.raises(RefusedError, match="another"):
+        client.hello("", asks=True)
+
+
+def test_who_does_not_introduce_himself_is_cut_off(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_HELLO_S", 0.05)
+    assert talk(running, b"") == b""
+
+
+def test_a_face_that_does_not_read_is_dropped(running: Running) -> None:
+    with running.client("tray") as client:
+        client.request(Subscribe())
+
+        def flood() -> int:
+            event, count = StatusChanged(STATUS), 0
+            while running.server.sessions and count < 100_000:
+                running.server.broadcast(event)
+                count += 1
+                if count % 1000 == 0:
+                    # The abort takes a turn of the loop to be noticed.
+                    return count
+            return 0
+
+        for _ in range(200):
+            if not running.do(flood):
+                break
+        assert running.handler.left.wait(5)
+        with pytest.raises(DisconnectedError):
+            for _ in client.events(5):
+                pass
+
+
+def test_too_many_faces_are_refused(running: Running) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(running.client()) for _ in range(MAX_SESSIONS)]
+        with pytest.raises((DisconnectedError, NotRunningError)):
+            stack.enter_context(running.client())
+        clients.pop().close()
+        assert running.handler.left.wait(5)
+        stack.enter_context(running.client())
+
+
+def test_a_flood_of_requests_is_worked_off_in_turns(running: Running) -> None:
+    line = b'{"type":"GetStatus","number":2,"message":{}}\n'
+    with running.at.connect(5) as connection:
+        connection.sendall(HELLO + line * 1000)
+        received = b""
+        while received.count(b"\n") < 1001:
+            received += connection.recv(65536)
+    assert len(running.handler.requests) == 1000
+
+
+def test_a_second_service_is_refused_and_harms_nothing(running: Running) -> None:
+    async def second() -> None:
+        await Server(running.paths, Recorder(), running.at).start()
+
+    with pytest.raises(AlreadyRunningError) as caught:
+        asyncio.run(second())
+    assert caught.value.pid == os.getpid()
+    with running.client() as client:
+        assert client.request(GetStatus()) == STATUS
+
+
+def test_a_killed_services_socket_is_replaced(paths: Paths) -> None:
+    command = [sys.executable, "-c", HOLD, str(paths.lock), str(paths.socket)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        with pytest.raises(AlreadyRunningError) as caught:
+            InstanceLock(paths.lock).take()
+        assert caught.value.pid == child.pid
+        child.send_signal(signal.SIGKILL)
+    assert paths.socket.exists()
+    running = Running(UnixAddress(paths.socket), paths, asyncio.new_event_loop)
+    try:
+        with connect(paths) as client:
+            client.hello("cli", asks=False)
+            assert client.request(GetStatus()) == STATUS
+    finally:
+        running.end()
+
+
+def test_a_lock_files_old_number_means_nothing(paths: Paths) -> None:
+    paths.lock.write_text(f"{os.getpid()}\n")
+    lock = InstanceLock(paths.lock)
+    lock.take()
+    lock.release()
+
+
+def test_the_lock_can_be_taken_again(paths: Paths) -> None:
+    first, second = InstanceLock(paths.lock), InstanceLock(paths.lock)
+    first.take()
+    with pytest.raises(AlreadyRunningError):
+        second.take()
+    first.release()
+    first.release()
+    second.take()
+    second.release()

@@ -1,0 +1,165 @@
+import contextlib
+import http.client
+import socket
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from trayproxy.auth.login import Login
+from trayproxy.demo.office import LAB, OFFICE, SITE, URL, Office, office
+from trayproxy.demo.origin import PAGE
+from trayproxy.demo.upstream import Entry, Verdict
+from trayproxy.demo.wire import LOOPBACK
+
+TIMEOUT_S = 10.0
+
+
+@pytest.fixture
+def log() -> list[Entry]:
+    return []
+
+
+@pytest.fixture
+def network(log: list[Entry]) -> Iterator[Office]:
+    with office(log.append) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(network: Office) -> Iterator[Callable[[], http.client.HTTPConnection]]:
+    opened = []
+
+    def connect() -> http.client.HTTPConnection:
+        opened.append(http.client.HTTPConnection(LOOPBACK, network.ports.office, TIMEOUT_S))
+        return opened[-1]
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+
+Connect = Callable[[], http.client.HTTPConnection]
+
+
+def signed(login: Login) -> dict[str, str]:
+    token = b64encode(f"{login.user}:{login.password}".encode()).decode()
+    return {"Proxy-Authorization": f"Basic {token}"}
+
+
+def test_a_request_without_a_login_is_challenged_with_the_realm(
+    connect: Connect, log: list[Entry]
+) -> None:
+    connection = connect()
+    connection.request("GET", URL)
+    response = connection.getresponse()
+    assert response.status == 407
+    assert response.getheader("Proxy-Authenticate") == 'Basic realm="Office", charset="UTF-8"'
+    assert log == [Entry(OFFICE, Verdict.ASKED, f"GET {URL}")]
+
+
+def test_the_connection_of_a_challenge_serves_the_next_request(
+    connect: Connect, network: Office
+) -> None:
+    connection = connect()
+    connection.request("GET", URL)
+    connection.getresponse().read()
+    connection.request("GET", URL, headers=signed(network.login))
+    response = connection.getresponse()
+    assert (response.status, response.read().decode()) == (200, PAGE)
+
+
+def test_a_challenge_to_a_request_with_a_body_closes(connect: Connect) -> None:
+    connection = connect()
+    connection.request("POST", URL, body=b"GET http://x/ HTTP/1.1\r\n\r\n")
+    response = connection.getresponse()
+    assert (response.status, response.getheader("Connection")) == (407, "close")
+
+
+def test_a_wrong_password_is_logged_as_rejected(
+    connect: Connect, network: Office, log: list[Entry]
+) -> None:
+    connection = connect()
+    connection.request("GET", URL, headers=signed(Login(network.login.user, "wrong")))
+    assert connection.getresponse().status == 407
+    assert [entry.verdict for entry in log] == [Verdict.REJECTED]
+
+
+def test_the_scheme_is_recognised_in_any_case(connect: Connect, network: Office) -> None:
+    value = signed(network.login)["Proxy-Authorization"].replace("Basic", "bASIC")
+    connection = connect()
+    connection.request("GET", URL, headers={"Proxy-Authorization": value})
+    assert connection.getresponse().status == 200
+
+
+def test_a_tunnel_needs_the_login_too(connect: Connect) -> None:
+    connection = connect()
+    connection.set_tunnel(*SITE)
+    with pytest.raises(OSError, match="407 Proxy Authentication Required"):
+        connection.request("GET", "/")
+
+
+def test_a_tunnel_reaches_the_site_again_and_again(connect: Connect, network: Office) -> None:
+    connection = connect()
+    connection.set_tunnel(*SITE, headers=signed(network.login))
+    for _ in range(2):
+        connection.request("GET", "/")
+        assert connection.getresponse().read().decode() == PAGE
+
+
+def test_a_half_closed_tunnel_still_delivers_the_answer(network: Office) -> None:
+    credentials = signed(network.login)["Proxy-Authorization"]
+    with socket.create_connection((LOOPBACK, network.ports.office), TIMEOUT_S) as tunnel:
+        head = f"CONNECT {SITE[0]}:{SITE[1]} HTTP/1.1\r\nProxy-Authorization: {credentials}\r\n\r\n"
+        tunnel.sendall(head.encode() + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        tunnel.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: tunnel.recv(4096), b""))
+    assert answer.endswith(PAGE.encode())
+
+
+def test_the_lab_asks_nobody(network: Office, log: list[Entry]) -> None:
+    connection = http.client.HTTPConnection(LOOPBACK, network.ports.lab, TIMEOUT_S)
+    connection.request("HEAD", URL)
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert log == [Entry(LAB, Verdict.PASSED, f"HEAD {URL}")]
+
+
+@pytest.mark.parametrize("target", ["http://example.com/", "/", "http://x:99999/"])
+def test_other_hosts_are_out_of_reach(connect: Connect, network: Office, target: str) -> None:
+    connection = connect()
+    connection.request("GET", target, headers=signed(network.login))
+    assert connection.getresponse().status == 403
+
+
+def test_the_site_accepts_no_uploads(connect: Connect, network: Office) -> None:
+    connection = connect()
+    connection.request("POST", URL, body=b"x", headers=signed(network.login))
+    assert connection.getresponse().status == 405
+
+
+@pytest.mark.parametrize(
+    "octets", [b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n", b"\r\n\r\n", b"A" * 100_000]
+)
+def test_what_is_no_request_ends_the_connection(network: Office, octets: bytes) -> None:
+    with socket.create_connection((LOOPBACK, network.ports.office), TIMEOUT_S) as stranger:
+        stranger.sendall(octets)
+        # Unread octets make the system reset the connection; it has ended all the same.
+        with contextlib.suppress(ConnectionError):
+            assert stranger.recv(1) == b""
+
+
+def test_the_network_ends_with_open_connections(log: list[Entry]) -> None:
+    with office(log.append) as running:
+        idle = socket.create_connection((LOOPBACK, running.ports.office), TIMEOUT_S)
+        tunnel = socket.create_connection((LOOPBACK, running.ports.lab), TIMEOUT_S)
+        tunnel.sendall(f"CONNECT {SITE[0]}:{SITE[1]} HTTP/1.1\r\n\r\n".encode())
+        assert tunnel.recv(4096).startswith(b"HTTP/1.1 200")
+    with idle, tunnel:
+        assert (idle.recv(1), tunnel.recv(1)) == (b"", b"")
+
+
+def test_every_run_has_its_own_password_which_no_repr_shows() -> None:
+    with office(lambda _: None) as first, office(lambda _: None) as second:
+        assert first.login.password != second.login.password
+        assert first.login.password not in repr(first)

@@ -1,0 +1,131 @@
+"""Two independent readers of HTTP/1.1, h11 and llhttp, behind one small interface."""
+
+from dataclasses import dataclass, field
+
+import h11
+import httptools
+
+
+class RefusedError(Exception):
+    """The reader takes the octets for no message, or for an incomplete one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reader has understood: parts of the start line, fields in lower case, content."""
+
+    start: tuple[bytes, ...]
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+def h11_request(octets: bytes) -> Reading:
+    """Read one request with h11."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 18)
+    connection.receive_data(octets)
+    event = _h11_next(connection)
+    if not isinstance(event, h11.Request):
+        raise RefusedError("incomplete")
+    start = (event.method, event.target)
+    return Reading(start, tuple(event.headers), _h11_body(connection))
+
+
+def h11_response(octets: bytes, method: bytes = b"GET") -> Reading:
+    """Read one response to a request of this method with h11; the connection ends behind it."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 18)
+    # h11 takes a 101 only where one was asked for.
+    fields = [(b"Host", b"a"), (b"Connection", b"upgrade"), (b"Upgrade", b"websocket")]
+    connection.send(h11.Request(method=method, target=b"/", headers=fields))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(octets)
+    event = _h11_next(connection)
+    if not isinstance(event, h11.Response | h11.InformationalResponse):
+        raise RefusedError("incomplete")
+    start = (b"%d" % event.status_code, event.reason)
+    if isinstance(event, h11.InformationalResponse):
+        return Reading(start, tuple(event.headers), b"")
+    connection.receive_data(b"")
+    return Reading(start, tuple(event.headers), _h11_body(connection))
+
+
+def _h11_next(connection: h11.Connection) -> object:
+    try:
+        return connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise RefusedError(str(error)) from error
+
+
+def _h11_body(connection: h11.Connection) -> bytes:
+    body = b""
+    while True:
+        event = _h11_next(connection)
+        if isinstance(event, h11.Data):
+            body += bytes(event.data)
+        elif isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
+            return body
+        else:
+            raise RefusedError("incomplete")
+
+
+@dataclass(slots=True)
+class _Events:
+    """What llhttp calls back."""
+
+    target: bytes = b""
+    reason: bytes = b""
+    fields: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+    heads: int = 0
+    complete: bool = False
+
+    def on_url(self, octets: bytes) -> None:
+        self.target += octets
+
+    def on_status(self, octets: bytes) -> None:
+        self.reason += octets
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.heads:
+            self.fields.append((name.lower(), value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.heads += 1
+
+    def on_body(self, octets: bytes) -> None:
+        self.body += octets
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+def llhttp_request(octets: bytes) -> Reading:
+    """Read one request with llhttp."""
+    events = _Events()
+    parser = httptools.HttpRequestParser(events)
+    _llhttp_feed(parser, octets)
+    if not events.complete:
+        raise RefusedError("incomplete")
+    return Reading((parser.get_method(), events.target), tuple(events.fields), events.body)
+
+
+def llhttp_response(octets: bytes) -> Reading:
+    """Read one response, not to HEAD nor to CONNECT, with llhttp; the connection ends behind it."""
+    events = _Events()
+    parser = httptools.HttpResponseParser(events)
+    _llhttp_feed(parser, octets)
+    framed = any(n in (b"content-length", b"transfer-encoding") for n, _ in events.fields)
+    if not events.complete and (framed or not events.heads):
+        raise RefusedError("incomplete")
+    start = (b"%d" % parser.get_status_code(), events.reason)
+    return Reading(start, tuple(events.fields), events.body)
+
+
+def _llhttp_feed(
+    parser: httptools.HttpRequestParser | httptools.HttpResponseParser, octets: bytes
+) -> None:
+    try:
+        parser.feed_data(octets)
+    except httptools.HttpParserUpgrade:
+        return
+    except httptools.HttpParserError as error:
+        raise RefusedError(str(error)) from error

@@ -1,0 +1,347 @@
+"""The corpus of good and bad messages, as far as it can be decided without connections.
+
+Each case names what a correct forwarding proxy does with it. Here the messages go through reading
+and writing only; what depends on time, routing or sign-in belongs to the engine's tests.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.http.readers import h11_request, h11_response, llhttp_request, llhttp_response
+from trayproxy.http.body import Body, ChunkedBody, body_reader, last_chunk, write_chunk
+from trayproxy.http.challenges import parse_challenges
+from trayproxy.http.errors import MessageError
+from trayproxy.http.framing import Chunked, UntilClose
+from trayproxy.http.heads import find_head, find_response_head
+from trayproxy.http.hops import has_passed
+from trayproxy.http.limits import LIMITS
+from trayproxy.http.request import Request, parse_request, write_request
+from trayproxy.http.response import (
+    Response,
+    parse_response,
+    switches_protocols,
+    write_interim,
+    write_response,
+)
+from trayproxy.http.target import Form
+
+VIA = b"tray-5f0c"
+OWN = "127.0.0.1:3128"
+CREDENTIALS = b"Basic b3Vyczpvbmx5"
+CASES: list[dict[str, Any]] = json.loads(
+    Path(__file__).with_name("corpus.json").read_text(encoding="utf-8")
+)
+
+# Decided with a clock, a listener, a list of ports or a login.
+NOT_HERE = {
+    "C119": "knows its own listener",
+    "C303": "has a time limit",
+    "C304": "has a time limit",
+    "U197": "counts interim responses",
+}
+
+
+def octets_of(case: dict[str, Any], text: str) -> bytes:
+    octets = text.encode("ascii").decode("unicode_escape").encode("latin-1")
+    for token, (part, count) in case.get("expand", {}).items():
+        octets = octets.replace(token.encode(), part.encode("latin-1") * count)
+    return octets.replace(b"@SELF@", OWN.encode()).replace(b"@VIA@", VIA)
+
+
+@dataclass
+class Outcome:
+    """What became of a client's octets: the word of the corpus, and what went upstream."""
+
+    word: str = "none"
+    heads: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    sent: bytes = b""
+    closes: bool = False
+
+
+def feed(body: Body, octets: bytes, piecewise: bool) -> tuple[bytes, int]:
+    step = 1 if piecewise else max(len(octets), 1)
+    content, position = b"", 0
+    while position < len(octets) and not body.done:
+        pieces, taken = body.feed(octets[position : position + step])
+        content += b"".join(pieces)
+        position += taken
+    return content, position
+
+
+def find(finder: Any, octets: bytes, piecewise: bool) -> int | None:
+    if not piecewise:
+        end: int | None = finder(octets)
+        return end
+    for length in range(1, len(octets) + 1):
+        if end := finder(octets[:length], LIMITS, 0, length - 1):
+            return end
+    return None
+
+
+def rewrite_body(body: Body, content: bytes) -> bytes:
+    return (
+        write_chunk(content) + last_chunk(body.trailers)
+        if isinstance(body, ChunkedBody)
+        else content
+    )
+
+
+def forward(octets: bytes, piecewise: bool) -> Outcome:
+    """Do with a client's octets what the engine does, without a network."""
+    outcome = Outcome()
+    while octets and not outcome.closes:
+        try:
+            end = find(find_head, octets, piecewise)
+            if end is None:
+                outcome.word = "incomplete" if not outcome.heads else outcome.word
+                break
+            request = parse_request(octets[:end])
+        except MessageError as error:
+            outcome.word = outcome.word if outcome.heads else f"reject-{error.status}"
+            outcome.closes = True
+            break
+        octets = octets[end:]
+        outcome.closes = not request.keep_alive
+        word = answered_by_us(request)
+        if word:
+            outcome.word = word
+            break
+        head = write_request(request, via=VIA, credentials=CREDENTIALS)
+        outcome.heads.append(head)
+        if request.target.form is Form.AUTHORITY:
+            outcome.word = "tunnel"
+            outcome.sent += head
+            break
+        outcome.word, octets = forward_body(request, head, octets, piecewise, outcome)
+    return outcome
+
+
+def forward_body(
+    request: Request, head: bytes, octets: bytes, piecewise: bool, outcome: Outcome
+) -> tuple[str, bytes]:
+    body = body_reader(request.framing)
+    try:
+        content, taken = feed(body, octets, piecewise)
+        body.eof()
+    except MessageError:
+        outcome.closes = True
+        return "abort", b""
+    outcome.bodies.append(content)
+    outcome.sent += head + rewrite_body(body, content)
+    return "forward-normalised", octets[taken:]
+
+
+def answered_by_us(request: Request) -> str | None:
+    """Tell what the engine answers by itself; what exactly, in origin-form, is its business."""
+    if request.target.form in (Form.ORIGIN, Form.ASTERISK):
+        return "reject-400"
+    if request.method == b"OPTIONS" and request.ends_here:
+        return "local-200"
+    return "reject-508" if has_passed(request.fields, VIA) else None
+
+
+def check_patterns(patterns: dict[str, Any], head: bytes, everything: bytes) -> None:
+    for pattern in patterns.get("must", ()):
+        assert re.search(pattern, head.decode("latin-1")), pattern
+    for pattern in patterns.get("must_not", ()):
+        assert not re.search(pattern, everything.decode("latin-1")), pattern
+    for pattern in patterns.get("head_must_not", ()):
+        assert not re.search(pattern, head.decode("latin-1")), pattern
+
+
+def check_head(head: bytes) -> None:
+    """Check the invariants I2 and I3 of the corpus."""
+    assert len(re.findall(rb"(?i)\r\nhost:", head)) == 1
+    assert len(re.findall(rb"(?i)\r\n(?:content-length|transfer-encoding):", head)) <= 1
+    assert not re.search(rb"\r\n[ \t]|\r(?!\n)|(?<!\r)\n|\x00", head)
+    credentials = re.findall(rb"(?i)\r\nproxy-authorization: ([^\r]*)", head)
+    assert credentials == ([] if head.startswith(b"TRACE") else [CREDENTIALS])
+
+
+@pytest.mark.parametrize("piecewise", [False, True], ids=["whole", "octets"])
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c["side"] == "client"], ids=lambda case: str(case["id"])
+)
+def test_a_clients_octets_leave_as_the_corpus_says(case: dict[str, Any], piecewise: bool) -> None:
+    if case["id"] in NOT_HERE:
+        pytest.skip(NOT_HERE[case["id"]])
+    octets = octets_of(case, case["bytes"])
+    if piecewise and len(octets) > 20_000:
+        octets = octets[:20_000]
+    outcome = forward(octets, piecewise)
+    allowed = {case["expect"], *case["accept"]}
+    assert outcome.word in allowed
+    patterns = case.get("fwd", {})
+    for head in outcome.heads:
+        check_head(head)
+    if outcome.word in ("forward-normalised", "tunnel"):
+        assert len(outcome.heads) == patterns.get("count", len(outcome.heads))
+        check_patterns(patterns, outcome.heads[0], outcome.sent)
+    if "body" in patterns and outcome.bodies:
+        assert outcome.bodies[0] == patterns["body"].encode("latin-1")
+    if case.get("conn") == "close":
+        assert outcome.closes
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c["side"] == "client"], ids=lambda case: str(case["id"])
+)
+def test_two_other_readers_accept_every_octet_sent_upstream(case: dict[str, Any]) -> None:
+    outcome = forward(octets_of(case, case["bytes"]), piecewise=False)
+    if not outcome.sent:
+        return
+    first = outcome.heads[0]
+    ours = parse_request(first)
+    for read in (h11_request, llhttp_request):
+        reading = read(outcome.sent)
+        assert reading.start == (ours.method, ours.target.raw)
+        assert reading.fields == tuple((n.lower(), v) for n, v in ours.fields)
+        assert reading.body == (outcome.bodies[0] if outcome.bodies else b"")
+
+
+TRIGGERS = {
+    "GET": b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n",
+    "HEAD": b"HEAD http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n",
+    "CONNECT": b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n",
+    "POST64K": b"POST http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n"
+    b"Content-Length: 65536\r\n\r\n",
+    "PUT_EXPECT": b"PUT http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n"
+    b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    "UPGRADE": b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n"
+    b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+}
+
+
+@dataclass
+class Answer:
+    """What became of an upstream's octets: the word of the corpus, and what the client got."""
+
+    word: str
+    interim: list[int] = field(default_factory=list)
+    response: Response | None = None
+    head: bytes = b""
+    body: bytes = b""
+    tail: bytes = b""
+    sent: bytes = b""
+
+
+def answer(case: dict[str, Any], request: Request) -> Answer:
+    """Do with an upstream's octets what the engine does, without a network."""
+    octets = octets_of(case, case["bytes"])
+    piecewise = case.get("split") == "bytes"
+    result = Answer("504" if case.get("hang") else "502")
+    while True:
+        try:
+            end = find(find_response_head, octets, piecewise)
+            if end is None:
+                return result
+            response = parse_response(octets[:end], request.method)
+        except MessageError as error:
+            result.word = str(error.status)
+            return result
+        octets = octets[end:]
+        if not response.is_interim:
+            break
+        result.interim.append(response.status)
+        assert write_interim(response, via=VIA, client_minor=0) == b""
+        h11_response(write_interim(response, via=VIA, client_minor=1))
+    if response.status == 101 and not switches_protocols(request, response):
+        return result
+    result.response = response
+    result.head = write_response(response, via=VIA, client_minor=1, close=False)
+    result.tail = octets
+    if response.status == 101 or response.opens_tunnel:
+        result.word = "tunnel"
+        return result
+    answer_body(response, octets, result)
+    return result
+
+
+def answer_body(response: Response, octets: bytes, result: Answer) -> None:
+    body = body_reader(response.framing, status=502)
+    try:
+        result.body, _ = feed(body, octets, piecewise=False)
+        body.eof()
+    except MessageError:
+        result.word = "truncate"
+        return
+    result.word = "forward"
+    result.sent = result.head + rewrite_body(body, result.body)
+
+
+def check_answer(case: dict[str, Any], result: Answer) -> None:
+    allowed = {case["expect"], *case["accept"]}
+    word = result.word
+    if any(a.startswith("auth:") or a == "407" for a in allowed):
+        # Without a conversation all that can be said is that its first challenge was understood.
+        if word in allowed:
+            return
+        assert result.response, word
+        assert result.response.status in (401, 407)
+        challenges = parse_challenges(result.response.fields.get_all(b"proxy-authenticate"))
+        scheme = case["expect"].removeprefix("auth:")
+        if scheme not in ("none", "rejected", "502"):
+            assert scheme in {challenge.scheme for challenge in challenges}
+        return
+    if word == "forward" and "no-tunnel" in allowed:
+        word = "no-tunnel"
+    assert word in allowed
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c["side"] == "upstream"], ids=lambda case: str(case["id"])
+)
+def test_an_upstreams_octets_reach_the_client_as_the_corpus_says(case: dict[str, Any]) -> None:
+    if case["id"] in NOT_HERE:
+        pytest.skip(NOT_HERE[case["id"]])
+    if case["trigger"] not in TRIGGERS:
+        pytest.skip("sends its content slowly")
+    request = parse_request(TRIGGERS[case["trigger"]])
+    result = answer(case, request)
+    check_answer(case, result)
+    client = case.get("client", {})
+    answered = not case["expect"].startswith("auth:") and result.word in ("forward", "tunnel")
+    if answered and result.response:
+        assert result.response.status == client.get("status", result.response.status)
+        assert result.interim == client.get("interim", result.interim)
+        check_patterns(client, result.head, result.head)
+        if "body" in client:
+            assert result.body == client["body"].encode("latin-1")
+        if "tail" in client:
+            assert result.tail == client["tail"].encode("latin-1")
+    if case.get("realm") and result.response:
+        challenges = parse_challenges(result.response.fields.get_all(b"proxy-authenticate"))
+        assert case["realm"] in [challenge.realm for challenge in challenges]
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c["side"] == "upstream"], ids=lambda case: str(case["id"])
+)
+def test_two_other_readers_accept_every_octet_sent_to_the_client(case: dict[str, Any]) -> None:
+    if case["id"] in NOT_HERE or case["trigger"] not in TRIGGERS:
+        return
+    request = parse_request(TRIGGERS[case["trigger"]])
+    result = answer(case, request)
+    if not result.response or not result.sent:
+        return
+    status = b"%d" % result.response.status
+    readings = [h11_response(result.sent, request.method)]
+    if request.method != b"HEAD":
+        readings.append(llhttp_response(result.sent))
+    for reading in readings:
+        assert reading.start[0] == status
+        assert reading.body == result.body
+
+
+def test_a_client_of_http_1_0_gets_no_chunks() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    response = parse_response(head, b"GET")
+    assert isinstance(response.framing, Chunked)
+    written = write_response(response, via=VIA, client_minor=0, close=False)
+    assert isinstance(parse_response(written, b"GET").framing, UntilClose)

@@ -1,0 +1,61 @@
+"""Tests for trayproxy.profiles.config."""
+
+from dataclasses import replace
+
+import pytest
+
+from trayproxy.profiles.config import Config, Listen
+from trayproxy.profiles.profile import Profile, ProfileError, Upstream
+
+OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
+LAB = Profile("lab", "Lab", Upstream("lab.example", 8080))
+BOTH = Config().with_profile(OFFICE).with_profile(LAB)
+
+
+def test_the_first_profile_is_used_at_once() -> None:
+    assert BOTH.profile == OFFICE
+    assert BOTH.profiles == (OFFICE, LAB)
+
+
+def test_a_changed_profile_keeps_its_place() -> None:
+    renamed = replace(OFFICE, name="Head office")
+    assert BOTH.with_profile(renamed).profiles == (renamed, LAB)
+
+
+def test_two_profiles_cannot_have_one_name() -> None:
+    with pytest.raises(ProfileError, match="already"):
+        BOTH.with_profile(replace(LAB, name="oFFICE"))
+    with pytest.raises(ProfileError, match="already"):
+        BOTH.with_profile(replace(OFFICE, id="other"))
+
+
+def test_removing_the_active_profile_makes_no_other_active() -> None:
+    assert BOTH.without("office") == Config(profiles=(LAB,))
+    assert BOTH.without("lab").active == "office"
+    assert BOTH.without("none") == BOTH
+
+
+def test_only_a_profile_that_exists_can_be_used() -> None:
+    assert BOTH.using("lab").profile == LAB
+    with pytest.raises(ProfileError):
+        BOTH.using("none")
+
+
+def test_a_profile_is_found_by_name_or_id() -> None:
+    renamed = BOTH.with_profile(replace(OFFICE, name="Köln"))
+    assert renamed.find("kÖLN ") == renamed.find("office") == renamed.profiles[0]
+    assert renamed.find("none") is None
+
+
+def test_a_name_goes_before_an_id() -> None:
+    config = BOTH.with_profile(replace(OFFICE, name="Lab 1")).with_profile(
+        Profile("x", "Office", LAB.upstream)
+    )
+    found = config.find("office")
+    assert found is not None
+    assert found.id == "x"
+
+
+def test_an_address_is_written_as_people_write_it() -> None:
+    assert str(Listen()) == "127.0.0.1:3128"
+    assert str(Listen("::1", 80)) == "[::1]:80"

@@ -1,0 +1,332 @@
+"""Tests for trayproxy.profiles.document and .edit: the text of config.toml."""
+
+import itertools
+import tomllib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trayproxy.profiles.config import Config, Listen
+from trayproxy.profiles.document import HEADER, MistakeError, NewerError, read, write
+from trayproxy.profiles.profile import Profile, ProfileError, SignIn, Upstream
+
+OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080), user="CORP\\jdoe")
+LAB = Profile("lab", "Lab", Upstream("::1", 3128), SignIn.NONE, bypass=("localhost", "*.lab"))
+
+TEXT = """\
+# My settings
+schema = 1  # the first
+active = "lab"
+colour = "blue"
+
+# Where to listen
+[listen]
+port = 8888  # not 3128
+
+# About the office
+[[profiles]]
+id = "office"  # keep
+name = "Office"
+upstream = "proxy.example:8080"
+user = 'CORP\\jdoe'
+mood = "good"
+
+# About the lab
+[[profiles]]
+id = "lab"
+name = "Lab"
+upstream = "http://[::1]:3128"
+sign_in = "none"
+bypass = ["localhost", "*.lab"]
+
+# About something newer
+[newer]
+x = 1
+"""
+CONFIG = Config(Listen(port=8888), "lab", (OFFICE, LAB))
+
+
+def test_settings_are_read() -> None:
+    assert read(TEXT) == CONFIG
+
+
+def test_nothing_means_the_defaults() -> None:
+    assert read("") == read(HEADER) == Config()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "reason"),
+    [
+        ("schema = 1 ", "schema = ", 2, "invalid value"),
+        ('active = "lab"', 'active = "lab', 3, ""),
+        ("[newer]\nx = 1\n", "[newer", 27, ""),
+        ("schema = 1 ", 'schema = "1" ', 2, "schema is a number"),
+        ("schema = 1 ", "schema = true ", 2, "schema is a number"),
+        ("schema = 1 ", "schema = 0 ", 2, "schema is 1"),
+        ('active = "lab"', 'active = "gone"', 3, "active is not the id"),
+        ("port = 8888", "port = 70000", 8, "number from 0 to 65535"),
+        ("port = 8888", 'port = "x"', 8, "port is a number"),
+        ("port = 8888", 'host = "0.0.0.0"', 8, "listens on 127.0.0.1"),
+        ('upstream = "proxy.example:8080"', "", 11, "upstream is missing"),
+        ('"proxy.example:8080"', '"proxy.example"', 14, "Add the port"),
+        ('"proxy.example:8080"', '"jd:canary@proxy.example:8080"', 14, "keyring"),
+        ('name = "Office"', 'name = " "', 13, "Give the profile a name"),
+        ('name = "Lab"', 'name = "OFFICE"', 21, "already"),
+        ('id = "lab"', 'id = "office"', 20, "two profiles have this id"),
+        ('id = "lab"', 'id = "Lab"', 20, "lower-case"),
+        ('sign_in = "none"', 'sign_in = "ntlm"', 23, "sign_in is password or none"),
+        ('["localhost", "*.lab"]', '["localhost", 3]', 24, "list of texts"),
+        ('["localhost", "*.lab"]', '"localhost"', 24, "bypass is a list"),
+        ('mood = "good"', 'Password = "canary"', 16, "trayproxy login"),
+        ("[listen]\nport", "listen", 7, "listen is a table"),
+        ("[[profiles]]", "[profiles]", 19, "annot"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, reason: str) -> None:
+    assert old in TEXT
+    count = 2 if old == "[[profiles]]" else 1
+    with pytest.raises(MistakeError) as caught:
+        read(TEXT.replace(old, new, count))
+    assert (caught.value.line, reason) == (
+        line,
+        reason if reason.lower() in caught.value.reason.lower() else caught.value.reason,
+    )
+    assert "canary" not in str(caught.value)
+
+
+def test_a_newer_file_is_left_to_a_newer_trayproxy() -> None:
+    with pytest.raises(NewerError) as caught:
+        read("schema = 2\nprofiles = 3\n")
+    assert caught.value.schema == 2
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "\0" * 1000, "{}", "\ufeff", "a" * 9999])
+def test_nonsense_is_a_mistake(text: str) -> None:
+    with pytest.raises(MistakeError):
+        read(text)
+
+
+def test_a_new_file_reads_well() -> None:
+    assert write("", Config().with_profile(OFFICE)) == (
+        "# The settings of TrayProxy. Passwords are not here: they are in the keyring.\n"
+        "schema = 1\n"
+        'active = "office"\n'
+        "\n"
+        "[[profiles]]\n"
+        'id = "office"\n'
+        'name = "Office"\n'
+        'upstream = "http://proxy.example:8080"\n'
+        'sign_in = "password"\n'
+        'user = "CORP\\\\jdoe"\n'
+        "bypass = []\n"
+    )
+
+
+def test_what_does_not_change_is_not_written_anew() -> None:
+    assert write(TEXT, CONFIG) == TEXT
+
+
+def test_a_change_touches_its_own_line_only() -> None:
+    changed = write(TEXT, CONFIG.using("office"))
+    assert changed == TEXT.replace('active = "lab"', 'active = "office"')
+    changed = write(TEXT, replace(CONFIG, listen=Listen(port=1)))
+    assert changed == TEXT.replace("port = 8888", "port = 1")
+
+
+def test_a_new_key_stands_with_the_others() -> None:
+    changed = write(TEXT, CONFIG.with_profile(replace(OFFICE, sign_in=SignIn.NONE)))
+    assert changed == TEXT.replace('mood = "good"\n', 'mood = "good"\nsign_in = "none"\n')
+
+
+def test_a_new_profile_stands_last() -> None:
+    new = Profile("new", "New", Upstream("new.example", 1))
+    changed = write(TEXT, CONFIG.with_profile(new))
+    before, _, after = changed.partition('\n[[profiles]]\nid = "new"')
+    assert before.count("[[profiles]]") == 2
+    assert "# About something newer\n" in changed
+    assert read(changed) == CONFIG.with_profile(new)
+    assert after
+
+
+def test_a_removed_profile_leaves_the_comments_of_the_next() -> None:
+    changed = write(TEXT, CONFIG.without("office"))
+    assert 'mood = "good"' not in changed
+    for comment in ("# My settings", '# About the lab\n[[profiles]]\nid = "lab"', "# the first"):
+        assert comment in changed
+    gone = write(TEXT, CONFIG.without("office").without("lab"))
+    assert "profiles" not in tomllib.loads(gone)
+    assert "# About something newer\n[newer]\nx = 1\n" in gone
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'profiles = [{id = "a", name = "A", upstream = "a:1"}]\n',
+        'profiles = [{id = "a", name = "A", upstream = "a:1"}]\nlisten.port = 3128\n',
+    ],
+)
+def test_a_layout_that_cannot_be_changed_is_not(text: str) -> None:
+    config = read(text)
+    with pytest.raises(MistakeError, match="layout"):
+        write(text, config.with_profile(LAB))
+
+
+def test_a_file_without_a_line_end_is_changed_well() -> None:
+    assert read(write("[listen]\nport = 1", CONFIG)) == CONFIG
+
+
+def test_windows_line_ends_are_understood() -> None:
+    text = TEXT.replace("\n", "\r\n")
+    assert read(text) == CONFIG
+    assert read(write(text, CONFIG.without("lab"))) == CONFIG.without("lab")
+
+
+IDS = ["a", "b", "c", "d"]
+COMMENT = st.sampled_from(["", "\n", "# remark {}\n", "\n# remark {}\n\n", "  # remark {}\n"])
+PROFILES = st.builds(
+    Profile,
+    id=st.sampled_from(IDS),
+    name=st.sampled_from(["A", "B", "C", "Büro “x” # no remark", 'D"\\']),
+    upstream=st.builds(Upstream, st.sampled_from(["a.example", "::1"]), st.integers(1, 65535)),
+    sign_in=st.sampled_from(SignIn),
+    user=st.sampled_from(["", "CORP\\jdoe", "ü'\"#"]),
+    bypass=st.lists(st.sampled_from(["localhost", "*.x", "10.0.0.0/8"]), max_size=3).map(tuple),
+)
+EDITS = st.one_of(
+    st.tuples(st.just("put"), PROFILES),
+    st.tuples(st.just("use"), st.sampled_from(IDS)),
+    st.tuples(st.just("listen"), st.builds(Listen, st.just("::1"), st.integers(0, 65535))),
+)
+
+
+def lay_out(config: Config, remarks: list[str], keys: list[bool]) -> str:
+    """Write the settings as a person might, with remarks between the lines, some keys left out."""
+    number = 0
+    marks = itertools.cycle(remarks)
+    full = itertools.cycle(keys)
+    lines: list[str] = []
+
+    def line(text: str) -> None:
+        nonlocal number
+        number += 1
+        lines.append(text)
+        lines.append(next(marks).format(number))
+
+    line("")
+    if next(full):
+        line("schema = 1\n")
+    if config.active or next(full):
+        line(f"active = '{config.active}'\n")
+    if config.listen != Listen():
+        line("[listen]\n")
+        line(f"host = '{config.listen.host}'  # remark in line\n")
+        line(f"port = {config.listen.port}\n")
+    for profile in config.profiles:
+        line("[[profiles]]\n")
+        line(f"id = '{profile.id}'\n")
+        line("extra = 1\n")
+        line(f"name = {quoted(profile.name)}\n")
+        line(f"upstream = '{profile.upstream}'\n")
+        if next(full) or profile.sign_in != SignIn.PASSWORD:
+            line(f"sign_in = '{profile.sign_in}'\n")
+        if next(full) or profile.user:
+            line(f"user = {quoted(profile.user)}\n")
+        if next(full) or profile.bypass:
+            line(f"bypass = {list(profile.bypass)}\n")
+    line("[last]\n")
+    line("x = 1\n")
+    return "".join(lines)
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def remarks_of(text: str) -> list[str]:
+    return sorted(line.strip() for line in text.splitlines() if line.strip().startswith("# remark"))
+
+
+def apply(config: Config, edit: tuple[str, object]) -> Config:
+    match edit:
+        case ("put", Profile() as profile):
+            return config.with_profile(profile)
+        case ("use", str(profile_id)):
+            return config.using(profile_id)
+        case ("listen", Listen() as listen):
+            return replace(config, listen=listen)
+    raise AssertionError(edit)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(PROFILES, max_size=3),
+    st.lists(COMMENT, min_size=1, max_size=20),
+    st.lists(st.booleans(), min_size=1, max_size=9),
+    st.lists(EDITS, max_size=6),
+)
+def test_edits_keep_every_remark_and_round_trip(
+    profiles: list[Profile],
+    remarks: list[str],
+    keys: list[bool],
+    edits: list[tuple[str, object]],
+) -> None:
+    config = Config()
+    for profile in profiles:
+        try:
+            config = config.with_profile(profile)
+        except ProfileError:
+            continue
+    text = lay_out(config, remarks, keys)
+    assert read(text) == config
+    before = remarks_of(text)
+    for edit in edits:
+        try:
+            config = apply(config, edit)
+        except ProfileError:
+            continue
+        text = write(text, config)
+        assert read(text) == config
+    assert remarks_of(text) == before
+    assert tomllib.loads(text)["last"] == {"x": 1}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(PROFILES, min_size=1, max_size=3),
+    st.lists(COMMENT, min_size=1, max_size=20),
+    st.lists(st.booleans(), min_size=1, max_size=9),
+    st.permutations(IDS),
+)
+def test_removing_profiles_keeps_the_rest(
+    profiles: list[Profile], remarks: list[str], keys: list[bool], gone: list[str]
+) -> None:
+    config = Config()
+    for profile in profiles:
+        try:
+            config = config.with_profile(profile)
+        except ProfileError:
+            continue
+    text = lay_out(config, remarks, keys)
+    outside = remarks_of(text.partition("[[profiles]]")[0])
+    for profile_id in gone:
+        config = config.without(profile_id)
+        text = write(text, config)
+        assert read(text) == config
+    assert not set(outside) - set(remarks_of(text))
+    assert tomllib.loads(text)["last"] == {"x": 1}
+
+
+@settings(deadline=None)
+@given(st.text(max_size=300))
+def test_any_text_is_read_or_is_a_mistake(text: str) -> None:
+    try:
+        config = read(text)
+    except (MistakeError, NewerError):
+        return
+    try:
+        changed = write(text, config.with_profile(LAB))
+    except MistakeError:
+        return
+    assert read(changed) == config.with_profile(LAB)

@@ -1,0 +1,264 @@
+"""Tests for trayproxy.profiles.store: the file on disk, and what may happen to it."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trayproxy.profiles.config import Config
+from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.store import SIZE_LIMIT, SettingsError, Store, replace_file
+
+OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
+LAB = Profile("lab", "Lab", Upstream("lab.example", 8080))
+ONE = Config().with_profile(OFFICE)
+TWO = ONE.with_profile(LAB)
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from trayproxy.profiles.config import Config
+from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.store import SettingsError, Store
+import trayproxy.profiles.edit
+store = Store(Path(sys.argv[1]))
+config = store.load().with_profile(Profile("lab", "Lab", Upstream("lab.example", 8080)))
+"""
+
+KILLED_AT_EVENT = (
+    CHILD
+    + """
+left = int(sys.argv[2])
+def count(event, arguments):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
+store.save(config)
+"""
+)
+
+DISK_FULL = (
+    CHILD
+    + """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    store.save(config)
+except SettingsError as error:
+    print(error.id, error.title, error.body, sep="\\n")
+"""
+)
+
+READ_ONLY = (
+    CHILD
+    + """
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    store.save(config)
+except SettingsError as error:
+    print(error.id, error.title, error.body, sep="\\n")
+"""
+)
+
+
+def run(script: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+@pytest.fixture
+def saved(path: Path) -> Path:
+    """A file with one profile."""
+    store = Store(path)
+    store.load()
+    store.save(ONE)
+    return path
+
+
+def test_without_a_file_there_are_the_defaults(path: Path) -> None:
+    assert Store(path).load() == Config()
+    assert not path.exists()
+
+
+def test_what_was_saved_is_read_again(saved: Path) -> None:
+    store = Store(saved)
+    assert store.load() == ONE
+    store.save(TWO)
+    assert store.config == TWO
+    assert Store(saved).load() == TWO
+
+
+def test_the_file_is_private(saved: Path) -> None:
+    saved.chmod(0o644)
+    store = Store(saved)
+    store.load()
+    store.save(TWO)
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+    assert [entry.name for entry in saved.parent.iterdir()] == ["config.toml"]
+
+
+@pytest.mark.parametrize(
+    ("octets", "line"),
+    [
+        (b"schema = 1\nprofiles = \n", 2),
+        (b"\n\n\xff\xfe", 3),
+        (b"\0" * 4096, 1),
+        (b"[[profiles]]\nid = 'a'\n", 1),
+        (b"#" * (SIZE_LIMIT + 1), 1),
+    ],
+    ids=["cut", "binary", "zeros", "incomplete", "large"],
+)
+def test_a_broken_file_is_reported_and_left_alone(saved: Path, octets: bytes, line: int) -> None:
+    store = Store(saved)
+    store.load()
+    saved.write_bytes(octets)
+    for act in (store.load, lambda: store.save(TWO)):
+        with pytest.raises(SettingsError) as caught:
+            act()
+        assert caught.value.id == "TP-801"
+        assert caught.value.title == "The settings file has a mistake"
+        assert caught.value.body.startswith(f"{saved}, line {line}: ")
+        assert caught.value.body.endswith("in use; the file was not touched.")
+    assert store.config == ONE
+    assert saved.read_bytes() == octets
+
+
+def test_a_newer_file_is_left_alone(saved: Path) -> None:
+    saved.write_text("schema = 99\n")
+    store = Store(saved)
+    with pytest.raises(SettingsError, match="newer") as caught:
+        store.load()
+    assert caught.value.id == "TP-803"
+    with pytest.raises(SettingsError):
+        store.save(ONE)
+    assert saved.read_text() == "schema = 99\n"
+
+
+def test_a_file_changed_meanwhile_is_not_written_over(saved: Path) -> None:
+    store, other = Store(saved), Store(saved)
+    store.load()
+    other.load()
+    assert not store.changed_outside()
+    other.save(TWO)
+    assert store.changed_outside()
+    with pytest.raises(SettingsError) as caught:
+        store.save(Config())
+    assert caught.value.id == "TP-804"
+    assert Store(saved).load() == TWO
+    store.load()
+    store.save(ONE)
+    assert Store(saved).load() == ONE
+
+
+def test_a_file_that_appeared_or_vanished_was_changed(saved: Path) -> None:
+    store = Store(saved)
+    store.load()
+    saved.unlink()
+    assert store.changed_outside()
+    with pytest.raises(SettingsError):
+        store.save(TWO)
+    assert store.load() == Config()
+
+
+def test_a_linked_file_is_changed_where_it_is(tmp_path: Path, saved: Path) -> None:
+    link = tmp_path / "elsewhere" / "config.toml"
+    link.parent.mkdir()
+    link.symlink_to(saved)
+    store = Store(link)
+    store.load()
+    store.save(TWO)
+    assert link.is_symlink()
+    assert Store(saved).load() == TWO
+
+
+def test_a_byte_order_mark_is_no_mistake(saved: Path) -> None:
+    saved.write_bytes(b"\xef\xbb\xbf" + saved.read_bytes())
+    store = Store(saved)
+    assert store.load() == ONE
+    store.save(TWO)
+    assert Store(saved).load() == TWO
+
+
+def test_the_last_good_settings_serve_a_start_with_a_broken_file(saved: Path) -> None:
+    good = saved.with_name("good.toml")
+    assert Store(saved, good).load_last_good() is None
+    Store(saved, good).load()
+    assert stat.S_IMODE(good.stat().st_mode) == 0o600
+    saved.write_text("broken")
+    store = Store(saved, good)
+    with pytest.raises(SettingsError):
+        store.load()
+    assert store.load_last_good() == store.config == ONE
+    good.write_text("broken too")
+    assert store.load_last_good() is None
+
+
+def test_a_full_disk_leaves_the_old_file(saved: Path) -> None:
+    before = saved.read_bytes()
+    problem, title, body = run(DISK_FULL, saved).stdout.splitlines()
+    assert (problem, title) == ("TP-802", "The settings could not be saved")
+    assert "File too large" in body
+    assert saved.read_bytes() == before
+    assert [entry.name for entry in saved.parent.iterdir()] == ["config.toml"]
+
+
+def test_a_read_only_folder_leaves_the_old_file(saved: Path) -> None:
+    before = saved.read_bytes()
+    saved.chmod(0o644)
+    for folder in (saved.parent, *saved.parent.parents[:2]):
+        folder.chmod(0o555)
+    try:
+        problem, _, body = run(READ_ONLY, saved).stdout.splitlines()
+    finally:
+        for folder in (saved.parent, *saved.parent.parents[:2]):
+            folder.chmod(0o700)
+    assert problem == "TP-802"
+    assert "Permission denied" in body
+    assert saved.read_bytes() == before
+
+
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new_file(saved: Path) -> None:
+    before = saved.read_bytes()
+    outcomes = []
+    for event in range(1, 20):
+        saved.write_bytes(before)
+        code = run(KILLED_AT_EVENT, saved, event).returncode
+        outcomes.append(Store(saved).load())
+        assert outcomes[-1] in (ONE, TWO)
+        if code == 0:
+            break
+    assert code == 0
+    assert outcomes.count(ONE) >= 3
+    assert outcomes[-1] == TWO
+    # What the killed ones left is in nobody's way, and is not kept.
+    assert [entry.name for entry in saved.parent.iterdir()] == ["config.toml"]
+
+
+def test_a_planted_link_is_not_followed(saved: Path) -> None:
+    victim = saved.with_name("victim")
+    victim.write_text("precious")
+    saved.with_name(".config.toml.new").symlink_to(victim)
+    replace_file(saved, b"schema = 1\n")
+    assert victim.read_text() == "precious"
+    assert not saved.is_symlink()
+
+
+def test_no_descriptor_is_left_open(saved: Path) -> None:
+    store = Store(saved)
+    store.load()
+    before = len(os.listdir("/proc/self/fd"))
+    for config in (TWO, ONE) * 5:
+        store.save(config)
+    assert len(os.listdir("/proc/self/fd")) == before

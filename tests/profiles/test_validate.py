@@ -1,0 +1,205 @@
+"""Tests for trayproxy.profiles.validate."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trayproxy.profiles.profile import Profile, ProfileError, SignIn, Upstream
+from trayproxy.profiles.validate import (
+    check_host,
+    check_name,
+    check_profile,
+    check_rule,
+    check_user,
+    make_id,
+    parse_listen,
+    parse_rules,
+    parse_upstream,
+)
+
+OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
+SECRET = "canary-77"
+
+
+@pytest.mark.parametrize(
+    ("text", "upstream"),
+    [
+        ("proxy.corp:8080", Upstream("proxy.corp", 8080)),
+        (" http://Proxy.Corp:8080/ ", Upstream("proxy.corp", 8080)),
+        ("HTTP://proxy:1", Upstream("proxy", 1)),
+        ("proxy.corp.:65535", Upstream("proxy.corp.", 65535)),
+        ("10.0.0.41:3128", Upstream("10.0.0.41", 3128)),
+        ("[::1]:3128", Upstream("::1", 3128)),
+        ("http://[2001:DB8:0::1]:80", Upstream("2001:db8::1", 80)),
+        ("bücher.example:80", Upstream("xn--bcher-kva.example", 80)),
+        ("proxy_1.corp:80", Upstream("proxy_1.corp", 80)),
+        ("xn--bcher-kva.example:80", Upstream("xn--bcher-kva.example", 80)),
+    ],
+)
+def test_an_address_is_read_as_people_write_it(text: str, upstream: Upstream) -> None:
+    assert parse_upstream(text) == upstream
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "http://",
+        "proxy.corp",
+        "proxy.corp:",
+        ":8080",
+        "proxy.corp:0",
+        "proxy.corp:65536",
+        "proxy.corp:+80",
+        "proxy.corp:\uff18\uff10",
+        "proxy.corp:80/proxy.pac",
+        "proxy.corp:80?x",
+        "proxy.corp:80#x",
+        "https://proxy.corp:443",
+        "socks5://proxy.corp:1080",
+        "//proxy.corp:80",
+        "::1:3128",
+        "[::1]",
+        "[::1:3128",
+        "[proxy.corp]:80",
+        "[10.0.0.1]:80",
+        "pro xy:80",
+        "pro\nxy:80",
+        "proxy\0:80",
+        "-proxy:80",
+        "proxy-:80",
+        "a..b:80",
+        ".:80",
+        "127.1:80",
+        "0x7f000001:80",
+        "2130706433:80",
+        "256.1.1.1:80",
+        "faß.example:80",
+        f"{'a' * 64}.example:80",
+        f"{'a.' * 127}aa:80",
+        "\ud800.example:80",
+    ],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ProfileError, match=r"\.$"):
+        parse_upstream(text)
+
+
+@pytest.mark.parametrize("text", [f"http://jdoe:{SECRET}@proxy:80", f"{SECRET}@proxy:80"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(ProfileError, match="keyring") as caught:
+        parse_upstream(text)
+    assert SECRET not in str(caught.value)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        upstream = parse_upstream(text)
+    except ProfileError:
+        return
+    assert parse_upstream(str(upstream)) == upstream
+    assert str(upstream).isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:3128", ("127.0.0.1", 3128)),
+        ("localhost:0", ("127.0.0.1", 0)),
+        ("[::1]:80", ("::1", 80)),
+        (":3128", ("127.0.0.1", 3128)),
+        ("3128", ("127.0.0.1", 3128)),
+        ("127.0.0.2:1", ("127.0.0.2", 1)),
+    ],
+)
+def test_a_local_address_is_read(text: str, address: tuple[str, int]) -> None:
+    assert parse_listen(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0.0.0.0:80", "[::]:80", "10.0.0.1:80", "proxy:80", "127.0.0.1", "::1:80", "x:y"]
+)
+def test_an_address_that_others_could_reach_is_refused(text: str) -> None:
+    with pytest.raises(ProfileError):
+        parse_listen(text)
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\u202eb", "a\u200bb", "\ud800", "x" * 101])
+def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
+    with pytest.raises(ProfileError):
+        check_name(name)
+
+
+def test_a_name_loses_the_blanks_around_it() -> None:
+    assert check_name("  Büro & <Lab>_1 ") == "Büro & <Lab>_1"
+
+
+def test_a_user_name_is_taken_as_typed() -> None:
+    assert check_user("CORP\\jdoe ü") == "CORP\\jdoe ü"
+    assert check_user("") == ""
+    for wrong in ("a\0", "a\r\nb", "x" * 257):
+        with pytest.raises(ProfileError):
+            check_user(wrong)
+
+
+def test_rules_are_separated_by_commas_or_blanks() -> None:
+    assert parse_rules(" localhost, *.corp.example\n10.0.0.0/8,,") == (
+        "localhost",
+        "*.corp.example",
+        "10.0.0.0/8",
+    )
+    for wrong in ("", "a b", "a\u202eb", "x" * 256):
+        with pytest.raises(ProfileError):
+            check_rule(wrong)
+
+
+def test_a_profile_is_brought_into_its_checked_form() -> None:
+    rough = Profile(
+        "office", " Office ", Upstream("Proxy.Example", 8080), SignIn.NONE, "", (" a ",)
+    )
+    checked = Profile("office", "Office", Upstream("proxy.example", 8080), SignIn.NONE, "", ("a",))
+    assert check_profile(rough) == checked
+    for wrong in (
+        Profile("Office", "Office", OFFICE.upstream),
+        Profile("", "Office", OFFICE.upstream),
+        Profile("../x", "Office", OFFICE.upstream),
+        Profile("office", "", OFFICE.upstream),
+        Profile("office", "Office", Upstream("pro xy", 80)),
+        Profile("office", "Office", Upstream("proxy", 0)),
+        Profile("office", "Office", Upstream("proxy", 80, "ftp")),
+    ):
+        with pytest.raises(ProfileError):
+            check_profile(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "made"),
+    [
+        ("Office", [], "office"),
+        ("Office", ["office"], "office-2"),
+        ("Office", ["office", "office-2"], "office-3"),
+        ("Büro München", [], "buro-munchen"),
+        ("東京", [], "profile"),
+        ("--", ["profile"], "profile-2"),
+    ],
+)
+def test_an_id_is_made_from_the_name(name: str, taken: list[str], made: str) -> None:
+    assert make_id(name, taken) == made
+
+
+@settings(deadline=None)
+@given(st.text(max_size=120), st.sets(st.text("abc-2", max_size=5)))
+def test_any_name_makes_a_new_id(name: str, taken: set[str]) -> None:
+    made = make_id(name, taken)
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", made)
+    assert made not in taken
+
+
+def test_a_host_is_pinned_in_one_form() -> None:
+    assert check_host("PROXY.Corp") == check_host("proxy.corp") == "proxy.corp"
+    assert check_host("0:0::1") == "::1"

@@ -1,0 +1,278 @@
+"""Tests for trayproxy.routing.bypass."""
+
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+import pytest
+from hypothesis import assume, event, given
+from hypothesis import strategies as st
+
+from trayproxy.profiles.profile import ProfileError
+from trayproxy.routing.bypass import Address, Bypass, Host, Like, Rule, read_address
+
+LABELS = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+NAMES = st.lists(LABELS, min_size=1, max_size=5).map(".".join)
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
+PORTS = st.integers(1, 65535)
+
+
+def direct(rule: str, host: str, port: int = 80, addresses: tuple[str, ...] = ()) -> bool:
+    return Bypass.parse([rule]).matches(host, port, [ip_address(text) for text in addresses])
+
+
+@pytest.mark.parametrize(
+    ("rule", "host"),
+    [
+        ("intranet", "intranet"),
+        ("intranet.corp.example", "intranet.corp.example"),
+        ("Intranet.Corp.Example", "INTRANET.corp.example"),
+        ("intranet.corp.example", "intranet.corp.example."),
+        ("intranet.corp.example.", "intranet.corp.example"),
+        (".corp.example", "www.corp.example"),
+        (".corp.example", "a.b.corp.example"),
+        ("*.corp.example", "a.b.corp.example"),
+        ("*corp.example", "corp.example"),
+        ("*corp.example", "notcorp.example"),
+        ("dev-*.corp.example", "dev-7.corp.example"),
+        ("dev-*.corp.example", "dev-.corp.example"),
+        ("www.*.example", "www.a.b.example"),
+        ("*a*b*", "xaxbx"),
+        ("*", "anything.example"),
+        ("*", "10.1.2.3"),
+        ("*", "fd00::1"),
+        ("192.168.*", "192.168.7.1"),
+        ("10.1.2.3", "10.1.2.3"),
+        ("10.1.2.3", "10.1.2.3."),
+        ("10.0.0.0/8", "10.255.0.1"),
+        ("10.9.9.9/8", "10.255.0.1"),
+        ("0.0.0.0/0", "203.0.113.9"),
+        ("::1", "::1"),
+        ("[::1]", "[::1]"),
+        ("[0:0::1]", "::1"),
+        ("fd00::/8", "fd12::9"),
+        ("[fd00::]/8", "fd12::9"),
+        ("[fd00::/8]", "[fd12::9]"),
+        ("fe80::/10", "fe80::1%eth0"),
+        ("<local>", "intranet"),
+        ("<LOCAL>", "intranet."),
+        ("Bücher.example", "xn--bcher-kva.example"),
+        ("xn--bcher-kva.example", "BÜCHER.example"),
+        (".bücher.example", "www.xn--bcher-kva.example"),
+        ("büro\u3002example", "xn--bro-hoa.example"),
+        ("_ldap.corp.example", "_ldap.corp.example"),
+        ("  intranet ", "intranet"),
+    ],
+)
+def test_a_rule_names_a_host(rule: str, host: str) -> None:
+    assert direct(rule, host)
+
+
+@pytest.mark.parametrize(
+    ("rule", "host"),
+    [
+        ("intranet", "intranet.corp.example"),
+        ("corp.example", "www.corp.example"),
+        (".corp.example", "corp.example"),
+        ("*.corp.example", "corp.example"),
+        (".corp.example", "notcorp.example"),
+        (".corp.example", "corp.example.evil.example"),
+        ("dev-*.corp.example", "dev.corp.example"),
+        ("*a*a", "a"),
+        ("ab*ba", "aba"),
+        ("10.0.0.0/8", "11.0.0.1"),
+        ("10.0.0.0/8", "10.example"),
+        ("10.0.0.0/8", "fd00::1"),
+        ("fd00::/8", "fe80::1"),
+        ("::/0", "10.0.0.1"),
+        ("<local>", "intranet.corp.example"),
+        ("<local>", "10.0.0.1"),
+        ("<local>", "::1"),
+        ("<local>", "2130706433"),
+        ("<local>", "0x7f000001"),
+        ("localhost", "127.0.0.1"),
+        ("127.0.0.1", "localhost"),
+    ],
+)
+def test_a_rule_does_not_name_other_hosts(rule: str, host: str) -> None:
+    assert not direct(rule, host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.0.0.1.", "127.1", "127.0.1", "0177.0.0.1", "0x7f.1", "2130706433"),
+        *("0x7F000001", "[::ffff:127.0.0.1]", "::ffff:7f00:1"),
+    ],
+)
+def test_all_that_the_system_dials_as_loopback_is_loopback(host: str) -> None:
+    assert direct("127.0.0.0/8", host)
+    assert direct("127.0.0.1", host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.0.1", "127.0.0.256", "256.1", "08.0.0.1", "1..2", ""])
+def test_what_only_looks_like_an_address_is_a_name(host: str) -> None:
+    assert read_address(host) is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "port", "expected"),
+    [
+        ("intranet:8080", 8080, True),
+        ("intranet:8080", 80, False),
+        (".corp.example:443", 443, True),
+        ("10.0.0.0/8:8080", 8080, True),
+        ("10.0.0.0/8:8080", 80, False),
+        ("[fd00::/8]:8080", 8080, True),
+        ("[fd00::]/8:8080", 80, False),
+        ("<local>:8080", 8080, True),
+        ("*:8080", 8080, True),
+        ("*:8080", 80, False),
+    ],
+)
+def test_a_port_narrows_a_rule(rule: str, port: int, expected: bool) -> None:
+    host = {"1": "10.0.0.1", "[": "fd00::1", ".": "www.corp.example"}.get(rule[0], "intranet")
+    assert direct(rule, host, port) is expected
+
+
+def test_a_name_is_not_looked_up_for_a_rule_about_addresses() -> None:
+    assert not direct("127.0.0.0/8", "localhost")
+
+
+def test_addresses_that_the_caller_knows_are_seen_by_rules_about_addresses() -> None:
+    assert direct("10.0.0.0/8", "intranet.corp.example", addresses=("192.0.2.1", "10.0.0.1"))
+    assert direct("10.0.0.0/8", "intranet.corp.example", addresses=("::ffff:10.0.0.1",))
+    assert not direct("10.0.0.0/8", "intranet.corp.example", addresses=("192.0.2.1",))
+
+
+def test_known_addresses_do_not_make_a_name_fit_a_pattern() -> None:
+    assert not direct("10.*", "intranet.corp.example", addresses=("10.0.0.1",))
+
+
+def test_without_a_rule_nothing_is_direct() -> None:
+    assert not Bypass().matches("localhost", 80)
+    assert not Bypass.parse([]).matches("127.0.0.1", 80)
+
+
+def test_one_rule_of_many_is_enough() -> None:
+    bypass = Bypass.parse(["<local>", "10.0.0.0/8", "*.corp.example"])
+    assert bypass.matches("10.1.1.1", 80)
+    assert bypass.matches("www.corp.example", 80)
+    assert not bypass.matches("www.example", 80)
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("", "This rule is empty. Write a host, such as intranet.corp.example."),
+        ("   ", "This rule is empty. Write a host, such as intranet.corp.example."),
+        ("a b", "“a b” is more than one host. Write one rule for each."),
+        ("a,b", "“a,b” is more than one host. Write one rule for each."),
+        ("10.0.0.0/33", "“10.0.0.0/33”: the number behind the slash is 0 to 32."),
+        ("fd00::/129", "“fd00::/129”: the number behind the slash is 0 to 128."),
+        ("10.0.0.0/", "“10.0.0.0/”: the number behind the slash is 0 to 32."),
+        ("10.0.0.0/255.0.0.0", "“10.0.0.0/255.0.0.0”: the number behind the slash is 0 to 32."),
+        ("a/8", "“a/8” is no range of addresses. Write one such as 10.0.0.0/8."),
+        ("10/8", "“10/8” is no range of addresses. Write one such as 10.0.0.0/8."),
+        ("300.1.1.1", "“300.1.1.1” is no address. Write one such as 10.1.2.3."),
+        ("a:0", "“a:0”: a port is a number from 1 to 65535."),
+        ("a:65536", "“a:65536”: a port is a number from 1 to 65535."),
+        ("a:", "“a:”: a port is a number from 1 to 65535."),
+        ("a:http", "“a:http”: a port is a number from 1 to 65535."),
+        (":80", "“:80” names no host. Write *:80 for every host."),
+        ("[::1", "“[::1” lacks a closing bracket. Write [::1]."),
+        ("[10.0.0.1]:80", "“[10.0.0.1]:80”: brackets are for IPv6 addresses. Leave them out."),
+        ("fd00::g", "“fd00::g” is no IPv6 address. Write one such as fd00::1."),
+        ("<-loopback>", "“<-loopback>” is not known. <local> means names without a dot."),
+        ("a..b", "“a..b” has an empty part between dots."),
+        (".", "“.” has an empty part between dots."),
+        ("a!b", "“a!b” is no name that a host can have."),
+        ("a" * 64, f"“{'a' * 60}…” is no name that a host can have."),
+        ("a.b" * 90, f"“{('a.b' * 90)[:60]}…” is too long for a host."),
+        (
+            "*bücher.example",
+            "“*bücher.example”: beside * write the ASCII form of a name, which begins with xn--.",
+        ),
+    ],
+)
+def test_a_bad_rule_is_refused_with_what_to_write_instead(rule: str, text: str) -> None:
+    with pytest.raises(ProfileError) as refused:
+        Rule.parse(rule)
+    assert str(refused.value) == text
+
+
+@pytest.mark.parametrize("rule", ["http://u:canary@proxy/", "u:canary@proxy", "https://canary"])
+def test_a_refused_address_is_not_repeated_for_it_may_hold_a_password(rule: str) -> None:
+    with pytest.raises(ProfileError) as refused:
+        Rule.parse(rule)
+    assert "canary" not in str(refused.value)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_rule_or_refused(text: str) -> None:
+    try:
+        Rule.parse(text)
+    except ProfileError as refused:
+        event(str(refused).partition("”")[2])
+
+
+@given(st.text(max_size=40), st.text(max_size=300), PORTS)
+def test_any_host_can_be_decided(rule: str, host: str, port: int) -> None:
+    try:
+        bypass = Bypass.parse([rule, "<local>", "10.0.0.0/8", "*.a*"])
+    except ProfileError:
+        bypass = Bypass.parse(["<local>", "10.0.0.0/8", "*.a*"])
+    assert bypass.matches(host, port) in (True, False)
+
+
+@given(NAMES, PORTS)
+def test_a_name_as_a_rule_names_itself_and_nothing_below(name: str, port: int) -> None:
+    bypass = Bypass.parse([name])
+    assert bypass.matches(name.upper() + ".", port)
+    assert not bypass.matches("www." + name, port)
+
+
+@given(NAMES, NAMES)
+def test_a_domain_names_exactly_what_ends_in_it(name: str, domain: str) -> None:
+    expected = name.endswith("." + domain)
+    assert direct("." + domain, name) is expected
+    assert direct("*." + domain, name) is expected
+    assert direct("." + domain, f"{name}.{domain}")
+
+
+@given(NAMES, PORTS, PORTS)
+def test_a_port_in_a_rule_names_exactly_this_port(name: str, port: int, other: int) -> None:
+    assert direct(f"{name}:{port}", name, other) is (port == other)
+
+
+@given(ADDRESSES, ADDRESSES, st.integers(0, 128))
+def test_a_range_names_exactly_its_addresses(base: Address, host: Address, length: int) -> None:
+    assume_plain(base, host)
+    length = min(length, base.max_prefixlen)
+    network = ip_network((base, length), strict=False)
+    assert direct(f"{base}/{length}", str(host)) is (host in network)
+    assert direct(str(network), str(base))
+
+
+@given(st.ip_addresses(v=4))
+def test_an_ipv4_address_is_the_same_in_every_spelling(address: IPv4Address) -> None:
+    spellings = (
+        str(int(address)),
+        hex(int(address)),
+        f"::ffff:{address}",
+        f"0{oct(address.packed[0])[2:]}.{int(address) & 0xFFFFFF}",
+    )
+    assert {read_address(spelling) for spelling in spellings} == {address}
+
+
+@given(
+    st.lists(st.text("ab.", max_size=3), min_size=2, max_size=5),
+    st.text("ab.", min_size=1, max_size=12).filter(lambda text: not text.endswith(".")),
+)
+def test_a_pattern_fits_as_the_shell_would_say(parts: list[str], name: str) -> None:
+    assert (Host(name) in Like(tuple(parts))) is fnmatchcase(name, "*".join(parts))
+
+
+def assume_plain(*addresses: Address) -> None:
+    """Leave out the addresses that stand for IPv4: they are compared as IPv4, on purpose."""
+    for address in addresses:
+        assume(not isinstance(address, IPv6Address) or address.ipv4_mapped is None)

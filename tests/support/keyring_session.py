@@ -1,0 +1,158 @@
+"""A real GNOME Keyring on a D-Bus session bus of its own, in a home of its own."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import secretstorage
+from jeepney import MatchRule, message_bus
+from jeepney.io.blocking import DBusConnection, Proxy, open_dbus_connection
+
+from tests.support.lines import PATIENCE
+from tests.support.processes import Home, Process, running
+
+MASTER_PASSWORD = "keyring master"
+"""What opens the keyring of a session."""
+
+_SECRETS = "org.freedesktop.secrets"
+
+# Without the service directories nothing is started on demand: no second keyring daemon that is
+# locked, and no program that wants to show a window.
+_BARE_BUS = """\
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:dir={directory}</listen>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
+
+
+class State(Enum):
+    """How a program finds the keyring."""
+
+    UNLOCKED = "unlocked"
+    LOCKED = "locked"
+    """There is no display, so nobody can be asked to unlock it."""
+    ABSENT = "absent"
+    """There is a session bus, and no keyring on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a keyring holds.
+
+    Attributes:
+        label: What a person sees in the desktop's keyring program.
+        attributes: What it is found by.
+        secret: The password.
+    """
+
+    label: str
+    attributes: dict[str, str]
+    secret: str
+
+
+class KeyringSession:
+    """A session that runs.
+
+    Attributes:
+        environment: What a program needs to belong to it; nothing of anyone else's session.
+        bus: The address of its session bus.
+    """
+
+    def __init__(self, environment: dict[str, str], bus: str, daemon: Process | None) -> None:
+        self.environment = environment
+        self.bus = bus
+        self._daemon = daemon
+
+    def entries(self) -> list[Entry]:
+        """Return all that lies in the keyring, read over D-Bus as any program would."""
+        with self._connected() as connection:
+            return [
+                Entry(item.get_label(), dict(item.get_attributes()), item.get_secret().decode())
+                for collection in secretstorage.get_all_collections(connection)
+                for item in collection.get_all_items()
+            ]
+
+    def lock(self) -> None:
+        """Lock the keyring, as a person may at any time."""
+        with self._connected() as connection:
+            secretstorage.get_default_collection(connection).lock()
+
+    def freeze(self) -> None:
+        """Stop the daemon: it stays on the bus and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen daemon go on."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill the daemon."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._daemon, "this session has no keyring"
+        self._daemon.signal(number)
+
+    def _connected(self) -> closing[DBusConnection]:
+        return closing(open_dbus_connection(bus=self.bus))
+
+
+@contextmanager
+def keyring_session(place: Home, state: State = State.UNLOCKED) -> Iterator[KeyringSession]:
+    """Run a session bus, and a keyring on it unless it is to be absent.
+
+    Args:
+        place: The home of the session. What a keyring there holds stays for the next session.
+        state: How programs find the keyring.
+    """
+    with ExitStack() as stack:
+        bus = _start_bus(stack, place)
+        environment = place.environment(DBUS_SESSION_BUS_ADDRESS=bus)
+        if state is State.ABSENT:
+            yield KeyringSession(environment, bus, None)
+            return
+        argv = ["gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets"]
+        daemon = stack.enter_context(
+            running(argv, env=environment, cwd=place.root, stdin=MASTER_PASSWORD.encode())
+        )
+        _wait_for_name(bus, _SECRETS)
+        session = KeyringSession(environment, bus, daemon)
+        if state is State.LOCKED:
+            session.lock()
+        yield session
+
+
+def _start_bus(stack: ExitStack, place: Home) -> str:
+    """Start a bus; return its address."""
+    runtime = place.path("run")
+    configuration = Path(place.root / "bus.conf")
+    configuration.write_text(_BARE_BUS.format(directory=runtime))
+    argv = ["dbus-daemon", "--nofork", "--nosyslog", "--print-address=1"]
+    process = stack.enter_context(
+        running([*argv, f"--config-file={configuration}"], env=place.environment(), cwd=place.root)
+    )
+    return process.out.wait_for("^unix:.*")[0]
+
+
+def _wait_for_name(bus: str, name: str) -> None:
+    """Wait until a program on the bus owns a name."""
+    rule = MatchRule(type="signal", interface="org.freedesktop.DBus", member="NameOwnerChanged")
+    rule.add_arg_condition(0, name)
+    with closing(open_dbus_connection(bus=bus)) as connection:
+        driver = Proxy(message_bus, connection, timeout=PATIENCE)
+        with connection.filter(rule) as owners:
+            # In this order: who looks first may miss what happens before the match is there.
+            driver.AddMatch(rule)
+            if not driver.NameHasOwner(name)[0]:
+                connection.recv_until_filtered(owners, timeout=PATIENCE)

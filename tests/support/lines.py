@@ -1,0 +1,88 @@
+"""The lines that a process writes, as events that a test can wait for."""
+
+import re
+from collections.abc import Callable, Sequence
+from threading import Condition, Thread
+from time import monotonic
+from typing import IO
+
+PATIENCE = 20.0
+"""Seconds to wait for what should happen at once. Long, because the machine may be busy."""
+
+
+class Lines:
+    """Reads a pipe or FIFO to its end, in a thread of its own."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._lines: list[str] = []
+        self._ended = False
+        self._changed = Condition()
+        self._thread = Thread(target=self._read, name=f"lines of {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """All lines so far, without their ends."""
+        with self._changed:
+            return tuple(self._lines)
+
+    @property
+    def text(self) -> str:
+        """All lines so far, as one text."""
+        return "\n".join(self.lines)
+
+    def wait_for(self, pattern: str, timeout: float = PATIENCE) -> re.Match[str]:
+        """Wait until a line has the pattern in it; return the first match.
+
+        Raises:
+            AssertionError: None came in time, or the stream ended without.
+        """
+        return self.wait_for_count(pattern, 1, timeout)[0]
+
+    def wait_for_count(
+        self, pattern: str, count: int, timeout: float = PATIENCE
+    ) -> list[re.Match[str]]:
+        """Wait until that many lines have the pattern in them; return their matches."""
+        compiled = re.compile(pattern)
+        found: list[re.Match[str]] = []
+        read = 0
+
+        def enough() -> bool:
+            nonlocal read
+            for line in self._lines[read:]:
+                match = compiled.search(line)
+                if match:
+                    found.append(match)
+            read = len(self._lines)
+            return len(found) >= count
+
+        self._wait(enough, f"{count} lines with {pattern!r}", timeout)
+        return found
+
+    def _wait(self, holds: Callable[[], bool], what: str, timeout: float) -> None:
+        deadline = monotonic() + timeout
+        with self._changed:
+            while not holds():
+                left = deadline - monotonic()
+                if self._ended or left <= 0:
+                    why = "ended" if self._ended else f"waited {timeout} s"
+                    said = "\n".join(self._lines[-50:])
+                    raise AssertionError(f"{self._name}: no {what} ({why}). It said:\n{said}")
+                self._changed.wait(left)
+
+    def join(self, timeout: float = PATIENCE) -> None:
+        """Wait for the end of the stream, which is when the last writer has ended."""
+        self._thread.join(timeout)
+        assert not self._thread.is_alive(), f"{self._name} is still open"
+
+    def _read(self) -> None:
+        with self._stream:
+            for line in self._stream:
+                with self._changed:
+                    self._lines.append(line.decode("utf-8", "replace").rstrip("\r\n"))
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()

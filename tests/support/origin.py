@@ -1,0 +1,289 @@
+"""An origin server: what is at the other end of the proxies.
+
+=================== ==============================================================================
+``/hello``          a short text
+``/page``           a short HTML page whose text is made by a script
+``/echo``           the head that arrived, as JSON
+``/sha256``         length and SHA-256 of the body that arrived, by any method
+``/bytes/N``        N octets (`tests.support.octets`)
+``/chunked/N``      the same in chunks, with a trailer
+``/until-close/N``  the same, ended by the end of the connection
+``/gate/NAME/N``    the same; half of it waits until the test opens the gate
+``/refuse``         403 without reading the body, and the connection is closed
+``/status/N``       an empty response with this status
+``/websocket``      RFC 6455: each frame comes back
+``/git/…``          the repositories below a directory, by Git's own ``http-backend``
+=================== ==============================================================================
+"""
+
+import json
+import socket
+import subprocess
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha1, sha256
+from pathlib import Path
+from threading import Event, Lock
+from types import TracebackType
+
+from tests.support.exchange import Exchange, Head, Reader
+from tests.support.lines import PATIENCE
+from tests.support.octets import digest, octets
+from tests.support.processes import Home
+from tests.support.server import Server
+from tests.support.tls import Certificate
+
+_PAGE = b"""<!doctype html><title>Origin</title><p id=said></p>
+<script>document.getElementById("said").textContent = ["hello", "browser"].join(" ")</script>"""
+_WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_BACKEND = "/usr/lib/git-core/git-http-backend"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Holds responses back in their middle.
+
+    Attributes:
+        reached: Set when a response waits at it.
+        opened: Set by the test to let them go on.
+    """
+
+    reached: Event = field(default_factory=Event)
+    opened: Event = field(default_factory=Event)
+
+
+class Origin(Server):
+    """An origin server that runs.
+
+    Attributes:
+        name: The host name that proxies know it by.
+    """
+
+    def __init__(
+        self,
+        name: str = "www.test.lan",
+        *,
+        certificate: Certificate | None = None,
+        repositories: Home | None = None,
+    ) -> None:
+        """Start it.
+
+        Args:
+            name: The host name that proxies know it by.
+            certificate: Speak TLS with this one.
+            repositories: Where Git repositories lie, and the home of the program that serves them.
+        """
+        self.name = name
+        self._scheme = "https" if certificate else "http"
+        self._repositories = repositories
+        self._gates: dict[str, Gate] = {}
+        self._heard: list[Head] = []
+        self._state = Lock()
+        super().__init__(self._converse, certificate.context() if certificate else None)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._state:
+            for gate in self._gates.values():
+                gate.opened.set()
+        super().__exit__(kind, error, trace)
+
+    def url(self, path: str) -> str:
+        """Return the URL of a path, as clients of a proxy ask for it."""
+        return f"{self._scheme}://{self.name}:{self.port}{path}"
+
+    @property
+    def authority(self) -> str:
+        """``www.test.lan:8080``, the target of a CONNECT."""
+        return f"{self.name}:{self.port}"
+
+    @property
+    def heard(self) -> Sequence[Head]:
+        """The heads of all requests that arrived, oldest first."""
+        with self._state:
+            return tuple(self._heard)
+
+    def gate(self, name: str) -> Gate:
+        """Return the gate of this name; each is made when it is first asked for."""
+        with self._state:
+            return self._gates.setdefault(name, Gate())
+
+    def _converse(self, connection: socket.socket) -> None:
+        with Reader(connection) as reader:
+            while head := reader.head():
+                with self._state:
+                    self._heard.append(head)
+                exchange = Exchange(connection, head, reader)
+                if not self._answer(exchange):
+                    return
+                for _ in exchange.body():
+                    pass
+                if head.value("connection").lower() == "close":
+                    return
+
+    def _answer(self, exchange: Exchange) -> bool:
+        """Answer a request; return whether the connection can be used again."""
+        _, page, *rest = exchange.head.path.split("/")
+        answer = _PAGES.get(page)
+        if page == "gate":
+            self._wait_at_gate(exchange, *rest)
+        elif page == "git" and self._repositories:
+            _run_git(exchange, self._repositories)
+        elif answer:
+            answer(exchange, *rest)
+        else:
+            exchange.respond(404)
+        return page not in ("refuse", "until-close", "websocket")
+
+    def _wait_at_gate(self, exchange: Exchange, name: str, size: str) -> None:
+        gate = self.gate(name)
+        blocks = list(octets(int(size)))
+        middle = len(blocks) // 2
+        exchange.begin(200, [("Content-Length", size)])
+        exchange.stream(blocks[:middle])
+        gate.reached.set()
+        gate.opened.wait(PATIENCE)
+        exchange.stream(blocks[middle:])
+
+
+def _hello(exchange: Exchange) -> None:
+    exchange.respond(200, b"hello\n", [("Content-Type", "text/plain")])
+
+
+def _page(exchange: Exchange) -> None:
+    exchange.respond(200, _PAGE, [("Content-Type", "text/html")])
+
+
+def _echo(exchange: Exchange) -> None:
+    head = exchange.head
+    said = {"method": head.method, "target": head.target, "fields": head.fields}
+    exchange.respond(200, json.dumps(said).encode(), [("Content-Type", "application/json")])
+
+
+def _digest(exchange: Exchange) -> None:
+    length, found = 0, sha256()
+    for piece in exchange.body():
+        length += len(piece)
+        found.update(piece)
+    exchange.respond(200, f"{length} {found.hexdigest()}\n".encode())
+
+
+def _bytes(exchange: Exchange, size: str) -> None:
+    exchange.begin(200, [("Content-Length", size)])
+    exchange.stream(octets(int(size)))
+
+
+def _chunked(exchange: Exchange, size: str) -> None:
+    exchange.begin(200, [("Transfer-Encoding", "chunked"), ("Trailer", "Checksum")])
+    exchange.stream_chunked(octets(int(size)), f"Checksum: {digest(int(size))}")
+
+
+def _until_close(exchange: Exchange, size: str) -> None:
+    exchange.begin(200, [("Connection", "close")])
+    exchange.stream(octets(int(size)))
+
+
+def _refuse(exchange: Exchange) -> None:
+    exchange.respond(403, b"no\n", [("Connection", "close")])
+
+
+def _status(exchange: Exchange, status: str) -> None:
+    exchange.respond(int(status))
+
+
+def _websocket(exchange: Exchange) -> None:
+    """Send each frame back, unmasked as a server must (RFC 6455, section 5.1)."""
+    key = exchange.head.value("sec-websocket-key").encode("ascii")
+    accept = b64encode(sha1(key + _WEBSOCKET, usedforsecurity=False).digest()).decode("ascii")
+    upgrade = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
+    exchange.respond(101, fields=[*upgrade, ("Sec-WebSocket-Accept", accept)])
+    opcode = 0
+    while opcode != 8:
+        first, second = exchange.reader.exactly(2)
+        opcode, length = first & 0x0F, second & 0x7F
+        if length >= 126:
+            length = int.from_bytes(exchange.reader.exactly(2 if length == 126 else 8), "big")
+        mask = exchange.reader.exactly(4)
+        payload = exchange.reader.exactly(length)
+        plain = bytes(octet ^ mask[at % 4] for at, octet in enumerate(payload))
+        exchange.connection.sendall(_frame(first, plain))
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    length = len(payload)
+    if length < 126:
+        return bytes((first, length)) + payload
+    if length < 1 << 16:
+        return bytes((first, 126)) + length.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + length.to_bytes(8, "big") + payload
+
+
+def _run_git(exchange: Exchange, repositories: Home) -> None:
+    """Let Git answer, by CGI (RFC 3875)."""
+    head = exchange.head
+    environment = repositories.environment(
+        GIT_PROJECT_ROOT=str(repositories.root),
+        GIT_HTTP_EXPORT_ALL="1",
+        REQUEST_METHOD=head.method,
+        PATH_INFO=head.path.removeprefix("/git"),
+        QUERY_STRING=head.target.partition("?")[2],
+        CONTENT_TYPE=head.value("content-type"),
+        HTTP_CONTENT_ENCODING=head.value("content-encoding"),
+        GIT_PROTOCOL=head.value("git-protocol"),
+    )
+    body = b"".join(exchange.body())
+    ran = subprocess.run([_BACKEND], env=environment, input=body, capture_output=True, check=True)
+    said, _, answer = ran.stdout.partition(b"\r\n\r\n")
+    fields = [line.split(": ", 1) for line in said.decode("latin-1").split("\r\n")]
+    status = next((value for name, value in fields if name == "Status"), "200")
+    kept = [(name, value) for name, value in fields if name not in ("Status", "Content-Length")]
+    exchange.respond(int(status[:3]), answer, kept)
+
+
+_PAGES: dict[str, Callable[..., None]] = {
+    "hello": _hello,
+    "page": _page,
+    "echo": _echo,
+    "sha256": _digest,
+    "bytes": _bytes,
+    "chunked": _chunked,
+    "until-close": _until_close,
+    "refuse": _refuse,
+    "status": _status,
+    "websocket": _websocket,
+}
+
+
+def make_repository(repositories: Home, name: str, content: Path) -> None:
+    """Make a bare repository with one commit that has one file.
+
+    Args:
+        repositories: Where it goes, and the home that Git runs in.
+        name: What it is called, ``demo.git``.
+        content: The file.
+    """
+    bare = repositories.root / name
+    work = repositories.path("work")
+    environment = repositories.environment(
+        GIT_CONFIG_NOSYSTEM="1",
+        GIT_AUTHOR_NAME="Test",
+        GIT_AUTHOR_EMAIL="test@test.lan",
+        GIT_COMMITTER_NAME="Test",
+        GIT_COMMITTER_EMAIL="test@test.lan",
+    )
+    (work / content.name).write_bytes(content.read_bytes())
+    for command in (
+        ("init", "--quiet", "--bare", "--initial-branch=main", str(bare)),
+        # Whoever reaches it may push.
+        ("--git-dir", str(bare), "config", "http.receivepack", "true"),
+        ("--git-dir", str(bare), "--work-tree", str(work), "add", content.name),
+        ("--git-dir", str(bare), "--work-tree", str(work), "commit", "--quiet", "-m", "first"),
+    ):
+        subprocess.run(
+            ["git", *command], env=environment, cwd=work, check=True, capture_output=True
+        )

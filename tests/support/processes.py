@@ -1,0 +1,213 @@
+"""Real programs in a home of their own, ended by their process group."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+from tests.support.lines import PATIENCE, Lines
+
+SOURCES = Path(__file__).parents[2]
+"""Where the package `trayproxy` lies."""
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A home directory, and the environment of someone who has nothing else.
+
+    Attributes:
+        root: Everything lies below it. Its path is short: Unix sockets go there.
+    """
+
+    root: Path
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return an environment without anything of the person who runs the tests.
+
+        No display, no session bus, no proxies, no keyring set-up: a test adds what it is about.
+        """
+        return {
+            "PATH": _PATH,
+            "LANG": "C.UTF-8",
+            "HOME": str(self.root),
+            "TMPDIR": str(self.path("tmp")),
+            "XDG_CONFIG_HOME": str(self.path("config")),
+            "XDG_DATA_HOME": str(self.path("data")),
+            "XDG_STATE_HOME": str(self.path("state")),
+            "XDG_CACHE_HOME": str(self.path("cache")),
+            "XDG_RUNTIME_DIR": str(self.path("run")),
+            **more,
+        }
+
+    def path(self, name: str) -> Path:
+        """Return a directory below it, made if missing, for its owner only."""
+        path = self.root / name
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+
+@contextmanager
+def home(prefix: str = "tp-") -> Iterator[Home]:
+    """Make a home and take it away again."""
+    # Programs that are being killed may still write: what they leave is not worth a failed test.
+    with TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as directory:
+        yield Home(Path(directory))
+
+
+class Process:
+    """A program that runs, with what it writes.
+
+    Attributes:
+        name: What a failed test calls it.
+        out: The lines of its standard output.
+        err: The lines of its standard error.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        stdin: bytes = b"",
+    ) -> None:
+        """Start a program in a process group of its own.
+
+        Args:
+            argv: The program and its arguments.
+            env: Its whole environment.
+            cwd: Where it runs.
+            stdin: What it reads, all of it.
+        """
+        self.name = Path(argv[0]).name
+        self._popen = subprocess.Popen(
+            [str(word) for word in argv],
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._popen.stdin
+        assert self._popen.stdout
+        assert self._popen.stderr
+        self.out = Lines(self._popen.stdout, f"{self.name}, standard output")
+        self.err = Lines(self._popen.stderr, f"{self.name}, standard error")
+        with suppress(BrokenPipeError), self._popen.stdin as pipe:
+            pipe.write(stdin)
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its process group's, too."""
+        return self._popen.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._popen.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, and not to its children."""
+        self._popen.send_signal(number)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Wait for its end; return its exit code, negative for a signal."""
+        return self._popen.wait(timeout)
+
+    def ended_within(self, seconds: float) -> bool:
+        """Wait for its end for a moment."""
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Kill it with all its children, and read what they had still written."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait()
+        self.out.join()
+        self.err.join()
+
+
+@contextmanager
+def running(
+    argv: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path, stdin: bytes = b""
+) -> Iterator[Process]:
+    """Run a program for as long as the test needs it."""
+    process = Process(argv, env=env, cwd=cwd, stdin=stdin)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+def wait_until_accepting(process: Process, port: int, timeout: float = PATIENCE) -> None:
+    """Wait until a program accepts connections on a port of 127.0.0.1.
+
+    Raises:
+        AssertionError: It ended, or the time did.
+    """
+    deadline = monotonic() + timeout
+    while monotonic() < deadline:
+        with suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout).close()
+            return
+        if process.ended_within(0.01):
+            break
+    raise AssertionError(f"{process.name} does not accept on {port}: {process.err.text}")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a program came to.
+
+    Attributes:
+        code: Its exit code, negative for a signal.
+        out: Its standard output.
+        err: Its standard error.
+        seconds: How long it ran.
+    """
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+class Job:
+    """A program that runs while the test does something else, and whose result matters."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._started = monotonic()
+
+    @property
+    def process(self) -> Process:
+        """The program while it runs."""
+        return self._process
+
+    def result(self, timeout: float = 60.0) -> Result:
+        """Wait for its end.
+
+        Args:
+            timeout: In seconds; a program that takes longer is killed and fails the test.
+        """
+        ended = self._process.ended_within(timeout)
+        seconds = monotonic() - self._started
+        self._process.end()
+        result = Result(
+            self._process.wait(), self._process.out.text, self._process.err.text, seconds
+        )
+        assert ended, f"{self._process.name} still ran after {timeout} s: {result}"
+        return result

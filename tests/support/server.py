@@ -1,0 +1,121 @@
+"""A loopback server of our own: one thread for each connection, all of them ended with it."""
+
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock, Thread
+from types import TracebackType
+from typing import Self
+
+from tests.support.lines import PATIENCE
+
+
+class Server:
+    """Accepts on a free port of 127.0.0.1 from its making on.
+
+    Attributes:
+        host: Where it listens.
+        port: The port that the system picked.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self,
+        serve: Callable[[socket.socket], None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Start to listen.
+
+        Args:
+            serve: Handles one connection and returns when it is done with it. That its peer went
+                away (`OSError`) needs no handling.
+            tls: Speak TLS with this certificate.
+        """
+        self._serve = serve
+        self._tls = tls
+        self._lock = Lock()
+        self._connections: set[socket.socket] = set()
+        self._threads: list[Thread] = []
+        self._closed = False
+        self._listener = socket.create_server((self.host, 0), backlog=1024)
+        self.port: int = self._listener.getsockname()[1]
+        self._acceptor = Thread(target=self._accept, name=f"server {self.port}", daemon=True)
+        self._acceptor.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening, cut all connections, and wait for their threads."""
+        with self._lock:
+            self._closed = True
+            with suppress(OSError):
+                # On Linux this is what wakes up `accept`; closing alone does not.
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._cut_all()
+        self._acceptor.join(PATIENCE)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), f"{thread.name} hangs"
+
+    def cut(self) -> None:
+        """Cut all connections, and go on listening."""
+        with self._lock:
+            self._cut_all()
+
+    def _cut_all(self) -> None:
+        for connection in self._connections:
+            with suppress(OSError):
+                # Not the method of SSLSocket, which would take its state from the reading thread.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = Thread(
+                target=self._handle, args=(connection,), name=f"server {self.port}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def _handle(self, raw: socket.socket) -> None:
+        try:
+            connection = self._encrypted(raw)
+        except OSError:
+            raw.close()
+            return
+        with connection:
+            with self._lock:
+                if self._closed:
+                    return
+                self._connections.add(connection)
+            try:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._serve(connection)
+            except OSError:
+                pass  # The peer went away, or we were cut: nobody is left to be told.
+            finally:
+                with self._lock:
+                    self._connections.discard(connection)
+
+    def _encrypted(self, raw: socket.socket) -> socket.socket:
+        if self._tls is None:
+            return raw
+        raw.settimeout(PATIENCE)
+        connection = self._tls.wrap_socket(raw, server_side=True)
+        connection.settimeout(None)
+        return connection

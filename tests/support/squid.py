@@ -1,0 +1,303 @@
+"""A real Squid that demands a Basic sign-in, and counts what it gets.
+
+Its access log is a FIFO that we read, so that a test waits for a line instead of looking into a
+file. A request that brought credentials and was still answered 407 is a failed log-on: each one is
+counted, also where Squid merges equal checks that run at the same time, because a directory behind
+another proxy would have seen each.
+"""
+
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from uuid import uuid4
+
+from tests.support.lines import PATIENCE, Lines
+from tests.support.ports import free_port
+from tests.support.processes import Home, Process, home, wait_until_accepting
+
+_USER = "proxy"
+"""Debian's user for Squid, which it turns into when it is started as root."""
+
+# What Squid percent-encodes in a line to its helper: rfc1738_do_escape, RFC1738_ESCAPE_UNSAFE.
+_ENCODED = frozenset(b"<>\"#%{}|\\^~[]`' ") | frozenset(range(0x20)) | frozenset(range(0x7F, 0x100))
+
+_HELPER = """\
+#!/bin/sh
+# Compares each "user password" line, percent-encoded by Squid, with the lines of a file.
+while IFS= read -r line; do
+  verdict=ERR
+  while IFS= read -r known; do
+    if [ "$line" = "$known" ]; then verdict=OK; fi
+  done < "$1"
+  echo "$verdict"
+done
+"""
+
+_CONFIGURATION = """\
+{listener}
+visible_hostname {name}
+pid_filename none
+cache_log /dev/null
+logformat test %>Hs %rm %ru %[un %{{Proxy-Authorization}}>h
+access_log stdio:{directory}/access.fifo logformat=test
+coredump_dir {directory}
+cache deny all
+pinger_enable off
+shutdown_lifetime 0 seconds
+# Never ask the outside; an unknown name fails fast.
+dns_nameservers 127.0.0.1
+dns_timeout 2 seconds
+hosts_file {directory}/hosts
+auth_param basic program {directory}/helper {directory}/users
+auth_param basic children 1 startup=1 idle=1 queue-size=10000
+auth_param basic credentialsttl 1 second
+auth_param basic realm {realm}
+acl authed proxy_auth REQUIRED
+{rules}
+http_access allow authed
+http_access deny all
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A line of the access log.
+
+    Attributes:
+        status: What the client was answered.
+        method: The request's method.
+        target: Its target: a URL, or ``host:port`` for CONNECT.
+        user: Who it said it is, right or wrong; empty without credentials.
+        signed: Whether it brought credentials.
+    """
+
+    status: int
+    method: str
+    target: str
+    user: str
+    signed: bool
+
+    @property
+    def failed_logon(self) -> bool:
+        """Whether it brought credentials that were not accepted."""
+        return self.signed and self.status == 407
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What makes one Squid differ from another.
+
+    Attributes:
+        users: Passwords by user name.
+        realm: What it calls itself. Squid sends it as it is, quotes and all.
+        name: Its own host name.
+        origins: Names that mean 127.0.0.1 to it.
+        rules: Lines in front of the rule that allows everyone who signed in.
+        pem: Speak TLS to clients, with this certificate and key.
+    """
+
+    users: Mapping[str, str] = field(default_factory=dict)
+    realm: str = "Corporate Internet"
+    name: str = "proxy.test.lan"
+    origins: tuple[str, ...] = ("www.test.lan", "other.test.lan")
+    rules: tuple[str, ...] = ()
+    pem: Path | None = None
+
+
+class AccessLog:
+    """A FIFO that a Squid writes its access log to."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        path.chmod(0o666)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        # While there is no writer a FIFO reads as ended: hold it open until Squid is over.
+        self._keeper = os.open(path, os.O_WRONLY)
+        os.set_blocking(reader, True)
+        self.lines = Lines(os.fdopen(reader, "rb"), "access log of squid")
+
+    def close(self) -> None:
+        """Let the reading end; Squid has ended before."""
+        os.close(self._keeper)
+        self.lines.join()
+
+
+class Squid:
+    """A Squid that runs.
+
+    Attributes:
+        host: Where it listens.
+        port: And on which port.
+        process: The program itself.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self, setup: Setup, directory: Path, process: Process, port: int, log: Lines
+    ) -> None:
+        self.port = port
+        self.process = process
+        self._setup = setup
+        self._users = dict(setup.users)
+        self._directory = directory
+        self._log = log
+        self._numbers = count(1)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, ``127.0.0.1:3128``."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Its URL, as a person writes it into a profile."""
+        return f"{'https' if self._setup.pem else 'http'}://{self.address}"
+
+    def set_password(self, user: str, password: str) -> None:
+        """Change a password. An old one that was right is accepted for another second."""
+        self._users[user] = password
+        _write_users(self._directory, self._users)
+
+    def accesses(self) -> list[Access]:
+        """Return all requests that have ended up to now, oldest first."""
+        mark = f"/mark-{next(self._numbers)}"
+        # Squid writes its log in order: when a request of ours is in it, so are all before.
+        self._ask(mark)
+        self._log.wait_for(f"{mark} ")
+        return self._read()
+
+    def failed_logons(self) -> int:
+        """Return how many requests brought credentials that were not accepted."""
+        return sum(access.failed_logon for access in self.accesses())
+
+    def wait_for(self, status: int, target: str) -> None:
+        """Wait until a request for this target has ended with this status."""
+        self._log.wait_for(rf"^{status} \S+ {target} ")
+
+    def describe(self) -> str:
+        """Return the access log, without credentials, for the report of a failed test."""
+        return "\n".join(map(str, self._read()))
+
+    def _read(self) -> list[Access]:
+        found = (_read_access(line) for line in self._log.lines)
+        # A connection without a request is logged, too, with "-" for its method.
+        return [at for at in found if at.method != "-" and "/mark-" not in at.target]
+
+    def _ask(self, path: str) -> None:
+        """Ask for something without credentials: answered 407, and logged."""
+        request = f"GET http://{self._setup.name}{path} HTTP/1.0\r\n\r\n"
+        raw = socket.create_connection((self.host, self.port), timeout=PATIENCE)
+        with self._encrypted(raw) as connection:
+            connection.sendall(request.encode("ascii"))
+            while connection.recv(65536):
+                pass
+
+    def _encrypted(self, raw: socket.socket) -> socket.socket:
+        if self._setup.pem is None:
+            return raw
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context.wrap_socket(raw)
+
+
+@contextmanager
+def squid(setup: Setup) -> Iterator[Squid]:
+    """Run a Squid; it accepts connections when the block begins."""
+    name = f"tp{uuid4().hex[:16]}"
+    with home("squid-") as place:
+        _prepare(place.root, setup)
+        log = AccessLog(place.root / "access.fifo")
+        process, port = _start(place, setup, name)
+        try:
+            yield Squid(setup, place.root, process, port, log.lines)
+        finally:
+            process.end()
+            log.close()
+            # Killed, it leaves its shared memory behind; asked to end, it takes 1.7 seconds.
+            for segment in Path("/dev/shm").glob(f"{name}-cf__*.shm"):
+                segment.unlink()
+
+
+def _prepare(directory: Path, setup: Setup) -> None:
+    """Write all but the configuration, which needs the port."""
+    directory.chmod(0o755)
+    helper = directory / "helper"
+    helper.write_text(_HELPER)
+    helper.chmod(0o755)
+    hosts = " ".join(("localhost", setup.name, *setup.origins))
+    (directory / "hosts").write_text(f"127.0.0.1 {hosts}\n")
+    if setup.pem:
+        shutil.copyfile(setup.pem, directory / "server.pem")
+        _give(directory / "server.pem", 0o400)
+    _write_users(directory, setup.users)
+    if os.geteuid() == 0:
+        shutil.chown(directory, _USER)
+
+
+def _write_users(directory: Path, users: Mapping[str, str]) -> None:
+    """Replace the file with the passwords at once: the helper may be reading it."""
+    new = directory / "users.new"
+    new.write_text("".join(f"{_encode(u)} {_encode(p)}\n" for u, p in users.items()))
+    _give(new, 0o400)
+    new.rename(directory / "users")
+
+
+def _give(path: Path, mode: int) -> None:
+    """Let Squid, and nobody else, read a file."""
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        shutil.chown(path, _USER)
+
+
+def _encode(text: str) -> str:
+    return "".join(f"%{o:02X}" if o in _ENCODED else chr(o) for o in text.encode())
+
+
+def _start(place: Home, setup: Setup, name: str) -> tuple[Process, int]:
+    """Start Squid on a port of its own; it accepts connections when we return."""
+    for _ in range(5):
+        port = free_port()
+        configuration = place.root / "squid.conf"
+        configuration.write_text(_configure(place.root, setup, port))
+        process = Process(
+            ["/usr/sbin/squid", "-N", "-d", "1", "-n", name, "-f", configuration],
+            env=place.environment(),
+            cwd=place.root,
+        )
+        try:
+            # It says so when the port is its own, and listens a moment later.
+            process.err.wait_for(rf"Accepting HTTPS? Socket connections at .*:{port} ")
+            wait_until_accepting(process, port)
+        except AssertionError:
+            process.end()
+            if "in use" not in process.err.text:
+                raise
+        else:
+            return process, port
+    raise AssertionError("squid found no free port in five tries")
+
+
+def _configure(directory: Path, setup: Setup, port: int) -> str:
+    listener = f"http_port 127.0.0.1:{port}"
+    if setup.pem:
+        listener = f"https_port 127.0.0.1:{port} tls-cert={directory}/server.pem"
+    return _CONFIGURATION.format(
+        listener=listener,
+        name=setup.name,
+        directory=directory,
+        realm=setup.realm,
+        rules="\n".join(setup.rules),
+    )
+
+
+def _read_access(line: str) -> Access:
+    status, method, target, user, credentials = line.split(" ")
+    return Access(int(status), method, target, "" if user == "-" else user, credentials != "-")

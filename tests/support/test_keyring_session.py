@@ -1,0 +1,78 @@
+"""Tests for tests.support.keyring_session, with keyring in a process of its own."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.keyring_session import KeyringSession, State, keyring_session
+from tests.support.processes import Home, Job, Process, Result, home
+
+_SET = """\
+import keyring, sys
+from keyring.errors import KeyringError
+try:
+    keyring.set_password("service", "jdoe", "s\u00fcß")
+    print(keyring.get_password("service", "jdoe").encode().hex())
+except (KeyringError, RuntimeError) as error:
+    print(type(error).__name__)
+"""
+
+
+def keep(session: KeyringSession, place: Home) -> Result:
+    """Keep a password in the keyring of the session, by the library that we use."""
+    argv = [sys.executable, "-c", _SET]
+    return Job(Process(argv, env=session.environment, cwd=place.root)).result()
+
+
+def test_what_a_program_keeps_lies_in_it(place: Home) -> None:
+    with keyring_session(place) as session:
+        assert session.entries() == []
+        assert keep(session, place).out == "süß".encode().hex()
+        (entry,) = session.entries()
+    assert entry.secret == "süß"
+    assert entry.attributes["username"] == "jdoe"
+
+
+def test_what_was_kept_is_there_in_the_next_session(place: Home) -> None:
+    with keyring_session(place) as session:
+        keep(session, place)
+    with keyring_session(place) as session:
+        assert [entry.secret for entry in session.entries()] == ["süß"]
+
+
+@pytest.mark.parametrize(
+    ("state", "error"), [(State.LOCKED, "KeyringLocked"), (State.ABSENT, "NoKeyringError")]
+)
+def test_where_nothing_can_be_kept_the_program_is_told(
+    place: Home, state: State, error: str
+) -> None:
+    with keyring_session(place, state) as session:
+        assert keep(session, place).out == error
+
+
+def test_a_frozen_keyring_answers_when_thawed(place: Home) -> None:
+    with keyring_session(place) as session:
+        session.freeze()
+        job = Job(Process([sys.executable, "-c", _SET], env=session.environment, cwd=place.root))
+        assert not job.process.ended_within(1)
+        session.thaw()
+        assert job.result().out == "süß".encode().hex()
+
+
+def test_two_sessions_know_nothing_of_each_other(place: Home) -> None:
+    with (
+        home() as other,
+        keyring_session(place) as first,
+        keyring_session(other) as second,
+    ):
+        keep(first, place)
+        assert second.entries() == []
+
+
+def test_the_password_is_not_readable_in_its_files(place: Home) -> None:
+    with keyring_session(place) as session:
+        keep(session, place)
+    files = [path for path in place.root.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".keyring" for path in files)
+    assert not [path for path in files if "süß".encode() in Path(path).read_bytes()]

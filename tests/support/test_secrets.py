@@ -1,0 +1,81 @@
+"""Tests for tests.support.secrets: what cannot find a password proves nothing."""
+
+import json
+import os
+import sys
+from base64 import b64encode
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.processes import Home, running
+from tests.support.secrets import Canary, files_below, process_and_children, text
+
+
+def test_no_two_are_the_same() -> None:
+    assert Canary().password != Canary().password
+
+
+def test_it_is_not_in_its_repr() -> None:
+    canary = Canary()
+    canary.assert_absent([text("repr", repr(canary)), text("repr of login", repr(canary.login))])
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc", "alice:"])
+@pytest.mark.parametrize("after", ["", "z", "yz", "xyz"])
+def test_it_is_found_in_base64_wherever_it_stands(before: str, after: str) -> None:
+    canary = Canary()
+    coded = b64encode((before + canary.password + after).encode())
+    with pytest.raises(AssertionError, match="base64"):
+        canary.assert_absent([("x", b"noise" + coded + b"noise")])
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        str.encode,
+        lambda t: t.encode("utf-16-le"),
+        lambda t: t.encode("utf-16-be"),
+        lambda t: t.encode("latin-1"),
+        lambda t: t.encode().hex().encode(),
+        lambda t: quote(t, safe="").encode(),
+        lambda t: json.dumps({"password": t}).encode(),
+        lambda t: json.dumps({"password": t}, ensure_ascii=False).encode(),
+        lambda t: repr(t.encode()).encode(),
+    ],
+)
+def test_it_is_found_in_every_encoding(encode: object) -> None:
+    assert callable(encode)
+    canary = Canary()
+    with pytest.raises(AssertionError) as failed:
+        canary.assert_absent([("clean", b"nothing"), ("dirty", b"x" + encode(canary.password))])
+    assert "dirty holds it as" in str(failed.value)
+    assert canary.password not in str(failed.value)
+
+
+def test_files_are_searched_with_their_names(place: Home) -> None:
+    canary = Canary()
+    (place.path("a") / "b").write_bytes(canary.password.encode())
+    (place.path("c") / canary.password.encode().hex()).touch()
+    with pytest.raises(AssertionError) as failed:
+        canary.assert_absent(files_below(place.root))
+    assert "a/b holds it as UTF-8" in str(failed.value)
+    assert "holds it as hexadecimal" in str(failed.value)
+
+
+def test_arguments_and_environment_of_a_process_and_its_children_are_searched(
+    place: Home,
+) -> None:
+    canary = Canary()
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1], 'child'])"
+    idle = "import os, sys; print('up', flush=True); sys.stdin.read(); os.read(0, 1)"
+    environment = place.environment(SECRET=canary.password)
+    argv = [sys.executable, "-c", child, f"{idle}; import signal; signal.pause()"]
+    with running(argv, env=environment, cwd=place.root) as process:
+        process.out.wait_for("up")
+        found = dict(process_and_children(process.pid))
+        assert sum("environ" in name for name in found) == 2
+        with pytest.raises(AssertionError, match="environ"):
+            canary.assert_absent(found.items())
+        canary.assert_absent((n, o) for n, o in found.items() if "cmdline" in n)
+    assert os.getpid() != process.pid

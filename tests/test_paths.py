@@ -1,0 +1,118 @@
+"""Tests for trayproxy.paths."""
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import pytest
+
+from trayproxy.paths import SOCKET_PATH_LIMIT, PathError, Paths, locate, make_private
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_home_holds_everything(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="tp-") as folder:
+        home = Path(folder)
+        paths = locate({"TRAYPROXY_HOME": folder})
+        assert paths == Paths(
+            home / "config", home / "state", home / "cache", home / "log", home / "runtime"
+        )
+
+
+def test_preparing_makes_private_folders(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        paths = locate({"TRAYPROXY_HOME": str(tmp_path / "new")})
+        paths.prepare()
+    finally:
+        os.umask(old)
+    for folder in (paths.config, paths.state, paths.cache, paths.log, paths.runtime):
+        assert mode(folder) == 0o700
+    assert mode(tmp_path / "new") == 0o700
+
+
+def test_an_open_folder_is_closed(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    make_private(folder)
+    assert mode(folder) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_another_users_folder_is_refused(tmp_path: Path) -> None:
+    folder, link = tmp_path / "theirs", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(tmp_path)
+    os.chown(folder, 65534, 65534)
+    os.lchown(link, 65534, 65534)
+    for theirs in (folder, link):
+        with pytest.raises(PathError, match="another user"):
+            make_private(theirs)
+
+
+def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PathError, match="not a folder"):
+        make_private(tmp_path / "file")
+    with pytest.raises(PathError, match="cannot be used"):
+        make_private(tmp_path / "file" / "below")
+
+
+def test_a_long_home_has_a_short_socket_that_every_face_finds(tmp_path: Path) -> None:
+    home = tmp_path / ("x" * 100)
+    home.mkdir()
+    (tmp_path / "link").symlink_to(home)
+    paths = locate({"TRAYPROXY_HOME": str(home)})
+    assert len(os.fsencode(paths.socket)) < SOCKET_PATH_LIMIT
+    assert locate({"TRAYPROXY_HOME": str(tmp_path / "link")}) == paths
+    assert locate({"TRAYPROXY_HOME": str(home) + "y"}).socket != paths.socket
+    assert paths.lock.parent == paths.socket.parent
+    assert paths.config == home / "config"
+
+
+@pytest.mark.parametrize("runtime", ["", "missing", "own"])
+def test_without_a_home_the_desktops_folders_are_used(tmp_path: Path, runtime: str) -> None:
+    script = (
+        "import warnings; warnings.simplefilter('error')\n"
+        "from trayproxy.paths import locate\n"
+        "paths = locate()\n"
+        "print(paths.config_file, paths.log, paths.socket)\n"
+    )
+    own = tmp_path / "own"
+    own.mkdir(mode=0o700)
+    environ = {
+        "HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path / "c"),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    if runtime:
+        environ["XDG_RUNTIME_DIR"] = str(tmp_path / runtime)
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True
+    )
+    config, log, socket = run.stdout.split()
+    assert config == str(tmp_path / "c/trayproxy/config.toml")
+    assert log == str(tmp_path / ".local/state/trayproxy/log")
+    uid = os.geteuid()
+    if runtime == "own":
+        assert socket == str(own / "trayproxy/ipc.sock")
+    else:
+        assert socket in {
+            f"/run/user/{uid}/trayproxy/ipc.sock",
+            f"/tmp/trayproxy-{uid}/ipc.sock",
+        } | {str(tmp_path / "missing/trayproxy/ipc.sock")}
+
+
+def test_locating_warns_nobody_and_makes_nothing(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        locate({"TRAYPROXY_HOME": str(tmp_path / "none")})
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,214 @@
+"""A face's end of the control socket: blocking, for one thread, without asyncio.
+
+The command line calls `Client.request`. A face with its own event loop watches `Client.fileno`,
+sends with `Client.send` and takes what came with `Client.receive_ready`.
+"""
+
+import contextlib
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from trayproxy.control.address import address
+from trayproxy.control.codec import Lines, decode_answer, encode
+from trayproxy.control.messages import Envelope, Event, Failed, Hello, Reply, Request
+from trayproxy.paths import Paths
+
+_CHUNK = 64 * 1024
+_READY_CHUNKS = 16
+"""How much one `receive_ready` reads at most, so that a window stays alive in a flood."""
+_SEND_TIMEOUT_S = 5.0
+
+
+class DisconnectedError(Exception):
+    """The service has closed the connection, or has gone."""
+
+
+class NoReplyError(Exception):
+    """The service did not reply in time."""
+
+
+class RefusedError(Exception):
+    """The service does not talk to this face.
+
+    Attributes:
+        failed: Its reply.
+    """
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.problem.title)
+        self.failed = failed
+
+
+class Client:
+    """A connection to the service. `hello` must be the first thing said."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Take over a connection that `Address.connect` has proven."""
+        self._socket = connection
+        self._lines = Lines()
+        self._arrived: deque[Envelope] = deque()
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def hello(self, face: str, *, asks: bool, timeout_s: float = 5.0) -> None:
+        """Introduce this face; hangs up if that does not succeed.
+
+        Args:
+            face: As in `messages.Hello`.
+            asks: Whether it can put questions to a person.
+            timeout_s: How long to wait for the reply.
+
+        Raises:
+            RefusedError: The service is of another version.
+            DisconnectedError: The connection is gone.
+            NoReplyError: Nothing came in time.
+        """
+        try:
+            reply = self.request(Hello(face, asks, pid=os.getpid()), timeout_s)
+            if isinstance(reply, Failed):
+                raise RefusedError(reply)
+        except BaseException:
+            self.close()
+            raise
+
+    def send(self, message: Request) -> int:
+        """Send a request without waiting for its reply.
+
+        Returns:
+            Its number; the reply's envelope will bear it.
+
+        Raises:
+            DisconnectedError: The connection is gone, or the service has stopped reading.
+            ProtocolError: The message cannot be sent, whatever the connection.
+        """
+        self._number += 1
+        line = encode(Envelope(message, self._number))
+        try:
+            self._socket.settimeout(_SEND_TIMEOUT_S)
+            self._socket.sendall(line)
+        except OSError as error:
+            raise DisconnectedError(str(error)) from None
+        return self._number
+
+    def request(self, message: Request, timeout_s: float = 10.0) -> Reply:
+        """Send a request and return its reply; what comes in between is kept for later.
+
+        Raises:
+            DisconnectedError: The connection is gone.
+            NoReplyError: Nothing came in time.
+            ProtocolError: The message cannot be sent, or what came was no message.
+        """
+        number = self.send(message)
+        deadline = time.monotonic() + timeout_s
+        kept: deque[Envelope] = deque()
+        try:
+            while True:
+                envelope = self._next(deadline)
+                if envelope.number == number:
+                    reply = envelope.message
+                    assert isinstance(reply, Reply)
+                    return reply
+                kept.append(envelope)
+        finally:
+            self._arrived.extendleft(reversed(kept))
+
+    def events(self, timeout_s: float | None = None) -> Iterator[Event]:
+        """Yield events as they come; replies nobody waited for are dropped.
+
+        Args:
+            timeout_s: How long to wait for each; None: for ever. The iterator ends when it is over.
+
+        Raises:
+            DisconnectedError: The connection is gone.
+            ProtocolError: What came was no message.
+        """
+        while True:
+            deadline = None if timeout_s is None else time.monotonic() + timeout_s
+            try:
+                message = self._next(deadline).message
+            except NoReplyError:
+                return
+            if isinstance(message, Event):
+                yield message
+
+    def fileno(self) -> int:
+        """Return the descriptor to watch for reading; `receive_ready` may have more than it shows.
+
+        After `request`, call `receive_ready` once: events may have come with the reply.
+        """
+        return self._socket.fileno()
+
+    def receive_ready(self) -> list[Envelope]:
+        """Return what has come, without waiting.
+
+        Raises:
+            DisconnectedError: The connection is gone and everything that came was returned before.
+            ProtocolError: What came was no message; nothing more can be read.
+        """
+        self._socket.settimeout(0)
+        gone: DisconnectedError | None = None
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(_READY_CHUNKS):
+                try:
+                    self._read()
+                except DisconnectedError as error:
+                    gone = error
+                    break
+        arrived = list(self._arrived)
+        self._arrived.clear()
+        if gone is not None and not arrived:
+            raise gone
+        return arrived
+
+    def close(self) -> None:
+        """Hang up; harmless when done before."""
+        self._socket.close()
+
+    def _next(self, deadline: float | None) -> Envelope:
+        while not self._arrived:
+            wait_s = None if deadline is None else deadline - time.monotonic()
+            if wait_s is not None and wait_s <= 0:
+                raise NoReplyError("TrayProxy did not reply in time")
+            self._socket.settimeout(wait_s)
+            try:
+                self._read()
+            except TimeoutError:
+                raise NoReplyError("TrayProxy did not reply in time") from None
+        return self._arrived.popleft()
+
+    def _read(self) -> None:
+        """Read once, as the socket's time limit says."""
+        try:
+            octets = self._socket.recv(_CHUNK)
+        except (BlockingIOError, TimeoutError):
+            raise
+        except OSError as error:
+            raise DisconnectedError(str(error)) from None
+        if not octets:
+            raise DisconnectedError("TrayProxy has closed the connection")
+        self._arrived.extend(map(decode_answer, self._lines.feed(octets)))
+
+
+def connect(paths: Paths, timeout_s: float = 5.0) -> Client:
+    """Connect to this user's service; say `Client.hello` next.
+
+    Raises:
+        NotRunningError: There is none (`trayproxy.control.address`).
+        StrangerError: Something of another user listens there.
+    """
+    return Client(address(paths).connect(timeout_s))

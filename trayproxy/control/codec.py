@@ -1,0 +1,135 @@
+"""The control protocol on the wire: one JSON object a line.
+
+::
+
+    {"type": "UseProfile", "number": 3, "message": {"profile_id": "office"}}
+
+``type`` is the name of a dataclass in `trayproxy.control.messages`. Unknown members of a message
+are ignored, so that a newer face may say more; anything else that does not fit its types is refused
+whole. JSON escapes line feeds inside strings: a line feed always ends a message.
+"""
+
+from collections.abc import Iterator
+from types import UnionType
+from typing import Any, get_args
+
+import msgspec
+
+from trayproxy.control.messages import Envelope, Event, Reply, Request
+
+MAX_LINE = 1024 * 1024
+"""Octets of a line with its end. The largest real message is a `Status` with many profiles."""
+
+Message = Request | Reply | Event
+
+
+class ProtocolError(Exception):
+    """What came is not a message. The text holds nothing of what came: it may be a password.
+
+    Attributes:
+        number: The number of the request if that much could be read, else 0.
+    """
+
+    def __init__(self, reason: str, number: int = 0) -> None:
+        super().__init__(reason)
+        self.number = number
+
+
+class _Wire(msgspec.Struct, frozen=True):
+    type: str
+    number: int
+    message: Message
+
+
+class _Head(msgspec.Struct, frozen=True):
+    type: str
+    message: msgspec.Raw
+    number: int = 0
+
+
+def _by_name(union: UnionType) -> dict[str, Any]:
+    return {kind.__name__: kind for kind in get_args(union)}
+
+
+_REQUESTS = _by_name(Request)
+_ANSWERS = _by_name(Reply | Event)
+
+
+def encode(envelope: Envelope) -> bytes:
+    """Return the line, with its line feed.
+
+    Raises:
+        ProtocolError: The message is too long, or a text in it is no Unicode (a lone surrogate).
+    """
+    wire = _Wire(type(envelope.message).__name__, envelope.number, envelope.message)
+    try:
+        line = msgspec.json.encode(wire) + b"\n"
+    except UnicodeEncodeError:
+        raise ProtocolError("a text holds what Unicode cannot express", envelope.number) from None
+    if len(line) > MAX_LINE:
+        raise ProtocolError(f"a message of {len(line)} octets is too long", envelope.number)
+    return line
+
+
+def decode_request(line: bytes) -> tuple[Request, int]:
+    """Return the request of a line, and its number.
+
+    Raises:
+        ProtocolError: It is none.
+    """
+    return _decode(line, _REQUESTS)
+
+
+def decode_answer(line: bytes) -> Envelope:
+    """Return the reply or event of a line.
+
+    Raises:
+        ProtocolError: It is none.
+    """
+    return Envelope(*_decode(line, _ANSWERS))
+
+
+def _decode(line: bytes, kinds: dict[str, Any]) -> tuple[Any, int]:
+    # `from None` throughout: msgspec's errors may quote what they read.
+    try:
+        head = msgspec.json.decode(line, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ProtocolError("a line is not a message") from None
+    kind = kinds.get(head.type)
+    if kind is None:
+        raise ProtocolError("a message of an unknown type", head.number)
+    try:
+        return msgspec.json.decode(head.message, type=kind), head.number
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ProtocolError(f"not a {kind.__name__}", head.number) from None
+
+
+class Lines:
+    """Cuts what a socket delivers into lines."""
+
+    def __init__(self, limit: int = MAX_LINE) -> None:
+        """Begin with nothing.
+
+        Args:
+            limit: How long a line may be, its line feed included, octets.
+        """
+        self._limit = limit
+        self._rest = bytearray()
+
+    def feed(self, octets: bytes) -> Iterator[bytes]:
+        """Yield each line that is now complete, without its line feed.
+
+        Raises:
+            ProtocolError: A line is too long; nothing more can be read.
+        """
+        start = 0
+        while (end := octets.find(b"\n", start)) >= 0:
+            if len(self._rest) + end + 1 - start > self._limit:
+                raise ProtocolError("a line is too long")
+            line = bytes(self._rest) + octets[start:end]
+            self._rest.clear()
+            start = end + 1
+            yield line
+        self._rest += octets[start:]
+        if len(self._rest) >= self._limit:
+            raise ProtocolError("a line is too long")

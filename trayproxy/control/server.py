@@ -1,0 +1,341 @@
+"""The service's end of the control socket, on asyncio or uvloop.
+
+It knows the protocol and not what it means: a `Handler` does. One connection is one `Session`; its
+requests run side by side, because a test of a profile takes seconds while the tray must stay quick.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from typing import Any, Protocol
+
+from trayproxy.control.address import Address, Guard, StrangerError, address
+from trayproxy.control.codec import Lines, ProtocolError, decode_request, encode
+from trayproxy.control.lock import InstanceLock
+from trayproxy.control.messages import (
+    SCHEMA,
+    Done,
+    Envelope,
+    Event,
+    Failed,
+    Hello,
+    Problem,
+    Reply,
+    Request,
+    Subscribe,
+)
+from trayproxy.paths import Paths, make_private
+
+MAX_SESSIONS = 64
+"""A face or two are usual; every `trayproxy status` is one for a moment."""
+
+_HELLO_S = 10.0
+"""How long a connection may stay without having said who it is."""
+_MAX_BACKLOG = 4 * 1024 * 1024
+"""Octets that may wait for a face that does not read; then it is dropped and may come back."""
+_MAX_REQUESTS = 64
+"""Requests of one session at work at a time; then nothing more is read from it."""
+_FLUSH_S = 1.0
+"""How long `Server.close` lets last replies leave."""
+
+logger = logging.getLogger(__name__)
+
+_OTHER_VERSION = Problem(
+    "TP-902",
+    "The running TrayProxy is another version",
+    "Quit TrayProxy and start it again.",
+)
+_BROKE = Problem(
+    "TP-903",
+    "TrayProxy could not do this",
+    "Something went wrong inside TrayProxy; its log file has the details.",
+)
+
+
+class Handler(Protocol):
+    """What the requests mean. All methods are called on the event loop."""
+
+    async def handle(self, session: "Session", request: Request) -> Reply:
+        """Do what is asked; never called with `Hello`.
+
+        While it handles `Subscribe`, events sent to the session follow the reply.
+        """
+        ...
+
+    def attached(self, session: "Session") -> None:
+        """A face has introduced itself."""
+        ...
+
+    def detached(self, session: "Session") -> None:
+        """A face that had introduced itself has gone; its requests may still be at work."""
+        ...
+
+
+class Session(asyncio.Protocol):
+    """One face's connection.
+
+    Attributes:
+        face: What the face calls itself (`messages.Hello`); empty before it did.
+        asks: Whether it can put questions to a person.
+        pid: Its process id as it says, 0 if it did not.
+        subscribed: Whether it wants events.
+    """
+
+    def __init__(self, server: "Server") -> None:
+        """Wait for the connection.
+
+        Args:
+            server: Whose session this is.
+        """
+        self.face = ""
+        self.asks = False
+        self.pid = 0
+        self.subscribed = False
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+        self._guard: Guard | None = None
+        self._lines = Lines()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._held: list[Event] | None = None
+        self._hello_limit: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session {self.face or 'unnamed'} pid={self.pid}>"
+
+    def send_event(self, event: Event) -> None:
+        """Send an event, if the face wants events and is still there."""
+        if not self.subscribed:
+            return
+        if self._held is not None:
+            self._held.append(event)
+        else:
+            self._send(Envelope(event))
+
+    def close(self) -> None:
+        """Hang up once everything sent has left."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: Any) -> None:
+        """Check whose the connection is before an octet is read.
+
+        Args:
+            transport: An `asyncio.Transport`, or uvloop's, which is one without saying so.
+        """
+        self._transport = transport
+        try:
+            self._guard = self._server.admit(self, transport.get_extra_info("socket"))
+        except StrangerError as error:
+            logger.warning("refused a control connection: %s", error)
+            transport.abort()
+            return
+        loop = asyncio.get_running_loop()
+        self._hello_limit = loop.call_later(_HELLO_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Handle each complete request."""
+        try:
+            for line in self._lines.feed(self._unguard(data)):
+                self._receive(*decode_request(line))
+        except StrangerError as error:
+            logger.warning("refused a control connection: %s", error)
+            self.abort()
+        except ProtocolError as error:
+            logger.warning("%r: %s; closing", self, error)
+            if error.number:
+                self._send(Envelope(Failed(_OTHER_VERSION), error.number))
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the face. What it has asked for is still done."""
+        if self._hello_limit is not None:
+            self._hello_limit.cancel()
+        self._transport = None
+        self._server.leave(self)
+
+    # The rest is ours.
+
+    def _unguard(self, octets: bytes) -> bytes:
+        if self._guard is None:
+            return octets
+        reply, rest = self._guard.receive(octets)
+        if self._transport is not None and reply:
+            self._transport.write(reply)
+        if rest is None:
+            return b""
+        self._guard = None
+        return rest
+
+    def _receive(self, request: Request, number: int) -> None:
+        # Closing takes a turn of the loop, in which more may have come.
+        if self._transport is None or self._transport.is_closing():
+            return
+        if isinstance(request, Hello) and not self.face:
+            self._introduce(request, number)
+        elif isinstance(request, Hello) or not self.face or number < 1:
+            raise ProtocolError("not what comes next", number)
+        else:
+            self._start(request, number)
+
+    def _introduce(self, hello: Hello, number: int) -> None:
+        if hello.schema != SCHEMA or not hello.face:
+            raise ProtocolError("a face of another version", number)
+        if self._hello_limit is not None:
+            self._hello_limit.cancel()
+        self.face, self.asks, self.pid = hello.face[:32], hello.asks, hello.pid
+        self._send(Envelope(Done(), number))
+        self._server.handler.attached(self)
+
+    def _start(self, request: Request, number: int) -> None:
+        task = asyncio.get_running_loop().create_task(self._work(request, number))
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        if len(self._tasks) >= _MAX_REQUESTS and self._transport is not None:
+            self._transport.pause_reading()
+
+    async def _work(self, request: Request, number: int) -> None:
+        subscribes = isinstance(request, Subscribe)
+        if subscribes:
+            self.subscribed, self._held = True, []
+        try:
+            reply = await self._server.handler.handle(self, request)
+        except Exception:
+            logger.exception("%s could not be handled", type(request).__name__)
+            reply = Failed(_BROKE)
+        self._send(Envelope(reply, number))
+        if subscribes:
+            held, self._held = self._held or [], None
+            for event in held:
+                self.send_event(event)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if len(self._tasks) < _MAX_REQUESTS and self._transport is not None:
+            self._transport.resume_reading()
+
+    def _send(self, envelope: Envelope) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        try:
+            line = encode(envelope)
+        except ProtocolError:
+            logger.exception("a %s could not be sent", type(envelope.message).__name__)
+            if not envelope.number:
+                return
+            line = encode(Envelope(Failed(_BROKE), envelope.number))
+        transport.write(line)
+        if transport.get_write_buffer_size() > _MAX_BACKLOG:
+            logger.warning("%r does not read; dropped", self)
+            transport.abort()
+
+    def cancel(self) -> None:
+        """Give up the requests at work."""
+        for task in self._tasks:
+            task.cancel()
+
+
+class Server:
+    """The control socket, and this user's only one: it is also the single-instance lock."""
+
+    def __init__(self, paths: Paths, handler: Handler, at: Address | None = None) -> None:
+        """Name the place; nothing is opened.
+
+        Args:
+            paths: Where the socket and the lock are.
+            handler: What the requests mean.
+            at: The kind of address; None: what this system offers.
+        """
+        self.handler = handler
+        self._paths = paths
+        self._address = at or address(paths)
+        self._lock = InstanceLock(paths.lock)
+        self._server: asyncio.Server | None = None
+        self._sessions: set[Session] = set()
+        self._empty = asyncio.Event()
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The faces that have introduced themselves."""
+        return tuple(session for session in self._sessions if session.face)
+
+    def broadcast(self, event: Event) -> None:
+        """Send an event to every face that wants events."""
+        for session in self.sessions:
+            session.send_event(event)
+
+    async def start(self) -> None:
+        """Take the lock and accept connections.
+
+        Raises:
+            AlreadyRunningError: Another service of this user runs.
+            PathError: The runtime folder is not ours.
+            OSError: The socket cannot be made.
+        """
+        make_private(self._paths.runtime)
+        self._lock.take()
+        try:
+            self._server = await self._listen(self._address.listen())
+        except BaseException:
+            self._lock.release()
+            raise
+
+    async def close(self) -> None:
+        """Stop accepting, let what was sent leave, give up the lock; harmless when not started."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self._address.remove()
+        for session in tuple(self._sessions):
+            session.cancel()
+            session.close()
+        if self._sessions:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), _FLUSH_S)
+        for session in tuple(self._sessions):
+            session.abort()
+        self._lock.release()
+
+    # What the sessions call.
+
+    def admit(self, session: Session, connection: socket.socket) -> Guard | None:
+        """Let a connection in, or not.
+
+        Returns:
+            What it has to prove yet.
+
+        Raises:
+            StrangerError: It is not this user's, or there are too many.
+        """
+        if len(self._sessions) >= MAX_SESSIONS:
+            raise StrangerError("too many connections")
+        guard = self._address.guard(connection)
+        self._sessions.add(session)
+        return guard
+
+    def leave(self, session: Session) -> None:
+        """A connection has ended, admitted or not."""
+        if session in self._sessions:
+            self._sessions.discard(session)
+            if session.face:
+                self.handler.detached(session)
+        if not self._sessions:
+            self._empty.set()
+
+    async def _listen(self, listener: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if listener.family == getattr(socket, "AF_UNIX", None):
+            return await loop.create_unix_server(self._session, sock=listener)
+        return await loop.create_server(self._session, sock=listener)
+
+    def _session(self) -> Session:
+        return Session(self)

@@ -1,0 +1,148 @@
+"""The main job, done by the person: what to type, and what happens meanwhile."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from trayproxy.control.client import Client
+from trayproxy.control.messages import (
+    Ending,
+    Event,
+    QuestionChanged,
+    QuestionClosed,
+    Quitting,
+    Subscribe,
+    Why,
+)
+from trayproxy.demo.office import LAB, OFFICE, URL, Office
+from trayproxy.demo.stage import CONTROL_ERRORS, StageError
+from trayproxy.demo.upstream import Entry, Verdict
+
+Say = Callable[[str], None]
+"""Shows a line to the person."""
+
+_INTERRUPTIBLE_S = 1.0
+"""On Windows a wait without an end is deaf to Ctrl+C."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The service has ended without a word."""
+
+
+Happening = Entry | Event | Gone
+
+
+def opening(network: Office, proxy_url: str, *, has_tray: bool) -> Iterator[str]:
+    """Yield the lines that say what runs and what to try.
+
+    Args:
+        network: The company's network.
+        proxy_url: TrayProxy, as a program's proxy.
+        has_tray: Whether questions come as a dialog; else in this terminal.
+    """
+    where = "its icon is in your tray" if has_tray else "it asks in this terminal"
+    yield "A demonstration of TrayProxy. Everything runs on this computer, in a temporary folder;"
+    yield "your settings and your keyring are not touched."
+    yield ""
+    yield f"  The company proxy “{OFFICE}”     {network.url}"
+    yield f"      user name                {network.login.user}"
+    yield f"      password                 {network.login.password}"
+    yield f"  A web site behind it         {URL}"
+    yield f"  TrayProxy                    {proxy_url}, {where}"
+    yield ""
+    yield "Use it from another terminal:"
+    yield ""
+    yield f"  {command(proxy_url, shutil.which('curl'))}"
+    yield ""
+    yield "TrayProxy asks for the sign-in; after it, the page arrives. Do it again: nobody asks."
+    if has_tray:
+        yield f"Then choose the profile “{LAB}” in the tray menu: its proxy wants no sign-in."
+    yield "Ctrl+C ends the demonstration."
+    yield ""
+
+
+def command(proxy_url: str, curl: str | None) -> str:
+    """Return a command line that fetches the page through TrayProxy with what is installed.
+
+    Args:
+        proxy_url: TrayProxy, as a program's proxy.
+        curl: Where curl is, None if it is not installed.
+    """
+    if curl:
+        return f"curl -x {proxy_url} {URL}"
+    script = f"from urllib.request import urlopen; print(urlopen('{URL}').read().decode())"
+    return f'http_proxy={proxy_url} python3 -c "{script}"'
+
+
+def follow(client: Client, happenings: "SimpleQueue[Happening]", say: Say) -> None:
+    """Tell what happens until TrayProxy is told to quit.
+
+    Args:
+        client: A face of the service.
+        happenings: Where the proxies put their log; the service's events join them.
+        say: Shows a line.
+
+    Raises:
+        StageError: The service ended without being told to.
+    """
+    client.request(Subscribe())
+    Thread(target=_listen, args=(client, happenings), daemon=True).start()
+    told: set[tuple[int, Why]] = set()
+    while True:
+        happening = _next(happenings)
+        if isinstance(happening, Quitting):
+            return
+        if isinstance(happening, Gone):
+            raise StageError("TrayProxy has ended unexpectedly")
+        if isinstance(happening, QuestionChanged):
+            # A question changes with everyone who waits; only its reasons are news.
+            fact = (happening.question.number, happening.question.why)
+            if fact in told:
+                continue
+            told.add(fact)
+        if line := tell(happening):
+            say(f"  {line}")
+
+
+def tell(happening: Happening) -> str:
+    """Return what happened as a line, empty if it is no news."""
+    match happening:
+        case Entry(proxy, Verdict.ASKED, request):
+            return f"{proxy}: 407, wants a sign-in     {_plain(request)}"
+        case Entry(proxy, Verdict.REJECTED, request):
+            return f"{proxy}: 407, wrong password      {_plain(request)}"
+        case Entry(proxy, Verdict.PASSED, request):
+            return f"{proxy}: passed                   {_plain(request)}"
+        case QuestionChanged(question) if question.why is Why.TYPED_REJECTED:
+            return "TrayProxy: asks again, the proxy did not accept this password"
+        case QuestionChanged(question):
+            return f"TrayProxy: asks you to sign in to “{question.profile}”"
+        case QuestionClosed(ending=Ending.ACCEPTED):
+            return "TrayProxy: signed in"
+        case QuestionClosed():
+            return "TrayProxy: the question is closed"
+        case _:
+            return ""
+
+
+def _plain(untrusted: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in untrusted[:100])
+
+
+def _listen(client: Client, happenings: "SimpleQueue[Happening]") -> None:
+    try:
+        for event in client.events():
+            happenings.put(event)
+    except (OSError, *CONTROL_ERRORS):
+        happenings.put(Gone())
+
+
+def _next(happenings: "SimpleQueue[Happening]") -> Happening:
+    while True:
+        try:
+            return happenings.get(timeout=_INTERRUPTIBLE_S)
+        except Empty:
+            continue

@@ -1,0 +1,122 @@
+"""``trayproxy demo``: puts the pieces together, and takes everything away again."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from types import FrameType
+
+from trayproxy.demo.guide import Happening, Say, follow, opening
+from trayproxy.demo.office import office
+from trayproxy.demo.stage import CONTROL_ERRORS, StageError, service, set_up, stage, tray
+from trayproxy.demo.story import StepError, Story
+from trayproxy.demo.upstream import Entry
+
+_DONE = 0
+_FAILED = 1
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the demonstration.
+
+    A person at a terminal is told what to do; without one it plays by itself.
+
+    Returns:
+        0; 1 if something did not come out as promised; 130 after Ctrl+C while it played by itself.
+    """
+    attended = sys.stdin.isatty() and sys.stdout.isatty()
+    try:
+        with _ended_by_signals():
+            return show(_say, has_display(os.environ)) if attended else play(_say)
+    except KeyboardInterrupt:
+        return _DONE if attended else _INTERRUPTED
+
+
+def play(say: Say) -> int:
+    """Play the main job by itself, step by step.
+
+    Args:
+        say: Shows a line.
+
+    Returns:
+        0, or 1 if a step failed.
+    """
+    log: list[Entry] = []
+    say("TrayProxy plays its main job by itself, in a temporary folder, on loopback.")
+    try:
+        with (
+            stage() as made,
+            ThreadPoolExecutor(max_workers=2) as programs,
+            office(log.append) as network,
+            service(made, terminal=False) as running,
+            made.attach(asks=True) as client,
+        ):
+            for sentence in Story(network, log, made, running, client, programs).play():
+                say(f"  ok      {sentence}.")
+    except (OSError, StepError, StageError, *CONTROL_ERRORS) as error:
+        say(f"  FAILED  {error}")
+        return _FAILED
+    say("All steps came out as promised.")
+    return _DONE
+
+
+def show(say: Say, display: bool) -> int:
+    """Let the person do the main job; ends with *Quit* or Ctrl+C.
+
+    Args:
+        say: Shows a line.
+        display: Show the tray; else the service asks in this terminal.
+
+    Returns:
+        0, or 1 if something did not start or ended unexpectedly.
+    """
+    happenings: SimpleQueue[Happening] = SimpleQueue()
+    try:
+        with (
+            stage() as made,
+            office(happenings.put) as network,
+            service(made, terminal=not display) as running,
+            made.attach(asks=False) as client,
+            tray(made) if display else contextlib.nullcontext(),
+        ):
+            set_up(client, network)
+            for line in opening(network, running.url, has_tray=display):
+                say(line)
+            follow(client, happenings, say)
+    except (OSError, StageError, *CONTROL_ERRORS) as error:
+        say(f"The demonstration ends: {error}")
+        return _FAILED
+    say("TrayProxy has ended, and so does the demonstration.")
+    return _DONE
+
+
+def has_display(environ: Mapping[str, str]) -> bool:
+    """Return whether windows can be shown: there is X11, Wayland, or a system that always can."""
+    return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let a signal that ends a program unwind it first, so that nothing is left running."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    names = (name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+    before = {
+        number: signal.signal(number, leave) for number in (getattr(signal, n) for n in names)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

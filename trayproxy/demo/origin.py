@@ -1,0 +1,24 @@
+"""The demonstration's web site: one page."""
+
+from trayproxy.demo.wire import Head, Stream, read_head, write_response
+
+PAGE = "This is the demonstration's page. The proxy let you in.\n"
+
+
+async def serve_page(stream: Stream) -> None:
+    """Answer requests on one connection with the page until the client leaves."""
+    while (head := await read_head(stream.reader)) is not None:
+        # A body is not read, so nothing behind it can be.
+        last = head.has_body or head.value("connection").lower() == "close"
+        stream.writer.write(_answer(head, last))
+        await stream.writer.drain()
+        if last:
+            return
+
+
+def _answer(head: Head, last: bool) -> bytes:
+    closing = ("Connection: close",) if last else ()
+    if head.method not in ("GET", "HEAD"):
+        fields = ("Allow: GET, HEAD", *closing)
+        return write_response("405 Method Not Allowed", "Only to be looked at.\n", fields)
+    return write_response("200 OK", PAGE, closing, head_only=head.method == "HEAD")

@@ -1,0 +1,54 @@
+"""A program that knows nothing of sign-ins, as so many do: it fetches the page through a proxy."""
+
+import http.client
+from dataclasses import dataclass
+
+from trayproxy.demo.office import SITE, URL
+from trayproxy.demo.wire import LOOPBACK
+
+_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What came back.
+
+    Attributes:
+        status: The status code.
+        text: The body.
+    """
+
+    status: int
+    text: str
+
+
+def fetch(proxy_port: int) -> Page:
+    """Fetch the page by a plain request in absolute form (RFC 9112, section 3.2.2).
+
+    Raises:
+        OSError: There was no answer.
+        http.client.HTTPException: The answer was no HTTP.
+    """
+    connection = http.client.HTTPConnection(LOOPBACK, proxy_port, _TIMEOUT_S)
+    return _get(connection, URL)
+
+
+def fetch_through_tunnel(proxy_port: int) -> Page:
+    """Fetch the page through a tunnel (CONNECT), as for https.
+
+    Raises:
+        OSError: There was no answer, or the tunnel was refused; the text has the status.
+        http.client.HTTPException: The answer was no HTTP.
+    """
+    connection = http.client.HTTPConnection(LOOPBACK, proxy_port, _TIMEOUT_S)
+    connection.set_tunnel(*SITE)
+    return _get(connection, "/")
+
+
+def _get(connection: http.client.HTTPConnection, target: str) -> Page:
+    try:
+        connection.request("GET", target)
+        response = connection.getresponse()
+        return Page(response.status, response.read().decode(errors="replace"))
+    finally:
+        connection.close()

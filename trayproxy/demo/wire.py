@@ -1,0 +1,141 @@
+"""Just enough HTTP/1.1 for the ends of the demonstration (RFC 9112), on asyncio streams.
+
+It serves well-formed messages without bodies, which is what the demonstration sends. It is no part
+of the proxy and shares nothing with it: a mistake on one side must not hide one on the other.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+LOOPBACK = "127.0.0.1"
+
+HEAD_LIMIT = 64 * 1024
+"""Octets of a head; more closes the connection."""
+
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The two halves of a connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def close(self) -> None:
+        """Close it without waiting."""
+        self.writer.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request.
+
+    Attributes:
+        method: As received.
+        target: As received.
+        fields: Name, in lower case, and value of each line.
+    """
+
+    method: str
+    target: str
+    fields: tuple[tuple[str, str], ...]
+
+    def value(self, name: str) -> str:
+        """Return the value of the first field of this name (lower case), empty if there is none."""
+        return next((value for field, value in self.fields if field == name), "")
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows (RFC 9112, section 6)."""
+        return self.value("content-length") not in ("", "0") or bool(
+            self.value("transfer-encoding")
+        )
+
+
+async def read_head(reader: asyncio.StreamReader) -> Head | None:
+    """Read the head of the next request; None if there is none that can be understood."""
+    try:
+        octets = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
+        return None
+    first, *lines = octets.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    match first.split(" "):
+        case [method, target, "HTTP/1.1" | "HTTP/1.0"]:
+            return Head(method, target, tuple(_field(line) for line in lines))
+        case _:
+            return None
+
+
+def _field(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name.lower(), value.strip(" \t")
+
+
+def write_response(
+    status: str, body: str = "", fields: Iterable[str] = (), *, head_only: bool = False
+) -> bytes:
+    """Return a whole response with a text.
+
+    Args:
+        status: The code and its reason, ``200 OK``.
+        body: The text.
+        fields: Further field lines, ``Connection: close``.
+        head_only: Leave the body away, as an answer to HEAD must (RFC 9110, section 9.3.2).
+    """
+    octets = body.encode()
+    lines = [
+        f"HTTP/1.1 {status}",
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(octets)}",
+        *fields,
+        "",
+        "",
+    ]
+    return "\r\n".join(lines).encode("latin-1") + (b"" if head_only else octets)
+
+
+async def relay(octets: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+    """Pass on what comes until its end, and then the end itself (RFC 9110, section 9.3.6)."""
+    with contextlib.suppress(ConnectionError):
+        while data := await octets.read(_CHUNK):
+            to.write(data)
+            await to.drain()
+        if to.can_write_eof():
+            to.write_eof()
+
+
+@contextlib.asynccontextmanager
+async def listening(serve: Callable[[Stream], Awaitable[None]]) -> AsyncIterator[int]:
+    """Serve on a free loopback port until the block ends; that ends open connections too.
+
+    Args:
+        serve: Serves one connection, which is closed behind it.
+
+    Yields:
+        The port.
+    """
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve_and_close(stream: Stream) -> None:
+        try:
+            await serve(stream)
+        finally:
+            stream.close()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(serve_and_close(Stream(reader, writer)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(connected, LOOPBACK, 0, limit=HEAD_LIMIT)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        ending = tuple(tasks)
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)

@@ -1,0 +1,219 @@
+"""The engine: what all connections share, and the listener in front of them."""
+
+import argparse
+import asyncio
+import secrets
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Protocol
+
+from proxy.common.flag import flags as proxy_flags
+from proxy.core.listener.tcp import TcpSocketListener
+
+from trayproxy.desk.desk import Desk
+from trayproxy.engine.client import ClientWork
+from trayproxy.engine.executor import LoopExecutor
+from trayproxy.engine.limits import Limits
+from trayproxy.engine.memory import AnswerPlan, Memory, Plan
+from trayproxy.engine.pages import Page
+from trayproxy.engine.tunnel import Pipes, Tunnel
+from trayproxy.engine.upstream import Address, Pool, Resolver, literal_address
+from trayproxy.engine.way import Signpost, Way
+from trayproxy.http.hops import has_passed
+from trayproxy.http.request import Request
+
+DRAIN_STEP_S = 0.05
+"""How often quitting looks whether the last transfer has ended."""
+
+class Observer(Protocol):
+    """Is told what the engine finds out about the next hops."""
+
+    def reached(self, way: Way) -> None:
+        """The next hop answered. Called for every answer: be quick."""
+
+    def failed(self, way: Way, page: Page) -> None:
+        """The next hop did not answer; the page says why."""
+
+
+class Counters:
+    """What the engine has done since it started.
+
+    Attributes:
+        active: Client connections that are open.
+        received: Octets of bodies and tunnels delivered to clients.
+        sent: Octets of bodies and tunnels delivered to next hops.
+    """
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.received = 0
+        self.sent = 0
+
+    def count_tunnel(self, tunnel: Tunnel) -> None:
+        """Add a tunnel that has ended."""
+        self.received += tunnel.down.moved
+        self.sent += tunnel.up.moved
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the engine is given.
+
+    Attributes:
+        desk: Signs in.
+        signpost: Returns the way to a target.
+        observer: Is told about the next hops.
+        limits: The figures.
+    """
+
+    desk: Desk
+    signpost: Signpost
+    observer: Observer
+    limits: Limits = Limits()
+
+
+def work_flags(work_klass: type[ClientWork], host: str, port: int) -> argparse.Namespace:
+    """Return proxy.py's flags for our work.
+
+    They are parsed from an argument list, since proxy.py ignores some of them as keywords, and what came
+    out is checked. `FlagParser.initialize` is not used: it creates folders in the home directory, sets
+    up logging, and loads the plugins whose HTTP code must never see an octet of ours.
+    """
+    arguments = ["--hostname", host, "--port", str(port), "--backlog", "1024", "--threadless"]
+    flags = proxy_flags.parse_args(arguments)
+    flags.work_klass = work_klass
+    checks = {
+        "hostname": host,
+        "port": port,
+        "backlog": 1024,
+        "enable_events": False,
+        "enable_conn_pool": False,
+        "unix_socket_path": None,
+    }
+    for name, value in checks.items():
+        if getattr(flags, name) != value:
+            raise RuntimeError(f"proxy.py understood {name} as {getattr(flags, name)!r}")
+    return flags
+
+
+class Listener(TcpSocketListener):  # type: ignore[misc]  # proxy.py has no usable types here
+    """proxy.py's listener, bound so that no other program can take connections meant for us."""
+
+    def listen(self) -> socket.socket:
+        """Return a listening, non-blocking socket.
+
+        On Windows SO_REUSEADDR, which proxy.py sets everywhere, lets a second program bind the same port
+        and get our clients; SO_EXCLUSIVEADDRUSE forbids it (Winsock documentation). Elsewhere it only
+        allows binding while old connections linger.
+
+        Raises:
+            OSError: The address is taken or is not ours.
+        """
+        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+        if exclusive is None:
+            listening: socket.socket = super().listen()
+            return listening
+        family = socket.AF_INET6 if self.hostname.version == 6 else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+            listening.bind((str(self.hostname), self.port))
+            listening.listen(self.flags.backlog)
+            listening.setblocking(False)
+        except OSError:
+            listening.close()
+            raise
+        return listening
+
+
+class Engine:
+    """What all connections share.
+
+    Attributes:
+        address: Where it listens, ``127.0.0.1:3128``.
+        via: Our pseudonym in Via, made anew at each start: it tells nobody anything, and finds loops.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, parts: Parts, host: str, port: int) -> None:
+        """Make an engine that does not listen yet.
+
+        Args:
+            loop: Runs it.
+            parts: What it works with.
+            host: The IP address to listen on.
+            port: The port; 0 for a free one.
+        """
+        self.loop = loop
+        self.desk = parts.desk
+        self.signpost = parts.signpost
+        self.observer = parts.observer
+        self.limits = parts.limits
+        self.counters = Counters()
+        self.pipes = Pipes()
+        self.pool = Pool(loop, parts.limits)
+        self.resolver = Resolver(loop)
+        self.via = b"trayproxy-" + secrets.token_hex(4).encode()
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.plans: Memory[bytes, Plan] = Memory()
+        self.answers: Memory[bytes, AnswerPlan] = Memory()
+        self._port = port
+        flags = work_flags(ClientWork, host, port)
+        flags.engine = self
+        self._listener = Listener(ip_address(host), port, flags=flags)
+        self.executor = LoopExecutor(loop, flags)
+
+    def listen(self) -> None:
+        """Accept connections from now on.
+
+        Raises:
+            OSError: The address is taken or is not ours.
+        """
+        self._listener.setup()
+        listening: socket.socket = self._listener._socket
+        host, self._port = listening.getsockname()[:2]
+        self.address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        self.executor.serve(listening)
+
+    async def close(self) -> None:
+        """Stop accepting, let transfers that run come to an end for a while, then end them."""
+        self.executor.stop_accepting()
+        if self._listener.fileno() is not None:
+            self._listener.shutdown()
+        self.pool.clear()
+        end = self.loop.time() + self.limits.drain_s
+        self.executor.end_idle()
+        while self.executor.works and self.loop.time() < end:
+            await asyncio.sleep(DRAIN_STEP_S)
+        self.executor.close()
+        self.pool.clear()
+        self.pipes.close()
+
+    def forget_connections(self) -> None:
+        """Use no idle upstream connection again: a profile, a login or the network has changed."""
+        self.pool.clear()
+        self.resolver.forget()
+
+    def is_loop(self, request: Request) -> bool:
+        """Whether a request has passed here before, or wants to come here."""
+        if has_passed(request.fields, self.via):
+            return True
+        target = request.target.authority
+        if target is None or target.port != self._port:
+            return False
+        own = self.is_own(literal_address(target.host, target.port))
+        return own or target.host.rstrip(".") == "localhost"
+
+    def is_own(self, addresses: tuple[Address, ...]) -> bool:
+        """Whether one of these addresses is our own listener's."""
+        return any(
+            address[1] == self._port and is_here(ip_address(address[0].partition("%")[0]))
+            for _, address in addresses
+        )
+
+
+def is_here(address: IPv4Address | IPv6Address) -> bool:
+    """Whether connecting to this address stays on this computer without leaving it for sure."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_unspecified

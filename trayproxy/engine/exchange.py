@@ -1,0 +1,596 @@
+"""One request and its answer: dial, send, sign in when asked, relay."""
+
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from trayproxy.desk.desk import Answer, Refusal, Waiter
+from trayproxy.engine.memory import AnswerPlan, Plan
+from trayproxy.engine.pages import (
+    BAD_ANSWER,
+    CUT_SHORT,
+    LOOP,
+    NO_PROFILE,
+    TOO_LARGE_TO_REPEAT,
+    Page,
+    refused_request,
+)
+from trayproxy.engine.sender import KEPT_AT_MOST, ClientGone, Kept, Sender
+from trayproxy.engine.strand import DONE, READ, TIMED_OUT, WRITE, Wait
+from trayproxy.engine.stream import CHUNK, Stream
+from trayproxy.engine.tunnel import Tunnel
+from trayproxy.engine.upstream import Connection, Key, connect
+from trayproxy.engine.way import Way
+from trayproxy.http.body import Body, Octets, body_reader, last_chunk, write_chunk
+from trayproxy.http.challenges import Challenge, parse_challenges
+from trayproxy.http.errors import MessageError
+from trayproxy.http.framing import Chunked, Length, NoBody, UntilClose
+from trayproxy.http.heads import find_response_head
+from trayproxy.http.request import Request, request_target, write_request
+from trayproxy.http.response import (
+    Response,
+    client_framing,
+    parse_response,
+    switches_protocols,
+    write_interim,
+    write_response,
+)
+
+if TYPE_CHECKING:
+    from trayproxy.engine.client import ClientWork
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+"""Methods that may be sent again after a reused connection failed (RFC 9110, section 9.2.2)."""
+OWN_EXPECT_S = 3.0
+"""How long an upload waits for the 100 that we asked for; some proxies never send one."""
+
+
+class Refused(Exception):
+    """The request ends here, with a page of ours."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__(page.title)
+        self.page = page
+
+
+class Broken(Exception):
+    """The next hop closed or broke the connection before its answer was complete."""
+
+
+class BadBody(MessageError):
+    """The client's body is malformed."""
+
+
+def not_found(host: str, *, through_upstream: bool) -> Page:
+    """Return the page for a name that has no address."""
+    hint = " You may be outside the company network or VPN." if through_upstream else ""
+    what = "The name of the proxy" if through_upstream else "The name"
+    return Page(
+        502, f"{host} was not found", f"{what} could not be resolved.{hint}", "dns_error", "TP-201"
+    )
+
+
+def refused_connection(host: str, port: int) -> Page:
+    """Return the page for an address where nothing listens."""
+    return Page(
+        502,
+        f"{host} refused the connection",
+        f"Something answers at this address, but not on port {port}.",
+        "connection_refused",
+        "TP-202",
+    )
+
+
+def silent(host: str, seconds: float, *, through_upstream: bool) -> Page:
+    """Return the page for a host that does not answer."""
+    hint = " You may be outside the company network or VPN." if through_upstream else ""
+    body = f"No answer within {seconds:.0f} seconds.{hint}"
+    return Page(504, f"{host} does not answer", body, "connection_timeout", "TP-203")
+
+
+class Exchange:
+    """One request on its way.
+
+    Everything that it depends on is taken once, at its start: a profile that is switched meanwhile
+    changes nothing for it.
+    """
+
+    __slots__ = ("_client", "_engine", "_link", "_parked", "_plan", "_raw", "_request", "_sent", "_way")
+
+    def __init__(self, link: "ClientWork", plan: Plan) -> None:
+        self._link = link
+        self._engine = link.engine
+        self._client = link.client
+        self._plan = plan
+        self._request = plan.request
+        self._parked = False
+        self._sent: Connection | None = None
+        self._raw = b""
+
+    async def run(self) -> bool:
+        """Bring the request to its end. Return whether the client's connection goes on.
+
+        Raises:
+            ClientGone: The client left.
+            OSError: The client's connection broke.
+        """
+        authority = self._request.target.authority
+        assert authority is not None  # The forms without one are answered before they come here.
+        way = self._engine.signpost(authority)
+        if way is None:
+            return await self._refuse(NO_PROFILE)
+        self._way = way
+        if self._plan.simple:
+            done = await self._run_simple(way)
+            if done is not None:
+                return done
+        framing = self._request.framing
+        too_large = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
+        kept = Kept(way.signs_in and not too_large)
+        sender = Sender(self._client, framing, kept)
+        try:
+            return await self._converse(sender)
+        except Refused as refused:
+            return await self._refuse(refused.page)
+        except BadBody as error:
+            self._link.drop_upstream()
+            return await self._refuse(refused_request(error.status, str(error)))
+        except TimeoutError:
+            # Neither side is at fault for sure; what the client has not got it must see as cut.
+            self._link.drop_upstream()
+            raise
+        finally:
+            kept.close()
+
+    async def _run_simple(self, way: Way) -> bool | None:
+        """Pass a simple request on over the connection that the client's last one took.
+
+        This is the short way for what happens most: one piece out and one piece back, both with a head
+        that was seen before. It decides nothing that the long way would decide otherwise.
+
+        Returns:
+            Whether the client's connection goes on; None: this is a case for the long way, which goes
+            on from here: `_sent` says whether the request is on its way already, and what has come of
+            its answer lies in the inbox.
+        """
+        link, plan, upstream = self._link, self._plan, self._link.upstream
+        answer = self._engine.desk.known(way.space) if way.signs_in and way.space else None
+        if upstream is None or upstream.way is not way or upstream.answer is not answer:
+            return None
+        if plan.way is not way or plan.answer is not answer:
+            plan.wire = self._wire(self._request, answer)
+            plan.way, plan.answer = way, answer
+        stream = upstream.stream
+        try:
+            if stream.send(plan.wire) != len(plan.wire):
+                link.drop_upstream()
+                return None
+        except OSError:
+            link.drop_upstream()
+            return None
+        self._sent = upstream
+        link.deadline_in(self._engine.limits.upstream_head_s)
+        if await link.pair_wait() != stream.descriptor:
+            return None  # The client says something, or leaves.
+        data = stream.receive() or b""
+        head_end = data.find(b"\r\n\r\n") + 4
+        seen = self._engine.answers.get(data[:head_end])
+        if seen is None or len(data) - head_end != seen.length:
+            stream.inbox += data
+            return None
+        self._engine.observer.reached(way)
+        self._engine.counters.received += seen.length
+        octets = seen.head + data[head_end:]
+        sent = self._client.send(octets)
+        if sent < len(octets):
+            await link.deliver(octets[sent:])
+        return True
+
+    async def _refuse(self, page: Page) -> bool:
+        keep_alive = self._request.keep_alive and self._request.framing == NoBody()
+        return await self._link.answer(page, self._request, keep_alive=keep_alive)
+
+    # --- the conversation with the next hop ---
+
+    async def _converse(self, sender: Sender) -> bool:
+        """Send the request, with a login when one is asked for, until there is an answer to relay."""
+        way, desk = self._way, self._engine.desk
+        answer = desk.known(way.space) if way.space is not None and way.signs_in else None
+        if self._sent is not None:
+            answer = self._sent.answer
+        while True:
+            try:
+                response = await self._attempt(sender, answer)
+            except BaseException as error:
+                if answer is not None:
+                    desk.inconclusive(answer, str(error))
+                raise
+            if response.status != 407:
+                if answer is not None:
+                    desk.accepted(answer)
+                return await self._relay(sender, response)
+            self._link.drop_upstream()
+            if way.space is None or not way.signs_in:
+                raise Refused(self._unasked())
+            challenges = parse_challenges(response.fields.get_all(b"proxy-authenticate"))
+            answer = await self._ask(challenges, answer)
+            if not sender.kept.whole and sender.body_started:
+                desk.inconclusive(answer, "the request could not be repeated")
+                raise Refused(TOO_LARGE_TO_REPEAT)
+
+    def _unasked(self) -> Page:
+        """Return the page for a 407 on a way where nobody may be asked."""
+        if self._way.space is None:
+            return Page(
+                502,
+                "The site asked for a proxy sign-in",
+                "It was reached without the proxy, so TrayProxy has sent no password.",
+                "http_protocol_error",
+            )
+        return Page(
+            502,
+            f"The proxy of {self._way.profile.name} wants a sign-in",
+            "The profile says that it needs none. Change its sign-in in TrayProxy.",
+            "proxy_configuration_error",
+        )
+
+    async def _ask(self, challenges: tuple[Challenge, ...], tried: Answer | None) -> Answer:
+        """Wait at the sign-in desk.
+
+        Raises:
+            Refused: The person declined, or there is no common way to sign in.
+            ClientGone: The client did not wait.
+        """
+        assert self._way.space is not None
+        target = str(self._request.target.authority)
+        waiter = Waiter(target, self._client.socket.getpeername(), self._client.socket.getsockname())
+        future = self._engine.desk.challenged(
+            self._way.space, self._way.profile, challenges, waiter, tried
+        )
+        self._parked = True
+        self._link.strand.deadline = None
+        try:
+            while not future.done():
+                await self._pause(Wait({}, future=future))
+        finally:
+            self._parked = False
+            future.cancel()
+        result = future.result()
+        if isinstance(result, Refusal):
+            raise Refused(
+                Page(
+                    503,
+                    result.problem.title,
+                    result.problem.body,
+                    "proxy_configuration_error",
+                    result.problem.id,
+                    retry_after=result.retry_after,
+                )
+            )
+        return result
+
+    async def _attempt(self, sender: Sender, answer: Answer | None) -> Response:
+        """Send the request once and return the head of its final answer.
+
+        A connection that was kept may have been closed by the other side just now; then the request is
+        sent once more, on a new one, if that can do no harm (RFC 9112, section 9.3.1).
+
+        Raises:
+            Refused: There is no answer.
+        """
+        fresh = False
+        while True:
+            if self._sent is not None:
+                upstream, self._sent = self._sent, None
+                sender.go_on(upstream.stream)
+            else:
+                upstream = await self._connected(answer, fresh=fresh)
+                sender.aim(upstream.stream, self._write_head(sender, answer))
+            try:
+                response = await self._await_answer(sender, upstream)
+            except Broken as error:
+                reused = upstream.used > 0
+                self._link.drop_upstream()
+                if reused and self._may_repeat(sender):
+                    fresh = True
+                    continue
+                self._engine.observer.failed(self._way, CUT_SHORT)
+                raise Refused(CUT_SHORT) from error
+            except BadBody:
+                raise
+            except MessageError as error:
+                self._link.drop_upstream()
+                page = replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason=error))
+                raise Refused(page) from error
+            except TimeoutError as error:
+                self._link.drop_upstream()
+                page = self._no_answer(self._engine.limits.upstream_head_s)
+                self._engine.observer.failed(self._way, page)
+                raise Refused(page) from error
+            upstream.used += 1
+            self._engine.observer.reached(self._way)
+            return response
+
+    def _write_head(self, sender: Sender, answer: Answer | None) -> bytes:
+        """Return the head that goes to the next hop."""
+        request = self._request
+        sender.holding = (
+            self._way.signs_in
+            and answer is None
+            and not sender.kept.whole
+            and not request.expects_continue
+        )
+        if sender.holding:
+            # Too large to be kept: learn of a 407 before the body, as RFC 9110, 10.1.1 provides.
+            request = replace(request, expects_continue=True)
+        return self._wire(request, answer)
+
+    def _wire(self, request: Request, answer: Answer | None) -> bytes:
+        credentials = None
+        if answer is not None:
+            credentials = answer.credentials(request.method, request_target(request))
+        direct = self._way.upstream is None
+        return write_request(request, via=self._engine.via, credentials=credentials, direct=direct)
+
+    def _may_repeat(self, sender: Sender) -> bool:
+        """Whether the request may be sent again after a kept connection failed."""
+        if sender.body_started and not sender.kept.whole:
+            return False
+        return self._request.method in IDEMPOTENT or not sender.started
+
+    # --- connections ---
+
+    async def _connected(self, answer: Answer | None, *, fresh: bool) -> Connection:
+        """Return a connection to the next hop that may carry this answer.
+
+        Raises:
+            Refused: There is none to be had.
+        """
+        link, way = self._link, self._way
+        key = Key(self._hop(), answer.space.profile_id, answer.generation) if answer else Key(self._hop())
+        own = link.upstream
+        if own is not None and own.key == key and not fresh and own.is_quiet():
+            own.way, own.answer = way, answer
+            return own
+        if own is not None:
+            link.release(own.stream.descriptor)
+            link.upstream = None
+            if own.is_quiet():
+                self._engine.pool.keep(own)
+            else:
+                own.stream.close()
+        kept = None if fresh or self._request.method == b"CONNECT" else self._engine.pool.take(key)
+        link.upstream = kept or Connection(Stream(await self._dial(way)), key)
+        link.upstream.way, link.upstream.answer = way, answer
+        return link.upstream
+
+    def _hop(self) -> str:
+        upstream = self._way.upstream
+        return str(upstream) if upstream is not None else f"direct://{self._request.target.authority}"
+
+    async def _dial(self, way: Way) -> socket.socket:
+        """Return a new connection to the next hop.
+
+        Raises:
+            Refused: It was not found, refused, or does not answer.
+        """
+        engine, limits = self._engine, self._engine.limits
+        hop = way.upstream or self._request.target.authority
+        assert hop is not None
+        try:
+            addresses = await engine.resolver.look_up(
+                hop.host, hop.port, self._pause, limits.resolve_s
+            )
+            if engine.is_own(addresses):
+                raise Refused(LOOP)
+            return await connect(
+                addresses, self._pause, self._link.release, limits, engine.loop.time
+            )
+        except socket.gaierror as error:
+            page = not_found(hop.host, through_upstream=way.upstream is not None)
+            cause: OSError = error
+        except ConnectionRefusedError as error:
+            page = refused_connection(hop.host, hop.port)
+            cause = error
+        except TimeoutError as error:
+            page = silent(hop.host, limits.connect_s, through_upstream=way.upstream is not None)
+            cause = error
+        except OSError as error:
+            page = silent(hop.host, limits.connect_s, through_upstream=way.upstream is not None)
+            page = replace(page, status=502)
+            cause = error
+        engine.observer.failed(way, page)
+        raise Refused(page) from cause
+
+    def _no_answer(self, seconds: float) -> Page:
+        hop = self._way.upstream or self._request.target.authority
+        assert hop is not None
+        return silent(hop.host, seconds, through_upstream=self._way.upstream is not None)
+
+    async def _pause(self, wait: Wait) -> int:
+        """Wait, and meanwhile read what the client sends ahead and see whether it leaves.
+
+        Raises:
+            ClientGone: It left, and nobody else needs the request.
+        """
+        client, loop = self._client, self._engine.loop
+        end = None if wait.timeout is None else loop.time() + wait.timeout
+        while True:
+            events = wait.events
+            if not client.ended and len(client.inbox) < self._engine.limits.early_octets:
+                events = {**events, client.descriptor: READ}
+            left = None if end is None else max(0.0, end - loop.time())
+            woken = await Wait(events, wait.future, left)
+            if woken != client.descriptor:
+                return woken
+            try:
+                client.fill()
+            except OSError:
+                raise ClientGone from None
+            if client.ended and self._parked:
+                raise ClientGone
+
+    # --- the answer's head ---
+
+    async def _await_answer(self, sender: Sender, upstream: Connection) -> Response:
+        """Send the request and return the head of its final answer; relay interim ones.
+
+        Raises:
+            Broken: The connection ended before the answer.
+            MessageError: The answer, or the client's body, is malformed.
+            TimeoutError: The answer does not come.
+            ClientGone: The client left in the middle of its body.
+        """
+        engine, client, stream = self._engine, self._client, upstream.stream
+        seen = 0
+        while True:
+            try:
+                sender.push()
+            except MessageError as error:
+                raise BadBody(error.status, str(error)) from None
+            end = find_response_head(stream.inbox, seen=seen) if stream.inbox else None
+            if end is not None:
+                head = bytes(stream.inbox[:end])
+                del stream.inbox[:end]
+                seen = 0
+                response = parse_response(head, self._request.method)
+                if not response.is_interim:
+                    self._raw = head
+                    return response
+                await self._pass_interim(sender, response)
+                continue
+            seen = len(stream.inbox)
+            if stream.ended:
+                raise Broken
+            try:
+                if stream.fill() or stream.ended:
+                    continue
+            except OSError as error:
+                raise Broken from error
+            limits = engine.limits
+            self._link.deadline_in(limits.upstream_head_s if sender.done else limits.body_s)
+            reads_client = sender.hungry or (
+                sender.body_done and not client.ended and len(client.inbox) < limits.early_octets
+            )
+            events = self._link.events(
+                READ if reads_client else 0, stream, READ | (WRITE if sender.blocked else 0)
+            )
+            woken = await Wait(events, timeout=OWN_EXPECT_S if sender.holding else None)
+            if woken == TIMED_OUT:
+                sender.holding = False
+            elif woken == client.descriptor and not sender.hungry:
+                client.fill()
+
+    async def _pass_interim(self, sender: Sender, response: Response) -> None:
+        """Pass a 1xx answer on (RFC 9110, section 15.2), unless it answers a question of our own."""
+        if sender.holding and response.status == 100:
+            sender.holding = False
+            return
+        minor = self._request.minor
+        octets = write_interim(response, via=self._engine.via, client_minor=minor)
+        if octets:
+            await self._link.deliver(octets)
+
+    # --- the answer's body ---
+
+    async def _relay(self, sender: Sender, response: Response) -> bool:
+        """Relay the answer. Return whether the client's connection goes on."""
+        link, request, client = self._link, self._request, self._client
+        upstream = link.upstream
+        assert upstream is not None
+        stream = upstream.stream
+        via, minor = self._engine.via, request.minor
+        if response.status == 101 and not switches_protocols(request, response):
+            link.drop_upstream()
+            page = replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason="nobody asked for a 101"))
+            return await self._refuse(page)
+        if response.status == 101 or response.opens_tunnel:
+            await link.deliver(write_response(response, via=via, client_minor=minor, close=False))
+            link.strand.deadline = None
+            link.tunnel = Tunnel(client, stream, self._engine.pipes)
+            return False
+        framing = client_framing(response, minor)
+        keep_alive = request.keep_alive and sender.body_done and not isinstance(framing, UntilClose)
+        head = write_response(response, via=via, client_minor=minor, close=not keep_alive)
+        if self._plan.simple and keep_alive and response.keep_alive:
+            self._remember(response, head)
+        body = body_reader(response.framing, status=502)
+        try:
+            await self._relay_body(sender, stream, body, head, isinstance(framing, Chunked))
+        except (Broken, MessageError, TimeoutError):
+            # The client must see that this is not the whole (RFC 9112, section 8).
+            link.drop_upstream()
+            link.cut()
+            return False
+        if not (response.keep_alive and sender.done) or stream.inbox or stream.ended:
+            link.drop_upstream()
+        if not keep_alive:
+            await link.linger()
+        return keep_alive
+
+    def _remember(self, response: Response, head: bytes) -> None:
+        """Remember what became of this answer's head, for the next simple request."""
+        match response.framing:
+            case Length(octets):
+                answer_plan = AnswerPlan(head, octets)
+                self._engine.answers.keep(self._raw, answer_plan, len(self._raw))
+
+    async def _relay_body(
+        self, sender: Sender, stream: Stream, body: Body, head: bytes, chunked: bool
+    ) -> None:
+        """Deliver the head and the body, no faster than the client takes them.
+
+        Raises:
+            Broken: The connection to the next hop broke.
+            MessageError: The body is malformed or ended early, or the rest of the request is.
+            TimeoutError: Nothing moves any more.
+        """
+        client = self._client
+        rest = memoryview(b"".join((head, self._next_part(stream, body, chunked))))
+        while True:
+            rest = rest[client.send(rest) :]
+            if not rest:
+                if body.done:
+                    return
+                rest = memoryview(self._next_part(stream, body, chunked))
+                if rest:
+                    continue
+            if not sender.done:
+                sender.push()
+            self._link.deadline_in(self._engine.limits.answer_body_s)
+            await Wait(
+                self._link.events(
+                    (WRITE if rest else 0) | (READ if sender.hungry else 0),
+                    stream,
+                    (0 if rest else READ) | (WRITE if sender.blocked else 0),
+                )
+            )
+
+    def _next_part(self, stream: Stream, body: Body, chunked: bool) -> Octets:
+        """Return the next part of the answer's body as the client gets it; empty: nothing has come yet."""
+        while not body.done:
+            if not stream.inbox and not stream.ended:
+                try:
+                    stream.fill()
+                except OSError as error:
+                    raise Broken from error
+            if stream.ended and not stream.inbox:
+                body.eof()
+                break
+            if not stream.inbox:
+                return b""
+            data = stream.take()
+            pieces, used = body.feed(data)
+            if used < len(data):
+                stream.inbox += data[used:]
+            if pieces:
+                self._engine.counters.received += sum(map(len, pieces))
+                return self._framed(pieces, body, chunked)
+        return last_chunk(body.trailers) if chunked else b""
+
+    @staticmethod
+    def _framed(pieces: list[Octets], body: Body, chunked: bool) -> Octets:
+        if not chunked:
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        end = [last_chunk(body.trailers)] if body.done else []
+        return b"".join([*map(write_chunk, pieces), *end])

@@ -1,0 +1,56 @@
+"""The engine's figures (security.md, section 3), in one place so that tests can scale the times."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long and how much.
+
+    Attributes:
+        first_octet_s: From accepting a connection to its first octet.
+        idle_s: From the end of a request to the next one on the same connection.
+        head_s: From the first octet of a head to its end.
+        body_s: Without any progress in a request's body, or at a client that takes nothing.
+        answer_body_s: Without any progress in an answer's body: event streams are quiet for long.
+        resolve_s: For a name.
+        connect_s: For one address.
+        connect_total_s: For all addresses of a name.
+        next_address_s: Before the next address is tried beside a slow one (RFC 8305, section 5).
+        upstream_head_s: From the whole request to the first octet of its answer.
+        half_closed_s: For a tunnel of which one side has ended its sending, without any progress.
+        linger_s: For reading what a client still sends after an error (RFC 9112, section 9.6).
+        drain_s: For transfers that run when we are told to quit.
+        kept_s: For an idle upstream connection.
+        drain_octets: Of a refused answer's body, to keep its connection.
+        early_octets: Of a client that sends ahead: into a tunnel, or its next requests.
+        clients: Connections at once.
+    """
+
+    first_octet_s: float = 60.0
+    idle_s: float = 300.0
+    head_s: float = 15.0
+    body_s: float = 60.0
+    answer_body_s: float = 300.0
+    resolve_s: float = 5.0
+    connect_s: float = 10.0
+    connect_total_s: float = 20.0
+    next_address_s: float = 0.25
+    upstream_head_s: float = 300.0
+    half_closed_s: float = 60.0
+    linger_s: float = 2.0
+    drain_s: float = 5.0
+    kept_s: float = 30.0
+    drain_octets: int = 262_144
+    early_octets: int = 65_536
+    clients: int = 16_384
+
+    def scaled(self, factor: float) -> Self:
+        """Return the same with every time multiplied, for tests."""
+        times = {
+            field.name: getattr(self, field.name) * factor
+            for field in fields(self)
+            if field.name.endswith("_s")
+        }
+        return replace(self, **times)

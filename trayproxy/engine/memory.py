@@ -1,0 +1,84 @@
+"""What the engine remembers of heads it has seen: programs repeat themselves.
+
+Reading a head strictly and writing it anew are pure functions of its octets, so their results may be kept.
+What is found here was checked like everything else; a head that differs in one octet is not found.
+"""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from trayproxy.desk.desk import Answer
+from trayproxy.engine.pages import Page
+from trayproxy.engine.way import Way
+from trayproxy.http.framing import NoBody
+from trayproxy.http.request import Request
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+HEADS_KEPT = 1024
+LONGEST_KEPT = 4096
+"""Octets: longer heads are rare and repeat themselves less."""
+
+
+class Memory(Generic[K, V]):
+    """The results of a function for the octets it was called with; forgets all when it is full."""
+
+    __slots__ = ("_found", "get")
+
+    def __init__(self) -> None:
+        self._found: dict[K, V] = {}
+        self.get: Callable[[K], V | None] = self._found.get
+
+    def keep(self, octets: K, value: V, size: int) -> None:
+        """Keep a result, if the octets are not too many."""
+        if size > LONGEST_KEPT:
+            return
+        if len(self._found) >= HEADS_KEPT:
+            self._found.clear()
+        self._found[octets] = value
+
+
+class Plan:
+    """A request's head, and all that follows from its octets alone.
+
+    Attributes:
+        request: The head.
+        page: Our own answer to it, None if it is passed on.
+        simple: It has no content, wants no tunnel and no other protocol, and the connection goes on:
+            one piece out, and often one piece back.
+        wire: The head as it was written last.
+        way: For which way that was.
+        answer: And what it carries.
+    """
+
+    __slots__ = ("answer", "page", "request", "simple", "way", "wire")
+
+    def __init__(self, request: Request, page: Page | None) -> None:
+        self.request = request
+        self.page = page
+        self.simple = (
+            page is None
+            and request.method == b"GET"
+            and request.framing == NoBody()
+            and request.keep_alive
+            and not request.upgrade
+        )
+        self.wire = b""
+        self.way: Way | None = None
+        self.answer: Answer | None = None
+
+
+class AnswerPlan:
+    """The head of an answer to a simple request.
+
+    Attributes:
+        head: As the client gets it.
+        length: Octets of the content that follow.
+    """
+
+    __slots__ = ("head", "length")
+
+    def __init__(self, head: bytes, length: int) -> None:
+        self.head = head
+        self.length = length

@@ -1,0 +1,171 @@
+"""The answers that are ours: never a 407, which would make every program ask for itself (ux §5.3).
+
+A page has no external parts and no field of the request; what it shows is escaped. The reason is also in
+``Proxy-Status`` (RFC 9209), where scripts find it, and in the reason phrase, which is all that a CONNECT
+client shows.
+"""
+
+from dataclasses import dataclass
+from html import escape
+from http import HTTPStatus
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="color-scheme" content="light dark">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem }}
+footer {{ margin-top: 3rem; font-size: .85rem; opacity: .75 }}</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{body}</p>
+<footer>{footer}</footer>
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer of ours.
+
+    Attributes:
+        status: The HTTP status code.
+        title: What happened, one line.
+        body: Why, and what to do. Plain text.
+        error: The Proxy-Status error type (RFC 9209, section 2.3), empty if none fits.
+        code: ``TP-201``, shown small so that it can be searched for; empty if there is none.
+        retry_after: Seconds after which asking again makes sense, None if that cannot be told.
+        allow: For 405: the methods that are allowed.
+    """
+
+    status: int
+    title: str
+    body: str
+    error: str = ""
+    code: str = ""
+    retry_after: int | None = None
+    allow: str = ""
+
+
+def write_page(page: Page, *, address: str, host: str, keep_alive: bool, with_body: bool) -> bytes:
+    """Return the octets of an answer.
+
+    Args:
+        page: What to say.
+        address: Our own address, so that nobody takes the page for the site's.
+        host: The site that was asked for, empty if that is not known.
+        keep_alive: Whether the connection goes on.
+        with_body: False for HEAD: the same head, no body.
+    """
+    footer = f"This page comes from TrayProxy on this computer ({address})"
+    footer += f", not from {host}." if host else "."
+    if page.code:
+        footer += f" {page.code}"
+    body = PAGE.format(
+        title=escape(page.title), body=escape(page.body), footer=escape(footer)
+    ).encode()
+    lines = [
+        f"HTTP/1.1 {page.status} {reason_phrase(page)}",
+        "Content-Type: text/html; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+    ]
+    if page.retry_after is not None:
+        lines.append(f"Retry-After: {page.retry_after}")
+    if page.allow:
+        lines.append(f"Allow: {page.allow}")
+    if page.error:
+        lines.append(f'Proxy-Status: TrayProxy; error={page.error}; details="{quotable(page.title)}"')
+    lines.append("Connection: " + ("keep-alive" if keep_alive else "close"))
+    head = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii", "replace")
+    return head + body if with_body else head
+
+
+def quotable(text: str) -> str:
+    """Return the text as it may stand in a structured-field string (RFC 9651, section 3.3.3)."""
+    return "".join(char if " " <= char <= "~" and char not in '"\\' else "'" for char in text)
+
+
+def reason_phrase(page: Page) -> str:
+    """Return what to say behind the status code: the title where ours says more than the standard's."""
+    if page.code:
+        return quotable(f"{page.title} ({page.code})")
+    try:
+        return HTTPStatus(page.status).phrase
+    except ValueError:
+        return quotable(page.title)
+
+
+BAD_REQUEST_BODY = "A program sent a request that TrayProxy does not pass on: {reason}."
+
+
+def refused_request(status: int, reason: str) -> Page:
+    """Return the answer to a request that is not passed on as it is."""
+    return Page(status, "The request was not passed on", BAD_REQUEST_BODY.format(reason=reason))
+
+
+NOT_A_PROXY_REQUEST = Page(
+    400,
+    "This is a proxy",
+    "TrayProxy passes requests on to your company's proxy. Set this address as the proxy of a program; "
+    "there is nothing to see at it.",
+)
+
+LOOP = Page(
+    508,
+    "Something on this computer loops",
+    "A request came back to TrayProxy itself. The profile points to its own address, or a program uses "
+    "TrayProxy to reach TrayProxy.",
+    "proxy_loop_detected",
+    "TP-702",
+)
+
+NO_PROFILE = Page(
+    503,
+    "TrayProxy has no profile yet",
+    "Open TrayProxy from the tray and add the address of your company's proxy.",
+    "proxy_configuration_error",
+    retry_after=5,
+)
+
+LAST_STOP = Page(
+    200,
+    "TrayProxy",
+    "The request asked for the last stop on its way, and that is here.",
+)
+
+BUSY = Page(
+    503,
+    "Too many connections",
+    "TrayProxy has as many connections as it can take. Try again in a moment.",
+    "connection_limit_reached",
+    retry_after=5,
+)
+
+TOO_LARGE_TO_REPEAT = Page(
+    503,
+    "The upload is too large to sign in for",
+    "The proxy asked for a sign-in in the middle of an upload that is too large to be kept. You are "
+    "signed in now: start it again.",
+    "proxy_configuration_error",
+    retry_after=1,
+)
+
+BAD_ANSWER = Page(
+    502,
+    "The proxy's answer cannot be understood",
+    "The upstream proxy sent something that is not a proper HTTP answer: {reason}.",
+    "http_protocol_error",
+)
+
+CUT_SHORT = Page(
+    502,
+    "The proxy closed the connection",
+    "The upstream proxy closed the connection before it answered. Try again.",
+    "connection_terminated",
+)

@@ -1,0 +1,194 @@
+"""The request on its way to the next hop, its body kept in case it must be sent again.
+
+A 407 asks for the same request once more, and only with its whole body (RFC 9110, section 15.5.8). So the
+body is kept while it streams, up to 1 MiB in memory and above that in a file without a name; past 64 MiB
+it is not kept.
+"""
+
+from tempfile import SpooledTemporaryFile
+
+from trayproxy.engine.stream import CHUNK, Stream
+from trayproxy.http.body import Octets, body_reader, last_chunk, write_chunk
+from trayproxy.http.framing import Chunked, Framing
+
+KEPT_IN_MEMORY = 1 << 20
+KEPT_AT_MOST = 64 << 20
+
+
+class ClientGone(Exception):
+    """The client has closed its connection; nobody waits for an answer."""
+
+
+class Kept:
+    """The part of a body that has been sent already.
+
+    Attributes:
+        whole: Nothing of it is missing.
+    """
+
+    def __init__(self, wanted: bool) -> None:
+        """Begin an empty one.
+
+        Args:
+            wanted: False if it will never be sent again, or if it is known to be too large.
+        """
+        self.whole = wanted
+        self._size = 0
+        self._read = 0
+        self._file: SpooledTemporaryFile[bytes] | None = None
+
+    def add(self, data: Octets) -> None:
+        """Keep the next part, or give up keeping at all."""
+        if not self.whole or not data:
+            return
+        if self._size + len(data) > KEPT_AT_MOST:
+            self.whole = False
+            self.close()
+            return
+        if self._file is None:
+            self._file = SpooledTemporaryFile(max_size=KEPT_IN_MEMORY)  # noqa: SIM115  # closed below
+        self._file.seek(self._size)
+        self._file.write(data)
+        self._size += len(data)
+
+    def rewind(self) -> None:
+        """Begin again with `read`."""
+        self._read = 0
+
+    def read(self) -> bytes:
+        """Return the next part that was kept; empty at the end."""
+        if self._file is None or self._read == self._size:
+            return b""
+        self._file.seek(self._read)
+        data = self._file.read(CHUNK)
+        self._read += len(data)
+        return data
+
+    def close(self) -> None:
+        """Forget it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Sender:
+    """Sends one request: its head, what was kept of its body, then the body as the client sends it.
+
+    Attributes:
+        kept: The part of the body that was sent.
+        holding: The body waits until the next hop says that it wants it.
+        broken: The next hop takes no more; it may still have said why.
+        started: Octets were sent on the present connection.
+        body_started: Octets of the body were taken from the client.
+    """
+
+    def __init__(self, client: Stream, framing: Framing, kept: Kept) -> None:
+        self._client = client
+        self._body = body_reader(framing)
+        self._chunked = isinstance(framing, Chunked)
+        self._out: memoryview | None = None
+        self._replaying = False
+        self._finished = False
+        self._upstream: Stream | None = None
+        self.kept = kept
+        self.holding = False
+        self.broken = False
+        self.started = False
+        self.body_started = False
+
+    def aim(self, upstream: Stream, head: bytes) -> None:
+        """Begin (again) on this connection."""
+        self._upstream = upstream
+        self._out = memoryview(head)
+        self.kept.rewind()
+        self._replaying = True
+        self._finished = False
+        self.broken = False
+        self.started = False
+
+    def go_on(self, upstream: Stream) -> None:
+        """Take over a request without content that has been sent already."""
+        self._upstream = upstream
+        self._finished = True
+        self.started = True
+
+    @property
+    def body_done(self) -> bool:
+        """Whether the client has sent the whole request."""
+        return self._body.done
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole request is on its way."""
+        return self._finished and self._out is None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether octets wait for the next hop to take them."""
+        return self._out is not None and not self.broken
+
+    @property
+    def hungry(self) -> bool:
+        """Whether only the client can make it go on."""
+        return not (self._finished or self.blocked or self.holding or self.broken)
+
+    def push(self) -> None:
+        """Send what can be sent now.
+
+        Raises:
+            ClientGone: The client ended in the middle of its body.
+            MessageError: The client's body is malformed.
+            OSError: The client's connection was reset.
+        """
+        assert self._upstream is not None
+        while not self.broken:
+            if self._out is not None:
+                if not self._flush(self._upstream):
+                    return
+            elif self._finished or self.holding:
+                return
+            elif self._replaying:
+                self._next([self.kept.read()])
+                self._replaying = self._out is not None
+            elif self._body.done:
+                self._finished = True
+                if self._chunked:
+                    self._out = memoryview(last_chunk(self._body.trailers))
+            elif not self._read_client():
+                return
+
+    def _flush(self, upstream: Stream) -> bool:
+        assert self._out is not None
+        try:
+            sent = upstream.send(self._out)
+        except OSError:
+            # It closed while we were sending, as proxies do that refuse an upload: its answer may
+            # lie in our receive buffer.
+            self.broken = True
+            return False
+        self.started = self.started or sent > 0
+        self._out = self._out[sent:] if sent < len(self._out) else None
+        return self._out is None
+
+    def _read_client(self) -> bool:
+        client = self._client
+        data = client.take() if client.inbox else client.receive()
+        if not data:
+            if client.ended:
+                raise ClientGone
+            return False
+        self.body_started = True
+        pieces, used = self._body.feed(data)
+        if used < len(data):
+            client.inbox += data[used:]
+        for piece in pieces:
+            self.kept.add(piece)
+        self._next(pieces)
+        return True
+
+    def _next(self, pieces: list[Octets]) -> None:
+        """Send these next, framed."""
+        framed = [write_chunk(piece) for piece in pieces] if self._chunked else pieces
+        octets = framed[0] if len(framed) == 1 else b"".join(framed)
+        if octets:
+            self._out = memoryview(octets)

@@ -1,0 +1,90 @@
+"""A socket that never blocks, and the octets that were read from it but not used yet."""
+
+import contextlib
+import socket
+import struct
+
+CHUNK = 65_536
+"""The most that is read at once, in octets: also the most that waits in one direction."""
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Stream:
+    """One connection's socket.
+
+    Attributes:
+        socket: Non-blocking, with Nagle's algorithm off: it makes a message that is written in two
+            pieces wait 40 ms for the peer's delayed acknowledgement.
+        descriptor: Its number.
+        inbox: Octets that were received and not used yet.
+        ended: The peer will send no more.
+    """
+
+    __slots__ = ("descriptor", "ended", "inbox", "socket")
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        if connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = connection
+        self.descriptor = connection.fileno()
+        self.inbox = bytearray()
+        self.ended = False
+
+    def receive(self, limit: int = CHUNK) -> bytes | None:
+        """Return what has come, at most `limit` octets; None: nothing yet; empty: the peer has ended.
+
+        Raises:
+            OSError: The connection was reset.
+        """
+        try:
+            data = self.socket.recv(limit)
+        except (BlockingIOError, InterruptedError):
+            return None
+        if not data:
+            self.ended = True
+        return data
+
+    def fill(self, limit: int = CHUNK) -> bool:
+        """Move what has come into the inbox. Return False if nothing has.
+
+        Raises:
+            OSError: The connection was reset.
+        """
+        data = self.receive(limit)
+        if not data:
+            return False
+        self.inbox += data
+        return True
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Send what the kernel takes now; return how many octets that was.
+
+        Raises:
+            OSError: The connection is gone.
+        """
+        try:
+            return self.socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def take(self) -> bytes:
+        """Return the inbox and empty it."""
+        data = bytes(self.inbox)
+        self.inbox.clear()
+        return data
+
+    def finish(self) -> None:
+        """Say that nothing more will be sent; reading goes on."""
+        with contextlib.suppress(OSError):  # The peer was quicker.
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close the socket; what the kernel has taken is still delivered."""
+        self.socket.close()
+
+    def reset_on_close(self) -> None:
+        """Let the peer see a reset when the socket is closed: what it got is not the whole."""
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)

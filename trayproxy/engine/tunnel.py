@@ -1,0 +1,227 @@
+"""Octets in both directions, unread, after CONNECT or an upgrade (RFC 9110, section 9.3.6).
+
+Small messages are copied through one buffer. When a whole buffer comes at once the direction has bulk to
+move, and on Linux it takes a pipe from a shared pool and lets the kernel move the octets with `splice`:
+the rate of the best copying loop at 40 % of its processor time. A pipe goes back as soon as it is empty.
+"""
+
+import contextlib
+import os
+import socket
+
+from trayproxy.engine.strand import READ, WRITE
+from trayproxy.engine.stream import CHUNK, Stream
+
+PIPE_SIZE = 1 << 20
+"""Octets a pipe should hold; the kernel may give less to someone who has many."""
+F_SETPIPE_SZ = 1031
+SPLICE_FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK (splice(2))
+KEPT_PIPES = 16
+
+
+class Pipes:
+    """Empty pipes, shared by all tunnels: a pipe costs two descriptors and pages of the kernel."""
+
+    def __init__(self) -> None:
+        self._free: list[tuple[int, int]] = []
+
+    def take(self) -> tuple[int, int] | None:
+        """Return the reading and the writing end of an empty pipe; None: use the copying loop."""
+        if not hasattr(os, "splice"):
+            return None
+        if self._free:
+            return self._free.pop()
+        try:
+            pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None  # Out of descriptors: copying needs none.
+        _widen(pipe[1])
+        return pipe
+
+    def give_back(self, pipe: tuple[int, int]) -> None:
+        """Keep an empty pipe for the next one."""
+        if len(self._free) < KEPT_PIPES:
+            self._free.append(pipe)
+        else:
+            drop_pipe(pipe)
+
+    def close(self) -> None:
+        """Close the pipes that nobody uses."""
+        while self._free:
+            drop_pipe(self._free.pop())
+
+
+def _widen(pipe: int) -> None:
+    """Make a pipe hold more; past the user's soft limit for pipes the default size works too."""
+    import fcntl  # Where splice is, it is too; Windows has neither.
+
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe, F_SETPIPE_SZ, PIPE_SIZE)
+
+
+def drop_pipe(pipe: tuple[int, int]) -> None:
+    """Close both ends."""
+    os.close(pipe[0])
+    os.close(pipe[1])
+
+
+class Flow:
+    """One direction of a tunnel.
+
+    Attributes:
+        moved: Octets delivered so far.
+        over: The source has ended and everything was delivered.
+    """
+
+    __slots__ = ("_pending", "_pipe", "_piped", "_pipes", "moved", "over", "sink", "source")
+
+    def __init__(self, source: Stream, sink: Stream, pipes: Pipes) -> None:
+        self.source = source
+        self.sink = sink
+        self.moved = 0
+        self.over = False
+        self._pending: memoryview | None = None
+        self._pipe: tuple[int, int] | None = None
+        self._piped = 0
+        self._pipes = pipes
+        if source.inbox:
+            self._pending = memoryview(source.take())
+
+    @property
+    def blocked(self) -> bool:
+        """Whether octets wait for the sink to take them."""
+        return self._pending is not None or self._piped > 0
+
+    def move(self) -> None:
+        """Move what can be moved now.
+
+        Raises:
+            OSError: A side is gone.
+        """
+        if self.over:
+            return
+        if self._pending is not None and not self._flush():
+            return
+        if self._pipe is not None:
+            self._splice()
+        elif not self.source.ended:
+            self._copy()
+        if self.source.ended and not self.blocked:
+            self.over = True
+            self.sink.finish()
+
+    def _flush(self) -> bool:
+        assert self._pending is not None
+        sent = self.sink.send(self._pending)
+        self.moved += sent
+        self._pending = self._pending[sent:] if sent < len(self._pending) else None
+        return self._pending is None
+
+    def _copy(self) -> None:
+        data = self.source.receive()
+        if not data:
+            return
+        sent = self.sink.send(data)
+        self.moved += sent
+        if sent < len(data):
+            self._pending = memoryview(data)[sent:]
+        if len(data) == CHUNK:
+            self._pipe = self._pipes.take()
+
+    def _splice(self) -> None:
+        """Move by the kernel; go back to copying when the source has no more bulk."""
+        assert self._pipe is not None
+        came = 0
+        if not self._piped and not self.source.ended:
+            try:
+                came = os.splice(
+                    self.source.descriptor, self._pipe[1], PIPE_SIZE, flags=SPLICE_FLAGS
+                )
+            except BlockingIOError:
+                pass
+            else:
+                self.source.ended = came == 0
+                self._piped += came
+        if self._piped:
+            try:
+                went = os.splice(self._pipe[0], self.sink.descriptor, self._piped, flags=SPLICE_FLAGS)
+            except BlockingIOError:
+                went = 0
+            self._piped -= went
+            self.moved += went
+        if not self._piped and came < CHUNK:
+            self._pipes.give_back(self._pipe)
+            self._pipe = None
+
+    def close(self) -> None:
+        """Give up what was not delivered."""
+        if self._pipe is not None:
+            if self._piped:
+                drop_pipe(self._pipe)
+            else:
+                self._pipes.give_back(self._pipe)
+            self._pipe = None
+
+
+class Tunnel:
+    """Both directions between a client and its upstream.
+
+    A side that ends its sending is a half-close: the other direction goes on (RFC 9110, 9.3.6 leaves
+    it open; ssh and rsync need it).
+
+    Attributes:
+        up: From the client.
+        down: To the client.
+    """
+
+    __slots__ = ("_client", "_events", "_upstream", "down", "up")
+
+    def __init__(self, client: Stream, upstream: Stream, pipes: Pipes) -> None:
+        self._client = client
+        self._upstream = upstream
+        self.up = Flow(client, upstream, pipes)
+        self.down = Flow(upstream, client, pipes)
+        self._events = {client.descriptor: READ, upstream.descriptor: READ}
+        for side in (client, upstream):
+            side.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def ready(self, descriptor: int, mask: int) -> bool:
+        """Move octets after an event. Return True when the tunnel has ended.
+
+        Raises:
+            OSError: A side is gone; so is the tunnel.
+        """
+        from_client = descriptor == self._client.descriptor
+        if mask & READ:
+            (self.up if from_client else self.down).move()
+        if mask & WRITE:
+            (self.down if from_client else self.up).move()
+        return self.up.over and self.down.over
+
+    @property
+    def events(self) -> dict[int, int]:
+        """What the tunnel waits for, the same dictionary as long as that is the same."""
+        client, upstream = self._client.descriptor, self._upstream.descriptor
+        client_mask = self._mask(self.up, self.down)
+        upstream_mask = self._mask(self.down, self.up)
+        events = self._events
+        if events.get(client, 0) != client_mask or events.get(upstream, 0) != upstream_mask:
+            wanted = {client: client_mask, upstream: upstream_mask}
+            self._events = {descriptor: mask for descriptor, mask in wanted.items() if mask}
+        return self._events
+
+    @property
+    def half_closed(self) -> bool:
+        """Whether one side has ended its sending and the other has not."""
+        return self.up.over != self.down.over
+
+    @staticmethod
+    def _mask(outbound: Flow, inbound: Flow) -> int:
+        """What to wait for at the side that is the source of `outbound` and the sink of `inbound`."""
+        reads = not outbound.blocked and not outbound.source.ended
+        return (READ if reads else 0) | (WRITE if inbound.blocked else 0)
+
+    def close(self) -> None:
+        """Close both directions; the streams are closed by their owners."""
+        self.up.close()
+        self.down.close()

@@ -1,0 +1,282 @@
+"""Connections to the next hop: finding addresses, dialling, keeping, reusing."""
+
+import asyncio
+import errno
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any
+
+from trayproxy.desk.desk import Answer
+from trayproxy.engine.limits import Limits
+from trayproxy.engine.strand import TIMED_OUT, WRITE, Wait
+from trayproxy.engine.stream import Stream
+from trayproxy.engine.way import Way
+
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+"""An address family and a socket address of it."""
+
+Pause = Callable[[Wait], Coroutine[Wait, int, int]]
+"""Waits, and meanwhile looks after whatever else the caller is responsible for."""
+
+NAMES_KEPT_S = 10.0
+NAMES_KEPT = 256
+KEPT_PER_KEY = 64
+
+
+def literal_address(host: str, port: int) -> tuple[Address, ...]:
+    """Return the address that an IP literal is; nothing for a name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        address = (host, port) if family == socket.AF_INET else (host, port, 0, 0)
+        return ((family, address),)
+    return ()
+
+
+class Resolver:
+    """Finds the addresses of names, off the loop; remembers them for a few seconds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._known: dict[tuple[str, int], tuple[float, tuple[Address, ...]]] = {}
+
+    def known(self, host: str, port: int) -> tuple[Address, ...] | None:
+        """Return the addresses that need no look-up: of an IP literal, or of a name asked before."""
+        found = self._known.get((host, port))
+        if found is not None and found[0] > self._loop.time():
+            return found[1]
+        literal = literal_address(host, port)
+        return self._remember(host, port, literal) if literal else None
+
+    async def look_up(
+        self, host: str, port: int, pause: Pause, limit_s: float
+    ) -> tuple[Address, ...]:
+        """Return the addresses of a name, IPv6 and IPv4 in turn (RFC 8305, section 4).
+
+        Raises:
+            OSError: It has none (`socket.gaierror`), or nobody answered in time (`TimeoutError`).
+        """
+        known = self.known(host, port)
+        if known is not None:
+            return known
+        answer = asyncio.ensure_future(
+            self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM), loop=self._loop
+        )
+        try:
+            while not answer.done():
+                if await pause(Wait({}, future=answer, timeout=limit_s)) == TIMED_OUT:
+                    raise TimeoutError(errno.ETIMEDOUT, "the name server does not answer")
+        finally:
+            answer.cancel()
+        found: dict[int, list[Address]] = {}
+        for family, _, _, _, address in answer.result():
+            found.setdefault(family, []).append((family, address))
+        turns = chain.from_iterable(zip_longest(*found.values()))
+        return self._remember(host, port, tuple(address for address in turns if address))
+
+    def _remember(self, host: str, port: int, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+        if len(self._known) >= NAMES_KEPT:
+            self._known.clear()
+        self._known[host, port] = (self._loop.time() + NAMES_KEPT_S, addresses)
+        return addresses
+
+    def forget(self) -> None:
+        """Forget all names: the network has changed."""
+        self._known.clear()
+
+
+def is_connected(connection: socket.socket) -> bool:
+    """Whether a connection that was begun is established already, as on loopback it is at once."""
+    try:
+        connection.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+async def connect(
+    addresses: tuple[Address, ...],
+    pause: Pause,
+    release: Callable[[int], None],
+    limits: Limits,
+    now: Callable[[], float],
+) -> socket.socket:
+    """Return a connection to the first address that answers (RFC 8305, section 5).
+
+    Args:
+        addresses: In the order of preference.
+        pause: Waits.
+        release: Called with each descriptor that was waited for, before it is closed or returned.
+        limits: The times.
+        now: The loop's clock.
+
+    Raises:
+        OSError: No address answered; the error of the last one that failed, `TimeoutError` if none did.
+    """
+    queue = deque(addresses)
+    trying: dict[int, tuple[socket.socket, float]] = {}
+    failure: OSError = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    end = now() + limits.connect_total_s
+    next_start = 0.0
+
+    def give_up(descriptor: int) -> None:
+        release(descriptor)
+        trying.pop(descriptor)[0].close()
+
+    try:
+        while queue or trying:
+            if queue and (not trying or now() >= next_start):
+                family, address = queue.popleft()
+                attempt = socket.socket(family, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0))
+                attempt.setblocking(False)
+                code = attempt.connect_ex(address)
+                if code == 0 or (code == errno.EINPROGRESS and is_connected(attempt)):
+                    return attempt
+                if code not in (errno.EINPROGRESS, errno.EWOULDBLOCK):
+                    failure = OSError(code, os.strerror(code))
+                    attempt.close()
+                    continue
+                trying[attempt.fileno()] = (attempt, now() + limits.connect_s)
+                next_start = now() + limits.next_address_s
+                continue
+            soonest = min(limit for _, limit in trying.values())
+            wake = min(end, soonest, next_start if queue else end)
+            events = dict.fromkeys(trying, WRITE)
+            woken = await pause(Wait(events, timeout=max(0.0, wake - now())))
+            if woken == TIMED_OUT:
+                if now() >= end:
+                    break
+                for descriptor, (_, limit) in list(trying.items()):
+                    if now() >= limit:
+                        give_up(descriptor)
+                        failure = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            elif woken in trying:
+                code = trying[woken][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code == 0:
+                    release(woken)
+                    return trying.pop(woken)[0]
+                give_up(woken)
+                failure = OSError(code, os.strerror(code))
+        raise failure
+    finally:
+        for descriptor in list(trying):
+            give_up(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What an upstream connection may be used for again.
+
+    Attributes:
+        hop: URL of the next hop.
+        owner: The profile whose login it carries, empty if none does.
+        generation: Of that login: a connection does not outlive a changed password.
+    """
+
+    hop: str
+    owner: str = ""
+    generation: int = 0
+
+
+class Connection:
+    """A connection to the next hop.
+
+    Attributes:
+        stream: Its socket.
+        key: What it may be used for.
+        used: How many answers have come over it.
+        way: The way that the last request on it took.
+        answer: What the last request on it carried.
+    """
+
+    __slots__ = ("answer", "key", "stream", "used", "way")
+
+    def __init__(self, stream: Stream, key: Key) -> None:
+        self.stream = stream
+        self.key = key
+        self.used = 0
+        self.way: Way | None = None
+        self.answer: Answer | None = None
+
+    def is_quiet(self) -> bool:
+        """Whether it is open and nothing unasked has come (RFC 9112, section 9.2)."""
+        if self.stream.inbox or self.stream.ended:
+            return False
+        try:
+            self.stream.socket.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        return False  # Ended, or an answer that nobody asked for.
+
+
+class Pool:
+    """Idle upstream connections, by what they may be used for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        self._loop = loop
+        self._limits = limits
+        self._idle: dict[Key, deque[tuple[Connection, float]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def take(self, key: Key) -> Connection | None:
+        """Return an idle connection, the one used last; None if there is none."""
+        idle = self._idle.get(key)
+        while idle:
+            connection, _ = idle.pop()
+            self._loop.remove_reader(connection.stream.descriptor)
+            if connection.is_quiet():
+                return connection
+            connection.stream.close()
+        return None
+
+    def keep(self, connection: Connection) -> None:
+        """Keep a connection whose last answer is complete, or close it if there are many."""
+        idle = self._idle.setdefault(connection.key, deque())
+        if len(idle) >= KEPT_PER_KEY:
+            connection.stream.close()
+            return
+        idle.append((connection, self._loop.time()))
+        self._loop.add_reader(connection.stream.descriptor, self._drop, connection)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._limits.kept_s, self._expire)
+
+    def _drop(self, connection: Connection) -> None:
+        """Close a connection that has ended, or that said something unasked."""
+        idle = self._idle[connection.key]
+        self._idle[connection.key] = deque(entry for entry in idle if entry[0] is not connection)
+        self._close(connection)
+
+    def _close(self, connection: Connection) -> None:
+        self._loop.remove_reader(connection.stream.descriptor)
+        connection.stream.close()
+
+    def _expire(self) -> None:
+        self._timer = None
+        oldest = self._loop.time() - self._limits.kept_s
+        for key, idle in list(self._idle.items()):
+            while idle and idle[0][1] <= oldest:
+                self._close(idle.popleft()[0])
+            if not idle:
+                del self._idle[key]
+        if self._idle:
+            self._timer = self._loop.call_later(self._limits.kept_s, self._expire)
+
+    def clear(self) -> None:
+        """Close all: the profile, the login or the network has changed."""
+        for idle in self._idle.values():
+            for connection, _ in idle:
+                self._close(connection)
+        self._idle.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+

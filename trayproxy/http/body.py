@@ -1,0 +1,242 @@
+"""Content as it arrives (RFC 9112, sections 6 and 7), without keeping any of it.
+
+One class for each framing, all with the interface `Body`. Octets that are handed in come out again
+as slices of what was handed in where that is possible: take them before the buffer is used again.
+"""
+
+import enum
+import re
+from typing import Protocol
+
+from trayproxy.http.errors import MessageError
+from trayproxy.http.fields import Fields, parse_fields, write_fields
+from trayproxy.http.framing import Chunked, Framing, Length, NoBody
+from trayproxy.http.hops import forwarded_trailers
+from trayproxy.http.limits import LIMITS, Limits
+
+Octets = bytes | memoryview
+
+# Sixteen digits are 64 bits. Extensions are read over; whitespace only where they begin, as the
+# grammar has it ("bad" whitespace, RFC 9112, section 7.1.1).
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+_CRLF = b"\r\n"
+
+
+class Body(Protocol):
+    """Reads the content of one message.
+
+    Attributes:
+        done: Whether the content is complete.
+        trailers: As received, once it is.
+    """
+
+    done: bool
+    trailers: Fields
+
+    def feed(self, data: Octets) -> tuple[list[Octets], int]:
+        """Take octets from the connection.
+
+        Returns:
+            The content in them, in pieces, and how many of them belong to this message. The others
+            are the next message's, or surplus.
+
+        Raises:
+            MessageError: The framing is broken. What was returned before may have been passed on;
+                the message must be cut short so that its receiver notices.
+        """
+
+    def eof(self) -> None:
+        """Take the end of the connection.
+
+        Raises:
+            MessageError: The content is incomplete (RFC 9112, section 8).
+        """
+
+
+def body_reader(framing: Framing, limits: Limits = LIMITS, status: int = 400) -> Body:
+    """Return a reader for content of this framing.
+
+    Args:
+        framing: Of the message.
+        limits: How long chunk sizes and trailers may be.
+        status: What a MessageError says: 400 for a client's content, 502 for an upstream's.
+    """
+    match framing:
+        case NoBody():
+            return CountedBody(0, status)
+        case Length(octets):
+            return CountedBody(octets, status)
+        case Chunked():
+            return ChunkedBody(limits, status)
+        case _:
+            return UnframedBody()
+
+
+class CountedBody:
+    """Content of a known length, also of none."""
+
+    def __init__(self, octets: int, status: int = 400) -> None:
+        self.done = octets == 0
+        self.trailers = Fields()
+        self._missing = octets
+        self._status = status
+
+    def feed(self, data: Octets) -> tuple[list[Octets], int]:
+        """Take octets; see `Body`."""
+        piece = data[: self._missing]
+        self._missing -= len(piece)
+        self.done = self._missing == 0
+        return ([piece] if piece else []), len(piece)
+
+    def eof(self) -> None:
+        """Take the end of the connection; see `Body`."""
+        if not self.done:
+            raise _incomplete(self._status)
+
+
+class UnframedBody:
+    """Content that ends with its connection: nobody can tell whether all of it came."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self.trailers = Fields()
+
+    def feed(self, data: Octets) -> tuple[list[Octets], int]:
+        """Take octets; see `Body`."""
+        return ([data] if data else []), len(data)
+
+    def eof(self) -> None:
+        """Take the end of the connection; see `Body`."""
+        self.done = True
+
+
+class _State(enum.Enum):
+    """Which part of chunked content comes next."""
+
+    SIZE = enum.auto()
+    DATA = enum.auto()
+    DATA_END = enum.auto()
+    TRAILERS = enum.auto()
+
+
+class ChunkedBody:
+    """Content in chunks (RFC 9112, section 7.1).
+
+    Holds at most one line of `Limits.chunk_line` octets, or the trailers.
+    """
+
+    def __init__(self, limits: Limits = LIMITS, status: int = 400) -> None:
+        self.done = False
+        self.trailers = Fields()
+        self._limits = limits
+        self._status = status
+        self._state = _State.SIZE
+        self._missing = 0
+        self._line = bytearray()
+        self._trailer_lines: list[bytes] = []
+        self._trailer_room = limits.trailers
+
+    def feed(self, data: Octets) -> tuple[list[Octets], int]:
+        """Take octets; see `Body`."""
+        if 0 < len(data) <= self._missing:
+            # Within a chunk, where most octets of a large message are: nothing to copy or to find.
+            self._count(len(data))
+            return [data], len(data)
+        octets = bytes(data)
+        pieces: list[Octets] = []
+        position = 0
+        while position < len(octets) and not self.done:
+            match self._state:
+                case _State.SIZE:
+                    position = self._take_size(octets, position)
+                case _State.DATA:
+                    pieces.append(memoryview(octets)[position : position + self._missing])
+                    position += self._count(len(pieces[-1]))
+                case _State.DATA_END:
+                    position = self._take_data_end(octets, position)
+                case _State.TRAILERS:
+                    position = self._take_trailers(octets, position)
+        return pieces, position
+
+    def eof(self) -> None:
+        """Take the end of the connection; see `Body`."""
+        if not self.done:
+            raise _incomplete(self._status)
+
+    # What follows takes what it can from the octets at a position and returns the one behind it.
+
+    def _take_size(self, octets: bytes, position: int) -> int:
+        line, position = self._take_line(octets, position, self._limits.chunk_line)
+        if line is None:
+            return position
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None:
+            raise MessageError(self._status, "a chunk size is malformed")
+        self._missing = int(match[1], 16)
+        self._state = _State.DATA if self._missing else _State.TRAILERS
+        return position
+
+    def _count(self, octets: int) -> int:
+        self._missing -= octets
+        if not self._missing:
+            self._state = _State.DATA_END
+        return octets
+
+    def _take_data_end(self, octets: bytes, position: int) -> int:
+        expected = _CRLF[len(self._line) :]
+        found = octets[position : position + len(expected)]
+        if not expected.startswith(found):
+            raise MessageError(self._status, "a chunk is longer than its size")
+        self._line += found
+        if len(self._line) == len(_CRLF):
+            self._line.clear()
+            self._state = _State.SIZE
+        return position + len(found)
+
+    def _take_trailers(self, octets: bytes, position: int) -> int:
+        line, position = self._take_line(octets, position, self._trailer_room)
+        if line is None:
+            return position
+        if not line.endswith(_CRLF):
+            raise MessageError(self._status, "the trailers are malformed")
+        if line != _CRLF:
+            self._trailer_room -= len(line)
+            self._trailer_lines.append(line.removesuffix(_CRLF))
+            return position
+        try:
+            self.trailers = parse_fields(self._trailer_lines, self._limits)
+        except MessageError as error:
+            raise MessageError(self._status, str(error)) from None
+        self.done = True
+        return position
+
+    def _take_line(self, octets: bytes, position: int, room: int) -> tuple[bytes | None, int]:
+        """Take octets up to a line feed; the line is None as long as that has not come."""
+        left = room - len(self._line)
+        end = octets.find(b"\n", position, position + left) + 1
+        taken = octets[position : end or position + left]
+        self._line += taken
+        if not end and len(taken) == left:
+            raise MessageError(self._status, "a chunk size or the trailers are too long")
+        line = bytes(self._line) if end else None
+        if end:
+            self._line.clear()
+        return line, position + len(taken)
+
+
+def write_chunk(data: Octets) -> bytes:
+    """Write one chunk; nothing for no octets, as that would be the last one."""
+    return b"".join((b"%x\r\n" % len(data), data, _CRLF)) if data else b""
+
+
+def last_chunk(trailers: Fields) -> bytes:
+    """Write the end of chunked content.
+
+    Args:
+        trailers: As received; those that must not be sent as trailers are left out.
+    """
+    return b"0\r\n%b\r\n" % write_fields(forwarded_trailers(trailers))
+
+
+def _incomplete(status: int) -> MessageError:
+    return MessageError(status, "the connection ended before the message did")

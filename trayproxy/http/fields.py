@@ -1,0 +1,137 @@
+"""Field lines (RFC 9110, section 5; RFC 9112, section 5)."""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from trayproxy.http.errors import MessageError
+from trayproxy.http.heads import TCHAR
+from trayproxy.http.limits import LIMITS, Limits
+
+# Values have no control octet but HTAB. RFC 9110, section 5.5 lets us keep some; strict readers
+# behind us (llhttp) refuse them, and none has a use.
+_VALUE = rb"[^\x00-\x08\x0a-\x1f\x7f]*"
+_FIELD_VALUE = re.compile(_VALUE)
+_LINE = re.compile(rb"([%b]+):(%b)" % (TCHAR, _VALUE))
+# "A proxy MUST remove any such whitespace from a response message" (RFC 9112, section 5.1).
+_RESPONSE_LINE = re.compile(rb"([%b]+)[ \t]*:(%b)" % (TCHAR, _VALUE))
+
+_OWS = b" \t"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Fields:
+    """Field lines in the order received; names keep their case and are compared without it.
+
+    Iterating yields the lines. `repr` shows names only: values may be credentials or cookies.
+
+    Attributes:
+        lines: Name and value of each line, the value without surrounding whitespace.
+    """
+
+    lines: tuple[tuple[bytes, bytes], ...] = ()
+    _values: dict[bytes, tuple[bytes, ...]] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        values: dict[bytes, tuple[bytes, ...]] = {}
+        for name, value in self.lines:
+            key = name.lower()
+            values[key] = (*values.get(key, ()), value)
+        object.__setattr__(self, "_values", values)
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(self.lines)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __contains__(self, name: bytes) -> bool:
+        return name.lower() in self._values
+
+    def __repr__(self) -> str:
+        return f"Fields({', '.join(name.decode('ascii', 'replace') for name, _ in self.lines)})"
+
+    def get_all(self, name: bytes) -> tuple[bytes, ...]:
+        """Return the value of every line of this name, in order (RFC 9110, section 5.3)."""
+        return self._values.get(name.lower(), ())
+
+    def elements(self, name: bytes) -> tuple[bytes, ...]:
+        """Return the elements of a comma-separated list, over all its lines.
+
+        Empty elements are left out (RFC 9110, section 5.6.1.2). Only for lists of tokens and their
+        like: a comma in a quoted string would split it.
+        """
+        parts = (part.strip(_OWS) for value in self.get_all(name) for part in value.split(b","))
+        return tuple(part for part in parts if part)
+
+    def tokens(self, name: bytes) -> tuple[bytes, ...]:
+        """Return the elements of a list whose elements are case-insensitive, in lower case."""
+        return tuple(element.lower() for element in self.elements(name))
+
+    def without(self, names: Collection[bytes]) -> "Fields":
+        """Return these lines without the named ones.
+
+        Args:
+            names: In lower case.
+        """
+        return Fields(tuple(line for line in self.lines if line[0].lower() not in names))
+
+
+def parse_fields(lines: Iterable[bytes], limits: Limits = LIMITS) -> Fields:
+    """Read the field lines of a request, or of trailers.
+
+    Args:
+        lines: Without their line ends.
+        limits: How many, and how long.
+
+    Raises:
+        MessageError: 400 malformed: no colon, whitespace in front of it, a folded line, a name that
+            is no token, a control octet in a value; 431 too long or too many.
+    """
+    return _parse(lines, _LINE, limits)
+
+
+def parse_response_fields(lines: Iterable[bytes], limits: Limits = LIMITS) -> Fields:
+    """Read the field lines of a response; as `parse_fields`, but `Name :` loses its space."""
+    return _parse(lines, _RESPONSE_LINE, limits)
+
+
+def is_field_value(value: bytes) -> bool:
+    """Tell whether these octets may be sent as the value of a field."""
+    return _FIELD_VALUE.fullmatch(value) is not None
+
+
+def field_line(name: bytes, value: bytes) -> bytes:
+    """Write one field line."""
+    return b"%b: %b\r\n" % (name, value)
+
+
+def write_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Write field lines."""
+    return b"".join([b"%b: %b\r\n" % line for line in fields])
+
+
+def _parse(lines: Iterable[bytes], pattern: re.Pattern[bytes], limits: Limits) -> Fields:
+    parsed: list[tuple[bytes, bytes]] = []
+    for line in lines:
+        if len(line) > limits.line or len(parsed) == limits.lines:
+            raise MessageError(431, "the header section is too large")
+        match = pattern.fullmatch(line)
+        if match is None:
+            raise MessageError(400, _what_is_wrong(line))
+        parsed.append((match[1], match[2].strip(_OWS)))
+    return Fields(tuple(parsed))
+
+
+def _what_is_wrong(line: bytes) -> str:
+    """Say why a line is no field line, without repeating any of it."""
+    name, colon, _ = line.partition(b":")
+    if line[:1] in (b" ", b"\t"):
+        return "a field line is folded, or begins with whitespace"
+    if not colon:
+        return "a field line has no colon"
+    if name.endswith((b" ", b"\t")):
+        return "a field line has whitespace before its colon"
+    if re.fullmatch(rb"[%b]+" % TCHAR, name):
+        return "a field value has a control character"
+    return "a field name has a character that names cannot have"

@@ -1,0 +1,209 @@
+"""The head of a request: reading it, and writing the one that goes upstream.
+
+What is not forwarded as it came (RFC 9110, section 7.6): Host, framing, Via, Max-Forwards, Expect
+and Upgrade are written anew; hop-by-hop fields end here. So does TE: we ask for no transfer coding
+but chunked, and trailers that come nevertheless are passed on (section 10.1.4).
+"""
+
+import re
+from dataclasses import dataclass
+
+from trayproxy.http.errors import MessageError
+from trayproxy.http.fields import Fields, field_line, is_field_value, parse_fields, write_fields
+from trayproxy.http.framing import Framing, Length, NoBody, framing_line, request_framing
+from trayproxy.http.heads import REQUEST_LINE, split_head
+from trayproxy.http.hops import connection_options, end_to_end, upgrade_protocols, via_line
+from trayproxy.http.limits import LIMITS, Limits
+from trayproxy.http.target import (
+    Form,
+    Target,
+    absolute_form,
+    host_field,
+    is_host_field,
+    parse_target,
+    raw_authority,
+)
+
+_HOPS = re.compile(rb"[0-9]{1,9}")
+_WRITTEN_ANEW = frozenset({b"host", b"expect"})
+_MAX_FORWARDS = frozenset({b"max-forwards"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The head of a request, checked.
+
+    Attributes:
+        method: As received; methods are case-sensitive.
+        target: What it is about.
+        minor: Of the version received.
+        fields: As received, hop-by-hop ones too.
+        framing: How long its content is; never `UntilClose`.
+        keep_alive: Whether another request may follow on the client's connection. Never after 1.0:
+            a proxy cannot know whether the client meant it (RFC 9112, section 9.3).
+        expects_continue: Whether the client waits for a 100 before it sends the content.
+        upgrade: The protocols the client would like to change to.
+        max_forwards: How many more proxies may pass on an OPTIONS or TRACE; None: any number.
+    """
+
+    method: bytes
+    target: Target
+    minor: int
+    fields: Fields
+    framing: Framing
+    keep_alive: bool
+    expects_continue: bool = False
+    upgrade: tuple[bytes, ...] = ()
+    max_forwards: int | None = None
+
+    @property
+    def ends_here(self) -> bool:
+        """Whether it must be answered here, and not passed on (RFC 9110, section 7.6.2)."""
+        return self.max_forwards == 0
+
+
+def parse_request(head: bytes, limits: Limits = LIMITS) -> Request:
+    """Read the head of a request.
+
+    Args:
+        head: What `heads.find_head` delimited.
+        limits: How long it may be.
+
+    Raises:
+        MessageError: 400 malformed, ambiguous or not for a proxy; 414, 431 too long; 417 an
+            expectation that is unknown; 501 a transfer coding that is; 505 another major version.
+    """
+    first, *lines = split_head(head, limits)
+    method, raw_target, minor = _parse_request_line(first)
+    target = parse_target(method, raw_target)
+    fields = parse_fields(lines, limits)
+    _check_host(fields, minor)
+    framing = request_framing(method, minor, fields)
+    is_connect = method == b"CONNECT"
+    return Request(
+        method,
+        target,
+        minor,
+        fields,
+        framing,
+        keep_alive=minor > 0 and b"close" not in connection_options(fields),
+        expects_continue=_expects_continue(fields, minor, framing),
+        upgrade=() if is_connect else upgrade_protocols(fields, minor),
+        max_forwards=_max_forwards(method, fields),
+    )
+
+
+def request_target(request: Request, *, direct: bool = False) -> bytes:
+    """Return the request-target that `write_request` sends; Digest signs it.
+
+    Args:
+        request: In absolute-form or authority-form.
+        direct: Whether it goes to the origin itself.
+
+    Raises:
+        ValueError: The request is not one to forward.
+    """
+    target = request.target
+    if target.form is Form.AUTHORITY and target.authority and not direct:
+        return raw_authority(target.authority)
+    if target.form is not Form.ABSOLUTE:
+        raise ValueError("only absolute-form and CONNECT to a proxy are forwarded")
+    # OPTIONS without a path asks about the server as a whole, and the last proxy says so with an
+    # asterisk (RFC 9112, section 3.2.4). For the others an empty path is the same as "/".
+    if request.method == b"OPTIONS" and not target.path:
+        return b"*" if direct else absolute_form(target, b"")
+    path = target.path if target.path.startswith(b"/") else b"/" + target.path
+    return path if direct else absolute_form(target, path)
+
+
+def write_request(
+    request: Request, *, via: bytes, credentials: bytes | None, direct: bool = False
+) -> bytes:
+    """Write the head that goes upstream.
+
+    Args:
+        request: What the client sent. Its content must follow as `Request.framing` says.
+        via: Our pseudonym in Via, a token.
+        credentials: The value of Proxy-Authorization. Left out on TRACE, which may be reflected
+            (RFC 9110, section 9.3.8), and when the request goes to the origin itself.
+        direct: Whether it goes to the origin itself: in origin-form then.
+
+    Raises:
+        ValueError: The request is not one to forward, or the credentials cannot be a field value.
+    """
+    if request.ends_here:
+        raise ValueError("Max-Forwards is used up")
+    line = b"%b %b HTTP/1.1\r\n" % (request.method, request_target(request, direct=direct))
+    is_counted = request.max_forwards is not None
+    written_anew = _WRITTEN_ANEW | _MAX_FORWARDS if is_counted else _WRITTEN_ANEW
+    return b"".join(
+        (
+            line,
+            field_line(b"Host", host_field(request.target)),
+            write_fields(end_to_end(request.fields, written_anew)),
+            write_fields(_new_lines(request, via)),
+            b"" if direct else _credentials_line(request, credentials),
+            b"\r\n",
+        )
+    )
+
+
+def _parse_request_line(line: bytes) -> tuple[bytes, bytes, int]:
+    match = REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise MessageError(400, "the request line is malformed")
+    method, target, major, minor = match.groups()
+    if major != b"1":
+        raise MessageError(505, "the HTTP version is not 1.0 or 1.1")
+    # A higher minor version is to be read as 1.1 (RFC 9110, section 2.5).
+    return method, target, int(minor)
+
+
+def _check_host(fields: Fields, minor: int) -> None:
+    """Check Host, though it is not used (RFC 9112, section 3.2)."""
+    hosts = fields.get_all(b"host")
+    if len(hosts) > 1:
+        raise MessageError(400, "the message has several Host lines")
+    if not hosts and minor > 0:
+        raise MessageError(400, "the message has no Host")
+    if hosts and not is_host_field(hosts[0]):
+        raise MessageError(400, "Host is invalid")
+
+
+def _expects_continue(fields: Fields, minor: int, framing: Framing) -> bool:
+    """Read Expect (RFC 9110, section 10.1.1); it needs 1.1 and content to mean anything."""
+    expectations = fields.tokens(b"expect")
+    if minor < 1 or not expectations:
+        return False
+    if set(expectations) != {b"100-continue"}:
+        raise MessageError(417, "the expectation is unknown")
+    return framing not in (NoBody(), Length(0))
+
+
+def _max_forwards(method: bytes, fields: Fields) -> int | None:
+    """Read Max-Forwards, which only OPTIONS and TRACE have (RFC 9110, section 7.6.2)."""
+    values = fields.get_all(b"max-forwards")
+    if method not in (b"OPTIONS", b"TRACE") or not values:
+        return None
+    if len(values) > 1 or _HOPS.fullmatch(values[0]) is None:
+        raise MessageError(400, "Max-Forwards is invalid")
+    return int(values[0])
+
+
+def _new_lines(request: Request, via: bytes) -> list[tuple[bytes, bytes]]:
+    lines = [via_line(request.minor, via), *framing_line(request.framing)]
+    if request.max_forwards is not None:
+        lines.append((b"Max-Forwards", b"%d" % (request.max_forwards - 1)))
+    if request.expects_continue:
+        lines.append((b"Expect", b"100-continue"))
+    if request.upgrade:
+        lines += [(b"Connection", b"upgrade"), (b"Upgrade", b", ".join(request.upgrade))]
+    return lines
+
+
+def _credentials_line(request: Request, credentials: bytes | None) -> bytes:
+    if credentials is None or request.method == b"TRACE":
+        return b""
+    if not credentials or not is_field_value(credentials):
+        raise ValueError("the credentials cannot be sent as a field value")
+    return field_line(b"Proxy-Authorization", credentials)

@@ -1,0 +1,93 @@
+"""The settings as a value: the local address, the profiles, and which of them is active."""
+
+from dataclasses import dataclass, replace
+
+from trayproxy.profiles.profile import Profile, ProfileError
+from trayproxy.profiles.validate import check_profile
+
+DEFAULT_PORT = 3128
+"""Squid's, which people and their firewalls know as a proxy's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """The local address.
+
+    Attributes:
+        host: A loopback IP literal without brackets.
+        port: 0 to 65535; 0 picks a free one.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+
+    def __str__(self) -> str:
+        """Return ``127.0.0.1:3128``; IPv6 literals get brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings. Each change makes a new one.
+
+    Attributes:
+        listen: Where programs connect to.
+        active: The id of the profile in use, empty if none is.
+        profiles: In menu order; ids and, whatever the case, names are unique.
+    """
+
+    listen: Listen = Listen()
+    active: str = ""
+    profiles: tuple[Profile, ...] = ()
+
+    @property
+    def profile(self) -> Profile | None:
+        """The active profile."""
+        return self.by_id(self.active)
+
+    def by_id(self, profile_id: str) -> Profile | None:
+        """Return the profile with this id, None if there is none."""
+        return next((p for p in self.profiles if p.id == profile_id), None)
+
+    def find(self, name: str) -> Profile | None:
+        """Return the profile that a person means: by its name whatever the case, else by its id."""
+        wanted = name.strip().casefold()
+        named = (p for p in self.profiles if p.name.casefold() == wanted)
+        return next(named, None) or self.by_id(wanted)
+
+    def with_profile(self, profile: Profile) -> "Config":
+        """Return the settings with a profile added at the end, or put in place of its id's.
+
+        While no profile is active the added one becomes so.
+
+        Raises:
+            ProfileError: A part of it is refused, or another profile has its name.
+        """
+        profile = check_profile(profile)
+        others = [p for p in self.profiles if p.id != profile.id]
+        if any(p.name.casefold() == profile.name.casefold() for p in others):
+            raise ProfileError(f"There is a profile “{profile.name}” already.")
+        if len(others) < len(self.profiles):
+            profiles = tuple(profile if p.id == profile.id else p for p in self.profiles)
+        else:
+            profiles = (*self.profiles, profile)
+        return replace(self, profiles=profiles, active=self.active or profile.id)
+
+    def without(self, profile_id: str) -> "Config":
+        """Return the settings without a profile; if it was active, none is.
+
+        Another one is not made active: requests would go where nobody sent them.
+        """
+        profiles = tuple(p for p in self.profiles if p.id != profile_id)
+        active = "" if self.active == profile_id else self.active
+        return replace(self, profiles=profiles, active=active)
+
+    def using(self, profile_id: str) -> "Config":
+        """Return the settings with another profile active.
+
+        Raises:
+            ProfileError: There is no such profile.
+        """
+        if self.by_id(profile_id) is None:
+            raise ProfileError("There is no such profile any more.")
+        return replace(self, active=profile_id)

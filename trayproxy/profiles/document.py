@@ -1,0 +1,225 @@
+"""The text of ``config.toml``: read into a `Config`, and changed without losing a comment.
+
+Reading is by `tomllib`, which is at hand; `edit` and its tomlkit are imported when something is
+written, because that takes longer than all of a short command. Keys that this version does not know
+stay where they are.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from trayproxy.profiles.config import Config, Listen
+from trayproxy.profiles.profile import Profile, ProfileError, SignIn
+from trayproxy.profiles.validate import (
+    check_listen_host,
+    check_name,
+    check_port,
+    check_profile,
+    check_rule,
+    check_user,
+    parse_upstream,
+)
+
+SCHEMA = 1
+"""Raised when an older TrayProxy would misread the file."""
+
+HEADER = f"""\
+# The settings of TrayProxy. Passwords are not here: they are in the keyring.
+schema = {SCHEMA}
+active = ""
+"""
+"""How a new file begins."""
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+_KINDS = {int: "a number", str: "a text", list: "a list", dict: "a table"}
+_HEADER_LINE = re.compile(r"\s*\[")
+_SECRET_KEYS = frozenset({"password", "passwd", "pass", "secret", "token"})
+
+
+class MistakeError(Exception):
+    """The text cannot be read as settings.
+
+    Attributes:
+        line: Where, from 1; 0 if nowhere in particular.
+        reason: What is wrong, as a clause without a full stop. Holds no value from the file.
+    """
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+        self.line = line
+        self.reason = reason
+
+
+class NewerError(Exception):
+    """The text was written by a newer TrayProxy.
+
+    Attributes:
+        schema: Which it says it has.
+    """
+
+    def __init__(self, schema: int) -> None:
+        super().__init__(f"schema {schema}")
+        self.schema = schema
+
+
+def read(text: str) -> Config:
+    """Return the settings of the text; what is missing is as in `Config`.
+
+    Raises:
+        MistakeError: It is no TOML, or something in it cannot be used.
+        NewerError: It needs a newer TrayProxy.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_mistake(text, error) from None
+    except RecursionError:
+        raise MistakeError(0, "it is nested too deeply") from None
+    return _config(_Table(document, text.splitlines()))
+
+
+def write(text: str, config: Config) -> str:
+    """Return the text changed so that `read` gives these settings.
+
+    Comments, order and unknown keys stay, but those inside a profile that goes.
+
+    Args:
+        text: What `read` has accepted; empty for a new file.
+        config: The settings wanted.
+
+    Raises:
+        MistakeError: The text is laid out in a way that cannot be changed safely.
+    """
+    # Not at the top: it would double the time of `trayproxy status`.
+    from trayproxy.profiles.edit import edit
+
+    text = text or HEADER
+    changed = edit(text if text.endswith("\n") else text + "\n", config, SCHEMA)
+    try:
+        if changed is not None and read(changed) == config:
+            return changed
+    except MistakeError:
+        pass
+    # Better no change than a wrong one, whatever tomlkit made of an unusual layout.
+    raise MistakeError(0, "it has a layout that TrayProxy cannot change")
+
+
+def _syntax_mistake(text: str, error: tomllib.TOMLDecodeError) -> MistakeError:
+    # The position is in the message only, before Python 3.14.
+    message = str(error)
+    found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
+    line = int(found[1]) if found and found[1] else text.count("\n") + 1
+    reason = message[: found.start()] if found else message
+    return MistakeError(line, reason[:1].lower() + reason[1:])
+
+
+class _Table:
+    """One table of the file, which knows the line of what is refused in it."""
+
+    def __init__(self, values: Mapping[str, Any], lines: Sequence[str], start: int = 0) -> None:
+        self._values = values
+        self._lines = lines
+        self._start = start
+
+    def names(self) -> Iterable[str]:
+        return self._values
+
+    def get(self, key: str, kind: type[T], default: T | None = None) -> T:
+        value = self._values.get(key, default)
+        if value is None:
+            raise self.mistake("", f"{key} is missing")
+        # A bool is an int to Python, but not to TOML.
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.mistake(key, f"{key} is {_KINDS[kind]}")
+        return value
+
+    def check(self, key: str, check: Callable[[V], T], value: V) -> T:
+        try:
+            return check(value)
+        except ProfileError as error:
+            raise self.mistake(key, str(error).rstrip(".")) from None
+
+    def table(self, key: str) -> "_Table":
+        return _Table(self.get(key, dict, {}), self._lines, self._header(key, 0))
+
+    def tables(self, key: str) -> "Iterable[_Table]":
+        for index, values in enumerate(self.get(key, list, [])):
+            if not isinstance(values, dict):
+                raise self.mistake(key, f"{key} is a list of tables")
+            yield _Table(values, self._lines, self._header(key, index))
+
+    def mistake(self, key: str, reason: str) -> MistakeError:
+        """Return the error with the line of the key, of the table, or the first.
+
+        tomllib tells no positions; this looks for the usual layout, and serves messages only.
+        """
+        for number in range(self._start, len(self._lines)):
+            line = self._lines[number]
+            if number > self._start and _HEADER_LINE.match(line):
+                break
+            if key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+                return MistakeError(number + 1, reason)
+        return MistakeError(self._start + 1, reason)
+
+    def _header(self, key: str, index: int) -> int:
+        pattern = re.compile(rf"\s*\[+\s*{key}\s*\]+")
+        found = [number for number, line in enumerate(self._lines) if pattern.match(line)]
+        return found[index] if index < len(found) else 0
+
+
+def _config(document: _Table) -> Config:
+    schema = document.get("schema", int, SCHEMA)
+    if schema > SCHEMA:
+        raise NewerError(schema)
+    if schema < 1:
+        raise document.mistake("schema", f"schema is {SCHEMA}")
+    config = Config(listen=_listen(document.table("listen")))
+    for table in document.tables("profiles"):
+        profile = _profile(table)
+        if config.by_id(profile.id):
+            raise table.mistake("id", "two profiles have this id")
+        config = table.check("name", config.with_profile, profile)
+    active = document.get("active", str, "")
+    if active and config.by_id(active) is None:
+        raise document.mistake("active", "active is not the id of a profile")
+    return replace(config, active=active)
+
+
+def _listen(table: _Table) -> Listen:
+    host = table.get("host", str, Listen().host)
+    port = table.get("port", int, Listen().port)
+    return Listen(
+        table.check("host", check_listen_host, host),
+        table.check("port", lambda number: check_port(number, lowest=0), port),
+    )
+
+
+def _profile(table: _Table) -> Profile:
+    for key in table.names():
+        if key.lower() in _SECRET_KEYS:
+            raise table.mistake(key, "passwords are not kept here; use trayproxy login")
+    sign_in = table.get("sign_in", str, str(SignIn.PASSWORD))
+    if sign_in not in tuple(SignIn):
+        raise table.mistake("sign_in", f"sign_in is {' or '.join(SignIn)}")
+    profile = Profile(
+        id=table.get("id", str),
+        name=table.get("name", str),
+        upstream=table.check("upstream", parse_upstream, table.get("upstream", str)),
+        sign_in=SignIn(sign_in),
+        user=table.get("user", str, ""),
+        bypass=table.check("bypass", _rules, table.get("bypass", list, [])),
+    )
+    table.check("name", check_name, profile.name)
+    table.check("user", check_user, profile.user)
+    return table.check("id", check_profile, profile)
+
+
+def _rules(texts: list[Any]) -> tuple[str, ...]:
+    if not all(isinstance(text, str) for text in texts):
+        raise ProfileError("bypass is a list of texts")
+    return tuple(map(check_rule, texts))

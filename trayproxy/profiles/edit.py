@@ -1,0 +1,162 @@
+"""Changes to the text of ``config.toml``, by tomlkit.
+
+tomlkit hangs comments that stand above a table at the end of the table before. Left to itself it
+puts a new key below those comments, and drops them with the table they do not belong to. So new
+keys are put next to the last key, and such comments are handed on. Both is done on the parsed body,
+whose index is stale afterwards: look up first, insert last.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import tomlkit
+from tomlkit.container import Container
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import AoT, Comment, Item, Key, SingleKey, Table
+
+from trayproxy.profiles.config import Config, Listen
+from trayproxy.profiles.profile import Profile, SignIn
+from trayproxy.profiles.validate import parse_upstream
+
+_Body = list[tuple[Key | None, Item]]
+
+
+def edit(text: str, config: Config, schema: int) -> str | None:
+    """Return the text with these settings, None if its layout is beyond this.
+
+    The caller checks the outcome by reading it.
+
+    Args:
+        text: TOML that ends with a line feed.
+        config: The settings wanted.
+        schema: What a text without one gets.
+    """
+    try:
+        document = tomlkit.parse(text)
+        loose = _change_profiles(document, config.profiles)
+        _change_listen(document, config.listen)
+        changes = {"active": (config.active, "")}
+        _change_keys(document, {"schema": (document.get("schema", schema), None), **changes})
+        _put_above_profiles(document.body, loose)
+        return document.as_string()
+    except (TOMLKitError, ValueError, TypeError, AttributeError, LookupError):
+        # What tomlkit raises on layouts that it can read and not change is not documented.
+        return None
+
+
+def _change_listen(document: tomlkit.TOMLDocument, listen: Listen) -> None:
+    default = Listen()
+    if "listen" not in document:
+        if listen == default:
+            return
+        # Before the profiles it would take over the comments above the first one.
+        document.append("listen", tomlkit.table())
+    table = document["listen"]
+    changes = {"host": (listen.host, default.host), "port": (listen.port, default.port)}
+    _change_keys(_container(table), changes)
+
+
+def _change_profiles(document: tomlkit.TOMLDocument, profiles: Iterable[Profile]) -> _Body:
+    """Change, add and remove profiles; return comments that now stand above all of them."""
+    wanted = {profile.id: profile for profile in profiles}
+    if "profiles" not in document:
+        if not wanted:
+            return []
+        document.add(tomlkit.nl())
+        document.append("profiles", tomlkit.aot())
+    array = document["profiles"]
+    if not isinstance(array, AoT):
+        raise TypeError("the profiles are not [[profiles]]")
+    loose = _remove(array, wanted)
+    known = {str(table["id"]): table for table in array.body}
+    for profile_id, profile in wanted.items():
+        if profile_id in known:
+            _change_keys(known[profile_id].value, _keys(profile))
+        else:
+            _add(array, profile)
+    order = list(wanted)
+    array.body.sort(key=lambda table: order.index(str(table["id"])))
+    return loose
+
+
+def _remove(array: AoT, wanted: Mapping[str, Profile]) -> _Body:
+    loose: _Body = []
+    kept: list[Table] = []
+    for table in array.body:
+        if str(table["id"]) in wanted:
+            kept.append(table)
+            continue
+        above = kept[-1].value.body if kept else loose
+        above.extend(_tail(table.value.body))
+    array.body[:] = kept
+    return loose
+
+
+def _add(array: AoT, profile: Profile) -> None:
+    table = tomlkit.table()
+    for key, (value, _) in {"id": (profile.id, None), **_keys(profile)}.items():
+        table.append(key, value)
+    array.append(table)
+
+
+def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
+    """Return each key with its value and with what it means to leave it out."""
+    return {
+        "name": (profile.name, None),
+        "upstream": (str(profile.upstream), None),
+        "sign_in": (str(profile.sign_in), str(SignIn.PASSWORD)),
+        "user": (profile.user, ""),
+        "bypass": (list(profile.bypass), []),
+    }
+
+
+def _change_keys(container: Container, changes: Mapping[str, tuple[Any, Any]]) -> None:
+    missing: _Body = []
+    for key, (value, default) in changes.items():
+        if key not in container:
+            if value != default:
+                missing.append((SingleKey(key), tomlkit.item(value)))
+        elif not _means(key, container[key], value):
+            container[key] = value
+    at = _after_keys(container.body)
+    container.body[at:at] = missing
+
+
+def _means(key: str, old: object, value: object) -> bool:
+    """Return whether what stands there may stay, however the person has written it."""
+    if key == "upstream" and isinstance(old, str) and isinstance(value, str):
+        return parse_upstream(old) == parse_upstream(value)
+    return old == value
+
+
+def _after_keys(body: _Body) -> int:
+    """Return where a new key goes: below the last one, above tables and what belongs to them."""
+    at = 0
+    for index, (key, item) in enumerate(body):
+        if isinstance(item, Table | AoT):
+            break
+        if key is not None:
+            at = index + 1
+    return at
+
+
+def _tail(body: _Body) -> _Body:
+    """Return the comments below the last key, with the blank lines between them."""
+    at = max((n for n, (key, _) in enumerate(body) if key is not None), default=-1)
+    tail = body[at + 1 :]
+    return tail if any(isinstance(item, Comment) for _, item in tail) else []
+
+
+def _put_above_profiles(body: _Body, loose: _Body) -> None:
+    """Put comments above the first profile, or in place of the last one that went."""
+    for index, (key, item) in enumerate(body):
+        if key is not None and key.key == "profiles":
+            # An empty array of tables would be written as `profiles = []`, above everything.
+            body[index : index + 1] = loose if not item else [*loose, (key, item)]
+            return
+
+
+def _container(table: object) -> Container:
+    if not isinstance(table, Table):
+        raise TypeError("not a table")
+    return table.value

@@ -1,0 +1,208 @@
+"""``config.toml`` on disk: read whole, written whole or not at all.
+
+The file belongs to the person: one with a mistake is reported and left alone, and one that was
+changed since it was read is not written over. A write goes to a new file beside it, which takes its
+place once it is on the disk; whatever happens in between, the old or the new settings are there
+(security.md F16 to F18).
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+from trayproxy.profiles.config import Config
+from trayproxy.profiles.document import SCHEMA, MistakeError, NewerError, read, write
+
+SIZE_LIMIT = 1024 * 1024
+"""Octets. Nobody writes that many settings; a larger file is something else."""
+
+
+class SettingsError(Exception):
+    """The settings cannot be read or saved (ux §5.2).
+
+    Attributes:
+        id: ``TP-801`` the file has a mistake, ``TP-802`` it cannot be written or read, ``TP-803``
+            it is from a newer TrayProxy, ``TP-804`` it was changed since it was read.
+        title: At most 60 characters, no full stop.
+        body: What happened, and what to do.
+    """
+
+    def __init__(self, problem_id: str, title: str, body: str) -> None:
+        super().__init__(f"{title}: {body}")
+        self.id = problem_id
+        self.title = title
+        self.body = body
+
+
+class Store:
+    """The settings file of one process.
+
+    Attributes:
+        config: The settings as last read or saved; the defaults before.
+    """
+
+    def __init__(self, path: Path, last_good: Path | None = None) -> None:
+        """Name the files; nothing is read.
+
+        Args:
+            path: The settings; may be a link into a person's collection of such files.
+            last_good: Where a copy of the settings is kept that could be read, for a start with a
+                file that has a mistake. None: no copy.
+        """
+        self.config = Config()
+        self._path = path
+        self._last_good = last_good
+        self._known: bytes | None = None
+        """What the file held when it was read; empty if there was none."""
+
+    def load(self) -> Config:
+        """Read the file; without one, the settings are the defaults.
+
+        Raises:
+            SettingsError: It cannot be used. `config` is as before, and saving is refused until
+                the file can be read.
+        """
+        self._known = None
+        octets = self._octets()
+        config = self._read(octets)
+        self._known, self.config = octets, config
+        self._keep_good(octets)
+        return config
+
+    def load_last_good(self) -> Config | None:
+        """Return the settings of the last run that could read them, to run with a broken file."""
+        if self._last_good is None:
+            return None
+        try:
+            self.config = read(self._last_good.read_bytes().decode())
+        except (OSError, UnicodeDecodeError, MistakeError, NewerError):
+            return None
+        return self.config
+
+    def changed_outside(self) -> bool:
+        """Return whether the file is another than was read or saved last."""
+        try:
+            return self._octets() != self._known
+        except SettingsError:
+            return self._known is not None
+
+    def save(self, config: Config) -> None:
+        """Change the file so that it holds these settings; `load` must have come before.
+
+        Raises:
+            SettingsError: It was not done, and the file is as it was.
+        """
+        octets = self._octets()
+        if self._known is None or octets != self._known:
+            self._read(octets)
+            raise SettingsError(
+                "TP-804",
+                "The settings file was changed meanwhile",
+                f"{self._path} is not as TrayProxy has read it. Nothing was saved; try again.",
+            )
+        try:
+            text = write(octets.decode("utf-8-sig"), config)
+        except MistakeError as error:
+            raise self._not_saved(error.reason) from None
+        new = text.encode()
+        try:
+            replace_file(self._path, new)
+        except OSError as error:
+            raise self._not_saved(error.strerror or str(error)) from None
+        self._known, self.config = new, config
+        self._keep_good(new)
+
+    def _octets(self) -> bytes:
+        try:
+            with self._path.open("rb") as file:
+                octets = file.read(SIZE_LIMIT + 1)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise SettingsError(
+                "TP-802",
+                "The settings cannot be read",
+                f"{self._path}: {error.strerror or error}.",
+            ) from None
+        if len(octets) > SIZE_LIMIT:
+            raise self._mistake(1, "it is too large for settings")
+        return octets
+
+    def _read(self, octets: bytes) -> Config:
+        try:
+            return read(octets.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            line = octets.count(b"\n", 0, error.start) + 1
+            raise self._mistake(line, "it is not UTF-8 text") from None
+        except MistakeError as error:
+            raise self._mistake(error.line, error.reason) from None
+        except NewerError as error:
+            raise SettingsError(
+                "TP-803",
+                "The settings are from a newer TrayProxy",
+                f"{self._path} has schema {error.schema}, this TrayProxy knows {SCHEMA}. "
+                "The file was not touched. Update TrayProxy, or move the file away.",
+            ) from None
+
+    def _mistake(self, line: int, reason: str) -> SettingsError:
+        where = f"{self._path}, line {line}" if line else str(self._path)
+        return SettingsError(
+            "TP-801",
+            "The settings file has a mistake",
+            f"{where}: {reason}. The last good settings are in use; the file was not touched.",
+        )
+
+    def _not_saved(self, reason: str) -> SettingsError:
+        return SettingsError(
+            "TP-802",
+            "The settings could not be saved",
+            f"{self._path}: {reason}. The file was not touched.",
+        )
+
+    def _keep_good(self, octets: bytes) -> None:
+        if self._last_good is None or not octets:
+            return
+        # It only serves a later start with a broken file: no reason to fail now.
+        with contextlib.suppress(OSError):
+            if not self._last_good.exists() or self._last_good.read_bytes() != octets:
+                replace_file(self._last_good, octets)
+
+
+def replace_file(path: Path, octets: bytes) -> None:
+    """Give a file new contents, all of them or none; mode 0600.
+
+    Args:
+        path: The file; of a link, what it points to.
+        octets: The new contents.
+
+    Raises:
+        OSError: It was not done, and the file is as it was.
+    """
+    target = Path(os.path.realpath(path))
+    new = target.with_name(f".{target.name}.new")
+    # What a killed process left; O_EXCL makes sure that what is written to is ours.
+    new.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(new, flags, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(octets)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a rename on the disk, where folders can be opened for that (not on Windows)."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,245 @@
+"""What a person types, read strictly: names, addresses, user names.
+
+Every refusal is a `ProfileError` whose text fits under the field and says what to write. No text
+repeats what was typed where that may be a password.
+"""
+
+import ipaddress
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import replace
+
+from trayproxy.profiles.profile import Profile, ProfileError, SignIn, Upstream
+
+NAME_LENGTH = 100
+USER_LENGTH = 256
+RULE_LENGTH = 255
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+_URL = re.compile(r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<authority>[^/?#]*)(?P<rest>.*)")
+_AUTHORITY = re.compile(
+    r"(?:\[(?P<literal>[^\[\]]*)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[^:\[\]]*))?"
+)
+_EXAMPLE = "such as proxy.example:8080"
+
+_AMBIGUOUS = frozenset("ßς\u200c\u200d")
+"""IDNA 2003, which Python speaks, and IDNA 2008 make different host names of these (RFC 5894, 1.3):
+a password must not go to the wrong one."""
+
+
+def check_name(text: str) -> str:
+    """Return a profile's name without the blanks around it.
+
+    Raises:
+        ProfileError: It is empty, too long, or has characters that cannot be seen.
+    """
+    name = text.strip()
+    if not name:
+        raise ProfileError("Give the profile a name.")
+    if len(name) > NAME_LENGTH:
+        raise ProfileError(f"The name is longer than {NAME_LENGTH} characters.")
+    if _has_invisible(name):
+        raise ProfileError("The name has characters that cannot be seen; type it anew.")
+    return name
+
+
+def check_user(text: str) -> str:
+    r"""Return a user name as typed; empty is allowed, and so is a domain (``CORP\jdoe``).
+
+    Raises:
+        ProfileError: It is too long or has control characters.
+    """
+    if len(text) > USER_LENGTH:
+        raise ProfileError(f"The user name is longer than {USER_LENGTH} characters.")
+    if _has_invisible(text):
+        raise ProfileError("The user name has characters that cannot be seen; type it anew.")
+    return text
+
+
+def check_rule(text: str) -> str:
+    """Return one entry of *Do not use for* without the blanks around it.
+
+    What it means is decided where it is used; here it only has to be one word.
+
+    Raises:
+        ProfileError: It is empty, too long, or has blanks or characters that cannot be seen.
+    """
+    rule = text.strip()
+    if not rule or len(rule) > RULE_LENGTH or _has_invisible(rule) or any(map(str.isspace, rule)):
+        raise ProfileError("Write host names with commas between, such as localhost, *.example.")
+    return rule
+
+
+def parse_rules(text: str) -> tuple[str, ...]:
+    """Return the entries of *Do not use for*, written with commas or blanks between.
+
+    Raises:
+        ProfileError: One is refused.
+    """
+    return tuple(check_rule(rule) for rule in re.split(r"[,\s]+", text) if rule)
+
+
+def parse_upstream(text: str) -> Upstream:
+    """Return the upstream proxy of ``proxy.example:8080``, ``http://…:8080/`` or ``[::1]:3128``.
+
+    Raises:
+        ProfileError: It is none of these, or has a user name or password in it.
+    """
+    parts = _URL.fullmatch(text.strip())
+    if not parts or not parts["authority"]:
+        raise ProfileError(f"Write the address of the proxy, {_EXAMPLE}.")
+    if "@" in parts["authority"]:
+        raise ProfileError(
+            "Leave the user name and the password out of the address. "
+            "TrayProxy asks for the password and keeps it in the keyring."
+        )
+    scheme = (parts["scheme"] or "http").lower()
+    if scheme != "http":
+        raise ProfileError(f"TrayProxy reaches the proxy by http, {_EXAMPLE}.")
+    if parts["rest"] not in ("", "/"):
+        raise ProfileError(f"Write only the host and the port of the proxy, {_EXAMPLE}.")
+    host, port = _split(parts["authority"])
+    if port is None:
+        raise ProfileError(f"Add the port, {_EXAMPLE}.")
+    return Upstream(check_host(host), check_port(port), scheme)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return the local address of ``127.0.0.1:3128``, ``[::1]:3128``, ``:3128`` or ``3128``.
+
+    Raises:
+        ProfileError: It is none, or other computers could reach it: whoever can connect uses the
+            sign-in of this user (security.md T3).
+    """
+    text = text.strip()
+    host, port = ("", text) if text.isascii() and text.isdigit() else _split(text)
+    if port is None:
+        raise ProfileError("Write an address and a port, such as 127.0.0.1:3128.")
+    return check_listen_host(host or "127.0.0.1"), check_port(port, lowest=0)
+
+
+def check_listen_host(text: str) -> str:
+    """Return a loopback address; ``localhost`` is 127.0.0.1, whatever the name may resolve to.
+
+    Raises:
+        ProfileError: It is another address, or a name.
+    """
+    if text.lower() == "localhost":
+        return "127.0.0.1"
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ProfileError("Listen on an address of this computer, such as 127.0.0.1.") from None
+    if not address.is_loopback:
+        raise ProfileError(
+            "TrayProxy listens on 127.0.0.1 or [::1] only: everyone who can reach it "
+            "uses your sign-in."
+        )
+    return str(address)
+
+
+def check_host(text: str) -> str:
+    """Return a host in its pinned form: ASCII, lower case, IP literals in their shortest form.
+
+    Args:
+        text: A DNS name, which may be international, or an IP literal without brackets.
+
+    Raises:
+        ProfileError: It cannot be a host.
+    """
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        pass
+    host = _to_ascii(text)
+    labels = host.removesuffix(".").split(".")
+    if len(host) > 253 or not all(map(_LABEL.fullmatch, labels)):
+        raise ProfileError(f"This is not the name of a computer; write one {_EXAMPLE}.")
+    if re.fullmatch(r"[0-9]+|0[xX][0-9A-Fa-f]*", labels[-1]):
+        # Resolvers read 127.1 or 0x7f000001 as addresses (inet_aton(3)); people do not.
+        raise ProfileError("Write the IP address in full, such as 10.0.0.41.")
+    return host.lower()
+
+
+def check_port(text: str | int, lowest: int = 1) -> int:
+    """Return a port number.
+
+    Args:
+        text: In decimal digits.
+        lowest: 0 where it means any free port.
+
+    Raises:
+        ProfileError: It is none.
+    """
+    digits = str(text)
+    if digits.isascii() and digits.isdigit() and len(digits) <= 5 and lowest <= int(digits) < 65536:
+        return int(digits)
+    raise ProfileError(f"The port is a number from {lowest} to 65535.")
+
+
+def check_profile(profile: Profile) -> Profile:
+    """Return the profile with every part in its checked form.
+
+    Raises:
+        ProfileError: A part is refused.
+    """
+    if not _ID.fullmatch(profile.id):
+        raise ProfileError("The id of a profile has lower-case letters, digits and hyphens only.")
+    upstream = profile.upstream
+    if upstream.scheme != "http":
+        raise ProfileError(f"TrayProxy reaches the proxy by http, {_EXAMPLE}.")
+    return replace(
+        profile,
+        name=check_name(profile.name),
+        upstream=replace(upstream, host=check_host(upstream.host), port=check_port(upstream.port)),
+        sign_in=SignIn(profile.sign_in),
+        user=check_user(profile.user),
+        bypass=tuple(map(check_rule, profile.bypass)),
+    )
+
+
+def make_id(name: str, taken: Iterable[str]) -> str:
+    """Return a new profile's id, made from its name so that the settings file reads well.
+
+    Args:
+        name: The profile's first name; later names do not change the id.
+        taken: The ids that exist.
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain)[:56].strip("-") or "profile"
+    others = set(taken)
+    number, made = 1, slug
+    while made in others:
+        number += 1
+        made = f"{slug}-{number}"
+    return made
+
+
+def _split(authority: str) -> tuple[str, str | None]:
+    parts = _AUTHORITY.fullmatch(authority)
+    if not parts:
+        raise ProfileError("Put an IPv6 address in brackets, such as [::1]:3128.")
+    if parts["literal"] is not None:
+        try:
+            return str(ipaddress.IPv6Address(parts["literal"])), parts["port"]
+        except ValueError:
+            raise ProfileError("In brackets stands an IPv6 address, such as [::1]:3128.") from None
+    return parts["host"], parts["port"]
+
+
+def _to_ascii(host: str) -> str:
+    if host.isascii():
+        return host
+    if _AMBIGUOUS & set(host):
+        raise ProfileError("Write this international name in its ASCII form (xn--…).")
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise ProfileError(f"This is not the name of a computer; write one {_EXAMPLE}.") from None
+
+
+def _has_invisible(text: str) -> bool:
+    # Cc: controls, Cf: bidi and zero-width characters, Cs: surrogates, Zl, Zp: line ends.
+    return any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for char in text)

@@ -1,0 +1,373 @@
+"""The hosts that are reached without the upstream proxy.
+
+What a rule looks like, with what it means:
+
+===========================  ================================================================
+``intranet``                 this host
+``.corp.example``            every host below corp.example, and not corp.example itself
+``*.corp.example``           the same
+``dev-*.corp.example``       ``*`` stands for any characters, dots too; ``*`` alone: all hosts
+``10.1.2.3``, ``[fd00::1]``  this address
+``10.0.0.0/8``, ``fd00::/8`` every address of this range
+``<local>``                  every name without a dot; never an address
+``intranet:8080``            any of the above, and only this port (``[fd00::/8]:80`` for IPv6)
+===========================  ================================================================
+
+This is the language of the browsers' exception lists, so that lists can be copied. Two things are
+stricter: nothing is direct unless a rule says so (browsers add loopback by themselves), and nothing
+is looked up. A name is compared with names only. A caller that has the addresses of a name may hand
+them over; rules about addresses then see them, too.
+
+Names are compared without regard to case and to a trailing dot, and in their ASCII form (RFC 5890):
+``Bücher.example`` is ``xn--bcher-kva.example``. Addresses are compared as numbers: ``127.1``,
+``0x7f000001`` and ``[::ffff:127.0.0.1]`` are 127.0.0.1, because the system dials that for them.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Protocol
+
+from trayproxy.profiles.profile import ProfileError
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_LABEL = re.compile(r"[a-z0-9_*-]{1,63}")
+# The dots of RFC 3490, section 3.1: people type them with an East Asian keyboard.
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_PREFIX = re.compile(r"[0-9]{1,3}", re.ASCII)
+_DIGITS = frozenset("0123456789")
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+", re.ASCII)
+_LONGEST_NAME = 253
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host as rules see it.
+
+    Attributes:
+        name: In ASCII form, lower case, without a trailing dot; empty for an address.
+        addresses: The address that it is, or those that the caller knows for the name.
+    """
+
+    name: str
+    addresses: tuple[Address, ...] = ()
+
+    @classmethod
+    def of(cls, host: str, addresses: Iterable[Address] = ()) -> "Host":
+        """Read the host of a request.
+
+        Args:
+            host: A name or an address; IPv6 with or without brackets.
+            addresses: What the name stands for, if the caller knows.
+        """
+        literal = read_address(host)
+        if literal is not None:
+            return cls("", (literal,))
+        known = tuple(_unmapped(address) for address in addresses)
+        return cls(_ascii_name(host), known)
+
+
+class Hosts(Protocol):
+    """The hosts that a rule is about."""
+
+    def __contains__(self, host: Host, /) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Names without a dot."""
+
+    def __contains__(self, host: Host) -> bool:
+        return bool(host.name) and "." not in host.name
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One name."""
+
+    name: str
+
+    def __contains__(self, host: Host) -> bool:
+        return host.name == self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """Names and addresses that fit a pattern.
+
+    Attributes:
+        parts: What stands between the ``*``; always two or more.
+    """
+
+    parts: tuple[str, ...]
+
+    def __contains__(self, host: Host) -> bool:
+        if host.name:
+            return self._fits(host.name)
+        return any(self._fits(str(address)) for address in host.addresses)
+
+    def _fits(self, text: str) -> bool:
+        """Search each part behind the one before: linear, and the leftmost place is the best."""
+        first, *middle, last = self.parts
+        if not text.startswith(first):
+            return False
+        at = len(first)
+        for part in middle:
+            found = text.find(part, at)
+            if found < 0:
+                return False
+            at = found + len(part)
+        return len(text) - at >= len(last) and text.endswith(last)
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """The addresses of a range; a single address is a range of one."""
+
+    network: Network
+
+    def __contains__(self, host: Host) -> bool:
+        # `in` is False, not an error, for the other version of IP.
+        return any(address in self.network for address in host.addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the exception list.
+
+    Attributes:
+        hosts: The hosts it is about.
+        port: The port it is about, None for all.
+    """
+
+    hosts: Hosts
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Rule":
+        """Read a rule.
+
+        Raises:
+            ProfileError: It is none; the text says what to write instead.
+        """
+        text = text.strip()
+        _check_shape(text)
+        subject, port = _split_port(text)
+        return cls(_read_hosts(subject, text), port)
+
+    def matches(self, host: Host, port: int) -> bool:
+        """Say whether a request for this host and port is to go directly."""
+        return self.port in (None, port) and host in self.hosts
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """The whole exception list of a profile, ready for use."""
+
+    rules: tuple[Rule, ...] = ()
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> "Bypass":
+        """Read the rules of a profile.
+
+        Raises:
+            ProfileError: One of them is none; the text names it.
+        """
+        return cls(tuple(Rule.parse(text) for text in texts))
+
+    def matches(self, host: str, port: int, addresses: Iterable[Address] = ()) -> bool:
+        """Say whether a request is to go directly.
+
+        Args:
+            host: Where it goes: a name or an address.
+            port: And to which port.
+            addresses: What the name stands for, if the caller knows. Nothing is looked up.
+        """
+        if not self.rules:
+            return False
+        read = Host.of(host, addresses)
+        return any(rule.matches(read, port) for rule in self.rules)
+
+
+def read_address(host: str) -> Address | None:
+    """Return the address that a host is, None for a name.
+
+    All the forms count that `getaddrinfo` takes for an address, or a name that looks harmless could
+    be dialled as one: ``127.1``, ``0177.0.0.1``, ``2130706433`` (WHATWG URL, section 3.5).
+    """
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if ":" in host:
+        try:
+            # A zone (RFC 4007) says which cable, not which address.
+            return _unmapped(IPv6Address(host.partition("%")[0]))
+        except ValueError:
+            return None
+    return _read_ipv4(host.lower().removesuffix("."))
+
+
+def _read_ipv4(host: str) -> IPv4Address | None:
+    parts = host.split(".")
+    # The first test is true of every address, and cheap for the many hosts that are names.
+    if parts[-1][:1] not in _DIGITS or len(parts) > 4:
+        return None
+    if not all(_NUMBER.fullmatch(part) and len(part) < 20 for part in parts):
+        return None
+    try:
+        *high, low = [_number(part) for part in parts]
+    except ValueError:
+        return None
+    if any(number > 255 for number in high) or low >= 256 ** (4 - len(high)):
+        return None
+    return IPv4Address(sum(n << 8 * (3 - at) for at, n in enumerate(high)) + low)
+
+
+def _number(text: str) -> int:
+    """Read a number as C does: hexadecimal behind 0x, octal behind 0."""
+    if text.startswith("0x"):
+        return int(text[2:] or "0", 16)
+    return int(text, 8 if text.startswith("0") else 10)
+
+
+def _unmapped(address: Address) -> Address:
+    """Return the IPv4 address that an IPv6 address stands for (RFC 4291, section 2.5.5.2)."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _ascii_name(host: str) -> str:
+    """Return the name to compare; what cannot be a name comes back as it is, and fits no rule."""
+    name = host.lower().removesuffix(".")
+    if name.isascii():
+        return name
+    try:
+        return ".".join(_ascii_label(label) for label in _DOTS.split(name))
+    except UnicodeError:
+        return name
+
+
+def _ascii_label(label: str) -> str:
+    if label.isascii():
+        return label
+    return label.encode("idna").decode("ascii").lower()
+
+
+def _shown(text: str) -> str:
+    return f"“{text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}”"
+
+
+def _check_shape(text: str) -> None:
+    """Refuse what is no rule at all, without repeating what may hold a password."""
+    if not text:
+        raise ProfileError("This rule is empty. Write a host, such as intranet.corp.example.")
+    if "@" in text or "://" in text:
+        raise ProfileError("A rule is a host, not a whole address. Write intranet.corp.example.")
+    if re.search(r"[\s,;|]", text):
+        raise ProfileError(f"{_shown(text)} is more than one host. Write one rule for each.")
+
+
+def _split_port(text: str) -> tuple[str, int | None]:
+    """Split the port off; IPv6 needs brackets to have one."""
+    if text.startswith("["):
+        inner, bracket, rest = text[1:].partition("]")
+        if not bracket:
+            raise ProfileError(f"{_shown(text)} lacks a closing bracket. Write [{inner}].")
+        # Both [fd00::]/8 and [fd00::/8] are seen in the wild.
+        prefix, colon, port = rest.partition(":")
+        subject = inner + prefix
+        if ":" not in subject:
+            raise ProfileError(f"{_shown(text)}: brackets are for IPv6 addresses. Leave them out.")
+    elif text.count(":") > 1:
+        return text, None
+    else:
+        subject, colon, port = text.partition(":")
+    if not colon:
+        return subject, None
+    if not subject:
+        raise ProfileError(f"{_shown(text)} names no host. Write *{text} for every host.")
+    if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
+        raise ProfileError(f"{_shown(text)}: a port is a number from 1 to 65535.")
+    return subject, int(port)
+
+
+def _read_hosts(subject: str, text: str) -> Hosts:
+    if subject.startswith("<"):
+        if subject.lower() != "<local>":
+            raise ProfileError(f"{_shown(text)} is not known. <local> means names without a dot.")
+        return Local()
+    if "/" in subject:
+        return Within(_read_network(subject, text))
+    address = None if "*" in subject else read_address(subject)
+    if address is not None:
+        return Within(ip_network(address))
+    if ":" in subject:
+        raise ProfileError(f"{_shown(text)} is no IPv6 address. Write one such as fd00::1.")
+    return _read_names(subject, text)
+
+
+def _read_network(subject: str, text: str) -> Network:
+    host, _, prefix = subject.partition("/")
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        raise ProfileError(
+            f"{_shown(text)} is no range of addresses. Write one such as 10.0.0.0/8."
+        ) from None
+    if not _PREFIX.fullmatch(prefix) or int(prefix) > address.max_prefixlen:
+        raise ProfileError(
+            f"{_shown(text)}: the number behind the slash is 0 to {address.max_prefixlen}."
+        )
+    network = ip_network((address, int(prefix)), strict=False)
+    mapped = _unmapped(network.network_address)
+    if mapped.version != network.version and network.prefixlen >= 96:
+        return ip_network((mapped, network.prefixlen - 96))
+    return network
+
+
+def _read_names(subject: str, text: str) -> Hosts:
+    below = subject.startswith(".")
+    if _NUMBER.fullmatch(_undotted(subject).rpartition(".")[2]):
+        # No domain ends in a number (WHATWG URL, section 3.5): this was meant as an address.
+        raise ProfileError(f"{_shown(text)} is no address. Write one such as 10.1.2.3.")
+    labels = [_read_label(label, text) for label in _DOTS.split(_undotted(subject))]
+    name = ".".join(labels)
+    if len(name) > _LONGEST_NAME:
+        raise ProfileError(f"{_shown(text)} is too long for a host.")
+    if below:
+        name = f"*.{name}"
+    return Like(tuple(name.split("*"))) if "*" in name else Named(name)
+
+
+def _undotted(subject: str) -> str:
+    """Take the leading dot (below) and the trailing one (absolute) away, one each."""
+    return subject.removeprefix(".").removesuffix(".").lower()
+
+
+def _read_label(label: str, text: str) -> str:
+    if not label:
+        raise ProfileError(f"{_shown(text)} has an empty part between dots.")
+    if not label.isascii():
+        if "*" in label:
+            raise ProfileError(
+                f"{_shown(text)}: beside * write the ASCII form of a name, which begins with xn--."
+            )
+        try:
+            label = _ascii_label(label)
+        except UnicodeError:
+            raise ProfileError(f"{_shown(text)} is no name that a host can have.") from None
+    if not _LABEL.fullmatch(label):
+        raise ProfileError(f"{_shown(text)} is no name that a host can have.")
+    return label

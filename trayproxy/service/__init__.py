@@ -1,0 +1,9 @@
+"""The service: builds the parts, starts and stops them in order.
+
+It owns everything that must survive a closed window, and never imports PySide6.
+
+    main        the composition root and the way in
+    roads       the active profile, and the way of each request
+    facts       what is known, as the faces see it
+    reception   what the requests of faces mean
+"""
