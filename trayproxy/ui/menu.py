@@ -24,6 +24,8 @@ translate = QCoreApplication.translate
 
 PROFILES_SHOWN = 7
 """More go to a submenu: the menu has at most 14 rows."""
+PACE_MS = 2000
+"""The row with the rate changes no faster, and not while the menu is open."""
 TICK_MS = 2000
 """How long the copied address wears its tick."""
 
@@ -74,6 +76,9 @@ class TrayMenu(QObject):
         self._quit = self._row("quit", self.quit_chosen.emit)
         self._tick = QTimer(self, singleShot=True, interval=TICK_MS)
         self._tick.timeout.connect(self._untick)
+        self._pace = QTimer(self, singleShot=True, interval=PACE_MS)
+        self._pace.timeout.connect(self._show_address)
+        self._address_text = ""
         self._name_rows()
         self.update(IconState.STARTING, None)
 
@@ -102,7 +107,9 @@ class TrayMenu(QObject):
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
         self._address.setVisible(status is not None)
         if status is not None:
-            self._set(self._address, words.address_row(status, received_per_s))
+            self._address_text = words.address_row(status, received_per_s)
+            if not self._pace.isActive():
+                self._show_address()
         profile = status.profile if status is not None else None
         needed = status is not None and (needs_sign_in(status) or is_asked)
         self._sign_in.setVisible(needed and profile is not None)
@@ -185,6 +192,12 @@ class TrayMenu(QObject):
         # Each call is a message to the desktop, changed or not.
         if action.text() != escaped:
             action.setText(escaped)
+
+    @Slot()
+    def _show_address(self) -> None:
+        if not self.menu.isVisible():
+            self._set(self._address, self._address_text)
+        self._pace.start()
 
     @Slot()
     def _on_address(self) -> None:

@@ -28,7 +28,7 @@ from PySide6.QtWidgets import (
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Problem, Question, Quiet, Transport, Why
-from trayproxy.desktop import capture
+from trayproxy.desktop.window import exclude_from_capture
 from trayproxy.ui import words
 from trayproxy.ui.announce import announce
 from trayproxy.ui.icons import action_icon
@@ -160,7 +160,7 @@ class SignInDialog(QDialog):
     def showEvent(self, event: QShowEvent) -> None:
         """Put the focus on what is to be filled in first."""
         super().showEvent(event)
-        capture.exclude(int(self.winId()))
+        exclude_from_capture(int(self.winId()))
         self._fit()
         if not event.spontaneous():
             self._first_field().setFocus(Qt.FocusReason.OtherFocusReason)

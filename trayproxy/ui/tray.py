@@ -96,6 +96,11 @@ class Tray(QObject):
             self._icon.setToolTip(tooltip)
         self._state, self._tooltip = state, tooltip
 
+    def hide(self) -> None:
+        """Leave the tray."""
+        if self._icon is not None:
+            self._icon.hide()
+
     @Slot()
     def _create(self) -> None:
         self._menu.escape_for(over_dbus=self._host.is_over_dbus)

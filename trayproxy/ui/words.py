@@ -342,3 +342,23 @@ def waiting_text(question: Question) -> str:
 def problem_text(problem: Problem) -> str:
     """Return title, body and id of a problem as one paragraph."""
     return f"{clean(problem.title)}. {clean(problem.body)} ({problem.id})"
+
+
+def restarted_text() -> str:
+    """Say that the service had died and is back (TP-901)."""
+    title = translate("Window", "TrayProxy had to restart its proxy")
+    body = translate(
+        "Window", "It ended unexpectedly. Connections were cut; settings are unchanged."
+    )
+    return problem_text(Problem("TP-901", title, body))
+
+
+def no_tray_text() -> str:
+    """Say why there is a window in place of an icon (TP-701)."""
+    title = translate("Window", "This desktop shows no tray icons")
+    body = translate(
+        "Window",
+        "TrayProxy runs in its window instead. On GNOME the extension “AppIndicator and "
+        "KStatusNotifierItem Support” adds them.",
+    )
+    return problem_text(Problem("TP-701", title, body))
