@@ -209,7 +209,7 @@ class App(QObject):
     def close(self) -> None:
         """Hang up and take everything off the screen."""
         self.link.close()
-        self.notifier.withdraw()
+        self.questions.close()
         self.tray.hide()
         self.window.hide()
 
@@ -431,7 +431,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     lock.setStaleLockTime(0)
     if lock.tryLock(0):
         try:
-            return _run(paths, is_background=is_background)
+            return run(paths, lambda: start_service(paths), is_background=is_background)
         finally:
             lock.unlock()
     return 0 if is_background else show_running(paths)
@@ -468,7 +468,17 @@ def _ask_once(paths: Paths, request: Request) -> Reply | None:
         return None
 
 
-def _run(paths: Paths, *, is_background: bool) -> int:
+def run(paths: Paths, start: Callable[[], object], *, is_background: bool = False) -> int:
+    """Be the tray until the end; the caller holds the lock.
+
+    Args:
+        paths: Where the service is reached.
+        start: Starts a service (`trayproxy.ui.keeper.Keeper`).
+        is_background: See `App`.
+
+    Returns:
+        The exit code.
+    """
     application = QApplication([sys.argv[0]])
     application.setApplicationName(APP_NAME)
     application.setApplicationVersion(__version__)
@@ -478,7 +488,7 @@ def _run(paths: Paths, *, is_background: bool) -> int:
     interrupts = Interrupts()
     app = App(
         lambda: connect_to_service(paths),
-        lambda: start_service(paths),
+        start,
         is_background=is_background,
     )
     interrupts.raised.connect(app.on_signal)

@@ -125,7 +125,9 @@ def _label_text(label: str) -> str:
             ascii_form = "xn--" + label.lower().encode("punycode").decode("ascii")
     except UnicodeError:
         return label
-    return unicode_form if unicode_form.isascii() or _is_plain(unicode_form) else ascii_form
+    # What decodes to ASCII was never encoded: ``xn--bank-`` is not ``bank``.
+    shows_itself = not unicode_form.isascii() and _is_plain(unicode_form)
+    return unicode_form if shows_itself else ascii_form
 
 
 def _is_plain(label: str) -> bool:

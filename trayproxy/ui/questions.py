@@ -56,7 +56,7 @@ class Questions(QObject):
         self._dialog: SignInDialog | None = None
         link.question_changed.connect(self._on_changed)
         link.question_closed.connect(self._on_closed)
-        link.lost.connect(self._on_lost)
+        link.lost.connect(self.close)
         notifier.chosen.connect(self._on_notice_chosen)
 
     @property
@@ -88,6 +88,14 @@ class Questions(QObject):
         if self._dialog is not None:
             self._dialog.decline(quiet)
 
+    @Slot()
+    def close(self) -> None:
+        """Take the dialog off the screen; the questions stay with the service, if it lives."""
+        self._open.clear()
+        if self._dialog is not None:
+            self._dialog.dismiss()
+        self.changed.emit()
+
     @Slot(object)
     def _on_changed(self, question: Question) -> None:
         self._open[question.number] = question
@@ -106,13 +114,6 @@ class Questions(QObject):
                 dialog.show_accepted()
             else:
                 dialog.dismiss()
-        self.changed.emit()
-
-    @Slot()
-    def _on_lost(self) -> None:
-        self._open.clear()
-        if self._dialog is not None:
-            self._dialog.dismiss()
         self.changed.emit()
 
     def _show_next(self) -> None:

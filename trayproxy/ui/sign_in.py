@@ -189,9 +189,10 @@ class SignInDialog(QDialog):
         if self._phase is not Phase.ASKING or not self._user.text().strip():
             return
         self._was_tried = False
-        self._enter(Phase.CHECKING)
         login = Login(self._user.text().strip(), self._password.text())
-        self.answered.emit(login, self._remember.isChecked() and self._remember.isEnabled())
+        remember = self._remember.isChecked() and self._remember.isEnabled()
+        self._enter(Phase.CHECKING)
+        self.answered.emit(login, remember)
 
     @Slot()
     def _decline_for_a_while(self) -> None:

@@ -18,6 +18,9 @@ DWELL_S = 1.0
 COALESCE_S = 0.2
 """The least time between two swaps of the icon; each is a message to the desktop."""
 
+_TICK_S = 0.001
+"""No timer is finer, and no difference between two times is worth waiting for."""
+
 
 class IconState(StrEnum):
     """What the icon says, worst first; the values are the names of the drawings."""
@@ -138,7 +141,7 @@ class IconTrack:
         wanted = icon_state(self.facts(now))
         if wanted is not self.shown:
             hold = self._hold(wanted) - (now - self._shown_since)
-            if hold > 0:
+            if hold > _TICK_S:
                 return hold
             self.shown, self._shown_since = wanted, now
         return self._next_change(now)
@@ -151,11 +154,11 @@ class IconTrack:
         facts = self.facts(now)
         status = facts.status
         if (_is_waiting(status) or facts.switching) and facts.waited_s <= PATIENCE_S:
-            return PATIENCE_S - facts.waited_s + 0.001
+            return PATIENCE_S - facts.waited_s + _TICK_S
         if status is None or status.upstream is not UpstreamState.UNREACHABLE:
             return None
         left = TROUBLE_AFTER_S - facts.unreachable_s
-        return left if left > 0 else None
+        return max(left, _TICK_S) if left > 0 else None
 
 
 def _is_waiting(status: Status | None) -> bool:
