@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.control.running import QUESTION, STATUS
@@ -87,14 +87,12 @@ def test_an_answer_arrives_as_it_was_sent(message: Reply | Event) -> None:
     assert decode_answer(encode(Envelope(message, 9))) == Envelope(message, 9)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_survives(text: str) -> None:
     line = encode(Envelope(Answer(1, Login(text, text), remember=False), 1))
     assert decode_request(line) == (Answer(1, Login(text, text), remember=False), 1)
 
 
-@settings(deadline=None)
 @given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(repr))
 def test_no_octets_do_more_than_be_refused(octets: bytes | str) -> None:
     line = octets if isinstance(octets, bytes) else octets.encode("utf-8", "replace")
@@ -152,7 +150,6 @@ def test_what_cannot_be_sent_is_refused_before(text: str) -> None:
         encode(Envelope(UseProfile(text), 1))
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b""))), st.integers(1, 9))
 def test_lines_come_out_however_they_are_cut(lines: list[bytes], size: int) -> None:
     stream = b"".join(line + b"\n" for line in lines)

@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trayproxy.profiles.config import Config, Listen
@@ -259,7 +259,6 @@ def apply(config: Config, edit: tuple[str, object]) -> Config:
     raise AssertionError(edit)
 
 
-@settings(deadline=None)
 @given(
     st.lists(PROFILES, max_size=3),
     st.lists(COMMENT, min_size=1, max_size=20),
@@ -292,7 +291,6 @@ def test_edits_keep_every_remark_and_round_trip(
     assert tomllib.loads(text)["last"] == {"x": 1}
 
 
-@settings(deadline=None)
 @given(
     st.lists(PROFILES, min_size=1, max_size=3),
     st.lists(COMMENT, min_size=1, max_size=20),
@@ -318,7 +316,6 @@ def test_removing_profiles_keeps_the_rest(
     assert tomllib.loads(text)["last"] == {"x": 1}
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_read_or_is_a_mistake(text: str) -> None:
     try:

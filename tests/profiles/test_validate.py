@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trayproxy.profiles.profile import Profile, ProfileError, SignIn, Upstream
@@ -95,7 +95,6 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(text: str) -> None
     assert SECRET not in str(caught.value)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -192,7 +191,6 @@ def test_an_id_is_made_from_the_name(name: str, taken: list[str], made: str) -> 
     assert make_id(name, taken) == made
 
 
-@settings(deadline=None)
 @given(st.text(max_size=120), st.sets(st.text("abc-2", max_size=5)))
 def test_any_name_makes_a_new_id(name: str, taken: set[str]) -> None:
     made = make_id(name, taken)

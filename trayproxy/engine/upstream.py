@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
-from trayproxy.desk.desk import Answer
+from trayproxy.desk.answer import Answer
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.strand import TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
@@ -47,7 +47,8 @@ class Resolver:
         self._known: dict[tuple[str, int], tuple[float, tuple[Address, ...]]] = {}
 
     def known(self, host: str, port: int) -> tuple[Address, ...] | None:
-        """Return the addresses that need no look-up: of an IP literal, or of a name asked before."""
+        """Return the addresses that need no look-up: of an IP literal, or of a name asked
+        before."""
         found = self._known.get((host, port))
         if found is not None and found[0] > self._loop.time():
             return found[1]
@@ -80,7 +81,9 @@ class Resolver:
         turns = chain.from_iterable(zip_longest(*found.values()))
         return self._remember(host, port, tuple(address for address in turns if address))
 
-    def _remember(self, host: str, port: int, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    def _remember(
+        self, host: str, port: int, addresses: tuple[Address, ...]
+    ) -> tuple[Address, ...]:
         if len(self._known) >= NAMES_KEPT:
             self._known.clear()
         self._known[host, port] = (self._loop.time() + NAMES_KEPT_S, addresses)
@@ -117,7 +120,8 @@ async def connect(
         now: The loop's clock.
 
     Raises:
-        OSError: No address answered; the error of the last one that failed, `TimeoutError` if none did.
+        OSError: No address answered; the error of the last one that failed, `TimeoutError` if none
+            did.
     """
     queue = deque(addresses)
     trying: dict[int, tuple[socket.socket, float]] = {}
@@ -133,7 +137,9 @@ async def connect(
         while queue or trying:
             if queue and (not trying or now() >= next_start):
                 family, address = queue.popleft()
-                attempt = socket.socket(family, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0))
+                attempt = socket.socket(
+                    family, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0)
+                )
                 attempt.setblocking(False)
                 code = attempt.connect_ex(address)
                 if code == 0 or (code == errno.EINPROGRESS and is_connected(attempt)):
@@ -278,5 +284,3 @@ class Pool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-

@@ -1,0 +1,83 @@
+"""Tests for trayproxy.desktop.peers."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from trayproxy.desktop.peers import Owner, program_of, script_name
+
+CONNECT = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))):
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def ends(connection: socket.socket) -> tuple[tuple[str, int], tuple[str, int]]:
+    return connection.getsockname()[:2], connection.getpeername()[:2]
+
+
+def test_the_program_at_the_other_end_is_named(listener: socket.socket) -> None:
+    port = str(listener.getsockname()[1])
+    with subprocess.Popen([sys.executable, "-c", CONNECT, port], stdin=subprocess.PIPE) as child:
+        connection, _ = listener.accept()
+        with connection:
+            owner = program_of(*ends(connection))
+            child.communicate()
+            connection.recv(1)
+            gone = program_of(*ends(connection))
+    assert owner is not None
+    assert owner.pid == child.pid
+    assert owner.name.startswith("python")
+    assert gone is None
+
+
+def test_our_own_end_is_not_taken_for_theirs(listener: socket.socket) -> None:
+    ours = socket.create_connection(listener.getsockname())
+    theirs, _ = listener.accept()
+    with ours, theirs:
+        owner = program_of(*ends(theirs))
+        assert owner is not None
+        assert owner.pid == os.getpid()
+
+
+def test_ipv4_in_ipv6_is_recognised() -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+        ours = socket.create_connection(("127.0.0.1", listener.getsockname()[1]))
+        theirs, _ = listener.accept()
+        with ours, theirs:
+            assert isinstance(program_of(*ends(theirs)), Owner)
+
+
+@pytest.mark.parametrize("end", [("127.0.0.1", 1), ("no address", 1), ("", 0)])
+def test_what_is_nobodys_is_nobodys(end: tuple[str, int]) -> None:
+    assert program_of(end, ("127.0.0.1", 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["python3", "/usr/bin/pip", "install", "x"], "pip"),
+        (["python3", "-P", "-m", "pip", "install"], "pip"),
+        (["python3", "-u", "script.py", "--password=x"], "script.py"),
+        (["python.exe", "C:\\tools\\fetch.py"], "fetch.py"),
+        (["python3", "-c", "print('secret')"], ""),
+        (["node", "-e", "secret"], ""),
+        (["python3"], ""),
+        (["python3", "-"], ""),
+        (["python3", "-m"], ""),
+        ([], ""),
+    ],
+)
+def test_a_script_is_named_without_its_arguments(command: list[str], name: str) -> None:
+    assert script_name(command) == name

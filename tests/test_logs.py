@@ -1,0 +1,209 @@
+"""Tests for trayproxy.logs."""
+
+import base64
+import logging
+import os
+import stat
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trayproxy.logs import Logs, redact
+
+SECRET = "canary-9e1b"
+BASIC = base64.b64encode(f"jdoe:{SECRET}".encode()).decode()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "log" / "trayproxy.log"
+
+
+@pytest.fixture
+def logs(file: Path) -> Iterator[Logs]:
+    raises, level = logging.raiseExceptions, logging.getLogger().level
+    logs = Logs()
+    logs.start(file, to_stderr=False, environ={})
+    yield logs
+    logs.stop()
+    logging.raiseExceptions = raises
+    logging.getLogger().setLevel(level)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Proxy-Authorization: Basic {BASIC}",
+        f"proxy-authorization: basic {BASIC}",
+        f"authorization : Bearer {SECRET}",
+        f"Cookie: a={SECRET}; b={SECRET}",
+        f"Set-Cookie: sid={SECRET}; Path=/",
+        f"b'GET / HTTP/1.1\\r\\nProxy-Authorization: Basic {BASIC}\\r\\nHost: a'",
+        f"[(b'Proxy-Authorization', b'Basic {BASIC}'), (b'Host', b'a')]",
+        f"{{'Cookie': '{SECRET}'}}",
+        f"http://jdoe:{SECRET}@proxy.example:8080/",
+        f"connecting to http://{SECRET}@proxy.example",
+        f"GET http://a.example/x?token={SECRET} HTTP/1.1",
+        f"GET /x?token={SECRET} HTTP/1.1",
+        f"sent Basic {BASIC}",
+        f"NTLM {BASIC}",
+        f'Digest username="jdoe", response="{SECRET.encode().hex()}", cnonce="{SECRET}x"',
+    ],
+)
+def test_what_gives_access_is_hidden(text: str) -> None:
+    out = redact(text)
+    assert "[hidden]" in out
+    for form in (SECRET, BASIC, SECRET.encode().hex()):
+        assert form not in out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listening on 127.0.0.1:3128",
+        'Basic realm="Corporate Internet Access"',
+        "Basic is the only scheme offered",
+        "http://proxy.example:8080 does not answer. Why?",
+        "jdoe@example.com wrote",
+        "profile “Office” (office) is used",
+        'File "/usr/lib/python3/x.py", line 3',
+    ],
+)
+def test_what_gives_none_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+@given(st.text("ab:=?@/ \"'\r\nCookie", max_size=60), st.sampled_from(["Cookie: ", "://u:"]))
+def test_nothing_that_comes_before_hides_a_secret_from_the_redaction(text: str, mark: str) -> None:
+    assert SECRET not in redact(f"{text}\n{mark}{SECRET}@h")
+
+
+def test_a_line_is_written(logs: Logs, file: Path) -> None:
+    logging.getLogger("trayproxy.x").info("hello %s", "world")
+    logging.getLogger("trayproxy.x").debug("unseen")
+    logs.stop()
+    line = file.read_text()
+    assert line.endswith(" INFO trayproxy.x: hello world\n")
+    assert line.count("\n") == 1
+
+
+def test_the_log_is_private(logs: Logs, file: Path) -> None:
+    old = os.umask(0)
+    try:
+        logging.warning("x")
+        logs.stop()
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_a_trace_is_written_without_its_secrets(logs: Logs, file: Path) -> None:
+    try:
+        raise ValueError(f"http://jdoe:{SECRET}@proxy")
+    except ValueError:
+        logging.exception("it broke")
+    logs.stop()
+    text = file.read_text()
+    assert "Traceback" in text
+    assert "\n  File " in text
+    assert SECRET not in text
+
+
+def test_network_text_cannot_forge_a_record(logs: Logs, file: Path) -> None:
+    logging.warning("realm %s", "a\n2026-01-01 00:00:00,000 INFO trayproxy: forged\x1b[2J\r")
+    logs.stop()
+    assert file.read_text().count("\n") == 1
+    assert "\x1b" not in file.read_text()
+
+
+def test_arguments_are_taken_as_they_were(logs: Logs, file: Path) -> None:
+    mutable = ["before"]
+    logging.warning("%s", mutable)
+    mutable[0] = "after"
+    logs.stop()
+    assert "before" in file.read_text()
+
+
+def test_a_wrong_call_breaks_nothing(
+    logs: Logs, file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logging.warning("%d", "no number")
+    logging.warning("\udcff")
+    logs.stop()
+    assert "\\udcff" in file.read_text()
+    assert capfd.readouterr().err == ""
+
+
+def test_warnings_are_logged(logs: Logs, file: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=True)
+        warnings.warn("old", stacklevel=1)
+    logs.stop()
+    assert "UserWarning: old" in file.read_text()
+
+
+def test_old_files_are_kept_to_five(file: Path) -> None:
+    logs = Logs()
+    logs.start(file, to_stderr=False, environ={})
+    try:
+        for _ in range(70):
+            logging.warning("x" * 100_000)
+    finally:
+        logs.stop()
+    sizes = [entry.stat().st_size for entry in file.parent.iterdir()]
+    assert len(sizes) == 5
+    assert max(sizes) <= 1_000_000
+    assert all(stat.S_IMODE(entry.stat().st_mode) == 0o600 for entry in file.parent.iterdir())
+
+
+def test_a_full_disk_stops_the_log_and_nothing_else(tmp_path: Path) -> None:
+    script = (
+        "import logging, resource, sys\n"
+        "from pathlib import Path\n"
+        "from trayproxy.logs import Logs\n"
+        "logs = Logs()\n"
+        "logs.start(Path(sys.argv[1]), to_stderr=True, environ={})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "for number in range(100):\n"
+        "    logging.warning('x' * 100)\n"
+        "logs.stop()\n"
+        "print('done')\n"
+    )
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / "log" / "file")],
+            cwd=Path(__file__).parents[1],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            timeout=60,
+        )
+    assert (run.returncode, run.stdout) == (0, "done\n")
+
+
+def test_no_place_for_a_log_is_no_reason_to_fail(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    logs = Logs()
+    logs.start(tmp_path / "file" / "trayproxy.log", to_stderr=False, environ={})
+    logging.warning("x")
+    logs.stop()
+    logs.stop()
+
+
+def test_the_level_is_chosen_by_the_environment(file: Path) -> None:
+    for level, lines in (("debug", 2), ("ERROR", 0), ("nonsense", 1)):
+        logs = Logs()
+        logs.start(file, to_stderr=False, environ={"TRAYPROXY_LOG_LEVEL": level})
+        logging.getLogger("t").debug("x")
+        logging.getLogger("t").info("x")
+        logs.stop()
+        assert file.read_text().count("t: x") == lines
+        file.unlink()

@@ -1,0 +1,5 @@
+"""What differs between operating systems, one module a service of theirs.
+
+The only room that may ask which system it is on. `peers` tells which program a connection belongs
+to, `process` starts the service apart from its starter. It imports no other room.
+"""

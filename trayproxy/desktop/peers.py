@@ -1,0 +1,143 @@
+"""Which program a loopback connection belongs to (ux §3.3, *Needed by*).
+
+The answer is for a person to read and may be missing: other users' programs, and on macOS all but
+our own, are closed to us. It is not for deciding who may connect. Every function reads a table of
+the whole system, which takes milliseconds: call it in a worker thread, and only when asking.
+"""
+
+import contextlib
+import ipaddress
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+NAME_LENGTH = 60
+"""Characters of a name that are shown."""
+
+_SEARCH_S = 2.0
+"""How long to ask one process after the other, where there is no table of all."""
+
+_INTERPRETER = re.compile(r"(python|pypy|perl|ruby|node|nodejs|bash|sh|dash|zsh)[0-9.]*(\.exe)?")
+_HELPERS = {"git-remote-http": "git", "git-remote-https": "git"}
+"""Programs that people have not started themselves, by those they have."""
+
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # what the system's table calls it
+_Ends = tuple[tuple[str, int], tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A program that runs.
+
+    Attributes:
+        name: As people know it: ``git``; of a script, the script's name. Printable, not empty.
+        pid: Its process id.
+    """
+
+    name: str
+    pid: int
+
+
+def program_of(local: tuple[str, int], peer: tuple[str, int]) -> Owner | None:
+    """Return the program at the other end of a connection to us.
+
+    Args:
+        local: Our end: the first two items of what `socket.getsockname` gives.
+        peer: Its end, likewise from `socket.getpeername`.
+
+    Returns:
+        None if it has gone, or the system does not tell.
+    """
+    try:
+        ends = (_plain(peer), _plain(local))
+        pid = _pid_of(ends)
+        return None if pid is None else Owner(_name(psutil.Process(pid)), pid)
+    except (psutil.Error, OSError, ValueError):
+        # psutil raises what the system's tables raise; whatever it is, we do not know.
+        return None
+
+
+def listener_at(address: tuple[str, int]) -> Owner | None:
+    """Return the program that listens at an address of this computer.
+
+    Args:
+        address: An IP address and a port.
+
+    Returns:
+        None if nothing does, or the system does not tell.
+    """
+    try:
+        wanted = _plain(address)
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.pid:
+                host, port = _plain(connection.laddr)
+                if port == wanted[1] and (host == wanted[0] or host in _EVERYWHERE):
+                    return Owner(_name(psutil.Process(connection.pid)), connection.pid)
+    except (psutil.Error, OSError, ValueError):
+        # As in `program_of`: whatever it is, we do not know.
+        return None
+    return None
+
+
+def _pid_of(ends: _Ends) -> int | None:
+    try:
+        found = (c.pid for c in psutil.net_connections("tcp") if _ends(c) == ends)
+        return next(found, None)
+    except psutil.AccessDenied:
+        # macOS shows the table of all to root only; each process of ours may be asked.
+        return _pid_among_ours(ends)
+
+
+def _pid_among_ours(ends: _Ends) -> int | None:
+    deadline = time.monotonic() + _SEARCH_S
+    for process in psutil.process_iter():
+        if time.monotonic() > deadline:
+            return None
+        with contextlib.suppress(psutil.Error, OSError):
+            if any(_ends(connection) == ends for connection in process.net_connections("tcp")):
+                return int(process.pid)
+    return None
+
+
+def _ends(connection: Any) -> _Ends | None:
+    if not connection.laddr or not connection.raddr:
+        return None
+    return _plain(connection.laddr), _plain(connection.raddr)
+
+
+def _plain(end: tuple[str, int]) -> tuple[str, int]:
+    """Return an end as IPv4 where a socket for both versions gives it as IPv6 (RFC 4291, 2.5.5)."""
+    address = ipaddress.ip_address(end[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address), end[1]
+
+
+def _name(process: psutil.Process) -> str:
+    name = str(process.name())
+    if _INTERPRETER.fullmatch(name.lower()):
+        with contextlib.suppress(psutil.Error):
+            name = script_name(process.cmdline()) or name
+    name = _HELPERS.get(name.removesuffix(".exe"), name)
+    shown = "".join(char if char.isprintable() else "?" for char in name)
+    return shown[:NAME_LENGTH] or "?"
+
+
+def script_name(command: Sequence[str]) -> str:
+    """Return what an interpreter runs, from its command line; empty if that has no name.
+
+    Only the script's own name is taken: the rest of a command line may hold passwords.
+    """
+    arguments = iter(command[1:])
+    for argument in arguments:
+        if argument == "-m":
+            return next(arguments, "")
+        if argument in ("-c", "-e", "-"):
+            return ""
+        if not argument.startswith("-"):
+            # On any system: a path of Windows has both.
+            return re.split(r"[\\/]", argument)[-1]
+    return ""

@@ -1,0 +1,31 @@
+"""What ``trayproxy run`` was told on the command line, checked and parsed."""
+
+from dataclasses import dataclass, field
+
+from trayproxy.profiles.profile import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run the service in this process.
+
+    Attributes:
+        listen: The local address for this run, a loopback literal and a port, 0 for any free one;
+            None: as the settings say.
+        profile_name: The name or id of the profile to use in this run; None: the active one.
+        upstream: Instead of a profile: an upstream for this run only; nothing is written.
+        user: The user name for `upstream`; empty: ask.
+        password: Its password, from standard input; None: ask.
+        no_prompt: Nobody is asked, whichever faces there are: a parked request gets its 503.
+        terminal: Be the terminal's face too (`trayproxy.cli.terminal`): there is one to read from.
+        quiet: Log to the file only.
+    """
+
+    listen: tuple[str, int] | None = None
+    profile_name: str | None = None
+    upstream: Upstream | None = None
+    user: str = ""
+    password: str | None = field(default=None, repr=False)
+    no_prompt: bool = False
+    terminal: bool = False
+    quiet: bool = False
