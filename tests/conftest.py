@@ -1,6 +1,6 @@
 """What every test may use: the real counterparts, and a report of what they said when one fails."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,14 +9,12 @@ from hypothesis import settings
 from tests.support.clients import Clients
 from tests.support.origin import Origin
 from tests.support.processes import Home, home
+from tests.support.reports import Reports
 from tests.support.tls import Authority
 
 # Two cores are shared by many processes here: how long one example takes says nothing.
 settings.register_profile("trayproxy", deadline=None)
 settings.load_profile("trayproxy")
-
-Reports = dict[str, Callable[[], str]]
-"""What to add to the report of a failed test, by title."""
 
 _REPORTS = pytest.StashKey[Reports]()
 _ARTEFACTS = Path(__file__).parent / "artefacts"

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from time import monotonic
 
 import secretstorage
 from jeepney import MatchRule, message_bus
@@ -67,9 +68,13 @@ class KeyringSession:
     Attributes:
         environment: What a program needs to belong to it; nothing of anyone else's session.
         bus: The address of its session bus.
+        home: Below it lie the keyring's files.
     """
 
-    def __init__(self, environment: dict[str, str], bus: str, daemon: Process | None) -> None:
+    def __init__(
+        self, place: Home, environment: dict[str, str], bus: str, daemon: Process | None
+    ) -> None:
+        self.home = place.root
         self.environment = environment
         self.bus = bus
         self._daemon = daemon
@@ -82,6 +87,19 @@ class KeyringSession:
                 for collection in secretstorage.get_all_collections(connection)
                 for item in collection.get_all_items()
             ]
+
+    def wait_for_entries(self, count: int, timeout: float = PATIENCE) -> list[Entry]:
+        """Wait until the keyring holds that many; return them."""
+        deadline = monotonic() + timeout
+        rule = MatchRule(
+            type="signal", interface="org.freedesktop.Secret.Collection", member="ItemCreated"
+        )
+        with self._connected() as connection, connection.filter(rule) as created:
+            # In this order: who looks first may miss what happens before the match is there.
+            Proxy(message_bus, connection, timeout=timeout).AddMatch(rule)
+            while len(entries := self.entries()) < count:
+                connection.recv_until_filtered(created, timeout=max(0.0, deadline - monotonic()))
+            return entries
 
     def lock(self) -> None:
         """Lock the keyring, as a person may at any time."""
@@ -120,14 +138,14 @@ def keyring_session(place: Home, state: State = State.UNLOCKED) -> Iterator[Keyr
         bus = _start_bus(stack, place)
         environment = place.environment(DBUS_SESSION_BUS_ADDRESS=bus)
         if state is State.ABSENT:
-            yield KeyringSession(environment, bus, None)
+            yield KeyringSession(place, environment, bus, None)
             return
         argv = ["gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets"]
         daemon = stack.enter_context(
             running(argv, env=environment, cwd=place.root, stdin=MASTER_PASSWORD.encode())
         )
         _wait_for_name(bus, _SECRETS)
-        session = KeyringSession(environment, bus, daemon)
+        session = KeyringSession(place, environment, bus, daemon)
         if state is State.LOCKED:
             session.lock()
         yield session
@@ -152,7 +170,7 @@ def _wait_for_name(bus: str, name: str) -> None:
     with closing(open_dbus_connection(bus=bus)) as connection:
         driver = Proxy(message_bus, connection, timeout=PATIENCE)
         with connection.filter(rule) as owners:
-            # In this order: who looks first may miss what happens before the match is there.
+            # The same order, for the same reason.
             driver.AddMatch(rule)
             if not driver.NameHasOwner(name)[0]:
                 connection.recv_until_filtered(owners, timeout=PATIENCE)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.keyring_session import KeyringSession, State, keyring_session
-from tests.support.processes import Home, Job, Process, Result, home
+from tests.support.processes import Home, Job, Process, Result, home, running
 
 _SET = """\
 import keyring, sys
@@ -32,6 +32,14 @@ def test_what_a_program_keeps_lies_in_it(place: Home) -> None:
         (entry,) = session.entries()
     assert entry.secret == "süß"
     assert entry.attributes["username"] == "jdoe"
+
+
+def test_a_test_can_wait_for_an_entry(place: Home) -> None:
+    with keyring_session(place) as session:
+        argv = [sys.executable, "-c", _SET]
+        with running(argv, env=session.environment, cwd=place.root):
+            assert [entry.secret for entry in session.wait_for_entries(1)] == ["süß"]
+        assert len(session.wait_for_entries(1)) == 1
 
 
 def test_what_was_kept_is_there_in_the_next_session(place: Home) -> None:

@@ -25,6 +25,7 @@ _INTERPRETER = re.compile(r"(python|pypy|perl|ruby|node|nodejs|bash|sh|dash|zsh)
 _HELPERS = {"git-remote-http": "git", "git-remote-https": "git"}
 """Programs that people have not started themselves, by those they have."""
 
+_EVERYWHERE = ("0.0.0.0", "::")
 _Ends = tuple[tuple[str, int], tuple[str, int]]
 
 
@@ -58,6 +59,28 @@ def program_of(local: tuple[str, int], peer: tuple[str, int]) -> Owner | None:
     except (psutil.Error, OSError, ValueError):
         # psutil raises what the system's tables raise; whatever it is, we do not know.
         return None
+
+
+def listener_at(address: tuple[str, int]) -> Owner | None:
+    """Return the program that listens at an address of this computer.
+
+    Args:
+        address: An IP address and a port.
+
+    Returns:
+        None if nothing does, or the system does not tell.
+    """
+    try:
+        wanted = _plain(address)
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.pid:
+                host, port = _plain(connection.laddr)
+                if port == wanted[1] and (host == wanted[0] or host in _EVERYWHERE):
+                    return Owner(_name(psutil.Process(connection.pid)), connection.pid)
+    except (psutil.Error, OSError, ValueError):
+        # As in `program_of`: whatever it is, we do not know.
+        return None
+    return None
 
 
 def _pid_of(ends: _Ends) -> int | None:

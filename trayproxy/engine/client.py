@@ -16,7 +16,7 @@ from trayproxy.engine.pages import (
     refused_request,
     write_page,
 )
-from trayproxy.engine.sender import ClientGone
+from trayproxy.engine.sender import ClientGoneError
 from trayproxy.engine.strand import READ, WRITE, Strand, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trayproxy.engine.engine import Engine
 
 
-class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no usable types here
+class ClientWork(Work[socket.socket]):
     """A client connection.
 
     Attributes:
@@ -86,8 +86,11 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
 
     def _relay(self, tunnel: Tunnel, readables: list[int], writables: list[int]) -> bool:
         try:
-            ended = any([tunnel.ready(descriptor, READ) for descriptor in readables])
-            ended = any([tunnel.ready(descriptor, WRITE) for descriptor in writables]) or ended
+            ended = False
+            for descriptor in readables:
+                ended = tunnel.ready(descriptor, READ)
+            for descriptor in writables:
+                ended = tunnel.ready(descriptor, WRITE)
         except OSError:
             self._abort()
             return True
@@ -96,7 +99,8 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
         return ended
 
     def _ended(self, story_over: bool) -> bool:
-        """Whether the connection has ended: when its story is over and it has not become a tunnel."""
+        """Whether the connection has ended: when its story is over and it has not become a
+        tunnel."""
         if not story_over:
             return False
         self.strand.deadline = None
@@ -113,7 +117,8 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
         return deadline is not None and self.engine.loop.time() >= deadline
 
     def time_out(self) -> bool:
-        """Tell the story that it has waited for too long. Return True if the connection has ended."""
+        """Tell the story that it has waited for too long. Return True if the connection has
+        ended."""
         if self.tunnel is not None:
             return True
         return self._ended(self.strand.time_out())
@@ -222,7 +227,8 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
         return keep_alive
 
     async def linger(self) -> None:
-        """Read what the client still sends, so that our answer is not lost to a reset (9112, 9.6)."""
+        """Read what the client still sends, so that our answer is not lost to a reset (9112,
+        9.6)."""
         self.client.finish()
         self.client.inbox.clear()
         end = self.engine.loop.time() + self.engine.limits.linger_s
@@ -245,7 +251,7 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
         try:
             while await self._serve_one():
                 self.deadline_in(self.engine.limits.idle_s)
-        except (ClientGone, OSError):
+        except (ClientGoneError, OSError):
             # Gone, or too slow: there is nobody to tell. (TimeoutError is an OSError.)
             pass
 
@@ -281,16 +287,6 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
         self.between = True
         seen = 0
         while True:
-            if not client.inbox:
-                data = client.receive()
-                if data:
-                    plan = self.engine.plans.get(data)
-                    if plan is not None:
-                        return plan
-                    client.inbox += data
-            elif client.fill() is False and not client.ended:
-                await self._wait_for_client()
-                continue
             if client.inbox:
                 end = find_head(client.inbox, seen=seen)
                 if end is not None:
@@ -305,8 +301,14 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
                 if client.inbox:
                     raise MessageError(400, "it ends in the middle of its head")
                 return None
-            if not client.inbox:
+            data = client.receive()
+            if data is None:
                 await self._wait_for_client()
+            elif data:
+                plan = None if client.inbox else self.engine.plans.get(data)
+                if plan is not None:
+                    return plan
+                client.inbox += data
 
     def _plan(self, head: bytes) -> Plan:
         """Read a head.
@@ -320,7 +322,8 @@ class ClientWork(Work[socket.socket]):  # type: ignore[misc]  # proxy.py has no 
         return plan
 
     async def _wait_for_client(self) -> None:
-        """Wait until the client sends; an upstream that says something unasked is dropped meanwhile."""
+        """Wait until the client sends; an upstream that says something unasked is dropped
+        meanwhile."""
         if await self.pair_wait() != self.client.descriptor:
             self.drop_upstream()
 

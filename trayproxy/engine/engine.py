@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
@@ -13,8 +14,9 @@ from proxy.core.listener.tcp import TcpSocketListener
 
 from trayproxy.desk.desk import Desk
 from trayproxy.engine.client import ClientWork
+from trayproxy.engine.date import DateLine
 from trayproxy.engine.executor import LoopExecutor
-from trayproxy.engine.limits import Limits
+from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.engine.memory import AnswerPlan, Memory, Plan
 from trayproxy.engine.pages import Page
 from trayproxy.engine.tunnel import Pipes, Tunnel
@@ -23,8 +25,6 @@ from trayproxy.engine.way import Signpost, Way
 from trayproxy.http.hops import has_passed
 from trayproxy.http.request import Request
 
-DRAIN_STEP_S = 0.05
-"""How often quitting looks whether the last transfer has ended."""
 
 
 class Observer(Protocol):
@@ -71,15 +71,16 @@ class Parts:
     desk: Desk
     signpost: Signpost
     observer: Observer
-    limits: Limits = Limits()
+    limits: Limits = LIMITS
 
 
 def work_flags(work_klass: type[ClientWork], host: str, port: int) -> argparse.Namespace:
     """Return proxy.py's flags for our work.
 
-    They are parsed from an argument list, since proxy.py ignores some of them as keywords, and what came
-    out is checked. `FlagParser.initialize` is not used: it creates folders in the home directory, sets
-    up logging, and loads the plugins whose HTTP code must never see an octet of ours.
+    They are parsed from an argument list, since proxy.py ignores some of them as keywords, and what
+    came out is checked. `FlagParser.initialize` is not used: it creates folders in the home
+    directory, sets up logging, and loads the plugins whose HTTP code must never see an octet of
+    ours.
     """
     arguments = ["--hostname", host, "--port", str(port), "--backlog", "1024", "--threadless"]
     flags = proxy_flags.parse_args(arguments)
@@ -98,15 +99,15 @@ def work_flags(work_klass: type[ClientWork], host: str, port: int) -> argparse.N
     return flags
 
 
-class Listener(TcpSocketListener):  # type: ignore[misc]  # proxy.py has no usable types here
+class Listener(TcpSocketListener):
     """proxy.py's listener, bound so that no other program can take connections meant for us."""
 
     def listen(self) -> socket.socket:
         """Return a listening, non-blocking socket.
 
-        On Windows SO_REUSEADDR, which proxy.py sets everywhere, lets a second program bind the same port
-        and get our clients; SO_EXCLUSIVEADDRUSE forbids it (Winsock documentation). Elsewhere it only
-        allows binding while old connections linger.
+        On Windows SO_REUSEADDR, which proxy.py sets everywhere, lets a second program bind the same
+        port and get our clients; SO_EXCLUSIVEADDRUSE forbids it (Winsock documentation). Elsewhere
+        it only allows binding while old connections linger.
 
         Raises:
             OSError: The address is taken or is not ours.
@@ -133,7 +134,8 @@ class Engine:
 
     Attributes:
         address: Where it listens, ``127.0.0.1:3128``.
-        via: Our pseudonym in Via, made anew at each start: it tells nobody anything, and finds loops.
+        via: Our pseudonym in Via, made anew at each start: it tells nobody anything, and finds
+            loops.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, parts: Parts, host: str, port: int) -> None:
@@ -157,6 +159,7 @@ class Engine:
         self.via = b"trayproxy-" + secrets.token_hex(4).encode()
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.plans: Memory[bytes, Plan] = Memory()
+        self.date = DateLine()
         self.answers: Memory[bytes, AnswerPlan] = Memory()
         self._port = port
         flags = work_flags(ClientWork, host, port)
@@ -171,7 +174,8 @@ class Engine:
             OSError: The address is taken or is not ours.
         """
         self._listener.setup()
-        listening: socket.socket = self._listener._socket
+        listening = self._listener._socket
+        assert listening is not None
         host, self._port = listening.getsockname()[:2]
         self.address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
         self.executor.serve(listening)
@@ -182,10 +186,10 @@ class Engine:
         if self._listener.fileno() is not None:
             self._listener.shutdown()
         self.pool.clear()
-        end = self.loop.time() + self.limits.drain_s
         self.executor.end_idle()
-        while self.executor.works and self.loop.time() < end:
-            await asyncio.sleep(DRAIN_STEP_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.drain_s):
+                await self.executor.until_empty()
         self.executor.close()
         self.pool.clear()
         self.pipes.close()

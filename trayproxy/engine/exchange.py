@@ -4,7 +4,8 @@ import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from trayproxy.desk.desk import Answer, Refusal, Waiter
+from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.problems import Refusal
 from trayproxy.engine.memory import AnswerPlan, Plan
 from trayproxy.engine.pages import (
     BAD_ANSWER,
@@ -15,9 +16,9 @@ from trayproxy.engine.pages import (
     Page,
     refused_request,
 )
-from trayproxy.engine.sender import KEPT_AT_MOST, ClientGone, Kept, Sender
-from trayproxy.engine.strand import DONE, READ, TIMED_OUT, WRITE, Wait
-from trayproxy.engine.stream import CHUNK, Stream
+from trayproxy.engine.sender import KEPT_AT_MOST, ClientGoneError, Kept, Sender
+from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Wait
+from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
 from trayproxy.engine.upstream import Connection, Key, connect
 from trayproxy.engine.way import Way
@@ -41,11 +42,15 @@ if TYPE_CHECKING:
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods that may be sent again after a reused connection failed (RFC 9110, section 9.2.2)."""
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+"""What opens a tunnel that needs no upstream (RFC 9110, section 9.3.6)."""
+INTERIM_AT_MOST = 100
+"""Interim answers to one request: each may take as long as the final one, and none has to be."""
 OWN_EXPECT_S = 3.0
 """How long an upload waits for the 100 that we asked for; some proxies never send one."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The request ends here, with a page of ours."""
 
     def __init__(self, page: Page) -> None:
@@ -53,12 +58,12 @@ class Refused(Exception):
         self.page = page
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """The next hop closed or broke the connection before its answer was complete."""
 
 
-class BadBody(MessageError):
-    """The client's body is malformed."""
+class BadBodyError(MessageError):
+    """The client's body is malformed, or does not come."""
 
 
 def not_found(host: str, *, through_upstream: bool) -> Page:
@@ -86,6 +91,20 @@ def silent(host: str, seconds: float, *, through_upstream: bool) -> Page:
     hint = " You may be outside the company network or VPN." if through_upstream else ""
     body = f"No answer within {seconds:.0f} seconds.{hint}"
     return Page(504, f"{host} does not answer", body, "connection_timeout", "TP-203")
+
+
+def refusal_page(refusal: Refusal) -> Page:
+    """Return the page for a request that is not signed in: 503, never the 407 itself."""
+    problem = refusal.problem
+    return Page(
+        503,
+        problem.title,
+        problem.body,
+        "proxy_configuration_error",
+        problem.id,
+        refusal.retry_after,
+        details=refusal.details,
+    )
 
 
 class Exchange:
@@ -121,7 +140,7 @@ class Exchange:
         """Bring the request to its end. Return whether the client's connection goes on.
 
         Raises:
-            ClientGone: The client left.
+            ClientGoneError: The client left.
             OSError: The client's connection broke.
         """
         authority = self._request.target.authority
@@ -130,42 +149,52 @@ class Exchange:
         if way is None:
             return await self._refuse(NO_PROFILE)
         self._way = way
-        if self._plan.simple:
-            done = await self._run_simple(way)
-            if done is not None:
-                return done
-        framing = self._request.framing
-        too_large = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
-        kept = Kept(way.signs_in and not too_large)
-        sender = Sender(self._client, framing, kept)
+        kept: Kept | None = None
         try:
-            return await self._converse(sender)
-        except Refused as refused:
+            if self._plan.simple:
+                done = await self._run_simple(way)
+                if done is not None:
+                    return done
+            framing = self._request.framing
+            too_large = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
+            kept = Kept(way.signs_in and not too_large)
+            if way.upstream is None and self._request.method == b"CONNECT":
+                return await self._open_directly()
+            return await self._converse(Sender(self._client, framing, kept))
+        except RefusedError as refused:
             return await self._refuse(refused.page)
-        except BadBody as error:
+        except BadBodyError as error:
             self._link.drop_upstream()
-            return await self._refuse(refused_request(error.status, str(error)))
-        except TimeoutError:
-            # Neither side is at fault for sure; what the client has not got it must see as cut.
+            page = refused_request(error.status, str(error))
+            return await self._link.answer(page, self._request, keep_alive=False)
+        except BaseException:
+            # The client left, or nothing moved any more. What may still come on the upstream
+            # connection answers this request: nobody else may get it.
             self._link.drop_upstream()
             raise
         finally:
-            kept.close()
+            if kept is not None:
+                kept.close()
 
     async def _run_simple(self, way: Way) -> bool | None:
         """Pass a simple request on over the connection that the client's last one took.
 
-        This is the short way for what happens most: one piece out and one piece back, both with a head
-        that was seen before. It decides nothing that the long way would decide otherwise.
+        This is the short way for what happens most: one piece out and one piece back, both with a
+        head that was seen before. It decides nothing that the long way would decide otherwise.
 
         Returns:
-            Whether the client's connection goes on; None: this is a case for the long way, which goes
-            on from here: `_sent` says whether the request is on its way already, and what has come of
-            its answer lies in the inbox.
+            Whether the client's connection goes on; None: this is a case for the long way, which
+            goes on from here: `_sent` says whether the request is on its way already, and what has
+            come of its answer lies in the inbox.
+
+        Raises:
+            RefusedError: There is no answer.
         """
         link, plan, upstream = self._link, self._plan, self._link.upstream
+        if upstream is None or upstream.way is not way or way.upstream is None:
+            return None  # All direct requests go the same way, but not to the same host.
         answer = self._engine.desk.known(way.space) if way.signs_in and way.space else None
-        if upstream is None or upstream.way is not way or upstream.answer is not answer:
+        if upstream.answer is not answer or not upstream.is_quiet():
             return None
         if plan.way is not way or plan.answer is not answer:
             plan.wire = self._wire(self._request, answer)
@@ -180,9 +209,15 @@ class Exchange:
             return None
         self._sent = upstream
         link.deadline_in(self._engine.limits.upstream_head_s)
-        if await link.pair_wait() != stream.descriptor:
-            return None  # The client says something, or leaves.
-        data = stream.receive() or b""
+        try:
+            if await link.pair_wait() != stream.descriptor:
+                return None  # The client says something, or leaves.
+            data = stream.receive() or b""
+        except TimeoutError as error:
+            raise self._gave_up() from error
+        except OSError:
+            stream.ended = True  # Whether to try another connection is decided on the long way.
+            return None
         head_end = data.find(b"\r\n\r\n") + 4
         seen = self._engine.answers.get(data[:head_end])
         if seen is None or len(data) - head_end != seen.length:
@@ -190,7 +225,8 @@ class Exchange:
             return None
         self._engine.observer.reached(way)
         self._engine.counters.received += seen.length
-        octets = seen.head + data[head_end:]
+        head = seen.head if seen.dated else self._engine.date.add(seen.head)
+        octets = head + data[head_end:]
         sent = self._client.send(octets)
         if sent < len(octets):
             await link.deliver(octets[sent:])
@@ -200,11 +236,23 @@ class Exchange:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
         return await self._link.answer(page, self._request, keep_alive=keep_alive)
 
+    async def _open_directly(self) -> bool:
+        """Open a tunnel to the target itself. It is the next hop, and is sent no CONNECT.
+
+        Raises:
+            RefusedError: It cannot be reached.
+        """
+        upstream = await self._connected(None, fresh=True)
+        self._engine.observer.reached(self._way)
+        await self._link.deliver(ESTABLISHED)
+        return self._become_tunnel(upstream.stream)
+
     # --- the conversation with the next hop ---
 
     async def _converse(self, sender: Sender) -> bool:
-        """Send the request, with a login when one is asked for, until there is an answer to relay."""
-        way, desk = self._way, self._engine.desk
+        """Send the request, with a login when one is asked for, until there is an answer to
+        relay."""
+        desk, way = self._engine.desk, self._way
         answer = desk.known(way.space) if way.space is not None and way.signs_in else None
         if self._sent is not None:
             answer = self._sent.answer
@@ -213,20 +261,20 @@ class Exchange:
                 response = await self._attempt(sender, answer)
             except BaseException as error:
                 if answer is not None:
-                    desk.inconclusive(answer, str(error))
+                    desk.inconclusive(answer, type(error).__name__)
                 raise
             if response.status != 407:
-                if answer is not None:
+                if answer is not None and not answer.verified:
                     desk.accepted(answer)
                 return await self._relay(sender, response)
             self._link.drop_upstream()
             if way.space is None or not way.signs_in:
-                raise Refused(self._unasked())
+                raise RefusedError(self._unasked())
             challenges = parse_challenges(response.fields.get_all(b"proxy-authenticate"))
             answer = await self._ask(challenges, answer)
-            if not sender.kept.whole and sender.body_started:
+            if sender.body_started and not sender.kept.whole:
                 desk.inconclusive(answer, "the request could not be repeated")
-                raise Refused(TOO_LARGE_TO_REPEAT)
+                raise RefusedError(TOO_LARGE_TO_REPEAT)
 
     def _unasked(self) -> Page:
         """Return the page for a 407 on a way where nobody may be asked."""
@@ -248,13 +296,14 @@ class Exchange:
         """Wait at the sign-in desk.
 
         Raises:
-            Refused: The person declined, or there is no common way to sign in.
-            ClientGone: The client did not wait.
+            RefusedError: The person declined, or there is no common way to sign in.
+            ClientGoneError: The client did not wait.
         """
         assert self._way.space is not None
-        target = str(self._request.target.authority)
+        client = self._client.socket
         waiter = Waiter(
-            target, self._client.socket.getpeername(), self._client.socket.getsockname()
+            str(self._request.target.authority),
+            connection=(client.getsockname()[:2], client.getpeername()[:2]),
         )
         future = self._engine.desk.challenged(
             self._way.space, self._way.profile, challenges, waiter, tried
@@ -269,26 +318,17 @@ class Exchange:
             future.cancel()
         result = future.result()
         if isinstance(result, Refusal):
-            raise Refused(
-                Page(
-                    503,
-                    result.problem.title,
-                    result.problem.body,
-                    "proxy_configuration_error",
-                    result.problem.id,
-                    retry_after=result.retry_after,
-                )
-            )
+            raise RefusedError(refusal_page(result))
         return result
 
     async def _attempt(self, sender: Sender, answer: Answer | None) -> Response:
         """Send the request once and return the head of its final answer.
 
-        A connection that was kept may have been closed by the other side just now; then the request is
-        sent once more, on a new one, if that can do no harm (RFC 9112, section 9.3.1).
+        A connection that was kept may have been closed by the other side just now; then the request
+        is sent once more, on a new one, if that can do no harm (RFC 9112, section 9.3.1).
 
         Raises:
-            Refused: There is no answer.
+            RefusedError: There is no answer.
         """
         fresh = False
         while True:
@@ -300,25 +340,22 @@ class Exchange:
                 sender.aim(upstream.stream, self._write_head(sender, answer))
             try:
                 response = await self._await_answer(sender, upstream)
-            except Broken as error:
+            except BrokenError as error:
                 reused = upstream.used > 0
                 self._link.drop_upstream()
                 if reused and self._may_repeat(sender):
                     fresh = True
                     continue
                 self._engine.observer.failed(self._way, CUT_SHORT)
-                raise Refused(CUT_SHORT) from error
-            except BadBody:
+                raise RefusedError(CUT_SHORT) from error
+            except BadBodyError:
                 raise
             except MessageError as error:
-                self._link.drop_upstream()
-                page = replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason=error))
-                raise Refused(page) from error
+                raise self._misunderstood(str(error)) from error
             except TimeoutError as error:
-                self._link.drop_upstream()
-                page = self._no_answer(self._engine.limits.upstream_head_s)
-                self._engine.observer.failed(self._way, page)
-                raise Refused(page) from error
+                if sender.hungry:
+                    raise BadBodyError(408, "its content did not come in time") from error
+                raise self._gave_up() from error
             upstream.used += 1
             self._engine.observer.reached(self._way)
             return response
@@ -356,7 +393,7 @@ class Exchange:
         """Return a connection to the next hop that may carry this answer.
 
         Raises:
-            Refused: There is none to be had.
+            RefusedError: There is none to be had.
         """
         link, way = self._link, self._way
         key = (
@@ -390,7 +427,7 @@ class Exchange:
         """Return a new connection to the next hop.
 
         Raises:
-            Refused: It was not found, refused, or does not answer.
+            RefusedError: It was not found, refused, or does not answer.
         """
         engine, limits = self._engine, self._engine.limits
         hop = way.upstream or self._request.target.authority
@@ -400,7 +437,7 @@ class Exchange:
                 hop.host, hop.port, self._pause, limits.resolve_s
             )
             if engine.is_own(addresses):
-                raise Refused(LOOP)
+                raise RefusedError(LOOP)
             return await connect(
                 addresses, self._pause, self._link.release, limits, engine.loop.time
             )
@@ -418,18 +455,28 @@ class Exchange:
             page = replace(page, status=502)
             cause = error
         engine.observer.failed(way, page)
-        raise Refused(page) from cause
+        raise RefusedError(page) from cause
 
-    def _no_answer(self, seconds: float) -> Page:
+    def _misunderstood(self, reason: str) -> RefusedError:
+        """Close the connection to a next hop that does not speak HTTP; return what to raise."""
+        self._link.drop_upstream()
+        return RefusedError(replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason=reason)))
+
+    def _gave_up(self) -> RefusedError:
+        """Close the connection to a next hop that does not answer; return what to raise."""
+        self._link.drop_upstream()
         hop = self._way.upstream or self._request.target.authority
         assert hop is not None
-        return silent(hop.host, seconds, through_upstream=self._way.upstream is not None)
+        limit = self._engine.limits.upstream_head_s
+        page = silent(hop.host, limit, through_upstream=self._way.upstream is not None)
+        self._engine.observer.failed(self._way, page)
+        return RefusedError(page)
 
     async def _pause(self, wait: Wait) -> int:
         """Wait, and meanwhile read what the client sends ahead and see whether it leaves.
 
         Raises:
-            ClientGone: It left, and nobody else needs the request.
+            ClientGoneError: It left, and nobody else needs the request.
         """
         client, loop = self._client, self._engine.loop
         end = None if wait.timeout is None else loop.time() + wait.timeout
@@ -444,9 +491,9 @@ class Exchange:
             try:
                 client.fill()
             except OSError:
-                raise ClientGone from None
+                raise ClientGoneError from None
             if client.ended and self._parked:
-                raise ClientGone
+                raise ClientGoneError
 
     # --- the answer's head ---
 
@@ -454,18 +501,18 @@ class Exchange:
         """Send the request and return the head of its final answer; relay interim ones.
 
         Raises:
-            Broken: The connection ended before the answer.
+            BrokenError: The connection ended before the answer.
             MessageError: The answer, or the client's body, is malformed.
             TimeoutError: The answer does not come.
-            ClientGone: The client left in the middle of its body.
+            ClientGoneError: The client left in the middle of its body.
         """
         engine, client, stream = self._engine, self._client, upstream.stream
-        seen = 0
+        seen = interim = 0
         while True:
             try:
                 sender.push()
             except MessageError as error:
-                raise BadBody(error.status, str(error)) from None
+                raise BadBodyError(error.status, str(error)) from None
             end = find_response_head(stream.inbox, seen=seen) if stream.inbox else None
             if end is not None:
                 head = bytes(stream.inbox[:end])
@@ -475,23 +522,23 @@ class Exchange:
                 if not response.is_interim:
                     self._raw = head
                     return response
+                interim += 1
+                if interim > INTERIM_AT_MOST:
+                    raise MessageError(502, "it only announces an answer, again and again")
                 await self._pass_interim(sender, response)
                 continue
             seen = len(stream.inbox)
             if stream.ended:
-                raise Broken
+                raise BrokenError
             try:
                 if stream.fill() or stream.ended:
                     continue
             except OSError as error:
-                raise Broken from error
+                raise BrokenError from error
             limits = engine.limits
             self._link.deadline_in(limits.upstream_head_s if sender.done else limits.body_s)
-            reads_client = sender.hungry or (
-                sender.body_done and not client.ended and len(client.inbox) < limits.early_octets
-            )
             events = self._link.events(
-                READ if reads_client else 0, stream, READ | (WRITE if sender.blocked else 0)
+                self._reading_client(sender), stream, READ | (WRITE if sender.blocked else 0)
             )
             woken = await Wait(events, timeout=OWN_EXPECT_S if sender.holding else None)
             if woken == TIMED_OUT:
@@ -499,8 +546,17 @@ class Exchange:
             elif woken == client.descriptor and not sender.hungry:
                 client.fill()
 
+    def _reading_client(self, sender: Sender) -> int:
+        """Return `READ` if the client is to be read: for its body, or, behind that, to take what it
+        sends ahead and to see whether it leaves."""
+        client = self._client
+        room = len(client.inbox) < self._engine.limits.early_octets
+        is_read = sender.hungry or (sender.body_done and not client.ended and room)
+        return READ if is_read else 0
+
     async def _pass_interim(self, sender: Sender, response: Response) -> None:
-        """Pass a 1xx answer on (RFC 9110, section 15.2), unless it answers a question of our own."""
+        """Pass a 1xx answer on (RFC 9110, section 15.2), unless it answers a question of our
+        own."""
         if sender.holding and response.status == 100:
             sender.holding = False
             return
@@ -513,29 +569,36 @@ class Exchange:
 
     async def _relay(self, sender: Sender, response: Response) -> bool:
         """Relay the answer. Return whether the client's connection goes on."""
-        link, request, client = self._link, self._request, self._client
+        link, request = self._link, self._request
         upstream = link.upstream
         assert upstream is not None
         stream = upstream.stream
         via, minor = self._engine.via, request.minor
         if response.status == 101 and not switches_protocols(request, response):
-            link.drop_upstream()
-            page = replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason="nobody asked for a 101"))
-            return await self._refuse(page)
+            raise self._misunderstood("nobody asked for a 101")
         if response.status == 101 or response.opens_tunnel:
             await link.deliver(write_response(response, via=via, client_minor=minor, close=False))
-            link.strand.deadline = None
-            link.tunnel = Tunnel(client, stream, self._engine.pipes)
-            return False
+            return self._become_tunnel(stream)
         framing = client_framing(response, minor)
         keep_alive = request.keep_alive and sender.body_done and not isinstance(framing, UntilClose)
         head = write_response(response, via=via, client_minor=minor, close=not keep_alive)
+        dated = b"date" in response.fields
         if self._plan.simple and keep_alive and response.keep_alive:
-            self._remember(response, head)
+            self._remember(response, head, dated=dated)
+        if not dated:
+            head = self._engine.date.add(head)
         body = body_reader(response.framing, status=502)
+        is_chunked = isinstance(framing, Chunked)
         try:
-            await self._relay_body(sender, stream, body, head, isinstance(framing, Chunked))
-        except (Broken, MessageError, TimeoutError):
+            first = self._next_part(stream, body, is_chunked)
+        except BrokenError:
+            link.drop_upstream()
+            raise RefusedError(CUT_SHORT) from None
+        except MessageError as error:
+            raise self._misunderstood(str(error)) from error
+        try:
+            await self._relay_body(sender, stream, body, b"".join((head, first)), is_chunked)
+        except (BrokenError, MessageError, TimeoutError):
             # The client must see that this is not the whole (RFC 9112, section 8).
             link.drop_upstream()
             link.cut()
@@ -546,25 +609,31 @@ class Exchange:
             await link.linger()
         return keep_alive
 
-    def _remember(self, response: Response, head: bytes) -> None:
+    def _become_tunnel(self, upstream: Stream) -> bool:
+        """Let octets pass both ways from now on. Return that no request follows."""
+        self._link.strand.deadline = None
+        self._link.tunnel = Tunnel(self._client, upstream, self._engine.pipes)
+        return False
+
+    def _remember(self, response: Response, head: bytes, *, dated: bool) -> None:
         """Remember what became of this answer's head, for the next simple request."""
         match response.framing:
             case Length(octets):
-                answer_plan = AnswerPlan(head, octets)
+                answer_plan = AnswerPlan(head, octets, dated=dated)
                 self._engine.answers.keep(self._raw, answer_plan, len(self._raw))
 
     async def _relay_body(
-        self, sender: Sender, stream: Stream, body: Body, head: bytes, chunked: bool
+        self, sender: Sender, stream: Stream, body: Body, first: bytes, chunked: bool
     ) -> None:
-        """Deliver the head and the body, no faster than the client takes them.
+        """Deliver what is here already, and the rest of the body, no faster than it is taken.
 
         Raises:
-            Broken: The connection to the next hop broke.
+            BrokenError: The connection to the next hop broke.
             MessageError: The body is malformed or ended early, or the rest of the request is.
             TimeoutError: Nothing moves any more.
         """
         client = self._client
-        rest = memoryview(b"".join((head, self._next_part(stream, body, chunked))))
+        rest = memoryview(first)
         while True:
             rest = rest[client.send(rest) :]
             if not rest:
@@ -576,22 +645,24 @@ class Exchange:
             if not sender.done:
                 sender.push()
             self._link.deadline_in(self._engine.limits.answer_body_s)
-            await Wait(
-                self._link.events(
-                    (WRITE if rest else 0) | (READ if sender.hungry else 0),
-                    stream,
-                    (0 if rest else READ) | (WRITE if sender.blocked else 0),
-                )
-            )
+            upload = WRITE if sender.blocked else 0
+            if rest:
+                download = WRITE | (READ if sender.hungry else 0)
+                await Wait(self._link.events(download, stream, upload))
+                continue
+            events = self._link.events(self._reading_client(sender), stream, READ | upload)
+            if await Wait(events) == client.descriptor and not sender.hungry:
+                client.fill()
 
     def _next_part(self, stream: Stream, body: Body, chunked: bool) -> Octets:
-        """Return the next part of the answer's body as the client gets it; empty: nothing has come yet."""
+        """Return the next part of the answer's body as the client gets it; empty: nothing has come
+        yet."""
         while not body.done:
             if not stream.inbox and not stream.ended:
                 try:
                     stream.fill()
                 except OSError as error:
-                    raise Broken from error
+                    raise BrokenError from error
             if stream.ended and not stream.inbox:
                 body.eof()
                 break

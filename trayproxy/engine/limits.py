@@ -54,3 +54,7 @@ class Limits:
             if field.name.endswith("_s")
         }
         return replace(self, **times)
+
+
+LIMITS = Limits()
+"""The figures that hold unless somebody says otherwise."""

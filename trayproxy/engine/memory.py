@@ -1,13 +1,14 @@
 """What the engine remembers of heads it has seen: programs repeat themselves.
 
-Reading a head strictly and writing it anew are pure functions of its octets, so their results may be kept.
-What is found here was checked like everything else; a head that differs in one octet is not found.
+Reading a head strictly and writing it anew are pure functions of its octets, so their results may
+be kept. What is found here was checked like everything else; a head that differs in one octet is
+not found.
 """
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from trayproxy.desk.desk import Answer
+from trayproxy.desk.answer import Answer
 from trayproxy.engine.pages import Page
 from trayproxy.engine.way import Way
 from trayproxy.http.framing import NoBody
@@ -45,8 +46,8 @@ class Plan:
     Attributes:
         request: The head.
         page: Our own answer to it, None if it is passed on.
-        simple: It has no content, wants no tunnel and no other protocol, and the connection goes on:
-            one piece out, and often one piece back.
+        simple: It has no content, wants no tunnel and no other protocol, and the connection goes
+            on: one piece out, and often one piece back.
         wire: The head as it was written last.
         way: For which way that was.
         answer: And what it carries.
@@ -75,10 +76,12 @@ class AnswerPlan:
     Attributes:
         head: As the client gets it.
         length: Octets of the content that follow.
+        dated: It came with a Date; otherwise ours is to be added each time.
     """
 
-    __slots__ = ("head", "length")
+    __slots__ = ("dated", "head", "length")
 
-    def __init__(self, head: bytes, length: int) -> None:
+    def __init__(self, head: bytes, length: int, *, dated: bool) -> None:
         self.head = head
         self.length = length
+        self.dated = dated

@@ -1,8 +1,8 @@
 """The answers that are ours: never a 407, which would make every program ask for itself (ux §5.3).
 
-A page has no external parts and no field of the request; what it shows is escaped. The reason is also in
-``Proxy-Status`` (RFC 9209), where scripts find it, and in the reason phrase, which is all that a CONNECT
-client shows.
+A page has no external parts and no field of the request; what it shows is escaped. The reason is
+also in ``Proxy-Status`` (RFC 9209), where scripts find it, and in the reason phrase, which is all
+that a CONNECT client shows.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ PAGE = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
-<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem }}
-footer {{ margin-top: 3rem; font-size: .85rem; opacity: .75 }}</style>
+<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0
+1rem }} footer {{ margin-top: 3rem; font-size: .85rem; opacity: .75 }}</style>
 </head>
 <body>
 <h1>{title}</h1>
@@ -40,6 +40,7 @@ class Page:
         code: ``TP-201``, shown small so that it can be searched for; empty if there is none.
         retry_after: Seconds after which asking again makes sense, None if that cannot be told.
         allow: For 405: the methods that are allowed.
+        details: For Proxy-Status, where the title is not what a script wants to know.
     """
 
     status: int
@@ -49,6 +50,7 @@ class Page:
     code: str = ""
     retry_after: int | None = None
     allow: str = ""
+    details: str = ""
 
 
 def write_page(page: Page, *, address: str, host: str, keep_alive: bool, with_body: bool) -> bytes:
@@ -80,9 +82,8 @@ def write_page(page: Page, *, address: str, host: str, keep_alive: bool, with_bo
     if page.allow:
         lines.append(f"Allow: {page.allow}")
     if page.error:
-        lines.append(
-            f'Proxy-Status: TrayProxy; error={page.error}; details="{quotable(page.title)}"'
-        )
+        details = quotable(page.details or page.title)
+        lines.append(f'Proxy-Status: TrayProxy; error={page.error}; details="{details}"')
     lines.append("Connection: " + ("keep-alive" if keep_alive else "close"))
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii", "replace")
     return head + body if with_body else head
@@ -94,7 +95,7 @@ def quotable(text: str) -> str:
 
 
 def reason_phrase(page: Page) -> str:
-    """Return what to say behind the status code: the title where ours says more than the standard's."""
+    """Return what to say behind the status code: ours says more than the standard's."""
     if page.code:
         return quotable(f"{page.title} ({page.code})")
     try:
@@ -114,15 +115,15 @@ def refused_request(status: int, reason: str) -> Page:
 NOT_A_PROXY_REQUEST = Page(
     400,
     "This is a proxy",
-    "TrayProxy passes requests on to your company's proxy. Set this address as the proxy of a program; "
-    "there is nothing to see at it.",
+    "TrayProxy passes requests on to your company's proxy. Set this address as the proxy of a "
+    "program; there is nothing to see at it.",
 )
 
 LOOP = Page(
     508,
     "Something on this computer loops",
-    "A request came back to TrayProxy itself. The profile points to its own address, or a program uses "
-    "TrayProxy to reach TrayProxy.",
+    "A request came back to TrayProxy itself. The profile points to its own address, or a program "
+    "uses TrayProxy to reach TrayProxy.",
     "proxy_loop_detected",
     "TP-702",
 )
@@ -152,8 +153,8 @@ BUSY = Page(
 TOO_LARGE_TO_REPEAT = Page(
     503,
     "The upload is too large to sign in for",
-    "The proxy asked for a sign-in in the middle of an upload that is too large to be kept. You are "
-    "signed in now: start it again.",
+    "The proxy asked for a sign-in in the middle of an upload that is too large to be kept. You "
+    "are signed in now: start it again.",
     "proxy_configuration_error",
     retry_after=1,
 )

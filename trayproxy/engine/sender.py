@@ -1,8 +1,8 @@
 """The request on its way to the next hop, its body kept in case it must be sent again.
 
-A 407 asks for the same request once more, and only with its whole body (RFC 9110, section 15.5.8). So the
-body is kept while it streams, up to 1 MiB in memory and above that in a file without a name; past 64 MiB
-it is not kept.
+A 407 asks for the same request once more, and only with its whole body (RFC 9110, section 15.5.8).
+So the body is kept while it streams, up to 1 MiB in memory and above that in a file without a name;
+past 64 MiB it is not kept.
 """
 
 from tempfile import SpooledTemporaryFile
@@ -15,7 +15,7 @@ KEPT_IN_MEMORY = 1 << 20
 KEPT_AT_MOST = 64 << 20
 
 
-class ClientGone(Exception):
+class ClientGoneError(Exception):
     """The client has closed its connection; nobody waits for an answer."""
 
 
@@ -136,7 +136,7 @@ class Sender:
         """Send what can be sent now.
 
         Raises:
-            ClientGone: The client ended in the middle of its body.
+            ClientGoneError: The client ended in the middle of its body.
             MessageError: The client's body is malformed.
             OSError: The client's connection was reset.
         """
@@ -175,7 +175,7 @@ class Sender:
         data = client.take() if client.inbox else client.receive()
         if not data:
             if client.ended:
-                raise ClientGone
+                raise ClientGoneError
             return False
         self.body_started = True
         pieces, used = self._body.feed(data)

@@ -1,9 +1,10 @@
 """A connection's life as one coroutine that waits in the words of proxy.py's `Work` contract.
 
-`Work.get_events` says which descriptors a work waits for, `Work.handle_events` is called when one is
-ready. Written as callbacks that is a state machine whose states are hard to see; written as a
-coroutine it reads from top to bottom. The coroutine awaits a `Wait`, which names descriptors exactly as
-`get_events` does; the strand keeps it until an event resumes it, at once and without a detour over
+`Work.get_events` says which descriptors a work waits for, `Work.handle_events` is called when one
+is ready. Written as callbacks that is a state machine whose states are hard to see; written as a
+coroutine it reads from top to bottom. The coroutine awaits a `Wait`, which names descriptors
+exactly as `get_events` does; the strand keeps it until an event resumes it, at once and without a
+detour over
 tasks and futures: the fast path costs one `send` for each event.
 """
 
@@ -57,7 +58,8 @@ class Strand:
 
     Attributes:
         deadline: Loop time after which the executor's sweep throws `TimeoutError` into the
-            coroutine, at most a second late; None for no limit. The coroutine sets it before it waits.
+            coroutine, at most a second late; None for no limit. The coroutine sets it before it
+            waits.
         events: What it waits for now.
     """
 

@@ -33,7 +33,8 @@ class Stream:
         self.ended = False
 
     def receive(self, limit: int = CHUNK) -> bytes | None:
-        """Return what has come, at most `limit` octets; None: nothing yet; empty: the peer has ended.
+        """Return what has come, at most `limit` octets; None: nothing yet; empty: the peer has
+        ended.
 
         Raises:
             OSError: The connection was reset.

@@ -1,8 +1,9 @@
 """Octets in both directions, unread, after CONNECT or an upgrade (RFC 9110, section 9.3.6).
 
-Small messages are copied through one buffer. When a whole buffer comes at once the direction has bulk to
-move, and on Linux it takes a pipe from a shared pool and lets the kernel move the octets with `splice`:
-the rate of the best copying loop at 40 % of its processor time. A pipe goes back as soon as it is empty.
+Small messages are copied through one buffer. When a whole buffer comes at once the direction has
+bulk to move, and on Linux it takes a pipe from a shared pool and lets the kernel move the octets
+with `splice`: the rate of the best copying loop at 40 % of its processor time. A pipe goes back as
+soon as it is empty.
 """
 
 import contextlib
@@ -168,8 +169,8 @@ class Flow:
 class Tunnel:
     """Both directions between a client and its upstream.
 
-    A side that ends its sending is a half-close: the other direction goes on (RFC 9110, 9.3.6 leaves
-    it open; ssh and rsync need it).
+    A side that ends its sending is a half-close: the other direction goes on (RFC 9110, 9.3.6
+    leaves it open; ssh and rsync need it).
 
     Attributes:
         up: From the client.
@@ -219,7 +220,8 @@ class Tunnel:
 
     @staticmethod
     def _mask(outbound: Flow, inbound: Flow) -> int:
-        """What to wait for at the side that is the source of `outbound` and the sink of `inbound`."""
+        """What to wait for at the side that is the source of `outbound` and the sink of
+        `inbound`."""
         reads = not outbound.blocked and not outbound.source.ended
         return (READ if reads else 0) | (WRITE if inbound.blocked else 0)
 

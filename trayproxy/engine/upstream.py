@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
-from trayproxy.desk.desk import Answer
+from trayproxy.desk.answer import Answer
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.strand import TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
@@ -47,7 +47,8 @@ class Resolver:
         self._known: dict[tuple[str, int], tuple[float, tuple[Address, ...]]] = {}
 
     def known(self, host: str, port: int) -> tuple[Address, ...] | None:
-        """Return the addresses that need no look-up: of an IP literal, or of a name asked before."""
+        """Return the addresses that need no look-up: of an IP literal, or of a name asked
+        before."""
         found = self._known.get((host, port))
         if found is not None and found[0] > self._loop.time():
             return found[1]
@@ -119,7 +120,8 @@ async def connect(
         now: The loop's clock.
 
     Raises:
-        OSError: No address answered; the error of the last one that failed, `TimeoutError` if none did.
+        OSError: No address answered; the error of the last one that failed, `TimeoutError` if none
+            did.
     """
     queue = deque(addresses)
     trying: dict[int, tuple[socket.socket, float]] = {}

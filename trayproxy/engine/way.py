@@ -10,7 +10,8 @@ from trayproxy.profiles.profile import Profile, SignIn, Upstream
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The snapshot of the active profile that a request keeps to its end, whatever is switched meanwhile.
+    """The snapshot of the active profile that a request keeps to its end, whatever is switched
+    meanwhile.
 
     Attributes:
         profile: The active profile.

@@ -1,7 +1,8 @@
 """Trying a profile step by step: find, connect, challenge, sign-in, fetch (ux §3.3).
 
-It sends what a program would send, but stops at the first step that fails and says which that was. The
-sign-in step goes through the desk like any request, so it costs at most one log-on and keeps every rule.
+It sends what a program would send, but stops at the first step that fails and says which that was.
+The sign-in step goes through the desk like any request, so it costs at most one log-on and keeps
+every rule.
 """
 
 import asyncio
@@ -10,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from trayproxy.control.messages import Problem, Step, StepState
-from trayproxy.desk.desk import Answer, Desk, Refusal, Waiter
+from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.desk import Desk
+from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
 from trayproxy.engine.exchange import not_found, refused_connection, silent
 from trayproxy.engine.limits import Limits
@@ -25,7 +28,7 @@ from trayproxy.profiles.profile import Profile, SignIn
 STEPS = ("find", "connect", "encryption", "challenge", "sign-in", "fetch")
 
 
-class StepFailed(Exception):
+class StepFailedError(Exception):
     """The present step failed; nothing after it is tried."""
 
     def __init__(self, problem: Problem) -> None:
@@ -77,7 +80,7 @@ class Check:
             start = self._tools.now()
             try:
                 step = await action(Step(name, StepState.OK))
-            except StepFailed as failed:
+            except StepFailedError as failed:
                 step = Step(name, StepState.FAILED, problem=failed.problem)
             took = (self._tools.now() - start) * 1000
             tried = step.state is not StepState.NOT_NEEDED
@@ -96,7 +99,8 @@ class Check:
                     upstream.host, upstream.port, type=socket.SOCK_STREAM
                 )
         except (OSError, UnicodeError):
-            raise StepFailed(_problem(not_found(upstream.host, through_upstream=True))) from None
+            problem = _problem(not_found(upstream.host, through_upstream=True))
+            raise StepFailedError(problem) from None
         return replace(step, detail=str(found[0][4][0]))
 
     async def _connect(self, step: Step) -> Step:
@@ -121,7 +125,7 @@ class Check:
         if not self._asked:
             return replace(step, state=StepState.NOT_NEEDED)
         if self._profile.sign_in is SignIn.NONE:
-            raise StepFailed(
+            raise StepFailedError(
                 Problem(
                     "TP-303",
                     "The proxy wants a sign-in",
@@ -151,18 +155,18 @@ class Check:
             self._space, self._profile, self._challenges, waiter, tried
         )
         if isinstance(result, Refusal):
-            raise StepFailed(result.problem)
+            raise StepFailedError(result.problem)
         return result
 
     async def _fetch(self, step: Step) -> Step:
         response = await self._send(self._answer)
         reason = response.reason.decode("latin-1")
         if response.status >= 500:
-            raise StepFailed(
+            raise StepFailedError(
                 Problem(
                     "TP-203",
                     f"The page answered {response.status}",
-                    "The proxy was reached and the sign-in is right, but the test page did not load.",
+                    "The proxy works and the sign-in is right, but the test page did not load.",
                 )
             )
         return replace(step, detail=f"{response.status} {reason}".strip())
@@ -180,7 +184,7 @@ class Check:
             page = refused_connection(upstream.host, upstream.port)
         except OSError:
             page = silent(upstream.host, limits.connect_s, through_upstream=True)
-        raise StepFailed(_problem(page))
+        raise StepFailedError(_problem(page))
 
     async def _send(self, answer: Answer | None) -> Response:
         """Send the request on a connection of its own and return the head of its final answer."""
@@ -196,7 +200,7 @@ class Check:
         except (OSError, EOFError, MessageError):
             upstream = self._profile.upstream
             page = silent(upstream.host, self._tools.limits.upstream_head_s, through_upstream=True)
-            raise StepFailed(_problem(page)) from None
+            raise StepFailedError(_problem(page)) from None
         finally:
             writer.transport.abort()
 

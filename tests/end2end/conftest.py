@@ -1,0 +1,106 @@
+"""The whole thing, and nothing in it only plays: Squid, GNOME Keyring, the service, programs."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.end2end.stage import Attach, Run, Use
+from tests.support.face import Face, Move
+from tests.support.keyring_session import KeyringSession, keyring_session
+from tests.support.octets import write
+from tests.support.origin import Origin, make_repository
+from tests.support.processes import Home, home
+from tests.support.reports import Reports
+from tests.support.secrets import Canary
+from tests.support.service import Service, service
+from tests.support.squid import Setup, Squid, squid
+from tests.support.tls import Authority, Certificate
+from trayproxy.control.messages import SaveProfile, UseProfile
+from trayproxy.profiles.profile import Profile, Upstream
+
+
+@pytest.fixture
+def canary() -> Canary:
+    """The login that the upstream accepts."""
+    return Canary()
+
+
+@pytest.fixture
+def proxy(canary: Canary, reports: Reports) -> Iterator[Squid]:
+    """The upstream."""
+    with squid(Setup(users={canary.user: canary.password})) as running:
+        reports["squid"] = running.describe
+        yield running
+
+
+@pytest.fixture
+def keyring() -> Iterator[KeyringSession]:
+    """An unlocked keyring, and the session that it belongs to."""
+    with home() as place, keyring_session(place) as session:
+        yield session
+
+
+@pytest.fixture
+def run(place: Home, reports: Reports) -> Iterator[Run]:
+    with ExitStack() as stack:
+
+        def start(
+            *arguments: str, session: KeyringSession | None = None, stdin: bytes = b""
+        ) -> Service:
+            environment = session.environment if session else None
+            running = service(place, *arguments, environment=environment, stdin=stdin)
+            started = stack.enter_context(running)
+            reports["service"] = started.log
+            return started
+
+        yield start
+
+
+@pytest.fixture
+def attach(reports: Reports) -> Iterator[Attach]:
+    with ExitStack() as stack:
+
+        def make(to: Service, moves: Iterable[Move] = ()) -> Face:
+            face = stack.enter_context(Face(to.paths, moves))
+            reports["face"] = face.describe
+            return face
+
+        yield make
+
+
+@pytest.fixture
+def use(canary: Canary) -> Use:
+    def save(face: Face, proxy: Squid, name: str = "Office") -> Profile:
+        upstream = Upstream(proxy.host, proxy.port)
+        profile = Profile(name.lower(), name, upstream, user=canary.user)
+        face.must(SaveProfile(profile))
+        face.must(UseProfile(profile.id))
+        return profile
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def certificate(authority: Authority) -> Certificate:
+    return authority.issue("www.test.lan")
+
+
+@pytest.fixture(scope="session")
+def repositories() -> Iterator[Home]:
+    """Where ``demo.git`` lies, with 3 MB in it."""
+    with home() as place:
+        make_repository(place, "demo.git", write(place.root / "content", 3_000_000))
+        yield place
+
+
+@pytest.fixture
+def origin(repositories: Home) -> Iterator[Origin]:
+    with Origin(repositories=repositories) as server:
+        yield server
+
+
+@pytest.fixture
+def secure_origin(repositories: Home, certificate: Certificate) -> Iterator[Origin]:
+    with Origin(certificate=certificate, repositories=repositories) as server:
+        yield server

@@ -1,0 +1,125 @@
+"""``trayproxy run``: what scripts and servers rely on."""
+
+import re
+import signal
+import socket
+
+import pytest
+
+from tests.end2end.stage import Attach, Run, Use
+from tests.support.clients import Clients
+from tests.support.connects import Connects
+from tests.support.origin import Origin
+from tests.support.processes import Home
+from tests.support.secrets import Canary
+from tests.support.squid import Squid
+from trayproxy.control.messages import Quit
+
+CODES = ("-o", "/dev/null", "-w", "%{http_code} %{http_connect}")
+
+
+def test_it_prints_its_address_and_nothing_else(run: Run, proxy: Squid) -> None:
+    service = run("--upstream", proxy.url)
+    assert re.fullmatch(r"listening on 127\.0\.0\.1:[1-9]\d*", service.process.out.text)
+
+
+@pytest.mark.parametrize("arguments", [("--no-prompt",), ()])
+def test_with_nobody_to_ask_a_request_is_told_at_once(
+    run: Run, proxy: Squid, clients: Clients, origin: Origin, arguments: tuple[str, ...]
+) -> None:
+    service = run("--upstream", proxy.url, *arguments)
+    told = ("-x", service.url, "-m", "10", *CODES)
+    assert clients.curl(*told, origin.url("/hello")).result().out == "503 000"
+    tunnel = clients.curl(*told, "--proxytunnel", origin.url("/hello")).result()
+    assert tunnel.out == "000 503"
+
+
+def test_no_prompt_asks_nobody_although_there_is_a_face(
+    run: Run, attach: Attach, proxy: Squid, clients: Clients, origin: Origin
+) -> None:
+    service = run("--upstream", proxy.url, "--no-prompt")
+    face = attach(service)
+    told = ("-x", service.url, "-m", "10", *CODES)
+    assert clients.curl(*told, origin.url("/hello")).result().out == "503 000"
+    assert face.questions == []
+
+
+def test_a_password_from_standard_input_needs_no_question(
+    run: Run, attach: Attach, proxy: Squid, canary: Canary, clients: Clients, origin: Origin
+) -> None:
+    login = ("--user", canary.user, "--password-stdin")
+    service = run("--upstream", proxy.url, *login, stdin=f"{canary.password}\n".encode())
+    face = attach(service)
+    assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
+    assert face.questions == []
+
+
+def test_a_wrong_password_from_standard_input_costs_one_failed_log_on(
+    run: Run, proxy: Squid, canary: Canary, origin: Origin
+) -> None:
+    login = ("--user", canary.user, "--password-stdin", "--no-prompt")
+    service = run("--upstream", proxy.url, *login, stdin=b"wrong\n")
+    with Connects(service.address, origin.authority, 20) as connects:
+        assert connects.statuses() == [503] * 20
+    assert proxy.failed_logons() == 1
+
+
+def test_an_upstream_for_this_run_is_not_written_down(run: Run, proxy: Squid, place: Home) -> None:
+    run("--upstream", proxy.url).stop()
+    written = [path for path in place.root.rglob("*.toml") if path.is_file()]
+    assert not [path for path in written if str(proxy.port) in path.read_text()]
+
+
+@pytest.mark.parametrize(
+    ("number", "codes"), [(signal.SIGTERM, {0}), (signal.SIGINT, {0, 130})], ids=["TERM", "INT"]
+)
+def test_it_stops_cleanly_when_told_by_a_signal(
+    run: Run, proxy: Squid, number: signal.Signals, codes: set[int]
+) -> None:
+    service = run("--upstream", proxy.url)
+    assert service.stop(number) in codes
+    assert "Traceback" not in service.log()
+    assert not service.paths.socket.exists()
+
+
+def test_it_stops_although_programs_wait(
+    run: Run, attach: Attach, use: Use, proxy: Squid, origin: Origin
+) -> None:
+    service = run()
+    face = attach(service)
+    use(face, proxy)
+    with Connects(service.address, origin.authority, 20) as connects:
+        face.wait_for_question(lambda question: question.waiting == 20)
+        assert service.stop() == 0
+        assert set(connects.statuses()) <= {0, 503}
+
+
+def test_it_stops_when_a_face_says_so(run: Run, attach: Attach, proxy: Squid) -> None:
+    service = run("--upstream", proxy.url)
+    attach(service).must(Quit())
+    assert service.process.wait() == 0
+
+
+def test_its_port_is_free_as_soon_as_it_has_stopped(run: Run, proxy: Squid) -> None:
+    service = run("--upstream", proxy.url)
+    port = service.port
+    service.stop()
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+def test_a_second_one_in_the_same_home_is_refused(run: Run, proxy: Squid) -> None:
+    run("--upstream", proxy.url)
+    with pytest.raises(AssertionError, match="ended"):
+        run("--upstream", proxy.url)
+
+
+def test_an_upstream_that_is_not_there_is_told(run: Run, clients: Clients, origin: Origin) -> None:
+    with socket.socket() as taken:
+        # Bound and not listening: connections are refused, and nobody else gets the port.
+        taken.bind(("127.0.0.1", 0))
+        service = run("--upstream", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        told = ("-x", service.url, *CODES)
+        assert clients.curl(*told, origin.url("/hello")).result().out == "502 000"
+        tunnel = clients.curl(*told, "--proxytunnel", origin.url("/hello")).result()
+        assert tunnel.out == "000 502"

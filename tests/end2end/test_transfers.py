@@ -1,0 +1,75 @@
+"""300 MB in each direction, plain and through a tunnel, in little memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.end2end.stage import Run
+from tests.support.clients import Clients
+from tests.support.memory import MIB
+from tests.support.octets import digest, digest_of, write
+from tests.support.origin import Origin
+from tests.support.secrets import Canary
+from tests.support.service import Service
+from tests.support.squid import Squid
+
+SIZE = 300_000_000
+GROWTH = 32 * MIB
+"""What a transfer may cost at its peak. Generous: it is bounded if it does not grow with `SIZE`."""
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("sent") / "octets", SIZE)
+
+
+@pytest.fixture(scope="module")
+def expected() -> str:
+    return digest(SIZE)
+
+
+@pytest.fixture
+def service(run: Run, proxy: Squid, canary: Canary, clients: Clients, origin: Origin) -> Service:
+    """A service that has signed in."""
+    login = ("--user", canary.user, "--password-stdin")
+    stdin = f"{canary.password}\n".encode()
+    running = run("--upstream", proxy.url, *login, stdin=stdin)
+    got = clients.curl("-x", running.url, origin.url("/hello")).result()
+    assert got.out == "hello", got
+    running.reset_peak()
+    return running
+
+
+@pytest.mark.parametrize("way", ["plain", "tunnel"])
+@pytest.mark.parametrize("direction", ["download", "upload"])
+def test_a_big_transfer_arrives_whole_and_in_bounded_memory(
+    service: Service,
+    clients: Clients,
+    origin: Origin,
+    sent: Path,
+    expected: str,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+    way: str,
+    direction: str,
+) -> None:
+    before = service.memory()
+    options = ("-x", service.url, *(["--proxytunnel"] if way == "tunnel" else []))
+    if direction == "download":
+        path = tmp_path / "got"
+        job = clients.curl(*options, "-o", str(path), origin.url(f"/bytes/{SIZE}"))
+        result = job.result(110)
+        assert (result.code, digest_of(path)) == (0, expected)
+        path.unlink()
+    else:
+        job = clients.curl(*options, "-T", str(sent), origin.url("/sha256"))
+        result = job.result(110)
+        assert result.out == f"{SIZE} {expected}"
+    after = service.memory()
+    growth = after.peak - before.resident
+    record_property("peak MiB", round(after.peak / MIB, 1))
+    record_property("growth MiB", round(growth / MIB, 1))
+    record_property("seconds", round(result.seconds, 2))
+    print(f"{way} {direction}: peak {after.peak / MIB:.1f} MiB, {growth / MIB:+.1f} MiB")
+    assert growth < GROWTH

@@ -1,0 +1,162 @@
+"""Tests for trayproxy.http.heads (RFC 9112, section 2)."""
+
+import pytest
+
+from trayproxy.http.errors import MessageError
+from trayproxy.http.heads import find_head, find_response_head, split_head
+from trayproxy.http.limits import LIMITS, Limits
+
+GET = b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+SMALL = Limits(request_line=40, head=120, line=60)
+
+
+def status_of(buffer: bytes, limits: Limits = LIMITS) -> int:
+    with pytest.raises(MessageError) as refused:
+        find_head(buffer, limits)
+    return refused.value.status
+
+
+def test_a_head_ends_behind_its_empty_line() -> None:
+    assert find_head(GET + b"surplus") == len(GET)
+    assert find_response_head(OK + b"surplus") == len(OK)
+
+
+@pytest.mark.parametrize("length", range(len(GET)))
+def test_a_part_of_a_head_is_incomplete(length: int) -> None:
+    assert find_head(GET[:length]) is None
+
+
+@pytest.mark.parametrize("length", range(len(OK)))
+def test_a_part_of_a_responses_head_is_incomplete(length: int) -> None:
+    assert find_response_head(OK[:length]) is None
+
+
+def test_a_message_may_begin_anywhere_in_the_buffer() -> None:
+    assert find_head(GET + GET, LIMITS, len(GET)) == 2 * len(GET)
+    assert find_head(GET + GET[:-1], LIMITS, len(GET)) is None
+
+
+@pytest.mark.parametrize("count", range(9))
+def test_a_few_empty_lines_are_skipped_r_004(count: int) -> None:
+    buffer = b"\r\n" * count + GET
+    assert find_head(buffer) == len(buffer)
+    assert split_head(buffer) == split_head(GET)
+    assert find_head(b"\r\n" * count) is None
+    assert find_head(b"\r\n" * count + b"\r") is None
+
+
+def test_many_empty_lines_are_refused_r_004() -> None:
+    assert status_of(b"\r\n" * 9) == 400
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [
+        b"\x05\x01\x00",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"\x00",
+        b"\n",
+        b"\rG",
+        b" GET",
+        b"\xff\xd8",
+        b"EHLO mail.test\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"GET http://a/\r\n",
+        b"GET http://a/ HTTP/1.1\n",
+        b"GET http://a/ HTTP/1.1\nHost: a",
+        b"GET http://a/ HTTP/1.1\r\nHost: a\x00",
+        b"GET http://a/ HTTP/1.1\r\nHost: a\rX",
+        b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\rGET",
+        b"GET http://a/\r",
+    ],
+)
+def test_what_cannot_become_a_request_is_refused_at_once_r_006(buffer: bytes) -> None:
+    if buffer.endswith(b"/\r"):
+        buffer += b"X"
+    assert status_of(buffer) == 400
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [
+        b"220 mail.test ESMTP\r\n",
+        b"<html>",
+        b"SSH-2.0",
+        b"HTTP/2",
+        b"ICY 200 OK",
+        b"HTTP/1.1 20\r\n",
+    ],
+)
+def test_what_cannot_become_a_response_is_refused_at_once_r_006(buffer: bytes) -> None:
+    if buffer == b"HTTP/2":
+        assert find_response_head(buffer) is None
+        buffer += b".0 200 OK\r\n"
+    with pytest.raises(MessageError) as refused:
+        find_response_head(buffer)
+    assert refused.value.status == 502
+
+
+@pytest.mark.parametrize("tail", [b"", b" HTTP/1.1\r\n", b" HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_a_target_that_is_too_long_is_a_414_r_009(tail: bytes) -> None:
+    assert status_of_whole(b"GET http://a/" + b"x" * 40 + tail, SMALL) == 414
+
+
+@pytest.mark.parametrize("tail", [b"", b" http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_a_method_that_is_too_long_is_a_501_r_009(tail: bytes) -> None:
+    assert status_of_whole(b"M" * 60 + tail, SMALL) == 501
+
+
+@pytest.mark.parametrize("tail", [b"", b"\r\n\r\n"])
+def test_a_head_that_is_too_long_is_a_431_r_010(tail: bytes) -> None:
+    head = b"GET http://a/ HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 100
+    assert status_of_whole(head + tail, SMALL) == 431
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    line = b"GET http://a/" + b"x" * 18 + b" HTTP/1.1"
+    head = line + b"\r\nHost: a\r\nX: " + b"x" * 62 + b"\r\n\r\n"
+    assert (len(line), len(head)) == (SMALL.request_line, SMALL.head)
+    for length in range(len(head)):
+        assert find_head(head[:length], SMALL) is None
+    assert find_head(head, SMALL) == len(head)
+    assert split_head(head, SMALL)[0] == line
+
+
+def test_empty_lines_do_not_count_as_head() -> None:
+    head = b"GET http://a/ HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 80 + b"\r\n\r\n"
+    assert len(head) == SMALL.head
+    assert find_head(b"\r\n" * 8 + head, SMALL) == len(head) + 16
+
+
+@pytest.mark.parametrize("head", [b"", b"GET", GET[:-1], b"\r\n\r\n"])
+def test_only_whole_heads_are_split(head: bytes) -> None:
+    with pytest.raises(MessageError, match="incomplete"):
+        split_head(head)
+
+
+def test_each_call_looks_at_new_octets_only() -> None:
+    # What was seen is replaced by octets that every check refuses: if one of them were looked at
+    # again, a call would answer otherwise. Thus n octets one by one cost n looks. The first line is
+    # kept, since finding its end is one memchr over 16 KiB at most.
+    line = b"GET http://a/ HTTP/1.1\r\n"
+    head = line + b"".join(b"X-%d: %s\r\n" % (i, b"v" * (i % 50)) for i in range(200)) + b"\r\n"
+    for length in range(1, len(head) + 1):
+        seen = length - 1
+        poisoned = max(len(line), seen - len(b"\r\n\r\n"))
+        buffer = bytearray(head[:length])
+        buffer[len(line) : poisoned] = b"\n" * (poisoned - len(line))
+        end = find_head(buffer, LIMITS, 0, seen)
+        assert end == (length if length == len(head) else None)
+
+
+def status_of_whole(buffer: bytes, limits: Limits) -> int:
+    """Return the status with which a buffer is refused, by the search or by the splitting."""
+    with pytest.raises(MessageError) as refused:
+        find_and_split(buffer, limits)
+    return refused.value.status
+
+
+def find_and_split(buffer: bytes, limits: Limits) -> list[bytes]:
+    end = find_head(buffer, limits)
+    return split_head(buffer[:end], limits)

@@ -1,0 +1,191 @@
+"""Tests for trayproxy.http.target (RFC 9112, section 3.2; RFC 9110, sections 4.2 and 9.3.6)."""
+
+import pytest
+
+from trayproxy.http.errors import MessageError
+from trayproxy.http.target import (
+    Authority,
+    Form,
+    absolute_form,
+    host_field,
+    is_host_field,
+    parse_target,
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "host", "port", "path"),
+    [
+        (b"http://origin.test/", "origin.test", 80, b"/"),
+        (b"http://origin.test", "origin.test", 80, b""),
+        (b"http://origin.test?x=1", "origin.test", 80, b"?x=1"),
+        (b"HTTP://ORIGIN.test/A?B", "origin.test", 80, b"/A?B"),
+        (b"http://origin.test:80/", "origin.test", 80, b"/"),
+        (b"http://origin.test:/", "origin.test", 80, b"/"),
+        (b"http://origin.test:08080/", "origin.test", 8080, b"/"),
+        (b"http://origin.test./", "origin.test.", 80, b"/"),
+        (b"http://a_b.test/", "a_b.test", 80, b"/"),
+        (b"http://10.1.2.3:65535/", "10.1.2.3", 65535, b"/"),
+        (b"http://[2001:DB8::1]/", "2001:db8::1", 80, b"/"),
+        (b"http://[::ffff:1.2.3.4]:81/", "::ffff:1.2.3.4", 81, b"/"),
+        (b'http://a/b//c/../d;e?f=/?&%0d%zz|{}[]^`"<>\\', "a", 80, None),
+        (b"http://a/@b:c", "a", 80, b"/@b:c"),
+        (b"http://a/http://b/", "a", 80, b"/http://b/"),
+    ],
+)
+def test_absolute_form_is_split_and_its_path_left_alone_r_020_r_025(
+    raw: bytes, host: str, port: int, path: bytes | None
+) -> None:
+    target = parse_target(b"GET", raw)
+    assert target.form is Form.ABSOLUTE
+    assert target.authority == Authority(host, port)
+    assert target.path == (raw[len(b"http://a") :] if path is None else path)
+    assert target.raw == raw
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"http:///path",
+        b"http://:80/",
+        b"http://",
+        b"http://?q",
+        b"http:/origin.test/",
+        b"http:origin.test/",
+        b"https://origin.test/",
+        b"HTTPS://origin.test/",
+        b"ftp://origin.test/",
+        b"file:///etc/passwd",
+        b"javascript:alert(1)",
+        b"ws://origin.test/",
+        b"origin.test:80",
+        b"origin.test",
+        b"*",
+        b"?q",
+        b"\\\\origin.test\\",
+        b"http://user@origin.test/",
+        b"http://user:pass@origin.test/",
+        b"http://@origin.test/",
+        b"http://trusted.test@evil.test/",
+        b"http://origin.test:99999/",
+        b"http://origin.test:0/",
+        b"http://origin.test:000080/",
+        b"http://origin.test:+80/",
+        b"http://origin.test:-80/",
+        b"http://origin.test:8_0/",
+        b"http://origin.test:80:80/",
+        b"http://origin.test:http/",
+        b"http://origin.test:80\\/",
+        b"http://ori\\gin.test/",
+        b"http://origin.test\\@evil.test/",
+        b"http://a^b.test/",
+        b"http://a%62.test/",
+        b"http://a%00.test/",
+        b"http://a,b.test/",
+        b"http://a;b.test/",
+        b"http://.a.test/",
+        b"http://a..test/",
+        b"http://" + b"a" * 256 + b"/",
+        b"http://[::1/",
+        b"http://::1/",
+        b"http://[::1]x/",
+        b"http://[]/",
+        b"http://[::1::2]/",
+        b"http://[fe80::1%25eth0]/",
+        b"http://[fe80::1%eth0]/",
+        b"http://[v1.x]/",
+        b"http://[127.0.0.1]/",
+        b"http://[origin.test]/",
+        b"http://origin.test/a#b",
+        b"/a#b",
+    ],
+)
+def test_other_targets_are_a_400_r_023_r_024_r_029_r_030(raw: bytes) -> None:
+    with pytest.raises(MessageError) as refused:
+        parse_target(b"GET", raw)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("raw", "host", "port", "field"),
+    [
+        (b"origin.test:443", "origin.test", 443, b"origin.test:443"),
+        (b"Origin.test:80", "origin.test", 80, b"origin.test:80"),
+        (b"[::1]:443", "::1", 443, b"[::1]:443"),
+    ],
+)
+def test_connect_has_host_and_port(raw: bytes, host: str, port: int, field: bytes) -> None:
+    target = parse_target(b"CONNECT", raw)
+    assert target.form is Form.AUTHORITY
+    assert target.authority == Authority(host, port)
+    assert host_field(target) == str(target.authority).encode() == field
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"origin.test",
+        b"origin.test:",
+        b":443",
+        b"origin.test:0",
+        b"origin.test:65536",
+        b"origin.test:+443",
+        b"origin.test:4_43",
+        b"origin.test:0x1bb",
+        b"origin.test:443:443",
+        b"origin.test:443/",
+        b"http://origin.test:443/",
+        b"user@origin.test:443",
+        b"2001:db8::1:443",
+        b"[::1]443",
+        b"/",
+        b"*",
+        b"origin.test%0d%0a:443",
+        b"origin.test:443#",
+    ],
+)
+def test_connect_to_anything_else_is_a_400_r_030(raw: bytes) -> None:
+    with pytest.raises(MessageError) as refused:
+        parse_target(b"CONNECT", raw)
+    assert refused.value.status == 400
+
+
+def test_origin_form_and_asterisk_form_name_nobody_r_028() -> None:
+    origin = parse_target(b"GET", b"/proxy.pac?x")
+    assert (origin.form, origin.authority, origin.path) == (Form.ORIGIN, None, b"/proxy.pac?x")
+    assert parse_target(b"GET", b"//origin.test/").form is Form.ORIGIN
+    assert parse_target(b"OPTIONS", b"*").form is Form.ASTERISK
+
+
+@pytest.mark.parametrize(
+    ("raw", "host"),
+    [
+        (b"http://a/", b"a"),
+        (b"http://a:80/", b"a"),
+        (b"http://a:8080/", b"a:8080"),
+        (b"http://a:180/", b"a:180"),
+        (b"http://[::1]/", b"[::1]"),
+        (b"http://[::80]/", b"[::80]"),
+        (b"http://[::1]:8080/", b"[::1]:8080"),
+    ],
+)
+def test_the_default_port_is_not_written(raw: bytes, host: bytes) -> None:
+    target = parse_target(b"GET", raw)
+    assert host_field(target) == host
+    assert absolute_form(target, target.path) == b"http://" + host + b"/"
+
+
+@pytest.mark.parametrize("value", [b"", b"a", b"A.test:80", b"a:", b"[::1]", b"[::1]:80", b":80"])
+def test_a_host_and_perhaps_a_port_is_a_valid_host(value: bytes) -> None:
+    assert is_host_field(value)
+
+
+@pytest.mark.parametrize(
+    "value", [b"a, b", b"http://a", b"u@a", b"a:b", b"a b", b"a/", b"a:1:2", b"::1", b"a:65536"]
+)
+def test_anything_else_is_an_invalid_host_r_022(value: bytes) -> None:
+    assert not is_host_field(value)
+
+
+def test_path_and_query_are_not_in_the_repr() -> None:
+    assert "secret" not in repr(parse_target(b"GET", b"http://a/secret?secret"))

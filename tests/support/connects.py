@@ -1,0 +1,56 @@
+"""Many programs at once that ask a proxy for a tunnel."""
+
+import socket
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+
+class Connects:
+    """Sends CONNECT requests, each on a connection and in a thread of its own."""
+
+    def __init__(self, proxy: str, target: str, count: int) -> None:
+        """Send them.
+
+        Args:
+            proxy: Where the proxy listens, ``127.0.0.1:3128``.
+            target: Where the tunnels shall go, ``www.test.lan:443``.
+            count: How many.
+        """
+        host, _, port = proxy.rpartition(":")
+        self._address = (host, int(port))
+        self._target = target
+        self._pool = ThreadPoolExecutor(count)
+        self._answers: list[Future[int]] = [self._pool.submit(self._connect) for _ in range(count)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown()
+
+    def statuses(self, timeout: float = 60.0) -> list[int]:
+        """Wait until all are answered; return the status codes, 0 for an early end."""
+        return [answer.result(timeout) for answer in self._answers]
+
+    @property
+    def waiting(self) -> int:
+        """How many have no answer yet."""
+        return sum(not answer.done() for answer in self._answers)
+
+    def _connect(self) -> int:
+        with socket.create_connection(self._address, timeout=60) as connection:
+            request = f"CONNECT {self._target} HTTP/1.1\r\nHost: {self._target}\r\n\r\n"
+            connection.sendall(request.encode("ascii"))
+            head = b""
+            while b"\r\n\r\n" not in head:
+                octets = connection.recv(4096)
+                if not octets:
+                    return 0
+                head += octets
+            return int(head.split(b" ", 2)[1])

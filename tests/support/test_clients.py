@@ -1,0 +1,91 @@
+"""Tests for tests.support.clients: each signs in to a squid by itself, as far as it can."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.clients import Clients
+from tests.support.connects import Connects
+from tests.support.octets import write
+from tests.support.origin import Origin, make_repository
+from tests.support.processes import Home
+from tests.support.scripted import Scripted, echoing, hanging, silent
+from tests.support.squid import Setup, Squid, squid
+from tests.support.tls import Authority
+
+
+@pytest.fixture
+def proxy() -> Iterator[Squid]:
+    # A rule that lets everyone pass: chromium has no way to be told a password.
+    with squid(Setup(users={"alice": "secret"}, rules=("http_access allow all",))) as running:
+        yield running
+
+
+def test_requests_goes_through_the_proxy(proxy: Squid, origin: Origin, clients: Clients) -> None:
+    got = clients.requests(origin.url("/hello"), proxy.url).result()
+    assert (got.code, got.out) == (0, "200\nhello")
+    assert [access.method for access in proxy.accesses()] == ["GET"]
+
+
+def test_requests_goes_through_a_tunnel(
+    proxy: Squid, secure_origin: Origin, clients: Clients, authority: Authority
+) -> None:
+    url = secure_origin.url("/hello")
+    got = clients.requests(url, proxy.url, trust=authority.pem).result()
+    assert (got.code, got.out) == (0, "200\nhello")
+    assert [access.method for access in proxy.accesses()] == ["CONNECT"]
+
+
+def test_git_goes_through_the_proxy(proxy: Squid, clients: Clients, place: Home) -> None:
+    make_repository(place, "demo.git", write(place.root / "content", 1000))
+    with Origin(repositories=place) as origin:
+        got = clients.git(proxy.url, "ls-remote", origin.url("/git/demo.git")).result()
+    assert got.out.endswith("refs/heads/main")
+    assert {access.status for access in proxy.accesses()} == {200}
+
+
+def test_git_goes_through_a_tunnel(
+    proxy: Squid, clients: Clients, place: Home, authority: Authority
+) -> None:
+    make_repository(place, "demo.git", write(place.root / "content", 1000))
+    certificate = authority.issue("www.test.lan")
+    with Origin(repositories=place, certificate=certificate) as origin:
+        url = origin.url("/git/demo.git")
+        got = clients.git(proxy.url, "ls-remote", url, trust=authority.pem).result()
+    assert got.out.endswith("refs/heads/main")
+    assert {access.method for access in proxy.accesses()} == {"CONNECT"}
+
+
+def test_chromium_goes_through_the_proxy(proxy: Squid, origin: Origin, clients: Clients) -> None:
+    got = clients.chromium(origin.url("/page"), proxy.url).result()
+    assert '<p id="said">hello browser</p>' in got.out, got
+    assert origin.url("/page") in {access.target for access in proxy.accesses()}
+
+
+def test_chromium_goes_through_a_tunnel(
+    proxy: Squid, clients: Clients, authority: Authority
+) -> None:
+    certificate = authority.issue("www.test.lan")
+    with Origin(certificate=certificate) as origin:
+        got = clients.chromium(origin.url("/page"), proxy.url, pin=certificate.pin).result()
+        assert '<p id="said">hello browser</p>' in got.out, got
+        proxy.wait_for(200, origin.authority)
+
+
+def test_many_connect_at_once() -> None:
+    with Scripted(echoing) as upstream:
+        address = f"{upstream.host}:{upstream.port}"
+        with Connects(address, "www.test.lan:443", 50) as connects:
+            assert connects.statuses() == [200] * 50
+
+
+@pytest.mark.parametrize("script", [silent, hanging])
+def test_those_without_an_answer_wait(script: object) -> None:
+    assert callable(script)
+    with Scripted(script) as upstream:
+        address = f"{upstream.host}:{upstream.port}"
+        with Connects(address, "www.test.lan:443", 5) as connects:
+            upstream.peer(5)
+            assert connects.waiting == 5
+            upstream.__exit__(None, None, None)
+            assert connects.statuses() == [0] * 5

@@ -1,0 +1,157 @@
+"""Tests for tests.support.face, with the real control server and a service that only plays."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Event as Flag
+from threading import Thread
+
+import pytest
+
+from tests.support.face import Face
+from tests.support.processes import Home
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import (
+    Answer,
+    Decline,
+    Done,
+    Ending,
+    Event,
+    ListenerState,
+    Question,
+    QuestionChanged,
+    QuestionClosed,
+    Quiet,
+    Reply,
+    Request,
+    Show,
+    Status,
+    StatusChanged,
+    Subscribe,
+    Transport,
+    Why,
+)
+from trayproxy.control.server import Server, Session
+from trayproxy.paths import Paths, locate
+
+STATUS = Status("1", 1, ListenerState.UP, "127.0.0.1:1")
+QUESTION = Question(
+    1, "office", "Office", "http://proxy:1", "x", "Basic", Transport.READABLE, "", Why.NEEDED
+)
+RIGHT, WRONG = Login("alice", "right"), Login("alice", "wrong")
+
+
+class Play:
+    """A service that asks one question when a face subscribes, and knows one password."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.heard: list[Request] = []
+        self._paths = paths
+        self._question = QUESTION
+        self._loop = asyncio.new_event_loop()
+        self._over = asyncio.Event()
+        self._up = Flag()
+        self._thread = Thread(target=self._loop.run_until_complete, args=(self._live(),))
+        self._thread.start()
+        assert self._up.wait(20)
+
+    def close(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._over.set)
+            self._thread.join()
+            self._loop.close()
+
+    def say(self, event: Event) -> None:
+        self._loop.call_soon_threadsafe(self._server.broadcast, event)
+
+    async def _live(self) -> None:
+        self._server = Server(self._paths, self)
+        await self._server.start()
+        self._up.set()
+        await self._over.wait()
+        await self._server.close()
+
+    async def handle(self, session: Session, request: Request) -> Reply:
+        self.heard.append(request)
+        match request:
+            case Subscribe():
+                session.send_event(QuestionChanged(self._question))
+                return STATUS
+            case Answer(number, login, _) if login == WRONG:
+                session.send_event(QuestionChanged(replace(self._question, checking=True)))
+                self._question = replace(self._question, rejections=1)
+                session.send_event(QuestionChanged(self._question))
+            case Answer(number, _, _):
+                session.send_event(QuestionClosed(number, Ending.ACCEPTED))
+            case Decline(number, _):
+                session.send_event(QuestionClosed(number, Ending.DECLINED))
+        return Done()
+
+    def attached(self, session: Session) -> None:
+        pass
+
+    def detached(self, session: Session) -> None:
+        pass
+
+
+@pytest.fixture
+def paths(place: Home) -> Paths:
+    return locate({"TRAYPROXY_HOME": str(place.path("home"))})
+
+
+@pytest.fixture
+def play(paths: Paths) -> Iterator[Play]:
+    playing = Play(paths)
+    yield playing
+    playing.close()
+
+
+def test_it_answers_with_one_move_after_the_other(play: Play, paths: Paths) -> None:
+    with Face(paths, [WRONG, RIGHT]) as face:
+        assert face.wait_for_ending(QUESTION) is Ending.ACCEPTED
+        assert [question.rejections for question in face.questions] == [1]
+    assert [r.login for r in play.heard if isinstance(r, Answer)] == [WRONG, RIGHT]
+
+
+def test_it_declines_when_told(play: Play, paths: Paths) -> None:
+    with Face(paths, [Quiet.A_WHILE]) as face:
+        assert face.wait_for_ending(QUESTION) is Ending.DECLINED
+    assert play.heard[-1] == Decline(1, Quiet.A_WHILE)
+
+
+def test_without_moves_the_question_stays_open_until_the_test_answers(
+    play: Play, paths: Paths
+) -> None:
+    with Face(paths, remember=False) as face:
+        question = face.wait_for_question()
+        face.answer(question, RIGHT)
+        face.wait_for_ending(question)
+    assert play.heard[-1] == Answer(1, RIGHT, remember=False)
+
+
+def test_a_test_can_make_any_request(play: Play, paths: Paths) -> None:
+    with Face(paths) as face:
+        assert face.do(Show("token")) == Done()
+    assert play.heard[-1] == Show("token")
+
+
+def test_it_waits_for_a_status(play: Play, paths: Paths) -> None:
+    with Face(paths) as face:
+        assert face.status == STATUS
+        play.say(StatusChanged(replace(STATUS, waiting=3)))
+        assert face.wait_for_status(lambda status: status.waiting == 3).waiting == 3
+
+
+def test_its_trace_has_what_came_and_not_what_went(play: Play, paths: Paths) -> None:
+    with Face(paths, [WRONG, RIGHT]) as face:
+        face.wait_for_ending(QUESTION)
+        assert b"QuestionClosed" in face.trace
+        assert b"wrong" not in face.trace
+
+
+def test_waiting_ends_when_the_service_goes_away(play: Play, paths: Paths) -> None:
+    with Face(paths) as face:
+        face.wait_for_question()
+        play.close()
+        with pytest.raises(AssertionError, match="went away"):
+            face.wait_for_status(lambda status: False)

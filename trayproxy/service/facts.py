@@ -1,0 +1,174 @@
+"""What is known about TrayProxy's own state, put together for the faces.
+
+Facts come from the engine (next hops, traffic), the desk (sign-in, keyring) and the settings. They
+are told whole, at most five times a second, and only to faces that asked to be told.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from time import time
+
+from trayproxy import __version__
+from trayproxy.control.messages import ListenerState, Problem, SignInState, Status, UpstreamState
+from trayproxy.desk.desk import Desk
+from trayproxy.engine.engine import Counters
+from trayproxy.engine.pages import Page
+from trayproxy.engine.way import Way
+from trayproxy.profiles.profile import Profile, SignIn
+
+TELL_EVERY_S = 0.2
+TRAFFIC_EVERY_S = 2.0
+"""How often faces hear of traffic, if there is some."""
+
+
+class Facts:
+    """Keeps the facts and tells when they change.
+
+    Attributes:
+        profile: The active profile.
+        profiles: All profiles in menu order.
+        listener: Whether we accept connections.
+        address: The local address.
+        problem: Why we do not, if we do not.
+        notices: What a person should know about the settings.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tell: Callable[[Status], None],
+        has_hearers: Callable[[], bool],
+    ) -> None:
+        """Begin without facts.
+
+        Args:
+            loop: Keeps the times.
+            tell: Called with the status after something in it has changed.
+            has_hearers: Whether a face wants to be told.
+        """
+        self.profile: Profile | None = None
+        self.profiles: tuple[Profile, ...] = ()
+        self.listener = ListenerState.STARTING
+        self.address = ""
+        self.problem: Problem | None = None
+        self.notices: tuple[Problem, ...] = ()
+        self._loop = loop
+        self._tell = tell
+        self._has_hearers = has_hearers
+        self._desk: Desk | None = None
+        self._counters: Counters | None = None
+        self._upstream = UpstreamState.UNKNOWN
+        self._upstream_problem: Problem | None = None
+        self._upstream_since = time()
+        self._good: Way | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._traffic: asyncio.TimerHandle | None = None
+        self._told: Status | None = None
+
+    def attach(self, desk: Desk, counters: Counters) -> None:
+        """Take facts from these, too."""
+        self._desk, self._counters = desk, counters
+
+    # --- the engine's observer ---
+
+    def reached(self, way: Way) -> None:
+        """The next hop answered."""
+        if way is not self._good and way.upstream is not None and way.profile is self.profile:
+            self._good = way
+            self._set_upstream(UpstreamState.OK, None)
+
+    def failed(self, way: Way, page: Page) -> None:
+        """The next hop did not answer."""
+        if way.upstream is not None and way.profile is self.profile:
+            self._good = None
+            problem = Problem(page.code, page.title, page.body) if page.code else None
+            self._set_upstream(UpstreamState.UNREACHABLE, problem)
+
+    def _set_upstream(self, state: UpstreamState, problem: Problem | None) -> None:
+        if state is not self._upstream:
+            self._upstream_since = time()
+        self._upstream, self._upstream_problem = state, problem
+        self.changed()
+
+    # --- what the service says ---
+
+    def use(self, profile: Profile | None, profiles: tuple[Profile, ...]) -> None:
+        """Take note of the profiles; another active one has not been reached yet."""
+        if profile != self.profile:
+            self._good = None
+            self._set_upstream(UpstreamState.UNKNOWN, None)
+        self.profile, self.profiles = profile, profiles
+        self.changed()
+
+    def listening(self, address: str) -> None:
+        """Take note that programs can connect."""
+        self.listener, self.address, self.problem = ListenerState.UP, address, None
+        self.changed()
+
+    def changed(self) -> None:
+        """Tell the faces soon."""
+        if self._timer is None and self._has_hearers():
+            self._timer = self._loop.call_later(TELL_EVERY_S, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._timer = None
+        status = self.status()
+        if status != self._told:
+            self._told = status
+            self._tell(status)
+        self.watch_traffic()
+
+    def watch_traffic(self) -> None:
+        """Tell of traffic from time to time, as long as there are hearers."""
+        if self._traffic is None and self._has_hearers():
+            self._traffic = self._loop.call_later(TRAFFIC_EVERY_S, self._look_at_traffic)
+
+    def _look_at_traffic(self) -> None:
+        self._traffic = None
+        self._tell_now()
+
+    def close(self) -> None:
+        """Tell nothing any more."""
+        for timer in (self._timer, self._traffic):
+            if timer is not None:
+                timer.cancel()
+
+    # --- the whole ---
+
+    def status(self) -> Status:
+        """Return all facts."""
+        status = Status(
+            version=__version__,
+            pid=os.getpid(),
+            listener=self.listener,
+            address=self.address,
+            profile=self.profile,
+            profiles=self.profiles,
+            upstream=self._upstream,
+            upstream_since=self._upstream_since,
+            problem=self.problem or self._upstream_problem,
+            notices=self.notices,
+        )
+        if self._counters is not None:
+            counters = self._counters
+            status = replace(
+                status, active=counters.active, received=counters.received, sent=counters.sent
+            )
+        if self._desk is not None:
+            status = self._with_sign_in(status, self._desk)
+        return status
+
+    def _with_sign_in(self, status: Status, desk: Desk) -> Status:
+        status = replace(status, keyring=desk.keyring, notices=(*status.notices, *desk.notices))
+        if self.profile is None or self.profile.sign_in is SignIn.NONE:
+            return replace(status, sign_in=SignInState.NONE)
+        facts = desk.facts(self.profile.id)
+        return replace(
+            status,
+            sign_in=facts.sign_in,
+            user=facts.user,
+            snoozed_until=facts.snoozed_until,
+            waiting=facts.waiting,
+        )

@@ -1,0 +1,253 @@
+"""The composition root: builds the parts of the service, starts and stops them in order."""
+
+import asyncio
+import errno
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from trayproxy.auth.login import Login
+from trayproxy.control.lock import AlreadyRunningError
+from trayproxy.control.messages import (
+    Ending,
+    ListenerState,
+    Problem,
+    Question,
+    QuestionChanged,
+    QuestionClosed,
+    Quitting,
+    Status,
+    StatusChanged,
+)
+from trayproxy.control.server import Server
+from trayproxy.desk.desk import Desk
+from trayproxy.desk.vault import Vault
+from trayproxy.engine.engine import Engine, Parts
+from trayproxy.options import RunOptions
+from trayproxy.paths import PathError, Paths
+from trayproxy.profiles.profile import Profile, ProfileError
+from trayproxy.profiles.store import SettingsError, Store
+from trayproxy.service.check import Tools
+from trayproxy.service.facts import Facts
+from trayproxy.service.names import Names
+from trayproxy.service.reception import Reception
+from trayproxy.service.roads import Roads
+
+logger = logging.getLogger(__name__)
+
+TEMPORARY_ID = "this-run"
+OK, NOT_DONE, PORT_IN_USE = 0, 1, 7
+"""Exit codes (ux §7.1)."""
+
+
+def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> int:
+    """Run the service until it is told to quit, by a signal or by a face.
+
+    Args:
+        options: What it was asked to do.
+        paths: Where its files are.
+        on_ready: Called with the local address, once programs can connect.
+
+    Returns:
+        The exit code. What went wrong has been said on standard error.
+    """
+    with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+        return runner.run(Service(options, paths, on_ready).run())
+
+
+def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return the loop factory for this system: uvloop, its Windows twin, or asyncio's own.
+
+    asyncio's proactor loop, the default on Windows, cannot watch descriptors, which the engine
+    needs; its selector loop can, up to 512 of them.
+    """
+    with suppress(ImportError):
+        from uvloop import new_event_loop
+
+        return new_event_loop
+    with suppress(ImportError):
+        from winloop import new_event_loop as new_windows_loop
+
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] = new_windows_loop
+        return loop_factory
+    return asyncio.SelectorEventLoop
+
+
+class Service:
+    """All parts, and the order in which they start and stop.
+
+    It is the listener of the desk, and the only one who knows all parts; nothing else is decided
+    here.
+    """
+
+    def __init__(self, options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> None:
+        self._options = options
+        self._paths = paths
+        self._on_ready = on_ready
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        """Run until told to quit; return the exit code."""
+        loop = asyncio.get_running_loop()
+        self._build(loop)
+        try:
+            await self._server.start()
+        except AlreadyRunningError as error:
+            return fail("TP-104", str(error), "Use it, or end it with: trayproxy quit", NOT_DONE)
+        except (PathError, OSError) as error:
+            return fail("TP-105", "TrayProxy cannot start", f"{error}.", NOT_DONE)
+        try:
+            return await self._run_with_faces(loop)
+        finally:
+            await self._server.close()
+
+    def _build(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._store = Store(self._paths.config_file, self._paths.state / "last-good.toml")
+        problem = self._load()
+        roads = Roads()
+        configured = self._store.config.listen
+        host, port = self._options.listen or (configured.host, configured.port)
+        self._facts = Facts(loop, self._tell_status, lambda: self._reception.has_hearers)
+        self._names = Names(loop)
+        self._desk = Desk(vault=Vault(), listener=self, loop=loop, identify=self._names.of_waiter)
+        parts = Parts(self._desk, roads.way, self._facts)
+        self._engine = Engine(loop, parts, host, port)
+        self._facts.attach(self._desk, self._engine.counters)
+        self._facts.address = self._engine.address
+        self._facts.notices = (problem,) if problem else ()
+        self._reception = Reception(
+            desk=self._desk,
+            store=self._store,
+            roads=roads,
+            facts=self._facts,
+            tools=Tools(self._desk, self._engine.limits, self._engine.via, loop.time),
+            forget_connections=self._engine.forget_connections,
+            quit_now=self._stop.set,
+            no_prompt=self._options.no_prompt,
+        )
+        self._server = Server(self._paths, self._reception)
+
+    def _load(self) -> Problem | None:
+        """Read the settings; those that cannot be read are left alone, and said so."""
+        try:
+            self._store.load()
+        except SettingsError as error:
+            logger.error("%s: %s", error.title, error.body)
+            self._store.load_last_good()
+            return Problem(error.id, error.title, error.body)
+        return None
+
+    async def _run_with_faces(self, loop: asyncio.AbstractEventLoop) -> int:
+        try:
+            profile = self._first_profile()
+            self._reception.start_with(profile)
+        except ProfileError as error:
+            return fail("TP-806", "The profile cannot be used", str(error), NOT_DONE)
+        problem = self._preload(profile)
+        if problem is not None:
+            return fail(problem.id, problem.title, problem.body, NOT_DONE)
+        try:
+            self._engine.listen()
+        except OSError as error:
+            return self._not_listening(error)
+        self._facts.listening(self._engine.address)
+        self._listen_to_signals(loop)
+        logger.info("listening on %s", self._engine.address)
+        self._on_ready(self._engine.address)
+        await self._stop.wait()
+        logger.info("quitting")
+        await self._close()
+        return OK
+
+    def _first_profile(self) -> Profile | None:
+        """Return the profile to begin with.
+
+        Raises:
+            ProfileError: There is none of the name that was given.
+        """
+        options = self._options
+        if options.upstream is not None:
+            name = str(options.upstream)
+            return Profile(TEMPORARY_ID, name, options.upstream, user=options.user)
+        if options.profile_name is None:
+            return self._store.config.profile
+        profile = self._store.config.find(options.profile_name)
+        if profile is None:
+            raise ProfileError(f"There is no profile “{options.profile_name}”.")
+        return profile
+
+    def _preload(self, profile: Profile | None) -> Problem | None:
+        """Take the password from standard input; return why it cannot be used, if it cannot."""
+        options = self._options
+        if profile is None or options.password is None:
+            return None
+        return self._desk.preload(profile, Login(options.user or profile.user, options.password))
+
+    def _not_listening(self, error: OSError) -> int:
+        self._facts.listener = ListenerState.FAILED
+        address = self._engine.address
+        if error.errno == errno.EADDRINUSE:
+            port = address.rpartition(":")[2]
+            owner = self._names.listener_at(address)
+            who = f"{owner.name} (PID {owner.pid})" if owner else "Another program"
+            body = f"{who} already uses {address}. Choose another port with --listen."
+            return fail("TP-101", f"Port {port} is taken", body, PORT_IN_USE)
+        body = (
+            "This computer has no such address, or the system does not allow it "
+            f"({error.strerror or error})."
+        )
+        return fail("TP-102", f"TrayProxy cannot listen on {address}", body, PORT_IN_USE)
+
+    def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+            loop.add_signal_handler(signal.SIGINT, self._stop.set)
+        except NotImplementedError:
+            # Windows: the handler runs in the main thread, between two turns of the loop.
+            signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(self._stop.set))
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _reload(self) -> None:
+        try:
+            self._reception.reload()
+        except (SettingsError, ProfileError) as error:
+            logger.error("the settings were not read again: %s", error)
+            if isinstance(error, SettingsError):
+                self._facts.notices = (Problem(error.id, error.title, error.body),)
+        else:
+            self._facts.notices = ()
+        self._facts.changed()
+
+    async def _close(self) -> None:
+        """Stop in the order in which the parts need each other."""
+        self._reception.tell(Quitting())
+        self._desk.close()
+        await self._engine.close()
+        self._facts.close()
+        self._names.close()
+
+    # --- what the desk tells (trayproxy.desk.desk.Listener) ---
+
+    def question_changed(self, question: Question) -> None:
+        """A question opened or changed."""
+        self._reception.tell(QuestionChanged(question))
+
+    def question_closed(self, number: int, ending: Ending) -> None:
+        """A question ended."""
+        self._reception.tell(QuestionClosed(number, ending))
+
+    def facts_changed(self) -> None:
+        """Something about sign-in or keyring changed."""
+        self._facts.changed()
+
+    def _tell_status(self, status: Status) -> None:
+        self._reception.tell(StatusChanged(status))
+
+
+def fail(code: str, title: str, body: str, exit_code: int) -> int:
+    """Say on standard error what went wrong; return the exit code."""
+    sys.stderr.write(f"{title}\n{body} ({code})\n")
+    return exit_code

@@ -1,0 +1,44 @@
+"""Which program is at the other end, found out in a thread of its own: it looks through all
+processes."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from trayproxy.control.messages import Program
+from trayproxy.desk.answer import Waiter
+from trayproxy.desktop.peers import listener_at, program_of
+
+
+class Names:
+    """Finds the names of programs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = ThreadPoolExecutor(1, "names")
+
+    async def of_waiter(self, waiter: Waiter) -> Program | None:
+        """Return the program that waits, None if it cannot be told.
+
+        Args:
+            waiter: Its `connection` is the pair of our and the program's socket address.
+        """
+        if not isinstance(waiter.connection, tuple):
+            return None
+        ours, theirs = waiter.connection
+        found = await self._loop.run_in_executor(self._thread, program_of, ours, theirs)
+        return Program(found.name, found.pid, waiter.target) if found else None
+
+    def listener_at(self, address: str) -> Program | None:
+        """Return the program that listens at an address of this computer, None if it cannot be
+        told.
+
+        Args:
+            address: ``127.0.0.1:3128``.
+        """
+        host, _, port = address.rpartition(":")
+        found = listener_at((host.strip("[]"), int(port)))
+        return Program(found.name, found.pid, address) if found else None
+
+    def close(self) -> None:
+        """Look for nothing any more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,297 @@
+"""What the requests of faces mean: one method for each, and who is attached."""
+
+import asyncio
+from collections.abc import Callable
+
+from trayproxy.control.messages import (
+    Answer,
+    CheckProfile,
+    CheckResult,
+    Decline,
+    DeleteProfile,
+    Done,
+    Event,
+    Failed,
+    ForgetLogin,
+    GetStatus,
+    Hello,
+    Problem,
+    QuestionChanged,
+    Quit,
+    Quitting,
+    Reply,
+    Request,
+    SaveLogin,
+    SaveProfile,
+    Show,
+    ShowRequested,
+    SignInNow,
+    Subscribe,
+    Typing,
+    UseProfile,
+)
+from trayproxy.control.server import Session
+from trayproxy.desk.desk import Desk
+from trayproxy.http.errors import MessageError
+from trayproxy.profiles.config import Config
+from trayproxy.profiles.profile import Profile, ProfileError
+from trayproxy.profiles.store import SettingsError, Store
+from trayproxy.profiles.validate import check_profile
+from trayproxy.routing.route import Routes
+from trayproxy.service.check import Check, Tools
+from trayproxy.service.facts import Facts
+from trayproxy.service.roads import Roads
+
+NOT_DONE, NOT_RUNNING, SIGN_IN, KEYRING = 1, 3, 4, 6
+"""Exit codes of the command line (ux §7.1)."""
+
+NO_SUCH_PROFILE = Problem(
+    "TP-805", "There is no such profile any more", "It was deleted meanwhile. Choose another one."
+)
+NO_WINDOW = Problem(
+    "TP-703", "There is no window to show", "TrayProxy runs without its tray. Start trayproxy."
+)
+
+
+class Reception:
+    """Handles the requests of faces (`trayproxy.control.server.Handler`)."""
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        store: Store,
+        roads: Roads,
+        facts: Facts,
+        tools: Tools,
+        forget_connections: Callable[[], None],
+        quit_now: Callable[[], None],
+        no_prompt: bool,
+    ) -> None:
+        """Open the reception.
+
+        Args:
+            desk: Signs in.
+            store: The settings.
+            roads: Where requests go.
+            facts: What faces are told.
+            tools: For trying a profile.
+            forget_connections: Closes idle upstream connections.
+            quit_now: Ends the service.
+            no_prompt: Whether nobody may be asked.
+        """
+        self._desk = desk
+        self._store = store
+        self._roads = roads
+        self._facts = facts
+        self._tools = tools
+        self._forget_connections = forget_connections
+        self._quit_now = quit_now
+        self._no_prompt = no_prompt
+        self._sessions: set[Session] = set()
+        self._saving = asyncio.Lock()
+        self._temporary: Profile | None = None
+
+    # --- who is here ---
+
+    @property
+    def has_hearers(self) -> bool:
+        """Whether a face wants to be told of changes."""
+        return any(session.subscribed for session in self._sessions)
+
+    def attached(self, session: Session) -> None:
+        """A face has introduced itself."""
+        self._sessions.add(session)
+        self._count_askers()
+
+    def detached(self, session: Session) -> None:
+        """A face has gone; its questions stay open for the next one."""
+        self._sessions.discard(session)
+        self._count_askers()
+
+    def _count_askers(self) -> None:
+        asking = sum(session.asks for session in self._sessions)
+        self._desk.set_askers(0 if self._no_prompt else asking)
+
+    def tell(self, event: Event) -> None:
+        """Tell every face that wants to be told."""
+        for session in tuple(self._sessions):
+            session.send_event(event)
+
+    # --- what they want ---
+
+    async def handle(self, session: Session, request: Request) -> Reply:
+        """Do what is asked."""
+        try:
+            return await self._handle(session, request)
+        except SettingsError as error:
+            return Failed(Problem(error.id, error.title, error.body), NOT_DONE)
+        except ProfileError as error:
+            return Failed(Problem("TP-806", "The profile cannot be used", str(error)), NOT_DONE)
+
+    async def _handle(self, session: Session, request: Request) -> Reply:
+        match request:
+            case Hello():
+                return Done()
+            case GetStatus():
+                return self._facts.status()
+            case Subscribe():
+                return self._subscribe(session)
+            case SaveProfile(profile):
+                return await self._save_profile(profile)
+            case DeleteProfile(profile_id, forget):
+                return await self._delete_profile(profile_id, forget=forget)
+            case UseProfile(profile_id):
+                return await self._use_profile(profile_id)
+            case CheckProfile(profile, url):
+                return await self._check_profile(profile, url)
+            case SignInNow(profile_id):
+                return self._sign_in_now(profile_id)
+            case Answer(number, login, remember):
+                return _reply(self._desk.answer(number, login, remember), SIGN_IN)
+            case Decline(number, quiet):
+                self._desk.decline(number, quiet)
+                return Done()
+            case Typing(number):
+                self._desk.typing(number)
+                return Done()
+            case SaveLogin(profile_id, login):
+                wanted = self._profile(profile_id)
+                if wanted is None:
+                    return Failed(NO_SUCH_PROFILE)
+                return _reply(await self._desk.save_login(wanted, login), KEYRING)
+            case ForgetLogin(profile_id):
+                wanted = self._profile(profile_id)
+                if wanted is None:
+                    return Failed(NO_SUCH_PROFILE)
+                self._forget_connections()
+                return _reply(await self._desk.forget(wanted), KEYRING)
+            case Show(token):
+                return self._show(token)
+            case Quit():
+                self.tell(Quitting())
+                self._quit_now()
+                return Done()
+
+    def _subscribe(self, session: Session) -> Reply:
+        for question in self._desk.questions():
+            session.send_event(QuestionChanged(question))
+        self._facts.watch_traffic()
+        return self._facts.status()
+
+    def _show(self, token: str) -> Reply:
+        if not any(session.face == "tray" for session in self._sessions):
+            return Failed(NO_WINDOW, NOT_RUNNING)
+        self.tell(ShowRequested(token))
+        return Done()
+
+    def _sign_in_now(self, profile_id: str) -> Reply:
+        profile = self._profile(profile_id)
+        if profile is None:
+            return Failed(NO_SUCH_PROFILE)
+        return _reply(self._desk.sign_in_now(profile), SIGN_IN)
+
+    async def _check_profile(self, profile: Profile, url: str) -> Reply:
+        checked = check_profile(profile)
+        try:
+            check = Check(checked, url, self._tools)
+        except MessageError as error:
+            problem = Problem("TP-807", "This address cannot be fetched", f"{url}: {error}.")
+            return Failed(problem, NOT_DONE)
+        return CheckResult(await check.run())
+
+    # --- profiles ---
+
+    def start_with(self, profile: Profile | None) -> None:
+        """Begin with this profile; one that the settings do not have is for this run only.
+
+        Raises:
+            ProfileError: One of its bypass rules cannot be read.
+        """
+        if profile is not None and self._store.config.by_id(profile.id) is None:
+            self._temporary = profile
+        self._use(profile)
+
+    def _profile(self, profile_id: str) -> Profile | None:
+        if self._temporary is not None and self._temporary.id == profile_id:
+            return self._temporary
+        return self._store.config.by_id(profile_id)
+
+    async def _save_profile(self, profile: Profile) -> Reply:
+        profile = check_profile(profile)
+        Routes.of(profile)  # So that a bypass rule nobody can read is refused before it is saved.
+        active = self._roads.profile
+        if self._temporary is not None and profile.id == self._temporary.id:
+            self._temporary = None  # It is being kept: no longer for this run only.
+        await self._save(lambda config: config.with_profile(profile))
+        self._desk.profile_changed(profile)
+        if active is None or active.id == profile.id:
+            self._use(profile)
+        else:
+            self._use(active)
+        return Done()
+
+    async def _delete_profile(self, profile_id: str, *, forget: bool) -> Reply:
+        profile = self._store.config.by_id(profile_id)
+        if profile is None:
+            return Failed(NO_SUCH_PROFILE)
+        problem = await self._desk.forget(profile) if forget else None
+        await self._save(lambda config: config.without(profile_id))
+        self._desk.profile_deleted(profile_id)
+        active = self._roads.profile
+        self._use(None if active is not None and active.id == profile_id else active)
+        return _reply(problem, KEYRING)
+
+    async def _use_profile(self, profile_id: str) -> Reply:
+        profile = self._profile(profile_id)
+        if profile is None:
+            return Failed(NO_SUCH_PROFILE)
+        self._use(profile)
+        if profile is not self._temporary:
+            await self._save(lambda config: config.using(profile_id))
+        return Done()
+
+    def reload(self) -> None:
+        """Read the settings again after they were changed outside (SIGHUP).
+
+        Raises:
+            SettingsError: They have a mistake; nothing has changed.
+            ProfileError: A bypass rule cannot be read.
+        """
+        before = self._store.config
+        config = self._store.load()
+        for profile in config.profiles:
+            if before.by_id(profile.id) != profile:
+                self._desk.profile_changed(profile)
+        for profile in before.profiles:
+            if config.by_id(profile.id) is None:
+                self._desk.profile_deleted(profile.id)
+        self._use(self._temporary or config.profile)
+
+    def _use(self, profile: Profile | None) -> None:
+        """Send new requests this way; those that run finish where they began."""
+        if profile != self._roads.profile:
+            self._forget_connections()
+        self._roads.use(profile)
+        profiles = self._store.config.profiles
+        self._facts.use(profile, (self._temporary, *profiles) if self._temporary else profiles)
+        self._desk.profile_switched(profile)
+
+    async def _save(self, change: Callable[[Config], Config]) -> None:
+        """Change the settings file, off the loop: it waits for the disk.
+
+        A file that was changed outside is read first, so that nobody's change is lost.
+
+        Raises:
+            SettingsError: It was not done.
+            ProfileError: The change cannot be made.
+        """
+        async with self._saving:
+            if await asyncio.to_thread(self._store.changed_outside):
+                await asyncio.to_thread(self._store.load)
+            config = change(self._store.config)
+            await asyncio.to_thread(self._store.save, config)
+
+
+def _reply(problem: Problem | None, exit_code: int) -> Reply:
+    return Done() if problem is None else Failed(problem, exit_code)
