@@ -26,7 +26,6 @@ from trayproxy.http.hops import has_passed
 from trayproxy.http.request import Request
 
 
-
 class Observer(Protocol):
     """Is told what the engine finds out about the next hops."""
 
