@@ -57,22 +57,26 @@ def _tray(paths: Paths, arguments: Arguments) -> int:
 
 
 def _run(paths: Paths, arguments: Arguments) -> int:
-    from trayproxy.cli.run import run
-    from trayproxy.options import RunOptions
-
     if (arguments.user or arguments.password_stdin) and arguments.upstream is None:
         raise EndError("--user and --password-stdin belong to --upstream.", Exit.USAGE)
     if arguments.password_stdin and not arguments.user:
         raise EndError("--password-stdin needs --user.", Exit.USAGE)
+    from trayproxy.cli.run import run
+    from trayproxy.options import RunOptions
+
     options = RunOptions(
         listen=arguments.listen,
         profile_name=arguments.profile,
         upstream=arguments.upstream,
         user=arguments.user or "",
         no_prompt=arguments.no_prompt,
+    )
+    return run(
+        paths,
+        options,
+        password_from_stdin=arguments.password_stdin,
         quiet=arguments.quiet,
     )
-    return run(paths, options, password_from_stdin=arguments.password_stdin)
 
 
 def _status(paths: Paths, arguments: Arguments) -> None:
