@@ -62,7 +62,11 @@ class _StoppedError(Exception):
 
 
 class TerminalFace:
-    """Asks at the terminal, from `start` to `stop`."""
+    """Asks at the terminal, from `start` to `stop`.
+
+    Attributes:
+        is_settled: Set once it can ask, or knows that it cannot.
+    """
 
     def __init__(
         self, paths: Paths, open_it: Callable[[], Terminal] = open_terminal, pid: int | None = None
@@ -78,6 +82,7 @@ class TerminalFace:
         self._paths = paths
         self._open = open_it
         self._pid = os.getpid() if pid is None else pid
+        self.is_settled = threading.Event()
         self._wake, self._waker = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
 
@@ -96,6 +101,7 @@ class TerminalFace:
             terminal = self._open()
         except OSError as error:
             logger.warning("no terminal to ask at: %s", error)
+            self.is_settled.set()
             return
         try:
             while not self._talk(terminal):
@@ -107,6 +113,7 @@ class TerminalFace:
         except (StrangerError, RefusedError, ProtocolError, OSError) as error:
             logger.warning("the terminal asks no more: %s", error)
         finally:
+            self.is_settled.set()
             terminal.close()
 
     def _talk(self, terminal: Terminal) -> bool:
@@ -120,6 +127,7 @@ class TerminalFace:
             reply = client.request(Subscribe())
             if not isinstance(reply, Status) or reply.pid != self._pid:
                 return False
+            self.is_settled.set()
             _Conversation(terminal, client, self._wake.fileno()).hold()
         return True
 
