@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,12 +151,24 @@ def test_warnings_are_logged(logs: Logs, file: Path) -> None:
     assert "UserWarning: old" in file.read_text()
 
 
+@pytest.mark.parametrize("piece", ["a://", "a.", "://", "Basic ", "Cookie", "?/ ", "x=1 "])
+def test_a_long_text_from_a_stranger_is_cut_soon(logs: Logs, file: Path, piece: str) -> None:
+    logging.warning("realm %s end", piece * (200_000 // len(piece)))
+    logging.warning("next")
+    before = time.process_time()
+    logs.stop()
+    assert time.process_time() - before < 5
+    first, second = file.read_text().splitlines()
+    assert len(first) < 11_000
+    assert second.endswith("next")
+
+
 def test_old_files_are_kept_to_five(file: Path) -> None:
     logs = Logs()
     logs.start(file, to_stderr=False, environ={})
     try:
-        for _ in range(70):
-            logging.warning("x" * 100_000)
+        for _ in range(700):
+            logging.warning("x" * 9_000)
     finally:
         logs.stop()
     sizes = [entry.stat().st_size for entry in file.parent.iterdir()]
