@@ -167,7 +167,7 @@ def test_without_a_display_the_terminal_asks(open_terminal: Callable[..., Termin
         terminal.wait_for("Password")
         terminal.type(f"{password}\n")
         assert page.result(TIMEOUT_S) == Page(200, PAGE)
-    terminal.wait_for("TrayProxy: signed in")
+    terminal.wait_for("Office: passed")
     terminal.type("\x03")
     assert terminal.process.wait(TIMEOUT_S) == 0
     # The password was shown once, by us, and never echoed.
