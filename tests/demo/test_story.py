@@ -68,8 +68,13 @@ def story(env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     assert process.stdout is not None
     with process.stdout:
         yield process
-    process.kill()
-    process.wait()
+    end(process)
+
+
+def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """End a demonstration that a failed test has left, so that it ends what it has started."""
+    process.terminate()
+    process.wait(TIMEOUT_S)
 
 
 def test_without_a_terminal_the_whole_story_is_played(story: subprocess.Popen[str]) -> None:
@@ -144,8 +149,7 @@ def open_terminal(env: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
 
     yield open_terminal
     for terminal in opened:
-        terminal.process.kill()
-        terminal.process.wait()
+        end(terminal.process)
         os.close(terminal.descriptor)
 
 
