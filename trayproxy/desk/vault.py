@@ -1,0 +1,408 @@
+"""The keyring of the operating system; the only module that imports the keyring library.
+
+Everything happens in one thread of its own, for four reasons. Importing the library takes 0.1 s
+and may take much more. A keyring may wait for a person without limit, and the library knows no
+time-out. Parallel calls are served one after the other anyway. And a thread that hangs for ever
+must not keep the program from ending, hence a daemon thread and not a pool.
+
+Only stores that encrypt are used. Left to itself the library takes what is there: with keyrings.alt
+installed, a file of plain text.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from importlib import import_module
+from logging import getLogger
+from queue import SimpleQueue
+from threading import Thread
+from time import monotonic
+from typing import Protocol, TypeVar, cast
+
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import Keyring, KeyringState, Problem
+from trayproxy.desk import secret_service
+from trayproxy.desk.keyring_errors import UnusableError, reason_of, state_after
+from trayproxy.desk.problems import no_store, not_removed, not_saved
+from trayproxy.desk.store import Finding
+from trayproxy.identity import APP_ID, APP_NAME
+from trayproxy.profiles.profile import Profile
+
+LIMIT_S = 8.0
+"""A keyring that takes longer most likely waits for the person in a window of its own."""
+
+WINDOWS_MOST = 1280
+"""UTF-16 units in a secret of the Windows Credential Manager (2,560 octets, wincred.h). The library
+passes longer ones on and gets "The stub received bad data"."""
+
+_ENTRIES_MOST = 16
+
+_SERVICE = "keyring.backends.SecretService"
+_WINDOWS = "keyring.backends.Windows"
+
+SAFE = {
+    (_WINDOWS, "WinVaultKeyring"): "Windows Credential Manager",
+    ("keyring.backends.macOS", "Keyring"): "macOS Keychain",
+    (_SERVICE, "Keyring"): "",
+    ("keyring.backends.libsecret", "Keyring"): "",
+    ("keyring.backends.kwallet", "DBusKeyring"): "KWallet",
+}
+"""The back-ends that encrypt, by module and class, and what people call them. Several programs
+offer the Secret Service: who it is the bus tells."""
+
+UNNAMED = "the keyring of this system"
+"""A Secret Service of which the bus says nothing more."""
+
+T = TypeVar("T")
+_log = getLogger(__name__)
+
+
+class Credential(Protocol):
+    """What a back-end has found."""
+
+    @property
+    def username(self) -> str | None:
+        """The account; None if the back-end does not say."""
+
+    @property
+    def password(self) -> str:
+        """The secret."""
+
+
+class Ring(Protocol):
+    """A back-end of the keyring library, as far as we use it."""
+
+    def get_credential(self, service: str, username: str | None) -> Credential | None:
+        """Read an entry; of any user if none is named, where the back-end can."""
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        """Write an entry."""
+
+    def delete_password(self, service: str, username: str) -> None:
+        """Remove an entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A back-end that may be used.
+
+    Attributes:
+        ring: Itself.
+        name: What people call it; empty if only the bus knows.
+    """
+
+    ring: Ring
+    name: str
+
+    @property
+    def module(self) -> str:
+        """The module that it comes from."""
+        return type(self.ring).__module__
+
+
+def service_name(profile_id: str) -> str:
+    """Return the service of a profile's entry.
+
+    The bracket ends it: no name is the beginning of another, which the macOS Keychain would take
+    for a match (keyring #644).
+    """
+    return f"{APP_ID} [{profile_id}]"
+
+
+class Vault:
+    """Reads and writes logins in the keyring, and says what state it is in.
+
+    No method blocks, and no result is an exception.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: float = LIMIT_S,
+        open_ring: Callable[[], Opened] | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Create a vault; nothing is looked at before it is asked for something.
+
+        Args:
+            limit: Seconds after which a keyring counts as silent.
+            open_ring: Finds the back-end; raises `UnusableError`.
+            clock: Seconds on a monotonic clock.
+        """
+        self._limit = limit
+        self._open_ring = open_ring or open_safe_ring
+        self._clock = clock
+        self._keyring = Keyring(KeyringState.UNKNOWN)
+        self._watchers: list[Callable[[Keyring], None]] = []
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._opened: Opened | None = None
+        self._busy_since: float | None = None
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keyring and its state, as far as they are known at this moment."""
+        since, keyring = self._busy_since, self._keyring
+        is_late = since is not None and self._clock() - since >= self._limit
+        if is_late and keyring.state is not KeyringState.LOCKED:
+            return Keyring(KeyringState.SILENT, keyring.name)
+        return keyring
+
+    def watch(self, tell: Callable[[Keyring], None]) -> None:
+        """Call this, from our thread, when the keyring turns out to be in another state."""
+        self._watchers.append(tell)
+
+    def find(self, profile_id: str, user: str = "") -> Future[Finding]:
+        """Read the login of a profile.
+
+        Args:
+            profile_id: Whose.
+            user: Of this user; empty: of whatever user there is, where the back-end can look for
+                that (the macOS Keychain cannot).
+        """
+
+        def job(opened: Opened) -> Finding:
+            login = _find(opened, service_name(profile_id), user)
+            self._become(KeyringState.OK)
+            return Finding(login, self._keyring)
+
+        return self._submit(job, lambda error: Finding(None, self._keyring))
+
+    def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
+        """Keep the login of a profile, in the place of any other.
+
+        Returns:
+            Why it could not be kept, None if it was.
+        """
+
+        def job(opened: Opened) -> Problem | None:
+            reason = _unkeepable(opened, login)
+            if reason:
+                return not_saved(self._keyring.name, reason)
+            _save(opened, profile, login)
+            return None
+
+        return self._submit(job, lambda error: self._explain(error, not_saved))
+
+    def forget(self, profile_id: str, user: str = "") -> Future[Problem | None]:
+        """Remove the logins of a profile; that there is none is no problem.
+
+        Args:
+            profile_id: Whose.
+            user: Of this user, where the back-end cannot look for any.
+
+        Returns:
+            Why they could not be removed, None if they were.
+        """
+
+        def job(opened: Opened) -> Problem | None:
+            _forget(opened, service_name(profile_id), user)
+            return None
+
+        def explain(error: Exception) -> Problem | None:
+            is_missing = self._keyring.state in (KeyringState.MISSING, KeyringState.UNSAFE)
+            return None if is_missing else self._explain(error, not_removed)
+
+        return self._submit(job, explain)
+
+    def survey(self) -> Future[Keyring]:
+        """Find out which keyring there is, without reading anything."""
+        return self._submit(lambda opened: self._keyring, lambda error: self._keyring)
+
+    # --- In our thread -----------------------------------------------------------------------
+
+    def _submit(self, job: Callable[[Opened], T], on_error: Callable[[Exception], T]) -> Future[T]:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                future.set_result(self._attempt(job, on_error))
+
+        self._jobs.put(run)
+        if self._thread is None:
+            self._thread = Thread(target=self._work, name="vault", daemon=True)
+            self._thread.start()
+        return future
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            self._busy_since = self._clock()
+            job()
+            self._busy_since = None
+            del job  # It may hold a login, and the next one may be long in coming.
+
+    def _attempt(self, job: Callable[[Opened], T], on_error: Callable[[Exception], T]) -> T:
+        """Do a job; whatever goes wrong is a state of the keyring."""
+        try:
+            opened = self._opened = self._opened or self._open_ring()
+            self._become(_state_before(opened), opened.name or self._bus_name())
+            result = job(opened)
+            self._become(KeyringState.OK, opened.name or self._bus_name())
+        # Back-ends raise what they like: their own errors, those of D-Bus, of Windows, of Python.
+        # None of them may end this thread, and none may be logged: a UnicodeEncodeError shows a
+        # part of the password.
+        except Exception as error:  # noqa: BLE001
+            _log.info("the keyring failed: %s", type(error).__name__)
+            self._opened = None
+            self._become(state_after(error))
+            return on_error(error)
+        else:
+            return result
+
+    def _bus_name(self) -> str:
+        known = self._keyring.name
+        return known if known not in ("", UNNAMED) else secret_service.name() or UNNAMED
+
+    def _become(self, state: KeyringState, name: str | None = None) -> None:
+        keyring = Keyring(state, self._keyring.name if name is None else name)
+        if keyring == self._keyring:
+            return
+        self._keyring = keyring
+        for tell in self._watchers:
+            tell(keyring)
+
+    def _explain(self, error: Exception, problem: Callable[[str, str], Problem]) -> Problem:
+        if self._keyring.state in (KeyringState.MISSING, KeyringState.UNSAFE):
+            return no_store()
+        return problem(self._keyring.name, reason_of(error))
+
+
+# --- Entries -----------------------------------------------------------------------------------
+
+
+def _find(opened: Opened, service: str, user: str) -> Login | None:
+    if not _has_entries(opened, service):
+        return None
+    _unlock(opened)
+    try:
+        credential = opened.ring.get_credential(service, user or None)
+    except UnicodeError:
+        return None  # Not written by us: our entries are text.
+    # KWallet gives entries back as empty that it had no time to write.
+    if credential is None or not credential.password:
+        return None
+    return Login(str(credential.username or user), str(credential.password))
+
+
+def _save(opened: Opened, profile: Profile, login: Login) -> None:
+    _unlock(opened)
+    service = service_name(profile.id)
+    before = opened.ring.get_credential(service, None)
+    opened.ring.set_password(service, login.user, login.password)
+    if before and before.username not in (None, login.user):
+        opened.ring.delete_password(service, before.username or "")
+    if opened.module == _SERVICE:
+        label = f"{APP_NAME} — {profile.name} ({login.user})"
+        secret_service.set_label(service, login.user, label)
+
+
+def _forget(opened: Opened, service: str, user: str) -> None:
+    if not _has_entries(opened, service):
+        return
+    _unlock(opened)
+    for _ in range(_ENTRIES_MOST):
+        credential = opened.ring.get_credential(service, None)
+        if credential is None or credential.username is None:
+            break
+        opened.ring.delete_password(service, credential.username)
+    if user and opened.ring.get_credential(service, user):
+        opened.ring.delete_password(service, user)
+
+
+def _has_entries(opened: Opened, service: str) -> bool:
+    """Return False if it is useless to ask the back-end, which may ask the person to unlock it."""
+    return opened.module != _SERVICE or secret_service.has_entries(service)
+
+
+def _unlock(opened: Opened) -> None:
+    if opened.module == _SERVICE and not secret_service.unlock():
+        raise UnusableError(KeyringState.LOCKED)
+
+
+def _state_before(opened: Opened) -> KeyringState:
+    is_locked = opened.module == _SERVICE and secret_service.is_locked()
+    return KeyringState.LOCKED if is_locked else KeyringState.OK
+
+
+def _unkeepable(opened: Opened, login: Login) -> str:
+    """Return why this back-end cannot keep a login, empty if it can."""
+    if not login.user:
+        return "a password needs a user name"
+    if not login.password:
+        return "an empty password cannot be told from none"
+    if opened.module == _WINDOWS and _utf16_units(login.password) > WINDOWS_MOST:
+        return f"a password has at most {WINDOWS_MOST} characters here"
+    return ""
+
+
+def _utf16_units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+# --- Back-ends ---------------------------------------------------------------------------------
+
+
+def open_safe_ring() -> Opened:
+    """Return the back-end that the person configured, or else the best one; only if it is safe.
+
+    Raises:
+        UnusableError: There is none, or only what would not encrypt.
+    """
+    from keyring import backend, core
+
+    configured = core.load_env() or core.load_config()
+    if configured is not None:
+        return _first_safe(_members(configured))
+    rings = list(_viable_safe_rings())
+    return _first_safe(rings or backend.get_all_keyring())
+
+
+def _members(ring: Ring) -> list[Ring]:
+    """Return the back-ends that a chainer would try, or the one that it is."""
+    if type(ring).__module__ == "keyring.backends.chainer":
+        return list(cast("_Chainer", ring).backends)
+    return [ring]
+
+
+class _Chainer(Protocol):
+    backends: Iterable[Ring]
+
+
+def _viable_safe_rings() -> Iterator[Ring]:
+    """Yield the safe back-ends that work here, the best first.
+
+    The library would remember for ever what it found the first time; a keyring may start after us.
+    """
+    classes = [getattr(import_module(module), name) for module, name in SAFE]
+    viable = [ring_class for ring_class in classes if ring_class.viable]
+    for ring_class in sorted(viable, key=lambda each: cast("float", each.priority), reverse=True):
+        yield ring_class()
+
+
+def _first_safe(rings: Iterable[Ring]) -> Opened:
+    rings = list(rings)
+    for ring in rings:
+        kind = (type(ring).__module__, type(ring).__qualname__)
+        if kind in SAFE:
+            return Opened(_in_our_name(ring), SAFE[kind])
+    is_unsafe = any(not _is_none_at_all(ring) for ring in rings)
+    raise UnusableError(KeyringState.UNSAFE if is_unsafe else KeyringState.MISSING)
+
+
+def _is_none_at_all(ring: Ring) -> bool:
+    """Return whether a back-end keeps nothing: `fail`, `null` and a chainer without members."""
+    return type(ring).__module__ in {f"keyring.backends.{n}" for n in ("fail", "null", "chainer")}
+
+
+class _Named(Protocol):
+    appid: str
+
+    def with_properties(self, **properties: str) -> Ring: ...
+
+
+def _in_our_name(ring: Ring) -> Ring:
+    """Let entries say that they are ours, where the back-end tells who wrote them."""
+    if hasattr(ring, "appid"):
+        return cast("_Named", ring).with_properties(appid=APP_NAME)
+    return ring
