@@ -225,6 +225,7 @@ class Office(RuleBasedStateMachine):
 
     def release(self, profile: Profile, mark: Mark) -> None:
         login = self.play.machine.login(mark)
+        assert login, "a login was released that there is no more"
         trusted = self.play.machine.is_trusted(mark)
         self.sent.append(Sent(profile, mark, login, is_canary=not trusted))
 
@@ -370,7 +371,7 @@ def test_any_order_of_events(world: type[Office]) -> None:
     run_state_machine_as_test(
         world,
         settings=settings(
-            max_examples=150,
+            max_examples=80,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
