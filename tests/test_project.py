@@ -84,18 +84,20 @@ def test_an_import_against_the_rule_is_found(copy: Path, module: str, statement:
             path.write_text(before, "utf-8")
 
 
+SYSTEM_QUESTIONS = {"sys.platform", "sys.getwindowsversion", "os.name", "platform.system"}
+
+
+def asked_for(node: ast.AST) -> set[str]:
+    """Return the names from other modules that a node uses."""
+    if isinstance(node, ast.Attribute):
+        return {ast.unparse(node)}
+    if isinstance(node, ast.ImportFrom):
+        return {f"{node.module}.{name.name}" for name in node.names}
+    return set()
+
+
 def asks_for_the_system(tree: ast.Module) -> bool:
-    questions = {"sys.platform", "os.name", "sys.getwindowsversion"}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in questions:
-            return True
-        if isinstance(node, ast.Import) and any(name.name == "platform" for name in node.names):
-            return True
-        if isinstance(node, ast.ImportFrom):
-            names = {f"{node.module}.{name.name}" for name in node.names}
-            if node.module == "platform" or names & questions:
-                return True
-    return False
+    return any(asked_for(node) & SYSTEM_QUESTIONS for node in ast.walk(tree))
 
 
 def test_only_desktop_asks_which_system_it_is_on() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trayproxy.demo.main import has_display, play
+from trayproxy.demo.main import play
 from trayproxy.demo.office import Office, office
 from trayproxy.demo.stage import (
     NO_KEYRING,
@@ -52,19 +52,6 @@ def test_the_profiles_lead_to_the_two_proxies(network: Office) -> None:
     assert str(first.upstream) == network.url
     assert (first.user, first.sign_in) == (network.login.user, SignIn.PASSWORD)
     assert (second.upstream.port, second.sign_in) == (network.ports.lab, SignIn.NONE)
-
-
-@pytest.mark.parametrize(
-    ("variables", "windows"),
-    [
-        ({}, False),
-        ({"DISPLAY": ""}, False),
-        ({"DISPLAY": ":0"}, True),
-        ({"WAYLAND_DISPLAY": "w"}, True),
-    ],
-)
-def test_a_display_is_known_by_its_variable(variables: dict[str, str], windows: bool) -> None:
-    assert has_display(variables) is windows
 
 
 def test_a_service_that_does_not_start_is_told_with_its_words(tmp_path: Path) -> None:

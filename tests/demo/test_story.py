@@ -23,7 +23,7 @@ from trayproxy.demo.program import Page, fetch
 COMMAND = [sys.executable, "-m", "trayproxy", "demo"]
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60.0
-SESSION = ("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "TRAYPROXY_HOME")
+SESSION = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM", "DBUS_SESSION_BUS_ADDRESS")
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ IN_TERMINAL = (
 def test_without_a_display_the_terminal_asks(open_terminal: Callable[..., Terminal]) -> None:
     terminal = open_terminal()
     password = terminal.wait_for(r"password +(\w+)")[1]
-    port = int(terminal.wait_for(r"-x http://127\.0\.0\.1:(\d+)|:(\d+) python3")[1])
+    port = int(terminal.wait_for(r"TrayProxy +http://127\.0\.0\.1:(\d+), it asks in this")[1])
     terminal.wait_for("Ctrl\\+C ends")
     with ThreadPoolExecutor() as programs:
         page = programs.submit(fetch, port)
@@ -172,3 +172,60 @@ def test_without_a_display_the_terminal_asks(open_terminal: Callable[..., Termin
     assert terminal.process.wait(TIMEOUT_S) == 0
     # The password was shown once, by us, and never echoed.
     assert terminal.shown.count(password) == 1
+
+
+@pytest.fixture
+def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the display of an X server with a window manager that hosts tray icons."""
+    reading, writing = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1024x768x24", "-nolisten", "tcp"],
+        pass_fds=(writing,),
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writing)
+    with open(reading, encoding="ascii") as numbers:
+        name = f":{numbers.readline().strip()}"
+    home = tmp_path_factory.mktemp("fluxbox")
+    manager = subprocess.Popen(
+        ["fluxbox"],
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "DISPLAY": name},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    yield name
+    for process in (manager, server):
+        process.kill()
+        process.wait()
+
+
+def x(display: str, *command: str) -> str:
+    """Do something as a person at the display."""
+    return subprocess.run(
+        ["xdotool", *command],
+        env={"PATH": os.environ["PATH"], "DISPLAY": display},
+        timeout=TIMEOUT_S,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    ).stdout
+
+
+def test_with_a_display_the_dialog_of_the_tray_asks(
+    open_terminal: Callable[..., Terminal], display: str
+) -> None:
+    # An address where nobody listens: without one, libdbus would start a bus that outlives us.
+    terminal = open_terminal(DISPLAY=display, DBUS_SESSION_BUS_ADDRESS="unix:path=/nowhere")
+    password = terminal.wait_for(r"password +(\w+)")[1]
+    port = int(terminal.wait_for(r"TrayProxy +http://127\.0\.0\.1:(\d+), its icon is")[1])
+    terminal.wait_for("Ctrl\\+C ends")
+    with ThreadPoolExecutor() as programs:
+        page = programs.submit(fetch, port)
+        dialog = x(display, "search", "--sync", "--onlyvisible", "--name", "^Sign in to").split()[0]
+        x(display, "windowactivate", "--sync", dialog)
+        x(display, "type", password)
+        x(display, "key", "Return")
+        assert page.result(TIMEOUT_S) == Page(200, PAGE)
+    terminal.wait_for("TrayProxy: signed in")
+    terminal.type("\x03")
+    assert terminal.process.wait(TIMEOUT_S) == 0

@@ -1,5 +1,7 @@
 """What differs between operating systems, one module a service of theirs.
 
 The only room that may ask which system it is on. `peers` tells which program a connection belongs
-to, `process` starts the service apart from its starter. It imports no other room.
+to, `process` starts the service apart from its starter, `terminal` reads from the terminal we were
+started from, `shell` and `display` tell what else is there, `window` is what Qt does not know of
+windows. It imports no other room.
 """

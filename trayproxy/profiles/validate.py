@@ -97,7 +97,7 @@ def parse_upstream(text: str) -> Upstream:
         )
     scheme = (parts["scheme"] or "http").lower()
     if scheme != "http":
-        raise ProfileError(f"TrayProxy reaches the proxy by http, {_EXAMPLE}.")
+        raise ProfileError(f"TrayProxy reaches the proxy by http only, {_EXAMPLE}.")
     if parts["rest"] not in ("", "/"):
         raise ProfileError(f"Write only the host and the port of the proxy, {_EXAMPLE}.")
     host, port = _split(parts["authority"])
@@ -189,7 +189,7 @@ def check_profile(profile: Profile) -> Profile:
         raise ProfileError("The id of a profile has lower-case letters, digits and hyphens only.")
     upstream = profile.upstream
     if upstream.scheme != "http":
-        raise ProfileError(f"TrayProxy reaches the proxy by http, {_EXAMPLE}.")
+        raise ProfileError(f"TrayProxy reaches the proxy by http only, {_EXAMPLE}.")
     return replace(
         profile,
         name=check_name(profile.name),
