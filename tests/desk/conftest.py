@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -9,11 +10,10 @@ from tests.desk.keyrings import Session, gnome_keyring
 
 
 @pytest.fixture
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     """A real, unlocked GNOME Keyring, which this process talks to."""
-    home = tmp_path / "home"
-    home.mkdir()
-    with gnome_keyring(home) as session:
+    # Not below tmp_path: the path of a socket has at most 108 octets.
+    with TemporaryDirectory(prefix="desk-") as home, gnome_keyring(Path(home)) as session:
         enter(monkeypatch, session.environment)
         yield session
 
