@@ -586,8 +586,7 @@ def test_field_values_are_octets(client: Client, recorder: Recorder) -> None:
 
 
 def test_a_quiet_tunnel_lives_beyond_every_limit(start: Start, script: Play) -> None:
-    times = dict.fromkeys(("first_octet_s", "idle_s", "head_s", "body_s"), 0.1)
-    limits = Limits(**times, answer_body_s=0.1, upstream_head_s=0.1, half_closed_s=0.1)
+    limits = Limits().scaled(1 / 1000)
     engine = start(office(script(echoing).port), limits=limits)
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")

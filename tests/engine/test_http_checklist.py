@@ -12,7 +12,7 @@ import pytest
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
-from tests.engine.running import Running
+from tests.engine.running import NewLoop, Running
 from tests.engine.wire import Client, chunked, connect, get, post
 from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge
 from trayproxy.auth.basic import basic_credentials
@@ -26,6 +26,11 @@ CHALLENGE = challenge('Basic realm="corp"')
 CREDENTIALS = b"Proxy-Authorization: " + basic_credentials(LOGIN)
 
 Play = Callable[..., Scripted]
+
+
+@pytest.fixture
+def engines_loop(new_loop: NewLoop) -> NewLoop:
+    return new_loop
 
 
 def through(start: Start, upstream: Scripted, desk: FakeDesk | None = None) -> Running:
