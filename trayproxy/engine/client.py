@@ -287,16 +287,6 @@ class ClientWork(Work[socket.socket]):
         self.between = True
         seen = 0
         while True:
-            if not client.inbox:
-                data = client.receive()
-                if data:
-                    plan = self.engine.plans.get(data)
-                    if plan is not None:
-                        return plan
-                    client.inbox += data
-            elif client.fill() is False and not client.ended:
-                await self._wait_for_client()
-                continue
             if client.inbox:
                 end = find_head(client.inbox, seen=seen)
                 if end is not None:
@@ -311,8 +301,14 @@ class ClientWork(Work[socket.socket]):
                 if client.inbox:
                     raise MessageError(400, "it ends in the middle of its head")
                 return None
-            if not client.inbox:
+            data = client.receive()
+            if data is None:
                 await self._wait_for_client()
+            elif data:
+                plan = None if client.inbox else self.engine.plans.get(data)
+                if plan is not None:
+                    return plan
+                client.inbox += data
 
     def _plan(self, head: bytes) -> Plan:
         """Read a head.

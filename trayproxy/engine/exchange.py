@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods that may be sent again after a reused connection failed (RFC 9110, section 9.2.2)."""
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+"""What opens a tunnel that needs no upstream (RFC 9110, section 9.3.6)."""
 OWN_EXPECT_S = 3.0
 """How long an upload waits for the 100 that we asked for; some proxies never send one."""
 
@@ -145,28 +147,32 @@ class Exchange:
         if way is None:
             return await self._refuse(NO_PROFILE)
         self._way = way
-        if self._plan.simple:
-            done = await self._run_simple(way)
-            if done is not None:
-                return done
-        framing = self._request.framing
-        too_large = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
-        kept = Kept(way.signs_in and not too_large)
-        sender = Sender(self._client, framing, kept)
+        kept: Kept | None = None
         try:
-            return await self._converse(sender)
+            if self._plan.simple:
+                done = await self._run_simple(way)
+                if done is not None:
+                    return done
+            framing = self._request.framing
+            too_large = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
+            kept = Kept(way.signs_in and not too_large)
+            if way.upstream is None and self._request.method == b"CONNECT":
+                return await self._open_directly()
+            return await self._converse(Sender(self._client, framing, kept))
         except RefusedError as refused:
             return await self._refuse(refused.page)
         except BadBodyError as error:
             self._link.drop_upstream()
             page = refused_request(error.status, str(error))
             return await self._link.answer(page, self._request, keep_alive=False)
-        except TimeoutError:
-            # Neither side is at fault for sure; what the client has not got it must see as cut.
+        except BaseException:
+            # The client left, or nothing moved any more. What may still come on the upstream
+            # connection answers this request: nobody else may get it.
             self._link.drop_upstream()
             raise
         finally:
-            kept.close()
+            if kept is not None:
+                kept.close()
 
     async def _run_simple(self, way: Way) -> bool | None:
         """Pass a simple request on over the connection that the client's last one took.
@@ -176,13 +182,17 @@ class Exchange:
 
         Returns:
             Whether the client's connection goes on; None: this is a case for the long way, which
-            goes
-            on from here: `_sent` says whether the request is on its way already, and what has come
-            of its answer lies in the inbox.
+            goes on from here: `_sent` says whether the request is on its way already, and what has
+            come of its answer lies in the inbox.
+
+        Raises:
+            RefusedError: There is no answer.
         """
         link, plan, upstream = self._link, self._plan, self._link.upstream
+        if upstream is None or upstream.way is not way or way.upstream is None:
+            return None  # All direct requests go the same way, but not to the same host.
         answer = self._engine.desk.known(way.space) if way.signs_in and way.space else None
-        if upstream is None or upstream.way is not way or upstream.answer is not answer:
+        if upstream.answer is not answer or not upstream.is_quiet():
             return None
         if plan.way is not way or plan.answer is not answer:
             plan.wire = self._wire(self._request, answer)
@@ -197,9 +207,15 @@ class Exchange:
             return None
         self._sent = upstream
         link.deadline_in(self._engine.limits.upstream_head_s)
-        if await link.pair_wait() != stream.descriptor:
-            return None  # The client says something, or leaves.
-        data = stream.receive() or b""
+        try:
+            if await link.pair_wait() != stream.descriptor:
+                return None  # The client says something, or leaves.
+            data = stream.receive() or b""
+        except TimeoutError as error:
+            raise self._gave_up() from error
+        except OSError:
+            stream.ended = True  # Whether to try another connection is decided on the long way.
+            return None
         head_end = data.find(b"\r\n\r\n") + 4
         seen = self._engine.answers.get(data[:head_end])
         if seen is None or len(data) - head_end != seen.length:
@@ -216,6 +232,17 @@ class Exchange:
     async def _refuse(self, page: Page) -> bool:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
         return await self._link.answer(page, self._request, keep_alive=keep_alive)
+
+    async def _open_directly(self) -> bool:
+        """Open a tunnel to the target itself. It is the next hop, and is sent no CONNECT.
+
+        Raises:
+            RefusedError: It cannot be reached.
+        """
+        upstream = await self._connected(None, fresh=True)
+        self._engine.observer.reached(self._way)
+        await self._link.deliver(ESTABLISHED)
+        return self._become_tunnel(upstream.stream)
 
     # --- the conversation with the next hop ---
 
@@ -325,10 +352,7 @@ class Exchange:
                 page = replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason=error))
                 raise RefusedError(page) from error
             except TimeoutError as error:
-                self._link.drop_upstream()
-                page = self._no_answer(self._engine.limits.upstream_head_s)
-                self._engine.observer.failed(self._way, page)
-                raise RefusedError(page) from error
+                raise self._gave_up() from error
             upstream.used += 1
             self._engine.observer.reached(self._way)
             return response
@@ -430,10 +454,15 @@ class Exchange:
         engine.observer.failed(way, page)
         raise RefusedError(page) from cause
 
-    def _no_answer(self, seconds: float) -> Page:
+    def _gave_up(self) -> RefusedError:
+        """Close the connection to a next hop that does not answer; return what to raise."""
+        self._link.drop_upstream()
         hop = self._way.upstream or self._request.target.authority
         assert hop is not None
-        return silent(hop.host, seconds, through_upstream=self._way.upstream is not None)
+        limit = self._engine.limits.upstream_head_s
+        page = silent(hop.host, limit, through_upstream=self._way.upstream is not None)
+        self._engine.observer.failed(self._way, page)
+        return RefusedError(page)
 
     async def _pause(self, wait: Wait) -> int:
         """Wait, and meanwhile read what the client sends ahead and see whether it leaves.
@@ -497,17 +526,22 @@ class Exchange:
                 raise BrokenError from error
             limits = engine.limits
             self._link.deadline_in(limits.upstream_head_s if sender.done else limits.body_s)
-            reads_client = sender.hungry or (
-                sender.body_done and not client.ended and len(client.inbox) < limits.early_octets
-            )
             events = self._link.events(
-                READ if reads_client else 0, stream, READ | (WRITE if sender.blocked else 0)
+                self._reading_client(sender), stream, READ | (WRITE if sender.blocked else 0)
             )
             woken = await Wait(events, timeout=OWN_EXPECT_S if sender.holding else None)
             if woken == TIMED_OUT:
                 sender.holding = False
             elif woken == client.descriptor and not sender.hungry:
                 client.fill()
+
+    def _reading_client(self, sender: Sender) -> int:
+        """Return `READ` if the client is to be read: for its body, or, behind that, to take what it
+        sends ahead and to see whether it leaves."""
+        client = self._client
+        room = len(client.inbox) < self._engine.limits.early_octets
+        is_read = sender.hungry or (sender.body_done and not client.ended and room)
+        return READ if is_read else 0
 
     async def _pass_interim(self, sender: Sender, response: Response) -> None:
         """Pass a 1xx answer on (RFC 9110, section 15.2), unless it answers a question of our
@@ -535,9 +569,7 @@ class Exchange:
             return await self._refuse(page)
         if response.status == 101 or response.opens_tunnel:
             await link.deliver(write_response(response, via=via, client_minor=minor, close=False))
-            link.strand.deadline = None
-            link.tunnel = Tunnel(client, stream, self._engine.pipes)
-            return False
+            return self._become_tunnel(stream)
         framing = client_framing(response, minor)
         keep_alive = request.keep_alive and sender.body_done and not isinstance(framing, UntilClose)
         head = write_response(response, via=via, client_minor=minor, close=not keep_alive)
@@ -556,6 +588,12 @@ class Exchange:
         if not keep_alive:
             await link.linger()
         return keep_alive
+
+    def _become_tunnel(self, upstream: Stream) -> bool:
+        """Let octets pass both ways from now on. Return that no request follows."""
+        self._link.strand.deadline = None
+        self._link.tunnel = Tunnel(self._client, upstream, self._engine.pipes)
+        return False
 
     def _remember(self, response: Response, head: bytes) -> None:
         """Remember what became of this answer's head, for the next simple request."""
@@ -587,13 +625,14 @@ class Exchange:
             if not sender.done:
                 sender.push()
             self._link.deadline_in(self._engine.limits.answer_body_s)
-            await Wait(
-                self._link.events(
-                    (WRITE if rest else 0) | (READ if sender.hungry else 0),
-                    stream,
-                    (0 if rest else READ) | (WRITE if sender.blocked else 0),
-                )
-            )
+            upload = WRITE if sender.blocked else 0
+            if rest:
+                download = WRITE | (READ if sender.hungry else 0)
+                await Wait(self._link.events(download, stream, upload))
+                continue
+            events = self._link.events(self._reading_client(sender), stream, READ | upload)
+            if await Wait(events) == client.descriptor and not sender.hungry:
+                client.fill()
 
     def _next_part(self, stream: Stream, body: Body, chunked: bool) -> Octets:
         """Return the next part of the answer's body as the client gets it; empty: nothing has come
