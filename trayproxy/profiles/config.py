@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from trayproxy.profiles.profile import Profile, ProfileError
+from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 from trayproxy.profiles.validate import check_profile
 
 DEFAULT_PORT = 3128
@@ -32,7 +32,8 @@ class Config:
 
     Attributes:
         listen: Where programs connect to.
-        active: The id of the profile in use, empty if none is.
+        active: The id of the profile in use; `DIRECT_ID` while programs connect directly; empty if
+            neither was chosen.
         profiles: In menu order; ids and, whatever the case, names are unique.
     """
 
@@ -44,6 +45,11 @@ class Config:
     def profile(self) -> Profile | None:
         """The active profile."""
         return self.by_id(self.active)
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether programs connect directly."""
+        return self.active == DIRECT_ID
 
     def by_id(self, profile_id: str) -> Profile | None:
         """Return the profile with this id, None if there is none."""
@@ -83,11 +89,11 @@ class Config:
         return replace(self, profiles=profiles, active=active)
 
     def using(self, profile_id: str) -> "Config":
-        """Return the settings with another profile active.
+        """Return the settings with another profile active, or with `DIRECT_ID` none at all.
 
         Raises:
             ProfileError: There is no such profile.
         """
-        if self.by_id(profile_id) is None:
+        if profile_id != DIRECT_ID and self.by_id(profile_id) is None:
             raise ProfileError("There is no such profile any more.")
         return replace(self, active=profile_id)
