@@ -27,7 +27,8 @@ give_up() {
 # here must meet neither the person's session nor, on loopback, the person's proxy.
 forget_session() {
   unset DISPLAY WAYLAND_DISPLAY XAUTHORITY DBUS_SESSION_BUS_ADDRESS PYTHON_KEYRING_BACKEND
-  unset XDG_CURRENT_DESKTOP XDG_SESSION_TYPE TRAYPROXY_HOME
+  # Whoever has no bus address looks for the bus in the runtime folder.
+  unset XDG_RUNTIME_DIR XDG_CURRENT_DESKTOP XDG_SESSION_TYPE TRAYPROXY_HOME
   forget_proxies
 }
 

@@ -13,8 +13,8 @@ Programs that cannot sign in to a company proxy connect to TrayProxy on localhos
                      └───────────────────┘   └───────────────────┘
 
 The *service* owns everything that must survive a closed window: listener, profiles, logins, open
-questions. *Faces* own nothing; they are clients of one control protocol. A tray that crashed has lost
-no connection, and a new one shows the same open question.
+questions. *Faces* own nothing; they are clients of one control protocol. A tray that crashed has
+lost no connection, and a new one shows the same open question.
 
 Rooms, and the one rule: imports point one way, and import-linter keeps it so (pyproject.toml)::
 

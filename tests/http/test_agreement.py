@@ -309,3 +309,17 @@ def test_a_written_response_is_read_by_others_and_written_the_same_again(
     assert end_to_end_lines(parse_response(twice, b"GET").fields.lines) == end_to_end_lines(
         again.fields.lines
     )
+
+
+@settings(max_examples=500, deadline=None)
+@given(requests() | responses(), st.lists(st.tuples(st.integers(0, 200), st.binary(max_size=3))))
+def test_no_octets_raise_anything_but_a_refusal(
+    octets: bytes, edits: list[tuple[int, bytes]]
+) -> None:
+    for position, inserted in edits:
+        octets = octets[:position] + inserted + octets[position + 1 :]
+    for read in (read_request, read_response):
+        try:
+            read(octets)
+        except (MessageError, RefusedError):
+            continue

@@ -163,6 +163,7 @@ def test_extensions_and_trailers_are_bounded_r_046() -> None:
     chunked(b"0\r\nX: " + b"t" * 13 + b"\r\n", b"\r\n"[:0], limits=limits)
     for data in (
         b"1;" + b"e" * 17 + b"\r\n",
+        b"1;" + b"e" * 17 + b"\r\na\r\n",
         b"1;" + b"e" * 40,
         b"0\r\nX: " + b"t" * 17 + b"\r\n",
         b"0\r\nX: " + b"t" * 40,
@@ -228,3 +229,11 @@ def test_what_is_written_is_read_by_others(chunks: list[bytes]) -> None:
     assert feed(body_reader(Chunked()), written) == (b"".join(chunks), b"")
     for read in (h11_request, llhttp_request):
         assert read(CHUNKED_POST + written).body == b"".join(chunks)
+
+
+@pytest.mark.parametrize("data", [b"abc", memoryview(b"abc")])
+def test_the_largest_sizes_are_only_counted(data: bytes | memoryview) -> None:
+    assert feed(body_reader(Length(10**19 - 1)), data) == (b"abc", b"")
+    body, content, _ = chunked(b"FFFFFFFFFFFFFFFF\r\nabc")
+    assert content == b"abc"
+    assert feed(body, data) == (b"abc", b"")

@@ -69,6 +69,7 @@ class Face:
         self._changed = Condition()
         self._orders: deque[tuple[Request, Future[Reply]]] = deque()
         self._gone = False
+        self._closed = False
         self._bell, self._ring = os.pipe()
         self._wire = _Recording(address(paths).connect(PATIENCE))
         self._client = Client(self._wire)
@@ -91,7 +92,10 @@ class Face:
         self.close()
 
     def close(self) -> None:
-        """Go away, as a face does that ends or is killed."""
+        """Go away, as a face does that ends or is killed; harmless when done before."""
+        if self._closed:
+            return
+        self._closed = True
         os.close(self._ring)
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "the face hangs"

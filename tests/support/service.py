@@ -25,7 +25,7 @@ class Service:
     def __init__(self, process: Process, paths: Paths) -> None:
         self.process = process
         self.paths = paths
-        self.address = process.out.wait_for("^listening on (.+)$")[1]
+        self.address = _wait_for_address(process)
 
     @property
     def url(self) -> str:
@@ -73,6 +73,20 @@ class Service:
         files = sorted(self.paths.log.glob("*")) if self.paths.log.exists() else []
         texts = [path.read_text("utf-8", "replace") for path in files]
         return "\n".join([self.process.out.text, self.process.err.text, *texts])
+
+
+def _wait_for_address(process: Process) -> str:
+    """Wait until it accepts connections; return where.
+
+    Raises:
+        AssertionError: It has ended instead, or said nothing; with what it wrote.
+    """
+    try:
+        return process.out.wait_for("^listening on (.+)$")[1]
+    except AssertionError as error:
+        process.end()
+        said = f"{error}\nexit code {process.wait()}, standard error:\n{process.err.text}"
+        raise AssertionError(said) from None
 
 
 @contextmanager

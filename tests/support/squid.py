@@ -59,8 +59,11 @@ auth_param basic children 1 startup=1 idle=1 queue-size=10000
 auth_param basic credentialsttl 1 second
 auth_param basic realm {realm}
 acl authed proxy_auth REQUIRED
+acl ours dstdomain -n localhost 127.0.0.1 {name} {origins}
 {rules}
-http_access allow authed
+http_access deny !authed
+http_access allow ours
+# Whoever signed in and asks for the world, as browsers do by themselves, is told at once.
 http_access deny all
 """
 
@@ -98,7 +101,7 @@ class Setup:
         realm: What it calls itself. Squid sends it as it is, quotes and all.
         name: Its own host name.
         origins: Names that mean 127.0.0.1 to it.
-        rules: Lines in front of the rule that allows everyone who signed in.
+        rules: Lines in front of those that demand a sign-in and allow `origins` to all who did.
         pem: Speak TLS to clients, with this certificate and key.
     """
 
@@ -294,6 +297,7 @@ def _configure(directory: Path, setup: Setup, port: int) -> str:
         name=setup.name,
         directory=directory,
         realm=setup.realm,
+        origins=" ".join(setup.origins),
         rules="\n".join(setup.rules),
     )
 

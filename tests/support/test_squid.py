@@ -81,6 +81,15 @@ def test_it_speaks_tls_to_clients(origin: Origin, clients: Clients, authority: A
         assert [access.status for access in proxy.accesses()] == [200]
 
 
+def test_the_world_is_forbidden_at_once_to_those_who_signed_in(
+    proxy: Squid, clients: Clients
+) -> None:
+    url = "http://www.example.com/"
+    for login in ("alice:wrong", "alice:secret"):
+        clients.curl("-x", proxy.url, "-U", login, url).result()
+    assert [access.status for access in proxy.accesses()] == [407, 403]
+
+
 def test_rules_come_before_the_rule_that_allows_everyone(origin: Origin, clients: Clients) -> None:
     rules = ("acl boss proxy_auth boss", "http_access deny !boss")
     with squid(Setup(users={"alice": "secret"}, rules=rules)) as proxy:

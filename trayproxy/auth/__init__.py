@@ -1,5 +1,6 @@
 """How one signs in to a proxy, without I/O (RFC 9110, section 11; RFC 7617).
 
-The schemes, and the conversation that picks one and drives it. This room imports `trayproxy.http`
-and nothing that does I/O, tells the time or makes threads.
+`scheme` says what a scheme is and picks the strongest, `basic` is one, `conversation` drives a
+request through its challenges, `login` is what a person types. This room imports
+`trayproxy.http.challenges` and nothing that does I/O, tells the time or makes threads.
 """

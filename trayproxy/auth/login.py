@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 
 
 class LoginError(ValueError):
-    """A scheme cannot express this login; the text says why, for the person who typed it."""
+    """A scheme cannot express this login; the text says why, for the person who typed it.
+
+    The text never holds any part of the login.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,7 @@ class Login:
 
     Attributes:
         user: The user-id as typed, with a domain where the company wants one (``CORP\\jdoe``).
-        password: The secret. It goes to the keyring and to the upstream it belongs to, nowhere else.
+        password: The secret. It goes to the keyring and to its own upstream, nowhere else.
     """
 
     user: str

@@ -1,10 +1,9 @@
 """``trayproxy demo``: puts the pieces together, and takes everything away again."""
 
 import contextlib
-import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import FrameType
@@ -14,6 +13,7 @@ from trayproxy.demo.office import office
 from trayproxy.demo.stage import CONTROL_ERRORS, StageError, service, set_up, stage, tray
 from trayproxy.demo.story import StepError, Story
 from trayproxy.demo.upstream import Entry
+from trayproxy.desktop.display import has_display
 
 _DONE = 0
 _FAILED = 1
@@ -31,7 +31,7 @@ def main() -> int:
     attended = sys.stdin.isatty() and sys.stdout.isatty()
     try:
         with _ended_by_signals():
-            return show(_say, has_display(os.environ)) if attended else play(_say)
+            return show(_say, has_display()) if attended else play(_say)
     except KeyboardInterrupt:
         return _DONE if attended else _INTERRUPTED
 
@@ -92,11 +92,6 @@ def show(say: Say, display: bool) -> int:
         return _FAILED
     say("TrayProxy has ended, and so does the demonstration.")
     return _DONE
-
-
-def has_display(environ: Mapping[str, str]) -> bool:
-    """Return whether windows can be shown: there is X11, Wayland, or a system that always can."""
-    return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ person's own can be reached: not their settings, not their keyring, not their pr
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -29,6 +28,7 @@ from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import Failed, Quit, Reply, Request, SaveProfile, UseProfile
 from trayproxy.demo.office import LAB, OFFICE, Office
 from trayproxy.demo.wire import LOOPBACK
+from trayproxy.desktop import process
 from trayproxy.paths import HOME_VARIABLE, Paths, locate
 from trayproxy.profiles.profile import Profile, SignIn, Upstream
 
@@ -72,7 +72,7 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the demonstration's processes."""
-        return environment(os.environ, self.home)
+        return private(process.environment(os.environ), self.home)
 
     def attach(self, *, asks: bool) -> Client:
         """Return a connection to the service, with the introductions made.
@@ -102,19 +102,14 @@ def _quit(made: Stage) -> None:
         client.request(Quit())
 
 
-def environment(inherited: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return an environment that leads to nothing of the person's own.
+def private(inherited: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return an environment that leads to no settings and no keyring of the person's own.
 
     Args:
         inherited: The environment to begin with: display, language, where programs are.
         home: What `HOME_VARIABLE` is set to.
     """
-    kept = {name: value for name, value in inherited.items() if not _is_proxy(name)}
-    return kept | {HOME_VARIABLE: str(home), "PYTHON_KEYRING_BACKEND": NO_KEYRING}
-
-
-def _is_proxy(name: str) -> bool:
-    return name.lower().endswith("_proxy")
+    return {**inherited, HOME_VARIABLE: str(home), "PYTHON_KEYRING_BACKEND": NO_KEYRING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +144,8 @@ def service(made: Stage, *, terminal: bool) -> Iterator[Service]:
     words = made.home / "service.err"
     with contextlib.ExitStack() as opened:
         errors = None if terminal else opened.enter_context(words.open("w", encoding="utf-8"))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "trayproxy", "run", "--listen", f"{LOOPBACK}:0"],
+        started = subprocess.Popen(
+            process.command("run", "--listen", f"{LOOPBACK}:0"),
             env=made.environment(),
             stdin=None if terminal else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -160,50 +155,50 @@ def service(made: Stage, *, terminal: bool) -> Iterator[Service]:
             start_new_session=not terminal,
         )
     try:
-        yield Service(process, _port(process, words))
+        yield Service(started, _port(started, words))
     finally:
-        end(process)
+        end(started)
 
 
 @contextlib.contextmanager
 def tray(made: Stage) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``trayproxy``, the tray, until the block ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trayproxy"],
+    started = subprocess.Popen(
+        process.command(),
         env=made.environment(),
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        yield process
+        yield started
     finally:
-        end(process)
+        end(started)
 
 
-def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+def end(running: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     """End a process, kindly at first."""
-    process.terminate()
+    running.terminate()
     try:
-        process.wait(_END_TIMEOUT_S)
+        running.wait(_END_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        running.kill()
+        running.wait()
 
 
-def _port(process: subprocess.Popen[str], words: Path) -> int:
-    assert process.stdout is not None
+def _port(running: subprocess.Popen[str], words: Path) -> int:
+    assert running.stdout is not None
     listening: Future[int] = Future()
     # The thread reads on to the end: a full pipe would stop the service.
-    Thread(target=_read, args=(process.stdout, listening), daemon=True).start()
+    Thread(target=_read, args=(running.stdout, listening), daemon=True).start()
     try:
         return listening.result(START_TIMEOUT_S)
     except FutureTimeoutError:
         raise StageError(f"TrayProxy does not listen after {START_TIMEOUT_S:.0f} s") from None
     except EOFError:
         # All its words are there once it has ended.
-        end(process)
+        end(running)
         said = words.read_text("utf-8")[-_LAST_WORDS:].strip() if words.exists() else ""
-        raise StageError(f"TrayProxy ended with code {process.returncode}. {said}") from None
+        raise StageError(f"TrayProxy ended with code {running.returncode}. {said}") from None
 
 
 def _read(output: IO[str], listening: Future[int]) -> None:

@@ -25,7 +25,7 @@ _INTERPRETER = re.compile(r"(python|pypy|perl|ruby|node|nodejs|bash|sh|dash|zsh)
 _HELPERS = {"git-remote-http": "git", "git-remote-https": "git"}
 """Programs that people have not started themselves, by those they have."""
 
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # what the system's table calls it
+_EVERYWHERE = ("0.0.0.0", "::")
 _Ends = tuple[tuple[str, int], tuple[str, int]]
 
 

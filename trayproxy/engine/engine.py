@@ -14,6 +14,7 @@ from proxy.core.listener.tcp import TcpSocketListener
 
 from trayproxy.desk.desk import Desk
 from trayproxy.engine.client import ClientWork
+from trayproxy.engine.date import DateLine
 from trayproxy.engine.executor import LoopExecutor
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.engine.memory import AnswerPlan, Memory, Plan
@@ -157,6 +158,7 @@ class Engine:
         self.via = b"trayproxy-" + secrets.token_hex(4).encode()
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.plans: Memory[bytes, Plan] = Memory()
+        self.date = DateLine()
         self.answers: Memory[bytes, AnswerPlan] = Memory()
         self._port = port
         flags = work_flags(ClientWork, host, port)

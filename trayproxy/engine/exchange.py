@@ -44,6 +44,8 @@ IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods that may be sent again after a reused connection failed (RFC 9110, section 9.2.2)."""
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """What opens a tunnel that needs no upstream (RFC 9110, section 9.3.6)."""
+INTERIM_AT_MOST = 100
+"""Interim answers to one request: each may take as long as the final one, and none has to be."""
 OWN_EXPECT_S = 3.0
 """How long an upload waits for the 100 that we asked for; some proxies never send one."""
 
@@ -61,7 +63,7 @@ class BrokenError(Exception):
 
 
 class BadBodyError(MessageError):
-    """The client's body is malformed."""
+    """The client's body is malformed, or does not come."""
 
 
 def not_found(host: str, *, through_upstream: bool) -> Page:
@@ -223,7 +225,8 @@ class Exchange:
             return None
         self._engine.observer.reached(way)
         self._engine.counters.received += seen.length
-        octets = seen.head + data[head_end:]
+        head = seen.head if seen.dated else self._engine.date.add(seen.head)
+        octets = head + data[head_end:]
         sent = self._client.send(octets)
         if sent < len(octets):
             await link.deliver(octets[sent:])
@@ -348,10 +351,10 @@ class Exchange:
             except BadBodyError:
                 raise
             except MessageError as error:
-                self._link.drop_upstream()
-                page = replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason=error))
-                raise RefusedError(page) from error
+                raise self._misunderstood(str(error)) from error
             except TimeoutError as error:
+                if sender.hungry:
+                    raise BadBodyError(408, "its content did not come in time") from error
                 raise self._gave_up() from error
             upstream.used += 1
             self._engine.observer.reached(self._way)
@@ -454,6 +457,11 @@ class Exchange:
         engine.observer.failed(way, page)
         raise RefusedError(page) from cause
 
+    def _misunderstood(self, reason: str) -> RefusedError:
+        """Close the connection to a next hop that does not speak HTTP; return what to raise."""
+        self._link.drop_upstream()
+        return RefusedError(replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason=reason)))
+
     def _gave_up(self) -> RefusedError:
         """Close the connection to a next hop that does not answer; return what to raise."""
         self._link.drop_upstream()
@@ -499,7 +507,7 @@ class Exchange:
             ClientGoneError: The client left in the middle of its body.
         """
         engine, client, stream = self._engine, self._client, upstream.stream
-        seen = 0
+        seen = interim = 0
         while True:
             try:
                 sender.push()
@@ -514,6 +522,9 @@ class Exchange:
                 if not response.is_interim:
                     self._raw = head
                     return response
+                interim += 1
+                if interim > INTERIM_AT_MOST:
+                    raise MessageError(502, "it only announces an answer, again and again")
                 await self._pass_interim(sender, response)
                 continue
             seen = len(stream.inbox)
@@ -558,26 +569,35 @@ class Exchange:
 
     async def _relay(self, sender: Sender, response: Response) -> bool:
         """Relay the answer. Return whether the client's connection goes on."""
-        link, request, client = self._link, self._request, self._client
+        link, request = self._link, self._request
         upstream = link.upstream
         assert upstream is not None
         stream = upstream.stream
         via, minor = self._engine.via, request.minor
         if response.status == 101 and not switches_protocols(request, response):
-            link.drop_upstream()
-            page = replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason="nobody asked for a 101"))
-            return await self._refuse(page)
+            raise self._misunderstood("nobody asked for a 101")
         if response.status == 101 or response.opens_tunnel:
             await link.deliver(write_response(response, via=via, client_minor=minor, close=False))
             return self._become_tunnel(stream)
         framing = client_framing(response, minor)
         keep_alive = request.keep_alive and sender.body_done and not isinstance(framing, UntilClose)
         head = write_response(response, via=via, client_minor=minor, close=not keep_alive)
+        dated = b"date" in response.fields
         if self._plan.simple and keep_alive and response.keep_alive:
-            self._remember(response, head)
+            self._remember(response, head, dated=dated)
+        if not dated:
+            head = self._engine.date.add(head)
         body = body_reader(response.framing, status=502)
+        is_chunked = isinstance(framing, Chunked)
         try:
-            await self._relay_body(sender, stream, body, head, isinstance(framing, Chunked))
+            first = self._next_part(stream, body, is_chunked)
+        except BrokenError:
+            link.drop_upstream()
+            raise RefusedError(CUT_SHORT) from None
+        except MessageError as error:
+            raise self._misunderstood(str(error)) from error
+        try:
+            await self._relay_body(sender, stream, body, b"".join((head, first)), is_chunked)
         except (BrokenError, MessageError, TimeoutError):
             # The client must see that this is not the whole (RFC 9112, section 8).
             link.drop_upstream()
@@ -595,17 +615,17 @@ class Exchange:
         self._link.tunnel = Tunnel(self._client, upstream, self._engine.pipes)
         return False
 
-    def _remember(self, response: Response, head: bytes) -> None:
+    def _remember(self, response: Response, head: bytes, *, dated: bool) -> None:
         """Remember what became of this answer's head, for the next simple request."""
         match response.framing:
             case Length(octets):
-                answer_plan = AnswerPlan(head, octets)
+                answer_plan = AnswerPlan(head, octets, dated=dated)
                 self._engine.answers.keep(self._raw, answer_plan, len(self._raw))
 
     async def _relay_body(
-        self, sender: Sender, stream: Stream, body: Body, head: bytes, chunked: bool
+        self, sender: Sender, stream: Stream, body: Body, first: bytes, chunked: bool
     ) -> None:
-        """Deliver the head and the body, no faster than the client takes them.
+        """Deliver what is here already, and the rest of the body, no faster than it is taken.
 
         Raises:
             BrokenError: The connection to the next hop broke.
@@ -613,7 +633,7 @@ class Exchange:
             TimeoutError: Nothing moves any more.
         """
         client = self._client
-        rest = memoryview(b"".join((head, self._next_part(stream, body, chunked))))
+        rest = memoryview(first)
         while True:
             rest = rest[client.send(rest) :]
             if not rest:

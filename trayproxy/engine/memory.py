@@ -76,10 +76,12 @@ class AnswerPlan:
     Attributes:
         head: As the client gets it.
         length: Octets of the content that follow.
+        dated: It came with a Date; otherwise ours is to be added each time.
     """
 
-    __slots__ = ("head", "length")
+    __slots__ = ("dated", "head", "length")
 
-    def __init__(self, head: bytes, length: int) -> None:
+    def __init__(self, head: bytes, length: int, *, dated: bool) -> None:
         self.head = head
         self.length = length
+        self.dated = dated

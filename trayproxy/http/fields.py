@@ -61,12 +61,15 @@ class Fields:
         Empty elements are left out (RFC 9110, section 5.6.1.2). Only for lists of tokens and their
         like: a comma in a quoted string would split it.
         """
-        parts = (part.strip(_OWS) for value in self.get_all(name) for part in value.split(b","))
-        return tuple(part for part in parts if part)
+        values = self.get_all(name)
+        if not values:
+            return ()
+        parts = [part.strip(_OWS) for value in values for part in value.split(b",")]
+        return tuple([part for part in parts if part])
 
     def tokens(self, name: bytes) -> tuple[bytes, ...]:
         """Return the elements of a list whose elements are case-insensitive, in lower case."""
-        return tuple(element.lower() for element in self.elements(name))
+        return tuple([element.lower() for element in self.elements(name)])
 
     def without(self, names: Collection[bytes]) -> "Fields":
         """Return these lines without the named ones.

@@ -37,6 +37,7 @@ from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
 from trayproxy.profiles.validate import check_profile
+from trayproxy.routing.route import Routes
 from trayproxy.service.check import Check, Tools
 from trayproxy.service.facts import Facts
 from trayproxy.service.roads import Roads
@@ -218,6 +219,7 @@ class Reception:
 
     async def _save_profile(self, profile: Profile) -> Reply:
         profile = check_profile(profile)
+        Routes.of(profile)  # So that a bypass rule nobody can read is refused before it is saved.
         active = self._roads.profile
         if self._temporary is not None and profile.id == self._temporary.id:
             self._temporary = None  # It is being kept: no longer for this run only.

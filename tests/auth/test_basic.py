@@ -1,0 +1,84 @@
+"""Tests for trayproxy.auth.basic."""
+
+from base64 import b64decode
+from unicodedata import normalize
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trayproxy.auth.basic import Basic, basic_credentials
+from trayproxy.auth.login import Login, LoginError
+from trayproxy.http.challenges import Challenge
+
+CANARY = "Zx9-canary-secret"
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "credentials"),
+    [
+        pytest.param("Aladdin", "open sesame", b"QWxhZGRpbjpvcGVuIHNlc2FtZQ==", id="rfc7617-2"),
+        pytest.param("test", "123£", b"dGVzdDoxMjPCow==", id="rfc7617-2.1"),
+        pytest.param("jörg", "päss€", b"asO2cmc6cMOkc3Pigqw=", id="U099"),
+        pytest.param("alice", "", b"YWxpY2U6", id="an empty password"),
+        pytest.param("alice", "a:b", b"YWxpY2U6YTpi", id="a colon in the password"),
+    ],
+)
+def test_credentials_are_those_of_the_rfc(user: str, password: str, credentials: bytes) -> None:
+    assert basic_credentials(Login(user, password)) == b"Basic " + credentials
+
+
+def test_composed_and_decomposed_letters_give_the_same_octets() -> None:
+    # RFC 7617, section 2.1: NFC; macOS file dialogs and some input methods type NFD.
+    login, decomposed = "jörg", normalize("NFD", "jörg")
+    assert login != decomposed
+    assert basic_credentials(Login(login, "ü")) == basic_credentials(
+        Login(decomposed, normalize("NFD", "ü"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "text"),
+    [
+        ("CORP:jdoe", CANARY, "colon"),
+        ("jdoe\n", CANARY, "user name contains a control character"),
+        ("jdoe", CANARY + "\r\n", "password contains a control character"),
+        ("jdoe", CANARY + "\x7f", "password contains a control character"),
+        ("jdoe", CANARY + "\0", "password contains a control character"),
+        ("jdoe", CANARY + "\udc80", "password contains half a character"),
+    ],
+)
+def test_what_basic_cannot_carry_is_refused_in_plain_words(
+    user: str, password: str, text: str
+) -> None:
+    with pytest.raises(LoginError, match=text) as refused:
+        basic_credentials(Login(user, password))
+    assert CANARY not in f"{refused.value!r}{refused.value.__context__!r}"
+
+
+@pytest.mark.parametrize("special", ["@", "#", '"', "\\", "%40", "§", " lead", "trail ", ";", "😀"])
+def test_special_characters_are_carried_as_they_are(special: str) -> None:
+    octets = b64decode(basic_credentials(Login("u", special)).removeprefix(b"Basic "))
+    assert octets == b"u:" + special.encode()
+
+
+def test_a_long_password_is_not_cut() -> None:
+    octets = b64decode(basic_credentials(Login("u", "x" * 5000)).removeprefix(b"Basic "))
+    assert len(octets) == 5002
+
+
+def test_every_request_is_signed_alike() -> None:
+    sign = Basic().responder(Challenge("basic"), Login("Aladdin", "open sesame"))
+    assert sign(b"GET", b"http://a.example/") is sign(b"CONNECT", b"b.example:443")
+
+
+@given(st.text(), st.text())
+def test_credentials_are_one_line_of_ascii_or_refused(user: str, password: str) -> None:
+    try:
+        credentials = basic_credentials(Login(user, password))
+    except LoginError:
+        return
+    scheme, token = credentials.split(b" ")
+    assert scheme == b"Basic"
+    name, _, secret = b64decode(token, validate=True).partition(b":")
+    assert (name.decode(), secret.decode()) == (normalize("NFC", user), normalize("NFC", password))

@@ -1,0 +1,66 @@
+"""Tests for trayproxy.auth.scheme."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from trayproxy.auth.basic import Basic
+from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Responder, choose
+from trayproxy.http.challenges import Challenge, parse_challenges
+
+
+@dataclass(frozen=True, slots=True)
+class Stronger:
+    """A scheme that needs a nonce, as Digest does."""
+
+    name: str = "digest"
+    title: str = "Digest"
+    family: str = "digest"
+    readable: bool = False
+
+    def check(self, login: Login) -> None:
+        pass
+
+    def understands(self, challenge: Challenge) -> bool:
+        return "nonce" in dict(challenge.params)
+
+    def responder(self, challenge: Challenge, login: Login) -> Responder:
+        return lambda method, target: b"Digest"
+
+
+def chosen(lines: Sequence[bytes]) -> str:
+    offer = choose(parse_challenges(lines), [Stronger(), Basic()])
+    return offer.scheme.name if offer else ""
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [b""],
+        [b'Bearer realm="x"'],
+        [b"NTLM"],
+        [b"Negotiate"],
+    ],
+)
+def test_a_407_that_offers_nothing_of_ours_gets_no_credentials(lines: list[bytes]) -> None:
+    # R-080; corpus U069, U070, U097.
+    assert chosen(lines) == ""
+
+
+@pytest.mark.parametrize("line", [b"Basic", b"basic realm=corp", b'BASIC realm="corp"'])
+def test_basic_is_known_by_any_case_and_without_a_realm(line: bytes) -> None:
+    # R-081; corpus U090; proxy.py sends no realm.
+    assert chosen([line]) == "basic"
+
+
+def test_the_strongest_is_chosen_whatever_the_order() -> None:
+    # R-082; corpus U093.
+    lines = [b'Basic realm="a"', b'Digest realm="b", nonce="n"']
+    assert chosen(lines) == chosen(lines[::-1]) == "digest"
+
+
+def test_an_unusable_challenge_leaves_the_next_weaker_scheme() -> None:
+    assert chosen([b'Digest realm="b"', b'Basic realm="a"']) == "basic"

@@ -1,0 +1,76 @@
+import pytest
+
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import (
+    Ending,
+    Question,
+    QuestionChanged,
+    QuestionClosed,
+    Quitting,
+    Transport,
+    Why,
+)
+from trayproxy.demo.guide import Happening, command, opening, tell
+from trayproxy.demo.office import Office, Ports
+from trayproxy.demo.upstream import Entry, Verdict
+
+PROXY = "http://127.0.0.1:3128"
+NETWORK = Office(Login("demo", "qwertyui"), Ports(office=8080, lab=8081))
+
+
+def question(why: Why) -> Question:
+    return Question(
+        1, "office", "Office", NETWORK.url, "Office", "Basic", Transport.READABLE, "demo", why
+    )
+
+
+def test_the_opening_says_what_to_type() -> None:
+    text = "\n".join(opening(NETWORK, PROXY, has_tray=True))
+    for fact in ("demo", "qwertyui", "http://127.0.0.1:8080", PROXY, "http://www.demo.example/"):
+        assert fact in text
+
+
+@pytest.mark.parametrize("has_tray", [True, False])
+def test_the_opening_fits_a_terminal(has_tray: bool) -> None:
+    lines = list(opening(NETWORK, "http://127.0.0.1:65535", has_tray=has_tray))
+    assert max(map(len, lines)) <= 100
+
+
+def test_without_a_tray_nobody_is_sent_to_its_menu() -> None:
+    text = "\n".join(opening(NETWORK, PROXY, has_tray=False))
+    assert "in this terminal" in text
+    assert "menu" not in text
+
+
+def test_the_command_is_curl_where_there_is_one() -> None:
+    assert command(PROXY, "/usr/bin/curl") == f"curl -x {PROXY} http://www.demo.example/"
+
+
+def test_the_command_is_python_where_there_is_no_curl() -> None:
+    assert command(PROXY, None).startswith(f"http_proxy={PROXY} python3 -c ")
+
+
+@pytest.mark.parametrize(
+    ("happening", "words"),
+    [
+        (Entry("Office", Verdict.ASKED, "GET http://x/"), "407, wants a sign-in"),
+        (Entry("Office", Verdict.REJECTED, "GET http://x/"), "407, wrong password"),
+        (Entry("Lab", Verdict.PASSED, "GET http://x/"), "Lab: passed"),
+        (QuestionChanged(question(Why.NEEDED)), "asks you to sign in to “Office”"),
+        (QuestionChanged(question(Why.TYPED_REJECTED)), "did not accept"),
+        (QuestionClosed(1, Ending.ACCEPTED), "signed in"),
+        (QuestionClosed(1, Ending.DECLINED), "closed"),
+    ],
+)
+def test_what_happens_is_told_in_a_line(happening: Happening, words: str) -> None:
+    assert words in tell(happening)
+
+
+def test_what_is_no_news_is_not_told() -> None:
+    assert tell(Quitting()) == ""
+
+
+def test_a_request_cannot_write_on_the_terminal() -> None:
+    told = tell(Entry("Office", Verdict.ASKED, "GET \x1b]0;evil\x07" + "x" * 1000))
+    assert told.isprintable()
+    assert len(told) < 200

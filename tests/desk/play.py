@@ -1,0 +1,164 @@
+"""Plays events to a machine and keeps the effects: what the tests of the machine share."""
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import Keyring, KeyringState, Program, Question, Quiet, Transport
+from trayproxy.desk.events import (
+    Accepted,
+    AskersChanged,
+    Challenged,
+    Declined,
+    Effect,
+    Event,
+    Found,
+    Inconclusive,
+    Left,
+    LookUp,
+    QuestionClosed,
+    Refuse,
+    Release,
+    Tick,
+    Touched,
+    Typed,
+    Way,
+)
+from trayproxy.desk.machine import Machine
+from trayproxy.desk.rejected import RejectedLogins
+from trayproxy.desk.rules import Rules
+from trayproxy.desk.space import Key, Mark, Space
+from trayproxy.profiles.profile import Profile, Upstream
+
+OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080), user="jdoe")
+LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
+KEY = Key(Space.of(OFFICE), "Corp", "basic")
+LAB_KEY = Key(Space.of(LAB), "Lab", "basic")
+WAY = Way("Basic", Transport.READABLE)
+RIGHT = Login("jdoe", "right")
+WRONG = Login("jdoe", "wrong")
+GNOME = Keyring(KeyringState.OK, "GNOME Keyring")
+LOCKED = Keyring(KeyringState.LOCKED, "GNOME Keyring")
+
+E = TypeVar("E", bound=Effect)
+
+
+@dataclass
+class Play:
+    """A machine, its clock, and all that it wanted done, in order."""
+
+    rules: Rules = field(default_factory=Rules)
+    now: float = 1000.0
+    waiters: int = 0
+    effects: list[Effect] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.machine = Machine(self.rules, RejectedLogins(b"0123456789abcdef"))
+        self.do(AskersChanged(1))
+
+    def do(self, event: Event) -> list[Effect]:
+        effects = self.machine.handle(self.now, event)
+        self.effects += effects
+        return effects
+
+    def wait(self, seconds: float) -> list[Effect]:
+        """Let time pass, with a tick at each deadline as the shell does it."""
+        end, effects = self.now + seconds, list[Effect]()
+        while (deadline := self.machine.deadline()) <= end:
+            assert deadline > self.now, "the machine would never sleep"
+            self.now = deadline
+            effects += self.do(Tick())
+        self.now = end
+        return effects
+
+    # --- Short for events ---
+
+    def challenge(
+        self,
+        key: Key = KEY,
+        profile: Profile = OFFICE,
+        target: str = "",
+        tried: Mark | None = None,
+        program: Program | None = None,
+        strayed: bool = False,
+    ) -> int:
+        """Let a request get a 407; return its number."""
+        self.waiters += 1
+        where = target or f"host{self.waiters}.example:443"
+        self.do(
+            Challenged(self.waiters, key, profile, WAY, where, tried, strayed, program),
+        )
+        return self.waiters
+
+    def leave(self, waiter: int) -> list[Effect]:
+        return self.do(Left(waiter))
+
+    def found(self, login: Login | None, keyring: Keyring = GNOME) -> list[Effect]:
+        """Answer the last question to the keyring."""
+        return self.do(Found(self.all(LookUp)[-1].lookup, login, keyring))
+
+    def enter(self, login: Login, remember: bool = True) -> list[Effect]:
+        return self.do(Typed(self.question.number, login, remember))
+
+    def touch(self) -> list[Effect]:
+        return self.do(Touched(self.question.number))
+
+    def decline(self, quiet: Quiet = Quiet.A_MINUTE) -> list[Effect]:
+        return self.do(Declined(self.question.number, quiet))
+
+    def accept(self, waiter: int) -> list[Effect]:
+        """Let the request that was released come back with a 200."""
+        return self.do(Accepted(self.mark(waiter)))
+
+    def fail(self, waiter: int) -> list[Effect]:
+        """Let the request that was released come back with nothing."""
+        return self.do(Inconclusive(self.mark(waiter)))
+
+    def reject(self, waiter: int, key: Key = KEY, target: str = "") -> int:
+        """Let the request that was released come back with a 407; return its new number."""
+        return self.challenge(key, tried=self.mark(waiter), target=target)
+
+    # --- To where most stories begin ---
+
+    def ask(self, requests: int = 1) -> list[int]:
+        """Let requests come, the keyring be empty and the question open."""
+        waiters = [self.challenge() for _ in range(requests)]
+        self.found(None)
+        self.wait(self.rules.gather)
+        return waiters
+
+    def trust(self, login: Login = RIGHT) -> Mark:
+        """Let a login be asked for, typed and accepted."""
+        (waiter,) = self.ask()
+        self.enter(login)
+        self.accept(waiter)
+        return self.mark(waiter)
+
+    # --- What came of it ---
+
+    @property
+    def question(self) -> Question:
+        (number,) = self.machine.numbers()
+        question = self.machine.question(number)
+        assert question
+        return question
+
+    @property
+    def is_asking(self) -> bool:
+        return bool(self.machine.numbers())
+
+    def all(self, kind: type[E]) -> list[E]:
+        return [effect for effect in self.effects if isinstance(effect, kind)]
+
+    def released(self) -> list[int]:
+        return [effect.waiter for effect in self.all(Release)]
+
+    def mark(self, waiter: int) -> Mark:
+        (mark,) = [effect.mark for effect in self.all(Release) if effect.waiter == waiter]
+        return mark
+
+    def refused(self) -> dict[int, str]:
+        return {effect.waiter: effect.reason.name for effect in self.all(Refuse)}
+
+    def endings(self) -> list[str]:
+        return [effect.ending.name for effect in self.all(QuestionClosed)]

@@ -1,0 +1,359 @@
+"""Any order of events: what trayproxy.desk.machine guarantees whatever happens."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.desk.play import GNOME, LAB, LOCKED, OFFICE, WAY, Play
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import Quiet
+from trayproxy.desk.case import Phase
+from trayproxy.desk.events import (
+    Accepted,
+    AskersChanged,
+    Declined,
+    Effect,
+    Event,
+    Forgotten,
+    Found,
+    Given,
+    Inconclusive,
+    Left,
+    LookUp,
+    NetworkChanged,
+    QuestionChanged,
+    QuestionClosed,
+    Refuse,
+    Release,
+    Save,
+    Switched,
+    Touched,
+    Typed,
+    Wanted,
+)
+from trayproxy.desk.rules import Rules
+from trayproxy.desk.space import Key, Mark, Space
+from trayproxy.profiles.profile import Profile
+
+RIGHT, NEVER_RIGHT, RIGHT_LATER = (Login("jdoe", p) for p in ("right", "never", "later"))
+LOGINS = (RIGHT, NEVER_RIGHT, RIGHT_LATER)
+PROFILES = (OFFICE, LAB)
+
+
+@dataclass
+class Sent:
+    """A request between us and the upstream."""
+
+    profile: Profile
+    mark: Mark | None
+    login: Login | None
+    is_canary: bool
+
+
+class Office(RuleBasedStateMachine):
+    """One upstream with one right login, its clients, a keyring and a person."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.play = Play(Rules(parked_most=6))
+        self.right = RIGHT
+        self.were_right = {RIGHT}
+        self.sent: list[Sent] = []
+        self.lookups: list[int] = []
+        self.parked: dict[int, Profile] = {}
+        self.failed: Counter[tuple[str, Login]] = Counter()
+        self.insisted: Counter[tuple[str, Login]] = Counter()
+        self.lifted: set[str] = set()
+        self.wanted: set[int] = set()
+        self.touched: set[int] = set()
+        self.numbers: set[int] = set()
+        self.slow = False
+
+    # --- What happens --------------------------------------------------------------------------
+
+    @rule(count=st.integers(1, 3))
+    def requests_are_sent(self, count: int) -> None:
+        for _ in range(count):
+            self.send(OFFICE)
+
+    @precondition(lambda self: self.sent)
+    @rule(all_of_them=st.booleans())
+    def the_upstream_answers(self, all_of_them: bool) -> None:
+        for _ in range(len(self.sent) if all_of_them else 1):
+            self.answer(self.sent.pop(0), "Corp")
+
+    @precondition(lambda self: any(s.login == self.right for s in self.sent))
+    @rule(where=st.sampled_from(("a.example:443", "b.example:443")))
+    def the_upstream_forbids(self, where: str) -> None:
+        sent = next(s for s in self.sent if s.login == self.right)
+        self.sent.remove(sent)
+        self.challenge(sent, sent.mark.key.realm if sent.mark else "Corp", where)
+
+    @precondition(lambda self: self.right == RIGHT)
+    @rule()
+    def the_password_is_changed(self) -> None:
+        self.right = RIGHT_LATER
+        self.were_right.add(RIGHT_LATER)
+
+    @precondition(lambda self: any(s.mark for s in self.sent))
+    @rule()
+    def the_network_fails(self) -> None:
+        sent = next(s for s in self.sent if s.mark)
+        self.sent.remove(sent)
+        if sent.mark:
+            self.do(Inconclusive(sent.mark))
+
+    @precondition(lambda self: self.parked)
+    @rule(all_of_them=st.booleans())
+    def clients_leave(self, all_of_them: bool) -> None:
+        for _ in range(len(self.parked) if all_of_them else 1):
+            if self.parked:
+                waiter = min(self.parked)
+                del self.parked[waiter]
+                self.do(Left(waiter))
+
+    @precondition(lambda self: self.lookups)
+    @rule(login=st.none() | st.sampled_from(LOGINS))
+    def the_keyring_answers(self, login: Login | None) -> None:
+        self.do(Found(self.lookups.pop(0), login, GNOME))
+
+    @rule()
+    def a_moment_passes(self) -> None:
+        self.take(self.play.wait(0.15))
+
+    @precondition(lambda self: not any(sent.is_canary for sent in self.sent))
+    @rule(seconds=st.sampled_from((9.0, 61.0, 301.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.take(self.play.wait(seconds))
+
+    # --- What the person does ------------------------------------------------------------------
+
+    @precondition(lambda self: self.play.is_asking)
+    @rule(login=st.sampled_from(LOGINS), remember=st.booleans())
+    def the_person_answers(self, login: Login, remember: bool) -> None:
+        number = self.play.machine.numbers()[0]
+        question = self.play.machine.question(number)
+        assert question
+        if question.hurried or question.profile_id in self.lifted:
+            self.insisted[question.profile_id, login] += 1
+        self.touched.add(number)
+        self.do(Typed(number, login, remember))
+
+    @precondition(lambda self: self.play.is_asking)
+    @rule(quiet=st.sampled_from(Quiet))
+    def the_person_declines(self, quiet: Quiet) -> None:
+        self.do(Declined(self.play.machine.numbers()[0], quiet))
+
+    @precondition(lambda self: self.play.is_asking)
+    @rule()
+    def the_person_types(self) -> None:
+        number = self.play.machine.numbers()[0]
+        self.touched.add(number)
+        self.do(Touched(number))
+
+    # --- What comes of it ----------------------------------------------------------------------
+
+    def challenge(self, sent: Sent, realm: str, target: str = "") -> None:
+        key = Key(Space.of(sent.profile), realm, "basic")
+        at = len(self.play.effects)
+        self.parked[self.play.waiters + 1] = sent.profile
+        self.play.challenge(key, sent.profile, target, sent.mark)
+        self.take(self.play.effects[at:])
+
+    def do(self, event: Event) -> None:
+        self.take(self.play.do(event))
+
+    def take(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Release(waiter, mark):
+                    profile = self.parked.pop(waiter)
+                    self.release(profile, mark)
+                case Refuse(waiter, _):
+                    del self.parked[waiter]
+                case LookUp(lookup, _, _):
+                    self.lookups.append(lookup)
+                case Save(_, login):
+                    assert login in self.were_right
+                case QuestionChanged(number):
+                    self.numbers.add(number)
+                case QuestionClosed(number, _):
+                    assert number in self.numbers
+
+    def send(self, profile: Profile) -> None:
+        mark = self.play.machine.trusted().get(Space.of(profile))
+        login = self.play.machine.login(mark) if mark else None
+        self.sent.append(Sent(profile, mark, login, is_canary=False))
+
+    def answer(self, sent: Sent, realm: str) -> None:
+        """Let the upstream say what it thinks of a request."""
+        if sent.login == self.right and sent.mark:
+            self.do(Accepted(sent.mark))
+            return
+        if sent.login:
+            self.failed[sent.profile.id, sent.login] += 1
+        self.challenge(sent, realm)
+
+    def release(self, profile: Profile, mark: Mark) -> None:
+        login = self.play.machine.login(mark)
+        trusted = self.play.machine.is_trusted(mark)
+        self.sent.append(Sent(profile, mark, login, is_canary=not trusted))
+
+    # --- What must hold ------------------------------------------------------------------------
+
+    @invariant()
+    def a_wrong_login_costs_one_log_on_and_one_for_each_insistence(self) -> None:
+        if self.slow:
+            return
+        for (profile_id, login), failures in self.failed.items():
+            if login not in self.were_right:
+                assert failures <= 1 + self.insisted[profile_id, login], login
+
+    @invariant()
+    def a_login_not_verified_is_on_one_request_at_a_time(self) -> None:
+        if self.slow:
+            return
+        unverified = Counter(
+            sent.mark
+            for sent in self.sent
+            if sent.is_canary and sent.mark and not self.play.machine.is_trusted(sent.mark)
+        )
+        assert all(count <= 1 for count in unverified.values())
+
+    @invariant()
+    def every_request_that_waits_is_served_in_time(self) -> None:
+        cases = self.play.machine._cases.values()
+        waiting = {waiter: p.since for case in cases for waiter, p in case.parked.items()}
+        assert waiting.keys() == self.parked.keys()
+        assert all(self.play.now < since + 300 for since in waiting.values())
+        assert self.play.machine.deadline() > self.play.now
+
+    @invariant()
+    def a_question_nobody_waits_for_and_nobody_touched_is_closed(self) -> None:
+        for number in self.play.machine.numbers():
+            question = self.play.machine.question(number)
+            assert question
+            assert (
+                question.waiting
+                or question.checking
+                or number in self.touched
+                or (self.phase(number) is Phase.CHECKING)
+            )
+
+    @invariant()
+    def questions_come_one_at_a_time_unless_the_person_wants_more(self) -> None:
+        ours = set(self.play.machine.numbers()) - self.wanted - self.touched
+        assert len(ours) <= 1
+
+    @invariant()
+    def nobody_waits_for_a_person_who_cannot_be_asked(self) -> None:
+        if self.play.machine._is_attended:
+            return
+        for case in self.play.machine._cases.values():
+            assert not (case.phase is Phase.ASKING and case.parked)
+
+    @invariant()
+    def what_is_sent_unasked_was_accepted(self) -> None:
+        for mark in self.play.machine.trusted().values():
+            assert self.play.machine.login(mark) in self.were_right
+
+    def phase(self, number: int) -> Phase:
+        cases = self.play.machine._cases.values()
+        return next(c.phase for c in cases if c.asked and c.asked.number == number)
+
+
+class Slow(Office):
+    """The upstream takes its time: a login may be tried again, but only every ten seconds."""
+
+    @rule(seconds=st.sampled_from((9.0, 61.0)))
+    def the_upstream_takes_its_time(self, seconds: float) -> None:
+        self.slow = True
+        self.take(self.play.wait(seconds))
+
+
+class TwoProfiles(Office):
+    """Two protection spaces that compete for the person."""
+
+    @rule()
+    def a_request_of_the_other_is_sent(self) -> None:
+        self.send(LAB)
+
+    @rule(profile=st.sampled_from((*PROFILES, None)))
+    def the_profile_is_switched(self, profile: Profile | None) -> None:
+        self.do(Switched(profile))
+
+
+class TwoRealms(Office):
+    """An upstream that goes by two names, and a keyring that may be locked."""
+
+    @precondition(lambda self: self.sent)
+    @rule()
+    def the_upstream_answers_in_another_name(self) -> None:
+        self.answer(self.sent.pop(0), "Other")
+
+    @precondition(lambda self: self.lookups)
+    @rule()
+    def the_keyring_is_locked(self) -> None:
+        self.do(Found(self.lookups.pop(0), None, LOCKED))
+
+
+class Faceless(Office):
+    """Faces come and go; at first there is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.play.do(AskersChanged(0))
+        self.play.wait(60)
+
+    @rule(count=st.sampled_from((0, 1)))
+    def faces_come_and_go(self, count: int) -> None:
+        self.do(AskersChanged(count))
+
+
+class Commands(Office):
+    """The menu and the command line are used as well."""
+
+    @rule()
+    def the_person_wants_to_sign_in(self) -> None:
+        self.lifted.add("office")
+        before = set(self.play.machine.numbers())
+        self.do(Wanted(OFFICE, WAY))
+        self.wanted |= set(self.play.machine.numbers()) - before
+        self.touched |= set(self.play.machine.numbers())
+
+    @rule(login=st.sampled_from(LOGINS))
+    def the_command_line_gives_a_login(self, login: Login) -> None:
+        self.insisted["office", login] += 1
+        self.do(Given(OFFICE, WAY, login))
+
+    @rule()
+    def the_login_is_forgotten(self) -> None:
+        self.insisted.update(("office", login) for login in LOGINS)
+        self.do(Forgotten("office"))
+
+    @rule()
+    def the_network_changes(self) -> None:
+        self.do(NetworkChanged())
+
+
+@pytest.mark.parametrize("world", [Office, Slow, TwoProfiles, TwoRealms, Faceless, Commands])
+def test_any_order_of_events(world: type[Office]) -> None:
+    run_state_machine_as_test(
+        world,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

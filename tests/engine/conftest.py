@@ -1,0 +1,75 @@
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import Recorder
+from tests.engine.running import LOOPS, NewLoop, Running
+from tests.engine.wire import Client
+from tests.support.scripted import Script, Scripted
+from trayproxy.engine.limits import Limits
+from trayproxy.profiles.profile import Profile
+
+Start = Callable[..., Running]
+"""Starts an engine; see `Running`."""
+
+Connect = Callable[[], Client]
+"""Connects a client to the engine."""
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Ends what a test began, the last first: clients, then engines, then upstreams."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def recorder(stack: ExitStack) -> Recorder:
+    """An upstream that answers everything."""
+    return stack.enter_context(Recorder())
+
+
+@pytest.fixture
+def start(stack: ExitStack) -> Start:
+    """Starts engines that end with the test."""
+
+    def start(
+        profile: Profile | None,
+        desk: FakeDesk | None = None,
+        limits: Limits | None = None,
+        new_loop: NewLoop = LOOPS["uvloop"],
+    ) -> Running:
+        return stack.enter_context(Running(profile, desk=desk, limits=limits, new_loop=new_loop))
+
+    return start
+
+
+@pytest.fixture
+def engine(recorder: Recorder, start: Start) -> Running:
+    """An engine whose upstream answers everything, and whose login it knows."""
+    return start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+
+
+@pytest.fixture
+def client(engine: Running, stack: ExitStack) -> Client:
+    """A client of `engine`."""
+    return stack.enter_context(engine.connect())
+
+
+@pytest.fixture
+def script(stack: ExitStack) -> Callable[..., Scripted]:
+    """Starts upstreams that do what the test says."""
+
+    def script(*scripts: Script) -> Scripted:
+        return stack.enter_context(Scripted(*scripts))
+
+    return script
+
+
+@pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
+def new_loop(request: pytest.FixtureRequest) -> NewLoop:
+    """Each kind of loop that the engine runs on."""
+    found: NewLoop = request.param
+    return found

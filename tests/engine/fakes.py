@@ -1,0 +1,203 @@
+"""What the engine is given in these tests: a desk without a person, signs without rules."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from tests.support.lines import PATIENCE
+from trayproxy.auth.basic import Basic, basic_credentials
+from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import choose
+from trayproxy.control.messages import Problem
+from trayproxy.desk.answer import Answer, Standing, Waiter
+from trayproxy.desk.desk import Desk
+from trayproxy.desk.problems import Refusal
+from trayproxy.desk.space import Key, Mark, Space
+from trayproxy.engine.pages import Page
+from trayproxy.engine.way import Way
+from trayproxy.http.challenges import Challenge
+from trayproxy.http.target import Authority
+from trayproxy.profiles.profile import Profile, SignIn, Upstream
+
+LOGIN = Login("user", "pass")
+REFUSAL = Refusal(Problem("TP-301", "Sign-in was cancelled", "Sign in."), 5, "declined")
+NOTHING_USABLE = Refusal(Problem("TP-303", "No common way to sign in", "None."), None, "none")
+
+
+@dataclass
+class Turn:
+    """A request at the desk."""
+
+    future: "asyncio.Future[Answer | Refusal]"
+    space: Space
+    challenges: tuple[Challenge, ...]
+    waiter: Waiter
+    tried: Answer | None
+
+    @property
+    def waits(self) -> bool:
+        return not self.future.done()
+
+
+class FakeDesk(Desk):
+    """The verbs that the engine uses, answered without asking anybody.
+
+    With a login it answers each challenge that Basic can; without one it lets requests wait for
+    `answer` or `refuse`. A login that was tried in vain is refused.
+
+    Attributes:
+        login: What it answers with.
+        turns: Every request that was sent here.
+        acceptances: Every answer that was said to be accepted.
+        doubts: Every answer of which nothing became known.
+    """
+
+    def __init__(self, login: Login | None = None, *, knows_it: bool = False) -> None:
+        self.login = login
+        self.turns: list[Turn] = []
+        self.acceptances: list[Answer] = []
+        self.doubts: list[Answer] = []
+        self._accepted: dict[Space, Answer] = {}
+        self._generation = 0
+        self._knows_it = knows_it
+        self._changed = threading.Condition()
+
+    def known(self, space: Space) -> Answer | None:
+        answer = self._accepted.get(space)
+        if answer is None and self._knows_it and self.login is not None:
+            return self._answer_with(space, Challenge("basic"), self.login)
+        return answer
+
+    def challenged(
+        self,
+        space: Space,
+        profile: Profile,
+        challenges: Sequence[Challenge],
+        waiter: Waiter,
+        tried: Answer | None,
+    ) -> "asyncio.Future[Answer | Refusal]":
+        future: asyncio.Future[Answer | Refusal] = asyncio.get_running_loop().create_future()
+        offer = choose(challenges, [Basic()])
+        if offer is None:
+            future.set_result(NOTHING_USABLE)
+        elif tried is not None:
+            future.set_result(REFUSAL)
+        elif self.login is not None:
+            future.set_result(self._answer_with(space, offer.challenge, self.login))
+        with self._changed:
+            self.turns.append(Turn(future, space, tuple(challenges), waiter, tried))
+            self._changed.notify_all()
+        return future
+
+    def accepted(self, answer: Answer) -> None:
+        with self._changed:
+            self.acceptances.append(answer)
+            self._accepted[answer.space] = answer
+            self._changed.notify_all()
+
+    def inconclusive(self, answer: Answer, why: str) -> None:
+        with self._changed:
+            self.doubts.append(answer)
+            self._changed.notify_all()
+
+    def begin(self, login: Login | None) -> None:
+        """Begin anew with this login; call it in the loop."""
+        self.login = login
+        self._accepted.clear()
+        self.turns.clear()
+        self.acceptances.clear()
+        self.doubts.clear()
+
+    def answer_all(self, login: Login = LOGIN) -> None:
+        """Let all that wait sign in; call it in the loop."""
+        for turn in self.turns:
+            if turn.waits:
+                turn.future.set_result(self._answer_with(turn.space, turn.challenges[0], login))
+
+    def refuse_all(self) -> None:
+        """Refuse all that wait; call it in the loop."""
+        for turn in self.turns:
+            if turn.waits:
+                turn.future.set_result(REFUSAL)
+
+    def wait_for_turns(self, count: int) -> None:
+        """Wait, in the test, until that many requests were sent here."""
+        deadline = monotonic() + PATIENCE
+        with self._changed:
+            while len(self.turns) < count:
+                left = deadline - monotonic()
+                assert left > 0, f"{len(self.turns)} requests came to the desk, not {count}"
+                self._changed.wait(left)
+
+    def _answer_with(self, space: Space, challenge: Challenge, login: Login) -> Answer:
+        known = self._accepted.get(space)
+        if known is not None and known.login == login:
+            return known
+        self._generation += 1
+        credentials = basic_credentials(login)
+        answer = Answer(
+            Mark(Key(space, challenge.realm, "basic"), self._generation),
+            login,
+            "basic",
+            challenge,
+            lambda method, target: credentials,
+            Standing(),
+        )
+        self._accepted[space] = answer
+        return answer
+
+
+@dataclass
+class Signs:
+    """Where requests go: through an upstream, but to some hosts directly.
+
+    Attributes:
+        profile: The active one, None for none.
+        direct: Hosts that are reached directly; with an asterisk all are.
+    """
+
+    profile: Profile | None
+    direct: set[str] = field(default_factory=set)
+    _ways: dict[tuple[str, bool], Way] = field(default_factory=dict)
+
+    def __call__(self, target: Authority) -> Way | None:
+        profile = self.profile
+        if profile is None:
+            return None
+        is_direct = not self.direct.isdisjoint({target.host, "*"})
+        key = (profile.id, is_direct)
+        way = self._ways.get(key)
+        if way is None or way.profile is not profile:
+            # One object for each way, as long as nothing changes: what the engine compares.
+            way = (
+                Way(profile, None, None)
+                if is_direct
+                else Way(profile, profile.upstream, _space(profile))
+            )
+            self._ways[key] = way
+        return way
+
+
+def _space(profile: Profile) -> Space:
+    return Space.of(profile)
+
+
+def office(port: int, *, host: str = "127.0.0.1", sign_in: SignIn = SignIn.PASSWORD) -> Profile:
+    """Return a profile with this upstream."""
+    return Profile(f"office-{port}", "Office", Upstream(host, port), sign_in)
+
+
+class Observer:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.reaches = 0
+        self.failures: list[Page] = []
+
+    def reached(self, way: Way) -> None:
+        self.reaches += 1
+
+    def failed(self, way: Way, page: Page) -> None:
+        self.failures.append(page)

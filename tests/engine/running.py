@@ -1,0 +1,190 @@
+"""An engine that runs on a thread and loop of its own, for blocking clients."""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import uvloop
+
+from tests.engine.fakes import FakeDesk, Observer, Signs
+from tests.engine.wire import Client
+from tests.support.lines import PATIENCE
+from trayproxy.engine.engine import Engine, Parts
+from trayproxy.engine.limits import Limits
+from trayproxy.profiles.profile import Profile
+
+T = TypeVar("T")
+
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+LOOPS: dict[str, NewLoop] = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+"""What the engine runs on, by name."""
+
+_LOOK_AGAIN_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a process has: invariant I6 of the corpus."""
+
+    descriptors: int
+    tasks: int
+    connections: int
+
+    def __le__(self, other: "Holdings") -> bool:
+        return (
+            self.descriptors <= other.descriptors
+            and self.tasks <= other.tasks
+            and self.connections <= other.connections
+        )
+
+
+class Complaints(logging.Handler):
+    """Keeps what the engine logs, so that a test can say that it had nothing to complain about."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = logging.Formatter().format(record)
+        self.lines.append(text)
+        if record.levelno >= logging.ERROR:
+            self.errors.append(text)
+
+
+class Running:
+    """An engine that runs, and accepts on a free port.
+
+    Attributes:
+        engine: Belongs to its loop: touch it in `call` only.
+        desk: Its desk.
+        signs: Where it sends requests.
+        observer: What it found out.
+        complaints: What it logged.
+    """
+
+    def __init__(
+        self,
+        profile: Profile | None,
+        *,
+        desk: FakeDesk | None = None,
+        limits: Limits | None = None,
+        new_loop: NewLoop = uvloop.new_event_loop,
+    ) -> None:
+        self.desk = desk or FakeDesk()
+        self.signs = Signs(profile)
+        self.observer = Observer()
+        self.complaints = Complaints()
+        self.loop = new_loop()
+        self.loop.set_exception_handler(self._complain)
+        logging.getLogger().addHandler(self.complaints)
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+        parts = Parts(self.desk, self.signs, self.observer, limits or Limits())
+        self.engine = self.call(lambda: self._listen(parts))
+        host, _, port = self.engine.address.rpartition(":")
+        self.host, self.port = host, int(port)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+        if error is None:
+            assert not self.complaints.errors, self.complaints.errors
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def _listen(self, parts: Parts) -> Engine:
+        engine = Engine(self.loop, parts, "127.0.0.1", 0)
+        engine.listen()
+        return engine
+
+    def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.complaints.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    def close(self) -> None:
+        """Quit at once, whatever is going on."""
+        if self._thread.is_alive():
+            self.call(self.engine.executor.close)
+            self.wait(self.engine.close())
+            self.wait(self.loop.shutdown_default_executor())
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(PATIENCE)
+            self.loop.close()
+            logging.getLogger().removeHandler(self.complaints)
+
+    # --- in the loop ---
+
+    def wait(self, coroutine: Coroutine[Any, Any, T], timeout: float = PATIENCE) -> T:
+        """Run a coroutine in the loop and return its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function in the loop and return its result."""
+
+        async def run() -> T:
+            return function()
+
+        return self.wait(run())
+
+    def until(self, holds: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
+        """Wait until something holds that the engine tells nobody; it is looked at in the loop."""
+
+        async def look() -> bool:
+            end = self.loop.time() + timeout
+            while not holds():
+                if self.loop.time() > end:
+                    return False
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            return True
+
+        assert self.wait(look(), timeout + PATIENCE), f"{what} did not come true in {timeout} s"
+
+    # --- what it holds ---
+
+    def connect(self) -> Client:
+        """Connect a client."""
+        return Client(self.port)
+
+    def settle(self) -> None:
+        """Wait until no client is connected, then forget what is kept for the next ones."""
+        self.until(lambda: not self.engine.executor.works, "the end of all connections")
+        self.call(self._let_go)
+
+    def _let_go(self) -> None:
+        self.engine.pool.clear()
+        self.engine.pipes.close()
+
+    def holdings(self) -> Holdings:
+        """Return what there is in this process now."""
+        return self.call(self._count)
+
+    def until_it_holds(self, base: Holdings) -> None:
+        """Wait until there is no more than that."""
+        self.until(lambda: self._count() <= base, f"{self.holdings()} going back to {base}")
+
+    def _count(self) -> Holdings:
+        # The task that asks is not counted.
+        tasks = len(asyncio.all_tasks(self.loop)) - 1
+        return Holdings(len(os.listdir("/proc/self/fd")), tasks, self.engine.counters.active)
+
+    def seconds_worked(self) -> float:
+        """Return how much processor time the loop's thread has used."""
+        assert self._thread.ident is not None
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))

@@ -1,0 +1,283 @@
+"""Connections to next hops: kept, used again, never for something else."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from threading import Event
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import ANSWER, Recorder
+from tests.engine.running import Running
+from tests.engine.wire import Client, connect, get, post
+from tests.support.scripted import OK, Peer, Scripted, answering, resetting
+from trayproxy.engine.limits import Limits
+
+URL = b"http://origin.test/"
+GET = get(URL)
+
+Play = Callable[..., Scripted]
+
+
+def test_requests_of_one_client_share_an_upstream_connection(
+    client: Client, recorder: Recorder
+) -> None:
+    for _ in range(3):
+        assert client.ask(GET).status == 200
+    assert [request.connection for request in recorder.requests] == [1, 1, 1]
+
+
+def test_a_connection_is_kept_for_the_next_client(engine: Running, recorder: Recorder) -> None:
+    for _ in range(2):
+        with engine.connect() as client:
+            assert client.ask(GET).status == 200
+        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    assert [request.connection for request in recorder.requests] == [1, 1]
+
+
+def test_direct_requests_to_two_hosts_go_to_each_of_them(start: Start, stack: ExitStack) -> None:
+    first, second = stack.enter_context(Recorder()), stack.enter_context(Recorder())
+    engine = start(office(1))
+    engine.signs.direct.add("*")
+    with engine.connect() as client:
+        for _ in range(2):
+            for recorder in (first, second):
+                client.ask(get(b"http://127.0.0.1:%d/" % recorder.port))
+    assert [request.values(b"host") for request in first.requests] == [
+        [b"127.0.0.1:%d" % first.port]
+    ] * 2
+    assert [request.values(b"host") for request in second.requests] == [
+        [b"127.0.0.1:%d" % second.port]
+    ] * 2
+
+
+@pytest.mark.parametrize("when", ["before the answer", "in its body"])
+def test_a_connection_whose_client_left_is_used_for_nobody_else(
+    start: Start, script: Play, when: str
+) -> None:
+    read, late = Event(), Event()
+
+    def slow(peer: Peer) -> None:
+        peer.read_head()
+        if when == "in its body":
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+        read.set()
+        assert late.wait(20)
+        peer.send(OK.replace(b"ok\n", b"no\n") if when == "before the answer" else b"theirs")
+        peer.read_all()
+
+    upstream = script(slow, answering(OK))
+    engine = start(office(upstream.port))
+    client = engine.connect()
+    client.send(GET)
+    if when == "in its body":
+        while b"\r\n\r\n" not in client.octets:
+            client.more()
+    assert read.wait(20)
+    client.reset()
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    with engine.connect() as other:
+        other.send(GET)
+        upstream.peer(2)
+        late.set()
+        assert other.reply().body == b"ok\n"
+
+
+def test_what_nobody_asked_for_is_no_answer(start: Start, script: Play) -> None:
+    """Both become ready in the same turn of the loop, the client first (RFC 9112, section 9.2)."""
+    asked, said = Event(), Event()
+
+    def talk(peer: Peer) -> None:
+        for _ in range(2):
+            peer.read_head()
+            peer.send(OK)
+        assert asked.wait(20)
+        peer.send(OK.replace(b"ok\n", b"no\n"))
+        said.set()
+        peer.read_all()
+
+    upstream = script(talk, answering(OK))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        for _ in range(2):
+            assert client.ask(GET).body == b"ok\n"
+
+        def both_at_once() -> None:
+            client.send(GET)
+            asked.set()
+            assert said.wait(20)
+
+        engine.call(both_at_once)
+        assert client.reply().body == b"ok\n"
+    assert len(upstream.peers) == 2
+
+
+@pytest.mark.parametrize("answers", [1, 2, 3])
+@pytest.mark.parametrize("end", ["closed", "reset"])
+def test_a_get_on_a_connection_that_just_ended_is_sent_once_more(
+    start: Start, script: Play, answers: int, end: str
+) -> None:
+    def leave(peer: Peer) -> None:
+        for _ in range(answers):
+            peer.read_head()
+            peer.send(OK)
+        peer.read_head()
+        if end == "reset":
+            peer.reset()
+
+    upstream = script(leave, answering(OK))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        for _ in range(answers + 1):
+            assert client.ask(GET).status == 200
+    assert len(upstream.peers) == 2
+
+
+def test_a_retry_that_fails_is_not_retried(start: Start, script: Play) -> None:
+    def leave(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(OK)
+        peer.read_head()
+
+    upstream = script(leave, resetting)
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        assert client.ask(GET).status == 502
+    assert len(upstream.peers) == 2
+
+
+def test_a_post_on_a_connection_that_just_ended_is_not_sent_again(
+    start: Start, script: Play
+) -> None:
+    def leave(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(OK)
+        peer.read_head()
+
+    upstream = script(leave, answering(OK))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        assert client.ask(post(URL, b"once")).status == 502
+    assert len(upstream.peers) == 1
+
+
+@pytest.mark.parametrize("requests", [1, 2, 3])
+def test_an_upstream_that_says_nothing_ends_in_a_504(
+    start: Start, script: Play, requests: int
+) -> None:
+    def go_quiet(peer: Peer) -> None:
+        for _ in range(requests - 1):
+            peer.read_head()
+            peer.send(OK)
+        peer.hang()
+
+    upstream = script(go_quiet)
+    engine = start(office(upstream.port), limits=Limits(upstream_head_s=0.2))
+    with engine.connect() as client:
+        for _ in range(requests - 1):
+            assert client.ask(GET).status == 200
+        assert client.ask(GET).status == 504
+
+
+def test_an_unsolicited_answer_ends_an_idle_connection(
+    engine: Running, start: Start, script: Play
+) -> None:
+    more = Event()
+
+    def talk(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(OK)
+        assert more.wait(20)
+        peer.send(OK.replace(b"ok\n", b"no\n"))
+        peer.read_all()
+
+    upstream = script(talk, answering(OK))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.ask(GET)
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    assert engine.call(lambda: sum(map(len, engine.engine.pool._idle.values()))) == 1
+    more.set()
+    engine.until(
+        lambda: not any(engine.engine.pool._idle.values()), "the end of the kept connection"
+    )
+    with engine.connect() as client:
+        assert client.ask(GET).body == b"ok\n"
+
+
+def test_surplus_octets_end_the_connection_they_came_on(start: Start, script: Play) -> None:
+    upstream = script(answering(OK + OK.replace(b"ok\n", b"no\n")), answering(OK))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        assert client.ask(GET).body == b"ok\n"
+        assert client.ask(GET).body == b"ok\n"
+    assert len(upstream.peers) == 2
+
+
+def test_a_login_does_not_travel_on_a_connection_of_another_profile(
+    start: Start, stack: ExitStack
+) -> None:
+    recorder = stack.enter_context(Recorder())
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        client.ask(GET)
+        other = office(recorder.port, host="127.0.0.1")
+        engine.signs.profile = type(other)("other", "Other", other.upstream)
+        client.ask(GET)
+    first, second = recorder.requests
+    assert first.connection != second.connection
+
+
+def test_a_switched_profile_is_used_by_the_next_request(start: Start, stack: ExitStack) -> None:
+    old, new = stack.enter_context(Recorder()), stack.enter_context(Recorder())
+    engine = start(office(old.port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        for _ in range(3):
+            client.ask(GET)
+        engine.signs.profile = office(new.port)
+        for _ in range(3):
+            client.ask(GET)
+    assert (len(old.requests), len(new.requests)) == (3, 3)
+    for request in (*old.requests, *new.requests):
+        assert len(request.values(b"proxy-authorization")) == 1
+
+
+def test_a_connect_to_a_host_that_is_reached_directly_opens_a_tunnel(
+    start: Start, script: Play
+) -> None:
+    def echo(peer: Peer) -> None:
+        peer.send(peer.read(5))
+        peer.read_all()
+
+    origin = script(echo)
+    engine = start(office(1))
+    engine.signs.direct.add("127.0.0.1")
+    with engine.connect() as client:
+        reply = client.ask(connect(b"127.0.0.1:%d" % origin.port), b"CONNECT")
+        assert (reply.status, reply.values(b"content-length")) == (200, [])
+        client.send(b"hello")
+        assert client.take(5) == b"hello"
+    assert origin.peer(1).received == b"hello"
+
+
+def test_octets_sent_with_a_direct_connect_reach_the_host(start: Start, script: Play) -> None:
+    origin = script(lambda peer: peer.send(peer.read(5)))
+    engine = start(office(1))
+    engine.signs.direct.add("127.0.0.1")
+    with engine.connect() as client:
+        client.send(connect(b"127.0.0.1:%d" % origin.port) + b"early")
+        assert client.reply(b"CONNECT").status == 200
+        assert client.take(5) == b"early"
+
+
+def test_a_direct_connect_sends_the_host_nothing_of_ours(start: Start, script: Play) -> None:
+    origin = script(lambda peer: peer.send(ANSWER + peer.read_all()))
+    engine = start(office(1), FakeDesk(LOGIN, knows_it=True))
+    engine.signs.direct.add("127.0.0.1")
+    with engine.connect() as client:
+        client.ask(connect(b"127.0.0.1:%d" % origin.port), b"CONNECT")
+        client.finish()
+        assert client.take_all() == ANSWER

@@ -1,0 +1,558 @@
+"""The corpus of good and bad messages, played against the running engine over real sockets.
+
+Each case names what a correct forwarding proxy does; its words and the invariants I1 to I6 are
+explained where the corpus was made. The client's side speaks to the engine, and an upstream that
+accepts nothing but well-formed requests records what leaves. The upstream's side sends what the
+case says, and a strict client reads what arrives.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import h11
+import httptools
+import pytest
+
+from tests.engine.fakes import FakeDesk, office
+from tests.engine.recorder import Recorder
+from tests.engine.running import Running
+from tests.engine.wire import Client, CutError, Reply, get, post
+from tests.support.lines import PATIENCE
+from tests.support.scripted import Peer, Scripted
+from tests.support.secrets import Canary
+from trayproxy.auth.basic import basic_credentials
+from trayproxy.auth.login import Login
+from trayproxy.engine.limits import Limits
+
+Case = dict[str, Any]
+
+CASES: list[Case] = json.loads(
+    (Path(__file__).parents[1] / "http" / "corpus.json").read_text(encoding="utf-8")
+)
+
+LIMITS = Limits().scaled(1 / 100)
+"""A head then has 0.15 s, an upstream 3 s, and the executor's sweep looks once a second."""
+
+DIGEST, NTLM, NEGOTIATE = "Digest", "NTLM", "Negotiate"
+LATER = {
+    "U091": NEGOTIATE,
+    "U093": DIGEST,
+    "U105": DIGEST,
+    "U106": DIGEST,
+    "U109": DIGEST,
+    "U111": DIGEST,
+    "U112": DIGEST,
+    "U114": DIGEST,
+    "U115": DIGEST,
+    "U117": DIGEST,
+    "U120": DIGEST,
+    "U121": DIGEST,
+    "U123": DIGEST,
+    "U124": DIGEST,
+    "U140": NTLM,
+    "U141": NTLM,
+    "U143": NTLM,
+    "U144": NTLM,
+    "U146": NTLM,
+    "U149": NEGOTIATE,
+    "U150": NEGOTIATE,
+    "U152": NEGOTIATE,
+    "U153": NEGOTIATE,
+}
+"""Cases of a scheme that the program does not have yet. What Basic alone decides is here."""
+
+CLIENT_CASES = [case for case in CASES if case["side"] == "client"]
+UPSTREAM_CASES = [case for case in CASES if case["side"] == "upstream" and case["id"] not in LATER]
+
+CANARY_URL = b"http://canary.test/"
+CANARY_WITHIN_S = 1.0
+WORK_AT_MOST_S = 0.5
+"""Processor time that the engine may spend on one case."""
+
+OWN_CHALLENGE = re.compile(rb"(?i)proxy-authenticat|\A[^\r]* 407 ")
+
+
+def octets_of(case: Case, text: str, engine: Running) -> bytes:
+    octets = text.encode("ascii").decode("unicode_escape").encode("latin-1")
+    for token, (part, count) in case.get("expand", {}).items():
+        octets = octets.replace(token.encode(), part.encode("latin-1") * count)
+    own = engine.engine.address.encode()
+    return octets.replace(b"@SELF@", own).replace(b"@VIA@", engine.engine.via)
+
+
+def by_id(case: Case) -> str:
+    return str(case["id"])
+
+
+# --- the invariants -----------------------------------------------------------------------------
+
+
+class Watch:
+    """Asserts what holds in every case: I3, I4, I5 and I6."""
+
+    def __init__(self, engine: Running, secret: Canary, canary: Recorder) -> None:
+        self._engine = engine
+        self._secret = secret
+        self._canary = canary
+        engine.settle()
+        self._base = engine.holdings()
+        self._worked = engine.seconds_worked()
+        engine.complaints.lines.clear()
+
+    def check(self, client_octets: bytes) -> None:
+        """Assert the invariants after a case; its client and upstream have been closed."""
+        self._check_canary()
+        worked = self._engine.seconds_worked() - self._worked
+        assert worked < WORK_AT_MOST_S, f"{worked} s of processor time: I4"
+        self._engine.settle()
+        log = "\n".join(self._engine.complaints.lines).encode()
+        self._secret.assert_absent([("an answer", client_octets), ("the log", log)])
+        assert not self._engine.complaints.errors
+        # The threads of the upstream may still be closing their ends.
+        self._engine.until_it_holds(self._base)
+
+    def _check_canary(self) -> None:
+        before = monotonic()
+        with self._engine.connect() as client:
+            assert client.ask(get(CANARY_URL)).body == b"ok"
+        assert monotonic() - before < CANARY_WITHIN_S, "I4"
+
+
+def check_requests(recorder: Recorder, credentials: bytes) -> None:
+    """Assert I1, I2 and I3 for every octet that was sent upstream."""
+    for record in recorder.records:
+        assert not record.offence, f"h11: {record.offence}: I1"
+        read_by_llhttp(bytes(record.octets))
+    for request in recorder.requests:
+        check_head(request.head, credentials)
+
+
+def check_head(head: bytes, credentials: bytes) -> None:
+    assert len(re.findall(rb"(?i)\r\nhost:", head)) == 1, "I2"
+    assert len(re.findall(rb"(?i)\r\n(?:content-length|transfer-encoding):", head)) <= 1, "I2"
+    assert not re.search(rb"\r\n[ \t]|\r(?!\n)|(?<!\r)\n|\x00", head), "I2"
+    sent = re.findall(rb"(?i)\r\nproxy-authorization: ([^\r]*)", head)
+    assert sent in ([], [credentials]), "I3"
+
+
+def read_by_llhttp(octets: bytes) -> None:
+    """Let llhttp read all requests of a connection; it raises what it refuses."""
+    with suppress(httptools.HttpParserUpgrade):
+        httptools.HttpRequestParser(object()).feed_data(octets)
+
+
+# --- the client's side --------------------------------------------------------------------------
+
+
+@dataclass
+class Outcome:
+    """What became of a client's octets: the word of the corpus, and what the client got."""
+
+    word: str = "close"
+    replies: list[Reply] = field(default_factory=list)
+    octets: bytes = b""
+    half_answer: bytes = b""
+
+
+@pytest.fixture(scope="module")
+def secret() -> Canary:
+    return Canary()
+
+
+@pytest.fixture(scope="module")
+def recorder() -> Iterator[Recorder]:
+    with Recorder() as recorder:
+        yield recorder
+
+
+@pytest.fixture(scope="module")
+def engine(recorder: Recorder, secret: Canary) -> Iterator[Running]:
+    desk = FakeDesk(secret.login, knows_it=True)
+    with Running(office(recorder.port), desk=desk, limits=LIMITS) as running:
+        yield running
+
+
+def play_client(case: Case, engine: Running, recorder: Recorder) -> Outcome:
+    octets = octets_of(case, case["bytes"], engine)
+    outcome = Outcome()
+    with engine.connect() as client:
+        if case.get("split") == "bytes":
+            client.try_to_send(*(octets[n : n + 1] for n in range(len(octets))))
+        else:
+            client.try_to_send(octets)
+        if case.get("half_close"):
+            client.finish()
+        method = octets.lstrip(b"\r\n").split(b" ")[0]
+        read_replies(client, method, case.get("fwd", {}).get("count", 1), outcome)
+        if outcome.word == "tunnel":
+            client.send(b"through?")
+            assert client.take(8) == b"through?"
+        if case.get("conn") != "close":
+            # Whatever lies ahead is dealt with now, and the connection ends.
+            client.finish()
+        outcome.replies += read_rest(client)
+        outcome.octets = bytes(client.octets)
+        assert not outcome.octets or not client.was_reset, "R-075"
+    judge(outcome, recorder)
+    return outcome
+
+
+def read_replies(client: Client, method: bytes, count: int, outcome: Outcome) -> None:
+    """Read as many answers as the case expects, or what comes instead."""
+    known = method if method in (b"CONNECT", b"HEAD") else b"GET"
+    for _ in range(max(count, 1)):
+        try:
+            reply = client.reply(known)
+        except CutError as error:
+            outcome.half_answer = error.octets
+            return
+        outcome.replies.append(reply)
+        if known == b"CONNECT" and reply.is_forwarded:
+            outcome.word = "tunnel"
+        if outcome.word == "tunnel" or reply.closes:
+            return
+
+
+def read_rest(client: Client) -> list[Reply]:
+    """Read to the end; what comes behind the expected answers are answers, too."""
+    replies = []
+    with suppress(CutError):
+        while True:
+            replies.append(client.reply())
+    assert not client.unread
+    return replies
+
+
+def judge(outcome: Outcome, recorder: Recorder) -> None:
+    """Find the word of the corpus for what has happened."""
+    first = outcome.replies[0] if outcome.replies else None
+    if outcome.word == "tunnel":
+        return
+    if first is not None and first.is_forwarded:
+        outcome.word = "forward-normalised"
+    elif recorder.octets:
+        outcome.word = "abort"
+        assert not any(request.whole for request in recorder.requests)
+        assert first is None or 400 <= first.status < 600
+    elif first is not None and first.status == 408:
+        outcome.word = "timeout-408"
+    elif first is not None:
+        kind = "local" if first.status < 300 else "reject"
+        outcome.word = f"{kind}-{first.status}"
+
+
+@pytest.mark.parametrize("case", CLIENT_CASES, ids=by_id)
+def test_a_clients_octets_leave_as_the_corpus_says(
+    case: Case, engine: Running, recorder: Recorder, secret: Canary
+) -> None:
+    engine.signs.direct = set(case.get("setup", {}).get("bypass", ()))
+    watch = Watch(engine, secret, recorder)
+    recorder.forget()
+    outcome = play_client(case, engine, recorder)
+    assert not outcome.half_answer
+    check_requests(recorder, basic_credentials(secret.login))
+    assert outcome.word in {case["expect"], *case["accept"]}
+    check_sent(case, outcome, recorder)
+    check_got(case, outcome)
+    watch.check(outcome.octets)
+
+
+def check_sent(case: Case, outcome: Outcome, recorder: Recorder) -> None:
+    """Assert what the case says about the octets that went upstream."""
+    wishes = case.get("fwd", {})
+    everything = recorder.octets.decode("latin-1")
+    assert not [pattern for pattern in wishes.get("must_not", ()) if re.search(pattern, everything)]
+    requests = recorder.requests
+    for request in requests:
+        head = request.head.decode("latin-1")
+        assert not [p for p in wishes.get("head_must_not", ()) if re.search(p, head)]
+    if outcome.word not in ("forward-normalised", "tunnel"):
+        return
+    assert len(requests) == wishes.get("count", len(requests))
+    head = requests[0].head.decode("latin-1")
+    assert not [pattern for pattern in wishes.get("must", ()) if not re.search(pattern, head)]
+    if "body" in wishes:
+        assert requests[0].body == wishes["body"].encode("latin-1")
+
+
+def check_got(case: Case, outcome: Outcome) -> None:
+    """Assert what the case says about what the client got."""
+    got = outcome.octets.decode("latin-1")
+    assert not [p for p in case.get("resp_must_not", ()) if re.search(p, got)]
+    if case.get("no_1xx"):
+        assert not any(reply.interim for reply in outcome.replies)
+    if case.get("conn") == "close" and outcome.replies:
+        assert outcome.replies[-1].closes
+    for reply in outcome.replies:
+        assert reply.status != 407
+        assert not reply.values(b"proxy-authenticate")
+
+
+# --- the upstream's side ------------------------------------------------------------------------
+
+OFFICE = b"origin.test"
+TRIGGERS = {
+    "GET": get(b"http://origin.test/"),
+    "HEAD": get(b"http://origin.test/", method=b"HEAD"),
+    "CONNECT": b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n",
+    "POST64K": post(b"http://origin.test/", b"p" * 65536),
+    "PUT_EXPECT": get(
+        b"http://origin.test/", b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"
+    ),
+    "UPGRADE": get(b"http://origin.test/", b"Connection: upgrade", b"Upgrade: websocket"),
+}
+
+
+@dataclass
+class Received:
+    """A request as the scripted upstream read it.
+
+    Attributes:
+        head: Its octets.
+        fields: Names in lower case.
+        body: Without its framing.
+        connection: On which connection, from 1.
+    """
+
+    head: bytes
+    fields: dict[bytes, bytes]
+    body: bytes
+    connection: int
+
+    @property
+    def credentials(self) -> bytes | None:
+        return self.fields.get(b"proxy-authorization")
+
+    @property
+    def scheme(self) -> str:
+        return (self.credentials or b"none").split(b" ")[0].decode().lower()
+
+
+class Play:
+    """An upstream that answers with the octets of a case, each request with the next ones.
+
+    Attributes:
+        received: The requests that came whole.
+        first_ended: The engine has closed the first connection.
+    """
+
+    def __init__(self, case: Case, answers: list[bytes]) -> None:
+        self._case = case
+        self._answers = answers
+        self._connections = 0
+        self.received: list[Received] = []
+        self.first_ended = Event()
+
+    def script(self, peer: Peer) -> None:
+        self._connections += 1
+        number = self._connections
+        try:
+            self._converse(peer, number)
+        except (EOFError, OSError):
+            if number == 1:
+                self.first_ended.set()
+
+    def _converse(self, peer: Peer, number: int) -> None:
+        if self._case.get("immediate"):
+            peer.send(self._answers[0])
+            peer.half_close()
+            peer.read_all()
+            return
+        goes_on = True
+        while goes_on:
+            turn = min(len(self.received), len(self._answers) - 1)
+            turn = 0 if "parallel" in self._case else turn
+            octets = self._answers[turn]
+            head = peer.read_head()
+            fields = fields_of(head)
+            length = int(fields.get(b"content-length", b"0"))
+            if b"expect" not in fields:
+                body = peer.read(length)
+            elif octets.startswith(b"HTTP/1.1 100 "):
+                interim, end, octets = octets.partition(b"\r\n\r\n")
+                peer.send(interim + end)
+                body = peer.read(length)
+            else:
+                body = b""
+            self.received.append(Received(head, fields, body, number))
+            goes_on = self._answer(peer, octets, is_first=turn == 0)
+
+    def _answer(self, peer: Peer, octets: bytes, *, is_first: bool) -> bool:
+        """Send the octets of this turn. Return whether the connection goes on as HTTP."""
+        case = self._case
+        for part in pieces(octets) if is_first and case.get("split") == "bytes" else (octets,):
+            peer.send(part)
+        if is_first and case.get("rst"):
+            peer.reset()
+        elif is_first and case.get("hang"):
+            peer.hang()
+        elif case["trigger"] in ("CONNECT", "UPGRADE") and not case.get("eof"):
+            while True:
+                peer.send(peer.read(1))
+        return not ((is_first and (case.get("eof") or case.get("rst"))) or case.get("close_each"))
+
+
+def pieces(octets: bytes) -> Iterator[bytes]:
+    for n in range(len(octets)):
+        yield octets[n : n + 1]
+
+
+def fields_of(head: bytes) -> dict[bytes, bytes]:
+    """Read a request's head as strictly as h11 does."""
+    reader = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 18)
+    reader.receive_data(head)
+    event = reader.next_event()
+    assert isinstance(event, h11.Request)
+    return {bytes(name): bytes(value) for name, value in event.headers}
+
+
+@dataclass
+class Result:
+    """What a client got.
+
+    Attributes:
+        word: The word of the corpus for it.
+        reply: The answer, None if not all of it came.
+        octets: All that came.
+        tail: Octets of the upstream that came through a tunnel.
+    """
+
+    word: str
+    reply: Reply | None
+    octets: bytes
+    tail: bytes = b""
+
+
+def read_result(trigger: str, client: Client, tail: bytes) -> Result:
+    """Read what comes back for a request that was sent; send its content if it waits for a 100."""
+    method = TRIGGERS[trigger].split(b" ")[0]
+    if trigger == "PUT_EXPECT":
+        while not re.search(rb"\AHTTP/1.1 100 .*\r\n\r\n", client.octets, re.DOTALL):
+            assert client.more()
+        client.send(b"hello")
+    try:
+        reply = client.reply(method, upgrade=trigger == "UPGRADE")
+    except CutError as error:
+        word = "truncate" if error.octets.startswith(b"HTTP/1.1 ") else "nothing"
+        return Result(word, None, bytes(client.octets))
+    word, tunnelled = "forward", b""
+    if not reply.is_forwarded:
+        word = str(reply.status)
+    elif reply.status == 101 or (trigger == "CONNECT" and reply.status < 300):
+        word = "tunnel"
+        client.send(b"through?")
+        tunnelled = client.take(len(tail) + len(b"through?"))
+        assert tunnelled[len(tail) :] == b"through?"
+    elif trigger == "CONNECT":
+        word = "no-tunnel"
+    return Result(word, reply, bytes(client.octets), tunnelled[: len(tail)])
+
+
+SAME = {"no-tunnel": "forward", "503": "502"}
+"""Words that the corpus does not keep apart everywhere: ours on the left."""
+
+
+def words_for(result: Result, received: list[Received]) -> set[str]:
+    """Return all words of the corpus that describe what has happened."""
+    schemes = {request.scheme for request in received} - {"none"}
+    found = {result.word, SAME.get(result.word, result.word)}
+    return found | ({f"auth:{scheme}" for scheme in schemes} or {"auth:none"})
+
+
+@pytest.fixture(scope="module")
+def upstream_engine(recorder: Recorder) -> Iterator[Running]:
+    limits = Limits(upstream_head_s=1.0, linger_s=0.1)
+    with Running(office(recorder.port), limits=limits) as running:
+        yield running
+
+
+@pytest.mark.parametrize("case", UPSTREAM_CASES, ids=by_id)
+def test_an_upstreams_octets_reach_the_client_as_the_corpus_says(
+    case: Case, upstream_engine: Running, recorder: Recorder, secret: Canary
+) -> None:
+    engine = upstream_engine
+    login = Login(*case["creds"].split(":")) if ":" in case["creds"] else None
+    engine.call(lambda: engine.desk.begin(login))
+    watch = Watch(engine, secret, recorder)
+    play = Play(case, [octets_of(case, text, engine) for text in (case["bytes"], *case["then"])])
+    with Scripted(play.script) as upstream:
+        engine.signs.profile = office(upstream.port)
+        if case.get("setup", {}).get("mode") == "direct":
+            engine.signs.direct = {upstream.host}
+        octets = play_case(case, engine, upstream, play)
+        for peer in upstream.peers:
+            read_by_llhttp(peer.received)
+    engine.signs.direct = set()
+    engine.signs.profile = office(recorder.port)
+    check_received(case, play, login)
+    watch.check(octets)
+
+
+def play_case(case: Case, engine: Running, upstream: Scripted, play: Play) -> bytes:
+    """Play one case and assert what it says. Return all that its client got."""
+    octets = TRIGGERS[case["trigger"]]
+    if engine.signs.direct:
+        octets = octets.replace(OFFICE, b"127.0.0.1:%d" % upstream.port)
+    tail = case.get("client", {}).get("tail", "").encode("latin-1")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(engine.connect()) for _ in range(case.get("parallel", 1))]
+        for client in clients:
+            client.send(octets)
+        if "parallel" in case:
+            engine.desk.wait_for_turns(len(clients))
+            engine.call(engine.desk.refuse_all)
+        results = [read_result(case["trigger"], client, tail) for client in clients]
+        if case.get("up_conn") == "closed":
+            assert play.first_ended.wait(PATIENCE)
+    for result in results:
+        assert words_for(result, play.received) & {case["expect"], *case["accept"]}, result
+        check_result(case, result)
+    return b"".join(result.octets for result in results)
+
+
+def check_result(case: Case, result: Result) -> None:
+    """Assert what the case says about the answer that the client got."""
+    wishes = case.get("client", {})
+    assert not OWN_CHALLENGE.search(result.octets), "R-083"
+    if wishes.get("no_tunnel"):
+        assert result.word != "tunnel"
+    if result.word not in ("forward", "tunnel", "no-tunnel") or result.reply is None:
+        return
+    reply = result.reply
+    head = reply.head.decode("latin-1") + "\r\n"
+    assert reply.status == wishes.get("status", reply.status)
+    assert reply.body == wishes.get("body", reply.body.decode("latin-1")).encode("latin-1")
+    assert list(reply.interim) == wishes.get("interim", list(reply.interim))
+    assert result.tail == wishes.get("tail", "").encode("latin-1")
+    text = result.octets.decode("latin-1")
+    assert not [pattern for pattern in wishes.get("must_not", ()) if re.search(pattern, text)]
+    assert not [pattern for pattern in wishes.get("must", ()) if not re.search(pattern, text)]
+    assert not [pattern for pattern in wishes.get("head_must_not", ()) if re.search(pattern, head)]
+
+
+def check_received(case: Case, play: Play, login: Login | None) -> None:
+    """Assert what the case says about the requests that the upstream got."""
+    received = play.received
+    credentials = basic_credentials(login) if login is not None else b""
+    for request in received:
+        check_head(request.head, credentials)
+    attempts = [request for request in received if request.credentials]
+    schemes = {request.scheme for request in attempts}
+    assert not schemes & set(case.get("not_sends", ()))
+    if case.get("sends") == ["none"]:
+        assert not attempts
+    assert len(attempts) <= case.get("attempts", len(attempts))
+    assert len(received) <= case.get("max_upstream_requests", len(received))
+    if "expect_header" in case:
+        assert [request.credentials for request in attempts] == [case["expect_header"].encode()]
+    if "up_body_len" in case:
+        assert len(received[-1].body) == case["up_body_len"]
+    if case.get("up_conn") == "new":
+        assert received[0].connection != received[-1].connection

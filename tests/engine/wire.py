@@ -1,0 +1,258 @@
+"""A client that speaks octets, and reads answers as strictly as h11 does."""
+
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+import h11
+
+from tests.support.lines import PATIENCE
+
+_HEADS_AT_MOST = 1 << 18
+
+
+class CutError(Exception):
+    """The connection ended before the answer did.
+
+    Attributes:
+        octets: What had come of it.
+    """
+
+    def __init__(self, octets: bytes) -> None:
+        super().__init__(octets)
+        self.octets = octets
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as a client got it.
+
+    Attributes:
+        status: Its code.
+        reason: Behind the code.
+        fields: Names in lower case.
+        body: Without its framing.
+        interim: The codes of the 1xx answers before it.
+        head: Its octets up to the empty line.
+    """
+
+    status: int
+    reason: bytes
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    interim: tuple[int, ...]
+    head: bytes
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of a field, whose name is given in lower case."""
+        return [value for found, value in self.fields if found == name]
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether it came from the next hop: our own answers have no Via."""
+        return bool(self.values(b"via"))
+
+    @property
+    def closes(self) -> bool:
+        return any(b"close" in value.lower() for value in self.values(b"connection"))
+
+
+class Client:
+    """A blocking connection to the engine.
+
+    Attributes:
+        socket: Its socket.
+        octets: All that came.
+        was_reset: The connection ended by a reset.
+    """
+
+    def __init__(self, port: int, host: str = "127.0.0.1", timeout: float = PATIENCE) -> None:
+        self.socket = socket.create_connection((host, port), timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.octets = bytearray()
+        self.was_reset = False
+        self._used = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def reset(self) -> None:
+        """Leave by a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def send(self, *parts: bytes) -> None:
+        """Send octets, all of them, each part by itself."""
+        for part in parts:
+            self.socket.sendall(part)
+
+    def try_to_send(self, *parts: bytes) -> None:
+        """Send octets to a peer that may refuse to read on."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.send(*parts)
+
+    def finish(self) -> None:
+        """End our sending."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+    @property
+    def unread(self) -> bytes:
+        """What came and was not taken yet."""
+        return bytes(self.octets[self._used :])
+
+    def more(self) -> bool:
+        """Receive once. Return False at the end of the connection."""
+        try:
+            data = self.socket.recv(1 << 16)
+        except ConnectionResetError:
+            self.was_reset = True
+            return False
+        self.octets += data
+        return bool(data)
+
+    def take(self, length: int) -> bytes:
+        """Return exactly that many octets."""
+        while len(self.octets) - self._used < length:
+            if not self.more():
+                raise CutError(self.unread)
+        self._used += length
+        return bytes(self.octets[self._used - length : self._used])
+
+    def take_all(self) -> bytes:
+        """Return what comes until the end."""
+        while self.more():
+            pass
+        rest = self.unread
+        self._used = len(self.octets)
+        return rest
+
+    def reply(self, method: bytes = b"GET", *, upgrade: bool = False) -> Reply:
+        """Return the next answer.
+
+        Raises:
+            CutError: The connection ended before it was complete.
+            h11.RemoteProtocolError: It is malformed.
+        """
+        reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEADS_AT_MOST)
+        fields = [(b"Host", b"a")]
+        if upgrade:
+            fields += [(b"Connection", b"upgrade"), (b"Upgrade", b"websocket")]
+        reader.send(h11.Request(method=method, target=b"a:1", headers=fields))
+        reader.send(h11.EndOfMessage())
+        start = self._used
+        if self.unread:
+            reader.receive_data(self.unread)
+        self._used = len(self.octets)
+        interim: list[int] = []
+        final: h11.Response | None = None
+        body = b""
+        switches = False
+        while True:
+            event = reader.next_event()
+            if event is h11.NEED_DATA:
+                self._feed(reader, final, start)
+            elif isinstance(event, h11.InformationalResponse):
+                if event.status_code == 101:
+                    return self._made(reader, event, b"", interim, start)
+                interim.append(event.status_code)
+            elif isinstance(event, h11.Response):
+                final = event
+                switches = method == b"CONNECT" and 200 <= event.status_code < 300
+                if switches:
+                    return self._made(reader, event, b"", interim, start)
+            elif isinstance(event, h11.Data):
+                body += bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                assert final is not None
+                return self._made(reader, final, body, interim, start)
+            else:
+                raise CutError(bytes(self.octets[start:]))
+
+    def _feed(self, reader: h11.Connection, final: h11.Response | None, start: int) -> None:
+        before = len(self.octets)
+        goes_on = self.more()
+        self._used = len(self.octets)
+        if goes_on:
+            reader.receive_data(bytes(self.octets[before:]))
+            return
+        if self.was_reset or final is None:
+            raise CutError(bytes(self.octets[start:]))
+        try:
+            reader.receive_data(b"")
+            if reader.their_state is h11.ERROR:
+                raise CutError(bytes(self.octets[start:]))
+        except h11.RemoteProtocolError as error:
+            raise CutError(bytes(self.octets[start:])) from error
+
+    def _made(
+        self,
+        reader: h11.Connection,
+        event: h11.Response | h11.InformationalResponse,
+        body: bytes,
+        interim: list[int],
+        start: int,
+    ) -> Reply:
+        left, _ = reader.trailing_data
+        self._used -= len(left)
+        taken = bytes(self.octets[start : self._used])
+        head = taken.split(b"\r\n\r\n")[len(interim)]
+        fields = tuple((bytes(name), bytes(value)) for name, value in event.headers)
+        return Reply(event.status_code, bytes(event.reason), fields, body, tuple(interim), head)
+
+    def ask(self, octets: bytes, method: bytes = b"GET") -> Reply:
+        """Send a request and return its answer."""
+        self.send(octets)
+        return self.reply(method)
+
+    def seconds_until_end(self) -> float:
+        """Return how long it takes until the other side ends the connection."""
+        start = monotonic()
+        self.take_all()
+        return monotonic() - start
+
+
+def get(url: bytes, *lines: bytes, method: bytes = b"GET", version: bytes = b"1.1") -> bytes:
+    """Return a request without content.
+
+    Args:
+        url: In absolute-form, with a path.
+        lines: More field lines.
+        method: Of the request.
+        version: Of HTTP.
+    """
+    host = url.partition(b"://")[2].partition(b"/")[0]
+    start = b"%b %b HTTP/%b" % (method, url, version)
+    return b"\r\n".join((start, b"Host: " + host, *lines)) + b"\r\n\r\n"
+
+
+def connect(authority: bytes, *lines: bytes) -> bytes:
+    """Return a CONNECT."""
+    start = b"CONNECT %b HTTP/1.1" % authority
+    return b"\r\n".join((start, b"Host: " + authority, *lines)) + b"\r\n\r\n"
+
+
+def post(url: bytes, body: bytes, *lines: bytes) -> bytes:
+    """Return a request with content of a known length."""
+    return get(url, b"Content-Length: %d" % len(body), *lines, method=b"POST") + body
+
+
+def chunked(url: bytes, *pieces: bytes) -> bytes:
+    """Return a request with content in chunks."""
+    head = get(url, b"Transfer-Encoding: chunked", method=b"POST")
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"

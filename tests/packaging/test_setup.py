@@ -1,0 +1,153 @@
+"""The commands on systems where not everything is there, played with small doubles of its tools."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+REAL_TOOLS = ("bash", "cat", "grep", "id", "tr", "sort", "awk", "dirname", "sha256sum")
+
+NOT_ROOT = "echo 1000"
+SUDO_REFUSES = "exit 1"
+SUDO_ALLOWS = 'shift; [ "$1" = true ] || exec "$@"'
+NOTHING_INSTALLED = "exit 1"
+EVERYTHING_INSTALLED = "printf installed"
+
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Run a line of shell with the functions of setup.sh, and only the tools that are given."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in (*REAL_TOOLS, "env"):
+        real = shutil.which(name)
+        assert real is not None
+        (tools / name).symlink_to(real)
+
+    def run(line: str, **doubles: str) -> subprocess.CompletedProcess[str]:
+        for name, body in doubles.items():
+            double = tools / name.replace("_", "-")
+            double.unlink(missing_ok=True)
+            double.write_text(f"#!/bin/bash\n{body}\n", "utf-8")
+            double.chmod(0o755)
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", f"source {ROOT}/packaging/setup.sh; {line}"],
+            cwd=tmp_path,
+            env={"PATH": str(tools), "HOME": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+
+    return run
+
+
+def test_what_is_installed_is_not_installed_again(shell: Shell) -> None:
+    done = shell(
+        "ensure_packages 'the tests' squid git",
+        dpkg_query=EVERYTHING_INSTALLED,
+        apt_get="echo called; exit 1",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_root_installs_what_is_missing_in_one_go_without_questions(shell: Shell) -> None:
+    done = shell(
+        "ensure_packages 'the tests' squid git",
+        id="echo 0",
+        dpkg_query="[[ $* == *git* ]] && printf installed",
+        apt_get='echo "$DEBIAN_FRONTEND $*"',
+    )
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[1:] == [
+        "noninteractive -q -o DPkg::Lock::Timeout=600 update",
+        "noninteractive -q -o DPkg::Lock::Timeout=600 install -y --no-install-recommends squid",
+    ]
+
+
+def test_sudo_without_a_password_is_used(shell: Shell) -> None:
+    done = shell(
+        "ensure_packages 'the tests' squid",
+        id=NOT_ROOT,
+        sudo=SUDO_ALLOWS,
+        dpkg_query=NOTHING_INSTALLED,
+        apt_get='echo "$*"',
+    )
+    assert done.returncode == 0
+    assert "install -y --no-install-recommends squid" in done.stderr
+
+
+def test_who_may_not_install_is_told_the_command(shell: Shell) -> None:
+    done = shell(
+        "ensure_packages 'the tests' squid git",
+        id=NOT_ROOT,
+        sudo=SUDO_REFUSES,
+        dpkg_query=NOTHING_INSTALLED,
+        apt_get="exit 0",
+    )
+    assert done.returncode == 1
+    assert "  sudo apt-get install -y --no-install-recommends squid git\n" in done.stderr
+
+
+def test_a_system_without_apt_is_told_the_names(shell: Shell) -> None:
+    done = shell("ensure_packages 'the tests' squid git", dpkg_query=NOTHING_INSTALLED)
+    assert done.returncode == 1
+    assert "no apt-get" in done.stderr
+    assert "  squid git\n" in done.stderr
+
+
+def test_an_old_python_is_passed_over_for_a_newer_one(shell: Shell) -> None:
+    found = shell("find_python", python3="exit 1", **{"python3.12": "exit 0"})
+    assert found.returncode == 0
+    assert found.stdout.endswith("/python3.12\n")
+
+
+def test_a_system_without_a_usable_python_is_told_so(shell: Shell) -> None:
+    done = shell("ensure_venv", python3="exit 1")
+    assert done.returncode == 1
+    assert "TrayProxy needs Python 3.11 to 3.14" in done.stderr
+
+
+PYTHON_WITHOUT_VENV = """
+case "$*" in
+  *ensurepip*) exit 1 ;;
+  --version) echo Python 3.11.2 ;;
+  -m*) echo "$*" ;;
+esac
+"""
+
+
+def test_a_python_without_venv_gets_it(shell: Shell) -> None:
+    done = shell(
+        "ensure_venv",
+        id="echo 0",
+        python3=PYTHON_WITHOUT_VENV,
+        dpkg_query=NOTHING_INSTALLED,
+        apt_get='echo "$*"',
+    )
+    assert done.returncode == 0
+    assert "install -y --no-install-recommends python3-venv" in done.stderr
+    assert "-m venv --clear .venv" in done.stderr
+
+
+def test_the_session_is_forgotten(shell: Shell) -> None:
+    line = (
+        "export DISPLAY=:1 DBUS_SESSION_BUS_ADDRESS=x https_proxy=x HTTP_PROXY=x"
+        " PYTHON_KEYRING_BACKEND=x; forget_session; env"
+    )
+    kept = {entry.partition("=")[0] for entry in shell(line).stdout.splitlines()}
+    assert kept <= {"PATH", "HOME", "PWD", "SHLVL", "_", "OLDPWD"}
+
+
+@pytest.mark.parametrize("script", ["demo", "test", "lock", "linux/desktop-entry"])
+def test_a_script_is_executable_and_well_formed(script: str) -> None:
+    path = ROOT / "packaging" / script
+    assert os.access(path, os.X_OK)
+    subprocess.run(["shellcheck", "-x", path], cwd=ROOT, check=True)

@@ -1,0 +1,28 @@
+"""Tests for tests.support.memory: what does not see a peak proves nothing."""
+
+import signal
+import sys
+
+from tests.support.memory import MIB, memory_of, reset_peak
+from tests.support.processes import Home, running
+
+_GROW_AND_SHRINK = """\
+import signal
+held = b"x" * (64 << 20)
+del held
+print("over", flush=True)
+signal.pause()
+"""
+
+
+def test_a_peak_is_seen_when_it_is_over_and_until_it_is_reset(place: Home) -> None:
+    argv = [sys.executable, "-c", _GROW_AND_SHRINK]
+    with running(argv, env=place.environment(), cwd=place.root) as process:
+        process.out.wait_for("over")
+        before = memory_of(process.pid)
+        assert before.peak - before.resident > 60 * MIB
+        assert 0 < before.proportional <= before.resident
+        reset_peak(process.pid)
+        after = memory_of(process.pid)
+        assert after.peak - after.resident < MIB
+        process.signal(signal.SIGTERM)

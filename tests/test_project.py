@@ -1,0 +1,232 @@
+"""What the project promises about itself: its rule of imports, its lock files, its README."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import trayproxy
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "trayproxy"
+LOCKS = sorted((ROOT / "packaging" / "locked").glob("*.txt"))
+MAINTAINED_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+
+LINT = (
+    "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+)
+
+
+def contracts(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", LINT], cwd=root, capture_output=True, encoding="utf-8", check=False
+    )
+
+
+def project_table() -> dict[str, object]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert isinstance(project, dict)
+    return project
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copytree(PACKAGE, folder / "trayproxy", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def test_the_imports_keep_the_rule() -> None:
+    linted = contracts(ROOT)
+    assert linted.returncode == 0, linted.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "statement"),
+    [
+        ("http/fields.py", "import socket"),
+        ("http/fields.py", "from time import monotonic"),
+        ("http/fields.py", "from trayproxy import paths"),
+        ("auth/basic.py", "import asyncio.events"),
+        ("auth/basic.py", "from trayproxy.profiles import profile"),
+        ("auth/login.py", "def f() -> None:\n    import logging"),
+        ("engine/__init__.py", "from trayproxy.ui import icons"),
+        ("desk/machine.py", "import keyring"),
+        ("desk/machine.py", "from trayproxy.engine import tunnel"),
+        ("routing/route.py", "import proxy"),
+        ("service/__init__.py", "from PySide6.QtCore import QObject"),
+        ("service/__init__.py", "from trayproxy.cli import main"),
+        ("control/client.py", "from trayproxy.desk import desk"),
+        ("profiles/profile.py", "from trayproxy.control import messages"),
+        ("ui/icons.py", "from trayproxy.desk import vault"),
+        ("ui/icons.py", "from trayproxy import service"),
+        ("cli/main.py", "from trayproxy.engine import tunnel"),
+        ("stranger.py", "import dataclasses"),
+    ],
+)
+def test_an_import_against_the_rule_is_found(copy: Path, module: str, statement: str) -> None:
+    path = copy / "trayproxy" / module
+    before = path.read_text("utf-8") if path.exists() else None
+    path.write_text(f"{before or ''}\n{statement}\n", "utf-8")
+    try:
+        assert contracts(copy).returncode == 1
+    finally:
+        if before is None:
+            path.unlink()
+        else:
+            path.write_text(before, "utf-8")
+
+
+SYSTEM_QUESTIONS = {"sys.platform", "sys.getwindowsversion", "os.name", "platform.system"}
+
+
+def asked_for(node: ast.AST) -> set[str]:
+    """Return the names from other modules that a node uses."""
+    if isinstance(node, ast.Attribute):
+        return {ast.unparse(node)}
+    if isinstance(node, ast.ImportFrom):
+        return {f"{node.module}.{name.name}" for name in node.names}
+    return set()
+
+
+def asks_for_the_system(tree: ast.Module) -> bool:
+    return any(asked_for(node) & SYSTEM_QUESTIONS for node in ast.walk(tree))
+
+
+def test_only_desktop_asks_which_system_it_is_on() -> None:
+    asking = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if asks_for_the_system(ast.parse(path.read_text("utf-8")))
+    }
+    assert {path for path in asking if not path.startswith("desktop/")} == set()
+
+
+def test_every_room_says_what_it_is() -> None:
+    for path in PACKAGE.rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path
+
+
+def locked(path: Path) -> dict[tuple[str, str], str]:
+    """Return the version of each package, by its name and its marker."""
+    pattern = re.compile(r"^([a-z0-9-]+)==(\S+)(?: ; (.*?))? \\$", re.MULTILINE)
+    found = pattern.findall(path.read_text("utf-8"))
+    return {(name, marker): version for name, version, marker in found}
+
+
+def normalised(requirement: str) -> str:
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert name is not None
+    return re.sub(r"[-_.]+", "-", name[0]).lower()
+
+
+def test_the_lock_files_have_every_dependency() -> None:
+    project = project_table()
+    run, test = (ROOT / "packaging" / "locked" / name for name in ("run.txt", "test.txt"))
+    dependencies = project["dependencies"]
+    extras = project["optional-dependencies"]
+    assert isinstance(dependencies, list)
+    assert isinstance(extras, dict)
+    assert {normalised(d) for d in dependencies} <= {name for name, _ in locked(run)}
+    assert {normalised(d) for d in extras["test"]} <= {name for name, _ in locked(test)}
+    assert locked(run).items() <= locked(test).items()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
+def test_a_lock_file_has_hashes_and_no_places(lock: Path) -> None:
+    text = lock.read_text("utf-8")
+    packages = re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]
+    assert packages
+    assert all("--hash=sha256:" in package for package in packages)
+    assert "://" not in text
+    assert "--index" not in text
+    assert "--find-links" not in text
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
+def test_python_3_11_never_gets_the_pyside_that_aborts(lock: Path) -> None:
+    for (name, marker), version in locked(lock).items():
+        if name in ("pyside6-essentials", "shiboken6") and version == "6.12.0":
+            assert marker == "python_full_version >= '3.12'"
+
+
+def test_keyrings_that_store_plain_text_are_no_dependency() -> None:
+    for lock in LOCKS:
+        assert "keyrings-alt" not in {name for name, _ in locked(lock)}
+
+
+def test_the_pythons_are_said_once() -> None:
+    assert project_table()["requires-python"] == ">=3.11,<3.15"
+    setup = (ROOT / "packaging" / "setup.sh").read_text("utf-8")
+    assert "(3, 11) <= sys.version_info < (3, 15)" in setup
+    assert all(f"python{version}" in setup for version in MAINTAINED_PYTHONS)
+
+
+def test_the_wheel_has_the_package_the_icons_and_the_commands(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
+    subprocess.run([*build, "--directory", tmp_path], cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name == f"trayproxy-{trayproxy.__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as files:
+        names = set(files.namelist())
+        commands = next(name for name in names if name.endswith("entry_points.txt"))
+        points = files.read(commands).decode()
+    sources = {p.relative_to(ROOT).as_posix() for p in PACKAGE.rglob("*.py")}
+    icons = {p.relative_to(ROOT).as_posix() for p in (ROOT / "resources/icons").rglob("*.svg")}
+    assert sources <= names
+    assert icons
+    assert {f"trayproxy/{icon}" for icon in icons} <= names
+    assert not {name for name in names if name.startswith(("tests/", "resources/"))}
+    assert "[gui_scripts]\ntrayproxyw = trayproxy.cli.main:main" in points
+    assert "[console_scripts]\ntrayproxy = trayproxy.cli.main:main" in points
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_readme_names_existing_files() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", readme())
+    commands = re.findall(r"packaging/[a-z./-]*[a-z]", readme())
+    assert {"LICENSE", "CHANGELOG.md", "resources/screenshots/sign-in.png"} <= set(links)
+    assert {"packaging/demo", "packaging/test"} <= set(commands)
+    for name in {*links, *commands, ".ci/run"}:
+        assert (ROOT / name).exists(), name
+
+
+def test_the_verbs_of_the_readme_exist() -> None:
+    helped = subprocess.run(
+        [sys.executable, "-m", "trayproxy", "--help"],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        cwd=ROOT,
+    ).stdout
+    table = re.findall(r"^\| (`.*?) \|", readme(), re.MULTILINE)
+    verbs = set(re.findall(r"`trayproxy ([a-z]+)", " ".join(table)))
+    assert verbs
+    for verb in verbs:
+        assert re.search(rf"\b{verb}\b", helped), verb
+
+
+def test_the_version_is_told() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "trayproxy", "--version"],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        cwd=ROOT,
+    ).stdout
+    assert told == f"trayproxy {trayproxy.__version__}\n"
+
+
+def test_the_changelog_begins_with_what_is_unreleased() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"

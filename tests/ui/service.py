@@ -1,0 +1,167 @@
+"""A service that does what the test says: the far end of a `Link`, without a socket server."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from trayproxy.control.address import NotRunningError
+from trayproxy.control.client import DisconnectedError
+from trayproxy.control.messages import (
+    Done,
+    Ending,
+    Envelope,
+    Event,
+    Hello,
+    Keyring,
+    KeyringState,
+    ListenerState,
+    Program,
+    Question,
+    QuestionChanged,
+    QuestionClosed,
+    Reply,
+    Request,
+    SignInState,
+    Status,
+    StatusChanged,
+    Subscribe,
+    Transport,
+    UpstreamState,
+    Why,
+)
+from trayproxy.profiles.profile import Profile, Upstream
+
+OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080), user="CORP\\jdoe")
+LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
+STATUS = Status(
+    "0.1.0",
+    4711,
+    ListenerState.UP,
+    "127.0.0.1:3128",
+    OFFICE,
+    (OFFICE, LAB),
+    SignInState.OK,
+    "CORP\\jdoe",
+    upstream=UpstreamState.OK,
+    keyring=Keyring(KeyringState.OK, "GNOME Keyring"),
+)
+NEEDED = replace(STATUS, sign_in=SignInState.NEEDED, waiting=4)
+QUESTION = Question(
+    1,
+    "office",
+    "Office",
+    "http://proxy.corp.example:8080",
+    "Corporate Internet Access",
+    "Basic",
+    Transport.READABLE,
+    "CORP\\jdoe",
+    Why.NEEDED,
+    (Program("git", 4312, "github.com:443"),),
+    4,
+    keyring=Keyring(KeyringState.OK, "GNOME Keyring"),
+)
+
+Message = TypeVar("Message")
+
+
+class ActingClient:
+    """One connection to the `ActingService`."""
+
+    def __init__(self, service: "ActingService") -> None:
+        self._service = service
+        self._ours, self._theirs = socket.socketpair()
+        self._arrived: list[Envelope] = []
+        self._number = 0
+        self._is_gone = False
+
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def send(self, message: Request) -> int:
+        if self._is_gone:
+            raise DisconnectedError("gone")
+        self._number += 1
+        reply = self._service.receive(message)
+        if reply is not None:
+            self.deliver(Envelope(reply, self._number))
+        return self._number
+
+    def receive_ready(self) -> list[Envelope]:
+        self._ours.setblocking(False)
+        try:
+            self._ours.recv(4096)
+        except BlockingIOError:
+            return []
+        arrived, self._arrived = self._arrived, []
+        if self._is_gone and not arrived:
+            raise DisconnectedError("gone")
+        return arrived
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+    def deliver(self, envelope: Envelope) -> None:
+        self._arrived.append(envelope)
+        self._theirs.send(b".")
+
+    def hang_up(self) -> None:
+        self._is_gone = True
+        self._theirs.close()
+
+
+class ActingService:
+    """Replies `Done` unless told otherwise, and remembers what it was asked.
+
+    Attributes:
+        status: What `Subscribe` and `GetStatus` are told.
+        requests: All that was asked, without the introduction.
+        answers: What to reply to a kind of request, in place of `Done`; None: nothing.
+        is_running: Whether one can connect.
+    """
+
+    def __init__(self, status: Status = STATUS) -> None:
+        self.status = status
+        self.requests: list[Request] = []
+        self.answers: dict[type, Callable[[Request], Reply | None]] = {}
+        self.is_running = True
+        self._client: ActingClient | None = None
+
+    def connect(self) -> ActingClient:
+        if not self.is_running:
+            raise NotRunningError("not running")
+        self._client = ActingClient(self)
+        return self._client
+
+    def receive(self, message: Request) -> Reply | None:
+        if isinstance(message, Hello):
+            return Done()
+        if isinstance(message, Subscribe):
+            return self.status
+        self.requests.append(message)
+        answer = self.answers.get(type(message))
+        return answer(message) if answer else Done()
+
+    def send(self, event: Event) -> None:
+        assert self._client
+        self._client.deliver(Envelope(event))
+
+    def show(self, status: Status) -> None:
+        self.status = status
+        self.send(StatusChanged(status))
+
+    def ask(self, question: Question) -> None:
+        self.send(QuestionChanged(question))
+
+    def end_question(self, number: int, ending: Ending) -> None:
+        self.send(QuestionClosed(number, ending))
+
+    def die(self) -> None:
+        self.is_running = False
+        assert self._client
+        self._client.hang_up()
+
+    def asked(self, kind: type[Message]) -> list[Message]:
+        """Return the requests of a kind."""
+        return [request for request in self.requests if isinstance(request, kind)]

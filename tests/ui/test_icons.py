@@ -1,0 +1,104 @@
+"""Tests for trayproxy.ui.icons and the drawings."""
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtGui import QColor, QImage, QPalette
+
+from trayproxy.identity import APP_ID
+from trayproxy.ui.icons import TRAY_SIZES, action_icon, app_icon, render, resource, tray_icon
+from trayproxy.ui.state import IconState
+
+DRAWINGS = sorted(path.stem for path in resource("icons/tray").glob("*.svg"))
+WHITE, BLACK, GREY = QColor("#ffffff"), QColor("#000000"), QColor("#808080")
+
+
+def luminance(colour: QColor) -> float:
+    """Relative luminance (WCAG 2.2)."""
+
+    def linear(value: float) -> float:
+        return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+    red, green, blue = linear(colour.redF()), linear(colour.greenF()), linear(colour.blueF())
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: QColor, other: QColor) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def colours(image: QImage) -> list[QColor]:
+    """The colours of all pixels that are not see-through."""
+    found = (image.pixelColor(x, y) for x in range(image.width()) for y in range(image.height()))
+    return [colour for colour in found if colour.alpha() > 200]
+
+
+def test_every_state_has_its_two_drawings() -> None:
+    for state in IconState:
+        assert {state, f"{state}-symbolic"} <= set(DRAWINGS)
+
+
+@pytest.mark.usefixtures("qapp")
+def test_every_state_is_rendered_at_every_size() -> None:
+    for state in IconState:
+        sizes = {size.width() for size in tray_icon(state).availableSizes()}
+        assert sizes == set(TRAY_SIZES)
+
+
+@pytest.mark.usefixtures("qapp")
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_drawing_fills_its_16_pixels(name: str) -> None:
+    assert 50 <= len(colours(render(f"icons/tray/{name}.svg", 16))) <= 256
+
+
+@pytest.mark.usefixtures("qapp")
+@pytest.mark.parametrize("name", [name for name in DRAWINGS if not name.endswith("symbolic")])
+@pytest.mark.parametrize("panel", [WHITE, BLACK, GREY], ids=["white", "black", "grey"])
+def test_a_drawing_can_be_told_from_the_panel(name: str, panel: QColor) -> None:
+    seen = [c for c in colours(render(f"icons/tray/{name}.svg", 16)) if contrast(c, panel) >= 3]
+    assert len(seen) >= 20
+
+
+@pytest.mark.usefixtures("qapp")
+def test_drawings_differ_by_shape_not_only_by_colour() -> None:
+    shapes = {
+        bytes(render(f"icons/tray/{name}.svg", 16, BLACK).constBits())
+        for name in DRAWINGS
+        if name.endswith("symbolic")
+    }
+    assert len(shapes) == len([name for name in DRAWINGS if name.endswith("symbolic")])
+
+
+@pytest.mark.parametrize("name", [name for name in DRAWINGS if name.endswith("symbolic")])
+def test_symbolic_drawings_leave_the_colour_to_the_desktop(name: str) -> None:
+    text = resource(f"icons/tray/{name}.svg").read_text()
+    assert text.count("<path") == text.count('fill="currentColor"')
+
+
+@pytest.mark.usefixtures("qapp")
+def test_action_icons_take_the_colour_of_text() -> None:
+    palette = QPalette(QColor("#303030"))
+    palette.setColor(QPalette.ColorRole.Text, QColor("#ff0000"))
+    image = action_icon("eye", palette).pixmap(16).toImage()
+    assert {colour.name() for colour in colours(image)} == {"#ff0000"}
+
+
+@pytest.mark.usefixtures("qapp")
+def test_there_is_an_app_icon() -> None:
+    assert not app_icon().pixmap(64).isNull()
+
+
+def test_the_desktop_file_bears_the_application_id() -> None:
+    lines = resource(f"{APP_ID}.desktop").read_text().splitlines()
+    assert f"StartupWMClass={APP_ID}" in lines
+    assert f"Icon={APP_ID}" in lines
+
+
+def test_resources_are_found_beside_or_inside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "trayproxy"
+    (package / "resources").mkdir(parents=True)
+    monkeypatch.setattr("trayproxy.__file__", str(package / "__init__.py"))
+    assert resource("x.svg") == package / "resources" / "x.svg"

@@ -1,0 +1,153 @@
+"""Tests for trayproxy.ui.link and trayproxy.ui.keeper."""
+
+from collections.abc import Iterator
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from tests.ui.service import QUESTION, STATUS, ActingService
+from trayproxy.control.messages import (
+    Done,
+    Ending,
+    Failed,
+    GetStatus,
+    QuestionClosed,
+    Quitting,
+    Reply,
+    ShowRequested,
+)
+from trayproxy.ui.keeper import Keeper
+from trayproxy.ui.link import GONE, Link
+
+
+@pytest.fixture
+def link(service: ActingService, qtbot: QtBot) -> Iterator[Link]:
+    link = Link(service.connect)
+    yield link
+    link.close()
+
+
+def test_opening_brings_the_status(link: Link, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(link.status_changed) as changed:
+        assert link.open()
+    assert changed.args == [STATUS]
+
+
+def test_there_may_be_no_service(service: ActingService, link: Link) -> None:
+    service.is_running = False
+    assert not link.open()
+    assert not link.is_open
+
+
+def test_events_become_signals(service: ActingService, link: Link, qtbot: QtBot) -> None:
+    link.open()
+    with qtbot.waitSignals(
+        [link.question_changed, link.question_closed, link.show_requested, link.quitting]
+    ):
+        service.ask(QUESTION)
+        service.send(QuestionClosed(1, Ending.DECLINED))
+        service.send(ShowRequested("token"))
+        service.send(Quitting())
+
+
+def test_a_reply_finds_its_request(service: ActingService, link: Link, qtbot: QtBot) -> None:
+    link.open()
+    replies: list[Reply] = []
+    link.request(GetStatus(), replies.append)
+    qtbot.waitUntil(lambda: bool(replies))
+    assert replies == [Done()]
+
+
+def test_requests_fail_when_the_service_dies(
+    service: ActingService, link: Link, qtbot: QtBot
+) -> None:
+    link.open()
+    service.answers[GetStatus] = lambda _: None
+    replies: list[Reply] = []
+    link.request(GetStatus(), replies.append)
+    with qtbot.waitSignal(link.lost):
+        service.die()
+    assert replies == [Failed(GONE)]
+    assert not link.is_open
+
+
+def test_a_request_without_a_service_fails_later(link: Link, qtbot: QtBot) -> None:
+    replies: list[Reply] = []
+    link.request(GetStatus(), replies.append)
+    assert not replies
+    qtbot.waitUntil(lambda: bool(replies))
+    assert replies == [Failed(GONE)]
+
+
+# --- The keeper ----------------------------------------------------------------------------------
+
+
+def test_a_service_is_started_when_there_is_none(
+    service: ActingService, link: Link, qtbot: QtBot
+) -> None:
+    service.is_running = False
+
+    def start() -> None:
+        service.is_running = True
+
+    with qtbot.waitSignal(link.opened):
+        Keeper(link, start, parent=link).ensure()
+
+
+def test_a_running_service_is_not_started(link: Link, qtbot: QtBot) -> None:
+    starts: list[None] = []
+    Keeper(link, lambda: starts.append(None), parent=link).ensure()
+    assert link.is_open
+    assert not starts
+
+
+def test_a_service_that_died_is_brought_back(
+    service: ActingService, link: Link, qtbot: QtBot
+) -> None:
+    def start() -> None:
+        service.is_running = True
+
+    keeper = Keeper(link, start, parent=link)
+    keeper.ensure()
+    with qtbot.waitSignal(keeper.restarted):
+        service.die()
+    assert link.is_open
+
+
+def test_a_connection_lost_without_a_death_is_not_called_a_restart(
+    service: ActingService, link: Link, qtbot: QtBot
+) -> None:
+    keeper = Keeper(link, lambda: None, parent=link)
+    keeper.ensure()
+    with qtbot.assertNotEmitted(keeper.restarted), qtbot.waitSignal(link.opened):
+        service.die()
+        service.is_running = True
+
+
+def test_a_service_that_cannot_be_started_is_tried_again(
+    service: ActingService, link: Link, qtbot: QtBot
+) -> None:
+    service.is_running = False
+    starts: list[None] = []
+
+    def start() -> None:
+        starts.append(None)
+        if len(starts) == 1:
+            raise OSError("no such program")
+        service.is_running = True
+
+    with qtbot.waitSignal(link.opened):
+        Keeper(link, start, parent=link).ensure()
+    assert len(starts) == 2
+
+
+def test_a_stopped_keeper_leaves_the_service_as_it_is(
+    service: ActingService, link: Link, qtbot: QtBot
+) -> None:
+    starts: list[None] = []
+    keeper = Keeper(link, lambda: starts.append(None), parent=link)
+    keeper.ensure()
+    keeper.stop()
+    with qtbot.waitSignal(link.lost):
+        service.die()
+    assert not starts

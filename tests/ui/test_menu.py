@@ -1,0 +1,236 @@
+"""Tests for trayproxy.ui.menu, trayproxy.ui.words and the gestures of trayproxy.ui.tray."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QSystemTrayIcon
+from pytestqt.qtbot import QtBot
+
+from tests.ui.service import LAB, NEEDED, OFFICE, STATUS
+from trayproxy.control.messages import (
+    ListenerState,
+    Problem,
+    Quiet,
+    SignInState,
+    Status,
+    UpstreamState,
+)
+from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.ui import words
+from trayproxy.ui.menu import PROFILES_SHOWN, TrayMenu
+from trayproxy.ui.plain import MENU_WIDTH, TOOLTIP_UNITS, utf16_units
+from trayproxy.ui.state import IconState
+from trayproxy.ui.tray import Gesture, gesture
+
+Reason = QSystemTrayIcon.ActivationReason
+
+
+@pytest.fixture
+def menu(qtbot: QtBot) -> TrayMenu:
+    menu = TrayMenu()
+    qtbot.addWidget(menu.menu)
+    return menu
+
+
+def rows(menu: TrayMenu) -> list[str]:
+    visible = [action for action in menu.menu.actions() if action.isVisible()]
+    return ["---" if action.isSeparator() else action.text() for action in visible]
+
+
+def row(menu: TrayMenu, name: str) -> QAction:
+    found = menu.findChild(QAction, name)
+    assert isinstance(found, QAction)
+    return found
+
+
+def test_the_menu_when_all_is_well(menu: TrayMenu) -> None:
+    menu.update(IconState.OK, replace(STATUS, active=3), received_per_s=1.2e6)
+    assert rows(menu) == [
+        "Office — connected as CORP\\jdoe",
+        "127.0.0.1:3128 · 3 active · ↓ 1.2 MB/s",
+        "---",
+        "Profile",
+        "Office — proxy.corp.example:8080",
+        "Lab — lab-px:3128",
+        "---",
+        "Profiles…",
+        "---",
+        "Quit TrayProxy",
+    ]
+
+
+def test_the_menu_when_a_sign_in_is_needed(menu: TrayMenu) -> None:
+    menu.update(IconState.SIGNIN, NEEDED, is_asked=True)
+    assert rows(menu)[:4] == [
+        "Office — sign-in needed (4 requests waiting)",
+        "127.0.0.1:3128",
+        "Sign in to Office…",
+        "Not now",
+    ]
+    assert menu.menu.defaultAction() is row(menu, "sign_in")
+
+
+def test_there_is_a_way_back_when_the_question_is_gone(menu: TrayMenu) -> None:
+    menu.update(IconState.SIGNIN, replace(NEEDED, sign_in=SignInState.SNOOZED, waiting=0))
+    assert "Sign in to Office…" in rows(menu)
+    assert "Not now" not in rows(menu)
+
+
+def test_the_menu_without_a_service(menu: TrayMenu) -> None:
+    menu.update(IconState.STOPPED, None)
+    assert rows(menu)[:2] == ["TrayProxy is not running", "Try again"]
+
+
+def test_the_menu_says_why_the_listener_failed(menu: TrayMenu) -> None:
+    problem = Problem("TP-101", "Port 3128 is taken", "squid uses it.")
+    status = replace(STATUS, listener=ListenerState.FAILED, problem=problem)
+    menu.update(IconState.STOPPED, status)
+    assert rows(menu)[0] == "Not running — Port 3128 is taken"
+
+
+def test_profiles_are_a_radio_group(menu: TrayMenu, qtbot: QtBot) -> None:
+    menu.update(IconState.OK, STATUS)
+    assert row(menu, "profile_office").isChecked()
+    with qtbot.waitSignal(menu.profile_chosen) as chosen:
+        row(menu, "profile_lab").trigger()
+    assert chosen.args == ["lab"]
+    assert not row(menu, "profile_office").isChecked()
+
+
+def test_a_switch_that_failed_is_taken_back(menu: TrayMenu) -> None:
+    menu.update(IconState.OK, STATUS)
+    row(menu, "profile_lab").trigger()
+    menu.update(IconState.OK, STATUS)
+    assert row(menu, "profile_office").isChecked()
+
+
+def test_rows_stay_the_same_objects_while_profiles_do(menu: TrayMenu) -> None:
+    menu.update(IconState.OK, STATUS)
+    before = menu.menu.actions()
+    renamed = replace(OFFICE, name="Head office")
+    menu.update(IconState.SIGNIN, replace(NEEDED, profile=renamed, profiles=(renamed, LAB)))
+    assert menu.menu.actions() == before
+    assert "Head office — proxy.corp.example:8080" in rows(menu)
+
+
+def test_profiles_come_and_go(menu: TrayMenu) -> None:
+    menu.update(IconState.OK, STATUS)
+    menu.update(IconState.OK, replace(STATUS, profiles=(OFFICE,)))
+    assert "Lab — lab-px:3128" not in rows(menu)
+    menu.update(IconState.STARTING, replace(STATUS, profile=None, profiles=()))
+    assert "Profile" not in rows(menu)
+    assert rows(menu)[0] == "No profile yet"
+
+
+def test_more_than_seven_profiles_go_to_a_submenu(menu: TrayMenu) -> None:
+    many = tuple(Profile(f"p{n}", f"P{n}", Upstream("px", 3128)) for n in range(20))
+    menu.update(IconState.SIGNIN, replace(NEEDED, profile=many[0], profiles=many), is_asked=True)
+    assert "More profiles" in rows(menu)
+    assert len([text for text in rows(menu) if "px:3128" in text]) == PROFILES_SHOWN
+    assert len([text for text in rows(menu) if text != "---"]) <= 16
+
+
+@pytest.mark.parametrize(
+    ("name", "signal"),
+    [
+        ("address", "address_chosen"),
+        ("sign_in", "sign_in_chosen"),
+        ("try_again", "try_again_chosen"),
+        ("profiles", "profiles_chosen"),
+        ("quit", "quit_chosen"),
+    ],
+)
+def test_each_row_says_what_was_chosen(
+    name: str, signal: str, menu: TrayMenu, qtbot: QtBot
+) -> None:
+    with qtbot.waitSignal(getattr(menu, signal)):
+        row(menu, name).trigger()
+
+
+@pytest.mark.parametrize(
+    ("name", "quiet"),
+    [("not_now_a_while", Quiet.A_WHILE), ("not_now_until_chosen", Quiet.UNTIL_CHOSEN)],
+)
+def test_not_now_has_two_times(name: str, quiet: Quiet, menu: TrayMenu, qtbot: QtBot) -> None:
+    found = menu.menu.findChild(QAction, name)
+    assert isinstance(found, QAction)
+    with qtbot.waitSignal(menu.not_now_chosen) as chosen:
+        found.trigger()
+    assert chosen.args == [quiet]
+
+
+def test_a_copied_address_wears_a_tick_for_a_while(menu: TrayMenu, qtbot: QtBot) -> None:
+    row(menu, "address").trigger()
+    assert not row(menu, "address").icon().isNull()
+    qtbot.waitUntil(lambda: row(menu, "address").icon().isNull())
+
+
+def test_names_are_no_mnemonics(menu: TrayMenu) -> None:
+    menu.escape_for(over_dbus=True)
+    profile = replace(OFFICE, name="R&D_1")
+    menu.update(IconState.READY, replace(STATUS, profile=profile, profiles=(profile,)))
+    assert rows(menu)[0] == "R&&D__1 — ready, not used yet"
+
+
+STATUSES = st.builds(
+    Status,
+    version=st.just("0.1.0"),
+    pid=st.just(1),
+    listener=st.sampled_from(ListenerState),
+    address=st.just("127.0.0.1:65535"),
+    profile=st.builds(
+        Profile,
+        id=st.just("p"),
+        name=st.text(max_size=120),
+        upstream=st.builds(Upstream, host=st.text(max_size=250), port=st.integers(1, 65535)),
+    ),
+    user=st.text(max_size=300),
+    waiting=st.integers(0, 512),
+    sign_in=st.sampled_from(SignInState),
+    upstream=st.sampled_from(UpstreamState),
+    problem=st.none() | st.builds(Problem, id=st.just("TP-1"), title=st.text(), body=st.text()),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(status=STATUSES, state=st.sampled_from(IconState))
+def test_no_text_is_longer_than_its_place(status: Status, state: IconState, qapp: object) -> None:
+    for text in (
+        words.heading(state, status),
+        words.first_line(state, status),
+        words.profile_row(status.profile) if status.profile else "",
+        words.sign_in_row(status.profile.name if status.profile else ""),
+    ):
+        assert len(text.replace("\u2068", "").replace("\u2069", "")) <= MENU_WIDTH, text
+        assert len(text.splitlines()) <= 1
+    assert utf16_units(words.tray_tooltip(state, status)) <= TOOLTIP_UNITS
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [(0, "0 B/s"), (1500, "1.5 kB/s"), (1.2e6, "1.2 MB/s"), (25e6, "25 MB/s"), (3e9, "3.0 GB/s")],
+)
+def test_rates_are_read_at_a_glance(octets: float, text: str) -> None:
+    assert words.rate(octets) == text
+
+
+@pytest.mark.parametrize(
+    ("platform", "reason", "meant"),
+    [
+        ("xcb", Reason.Trigger, Gesture.PRIMARY),
+        ("wayland", Reason.Trigger, Gesture.PRIMARY),
+        ("xcb", Reason.DoubleClick, Gesture.NOTHING),
+        ("xcb", Reason.Context, Gesture.NOTHING),
+        ("xcb", Reason.MiddleClick, Gesture.NOTHING),
+        ("windows", Reason.Trigger, Gesture.PRIMARY_UNLESS_DOUBLE),
+        ("windows", Reason.DoubleClick, Gesture.WINDOW),
+        ("windows", Reason.Context, Gesture.NOTHING),
+        ("cocoa", Reason.Trigger, Gesture.NOTHING),
+        ("cocoa", Reason.DoubleClick, Gesture.NOTHING),
+    ],
+)
+def test_the_table_of_gestures(platform: str, reason: Reason, meant: Gesture) -> None:
+    assert gesture(reason, platform) is meant

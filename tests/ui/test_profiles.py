@@ -1,0 +1,408 @@
+"""Tests for trayproxy.ui.profiles, its form and its test panel."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+import pytest
+from PySide6.QtCore import QObject, Qt
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QMessageBox,
+    QPushButton,
+    QRadioButton,
+    QToolButton,
+    QWidget,
+)
+from pytestqt.qtbot import QtBot
+
+from tests.ui.service import LAB, NEEDED, OFFICE, STATUS
+from trayproxy.control.messages import (
+    CheckProfile,
+    CheckResult,
+    Failed,
+    Keyring,
+    KeyringState,
+    Problem,
+    Step,
+    StepState,
+)
+from trayproxy.profiles.profile import Profile, SignIn, Upstream
+from trayproxy.ui.check_panel import CheckPanel, report, verdict
+from trayproxy.ui.profile_form import Draft, draft_of, tidied
+from trayproxy.ui.profiles import Deletion, ProfilesWindow
+from trayproxy.ui.state import IconState
+
+Widget = TypeVar("Widget", bound=QObject)
+
+NOTHING = replace(STATUS, profile=None, profiles=())
+
+
+@pytest.fixture
+def window(qtbot: QtBot) -> Iterator[ProfilesWindow]:
+    window = ProfilesWindow()
+    window.has_tray = True
+    qtbot.addWidget(window)
+    window.show_state(IconState.OK, STATUS)
+    window.show()
+    yield window
+    window.has_tray = True
+    window.close()
+
+
+def child(window: QWidget, kind: type[Widget], name: str) -> Widget:
+    found = window.findChild(kind, name)
+    assert isinstance(found, kind), name
+    return found
+
+
+def entries(window: ProfilesWindow) -> list[str]:
+    rows = child(window, QListWidget, "profile_list")
+    return [rows.item(row).text() for row in range(rows.count())]
+
+
+def select(window: ProfilesWindow, row: int) -> None:
+    child(window, QListWidget, "profile_list").setCurrentRow(row)
+
+
+def type_into(window: ProfilesWindow, name: str, text: str, qtbot: QtBot) -> None:
+    line = child(window, QLineEdit, name)
+    line.clear()
+    if text.isascii():
+        qtbot.keyClicks(line, text)
+    else:
+        # QTest aborts on keys that no keyboard has; this is what pasting does.
+        line.insert(text)
+
+
+def press(window: QWidget, name: str) -> None:
+    child(window, QPushButton, name).click()
+
+
+def label(window: QWidget, name: str) -> str:
+    found = child(window, QLabel, name)
+    return found.text().replace("\u200b", "") if found.isVisibleTo(window) else ""
+
+
+# --- What it shows -------------------------------------------------------------------------------
+
+
+def test_it_shows_the_state_the_address_and_the_profiles(window: ProfilesWindow) -> None:
+    assert label(window, "state").startswith("Office — connected as CORP\\jdoe · proxy.corp")
+    assert label(window, "local_address") == "127.0.0.1:3128"
+    assert entries(window) == ["Office (active)", "Lab"]
+    assert child(window, QLineEdit, "host").text() == "proxy.corp.example"
+
+
+def test_a_needed_sign_in_can_be_done_from_here(window: ProfilesWindow, qtbot: QtBot) -> None:
+    assert not child(window, QPushButton, "sign_in_now").isVisible()
+    window.show_state(IconState.SIGNIN, NEEDED)
+    with qtbot.waitSignal(window.sign_in_wanted):
+        press(window, "sign_in_now")
+
+
+def test_without_a_service_it_can_be_tried_again(window: ProfilesWindow, qtbot: QtBot) -> None:
+    window.show_state(IconState.STOPPED, None)
+    assert label(window, "state") == "TrayProxy is not running"
+    with qtbot.waitSignal(window.try_again_wanted):
+        press(window, "try_again_now")
+
+
+def test_problems_are_shown_with_their_id(window: ProfilesWindow) -> None:
+    notice = Problem("TP-801", "The settings file has a mistake", "config.toml, line 3: no value.")
+    window.show_state(IconState.OK, replace(STATUS, notices=(notice,)))
+    assert label(window, "notices") == (
+        "The settings file has a mistake. config.toml, line 3: no value. (TP-801)"
+    )
+
+
+def test_the_address_can_be_copied(window: ProfilesWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(window.copy_wanted):
+        press(window, "copy_address")
+
+
+# --- Editing -------------------------------------------------------------------------------------
+
+
+def test_the_first_profile_needs_two_inputs(qtbot: QtBot) -> None:
+    window = ProfilesWindow()
+    qtbot.addWidget(window)
+    window.has_tray = True
+    window.show_state(IconState.STARTING, NOTHING)
+    window.show()
+    assert entries(window) == ["New profile"]
+    type_into(window, "host", "http://proxy.corp.example:8080/", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    expected = Profile(
+        "proxy-corp-example", "proxy.corp.example", Upstream("proxy.corp.example", 8080)
+    )
+    assert wanted.args == [expected]
+
+
+def test_a_change_keeps_the_id(window: ProfilesWindow, qtbot: QtBot) -> None:
+    type_into(window, "name", "Head office", qtbot)
+    type_into(window, "bypass", "localhost, *.corp.example", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    assert wanted.args == [
+        replace(OFFICE, name="Head office", bypass=("localhost", "*.corp.example"))
+    ]
+
+
+def test_a_profile_may_need_no_sign_in(window: ProfilesWindow, qtbot: QtBot) -> None:
+    child(window, QRadioButton, "without_sign_in").click()
+    assert not child(window, QLineEdit, "profile_user").isEnabled()
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    assert wanted.args == [replace(OFFICE, sign_in=SignIn.NONE)]
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "said"),
+    [
+        ("name", "", "Give the profile a name."),
+        ("name", "lab", "Another profile has this name."),
+        ("host", "alice:secret@proxy:1", "This is not the name of a computer"),
+        ("port", "99999", "The port is a number from 1 to 65535."),
+        ("bypass", "\u202e", "host names with commas"),
+    ],
+)
+def test_a_mistake_is_told_under_its_field(
+    field: str, text: str, said: str, window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    if field == "name" and not text:
+        type_into(window, "host", "bad host", qtbot)
+    type_into(window, field, text, qtbot)
+    with qtbot.assertNotEmitted(window.save_wanted):
+        press(window, "save")
+    assert said in label(window, f"{field}_error")
+    assert said in child(window, QLineEdit, field).accessibleDescription()
+
+
+def test_a_field_is_checked_when_it_is_left(window: ProfilesWindow, qtbot: QtBot) -> None:
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    port = child(window, QLineEdit, "port")
+    port.setFocus()
+    type_into(window, "port", "0", qtbot)
+    child(window, QLineEdit, "name").setFocus()
+    assert "The port is a number" in label(window, "port_error")
+
+
+def test_what_was_typed_stays_when_another_profile_is_looked_at(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    type_into(window, "name", "Head office", qtbot)
+    select(window, 1)
+    assert child(window, QLineEdit, "name").text() == "Lab"
+    select(window, 0)
+    assert child(window, QLineEdit, "name").text() == "Head office"
+    press(window, "revert")
+    assert child(window, QLineEdit, "name").text() == "Office"
+
+
+def test_a_change_from_elsewhere_does_not_overwrite_what_is_typed(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    type_into(window, "name", "Head office", qtbot)
+    changed = replace(OFFICE, user="bob")
+    window.show_state(IconState.OK, replace(STATUS, profile=changed, profiles=(changed, LAB)))
+    assert child(window, QLineEdit, "name").text() == "Head office"
+    select(window, 1)
+    window.show_state(IconState.OK, STATUS)
+    assert child(window, QLineEdit, "name").text() == "Lab"
+
+
+def test_a_saved_new_profile_is_selected(window: ProfilesWindow, qtbot: QtBot) -> None:
+    child(window, QToolButton, "add_profile").click()
+    type_into(window, "host", "branch-px:3128", qtbot)
+    type_into(window, "name", "Branch", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    [profile] = wanted.args or []
+    window.show_state(IconState.OK, replace(STATUS, profiles=(OFFICE, LAB, profile)))
+    window.show_saved(profile)
+    assert entries(window) == ["Office (active)", "Lab", "Branch"]
+    assert child(window, QLineEdit, "name").text() == "Branch"
+    assert not child(window, QPushButton, "revert").isEnabled()
+
+
+def test_why_a_change_was_not_made_is_said(window: ProfilesWindow) -> None:
+    window.show_save_problem(Problem("TP-801", "The settings file has a mistake", "Line 3."))
+    assert "TP-801" in label(window, "message")
+
+
+def test_another_profile_can_be_made_the_active_one(window: ProfilesWindow, qtbot: QtBot) -> None:
+    assert not child(window, QPushButton, "use").isVisible()
+    select(window, 1)
+    with qtbot.waitSignal(window.use_wanted) as wanted:
+        press(window, "use")
+    assert wanted.args == ["lab"]
+
+
+def test_a_saved_password_can_be_forgotten(window: ProfilesWindow, qtbot: QtBot) -> None:
+    assert label(window, "password_kept") == (
+        "Kept in GNOME Keyring once the proxy has accepted it"
+    )
+    with qtbot.waitSignal(window.forget_wanted) as wanted:
+        press(window, "forget_password")
+    assert wanted.args == ["office"]
+
+
+def test_an_unsafe_keyring_is_said(window: ProfilesWindow) -> None:
+    keyring = Keyring(KeyringState.UNSAFE, "PlaintextKeyring")
+    window.show_state(IconState.OK, replace(STATUS, keyring=keyring))
+    assert "unprotected" in label(window, "password_kept")
+
+
+# --- Deleting and closing ------------------------------------------------------------------------
+
+
+def question(window: ProfilesWindow, qtbot: QtBot) -> QMessageBox:
+    qtbot.waitUntil(lambda: window.findChild(QMessageBox, "question") is not None)
+    return child(window, QMessageBox, "question")
+
+
+def choose(box: QMessageBox, text: str) -> None:
+    next(button for button in box.buttons() if button.text() == text).click()
+
+
+@pytest.mark.parametrize("forget", [True, False])
+def test_deleting_asks_and_offers_to_forget(
+    forget: bool, window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    child(window, QToolButton, "delete_profile").click()
+    box = question(window, qtbot)
+    assert box.text() == "Delete “Office”?"
+    too = child(box, QCheckBox, "forget_too")
+    assert too.text() == "Also remove its saved password from GNOME Keyring"
+    too.setChecked(forget)
+    with qtbot.waitSignal(window.delete_wanted) as wanted:
+        choose(box, "Delete")
+    assert wanted.args == [Deletion("office", forget)]
+
+
+def test_a_profile_can_be_kept(window: ProfilesWindow, qtbot: QtBot) -> None:
+    child(window, QToolButton, "delete_profile").click()
+    with qtbot.assertNotEmitted(window.delete_wanted):
+        choose(question(window, qtbot), "Keep")
+
+
+def test_with_a_tray_the_window_closes(window: ProfilesWindow) -> None:
+    window.close()
+    assert not window.isVisible()
+
+
+def test_without_a_tray_closing_asks(window: ProfilesWindow, qtbot: QtBot) -> None:
+    window.has_tray = False
+    window.close()
+    assert window.isVisible()
+    choose(question(window, qtbot), "Keep running")
+    assert not window.isVisible()
+
+
+def test_without_a_tray_one_can_quit(window: ProfilesWindow, qtbot: QtBot) -> None:
+    window.has_tray = False
+    window.close()
+    with qtbot.waitSignal(window.quit_wanted):
+        choose(question(window, qtbot), "Quit")
+
+
+def test_escape_closes(window: ProfilesWindow, qtbot: QtBot) -> None:
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    qtbot.keyClick(window, Qt.Key.Key_Escape)
+    qtbot.waitUntil(lambda: not window.isVisible())
+
+
+# --- The test panel ------------------------------------------------------------------------------
+
+GOOD = CheckResult(
+    (
+        Step("find", StepState.OK, "10.0.0.41", 12.0),
+        Step("connect", StepState.OK, "", 9.0),
+        Step("encryption", StepState.NOT_NEEDED, "none (http proxy)"),
+        Step("challenge", StepState.OK, "Basic, “Corp Internet”", 1.0),
+        Step("sign-in", StepState.OK, "as CORP\\jdoe", 31.0),
+        Step("fetch", StepState.OK, "200", 88.0),
+    )
+)
+NOT_FOUND = CheckResult(
+    (
+        Step(
+            "find",
+            StepState.FAILED,
+            problem=Problem("TP-201", "proxy.corp was not found", "You may be outside the VPN."),
+        ),
+        Step("connect", StepState.NOT_TRIED),
+    )
+)
+
+
+def test_a_test_shows_its_steps(window: ProfilesWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(window.check_wanted) as wanted:
+        press(window, "test")
+    [request] = wanted.args or []
+    assert request == CheckProfile(OFFICE)
+    panel = child(window, CheckPanel, "check_panel")
+    assert label(panel, "verdict") == "Testing…"
+    window.show_check(request, GOOD)
+    assert child(panel, QLabel, "step_find").text() == "Find proxy.corp.example"
+    assert child(panel, QLabel, "detail_sign-in").text() == "as CORP\\jdoe"
+    assert label(panel, "verdict") == "All good."
+    panel.close()
+
+
+def test_a_late_reply_of_an_earlier_test_is_dropped(window: ProfilesWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(window.check_wanted) as first:
+        press(window, "test")
+    press(window, "test")
+    window.show_check((first.args or [])[0], GOOD)
+    assert [p for p in window.findChildren(CheckPanel) if label(p, "verdict") == "Testing…"]
+    for panel in window.findChildren(CheckPanel):
+        panel.close()
+
+
+def test_the_failing_step_is_explained() -> None:
+    assert verdict(NOT_FOUND) == "proxy.corp was not found. You may be outside the VPN. (TP-201)"
+
+
+def test_a_test_that_could_not_run_says_why(qtbot: QtBot) -> None:
+    panel = CheckPanel(CheckProfile(OFFICE))
+    qtbot.addWidget(panel)
+    panel.show_reply(Failed(Problem("TP-901", "Gone", "Try again.")))
+    assert "TP-901" in child(panel, QLabel, "verdict").text()
+
+
+def test_the_report_is_plain_and_tells_the_upstream() -> None:
+    text = report(OFFICE, GOOD)
+    assert text.startswith("TrayProxy test of http://proxy.corp.example:8080\n")
+    assert "sign-in: ok as CORP\\jdoe (31 ms)" in text
+
+
+# --- Drafts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "host", "port"),
+    [
+        ("http://proxy.corp.example:8080", "proxy.corp.example", "8080"),
+        ("proxy:3128", "proxy", "3128"),
+        ("[::1]:3128", "::1", "3128"),
+        ("::1", "::1", ""),
+        ("proxy", "proxy", ""),
+    ],
+)
+def test_a_pasted_address_is_taken_apart(typed: str, host: str, port: str) -> None:
+    draft = tidied(Draft(name="x", host=typed))
+    assert (draft.host, draft.port) == (host, port)
+
+
+def test_a_profile_survives_being_text() -> None:
+    assert draft_of(OFFICE) == Draft(
+        "Office", "proxy.corp.example", "8080", SignIn.PASSWORD, "CORP\\jdoe", ""
+    )

@@ -1,0 +1,195 @@
+"""Tests for trayproxy.ui.state: the precedence of ux §3.1, and its times."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trayproxy.control.messages import ListenerState, SignInState, Status, UpstreamState
+from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.ui.state import (
+    COALESCE_S,
+    DWELL_S,
+    PATIENCE_S,
+    TROUBLE_AFTER_S,
+    Facts,
+    IconState,
+    IconTrack,
+    icon_state,
+)
+
+OFFICE = Profile("office", "Office", Upstream("proxy.corp", 8080))
+LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
+READY = Status("0.1.0", 1, ListenerState.UP, "127.0.0.1:3128", OFFICE, (OFFICE,))
+WORKS = replace(READY, upstream=UpstreamState.OK, sign_in=SignInState.OK)
+UNREACHABLE = replace(READY, upstream=UpstreamState.UNREACHABLE)
+
+STATUSES = st.builds(
+    Status,
+    version=st.just("0.1.0"),
+    pid=st.just(1),
+    listener=st.sampled_from(ListenerState),
+    address=st.just("127.0.0.1:3128"),
+    profile=st.sampled_from([None, OFFICE, LAB]),
+    sign_in=st.sampled_from(SignInState),
+    upstream=st.sampled_from(UpstreamState),
+    upstream_since=st.floats(0, 2e9),
+)
+FACTS = st.builds(
+    Facts,
+    status=st.none() | STATUSES,
+    waited_s=st.floats(0, 10),
+    unreachable_s=st.floats(0, 10),
+    worked_before=st.booleans(),
+    switching=st.booleans(),
+)
+
+
+@given(FACTS)
+def test_all_facts_have_a_state(facts: Facts) -> None:
+    assert icon_state(facts) in IconState
+
+
+TABLE = [
+    (Facts(None, waited_s=1), IconState.STARTING),
+    (Facts(None, waited_s=PATIENCE_S + 1), IconState.STOPPED),
+    (Facts(replace(READY, listener=ListenerState.STARTING)), IconState.STARTING),
+    (Facts(replace(READY, listener=ListenerState.FAILED)), IconState.STOPPED),
+    (Facts(replace(READY, profile=None, profiles=())), IconState.STARTING),
+    (Facts(READY), IconState.READY),
+    (Facts(READY, switching=True), IconState.STARTING),
+    (Facts(READY, waited_s=PATIENCE_S + 1, switching=True), IconState.READY),
+    (Facts(WORKS), IconState.OK),
+    (Facts(replace(WORKS, sign_in=SignInState.NONE)), IconState.OK),
+    (Facts(replace(WORKS, sign_in=SignInState.REJECTED)), IconState.SIGNIN),
+    (Facts(replace(WORKS, sign_in=SignInState.SNOOZED)), IconState.SIGNIN),
+    (Facts(UNREACHABLE, unreachable_s=1), IconState.READY),
+    (Facts(UNREACHABLE, unreachable_s=1, worked_before=True), IconState.OK),
+    (Facts(UNREACHABLE, unreachable_s=TROUBLE_AFTER_S), IconState.TROUBLE),
+]
+
+
+@pytest.mark.parametrize(("facts", "state"), TABLE)
+def test_the_table(facts: Facts, state: IconState) -> None:
+    assert icon_state(facts) is state
+
+
+def test_the_table_reaches_every_state() -> None:
+    assert {state for _, state in TABLE} == set(IconState)
+
+
+@given(FACTS)
+def test_a_failed_listener_is_never_hidden(facts: Facts) -> None:
+    if facts.status is not None:
+        failed = replace(facts.status, listener=ListenerState.FAILED)
+        assert icon_state(replace(facts, status=failed)) is IconState.STOPPED
+
+
+@given(FACTS, st.sampled_from([SignInState.NEEDED, SignInState.REJECTED, SignInState.SNOOZED]))
+def test_a_needed_sign_in_is_hidden_by_nothing_but_a_listener_that_is_not_up(
+    facts: Facts, sign_in: SignInState
+) -> None:
+    if facts.status is not None:
+        status = replace(facts.status, listener=ListenerState.UP, profile=OFFICE, sign_in=sign_in)
+        assert icon_state(replace(facts, status=status)) is IconState.SIGNIN
+
+
+ORDER = list(IconState)
+
+
+@given(FACTS, st.floats(0, 10))
+def test_longer_trouble_is_never_better(facts: Facts, more: float) -> None:
+    later = replace(facts, unreachable_s=facts.unreachable_s + more)
+    assert ORDER.index(icon_state(later)) <= ORDER.index(icon_state(facts))
+
+
+def shown(track: IconTrack, now: float) -> IconState:
+    track.look(now)
+    return track.shown
+
+
+def test_trouble_is_shown_after_five_seconds_and_not_before() -> None:
+    track = IconTrack(0)
+    track.see(WORKS, 1, wall=1000)
+    assert track.look(1) is None
+    track.see(replace(UNREACHABLE, upstream_since=1001), 2, wall=1001)
+    assert track.look(2) == pytest.approx(5)
+    assert shown(track, 6.9) is IconState.OK
+    assert shown(track, 7) is IconState.TROUBLE
+
+
+def test_trouble_that_is_old_when_we_come_is_shown_at_once() -> None:
+    track = IconTrack(0)
+    track.see(replace(UNREACHABLE, upstream_since=900), 1, wall=1000)
+    track.look(1)
+    assert track.shown is IconState.TROUBLE
+
+
+def test_a_clock_set_back_hides_no_trouble() -> None:
+    track = IconTrack(0)
+    status = replace(UNREACHABLE, upstream_since=1000)
+    track.see(status, 1, wall=1000)
+    track.see(replace(status, active=1), 7, wall=10)
+    track.look(7)
+    assert track.shown is IconState.TROUBLE
+
+
+def test_trouble_and_ok_stay_for_a_second_each() -> None:
+    track = IconTrack(0)
+    track.see(replace(UNREACHABLE, upstream_since=0), 10, wall=1000)
+    track.look(10)
+    track.see(replace(WORKS, upstream_since=1000), 10.5, wall=1000)
+    assert track.look(10.5) == pytest.approx(DWELL_S - 0.5)
+    assert shown(track, 10.5) is IconState.TROUBLE
+    assert shown(track, 11) is IconState.OK
+
+
+def test_a_needed_sign_in_is_shown_at_once() -> None:
+    track = IconTrack(0)
+    track.see(WORKS, 1, wall=0)
+    track.look(1)
+    track.see(replace(WORKS, sign_in=SignInState.NEEDED), 2, wall=0)
+    track.look(2)
+    assert track.shown is IconState.SIGNIN
+
+
+def test_a_start_that_takes_too_long_is_told() -> None:
+    track = IconTrack(0)
+    assert track.look(0) == pytest.approx(PATIENCE_S, abs=0.01)
+    track.look(PATIENCE_S + 0.01)
+    assert track.shown is IconState.STOPPED
+
+
+def test_a_switch_shows_until_it_has_happened() -> None:
+    track = IconTrack(0)
+    track.see(WORKS, 1, wall=0)
+    track.look(1)
+    track.switch(2)
+    assert shown(track, 2) is IconState.STARTING
+    track.see(replace(READY, profile=LAB), 2.5, wall=0)
+    assert shown(track, 2.5) is IconState.READY
+
+
+@given(st.lists(st.tuples(st.none() | STATUSES, st.floats(0, 2)), max_size=20))
+def test_swaps_are_never_closer_than_200_ms_and_the_truth_comes_in_time(
+    events: list[tuple[Status | None, float]],
+) -> None:
+    now = 0.0
+    track = IconTrack(now)
+    swaps = [now]
+    for status, pause in events:
+        now += pause
+        track.see(status, now, wall=now)
+        before = track.shown
+        track.look(now)
+        if track.shown is not before:
+            assert now - swaps[-1] >= COALESCE_S - 0.002
+            swaps.append(now)
+    for _ in range(5):
+        wait = track.look(now)
+        if wait is None:
+            break
+        now += wait
+    assert track.look(now) is None
+    assert track.shown is icon_state(track.facts(now))

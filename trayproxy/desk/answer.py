@@ -1,0 +1,110 @@
+"""What a request carries, and where it waits for it."""
+
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Responder
+from trayproxy.control.messages import Program
+from trayproxy.desk.problems import Refusal
+from trayproxy.desk.space import Mark, Space
+from trayproxy.http.challenges import Challenge
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A request that a 407 came for.
+
+    Attributes:
+        target: Where it wants to go, ``github.com:443``. Untrusted.
+        program: Who sent it, None while that is not known.
+        connection: Whatever the service needs to find that out; the desk does not look at it.
+    """
+
+    target: str
+    program: Program | None = None
+    connection: object = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class Standing:
+    """Whether a login was accepted so recently that another acceptance is no news."""
+
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What a request carries. Two answers are the same if they are one object.
+
+    Attributes:
+        mark: Which login of which protection space.
+        login: That login.
+        scheme: The name of the scheme, ``basic``.
+        challenge: What it answers.
+        responder: Signs requests; may count them.
+        standing: Shared by all answers with this login.
+        strayed: The request has been sent from one realm to another already.
+    """
+
+    mark: Mark
+    login: Login
+    scheme: str
+    challenge: Challenge
+    responder: Responder = field(repr=False)
+    standing: Standing = field(repr=False)
+    strayed: bool = False
+
+    @property
+    def space(self) -> Space:
+        """The only upstream that it may be sent to."""
+        return self.mark.key.space
+
+    @property
+    def generation(self) -> int:
+        """Grows with every new login of the protection space."""
+        return self.mark.generation
+
+    @property
+    def verified(self) -> bool:
+        """Whether the desk need not be told that it was accepted once more.
+
+        False again some seconds after the last time: the desk has to know whether a login that is
+        refused all of a sudden was accepted moments ago.
+        """
+        return self.standing.fresh
+
+    def credentials(self, method: bytes, target: bytes) -> bytes:
+        """Return the value of ``Proxy-Authorization`` for a request.
+
+        Args:
+            method: Of the request.
+            target: Its request-target as sent.
+        """
+        return self.responder(method, target)
+
+
+class Seat(Future[Answer | Refusal]):
+    """Where a request waits. Cancelling it tells the desk at once that the client has left.
+
+    At once, because between a cancellation and its callback the desk could spend the one try of a
+    login on a client that has gone.
+    """
+
+    def __init__(self, loop: AbstractEventLoop, left: Callable[[], None]) -> None:
+        """Take a seat.
+
+        Args:
+            loop: The loop of the desk.
+            left: Called when the client leaves before it was served.
+        """
+        super().__init__(loop=loop)
+        self._left = left
+
+    def cancel(self, msg: object = None) -> bool:
+        """Give the seat up; return False if it was served already."""
+        was_waiting = super().cancel(msg)
+        if was_waiting:
+            self._left()
+        return was_waiting

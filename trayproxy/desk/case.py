@@ -1,0 +1,220 @@
+"""What the desk knows about one protection space.
+
+The phases of a login and the moves between them::
+
+    EMPTY ──► LOOKING ──► CHECKING ──► TRUSTED        the keyring had it
+                 │            ▲  │         │
+                 ▼            │  ▼         ▼
+              ASKING ──► HELD ┘ ASKING ◄── (a 407 after all)
+                 │
+                 ▼
+               QUIET                                  the person said no
+
+A case is only data and what can be read off it; `trayproxy.desk.machine` moves it.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from math import inf
+
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import Program, SignInState, Why
+from trayproxy.desk.events import Way
+from trayproxy.desk.rules import Rules
+from trayproxy.desk.space import Key, Mark
+from trayproxy.profiles.profile import Profile
+
+
+class Phase(Enum):
+    """How far a protection space has come."""
+
+    EMPTY = "empty"
+    """No login, and none was needed yet."""
+    LOOKING = "looking"
+    """The keyring is being read."""
+    ASKING = "asking"
+    """Only the person can help. The question may be open, in the queue, or given up."""
+    HELD = "held"
+    """There is a login of which nobody knows whether it is right; the next request tries it."""
+    CHECKING = "checking"
+    """One request, the canary, is on its way with it."""
+    TRUSTED = "trusted"
+    """It was accepted; all requests carry it."""
+    QUIET = "quiet"
+    """The person does not want to be asked for a while."""
+
+
+MOVES: dict[Phase, frozenset[Phase]] = {
+    Phase.EMPTY: frozenset({Phase.LOOKING, Phase.ASKING, Phase.HELD}),
+    Phase.LOOKING: frozenset({Phase.EMPTY, Phase.ASKING, Phase.HELD, Phase.QUIET}),
+    Phase.ASKING: frozenset({Phase.EMPTY, Phase.LOOKING, Phase.HELD, Phase.TRUSTED, Phase.QUIET}),
+    Phase.HELD: frozenset({Phase.EMPTY, Phase.ASKING, Phase.CHECKING, Phase.TRUSTED, Phase.QUIET}),
+    Phase.CHECKING: frozenset({Phase.EMPTY, Phase.ASKING, Phase.HELD, Phase.TRUSTED, Phase.QUIET}),
+    Phase.TRUSTED: frozenset({Phase.EMPTY, Phase.ASKING, Phase.HELD}),
+    Phase.QUIET: frozenset({Phase.EMPTY, Phase.ASKING, Phase.HELD}),
+}
+"""From each phase, where one may go. A move that is not listed is a mistake of ours."""
+
+REJECTED = frozenset({Why.SAVED_REJECTED, Why.TYPED_REJECTED})
+"""The reasons to ask that follow a rejection."""
+
+
+class Source(Enum):
+    """Where a login came from."""
+
+    SAVED = "saved"
+    """The keyring."""
+    TYPED = "typed"
+    """A question."""
+    GIVEN = "given"
+    """The command line."""
+
+
+@dataclass(slots=True)
+class Parked:
+    """A request that waits.
+
+    Attributes:
+        waiter: Which.
+        since: When it was parked.
+        target: Where it wants to go. Untrusted.
+        program: Who sent it; None while that is not known.
+    """
+
+    waiter: int
+    since: float
+    target: str
+    program: Program | None
+
+
+@dataclass(slots=True)
+class Asked:
+    """An open question.
+
+    Attributes:
+        number: Its name for faces.
+        seen: When the person last did something about it; the opening if they asked for it.
+        touched: The person has begun to answer: it does not close by itself.
+    """
+
+    number: int
+    seen: float = -inf
+    touched: bool = False
+
+
+@dataclass(slots=True)
+class Case:
+    """One protection space.
+
+    Attributes:
+        key: Which.
+        profile: The profile it belongs to, as it is now.
+        way: How the upstream wants one to sign in.
+        seen: When the upstream last asked or accepted.
+        phase: How far it has come; set by `move`.
+        login: The login of the present generation. It stays after a rejection, in case that
+            turns out to be wrong; only `Phase.TRUSTED` sends it unasked.
+        source: Where the login came from.
+        remember: Save it once it was accepted.
+        generation: Grows with every new login.
+        accepted: When this generation was last accepted, None if never.
+        doubts: Refusals of this generation since then.
+        suspects: The targets refused since then, and when.
+        canary_until: When the canary has taken too long.
+        parked: Who waits, the oldest first.
+        gather_until: When the question may open.
+        asked: The open question.
+        why: Why the person is asked.
+        needed: Only the person can help, or could until a login came that is not verified yet.
+        user: The user name to suggest.
+        rejections: When logins were rejected, in a row.
+        repeated: The person typed a login that had been rejected already.
+        lifted: The person may send a rejected login once more.
+        quiet_until: The end of the quiet time; infinite: until the person acts.
+        quiet_lifts_with_network: It also ends when the network changes.
+        lookup: The outstanding question to the keyring, which may be a late one.
+        lookup_until: When the keyring has taken too long.
+        relook_at: When the keyring may be read again.
+    """
+
+    key: Key
+    profile: Profile
+    way: Way
+    seen: float
+    phase: Phase = Phase.EMPTY
+    login: Login | None = None
+    source: Source = Source.SAVED
+    remember: bool = False
+    generation: int = 0
+    accepted: float | None = None
+    doubts: int = 0
+    suspects: dict[str, float] = field(default_factory=dict)
+    canary_until: float = inf
+    parked: dict[int, Parked] = field(default_factory=dict)
+    gather_until: float = 0.0
+    asked: Asked | None = None
+    why: Why = Why.NEEDED
+    needed: bool = False
+    user: str = ""
+    rejections: list[float] = field(default_factory=list)
+    repeated: bool = False
+    lifted: bool = False
+    quiet_until: float = 0.0
+    quiet_lifts_with_network: bool = False
+    lookup: int | None = None
+    lookup_until: float = inf
+    relook_at: float = 0.0
+
+    def move(self, phase: Phase) -> None:
+        """Enter another phase."""
+        assert phase in MOVES[self.phase], f"{self.phase} to {phase}"
+        self.phase = phase
+        if phase is Phase.ASKING:
+            self.needed = True
+        elif phase in (Phase.TRUSTED, Phase.EMPTY):
+            self.needed = False
+
+    @property
+    def mark(self) -> Mark:
+        """The name of the present login."""
+        return Mark(self.key, self.generation)
+
+    @property
+    def waits_since(self) -> float:
+        """When the oldest request was parked; infinite if none waits."""
+        return next(iter(self.parked.values())).since if self.parked else inf
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is asked."""
+        return not self.parked and self.asked is None
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether the person waits for the verdict on the login."""
+        return self.phase is Phase.CHECKING and self.why is not Why.UNCHECKED
+
+    def is_hurried(self, now: float, rules: Rules) -> bool:
+        """Return whether the next try needs the person's *Try anyway*."""
+        return self.repeated or self.is_at_risk(now, rules)
+
+    def is_at_risk(self, now: float, rules: Rules) -> bool:
+        """Return whether so many logins were rejected lately that the account may get locked."""
+        recent = sum(1 for at in self.rejections if now - at <= rules.hurry)
+        return recent >= rules.rejections
+
+    def is_suspect(self, target: str, now: float, rules: Rules) -> bool:
+        """Return whether this login was refused for this target moments ago."""
+        at = self.suspects.get(target)
+        return at is not None and now - at <= rules.moments
+
+    @property
+    def sign_in(self) -> SignInState:
+        """The phase as a fact for faces (ux §3.1)."""
+        if self.phase is Phase.TRUSTED or (self.accepted is not None and self.doubts):
+            return SignInState.OK
+        if self.phase is Phase.QUIET:
+            return SignInState.SNOOZED
+        if not self.needed:
+            return SignInState.UNTESTED
+        return SignInState.REJECTED if self.why in REJECTED else SignInState.NEEDED

@@ -1,0 +1,126 @@
+"""What faces are told, and how often: 500 requests that arrive together are one change."""
+
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from logging import getLogger
+from math import inf
+from typing import Protocol
+
+from trayproxy.control.messages import Ending, Keyring, Problem, Question, SignInState
+from trayproxy.desk.machine import Facts, Machine
+
+TELL_EVERY_S = 0.05
+"""Faces are told at most this often; a person sees no delay."""
+
+_log = getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Who hears of changes; called from the loop, never from within a call to the desk."""
+
+    def question_changed(self, question: Question) -> None:
+        """Hear of a question that opened or changed."""
+
+    def question_closed(self, number: int, ending: Ending) -> None:
+        """Hear of a question that ended."""
+
+    def facts_changed(self) -> None:
+        """Hear that the desk's `facts`, `keyring` or `notices` say something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """All that `Listener.facts_changed` is about."""
+
+    profiles: dict[str, Facts] = field(default_factory=dict)
+    keyring: Keyring | None = None
+    notices: tuple[Problem, ...] = ()
+
+
+class News:
+    """Tells a listener what is different since it was last told."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        listener: Listener,
+        loop: AbstractEventLoop,
+        told: Callable[[int], None],
+    ) -> None:
+        """Begin with a listener that knows of nothing.
+
+        Args:
+            machine: What there is to tell.
+            listener: Whom to tell.
+            loop: Waits in between.
+            told: Called with the number of each question that the listener was told.
+        """
+        self._machine = machine
+        self._listener = listener
+        self._loop = loop
+        self._told = told
+        self._changed: dict[int, None] = {}
+        self._closed: dict[int, Ending] = {}
+        self._questions: dict[int, Question] = {}
+        self._facts = _Facts()
+        self._notices: tuple[Problem, ...] = ()
+        self._told_at = -inf
+        self._handle: TimerHandle | None = None
+
+    def changed(self, number: int) -> None:
+        """Note that a question may have changed."""
+        self._changed[number] = None
+
+    def closed(self, number: int, ending: Ending) -> None:
+        """Note that a question has ended."""
+        self._closed[number] = ending
+
+    def tell_soon(self, notices: tuple[Problem, ...]) -> None:
+        """Tell the listener of all that was noted, and of the facts if they are others."""
+        self._notices = notices
+        if self._handle is None:
+            delay = max(0.0, self._told_at + TELL_EVERY_S - self._loop.time())
+            self._handle = self._loop.call_later(delay, self.tell)
+
+    def tell(self) -> None:
+        """Tell the listener now."""
+        if self._handle:
+            self._handle.cancel()
+        self._handle, self._told_at = None, self._loop.time()
+        closed, self._closed = self._closed, {}
+        changed, self._changed = self._changed, {}
+        for number, ending in closed.items():
+            self._tell_closed(number, ending)
+        for number in changed:
+            self._tell_changed(number)
+        self._tell_facts()
+
+    def _tell_closed(self, number: int, ending: Ending) -> None:
+        # A question that was over before anyone was told of it never was.
+        if self._questions.pop(number, None):
+            self._listener.question_closed(number, ending)
+
+    def _tell_changed(self, number: int) -> None:
+        question = self._machine.question(number)
+        if question is None or question == self._questions.get(number):
+            return
+        self._questions[number] = question
+        self._listener.question_changed(question)
+        self._told(number)
+
+    def _tell_facts(self) -> None:
+        machine = self._machine
+        profiles = {profile_id: machine.facts(profile_id) for profile_id in machine.profiles()}
+        before, self._facts = self._facts, _Facts(profiles, machine.keyring, self._notices)
+        if before == self._facts:
+            return
+        for profile_id, facts in profiles.items():
+            known = before.profiles.get(profile_id, Facts()).sign_in
+            _log_change(profile_id, known, facts.sign_in)
+        self._listener.facts_changed()
+
+
+def _log_change(profile_id: str, before: SignInState, now: SignInState) -> None:
+    if before is not now:
+        _log.info("profile %s: sign-in %s", profile_id, now.value)

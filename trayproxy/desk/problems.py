@@ -1,0 +1,140 @@
+"""What people are told when a request cannot be signed in (ux §5.2)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from trayproxy.auth.scheme import Scheme
+from trayproxy.control.messages import Problem
+from trayproxy.desk.events import Reason
+from trayproxy.http.challenges import Challenge
+from trayproxy.profiles.profile import Profile
+
+RETRY_AFTER_S = 5
+"""For a client that may try again; programs that obey it do not flood a waiting person."""
+
+_TITLE_MOST = 60
+_OFFERED_MOST = 5
+_SCHEME_MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a client gets a 503; never a 407, for which every browser would ask by itself.
+
+    Attributes:
+        problem: What the page says. It holds no text from the network.
+        retry_after: For ``Retry-After``, seconds; None if trying again is of no use.
+        details: For the ``details`` of ``Proxy-Status`` (RFC 9209, section 2.1.2).
+    """
+
+    problem: Problem
+    retry_after: int | None
+    details: str
+
+
+def refusal(reason: Reason, profile: Profile) -> Refusal:
+    """Return what a request is told that had been parked."""
+    retry_after = None if reason is Reason.FORBIDDEN else RETRY_AFTER_S
+    return Refusal(_PROBLEMS[reason](profile.name), retry_after, reason.value)
+
+
+def no_common_scheme(challenges: Iterable[Challenge], schemes: Iterable[Scheme]) -> Refusal:
+    """Return what a request is told when the upstream offers no scheme of ours."""
+    offered = _listed(_printable(challenge.scheme) for challenge in challenges) or "nothing"
+    usable = _listed(scheme.title for scheme in schemes)
+    body = f"The proxy offers {offered}. TrayProxy can use {usable} here."
+    return Refusal(Problem("TP-303", "No common way to sign in", body), None, "no common scheme")
+
+
+def not_signing_in(profile: Profile) -> Refusal:
+    """Return what a request is told when its profile is set not to sign in."""
+    body = (
+        f"The proxy wants a sign-in, but the profile “{profile.name}” is set to connect without "
+        "one. Change this in the profile."
+    )
+    return Refusal(Problem("TP-303", "No common way to sign in", body), None, "profile has none")
+
+
+def question_gone() -> Problem:
+    """Return why an answer cannot be taken."""
+    return Problem(
+        "TP-301", "This question is closed", "It was answered already, or nobody waits any more."
+    )
+
+
+def nobody_asks(profile: Profile) -> Problem:
+    """Return why a person cannot be asked."""
+    return _unattended(profile.name)
+
+
+def unusable_login(reason: str) -> Problem:
+    """Return why a login cannot be used.
+
+    Args:
+        reason: A whole sentence for the person who typed it.
+    """
+    return Problem("TP-302", "This sign-in cannot be used", f"{reason} You can correct it.")
+
+
+def _needed(profile: str) -> str:
+    title = f"Sign-in needed for {profile}"
+    return title if len(title) <= _TITLE_MOST else f"{title[: _TITLE_MOST - 1]}…"
+
+
+def _cancelled(profile: str) -> Problem:
+    body = (
+        f"TrayProxy needs your user name and password for {profile} before it can load this page. "
+        "Open TrayProxy from the tray, choose Sign in, then reload."
+    )
+    return Problem("TP-301", "Sign-in was cancelled", body)
+
+
+def _unattended(profile: str) -> Problem:
+    body = (
+        "The proxy wants a user name and a password, and nothing is open that could ask for them. "
+        "Start TrayProxy, or save them with “trayproxy login”."
+    )
+    return Problem("TP-301", _needed(profile), body)
+
+
+def _timed_out(profile: str) -> Problem:
+    body = "Nobody has signed in while this request waited. Sign in, then try again."
+    return Problem("TP-301", _needed(profile), body)
+
+
+def _crowded(profile: str) -> Problem:
+    body = "Too many requests wait for a sign-in already. Sign in, then try again."
+    return Problem("TP-301", _needed(profile), body)
+
+
+def _withdrawn(profile: str) -> Problem:
+    body = "The profile was changed while this request waited. Try again."
+    return Problem("TP-301", _needed(profile), body)
+
+
+def _forbidden(profile: str) -> Problem:
+    body = (
+        f"You are signed in to {profile}, but its proxy refuses this address for you. Your "
+        "password is not the reason."
+    )
+    return Problem("TP-306", "The proxy does not allow this request", body)
+
+
+_PROBLEMS = {
+    Reason.DECLINED: _cancelled,
+    Reason.UNATTENDED: _unattended,
+    Reason.TIMED_OUT: _timed_out,
+    Reason.CROWDED: _crowded,
+    Reason.FORBIDDEN: _forbidden,
+    Reason.WITHDRAWN: _withdrawn,
+}
+
+
+def _printable(scheme: str) -> str:
+    """Return the name of a scheme as an upstream sent it, made harmless."""
+    name = "".join(char for char in scheme if char.isascii() and (char.isalnum() or char in "-_"))
+    return name[:_SCHEME_MOST].capitalize() or "something unreadable"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(list(dict.fromkeys(names))[:_OFFERED_MOST])

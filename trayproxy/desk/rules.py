@@ -1,0 +1,59 @@
+"""The times and limits of the desk, in one place."""
+
+from dataclasses import dataclass, fields, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How long and how many (ux §3.4). All times are seconds.
+
+    Attributes:
+        gather: How long a first request waits for company before a question opens.
+        canary: How long a login may be on its way before the next request tries it as well. The
+            refusal comes from the upstream itself, so one that takes longer is most likely a slow
+            origin and not a wrong password.
+        patience: How long the keyring may take before the question opens without it.
+        parked: How long a request waits for a sign-in.
+        quiet: After *Cancel*.
+        not_now: After *Not now*.
+        hurry: Three rejections within this time make a question `hurried`.
+        moments: A login refused within this time of being accepted is not wrong: that request is
+            forbidden.
+        fresh: How long an acceptance needs no confirmation; bounds how often the engine reports.
+        grace: How long the last face that could ask may be gone, as it is while a tray restarts.
+        attention: How long a person who has touched a question keeps others from opening.
+        relook: How long what the keyring said holds.
+        relook_locked: The same if it was locked or silent: its own prompt must not come back every
+            few seconds.
+        realms: How long another realm of an upstream is remembered as its present one.
+        rejections: So many make a question `hurried`.
+        doubts: So many refusals in a row of a login accepted before make it a rejected one.
+        parked_most: Requests that wait in one protection space.
+        programs_most: Programs named in a question.
+        cases_most: Protection spaces remembered; an upstream may invent realms for ever.
+    """
+
+    gather: float = 0.15
+    canary: float = 10.0
+    patience: float = 8.0
+    parked: float = 300.0
+    quiet: float = 60.0
+    not_now: float = 900.0
+    hurry: float = 600.0
+    moments: float = 60.0
+    fresh: float = 15.0
+    grace: float = 30.0
+    attention: float = 300.0
+    relook: float = 5.0
+    relook_locked: float = 900.0
+    realms: float = 600.0
+    rejections: int = 3
+    doubts: int = 3
+    parked_most: int = 512
+    programs_most: int = 20
+    cases_most: int = 64
+
+    def scaled(self, factor: float) -> "Rules":
+        """Return the same rules with all times multiplied; for tests."""
+        times = {f.name: getattr(self, f.name) * factor for f in fields(self) if f.type is float}
+        return replace(self, **times)

@@ -1,0 +1,504 @@
+"""The tray program: puts the parts together, and has done what a person asks for.
+
+There is one tray per person, found by a lock beside the control socket. Ending the tray alone
+(SIGTERM, log-out, a crash) leaves the service to its programs; *Quit* and Ctrl+C end both.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from PySide6.QtCore import (
+    QCoreApplication,
+    QLockFile,
+    QObject,
+    QSocketNotifier,
+    Qt,
+    QTimer,
+    Signal,
+    Slot,
+)
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication, QSystemTrayIcon
+
+from trayproxy import __version__
+from trayproxy.control.address import NotRunningError, StrangerError
+from trayproxy.control.client import DisconnectedError, NoReplyError, RefusedError
+from trayproxy.control.client import connect as connect_to_service
+from trayproxy.control.codec import ProtocolError
+from trayproxy.control.messages import (
+    CheckProfile,
+    DeleteProfile,
+    Done,
+    Failed,
+    ForgetLogin,
+    GetStatus,
+    Quiet,
+    Quit,
+    Reply,
+    Request,
+    SaveProfile,
+    Show,
+    SignInNow,
+    Status,
+    UseProfile,
+)
+from trayproxy.desktop.process import start_service
+from trayproxy.desktop.window import allow_foreground
+from trayproxy.identity import APP_ID, APP_NAME
+from trayproxy.paths import PathError, Paths, locate, make_private
+from trayproxy.profiles.profile import Profile
+from trayproxy.ui import words
+from trayproxy.ui.icons import app_icon
+from trayproxy.ui.keeper import Keeper
+from trayproxy.ui.link import Client, Link
+from trayproxy.ui.menu import TrayMenu
+from trayproxy.ui.meter import Meter
+from trayproxy.ui.notify import Channel, DesktopNotifications, Notifier, TrayMessages
+from trayproxy.ui.profiles import Deletion, ProfilesWindow
+from trayproxy.ui.questions import Questions
+from trayproxy.ui.state import IconTrack
+from trayproxy.ui.tray import Tray
+from trayproxy.ui.tray_host import TrayHost
+
+translate = QCoreApplication.translate
+
+NO_TRAY_AFTER_S = 30.0
+"""At log-in the panel may come late; after this the window stands in for the icon."""
+NO_TRAY_AFTER_START_S = 5.0
+"""The same when a person has started us: their panel is there or never will be."""
+SHOW_LIMIT_S = 10.0
+"""How long a second start tries to reach the first one's service, which may be restarting."""
+
+_INTERRUPTED = 130
+
+
+class Interrupts(QObject):
+    """SIGINT and SIGTERM as Qt signals.
+
+    Python runs its handlers between two steps of its own, and while Qt waits there are none; a
+    descriptor that Qt watches wakes it (ux §9, 43).
+
+    Signals:
+        raised(int): The number of a signal.
+    """
+
+    raised = Signal(int)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._ours, self._pythons = socket.socketpair()
+        for end in (self._ours, self._pythons):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._pythons.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A handler of Python's is needed for the number to be written.
+            signal.signal(number, _ignore)
+        notifier = QSocketNotifier(self._ours.fileno(), QSocketNotifier.Type.Read, self)
+        notifier.activated.connect(self._receive, Qt.ConnectionType.QueuedConnection)
+
+    @Slot()
+    def _receive(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in self._ours.recv(64):
+                self.raised.emit(number)
+
+    def close(self) -> None:
+        """Give the signals back."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        self._ours.close()
+        self._pythons.close()
+
+
+class App(QObject):
+    """The tray, the window and the dialog, and what they have done."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Client],
+        start_service: Callable[[], object],
+        *,
+        is_background: bool = False,
+        channel: Channel | None = None,
+        parent: QObject | None = None,
+    ) -> None:
+        """Put the parts together; `start` begins.
+
+        Args:
+            connect: Connects to the service (`trayproxy.ui.link.Link`).
+            start_service: Starts one (`trayproxy.ui.keeper.Keeper`).
+            is_background: Nobody looks: we were started with the session.
+            channel: How notifications get to the screen; None: as this desktop does it.
+            parent: Its owner.
+        """
+        super().__init__(parent)
+        self._is_background = is_background
+        self._exit_code = 0
+        self._status: Status | None = None
+        self._track = IconTrack(time.monotonic())
+        self._meter = Meter()
+        self.link = Link(connect, self)
+        self.keeper = Keeper(self.link, start_service, parent=self)
+        self.notifier = Notifier(channel or self._make_channel(), parent=self)
+        self.questions = Questions(self.link, self.notifier, self)
+        self.host = TrayHost(self)
+        self.menu = TrayMenu(self)
+        self.tray = Tray(self.host, self.menu, self)
+        self.window = ProfilesWindow()
+        self._again = QTimer(self, singleShot=True)
+        self._no_tray = QTimer(self, singleShot=True)
+        self._connect_link()
+        self._connect_menu()
+        self._connect_window()
+
+    @Slot()
+    def start(self) -> None:
+        """Look for a tray and for the service."""
+        limit = NO_TRAY_AFTER_S if self._is_background else NO_TRAY_AFTER_START_S
+        self._no_tray.start(int(1000 * limit))
+        self.host.watch()
+        self.keeper.ensure()
+        self._refresh()
+
+    @Slot()
+    def show_window(self, token: str = "") -> None:
+        """Show the window.
+
+        Args:
+            token: An XDG activation token, for a compositor that asks why.
+        """
+        if token:
+            os.environ["XDG_ACTIVATION_TOKEN"] = token
+        self.window.present()
+
+    @Slot()
+    def quit(self) -> None:
+        """End TrayProxy, the service and this."""
+        self.keeper.stop()
+        if not self.link.is_open:
+            self._end()
+            return
+        self.link.request(Quit(), self._on_quit)
+        # A service that does not answer must not keep the tray on the screen.
+        QTimer.singleShot(3000, self, self._end)
+
+    @Slot(int)
+    def on_signal(self, number: int) -> None:
+        """End: all of TrayProxy at Ctrl+C, this program alone at SIGTERM.
+
+        A session that ends, or a package manager, stops the tray; the service has its own ways.
+        """
+        if number == signal.SIGINT:
+            self._exit_code = _INTERRUPTED
+            self.quit()
+        else:
+            self._end()
+
+    @Slot()
+    def _end(self) -> None:
+        self.keeper.stop()
+        self.link.close()
+        QCoreApplication.exit(self._exit_code)
+
+    def close(self) -> None:
+        """Hang up and take everything off the screen."""
+        self.link.close()
+        self.questions.close()
+        self.tray.hide()
+        self.window.hide()
+
+    # --- Wiring ----------------------------------------------------------------------------------
+
+    def _make_channel(self) -> Channel:
+        if QGuiApplication.platformName() in ("windows", "cocoa"):
+            return TrayMessages(self)
+        return DesktopNotifications(self)
+
+    def _connect_link(self) -> None:
+        self.link.status_changed.connect(self._on_status)
+        self.link.lost.connect(self._on_lost)
+        self.link.refused.connect(self._on_refused)
+        self.link.show_requested.connect(self._on_show)
+        self.link.quitting.connect(self._end)
+        self.keeper.restarted.connect(self._on_restarted)
+        self.questions.changed.connect(self._refresh)
+        self._again.timeout.connect(self._refresh)
+        self._no_tray.timeout.connect(self._on_no_tray)
+
+    def _connect_menu(self) -> None:
+        self.menu.opening.connect(self._on_menu)
+        self.menu.address_chosen.connect(self._copy_address)
+        self.menu.sign_in_chosen.connect(self._sign_in)
+        self.menu.not_now_chosen.connect(self._not_now)
+        self.menu.profile_chosen.connect(self._use)
+        self.menu.profiles_chosen.connect(self.show_window)
+        self.menu.try_again_chosen.connect(self.keeper.try_again)
+        self.menu.quit_chosen.connect(self.quit)
+        self.tray.primary.connect(self._on_primary)
+        self.tray.window_wanted.connect(self.show_window)
+        self.tray.created.connect(self._on_tray)
+        self.host.seen_changed.connect(self._on_tray_seen)
+
+    def _connect_window(self) -> None:
+        self.window.save_wanted.connect(self._save)
+        self.window.delete_wanted.connect(self._delete)
+        self.window.use_wanted.connect(self._use)
+        self.window.check_wanted.connect(self._check)
+        self.window.forget_wanted.connect(self._forget)
+        self.window.sign_in_wanted.connect(self._sign_in)
+        self.window.copy_wanted.connect(self._copy_address)
+        self.window.try_again_wanted.connect(self.keeper.try_again)
+        self.window.quit_wanted.connect(self.quit)
+
+    # --- What the service says -------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_status(self, status: Status) -> None:
+        is_first = self._status is None
+        now = time.monotonic()
+        self._status = status
+        self._track.see(status, now, time.time())
+        self._meter.see(status.received, now)
+        self._refresh()
+        if is_first and not status.profiles:
+            self.show_window()
+
+    @Slot()
+    def _on_lost(self) -> None:
+        self._status = None
+        self._track.see(None, time.monotonic(), time.time())
+        self._refresh()
+
+    @Slot(object)
+    def _on_refused(self, failed: Failed) -> None:
+        self.keeper.stop()
+        self.window.show_note(words.problem_text(failed.problem))
+        self.show_window()
+
+    @Slot()
+    def _on_restarted(self) -> None:
+        self.window.show_note(words.restarted_text())
+
+    @Slot(str)
+    def _on_show(self, token: str) -> None:
+        self.show_window(token)
+
+    def _on_quit(self, reply: Reply) -> None:
+        self._end()
+
+    @Slot()
+    def _refresh(self) -> None:
+        """Show what is known now, and look again when time alone will change it."""
+        wait = self._track.look(time.monotonic())
+        if wait is not None:
+            self._again.start(max(1, int(1000 * wait) + 1))
+        state = self._track.shown
+        is_asked = self.questions.pending is not None
+        self.tray.show_state(state, words.tray_tooltip(state, self._status))
+        rate = self._meter.rate(time.monotonic())
+        self.menu.update(state, self._status, is_asked=is_asked, received_per_s=rate)
+        self.window.show_state(state, self._status, is_asked=is_asked)
+
+    # --- The tray --------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_tray(self, icon: QSystemTrayIcon) -> None:
+        channel = self.findChild(TrayMessages)
+        if channel is not None:
+            channel.use(icon)
+        self._on_tray_seen()
+
+    @Slot()
+    def _on_tray_seen(self) -> None:
+        self.window.has_tray = self.tray.is_seen
+        if self.tray.is_seen:
+            self._no_tray.stop()
+
+    @Slot()
+    def _on_no_tray(self) -> None:
+        self.window.show_note(words.no_tray_text())
+        if self._is_background:
+            self.window.showMinimized()
+        else:
+            self.show_window()
+
+    @Slot()
+    def _on_primary(self) -> None:
+        if self.questions.present():
+            return
+        if self.window.isVisible() and self.window.isActiveWindow():
+            self.window.close()
+        else:
+            self.show_window()
+
+    @Slot()
+    def _on_menu(self) -> None:
+        self.link.request(GetStatus(), self._on_status_reply)
+
+    def _on_status_reply(self, reply: Reply) -> None:
+        if isinstance(reply, Status):
+            self._on_status(reply)
+
+    # --- What a person wants ---------------------------------------------------------------------
+
+    @Slot()
+    def _copy_address(self) -> None:
+        if self._status is not None:
+            QGuiApplication.clipboard().setText(self._status.address)
+
+    @Slot()
+    def _sign_in(self) -> None:
+        if self.questions.present():
+            return
+        if self._status is not None and self._status.profile is not None:
+            self.link.request(SignInNow(self._status.profile.id), self._on_done)
+
+    @Slot(object)
+    def _not_now(self, quiet: Quiet) -> None:
+        self.questions.decline(quiet)
+
+    @Slot(str)
+    def _use(self, profile_id: str) -> None:
+        self._track.switch(time.monotonic())
+        self.link.request(UseProfile(profile_id), self._on_done)
+        self._refresh()
+
+    @Slot(object)
+    def _save(self, profile: Profile) -> None:
+        is_first = self._status is not None and self._status.profile is None
+        self.link.request(
+            SaveProfile(profile), lambda reply: self._on_saved(profile, reply, use=is_first)
+        )
+
+    def _on_saved(self, profile: Profile, reply: Reply, *, use: bool) -> None:
+        if isinstance(reply, Failed):
+            self.window.show_save_problem(reply.problem)
+            return
+        self.window.show_saved(profile)
+        if use:
+            self._use(profile.id)
+
+    @Slot(object)
+    def _delete(self, deletion: Deletion) -> None:
+        self.link.request(DeleteProfile(deletion.profile_id, deletion.forget), self._on_done)
+
+    @Slot(object)
+    def _check(self, request: CheckProfile) -> None:
+        self.link.request(request, lambda reply: self.window.show_check(request, reply))
+
+    @Slot(str)
+    def _forget(self, profile_id: str) -> None:
+        self.link.request(ForgetLogin(profile_id), self._on_forgotten)
+
+    def _on_forgotten(self, reply: Reply) -> None:
+        if isinstance(reply, Done):
+            self.window.show_forgotten()
+        else:
+            self._on_done(reply)
+
+    def _on_done(self, reply: Reply) -> None:
+        """Say what did not work; what did shows by itself."""
+        if isinstance(reply, Failed):
+            self.window.show_save_problem(reply.problem)
+            self.show_window()
+        self._refresh()
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run the tray, or show the one that runs.
+
+    Args:
+        arguments: ``--background`` when started with the session: nothing is shown by itself.
+
+    Returns:
+        0; 1 if the other tray cannot be reached; 130 after Ctrl+C.
+    """
+    is_background = "--background" in arguments
+    paths = locate()
+    try:
+        make_private(paths.runtime)
+    except PathError as error:
+        sys.stderr.write(f"trayproxy: {error}\n")
+        return 1
+    lock = QLockFile(str(paths.runtime / "tray.lock"))
+    # Only the death of its owner makes a lock stale, not its age.
+    lock.setStaleLockTime(0)
+    if lock.tryLock(0):
+        try:
+            return run(paths, lambda: start_service(paths), is_background=is_background)
+        finally:
+            lock.unlock()
+    return 0 if is_background else show_running(paths)
+
+
+def show_running(paths: Paths) -> int:
+    """Have the tray that runs show its window; return the exit code."""
+    allow_foreground()
+    deadline = time.monotonic() + SHOW_LIMIT_S
+    request = Show(os.environ.get("XDG_ACTIVATION_TOKEN", ""))
+    while time.monotonic() < deadline:
+        if isinstance(_ask_once(paths, request), Done):
+            return 0
+        # The service may be starting, or the other tray just connecting to it.
+        time.sleep(0.2)
+    sys.stderr.write("trayproxy: the running TrayProxy does not answer\n")
+    return 1
+
+
+def _ask_once(paths: Paths, request: Request) -> Reply | None:
+    try:
+        with connect_to_service(paths) as client:
+            client.hello("cli", asks=False)
+            return client.request(request)
+    except (
+        NotRunningError,
+        StrangerError,
+        DisconnectedError,
+        NoReplyError,
+        RefusedError,
+        ProtocolError,
+        OSError,
+    ):
+        return None
+
+
+def run(paths: Paths, start: Callable[[], object], *, is_background: bool = False) -> int:
+    """Be the tray until the end; the caller holds the lock.
+
+    Args:
+        paths: Where the service is reached.
+        start: Starts a service (`trayproxy.ui.keeper.Keeper`).
+        is_background: See `App`.
+
+    Returns:
+        The exit code.
+    """
+    application = QApplication([sys.argv[0]])
+    application.setApplicationName(APP_NAME)
+    application.setApplicationVersion(__version__)
+    application.setQuitOnLastWindowClosed(False)
+    QGuiApplication.setDesktopFileName(APP_ID)
+    application.setWindowIcon(app_icon())
+    interrupts = Interrupts()
+    app = App(
+        lambda: connect_to_service(paths),
+        start,
+        is_background=is_background,
+    )
+    interrupts.raised.connect(app.on_signal)
+    QTimer.singleShot(0, app, app.start)
+    try:
+        return application.exec()
+    finally:
+        app.close()
+        interrupts.close()
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Be a handler: what is done about a signal is done by `Interrupts`."""

@@ -1,0 +1,156 @@
+"""The test of a profile, step by step (ux §3.3): what works, what does not, what to do."""
+
+from PySide6.QtCore import QCoreApplication, QLocale, Qt, Slot
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
+
+from trayproxy.control.messages import CheckProfile, CheckResult, Failed, Reply, Step, StepState
+from trayproxy.profiles.profile import Profile
+from trayproxy.ui import words
+from trayproxy.ui.announce import announce
+from trayproxy.ui.plain import breakable, clean, elide, host_text, isolate, shorten
+from trayproxy.ui.widgets import named, plain_label
+
+translate = QCoreApplication.translate
+
+_MARKS = {
+    StepState.OK: "✔",
+    StepState.FAILED: "✖",
+    StepState.NOT_NEEDED: "·",
+    StepState.NOT_TRIED: "·",
+}
+_DETAIL_WIDTH = 60
+
+
+class CheckPanel(QDialog):
+    """Shows one test of one profile."""
+
+    def __init__(self, request: CheckProfile, parent: QWidget | None = None) -> None:
+        """Create the panel; the test is under way.
+
+        Args:
+            request: What is tested.
+            parent: The window it belongs to.
+        """
+        super().__init__(parent)
+        self.setObjectName("check_panel")
+        self.request = request
+        """What is tested."""
+        name = elide(clean(request.profile.name), 40)
+        self.setWindowTitle(translate("Check", "Test “{profile}”").format(profile=isolate(name)))
+        self._steps = QGridLayout()
+        self._steps.setColumnStretch(2, 1)
+        self._verdict = plain_label("verdict", translate("Check", "Testing…"))
+        self._report = ""
+        box = named(QDialogButtonBox(), "check_buttons")
+        role = QDialogButtonBox.ButtonRole
+        self._copy = box.addButton(translate("Check", "Copy report"), role.ActionRole)
+        self._copy.setObjectName("copy_report")
+        self._copy.setEnabled(False)
+        self._copy.clicked.connect(self._on_copy)
+        close = box.addButton(translate("Check", "Close"), role.RejectRole)
+        close.setObjectName("close_check")
+        box.rejected.connect(self.close)
+        layout = QVBoxLayout(self)
+        layout.addLayout(self._steps)
+        layout.addWidget(self._verdict)
+        layout.addStretch()
+        layout.addWidget(box)
+        self.setMinimumWidth(self.fontMetrics().averageCharWidth() * 70)
+
+    def show_reply(self, reply: Reply) -> None:
+        """Show how the test came out."""
+        if isinstance(reply, CheckResult):
+            for row, step in enumerate(reply.steps):
+                self._add(row, step)
+            self._verdict.setText(breakable(verdict(reply)))
+            self._report = report(self.request.profile, reply)
+            self._copy.setEnabled(True)
+        elif isinstance(reply, Failed):
+            self._verdict.setText(breakable(words.problem_text(reply.problem)))
+        announce(self, self._verdict.text())
+        self.adjustSize()
+
+    def _add(self, row: int, step: Step) -> None:
+        mark = QLabel(_MARKS[step.state])
+        mark.setAccessibleName(state_text(step.state))
+        name = plain_label(f"step_{step.name}", breakable(step_text(step, self.request)))
+        detail = plain_label(f"detail_{step.name}", breakable(detail_text(step)))
+        took = QLabel(took_text(step))
+        took.setAlignment(Qt.AlignmentFlag.AlignRight)
+        for column, label in enumerate((mark, name, detail, took)):
+            self._steps.addWidget(label, row, column, Qt.AlignmentFlag.AlignTop)
+
+    @Slot()
+    def _on_copy(self) -> None:
+        QGuiApplication.clipboard().setText(self._report)
+
+
+def step_text(step: Step, request: CheckProfile) -> str:
+    """Return what a step does."""
+    upstream = request.profile.upstream
+    match step.name:
+        case "find":
+            text = translate("Check", "Find {host}")
+        case "connect":
+            text = translate("Check", "Connect to port {port}")
+        case "encryption":
+            text = translate("Check", "Encryption")
+        case "challenge":
+            text = translate("Check", "Proxy asks for sign-in")
+        case "sign-in":
+            text = translate("Check", "Sign-in accepted")
+        case "fetch":
+            text = translate("Check", "Fetch {url}")
+        case other:
+            text = clean(other)
+    host = elide(host_text(upstream.host), _DETAIL_WIDTH)
+    return text.format(host=host, port=upstream.port, url=shorten(request.url, _DETAIL_WIDTH))
+
+
+def detail_text(step: Step) -> str:
+    """Return what came out of a step."""
+    if step.state is StepState.NOT_TRIED:
+        return state_text(step.state)
+    return shorten(clean(step.detail), _DETAIL_WIDTH)
+
+
+def state_text(state: StepState) -> str:
+    """Return how a step came out, in words."""
+    match state:
+        case StepState.OK:
+            return translate("Check", "works")
+        case StepState.FAILED:
+            return translate("Check", "does not work")
+        case StepState.NOT_NEEDED:
+            return translate("Check", "not needed")
+    return translate("Check", "not tried")
+
+
+def took_text(step: Step) -> str:
+    """Return how long it took, ``12 ms``."""
+    if step.took is None:
+        return ""
+    return translate("Check", "{number} ms").format(number=QLocale().toString(round(step.took)))
+
+
+def verdict(result: CheckResult) -> str:
+    """Return the outcome: that all is well, or what to do about the first thing that is not."""
+    for step in result.steps:
+        if step.state is StepState.FAILED:
+            if step.problem is not None:
+                return words.problem_text(step.problem)
+            return translate("Check", "This step did not work: {detail}").format(
+                detail=detail_text(step)
+            )
+    return translate("Check", "All good.")
+
+
+def report(profile: Profile, result: CheckResult) -> str:
+    """Return the test as text for a help desk; in English and without a secret."""
+    lines = [f"TrayProxy test of {profile.upstream}"]
+    for step in result.steps:
+        took = "" if step.took is None else f" ({step.took:.0f} ms)"
+        problem = f" {step.problem.id}" if step.problem is not None else ""
+        lines.append(f"{step.name}: {step.state}{problem} {clean(step.detail)}{took}".rstrip())
+    return "\n".join(lines) + "\n"

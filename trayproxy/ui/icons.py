@@ -1,0 +1,86 @@
+"""The drawings: found in a wheel and in the source tree, rendered at the sizes of trays."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QColor, QGuiApplication, QIcon, QImage, QPainter, QPalette, QPixmap
+from PySide6.QtSvg import QSvgRenderer
+
+import trayproxy
+from trayproxy.identity import APP_ID
+from trayproxy.ui.state import IconState
+
+TRAY_SIZES = (16, 20, 22, 24, 32, 40, 44, 48, 64)
+"""Pixels. Of a lone SVG Qt sends 22 and 64 only, and the desktop scales those."""
+_ACTION_SIZES = (16, 24, 32, 48)
+
+
+def resource(name: str) -> Path:
+    """Return where a file of the folder ``resources`` lies.
+
+    A wheel has the folder inside the package, the source tree beside it.
+    """
+    package = Path(trayproxy.__file__).parent
+    inside = package / "resources"
+    return (inside if inside.is_dir() else package.parent / "resources") / name
+
+
+def app_icon() -> QIcon:
+    """Return the icon of windows and notifications."""
+    return QIcon(str(resource("icons/trayproxy.svg")))
+
+
+def tray_icon(state: IconState) -> QIcon:
+    """Return the icon for a state, as this desktop wants it.
+
+    - macOS colours a mask itself.
+    - A symbolic icon that is installed in the desktop's theme goes by its name, and the panel gives
+      it the panel's colour.
+    - Otherwise pixmaps in colour, with a light rim, that can be told from any panel.
+    """
+    if QGuiApplication.platformName() == "cocoa":
+        mask = _rendered(f"icons/tray/{state}-symbolic.svg", TRAY_SIZES)
+        mask.setIsMask(True)
+        return mask
+    themed = f"{APP_ID}-{state}-symbolic"
+    if QIcon.hasThemeIcon(themed):
+        return QIcon.fromTheme(themed)
+    return _rendered(f"icons/tray/{state}.svg", TRAY_SIZES)
+
+
+def action_icon(name: str, palette: QPalette) -> QIcon:
+    """Return a one-colour icon in the colour of text, so that it follows light and dark."""
+    colour = palette.color(QPalette.ColorRole.Text)
+    faded = palette.color(QPalette.ColorGroup.Disabled, QPalette.ColorRole.Text)
+    icon = _rendered(f"icons/actions/{name}.svg", _ACTION_SIZES, colour)
+    for size in _ACTION_SIZES:
+        pixmap = QPixmap.fromImage(render(f"icons/actions/{name}.svg", size, faded))
+        icon.addPixmap(pixmap, QIcon.Mode.Disabled)
+    return icon
+
+
+def render(name: str, size: int, colour: QColor | None = None) -> QImage:
+    """Draw a resource.
+
+    Args:
+        name: The SVG file.
+        size: Width and height in pixels.
+        colour: Replaces every colour of the drawing; None: as drawn.
+    """
+    image = QImage(QSize(size, size), QImage.Format.Format_ARGB32_Premultiplied)
+    image.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(image)
+    QSvgRenderer(str(resource(name))).render(painter)
+    if colour is not None:
+        painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_SourceIn)
+        painter.fillRect(image.rect(), colour)
+    painter.end()
+    return image
+
+
+def _rendered(name: str, sizes: Iterable[int], colour: QColor | None = None) -> QIcon:
+    icon = QIcon()
+    for size in sizes:
+        icon.addPixmap(QPixmap.fromImage(render(name, size, colour)))
+    return icon

@@ -1,0 +1,109 @@
+"""Keeps the tray connected: starts the service when there is none, again when it dies."""
+
+import time
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from trayproxy.ui.lifeline import Backoff
+from trayproxy.ui.link import Link
+
+POLL_MS = 100
+"""How often a started service is tried: it answers after a third of a second or so."""
+START_LIMIT_S = 10.0
+"""A service that does not answer by then is given up; the back-off decides on the next."""
+
+
+class Keeper(QObject):
+    """Opens the link and keeps it open, until told that the end is wanted.
+
+    Signals:
+        restarted: The service is back after it had died (TP-901).
+    """
+
+    restarted = Signal()
+
+    def __init__(
+        self,
+        link: Link,
+        start_service: Callable[[], object],
+        clock: Callable[[], float] = time.monotonic,
+        parent: QObject | None = None,
+    ) -> None:
+        """Create a keeper that does nothing yet.
+
+        Args:
+            link: What to keep open.
+            start_service: Starts a service and returns; raises `OSError` if it cannot.
+            clock: Seconds, never going back.
+            parent: Its owner.
+        """
+        super().__init__(parent)
+        self._link = link
+        self._start_service = start_service
+        self._clock = clock
+        self._backoff = Backoff()
+        self._opened_at: float | None = None
+        self._give_up_at = 0.0
+        self._was_open = False
+        self._has_died = False
+        self._poll = QTimer(self, interval=POLL_MS)
+        self._poll.timeout.connect(self._try_to_open)
+        self._pause = QTimer(self, singleShot=True)
+        self._pause.timeout.connect(self.ensure)
+        link.opened.connect(self._on_opened)
+        link.lost.connect(self._on_lost)
+
+    @Slot()
+    def ensure(self) -> None:
+        """Connect; start the service if nobody answers."""
+        self._pause.stop()
+        if self._poll.isActive() or self._link.open():
+            return
+        self._has_died = self._was_open
+        self._backoff.started(self._clock())
+        self._give_up_at = self._clock() + START_LIMIT_S
+        try:
+            self._start_service()
+        except OSError:
+            self._wait()
+        else:
+            self._poll.start()
+
+    @Slot()
+    def try_again(self) -> None:
+        """Do not wait any longer: a person asked."""
+        self._backoff.reset()
+        self.ensure()
+
+    def stop(self) -> None:
+        """Leave the service as it is from now on."""
+        self._poll.stop()
+        self._pause.stop()
+        self._link.opened.disconnect(self._on_opened)
+        self._link.lost.disconnect(self._on_lost)
+
+    @Slot()
+    def _try_to_open(self) -> None:
+        if not self._link.open() and self._clock() > self._give_up_at:
+            self._wait()
+
+    @Slot()
+    def _on_opened(self) -> None:
+        self._poll.stop()
+        self._opened_at = self._clock()
+        self._was_open = True
+        if self._has_died:
+            self._has_died = False
+            self.restarted.emit()
+
+    @Slot()
+    def _on_lost(self) -> None:
+        self._wait()
+
+    def _wait(self) -> None:
+        self._poll.stop()
+        now = self._clock()
+        lived = 0.0 if self._opened_at is None else now - self._opened_at
+        self._opened_at = None
+        self._pause.start(int(1000 * self._backoff.died(now, lived)))

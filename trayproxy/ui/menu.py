@@ -1,0 +1,218 @@
+"""The menu of the tray icon (ux §3.2).
+
+Built once; later only texts, visibility and checks change, and profiles come and go in their own
+section. A menu that is cleared and rebuilt, or a submenu filled when it opens, is blank or dead on
+some desktops, because they draw it from D-Bus (ux §2a). For the same reason there are no widgets,
+no section titles and no meaning in bold type.
+"""
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
+from PySide6.QtGui import QAction, QActionGroup, QIcon
+from PySide6.QtWidgets import QMenu
+
+from trayproxy.control.messages import Quiet, Status
+from trayproxy.profiles.profile import Profile
+from trayproxy.ui import words
+from trayproxy.ui.icons import action_icon
+from trayproxy.ui.plain import menu_text
+from trayproxy.ui.state import IconState, needs_sign_in
+from trayproxy.ui.widgets import named
+
+translate = QCoreApplication.translate
+
+PROFILES_SHOWN = 7
+"""More go to a submenu: the menu has at most 14 rows."""
+PACE_MS = 2000
+"""The row with the rate changes no faster, and not while the menu is open."""
+TICK_MS = 2000
+"""How long the copied address wears its tick."""
+
+
+class TrayMenu(QObject):
+    """The rows, and what was chosen.
+
+    Signals:
+        opening: It is about to be shown.
+        address_chosen: Copy the local address.
+        sign_in_chosen: Open the sign-in dialog.
+        not_now_chosen(Quiet): Do not ask for a while.
+        profile_chosen(str): Make the profile with this id the active one.
+        profiles_chosen: Open the window.
+        try_again_chosen: Start the service now.
+        quit_chosen: End TrayProxy.
+    """
+
+    opening = Signal()
+    address_chosen = Signal()
+    sign_in_chosen = Signal()
+    not_now_chosen = Signal(object)
+    profile_chosen = Signal(str)
+    profiles_chosen = Signal()
+    try_again_chosen = Signal()
+    quit_chosen = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Build the menu; nothing is known yet."""
+        super().__init__(parent)
+        self.menu = named(QMenu(), "tray_menu")
+        self.menu.aboutToShow.connect(self.opening)
+        self._over_dbus = False
+        self._profiles: dict[str, QAction] = {}
+        self._group = QActionGroup(self)
+        self._group.triggered.connect(self._on_profile)
+        self._heading = self._row("heading", enabled=False)
+        self._address = self._row("address", self._on_address)
+        self._try_again = self._row("try_again", self.try_again_chosen.emit)
+        self._sign_in = self._row("sign_in", self.sign_in_chosen.emit)
+        self._not_now = self._build_not_now()
+        self.menu.addSeparator()
+        self._profile_heading = self._row("profile_heading", enabled=False)
+        self._more = named(self.menu.addMenu(""), "more_profiles")
+        self._end_of_profiles = self.menu.addSeparator()
+        self._window = self._row("profiles", self.profiles_chosen.emit)
+        self.menu.addSeparator()
+        self._quit = self._row("quit", self.quit_chosen.emit)
+        self._tick = QTimer(self, singleShot=True, interval=TICK_MS)
+        self._tick.timeout.connect(self._untick)
+        self._pace = QTimer(self, singleShot=True, interval=PACE_MS)
+        self._pace.timeout.connect(self._show_address)
+        self._address_text = ""
+        self._name_rows()
+        self.update(IconState.STARTING, None)
+
+    def escape_for(self, *, over_dbus: bool) -> None:
+        """Set who draws the menu; before it is shown first."""
+        self._over_dbus = over_dbus
+        self._name_rows()
+
+    def update(
+        self,
+        state: IconState,
+        status: Status | None,
+        *,
+        is_asked: bool = False,
+        received_per_s: float | None = None,
+    ) -> None:
+        """Bring the rows up to date.
+
+        Args:
+            state: What the icon says.
+            status: The facts; None while there is no service.
+            is_asked: Whether a question is open.
+            received_per_s: Octets per second, None if not known.
+        """
+        self._set(self._heading, words.heading(state, status))
+        self._try_again.setVisible(status is None and state is IconState.STOPPED)
+        self._address.setVisible(status is not None)
+        if status is not None:
+            self._address_text = words.address_row(status, received_per_s)
+            if not self._pace.isActive():
+                self._show_address()
+        profile = status.profile if status is not None else None
+        needed = status is not None and (needs_sign_in(status) or is_asked)
+        self._sign_in.setVisible(needed and profile is not None)
+        if profile is not None:
+            self._set(self._sign_in, words.sign_in_row(profile.name))
+        self._not_now.menuAction().setVisible(is_asked)
+        self.menu.setDefaultAction(self._sign_in if self._sign_in.isVisible() else self._window)
+        self._show_profiles(status.profiles if status is not None else (), profile)
+
+    # --- Profiles --------------------------------------------------------------------------------
+
+    def _show_profiles(self, profiles: tuple[Profile, ...], active: Profile | None) -> None:
+        if tuple(self._profiles) != tuple(profile.id for profile in profiles):
+            self._replace(profiles)
+        for profile in profiles:
+            action = self._profiles[profile.id]
+            self._set(action, words.profile_row(profile))
+            action.setChecked(active is not None and profile.id == active.id)
+        if active is None and (checked := self._group.checkedAction()) is not None:
+            self._group.setExclusive(False)
+            checked.setChecked(False)
+            self._group.setExclusive(True)
+        self._profile_heading.setVisible(bool(profiles))
+        self._end_of_profiles.setVisible(bool(profiles))
+        self._more.menuAction().setVisible(len(profiles) > PROFILES_SHOWN)
+
+    def _replace(self, profiles: tuple[Profile, ...]) -> None:
+        for action in self._profiles.values():
+            self._group.removeAction(action)
+            self.menu.removeAction(action)
+            self._more.removeAction(action)
+            action.deleteLater()
+        self._profiles.clear()
+        for place, profile in enumerate(profiles):
+            action = named(QAction(self, checkable=True), f"profile_{profile.id}")
+            action.setData(profile.id)
+            self._group.addAction(action)
+            self._profiles[profile.id] = action
+            if place < PROFILES_SHOWN:
+                self.menu.insertAction(self._more.menuAction(), action)
+            else:
+                self._more.addAction(action)
+
+    @Slot(QAction)
+    def _on_profile(self, action: QAction) -> None:
+        self.profile_chosen.emit(str(action.data()))
+
+    # --- Rows ------------------------------------------------------------------------------------
+
+    def _row(
+        self, name: str, slot: Callable[[], object] | None = None, *, enabled: bool = True
+    ) -> QAction:
+        action = named(QAction(self), name)
+        action.setEnabled(enabled)
+        if slot is not None:
+            action.triggered.connect(slot)
+        self.menu.addAction(action)
+        return action
+
+    def _build_not_now(self) -> QMenu:
+        menu = named(self.menu.addMenu(""), "not_now")
+        self._a_while = named(menu.addAction(""), "not_now_a_while")
+        self._a_while.triggered.connect(self._on_a_while)
+        self._until_chosen = named(menu.addAction(""), "not_now_until_chosen")
+        self._until_chosen.triggered.connect(self._on_until_chosen)
+        return menu
+
+    def _name_rows(self) -> None:
+        self._set(self._try_again, translate("Tray", "Try again"))
+        self._set(self._not_now.menuAction(), translate("Tray", "Not now"))
+        self._set(self._a_while, translate("Tray", "15 minutes"))
+        self._set(self._until_chosen, translate("Tray", "Until I choose"))
+        self._set(self._profile_heading, translate("Tray", "Profile"))
+        self._set(self._more.menuAction(), translate("Tray", "More profiles"))
+        self._set(self._window, translate("Tray", "Profiles…"))
+        self._set(self._quit, translate("Tray", "Quit TrayProxy"))
+
+    def _set(self, action: QAction, text: str) -> None:
+        escaped = menu_text(text, over_dbus=self._over_dbus)
+        # Each call is a message to the desktop, changed or not.
+        if action.text() != escaped:
+            action.setText(escaped)
+
+    @Slot()
+    def _show_address(self) -> None:
+        if not self.menu.isVisible():
+            self._set(self._address, self._address_text)
+        self._pace.start()
+
+    @Slot()
+    def _on_address(self) -> None:
+        self._address.setIcon(action_icon("done", self.menu.palette()))
+        self._tick.start()
+        self.address_chosen.emit()
+
+    @Slot()
+    def _untick(self) -> None:
+        self._address.setIcon(QIcon())
+
+    @Slot()
+    def _on_a_while(self) -> None:
+        self.not_now_chosen.emit(Quiet.A_WHILE)
+
+    @Slot()
+    def _on_until_chosen(self) -> None:
+        self.not_now_chosen.emit(Quiet.UNTIL_CHOSEN)

@@ -1,0 +1,114 @@
+"""Whether the desktop has a place for tray icons, and whether a person can see it.
+
+At log-in the panel often comes after us, some desktops have none, and some programs own the name
+``org.kde.StatusNotifierWatcher`` before they draw anything. An icon made before its host is there
+never shows (measured with Qt 6.12), so the host is waited for, for as long as it takes.
+"""
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtDBus import (
+    QDBusConnection,
+    QDBusMessage,
+    QDBusPendingCallWatcher,
+    QDBusServiceWatcher,
+)
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QSystemTrayIcon
+
+WATCHER = "org.kde.StatusNotifierWatcher"
+POLL_MS = 1000
+"""An XEmbed host is found by asking only; and only until there is one."""
+
+_PATH = "/StatusNotifierWatcher"
+_PLATFORMS_WITHOUT_DBUS = ("windows", "cocoa")
+
+
+class TrayHost(QObject):
+    """Watches for a tray.
+
+    Signals:
+        appeared: There is a place for an icon now; emitted once.
+        seen_changed: `is_seen` may be different.
+    """
+
+    appeared = Signal()
+    seen_changed = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Create it; `watch` begins."""
+        super().__init__(parent)
+        self._has_appeared = False
+        self._has_host = False
+        self._poll = QTimer(self, interval=POLL_MS)
+        self._poll.timeout.connect(self._look)
+        self._names: QDBusServiceWatcher | None = None
+
+    @property
+    def is_over_dbus(self) -> bool:
+        """Whether the desktop draws icon and menu from what we export, not Qt itself."""
+        if QGuiApplication.platformName() in _PLATFORMS_WITHOUT_DBUS:
+            return False
+        bus = QDBusConnection.sessionBus()
+        return bus.isConnected() and bool(bus.interface().isServiceRegistered(WATCHER).value())
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether a person can see an icon, as far as anybody can tell."""
+        if not QSystemTrayIcon.isSystemTrayAvailable():
+            return False
+        return self._has_host or not self.is_over_dbus
+
+    def watch(self) -> None:
+        """Look now, and from now on."""
+        bus = QDBusConnection.sessionBus()
+        if QGuiApplication.platformName() not in _PLATFORMS_WITHOUT_DBUS and bus.isConnected():
+            mode = QDBusServiceWatcher.WatchModeFlag.WatchForOwnerChange
+            self._names = QDBusServiceWatcher(WATCHER, bus, mode, self)
+            self._names.serviceRegistered.connect(self._look)
+            self._names.serviceUnregistered.connect(self._on_gone)
+            # b"1…" is what the macro SLOT() makes of the name; the stubs take octets only.
+            for name in ("StatusNotifierHostRegistered", "StatusNotifierHostUnregistered"):
+                bus.connect(WATCHER, _PATH, WATCHER, name, self, b"1_ask_for_host()")
+        self._look()
+
+    @Slot()
+    def _look(self) -> None:
+        self._ask_for_host()
+        if self._has_appeared:
+            return
+        if QSystemTrayIcon.isSystemTrayAvailable():
+            self._has_appeared = True
+            self._poll.stop()
+            self.appeared.emit()
+        else:
+            self._poll.start()
+
+    @Slot()
+    def _on_gone(self) -> None:
+        self._has_host = False
+        self.seen_changed.emit()
+
+    @Slot()
+    def _ask_for_host(self) -> None:
+        if not self.is_over_dbus:
+            return
+        properties = "org.freedesktop.DBus.Properties"
+        question = QDBusMessage.createMethodCall(WATCHER, _PATH, properties, "Get")
+        question.setArguments([WATCHER, "IsStatusNotifierHostRegistered"])
+        call = QDBusConnection.sessionBus().asyncCall(question)
+        QDBusPendingCallWatcher(call, self).finished.connect(self._on_host)
+
+    @Slot(QDBusPendingCallWatcher)
+    def _on_host(self, call: QDBusPendingCallWatcher) -> None:
+        arguments = call.reply().arguments()
+        call.deleteLater()
+        before, self._has_host = self._has_host, _is_true(arguments)
+        if before != self._has_host:
+            self.seen_changed.emit()
+
+
+def _is_true(arguments: list[object]) -> bool:
+    """Unpack the variant of a property's value."""
+    value = arguments[0] if arguments else False
+    variant = getattr(value, "variant", None)
+    return bool(variant() if callable(variant) else value) and value is not None
