@@ -1,5 +1,6 @@
 """What differs between operating systems, one module a service of theirs.
 
 The only room that may ask which system it is on. `peers` tells which program a connection belongs
-to, `process` starts the service apart from its starter. It imports no other room.
+to, `process` starts the service apart from its starter, `sleep` tells how long the computer has
+slept. It imports no other room.
 """

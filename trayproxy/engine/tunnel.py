@@ -74,7 +74,17 @@ class Flow:
         over: The source has ended and everything was delivered.
     """
 
-    __slots__ = ("_pending", "_pipe", "_piped", "_pipes", "moved", "over", "sink", "source")
+    __slots__ = (
+        "_is_plain",
+        "_pending",
+        "_pipe",
+        "_piped",
+        "_pipes",
+        "moved",
+        "over",
+        "sink",
+        "source",
+    )
 
     def __init__(self, source: Stream, sink: Stream, pipes: Pipes) -> None:
         self.source = source
@@ -85,6 +95,7 @@ class Flow:
         self._pipe: tuple[int, int] | None = None
         self._piped = 0
         self._pipes = pipes
+        self._is_plain = source.plain and sink.plain
         if source.inbox:
             self._pending = memoryview(source.take())
 
@@ -126,7 +137,7 @@ class Flow:
         self.moved += sent
         if sent < len(data):
             self._pending = memoryview(data)[sent:]
-        if len(data) == CHUNK:
+        if len(data) == CHUNK and self._is_plain:
             self._pipe = self._pipes.take()
 
     def _splice(self) -> None:

@@ -15,9 +15,8 @@ from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
-from trayproxy.engine.exchange import not_found, refused_connection, silent
 from trayproxy.engine.limits import Limits
-from trayproxy.engine.pages import Page
+from trayproxy.engine.pages import Page, not_found, refused_connection, silent
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_response_head
