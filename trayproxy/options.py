@@ -17,8 +17,6 @@ class RunOptions:
         user: The user name for `upstream`; empty: ask.
         password: Its password, from standard input; None: ask.
         no_prompt: Nobody is asked, whichever faces there are: a parked request gets its 503.
-        terminal: Be the terminal's face too (`trayproxy.cli.terminal`): there is one to read from.
-        quiet: Log to the file only.
     """
 
     listen: tuple[str, int] | None = None
@@ -27,5 +25,3 @@ class RunOptions:
     user: str = ""
     password: str | None = field(default=None, repr=False)
     no_prompt: bool = False
-    terminal: bool = False
-    quiet: bool = False

@@ -4,15 +4,12 @@ Every folder is private. Another user who can write to the runtime folder could 
 of their own there and be told the password; so a folder that is not ours is refused, not repaired.
 """
 
-import hashlib
 import os
 import stat
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import platformdirs
 
 HOME_VARIABLE = "TRAYPROXY_HOME"
 """Names a folder that everything is put below, for tests, demonstrations and second instances."""
@@ -87,6 +84,8 @@ def locate(environ: Mapping[str, str] = os.environ) -> Paths:
         root = Path(os.path.realpath(Path(home).expanduser()))
         runtime = _short(root / "runtime")
         return Paths(root / "config", root / "state", root / "cache", root / "log", runtime)
+    import platformdirs
+
     return Paths(
         config=platformdirs.user_config_path(_APP, appauthor=False),
         state=platformdirs.user_state_path(_APP, appauthor=False),
@@ -128,6 +127,8 @@ def _check_owner(folder: Path, status: os.stat_result) -> None:
 
 
 def _runtime() -> Path:
+    import platformdirs
+
     with warnings.catch_warnings():
         # No login session, no XDG_RUNTIME_DIR: ordinary over ssh, and no news for anyone.
         warnings.simplefilter("ignore")
@@ -144,6 +145,8 @@ def _short(runtime: Path) -> Path:
     """Return the folder itself, or a short stand-in that every process of this user finds."""
     if not hasattr(os, "geteuid") or len(os.fsencode(runtime / _SOCKET)) < SOCKET_PATH_LIMIT:
         return runtime
+    import hashlib
+
     return _temporary("-" + hashlib.sha256(os.fsencode(runtime)).hexdigest()[:12])
 
 

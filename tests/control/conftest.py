@@ -7,7 +7,8 @@ import pytest
 import uvloop
 
 from tests.control.running import Running
-from trayproxy.control.address import LoopbackAddress, UnixAddress
+from trayproxy.control.address import UnixAddress
+from trayproxy.control.loopback import LoopbackAddress
 from trayproxy.paths import Paths, locate
 
 

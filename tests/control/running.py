@@ -23,7 +23,7 @@ from trayproxy.control.messages import (
     UseProfile,
     Why,
 )
-from trayproxy.control.server import Server, Session
+from trayproxy.control.server import Handler, Server, Session
 from trayproxy.paths import Paths
 
 QUESTION = Question(
@@ -76,11 +76,17 @@ class Recorder:
 class Running:
     """A server that runs."""
 
-    def __init__(self, at: Address, paths: Paths, new_loop: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        at: Address,
+        paths: Paths,
+        new_loop: Callable[[], object],
+        handler: Handler | None = None,
+    ) -> None:
         self.at = at
         self.paths = paths
         self.handler = Recorder()
-        self.server = Server(paths, self.handler, at)
+        self.server = Server(paths, handler or self.handler, at)
         self._loop = new_loop()
         assert isinstance(self._loop, asyncio.AbstractEventLoop)
         self.loop = self._loop

@@ -14,7 +14,6 @@ import pytest
 
 from tests.control.running import STATUS, Running
 from trayproxy.control.address import (
-    LoopbackAddress,
     NotRunningError,
     StrangerError,
     UnixAddress,
@@ -23,6 +22,7 @@ from trayproxy.control.address import (
     peer_uid,
 )
 from trayproxy.control.client import connect
+from trayproxy.control.loopback import LoopbackAddress
 from trayproxy.control.messages import GetStatus
 from trayproxy.paths import Paths
 

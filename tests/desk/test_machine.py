@@ -61,7 +61,7 @@ def test_the_keyring_is_read_only_when_a_407_has_asked(play: Play) -> None:
     play.do(Switched(OFFICE))
     assert play.all(LookUp) == []
     play.challenge()
-    assert [(look.profile_id, look.user) for look in play.all(LookUp)] == [("office", "jdoe")]
+    assert [(look.profile.id, look.user) for look in play.all(LookUp)] == [("office", "jdoe")]
 
 
 def test_a_question_gathers_requests_before_it_opens(play: Play) -> None:

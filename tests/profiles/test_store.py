@@ -100,6 +100,15 @@ def test_what_was_saved_is_read_again(saved: Path) -> None:
     assert Store(saved).load() == TWO
 
 
+def test_the_first_save_makes_a_private_folder(path: Path) -> None:
+    below = path.parent / "new" / path.name
+    store = Store(below)
+    store.load()
+    store.save(ONE)
+    assert stat.S_IMODE(below.parent.stat().st_mode) == 0o700
+    assert Store(below).load() == ONE
+
+
 def test_the_file_is_private(saved: Path) -> None:
     saved.chmod(0o644)
     store = Store(saved)

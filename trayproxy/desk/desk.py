@@ -304,7 +304,7 @@ class Desk:
             Why it could not be removed, None if it was.
         """
         self._handle(Forgotten(profile.id))
-        return self._written(self._vault.forget(profile.id, profile.user))
+        return self._written(self._vault.forget(profile))
 
     def set_askers(self, count: int) -> None:
         """Take note of how many faces can put a question to a person.
@@ -413,8 +413,8 @@ class Desk:
                 self._release(self._parked.pop(number), mark)
             case Refuse(number, reason):
                 self._refuse(self._parked.pop(number), reason)
-            case LookUp(lookup, profile_id, user):
-                finding = self._vault.find(profile_id, user)
+            case LookUp(lookup, profile, user):
+                finding = self._vault.find(profile, user)
                 self._on_result(finding, partial(self._found, lookup))
             case Survey():
                 self._on_result(self._vault.survey(), self._surveyed)

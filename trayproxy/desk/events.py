@@ -255,12 +255,12 @@ class LookUp:
 
     Attributes:
         lookup: To name in `Found`.
-        profile_id: Whose login.
+        profile: Whose login, for the upstream that the profile has.
         user: Of this user; empty: of whatever user there is.
     """
 
     lookup: int
-    profile_id: str
+    profile: Profile
     user: str
 
 

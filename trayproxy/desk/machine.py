@@ -376,7 +376,7 @@ class Machine:
         case.lookup = self._lookups
         case.lookup_until = self._now + self._rules.patience
         case.move(Phase.LOOKING)
-        self._effects.append(LookUp(case.lookup, case.profile.id, case.profile.user))
+        self._effects.append(LookUp(case.lookup, case.profile, case.profile.user))
         return None
 
     def _may_look_up(self, case: Case) -> bool:

@@ -26,14 +26,14 @@ class Finding:
 class Store(Protocol):
     """Keeps logins. Nothing here blocks or raises; what went wrong is part of the result."""
 
-    def find(self, profile_id: str, user: str = "") -> Future[Finding]:
-        """Read the login of a profile; of whatever user there is if none is named."""
+    def find(self, profile: Profile, user: str = "") -> Future[Finding]:
+        """Read the login of a profile for its upstream; of whatever user if none is named."""
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """Keep the login of a profile, in the place of any other."""
 
-    def forget(self, profile_id: str, user: str = "") -> Future[Problem | None]:
-        """Remove the logins of a profile."""
+    def forget(self, profile: Profile) -> Future[Problem | None]:
+        """Remove the logins of a profile for its upstream."""
 
     def survey(self) -> Future[Keyring]:
         """Find out which keyring there is, without reading anything."""

@@ -1,6 +1,7 @@
 """What differs between operating systems, one module a service of theirs.
 
 The only room that may ask which system it is on. `peers` tells which program a connection belongs
-to, `process` starts the service apart from its starter, `sleep` tells how long the computer has
-slept. It imports no other room.
+to, `process` starts the service apart from its starter, `terminal` reads from the terminal we were
+started from, `shell` and `display` tell what else is there, `window` is what Qt does not know of
+windows, `sleep` tells how long the computer has slept. It imports no other room.
 """

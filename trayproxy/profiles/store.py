@@ -172,13 +172,14 @@ def replace_file(path: Path, octets: bytes) -> None:
     """Give a file new contents, all of them or none; mode 0600.
 
     Args:
-        path: The file; of a link, what it points to.
+        path: The file; of a link, what it points to. A missing folder is made, mode 0700.
         octets: The new contents.
 
     Raises:
         OSError: It was not done, and the file is as it was.
     """
     target = Path(os.path.realpath(path))
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = target.with_name(f".{target.name}.new")
     # What a killed process left; O_EXCL makes sure that what is written to is ours.
     new.unlink(missing_ok=True)

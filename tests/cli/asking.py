@@ -1,0 +1,138 @@
+"""A service with one question and the terminal as its face, in one process, for a `Screen`.
+
+``python -m tests.cli.asking plain``; the password is “right”. At the end it writes what faces said,
+passwords and all, to the file ``said`` in its home.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from trayproxy.cli.terminal import TerminalFace
+from trayproxy.control.messages import (
+    Answer,
+    Decline,
+    Done,
+    Ending,
+    Keyring,
+    KeyringState,
+    ListenerState,
+    Program,
+    Question,
+    QuestionChanged,
+    QuestionClosed,
+    Reply,
+    Request,
+    SignInNow,
+    Status,
+    Subscribe,
+    Transport,
+    Why,
+)
+from trayproxy.control.server import Server, Session
+from trayproxy.paths import locate
+
+QUESTION = Question(
+    number=1,
+    profile_id="office",
+    profile="Office",
+    upstream="http://proxy.example:8080",
+    realm="Corp\x1b[2J \u202eInternet\nForged: line",
+    method="Basic",
+    transport=Transport.READABLE,
+    user="CORP\\jdoe",
+    why=Why.NEEDED,
+    programs=(Program("git", 4312, "github.example:443"), Program("", 0, "b.example:80")),
+    waiting=4,
+    keyring=Keyring(KeyringState.OK, "GNOME Keyring"),
+)
+
+
+class Desk:
+    """Asks until the password is right."""
+
+    def __init__(self, question: Question) -> None:
+        self.question: Question | None = question
+        self.server: Server | None = None
+        self.said: list[Request] = []
+
+    async def handle(self, session: Session, request: Request) -> Reply:
+        if isinstance(request, Subscribe):
+            if self.question:
+                session.send_event(QuestionChanged(self.question))
+            return Status("0", os.getpid(), ListenerState.UP, "127.0.0.1:1")
+        self.said.append(request)
+        match request:
+            case Answer(_, login, _):
+                self.change(checking=True)
+                asyncio.get_running_loop().call_soon(self.judge, login.password == "right")
+            case Decline():
+                self.close(Ending.DECLINED)
+            case SignInNow():
+                self.change(waiting=5)
+        return Done()
+
+    def judge(self, accepted: bool) -> None:
+        assert self.question is not None
+        if accepted:
+            self.close(Ending.ACCEPTED)
+        else:
+            count = self.question.rejections + 1
+            self.change(
+                checking=False, rejections=count, why=Why.TYPED_REJECTED, hurried=count >= 3
+            )
+
+    def change(self, **changes: object) -> None:
+        assert self.question is not None
+        self.question = replace(self.question, **changes)  # type: ignore[arg-type]
+        assert self.server is not None
+        self.server.broadcast(QuestionChanged(self.question))
+
+    def close(self, ending: Ending) -> None:
+        self.question = None
+        assert self.server is not None
+        self.server.broadcast(QuestionClosed(1, ending))
+
+    def attached(self, session: Session) -> None:
+        pass
+
+    def detached(self, session: Session) -> None:
+        pass
+
+
+async def serve(desk: Desk) -> None:
+    paths = locate()
+    desk.server = Server(paths, desk)
+    face = TerminalFace(paths)
+    face.start()
+    over = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, over.set)
+    await desk.server.start()
+    await over.wait()
+    face.stop()
+    await desk.server.close()
+
+
+def describe(request: Request) -> str:
+    secret = request.login.password if isinstance(request, Answer) else ""
+    return f"{request!r} {secret}".strip()
+
+
+def main(kind: str) -> None:
+    questions = {
+        "plain": QUESTION,
+        "hurried": replace(QUESTION, rejections=3, hurried=True),
+        "unsafe": replace(QUESTION, keyring=Keyring(KeyringState.UNSAFE, "Plain")),
+        "stranger": replace(QUESTION, user=""),
+    }
+    desk = Desk(questions[kind])
+    asyncio.run(serve(desk))
+    Path(os.environ["TRAYPROXY_HOME"], "said").write_text("\n".join(map(describe, desk.said)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

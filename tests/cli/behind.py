@@ -1,0 +1,23 @@
+"""What a shell does with ``trayproxy run &``: `tests.cli.asking` in the background of a terminal.
+
+SIGUSR1 brings it to the foreground.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+
+
+def main() -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    command = [sys.executable, "-m", "tests.cli.asking", "plain"]
+    with subprocess.Popen(command, process_group=0) as child:
+        signal.sigwait({signal.SIGUSR1})
+        os.tcsetpgrp(0, child.pid)
+        return child.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+import asyncio
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.cli.home import ROOT, Screen, Service
+from tests.control.running import Running
+from trayproxy.cli.main import main
+from trayproxy.control.address import UnixAddress
+from trayproxy.paths import Paths, locate
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paths]:
+    # Not tmp_path: a Unix socket's path is short.
+    with tempfile.TemporaryDirectory(prefix="tp-") as folder:
+        monkeypatch.setenv("TRAYPROXY_HOME", folder)
+        yield locate({"TRAYPROXY_HOME": folder})
+
+
+@pytest.fixture
+def cli(paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Call the command line; returns exit code, standard output and standard error."""
+
+    def call(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return int(code), out, err
+
+    return call
+
+
+@pytest.fixture
+def service(paths: Paths) -> Iterator[Service]:
+    paths.prepare()
+    service = Service()
+    running = Running(UnixAddress(paths.socket), paths, asyncio.new_event_loop, service)
+
+    def end() -> None:
+        service.ending = running.loop.create_task(running.server.close())
+
+    service.quit = end
+    try:
+        yield service
+    finally:
+        running.end()
+
+
+@pytest.fixture
+def screen(paths: Paths) -> Iterator[Callable[..., Screen]]:
+    environ = {**os.environ, "TRAYPROXY_HOME": str(paths.config.parent), "PYTHONPATH": str(ROOT)}
+    with ExitStack() as stack:
+
+        def make(*command: str) -> Screen:
+            made = Screen(*command, environ=environ)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def config(paths: Paths) -> Path:
+    return paths.config_file

@@ -1,0 +1,91 @@
+"""Tests for trayproxy.cli.env."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.cli.home import Service
+from trayproxy.cli.env import setting, unsetting
+from trayproxy.desktop.shell import SHELLS, guess_shell, known_shell
+from trayproxy.paths import Paths
+
+NAMES = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"]
+SHOW = "; ".join(f'echo "{name}=${name}"' for name in NAMES)
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "fish"])
+def test_a_real_shell_takes_the_settings_and_their_undoing(shell: str) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    kind = known_shell(shell)
+    assert kind is not None
+    commands = [setting(kind, "127.0.0.1:3128"), SHOW, unsetting(kind), SHOW]
+    run = subprocess.run(
+        [program, "-c", "\n".join(commands)], capture_output=True, text=True, env={}, check=True
+    )
+    url = "http://127.0.0.1:3128"
+    values = [url, url, "localhost,127.0.0.1,::1"] * 2
+    assert run.stdout.splitlines() == [
+        *(f"{name}={value}" for name, value in zip(NAMES, values, strict=True)),
+        *(f"{name}=" for name in NAMES),
+    ]
+
+
+def test_every_shell_has_its_own_words() -> None:
+    assert setting("bash", "[::1]:1").startswith("export http_proxy='http://[::1]:1' ")
+    assert setting("nu", "127.0.0.1:1").startswith('load-env {http_proxy: "http://127.0.0.1:1", ')
+    assert "$env:HTTPS_PROXY = 'http://127.0.0.1:1'" in setting("powershell", "127.0.0.1:1")
+    assert 'set "HTTP_PROXY=http://127.0.0.1:1"' in setting("cmd", "127.0.0.1:1")
+    assert unsetting("cmd").splitlines()[0] == 'set "HTTP_PROXY="'
+    assert unsetting("powershell").startswith("Remove-Item Env:http_proxy,Env:https_proxy,")
+    assert unsetting("nu").startswith("hide-env -i http_proxy ")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_nothing_in_an_address_becomes_a_command(shell: str) -> None:
+    # The service is ours, but what it says is still quoted.
+    text = setting(shell, "x';`id`")
+    if shell not in ("cmd", "nu"):
+        assert "'x';" not in text.replace("'\"'\"'", "").replace("''", "").replace("\\'", "")
+
+
+def test_the_address_is_the_running_services(cli: Cli, service: Service) -> None:
+    code, out, _ = cli("env", "--shell", "bash")
+    assert code == 0
+    assert "http_proxy=http://127.0.0.1:4128 " in out
+
+
+def test_without_a_service_the_address_is_as_set(cli: Cli, paths: Paths) -> None:
+    assert "=http://127.0.0.1:3128 " in cli("env", "--shell", "zsh")[1]
+    paths.prepare()
+    paths.config_file.write_text("[listen]\nport = 8888\n")
+    assert "=http://127.0.0.1:8888 " in cli("env", "--shell", "zsh")[1]
+    paths.config_file.write_text("[listen]\nport = 0\n")
+    assert cli("env", "--shell", "zsh")[0] == 3
+    assert cli("env", "--shell", "zsh", "--unset")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "shell"),
+    [
+        ("-bash", "bash"),
+        ("/usr/bin/zsh", "zsh"),
+        ("C:\\Windows\\System32\\cmd.exe", "cmd"),
+        ("pwsh", "powershell"),
+        ("PowerShell.EXE", "powershell"),
+        ("dash", "bash"),
+        ("python3", None),
+        ("", None),
+    ],
+)
+def test_a_shell_is_recognised(program: str, shell: str | None) -> None:
+    assert known_shell(program) == shell
+
+
+def test_the_log_in_shell_is_the_second_guess() -> None:
+    # Whatever started the tests, the guess is one that we can write for.
+    assert guess_shell({"SHELL": "/usr/bin/fish"}) in SHELLS
+    assert guess_shell({}) in SHELLS

@@ -1,0 +1,252 @@
+"""Tests for trayproxy.cli.profiles, .login and .settings: with a service and without."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.cli.home import LAB, LOCKED, OFFICE, Screen, Service
+from trayproxy.auth.login import Login
+from trayproxy.cli.settings import AtRest
+from trayproxy.cli.words import EndError
+from trayproxy.control.messages import (
+    DeleteProfile,
+    ForgetLogin,
+    Problem,
+    Quit,
+    SaveLogin,
+    Show,
+)
+from trayproxy.paths import Paths
+from trayproxy.profiles.profile import Profile, SignIn, Upstream
+from trayproxy.profiles.store import Store
+
+SECRET = "canary-51c7"
+ADD_OFFICE = ["profiles", "add", "Office", "proxy.example:8080", "--user", "CORP\\jdoe"]
+ADD_LAB = ["profiles", "add", "Lab", "lab.example:3128"]
+
+
+class FakeVault:
+    def __init__(self, problem: Problem | None = None) -> None:
+        self.problem = problem
+        self.calls: list[object] = []
+
+    def save(self, profile: Profile, login: Login) -> "Future[Problem | None]":
+        self.calls.append((profile.id, login))
+        return self._done()
+
+    def forget(self, profile_id: str, user: str = "") -> "Future[Problem | None]":
+        self.calls.append((profile_id, user))
+        return self._done()
+
+    def _done(self) -> "Future[Problem | None]":
+        future: Future[Problem | None] = Future()
+        future.set_result(self.problem)
+        return future
+
+
+def test_profiles_are_added_listed_and_chosen_without_a_service(cli: Cli, config: Path) -> None:
+    assert cli(*ADD_OFFICE) == (0, "", "Added “Office”, which is in use now.\n")
+    assert cli(*ADD_LAB) == (0, "", "Added “Lab”.\n")
+    assert cli("profiles", "list") == (
+        0,
+        "* Office  http://proxy.example:8080  CORP\\jdoe\n  Lab     http://lab.example:3128\n",
+        "",
+    )
+    assert cli("profiles", "use", "lab") == (0, "", "“Lab” is in use.\n")
+    assert cli("profiles") == cli("profiles", "list")
+    assert Store(config).load().active == "lab"
+
+
+def test_every_part_of_a_profile_can_be_given(cli: Cli, config: Path) -> None:
+    cli(*ADD_OFFICE)
+    options = ["--no-sign-in", "--bypass", "localhost, *.lab", "--use"]
+    assert cli(*ADD_LAB, *options)[0] == 0
+    loaded = Store(config).load()
+    assert loaded.profile == Profile(
+        "lab", "Lab", Upstream("lab.example", 3128), SignIn.NONE, "", ("localhost", "*.lab")
+    )
+    assert cli("profiles", "show")[1] == (
+        "Name:         Lab\n"
+        "Proxy:        http://lab.example:3128\n"
+        "Sign-in:      none\n"
+        "User name:    not set\n"
+        "Not used for: localhost, *.lab\n"
+        "In use:       yes\n"
+        "Id:           lab\n"
+    )
+
+
+def test_a_removed_profile_is_gone(cli: Cli, config: Path) -> None:
+    cli(*ADD_OFFICE)
+    cli(*ADD_LAB)
+    code, _, err = cli("profiles", "remove", "Office", "--keep-password")
+    assert code == 0
+    assert (
+        err == "Removed “Office”.\nNo profile is in use now. Choose one: trayproxy profiles use\n"
+    )
+    assert [profile.name for profile in Store(config).load().profiles] == ["Lab"]
+
+
+def test_a_name_is_taken_once(cli: Cli) -> None:
+    cli(*ADD_OFFICE)
+    code, _, err = cli("profiles", "add", "OFFICE", "other.example:1")
+    assert code == 1
+    assert "There is a profile “OFFICE” already." in err
+
+
+def test_a_profile_that_is_not_there_is_told(cli: Cli) -> None:
+    assert cli("profiles", "show", "x")[2] == (
+        "There is no profile “x”. There are none yet; add one: trayproxy profiles add.\n"
+    )
+    cli(*ADD_OFFICE)
+    for arguments in (["use", "x"], ["remove", "x"], ["show", "x"]):
+        code, _, err = cli("profiles", *arguments)
+        assert (code, err) == (1, "There is no profile “x”. There are: Office.\n")
+
+
+def test_an_empty_list_says_how_to_begin(cli: Cli) -> None:
+    code, out, err = cli("profiles", "list")
+    assert (code, out) == (0, "")
+    assert "profiles add" in err
+
+
+def test_a_broken_file_is_reported(cli: Cli, paths: Paths) -> None:
+    paths.prepare()
+    paths.config_file.write_text("schema = 1\nactive = \n")
+    for arguments in (["profiles", "list"], ADD_OFFICE):
+        code, out, err = cli(*arguments)
+        assert (code, out) == (1, "")
+        assert f"{paths.config_file}, line 2: " in err
+        assert err.endswith(" (TP-801)\n")
+    assert paths.config_file.read_text() == "schema = 1\nactive = \n"
+
+
+def test_a_running_service_is_asked(cli: Cli, service: Service, config: Path) -> None:
+    assert cli("profiles", "add", "New", "new.example:1", "--use")[0] == 0
+    assert service.config.profile == Profile("new", "New", Upstream("new.example", 1))
+    assert cli("profiles", "use", "Office")[0] == 0
+    assert cli("profiles", "list")[1].startswith("* Office")
+    assert cli("profiles", "remove", "Lab")[0] == 0
+    assert service.requests[-1] == DeleteProfile("lab", forget=True)
+    assert cli("profiles", "remove", "New", "--keep-password")[0] == 0
+    assert service.requests[-1] == DeleteProfile("new", forget=False)
+    assert not config.exists()
+
+
+def test_a_new_profile_does_not_take_the_id_of_a_renamed_one(cli: Cli, service: Service) -> None:
+    service.config = service.config.with_profile(Profile("office", "Head office", OFFICE.upstream))
+    cli("profiles", "add", "Office", "new.example:1")
+    assert [profile.id for profile in service.config.profiles] == ["office", "lab", "office-2"]
+
+
+def test_a_password_is_read_from_standard_input(cli: Cli, service: Service) -> None:
+    code, out, err = cli("login", "--stdin", stdin=f"{SECRET} ü \r\nsecond\n".encode())
+    assert (code, out) == (0, "")
+    assert SECRET not in err
+    assert service.requests == [SaveLogin("office", Login("CORP\\jdoe", f"{SECRET} ü "))]
+    cli("login", "lab", "--user", "me", "--stdin", stdin=SECRET.encode())
+    assert service.requests[-1] == SaveLogin("lab", Login("me", SECRET))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code", "words"),
+    [
+        (["login", "--stdin"], b"", 1, "no password"),
+        (["login", "--stdin"], b"\xff\n", 1, "not UTF-8"),
+        (["login", "Lab", "--stdin"], b"x\n", 2, "--user"),
+        (["login", "x", "--stdin"], b"x\n", 1, "no profile “x”"),
+        (["logout", "x"], b"", 1, "no profile “x”"),
+    ],
+)
+def test_what_cannot_be_saved_is_told(
+    cli: Cli, service: Service, arguments: list[str], stdin: bytes, code: int, words: str
+) -> None:
+    ended, out, err = cli(*arguments, stdin=stdin)
+    assert (ended, out) == (code, "")
+    assert words in err
+    assert service.requests == []
+
+
+def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: Service) -> None:
+    service.refusal = LOCKED
+    for arguments in (["login", "--stdin"], ["logout"]):
+        code, _, err = cli(*arguments, stdin=b"x\n")
+        assert code == 6
+        assert err.endswith("GNOME Keyring is locked. Unlock it. (TP-401)\n")
+
+
+def test_a_password_is_forgotten(cli: Cli, service: Service) -> None:
+    assert cli("logout", "Office")[0] == 0
+    assert service.requests == [ForgetLogin("office")]
+
+
+def test_a_password_is_typed_unseen(screen: Callable[..., Screen], service: Service) -> None:
+    at = screen("trayproxy", "login", "Lab")
+    at.see("User name: ")
+    at.type("jdoe\n")
+    at.see("Password for jdoe: ")
+    assert not at.echoes()
+    at.type(f"{SECRET}\n")
+    at.see("is saved")
+    assert at.end() == 0
+    assert SECRET not in at.shown
+    assert service.requests == [SaveLogin("lab", Login("jdoe", SECRET))]
+
+
+def test_an_interrupted_login_saves_nothing(
+    screen: Callable[..., Screen], service: Service
+) -> None:
+    at = screen("trayproxy", "login")
+    at.see("Password for ")
+    at.type(f"{SECRET}\x03")
+    assert at.end() == 130
+    assert at.echoes()
+    assert "Traceback" not in at.shown
+    assert service.requests == []
+
+
+def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) -> None:
+    cli(*ADD_OFFICE)
+    vault = FakeVault()
+    at = AtRest(paths, lambda: vault)
+    office = at.profiles().find(None)
+    at.save_login(office, Login("jdoe", SECRET))
+    at.forget_login(office)
+    assert vault.calls == [("office", Login("jdoe", SECRET)), ("office", "CORP\\jdoe")]
+
+
+def test_a_keyring_that_refuses_is_told(cli: Cli, paths: Paths) -> None:
+    cli(*ADD_OFFICE)
+    at = AtRest(paths, lambda: FakeVault(LOCKED.problem))
+    office = at.profiles().find(None)
+    for act in (lambda: at.save_login(office, Login("a", "b")), lambda: at.forget_login(office)):
+        with pytest.raises(EndError, match="TP-401") as caught:
+            act()
+        assert caught.value.code == 6
+    with pytest.raises(EndError, match="is removed, but its password may be left"):
+        at.delete(office, forget=True)
+    assert at.profiles().all == ()
+
+
+def test_the_window_is_asked_for(
+    cli: Cli, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_ACTIVATION_TOKEN", "token")
+    assert cli("show") == (0, "", "")
+    assert service.requests == [Show("token")]
+
+
+def test_quitting_waits_for_the_end(cli: Cli, service: Service, paths: Paths) -> None:
+    assert cli("quit") == (0, "", "")
+    assert service.requests == [Quit()]
+    assert cli("status")[0] == 3
+
+
+def test_names_are_shown_without_their_tricks(cli: Cli, service: Service) -> None:
+    service.config = service.config.with_profile(
+        Profile("lab", "Lab <b>&_x</b>", LAB.upstream, user="jdoe")
+    )
+    assert "  Lab <b>&_x</b>  http://lab.example:3128  jdoe\n" in cli("profiles", "list")[1]

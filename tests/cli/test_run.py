@@ -1,0 +1,85 @@
+"""Tests for trayproxy.cli.run: the real service, and a person at its terminal."""
+
+import base64
+import re
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from tests.cli.home import Screen
+from tests.support.scripted import OK, Peer, Scripted, challenge
+from trayproxy.paths import Paths
+
+SECRET = "canary-8d2f"
+CREDENTIALS = base64.b64encode(f"jdoe:{SECRET}".encode())
+REQUEST = b"GET http://origin.example/ HTTP/1.1\r\nHost: origin.example\r\n\r\n"
+
+
+def sign_in_wanted(peer: Peer) -> None:
+    while True:
+        head = peer.read_head()
+        accepted = b"Proxy-Authorization: Basic " + CREDENTIALS in head
+        peer.send(OK if accepted else challenge('Basic realm="Corp"'))
+
+
+def fetch(port: str) -> bytes:
+    with socket.create_connection(("127.0.0.1", int(port)), 30) as connection:
+        connection.sendall(REQUEST)
+        return connection.recv(4096)
+
+
+def start(screen: Callable[..., Screen], upstream: Scripted, *more: str) -> tuple[Screen, str]:
+    at = screen(
+        *("trayproxy", "run", "--listen", "127.0.0.1:0", "--quiet"),
+        *("--upstream", f"127.0.0.1:{upstream.port}", "--user", "jdoe", *more),
+    )
+    return at, at.see(r"listening on 127\.0\.0\.1:\d+\n").strip().rpartition(":")[2]
+
+
+def sign_in(at: Screen, password: str) -> None:
+    at.see(r"User name \[jdoe\]: ")
+    at.type("\n")
+    at.see("Password")
+    at.type(f"{password}\n")
+    # Whether there is a keyring depends on where the tests run.
+    if at.see(r"Remember in .*\? |Remembering is off") != "Remembering is off":
+        at.type("n\n")
+
+
+def test_the_terminal_asks_and_the_request_goes_through(
+    screen: Callable[..., Screen], paths: Paths
+) -> None:
+    with Scripted(sign_in_wanted) as upstream, ThreadPoolExecutor(1) as pool:
+        at, port = start(screen, upstream)
+        answer: Future[bytes] = pool.submit(fetch, port)
+        at.see(re.escape(f"Proxy:      http://127.0.0.1:{upstream.port}"))
+        at.see("It says:    “Corp”")
+        sign_in(at, "wrong")
+        at.see("did not accept this password")
+        sign_in(at, SECRET)
+        at.see("Signed in.")
+        assert answer.result(30).startswith(b"HTTP/1.1 200 ")
+        at.type("\x03")
+        assert at.end() == 0
+    assert at.echoes()
+    assert "canary" not in at.shown
+
+
+def test_without_prompts_the_terminal_stays_silent(screen: Callable[..., Screen]) -> None:
+    with Scripted(sign_in_wanted) as upstream:
+        at, port = start(screen, upstream, "--no-prompt")
+        assert fetch(port).startswith(b"HTTP/1.1 503 ")
+        at.type("\x03")
+        assert at.end() == 0
+    assert "User name" not in at.shown
+
+
+def test_the_log_is_written_and_not_shown_when_quiet(
+    screen: Callable[..., Screen], paths: Paths
+) -> None:
+    with Scripted(sign_in_wanted) as upstream:
+        at, port = start(screen, upstream)
+        at.type("\x03")
+        assert at.end() == 0
+    assert f"listening on 127.0.0.1:{port}\n" in paths.log_file.read_text()
+    assert "INFO" not in at.shown

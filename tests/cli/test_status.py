@@ -1,0 +1,95 @@
+"""Tests for trayproxy.cli.status."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.cli.home import OFFICE, Service, connected
+from trayproxy.cli.status import heading, state
+from trayproxy.control.messages import (
+    ListenerState,
+    Problem,
+    SignInState,
+    Status,
+    UpstreamState,
+)
+
+UP = Status("0.1.0", 7, ListenerState.UP, "127.0.0.1:3128", profile=OFFICE, profiles=(OFFICE,))
+
+
+def test_the_status_is_shown_as_text(cli: Cli, service: Service) -> None:
+    service.status = connected(service.status)
+    assert cli("status") == (
+        0,
+        "Office — connected as CORP\\jdoe\n"
+        "  Local address:  127.0.0.1:4128\n"
+        "  Proxy:          http://proxy.example:8080\n"
+        "  Sign-in:        accepted\n"
+        "  Keyring:        GNOME Keyring, in use\n"
+        "  Connections:    3\n",
+        "",
+    )
+
+
+def test_problems_are_shown_with_their_ids(cli: Cli, service: Service) -> None:
+    service.status = replace(
+        service.status,
+        problem=Problem("TP-203", "proxy.example does not answer", "No answer\x1b[2J."),
+        notices=(Problem("TP-801", "The settings file has a mistake", "line 3."),),
+    )
+    _, out, _ = cli("status")
+    assert "  Problem:        proxy.example does not answer. No answer[2J. (TP-203)\n" in out
+    assert "  Notice:         The settings file has a mistake. line 3. (TP-801)\n" in out
+
+
+def test_json_is_versioned(cli: Cli, service: Service) -> None:
+    service.status = connected(service.status)
+    code, out, err = cli("status", "--json")
+    known = json.loads(out)
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    assert known["schema"] == 1
+    assert known["state"] == "ok"
+    assert known["address"] == "127.0.0.1:4128"
+    assert known["profile"]["upstream"] == {
+        "host": "proxy.example",
+        "port": 8080,
+        "scheme": "http",
+    }
+    assert [profile["id"] for profile in known["profiles"]] == ["office", "lab"]
+    assert known["keyring"] == {"state": "ok", "name": "GNOME Keyring"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "words"),
+    [
+        ({}, "ready", "Office — ready, not used yet"),
+        ({"upstream": UpstreamState.OK}, "ok", "Office — connected"),
+        ({"sign_in": SignInState.NEEDED}, "signin", "Office — sign-in needed"),
+        (
+            {"sign_in": SignInState.SNOOZED, "waiting": 4},
+            "signin",
+            "Office — sign-in needed (4 requests waiting)",
+        ),
+        (
+            {"sign_in": SignInState.REJECTED, "waiting": 1, "upstream": UpstreamState.UNREACHABLE},
+            "signin",
+            "Office — sign-in needed (1 request waiting)",
+        ),
+        (
+            {"upstream": UpstreamState.UNREACHABLE},
+            "trouble",
+            "Office — cannot reach proxy.example",
+        ),
+        ({"listener": ListenerState.STARTING}, "starting", "Starting…"),
+        ({"listener": ListenerState.FAILED}, "stopped", "Not running"),
+        ({"profile": None}, "ready", "No profile yet"),
+    ],
+)
+def test_the_state_is_told_in_the_trays_words(
+    changes: dict[str, Any], name: str, words: str
+) -> None:
+    status = replace(UP, **changes)
+    assert (state(status), heading(status)) == (name, words)

@@ -1,0 +1,75 @@
+"""``trayproxy --debug-info``: what a report of a problem needs to say about this computer."""
+
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from trayproxy import __version__
+from trayproxy.cli.status import heading, keyring
+from trayproxy.cli.talk import attach
+from trayproxy.cli.talk import status as ask
+from trayproxy.cli.words import EndError, clean
+from trayproxy.paths import Paths
+
+_PACKAGES = (
+    "PySide6-Essentials",
+    "proxy.py",
+    "keyring",
+    "msgspec",
+    "uvloop",
+    "winloop",
+    "jeepney",
+    "psutil",
+    "platformdirs",
+    "tomlkit",
+)
+_DESKTOP = ("XDG_CURRENT_DESKTOP", "XDG_SESSION_TYPE", "QT_QPA_PLATFORM", "WAYLAND_DISPLAY")
+_OVERRIDES = ("TRAYPROXY_HOME", "TRAYPROXY_LOG_LEVEL")
+
+
+def show(paths: Paths) -> None:
+    """Print it. Nothing in it names the person, a proxy or a password."""
+    for title, text in facts(paths, os.environ):
+        print(f"{title + ':':<20} {text}")
+
+
+def facts(paths: Paths, environ: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """Yield title and text of each line."""
+    yield "TrayProxy", __version__
+    yield "Python", f"{platform.python_version()} ({platform.python_implementation()})"
+    yield "System", platform.platform()
+    for package in _PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "not installed"
+    for name in (*_DESKTOP, *_OVERRIDES):
+        if value := environ.get(name):
+            yield name, _without_home(clean(value))
+    yield "Settings", _without_home(str(paths.config_file))
+    yield "Log", _without_home(str(paths.log_file))
+    yield from _service(paths)
+
+
+def _service(paths: Paths) -> Iterable[tuple[str, str]]:
+    try:
+        client = attach(paths)
+        if client is None:
+            yield "Service", "not running"
+            return
+        with client:
+            known = ask(client)
+    except EndError as error:
+        yield "Service", error.words
+        return
+    name = known.profile.name if known.profile else ""
+    yield "Service", f"{known.version}, on {known.address}"
+    # The profile's name and its proxy are the company's business.
+    yield "State", heading(known).partition(" — ")[2] or heading(known).replace(name, "Profile")
+    yield "Keyring", keyring(known.keyring)
+
+
+def _without_home(text: str) -> str:
+    return text.replace(str(Path.home()), "~") if len(str(Path.home())) > 1 else text

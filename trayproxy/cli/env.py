@@ -1,0 +1,102 @@
+"""``trayproxy env``: settings for the shell, and their undoing (ux §3.9)."""
+
+import sys
+from collections.abc import Callable, Mapping
+from shlex import quote
+
+from trayproxy.cli.talk import NOT_RUNNING, attach
+from trayproxy.cli.talk import status as ask
+from trayproxy.cli.words import EndError, Exit, say
+from trayproxy.desktop.shell import guess_shell
+from trayproxy.paths import Paths
+from trayproxy.profiles.config import Config
+from trayproxy.profiles.store import SettingsError, Store
+
+NO_PROXY = "localhost,127.0.0.1,::1"
+_NAMES = ("http_proxy", "https_proxy", "no_proxy")
+
+_USES = {
+    "fish": "trayproxy env | source",
+    "powershell": "trayproxy env | Out-String | Invoke-Expression",
+}
+
+
+def show(paths: Paths, shell: str | None, *, unset: bool) -> None:
+    """Print commands for a shell, which is guessed if none is named.
+
+    Raises:
+        EndError: The local address is not known before TrayProxy runs.
+    """
+    shell = shell or guess_shell()
+    print(unsetting(shell) if unset else setting(shell, _address(paths)))
+    if sys.stdout.isatty() and shell not in ("cmd", "nu"):
+        option = " --unset" if unset else ""
+        use = _USES.get(shell, 'eval "$(trayproxy env)"')
+        say(f"# To use this: {use.replace('trayproxy env', 'trayproxy env' + option)}")
+
+
+def setting(shell: str, address: str) -> str:
+    """Return the commands that make programs of a shell use TrayProxy.
+
+    Args:
+        shell: One of `trayproxy.desktop.shell.SHELLS`.
+        address: ``127.0.0.1:3128``.
+    """
+    url = f"http://{address}"
+    values = dict(zip(_NAMES, (url, url, NO_PROXY), strict=True))
+    # Most programs read one case or the other, a few only lower case; cmd knows no case.
+    both = values | {name.upper(): value for name, value in values.items()}
+    match shell:
+        case "fish":
+            return _lines("set -gx {} {}", both, quote)
+        case "nu":
+            pairs = ", ".join(f"{name}: {_double(value)}" for name, value in both.items())
+            return f"load-env {{{pairs}}}"
+        case "powershell":
+            return _lines("$env:{} = {}", both, _single)
+        case "cmd":
+            return _lines('set "{}={}"', {name.upper(): both[name] for name in _NAMES}, str)
+    return "export " + " ".join(f"{name}={quote(value)}" for name, value in both.items())
+
+
+def unsetting(shell: str) -> str:
+    """Return the commands that undo those of `setting`."""
+    names = (*_NAMES, *map(str.upper, _NAMES))
+    match shell:
+        case "fish":
+            return "set -e " + " ".join(names)
+        case "nu":
+            return "hide-env -i " + " ".join(names)
+        case "powershell":
+            return f"Remove-Item {','.join(f'Env:{name}' for name in names)} -ErrorAction Ignore"
+        case "cmd":
+            return "\n".join(f'set "{name.upper()}="' for name in _NAMES)
+    return "unset " + " ".join(names)
+
+
+def _lines(template: str, values: Mapping[str, str], quoted: Callable[[str], str]) -> str:
+    return "\n".join(template.format(name, quoted(value)) for name, value in values.items())
+
+
+def _single(text: str) -> str:
+    """Quote for PowerShell, where a quotation mark is doubled and nothing else is special."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _double(text: str) -> str:
+    """Quote for Nushell."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _address(paths: Paths) -> str:
+    client = attach(paths)
+    if client is not None:
+        with client:
+            return ask(client).address
+    try:
+        listen = Store(paths.config_file).load().listen
+    except SettingsError:
+        listen = Config().listen
+    if listen.port == 0:
+        raise EndError(NOT_RUNNING, Exit.NOT_RUNNING)
+    return str(listen)

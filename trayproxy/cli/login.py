@@ -1,0 +1,75 @@
+"""``trayproxy login`` and ``trayproxy logout``: the saved password of a profile.
+
+A password comes from the terminal, unseen, or from standard input; never from an argument, which
+every process of the computer could read.
+"""
+
+import getpass
+import sys
+
+from trayproxy.auth.login import Login
+from trayproxy.cli.settings import settings
+from trayproxy.cli.words import EndError, Exit, clean, say
+from trayproxy.paths import Paths
+
+
+def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool) -> None:
+    """Save the password of a profile.
+
+    Args:
+        paths: Whose.
+        name: The profile; None: the active one.
+        user: The user name; None: the profile's, else ask.
+        from_stdin: Read one line of standard input instead of asking.
+
+    Raises:
+        EndError: It was not saved.
+    """
+    if not from_stdin and not sys.stdin.isatty():
+        raise EndError("There is no terminal to ask at. Use --stdin.", Exit.USAGE)
+    with settings(paths) as at:
+        profile = at.profiles().find(name)
+    who = profile.user if user is None else user
+    if not who and from_stdin:
+        words = f"“{clean(profile.name)}” has no user name. Give one with --user."
+        raise EndError(words, Exit.USAGE)
+    if not from_stdin:
+        say(f"“{clean(profile.name)}” is {profile.upstream}.")
+    who = who or _ask_user()
+    password = read_line() if from_stdin else getpass.getpass(f"Password for {clean(who)}: ")
+    # Anew: a person may take long, and nothing is locked meanwhile.
+    with settings(paths) as at:
+        at.save_login(profile, Login(who, password))
+    say("The password is saved. Whether the proxy accepts it shows at the next request.")
+
+
+def logout(paths: Paths, name: str | None) -> None:
+    """Remove the saved password of a profile, the active one without a name."""
+    with settings(paths) as at:
+        profile = at.profiles().find(name)
+        at.forget_login(profile)
+    say(f"The password of “{clean(profile.name)}” is removed.")
+
+
+def read_line() -> str:
+    """Return the first line of standard input without its end.
+
+    Raises:
+        EndError: There is none, or it is no text.
+    """
+    try:
+        line = sys.stdin.buffer.readline().decode("utf-8")
+    except UnicodeDecodeError:
+        raise EndError("The password on standard input is not UTF-8.") from None
+    if not line:
+        raise EndError("There is no password on standard input.")
+    return line.removesuffix("\n").removesuffix("\r")
+
+
+def _ask_user() -> str:
+    sys.stderr.write("User name: ")
+    sys.stderr.flush()
+    user = sys.stdin.readline().strip()
+    if not user:
+        raise EndError("A user name is needed; nothing was saved.")
+    return user

@@ -1,0 +1,366 @@
+"""The command line: which verbs there are, and what each takes (ux §7.1).
+
+Only what every verb needs is imported here; each function imports its own.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from trayproxy import __version__
+from trayproxy.cli.words import EndError, Exit, clean, say
+from trayproxy.paths import Paths, locate
+
+Arguments = argparse.Namespace
+Verb = Callable[[Paths, Arguments], int | None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says.
+
+    Args:
+        arguments: Without the program's name; None: this process's.
+
+    Returns:
+        The exit code (ux §7.1).
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        parser = _parser()
+        _check_verbs(parser, given)
+        parsed = parser.parse_args(given)
+        verb: Verb = parsed.verb
+        code = verb(locate(), parsed) or Exit.DONE
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except EndError as error:
+        say(error.words)
+        return error.code
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output has seen enough. Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+
+
+# --- The verbs -----------------------------------------------------------------------------------
+
+
+def _tray(paths: Paths, arguments: Arguments) -> int:
+    from trayproxy.cli.start import tray
+
+    return tray(["--background"] if arguments.background else [])
+
+
+def _run(paths: Paths, arguments: Arguments) -> int:
+    if (arguments.user or arguments.password_stdin) and arguments.upstream is None:
+        raise EndError("--user and --password-stdin belong to --upstream.", Exit.USAGE)
+    if arguments.password_stdin and not arguments.user:
+        raise EndError("--password-stdin needs --user.", Exit.USAGE)
+    from trayproxy.cli.run import run
+    from trayproxy.options import RunOptions
+
+    options = RunOptions(
+        listen=arguments.listen,
+        profile_name=arguments.profile,
+        upstream=arguments.upstream,
+        user=arguments.user or "",
+        no_prompt=arguments.no_prompt,
+    )
+    return run(
+        paths,
+        options,
+        password_from_stdin=arguments.password_stdin,
+        quiet=arguments.quiet,
+    )
+
+
+def _status(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.status import show
+
+    show(paths, json=arguments.json)
+
+
+def _profiles_list(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.profiles import show_list
+
+    show_list(paths)
+
+
+def _profiles_show(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.profiles import show_one
+
+    show_one(paths, arguments.profile)
+
+
+def _profiles_add(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.profiles import add
+    from trayproxy.profiles.profile import Profile, SignIn
+
+    sign_in = SignIn.NONE if arguments.no_sign_in else SignIn.PASSWORD
+    draft = Profile(
+        "", arguments.name, arguments.address, sign_in, arguments.user, arguments.bypass
+    )
+    add(paths, draft, use=arguments.use)
+
+
+def _profiles_remove(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.profiles import remove
+
+    remove(paths, arguments.profile, forget=not arguments.keep_password)
+
+
+def _profiles_use(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.profiles import use
+
+    use(paths, arguments.profile)
+
+
+def _login(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.login import login
+
+    login(paths, arguments.profile, arguments.user, from_stdin=arguments.stdin)
+
+
+def _logout(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.login import logout
+
+    logout(paths, arguments.profile)
+
+
+def _show(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.window import show
+
+    show(paths)
+
+
+def _quit(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.window import end
+
+    end(paths)
+
+
+def _env(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.env import show
+
+    show(paths, arguments.shell, unset=arguments.unset)
+
+
+def _demo(paths: Paths, arguments: Arguments) -> int:
+    from trayproxy.demo.main import main as demo
+
+    return demo()
+
+
+def _debug_info(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.about import show
+
+    show(paths)
+
+
+# --- What they take ------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Knows its verbs, and says what is wrong in one line.
+
+    Attributes:
+        verbs: Each verb with its own parser; none where there are no verbs.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        # An option that is cut short today may mean another one tomorrow.
+        super().__init__(allow_abbrev=False, **settings)
+        self.verbs: dict[str, _Parser] = {}
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and end."""
+        self.exit(Exit.USAGE, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
+
+
+def _check_verbs(parser: _Parser, given: Sequence[str]) -> None:
+    """End with the nearest verb if one is not known; no option before a verb takes a value."""
+    for word in given:
+        if not parser.verbs:
+            return
+        if word.startswith("-"):
+            continue
+        if word not in parser.verbs:
+            import difflib
+
+            near = difflib.get_close_matches(word, parser.verbs, 1)
+            known = ", ".join(parser.verbs)
+            hint = f"did you mean “{near[0]}”?" if near else f"there are {known}."
+            parser.error(f"there is no “{clean(word)}”; {hint}")
+        parser = parser.verbs[word]
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="trayproxy",
+        description="A local proxy that signs in to your company's proxy. "
+        "Without a verb: the tray icon.",
+        epilog="Example: trayproxy profiles add Office proxy.example:8080",
+    )
+    parser.add_argument("--version", action="version", version=f"trayproxy {__version__}")
+    parser.add_argument(
+        "--debug-info",
+        dest="verb",
+        action="store_const",
+        const=_debug_info,
+        help="print versions and settings for a report",
+    )
+    parser.add_argument("--background", action="store_true", help="start without showing a window")
+    parser.set_defaults(verb=_tray)
+    verbs = _Verbs(parser)
+    _add_run(verbs)
+    status = verbs.add("status", _status, "show what TrayProxy knows", "trayproxy status --json")
+    status.add_argument("--json", action="store_true", help='for programs; "schema" is 1')
+    _add_profiles(verbs)
+    _add_sign_in(verbs)
+    verbs.add("show", _show, "show the window of the running TrayProxy", "trayproxy show")
+    verbs.add("quit", _quit, "end the running TrayProxy", "trayproxy quit")
+    _add_env(verbs)
+    verbs.add(
+        "demo", _demo, "try it with a proxy of its own, touching nothing of yours", "trayproxy demo"
+    )
+    return parser
+
+
+class _Verbs:
+    """The verbs of a parser."""
+
+    def __init__(self, parser: _Parser) -> None:
+        self._parser = parser
+        self._actions = parser.add_subparsers(title="verbs", metavar="VERB")
+
+    def add(self, name: str, verb: Verb, summary: str, example: str) -> _Parser:
+        """Add a verb with one line of help and one example."""
+        made: _Parser = self._actions.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[:1].upper()}{summary[1:]}.",
+            epilog=f"Example: {example}",
+        )
+        made.set_defaults(verb=verb)
+        self._parser.verbs[name] = made
+        return made
+
+
+def _add_run(verbs: _Verbs) -> None:
+    run = verbs.add(
+        "run",
+        _run,
+        "run the service in this terminal, which also asks",
+        "trayproxy run --upstream proxy.example:8080 --user jdoe",
+    )
+    run.add_argument(
+        "--listen", metavar="HOST:PORT", type=_checked("parse_listen"), help="port 0: any free one"
+    )
+    which = run.add_mutually_exclusive_group()
+    which.add_argument("--profile", metavar="NAME", help="use this profile in this run")
+    which.add_argument(
+        "--upstream",
+        metavar="URL",
+        type=_checked("parse_upstream"),
+        help="use this proxy in this run; nothing is saved",
+    )
+    run.add_argument("--user", metavar="NAME", type=_checked("check_user"), help="with --upstream")
+    run.add_argument(
+        "--password-stdin",
+        action="store_true",
+        help="with --upstream and --user: read the password, one line",
+    )
+    run.add_argument("--no-prompt", action="store_true", help="ask nobody, ever")
+    run.add_argument("--quiet", action="store_true", help="log to the log file only")
+
+
+def _add_profiles(verbs: _Verbs) -> None:
+    profiles = verbs.add(
+        "profiles", _profiles_list, "list, add and choose profiles", "trayproxy profiles use Office"
+    )
+    inner = _Verbs(profiles)
+    inner.add("list", _profiles_list, "list all profiles; * is in use", "trayproxy profiles list")
+    show = inner.add("show", _profiles_show, "show a profile", "trayproxy profiles show Office")
+    show.add_argument("profile", metavar="NAME", nargs="?", help="default: the one in use")
+    add = inner.add(
+        "add",
+        _profiles_add,
+        "add a profile",
+        "trayproxy profiles add Office proxy.example:8080 --user jdoe",
+    )
+    add.add_argument("name", metavar="NAME", type=_checked("check_name"))
+    add.add_argument(
+        "address", metavar="HOST:PORT", type=_checked("parse_upstream"), help="the company's proxy"
+    )
+    add.add_argument(
+        "--user", metavar="NAME", type=_checked("check_user"), default="", help="user name"
+    )
+    add.add_argument("--no-sign-in", action="store_true", help="this proxy wants no password")
+    add.add_argument(
+        "--bypass",
+        metavar="HOSTS",
+        type=_checked("parse_rules"),
+        default=(),
+        help="do not use the proxy for these, such as localhost,*.example",
+    )
+    add.add_argument("--use", action="store_true", help="use it now (the first one always is)")
+    remove = inner.add(
+        "remove", _profiles_remove, "delete a profile", "trayproxy profiles remove Lab"
+    )
+    remove.add_argument("profile", metavar="NAME")
+    remove.add_argument(
+        "--keep-password", action="store_true", help="leave its password in the keyring"
+    )
+    use = inner.add(
+        "use", _profiles_use, "choose the profile in use", "trayproxy profiles use Office"
+    )
+    use.add_argument("profile", metavar="NAME")
+
+
+def _add_sign_in(verbs: _Verbs) -> None:
+    login = verbs.add(
+        "login", _login, "save the password of a profile in the keyring", "trayproxy login Office"
+    )
+    login.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the one in use")
+    login.add_argument(
+        "--user", metavar="NAME", type=_checked("check_user"), help="another user name"
+    )
+    login.add_argument(
+        "--stdin", action="store_true", help="read the password from standard input, one line"
+    )
+    logout = verbs.add(
+        "logout", _logout, "remove the saved password of a profile", "trayproxy logout Office"
+    )
+    logout.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the one in use")
+
+
+def _add_env(verbs: _Verbs) -> None:
+    env = verbs.add(
+        "env", _env, "print settings that make a shell use TrayProxy", 'eval "$(trayproxy env)"'
+    )
+    env.add_argument(
+        "--shell",
+        choices=["bash", "zsh", "fish", "nu", "powershell", "cmd"],
+        help="default: the one this is called from",
+    )
+    env.add_argument("--unset", action="store_true", help="print what undoes them")
+
+
+def _checked(function: str) -> Callable[[str], Any]:
+    """Let argparse call a function of `trayproxy.profiles.validate`, and tell what that says."""
+
+    def convert(text: str) -> Any:
+        from trayproxy.profiles import validate
+        from trayproxy.profiles.profile import ProfileError
+
+        try:
+            return getattr(validate, function)(text)
+        except ProfileError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert

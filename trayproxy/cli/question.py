@@ -1,0 +1,97 @@
+"""The question as lines of a terminal, with the content of the dialog (ux §3.3, §3.5)."""
+
+from trayproxy.cli.words import clean
+from trayproxy.control.messages import (
+    Keyring,
+    KeyringState,
+    Program,
+    Question,
+    Transport,
+    Why,
+)
+
+_NAME = 60
+_REALM = 80
+_WHY = {
+    Why.SAVED_REJECTED: "The proxy did not accept the saved password. Did you change it?",
+    Why.TYPED_REJECTED: "The proxy did not accept this password.",
+    Why.UNCHECKED: "The password could not be checked: the proxy did not answer.",
+    Why.KEYRING_LOCKED: "{store} is locked. Unlock it to use the saved password, or type it now.",
+    Why.KEYRING_SILENT: "{store} does not answer. It may be waiting for you in a window.",
+}
+
+
+def lines(question: Question) -> list[str]:
+    """Return what is shown above the prompts; only what is true."""
+    rows = [("Proxy", clean(question.upstream)), ("Method", clean(question.method))]
+    if question.realm:
+        rows.insert(1, ("It says", f"“{clean(question.realm, _REALM)}”"))
+    if who := needed_by(question):
+        rows.append(("Needed by", who))
+    shown = [f"Proxy “{clean(question.profile, _NAME)}” wants you to sign in"]
+    shown += [f"  {title + ':':<11} {text}" for title, text in rows]
+    shown += [f"  {line}" for line in (transport(question), why(question), lock_out(question))]
+    return [line for line in shown if line.strip()]
+
+
+def needed_by(question: Question) -> str:
+    """Return who waits: ``git (4312) → github.com:443, and 3 more``; empty if nobody does."""
+    if not question.programs or not question.waiting:
+        return ""
+    more = question.waiting - 1
+    return _program(question.programs[0]) + (f", and {more} more" if more else "")
+
+
+def transport(question: Question) -> str:
+    """Return how well the password is protected on its way (ux §3.5)."""
+    match question.transport:
+        case Transport.READABLE:
+            return (
+                "Warning: the password travels unencrypted to this proxy. "
+                "Anyone on the network path can read it."
+            )
+        case Transport.ENCRYPTED:
+            return "The connection to the proxy is encrypted."
+    if question.method.lower() == "digest":
+        return "The password itself is not sent, but the connection to the proxy is not encrypted."
+    return (
+        "Your password is not sent in readable form; the connection to the proxy is not encrypted."
+    )
+
+
+def why(question: Question) -> str:
+    """Return why the person is asked, empty if only because no password is known."""
+    return _WHY.get(question.why, "").format(store=store(question.keyring))
+
+
+def lock_out(question: Question) -> str:
+    """Return the warning about locked accounts, from the second rejection on."""
+    if question.hurried:
+        return (
+            f"Your account may be locked: the proxy rejected {question.rejections} passwords in a "
+            "row. Waiting 15 to 30 minutes or asking your help desk usually helps."
+        )
+    if question.rejections >= 2:
+        return "Many companies lock accounts after 3 to 5 wrong tries."
+    return ""
+
+
+def store(keyring: Keyring) -> str:
+    """Return the password store as people know it."""
+    return clean(keyring.name, _NAME) or "Your keyring"
+
+
+def no_remembering(keyring: Keyring) -> str:
+    """Return why passwords cannot be kept, empty if they can (ux §5.3, TP-402)."""
+    match keyring.state:
+        case KeyringState.UNSAFE:
+            return f"Remembering is off: {store(keyring)} would store the password unprotected."
+        case KeyringState.MISSING:
+            return "Remembering is off: this system offers no keyring."
+    return ""
+
+
+def _program(waiting: Program) -> str:
+    name = clean(waiting.name, _NAME) or "A program"
+    pid = f" ({waiting.pid})" if waiting.pid else ""
+    return f"{name}{pid} → {clean(waiting.target, _NAME)}"

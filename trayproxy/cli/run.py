@@ -1,0 +1,71 @@
+"""``trayproxy run``: the service in this process, with this terminal as its face."""
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from threading import Thread
+
+from trayproxy.cli.login import read_line
+from trayproxy.cli.terminal import TerminalFace
+from trayproxy.logs import Logs
+from trayproxy.options import RunOptions
+from trayproxy.paths import Paths
+from trayproxy.service.main import run as serve
+
+_SETTLE_S = 2.0
+"""How long the terminal may take to attach, a few milliseconds as a rule."""
+
+
+def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: bool) -> int:
+    """Run the service until it ends.
+
+    Args:
+        paths: Whose.
+        options: What the command line said, without the password.
+        password_from_stdin: Read the password of `RunOptions.upstream` first.
+        quiet: Log to the log file only.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        EndError: There is no password where one was promised.
+    """
+    if password_from_stdin:
+        options = replace(options, password=read_line())
+    with ExitStack() as stack:
+        logs = Logs()
+        stack.callback(logs.stop)
+        logs.start(paths.log_file, to_stderr=not quiet)
+        if options.no_prompt or not has_terminal():
+            return serve(options, paths, say_where)
+        face = TerminalFace(paths)
+        stack.callback(face.stop)
+        face.start()
+        return serve(options, paths, _once_settled(face, say_where))
+
+
+def has_terminal() -> bool:
+    """Return whether a person sits at standard input and reads standard error."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
+def say_where(address: str) -> None:
+    """Print the line that says that programs can connect."""
+    # Who started us waits for this very line, or has no interest and no standard output for it.
+    with suppress(OSError, ValueError):
+        print(f"listening on {address}", flush=True)
+
+
+def _once_settled(face: TerminalFace, say: Callable[[str], None]) -> Callable[[str], None]:
+    """Let it be said when the terminal can ask: a request that comes before is refused at once.
+
+    The face attaches by the loop that calls us, so waiting is for another thread.
+    """
+
+    def wait(address: str) -> None:
+        face.is_settled.wait(_SETTLE_S)
+        say(address)
+
+    return lambda address: Thread(target=wait, args=(address,), daemon=True).start()

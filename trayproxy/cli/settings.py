@@ -1,0 +1,257 @@
+"""The settings, wherever they are changed: by the running service, or here while none runs."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from trayproxy.auth.login import Login
+from trayproxy.cli.talk import attach, request, status
+from trayproxy.cli.words import EndError, Exit, clean
+from trayproxy.control.client import Client
+from trayproxy.control.lock import AlreadyRunningError, InstanceLock
+from trayproxy.control.messages import (
+    DeleteProfile,
+    ForgetLogin,
+    Problem,
+    SaveLogin,
+    SaveProfile,
+    UseProfile,
+)
+from trayproxy.paths import Paths
+from trayproxy.profiles.config import Config
+from trayproxy.profiles.profile import Profile, ProfileError
+from trayproxy.profiles.store import SettingsError, Store
+
+_LOCK_WAIT_S = 5.0
+_KEYRING_WAIT_S = 60.0
+"""A person may have to unlock it; the vault itself gives up on one that is silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """The profiles as they are now.
+
+    Attributes:
+        all: In menu order.
+        active: The one in use, None if none is.
+    """
+
+    all: tuple[Profile, ...]
+    active: Profile | None
+
+    def find(self, name: str | None) -> Profile:
+        """Return the profile that a person means, the active one without a name.
+
+        Raises:
+            EndError: There is none.
+        """
+        if name is None:
+            if self.active is None:
+                raise EndError("No profile is in use. Name one, or choose: trayproxy profiles use.")
+            return self.active
+        found = Config(profiles=self.all).find(name)
+        if found is None:
+            raise EndError(f"There is no profile “{clean(name)}”. {self._known()}")
+        return found
+
+    def _known(self) -> str:
+        if not self.all:
+            return "There are none yet; add one: trayproxy profiles add."
+        return f"There are: {', '.join(clean(profile.name) for profile in self.all)}."
+
+
+class Vault(Protocol):
+    """The keyring, as far as it is needed here (`trayproxy.desk.vault`)."""
+
+    def save(self, profile: Profile, login: Login) -> "Future[Problem | None]":
+        """Keep the login of a profile."""
+        ...
+
+    def forget(self, profile_id: str, user: str = "") -> "Future[Problem | None]":
+        """Remove the login of a profile."""
+        ...
+
+
+class Settings(Protocol):
+    """The settings, and the passwords that belong to the profiles.
+
+    Every method raises `EndError` if it cannot do what it says.
+    """
+
+    def profiles(self) -> Profiles:
+        """Return the profiles."""
+        ...
+
+    def save(self, profile: Profile) -> None:
+        """Add a profile, or change the one with its id."""
+        ...
+
+    def delete(self, profile: Profile, *, forget: bool) -> None:
+        """Delete a profile, with its saved password if `forget`."""
+        ...
+
+    def use(self, profile: Profile) -> None:
+        """Make a profile the active one."""
+        ...
+
+    def save_login(self, profile: Profile, login: Login) -> None:
+        """Keep a login in the keyring."""
+        ...
+
+    def forget_login(self, profile: Profile) -> None:
+        """Remove a profile's login from the keyring."""
+        ...
+
+
+@contextmanager
+def settings(paths: Paths, open_vault: Callable[[], Vault] | None = None) -> Iterator[Settings]:
+    """Yield the settings of the running service, or those at rest.
+
+    Args:
+        paths: Whose settings.
+        open_vault: Makes the keyring for settings at rest; None: this user's.
+
+    Raises:
+        EndError: They cannot be had.
+    """
+    client = attach(paths)
+    if client is not None:
+        with client:
+            yield OfService(client)
+        return
+    with _lock(paths):
+        yield AtRest(paths, open_vault or _open_vault)
+
+
+class OfService:
+    """The settings of the running service."""
+
+    def __init__(self, client: Client) -> None:
+        """Use a connection that has said hello."""
+        self._client = client
+
+    def profiles(self) -> Profiles:
+        """Return the profiles."""
+        known = status(self._client)
+        return Profiles(known.profiles, known.profile)
+
+    def save(self, profile: Profile) -> None:
+        """Add a profile, or change the one with its id."""
+        request(self._client, SaveProfile(profile))
+
+    def delete(self, profile: Profile, *, forget: bool) -> None:
+        """Delete a profile, with its saved password if `forget`."""
+        request(self._client, DeleteProfile(profile.id, forget), _KEYRING_WAIT_S)
+
+    def use(self, profile: Profile) -> None:
+        """Make a profile the active one."""
+        request(self._client, UseProfile(profile.id))
+
+    def save_login(self, profile: Profile, login: Login) -> None:
+        """Keep a login in the keyring."""
+        request(self._client, SaveLogin(profile.id, login), _KEYRING_WAIT_S)
+
+    def forget_login(self, profile: Profile) -> None:
+        """Remove a profile's login from the keyring."""
+        request(self._client, ForgetLogin(profile.id), _KEYRING_WAIT_S)
+
+
+class AtRest:
+    """The settings file and the keyring, while no service runs."""
+
+    def __init__(self, paths: Paths, open_vault: Callable[[], Vault]) -> None:
+        """Name the file; the keyring is opened when it is needed."""
+        self._store = Store(paths.config_file)
+        self._open_vault = open_vault
+
+    def profiles(self) -> Profiles:
+        """Return the profiles."""
+        config = self._load()
+        return Profiles(config.profiles, config.profile)
+
+    def save(self, profile: Profile) -> None:
+        """Add a profile, or change the one with its id."""
+        self._change(lambda config: config.with_profile(profile))
+
+    def delete(self, profile: Profile, *, forget: bool) -> None:
+        """Delete a profile, with its saved password if `forget`."""
+        self._change(lambda config: config.without(profile.id))
+        if not forget:
+            return
+        try:
+            self.forget_login(profile)
+        except EndError as error:
+            words = f"“{clean(profile.name)}” is removed, but its password may be left. "
+            raise EndError(words + error.words, error.code) from None
+
+    def use(self, profile: Profile) -> None:
+        """Make a profile the active one."""
+        self._change(lambda config: config.using(profile.id))
+
+    def save_login(self, profile: Profile, login: Login) -> None:
+        """Keep a login in the keyring."""
+        _wait(self._open_vault().save(profile, login))
+
+    def forget_login(self, profile: Profile) -> None:
+        """Remove a profile's login from the keyring."""
+        _wait(self._open_vault().forget(profile.id, profile.user))
+
+    def _load(self) -> Config:
+        try:
+            return self._store.load()
+        except SettingsError as error:
+            raise _end(error) from None
+
+    def _change(self, change: Callable[[Config], Config]) -> None:
+        try:
+            self._store.save(change(self._load()))
+        except SettingsError as error:
+            raise _end(error) from None
+        except ProfileError as error:
+            raise EndError(f"The profile was not saved. {error}") from None
+
+
+def _open_vault() -> Vault:
+    # It brings the keyring's libraries, which only these two verbs pay for.
+    from trayproxy.desk.vault import Vault as Keyring
+
+    return Keyring()
+
+
+def _wait(outcome: "Future[Problem | None]") -> None:
+    try:
+        problem = outcome.result(_KEYRING_WAIT_S)
+    except TimeoutError:
+        raise EndError("The keyring does not answer. (TP-403)", Exit.KEYRING) from None
+    if problem is not None:
+        raise EndError.of(problem, Exit.KEYRING)
+
+
+def _end(error: SettingsError) -> EndError:
+    return EndError.of(Problem(error.id, error.title, error.body))
+
+
+@contextmanager
+def _lock(paths: Paths) -> Iterator[None]:
+    """Let no two commands change the file at once; a service would be asked instead."""
+    try:
+        paths.prepare()
+        lock = InstanceLock(paths.runtime / "edit.lock")
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                lock.take()
+                break
+            except AlreadyRunningError:
+                if time.monotonic() > deadline:
+                    raise EndError("Another trayproxy command is changing the settings.") from None
+                time.sleep(0.02)
+    except OSError as error:
+        raise EndError(f"TrayProxy's folders cannot be used: {error}.") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,114 @@
+"""``trayproxy status``."""
+
+import msgspec
+
+from trayproxy.cli.talk import need
+from trayproxy.cli.talk import status as ask
+from trayproxy.cli.words import clean
+from trayproxy.control.messages import (
+    Keyring,
+    KeyringState,
+    ListenerState,
+    SignInState,
+    Status,
+    UpstreamState,
+)
+from trayproxy.paths import Paths
+
+JSON_SCHEMA = 1
+"""Of the output of ``--json``; raised when a member changes its meaning or goes."""
+
+_SIGN_IN_NEEDED = (SignInState.NEEDED, SignInState.REJECTED, SignInState.SNOOZED)
+
+_SIGN_IN = {
+    SignInState.NONE: "not wanted by this profile",
+    SignInState.UNTESTED: "the proxy has not asked yet",
+    SignInState.OK: "accepted",
+    SignInState.NEEDED: "needed",
+    SignInState.REJECTED: "the proxy did not accept the password",
+    SignInState.SNOOZED: "needed; not asking for now",
+}
+
+_KEYRING = {
+    KeyringState.UNKNOWN: "not used yet",
+    KeyringState.OK: "in use",
+    KeyringState.LOCKED: "locked",
+    KeyringState.SILENT: "does not answer",
+    KeyringState.UNSAFE: "not used: it would store passwords unprotected",
+    KeyringState.MISSING: "none; passwords stay in memory",
+}
+
+
+def show(paths: Paths, *, json: bool) -> None:
+    """Print what the running service knows.
+
+    Raises:
+        EndError: None runs.
+    """
+    with need(paths) as client:
+        known = ask(client)
+    print(as_json(known) if json else as_text(known))
+
+
+def as_json(status: Status) -> str:
+    """Return the status for programs, one line: `Status` with ``state``, and its own ``schema``."""
+    members = msgspec.to_builtins(status)
+    members |= {"schema": JSON_SCHEMA, "state": state(status)}
+    return msgspec.json.encode(members).decode()
+
+
+def as_text(status: Status) -> str:
+    """Return the status for a person."""
+    rows = [("Local address", status.address)]
+    if status.profile is not None:
+        rows.append(("Proxy", str(status.profile.upstream)))
+        rows.append(("Sign-in", _SIGN_IN[status.sign_in]))
+    rows.append(("Keyring", keyring(status.keyring)))
+    if status.active:
+        rows.append(("Connections", str(status.active)))
+    for problem in (status.problem, *status.notices):
+        if problem is not None:
+            text = f"{clean(problem.title)}. {clean(problem.body)} ({problem.id})"
+            rows.append(("Problem" if problem is status.problem else "Notice", text))
+    lines = [f"  {name + ':':<15} {text}" for name, text in rows]
+    return "\n".join([heading(status), *lines])
+
+
+def state(status: Status) -> str:
+    """Return the state in the tray's word for it (ux §3.1), without its patience."""
+    if status.listener is ListenerState.FAILED:
+        return "stopped"
+    if status.listener is ListenerState.STARTING:
+        return "starting"
+    if status.sign_in in _SIGN_IN_NEEDED:
+        return "signin"
+    if status.upstream is UpstreamState.UNREACHABLE:
+        return "trouble"
+    return "ok" if status.upstream is UpstreamState.OK else "ready"
+
+
+def heading(status: Status) -> str:
+    """Return the state as a sentence without a full stop, as the tray's menu begins."""
+    if status.profile is None:
+        return "No profile yet"
+    name = clean(status.profile.name)
+    match state(status):
+        case "stopped":
+            return "Not running"
+        case "starting":
+            return "Starting…"
+        case "signin":
+            waiting = status.waiting
+            some = f" ({waiting} {'request' if waiting == 1 else 'requests'} waiting)"
+            return f"{name} — sign-in needed{some if waiting else ''}"
+        case "trouble":
+            return f"{name} — cannot reach {status.profile.upstream.host}"
+        case "ready":
+            return f"{name} — ready, not used yet"
+    user = f" as {clean(status.user)}" if status.user else ""
+    return f"{name} — connected{user}"
+
+
+def keyring(known: Keyring) -> str:
+    """Return a password store and its state."""
+    return f"{clean(known.name)}, {_KEYRING[known.state]}" if known.name else _KEYRING[known.state]

@@ -1,0 +1,62 @@
+"""What the command line says, and how it ends."""
+
+import sys
+import unicodedata
+from enum import IntEnum
+
+from trayproxy.control.messages import Failed, Problem
+
+
+class Exit(IntEnum):
+    """Exit codes (ux §7.1)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_RUNNING = 3
+    SIGN_IN = 4
+    UPSTREAM = 5
+    KEYRING = 6
+    PORT = 7
+    INTERRUPTED = 130
+
+
+class EndError(Exception):
+    """The verb ends here, with these words.
+
+    Attributes:
+        words: For the person; a sentence or more.
+        code: The exit code.
+    """
+
+    def __init__(self, words: str, code: int = Exit.FAILED) -> None:
+        super().__init__(words)
+        self.words = words
+        self.code = code
+
+    @classmethod
+    def of(cls, problem: Problem, code: int = Exit.FAILED) -> "EndError":
+        """Return the end that a problem makes."""
+        return cls(f"{clean(problem.title)}. {clean(problem.body)} ({problem.id})", code)
+
+    @classmethod
+    def refused(cls, failed: Failed) -> "EndError":
+        """Return the end that a reply of the service makes."""
+        return cls.of(failed.problem, failed.exit_code)
+
+
+def say(words: str) -> None:
+    """Tell the person something."""
+    print(words, file=sys.stderr)
+
+
+def clean(text: str, limit: int = 400) -> str:
+    """Return text from elsewhere as one line that a terminal takes for nothing but text.
+
+    Controls, among them the escape that commands a terminal, invisible and bidirectional characters
+    are dropped, white space becomes single spaces, and the end is cut.
+    """
+    kept = (" " if char.isspace() else char for char in text)
+    shown = "".join(char for char in kept if not unicodedata.category(char).startswith("C"))
+    line = " ".join(shown.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

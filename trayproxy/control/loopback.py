@@ -1,0 +1,139 @@
+"""The control address where there are no Unix sockets: a loopback port with a key.
+
+Both sides prove that they know the key, which only this user can read, and neither sends it.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from trayproxy.control.address import BACKLOG, Guard, NotRunningError, StrangerError
+
+_KEY_SIZE = 32
+_NONCE_SIZE = 16
+_PROOF_SIZE = hashlib.sha256().digest_size
+
+
+class LoopbackAddress:
+    """A loopback port and a key, both in a private file.
+
+    The proof, with nonces so that none serves twice::
+
+        client → nonce C
+        service → nonce S, HMAC-SHA256(key, "service" C S)
+        client → HMAC-SHA256(key, "client" C S)
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name the file.
+
+        Args:
+            path: In a private folder.
+        """
+        self._path = path
+        self._key = b""
+
+    def listen(self) -> socket.socket:
+        """Take a free port, and write it down with a new key."""
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            # Without it another process on Windows may bind the very same port.
+            if exclusive := getattr(socket, "SO_EXCLUSIVEADDRUSE", None):
+                listener.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(BACKLOG)
+            self._key = secrets.token_bytes(_KEY_SIZE)
+            self._write(f"{listener.getsockname()[1]} {self._key.hex()}\n")
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+    def guard(self, connection: socket.socket) -> Guard:
+        """Demand a proof of the key; whoever can read the file is this user."""
+        return _ServiceProof(self._key)
+
+    def connect(self, timeout_s: float) -> socket.socket:
+        """Connect to the port that the file tells, and exchange the proofs."""
+        try:
+            port, key = self._path.read_text("ascii").split()
+            connection = socket.create_connection(("127.0.0.1", int(port)), timeout_s)
+        except (OSError, ValueError) as error:
+            raise NotRunningError(getattr(error, "strerror", "") or "no address") from None
+        try:
+            # Small messages to and fro: waiting to fill a segment would cost 40 ms each.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _prove(connection, bytes.fromhex(key))
+        except StrangerError:
+            connection.close()
+            raise
+        except (OSError, ValueError) as error:
+            connection.close()
+            raise NotRunningError(str(error)) from None
+        return connection
+
+    def remove(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)
+
+    def _write(self, text: str) -> None:
+        # Renamed into place: a face never reads half of it.
+        new = self._path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+        new.replace(self._path)
+
+
+class _ServiceProof:
+    """The service's side of `LoopbackAddress`."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._received = b""
+        self._nonces = b""
+
+    def receive(self, octets: bytes) -> tuple[bytes, bytes | None]:
+        self._received += octets
+        reply = b""
+        if not self._nonces and len(self._received) >= _NONCE_SIZE:
+            own = secrets.token_bytes(_NONCE_SIZE)
+            self._nonces = self._received[:_NONCE_SIZE] + own
+            self._received = self._received[_NONCE_SIZE:]
+            reply = own + _proof(self._key, b"service", self._nonces)
+        if not self._nonces or len(self._received) < _PROOF_SIZE:
+            return reply, None
+        _believe(self._received[:_PROOF_SIZE], _proof(self._key, b"client", self._nonces))
+        return reply, self._received[_PROOF_SIZE:]
+
+
+def _prove(connection: socket.socket, key: bytes) -> None:
+    """The client's side of `LoopbackAddress`."""
+    nonces = secrets.token_bytes(_NONCE_SIZE)
+    connection.sendall(nonces)
+    nonces += _receive(connection, _NONCE_SIZE)
+    _believe(_receive(connection, _PROOF_SIZE), _proof(key, b"service", nonces))
+    connection.sendall(_proof(key, b"client", nonces))
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    octets = b""
+    while len(octets) < size:
+        more = connection.recv(size - len(octets))
+        if not more:
+            raise ConnectionResetError("it hung up")
+        octets += more
+    return octets
+
+
+def _proof(key: bytes, side: bytes, nonces: bytes) -> bytes:
+    return hmac.digest(key, side + nonces, "sha256")
+
+
+def _believe(given: bytes, right: bytes) -> None:
+    if not hmac.compare_digest(given, right):
+        raise StrangerError("the other end does not know the key")
