@@ -59,6 +59,10 @@ class UnreachableError(RefusedError):
     """The next hop cannot be reached; another one may be."""
 
 
+class TargetRefusedError(RefusedError):
+    """The next hop is all right, and does not connect to the target."""
+
+
 class SignInWantedError(Exception):
     """The next hop wants a login, or another one, before it lets anything through.
 
@@ -139,7 +143,7 @@ class Dialler:
             RefusedError: It would be one to ourselves, to somebody else than the profile means, or
                 the next hop does not connect to the target.
         """
-        connection = await self._connect(call)
+        connection = await self.connect(call)
         upstream = call.way.upstream
         if upstream is None or upstream.scheme is Scheme.HTTP:
             return Stream(connection)
@@ -147,7 +151,13 @@ class Dialler:
             return await self._encrypt(call, upstream, connection)
         return await self._through_socks(call, upstream, Stream(connection))
 
-    async def _connect(self, call: Call) -> socket.socket:
+    async def connect(self, call: Call) -> socket.socket:
+        """Return a new connection to the next hop on which nothing is agreed on yet.
+
+        Raises:
+            UnreachableError: There is none to be had.
+            RefusedError: It would be one to ourselves.
+        """
         limits, hop = self._limits, call.hop
         through_upstream = call.way.upstream is not None
         try:
@@ -325,5 +335,5 @@ def socks_failure(host: str, call: Call, error: BaseException) -> Exception | No
         case NotSocksError():
             return UnreachableError(not_socks(host))
         case NotConnectedError(code=code):
-            return RefusedError(socks_refused(call.target.host, code))
+            return TargetRefusedError(socks_refused(call.target.host, code))
     return None

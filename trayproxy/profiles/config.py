@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
+from trayproxy.profiles.profile import DIRECT_ID, DIRECT_NAME, Profile, ProfileError
 from trayproxy.profiles.validate import check_profile
 
 DEFAULT_PORT = 3128
@@ -60,6 +60,12 @@ class Config:
         wanted = name.strip().casefold()
         named = (p for p in self.profiles if p.name.casefold() == wanted)
         return next(named, None) or self.by_id(wanted)
+
+    def means_direct(self, name: str) -> bool:
+        """Return whether a person means *Connect directly*: by its name whatever the case, or by
+        its id if no profile has that for a name."""
+        wanted = name.strip().casefold()
+        return wanted in (DIRECT_NAME.casefold(), DIRECT_ID) and self.find(name) is None
 
     def with_profile(self, profile: Profile) -> "Config":
         """Return the settings with a profile added at the end, or put in place of its id's.

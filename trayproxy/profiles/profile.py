@@ -1,6 +1,6 @@
 """A profile: one way to the internet, by its name in the tray menu."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 
 
@@ -84,3 +84,12 @@ class Profile:
     def upstreams(self) -> tuple[Upstream, ...]:
         """All its upstreams, the preferred one first."""
         return (self.upstream, *self.fallbacks)
+
+    def at(self, upstream: str) -> "Profile":
+        """Return the profile with one of its upstreams alone.
+
+        Args:
+            upstream: Its URL; of none of them, it is the preferred one.
+        """
+        named = (one for one in self.upstreams if str(one) == upstream)
+        return replace(self, upstream=next(named, self.upstream), fallbacks=())
