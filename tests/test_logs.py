@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,14 +132,23 @@ def test_arguments_are_taken_as_they_were(logs: Logs, file: Path) -> None:
     assert "before" in file.read_text()
 
 
-def test_a_wrong_call_breaks_nothing(
-    logs: Logs, file: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    logging.warning("%d", "no number")
-    logging.warning("\udcff")
-    logs.stop()
+def test_a_wrong_call_breaks_nothing(file: Path) -> None:
+    # In a process of its own: what pytest captures of it cannot be sent between its workers.
+    script = (
+        "import logging, sys\n"
+        "from pathlib import Path\n"
+        "from trayproxy.logs import Logs\n"
+        "logs = Logs()\n"
+        "logs.start(Path(sys.argv[1]), to_stderr=False, environ={})\n"
+        "logging.warning('%d', 'no number')\n"
+        "logging.warning('\\udcff')\n"
+        "logs.stop()\n"
+    )
+    command = [sys.executable, "-c", script, str(file)]
+    root = Path(__file__).parents[1]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
     assert "\\udcff" in file.read_text()
-    assert capfd.readouterr().err == ""
 
 
 def test_warnings_are_logged(logs: Logs, file: Path) -> None:
@@ -150,12 +160,24 @@ def test_warnings_are_logged(logs: Logs, file: Path) -> None:
     assert "UserWarning: old" in file.read_text()
 
 
+@pytest.mark.parametrize("piece", ["a://", "a.", "://", "Basic ", "Cookie", "?/ ", "x=1 "])
+def test_a_long_text_from_a_stranger_is_cut_soon(logs: Logs, file: Path, piece: str) -> None:
+    logging.warning("realm %s end", piece * (50_000 // len(piece)))
+    logging.warning("next")
+    before = time.process_time()
+    logs.stop()
+    assert time.process_time() - before < 5
+    first, second = file.read_text().splitlines()
+    assert len(first) < 11_000
+    assert second.endswith("next")
+
+
 def test_old_files_are_kept_to_five(file: Path) -> None:
     logs = Logs()
     logs.start(file, to_stderr=False, environ={})
     try:
-        for _ in range(70):
-            logging.warning("x" * 100_000)
+        for _ in range(700):
+            logging.warning("x" * 9_000)
     finally:
         logs.stop()
     sizes = [entry.stat().st_size for entry in file.parent.iterdir()]

@@ -26,6 +26,9 @@ _OLD_FILES = 4
 _WAITING = 10_000
 """Records that may wait for the disk; more are dropped."""
 
+_LENGTH = 10_000
+"""Characters of a message, and of a trace, that are written."""
+
 _HIDDEN = "[hidden]"
 # A field's value ends with its line, or where a line end, quote or bracket of a `repr` stands.
 _SECRET_FIELD = re.compile(
@@ -38,7 +41,8 @@ _CREDENTIALS = re.compile(
 )
 _DIGEST = re.compile(r"\b(response|cnonce)( ?= ?\"?)[0-9A-Za-z+/=]+", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#\"'<>]*@")
-_URL_QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s?#\"'<>]*\?)[^\s#\"'<>]+")
+# Bounded, or a stranger's text of many beginnings would be read once from each of them.
+_URL_QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]{0,15}://[^\s?#\"'<>]{0,2000}\?)[^\s#\"'<>]+")
 _TARGET_QUERY = re.compile(r"((?:^|[\s\"'])/[^\s?#\"'<>]*\?)[^\s#\"'<>]+")
 _CONTROL = {n: f"\\x{n:02x}" for n in (*range(0x20), *range(0x7F, 0xA0)) if chr(n) not in "\n\t"}
 
@@ -122,10 +126,16 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         # One record, one line: what came from the network must not look like another record.
         message = record.getMessage().replace("\n", "\\n").translate(_CONTROL)
-        text = f"{self.formatTime(record)} {record.levelname} {record.name}: {message}"
+        text = f"{self.formatTime(record)} {record.levelname} {record.name}: {_cut(message)}"
         if record.exc_text:
-            text += "\n" + record.exc_text.translate(_CONTROL)
-        return redact(text)
+            text += "\n" + _cut(record.exc_text.translate(_CONTROL))
+        return text
+
+
+def _cut(text: str) -> str:
+    # First redacted: of a secret that is cut in two, a half might not be recognised.
+    text = redact(text)
+    return text if len(text) <= _LENGTH else f"{text[:_LENGTH]}… ({len(text)} characters)"
 
 
 class _LogFile(RotatingFileHandler):

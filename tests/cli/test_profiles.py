@@ -37,8 +37,8 @@ class FakeVault:
         self.calls.append((profile.id, login))
         return self._done()
 
-    def forget(self, profile_id: str, user: str = "") -> "Future[Problem | None]":
-        self.calls.append((profile_id, user))
+    def forget(self, profile: Profile) -> "Future[Problem | None]":
+        self.calls.append(profile)
         return self._done()
 
     def _done(self) -> "Future[Problem | None]":
@@ -215,7 +215,7 @@ def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) 
     office = at.profiles().find(None)
     at.save_login(office, Login("jdoe", SECRET))
     at.forget_login(office)
-    assert vault.calls == [("office", Login("jdoe", SECRET)), ("office", "CORP\\jdoe")]
+    assert vault.calls == [("office", Login("jdoe", SECRET)), office]
 
 
 def test_a_keyring_that_refuses_is_told(cli: Cli, paths: Paths) -> None:

@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.control.running import QUESTION, STATUS
@@ -93,6 +93,7 @@ def test_any_text_survives(text: str) -> None:
     assert decode_request(line) == (Answer(1, Login(text, text), remember=False), 1)
 
 
+@settings(max_examples=50)
 @given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(repr))
 def test_no_octets_do_more_than_be_refused(octets: bytes | str) -> None:
     line = octets if isinstance(octets, bytes) else octets.encode("utf-8", "replace")

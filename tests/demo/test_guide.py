@@ -10,7 +10,7 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
-from trayproxy.demo.guide import Happening, command, opening, tell
+from trayproxy.demo.guide import Happening, command, opening, tell_all, tell_requests
 from trayproxy.demo.office import Office, Ports
 from trayproxy.demo.upstream import Entry, Verdict
 
@@ -63,14 +63,18 @@ def test_the_command_is_python_where_there_is_no_curl() -> None:
     ],
 )
 def test_what_happens_is_told_in_a_line(happening: Happening, words: str) -> None:
-    assert words in tell(happening)
+    assert words in tell_all(happening)
 
 
 def test_what_is_no_news_is_not_told() -> None:
-    assert tell(Quitting()) == ""
+    assert tell_all(Quitting()) == ""
 
 
 def test_a_request_cannot_write_on_the_terminal() -> None:
-    told = tell(Entry("Office", Verdict.ASKED, "GET \x1b]0;evil\x07" + "x" * 1000))
+    told = tell_all(Entry("Office", Verdict.ASKED, "GET \x1b]0;evil\x07" + "x" * 1000))
     assert told.isprintable()
     assert len(told) < 200
+
+
+def test_a_terminal_that_asks_is_not_told_so() -> None:
+    assert tell_requests(QuestionChanged(question(Why.NEEDED))) == ""

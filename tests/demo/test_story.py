@@ -68,8 +68,13 @@ def story(env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     assert process.stdout is not None
     with process.stdout:
         yield process
-    process.kill()
-    process.wait()
+    end(process)
+
+
+def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """End a demonstration that a failed test has left, so that it ends what it has started."""
+    process.terminate()
+    process.wait(TIMEOUT_S)
 
 
 def test_without_a_terminal_the_whole_story_is_played(story: subprocess.Popen[str]) -> None:
@@ -144,8 +149,7 @@ def open_terminal(env: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
 
     yield open_terminal
     for terminal in opened:
-        terminal.process.kill()
-        terminal.process.wait()
+        end(terminal.process)
         os.close(terminal.descriptor)
 
 
@@ -167,7 +171,7 @@ def test_without_a_display_the_terminal_asks(open_terminal: Callable[..., Termin
         terminal.wait_for("Password")
         terminal.type(f"{password}\n")
         assert page.result(TIMEOUT_S) == Page(200, PAGE)
-    terminal.wait_for("TrayProxy: signed in")
+    terminal.wait_for("Office: passed")
     terminal.type("\x03")
     assert terminal.process.wait(TIMEOUT_S) == 0
     # The password was shown once, by us, and never echoed.

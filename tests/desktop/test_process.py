@@ -1,15 +1,23 @@
 """Tests for trayproxy.desktop.process."""
 
 import os
+import select
 import stat
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.support.processes import Home
+from trayproxy.control.address import NotRunningError
+from trayproxy.control.client import Client, connect
+from trayproxy.control.messages import Done, GetStatus, Quit, Status
 from trayproxy.desktop.process import WORDS, command, environment, start_service
-from trayproxy.paths import locate
+from trayproxy.paths import Paths, locate
 
 
 def test_the_command_runs_this_trayproxy() -> None:
@@ -51,6 +59,11 @@ def test_this_trayproxy_is_found_from_anywhere() -> None:
     assert found.stdout.strip() == trayproxy.__file__
 
 
+def wait_for_end(pid: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait(30)
+
+
 def test_the_service_is_apart_from_its_starter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,12 +81,43 @@ def test_the_service_is_apart_from_its_starter(
     paths = locate({"TRAYPROXY_HOME": str(tmp_path / "home")})
     with open("/dev/null") as inherited:
         os.set_inheritable(inherited.fileno(), True)
-        process = start_service(paths, os.environ)
-        assert process.wait(30) == 0
+        pid = start_service(paths, os.environ)
+        wait_for_end(pid)
     words = paths.log / WORDS
     said, descriptors, session = words.read_text().splitlines()
     assert said == "run --quiet in /, stdin /dev/null"
     # 0, 1, 2, and the one that lists.
     assert int(descriptors) == 4
-    assert int(session) == process.pid
+    assert int(session) == pid
     assert stat.S_IMODE(words.stat().st_mode) == 0o600
+
+
+def test_a_started_service_is_reached_and_told_to_end(place: Home) -> None:
+    paths = locate({"TRAYPROXY_HOME": str(place.root)})
+    paths.config.mkdir(parents=True)
+    paths.config_file.write_text("[listen]\nport = 0\n")
+    pid = start_service(paths, place.environment(TRAYPROXY_HOME=str(place.root)))
+    with attached(paths) as client:
+        status = client.request(GetStatus())
+        assert isinstance(status, Status)
+        assert status.pid == pid
+        assert os.getsid(pid) == pid
+        assert client.request(Quit()) == Done()
+    wait_for_end(pid)
+    assert not psutil.pid_exists(pid)
+    assert "listening on 127.0.0.1:" in paths.log_file.read_text()
+    assert "INFO" not in (paths.log / WORDS).read_text()
+
+
+def attached(paths: Paths) -> Client:
+    """Connect as a tray does: again and again, until the service is there."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            client = connect(paths)
+        except NotRunningError:
+            assert time.monotonic() < deadline
+            select.select([], [], [], 0.05)
+        else:
+            client.hello("cli", asks=False)
+            return client

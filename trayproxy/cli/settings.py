@@ -70,7 +70,7 @@ class Vault(Protocol):
         """Keep the login of a profile."""
         ...
 
-    def forget(self, profile_id: str, user: str = "") -> "Future[Problem | None]":
+    def forget(self, profile: Profile) -> "Future[Problem | None]":
         """Remove the login of a profile."""
         ...
 
@@ -197,7 +197,7 @@ class AtRest:
 
     def forget_login(self, profile: Profile) -> None:
         """Remove a profile's login from the keyring."""
-        _wait(self._open_vault().forget(profile.id, profile.user))
+        _wait(self._open_vault().forget(profile))
 
     def _load(self) -> Config:
         try:

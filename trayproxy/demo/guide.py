@@ -34,6 +34,9 @@ class Gone:
 
 Happening = Entry | Event | Gone
 
+Tell = Callable[[Happening], str]
+"""Returns what happened as a line, empty if it is no news."""
+
 
 def opening(network: Office, proxy_url: str, *, has_tray: bool) -> Iterator[str]:
     """Yield the lines that say what runs and what to try.
@@ -77,12 +80,13 @@ def command(proxy_url: str, curl: str | None) -> str:
     return f'http_proxy={proxy_url} python3 -c "{script}"'
 
 
-def follow(client: Client, happenings: "SimpleQueue[Happening]", say: Say) -> None:
+def follow(client: Client, happenings: "SimpleQueue[Happening]", tell: Tell, say: Say) -> None:
     """Tell what happens until TrayProxy is told to quit.
 
     Args:
         client: A face of the service.
         happenings: Where the proxies put their log; the service's events join them.
+        tell: Puts it into words.
         say: Shows a line.
 
     Raises:
@@ -107,8 +111,8 @@ def follow(client: Client, happenings: "SimpleQueue[Happening]", say: Say) -> No
             say(f"  {line}")
 
 
-def tell(happening: Happening) -> str:
-    """Return what happened as a line, empty if it is no news."""
+def tell_requests(happening: Happening) -> str:
+    """Return what the proxies have seen as a line, empty for anything else."""
     match happening:
         case Entry(proxy, Verdict.ASKED, request):
             return f"{proxy}: 407, wants a sign-in     {_plain(request)}"
@@ -116,6 +120,13 @@ def tell(happening: Happening) -> str:
             return f"{proxy}: 407, wrong password      {_plain(request)}"
         case Entry(proxy, Verdict.PASSED, request):
             return f"{proxy}: passed                   {_plain(request)}"
+        case _:
+            return ""
+
+
+def tell_all(happening: Happening) -> str:
+    """Return what happened as a line, empty if it is no news."""
+    match happening:
         case QuestionChanged(question) if question.why is Why.TYPED_REJECTED:
             return "TrayProxy: asks again, the proxy did not accept this password"
         case QuestionChanged(question):
@@ -125,7 +136,7 @@ def tell(happening: Happening) -> str:
         case QuestionClosed():
             return "TrayProxy: the question is closed"
         case _:
-            return ""
+            return tell_requests(happening)
 
 
 def _plain(untrusted: str) -> str:

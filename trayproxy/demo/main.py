@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import FrameType
 
-from trayproxy.demo.guide import Happening, Say, follow, opening
+from trayproxy.demo.guide import Happening, Say, follow, opening, tell_all, tell_requests
 from trayproxy.demo.office import office
 from trayproxy.demo.stage import CONTROL_ERRORS, StageError, service, set_up, stage, tray
 from trayproxy.demo.story import StepError, Story
@@ -80,13 +80,17 @@ def show(say: Say, display: bool) -> int:
             stage() as made,
             office(happenings.put) as network,
             service(made, terminal=not display) as running,
-            made.attach(asks=False) as client,
             tray(made) if display else contextlib.nullcontext(),
+            made.attach(asks=False) as client,
         ):
-            set_up(client, network)
+            # This face says that it can ask, and leaves. Until the tray is there, requests wait for
+            # its return, as they do while a tray restarts; without any face they would be refused.
+            with made.attach(asks=True) as first:
+                set_up(first, network)
             for line in opening(network, running.url, has_tray=display):
                 say(line)
-            follow(client, happenings, say)
+            # The terminal tells of its questions itself.
+            follow(client, happenings, tell_all if display else tell_requests, say)
     except (OSError, StageError, *CONTROL_ERRORS) as error:
         say(f"The demonstration ends: {error}")
         return _FAILED

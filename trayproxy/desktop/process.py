@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
 
 from trayproxy.paths import HOME_VARIABLE, Paths, make_private
 
@@ -15,19 +16,20 @@ WORDS = "service.out"
 _NOT_INHERITED = frozenset({"XDG_ACTIVATION_TOKEN", "DESKTOP_STARTUP_ID", "NOTIFY_SOCKET"})
 
 
-def start_service(
-    paths: Paths, environ: Mapping[str, str] = os.environ
-) -> "subprocess.Popen[bytes]":
+def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
     """Start ``trayproxy run`` in the background.
 
-    It has a session of its own, so it gets no Ctrl+C, no hang-up and no end from its starter; it
-    is its starter's child only in that `Popen.poll` tells when it has ended. Whether it accepts
-    connections is seen at its control socket; a second one ends by itself.
+    It has a session of its own, so it gets no Ctrl+C, no hang-up and no end from its starter, and
+    outlives it. Whether it accepts connections, and when it has ended, is seen at its control
+    socket; a second one ends by itself.
 
     Args:
         paths: Where it writes what it says.
         environ: What it inherits, but for start-up tokens and proxy variables, which may hold
             passwords and are of no use to it.
+
+    Returns:
+        Its process id.
 
     Raises:
         OSError: It cannot be started.
@@ -35,7 +37,7 @@ def start_service(
     make_private(paths.log)
     words = os.open(paths.log / WORDS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command("run", "--quiet"),
             stdin=subprocess.DEVNULL,
             stdout=words,
@@ -47,6 +49,9 @@ def start_service(
         )
     finally:
         os.close(words)
+    # The system keeps what is left of a child until someone has asked how it ended.
+    Thread(target=process.wait, name="service", daemon=True).start()
+    return process.pid
 
 
 def command(*arguments: str) -> list[str]:
