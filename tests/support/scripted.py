@@ -12,6 +12,7 @@ The first connection gets the first script, the second the second; the last stay
 """
 
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -128,17 +129,18 @@ Script = Callable[[Peer], None]
 class Scripted(Server):
     """An upstream that runs."""
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
         """Start it.
 
         Args:
             scripts: One for each connection; the last is for all further ones, too.
+            tls: Speak TLS with this certificate.
         """
         self._scripts = scripts
         self._over = Event()
         self._peers: list[Peer] = []
         self._came = Condition()
-        super().__init__(self._play)
+        super().__init__(self._play, tls)
 
     @property
     def peers(self) -> Sequence[Peer]:

@@ -102,7 +102,7 @@ def _load(ca_file: str, before: _Loaded | None) -> _Loaded:
 
 
 def own_context(octets: bytes) -> ssl.SSLContext:
-    """Return what believes these authorities (PEM) and no others.
+    """Return what believes these authorities (PEM, or one in DER) and no others.
 
     Raises:
         HandshakeError: There is no certificate in it.
@@ -113,7 +113,11 @@ def own_context(octets: bytes) -> ssl.SSLContext:
     try:
         if len(octets) > LARGEST_CA_FILE:
             raise ValueError("too large")
-        context.load_verify_locations(cadata=octets.decode("ascii", "replace"))
+        is_text = b"-----BEGIN " in octets
+        # Between the certificates stand remarks in whatever language.
+        context.load_verify_locations(
+            cadata=octets.decode("ascii", "ignore") if is_text else octets
+        )
     except (ssl.SSLError, ValueError):
         raise HandshakeError("The file with the company's certificate has none in it.") from None
     return _hardened(context)
@@ -237,11 +241,11 @@ class TlsStream(Stream):
         try:
             self._receive_raw(limit)
             data = self._decrypt()
-            self._collect()
-            if self._out:
-                self._flush()
         except ssl.SSLError as error:
             raise ConnectionResetError("the encryption was broken") from error
+        self._collect()
+        with contextlib.suppress(OSError):  # It takes nothing any more; what it sent is here.
+            self._flush()
         return data or (b"" if self.ended else None)
 
     def _receive_raw(self, limit: int = CHUNK) -> bool | None:

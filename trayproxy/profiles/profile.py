@@ -67,7 +67,7 @@ class Profile:
         bypass: Hosts that are reached without the upstream (`trayproxy.routing.bypass`).
         fallbacks: Where its requests go while `upstream` cannot be reached, in the order of
             preference. Each has a login of its own.
-        ca_file: The file (PEM) with the authorities that sign the certificates of its https
+        ca_file: The file (PEM or DER) with the authorities that sign the certificates of its https
             upstreams, in place of those that the system trusts; empty: the system's.
     """
 
