@@ -100,6 +100,13 @@ class Peer:
         """End our sending; reading goes on."""
         self._connection.shutdown(socket.SHUT_WR)
 
+    def say_goodbye(self) -> None:
+        """End our sending inside TLS as it should be ended; the other side need not answer."""
+        assert isinstance(self._connection, ssl.SSLSocket)
+        self._connection.settimeout(0.0)
+        with suppress(ssl.SSLWantReadError):
+            self._connection.unwrap()
+
     def reset(self) -> None:
         """End the connection by a reset (RFC 9293, section 3.5.2), which may overtake octets."""
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

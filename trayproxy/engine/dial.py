@@ -59,6 +59,10 @@ class UnreachableError(RefusedError):
     """The next hop cannot be reached; another one may be."""
 
 
+class UnusableError(RefusedError):
+    """The next hop must not be used, and no other stands in for it: a person has to know."""
+
+
 class TargetRefusedError(RefusedError):
     """The next hop is all right, and does not connect to the target."""
 
@@ -140,8 +144,10 @@ class Dialler:
         Raises:
             UnreachableError: There is none to be had.
             SignInWantedError: Not without a login, or not with this one.
-            RefusedError: It would be one to ourselves, to somebody else than the profile means, or
-                the next hop does not connect to the target.
+            UnusableError: It would be one to somebody else than the profile means, or that nobody
+                can sign in to.
+            TargetRefusedError: The next hop does not connect to the target.
+            RefusedError: It would be one to ourselves.
         """
         connection = await self.connect(call)
         upstream = call.way.upstream
@@ -307,7 +313,7 @@ def handshake_failure(host: str, error: HandshakeError) -> RefusedError:
     """
     if error.is_gone:
         return UnreachableError(page_of(host, error))
-    return RefusedError(page_of(host, error))
+    return UnusableError(page_of(host, error))
 
 
 def page_of(host: str, error: HandshakeError) -> Page:
@@ -329,9 +335,9 @@ def socks_failure(host: str, call: Call, error: BaseException) -> Exception | No
         case LoginWantedError() | LoginRejectedError():
             return SignInWantedError((socks_challenge(),))
         case NoMethodError() if call.way.profile and not call.way.signs_in:
-            return RefusedError(sign_in_not_set(call.way.profile.name))
+            return UnusableError(sign_in_not_set(call.way.profile.name))
         case NoMethodError():
-            return RefusedError(NO_COMMON_METHOD)
+            return UnusableError(NO_COMMON_METHOD)
         case NotSocksError():
             return UnreachableError(not_socks(host))
         case NotConnectedError(code=code):

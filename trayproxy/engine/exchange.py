@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.problems import Refusal
-from trayproxy.engine.dial import Call, SignInWantedError, UnreachableError
+from trayproxy.engine.dial import Call, SignInWantedError, UnreachableError, UnusableError
 from trayproxy.engine.memory import AnswerPlan, Plan
 from trayproxy.engine.pages import (
     BAD_ANSWER,
@@ -459,7 +459,11 @@ class Exchange:
         target = self._request.target.authority
         assert target is not None
         call = Call(self._way, target, answer, self._pause, self._link.release)
-        return await self._engine.dialler.dial(call)
+        try:
+            return await self._engine.dialler.dial(call)
+        except UnusableError as error:
+            self._engine.observer.failed(self._way, error.page)
+            raise
 
     def _note_silence(self) -> None:
         """Let the next requests take another way, if this next hop stays without answers."""
