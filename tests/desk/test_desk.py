@@ -31,7 +31,7 @@ from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
 from trayproxy.desk.store import Finding
 from trayproxy.http.challenges import parse_challenges
-from trayproxy.profiles.profile import Profile, SignIn, Upstream
+from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
 
 BASIC = parse_challenges([b'Basic realm="Corp"'])
 SPACE = Space.of(OFFICE)
@@ -440,7 +440,7 @@ def test_faces_hear_of_500_requests_as_of_one_change(office: Office) -> None:
 def test_a_question_says_how_the_password_travels(office: Office) -> None:
     office.ask()
     office.desk.decline(1, Quiet.A_MINUTE)
-    office.challenge(profile=replace(LAB, upstream=Upstream("lab-px", 3129, "https")))
+    office.challenge(profile=replace(LAB, upstream=Upstream("lab-px", 3129, Scheme.HTTPS)))
     office.wait()
     transports = {question.profile_id: question.transport for question in office.face.questions}
     assert transports == {"office": Transport.READABLE, "lab": Transport.ENCRYPTED}

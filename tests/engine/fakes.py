@@ -10,6 +10,7 @@ from tests.support.lines import PATIENCE
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import choose
+from trayproxy.auth.socks import SocksPassword, socks_credentials
 from trayproxy.control.messages import Problem
 from trayproxy.desk.answer import Answer, Standing, Waiter
 from trayproxy.desk.desk import Desk
@@ -52,6 +53,8 @@ class FakeDesk(Desk):
         turns: Every request that was sent here.
         acceptances: Every answer that was said to be accepted.
         doubts: Every answer of which nothing became known.
+        spaces: Every upstream that asked.
+        network_changes: How often it heard of another network.
     """
 
     def __init__(self, login: Login | None = None, *, knows_it: bool = False) -> None:
@@ -59,6 +62,8 @@ class FakeDesk(Desk):
         self.turns: list[Turn] = []
         self.acceptances: list[Answer] = []
         self.doubts: list[Answer] = []
+        self.spaces: list[Space] = []
+        self.network_changes = 0
         self._accepted: dict[Space, Answer] = {}
         self._generation = 0
         self._knows_it = knows_it
@@ -79,7 +84,8 @@ class FakeDesk(Desk):
         tried: Answer | None,
     ) -> "asyncio.Future[Answer | Refusal]":
         future: asyncio.Future[Answer | Refusal] = asyncio.get_running_loop().create_future()
-        offer = choose(challenges, [Basic()])
+        self.spaces.append(space)
+        offer = choose(challenges, [SocksPassword(), Basic()])
         if offer is None:
             future.set_result(NOTHING_USABLE)
         elif tried is not None:
@@ -101,6 +107,9 @@ class FakeDesk(Desk):
         with self._changed:
             self.doubts.append(answer)
             self._changed.notify_all()
+
+    def network_changed(self) -> None:
+        self.network_changes += 1
 
     def begin(self, login: Login | None) -> None:
         """Begin anew with this login; call it in the loop."""
@@ -136,7 +145,8 @@ class FakeDesk(Desk):
         if known is not None and known.login == login:
             return known
         self._generation += 1
-        credentials = basic_credentials(login)
+        is_socks = challenge.scheme == SocksPassword().name
+        credentials = socks_credentials(login) if is_socks else basic_credentials(login)
         answer = Answer(
             Mark(Key(space, challenge.realm, "basic"), self._generation),
             login,
@@ -171,17 +181,9 @@ class Signs:
         way = self._ways.get(key)
         if way is None or way.profile is not profile:
             # One object for each way, as long as nothing changes: what the engine compares.
-            way = (
-                Way(profile, None, None)
-                if is_direct
-                else Way(profile, profile.upstream, _space(profile))
-            )
+            way = Way.directly(profile) if is_direct else Way.through(profile)
             self._ways[key] = way
         return way
-
-
-def _space(profile: Profile) -> Space:
-    return Space.of(profile)
 
 
 def office(port: int, *, host: str = "127.0.0.1", sign_in: SignIn = SignIn.PASSWORD) -> Profile:

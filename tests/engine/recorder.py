@@ -1,6 +1,7 @@
 """An upstream that records every octet, reads it as strictly as h11, and answers everything."""
 
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Condition
@@ -63,11 +64,12 @@ class Record:
 class Recorder(Server):
     """An upstream that runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        """Start it, with TLS if there is a certificate."""
         self._changed = Condition()
         self._records: list[Record] = []
         self._requests: list[Seen] = []
-        super().__init__(self._record)
+        super().__init__(self._record, tls)
 
     @property
     def requests(self) -> Sequence[Seen]:

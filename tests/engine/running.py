@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -78,6 +78,7 @@ class Running:
         desk: FakeDesk | None = None,
         limits: Limits | None = None,
         new_loop: NewLoop = uvloop.new_event_loop,
+        sleep_clock: Callable[[], float] | None = None,
     ) -> None:
         self.desk = desk or FakeDesk()
         self.signs = Signs(profile)
@@ -89,6 +90,8 @@ class Running:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
         parts = Parts(self.desk, self.signs, self.observer, limits or Limits())
+        if sleep_clock is not None:
+            parts = replace(parts, sleep_clock=sleep_clock)
         self.engine = self.call(lambda: self._listen(parts))
         host, _, port = self.engine.address.rpartition(":")
         self.host, self.port = host, int(port)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from trayproxy.profiles.config import Config, Listen
-from trayproxy.profiles.profile import Profile, ProfileError, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
 LAB = Profile("lab", "Lab", Upstream("lab.example", 8080))
@@ -33,6 +33,16 @@ def test_removing_the_active_profile_makes_no_other_active() -> None:
     assert BOTH.without("office") == Config(profiles=(LAB,))
     assert BOTH.without("lab").active == "office"
     assert BOTH.without("none") == BOTH
+
+
+def test_connecting_directly_is_a_choice_like_a_profile() -> None:
+    direct = BOTH.using(DIRECT_ID)
+    assert direct.is_direct
+    assert direct.profile is None
+    assert not direct.using("lab").is_direct
+    assert not Config().is_direct  # Nothing was chosen: nobody may be sent there unasked.
+    assert direct.without("office").is_direct
+    assert direct.with_profile(replace(LAB, id="third", name="Third")).is_direct
 
 
 def test_only_a_profile_that_exists_can_be_used() -> None:

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from trayproxy.profiles.config import Config, Listen
 from trayproxy.profiles.document import HEADER, MistakeError, NewerError, read, write
-from trayproxy.profiles.profile import Profile, ProfileError, SignIn, Upstream
+from trayproxy.profiles.profile import (
+    DIRECT_ID,
+    Profile,
+    ProfileError,
+    Scheme,
+    SignIn,
+    Upstream,
+)
 
 OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080), user="CORP\\jdoe")
 LAB = Profile("lab", "Lab", Upstream("::1", 3128), SignIn.NONE, bypass=("localhost", "*.lab"))
@@ -79,6 +86,10 @@ def test_nothing_means_the_defaults() -> None:
         ('sign_in = "none"', 'sign_in = "ntlm"', 23, "sign_in is password or none"),
         ('["localhost", "*.lab"]', '["localhost", 3]', 24, "list of texts"),
         ('["localhost", "*.lab"]', '"localhost"', 24, "bypass is a list"),
+        ('mood = "good"', "fallbacks = [3]", 16, "list of texts"),
+        ('mood = "good"', 'fallbacks = ["x"]', 16, "Add the port"),
+        ('mood = "good"', 'fallbacks = ["proxy.example:8080"]', 12, "twice"),
+        ('mood = "good"', 'ca_file = "company.pem"', 16, "whole path"),
         ('mood = "good"', 'Password = "canary"', 16, "trayproxy login"),
         ("[listen]\nport", "listen", 7, "listen is a table"),
         ("[[profiles]]", "[profiles]", 19, "annot"),
@@ -122,6 +133,27 @@ def test_a_new_file_reads_well() -> None:
         'user = "CORP\\\\jdoe"\n'
         "bypass = []\n"
     )
+
+
+def test_what_a_new_profile_seldom_has_is_written_only_if_it_has_it() -> None:
+    profile = Profile(
+        "office",
+        "Office",
+        Upstream("proxy.example", 443, Scheme.HTTPS),
+        fallbacks=(Upstream("b.example", 1080, Scheme.SOCKS5),),
+        ca_file="/etc/company.pem",
+    )
+    text = write("", Config().with_profile(profile))
+    assert 'upstream = "https://proxy.example:443"\n' in text
+    assert 'fallbacks = ["socks5://b.example:1080"]\n' in text
+    assert 'ca_file = "/etc/company.pem"\n' in text
+    assert read(text).profile == profile
+
+
+def test_that_programs_connect_directly_is_kept() -> None:
+    text = write(TEXT, CONFIG.using(DIRECT_ID))
+    assert text == TEXT.replace('active = "lab"', 'active = "direct"')
+    assert read(text).is_direct
 
 
 def test_what_does_not_change_is_not_written_anew() -> None:
@@ -193,6 +225,12 @@ PROFILES = st.builds(
     sign_in=st.sampled_from(SignIn),
     user=st.sampled_from(["", "CORP\\jdoe", "ü'\"#"]),
     bypass=st.lists(st.sampled_from(["localhost", "*.x", "10.0.0.0/8"]), max_size=3).map(tuple),
+    fallbacks=st.lists(
+        st.builds(Upstream, st.just("b.example"), st.integers(1, 9), st.sampled_from(Scheme)),
+        max_size=2,
+        unique=True,
+    ).map(tuple),
+    ca_file=st.sampled_from(["", "/etc/Büro.pem"]),
 )
 EDITS = st.one_of(
     st.tuples(st.just("put"), PROFILES),
@@ -235,6 +273,10 @@ def lay_out(config: Config, remarks: list[str], keys: list[bool]) -> str:
             line(f"user = {quoted(profile.user)}\n")
         if next(full) or profile.bypass:
             line(f"bypass = {list(profile.bypass)}\n")
+        if next(full) or profile.fallbacks:
+            line(f"fallbacks = {[str(upstream) for upstream in profile.fallbacks]}\n")
+        if next(full) or profile.ca_file:
+            line(f"ca_file = {quoted(profile.ca_file)}\n")
     line("[last]\n")
     line("x = 1\n")
     return "".join(lines)

@@ -1,13 +1,15 @@
 """Tests for trayproxy.profiles.validate."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trayproxy.profiles.profile import Profile, ProfileError, SignIn, Upstream
+from trayproxy.profiles.profile import Profile, ProfileError, Scheme, SignIn, Upstream
 from trayproxy.profiles.validate import (
+    check_ca_file,
     check_host,
     check_name,
     check_profile,
@@ -17,6 +19,7 @@ from trayproxy.profiles.validate import (
     parse_listen,
     parse_rules,
     parse_upstream,
+    parse_upstreams,
 )
 
 OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
@@ -29,6 +32,10 @@ SECRET = "canary-77"
         ("proxy.corp:8080", Upstream("proxy.corp", 8080)),
         (" http://Proxy.Corp:8080/ ", Upstream("proxy.corp", 8080)),
         ("HTTP://proxy:1", Upstream("proxy", 1)),
+        ("https://proxy.corp:443", Upstream("proxy.corp", 443, Scheme.HTTPS)),
+        ("HTTPS://[::1]:443/", Upstream("::1", 443, Scheme.HTTPS)),
+        ("socks5://proxy.corp:1080", Upstream("proxy.corp", 1080, Scheme.SOCKS5)),
+        ("socks5h://proxy.corp:1080", Upstream("proxy.corp", 1080, Scheme.SOCKS5)),
         ("proxy.corp.:65535", Upstream("proxy.corp.", 65535)),
         ("10.0.0.41:3128", Upstream("10.0.0.41", 3128)),
         ("[::1]:3128", Upstream("::1", 3128)),
@@ -58,8 +65,10 @@ def test_an_address_is_read_as_people_write_it(text: str, upstream: Upstream) ->
         "proxy.corp:80/proxy.pac",
         "proxy.corp:80?x",
         "proxy.corp:80#x",
-        "https://proxy.corp:443",
-        "socks5://proxy.corp:1080",
+        "ftp://proxy.corp:21",
+        "socks4://proxy.corp:1080",
+        "https://proxy.corp",
+        "https+x://proxy.corp:443",
         "//proxy.corp:80",
         "::1:3128",
         "[::1]",
@@ -170,10 +179,49 @@ def test_a_profile_is_brought_into_its_checked_form() -> None:
         Profile("office", "", OFFICE.upstream),
         Profile("office", "Office", Upstream("pro xy", 80)),
         Profile("office", "Office", Upstream("proxy", 0)),
-        Profile("office", "Office", Upstream("proxy", 80, "ftp")),
+        Profile("direct", "Office", OFFICE.upstream),
+        Profile("office", "connect Directly", OFFICE.upstream),
+        replace(OFFICE, fallbacks=(OFFICE.upstream,)),
+        replace(OFFICE, fallbacks=(Upstream("b", 80), Upstream("B", 80))),
+        replace(OFFICE, fallbacks=(Upstream("b c", 80),)),
+        replace(OFFICE, fallbacks=tuple(Upstream("b", port) for port in range(1, 10))),
+        replace(OFFICE, ca_file="company.pem"),
     ):
         with pytest.raises(ProfileError):
             check_profile(wrong)
+
+
+def test_every_upstream_of_a_profile_is_brought_into_its_checked_form() -> None:
+    rough = replace(OFFICE, fallbacks=(Upstream("B.Example", 443, Scheme.HTTPS),), ca_file=" /ca ")
+    checked = check_profile(rough)
+    assert checked.fallbacks == (Upstream("b.example", 443, Scheme.HTTPS),)
+    assert checked.upstreams == (OFFICE.upstream, *checked.fallbacks)
+    assert checked.ca_file == "/ca"
+
+
+def test_several_proxies_are_separated_by_commas_or_blanks() -> None:
+    assert parse_upstreams("b:1, https://c:2\n") == (
+        Upstream("b", 1),
+        Upstream("c", 2, Scheme.HTTPS),
+    )
+    assert parse_upstreams(" ") == ()
+    with pytest.raises(ProfileError):
+        parse_upstreams("b:1, c")
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/etc/company.pem", "C:\\Company\\ca.pem", "\\\\server\\ca.pem"]
+)
+def test_the_file_of_an_authority_is_taken_by_its_whole_path(path: str) -> None:
+    assert check_ca_file(path) == path
+
+
+@pytest.mark.parametrize(
+    "path", ["company.pem", "~/company.pem", "./ca", "/a\0b", "/" + "x" * 4096]
+)
+def test_a_file_that_the_service_may_not_find_is_refused(path: str) -> None:
+    with pytest.raises(ProfileError):
+        check_ca_file(path)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +233,7 @@ def test_a_profile_is_brought_into_its_checked_form() -> None:
         ("Büro München", [], "buro-munchen"),
         ("東京", [], "profile"),
         ("--", ["profile"], "profile-2"),
+        ("Direct", [], "direct-2"),
     ],
 )
 def test_an_id_is_made_from_the_name(name: str, taken: list[str], made: str) -> None:

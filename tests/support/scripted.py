@@ -12,6 +12,7 @@ The first connection gets the first script, the second the second; the last stay
 """
 
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -99,6 +100,13 @@ class Peer:
         """End our sending; reading goes on."""
         self._connection.shutdown(socket.SHUT_WR)
 
+    def say_goodbye(self) -> None:
+        """End our sending inside TLS as it should be ended; the other side need not answer."""
+        assert isinstance(self._connection, ssl.SSLSocket)
+        self._connection.settimeout(0.0)
+        with suppress(ssl.SSLWantReadError):
+            self._connection.unwrap()
+
     def reset(self) -> None:
         """End the connection by a reset (RFC 9293, section 3.5.2), which may overtake octets."""
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -128,17 +136,18 @@ Script = Callable[[Peer], None]
 class Scripted(Server):
     """An upstream that runs."""
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
         """Start it.
 
         Args:
             scripts: One for each connection; the last is for all further ones, too.
+            tls: Speak TLS with this certificate.
         """
         self._scripts = scripts
         self._over = Event()
         self._peers: list[Peer] = []
         self._came = Condition()
-        super().__init__(self._play)
+        super().__init__(self._play, tls)
 
     @property
     def peers(self) -> Sequence[Peer]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_address
+from itertools import count
 from pathlib import Path
 
 from cryptography import x509
@@ -48,6 +49,7 @@ class Authority:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._numbers = count(1)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("TrayProxy test authority")
         certificate = (
@@ -59,15 +61,19 @@ class Authority:
         self.pem = directory / "authority.pem"
         self.pem.write_bytes(certificate.public_bytes(Encoding.PEM))
 
-    def issue(self, *names: str) -> Certificate:
+    def issue(self, *names: str, ended: bool = False, signs_itself: bool = False) -> Certificate:
         """Make a certificate.
 
         Args:
             names: Host names or IP addresses, the most important first.
+            ended: It was valid until yesterday.
+            signs_itself: It is signed with its own key, and not by this authority.
         """
         key = ec.generate_private_key(ec.SECP256R1())
+        issuer = _name(names[0]) if signs_itself else self._name
+        signer = key if signs_itself else self._key
         certificate = (
-            _builder(_name(names[0]), self._name, key)
+            _builder(_name(names[0]), issuer, key, ended=ended)
             .add_extension(
                 x509.SubjectAlternativeName([_alternative(name) for name in names]),
                 critical=False,
@@ -75,12 +81,12 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(certificates=False), critical=True)
             .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()),
                 critical=False,
             )
-            .sign(self._key, SHA256())
+            .sign(signer, SHA256())
         )
-        pem = self._directory / f"{names[0]}.pem"
+        pem = self._directory / f"{names[0]}-{next(self._numbers)}.pem"
         pem.write_bytes(
             certificate.public_bytes(Encoding.PEM)
             + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -101,9 +107,13 @@ def _alternative(name: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    ended: bool = False,
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) - timedelta(days=3 if ended else 0)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

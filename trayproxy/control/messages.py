@@ -112,6 +112,7 @@ class Status:
         problem: The worst thing wrong now, None if nothing is.
         notices: Other things a person should know, such as a settings file with a mistake.
         schema: The version of this protocol.
+        direct: Programs connect directly: the person has chosen that in place of a profile.
     """
 
     version: str
@@ -133,6 +134,7 @@ class Status:
     problem: Problem | None = None
     notices: tuple[Problem, ...] = ()
     schema: int = SCHEMA
+    direct: bool = False
 
 
 # --- The question (ux §3.3, §3.4) ----------------------------------------------------------------
@@ -276,7 +278,11 @@ class DeleteProfile:
 
 @dataclass(frozen=True, slots=True)
 class UseProfile:
-    """Make this profile the active one for new requests. Reply: `Done` or `Failed`."""
+    """Make this profile the active one for new requests. Reply: `Done` or `Failed`.
+
+    Attributes:
+        profile_id: Its id; `trayproxy.profiles.profile.DIRECT_ID` for none: connect directly.
+    """
 
     profile_id: str
 
@@ -414,7 +420,8 @@ class Step:
     """One line of the test panel (ux §3.3).
 
     Attributes:
-        name: ``find``, ``connect``, ``encryption``, ``challenge``, ``sign-in`` or ``fetch``.
+        name: ``find``, ``connect``, ``encryption``, ``challenge``, ``sign-in`` or ``fetch``; then
+            ``fallback`` for each other upstream of the profile: whether it can be reached.
         state: How it came out.
         detail: An address, a status, a scheme and realm. Untrusted.
         took: Milliseconds, None if not tried.

@@ -180,6 +180,11 @@ class Case:
         return Mark(self.key, self.generation)
 
     @property
+    def kept_for(self) -> Profile:
+        """The profile with this upstream alone: each has an entry of its own in the keyring."""
+        return self.profile.at(self.key.space.upstream)
+
+    @property
     def waits_since(self) -> float:
         """When the oldest request was parked; infinite if none waits."""
         return next(iter(self.parked.values())).since if self.parked else inf

@@ -22,6 +22,7 @@ from typing import TypeVar
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Offer, Scheme, choose
+from trayproxy.auth.socks import SocksPassword
 from trayproxy.control.messages import Keyring, Problem, Program, Question, Quiet, Transport
 from trayproxy.desk.answer import Answer, Seat, Standing, Waiter
 from trayproxy.desk.events import (
@@ -78,6 +79,9 @@ from trayproxy.profiles.profile import Profile, SignIn
 _log = getLogger(__name__)
 
 T = TypeVar("T")
+
+SOCKS_SCHEMES: tuple[Scheme, ...] = (SocksPassword(),)
+"""How one signs in to a SOCKS proxy; none of HTTP's schemes means anything there."""
 
 Identify = Callable[[Waiter], Awaitable[Program | None]]
 """Finds the program that sent a request; called only for requests that a question names."""
@@ -182,11 +186,12 @@ class Desk:
         self._waiters += 1
         number = self._waiters
         seat = Seat(self._loop, partial(self._left, number))
-        offer = choose(challenges, self._schemes)
+        schemes = self._schemes_at(space.upstream)
+        offer = choose(challenges, schemes)
         if profile.sign_in is SignIn.NONE:
             seat.set_result(not_signing_in(profile))
         elif offer is None:
-            seat.set_result(no_common_scheme(challenges, self._schemes))
+            seat.set_result(no_common_scheme(challenges, schemes))
         else:
             key = Key(space, offer.challenge.realm, offer.scheme.family)
             strays = tried is not None and tried.mark.key != key
@@ -246,9 +251,10 @@ class Desk:
         Returns:
             Why it cannot be taken; None if it is being tried, or will be by the next request.
         """
-        if self._machine.question(number) is None:
+        question = self._machine.question(number)
+        if question is None:
             return question_gone()
-        problem = self._check(login)
+        problem = self._check(login, question.upstream)
         if problem is None:
             self._handle(Typed(number, login, remember))
         return problem
@@ -280,7 +286,7 @@ class Desk:
         Returns:
             Why it cannot be used, None if it will be.
         """
-        problem = self._check(login)
+        problem = self._check(login, str(profile.upstream))
         if problem is None:
             self._handle(Given(profile, self._guess(profile), login))
         return problem
@@ -299,13 +305,14 @@ class Desk:
         return refused
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove a profile's saved login, and forget what is in memory.
+        """Remove a profile's saved logins, and forget what is in memory.
 
         Returns:
-            Why it could not be removed, None if it was.
+            Why one could not be removed, None if all were.
         """
         self._handle(Forgotten(profile.id))
-        return self._written(self._vault.forget(profile))
+        each = (profile.at(str(upstream)) for upstream in profile.upstreams)
+        return self._written(*map(self._vault.forget, each))
 
     def set_askers(self, count: int) -> None:
         """Take note of how many faces can put a question to a person.
@@ -416,7 +423,8 @@ class Desk:
                 self._refuse(self._parked.pop(number), reason)
             case LookUp(lookup, profile, user):
                 finding = self._vault.find(profile, user)
-                self._on_result(finding, partial(self._found, lookup))
+                upstream = str(profile.upstream)
+                self._on_result(finding, partial(self._found, lookup, upstream))
             case Survey():
                 self._on_result(self._vault.survey(), self._surveyed)
             case Save(profile, login):
@@ -455,28 +463,36 @@ class Desk:
 
     # --- The keyring -------------------------------------------------------------------------
 
-    def _found(self, lookup: int, finding: Finding) -> None:
+    def _found(self, lookup: int, upstream: str, finding: Finding) -> None:
         login = finding.login
-        usable = login is not None and self._check(login) is None
+        usable = login is not None and self._check(login, upstream) is None
         self._handle(Found(lookup, login if usable else None, finding.keyring))
 
-    def _written(self, writing: ThreadFuture[Problem | None]) -> Future[Problem | None]:
+    def _written(self, *writings: ThreadFuture[Problem | None]) -> Future[Problem | None]:
         """Return when the keyring has been written to, and keep what went wrong as a notice.
 
         A keyring that does not answer is a problem after a while, until it does.
         """
         written: Future[Problem | None] = self._loop.create_future()
+        results: list[Problem | None] = []
 
-        def done(problem: Problem | None) -> None:
+        def done(result: Problem | None) -> None:
+            results.append(result)
+            if len(results) < len(writings):
+                return
             silence.cancel()
+            tell(next(filter(None, results), None))
+
+        def tell(problem: Problem | None) -> None:
             self._notices = (problem,) if problem else ()
             self._news.tell_soon(self._notices)
             if not written.done():
                 written.set_result(problem)
 
         silent = store_silent(self.keyring.name)
-        silence = self._loop.call_later(self._rules.patience, done, silent)
-        self._on_result(writing, done)
+        silence = self._loop.call_later(self._rules.patience, tell, silent)
+        for writing in writings:
+            self._on_result(writing, done)
         return written
 
     def _on_result(self, result: ThreadFuture[T], use: Callable[[T], None]) -> None:
@@ -514,9 +530,13 @@ class Desk:
 
     # --- Schemes -----------------------------------------------------------------------------
 
-    def _check(self, login: Login) -> Problem | None:
+    def _schemes_at(self, upstream: str) -> tuple[Scheme, ...]:
+        """Return our schemes for an upstream, the strongest first."""
+        return SOCKS_SCHEMES if upstream.startswith("socks5:") else self._schemes
+
+    def _check(self, login: Login, upstream: str) -> Problem | None:
         try:
-            for scheme in self._schemes:
+            for scheme in self._schemes_at(upstream):
                 scheme.check(login)
         except LoginError as error:
             return unusable_login(str(error))
@@ -524,7 +544,8 @@ class Desk:
 
     def _guess(self, profile: Profile) -> Way:
         """Return how an upstream will ask that has not asked yet: in the least safe way."""
-        return _way(self._schemes[-1], str(profile.upstream))
+        upstream = str(profile.upstream)
+        return _way(self._schemes_at(upstream)[-1], upstream)
 
 
 def _way(scheme: Scheme, upstream: str) -> Way:

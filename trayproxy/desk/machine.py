@@ -163,7 +163,7 @@ class Machine:
             case Wanted(profile, way):
                 self._wanted(profile, way)
             case Given(profile, way, login):
-                self._take(self._case_of(profile, way), login, Source.GIVEN)
+                self._take(self._case_at(profile, way), login, Source.GIVEN)
             case Forgotten(profile_id):
                 self._forgotten(profile_id)
             case Edited(profile):
@@ -380,7 +380,7 @@ class Machine:
         case.lookup = self._lookups
         case.lookup_until = self._now + self._rules.patience
         case.move(Phase.LOOKING)
-        self._effects.append(LookUp(case.lookup, case.profile, case.profile.user))
+        self._effects.append(LookUp(case.lookup, case.kept_for, case.profile.user))
         return None
 
     def _may_look_up(self, case: Case) -> bool:
@@ -434,7 +434,7 @@ class Machine:
         case.why = Why.NEEDED
         if case.remember:
             case.remember, case.source = False, Source.SAVED
-            self._effects.append(Save(case.profile, login))
+            self._effects.append(Save(case.kept_for, login))
         self._close(case, Ending.ACCEPTED)
         for request in self._empty(case):
             self._effects.append(Release(request.waiter, case.mark))
@@ -601,7 +601,8 @@ class Machine:
         asked.touched, asked.seen = True, self._now
 
     def _wanted(self, profile: Profile, way: Way) -> None:
-        case = self._case_of(profile, way)
+        cases = self._cases_of(profile.id)
+        case = _most_wanted(cases) if cases else self._case_at(profile, way)
         if case is None:
             return
         case.lifted, case.relook_at = True, self._now
@@ -616,13 +617,11 @@ class Machine:
         if self.keyring.state is KeyringState.UNKNOWN:
             self._effects.append(Survey())
 
-    def _case_of(self, profile: Profile, way: Way) -> Case | None:
-        """Return the case that a person means who names only the profile."""
+    def _case_at(self, profile: Profile, way: Way) -> Case | None:
+        """Return the case of a profile's preferred upstream that a person means."""
         space = Space.of(profile)
         cases = [c for c in self._cases.values() if c.key.space == space]
-        if not cases:
-            return self._new_case(Key.blank(space), profile, way)
-        return max(cases, key=lambda c: (c.asked is not None, c.needed, c.seen))
+        return _most_wanted(cases) if cases else self._new_case(Key.blank(space), profile, way)
 
     # --- Profiles ----------------------------------------------------------------------------
 
@@ -820,6 +819,11 @@ def _rejected_why(source: Source) -> Why:
     return Why.SAVED_REJECTED if source is Source.SAVED else Why.TYPED_REJECTED
 
 
+def _most_wanted(cases: Iterable[Case]) -> Case:
+    """Return the case that a person means who does not say which."""
+    return max(cases, key=lambda c: (c.asked is not None, c.needed, c.seen))
+
+
 def _belongs(space: Space, profile: Profile) -> bool:
     """Return whether a profile, as it is now, signs in to this upstream."""
-    return space == Space.of(profile) and profile.sign_in is SignIn.PASSWORD
+    return space in Space.all_of(profile) and profile.sign_in is SignIn.PASSWORD

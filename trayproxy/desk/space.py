@@ -27,8 +27,13 @@ class Space(NamedTuple):
 
     @classmethod
     def of(cls, profile: Profile) -> "Space":
-        """Return the space of a profile's upstream."""
+        """Return the space of a profile's preferred upstream."""
         return cls(profile.id, str(profile.upstream))
+
+    @classmethod
+    def all_of(cls, profile: Profile) -> "tuple[Space, ...]":
+        """Return the spaces of a profile's upstreams: a login for one is none for the others."""
+        return tuple(cls(profile.id, str(upstream)) for upstream in profile.upstreams)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,5 +3,5 @@
 The only room that may ask which system it is on. `peers` tells which program a connection belongs
 to, `process` starts the service apart from its starter, `terminal` reads from the terminal we were
 started from, `shell` and `display` tell what else is there, `window` is what Qt does not know of
-windows. It imports no other room.
+windows, `sleep` tells how long the computer has slept. It imports no other room.
 """

@@ -328,7 +328,8 @@ class ClientWork(Work[socket.socket]):
     async def _wait_for_client(self) -> None:
         """Wait until the client sends; an upstream that says something unasked is dropped
         meanwhile."""
-        if await self.pair_wait() != self.client.descriptor:
+        woken = await self.pair_wait()
+        if woken != self.client.descriptor and self.upstream and not self.upstream.is_quiet():
             self.drop_upstream()
 
     def _own_answer(self, request: Request) -> Page | None:

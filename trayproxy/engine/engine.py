@@ -4,8 +4,9 @@ import argparse
 import asyncio
 import secrets
 import socket
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
 
@@ -13,14 +14,18 @@ from proxy.common.flag import flags as proxy_flags
 from proxy.core.listener.tcp import TcpSocketListener
 
 from trayproxy.desk.desk import Desk
+from trayproxy.desktop.sleep import sleep_clock
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.date import DateLine
+from trayproxy.engine.dial import Dialler
 from trayproxy.engine.executor import LoopExecutor
+from trayproxy.engine.failover import Failover
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.engine.memory import AnswerPlan, Memory, Plan
+from trayproxy.engine.naps import Naps
 from trayproxy.engine.pages import Page
 from trayproxy.engine.tunnel import Pipes, Tunnel
-from trayproxy.engine.upstream import Address, Pool, Resolver, literal_address
+from trayproxy.engine.upstream import Address, Pool, literal_address
 from trayproxy.engine.way import Signpost, Way
 from trayproxy.http.hops import has_passed
 from trayproxy.http.request import Request
@@ -65,12 +70,14 @@ class Parts:
         signpost: Returns the way to a target.
         observer: Is told about the next hops.
         limits: The figures.
+        sleep_clock: Goes on only while the computer sleeps, in seconds.
     """
 
     desk: Desk
     signpost: Signpost
     observer: Observer
     limits: Limits = LIMITS
+    sleep_clock: Callable[[], float] = field(default_factory=sleep_clock)
 
 
 def work_flags(work_klass: type[ClientWork], host: str, port: int) -> argparse.Namespace:
@@ -155,18 +162,20 @@ class Engine:
         self.counters = Counters()
         self.closing = False
         self.pipes = Pipes()
-        self.pool = Pool(loop, parts.limits)
-        self.resolver = Resolver(loop)
+        self.pool = Pool(loop, parts.limits, self.look_for_sleep)
+        self.failover = Failover(loop.time, parts.limits)
+        self.dialler = Dialler(loop, parts.limits, parts.desk, self.is_own)
         self.via = b"trayproxy-" + secrets.token_hex(4).encode()
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.plans: Memory[bytes, Plan] = Memory()
         self.date = DateLine()
         self.answers: Memory[bytes, AnswerPlan] = Memory()
         self._port = port
+        self._naps = Naps(parts.sleep_clock, parts.limits.asleep_s)
         flags = work_flags(ClientWork, host, port)
         flags.engine = self
         self._listener = Listener(ip_address(host), port, flags=flags)
-        self.executor = LoopExecutor(loop, flags)
+        self.executor = LoopExecutor(loop, flags, self.look_for_sleep)
 
     def listen(self) -> None:
         """Accept connections from now on.
@@ -197,9 +206,22 @@ class Engine:
         self.pipes.close()
 
     def forget_connections(self) -> None:
-        """Use no idle upstream connection again: a profile, a login or the network has changed."""
+        """Use no present upstream connection for another request: a profile or a login has
+        changed."""
         self.pool.clear()
-        self.resolver.forget()
+        self.dialler.forget()
+
+    def network_changed(self) -> None:
+        """Take nothing for granted that was found out before: this is another network, or the
+        computer has slept."""
+        self.forget_connections()
+        self.failover.forget()
+        self.desk.network_changed()
+
+    def look_for_sleep(self) -> None:
+        """Notice that the computer has slept; asked before anything from earlier is relied on."""
+        if self._naps.woke():
+            self.network_changed()
 
     def is_loop(self, request: Request) -> bool:
         """Whether a request has passed here before, or wants to come here."""

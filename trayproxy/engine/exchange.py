@@ -1,26 +1,30 @@
 """One request and its answer: dial, send, sign in when asked, relay."""
 
-import socket
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.problems import Refusal
+from trayproxy.engine.dial import Call, SignInWantedError, UnreachableError, UnusableError
 from trayproxy.engine.memory import AnswerPlan, Plan
 from trayproxy.engine.pages import (
     BAD_ANSWER,
     CUT_SHORT,
-    LOOP,
     NO_PROFILE,
+    SITE_WANTS_SIGN_IN,
     TOO_LARGE_TO_REPEAT,
     Page,
+    RefusedError,
     refused_request,
+    sign_in_not_set,
+    silent,
 )
 from trayproxy.engine.sender import KEPT_AT_MOST, ClientGoneError, Kept, Sender
 from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
-from trayproxy.engine.upstream import Connection, Key, connect
+from trayproxy.engine.upstream import Connection, Key
 from trayproxy.engine.way import Way
 from trayproxy.http.body import Body, Octets, body_reader, last_chunk, write_chunk
 from trayproxy.http.challenges import Challenge, parse_challenges
@@ -36,9 +40,12 @@ from trayproxy.http.response import (
     write_interim,
     write_response,
 )
+from trayproxy.profiles.profile import Profile
 
 if TYPE_CHECKING:
     from trayproxy.engine.client import ClientWork
+
+logger = logging.getLogger(__name__)
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods that may be sent again after a reused connection failed (RFC 9110, section 9.2.2)."""
@@ -48,47 +55,12 @@ INTERIM_AT_MOST = 100
 """Interim answers to one request: each may take as long as the final one, and none has to be."""
 
 
-class RefusedError(Exception):
-    """The request ends here, with a page of ours."""
-
-    def __init__(self, page: Page) -> None:
-        super().__init__(page.title)
-        self.page = page
-
-
 class BrokenError(Exception):
     """The next hop closed or broke the connection before its answer was complete."""
 
 
 class BadBodyError(MessageError):
     """The client's body is malformed, or does not come."""
-
-
-def not_found(host: str, *, through_upstream: bool) -> Page:
-    """Return the page for a name that has no address."""
-    hint = " You may be outside the company network or VPN." if through_upstream else ""
-    what = "The name of the proxy" if through_upstream else "The name"
-    return Page(
-        502, f"{host} was not found", f"{what} could not be resolved.{hint}", "dns_error", "TP-201"
-    )
-
-
-def refused_connection(host: str, port: int) -> Page:
-    """Return the page for an address where nothing listens."""
-    return Page(
-        502,
-        f"{host} refused the connection",
-        f"Something answers at this address, but not on port {port}.",
-        "connection_refused",
-        "TP-202",
-    )
-
-
-def silent(host: str, seconds: float, *, through_upstream: bool) -> Page:
-    """Return the page for a host that does not answer."""
-    hint = " You may be outside the company network or VPN." if through_upstream else ""
-    body = f"No answer within {seconds:.0f} seconds.{hint}"
-    return Page(504, f"{host} does not answer", body, "connection_timeout", "TP-203")
 
 
 def refusal_page(refusal: Refusal) -> Page:
@@ -114,10 +86,13 @@ class Exchange:
 
     __slots__ = (
         "_client",
+        "_dead",
         "_engine",
+        "_failure",
         "_link",
         "_parked",
         "_plan",
+        "_preferred",
         "_raw",
         "_request",
         "_sent",
@@ -133,6 +108,8 @@ class Exchange:
         self._parked = False
         self._sent: Connection | None = None
         self._raw = b""
+        self._dead: tuple[Way, ...] = ()
+        self._failure: UnreachableError | None = None
 
     async def run(self) -> bool:
         """Bring the request to its end. Return whether the client's connection goes on.
@@ -146,6 +123,9 @@ class Exchange:
         way = self._engine.signpost(authority)
         if way is None:
             return await self._refuse(NO_PROFILE)
+        self._preferred = way
+        if way.others:
+            way = self._engine.failover.choose(way) or way
         self._way = way
         kept: Kept | None = None
         try:
@@ -155,9 +135,8 @@ class Exchange:
                     return done
             framing = self._request.framing
             too_large = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
-            kept = Kept(way.signs_in and not too_large)
-            if way.upstream is None and self._request.method == b"CONNECT":
-                return await self._open_directly()
+            comes_back = any(one.signs_requests for one in (way, *self._preferred.others))
+            kept = Kept(comes_back and not too_large)
             return await self._converse(Sender(self._client, framing, kept))
         except RefusedError as refused:
             return await self._refuse(refused.page)
@@ -189,9 +168,11 @@ class Exchange:
             RefusedError: There is no answer.
         """
         link, plan, upstream = self._link, self._plan, self._link.upstream
-        if upstream is None or upstream.way is not way or way.upstream is None:
+        if upstream is None or upstream.way is not way or way.ends_at_target:
             return None  # All direct requests go the same way, but not to the same host.
-        answer = self._engine.desk.known(way.space) if way.signs_in and way.space else None
+        if not self._engine.pool.is_current(upstream):
+            return None
+        answer = self._known()
         if upstream.answer is not answer or not upstream.is_quiet():
             return None
         if plan.way is not way or plan.answer is not answer:
@@ -234,61 +215,100 @@ class Exchange:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
         return await self._link.answer(page, self._request, keep_alive=keep_alive)
 
-    async def _open_directly(self) -> bool:
-        """Open a tunnel to the target itself. It is the next hop, and is sent no CONNECT.
-
-        Raises:
-            RefusedError: It cannot be reached.
-        """
-        upstream = await self._connected(None, fresh=True)
-        self._engine.observer.reached(self._way)
-        await self._link.deliver(ESTABLISHED)
-        return self._become_tunnel(upstream.stream)
-
     # --- the conversation with the next hop ---
 
     async def _converse(self, sender: Sender) -> bool:
         """Send the request, with a login when one is asked for, until there is an answer to
-        relay."""
-        desk, way = self._engine.desk, self._way
-        answer = desk.known(way.space) if way.space is not None and way.signs_in else None
-        if self._sent is not None:
-            answer = self._sent.answer
+        relay. Return whether the client's connection goes on."""
+        answer = self._known() if self._sent is None else self._sent.answer
         while True:
             try:
-                response = await self._attempt(sender, answer)
-            except BaseException as error:
-                if answer is not None:
-                    desk.inconclusive(answer, type(error).__name__)
-                raise
-            if response.status != 407:
-                if answer is not None and not answer.verified:
-                    desk.accepted(answer)
-                return await self._relay(sender, response)
-            self._link.drop_upstream()
-            if way.space is None or not way.signs_in:
-                raise RefusedError(self._unasked())
-            challenges = parse_challenges(response.fields.get_all(b"proxy-authenticate"))
-            answer = await self._ask(challenges, answer)
+                outcome = await self._try(sender, answer)
+            except UnreachableError as error:
+                self._take_another_way(error, sender)
+                answer = self._known()
+                continue
+            if outcome is None:
+                return await self._open_directly()
+            if isinstance(outcome, Response):
+                return await self._relay(sender, outcome)
+            if not self._way.signs_in:
+                raise RefusedError(sign_in_not_set(self._profile.name))
+            answer = await self._ask(outcome, answer)
             if sender.body_started and not sender.kept.whole:
-                desk.inconclusive(answer, "the request could not be repeated")
+                self._engine.desk.inconclusive(answer, "the request could not be repeated")
                 raise RefusedError(TOO_LARGE_TO_REPEAT)
 
-    def _unasked(self) -> Page:
-        """Return the page for a 407 on a way where nobody may be asked."""
-        if self._way.space is None:
-            return Page(
-                502,
-                "The site asked for a proxy sign-in",
-                "It was reached without the proxy, so TrayProxy has sent no password.",
-                "http_protocol_error",
-            )
-        return Page(
-            502,
-            f"The proxy of {self._way.profile.name} wants a sign-in",
-            "The profile says that it needs none. Change its sign-in in TrayProxy.",
-            "proxy_configuration_error",
-        )
+    def _known(self) -> Answer | None:
+        """Return the login to send before anybody asks for it."""
+        way = self._way
+        return self._engine.desk.known(way.space) if way.signs_in and way.space else None
+
+    @property
+    def _profile(self) -> Profile:
+        assert self._way.profile is not None  # A next hop with a login belongs to one.
+        return self._way.profile
+
+    async def _try(
+        self, sender: Sender, answer: Answer | None
+    ) -> Response | tuple[Challenge, ...] | None:
+        """Send the request with this login.
+
+        Returns:
+            The answer to relay; the challenges of a next hop that wants a login, or another one;
+            None if the target itself is connected and was asked for a tunnel.
+
+        Raises:
+            UnreachableError: The next hop of this way is dead.
+            RefusedError: There is no answer.
+        """
+        desk, way = self._engine.desk, self._way
+        try:
+            if way.ends_at_target and self._request.method == b"CONNECT":
+                await self._connected(answer, fresh=True)
+                return None
+            response = await self._attempt(sender, answer)
+        except SignInWantedError as wanted:
+            return wanted.challenges
+        except BaseException as error:
+            if answer is not None:
+                desk.inconclusive(answer, type(error).__name__)
+            raise
+        if response.status != 407:
+            if answer is not None and way.signs_requests and not answer.verified:
+                desk.accepted(answer)
+            return response
+        self._link.drop_upstream()
+        if way.ends_at_target:
+            raise RefusedError(SITE_WANTS_SIGN_IN)
+        return parse_challenges(response.fields.get_all(b"proxy-authenticate"))
+
+    def _take_another_way(self, error: UnreachableError, sender: Sender) -> None:
+        """Go on by another upstream of the profile, since this one cannot be reached.
+
+        Raises:
+            UnreachableError: There is no other; that of the preferred one, if it was tried.
+        """
+        way, preferred, failover = self._way, self._preferred, self._engine.failover
+        self._failure = self._failure or error
+        other = None
+        if preferred.others and way.upstream is not None:
+            failover.died(way.upstream)
+            self._dead = (*self._dead, way)
+            other = failover.choose(preferred, self._dead)
+        if other is None or (sender.body_started and not sender.kept.whole):
+            self._engine.observer.failed(way, self._failure.page)
+            raise self._failure
+        logger.info("%s: going on by %s", error.page.title, other.upstream)
+        self._way = other
+
+    async def _open_directly(self) -> bool:
+        """Let a tunnel to the target itself begin. It is connected, and is sent no CONNECT."""
+        upstream = self._link.upstream
+        assert upstream is not None
+        self._engine.observer.reached(self._way)
+        await self._link.deliver(ESTABLISHED)
+        return self._become_tunnel(upstream.stream)
 
     async def _ask(self, challenges: tuple[Challenge, ...], tried: Answer | None) -> Answer:
         """Wait at the sign-in desk.
@@ -304,7 +324,7 @@ class Exchange:
             connection=(client.getsockname()[:2], client.getpeername()[:2]),
         )
         future = self._engine.desk.challenged(
-            self._way.space, self._way.profile, challenges, waiter, tried
+            self._way.space, self._profile, challenges, waiter, tried
         )
         self._parked = True
         self._link.strand.deadline = None
@@ -344,6 +364,8 @@ class Exchange:
                 if reused and self._may_repeat(sender):
                     fresh = True
                     continue
+                if not reused:
+                    self._note_silence()
                 self._engine.observer.failed(self._way, CUT_SHORT)
                 raise RefusedError(CUT_SHORT) from error
             except BadBodyError:
@@ -354,6 +376,8 @@ class Exchange:
                 if sender.hungry:
                     raise BadBodyError(408, "its content did not come in time") from error
                 raise self._gave_up() from error
+            if not upstream.used and self._preferred.others and self._way.upstream is not None:
+                self._engine.failover.lives(self._way.upstream)
             upstream.used += 1
             self._engine.observer.reached(self._way)
             return response
@@ -362,7 +386,7 @@ class Exchange:
         """Return the head that goes to the next hop."""
         request = self._request
         sender.holding = (
-            self._way.signs_in
+            self._way.signs_requests
             and answer is None
             and not sender.kept.whole
             and not request.expects_continue
@@ -374,9 +398,9 @@ class Exchange:
 
     def _wire(self, request: Request, answer: Answer | None) -> bytes:
         credentials = None
-        if answer is not None:
+        if answer is not None and self._way.signs_requests:
             credentials = answer.credentials(request.method, request_target(request))
-        direct = self._way.upstream is None
+        direct = self._way.ends_at_target
         return write_request(request, via=self._engine.via, credentials=credentials, direct=direct)
 
     def _may_repeat(self, sender: Sender) -> bool:
@@ -394,10 +418,12 @@ class Exchange:
             RefusedError: There is none to be had.
         """
         link, way = self._link, self._way
+        pool = self._engine.pool
+        pool.look_for_sleep()
         key = (
-            Key(self._hop(), answer.space.profile_id, answer.generation)
+            Key(self._hop(), answer.space.profile_id, answer.generation, pool.epoch)
             if answer
-            else Key(self._hop())
+            else Key(self._hop(), epoch=pool.epoch)
         )
         own = link.upstream
         if own is not None and own.key == key and not fresh and own.is_quiet():
@@ -407,53 +433,40 @@ class Exchange:
             link.release(own.stream.descriptor)
             link.upstream = None
             if own.is_quiet():
-                self._engine.pool.keep(own)
+                pool.keep(own)
             else:
                 own.stream.close()
-        kept = None if fresh or self._request.method == b"CONNECT" else self._engine.pool.take(key)
-        link.upstream = kept or Connection(Stream(await self._dial(way)), key)
+        kept = None if fresh or self._request.method == b"CONNECT" else pool.take(key)
+        link.upstream = kept or Connection(await self._dial(answer), key)
         link.upstream.way, link.upstream.answer = way, answer
         return link.upstream
 
     def _hop(self) -> str:
-        upstream = self._way.upstream
-        return (
-            str(upstream) if upstream is not None else f"direct://{self._request.target.authority}"
-        )
+        """Return what connections must have in common that stand for each other."""
+        hop = str(self._way.upstream or "direct:")
+        return f"{hop} {self._request.target.authority}" if self._way.ends_at_target else hop
 
-    async def _dial(self, way: Way) -> socket.socket:
+    async def _dial(self, answer: Answer | None) -> Stream:
         """Return a new connection to the next hop.
 
         Raises:
-            RefusedError: It was not found, refused, or does not answer.
+            UnreachableError: It is dead.
+            SignInWantedError: It wants a login, or another one, at once.
+            RefusedError: There is none to be had.
         """
-        engine, limits = self._engine, self._engine.limits
-        hop = way.upstream or self._request.target.authority
-        assert hop is not None
+        target = self._request.target.authority
+        assert target is not None
+        call = Call(self._way, target, answer, self._pause, self._link.release)
         try:
-            addresses = await engine.resolver.look_up(
-                hop.host, hop.port, self._pause, limits.resolve_s
-            )
-            if engine.is_own(addresses):
-                raise RefusedError(LOOP)
-            return await connect(
-                addresses, self._pause, self._link.release, limits, engine.loop.time
-            )
-        except socket.gaierror as error:
-            page = not_found(hop.host, through_upstream=way.upstream is not None)
-            cause: OSError = error
-        except ConnectionRefusedError as error:
-            page = refused_connection(hop.host, hop.port)
-            cause = error
-        except TimeoutError as error:
-            page = silent(hop.host, limits.connect_s, through_upstream=way.upstream is not None)
-            cause = error
-        except OSError as error:
-            page = silent(hop.host, limits.connect_s, through_upstream=way.upstream is not None)
-            page = replace(page, status=502)
-            cause = error
-        engine.observer.failed(way, page)
-        raise RefusedError(page) from cause
+            return await self._engine.dialler.dial(call)
+        except UnusableError as error:
+            self._engine.observer.failed(self._way, error.page)
+            raise
+
+    def _note_silence(self) -> None:
+        """Let the next requests take another way, if this next hop stays without answers."""
+        if self._preferred.others and self._way.upstream is not None:
+            self._engine.failover.was_silent(self._way.upstream)
 
     def _misunderstood(self, reason: str) -> RefusedError:
         """Close the connection to a next hop that does not speak HTTP; return what to raise."""
@@ -467,6 +480,7 @@ class Exchange:
         assert hop is not None
         limit = self._engine.limits.upstream_head_s
         page = silent(hop.host, limit, through_upstream=self._way.upstream is not None)
+        self._note_silence()
         self._engine.observer.failed(self._way, page)
         return RefusedError(page)
 
@@ -662,6 +676,8 @@ class Exchange:
                 except OSError as error:
                     raise BrokenError from error
             if stream.ended and not stream.inbox:
+                if stream.truncated:
+                    raise BrokenError  # Cut by whoever is in the way (RFC 9112, section 9.8).
                 body.eof()
                 break
             if not stream.inbox:

@@ -79,8 +79,21 @@ class LoopExecutor(LocalFdExecutor):
     own calls `release` first: the number may come back at once for another socket.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, flags: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        flags: argparse.Namespace,
+        on_sweep: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make one that accepts nothing yet.
+
+        Args:
+            loop: Runs the works.
+            flags: proxy.py's.
+            on_sweep: Called once a second while there are works.
+        """
         super().__init__(iid="trayproxy", work_queue=NonBlockingQueue(), flags=flags)
+        self._on_sweep = on_sweep
         self._loop = loop  # What proxy.py's `loop` property returns.
         self._on = loop
         self._empty: asyncio.Event | None = None
@@ -228,6 +241,7 @@ class LoopExecutor(LocalFdExecutor):
 
     def _sweep(self) -> None:
         self._sweeper = self._on.call_later(SWEEP_S, self._sweep) if self.works else None
+        self._on_sweep()
         for work_id in list(self.works):
             work = self._work(work_id)
             if work.is_inactive():

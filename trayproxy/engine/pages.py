@@ -28,6 +28,14 @@ PAGE = """<!doctype html>
 """
 
 
+class RefusedError(Exception):
+    """The request ends here, with a page of ours."""
+
+    def __init__(self, page: "Page") -> None:
+        super().__init__(page.title)
+        self.page = page
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """An answer of ours.
@@ -165,6 +173,134 @@ BAD_ANSWER = Page(
     "The upstream proxy sent something that is not a proper HTTP answer: {reason}.",
     "http_protocol_error",
 )
+
+NO_COMMON_METHOD = Page(
+    503,
+    "No common way to sign in",
+    "The SOCKS proxy accepts neither a user name with a password nor a connection without.",
+    "proxy_configuration_error",
+    "TP-303",
+)
+
+
+SITE_WANTS_SIGN_IN = Page(
+    502,
+    "The site asked for a proxy sign-in",
+    "It is not your proxy, so TrayProxy has sent it no password.",
+    "http_protocol_error",
+)
+
+
+def sign_in_not_set(profile: str) -> Page:
+    """Return the page for a proxy that wants a sign-in though its profile says it does not."""
+    return Page(
+        502,
+        f"The proxy of {profile} wants a sign-in",
+        "The profile says that it needs none. Change its sign-in in TrayProxy.",
+        "proxy_configuration_error",
+    )
+
+
+def not_found(host: str, *, through_upstream: bool) -> Page:
+    """Return the page for a name that has no address."""
+    hint = " You may be outside the company network or VPN." if through_upstream else ""
+    what = "The name of the proxy" if through_upstream else "The name"
+    return Page(
+        502, f"{host} was not found", f"{what} could not be resolved.{hint}", "dns_error", "TP-201"
+    )
+
+
+def refused_connection(host: str, port: int) -> Page:
+    """Return the page for an address where nothing listens."""
+    return Page(
+        502,
+        f"{host} refused the connection",
+        f"Something answers at this address, but not on port {port}.",
+        "connection_refused",
+        "TP-202",
+    )
+
+
+def silent(host: str, seconds: float, *, through_upstream: bool) -> Page:
+    """Return the page for a host that does not answer."""
+    hint = " You may be outside the company network or VPN." if through_upstream else ""
+    body = f"No answer within {seconds:.0f} seconds.{hint}"
+    return Page(504, f"{host} does not answer", body, "connection_timeout", "TP-203")
+
+
+def untrusted(host: str, reason: str) -> Page:
+    """Return the page for a proxy whose certificate is not believed.
+
+    Args:
+        host: The proxy.
+        reason: A sentence.
+    """
+    return Page(
+        502,
+        f"The certificate of {host} is not trusted",
+        f"{reason} TrayProxy has not sent your password. If the certificate is right, add the one "
+        "of your company to the profile.",
+        "tls_certificate_error",
+        "TP-204",
+    )
+
+
+def not_encrypted(host: str, reason: str) -> Page:
+    """Return the page for a proxy with which no encrypted connection came about.
+
+    Args:
+        host: The proxy.
+        reason: A sentence.
+    """
+    return Page(
+        502,
+        f"{host} offers no safe connection",
+        f"{reason} TrayProxy has not sent your password. Check the port in the profile.",
+        "tls_protocol_error",
+        "TP-204",
+    )
+
+
+def not_socks(host: str) -> Page:
+    """Return the page for a proxy that was said to speak SOCKS5, and does not."""
+    return Page(
+        502,
+        f"{host} is not a SOCKS5 proxy",
+        "Its answer is not that of a SOCKS5 proxy. Check the address in the profile.",
+        "proxy_internal_error",
+        "TP-205",
+    )
+
+
+_SOCKS_REPLIES = {
+    2: (502, "does not allow this address", "destination_ip_prohibited"),
+    3: (502, "cannot reach the network of this address", "destination_ip_unroutable"),
+    4: (502, "cannot find or reach this address", "destination_unavailable"),
+    5: (502, "was refused by this address", "connection_refused"),
+    6: (504, "got no answer from this address", "connection_timeout"),
+}
+"""Status, what happened and the Proxy-Status error by reply code (RFC 1928, section 6)."""
+
+
+def socks_refused(host: str, code: int) -> Page:
+    """Return the page for a target that a SOCKS proxy did not connect to.
+
+    Args:
+        host: The target.
+        code: The proxy's reply.
+    """
+    status, what, error = _SOCKS_REPLIES.get(
+        code, (502, "could not connect to this address", "destination_unavailable")
+    )
+    return Page(
+        status,
+        f"{host} cannot be reached",
+        f"The SOCKS proxy {what}.",
+        error,
+        "TP-207",
+        details=f"SOCKS reply {code}",
+    )
+
 
 CUT_SHORT = Page(
     502,

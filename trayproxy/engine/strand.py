@@ -53,6 +53,38 @@ class Wait:
 NOTHING: dict[int, int] = {}
 
 
+async def wait_in_task(wait: Wait) -> int:
+    """Wait inside an asyncio task as a strand does: whoever dials need not be a connection."""
+    loop = asyncio.get_running_loop()
+    woken: asyncio.Future[int] = loop.create_future()
+
+    def wake(by: int) -> None:
+        if not woken.done():
+            woken.set_result(by)
+
+    def on_done(_: "asyncio.Future[Any]") -> None:
+        wake(DONE)
+
+    for descriptor, mask in wait.events.items():
+        if mask & READ:
+            loop.add_reader(descriptor, wake, descriptor)
+        if mask & WRITE:
+            loop.add_writer(descriptor, wake, descriptor)
+    if wait.future is not None:
+        wait.future.add_done_callback(on_done)
+    timer = None if wait.timeout is None else loop.call_later(wait.timeout, wake, TIMED_OUT)
+    try:
+        return await woken
+    finally:
+        for descriptor in wait.events:
+            loop.remove_reader(descriptor)
+            loop.remove_writer(descriptor)
+        if wait.future is not None:
+            wait.future.remove_done_callback(on_done)
+        if timer is not None:
+            timer.cancel()
+
+
 class Strand:
     """Runs one coroutine that awaits nothing but `Wait`.
 

@@ -19,9 +19,14 @@ class Stream:
         descriptor: Its number.
         inbox: Octets that were received and not used yet.
         ended: The peer will send no more.
+        truncated: It ended without saying so inside the encryption: octets may be missing, cut off
+            by whoever is in the way. Never of a plain connection, which cannot tell.
+        plain: What is sent is what travels, so that the kernel may move it.
     """
 
-    __slots__ = ("descriptor", "ended", "inbox", "socket")
+    __slots__ = ("descriptor", "ended", "inbox", "socket", "truncated")
+
+    plain = True
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
@@ -31,6 +36,7 @@ class Stream:
         self.descriptor = connection.fileno()
         self.inbox = bytearray()
         self.ended = False
+        self.truncated = False
 
     def receive(self, limit: int = CHUNK) -> bytes | None:
         """Return what has come, at most `limit` octets; None: nothing yet; empty: the peer has
@@ -69,6 +75,18 @@ class Stream:
             return self.socket.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
+
+    def is_quiet(self) -> bool:
+        """Whether it is open and nothing unasked has come (RFC 9112, section 9.2)."""
+        if self.inbox or self.ended:
+            return False
+        try:
+            self.socket.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        return False  # Ended, or an answer that nobody asked for.
 
     def take(self) -> bytes:
         """Return the inbox and empty it."""

@@ -87,7 +87,17 @@ class Flow:
         over: The source has ended and everything was delivered, or the sink is gone.
     """
 
-    __slots__ = ("_pending", "_pipe", "_piped", "_pipes", "moved", "over", "sink", "source")
+    __slots__ = (
+        "_is_plain",
+        "_pending",
+        "_pipe",
+        "_piped",
+        "_pipes",
+        "moved",
+        "over",
+        "sink",
+        "source",
+    )
 
     def __init__(self, source: Stream, sink: Stream, pipes: Pipes) -> None:
         self.source = source
@@ -98,6 +108,7 @@ class Flow:
         self._pipe: tuple[int, int] | None = None
         self._piped = 0
         self._pipes = pipes
+        self._is_plain = source.plain and sink.plain
         if source.inbox:
             self._pending = memoryview(source.take())
 
@@ -129,7 +140,7 @@ class Flow:
         if not data:
             return
         self._flush(memoryview(data))
-        if len(data) == CHUNK and not self.over:
+        if len(data) == CHUNK and self._is_plain and not self.over:
             self._pipe = self._pipes.take()
 
     def _flush(self, data: memoryview) -> None:

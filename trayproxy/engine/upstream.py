@@ -197,11 +197,13 @@ class Key:
         hop: URL of the next hop.
         owner: The profile whose login it carries, empty if none does.
         generation: Of that login: a connection does not outlive a changed password.
+        epoch: Of the pool: nor a switch, nor a sleep.
     """
 
     hop: str
     owner: str = ""
     generation: int = 0
+    epoch: int = 0
 
 
 class Connection:
@@ -226,25 +228,42 @@ class Connection:
 
     def is_quiet(self) -> bool:
         """Whether it is open and nothing unasked has come (RFC 9112, section 9.2)."""
-        if self.stream.inbox or self.stream.ended:
-            return False
-        try:
-            self.stream.socket.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            return True
-        except OSError:
-            return False
-        return False  # Ended, or an answer that nobody asked for.
+        return self.stream.is_quiet()
 
 
 class Pool:
-    """Idle upstream connections, by what they may be used for."""
+    """Idle upstream connections, by what they may be used for.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+    Attributes:
+        epoch: Grows when the profile, a login or the network changes: connections that were made
+            before are used no more, also those that were in use then and become idle later.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        look_for_sleep: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make an empty one.
+
+        Args:
+            loop: Watches idle connections.
+            limits: How long to keep them.
+            look_for_sleep: Called before a connection from earlier is used; calls `clear` if the
+                computer has slept since.
+        """
+        self.epoch = 0
+        self.look_for_sleep = look_for_sleep
         self._loop = loop
         self._limits = limits
         self._idle: dict[Key, deque[tuple[Connection, float]]] = {}
         self._timer: asyncio.TimerHandle | None = None
+
+    def is_current(self, connection: Connection) -> bool:
+        """Whether a connection is from the time after the last change."""
+        self.look_for_sleep()
+        return connection.key.epoch == self.epoch
 
     def take(self, key: Key) -> Connection | None:
         """Return an idle connection, the one used last; None if there is none."""
@@ -258,7 +277,11 @@ class Pool:
         return None
 
     def keep(self, connection: Connection) -> None:
-        """Keep a connection whose last answer is complete, or close it if there are many."""
+        """Keep a connection whose last answer is complete, or close it if it is from earlier or
+        there are many."""
+        if connection.key.epoch != self.epoch:
+            connection.stream.close()
+            return
         idle = self._idle.setdefault(connection.key, deque())
         if len(idle) >= KEPT_PER_KEY:
             connection.stream.close()
@@ -270,6 +293,8 @@ class Pool:
 
     def _drop(self, connection: Connection) -> None:
         """Close a connection that has ended, or that said something unasked."""
+        if connection.is_quiet():
+            return  # A ticket or new keys, inside the encryption.
         idle = self._idle[connection.key]
         self._idle[connection.key] = deque(entry for entry in idle if entry[0] is not connection)
         self._close(connection)
@@ -291,6 +316,7 @@ class Pool:
 
     def clear(self) -> None:
         """Close all: the profile, the login or the network has changed."""
+        self.epoch += 1
         for idle in self._idle.values():
             for connection, _ in idle:
                 self._close(connection)

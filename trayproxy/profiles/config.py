@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from trayproxy.profiles.profile import Profile, ProfileError
+from trayproxy.profiles.profile import DIRECT_ID, DIRECT_NAME, Profile, ProfileError
 from trayproxy.profiles.validate import check_profile
 
 DEFAULT_PORT = 3128
@@ -32,7 +32,8 @@ class Config:
 
     Attributes:
         listen: Where programs connect to.
-        active: The id of the profile in use, empty if none is.
+        active: The id of the profile in use; `DIRECT_ID` while programs connect directly; empty if
+            neither was chosen.
         profiles: In menu order; ids and, whatever the case, names are unique.
     """
 
@@ -45,6 +46,11 @@ class Config:
         """The active profile."""
         return self.by_id(self.active)
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether programs connect directly."""
+        return self.active == DIRECT_ID
+
     def by_id(self, profile_id: str) -> Profile | None:
         """Return the profile with this id, None if there is none."""
         return next((p for p in self.profiles if p.id == profile_id), None)
@@ -54,6 +60,12 @@ class Config:
         wanted = name.strip().casefold()
         named = (p for p in self.profiles if p.name.casefold() == wanted)
         return next(named, None) or self.by_id(wanted)
+
+    def means_direct(self, name: str) -> bool:
+        """Return whether a person means *Connect directly*: by its name whatever the case, or by
+        its id if no profile has that for a name."""
+        wanted = name.strip().casefold()
+        return wanted in (DIRECT_NAME.casefold(), DIRECT_ID) and self.find(name) is None
 
     def with_profile(self, profile: Profile) -> "Config":
         """Return the settings with a profile added at the end, or put in place of its id's.
@@ -83,11 +95,11 @@ class Config:
         return replace(self, profiles=profiles, active=active)
 
     def using(self, profile_id: str) -> "Config":
-        """Return the settings with another profile active.
+        """Return the settings with another profile active, or with `DIRECT_ID` none at all.
 
         Raises:
             ProfileError: There is no such profile.
         """
-        if self.by_id(profile_id) is None:
+        if profile_id != DIRECT_ID and self.by_id(profile_id) is None:
             raise ProfileError("There is no such profile any more.")
         return replace(self, active=profile_id)

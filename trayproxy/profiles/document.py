@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from trayproxy.profiles.config import Config, Listen
-from trayproxy.profiles.profile import Profile, ProfileError, SignIn
+from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError, SignIn, Upstream
 from trayproxy.profiles.validate import (
+    check_ca_file,
     check_listen_host,
     check_name,
     check_port,
@@ -185,8 +186,8 @@ def _config(document: _Table) -> Config:
             raise table.mistake("id", "two profiles have this id")
         config = table.check("name", config.with_profile, profile)
     active = document.get("active", str, "")
-    if active and config.by_id(active) is None:
-        raise document.mistake("active", "active is not the id of a profile")
+    if active not in ("", DIRECT_ID) and config.by_id(active) is None:
+        raise document.mistake("active", f"active is not the id of a profile, nor {DIRECT_ID}")
     return replace(config, active=active)
 
 
@@ -213,6 +214,8 @@ def _profile(table: _Table) -> Profile:
         sign_in=SignIn(sign_in),
         user=table.get("user", str, ""),
         bypass=table.check("bypass", _rules, table.get("bypass", list, [])),
+        fallbacks=table.check("fallbacks", _upstreams, table.get("fallbacks", list, [])),
+        ca_file=table.check("ca_file", check_ca_file, table.get("ca_file", str, "")),
     )
     table.check("name", check_name, profile.name)
     table.check("user", check_user, profile.user)
@@ -220,6 +223,14 @@ def _profile(table: _Table) -> Profile:
 
 
 def _rules(texts: list[Any]) -> tuple[str, ...]:
-    if not all(isinstance(text, str) for text in texts):
-        raise ProfileError("bypass is a list of texts")
-    return tuple(map(check_rule, texts))
+    return tuple(map(check_rule, _texts("bypass", texts)))
+
+
+def _upstreams(texts: list[Any]) -> tuple[Upstream, ...]:
+    return tuple(map(parse_upstream, _texts("fallbacks", texts)))
+
+
+def _texts(key: str, values: list[Any]) -> list[str]:
+    if not all(isinstance(value, str) for value in values):
+        raise ProfileError(f"{key} is a list of texts")
+    return values

@@ -20,6 +20,9 @@ from trayproxy.profiles.validate import parse_upstream
 
 _Body = list[tuple[Key | None, Item]]
 
+_RARE = frozenset({"fallbacks", "ca_file"})
+"""Keys that a new profile shows only if they say something; the others invite to be filled in."""
+
 
 def edit(text: str, config: Config, schema: int) -> str | None:
     """Return the text with these settings, None if its layout is beyond this.
@@ -94,8 +97,9 @@ def _remove(array: AoT, wanted: Mapping[str, Profile]) -> _Body:
 
 def _add(array: AoT, profile: Profile) -> None:
     table = tomlkit.table()
-    for key, (value, _) in {"id": (profile.id, None), **_keys(profile)}.items():
-        table.append(key, value)
+    for key, (value, default) in {"id": (profile.id, None), **_keys(profile)}.items():
+        if key not in _RARE or value != default:
+            table.append(key, value)
     array.append(table)
 
 
@@ -107,6 +111,8 @@ def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
         "sign_in": (str(profile.sign_in), str(SignIn.PASSWORD)),
         "user": (profile.user, ""),
         "bypass": (list(profile.bypass), []),
+        "fallbacks": (list(map(str, profile.fallbacks)), []),
+        "ca_file": (profile.ca_file, ""),
     }
 
 
@@ -126,6 +132,8 @@ def _means(key: str, old: object, value: object) -> bool:
     """Return whether what stands there may stay, however the person has written it."""
     if key == "upstream" and isinstance(old, str) and isinstance(value, str):
         return parse_upstream(old) == parse_upstream(value)
+    if key == "fallbacks" and isinstance(old, list) and isinstance(value, list):
+        return list(map(parse_upstream, old)) == list(map(parse_upstream, value))
     return old == value
 
 

@@ -1,11 +1,27 @@
 """A profile: one way to the internet, by its name in the tray menu."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 
 
 class ProfileError(ValueError):
     """A profile, or a part of one, that cannot be used; the text says why and what to write."""
+
+
+DIRECT_ID = "direct"
+"""Stands where the id of a profile may, and means *Connect directly*: no upstream and no login."""
+DIRECT_NAME = "Connect directly"
+"""What people call that. No profile has this id or this name."""
+
+
+class Scheme(StrEnum):
+    """How TrayProxy talks to an upstream proxy."""
+
+    HTTP = auto()
+    HTTPS = auto()
+    """HTTP inside TLS: nobody on the way reads what is sent, passwords among it."""
+    SOCKS5 = auto()
+    """RFC 1928, with or without a user name and a password (RFC 1929)."""
 
 
 class SignIn(StrEnum):
@@ -24,12 +40,12 @@ class Upstream:
     Attributes:
         host: A DNS name in its ASCII form, lower case, or an IP literal without brackets.
         port: 1 to 65535.
-        scheme: How TrayProxy talks to it: ``http``.
+        scheme: How TrayProxy talks to it.
     """
 
     host: str
     port: int
-    scheme: str = "http"
+    scheme: Scheme = Scheme.HTTP
 
     def __str__(self) -> str:
         """Return its URL, ``http://proxy.corp.example:8080``; IPv6 literals get brackets."""
@@ -49,6 +65,10 @@ class Profile:
         sign_in: How one signs in there.
         user: The user name to suggest, and whose keyring entry is read; empty if unknown.
         bypass: Hosts that are reached without the upstream (`trayproxy.routing.bypass`).
+        fallbacks: Where its requests go while `upstream` cannot be reached, in the order of
+            preference. Each has a login of its own.
+        ca_file: The file (PEM or DER) with the authorities that sign the certificates of its https
+            upstreams, in place of those that the system trusts; empty: the system's.
     """
 
     id: str
@@ -57,3 +77,19 @@ class Profile:
     sign_in: SignIn = SignIn.PASSWORD
     user: str = ""
     bypass: tuple[str, ...] = ()
+    fallbacks: tuple[Upstream, ...] = ()
+    ca_file: str = ""
+
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """All its upstreams, the preferred one first."""
+        return (self.upstream, *self.fallbacks)
+
+    def at(self, upstream: str) -> "Profile":
+        """Return the profile with one of its upstreams alone.
+
+        Args:
+            upstream: Its URL; of none of them, it is the preferred one.
+        """
+        named = (one for one in self.upstreams if str(one) == upstream)
+        return replace(self, upstream=next(named, self.upstream), fallbacks=())

@@ -9,12 +9,24 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import PurePosixPath, PureWindowsPath
 
-from trayproxy.profiles.profile import Profile, ProfileError, SignIn, Upstream
+from trayproxy.profiles.profile import (
+    DIRECT_ID,
+    DIRECT_NAME,
+    Profile,
+    ProfileError,
+    Scheme,
+    SignIn,
+    Upstream,
+)
 
 NAME_LENGTH = 100
 USER_LENGTH = 256
 RULE_LENGTH = 255
+PATH_LENGTH = 4096
+FALLBACKS = 8
+"""More would only make a request wait for longer before it is told that nothing answers."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -33,9 +45,12 @@ def check_name(text: str) -> str:
     """Return a profile's name without the blanks around it.
 
     Raises:
-        ProfileError: It is empty, too long, or has characters that cannot be seen.
+        ProfileError: It is empty, too long, has characters that cannot be seen, or is that of
+            *Connect directly*.
     """
     name = text.strip()
+    if name.casefold() == DIRECT_NAME.casefold():
+        raise ProfileError("TrayProxy has an entry of this name already. Choose another name.")
     if not name:
         raise ProfileError("Give the profile a name.")
     if len(name) > NAME_LENGTH:
@@ -82,7 +97,10 @@ def parse_rules(text: str) -> tuple[str, ...]:
 
 
 def parse_upstream(text: str) -> Upstream:
-    """Return the upstream proxy of ``proxy.example:8080``, ``http://…:8080/`` or ``[::1]:3128``.
+    """Return the upstream proxy of ``proxy.example:8080``, ``https://…:8443/`` or ``[::1]:3128``.
+
+    Without a scheme it is http. ``socks5h``, as curl calls it, is socks5 here: names are always
+    left to the proxy.
 
     Raises:
         ProfileError: It is none of these, or has a user name or password in it.
@@ -95,15 +113,50 @@ def parse_upstream(text: str) -> Upstream:
             "Leave the user name and the password out of the address. "
             "TrayProxy asks for the password and keeps it in the keyring."
         )
-    scheme = (parts["scheme"] or "http").lower()
-    if scheme != "http":
-        raise ProfileError(f"TrayProxy reaches the proxy by http only, {_EXAMPLE}.")
+    scheme = check_scheme(parts["scheme"] or Scheme.HTTP)
     if parts["rest"] not in ("", "/"):
         raise ProfileError(f"Write only the host and the port of the proxy, {_EXAMPLE}.")
     host, port = _split(parts["authority"])
     if port is None:
         raise ProfileError(f"Add the port, {_EXAMPLE}.")
     return Upstream(check_host(host), check_port(port), scheme)
+
+
+def parse_upstreams(text: str) -> tuple[Upstream, ...]:
+    """Return several upstream proxies, written with commas or blanks between.
+
+    Raises:
+        ProfileError: One is refused.
+    """
+    return tuple(parse_upstream(address) for address in re.split(r"[,\s]+", text) if address)
+
+
+def check_scheme(text: str) -> Scheme:
+    """Return how to talk to an upstream proxy.
+
+    Raises:
+        ProfileError: TrayProxy does not speak that.
+    """
+    name = text.lower()
+    try:
+        return Scheme.SOCKS5 if name == "socks5h" else Scheme(name)
+    except ValueError:
+        raise ProfileError("TrayProxy reaches the proxy by http, https or socks5.") from None
+
+
+def check_ca_file(text: str) -> str:
+    """Return the path of a file with certificates as typed; whether it is there shows in use.
+
+    Raises:
+        ProfileError: It is not a whole path, too long, or has characters that cannot be seen.
+    """
+    path = text.strip()
+    if len(path) > PATH_LENGTH or _has_invisible(path):
+        raise ProfileError("Write the path of a file with certificates, or choose it.")
+    # The service does not run where the person types.
+    if path and not (PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()):
+        raise ProfileError("Write the whole path of the file, from the top folder on.")
+    return path
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -187,16 +240,33 @@ def check_profile(profile: Profile) -> Profile:
     """
     if not _ID.fullmatch(profile.id):
         raise ProfileError("The id of a profile has lower-case letters, digits and hyphens only.")
-    upstream = profile.upstream
-    if upstream.scheme != "http":
-        raise ProfileError(f"TrayProxy reaches the proxy by http only, {_EXAMPLE}.")
+    if profile.id == DIRECT_ID:
+        raise ProfileError(f"The id “{DIRECT_ID}” means “{DIRECT_NAME}”; choose another one.")
+    upstreams = tuple(map(check_upstream, profile.upstreams))
+    if len(upstreams) > 1 + FALLBACKS:
+        raise ProfileError(f"A profile has at most {FALLBACKS} other proxies.")
+    if len(set(upstreams)) < len(upstreams):
+        raise ProfileError("The same proxy stands in the profile twice.")
     return replace(
         profile,
         name=check_name(profile.name),
-        upstream=replace(upstream, host=check_host(upstream.host), port=check_port(upstream.port)),
+        upstream=upstreams[0],
+        fallbacks=upstreams[1:],
         sign_in=SignIn(profile.sign_in),
         user=check_user(profile.user),
         bypass=tuple(map(check_rule, profile.bypass)),
+        ca_file=check_ca_file(profile.ca_file),
+    )
+
+
+def check_upstream(upstream: Upstream) -> Upstream:
+    """Return an upstream proxy with every part in its checked form.
+
+    Raises:
+        ProfileError: A part is refused.
+    """
+    return Upstream(
+        check_host(upstream.host), check_port(upstream.port), check_scheme(upstream.scheme)
     )
 
 
@@ -209,7 +279,7 @@ def make_id(name: str, taken: Iterable[str]) -> str:
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain)[:56].strip("-") or "profile"
-    others = set(taken)
+    others = {*taken, DIRECT_ID}
     number, made = 1, slug
     while made in others:
         number += 1

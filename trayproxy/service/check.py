@@ -1,31 +1,39 @@
 """Trying a profile step by step: find, connect, challenge, sign-in, fetch (ux §3.3).
 
-It sends what a program would send, but stops at the first step that fails and says which that was.
-The sign-in step goes through the desk like any request, so it costs at most one log-on and keeps
-every rule.
+It sends what a program would send, in the way the engine would, but stops at the first step that
+fails and says which that was. The sign-in step goes through the desk like any request, so it costs
+at most one log-on and keeps every rule. Of the profile's other upstreams it only finds out whether
+they can be reached.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from trayproxy.control.messages import Problem, Step, StepState
 from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
-from trayproxy.engine.exchange import not_found, refused_connection, silent
+from trayproxy.engine.dial import Call, Dialler, SignInWantedError, TargetRefusedError
 from trayproxy.engine.limits import Limits
-from trayproxy.engine.pages import Page
+from trayproxy.engine.pages import Page, RefusedError, not_found, silent
+from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
+from trayproxy.engine.stream import Stream
+from trayproxy.engine.tls import TlsStream
+from trayproxy.engine.way import Way
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_response_head
 from trayproxy.http.request import Request, parse_request, request_target, write_request
 from trayproxy.http.response import Response, parse_response
-from trayproxy.profiles.profile import Profile, SignIn
+from trayproxy.profiles.profile import Profile, Scheme, SignIn
 
 STEPS = ("find", "connect", "encryption", "challenge", "sign-in", "fetch")
+FALLBACK = "fallback"
 
 
 class StepFailedError(Exception):
@@ -42,12 +50,14 @@ class Tools:
 
     Attributes:
         desk: Signs in.
+        dialler: Reaches upstreams.
         limits: The engine's figures.
         via: Our pseudonym.
         now: The loop's clock.
     """
 
     desk: Desk
+    dialler: Dialler
     limits: Limits
     via: bytes
     now: Callable[[], float]
@@ -57,10 +67,20 @@ class Check:
     """One run through the steps."""
 
     def __init__(self, profile: Profile, url: str, tools: Tools) -> None:
+        """Prepare it.
+
+        Args:
+            profile: What to try.
+            url: What to fetch through it.
+            tools: What to do it with.
+
+        Raises:
+            MessageError: The URL is not a plain http one.
+        """
         self._profile = profile
         self._tools = tools
         self._request = _request_for(url)
-        self._space = Space(profile.id, str(profile.upstream))
+        self._way = Way.through(profile)
         self._done: list[Step] = []
         self._answer: Answer | None = None
         self._asked = False
@@ -77,18 +97,26 @@ class Check:
             self._fetch,
         )
         for name, action in zip(STEPS, actions, strict=True):
-            start = self._tools.now()
-            try:
-                step = await action(Step(name, StepState.OK))
-            except StepFailedError as failed:
-                step = Step(name, StepState.FAILED, problem=failed.problem)
-            took = (self._tools.now() - start) * 1000
-            tried = step.state is not StepState.NOT_NEEDED
-            self._done.append(replace(step, took=took if tried else None))
+            step = await self._take(name, action)
+            self._done.append(step)
             if step.state is StepState.FAILED:
                 break
-        missing = STEPS[len(self._done) :]
-        return (*self._done, *(Step(name, StepState.NOT_TRIED) for name in missing))
+        missing = (Step(name, StepState.NOT_TRIED) for name in STEPS[len(self._done) :])
+        others = [
+            await self._take(FALLBACK, partial(self._reach, way=way)) for way in self._way.others
+        ]
+        return (*self._done, *missing, *others)
+
+    async def _take(self, name: str, action: Callable[[Step], Coroutine[Any, Any, Step]]) -> Step:
+        start = self._tools.now()
+        try:
+            step = await action(Step(name, StepState.OK))
+        except StepFailedError as failed:
+            step = Step(name, StepState.FAILED, problem=failed.problem)
+        except RefusedError as refused:
+            step = Step(name, StepState.FAILED, problem=_problem(refused.page))
+        took = (self._tools.now() - start) * 1000
+        return replace(step, took=None if step.state is StepState.NOT_NEEDED else took)
 
     async def _find(self, step: Step) -> Step:
         upstream = self._profile.upstream
@@ -104,22 +132,41 @@ class Check:
         return replace(step, detail=str(found[0][4][0]))
 
     async def _connect(self, step: Step) -> Step:
-        _, writer = await self._open()
-        writer.close()
+        connection = await self._tools.dialler.connect(self._call(self._way, None))
+        connection.close()
         return replace(step, detail=f"port {self._profile.upstream.port}")
 
     async def _encrypt(self, step: Step) -> Step:
-        return replace(step, state=StepState.NOT_NEEDED, detail="none (http proxy)")
+        scheme = self._profile.upstream.scheme
+        if scheme is not Scheme.HTTPS:
+            return replace(step, state=StepState.NOT_NEEDED, detail=f"none ({scheme} proxy)")
+        return replace(step, detail=await self._encryption(self._way))
+
+    async def _encryption(self, way: Way) -> str:
+        stream = await self._tools.dialler.dial(self._call(way, None))
+        stream.close()
+        assert isinstance(stream, TlsStream)
+        return f"{stream.version}, certificate by {stream.issuer or 'an unnamed authority'}"
+
+    async def _reach(self, step: Step, way: Way) -> Step:
+        upstream = way.upstream
+        assert upstream is not None
+        if upstream.scheme is Scheme.HTTPS:
+            return replace(step, detail=f"{upstream}: {await self._encryption(way)}")
+        connection = await self._tools.dialler.connect(self._call(way, None))
+        connection.close()
+        return replace(step, detail=str(upstream))
 
     async def _challenge(self, step: Step) -> Step:
-        known = self._tools.desk.known(self._space)
-        response = await self._send(None)
-        if response.status != 407:
-            return replace(step, state=StepState.NOT_NEEDED, detail="the proxy does not ask")
-        self._challenges = parse_challenges(response.fields.get_all(b"proxy-authenticate"))
-        self._answer = known
-        self._asked = True
-        return replace(step, detail=_offered(self._challenges))
+        try:
+            await self._send(None)
+        except SignInWantedError as wanted:
+            self._asked, self._challenges = True, wanted.challenges
+            self._answer = self._tools.desk.known(self._space)
+            return replace(step, detail=_offered(self._challenges))
+        except TargetRefusedError:
+            pass  # The proxy let it through as far as that.
+        return replace(step, state=StepState.NOT_NEEDED, detail="the proxy does not ask")
 
     async def _sign_in(self, step: Step) -> Step:
         if not self._asked:
@@ -137,17 +184,32 @@ class Check:
         while True:
             if answer is None or answer is tried:
                 answer = await self._ask(tried)
-            try:
-                response = await self._send(answer)
-            except BaseException as error:
-                self._tools.desk.inconclusive(answer, str(error))
-                raise
-            if response.status != 407:
-                self._tools.desk.accepted(answer)
+            if await self._is_accepted(answer):
                 self._answer = answer
                 return replace(step, detail=answer.login.user)
-            self._challenges = parse_challenges(response.fields.get_all(b"proxy-authenticate"))
             tried = answer
+
+    async def _is_accepted(self, answer: Answer) -> bool:
+        """Send the request with a login, and tell the desk what came of it."""
+        desk = self._tools.desk
+        try:
+            await self._send(answer)
+        except SignInWantedError as wanted:
+            self._challenges = wanted.challenges
+            return False
+        except TargetRefusedError:
+            return True  # Whether it was the login's turn, the dialler has told the desk.
+        except BaseException as error:
+            desk.inconclusive(answer, str(error))
+            raise
+        if self._way.signs_requests:
+            desk.accepted(answer)
+        return True
+
+    @property
+    def _space(self) -> Space:
+        assert self._way.space is not None
+        return self._way.space
 
     async def _ask(self, tried: Answer | None) -> Answer:
         waiter = Waiter(str(self._request.target.authority))
@@ -173,52 +235,62 @@ class Check:
 
     # --- the wire ---
 
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        upstream, limits = self._profile.upstream, self._tools.limits
-        try:
-            async with asyncio.timeout(limits.connect_total_s):
-                return await asyncio.open_connection(
-                    upstream.host, upstream.port, happy_eyeballs_delay=limits.next_address_s
-                )
-        except ConnectionRefusedError:
-            page = refused_connection(upstream.host, upstream.port)
-        except OSError:
-            page = silent(upstream.host, limits.connect_s, through_upstream=True)
-        raise StepFailedError(_problem(page))
+    def _call(self, way: Way, answer: Answer | None) -> Call:
+        target = self._request.target.authority
+        assert target is not None
+        # A task waits for descriptors one wait at a time: none is left to be released.
+        return Call(way, target, answer, wait_in_task, lambda descriptor: None)
 
     async def _send(self, answer: Answer | None) -> Response:
-        """Send the request on a connection of its own and return the head of its final answer."""
-        request = self._request
-        credentials = (
-            answer.credentials(request.method, request_target(request)) if answer else None
+        """Send the request on a connection of its own and return the head of its final answer.
+
+        Raises:
+            SignInWantedError: The proxy wants a login, or another one.
+            RefusedError: There is no connection.
+            StepFailedError: There is no answer.
+        """
+        request, way = self._request, self._way
+        credentials = None
+        if answer is not None and way.signs_requests:
+            credentials = answer.credentials(request.method, request_target(request))
+        head = write_request(
+            request, via=self._tools.via, credentials=credentials, direct=way.ends_at_target
         )
-        reader, writer = await self._open()
+        stream = await self._tools.dialler.dial(self._call(way, answer))
         try:
             async with asyncio.timeout(self._tools.limits.upstream_head_s):
-                writer.write(write_request(request, via=self._tools.via, credentials=credentials))
-                return await _final_head(reader, request.method)
+                await _send_all(stream, head)
+                response = await _final_head(stream, request.method)
         except (OSError, EOFError, MessageError):
             upstream = self._profile.upstream
             page = silent(upstream.host, self._tools.limits.upstream_head_s, through_upstream=True)
             raise StepFailedError(_problem(page)) from None
         finally:
-            writer.transport.abort()
+            stream.close()
+        if response.status == 407 and not way.ends_at_target:
+            fields = response.fields.get_all(b"proxy-authenticate")
+            raise SignInWantedError(parse_challenges(fields))
+        return response
 
 
-async def _final_head(reader: asyncio.StreamReader, method: bytes) -> Response:
-    received = bytearray()
+async def _send_all(stream: Stream, octets: bytes) -> None:
+    rest = memoryview(octets)
+    while rest := rest[stream.send(rest) :]:
+        await wait_in_task(Wait({stream.descriptor: WRITE}))
+
+
+async def _final_head(stream: Stream, method: bytes) -> Response:
     while True:
-        end = find_response_head(received) if received else None
-        if end is None:
-            data = await reader.read(65_536)
-            if not data:
-                raise EOFError
-            received += data
-            continue
-        response = parse_response(bytes(received[:end]), method)
-        if not response.is_interim:
-            return response
-        del received[:end]
+        end = find_response_head(stream.inbox) if stream.inbox else None
+        if end is not None:
+            response = parse_response(bytes(stream.inbox[:end]), method)
+            if not response.is_interim:
+                return response
+            del stream.inbox[:end]
+        elif stream.ended:
+            raise EOFError
+        elif not stream.fill() and not stream.ended:
+            await wait_in_task(Wait({stream.descriptor: READ}))
 
 
 def _request_for(url: str) -> Request:

@@ -29,6 +29,7 @@ class Facts:
     Attributes:
         profile: The active profile.
         profiles: All profiles in menu order.
+        direct: Programs connect directly.
         listener: Whether we accept connections.
         address: The local address.
         problem: Why we do not, if we do not.
@@ -50,6 +51,7 @@ class Facts:
         """
         self.profile: Profile | None = None
         self.profiles: tuple[Profile, ...] = ()
+        self.direct = False
         self.listener = ListenerState.STARTING
         self.address = ""
         self.problem: Problem | None = None
@@ -94,12 +96,14 @@ class Facts:
 
     # --- what the service says ---
 
-    def use(self, profile: Profile | None, profiles: tuple[Profile, ...]) -> None:
+    def use(
+        self, profile: Profile | None, profiles: tuple[Profile, ...], *, direct: bool = False
+    ) -> None:
         """Take note of the profiles; another active one has not been reached yet."""
         if profile != self.profile:
             self._good = None
             self._set_upstream(UpstreamState.UNKNOWN, None)
-        self.profile, self.profiles = profile, profiles
+        self.profile, self.profiles, self.direct = profile, profiles, direct
         self.changed()
 
     def listening(self, address: str) -> None:
@@ -149,7 +153,8 @@ class Facts:
             upstream=self._upstream,
             upstream_since=self._upstream_since,
             problem=self.problem or self._upstream_problem,
-            notices=self.notices,
+            notices=(*self.notices, *self._detour()),
+            direct=self.direct,
         )
         if self._counters is not None:
             counters = self._counters
@@ -159,6 +164,14 @@ class Facts:
         if self._desk is not None:
             status = self._with_sign_in(status, self._desk)
         return status
+
+    def _detour(self) -> tuple[Problem, ...]:
+        """Return what to say about another upstream that stands in for the preferred one."""
+        profile, upstream = self.profile, self._good.upstream if self._good else None
+        if profile is None or upstream is None or upstream == profile.upstream:
+            return ()
+        body = f"{profile.name} uses {upstream} until {profile.upstream} answers again."
+        return (Problem("TP-206", f"{profile.upstream.host} cannot be reached", body),)
 
     def _with_sign_in(self, status: Status, desk: Desk) -> Status:
         status = replace(status, keyring=desk.keyring, notices=(*status.notices, *desk.notices))

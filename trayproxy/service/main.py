@@ -122,7 +122,13 @@ class Service:
             store=self._store,
             roads=roads,
             facts=self._facts,
-            tools=Tools(self._desk, self._engine.limits, self._engine.via, loop.time),
+            tools=Tools(
+                self._desk,
+                self._engine.dialler,
+                self._engine.limits,
+                self._engine.via,
+                loop.time,
+            ),
             forget_connections=self._engine.forget_connections,
             quit_now=self._stop.set,
             no_prompt=self._options.no_prompt,
@@ -142,7 +148,7 @@ class Service:
     async def _run_with_faces(self, loop: asyncio.AbstractEventLoop) -> int:
         try:
             profile = self._first_profile()
-            self._reception.start_with(profile)
+            self._reception.start_with(profile, directly=self._begins_directly())
         except ProfileError as error:
             return fail("TP-806", "The profile cannot be used", str(error), NOT_DONE)
         problem = self._preload(profile)
@@ -171,12 +177,23 @@ class Service:
         if options.upstream is not None:
             name = str(options.upstream)
             return Profile(TEMPORARY_ID, name, options.upstream, user=options.user)
+        if self._begins_directly():
+            return None
         if options.profile_name is None:
             return self._store.config.profile
         profile = self._store.config.find(options.profile_name)
         if profile is None:
             raise ProfileError(f"There is no profile “{options.profile_name}”.")
         return profile
+
+    def _begins_directly(self) -> bool:
+        """Return whether programs connect directly at first."""
+        options, config = self._options, self._store.config
+        if options.upstream is not None:
+            return False
+        if options.profile_name is None:
+            return config.is_direct
+        return config.means_direct(options.profile_name)
 
     def _preload(self, profile: Profile | None) -> Problem | None:
         """Take the password from standard input; return why it cannot be used, if it cannot."""

@@ -34,7 +34,7 @@ from trayproxy.control.server import Session
 from trayproxy.desk.desk import Desk
 from trayproxy.http.errors import MessageError
 from trayproxy.profiles.config import Config
-from trayproxy.profiles.profile import Profile, ProfileError
+from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
 from trayproxy.profiles.validate import check_profile
 from trayproxy.routing.route import Routes
@@ -202,15 +202,19 @@ class Reception:
 
     # --- profiles ---
 
-    def start_with(self, profile: Profile | None) -> None:
+    def start_with(self, profile: Profile | None, *, directly: bool = False) -> None:
         """Begin with this profile; one that the settings do not have is for this run only.
+
+        Args:
+            profile: To begin with.
+            directly: With none, and programs connect directly.
 
         Raises:
             ProfileError: One of its bypass rules cannot be read.
         """
         if profile is not None and self._store.config.by_id(profile.id) is None:
             self._temporary = profile
-        self._use(profile)
+        self._use(profile, directly=directly)
 
     def _profile(self, profile_id: str) -> Profile | None:
         if self._temporary is not None and self._temporary.id == profile_id:
@@ -225,10 +229,11 @@ class Reception:
             self._temporary = None  # It is being kept: no longer for this run only.
         await self._save(lambda config: config.with_profile(profile))
         self._desk.profile_changed(profile)
-        if active is None or active.id == profile.id:
-            self._use(profile)
+        chosen = active is not None or self._roads.is_direct
+        if chosen and (active is None or active.id != profile.id):
+            self._use(active, directly=self._roads.is_direct)
         else:
-            self._use(active)
+            self._use(profile, directly=False)
         return Done()
 
     async def _delete_profile(self, profile_id: str, *, forget: bool) -> Reply:
@@ -239,15 +244,17 @@ class Reception:
         await self._save(lambda config: config.without(profile_id))
         self._desk.profile_deleted(profile_id)
         active = self._roads.profile
-        self._use(None if active is not None and active.id == profile_id else active)
+        is_gone = active is not None and active.id == profile_id
+        self._use(None if is_gone else active, directly=self._roads.is_direct)
         return _reply(problem, KEYRING)
 
     async def _use_profile(self, profile_id: str) -> Reply:
-        profile = self._profile(profile_id)
-        if profile is None:
+        directly = profile_id == DIRECT_ID
+        profile = None if directly else self._profile(profile_id)
+        if profile is None and not directly:
             return Failed(NO_SUCH_PROFILE)
-        self._use(profile)
-        if profile is not self._temporary:
+        self._use(profile, directly=directly)
+        if profile is None or profile is not self._temporary:
             await self._save(lambda config: config.using(profile_id))
         return Done()
 
@@ -266,15 +273,18 @@ class Reception:
         for profile in before.profiles:
             if config.by_id(profile.id) is None:
                 self._desk.profile_deleted(profile.id)
-        self._use(self._temporary or config.profile)
+        directly = self._temporary is None and config.is_direct
+        self._use(self._temporary or config.profile, directly=directly)
 
-    def _use(self, profile: Profile | None) -> None:
+    def _use(self, profile: Profile | None, *, directly: bool) -> None:
         """Send new requests this way; those that run finish where they began."""
-        if profile != self._roads.profile:
+        before = (self._roads.profile, self._roads.is_direct)
+        self._roads.use(profile, directly=directly)
+        if before != (profile, directly):
             self._forget_connections()
-        self._roads.use(profile)
         profiles = self._store.config.profiles
-        self._facts.use(profile, (self._temporary, *profiles) if self._temporary else profiles)
+        shown = profiles if self._temporary is None else (self._temporary, *profiles)
+        self._facts.use(profile, shown, direct=directly)
         self._desk.profile_switched(profile)
 
     async def _save(self, change: Callable[[Config], Config]) -> None:

@@ -1,6 +1,5 @@
 """The active profile, and the way that each request takes while it is active."""
 
-from trayproxy.desk.space import Space
 from trayproxy.engine.way import Way
 from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile
@@ -12,30 +11,34 @@ class Roads:
 
     Attributes:
         profile: The active profile, None while there is none.
+        is_direct: There is none because programs connect directly: the person has chosen that.
     """
 
     def __init__(self) -> None:
         self.profile: Profile | None = None
+        self.is_direct = False
         self._routes: Routes | None = None
         self._through: Way | None = None
         self._direct: Way | None = None
 
-    def use(self, profile: Profile | None) -> None:
+    def use(self, profile: Profile | None, *, directly: bool = False) -> None:
         """Send new requests this way; those that run keep theirs.
+
+        Args:
+            profile: The profile to use.
+            directly: Use none, and send requests to the targets themselves.
 
         Raises:
             ProfileError: A bypass rule cannot be read.
         """
         routes = Routes.of(profile) if profile is not None else None
         self.profile, self._routes = profile, routes
-        self._through = self._direct = None
-        if profile is not None:
-            space = Space(profile.id, str(profile.upstream))
-            self._through = Way(profile, profile.upstream, space)
-            self._direct = Way(profile, None, None)
+        self.is_direct = directly and profile is None
+        self._direct = Way.directly(profile) if profile is not None or directly else None
+        self._through = Way.through(profile) if profile is not None else self._direct
 
     def way(self, target: Authority) -> Way | None:
-        """Return the way to a target; None while there is no profile."""
+        """Return the way to a target; None while there is no profile. Nothing is looked up."""
         if self._routes is None or not self._routes.bypass.rules:
             return self._through
         route = self._routes.choose(target.host, target.port)

@@ -1,0 +1,183 @@
+"""Tests for trayproxy.engine.failover, with a clock of their own."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trayproxy.engine.failover import STRIKES, Failover
+from trayproxy.engine.limits import LIMITS
+from trayproxy.engine.way import Way
+from trayproxy.profiles.profile import Profile, Upstream
+
+FIRST, SECOND, THIRD = (Upstream(name, 8080) for name in ("first", "second", "third"))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def failover(clock: Clock) -> Failover:
+    return Failover(clock, LIMITS)
+
+
+@pytest.fixture
+def way() -> Way:
+    return Way.through(Profile("office", "Office", FIRST, fallbacks=(SECOND, THIRD)))
+
+
+def chosen(failover: Failover, way: Way, *tried: Way) -> Upstream | None:
+    found = failover.choose(way, tried)
+    return found.upstream if found else None
+
+
+def test_the_preferred_one_is_taken_while_it_lives(failover: Failover, way: Way) -> None:
+    assert failover.choose(way) is way
+    failover.died(SECOND)
+    assert failover.choose(way) is way
+
+
+def test_a_dead_one_is_left_alone_for_a_while(failover: Failover, way: Way, clock: Clock) -> None:
+    failover.died(FIRST)
+    assert chosen(failover, way) == SECOND
+    clock.now += 29.9
+    assert chosen(failover, way) == SECOND
+    failover.died(SECOND)
+    assert chosen(failover, way) == THIRD
+    clock.now += 0.2
+    assert chosen(failover, way) == FIRST
+
+
+def test_one_request_finds_out_whether_it_lives_again(
+    failover: Failover, way: Way, clock: Clock
+) -> None:
+    failover.died(FIRST)
+    clock.now += 31
+    assert chosen(failover, way) == FIRST
+    assert [chosen(failover, way) for _ in range(3)] == [SECOND] * 3
+    failover.lives(FIRST)
+    assert chosen(failover, way) == FIRST
+
+
+def test_a_request_that_never_found_out_leaves_it_to_another(
+    failover: Failover, way: Way, clock: Clock
+) -> None:
+    failover.died(FIRST)
+    clock.now += 31
+    assert chosen(failover, way) == FIRST
+    clock.now += LIMITS.connect_total_s + 0.1
+    assert chosen(failover, way) == FIRST
+
+
+def test_the_while_doubles_up_to_five_minutes(failover: Failover, way: Way, clock: Clock) -> None:
+    pauses = []
+    failover.died(FIRST)
+    for _ in range(6):
+        start = clock.now
+        while chosen(failover, way) != FIRST:
+            clock.now += 1
+        pauses.append(clock.now - start)
+        failover.died(FIRST)
+    assert pauses == [30, 60, 120, 240, 300, 300]
+
+
+def test_many_requests_that_find_out_together_count_as_one(
+    failover: Failover, way: Way, clock: Clock
+) -> None:
+    for _ in range(50):
+        failover.died(FIRST)
+    clock.now += 31
+    assert chosen(failover, way) == FIRST
+
+
+def test_a_sign_of_life_begins_anew(failover: Failover, way: Way, clock: Clock) -> None:
+    for _ in range(3):
+        failover.died(FIRST)
+        clock.now += 301
+        failover.choose(way)
+    failover.lives(FIRST)
+    failover.died(FIRST)
+    clock.now += 31
+    assert chosen(failover, way) == FIRST
+
+
+def test_when_all_are_dead_each_is_tried_in_order(failover: Failover, way: Way) -> None:
+    for upstream in (FIRST, SECOND, THIRD):
+        failover.died(upstream)
+    second, third = way.others
+    assert chosen(failover, way) == FIRST
+    assert chosen(failover, way, way) == SECOND
+    assert chosen(failover, way, way, second) == THIRD
+    assert chosen(failover, way, way, second, third) is None
+
+
+def test_a_request_does_not_go_back_to_what_it_found_dead(failover: Failover, way: Way) -> None:
+    assert chosen(failover, way, way) == SECOND
+
+
+def test_one_silence_is_no_death_and_two_in_a_row_are(failover: Failover, way: Way) -> None:
+    failover.was_silent(FIRST)
+    failover.lives(FIRST)
+    for _ in range(STRIKES - 1):
+        failover.was_silent(FIRST)
+    assert chosen(failover, way) == FIRST
+    failover.was_silent(FIRST)
+    assert chosen(failover, way) == SECOND
+
+
+def test_another_network_forgets_all(failover: Failover, way: Way) -> None:
+    failover.died(FIRST)
+    failover.was_silent(SECOND)
+    failover.forget()
+    assert chosen(failover, way) == FIRST
+    failover.was_silent(SECOND)
+    failover.died(FIRST)
+    assert chosen(failover, way) == SECOND
+
+
+def test_each_upstream_has_a_login_of_its_own(way: Way) -> None:
+    spaces = {one.space for one in (way, *way.others)}
+    assert len(spaces) == 3
+    assert {space.profile_id for space in spaces if space} == {"office"}
+
+
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(["died", "lives", "was_silent", "choose", "wait"]),
+        st.sampled_from([FIRST, SECOND, THIRD]),
+        st.floats(0, 400),
+    ),
+    max_size=40,
+)
+
+
+@given(MOVES)
+def test_there_is_always_a_way_until_all_were_tried(
+    moves: list[tuple[str, Upstream, float]],
+) -> None:
+    clock = Clock()
+    failover = Failover(clock, LIMITS)
+    way = Way.through(Profile("office", "Office", FIRST, fallbacks=(SECOND, THIRD)))
+    for verb, upstream, seconds in moves:
+        if verb == "wait":
+            clock.now += seconds
+        elif verb == "choose":
+            failover.choose(way)
+        else:
+            getattr(failover, verb)(upstream)
+    tried: list[Way] = []
+    while (found := failover.choose(way, tried)) is not None:
+        assert found not in tried
+        tried.append(found)
+    assert {one.upstream for one in tried} == {FIRST, SECOND, THIRD}
+    clock.now += LIMITS.dead_most_s + LIMITS.connect_total_s
+    assert chosen(failover, way) == FIRST

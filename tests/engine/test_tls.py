@@ -1,0 +1,395 @@
+"""Requests through https upstreams: who is believed, and that others are sent nothing (F03)."""
+
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import Recorder
+from tests.engine.running import NewLoop, Running
+from tests.engine.wire import Client, CutError, connect, get, post
+from tests.support.octets import octets
+from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge, silent
+from tests.support.server import Server
+from tests.support.tls import Authority, Certificate
+from trayproxy.engine.limits import Limits
+from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
+
+URL = b"http://origin.test/"
+GET = get(URL)
+CONNECT = connect(b"origin.test:443")
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def certificate(authority: Authority) -> Certificate:
+    return authority.issue("proxy.test.lan", HOST)
+
+
+@pytest.fixture
+def secure(stack: ExitStack, certificate: Certificate) -> Recorder:
+    """An upstream that answers everything, inside TLS."""
+    return stack.enter_context(Recorder(certificate.context()))
+
+
+def company(port: int, ca_file: Path | str, *, host: str = HOST) -> Profile:
+    """Return a profile whose https upstream is signed by the company."""
+    upstream = Upstream(host, port, Scheme.HTTPS)
+    return Profile("company", "Company", upstream, ca_file=str(ca_file))
+
+
+# --- who is believed -----------------------------------------------------------------------------
+
+
+def test_requests_and_tunnels_go_inside_tls(
+    start: Start, secure: Recorder, authority: Authority, new_loop: NewLoop
+) -> None:
+    desk = FakeDesk(LOGIN, knows_it=True)
+    engine = start(company(secure.port, authority.pem), desk, new_loop=new_loop)
+    with engine.connect() as client:
+        for _ in range(3):
+            assert client.ask(GET).body == b"ok"
+        assert client.ask(post(URL, b"body"), b"POST").status == 200
+        assert client.ask(CONNECT, b"CONNECT").status == 200
+        client.send(b"through the tunnel")
+        assert client.take(18) == b"through the tunnel"
+    assert [request.target for request in secure.requests] == [URL] * 4 + [b"origin.test:443"]
+    assert all(request.values(b"proxy-authorization") for request in secure.requests)
+    # A tunnel is begun on a connection of its own; the others share one.
+    assert {request.connection for request in secure.requests[:4]} == {1}
+
+
+def test_a_connection_is_kept_for_the_next_client(
+    start: Start, secure: Recorder, authority: Authority
+) -> None:
+    engine = start(company(secure.port, authority.pem), FakeDesk())
+    for _ in range(3):
+        with engine.connect() as client:
+            assert client.ask(GET).status == 200
+        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    assert {request.connection for request in secure.requests} == {1}
+
+
+def test_the_systems_authorities_are_believed_without_a_file(
+    start: Start, secure: Recorder, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.pem))  # What OpenSSL calls the system's.
+    with start(company(secure.port, "")).connect() as client:
+        assert client.ask(GET).status == 200
+
+
+def test_a_file_of_the_company_stands_in_place_of_the_systems(
+    start: Start,
+    secure: Recorder,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.pem))
+    other = Authority(tmp_path)
+    with start(company(secure.port, other.pem)).connect() as client:
+        assert b"TP-204" in client.ask(GET).reason
+    assert not secure.requests
+
+
+def test_an_authority_that_is_added_to_the_file_is_believed_the_next_time(
+    start: Start, secure: Recorder, authority: Authority, tmp_path: Path
+) -> None:
+    file = tmp_path / "company.pem"
+    (tmp_path / "other").mkdir()
+    file.write_bytes(Authority(tmp_path / "other").pem.read_bytes())
+    with start(company(secure.port, file)).connect() as client:
+        assert client.ask(GET).status == 502
+        file.write_bytes(file.read_bytes() + authority.pem.read_bytes())
+        assert client.ask(GET).status == 200
+
+
+def test_a_certificate_that_signs_itself_may_be_the_file(
+    start: Start, stack: ExitStack, authority: Authority
+) -> None:
+    own = authority.issue(HOST, signs_itself=True)
+    recorder = stack.enter_context(Recorder(own.context()))
+    with start(company(recorder.port, own.pem)).connect() as client:
+        assert client.ask(GET).status == 200
+
+
+def test_many_clients_at_once_load_the_authorities_and_all_get_through(
+    start: Start, secure: Recorder, authority: Authority, stack: ExitStack
+) -> None:
+    engine = start(company(secure.port, authority.pem))
+    clients = [stack.enter_context(engine.connect()) for _ in range(30)]
+    for client in clients:
+        client.send(GET)
+    assert [client.reply().status for client in clients] == [200] * 30
+
+
+# --- who is not (F03) ----------------------------------------------------------------------------
+
+
+class Listening(Server):
+    """An upstream that does TLS by hand, and keeps every octet of HTTP that it is sent."""
+
+    def __init__(self, certificate: Certificate) -> None:
+        self.http = b""
+        self.connections = 0
+        self._certificate = certificate
+        super().__init__(self._listen)
+
+    def _listen(self, connection: socket.socket) -> None:
+        self.connections += 1
+        context = self._certificate.context()
+        with context.wrap_socket(connection, server_side=True) as inside:
+            while data := inside.recv(1 << 16):
+                self.http += data
+
+
+REASONS = {
+    "expired": b"It has expired.",
+    "another name": b"It was issued for another",
+    "another address": b"It was issued for another",
+    "signed by itself": b"The proxy has signed it itself.",
+    "unknown authority": b"an authority that this computer does not know",
+}
+
+
+@pytest.fixture(params=list(REASONS))
+def untrusted(
+    request: pytest.FixtureRequest, authority: Authority, tmp_path: Path
+) -> tuple[str, Certificate]:
+    kind: str = request.param
+    match kind:
+        case "expired":
+            return kind, authority.issue(HOST, ended=True)
+        case "another name":
+            return kind, authority.issue("other.test.lan")
+        case "another address":
+            return kind, authority.issue("127.0.0.2")
+        case "signed by itself":
+            return kind, authority.issue(HOST, signs_itself=True)
+    return kind, Authority(tmp_path).issue(HOST)
+
+
+@pytest.mark.parametrize("request_octets", [GET, CONNECT, post(URL, b"secret")])
+def test_a_proxy_that_is_not_believed_is_sent_nothing(
+    start: Start,
+    stack: ExitStack,
+    authority: Authority,
+    untrusted: tuple[str, Certificate],
+    request_octets: bytes,
+) -> None:
+    kind, certificate = untrusted
+    upstream = stack.enter_context(Listening(certificate))
+    desk = FakeDesk(LOGIN, knows_it=True)
+    engine = start(company(upstream.port, authority.pem), desk)
+    with engine.connect() as client:
+        reply = client.ask(request_octets, request_octets.split()[0])
+    assert reply.status == 502
+    assert b"(TP-204)" in reply.reason
+    assert REASONS[kind].replace(b"'", b"&#x27;") in reply.body
+    assert b"TrayProxy has not sent your password" in reply.body
+    assert reply.values(b"proxy-status")[0].startswith(b"TrayProxy; error=tls_certificate_error")
+    upstream.close()
+    assert upstream.connections == 1
+    assert upstream.http == b""
+    assert not desk.acceptances
+    assert engine.observer.failures
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", b"It answered without encryption."),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", b"It answered without encryption."),
+        (b"\x15\x03\x01\x00\x02\x02\x28", b"It did not agree on an encryption."),
+        (b"", b"It closed the connection."),
+    ],
+    ids=["HTTP", "SSH", "an alert", "nothing"],
+)
+def test_a_proxy_without_tls_is_not_talked_to_in_plain(
+    start: Start, script: Callable[..., Scripted], authority: Authority, answer: bytes, words: bytes
+) -> None:
+    def play(peer: Peer) -> None:
+        peer.read(5)
+        peer.send(answer)
+        peer.half_close()
+        peer.read_all()
+
+    upstream = script(play)
+    desk = FakeDesk(LOGIN, knows_it=True)
+    with start(company(upstream.port, authority.pem), desk).connect() as client:
+        reply = client.ask(GET)
+    assert reply.status == 502
+    assert b"(TP-204)" in reply.reason
+    assert words in reply.body
+    (peer,) = upstream.peers
+    assert peer.received.startswith(b"\x16\x03\x01")  # A handshake, and nothing readable in it.
+    for word in (b"GET", b"origin", b"Proxy-Authorization", b"HTTP"):
+        assert word not in peer.received.replace(b"http/1.1", b"")
+
+
+def test_a_proxy_that_resets_gets_a_page_too(
+    start: Start, script: Callable[..., Scripted], authority: Authority
+) -> None:
+    def play(peer: Peer) -> None:
+        peer.read(5)
+        peer.reset()
+
+    upstream = script(play)
+    with start(company(upstream.port, authority.pem)).connect() as client:
+        assert b"(TP-204)" in client.ask(GET).reason
+
+
+def test_a_proxy_that_never_shakes_hands_is_given_up(
+    start: Start, script: Callable[..., Scripted], authority: Authority
+) -> None:
+    upstream = script(Peer.hang)
+    limits = replace(Limits(), agree_s=0.2)
+    with start(company(upstream.port, authority.pem), limits=limits).connect() as client:
+        reply = client.ask(GET)
+    assert (reply.status, b"(TP-203)" in reply.reason) == (504, True)
+
+
+def test_tls_of_the_last_century_is_not_agreed_on(
+    start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
+) -> None:
+    context = certificate.context()
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1 is deprecated"):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+    with pytest.warns(DeprecationWarning, match="TLSv1_1 is deprecated"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    recorder = stack.enter_context(Recorder(context))
+    with start(company(recorder.port, authority.pem)).connect() as client:
+        reply = client.ask(GET)
+    assert b"a version of TLS that is not safe any more" in reply.body
+    assert not recorder.octets
+
+
+@pytest.mark.parametrize("content", [None, b"", b"nonsense"])
+def test_a_file_that_cannot_be_used_is_named_as_the_reason(
+    start: Start, secure: Recorder, tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "company.pem"
+    if content is not None:
+        file.write_bytes(content)
+    with start(company(secure.port, file)).connect() as client:
+        reply = client.ask(GET)
+    assert b"the company&#x27;s certificate" in reply.body
+    assert not secure.records
+
+
+def test_a_client_that_leaves_while_hands_are_shaken_leaves_nothing_behind(
+    start: Start, script: Callable[..., Scripted], authority: Authority
+) -> None:
+    upstream = script(silent)
+    engine = start(company(upstream.port, authority.pem))
+    base = engine.holdings()
+    with engine.connect() as client:
+        client.send(GET)
+        upstream.peer(1)
+        client.reset()
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_it_holds(base)
+
+
+# --- what goes through ---------------------------------------------------------------------------
+
+
+def test_a_sign_in_asks_and_goes_on_inside_tls(
+    start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
+) -> None:
+    script = answering(challenge('Basic realm="x"'), OK)
+    upstream = stack.enter_context(Scripted(script, answering(OK), tls=certificate.context()))
+    desk = FakeDesk(LOGIN)
+    with start(company(upstream.port, authority.pem), desk).connect() as client:
+        assert client.ask(GET).status == 200
+    assert [turn.space.upstream for turn in desk.turns] == [f"https://{HOST}:{upstream.port}"]
+    assert len(desk.acceptances) == 1
+
+
+def test_a_bulk_goes_both_ways_through_a_tunnel_and_its_ends_are_passed_on(
+    start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
+) -> None:
+    length = 2_000_000
+
+    def play(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(ESTABLISHED)
+        got = peer.read_all()
+        for block in octets(length):
+            peer.send(block)
+        peer.send(b"%d" % len(got))
+
+    upstream = stack.enter_context(Scripted(play, tls=certificate.context()))
+    with start(company(upstream.port, authority.pem)).connect() as client:
+        assert client.ask(CONNECT, b"CONNECT").status == 200
+        for block in octets(length):
+            client.send(block)
+        client.finish()
+        got = client.take_all()
+    assert got == b"".join(octets(length)) + b"%d" % length
+    assert not client.was_reset
+
+
+def test_a_large_answer_is_whole(
+    start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
+) -> None:
+    body = b"".join(octets(1_500_000))
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    upstream = stack.enter_context(Scripted(answering(answer), tls=certificate.context()))
+    with start(company(upstream.port, authority.pem)).connect() as client:
+        assert client.ask(GET).body == body
+
+
+@pytest.mark.parametrize("says_goodbye", [True, False])
+def test_an_answer_that_ends_with_the_connection_is_whole_only_with_a_goodbye(
+    start: Start,
+    stack: ExitStack,
+    certificate: Certificate,
+    authority: Authority,
+    says_goodbye: bool,
+) -> None:
+    def play(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it?")
+        if says_goodbye:
+            peer.say_goodbye()
+
+    upstream = stack.enter_context(Scripted(play, tls=certificate.context()))
+    with start(company(upstream.port, authority.pem)).connect() as client:
+        client.send(GET)
+        if says_goodbye:
+            assert client.reply().body == b"all of it?"
+        else:
+            with pytest.raises(CutError):
+                client.reply()
+
+
+def test_a_profile_without_sign_in_shows_that_one_is_wanted(
+    start: Start, stack: ExitStack, certificate: Certificate, authority: Authority
+) -> None:
+    upstream = stack.enter_context(
+        Scripted(answering(challenge('Basic realm="x"')), tls=certificate.context())
+    )
+    profile = replace(company(upstream.port, authority.pem), sign_in=SignIn.NONE)
+    with start(profile).connect() as client:
+        assert b"wants a sign-in" in client.ask(GET).body
+
+
+def test_plain_upstreams_load_nothing_of_this(start: Start, recorder: Recorder) -> None:
+    engine: Running = start(office(recorder.port))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert engine.call(lambda: engine.engine.dialler.trust.known("")) is None
+
+
+def test_the_client_end_is_never_encrypted(engine: Running) -> None:
+    with Client(engine.port) as client:
+        client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 64)
+        assert client.reply().status == 400

@@ -1,0 +1,276 @@
+"""Tests for trayproxy.engine.tls: one end of TLS against Python's own."""
+
+import select
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from threading import Thread
+
+import pytest
+
+from tests.support.lines import PATIENCE
+from tests.support.octets import octets
+from tests.support.tls import Authority
+from trayproxy.engine.stream import CHUNK
+from trayproxy.engine.tls import HandshakeError, TlsStream, own_context
+
+HOST = "proxy.test.lan"
+
+
+class Pair:
+    """Both ends of a connection: ours, and a blocking one of Python's.
+
+    Attributes:
+        ours: Has shaken hands.
+        theirs: The other end.
+    """
+
+    def __init__(self, authority: Authority, version: ssl.TLSVersion) -> None:
+        near, far = socket.socketpair()
+        far.settimeout(PATIENCE)
+        context = authority.issue(HOST).context()
+        context.maximum_version = version
+        self.ours = TlsStream.begun(near, own_context(authority.pem.read_bytes()), HOST)
+        shaking = Thread(target=lambda: self._shake(context, far))
+        shaking.start()
+        shake_hands(self.ours)
+        shaking.join(PATIENCE)
+
+    def _shake(self, context: ssl.SSLContext, far: socket.socket) -> None:
+        self.theirs = context.wrap_socket(far, server_side=True, suppress_ragged_eofs=False)
+
+    def close(self) -> None:
+        self.ours.close()
+        self.theirs.close()
+
+    def receive(self) -> bytes:
+        """Return what comes next at our end; empty at the end."""
+        while True:
+            data = self.ours.receive()
+            if data is not None:
+                return data
+            assert select.select([self.ours.socket], [], [], PATIENCE)[0], "nothing came"
+
+    def receive_all(self) -> bytes:
+        """Return what comes at our end until it has ended."""
+        pieces = []
+        while not self.ours.ended:
+            pieces.append(self.receive())
+        return b"".join(pieces)
+
+
+def shake_hands(stream: TlsStream) -> None:
+    while not stream.shake_hands():
+        writing = [stream.socket] if stream.is_blocked else []
+        assert any(select.select([stream.socket], writing, [], PATIENCE)), "nothing came"
+
+
+@pytest.fixture(
+    params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: str(version.name)
+)
+def pair(authority: Authority, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    made = Pair(authority, request.param)
+    yield made
+    made.close()
+
+
+def test_octets_pass_both_ways(pair: Pair) -> None:
+    assert pair.ours.send(b"question") == 8
+    assert pair.theirs.recv(100) == b"question"
+    pair.theirs.sendall(b"answer")
+    assert pair.receive() == b"answer"
+    assert pair.ours.receive() is None
+
+
+def test_all_that_has_come_is_returned_at_once(pair: Pair) -> None:
+    """The loop watches the socket: octets that lie inside would never be noticed."""
+    for piece in octets(CHUNK // 2):
+        pair.theirs.sendall(piece)
+    got = b""
+    while True:
+        select.select([pair.ours.socket], [], [], 0)
+        data = pair.ours.receive()
+        if data is None:
+            break
+        assert len(data) <= CHUNK
+        got += data
+    assert got == b"".join(octets(CHUNK // 2))
+
+
+def test_a_bulk_passes_although_the_kernel_takes_it_in_parts(pair: Pair) -> None:
+    length = 3_000_000
+    taken: list[bytes] = []
+
+    def read() -> None:
+        left = length
+        while left:
+            data = pair.theirs.recv(1 << 16)
+            taken.append(data)
+            left -= len(data)
+
+    reading = Thread(target=read)
+    reading.start()
+    refusals = 0
+    for block in octets(length):
+        rest = memoryview(block)
+        while rest:
+            sent = pair.ours.send(rest)
+            rest = rest[sent:]
+            if not sent:
+                refusals += 1
+                assert select.select([], [pair.ours.socket], [], PATIENCE)[1], "it does not drain"
+    reading.join(PATIENCE)
+    assert b"".join(taken) == b"".join(octets(length))
+    assert refusals
+
+
+def test_nothing_counts_as_sent_before_the_kernel_has_it(pair: Pair) -> None:
+    """Whoever believes that all is sent waits for no writing, and the rest would stay here."""
+    block = b"x" * CHUNK
+    accepted = 0
+    while sent := pair.ours.send(block):
+        accepted += sent
+    assert pair.ours.is_blocked
+    got = 0
+    while got < accepted + CHUNK:
+        got += len(pair.theirs.recv(1 << 16))
+        if not sent:
+            sent = pair.ours.send(block)
+    assert sent == CHUNK
+    assert not pair.ours.is_blocked
+
+
+def test_a_half_close_ends_one_direction_only(pair: Pair) -> None:
+    pair.ours.send(b"all")
+    pair.ours.finish()
+    assert pair.theirs.recv(100) == b"all"
+    assert pair.theirs.recv(100) == b""  # A proper end: a ragged one raises here.
+    pair.theirs.sendall(b"the answer")
+    assert pair.receive() == b"the answer"
+
+
+def test_their_half_close_is_an_end_and_ours_goes_on(pair: Pair) -> None:
+    pair.theirs.sendall(b"last")
+    pair.theirs.settimeout(0.0)
+    with suppress(ssl.SSLWantReadError):
+        pair.theirs.unwrap()  # Says goodbye, and cannot wait for ours.
+    pair.theirs.settimeout(PATIENCE)
+    assert pair.receive_all() == b"last"
+    assert not pair.ours.truncated
+    assert pair.ours.send(b"more") == 4
+
+
+def test_an_end_without_goodbye_is_known_as_such(pair: Pair) -> None:
+    pair.theirs.sendall(b"half of")
+    socket.socket.shutdown(pair.theirs, socket.SHUT_RDWR)
+    assert pair.receive_all() == b"half of"
+    assert pair.ours.truncated
+
+
+def test_closing_says_goodbye(pair: Pair) -> None:
+    pair.ours.close()
+    assert pair.theirs.recv(100) == b""
+
+
+def test_cutting_says_none(pair: Pair) -> None:
+    pair.ours.reset_on_close()
+    pair.ours.close()
+    with pytest.raises(OSError, match=r"EOF|reset"):
+        pair.theirs.recv(100)
+
+
+def test_a_ticket_leaves_the_connection_quiet_and_a_word_does_not(pair: Pair) -> None:
+    if pair.theirs.version() == "TLSv1.3":
+        assert select.select([pair.ours.socket], [], [], PATIENCE)[0], "no ticket came"
+    assert pair.ours.is_quiet()
+    assert not select.select([pair.ours.socket], [], [], 0)[0]
+    pair.theirs.sendall(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+    assert select.select([pair.ours.socket], [], [], PATIENCE)[0]
+    assert not pair.ours.is_quiet()
+    assert pair.ours.take() == b"HTTP/1.1 408 Request Timeout\r\n\r\n"
+
+
+def test_what_was_changed_on_the_way_is_an_error(pair: Pair) -> None:
+    raw = socket.socket(fileno=pair.theirs.detach())
+    raw.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+    pair.theirs = raw  # type: ignore[assignment]  # Only closed from here on.
+    with pytest.raises(ConnectionResetError):
+        pair.receive()
+
+
+def test_it_tells_who_it_talks_to(pair: Pair) -> None:
+    assert pair.ours.version == (pair.ours.tls.version() or "").replace("TLSv", "TLS ")
+    assert pair.ours.issuer == "TrayProxy test authority"
+
+
+# --- whom it does not talk to --------------------------------------------------------------------
+
+
+def plain_answer(far: socket.socket) -> None:
+    far.recv(1 << 16)
+    far.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    far.recv(1 << 16)
+
+
+def closing(far: socket.socket) -> None:
+    far.recv(1 << 16)
+
+
+@pytest.mark.parametrize(
+    ("peer", "reason", "is_gone"),
+    [(plain_answer, "without encryption", False), (closing, "closed the connection", True)],
+    ids=["a plain answer", "no answer"],
+)
+def test_no_handshake_has_a_reason(
+    authority: Authority, peer: Callable[[socket.socket], None], reason: str, is_gone: bool
+) -> None:
+    near, far = socket.socketpair()
+
+    def play() -> None:
+        with far:
+            peer(far)
+
+    stream = TlsStream.begun(near, own_context(authority.pem.read_bytes()), HOST)
+    playing = Thread(target=play)
+    playing.start()
+    with pytest.raises(HandshakeError, match=reason) as failed:
+        shake_hands(stream)
+    stream.close()
+    playing.join(PATIENCE)
+    assert failed.value.is_gone is is_gone
+    assert not failed.value.is_about_certificate
+
+
+def test_a_peer_that_is_gone_already_has_a_reason_too(authority: Authority) -> None:
+    near, far = socket.socketpair()
+    far.close()
+    with near, pytest.raises(HandshakeError, match="closed") as failed:
+        TlsStream.begun(near, own_context(authority.pem.read_bytes()), HOST)
+    assert failed.value.is_gone
+
+
+@pytest.mark.parametrize("octets", [b"", b"no certificate", b"\xff\x00", b"x" * (4 << 20) + b"y"])
+def test_a_file_without_certificates_is_of_no_use(octets: bytes) -> None:
+    with pytest.raises(HandshakeError, match="has none in it"):
+        own_context(octets)
+
+
+@pytest.mark.parametrize("form", ["PEM", "PEM with remarks", "DER"])
+def test_an_authority_is_read_in_the_forms_that_companies_give_out(
+    authority: Authority, form: str
+) -> None:
+    text = authority.pem.read_bytes()
+    octets = {
+        "PEM": text,
+        "PEM with remarks": "Zertifikat für München\r\n".encode() + text,
+        "DER": ssl.PEM_cert_to_DER_cert(text.decode()),
+    }[form]
+    assert own_context(octets).cert_store_stats()["x509_ca"] == 1
+
+
+def test_old_versions_of_tls_are_not_spoken(authority: Authority) -> None:
+    context = own_context(authority.pem.read_bytes())
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname

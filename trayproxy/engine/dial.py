@@ -1,0 +1,345 @@
+"""Reaching the next hop: its addresses, a connection, and what has to be agreed on that first.
+
+What comes out is a `Stream` that may be sent HTTP, or the octets of a tunnel, and nothing before:
+behind TLS with a certificate that is believed, behind SOCKS when the target is connected.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from trayproxy.auth.socks import socks_challenge
+from trayproxy.desk.answer import Answer
+from trayproxy.desk.desk import Desk
+from trayproxy.engine.limits import Limits
+from trayproxy.engine.pages import (
+    CUT_SHORT,
+    LOOP,
+    NO_COMMON_METHOD,
+    Page,
+    RefusedError,
+    not_encrypted,
+    not_found,
+    not_socks,
+    refused_connection,
+    sign_in_not_set,
+    silent,
+    socks_refused,
+    untrusted,
+)
+from trayproxy.engine.socks import (
+    Conversation,
+    LoginRejectedError,
+    LoginWantedError,
+    NoMethodError,
+    NotConnectedError,
+    NotSocksError,
+    connect_to,
+    greet,
+)
+from trayproxy.engine.strand import DONE, READ, TIMED_OUT, WRITE, Wait
+from trayproxy.engine.stream import Stream
+from trayproxy.engine.tls import HandshakeError, TlsStream, Trust
+from trayproxy.engine.upstream import Address, Pause, Resolver, connect
+from trayproxy.engine.way import Way
+from trayproxy.http.challenges import Challenge
+from trayproxy.http.target import Authority
+from trayproxy.profiles.profile import Scheme, Upstream
+
+T = TypeVar("T")
+
+Release = Callable[[int], None]
+"""Says that a descriptor is about to be closed or given away."""
+
+
+class UnreachableError(RefusedError):
+    """The next hop cannot be reached; another one may be."""
+
+
+class UnusableError(RefusedError):
+    """The next hop must not be used, and no other stands in for it: a person has to know."""
+
+
+class TargetRefusedError(RefusedError):
+    """The next hop is all right, and does not connect to the target."""
+
+
+class SignInWantedError(Exception):
+    """The next hop wants a login, or another one, before it lets anything through.
+
+    Attributes:
+        challenges: What stands for its wish.
+    """
+
+    def __init__(self, challenges: tuple[Challenge, ...]) -> None:
+        super().__init__("a sign-in is wanted")
+        self.challenges = challenges
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt to reach the next hop of a request.
+
+    Attributes:
+        way: The way to take.
+        target: Where the request goes.
+        answer: The login to use, None if none is known.
+        pause: Waits.
+        release: Called with each descriptor that was waited for, before it is closed or returned.
+    """
+
+    way: Way
+    target: Authority
+    answer: Answer | None
+    pause: Pause
+    release: Release
+
+    @property
+    def hop(self) -> Upstream | Authority:
+        """Whom to connect to."""
+        return self.way.upstream or self.target
+
+
+class Dialler:
+    """Reaches next hops.
+
+    Attributes:
+        resolver: Finds their addresses.
+        trust: Whose certificates are believed.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        desk: Desk,
+        is_own: Callable[[tuple[Address, ...]], bool],
+    ) -> None:
+        """Make one.
+
+        Args:
+            loop: Its clock counts.
+            limits: The times.
+            desk: Is told when a login was accepted.
+            is_own: Whether one of these addresses is our own listener's.
+        """
+        self.resolver = Resolver(loop)
+        self.trust = Trust(loop)
+        self._loop = loop
+        self._limits = limits
+        self._desk = desk
+        self._is_own = is_own
+
+    def forget(self) -> None:
+        """Look everything up again: names, and whose certificates are believed."""
+        self.resolver.forget()
+        self.trust.forget()
+
+    async def dial(self, call: Call) -> Stream:
+        """Return a new connection to the next hop, ready for a request or a tunnel.
+
+        Raises:
+            UnreachableError: There is none to be had.
+            SignInWantedError: Not without a login, or not with this one.
+            UnusableError: It would be one to somebody else than the profile means, or that nobody
+                can sign in to.
+            TargetRefusedError: The next hop does not connect to the target.
+            RefusedError: It would be one to ourselves.
+        """
+        connection = await self.connect(call)
+        upstream = call.way.upstream
+        if upstream is None or upstream.scheme is Scheme.HTTP:
+            return Stream(connection)
+        if upstream.scheme is Scheme.HTTPS:
+            return await self._encrypt(call, upstream, connection)
+        return await self._through_socks(call, upstream, Stream(connection))
+
+    async def connect(self, call: Call) -> socket.socket:
+        """Return a new connection to the next hop on which nothing is agreed on yet.
+
+        Raises:
+            UnreachableError: There is none to be had.
+            RefusedError: It would be one to ourselves.
+        """
+        limits, hop = self._limits, call.hop
+        through_upstream = call.way.upstream is not None
+        try:
+            addresses = await self.resolver.look_up(
+                hop.host, hop.port, call.pause, limits.resolve_s
+            )
+            if self._is_own(addresses):
+                raise RefusedError(LOOP)
+            return await connect(addresses, call.pause, call.release, limits, self._loop.time)
+        except socket.gaierror as error:
+            page = not_found(hop.host, through_upstream=through_upstream)
+            raise UnreachableError(page) from error
+        except ConnectionRefusedError as error:
+            raise UnreachableError(refused_connection(hop.host, hop.port)) from error
+        except TimeoutError as error:
+            page = silent(hop.host, limits.connect_s, through_upstream=through_upstream)
+            raise UnreachableError(page) from error
+        except OSError as error:
+            page = silent(hop.host, limits.connect_s, through_upstream=through_upstream)
+            raise UnreachableError(replace(page, status=502)) from error
+
+    # --- TLS ---
+
+    async def _encrypt(
+        self, call: Call, upstream: Upstream, connection: socket.socket
+    ) -> TlsStream:
+        descriptor = connection.fileno()
+        try:
+            context = await self._context(call)
+            stream = TlsStream.begun(connection, context, upstream.host)
+            end = self._loop.time() + self._limits.agree_s
+            while True:
+                events = {descriptor: READ | (WRITE if stream.is_blocked else 0)}
+                await self._wait(call, events, end)
+                if stream.shake_hands():
+                    call.release(descriptor)
+                    return stream
+        except BaseException as error:
+            call.release(descriptor)
+            connection.close()
+            if isinstance(error, HandshakeError):
+                self.trust.forget()
+                raise handshake_failure(upstream.host, error) from error
+            raise
+
+    async def _context(self, call: Call) -> ssl.SSLContext:
+        ca_file = call.way.profile.ca_file if call.way.profile is not None else ""
+        known = self.trust.known(ca_file)
+        if known is not None:
+            return known
+        loading = self.trust.load(ca_file)
+        while not loading.done():
+            await call.pause(Wait({}, future=loading))
+        return loading.result()
+
+    # --- SOCKS ---
+
+    async def _through_socks(self, call: Call, upstream: Upstream, stream: Stream) -> Stream:
+        answer, limits = call.answer, self._limits
+        try:
+            message = answer.credentials(b"", b"") if answer is not None else None
+            greeting = greet(message, may_sign_in=call.way.signs_in)
+            signed_in = await self._converse(call, stream, greeting, limits.agree_s)
+            if answer is not None and not answer.verified:
+                self._give_verdict(answer, signed_in=signed_in)
+            wish = connect_to(call.target.host, call.target.port)
+            await self._converse(call, stream, wish, limits.socks_connect_s)
+        except BaseException as error:
+            call.release(stream.descriptor)
+            stream.close()
+            failure = socks_failure(upstream.host, call, error)
+            if failure is None:
+                raise
+            raise failure from error
+        call.release(stream.descriptor)
+        return stream
+
+    def _give_verdict(self, answer: Answer, *, signed_in: bool) -> None:
+        if signed_in:
+            self._desk.accepted(answer)
+        else:
+            self._desk.inconclusive(answer, "the proxy did not ask for it")
+
+    async def _converse(
+        self, call: Call, stream: Stream, conversation: Conversation[T], limit_s: float
+    ) -> T:
+        """Say what a conversation wants said, and give it what is answered.
+
+        Raises:
+            UnreachableError: The other side left, or is silent.
+        """
+        end = self._loop.time() + limit_s
+        try:
+            turn = next(conversation)
+            while True:
+                await self._say(call, stream, turn.send, end)
+                turn = conversation.send(await self._hear(call, stream, turn.read, end))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _say(self, call: Call, stream: Stream, octets: bytes, end: float) -> None:
+        rest = memoryview(octets)
+        while rest:
+            try:
+                rest = rest[stream.send(rest) :]
+            except OSError as error:
+                raise UnreachableError(CUT_SHORT) from error
+            if rest:
+                await self._wait(call, {stream.descriptor: WRITE}, end)
+
+    async def _hear(self, call: Call, stream: Stream, count: int, end: float) -> bytes:
+        """Return exactly that many octets; what follows them stays in the inbox."""
+        while len(stream.inbox) < count:
+            try:
+                has_more = stream.fill()
+            except OSError as error:
+                raise UnreachableError(CUT_SHORT) from error
+            if stream.ended:
+                raise UnreachableError(CUT_SHORT)
+            if not has_more:
+                await self._wait(call, {stream.descriptor: READ}, end)
+        octets = bytes(stream.inbox[:count])
+        del stream.inbox[:count]
+        return octets
+
+    async def _wait(self, call: Call, events: dict[int, int], end: float) -> None:
+        """Wait for the next hop.
+
+        Raises:
+            UnreachableError: The time is over.
+        """
+        woken = DONE
+        while woken not in events:
+            left = end - self._loop.time()
+            woken = await call.pause(Wait(events, timeout=max(0.0, left)))
+            if woken == TIMED_OUT:
+                page = silent(call.hop.host, self._limits.agree_s, through_upstream=True)
+                raise UnreachableError(page)
+
+
+def handshake_failure(host: str, error: HandshakeError) -> RefusedError:
+    """Return what becomes of a request when there is no encrypted connection to its next hop.
+
+    Only one that has left counts as dead. With the others somebody may be in the way: nothing is
+    sent anywhere, and the person is told.
+    """
+    if error.is_gone:
+        return UnreachableError(page_of(host, error))
+    return UnusableError(page_of(host, error))
+
+
+def page_of(host: str, error: HandshakeError) -> Page:
+    """Return the page for a handshake that failed."""
+    page = untrusted if error.is_about_certificate else not_encrypted
+    return page(host, error.reason)
+
+
+def socks_failure(host: str, call: Call, error: BaseException) -> Exception | None:
+    """Return what becomes of a request that a SOCKS proxy does not let through; None: nobody's
+    fault.
+
+    Args:
+        host: The proxy.
+        call: What was tried.
+        error: What has happened.
+    """
+    match error:
+        case LoginWantedError() | LoginRejectedError():
+            return SignInWantedError((socks_challenge(),))
+        case NoMethodError() if call.way.profile and not call.way.signs_in:
+            return UnusableError(sign_in_not_set(call.way.profile.name))
+        case NoMethodError():
+            return UnusableError(NO_COMMON_METHOD)
+        case NotSocksError():
+            return UnreachableError(not_socks(host))
+        case NotConnectedError(code=code):
+            return TargetRefusedError(socks_refused(call.target.host, code))
+    return None
