@@ -65,6 +65,7 @@ from trayproxy.desk.problems import (
     not_signing_in,
     question_gone,
     refusal,
+    store_silent,
     unusable_login,
 )
 from trayproxy.desk.rejected import RejectedLogins
@@ -369,9 +370,9 @@ class Desk:
         """Withdraw all questions and refuse all requests; the service quits."""
         for profile_id in self._machine.profiles():
             self._handle(Deleted(profile_id))
-        self._news.tell()
         for finding in self._findings:
             finding.cancel()
+        self._news.close()
         if self._alarm:
             self._alarm.cancel()
 
@@ -460,15 +461,21 @@ class Desk:
         self._handle(Found(lookup, login if usable else None, finding.keyring))
 
     def _written(self, writing: ThreadFuture[Problem | None]) -> Future[Problem | None]:
-        """Return when the keyring has been written to, and keep what went wrong as a notice."""
+        """Return when the keyring has been written to, and keep what went wrong as a notice.
+
+        A keyring that does not answer is a problem after a while, until it does.
+        """
         written: Future[Problem | None] = self._loop.create_future()
 
         def done(problem: Problem | None) -> None:
+            silence.cancel()
             self._notices = (problem,) if problem else ()
             self._news.tell_soon(self._notices)
             if not written.done():
                 written.set_result(problem)
 
+        silent = store_silent(self.keyring.name)
+        silence = self._loop.call_later(self._rules.patience, done, silent)
         self._on_result(writing, done)
         return written
 

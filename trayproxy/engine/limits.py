@@ -18,6 +18,7 @@ class Limits:
         connect_s: For one address.
         connect_total_s: For all addresses of a name.
         next_address_s: Before the next address is tried beside a slow one (RFC 8305, section 5).
+        own_expect_s: For the 100 that we asked for before a large upload; some never send one.
         upstream_head_s: From the whole request to the first octet of its answer.
         half_closed_s: For a tunnel of which one side has ended its sending, without any progress.
         linger_s: For reading what a client still sends after an error (RFC 9112, section 9.6).
@@ -37,6 +38,7 @@ class Limits:
     connect_s: float = 10.0
     connect_total_s: float = 20.0
     next_address_s: float = 0.25
+    own_expect_s: float = 3.0
     upstream_head_s: float = 300.0
     half_closed_s: float = 60.0
     linger_s: float = 2.0
