@@ -200,6 +200,11 @@ class Engine:
         """Use no idle upstream connection again: a profile, a login or the network has changed."""
         self.pool.clear()
         self.resolver.forget()
+        for work in self.executor.works.values():
+            # A connection that a client keeps for its next request is idle, too; after a change of
+            # networks nobody would answer on it, and nobody would say so.
+            if isinstance(work, ClientWork) and work.is_idle:
+                work.drop_upstream()
 
     def is_loop(self, request: Request) -> bool:
         """Whether a request has passed here before, or wants to come here."""
