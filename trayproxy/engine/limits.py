@@ -29,7 +29,7 @@ class Limits:
         linger_s: For reading what a client still sends after an error (RFC 9112, section 9.6).
         drain_s: For transfers that run when we are told to quit.
         kept_s: For an idle upstream connection.
-        drain_octets: Of a refused answer's body, to keep its connection.
+        drain_octets: Of what a client still sends after an error, within `linger_s`.
         early_octets: Of a client that sends ahead: into a tunnel, or its next requests.
         clients: Connections at once.
     """
