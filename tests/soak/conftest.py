@@ -1,0 +1,12 @@
+"""The soak takes a minute whatever else there is to do: it begins before the others."""
+
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _HERE not in item.path.parents)
