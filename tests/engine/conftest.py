@@ -40,8 +40,11 @@ def start(stack: ExitStack) -> Start:
         desk: FakeDesk | None = None,
         limits: Limits | None = None,
         new_loop: NewLoop = LOOPS["uvloop"],
+        sleep_clock: Callable[[], float] | None = None,
     ) -> Running:
-        return stack.enter_context(Running(profile, desk=desk, limits=limits, new_loop=new_loop))
+        return stack.enter_context(
+            Running(profile, desk=desk, limits=limits, new_loop=new_loop, sleep_clock=sleep_clock)
+        )
 
     return start
 
