@@ -461,6 +461,17 @@ def test_an_unchecked_answer_can_be_corrected(play: Play) -> None:
     assert late not in play.released()
 
 
+def test_an_answer_at_the_moment_the_canary_is_overdue_is_tried_instead_of_the_old_one(
+    play: Play,
+) -> None:
+    first, second = play.ask(2)
+    play.enter(WRONG)
+    play.now += 10  # No tick has come yet.
+    play.enter(RIGHT)
+    assert play.released() == [first, second]
+    assert play.machine.login(play.mark(second)) == RIGHT
+
+
 # --- Late losers and forbidden addresses ----------------------------------------------------------
 
 
@@ -603,6 +614,14 @@ def test_an_upstream_that_invents_realms_costs_bounded_memory() -> None:
         waiter = play.challenge(Key(KEY.space, f"realm {number}", "basic"))
         play.leave(waiter)
     assert len(play.machine._cases) <= 8
+
+
+def test_realms_that_are_invented_do_not_push_out_a_login_that_works() -> None:
+    play = Play(Rules(cases_most=4))
+    play.trust()
+    for number in range(10):
+        play.leave(play.challenge(Key(KEY.space, f"realm {number}", "basic")))
+    assert play.challenge() in play.released()
 
 
 def test_too_many_realms_that_all_wait_are_refused() -> None:

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -81,16 +82,28 @@ class Office(RuleBasedStateMachine):
 
     # --- What happens --------------------------------------------------------------------------
 
+    @initialize(login=st.none() | st.sampled_from(LOGINS))
+    def begin_where_it_matters(self, login: Login | None) -> None:
+        """Chance alone would seldom get as far as a question."""
+        self.requests_are_refused(2)
+        self.the_keyring_answers(login)
+        self.answer_all()
+        self.a_moment_passes()
+
+    @rule(count=st.integers(1, 3))
+    def requests_are_refused(self, count: int) -> None:
+        self.requests_are_sent(count)
+        self.answer_all()
+
     @rule(count=st.integers(1, 3))
     def requests_are_sent(self, count: int) -> None:
         for _ in range(count):
             self.send(OFFICE)
 
     @precondition(lambda self: self.sent)
-    @rule(all_of_them=st.booleans())
-    def the_upstream_answers(self, all_of_them: bool) -> None:
-        for _ in range(len(self.sent) if all_of_them else 1):
-            self.answer(self.sent.pop(0), "Corp")
+    @rule()
+    def the_upstream_answers(self) -> None:
+        self.answer(self.sent.pop(0), "Corp")
 
     @precondition(lambda self: any(s.login == self.right for s in self.sent))
     @rule(where=st.sampled_from(("a.example:443", "b.example:443")))
@@ -139,8 +152,8 @@ class Office(RuleBasedStateMachine):
     # --- What the person does ------------------------------------------------------------------
 
     @precondition(lambda self: self.play.is_asking)
-    @rule(login=st.sampled_from(LOGINS), remember=st.booleans())
-    def the_person_answers(self, login: Login, remember: bool) -> None:
+    @rule(login=st.sampled_from(LOGINS), remember=st.booleans(), at_once=st.booleans())
+    def the_person_answers(self, login: Login, remember: bool, at_once: bool) -> None:
         number = self.play.machine.numbers()[0]
         question = self.play.machine.question(number)
         assert question
@@ -148,6 +161,8 @@ class Office(RuleBasedStateMachine):
             self.insisted[question.profile_id, login] += 1
         self.touched.add(number)
         self.do(Typed(number, login, remember))
+        if at_once:
+            self.answer_all()
 
     @precondition(lambda self: self.play.is_asking)
     @rule(quiet=st.sampled_from(Quiet))
@@ -195,6 +210,10 @@ class Office(RuleBasedStateMachine):
         login = self.play.machine.login(mark) if mark else None
         self.sent.append(Sent(profile, mark, login, is_canary=False))
 
+    def answer_all(self) -> None:
+        for _ in range(len(self.sent)):
+            self.answer(self.sent.pop(0), "Corp")
+
     def answer(self, sent: Sent, realm: str) -> None:
         """Let the upstream say what it thinks of a request."""
         if sent.login == self.right and sent.mark:
@@ -206,6 +225,7 @@ class Office(RuleBasedStateMachine):
 
     def release(self, profile: Profile, mark: Mark) -> None:
         login = self.play.machine.login(mark)
+        assert login, "a login was released that there is no more"
         trusted = self.play.machine.is_trusted(mark)
         self.sent.append(Sent(profile, mark, login, is_canary=not trusted))
 
@@ -313,7 +333,7 @@ class Faceless(Office):
     def __init__(self) -> None:
         super().__init__()
         self.play.do(AskersChanged(0))
-        self.play.wait(60)
+        self.play.wait(60.0)
 
     @rule(count=st.sampled_from((0, 1)))
     def faces_come_and_go(self, count: int) -> None:
@@ -351,7 +371,7 @@ def test_any_order_of_events(world: type[Office]) -> None:
     run_state_machine_as_test(
         world,
         settings=settings(
-            max_examples=150,
+            max_examples=80,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -31,20 +31,33 @@ def recorder(stack: ExitStack) -> Recorder:
     return stack.enter_context(Recorder())
 
 
+@pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
+def new_loop(request: pytest.FixtureRequest) -> NewLoop:
+    """Each kind of loop that the engine runs on."""
+    found: NewLoop = request.param
+    return found
+
+
 @pytest.fixture
-def start(stack: ExitStack) -> Start:
+def engines_loop() -> NewLoop:
+    """What engines run on where a module does not say that it wants `new_loop`."""
+    return LOOPS["uvloop"]
+
+
+@pytest.fixture
+def start(stack: ExitStack, engines_loop: NewLoop) -> Start:
     """Starts engines that end with the test."""
 
     def start(
         profile: Profile | None,
         desk: FakeDesk | None = None,
         limits: Limits | None = None,
-        new_loop: NewLoop = LOOPS["uvloop"],
         sleep_clock: Callable[[], float] | None = None,
     ) -> Running:
-        return stack.enter_context(
-            Running(profile, desk=desk, limits=limits, new_loop=new_loop, sleep_clock=sleep_clock)
+        running = Running(
+            profile, desk=desk, limits=limits, new_loop=engines_loop, sleep_clock=sleep_clock
         )
+        return stack.enter_context(running)
 
     return start
 
@@ -69,10 +82,3 @@ def script(stack: ExitStack) -> Callable[..., Scripted]:
         return stack.enter_context(Scripted(*scripts))
 
     return script
-
-
-@pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
-def new_loop(request: pytest.FixtureRequest) -> NewLoop:
-    """Each kind of loop that the engine runs on."""
-    found: NewLoop = request.param
-    return found

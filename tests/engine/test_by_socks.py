@@ -9,7 +9,7 @@ import pytest
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk
 from tests.engine.recorder import Recorder
-from tests.engine.running import NewLoop
+from tests.engine.running import LOOPS
 from tests.engine.wire import connect, get, post
 from tests.support.octets import octets
 from tests.support.scripted import OK, Peer, Scripted, answering, challenge, silent
@@ -32,11 +32,12 @@ def url(recorder: Recorder) -> bytes:
     return b"http://%b:%d/path?query" % (NAME, recorder.port)
 
 
+@pytest.mark.parametrize("engines_loop", list(LOOPS.values()), ids=list(LOOPS))
 def test_requests_reach_the_origin_in_its_own_form(
-    start: Start, stack: ExitStack, recorder: Recorder, url: bytes, new_loop: NewLoop
+    start: Start, stack: ExitStack, recorder: Recorder, url: bytes
 ) -> None:
     socks = stack.enter_context(Socks())
-    engine = start(by_socks(socks.port), FakeDesk(), new_loop=new_loop)
+    engine = start(by_socks(socks.port), FakeDesk())
     with engine.connect() as client:
         assert client.ask(get(url)).body == b"ok"
         assert client.ask(post(url, b"body"), b"POST").body == b"ok"

@@ -9,7 +9,7 @@ import pytest
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import ANSWER, Recorder
-from tests.engine.running import Running
+from tests.engine.running import NewLoop, Running
 from tests.engine.wire import Client, connect, get, post
 from tests.support.scripted import OK, Peer, Scripted, answering, resetting
 from trayproxy.engine.limits import Limits
@@ -18,6 +18,11 @@ URL = b"http://origin.test/"
 GET = get(URL)
 
 Play = Callable[..., Scripted]
+
+
+@pytest.fixture
+def engines_loop(new_loop: NewLoop) -> NewLoop:
+    return new_loop
 
 
 def test_requests_of_one_client_share_an_upstream_connection(

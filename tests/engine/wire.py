@@ -23,7 +23,7 @@ class CutError(Exception):
     """
 
     def __init__(self, octets: bytes) -> None:
-        super().__init__(octets)
+        super().__init__(f"{len(octets)} octets: {octets[:200]!r}")
         self.octets = octets
 
 

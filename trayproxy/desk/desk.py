@@ -66,6 +66,7 @@ from trayproxy.desk.problems import (
     not_signing_in,
     question_gone,
     refusal,
+    store_silent,
     unusable_login,
 )
 from trayproxy.desk.rejected import RejectedLogins
@@ -376,9 +377,9 @@ class Desk:
         """Withdraw all questions and refuse all requests; the service quits."""
         for profile_id in self._machine.profiles():
             self._handle(Deleted(profile_id))
-        self._news.tell()
         for finding in self._findings:
             finding.cancel()
+        self._news.close()
         if self._alarm:
             self._alarm.cancel()
 
@@ -468,22 +469,29 @@ class Desk:
         self._handle(Found(lookup, login if usable else None, finding.keyring))
 
     def _written(self, *writings: ThreadFuture[Problem | None]) -> Future[Problem | None]:
-        """Return when the keyring has been written to, and keep what went wrong as a notice."""
+        """Return when the keyring has been written to, and keep what went wrong as a notice.
+
+        A keyring that does not answer is a problem after a while, until it does.
+        """
         written: Future[Problem | None] = self._loop.create_future()
         results: list[Problem | None] = []
 
-        def done(result: Problem | None) -> None:
+        def one_done(result: Problem | None) -> None:
             results.append(result)
-            if len(results) < len(writings):
-                return
-            problem = next(filter(None, results), None)
+            if len(results) == len(writings):
+                done(next(filter(None, results), None))
+
+        def done(problem: Problem | None) -> None:
+            silence.cancel()
             self._notices = (problem,) if problem else ()
             self._news.tell_soon(self._notices)
             if not written.done():
                 written.set_result(problem)
 
+        silent = store_silent(self.keyring.name)
+        silence = self._loop.call_later(self._rules.patience, done, silent)
         for writing in writings:
-            self._on_result(writing, done)
+            self._on_result(writing, one_done)
         return written
 
     def _on_result(self, result: ThreadFuture[T], use: Callable[[T], None]) -> None:

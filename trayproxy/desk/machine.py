@@ -133,7 +133,10 @@ class Machine:
             event: What happened.
         """
         self._now = now
-        self._sweep()
+        # What is overdue first, so that an event meets the state that it should; but nothing is
+        # released before the event is known, which may bring a better login.
+        for case in self._cases.values():
+            self._expire(case)
         self._dispatch(event)
         self._sweep()
         effects, self._effects = self._effects, []
@@ -313,11 +316,12 @@ class Machine:
         return case
 
     def _drop_a_case(self) -> bool:
-        """Forget the idle case that was seen longest ago."""
+        """Forget the idle case that was seen longest ago, a trusted one last."""
         idle = [c for c in self._cases.values() if c.is_idle and c.phase is not Phase.CHECKING]
         if not idle:
             return False
-        del self._cases[min(idle, key=lambda case: case.seen).key]
+        oldest = min(idle, key=lambda case: (case.phase is Phase.TRUSTED, case.seen))
+        del self._cases[oldest.key]
         return True
 
     def _settle_stray(self, tried: Mark, asks: Key) -> None:

@@ -67,6 +67,7 @@ class News:
         self._notices: tuple[Problem, ...] = ()
         self._told_at = -inf
         self._handle: TimerHandle | None = None
+        self._is_closed = False
 
     def changed(self, number: int) -> None:
         """Note that a question may have changed."""
@@ -79,7 +80,7 @@ class News:
     def tell_soon(self, notices: tuple[Problem, ...]) -> None:
         """Tell the listener of all that was noted, and of the facts if they are others."""
         self._notices = notices
-        if self._handle is None:
+        if self._handle is None and not self._is_closed:
             delay = max(0.0, self._told_at + TELL_EVERY_S - self._loop.time())
             self._handle = self._loop.call_later(delay, self.tell)
 
@@ -95,6 +96,11 @@ class News:
         for number in changed:
             self._tell_changed(number)
         self._tell_facts()
+
+    def close(self) -> None:
+        """Tell the listener for the last time."""
+        self.tell()
+        self._is_closed = True
 
     def _tell_closed(self, number: int, ending: Ending) -> None:
         # A question that was over before anyone was told of it never was.

@@ -76,6 +76,39 @@ def unusable_login(reason: str) -> Problem:
     return Problem("TP-302", "This sign-in cannot be used", f"{reason} You can correct it.")
 
 
+def no_store() -> Problem:
+    """Return why nothing can be kept: there is no keyring, or only one that hides nothing."""
+    body = "This system offers no keyring. TrayProxy keeps passwords in memory until it quits."
+    return Problem("TP-402", "No safe place for passwords", body)
+
+
+def store_silent(store: str) -> Problem:
+    """Return that the keyring does not answer.
+
+    Args:
+        store: Its name, as `trayproxy.control.messages.Keyring` has it; empty if unknown.
+    """
+    name = store or "The keyring"
+    return Problem("TP-403", f"{name} does not answer", "It may be waiting for you in a window.")
+
+
+def not_saved(store: str, reason: str) -> Problem:
+    """Return that the keyring did not take a password.
+
+    Args:
+        store: Its name; empty if unknown.
+        reason: What it said, without a full stop.
+    """
+    body = f"{store or 'The keyring'} said: {reason}. It stays in memory until TrayProxy quits."
+    return Problem("TP-404", "The password could not be saved", body)
+
+
+def not_removed(store: str, reason: str) -> Problem:
+    """Return that the keyring did not remove a password. As for `not_saved`."""
+    body = f"{store or 'The keyring'} said: {reason}. The password is still there."
+    return Problem("TP-404", "The password could not be removed", body)
+
+
 def _needed(profile: str) -> str:
     title = f"Sign-in needed for {profile}"
     return title if len(title) <= _TITLE_MOST else f"{title[: _TITLE_MOST - 1]}…"

@@ -1,442 +1,408 @@
-"""The operating system's keyring, and the only module that knows the keyring library.
+"""The keyring of the operating system; the only module that imports the keyring library.
 
-Its calls may show a dialog and block without limit (a locked keyring, secretstorage#33; a stopped
-daemon), so all of them run in one thread that the program never waits for at its end. A store that
-would
-write passwords unprotected is not used, whoever chose it: with ``keyrings.alt`` installed the
-library picks a plain-text file in silence when nothing better answers.
+Everything happens in one thread of its own, for four reasons. Importing the library takes 0.1 s
+and may take much more. A keyring may wait for a person without limit, and the library knows no
+time-out. Parallel calls are served one after the other anyway. And a thread that hangs for ever
+must not keep the program from ending, hence a daemon thread and not a pool.
 
-What is kept: service ``io.github.trayproxy.TrayProxy:PROFILE:UPSTREAM``, account = user name. The
-upstream
-is part of the name because a password belongs to it: a profile that is pointed elsewhere finds
-nothing.
+Only stores that encrypt are used. Left to itself the library takes what is there: with keyrings.alt
+installed, a file of plain text.
 """
 
-import logging
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
 from importlib import import_module
-from os import environ
+from logging import getLogger
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from threading import Thread
+from time import monotonic
+from typing import Protocol, TypeVar, cast
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, KeyringState, Problem
+from trayproxy.desk import secret_service
+from trayproxy.desk.keyring_errors import UnusableError, reason_of, state_after
+from trayproxy.desk.problems import no_store, not_removed, not_saved
 from trayproxy.desk.store import Finding
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.profiles.profile import Profile
 
-_log = logging.getLogger(__name__)
-
 LIMIT_S = 8.0
-"""How long a caller waits for writing; reading has its limit in the desk, which uses late
-results."""
+"""A keyring that takes longer most likely waits for the person in a window of its own."""
+
+WINDOWS_MOST = 1280
+"""UTF-16 units in a secret of the Windows Credential Manager (2,560 octets, wincred.h). The library
+passes longer ones on and gets "The stub received bad data"."""
+
+_ENTRIES_MOST = 16
+
+_SERVICE = "keyring.backends.SecretService"
+_WINDOWS = "keyring.backends.Windows"
 
 SAFE = {
-    ("keyring.backends.Windows", "WinVaultKeyring"): "Windows Credential Manager",
+    (_WINDOWS, "WinVaultKeyring"): "Windows Credential Manager",
     ("keyring.backends.macOS", "Keyring"): "macOS Keychain",
-    ("keyring.backends.SecretService", "Keyring"): "GNOME Keyring",
-    ("keyring.backends.libsecret", "Keyring"): "GNOME Keyring",
+    (_SERVICE, "Keyring"): "",
+    ("keyring.backends.libsecret", "Keyring"): "",
     ("keyring.backends.kwallet", "DBusKeyring"): "KWallet",
-    ("keyring.backends.kwallet", "DBusKeyringKWallet4"): "KWallet",
 }
-"""The stores that encrypt what they keep, best first, and what people call them."""
+"""The back-ends that encrypt, by module and class, and what people call them. Several programs
+offer the Secret Service: who it is the bus tells."""
 
-NONE = {"keyring.backends.fail", "keyring.backends.null"}
-"""Stores that keep nothing."""
-
-WINDOWS_LIMIT = 1280
-"""UTF-16 units that ``CredWrite`` takes: CRED_MAX_CREDENTIAL_BLOB_SIZE is 2,560 octets
-(wincred.h)."""
-
-KWALLET_NAMES = ("org.kde.kwalletd6", "org.kde.kwalletd5")
+UNNAMED = "the keyring of this system"
+"""A Secret Service of which the bus says nothing more."""
 
 T = TypeVar("T")
+_log = getLogger(__name__)
 
 
-class UnusableError(Exception):
-    """There is no store to use.
+class Credential(Protocol):
+    """What a back-end has found."""
 
-    Attributes:
-        keyring: Which one there is instead.
-    """
+    @property
+    def username(self) -> str | None:
+        """The account; None if the back-end does not say."""
 
-    def __init__(self, keyring: Keyring) -> None:
-        super().__init__(keyring.state.value)
-        self.keyring = keyring
-
-
-class FailedError(Exception):
-    """The store failed. It does not carry the store's own text: that may hold a part of a password.
-
-    Attributes:
-        state: What this shows the keyring to be.
-        reason: Why, for a person.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(type(error).__name__)
-        self.state = _state_shown_by(error)
-        self.reason = _reason(error)
+    @property
+    def password(self) -> str:
+        """The secret."""
 
 
-class NotSavedError(Exception):
-    """The store does not take this login; the text says why."""
+class Ring(Protocol):
+    """A back-end of the keyring library, as far as we use it."""
+
+    def get_credential(self, service: str, username: str | None) -> Credential | None:
+        """Read an entry; of any user if none is named, where the back-end can."""
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        """Write an entry."""
+
+    def delete_password(self, service: str, username: str) -> None:
+        """Remove an entry."""
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
-    """A store of the keyring library, and what people call it."""
+class Opened:
+    """A back-end that may be used.
 
-    ring: Any
+    Attributes:
+        ring: Itself.
+        name: What people call it; empty if only the bus knows.
+    """
+
+    ring: Ring
     name: str
-    module: str
 
-
-def open_backend() -> Backend:
-    """Return the store to use: the one chosen by the library's own settings, else the best.
-
-    Raises:
-        UnusableError: There is none, or the one that was chosen is not safe.
-    """
-    from keyring import core
-
-    chosen = environ.get("PYTHON_KEYRING_BACKEND")
-    if chosen is not None:
-        module, _, kind = chosen.rpartition(".")
-        return _load(module, kind, explicit=True)
-    configured = core.load_config()
-    if configured is not None:
-        return _load(type(configured).__module__, type(configured).__name__, explicit=True)
-    for module, kind in SAFE:
-        with suppress(UnusableError):
-            return _load(module, kind, explicit=False)
-    raise UnusableError(Keyring(KeyringState.MISSING))
-
-
-def _load(module: str, kind: str, *, explicit: bool) -> Backend:
-    if module in NONE:
-        raise UnusableError(Keyring(KeyringState.MISSING))
-    if (module, kind) not in SAFE:
-        raise UnusableError(Keyring(KeyringState.UNSAFE, kind))
-
-    def make() -> Any:
-        ring_class = getattr(import_module(module), kind)
-        # `viable` is whether asking for the priority fails: that is where the library looks whether
-        # the store is there.
-        return ring_class() if explicit or ring_class.viable else None
-
-    try:
-        ring = attempt(make)
-    except FailedError as error:
-        _log.info("%s cannot be used: %s", module, error)
-        ring = None
-    if ring is None:
-        raise UnusableError(Keyring(KeyringState.MISSING))
-    return Backend(ring, SAFE[module, kind], module)
-
-
-def attempt(action: Callable[[], T]) -> T:
-    """Do something with the store, which may raise whatever its libraries raise.
-
-    Raises:
-        FailedError: It failed.
-    """
-    try:
-        return action()
-    except Exception as error:  # noqa: BLE001  # D-Bus, Windows and Qt errors share no other base
-        raise FailedError(error) from None
-
-
-class Vault:
-    """Reads and writes logins (`trayproxy.desk.store.Store`)."""
-
-    def __init__(
-        self, open_ring: Callable[[], Backend] = open_backend, limit_s: float = LIMIT_S
-    ) -> None:
-        """Make a vault; nothing is opened before it is needed.
-
-        Args:
-            open_ring: Finds the store. Called in the vault's thread.
-            limit_s: How long a caller waits for writing.
-        """
-        self._open_ring = open_ring
-        self._limit_s = limit_s
-        self._backend: Backend | None = None
-        self._keyring = Keyring(KeyringState.UNKNOWN)
-        self._tell: Callable[[Keyring], None] | None = None
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    # --- what the desk calls ---
-
-    def find(self, profile: Profile, user: str = "") -> Future[Finding]:
-        """Read the login of a profile for its upstream; of whatever user if none is named."""
-        return self._do(lambda: self._find(profile, user))
-
-    def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """Keep the login of a profile, in the place of any other."""
-        return self._limited(self._do(lambda: self._save(profile, login)), self._silent_problem)
-
-    def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove the logins of a profile for its upstream."""
-        return self._limited(self._do(lambda: self._forget(profile)), self._silent_problem)
-
-    def survey(self) -> Future[Keyring]:
-        """Find out which keyring there is, without reading anything or asking anyone."""
-        return self._limited(self._do(self._survey), self._silent_keyring)
-
-    def watch(self, tell: Callable[[Keyring], None]) -> None:
-        """Call this, from any thread, when the keyring turns out to be in another state."""
-        self._tell = tell
-
-    # --- the thread ---
-
-    def _do(self, action: Callable[[], T]) -> Future[T]:
-        """Do this after what was asked for before, in the vault's own thread."""
-        result: Future[T] = Future()
-
-        def run() -> None:
-            # Every action turns what a store may do into a value.
-            result.set_result(action())
-
-        self._work.put(run)
-        if self._thread is None:
-            # A daemon: a call that never returns must not keep the program from ending.
-            self._thread = threading.Thread(target=self._run, name="vault", daemon=True)
-            self._thread.start()
-        return result
-
-    def _run(self) -> None:
-        while True:
-            self._work.get()()
-
-    def _limited(self, result: Future[T], late: Callable[[], T]) -> Future[T]:
-        """Return a future that is done in time, with `late()` if the store does not answer."""
-        limited: Future[T] = Future()
-
-        def finish(value: Callable[[], T]) -> None:
-            timer.cancel()
-            with suppress(InvalidStateError):  # The other one was first.
-                limited.set_result(value())
-
-        timer = threading.Timer(self._limit_s, finish, (late,))
-        timer.daemon = True
-        timer.start()
-        result.add_done_callback(lambda done: finish(done.result))
-        return limited
-
-    # --- in the thread ---
-
-    def _ring(self) -> Backend:
-        """Return the store, looked for again each time as long as there is none.
-
-        Raises:
-            UnusableError: There is none.
-        """
-        if self._backend is None:
-            self._backend = self._open_ring()
-        return self._backend
-
-    def _survey(self) -> Keyring:
-        try:
-            backend = self._ring()
-            locked = attempt(lambda: _is_locked(backend))
-        except UnusableError as error:
-            return self._now(error.keyring)
-        except FailedError as error:
-            return self._failed(error)
-        state = KeyringState.LOCKED if locked else KeyringState.OK
-        return self._now(Keyring(state, _people_call_it(backend)))
-
-    def _find(self, profile: Profile, user: str) -> Finding:
-        keyring = self._survey()
-        if keyring.state not in (KeyringState.OK, KeyringState.LOCKED):
-            return Finding(None, keyring)
-        ring = self._ring().ring
-        try:
-            # A locked keyring shows its own dialog now, and this waits for it.
-            found = attempt(lambda: ring.get_credential(service_name(profile), user or None))
-        except FailedError as error:
-            return Finding(None, self._failed(error))
-        keyring = self._now(replace(keyring, state=KeyringState.OK))
-        # KWallet gives an empty secret for an entry that it had no time to write to its disk.
-        if found is None or not found.password:
-            return Finding(None, keyring)
-        return Finding(Login(found.username or user, found.password), keyring)
-
-    def _save(self, profile: Profile, login: Login) -> Problem | None:
-        try:
-            backend = self._ring()
-            _check_size(backend, login)
-            attempt(lambda: _write(backend, profile, login))
-        except UnusableError as error:
-            return no_store(self._now(error.keyring))
-        except NotSavedError as error:
-            return self._not_saved(str(error))
-        except FailedError as error:
-            self._failed(error)
-            return self._not_saved(error.reason)
-        self._now(Keyring(KeyringState.OK, _people_call_it(backend)))
-        return None
-
-    def _forget(self, profile: Profile) -> Problem | None:
-        try:
-            backend = self._ring()
-            attempt(lambda: _remove(backend, profile))
-        except UnusableError:
-            return None  # Nothing was kept, so there is nothing to forget.
-        except FailedError as error:
-            store = self._failed(error).name or "The keyring"
-            title = "The password could not be forgotten"
-            return Problem("TP-405", title, f"{store} said: {error.reason}.")
-        return None
-
-    # --- states and texts ---
-
-    def _now(self, keyring: Keyring) -> Keyring:
-        """Take note of the state, and tell when it is another one."""
-        if keyring != self._keyring:
-            self._keyring = keyring
-            _log.info("keyring: %s %s", keyring.state.value, keyring.name)
-            if self._tell is not None:
-                self._tell(keyring)
-        return keyring
-
-    def _failed(self, error: FailedError) -> Keyring:
-        """Take note of the state that a failure shows."""
-        _log.info("the keyring failed: %s", error)
-        if error.state is not KeyringState.LOCKED:
-            # The daemon has gone, or is another than we know: the next call looks for it again.
-            self._backend = None
-        return self._now(replace(self._keyring, state=error.state))
-
-    def _silent_keyring(self) -> Keyring:
-        return self._now(replace(self._keyring, state=KeyringState.SILENT))
-
-    def _silent_problem(self) -> Problem:
-        store = self._silent_keyring().name or "The keyring"
-        body = "It may be waiting for you in another window."
-        return Problem("TP-403", f"{store} does not answer", body)
-
-    def _not_saved(self, reason: str) -> Problem:
-        store = self._keyring.name or "The keyring"
-        body = f"{store} said: {reason}. It stays in memory until {APP_NAME} quits."
-        return Problem("TP-404", "The password could not be saved", body)
+    @property
+    def module(self) -> str:
+        """The module that it comes from."""
+        return type(self.ring).__module__
 
 
 def service_name(profile: Profile) -> str:
-    """Return the name of a profile's entry.
+    """Return the service of a profile's entry.
 
-    No name is the beginning of another one, since ids have no colon and URLs end in their port and
-    a
-    semicolon: macOS finds entries by parts of their names (keyring#644).
+    The upstream is part of it, since a password belongs to the upstream that it was typed for: a
+    profile that is pointed elsewhere finds nothing (security.md T4). The bracket ends it: no name
+    is the beginning of another, which the macOS Keychain would take for a match (keyring #644).
     """
-    return f"{APP_ID}:{profile.id}:{profile.upstream};"
+    return f"{APP_ID} [{profile.id} {profile.upstream}]"
 
 
-def no_store(keyring: Keyring) -> Problem:
-    """Return what a person is told whose passwords cannot be kept (ux §5.2, §5.3)."""
-    if keyring.state is KeyringState.UNSAFE:
-        body = f"{keyring.name} would store the password unprotected. It stays in memory."
-    else:
-        body = "This system offers no keyring. TrayProxy keeps passwords in memory until it quits."
-    return Problem("TP-402", "No safe place for passwords", body)
+class Vault:
+    """Reads and writes logins in the keyring, and says what state it is in.
+
+    No method blocks, and no result is an exception.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: float = LIMIT_S,
+        open_ring: Callable[[], Opened] | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Create a vault; nothing is looked at before it is asked for something.
+
+        Args:
+            limit: Seconds after which a keyring counts as silent.
+            open_ring: Finds the back-end; raises `UnusableError`.
+            clock: Seconds on a monotonic clock.
+        """
+        self._limit = limit
+        self._open_ring = open_ring or open_safe_ring
+        self._clock = clock
+        self._keyring = Keyring(KeyringState.UNKNOWN)
+        self._watchers: list[Callable[[Keyring], None]] = []
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._opened: Opened | None = None
+        self._busy_since: float | None = None
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keyring and its state, as far as they are known at this moment."""
+        since, keyring = self._busy_since, self._keyring
+        is_late = since is not None and self._clock() - since >= self._limit
+        if is_late and keyring.state is not KeyringState.LOCKED:
+            return Keyring(KeyringState.SILENT, keyring.name)
+        return keyring
+
+    def watch(self, tell: Callable[[Keyring], None]) -> None:
+        """Call this, from our thread, when the keyring turns out to be in another state."""
+        self._watchers.append(tell)
+
+    def find(self, profile: Profile, user: str = "") -> Future[Finding]:
+        """Read the login of a profile for its upstream.
+
+        Args:
+            profile: Whose.
+            user: Of this user; empty: of whatever user there is, where the back-end can look for
+                that (the macOS Keychain cannot).
+        """
+
+        def job(opened: Opened) -> Finding:
+            login = _find(opened, service_name(profile), user)
+            self._become(KeyringState.OK)
+            return Finding(login, self._keyring)
+
+        return self._submit(job, lambda error: Finding(None, self._keyring))
+
+    def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
+        """Keep the login of a profile, in the place of any other.
+
+        Returns:
+            Why it could not be kept, None if it was.
+        """
+
+        def job(opened: Opened) -> Problem | None:
+            reason = _unkeepable(opened, login)
+            if reason:
+                return not_saved(self._keyring.name, reason)
+            _save(opened, profile, login)
+            return None
+
+        return self._submit(job, lambda error: self._explain(error, not_saved))
+
+    def forget(self, profile: Profile) -> Future[Problem | None]:
+        """Remove the logins of a profile for its upstream; that there is none is no problem.
+
+        Args:
+            profile: Whose. Its user name serves where the back-end cannot look for any user.
+
+        Returns:
+            Why they could not be removed, None if they were.
+        """
+
+        def job(opened: Opened) -> Problem | None:
+            _forget(opened, service_name(profile), profile.user)
+            return None
+
+        def explain(error: Exception) -> Problem | None:
+            is_missing = self._keyring.state in (KeyringState.MISSING, KeyringState.UNSAFE)
+            return None if is_missing else self._explain(error, not_removed)
+
+        return self._submit(job, explain)
+
+    def survey(self) -> Future[Keyring]:
+        """Find out which keyring there is, without reading anything."""
+        return self._submit(lambda opened: self._keyring, lambda error: self._keyring)
+
+    # --- In our thread -----------------------------------------------------------------------
+
+    def _submit(self, job: Callable[[Opened], T], on_error: Callable[[Exception], T]) -> Future[T]:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                future.set_result(self._attempt(job, on_error))
+
+        self._jobs.put(run)
+        if self._thread is None:
+            self._thread = Thread(target=self._work, name="vault", daemon=True)
+            self._thread.start()
+        return future
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            self._busy_since = self._clock()
+            job()
+            self._busy_since = None
+            del job  # It may hold a login, and the next one may be long in coming.
+
+    def _attempt(self, job: Callable[[Opened], T], on_error: Callable[[Exception], T]) -> T:
+        """Do a job; whatever goes wrong is a state of the keyring."""
+        try:
+            opened = self._opened = self._opened or self._open_ring()
+            self._become(_state_before(opened), opened.name or self._bus_name())
+            result = job(opened)
+            self._become(KeyringState.OK, opened.name or self._bus_name())
+        # Back-ends raise what they like: their own errors, those of D-Bus, of Windows, of Python.
+        # None of them may end this thread, and none may be logged: a UnicodeEncodeError shows a
+        # part of the password.
+        except Exception as error:  # noqa: BLE001
+            _log.info("the keyring failed: %s", type(error).__name__)
+            self._opened = None
+            self._become(state_after(error))
+            return on_error(error)
+        else:
+            return result
+
+    def _bus_name(self) -> str:
+        known = self._keyring.name
+        return known if known not in ("", UNNAMED) else secret_service.name() or UNNAMED
+
+    def _become(self, state: KeyringState, name: str | None = None) -> None:
+        keyring = Keyring(state, self._keyring.name if name is None else name)
+        if keyring == self._keyring:
+            return
+        self._keyring = keyring
+        for tell in self._watchers:
+            tell(keyring)
+
+    def _explain(self, error: Exception, problem: Callable[[str, str], Problem]) -> Problem:
+        if self._keyring.state in (KeyringState.MISSING, KeyringState.UNSAFE):
+            return no_store()
+        return problem(self._keyring.name, reason_of(error))
 
 
-def _check_size(backend: Backend, login: Login) -> None:
-    """Refuse what Windows does not take.
+# --- Entries -----------------------------------------------------------------------------------
+
+
+def _find(opened: Opened, service: str, user: str) -> Login | None:
+    if not _has_entries(opened, service):
+        return None
+    _unlock(opened)
+    try:
+        credential = opened.ring.get_credential(service, user or None)
+    except UnicodeError:
+        return None  # Not written by us: our entries are text.
+    # KWallet gives entries back as empty that it had no time to write.
+    if credential is None or not credential.password:
+        return None
+    return Login(str(credential.username or user), str(credential.password))
+
+
+def _save(opened: Opened, profile: Profile, login: Login) -> None:
+    _unlock(opened)
+    service = service_name(profile)
+    before = opened.ring.get_credential(service, None)
+    opened.ring.set_password(service, login.user, login.password)
+    if before and before.username not in (None, login.user):
+        opened.ring.delete_password(service, before.username or "")
+    if opened.module == _SERVICE:
+        label = f"{APP_NAME} — {profile.name} ({login.user})"
+        secret_service.set_label(service, login.user, label)
+
+
+def _forget(opened: Opened, service: str, user: str) -> None:
+    if not _has_entries(opened, service):
+        return
+    _unlock(opened)
+    for _ in range(_ENTRIES_MOST):
+        credential = opened.ring.get_credential(service, None)
+        if credential is None or credential.username is None:
+            break
+        opened.ring.delete_password(service, credential.username)
+    if user and opened.ring.get_credential(service, user):
+        opened.ring.delete_password(service, user)
+
+
+def _has_entries(opened: Opened, service: str) -> bool:
+    """Return False if it is useless to ask the back-end, which may ask the person to unlock it."""
+    return opened.module != _SERVICE or secret_service.has_entries(service)
+
+
+def _unlock(opened: Opened) -> None:
+    if opened.module == _SERVICE and not secret_service.unlock():
+        raise UnusableError(KeyringState.LOCKED)
+
+
+def _state_before(opened: Opened) -> KeyringState:
+    is_locked = opened.module == _SERVICE and secret_service.is_locked()
+    return KeyringState.LOCKED if is_locked else KeyringState.OK
+
+
+def _unkeepable(opened: Opened, login: Login) -> str:
+    """Return why this back-end cannot keep a login, empty if it can."""
+    if not login.user:
+        return "a password needs a user name"
+    if not login.password:
+        return "an empty password cannot be told from none"
+    if opened.module == _WINDOWS and _utf16_units(login.password) > WINDOWS_MOST:
+        return f"a password has at most {WINDOWS_MOST} characters here"
+    return ""
+
+
+def _utf16_units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+# --- Back-ends ---------------------------------------------------------------------------------
+
+
+def open_safe_ring() -> Opened:
+    """Return the back-end that the person configured, or else the best one; only if it is safe.
 
     Raises:
-        NotSavedError: It is too long.
+        UnusableError: There is none, or only what would not encrypt.
     """
-    units = len(login.password.encode("utf-16-le", "surrogatepass")) // 2
-    if backend.module == "keyring.backends.Windows" and units > WINDOWS_LIMIT:
-        raise NotSavedError(f"it takes at most {WINDOWS_LIMIT} characters")
+    from keyring import backend, core
+
+    configured = core.load_env() or core.load_config()
+    if configured is not None:
+        return _first_safe(_members(configured))
+    rings = list(_viable_safe_rings())
+    return _first_safe(rings or backend.get_all_keyring())
 
 
-def _state_shown_by(error: Exception) -> KeyringState:
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if "KeyringLocked" in kinds or ("InitError" in kinds and "dismissed" in str(error)):
-        return KeyringState.LOCKED
-    if "NoKeyringError" in kinds:
-        return KeyringState.MISSING
-    return KeyringState.SILENT
+def _members(ring: Ring) -> list[Ring]:
+    """Return the back-ends that a chainer would try, or the one that it is."""
+    if type(ring).__module__ == "keyring.backends.chainer":
+        return list(cast("_Chainer", ring).backends)
+    return [ring]
 
 
-def _reason(error: Exception) -> str:
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if "KeyringLocked" in kinds:
-        return "it is locked"
-    if "UnicodeError" in kinds:
-        return "it cannot keep one of the characters"
-    return f"it failed ({type(error).__name__})"
+class _Chainer(Protocol):
+    backends: Iterable[Ring]
 
 
-def _write(backend: Backend, profile: Profile, login: Login) -> None:
-    """Write an entry, in the place of another user's."""
-    service = service_name(profile)
-    before = backend.ring.get_credential(service, None)
-    backend.ring.set_password(service, login.user, login.password)
-    if before is not None and before.username not in (None, login.user):
-        backend.ring.delete_password(service, before.username)
-    with suppress(FailedError):  # It is kept, whatever it is called.
-        attempt(lambda: _label(backend, service, profile, login))
+def _viable_safe_rings() -> Iterator[Ring]:
+    """Yield the safe back-ends that work here, the best first.
+
+    The library would remember for ever what it found the first time; a keyring may start after us.
+    """
+    classes = [getattr(import_module(module), name) for module, name in SAFE]
+    viable = [ring_class for ring_class in classes if ring_class.viable]
+    for ring_class in sorted(viable, key=lambda each: cast("float", each.priority), reverse=True):
+        yield ring_class()
 
 
-def _remove(backend: Backend, profile: Profile) -> None:
-    """Remove every entry of a profile."""
-    service = service_name(profile)
-    while (found := backend.ring.get_credential(service, None)) is not None:
-        backend.ring.delete_password(service, found.username)
+def _first_safe(rings: Iterable[Ring]) -> Opened:
+    rings = list(rings)
+    for ring in rings:
+        kind = (type(ring).__module__, type(ring).__qualname__)
+        if kind in SAFE:
+            return Opened(_in_our_name(ring), SAFE[kind])
+    is_unsafe = any(not _is_none_at_all(ring) for ring in rings)
+    raise UnusableError(KeyringState.UNSAFE if is_unsafe else KeyringState.MISSING)
 
 
-def _people_call_it(backend: Backend) -> str:
-    """Return the store's name; KWallet offers the Secret Service too."""
-    if backend.module == "keyring.backends.SecretService":
-        with suppress(FailedError):
-            return "KWallet" if attempt(_is_kwallet) else backend.name
-    return backend.name
+def _is_none_at_all(ring: Ring) -> bool:
+    """Return whether a back-end keeps nothing: `fail`, `null` and a chainer without members."""
+    return type(ring).__module__ in {f"keyring.backends.{n}" for n in ("fail", "null", "chainer")}
 
 
-def _is_kwallet() -> bool:
-    """Whether the Secret Service is KWallet's: whether one program owns both names."""
-    import secretstorage
-    from jeepney import DBusAddress, new_method_call
+class _Named(Protocol):
+    appid: str
 
-    bus = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
-    with closing(secretstorage.dbus_init()) as connection:
-
-        def owner(name: str) -> str:
-            question = new_method_call(bus, "GetNameOwner", "s", (name,))
-            return str(connection.send_and_get_reply(question).body[0])
-
-        service = owner("org.freedesktop.secrets")
-        return any(owner(name) == service for name in KWALLET_NAMES)
+    def with_properties(self, **properties: str) -> Ring: ...
 
 
-def _is_locked(backend: Backend) -> bool:
-    """Whether using the store would ask the person to unlock it. Asks nobody."""
-    if backend.module != "keyring.backends.SecretService":
-        return False
-    import secretstorage
-    from secretstorage.collection import get_collection_by_alias
-
-    with closing(secretstorage.dbus_init()) as connection:
-        try:
-            return bool(get_collection_by_alias(connection, "default").is_locked())
-        except secretstorage.exceptions.ItemNotFoundException:
-            return False  # There is no keyring yet; the first password makes one.
-
-
-def _label(backend: Backend, service: str, profile: Profile, login: Login) -> None:
-    """Give the entry a name that people recognise in their password manager, where it has names."""
-    if backend.module != "keyring.backends.SecretService":
-        return
-    collection = backend.ring.get_preferred_collection()
-    with closing(collection.connection):
-        for item in collection.search_items({"service": service, "username": login.user}):
-            item.set_label(f"{APP_NAME} — {profile.name} ({login.user})")
+def _in_our_name(ring: Ring) -> Ring:
+    """Let entries say that they are ours, where the back-end tells who wrote them."""
+    if hasattr(ring, "appid"):
+        return cast("_Named", ring).with_properties(appid=APP_NAME)
+    return ring

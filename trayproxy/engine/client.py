@@ -9,6 +9,7 @@ from proxy.core.work import Work
 from trayproxy.engine.exchange import Exchange
 from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import (
+    BUSY,
     LAST_STOP,
     LOOP,
     NOT_A_PROXY_REQUEST,
@@ -249,7 +250,10 @@ class ClientWork(Work[socket.socket]):
         """Answer request after request."""
         self.deadline_in(self.engine.limits.first_octet_s)
         try:
-            while await self._serve_one():
+            if self.engine.counters.active > self.engine.limits.clients:
+                await self.answer(BUSY, None, keep_alive=False)
+                return
+            while await self._serve_one() and not self.engine.closing:
                 self.deadline_in(self.engine.limits.idle_s)
         except (ClientGoneError, OSError):
             # Gone, or too slow: there is nobody to tell. (TimeoutError is an OSError.)

@@ -140,6 +140,7 @@ class Engine:
 
     Attributes:
         address: Where it listens, ``127.0.0.1:3128``.
+        closing: It accepts no more, and connections end with the answer that is on its way.
         via: Our pseudonym in Via, made anew at each start: it tells nobody anything, and finds
             loops.
     """
@@ -159,6 +160,7 @@ class Engine:
         self.observer = parts.observer
         self.limits = parts.limits
         self.counters = Counters()
+        self.closing = False
         self.pipes = Pipes()
         self.pool = Pool(loop, parts.limits, self.look_for_sleep)
         self.failover = Failover(loop.time, parts.limits)
@@ -190,6 +192,7 @@ class Engine:
 
     async def close(self) -> None:
         """Stop accepting, let transfers that run come to an end for a while, then end them."""
+        self.closing = True
         self.executor.stop_accepting()
         if self._listener.fileno() is not None:
             self._listener.shutdown()

@@ -53,8 +53,6 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """What opens a tunnel that needs no upstream (RFC 9110, section 9.3.6)."""
 INTERIM_AT_MOST = 100
 """Interim answers to one request: each may take as long as the final one, and none has to be."""
-OWN_EXPECT_S = 3.0
-"""How long an upload waits for the 100 that we asked for; some proxies never send one."""
 
 
 class BrokenError(Exception):
@@ -554,7 +552,7 @@ class Exchange:
             events = self._link.events(
                 self._reading_client(sender), stream, READ | (WRITE if sender.blocked else 0)
             )
-            woken = await Wait(events, timeout=OWN_EXPECT_S if sender.holding else None)
+            woken = await Wait(events, timeout=limits.own_expect_s if sender.holding else None)
             if woken == TIMED_OUT:
                 sender.holding = False
             elif woken == client.descriptor and not sender.hungry:

@@ -23,6 +23,7 @@ class Limits:
         dead_s: How long an upstream that could not be reached is left alone, if there are others.
         dead_most_s: The same, after it was found dead again and again.
         asleep_s: How long the computer has to sleep for connections to be dropped at waking up.
+        own_expect_s: For the 100 that we asked for before a large upload; some never send one.
         upstream_head_s: From the whole request to the first octet of its answer.
         half_closed_s: For a tunnel of which one side has ended its sending, without any progress.
         linger_s: For reading what a client still sends after an error (RFC 9112, section 9.6).
@@ -47,6 +48,7 @@ class Limits:
     dead_s: float = 30.0
     dead_most_s: float = 300.0
     asleep_s: float = 30.0
+    own_expect_s: float = 3.0
     upstream_head_s: float = 300.0
     half_closed_s: float = 60.0
     linger_s: float = 2.0

@@ -5,11 +5,14 @@ So the body is kept while it streams, up to 1 MiB in memory and above that in a 
 past 64 MiB it is not kept.
 """
 
+import logging
 from tempfile import SpooledTemporaryFile
 
 from trayproxy.engine.stream import CHUNK, Stream
 from trayproxy.http.body import Octets, body_reader, last_chunk, write_chunk
 from trayproxy.http.framing import Chunked, Framing
+
+logger = logging.getLogger(__name__)
 
 KEPT_IN_MEMORY = 1 << 20
 KEPT_AT_MOST = 64 << 20
@@ -45,6 +48,15 @@ class Kept:
             self.whole = False
             self.close()
             return
+        try:
+            self._write(data)
+        except OSError as error:
+            # The disk is full, or not ours to write: the upload itself needs nothing of it.
+            logger.warning("an upload is sent without being kept: %s", error.strerror)
+            self.whole = False
+            self.close()
+
+    def _write(self, data: Octets) -> None:
         if self._file is None:
             self._file = SpooledTemporaryFile(max_size=KEPT_IN_MEMORY)  # noqa: SIM115  # closed below
         self._file.seek(self._size)

@@ -18,6 +18,10 @@ PIPE_SIZE = 1 << 20
 F_SETPIPE_SZ = 1031
 SPLICE_FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK (splice(2))
 KEPT_PIPES = 16
+PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""When a tunnel is quiet: seconds before the first probe, between two, and how many are in vain."""
+SPLICES_A_TURN = 8
+"""How often a direction is filled and emptied before the other connections get their turn."""
 
 
 class Pipes:
@@ -52,6 +56,15 @@ class Pipes:
             drop_pipe(self._free.pop())
 
 
+def _probe(connection: socket.socket) -> None:
+    """Let the kernel find out about a peer that has vanished: a tunnel may be quiet for ever."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in PROBES.items():
+        option = getattr(socket, name, None)
+        if option is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def _widen(pipe: int) -> None:
     """Make a pipe hold more; past the user's soft limit for pipes the default size works too."""
     import fcntl  # Where splice is, it is too; Windows has neither.
@@ -71,7 +84,7 @@ class Flow:
 
     Attributes:
         moved: Octets delivered so far.
-        over: The source has ended and everything was delivered.
+        over: The source has ended and everything was delivered, or the sink is gone.
     """
 
     __slots__ = (
@@ -108,64 +121,74 @@ class Flow:
         """Move what can be moved now.
 
         Raises:
-            OSError: A side is gone.
+            OSError: A side was reset.
         """
-        if self.over:
-            return
-        if self._pending is not None and not self._flush():
+        if self._pending is not None:
+            self._flush(self._pending)
+        if self.over or self._pending is not None:
             return
         if self._pipe is not None:
-            self._splice()
+            self._splice(self._pipe)
         elif not self.source.ended:
             self._copy()
-        if self.source.ended and not self.blocked:
+        if self.source.ended and not self.blocked and not self.over:
             self.over = True
             self.sink.finish()
-
-    def _flush(self) -> bool:
-        assert self._pending is not None
-        sent = self.sink.send(self._pending)
-        self.moved += sent
-        self._pending = self._pending[sent:] if sent < len(self._pending) else None
-        return self._pending is None
 
     def _copy(self) -> None:
         data = self.source.receive()
         if not data:
             return
-        sent = self.sink.send(data)
-        self.moved += sent
-        if sent < len(data):
-            self._pending = memoryview(data)[sent:]
-        if len(data) == CHUNK and self._is_plain:
+        self._flush(memoryview(data))
+        if len(data) == CHUNK and self._is_plain and not self.over:
             self._pipe = self._pipes.take()
 
-    def _splice(self) -> None:
+    def _flush(self, data: memoryview) -> None:
+        try:
+            sent = self.sink.send(data)
+        except BrokenPipeError:
+            self._abandon()
+            return
+        self.moved += sent
+        self._pending = data[sent:] if sent < len(data) else None
+
+    def _splice(self, pipe: tuple[int, int]) -> None:
         """Move by the kernel; go back to copying when the source has no more bulk."""
-        assert self._pipe is not None
-        came = 0
-        if not self._piped and not self.source.ended:
+        for _ in range(SPLICES_A_TURN):
+            if not self._piped and not self._fill(pipe):
+                break
             try:
-                came = os.splice(
-                    self.source.descriptor, self._pipe[1], PIPE_SIZE, flags=SPLICE_FLAGS
-                )
+                went = os.splice(pipe[0], self.sink.descriptor, self._piped, flags=SPLICE_FLAGS)
             except BlockingIOError:
-                pass
-            else:
-                self.source.ended = came == 0
-                self._piped += came
-        if self._piped:
-            try:
-                went = os.splice(
-                    self._pipe[0], self.sink.descriptor, self._piped, flags=SPLICE_FLAGS
-                )
-            except BlockingIOError:
-                went = 0
+                return
+            except BrokenPipeError:
+                self._abandon()
+                return
             self._piped -= went
             self.moved += went
-        if not self._piped and came < CHUNK:
-            self._pipes.give_back(self._pipe)
-            self._pipe = None
+            if self._piped:
+                return
+        self._pipes.give_back(pipe)
+        self._pipe = None
+
+    def _fill(self, pipe: tuple[int, int]) -> bool:
+        """Move what has come into the pipe. Return False if nothing has."""
+        try:
+            self._piped = os.splice(self.source.descriptor, pipe[1], PIPE_SIZE, flags=SPLICE_FLAGS)
+        except BlockingIOError:
+            return False
+        self.source.ended = not self._piped
+        return self._piped > 0
+
+    def _abandon(self) -> None:
+        """End this direction: its sink takes no more, but all that it had sent is here.
+
+        The other direction delivers that still. A reset that came before the peer's end is another
+        matter, and `ConnectionResetError`: octets are missing, and both sides must see that.
+        """
+        self.close()
+        self._pending = None
+        self.over = True
 
     def close(self) -> None:
         """Give up what was not delivered."""
@@ -175,6 +198,7 @@ class Flow:
             else:
                 self._pipes.give_back(self._pipe)
             self._pipe = None
+            self._piped = 0
 
 
 class Tunnel:
@@ -197,13 +221,13 @@ class Tunnel:
         self.down = Flow(upstream, client, pipes)
         self._events = {client.descriptor: READ, upstream.descriptor: READ}
         for side in (client, upstream):
-            side.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            _probe(side.socket)
 
     def ready(self, descriptor: int, mask: int) -> bool:
         """Move octets after an event. Return True when the tunnel has ended.
 
         Raises:
-            OSError: A side is gone; so is the tunnel.
+            OSError: A side was reset; so is the tunnel.
         """
         from_client = descriptor == self._client.descriptor
         if mask & READ:
@@ -233,7 +257,7 @@ class Tunnel:
     def _mask(outbound: Flow, inbound: Flow) -> int:
         """What to wait for at the side that is the source of `outbound` and the sink of
         `inbound`."""
-        reads = not outbound.blocked and not outbound.source.ended
+        reads = not (outbound.over or outbound.blocked or outbound.source.ended)
         return (READ if reads else 0) | (WRITE if inbound.blocked else 0)
 
     def close(self) -> None:

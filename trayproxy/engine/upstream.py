@@ -66,8 +66,11 @@ class Resolver:
         known = self.known(host, port)
         if known is not None:
             return known
+        # As octets: Python's IDNA codec, which text goes through, raises UnicodeError at names that
+        # no name server would know either.
+        name = host.encode("ascii")
         answer = asyncio.ensure_future(
-            self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM), loop=self._loop
+            self._loop.getaddrinfo(name, port, type=socket.SOCK_STREAM), loop=self._loop
         )
         try:
             while not answer.done():
@@ -92,6 +95,22 @@ class Resolver:
     def forget(self) -> None:
         """Forget all names: the network has changed."""
         self._known.clear()
+
+
+def begin(address: Address) -> socket.socket:
+    """Return a connection to this address that is being established, or is already.
+
+    Raises:
+        OSError: It cannot be: the system has no IPv6 or no descriptors, or knows no route.
+    """
+    family, sockaddr = address
+    attempt = socket.socket(family, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0))
+    attempt.setblocking(False)
+    code = attempt.connect_ex(sockaddr)
+    if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+        attempt.close()
+        raise OSError(code, os.strerror(code))
+    return attempt
 
 
 def is_connected(connection: socket.socket) -> bool:
@@ -136,18 +155,13 @@ async def connect(
     try:
         while queue or trying:
             if queue and (not trying or now() >= next_start):
-                family, address = queue.popleft()
-                attempt = socket.socket(
-                    family, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0)
-                )
-                attempt.setblocking(False)
-                code = attempt.connect_ex(address)
-                if code == 0 or (code == errno.EINPROGRESS and is_connected(attempt)):
-                    return attempt
-                if code not in (errno.EINPROGRESS, errno.EWOULDBLOCK):
-                    failure = OSError(code, os.strerror(code))
-                    attempt.close()
+                try:
+                    attempt = begin(queue.popleft())
+                except OSError as error:
+                    failure = error
                     continue
+                if is_connected(attempt):
+                    return attempt
                 trying[attempt.fileno()] = (attempt, now() + limits.connect_s)
                 next_start = now() + limits.next_address_s
                 continue

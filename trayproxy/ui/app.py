@@ -69,7 +69,7 @@ translate = QCoreApplication.translate
 
 NO_TRAY_AFTER_S = 30.0
 """At log-in the panel may come late; after this the window stands in for the icon."""
-NO_TRAY_AFTER_START_S = 5.0
+NO_TRAY_AFTER_START_S = 3.0
 """The same when a person has started us: their panel is there or never will be."""
 SHOW_LIMIT_S = 10.0
 """How long a second start tries to reach the first one's service, which may be restarting."""

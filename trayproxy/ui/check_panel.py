@@ -16,10 +16,11 @@ translate = QCoreApplication.translate
 _MARKS = {
     StepState.OK: "✔",
     StepState.FAILED: "✖",
-    StepState.NOT_NEEDED: "·",
-    StepState.NOT_TRIED: "·",
+    StepState.NOT_NEEDED: "–",
+    StepState.NOT_TRIED: "–",
 }
-_DETAIL_WIDTH = 60
+_DETAIL_WIDTH = 40
+_MARK, _NAME, _DETAIL, _TOOK = range(4)
 
 
 class CheckPanel(QDialog):
@@ -39,7 +40,8 @@ class CheckPanel(QDialog):
         name = elide(clean(request.profile.name), 40)
         self.setWindowTitle(translate("Check", "Test “{profile}”").format(profile=isolate(name)))
         self._steps = QGridLayout()
-        self._steps.setColumnStretch(2, 1)
+        self._steps.setColumnStretch(_NAME, 3)
+        self._steps.setColumnStretch(_DETAIL, 2)
         self._verdict = plain_label("verdict", translate("Check", "Testing…"))
         self._report = ""
         box = named(QDialogButtonBox(), "check_buttons")
@@ -56,7 +58,8 @@ class CheckPanel(QDialog):
         layout.addWidget(self._verdict)
         layout.addStretch()
         layout.addWidget(box)
-        self.setMinimumWidth(self.fontMetrics().averageCharWidth() * 70)
+        close.setDefault(True)
+        self.setMinimumWidth(self.fontMetrics().averageCharWidth() * 80)
 
     def show_reply(self, reply: Reply) -> None:
         """Show how the test came out."""
@@ -73,13 +76,17 @@ class CheckPanel(QDialog):
 
     def _add(self, row: int, step: Step) -> None:
         mark = QLabel(_MARKS[step.state])
+        mark.setAlignment(Qt.AlignmentFlag.AlignTop)
         mark.setAccessibleName(state_text(step.state))
-        name = plain_label(f"step_{step.name}", breakable(step_text(step, self.request)))
-        detail = plain_label(f"detail_{step.name}", breakable(detail_text(step)))
+        name = plain_label(f"step_{step.name}", step_text(step, self.request))
+        detail = plain_label(f"detail_{step.name}", detail_text(step))
+        for label in (name, detail):
+            # Short by themselves; in columns, lines that wrap are given too much room.
+            label.setWordWrap(False)
         took = QLabel(took_text(step))
-        took.setAlignment(Qt.AlignmentFlag.AlignRight)
-        for column, label in enumerate((mark, name, detail, took)):
-            self._steps.addWidget(label, row, column, Qt.AlignmentFlag.AlignTop)
+        took.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
+        for column, label in ((_MARK, mark), (_NAME, name), (_DETAIL, detail), (_TOOK, took)):
+            self._steps.addWidget(label, row, column)
 
     @Slot()
     def _on_copy(self) -> None:

@@ -46,6 +46,7 @@ class Keeper(QObject):
         self._opened_at: float | None = None
         self._give_up_at = 0.0
         self._was_open = False
+        self._is_over = False
         self._has_died = False
         self._poll = QTimer(self, interval=POLL_MS)
         self._poll.timeout.connect(self._try_to_open)
@@ -58,6 +59,8 @@ class Keeper(QObject):
     def ensure(self) -> None:
         """Connect; start the service if nobody answers."""
         self._pause.stop()
+        if self._is_over:
+            return
         if self._poll.isActive() or self._link.open():
             return
         self._has_died = self._was_open
@@ -78,10 +81,9 @@ class Keeper(QObject):
 
     def stop(self) -> None:
         """Leave the service as it is from now on."""
+        self._is_over = True
         self._poll.stop()
         self._pause.stop()
-        self._link.opened.disconnect(self._on_opened)
-        self._link.lost.disconnect(self._on_lost)
 
     @Slot()
     def _try_to_open(self) -> None:
@@ -99,7 +101,8 @@ class Keeper(QObject):
 
     @Slot()
     def _on_lost(self) -> None:
-        self._wait()
+        if not self._is_over:
+            self._wait()
 
     def _wait(self) -> None:
         self._poll.stop()

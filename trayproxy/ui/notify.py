@@ -173,23 +173,28 @@ class DesktopNotifications(QObject):
         self._replies: dict[int, Callable[[Message], None]] = {}
         self._capabilities: frozenset[str] | None = None
         self._wanted: Notice | None = None
+        self._said: Notice | None = None
+        self._is_asking = False
         self._shown = 0
         self._first_action = DEFAULT_ACTION
         self._token = ""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a notification is on the screen, as far as the service has told."""
+        return self._shown != 0
 
     def post(self, notice: Notice) -> None:
         """Show this in place of what was shown."""
         self._wanted = notice
         if self._connection is None and not self._connect():
             return
-        if self._capabilities is None:
-            self._call("GetCapabilities", None, (), self._on_capabilities)
-        else:
-            self._notify()
+        if not self._is_asking:
+            self._go_on()
 
     def withdraw(self) -> None:
         """Take away what was shown, also if the service has not told its number yet."""
-        self._wanted = None
+        self._wanted, self._said = None, None
         if self._shown and self._connection is not None:
             self._call("CloseNotification", "u", (self._shown,), None)
         self._shown = 0
@@ -203,6 +208,8 @@ class DesktopNotifications(QObject):
             self._connection.close()
         self._connection, self._notifier = None, None
         self._replies.clear()
+        self._capabilities, self._shown, self._said = None, 0, None
+        self._is_asking = False
 
     def _connect(self) -> bool:
         from jeepney import MatchRule, message_bus
@@ -260,7 +267,6 @@ class DesktopNotifications(QObject):
     def _lose(self) -> None:
         """The bus is gone, and with it everything that was known."""
         self.close()
-        self._capabilities, self._shown = None, 0
 
     def _take(self, message: "Message") -> None:
         from jeepney import HeaderFields, MessageType
@@ -270,21 +276,33 @@ class DesktopNotifications(QObject):
             self._on_signal(fields.get(HeaderFields.member, ""), message.body)
             return
         on_reply = self._replies.pop(fields.get(HeaderFields.reply_serial, 0), None)
-        if on_reply is not None and message.header.message_type is MessageType.method_return:
-            on_reply(message)
+        if on_reply is not None:
+            # One question at a time: a second `Notify` before the first has a number would be a
+            # second notification.
+            self._is_asking = False
+            if message.header.message_type is MessageType.method_return:
+                on_reply(message)
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Take the next step towards what is wanted on the screen."""
+        if self._wanted is None or self._wanted is self._said:
+            return
+        self._is_asking = True
+        if self._capabilities is None:
+            self._call("GetCapabilities", None, (), self._on_capabilities)
+        else:
+            self._notify(self._wanted, self._capabilities)
 
     def _on_capabilities(self, reply: "Message") -> None:
         self._capabilities = frozenset(reply.body[0])
-        self._notify()
 
-    def _notify(self) -> None:
-        notice = self._wanted
-        if notice is None or self._capabilities is None:
-            return
+    def _notify(self, notice: Notice, capabilities: frozenset[str]) -> None:
+        self._said = notice
         self._first_action = notice.actions[0][0] if notice.actions else DEFAULT_ACTION
         self._token = ""
         icon = str(resource("icons/trayproxy.svg"))
-        has_markup = "body-markup" in self._capabilities
+        has_markup = "body-markup" in capabilities
         body = html.escape(notice.body, quote=False) if has_markup else notice.body
         hints = {
             "desktop-entry": ("s", APP_ID),
@@ -292,15 +310,8 @@ class DesktopNotifications(QObject):
             "resident": ("b", True),
             "suppress-sound": ("b", True),
         }
-        content = (icon, notice.title, body, self._actions(notice), hints, _STAYS)
+        content = (icon, notice.title, body, _actions(notice, capabilities), hints, _STAYS)
         self._call("Notify", "susssasa{sv}i", (APP_NAME, self._shown, *content), self._on_shown)
-
-    def _actions(self, notice: Notice) -> list[str]:
-        if self._capabilities is None or "actions" not in self._capabilities:
-            return []
-        # The click on the body shows no text; the same action is a button as well.
-        pairs = [(DEFAULT_ACTION, notice.actions[0][1]), *notice.actions] if notice.actions else []
-        return [part for pair in pairs for part in pair]
 
     def _on_shown(self, reply: "Message") -> None:
         self._shown = int(reply.body[0])
@@ -318,3 +329,11 @@ class DesktopNotifications(QObject):
                 self.chosen.emit(self._first_action if key == DEFAULT_ACTION else key, token)
             case "NotificationClosed", _:
                 self._shown = 0
+
+
+def _actions(notice: Notice, capabilities: frozenset[str]) -> list[str]:
+    if "actions" not in capabilities or not notice.actions:
+        return []
+    # The click on the body shows no text; the same action is a button as well.
+    pairs = [(DEFAULT_ACTION, notice.actions[0][1]), *notice.actions]
+    return [part for pair in pairs for part in pair]

@@ -251,7 +251,7 @@ class ProfileForm(QWidget):
 
     def _build(self) -> None:
         form = QFormLayout(self)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._name = self._line("name")
         form.addRow(translate("Profiles", "&Name:"), self._name)
         form.addRow("", self._error(self._name))
@@ -304,19 +304,17 @@ class ProfileForm(QWidget):
             QPushButton(translate("Profiles", "&Forget password")), "forget_password"
         )
         self._forget.clicked.connect(self.forget_wanted)
-        kept = QHBoxLayout()
-        kept.addWidget(self._kept, 1)
-        kept.addWidget(self._forget)
-        inner = QFormLayout()
-        inner.setContentsMargins(self.fontMetrics().height(), 0, 0, 0)
-        inner.addRow(translate("Profiles", "&User name:"), self._user)
-        inner.addRow("", self._error(self._user))
-        inner.addRow(translate("Profiles", "Password:"), kept)
         choice = QVBoxLayout()
         choice.addWidget(self._with_password)
-        choice.addLayout(inner)
         choice.addWidget(self._without)
         form.addRow(translate("Profiles", "Sign-in:"), choice)
+        form.addRow(translate("Profiles", "&User name:"), self._user)
+        form.addRow("", self._error(self._user))
+        form.addRow(translate("Profiles", "Password:"), self._kept)
+        forget = QHBoxLayout()
+        forget.addWidget(self._forget)
+        forget.addStretch()
+        form.addRow("", forget)
 
     def _line(self, name: str) -> QLineEdit:
         line = named(QLineEdit(), name)

@@ -5,7 +5,9 @@ At log-in the panel often comes after us, some desktops have none, and some prog
 never shows (measured with Qt 6.12), so the host is waited for, for as long as it takes.
 """
 
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from typing import Any
+
+from PySide6.QtCore import SLOT, QObject, QTimer, Signal, Slot
 from PySide6.QtDBus import (
     QDBusConnection,
     QDBusMessage,
@@ -66,9 +68,10 @@ class TrayHost(QObject):
             self._names = QDBusServiceWatcher(WATCHER, bus, mode, self)
             self._names.serviceRegistered.connect(self._look)
             self._names.serviceUnregistered.connect(self._on_gone)
-            # b"1…" is what the macro SLOT() makes of the name; the stubs take octets only.
+            # The stubs want octets here, PySide6 itself only takes text (6.11).
+            ask: Any = SLOT("_ask_for_host()")
             for name in ("StatusNotifierHostRegistered", "StatusNotifierHostUnregistered"):
-                bus.connect(WATCHER, _PATH, WATCHER, name, self, b"1_ask_for_host()")
+                bus.connect(WATCHER, _PATH, WATCHER, name, self, ask)
         self._look()
 
     @Slot()

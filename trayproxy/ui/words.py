@@ -18,6 +18,7 @@ from trayproxy.control.messages import (
     Why,
 )
 from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.ui.counted import Counted
 from trayproxy.ui.plain import (
     MENU_WIDTH,
     NAME_WIDTH,
@@ -42,10 +43,8 @@ TARGET_WIDTH = 40
 def heading(state: IconState, status: Status | None) -> str:
     """Return the first row of the menu: the state in words, at most 48 characters."""
     if status is not None and state is IconState.SIGNIN and status.waiting > 0:
-        template = translate(
-            "Tray", "{name} — sign-in needed (%n request(s) waiting)", None, status.waiting
-        )
-        return fit(_plural(template, status.waiting), _profile_name(status))
+        template = Counted().requests_waiting(status.waiting)
+        return fit(template, _profile_name(status))
     return first_line(state, status)
 
 
@@ -97,11 +96,6 @@ def _two(template: str, name: str, other: str) -> str:
     room = MENU_WIDTH - fixed
     name = elide(clean(name), max(min(16, len(name)), room - len(other)))
     return template.format(name=isolate(name), host=isolate(elide(other, max(1, room - len(name)))))
-
-
-def _plural(text: str, number: int) -> str:
-    """Choose the English plural where no translation has done so."""
-    return text.replace("(s)", "" if number == 1 else "s").replace("%n", str(number))
 
 
 def _profile_name(status: Status) -> str:
@@ -332,8 +326,7 @@ def waiting_text(question: Question) -> str:
     others = question.waiting - 1
     if others == 0:
         return translate("Notification", "{program} is waiting.").format(program=name)
-    text = translate("Notification", "{program} and %n other(s) are waiting.", None, others)
-    return _plural(text, others).format(program=name)
+    return Counted().others_waiting(others).format(program=name)
 
 
 # --- Problems ------------------------------------------------------------------------------------

@@ -1,0 +1,24 @@
+"""An engine with few descriptors: a program of its own, because a limit holds for a process.
+
+    python -m tests.engine.crowded UPSTREAM_PORT DESCRIPTORS
+
+It prints its port, and ends when its standard input does.
+"""
+
+import resource
+import sys
+
+from tests.engine.fakes import office
+from tests.engine.running import Running
+
+
+def main() -> None:
+    with Running(office(int(sys.argv[1]))) as engine:
+        limit = int(sys.argv[2])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+        print(engine.port, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,617 @@
+"""What may go wrong around the engine (security.md, section 3), and the scars of others.
+
+F05 and F12 are in test_connections, F10 in test_http_checklist, F07 comes with its schemes.
+"""
+
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from threading import Event, Thread
+from time import monotonic
+
+import psutil
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import Recorder
+from tests.engine.running import Running
+from tests.engine.wire import Client, CutError, connect, get, post
+from tests.support.scripted import (
+    ESTABLISHED,
+    OK,
+    Peer,
+    Scripted,
+    answering,
+    challenge,
+    closing_early,
+    echoing,
+    resetting,
+)
+from trayproxy.engine.limits import Limits
+from trayproxy.profiles.profile import SignIn
+
+URL = b"http://origin.test/"
+GET = get(URL)
+CONNECT = connect(b"origin.test:443")
+TRIGGERS = {"GET": GET, "CONNECT": CONNECT}
+
+UNRESOLVABLE = "a" * 64 + ".test"
+"""No label is that long (RFC 1035, section 2.3.4), so nobody is asked."""
+
+Play = Callable[..., Scripted]
+
+
+@pytest.fixture
+def nowhere() -> Iterator[int]:
+    """A port on which nobody answers: its queue is full, and the kernel ignores more."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port: int = listener.getsockname()[1]
+        while True:
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0.2)
+            try:
+                waiting.connect(("127.0.0.1", port))
+            except TimeoutError:
+                break
+        yield port
+
+
+def closed_port() -> int:
+    """Return a port that refuses."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+# --- reaching the upstream: F01, F02; peers X3, X4, X5 ---
+
+
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+@pytest.mark.parametrize("way", ["upstream", "direct"])
+def test_a_name_without_an_address_is_a_502_that_says_so(
+    start: Start, method: str, way: str
+) -> None:
+    engine = start(office(3128, host=UNRESOLVABLE))
+    trigger = TRIGGERS[method]
+    if way == "direct":
+        engine.signs.direct.add("*")
+        trigger = trigger.replace(b"origin.test", UNRESOLVABLE.encode())
+    with engine.connect() as client:
+        before = monotonic()
+        reply = client.ask(trigger, method.encode())
+        assert monotonic() - before < 5
+    assert reply.status == 502
+    assert b"error=dns_error" in reply.values(b"proxy-status")[0]
+
+
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+def test_a_port_that_refuses_is_a_502_at_once(start: Start, method: str) -> None:
+    engine = start(office(closed_port()))
+    with engine.connect() as client:
+        before = monotonic()
+        reply = client.ask(TRIGGERS[method], method.encode())
+        assert monotonic() - before < 1
+    assert reply.status == 502
+    assert b"error=connection_refused" in reply.values(b"proxy-status")[0]
+    assert len(engine.observer.failures) == 1
+
+
+def test_an_address_without_a_route_is_a_502(start: Start) -> None:
+    engine = start(office(3128, host="255.255.255.255"))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 502
+
+
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+def test_a_connection_that_hangs_is_a_504(start: Start, nowhere: int, method: str) -> None:
+    engine = start(office(nowhere), limits=Limits(connect_s=0.3, connect_total_s=0.6))
+    with engine.connect() as client:
+        assert client.ask(TRIGGERS[method], method.encode()).status == 504
+
+
+def test_an_upstream_that_hangs_delays_nobody_else(
+    start: Start, script: Play, nowhere: int
+) -> None:
+    upstream = script(echoing)
+    engine = start(office(upstream.port))
+    with ExitStack() as stack:
+        tunnel = stack.enter_context(engine.connect())
+        tunnel.ask(CONNECT, b"CONNECT")
+        engine.signs.profile = office(nowhere)
+        for _ in range(20):
+            stack.enter_context(engine.connect()).send(GET)
+        engine.until(lambda: len(engine.engine.executor.works) == 21, "the hanging requests")
+        delays = []
+        for _ in range(50):
+            before = monotonic()
+            tunnel.send(b"?")
+            tunnel.take(1)
+            delays.append(monotonic() - before)
+        # The median: this machine has other things to do, the engine has not.
+        assert sorted(delays)[25] < 0.05
+
+
+@pytest.mark.parametrize("end", ["closes", "resets"])
+def test_a_client_that_leaves_while_an_upstream_hangs_leaves_nothing_behind(
+    start: Start, nowhere: int, end: str
+) -> None:
+    engine = start(office(nowhere), limits=Limits(connect_s=0.3, connect_total_s=0.6))
+    base = engine.holdings()
+    for _ in range(5):
+        client = engine.connect()
+        client.send(CONNECT)
+        engine.until(lambda: bool(engine.engine.executor.works), "the request")
+        client.reset() if end == "resets" else client.close()
+    engine.until_it_holds(base)
+
+
+# --- what the upstream does: F04, F05, F06 ---
+
+
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+@pytest.mark.parametrize("script_", [closing_early, resetting], ids=["closes", "resets"])
+def test_an_upstream_that_ends_before_its_answer_is_a_502(
+    start: Start, script: Play, script_: Callable[[Peer], None], method: str
+) -> None:
+    engine = start(office(script(script_).port))
+    with engine.connect() as client:
+        reply = client.ask(TRIGGERS[method], method.encode())
+    assert reply.status == 502
+    assert b"error=connection_terminated" in reply.values(b"proxy-status")[0]
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200"])
+def test_a_head_that_ends_in_the_middle_is_a_502(start: Start, script: Play, head: bytes) -> None:
+    def cut(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(head)
+
+    with start(office(script(cut).port)).connect() as client:
+        assert client.ask(GET).status == 502
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: ",
+    ],
+    ids=["body", "chunk", "trailer"],
+)
+@pytest.mark.parametrize("end", ["closes", "resets", "hangs"])
+def test_an_answer_that_does_not_go_on_is_cut_visibly(
+    start: Start, script: Play, octets: bytes, end: str
+) -> None:
+    go_on = Event()
+
+    def cut(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(octets)
+        assert go_on.wait(20)
+        if end == "resets":
+            peer.reset()
+        elif end == "hangs":
+            peer.hang()
+
+    engine = start(office(script(cut).port), limits=Limits(answer_body_s=0.2))
+    with engine.connect() as client:
+        client.send(GET)
+        while b"hello" not in client.octets:
+            assert client.more()
+        go_on.set()
+        client.take_all()
+        assert client.was_reset
+
+
+# --- slow clients: F08, F09 ---
+
+
+def test_slow_heads_are_ended_and_others_are_served(engine: Running, start: Start) -> None:
+    limits = Limits(head_s=0.5, linger_s=0.1)
+    engine = start(engine.signs.profile, limits=limits)
+    with ExitStack() as stack:
+        slow = [stack.enter_context(engine.connect()) for _ in range(100)]
+        for client in slow:
+            client.send(b"GET http://origin.test/ HTTP/1.1\r\n")
+        began = monotonic()
+        stop = Event()
+        dribble = Thread(target=dribble_on, args=(slow, stop))
+        dribble.start()
+        with stack.enter_context(engine.connect()) as quick:
+            for _ in range(20):
+                before = monotonic()
+                assert quick.ask(GET).status == 200
+                assert monotonic() - before < 1
+        for client in slow:
+            with suppress(CutError):
+                assert client.reply().status == 408
+        # The sweep comes once a second.
+        assert monotonic() - began < 0.5 + 1 + 3
+        stop.set()
+        dribble.join()
+
+
+def dribble_on(clients: list[Client], stop: Event) -> None:
+    """Send one octet after the other."""
+    while not stop.wait(0.05):
+        for client in clients:
+            with suppress(OSError):
+                client.socket.send(b"X")
+
+
+def test_content_that_stops_coming_is_a_408(start: Start, script: Play) -> None:
+    upstream = script(lambda peer: peer.read_all())
+    engine = start(office(upstream.port), limits=Limits(body_s=0.2))
+    with engine.connect() as client:
+        client.send(post(URL, b"hello")[:-1])
+        assert client.reply(b"POST").status == 408
+    assert not upstream.peer(1).received.endswith(b"hello")
+    assert not engine.observer.failures
+
+
+def test_a_client_that_sends_nothing_is_hung_up_on(start: Start) -> None:
+    engine = start(None, limits=Limits(first_octet_s=0.1))
+    with engine.connect() as client:
+        assert client.take_all() == b""
+
+
+def test_a_client_that_asks_nothing_more_is_hung_up_on(start: Start, script: Play) -> None:
+    engine = start(office(script(answering(OK)).port), limits=Limits(idle_s=0.1))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        assert client.take_all() == b""
+
+
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+def test_clients_that_do_not_read_cost_little_memory(
+    start: Start, script: Play, method: str
+) -> None:
+    block = bytes(1 << 20)
+    clients = 16
+
+    def flood(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        with suppress(OSError):
+            for _ in range(1024):
+                peer.send(block)
+
+    upstream = script(flood)
+    engine = start(office(upstream.port))
+    memory = psutil.Process().memory_info
+    with ExitStack() as stack:
+        for _ in range(clients):
+            client = stack.enter_context(engine.connect())
+            client.send(TRIGGERS[method])
+            client.reply(b"CONNECT")
+        stalled = Stalled(engine)
+        before = memory().rss
+        engine.until(stalled.look, "the upstreams having to wait")
+        assert memory().rss - before < clients * (256 << 10) + (4 << 20)
+        upstream.cut()
+
+
+class Stalled:
+    """Looks whether octets have stopped to move: the same twice in a tenth of a second."""
+
+    def __init__(self, engine: Running) -> None:
+        self._engine = engine
+        self._moved = -1
+        self._since = monotonic()
+
+    def look(self) -> bool:
+        counters = self._engine.engine.counters
+        works = self._engine.engine.executor.works.values()
+        tunnels = [work.tunnel for work in works if work.tunnel]  # type: ignore[attr-defined]
+        moved = counters.received + sum(tunnel.down.moved for tunnel in tunnels)
+        if moved != self._moved:
+            self._moved, self._since = moved, monotonic()
+        return monotonic() - self._since > 0.1
+
+
+# --- clients that vanish: F11 ---
+
+
+def test_a_request_whose_client_leaves_leaves_the_desk_too(start: Start, script: Play) -> None:
+    engine = start(office(script(answering(challenge("Basic realm=a"))).port))
+    with engine.connect() as client:
+        client.send(GET)
+        engine.desk.wait_for_turns(1)
+    engine.until(lambda: engine.desk.turns[0].future.cancelled(), "the end of the turn")
+    engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
+
+
+@pytest.mark.parametrize("end", ["closes", "resets"])
+def test_an_upload_whose_client_leaves_ends_upstream(start: Start, script: Play, end: str) -> None:
+    ended = Event()
+
+    def read(peer: Peer) -> None:
+        with suppress(OSError):
+            peer.read_all()
+        ended.set()
+
+    upstream = script(read)
+    with start(office(upstream.port)).connect() as client:
+        client.send(post(URL, b"hello")[:-1])
+        upstream.peer(1).wait_for(b"hell")
+        client.reset() if end == "resets" else client.close()
+        assert ended.wait(20)
+
+
+@pytest.mark.parametrize("octets", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nquiet"])
+def test_a_download_whose_client_resets_ends_upstream_at_once(
+    start: Start, script: Play, octets: bytes
+) -> None:
+    ended = Event()
+
+    def be_quiet(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(octets)
+        with suppress(OSError):
+            peer.read_all()
+        ended.set()
+
+    upstream = script(be_quiet)
+    with start(office(upstream.port)).connect() as client:
+        client.send(GET)
+        upstream.peer(1).wait_for(b"\r\n\r\n")
+        while octets[-5:] not in client.octets:
+            client.more()
+        client.reset()
+        assert ended.wait(20)
+
+
+def test_a_download_whose_client_closes_ends_upstream_with_the_next_octets(
+    start: Start, script: Play
+) -> None:
+    ended = Event()
+
+    def flood(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        with suppress(OSError):
+            while True:
+                peer.send(bytes(1 << 16))
+        ended.set()
+
+    upstream = script(flood)
+    with start(office(upstream.port)).connect() as client:
+        client.send(GET)
+        client.take(1 << 16)
+        client.close()
+        assert ended.wait(20)
+
+
+# --- descriptors: F23 ---
+
+
+def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recorder) -> None:
+    descriptors = 48
+    program = [sys.executable, "-m", "tests.engine.crowded", str(recorder.port), str(descriptors)]
+    with subprocess.Popen(
+        program,
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        port = int(process.stdout.readline())
+        with ExitStack() as stack:
+            crowd = [stack.enter_context(Client(port)) for _ in range(2 * descriptors)]
+            assert crowd[0].ask(GET).status in (200, 502)
+            used = psutil.Process(process.pid).cpu_times()
+            before = used.user + used.system
+            assert not Event().wait(0.5)
+            used = psutil.Process(process.pid).cpu_times()
+            assert used.user + used.system - before < 0.25, "it spins"
+        with Client(port) as client:
+            assert client.ask(GET).status == 200
+        _, errors = process.communicate(b"")
+        assert process.returncode == 0, errors
+
+
+def test_more_clients_than_allowed_are_told_so(start: Start, script: Play) -> None:
+    engine = start(office(script(answering(OK)).port), limits=Limits(clients=2))
+    with ExitStack() as stack:
+        for _ in range(2):
+            client = stack.enter_context(engine.connect())
+            assert client.ask(GET).status == 200
+        extra = stack.enter_context(engine.connect())
+        reply = extra.ask(GET)
+        assert (reply.status, reply.values(b"retry-after")) == (503, [b"5"])
+        assert client.ask(GET).status == 200
+
+
+# --- quitting: F29 ---
+
+
+def test_quitting_waits_for_what_runs_and_for_nothing_else(start: Start, script: Play) -> None:
+    go_on = Event()
+
+    def slow(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
+        assert go_on.wait(20)
+        peer.send(b"complete")
+
+    upstream = script(answering(OK), slow)
+    engine = start(office(upstream.port))
+    idle, busy = engine.connect(), engine.connect()
+    with idle, busy:
+        idle.ask(GET)
+        engine.call(engine.engine.pool.clear)
+        busy.send(GET)
+        while b"\r\n\r\n" not in busy.octets:
+            busy.more()
+        quitting = Thread(target=engine.wait, args=(engine.engine.close(),))
+        quitting.start()
+        assert idle.take_all() == b""
+        with pytest.raises(ConnectionRefusedError):
+            engine.connect()
+        go_on.set()
+        assert busy.reply().body == b"complete"
+        quitting.join()
+
+
+def test_quitting_cuts_what_does_not_end(start: Start, script: Play) -> None:
+    engine = start(office(script(echoing).port), limits=Limits(drain_s=0.2))
+    with engine.connect() as client:
+        client.ask(CONNECT, b"CONNECT")
+        before = monotonic()
+        engine.wait(engine.engine.close())
+        assert monotonic() - before < 2
+        assert client.take_all() == b""
+    assert engine.holdings().connections == 0
+
+
+# --- noise: F32 ---
+
+
+def noise(seed: int) -> bytes:
+    return random.Random(seed).randbytes(1 << 20)
+
+
+def test_noise_from_clients_costs_nothing(engine: Running) -> None:
+    base = engine.holdings()
+    for seed in range(40):
+        with engine.connect() as client:
+            client.try_to_send(noise(seed))
+            client.finish()
+            client.take_all()
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    engine.settle()
+    engine.until_it_holds(base)
+
+
+def test_noise_behind_a_head_costs_nothing(engine: Running) -> None:
+    for seed in range(20):
+        with engine.connect() as client:
+            head = get(URL, b"Transfer-Encoding: chunked", method=b"POST")
+            client.try_to_send(head + noise(seed))
+            with suppress(CutError):
+                assert client.reply(b"POST").status == 400
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+
+
+def test_noise_from_upstreams_is_a_502(start: Start, script: Play) -> None:
+    count = iter(range(1000))
+
+    def rave(peer: Peer) -> None:
+        peer.read_head()
+        with suppress(OSError):
+            peer.send(noise(next(count)))
+
+    engine = start(office(script(rave).port))
+    for method in ("GET", "CONNECT") * 15:
+        with engine.connect() as client:
+            assert client.ask(TRIGGERS[method], method.encode()).status == 502
+
+
+# --- scars of others: peers.md 4a, 4c ---
+
+
+def test_a_clients_own_credentials_go_nowhere(start: Start, stack: ExitStack) -> None:
+    recorder = stack.enter_context(Recorder())
+    engine = start(office(recorder.port, sign_in=SignIn.NONE))
+    line = b"Proxy-Authorization: Basic Zm9vOmJhcg=="
+    with engine.connect() as client:
+        client.ask(get(URL, line))
+        client.ask(get(URL, line))
+        client.ask(connect(b"origin.test:443", line), b"CONNECT")
+    assert b"uthorization" not in recorder.octets
+
+
+def test_half_an_upload_is_upstream_when_half_of_it_has_come(start: Start, script: Play) -> None:
+    half = bytes(range(256)) * 16_000
+
+    def read_half(peer: Peer) -> None:
+        peer.read_head()
+        peer.read(len(half))
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        peer.read_all()
+
+    with start(office(script(read_half).port)).connect() as client:
+        client.send(get(URL, b"Content-Length: %d" % (2 * len(half)), method=b"POST"), half)
+        while b" 100 Continue" not in client.octets:
+            assert client.more()
+
+
+def test_a_407_that_closes_without_a_login_does_not_loop(start: Start, script: Play) -> None:
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(challenge("Basic realm=a")[:-2] + b"Connection: close\r\n\r\n")
+
+    upstream = script(refuse)
+    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    assert len(upstream.peers) == 2
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"Bearer realm=x", b"NTLM", b"Negotiate, NTLM", b'Digest realm="a, Basic"']
+)
+def test_a_challenge_that_basic_cannot_answer_gets_no_login(
+    start: Start, script: Play, value: bytes
+) -> None:
+    head = b"HTTP/1.1 407 No\r\nProxy-Authenticate: %b\r\nContent-Length: 0\r\n\r\n" % value
+    upstream = script(answering(head))
+    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+        assert client.ask(GET).status == 503
+    assert b"Proxy-Authorization" not in upstream.peer(1).received
+
+
+def test_a_long_host_name_is_passed_on(engine: Running, client: Client, recorder: Recorder) -> None:
+    host = b".".join([b"a" * 49] * 5)
+    assert client.ask(connect(host + b":443"), b"CONNECT").status == 200
+    assert recorder.requests[0].target == host + b":443"
+
+
+def test_field_values_are_octets(client: Client, recorder: Recorder) -> None:
+    client.ask(get(URL, "X-Name: Jörg".encode(), b"X-Old: J\xf6rg"))
+    assert recorder.requests[0].values(b"x-name") == ["Jörg".encode()]
+    assert recorder.requests[0].values(b"x-old") == [b"J\xf6rg"]
+
+
+def test_a_quiet_tunnel_lives_beyond_every_limit(start: Start, script: Play) -> None:
+    limits = Limits().scaled(1 / 1000)
+    engine = start(office(script(echoing).port), limits=limits)
+    with engine.connect() as client:
+        client.ask(CONNECT, b"CONNECT")
+        # Two of the executor's sweeps.
+        assert not Event().wait(2.2)
+        client.send(b"?")
+        assert client.take(1) == b"?"
+
+
+def test_a_half_closed_tunnel_does_not_live_for_ever(start: Start, script: Play) -> None:
+    def stay(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(ESTABLISHED)
+        peer.read_all()
+        peer.hang()
+
+    engine = start(office(script(stay).port), limits=Limits(half_closed_s=0.1))
+    with engine.connect() as client:
+        client.ask(CONNECT, b"CONNECT")
+        client.finish()
+        assert client.take_all() == b""
+
+
+def test_a_socket_that_is_reset_before_it_speaks_costs_nothing(engine: Running) -> None:
+    base = engine.holdings()
+    for _ in range(200):
+        engine.connect().reset()
+    engine.until_it_holds(base)

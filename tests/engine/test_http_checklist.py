@@ -1,0 +1,711 @@
+"""The lines of the protocol checklist (R-001 to R-085) that the engine decides.
+
+What reading and writing alone decide is tested in tests/http; what one connection may be used for,
+in test_connections.
+"""
+
+from collections.abc import Callable
+from threading import Event
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import Recorder
+from tests.engine.running import NewLoop, Running
+from tests.engine.wire import Client, chunked, connect, get, post
+from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge
+from trayproxy.auth.basic import basic_credentials
+from trayproxy.engine.limits import Limits
+from trayproxy.profiles.profile import SignIn
+
+URL = b"http://origin.test/"
+GET = get(URL)
+CONNECT = connect(b"origin.test:443")
+CHALLENGE = challenge('Basic realm="corp"')
+CREDENTIALS = b"Proxy-Authorization: " + basic_credentials(LOGIN)
+
+Play = Callable[..., Scripted]
+
+
+@pytest.fixture
+def engines_loop(new_loop: NewLoop) -> NewLoop:
+    return new_loop
+
+
+def through(start: Start, upstream: Scripted, desk: FakeDesk | None = None) -> Running:
+    return start(office(upstream.port), desk)
+
+
+def body(length: int) -> bytes:
+    return bytes(range(256)) * (length // 256) + bytes(length % 256)
+
+
+# --- parsing, 9112 section 2 ---
+
+
+@pytest.mark.parametrize("octets", [b"\x16\x03\x01\x02\x00", b"\x05\x01\x00", b"SSH-2.0-x\r\n"])
+def test_what_is_not_http_is_refused_before_its_head_is_late(
+    engine: Running, octets: bytes
+) -> None:
+    with engine.connect() as client:
+        assert client.ask(octets).status == 400
+        assert client.take_all() == b""
+
+
+def test_empty_lines_between_requests_are_ignored(client: Client) -> None:
+    client.send(post(URL, b"x") + b"\r\n\r\n" + GET)
+    assert [client.reply().status, client.reply().status] == [200, 200]
+
+
+def test_nothing_behind_a_malformed_request_is_read(client: Client, recorder: Recorder) -> None:
+    client.send(b"GET http://origin.test/ HTTP/1.1\r\nHost : a\r\n\r\n" + GET)
+    assert client.reply().status == 400
+    assert client.take_all() == b""
+    assert not recorder.requests
+
+
+# --- targets ---
+
+
+@pytest.mark.parametrize("target", [b"/", b"/commands/pac", b"/PxQuit", b"*"])
+def test_requests_for_ourselves_have_no_effect(
+    client: Client, recorder: Recorder, target: bytes
+) -> None:
+    method = b"OPTIONS" if target == b"*" else b"GET"
+    reply = client.ask(b"%b %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % (method, target))
+    assert reply.status == 400
+    assert not reply.values(b"access-control-allow-origin")
+    assert not recorder.requests
+
+
+OWN_SPELLINGS = [
+    "127.0.0.1",
+    "127.1",
+    "127.0.0.2",
+    "0.0.0.0",
+    "0",
+    "2130706433",
+    "0x7f.1",
+    "localhost",
+    "localhost.",
+    "LOCALHOST",
+    "[::1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+@pytest.mark.parametrize("host", OWN_SPELLINGS)
+def test_a_direct_request_for_our_own_address_is_a_loop(
+    start: Start, host: str, method: str
+) -> None:
+    engine = start(office(1))
+    engine.signs.direct.add("*")
+    authority = f"{host}:{engine.port}".encode()
+    with engine.connect() as client:
+        asked = connect(authority) if method == "CONNECT" else get(b"http://%b/" % authority)
+        assert client.ask(asked, method.encode()).status == 508
+
+
+def test_a_profile_whose_upstream_is_ourselves_is_a_loop(start: Start) -> None:
+    engine = start(None)
+    engine.signs.profile = office(engine.port, host="localhost")
+    with engine.connect() as client:
+        assert client.ask(GET).status == 508
+
+
+def test_a_request_that_has_passed_here_is_a_loop(client: Client, engine: Running) -> None:
+    via = b"Via: 1.1 elsewhere, 1.1 " + engine.engine.via
+    assert client.ask(get(URL, via)).status == 508
+
+
+def test_without_a_profile_a_503_says_what_to_do(start: Start) -> None:
+    with start(None).connect() as client:
+        reply = client.ask(GET)
+        assert (reply.status, reply.closes) == (503, False)
+        assert b"profile" in reply.body
+
+
+# --- CONNECT ---
+
+
+def test_octets_behind_the_200_reach_the_client(start: Start, script: Play) -> None:
+    upstream = script(lambda peer: (peer.read_head(), peer.send(ESTABLISHED + b"banner")))
+    with through(start, upstream).connect() as client:
+        assert client.ask(CONNECT, b"CONNECT").status == 200
+        assert client.take(6) == b"banner"
+
+
+@pytest.mark.parametrize("length", [5, 60_000, 300_000])
+def test_octets_sent_with_connect_wait_for_the_200(start: Start, script: Play, length: int) -> None:
+    early, answer = body(length), Event()
+
+    def delay(peer: Peer) -> None:
+        peer.read_head()
+        assert answer.wait(20)
+        assert peer.received.endswith(b"\r\n\r\n"), "octets of the tunnel came before it was open"
+        peer.send(ESTABLISHED)
+        peer.read(length)
+
+    upstream = script(delay)
+    with through(start, upstream).connect() as client:
+        client.socket.setblocking(False)
+        sent = client.socket.send(CONNECT + early)
+        client.socket.settimeout(20)
+        upstream.peer(1).wait_for(b"\r\n\r\n")
+        answer.set()
+        client.send((CONNECT + early)[sent:])
+        assert client.reply(b"CONNECT").status == 200
+        assert upstream.peer(1).wait_for(early[-16:]).endswith(b"\r\n\r\n" + early)
+
+
+def test_octets_sent_with_a_refused_connect_go_nowhere(start: Start, script: Play) -> None:
+    upstream = script(answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
+    with through(start, upstream).connect() as client:
+        client.send(CONNECT + b"\x16\x03\x01 hello")
+        assert client.reply(b"CONNECT").status == 403
+        client.take_all()
+    assert b"hello" not in upstream.peer(1).received
+
+
+def test_a_refused_connect_is_no_tunnel_and_the_connection_goes_on(
+    start: Start, script: Play
+) -> None:
+    refusal = b"HTTP/1.1 403 No\r\nContent-Length: 5\r\n\r\nnever"
+    upstream = script(answering(refusal, OK))
+    with through(start, upstream).connect() as client:
+        assert client.ask(CONNECT, b"CONNECT").body == b"never"
+        assert client.ask(GET).body == b"ok\n"
+
+
+def test_a_200_to_connect_has_no_length_and_no_close(start: Start, script: Play) -> None:
+    upstream = script(
+        answering(b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+    )
+    with through(start, upstream).connect() as client:
+        reply = client.ask(CONNECT, b"CONNECT")
+        for name in (b"connection", b"transfer-encoding", b"content-length"):
+            assert not reply.values(name)
+
+
+def test_a_client_that_ends_its_sending_still_receives(start: Start, script: Play) -> None:
+    def reply_after_the_end(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(ESTABLISHED)
+        peer.send(b"got " + peer.read_all())
+
+    upstream = script(reply_after_the_end)
+    with through(start, upstream).connect() as client:
+        client.ask(CONNECT, b"CONNECT")
+        client.send(b"all")
+        client.finish()
+        assert client.take_all() == b"got all"
+
+
+def test_an_upstream_that_ends_its_sending_still_receives(start: Start, script: Play) -> None:
+    def end_first(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(ESTABLISHED + b"bye")
+        peer.half_close()
+        peer.read_all()
+
+    upstream = script(end_first)
+    with through(start, upstream).connect() as client:
+        client.ask(CONNECT, b"CONNECT")
+        assert client.take_all() == b"bye"
+        client.send(b"last words")
+        client.finish()
+        assert upstream.peer(1).wait_for(b"last words")
+
+
+def test_a_client_that_talks_to_an_upstream_that_has_gone_is_not_reset(
+    start: Start, script: Play
+) -> None:
+    sent = body(200_000)
+
+    def send_and_go(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(ESTABLISHED + sent)
+
+    upstream = script(send_and_go)
+    with through(start, upstream).connect() as client:
+        client.ask(CONNECT, b"CONNECT")
+        assert client.take_all() == sent
+        for _ in range(3):
+            client.try_to_send(b"goodbye")
+        client.finish()
+        assert client.take_all() == b""
+        assert not client.was_reset
+
+
+# --- framing ---
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [post(URL, b"hello")[:-2], chunked(URL, b"hello")[:-5]],
+    ids=["counted", "chunked"],
+)
+def test_a_request_that_was_cut_does_not_look_whole(
+    start: Start, script: Play, octets: bytes
+) -> None:
+    upstream = script(lambda peer: peer.read_all())
+    with through(start, upstream).connect() as client:
+        client.send(octets)
+        upstream.peer(1).wait_for(b"hel")
+        client.finish()
+        client.take_all()
+    received = upstream.peer(1).received
+    assert not received.endswith((b"hello", b"0\r\n\r\n"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nxx\r\n",
+    ],
+    ids=["counted", "chunked", "malformed"],
+)
+def test_an_answer_that_was_cut_does_not_look_whole(
+    start: Start, script: Play, answer: bytes
+) -> None:
+    go_on = Event()
+
+    def cut(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(answer[:-1])
+        assert go_on.wait(20)
+        peer.send(answer[-1:])
+
+    upstream = script(cut)
+    with through(start, upstream).connect() as client:
+        client.send(GET)
+        while b"hell" not in client.octets:
+            assert client.more()
+        go_on.set()
+        client.take_all()
+        assert client.was_reset
+        assert not client.octets.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "head"),
+    [
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        (b"GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (b"GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n"),
+    ],
+)
+def test_answers_without_content_do_not_hold_up_the_next_one(
+    start: Start, script: Play, method: bytes, head: bytes
+) -> None:
+    upstream = script(answering(head, OK))
+    with through(start, upstream).connect() as client:
+        assert client.ask(get(URL, method=method), method).body == b""
+        assert client.ask(GET).body == b"ok\n"
+    assert len(upstream.peers) == 1
+
+
+def test_trailers_stay_trailers_both_ways(start: Start, script: Play) -> None:
+    answer = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+        b"0\r\nX-Sum: 9\r\nSet-Cookie: no=1\r\n\r\n"
+    )
+    upstream = script(answering(answer))
+    with through(start, upstream).connect() as client:
+        client.send(chunked(URL, b"hello")[:-2] + b"X-Check: 7\r\nHost: no\r\n\r\n")
+        reply = client.reply(b"POST")
+        assert reply.body == b"ok"
+        assert client.octets.endswith(b"0\r\nX-Sum: 9\r\n\r\n")
+        assert upstream.peer(1).wait_for(b"X-Check: 7").endswith(b"\r\n0\r\nX-Check: 7\r\n\r\n")
+
+
+def test_content_streams_before_it_is_complete(start: Start, script: Play) -> None:
+    def answer_in_parts(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+        peer.send(peer.read(3))
+        peer.send(peer.read(3))
+
+    upstream = script(answer_in_parts)
+    with through(start, upstream).connect() as client:
+        client.send(post(URL, b"onetwo")[:-3])
+        while not client.octets.endswith(b"\r\n\r\none"):
+            assert client.more()
+        client.send(b"two")
+        assert client.reply(b"POST").body == b"onetwo"
+
+
+def test_an_early_answer_ends_the_connection_after_it(start: Start, script: Play) -> None:
+    upstream = script(answering(b"HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno"))
+    with through(start, upstream).connect() as client:
+        client.send(post(URL, body(100_000))[:-1])
+        reply = client.reply(b"POST")
+        assert (reply.status, reply.body, reply.closes) == (413, b"no", True)
+        assert client.take_all() == b""
+        assert not client.was_reset
+
+
+def test_the_answer_of_an_upstream_that_reads_no_more_is_not_lost(
+    start: Start, script: Play
+) -> None:
+    """As squid does above 200 kB, and others who reset: RFC 9112, section 9.6."""
+
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 413 Too large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
+
+    upstream = script(refuse)
+    with through(start, upstream).connect() as client:
+        client.try_to_send(post(URL, body(3_000_000)))
+        assert client.reply(b"POST").status == 413
+
+
+# --- Max-Forwards, TRACE ---
+
+
+def test_options_with_no_hops_left_is_answered_here(client: Client, recorder: Recorder) -> None:
+    assert client.ask(get(URL, b"Max-Forwards: 0", method=b"OPTIONS")).status == 200
+    assert not recorder.requests
+
+
+def test_max_forwards_is_counted_down(client: Client, recorder: Recorder) -> None:
+    assert client.ask(get(URL, b"Max-Forwards: 5", method=b"OPTIONS")).is_forwarded
+    assert recorder.requests[0].values(b"max-forwards") == [b"4"]
+
+
+@pytest.mark.parametrize("hops", [b"0", b"1", b"2"])
+def test_trace_is_refused_and_carries_no_login_anywhere(
+    client: Client, recorder: Recorder, hops: bytes
+) -> None:
+    assert client.ask(get(URL, b"Max-Forwards: " + hops, method=b"TRACE")).status == 405
+    assert not recorder.requests
+
+
+# --- Upgrade ---
+
+UPGRADE = get(URL, b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: x")
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+def test_a_websocket_passes_both_ways(start: Start, script: Play) -> None:
+    def echo(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(SWITCHED + b"first")
+        peer.send(peer.read(4))
+
+    upstream = script(echo)
+    with through(start, upstream).connect() as client:
+        client.send(UPGRADE)
+        assert client.reply(upgrade=True).status == 101
+        assert client.take(5) == b"first"
+        client.send(b"ping")
+        assert client.take(4) == b"ping"
+    head = upstream.peer(1).received.lower()
+    assert b"\r\nconnection: upgrade\r\nupgrade: websocket\r\n" in head
+
+
+def test_an_upgrade_that_is_declined_is_an_ordinary_answer(start: Start, script: Play) -> None:
+    upstream = script(answering(OK))
+    with through(start, upstream).connect() as client:
+        assert client.ask(UPGRADE).status == 200
+        assert client.ask(GET).status == 200
+
+
+def test_an_upgrade_that_connection_does_not_name_is_removed(
+    client: Client, recorder: Recorder
+) -> None:
+    client.ask(get(URL, b"Upgrade: websocket"))
+    assert not recorder.requests[0].values(b"upgrade")
+
+
+# --- Expect and 1xx ---
+
+
+def test_a_head_that_expects_continue_is_sent_on_before_its_content(
+    start: Start, script: Play
+) -> None:
+    def expect(peer: Peer) -> None:
+        assert b"Expect: 100-continue" in peer.read_head()
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert peer.read(5) == b"hello"
+        peer.send(OK)
+
+    upstream = script(expect)
+    with through(start, upstream).connect() as client:
+        client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
+        while b" 100 Continue" not in client.octets:
+            assert client.more()
+        client.send(b"hello")
+        reply = client.reply(b"PUT")
+        assert (reply.interim, reply.status) == ((100,), 200)
+
+
+def test_a_final_answer_instead_of_continue_is_passed_on(start: Start, script: Play) -> None:
+    upstream = script(answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
+    with through(start, upstream).connect() as client:
+        client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
+        reply = client.reply(b"PUT")
+        # Whether the content still comes nobody knows, so no other request can follow.
+        assert (reply.status, reply.closes) == (403, True)
+
+
+def test_continue_is_said_only_when_the_signed_in_upstream_has_said_it(
+    start: Start, script: Play
+) -> None:
+    def sign_in(peer: Peer) -> None:
+        if CREDENTIALS not in peer.read_head():
+            peer.send(CHALLENGE)
+            peer.read_all()
+            return
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        peer.read(5)
+        peer.send(OK)
+
+    upstream = script(sign_in)
+    with through(start, upstream, FakeDesk(LOGIN)).connect() as client:
+        client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
+        while b" 100 Continue" not in client.octets:
+            assert client.more()
+        assert len(upstream.peers) == 2
+        client.send(b"hello")
+        assert client.reply(b"PUT").status == 200
+    assert upstream.peer(1).received.endswith(b"\r\n\r\n")
+
+
+def test_interim_answers_are_passed_on_in_order(start: Start, script: Play) -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    upstream = script(answering(b"HTTP/1.1 102 Processing\r\n\r\n" + hints + OK))
+    with through(start, upstream).connect() as client:
+        reply = client.ask(GET)
+        assert (reply.interim, reply.status) == ((102, 103), 200)
+
+
+def test_interim_answers_are_kept_from_a_1_0_client(start: Start, script: Play) -> None:
+    upstream = script(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK))
+    with through(start, upstream).connect() as client:
+        assert client.ask(get(URL, version=b"1.0")).interim == ()
+
+
+# --- HTTP/1.0 ---
+
+
+@pytest.mark.parametrize(
+    "line", [b"X: y", b"Connection: keep-alive", b"Proxy-Connection: keep-alive"]
+)
+def test_a_1_0_clients_connection_ends_after_the_answer(client: Client, line: bytes) -> None:
+    reply = client.ask(get(URL, line, version=b"1.0"))
+    assert (reply.status, reply.closes) == (200, True)
+    assert client.take_all() == b""
+
+
+def test_a_1_0_client_gets_no_chunks(start: Start, script: Play) -> None:
+    upstream = script(
+        answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+    )
+    with through(start, upstream).connect() as client:
+        reply = client.ask(get(URL, version=b"1.0"))
+        assert (reply.body, reply.values(b"transfer-encoding")) == (b"ok", [])
+
+
+def test_a_1_0_connect_without_fields_opens_a_tunnel(client: Client) -> None:
+    client.send(b"CONNECT origin.test:443 HTTP/1.0\r\n\r\n")
+    assert client.reply(b"CONNECT").status == 200
+    client.send(b"hello")
+    assert client.take(5) == b"hello"
+
+
+def test_a_1_0_upstreams_answer_ends_with_its_connection(start: Start, script: Play) -> None:
+    def old(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.0 200 OK\r\n\r\nuntil the end")
+
+    upstream = script(old)
+    with through(start, upstream).connect() as client:
+        reply = client.ask(GET)
+        assert (reply.body, reply.closes) == (b"until the end", True)
+
+
+def test_a_1_0_upstreams_counted_answer_leaves_the_client_connected(
+    start: Start, script: Play
+) -> None:
+    upstream = script(answering(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+    with through(start, upstream).connect() as client:
+        for _ in range(2):
+            assert client.ask(GET).body == b"ok"
+    assert len(upstream.peers) == 2
+
+
+# --- persistence and order ---
+
+
+def test_pipelined_answers_come_in_the_order_of_the_requests(
+    client: Client, recorder: Recorder
+) -> None:
+    targets = [b"http://%b.test/%d" % (name, n) for n, name in enumerate((b"a", b"b", b"a", b"c"))]
+    client.send(b"".join(map(get, targets)))
+    for _ in targets:
+        assert client.reply().status == 200
+    assert [request.target for request in recorder.requests] == targets
+
+
+def test_pipelined_octets_beyond_the_limit_wait_in_the_kernel(start: Start, script: Play) -> None:
+    upstream = script(answering(OK))
+    with through(start, upstream).connect() as client:
+        many = 300
+        client.send(get(URL, b"X: " + b"x" * 1000) * many)
+        assert [client.reply().body for _ in range(many)] == [b"ok\n"] * many
+
+
+def test_a_pipelined_post_behind_a_get_is_read_from_where_it_begins(
+    client: Client, recorder: Recorder
+) -> None:
+    client.send(GET + post(URL, b"content") + GET)
+    assert [client.reply().status for _ in range(3)] == [200] * 3
+    assert recorder.requests[1].body == b"content"
+
+
+def test_close_of_the_client_is_honoured(client: Client, recorder: Recorder) -> None:
+    client.send(get(URL, b"Connection: close") + GET)
+    assert client.reply().closes
+    assert client.take_all() == b""
+    assert len(recorder.requests) == 1
+
+
+def test_close_of_the_upstream_is_its_own_matter(start: Start, script: Play) -> None:
+    upstream = script(
+        answering(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+    )
+    with through(start, upstream).connect() as client:
+        for _ in range(2):
+            reply = client.ask(GET)
+            assert (reply.body, reply.closes) == (b"ok", False)
+    assert len(upstream.peers) == 2
+
+
+@pytest.mark.parametrize("length", [0, 10_000, 200_000])
+def test_a_refusal_is_not_lost_to_a_reset(engine: Running, length: int) -> None:
+    with engine.connect() as client:
+        bad = b"POST http://origin.test/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
+        client.try_to_send(bad + body(length))
+        assert client.reply(b"POST").status == 400
+        assert client.take_all() == b""
+        assert not client.was_reset
+
+
+def test_a_request_whose_client_ended_its_sending_is_answered(
+    client: Client, recorder: Recorder
+) -> None:
+    client.send(GET)
+    client.finish()
+    assert client.reply().status == 200
+
+
+# --- 407 ---
+
+
+def test_no_octet_of_a_407_reaches_the_client(start: Start, script: Play) -> None:
+    refusal = (
+        b"HTTP/1.1 407 Secret Reason\r\nProxy-Authenticate: Basic realm=secret\r\n"
+        b"Set-Cookie: secret=1\r\nContent-Length: 11\r\n\r\nsecret page"
+    )
+    upstream = script(answering(refusal), answering(OK))
+    with through(start, upstream, FakeDesk(LOGIN)).connect() as client:
+        assert client.ask(GET).status == 200
+        assert b"secret" not in client.octets.lower()
+
+
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+def test_a_sign_in_that_is_refused_is_a_503(start: Start, script: Play, method: str) -> None:
+    upstream = script(answering(CHALLENGE))
+    engine = through(start, upstream)
+    with engine.connect() as client:
+        client.send(GET if method == "GET" else CONNECT)
+        engine.desk.wait_for_turns(1)
+        engine.call(engine.desk.refuse_all)
+        reply = client.reply(method.encode())
+        assert (reply.status, reply.closes, reply.values(b"retry-after")) == (503, False, [b"5"])
+        assert not reply.values(b"proxy-authenticate")
+    assert b"Proxy-Authorization" not in upstream.peer(1).received
+
+
+def test_a_407_where_nobody_signs_in_is_a_502(start: Start, script: Play) -> None:
+    upstream = script(answering(CHALLENGE))
+    engine = start(office(upstream.port, sign_in=SignIn.NONE), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status in (502, 503)
+    assert not engine.desk.turns
+    assert b"Proxy-Authorization" not in upstream.peer(1).received
+
+
+def test_every_request_of_a_connection_carries_the_login_once(start: Start, script: Play) -> None:
+    upstream = script(answering(CHALLENGE), answering(OK))
+    with through(start, upstream, FakeDesk(LOGIN)).connect() as client:
+        foreign = b"Proxy-Authorization: Basic Zm9vOmJhcg=="
+        for octets in (GET, get(URL, foreign), get(b"http://other.test/")):
+            assert client.ask(octets).status == 200
+        client.send(GET + get(URL, foreign))
+        assert [client.reply().status for _ in range(2)] == [200, 200]
+    received = upstream.peer(2).received
+    assert received.count(CREDENTIALS) == received.count(b"Proxy-Authorization") == 5
+
+
+def test_a_407_on_a_connection_that_worked_asks_the_desk_again(start: Start, script: Play) -> None:
+    upstream = script(answering(CHALLENGE), answering(OK, OK, CHALLENGE))
+    engine = through(start, upstream, FakeDesk(LOGIN))
+    with engine.connect() as client:
+        assert [client.ask(GET).status for _ in range(3)] == [200, 200, 503]
+    assert [turn.tried is not None for turn in engine.desk.turns] == [False, True]
+
+
+@pytest.mark.parametrize("close", [b"", b"Connection: close\r\n", b"Proxy-Connection: close\r\n"])
+def test_a_407_that_closes_is_answered_on_a_new_connection(
+    start: Start, script: Play, close: bytes
+) -> None:
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(CHALLENGE[:-2] + close + b"\r\n")
+        if close:
+            peer.half_close()
+        peer.read_all()
+
+    upstream = script(refuse, answering(OK))
+    with through(start, upstream, FakeDesk(LOGIN)).connect() as client:
+        assert client.ask(GET).status == 200
+    assert CREDENTIALS in upstream.peer(2).received
+
+
+def test_a_parked_request_goes_on_when_the_person_has_answered(start: Start, script: Play) -> None:
+    upstream = script(answering(CHALLENGE), answering(OK))
+    engine = through(start, upstream)
+    with engine.connect() as client:
+        client.send(GET)
+        engine.desk.wait_for_turns(1)
+        engine.call(engine.desk.answer_all)
+        assert client.reply().body == b"ok\n"
+    assert [answer.login for answer in engine.desk.acceptances] == [LOGIN]
+
+
+@pytest.mark.parametrize("end", ["closes", "resets", "says nothing", "speaks gibberish"])
+def test_an_attempt_without_an_answer_is_no_rejection(start: Start, script: Play, end: str) -> None:
+    def fail(peer: Peer) -> None:
+        peer.read_head()
+        if end == "resets":
+            peer.reset()
+        elif end == "says nothing":
+            peer.hang()
+        elif end == "speaks gibberish":
+            peer.send(b"gibberish\r\n\r\n")
+
+    upstream = script(answering(CHALLENGE), fail)
+    engine = start(office(upstream.port), FakeDesk(LOGIN), Limits(upstream_head_s=0.2))
+    with engine.connect() as client:
+        assert client.ask(GET).status in (502, 504)
+    assert len(engine.desk.doubts) == 1
+    assert not engine.desk.acceptances

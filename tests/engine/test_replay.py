@@ -1,0 +1,171 @@
+"""Requests with content that must be sent again after a 407 (R-074, RFC 9110, section 15.5.8)."""
+
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from enum import Enum, auto
+from hashlib import sha256
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.running import Running
+from tests.engine.wire import Reply, get
+from tests.support.exchange import Exchange, Reader
+from tests.support.octets import digest, octets
+from tests.support.scripted import challenge
+from tests.support.server import Server
+from trayproxy.engine.limits import Limits
+from trayproxy.engine.sender import KEPT_AT_MOST
+
+URL = b"http://origin.test/"
+CHALLENGE = challenge('Basic realm="corp"')
+TOO_LARGE = KEPT_AT_MOST + (1 << 20)
+
+
+class When(Enum):
+    """When an upstream refuses a request without a login, and what it does then."""
+
+    AFTER_ALL = auto()
+    AT_ONCE = auto()
+    AT_ONCE_AND_CLOSES = auto()
+    IN_THE_MIDDLE_AND_RESETS = auto()
+
+
+class Office(Server):
+    """An upstream that demands a login and answers with the SHA-256 of the content.
+
+    Attributes:
+        heads: Of each request, whether it had a login and whether it expected a 100.
+    """
+
+    def __init__(self, when: When) -> None:
+        self.heads: list[tuple[bool, bool]] = []
+        self._when = when
+        super().__init__(self._answer)
+
+    def _answer(self, connection: socket.socket) -> None:
+        with Reader(connection) as reader:
+            while head := reader.head():
+                signed_in = bool(head.value("proxy-authorization"))
+                self.heads.append((signed_in, bool(head.value("expect"))))
+                exchange = Exchange(connection, head, reader)
+                if signed_in:
+                    exchange.respond(200, digest_of(exchange.body()))
+                elif not self._refuse(exchange):
+                    return
+
+    def _refuse(self, exchange: Exchange) -> bool:
+        match self._when:
+            case When.AFTER_ALL:
+                digest_of(exchange.body())
+            case When.IN_THE_MIDDLE_AND_RESETS:
+                next(exchange.body())
+        exchange.connection.sendall(CHALLENGE)
+        if self._when is When.IN_THE_MIDDLE_AND_RESETS:
+            # Closing with octets unread is a reset that overtakes nothing that was sent before.
+            return False
+        return self._when is When.AFTER_ALL or self._drain(exchange)
+
+    def _drain(self, exchange: Exchange) -> bool:
+        if self._when is When.AT_ONCE:
+            # Holds the connection, reading nothing, until the engine gives it up.
+            exchange.connection.recv(1, socket.MSG_WAITALL | socket.MSG_PEEK)
+            while exchange.connection.recv(1 << 16):
+                pass
+        return False
+
+
+def digest_of(pieces: Iterable[bytes]) -> bytes:
+    found = sha256()
+    for piece in pieces:
+        found.update(piece)
+    return found.hexdigest().encode()
+
+
+def upload(engine: Running, length: int, *, in_chunks: bool) -> Reply:
+    """Send content of that length and return the answer."""
+    framing = b"Transfer-Encoding: chunked" if in_chunks else b"Content-Length: %d" % length
+    with engine.connect() as client:
+        client.try_to_send(get(URL, framing, method=b"POST"))
+        client.try_to_send(*(framed(length) if in_chunks else octets(length)))
+        return client.reply(b"POST")
+
+
+def framed(length: int) -> Iterator[bytes]:
+    for piece in octets(length):
+        yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("when", When)
+@pytest.mark.parametrize("in_chunks", [False, True], ids=["counted", "chunked"])
+@pytest.mark.parametrize("length", [1_000, 70_000, (2 << 20) + 7])
+def test_content_is_sent_again_whole(
+    start: Start, stack: ExitStack, length: int, in_chunks: bool, when: When
+) -> None:
+    upstream = stack.enter_context(Office(when))
+    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    reply = upload(engine, length, in_chunks=in_chunks)
+    assert (reply.status, reply.body.decode()) == (200, digest(length))
+    assert upstream.heads == [(False, False), (True, False)]
+
+
+def test_content_is_kept_while_a_person_types(start: Start, stack: ExitStack) -> None:
+    upstream = stack.enter_context(Office(When.AFTER_ALL))
+    engine = start(office(upstream.port))
+    length = 3 << 20
+    with engine.connect() as client:
+        client.send(get(URL, b"Content-Length: %d" % length, method=b"POST"), *octets(length))
+        engine.desk.wait_for_turns(1)
+        engine.call(engine.desk.answer_all)
+        assert client.reply(b"POST").body.decode() == digest(length)
+
+
+@pytest.mark.parametrize("when", [When.AT_ONCE, When.AT_ONCE_AND_CLOSES])
+def test_what_is_too_large_to_be_kept_asks_before_it_is_sent(
+    start: Start, stack: ExitStack, when: When
+) -> None:
+    upstream = stack.enter_context(Office(when))
+    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    reply = upload(engine, TOO_LARGE, in_chunks=False)
+    assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
+    assert upstream.heads == [(False, True), (True, False)]
+    assert reply.interim == ()
+
+
+def test_what_is_too_large_goes_on_if_nobody_says_continue(start: Start, stack: ExitStack) -> None:
+    """Proxies that know no 100 read on; those that want a sign-in refuse at the end."""
+
+    def answer(connection: socket.socket) -> None:
+        with Reader(connection) as reader:
+            head = reader.head()
+            assert head is not None
+            length = int(head.value("content-length"))
+            found = digest_of(reader.pieces(length))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n" + found)
+
+    upstream = stack.enter_context(Server(answer))
+    limits = Limits(own_expect_s=0.1)
+    engine = start(office(upstream.port), FakeDesk(LOGIN), limits)
+    reply = upload(engine, TOO_LARGE, in_chunks=False)
+    assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
+
+
+def test_what_is_too_large_to_be_sent_again_ends_in_a_503_and_works_the_next_time(
+    start: Start, stack: ExitStack
+) -> None:
+    upstream = stack.enter_context(Office(When.AFTER_ALL))
+    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    assert upload(engine, TOO_LARGE, in_chunks=True).status == 503
+    reply = upload(engine, TOO_LARGE, in_chunks=True)
+    assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
+
+
+def test_with_a_known_login_a_large_upload_goes_at_once(start: Start, stack: ExitStack) -> None:
+    upstream = stack.enter_context(Office(When.AFTER_ALL))
+    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    reply = upload(engine, TOO_LARGE, in_chunks=False)
+    assert reply.body.decode() == digest(TOO_LARGE)
+    assert upstream.heads == [(True, False)]

@@ -1,0 +1,229 @@
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from trayproxy.engine.sender import KEPT_AT_MOST, KEPT_IN_MEMORY, ClientGoneError, Kept, Sender
+from trayproxy.engine.stream import CHUNK, Stream
+from trayproxy.http.errors import MessageError
+from trayproxy.http.framing import Chunked, Framing, Length, NoBody
+
+HEAD = b"POST / HTTP/1.1\r\n\r\n"
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+class Scene:
+    """A sender between a client's far end and an upstream's.
+
+    Attributes:
+        client: What the client writes to.
+        upstream: Where the request arrives.
+    """
+
+    def __init__(self, stack: ExitStack, framing: Framing, *, wanted: bool = True) -> None:
+        self._stack = stack
+        client_side, self.client = self._pair()
+        self.kept = Kept(wanted)
+        stack.callback(self.kept.close)
+        self.stream = Stream(client_side)
+        self.sender = Sender(self.stream, framing, self.kept)
+        self.aim()
+
+    def aim(self) -> None:
+        """Begin on a new upstream connection."""
+        near, self.upstream = self._pair()
+        self.sender.aim(Stream(near), HEAD)
+
+    def _pair(self) -> tuple[socket.socket, socket.socket]:
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        return self._stack.enter_context(near), self._stack.enter_context(far)
+
+    def arrived(self) -> bytes:
+        """Push until nothing moves, and return what has arrived."""
+        got = bytearray()
+        while True:
+            self.sender.push()
+            try:
+                got += self.upstream.recv(1 << 20)
+            except BlockingIOError:
+                if not self.sender.blocked:
+                    return bytes(got)
+
+
+# --- what is kept ---
+
+
+def kept_of(*parts: bytes) -> Kept:
+    kept = Kept(wanted=True)
+    for part in parts:
+        kept.add(part)
+    return kept
+
+
+def all_of(kept: Kept) -> bytes:
+    kept.rewind()
+    return b"".join(iter(kept.read, b""))
+
+
+@pytest.mark.parametrize("length", [0, 1, CHUNK, KEPT_IN_MEMORY, KEPT_IN_MEMORY + 1, 3 << 20])
+def test_what_was_kept_comes_back_each_time(length: int) -> None:
+    data = os.urandom(length)
+    kept = kept_of(data[: length // 3], data[length // 3 :])
+    assert all_of(kept) == all_of(kept) == data
+    kept.close()
+
+
+def test_keeping_goes_on_after_reading() -> None:
+    kept = kept_of(b"one")
+    assert all_of(kept) == b"one"
+    kept.add(b"two")
+    assert all_of(kept) == b"onetwo"
+    kept.close()
+
+
+def test_little_is_kept_in_memory_and_much_in_a_file_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = len(os.listdir("/proc/self/fd"))
+    kept = kept_of(bytes(KEPT_IN_MEMORY))
+    assert len(os.listdir("/proc/self/fd")) == before
+    kept.add(b"more")
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert not list(tmp_path.iterdir())
+    kept.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_too_much_is_not_kept_at_all() -> None:
+    block = bytes(1 << 20)
+    kept = kept_of(*[block] * (KEPT_AT_MOST // len(block)))
+    was_whole = kept.whole
+    kept.add(b"x")
+    assert (was_whole, kept.whole) == (True, False)
+    assert all_of(kept) == b""
+
+
+def test_what_is_not_wanted_is_not_kept() -> None:
+    kept = Kept(wanted=False)
+    kept.add(b"data")
+    assert (kept.whole, all_of(kept)) == (False, b"")
+
+
+def test_a_disk_that_takes_nothing_ends_the_keeping_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    kept = kept_of(bytes(KEPT_IN_MEMORY))
+    kept.add(b"more")
+    assert not kept.whole
+
+
+# --- what is sent ---
+
+
+def test_a_request_without_content_is_its_head(stack: ExitStack) -> None:
+    scene = Scene(stack, NoBody())
+    assert scene.arrived() == HEAD
+    assert scene.sender.done
+    assert scene.sender.body_done
+
+
+def test_counted_content_is_sent_as_it_comes(stack: ExitStack) -> None:
+    scene = Scene(stack, Length(6))
+    scene.client.send(b"one")
+    assert scene.arrived() == HEAD + b"one"
+    assert scene.sender.hungry
+    scene.client.send(b"two")
+    assert scene.arrived() == b"two"
+    assert scene.sender.done
+
+
+def test_chunks_are_written_anew(stack: ExitStack) -> None:
+    scene = Scene(stack, Chunked())
+    scene.client.send(b"3;ext=1\r\none\r\n03\r\ntwo\r\n0\r\nX-T: 1\r\nHost: no\r\n\r\n")
+    assert scene.arrived() == HEAD + b"3\r\none\r\n3\r\ntwo\r\n0\r\nX-T: 1\r\n\r\n"
+    assert scene.sender.done
+
+
+@pytest.mark.parametrize("framing", [Length(6), Chunked()], ids=["counted", "chunked"])
+def test_octets_behind_the_content_are_left_for_the_next_request(
+    stack: ExitStack, framing: Framing
+) -> None:
+    scene = Scene(stack, framing)
+    content = b"onetwo" if isinstance(framing, Length) else b"6\r\nonetwo\r\n0\r\n\r\n"
+    scene.client.send(content + b"GET /next")
+    scene.arrived()
+    assert scene.sender.done
+    assert scene.stream.inbox == b"GET /next"
+
+
+@pytest.mark.parametrize("framing", [Length(6), Chunked()], ids=["counted", "chunked"])
+def test_beginning_again_sends_what_was_sent_and_then_the_rest(
+    stack: ExitStack, framing: Framing
+) -> None:
+    is_chunked = isinstance(framing, Chunked)
+    scene = Scene(stack, framing)
+    scene.client.send(b"3\r\none\r\n" if is_chunked else b"one")
+    scene.arrived()
+    scene.aim()
+    scene.client.send(b"3\r\ntwo\r\n0\r\n\r\n" if is_chunked else b"two")
+    expected = b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n" if is_chunked else b"onetwo"
+    assert scene.arrived() == HEAD + expected
+    assert scene.sender.done
+
+
+def test_holding_sends_the_head_and_waits(stack: ExitStack) -> None:
+    scene = Scene(stack, Length(3))
+    scene.sender.holding = True
+    scene.client.send(b"one")
+    assert scene.arrived() == HEAD
+    assert not scene.sender.hungry
+    scene.sender.holding = False
+    assert scene.arrived() == b"one"
+
+
+def test_a_slow_upstream_is_waited_for(stack: ExitStack) -> None:
+    length = 4 << 20
+    scene = Scene(stack, Length(length), wanted=False)
+    scene.client.setblocking(False)
+    sent = 0
+    while not scene.sender.blocked:
+        sent += scene.client.send(bytes(CHUNK))
+        scene.sender.push()
+    # The client is not read while octets wait for the upstream.
+    assert not scene.sender.hungry
+    assert len(scene.stream.inbox) == 0
+
+
+def test_an_upstream_that_closed_may_still_have_answered(stack: ExitStack) -> None:
+    scene = Scene(stack, Length(6))
+    scene.upstream.close()
+    scene.sender.push()
+    assert scene.sender.broken
+    assert not scene.sender.hungry
+    assert not scene.sender.started
+
+
+def test_a_client_that_ends_in_the_middle_is_gone(stack: ExitStack) -> None:
+    scene = Scene(stack, Length(6))
+    scene.client.send(b"one")
+    scene.client.shutdown(socket.SHUT_WR)
+    with pytest.raises(ClientGoneError):
+        scene.arrived()
+
+
+def test_malformed_content_is_told(stack: ExitStack) -> None:
+    scene = Scene(stack, Chunked())
+    scene.client.send(b"-5\r\n")
+    with pytest.raises(MessageError):
+        scene.arrived()

@@ -1,0 +1,154 @@
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engine.running import NewLoop
+from trayproxy.engine.strand import DONE, NOTHING, READ, TIMED_OUT, WRITE, Strand, Wait
+
+
+@pytest.fixture
+def loop(new_loop: NewLoop) -> Iterator[asyncio.AbstractEventLoop]:
+    loop = new_loop()
+    yield loop
+    loop.close()
+
+
+class Story:
+    """A strand whose waits are given, and what woke it from each.
+
+    Attributes:
+        woken: What its waits returned.
+        over: `Strand.step` or `Strand.throw` has said that the story has ended.
+        closed: Its ``finally`` block has run.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *waits: Wait) -> None:
+        self.woken: list[int] = []
+        self.closed = False
+        self.over = False
+        self.resumed = asyncio.Event()
+        self.strand = Strand(self._tell(waits), loop, self._resume)
+
+    async def _tell(self, waits: tuple[Wait, ...]) -> None:
+        try:
+            for wait in waits:
+                self.woken.append(await wait)
+        finally:
+            self.closed = True
+
+    def _resume(self, woken_by: int) -> None:
+        self.over = self.strand.step(woken_by)
+        self.resumed.set()
+
+    async def until_resumed(self) -> None:
+        await asyncio.wait_for(self.resumed.wait(), 20)
+        self.resumed.clear()
+
+
+def test_a_story_runs_to_its_first_wait_at_once(loop: asyncio.AbstractEventLoop) -> None:
+    wait = Wait({5: READ})
+    story = Story(loop, wait)
+    assert not story.strand.start()
+    assert story.strand.events is wait.events
+
+
+def test_a_story_without_a_wait_ends_where_it_begins(loop: asyncio.AbstractEventLoop) -> None:
+    assert Story(loop).strand.start()
+
+
+def test_a_wait_returns_the_descriptor_that_is_ready(loop: asyncio.AbstractEventLoop) -> None:
+    story = Story(loop, Wait({5: READ, 6: WRITE}), Wait({5: READ}))
+    story.strand.start()
+    assert not story.strand.step(6)
+    assert story.strand.step(5)
+    assert story.woken == [6, 5]
+
+
+def test_the_same_wait_again_keeps_the_same_events(loop: asyncio.AbstractEventLoop) -> None:
+    wait = Wait({5: READ})
+    story = Story(loop, wait, wait)
+    story.strand.start()
+    story.strand.step(5)
+    assert story.strand.events is wait.events
+
+
+def test_a_future_wakes_it(loop: asyncio.AbstractEventLoop) -> None:
+    future: asyncio.Future[None] = loop.create_future()
+    story = Story(loop, Wait({}, future=future))
+    story.strand.start()
+    future.set_result(None)
+    loop.run_until_complete(story.until_resumed())
+    assert (story.woken, story.over) == ([DONE], True)
+
+
+def test_a_time_wakes_it(loop: asyncio.AbstractEventLoop) -> None:
+    story = Story(loop, Wait({}, timeout=0.01))
+    story.strand.start()
+    loop.run_until_complete(story.until_resumed())
+    assert (story.woken, story.over) == ([TIMED_OUT], True)
+
+
+def test_what_comes_first_silences_the_others(loop: asyncio.AbstractEventLoop) -> None:
+    future: asyncio.Future[None] = loop.create_future()
+    story = Story(loop, Wait({5: READ}, future=future, timeout=0.01), Wait({}, timeout=0.05))
+    story.strand.start()
+    story.strand.step(5)
+    future.set_result(None)
+    loop.run_until_complete(story.until_resumed())
+    assert story.woken == [5, TIMED_OUT]
+
+
+def test_a_future_that_was_overtaken_does_not_wake_a_later_wait(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Its call was on its way already when a descriptor was quicker."""
+    first: asyncio.Future[None] = loop.create_future()
+    second: asyncio.Future[None] = loop.create_future()
+    story = Story(loop, Wait({5: READ}, future=first), Wait({}, future=second))
+    story.strand.start()
+    first.set_result(None)
+    story.strand.step(5)
+    loop.run_until_complete(story.until_resumed())
+    assert story.woken == [5]
+    assert not story.over
+
+
+def test_a_deadline_is_thrown_into_the_story(loop: asyncio.AbstractEventLoop) -> None:
+    story = Story(loop, Wait({5: READ}))
+    story.strand.start()
+    story.strand.deadline = 1.0
+    with pytest.raises(TimeoutError):
+        story.strand.time_out()
+    assert story.closed
+    assert story.strand.deadline is None
+
+
+def test_a_story_that_takes_a_deadline_calmly_goes_on(loop: asyncio.AbstractEventLoop) -> None:
+    async def patient() -> None:
+        with pytest.raises(TimeoutError):
+            await Wait({5: READ})
+        await Wait({6: READ})
+
+    strand = Strand(patient(), loop, lambda _: None)
+    strand.start()
+    assert not strand.time_out()
+    assert strand.events == {6: READ}
+    assert strand.step(6)
+
+
+def test_closing_runs_what_must_run(loop: asyncio.AbstractEventLoop) -> None:
+    future: asyncio.Future[None] = loop.create_future()
+    story = Story(loop, Wait({5: READ}, future=future, timeout=0.01))
+    story.strand.start()
+    story.strand.close()
+    assert story.closed
+    assert story.strand.events is NOTHING
+
+
+def test_an_ended_story_is_not_told_on(loop: asyncio.AbstractEventLoop) -> None:
+    story = Story(loop, Wait({5: READ}))
+    story.strand.start()
+    assert story.strand.step(5)
+    assert story.strand.step(5)
+    assert story.strand.time_out()

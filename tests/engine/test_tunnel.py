@@ -1,0 +1,265 @@
+import fcntl
+import socket
+import struct
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from select import select
+
+import pytest
+
+from trayproxy.engine.strand import READ, WRITE
+from trayproxy.engine.stream import CHUNK, Stream
+from trayproxy.engine.tunnel import KEPT_PIPES, Pipes, Tunnel
+
+BULK = bytes(range(256)) * 8192
+"""2 MiB: more than the kernel keeps for a connection that nobody reads."""
+
+
+@dataclass
+class Ends:
+    """A tunnel and the two far ends of its connections."""
+
+    client: socket.socket
+    upstream: socket.socket
+    tunnel: Tunnel
+    pipes: Pipes
+    streams: tuple[Stream, Stream]
+
+    def run(self, *, until: Callable[[], bool]) -> bool:
+        """Do what the executor does until something holds, or the tunnel ends: then return True."""
+        while not until():
+            events = self.tunnel.events
+            readable = [d for d, mask in events.items() if mask & READ]
+            writable = [d for d, mask in events.items() if mask & WRITE]
+            ready = select(readable, writable, [], 0.01)
+            for descriptor in ready[0]:
+                if self.tunnel.ready(descriptor, READ):
+                    return True
+            for descriptor in ready[1]:
+                if self.tunnel.ready(descriptor, WRITE):
+                    return True
+        return False
+
+    def settle(self) -> None:
+        """Run until nothing moves any more."""
+        while True:
+            moved = self.tunnel.up.moved, self.tunnel.down.moved
+            turns = iter((False, False, False, True))
+            self.run(until=lambda turns=turns: next(turns))  # type: ignore[misc]
+            if moved == (self.tunnel.up.moved, self.tunnel.down.moved):
+                return
+
+
+def tcp_pair(stack: ExitStack, *, narrow: bool = False) -> tuple[socket.socket, socket.socket]:
+    """Return a connection's ends, the first of which reads slowly if it is narrow."""
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    ours = stack.enter_context(socket.socket())
+    if narrow:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
+    ours.connect(listener.getsockname())
+    theirs, _ = listener.accept()
+    ours.settimeout(20)
+    return ours, stack.enter_context(theirs)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(params=["splice", "copy"])
+def ends(stack: ExitStack, request: pytest.FixtureRequest) -> Ends:
+    return make(stack, spliced=request.param == "splice")
+
+
+class NoPipes(Pipes):
+    """What a system without splice has."""
+
+    def take(self) -> None:
+        return None
+
+
+def make(stack: ExitStack, *, spliced: bool = True, narrow: bool = False) -> Ends:
+    client, client_side = tcp_pair(stack, narrow=narrow)
+    upstream, upstream_side = tcp_pair(stack)
+    pipes = Pipes() if spliced else NoPipes()
+    stack.callback(pipes.close)
+    streams = Stream(client_side), Stream(upstream_side)
+    tunnel = Tunnel(*streams, pipes)
+    stack.callback(tunnel.close)
+    return Ends(client, upstream, tunnel, pipes, streams)
+
+
+def receive_all(ends: Ends, receiver: socket.socket, length: int) -> bytes:
+    """Read from one end while the tunnel runs."""
+    receiver.setblocking(False)
+    got = bytearray()
+
+    def enough() -> bool:
+        with suppress(BlockingIOError):
+            got.extend(receiver.recv(1 << 20))
+        return len(got) >= length
+
+    ends.run(until=enough)
+    while not enough():
+        assert select([receiver], [], [], 20)[0]
+    return bytes(got)
+
+
+@pytest.mark.parametrize("length", [1, CHUNK - 1, CHUNK, CHUNK + 1, len(BULK)])
+def test_octets_arrive_as_they_were_sent(ends: Ends, length: int) -> None:
+    sent = BULK[:length]
+    ends.upstream.setblocking(False)
+    out = memoryview(sent)
+    got = bytearray()
+    ends.client.setblocking(False)
+
+    def step() -> bool:
+        nonlocal out
+        with suppress(BlockingIOError):
+            out = out[ends.upstream.send(out) :] if out else out
+        with suppress(BlockingIOError):
+            got.extend(ends.client.recv(1 << 20))
+        return len(got) == length
+
+    ends.run(until=step)
+    assert got == sent
+    assert ends.tunnel.down.moved == length
+
+
+def test_an_empty_pipe_is_not_kept_by_an_idle_tunnel(stack: ExitStack) -> None:
+    ends = make(stack)
+    for _ in range(10):
+        ends.upstream.sendall(BULK[: 3 * CHUNK])
+        receive_all(ends, ends.client, 3 * CHUNK)
+        ends.settle()
+        assert ends.tunnel.down._pipe is None
+
+
+def test_pipes_are_shared_and_only_so_many_are_kept() -> None:
+    pipes = Pipes()
+    taken = [pipes.take() for _ in range(KEPT_PIPES + 4)]
+    for pipe in taken:
+        assert pipe is not None
+        pipes.give_back(pipe)
+    assert len(pipes._free) == KEPT_PIPES
+    pipes.close()
+    assert not pipes._free
+
+
+def test_a_full_pipe_of_a_cut_tunnel_is_not_used_again(stack: ExitStack) -> None:
+    ends = make(stack, narrow=True)
+    ends.upstream.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            ends.upstream.send(BULK)
+            ends.settle()
+    assert ends.tunnel.down.blocked
+    ends.tunnel.close()
+    fresh = ends.pipes.take()
+    assert fresh is not None
+    assert not select([fresh[0]], [], [], 0)[0]
+    ends.pipes.give_back(fresh)
+
+
+def test_a_slow_reader_is_waited_for_and_the_sender_with_it(stack: ExitStack) -> None:
+    ends = make(stack, narrow=True)
+    ends.upstream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
+    ends.upstream.setblocking(False)
+    sent = bytearray()
+    with suppress(BlockingIOError):
+        while True:
+            sent += BULK[: ends.upstream.send(BULK)]
+            ends.settle()
+    assert ends.tunnel.events == {ends.streams[0].descriptor: READ | WRITE}
+    assert receive_all(ends, ends.client, len(sent)) == sent
+
+
+def test_a_half_close_leaves_the_other_direction_open(ends: Ends) -> None:
+    ends.client.sendall(b"question")
+    ends.client.shutdown(socket.SHUT_WR)
+    ends.settle()
+    assert ends.upstream.recv(100) == b"question"
+    assert ends.upstream.recv(100) == b""
+    assert ends.tunnel.half_closed
+    ends.upstream.sendall(b"answer")
+    ends.settle()
+    assert ends.client.recv(100) == b"answer"
+    ends.upstream.shutdown(socket.SHUT_WR)
+    assert ends.run(until=lambda: False)
+    assert ends.client.recv(100) == b""
+
+
+def test_what_was_received_before_the_tunnel_is_delivered_first(stack: ExitStack) -> None:
+    client, client_side = tcp_pair(stack)
+    upstream, upstream_side = tcp_pair(stack)
+    client_stream, upstream_stream = Stream(client_side), Stream(upstream_side)
+    client_stream.inbox += b"early "
+    upstream_stream.inbox += b"banner "
+    client.sendall(b"late")
+    tunnel = Tunnel(client_stream, upstream_stream, Pipes())
+    ends = Ends(client, upstream, tunnel, Pipes(), (client_stream, upstream_stream))
+    tunnel.ready(client_stream.descriptor, READ)
+    tunnel.ready(client_stream.descriptor, WRITE)
+    ends.settle()
+    assert upstream.recv(100) == b"early late"
+    assert client.recv(100) == b"banner "
+
+
+def test_what_came_before_a_close_is_delivered_to_one_who_talks_on(stack: ExitStack) -> None:
+    """The sender has closed, so that sending to it fails; what it had sent is here already."""
+    ends = make(stack, narrow=True)
+    sent = BULK[: 5 * CHUNK]
+    ends.streams[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+    ends.upstream.sendall(sent)
+    while undelivered(ends.upstream):
+        ends.settle()
+    assert ends.tunnel.down.blocked
+    ends.upstream.close()
+    while not ends.tunnel.up.over:
+        ends.client.sendall(b"talk")
+        ends.settle()
+    assert receive_all(ends, ends.client, len(sent)) == sent
+    ends.client.setblocking(True)
+    assert ends.client.recv(1) == b""
+
+
+def test_a_reset_ends_the_tunnel_and_is_told(ends: Ends) -> None:
+    reset(ends.client)
+    with pytest.raises(ConnectionResetError):
+        ends.run(until=lambda: False)
+
+
+def test_a_reset_that_a_sender_learns_first_is_told_too(ends: Ends) -> None:
+    reset(ends.upstream)
+    ends.client.sendall(b"talk")
+    with pytest.raises(ConnectionResetError):
+        ends.tunnel.ready(ends.streams[0].descriptor, READ)
+
+
+def reset(end: socket.socket) -> None:
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    end.close()
+
+
+def undelivered(end: socket.socket) -> int:
+    """Return how many octets the other side's kernel has not taken yet."""
+    answer = fcntl.ioctl(end, termios.TIOCOUTQ, struct.pack("i", 0))
+    count: int = struct.unpack("i", answer)[0]
+    return count
+
+
+def test_quiet_sides_are_probed(ends: Ends) -> None:
+    for stream in ends.streams:
+        assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+
+def test_the_same_wishes_are_the_same_object(ends: Ends) -> None:
+    before = ends.tunnel.events
+    ends.client.sendall(b"x")
+    ends.settle()
+    assert ends.tunnel.events is before

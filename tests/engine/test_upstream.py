@@ -1,0 +1,428 @@
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.engine.running import NewLoop
+from trayproxy.engine.limits import Limits
+from trayproxy.engine.strand import TIMED_OUT, WRITE, Strand, Wait
+from trayproxy.engine.stream import Stream
+from trayproxy.engine.upstream import (
+    KEPT_PER_KEY,
+    NAMES_KEPT_S,
+    Address,
+    Connection,
+    Key,
+    Pool,
+    Resolver,
+    connect,
+    literal_address,
+)
+
+T = TypeVar("T")
+
+LIMITS = Limits(next_address_s=0.05, connect_s=0.3, connect_total_s=1.0)
+KEY = Key("http://proxy.test:3128")
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def loop(new_loop: NewLoop) -> Iterator[asyncio.AbstractEventLoop]:
+    loop = new_loop()
+    yield loop
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+async def pause(wait: Wait) -> int:
+    return await wait
+
+
+def drive(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Wait, int, T]) -> T:
+    """Do for a coroutine what the executor and a client connection do for theirs.
+
+    Raises:
+        OSError: What the coroutine raises.
+    """
+    outcome: asyncio.Future[T] = loop.create_future()
+
+    async def story() -> None:
+        try:
+            outcome.set_result(await coroutine)
+        except OSError as error:
+            outcome.set_exception(error)
+
+    watched: set[int] = set()
+
+    def watch() -> None:
+        for descriptor in watched:
+            loop.remove_writer(descriptor)
+        watched.clear()
+        for descriptor, mask in strand.events.items():
+            assert mask == WRITE
+            loop.add_writer(descriptor, step, descriptor)
+            watched.add(descriptor)
+
+    def step(woken_by: int) -> None:
+        if not strand.step(woken_by):
+            watch()
+        else:
+            watched_now = list(watched)
+            watched.clear()
+            for descriptor in watched_now:
+                loop.remove_writer(descriptor)
+
+    strand = Strand(story(), loop, step)
+    if not strand.start():
+        watch()
+    return loop.run_until_complete(asyncio.wait_for(outcome, 20))
+
+
+# --- names ---
+
+
+class Names:
+    """A loop whose name server is ours.
+
+    Attributes:
+        asked: The names that were looked up.
+        now: What its clock says.
+    """
+
+    def __init__(self, *answers: list[Address] | OSError | None) -> None:
+        self.asked: list[tuple[bytes, int]] = []
+        self.now = 0.0
+        self._answers = list(answers)
+
+    def time(self) -> float:
+        return self.now
+
+    def create_task(self, coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        return self._loop.create_task(coroutine)
+
+    async def getaddrinfo(self, host: bytes, port: int, *, type: int) -> list[Any]:
+        self.asked.append((host, port))
+        answer = self._answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        if answer is None:
+            await self._loop.create_future()
+        return [(family, type, 0, "", address) for family, address in answer or ()]
+
+    def on(self, loop: asyncio.AbstractEventLoop) -> "Names":
+        self._loop = loop
+        return self
+
+
+V4: list[Address] = [(socket.AF_INET, (f"192.0.2.{n}", 80)) for n in (1, 2, 3)]
+V6: list[Address] = [(socket.AF_INET6, (f"2001:db8::{n}", 80, 0, 0)) for n in (1, 2)]
+
+
+def resolver(names: Names, loop: asyncio.AbstractEventLoop) -> Resolver:
+    return Resolver(names.on(loop))  # type: ignore[arg-type]  # It uses these methods only.
+
+
+@pytest.mark.parametrize(
+    ("host", "family"),
+    [
+        ("127.0.0.1", socket.AF_INET),
+        ("::1", socket.AF_INET6),
+        ("::ffff:127.0.0.1", socket.AF_INET6),
+    ],
+)
+def test_an_ip_literal_needs_no_name_server(host: str, family: socket.AddressFamily) -> None:
+    ((found, address),) = literal_address(host, 80)
+    assert (found, address[:2]) == (family, (host, 80))
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f.1", "localhost", "127.0.0.1.", ""])
+def test_what_only_looks_like_a_literal_is_a_name(host: str) -> None:
+    assert literal_address(host, 80) == ()
+
+
+def test_families_take_turns(loop: asyncio.AbstractEventLoop) -> None:
+    """RFC 8305, section 4."""
+    names = Names([*V6, *V4])
+    found = drive(loop, resolver(names, loop).look_up("a.test", 80, pause, 5.0))
+    assert found == (V6[0], V4[0], V6[1], V4[1], V4[2])
+
+
+def test_names_are_remembered_for_some_seconds(loop: asyncio.AbstractEventLoop) -> None:
+    names = Names(V4, V4[:1])
+    resolves = resolver(names, loop)
+    for now in (0.0, NAMES_KEPT_S / 2, NAMES_KEPT_S + 1):
+        names.now = now
+        found = drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
+    assert len(names.asked) == 2
+    assert found == (V4[0],)
+
+
+def test_forgetting_asks_again(loop: asyncio.AbstractEventLoop) -> None:
+    names = Names(V4, V4)
+    resolves = resolver(names, loop)
+    for _ in range(2):
+        drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
+        resolves.forget()
+    assert len(names.asked) == 2
+
+
+def test_a_name_server_that_says_nothing_is_given_up(loop: asyncio.AbstractEventLoop) -> None:
+    with pytest.raises(TimeoutError):
+        drive(loop, resolver(Names(None), loop).look_up("a.test", 80, pause, 0.05))
+
+
+def test_a_name_that_nobody_knows_is_not_remembered(loop: asyncio.AbstractEventLoop) -> None:
+    names = Names(socket.gaierror(socket.EAI_NONAME, "unknown"), V4)
+    resolves = resolver(names, loop)
+    with pytest.raises(socket.gaierror):
+        drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
+    assert drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
+
+
+def test_the_systems_own_names_are_found(loop: asyncio.AbstractEventLoop) -> None:
+    found = drive(loop, Resolver(loop).look_up("localhost", 80, pause, 5.0))
+    assert {address[0] for _, address in found} <= {"127.0.0.1", "::1"}
+
+
+# --- dialling ---
+
+
+@pytest.fixture
+def listening(stack: ExitStack) -> Address:
+    """An address that accepts."""
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    return (socket.AF_INET, listener.getsockname())
+
+
+@pytest.fixture
+def refusing() -> Address:
+    """An address that refuses."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return (socket.AF_INET, listener.getsockname())
+
+
+@pytest.fixture
+def silent(stack: ExitStack) -> Address:
+    """An address that does not answer: its queue is full."""
+    listener = stack.enter_context(socket.socket())
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    address = listener.getsockname()
+    while True:
+        waiting = stack.enter_context(socket.socket())
+        waiting.settimeout(0.2)
+        try:
+            waiting.connect(address)
+        except TimeoutError:
+            return (socket.AF_INET, address)
+
+
+NO_SUCH_FAMILY: Address = (socket.AddressFamily.AF_PACKET, ("lo", 0))
+"""An address of a family in which one cannot connect, as of IPv6 on a system without."""
+
+
+def dial(loop: asyncio.AbstractEventLoop, *addresses: Address) -> tuple[socket.socket, list[int]]:
+    """Connect; return the connection and the descriptors that were released."""
+    released: list[int] = []
+    made = drive(loop, connect(addresses, pause, released.append, LIMITS, loop.time))
+    return made, released
+
+
+def test_the_first_address_that_answers_is_taken(
+    loop: asyncio.AbstractEventLoop, listening: Address
+) -> None:
+    made, _ = dial(loop, listening)
+    with made:
+        assert made.getpeername() == listening[1]
+
+
+def test_an_address_that_refuses_gives_way_to_the_next(
+    loop: asyncio.AbstractEventLoop, refusing: Address, listening: Address
+) -> None:
+    made, _ = dial(loop, refusing, refusing, listening)
+    with made:
+        assert made.getpeername() == listening[1]
+
+
+def test_a_family_that_the_system_lacks_gives_way_to_the_next(
+    loop: asyncio.AbstractEventLoop, listening: Address
+) -> None:
+    made, _ = dial(loop, NO_SUCH_FAMILY, listening)
+    with made:
+        assert made.getpeername() == listening[1]
+
+
+def test_a_slow_address_is_overtaken_by_the_next_and_let_go(
+    loop: asyncio.AbstractEventLoop, silent: Address, listening: Address
+) -> None:
+    before = loop.time()
+    made, released = dial(loop, silent, listening)
+    with made:
+        assert made.getpeername() == listening[1]
+        assert loop.time() - before < LIMITS.connect_s
+        assert made.fileno() not in released[:-1]
+        assert len(released) == 1
+
+
+def test_nobody_who_answers_is_the_error_of_the_last(
+    loop: asyncio.AbstractEventLoop, refusing: Address
+) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        dial(loop, NO_SUCH_FAMILY, refusing)
+
+
+def test_addresses_that_do_not_answer_end_in_a_timeout(
+    loop: asyncio.AbstractEventLoop, silent: Address
+) -> None:
+    before = loop.time()
+    with pytest.raises(TimeoutError):
+        dial(loop, silent, silent)
+    assert LIMITS.connect_s <= loop.time() - before <= LIMITS.connect_total_s + 1
+
+
+def test_no_address_is_a_timeout_of_its_own(loop: asyncio.AbstractEventLoop) -> None:
+    with pytest.raises(TimeoutError):
+        dial(loop)
+
+
+def test_whoever_stops_dialling_lets_all_go(
+    loop: asyncio.AbstractEventLoop, silent: Address
+) -> None:
+    released: list[int] = []
+
+    class LeftError(OSError):
+        pass
+
+    async def leave(wait: Wait) -> int:
+        woken = await wait
+        if woken == TIMED_OUT:
+            raise LeftError(errno.ECONNABORTED, "gone")
+        return woken
+
+    with pytest.raises(LeftError):
+        drive(loop, connect((silent, silent), leave, released.append, LIMITS, loop.time))
+    assert len(released) == 1
+
+
+# --- keeping ---
+
+
+class Pair:
+    """A connection as the pool keeps it, and its far end."""
+
+    def __init__(self, stack: ExitStack, key: Key = KEY) -> None:
+        near, far = socket.socketpair()
+        self.far = stack.enter_context(far)
+        stack.enter_context(near)
+        self.connection = Connection(Stream(near), key)
+
+    @property
+    def is_closed(self) -> bool:
+        return self.connection.stream.socket.fileno() < 0
+
+
+@pytest.fixture
+def pool(loop: asyncio.AbstractEventLoop) -> Iterator[Pool]:
+    pool = Pool(loop, Limits(kept_s=0.05))
+    yield pool
+    pool.clear()
+
+
+def turn(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> None:
+    """Let the loop run until something holds."""
+
+    deadline = loop.time() + 20
+    while not holds():
+        assert loop.time() < deadline
+        loop.run_until_complete(asyncio.sleep(0.005))
+
+
+def test_the_connection_used_last_is_taken_first(pool: Pool, stack: ExitStack) -> None:
+    first, second = Pair(stack), Pair(stack)
+    pool.keep(first.connection)
+    pool.keep(second.connection)
+    assert pool.take(KEY) is second.connection
+    assert pool.take(KEY) is first.connection
+    assert pool.take(KEY) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Key("http://other.test:3128"), Key(KEY.hop, "office"), Key(KEY.hop, "", 2)],
+    ids=["hop", "owner", "generation"],
+)
+def test_a_connection_is_used_for_nothing_but_its_key(
+    pool: Pool, stack: ExitStack, other: Key
+) -> None:
+    pool.keep(Pair(stack).connection)
+    assert pool.take(other) is None
+
+
+@pytest.mark.parametrize("says", [b"unasked", b""], ids=["speaks", "ends"])
+def test_a_connection_that_is_not_quiet_is_dropped(
+    pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop, says: bytes
+) -> None:
+    pair = Pair(stack)
+    pool.keep(pair.connection)
+    if says:
+        pair.far.send(says)
+    else:
+        pair.far.close()
+    turn(loop, lambda: pair.is_closed)
+    assert pool.take(KEY) is None
+
+
+def test_what_came_just_now_is_noticed_when_taking(pool: Pool, stack: ExitStack) -> None:
+    pair = Pair(stack)
+    pool.keep(pair.connection)
+    pair.far.send(b"unasked")
+    assert pool.take(KEY) is None
+    assert pair.is_closed
+
+
+def test_connections_are_not_kept_for_ever(
+    pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
+) -> None:
+    pair = Pair(stack)
+    pool.keep(pair.connection)
+    turn(loop, lambda: pair.is_closed)
+
+
+def test_only_so_many_are_kept(pool: Pool, stack: ExitStack) -> None:
+    pairs = [Pair(stack) for _ in range(KEPT_PER_KEY + 1)]
+    for pair in pairs:
+        pool.keep(pair.connection)
+    assert [pair.is_closed for pair in pairs] == [False] * KEPT_PER_KEY + [True]
+
+
+def test_clearing_closes_all(pool: Pool, stack: ExitStack) -> None:
+    pairs = [Pair(stack), Pair(stack, Key("http://other.test:1"))]
+    for pair in pairs:
+        pool.keep(pair.connection)
+    pool.clear()
+    assert all(pair.is_closed for pair in pairs)
+
+
+def test_a_taken_connection_is_watched_no_more(
+    pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
+) -> None:
+    pair = Pair(stack)
+    pool.keep(pair.connection)
+    pool.take(KEY)
+    assert not loop.remove_reader(pair.connection.stream.descriptor)
+
+
+def test_octets_that_were_read_already_are_no_quiet(stack: ExitStack) -> None:
+    pair = Pair(stack)
+    assert pair.connection.is_quiet()
+    pair.connection.stream.inbox += b"x"
+    assert not pair.connection.is_quiet()

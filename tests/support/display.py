@@ -1,0 +1,112 @@
+"""A desktop for one test: an X server without a screen, and a session bus, in a home of its own."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.lines import PATIENCE
+from tests.support.processes import Home, Result, running
+
+# Without service directories nothing is started on demand: no accessibility bus, no portal.
+_BARE_BUS = """\
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:dir={directory}</listen>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Desktop:
+    """A display and a bus.
+
+    Attributes:
+        place: The home.
+        display: The X display, ``:7``.
+        bus: The address of the session bus.
+    """
+
+    place: Home
+    display: str
+    bus: str
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return what a program needs to show windows here, and nowhere else."""
+        return self.place.environment(
+            DISPLAY=self.display,
+            DBUS_SESSION_BUS_ADDRESS=self.bus,
+            QT_QPA_PLATFORM="xcb",
+            QT_ACCESSIBILITY="0",
+            **more,
+        )
+
+    def run(self, *argv: str | Path) -> Result:
+        """Run a program of the desktop to its end (``xdotool``, ``import``)."""
+        started = time.monotonic()
+        with running(argv, env=self.environment(), cwd=self.place.root) as process:
+            code = process.wait()
+            process.out.join()
+            process.err.join()
+        return Result(code, process.out.text, process.err.text, time.monotonic() - started)
+
+    def windows(self, title: str) -> list[str]:
+        """Return the ids of the visible windows whose title has the pattern in it."""
+        return self.run("xdotool", "search", "--onlyvisible", "--name", title).out.split()
+
+    def wait_for_window(self, title: str, timeout: float = PATIENCE) -> str:
+        """Wait for a visible window; return its id."""
+        deadline = time.monotonic() + timeout
+        while not (found := self.windows(title)):
+            assert time.monotonic() < deadline, f"no window {title!r} after {timeout} s"
+        return found[-1]
+
+    def wait_for_icon(self, name: str, timeout: float = PATIENCE) -> None:
+        """Wait until a window inside another one, as XEmbed has it, is visible."""
+        deadline = time.monotonic() + timeout
+        while "IsViewable" not in self.run("xwininfo", "-name", name).out:
+            assert time.monotonic() < deadline, f"no icon {name!r} after {timeout} s"
+
+    def shoot(self, path: Path, window: str = "root") -> None:
+        """Take a picture of a window or of everything."""
+        result = self.run("import", "-window", window, path)
+        assert result.code == 0, result.err
+
+
+@contextmanager
+def desktop(place: Home, size: str = "1280x800") -> Iterator[Desktop]:
+    """Run an X server and a session bus.
+
+    Args:
+        place: The home of the programs on it.
+        size: Of the screen in pixels.
+    """
+    with ExitStack() as stack:
+        display = _start_display(stack, place, size)
+        yield Desktop(place, display, stack.enter_context(session_bus(place)))
+
+
+@contextmanager
+def session_bus(place: Home) -> Iterator[str]:
+    """Run a session bus that starts nothing on demand; its address."""
+    configuration = place.root / "session-bus.conf"
+    configuration.write_text(_BARE_BUS.format(directory=place.path("run")))
+    argv = ["dbus-daemon", "--nofork", "--nosyslog", "--print-address=1"]
+    argv.append(f"--config-file={configuration}")
+    with running(argv, env=place.environment(), cwd=place.root) as process:
+        yield process.out.wait_for("^unix:.*")[0]
+
+
+def _start_display(stack: ExitStack, place: Home, size: str) -> str:
+    # The server chooses a free number itself, and tells it when it accepts connections.
+    argv = ["Xvfb", "-displayfd", "1", "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset"]
+    process = stack.enter_context(running(argv, env=place.environment(), cwd=place.root))
+    return ":" + process.out.wait_for(r"^\d+$")[0]

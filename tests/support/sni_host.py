@@ -1,0 +1,366 @@
+"""A tray host and a notification service on a session bus, which remember what they are told.
+
+The host plays a panel: it owns ``org.kde.StatusNotifierWatcher``, reads an item's properties and
+menu, and clicks. It draws nothing.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from jeepney import (
+    DBusAddress,
+    HeaderFields,
+    MatchRule,
+    Message,
+    MessageType,
+    message_bus,
+    new_error,
+    new_method_call,
+    new_method_return,
+    new_signal,
+)
+from jeepney.io.blocking import DBusConnection, open_dbus_connection
+from jeepney.low_level import MessageFlag
+
+from tests.support.lines import PATIENCE
+
+WATCHER = "org.kde.StatusNotifierWatcher"
+ITEM = "org.kde.StatusNotifierItem"
+MENU = "com.canonical.dbusmenu"
+NOTIFICATIONS = "org.freedesktop.Notifications"
+_PROPERTIES = "org.freedesktop.DBus.Properties"
+_WATCHER_PATH = "/StatusNotifierWatcher"
+_NOTIFICATIONS_PATH = "/org/freedesktop/Notifications"
+
+
+class _Program:
+    """Something on the bus that answers calls, in a thread of its own."""
+
+    def __init__(self, bus: str, name: str) -> None:
+        self._connection: DBusConnection = open_dbus_connection(bus=bus)
+        self._sending = threading.Lock()
+        self.changed = threading.Condition()
+        for rule in self._matches():
+            self._connection.send_and_get_reply(message_bus.AddMatch(rule), timeout=PATIENCE)
+        request = message_bus.RequestName(name)
+        reply = self._connection.send_and_get_reply(request, timeout=PATIENCE)
+        assert reply.body == (1,), f"{name} is taken"
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Leave the bus, as a panel that crashed does."""
+        with suppress(OSError):
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE)
+        self._connection.close()
+
+    def wait_until(self, holds: Callable[[], object], timeout: float = PATIENCE) -> None:
+        """Wait until a condition holds; it is tried whenever a message has come."""
+        deadline = time.monotonic() + timeout
+        while not holds():
+            with self.changed:
+                left = deadline - time.monotonic()
+                assert left > 0, f"waited {timeout} s in vain"
+                self.changed.wait(min(left, 0.5))
+
+    def _matches(self) -> list[MatchRule]:
+        return []
+
+    def _work(self) -> None:
+        while True:
+            try:
+                message = self._connection.receive()
+            except (OSError, EOFError):
+                return
+            if message.header.message_type is MessageType.method_call:
+                self._answer(message)
+            elif message.header.message_type is MessageType.signal:
+                self._hear(message)
+            with self.changed:
+                self.changed.notify_all()
+
+    def _answer(self, message: Message) -> None:
+        fields = message.header.fields
+        result = self._call(fields.get(HeaderFields.member, ""), message)
+        if message.header.flags & MessageFlag.no_reply_expected:
+            return
+        if result is None:
+            self._send(new_error(message, "org.freedesktop.DBus.Error.UnknownMethod"))
+        else:
+            self._send(new_method_return(message, *result))
+
+    def _call(self, member: str, message: Message) -> tuple[str, tuple[Any, ...]] | None:
+        """Return signature and values of the reply, None for a method that there is not."""
+        raise NotImplementedError
+
+    def _hear(self, message: Message) -> None:
+        """Take in a signal."""
+
+    def _send(self, message: Message) -> None:
+        with self._sending, suppress(OSError):
+            self._connection.send(message)
+
+
+class TrayHost(_Program):
+    """Owns the watcher's name."""
+
+    def __init__(self, bus: str, *, has_host: bool = True) -> None:
+        """Appear on the bus.
+
+        Args:
+            bus: Its address.
+            has_host: Whether a panel draws what is registered.
+        """
+        self.has_host = has_host
+        self.items: list[str] = []
+        super().__init__(bus, WATCHER)
+        self._bus = bus
+
+    def wait_for_item(self, timeout: float = PATIENCE) -> "Item":
+        """Wait until an icon is registered."""
+        self.wait_until(lambda: self.items, timeout)
+        return Item(self._bus, self.items[-1])
+
+    def draw(self) -> None:
+        """Begin to show what is registered, as a panel does once it is ready."""
+        self.has_host = True
+        self._signal("StatusNotifierHostRegistered", None, ())
+
+    def _signal(self, member: str, signature: str | None, body: tuple[Any, ...]) -> None:
+        emitter = DBusAddress(_WATCHER_PATH, interface=WATCHER)
+        self._send(new_signal(emitter, member, signature, body))
+
+    def _matches(self) -> list[MatchRule]:
+        # What items and menus say about themselves wakes who waits for it.
+        return [MatchRule(type="signal", interface=name) for name in (ITEM, MENU)]
+
+    def _call(self, member: str, message: Message) -> tuple[str, tuple[Any, ...]] | None:
+        match member:
+            case "RegisterStatusNotifierItem":
+                [service] = message.body
+                sender = message.header.fields[HeaderFields.sender]
+                self.items.append(sender if service.startswith("/") else service)
+                self._signal("StatusNotifierItemRegistered", "s", (service,))
+                return "", ()
+            case "Get":
+                return "v", (self._property(message.body[1]),)
+            case "GetAll":
+                names = ("IsStatusNotifierHostRegistered", "ProtocolVersion")
+                return "a{sv}", ({name: self._property(name) for name in names},)
+        return None
+
+    def _property(self, name: str) -> tuple[str, Any]:
+        if name == "IsStatusNotifierHostRegistered":
+            return "b", self.has_host
+        if name == "RegisteredStatusNotifierItems":
+            return "as", self.items
+        return "i", 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry of an exported menu.
+
+    Attributes:
+        id: Its number.
+        properties: As exported, without those at their default.
+        rows: Those of its submenu.
+    """
+
+    id: int
+    properties: dict[str, Any]
+    rows: "tuple[Row, ...]"
+
+    @property
+    def label(self) -> str:
+        """What a person reads: the mnemonic's mark removed, a doubled one made single."""
+        text = str(self.properties.get("label", ""))
+        return text.replace("__", "\0").replace("_", "").replace("\0", "_")
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether it is shown."""
+        return bool(self.properties.get("visible", True))
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether its radio button is on."""
+        return bool(self.properties.get("toggle-state", 0) == 1)
+
+
+class Item:
+    """An icon, as its host sees it."""
+
+    def __init__(self, bus: str, service: str) -> None:
+        self._bus = bus
+        self._address = DBusAddress("/StatusNotifierItem", bus_name=service, interface=ITEM)
+
+    def get(self, name: str) -> Any:
+        """Return a property of the icon."""
+        reply = self._call(_PROPERTIES, "Get", "ss", (ITEM, name))
+        return reply[0][1]
+
+    @property
+    def tooltip(self) -> str:
+        """The text of the tooltip."""
+        return str(self.get("ToolTip")[2])
+
+    @property
+    def pixmap_sizes(self) -> set[int]:
+        """The widths of the pictures that were sent."""
+        return {width for width, _, _ in self.get("IconPixmap")}
+
+    @property
+    def pixels(self) -> bytes:
+        """The picture 22 pixels wide."""
+        return next(bytes(data) for width, _, data in self.get("IconPixmap") if width == 22)
+
+    def activate(self) -> None:
+        """Click."""
+        self._call(ITEM, "Activate", "ii", (0, 0))
+
+    def rows(self) -> tuple[Row, ...]:
+        """Return the visible rows of the menu."""
+        return tuple(row for row in self._all_rows() if row.is_visible)
+
+    def labels(self) -> list[str]:
+        """Return the texts of the visible rows, without separators."""
+        return [row.label for row in self.rows() if row.properties.get("type") != "separator"]
+
+    def row(self, label: str) -> Row:
+        """Return the visible row whose text begins so, in submenus too."""
+        found = [row for row in _flat(self.rows()) if row.label.startswith(label)]
+        assert found, f"no {label!r} in {self.labels()}"
+        return found[0]
+
+    def click(self, label: str) -> None:
+        """Choose a row of the menu."""
+        event = (self.row(label).id, "clicked", ("i", 0), 0)
+        self._call(MENU, "Event", "isvu", event, path=self.get("Menu"))
+
+    def open_menu(self) -> None:
+        """Tell that the menu is about to be shown."""
+        self._call(MENU, "AboutToShow", "i", (0,), path=self.get("Menu"))
+
+    def _all_rows(self) -> tuple[Row, ...]:
+        menu = self.get("Menu")
+        _, layout = self._call(MENU, "GetLayout", "iias", (0, -1, []), path=menu)
+        return _row(layout).rows
+
+    def _call(
+        self, interface: str, member: str, signature: str, body: tuple[Any, ...], path: str = ""
+    ) -> Any:
+        address = DBusAddress(path or self._address.object_path, self._address.bus_name, interface)
+        connection = open_dbus_connection(bus=self._bus)
+        try:
+            call = new_method_call(address, member, signature, body)
+            reply = connection.send_and_get_reply(call, timeout=PATIENCE)
+        finally:
+            connection.close()
+        assert reply.header.message_type is MessageType.method_return, reply.body
+        return reply.body
+
+
+def _row(layout: Any) -> Row:
+    number, properties, children = layout
+    values = {name: value for name, (_, value) in properties.items()}
+    return Row(number, values, tuple(_row(child) for _, child in children))
+
+
+def _flat(rows: tuple[Row, ...]) -> list[Row]:
+    return [found for row in rows for found in (row, *_flat(row.rows))]
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What was asked to be shown.
+
+    Attributes:
+        number: Its id.
+        replaces: The id of the one it replaced, 0 for none.
+        title: Its summary.
+        body: Its text.
+        actions: Keys and texts in turn.
+        hints: By name.
+        expires: Milliseconds, 0 for never.
+    """
+
+    number: int
+    replaces: int
+    title: str
+    body: str
+    actions: tuple[str, ...]
+    hints: dict[str, Any]
+    expires: int
+
+
+@dataclass
+class _Shown:
+    all: list[Notification] = field(default_factory=list)
+    open: dict[int, Notification] = field(default_factory=dict)
+
+
+class NotificationService(_Program):
+    """Owns ``org.freedesktop.Notifications``."""
+
+    def __init__(self, bus: str, capabilities: tuple[str, ...] = ("actions", "body")) -> None:
+        """Appear on the bus."""
+        self._capabilities = capabilities
+        self._shown = _Shown()
+        super().__init__(bus, NOTIFICATIONS)
+
+    @property
+    def open(self) -> list[Notification]:
+        """What is on the screen."""
+        return list(self._shown.open.values())
+
+    @property
+    def all(self) -> list[Notification]:
+        """Everything that ever was."""
+        return list(self._shown.all)
+
+    def wait_for_one(self) -> Notification:
+        """Wait until something is on the screen."""
+        self.wait_until(lambda: self.open)
+        return self.open[-1]
+
+    def choose(self, notification: Notification, key: str, token: str = "") -> None:
+        """Click an action, with the token that a compositor gives."""
+        if token:
+            self._signal("ActivationToken", "us", (notification.number, token))
+        self._signal("ActionInvoked", "us", (notification.number, key))
+
+    def _signal(self, member: str, signature: str, body: tuple[Any, ...]) -> None:
+        emitter = DBusAddress(_NOTIFICATIONS_PATH, interface=NOTIFICATIONS)
+        self._send(new_signal(emitter, member, signature, body))
+
+    def _call(self, member: str, message: Message) -> tuple[str, tuple[Any, ...]] | None:
+        match member:
+            case "GetCapabilities":
+                return "as", (list(self._capabilities),)
+            case "GetServerInformation":
+                return "ssss", ("test", "test", "1", "1.2")
+            case "Notify":
+                return "u", (self._notify(message),)
+            case "CloseNotification":
+                [number] = message.body
+                if self._shown.open.pop(number, None) is not None:
+                    self._signal("NotificationClosed", "uu", (number, 3))
+                return "", ()
+        return None
+
+    def _notify(self, message: Message) -> int:
+        assert message.header.fields[HeaderFields.signature] == "susssasa{sv}i"
+        _, replaces, _, title, body, actions, hints, expires = message.body
+        number = replaces or len(self._shown.all) + 1
+        values = {name: value for name, (_, value) in hints.items()}
+        made = Notification(number, replaces, title, body, tuple(actions), values, expires)
+        self._shown.all.append(made)
+        self._shown.open[number] = made
+        return number

@@ -1,0 +1,184 @@
+"""The tray as a program of its own, in front of a service that does what the test says.
+
+The service is the real control server with a scripted handler, in a thread.
+"""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from tests.support.display import Desktop
+from tests.support.lines import PATIENCE
+from tests.support.processes import SOURCES, Process, running
+from tests.ui.service import STATUS
+from trayproxy.control.messages import (
+    Done,
+    Event,
+    Failed,
+    GetStatus,
+    Problem,
+    Question,
+    QuestionChanged,
+    Quit,
+    Quitting,
+    Reply,
+    Request,
+    Show,
+    ShowRequested,
+    Status,
+    StatusChanged,
+    Subscribe,
+    UseProfile,
+)
+from trayproxy.control.server import Server, Session
+from trayproxy.paths import Paths, locate
+
+Message = TypeVar("Message")
+
+
+class Script:
+    """The handler: keeps a status and a question, and remembers what it was asked."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        self.question: Question | None = None
+        self.requests: list[Request] = []
+        self.sessions: set[Session] = set()
+        self.changed = threading.Condition()
+
+    async def handle(self, session: Session, request: Request) -> Reply:
+        """Do what is asked."""
+        reply = self._reply(session, request)
+        with self.changed:
+            self.requests.append(request)
+            self.changed.notify_all()
+        return reply
+
+    def _reply(self, session: Session, request: Request) -> Reply:
+        match request:
+            case Subscribe():
+                if self.question is not None:
+                    session.send_event(QuestionChanged(self.question))
+                return self.status
+            case GetStatus():
+                return self.status
+            case UseProfile(profile_id):
+                wanted = next(p for p in self.status.profiles if p.id == profile_id)
+                self.status = replace(self.status, profile=wanted)
+                self.tell(StatusChanged(self.status))
+            case Show(token):
+                if not any(session.face == "tray" for session in self.sessions):
+                    return Failed(Problem("TP-703", "No window", "None."))
+                self.tell(ShowRequested(token))
+            case Quit():
+                self.tell(Quitting())
+        return Done()
+
+    def tell(self, event: Event) -> None:
+        """Tell all faces; on the loop's thread."""
+        for session in self.sessions:
+            session.send_event(event)
+
+    def attached(self, session: Session) -> None:
+        """A face has come."""
+        with self.changed:
+            self.sessions.add(session)
+            self.changed.notify_all()
+
+    def detached(self, session: Session) -> None:
+        """A face has gone."""
+        with self.changed:
+            self.sessions.discard(session)
+            self.changed.notify_all()
+
+
+class StagedService:
+    """The service, told from the test's thread what to be."""
+
+    def __init__(self, paths: Paths, status: Status = STATUS) -> None:
+        """Listen."""
+        self.paths = paths
+        self._is_running = True
+        self.script = Script(status)
+        self._loop = asyncio.new_event_loop()
+        self._server = Server(paths, self.script)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._run(self._server.start())
+
+    def show(self, status: Status) -> None:
+        """Change the facts."""
+        self.script.status = status
+        self._call(lambda: self.script.tell(StatusChanged(status)))
+
+    def ask(self, question: Question) -> None:
+        """Open a question, or change it."""
+        self.script.question = question
+        self._call(lambda: self.script.tell(QuestionChanged(question)))
+
+    def send(self, event: Event) -> None:
+        """Tell the faces something."""
+        self._call(lambda: self.script.tell(event))
+
+    def wait_for(self, kind: type[Message], timeout: float = PATIENCE) -> Message:
+        """Wait for a request of a kind; return the first one."""
+
+        def found() -> list[Message]:
+            return [request for request in self.script.requests if isinstance(request, kind)]
+
+        with self.script.changed:
+            assert self.script.changed.wait_for(found, timeout), f"no {kind.__name__}"
+            return found()[0]
+
+    def wait_for_tray(self, present: bool = True) -> None:
+        """Wait until a tray is attached, or gone."""
+        with self.script.changed:
+            assert self.script.changed.wait_for(
+                lambda: any(s.face == "tray" for s in self.script.sessions) is present, PATIENCE
+            )
+
+    def stop(self) -> None:
+        """End without a word, as a service that was killed does; harmless when done before."""
+        if not self._is_running:
+            return
+        self._is_running = False
+        self._run(self._server.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE)
+        self._loop.close()
+
+    def _run(self, work: object) -> None:
+        assert asyncio.iscoroutine(work)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
+    def _call(self, work: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(work)
+
+
+def paths_of(desktop: Desktop) -> Paths:
+    """Return where TrayProxy lives on a desktop."""
+    return locate({"TRAYPROXY_HOME": str(desktop.place.root / "tp")})
+
+
+@contextmanager
+def staged_service(desktop: Desktop, status: Status = STATUS) -> Iterator[StagedService]:
+    """Run a service for a desktop's tray."""
+    service = StagedService(paths_of(desktop), status)
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+@contextmanager
+def tray(desktop: Desktop, *arguments: str, **more: str) -> Iterator[Process]:
+    """Run the tray. It starts no service of its own."""
+    home = str(desktop.place.root / "tp")
+    env = desktop.environment(TRAYPROXY_HOME=home, PYTHONPATH=str(SOURCES), **more)
+    argv = [sys.executable, "-X", "faulthandler", "-m", "tests.ui.tray_program", *arguments]
+    with running(argv, env=env, cwd=SOURCES) as process:
+        yield process

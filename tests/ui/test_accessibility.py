@@ -1,0 +1,139 @@
+"""Every window with the keyboard alone, read aloud, and with large text (ux §6.1)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QAccessible, QColor, QPalette
+from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QWidget
+from pytestqt.qtbot import QtBot
+
+from tests.ui.service import NEEDED, OFFICE, QUESTION
+from trayproxy.control.messages import CheckProfile, Problem, Why
+from trayproxy.ui.check_panel import CheckPanel
+from trayproxy.ui.profiles import ProfilesWindow
+from trayproxy.ui.sign_in import SignInDialog
+from trayproxy.ui.state import IconState
+
+
+def dialog() -> QWidget:
+    return SignInDialog(replace(QUESTION, why=Why.TYPED_REJECTED, rejections=2))
+
+
+def window() -> QWidget:
+    made = ProfilesWindow()
+    made.has_tray = True
+    notice = Problem("TP-801", "The settings file has a mistake", "config.toml, line 3: no value.")
+    long = replace(OFFICE, name="<b>Änderungs & _verwaltung_</b> " * 3)
+    status = replace(NEEDED, profile=long, profiles=(long,), notices=(notice,))
+    made.show_state(IconState.SIGNIN, status)
+    made.show_note("A note that is long enough to need more than one line " * 3)
+    return made
+
+
+def panel() -> QWidget:
+    return CheckPanel(CheckProfile(OFFICE))
+
+
+EVERYTHING = pytest.mark.parametrize("make", [dialog, window, panel])
+
+
+def shown(make: Callable[[], QWidget], qtbot: QtBot) -> QWidget:
+    made = make()
+    qtbot.addWidget(made)
+    made.show()
+    made.activateWindow()
+    qtbot.waitUntil(made.isActiveWindow)
+    return made
+
+
+def reachable(widget: QWidget) -> list[QWidget]:
+    return [
+        child
+        for child in widget.findChildren(QWidget)
+        if child.isVisible()
+        and child.isEnabled()
+        and child.focusPolicy() & Qt.FocusPolicy.TabFocus
+        and child.objectName() != "qt_spinbox_lineedit"
+    ]
+
+
+@EVERYTHING
+def test_whatever_gets_the_focus_has_a_name_and_a_role(
+    make: Callable[[], QWidget], qtbot: QtBot
+) -> None:
+    made = shown(make, qtbot)
+    for widget in reachable(made):
+        interface = QAccessible.queryAccessibleInterface(widget)
+        assert interface.text(QAccessible.Text.Name), widget.objectName() or widget
+        assert interface.role() not in (QAccessible.Role.NoRole, QAccessible.Role.Client)
+
+
+@EVERYTHING
+def test_the_tab_key_reaches_everything_and_is_never_caught(
+    make: Callable[[], QWidget], qtbot: QtBot
+) -> None:
+    made = shown(make, qtbot)
+    wanted = {id(widget) for widget in reachable(made)}
+    seen: set[int] = set()
+    for _ in range(2 * len(wanted) + 2):
+        focused = QApplication.focusWidget()
+        if focused is not None:
+            seen.add(id(focused))
+        qtbot.keyClick(focused or made, Qt.Key.Key_Tab)
+    missed = [w.objectName() for w in reachable(made) if id(w) not in seen]
+    # Of a group of radio buttons the tab key takes one.
+    assert set(missed) <= {"without_sign_in", "with_password"}
+
+
+@EVERYTHING
+@pytest.mark.parametrize("points", [9, 20])
+def test_no_label_is_clipped(make: Callable[[], QWidget], points: int, qtbot: QtBot) -> None:
+    before = QApplication.font()
+    larger = QApplication.font()
+    larger.setPointSize(points)
+    QApplication.setFont(larger)
+    try:
+        made = shown(make, qtbot)
+        QApplication.processEvents()
+        for label in made.findChildren(QLabel):
+            if label.isVisible() and label.text():
+                assert label.width() >= label.minimumSizeHint().width(), label.objectName()
+                if label.wordWrap():
+                    needed = label.heightForWidth(label.width())
+                    assert label.height() >= needed, (label.objectName(), label.text())
+    finally:
+        QApplication.setFont(before)
+
+
+@EVERYTHING
+def test_text_from_outside_is_never_mark_up(make: Callable[[], QWidget], qtbot: QtBot) -> None:
+    own = {"scheme", ""}
+    made = shown(make, qtbot)
+    for label in made.findChildren(QLabel):
+        is_plain = label.textFormat() is Qt.TextFormat.PlainText
+        assert is_plain or label.objectName() in own or not label.text(), label.objectName()
+
+
+@EVERYTHING
+def test_what_can_be_pressed_is_large_enough(make: Callable[[], QWidget], qtbot: QtBot) -> None:
+    made = shown(make, qtbot)
+    for widget in reachable(made):
+        assert widget.height() >= (20 if isinstance(widget, QLineEdit) else 16), widget.objectName()
+
+
+@pytest.mark.usefixtures("qapp")
+def test_text_has_enough_contrast() -> None:
+    def luminance(colour: QColor) -> float:
+        def linear(value: float) -> float:
+            return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+        red, green, blue = linear(colour.redF()), linear(colour.greenF()), linear(colour.blueF())
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    palette = QApplication.palette()
+    role = QPalette.ColorRole
+    for text, ground in ((role.WindowText, role.Window), (role.Text, role.Base)):
+        values = sorted(luminance(palette.color(kind)) for kind in (text, ground))
+        assert (values[1] + 0.05) / (values[0] + 0.05) >= 4.5

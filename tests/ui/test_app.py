@@ -1,0 +1,211 @@
+"""Tests for trayproxy.ui.app: what a person does has its effect, with an acting service."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from PySide6.QtGui import QAction, QGuiApplication
+from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton
+from pytestqt.qtbot import QtBot
+
+from tests.ui.service import NEEDED, OFFICE, QUESTION, STATUS, ActingService
+from tests.ui.test_questions import SilentChannel
+from trayproxy.control.messages import (
+    CheckProfile,
+    CheckResult,
+    DeleteProfile,
+    Failed,
+    ForgetLogin,
+    Problem,
+    Quit,
+    Quitting,
+    SaveProfile,
+    ShowRequested,
+    SignInNow,
+    UseProfile,
+)
+from trayproxy.ui.app import App
+from trayproxy.ui.profiles import Deletion
+
+REFUSED = Failed(Problem("TP-805", "There is no such profile any more", "Choose another one."))
+
+
+@pytest.fixture
+def app(service: ActingService, qtbot: QtBot) -> Iterator[App]:
+    app = App(service.connect, lambda: None, channel=SilentChannel())
+    app.window.has_tray = True
+    app.start()
+    qtbot.waitUntil(lambda: label(app, "local_address") == "127.0.0.1:3128")
+    yield app
+    app.keeper.stop()
+    app.close()
+    app.window.deleteLater()
+
+
+def label(app: App, name: str) -> str:
+    found = app.window.findChild(QLabel, name)
+    assert isinstance(found, QLabel)
+    return found.text().replace("\u200b", "")
+
+
+def choose(app: App, name: str) -> None:
+    action = app.menu.findChild(QAction, name)
+    assert isinstance(action, QAction)
+    action.trigger()
+
+
+def press(app: App, name: str) -> None:
+    button = app.window.findChild(QPushButton, name)
+    assert isinstance(button, QPushButton)
+    button.click()
+
+
+def heading(app: App) -> str:
+    action = app.menu.findChild(QAction, "heading")
+    assert isinstance(action, QAction)
+    return action.text()
+
+
+def test_the_state_is_shown_in_menu_and_window(app: App, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: heading(app) == "Office — connected as CORP\\jdoe")
+    assert label(app, "state").startswith("Office — connected as CORP\\jdoe")
+
+
+def test_the_address_is_copied(app: App) -> None:
+    choose(app, "address")
+    assert QGuiApplication.clipboard().text() == "127.0.0.1:3128"
+
+
+def test_a_profile_is_chosen(app: App, service: ActingService) -> None:
+    choose(app, "profile_lab")
+    assert service.requests == [UseProfile("lab")]
+
+
+def test_what_could_not_be_done_is_said(app: App, service: ActingService, qtbot: QtBot) -> None:
+    service.answers[UseProfile] = lambda _: REFUSED
+    choose(app, "profile_lab")
+    qtbot.waitUntil(lambda: "TP-805" in label(app, "message"))
+    assert app.window.isVisible()
+    office = app.menu.findChild(QAction, "profile_office")
+    assert isinstance(office, QAction)
+    assert office.isChecked()
+
+
+def test_sign_in_asks_the_service(app: App, service: ActingService, qtbot: QtBot) -> None:
+    service.show(NEEDED)
+    qtbot.waitUntil(lambda: "needed" in heading(app))
+    choose(app, "sign_in")
+    assert service.requests == [SignInNow("office")]
+
+
+def test_sign_in_shows_the_question_that_is_open(
+    app: App, service: ActingService, qtbot: QtBot
+) -> None:
+    service.ask(QUESTION)
+    qtbot.waitUntil(lambda: app.questions.dialog is not None)
+    choose(app, "sign_in")
+    assert not service.requests
+
+
+def test_a_click_opens_the_question_before_the_window(
+    app: App, service: ActingService, qtbot: QtBot
+) -> None:
+    service.ask(QUESTION)
+    qtbot.waitUntil(lambda: app.questions.dialog is not None)
+    app.tray.primary.emit()
+    assert not app.window.isVisible()
+
+
+def test_a_click_shows_and_hides_the_window(app: App, qtbot: QtBot) -> None:
+    app.tray.primary.emit()
+    qtbot.waitUntil(app.window.isActiveWindow)
+    app.tray.primary.emit()
+    assert not app.window.isVisible()
+
+
+def test_the_first_profile_is_saved_and_used(service: ActingService, qtbot: QtBot) -> None:
+    service.status = replace(STATUS, profile=None, profiles=())
+    app = App(service.connect, lambda: None, channel=SilentChannel())
+    app.window.has_tray = True
+    app.start()
+    qtbot.waitUntil(app.window.isVisible)
+    host = app.window.findChild(QLineEdit, "host")
+    assert isinstance(host, QLineEdit)
+    qtbot.keyClicks(host, "proxy.corp.example:8080")
+    press(app, "save")
+    qtbot.waitUntil(lambda: bool(service.asked(UseProfile)))
+    [saved] = service.asked(SaveProfile)
+    assert service.asked(UseProfile) == [UseProfile(saved.profile.id)]
+    app.keeper.stop()
+    app.close()
+
+
+def test_a_profile_that_was_refused_stays_as_typed(
+    app: App, service: ActingService, qtbot: QtBot
+) -> None:
+    service.answers[SaveProfile] = lambda _: REFUSED
+    app.show_window()
+    name = app.window.findChild(QLineEdit, "name")
+    assert isinstance(name, QLineEdit)
+    name.selectAll()
+    qtbot.keyClicks(name, "Head office")
+    press(app, "save")
+    qtbot.waitUntil(lambda: "TP-805" in label(app, "message"))
+    assert name.text() == "Head office"
+
+
+def test_a_profile_is_deleted_with_its_password(
+    app: App, service: ActingService, qtbot: QtBot
+) -> None:
+    app.window.delete_wanted.emit(Deletion("lab", forget=True))
+    assert service.requests == [DeleteProfile("lab", forget=True)]
+
+
+def test_a_test_is_done_by_the_service(app: App, service: ActingService, qtbot: QtBot) -> None:
+    service.answers[CheckProfile] = lambda _: CheckResult(())
+    app.show_window()
+    press(app, "test")
+    assert service.requests == [CheckProfile(OFFICE)]
+    qtbot.waitUntil(lambda: label(app, "verdict") == "All good.")
+
+
+def test_a_password_is_forgotten(app: App, service: ActingService, qtbot: QtBot) -> None:
+    app.show_window()
+    press(app, "forget_password")
+    qtbot.waitUntil(lambda: label(app, "message") == "The saved password was removed.")
+    assert service.requests == [ForgetLogin("office")]
+
+
+def test_someone_wants_to_see_the_window(app: App, service: ActingService, qtbot: QtBot) -> None:
+    service.send(ShowRequested())
+    qtbot.waitUntil(app.window.isVisible)
+
+
+def test_a_dead_service_is_shown_and_brought_back(service: ActingService, qtbot: QtBot) -> None:
+    def start() -> None:
+        service.is_running = True
+
+    app = App(service.connect, start, channel=SilentChannel())
+    app.start()
+    qtbot.waitUntil(lambda: heading(app).startswith("Office"))
+    service.die()
+    qtbot.waitUntil(lambda: heading(app) == "Starting…")
+    qtbot.waitUntil(lambda: heading(app).startswith("Office"))
+    assert "TP-901" in label(app, "note")
+    app.keeper.stop()
+    app.close()
+
+
+@pytest.mark.parametrize("how", ["quit", "quitting"])
+def test_the_end_is_the_end(
+    how: str, app: App, service: ActingService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr("trayproxy.ui.app.QCoreApplication.exit", codes.append)
+    if how == "quit":
+        choose(app, "quit")
+        assert service.requests == [Quit()]
+    else:
+        service.send(Quitting())
+    qtbot.waitUntil(lambda: codes == [0])
+    assert not app.link.is_open

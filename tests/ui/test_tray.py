@@ -1,0 +1,294 @@
+"""The real tray on a real X server: over D-Bus with a host of ours, and in an XEmbed host.
+
+Nothing here runs inside the test's process but the panel and the service it talks to.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from tests.support.display import Desktop, desktop
+from tests.support.processes import Home, Process, running
+from tests.support.sni_host import TrayHost
+from tests.ui.service import LAB, NEEDED, OFFICE, QUESTION, STATUS
+from tests.ui.stage import StagedService, staged_service, tray
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import (
+    Answer,
+    Decline,
+    Quiet,
+    Quit,
+    SignInNow,
+    UseProfile,
+)
+from trayproxy.ui.icons import TRAY_SIZES
+
+SIGN_IN_TITLE = "Sign in to proxy"
+WINDOW_TITLE = "^TrayProxy$"
+
+
+@pytest.fixture
+def here(place: Home) -> Iterator[Desktop]:
+    with desktop(place) as made:
+        yield made
+
+
+@pytest.fixture
+def service(here: Desktop) -> Iterator[StagedService]:
+    with staged_service(here) as made:
+        yield made
+
+
+@contextmanager
+def host_on(here: Desktop, *, has_host: bool = True) -> Iterator[TrayHost]:
+    host = TrayHost(here.bus, has_host=has_host)
+    try:
+        yield host
+    finally:
+        host.stop()
+
+
+@pytest.fixture
+def host(here: Desktop) -> Iterator[TrayHost]:
+    with host_on(here) as made:
+        yield made
+
+
+@pytest.fixture
+def program(here: Desktop, service: StagedService, host: TrayHost) -> Iterator[Process]:
+    with tray(here) as process:
+        yield process
+        # What Qt has to complain about is a mistake of ours.
+        assert not process.err.text
+
+
+# --- The icon ------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("program")
+def test_the_icon_comes_in_all_sizes_with_its_state_in_words(host: TrayHost) -> None:
+    item = host.wait_for_item()
+    host.wait_until(lambda: "connected" in item.tooltip)
+    assert item.pixmap_sizes == set(TRAY_SIZES)
+    assert item.tooltip == "Office — connected as CORP\\jdoe\n127.0.0.1:3128"
+
+
+@pytest.mark.usefixtures("program")
+def test_another_state_is_another_picture(host: TrayHost, service: StagedService) -> None:
+    item = host.wait_for_item()
+    host.wait_until(lambda: "connected" in item.tooltip)
+    before = item.pixels
+    service.show(NEEDED)
+    host.wait_until(lambda: item.tooltip.startswith("Office: sign-in needed"))
+    assert item.pixels != before
+
+
+@pytest.mark.usefixtures("program")
+def test_the_menu_is_that_of_the_design(host: TrayHost) -> None:
+    item = host.wait_for_item()
+    host.wait_until(lambda: item.labels()[0].startswith("Office"))
+    assert item.labels() == [
+        "Office — connected as CORP\\jdoe",
+        "127.0.0.1:3128",
+        "Profile",
+        "Office — proxy.corp.example:8080",
+        "Lab — lab-px:3128",
+        "Profiles…",
+        "Quit TrayProxy",
+    ]
+    assert item.row("Office — proxy").is_checked
+    assert item.row("Lab").properties["toggle-type"] == "radio"
+    assert not item.row("Profile").properties.get("enabled", True)
+
+
+@pytest.mark.usefixtures("program")
+def test_names_arrive_as_they_are(host: TrayHost, service: StagedService) -> None:
+    item = host.wait_for_item()
+    profile = replace(OFFICE, name="R&D corp_proxy")
+    service.show(replace(STATUS, profile=profile, profiles=(profile,)))
+    host.wait_until(lambda: item.labels()[0].startswith("R&D corp_proxy — connected"))
+
+
+@pytest.mark.usefixtures("program")
+def test_a_profile_is_switched_by_two_gestures(host: TrayHost, service: StagedService) -> None:
+    item = host.wait_for_item()
+    host.wait_until(lambda: "Lab — lab-px:3128" in item.labels())
+    item.click("Lab — lab-px")
+    assert service.wait_for(UseProfile) == UseProfile("lab")
+    host.wait_until(lambda: item.row("Lab — lab-px").is_checked)
+    assert not item.row("Office — proxy").is_checked
+
+
+@pytest.mark.usefixtures("program")
+def test_profiles_come_and_go_in_the_exported_menu(host: TrayHost, service: StagedService) -> None:
+    item = host.wait_for_item()
+    branch = replace(LAB, id="branch", name="Branch")
+    service.show(replace(STATUS, profiles=(OFFICE, branch)))
+    host.wait_until(lambda: "Branch — lab-px:3128" in item.labels())
+    assert "Lab — lab-px:3128" not in item.labels()
+
+
+@pytest.mark.usefixtures("program")
+def test_sign_in_is_asked_for_from_the_menu(host: TrayHost, service: StagedService) -> None:
+    item = host.wait_for_item()
+    service.show(NEEDED)
+    host.wait_until(lambda: "Sign in to Office…" in item.labels())
+    item.click("Sign in to Office")
+    assert service.wait_for(SignInNow) == SignInNow("office")
+
+
+@pytest.mark.usefixtures("program")
+def test_not_now_is_in_the_menu_while_a_question_is_open(
+    host: TrayHost, service: StagedService
+) -> None:
+    item = host.wait_for_item()
+    service.ask(QUESTION)
+    host.wait_until(lambda: "Not now" in item.labels())
+    item.click("Until I choose")
+    assert service.wait_for(Decline) == Decline(1, Quiet.UNTIL_CHOSEN)
+
+
+def test_quit_ends_the_service_and_the_tray(
+    program: Process, host: TrayHost, service: StagedService
+) -> None:
+    host.wait_for_item().click("Quit")
+    service.wait_for(Quit)
+    assert program.wait() == 0
+
+
+# --- Hosts that come and go ----------------------------------------------------------------------
+
+
+def test_a_host_that_starts_later_gets_the_icon(here: Desktop, service: StagedService) -> None:
+    with tray(here, "--background"):
+        service.wait_for_tray()
+        with host_on(here) as host:
+            assert host.wait_for_item(timeout=5).tooltip
+
+
+def test_the_icon_survives_a_restart_of_the_host(here: Desktop, service: StagedService) -> None:
+    with tray(here):
+        with host_on(here) as host:
+            host.wait_for_item()
+        with host_on(here) as host:
+            item = host.wait_for_item(timeout=5)
+            assert "Quit TrayProxy" in item.labels()
+
+
+@pytest.mark.usefixtures("service")
+def test_without_a_tray_there_is_a_window(here: Desktop) -> None:
+    with tray(here):
+        assert here.wait_for_window(WINDOW_TITLE)
+
+
+@pytest.mark.usefixtures("service")
+def test_a_watcher_that_nobody_draws_is_no_tray(here: Desktop) -> None:
+    with host_on(here, has_host=False), tray(here):
+        assert here.wait_for_window(WINDOW_TITLE)
+
+
+def test_an_xembed_host_shows_the_icon(here: Desktop, service: StagedService) -> None:
+    argv = ["trayer", "--edge", "top", "--align", "left", "--widthtype", "request"]
+    with running(argv, env=here.environment(), cwd=here.place.root), tray(here):
+        service.wait_for_tray()
+        here.wait_for_icon("TrayProxy")
+        here.run("xdotool", "mousemove", "12", "12", "click", "1")
+        assert here.wait_for_window(WINDOW_TITLE)
+
+
+# --- The service ---------------------------------------------------------------------------------
+
+
+def test_a_restarted_tray_shows_the_same_question(
+    here: Desktop, service: StagedService, host: TrayHost
+) -> None:
+    service.ask(QUESTION)
+    for _ in range(2):
+        with tray(here) as process:
+            assert here.wait_for_window(SIGN_IN_TITLE)
+            process.signal(signal.SIGKILL)
+            process.wait()
+    assert not [r for r in service.script.requests if isinstance(r, Decline)]
+
+
+def test_a_tray_finds_a_service_that_came_back(here: Desktop, host: TrayHost) -> None:
+    with staged_service(here) as first, tray(here):
+        item = host.wait_for_item()
+        first.wait_for_tray()
+        first.stop()
+        host.wait_until(lambda: "connected" not in item.tooltip)
+        second = StagedService(first.paths)
+        second.wait_for_tray()
+        host.wait_until(lambda: "connected" in item.tooltip)
+        second.stop()
+
+
+def test_a_tray_without_a_service_says_so(here: Desktop, host: TrayHost) -> None:
+    with tray(here):
+        item = host.wait_for_item()
+        host.wait_until(lambda: "TrayProxy is not running" in item.labels())
+        assert "Try again" in item.labels()
+
+
+# --- Starting and ending -------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("program")
+def test_a_second_start_shows_the_first(
+    here: Desktop, service: StagedService, host: TrayHost
+) -> None:
+    host.wait_for_item()
+    service.wait_for_tray()
+    with tray(here) as second:
+        assert second.wait() == 0
+    assert here.wait_for_window(WINDOW_TITLE)
+
+
+@pytest.mark.usefixtures("program")
+def test_a_second_start_in_the_background_shows_nothing(
+    here: Desktop, service: StagedService, host: TrayHost
+) -> None:
+    host.wait_for_item()
+    with tray(here, "--background") as second:
+        assert second.wait() == 0
+    assert not here.windows(WINDOW_TITLE)
+
+
+def test_a_start_without_profiles_opens_the_window(here: Desktop, host: TrayHost) -> None:
+    with staged_service(here, replace(STATUS, profile=None, profiles=())), tray(here):
+        assert here.wait_for_window(WINDOW_TITLE)
+
+
+def test_sigterm_ends_the_tray_alone(
+    program: Process, service: StagedService, host: TrayHost
+) -> None:
+    host.wait_for_item()
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0
+    assert not [r for r in service.script.requests if isinstance(r, Quit)]
+
+
+def test_ctrl_c_ends_both(program: Process, service: StagedService, host: TrayHost) -> None:
+    host.wait_for_item()
+    service.wait_for_tray()
+    program.signal(signal.SIGINT)
+    assert program.wait() == 130
+    service.wait_for(Quit)
+
+
+# --- The dialog ----------------------------------------------------------------------------------
+
+
+def test_the_dialog_is_answered_with_real_keys(here: Desktop, service: StagedService) -> None:
+    with tray(here):
+        service.wait_for_tray()
+        service.ask(QUESTION)
+        window = here.wait_for_window(SIGN_IN_TITLE)
+        here.run("xdotool", "windowfocus", "--sync", window)
+        here.run("xdotool", "type", "Sesam öffne dich")
+        here.run("xdotool", "key", "Return")
+        answer = service.wait_for(Answer)
+        assert answer == Answer(1, Login("CORP\\jdoe", "Sesam öffne dich"), remember=True)

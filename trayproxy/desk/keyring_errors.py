@@ -1,0 +1,54 @@
+"""What the errors of keyrings mean.
+
+By the names of the classes: they come from libraries that are not there on every system, and
+importing them to look takes longer than the answer is worth.
+"""
+
+from trayproxy.control.messages import KeyringState
+
+_REASON_MOST = 120
+
+
+class UnusableError(Exception):
+    """There is no back-end that may be used now."""
+
+    def __init__(self, state: KeyringState) -> None:
+        super().__init__(state.value)
+        self.state = state
+
+
+def state_after(error: Exception) -> KeyringState:
+    """Return what an error says about the keyring."""
+    if isinstance(error, UnusableError):
+        return error.state
+    if isinstance(error, UnicodeError):
+        return KeyringState.OK
+    names = {each.__name__ for each in type(error).__mro__}
+    # InitError: the person did not want to create or unlock it.
+    if names & {"KeyringLocked", "InitError", "LockedException", "PromptDismissedException"}:
+        return KeyringState.LOCKED
+    if names & {"PasswordSetError", "PasswordDeleteError"}:
+        return KeyringState.OK
+    if "DBusErrorResponse" in names:
+        return _state_after_dbus(str(getattr(error, "name", "")))
+    return KeyringState.MISSING
+
+
+def _state_after_dbus(name: str) -> KeyringState:
+    last = name.rpartition(".")[2]
+    if last in ("NoReply", "Timeout", "TimedOut"):
+        return KeyringState.SILENT
+    return KeyringState.LOCKED if last == "IsLocked" else KeyringState.MISSING
+
+
+def reason_of(error: Exception) -> str:
+    """Return what went wrong, in a few words that hold nothing of a login."""
+    if isinstance(error, UnusableError):
+        return f"it is {error.state.value}"
+    if isinstance(error, UnicodeError):
+        return "it cannot keep these characters"
+    text = str(getattr(error, "strerror", "") or "")
+    if not text and "KeyringError" in {each.__name__ for each in type(error).__mro__}:
+        text = str(error)
+    text = " ".join(text.split()).rstrip(".!")
+    return text[:_REASON_MOST] or type(error).__name__
