@@ -558,6 +558,21 @@ def test_a_login_that_was_right_until_now_may_be_insisted_on_at_once(play: Play)
     assert len(play.released()) == 2
 
 
+def test_only_the_login_that_was_right_until_now_may_be_insisted_on(play: Play) -> None:
+    (waiter,) = play.ask()
+    play.enter(WRONG)
+    play.reject(waiter)
+    play.enter(RIGHT)
+    waiter = play.released()[-1]
+    play.accept(waiter)
+    play.wait(61)
+    play.challenge(tried=play.mark(waiter))
+    play.found(RIGHT)
+    play.wait(0.15)
+    play.enter(WRONG)
+    assert play.released()[-1] == waiter
+
+
 # --- Realms ---------------------------------------------------------------------------------------
 
 OTHER = Key(KEY.space, "Other", "basic")
@@ -591,6 +606,16 @@ def test_a_rejection_in_the_name_of_another_realm_is_one(play: Play) -> None:
     play.challenge()
     play.wait(0.15)
     assert len(play.released()) == 1
+
+
+def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(play: Play) -> None:
+    mark = play.trust()
+    play.challenge(tried=mark)
+    first, second = play.challenge(), play.challenge()
+    play.challenge(OTHER, tried=mark)
+    assert play.released()[1:] == [first, second]
+    play.challenge(OTHER, tried=mark)
+    assert fact(play) is SignInState.REJECTED
 
 
 def test_an_upstream_that_alternates_realms_does_not_send_a_request_round_for_ever(

@@ -80,7 +80,7 @@ def test_a_locked_keyring_is_a_state_and_no_wait(session: Session) -> None:
 
 def test_a_locked_keyring_without_an_entry_is_not_unlocked_for_nothing(session: Session) -> None:
     session.lock()
-    assert Vault().find(OFFICE).result(SOON) == Finding(None, GNOME)
+    assert Vault().find(OFFICE).result(SOON) == Finding(None, LOCKED)
     assert Vault().forget(OFFICE).result(SOON) is None
 
 

@@ -33,6 +33,15 @@ def test_requests_of_one_client_share_an_upstream_connection(
     assert [request.connection for request in recorder.requests] == [1, 1, 1]
 
 
+def test_the_desk_hears_of_every_acceptance_that_it_wants_to_hear_of(
+    client: Client, engine: Running
+) -> None:
+    """Also of those on the short way: a 407 after them is not about the password."""
+    for count in range(1, 6):
+        client.ask(GET)
+        assert len(engine.desk.acceptances) == count
+
+
 def test_a_connection_is_kept_for_the_next_client(engine: Running, recorder: Recorder) -> None:
     for _ in range(2):
         with engine.connect() as client:
@@ -220,6 +229,42 @@ def test_surplus_octets_end_the_connection_they_came_on(start: Start, script: Pl
         assert client.ask(GET).body == b"ok\n"
         assert client.ask(GET).body == b"ok\n"
     assert len(upstream.peers) == 2
+
+
+@pytest.mark.parametrize("who", ["the same client", "the next client"])
+def test_no_idle_connection_outlives_a_change_of_networks(
+    engine: Running, recorder: Recorder, who: str
+) -> None:
+    with ExitStack() as stack:
+        client = stack.enter_context(engine.connect())
+        for _ in range(2):
+            assert client.ask(GET).status == 200
+        if who == "the next client":
+            client.close()
+            engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+            client = stack.enter_context(engine.connect())
+        engine.call(engine.engine.forget_connections)
+        for _ in range(2):
+            assert client.ask(GET).status == 200
+    assert [request.connection for request in recorder.requests] == [1, 1, 2, 2]
+
+
+def test_a_request_on_its_way_outlives_a_change_of_networks(start: Start, script: Play) -> None:
+    go_on = Event()
+
+    def slow(peer: Peer) -> None:
+        peer.read_head()
+        assert go_on.wait(20)
+        peer.send(OK)
+
+    upstream = script(slow)
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.send(GET)
+        upstream.peer(1).wait_for(b"\r\n\r\n")
+        engine.call(engine.engine.forget_connections)
+        go_on.set()
+        assert client.reply().status == 200
 
 
 def test_a_login_does_not_travel_on_a_connection_of_another_profile(

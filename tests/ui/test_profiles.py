@@ -217,18 +217,61 @@ def test_a_change_from_elsewhere_does_not_overwrite_what_is_typed(
     assert child(window, QLineEdit, "name").text() == "Lab"
 
 
-def test_a_saved_new_profile_is_selected(window: ProfilesWindow, qtbot: QtBot) -> None:
+def added(window: ProfilesWindow, qtbot: QtBot) -> Profile:
+    """Add a profile and save it; return what was sent."""
     child(window, QToolButton, "add_profile").click()
     type_into(window, "host", "branch-px:3128", qtbot)
     type_into(window, "name", "Branch", qtbot)
     with qtbot.waitSignal(window.save_wanted) as wanted:
         press(window, "save")
     [profile] = wanted.args or []
-    window.show_state(IconState.OK, replace(STATUS, profiles=(OFFICE, LAB, profile)))
-    window.show_saved(profile)
+    assert isinstance(profile, Profile)
+    return profile
+
+
+@pytest.mark.parametrize("status_first", [True, False])
+def test_a_saved_new_profile_is_selected(
+    status_first: bool, window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    profile = added(window, qtbot)
+    after = replace(STATUS, profiles=(OFFICE, LAB, profile))
+    if status_first:
+        window.show_state(IconState.OK, after)
+        window.show_saved(profile)
+    else:
+        window.show_saved(profile)
+        window.show_state(IconState.OK, STATUS)
+        window.show_state(IconState.OK, after)
     assert entries(window) == ["Office (active)", "Lab", "Branch"]
     assert child(window, QLineEdit, "name").text() == "Branch"
     assert not child(window, QPushButton, "revert").isEnabled()
+
+
+def test_the_first_saved_profile_leaves_no_empty_one_behind(qtbot: QtBot) -> None:
+    window = ProfilesWindow()
+    qtbot.addWidget(window)
+    window.has_tray = True
+    window.show_state(IconState.STARTING, NOTHING)
+    window.show()
+    type_into(window, "host", "proxy:8080", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    [profile] = wanted.args or []
+    window.show_saved(profile)
+    window.show_state(IconState.STARTING, NOTHING)
+    window.show_state(IconState.READY, replace(STATUS, profile=profile, profiles=(profile,)))
+    assert entries(window) == ["proxy (active)"]
+
+
+def test_what_is_typed_after_saving_stays(window: ProfilesWindow, qtbot: QtBot) -> None:
+    type_into(window, "name", "Head", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    [profile] = wanted.args or []
+    qtbot.keyClicks(child(window, QLineEdit, "name"), " office")
+    window.show_saved(profile)
+    window.show_state(IconState.OK, replace(STATUS, profile=profile, profiles=(profile, LAB)))
+    assert child(window, QLineEdit, "name").text() == "Head office"
 
 
 def test_why_a_change_was_not_made_is_said(window: ProfilesWindow) -> None:

@@ -476,22 +476,23 @@ class Desk:
         written: Future[Problem | None] = self._loop.create_future()
         results: list[Problem | None] = []
 
-        def one_done(result: Problem | None) -> None:
+        def done(result: Problem | None) -> None:
             results.append(result)
-            if len(results) == len(writings):
-                done(next(filter(None, results), None))
-
-        def done(problem: Problem | None) -> None:
+            if len(results) < len(writings):
+                return
             silence.cancel()
+            tell(next(filter(None, results), None))
+
+        def tell(problem: Problem | None) -> None:
             self._notices = (problem,) if problem else ()
             self._news.tell_soon(self._notices)
             if not written.done():
                 written.set_result(problem)
 
         silent = store_silent(self.keyring.name)
-        silence = self._loop.call_later(self._rules.patience, done, silent)
+        silence = self._loop.call_later(self._rules.patience, tell, silent)
         for writing in writings:
-            self._on_result(writing, one_done)
+            self._on_result(writing, done)
         return written
 
     def _on_result(self, result: ThreadFuture[T], use: Callable[[T], None]) -> None:

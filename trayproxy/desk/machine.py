@@ -329,8 +329,13 @@ class Machine:
         case = self._cases.get(tried.key)
         if case is None or case.key.space != asks.space or case.mark != tried:
             return
-        if case.accepted is None and case.phase in (Phase.CHECKING, Phase.HELD):
+        if case.phase not in (Phase.CHECKING, Phase.HELD):
+            return
+        case.doubts += 1
+        if case.accepted is None or case.doubts >= self._rules.doubts:
             self._reject(case)
+        elif case.phase is Phase.CHECKING:
+            self._leave_open(case)
 
     def _is_forbidden(self, case: Case, target: str) -> bool:
         """Take the verdict on the present login; return whether only this request is refused."""
@@ -445,9 +450,7 @@ class Machine:
         self._rejected.add(case.key.space, case.login)
         case.rejections.append(self._now)
         case.user = case.login.user
-        case.repeated = False
-        # What was right until now may be right still: then the person may insist at once.
-        case.lifted = case.accepted is not None
+        case.repeated = case.lifted = False
         case.doubts = 0
         case.suspects.clear()
         self._ask(case, _rejected_why(case.source))
@@ -551,6 +554,8 @@ class Machine:
     def _is_known_wrong(self, case: Case, login: Login) -> bool:
         if case.lifted or case.is_hurried(self._now, self._rules):
             return False
+        if case.accepted is not None and login == case.login:
+            return False  # It was right until now, and may be right still.
         return self._rejected.has(case.key.space, login)
 
     def _repeat(self, case: Case, login: Login) -> None:

@@ -164,7 +164,8 @@ class Vault:
 
         def job(opened: Opened) -> Finding:
             login = _find(opened, service_name(profile), user)
-            self._become(KeyringState.OK)
+            # A locked keyring that holds nothing of ours was not unlocked.
+            self._become(_state_of(opened))
             return Finding(login, self._keyring)
 
         return self._submit(job, lambda error: Finding(None, self._keyring))
@@ -236,9 +237,9 @@ class Vault:
         """Do a job; whatever goes wrong is a state of the keyring."""
         try:
             opened = self._opened = self._opened or self._open_ring()
-            self._become(_state_before(opened), opened.name or self._bus_name())
+            self._become(_state_of(opened), opened.name or self._bus_name())
             result = job(opened)
-            self._become(KeyringState.OK, opened.name or self._bus_name())
+            self._become(_state_of(opened), opened.name or self._bus_name())
         # Back-ends raise what they like: their own errors, those of D-Bus, of Windows, of Python.
         # None of them may end this thread, and none may be logged: a UnicodeEncodeError shows a
         # part of the password.
@@ -320,7 +321,7 @@ def _unlock(opened: Opened) -> None:
         raise UnusableError(KeyringState.LOCKED)
 
 
-def _state_before(opened: Opened) -> KeyringState:
+def _state_of(opened: Opened) -> KeyringState:
     is_locked = opened.module == _SERVICE and secret_service.is_locked()
     return KeyringState.LOCKED if is_locked else KeyringState.OK
 

@@ -210,6 +210,11 @@ class Engine:
         changed."""
         self.pool.clear()
         self.dialler.forget()
+        for work in self.executor.works.values():
+            # A connection that a client keeps for its next request is idle, too; after a change of
+            # networks nobody would answer on it, and nobody would say so.
+            if isinstance(work, ClientWork) and work.is_idle:
+                work.drop_upstream()
 
     def network_changed(self) -> None:
         """Take nothing for granted that was found out before: this is another network, or the

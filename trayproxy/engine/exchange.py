@@ -203,6 +203,8 @@ class Exchange:
             stream.inbox += data
             return None
         self._engine.observer.reached(way)
+        if answer is not None and not answer.verified:
+            self._engine.desk.accepted(answer)
         self._engine.counters.received += seen.length
         head = seen.head if seen.dated else self._engine.date.add(seen.head)
         octets = head + data[head_end:]

@@ -18,18 +18,18 @@ class Limits:
         connect_s: For one address.
         connect_total_s: For all addresses of a name.
         next_address_s: Before the next address is tried beside a slow one (RFC 8305, section 5).
+        own_expect_s: For the 100 that we asked for before a large upload; some never send one.
         agree_s: For agreeing with the next hop on encryption, and with a SOCKS server on a login.
         socks_connect_s: For a SOCKS server to connect to the target.
         dead_s: How long an upstream that could not be reached is left alone, if there are others.
         dead_most_s: The same, after it was found dead again and again.
         asleep_s: How long the computer has to sleep for connections to be dropped at waking up.
-        own_expect_s: For the 100 that we asked for before a large upload; some never send one.
         upstream_head_s: From the whole request to the first octet of its answer.
         half_closed_s: For a tunnel of which one side has ended its sending, without any progress.
         linger_s: For reading what a client still sends after an error (RFC 9112, section 9.6).
         drain_s: For transfers that run when we are told to quit.
         kept_s: For an idle upstream connection.
-        drain_octets: Of a refused answer's body, to keep its connection.
+        drain_octets: Of what a client still sends after an error, within `linger_s`.
         early_octets: Of a client that sends ahead: into a tunnel, or its next requests.
         clients: Connections at once.
     """
@@ -43,12 +43,12 @@ class Limits:
     connect_s: float = 10.0
     connect_total_s: float = 20.0
     next_address_s: float = 0.25
+    own_expect_s: float = 3.0
     agree_s: float = 10.0
     socks_connect_s: float = 60.0
     dead_s: float = 30.0
     dead_most_s: float = 300.0
     asleep_s: float = 30.0
-    own_expect_s: float = 3.0
     upstream_head_s: float = 300.0
     half_closed_s: float = 60.0
     linger_s: float = 2.0

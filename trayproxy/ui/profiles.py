@@ -6,7 +6,7 @@ stays as a draft when another profile is looked at.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QCoreApplication, QEvent, QModelIndex, Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QPixmap, QShortcut
@@ -41,7 +41,7 @@ from trayproxy.ui.icons import action_icon, render
 from trayproxy.ui.plain import NAME_WIDTH, breakable, clean, elide, isolate
 from trayproxy.ui.profile_form import Draft, ProfileForm, draft_of
 from trayproxy.ui.state import IconState, needs_sign_in
-from trayproxy.ui.widgets import named, picture, plain_label
+from trayproxy.ui.widgets import named, picture, plain_label, plain_tooltip
 
 translate = QCoreApplication.translate
 
@@ -57,6 +57,23 @@ class Deletion:
 
     profile_id: str
     forget: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """A profile on its way to the settings file.
+
+    Attributes:
+        key: Its place in the list: its id, or `NEW`.
+        draft: What was typed when it was sent; it may have been changed since.
+        profile: What was sent.
+        is_done: The service has said that it was saved.
+    """
+
+    key: str
+    draft: Draft
+    profile: Profile
+    is_done: bool = False
 
 
 class ProfilesWindow(QWidget):
@@ -95,6 +112,7 @@ class ProfilesWindow(QWidget):
         self._active = ""
         self._drafts: dict[str, Draft] = {}
         self._keyring = Keyring(KeyringState.UNKNOWN)
+        self._saving: Saving | None = None
         self._panel: CheckPanel | None = None
         self._question: QMessageBox | None = None
         self._may_close = False
@@ -140,14 +158,12 @@ class ProfilesWindow(QWidget):
         announce(self, self._message.text(), assertive=True)
 
     def show_saved(self, profile: Profile) -> None:
-        """Note that the profile on show is as the service has it."""
-        shown = self._selected()
-        if shown in (NEW, profile.id):
-            self._drafts.pop(shown, None)
-            self._profiles[profile.id] = profile
-            self._fill_list(select=profile.id)
+        """Note that a profile was saved; its draft goes once the service shows it as saved."""
+        if self._saving is not None and self._saving.profile == profile:
+            self._saving = replace(self._saving, is_done=True)
             self._message.hide()
             announce(self, translate("Profiles", "Profile saved"))
+            self._settle()
 
     def show_check(self, request: CheckProfile, reply: Reply) -> None:
         """Show how a test came out, if it is still looked at."""
@@ -202,8 +218,22 @@ class ProfilesWindow(QWidget):
             for gone in [key for key in self._drafts if key and key not in profiles]:
                 del self._drafts[gone]
             self._fill_list(select=self._selected() or (NEW if self._drafts else was_active))
+        self._settle()
         if not profiles and NEW not in self._drafts:
             self.add()
+
+    def _settle(self) -> None:
+        saving = self._saving
+        if saving is None or not saving.is_done:
+            return
+        if self._profiles.get(saving.profile.id) != saving.profile:
+            # What the service told last is older than its word that it was saved.
+            return
+        self._saving = None
+        was_shown = self._selected() == saving.key
+        if self._drafts.get(saving.key) == saving.draft:
+            del self._drafts[saving.key]
+        self._fill_list(select=saving.profile.id if was_shown else self._selected())
 
     def _fill_list(self, select: str) -> None:
         entries = [*self._profiles, *([NEW] if NEW in self._drafts else [])]
@@ -222,6 +252,7 @@ class ProfilesWindow(QWidget):
         name = clean(profile.name) if profile else translate("Profiles", "New profile")
         item = QListWidgetItem(isolate(elide(name, NAME_WIDTH)))
         item.setData(_ID, profile_id)
+        item.setToolTip(plain_tooltip(name))
         if profile_id and profile_id == self._active:
             font = item.font()
             font.setBold(True)
@@ -260,7 +291,9 @@ class ProfilesWindow(QWidget):
     def _on_save(self) -> None:
         profile = self._form.profile()
         if profile is not None:
-            self._drafts[self._selected()] = self._form.draft()
+            key, draft = self._selected(), self._form.draft()
+            self._drafts[key] = draft
+            self._saving = Saving(key, draft, profile)
             self.save_wanted.emit(profile)
 
     @Slot()
@@ -432,6 +465,8 @@ class ProfilesWindow(QWidget):
         self._list.setAccessibleName(translate("Profiles", "Profiles"))
         self._list.currentItemChanged.connect(self._show_selected)
         self._list.activated.connect(self._on_activated)
+        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self._list.setFixedWidth(self.fontMetrics().averageCharWidth() * 30)
         self._add = named(QToolButton(), "add_profile")
         self._add.setAccessibleName(translate("Profiles", "Add a profile"))

@@ -135,7 +135,7 @@ def profile_row(profile: Profile) -> str:
 
 def authority(upstream: Upstream) -> str:
     """Return ``proxy.corp.example:8080`` as a person may safely read it."""
-    host = f"[{upstream.host}]" if ":" in upstream.host else host_text(upstream.host)
+    host = f"[{clean(upstream.host)}]" if ":" in upstream.host else host_text(upstream.host)
     return f"{host}:{upstream.port}"
 
 
