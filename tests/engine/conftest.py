@@ -52,8 +52,11 @@ def start(stack: ExitStack, engines_loop: NewLoop) -> Start:
         profile: Profile | None,
         desk: FakeDesk | None = None,
         limits: Limits | None = None,
+        sleep_clock: Callable[[], float] | None = None,
     ) -> Running:
-        running = Running(profile, desk=desk, limits=limits, new_loop=engines_loop)
+        running = Running(
+            profile, desk=desk, limits=limits, new_loop=engines_loop, sleep_clock=sleep_clock
+        )
         return stack.enter_context(running)
 
     return start
