@@ -37,9 +37,7 @@ def app(service: ActingService, qtbot: QtBot) -> Iterator[App]:
     app.start()
     qtbot.waitUntil(lambda: label(app, "local_address") == "127.0.0.1:3128")
     yield app
-    app.keeper.stop()
     app.close()
-    app.window.deleteLater()
 
 
 def label(app: App, name: str) -> str:
@@ -136,7 +134,6 @@ def test_the_first_profile_is_saved_and_used(service: ActingService, qtbot: QtBo
     qtbot.waitUntil(lambda: bool(service.asked(UseProfile)))
     [saved] = service.asked(SaveProfile)
     assert service.asked(UseProfile) == [UseProfile(saved.profile.id)]
-    app.keeper.stop()
     app.close()
 
 
@@ -192,7 +189,6 @@ def test_a_dead_service_is_shown_and_brought_back(service: ActingService, qtbot:
     qtbot.waitUntil(lambda: heading(app) == "Starting…")
     qtbot.waitUntil(lambda: heading(app).startswith("Office"))
     assert "TP-901" in label(app, "note")
-    app.keeper.stop()
     app.close()
 
 

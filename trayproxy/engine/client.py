@@ -53,6 +53,7 @@ class ClientWork(Work[socket.socket]):
         self._events: dict[tuple[int, int, int], dict[int, int]] = {}
         self._pair_wait: Wait | None = None
         self._paired: Connection | None = None
+        self._served = False
         self.head_started = False
         self.between = True
 
@@ -95,7 +96,7 @@ class ClientWork(Work[socket.socket]):
         except OSError:
             self._abort()
             return True
-        if tunnel.half_closed:
+        if tunnel.up.over is not tunnel.down.over:  # One side has ended its sending.
             self.deadline_in(self.engine.limits.half_closed_s)
         return ended
 
@@ -107,13 +108,17 @@ class ClientWork(Work[socket.socket]):
         self.strand.deadline = None
         if self.tunnel is None:
             return True
+        if not self.tunnel.has_something:
+            return False
         return self._relay(self.tunnel, [self.client.descriptor], [self.client.descriptor])
 
     def _resume(self, woken_by: int) -> None:
         self.engine.executor.resume(self._work_id, lambda: self._ended(self.strand.step(woken_by)))
 
     def is_inactive(self) -> bool:
-        """Whether it has waited for too long."""
+        """Whether it has waited for too long. The executor's sweep asks once a second."""
+        if self.tunnel is not None:
+            self.tunnel.probe()
         deadline = self.strand.deadline
         return deadline is not None and self.engine.loop.time() >= deadline
 
@@ -290,6 +295,11 @@ class ClientWork(Work[socket.socket]):
         self.head_started = False
         self.between = True
         seen = 0
+        if self._served and not client.inbox:
+            # Looking before something is said to be there costs as much as reading it. A new
+            # connection is another matter: its first request has mostly come with it.
+            await self._wait_for_client()
+        self._served = True
         while True:
             if client.inbox:
                 end = find_head(client.inbox, seen=seen)

@@ -21,7 +21,7 @@ from trayproxy.engine.dial import Dialler
 from trayproxy.engine.executor import LoopExecutor
 from trayproxy.engine.failover import Failover
 from trayproxy.engine.limits import LIMITS, Limits
-from trayproxy.engine.memory import AnswerPlan, Memory, Plan
+from trayproxy.engine.memory import AnswerPlan, Memory, Plan, Reply
 from trayproxy.engine.naps import Naps
 from trayproxy.engine.pages import Page
 from trayproxy.engine.tunnel import Pipes, Tunnel
@@ -169,6 +169,7 @@ class Engine:
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.plans: Memory[bytes, Plan] = Memory()
         self.date = DateLine()
+        self.replies: Memory[tuple[bytes, bytes], Reply] = Memory()
         self.answers: Memory[bytes, AnswerPlan] = Memory()
         self._port = port
         self._naps = Naps(parts.sleep_clock, parts.limits.asleep_s)

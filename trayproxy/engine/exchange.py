@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import Call, SignInWantedError, UnreachableError, UnusableError
-from trayproxy.engine.memory import AnswerPlan, Plan
+from trayproxy.engine.memory import AnswerPlan, Plan, Reply
 from trayproxy.engine.pages import (
     BAD_ANSWER,
     CUT_SHORT,
@@ -94,6 +94,7 @@ class Exchange:
         "_plan",
         "_preferred",
         "_raw",
+        "_reply",
         "_request",
         "_sent",
         "_way",
@@ -108,6 +109,7 @@ class Exchange:
         self._parked = False
         self._sent: Connection | None = None
         self._raw = b""
+        self._reply: Reply | None = None
         self._dead: tuple[Way, ...] = ()
         self._failure: UnreachableError | None = None
 
@@ -175,12 +177,10 @@ class Exchange:
         answer = self._known()
         if upstream.answer is not answer or not upstream.is_quiet():
             return None
-        if plan.way is not way or plan.answer is not answer:
-            plan.wire = self._wire(self._request, answer)
-            plan.way, plan.answer = way, answer
         stream = upstream.stream
+        wire = self._wire(plan.request, answer)
         try:
-            if stream.send(plan.wire) != len(plan.wire):
+            if stream.send(wire) != len(wire):
                 link.drop_upstream()
                 return None
         except OSError:
@@ -399,11 +399,17 @@ class Exchange:
         return self._wire(request, answer)
 
     def _wire(self, request: Request, answer: Answer | None) -> bytes:
+        plan = self._plan
+        if request is plan.request and plan.way is self._way and plan.answer is answer:
+            return plan.wire
         credentials = None
         if answer is not None and self._way.signs_requests:
             credentials = answer.credentials(request.method, request_target(request))
         direct = self._way.ends_at_target
-        return write_request(request, via=self._engine.via, credentials=credentials, direct=direct)
+        wire = write_request(request, via=self._engine.via, credentials=credentials, direct=direct)
+        if request is plan.request:
+            plan.wire, plan.way, plan.answer = wire, self._way, answer
+        return wire
 
     def _may_repeat(self, sender: Sender) -> bool:
         """Whether the request may be sent again after a kept connection failed."""
@@ -522,6 +528,7 @@ class Exchange:
         """
         engine, client, stream = self._engine, self._client, upstream.stream
         seen = interim = 0
+        is_ready = False
         while True:
             try:
                 sender.push()
@@ -532,9 +539,8 @@ class Exchange:
                 head = bytes(stream.inbox[:end])
                 del stream.inbox[:end]
                 seen = 0
-                response = parse_response(head, self._request.method)
+                response = self._read(head)
                 if not response.is_interim:
-                    self._raw = head
                     return response
                 interim += 1
                 if interim > INTERIM_AT_MOST:
@@ -545,7 +551,10 @@ class Exchange:
             if stream.ended:
                 raise BrokenError
             try:
-                if stream.fill() or stream.ended:
+                # A plain socket is read when it is said to be ready: looking before costs as much
+                # as reading. What TLS has decrypted ahead nobody says.
+                if (is_ready or not stream.plain) and (stream.fill() or stream.ended):
+                    is_ready = False
                     continue
             except OSError as error:
                 raise BrokenError from error
@@ -555,10 +564,36 @@ class Exchange:
                 self._reading_client(sender), stream, READ | (WRITE if sender.blocked else 0)
             )
             woken = await Wait(events, timeout=limits.own_expect_s if sender.holding else None)
+            is_ready = woken == stream.descriptor
             if woken == TIMED_OUT:
                 sender.holding = False
             elif woken == client.descriptor and not sender.hungry:
                 client.fill()
+
+    def _read(self, head: bytes) -> Response:
+        """Read the head of an answer, or remember what it says.
+
+        Raises:
+            MessageError: It is malformed.
+        """
+        method = self._request.method
+        reply = self._engine.replies.get((head, method))
+        if reply is None:
+            reply = Reply(parse_response(head, method))
+            self._engine.replies.keep((head, method), reply, len(head))
+        self._raw, self._reply = head, reply
+        return reply.response
+
+    def _head_for_client(self, *, close: bool) -> bytes:
+        """Write the head of the last answer for the client, or remember it."""
+        assert self._reply is not None
+        minor = self._request.minor
+        head = self._reply.heads.get((minor, close))
+        if head is None:
+            response = self._reply.response
+            head = write_response(response, via=self._engine.via, client_minor=minor, close=close)
+            self._reply.heads[minor, close] = head
+        return head
 
     def _reading_client(self, sender: Sender) -> int:
         """Return `READ` if the client is to be read: for its body, or, behind that, to take what it
@@ -587,15 +622,14 @@ class Exchange:
         upstream = link.upstream
         assert upstream is not None
         stream = upstream.stream
-        via, minor = self._engine.via, request.minor
         if response.status == 101 and not switches_protocols(request, response):
             raise self._misunderstood("nobody asked for a 101")
         if response.status == 101 or response.opens_tunnel:
-            await link.deliver(write_response(response, via=via, client_minor=minor, close=False))
+            await link.deliver(self._head_for_client(close=False))
             return self._become_tunnel(stream)
-        framing = client_framing(response, minor)
+        framing = client_framing(response, request.minor)
         keep_alive = request.keep_alive and sender.body_done and not isinstance(framing, UntilClose)
-        head = write_response(response, via=via, client_minor=minor, close=not keep_alive)
+        head = self._head_for_client(close=not keep_alive)
         dated = b"date" in response.fields
         if self._plan.simple and keep_alive and response.keep_alive:
             self._remember(response, head, dated=dated)

@@ -207,11 +207,15 @@ class App(QObject):
         QCoreApplication.exit(self._exit_code)
 
     def close(self) -> None:
-        """Hang up and take everything off the screen."""
+        """Hang up and take everything off the screen; nothing happens after this."""
+        self.keeper.stop()
         self.link.close()
         self.questions.close()
+        self._again.stop()
+        self._no_tray.stop()
         self.tray.hide()
         self.window.hide()
+        self.window.deleteLater()
 
     # --- Wiring ----------------------------------------------------------------------------------
 
