@@ -103,6 +103,16 @@ def _is_host(text: str) -> bool:
     return True
 
 
+def _align_labels(*forms: QFormLayout) -> None:
+    """Let the fields of several forms that stand below each other begin at the same place."""
+    role = QFormLayout.ItemRole.LabelRole
+    items = (form.itemAt(row, role) for form in forms for row in range(form.rowCount()))
+    labels = [widget for item in items if item is not None and (widget := item.widget())]
+    width = max(label.sizeHint().width() for label in labels)
+    for label in labels:
+        label.setMinimumWidth(width)
+
+
 class ProfileForm(QWidget):
     """Edits one profile.
 
@@ -400,7 +410,7 @@ class ProfileForm(QWidget):
         parts.setContentsMargins(0, 0, 0, 0)
         parts.addWidget(self._ca_file, 1)
         parts.addWidget(choose)
-        label = QLabel(translate("Profiles", "Company certi&ficate:"))
+        label = QLabel(translate("Profiles", "Cert&ificate:"))
         label.setBuddy(self._ca_file)
         form.addRow("", self._advanced)
         self._hidden_rows = QWidget()
@@ -412,6 +422,7 @@ class ProfileForm(QWidget):
         rows.addRow(label, file)
         rows.addRow("", self._error(self._ca_file))
         self._hidden_rows.hide()
+        _align_labels(form, rows)
         form.addRow(self._hidden_rows)
 
     @Slot(bool)
