@@ -31,6 +31,7 @@ from trayproxy.desk.events import (
     Deleted,
     Edited,
     Forgotten,
+    Found,
     Given,
     Identified,
     LookUp,
@@ -606,6 +607,27 @@ def test_a_rejection_in_the_name_of_another_realm_is_one(play: Play) -> None:
     play.challenge()
     play.wait(0.15)
     assert len(play.released()) == 1
+
+
+def test_a_login_on_trial_in_one_realm_is_not_tried_in_another(play: Play) -> None:
+    other = play.challenge(OTHER)
+    play.ask()
+    play.do(Found(1, WRONG, GNOME))
+    play.enter(WRONG)
+    assert play.released() == [other]
+    play.challenge(OTHER, tried=play.mark(other))
+    play.wait(1)
+    assert play.released() == [other]
+    assert play.question.why is Why.TYPED_REJECTED
+
+
+def test_a_login_right_in_one_realm_is_tried_in_another_then(play: Play) -> None:
+    other = play.challenge(OTHER)
+    (waiter,) = play.ask()
+    play.do(Found(1, RIGHT, GNOME))
+    play.enter(RIGHT)
+    play.accept(other)
+    assert play.released() == [other, waiter]
 
 
 def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(play: Play) -> None:

@@ -129,6 +129,7 @@ class Case:
         user: The user name to suggest.
         rejections: When logins were rejected, in a row.
         repeated: The person typed a login that had been rejected already.
+        insisted: The present login had been rejected, and the person wants it tried all the same.
         lifted: The person may send a rejected login once more.
         quiet_until: The end of the quiet time; infinite: until the person acts.
         quiet_lifts_with_network: It also ends when the network changes.
@@ -158,6 +159,7 @@ class Case:
     user: str = ""
     rejections: list[float] = field(default_factory=list)
     repeated: bool = False
+    insisted: bool = False
     lifted: bool = False
     quiet_until: float = 0.0
     quiet_lifts_with_network: bool = False

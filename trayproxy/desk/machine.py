@@ -476,6 +476,7 @@ class Machine:
             case.move(Phase.HELD)
         self._renew(case)
         case.login, case.source, case.user = login, source, login.user
+        case.insisted = self._rejected.has(case.key.space, login)
         if case.phase is not Phase.HELD:
             case.move(Phase.HELD)
         if case.why is Why.UNCHECKED:
@@ -693,7 +694,7 @@ class Machine:
         for case in self._cases.values():
             self._expire(case)
             if case.phase is Phase.HELD and case.parked:
-                self._try_next(case)
+                self._try(case)
             self._close_if_abandoned(case)
         if not self._is_attended:
             self._refuse_unattended()
@@ -719,6 +720,22 @@ class Machine:
         if self.keyring.state is not KeyringState.LOCKED:
             self._surveyed(replace(self.keyring, state=KeyringState.SILENT))
         self._ask(case, self._why_without(case))
+
+    def _try(self, case: Case) -> None:
+        """Send the present login on a request, unless its verdict comes from another realm.
+
+        One try per login and upstream, not one per realm: the account is the same.
+        """
+        assert case.login is not None
+        others = (
+            c for c in self._cases.values() if c.key.space == case.key.space and c is not case
+        )
+        if any(c.phase is Phase.CHECKING and c.login == case.login for c in others):
+            return
+        if not case.insisted and self._rejected.has(case.key.space, case.login):
+            self._reject(case)
+        else:
+            self._try_next(case)
 
     def _try_next(self, case: Case) -> None:
         """Send the present login on one request: the oldest that it was not just refused for."""
