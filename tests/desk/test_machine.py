@@ -386,6 +386,18 @@ def test_the_saved_login_typed_by_hand_is_known_to_be_wrong(play: Play) -> None:
     assert play.released() == [first]
 
 
+def test_a_login_given_up_before_its_rejection_came_is_not_sent_again(play: Play) -> None:
+    first, _ = play.ask(2)
+    play.enter(WRONG)
+    play.decline()
+    play.reject(first)
+    play.wait(60)
+    play.ask()
+    play.enter(WRONG)
+    assert play.released() == [first]
+    assert play.question.hurried
+
+
 # --- Verdicts that are none -----------------------------------------------------------------------
 
 

@@ -121,6 +121,8 @@ class Case:
         doubts: Refusals of this generation since then.
         suspects: The targets refused since then, and when.
         canary_until: When the canary has taken too long.
+        untold: Of logins that are no longer the present one and whose canary has not come back:
+            generation and fingerprint.
         parked: Who waits, the oldest first.
         gather_until: When the question may open.
         asked: The open question.
@@ -151,6 +153,7 @@ class Case:
     doubts: int = 0
     suspects: dict[str, float] = field(default_factory=dict)
     canary_until: float = inf
+    untold: dict[int, bytes] = field(default_factory=dict)
     parked: dict[int, Parked] = field(default_factory=dict)
     gather_until: float = 0.0
     asked: Asked | None = None
