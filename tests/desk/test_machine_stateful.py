@@ -371,7 +371,7 @@ def test_any_order_of_events(world: type[Office]) -> None:
     run_state_machine_as_test(
         world,
         settings=settings(
-            max_examples=80,
+            max_examples=60,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
