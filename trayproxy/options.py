@@ -14,6 +14,8 @@ class RunOptions:
             None: as the settings say.
         profile_name: The name or id of the profile to use in this run; None: the active one.
         upstream: Instead of a profile: an upstream for this run only; nothing is written.
+        ca_file: For an https `upstream`: the file with the authorities to believe; empty: the
+            system's.
         user: The user name for `upstream`; empty: ask.
         password: Its password, from standard input; None: ask.
         no_prompt: Nobody is asked, whichever faces there are: a parked request gets its 503.
@@ -25,3 +27,4 @@ class RunOptions:
     user: str = ""
     password: str | None = field(default=None, repr=False)
     no_prompt: bool = False
+    ca_file: str = ""

@@ -93,3 +93,10 @@ def test_the_state_is_told_in_the_trays_words(
 ) -> None:
     status = replace(UP, **changes)
     assert (state(status), heading(status)) == (name, words)
+
+
+def test_connecting_directly_is_a_state() -> None:
+    status = replace(UP, profile=None, direct=True)
+    assert state(status) == "direct"
+    assert heading(status) == "Connecting directly"
+    assert heading(replace(status, listener=ListenerState.FAILED)) == "Not running"

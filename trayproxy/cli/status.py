@@ -61,7 +61,7 @@ def as_text(status: Status) -> str:
     """Return the status for a person."""
     rows = [("Local address", status.address)]
     if status.profile is not None:
-        rows.append(("Proxy", str(status.profile.upstream)))
+        rows.append(("Proxy", ", ".join(map(str, status.profile.upstreams))))
         rows.append(("Sign-in", _SIGN_IN[status.sign_in]))
     rows.append(("Keyring", keyring(status.keyring)))
     if status.active:
@@ -84,14 +84,16 @@ def state(status: Status) -> str:
         return "signin"
     if status.upstream is UpstreamState.UNREACHABLE:
         return "trouble"
+    if status.direct:
+        return "direct"
     return "ok" if status.upstream is UpstreamState.OK else "ready"
 
 
 def heading(status: Status) -> str:
     """Return the state as a sentence without a full stop, as the tray's menu begins."""
-    if status.profile is None:
+    if status.profile is None and not status.direct:
         return "No profile yet"
-    name = clean(status.profile.name)
+    name = clean(status.profile.name) if status.profile is not None else ""
     match state(status):
         case "stopped":
             return "Not running"
@@ -101,7 +103,9 @@ def heading(status: Status) -> str:
             waiting = status.waiting
             some = f" ({waiting} {'request' if waiting == 1 else 'requests'} waiting)"
             return f"{name} — sign-in needed{some if waiting else ''}"
-        case "trouble":
+        case "direct":
+            return "Connecting directly"
+        case "trouble" if status.profile is not None:
             return f"{name} — cannot reach {status.profile.upstream.host}"
         case "ready":
             return f"{name} — ready, not used yet"

@@ -176,7 +176,9 @@ class Service:
         options = self._options
         if options.upstream is not None:
             name = str(options.upstream)
-            return Profile(TEMPORARY_ID, name, options.upstream, user=options.user)
+            return Profile(
+                TEMPORARY_ID, name, options.upstream, user=options.user, ca_file=options.ca_file
+            )
         if self._begins_directly():
             return None
         if options.profile_name is None:
