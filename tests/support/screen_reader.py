@@ -1,0 +1,106 @@
+"""A screen reader: what a window says to a person who does not see it, read from outside.
+
+It plays the registry of AT-SPI, the accessibility interface of Linux desktops, on the session bus;
+a real desktop has it on a bus of its own. Programs introduce themselves to it when
+``AT_SPI_BUS_ADDRESS`` leads to it, and then let themselves be read.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from jeepney import DBusAddress, HeaderFields, Message, MessageType, Properties, new_method_call
+from jeepney.io.blocking import DBusConnection, open_dbus_connection
+
+from tests.support.lines import PATIENCE
+from tests.support.sni_host import BusProgram
+
+_REGISTRY = "org.a11y.atspi.Registry"
+_ACCESSIBLE = "org.a11y.atspi.Accessible"
+_ROOT = "/org/a11y/atspi/accessible/root"
+_STATE_SHOWING = 25
+"""AtspiStateType: the object is on the screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Something in a window that can be spoken of: a label, a button, a field.
+
+    Attributes:
+        name: Its text.
+        description: What else is said about it.
+        is_showing: Whether it is on the screen.
+    """
+
+    name: str
+    description: str
+    is_showing: bool
+
+
+class ScreenReader(BusProgram):
+    """Knows the programs that have introduced themselves.
+
+    Attributes:
+        programs: Their names on the bus, oldest first.
+    """
+
+    def __init__(self, bus: str) -> None:
+        """Appear on the bus."""
+        self._bus = bus
+        self.programs: list[str] = []
+        super().__init__(bus, _REGISTRY)
+
+    @staticmethod
+    def environment(bus: str) -> dict[str, str]:
+        """Return what makes a Qt program introduce itself."""
+        return {
+            "AT_SPI_BUS_ADDRESS": bus,
+            "QT_ACCESSIBILITY": "1",
+            "QT_LINUX_ACCESSIBILITY_ALWAYS_ON": "1",
+        }
+
+    def wait_until_said(self, text: str, timeout: float = PATIENCE) -> None:
+        """Wait until something on the screen has this text in it."""
+        deadline = time.monotonic() + timeout
+        while text not in (seen := self.read()):
+            assert time.monotonic() < deadline, f"nobody says {text!r}, but:\n{seen}"
+
+    def read(self) -> str:
+        """Return all that the newest program has on the screen, a line each."""
+        if not self.programs:
+            return ""
+        with closing(open_dbus_connection(bus=self._bus)) as connection:
+            things = _walk(connection, self.programs[-1], _ROOT)
+            return "\n".join(thing.name for thing in things if thing.name and thing.is_showing)
+
+    def _call(self, member: str, message: Message) -> tuple[str, tuple[Any, ...]] | None:
+        match member:
+            case "Embed":
+                self.programs.append(message.header.fields[HeaderFields.sender])
+                return "(so)", ((_REGISTRY, _ROOT),)
+            case "GetRegisteredEvents":
+                return "a(ss)", ([],)
+            case "NotifyListenersSync":
+                return "b", (False,)
+        return None
+
+
+def _walk(connection: DBusConnection, program: str, path: str) -> Iterator[Thing]:
+    """Yield an object and all within it; what goes away meanwhile is left out."""
+    here = DBusAddress(path, program, _ACCESSIBLE)
+    name = _ask(connection, Properties(here).get("Name"))
+    description = _ask(connection, Properties(here).get("Description"))
+    states = _ask(connection, new_method_call(here, "GetState"))
+    if name and description and states:
+        is_showing = bool(states[0][0] >> _STATE_SHOWING & 1)
+        yield Thing(name[0][1], description[0][1], is_showing)
+    for child_program, child in (_ask(connection, new_method_call(here, "GetChildren")) or [[]])[0]:
+        yield from _walk(connection, child_program, child)
+
+
+def _ask(connection: DBusConnection, call: Message) -> tuple[Any, ...] | None:
+    reply = connection.send_and_get_reply(call, timeout=PATIENCE)
+    is_error = reply.header.message_type is MessageType.error
+    return None if is_error else reply.body
