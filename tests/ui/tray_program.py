@@ -1,6 +1,5 @@
 """The tray as `trayproxy.ui.app.main` runs it, but that it never starts a service."""
 
-import subprocess
 import sys
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from trayproxy.ui import app
 
 
-def no_service(paths: object) -> "subprocess.Popen[bytes]":
+def no_service(paths: object) -> int:
     """Start nothing: the test has the service."""
     raise FileNotFoundError
 

@@ -8,7 +8,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -432,7 +431,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     lock.setStaleLockTime(0)
     if lock.tryLock(0):
         try:
-            return run(paths, ServiceStarter(paths), is_background=is_background)
+            return run(paths, lambda: start_service(paths), is_background=is_background)
         finally:
             lock.unlock()
     return 0 if is_background else show_running(paths)
@@ -499,19 +498,6 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
     finally:
         app.close()
         interrupts.close()
-
-
-class ServiceStarter:
-    """Starts the service, and notices the end of those it has started, which frees their ids."""
-
-    def __init__(self, paths: Paths) -> None:
-        self._paths = paths
-        self._started: list[subprocess.Popen[bytes]] = []
-
-    def __call__(self) -> None:
-        """Start one; raise `OSError` if it cannot be started."""
-        self._started = [process for process in self._started if process.poll() is None]
-        self._started.append(start_service(self._paths))
 
 
 def _ignore(number: int, frame: object) -> None:
