@@ -311,10 +311,10 @@ class ProfileForm(QWidget):
         form.addRow(translate("Profiles", "&User name:"), self._user)
         form.addRow("", self._error(self._user))
         form.addRow(translate("Profiles", "Password:"), self._kept)
-        button = QHBoxLayout()
-        button.addWidget(self._forget)
-        button.addStretch()
-        form.addRow("", button)
+        below = QHBoxLayout()
+        below.addWidget(self._forget)
+        below.addStretch()
+        form.addRow("", below)
 
     def _line(self, name: str) -> QLineEdit:
         line = named(QLineEdit(), name)
