@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,9 @@ from tests.support.face import Face
 from tests.support.keyring_session import KeyringSession
 from tests.support.octets import digest, digest_of
 from tests.support.origin import Origin
-from tests.support.panel import wait_for_place_of_icon, window_manager
-from tests.support.processes import Home
+from tests.support.panel import open_menu, window_manager
+from tests.support.portal import Appearance, Portal
+from tests.support.processes import SOURCES, Home
 from tests.support.reports import Reports
 from tests.support.screen_reader import ScreenReader
 from tests.support.secrets import Canary, files_below, process_and_children, text
@@ -26,6 +28,7 @@ from trayproxy.control.messages import Status
 # Each test runs a desktop of its own: one after the other they are quicker than side by side.
 pytestmark = pytest.mark.xdist_group("display")
 
+SHOTS = SOURCES / "tests/artefacts/screenshots"
 SIGN_IN = "^Sign in to proxy"
 WINDOW = "^TrayProxy$"
 NOT_ACCEPTED = "The proxy did not accept"
@@ -104,10 +107,24 @@ def answer(here: Desktop, canary: Canary) -> None:
     here.press("Return")
 
 
-def open_menu(here: Desktop, reader: ScreenReader) -> None:
-    left, top = wait_for_place_of_icon(here, "TrayProxy")
-    here.run("xdotool", "mousemove", left, top, "click", "3")
-    reader.wait_until_said("Quit TrayProxy")
+def shoot(here: Desktop, window: str, name: str) -> Path:
+    """Take a picture of a window, and keep it."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    path = SHOTS / f"{name}.png"
+    here.shoot(path, window)
+    return path
+
+
+def is_dark(here: Desktop, picture: Path) -> bool:
+    mean = ("-colorspace", "gray", "-format", "%[fx:mean]", "info:")
+    return float(here.run("convert", picture, *mean).out) < 0.5
+
+
+def choose(here: Desktop, reader: ScreenReader, row: str) -> None:
+    """Choose a row of the menu with mouse and keys."""
+    open_menu(here, "TrayProxy")
+    reader.follow(lambda: here.press("Down"), to=row)
+    here.press("Return")
 
 
 # --- The main job ---------------------------------------------------------------------------------
@@ -243,9 +260,7 @@ def test_a_profile_is_switched_from_the_menu_with_mouse_and_keys(
 ) -> None:
     tray.start()
     tray.wait_for_service()
-    open_menu(here, reader)
-    # The address, Office, Lab: titles are passed over.
-    here.press("Down", "Down", "Down", "Return")
+    choose(here, reader, "Lab")
     look_on(tray, watch).wait_for_status(uses_lab)
     assert clients.curl("-x", tray.url, *CODE, origin.url("/hello")).result().out == "200"
     assert [access.status for access in lab.accesses()] == [200]
@@ -259,9 +274,7 @@ def test_quit_ends_the_tray_and_the_service(
     tray.run("profiles", "add", "Office", proxy.address)
     process = tray.start()
     with ending(tray.wait_for_service().pid):
-        open_menu(here, reader)
-        # Upwards from nowhere is the last row.
-        here.press("Up", "Return")
+        choose(here, reader, "Quit")
         assert process.wait() == 0
 
 
@@ -280,6 +293,38 @@ def test_a_second_start_shows_the_window_of_the_first(
     again = tray.status()
     assert again
     assert again.pid == service.pid
+
+
+@pytest.mark.parametrize("appearance", Appearance)
+@pytest.mark.usefixtures("panel")
+def test_windows_are_light_or_dark_as_the_person_wants(
+    here: Desktop,
+    reader: ScreenReader,
+    proxy: Squid,
+    clients: Clients,
+    origin: Origin,
+    appearance: Appearance,
+) -> None:
+    with ExitStack() as stack:
+        stack.callback(Portal(here.bus, appearance).stop)
+        more = {**reader.environment(here.bus), **Portal.ENVIRONMENT}
+        tray = stack.enter_context(tray_on(here, more))
+        tray.run("profiles", "add", "Office", proxy.address)
+        tray.start()
+        tray.wait_for_service()
+        menu = open_menu(here, "TrayProxy")
+        reader.follow(lambda: here.press("Down"), to="Office")
+        shots = [shoot(here, menu, f"menu-{appearance.name.lower()}")]
+        here.press("Escape")
+        clients.curl("-x", tray.url, origin.url("/hello"))
+        dialog = here.wait_for_window(SIGN_IN)
+        here.wait_until_active(dialog)
+        shots.append(shoot(here, dialog, f"sign-in-{appearance.name.lower()}"))
+        shoot(here, "root", f"desktop-{appearance.name.lower()}")
+        answer(here, Canary())
+        reader.wait_until_said(NOT_ACCEPTED)
+        shots.append(shoot(here, dialog, f"rejected-{appearance.name.lower()}"))
+    assert [is_dark(here, shot) for shot in shots] == [appearance is Appearance.DARK] * len(shots)
 
 
 # --- Crashes --------------------------------------------------------------------------------------

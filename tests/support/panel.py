@@ -2,8 +2,9 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tests.support.display import Desktop
 from tests.support.lines import PATIENCE
@@ -46,23 +47,51 @@ def window_manager(desktop: Desktop) -> Iterator[None]:
         yield
 
 
-def wait_for_place_of_icon(
-    desktop: Desktop, name: str, timeout: float = PATIENCE
-) -> tuple[str, str]:
-    """Wait until a tray icon is in the toolbar; return where its middle is on the screen.
+def open_menu(desktop: Desktop, name: str) -> str:
+    """Click on a tray icon with the right button; return the window of its menu.
 
     Args:
         desktop: Where the window manager runs.
         name: The name of the program.
-        timeout: In seconds.
     """
-    # A line of the tree of windows ends with width, height and the place on the screen.
-    line = re.compile(rf'"{name}": .* (\d+)x(\d+)\S*  \+(\d+)\+(\d+)$', re.MULTILINE)
-    deadline = time.monotonic() + timeout
+    left, top = _middle(_wait_for(desktop, name, _is_icon))
+    desktop.run("xdotool", "mousemove", left, top, "click", "3")
+    return _wait_for(desktop, name, _is_menu).window
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A window of a program, with its size and its place on the screen in pixels."""
+
+    window: str
+    width: int
+    height: int
+    left: int
+    top: int
+
+
+def _is_icon(shown: Shown) -> bool:
+    # Other windows are larger, or helpers of a few pixels.
+    return 8 <= shown.width <= 64 and 8 <= shown.height <= 64
+
+
+def _is_menu(shown: Shown) -> bool:
+    return shown.width > 64
+
+
+def _middle(shown: Shown) -> tuple[str, str]:
+    return str(shown.left + shown.width // 2), str(shown.top + shown.height // 2)
+
+
+def _wait_for(desktop: Desktop, name: str, holds: Callable[[Shown], bool]) -> Shown:
+    """Wait until a window of a program is as wanted."""
+    # A line of the tree of windows begins with its id and ends with size and place.
+    line = re.compile(rf'(0x\w+) "{name}": .* (\d+)x(\d+)\S*  \+(\d+)\+(\d+)$', re.MULTILINE)
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         tree = desktop.run("xwininfo", "-root", "-tree").out
-        for width, height, left, top in line.findall(tree):
-            # Other windows of the program are larger, or are a helper of one pixel.
-            if 8 <= int(width) <= 64 and 8 <= int(height) <= 64 and top != "0":
-                return str(int(left) + int(width) // 2), str(int(top) + int(height) // 2)
-    raise AssertionError(f"no icon of {name!r} after {timeout} s")
+        for window, *numbers in line.findall(tree):
+            shown = Shown(window, *map(int, numbers))
+            if holds(shown) and "IsViewable" in desktop.run("xwininfo", "-id", window).out:
+                return shown
+    raise AssertionError(f"no such window of {name!r} after {PATIENCE} s")

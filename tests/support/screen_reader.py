@@ -6,12 +6,21 @@ a real desktop has it on a bus of its own. Programs introduce themselves to it w
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from jeepney import DBusAddress, HeaderFields, Message, MessageType, Properties, new_method_call
+from jeepney import (
+    DBusAddress,
+    HeaderFields,
+    MatchRule,
+    Message,
+    MessageType,
+    Properties,
+    new_method_call,
+)
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
 from tests.support.lines import PATIENCE
@@ -19,6 +28,7 @@ from tests.support.sni_host import BusProgram
 
 _REGISTRY = "org.a11y.atspi.Registry"
 _ACCESSIBLE = "org.a11y.atspi.Accessible"
+_EVENTS = "org.a11y.atspi.Event.Object"
 _ROOT = "/org/a11y/atspi/accessible/root"
 _STATE_SHOWING = 25
 """AtspiStateType: the object is on the screen."""
@@ -49,6 +59,7 @@ class ScreenReader(BusProgram):
     def __init__(self, bus: str) -> None:
         """Appear on the bus."""
         self._bus = bus
+        self._focused: list[tuple[str, str]] = []
         self.programs: list[str] = []
         super().__init__(bus, _REGISTRY)
 
@@ -75,13 +86,47 @@ class ScreenReader(BusProgram):
             things = _walk(connection, self.programs[-1], _ROOT)
             return "\n".join(thing.name for thing in things if thing.name and thing.is_showing)
 
+    def follow(self, step: Callable[[], object], to: str, steps: int = 20) -> None:
+        """Go from one thing to the next until one whose text begins so has the focus.
+
+        Args:
+            step: Moves the focus, as a key does.
+            to: The beginning of the text.
+            steps: How many to try.
+        """
+        passed = []
+        for number in range(len(self._focused), len(self._focused) + steps):
+            step()
+            self.wait_until(partial(self._has_moved, number))
+            passed.append(self._name(*self._focused[number]))
+            if passed[-1].startswith(to):
+                return
+        raise AssertionError(f"no {to!r} among {passed}")
+
+    def _has_moved(self, times: int) -> bool:
+        return len(self._focused) > times
+
+    def _name(self, program: str, path: str) -> str:
+        with closing(open_dbus_connection(bus=self._bus)) as connection:
+            here = DBusAddress(path, program, _ACCESSIBLE)
+            name = _ask(connection, Properties(here).get("Name"))
+        return str(name[0][1]) if name else ""
+
+    def _matches(self) -> list[MatchRule]:
+        return [MatchRule(type="signal", interface=_EVENTS, member="StateChanged")]
+
+    def _hear(self, message: Message) -> None:
+        fields = message.header.fields
+        if message.body[0] == "focused" and message.body[1]:
+            self._focused.append((fields[HeaderFields.sender], fields[HeaderFields.path]))
+
     def _call(self, member: str, message: Message) -> tuple[str, tuple[Any, ...]] | None:
         match member:
             case "Embed":
                 self.programs.append(message.header.fields[HeaderFields.sender])
                 return "(so)", ((_REGISTRY, _ROOT),)
             case "GetRegisteredEvents":
-                return "a(ss)", ([],)
+                return "a(ss)", ([(_REGISTRY, "focus:")],)
             case "NotifyListenersSync":
                 return "b", (False,)
         return None
