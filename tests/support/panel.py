@@ -13,6 +13,8 @@ from tests.support.processes import running
 _SETTINGS = """\
 session.configVersion: 13
 session.styleFile: {style}
+session.screen0.titlebar.left:
+session.screen0.titlebar.right: Close
 session.screen0.toolbar.tools: systemtray
 session.screen0.toolbar.widthPercent: 30
 session.screen0.toolbar.placement: BottomRight
