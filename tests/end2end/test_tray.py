@@ -295,7 +295,7 @@ def test_a_second_start_shows_the_window_of_the_first(
     assert again.pid == service.pid
 
 
-@pytest.mark.parametrize("appearance", Appearance)
+@pytest.mark.parametrize("appearance", Appearance, ids=lambda wanted: wanted.name.lower())
 @pytest.mark.usefixtures("panel")
 def test_windows_are_light_or_dark_as_the_person_wants(
     here: Desktop,
@@ -305,6 +305,7 @@ def test_windows_are_light_or_dark_as_the_person_wants(
     origin: Origin,
     appearance: Appearance,
 ) -> None:
+    name = appearance.name.lower()
     with ExitStack() as stack:
         stack.callback(Portal(here.bus, appearance).stop)
         more = {**reader.environment(here.bus), **Portal.ENVIRONMENT}
@@ -314,16 +315,16 @@ def test_windows_are_light_or_dark_as_the_person_wants(
         tray.wait_for_service()
         menu = open_menu(here, "TrayProxy")
         reader.follow(lambda: here.press("Down"), to="Office")
-        shots = [shoot(here, menu, f"menu-{appearance.name.lower()}")]
+        shots = [shoot(here, menu, f"menu-{name}")]
         here.press("Escape")
         clients.curl("-x", tray.url, origin.url("/hello"))
         dialog = here.wait_for_window(SIGN_IN)
         here.wait_until_active(dialog)
-        shots.append(shoot(here, dialog, f"sign-in-{appearance.name.lower()}"))
-        shoot(here, "root", f"desktop-{appearance.name.lower()}")
+        shots.append(shoot(here, dialog, f"sign-in-{name}"))
+        shoot(here, "root", f"desktop-{name}")
         answer(here, Canary())
         reader.wait_until_said(NOT_ACCEPTED)
-        shots.append(shoot(here, dialog, f"rejected-{appearance.name.lower()}"))
+        shots.append(shoot(here, dialog, f"rejected-{name}"))
     assert [is_dark(here, shot) for shot in shots] == [appearance is Appearance.DARK] * len(shots)
 
 

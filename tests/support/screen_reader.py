@@ -8,7 +8,6 @@ a real desktop has it on a bus of its own. Programs introduce themselves to it w
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -32,21 +31,6 @@ _EVENTS = "org.a11y.atspi.Event.Object"
 _ROOT = "/org/a11y/atspi/accessible/root"
 _STATE_SHOWING = 25
 """AtspiStateType: the object is on the screen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """Something in a window that can be spoken of: a label, a button, a field.
-
-    Attributes:
-        name: Its text.
-        description: What else is said about it.
-        is_showing: Whether it is on the screen.
-    """
-
-    name: str
-    description: str
-    is_showing: bool
 
 
 class ScreenReader(BusProgram):
@@ -83,8 +67,7 @@ class ScreenReader(BusProgram):
         if not self.programs:
             return ""
         with closing(open_dbus_connection(bus=self._bus)) as connection:
-            things = _walk(connection, self.programs[-1], _ROOT)
-            return "\n".join(thing.name for thing in things if thing.name and thing.is_showing)
+            return "\n".join(_walk(connection, self.programs[-1], _ROOT))
 
     def follow(self, step: Callable[[], object], to: str, steps: int = 20) -> None:
         """Go from one thing to the next until one whose text begins so has the focus.
@@ -132,16 +115,18 @@ class ScreenReader(BusProgram):
         return None
 
 
-def _walk(connection: DBusConnection, program: str, path: str) -> Iterator[Thing]:
-    """Yield an object and all within it; what goes away meanwhile is left out."""
+def _walk(connection: DBusConnection, program: str, path: str) -> Iterator[str]:
+    """Yield the texts on the screen of an object and all within it.
+
+    What goes away meanwhile is left out.
+    """
     here = DBusAddress(path, program, _ACCESSIBLE)
     name = _ask(connection, Properties(here).get("Name"))
-    description = _ask(connection, Properties(here).get("Description"))
     states = _ask(connection, new_method_call(here, "GetState"))
-    if name and description and states:
-        is_showing = bool(states[0][0] >> _STATE_SHOWING & 1)
-        yield Thing(name[0][1], description[0][1], is_showing)
-    for child_program, child in (_ask(connection, new_method_call(here, "GetChildren")) or [[]])[0]:
+    if name and name[0][1] and states and states[0][0] >> _STATE_SHOWING & 1:
+        yield name[0][1]
+    children = _ask(connection, new_method_call(here, "GetChildren"))
+    for child_program, child in children[0] if children else ():
         yield from _walk(connection, child_program, child)
 
 
