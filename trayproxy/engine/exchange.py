@@ -97,6 +97,7 @@ class Exchange:
         "_reply",
         "_request",
         "_sent",
+        "_waiter",
         "_way",
     )
 
@@ -114,6 +115,7 @@ class Exchange:
         self._plan = plan
         self._request = plan.request
         self._parked = False
+        self._waiter: Waiter | None = None
         self._sent = sent
         self._raw = b""
         self._reply: Reply | None = None
@@ -265,13 +267,12 @@ class Exchange:
             ClientGoneError: The client did not wait.
         """
         assert self._way.space is not None
-        client = self._client.socket
-        waiter = Waiter(
-            str(self._request.target.authority),
-            connection=(client.getsockname()[:2], client.getpeername()[:2]),
-        )
+        if self._waiter is None:
+            client = self._client.socket
+            ends = (client.getsockname()[:2], client.getpeername()[:2])
+            self._waiter = Waiter(str(self._request.target.authority), connection=ends)
         future = self._engine.desk.challenged(
-            self._way.space, self._profile, challenges, waiter, tried
+            self._way.space, self._profile, challenges, self._waiter, tried
         )
         self._parked = True
         self._link.strand.deadline = None
