@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import secretstorage
@@ -93,11 +94,18 @@ def dbus_session(home: Path) -> Iterator[dict[str, str]]:
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"}
     for name in ("DATA", "CONFIG", "CACHE", "STATE"):
         environment[f"XDG_{name}_HOME"] = str(home / name.lower())
-    runtime = home / "runtime"
-    runtime.mkdir(mode=0o700)
-    environment["XDG_RUNTIME_DIR"] = str(runtime)
+    # Not below the home: the path of a socket has at most 107 octets.
+    with TemporaryDirectory(prefix="bus-") as runtime:
+        environment["XDG_RUNTIME_DIR"] = runtime
+        with _bus(home, environment) as address:
+            yield {**environment, "DBUS_SESSION_BUS_ADDRESS": address}
+
+
+@contextmanager
+def _bus(home: Path, environment: dict[str, str]) -> Iterator[str]:
+    """Run a bus; yield its address."""
     config = home / "bus.conf"
-    config.write_text(BUS_CONFIG.format(runtime=runtime))
+    config.write_text(BUS_CONFIG.format(runtime=environment["XDG_RUNTIME_DIR"]))
     bus = subprocess.Popen(
         ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--print-address=1"],
         env=environment,
@@ -107,8 +115,7 @@ def dbus_session(home: Path) -> Iterator[dict[str, str]]:
     )
     assert bus.stdout
     try:
-        address = bus.stdout.readline().strip()
-        yield {**environment, "DBUS_SESSION_BUS_ADDRESS": address}
+        yield bus.stdout.readline().strip()
     finally:
         bus.terminate()
         bus.wait()

@@ -512,7 +512,7 @@ def test_the_program_that_waits_is_found_and_named(office: Office) -> None:
     office.ask()
     office.wait(2)
     assert office.face.question.programs == (Program("git", 4312, "github.com:443"),)
-    assert asked == [Waiter("github.com:443")]
+    assert [waiter.target for waiter in asked] == ["github.com:443"]
 
 
 @pytest.mark.parametrize("found", [None, OSError("gone")])

@@ -253,3 +253,13 @@ def test_rates_are_read_at_a_glance(octets: float, text: str) -> None:
 )
 def test_the_table_of_gestures(platform: str, reason: Reason, meant: Gesture) -> None:
     assert gesture(reason, platform) is meant
+
+
+@pytest.mark.qt_log_ignore("grabbing the keyboard", extend=True)
+def test_a_menu_that_was_opened_early_is_filled_and_stays_on_the_screen(menu: TrayMenu) -> None:
+    room = menu.menu.screen().availableGeometry()
+    menu.menu.popup(room.bottomLeft())
+    menu.update(IconState.OK, STATUS)
+    assert row(menu, "address").text() == "127.0.0.1:3128"
+    assert room.contains(menu.menu.geometry())
+    menu.menu.hide()

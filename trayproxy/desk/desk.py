@@ -512,7 +512,7 @@ class Desk:
     def _find_out_who_waits(self, number: int) -> None:
         for waiter in self._machine.strangers(number):
             parked = self._parked[waiter]
-            if self.identify is None or parked.is_identified:
+            if self.identify is None or parked.is_identified or parked.waiter.program:
                 continue
             parked.is_identified = True
             finding = ensure_future(self.identify(parked.waiter), loop=self._loop)
@@ -526,6 +526,8 @@ class Desk:
         if error := finding.exception():
             _log.debug("cannot tell which program waits: %s", type(error).__name__)
         elif program := finding.result():
+            if parked := self._parked.get(waiter):
+                parked.waiter.program = program
             self._handle(Identified(waiter, program))
 
     # --- Schemes -----------------------------------------------------------------------------

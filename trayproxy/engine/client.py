@@ -18,6 +18,7 @@ from trayproxy.engine.pages import (
     write_page,
 )
 from trayproxy.engine.sender import ClientGoneError
+from trayproxy.engine.shortcut import Shortcut
 from trayproxy.engine.strand import READ, WRITE, Strand, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
@@ -39,6 +40,10 @@ class ClientWork(Work[socket.socket]):
         upstream: The connection that answered its last request, kept as its own while both live;
             connection-bound schemes need that.
         tunnel: The tunnel that this connection has become, if it has.
+        shortcut: Takes events while the story waits for the next request.
+        is_resting: The story waits for that, and nothing of it has come.
+        is_late: The answer to what was sent on the short way has not come in time.
+        undelivered: What the client has not taken yet of an answer from the shortcut.
     """
 
     def __init__(self, work: socket.socket, flags: argparse.Namespace, **kwargs: Any) -> None:
@@ -56,6 +61,10 @@ class ClientWork(Work[socket.socket]):
         self._served = False
         self.head_started = False
         self.between = True
+        self.is_resting = False
+        self.is_late = False
+        self.undelivered = b""
+        self.shortcut = Shortcut(self)
 
     @staticmethod
     def create(*args: Any) -> socket.socket:
@@ -84,6 +93,11 @@ class ClientWork(Work[socket.socket]):
             self._started = True
             return self._ended(self.strand.start())
         descriptor = readables[0] if readables else writables[0]
+        try:
+            if self.shortcut.handle(descriptor):
+                return False
+        except OSError:
+            return True  # The client has gone.
         return self.strand.step(descriptor) and self._ended(True)
 
     def _relay(self, tunnel: Tunnel, readables: list[int], writables: list[int]) -> bool:
@@ -127,6 +141,10 @@ class ClientWork(Work[socket.socket]):
         ended."""
         if self.tunnel is not None:
             return True
+        if self.shortcut.plan is not None:
+            # The story takes over at the end of its patience with the next hop.
+            self.is_late = True
+            return self._ended(self.strand.step(self.client.descriptor))
         return self._ended(self.strand.time_out())
 
     def deadline_in(self, seconds: float) -> None:
@@ -141,7 +159,9 @@ class ClientWork(Work[socket.socket]):
             self.tunnel.close()
         if self.upstream is not None:
             upstream, self.upstream = self.upstream, None
-            if self.tunnel is None and upstream.is_quiet():
+            # What is still to come on it may answer a request of this client.
+            is_free = self.tunnel is None and self.shortcut.plan is None
+            if is_free and upstream.is_quiet():
                 self.engine.pool.keep(upstream)
             else:
                 upstream.stream.close()
@@ -280,9 +300,16 @@ class ClientWork(Work[socket.socket]):
             return False
         self.strand.deadline = None
         self.between = False
+        if plan is self.shortcut.plan:
+            return await self._go_on_from_shortcut(plan)
         if plan.page is not None:
             return await self.answer(plan.page, plan.request, keep_alive=False)
         return await Exchange(self, plan).run()
+
+    async def _go_on_from_shortcut(self, plan: Plan) -> bool:
+        """Take over a request that was sent on the short way and is not answered yet."""
+        self.shortcut.plan = None
+        return await Exchange(self, plan, sent=self.upstream).run()
 
     async def _next_plan(self) -> Plan | None:
         """Return the next request; None if the client sends no more.
@@ -301,6 +328,12 @@ class ClientWork(Work[socket.socket]):
             await self._wait_for_client()
         self._served = True
         while True:
+            if self.undelivered:
+                rest, self.undelivered = self.undelivered, b""
+                await self.deliver(rest)
+                self.deadline_in(self.engine.limits.idle_s)
+            if self.shortcut.plan is not None:
+                return self.shortcut.plan
             if client.inbox:
                 end = find_head(client.inbox, seen=seen)
                 if end is not None:
@@ -338,7 +371,13 @@ class ClientWork(Work[socket.socket]):
     async def _wait_for_client(self) -> None:
         """Wait until the client sends; an upstream that says something unasked is dropped
         meanwhile."""
-        woken = await self.pair_wait()
+        self.is_resting = not self.client.inbox
+        try:
+            woken = await self.pair_wait()
+        finally:
+            self.is_resting = False
+        if self.shortcut.plan is not None:
+            return
         if woken != self.client.descriptor and self.upstream and not self.upstream.is_quiet():
             self.drop_upstream()
 

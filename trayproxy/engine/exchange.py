@@ -97,17 +97,26 @@ class Exchange:
         "_reply",
         "_request",
         "_sent",
+        "_waiter",
         "_way",
     )
 
-    def __init__(self, link: "ClientWork", plan: Plan) -> None:
+    def __init__(self, link: "ClientWork", plan: Plan, sent: Connection | None = None) -> None:
+        """Begin with a request.
+
+        Args:
+            link: Its client.
+            plan: Its head, and what follows from it.
+            sent: Where it has been sent already, on the short way.
+        """
         self._link = link
         self._engine = link.engine
         self._client = link.client
         self._plan = plan
         self._request = plan.request
         self._parked = False
-        self._sent: Connection | None = None
+        self._waiter: Waiter | None = None
+        self._sent = sent
         self._raw = b""
         self._reply: Reply | None = None
         self._dead: tuple[Way, ...] = ()
@@ -122,19 +131,15 @@ class Exchange:
         """
         authority = self._request.target.authority
         assert authority is not None  # The forms without one are answered before they come here.
-        way = self._engine.signpost(authority)
+        way = self._sent.way if self._sent is not None else self._engine.signpost(authority)
         if way is None:
             return await self._refuse(NO_PROFILE)
         self._preferred = way
-        if way.others:
+        if way.others and self._sent is None:
             way = self._engine.failover.choose(way) or way
         self._way = way
         kept: Kept | None = None
         try:
-            if self._plan.simple:
-                done = await self._run_simple(way)
-                if done is not None:
-                    return done
             framing = self._request.framing
             too_large = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
             comes_back = any(one.signs_requests for one in (way, *self._preferred.others))
@@ -154,64 +159,6 @@ class Exchange:
         finally:
             if kept is not None:
                 kept.close()
-
-    async def _run_simple(self, way: Way) -> bool | None:
-        """Pass a simple request on over the connection that the client's last one took.
-
-        This is the short way for what happens most: one piece out and one piece back, both with a
-        head that was seen before. It decides nothing that the long way would decide otherwise.
-
-        Returns:
-            Whether the client's connection goes on; None: this is a case for the long way, which
-            goes on from here: `_sent` says whether the request is on its way already, and what has
-            come of its answer lies in the inbox.
-
-        Raises:
-            RefusedError: There is no answer.
-        """
-        link, plan, upstream = self._link, self._plan, self._link.upstream
-        if upstream is None or upstream.way is not way or way.ends_at_target:
-            return None  # All direct requests go the same way, but not to the same host.
-        if not self._engine.pool.is_current(upstream):
-            return None
-        answer = self._known()
-        if upstream.answer is not answer or not upstream.is_quiet():
-            return None
-        stream = upstream.stream
-        wire = self._wire(plan.request, answer)
-        try:
-            if stream.send(wire) != len(wire):
-                link.drop_upstream()
-                return None
-        except OSError:
-            link.drop_upstream()
-            return None
-        self._sent = upstream
-        link.deadline_in(self._engine.limits.upstream_head_s)
-        try:
-            if await link.pair_wait() != stream.descriptor:
-                return None  # The client says something, or leaves.
-            data = stream.receive() or b""
-        except TimeoutError as error:
-            raise self._gave_up() from error
-        except OSError:
-            stream.ended = True  # Whether to try another connection is decided on the long way.
-            return None
-        head_end = data.find(b"\r\n\r\n") + 4
-        seen = self._engine.answers.get(data[:head_end])
-        if seen is None or len(data) - head_end != seen.length:
-            stream.inbox += data
-            return None
-        self._engine.observer.reached(way)
-        if answer is not None and not answer.verified:
-            self._engine.desk.accepted(answer)
-        self._engine.counters.received += seen.length
-        head = seen.head if seen.dated else self._engine.date.add(seen.head)
-        octets = head + data[head_end:]
-        sent = self._client.send(octets)
-        if sent < len(octets):
-            await link.deliver(octets[sent:])
-        return True
 
     async def _refuse(self, page: Page) -> bool:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
@@ -320,13 +267,12 @@ class Exchange:
             ClientGoneError: The client did not wait.
         """
         assert self._way.space is not None
-        client = self._client.socket
-        waiter = Waiter(
-            str(self._request.target.authority),
-            connection=(client.getsockname()[:2], client.getpeername()[:2]),
-        )
+        if self._waiter is None:
+            client = self._client.socket
+            ends = (client.getsockname()[:2], client.getpeername()[:2])
+            self._waiter = Waiter(str(self._request.target.authority), connection=ends)
         future = self._engine.desk.challenged(
-            self._way.space, self._profile, challenges, waiter, tried
+            self._way.space, self._profile, challenges, self._waiter, tried
         )
         self._parked = True
         self._link.strand.deadline = None
@@ -355,6 +301,9 @@ class Exchange:
             if self._sent is not None:
                 upstream, self._sent = self._sent, None
                 sender.go_on(upstream.stream)
+                if self._link.is_late:
+                    self._link.is_late = False
+                    raise self._gave_up()
             else:
                 upstream = await self._connected(answer, fresh=fresh)
                 sender.aim(upstream.stream, self._write_head(sender, answer))

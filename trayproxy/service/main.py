@@ -23,6 +23,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.server import Server
 from trayproxy.desk.desk import Desk
+from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
 from trayproxy.engine.engine import Engine, Parts
 from trayproxy.options import RunOptions
@@ -111,7 +112,9 @@ class Service:
         host, port = self._options.listen or (configured.host, configured.port)
         self._facts = Facts(loop, self._tell_status, lambda: self._reception.has_hearers)
         self._names = Names(loop)
-        self._desk = Desk(vault=Vault(), listener=self, loop=loop, identify=self._names.of_waiter)
+        # An upstream for this run only: nothing is written, not in the keyring either.
+        vault = Vault() if self._options.upstream is None else Nowhere()
+        self._desk = Desk(vault=vault, listener=self, loop=loop, identify=self._names.of_waiter)
         parts = Parts(self._desk, roads.way, self._facts)
         self._engine = Engine(loop, parts, host, port)
         self._facts.attach(self._desk, self._engine.counters)

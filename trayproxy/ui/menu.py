@@ -123,6 +123,16 @@ class TrayMenu(QObject):
             profile,
             is_direct=status is not None and status.direct,
         )
+        self._keep_on_screen()
+
+    def _keep_on_screen(self) -> None:
+        """Move an open menu that has grown: Qt lets it hang below the screen."""
+        if not self.menu.isVisible():
+            return
+        room = self.menu.screen().availableGeometry()
+        excess = self.menu.geometry().bottom() - room.bottom()
+        if excess > 0:
+            self.menu.move(self.menu.x(), max(room.top(), self.menu.y() - excess))
 
     # --- Profiles --------------------------------------------------------------------------------
 
@@ -217,7 +227,8 @@ class TrayMenu(QObject):
 
     @Slot()
     def _show_address(self) -> None:
-        if not self.menu.isVisible():
+        # An empty row in an open menu is no use to anyone.
+        if not self.menu.isVisible() or not self._address.text():
             self._set(self._address, self._address_text)
         self._pace.start()
 
