@@ -1,4 +1,4 @@
-"""How one signs in to a proxy, without I/O (RFC 9110, section 11; RFC 7617).
+"""How one signs in to a proxy, without I/O (RFC 9110, section 11; RFC 7617; RFC 1929).
 
 `scheme` says what a scheme is and picks the strongest, `basic` is one, `conversation` drives a
 request through its challenges, `login` is what a person types. This room imports
