@@ -28,6 +28,10 @@ Rooms, and the one rule: imports point one way, and import-linter keeps it so (p
     control    the messages, the server, the client
     service    builds the parts, starts and stops them in order
     cli, ui    the faces
+    demo       a company network on loopback to try it all with
+
+Beside them three small modules that any room may ask: `identity` (what we are called), `paths`
+(where files live) and `logs`; and `options`, what ``trayproxy run`` was told.
 
 ``http ← auth ← desk``; ``http, auth, routing ← engine``; everything ``← service``;
 ``control ← cli, ui``. Only `engine` imports proxy.py, only `desk.vault` imports keyring, only `ui`
