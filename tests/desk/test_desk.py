@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from tests.desk.play import GNOME, LAB, LOCKED, OFFICE, RIGHT, WRONG
-from trayproxy.auth.basic import Basic
-from trayproxy.auth.conversation import Ask, Response, Send, Verdict, converse
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     Ending,
@@ -292,21 +290,6 @@ def test_a_seat_can_be_awaited_by_a_task_that_is_cancelled(office: Office) -> No
 
     office.loop.run_until_complete(client())
     assert office.desk.facts("office").waiting == 0
-
-
-def test_a_conversation_goes_through_the_desk(office: Office) -> None:
-    conversation = converse(b"GET", b"http://a.example/", office.desk.known(SPACE), [Basic()])
-    assert next(conversation) == Send(None)
-    ask = conversation.send(Response(407, BASIC))
-    assert isinstance(ask, Ask)
-    seat = office.desk.challenged(SPACE, OFFICE, ask.challenges, Waiter("a.example"), ask.tried)
-    office.wait()
-    office.enter()
-    answer = answered(seat)
-    assert conversation.send(answer) == Send(answer.credentials(b"GET", b""))
-    with pytest.raises(StopIteration) as end:
-        conversation.send(Response(200))
-    assert end.value.value.verdict is Verdict.FINAL
 
 
 # --- Refusals -------------------------------------------------------------------------------------
