@@ -18,7 +18,7 @@ from trayproxy.control.messages import (
     Status,
     UpstreamState,
 )
-from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Profile, Upstream
 from trayproxy.ui import words
 from trayproxy.ui.menu import PROFILES_SHOWN, TrayMenu
 from trayproxy.ui.plain import MENU_WIDTH, TOOLTIP_UNITS, utf16_units
@@ -55,11 +55,30 @@ def test_the_menu_when_all_is_well(menu: TrayMenu) -> None:
         "Profile",
         "Office — proxy.corp.example:8080",
         "Lab — lab-px:3128",
+        "Connect directly",
         "---",
         "Profiles…",
         "---",
         "Quit TrayProxy",
     ]
+
+
+def test_connecting_directly_is_one_of_the_choices(menu: TrayMenu, qtbot: QtBot) -> None:
+    direct = row(menu, "connect_directly")
+    menu.update(IconState.OK, STATUS)
+    assert not direct.isChecked()
+    with qtbot.waitSignal(menu.profile_chosen) as chosen:
+        direct.trigger()
+    assert chosen.args == [DIRECT_ID]
+    menu.update(IconState.DIRECT, replace(STATUS, profile=None, direct=True))
+    assert rows(menu)[0] == "Connecting directly"
+    assert direct.isChecked()
+    assert not row(menu, "profile_office").isChecked()
+    menu.update(IconState.OK, STATUS)
+    assert not direct.isChecked()
+    assert row(menu, "profile_office").isChecked()
+    menu.update(IconState.STARTING, replace(STATUS, profile=None))
+    assert not direct.isChecked()
 
 
 def test_the_menu_when_a_sign_in_is_needed(menu: TrayMenu) -> None:

@@ -1,4 +1,4 @@
-"""How one signs in to a proxy, without I/O (RFC 9110, section 11; RFC 7617).
+"""How one signs in to a proxy, without I/O (RFC 9110, section 11; RFC 7617; RFC 1929).
 
 `scheme` says what a scheme is and picks the strongest, `basic` and `socks` are some, `login` is
 what a person types. Which login answers a challenge is decided by `trayproxy.desk.machine`, and

@@ -12,6 +12,12 @@ and buffers bodies; the stock plugin frames only the first request of a connecti
     stream     a socket that never blocks, and what was read from it but not used yet
     client     one client connection: request after request
     exchange   one request: dial, send, sign in, answer
+    way        through which upstream a request goes, or to its target itself
+    failover   which of several upstreams, while some are dead
+    dial       reaching the next hop: addresses, TLS, SOCKS
+    tls        a stream inside TLS, and whose certificates are believed
+    socks      SOCKS5 without I/O
+    naps       noticing that the computer has slept
     sender     the request body on its way, kept in case it must be sent again
     upstream   connections to the next hop: dialling, keeping, reusing
     tunnel     octets in both directions after CONNECT, by splice where the kernel offers it

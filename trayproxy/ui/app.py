@@ -375,7 +375,8 @@ class App(QObject):
 
     @Slot(object)
     def _save(self, profile: Profile) -> None:
-        is_first = self._status is not None and self._status.profile is None
+        status = self._status
+        is_first = status is not None and status.profile is None and not status.direct
         self.link.request(
             SaveProfile(profile), lambda reply: self._on_saved(profile, reply, use=is_first)
         )
