@@ -129,13 +129,11 @@ class Listener(TcpSocketListener):
         Raises:
             OSError: The address is taken or is not ours.
         """
-        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
-        if exclusive is None:
-            listening: socket.socket = super().listen()
-            return listening
         family = socket.AF_INET6 if self.hostname.version == 6 else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
+        # proxy.py's own leaves its socket open when this fails.
         try:
+            exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
             listening.setsockopt(socket.SOL_SOCKET, exclusive, 1)
             listening.bind((str(self.hostname), self.port))
             listening.listen(self.flags.backlog)
