@@ -117,10 +117,10 @@ def heading(status: Status) -> str:
 def strangers(refused: Strangers) -> str:
     """Return who was refused, and how often."""
     connections = "connection" if refused.count == 1 else "connections"
-    who = f"of {clean(refused.user)}" if refused.user else "of a program that had gone already"
+    who = f"user {clean(refused.user)}" if refused.user else "a program that had gone already"
     program = f" ({clean(refused.program)})" if refused.program else ""
     last = strftime("%H:%M", localtime(refused.last))
-    return f"{refused.count} {connections} of other users, the last one {who}{program} at {last}"
+    return f"{refused.count} {connections}, the last one of {who}{program} at {last}"
 
 
 def keyring(known: Keyring) -> str:
