@@ -86,6 +86,24 @@ def test_wrong_usage_is_told(cli: Cli, given: list[str], words: str) -> None:
         assert "canary" not in err
 
 
+@pytest.mark.parametrize(
+    ("given", "verb"),
+    [
+        (["--foo"], "trayproxy"),
+        (["status", "x"], "trayproxy status"),
+        (["login", "--password", "x"], "trayproxy login"),
+        (["profiles", "--x", "list"], "trayproxy profiles list"),
+        (["profiles", "use", "Lab", "x"], "trayproxy profiles use"),
+    ],
+)
+def test_what_is_too_much_leads_to_the_help_of_the_verb(
+    cli: Cli, given: list[str], verb: str
+) -> None:
+    code, _, err = cli(*given)
+    assert code == 2
+    assert re.fullmatch(f"{verb}: unrecognized arguments: .+\nTry: {verb} --help\n", err)
+
+
 @pytest.mark.parametrize("verb", ["status", "show", "quit"])
 def test_what_needs_a_service_says_that_there_is_none(cli: Cli, verb: str) -> None:
     assert cli(verb) == (3, "", "TrayProxy is not running. Start it with “trayproxy”.\n")
