@@ -140,6 +140,10 @@ def test_a_removed_profile_is_gone(cli: Cli, config: Path) -> None:
         err == "Removed “Office”.\nNo profile is in use now. Choose one: trayproxy profiles use\n"
     )
     assert [profile.name for profile in Store(config).load().profiles] == ["Lab"]
+    _, _, err = cli("profiles", "remove", "Lab", "--keep-password")
+    # There is nothing left to choose from.
+    assert "Add one: trayproxy profiles add" in err
+    assert "profiles use" not in err
 
 
 def test_a_name_is_taken_once(cli: Cli) -> None:

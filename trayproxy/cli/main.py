@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parser = _parser()
         _check_verbs(parser, given)
-        parsed = parser.parse_args(given)
+        parsed, unknown = parser.parse_known_args(given)
+        if unknown:
+            parsed.parser.error(f"unrecognized arguments: {' '.join(map(clean, unknown))}")
         verb: Verb = parsed.verb
         code = verb(locate(), parsed) or Exit.DONE
         if sys.stdout is not None:
@@ -224,7 +226,7 @@ def _parser() -> _Parser:
         help="print versions and settings for a report",
     )
     parser.add_argument("--background", action="store_true", help="start without showing a window")
-    parser.set_defaults(verb=_tray)
+    parser.set_defaults(verb=_tray, parser=parser)
     verbs = _Verbs(parser)
     _add_run(verbs)
     status = verbs.add("status", _status, "show what TrayProxy knows", "trayproxy status --json")
@@ -255,7 +257,7 @@ class _Verbs:
             description=f"{summary[:1].upper()}{summary[1:]}.",
             epilog=f"Example: {example}",
         )
-        made.set_defaults(verb=verb)
+        made.set_defaults(verb=verb, parser=made)
         self._parser.verbs[name] = made
         return made
 

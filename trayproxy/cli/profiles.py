@@ -79,7 +79,9 @@ def remove(paths: Paths, name: str, *, forget: bool) -> None:
         at.delete(profile, forget=forget)
         left = at.profiles()
     say(f"Removed “{clean(profile.name)}”.")
-    if left.active is None and not left.direct:
+    if not left.all:
+        say("No profile is left. Add one: trayproxy profiles add Office proxy.example:8080")
+    elif left.active is None and not left.direct:
         say("No profile is in use now. Choose one: trayproxy profiles use")
 
 
