@@ -1087,3 +1087,15 @@ def test_no_repr_shows_a_password(play: Play) -> None:
     play.accept(waiter)
     shown += [repr(play.effects), repr(play.machine._cases), repr(play.machine.facts("office"))]
     assert "hidden" not in "".join(shown)
+
+
+def test_a_login_typed_again_before_its_verdict_is_not_tried_twice() -> None:
+    play = Play()
+    play.ask(3)
+    play.enter(WRONG)
+    [canary] = play.released()
+    play.fail(canary)
+    assert len(play.released()) == 2
+    play.enter(WRONG)
+    assert len(play.released()) == 2
+    assert play.question.checking

@@ -563,12 +563,26 @@ class Machine:
         self._touch(case.asked)
         if self._is_known_wrong(case, event.login):
             return self._repeat(case, event.login)
-        self._take(case, event.login, Source.TYPED)
+        if self._is_on_trial(case, event.login):
+            self._wait_for_verdict(case)
+        else:
+            self._take(case, event.login, Source.TYPED)
         case.remember = event.remember
         if not case.parked:
             # Nobody waits any more: the next request tries it, and is not asked about.
             self._close(case, Ending.ABANDONED)
         return None
+
+    @staticmethod
+    def _is_on_trial(case: Case, login: Login) -> bool:
+        """Whether this very login is on its way already, or about to be: once is enough."""
+        is_open = case.phase in (Phase.CHECKING, Phase.HELD) and case.accepted is None
+        return is_open and case.source is Source.TYPED and case.login == login
+
+    def _wait_for_verdict(self, case: Case) -> None:
+        """Go on with the trial of a login that was typed again before its verdict came."""
+        case.why = Why.NEEDED
+        self._changed(case)
 
     def _is_known_wrong(self, case: Case, login: Login) -> bool:
         if case.lifted or case.is_hurried(self._now, self._rules):
