@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import selectors
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future as ThreadFuture
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +11,7 @@ import pytest
 
 from tests.desk.play import GNOME, LAB, LOCKED, OFFICE, RIGHT, WRONG
 from trayproxy.auth.login import Login
+from trayproxy.auth.socks import socks_challenge
 from trayproxy.control.messages import (
     Ending,
     Keyring,
@@ -28,7 +29,7 @@ from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
 from trayproxy.desk.store import Finding
-from trayproxy.http.challenges import parse_challenges
+from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
 
 BASIC = parse_challenges([b'Basic realm="Corp"'])
@@ -79,11 +80,14 @@ class Shelf:
     asked: list[tuple[str, str]] = field(default_factory=list)
     saved: list[Login] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
+    entries: list[str] = field(default_factory=list)
+    """For which upstreams it was asked."""
     pending: list[Callable[[], None]] = field(default_factory=list)
     tell: Callable[[Keyring], None] | None = None
 
     def find(self, profile: Profile, user: str = "") -> ThreadFuture[Finding]:
         self.asked.append((profile.id, user))
+        self.entries.append(str(profile.upstream))
         future: ThreadFuture[Finding] = ThreadFuture()
         self._later(lambda: future.set_result(Finding(self.login, self.keyring)))
         return future
@@ -712,3 +716,80 @@ def test_an_idle_desk_sets_no_alarm(office: Office) -> None:
 
 def test_the_keyring_is_unknown_until_needed(office: Office) -> None:
     assert office.desk.keyring == Keyring(KeyringState.UNKNOWN)
+
+
+# --- Several upstreams, and SOCKS -----------------------------------------------------------------
+
+STAND_IN = Upstream("lab-px", 3130)
+SEVERAL = replace(OFFICE, fallbacks=(STAND_IN,))
+SOCKS = Profile("socks", "Socks", Upstream("socks-px", 1080, Scheme.SOCKS5))
+
+
+def challenged_at(
+    office: Office, profile: Profile, upstream: Upstream, challenges: Sequence[Challenge] = BASIC
+) -> Seated:
+    space = Space(profile.id, str(upstream))
+    return office.desk.challenged(space, profile, challenges, Waiter("github.com:443"), None)
+
+
+def test_a_stand_in_is_asked_about_by_its_own_name(office: Office) -> None:
+    first = challenged_at(office, SEVERAL, SEVERAL.upstream)
+    office.wait()
+    office.enter()
+    office.desk.accepted(answered(first))
+    second = challenged_at(office, SEVERAL, STAND_IN)
+    office.wait()
+    assert not second.done()
+    assert office.face.question.upstream == str(STAND_IN)
+    assert office.face.question.why is Why.NEEDED
+    assert office.desk.known(Space(SEVERAL.id, str(STAND_IN))) is None
+
+
+def test_each_upstream_has_an_entry_of_its_own_in_the_keyring(office: Office) -> None:
+    """The keyring finds entries by the profile's upstream: it is given each alone."""
+    challenged_at(office, SEVERAL, STAND_IN)
+    office.wait()
+    office.enter()
+    assert office.shelf.entries == [str(STAND_IN)]
+
+
+def test_all_logins_of_a_profile_are_forgotten_together(office: Office) -> None:
+    done = office.desk.forget(SEVERAL)
+    office.wait()
+    assert done.result() is None
+    assert office.shelf.forgotten == [SEVERAL.id] * 2
+
+
+def test_a_stand_in_that_was_taken_out_of_the_profile_is_a_stranger(office: Office) -> None:
+    seat = challenged_at(office, SEVERAL, STAND_IN)
+    office.wait()
+    office.desk.profile_changed(OFFICE)
+    assert "profile was changed" in refused(seat).details
+
+
+def test_a_socks_proxy_is_signed_in_to_in_its_own_way(office: Office) -> None:
+    seat = challenged_at(office, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    office.wait()
+    question = office.face.question
+    assert (question.method, question.transport) == ("SOCKS5", Transport.READABLE)
+    office.enter(Login("CORP:jdoe", "pass"))  # A colon means nothing there.
+    assert answered(seat).credentials(b"", b"") == b"\x01\x09CORP:jdoe\x04pass"
+
+
+def test_a_login_that_socks_cannot_carry_is_told(office: Office) -> None:
+    challenged_at(office, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    office.wait()
+    number = office.face.question.number
+    problem = office.desk.answer(number, Login("jdoe", "x" * 256), remember=True)
+    assert problem is not None
+    assert problem.id == "TP-302"
+
+
+def test_no_http_proxy_gets_a_login_in_the_form_of_socks(office: Office) -> None:
+    seat = challenged_at(office, OFFICE, OFFICE.upstream, (socks_challenge(),))
+    assert refused(seat).problem.id == "TP-303"
+
+
+def test_no_socks_proxy_gets_one_in_the_form_of_http(office: Office) -> None:
+    seat = challenged_at(office, SOCKS, SOCKS.upstream, BASIC)
+    assert refused(seat).problem.id == "TP-303"

@@ -1,5 +1,6 @@
 """Pictures of every window, light and dark: kept beside the tests, to be looked at by people."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,15 +22,19 @@ def here() -> Iterator[Desktop]:
 
 
 @pytest.fixture(scope="module")
-def pictures(here: Desktop) -> dict[str, QImage]:
+def pictures(here: Desktop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, QImage]:
     """All pictures by their names."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    # Another worker may be making its own at this moment.
+    drawn = tmp_path_factory.mktemp("pictures")
     # Qt follows a colour scheme that a program sets on desktops only that have one.
     env = here.environment(XDG_CURRENT_DESKTOP="GNOME", PYTHONPATH=str(SOURCES))
-    argv = [sys.executable, "-m", "tests.ui.pictures", str(FOLDER)]
+    argv = [sys.executable, "-m", "tests.ui.pictures", str(drawn)]
     with running(argv, env=env, cwd=SOURCES) as process:
         assert process.wait(60) == 0, process.err.text
-    return {path.stem: QImage(str(path)) for path in FOLDER.glob("*.png")}
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for path in drawn.glob("*.png"):
+        shutil.copy(path, FOLDER)
+    return {path.stem: QImage(str(path)) for path in drawn.glob("*.png")}
 
 
 def lightness(image: QImage) -> float:

@@ -1,5 +1,7 @@
 """``trayproxy status``."""
 
+from time import localtime, strftime
+
 import msgspec
 
 from trayproxy.cli.talk import need
@@ -11,6 +13,7 @@ from trayproxy.control.messages import (
     ListenerState,
     SignInState,
     Status,
+    Strangers,
     UpstreamState,
 )
 from trayproxy.paths import Paths
@@ -66,6 +69,8 @@ def as_text(status: Status) -> str:
     rows.append(("Keyring", keyring(status.keyring)))
     if status.active:
         rows.append(("Connections", str(status.active)))
+    if status.strangers.count:
+        rows.append(("Refused", strangers(status.strangers)))
     for problem in (status.problem, *status.notices):
         if problem is not None:
             text = f"{clean(problem.title)}. {clean(problem.body)} ({problem.id})"
@@ -111,6 +116,15 @@ def heading(status: Status) -> str:
             return f"{name} — ready, not used yet"
     user = f" as {clean(status.user)}" if status.user else ""
     return f"{name} — connected{user}"
+
+
+def strangers(refused: Strangers) -> str:
+    """Return who was refused, and how often."""
+    connections = "connection" if refused.count == 1 else "connections"
+    who = f"user {clean(refused.user)}" if refused.user else "a program that had gone already"
+    program = f" ({clean(refused.program)})" if refused.program else ""
+    last = strftime("%H:%M", localtime(refused.last))
+    return f"{refused.count} {connections}, the last one of {who}{program} at {last}"
 
 
 def keyring(known: Keyring) -> str:

@@ -10,6 +10,7 @@ and buffers bodies; the stock plugin frames only the first request of a connecti
     executor   proxy.py's executor on a real event loop: O(ready), no polling, no thread
     strand     a connection told as one coroutine that waits in the words of the contract
     stream     a socket that never blocks, and what was read from it but not used yet
+    guard      who may connect
     client     one client connection: request after request
     exchange   one request: dial, send, sign in, answer
     way        through which upstream a request goes, or to its target itself
@@ -23,6 +24,6 @@ and buffers bodies; the stock plugin frames only the first request of a connecti
     tunnel     octets in both directions after CONNECT, by splice where the kernel offers it
     pages      the answers that are ours
 
-This room may import `http`, `auth`, `routing`, `desk` and proxy.py. No octet of a client or an
-upstream ever reaches proxy.py's own HTTP code.
+This room may import `http`, `auth`, `routing`, `desk`, `desktop` and proxy.py. No octet of a client
+or an upstream ever reaches proxy.py's own HTTP code.
 """

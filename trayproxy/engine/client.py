@@ -91,6 +91,9 @@ class ClientWork(Work[socket.socket]):
             return self._relay(self.tunnel, readables, writables)
         if not self._started:
             self._started = True
+            if not self.engine.guard.lets_in(self.client.socket):
+                self.cut()
+                return True
             return self._ended(self.strand.start())
         descriptor = readables[0] if readables else writables[0]
         try:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
@@ -25,16 +26,21 @@ from trayproxy.control.server import Server
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
+from trayproxy.desktop.hardening import harden, raise_descriptor_limit
+from trayproxy.desktop.owner import NotToldError
 from trayproxy.engine.engine import Engine, Parts
+from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
 from trayproxy.service.check import Tools
+from trayproxy.service.door import UNTOLD, let_in, make_guard
 from trayproxy.service.facts import Facts
 from trayproxy.service.names import Names
 from trayproxy.service.reception import Reception
 from trayproxy.service.roads import Roads
+from trayproxy.service.strangers import Strangers
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +60,19 @@ def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> i
     Returns:
         The exit code. What went wrong has been said on standard error.
     """
+    harden()
+    limits = limits_for(raise_descriptor_limit())
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-        return runner.run(Service(options, paths, on_ready).run())
+        return runner.run(Service(options, paths, on_ready, limits).run())
+
+
+def limits_for(descriptors: int) -> Limits:
+    """Return the engine's figures for a process that may have so many descriptors.
+
+    Each client needs two, and a tenth is for everything else: past that it is told to come again,
+    while there still are descriptors to tell it with.
+    """
+    return replace(LIMITS, clients=min(LIMITS.clients, descriptors * 9 // 20))
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -83,16 +100,26 @@ class Service:
     here.
     """
 
-    def __init__(self, options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        paths: Paths,
+        on_ready: Callable[[str], None],
+        limits: Limits = LIMITS,
+    ) -> None:
         self._options = options
         self._paths = paths
         self._on_ready = on_ready
+        self._limits = limits
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
         """Run until told to quit; return the exit code."""
         loop = asyncio.get_running_loop()
-        self._build(loop)
+        try:
+            self._build(loop)
+        except NotToldError:
+            return fail(UNTOLD.id, UNTOLD.title, UNTOLD.body, NOT_DONE)
         try:
             await self._server.start()
         except AlreadyRunningError as error:
@@ -115,11 +142,13 @@ class Service:
         # An upstream for this run only: nothing is written, not in the keyring either.
         vault = Vault() if self._options.upstream is None else Nowhere()
         self._desk = Desk(vault=vault, listener=self, loop=loop, identify=self._names.of_waiter)
-        parts = Parts(self._desk, roads.way, self._facts)
+        self._strangers = Strangers(loop, self._names, self._facts.refused)
+        self._guard = make_guard(configured.allow_users, self._strangers.refused)
+        parts = Parts(self._desk, roads.way, self._facts, self._limits, guard=self._guard)
         self._engine = Engine(loop, parts, host, port)
         self._facts.attach(self._desk, self._engine.counters)
         self._facts.address = self._engine.address
-        self._facts.notices = (problem,) if problem else ()
+        self._notice(problem)
         self._reception = Reception(
             desk=self._desk,
             store=self._store,
@@ -137,6 +166,11 @@ class Service:
             no_prompt=self._options.no_prompt,
         )
         self._server = Server(self._paths, self._reception)
+
+    def _notice(self, problem: Problem | None) -> None:
+        """Follow the settings in who may connect, and tell what is odd about them."""
+        about_users = let_in(self._guard, self._store.config.listen.allow_users)
+        self._facts.notices = (*((problem,) if problem else ()), *about_users)
 
     def _load(self) -> Problem | None:
         """Read the settings; those that cannot be read are left alone, and said so."""
@@ -238,9 +272,9 @@ class Service:
         except (SettingsError, ProfileError) as error:
             logger.error("the settings were not read again: %s", error)
             if isinstance(error, SettingsError):
-                self._facts.notices = (Problem(error.id, error.title, error.body),)
+                self._notice(Problem(error.id, error.title, error.body))
         else:
-            self._facts.notices = ()
+            self._notice(None)
         self._facts.changed()
 
     async def _close(self) -> None:
@@ -249,6 +283,7 @@ class Service:
         self._desk.close()
         await self._engine.close()
         self._facts.close()
+        self._strangers.close()
         self._names.close()
 
     # --- what the desk tells (trayproxy.desk.desk.Listener) ---

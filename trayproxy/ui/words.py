@@ -80,6 +80,8 @@ def tray_tooltip(state: IconState, status: Status | None) -> str:
         lines.append(status.address)
         if status.problem is not None and status.problem.title not in lines[0]:
             lines.append(clean(status.problem.title))
+        if status.strangers.count:
+            lines.append(Counted().refused(status.strangers.count))
     return tooltip(lines)
 
 

@@ -1,0 +1,87 @@
+"""What TrayProxy has set itself, against what was measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.bench.results import Results
+
+US = "trayproxy"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure, and what it should be.
+
+    Attributes:
+        what: For people.
+        value: Takes it from results; None: not measured.
+        bound: What it should be at least, or at most.
+        at_least: Which of the two.
+    """
+
+    what: str
+    value: Callable[[Results], float | None]
+    bound: float
+    at_least: bool = False
+
+    def is_met(self, value: float) -> bool:
+        """Whether a value is good enough."""
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+def _figure(what: str, workload: str, figure: str, bound: float, *, at_least: bool = False) -> Goal:
+    return Goal(what, lambda results: results.median(US, workload, figure), bound, at_least)
+
+
+def _rate(workload: str, other: str, bound: float) -> Goal:
+    def value(results: Results) -> float | None:
+        return results.ratio(US, other, workload, "rate")
+
+    return Goal(f"{workload}: rate, relative to {other}", value, bound, at_least=True)
+
+
+def _p50(workload: str, other: str, bound: float) -> Goal:
+    def value(results: Results) -> float | None:
+        return results.ratio(US, other, workload, "p50_us")
+
+    return Goal(f"{workload}: p50, relative to {other}", value, bound)
+
+
+def _beside(tunnels: int, what: str, figure: str, bound: float) -> Goal:
+    def value(results: Results) -> float | None:
+        return results.ratio_between(US, f"W8-{tunnels}", "W8-0", figure)
+
+    return Goal(
+        f"W8: {what} p50 beside {tunnels:,} idle tunnels, relative to beside none", value, bound
+    )
+
+
+BULK = ("W4-d1", "W4-u1", "W4-d8", "W4-u8")
+
+GOALS = (
+    _rate("W1-50", "haproxy", 0.8),
+    _rate("W1-50", "squid", 3.0),
+    _rate("W1-50", "px", 20.0),
+    _rate("W2-50", "relay-uvloop", 1.0),
+    _rate("W3-50", "relay-uvloop", 1.0),
+    _rate("W3-50", "haproxy", 0.7),
+    *(_rate("W3-50", other, 1.0) for other in ("squid", "pproxy", "px")),
+    *(_rate(workload, "relay-uvloop", 1.0) for workload in BULK),
+    *(_figure(f"{workload}: CPU s per GiB", workload, "cpu_s", 0.12) for workload in BULK),
+    _p50("W5", "haproxy", 1.05),
+    _figure("W5-split: p50 in µs, 0.3 ms of it the sender's", "W5-split", "p50_us", 1000.0),
+    _p50("W1-1", "haproxy", 1.3),
+    _p50("W3-1", "haproxy", 1.3),
+    _beside(1000, "ping", "ping_p50_us", 1.2),
+    _beside(1000, "CONNECT", "connect_p50_us", 1.2),
+    _figure("W6: of 5,000 tunnels opened", "W6-5000", "opened", 5000.0, at_least=True),
+    _figure("W6: opened per second", "W6-5000", "opened_per_s", 1000.0, at_least=True),
+    _figure("W6: of 5,000 tunnels alive", "W6-5000", "alive", 5000.0, at_least=True),
+    _figure("W6: KiB for each of 5,000", "W6-5000", "kib", 8.0),
+    _figure("W6: % of a core with 5,000 idle", "W6-5000", "cpu_percent", 1.0),
+    _figure("W7: MiB of PSS when idle", "W7", "pss_mib", 30.0),
+    _figure("W7: % of a core when idle", "W7", "cpu_percent", 0.1),
+    _figure("W7: wake-ups per second when idle", "W7", "wakeups_per_s", 1.0),
+    _figure("W7: ms until it listens", "W7", "start_ms", 350.0),
+)
+"""Rates should be high, times low."""

@@ -1,0 +1,289 @@
+"""The measuring: rounds in which every contestant does every workload, right after each other.
+
+All contestants run at once, and only one is loaded at a time: what is measured one after the other
+is what is compared, so that a machine that gets slower gets slower for all of them. Start-up,
+memory and idleness are measured on fresh ones.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from subprocess import CalledProcessError, TimeoutExpired
+from time import monotonic, sleep
+
+from tests.bench.contestants import Contestant, Entrant, entered
+from tests.bench.costs import (
+    Use,
+    cpu_seconds,
+    family,
+    machine_busy_s,
+    use_of,
+    wait_until_calm,
+)
+from tests.bench.tools import Held, Result, Tools
+from tests.bench.workloads import BESIDE, IDLE, LIFE, TIMED, Scale, Workload, timed
+
+GIB = 1 << 30
+MIB = 1 << 20
+KIB = 1 << 10
+CALM = 0.1
+"""The share of the machine that others may take without a sample being taken again."""
+LEFTOVER_S = 5.0
+"""How long a proxy may go on with what a load left behind."""
+ERRORS = (AssertionError, OSError, CalledProcessError, TimeoutExpired)
+"""What a contestant that died looks like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one contestant did in one round.
+
+    Attributes:
+        contestant: Its name.
+        workload: The workload's id; those of W6 and W8 have the number of tunnels behind it.
+        round: From 0.
+        figures: What was measured, by name, the unit in the name.
+        failures: How many operations failed.
+        noise: The share of the machine that others took meanwhile.
+        trouble: What went wrong as a whole, empty if nothing did.
+    """
+
+    contestant: str
+    workload: str
+    round: int
+    figures: Mapping[str, float]
+    failures: int = 0
+    noise: float = 0.0
+    trouble: str = ""
+
+
+Say = Callable[[str], None]
+
+
+class Race:
+    """Measures contestants.
+
+    Attributes:
+        samples: What was measured up to now.
+    """
+
+    def __init__(self, tools: Tools, scale: Scale, say: Say) -> None:
+        """Prepare it.
+
+        Args:
+            tools: The compiled programs.
+            scale: How long and how much.
+            say: Is told each sample, for people who wait.
+        """
+        self.samples: list[Sample] = []
+        self._tools = tools
+        self._scale = scale
+        self._say = say
+
+    def run(self, contestants: Sequence[Contestant], wanted: Sequence[str]) -> None:
+        """Run all rounds of the workloads with these ids."""
+        for number in range(self._scale.rounds):
+            # Nobody is always first.
+            turn = number % len(contestants)
+            order = (*contestants[turn:], *contestants[:turn])
+            self._run_loaded(number, order, wanted)
+            if IDLE in wanted or LIFE in wanted:
+                for contestant in order:
+                    self._live(number, contestant, wanted)
+
+    # --- W1 to W5, W8
+
+    def _run_loaded(
+        self, number: int, contestants: Sequence[Contestant], wanted: Sequence[str]
+    ) -> None:
+        with ExitStack() as stack:
+            entrants = []
+            for contestant in contestants:
+                with self._telling(number, contestant, "start"):
+                    entrants.append(stack.enter_context(entered(contestant, self._tools)))
+            for workload in TIMED:
+                if workload.id in wanted:
+                    for entrant in entrants:
+                        with self._telling(number, entrant.contestant, workload.id):
+                            self._add(self._calmest(number, entrant, workload))
+            if BESIDE in wanted:
+                for tunnels in self._scale.beside:
+                    for entrant in entrants:
+                        with self._telling(number, entrant.contestant, f"{BESIDE}-{tunnels}"):
+                            self._add(self._beside(number, entrant, tunnels))
+
+    def _calmest(self, number: int, entrant: Entrant, workload: Workload) -> Sample:
+        """Take a sample, again while others keep the machine busy; return the least disturbed."""
+        best = self._sample(number, entrant, workload)
+        for _ in range(self._scale.retries):
+            if best.noise <= CALM:
+                break
+            again = self._sample(number, entrant, workload)
+            best = min(best, again, key=lambda sample: sample.noise)
+        return best
+
+    def _sample(self, number: int, entrant: Entrant, workload: Workload) -> Sample:
+        scale = self._scale
+        meter = _Meter(entrant)
+        result = self._tools.run(
+            workload, entrant.port, scale.warm_up, scale.seconds, *entrant.credentials
+        )
+        noise, cpu_s = meter.read(result.cpu_s)
+        figures = _figures(workload, result, cpu_s)
+        return Sample(entrant.contestant.name, workload.id, number, figures, result.failures, noise)
+
+    def _beside(self, number: int, entrant: Entrant, tunnels: int) -> Sample:
+        """Measure a tunnel that is used, and a new one, beside tunnels that are not used."""
+        name = entrant.contestant.name
+        with ExitStack() as stack:
+            if tunnels:
+                held = self._tools.hold(entrant.port, tunnels, *entrant.credentials)
+                opened = stack.enter_context(held).opened
+                if opened.all < tunnels:
+                    trouble = f"opened {opened.all} tunnels of {tunnels}"
+                    return Sample(name, f"{BESIDE}-{tunnels}", number, {}, trouble=trouble)
+            ping = self._calmest(number, entrant, timed("W5"))
+            connect = self._calmest(number, entrant, timed("W3-1"))
+        figures = {
+            f"{name}_p50_us": sample.figures["p50_us"]
+            for name, sample in (("ping", ping), ("connect", connect))
+            if "p50_us" in sample.figures
+        }
+        failures, noise = ping.failures + connect.failures, max(ping.noise, connect.noise)
+        return Sample(name, f"{BESIDE}-{tunnels}", number, figures, failures, noise)
+
+    # --- W6, W7
+
+    def _live(self, number: int, contestant: Contestant, wanted: Sequence[str]) -> None:
+        if contestant.is_direct:
+            return
+        with (
+            self._telling(number, contestant, LIFE),
+            entered(contestant, self._tools) as entrant,
+        ):
+            life = self._life(number, entrant)
+            if LIFE in wanted:
+                self._add(life)
+            if IDLE in wanted and entrant.pid is not None:
+                fresh = use_of(entrant.pid)
+                for tunnels in self._scale.tunnels:
+                    with self._telling(number, contestant, f"{IDLE}-{tunnels}"):
+                        self._add(self._idle(number, entrant, tunnels, fresh))
+
+    def _life(self, number: int, entrant: Entrant) -> Sample:
+        """Measure a start, up to the first answer, and idleness after it."""
+        assert entrant.pid is not None
+        began = monotonic()
+        _get(entrant.port)
+        first_s = entrant.started_s + monotonic() - began
+        wait_until_calm([entrant.pid], LEFTOVER_S)
+        cpu, wakeups, use = self._watch(entrant.pid)
+        figures = {
+            "start_ms": 1000 * entrant.started_s,
+            "first_ms": 1000 * first_s,
+            "pss_mib": use.pss / MIB,
+            "cpu_percent": cpu,
+            "wakeups_per_s": wakeups,
+        }
+        return Sample(entrant.contestant.name, LIFE, number, figures)
+
+    def _idle(self, number: int, entrant: Entrant, tunnels: int, fresh: Use) -> Sample:
+        """Hold many tunnels that nobody uses; their memory is what is more than when fresh."""
+        assert entrant.pid is not None
+        with self._tools.hold(entrant.port, tunnels, *entrant.credentials) as held:
+            wait_until_calm([entrant.pid], LEFTOVER_S)
+            cpu, _, use = self._watch(entrant.pid)
+            figures = _held_figures(held, fresh, use) | {"cpu_percent": cpu}
+        wait_until_calm([entrant.pid], LEFTOVER_S)
+        failures = held.opened.failures
+        return Sample(entrant.contestant.name, f"{IDLE}-{tunnels}", number, figures, failures)
+
+    def _watch(self, pid: int) -> tuple[float, float, Use]:
+        """Watch for a while; return the percentage of a core, wake-ups a second, and the use."""
+        before, began = use_of(pid), monotonic()
+        sleep(self._scale.idle_s)
+        after, seconds = use_of(pid), monotonic() - began
+        cpu = 100 * (after.cpu_s - before.cpu_s) / seconds
+        return cpu, (after.wakeups - before.wakeups) / seconds, after
+
+    # --- telling
+
+    def _add(self, sample: Sample) -> None:
+        self.samples.append(sample)
+        figures = ", ".join(f"{name} {value:,.4g}" for name, value in sample.figures.items())
+        more = f", {sample.failures} failed" if sample.failures else ""
+        more += f", noise {sample.noise:.0%}" if sample.noise > CALM else ""
+        told = figures or sample.trouble
+        self._say(f"[{sample.round}] {sample.workload} {sample.contestant}: {told}{more}")
+
+    @contextmanager
+    def _telling(self, number: int, contestant: Contestant, workload: str) -> Iterator[None]:
+        """Note what a contestant cannot do, and go on with the others."""
+        try:
+            yield
+        except ERRORS as error:
+            trouble = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            self._add(Sample(contestant.name, workload, number, {}, trouble=trouble))
+
+
+class _Meter:
+    """Counts from its making on what a sample costs, and what others take of the machine."""
+
+    def __init__(self, entrant: Entrant) -> None:
+        self._proxy = entrant.pid
+        self._upstream = entrant.upstream_pid
+        self._began = monotonic()
+        self._before = self._read()
+
+    def _read(self) -> tuple[float, float, float, float]:
+        proxy = cpu_seconds(family(self._proxy)) if self._proxy is not None else 0.0
+        upstream = cpu_seconds(family(self._upstream))
+        times = os.times()
+        return proxy, upstream, times.user + times.system, machine_busy_s()
+
+    def read(self, load_s: float) -> tuple[float, float]:
+        """Return the share of the machine that others took, and the proxy's processor time."""
+        if self._proxy is not None:
+            wait_until_calm([self._proxy], LEFTOVER_S)
+        after = self._read()
+        proxy, upstream, ours, busy = (b - a for a, b in zip(self._before, after, strict=True))
+        others = busy - proxy - upstream - ours - load_s
+        room = (monotonic() - self._began) * (os.cpu_count() or 1)
+        return max(0.0, others / room), proxy
+
+
+def _figures(workload: Workload, result: Result, cpu_s: float) -> dict[str, float]:
+    """Return the figures of a timed workload."""
+    if workload.is_bulk:
+        figures = {"rate": result.octets / MIB / result.seconds}
+        if result.all_octets:
+            figures["cpu_s"] = cpu_s / result.all_octets * GIB
+        return figures
+    figures = {"rate": result.done / result.seconds}
+    if result.done:
+        figures |= {"p50_us": result.p50_us, "p99_us": result.p99_us}
+        figures["cpu_s"] = cpu_s / result.all * 10_000
+    return figures
+
+
+def _held_figures(held: Held, fresh: Use, use: Use) -> dict[str, float]:
+    """Return the figures of tunnels that are held, and release them."""
+    opened = held.opened
+    alive = held.release()
+    return {
+        "opened": opened.all,
+        "opened_per_s": opened.all / opened.seconds,
+        "alive": alive.all,
+        "kib": (use.pss - fresh.pss) / KIB / max(1, opened.all),
+    }
+
+
+def _get(port: int) -> None:
+    """Get an answer of 200 from a proxy."""
+    request = b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        head = connection.recv(4096)
+    assert head.startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 ")), head[:80]

@@ -1,0 +1,60 @@
+"""Samples put together: medians over the rounds, and ratios."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from tests.bench.race import Sample
+
+
+class Results:
+    """What was measured.
+
+    Attributes:
+        samples: All of it.
+    """
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = samples
+
+    @property
+    def contestants(self) -> list[str]:
+        """The names of all, in order of their first sample in the first round."""
+        return list(dict.fromkeys(sample.contestant for sample in self.samples))
+
+    @property
+    def workloads(self) -> list[str]:
+        """All ids that something was measured for."""
+        return list(dict.fromkeys(sample.workload for sample in self.samples if sample.figures))
+
+    def _by_round(self, contestant: str, workload: str, figure: str) -> dict[int, float]:
+        return {
+            sample.round: sample.figures[figure]
+            for sample in self.samples
+            if (sample.contestant, sample.workload) == (contestant, workload)
+            and figure in sample.figures
+        }
+
+    def median(self, contestant: str, workload: str, figure: str) -> float | None:
+        """Return the median over the rounds; None if it was not measured."""
+        values = self._by_round(contestant, workload, figure)
+        return median(values.values()) if values else None
+
+    def ratio(self, one: str, other: str, workload: str, figure: str) -> float | None:
+        """Return how many times the other's figure is the one's, the median over the rounds.
+
+        Each is compared with what was measured next to it: what else the machine did divides out.
+        """
+        ours, theirs = (self._by_round(name, workload, figure) for name in (one, other))
+        return _ratio(ours, theirs)
+
+    def ratio_between(
+        self, contestant: str, workload: str, other: str, figure: str
+    ) -> float | None:
+        """Return the same between two workloads of one contestant."""
+        ours, theirs = (self._by_round(contestant, name, figure) for name in (workload, other))
+        return _ratio(ours, theirs)
+
+
+def _ratio(ours: dict[int, float], theirs: dict[int, float]) -> float | None:
+    ratios = [ours[number] / theirs[number] for number in ours if theirs.get(number)]
+    return median(ratios) if ratios else None
