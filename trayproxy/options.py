@@ -18,6 +18,7 @@ class RunOptions:
             system's.
         user: The user name for `upstream`; empty: ask.
         password: Its password, from standard input; None: ask.
+        stays: Wait for a port that is taken, and tell the faces meanwhile, instead of ending.
         no_prompt: Nobody is asked, whichever faces there are: a parked request gets its 503.
     """
 
@@ -27,4 +28,5 @@ class RunOptions:
     user: str = ""
     password: str | None = field(default=None, repr=False)
     no_prompt: bool = False
+    stays: bool = False
     ca_file: str = ""

@@ -579,10 +579,12 @@ def test_a_saved_login_that_the_scheme_cannot_carry_is_not_tried(office: Office)
 
 
 def test_a_login_that_could_not_be_saved_works_and_is_a_notice(office: Office) -> None:
-    office.shelf.problem = Problem("TP-404", "The password could not be saved", "")
+    office.shelf.problem = Problem("TP-404", "The password could not be saved", "It is full.")
     answer = office.trust()
     assert office.desk.known(SPACE) is answer
-    assert office.desk.notices == (office.shelf.problem,)
+    [notice] = office.desk.notices
+    assert notice.id == "TP-404"
+    assert notice.body == "It is full. The password stays in memory until TrayProxy quits."
 
 
 def test_a_notice_ends_with_the_next_login_that_could_be_saved(office: Office) -> None:

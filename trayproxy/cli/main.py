@@ -73,6 +73,7 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         upstream=arguments.upstream,
         user=arguments.user or "",
         no_prompt=arguments.no_prompt,
+        stays=arguments.stay,
         ca_file=arguments.ca_file or "",
     )
     return run(
@@ -294,6 +295,8 @@ def _add_run(verbs: _Verbs) -> None:
     )
     run.add_argument("--no-prompt", action="store_true", help="ask nobody, ever")
     run.add_argument("--quiet", action="store_true", help="log to the log file only")
+    # For the tray, which can show what is the matter only while there is a service to ask.
+    run.add_argument("--stay", action="store_true", help=argparse.SUPPRESS)
 
 
 def _add_profiles(verbs: _Verbs) -> None:

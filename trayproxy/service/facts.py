@@ -125,6 +125,11 @@ class Facts:
         self.strangers = strangers
         self.changed()
 
+    def not_listening(self, problem: Problem) -> None:
+        """Take note that programs cannot connect, and why."""
+        self.listener, self.problem = ListenerState.FAILED, problem
+        self.changed()
+
     def changed(self) -> None:
         """Tell the faces soon."""
         if self._timer is None and self._has_hearers():

@@ -13,7 +13,6 @@ from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import (
     Ending,
-    ListenerState,
     Problem,
     Question,
     QuestionChanged,
@@ -47,6 +46,8 @@ logger = logging.getLogger(__name__)
 TEMPORARY_ID = "this-run"
 OK, NOT_DONE, PORT_IN_USE = 0, 1, 7
 """Exit codes (ux §7.1)."""
+LISTEN_AGAIN_S = 5.0
+"""How often a service that stays looks whether its port is free."""
 
 
 def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> int:
@@ -191,12 +192,14 @@ class Service:
         problem = self._preload(profile)
         if problem is not None:
             return fail(problem.id, problem.title, problem.body, NOT_DONE)
-        try:
-            self._engine.listen()
-        except OSError as error:
-            return self._not_listening(error)
-        self._facts.listening(self._engine.address)
         self._listen_to_signals(loop)
+        problem = await self._listen()
+        if problem is not None:
+            return fail(problem.id, problem.title, problem.body, PORT_IN_USE)
+        if self._stop.is_set():
+            await self._close()
+            return OK
+        self._facts.listening(self._engine.address)
         logger.info("listening on %s", self._engine.address)
         self._on_ready(self._engine.address)
         await self._stop.wait()
@@ -241,20 +244,46 @@ class Service:
             return None
         return self._desk.preload(profile, Login(options.user or profile.user, options.password))
 
-    def _not_listening(self, error: OSError) -> int:
-        self._facts.listener = ListenerState.FAILED
+    async def _listen(self) -> Problem | None:
+        """Accept connections; return why that cannot be, if nobody wants to wait for it.
+
+        A tray that has started us shows the reason while we wait: it can tell nothing of a service
+        that has ended.
+        """
+        while not self._stop.is_set():
+            try:
+                self._engine.listen()
+            except OSError as error:
+                problem = self._not_listening(error)
+                if not self._options.stays:
+                    return problem
+                if problem != self._facts.problem:
+                    logger.error("%s: %s", problem.title, problem.body)
+                self._facts.not_listening(problem)
+            else:
+                return None
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), LISTEN_AGAIN_S)
+        return None
+
+    def _not_listening(self, error: OSError) -> Problem:
         address = self._engine.address
         if error.errno == errno.EADDRINUSE:
             port = address.rpartition(":")[2]
             owner = self._names.listener_at(address)
             who = f"{owner.name} (PID {owner.pid})" if owner else "Another program"
-            body = f"{who} already uses {address}. Choose another port with --listen."
-            return fail("TP-101", f"Port {port} is taken", body, PORT_IN_USE)
+            hint = (
+                "TrayProxy starts by itself once the port is free."
+                if self._options.stays
+                else "Choose another port with --listen."
+            )
+            body = f"{who} already uses {address}. {hint}"
+            return Problem("TP-101", f"Port {port} is taken", body)
         body = (
             "This computer has no such address, or the system does not allow it "
             f"({error.strerror or error})."
         )
-        return fail("TP-102", f"TrayProxy cannot listen on {address}", body, PORT_IN_USE)
+        return Problem("TP-102", f"TrayProxy cannot listen on {address}", body)
 
     def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
