@@ -16,6 +16,7 @@ from trayproxy.control.messages import (
     Quiet,
     SignInState,
     Status,
+    Strangers,
     UpstreamState,
 )
 from trayproxy.profiles.profile import Profile, Upstream
@@ -234,3 +235,14 @@ def test_rates_are_read_at_a_glance(octets: float, text: str) -> None:
 )
 def test_the_table_of_gestures(platform: str, reason: Reason, meant: Gesture) -> None:
     assert gesture(reason, platform) is meant
+
+
+def test_strangers_are_told_in_the_tooltip_if_there_were_some(qapp: object) -> None:
+    status = Status("1", 1, ListenerState.UP, "127.0.0.1:3128")
+    assert words.tray_tooltip(IconState.READY, status).splitlines()[1:] == ["127.0.0.1:3128"]
+    for count, line in (
+        (1, "1 connection of other users refused"),
+        (7, "7 connections of other users refused"),
+    ):
+        told = replace(status, strangers=Strangers(count))
+        assert words.tray_tooltip(IconState.READY, told).splitlines()[2:] == [line]
