@@ -10,12 +10,11 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
-from tests.engine.wire import CutError, get
+from tests.engine.wire import get
 from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
 from trayproxy.desktop.owner import End, Owner
 from trayproxy.desktop.users import User
 from trayproxy.engine.guard import Guard, admits
-from trayproxy.engine.limits import Limits
 
 GET = get(b"http://origin.test/")
 OWN, OTHER, ROOT, SID = 1000, 1001, 0, "S-1-5-21-1"
@@ -260,26 +259,3 @@ def test_an_address_of_ipv6_is_listened_on_alone(start: Start) -> None:
     engine = start(office(1), host="::1")
     assert engine.engine.address == f"[::1]:{engine.port}"
     assert listening(engine.port) == {"00000000000000000000000001000000"}
-
-
-# --- how many ------------------------------------------------------------------------------------
-
-
-def test_past_the_limit_a_client_is_told_so(recorder: Recorder, start: Start) -> None:
-    engine = start(
-        office(recorder.port),
-        FakeDesk(LOGIN, knows_it=True),
-        limits=Limits(clients=2, linger_s=0.2),
-    )
-    with engine.connect() as first, engine.connect() as second:
-        for client in (first, second):
-            assert client.ask(GET).status == 200
-        with engine.connect() as third:
-            reply = third.ask(GET)
-            assert reply.status == 503
-            assert (b"retry-after", b"5") in reply.fields
-            with pytest.raises(CutError):
-                third.ask(GET)
-    engine.until(lambda: not engine.engine.executor.works, "the end of all clients")
-    with engine.connect() as again:
-        assert again.ask(GET).status == 200

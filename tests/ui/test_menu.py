@@ -16,6 +16,7 @@ from trayproxy.control.messages import (
     Quiet,
     SignInState,
     Status,
+    Strangers,
     UpstreamState,
 )
 from trayproxy.profiles.profile import DIRECT_ID, Profile, Upstream
@@ -263,3 +264,14 @@ def test_a_menu_that_was_opened_early_is_filled_and_stays_on_the_screen(menu: Tr
     assert row(menu, "address").text() == "127.0.0.1:3128"
     assert room.contains(menu.menu.geometry())
     menu.menu.hide()
+
+
+def test_strangers_are_told_in_the_tooltip_if_there_were_some(qapp: object) -> None:
+    status = Status("1", 1, ListenerState.UP, "127.0.0.1:3128")
+    assert words.tray_tooltip(IconState.READY, status).splitlines()[1:] == ["127.0.0.1:3128"]
+    for count, line in (
+        (1, "1 connection of other users refused"),
+        (7, "7 connections of other users refused"),
+    ):
+        told = replace(status, strangers=Strangers(count))
+        assert words.tray_tooltip(IconState.READY, told).splitlines()[2:] == [line]
