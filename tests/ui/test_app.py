@@ -24,6 +24,7 @@ from trayproxy.control.messages import (
     SignInNow,
     UseProfile,
 )
+from trayproxy.profiles.profile import DIRECT_ID
 from trayproxy.ui.app import App
 from trayproxy.ui.profiles import Deletion
 
@@ -77,6 +78,17 @@ def test_the_address_is_copied(app: App) -> None:
 def test_a_profile_is_chosen(app: App, service: ActingService) -> None:
     choose(app, "profile_lab")
     assert service.requests == [UseProfile("lab")]
+
+
+def test_a_middle_click_connects_directly_and_goes_back(
+    app: App, service: ActingService, qtbot: QtBot
+) -> None:
+    app.tray.turned_direct.emit()
+    assert service.requests == [UseProfile(DIRECT_ID)]
+    service.show(replace(NEEDED, profile=None, direct=True))
+    qtbot.waitUntil(lambda: "irectly" in heading(app))
+    app.tray.turned_direct.emit()
+    assert service.requests[-1] == UseProfile("office")
 
 
 def test_what_could_not_be_done_is_said(app: App, service: ActingService, qtbot: QtBot) -> None:
