@@ -3,6 +3,8 @@
 import base64
 import logging
 import os
+import select
+import shutil
 import stat
 import subprocess
 import sys
@@ -209,6 +211,64 @@ def test_a_full_disk_stops_the_log_and_nothing_else(tmp_path: Path) -> None:
             timeout=60,
         )
     assert (run.returncode, run.stdout) == (0, "done\n")
+
+
+def test_a_log_that_was_taken_away_begins_anew(logs: Logs, file: Path) -> None:
+    def write(text: str) -> None:
+        logging.warning(text)
+        deadline = time.monotonic() + 30
+        while not (file.exists() and text in file.read_text()):
+            assert time.monotonic() < deadline, text
+            select.select([], [], [], 0.01)
+
+    write("first")
+    file.rename(file.with_name("rotated"))
+    write("second")
+    shutil.rmtree(file.parent)
+    write("third")
+    assert "second" not in file.read_text()
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_cannot_be_written_to_costs_lines_and_nothing_else(
+    logs: Logs, file: Path
+) -> None:
+    shutil.rmtree(file.parent)
+    # Even root cannot make a folder where there is a file.
+    file.parent.write_text("in the way")
+    for _ in range(10):
+        logging.warning("x")
+    logs.stop()
+    assert file.parent.read_text() == "in the way"
+
+
+def test_who_reads_no_more_delays_nothing_and_keeps_nobody_from_ending() -> None:
+    script = (
+        "import logging, sys, time\n"
+        "from trayproxy.logs import Logs\n"
+        "logs = Logs()\n"
+        "logs.start(None, to_stderr=True, environ={})\n"
+        "longest = 0.0\n"
+        "for number in range(20_000):\n"
+        "    before = time.monotonic()\n"
+        "    logging.warning('x' * 100)\n"
+        "    longest = max(longest, time.monotonic() - before)\n"
+        "logs.stop()\n"
+        "print(longest, flush=True)\n"
+    )
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        text=True,
+    ) as program:
+        os.close(writer)
+        out, _ = program.communicate(timeout=60)
+        os.close(reader)
+    assert program.returncode == 0
+    assert float(out) < 2
 
 
 def test_no_place_for_a_log_is_no_reason_to_fail(tmp_path: Path) -> None:

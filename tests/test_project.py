@@ -114,6 +114,13 @@ def test_every_room_says_what_it_is() -> None:
         assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path
 
 
+def test_the_architecture_names_every_room() -> None:
+    text = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))) or ""
+    rooms = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("_")}
+    assert {"http", "demo", "logs"} <= rooms
+    assert {room for room in rooms if not re.search(rf"\b{room}\b", text)} == set()
+
+
 def locked(path: Path) -> dict[tuple[str, str], str]:
     """Return the version of each package, by its name and its marker."""
     pattern = re.compile(r"^([a-z0-9-]+)==(\S+)(?: ; (.*?))? \\$", re.MULTILINE)

@@ -19,7 +19,7 @@ lost no connection, and a new one shows the same open question.
 Rooms, and the one rule: imports point one way, and import-linter keeps it so (pyproject.toml)::
 
     http       RFC 9110/9112 without I/O: heads, framing, fields, challenges
-    auth       RFC 7617 without I/O: the schemes, and the conversation that drives them
+    auth       RFC 7617 without I/O: the schemes, and which one to answer with
     desk       one question per protection space; vault.py is the keyring
     routing    which way a request goes
     engine     the forwarding proxy, on proxy.py's Work contract
@@ -28,6 +28,10 @@ Rooms, and the one rule: imports point one way, and import-linter keeps it so (p
     control    the messages, the server, the client
     service    builds the parts, starts and stops them in order
     cli, ui    the faces
+    demo       a company network on loopback to try it all with
+
+Beside them three small modules that any room may ask: `identity` (what we are called), `paths`
+(where files live) and `logs`; and `options`, what ``trayproxy run`` was told.
 
 ``http ← auth ← desk``; ``http, auth, routing ← engine``; everything ``← service``;
 ``control ← cli, ui``. Only `engine` imports proxy.py, only `desk.vault` imports keyring, only `ui`

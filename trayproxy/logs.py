@@ -1,8 +1,8 @@
 """The log: five files of a megabyte, nothing secret in them, and never in the way.
 
 Records are handed to a thread, so that a slow disk does not delay a request; what a full disk or a
-closed terminal refuses is dropped (security.md F31). Every line passes one redaction, whoever wrote
-it: libraries log what they like (T16).
+closed terminal refuses is dropped, and so is what a stopped terminal does not take (security.md
+F31). Every line passes one redaction, whoever wrote it: libraries log what they like (T16).
 """
 
 import contextlib
@@ -11,10 +11,13 @@ import logging
 import os
 import queue
 import re
+import sys
 from collections.abc import Mapping
 from io import TextIOWrapper
-from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
+from logging.handlers import QueueHandler, RotatingFileHandler
 from pathlib import Path
+from threading import Thread
+from typing import TextIO
 
 from trayproxy.paths import make_private
 
@@ -25,6 +28,9 @@ _FILE_SIZE = 1_000_000
 _OLD_FILES = 4
 _WAITING = 10_000
 """Records that may wait for the disk; more are dropped."""
+
+_END_S = 2.0
+"""How long `Logs.stop` waits for a place in the queue, and for records that are not written."""
 
 _LENGTH = 10_000
 """Characters of a message, and of a trace, that are written."""
@@ -61,7 +67,7 @@ class Logs:
     """The log of this process, from `start` to `stop`."""
 
     def __init__(self) -> None:
-        self._listener: QueueListener | None = None
+        self._writer: _Writer | None = None
         self._entrance: logging.Handler | None = None
 
     def start(
@@ -80,33 +86,66 @@ class Logs:
             with contextlib.suppress(OSError):
                 make_private(file.parent)
                 handlers.append(_LogFile(file))
-        if to_stderr:
-            handlers.append(logging.StreamHandler())
+        if to_stderr and (descriptor := _standard_error()) is not None:
+            handlers.append(_StandardError(descriptor))
         for handler in handlers:
             handler.setFormatter(_Formatter())
-        records: queue.Queue[logging.LogRecord] = queue.Queue(_WAITING)
+        records: queue.Queue[logging.LogRecord | None] = queue.Queue(_WAITING)
         self._entrance = _Entrance(records)
-        self._listener = QueueListener(records, *handlers)
+        self._writer = _Writer(records, handlers)
         # Else handlers write what failed, with the record, to a terminal that may be gone.
         logging.raiseExceptions = False
         logging.captureWarnings(capture=True)
-        self._listener.start()
+        self._writer.start()
         root = logging.getLogger()
         root.addHandler(self._entrance)
         root.setLevel(_level(environ))
 
     def stop(self) -> None:
-        """Write what waits, and log nothing more; harmless when not started."""
-        if self._listener is None or self._entrance is None:
+        """Write what waits, and log nothing more; harmless when not started.
+
+        What the disk or the terminal does not take for two seconds is given up.
+        """
+        if self._writer is None or self._entrance is None:
             return
         logging.captureWarnings(capture=False)
         logging.getLogger().removeHandler(self._entrance)
-        self._listener.stop()
-        for handler in self._listener.handlers:
+        self._writer.stop()
+        self._writer = self._entrance = None
+
+
+class _Writer:
+    """The thread that writes, which alone uses the handlers."""
+
+    def __init__(
+        self, records: "queue.Queue[logging.LogRecord | None]", handlers: list[logging.Handler]
+    ) -> None:
+        self._records = records
+        self._handlers = handlers
+        # What it waits for may never come: it must not keep the program from ending.
+        self._thread = Thread(target=self._run, name="log", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        try:
+            self._records.put(None, timeout=_END_S)
+        except queue.Full:
+            return
+        waiting = _WAITING + 1
+        # As long as it gets on.
+        while self._thread.is_alive() and waiting > (waiting := self._records.qsize()):
+            self._thread.join(_END_S)
+
+    def _run(self) -> None:
+        while (record := self._records.get()) is not None:
+            for handler in self._handlers:
+                handler.handle(record)
+        for handler in self._handlers:
             # Closing writes once more what the disk has refused.
             with contextlib.suppress(OSError):
                 handler.close()
-        self._listener = self._entrance = None
 
 
 class _Entrance(QueueHandler):
@@ -148,10 +187,59 @@ class _LogFile(RotatingFileHandler):
             errors="backslashreplace",
         )
 
+    def createLock(self) -> None:  # noqa: N802  # logging's name
+        self.lock = None  # One thread writes; at the end of the program nobody waits for it.
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = self.stream
+        if stream is not None and not self._is_there(stream):
+            # Somebody has rotated or removed it, perhaps with its folder: begin anew.
+            with contextlib.suppress(OSError):
+                stream.close()
+            self.stream = None
+        super().emit(record)
+
+    def _is_there(self, stream: TextIO) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.baseFilename), os.fstat(stream.fileno()))
+        except OSError:
+            return False
+
     def _open(self) -> TextIOWrapper:
+        make_private(Path(self.baseFilename).parent)
         # The umask may leave new files open to others.
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
+
+
+class _StandardError(logging.Handler):
+    """Writes to a descriptor, without Python's buffers.
+
+    Python waits for their lock when it ends, and a terminal that was stopped (Ctrl+S), or a program
+    that reads no more, would never let go of it.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def createLock(self) -> None:  # noqa: N802  # logging's name
+        self.lock = None  # As in `_LogFile`.
+
+    def emit(self, record: logging.LogRecord) -> None:
+        octets = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+        # It is gone: there is nobody to tell.
+        with contextlib.suppress(OSError):
+            while octets:
+                octets = octets[os.write(self._descriptor, octets) :]
+
+
+def _standard_error() -> int | None:
+    """Return its descriptor, None if there is none."""
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _level(environ: Mapping[str, str]) -> int:

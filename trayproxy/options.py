@@ -14,8 +14,11 @@ class RunOptions:
             None: as the settings say.
         profile_name: The name or id of the profile to use in this run; None: the active one.
         upstream: Instead of a profile: an upstream for this run only; nothing is written.
+        ca_file: For an https `upstream`: the file with the authorities to believe; empty: the
+            system's.
         user: The user name for `upstream`; empty: ask.
         password: Its password, from standard input; None: ask.
+        stays: Wait for a port that is taken, and tell the faces meanwhile, instead of ending.
         no_prompt: Nobody is asked, whichever faces there are: a parked request gets its 503.
     """
 
@@ -25,3 +28,5 @@ class RunOptions:
     user: str = ""
     password: str | None = field(default=None, repr=False)
     no_prompt: bool = False
+    stays: bool = False
+    ca_file: str = ""

@@ -4,14 +4,17 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Cli
-from tests.cli.home import ROOT
+from tests.cli.home import ROOT, Service
 from trayproxy import __version__
 from trayproxy.cli.main import _parser
+from trayproxy.control.messages import SignInState, UpstreamState
 
 VERBS = ["run", "status", "profiles", "login", "logout", "show", "quit", "env", "demo"]
 INNER = ["list", "show", "add", "remove", "use"]
@@ -81,6 +84,24 @@ def test_wrong_usage_is_told(cli: Cli, given: list[str], words: str) -> None:
     assert words in err
     if given[0] == "run":
         assert "canary" not in err
+
+
+@pytest.mark.parametrize(
+    ("given", "verb"),
+    [
+        (["--foo"], "trayproxy"),
+        (["status", "x"], "trayproxy status"),
+        (["login", "--password", "x"], "trayproxy login"),
+        (["profiles", "--x", "list"], "trayproxy profiles list"),
+        (["profiles", "use", "Lab", "x"], "trayproxy profiles use"),
+    ],
+)
+def test_what_is_too_much_leads_to_the_help_of_the_verb(
+    cli: Cli, given: list[str], verb: str
+) -> None:
+    code, _, err = cli(*given)
+    assert code == 2
+    assert re.fullmatch(f"{verb}: unrecognized arguments: .+\nTry: {verb} --help\n", err)
 
 
 @pytest.mark.parametrize("verb", ["status", "show", "quit"])
@@ -169,3 +190,27 @@ def test_debug_info_tells_versions_and_no_names(
     assert "~/tp/config/config.toml" in out
     assert str(tmp_path) not in out
     assert "canary" not in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        (
+            {"sign_in": SignInState.OK, "user": "jdoe", "upstream": UpstreamState.OK},
+            "ok (sign-in ok, proxy ok)",
+        ),
+        (
+            {"upstream": UpstreamState.UNREACHABLE},
+            "trouble (sign-in none, proxy unreachable)",
+        ),
+        ({"direct": True}, "direct (sign-in none, proxy unknown)"),
+    ],
+)
+def test_debug_info_tells_the_state_and_nobodys_name(
+    cli: Cli, service: Service, changes: dict[str, Any], state: str
+) -> None:
+    service.status = replace(service.status, **changes)
+    code, out, err = cli("--debug-info")
+    assert (code, err) == (0, "")
+    assert f"State:               {state}\n" in out
+    assert not any(name in out for name in ("Office", "proxy.example", "jdoe"))

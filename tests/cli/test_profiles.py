@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from trayproxy.control.messages import (
     Quit,
     SaveLogin,
     Show,
+    UseProfile,
 )
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import Profile, SignIn, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn, Upstream
 from trayproxy.profiles.store import Store
 
 SECRET = "canary-51c7"
@@ -52,12 +54,62 @@ def test_profiles_are_added_listed_and_chosen_without_a_service(cli: Cli, config
     assert cli(*ADD_LAB) == (0, "", "Added “Lab”.\n")
     assert cli("profiles", "list") == (
         0,
-        "* Office  http://proxy.example:8080  CORP\\jdoe\n  Lab     http://lab.example:3128\n",
+        "* Office  http://proxy.example:8080  CORP\\jdoe\n"
+        "  Lab     http://lab.example:3128\n"
+        "  Connect directly\n",
         "",
     )
     assert cli("profiles", "use", "lab") == (0, "", "“Lab” is in use.\n")
     assert cli("profiles") == cli("profiles", "list")
     assert Store(config).load().active == "lab"
+
+
+@pytest.mark.parametrize("name", ["direct", "Connect Directly"])
+def test_connecting_directly_is_chosen_like_a_profile(cli: Cli, config: Path, name: str) -> None:
+    cli(*ADD_OFFICE)
+    done = (0, "", "Programs connect directly now, without a proxy.\n")
+    assert cli("profiles", "use", name) == done
+    assert Store(config).load().is_direct
+    _, out, _ = cli("profiles", "list")
+    assert out.startswith("  Office")
+    assert out.endswith("* Connect directly\n")
+    cli("profiles", "use", "office")
+    assert not Store(config).load().is_direct
+
+
+def test_a_service_is_told_to_connect_directly(cli: Cli, service: Service) -> None:
+    assert cli("profiles", "use", "direct")[0] == 0
+    assert UseProfile(DIRECT_ID) in service.requests
+    service.status = replace(service.status, profile=None, direct=True)
+    assert cli("profiles", "list")[1].endswith("* Connect directly\n")
+
+
+def test_other_kinds_of_proxies_can_be_added_and_are_shown(
+    cli: Cli, config: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "company.pem"
+    file.touch()
+    where = ["https://proxy.example:8443", "--ca-file", str(file)]
+    assert cli("profiles", "add", "Office", *where, "--fallback", "b:1,socks5://c:2")[0] == 0
+    profile = Store(config).load().profile
+    assert profile is not None
+    assert [str(upstream) for upstream in profile.upstreams] == [
+        "https://proxy.example:8443",
+        "http://b:1",
+        "socks5://c:2",
+    ]
+    assert profile.ca_file == str(file)
+    _, out, _ = cli("profiles", "show")
+    assert "Proxy:        https://proxy.example:8443\n" in out
+    assert "Otherwise:    http://b:1, socks5://c:2\n" in out
+    assert f"Certificate:  {file}\n" in out
+
+
+def test_a_certificate_file_that_is_not_there_is_told(cli: Cli, tmp_path: Path) -> None:
+    where = ["https://proxy.example:8443", "--ca-file", str(tmp_path / "none")]
+    code, _, err = cli("profiles", "add", "Office", *where)
+    assert code == 2
+    assert "there is no such file" in err
 
 
 def test_every_part_of_a_profile_can_be_given(cli: Cli, config: Path) -> None:
@@ -88,6 +140,10 @@ def test_a_removed_profile_is_gone(cli: Cli, config: Path) -> None:
         err == "Removed “Office”.\nNo profile is in use now. Choose one: trayproxy profiles use\n"
     )
     assert [profile.name for profile in Store(config).load().profiles] == ["Lab"]
+    _, _, err = cli("profiles", "remove", "Lab", "--keep-password")
+    # There is nothing left to choose from.
+    assert "Add one: trayproxy profiles add" in err
+    assert "profiles use" not in err
 
 
 def test_a_name_is_taken_once(cli: Cli) -> None:

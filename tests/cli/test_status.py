@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from time import mktime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from trayproxy.control.messages import (
     Problem,
     SignInState,
     Status,
+    Strangers,
     UpstreamState,
 )
 
@@ -43,6 +45,22 @@ def test_problems_are_shown_with_their_ids(cli: Cli, service: Service) -> None:
     _, out, _ = cli("status")
     assert "  Problem:        proxy.example does not answer. No answer[2J. (TP-203)\n" in out
     assert "  Notice:         The settings file has a mistake. line 3. (TP-801)\n" in out
+
+
+def test_strangers_are_shown_if_there_were_some(cli: Cli, service: Service) -> None:
+    assert "Refused" not in cli("status")[1]
+    known = Strangers(3, "nobody", "nc", mktime((2026, 7, 1, 12, 5, 0, 0, 0, -1)))
+    service.status = replace(service.status, strangers=known)
+    _, out, _ = cli("status")
+    assert "  Refused:        3 connections, the last one of user nobody (nc) at 12:05\n" in out
+    told = json.loads(cli("status", "--json")[1])["strangers"]
+    assert told == {"count": 3, "user": "nobody", "program": "nc", "last": known.last}
+
+
+def test_a_stranger_without_a_name_is_shown_too(cli: Cli, service: Service) -> None:
+    service.status = replace(service.status, strangers=Strangers(1, last=1e9))
+    _, out, _ = cli("status")
+    assert "1 connection, the last one of a program that had gone already at " in out
 
 
 def test_json_is_versioned(cli: Cli, service: Service) -> None:
@@ -93,3 +111,10 @@ def test_the_state_is_told_in_the_trays_words(
 ) -> None:
     status = replace(UP, **changes)
     assert (state(status), heading(status)) == (name, words)
+
+
+def test_connecting_directly_is_a_state() -> None:
+    status = replace(UP, profile=None, direct=True)
+    assert state(status) == "direct"
+    assert heading(status) == "Connecting directly"
+    assert heading(replace(status, listener=ListenerState.FAILED)) == "Not running"

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.desk.keyrings import Session, gnome_keyring
+from tests.support.keyring_session import KeyringSession, keyring_session
+from tests.support.processes import home
 
 
 @pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyringSession]:
     """A real, unlocked GNOME Keyring, which this process talks to."""
-    # Not below tmp_path: the path of a socket has at most 108 octets.
-    with TemporaryDirectory(prefix="desk-") as home, gnome_keyring(Path(home)) as session:
+    with home("desk-") as place, keyring_session(place) as session:
         enter(monkeypatch, session.environment)
         yield session
 

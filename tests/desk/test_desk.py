@@ -3,16 +3,15 @@
 import asyncio
 import logging
 import selectors
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future as ThreadFuture
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from tests.desk.play import GNOME, LAB, LOCKED, OFFICE, RIGHT, WRONG
-from trayproxy.auth.basic import Basic
-from trayproxy.auth.conversation import Ask, Response, Send, Verdict, converse
 from trayproxy.auth.login import Login
+from trayproxy.auth.socks import socks_challenge
 from trayproxy.control.messages import (
     Ending,
     Keyring,
@@ -30,7 +29,7 @@ from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
 from trayproxy.desk.store import Finding
-from trayproxy.http.challenges import parse_challenges
+from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
 
 BASIC = parse_challenges([b'Basic realm="Corp"'])
@@ -81,11 +80,14 @@ class Shelf:
     asked: list[tuple[str, str]] = field(default_factory=list)
     saved: list[Login] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
+    entries: list[str] = field(default_factory=list)
+    """For which upstreams it was asked."""
     pending: list[Callable[[], None]] = field(default_factory=list)
     tell: Callable[[Keyring], None] | None = None
 
     def find(self, profile: Profile, user: str = "") -> ThreadFuture[Finding]:
         self.asked.append((profile.id, user))
+        self.entries.append(str(profile.upstream))
         future: ThreadFuture[Finding] = ThreadFuture()
         self._later(lambda: future.set_result(Finding(self.login, self.keyring)))
         return future
@@ -294,21 +296,6 @@ def test_a_seat_can_be_awaited_by_a_task_that_is_cancelled(office: Office) -> No
     assert office.desk.facts("office").waiting == 0
 
 
-def test_a_conversation_goes_through_the_desk(office: Office) -> None:
-    conversation = converse(b"GET", b"http://a.example/", office.desk.known(SPACE), [Basic()])
-    assert next(conversation) == Send(None)
-    ask = conversation.send(Response(407, BASIC))
-    assert isinstance(ask, Ask)
-    seat = office.desk.challenged(SPACE, OFFICE, ask.challenges, Waiter("a.example"), ask.tried)
-    office.wait()
-    office.enter()
-    answer = answered(seat)
-    assert conversation.send(answer) == Send(answer.credentials(b"GET", b""))
-    with pytest.raises(StopIteration) as end:
-        conversation.send(Response(200))
-    assert end.value.value.verdict is Verdict.FINAL
-
-
 # --- Refusals -------------------------------------------------------------------------------------
 
 
@@ -512,7 +499,7 @@ def test_the_program_that_waits_is_found_and_named(office: Office) -> None:
     office.ask()
     office.wait(2)
     assert office.face.question.programs == (Program("git", 4312, "github.com:443"),)
-    assert asked == [Waiter("github.com:443")]
+    assert [waiter.target for waiter in asked] == ["github.com:443"]
 
 
 @pytest.mark.parametrize("found", [None, OSError("gone")])
@@ -592,10 +579,12 @@ def test_a_saved_login_that_the_scheme_cannot_carry_is_not_tried(office: Office)
 
 
 def test_a_login_that_could_not_be_saved_works_and_is_a_notice(office: Office) -> None:
-    office.shelf.problem = Problem("TP-404", "The password could not be saved", "")
+    office.shelf.problem = Problem("TP-404", "The password could not be saved", "It is full.")
     answer = office.trust()
     assert office.desk.known(SPACE) is answer
-    assert office.desk.notices == (office.shelf.problem,)
+    [notice] = office.desk.notices
+    assert notice.id == "TP-404"
+    assert notice.body == "It is full. The password stays in memory until TrayProxy quits."
 
 
 def test_a_notice_ends_with_the_next_login_that_could_be_saved(office: Office) -> None:
@@ -729,3 +718,80 @@ def test_an_idle_desk_sets_no_alarm(office: Office) -> None:
 
 def test_the_keyring_is_unknown_until_needed(office: Office) -> None:
     assert office.desk.keyring == Keyring(KeyringState.UNKNOWN)
+
+
+# --- Several upstreams, and SOCKS -----------------------------------------------------------------
+
+STAND_IN = Upstream("lab-px", 3130)
+SEVERAL = replace(OFFICE, fallbacks=(STAND_IN,))
+SOCKS = Profile("socks", "Socks", Upstream("socks-px", 1080, Scheme.SOCKS5))
+
+
+def challenged_at(
+    office: Office, profile: Profile, upstream: Upstream, challenges: Sequence[Challenge] = BASIC
+) -> Seated:
+    space = Space(profile.id, str(upstream))
+    return office.desk.challenged(space, profile, challenges, Waiter("github.com:443"), None)
+
+
+def test_a_stand_in_is_asked_about_by_its_own_name(office: Office) -> None:
+    first = challenged_at(office, SEVERAL, SEVERAL.upstream)
+    office.wait()
+    office.enter()
+    office.desk.accepted(answered(first))
+    second = challenged_at(office, SEVERAL, STAND_IN)
+    office.wait()
+    assert not second.done()
+    assert office.face.question.upstream == str(STAND_IN)
+    assert office.face.question.why is Why.NEEDED
+    assert office.desk.known(Space(SEVERAL.id, str(STAND_IN))) is None
+
+
+def test_each_upstream_has_an_entry_of_its_own_in_the_keyring(office: Office) -> None:
+    """The keyring finds entries by the profile's upstream: it is given each alone."""
+    challenged_at(office, SEVERAL, STAND_IN)
+    office.wait()
+    office.enter()
+    assert office.shelf.entries == [str(STAND_IN)]
+
+
+def test_all_logins_of_a_profile_are_forgotten_together(office: Office) -> None:
+    done = office.desk.forget(SEVERAL)
+    office.wait()
+    assert done.result() is None
+    assert office.shelf.forgotten == [SEVERAL.id] * 2
+
+
+def test_a_stand_in_that_was_taken_out_of_the_profile_is_a_stranger(office: Office) -> None:
+    seat = challenged_at(office, SEVERAL, STAND_IN)
+    office.wait()
+    office.desk.profile_changed(OFFICE)
+    assert "profile was changed" in refused(seat).details
+
+
+def test_a_socks_proxy_is_signed_in_to_in_its_own_way(office: Office) -> None:
+    seat = challenged_at(office, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    office.wait()
+    question = office.face.question
+    assert (question.method, question.transport) == ("SOCKS5", Transport.READABLE)
+    office.enter(Login("CORP:jdoe", "pass"))  # A colon means nothing there.
+    assert answered(seat).credentials(b"", b"") == b"\x01\x09CORP:jdoe\x04pass"
+
+
+def test_a_login_that_socks_cannot_carry_is_told(office: Office) -> None:
+    challenged_at(office, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    office.wait()
+    number = office.face.question.number
+    problem = office.desk.answer(number, Login("jdoe", "x" * 256), remember=True)
+    assert problem is not None
+    assert problem.id == "TP-302"
+
+
+def test_no_http_proxy_gets_a_login_in_the_form_of_socks(office: Office) -> None:
+    seat = challenged_at(office, OFFICE, OFFICE.upstream, (socks_challenge(),))
+    assert refused(seat).problem.id == "TP-303"
+
+
+def test_no_socks_proxy_gets_one_in_the_form_of_http(office: Office) -> None:
+    seat = challenged_at(office, SOCKS, SOCKS.upstream, BASIC)
+    assert refused(seat).problem.id == "TP-303"

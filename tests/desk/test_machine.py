@@ -31,6 +31,7 @@ from trayproxy.desk.events import (
     Deleted,
     Edited,
     Forgotten,
+    Found,
     Given,
     Identified,
     LookUp,
@@ -385,6 +386,18 @@ def test_the_saved_login_typed_by_hand_is_known_to_be_wrong(play: Play) -> None:
     assert play.released() == [first]
 
 
+def test_a_login_given_up_before_its_rejection_came_is_not_sent_again(play: Play) -> None:
+    first, _ = play.ask(2)
+    play.enter(WRONG)
+    play.decline()
+    play.reject(first)
+    play.wait(60)
+    play.ask()
+    play.enter(WRONG)
+    assert play.released() == [first]
+    assert play.question.hurried
+
+
 # --- Verdicts that are none -----------------------------------------------------------------------
 
 
@@ -606,6 +619,27 @@ def test_a_rejection_in_the_name_of_another_realm_is_one(play: Play) -> None:
     play.challenge()
     play.wait(0.15)
     assert len(play.released()) == 1
+
+
+def test_a_login_on_trial_in_one_realm_is_not_tried_in_another(play: Play) -> None:
+    other = play.challenge(OTHER)
+    play.ask()
+    play.do(Found(1, WRONG, GNOME))
+    play.enter(WRONG)
+    assert play.released() == [other]
+    play.challenge(OTHER, tried=play.mark(other))
+    play.wait(1)
+    assert play.released() == [other]
+    assert play.question.why is Why.TYPED_REJECTED
+
+
+def test_a_login_right_in_one_realm_is_tried_in_another_then(play: Play) -> None:
+    other = play.challenge(OTHER)
+    (waiter,) = play.ask()
+    play.do(Found(1, RIGHT, GNOME))
+    play.enter(RIGHT)
+    play.accept(other)
+    assert play.released() == [other, waiter]
 
 
 def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(play: Play) -> None:
@@ -1053,3 +1087,15 @@ def test_no_repr_shows_a_password(play: Play) -> None:
     play.accept(waiter)
     shown += [repr(play.effects), repr(play.machine._cases), repr(play.machine.facts("office"))]
     assert "hidden" not in "".join(shown)
+
+
+def test_a_login_typed_again_before_its_verdict_is_not_tried_twice() -> None:
+    play = Play()
+    play.ask(3)
+    play.enter(WRONG)
+    [canary] = play.released()
+    play.fail(canary)
+    assert len(play.released()) == 2
+    play.enter(WRONG)
+    assert len(play.released()) == 2
+    assert play.question.checking

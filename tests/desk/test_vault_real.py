@@ -1,14 +1,13 @@
 """Tests for trayproxy.desk.vault: with the keyring library and a real GNOME Keyring."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.desk.keyrings import Session
 from tests.desk.play import LAB, OFFICE, RIGHT
+from tests.support.keyring_session import KeyringSession
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, KeyringState
 from trayproxy.desk.store import Finding
@@ -25,31 +24,29 @@ def test_a_login_is_kept_by_the_name_that_people_know() -> None:
     assert Vault().find(OFFICE).result(SOON) == Finding(RIGHT, GNOME)
 
 
-def test_an_entry_says_whose_it_is(session: Session) -> None:
+def test_an_entry_says_whose_it_is(session: KeyringSession) -> None:
     Vault().save(OFFICE, Login("CORP\\jdoe", "right")).result(SOON)
-    assert session.entries() == [
-        (
-            "TrayProxy — Office (CORP\\jdoe)",
-            {
-                "application": "TrayProxy",
-                "service": service_name(OFFICE),
-                "username": "CORP\\jdoe",
-            },
-        )
-    ]
+    (entry,) = session.entries()
+    assert entry.label == "TrayProxy — Office (CORP\\jdoe)"
+    # The library may add some of its own.
+    assert entry.attributes.items() >= {
+        ("application", "TrayProxy"),
+        ("service", service_name(OFFICE)),
+        ("username", "CORP\\jdoe"),
+    }
 
 
-def test_another_user_of_a_profile_leaves_no_entry_behind(session: Session) -> None:
+def test_another_user_of_a_profile_leaves_no_entry_behind(session: KeyringSession) -> None:
     vault = Vault()
     vault.save(LAB, RIGHT)
     vault.save(OFFICE, Login("bob", "old"))
     vault.save(OFFICE, RIGHT).result(SOON)
-    assert sorted(label for label, _ in session.entries()) == [
+    assert sorted(entry.label for entry in session.entries()) == [
         "TrayProxy — Lab (jdoe)",
         "TrayProxy — Office (jdoe)",
     ]
     vault.forget(OFFICE).result(SOON)
-    assert [label for label, _ in session.entries()] == ["TrayProxy — Lab (jdoe)"]
+    assert [entry.label for entry in session.entries()] == ["TrayProxy — Lab (jdoe)"]
 
 
 @pytest.mark.usefixtures("session")
@@ -68,7 +65,7 @@ def test_half_a_character_cannot_be_kept_and_is_told() -> None:
     assert "hidden" not in repr(problem)
 
 
-def test_a_locked_keyring_is_a_state_and_no_wait(session: Session) -> None:
+def test_a_locked_keyring_is_a_state_and_no_wait(session: KeyringSession) -> None:
     vault = Vault()
     vault.save(OFFICE, RIGHT).result(SOON)
     session.lock()
@@ -78,18 +75,20 @@ def test_a_locked_keyring_is_a_state_and_no_wait(session: Session) -> None:
     assert problem.id == "TP-404"
 
 
-def test_a_locked_keyring_without_an_entry_is_not_unlocked_for_nothing(session: Session) -> None:
+def test_a_locked_keyring_without_an_entry_is_not_unlocked_for_nothing(
+    session: KeyringSession,
+) -> None:
     session.lock()
     assert Vault().find(OFFICE).result(SOON) == Finding(None, LOCKED)
     assert Vault().forget(OFFICE).result(SOON) is None
 
 
 def test_a_stopped_keyring_is_silent_within_the_limit_and_used_when_it_goes_on(
-    session: Session,
+    session: KeyringSession,
 ) -> None:
     vault = Vault(limit=0.3)
     vault.save(OFFICE, RIGHT).result(SOON)
-    with session.stopped():
+    with session.frozen():
         finding = vault.find(OFFICE)
         with pytest.raises(TimeoutError):
             finding.result(0.4)
@@ -98,10 +97,10 @@ def test_a_stopped_keyring_is_silent_within_the_limit_and_used_when_it_goes_on(
     assert vault.keyring == GNOME
 
 
-def test_a_keyring_that_dies_is_a_state(session: Session) -> None:
+def test_a_keyring_that_dies_is_a_state(session: KeyringSession) -> None:
     vault = Vault()
     vault.save(OFFICE, RIGHT).result(SOON)
-    os.kill(session.daemon, 9)
+    session.kill()
     finding = vault.find(OFFICE).result(SOON)
     assert finding.login is None
     assert finding.keyring.state is not KeyringState.OK
@@ -144,17 +143,17 @@ def test_what_the_person_configured_is_obeyed_if_it_is_safe(
 
 
 def test_a_keyring_that_starts_after_us_is_found(
-    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    session: KeyringSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     vault = Vault()
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert vault.survey().result(SOON).state is not KeyringState.OK
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", session.address)
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", session.bus)
     assert vault.survey().result(SOON) == GNOME
 
 
-def test_a_process_can_end_while_the_keyring_hangs(session: Session) -> None:
+def test_a_process_can_end_while_the_keyring_hangs(session: KeyringSession) -> None:
     program = """
 from trayproxy.desk.vault import Vault
 from trayproxy.profiles.profile import Profile, Upstream
@@ -163,7 +162,7 @@ try:
 except TimeoutError:
     print("it hangs")
 """
-    with session.stopped():
+    with session.frozen():
         assert run(program) == "it hangs"
 
 

@@ -85,7 +85,7 @@ def test_the_service_is_apart_from_its_starter(
         wait_for_end(pid)
     words = paths.log / WORDS
     said, descriptors, session = words.read_text().splitlines()
-    assert said == "run --quiet in /, stdin /dev/null"
+    assert said == "run --quiet --stay in /, stdin /dev/null"
     # 0, 1, 2, and the one that lists.
     assert int(descriptors) == 4
     assert int(session) == pid

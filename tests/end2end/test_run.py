@@ -1,19 +1,23 @@
 """``trayproxy run``: what scripts and servers rely on."""
 
+import os
 import re
 import signal
 import socket
+import sys
 
 import pytest
 
 from tests.end2end.stage import Attach, Run, Use
 from tests.support.clients import Clients
 from tests.support.connects import Connects
+from tests.support.face import Face
 from tests.support.origin import Origin
-from tests.support.processes import Home
+from tests.support.processes import SOURCES, Home, running
 from tests.support.secrets import Canary
 from tests.support.squid import Squid
-from trayproxy.control.messages import Quit
+from trayproxy.control.messages import ListenerState, Quit
+from trayproxy.paths import locate
 
 CODES = ("-o", "/dev/null", "-w", "%{http_code} %{http_connect}")
 
@@ -123,3 +127,27 @@ def test_an_upstream_that_is_not_there_is_told(run: Run, clients: Clients, origi
         assert clients.curl(*told, origin.url("/hello")).result().out == "502 000"
         tunnel = clients.curl(*told, "--proxytunnel", origin.url("/hello")).result()
         assert tunnel.out == "000 502"
+
+
+def test_a_service_of_a_tray_says_who_has_its_port_and_takes_it_when_it_is_free(
+    place: Home,
+) -> None:
+    environ = {
+        **place.environment(),
+        "TRAYPROXY_HOME": str(place.path("trayproxy")),
+        "PYTHONPATH": str(SOURCES),
+    }
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        argv = [sys.executable, "-m", "trayproxy", "run", "--stay", "--listen", address]
+        with running(argv, env=environ, cwd=place.path("cwd")) as process:
+            process.err.wait_for("is taken")
+            with Face(locate(environ), asks=False) as face:
+                status = face.wait_for_status(lambda told: told.problem is not None)
+                assert status.listener is ListenerState.FAILED
+                assert status.problem is not None
+                assert status.problem.id == "TP-101"
+                assert f"PID {os.getpid()}" in status.problem.body
+                taken.close()
+                assert process.out.wait_for("^listening on (.+)$")[1] == address
+                face.wait_for_status(lambda told: told.listener is ListenerState.UP)

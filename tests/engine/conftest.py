@@ -8,6 +8,7 @@ from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS, NewLoop, Running
 from tests.engine.wire import Client
 from tests.support.scripted import Script, Scripted
+from trayproxy.engine.guard import Guard
 from trayproxy.engine.limits import Limits
 from trayproxy.profiles.profile import Profile
 
@@ -52,8 +53,21 @@ def start(stack: ExitStack, engines_loop: NewLoop) -> Start:
         profile: Profile | None,
         desk: FakeDesk | None = None,
         limits: Limits | None = None,
+        sleep_clock: Callable[[], float] | None = None,
+        guard: Guard | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> Running:
-        running = Running(profile, desk=desk, limits=limits, new_loop=engines_loop)
+        running = Running(
+            profile,
+            desk=desk,
+            limits=limits,
+            new_loop=engines_loop,
+            sleep_clock=sleep_clock,
+            guard=guard,
+            host=host,
+            port=port,
+        )
         return stack.enter_context(running)
 
     return start

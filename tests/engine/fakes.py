@@ -10,7 +10,7 @@ from tests.support.lines import PATIENCE
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import choose
-from trayproxy.auth.socks import SocksPassword, socks_credentials
+from trayproxy.auth.socks import SocksPassword, socks_challenge, socks_credentials
 from trayproxy.control.messages import Problem
 from trayproxy.desk.answer import Answer, Standing, Waiter
 from trayproxy.desk.desk import Desk
@@ -72,7 +72,9 @@ class FakeDesk(Desk):
     def known(self, space: Space) -> Answer | None:
         answer = self._accepted.get(space)
         if answer is None and self._knows_it and self.login is not None:
-            return self._answer_with(space, Challenge("basic"), self.login)
+            by_socks = space.upstream.startswith("socks5:")
+            challenge = socks_challenge() if by_socks else Challenge("basic")
+            return self._answer_with(space, challenge, self.login)
         return answer
 
     def challenged(

@@ -16,6 +16,7 @@ from tests.engine.fakes import FakeDesk, Observer, Signs
 from tests.engine.wire import Client
 from tests.support.lines import PATIENCE
 from trayproxy.engine.engine import Engine, Parts
+from trayproxy.engine.guard import Guard, own_guard
 from trayproxy.engine.limits import Limits
 from trayproxy.profiles.profile import Profile
 
@@ -79,6 +80,9 @@ class Running:
         limits: Limits | None = None,
         new_loop: NewLoop = uvloop.new_event_loop,
         sleep_clock: Callable[[], float] | None = None,
+        guard: Guard | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.desk = desk or FakeDesk()
         self.signs = Signs(profile)
@@ -89,12 +93,13 @@ class Running:
         logging.getLogger().addHandler(self.complaints)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
-        parts = Parts(self.desk, self.signs, self.observer, limits or Limits())
+        parts = Parts(
+            self.desk, self.signs, self.observer, limits or Limits(), guard=guard or own_guard()
+        )
         if sleep_clock is not None:
             parts = replace(parts, sleep_clock=sleep_clock)
-        self.engine = self.call(lambda: self._listen(parts))
-        host, _, port = self.engine.address.rpartition(":")
-        self.host, self.port = host, int(port)
+        self.engine = self.call(lambda: self._listen(parts, host, port))
+        self.host, self.port = host, int(self.engine.address.rpartition(":")[2])
 
     def __enter__(self) -> Self:
         return self
@@ -113,8 +118,8 @@ class Running:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def _listen(self, parts: Parts) -> Engine:
-        engine = Engine(self.loop, parts, "127.0.0.1", 0)
+    def _listen(self, parts: Parts, host: str, port: int) -> Engine:
+        engine = Engine(self.loop, parts, host, port)
         engine.listen()
         return engine
 

@@ -12,7 +12,7 @@ import pytest
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
-from tests.engine.running import NewLoop, Running
+from tests.engine.running import LOOPS, Running
 from tests.engine.wire import Client, CutError, connect, get, post
 from tests.support.octets import octets
 from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge, silent
@@ -47,11 +47,12 @@ def company(port: int, ca_file: Path | str, *, host: str = HOST) -> Profile:
 # --- who is believed -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("engines_loop", list(LOOPS.values()), ids=list(LOOPS))
 def test_requests_and_tunnels_go_inside_tls(
-    start: Start, secure: Recorder, authority: Authority, new_loop: NewLoop
+    start: Start, secure: Recorder, authority: Authority
 ) -> None:
     desk = FakeDesk(LOGIN, knows_it=True)
-    engine = start(company(secure.port, authority.pem), desk, new_loop=new_loop)
+    engine = start(company(secure.port, authority.pem), desk)
     with engine.connect() as client:
         for _ in range(3):
             assert client.ask(GET).body == b"ok"

@@ -76,6 +76,9 @@ def test_nothing_means_the_defaults() -> None:
         ("port = 8888", "port = 70000", 8, "number from 0 to 65535"),
         ("port = 8888", 'port = "x"', 8, "port is a number"),
         ("port = 8888", 'host = "0.0.0.0"', 8, "listens on 127.0.0.1"),
+        ("port = 8888", 'allow_users = "_apt"', 8, "allow_users is a list"),
+        ("port = 8888", "allow_users = [true]", 8, "names and numbers"),
+        ("port = 8888", 'allow_users = ["a b"]', 8, "such as _apt"),
         ('upstream = "proxy.example:8080"', "", 11, "upstream is missing"),
         ('"proxy.example:8080"', '"proxy.example"', 14, "Add the port"),
         ('"proxy.example:8080"', '"jd:canary@proxy.example:8080"', 14, "keyring"),
@@ -105,6 +108,14 @@ def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, reason: 
         reason if reason.lower() in caught.value.reason.lower() else caught.value.reason,
     )
     assert "canary" not in str(caught.value)
+
+
+def test_users_are_read_by_name_and_number_and_stay_as_written() -> None:
+    text = 'schema = 1\nactive = ""\n[listen]\nallow_users = ["_apt ", 105]  # for apt\n'
+    config = read(text)
+    assert config.listen == Listen(allow_users=("_apt", "105"))
+    assert 'allow_users = ["_apt ", 105]  # for apt' in write(text, config.with_profile(OFFICE))
+    assert read(write(text, replace(config, listen=Listen()))).listen == Listen()
 
 
 def test_a_newer_file_is_left_to_a_newer_trayproxy() -> None:
@@ -235,7 +246,15 @@ PROFILES = st.builds(
 EDITS = st.one_of(
     st.tuples(st.just("put"), PROFILES),
     st.tuples(st.just("use"), st.sampled_from(IDS)),
-    st.tuples(st.just("listen"), st.builds(Listen, st.just("::1"), st.integers(0, 65535))),
+    st.tuples(
+        st.just("listen"),
+        st.builds(
+            Listen,
+            st.just("::1"),
+            st.integers(0, 65535),
+            st.lists(st.sampled_from(["_apt", "105", "*"]), max_size=2).map(tuple),
+        ),
+    ),
 )
 
 

@@ -139,7 +139,7 @@ def test_a_broken_file_is_reported_and_left_alone(saved: Path, octets: bytes, li
         assert caught.value.id == "TP-801"
         assert caught.value.title == "The settings file has a mistake"
         assert caught.value.body.startswith(f"{saved}, line {line}: ")
-        assert caught.value.body.endswith("in use; the file was not touched.")
+        assert caught.value.body.endswith(". The file was not touched.")
     assert store.config == ONE
     assert saved.read_bytes() == octets
 
@@ -198,6 +198,21 @@ def test_a_byte_order_mark_is_no_mistake(saved: Path) -> None:
     assert store.load() == ONE
     store.save(TWO)
     assert Store(saved).load() == TWO
+
+
+def test_what_serves_in_place_of_a_broken_file_is_told(saved: Path) -> None:
+    good, fine = saved.with_name("good.toml"), saved.read_bytes()
+
+    def told() -> str:
+        saved.write_text("broken")
+        with pytest.raises(SettingsError) as caught:
+            Store(saved, good).load()
+        return caught.value.body
+
+    assert told().endswith(". The defaults are in use; the file was not touched.")
+    saved.write_bytes(fine)
+    Store(saved, good).load()
+    assert told().endswith(". The last good settings are in use; the file was not touched.")
 
 
 def test_the_last_good_settings_serve_a_start_with_a_broken_file(saved: Path) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,11 +69,37 @@ class Desktop:
             assert time.monotonic() < deadline, f"no window {title!r} after {timeout} s"
         return found[-1]
 
+    def wait_until_gone(self, title: str, timeout: float = PATIENCE) -> None:
+        """Wait until no visible window has the pattern in its title."""
+        deadline = time.monotonic() + timeout
+        while self.windows(title):
+            assert time.monotonic() < deadline, f"a window {title!r} after {timeout} s"
+
+    def type(self, text: str) -> None:
+        """Type on the keyboard, into whatever has the focus."""
+        self.run("xdotool", "type", "--", text)
+
+    def press(self, *keys: str) -> None:
+        """Press keys, by their names in X11."""
+        self.run("xdotool", "key", *keys)
+
     def wait_for_icon(self, name: str, timeout: float = PATIENCE) -> None:
         """Wait until a window inside another one, as XEmbed has it, is visible."""
         deadline = time.monotonic() + timeout
         while "IsViewable" not in self.run("xwininfo", "-name", name).out:
             assert time.monotonic() < deadline, f"no icon {name!r} after {timeout} s"
+
+    def wait_for_manager(self, timeout: float = PATIENCE) -> None:
+        """Wait until a window manager has said that it is there."""
+        deadline = time.monotonic() + timeout
+        while "window id" not in self.run("xprop", "-root", "_NET_SUPPORTING_WM_CHECK").out:
+            assert time.monotonic() < deadline, f"no window manager after {timeout} s"
+
+    def wait_until_active(self, window: str, timeout: float = PATIENCE) -> None:
+        """Wait until the window manager has given the keyboard to a window."""
+        deadline = time.monotonic() + timeout
+        while self.run("xdotool", "getactivewindow").out.strip() != window:
+            assert time.monotonic() < deadline, f"window {window} is not active after {timeout} s"
 
     def shoot(self, path: Path, window: str = "root") -> None:
         """Take a picture of a window or of everything."""
@@ -89,9 +115,8 @@ def desktop(place: Home, size: str = "1280x800") -> Iterator[Desktop]:
         place: The home of the programs on it.
         size: Of the screen in pixels.
     """
-    with ExitStack() as stack:
-        display = _start_display(stack, place, size)
-        yield Desktop(place, display, stack.enter_context(session_bus(place)))
+    with x_server(place, size) as display, session_bus(place) as bus:
+        yield Desktop(place, display, bus)
 
 
 @contextmanager
@@ -105,8 +130,15 @@ def session_bus(place: Home) -> Iterator[str]:
         yield process.out.wait_for("^unix:.*")[0]
 
 
-def _start_display(stack: ExitStack, place: Home, size: str) -> str:
+@contextmanager
+def x_server(place: Home, size: str = "1280x800") -> Iterator[str]:
+    """Run an X server without a screen; its display, ``:7``.
+
+    Args:
+        place: The home that it runs in.
+        size: Of its picture in pixels.
+    """
     # The server chooses a free number itself, and tells it when it accepts connections.
     argv = ["Xvfb", "-displayfd", "1", "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset"]
-    process = stack.enter_context(running(argv, env=place.environment(), cwd=place.root))
-    return ":" + process.out.wait_for(r"^\d+$")[0]
+    with running(argv, env=place.environment(), cwd=place.root) as process:
+        yield ":" + process.out.wait_for(r"^\d+$")[0]

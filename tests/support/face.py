@@ -50,7 +50,14 @@ class Face:
         remember: Whether the person wants passwords to be kept.
     """
 
-    def __init__(self, paths: Paths, moves: Iterable[Move] = (), *, remember: bool = True) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        moves: Iterable[Move] = (),
+        *,
+        remember: bool = True,
+        asks: bool = True,
+    ) -> None:
         """Attach to the service.
 
         Args:
@@ -59,6 +66,7 @@ class Face:
                 question opens, and when it opens again after a rejection. When there are none left
                 the question stays open.
             remember: Whether the person wants passwords to be kept.
+            asks: Whether it can ask at all; if not, it only looks on.
         """
         self.remember = remember
         self._moves = deque(moves)
@@ -73,7 +81,7 @@ class Face:
         self._bell, self._ring = os.pipe()
         self._wire = _Recording(address(paths).connect(PATIENCE))
         self._client = Client(self._wire)
-        self._client.hello("tray", asks=True, timeout_s=PATIENCE)
+        self._client.hello("tray" if asks else "cli", asks=asks, timeout_s=PATIENCE)
         status = self._client.request(Subscribe(), PATIENCE)
         assert isinstance(status, Status), status
         self._statuses.append(status)

@@ -114,6 +114,15 @@ class KeyringSession:
         """Let a frozen daemon go on."""
         self._signal(signal.SIGCONT)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let the daemon be frozen for a while."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
     def kill(self) -> None:
         """Kill the daemon."""
         self._signal(signal.SIGKILL)

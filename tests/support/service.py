@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from tests.support.lines import PATIENCE
@@ -95,6 +95,7 @@ def service(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
     stdin: bytes = b"",
+    program: Sequence[str] = ("trayproxy",),
 ) -> Iterator[Service]:
     """Run a service on a free port; it accepts connections when the block begins.
 
@@ -103,13 +104,14 @@ def service(
         arguments: What to say after ``trayproxy run``.
         environment: The session it belongs to; without one it has no session bus and no display.
         stdin: What it reads from its standard input.
+        program: The module to run, and arguments that come before those of TrayProxy.
     """
     environ = {
         **(place.environment() if environment is None else environment),
         "TRAYPROXY_HOME": str(place.path("trayproxy")),
         "PYTHONPATH": str(SOURCES),
     }
-    argv = [sys.executable, "-m", "trayproxy", "run", "--listen", "127.0.0.1:0", *arguments]
+    argv = [sys.executable, "-m", *program, "run", "--listen", "127.0.0.1:0", *arguments]
     # A directory of its own: a file that is written where it was started shows up below the home.
     with running(argv, env=environ, cwd=place.path("cwd"), stdin=stdin) as process:
         yield Service(process, locate(environ))

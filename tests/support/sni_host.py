@@ -38,7 +38,7 @@ _WATCHER_PATH = "/StatusNotifierWatcher"
 _NOTIFICATIONS_PATH = "/org/freedesktop/Notifications"
 
 
-class _Program:
+class BusProgram:
     """Something on the bus that answers calls, in a thread of its own."""
 
     def __init__(self, bus: str, name: str) -> None:
@@ -107,7 +107,7 @@ class _Program:
             self._connection.send(message)
 
 
-class TrayHost(_Program):
+class TrayHost(BusProgram):
     """Owns the watcher's name."""
 
     def __init__(self, bus: str, *, has_host: bool = True) -> None:
@@ -306,7 +306,7 @@ class _Shown:
     open: dict[int, Notification] = field(default_factory=dict)
 
 
-class NotificationService(_Program):
+class NotificationService(BusProgram):
     """Owns ``org.freedesktop.Notifications``."""
 
     def __init__(self, bus: str, capabilities: tuple[str, ...] = ("actions", "body")) -> None:

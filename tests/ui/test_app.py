@@ -24,6 +24,7 @@ from trayproxy.control.messages import (
     SignInNow,
     UseProfile,
 )
+from trayproxy.profiles.profile import DIRECT_ID
 from trayproxy.ui.app import App
 from trayproxy.ui.profiles import Deletion
 
@@ -37,9 +38,7 @@ def app(service: ActingService, qtbot: QtBot) -> Iterator[App]:
     app.start()
     qtbot.waitUntil(lambda: label(app, "local_address") == "127.0.0.1:3128")
     yield app
-    app.keeper.stop()
     app.close()
-    app.window.deleteLater()
 
 
 def label(app: App, name: str) -> str:
@@ -79,6 +78,17 @@ def test_the_address_is_copied(app: App) -> None:
 def test_a_profile_is_chosen(app: App, service: ActingService) -> None:
     choose(app, "profile_lab")
     assert service.requests == [UseProfile("lab")]
+
+
+def test_a_middle_click_connects_directly_and_goes_back(
+    app: App, service: ActingService, qtbot: QtBot
+) -> None:
+    app.tray.turned_direct.emit()
+    assert service.requests == [UseProfile(DIRECT_ID)]
+    service.show(replace(NEEDED, profile=None, direct=True))
+    qtbot.waitUntil(lambda: "irectly" in heading(app))
+    app.tray.turned_direct.emit()
+    assert service.requests[-1] == UseProfile("office")
 
 
 def test_what_could_not_be_done_is_said(app: App, service: ActingService, qtbot: QtBot) -> None:
@@ -136,7 +146,6 @@ def test_the_first_profile_is_saved_and_used(service: ActingService, qtbot: QtBo
     qtbot.waitUntil(lambda: bool(service.asked(UseProfile)))
     [saved] = service.asked(SaveProfile)
     assert service.asked(UseProfile) == [UseProfile(saved.profile.id)]
-    app.keeper.stop()
     app.close()
 
 
@@ -192,7 +201,6 @@ def test_a_dead_service_is_shown_and_brought_back(service: ActingService, qtbot:
     qtbot.waitUntil(lambda: heading(app) == "Starting…")
     qtbot.waitUntil(lambda: heading(app).startswith("Office"))
     assert "TP-901" in label(app, "note")
-    app.keeper.stop()
     app.close()
 
 

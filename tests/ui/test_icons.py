@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtGui import QColor, QImage, QPalette
 
-from trayproxy.identity import APP_ID
+from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.ui.icons import TRAY_SIZES, action_icon, app_icon, render, resource, tray_icon
 from trayproxy.ui.state import IconState
 
@@ -91,7 +91,8 @@ def test_there_is_an_app_icon() -> None:
 
 def test_the_desktop_file_bears_the_application_id() -> None:
     lines = resource(f"{APP_ID}.desktop").read_text().splitlines()
-    assert f"StartupWMClass={APP_ID}" in lines
+    # What X11 windows of Qt programs have as their class: the name, not the id.
+    assert f"StartupWMClass={APP_NAME}" in lines
     assert f"Icon={APP_ID}" in lines
 
 

@@ -16,9 +16,10 @@ from trayproxy.control.messages import (
     Quiet,
     SignInState,
     Status,
+    Strangers,
     UpstreamState,
 )
-from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Profile, Upstream
 from trayproxy.ui import words
 from trayproxy.ui.menu import PROFILES_SHOWN, TrayMenu
 from trayproxy.ui.plain import MENU_WIDTH, TOOLTIP_UNITS, utf16_units
@@ -55,11 +56,30 @@ def test_the_menu_when_all_is_well(menu: TrayMenu) -> None:
         "Profile",
         "Office — proxy.corp.example:8080",
         "Lab — lab-px:3128",
+        "Connect directly",
         "---",
         "Profiles…",
         "---",
         "Quit TrayProxy",
     ]
+
+
+def test_connecting_directly_is_one_of_the_choices(menu: TrayMenu, qtbot: QtBot) -> None:
+    direct = row(menu, "connect_directly")
+    menu.update(IconState.OK, STATUS)
+    assert not direct.isChecked()
+    with qtbot.waitSignal(menu.profile_chosen) as chosen:
+        direct.trigger()
+    assert chosen.args == [DIRECT_ID]
+    menu.update(IconState.DIRECT, replace(STATUS, profile=None, direct=True))
+    assert rows(menu)[0] == "Connecting directly"
+    assert direct.isChecked()
+    assert not row(menu, "profile_office").isChecked()
+    menu.update(IconState.OK, STATUS)
+    assert not direct.isChecked()
+    assert row(menu, "profile_office").isChecked()
+    menu.update(IconState.STARTING, replace(STATUS, profile=None))
+    assert not direct.isChecked()
 
 
 def test_the_menu_when_a_sign_in_is_needed(menu: TrayMenu) -> None:
@@ -224,13 +244,36 @@ def test_rates_are_read_at_a_glance(octets: float, text: str) -> None:
         ("wayland", Reason.Trigger, Gesture.PRIMARY),
         ("xcb", Reason.DoubleClick, Gesture.NOTHING),
         ("xcb", Reason.Context, Gesture.NOTHING),
-        ("xcb", Reason.MiddleClick, Gesture.NOTHING),
+        ("xcb", Reason.MiddleClick, Gesture.TURN_DIRECT),
         ("windows", Reason.Trigger, Gesture.PRIMARY_UNLESS_DOUBLE),
         ("windows", Reason.DoubleClick, Gesture.WINDOW),
         ("windows", Reason.Context, Gesture.NOTHING),
+        ("windows", Reason.MiddleClick, Gesture.TURN_DIRECT),
         ("cocoa", Reason.Trigger, Gesture.NOTHING),
+        ("cocoa", Reason.MiddleClick, Gesture.NOTHING),
         ("cocoa", Reason.DoubleClick, Gesture.NOTHING),
     ],
 )
 def test_the_table_of_gestures(platform: str, reason: Reason, meant: Gesture) -> None:
     assert gesture(reason, platform) is meant
+
+
+@pytest.mark.qt_log_ignore("grabbing the keyboard", extend=True)
+def test_a_menu_that_was_opened_early_is_filled_and_stays_on_the_screen(menu: TrayMenu) -> None:
+    room = menu.menu.screen().availableGeometry()
+    menu.menu.popup(room.bottomLeft())
+    menu.update(IconState.OK, STATUS)
+    assert row(menu, "address").text() == "127.0.0.1:3128"
+    assert room.contains(menu.menu.geometry())
+    menu.menu.hide()
+
+
+def test_strangers_are_told_in_the_tooltip_if_there_were_some(qapp: object) -> None:
+    status = Status("1", 1, ListenerState.UP, "127.0.0.1:3128")
+    assert words.tray_tooltip(IconState.READY, status).splitlines()[1:] == ["127.0.0.1:3128"]
+    for count, line in (
+        (1, "1 connection of other users refused"),
+        (7, "7 connections of other users refused"),
+    ):
+        told = replace(status, strangers=Strangers(count))
+        assert words.tray_tooltip(IconState.READY, told).splitlines()[2:] == [line]

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import (
     QCheckBox,
+    QComboBox,
+    QFileDialog,
     QLabel,
     QLineEdit,
     QListWidget,
@@ -30,7 +33,7 @@ from trayproxy.control.messages import (
     Step,
     StepState,
 )
-from trayproxy.profiles.profile import Profile, SignIn, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Profile, Scheme, SignIn, Upstream
 from trayproxy.ui.check_panel import CheckPanel, report, verdict
 from trayproxy.ui.profile_form import Draft, draft_of, tidied
 from trayproxy.ui.profiles import Deletion, ProfilesWindow
@@ -93,7 +96,7 @@ def label(window: QWidget, name: str) -> str:
 def test_it_shows_the_state_the_address_and_the_profiles(window: ProfilesWindow) -> None:
     assert label(window, "state").startswith("Office — connected as CORP\\jdoe · proxy.corp")
     assert label(window, "local_address") == "127.0.0.1:3128"
-    assert entries(window) == ["Office (active)", "Lab"]
+    assert entries(window) == ["Office (active)", "Lab", "Connect directly"]
     assert child(window, QLineEdit, "host").text() == "proxy.corp.example"
 
 
@@ -242,7 +245,7 @@ def test_a_saved_new_profile_is_selected(
         window.show_saved(profile)
         window.show_state(IconState.OK, STATUS)
         window.show_state(IconState.OK, after)
-    assert entries(window) == ["Office (active)", "Lab", "Branch"]
+    assert entries(window) == ["Office (active)", "Lab", "Branch", "Connect directly"]
     assert child(window, QLineEdit, "name").text() == "Branch"
     assert not child(window, QPushButton, "revert").isEnabled()
 
@@ -260,7 +263,7 @@ def test_the_first_saved_profile_leaves_no_empty_one_behind(qtbot: QtBot) -> Non
     window.show_saved(profile)
     window.show_state(IconState.STARTING, NOTHING)
     window.show_state(IconState.READY, replace(STATUS, profile=profile, profiles=(profile,)))
-    assert entries(window) == ["proxy (active)"]
+    assert entries(window) == ["proxy (active)", "Connect directly"]
 
 
 def test_what_is_typed_after_saving_stays(window: ProfilesWindow, qtbot: QtBot) -> None:
@@ -285,6 +288,98 @@ def test_another_profile_can_be_made_the_active_one(window: ProfilesWindow, qtbo
     with qtbot.waitSignal(window.use_wanted) as wanted:
         press(window, "use")
     assert wanted.args == ["lab"]
+
+
+def test_connecting_directly_is_chosen_like_a_profile(window: ProfilesWindow, qtbot: QtBot) -> None:
+    select(window, 2)
+    assert label(window, "direct_note").startswith("Programs reach every address directly")
+    assert not child(window, QPushButton, "save").isVisible()
+    assert not child(window, QToolButton, "delete_profile").isEnabled()
+    with qtbot.waitSignal(window.use_wanted) as wanted:
+        press(window, "use")
+    assert wanted.args == [DIRECT_ID]
+    window.show_state(IconState.DIRECT, replace(STATUS, profile=None, direct=True))
+    assert entries(window) == ["Office", "Lab", "Connect directly (active)"]
+    assert label(window, "state") == "Connecting directly"
+    assert not child(window, QPushButton, "use").isVisible()
+    select(window, 0)
+    assert child(window, QPushButton, "save").isVisible()
+    assert not label(window, "direct_note")
+
+
+def test_every_part_of_a_profile_is_kept_when_it_is_saved(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    """An encrypted proxy must not become a plain one because somebody changed its name."""
+    full = replace(
+        OFFICE,
+        upstream=replace(OFFICE.upstream, scheme=Scheme.HTTPS),
+        fallbacks=(Upstream("other.example", 1080, Scheme.SOCKS5),),
+        ca_file="/etc/company.pem",
+    )
+    window.show_state(IconState.OK, replace(STATUS, profile=full, profiles=(full,)))
+    assert label(window, "state").endswith("(encrypted)")
+    assert child(window, QLineEdit, "ca_file").isVisible()
+    type_into(window, "name", "Head office", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    assert wanted.args == [replace(full, name="Head office")]
+
+
+def test_the_kind_of_proxy_can_be_chosen(window: ProfilesWindow, qtbot: QtBot) -> None:
+    scheme = child(window, QComboBox, "scheme")
+    assert [scheme.itemText(n) for n in range(3)] == ["http://", "https://", "socks5://"]
+    qtbot.keyClick(scheme, Qt.Key.Key_S)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    [profile] = wanted.args or []
+    assert isinstance(profile, Profile)
+    assert profile.upstream == replace(OFFICE.upstream, scheme=Scheme.SOCKS5)
+
+
+def test_what_few_need_is_hidden_until_it_is_wanted(window: ProfilesWindow, qtbot: QtBot) -> None:
+    assert not child(window, QLineEdit, "fallbacks").isVisible()
+    child(window, QToolButton, "advanced").click()
+    type_into(window, "fallbacks", "b:1, https://c:2", qtbot)
+    type_into(window, "ca_file", "/etc/company.pem", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    [profile] = wanted.args or []
+    assert isinstance(profile, Profile)
+    assert profile.fallbacks == (Upstream("b", 1), Upstream("c", 2, Scheme.HTTPS))
+    assert profile.ca_file == "/etc/company.pem"
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("fallbacks", "b"),
+        ("fallbacks", "proxy.corp.example:8080"),
+        ("fallbacks", "b:1, b:1"),
+        ("ca_file", "company.pem"),
+    ],
+)
+def test_a_hidden_mistake_is_shown(
+    window: ProfilesWindow, qtbot: QtBot, field: str, text: str
+) -> None:
+    advanced = child(window, QToolButton, "advanced")
+    advanced.click()
+    type_into(window, field, text, qtbot)
+    advanced.click()
+    with qtbot.assertNotEmitted(window.save_wanted):
+        press(window, "save")
+    assert child(window, QLineEdit, field).isVisible()
+    assert label(window, f"{field}_error")
+
+
+def test_a_file_can_be_chosen(window: ProfilesWindow, tmp_path: Path) -> None:
+    child(window, QToolButton, "advanced").click()
+    press(window, "choose_ca_file")
+    dialog = child(window, QFileDialog, "ca_file_dialog")
+    dialog.fileSelected.emit(str(tmp_path / "company.pem"))
+    dialog.close()
+    assert child(window, QLineEdit, "ca_file").text() == str(tmp_path / "company.pem")
+    assert child(window, QPushButton, "revert").isEnabled()
 
 
 def test_a_saved_password_can_be_forgotten(window: ProfilesWindow, qtbot: QtBot) -> None:
@@ -449,3 +544,16 @@ def test_a_profile_survives_being_text() -> None:
     assert draft_of(OFFICE) == Draft(
         "Office", "proxy.corp.example", "8080", SignIn.PASSWORD, "CORP\\jdoe", ""
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "scheme"),
+    [
+        ("https://proxy:8443", Scheme.HTTPS),
+        ("socks5://proxy:1080", Scheme.SOCKS5),
+        ("http://proxy:8080", Scheme.HTTP),
+        ("proxy:8080", Scheme.SOCKS5),  # As it was chosen before.
+    ],
+)
+def test_a_pasted_address_brings_its_kind(typed: str, scheme: Scheme) -> None:
+    assert tidied(Draft(name="x", host=typed, scheme=Scheme.SOCKS5)).scheme is scheme

@@ -23,6 +23,7 @@ OFFICE = Profile("office", "Office", Upstream("proxy.corp", 8080))
 LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
 READY = Status("0.1.0", 1, ListenerState.UP, "127.0.0.1:3128", OFFICE, (OFFICE,))
 WORKS = replace(READY, upstream=UpstreamState.OK, sign_in=SignInState.OK)
+DIRECT = replace(READY, profile=None, direct=True)
 UNREACHABLE = replace(READY, upstream=UpstreamState.UNREACHABLE)
 
 STATUSES = st.builds(
@@ -35,6 +36,7 @@ STATUSES = st.builds(
     sign_in=st.sampled_from(SignInState),
     upstream=st.sampled_from(UpstreamState),
     upstream_since=st.floats(0, 2e9),
+    direct=st.booleans(),
 )
 FACTS = st.builds(
     Facts,
@@ -57,6 +59,9 @@ TABLE = [
     (Facts(replace(READY, listener=ListenerState.STARTING)), IconState.STARTING),
     (Facts(replace(READY, listener=ListenerState.FAILED)), IconState.STOPPED),
     (Facts(replace(READY, profile=None, profiles=())), IconState.STARTING),
+    (Facts(DIRECT), IconState.DIRECT),
+    (Facts(DIRECT, switching=True), IconState.STARTING),
+    (Facts(replace(DIRECT, listener=ListenerState.FAILED)), IconState.STOPPED),
     (Facts(READY), IconState.READY),
     (Facts(READY, switching=True), IconState.STARTING),
     (Facts(READY, waited_s=PATIENCE_S + 1, switching=True), IconState.READY),

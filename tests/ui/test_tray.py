@@ -96,6 +96,7 @@ def test_the_menu_is_that_of_the_design(host: TrayHost) -> None:
         "Profile",
         "Office — proxy.corp.example:8080",
         "Lab — lab-px:3128",
+        "Connect directly",
         "Profiles…",
         "Quit TrayProxy",
     ]

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from trayproxy import __version__
-from trayproxy.cli.status import heading, keyring
+from trayproxy.cli.status import keyring, state
 from trayproxy.cli.talk import attach
 from trayproxy.cli.talk import status as ask
 from trayproxy.cli.words import EndError, clean
@@ -64,10 +64,9 @@ def _service(paths: Paths) -> Iterable[tuple[str, str]]:
     except EndError as error:
         yield "Service", error.words
         return
-    name = known.profile.name if known.profile else ""
     yield "Service", f"{known.version}, on {known.address}"
-    # The profile's name and its proxy are the company's business.
-    yield "State", heading(known).partition(" — ")[2] or heading(known).replace(name, "Profile")
+    # Bare words: sentences name the profile, its proxy or the user, which are nobody's business.
+    yield "State", f"{state(known)} (sign-in {known.sign_in}, proxy {known.upstream})"
     yield "Keyring", keyring(known.keyring)
 
 

@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parser = _parser()
         _check_verbs(parser, given)
-        parsed = parser.parse_args(given)
+        parsed, unknown = parser.parse_known_args(given)
+        if unknown:
+            parsed.parser.error(f"unrecognized arguments: {' '.join(map(clean, unknown))}")
         verb: Verb = parsed.verb
         code = verb(locate(), parsed) or Exit.DONE
         if sys.stdout is not None:
@@ -57,8 +59,9 @@ def _tray(paths: Paths, arguments: Arguments) -> int:
 
 
 def _run(paths: Paths, arguments: Arguments) -> int:
-    if (arguments.user or arguments.password_stdin) and arguments.upstream is None:
-        raise EndError("--user and --password-stdin belong to --upstream.", Exit.USAGE)
+    given = arguments.user or arguments.password_stdin or arguments.ca_file
+    if given and arguments.upstream is None:
+        raise EndError("--user, --password-stdin and --ca-file belong to --upstream.", Exit.USAGE)
     if arguments.password_stdin and not arguments.user:
         raise EndError("--password-stdin needs --user.", Exit.USAGE)
     from trayproxy.cli.run import run
@@ -70,6 +73,8 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         upstream=arguments.upstream,
         user=arguments.user or "",
         no_prompt=arguments.no_prompt,
+        stays=arguments.stay,
+        ca_file=arguments.ca_file or "",
     )
     return run(
         paths,
@@ -103,7 +108,14 @@ def _profiles_add(paths: Paths, arguments: Arguments) -> None:
 
     sign_in = SignIn.NONE if arguments.no_sign_in else SignIn.PASSWORD
     draft = Profile(
-        "", arguments.name, arguments.address, sign_in, arguments.user, arguments.bypass
+        "",
+        arguments.name,
+        arguments.address,
+        sign_in,
+        arguments.user,
+        arguments.bypass,
+        arguments.fallback,
+        arguments.ca_file or "",
     )
     add(paths, draft, use=arguments.use)
 
@@ -215,7 +227,7 @@ def _parser() -> _Parser:
         help="print versions and settings for a report",
     )
     parser.add_argument("--background", action="store_true", help="start without showing a window")
-    parser.set_defaults(verb=_tray)
+    parser.set_defaults(verb=_tray, parser=parser)
     verbs = _Verbs(parser)
     _add_run(verbs)
     status = verbs.add("status", _status, "show what TrayProxy knows", "trayproxy status --json")
@@ -246,7 +258,7 @@ class _Verbs:
             description=f"{summary[:1].upper()}{summary[1:]}.",
             epilog=f"Example: {example}",
         )
-        made.set_defaults(verb=verb)
+        made.set_defaults(verb=verb, parser=made)
         self._parser.verbs[name] = made
         return made
 
@@ -269,6 +281,12 @@ def _add_run(verbs: _Verbs) -> None:
         type=_checked("parse_upstream"),
         help="use this proxy in this run; nothing is saved",
     )
+    run.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        type=_file_here,
+        help="with --upstream: the company's certificate, for an https proxy",
+    )
     run.add_argument("--user", metavar="NAME", type=_checked("check_user"), help="with --upstream")
     run.add_argument(
         "--password-stdin",
@@ -277,6 +295,8 @@ def _add_run(verbs: _Verbs) -> None:
     )
     run.add_argument("--no-prompt", action="store_true", help="ask nobody, ever")
     run.add_argument("--quiet", action="store_true", help="log to the log file only")
+    # For the tray, which can show what is the matter only while there is a service to ask.
+    run.add_argument("--stay", action="store_true", help=argparse.SUPPRESS)
 
 
 def _add_profiles(verbs: _Verbs) -> None:
@@ -295,7 +315,10 @@ def _add_profiles(verbs: _Verbs) -> None:
     )
     add.add_argument("name", metavar="NAME", type=_checked("check_name"))
     add.add_argument(
-        "address", metavar="HOST:PORT", type=_checked("parse_upstream"), help="the company's proxy"
+        "address",
+        metavar="HOST:PORT",
+        type=_checked("parse_upstream"),
+        help="the company's proxy; with https:// or socks5:// in front if it is one of those",
     )
     add.add_argument(
         "--user", metavar="NAME", type=_checked("check_user"), default="", help="user name"
@@ -307,6 +330,19 @@ def _add_profiles(verbs: _Verbs) -> None:
         type=_checked("parse_rules"),
         default=(),
         help="do not use the proxy for these, such as localhost,*.example",
+    )
+    add.add_argument(
+        "--fallback",
+        metavar="ADDRESSES",
+        type=_checked("parse_upstreams"),
+        default=(),
+        help="use these while the proxy cannot be reached, separated by commas",
+    )
+    add.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        type=_file_here,
+        help="the company's certificate, for an https proxy",
     )
     add.add_argument("--use", action="store_true", help="use it now (the first one always is)")
     remove = inner.add(
@@ -349,6 +385,15 @@ def _add_env(verbs: _Verbs) -> None:
         help="default: the one this is called from",
     )
     env.add_argument("--unset", action="store_true", help="print what undoes them")
+
+
+def _file_here(path: str) -> str:
+    """Return the whole path of a file that exists; the service does not run where we do."""
+    whole = os.path.abspath(path)
+    if not os.path.isfile(whole):
+        raise argparse.ArgumentTypeError("there is no such file")
+    checked: str = _checked("check_ca_file")(whole)
+    return checked
 
 
 def _checked(function: str) -> Callable[[str], Any]:

@@ -1,9 +1,11 @@
 """``trayproxy profiles``: list, add, show, remove, use."""
 
+from dataclasses import replace
+
 from trayproxy.cli.settings import Profiles, settings
 from trayproxy.cli.words import clean, say
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import Profile, SignIn
+from trayproxy.profiles.profile import DIRECT_NAME, Profile, SignIn
 from trayproxy.profiles.validate import make_id
 
 _SIGN_IN = {SignIn.PASSWORD: "user name and password", SignIn.NONE: "none"}
@@ -21,6 +23,7 @@ def show_list(paths: Paths) -> None:
         mark = "*" if _is_active(profile, profiles) else " "
         row = f"{mark} {clean(profile.name):<{width}}  {profile.upstream}  {clean(profile.user)}"
         print(row.rstrip())
+    print(f"{'*' if profiles.direct else ' '} {DIRECT_NAME}")
 
 
 def show_one(paths: Paths, name: str | None) -> None:
@@ -31,6 +34,7 @@ def show_one(paths: Paths, name: str | None) -> None:
     rows = {
         "Name": clean(profile.name),
         "Proxy": str(profile.upstream),
+        **_seldom(profile),
         "Sign-in": _SIGN_IN[profile.sign_in],
         "User name": clean(profile.user) or "not set",
         "Not used for": ", ".join(map(clean, profile.bypass)) or "nothing",
@@ -39,6 +43,15 @@ def show_one(paths: Paths, name: str | None) -> None:
     }
     for title, text in rows.items():
         print(f"{title + ':':<14}{text}")
+
+
+def _seldom(profile: Profile) -> dict[str, str]:
+    """Return the rows about what most profiles do not have."""
+    rows = {
+        "Otherwise": ", ".join(map(str, profile.fallbacks)),
+        "Certificate": clean(profile.ca_file),
+    }
+    return {title: text for title, text in rows.items() if text}
 
 
 def add(paths: Paths, draft: Profile, *, use: bool) -> None:
@@ -51,14 +64,7 @@ def add(paths: Paths, draft: Profile, *, use: bool) -> None:
     """
     with settings(paths) as at:
         taken = [profile.id for profile in at.profiles().all]
-        made = Profile(
-            make_id(draft.name, taken),
-            draft.name,
-            draft.upstream,
-            draft.sign_in,
-            draft.user,
-            draft.bypass,
-        )
+        made = replace(draft, id=make_id(draft.name, taken))
         at.save(made)
         if use:
             at.use(made)
@@ -71,16 +77,23 @@ def remove(paths: Paths, name: str, *, forget: bool) -> None:
     with settings(paths) as at:
         profile = at.profiles().find(name)
         at.delete(profile, forget=forget)
-        active = at.profiles().active
+        left = at.profiles()
     say(f"Removed “{clean(profile.name)}”.")
-    if active is None:
+    if not left.all:
+        say("No profile is left. Add one: trayproxy profiles add Office proxy.example:8080")
+    elif left.active is None and not left.direct:
         say("No profile is in use now. Choose one: trayproxy profiles use")
 
 
 def use(paths: Paths, name: str) -> None:
-    """Make a profile the active one."""
+    """Make a profile the active one, or let programs connect directly."""
     with settings(paths) as at:
-        profile = at.profiles().find(name)
+        profiles = at.profiles()
+        if profiles.means_direct(name):
+            at.connect_directly()
+            say("Programs connect directly now, without a proxy.")
+            return
+        profile = profiles.find(name)
         at.use(profile)
     say(f"“{clean(profile.name)}” is in use.")
 

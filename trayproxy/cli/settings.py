@@ -22,7 +22,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
-from trayproxy.profiles.profile import Profile, ProfileError
+from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
 
 _LOCK_WAIT_S = 5.0
@@ -37,10 +37,12 @@ class Profiles:
     Attributes:
         all: In menu order.
         active: The one in use, None if none is.
+        direct: Programs connect directly.
     """
 
     all: tuple[Profile, ...]
     active: Profile | None
+    direct: bool = False
 
     def find(self, name: str | None) -> Profile:
         """Return the profile that a person means, the active one without a name.
@@ -56,6 +58,10 @@ class Profiles:
         if found is None:
             raise EndError(f"There is no profile “{clean(name)}”. {self._known()}")
         return found
+
+    def means_direct(self, name: str) -> bool:
+        """Return whether a person means *Connect directly*."""
+        return Config(profiles=self.all).means_direct(name)
 
     def _known(self) -> str:
         if not self.all:
@@ -97,6 +103,10 @@ class Settings(Protocol):
         """Make a profile the active one."""
         ...
 
+    def connect_directly(self) -> None:
+        """Let programs connect directly in place of a profile."""
+        ...
+
     def save_login(self, profile: Profile, login: Login) -> None:
         """Keep a login in the keyring."""
         ...
@@ -136,7 +146,7 @@ class OfService:
     def profiles(self) -> Profiles:
         """Return the profiles."""
         known = status(self._client)
-        return Profiles(known.profiles, known.profile)
+        return Profiles(known.profiles, known.profile, known.direct)
 
     def save(self, profile: Profile) -> None:
         """Add a profile, or change the one with its id."""
@@ -149,6 +159,10 @@ class OfService:
     def use(self, profile: Profile) -> None:
         """Make a profile the active one."""
         request(self._client, UseProfile(profile.id))
+
+    def connect_directly(self) -> None:
+        """Let programs connect directly in place of a profile."""
+        request(self._client, UseProfile(DIRECT_ID))
 
     def save_login(self, profile: Profile, login: Login) -> None:
         """Keep a login in the keyring."""
@@ -170,7 +184,7 @@ class AtRest:
     def profiles(self) -> Profiles:
         """Return the profiles."""
         config = self._load()
-        return Profiles(config.profiles, config.profile)
+        return Profiles(config.profiles, config.profile, config.is_direct)
 
     def save(self, profile: Profile) -> None:
         """Add a profile, or change the one with its id."""
@@ -191,13 +205,19 @@ class AtRest:
         """Make a profile the active one."""
         self._change(lambda config: config.using(profile.id))
 
+    def connect_directly(self) -> None:
+        """Let programs connect directly in place of a profile."""
+        self._change(lambda config: config.using(DIRECT_ID))
+
     def save_login(self, profile: Profile, login: Login) -> None:
         """Keep a login in the keyring."""
         _wait(self._open_vault().save(profile, login))
 
     def forget_login(self, profile: Profile) -> None:
-        """Remove a profile's login from the keyring."""
-        _wait(self._open_vault().forget(profile))
+        """Remove a profile's logins from the keyring: each of its upstreams may have one."""
+        vault = self._open_vault()
+        for upstream in profile.upstreams:
+            _wait(vault.forget(profile.at(str(upstream))))
 
     def _load(self) -> Config:
         try:

@@ -1,5 +1,7 @@
 """``trayproxy status``."""
 
+from time import localtime, strftime
+
 import msgspec
 
 from trayproxy.cli.talk import need
@@ -11,6 +13,7 @@ from trayproxy.control.messages import (
     ListenerState,
     SignInState,
     Status,
+    Strangers,
     UpstreamState,
 )
 from trayproxy.paths import Paths
@@ -61,11 +64,13 @@ def as_text(status: Status) -> str:
     """Return the status for a person."""
     rows = [("Local address", status.address)]
     if status.profile is not None:
-        rows.append(("Proxy", str(status.profile.upstream)))
+        rows.append(("Proxy", ", ".join(map(str, status.profile.upstreams))))
         rows.append(("Sign-in", _SIGN_IN[status.sign_in]))
     rows.append(("Keyring", keyring(status.keyring)))
     if status.active:
         rows.append(("Connections", str(status.active)))
+    if status.strangers.count:
+        rows.append(("Refused", strangers(status.strangers)))
     for problem in (status.problem, *status.notices):
         if problem is not None:
             text = f"{clean(problem.title)}. {clean(problem.body)} ({problem.id})"
@@ -84,14 +89,16 @@ def state(status: Status) -> str:
         return "signin"
     if status.upstream is UpstreamState.UNREACHABLE:
         return "trouble"
+    if status.direct:
+        return "direct"
     return "ok" if status.upstream is UpstreamState.OK else "ready"
 
 
 def heading(status: Status) -> str:
     """Return the state as a sentence without a full stop, as the tray's menu begins."""
-    if status.profile is None:
+    if status.profile is None and not status.direct:
         return "No profile yet"
-    name = clean(status.profile.name)
+    name = clean(status.profile.name) if status.profile is not None else ""
     match state(status):
         case "stopped":
             return "Not running"
@@ -101,12 +108,23 @@ def heading(status: Status) -> str:
             waiting = status.waiting
             some = f" ({waiting} {'request' if waiting == 1 else 'requests'} waiting)"
             return f"{name} — sign-in needed{some if waiting else ''}"
-        case "trouble":
+        case "direct":
+            return "Connecting directly"
+        case "trouble" if status.profile is not None:
             return f"{name} — cannot reach {status.profile.upstream.host}"
         case "ready":
             return f"{name} — ready, not used yet"
     user = f" as {clean(status.user)}" if status.user else ""
     return f"{name} — connected{user}"
+
+
+def strangers(refused: Strangers) -> str:
+    """Return who was refused, and how often."""
+    connections = "connection" if refused.count == 1 else "connections"
+    who = f"user {clean(refused.user)}" if refused.user else "a program that had gone already"
+    program = f" ({clean(refused.program)})" if refused.program else ""
+    last = strftime("%H:%M", localtime(refused.last))
+    return f"{refused.count} {connections}, the last one of {who}{program} at {last}"
 
 
 def keyring(known: Keyring) -> str:

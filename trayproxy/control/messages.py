@@ -89,6 +89,23 @@ class Keyring:
 
 
 @dataclass(frozen=True, slots=True)
+class Strangers:
+    """Connections that were refused because another user of this computer made them.
+
+    Attributes:
+        count: How many since the start.
+        user: Who made the last one, ``nobody``; empty if it had gone before that could be told.
+        program: With which program; empty if that cannot be told.
+        last: When, 0 if there was none.
+    """
+
+    count: int = 0
+    user: str = ""
+    program: str = ""
+    last: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """All facts that a face shows.
 
@@ -113,6 +130,7 @@ class Status:
         notices: Other things a person should know, such as a settings file with a mistake.
         schema: The version of this protocol.
         direct: Programs connect directly: the person has chosen that in place of a profile.
+        strangers: Who wanted to connect and may not.
     """
 
     version: str
@@ -135,6 +153,7 @@ class Status:
     notices: tuple[Problem, ...] = ()
     schema: int = SCHEMA
     direct: bool = False
+    strangers: Strangers = Strangers()
 
 
 # --- The question (ux §3.3, §3.4) ----------------------------------------------------------------

@@ -12,13 +12,13 @@ from trayproxy.desk.space import Mark, Space
 from trayproxy.http.challenges import Challenge
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waiter:
-    """A request that a 407 came for.
+    """A request that a 407 came for; the same one each time that it comes back with a 407.
 
     Attributes:
         target: Where it wants to go, ``github.com:443``. Untrusted.
-        program: Who sent it, None while that is not known.
+        program: Who sent it, None while that is not known. The desk writes down what it finds out.
         connection: Whatever the service needs to find that out; the desk does not look at it.
     """
 

@@ -121,6 +121,8 @@ class Case:
         doubts: Refusals of this generation since then.
         suspects: The targets refused since then, and when.
         canary_until: When the canary has taken too long.
+        untold: Of logins that are no longer the present one and whose canary has not come back:
+            generation and fingerprint.
         parked: Who waits, the oldest first.
         gather_until: When the question may open.
         asked: The open question.
@@ -129,6 +131,7 @@ class Case:
         user: The user name to suggest.
         rejections: When logins were rejected, in a row.
         repeated: The person typed a login that had been rejected already.
+        insisted: The present login had been rejected, and the person wants it tried all the same.
         lifted: The person may send a rejected login once more.
         quiet_until: The end of the quiet time; infinite: until the person acts.
         quiet_lifts_with_network: It also ends when the network changes.
@@ -150,6 +153,7 @@ class Case:
     doubts: int = 0
     suspects: dict[str, float] = field(default_factory=dict)
     canary_until: float = inf
+    untold: dict[int, bytes] = field(default_factory=dict)
     parked: dict[int, Parked] = field(default_factory=dict)
     gather_until: float = 0.0
     asked: Asked | None = None
@@ -158,6 +162,7 @@ class Case:
     user: str = ""
     rejections: list[float] = field(default_factory=list)
     repeated: bool = False
+    insisted: bool = False
     lifted: bool = False
     quiet_until: float = 0.0
     quiet_lifts_with_network: bool = False

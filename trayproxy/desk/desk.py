@@ -61,6 +61,7 @@ from trayproxy.desk.machine import Facts, Machine
 from trayproxy.desk.news import Listener, News
 from trayproxy.desk.problems import (
     Refusal,
+    kept_in_memory,
     no_common_scheme,
     nobody_asks,
     not_signing_in,
@@ -299,7 +300,7 @@ class Desk:
         """
         problem = self.preload(profile, login)
         if problem is None:
-            return self._written(self._vault.save(profile, login))
+            return self._saved(self._vault.save(profile, login))
         refused: Future[Problem | None] = self._loop.create_future()
         refused.set_result(problem)
         return refused
@@ -428,7 +429,7 @@ class Desk:
             case Survey():
                 self._on_result(self._vault.survey(), self._surveyed)
             case Save(profile, login):
-                self._written(self._vault.save(profile, login))
+                self._saved(self._vault.save(profile, login))
             case QuestionChanged(number):
                 self._news.changed(number)
             case QuestionClosed(number, ending):
@@ -467,6 +468,17 @@ class Desk:
         login = finding.login
         usable = login is not None and self._check(login, upstream) is None
         self._handle(Found(lookup, login if usable else None, finding.keyring))
+
+    def _saved(self, writing: ThreadFuture[Problem | None]) -> Future[Problem | None]:
+        """As `_written`; what cannot be saved stays in memory, and the person is told so."""
+        saved: ThreadFuture[Problem | None] = ThreadFuture()
+
+        def tell(done: ThreadFuture[Problem | None]) -> None:
+            problem = done.result()
+            saved.set_result(kept_in_memory(problem) if problem else None)
+
+        writing.add_done_callback(tell)
+        return self._written(saved)
 
     def _written(self, *writings: ThreadFuture[Problem | None]) -> Future[Problem | None]:
         """Return when the keyring has been written to, and keep what went wrong as a notice.
@@ -512,7 +524,7 @@ class Desk:
     def _find_out_who_waits(self, number: int) -> None:
         for waiter in self._machine.strangers(number):
             parked = self._parked[waiter]
-            if self.identify is None or parked.is_identified:
+            if self.identify is None or parked.is_identified or parked.waiter.program:
                 continue
             parked.is_identified = True
             finding = ensure_future(self.identify(parked.waiter), loop=self._loop)
@@ -526,6 +538,8 @@ class Desk:
         if error := finding.exception():
             _log.debug("cannot tell which program waits: %s", type(error).__name__)
         elif program := finding.result():
+            if parked := self._parked.get(waiter):
+                parked.waiter.program = program
             self._handle(Identified(waiter, program))
 
     # --- Schemes -----------------------------------------------------------------------------

@@ -66,6 +66,8 @@ from trayproxy.desk.rules import Rules
 from trayproxy.desk.space import Key, Mark, Space
 from trayproxy.profiles.profile import Profile, SignIn
 
+_UNTOLD_MOST = 8
+
 REALM_MOST = 1024
 """Characters of a realm that faces are sent; they show fewer."""
 
@@ -279,6 +281,8 @@ class Machine:
         if not self._is_current(event.key.space, event.profile):
             return self._refuse(event.waiter, Reason.WITHDRAWN)
         tried, strayed = event.tried, event.tried is not None and event.tried.key != event.key
+        if tried:
+            self._settle_late(tried)
         if tried and strayed:
             self._settle_stray(tried, event.key)
         case = self._case_for(event)
@@ -323,6 +327,13 @@ class Machine:
         oldest = min(idle, key=lambda case: (case.phase is Phase.TRUSTED, case.seen))
         del self._cases[oldest.key]
         return True
+
+    def _settle_late(self, tried: Mark) -> None:
+        """Learn that a login was rejected that was given up before its verdict came."""
+        case = self._cases.get(tried.key)
+        fingerprint = case.untold.pop(tried.generation, None) if case else None
+        if fingerprint:
+            self._rejected.add_fingerprint(fingerprint)
 
     def _settle_stray(self, tried: Mark, asks: Key) -> None:
         """Take the verdict on a login when the refusal comes in the name of another realm."""
@@ -420,7 +431,10 @@ class Machine:
 
     def _accepted(self, mark: Mark) -> None:
         case = self._cases.get(mark.key)
-        if case is None or case.mark != mark or case.login is None:
+        if case is None:
+            return
+        case.untold.pop(mark.generation, None)
+        if case.mark != mark or case.login is None:
             return
         if case.phase in (Phase.EMPTY, Phase.LOOKING, Phase.QUIET):
             return
@@ -476,6 +490,7 @@ class Machine:
             case.move(Phase.HELD)
         self._renew(case)
         case.login, case.source, case.user = login, source, login.user
+        case.insisted = self._rejected.has(case.key.space, login)
         if case.phase is not Phase.HELD:
             case.move(Phase.HELD)
         if case.why is Why.UNCHECKED:
@@ -483,7 +498,11 @@ class Machine:
         self._changed(case)
 
     def _renew(self, case: Case) -> None:
-        """Begin a new generation, without a login; verdicts on the last one are void."""
+        """Begin a new generation, without a login; the last one is not accepted any more."""
+        if case.login and case.accepted is None and case.phase in (Phase.CHECKING, Phase.HELD):
+            case.untold[case.generation] = self._rejected.fingerprint(case.key.space, case.login)
+            if len(case.untold) > _UNTOLD_MOST:
+                del case.untold[min(case.untold)]
         case.generation += 1
         case.login, case.remember = None, False
         case.accepted, case.doubts = None, 0
@@ -544,12 +563,26 @@ class Machine:
         self._touch(case.asked)
         if self._is_known_wrong(case, event.login):
             return self._repeat(case, event.login)
-        self._take(case, event.login, Source.TYPED)
+        if self._is_on_trial(case, event.login):
+            self._wait_for_verdict(case)
+        else:
+            self._take(case, event.login, Source.TYPED)
         case.remember = event.remember
         if not case.parked:
             # Nobody waits any more: the next request tries it, and is not asked about.
             self._close(case, Ending.ABANDONED)
         return None
+
+    @staticmethod
+    def _is_on_trial(case: Case, login: Login) -> bool:
+        """Whether this very login is on its way already, or about to be: once is enough."""
+        is_open = case.phase in (Phase.CHECKING, Phase.HELD) and case.accepted is None
+        return is_open and case.source is Source.TYPED and case.login == login
+
+    def _wait_for_verdict(self, case: Case) -> None:
+        """Go on with the trial of a login that was typed again before its verdict came."""
+        case.why = Why.NEEDED
+        self._changed(case)
 
     def _is_known_wrong(self, case: Case, login: Login) -> bool:
         if case.lifted or case.is_hurried(self._now, self._rules):
@@ -692,7 +725,7 @@ class Machine:
         for case in self._cases.values():
             self._expire(case)
             if case.phase is Phase.HELD and case.parked:
-                self._try_next(case)
+                self._try(case)
             self._close_if_abandoned(case)
         if not self._is_attended:
             self._refuse_unattended()
@@ -718,6 +751,22 @@ class Machine:
         if self.keyring.state is not KeyringState.LOCKED:
             self._surveyed(replace(self.keyring, state=KeyringState.SILENT))
         self._ask(case, self._why_without(case))
+
+    def _try(self, case: Case) -> None:
+        """Send the present login on a request, unless its verdict comes from another realm.
+
+        One try per login and upstream, not one per realm: the account is the same.
+        """
+        assert case.login is not None
+        others = (
+            c for c in self._cases.values() if c.key.space == case.key.space and c is not case
+        )
+        if any(c.phase is Phase.CHECKING and c.login == case.login for c in others):
+            return
+        if not case.insisted and self._rejected.has(case.key.space, case.login):
+            self._reject(case)
+        else:
+            self._try_next(case)
 
     def _try_next(self, case: Case) -> None:
         """Send the present login on one request: the oldest that it was not just refused for."""

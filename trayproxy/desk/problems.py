@@ -1,7 +1,7 @@
 """What people are told when a request cannot be signed in (ux §5.2)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trayproxy.auth.scheme import Scheme
 from trayproxy.control.messages import Problem
@@ -78,7 +78,7 @@ def unusable_login(reason: str) -> Problem:
 
 def no_store() -> Problem:
     """Return why nothing can be kept: there is no keyring, or only one that hides nothing."""
-    body = "This system offers no keyring. TrayProxy keeps passwords in memory until it quits."
+    body = "This system offers no keyring that protects passwords."
     return Problem("TP-402", "No safe place for passwords", body)
 
 
@@ -99,8 +99,14 @@ def not_saved(store: str, reason: str) -> Problem:
         store: Its name; empty if unknown.
         reason: What it said, without a full stop.
     """
-    body = f"{store or 'The keyring'} said: {reason}. It stays in memory until TrayProxy quits."
+    body = f"{store or 'The keyring'} said: {reason}."
     return Problem("TP-404", "The password could not be saved", body)
+
+
+def kept_in_memory(problem: Problem) -> Problem:
+    """Return a problem of saving as the running desk has it, which goes on with the login."""
+    body = f"{problem.body} The password stays in memory until TrayProxy quits."
+    return replace(problem, body=body)
 
 
 def not_removed(store: str, reason: str) -> Problem:

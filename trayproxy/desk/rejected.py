@@ -30,25 +30,30 @@ class RejectedLogins:
 
     def add(self, space: Space, login: Login) -> None:
         """Remember that this upstream rejected this login."""
-        self.discard(space, login)
-        self._fingerprints[self._fingerprint(space, login)] = None
+        self.add_fingerprint(self.fingerprint(space, login))
+
+    def add_fingerprint(self, fingerprint: bytes) -> None:
+        """Remember a rejection of a login that nobody holds any more."""
+        self._fingerprints.pop(fingerprint, None)
+        self._fingerprints[fingerprint] = None
         while len(self._fingerprints) > MOST:
             del self._fingerprints[next(iter(self._fingerprints))]
 
     def discard(self, space: Space, login: Login) -> None:
         """Forget a rejection: this upstream has accepted the login after all."""
-        self._fingerprints.pop(self._fingerprint(space, login), None)
+        self._fingerprints.pop(self.fingerprint(space, login), None)
 
     def has(self, space: Space, login: Login) -> bool:
         """Return whether this upstream rejected exactly this login."""
-        return self._fingerprint(space, login) in self._fingerprints
+        return self.fingerprint(space, login) in self._fingerprints
 
     @property
     def fingerprints(self) -> tuple[bytes, ...]:
         """What to keep for the next run, the oldest first."""
         return tuple(self._fingerprints)
 
-    def _fingerprint(self, space: Space, login: Login) -> bytes:
+    def fingerprint(self, space: Space, login: Login) -> bytes:
+        """Return what stands for this login at this upstream, and tells nothing about it."""
         mac = blake2b(key=self._key, digest_size=16)
         for part in (space.profile_id, space.upstream, login.user, login.password):
             octets = part.encode("utf-8", "surrogatepass")

@@ -1,6 +1,6 @@
 """The times and limits of the desk, in one place."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,3 @@ class Rules:
     parked_most: int = 512
     programs_most: int = 20
     cases_most: int = 64
-
-    def scaled(self, factor: float) -> "Rules":
-        """Return the same rules with all times multiplied; for tests."""
-        times = {f.name: getattr(self, f.name) * factor for f in fields(self) if f.type is float}
-        return replace(self, **times)

@@ -55,11 +55,6 @@ class Key:
         """Return the key for an upstream that has not asked yet."""
         return cls(space, "", "")
 
-    @property
-    def is_blank(self) -> bool:
-        """Whether the upstream has not asked yet."""
-        return not self.family
-
 
 @dataclass(frozen=True, slots=True)
 class Mark:

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Keyring, Problem
+from trayproxy.control.messages import Keyring, KeyringState, Problem
+from trayproxy.desk.problems import no_store
 from trayproxy.profiles.profile import Profile
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,34 @@ class Store(Protocol):
 
     def watch(self, tell: Callable[[Keyring], None]) -> None:
         """Call this, from any thread, when the keyring turns out to be in another state."""
+
+
+class Nowhere:
+    """A store that keeps nothing, for a run that must leave nothing behind."""
+
+    _NONE = Keyring(KeyringState.MISSING)
+
+    def find(self, profile: Profile, user: str = "") -> Future[Finding]:
+        """Find nothing."""
+        return _done(Finding(None, self._NONE))
+
+    def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
+        """Say that nothing is kept."""
+        return _done(no_store())
+
+    def forget(self, profile: Profile) -> Future[Problem | None]:
+        """Have nothing to forget."""
+        return _done(None)
+
+    def survey(self) -> Future[Keyring]:
+        """Say that there is no keyring."""
+        return _done(self._NONE)
+
+    def watch(self, tell: Callable[[Keyring], None]) -> None:
+        """Have nothing to tell."""
+
+
+def _done(value: T) -> Future[T]:
+    done: Future[T] = Future()
+    done.set_result(value)
+    return done

@@ -38,7 +38,7 @@ def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
     words = os.open(paths.log / WORDS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         process = subprocess.Popen(
-            command("run", "--quiet"),
+            command("run", "--quiet", "--stay"),
             stdin=subprocess.DEVNULL,
             stdout=words,
             stderr=words,

@@ -2,21 +2,32 @@
 
 proxy.py gives the listener, the flags and the contract: one `Work` for each client connection,
 which says which descriptors it waits for (`get_events`) and is told when they are ready
-(`handle_events`).
-What it does with them is ours, for the reasons measured in the design: the stock executor polls,
-asks every connection on every turn and blocks in `connect`; the stock parser loses repeated fields
-and buffers bodies; the stock plugin frames only the first request of a connection.
+(`handle_events`). What it does with them is ours, for the reasons measured in the design: the stock
+executor polls, asks every connection on every turn and blocks in `connect`; the stock parser loses
+repeated fields and buffers bodies; the stock plugin frames only the first request of a connection.
 
+    engine     what all connections share, and the listeners in front of them
+    limits     the figures: how long, how much
     executor   proxy.py's executor on a real event loop: O(ready), no polling, no thread
     strand     a connection told as one coroutine that waits in the words of the contract
     stream     a socket that never blocks, and what was read from it but not used yet
+    guard      who may connect
     client     one client connection: request after request
+    shortcut   what repeats itself, without a story
+    memory     heads that were seen before, and what became of them
     exchange   one request: dial, send, sign in, answer
+    way        through which upstream a request goes, or to its target itself
+    failover   which of several upstreams, while some are dead
+    dial       reaching the next hop: addresses, TLS, SOCKS
+    tls        a stream inside TLS, and whose certificates are believed
+    socks      SOCKS5 without I/O
+    naps       noticing that the computer has slept
     sender     the request body on its way, kept in case it must be sent again
     upstream   connections to the next hop: dialling, keeping, reusing
     tunnel     octets in both directions after CONNECT, by splice where the kernel offers it
     pages      the answers that are ours
+    date       the Date of answers that came without one
 
-This room may import `http`, `auth`, `routing`, `desk` and proxy.py. No octet of a client or an
-upstream ever reaches proxy.py's own HTTP code.
+This room may import `http`, `auth`, `routing`, `desk`, `desktop` and proxy.py. No octet of a client
+or an upstream ever reaches proxy.py's own HTTP code.
 """

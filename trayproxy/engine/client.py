@@ -18,6 +18,7 @@ from trayproxy.engine.pages import (
     write_page,
 )
 from trayproxy.engine.sender import ClientGoneError
+from trayproxy.engine.shortcut import Shortcut
 from trayproxy.engine.strand import READ, WRITE, Strand, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
@@ -39,6 +40,10 @@ class ClientWork(Work[socket.socket]):
         upstream: The connection that answered its last request, kept as its own while both live;
             connection-bound schemes need that.
         tunnel: The tunnel that this connection has become, if it has.
+        shortcut: Takes events while the story waits for the next request.
+        is_resting: The story waits for that, and nothing of it has come.
+        is_late: The answer to what was sent on the short way has not come in time.
+        undelivered: What the client has not taken yet of an answer from the shortcut.
     """
 
     def __init__(self, work: socket.socket, flags: argparse.Namespace, **kwargs: Any) -> None:
@@ -53,8 +58,13 @@ class ClientWork(Work[socket.socket]):
         self._events: dict[tuple[int, int, int], dict[int, int]] = {}
         self._pair_wait: Wait | None = None
         self._paired: Connection | None = None
+        self._served = False
         self.head_started = False
         self.between = True
+        self.is_resting = False
+        self.is_late = False
+        self.undelivered = b""
+        self.shortcut = Shortcut(self)
 
     @staticmethod
     def create(*args: Any) -> socket.socket:
@@ -81,8 +91,16 @@ class ClientWork(Work[socket.socket]):
             return self._relay(self.tunnel, readables, writables)
         if not self._started:
             self._started = True
+            if not self.engine.guard.lets_in(self.client.socket):
+                self.cut()
+                return True
             return self._ended(self.strand.start())
         descriptor = readables[0] if readables else writables[0]
+        try:
+            if self.shortcut.handle(descriptor):
+                return False
+        except OSError:
+            return True  # The client has gone.
         return self.strand.step(descriptor) and self._ended(True)
 
     def _relay(self, tunnel: Tunnel, readables: list[int], writables: list[int]) -> bool:
@@ -95,7 +113,7 @@ class ClientWork(Work[socket.socket]):
         except OSError:
             self._abort()
             return True
-        if tunnel.half_closed:
+        if tunnel.up.over is not tunnel.down.over:  # One side has ended its sending.
             self.deadline_in(self.engine.limits.half_closed_s)
         return ended
 
@@ -107,13 +125,17 @@ class ClientWork(Work[socket.socket]):
         self.strand.deadline = None
         if self.tunnel is None:
             return True
+        if not self.tunnel.has_something:
+            return False
         return self._relay(self.tunnel, [self.client.descriptor], [self.client.descriptor])
 
     def _resume(self, woken_by: int) -> None:
         self.engine.executor.resume(self._work_id, lambda: self._ended(self.strand.step(woken_by)))
 
     def is_inactive(self) -> bool:
-        """Whether it has waited for too long."""
+        """Whether it has waited for too long. The executor's sweep asks once a second."""
+        if self.tunnel is not None:
+            self.tunnel.probe()
         deadline = self.strand.deadline
         return deadline is not None and self.engine.loop.time() >= deadline
 
@@ -122,6 +144,10 @@ class ClientWork(Work[socket.socket]):
         ended."""
         if self.tunnel is not None:
             return True
+        if self.shortcut.plan is not None:
+            # The story takes over at the end of its patience with the next hop.
+            self.is_late = True
+            return self._ended(self.strand.step(self.client.descriptor))
         return self._ended(self.strand.time_out())
 
     def deadline_in(self, seconds: float) -> None:
@@ -136,7 +162,9 @@ class ClientWork(Work[socket.socket]):
             self.tunnel.close()
         if self.upstream is not None:
             upstream, self.upstream = self.upstream, None
-            if self.tunnel is None and upstream.is_quiet():
+            # What is still to come on it may answer a request of this client.
+            is_free = self.tunnel is None and self.shortcut.plan is None
+            if is_free and upstream.is_quiet():
                 self.engine.pool.keep(upstream)
             else:
                 upstream.stream.close()
@@ -275,9 +303,16 @@ class ClientWork(Work[socket.socket]):
             return False
         self.strand.deadline = None
         self.between = False
+        if plan is self.shortcut.plan:
+            return await self._go_on_from_shortcut(plan)
         if plan.page is not None:
             return await self.answer(plan.page, plan.request, keep_alive=False)
         return await Exchange(self, plan).run()
+
+    async def _go_on_from_shortcut(self, plan: Plan) -> bool:
+        """Take over a request that was sent on the short way and is not answered yet."""
+        self.shortcut.plan = None
+        return await Exchange(self, plan, sent=self.upstream).run()
 
     async def _next_plan(self) -> Plan | None:
         """Return the next request; None if the client sends no more.
@@ -290,7 +325,18 @@ class ClientWork(Work[socket.socket]):
         self.head_started = False
         self.between = True
         seen = 0
+        if self._served and not client.inbox:
+            # Looking before something is said to be there costs as much as reading it. A new
+            # connection is another matter: its first request has mostly come with it.
+            await self._wait_for_client()
+        self._served = True
         while True:
+            if self.undelivered:
+                rest, self.undelivered = self.undelivered, b""
+                await self.deliver(rest)
+                self.deadline_in(self.engine.limits.idle_s)
+            if self.shortcut.plan is not None:
+                return self.shortcut.plan
             if client.inbox:
                 end = find_head(client.inbox, seen=seen)
                 if end is not None:
@@ -328,7 +374,13 @@ class ClientWork(Work[socket.socket]):
     async def _wait_for_client(self) -> None:
         """Wait until the client sends; an upstream that says something unasked is dropped
         meanwhile."""
-        woken = await self.pair_wait()
+        self.is_resting = not self.client.inbox
+        try:
+            woken = await self.pair_wait()
+        finally:
+            self.is_resting = False
+        if self.shortcut.plan is not None:
+            return
         if woken != self.client.descriptor and self.upstream and not self.upstream.is_quiet():
             self.drop_upstream()
 

@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import errno
+import logging
 import secrets
 import socket
 from collections.abc import Callable
@@ -20,8 +22,9 @@ from trayproxy.engine.date import DateLine
 from trayproxy.engine.dial import Dialler
 from trayproxy.engine.executor import LoopExecutor
 from trayproxy.engine.failover import Failover
+from trayproxy.engine.guard import Guard, own_guard
 from trayproxy.engine.limits import LIMITS, Limits
-from trayproxy.engine.memory import AnswerPlan, Memory, Plan
+from trayproxy.engine.memory import AnswerPlan, Memory, Plan, Reply
 from trayproxy.engine.naps import Naps
 from trayproxy.engine.pages import Page
 from trayproxy.engine.tunnel import Pipes, Tunnel
@@ -29,6 +32,12 @@ from trayproxy.engine.upstream import Address, Pool, literal_address
 from trayproxy.engine.way import Signpost, Way
 from trayproxy.http.hops import has_passed
 from trayproxy.http.request import Request
+
+logger = logging.getLogger(__name__)
+
+BESIDE = {"127.0.0.1": "::1"}
+"""Where we listen, too, if that can be had: ``localhost`` may mean the one or the other, and nobody
+else shall get our clients."""
 
 
 class Observer(Protocol):
@@ -71,6 +80,7 @@ class Parts:
         observer: Is told about the next hops.
         limits: The figures.
         sleep_clock: Goes on only while the computer sleeps, in seconds.
+        guard: Decides who may connect; closed with the engine.
     """
 
     desk: Desk
@@ -78,6 +88,7 @@ class Parts:
     observer: Observer
     limits: Limits = LIMITS
     sleep_clock: Callable[[], float] = field(default_factory=sleep_clock)
+    guard: Guard = field(default_factory=own_guard)
 
 
 def work_flags(work_klass: type[ClientWork], host: str, port: int) -> argparse.Namespace:
@@ -118,13 +129,11 @@ class Listener(TcpSocketListener):
         Raises:
             OSError: The address is taken or is not ours.
         """
-        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
-        if exclusive is None:
-            listening: socket.socket = super().listen()
-            return listening
         family = socket.AF_INET6 if self.hostname.version == 6 else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
+        # proxy.py's own leaves its socket open when this fails.
         try:
+            exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
             listening.setsockopt(socket.SOL_SOCKET, exclusive, 1)
             listening.bind((str(self.hostname), self.port))
             listening.listen(self.flags.backlog)
@@ -139,7 +148,7 @@ class Engine:
     """What all connections share.
 
     Attributes:
-        address: Where it listens, ``127.0.0.1:3128``.
+        address: Where it listens, ``127.0.0.1:3128``; it may listen elsewhere, too (`BESIDE`).
         closing: It accepts no more, and connections end with the answer that is on its way.
         via: Our pseudonym in Via, made anew at each start: it tells nobody anything, and finds
             loops.
@@ -159,6 +168,7 @@ class Engine:
         self.signpost = parts.signpost
         self.observer = parts.observer
         self.limits = parts.limits
+        self.guard = parts.guard
         self.counters = Counters()
         self.closing = False
         self.pipes = Pipes()
@@ -169,12 +179,15 @@ class Engine:
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.plans: Memory[bytes, Plan] = Memory()
         self.date = DateLine()
+        self.replies: Memory[tuple[bytes, bytes], Reply] = Memory()
         self.answers: Memory[bytes, AnswerPlan] = Memory()
         self._port = port
         self._naps = Naps(parts.sleep_clock, parts.limits.asleep_s)
         flags = work_flags(ClientWork, host, port)
         flags.engine = self
-        self._listener = Listener(ip_address(host), port, flags=flags)
+        self._flags = flags
+        self._host = host
+        self._listeners: list[Listener] = []
         self.executor = LoopExecutor(loop, flags, self.look_for_sleep)
 
     def listen(self) -> None:
@@ -183,19 +196,37 @@ class Engine:
         Raises:
             OSError: The address is taken or is not ours.
         """
-        self._listener.setup()
-        listening = self._listener._socket
+        self._port = self._listen_at(self._host, self._port)
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        self.address = f"{host}:{self._port}"
+        beside = BESIDE.get(self._host)
+        if beside is None:
+            return
+        try:
+            self._listen_at(beside, self._port)
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            level = logging.WARNING if taken else logging.DEBUG
+            logger.log(level, "not listening on [%s]:%s: %s", beside, self._port, error.strerror)
+
+    def _listen_at(self, host: str, port: int) -> int:
+        """Accept connections at this literal address; return the port."""
+        listener = Listener(ip_address(host), port, flags=self._flags)
+        listener.setup()
+        listening = listener._socket
         assert listening is not None
-        host, self._port = listening.getsockname()[:2]
-        self.address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        self._listeners.append(listener)
         self.executor.serve(listening)
+        found: int = listening.getsockname()[1]
+        return found
 
     async def close(self) -> None:
         """Stop accepting, let transfers that run come to an end for a while, then end them."""
         self.closing = True
         self.executor.stop_accepting()
-        if self._listener.fileno() is not None:
-            self._listener.shutdown()
+        for listener in self._listeners:
+            listener.shutdown()
+        self._listeners.clear()
         self.pool.clear()
         self.executor.end_idle()
         with suppress(TimeoutError):
@@ -204,6 +235,7 @@ class Engine:
         self.executor.close()
         self.pool.clear()
         self.pipes.close()
+        self.guard.close()
 
     def forget_connections(self) -> None:
         """Use no present upstream connection for another request: a profile or a login has

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import Call, SignInWantedError, UnreachableError, UnusableError
-from trayproxy.engine.memory import AnswerPlan, Plan
+from trayproxy.engine.memory import AnswerPlan, Plan, Reply
 from trayproxy.engine.pages import (
     BAD_ANSWER,
     CUT_SHORT,
@@ -94,20 +94,31 @@ class Exchange:
         "_plan",
         "_preferred",
         "_raw",
+        "_reply",
         "_request",
         "_sent",
+        "_waiter",
         "_way",
     )
 
-    def __init__(self, link: "ClientWork", plan: Plan) -> None:
+    def __init__(self, link: "ClientWork", plan: Plan, sent: Connection | None = None) -> None:
+        """Begin with a request.
+
+        Args:
+            link: Its client.
+            plan: Its head, and what follows from it.
+            sent: Where it has been sent already, on the short way.
+        """
         self._link = link
         self._engine = link.engine
         self._client = link.client
         self._plan = plan
         self._request = plan.request
         self._parked = False
-        self._sent: Connection | None = None
+        self._waiter: Waiter | None = None
+        self._sent = sent
         self._raw = b""
+        self._reply: Reply | None = None
         self._dead: tuple[Way, ...] = ()
         self._failure: UnreachableError | None = None
 
@@ -120,19 +131,15 @@ class Exchange:
         """
         authority = self._request.target.authority
         assert authority is not None  # The forms without one are answered before they come here.
-        way = self._engine.signpost(authority)
+        way = self._sent.way if self._sent is not None else self._engine.signpost(authority)
         if way is None:
             return await self._refuse(NO_PROFILE)
         self._preferred = way
-        if way.others:
+        if way.others and self._sent is None:
             way = self._engine.failover.choose(way) or way
         self._way = way
         kept: Kept | None = None
         try:
-            if self._plan.simple:
-                done = await self._run_simple(way)
-                if done is not None:
-                    return done
             framing = self._request.framing
             too_large = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
             comes_back = any(one.signs_requests for one in (way, *self._preferred.others))
@@ -152,66 +159,6 @@ class Exchange:
         finally:
             if kept is not None:
                 kept.close()
-
-    async def _run_simple(self, way: Way) -> bool | None:
-        """Pass a simple request on over the connection that the client's last one took.
-
-        This is the short way for what happens most: one piece out and one piece back, both with a
-        head that was seen before. It decides nothing that the long way would decide otherwise.
-
-        Returns:
-            Whether the client's connection goes on; None: this is a case for the long way, which
-            goes on from here: `_sent` says whether the request is on its way already, and what has
-            come of its answer lies in the inbox.
-
-        Raises:
-            RefusedError: There is no answer.
-        """
-        link, plan, upstream = self._link, self._plan, self._link.upstream
-        if upstream is None or upstream.way is not way or way.ends_at_target:
-            return None  # All direct requests go the same way, but not to the same host.
-        if not self._engine.pool.is_current(upstream):
-            return None
-        answer = self._known()
-        if upstream.answer is not answer or not upstream.is_quiet():
-            return None
-        if plan.way is not way or plan.answer is not answer:
-            plan.wire = self._wire(self._request, answer)
-            plan.way, plan.answer = way, answer
-        stream = upstream.stream
-        try:
-            if stream.send(plan.wire) != len(plan.wire):
-                link.drop_upstream()
-                return None
-        except OSError:
-            link.drop_upstream()
-            return None
-        self._sent = upstream
-        link.deadline_in(self._engine.limits.upstream_head_s)
-        try:
-            if await link.pair_wait() != stream.descriptor:
-                return None  # The client says something, or leaves.
-            data = stream.receive() or b""
-        except TimeoutError as error:
-            raise self._gave_up() from error
-        except OSError:
-            stream.ended = True  # Whether to try another connection is decided on the long way.
-            return None
-        head_end = data.find(b"\r\n\r\n") + 4
-        seen = self._engine.answers.get(data[:head_end])
-        if seen is None or len(data) - head_end != seen.length:
-            stream.inbox += data
-            return None
-        self._engine.observer.reached(way)
-        if answer is not None and not answer.verified:
-            self._engine.desk.accepted(answer)
-        self._engine.counters.received += seen.length
-        head = seen.head if seen.dated else self._engine.date.add(seen.head)
-        octets = head + data[head_end:]
-        sent = self._client.send(octets)
-        if sent < len(octets):
-            await link.deliver(octets[sent:])
-        return True
 
     async def _refuse(self, page: Page) -> bool:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()
@@ -320,13 +267,12 @@ class Exchange:
             ClientGoneError: The client did not wait.
         """
         assert self._way.space is not None
-        client = self._client.socket
-        waiter = Waiter(
-            str(self._request.target.authority),
-            connection=(client.getsockname()[:2], client.getpeername()[:2]),
-        )
+        if self._waiter is None:
+            client = self._client.socket
+            ends = (client.getsockname()[:2], client.getpeername()[:2])
+            self._waiter = Waiter(str(self._request.target.authority), connection=ends)
         future = self._engine.desk.challenged(
-            self._way.space, self._profile, challenges, waiter, tried
+            self._way.space, self._profile, challenges, self._waiter, tried
         )
         self._parked = True
         self._link.strand.deadline = None
@@ -355,6 +301,9 @@ class Exchange:
             if self._sent is not None:
                 upstream, self._sent = self._sent, None
                 sender.go_on(upstream.stream)
+                if self._link.is_late:
+                    self._link.is_late = False
+                    raise self._gave_up()
             else:
                 upstream = await self._connected(answer, fresh=fresh)
                 sender.aim(upstream.stream, self._write_head(sender, answer))
@@ -399,11 +348,17 @@ class Exchange:
         return self._wire(request, answer)
 
     def _wire(self, request: Request, answer: Answer | None) -> bytes:
+        plan = self._plan
+        if request is plan.request and plan.way is self._way and plan.answer is answer:
+            return plan.wire
         credentials = None
         if answer is not None and self._way.signs_requests:
             credentials = answer.credentials(request.method, request_target(request))
         direct = self._way.ends_at_target
-        return write_request(request, via=self._engine.via, credentials=credentials, direct=direct)
+        wire = write_request(request, via=self._engine.via, credentials=credentials, direct=direct)
+        if request is plan.request:
+            plan.wire, plan.way, plan.answer = wire, self._way, answer
+        return wire
 
     def _may_repeat(self, sender: Sender) -> bool:
         """Whether the request may be sent again after a kept connection failed."""
@@ -522,6 +477,7 @@ class Exchange:
         """
         engine, client, stream = self._engine, self._client, upstream.stream
         seen = interim = 0
+        is_ready = False
         while True:
             try:
                 sender.push()
@@ -532,9 +488,8 @@ class Exchange:
                 head = bytes(stream.inbox[:end])
                 del stream.inbox[:end]
                 seen = 0
-                response = parse_response(head, self._request.method)
+                response = self._read(head)
                 if not response.is_interim:
-                    self._raw = head
                     return response
                 interim += 1
                 if interim > INTERIM_AT_MOST:
@@ -545,7 +500,10 @@ class Exchange:
             if stream.ended:
                 raise BrokenError
             try:
-                if stream.fill() or stream.ended:
+                # A plain socket is read when it is said to be ready: looking before costs as much
+                # as reading. What TLS has decrypted ahead nobody says.
+                if (is_ready or not stream.plain) and (stream.fill() or stream.ended):
+                    is_ready = False
                     continue
             except OSError as error:
                 raise BrokenError from error
@@ -555,10 +513,36 @@ class Exchange:
                 self._reading_client(sender), stream, READ | (WRITE if sender.blocked else 0)
             )
             woken = await Wait(events, timeout=limits.own_expect_s if sender.holding else None)
+            is_ready = woken == stream.descriptor
             if woken == TIMED_OUT:
                 sender.holding = False
             elif woken == client.descriptor and not sender.hungry:
                 client.fill()
+
+    def _read(self, head: bytes) -> Response:
+        """Read the head of an answer, or remember what it says.
+
+        Raises:
+            MessageError: It is malformed.
+        """
+        method = self._request.method
+        reply = self._engine.replies.get((head, method))
+        if reply is None:
+            reply = Reply(parse_response(head, method))
+            self._engine.replies.keep((head, method), reply, len(head))
+        self._raw, self._reply = head, reply
+        return reply.response
+
+    def _head_for_client(self, *, close: bool) -> bytes:
+        """Write the head of the last answer for the client, or remember it."""
+        assert self._reply is not None
+        minor = self._request.minor
+        head = self._reply.heads.get((minor, close))
+        if head is None:
+            response = self._reply.response
+            head = write_response(response, via=self._engine.via, client_minor=minor, close=close)
+            self._reply.heads[minor, close] = head
+        return head
 
     def _reading_client(self, sender: Sender) -> int:
         """Return `READ` if the client is to be read: for its body, or, behind that, to take what it
@@ -587,15 +571,14 @@ class Exchange:
         upstream = link.upstream
         assert upstream is not None
         stream = upstream.stream
-        via, minor = self._engine.via, request.minor
         if response.status == 101 and not switches_protocols(request, response):
             raise self._misunderstood("nobody asked for a 101")
         if response.status == 101 or response.opens_tunnel:
-            await link.deliver(write_response(response, via=via, client_minor=minor, close=False))
+            await link.deliver(self._head_for_client(close=False))
             return self._become_tunnel(stream)
-        framing = client_framing(response, minor)
+        framing = client_framing(response, request.minor)
         keep_alive = request.keep_alive and sender.body_done and not isinstance(framing, UntilClose)
-        head = write_response(response, via=via, client_minor=minor, close=not keep_alive)
+        head = self._head_for_client(close=not keep_alive)
         dated = b"date" in response.fields
         if self._plan.simple and keep_alive and response.keep_alive:
             self._remember(response, head, dated=dated)

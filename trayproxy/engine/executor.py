@@ -132,6 +132,8 @@ class LoopExecutor(LocalFdExecutor):
 
     def _pause_accepting(self, error: OSError) -> None:
         """Leave new connections in the backlog for a while: retrying at once would spin."""
+        if self._paused is not None:
+            return  # The other listener has noticed in the same turn.
         logger.warning("cannot accept connections for now: %s", error.strerror)
         for listener in self._listeners:
             self._on.remove_reader(listener.fileno())

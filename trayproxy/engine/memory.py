@@ -13,6 +13,7 @@ from trayproxy.engine.pages import Page
 from trayproxy.engine.way import Way
 from trayproxy.http.framing import NoBody
 from trayproxy.http.request import Request
+from trayproxy.http.response import Response
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -68,6 +69,21 @@ class Plan:
         self.wire = b""
         self.way: Way | None = None
         self.answer: Answer | None = None
+
+
+class Reply:
+    """The head of an answer, and what was written for clients from it.
+
+    Attributes:
+        response: The head.
+        heads: As clients get it, by the minor version of the client and whether we close.
+    """
+
+    __slots__ = ("heads", "response")
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+        self.heads: dict[tuple[int, bool], bytes] = {}
 
 
 class AnswerPlan:

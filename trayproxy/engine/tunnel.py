@@ -57,7 +57,7 @@ class Pipes:
 
 
 def _probe(connection: socket.socket) -> None:
-    """Let the kernel find out about a peer that has vanished: a tunnel may be quiet for ever."""
+    """Make the kernel ask a quiet peer from time to time whether it is still there."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in PROBES.items():
         option = getattr(socket, name, None)
@@ -117,6 +117,11 @@ class Flow:
         """Whether octets wait for the sink to take them."""
         return self._pending is not None or self._piped > 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there may be more to come, and nothing waits."""
+        return not (self._pending is not None or self._piped or self.source.ended or self.over)
+
     def move(self) -> None:
         """Move what can be moved now.
 
@@ -133,7 +138,8 @@ class Flow:
             self._copy()
         if self.source.ended and not self.blocked and not self.over:
             self.over = True
-            self.sink.finish()
+            if not self.sink.ended:
+                self.sink.finish()  # Else both are about to be closed, which says the same.
 
     def _copy(self) -> None:
         data = self.source.receive()
@@ -212,7 +218,15 @@ class Tunnel:
         down: To the client.
     """
 
-    __slots__ = ("_client", "_events", "_upstream", "down", "up")
+    __slots__ = (
+        "_client",
+        "_events",
+        "_is_probed",
+        "_open_events",
+        "_upstream",
+        "down",
+        "up",
+    )
 
     def __init__(self, client: Stream, upstream: Stream, pipes: Pipes) -> None:
         self._client = client
@@ -220,8 +234,24 @@ class Tunnel:
         self.up = Flow(client, upstream, pipes)
         self.down = Flow(upstream, client, pipes)
         self._events = {client.descriptor: READ, upstream.descriptor: READ}
-        for side in (client, upstream):
-            _probe(side.socket)
+        self._open_events = self._events
+        self._is_probed = False
+
+    def probe(self) -> None:
+        """Let the kernel find out about peers that have vanished: a tunnel may be quiet for ever.
+
+        Not done at its beginning: most tunnels are over before it matters.
+        """
+        if not self._is_probed:
+            self._is_probed = True
+            for side in (self._client, self._upstream):
+                _probe(side.socket)
+
+    @property
+    def has_something(self) -> bool:
+        """Whether octets may be waiting of which no descriptor tells: sent ahead, or decrypted."""
+        sides_are_plain = self._client.plain and self._upstream.plain
+        return self.up.blocked or self.down.blocked or not sides_are_plain
 
     def ready(self, descriptor: int, mask: int) -> bool:
         """Move octets after an event. Return True when the tunnel has ended.
@@ -239,6 +269,8 @@ class Tunnel:
     @property
     def events(self) -> dict[int, int]:
         """What the tunnel waits for, the same dictionary as long as that is the same."""
+        if self.up.is_open and self.down.is_open:
+            return self._open_events
         client, upstream = self._client.descriptor, self._upstream.descriptor
         client_mask = self._mask(self.up, self.down)
         upstream_mask = self._mask(self.down, self.up)
@@ -247,11 +279,6 @@ class Tunnel:
             wanted = {client: client_mask, upstream: upstream_mask}
             self._events = {descriptor: mask for descriptor, mask in wanted.items() if mask}
         return self._events
-
-    @property
-    def half_closed(self) -> bool:
-        """Whether one side has ended its sending and the other has not."""
-        return self.up.over != self.down.over
 
     @staticmethod
     def _mask(outbound: Flow, inbound: Flow) -> int:

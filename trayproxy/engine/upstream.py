@@ -25,6 +25,9 @@ Pause = Callable[[Wait], Coroutine[Wait, int, int]]
 NAMES_KEPT_S = 10.0
 NAMES_KEPT = 256
 KEPT_PER_KEY = 64
+BUSY_S = 0.05
+"""A connection used so short a time ago is in the middle of its work: the sweep, once a second,
+finds the one computer that fell asleep just then."""
 
 
 def literal_address(host: str, port: int) -> tuple[Address, ...]:
@@ -215,9 +218,10 @@ class Connection:
         used: How many answers have come over it.
         way: The way that the last request on it took.
         answer: What the last request on it carried.
+        seen_at: When it was last asked whether the computer has slept since.
     """
 
-    __slots__ = ("answer", "key", "stream", "used", "way")
+    __slots__ = ("answer", "key", "seen_at", "stream", "used", "way")
 
     def __init__(self, stream: Stream, key: Key) -> None:
         self.stream = stream
@@ -225,6 +229,7 @@ class Connection:
         self.used = 0
         self.way: Way | None = None
         self.answer: Answer | None = None
+        self.seen_at = 0.0
 
     def is_quiet(self) -> bool:
         """Whether it is open and nothing unasked has come (RFC 9112, section 9.2)."""
@@ -262,7 +267,11 @@ class Pool:
 
     def is_current(self, connection: Connection) -> bool:
         """Whether a connection is from the time after the last change."""
-        self.look_for_sleep()
+        now = self._loop.time()
+        # The clock that counts sleep is too slow to be read for every request of a busy client.
+        if now - connection.seen_at > BUSY_S:
+            self.look_for_sleep()
+            connection.seen_at = now
         return connection.key.epoch == self.epoch
 
     def take(self, key: Key) -> Connection | None:

@@ -1,7 +1,7 @@
 """Which way a request goes, decided when its head is complete and not changed afterwards."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from trayproxy.desk.space import Space
 from trayproxy.http.target import Authority
@@ -21,12 +21,37 @@ class Way:
             its bypass rules says so.
         space: Whose login may be sent there; None on a direct way.
         others: What to take instead while the next hop is dead, in the order of preference.
+        signs_in: Whether the next hop may ask for a login.
+        is_by_socks: Whether the next hop only makes connections, and signs in before there is any
+            HTTP.
+        ends_at_target: Whether what is sent reaches the target itself: in origin-form, and never
+            signed.
+        signs_requests: Whether requests carry the login themselves, and may come back with a 407.
     """
 
     profile: Profile | None
     upstream: Upstream | None
     space: Space | None
     others: tuple["Way", ...] = ()
+    signs_in: bool = field(init=False)
+    is_by_socks: bool = field(init=False)
+    ends_at_target: bool = field(init=False)
+    signs_requests: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out once what is asked for every request."""
+        profile, upstream = self.profile, self.upstream
+        signs_in = (
+            self.space is not None and profile is not None and profile.sign_in is not SignIn.NONE
+        )
+        is_by_socks = upstream is not None and upstream.scheme is Scheme.SOCKS5
+        for name, value in (
+            ("signs_in", signs_in),
+            ("is_by_socks", is_by_socks),
+            ("ends_at_target", upstream is None or is_by_socks),
+            ("signs_requests", signs_in and not is_by_socks),
+        ):
+            object.__setattr__(self, name, value)
 
     @classmethod
     def through(cls, profile: Profile) -> "Way":
@@ -41,30 +66,6 @@ class Way:
     def directly(cls, profile: Profile | None = None) -> "Way":
         """Return the way to the targets themselves. No login ever goes there."""
         return cls(profile, None, None)
-
-    @property
-    def signs_in(self) -> bool:
-        """Whether the next hop may ask for a login."""
-        return (
-            self.space is not None
-            and self.profile is not None
-            and self.profile.sign_in is not SignIn.NONE
-        )
-
-    @property
-    def is_by_socks(self) -> bool:
-        """Whether the next hop only makes connections, and signs in before there is any HTTP."""
-        return self.upstream is not None and self.upstream.scheme is Scheme.SOCKS5
-
-    @property
-    def ends_at_target(self) -> bool:
-        """Whether what is sent reaches the target itself: in origin-form, and never signed."""
-        return self.upstream is None or self.is_by_socks
-
-    @property
-    def signs_requests(self) -> bool:
-        """Whether requests carry the login themselves, and may come back with a 407."""
-        return self.signs_in and not self.is_by_socks
 
 
 Signpost = Callable[[Authority], "Way | None"]

@@ -8,6 +8,9 @@ from trayproxy.profiles.validate import check_profile
 DEFAULT_PORT = 3128
 """Squid's, which people and their firewalls know as a proxy's."""
 
+EVERYONE = "*"
+"""In `Listen.allow_users`: nobody is asked who it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listen:
@@ -16,10 +19,13 @@ class Listen:
     Attributes:
         host: A loopback IP literal without brackets.
         port: 0 to 65535; 0 picks a free one.
+        allow_users: Users of this computer who may connect beside the one that TrayProxy runs as,
+            by name or by number (on Windows by SID), or `EVERYONE`.
     """
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
+    allow_users: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return ``127.0.0.1:3128``; IPv6 literals get brackets."""

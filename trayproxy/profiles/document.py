@@ -20,6 +20,7 @@ from trayproxy.profiles.validate import (
     check_port,
     check_profile,
     check_rule,
+    check_system_user,
     check_user,
     parse_upstream,
 )
@@ -197,6 +198,7 @@ def _listen(table: _Table) -> Listen:
     return Listen(
         table.check("host", check_listen_host, host),
         table.check("port", lambda number: check_port(number, lowest=0), port),
+        table.check("allow_users", _system_users, table.get("allow_users", list, [])),
     )
 
 
@@ -220,6 +222,13 @@ def _profile(table: _Table) -> Profile:
     table.check("name", check_name, profile.name)
     table.check("user", check_user, profile.user)
     return table.check("id", check_profile, profile)
+
+
+def _system_users(users: list[Any]) -> tuple[str, ...]:
+    # A bool is an int to Python, but not to TOML.
+    if not all(isinstance(user, str | int) and not isinstance(user, bool) for user in users):
+        raise ProfileError("allow_users is a list of names and numbers")
+    return tuple(check_system_user(str(user)) for user in users)
 
 
 def _rules(texts: list[Any]) -> tuple[str, ...]:

@@ -55,7 +55,11 @@ def _change_listen(document: tomlkit.TOMLDocument, listen: Listen) -> None:
         # Before the profiles it would take over the comments above the first one.
         document.append("listen", tomlkit.table())
     table = document["listen"]
-    changes = {"host": (listen.host, default.host), "port": (listen.port, default.port)}
+    changes = {
+        "host": (listen.host, default.host),
+        "port": (listen.port, default.port),
+        "allow_users": (list(listen.allow_users), []),
+    }
     _change_keys(_container(table), changes)
 
 
@@ -132,6 +136,8 @@ def _means(key: str, old: object, value: object) -> bool:
     """Return whether what stands there may stay, however the person has written it."""
     if key == "upstream" and isinstance(old, str) and isinstance(value, str):
         return parse_upstream(old) == parse_upstream(value)
+    if key == "allow_users" and isinstance(old, list):
+        return [str(user).strip() for user in old] == value
     if key == "fallbacks" and isinstance(old, list) and isinstance(value, list):
         return list(map(parse_upstream, old)) == list(map(parse_upstream, value))
     return old == value

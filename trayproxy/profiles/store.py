@@ -149,8 +149,16 @@ class Store:
         return SettingsError(
             "TP-801",
             "The settings file has a mistake",
-            f"{where}: {reason}. The last good settings are in use; the file was not touched.",
+            f"{where}: {reason}. {self._instead()}",
         )
+
+    def _instead(self) -> str:
+        """Say what serves in place of a file with a mistake."""
+        if self._last_good is None:
+            # A command ends here; nothing is in use.
+            return "The file was not touched."
+        used = "The last good settings" if self._last_good.exists() else "The defaults"
+        return f"{used} are in use; the file was not touched."
 
     def _not_saved(self, reason: str) -> SettingsError:
         return SettingsError(

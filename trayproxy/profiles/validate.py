@@ -73,6 +73,20 @@ def check_user(text: str) -> str:
     return text
 
 
+def check_system_user(text: str) -> str:
+    """Return the name or the number of a user of this computer without the blanks around it.
+
+    Whether there is one is found out where it is used: settings may be for several computers.
+
+    Raises:
+        ProfileError: It is empty, too long, or has blanks or characters that cannot be seen.
+    """
+    user = text.strip()
+    if not user or len(user) > USER_LENGTH or _has_invisible(user) or any(map(str.isspace, user)):
+        raise ProfileError("Write the names of users of this computer, such as _apt.")
+    return user
+
+
 def check_rule(text: str) -> str:
     """Return one entry of *Do not use for* without the blanks around it.
 

@@ -6,4 +6,8 @@ It owns everything that must survive a closed window, and never imports PySide6.
     roads       the active profile, and the way of each request
     facts       what is known, as the faces see it
     reception   what the requests of faces mean
+    check       trying a profile step by step
+    door        who may connect, as the settings say
+    strangers   what is told of those who may not
+    names       which program is at the other end of a connection
 """

@@ -11,7 +11,14 @@ from dataclasses import replace
 from time import time
 
 from trayproxy import __version__
-from trayproxy.control.messages import ListenerState, Problem, SignInState, Status, UpstreamState
+from trayproxy.control.messages import (
+    ListenerState,
+    Problem,
+    SignInState,
+    Status,
+    Strangers,
+    UpstreamState,
+)
 from trayproxy.desk.desk import Desk
 from trayproxy.engine.engine import Counters
 from trayproxy.engine.pages import Page
@@ -34,6 +41,7 @@ class Facts:
         address: The local address.
         problem: Why we do not, if we do not.
         notices: What a person should know about the settings.
+        strangers: Who wanted to connect and may not.
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class Facts:
         self.address = ""
         self.problem: Problem | None = None
         self.notices: tuple[Problem, ...] = ()
+        self.strangers = Strangers()
         self._loop = loop
         self._tell = tell
         self._has_hearers = has_hearers
@@ -111,6 +120,16 @@ class Facts:
         self.listener, self.address, self.problem = ListenerState.UP, address, None
         self.changed()
 
+    def refused(self, strangers: Strangers) -> None:
+        """Take note of who wanted to connect and may not."""
+        self.strangers = strangers
+        self.changed()
+
+    def not_listening(self, problem: Problem) -> None:
+        """Take note that programs cannot connect, and why."""
+        self.listener, self.problem = ListenerState.FAILED, problem
+        self.changed()
+
     def changed(self) -> None:
         """Tell the faces soon."""
         if self._timer is None and self._has_hearers():
@@ -155,6 +174,7 @@ class Facts:
             problem=self.problem or self._upstream_problem,
             notices=(*self.notices, *self._detour()),
             direct=self.direct,
+            strangers=self.strangers,
         )
         if self._counters is not None:
             counters = self._counters

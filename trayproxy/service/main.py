@@ -7,12 +7,12 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import (
     Ending,
-    ListenerState,
     Problem,
     Question,
     QuestionChanged,
@@ -23,23 +23,31 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.server import Server
 from trayproxy.desk.desk import Desk
+from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
+from trayproxy.desktop.hardening import harden, raise_descriptor_limit
+from trayproxy.desktop.owner import NotToldError
 from trayproxy.engine.engine import Engine, Parts
+from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
 from trayproxy.service.check import Tools
+from trayproxy.service.door import UNTOLD, let_in, make_guard
 from trayproxy.service.facts import Facts
 from trayproxy.service.names import Names
 from trayproxy.service.reception import Reception
 from trayproxy.service.roads import Roads
+from trayproxy.service.strangers import Strangers
 
 logger = logging.getLogger(__name__)
 
 TEMPORARY_ID = "this-run"
 OK, NOT_DONE, PORT_IN_USE = 0, 1, 7
 """Exit codes (ux §7.1)."""
+LISTEN_AGAIN_S = 5.0
+"""How often a service that stays looks whether its port is free."""
 
 
 def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> int:
@@ -53,8 +61,19 @@ def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> i
     Returns:
         The exit code. What went wrong has been said on standard error.
     """
+    harden()
+    limits = limits_for(raise_descriptor_limit())
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-        return runner.run(Service(options, paths, on_ready).run())
+        return runner.run(Service(options, paths, on_ready, limits).run())
+
+
+def limits_for(descriptors: int) -> Limits:
+    """Return the engine's figures for a process that may have so many descriptors.
+
+    Each client needs two, and a tenth is for everything else: past that it is told to come again,
+    while there still are descriptors to tell it with.
+    """
+    return replace(LIMITS, clients=min(LIMITS.clients, descriptors * 9 // 20))
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -82,16 +101,26 @@ class Service:
     here.
     """
 
-    def __init__(self, options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        paths: Paths,
+        on_ready: Callable[[str], None],
+        limits: Limits = LIMITS,
+    ) -> None:
         self._options = options
         self._paths = paths
         self._on_ready = on_ready
+        self._limits = limits
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
         """Run until told to quit; return the exit code."""
         loop = asyncio.get_running_loop()
-        self._build(loop)
+        try:
+            self._build(loop)
+        except NotToldError:
+            return fail(UNTOLD.id, UNTOLD.title, UNTOLD.body, NOT_DONE)
         try:
             await self._server.start()
         except AlreadyRunningError as error:
@@ -111,12 +140,16 @@ class Service:
         host, port = self._options.listen or (configured.host, configured.port)
         self._facts = Facts(loop, self._tell_status, lambda: self._reception.has_hearers)
         self._names = Names(loop)
-        self._desk = Desk(vault=Vault(), listener=self, loop=loop, identify=self._names.of_waiter)
-        parts = Parts(self._desk, roads.way, self._facts)
+        # An upstream for this run only: nothing is written, not in the keyring either.
+        vault = Vault() if self._options.upstream is None else Nowhere()
+        self._desk = Desk(vault=vault, listener=self, loop=loop, identify=self._names.of_waiter)
+        self._strangers = Strangers(loop, self._names, self._facts.refused)
+        self._guard = make_guard(configured.allow_users, self._strangers.refused)
+        parts = Parts(self._desk, roads.way, self._facts, self._limits, guard=self._guard)
         self._engine = Engine(loop, parts, host, port)
         self._facts.attach(self._desk, self._engine.counters)
         self._facts.address = self._engine.address
-        self._facts.notices = (problem,) if problem else ()
+        self._notice(problem)
         self._reception = Reception(
             desk=self._desk,
             store=self._store,
@@ -134,6 +167,11 @@ class Service:
             no_prompt=self._options.no_prompt,
         )
         self._server = Server(self._paths, self._reception)
+
+    def _notice(self, problem: Problem | None) -> None:
+        """Follow the settings in who may connect, and tell what is odd about them."""
+        about_users = let_in(self._guard, self._store.config.listen.allow_users)
+        self._facts.notices = (*((problem,) if problem else ()), *about_users)
 
     def _load(self) -> Problem | None:
         """Read the settings; those that cannot be read are left alone, and said so."""
@@ -154,12 +192,14 @@ class Service:
         problem = self._preload(profile)
         if problem is not None:
             return fail(problem.id, problem.title, problem.body, NOT_DONE)
-        try:
-            self._engine.listen()
-        except OSError as error:
-            return self._not_listening(error)
-        self._facts.listening(self._engine.address)
         self._listen_to_signals(loop)
+        problem = await self._listen()
+        if problem is not None:
+            return fail(problem.id, problem.title, problem.body, PORT_IN_USE)
+        if self._stop.is_set():
+            await self._close()
+            return OK
+        self._facts.listening(self._engine.address)
         logger.info("listening on %s", self._engine.address)
         self._on_ready(self._engine.address)
         await self._stop.wait()
@@ -176,7 +216,9 @@ class Service:
         options = self._options
         if options.upstream is not None:
             name = str(options.upstream)
-            return Profile(TEMPORARY_ID, name, options.upstream, user=options.user)
+            return Profile(
+                TEMPORARY_ID, name, options.upstream, user=options.user, ca_file=options.ca_file
+            )
         if self._begins_directly():
             return None
         if options.profile_name is None:
@@ -202,20 +244,46 @@ class Service:
             return None
         return self._desk.preload(profile, Login(options.user or profile.user, options.password))
 
-    def _not_listening(self, error: OSError) -> int:
-        self._facts.listener = ListenerState.FAILED
+    async def _listen(self) -> Problem | None:
+        """Accept connections; return why that cannot be, if nobody wants to wait for it.
+
+        A tray that has started us shows the reason while we wait: it can tell nothing of a service
+        that has ended.
+        """
+        while not self._stop.is_set():
+            try:
+                self._engine.listen()
+            except OSError as error:
+                problem = self._not_listening(error)
+                if not self._options.stays:
+                    return problem
+                if problem != self._facts.problem:
+                    logger.error("%s: %s", problem.title, problem.body)
+                self._facts.not_listening(problem)
+            else:
+                return None
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), LISTEN_AGAIN_S)
+        return None
+
+    def _not_listening(self, error: OSError) -> Problem:
         address = self._engine.address
         if error.errno == errno.EADDRINUSE:
             port = address.rpartition(":")[2]
             owner = self._names.listener_at(address)
             who = f"{owner.name} (PID {owner.pid})" if owner else "Another program"
-            body = f"{who} already uses {address}. Choose another port with --listen."
-            return fail("TP-101", f"Port {port} is taken", body, PORT_IN_USE)
+            hint = (
+                "TrayProxy starts by itself once the port is free."
+                if self._options.stays
+                else "Choose another port with --listen."
+            )
+            body = f"{who} already uses {address}. {hint}"
+            return Problem("TP-101", f"Port {port} is taken", body)
         body = (
             "This computer has no such address, or the system does not allow it "
             f"({error.strerror or error})."
         )
-        return fail("TP-102", f"TrayProxy cannot listen on {address}", body, PORT_IN_USE)
+        return Problem("TP-102", f"TrayProxy cannot listen on {address}", body)
 
     def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -233,9 +301,9 @@ class Service:
         except (SettingsError, ProfileError) as error:
             logger.error("the settings were not read again: %s", error)
             if isinstance(error, SettingsError):
-                self._facts.notices = (Problem(error.id, error.title, error.body),)
+                self._notice(Problem(error.id, error.title, error.body))
         else:
-            self._facts.notices = ()
+            self._notice(None)
         self._facts.changed()
 
     async def _close(self) -> None:
@@ -244,6 +312,7 @@ class Service:
         self._desk.close()
         await self._engine.close()
         self._facts.close()
+        self._strangers.close()
         self._names.close()
 
     # --- what the desk tells (trayproxy.desk.desk.Listener) ---

@@ -2,11 +2,13 @@
 processes."""
 
 import asyncio
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 from trayproxy.control.messages import Program
 from trayproxy.desk.answer import Waiter
 from trayproxy.desktop.peers import listener_at, program_of
+from trayproxy.desktop.users import User, name_of
 
 
 class Names:
@@ -28,6 +30,16 @@ class Names:
         found = await self._loop.run_in_executor(self._thread, program_of, ours, theirs)
         return Program(found.name, found.pid, waiter.target) if found else None
 
+    async def of_stranger(self, connection: socket.socket, user: User) -> tuple[str, str]:
+        """Return the names of a user and of the program at the other end, which is empty if it
+        cannot be told.
+
+        Args:
+            connection: Is open until then: a program that was told of its end might go.
+            user: Whose it is.
+        """
+        return await self._loop.run_in_executor(self._thread, _stranger, connection, user)
+
     def listener_at(self, address: str) -> Program | None:
         """Return the program that listens at an address of this computer, None if it cannot be
         told.
@@ -42,3 +54,13 @@ class Names:
     def close(self) -> None:
         """Look for nothing any more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _stranger(connection: socket.socket, user: User) -> tuple[str, str]:
+    name = name_of(user)
+    try:
+        local, peer = connection.getsockname()[:2], connection.getpeername()[:2]
+    except OSError:
+        return name, ""
+    program = program_of(local, peer)
+    return name, program.name if program is not None else ""

@@ -51,7 +51,7 @@ from trayproxy.desktop.process import start_service
 from trayproxy.desktop.window import allow_foreground
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import PathError, Paths, locate, make_private
-from trayproxy.profiles.profile import Profile
+from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import words
 from trayproxy.ui.icons import app_icon
 from trayproxy.ui.keeper import Keeper
@@ -141,6 +141,7 @@ class App(QObject):
         self._is_background = is_background
         self._exit_code = 0
         self._status: Status | None = None
+        self._last_profile = ""
         self._track = IconTrack(time.monotonic())
         self._meter = Meter()
         self.link = Link(connect, self)
@@ -207,11 +208,15 @@ class App(QObject):
         QCoreApplication.exit(self._exit_code)
 
     def close(self) -> None:
-        """Hang up and take everything off the screen."""
+        """Hang up and take everything off the screen; nothing happens after this."""
+        self.keeper.stop()
         self.link.close()
         self.questions.close()
+        self._again.stop()
+        self._no_tray.stop()
         self.tray.hide()
         self.window.hide()
+        self.window.deleteLater()
 
     # --- Wiring ----------------------------------------------------------------------------------
 
@@ -242,6 +247,7 @@ class App(QObject):
         self.menu.quit_chosen.connect(self.quit)
         self.tray.primary.connect(self._on_primary)
         self.tray.window_wanted.connect(self.show_window)
+        self.tray.turned_direct.connect(self._turn_direct)
         self.tray.created.connect(self._on_tray)
         self.host.seen_changed.connect(self._on_tray_seen)
 
@@ -263,6 +269,8 @@ class App(QObject):
         is_first = self._status is None
         now = time.monotonic()
         self._status = status
+        if status.profile is not None:
+            self._last_profile = status.profile.id
         self._track.see(status, now, time.time())
         self._meter.see(status.received, now)
         self._refresh()
@@ -369,9 +377,20 @@ class App(QObject):
         self.link.request(UseProfile(profile_id), self._on_done)
         self._refresh()
 
+    @Slot()
+    def _turn_direct(self) -> None:
+        """Connect directly, or go back to the profile that was used before."""
+        status = self._status
+        if status is None or not status.profiles:
+            return
+        known = {profile.id for profile in status.profiles}
+        back = self._last_profile if self._last_profile in known else status.profiles[0].id
+        self._use(back if status.direct else DIRECT_ID)
+
     @Slot(object)
     def _save(self, profile: Profile) -> None:
-        is_first = self._status is not None and self._status.profile is None
+        status = self._status
+        is_first = status is not None and status.profile is None and not status.direct
         self.link.request(
             SaveProfile(profile), lambda reply: self._on_saved(profile, reply, use=is_first)
         )

@@ -109,6 +109,8 @@ def step_text(step: Step, request: CheckProfile) -> str:
             text = translate("Check", "Sign-in accepted")
         case "fetch":
             text = translate("Check", "Fetch {url}")
+        case "fallback":
+            text = translate("Check", "Connect to the other proxy")
         case other:
             text = clean(other)
     host = elide(host_text(upstream.host), _DETAIL_WIDTH)

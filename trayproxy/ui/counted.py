@@ -16,6 +16,11 @@ class Counted(QObject):
         text = self.tr("{name} — sign-in needed (%n request(s) waiting)", "", number)
         return _in_english(text, number)
 
+    def refused(self, number: int) -> str:
+        """Return a line of the tooltip."""
+        text = self.tr("%n connection(s) of other users refused", "", number)
+        return _in_english(text, number)
+
     def others_waiting(self, number: int) -> str:
         """Return the sentence of a notification, to be filled with ``{program}``."""
         return _in_english(self.tr("{program} and %n other(s) are waiting.", "", number), number)

@@ -13,7 +13,7 @@ from PySide6.QtGui import QAction, QActionGroup, QIcon
 from PySide6.QtWidgets import QMenu
 
 from trayproxy.control.messages import Quiet, Status
-from trayproxy.profiles.profile import Profile
+from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import words
 from trayproxy.ui.icons import action_icon
 from trayproxy.ui.plain import menu_text
@@ -69,6 +69,7 @@ class TrayMenu(QObject):
         self._not_now = self._build_not_now()
         self.menu.addSeparator()
         self._profile_heading = self._row("profile_heading", enabled=False)
+        self._direct = self._direct_row()
         self._more = named(self.menu.addMenu(""), "more_profiles")
         self._end_of_profiles = self.menu.addSeparator()
         self._window = self._row("profiles", self.profiles_chosen.emit)
@@ -117,24 +118,46 @@ class TrayMenu(QObject):
             self._set(self._sign_in, words.sign_in_row(profile.name))
         self._not_now.menuAction().setVisible(is_asked)
         self.menu.setDefaultAction(self._sign_in if self._sign_in.isVisible() else self._window)
-        self._show_profiles(status.profiles if status is not None else (), profile)
+        self._show_profiles(
+            status.profiles if status is not None else (),
+            profile,
+            is_direct=status is not None and status.direct,
+        )
+        self._keep_on_screen()
+
+    def _keep_on_screen(self) -> None:
+        """Move an open menu that has grown: Qt lets it hang below the screen."""
+        if not self.menu.isVisible():
+            return
+        room = self.menu.screen().availableGeometry()
+        excess = self.menu.geometry().bottom() - room.bottom()
+        if excess > 0:
+            self.menu.move(self.menu.x(), max(room.top(), self.menu.y() - excess))
 
     # --- Profiles --------------------------------------------------------------------------------
 
-    def _show_profiles(self, profiles: tuple[Profile, ...], active: Profile | None) -> None:
+    def _show_profiles(
+        self, profiles: tuple[Profile, ...], active: Profile | None, *, is_direct: bool
+    ) -> None:
         if tuple(self._profiles) != tuple(profile.id for profile in profiles):
             self._replace(profiles)
         for profile in profiles:
             action = self._profiles[profile.id]
             self._set(action, words.profile_row(profile))
-            action.setChecked(active is not None and profile.id == active.id)
-        if active is None and (checked := self._group.checkedAction()) is not None:
+        self._more.menuAction().setVisible(len(profiles) > PROFILES_SHOWN)
+        for row in (self._profile_heading, self._direct, self._end_of_profiles):
+            row.setVisible(bool(profiles) or is_direct)
+        chosen = self._profiles.get(active.id) if active is not None else None
+        self._check(self._direct if is_direct else chosen)
+
+    def _check(self, chosen: QAction | None) -> None:
+        """Put the mark on this row, or on none."""
+        if chosen is not None:
+            chosen.setChecked(True)
+        elif (checked := self._group.checkedAction()) is not None:
             self._group.setExclusive(False)
             checked.setChecked(False)
             self._group.setExclusive(True)
-        self._profile_heading.setVisible(bool(profiles))
-        self._end_of_profiles.setVisible(bool(profiles))
-        self._more.menuAction().setVisible(len(profiles) > PROFILES_SHOWN)
 
     def _replace(self, profiles: tuple[Profile, ...]) -> None:
         for action in self._profiles.values():
@@ -149,9 +172,17 @@ class TrayMenu(QObject):
             self._group.addAction(action)
             self._profiles[profile.id] = action
             if place < PROFILES_SHOWN:
-                self.menu.insertAction(self._more.menuAction(), action)
+                self.menu.insertAction(self._direct, action)
             else:
                 self._more.addAction(action)
+
+    def _direct_row(self) -> QAction:
+        """Make the entry that stands among the profiles and is none."""
+        action = named(QAction(self, checkable=True), "connect_directly")
+        action.setData(DIRECT_ID)
+        self._group.addAction(action)
+        self.menu.addAction(action)
+        return action
 
     @Slot(QAction)
     def _on_profile(self, action: QAction) -> None:
@@ -183,6 +214,7 @@ class TrayMenu(QObject):
         self._set(self._a_while, translate("Tray", "15 minutes"))
         self._set(self._until_chosen, translate("Tray", "Until I choose"))
         self._set(self._profile_heading, translate("Tray", "Profile"))
+        self._set(self._direct, translate("Tray", "Connect directly"))
         self._set(self._more.menuAction(), translate("Tray", "More profiles"))
         self._set(self._window, translate("Tray", "Profiles…"))
         self._set(self._quit, translate("Tray", "Quit TrayProxy"))
@@ -195,7 +227,8 @@ class TrayMenu(QObject):
 
     @Slot()
     def _show_address(self) -> None:
-        if not self.menu.isVisible():
+        # An empty row in an open menu is no use to anyone.
+        if not self.menu.isVisible() or not self._address.text():
             self._set(self._address, self._address_text)
         self._pace.start()
 

@@ -5,25 +5,29 @@ said under the field, when the field is left (ux §3.3).
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from PySide6.QtCore import QCoreApplication, QEvent, QObject, Qt, Signal, Slot
+from PySide6.QtCore import QCoreApplication, QDir, QEvent, QObject, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QButtonGroup,
+    QComboBox,
+    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
     QRadioButton,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from trayproxy.control.messages import Keyring
-from trayproxy.profiles.profile import Profile, ProfileError, SignIn, Upstream
+from trayproxy.profiles.profile import Profile, ProfileError, Scheme, SignIn, Upstream
 from trayproxy.profiles.validate import (
+    check_ca_file,
     check_host,
     check_name,
     check_port,
@@ -31,6 +35,7 @@ from trayproxy.profiles.validate import (
     make_id,
     parse_rules,
     parse_upstream,
+    parse_upstreams,
 )
 from trayproxy.ui import words
 from trayproxy.ui.plain import breakable
@@ -51,6 +56,9 @@ class Draft:
     sign_in: SignIn = SignIn.PASSWORD
     user: str = ""
     bypass: str = ""
+    scheme: Scheme = Scheme.HTTP
+    fallbacks: str = ""
+    ca_file: str = ""
 
 
 def draft_of(profile: Profile) -> Draft:
@@ -62,25 +70,29 @@ def draft_of(profile: Profile) -> Draft:
         profile.sign_in,
         profile.user,
         ", ".join(profile.bypass),
+        profile.upstream.scheme,
+        ", ".join(map(str, profile.fallbacks)),
+        profile.ca_file,
     )
 
 
 def tidied(draft: Draft) -> Draft:
     """Return the draft with an address that was pasted whole taken apart.
 
-    ``http://proxy.corp.example:8080`` into the first field is what people do. A profile without a
+    ``https://proxy.corp.example:8080`` into the first field is what people do. A profile without a
     name gets that of its proxy.
     """
-    host, port = draft.host.strip(), draft.port
+    host, port, scheme = draft.host.strip(), draft.port, draft.scheme
     if not _is_host(host):
         try:
             upstream = parse_upstream(host)
         except ProfileError:
             pass
         else:
+            scheme = upstream.scheme if "://" in host else scheme
             host, port = upstream.host, str(upstream.port)
     name = draft.name if draft.name.strip() or not _is_host(host) else host
-    return Draft(name, host, port, draft.sign_in, draft.user, draft.bypass)
+    return replace(draft, name=name, host=host, port=port, scheme=scheme)
 
 
 def _is_host(text: str) -> bool:
@@ -89,6 +101,16 @@ def _is_host(text: str) -> bool:
     except ProfileError:
         return False
     return True
+
+
+def _align_labels(*forms: QFormLayout) -> None:
+    """Let the fields of several forms that stand below each other begin at the same place."""
+    role = QFormLayout.ItemRole.LabelRole
+    items = (form.itemAt(row, role) for form in forms for row in range(form.rowCount()))
+    labels = [widget for item in items if item is not None and (widget := item.widget())]
+    width = max(label.sizeHint().width() for label in labels)
+    for label in labels:
+        label.setMinimumWidth(width)
 
 
 class ProfileForm(QWidget):
@@ -126,6 +148,7 @@ class ProfileForm(QWidget):
         self._fill(draft)
         for label in self._errors.values():
             label.hide()
+        self._advanced.setChecked(bool(draft.fallbacks or draft.ca_file))
 
     def draft(self) -> Draft:
         """Return what is typed."""
@@ -136,6 +159,9 @@ class ProfileForm(QWidget):
             SignIn.PASSWORD if self._with_password.isChecked() else SignIn.NONE,
             self._user.text(),
             self._bypass.text(),
+            Scheme(self._scheme.currentData()),
+            self._fallbacks.text(),
+            self._ca_file.text(),
         )
 
     def profile(self) -> Profile | None:
@@ -146,11 +172,32 @@ class ProfileForm(QWidget):
         port = self._read(self._port, check_port)
         user = self._read(self._user, check_user)
         bypass = self._read(self._bypass, parse_rules)
+        fallbacks = self._read(self._fallbacks, self._check_fallbacks)
+        ca_file = self._read(self._ca_file, check_ca_file)
         if name is None or host is None or port is None or user is None or bypass is None:
-            self._first_wrong().setFocus(Qt.FocusReason.OtherFocusReason)
+            self._lead_to_mistake()
             return None
-        made = self._id or make_id(name, (profile.id for profile in self._taken))
-        return Profile(made, name, Upstream(host, port), self.draft().sign_in, user, bypass)
+        if fallbacks is None or ca_file is None:
+            self._lead_to_mistake()
+            return None
+        draft = self.draft()
+        return Profile(
+            self._id or make_id(name, (profile.id for profile in self._taken)),
+            name,
+            Upstream(host, port, draft.scheme),
+            draft.sign_in,
+            user,
+            bypass,
+            fallbacks,
+            ca_file,
+        )
+
+    def _lead_to_mistake(self) -> None:
+        """Lead to the first field that is wrong."""
+        wrong = self._first_wrong()
+        if wrong in (self._fallbacks, self._ca_file):
+            self._advanced.setChecked(True)
+        wrong.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def show_keyring(self, keyring: Keyring) -> None:
         """Say where passwords are kept."""
@@ -190,6 +237,8 @@ class ProfileForm(QWidget):
             self._port: (self._port, check_port),
             self._user: (self._user, check_user),
             self._bypass: (self._bypass, parse_rules),
+            self._fallbacks: (self._fallbacks, self._check_fallbacks),
+            self._ca_file: (self._ca_file, check_ca_file),
         }
         line, check = checks[field]
         # An empty field that was only passed through is no mistake yet.
@@ -202,6 +251,17 @@ class ProfileForm(QWidget):
         if next(same, None) is not None:
             raise ProfileError(translate("Profiles", "Another profile has this name."))
         return name
+
+    def _check_fallbacks(self, text: str) -> tuple[Upstream, ...]:
+        upstreams = parse_upstreams(text)
+        draft = self.draft()
+        try:
+            first = Upstream(check_host(draft.host), check_port(draft.port), draft.scheme)
+        except ProfileError:
+            return upstreams  # That is said under another field.
+        if len({first, *upstreams}) <= len(upstreams):
+            raise ProfileError(translate("Profiles", "The same proxy stands here twice."))
+        return upstreams
 
     def _read(self, field: QLineEdit, check: Callable[[str], Value]) -> Value | None:
         label = self._errors[field]
@@ -229,9 +289,12 @@ class ProfileForm(QWidget):
             (self._port, draft.port),
             (self._user, draft.user),
             (self._bypass, draft.bypass),
+            (self._fallbacks, draft.fallbacks),
+            (self._ca_file, draft.ca_file),
         ):
             if field.text() != text:
                 field.setText(text)
+        self._scheme.setCurrentIndex(self._scheme.findData(draft.scheme))
         with_password = draft.sign_in is SignIn.PASSWORD
         (self._with_password if with_password else self._without).setChecked(True)
         self._enable_login()
@@ -261,6 +324,7 @@ class ProfileForm(QWidget):
         self._bypass.setPlaceholderText("localhost, *.corp.example")
         form.addRow(translate("Profiles", "&Do not use for:"), self._bypass)
         form.addRow("", self._error(self._bypass))
+        self._build_advanced(form)
 
     def _build_address(self, form: QFormLayout) -> None:
         self._host = self._line("host")
@@ -278,7 +342,12 @@ class ProfileForm(QWidget):
         row.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         parts = QHBoxLayout(row)
         parts.setContentsMargins(0, 0, 0, 0)
-        parts.addWidget(named(QLabel("http://"), "scheme"))
+        self._scheme = named(QComboBox(), "scheme")
+        self._scheme.setAccessibleName(translate("Profiles", "Kind of proxy"))
+        for scheme in Scheme:
+            self._scheme.addItem(f"{scheme}://", scheme)
+        self._scheme.activated.connect(self.edited)
+        parts.addWidget(self._scheme)
         parts.addWidget(self._host, 1)
         parts.addWidget(QLabel(":"))
         parts.addWidget(self._port)
@@ -315,6 +384,72 @@ class ProfileForm(QWidget):
         forget.addWidget(self._forget)
         forget.addStretch()
         form.addRow("", forget)
+
+    def _build_advanced(self, form: QFormLayout) -> None:
+        self._advanced = named(QToolButton(), "advanced")
+        self._advanced.setText(translate("Profiles", "Advanced"))
+        self._advanced.setCheckable(True)
+        self._advanced.setAutoRaise(True)
+        self._advanced.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._advanced.setArrowType(Qt.ArrowType.RightArrow)
+        self._advanced.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._advanced.toggled.connect(self._on_advanced)
+        self._fallbacks = self._line("fallbacks")
+        self._fallbacks.setPlaceholderText("proxy2.corp.example:8080")
+        self._fallbacks.setToolTip(
+            translate("Profiles", "Used while the proxy above cannot be reached, in this order")
+        )
+        self._ca_file = self._line("ca_file")
+        self._ca_file.setPlaceholderText(translate("Profiles", "The system's authorities"))
+        for field in (self._fallbacks, self._ca_file):
+            field.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        choose = named(QPushButton(translate("Profiles", "&Choose…")), "choose_ca_file")
+        choose.clicked.connect(self._on_choose)
+        file = QWidget()
+        parts = QHBoxLayout(file)
+        parts.setContentsMargins(0, 0, 0, 0)
+        parts.addWidget(self._ca_file, 1)
+        parts.addWidget(choose)
+        label = QLabel(translate("Profiles", "Cert&ificate:"))
+        label.setBuddy(self._ca_file)
+        form.addRow("", self._advanced)
+        self._hidden_rows = QWidget()
+        rows = QFormLayout(self._hidden_rows)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        rows.addRow(translate("Profiles", "Othe&rwise use:"), self._fallbacks)
+        rows.addRow("", self._error(self._fallbacks))
+        rows.addRow(label, file)
+        rows.addRow("", self._error(self._ca_file))
+        self._hidden_rows.hide()
+        _align_labels(form, rows)
+        form.addRow(self._hidden_rows)
+
+    @Slot(bool)
+    def _on_advanced(self, is_open: bool) -> None:
+        arrow = Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow
+        self._advanced.setArrowType(arrow)
+        self._hidden_rows.setVisible(is_open)
+
+    @Slot()
+    def _on_choose(self) -> None:
+        dialog = named(QFileDialog(self), "ca_file_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setNameFilters(
+            [
+                translate("Profiles", "Certificates (*.pem *.crt *.cer *.der)"),
+                translate("Profiles", "All files (*)"),
+            ]
+        )
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.fileSelected.connect(self._on_chosen)
+        dialog.open()
+
+    @Slot(str)
+    def _on_chosen(self, path: str) -> None:
+        self._ca_file.setText(QDir.toNativeSeparators(path))
+        self._read(self._ca_file, check_ca_file)
+        self.edited.emit()
 
     def _line(self, name: str) -> QLineEdit:
         line = named(QLineEdit(), name)

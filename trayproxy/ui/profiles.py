@@ -33,7 +33,7 @@ from trayproxy.control.messages import (
     Reply,
     Status,
 )
-from trayproxy.profiles.profile import Profile
+from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import words
 from trayproxy.ui.announce import announce
 from trayproxy.ui.check_panel import CheckPanel
@@ -208,6 +208,7 @@ class ProfilesWindow(QWidget):
     def _show_profiles(self, status: Status) -> None:
         profiles = {profile.id: profile for profile in status.profiles}
         active = status.profile.id if status.profile is not None else ""
+        active = DIRECT_ID if status.direct else active
         if (profiles, tuple(profiles), active) != (
             self._profiles,
             tuple(self._profiles),
@@ -219,7 +220,7 @@ class ProfilesWindow(QWidget):
                 del self._drafts[gone]
             self._fill_list(select=self._selected() or (NEW if self._drafts else was_active))
         self._settle()
-        if not profiles and NEW not in self._drafts:
+        if not profiles and NEW not in self._drafts and not status.direct:
             self.add()
 
     def _settle(self) -> None:
@@ -237,6 +238,8 @@ class ProfilesWindow(QWidget):
 
     def _fill_list(self, select: str) -> None:
         entries = [*self._profiles, *([NEW] if NEW in self._drafts else [])]
+        if self._profiles or self._active == DIRECT_ID:
+            entries.append(DIRECT_ID)
         self._list.blockSignals(True)
         self._list.clear()
         for profile_id in entries:
@@ -249,7 +252,7 @@ class ProfilesWindow(QWidget):
 
     def _item(self, profile_id: str) -> QListWidgetItem:
         profile = self._profiles.get(profile_id)
-        name = clean(profile.name) if profile else translate("Profiles", "New profile")
+        name = clean(profile.name) if profile else self._name_of(profile_id)
         item = QListWidgetItem(isolate(elide(name, NAME_WIDTH)))
         item.setData(_ID, profile_id)
         item.setToolTip(plain_tooltip(name))
@@ -259,6 +262,11 @@ class ProfilesWindow(QWidget):
             item.setFont(font)
             item.setText(translate("Profiles", "{name} (active)").format(name=item.text()))
         return item
+
+    def _name_of(self, entry: str) -> str:
+        if entry == DIRECT_ID:
+            return translate("Tray", "Connect directly")
+        return translate("Profiles", "New profile")
 
     def _selected(self) -> str:
         item = self._list.currentItem()
@@ -280,9 +288,15 @@ class ProfilesWindow(QWidget):
 
     def _update_buttons(self) -> None:
         shown = self._selected()
+        is_direct = shown == DIRECT_ID
+        self._scroll.setVisible(not is_direct)
+        self._direct_note.setVisible(is_direct)
+        for widget in (self._test, self._revert, self._save):
+            widget.setVisible(not is_direct)
+        self._remove.setEnabled(not is_direct and self._test.isEnabled())
         is_saved = shown in self._profiles
         self._revert.setEnabled(shown in self._drafts and (is_saved or bool(self._profiles)))
-        self._use.setVisible(is_saved and shown != self._active)
+        self._use.setVisible((is_saved or is_direct) and shown != self._active)
         self._form.allow_forgetting(is_saved)
 
     # --- What the person does --------------------------------------------------------------------
@@ -303,7 +317,7 @@ class ProfilesWindow(QWidget):
 
     @Slot()
     def _on_use(self) -> None:
-        if self._selected() in self._profiles:
+        if self._selected() in self._profiles or self._selected() == DIRECT_ID:
             self.use_wanted.emit(self._selected())
 
     @Slot(QModelIndex)
@@ -491,11 +505,20 @@ class ProfilesWindow(QWidget):
         self._form = ProfileForm()
         self._form.edited.connect(self._on_edited)
         self._form.forget_wanted.connect(self._on_forget)
-        scroll = named(QScrollArea(), "form_scroll")
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(self._form)
+        self._scroll = named(QScrollArea(), "form_scroll")
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._scroll.setWidget(self._form)
+        self._direct_note = plain_label("direct_note")
+        self._direct_note.setText(
+            translate(
+                "Profiles",
+                "Programs reach every address directly, without a proxy and without a sign-in.",
+            )
+        )
+        self._direct_note.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._direct_note.hide()
         self._message = plain_label("message")
         self._message.hide()
         self._test = self._button("test", translate("Profiles", "&Test connection"), self._on_test)
@@ -509,7 +532,8 @@ class ProfilesWindow(QWidget):
         buttons.addWidget(self._revert)
         buttons.addWidget(self._save)
         column = QVBoxLayout()
-        column.addWidget(scroll, 1)
+        column.addWidget(self._scroll, 1)
+        column.addWidget(self._direct_note, 1)
         column.addWidget(self._message)
         column.addLayout(buttons)
         return column

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from trayproxy.control.messages import ListenerState, SignInState, Status, UpstreamState
+from trayproxy.profiles.profile import Profile
 
 PATIENCE_S = 3.0
 """How long *starting* is believed: for the service, its listener, and a switch of the profile."""
@@ -33,6 +34,8 @@ class IconState(StrEnum):
     """Upstream cannot be reached."""
     STARTING = "starting"
     """Not yet of use: starting, switching, or there is no profile."""
+    DIRECT = "direct"
+    """Programs connect directly, as the person has chosen."""
     READY = "ready"
     """All is set, nothing has been measured."""
     OK = "ok"
@@ -70,8 +73,11 @@ def icon_state(facts: Facts) -> IconState:
         return IconState.SIGNIN
     if status.upstream is UpstreamState.UNREACHABLE and facts.unreachable_s >= TROUBLE_AFTER_S:
         return IconState.TROUBLE
-    if status.profile is None or (facts.switching and patient):
+    is_set = status.profile is not None or status.direct
+    if not is_set or (facts.switching and patient):
         return IconState.STARTING
+    if status.direct:
+        return IconState.DIRECT
     works = status.upstream is UpstreamState.OK or (
         status.upstream is UpstreamState.UNREACHABLE and facts.worked_before
     )
@@ -118,7 +124,7 @@ class IconTrack:
         if before is None or _reach(before) != _reach(status):
             self._unreachable_since = now - max(0.0, wall - status.upstream_since)
             self._worked_before = before is not None and _worked(before, status)
-        if before is not None and before.profile != status.profile:
+        if before is not None and _chosen(before) != _chosen(status):
             self._switching = False
 
     def switch(self, now: float) -> None:
@@ -159,6 +165,10 @@ class IconTrack:
             return None
         left = TROUBLE_AFTER_S - facts.unreachable_s
         return max(left, _TICK_S) if left > 0 else None
+
+
+def _chosen(status: Status) -> tuple[Profile | None, bool]:
+    return status.profile, status.direct
 
 
 def _is_waiting(status: Status | None) -> bool:

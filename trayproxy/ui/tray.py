@@ -28,6 +28,8 @@ class Gesture(Enum):
     """The same, once it is clear that no second click follows."""
     WINDOW = auto()
     """The window, shown."""
+    TURN_DIRECT = auto()
+    """*Connect directly*, or back to the profile."""
 
 
 def gesture(reason: QSystemTrayIcon.ActivationReason, platform: str) -> Gesture:
@@ -43,6 +45,8 @@ def gesture(reason: QSystemTrayIcon.ActivationReason, platform: str) -> Gesture:
     match platform, reason:
         case "cocoa", _:
             return Gesture.NOTHING
+        case _, _Reason.MiddleClick:
+            return Gesture.TURN_DIRECT
         case "windows", _Reason.Trigger:
             return Gesture.PRIMARY_UNLESS_DOUBLE
         case "windows", _Reason.DoubleClick:
@@ -58,11 +62,13 @@ class Tray(QObject):
     Signals:
         primary: A person wants what matters now.
         window_wanted: A person wants the window.
+        turned_direct: A person wants to connect directly, or no longer.
         created(QSystemTrayIcon): The icon exists now.
     """
 
     primary = Signal()
     window_wanted = Signal()
+    turned_direct = Signal()
     created = Signal(object)
 
     def __init__(self, host: TrayHost, menu: TrayMenu, parent: QObject | None = None) -> None:
@@ -124,3 +130,5 @@ class Tray(QObject):
             case Gesture.WINDOW:
                 self._click.stop()
                 self.window_wanted.emit()
+            case Gesture.TURN_DIRECT:
+                self.turned_direct.emit()

@@ -17,7 +17,7 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
-from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.profile import Profile, Scheme, Upstream
 from trayproxy.ui.counted import Counted
 from trayproxy.ui.plain import (
     MENU_WIDTH,
@@ -52,13 +52,15 @@ def first_line(state: IconState, status: Status | None) -> str:
     """Return the state in words, at most 48 characters (ux §3.1, last column)."""
     if status is None or state is IconState.STOPPED:
         return _stopped(state, status)
-    if status.profile is None:
+    if status.profile is None and not status.direct:
         return translate("Tray", "No profile yet")
     name = _profile_name(status)
     match state:
         case IconState.SIGNIN:
             return fit(translate("Tray", "{name}: sign-in needed"), name)
-        case IconState.TROUBLE:
+        case IconState.DIRECT:
+            return translate("Tray", "Connecting directly")
+        case IconState.TROUBLE if status.profile is not None:
             line = translate("Tray", "{name}: cannot reach {host}")
             return _two(line, name, host_text(status.profile.upstream.host))
         case IconState.STARTING:
@@ -78,6 +80,8 @@ def tray_tooltip(state: IconState, status: Status | None) -> str:
         lines.append(status.address)
         if status.problem is not None and status.problem.title not in lines[0]:
             lines.append(clean(status.problem.title))
+        if status.strangers.count:
+            lines.append(Counted().refused(status.strangers.count))
     return tooltip(lines)
 
 
@@ -148,9 +152,12 @@ def status_line(state: IconState, status: Status | None) -> str:
     """Return the state in a sentence with room, for the window."""
     if status is None or status.profile is None or state not in (IconState.OK, IconState.READY):
         return first_line(state, status)
-    return translate("Window", "{state} · {proxy} (not encrypted)").format(
-        state=first_line(state, status), proxy=authority(status.profile.upstream)
-    )
+    upstream = status.profile.upstream
+    if upstream.scheme is Scheme.HTTPS:
+        template = translate("Window", "{state} · {proxy} (encrypted)")
+    else:
+        template = translate("Window", "{state} · {proxy} (not encrypted)")
+    return template.format(state=first_line(state, status), proxy=authority(upstream))
 
 
 # --- The question --------------------------------------------------------------------------------

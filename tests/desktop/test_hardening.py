@@ -1,0 +1,89 @@
+"""Tests for trayproxy.desktop.hardening.
+
+Each is in a process of its own: it cannot be undone.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parents[2]
+
+
+def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=SOURCES,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_nobody_reads_the_memory_of_the_process() -> None:
+    code = (
+        "import ctypes, resource\n"
+        "from trayproxy.desktop.hardening import harden\n"
+        "harden()\n"
+        "get_dumpable = 3\n"
+        "print(ctypes.CDLL(None).prctl(get_dumpable, 0, 0, 0, 0))\n"
+        "print(resource.getrlimit(resource.RLIMIT_CORE))\n"
+    )
+    assert run(code).stdout == "0\n(0, 0)\n"
+
+
+def test_a_hardened_process_still_knows_itself() -> None:
+    code = (
+        "import os, psutil\n"
+        "from trayproxy.desktop.hardening import harden\n"
+        "harden()\n"
+        "process = psutil.Process()\n"
+        "assert process.name() and process.cmdline()\n"
+        "assert process.memory_info().rss\n"
+        "assert os.listdir('/proc/self/fd')\n"
+        "print(process.parent().pid == os.getppid())\n"
+    )
+    result = run(code)
+    assert (result.stdout, result.stderr) == ("True\n", "")
+
+
+def test_a_crash_says_where_and_no_value() -> None:
+    code = (
+        "import faulthandler\n"
+        "from trayproxy.desktop.hardening import harden\n"
+        "def crash(password):\n"
+        "    faulthandler._sigsegv()\n"
+        "harden()\n"
+        "crash('canary-' + '7f3a')\n"
+    )
+    result = run(code)
+    assert result.returncode < 0
+    assert "in crash" in result.stderr
+    assert "canary-" + "7f3a" not in result.stderr
+
+
+def test_without_standard_error_it_is_done_all_the_same() -> None:
+    code = (
+        "import sys\n"
+        "from trayproxy.desktop.hardening import harden\n"
+        "sys.stderr = None\n"
+        "harden()\n"
+        "print('done')\n"
+    )
+    assert run(code).stdout == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "found"), [(256, 4096, 4096), (300, 300, 300), (128, 20_000, 20_000)]
+)
+def test_as_many_descriptors_as_may_be_had(soft: int, hard: int, found: int) -> None:
+    code = (
+        "import resource, sys\n"
+        "from trayproxy.desktop.hardening import raise_descriptor_limit\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))\n"
+        "print(raise_descriptor_limit(), resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    result = run(code, str(soft), str(hard))
+    assert result.stdout == f"{found} ({found}, {hard})\n", result.stderr

@@ -1,0 +1,381 @@
+"""Tests for trayproxy.desktop.owner and the way of each system."""
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
+from trayproxy.desktop import owner as owner_module
+from trayproxy.desktop.owner import End, NotToldError, Owner, Owners, Untold, open_owners
+from trayproxy.desktop.owner_linux import ProcNet, SockDiag
+from trayproxy.desktop.owner_macos import MacOS, find
+from trayproxy.desktop.owner_windows import NOBODY as UNNAMED
+from trayproxy.desktop.owner_windows import Libraries, Windows, find_process
+from trayproxy.desktop.users import find_user, name_of, own_user
+
+OURS = Owner(os.geteuid(), is_open=True)
+ENDS: dict[str, tuple[End, End, int]] = {
+    "IPv4": (("127.0.0.1", 3128), ("127.0.0.1", 50_000), socket.AF_INET),
+    "IPv6": (("::1", 3128), ("::1", 50_000), socket.AF_INET6),
+}
+
+
+@pytest.fixture(params=[SockDiag, ProcNet])
+def owners(request: pytest.FixtureRequest) -> Iterator[Owners]:
+    made: Owners = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def accept() -> Iterator[Callable[[], tuple[socket.socket, End]]]:
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+        def accept() -> tuple[socket.socket, End]:
+            connection, peer = listener.accept()
+            return stack.enter_context(connection), peer
+
+        accept.address = listener.getsockname()  # type: ignore[attr-defined]  # a test's own name
+        yield accept
+
+
+Accept = Any
+"""Accepts a connection; its attribute `address` says where."""
+
+
+# --- Linux ---------------------------------------------------------------------------------------
+
+
+def test_a_program_of_ours_is_ours(owners: Owners, accept: Accept) -> None:
+    with program(accept.address):
+        connection, peer = accept()
+        assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) == OURS
+
+
+@needs_root
+def test_a_program_of_another_user_is_that_users(owners: Owners, accept: Accept) -> None:
+    with program(accept.address, user=NOBODY):
+        connection, peer = accept()
+        found = owners.owner_of(connection.getsockname(), peer, socket.AF_INET)
+    assert found == Owner(NOBODY, is_open=True)
+
+
+@needs_root
+def test_a_half_closed_connection_still_has_its_user(owners: Owners, accept: Accept) -> None:
+    with program(accept.address, Then.HALF_CLOSES, user=NOBODY):
+        connection, peer = accept()
+        found = owners.owner_of(connection.getsockname(), peer, socket.AF_INET)
+    assert found == Owner(NOBODY, is_open=True)
+
+
+@needs_root
+def test_what_was_sent_and_left_is_not_roots(owners: Owners, accept: Accept) -> None:
+    """The kernel says user 0 of a connection that no process holds any more."""
+    with program(accept.address, Then.CLOSES, user=NOBODY, octets=b"GET"):
+        connection, peer = accept()
+        found = owners.owner_of(connection.getsockname(), peer, socket.AF_INET)
+        assert connection.recv(3, socket.MSG_PEEK) == b"GET"
+    assert found is None or not found.is_open
+
+
+def test_a_connection_that_was_reset_is_nobodys(owners: Owners, accept: Accept) -> None:
+    with program(accept.address, Then.RESETS, octets=b"GET"):
+        connection, peer = accept()
+        assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) is None
+
+
+def test_a_listener_at_the_port_of_the_peer_is_not_the_peer(owners: Owners) -> None:
+    """The kernel offers one where there is no such connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = listener.getsockname()
+        assert owners.owner_of(("127.0.0.1", 1), peer, socket.AF_INET) is None
+
+
+@needs_ipv6
+def test_ipv6_is_told_too(owners: Owners) -> None:
+    with (
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as listener,
+        socket.socket(socket.AF_INET6) as client,
+    ):
+        client.connect(listener.getsockname())
+        connection, peer = listener.accept()
+        with connection:
+            local = connection.getsockname()[:2]
+            assert owners.owner_of(local, peer[:2], socket.AF_INET6) == OURS
+
+
+@needs_ipv6
+def test_ipv4_from_a_socket_for_both_is_told_too(owners: Owners, accept: Accept) -> None:
+    with socket.socket(socket.AF_INET6) as client:
+        client.connect((f"::ffff:{accept.address[0]}", accept.address[1]))
+        connection, peer = accept()
+        assert peer[0] == "127.0.0.1"
+        assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) == OURS
+
+
+def test_our_own_end_is_not_taken_for_theirs(owners: Owners) -> None:
+    assert owners.owner_of(("127.0.0.1", 1), ("127.0.0.1", 2), socket.AF_INET) is None
+
+
+def test_it_asks_anew_after_it_was_closed(accept: Accept) -> None:
+    owners = SockDiag()
+    with program(accept.address):
+        connection, peer = accept()
+        for _ in range(2):
+            assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) == OURS
+            owners.close()
+
+
+def test_this_system_tells() -> None:
+    owners = open_owners()
+    assert isinstance(owners, SockDiag)
+    owners.close()
+
+
+class Liar:
+    """Takes everybody for us, but closed."""
+
+    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+        return Owner(own_user(), is_open=False)
+
+    def close(self) -> None: ...
+
+
+def test_a_way_that_does_not_know_us_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_module, "_ways", lambda: [Untold(), Liar(), ProcNet()])
+    assert isinstance(open_owners(), ProcNet)
+
+
+def test_without_any_way_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_module, "_ways", lambda: [Untold(), Liar()])
+    with pytest.raises(NotToldError):
+        open_owners()
+
+
+def test_users_are_found_by_name_and_by_number() -> None:
+    assert find_user("root") == find_user("0") == 0
+    assert find_user("no-such-user-here") is None
+    assert (name_of(0), name_of(4_000_000_000)) == ("root", "4000000000")
+
+
+# --- macOS ---------------------------------------------------------------------------------------
+
+
+def pcb(
+    local: End, peer: End, family: int, user: int, *, handle: int = 7, more: int = 0
+) -> list[bytes]:
+    """Return the records of one connection, as its own end has them (xnu, pcblist_n)."""
+    is_v4 = family == socket.AF_INET
+    foreign, own = (socket.inet_pton(family, end[0]).rjust(16, b"\0") for end in (peer, local))
+    inpcb = struct.pack("=8x8x") + struct.pack("!HH", peer[1], local[1]) + bytes(24)
+    inpcb = inpcb[8:] + bytes([1 if is_v4 else 2, 64, 6, 0]) + foreign + own + bytes(24 + more)
+    sock = struct.pack("=Q", handle) + bytes(48) + struct.pack("=I", user) + bytes(36 + more)
+    kinds = [(0x10, inpcb), (1, sock), (2, bytes(24)), (4, bytes(24)), (8, bytes(128))]
+    return [record(kind, body) for kind, body in [*kinds, (0x20, bytes(196))]]
+
+
+def record(kind: int, body: bytes) -> bytes:
+    whole = struct.pack("=II", len(body) + 8, kind) + body
+    return whole + bytes(-len(whole) % 8)
+
+
+def pcblist(*connections: list[bytes]) -> bytes:
+    frame = struct.pack("=IIQQ", 24, len(connections), 1, 1)
+    return frame + b"".join(b"".join(records) for records in connections) + frame
+
+
+class FakeLibc:
+    """The sysctl call of macOS."""
+
+    def __init__(self, table: bytes, *, growth: int = 0, failure: int = 0) -> None:
+        self.table = table
+        self._growth = growth
+        self._failure = failure
+        self.names: list[bytes] = []
+
+    def sysctlbyname(self, name: bytes, buffer: Any, length: Any, new: None, size: int) -> int:
+        self.names.append(name)
+        if self._failure:
+            ctypes.set_errno(self._failure)
+            return -1
+        if buffer is None:
+            length._obj.value = len(self.table)
+            # Others connect in the meantime.
+            self.table += bytes(self._growth)
+            self._growth = 0
+            return 0
+        if length._obj.value < len(self.table):
+            ctypes.set_errno(errno.ENOMEM)
+            return -1
+        ctypes.memmove(buffer, self.table, len(self.table))
+        length._obj.value = len(self.table)
+        return 0
+
+
+@pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("more", [0, 4, 24], ids="grown by {}".format)
+def test_macos_tells_by_its_table(ends: tuple[End, End, int], more: int) -> None:
+    local, peer, family = ends
+    # Our own end has our user, whoever connects.
+    table = pcblist(
+        pcb(local, peer, family, 501, more=more), pcb(peer, local, family, 502, more=more)
+    )
+    libc = FakeLibc(table)
+    assert MacOS(libc).owner_of(local, peer, family) == Owner(502, is_open=True)
+    assert set(libc.names) == {b"net.inet.tcp.pcblist_n"}
+
+
+def test_macos_has_no_owner_for_a_connection_without_a_socket() -> None:
+    local, peer, family = ENDS["IPv4"]
+    table = pcblist(pcb(peer, local, family, 0, handle=0))
+    assert find(table, local, peer, family) == Owner(0, is_open=False)
+
+
+def test_macos_does_not_know_other_connections() -> None:
+    local, peer, family = ENDS["IPv4"]
+    table = pcblist(pcb(peer, (local[0], 1), family, 501), pcb(("127.0.0.2", peer[1]), local, 2, 1))
+    assert find(table, local, peer, family) is None
+
+
+def test_macos_asks_again_when_the_table_has_grown() -> None:
+    local, peer, family = ENDS["IPv4"]
+    libc = FakeLibc(pcblist(pcb(peer, local, family, 501)), growth=20_000)
+    assert MacOS(libc).owner_of(local, peer, family) == Owner(501, is_open=True)
+    assert len(libc.names) == 4
+
+
+def test_macos_that_refuses_is_an_error() -> None:
+    with pytest.raises(PermissionError):
+        MacOS(FakeLibc(b"", failure=errno.EPERM)).owner_of(*ENDS["IPv4"])
+
+
+@pytest.mark.parametrize("cut", [b"", b"\0" * 3, struct.pack("=II", 24, 0) + bytes(24)])
+def test_a_table_of_macos_that_makes_no_sense_is_an_error(cut: bytes) -> None:
+    with pytest.raises(OSError, match="pcblist_n"):
+        find(cut, *ENDS["IPv4"])
+
+
+# --- Windows -------------------------------------------------------------------------------------
+
+
+def row(local: End, peer: End, family: int, process: int, state: int = 5) -> bytes:
+    ours, theirs = (socket.inet_pton(family, end[0]) for end in (local, peer))
+    ports = [end[1].to_bytes(2, "big") + bytes(2) for end in (local, peer)]
+    if family == socket.AF_INET6:
+        ends = ours + bytes(4) + ports[0] + theirs + bytes(4) + ports[1]
+        return ends + struct.pack("<II", state, process)
+    ends = ours + ports[0] + theirs + ports[1]
+    return struct.pack("<I", state) + ends + struct.pack("<I", process)
+
+
+class FakeWindows:
+    """The functions of Windows that are called, each in the place of its library."""
+
+    def __init__(self, rows: list[bytes], users: dict[int, str]) -> None:
+        self.table = struct.pack("<I", len(rows)) + b"".join(rows)
+        self.needs = len(self.table)
+        self.users = users
+        self.open: set[int] = set()
+        self._texts: list[Any] = []
+
+    def libraries(self) -> Libraries:
+        return Libraries(self, self, self)
+
+    def GetExtendedTcpTable(  # noqa: N802  # its name
+        self, buffer: Any, size: Any, order: bool, family: int, table_class: int, reserved: int
+    ) -> int:
+        assert (order, table_class, reserved) == (False, 4, 0)
+        assert family in (2, 23)
+        if size._obj.value < self.needs:
+            size._obj.value = self.needs
+            return 122
+        ctypes.memmove(buffer, self.table, len(self.table))
+        return 0
+
+    def OpenProcess(self, access: int, inherit: bool, process: int) -> int:  # noqa: N802  # its name
+        assert access == 0x1000
+        if process not in self.users:
+            return 0
+        self.open.add(process)
+        return process
+
+    def OpenProcessToken(self, process: int, access: int, token: Any) -> int:  # noqa: N802
+        assert access == 8
+        token._obj.value = process + 1000
+        self.open.add(process + 1000)
+        return 1
+
+    def GetTokenInformation(  # noqa: N802
+        self, token: Any, kind: int, buffer: Any, size: Any, needed: Any
+    ) -> int:
+        assert kind == 1
+        needed._obj.value = 44
+        if buffer is None:
+            return 0
+        # The "SID" is the number of the process.
+        ctypes.memmove(buffer, struct.pack("=Q", token.value - 1000), 8)
+        return 1
+
+    def ConvertSidToStringSidW(self, sid: Any, text: Any) -> int:  # noqa: N802
+        self._texts.append(ctypes.create_unicode_buffer(self.users[sid.value]))
+        text._obj.value = self.users[sid.value]
+        return 1
+
+    def CloseHandle(self, handle: Any) -> int:  # noqa: N802
+        self.open.remove(getattr(handle, "value", handle))
+        return 1
+
+    def LocalFree(self, text: Any) -> None:  # noqa: N802
+        assert text.value
+
+
+@pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
+def test_windows_tells_the_user_of_the_process(ends: tuple[End, End, int]) -> None:
+    local, peer, family = ends
+    rows = [row(local, peer, family, 11), row(peer, local, family, 22)]
+    fake = FakeWindows(rows, {11: "S-1-5-21-1", 22: "S-1-5-21-2"})
+    found = Windows(fake.libraries()).owner_of(local, peer, family)
+    assert found == Owner("S-1-5-21-2", is_open=True)
+    assert fake.open == set(), "a handle was not closed"
+
+
+def test_windows_asks_again_with_more_room() -> None:
+    local, peer, family = ENDS["IPv4"]
+    fake = FakeWindows([row(peer, local, family, 22)], {22: "S-1-5-21-2"})
+    fake.needs = 100_000
+    assert Windows(fake.libraries()).owner_of(local, peer, family) is not None
+
+
+def test_a_process_of_windows_that_refuses_is_not_us() -> None:
+    local, peer, family = ENDS["IPv4"]
+    fake = FakeWindows([row(peer, local, family, 22)], {})
+    assert Windows(fake.libraries()).owner_of(local, peer, family) == Owner(UNNAMED, is_open=True)
+
+
+def test_a_connection_of_windows_without_a_process_is_not_open() -> None:
+    local, peer, family = ENDS["IPv4"]
+    fake = FakeWindows([row(peer, local, family, 0, state=7)], {})
+    assert Windows(fake.libraries()).owner_of(local, peer, family) == Owner(UNNAMED, is_open=False)
+
+
+@pytest.mark.parametrize(("state", "process"), [(11, 0), (2, None)])
+def test_states_of_windows_that_are_no_connections(state: int, process: int | None) -> None:
+    local, peer, family = ENDS["IPv4"]
+    table = struct.pack("<I", 1) + row(peer, local, family, 22, state)
+    assert find_process(table, local, peer, family) == process
+
+
+def test_windows_that_refuses_its_table_is_an_error() -> None:
+    fake = FakeWindows([], {})
+    fake.needs = 1 << 30
+    fake.GetExtendedTcpTable = lambda *_: 5  # type: ignore[method-assign]  # access denied
+    with pytest.raises(OSError, match="returned 5"):
+        Windows(fake.libraries()).owner_of(*ENDS["IPv4"])

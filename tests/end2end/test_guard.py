@@ -1,0 +1,374 @@
+"""The service is hard to hurt: by other users, by what holds its port, by its end (security.md)."""
+
+import asyncio
+import json
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+
+import psutil
+import pytest
+
+from tests.end2end.stage import Attach, Run
+from tests.support.clients import Clients
+from tests.support.lines import PATIENCE
+from tests.support.origin import Origin
+from tests.support.processes import SOURCES, Home
+from tests.support.scripted import ESTABLISHED, OK, Scripted, answering
+from tests.support.secrets import Canary, files_below, text
+from tests.support.service import Service, service
+from tests.support.squid import Setup, squid
+from tests.support.strangers import NOBODY, Then, needs_root, program
+from trayproxy.control.messages import Failed, Quiet, SaveProfile, SignInState, Status
+from trayproxy.profiles.profile import Profile, Upstream
+
+GET = b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n"
+SERVED, CUT_OFF = "HTTP/1.1 200", "reset"
+
+
+@pytest.fixture
+def upstream() -> Iterator[Scripted]:
+    """One that asks for nothing."""
+    with Scripted(answering(OK)) as upstream:
+        yield upstream
+
+
+def at(service: Service) -> tuple[str, int]:
+    return "127.0.0.1", service.port
+
+
+def said_by(place: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command line in the home of a service."""
+    environment = place.environment(
+        TRAYPROXY_HOME=str(place.path("trayproxy")), PYTHONPATH=str(SOURCES)
+    )
+    return subprocess.run(
+        [sys.executable, "-m", "trayproxy", *arguments],
+        env=environment,
+        cwd=place.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def settings_of(place: Home) -> Path:
+    """Return where the settings of a service in this home are, before it has run."""
+    return place.path("trayproxy") / "config" / "config.toml"
+
+
+# --- who may connect: T1 -------------------------------------------------------------------------
+
+
+@needs_root
+def test_another_users_program_gets_nothing_and_is_told_of(
+    run: Run, upstream: Scripted, place: Home
+) -> None:
+    running = run("--upstream", upstream.url, "--no-prompt")
+    for _ in range(3):
+        with program(at(running), user=NOBODY, octets=GET) as stranger:
+            assert stranger.answer() == CUT_OFF
+    with program(at(running), octets=GET) as ours:
+        assert ours.answer() == SERVED
+    assert len(upstream.peers) == 1
+    running.process.err.wait_for("refused a connection of user nobody, program python")
+    told = running.status().strangers
+    assert (told.count, told.user) == (3, "nobody")
+    assert told.program.startswith("python")
+    shown = said_by(place, "status").stdout
+    assert "Refused:        3 connections, the last one of user nobody (python" in shown
+    assert json.loads(said_by(place, "status", "--json").stdout)["strangers"]["count"] == 3
+    assert running.stop() == 0
+    assert running.process.err.text.count("refused a connection") == 1
+
+
+@needs_root
+def test_a_user_whom_the_settings_name_is_served_from_then_on(
+    run: Run, upstream: Scripted, place: Home
+) -> None:
+    settings = settings_of(place)
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text("[listen]\nallow_users = ['no-such-user']\n")
+    running = run("--upstream", upstream.url, "--no-prompt")
+    assert running.paths.config_file == settings
+    assert [notice.id for notice in running.status().notices] == ["TP-107"]
+    with program(at(running), user=NOBODY, octets=GET) as other:
+        assert other.answer() == CUT_OFF
+    settings.write_text(f"[listen]\nallow_users = [{NOBODY}]\n")
+    running.process.signal(signal.SIGHUP)
+    wait_for_status(running, lambda status: not status.notices)
+    with program(at(running), user=NOBODY, octets=GET) as other:
+        assert other.answer() == SERVED
+
+
+@needs_root
+def test_that_everybody_may_connect_is_told_all_the_time(
+    run: Run, upstream: Scripted, place: Home
+) -> None:
+    settings = settings_of(place)
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text("[listen]\nallow_users = ['*']\n")
+    running = run("--upstream", upstream.url, "--no-prompt")
+    with program(at(running), user=NOBODY, octets=GET) as other:
+        assert other.answer() == SERVED
+    assert "Every user of this computer may connect" in said_by(place, "status").stdout
+
+
+@needs_root
+def test_what_another_user_has_sent_and_left_is_not_passed_on(run: Run, upstream: Scripted) -> None:
+    running = run("--upstream", upstream.url, "--no-prompt")
+    # Stopped, it comes to accept the connection only after its maker has gone.
+    running.process.signal(signal.SIGSTOP)
+    with program(at(running), Then.CLOSES, user=NOBODY, octets=GET):
+        running.process.signal(signal.SIGCONT)
+        wait_for_status(running, lambda status: status.strangers.count == 1)
+    assert len(upstream.peers) == 0
+    assert running.status().strangers.user == ""
+
+
+def wait_for_status(running: Service, holds: Callable[[Status], bool]) -> Status:
+    """Ask for the status until it is so."""
+    deadline = monotonic() + PATIENCE
+    while not holds(status := running.status()):
+        assert monotonic() < deadline, status
+    return status
+
+
+# --- what may leak: T15, T16 ---------------------------------------------------------------------
+
+
+def test_a_crash_leaves_no_core_and_no_password(
+    run: Run, canary: Canary, upstream: Scripted, place: Home
+) -> None:
+    login = ("--user", canary.user, "--password-stdin", "--no-prompt")
+    running = run("--upstream", upstream.url, *login, stdin=f"{canary.password}\n".encode())
+    limits = Path(f"/proc/{running.pid}/limits").read_text()
+    assert "Max core file size        0                    0 " in limits
+    running.process.signal(signal.SIGSEGV)
+    assert running.process.wait() == -signal.SIGSEGV
+    running.process.err.wait_for("Fatal Python error: Segmentation fault")
+    running.process.end()
+    assert not list(place.root.rglob("core*"))
+    canary.assert_absent([*files_below(place.root), text("log", running.log())])
+
+
+def test_the_service_may_have_as_many_descriptors_as_there_are(
+    run: Run, upstream: Scripted
+) -> None:
+    running = run("--upstream", upstream.url, "--no-prompt")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, _ = psutil.Process(running.pid).rlimit(psutil.RLIMIT_NOFILE)
+    assert soft == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
+
+
+# --- what holds the port: F19 --------------------------------------------------------------------
+
+
+def test_who_holds_the_port_is_named(place: Home) -> None:
+    with squid(Setup(users={"u": "p"})) as taken:
+        result = said_by(place, "run", "--listen", taken.address)
+        assert result.returncode == 7
+        owner = f"squid (PID {taken.process.pid}) already uses {taken.address}"
+        assert f"Port {taken.port} is taken" in result.stderr
+        assert owner in result.stderr
+    # Squid was left alone, and so was what is ours.
+    assert "Traceback" not in result.stderr
+
+
+def test_a_port_of_which_only_the_other_loopback_address_is_taken_is_used(
+    upstream: Scripted, place: Home, run: Run
+) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        running = run("--upstream", upstream.url, "--no-prompt", "--listen", f"127.0.0.1:{port}")
+        assert running.port == port
+        with program(at(running), octets=GET) as ours:
+            assert ours.answer() == SERVED
+
+
+# --- settings that fail: F16 to F18 --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", [b"[[profiles]\n", b"\x00\xff" * 500, b"schema = 99\n"])
+def test_settings_that_cannot_be_read_are_told_and_left_alone(
+    run: Run, upstream: Scripted, place: Home, broken: bytes
+) -> None:
+    settings = settings_of(place)
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_bytes(broken)
+    running = run()
+    assert running.status().notices[0].id in ("TP-801", "TP-803")
+    # Not silently direct: without a profile it says so.
+    with program(at(running), octets=GET) as ours:
+        assert ours.answer() == "HTTP/1.1 503"
+    assert settings.read_bytes() == broken
+
+
+def test_settings_that_cannot_be_saved_are_told_and_the_service_goes_on(
+    run: Run, attach: Attach, upstream: Scripted, place: Home
+) -> None:
+    running = run("--upstream", upstream.url)
+    face = attach(running)
+    # Even root cannot write a file where there is a folder.
+    blocked = running.paths.config / ".config.toml.new"
+    blocked.mkdir(parents=True)
+    reply = face.do(SaveProfile(Profile("office", "Office", Upstream("proxy.example", 8080))))
+    assert isinstance(reply, Failed)
+    assert reply.problem.id == "TP-802"
+    with program(at(running), octets=GET) as ours:
+        assert ours.answer() == SERVED
+    blocked.rmdir()
+    face.must(SaveProfile(Profile("office", "Office", Upstream("proxy.example", 8080))))
+
+
+def test_a_log_that_fails_costs_no_request(run: Run, upstream: Scripted) -> None:
+    running = run("--upstream", upstream.url, "--no-prompt")
+    for path in running.paths.log.iterdir():
+        path.unlink()
+    running.paths.log.rmdir()
+    running.paths.log.write_text("in the way")
+    running.process.signal(signal.SIGHUP)  # Something to log about.
+    with program(at(running), octets=GET) as ours:
+        assert ours.answer() == SERVED
+    assert running.stop() == 0
+
+
+# --- its end: F29, SIGKILL -----------------------------------------------------------------------
+
+
+class Holding:
+    """An upstream that opens every tunnel and keeps it, on a loop and thread of its own."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.open = 0
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._over = asyncio.Event()
+        async with await asyncio.start_server(self._hold, "127.0.0.1", 0, backlog=1024) as server:
+            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            self._ready.set()
+            await self._over.wait()
+
+    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(ESTABLISHED)
+            self.open += 1
+            await reader.read()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    @contextmanager
+    def running(self) -> Iterator["Holding"]:
+        self._thread.start()
+        assert self._ready.wait(PATIENCE)
+        yield self
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(PATIENCE)
+
+
+CONNECT = b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n"
+
+
+def tunnels(stack: ExitStack, service: Service, count: int) -> list[socket.socket]:
+    """Open that many tunnels."""
+    made = []
+    for _ in range(count):
+        connection = stack.enter_context(socket.create_connection(at(service), timeout=PATIENCE))
+        connection.sendall(CONNECT)
+        made.append(connection)
+    for connection in made:
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+    return made
+
+
+def test_with_a_thousand_tunnels_it_ends_in_time_and_leaves_nobody_behind(run: Run) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        if soft < 4000:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(4000, hard), hard))
+            stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        upstream = stack.enter_context(Holding().running())
+        running = run("--upstream", upstream.url, "--no-prompt")
+        open_tunnels = tunnels(stack, running, 1000)
+        children = psutil.Process(running.pid).children(recursive=True)
+        begin = monotonic()
+        assert running.stop() == 0
+        assert monotonic() - begin <= 7
+        assert not [child for child in children if child.is_running()]
+        # Each program is told: no tunnel is left that nobody serves.
+        for connection in open_tunnels:
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+    assert "Traceback" not in running.log()
+
+
+def test_after_it_was_killed_it_starts_again_at_the_same_place(
+    run: Run, upstream: Scripted
+) -> None:
+    first = run("--upstream", upstream.url, "--no-prompt")
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(program(at(first), octets=b"GET"))
+        first.kill()
+        # Its clients' connections still linger.
+        second = run(
+            *("--upstream", upstream.url, "--no-prompt"),
+            *("--listen", f"127.0.0.1:{first.port}"),
+        )
+        assert second.port == first.port
+        with program(at(second), octets=GET) as ours:
+            assert ours.answer() == SERVED
+    assert second.status().pid == second.pid
+
+
+# --- a clock that jumps: F30 ---------------------------------------------------------------------
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY], ids=["on by a day", "back by a day"])
+def test_a_jump_of_the_clock_ends_no_wait_and_no_quiet_time(
+    attach: Attach, clients: Clients, origin: Origin, canary: Canary, place: Home, jump: int
+) -> None:
+    wrong = place.root / "wrong"
+    wrong.write_text("0")
+    with (
+        squid(Setup(users={canary.user: canary.password})) as proxy,
+        service(
+            place, "--upstream", proxy.url, program=("tests.support.jumpy", str(wrong))
+        ) as running,
+    ):
+        face = attach(running)
+        told = ("-x", running.url, "-m", "30", "-o", "/dev/null", "-w", "%{http_code}")
+        job = clients.curl(*told, origin.url("/hello"))
+        question = face.wait_for_question(lambda question: question.waiting == 1)
+        wrong.write_text(str(jump))
+        # More than the second after which everything that has waited too long is ended.
+        assert not job.process.ended_within(2.5)
+        face.decline(question, Quiet.A_MINUTE)
+        assert job.result().out == "503"
+        face.wait_for_status(lambda status: status.sign_in is SignInState.SNOOZED)
+        wrong.write_text(str(-jump))
+        # Still quiet: nobody is asked again.
+        assert clients.curl(*told, origin.url("/hello")).result().out == "503"
+        assert running.status().sign_in is SignInState.SNOOZED
+        assert {asked.number for asked in face.questions} == {question.number}
+        assert running.stop() == 0

@@ -1,0 +1,391 @@
+"""A person at a desktop: the real tray, typed and clicked at, and everything behind it."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.clients import Clients
+from tests.support.display import Desktop, x_server
+from tests.support.face import Face
+from tests.support.keyring_session import KeyringSession
+from tests.support.octets import digest, digest_of
+from tests.support.origin import Origin
+from tests.support.panel import open_menu, window_manager
+from tests.support.portal import Appearance, Portal
+from tests.support.processes import SOURCES, Home
+from tests.support.reports import Reports
+from tests.support.screen_reader import ScreenReader
+from tests.support.secrets import Canary, files_below, process_and_children, text
+from tests.support.sni_host import TrayHost
+from tests.support.squid import Setup, Squid, squid
+from tests.support.tray import Tray, ending, tray_on
+from trayproxy.control.messages import Status
+
+# Each test runs a desktop of its own: one after the other they are quicker than side by side.
+pytestmark = pytest.mark.xdist_group("display")
+
+SHOTS = SOURCES / "tests/artefacts/screenshots"
+SIGN_IN = "^Sign in to proxy"
+WINDOW = "^TrayProxy$"
+NOT_ACCEPTED = "The proxy did not accept"
+SIZE = 3_000_000
+CODE = ("-o", "/dev/null", "-w", "%{http_code}")
+
+
+@pytest.fixture
+def here(place: Home, keyring: KeyringSession) -> Iterator[Desktop]:
+    """A desktop in the session that the keyring belongs to, without a panel."""
+    with x_server(place) as display:
+        made = Desktop(place, display, keyring.bus)
+        # The letters of the passwords are keys there.
+        assert made.run("setxkbmap", "de").code == 0
+        yield made
+
+
+@pytest.fixture
+def reader(here: Desktop) -> Iterator[ScreenReader]:
+    made = ScreenReader(here.bus)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def tray(here: Desktop, reader: ScreenReader, reports: Reports) -> Iterator[Tray]:
+    with tray_on(here, reader.environment(here.bus)) as made:
+        reports["trayproxy"] = made.describe
+        yield made
+
+
+@pytest.fixture
+def panel(here: Desktop) -> Iterator[None]:
+    """A window manager, whose toolbar is the panel."""
+    with window_manager(here):
+        yield
+
+
+@pytest.fixture
+def host(here: Desktop) -> Iterator[TrayHost]:
+    """A panel that speaks D-Bus."""
+    made = TrayHost(here.bus)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def watch(tray: Tray) -> Iterator[ExitStack]:
+    """Holds what looks on, without being able to ask."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def lab(reports: Reports) -> Iterator[Squid]:
+    """Another upstream, which demands no sign-in."""
+    with squid(Setup(rules=("http_access allow ours",), realm="Lab")) as running:
+        reports["squid of the lab"] = running.describe
+        yield running
+
+
+def look_on(tray: Tray, stack: ExitStack) -> Face:
+    return stack.enter_context(Face(tray.paths, asks=False))
+
+
+def uses_lab(status: Status) -> bool:
+    return status.profile is not None and status.profile.name == "Lab"
+
+
+def answer(here: Desktop, canary: Canary) -> None:
+    """Fill in the dialog that appears, as a person does whose user name is not known yet."""
+    here.wait_until_active(here.wait_for_window(SIGN_IN))
+    here.type(canary.user)
+    here.press("Tab")
+    here.type(canary.password)
+    here.press("Return")
+
+
+def shoot(here: Desktop, window: str, name: str) -> Path:
+    """Take a picture of a window, and keep it."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    path = SHOTS / f"{name}.png"
+    here.shoot(path, window)
+    return path
+
+
+def is_dark(here: Desktop, picture: Path) -> bool:
+    mean = ("-colorspace", "gray", "-format", "%[fx:mean]", "info:")
+    return float(here.run("convert", picture, *mean).out) < 0.5
+
+
+def choose(here: Desktop, reader: ScreenReader, row: str) -> None:
+    """Choose a row of the menu with mouse and keys."""
+    open_menu(here, "TrayProxy")
+    reader.follow(lambda: here.press("Down"), to=row)
+    here.press("Return")
+
+
+# --- The main job ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("panel")
+def test_a_person_signs_in_once_and_is_never_asked_again(
+    tray: Tray,
+    here: Desktop,
+    keyring: KeyringSession,
+    proxy: Squid,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+) -> None:
+    tray.run("profiles", "add", "Office", proxy.address)
+    tray.start()
+    tray.wait_for_service()
+    program = clients.curl("-x", tray.url, *CODE, origin.url("/hello"))
+    answer(here, canary)
+    assert program.result().out == "200"
+    here.wait_until_gone(SIGN_IN)
+    (entry,) = keyring.wait_for_entries(1)
+    assert (entry.attributes["username"], entry.secret) == (canary.user, canary.password)
+    before = len(proxy.accesses())
+    assert clients.curl("-x", tray.url, *CODE, origin.url("/hello")).result().out == "200"
+    assert [access.status for access in proxy.accesses()[before:]] == [200]
+    assert not here.windows(SIGN_IN)
+
+
+@pytest.mark.usefixtures("panel")
+def test_a_mistyped_password_is_said_and_costs_one_failed_log_on(
+    tray: Tray,
+    here: Desktop,
+    reader: ScreenReader,
+    proxy: Squid,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+) -> None:
+    tray.run("profiles", "add", "Office", proxy.address)
+    tray.start()
+    tray.wait_for_service()
+    program = clients.curl("-x", tray.url, *CODE, origin.url("/hello"))
+    answer(here, Canary())
+    reader.wait_until_said(NOT_ACCEPTED)
+    assert proxy.failed_logons() == 1
+    # What was typed is selected: typing replaces it.
+    here.type(canary.password)
+    here.press("Return")
+    assert program.result().out == "200"
+    assert proxy.failed_logons() == 1
+
+
+@pytest.mark.usefixtures("panel")
+def test_a_password_is_left_nowhere_but_in_the_keyring(
+    tray: Tray,
+    here: Desktop,
+    watch: ExitStack,
+    reader: ScreenReader,
+    keyring: KeyringSession,
+    proxy: Squid,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+    place: Home,
+) -> None:
+    mistyped = Canary()
+    tray.run("profiles", "add", "Office", proxy.address)
+    process = tray.start()
+    tray.wait_for_service()
+    face = look_on(tray, watch)
+    program = clients.curl("-x", tray.url, *CODE, origin.url("/hello"))
+    answer(here, mistyped)
+    reader.wait_until_said(NOT_ACCEPTED)
+    heard = reader.read()
+    here.type(canary.password)
+    here.press("Return")
+    assert program.result().out == "200"
+    keyring.wait_for_entries(1)
+    running = list(process_and_children(process.pid))
+    assert any(b"\0run\0" in octets for _, octets in running), "the service is a child of the tray"
+    for secret in (mistyped, canary):
+        secret.assert_absent(running)
+        secret.assert_absent(files_below(place.root))
+        secret.assert_absent(files_below(keyring.home))
+        said = [text("programs", tray.describe()), text("screen reader", heard)]
+        secret.assert_absent([*said, ("control socket", face.trace)])
+
+
+# --- The menu -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_profiles(tray: Tray, proxy: Squid, lab: Squid) -> None:
+    """Office is in use, and there is Lab."""
+    tray.run("profiles", "add", "Office", proxy.address)
+    tray.run("profiles", "add", "Lab", lab.address, "--no-sign-in")
+
+
+@pytest.mark.usefixtures("two_profiles")
+def test_a_profile_is_switched_from_the_menu_of_a_panel_on_d_bus(
+    tray: Tray,
+    watch: ExitStack,
+    host: TrayHost,
+    proxy: Squid,
+    lab: Squid,
+    clients: Clients,
+    origin: Origin,
+) -> None:
+    tray.start()
+    tray.wait_for_service()
+    item = host.wait_for_item()
+    host.wait_until(lambda: any(label.startswith("Lab") for label in item.labels()))
+    assert item.row("Office — 127").is_checked
+    item.click("Lab")
+    look_on(tray, watch).wait_for_status(uses_lab)
+    assert clients.curl("-x", tray.url, *CODE, origin.url("/hello")).result().out == "200"
+    assert [access.status for access in lab.accesses()] == [200]
+    assert proxy.accesses() == []
+
+
+@pytest.mark.usefixtures("panel", "two_profiles")
+def test_a_profile_is_switched_from_the_menu_with_mouse_and_keys(
+    tray: Tray,
+    here: Desktop,
+    watch: ExitStack,
+    reader: ScreenReader,
+    proxy: Squid,
+    lab: Squid,
+    clients: Clients,
+    origin: Origin,
+) -> None:
+    tray.start()
+    tray.wait_for_service()
+    choose(here, reader, "Lab")
+    look_on(tray, watch).wait_for_status(uses_lab)
+    assert clients.curl("-x", tray.url, *CODE, origin.url("/hello")).result().out == "200"
+    assert [access.status for access in lab.accesses()] == [200]
+    assert proxy.accesses() == []
+
+
+@pytest.mark.usefixtures("panel")
+def test_quit_ends_the_tray_and_the_service(
+    tray: Tray, here: Desktop, reader: ScreenReader, proxy: Squid
+) -> None:
+    tray.run("profiles", "add", "Office", proxy.address)
+    process = tray.start()
+    with ending(tray.wait_for_service().pid):
+        choose(here, reader, "Quit")
+        assert process.wait() == 0
+
+
+def test_a_second_start_shows_the_window_of_the_first(
+    tray: Tray, here: Desktop, host: TrayHost, proxy: Squid
+) -> None:
+    tray.run("profiles", "add", "Office", proxy.address)
+    first = tray.start()
+    service = tray.wait_for_service()
+    host.wait_for_item()
+    assert not here.windows(WINDOW)
+    second = tray.start()
+    assert second.wait() == 0
+    assert here.wait_for_window(WINDOW)
+    assert first.running
+    again = tray.status()
+    assert again
+    assert again.pid == service.pid
+
+
+@pytest.mark.parametrize("appearance", Appearance, ids=lambda wanted: wanted.name.lower())
+@pytest.mark.usefixtures("panel")
+def test_windows_are_light_or_dark_as_the_person_wants(
+    here: Desktop,
+    reader: ScreenReader,
+    proxy: Squid,
+    clients: Clients,
+    origin: Origin,
+    appearance: Appearance,
+) -> None:
+    name = appearance.name.lower()
+    with ExitStack() as stack:
+        stack.callback(Portal(here.bus, appearance).stop)
+        more = {**reader.environment(here.bus), **Portal.ENVIRONMENT}
+        tray = stack.enter_context(tray_on(here, more))
+        tray.run("profiles", "add", "Office", proxy.address)
+        tray.start()
+        tray.wait_for_service()
+        menu = open_menu(here, "TrayProxy")
+        reader.follow(lambda: here.press("Down"), to="Office")
+        shots = [shoot(here, menu, f"menu-{name}")]
+        here.press("Escape")
+        clients.curl("-x", tray.url, origin.url("/hello"))
+        dialog = here.wait_for_window(SIGN_IN)
+        here.wait_until_active(dialog)
+        shots.append(shoot(here, dialog, f"sign-in-{name}"))
+        shoot(here, "root", f"desktop-{name}")
+        answer(here, Canary())
+        reader.wait_until_said(NOT_ACCEPTED)
+        shots.append(shoot(here, dialog, f"rejected-{name}"))
+    assert [is_dark(here, shot) for shot in shots] == [appearance is Appearance.DARK] * len(shots)
+
+
+# --- Crashes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("panel", "two_profiles")
+def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
+    tray: Tray,
+    here: Desktop,
+    watch: ExitStack,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+) -> None:
+    gate = origin.gate("half")
+    got = clients.home.root / "got"
+    tray.run("profiles", "use", "Lab")
+    killed = tray.start()
+    service = tray.wait_for_service()
+    transfer = clients.curl("-x", tray.url, "-o", str(got), origin.url(f"/gate/half/{SIZE}"))
+    assert gate.reached.wait(20)
+    tray.run("profiles", "use", "Office")
+    program = clients.curl("-x", tray.url, *CODE, origin.url("/hello"))
+    shown = look_on(tray, watch).wait_for_question()
+    here.wait_for_window(SIGN_IN)
+    killed.signal(signal.SIGKILL)
+    killed.wait()
+    here.wait_until_gone(SIGN_IN)
+    gate.opened.set()
+    assert transfer.result().code == 0
+    tray.start()
+    again = look_on(tray, watch)
+    answer(here, canary)
+    assert program.result().out == "200"
+    assert [question.number for question in again.questions] == [shown.number]
+    assert tray.wait_for_service().pid == service.pid
+    assert digest_of(got) == digest(SIZE)
+
+
+@pytest.mark.usefixtures("panel")
+def test_a_killed_service_comes_back_and_nobody_is_asked(
+    tray: Tray,
+    here: Desktop,
+    watch: ExitStack,
+    proxy: Squid,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+) -> None:
+    tray.run("profiles", "add", "Office", proxy.address, "--user", canary.user)
+    tray.run("login", "Office", "--stdin", stdin=f"{canary.password}\n".encode())
+    process = tray.start()
+    killed = tray.wait_for_service()
+    assert clients.curl("-x", tray.url, *CODE, origin.url("/hello")).result().out == "200"
+    with ending(killed.pid):
+        os.kill(killed.pid, signal.SIGKILL)
+    again = tray.wait_for_service(instead_of=killed.pid)
+    assert again.address == killed.address
+    face = look_on(tray, watch)
+    assert clients.curl("-x", tray.url, *CODE, origin.url("/hello")).result().out == "200"
+    assert face.questions == []
+    assert not here.windows(SIGN_IN)
+    assert process.running

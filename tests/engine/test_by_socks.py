@@ -1,0 +1,263 @@
+"""Requests through SOCKS5 upstreams, and the sign-in there."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk
+from tests.engine.recorder import Recorder
+from tests.engine.running import LOOPS
+from tests.engine.wire import connect, get, post
+from tests.support.octets import octets
+from tests.support.scripted import OK, Peer, Scripted, answering, challenge, silent
+from tests.support.socks import Logon, Socks, Wish
+from trayproxy.auth.socks import socks_challenge
+from trayproxy.engine.limits import Limits
+from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
+
+USERS = {LOGIN.user: LOGIN.password}
+NAME = b"www.test.lan"
+
+
+def by_socks(port: int, sign_in: SignIn = SignIn.PASSWORD) -> Profile:
+    return Profile("socks", "Socks", Upstream("127.0.0.1", port, Scheme.SOCKS5), sign_in)
+
+
+@pytest.fixture
+def url(recorder: Recorder) -> bytes:
+    """Of the recorder, which is the origin here."""
+    return b"http://%b:%d/path?query" % (NAME, recorder.port)
+
+
+@pytest.mark.parametrize("engines_loop", list(LOOPS.values()), ids=list(LOOPS))
+def test_requests_reach_the_origin_in_its_own_form(
+    start: Start, stack: ExitStack, recorder: Recorder, url: bytes
+) -> None:
+    socks = stack.enter_context(Socks())
+    engine = start(by_socks(socks.port), FakeDesk())
+    with engine.connect() as client:
+        assert client.ask(get(url)).body == b"ok"
+        assert client.ask(post(url, b"body"), b"POST").body == b"ok"
+    assert [request.target for request in recorder.requests] == [b"/path?query"] * 2
+    assert [request.values(b"host") for request in recorder.requests] == [
+        [b"%b:%d" % (NAME, recorder.port)]
+    ] * 2
+    # The connection is kept, and the name was left to the server.
+    assert socks.wishes == [Wish(3, NAME.decode(), recorder.port)]
+
+
+def test_a_tunnel_is_a_connection_of_the_server(
+    start: Start, stack: ExitStack, recorder: Recorder
+) -> None:
+    socks = stack.enter_context(Socks())
+    length = 1_000_000
+
+    def play(peer: Peer) -> None:
+        peer.send(b"the server speaks first")
+        got = peer.read_all()
+        peer.send(b"%d" % len(got))
+
+    origin = stack.enter_context(Scripted(play))
+    with start(by_socks(socks.port)).connect() as client:
+        assert client.ask(connect(b"%b:%d" % (NAME, origin.port)), b"CONNECT").status == 200
+        assert client.take(23) == b"the server speaks first"
+        for block in octets(length):
+            client.send(block)
+        client.finish()
+        assert client.take_all() == b"%d" % length
+
+
+def test_octets_that_come_one_by_one_are_put_together(
+    start: Start, stack: ExitStack, url: bytes
+) -> None:
+    socks = stack.enter_context(Socks(USERS, slowly=True))
+    with start(by_socks(socks.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
+        assert client.ask(get(url)).status == 200
+
+
+def test_two_targets_never_share_a_connection(start: Start, stack: ExitStack) -> None:
+    socks = stack.enter_context(Socks())
+    first, second = stack.enter_context(Recorder()), stack.enter_context(Recorder())
+    with start(by_socks(socks.port)).connect() as client:
+        for _ in range(2):
+            for origin in (first, second):
+                client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
+    assert [len(origin.requests) for origin in (first, second)] == [2, 2]
+
+
+# --- sign-in -------------------------------------------------------------------------------------
+
+
+def test_the_login_is_asked_for_and_tried_once(start: Start, stack: ExitStack, url: bytes) -> None:
+    socks = stack.enter_context(Socks(USERS))
+    desk = FakeDesk(LOGIN)
+    with start(by_socks(socks.port), desk).connect() as client:
+        assert client.ask(get(url)).status == 200
+        assert client.ask(post(url, b"body"), b"POST").status == 200
+    (turn,) = desk.turns
+    assert turn.challenges == (socks_challenge(),)
+    assert turn.tried is None
+    assert turn.space.upstream == socks.url
+    assert socks.logons == [Logon(LOGIN.user, LOGIN.password, accepted=True)]
+    assert len(desk.acceptances) == 1
+    assert not desk.doubts
+
+
+@pytest.mark.parametrize("is_tunnel", [False, True])
+def test_a_rejected_login_comes_back_to_the_desk_as_tried(
+    start: Start, stack: ExitStack, url: bytes, recorder: Recorder, is_tunnel: bool
+) -> None:
+    socks = stack.enter_context(Socks({LOGIN.user: "another"}))
+    desk = FakeDesk(LOGIN)
+    octets = connect(b"%b:%d" % (NAME, recorder.port)) if is_tunnel else get(url)
+    with start(by_socks(socks.port), desk).connect() as client:
+        reply = client.ask(octets, octets.split()[0])
+    assert reply.status == 503
+    assert [turn.tried is None for turn in desk.turns] == [True, False]
+    assert [logon.accepted for logon in socks.logons] == [False]
+    assert not desk.acceptances
+    assert not desk.doubts
+    assert not socks.wishes
+
+
+def test_requests_never_carry_the_login(start: Start, stack: ExitStack, url: bytes) -> None:
+    socks = stack.enter_context(Socks(USERS))
+    origin = stack.enter_context(Scripted(answering(OK)))
+    with start(by_socks(socks.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
+        client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
+    received = origin.peer(1).received.lower()
+    assert b"proxy-authorization" not in received
+    assert LOGIN.password.encode() not in received
+
+
+def test_a_site_that_asks_for_the_login_does_not_get_it(start: Start, stack: ExitStack) -> None:
+    socks = stack.enter_context(Socks(USERS))
+    origin = stack.enter_context(Scripted(answering(challenge('Basic realm="proxy"'))))
+    desk = FakeDesk(LOGIN, knows_it=True)
+    with start(by_socks(socks.port), desk).connect() as client:
+        reply = client.ask(get(b"http://%b:%d/" % (NAME, origin.port)))
+    assert b"The site asked for a proxy sign-in" in reply.body
+    assert not desk.turns
+
+
+def test_a_login_that_the_server_does_not_ask_for_is_neither_sent_nor_taken_for_right(
+    start: Start, stack: ExitStack, url: bytes
+) -> None:
+    socks = stack.enter_context(Socks())
+    desk = FakeDesk(LOGIN, knows_it=True)
+    with start(by_socks(socks.port), desk).connect() as client:
+        assert client.ask(get(url)).status == 200
+    assert not socks.logons
+    assert not desk.acceptances
+    assert len(desk.doubts) == 1
+
+
+def test_a_right_login_is_right_although_the_target_cannot_be_reached(
+    start: Start, stack: ExitStack
+) -> None:
+    socks = stack.enter_context(Socks(USERS, refuses={NAME.decode(): 5}))
+    desk = FakeDesk(LOGIN)
+    with start(by_socks(socks.port), desk).connect() as client:
+        reply = client.ask(get(b"http://%b/" % NAME))
+    assert reply.status == 502
+    assert len(desk.acceptances) == 1
+
+
+def test_a_profile_without_sign_in_offers_none_and_says_so(
+    start: Start, stack: ExitStack, url: bytes
+) -> None:
+    socks = stack.enter_context(Socks(USERS))
+    with start(by_socks(socks.port, SignIn.NONE)).connect() as client:
+        assert b"The profile says that it needs none" in client.ask(get(url)).body
+    assert socks.offers == [b"\x00"]
+
+
+def test_a_server_that_accepts_nothing_of_ours_says_so(
+    start: Start, script: Callable[..., Scripted], url: bytes
+) -> None:
+    def play(peer: Peer) -> None:
+        peer.read(4)
+        peer.send(b"\x05\xff")
+
+    with start(by_socks(script(play).port)).connect() as client:
+        reply = client.ask(get(url))
+    assert (reply.status, b"(TP-303)" in reply.reason) == (503, True)
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [
+        (1, 502, b"destination_unavailable"),
+        (2, 502, b"destination_ip_prohibited"),
+        (4, 502, b"destination_unavailable"),
+        (5, 502, b"connection_refused"),
+        (6, 504, b"connection_timeout"),
+        (8, 502, b"destination_unavailable"),
+    ],
+)
+def test_the_servers_reason_is_told(
+    start: Start, stack: ExitStack, code: int, status: int, error: bytes
+) -> None:
+    socks = stack.enter_context(Socks(refuses={NAME.decode(): code}))
+    engine = start(by_socks(socks.port))
+    with engine.connect() as client:
+        reply = client.ask(get(b"http://%b/" % NAME))
+    assert reply.status == status
+    assert b"error=" + error in reply.values(b"proxy-status")[0]
+    assert b"SOCKS reply %d" % code in reply.values(b"proxy-status")[0]
+    assert not engine.observer.failures  # The proxy is all right.
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"TP-205"),
+        (b"\x05", b"closed the connection"),
+        (b"", b"closed the connection"),
+        (b"\x05\x00" + b"\x05\x00\x00\x09", b"TP-205"),
+    ],
+)
+def test_a_server_that_speaks_something_else_is_a_failure(
+    start: Start, script: Callable[..., Scripted], url: bytes, answer: bytes, code: bytes
+) -> None:
+    def play(peer: Peer) -> None:
+        peer.read(4)
+        peer.send(answer)
+        peer.half_close()
+        peer.read_all()
+
+    engine = start(by_socks(script(play).port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        reply = client.ask(get(url))
+    assert reply.status == 502
+    assert code in reply.head + reply.body
+    assert engine.observer.failures
+
+
+def test_a_silent_server_is_given_up(
+    start: Start, script: Callable[..., Scripted], url: bytes
+) -> None:
+    limits = replace(Limits(), agree_s=0.2)
+    with start(by_socks(script(silent).port), limits=limits).connect() as client:
+        reply = client.ask(get(url))
+    assert (reply.status, b"(TP-203)" in reply.reason) == (504, True)
+
+
+def test_a_client_that_leaves_in_between_leaves_nothing_behind(
+    start: Start, script: Callable[..., Scripted], url: bytes
+) -> None:
+    upstream = script(silent)
+    engine = start(by_socks(upstream.port))
+    base = engine.holdings()
+    with engine.connect() as client:
+        client.send(get(url))
+        upstream.peer(1).wait_for(b"\x05\x02")
+        client.reset()
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until_it_holds(base)

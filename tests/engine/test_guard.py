@@ -1,0 +1,261 @@
+"""Who may connect (security.md, T1), and where we listen (M4)."""
+
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import Recorder
+from tests.engine.running import NewLoop, Running
+from tests.engine.wire import get
+from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
+from trayproxy.desktop.owner import End, Owner
+from trayproxy.desktop.users import User
+from trayproxy.engine.guard import Guard, admits
+
+GET = get(b"http://origin.test/")
+OWN, OTHER, ROOT, SID = 1000, 1001, 0, "S-1-5-21-1"
+
+
+@pytest.mark.parametrize(
+    ("owner", "own", "allowed", "served"),
+    [
+        (Owner(OWN, is_open=True), OWN, set(), True),
+        (Owner(OTHER, is_open=True), OWN, set(), False),
+        (Owner(OTHER, is_open=True), OWN, {OTHER}, True),
+        (Owner(ROOT, is_open=True), OWN, set(), False),
+        (Owner(ROOT, is_open=True), OWN, {ROOT}, True),
+        (Owner(ROOT, is_open=True), ROOT, set(), True),
+        (Owner(OWN, is_open=True), ROOT, set(), False),
+        (Owner(SID, is_open=True), SID, set(), True),
+        (Owner("", is_open=True), SID, set(), False),
+        # What nobody holds any more is nobody's, whatever the system says.
+        (Owner(ROOT, is_open=False), ROOT, set(), False),
+        (Owner(ROOT, is_open=False), OWN, {ROOT}, False),
+        (Owner(OWN, is_open=False), OWN, set(), False),
+        (None, OWN, {ROOT, OTHER}, False),
+    ],
+)
+def test_the_own_user_and_the_allowed_ones_are_served(
+    owner: Owner | None, own: User, allowed: set[User], served: bool
+) -> None:
+    assert admits(owner, own, frozenset(allowed)) is served
+
+
+class Says:
+    """Knows one owner, or fails."""
+
+    def __init__(self, owner: Owner | OSError | None) -> None:
+        self.owner = owner
+        self.closed = False
+
+    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+        if isinstance(self.owner, OSError):
+            raise self.owner
+        return self.owner
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Doorbell:
+    """Hears of those that are refused."""
+
+    def __init__(self) -> None:
+        self.users: list[User | None] = []
+
+    def __call__(self, connection: socket.socket, user: User | None) -> None:
+        assert connection.fileno() >= 0
+        self.users.append(user)
+
+
+Admit = Callable[..., tuple[bool, list[User | None]]]
+
+
+@pytest.fixture
+def admit() -> Admit:
+    """Lets a connection come to a guard; returns whether it is let in, and who was refused."""
+
+    def admit(owner: Owner | OSError | None, octets: bytes = b"") -> tuple[bool, list[User | None]]:
+        bell = Doorbell()
+        guard = Guard(Says(owner), OWN, on_refused=bell)
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+            client.connect(listener.getsockname())
+            client.sendall(octets)
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.setblocking(False)
+                let_in = guard.lets_in(accepted)
+                assert guard.refused == len(bell.users)
+                # Whoever it is, nothing is taken from the connection.
+                assert not octets or accepted.recv(9) == octets
+        return let_in, bell.users
+
+    return admit
+
+
+def test_who_is_let_in_is_not_told(admit: Admit) -> None:
+    assert admit(Owner(OWN, is_open=True), b"GET") == (True, [])
+
+
+def test_who_is_refused_is_told(admit: Admit) -> None:
+    assert admit(Owner(OTHER, is_open=True)) == (False, [OTHER])
+
+
+def test_one_that_has_gone_is_told_without_a_name_it_may_not_have(admit: Admit) -> None:
+    assert admit(Owner(ROOT, is_open=False), b"GET") == (False, [None])
+    assert admit(None, b"GET") == (False, [None])
+
+
+def test_one_that_only_looked_whether_somebody_listens_is_no_stranger(admit: Admit) -> None:
+    assert admit(None) == (False, [])
+
+
+def test_a_system_that_does_not_tell_lets_nobody_in(admit: Admit) -> None:
+    assert admit(PermissionError(), b"GET") == (False, [None])
+
+
+def test_nobody_is_asked_where_all_may_connect() -> None:
+    guard = Guard(Says(OSError()), OWN, open_to_all=True)
+    with socket.socket() as connection:
+        assert guard.lets_in(connection)
+
+
+def test_the_guard_goes_with_the_engine(start: Start) -> None:
+    says = Says(Owner(OWN, is_open=True))
+    engine = start(office(1), guard=Guard(says, OWN))
+    engine.close()
+    assert says.closed
+
+
+# --- with real programs --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def engines_loop(new_loop: NewLoop) -> NewLoop:
+    """Each, one after the other."""
+    return new_loop
+
+
+def address_of(engine: Running) -> tuple[str, int]:
+    return engine.host, engine.port
+
+
+def test_a_program_of_ours_is_served(engine: Running) -> None:
+    with program(address_of(engine), octets=GET) as ours:
+        assert ours.answer() == "HTTP/1.1 200"
+
+
+def test_a_half_closed_program_of_ours_is_served(engine: Running) -> None:
+    with program(address_of(engine), Then.HALF_CLOSES, octets=GET) as ours:
+        assert ours.answer() == "HTTP/1.1 200"
+
+
+@needs_root
+def test_a_program_of_another_user_is_cut_off_and_nothing_goes_out(
+    recorder: Recorder, start: Start
+) -> None:
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    with program(address_of(engine), user=NOBODY, octets=GET) as stranger:
+        assert stranger.answer() == "reset"
+    assert engine.call(lambda: engine.engine.guard.refused) == 1
+    assert engine.holdings().connections == 0
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert len(recorder.requests) == 1
+
+
+@needs_root
+@pytest.mark.parametrize("then", [Then.CLOSES, Then.RESETS])
+@pytest.mark.parametrize("user", [NOBODY, None], ids=["another's", "ours"])
+def test_what_was_sent_and_left_is_not_passed_on(
+    recorder: Recorder, start: Start, then: Then, user: int | None
+) -> None:
+    """Its user cannot be told: the kernel says 0 (root) of it, which is us in this test."""
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+
+    def come_and_go() -> None:
+        # In the loop: it accepts when the program has gone already.
+        with program(address_of(engine), then, user=user, octets=GET):
+            pass
+
+    engine.call(come_and_go)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert len(recorder.requests) == 1
+    assert engine.holdings().connections <= 1
+
+
+@needs_root
+def test_an_allowed_user_is_served(recorder: Recorder, start: Start) -> None:
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine.call(lambda: setattr(engine.engine.guard, "allowed", frozenset({NOBODY})))
+    with program(address_of(engine), user=NOBODY, octets=GET) as other:
+        assert other.answer() == "HTTP/1.1 200"
+
+
+@needs_root
+def test_many_strangers_cost_nobody_else_anything(start: Start, recorder: Recorder) -> None:
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    with ExitStack() as stack:
+        for _ in range(10):
+            stranger = program(address_of(engine), Then.STAYS, user=NOBODY, octets=GET)
+            assert stack.enter_context(stranger).answer() == "reset"
+        with engine.connect() as client:
+            assert client.ask(GET).status == 200
+    assert engine.call(lambda: engine.engine.guard.refused) == 10
+
+
+# --- where we listen (M4) ------------------------------------------------------------------------
+
+
+def listening(port: int) -> set[str]:
+    """Return the addresses at which somebody accepts connections for this port."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/net/{table}") as lines:
+            for line in list(lines)[1:]:
+                address, state = line.split()[1], line.split()[3]
+                if state == "0A" and int(address.rpartition(":")[2], 16) == port:
+                    found.add(address.rpartition(":")[0])
+    return found
+
+
+LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
+
+
+@needs_ipv6
+def test_it_listens_on_both_loopback_addresses_and_nowhere_else(engine: Running) -> None:
+    assert listening(engine.port) == LOOPBACK
+    assert engine.engine.address == f"127.0.0.1:{engine.port}"
+    with program(("::1", engine.port), octets=GET) as ours:
+        assert ours.answer() == "HTTP/1.1 200"
+    engine.close()
+    assert listening(engine.port) == set()
+
+
+@needs_ipv6
+@needs_root
+def test_strangers_are_refused_on_both(engine: Running) -> None:
+    with program(("::1", engine.port), user=NOBODY, octets=GET) as stranger:
+        assert stranger.answer() == "reset"
+
+
+@needs_ipv6
+def test_without_the_other_address_the_one_is_enough(start: Start, recorder: Recorder) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True), port=port)
+        with engine.connect() as client:
+            assert client.ask(GET).status == 200
+    assert any(f"not listening on [::1]:{port}" in line for line in engine.complaints.lines)
+
+
+@needs_ipv6
+def test_an_address_of_ipv6_is_listened_on_alone(start: Start) -> None:
+    engine = start(office(1), host="::1")
+    assert engine.engine.address == f"[::1]:{engine.port}"
+    assert listening(engine.port) == {"00000000000000000000000001000000"}

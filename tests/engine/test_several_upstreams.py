@@ -1,0 +1,243 @@
+"""Profiles with several upstreams: requests go on by another one when the first is dead."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk
+from tests.engine.recorder import Recorder
+from tests.engine.wire import connect, get, post
+from tests.support.scripted import OK, Scripted, answering, challenge, closing_early
+from tests.support.socks import Socks
+from tests.support.tls import Authority
+from trayproxy.engine.limits import LIMITS
+from trayproxy.profiles.profile import Profile, Scheme, Upstream
+
+URL = b"http://origin.test/"
+GET = get(URL)
+
+Play = Callable[..., Scripted]
+
+
+def several(first: Upstream | int, *others: Upstream | int) -> Profile:
+    upstreams = [at if isinstance(at, Upstream) else Upstream("127.0.0.1", at) for at in others]
+    preferred = first if isinstance(first, Upstream) else Upstream("127.0.0.1", first)
+    return Profile("office", "Office", preferred, fallbacks=tuple(upstreams))
+
+
+@pytest.fixture
+def nobody() -> Iterator[int]:
+    """A port where nobody listens, and nobody will."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    """A port that never answers: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("octets", [GET, connect(b"origin.test:443"), post(URL, b"the body")])
+def test_a_dead_first_upstream_is_passed_over(
+    start: Start, recorder: Recorder, nobody: int, octets: bytes
+) -> None:
+    engine = start(several(nobody, recorder.port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(octets, octets.split()[0]).status == 200
+    assert recorder.request(1).body in (b"", b"the body")
+    assert not engine.observer.failures  # Nothing failed as the person sees it.
+
+
+@pytest.mark.parametrize("kind", ["not found", "silent"])
+def test_other_ways_of_being_dead_are_passed_over_too(
+    start: Start, recorder: Recorder, black_hole: int, kind: str
+) -> None:
+    dead = Upstream("no.such.host.invalid", 80) if kind == "not found" else black_hole
+    limits = replace(LIMITS, connect_s=0.3, connect_total_s=0.3)
+    with start(several(dead, recorder.port), limits=limits).connect() as client:
+        assert client.ask(GET).status == 200
+
+
+def test_the_dead_are_left_alone_and_used_again_when_they_are_back(
+    start: Start, script: Play, recorder: Recorder
+) -> None:
+    first = script(closing_early, closing_early, answering(OK))
+    engine = start(several(first.port, recorder.port), limits=replace(LIMITS, dead_s=0.3))
+    deaths = engine.engine.failover._deaths
+    with engine.connect() as client:
+        assert [client.ask(GET).status for _ in range(3)] == [502, 502, 200]
+        assert len(first.peers) == 2
+        engine.until(
+            lambda: all(death.until <= engine.loop.time() for death in deaths.values()),
+            "the end of the pause",
+        )
+        for _ in range(3):
+            assert client.ask(GET).body == b"ok\n"
+    assert len(first.peers) == 3
+    assert len(recorder.requests) == 1
+
+
+def test_when_all_are_dead_the_first_one_is_the_reason(
+    start: Start, nobody: int, stack: ExitStack
+) -> None:
+    other = stack.enter_context(socket.socket())
+    other.bind(("127.0.0.1", 0))
+    missing = Upstream("no.such.host.invalid", 8080)
+    engine = start(several(missing, nobody, other.getsockname()[1]))
+    with engine.connect() as client:
+        for _ in range(2):
+            reply = client.ask(GET)
+            assert b"no.such.host.invalid was not found (TP-201)" in reply.reason
+    assert len(engine.observer.failures) == 2
+
+
+def test_all_dead_and_one_back_is_found_at_once(
+    start: Start, stack: ExitStack, nobody: int
+) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        engine = start(several(nobody, port))
+        with engine.connect() as client:
+            assert client.ask(GET).status == 502
+            bound.listen()
+            client.send(GET)
+            bound.settimeout(20)
+            upstream, _ = bound.accept()
+            with upstream:
+                assert upstream.recv(1 << 16).startswith(b"GET")
+                upstream.sendall(OK)
+                assert client.reply().status == 200
+
+
+# --- logins --------------------------------------------------------------------------------------
+
+
+def test_each_upstream_gets_its_own_login_and_is_asked_about_by_name(
+    start: Start, script: Play, nobody: int
+) -> None:
+    """A login for the first one is not sent to the second, whatever it calls itself."""
+    realm = challenge('Basic realm="Same"')
+    second = script(answering(realm, OK), answering(OK))
+    desk = FakeDesk(LOGIN)
+    engine = start(several(nobody, second.port), desk)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert [turn.space.upstream for turn in desk.turns] == [second.url]
+    assert b"Proxy-Authorization" not in second.peer(1).received.split(b"\r\n\r\n")[0]
+
+
+def test_a_rejected_login_is_no_death(start: Start, script: Play, recorder: Recorder) -> None:
+    first = script(answering(challenge('Basic realm="x"')))
+    desk = FakeDesk(LOGIN)
+    with start(several(first.port, recorder.port), desk).connect() as client:
+        for _ in range(3):
+            assert client.ask(GET).status == 503
+    assert not recorder.requests
+
+
+def test_a_time_out_is_no_rejection(start: Start, black_hole: int, recorder: Recorder) -> None:
+    limits = replace(LIMITS, connect_s=0.2, connect_total_s=0.2)
+    desk = FakeDesk(LOGIN, knows_it=True)
+    with start(several(black_hole, recorder.port), desk, limits=limits).connect() as client:
+        assert client.ask(GET).status == 200
+    assert not desk.turns
+    # The login for the first was on nobody's way; the second got its own.
+    assert [answer.space.upstream for answer in desk.doubts] == [f"http://127.0.0.1:{black_hole}"]
+    assert [answer.space.upstream for answer in desk.acceptances] == [
+        f"http://127.0.0.1:{recorder.port}"
+    ]
+
+
+# --- what looks like death and is none -----------------------------------------------------------
+
+
+def test_an_error_of_a_live_upstream_is_passed_on(
+    start: Start, script: Play, recorder: Recorder
+) -> None:
+    error = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+    with start(several(script(answering(error)).port, recorder.port)).connect() as client:
+        assert client.ask(GET).status == 503
+    assert not recorder.requests
+
+
+def test_connections_that_end_without_answers_twice_make_an_upstream_dead(
+    start: Start, script: Play, recorder: Recorder
+) -> None:
+    first = script(closing_early)
+    with start(several(first.port, recorder.port)).connect() as client:
+        assert [client.ask(GET).status for _ in range(4)] == [502, 502, 200, 200]
+    assert len(recorder.requests) == 2
+
+
+def test_a_request_that_was_sent_is_not_sent_elsewhere(
+    start: Start, script: Play, recorder: Recorder
+) -> None:
+    first = script(closing_early)
+    with start(several(first.port, recorder.port)).connect() as client:
+        assert client.ask(post(URL, b"once"), b"POST").status == 502
+    assert not recorder.requests
+
+
+def test_a_certificate_that_is_not_believed_is_told_and_not_passed_over(
+    start: Start, stack: ExitStack, recorder: Recorder, authority: Authority
+) -> None:
+    """Nobody in the way may push requests from an encrypted upstream to a plain one."""
+    wrong = stack.enter_context(Recorder(authority.issue("other.test.lan").context()))
+    secure = Upstream("127.0.0.1", wrong.port, Scheme.HTTPS)
+    profile = replace(several(secure, recorder.port), ca_file=str(authority.pem))
+    with start(profile).connect() as client:
+        for _ in range(3):
+            assert b"(TP-204)" in client.ask(GET).reason
+    assert not recorder.records
+    assert not wrong.octets
+
+
+def test_upstreams_of_different_kinds_stand_in_for_each_other(
+    start: Start, stack: ExitStack, nobody: int
+) -> None:
+    socks = stack.enter_context(Socks({LOGIN.user: LOGIN.password}))
+    origin = stack.enter_context(Recorder())
+    dead = Upstream("127.0.0.1", nobody, Scheme.HTTPS)
+    profile = several(dead, Upstream("127.0.0.1", socks.port, Scheme.SOCKS5))
+    with start(profile, FakeDesk(LOGIN)).connect() as client:
+        url = b"http://127.0.0.1:%d/" % origin.port
+        assert client.ask(post(url, b"body"), b"POST").status == 200
+    assert origin.request(1).body == b"body"
+
+
+def test_a_hundred_requests_at_once_all_go_on_by_the_second(
+    start: Start, stack: ExitStack, recorder: Recorder, nobody: int
+) -> None:
+    engine = start(several(nobody, recorder.port))
+    clients = [stack.enter_context(engine.connect()) for _ in range(100)]
+    for client in clients:
+        client.send(GET)
+    assert {client.reply().status for client in clients} == {200}
+
+
+def test_a_client_that_leaves_meanwhile_ends_it(
+    start: Start, black_hole: int, recorder: Recorder
+) -> None:
+    limits = replace(LIMITS, connect_s=0.5, connect_total_s=0.5)
+    engine = start(several(black_hole, recorder.port), limits=limits)
+    with engine.connect() as client:
+        client.send(GET)
+        engine.until(lambda: bool(engine.engine.executor.works), "the request")
+        client.reset()
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    assert not recorder.requests

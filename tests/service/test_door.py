@@ -1,0 +1,65 @@
+"""Tests for trayproxy.service.door."""
+
+import os
+import socket
+
+import pytest
+
+from trayproxy.desktop.owner import NotToldError, Owners
+from trayproxy.engine.guard import Guard
+from trayproxy.service import door
+from trayproxy.service.door import OPEN, let_in, make_guard
+
+
+def nobody(connection: socket.socket, user: object) -> None: ...
+
+
+def test_users_are_let_in_by_name_and_number() -> None:
+    guard = make_guard((), nobody)
+    assert let_in(guard, ("root", "1234567")) == ()
+    assert guard.allowed == {0, 1_234_567}
+    assert not guard.open_to_all
+    guard.close()
+
+
+def test_a_user_that_is_not_known_is_told_and_the_others_are_let_in() -> None:
+    guard = make_guard((), nobody)
+    (problem,) = let_in(guard, ("no-such-user", "root"))
+    assert problem.id == "TP-107"
+    assert "no-such-user" in problem.body
+    assert guard.allowed == {0}
+    guard.close()
+
+
+def test_that_all_are_let_in_is_told_as_long_as_it_is_so() -> None:
+    guard = make_guard(("*",), nobody)
+    assert let_in(guard, ("*",)) == (OPEN,)
+    assert lets_in_ours(guard)
+    assert let_in(guard, ()) == ()
+    assert lets_in_ours(guard)
+    assert not guard.allowed
+    guard.close()
+
+
+def does_not_tell() -> Owners:
+    raise NotToldError
+
+
+def test_a_system_that_does_not_tell_serves_all_or_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "open_owners", does_not_tell)
+    with pytest.raises(NotToldError):
+        make_guard(("root",), nobody)
+    guard = make_guard(("*",), nobody)
+    let_in(guard, ("*",))
+    assert lets_in_ours(guard)
+    let_in(guard, (str(os.geteuid()),))
+    assert not lets_in_ours(guard)
+
+
+def lets_in_ours(guard: Guard) -> bool:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.connect(listener.getsockname())
+        connection, _ = listener.accept()
+        with connection:
+            connection.setblocking(False)
+            return guard.lets_in(connection)

@@ -1,0 +1,122 @@
+"""Tests for trayproxy.service.roads: which way each request goes."""
+
+import socket
+from dataclasses import replace
+
+import pytest
+
+from trayproxy.desk.space import Space
+from trayproxy.http.target import Authority
+from trayproxy.profiles.profile import Profile, ProfileError, Scheme, SignIn, Upstream
+from trayproxy.service.roads import Roads
+
+OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
+TARGET = Authority("www.example", 80)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_looks_anything_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a name was looked up")
+
+    for name in ("getaddrinfo", "gethostbyname", "gethostbyaddr"):
+        monkeypatch.setattr(socket, name, fail)
+
+
+def test_without_a_profile_there_is_no_way() -> None:
+    roads = Roads()
+    assert roads.way(TARGET) is None
+    roads.use(None)
+    assert roads.way(TARGET) is None  # Never directly unless somebody has chosen that.
+
+
+def test_a_request_goes_through_the_upstream_with_its_login() -> None:
+    roads = Roads()
+    roads.use(OFFICE)
+    way = roads.way(TARGET)
+    assert way is not None
+    assert (way.profile, way.upstream) == (OFFICE, OFFICE.upstream)
+    assert way.space == Space("office", "http://proxy.example:8080")
+    assert way.signs_in
+    assert way.signs_requests
+    assert not way.ends_at_target
+    assert roads.way(Authority("other.example", 443)) is way
+
+
+def test_connecting_directly_carries_no_login() -> None:
+    roads = Roads()
+    roads.use(OFFICE)
+    roads.use(None, directly=True)
+    way = roads.way(TARGET)
+    assert way is not None
+    assert (way.profile, way.upstream, way.space) == (None, None, None)
+    assert way.ends_at_target
+    assert not way.signs_in
+    assert roads.is_direct
+    roads.use(OFFICE)
+    assert not roads.is_direct
+
+
+@pytest.mark.parametrize(
+    ("rules", "host", "is_direct"),
+    [
+        ((), "www.example", False),
+        (("www.example",), "www.example", True),
+        (("*.example",), "www.example", True),
+        (("<local>",), "intranet", True),
+        (("<local>",), "www.example", False),
+        (("10.0.0.0/8",), "10.1.2.3", True),
+        (("10.0.0.0/8",), "www.example", False),
+        (("www.example:443",), "www.example", False),
+        (("fd00::/8",), "fd00::1", True),
+    ],
+)
+def test_rules_are_decided_without_looking_anything_up(
+    rules: tuple[str, ...], host: str, is_direct: bool
+) -> None:
+    roads = Roads()
+    roads.use(replace(OFFICE, bypass=rules))
+    way = roads.way(Authority(host, 80))
+    assert way is not None
+    assert (way.upstream is None) is is_direct
+    assert (way.space is None) is is_direct
+    assert way.signs_in is not is_direct
+
+
+def test_a_rule_that_cannot_be_read_changes_nothing() -> None:
+    roads = Roads()
+    roads.use(OFFICE)
+    before = roads.way(TARGET)
+    with pytest.raises(ProfileError):
+        roads.use(replace(OFFICE, bypass=("10.0.0.0/99",)))
+    assert roads.way(TARGET) is before
+
+
+def test_a_switch_makes_new_ways_so_that_nothing_old_is_taken_for_them() -> None:
+    roads = Roads()
+    roads.use(OFFICE)
+    before = roads.way(TARGET)
+    roads.use(OFFICE)
+    assert roads.way(TARGET) is not before
+
+
+def test_the_stand_ins_follow_in_their_order_each_with_its_own_login() -> None:
+    others = (Upstream("b.example", 1), Upstream("c.example", 2, Scheme.SOCKS5))
+    roads = Roads()
+    roads.use(replace(OFFICE, fallbacks=others))
+    way = roads.way(TARGET)
+    assert way is not None
+    assert tuple(other.upstream for other in way.others) == others
+    assert len({one.space for one in (way, *way.others)}) == 3
+    last = way.others[-1]
+    assert last.is_by_socks
+    assert last.signs_in
+    assert not last.signs_requests  # The login goes to the proxy, and the request to the target.
+
+
+def test_a_profile_without_sign_in_signs_nothing() -> None:
+    roads = Roads()
+    roads.use(replace(OFFICE, sign_in=SignIn.NONE))
+    way = roads.way(TARGET)
+    assert way is not None
+    assert not way.signs_in

@@ -1,0 +1,113 @@
+"""Takes pictures of every window, light and dark, into a folder. Run on an X server."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QApplication, QWidget
+
+from tests.ui.service import NEEDED, OFFICE, QUESTION, STATUS
+from trayproxy.control.messages import (
+    CheckProfile,
+    CheckResult,
+    Keyring,
+    KeyringState,
+    Step,
+    StepState,
+    Why,
+)
+from trayproxy.ui.check_panel import CheckPanel
+from trayproxy.ui.menu import TrayMenu
+from trayproxy.ui.profiles import ProfilesWindow
+from trayproxy.ui.sign_in import SignInDialog
+from trayproxy.ui.state import IconState
+
+HOSTILE = replace(
+    QUESTION,
+    profile="<b>R&D_\u202eelif</b> " + "W" * 100,
+    realm="<img src=x>\u202e\x00 & _x_ " + "W" * 300,
+    programs=(replace(QUESTION.programs[0], name="<script>", target="\u0430" * 60 + ".com"),),
+    waiting=10_000,
+    keyring=Keyring(KeyringState.UNSAFE, "PlaintextKeyring"),
+    why=Why.UNCHECKED,
+)
+STEPS = CheckResult(
+    (
+        Step("find", StepState.OK, "10.0.0.41", 12.0),
+        Step("connect", StepState.OK, "", 9.0),
+        Step("encryption", StepState.NOT_NEEDED, "none (http proxy)"),
+        Step("challenge", StepState.OK, "Basic, “Corp Internet”", 1.0),
+        Step("sign-in", StepState.OK, "as CORP\\jdoe", 31.0),
+        Step("fetch", StepState.OK, "200", 88.0),
+    )
+)
+
+
+def sign_in() -> QWidget:
+    """The question as it first comes."""
+    return SignInDialog(QUESTION)
+
+
+def rejected() -> QWidget:
+    """The second time that a password was not accepted."""
+    return SignInDialog(replace(QUESTION, why=Why.TYPED_REJECTED, rejections=2))
+
+
+def hostile() -> QWidget:
+    """A proxy that would like to look like something else."""
+    return SignInDialog(HOSTILE)
+
+
+def window() -> QWidget:
+    """The window with two profiles."""
+    made = ProfilesWindow()
+    made.has_tray = True
+    made.show_state(IconState.OK, STATUS)
+    return made
+
+
+def panel() -> QWidget:
+    """A test in which all is well."""
+    made = CheckPanel(CheckProfile(OFFICE))
+    made.show_reply(STEPS)
+    return made
+
+
+def menu() -> QWidget:
+    """The menu while a sign-in is needed."""
+    made = TrayMenu(QApplication.instance())
+    made.update(IconState.SIGNIN, NEEDED, is_asked=True)
+    made.menu.popup(QPoint(0, 0))
+    return made.menu
+
+
+PICTURES: dict[str, Callable[[], QWidget]] = {
+    "sign-in": sign_in,
+    "sign-in-rejected": rejected,
+    "sign-in-hostile": hostile,
+    "window": window,
+    "test": panel,
+    "menu": menu,
+}
+
+
+def take(folder: Path, scheme: str) -> None:
+    """Take all pictures in one colour scheme."""
+    for name, make in PICTURES.items():
+        widget = make()
+        widget.show()
+        widget.activateWindow()
+        # What is laid out, painted and focused later is part of the picture.
+        for _ in range(20):
+            QApplication.processEvents()
+        assert widget.grab().save(str(folder / f"{name}-{scheme}.png"))
+        widget.hide()
+
+
+if __name__ == "__main__":
+    application = QApplication(sys.argv)
+    for colours in (Qt.ColorScheme.Light, Qt.ColorScheme.Dark):
+        application.styleHints().setColorScheme(colours)
+        take(Path(sys.argv[1]), colours.name.lower())

@@ -1,0 +1,35 @@
+"""The picture in the README: the real tray, in front of a service that asks what offices ask."""
+
+from pathlib import Path
+
+from tests.support.display import Desktop, desktop
+from tests.support.panel import window_manager
+from tests.support.portal import Appearance, Portal
+from tests.support.processes import SOURCES, Home
+from tests.ui.service import NEEDED, QUESTION
+from tests.ui.stage import staged_service, tray
+
+SHOT = SOURCES / "tests/artefacts/screenshots/sign-in.png"
+
+
+def test_the_dialog_is_as_the_readme_shows_it(place: Home) -> None:
+    with desktop(place) as here, window_manager(here), staged_service(here, NEEDED) as service:
+        portal = Portal(here.bus, Appearance.LIGHT)
+        try:
+            with tray(here, **Portal.ENVIRONMENT):
+                service.wait_for_tray()
+                service.ask(QUESTION)
+                window = here.wait_for_window("^Sign in to proxy")
+                here.wait_until_active(window)
+                here.type("a password")
+                shoot(here, window, SHOT)
+        finally:
+            portal.stop()
+
+
+def shoot(here: Desktop, window: str, path: Path) -> None:
+    """Take a picture of a window with its frame."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result = here.run("import", "-frame", "-window", window, path)
+    assert result.code == 0, result.err
+    assert path.stat().st_size < 60_000

@@ -1,0 +1,121 @@
+"""Whose end of a connection it is: for deciding who may connect (security.md, T1).
+
+Not to be mixed up with `peers`, which finds a name for a person to read and may take its time. This
+is asked once for every accepted connection, before an octet of it is read.
+
+What decides is whether a process still holds the socket. A program may send a request and be gone
+before we look; the kernel then keeps the connection on nobody's behalf, and Linux and macOS both
+say "user 0" of it. Believing that would let everyone in as root.
+"""
+
+import contextlib
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from trayproxy.desktop.users import User, own_user
+
+End = tuple[str, int]
+"""An IP address and a port: the first two items of what `socket.getsockname` gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who made a socket.
+
+    Attributes:
+        user: Whose it is; means nothing once it is not open.
+        is_open: Whether a process holds it. A half-closed one is still held.
+    """
+
+    user: User
+    is_open: bool
+
+
+class Owners(Protocol):
+    """One system's way to tell. To be used by one thread."""
+
+    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+        """Return who is at the other end of a connection to us.
+
+        Args:
+            local: Our end.
+            peer: The other end, on this computer.
+            family: Of our socket, ``AF_INET`` or ``AF_INET6``.
+
+        Returns:
+            None if the system knows of no such connection: it was reset, or never was ours.
+
+        Raises:
+            OSError: The system does not tell.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
+
+class NotToldError(OSError):
+    """No way of this system to tell whose a connection is works here."""
+
+
+def open_owners() -> Owners:
+    """Return the first of this system's ways that knows a connection of our own when it sees one.
+
+    Raises:
+        NotToldError: None does.
+    """
+    for owners in _ways():
+        if _knows_us(owners):
+            return owners
+        owners.close()
+    raise NotToldError("this system does not tell whose connections it makes")
+
+
+class Untold:
+    """The way of a system that does not tell."""
+
+    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+        """Tell nothing.
+
+        Raises:
+            NotToldError: Always.
+        """
+        raise NotToldError("this system does not tell whose connections it makes")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _ways() -> Sequence[Owners]:
+    """Return what there is on this system, the best first. None of them raises when made."""
+    if sys.platform == "win32":
+        from trayproxy.desktop.owner_windows import Windows
+
+        return [Windows()]
+    elif sys.platform == "darwin":
+        from trayproxy.desktop.owner_macos import MacOS
+
+        return [MacOS()]
+    else:
+        from trayproxy.desktop.owner_linux import ProcNet, SockDiag
+
+        return [SockDiag(), ProcNet()]
+
+
+def _knows_us(owners: Owners) -> bool:
+    """Whether it tells the truth about a connection that this very process makes."""
+    with (
+        contextlib.suppress(OSError),
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket() as ours,
+    ):
+        ours.connect(listener.getsockname())
+        accepted, peer = listener.accept()
+        with accepted:
+            found = owners.owner_of(accepted.getsockname(), peer, accepted.family)
+        return found == Owner(own_user(), is_open=True)
+    return False

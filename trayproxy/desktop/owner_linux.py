@@ -1,0 +1,166 @@
+"""Linux: whose a connection is, by NETLINK_SOCK_DIAG or by the tables below ``/proc/net``.
+
+sock_diag(7): one message with the four ends of the connection, one answer at once; it needs no
+privilege, and its cost does not depend on how many connections there are. Measured: 6 to 13 µs,
+against 1.2 ms for reading ``/proc/net/tcp`` on an idle system and 12 ms beside 4,000 connections.
+
+Both tell the inode of the socket. It is 0 as soon as no process holds the socket, together with a
+user id of 0 (measured on Linux 6.18, whose `sk_set_socket` says so, too; older kernels derive both
+from the socket's file). A half-closed socket that is held has its inode and its true user.
+"""
+
+import errno
+import socket
+import struct
+import sys
+from pathlib import Path
+
+from trayproxy.desktop.owner import End, Owner
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLMSG_ERROR = 2
+_NLM_F_REQUEST = 1
+
+# struct nlmsghdr; then struct inet_diag_req_v2 up to its socket id (linux/inet_diag.h).
+_REQUEST = struct.Struct("=IHHII BBBBI")
+_REQUEST_LENGTH = 72
+_ANY_INTERFACE_AND_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
+_EVERY_STATE = 0xFFFFFFFF
+
+# struct nlmsghdr; of struct inet_diag_msg the start, the two ports, and from octet 80 user and
+# inode.
+_HEADER = struct.Struct("=IHHII")
+_ERROR = struct.Struct("=i")
+_PORTS = struct.Struct("!HH")
+_USER_AND_INODE = struct.Struct("=II")
+_PORTS_AT = 20
+_USER_AT = 80
+_MESSAGE_LENGTH = 88
+
+
+class SockDiag:
+    """Asks the kernel, on one netlink socket that stays open."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._number = 0
+
+    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+        """Return who is at the other end; see `Owners`."""
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        request = _request(local, peer, family, self._number)
+        try:
+            return _owner(self._ask(request), local, peer)
+        except OSError:
+            # Whatever state it is in: the next one begins anew.
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the netlink socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _ask(self, request: bytes) -> bytes:
+        if self._socket is None:
+            self._socket = _connect()
+        self._socket.send(request)
+        while True:
+            # The kernel answers before `send` returns: this never waits.
+            answer = self._socket.recv(4096)
+            if _HEADER.unpack_from(answer)[3] == self._number:
+                return answer
+
+
+def _connect() -> socket.socket:
+    connection = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_SOCK_DIAG
+    )
+    try:
+        # To the kernel, so that it alone can answer (netlink(7)).
+        connection.connect((0, 0))
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _request(local: End, peer: End, family: int, number: int) -> bytes:
+    """Return the message that asks for the other end, whose own address is our peer."""
+    return b"".join(
+        (
+            _REQUEST.pack(
+                *(_REQUEST_LENGTH, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, number, 0),
+                *(family, socket.IPPROTO_TCP, 0, 0, _EVERY_STATE),
+            ),
+            _PORTS.pack(peer[1], local[1]),
+            socket.inet_pton(family, peer[0]).ljust(16, b"\0"),
+            socket.inet_pton(family, local[0]).ljust(16, b"\0"),
+            _ANY_INTERFACE_AND_COOKIE,
+        )
+    )
+
+
+def _owner(answer: bytes, local: End, peer: End) -> Owner | None:
+    kind = _HEADER.unpack_from(answer)[1]
+    if kind == _NLMSG_ERROR:
+        code = -_ERROR.unpack_from(answer, _HEADER.size)[0]
+        if code == errno.ENOENT:
+            return None
+        raise OSError(code, "sock_diag")
+    if kind != _SOCK_DIAG_BY_FAMILY or len(answer) < _MESSAGE_LENGTH:
+        raise OSError(errno.EPROTO, "sock_diag")
+    if _PORTS.unpack_from(answer, _PORTS_AT) != (peer[1], local[1]):
+        # Without such a connection the kernel offers a listener at that address instead.
+        return None
+    user, inode = _USER_AND_INODE.unpack_from(answer, _USER_AT)
+    return Owner(user, is_open=inode != 0)
+
+
+class ProcNet:
+    """Reads the tables of all connections (proc_net_tcp.rst of the kernel's documentation)."""
+
+    def __init__(self, folder: Path = Path("/proc/net")) -> None:
+        self._folder = folder
+
+    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+        """Return who is at the other end; see `Owners`."""
+        ends = [(_written(peer, family), _written(local, family), family)]
+        if family == socket.AF_INET:
+            # A socket for both versions is in the other table, even when it speaks IPv4.
+            ends.append((_mapped(ends[0][0]), _mapped(ends[0][1]), socket.AF_INET6))
+        for theirs, ours, of_family in ends:
+            table = self._folder / ("tcp6" if of_family == socket.AF_INET6 else "tcp")
+            if (of_family != family and not table.exists()) or not theirs:
+                continue
+            if (found := _find(table.read_bytes(), theirs, ours)) is not None:
+                return found
+        return None
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _find(table: bytes, theirs: str, ours: str) -> Owner | None:
+    at = table.find(f" {theirs} {ours} ".encode())
+    if at < 0:
+        return None
+    columns = table[at : table.find(b"\n", at)].split()
+    # local, remote, state, queues, timer, retransmissions, user, timeout, inode.
+    return Owner(int(columns[6]), is_open=columns[8] != b"0")
+
+
+def _written(end: End, family: int) -> str:
+    """Return an end as the tables have it: words of 32 bits in the order of this processor."""
+    octets = socket.inet_pton(family, end[0])
+    words = (octets[at : at + 4] for at in range(0, len(octets), 4))
+    address = "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+    return f"{address}:{end[1]:04X}"
+
+
+def _mapped(written: str) -> str:
+    """Return an IPv4 end in IPv6 (RFC 4291, section 2.5.5.2), as the tables have it."""
+    prefix = f"{int.from_bytes(bytes([0, 0, 255, 255]), sys.byteorder):08X}"
+    return f"{0:016X}{prefix}{written}"

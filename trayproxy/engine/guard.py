@@ -1,0 +1,107 @@
+"""Who may connect: this user, and whom the settings name (security.md, T1).
+
+On a computer that people share, anyone can connect to a loopback port, and would act under the
+login of whoever runs TrayProxy. So the owner of every accepted connection is looked up before an
+octet of it is read.
+"""
+
+import socket
+from collections.abc import Callable
+
+from trayproxy.desktop.owner import Owner, Owners, open_owners
+from trayproxy.desktop.users import User, own_user
+
+Refused = Callable[[socket.socket, User | None], None]
+"""Is told of a connection that is refused, before it is closed; of its user, None if unknown."""
+
+
+def admits(owner: Owner | None, own: User, allowed: frozenset[User]) -> bool:
+    """Whether a connection of this owner is served.
+
+    One that no process holds any more is not: whose it was cannot be told, only that nobody waits
+    for the answer.
+
+    Args:
+        owner: Who is at the other end, None if the system does not know.
+        own: The user that we run as.
+        allowed: Other users that may connect.
+    """
+    if owner is None or not owner.is_open:
+        return False
+    return owner.user == own or owner.user in allowed
+
+
+class Guard:
+    """Stands at the door of the engine.
+
+    Attributes:
+        allowed: Users other than the own that may connect.
+        open_to_all: Whether nobody is asked who it is.
+        refused: How many connections were turned away. One that ended before it was looked at and
+            has sent nothing is none: programs do this to see whether somebody listens.
+    """
+
+    def __init__(
+        self,
+        owners: Owners,
+        own: User,
+        *,
+        allowed: frozenset[User] = frozenset(),
+        open_to_all: bool = False,
+        on_refused: Refused = lambda connection, user: None,
+    ) -> None:
+        """Take the place.
+
+        Args:
+            owners: Tells who is there.
+            own: The user that we run as.
+            allowed: See `Guard`.
+            open_to_all: See `Guard`.
+            on_refused: Is told of each that is turned away. Called in the loop: be quick.
+        """
+        self.allowed = allowed
+        self.open_to_all = open_to_all
+        self.refused = 0
+        self._owners = owners
+        self._own = own
+        self._on_refused = on_refused
+
+    def lets_in(self, connection: socket.socket) -> bool:
+        """Whether to serve a connection that was just accepted; it costs microseconds on Linux."""
+        if self.open_to_all:
+            return True
+        try:
+            local, peer = connection.getsockname()[:2], connection.getpeername()[:2]
+            owner = self._owners.owner_of(local, peer, connection.family)
+        except OSError:
+            # Gone already, or the system has become unable to tell.
+            owner = None
+        if admits(owner, self._own, self.allowed):
+            return True
+        user = owner.user if owner is not None and owner.is_open else None
+        if user is not None or has_sent(connection):
+            self.refused += 1
+            self._on_refused(connection, user)
+        return False
+
+    def close(self) -> None:
+        """Leave the place."""
+        self._owners.close()
+
+
+def has_sent(connection: socket.socket) -> bool:
+    """Whether octets wait to be read. None is taken."""
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except OSError:
+        # Nothing yet, or a reset.
+        return False
+
+
+def own_guard() -> Guard:
+    """Return a guard that lets in this user only.
+
+    Raises:
+        OSError: This system does not tell whose a connection is.
+    """
+    return Guard(open_owners(), own_user())

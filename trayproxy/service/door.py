@@ -1,0 +1,61 @@
+"""Who may connect, as the settings say: the engine's guard, kept up to date."""
+
+from trayproxy.control.messages import Problem
+from trayproxy.desktop.owner import NotToldError, Owners, Untold, open_owners
+from trayproxy.desktop.users import find_user, own_user
+from trayproxy.engine.guard import Guard, Refused
+from trayproxy.profiles.config import EVERYONE
+
+UNTOLD = Problem(
+    "TP-106",
+    "This system does not tell who connects",
+    "TrayProxy serves its own user only, and cannot find out here whose a connection is. To let "
+    f'every user of this computer use your sign-in, write allow_users = ["{EVERYONE}"] below '
+    "[listen] in the settings.",
+)
+OPEN = Problem(
+    "TP-108",
+    "Every user of this computer may connect",
+    f"The settings say allow_users = [“{EVERYONE}”]: all of them can use your sign-in.",
+)
+
+
+def make_guard(users: tuple[str, ...], on_refused: Refused) -> Guard:
+    """Return the guard of this user's service; `let_in` must come next.
+
+    Args:
+        users: `Listen.allow_users`.
+        on_refused: Is told of each connection that is turned away.
+
+    Raises:
+        NotToldError: This system does not tell whose a connection is, and not all are let in.
+    """
+    owners: Owners
+    try:
+        owners = open_owners()
+        own = own_user()
+    except OSError as error:
+        if EVERYONE not in users:
+            raise NotToldError(str(error)) from None
+        owners, own = Untold(), ""
+    return Guard(owners, own, on_refused=on_refused)
+
+
+def let_in(guard: Guard, users: tuple[str, ...]) -> tuple[Problem, ...]:
+    """Let these users connect from now on, beside the own; return what a person should know.
+
+    May wait for a directory service, where users are named.
+    """
+    guard.open_to_all = EVERYONE in users
+    found = {name: find_user(name) for name in users if name != EVERYONE}
+    guard.allowed = frozenset(user for user in found.values() if user is not None)
+    unknown = [name for name, user in found.items() if user is None]
+    return (*((OPEN,) if guard.open_to_all else ()), *map(_unknown, unknown))
+
+
+def _unknown(name: str) -> Problem:
+    return Problem(
+        "TP-107",
+        "A user in the settings is not known",
+        f"allow_users names “{name}”, and this computer has no such user.",
+    )
