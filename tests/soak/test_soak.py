@@ -27,8 +27,8 @@ def test_memory_that_goes_up_and_down_does_not_grow() -> None:
 
 
 def test_memory_that_leaks_grows() -> None:
-    moments = [moment(n * 60, 30 + n * 0.5) for n in range(10)]
-    assert growth(moments) == ["memory grew by 4.50 MiB"]
+    moments = [moment(n * 60, 30 + n) for n in range(10)]
+    assert growth(moments) == ["memory grew by 9.00 MiB"]
 
 
 def test_a_socket_that_is_left_behind_is_found() -> None:
