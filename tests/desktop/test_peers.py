@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trayproxy.desktop.peers import Owner, program_of, script_name
+from trayproxy.desktop.peers import Owner, program_of, programs_of, script_name
 
 CONNECT = """
 import socket, sys
@@ -57,6 +57,19 @@ def test_ipv4_in_ipv6_is_recognised() -> None:
         theirs, _ = listener.accept()
         with ours, theirs:
             assert isinstance(program_of(*ends(theirs)), Owner)
+
+
+def test_many_are_looked_for_at_once(listener: socket.socket) -> None:
+    nobodys = (("127.0.0.1", 1), ("127.0.0.1", 2))
+    ours = [socket.create_connection(listener.getsockname()) for _ in range(2)]
+    theirs = [listener.accept()[0] for _ in range(2)]
+    try:
+        owners = programs_of([ends(theirs[0]), nobodys, (("no address", 1), nobodys[1])])
+        assert [owner.pid if owner else None for owner in owners] == [os.getpid(), None, None]
+        assert programs_of([]) == []
+    finally:
+        for connection in (*ours, *theirs):
+            connection.close()
 
 
 @pytest.mark.parametrize("end", [("127.0.0.1", 1), ("no address", 1), ("", 0)])

@@ -26,7 +26,10 @@ _HELPERS = {"git-remote-http": "git", "git-remote-https": "git"}
 """Programs that people have not started themselves, by those they have."""
 
 _EVERYWHERE = ("0.0.0.0", "::")
-_Ends = tuple[tuple[str, int], tuple[str, int]]
+
+End = tuple[str, int]
+"""An IP address and a port."""
+_Ends = tuple[End, End]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Owner:
     pid: int
 
 
-def program_of(local: tuple[str, int], peer: tuple[str, int]) -> Owner | None:
+def program_of(local: End, peer: End) -> Owner | None:
     """Return the program at the other end of a connection to us.
 
     Args:
@@ -52,13 +55,40 @@ def program_of(local: tuple[str, int], peer: tuple[str, int]) -> Owner | None:
     Returns:
         None if it has gone, or the system does not tell.
     """
+    return programs_of([(local, peer)])[0]
+
+
+def programs_of(connections: Sequence[tuple[End, End]]) -> list[Owner | None]:
+    """Return the programs at the other ends of connections to us.
+
+    The system's table is read once for all of them: with 8,000 rows, as after many short
+    connections, that takes 0.15 seconds of a core.
+
+    Args:
+        connections: Our end and the other of each, as `program_of` takes them.
+
+    Returns:
+        One for each connection, in the same order.
+    """
     try:
-        ends = (_plain(peer), _plain(local))
-        pid = _pid_of(ends)
-        return None if pid is None else Owner(_name(psutil.Process(pid)), pid)
+        wanted = [_ends_as_theirs(local, peer) for local, peer in connections]
+        pids = _pids_of({ends for ends in wanted if ends is not None})
     except (psutil.Error, OSError, ValueError):
         # psutil raises what the system's tables raise; whatever it is, we do not know.
-        return None
+        return [None] * len(connections)
+    return [_owner(pids[ends]) if ends in pids else None for ends in wanted]
+
+
+def _ends_as_theirs(local: End, peer: End) -> _Ends | None:
+    with contextlib.suppress(ValueError):
+        return _plain(peer), _plain(local)
+    return None
+
+
+def _owner(pid: int) -> Owner | None:
+    with contextlib.suppress(psutil.Error, OSError):
+        return Owner(_name(psutil.Process(pid)), pid)
+    return None
 
 
 def listener_at(address: tuple[str, int]) -> Owner | None:
@@ -83,24 +113,27 @@ def listener_at(address: tuple[str, int]) -> Owner | None:
     return None
 
 
-def _pid_of(ends: _Ends) -> int | None:
+def _pids_of(wanted: set[_Ends]) -> dict[_Ends, int]:
     try:
-        found = (c.pid for c in psutil.net_connections("tcp") if _ends(c) == ends)
-        return next(found, None)
+        # Most rows may be of connections that have ended and are nobody's.
+        rows = (row for row in psutil.net_connections("tcp") if row.pid)
+        return {ends: row.pid for row in rows if (ends := _ends(row)) in wanted and ends}
     except psutil.AccessDenied:
         # macOS shows the table of all to root only; each process of ours may be asked.
-        return _pid_among_ours(ends)
+        return _pids_among_ours(wanted)
 
 
-def _pid_among_ours(ends: _Ends) -> int | None:
+def _pids_among_ours(wanted: set[_Ends]) -> dict[_Ends, int]:
     deadline = time.monotonic() + _SEARCH_S
+    found: dict[_Ends, int] = {}
     for process in psutil.process_iter():
-        if time.monotonic() > deadline:
-            return None
+        if time.monotonic() > deadline or len(found) == len(wanted):
+            break
         with contextlib.suppress(psutil.Error, OSError):
-            if any(_ends(connection) == ends for connection in process.net_connections("tcp")):
-                return int(process.pid)
-    return None
+            for row in process.net_connections("tcp"):
+                if (ends := _ends(row)) in wanted and ends:
+                    found[ends] = int(process.pid)
+    return found
 
 
 def _ends(connection: Any) -> _Ends | None:

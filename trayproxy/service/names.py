@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from trayproxy.control.messages import Program
 from trayproxy.desk.answer import Waiter
-from trayproxy.desktop.peers import listener_at, program_of
+from trayproxy.desktop.peers import End, Owner, listener_at, program_of, programs_of
 from trayproxy.desktop.users import User, name_of
 
 
@@ -17,6 +17,8 @@ class Names:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = ThreadPoolExecutor(1, "names")
+        self._asked: list[tuple[tuple[End, End], asyncio.Future[Owner | None]]] = []
+        self._looking: asyncio.Task[None] | None = None
 
     async def of_waiter(self, waiter: Waiter) -> Program | None:
         """Return the program that waits, None if it cannot be told.
@@ -26,9 +28,33 @@ class Names:
         """
         if not isinstance(waiter.connection, tuple):
             return None
-        ours, theirs = waiter.connection
-        found = await self._loop.run_in_executor(self._thread, program_of, ours, theirs)
+        asked: asyncio.Future[Owner | None] = self._loop.create_future()
+        self._asked.append((waiter.connection, asked))
+        if self._looking is None:
+            self._looking = self._loop.create_task(self._look())
+        found = await asked
         return Program(found.name, found.pid, waiter.target) if found else None
+
+    async def _look(self) -> None:
+        """Look for all that were asked for up to now at once, and for those that were meanwhile.
+
+        A changed password lets hundreds of requests wait at once. One look for each would keep a
+        core busy for a minute, long after they have gone.
+        """
+        while self._asked:
+            asked = [(ends, future) for ends, future in self._asked if not future.done()]
+            self._asked.clear()
+            connections = [ends for ends, _ in asked]
+            try:
+                found = await self._loop.run_in_executor(self._thread, programs_of, connections)
+            except asyncio.CancelledError:
+                for _, future in asked:
+                    future.cancel()
+                raise
+            for (_, future), owner in zip(asked, found, strict=True):
+                if not future.done():
+                    future.set_result(owner)
+        self._looking = None
 
     async def of_stranger(self, connection: socket.socket, user: User) -> tuple[str, str]:
         """Return the names of a user and of the program at the other end, which is empty if it
@@ -53,6 +79,10 @@ class Names:
 
     def close(self) -> None:
         """Look for nothing any more."""
+        if self._looking is not None:
+            self._looking.cancel()
+        for _, future in self._asked:
+            future.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
