@@ -7,6 +7,7 @@ What it does with them is ours, for the reasons measured in the design: the stoc
 asks every connection on every turn and blocks in `connect`; the stock parser loses repeated fields
 and buffers bodies; the stock plugin frames only the first request of a connection.
 
+    front      proxy.py is loaded in part, before anything else of this room is
     executor   proxy.py's executor on a real event loop: O(ready), no polling, no thread
     strand     a connection told as one coroutine that waits in the words of the contract
     stream     a socket that never blocks, and what was read from it but not used yet
@@ -21,3 +22,7 @@ and buffers bodies; the stock plugin frames only the first request of a connecti
 This room may import `http`, `auth`, `routing`, `desk`, `desktop` and proxy.py. No octet of a client
 or an upstream ever reaches proxy.py's own HTTP code.
 """
+
+from trayproxy.engine.front import pass_over
+
+pass_over()

@@ -4,11 +4,15 @@ processes."""
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from trayproxy.control.messages import Program
 from trayproxy.desk.answer import Waiter
-from trayproxy.desktop.peers import listener_at, program_of
+from trayproxy.desktop.owner import End
 from trayproxy.desktop.users import User, name_of
+
+if TYPE_CHECKING:
+    from trayproxy.desktop.peers import Owner
 
 
 class Names:
@@ -27,7 +31,7 @@ class Names:
         if not isinstance(waiter.connection, tuple):
             return None
         ours, theirs = waiter.connection
-        found = await self._loop.run_in_executor(self._thread, program_of, ours, theirs)
+        found = await self._loop.run_in_executor(self._thread, _program, ours, theirs)
         return Program(found.name, found.pid, waiter.target) if found else None
 
     async def of_stranger(self, connection: socket.socket, user: User) -> tuple[str, str]:
@@ -47,6 +51,8 @@ class Names:
         Args:
             address: ``127.0.0.1:3128``.
         """
+        from trayproxy.desktop.peers import listener_at
+
         host, _, port = address.rpartition(":")
         found = listener_at((host.strip("[]"), int(port)))
         return Program(found.name, found.pid, address) if found else None
@@ -56,11 +62,18 @@ class Names:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
+def _program(local: End, peer: End) -> "Owner | None":
+    # Here, in the thread: with psutil it takes 30 ms to load, and is needed when somebody waits.
+    from trayproxy.desktop.peers import program_of
+
+    return program_of(local, peer)
+
+
 def _stranger(connection: socket.socket, user: User) -> tuple[str, str]:
     name = name_of(user)
     try:
         local, peer = connection.getsockname()[:2], connection.getpeername()[:2]
     except OSError:
         return name, ""
-    program = program_of(local, peer)
+    program = _program(local, peer)
     return name, program.name if program is not None else ""
