@@ -4,6 +4,7 @@ Only what every verb needs is imported here; each function imports its own.
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -64,9 +65,15 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         raise EndError("--user, --password-stdin and --ca-file belong to --upstream.", Exit.USAGE)
     if arguments.password_stdin and not arguments.user:
         raise EndError("--password-stdin needs --user.", Exit.USAGE)
-    from trayproxy.cli.run import run
-    from trayproxy.options import RunOptions
-
+    # While modules are loaded there is nothing to collect: a tenth of the start-up time.
+    gc.disable()
+    try:
+        from trayproxy.cli.run import run
+        from trayproxy.options import RunOptions
+    finally:
+        gc.enable()
+    # What was loaded stays: collections need not look at it again.
+    gc.freeze()
     options = RunOptions(
         listen=arguments.listen,
         profile_name=arguments.profile,

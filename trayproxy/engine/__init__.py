@@ -8,6 +8,7 @@ repeated fields and buffers bodies; the stock plugin frames only the first reque
 
     engine     what all connections share, and the listeners in front of them
     limits     the figures: how long, how much
+    front      proxy.py is loaded in part, before anything else of this room is
     executor   proxy.py's executor on a real event loop: O(ready), no polling, no thread
     strand     a connection told as one coroutine that waits in the words of the contract
     stream     a socket that never blocks, and what was read from it but not used yet
@@ -31,3 +32,7 @@ repeated fields and buffers bodies; the stock plugin frames only the first reque
 This room may import `http`, `auth`, `routing`, `desk`, `desktop` and proxy.py. No octet of a client
 or an upstream ever reaches proxy.py's own HTTP code.
 """
+
+from trayproxy.engine.front import pass_over
+
+pass_over()

@@ -1,8 +1,20 @@
 """The Date of answers that came without one (RFC 9110, section 6.6.1: a proxy adds it)."""
 
 from collections.abc import Callable
-from email.utils import formatdate
-from time import time
+from time import gmtime, time
+
+# In English whatever the locale is (9110, section 5.6.7); email.utils would do the same, and brings
+# half a mail reader along.
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(second: int) -> str:
+    """Return a second since the epoch as an IMF-fixdate."""
+    at = gmtime(second)
+    day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]
+    hour = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
+    return f"{day}, {at.tm_mday:02} {month} {at.tm_year:04} {hour} GMT"
 
 
 class DateLine:
@@ -20,7 +32,7 @@ class DateLine:
         second = int(self._now())
         if second != self._second:
             self._second = second
-            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii")
+            self._line = b"Date: %b\r\n" % http_date(second).encode("ascii")
         return self._line
 
     def add(self, head: bytes) -> bytes:

@@ -102,12 +102,13 @@ def work_flags(work_klass: type[ClientWork], host: str, port: int) -> argparse.N
     arguments = ["--hostname", host, "--port", str(port), "--backlog", "1024", "--threadless"]
     flags = proxy_flags.parse_args(arguments)
     flags.work_klass = work_klass
+    # Of a part of proxy.py that is not loaded; its executor asks for it.
+    flags.enable_conn_pool = False
     checks = {
         "hostname": host,
         "port": port,
         "backlog": 1024,
         "enable_events": False,
-        "enable_conn_pool": False,
         "unix_socket_path": None,
     }
     for name, value in checks.items():

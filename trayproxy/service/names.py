@@ -3,12 +3,17 @@ processes."""
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from trayproxy.control.messages import Program
 from trayproxy.desk.answer import Waiter
-from trayproxy.desktop.peers import End, Owner, listener_at, program_of, programs_of
+from trayproxy.desktop.owner import End
 from trayproxy.desktop.users import User, name_of
+
+if TYPE_CHECKING:
+    from trayproxy.desktop.peers import Owner
 
 
 class Names:
@@ -46,7 +51,7 @@ class Names:
             self._asked.clear()
             connections = [ends for ends, _ in asked]
             try:
-                found = await self._loop.run_in_executor(self._thread, programs_of, connections)
+                found = await self._loop.run_in_executor(self._thread, _programs, connections)
             except asyncio.CancelledError:
                 for _, future in asked:
                     future.cancel()
@@ -73,6 +78,8 @@ class Names:
         Args:
             address: ``127.0.0.1:3128``.
         """
+        from trayproxy.desktop.peers import listener_at
+
         host, _, port = address.rpartition(":")
         found = listener_at((host.strip("[]"), int(port)))
         return Program(found.name, found.pid, address) if found else None
@@ -86,11 +93,18 @@ class Names:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
+def _programs(connections: Sequence[tuple[End, End]]) -> "list[Owner | None]":
+    # Here, in the thread: with psutil it takes 30 ms to load, and is needed when somebody waits.
+    from trayproxy.desktop.peers import programs_of
+
+    return programs_of(connections)
+
+
 def _stranger(connection: socket.socket, user: User) -> tuple[str, str]:
     name = name_of(user)
     try:
         local, peer = connection.getsockname()[:2], connection.getpeername()[:2]
     except OSError:
         return name, ""
-    program = program_of(local, peer)
+    [program] = _programs([(local, peer)])
     return name, program.name if program is not None else ""
