@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -166,6 +167,37 @@ def test_the_service_may_have_as_many_descriptors_as_there_are(
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft, _ = psutil.Process(running.pid).rlimit(psutil.RLIMIT_NOFILE)
     assert soft == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
+
+
+def test_the_fullest_log_has_no_value_of_a_request(
+    upstream: Scripted, canary: Canary, place: Home
+) -> None:
+    secret = quote(canary.password, safe="").encode()
+    host = b"Host: origin.test\r\n"
+    requests = [
+        b"GET http://origin.test/?token=%b HTTP/1.1\r\n%b\r\n" % (secret, host),
+        b"GET http://u:%b@origin.test/ HTTP/1.1\r\n%b\r\n" % (secret, host),
+        b"GET http://origin.test/ HTTP/1.1\r\n%bX-Api-Key: %b\r\n\r\n" % (host, secret),
+        # Each of these is refused for a reason of its own.
+        b"GET http://origin.test/ HTTP/1.1\r\n%bX-Api-Key : %b\r\n\r\n" % (host, secret),
+        b"GET http://origin.test/ HTTP/1.1\r\n%b %b\r\n\r\n" % (host, secret),
+        b"GET http://origin.test/ HTTP/1.1\r\nHost: %b\r\n\r\n" % secret,
+        b"POST http://origin.test/ HTTP/1.1\r\n%bContent-Length: %b\r\n\r\n" % (host, secret),
+        b"%b http://origin.test/ HTTP/1.1\r\n%b\r\n" % (secret, host),
+        b"GET /%b HTTP/1.1\r\n%b\r\n" % (secret, host),
+        b"CONNECT u:%b@origin.test:443 HTTP/1.1\r\n%b\r\n" % (secret, host),
+        b"GET http://origin.test/ HTTP/1.1\r\n%bAuthorization: Bearer %b\r\n" % (host, secret),
+    ]
+    environment = place.environment(TRAYPROXY_LOG_LEVEL="DEBUG")
+    arguments = ("--upstream", upstream.url, "--no-prompt")
+    with service(place, *arguments, environment=environment) as running:
+        for octets in requests:
+            with socket.create_connection(at(running), timeout=PATIENCE) as client:
+                client.sendall(octets)
+                client.shutdown(socket.SHUT_WR)
+                assert client.recv(65536).startswith(b"HTTP/1.1 "), octets
+        assert running.stop() == 0
+        canary.assert_absent([*files_below(place.root), text("log", running.log())])
 
 
 # --- what holds the port: F19 --------------------------------------------------------------------
