@@ -240,7 +240,14 @@ class Offer:
         return f"digest-{algorithm.removesuffix('-sess')}"
 
 
-_WEAKEST_FIRST = ("basic", "digest-md5", "digest-sha-256", "digest-sha-512-256", "ntlm", "negotiate")
+_WEAKEST_FIRST = (
+    "basic",
+    "digest-md5",
+    "digest-sha-256",
+    "digest-sha-512-256",
+    "ntlm",
+    "negotiate",
+)
 
 
 def strength(label: str) -> int:

@@ -92,7 +92,7 @@ class Answer:
         return leg.credentials
 
 
-class Seat(Future[Answer | Refusal]):
+class Seat(Future[Answer | Refusal | None]):
     """Where a request waits. Cancelling it tells the desk at once that the client has left.
 
     At once, because between a cancellation and its callback the desk could spend the one try of a

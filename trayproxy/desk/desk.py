@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Offer, Scheme, choose
+from trayproxy.auth.scheme import Offer, Scheme, Verdict, choose
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.control.messages import Keyring, Problem, Program, Question, Quiet, Transport
 from trayproxy.desk.answer import Answer, Seat, Standing, Waiter
@@ -170,7 +170,8 @@ class Desk:
         challenges: Sequence[Challenge],
         waiter: Waiter,
         tried: Answer | None,
-    ) -> Future[Answer | Refusal]:
+        verdict: Verdict | None = None,
+    ) -> Future[Answer | Refusal | None]:
         """Take a request that got a 407.
 
         Args:
@@ -179,11 +180,12 @@ class Desk:
             challenges: All that the response offered.
             waiter: Where the request wants to go, and who sent it.
             tried: What the refused request carried, None if nothing.
+            verdict: How its handshake ended.
 
         Returns:
-            What to send the request with, or what to tell its client. Cancel it when the client
-            leaves. With a result, the request must come back: by `accepted`, `inconclusive`, or
-            here again.
+            What to send the request with, or what to tell its client; None: send it once more
+            without a login, on a new connection. Cancel it when the client leaves. With a result,
+            the request must come back: by `accepted`, `inconclusive`, or here again.
         """
         self._waiters += 1
         number = self._waiters
@@ -224,12 +226,13 @@ class Desk:
             answer.standing.fresh = True
             self._loop.call_later(self._rules.fresh, setattr, answer.standing, "fresh", False)
 
-    def inconclusive(self, answer: Answer, why: str) -> None:
+    def inconclusive(self, answer: Answer, why: str, sent: bool = True) -> None:
         """Take note that a request with this answer got no response at all.
 
         Args:
             answer: What it carried.
             why: For the log: a network error, a time-out, a client that left.
+            sent: It may have arrived, and have cost a log-on.
         """
         if not answer.verified:
             _log.info("profile %s: a sign-in was not checked: %s", answer.space.profile_id, why)

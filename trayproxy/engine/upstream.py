@@ -11,6 +11,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from trayproxy.desk.answer import Answer
+from trayproxy.desk.space import Mark
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.strand import TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
@@ -201,12 +202,14 @@ class Key:
         owner: The profile whose login it carries, empty if none does.
         generation: Of that login: a connection does not outlive a changed password.
         epoch: Of the pool: nor a switch, nor a sleep.
+        scheme: By which it is signed in, or is to be; empty if each request is.
     """
 
     hop: str
     owner: str = ""
     generation: int = 0
     epoch: int = 0
+    scheme: str = ""
 
 
 class Connection:
@@ -217,11 +220,13 @@ class Connection:
         key: What it may be used for.
         used: How many answers have come over it.
         way: The way that the last request on it took.
-        answer: What the last request on it carried.
+        answer: What the last request on it carried, if the next one may carry it in the same way.
+        signed_in: The login that it is signed in with: requests go on it as they are. None if it is
+            not.
         seen_at: When it was last asked whether the computer has slept since.
     """
 
-    __slots__ = ("answer", "key", "seen_at", "stream", "used", "way")
+    __slots__ = ("answer", "key", "seen_at", "signed_in", "stream", "used", "way")
 
     def __init__(self, stream: Stream, key: Key) -> None:
         self.stream = stream
@@ -229,6 +234,7 @@ class Connection:
         self.used = 0
         self.way: Way | None = None
         self.answer: Answer | None = None
+        self.signed_in: Mark | None = None
         self.seen_at = 0.0
 
     def is_quiet(self) -> bool:
