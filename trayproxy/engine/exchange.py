@@ -275,7 +275,7 @@ class Exchange:
             self._way.space, self._profile, challenges, self._waiter, tried
         )
         self._parked = True
-        self._link.strand.deadline = None
+        self._link.deadline = None
         try:
             while not future.done():
                 await self._pause(Wait({}, future=future))
@@ -349,15 +349,22 @@ class Exchange:
 
     def _wire(self, request: Request, answer: Answer | None) -> bytes:
         plan = self._plan
-        if request is plan.request and plan.way is self._way and plan.answer is answer:
+        upstream = self._link.upstream
+        if (
+            request is plan.request
+            and plan.way is self._way
+            and plan.answer is answer
+            and upstream is not None
+            and plan.key == upstream.key
+        ):
             return plan.wire
         credentials = None
         if answer is not None and self._way.signs_requests:
             credentials = answer.credentials(request.method, request_target(request))
         direct = self._way.ends_at_target
         wire = write_request(request, via=self._engine.via, credentials=credentials, direct=direct)
-        if request is plan.request:
-            plan.wire, plan.way, plan.answer = wire, self._way, answer
+        if request is plan.request and upstream is not None:
+            plan.was_written(wire, self._way, answer, upstream.key)
         return wire
 
     def _may_repeat(self, sender: Sender) -> bool:
@@ -413,12 +420,17 @@ class Exchange:
         """
         target = self._request.target.authority
         assert target is not None
-        call = Call(self._way, target, answer, self._pause, self._link.release)
+        link = self._link
+        call = Call(self._way, target, answer, self._pause, link.release, link.begun)
         try:
-            return await self._engine.dialler.dial(call)
-        except UnusableError as error:
-            self._engine.observer.failed(self._way, error.page)
+            stream = await self._engine.dialler.dial(call)
+        except BaseException as error:
+            link.drop_begun()
+            if isinstance(error, UnusableError):
+                self._engine.observer.failed(self._way, error.page)
             raise
+        link.begun = None
+        return stream
 
     def _note_silence(self) -> None:
         """Let the next requests take another way, if this next hop stays without answers."""
@@ -574,7 +586,10 @@ class Exchange:
         if response.status == 101 and not switches_protocols(request, response):
             raise self._misunderstood("nobody asked for a 101")
         if response.status == 101 or response.opens_tunnel:
-            await link.deliver(self._head_for_client(close=False))
+            head = self._head_for_client(close=False)
+            if self._plan.opens:
+                self._engine.openings.keep(self._raw, head, len(head))
+            await link.deliver(head)
             return self._become_tunnel(stream)
         framing = client_framing(response, request.minor)
         keep_alive = request.keep_alive and sender.body_done and not isinstance(framing, UntilClose)
@@ -608,7 +623,7 @@ class Exchange:
 
     def _become_tunnel(self, upstream: Stream) -> bool:
         """Let octets pass both ways from now on. Return that no request follows."""
-        self._link.strand.deadline = None
+        self._link.deadline = None
         self._link.tunnel = Tunnel(self._client, upstream, self._engine.pipes)
         return False
 
