@@ -82,6 +82,10 @@ class Plan:
         self.answer: Answer | None = None
         self.key = NO_KEY
 
+    def suits(self, way: Way, answer: Answer | None, key: Key | None) -> bool:
+        """Whether it was sent like that before."""
+        return self.way is way and self.answer is answer and self.key == key
+
     def was_written(self, wire: bytes, way: Way, answer: Answer | None, key: Key) -> None:
         """Keep how it was sent: while all that stays, it is sent like that again."""
         self.wire, self.way, self.answer, self.key = wire, way, answer, key
