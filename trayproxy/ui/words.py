@@ -17,7 +17,7 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
-from trayproxy.profiles.profile import Profile, Scheme, Upstream
+from trayproxy.profiles.profile import Method, Profile, Scheme, Upstream
 from trayproxy.ui.counted import Counted
 from trayproxy.ui.plain import (
     MENU_WIDTH,
@@ -334,6 +334,28 @@ def waiting_text(question: Question) -> str:
     if others == 0:
         return translate("Notification", "{program} is waiting.").format(program=name)
     return Counted().others_waiting(others).format(program=name)
+
+
+# --- Ways to sign in -----------------------------------------------------------------------------
+
+
+def own_sign_in() -> str:
+    """Return what signing in with a ticket or the log-on to Windows is called."""
+    return translate("Profiles", "My Windows/&Kerberos sign-in (no password)")
+
+
+def method_name(method: Method) -> str:
+    """Return an authentication scheme by the name that it has everywhere."""
+    match method:
+        case Method.NEGOTIATE:
+            return "Negotiate"
+        case Method.NTLM:
+            return "NTLM"
+        case Method.DIGEST:
+            return "Digest"
+        case Method.BASIC:
+            return "Basic"
+    return translate("Profiles", "Automatic")
 
 
 # --- Problems ------------------------------------------------------------------------------------
