@@ -276,7 +276,43 @@ def rejection_line(question: Question) -> str:
                 "SignIn",
                 "{store} does not answer. It may be waiting for you in another window.",
             ).format(store=store)
+        case Why.EXPIRED:
+            return translate(
+                "SignIn",
+                "Your password has expired or must be changed. Change it, then type the new one.",
+            )
+        case Why.LOCKED:
+            return translate(
+                "SignIn",
+                "Your account is locked. Waiting 15–30 minutes or asking your help desk usually "
+                "helps.",
+            )
+        case Why.DOWNGRADE | Why.REALM_CHANGED:
+            return _other_than_before(question)
     return ""
+
+
+def _other_than_before(question: Question) -> str:
+    """Return what has become less trustworthy about the proxy; nothing was sent to it."""
+    if question.why is Why.DOWNGRADE:
+        template = translate(
+            "SignIn",
+            "The proxy used to accept {before} and now wants {method}, which protects your "
+            "password less. Sign in only if your company has changed this.",
+        )
+        method = shorten(clean(question.method), TARGET_WIDTH)
+        return template.format(before=shorten(clean(question.before), TARGET_WIDTH), method=method)
+    before = clean(question.before)
+    if not before:
+        return translate(
+            "SignIn",
+            "The proxy did not give itself this name before. Sign in only if your company has "
+            "changed this.",
+        )
+    return translate(
+        "SignIn",
+        "The proxy called itself “{before}” before. Sign in only if your company has changed this.",
+    ).format(before=isolate(shorten(before, REALM_WIDTH)))
 
 
 def lock_out_line(question: Question) -> str:
