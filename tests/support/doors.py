@@ -6,7 +6,7 @@ door        offers                             who decides, and where a wrong pa
 BASIC       Basic                              a helper of ours; the access log
 DIGEST      Digest (MD5, auth)                 Squid itself; the access log, unless ``stale=true``
 NTLM        NTLM                               Samba's ``ntlm_auth``, NTLMv2; its own verdicts
-NEGOTIATE   Negotiate                          Kerberos by the keys of a real KDC (`Negotiate`)
+NEGOTIATE   Negotiate                          Samba, or the keys of a real KDC (`Negotiate`)
 ALL         all four, Basic first
 OPEN        nothing; it serves everyone
 SECURE      as ALL, inside TLS
@@ -105,7 +105,7 @@ class Setup:
         users: Passwords by user name, for Basic and Digest.
         password: What NTLM takes, from whomever.
         negotiate: What stands behind Negotiate.
-        keytab: The keys of its services (`tests.support.kerberos.Kdc.keytab`).
+        keytab: The keys of its services (`tests.support.kerberos.Kdc.keytab`) for Kerberos.
         environment: Where its helpers find the KDC.
         rules: Lines in front of those that demand a sign-in and allow everything to all who did.
         options: Further lines, such as ``auth_param digest nonce_max_count 3``.
@@ -117,7 +117,7 @@ class Setup:
 
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
     password: str = field(default="", repr=False)
-    negotiate: Negotiate = Negotiate.KERBEROS
+    negotiate: Negotiate = Negotiate.SPNEGO_NTLM
     keytab: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[str, ...] = ()
@@ -338,7 +338,6 @@ def _ntlm(setup: Setup, protocol: str = "squid-2.5-ntlmssp") -> str:
 
 
 def _negotiate(directory: Path, setup: Setup) -> str:
-    # Without a keytab it says so to each who tries.
     kerberos = f"/usr/lib/squid/negotiate_kerberos_auth -k {directory}/http.keytab -s GSS_C_NO_NAME"
     match setup.negotiate:
         case Negotiate.KERBEROS:

@@ -28,6 +28,7 @@ def setup(directory: Kdc) -> Setup:
     return Setup(
         users={"alice": PASSWORD},
         password=PASSWORD,
+        negotiate=Negotiate.KERBEROS,
         keytab=directory.keytab("localhost"),
         environment=directory.environment,
     )
