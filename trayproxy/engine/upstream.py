@@ -155,7 +155,7 @@ async def connect(
     failure: OSError = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
     end = now() + limits.connect_total_s
     next_start = 0.0
-    if begun is not None:
+    if begun is not None and begun.fileno() >= 0:
         queue.popleft()
         trying[begun.fileno()] = (begun, now() + limits.connect_s)
         next_start = now() + limits.next_address_s
