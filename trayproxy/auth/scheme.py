@@ -46,8 +46,8 @@ class Leg:
     """What goes out next.
 
     Attributes:
-        credentials: The value of ``Proxy-Authorization``; for SOCKS, the message. Empty: the request
-            goes without any, to learn from its 407 what is needed for them.
+        credentials: The value of ``Proxy-Authorization``; for SOCKS, the message. Empty: the
+            request goes without any, to learn from its 407 what is needed for them.
         whole: Whether the request goes as it is. If not, it goes with ``Content-Length: 0`` and is
             answered with a 407 for certain; that costs no log-on.
         same_connection: Whether it must go on the connection that the last 407 came on.

@@ -25,6 +25,7 @@ repeated fields and buffers bodies; the stock plugin frames only the first reque
     tls        a stream inside TLS, and whose certificates are believed
     socks      SOCKS5 without I/O
     naps       noticing that the computer has slept
+    arrival    waiting for the network after that
     sender     the request body on its way, kept in case it must be sent again
     upstream   connections to the next hop: dialling, keeping, reusing
     tunnel     octets in both directions after CONNECT, by splice where the kernel offers it

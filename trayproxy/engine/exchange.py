@@ -261,7 +261,7 @@ class Exchange:
         )
         if not future.done():
             self._hop.let_go()  # A person takes longer than a proxy keeps it open.
-        self._link.strand.deadline = None
+        self._link.deadline = None
         try:
             with self._hop.parked():
                 while not future.done():

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from trayproxy.engine.client import ClientWork
 
 
+def _signed_in(key: Key, answer: Answer) -> Key:
+    """Return what a connection may be used for that is signed in with this login."""
+    return key._replace(signed_in=answer.mark)
+
+
 class Hop:
     """Where a request goes next.
 
@@ -76,41 +81,40 @@ class Hop:
             own.stream.close()
 
     def _key(self, answer: Answer | None) -> Key:
+        """Return what connections have in common that nobody is signed in on, and that requests
+        with this answer may take."""
         epoch = self._engine.pool.epoch
         if answer is None:
             return Key(self._name(), epoch=epoch)
-        scheme = answer.scheme
-        binding = f"{scheme.name} {scheme.family}" if scheme.binds_connection else ""
-        return Key(self._name(), answer.space.profile_id, answer.generation, epoch, binding)
+        return Key(self._name(), answer.space.profile_id, answer.generation, epoch)
 
     def _fits(self, connection: Connection, key: Key, answer: Answer | None) -> bool:
         """Whether a connection may carry this answer."""
-        if connection.signed_in is not None:
-            is_same = answer is not None and connection.signed_in == answer.mark
-            return is_same and connection.key == key
         if connection.key == key:
             return True
-        # Nobody has signed in on it: what comes now may.
-        return self.way.signs_requests and connection.key == self._key(None)
+        if answer is None or not self.way.signs_requests:
+            return False
+        # Nobody has a login on it: what comes now may be the first.
+        return connection.key in (_signed_in(key, answer), self._key(None))
 
     def _from_pool(self, key: Key, answer: Answer | None) -> Connection | None:
-        pool = self._engine.pool
-        is_connect = self._request.method == b"CONNECT"
-        if is_connect and not (answer is not None and answer.scheme.binds_connection):
-            return None  # A tunnel would use it up, and the next request would have to connect.
-        while (kept := pool.take(key)) is not None:
-            if self._fits(kept, key, answer):
+        pool, is_connect = self._engine.pool, self._request.method == b"CONNECT"
+        signs = answer is not None and self.way.signs_requests
+        if answer is not None and signs and answer.scheme.binds_connection:
+            kept = pool.take(_signed_in(key, answer))
+            if kept is not None:
                 return kept
-            kept.stream.close()
-        if answer is None or is_connect or not self.way.signs_requests:
-            return None
-        return pool.take(self._key(None))
+        if is_connect:
+            return None  # A tunnel would use it up, and the next request would have to connect.
+        return pool.take(key) or (pool.take(self._key(None)) if signs else None)
 
     def _taken(self, connection: Connection, key: Key, answer: Answer | None) -> Connection:
         """Write down what a connection is used for now."""
+        connection.way = self.way
+        if not connection.is_signed_in:
+            connection.key = key
         is_plain = answer is None or answer.repeats or not self.way.signs_requests
-        connection.key, connection.way = key, self.way
-        connection.answer = answer if is_plain or connection.signed_in is not None else None
+        connection.answer = answer if is_plain or connection.is_signed_in else None
         return connection
 
     def _name(self) -> str:
@@ -128,12 +132,17 @@ class Hop:
         """
         target = self._request.target.authority
         assert target is not None
-        call = Call(self.way, target, answer, self.pause, self._link.release)
+        link = self._link
+        call = Call(self.way, target, answer, self.pause, link.release, link.begun)
         try:
-            return await self._engine.dialler.dial(call)
-        except UnusableError as error:
-            self.failed(error.page)
+            stream = await self._engine.dialler.dial(call)
+        except BaseException as error:
+            link.drop_begun()
+            if isinstance(error, UnusableError):
+                self.failed(error.page)
             raise
+        link.begun = None
+        return stream
 
     # --- what it is like ---
 

@@ -110,7 +110,7 @@ class Relay:
             limits = engine.limits
             if not sender.hungry:
                 self._link.deadline_in(limits.upstream_head_s if sender.done else limits.body_s)
-            elif sender.taken >= self._due_at or self._link.strand.deadline is None:
+            elif sender.taken >= self._due_at or self._link.deadline is None:
                 # A client that sends an octet now and then makes no progress.
                 self._due_at = sender.taken + limits.body_least
                 self._link.deadline_in(limits.body_s)
@@ -181,7 +181,10 @@ class Relay:
         if response.status == 101 and not switches_protocols(request, response):
             raise self.misunderstood("nobody asked for a 101")
         if response.status == 101 or response.opens_tunnel:
-            await link.deliver(self._head_for_client(close=False))
+            head = self._head_for_client(close=False)
+            if self._plan.opens:
+                self._engine.openings.keep(self._raw, head, len(head))
+            await link.deliver(head)
             return self.become_tunnel(stream)
         framing = client_framing(response, request.minor)
         keep_alive = request.keep_alive and sender.body_done and not isinstance(framing, UntilClose)
@@ -215,7 +218,7 @@ class Relay:
 
     def become_tunnel(self, upstream: Stream) -> bool:
         """Let octets pass both ways from now on. Return that no request follows."""
-        self._link.strand.deadline = None
+        self._link.deadline = None
         self._link.tunnel = Tunnel(self._client, upstream, self._engine.pipes)
         return False
 

@@ -181,14 +181,15 @@ class Signing:
         self, upstream: Connection, answer: Answer | None
     ) -> Response | Wanted | None:
         """Send the request on this connection; None: once more, knowing more than before."""
-        is_signed_in = upstream.signed_in is not None
+        is_signed_in = upstream.is_signed_in
         carried = answer if self._hop.way.signs_requests and not is_signed_in else None
         if carried is not None and not carried.repeats:
             if self._sent is None:
                 return await self._shake_hands(upstream, carried)
             return await self._ask_first(upstream, None)
         is_sure = is_signed_in or (carried is not None and not self._is_on_trial)
-        head = self._write_head(answer if is_signed_in else carried, carried, is_sure=is_sure)
+        signer = answer if is_signed_in else carried
+        head = self._write_head(upstream, signer, carried, is_sure=is_sure)
         response = await self._send(upstream, head, at_stake=carried is not None)
         if not self._is_refusal(response, carried):
             self.is_proved = carried is not None
@@ -240,7 +241,7 @@ class Signing:
             return handshake.step(challenges)
         engine = self._link.engine
         future = engine.steps.take(handshake, challenges)
-        self._link.strand.deadline = None
+        self._link.deadline = None
         wait = Wait({}, future=future, timeout=engine.limits.step_s)
         try:
             with self._hop.parked():
@@ -257,7 +258,7 @@ class Signing:
         If it does not, the first leg of a handshake would take a request to its site that has lost
         its content. And a verdict needs the challenges that the next choice is made from.
         """
-        head = self._write_head(None, None, is_sure=False)
+        head = self._write_head(upstream, None, None, is_sure=False)
         response = await self._send(upstream, head)
         if not self._is_refusal(response, None):
             return response
@@ -281,7 +282,8 @@ class Signing:
         if leg.whole and leg.credentials:
             self.is_proved = True
             if answer.scheme.binds_connection:
-                upstream.signed_in, upstream.answer = answer.mark, answer
+                upstream.key = upstream.key._replace(signed_in=answer.mark)
+                upstream.answer = answer
             return response
         if leg.whole or not self._has_content:
             return response
@@ -289,7 +291,8 @@ class Signing:
         # this next hop does not know what it wants, and gets what the client has sent.
         self._link.drop_upstream()
         upstream = await self._hop.connected(None, fresh=True)
-        response = await self._send(upstream, self._write_head(None, None, is_sure=False))
+        head = self._write_head(upstream, None, None, is_sure=False)
+        response = await self._send(upstream, head)
         if not self._is_refusal(response, None):
             return response
         self._link.drop_upstream()
@@ -366,10 +369,18 @@ class Signing:
             return True
         return upstream.used > 0 and (self._request.method in REPEATABLE or not sender.started)
 
-    def _write_head(self, answer: Answer | None, carried: Answer | None, *, is_sure: bool) -> bytes:
+    def _write_head(
+        self,
+        upstream: Connection,
+        answer: Answer | None,
+        carried: Answer | None,
+        *,
+        is_sure: bool,
+    ) -> bytes:
         """Return the head that goes to the next hop, the same for the same answer each time.
 
         Args:
+            upstream: On this connection.
             answer: The login that the request goes with.
             carried: The same, if the request itself carries it; None if its connection does.
             is_sure: The next hop will not ask for another one.
@@ -377,14 +388,14 @@ class Signing:
         plan, way = self._plan, self._hop.way
         request = self._held(self._request, is_sure=is_sure)
         is_planned = request is plan.request
-        if is_planned and plan.way is way and plan.answer is answer:
+        if is_planned and plan.suits(way, answer, upstream.key):
             return plan.wire
         credentials = None
         if carried is not None:
             credentials = carried.credentials(request.method, request_target(request))
         wire = self._write(request, credentials)
         if is_planned:
-            plan.wire, plan.way, plan.answer = wire, way, answer
+            plan.was_written(wire, way, answer, upstream.key)
         return wire
 
     def _held(self, request: Request, *, is_sure: bool) -> Request:
@@ -453,7 +464,7 @@ class Signing:
         engine, stream = self._link.engine, upstream.stream
         body = body_reader(response.framing, status=502)
         left, end = engine.limits.drain_octets, engine.loop.time() + engine.limits.refusal_s
-        self._link.strand.deadline = None
+        self._link.deadline = None
         try:
             while not body.done:
                 if stream.inbox or stream.fill():
