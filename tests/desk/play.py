@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Verdict
 from trayproxy.control.messages import Keyring, KeyringState, Program, Question, Quiet, Transport
+from trayproxy.desk.board import Known
 from trayproxy.desk.events import (
     Accepted,
     AskersChanged,
@@ -16,25 +18,34 @@ from trayproxy.desk.events import (
     Inconclusive,
     Left,
     LookUp,
+    Offered,
+    OwnEnded,
     QuestionClosed,
     Refuse,
     Release,
     Tick,
     Touched,
+    Tried,
+    TryOwn,
     Typed,
     Way,
 )
 from trayproxy.desk.machine import Machine
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import Key, Mark, Space
+from trayproxy.desk.space import BY_LOGIN, Key, Mark, Pin, Space
 from trayproxy.profiles.profile import Profile, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080), user="jdoe")
 LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
-KEY = Key(Space.of(OFFICE), "Corp", "basic")
-LAB_KEY = Key(Space.of(LAB), "Lab", "basic")
+KEY = Key(Space.of(OFFICE), "Corp", BY_LOGIN)
+LAB_KEY = Key(Space.of(LAB), "Lab", BY_LOGIN)
 WAY = Way("Basic", Transport.READABLE)
+BASIC = Offered("basic", WAY, 1)
+DIGEST = Offered("digest", Way("Digest", Transport.SCRAMBLED), 2)
+NTLM = Offered("ntlm", Way("NTLM", Transport.SCRAMBLED), 3)
+NEGOTIATE = Offered("negotiate", Way("Negotiate", Transport.SCRAMBLED), 4)
+SCHEMES = {o.scheme: Known(o.strength, o.way.title) for o in (BASIC, DIGEST, NTLM, NEGOTIATE)}
 RIGHT = Login("jdoe", "right")
 WRONG = Login("jdoe", "wrong")
 GNOME = Keyring(KeyringState.OK, "GNOME Keyring")
@@ -51,9 +62,11 @@ class Play:
     now: float = 1000.0
     waiters: int = 0
     effects: list[Effect] = field(default_factory=list)
+    pins: dict[Space, Pin] = field(default_factory=dict)
+    offers: tuple[Offered, ...] = (BASIC,)
 
     def __post_init__(self) -> None:
-        self.machine = Machine(self.rules, RejectedLogins(b"0123456789abcdef"))
+        self.machine = Machine(self.rules, RejectedLogins(b"0123456789abcdef"), self.pins, SCHEMES)
         self.do(AskersChanged(1))
 
     def do(self, event: Event) -> list[Effect]:
@@ -81,12 +94,19 @@ class Play:
         tried: Mark | None = None,
         program: Program | None = None,
         strayed: bool = False,
+        verdict: Verdict | None = None,
+        scheme: str = "",
+        offers: tuple[Offered, ...] | None = None,
+        is_final: bool = False,
+        own: bool = False,
     ) -> int:
         """Let a request get a 407; return its number."""
         self.waiters += 1
         where = target or f"host{self.waiters}.example:443"
+        carried = Tried(tried, scheme or "basic", verdict, is_final, strayed) if tried else None
+        offered = self.offers if offers is None else offers
         self.do(
-            Challenged(self.waiters, key, profile, WAY, where, tried, strayed, program),
+            Challenged(self.waiters, key, profile, offered, where, carried, program, own),
         )
         return self.waiters
 

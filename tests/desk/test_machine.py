@@ -672,7 +672,7 @@ def test_an_upstream_that_invents_realms_costs_bounded_memory() -> None:
     for number in range(100):
         waiter = play.challenge(Key(KEY.space, f"realm {number}", "basic"))
         play.leave(waiter)
-    assert len(play.machine._cases) <= 8
+    assert len(play.machine.board.cases) <= 8
 
 
 def test_realms_that_are_invented_do_not_push_out_a_login_that_works() -> None:
@@ -1083,9 +1083,9 @@ def test_no_repr_shows_a_password(play: Play) -> None:
     secret = Login("jdoe", "Zx9-hidden")
     (waiter,) = play.ask()
     shown = [repr(play.enter(secret))]
-    shown += [repr(play.effects), repr(play.machine._cases), repr(play.question)]
+    shown += [repr(play.effects), repr(play.machine.board.cases), repr(play.question)]
     play.accept(waiter)
-    shown += [repr(play.effects), repr(play.machine._cases), repr(play.machine.facts("office"))]
+    shown += [repr(play.effects), repr(play.machine.board.cases), repr(play.machine.facts("office"))]
     assert "hidden" not in "".join(shown)
 
 
