@@ -21,6 +21,7 @@ class Stronger:
     readable: bool = False
     binds_connection: bool = False
     blocks: bool = False
+    needs_login: bool = True
 
     def check(self, login: Login) -> None:
         pass

@@ -23,6 +23,7 @@ class Basic:
     readable: bool = True
     binds_connection: bool = False
     blocks: bool = False
+    needs_login: bool = True
 
     def check(self, login: Login) -> None:
         """Return if Basic can carry the login.

@@ -31,11 +31,14 @@ class ToSign:
         method: As sent.
         target: The request-target as sent: the authority for CONNECT, an absolute URI otherwise.
         body: The whole content, empty if there is none; None if it is not at hand.
+        end_point: What stands for the upstream's end of the TLS connection to it, the hash of its
+            certificate (RFC 5929, section 4.1); empty without TLS.
     """
 
     method: bytes
     target: bytes
     body: bytes | None = field(default=None, repr=False)
+    end_point: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ class Leg:
     """What goes out next.
 
     Attributes:
-        credentials: The value of ``Proxy-Authorization``; for SOCKS, the message.
+        credentials: The value of ``Proxy-Authorization``; for SOCKS, the message. Empty: the
+            request goes without any, to learn from its 407 what is needed for them.
         whole: Whether the request goes as it is. If not, it goes with ``Content-Length: 0`` and is
             answered with a 407 for certain; that costs no log-on.
         same_connection: Whether it must go on the connection that the last 407 came on.
@@ -96,15 +100,27 @@ class Handshake(Protocol):
         Never raises: what goes wrong is a verdict. After a verdict there is no further step.
 
         Args:
-            challenges: Of the 407 that answered the last leg, which may have none; none for the
-                first leg.
+            challenges: Of the 407 that answered the last leg, which may have none. For the first
+                leg, those of the 407 that this very request came back with before it had an answer
+                to carry, if any.
+        """
+
+    def learn(self, fields: Fields) -> None:
+        """Read what the upstream says with a final response that is no 407 (RFC 7615).
+
+        To be called as soon as the head of that response is there: other requests may wait for
+        what this one holds.
+
+        Args:
+            fields: Of that response; ``Proxy-Authentication-Info`` is in them, if anything.
         """
 
 
 class Signer(Protocol):
     """One login at work at one protection space; all requests that carry it share it.
 
-    Its methods may be called from any thread, one at a time.
+    Those of a scheme that `Scheme.blocks`, and their handshakes, may be used by several threads at
+    a time; those of others belong to one thread.
     """
 
     @property
@@ -116,13 +132,6 @@ class Signer(Protocol):
 
     def begin(self, request: ToSign) -> Handshake:
         """Return the handshake for a request; a request that is sent again needs a new one."""
-
-    def learn(self, fields: Fields) -> None:
-        """Read what an upstream says with a response that is no 407 (RFC 7615).
-
-        Args:
-            fields: Of that response; ``Proxy-Authentication-Info`` is in them, if anything.
-        """
 
 
 class Scheme(Protocol):
@@ -151,6 +160,10 @@ class Scheme(Protocol):
     @property
     def blocks(self) -> bool:
         """Whether a step may wait for the network or the disk, and belongs in a thread."""
+
+    @property
+    def needs_login(self) -> bool:
+        """Whether there is no signing in without a login: no ticket, no log-on to Windows."""
 
     def check(self, login: Login) -> None:
         """Return if the scheme can express the login.
@@ -195,9 +208,6 @@ class Repeated:
         """Return a handshake of one leg; it is rejected if that comes back."""
         return _OneLeg(self.credentials)
 
-    def learn(self, fields: Fields) -> None:
-        """Learn nothing: there is nothing to be said."""
-
 
 @dataclass(slots=True)
 class _OneLeg:
@@ -210,6 +220,9 @@ class _OneLeg:
         self.is_sent = True
         return Leg(self.credentials)
 
+    def learn(self, fields: Fields) -> None:
+        """Learn nothing: there is nothing to be said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -217,6 +230,37 @@ class Offer:
 
     scheme: Scheme
     challenge: Challenge
+
+    @property
+    def label(self) -> str:
+        """What to remember of how strong it is, see `strength`: ``ntlm``, ``digest-sha-256``."""
+        if self.scheme.name != "digest":
+            return self.scheme.family
+        algorithm = (self.challenge.param("algorithm") or "md5").lower()
+        return f"digest-{algorithm.removesuffix('-sess')}"
+
+
+_WEAKEST_FIRST = (
+    "basic",
+    "digest-md5",
+    "digest-sha-256",
+    "digest-sha-512-256",
+    "ntlm",
+    "negotiate",
+)
+
+
+def strength(label: str) -> int:
+    """Return how strong a way of signing in is: the more, the stronger; 0 if it is not known.
+
+    Basic gives the password to whoever reads along, Digest something to guess it with, NTLM the
+    same but slower, and Kerberos nothing that has to do with it. An upstream that takes less than
+    it took before may not be the one that it was (RFC 7616, section 5.8).
+
+    Args:
+        label: Of an `Offer`.
+    """
+    return _WEAKEST_FIRST.index(label) + 1 if label in _WEAKEST_FIRST else 0
 
 
 def choose(challenges: Sequence[Challenge], schemes: Iterable[Scheme]) -> Offer | None:

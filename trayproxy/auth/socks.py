@@ -33,6 +33,7 @@ class SocksPassword:
     readable: bool = True
     binds_connection: bool = False
     blocks: bool = False
+    needs_login: bool = True
 
     def check(self, login: Login) -> None:
         """Return if the method can carry the login.
