@@ -6,7 +6,6 @@ from typing import TypeVar
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict
 from trayproxy.control.messages import Keyring, KeyringState, Program, Question, Quiet, Transport
-from trayproxy.desk.board import Known
 from trayproxy.desk.events import (
     Accepted,
     AskersChanged,
@@ -19,14 +18,12 @@ from trayproxy.desk.events import (
     Left,
     LookUp,
     Offered,
-    OwnEnded,
     QuestionClosed,
     Refuse,
     Release,
     Tick,
     Touched,
     Tried,
-    TryOwn,
     Typed,
     Way,
 )
@@ -41,11 +38,11 @@ LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
 KEY = Key(Space.of(OFFICE), "Corp", BY_LOGIN)
 LAB_KEY = Key(Space.of(LAB), "Lab", BY_LOGIN)
 WAY = Way("Basic", Transport.READABLE)
-BASIC = Offered("basic", WAY, 1)
-DIGEST = Offered("digest", Way("Digest", Transport.SCRAMBLED), 2)
-NTLM = Offered("ntlm", Way("NTLM", Transport.SCRAMBLED), 3)
-NEGOTIATE = Offered("negotiate", Way("Negotiate", Transport.SCRAMBLED), 4)
-SCHEMES = {o.scheme: Known(o.strength, o.way.title) for o in (BASIC, DIGEST, NTLM, NEGOTIATE)}
+BASIC = Offered("basic", WAY, "basic")
+DIGEST = Offered("digest", Way("Digest", Transport.SCRAMBLED), "digest-md5")
+NTLM = Offered("ntlm", Way("NTLM", Transport.SCRAMBLED), "ntlm")
+NEGOTIATE = Offered("negotiate", Way("Negotiate", Transport.SCRAMBLED), "negotiate")
+OFFERED = {offer.scheme: offer for offer in (BASIC, DIGEST, NTLM, NEGOTIATE)}
 RIGHT = Login("jdoe", "right")
 WRONG = Login("jdoe", "wrong")
 GNOME = Keyring(KeyringState.OK, "GNOME Keyring")
@@ -66,7 +63,7 @@ class Play:
     offers: tuple[Offered, ...] = (BASIC,)
 
     def __post_init__(self) -> None:
-        self.machine = Machine(self.rules, RejectedLogins(b"0123456789abcdef"), self.pins, SCHEMES)
+        self.machine = Machine(self.rules, RejectedLogins(b"0123456789abcdef"), self.pins)
         self.do(AskersChanged(1))
 
     def do(self, event: Event) -> list[Effect]:
@@ -128,11 +125,12 @@ class Play:
 
     def accept(self, waiter: int) -> list[Effect]:
         """Let the request that was released come back with a 200."""
-        return self.do(Accepted(self.mark(waiter)))
+        scheme = self.scheme(waiter)
+        return self.do(Accepted(self.mark(waiter), scheme, OFFERED[scheme].label))
 
-    def fail(self, waiter: int) -> list[Effect]:
+    def fail(self, waiter: int, *, sent: bool = False) -> list[Effect]:
         """Let the request that was released come back with nothing."""
-        return self.do(Inconclusive(self.mark(waiter)))
+        return self.do(Inconclusive(self.mark(waiter), sent))
 
     def reject(self, waiter: int, key: Key = KEY, target: str = "") -> int:
         """Let the request that was released come back with a 407; return its new number."""
@@ -176,6 +174,10 @@ class Play:
     def mark(self, waiter: int) -> Mark:
         (mark,) = [effect.mark for effect in self.all(Release) if effect.waiter == waiter]
         return mark
+
+    def scheme(self, waiter: int) -> str:
+        (scheme,) = [effect.scheme for effect in self.all(Release) if effect.waiter == waiter]
+        return scheme
 
     def refused(self) -> dict[int, str]:
         return {effect.waiter: effect.reason.name for effect in self.all(Refuse)}

@@ -217,7 +217,7 @@ class Office(RuleBasedStateMachine):
     def answer(self, sent: Sent, realm: str) -> None:
         """Let the upstream say what it thinks of a request."""
         if sent.login == self.right and sent.mark:
-            self.do(Accepted(sent.mark))
+            self.do(Accepted(sent.mark, "basic", "basic"))
             return
         if sent.login:
             self.failed[sent.profile.id, sent.login] += 1
@@ -277,7 +277,7 @@ class Office(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_a_person_who_cannot_be_asked(self) -> None:
-        if self.play.machine._is_attended:
+        if self.play.machine._questions._is_attended:
             return
         for case in self.play.machine.board.cases.values():
             assert not (case.phase is Phase.ASKING and case.parked)

@@ -84,6 +84,11 @@ class Answer:
         """Whether the credentials of a request may be kept together with its head."""
         return self.signer.repeats
 
+    @property
+    def label(self) -> str:
+        """How strong it is, as in `trayproxy.auth.scheme.Offer`."""
+        return Offer(self.scheme, self.challenge).label
+
     def credentials(self, method: bytes, target: bytes) -> bytes:
         """Return the value of ``Proxy-Authorization`` for a request, of a scheme with one leg.
 

@@ -5,7 +5,6 @@ verdicts, schemes, the person), and all of them leave their effects here.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from trayproxy.control.messages import Keyring, KeyringState, Why
 from trayproxy.desk.case import Case, Parked, Phase
@@ -29,19 +28,6 @@ LASTING = frozenset(
 """The reasons to ask that still hold when a question is asked again later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the machine knows of a scheme that an upstream accepted in an earlier run.
-
-    Attributes:
-        strength: A stronger one has more.
-        title: Its name as a person reads it.
-    """
-
-    strength: int
-    title: str
-
-
 class Board:
     """The state of the desk.
 
@@ -49,7 +35,6 @@ class Board:
         rules: Times and limits.
         rejected: Logins not to send by themselves.
         pins: What upstreams were when they last accepted a login.
-        schemes: Our schemes, by their names.
         now: The time of the present event.
         keyring: The password store, as far as it is known.
         cases: All protection spaces.
@@ -65,12 +50,10 @@ class Board:
         rules: Rules,
         rejected: RejectedLogins,
         pins: Mapping[Space, Pin],
-        schemes: Mapping[str, Known],
     ) -> None:
         self.rules = rules
         self.rejected = rejected
         self.pins = dict(pins)
-        self.schemes = schemes
         self.now = 0.0
         self.keyring = Keyring(KeyringState.UNKNOWN)
         self.cases: dict[Key, Case] = {}

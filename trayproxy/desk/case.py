@@ -153,8 +153,8 @@ class Case:
         canary_lost: When it will not come back any more.
         canary: Where the canary wants to go.
         good: Where a canary with the present login went through.
-        trial: The name of the scheme that the canary signs in with.
-        scheme: The name of the scheme that the present login was accepted with.
+        trial: What the canary signs in with.
+        scheme: The scheme that the present login was accepted with, as in `Offered`.
         consent: What the person was told of how the present login, which they typed, will travel.
         setbacks: Schemes that cannot be used now.
         stumbles: How often in a row the scheme that was accepted could not be used after all.
@@ -201,7 +201,7 @@ class Case:
     canary_lost: float = inf
     canary: str = ""
     good: str = ""
-    trial: str = ""
+    trial: Offered | None = None
     scheme: str = ""
     consent: Offered | None = None
     setbacks: dict[str, Setback] = field(default_factory=dict)

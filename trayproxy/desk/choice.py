@@ -6,12 +6,14 @@ upstream has accepted before, or that shows the password to more people than the
 (threats T4 and T5): then the person is asked.
 """
 
-from trayproxy.auth.scheme import Verdict, VerdictKind
+from trayproxy.auth.scheme import Verdict, VerdictKind, strength
 from trayproxy.control.messages import Transport, Why
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Setback
 from trayproxy.desk.events import Offered, Reason
 from trayproxy.profiles.profile import Method
+
+_TITLES = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Negotiate"}
 
 _COVER = {Transport.READABLE: 0, Transport.SCRAMBLED: 1, Transport.ENCRYPTED: 2}
 
@@ -64,20 +66,18 @@ def objection(board: Board, case: Case, offer: Offered) -> Why | None:
     pin, consent = board.pins.get(case.key.space), case.consent
     if consent and _COVER[offer.way.transport] < _COVER[consent.way.transport]:
         return Why.DOWNGRADE
-    if pin and _demands(board, case, pin.scheme) > offer.strength:
+    if pin and _demands(case, pin.label) > offer.strength:
         return Why.DOWNGRADE
     if pin and consent is None and case.key.realm not in pin.realms:
         return Why.REALM_CHANGED
     return None
 
 
-def _demands(board: Board, case: Case, pinned: str) -> int:
+def _demands(case: Case, label: str) -> int:
     """Return how strong a scheme must be at least."""
     if case.profile.method is not Method.AUTOMATIC:
         return 0  # The person has chosen it in the settings of the profile.
-    known = board.schemes.get(pinned)
-    strength = known.strength if known else 0  # One that we have no longer demands nothing.
-    return min(strength, case.consent.strength) if case.consent else strength
+    return min(strength(label), case.consent.strength) if case.consent else strength(label)
 
 
 def before(board: Board, case: Case, why: Why) -> str:
@@ -86,6 +86,12 @@ def before(board: Board, case: Case, why: Why) -> str:
     if why is Why.REALM_CHANGED:
         return pin.realms[0] if pin else ""
     if pin:
-        known = board.schemes.get(pin.scheme)
-        return known.title if known else ""
+        return _title(pin.label)
     return case.consent.way.title if case.consent else ""
+
+
+def _title(label: str) -> str:
+    """Return a label as a person reads it, ``Digest (SHA-256)``."""
+    if label.startswith("digest-"):
+        return f"Digest ({label.removeprefix('digest-').upper()})"
+    return _TITLES.get(label, "")

@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind, choose
+from trayproxy.auth.schemes import allowed
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.control.messages import Keyring, Problem, Program, Question, Quiet, Transport
 from trayproxy.desk.answer import Answer, Outcome, Seat, Standing, Waiter
-from trayproxy.desk.board import Known
 from trayproxy.desk.events import (
     Accepted,
     AskersChanged,
@@ -91,13 +91,11 @@ from trayproxy.desk.space import BY_LOGIN, BY_SSO, Key, Mark, Space
 from trayproxy.desk.store import Finding, Store
 from trayproxy.desk.verdicts import is_costless
 from trayproxy.http.challenges import Challenge
-from trayproxy.profiles.profile import Method, Profile, SignIn
+from trayproxy.profiles.profile import Profile, SignIn
 
 _log = getLogger(__name__)
 
 T = TypeVar("T")
-
-_SSO_SCHEMES = frozenset(method.value for method in Method if method.takes_sso)
 
 SOCKS_SCHEMES: tuple[Scheme, ...] = (SocksPassword(),)
 """How one signs in to a SOCKS proxy; none of HTTP's schemes means anything there."""
@@ -169,9 +167,7 @@ class Desk:
         self._schemes = tuple(schemes)
         self._rules = rules or Rules()
         self._memory = memory or Forgetful()
-        self._machine = Machine(
-            self._rules, self.rejected, self._memory.pins, _known_schemes(self._schemes)
-        )
+        self._machine = Machine(self._rules, self.rejected, self._memory.pins)
         self._on_try: TryLogin | None = None
         self._news = News(self._machine, listener, loop, self._find_out_who_waits)
         self._parked: dict[int, _Parked] = {}
@@ -247,7 +243,7 @@ class Desk:
                     number,
                     key,
                     profile,
-                    tuple(self._offered(offer.scheme, space.upstream) for offer in offers),
+                    _offered(offers, space),
                     waiter.target,
                     _tried(tried, verdict, challenges) if tried else None,
                     waiter.program,
@@ -263,7 +259,7 @@ class Desk:
         """
         if answer.verified:
             return
-        self._handle(Accepted(answer.mark, answer.scheme.name))
+        self._handle(Accepted(answer.mark, _id(answer.scheme), answer.label))
         if self._machine.is_trusted(answer.mark):
             answer.standing.fresh = True
             self._loop.call_later(self._rules.fresh, setattr, answer.standing, "fresh", False)
@@ -566,7 +562,7 @@ class Desk:
     def _release(self, number: int, mark: Mark, scheme: str) -> None:
         """Give a request its answer; a scheme that cannot make one is one that cannot be used."""
         parked = self._parked[number]
-        offer = next(offer for offer in parked.offers if offer.scheme.name == scheme)
+        offer = next(offer for offer in parked.offers if _id(offer.scheme) == scheme)
         try:
             answer = self._answer(offer, mark, parked.offers)
         except LoginError as error:
@@ -586,9 +582,9 @@ class Desk:
                 number,
                 mark.key,
                 parked.profile,
-                tuple(self._offered(o.scheme, mark.key.space.upstream) for o in parked.offers),
+                _offered(parked.offers, mark.key.space),
                 parked.waiter.target,
-                Tried(mark, offer.scheme.name, verdict),
+                Tried(mark, _id(offer.scheme), verdict),
                 parked.waiter.program,
                 parked.waiter.own,
             )
@@ -733,7 +729,7 @@ class Desk:
         schemes = self._schemes_at(space.upstream)
         if schemes is SOCKS_SCHEMES:
             return schemes
-        return tuple(scheme for scheme in schemes if _is_allowed(scheme, profile))
+        return allowed(schemes, profile.method, own=profile.sign_in is SignIn.SSO)
 
     def _offers(
         self, challenges: Sequence[Challenge], space: Space, profile: Profile
@@ -762,9 +758,6 @@ class Desk:
         if space.upstream.startswith("socks5:"):
             family = SOCKS_SCHEMES[0].family
         return Key(space, next(filter(None, realms), ""), family)
-
-    def _offered(self, scheme: Scheme, upstream: str) -> Offered:
-        return Offered(scheme.name, _way(scheme, upstream), _strength(self._schemes, scheme))
 
     def _check(self, login: Login, upstream: str, method: str = "") -> Problem | None:
         """Return why a login cannot be used; None if a scheme can express it.
@@ -798,25 +791,21 @@ def _understood(challenges: Sequence[Challenge], schemes: Sequence[Scheme]) -> t
     return tuple(filter(None, found))
 
 
-def _is_allowed(scheme: Scheme, profile: Profile) -> bool:
-    """Return whether a profile lets a scheme be used."""
-    if profile.method not in (Method.AUTOMATIC, scheme.name):
-        return False
-    return profile.sign_in is not SignIn.SSO or scheme.name in _SSO_SCHEMES
-
-
 def _tried(answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge]) -> Tried:
     is_final = verdict is not None and not challenges
-    return Tried(answer.mark, answer.scheme.name, verdict, is_final, answer.strayed)
+    return Tried(answer.mark, _id(answer.scheme), verdict, is_final, answer.strayed)
 
 
-def _strength(schemes: Sequence[Scheme], scheme: Scheme) -> int:
-    """Return how strong a scheme is among ours; those of SOCKS have no rivals."""
-    return len(schemes) - schemes.index(scheme) if scheme in schemes else 0
+def _id(scheme: Scheme) -> str:
+    """Return what tells a scheme from the others; two may answer the same auth-scheme."""
+    return f"{scheme.name} by {scheme.family}"
 
 
-def _known_schemes(schemes: Sequence[Scheme]) -> dict[str, Known]:
-    return {s.name: Known(_strength(schemes, s), s.title) for s in schemes}
+def _offered(offers: Sequence[Offer], space: Space) -> tuple[Offered, ...]:
+    return tuple(
+        Offered(_id(offer.scheme), _way(offer.scheme, space.upstream), offer.label)
+        for offer in offers
+    )
 
 
 def _way(scheme: Scheme, upstream: str) -> Way:

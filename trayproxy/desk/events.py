@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Verdict
+from trayproxy.auth.scheme import Verdict, strength
 from trayproxy.control.messages import Ending, Keyring, Program, Quiet, Transport
 from trayproxy.desk.space import Key, Mark, Pin, Space
 from trayproxy.profiles.profile import Profile
@@ -34,14 +34,19 @@ class Offered:
     """A scheme that a 407 offers, and that we and the profile can use.
 
     Attributes:
-        scheme: Its name, ``basic``.
-        way: The same for people.
-        strength: A stronger one has more.
+        scheme: Which of ours; unlike an auth-scheme, unique among them.
+        way: How it signs in, for people.
+        label: What to remember of how strong it is, as in `trayproxy.auth.scheme.Offer`.
     """
 
     scheme: str
     way: Way
-    strength: int
+    label: str
+
+    @property
+    def strength(self) -> int:
+        """How strong it is; a stronger one has more."""
+        return strength(self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Tried:
 
     Attributes:
         mark: Which login.
-        scheme: The name of the scheme that it was used with.
+        scheme: The scheme that it was used with, as in `Offered`.
         verdict: How the handshake ended; None if all that is known is the 407.
         is_final: The verdict is about the login whatever the address was: it came from a sign-in
             server, or in a way in which no forbidden address is answered.
@@ -96,11 +101,13 @@ class Accepted:
 
     Attributes:
         mark: Which login.
-        scheme: The name of the scheme that it was used with.
+        scheme: The scheme that it was used with, as in `Offered`.
+        label: How strong that is, as in `Offered`.
     """
 
     mark: Mark
     scheme: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,8 @@ class Logins:
         case.source = Source.SAVED
         case.accepted, case.doubts, case.unanswered = None, 0, 0
         case.stumbles = 0
-        case.good = case.scheme = case.trial = ""
+        case.good = case.scheme = ""
+        case.trial = None
         case.blocked = False
         case.suspects.clear()
         for request in case.parked.values():

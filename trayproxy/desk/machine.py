@@ -25,7 +25,7 @@ from math import inf
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Ending, Keyring, Program, Question, SignInState, Why
-from trayproxy.desk.board import Board, Known
+from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Parked, Phase
 from trayproxy.desk.choice import objection, pick, trouble
 from trayproxy.desk.events import (
@@ -134,7 +134,6 @@ class Machine:
         rules: Rules,
         rejected: RejectedLogins,
         pins: Mapping[Space, Pin],
-        schemes: Mapping[str, Known],
     ) -> None:
         """Create a machine that knows nothing of this run.
 
@@ -142,9 +141,8 @@ class Machine:
             rules: Times and limits.
             rejected: Logins not to send by themselves; it is added to.
             pins: What upstreams were when they last accepted a login.
-            schemes: Our schemes, by their names.
         """
-        self.board = Board(rules, rejected, pins, schemes)
+        self.board = Board(rules, rejected, pins)
         self._questions = Questions(self.board)
         self._logins = Logins(self.board, self._questions)
         self._verdicts = Verdicts(self.board, self._questions)
@@ -178,8 +176,8 @@ class Machine:
         match event:
             case Challenged():
                 self._challenged(event)
-            case Accepted(mark, scheme):
-                self._verdicts.accepted(mark, scheme)
+            case Accepted():
+                self._verdicts.accepted(event)
             case Inconclusive(mark, sent):
                 self._verdicts.inconclusive(mark, sent)
             case OwnEnded():

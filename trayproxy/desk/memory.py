@@ -229,7 +229,7 @@ class MemoryFile:
                 {
                     "profile": space.profile_id,
                     "upstream": space.upstream,
-                    "scheme": one.pin.scheme if one.pin else None,
+                    "label": one.pin.label if one.pin else None,
                     "realms": list(one.pin.realms) if one.pin else [],
                     "rejected": one.rejected,
                 }
@@ -259,7 +259,7 @@ def _parse(document: Any) -> tuple[bytes, dict[Space, _Upstream]]:
     for entry in document["upstreams"][:SPACES_MOST]:
         space = Space(_text(entry["profile"]), _text(entry["upstream"]))
         realms = tuple(_text(realm) for realm in entry["realms"])
-        pin = Pin(_text(entry["scheme"]), realms) if entry["scheme"] and realms else None
+        pin = Pin(_text(entry["label"]), realms) if entry["label"] and realms else None
         rejected = [_text(fingerprint) for fingerprint in entry["rejected"]][-REJECTED_MOST:]
         upstreams[space] = _Upstream(pin, rejected)
     return salt, upstreams

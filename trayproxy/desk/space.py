@@ -48,7 +48,8 @@ class Key:
     Attributes:
         space: The upstream of a profile.
         realm: What the upstream calls itself. Untrusted.
-        family: What shares a login: `BY_LOGIN`, `BY_SSO`, or that of SOCKS; empty for the blank key.
+        family: What shares a login: `BY_LOGIN`, `BY_SSO`, or that of SOCKS; empty for the blank
+            key.
     """
 
     space: Space
@@ -79,11 +80,11 @@ class Pin:
     """What an upstream was when it last accepted a login (threats T4 and T5).
 
     Attributes:
-        scheme: The name of the scheme that it accepted, the strongest one unless a person has
-            agreed to less.
+        label: What it accepted, the strongest unless a person has agreed to less; as in
+            `trayproxy.auth.scheme.Offer`.
         realms: What it called itself where the login was right that the keyring holds; the first is
             the one to name.
     """
 
-    scheme: str
+    label: str
     realms: tuple[str, ...]

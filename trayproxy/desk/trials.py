@@ -115,7 +115,7 @@ class Trials:
             case.move(Phase.CHECKING)
             case.canary_until = board.now + board.rules.canary
             case.canary_lost = board.now + board.rules.lost
-            case.canary, case.trial = request.target, offer.scheme
+            case.canary, case.trial = request.target, offer
             board.changed(case)
             board.release(request.waiter, case, offer.scheme)
             return

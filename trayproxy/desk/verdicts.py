@@ -12,7 +12,7 @@ from trayproxy.control.messages import Ending, Why
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Phase, Source
 from trayproxy.desk.choice import set_back
-from trayproxy.desk.events import Challenged, Cleared, Reason, Rejected, Save, Tried
+from trayproxy.desk.events import Accepted, Challenged, Cleared, Reason, Rejected, Save, Tried
 from trayproxy.desk.questions import NAMES_BEFORE, Questions
 from trayproxy.desk.space import Key, Mark, Pin
 
@@ -30,8 +30,9 @@ class Verdicts:
 
     # --- Accepted ----------------------------------------------------------------------------
 
-    def accepted(self, mark: Mark, scheme: str) -> None:
+    def accepted(self, event: Accepted) -> None:
         """Take note that a login was accepted."""
+        mark = event.mark
         case = self._board.cases.get(mark.key)
         if case is None:
             return
@@ -45,12 +46,12 @@ class Verdicts:
         case.suspects.clear()
         if case.phase is Phase.CHECKING and case.mark == mark:
             case.good = case.canary or case.good
-        case.scheme = scheme or case.trial
+        case.scheme = event.scheme
         has_changed = case.phase is Phase.ASKING and case.why in NAMES_BEFORE
         if case.phase is not Phase.TRUSTED and not has_changed:
-            self._trust(case)
+            self._trust(case, event.label)
 
-    def _trust(self, case: Case) -> None:
+    def _trust(self, case: Case, label: str) -> None:
         board = self._board
         if case.login:
             board.rejected.discard(case.key.space, case.login)
@@ -61,7 +62,7 @@ class Verdicts:
         case.setbacks.pop(case.scheme, None)
         case.repeated = case.lifted = case.locked = case.blocked = False
         case.why = Why.NEEDED
-        self._pin(case)
+        self._pin(case, label)
         if case.remember and case.login:
             case.remember, case.source = False, Source.SAVED
             board.effects.append(Save(case.kept_for, case.login))
@@ -78,7 +79,7 @@ class Verdicts:
                 self._board.leave(request.waiter)
                 self._board.release(request.waiter, case, case.scheme)
 
-    def _pin(self, case: Case) -> None:
+    def _pin(self, case: Case, label: str) -> None:
         """Remember what this upstream is, now that it has accepted a login."""
         board, space = self._board, case.key.space
         old = board.pins.get(space)
@@ -93,7 +94,7 @@ class Verdicts:
         if case.remember or case.source is Source.SAVED or not old:
             others = [realm for realm in realms if realm != case.key.realm]
             realms = (case.key.realm, *others)[:_REALMS_MOST]
-        board.pin(space, Pin(case.scheme, realms))
+        board.pin(space, Pin(label, realms))
 
     # --- Refused -----------------------------------------------------------------------------
 
@@ -209,7 +210,7 @@ class Verdicts:
 
     def _reject_own(self, case: Case, verdict: Verdict) -> None:
         """Leave one's own sign-in alone for a while: nobody can be asked for a better one."""
-        set_back(self._board, case, case.trial or case.scheme, verdict)
+        set_back(self._board, case, case.trial.scheme if case.trial else case.scheme, verdict)
         case.doubts = 0
         case.scheme = ""
         case.stop_trial()
