@@ -12,7 +12,8 @@ import argparse
 import logging
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from proxy.core.work import Work
 
@@ -42,6 +43,15 @@ class Accepted(NamedTuple):
 
     connection: socket.socket
     peer: tuple[Any, ...]
+
+
+class Nobody(Enum):
+    """What a connection waits beside that waits for something else."""
+
+    NOBODY = auto()
+
+
+NOBODY: Final = Nobody.NOBODY
 
 
 class ClientWork(Work[Accepted]):
@@ -78,6 +88,7 @@ class ClientWork(Work[Accepted]):
         self._story: Story | None = None
         self._strand: Strand | None = None
         self._watched = NOTHING
+        self._beside: Connection | Nobody | None = NOBODY
 
     @staticmethod
     def create(*args: Any) -> Accepted:
@@ -120,11 +131,8 @@ class ClientWork(Work[Accepted]):
 
     def _go_on(self, turn: Turn) -> None:
         if turn is Turn.WAIT:
-            upstream = self.upstream
-            if upstream is None:
-                self._want({self.client.descriptor: READ})
-            else:
-                self._want({self.client.descriptor: READ, upstream.stream.descriptor: READ})
+            if self._beside is not self.upstream:
+                self._wait_beside(self.upstream)
         elif turn is Turn.TUNNEL:
             self._begin_tunnel()
         elif turn is Turn.TELL:
@@ -179,13 +187,15 @@ class ClientWork(Work[Accepted]):
         tunnel = self.tunnel
         assert tunnel is not None
         self.deadline = None
-        if tunnel.has_something:
-            try:
-                tunnel.begin()
-            except OSError:
-                self._abort()
-                self._finish()
-                return
+        if not tunnel.has_something:
+            self._want(tunnel.events)
+            return
+        try:
+            tunnel.begin()
+        except OSError:
+            self._abort()
+            self._finish()
+            return
         self._look_at(tunnel)
 
     def _look_at(self, tunnel: Tunnel) -> None:
@@ -197,8 +207,17 @@ class ClientWork(Work[Accepted]):
             self.deadline_in(self.engine.limits.half_closed_s)  # One side has ended its sending.
         self._want(tunnel.events)
 
+    def _wait_beside(self, upstream: Connection | None) -> None:
+        """Wait for what either side says, as long as they are a pair."""
+        events = {self.client.descriptor: READ}
+        if upstream is not None:
+            events[upstream.stream.descriptor] = READ
+        self._want(events)
+        self._beside = upstream
+
     def _want(self, events: dict[int, int]) -> None:
         """Wait for these from now on, and for nothing else."""
+        self._beside = NOBODY
         watched, descriptors = self._watched, self.engine.descriptors
         handler = self._on_event if self.tunnel is None else self._on_tunnel
         for descriptor in watched:
@@ -262,7 +281,7 @@ class ClientWork(Work[Accepted]):
                 upstream.stream.close()
         self.client.close()
         engine.counters.active -= 1
-        super().shutdown()
+        # proxy.py's own only publishes an event, which nobody asked for.
 
     def _abort(self) -> None:
         """Let both sides see that the tunnel was cut, not ended."""
@@ -297,6 +316,7 @@ class ClientWork(Work[Accepted]):
             rest = dict(self._watched)
             del rest[descriptor]
             self._watched = rest
+            self._beside = NOBODY
 
     def drop_upstream(self) -> None:
         """Close the upstream connection."""

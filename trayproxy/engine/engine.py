@@ -278,10 +278,10 @@ class Engine:
 
     def is_own(self, addresses: tuple[Address, ...]) -> bool:
         """Whether one of these addresses is our own listener's."""
-        return any(
-            address[1] == self._port and is_here(ip_address(address[0].partition("%")[0]))
-            for _, address in addresses
-        )
+        for _, (host, port, *_) in addresses:
+            if port == self._port and is_here(ip_address(host.partition("%")[0])):
+                return True
+        return False
 
 
 def is_here(address: IPv4Address | IPv6Address) -> bool:
