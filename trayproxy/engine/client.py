@@ -103,12 +103,13 @@ class ClientWork(Work[Accepted]):
             self.cut()
             self._finish()
             return
-        self.deadline_in(engine.limits.first_octet_s)
         self.is_one_too_many = engine.counters.active > engine.limits.clients
         if self.is_one_too_many:
             self._go_on(Turn.TELL)
-        else:
-            self._on_event(self.client.descriptor, READ)
+            return
+        self._on_event(self.client.descriptor, READ)
+        if self._beside is None and self.between:
+            self.deadline_in(engine.limits.first_octet_s)  # Nothing has come with it.
 
     # --- events ---
 
@@ -200,12 +201,19 @@ class ClientWork(Work[Accepted]):
 
     def _look_at(self, tunnel: Tunnel) -> None:
         """Wait for what the tunnel waits for now, or end with it."""
-        if tunnel.is_over:
-            self._finish()
-            return
-        if self.deadline is None and tunnel.up.over is not tunnel.down.over:
-            self.deadline_in(self.engine.limits.half_closed_s)  # One side has ended its sending.
+        if tunnel.up.over:
+            if tunnel.down.over:
+                self._finish()
+                return
+            self._half_closed()
+        elif tunnel.down.over:
+            self._half_closed()
         self._want(tunnel.events)
+
+    def _half_closed(self) -> None:
+        """Limit how long a side may talk on when the other has ended its sending."""
+        if self.deadline is None:
+            self.deadline_in(self.engine.limits.half_closed_s)
 
     def _wait_beside(self, upstream: Connection | None) -> None:
         """Wait for what either side says, as long as they are a pair."""

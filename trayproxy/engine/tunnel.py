@@ -271,15 +271,12 @@ class Tunnel:
         Raises:
             OSError: A side was reset; so is the tunnel.
         """
-        if descriptor == self._client.descriptor:
-            outbound, inbound = self.up, self.down
-        else:
-            outbound, inbound = self.down, self.up
+        is_client = descriptor == self._client.descriptor
         if mask == READ:
-            return outbound.move()
+            return self.up.move() if is_client else self.down.move()
         if mask & READ:
-            outbound.move()
-        inbound.move()
+            (self.up if is_client else self.down).move()
+        (self.down if is_client else self.up).move()
         return False
 
     @property
