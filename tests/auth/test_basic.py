@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
+from trayproxy.auth.scheme import Leg, ToSign, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge
 
 CANARY = "Zx9-canary-secret"
@@ -68,8 +69,24 @@ def test_a_long_password_is_not_cut() -> None:
 
 
 def test_every_request_is_signed_alike() -> None:
-    sign = Basic().responder(Challenge("basic"), Login("Aladdin", "open sesame"))
-    assert sign(b"GET", b"http://a.example/") is sign(b"CONNECT", b"b.example:443")
+    signer = Basic().signer(Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example")
+    leg = Leg(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
+    assert signer.repeats
+    assert signer.begin(ToSign(b"GET", b"http://a.example/")).step(()) == leg
+    assert signer.begin(ToSign(b"CONNECT", b"b.example:443")).step(()) == leg
+
+
+@pytest.mark.parametrize("challenges", [(Challenge("basic"),), ()])
+def test_credentials_that_come_back_are_rejected(challenges: tuple[Challenge, ...]) -> None:
+    signer = Basic().signer(Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example")
+    handshake = signer.begin(ToSign(b"GET", b"http://a.example/"))
+    handshake.step(())
+    assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
+
+
+def test_there_is_no_basic_without_a_login() -> None:
+    with pytest.raises(LoginError, match="user name and a password"):
+        Basic().signer(Challenge("basic"), None, "proxy.example")
 
 
 @given(st.text(), st.text())

@@ -7,7 +7,7 @@ import pytest
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Responder, choose
+from trayproxy.auth.scheme import Repeated, Signer, choose
 from trayproxy.http.challenges import Challenge, parse_challenges
 
 
@@ -19,6 +19,9 @@ class Stronger:
     title: str = "Digest"
     family: str = "digest"
     readable: bool = False
+    binds_connection: bool = False
+    blocks: bool = False
+    needs_login: bool = True
 
     def check(self, login: Login) -> None:
         pass
@@ -26,8 +29,8 @@ class Stronger:
     def understands(self, challenge: Challenge) -> bool:
         return "nonce" in dict(challenge.params)
 
-    def responder(self, challenge: Challenge, login: Login) -> Responder:
-        return lambda method, target: b"Digest"
+    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
+        return Repeated(b"Digest")
 
 
 def chosen(lines: Sequence[bytes]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from tests.desk.play import GNOME, LAB, LOCKED, OFFICE, RIGHT, WRONG
+from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.control.messages import (
@@ -225,7 +226,7 @@ def test_a_request_waits_for_the_person_and_goes_on(office: Office) -> None:
     office.enter()
     answer = answered(seat)
     assert answer.credentials(b"CONNECT", b"github.com:443") == b"Basic amRvZTpyaWdodA=="
-    assert (answer.space, answer.scheme, answer.generation) == (SPACE, "basic", 1)
+    assert (answer.space, answer.scheme, answer.generation) == (SPACE, Basic(), 1)
 
 
 def test_an_accepted_login_is_known_saved_and_closes_the_question(office: Office) -> None:

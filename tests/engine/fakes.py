@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from tests.support.lines import PATIENCE
-from trayproxy.auth.basic import Basic, basic_credentials
+from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import choose
-from trayproxy.auth.socks import SocksPassword, socks_challenge, socks_credentials
+from trayproxy.auth.socks import SocksPassword, socks_challenge
 from trayproxy.control.messages import Problem
 from trayproxy.desk.answer import Answer, Standing, Waiter
 from trayproxy.desk.desk import Desk
@@ -147,14 +147,13 @@ class FakeDesk(Desk):
         if known is not None and known.login == login:
             return known
         self._generation += 1
-        is_socks = challenge.scheme == SocksPassword().name
-        credentials = socks_credentials(login) if is_socks else basic_credentials(login)
+        scheme = SocksPassword() if challenge.scheme == SocksPassword().name else Basic()
         answer = Answer(
             Mark(Key(space, challenge.realm, "basic"), self._generation),
             login,
-            "basic",
+            scheme,
             challenge,
-            lambda method, target: credentials,
+            scheme.signer(challenge, login, ""),
             Standing(),
         )
         self._accepted[space] = answer

@@ -8,8 +8,8 @@ from base64 import b64encode
 from dataclasses import dataclass
 from unicodedata import normalize
 
-from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Responder
+from trayproxy.auth.login import Login, LoginError, needed
+from trayproxy.auth.scheme import Repeated, Signer
 from trayproxy.http.challenges import Challenge
 
 
@@ -21,6 +21,9 @@ class Basic:
     title: str = "Basic"
     family: str = "basic"
     readable: bool = True
+    binds_connection: bool = False
+    blocks: bool = False
+    needs_login: bool = True
 
     def check(self, login: Login) -> None:
         """Return if Basic can carry the login.
@@ -37,14 +40,13 @@ class Basic:
         """
         return True
 
-    def responder(self, challenge: Challenge, login: Login) -> Responder:
+    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
         """Return the same credentials for every request, computed once.
 
         Raises:
-            LoginError: See `basic_credentials`.
+            LoginError: See `basic_credentials`; or there is no login.
         """
-        credentials = basic_credentials(login)
-        return lambda method, target: credentials
+        return Repeated(basic_credentials(needed(login)))
 
 
 def basic_credentials(login: Login) -> bytes:

@@ -21,3 +21,14 @@ class Login:
 
     user: str
     password: str = field(repr=False)
+
+
+def needed(login: Login | None) -> Login:
+    """Return the login, for a scheme that has nothing else to sign in with.
+
+    Raises:
+        LoginError: There is none.
+    """
+    if login is None:
+        raise LoginError("The sign-in method of this proxy needs a user name and a password.")
+    return login

@@ -8,8 +8,8 @@ hides the password no better than Basic does.
 from dataclasses import dataclass
 from unicodedata import normalize
 
-from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Responder
+from trayproxy.auth.login import Login, LoginError, needed
+from trayproxy.auth.scheme import Repeated, Signer
 from trayproxy.http.challenges import Challenge
 
 NAME = "socks5/password"
@@ -31,6 +31,9 @@ class SocksPassword:
     title: str = "SOCKS5"
     family: str = NAME
     readable: bool = True
+    binds_connection: bool = False
+    blocks: bool = False
+    needs_login: bool = True
 
     def check(self, login: Login) -> None:
         """Return if the method can carry the login.
@@ -44,14 +47,13 @@ class SocksPassword:
         """Return True: the method has no parameters."""
         return True
 
-    def responder(self, challenge: Challenge, login: Login) -> Responder:
+    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
         """Return the same message for every connection, computed once.
 
         Raises:
-            LoginError: See `socks_credentials`.
+            LoginError: See `socks_credentials`; or there is no login.
         """
-        message = socks_credentials(login)
-        return lambda method, target: message
+        return Repeated(socks_credentials(needed(login)))
 
 
 def socks_credentials(login: Login) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Responder
+from trayproxy.auth.scheme import Leg, Scheme, Signer, ToSign
 from trayproxy.control.messages import Program
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Mark, Space
@@ -40,19 +40,19 @@ class Answer:
 
     Attributes:
         mark: Which login of which protection space.
-        login: That login.
-        scheme: The name of the scheme, ``basic``.
+        login: That login; None for one's own sign-in, a ticket or the log-on to Windows.
+        scheme: How it is used.
         challenge: What it answers.
-        responder: Signs requests; may count them.
+        signer: Signs requests with it.
         standing: Shared by all answers with this login.
         strayed: The request has been sent from one realm to another already.
     """
 
     mark: Mark
-    login: Login
-    scheme: str
+    login: Login | None
+    scheme: Scheme
     challenge: Challenge
-    responder: Responder = field(repr=False)
+    signer: Signer = field(repr=False)
     standing: Standing = field(repr=False)
     strayed: bool = False
 
@@ -75,14 +75,21 @@ class Answer:
         """
         return self.standing.fresh
 
+    @property
+    def repeats(self) -> bool:
+        """Whether the credentials of a request may be kept together with its head."""
+        return self.signer.repeats
+
     def credentials(self, method: bytes, target: bytes) -> bytes:
-        """Return the value of ``Proxy-Authorization`` for a request.
+        """Return the value of ``Proxy-Authorization`` for a request, of a scheme with one leg.
 
         Args:
             method: Of the request.
             target: Its request-target as sent.
         """
-        return self.responder(method, target)
+        leg = self.signer.begin(ToSign(method, target)).step(())
+        assert isinstance(leg, Leg), "this scheme has more to it than one leg"
+        return leg.credentials
 
 
 class Seat(Future[Answer | Refusal]):

@@ -18,6 +18,7 @@ from math import inf
 from secrets import token_bytes
 from time import time
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login, LoginError
@@ -448,8 +449,9 @@ class Desk:
         if answer is None or answer.mark != mark:
             login = self._machine.login(mark)
             assert login is not None
-            responder = offer.scheme.responder(offer.challenge, login)
-            answer = Answer(mark, login, offer.scheme.name, offer.challenge, responder, Standing())
+            host = urlsplit(mark.key.space.upstream).hostname or ""
+            signer = offer.scheme.signer(offer.challenge, login, host)
+            answer = Answer(mark, login, offer.scheme, offer.challenge, signer, Standing())
             self._answers[mark.key] = answer
         return answer
 

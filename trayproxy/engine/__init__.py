@@ -17,6 +17,8 @@ repeated fields and buffers bodies; the stock plugin frames only the first reque
     shortcut   what repeats itself, without a story
     memory     heads that were seen before, and what became of them
     exchange   one request: dial, send, sign in, answer
+    hop        its next hop: a connection there, and waiting for it
+    relay      the answer on its way back
     way        through which upstream a request goes, or to its target itself
     failover   which of several upstreams, while some are dead
     dial       reaching the next hop: addresses, TLS, SOCKS

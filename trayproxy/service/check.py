@@ -186,7 +186,7 @@ class Check:
                 answer = await self._ask(tried)
             if await self._is_accepted(answer):
                 self._answer = answer
-                return replace(step, detail=answer.login.user)
+                return replace(step, detail=answer.login.user if answer.login else "")
             tried = answer
 
     async def _is_accepted(self, answer: Answer) -> bool:

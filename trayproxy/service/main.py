@@ -34,6 +34,7 @@ from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
+from trayproxy.profiles.validate import check_profile
 from trayproxy.service.check import Tools
 from trayproxy.service.door import UNTOLD, let_in, make_guard
 from trayproxy.service.facts import Facts
@@ -214,13 +215,20 @@ class Service:
         """Return the profile to begin with.
 
         Raises:
-            ProfileError: There is none of the name that was given.
+            ProfileError: There is none of the name that was given, or what was given is no profile.
         """
         options = self._options
         if options.upstream is not None:
-            name = str(options.upstream)
-            return Profile(
-                TEMPORARY_ID, name, options.upstream, user=options.user, ca_file=options.ca_file
+            return check_profile(
+                Profile(
+                    TEMPORARY_ID,
+                    str(options.upstream),
+                    options.upstream,
+                    options.sign_in,
+                    options.user,
+                    ca_file=options.ca_file,
+                    method=options.method,
+                )
             )
         if self._begins_directly():
             return None

@@ -1,0 +1,474 @@
+"""Tests for trayproxy.auth.digest."""
+
+import hashlib
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trayproxy.auth.digest import MOST_IDLE, MOST_STALE, Digest
+from trayproxy.auth.login import Login, LoginError
+from trayproxy.auth.scheme import Leg, Signer, ToSign, Verdict, VerdictKind, choose
+from trayproxy.http.challenges import Challenge, parse_challenges
+from trayproxy.http.fields import Fields, is_field_value
+
+RAW = Path(__file__).parents[1] / "http" / "407"
+SECRET = "Zx9-canary-secret"
+LOGIN = Login("user", "pass")
+CNONCE = bytes(range(16))
+GET = ToSign(b"GET", b"http://a.example/x", b"")
+REJECTED = Verdict(VerdictKind.REJECTED)
+NOTHING = Fields()
+
+
+def digest(random: Callable[[int], bytes] = lambda size: CNONCE[:size]) -> Digest:
+    return Digest(random)
+
+
+def one(text: str) -> Challenge:
+    return parse_challenges([f"Digest {text}".encode()])[0]
+
+
+def signer_for(text: str, login: Login = LOGIN) -> Signer:
+    return digest().signer(one(text), login, "proxy.example")
+
+
+def signed(signer: Signer, request: ToSign = GET, *challenges: Challenge) -> dict[str, str]:
+    """Return the parameters of the first leg."""
+    return params(signer.begin(request).step(challenges))
+
+
+def params(leg: Leg | Verdict) -> dict[str, str]:
+    assert isinstance(leg, Leg)
+    assert (leg.whole, leg.same_connection) == (True, False)
+    (credentials,) = parse_challenges([leg.credentials])
+    assert credentials.scheme == "digest"
+    return dict(credentials.params)
+
+
+def hashed(algorithm: str, *parts: str | bytes) -> str:
+    octets = b":".join(part.encode() if isinstance(part, str) else part for part in parts)
+    return hashlib.new(algorithm, octets).hexdigest()
+
+
+# --- the examples of the RFCs -------------------------------------------------------------------
+
+RFC_7616 = 'realm="http-auth@example.org", qop="auth, auth-int", nonce="{}", opaque="{}"'.format(
+    "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", "FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"
+)
+RFC_CNONCE = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
+
+
+class Fixed(bytes):
+    """Random octets whose hexadecimal form is the cnonce of an example."""
+
+    def hex(self, *_: object) -> str:
+        return self.decode()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "response"),
+    [
+        pytest.param("MD5", "8ca523f5e9506fed4657c9700eebdbec", id="rfc7616-3.9.1 MD5"),
+        pytest.param(
+            "SHA-256",
+            "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
+            id="rfc7616-3.9.1 SHA-256",
+        ),
+    ],
+)
+def test_the_examples_of_rfc_7616_come_out(algorithm: str, response: str) -> None:
+    scheme = digest(lambda size: Fixed(RFC_CNONCE.encode()))
+    login = Login("Mufasa", "Circle of Life")
+    signer = scheme.signer(one(f"{RFC_7616}, algorithm={algorithm}"), login, "proxy.example")
+    fields = signed(signer, ToSign(b"GET", b"/dir/index.html", b""))
+    assert fields["response"] == response
+    assert fields["opaque"] == "FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"
+    assert (fields["qop"], fields["nc"], fields["algorithm"]) == ("auth", "00000001", algorithm)
+
+
+def test_the_user_name_is_hashed_if_the_proxy_wants_so() -> None:
+    """RFC 7616, section 3.9.2; its numbers are of SHA-512 cut short, which erratum 4897 says."""
+    text = 'realm="api@example.org", qop="auth", algorithm=SHA-512-256, nonce="5TsQ", opaque="HRPC"'
+    login = Login("Jäsøn Doe", "Secret, or not?")
+    fields = signed(signer_for(f"{text}, charset=UTF-8, userhash=true", login))
+    algorithm = "sha512_256"
+    ha1 = hashed(algorithm, "Jäsøn Doe", "api@example.org", "Secret, or not?")
+    ha2 = hashed(algorithm, "GET", "http://a.example/x")
+    assert fields["username"] == hashed(algorithm, "Jäsøn Doe", "api@example.org")
+    assert fields["userhash"] == "true"
+    assert "username*" not in fields
+    expected = hashed(algorithm, ha1, "5TsQ", "00000001", CNONCE.hex(), "auth", ha2)
+    assert fields["response"] == expected
+
+
+def test_a_proxy_without_qop_gets_the_answer_of_rfc_2069() -> None:
+    """Its section 2.4, with the response of erratum 749. R-104; corpus U109."""
+    text = 'realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", opaque="5ccc"'
+    login = Login("Mufasa", "CircleOfLife")
+    fields = signed(signer_for(text, login), ToSign(b"GET", b"/dir/index.html"))
+    assert fields["response"] == "1949323746fe6a43ef61f9606e7febea"
+    assert {"qop", "nc", "cnonce", "algorithm"}.isdisjoint(fields)
+
+
+# --- what is signed -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name"),
+    [("MD5", "md5"), ("SHA-256", "sha256"), ("SHA-512-256", "sha512_256"), ("md5", "md5")],
+)
+@pytest.mark.parametrize("session", ["", "-sess"])
+def test_every_algorithm_signs_for_requests_one_after_the_other(
+    algorithm: str, name: str, session: str
+) -> None:
+    # R-101; corpus U105, U123, U124.
+    signer = signer_for(f'realm="c", nonce="n", qop="auth", algorithm={algorithm}{session}')
+    ha1 = hashed(name, "user", "c", "pass")
+    if session:
+        ha1 = hashed(name, ha1, "n", CNONCE.hex())
+    for number in ("00000001", "00000002"):
+        handshake = signer.begin(GET)
+        fields = params(handshake.step(()))
+        ha2 = hashed(name, "GET", "http://a.example/x")
+        assert fields["nc"] == number
+        assert fields["algorithm"] == algorithm + session
+        expected = hashed(name, ha1, "n", number, CNONCE.hex(), "auth", ha2)
+        assert fields["response"] == expected
+        handshake.learn(NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"), [(b"GET", b"http://a.example/x?y=1"), (b"CONNECT", b"a.example:443")]
+)
+def test_the_uri_is_the_request_target_as_sent(method: bytes, target: bytes) -> None:
+    # R-103: apache answers 400 to anything else.
+    fields = signed(signer_for('realm="c", nonce="n", qop="auth"'), ToSign(method, target))
+    assert fields["uri"] == target.decode()
+
+
+def test_the_content_is_signed_where_nothing_less_is_offered() -> None:
+    signer = signer_for('realm="c", nonce="n", qop="auth-int", algorithm=SHA-256')
+    fields = signed(signer, ToSign(b"POST", b"http://a.example/", b"text"))
+    ha1 = hashed("sha256", "user", "c", "pass")
+    ha2 = hashed("sha256", "POST", "http://a.example/", hashed("sha256", "text"))
+    expected = hashed("sha256", ha1, "n", "00000001", CNONCE.hex(), "auth-int", ha2)
+    assert (fields["qop"], fields["response"]) == ("auth-int", expected)
+
+
+def test_content_that_is_not_at_hand_cannot_be_signed() -> None:
+    signer = signer_for('realm="c", nonce="n", qop="auth-int"')
+    verdict = signer.begin(ToSign(b"POST", b"http://a.example/", None)).step(())
+    assert isinstance(verdict, Verdict)
+    assert verdict.kind is VerdictKind.UNUSABLE
+
+
+def test_quotes_are_where_the_rfc_wants_them() -> None:
+    # R-102.
+    text = 'realm="c", nonce="n", qop="auth", algorithm=MD5, opaque="o"'
+    leg = signer_for(text).begin(GET).step(())
+    assert isinstance(leg, Leg)
+    names = dict(
+        param.split(b"=", 1) for param in leg.credentials.removeprefix(b"Digest ").split(b", ")
+    )
+    bare = {name for name, value in names.items() if not value.startswith(b'"')}
+    assert bare == {b"algorithm", b"qop", b"nc"}
+    assert list(names) == [
+        *(b"username", b"realm", b"nonce", b"uri"),
+        *(b"algorithm", b"response", b"opaque", b"qop", b"nc", b"cnonce"),
+    ]
+
+
+def test_a_realm_with_quotes_is_sent_back_as_it_was_meant() -> None:
+    # Corpus U120.
+    leg = signer_for(r'realm="a\"b\\c", nonce="n"').begin(GET).step(())
+    assert isinstance(leg, Leg)
+    assert rb'realm="a\"b\\c"' in leg.credentials
+
+
+def test_a_user_name_beyond_ascii_goes_as_username_star_to_those_that_know_it() -> None:
+    # R-107, R-108; corpus U114.
+    login = Login("jörg", "päss")
+    old = signed(signer_for('realm="c", nonce="n", qop="auth"', login))
+    new = signed(signer_for('realm="c", nonce="n", qop="auth", charset=UTF-8', login))
+    assert old["username"].encode("iso-8859-1") == "jörg".encode()
+    assert unquote_to_bytes(new["username*"].removeprefix("UTF-8''")) == "jörg".encode()
+    assert ("username*" in old, "username" in new) == (False, False)
+    assert old["response"] == new["response"]
+
+
+def test_composed_and_decomposed_letters_are_the_same_login() -> None:
+    text = 'realm="c", nonce="n", qop="auth"'
+    assert signed(signer_for(text, Login("jo\u0308rg", "u\u0308"))) == signed(
+        signer_for(text, Login("jörg", "ü"))
+    )
+
+
+# --- which challenges ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'realm="c", qop="auth"',
+        'realm="c", nonce="", qop="auth"',
+        'realm="c", nonce="n", qop="auth", algorithm=SHA-9000',
+        'realm="c", nonce="n", qop="auth-conf"',
+        'realm="c", nonce="n", algorithm=MD5-sess',
+    ],
+)
+def test_a_challenge_that_cannot_be_answered_is_none(text: str) -> None:
+    # R-100; corpus U108, U118.
+    assert not digest().understands(one(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'realm="c", nonce="n", qop=auth, algorithm="MD5"',
+        'realm="c", nonce="n", qop="auth-int,auth"',
+        'realm="c", nonce="n", qop="auth auth-int"',
+        'realm="c", nonce="n", qop=""',
+        'realm=c nonce=n stale=FALSE, domain="http://elsewhere.example/"',
+        'nonce="n"',
+    ],
+)
+def test_sloppy_challenges_are_answered(text: str) -> None:
+    # R-109; corpus U111, U112.
+    assert digest().understands(one(text))
+    assert signed(signer_for(text)).get("qop", "auth") == "auth"
+
+
+def test_of_several_the_first_that_is_known_is_answered() -> None:
+    # R-100; corpus U106: the order is the proxy's preference (RFC 7616, section 3.7).
+    lines = [
+        b'Digest realm="c", nonce="n1", qop="auth", algorithm=SHA-9000',
+        b'Digest realm="c", nonce="n2", qop="auth", algorithm=SHA-256',
+        b'Digest realm="c", nonce="n3", qop="auth", algorithm=MD5',
+    ]
+    offer = choose(parse_challenges(lines), [digest()])
+    assert offer is not None
+    assert (offer.challenge.param("nonce"), offer.label) == ("n2", "digest-sha-256")
+
+
+@pytest.mark.parametrize("path", sorted(RAW.glob("*-digest-*.txt")), ids=lambda path: path.stem)
+def test_what_real_proxies_send_is_answered(path: Path) -> None:
+    lines = path.read_bytes().split(b"\r\n")
+    values = [line.partition(b":")[2] for line in lines if line.lower().startswith(b"proxy-authen")]
+    offer = choose(parse_challenges(values), [digest()])
+    assert offer is not None
+    fields = signed(digest().signer(offer.challenge, LOGIN, "proxy.example"))
+    ha1 = hashed("md5", "user", offer.challenge.realm, "pass")
+    ha2 = hashed("md5", "GET", "http://a.example/x")
+    between = (fields["nonce"], "00000001", CNONCE.hex(), "auth")
+    assert fields["response"] == hashed("md5", ha1, *between, ha2)
+
+
+# --- one nonce, one request at a time -----------------------------------------------------------
+
+
+def test_a_nonce_is_used_again_when_its_request_is_answered() -> None:
+    # R-110; corpus U123.
+    signer = signer_for('realm="c", nonce="n", qop="auth"')
+    for number in range(1, 5):
+        handshake = signer.begin(GET)
+        assert params(handshake.step(()))["nc"] == f"{number:08x}"
+        handshake.learn(NOTHING)
+
+
+def test_parallel_requests_never_share_a_nonce() -> None:
+    # R-106: strict proxies refuse a count that comes out of order.
+    signer = signer_for('realm="c", nonce="n1", qop="auth"')
+    first, second = signer.begin(GET), signer.begin(GET)
+    assert params(first.step(()))["nonce"] == "n1"
+    assert second.step(()) == Leg(b"")
+    other = params(second.step((one('realm="c", nonce="n2", qop="auth"'),)))
+    assert (other["nonce"], other["nc"]) == ("n2", "00000001")
+    first.learn(NOTHING)
+    second.learn(NOTHING)
+    both = [signed(signer), signed(signer)]
+    assert {(fields["nonce"], fields["nc"]) for fields in both} == {
+        ("n1", "00000002"),
+        ("n2", "00000002"),
+    }
+
+
+def test_a_request_brings_the_nonce_of_the_407_that_made_it_wait() -> None:
+    signer = signer_for('realm="c", nonce="n1", qop="auth"')
+    parked = [one(f'realm="c", nonce="n{number}", qop="auth"') for number in (1, 2, 3)]
+    nonces = [signed(signer, GET, challenge)["nonce"] for challenge in parked]
+    assert nonces == ["n1", "n2", "n3"]
+
+
+def test_requests_that_were_given_the_same_nonce_share_its_count() -> None:
+    signer = signer_for('realm="c", nonce="n", qop="auth"')
+    challenge = one('realm="c", nonce="n", qop="auth"')
+    handshakes = [signer.begin(GET) for _ in range(3)]
+    assert [params(each.step((challenge,)))["nc"] for each in handshakes] == [
+        "00000001",
+        "00000002",
+        "00000003",
+    ]
+    for handshake in handshakes:
+        handshake.learn(NOTHING)
+    assert signed(signer)["nc"] == "00000004"
+    assert signer.begin(GET).step(()) == Leg(b""), "there was but one nonce"
+
+
+def test_the_nonce_of_a_request_that_was_given_up_is_not_used_again() -> None:
+    signer = signer_for('realm="c", nonce="n", qop="auth"')
+    signer.begin(GET).step(())
+    assert signer.begin(GET).step(()) == Leg(b"")
+
+
+def test_nonces_do_not_pile_up() -> None:
+    numbers = count()
+    signer = signer_for('realm="c", nonce="n", qop="auth"')
+    handshakes = [signer.begin(GET) for _ in range(3 * MOST_IDLE)]
+    for handshake in handshakes:
+        handshake.step((one(f'realm="c", nonce="{next(numbers)}", qop="auth"'),))
+    for handshake in handshakes:
+        handshake.learn(NOTHING)
+    again = [signer.begin(GET).step(()) for _ in handshakes]
+    assert sum(leg != Leg(b"") for leg in again) == MOST_IDLE
+
+
+def test_the_next_nonce_begins_a_new_count() -> None:
+    # R-106; squid sends it near the end of a nonce.
+    signer = signer_for('realm="c", nonce="n1", qop="auth"')
+    handshake = signer.begin(GET)
+    handshake.step(())
+    handshake.learn(Fields(((b"Proxy-Authentication-Info", b'nextnonce="n2", qop=auth'),)))
+    fields = signed(signer)
+    assert (fields["nonce"], fields["nc"]) == ("n2", "00000001")
+
+
+@pytest.mark.parametrize("value", [b"", b'nextnonce=""', b'rspauth="x"', b",,=", b"nextnonce"])
+def test_other_information_changes_nothing(value: bytes) -> None:
+    signer = signer_for('realm="c", nonce="n1", qop="auth"')
+    handshake = signer.begin(GET)
+    handshake.step(())
+    handshake.learn(Fields(((b"Proxy-Authentication-Info", value),)))
+    assert signed(signer)["nonce"] == "n1"
+
+
+def test_the_session_key_outlives_the_next_nonce() -> None:
+    """RFC 7616, section 3.4.2: it lasts until the next challenge."""
+    signer = signer_for('realm="c", nonce="n1", qop="auth", algorithm=MD5-sess')
+    handshake = signer.begin(GET)
+    handshake.step(())
+    handshake.learn(Fields(((b"Proxy-Authentication-Info", b'nextnonce="n2"'),)))
+    key = hashed("md5", hashed("md5", "user", "c", "pass"), "n1", CNONCE.hex())
+    ha2 = hashed("md5", "GET", "http://a.example/x")
+    fields = signed(signer)
+    assert fields["response"] == hashed("md5", key, "n2", "00000001", fields["cnonce"], "auth", ha2)
+
+
+# --- what comes back ----------------------------------------------------------------------------
+
+
+def test_a_stale_nonce_is_renewed_in_silence() -> None:
+    # R-105; corpus U115.
+    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    handshake.step(())
+    fields = params(handshake.step((one('realm="c", nonce="n2", qop="auth", stale=TRUE'),)))
+    assert (fields["nonce"], fields["nc"]) == ("n2", "00000001")
+
+
+@pytest.mark.parametrize(
+    "challenges",
+    [
+        (),
+        (one('realm="c", nonce="n2", qop="auth", stale=false'),),
+        (one('realm="c", nonce="n2", qop="auth"'),),
+        (Challenge("basic"),),
+        (one('realm="other", nonce="n2", qop="auth", stale=true'),),
+    ],
+)
+def test_any_other_407_is_a_rejection_and_ends_it(challenges: tuple[Challenge, ...]) -> None:
+    # R-105; corpus U117.
+    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    handshake.step(())
+    assert handshake.step(challenges) == REJECTED
+
+
+def test_a_proxy_that_finds_everything_stale_is_given_up_and_its_clock_named() -> None:
+    # T14, F30.
+    handshake = signer_for('realm="c", nonce="n0", qop="auth"').begin(GET)
+    handshake.step(())
+    for number in range(1, MOST_STALE + 1):
+        stale = one(f'realm="c", nonce="n{number}", qop="auth", stale=true')
+        assert params(handshake.step((stale,)))["nonce"] == f"n{number}"
+    verdict = handshake.step((one('realm="c", nonce="n9", qop="auth", stale=true'),))
+    assert isinstance(verdict, Verdict)
+    assert verdict.kind is VerdictKind.UNUSABLE
+    assert "clock" in verdict.text
+
+
+def test_a_407_to_a_request_without_credentials_is_no_rejection() -> None:
+    signer = signer_for('realm="c", nonce="n1", qop="auth"')
+    signer.begin(GET).step(())
+    handshake = signer.begin(GET)
+    assert handshake.step(()) == Leg(b"")
+    verdict = handshake.step((Challenge("basic"),))
+    assert isinstance(verdict, Verdict)
+    assert verdict.kind is VerdictKind.UNUSABLE
+
+
+# --- logins -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [("a:b", SECRET), ("a\n", SECRET), ("a", SECRET + "\x7f"), ("a", SECRET + "\ud800")],
+)
+def test_what_digest_cannot_carry_is_refused_and_not_repeated(user: str, password: str) -> None:
+    with pytest.raises(LoginError) as refused:
+        digest().check(Login(user, password))
+    assert SECRET not in f"{refused.value!r}{refused.value.__context__!r}"
+
+
+def test_the_password_is_hashed_and_nowhere_kept() -> None:
+    signer = signer_for('realm="c", nonce="n", qop="auth"', Login("user", SECRET))
+    handshake = signer.begin(GET)
+    leg = handshake.step(())
+    assert isinstance(leg, Leg)
+    assert SECRET.encode() not in leg.credentials
+    ha1 = hashed("md5", "user", "c", SECRET)
+    seen = f"{signer!r}{handshake!r}{leg!r}{vars(handshake)!r}"
+    assert SECRET not in f"{seen}{vars(signer)!r}"
+    assert ha1 not in seen
+
+
+@given(
+    user=st.text(),
+    password=st.text(),
+    realm=st.text(),
+    nonce=st.text(min_size=1),
+    target=st.binary(min_size=1),
+)
+def test_credentials_are_one_field_value_that_reads_as_it_was_meant(
+    user: str, password: str, realm: str, nonce: str, target: bytes
+) -> None:
+    texts = {"realm": realm, "nonce": nonce, "qop": "auth"}
+    octets = {
+        key: value.encode("utf-8", "replace").decode("iso-8859-1") for key, value in texts.items()
+    }
+    challenge = Challenge("digest", tuple(octets.items()))
+    try:
+        signer = digest().signer(challenge, Login(user, password), "proxy.example")
+    except LoginError:
+        return
+    leg = signer.begin(ToSign(b"GET", target)).step(())
+    assert isinstance(leg, Leg)
+    if not is_field_value(leg.credentials):
+        # Neither fields nor targets that came over the wire have control characters.
+        assert not is_field_value("".join(octets.values()).encode("iso-8859-1") + target)
+        return
+    fields = params(leg)
+    assert fields["response"].isalnum()
+    assert (fields["nc"], fields["cnonce"]) == ("00000001", CNONCE.hex())
