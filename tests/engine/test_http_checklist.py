@@ -670,9 +670,7 @@ def test_a_407_on_a_connection_that_worked_asks_the_desk_again(start: Start, scr
     assert [turn.tried is not None for turn in engine.desk.turns] == [False, True]
 
 
-@pytest.mark.parametrize("close", [b"Connection: close
-", b"Proxy-Connection: close
-"])
+@pytest.mark.parametrize("close", [b"Connection: close\r\n", b"Proxy-Connection: close\r\n"])
 def test_a_407_that_closes_is_answered_on_a_new_connection_r_085(
     start: Start, script: Play, close: bytes
 ) -> None:

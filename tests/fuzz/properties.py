@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from secrets import token_bytes
 
 import h11
 
@@ -20,8 +21,9 @@ from tests.http.readers import (
     llhttp_response,
 )
 from trayproxy.auth.basic import Basic
+from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import choose
+from trayproxy.auth.scheme import Leg, ToSign, choose
 from trayproxy.engine.socks import (
     Conversation,
     LoginRejectedError,
@@ -205,9 +207,12 @@ def challenges_are_never_too_much(octets: bytes) -> None:
     for challenge in challenges:
         assert challenge.scheme == challenge.scheme.lower() != ""
         assert isinstance(challenge.realm, str)
-    offer = choose(challenges, [Basic()])
+    offer = choose(challenges, [Digest(token_bytes), Basic()])
     if offer is not None:
-        assert is_field_value(offer.scheme.responder(offer.challenge, LOGIN)(b"GET", b"http://a/"))
+        signer = offer.scheme.signer(offer.challenge, LOGIN, "proxy.test")
+        leg = signer.begin(ToSign(b"GET", b"http://a/", None)).step(())
+        assert isinstance(leg, Leg)
+        assert is_field_value(leg.credentials)
     if len(challenges) < MOST_CHALLENGES:
         last = parse_challenges([*lines, b'Basic realm="office"'])[-1]
         assert last == Challenge("basic", (("realm", "office"),))
