@@ -245,6 +245,24 @@ def test_answers_on_a_signed_in_connection_say_nothing_about_the_login(
     assert not engine.desk.doubts
 
 
+def test_a_profile_that_is_switched_between_the_legs_changes_nothing_for_the_request(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    """F25: it ends where it began, and the next one begins elsewhere."""
+    old, new, server = bind(), stack.enter_context(Scripted(answering(OK))), Server(stack)
+    engine = start(office(old.port), desk_with(server.scheme()))
+    with engine.connect() as client:
+        client.send(GET)
+        assert server.is_asked.wait(10)
+        engine.signs.profile = office(new.port)
+        engine.call(engine.engine.forget_connections)
+        server.answer()
+        assert client.reply().body == b"ok"
+        assert client.ask(GET).body == b"ok\n"
+    assert [message for _, _, message in old.told] == ["none", "type 1", "type 3"]
+    assert b"Proxy-Authorization" not in new.peer(1).received
+
+
 # --- what goes wrong ---
 
 
