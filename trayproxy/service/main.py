@@ -9,8 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from secrets import token_bytes
 
 from trayproxy.auth.login import Login
+from trayproxy.auth.schemes import http_schemes
 from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import (
     Ending,
@@ -151,6 +153,7 @@ class Service:
             vault=Vault() if keeps else Nowhere(),
             listener=self,
             loop=loop,
+            schemes=http_schemes(token_bytes),
             identify=self._names.of_waiter,
             memory=MemoryFile(self._paths.state / "sign-in.json") if keeps else Forgetful(),
         )
