@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from trayproxy.control.messages import (
     Answer,
@@ -15,6 +16,7 @@ from trayproxy.control.messages import (
     ForgetLogin,
     GetStatus,
     Hello,
+    ListenerState,
     Problem,
     QuestionChanged,
     Quit,
@@ -29,6 +31,7 @@ from trayproxy.control.messages import (
     Step,
     Subscribe,
     Typing,
+    UsePort,
     UseProfile,
 )
 from trayproxy.control.server import Session
@@ -37,7 +40,7 @@ from trayproxy.http.errors import MessageError
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
-from trayproxy.profiles.validate import check_profile
+from trayproxy.profiles.validate import check_port, check_profile
 from trayproxy.routing.route import Routes
 from trayproxy.service.check import Check
 from trayproxy.service.facts import Facts
@@ -49,6 +52,11 @@ NOT_DONE, NOT_RUNNING, SIGN_IN, KEYRING = 1, 3, 4, 6
 
 NO_SUCH_PROFILE = Problem(
     "TP-805", "There is no such profile any more", "It was deleted meanwhile. Choose another one."
+)
+LISTENS_ALREADY = Problem(
+    "TP-103",
+    "TrayProxy listens already",
+    "Programs can connect. Change the port in the settings file, then start TrayProxy again.",
 )
 NO_WINDOW = Problem(
     "TP-703", "There is no window to show", "TrayProxy runs without its tray. Start trayproxy."
@@ -68,6 +76,7 @@ class Reception:
         tools: Tools,
         forget_connections: Callable[[], None],
         quit_now: Callable[[], None],
+        listen_at: Callable[[int], None],
         no_prompt: bool,
     ) -> None:
         """Open the reception.
@@ -80,6 +89,7 @@ class Reception:
             tools: For trying a profile.
             forget_connections: Closes idle upstream connections.
             quit_now: Ends the service.
+            listen_at: Tries this port instead of the one that is taken.
             no_prompt: Whether nobody may be asked.
         """
         self._desk = desk
@@ -89,6 +99,7 @@ class Reception:
         self._tools = tools
         self._forget_connections = forget_connections
         self._quit_now = quit_now
+        self._listen_at = listen_at
         self._no_prompt = no_prompt
         self._sessions: set[Session] = set()
         self._checks: dict[Session, set[asyncio.Task[tuple[Step, ...]]]] = {}
@@ -148,6 +159,8 @@ class Reception:
                 return await self._delete_profile(profile_id, forget=forget)
             case UseProfile(profile_id):
                 return await self._use_profile(profile_id)
+            case UsePort(port):
+                return await self._use_port(port)
             case CheckProfile(profile, url):
                 return await self._check_profile(session, profile, url)
             case SignInNow(profile_id):
@@ -267,6 +280,14 @@ class Reception:
         self._use(profile, directly=directly)
         if profile is None or profile is not self._temporary:
             await self._save(lambda config: config.using(profile_id))
+        return Done()
+
+    async def _use_port(self, port: int) -> Reply:
+        if self._facts.listener is not ListenerState.FAILED:
+            return Failed(LISTENS_ALREADY, NOT_DONE)
+        port = check_port(port)
+        await self._save(lambda config: replace(config, listen=replace(config.listen, port=port)))
+        self._listen_at(port)
         return Done()
 
     def reload(self) -> None:
