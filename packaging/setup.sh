@@ -105,6 +105,15 @@ ensure_venv() {
   "$python" -m venv --clear "$VENV" >&2
 }
 
+# What Kerberos for Python is built with: it has no wheels for Linux.
+ensure_builder() {
+  ensure_packages "building Kerberos for Python" gcc libc6-dev libkrb5-dev
+  # A Python of its own making brings its headers; Debian's has them in a package of their own.
+  "$VENV/bin/python" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
+    ensure_packages "building Kerberos for Python" python3-dev
+}
+
 # Installs the locked packages and TrayProxy itself, editable, into $VENV.
 #   $1  the lock file
 ensure_trayproxy() {
@@ -112,8 +121,10 @@ ensure_trayproxy() {
   local wanted
   wanted=$(cat "$lock" pyproject.toml | sha256sum)
   [[ -f $stamp && $(<"$stamp") == "$wanted" && -x $VENV/bin/trayproxy ]] && return
+  if grep -q '^krb5==' "$lock"; then ensure_builder; fi
   say "Installing TrayProxy and what $lock lists into $VENV"
-  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+  # What must be compiled is tried, not raced: without optimisation it takes a third of the time.
+  CFLAGS="-O0 -g0" "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
     --requirement "$lock" >&2 </dev/null
   # Every dependency is there: nothing is resolved or downloaded any more.
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \

@@ -31,9 +31,9 @@ class Clients:
     home: Home
     jobs: list[Job] = field(default_factory=list)
 
-    def curl(self, *arguments: str) -> Job:
-        """Run curl, without a progress meter."""
-        return self._start(["curl", "--silent", "--show-error", *arguments])
+    def curl(self, *arguments: str, **more: str) -> Job:
+        """Run curl, without a progress meter, and with these further variables."""
+        return self._start(["curl", "--silent", "--show-error", *arguments], **more)
 
     def requests(self, url: str, proxy: str, *, trust: Path | None = None) -> Job:
         """Get a URL with Python's requests, which is told of the proxy as usual: by variables.

@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -21,13 +21,13 @@ from tests.support.lines import PATIENCE, Lines
 from tests.support.ports import free_port
 from tests.support.processes import Home, Process, home, wait_until_accepting
 
-_USER = "proxy"
+SQUID_USER = "proxy"
 """Debian's user for Squid, which it turns into when it is started as root."""
 
 # What Squid percent-encodes in a line to its helper: rfc1738_do_escape, RFC1738_ESCAPE_UNSAFE.
 _ENCODED = frozenset(b"<>\"#%{}|\\^~[]`' ") | frozenset(range(0x20)) | frozenset(range(0x7F, 0x100))
 
-_HELPER = """\
+BASIC_HELPER = """\
 #!/bin/sh
 # Compares each "user password" line, percent-encoded by Squid, with the lines of a file.
 while IFS= read -r line; do
@@ -113,17 +113,26 @@ class Setup:
     pem: Path | None = None
 
 
-class AccessLog:
-    """A FIFO that a Squid writes its access log to."""
+class Log:
+    """A FIFO that a Squid, or a helper of it, writes to."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str = "access log of squid") -> None:
         os.mkfifo(path)
         path.chmod(0o666)
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         # While there is no writer a FIFO reads as ended: hold it open until Squid is over.
         self._keeper = os.open(path, os.O_WRONLY)
         os.set_blocking(reader, True)
-        self.lines = Lines(os.fdopen(reader, "rb"), "access log of squid")
+        self.lines = Lines(os.fdopen(reader, "rb"), name)
+        self._marks = (f"mark-{number}" for number in count(1))
+
+    def written(self) -> list[str]:
+        """Return all that was written up to now."""
+        mark = next(self._marks)
+        # Behind whatever is in the pipe.
+        os.write(self._keeper, f"{mark}\n".encode())
+        self.lines.wait_for(f"^{mark}$")
+        return [line for line in self.lines.lines if not line.startswith("mark-")]
 
     def close(self) -> None:
         """Let the reading end; Squid has ended before."""
@@ -217,75 +226,93 @@ def squid(setup: Setup) -> Iterator[Squid]:
     name = f"tp{uuid4().hex[:16]}"
     with home("squid-") as place:
         _prepare(place.root, setup)
-        log = AccessLog(place.root / "access.fifo")
-        process, port = _start(place, setup, name)
+        log = Log(place.root / "access.fifo")
+        process, (port,) = start(
+            place, name, 1, lambda ports: _configure(place.root, setup, ports[0])
+        )
         try:
             yield Squid(setup, place.root, process, port, log.lines)
         finally:
             process.end()
             log.close()
-            # Killed, it leaves its shared memory behind; asked to end, it takes 1.7 seconds.
-            for segment in Path("/dev/shm").glob(f"{name}-cf__*.shm"):
-                segment.unlink()
+            forget(name)
 
 
 def _prepare(directory: Path, setup: Setup) -> None:
     """Write all but the configuration, which needs the port."""
     directory.chmod(0o755)
     helper = directory / "helper"
-    helper.write_text(_HELPER)
+    helper.write_text(BASIC_HELPER)
     helper.chmod(0o755)
     hosts = " ".join(("localhost", setup.name, *setup.origins))
     (directory / "hosts").write_text(f"127.0.0.1 {hosts}\n")
     if setup.pem:
         shutil.copyfile(setup.pem, directory / "server.pem")
-        _give(directory / "server.pem", 0o400)
+        give(directory / "server.pem", 0o400)
     _write_users(directory, setup.users)
     if os.geteuid() == 0:
-        shutil.chown(directory, _USER)
+        shutil.chown(directory, SQUID_USER)
 
 
 def _write_users(directory: Path, users: Mapping[str, str]) -> None:
     """Replace the file with the passwords at once: the helper may be reading it."""
     new = directory / "users.new"
-    new.write_text("".join(f"{_encode(u)} {_encode(p)}\n" for u, p in users.items()))
-    _give(new, 0o400)
+    new.write_text("".join(f"{encode(u)} {encode(p)}\n" for u, p in users.items()))
+    give(new, 0o400)
     new.rename(directory / "users")
 
 
-def _give(path: Path, mode: int) -> None:
-    """Let Squid, and nobody else, read a file."""
+def give(path: Path, mode: int) -> None:
+    """Let Squid, and nobody else, use a file."""
     path.chmod(mode)
     if os.geteuid() == 0:
-        shutil.chown(path, _USER)
+        shutil.chown(path, SQUID_USER)
 
 
-def _encode(text: str) -> str:
+def encode(text: str) -> str:
+    """Return a word as Squid writes it into a line to its helper."""
     return "".join(f"%{o:02X}" if o in _ENCODED else chr(o) for o in text.encode())
 
 
-def _start(place: Home, setup: Setup, name: str) -> tuple[Process, int]:
-    """Start Squid on a port of its own; it accepts connections when we return."""
+def start(
+    place: Home, name: str, ports: int, configure: Callable[[Sequence[int]], str], **more: str
+) -> tuple[Process, list[int]]:
+    """Start a Squid; it accepts connections when we return.
+
+    Args:
+        place: The home that it runs in; Squid's user may enter it.
+        name: What its shared memory is called, on this computer.
+        ports: How many ports it listens on.
+        configure: Makes the configuration for these ports of 127.0.0.1.
+        more: Further variables of its environment, which its helpers inherit.
+    """
     for _ in range(5):
-        port = free_port()
+        found = [free_port() for _ in range(ports)]
         configuration = place.root / "squid.conf"
-        configuration.write_text(_configure(place.root, setup, port))
+        configuration.write_text(configure(found))
         process = Process(
             ["/usr/sbin/squid", "-N", "-d", "1", "-n", name, "-f", configuration],
-            env=place.environment(),
+            env=place.environment(**more),
             cwd=place.root,
         )
         try:
-            # It says so when the port is its own, and listens a moment later.
-            process.err.wait_for(rf"Accepting HTTPS? Socket connections at .*:{port} ")
-            wait_until_accepting(process, port)
+            for port in found:
+                # It says so when the port is its own, and listens a moment later.
+                process.err.wait_for(rf"Accepting .*HTTPS? Socket connections at .*:{port} ")
+                wait_until_accepting(process, port)
         except AssertionError:
             process.end()
             if "in use" not in process.err.text:
                 raise
         else:
-            return process, port
-    raise AssertionError("squid found no free port in five tries")
+            return process, found
+    raise AssertionError("squid found no free ports in five tries")
+
+
+def forget(name: str) -> None:
+    """Take away the shared memory that a killed Squid leaves; asked to end, it takes 1.7 s."""
+    for segment in Path("/dev/shm").glob(f"{name}-cf__*.shm"):
+        segment.unlink()
 
 
 def _configure(directory: Path, setup: Setup, port: int) -> str:

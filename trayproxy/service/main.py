@@ -27,6 +27,7 @@ from trayproxy.desk.desk import Desk
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
+from trayproxy.desktop.network import watch_network
 from trayproxy.desktop.owner import NotToldError
 from trayproxy.engine.engine import Engine, Parts
 from trayproxy.engine.limits import LIMITS, Limits
@@ -208,8 +209,10 @@ class Service:
         self._facts.listening(self._engine.address)
         logger.info("listening on %s", self._engine.address)
         self._on_ready(self._engine.address)
+        watch = watch_network(loop, self._network_changed)
         await self._stop.wait()
         logger.info("quitting")
+        watch.close()
         await self._close()
         return OK
 
@@ -316,6 +319,10 @@ class Service:
             f"({error.strerror or error})."
         )
         return Problem("TP-102", f"TrayProxy cannot listen on {address}", body)
+
+    def _network_changed(self) -> None:
+        logger.info("the network has changed")
+        self._engine.network_changed()
 
     def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         try:

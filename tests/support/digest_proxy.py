@@ -1,0 +1,320 @@
+"""A proxy of ours that demands Digest (RFC 7616) in every way that no program at hand can.
+
+Squid and Apache know MD5 and ``qop=auth`` alone. This one is written from the RFC, knows nothing of
+TrayProxy's own Digest, and is checked against its examples and curl's.
+"""
+
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import md5, new, sha256
+from itertools import count
+from secrets import token_hex
+from threading import Lock, Thread
+from urllib.parse import quote, urlsplit
+
+from tests.support.exchange import Exchange, Head, Reader
+from tests.support.lines import PATIENCE
+from tests.support.server import Server
+from trayproxy.auth.login import Login
+
+
+def _md5(octets: bytes) -> str:
+    return md5(octets, usedforsecurity=False).hexdigest()
+
+
+def _sha256(octets: bytes) -> str:
+    return sha256(octets).hexdigest()
+
+
+def _sha512_256(octets: bytes) -> str:
+    """Not the first half of SHA-512: it begins with other numbers (FIPS 180-4, section 5.3.6)."""
+    return new("sha512_256", octets).hexdigest()
+
+
+_ALGORITHMS: dict[str, Callable[[bytes], str]] = {
+    "MD5": _md5,
+    "SHA-256": _sha256,
+    "SHA-512-256": _sha512_256,
+}
+
+_PARAMETER = re.compile(r'([a-zA-Z*]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))(?:,\s*|$)')
+_MUST_BE_QUOTED = {"username", "realm", "nonce", "uri", "response", "cnonce", "opaque"}
+_MUST_NOT = {"algorithm", "qop", "nc", "stale"}
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What it demands.
+
+    Attributes:
+        algorithms: One challenge for each, in this order: ``SHA-256``, ``MD5-sess``.
+        qop: What it offers; empty: as before RFC 2617, nothing.
+        realm: Its realm.
+        userhash: Whether user names come hashed.
+        utf8: Whether it says that names and passwords are UTF-8; they are, whatever it says.
+        opaque: What must come back as it is.
+        uses: How often a nonce may be used before it is stale; 0: for ever.
+        announces: Whether it tells the next nonce before one is used up.
+        strict: Whether a count that is not the next one of its nonce makes it stale.
+        any_uri: Whether the uri may be the path alone, which is what curl says.
+    """
+
+    algorithms: tuple[str, ...] = ("SHA-256",)
+    qop: str = "auth"
+    realm: str = 'Digest, "the double"'
+    userhash: bool = False
+    utf8: bool = False
+    opaque: str = "op\\aque"
+    uses: int = 0
+    announces: bool = False
+    strict: bool = False
+    any_uri: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What it said about a request with credentials.
+
+    Attributes:
+        right: Whether it was let pass.
+        stale: Whether only the nonce was too old.
+        algorithm: What it was signed with.
+        fault: What RFC 7616 forbids in it; empty if nothing is.
+    """
+
+    right: bool
+    stale: bool = False
+    algorithm: str = ""
+    fault: str = ""
+
+
+def expected(login: Login, said: dict[str, str], algorithm: str, method: str, body: bytes) -> str:
+    """Return the right response (section 3.4.1 and following).
+
+    Args:
+        login: Who may sign in.
+        said: The parameters of the request.
+        algorithm: As in a challenge, ``SHA-256-sess``.
+        method: Of the request.
+        body: Of the request.
+    """
+    digest = _ALGORITHMS[algorithm.removesuffix("-sess")]
+
+    def h(*parts: str) -> str:
+        return digest(":".join(parts).encode())
+
+    names = {
+        "username*": f"UTF-8''{quote(login.user, safe='')}",
+        "username": h(login.user, said["realm"]) if said.get("userhash") == "true" else login.user,
+    }
+    if not any(said.get(name, "").lower() == right.lower() for name, right in names.items()):
+        return "nobody"
+    a1 = h(login.user, said["realm"], login.password)
+    if algorithm.endswith("-sess"):
+        a1 = h(a1, said["nonce"], said["cnonce"])
+    qop = said.get("qop", "")
+    covered = [digest(body)] if qop == "auth-int" else []
+    a2 = h(method, said["uri"], *covered)
+    fresh = [said["nc"], said["cnonce"], qop] if qop else []
+    return h(a1, said["nonce"], *fresh, a2)
+
+
+class DigestProxy(Server):
+    """A proxy that runs.
+
+    Attributes:
+        demands: What it demands.
+    """
+
+    def __init__(self, login: Login, demands: Demands) -> None:
+        """Start it.
+
+        Args:
+            login: Whom it lets pass.
+            demands: What it demands.
+        """
+        self.demands = demands
+        self._login = login
+        self._state = Lock()
+        self._counts: dict[str, list[int]] = {}
+        self._verdicts: list[Verdict] = []
+        self._numbers = count(1)
+        super().__init__(self._converse)
+
+    @property
+    def url(self) -> str:
+        """Its URL, as a person writes it into a profile."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """What it said about all requests with credentials, oldest first."""
+        with self._state:
+            return list(self._verdicts)
+
+    def failed_logons(self) -> int:
+        """Return how many logins it looked at and did not accept."""
+        return sum(not verdict.right and not verdict.stale for verdict in self.verdicts)
+
+    def describe(self) -> str:
+        """Return its verdicts for the report of a failed test."""
+        return "\n".join(map(str, self.verdicts))
+
+    # --- One connection
+
+    def _converse(self, connection: socket.socket) -> None:
+        with Reader(connection) as reader:
+            while head := reader.head():
+                exchange = Exchange(connection, head, reader)
+                # Digest may cover the body: it is read before anything is said.
+                body = b"".join(exchange.body())
+                fields = self._judge(head, body)
+                if fields is None:
+                    exchange.respond(407, b"sign in\n", self._challenges(head))
+                elif head.method == "CONNECT":
+                    self._tunnel(exchange)
+                    return
+                else:
+                    self._fetch(exchange, body, fields)
+
+    def _judge(self, head: Head, body: bytes) -> list[tuple[str, str]] | None:
+        """Return what to say in the answer to a request that passes."""
+        signed = head.value("proxy-authorization")
+        if not signed:
+            return None
+        with self._state:
+            verdict, fields = self._look_at(signed, head, body)
+            self._verdicts.append(verdict)
+        return fields if verdict.right else None
+
+    def _look_at(
+        self, signed: str, head: Head, body: bytes
+    ) -> tuple[Verdict, list[tuple[str, str]]]:
+        scheme, _, rest = signed.partition(" ")
+        said, fault = _read_parameters(rest)
+        algorithm = said.get("algorithm", "MD5")
+        fault = fault or self._fault(scheme, said, head)
+        if fault:
+            return Verdict(False, algorithm=algorithm, fault=fault), []
+        if said["response"] != expected(self._login, said, algorithm, head.method, body):
+            return Verdict(False, algorithm=algorithm), []
+        if self._is_stale(said):
+            return Verdict(False, stale=True, algorithm=algorithm), []
+        return Verdict(True, algorithm=algorithm), self._announce(said["nonce"])
+
+    def _fault(self, scheme: str, said: dict[str, str], head: Head) -> str:
+        """Return what is wrong whoever signs in."""
+        demands = self.demands
+        qop = said.get("qop", "")
+        rules = {
+            "another scheme": scheme.lower() != "digest",
+            "an algorithm that was not offered": said.get("algorithm", "MD5")
+            not in demands.algorithms,
+            "another realm": said.get("realm") != demands.realm,
+            "another uri than the request's": said.get("uri") not in self._uris(head),
+            "a qop that was not offered": qop not in demands.qop.split(",") and bool(demands.qop),
+            "a qop though none was offered": bool(qop) and not demands.qop,
+            "another opaque": said.get("opaque", "") != demands.opaque,
+            "an unknown nonce": said.get("nonce") not in self._counts,
+            "no cnonce": bool(qop) and not said.get("cnonce"),
+            "a count that is none": bool(qop)
+            and not re.fullmatch("[0-9a-f]{8}", said.get("nc", "")),
+            "both user names": "username" in said and "username*" in said,
+            "a plain user name": demands.userhash and said.get("userhash") != "true",
+            "a hashed user name": not demands.userhash and said.get("userhash") == "true",
+        }
+        return next((rule for rule, broken in rules.items() if broken), "")
+
+    def _uris(self, head: Head) -> set[str]:
+        path = urlsplit(head.target).path if self.demands.any_uri else ""
+        return {head.target, path or head.target}
+
+    def _is_stale(self, said: dict[str, str]) -> bool:
+        """Count a use of a nonce; return whether it was one too many."""
+        counts = self._counts[said["nonce"]]
+        number = int(said["nc"], 16) if "nc" in said else len(counts) + 1
+        wrong = number in counts or (self.demands.strict and number != len(counts) + 1)
+        counts.append(number)
+        return wrong or (0 < self.demands.uses < len(counts))
+
+    def _announce(self, nonce: str) -> list[tuple[str, str]]:
+        if not self.demands.announces:
+            return []
+        return [("Proxy-Authentication-Info", f'nextnonce="{self._new_nonce()}"')]
+
+    def _new_nonce(self) -> str:
+        # Each differs from all before, and has what must be quoted.
+        nonce = f"{next(self._numbers)}/{token_hex(8)}=="
+        self._counts[nonce] = []
+        return nonce
+
+    def _challenges(self, head: Head) -> Iterator[tuple[str, str]]:
+        with self._state:
+            verdict = self._verdicts[-1] if head.value("proxy-authorization") else None
+            nonce = self._new_nonce()
+        for algorithm in self.demands.algorithms:
+            said = [f"realm={_quoted(self.demands.realm)}", f'nonce="{nonce}"']
+            said += [f'qop="{self.demands.qop}"'] if self.demands.qop else []
+            said += [f"algorithm={algorithm}"] if algorithm != "MD5" else []
+            said += [f"opaque={_quoted(self.demands.opaque)}"] if self.demands.opaque else []
+            said += ['charset="UTF-8"'] if self.demands.utf8 else []
+            said += ["userhash=true"] if self.demands.userhash else []
+            said += ["stale=true"] if verdict and verdict.stale else []
+            yield "Proxy-Authenticate", "Digest " + ", ".join(said)
+
+    # --- Whoever passes
+
+    def _fetch(self, exchange: Exchange, body: bytes, fields: list[tuple[str, str]]) -> None:
+        head = exchange.head
+        parts = urlsplit(head.target)
+        port = parts.port or 80
+        lines = [f"{head.method} {parts.path or '/'} HTTP/1.1", f"Host: {parts.netloc}"]
+        lines += [f"Content-Length: {len(body)}", "Connection: close"]
+        with socket.create_connection((self.host, port), PATIENCE) as origin:
+            origin.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body)
+            answer = b""
+            while octets := origin.recv(1 << 16):
+                answer += octets
+        said, _, content = answer.partition(b"\r\n\r\n")
+        exchange.respond(int(said.split(b" ", 2)[1]), content, fields)
+
+    def _tunnel(self, exchange: Exchange) -> None:
+        port = int(exchange.head.target.rpartition(":")[2])
+        with socket.create_connection((self.host, port), PATIENCE) as origin:
+            origin.settimeout(None)
+            exchange.connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = Thread(target=_pass_on, args=(origin, exchange.connection), daemon=True)
+            back.start()
+            _pass_on(exchange.connection, origin)
+            back.join()
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while octets := source.recv(1 << 16):
+            sink.sendall(octets)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _read_parameters(text: str) -> tuple[dict[str, str], str]:
+    """Return the parameters, and what is wrong with their writing (sections 3.4 and 3.5)."""
+    said: dict[str, str] = {}
+    at = 0
+    while match := _PARAMETER.match(text, at):
+        name, quoted, token = match[1].lower(), match[2], match[3]
+        if name in said:
+            return said, f"{name} twice"
+        if name in (_MUST_BE_QUOTED if token is not None else _MUST_NOT):
+            return said, f"{name} with wrong quotes"
+        said[name] = token if token is not None else re.sub(r"\\(.)", r"\1", quoted)
+        at = match.end()
+    missing = {"realm", "nonce", "uri", "response"} - said.keys()
+    return said, f"no {missing}" if missing else "" if at == len(text) else "cannot be read"

@@ -1,0 +1,131 @@
+"""Tests for tests.support.doors, with curl straight through it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.support.clients import Clients
+from tests.support.doors import Access, Door, Doors, Kind, Negotiate, Setup, doors
+from tests.support.kerberos import Kdc, kdc
+from tests.support.origin import Origin
+from tests.support.processes import Home
+from tests.support.tls import Authority
+
+PASSWORD = "pa55 w:rd+&/'$x"
+STATUS = ("-o", "/dev/null", "-w", "%{http_code}")
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Kdc]:
+    with kdc() as running:
+        running.add_user("alice", PASSWORD)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def setup(directory: Kdc) -> Setup:
+    return Setup(
+        users={"alice": PASSWORD},
+        password=PASSWORD,
+        negotiate=Negotiate.KERBEROS,
+        keytab=directory.keytab("localhost"),
+        environment=directory.environment,
+    )
+
+
+@pytest.fixture
+def proxy(setup: Setup) -> Iterator[Doors]:
+    with doors(setup) as running:
+        yield running
+
+
+@pytest.mark.parametrize("door", [Door.BASIC, Door.DIGEST, Door.NTLM])
+@pytest.mark.parametrize(
+    ("password", "status", "failed"), [(PASSWORD, "200", 0), ("wrong", "407", 1)]
+)
+def test_a_password_is_looked_at_and_a_wrong_one_counted(
+    proxy: Doors,
+    origin: Origin,
+    clients: Clients,
+    door: Door,
+    password: str,
+    status: str,
+    failed: int,
+) -> None:
+    how = f"--proxy-{door.name.lower()}"
+    url = origin.url("/hello")
+    got = clients.curl(*STATUS, "-x", proxy.url(door), how, "-U", f"alice:{password}", url).result()
+    assert got.out == status
+    assert proxy.failed_logons() == failed
+    assert {access.door for access in proxy.accesses()} == {door}
+
+
+def test_each_message_of_a_handshake_is_told_from_the_others(
+    proxy: Doors, origin: Origin, clients: Clients
+) -> None:
+    url = origin.url("/hello")
+    login = ("--proxy-ntlm", "-U", f"alice:{PASSWORD}")
+    clients.curl("-x", proxy.url(Door.NTLM), *login, url).result()
+    seen = [(access.status, access.scheme, access.kind) for access in proxy.accesses()]
+    assert seen == [(407, "ntlm", Kind.HELLO), (200, "ntlm", Kind.CREDENTIALS)]
+    assert (proxy.handshakes("ntlm"), proxy.verdicts("ntlm")) == (1, ["yes"])
+
+
+@pytest.mark.parametrize("behind", [Negotiate.KERBEROS, Negotiate.WRAPPER])
+def test_a_ticket_opens_and_none_does_not(
+    setup: Setup,
+    directory: Kdc,
+    origin: Origin,
+    clients: Clients,
+    place: Home,
+    behind: Negotiate,
+) -> None:
+    ticket = directory.ticket("alice", PASSWORD, place.root / "ticket")
+    login = ("--proxy-negotiate", "-U", ":", origin.url("/hello"))
+    with doors(replace(setup, negotiate=behind)) as proxy:
+        url = proxy.url(Door.NEGOTIATE, "localhost")
+        assert clients.curl(*STATUS, "-x", url, *login, **ticket).result().out == "200"
+        assert clients.curl(*STATUS, "-x", url, *login).result().out == "407"
+        assert proxy.verdicts("negotiate") == ["yes"]
+
+
+def test_all_is_offered_at_one_door_in_lines_of_its_own(
+    proxy: Doors, origin: Origin, clients: Clients
+) -> None:
+    url = origin.url("/hello")
+    head = clients.curl("-I", "-x", proxy.url(Door.ALL), url).result().out
+    offers = [line.split()[1] for line in head.splitlines() if "-Authenticate" in line]
+    assert offers == ["Basic", "Digest", "NTLM", "Negotiate"]
+    assert proxy.accesses() == [
+        Access(Door.ALL, 407, "HEAD", url, "", Kind.NOTHING, False, proxy.accesses()[0].size)
+    ]
+    assert proxy.failed_logons() == 0
+
+
+def test_a_stale_nonce_is_no_failed_log_on(setup: Setup, origin: Origin, clients: Clients) -> None:
+    options = ("auth_param digest nonce_strictness on",)
+    login = ("--proxy-digest", "-U", f"alice:{PASSWORD}")
+    with doors(replace(setup, options=options)) as proxy:
+        asked = ("-x", proxy.url(Door.DIGEST), origin.url("/hello"))
+        said = clients.curl("-v", *login, *asked).result().err.splitlines()
+        again = next(line[2:] for line in said if line.startswith("> Proxy-Authorization: "))
+        for _ in range(3):
+            clients.curl("--proxy-header", again, *asked).result()
+        assert proxy.accesses()[-1].stale
+        assert proxy.failed_logons() == 0
+
+
+def test_the_open_door_asks_nobody(proxy: Doors, origin: Origin, clients: Clients) -> None:
+    got = clients.curl("-x", proxy.url(Door.OPEN), origin.url("/hello")).result()
+    assert got.out == "hello"
+
+
+def test_the_secure_door_speaks_tls(
+    setup: Setup, origin: Origin, clients: Clients, authority: Authority
+) -> None:
+    pem = authority.issue("127.0.0.1").pem
+    login = ("--proxy-cacert", str(authority.pem), "--proxy-ntlm", "-U", f"alice:{PASSWORD}")
+    with doors(replace(setup, pem=pem)) as proxy:
+        got = clients.curl("-x", proxy.url(Door.SECURE), *login, origin.url("/hello")).result()
+        assert got.out == "hello", got

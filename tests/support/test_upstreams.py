@@ -1,0 +1,59 @@
+"""Tests for tests.support.upstreams, with curl straight through them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.clients import Clients
+from tests.support.doors import Door, Setup, doors
+from tests.support.origin import Origin
+from tests.support.tap import Tap
+from tests.support.upstreams import Kind, upstream
+from trayproxy.auth.login import Login
+
+RIGHT = Login("alice", "pa55word")
+WRONG = Login("alice", "wrong")
+SAYS_401 = {Kind.TINYPROXY}
+
+
+@pytest.fixture(scope="module")
+def behind() -> Iterator[int]:
+    with doors(Setup()) as running:
+        yield running.port(Door.OPEN)
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    """Their own computer is the only one that they all know by name."""
+    with Origin("127.0.0.1") as server:
+        yield server
+
+
+@pytest.fixture(params=Kind, ids=lambda kind: kind.name.lower())
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture
+def proxy(kind: Kind, behind: int) -> Iterator[Tap]:
+    with upstream(kind, RIGHT, behind) as running:
+        yield running
+
+
+@pytest.mark.parametrize("how", [(), ("--proxytunnel",)], ids=["plain", "tunnel"])
+def test_it_lets_pass_who_signs_in_and_counts_who_does_not(
+    proxy: Tap, kind: Kind, origin: Origin, clients: Clients, how: tuple[str, ...]
+) -> None:
+    scheme = "--proxy-digest" if "DIGEST" in kind.name or "STALE" in kind.name else "--proxy-basic"
+    arguments = ("-x", proxy.url, scheme, *how, "-w", "%{http_code} %{http_connect}")
+    said = []
+    for login in (RIGHT, WRONG):
+        pair = f"{login.user}:{login.password}"
+        url = origin.url("/hello")
+        said.append(clients.curl(*arguments, "-U", pair, url).result().out)
+    assert said[0].startswith("hello")
+    refused = "401" if kind in SAYS_401 else "407"
+    assert refused in said[1]
+    assert [login.refused for login in proxy.logins()] == [False, True]
+    assert proxy.failed_logons() == 1
