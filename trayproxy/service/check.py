@@ -165,10 +165,11 @@ class Check:
         assert self._way.space is not None
         known = self._tools.desk.known(self._way.space)
         self._answer = await self._probe.sign_in(self._wanted, known)
-        return replace(step, detail=_as(self._answer))
+        return replace(step, detail=_as(self._answer) if self._answer else "")
 
     async def _fetch(self, step: Step) -> Step:
         response = await self._probe.send(self._answer)
+        assert response is not None  # Only a tunnel has no answer.
         if isinstance(response, Wanted):
             raise StepFailedError(REFUSED_AGAIN)
         if response.status >= 500:

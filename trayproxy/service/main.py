@@ -9,8 +9,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from secrets import token_bytes
 
 from trayproxy.auth.login import Login
+from trayproxy.auth.schemes import http_schemes
 from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import (
     Ending,
@@ -24,6 +27,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.server import Server
 from trayproxy.desk.desk import Desk
+from trayproxy.desk.memory import MemoryFile
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
@@ -39,14 +43,17 @@ from trayproxy.profiles.validate import check_profile
 from trayproxy.service.door import UNTOLD, let_in, make_guard
 from trayproxy.service.facts import Facts
 from trayproxy.service.names import Names
-from trayproxy.service.probe import Tools
+from trayproxy.service.probe import Tools, try_login
 from trayproxy.service.reception import Reception
 from trayproxy.service.roads import Roads
+from trayproxy.service.screen import Screen
 from trayproxy.service.strangers import Strangers
 
 logger = logging.getLogger(__name__)
 
 TEMPORARY_ID = "this-run"
+SIGN_IN_FILE = "sign-in.json"
+"""What the desk remembers, below the state folder."""
 OK, NOT_DONE, PORT_IN_USE = 0, 1, 7
 """Exit codes (ux §7.1)."""
 PORTS_TRIED, HIGHEST_PORT = 20, 65535
@@ -146,9 +153,8 @@ class Service:
         host, port = self._options.listen or (configured.host, configured.port)
         self._facts = Facts(loop, self._tell_status, lambda: self._reception.has_hearers)
         self._names = Names(loop)
-        # An upstream for this run only: nothing is written, not in the keyring either.
-        vault = Vault() if self._options.upstream is None else Nowhere()
-        self._desk = Desk(vault=vault, listener=self, loop=loop, identify=self._names.of_waiter)
+        self._desk = self._make_desk(loop)
+        self._screen = Screen(loop, self._desk.screen_locked)
         self._strangers = Strangers(loop, self._names, self._facts.refused)
         self._guard = make_guard(configured.allow_users, self._strangers.refused)
         parts = Parts(self._desk, roads.way, self._facts, self._limits, guard=self._guard)
@@ -156,24 +162,35 @@ class Service:
         self._facts.attach(self._desk, self._engine.counters)
         self._facts.address = self._engine.address
         self._notice(problem)
+        tools = Tools(
+            self._desk, self._engine.dialler, self._engine.limits, self._engine.via, loop.time
+        )
+        self._desk.on_try = partial(try_login, tools)
         self._reception = Reception(
             desk=self._desk,
             store=self._store,
             roads=roads,
             facts=self._facts,
-            tools=Tools(
-                self._desk,
-                self._engine.dialler,
-                self._engine.limits,
-                self._engine.via,
-                loop.time,
-            ),
+            tools=tools,
+            screen=self._screen,
             forget_connections=self._engine.forget_connections,
             quit_now=self._stop.set,
             listen_at=self._listen_at,
             no_prompt=self._options.no_prompt,
         )
         self._server = Server(self._paths, self._reception)
+
+    def _make_desk(self, loop: asyncio.AbstractEventLoop) -> Desk:
+        # An upstream for this run only: nothing is written, not in the keyring either.
+        keeps = self._options.upstream is None
+        return Desk(
+            vault=Vault() if keeps else Nowhere(),
+            listener=self,
+            loop=loop,
+            schemes=http_schemes(token_bytes),
+            identify=self._names.of_waiter,
+            memory=MemoryFile(self._paths.state / SIGN_IN_FILE) if keeps else None,
+        )
 
     def _notice(self, problem: Problem | None) -> None:
         """Follow the settings in who may connect, and tell what is odd about them."""
@@ -348,6 +365,7 @@ class Service:
     async def _close(self) -> None:
         """Stop in the order in which the parts need each other."""
         self._reception.tell(Quitting())
+        self._screen.close()
         self._desk.close()
         await self._engine.close()
         self._facts.close()

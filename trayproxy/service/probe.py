@@ -6,6 +6,7 @@ Nothing is kept: neither connections nor answers.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
@@ -29,6 +30,8 @@ from trayproxy.profiles.profile import Profile
 SIGN_IN_SERVER_SILENT = Verdict(
     VerdictKind.UNUSABLE, "The company's sign-in server does not answer."
 )
+ALWAYS_THERE = "http://example.com/"
+"""What is asked for when no program has wanted to go anywhere yet (RFC 6761, section 6.5)."""
 STEP_S = 30.0
 """For a step of a sign-in that asks a server of the company."""
 
@@ -84,18 +87,23 @@ class Probe:
         way: Where it goes.
     """
 
-    def __init__(self, profile: Profile, request: Request, tools: Tools) -> None:
+    def __init__(
+        self, profile: Profile, request: Request, tools: Tools, *, is_trial: bool = False
+    ) -> None:
         """Prepare it.
 
         Args:
             profile: Through whose preferred upstream.
             request: Without content.
             tools: What to do it with.
+            is_trial: It is sent to find out whether a login is right: no question is about it.
         """
         self.way = Way.through(profile)
         self._profile = profile
         self._request = request
         self._tools = tools
+        self._is_spent = False
+        self._waiter = Waiter(str(request.target.authority), own=is_trial)
 
     def call(self, way: Way, answer: Answer | None) -> Call:
         """Return how to reach the target of the request this way."""
@@ -104,8 +112,12 @@ class Probe:
         # A task waits for descriptors one wait at a time: none is left to be released.
         return Call(way, target, answer, wait_in_task, lambda descriptor: None)
 
-    async def send(self, answer: Answer | None) -> Response | Wanted:
+    async def send(self, answer: Answer | None) -> Response | Wanted | None:
         """Send the request with a login, or without, and return what came of it.
+
+        Returns:
+            The answer; what is wanted instead; None if a tunnel was asked for, and the way itself
+            is one.
 
         Raises:
             RefusedError: There is no connection, or no answer on it. `TargetRefusedError`: a SOCKS
@@ -119,7 +131,7 @@ class Probe:
             rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
             return Wanted(wanted.challenges, rejected)
 
-    async def sign_in(self, wanted: Wanted, answer: Answer | None = None) -> Answer:
+    async def sign_in(self, wanted: Wanted, answer: Answer | None = None) -> Answer | None:
         """Send the request until its login is accepted; the desk says which, and learns of each.
 
         Args:
@@ -127,7 +139,7 @@ class Probe:
             answer: The login to begin with; None: the desk's choice.
 
         Returns:
-            The login that was accepted.
+            The login that was accepted; None if it went through without one after all.
 
         Raises:
             NotSignedInError: There is none.
@@ -137,16 +149,17 @@ class Probe:
         while True:
             if answer is None or answer is tried:
                 answer = await self._ask(wanted, tried)
-            outcome = await self._try(answer)
+            outcome = await (self.send(None) if answer is None else self._try(answer))
             if not isinstance(outcome, Wanted):
                 return answer
             wanted, tried = outcome, answer
 
-    async def _ask(self, wanted: Wanted, tried: Answer | None) -> Answer:
-        assert self.way.space is not None
-        waiter = Waiter(str(self._request.target.authority))
+    async def _ask(self, wanted: Wanted, tried: Answer | None) -> Answer | None:
+        """Return what the desk says; None: hear once more what is wanted."""
+        space = self.way.space
+        assert space is not None
         result = await self._tools.desk.challenged(
-            self.way.space, self._profile, wanted.challenges, waiter, tried
+            space, self._profile, wanted.challenges, self._waiter, tried, wanted.verdict
         )
         if isinstance(result, Refusal):
             raise NotSignedInError(result)
@@ -160,7 +173,7 @@ class Probe:
         except TargetRefusedError:
             return None  # Whether it was the login's turn, the dialler has told the desk.
         except BaseException as error:
-            desk.inconclusive(answer, type(error).__name__)
+            desk.inconclusive(answer, type(error).__name__, sent=self._is_spent)
             raise
         if isinstance(outcome, Response) and self.way.signs_requests:
             desk.accepted(answer)
@@ -168,9 +181,13 @@ class Probe:
 
     # --- legs ---
 
-    async def _send_plainly(self, answer: Answer | None) -> Response | Wanted:
+    async def _send_plainly(self, answer: Answer | None) -> Response | Wanted | None:
+        # To a SOCKS server the login goes with the connection.
+        self._is_spent = answer is not None
         stream = await self._tools.dialler.dial(self.call(self.way, answer))
         try:
+            if self.way.ends_at_target and self._request.method == b"CONNECT":
+                return None
             response = await self._exchange(stream, None)
         finally:
             stream.close()
@@ -181,6 +198,7 @@ class Probe:
         end_point = b""
         to_sign = ToSign(request.method, request_target(request), b"", end_point)
         handshake = answer.signer.begin(to_sign)
+        self._is_spent = False
         challenges: tuple[Challenge, ...] = ()
         stream: Stream | None = None
         try:
@@ -192,6 +210,7 @@ class Probe:
                     if stream is not None:
                         stream.close()
                     stream = await self._tools.dialler.dial(self.call(self.way, answer))
+                self._is_spent = self._is_spent or (leg.whole and leg.credentials != b"")
                 response = await self._exchange(stream, leg)
                 if not self._is_refusal(response):
                     handshake.learn(response.fields)
@@ -273,6 +292,47 @@ def request_for(url: str) -> Request:
     host = url.removeprefix("http://").partition("/")[0]
     head = f"GET {url} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: TrayProxy\r\nAccept: */*\r\n\r\n"
     return parse_request(head.encode("ascii", "replace"))
+
+
+def request_to(target: str) -> Request:
+    """Return a request that changes nothing where it goes.
+
+    Args:
+        target: ``github.com:443``; empty for a page that is always there.
+
+    Raises:
+        MessageError: It is no target.
+    """
+    if not target:
+        head = f"HEAD {ALWAYS_THERE} HTTP/1.1\r\nHost: example.com\r\n"
+    elif target.endswith(":80"):
+        head = f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
+    else:
+        head = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
+    return parse_request(f"{head}User-Agent: TrayProxy\r\n\r\n".encode("ascii", "replace"))
+
+
+async def try_login(tools: Tools, profile: Profile, target: str) -> bool:
+    """Find out whether the login that the desk has for a profile is right, by a request of our own.
+
+    Args:
+        tools: What to do it with; the desk is told what came of it.
+        profile: With the upstream in question alone.
+        target: Where a program wanted to go, empty if none ever did.
+
+    Returns:
+        Whether the upstream wanted a login.
+
+    Raises:
+        RefusedError: It cannot be reached, or does not answer.
+    """
+    probe = Probe(profile, request_to(target), tools, is_trial=True)
+    outcome = await probe.send(None)
+    if not isinstance(outcome, Wanted):
+        return False
+    with suppress(NotSignedInError):
+        await probe.sign_in(outcome)
+    return True
 
 
 def _challenges(response: Response) -> tuple[Challenge, ...]:

@@ -46,9 +46,13 @@ from trayproxy.service.check import Check
 from trayproxy.service.facts import Facts
 from trayproxy.service.probe import Tools
 from trayproxy.service.roads import Roads
+from trayproxy.service.screen import Screen
 
-NOT_DONE, NOT_RUNNING, SIGN_IN, KEYRING = 1, 3, 4, 6
+NOT_DONE, NOT_RUNNING, SIGN_IN, UPSTREAM, KEYRING = 1, 3, 4, 5, 6
 """Exit codes of the command line (ux §7.1)."""
+
+LOGIN_CODES = {"TP-302": SIGN_IN, "TP-303": SIGN_IN, "TP-307": UPSTREAM}
+"""Exit codes for a login that was not saved, by the problem; else it is about the keyring."""
 
 NO_SUCH_PROFILE = Problem(
     "TP-805", "There is no such profile any more", "It was deleted meanwhile. Choose another one."
@@ -74,6 +78,7 @@ class Reception:
         roads: Roads,
         facts: Facts,
         tools: Tools,
+        screen: Screen,
         forget_connections: Callable[[], None],
         quit_now: Callable[[], None],
         listen_at: Callable[[int], None],
@@ -87,6 +92,7 @@ class Reception:
             roads: Where requests go.
             facts: What faces are told.
             tools: For trying a profile.
+            screen: Is told which faces ask, and when somebody uses one.
             forget_connections: Closes idle upstream connections.
             quit_now: Ends the service.
             listen_at: Tries this port instead of the one that is taken.
@@ -97,6 +103,7 @@ class Reception:
         self._roads = roads
         self._facts = facts
         self._tools = tools
+        self._screen = screen
         self._forget_connections = forget_connections
         self._quit_now = quit_now
         self._listen_at = listen_at
@@ -126,8 +133,9 @@ class Reception:
         self._count_askers()
 
     def _count_askers(self) -> None:
-        asking = sum(session.asks for session in self._sessions)
-        self._desk.set_askers(0 if self._no_prompt else asking)
+        asking = [s.face for s in self._sessions if s.asks and not self._no_prompt]
+        self._screen.faces(asking)
+        self._desk.set_askers(len(asking))
 
     def tell(self, event: Event) -> None:
         """Tell every face that wants to be told."""
@@ -177,7 +185,7 @@ class Reception:
                 wanted = self._profile(profile_id)
                 if wanted is None:
                     return Failed(NO_SUCH_PROFILE)
-                return _reply(await self._desk.save_login(wanted, login), KEYRING)
+                return _login_reply(await self._desk.save_login(wanted, login))
             case ForgetLogin(profile_id):
                 wanted = self._profile(profile_id)
                 if wanted is None:
@@ -200,6 +208,7 @@ class Reception:
     def _show(self, token: str) -> Reply:
         if not any(session.face == "tray" for session in self._sessions):
             return Failed(NO_WINDOW, NOT_RUNNING)
+        self._screen.person_acts()
         self.tell(ShowRequested(token))
         return Done()
 
@@ -207,6 +216,7 @@ class Reception:
         profile = self._profile(profile_id)
         if profile is None:
             return Failed(NO_SUCH_PROFILE)
+        self._screen.person_acts()
         return _reply(self._desk.sign_in_now(profile), SIGN_IN)
 
     async def _check_profile(self, session: Session, profile: Profile, url: str) -> Reply:
@@ -333,6 +343,13 @@ class Reception:
                 await asyncio.to_thread(self._store.load)
             config = change(self._store.config)
             await asyncio.to_thread(self._store.save, config)
+
+
+def _login_reply(problem: Problem | None) -> Reply:
+    """Return how saving a login has ended: accepted, refused, not checked or not kept."""
+    if problem is None:
+        return Done()
+    return Failed(problem, LOGIN_CODES.get(problem.id, KEYRING))
 
 
 def _reply(problem: Problem | None, exit_code: int) -> Reply:
