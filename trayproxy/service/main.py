@@ -52,8 +52,6 @@ from trayproxy.service.strangers import Strangers
 logger = logging.getLogger(__name__)
 
 TEMPORARY_ID = "this-run"
-SIGN_IN_FILE = "sign-in.json"
-"""What the desk remembers, below the state folder."""
 OK, NOT_DONE, PORT_IN_USE = 0, 1, 7
 """Exit codes (ux §7.1)."""
 PORTS_TRIED, HIGHEST_PORT = 20, 65535
@@ -189,7 +187,7 @@ class Service:
             loop=loop,
             schemes=http_schemes(token_bytes),
             identify=self._names.of_waiter,
-            memory=MemoryFile(self._paths.state / SIGN_IN_FILE) if keeps else None,
+            memory=MemoryFile(self._paths.sign_in_file) if keeps else None,
         )
 
     def _notice(self, problem: Problem | None) -> None:
