@@ -18,7 +18,8 @@ from trayproxy.engine.dial import Dialler
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile
-from trayproxy.service.probe import Tools, try_login
+from trayproxy.service.probe import Tools
+from trayproxy.service.trial import try_login
 
 GIVE_UP_S = 60.0
 """Longer than any step of a sign-in takes that comes to anything."""

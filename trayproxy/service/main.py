@@ -43,11 +43,12 @@ from trayproxy.profiles.validate import check_profile
 from trayproxy.service.door import UNTOLD, let_in, make_guard
 from trayproxy.service.facts import Facts
 from trayproxy.service.names import Names
-from trayproxy.service.probe import Tools, try_login
+from trayproxy.service.probe import Tools
 from trayproxy.service.reception import Reception
 from trayproxy.service.roads import Roads
 from trayproxy.service.screen import Screen
 from trayproxy.service.strangers import Strangers
+from trayproxy.service.trial import try_login
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ Nothing is kept: neither connections nor answers.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
@@ -18,6 +17,7 @@ from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import Page, RefusedError, silent
 from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
 from trayproxy.engine.stream import Stream
+from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.way import Way
 from trayproxy.http.body import body_reader
 from trayproxy.http.challenges import Challenge, parse_challenges
@@ -30,8 +30,6 @@ from trayproxy.profiles.profile import Profile
 SIGN_IN_SERVER_SILENT = Verdict(
     VerdictKind.UNUSABLE, "The company's sign-in server does not answer."
 )
-ALWAYS_THERE = "http://example.com/"
-"""What is asked for when no program has wanted to go anywhere yet (RFC 6761, section 6.5)."""
 STEP_S = 30.0
 """For a step of a sign-in that asks a server of the company."""
 
@@ -194,22 +192,20 @@ class Probe:
         return Wanted(_challenges(response)) if self._is_refusal(response) else response
 
     async def _shake_hands(self, answer: Answer) -> Response | Wanted:
-        request = self._request
-        end_point = b""
-        to_sign = ToSign(request.method, request_target(request), b"", end_point)
-        handshake = answer.signer.begin(to_sign)
         self._is_spent = False
         challenges: tuple[Challenge, ...] = ()
-        stream: Stream | None = None
+        stream = await self._tools.dialler.dial(self.call(self.way, answer))
+        is_new = True
         try:
+            handshake = answer.signer.begin(self._to_sign(stream))
             while True:
                 leg = await self._step(answer, handshake, challenges)
                 if isinstance(leg, Verdict):
                     return Wanted(challenges or (answer.challenge,), leg)
-                if stream is None or not leg.same_connection:
-                    if stream is not None:
-                        stream.close()
+                if not leg.same_connection and not is_new:
+                    stream.close()
                     stream = await self._tools.dialler.dial(self.call(self.way, answer))
+                is_new = False
                 self._is_spent = self._is_spent or (leg.whole and leg.credentials != b"")
                 response = await self._exchange(stream, leg)
                 if not self._is_refusal(response):
@@ -218,8 +214,12 @@ class Probe:
                 challenges = _challenges(response)
                 await self._clear(stream, response)
         finally:
-            if stream is not None:
-                stream.close()
+            stream.close()
+
+    def _to_sign(self, stream: Stream) -> ToSign:
+        request = self._request
+        end_point = stream.end_point if isinstance(stream, TlsStream) else b""
+        return ToSign(request.method, request_target(request), b"", end_point)
 
     async def _step(
         self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]
@@ -292,47 +292,6 @@ def request_for(url: str) -> Request:
     host = url.removeprefix("http://").partition("/")[0]
     head = f"GET {url} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: TrayProxy\r\nAccept: */*\r\n\r\n"
     return parse_request(head.encode("ascii", "replace"))
-
-
-def request_to(target: str) -> Request:
-    """Return a request that changes nothing where it goes.
-
-    Args:
-        target: ``github.com:443``; empty for a page that is always there.
-
-    Raises:
-        MessageError: It is no target.
-    """
-    if not target:
-        head = f"HEAD {ALWAYS_THERE} HTTP/1.1\r\nHost: example.com\r\n"
-    elif target.endswith(":80"):
-        head = f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
-    else:
-        head = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
-    return parse_request(f"{head}User-Agent: TrayProxy\r\n\r\n".encode("ascii", "replace"))
-
-
-async def try_login(tools: Tools, profile: Profile, target: str) -> bool:
-    """Find out whether the login that the desk has for a profile is right, by a request of our own.
-
-    Args:
-        tools: What to do it with; the desk is told what came of it.
-        profile: With the upstream in question alone.
-        target: Where a program wanted to go, empty if none ever did.
-
-    Returns:
-        Whether the upstream wanted a login.
-
-    Raises:
-        RefusedError: It cannot be reached, or does not answer.
-    """
-    probe = Probe(profile, request_to(target), tools, is_trial=True)
-    outcome = await probe.send(None)
-    if not isinstance(outcome, Wanted):
-        return False
-    with suppress(NotSignedInError):
-        await probe.sign_in(outcome)
-    return True
 
 
 def _challenges(response: Response) -> tuple[Challenge, ...]:
