@@ -93,6 +93,12 @@ class Tap(Server):
         """Return how many logins were looked at and not accepted."""
         return sum(login.refused for login in self.logins())
 
+    def failed_socks_logons(self) -> int:
+        """Return how many logins a SOCKS server did not accept (RFC 1929, section 2)."""
+        with self._state:
+            said = [bytes(wire.back[:4]) for wire in self._wires]
+        return sum(s[:2] == b"\5\2" and len(s) == 4 and s[3] != 0 for s in said)
+
     def describe(self) -> str:
         """Return the logins, without credentials, for the report of a failed test."""
         return "\n".join(map(str, self.logins()))
