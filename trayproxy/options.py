@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from trayproxy.profiles.profile import Upstream
+from trayproxy.profiles.profile import Method, SignIn, Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,8 @@ class RunOptions:
         user: The user name for `upstream`; empty: ask.
         password: Its password, from standard input; None: ask.
         stays: Wait for a port that is taken, and tell the faces meanwhile, instead of ending.
+        sign_in: How one signs in to `upstream`.
+        method: What `upstream` may be answered with.
         no_prompt: Nobody is asked, whichever faces there are: a parked request gets its 503.
     """
 
@@ -30,3 +32,5 @@ class RunOptions:
     no_prompt: bool = False
     stays: bool = False
     ca_file: str = ""
+    sign_in: SignIn = SignIn.PASSWORD
+    method: Method = Method.AUTOMATIC

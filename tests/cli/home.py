@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from trayproxy.control.messages import (
+    CheckProfile,
+    CheckResult,
     DeleteProfile,
     Done,
     Failed,
@@ -22,6 +24,8 @@ from trayproxy.control.messages import (
     KeyringState,
     ListenerState,
     Problem,
+    Question,
+    QuestionChanged,
     Quit,
     Reply,
     Request,
@@ -30,6 +34,7 @@ from trayproxy.control.messages import (
     Show,
     SignInState,
     Status,
+    Subscribe,
     UpstreamState,
     UseProfile,
 )
@@ -51,6 +56,8 @@ class Service:
         self.status = Status("0.1.0", os.getpid(), ListenerState.UP, "127.0.0.1:4128")
         self.requests: list[Request] = []
         self.refusal: Failed | None = None
+        self.result = CheckResult(())
+        self.question: Question | None = None
         self.quit: Callable[[], None] = lambda: None
         self.ending: asyncio.Task[None] | None = None
 
@@ -61,6 +68,12 @@ class Service:
         if self.refusal:
             return self.refusal
         match request:
+            case CheckProfile():
+                if self.question:
+                    session.send_event(QuestionChanged(self.question))
+                return self.result
+            case Subscribe():
+                return self.status
             case SaveProfile(profile):
                 self.config = self.config.with_profile(profile)
             case DeleteProfile(profile_id, _):

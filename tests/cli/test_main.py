@@ -16,8 +16,8 @@ from trayproxy import __version__
 from trayproxy.cli.main import _parser
 from trayproxy.control.messages import SignInState, UpstreamState
 
-VERBS = ["run", "status", "profiles", "login", "logout", "show", "quit", "env", "demo"]
-INNER = ["list", "show", "add", "remove", "use"]
+VERBS = ["run", "status", "profiles", "login", "logout", "test", "show", "quit", "env", "demo"]
+INNER = ["list", "show", "add", "edit", "remove", "use"]
 
 
 def test_the_version_is_one_line(cli: Cli) -> None:
@@ -68,6 +68,10 @@ def test_a_verb_that_is_like_none_lists_all(cli: Cli) -> None:
         (["run", "--upstream", "http://u:canary@proxy:80"], "keyring"),
         (["run", "--upstream", "a:1", "--profile", "x"], "not allowed with"),
         (["run", "--user", "x"], "--upstream"),
+        (["run", "--sign-in", "sso"], "--upstream"),
+        (["run", "--method", "ntlm"], "--upstream"),
+        (["profiles", "edit", "Office"], "Say what to change"),
+        (["profiles", "add", "Office", "a:1", "--sign-in", "x"], "sso"),
         (["run", "--upstream", "a:1", "--password-stdin"], "--user"),
         (["run", "--no-promp"], "unrecognized"),
         (["profiles", "add", "Office"], "HOST:PORT"),
@@ -104,7 +108,7 @@ def test_what_is_too_much_leads_to_the_help_of_the_verb(
     assert re.fullmatch(f"{verb}: unrecognized arguments: .+\nTry: {verb} --help\n", err)
 
 
-@pytest.mark.parametrize("verb", ["status", "show", "quit"])
+@pytest.mark.parametrize("verb", ["status", "show", "quit", "test"])
 def test_what_needs_a_service_says_that_there_is_none(cli: Cli, verb: str) -> None:
     assert cli(verb) == (3, "", "TrayProxy is not running. Start it with “trayproxy”.\n")
 

@@ -10,6 +10,7 @@ import pytest
 from tests.cli.conftest import Cli
 from tests.cli.home import LAB, LOCKED, OFFICE, Screen, Service
 from trayproxy.auth.login import Login
+from trayproxy.cli.main import _parser
 from trayproxy.cli.settings import AtRest
 from trayproxy.cli.words import EndError
 from trayproxy.control.messages import (
@@ -18,11 +19,12 @@ from trayproxy.control.messages import (
     Problem,
     Quit,
     SaveLogin,
+    SaveProfile,
     Show,
     UseProfile,
 )
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.store import Store
 
 SECRET = "canary-51c7"
@@ -114,7 +116,7 @@ def test_a_certificate_file_that_is_not_there_is_told(cli: Cli, tmp_path: Path) 
 
 def test_every_part_of_a_profile_can_be_given(cli: Cli, config: Path) -> None:
     cli(*ADD_OFFICE)
-    options = ["--no-sign-in", "--bypass", "localhost, *.lab", "--use"]
+    options = ["--sign-in", "none", "--bypass", "localhost, *.lab", "--use"]
     assert cli(*ADD_LAB, *options)[0] == 0
     loaded = Store(config).load()
     assert loaded.profile == Profile(
@@ -129,6 +131,63 @@ def test_every_part_of_a_profile_can_be_given(cli: Cli, config: Path) -> None:
         "In use:       yes\n"
         "Id:           lab\n"
     )
+
+
+def test_one_s_own_sign_in_and_a_method_can_be_given(cli: Cli, config: Path) -> None:
+    assert cli(*ADD_OFFICE, "--sign-in", "sso", "--method", "negotiate")[0] == 0
+    profile = Store(config).load().profile
+    assert profile is not None
+    assert (profile.sign_in, profile.method) == (SignIn.SSO, Method.NEGOTIATE)
+    _, out, _ = cli("profiles", "show")
+    assert "Sign-in:      your Windows or Kerberos sign-in, no password\n" in out
+    assert "Method:       Negotiate\n" in out
+
+
+def test_every_way_to_sign_in_can_be_written() -> None:
+    add = _parser().verbs["profiles"].verbs["add"]
+    choices = {action.dest: action.choices for action in add._actions}
+    assert set(choices["sign_in"] or ()) == set(SignIn)
+    assert set(choices["method"] or ()) == set(Method)
+
+
+def test_a_change_leaves_what_is_not_given(cli: Cli, config: Path) -> None:
+    cli(*ADD_OFFICE, "--bypass", "localhost", "--fallback", "b:1")
+    before = Store(config).load().profile
+    assert before is not None
+    changes = ["--name", "Head office", "--method", "ntlm", "--fallback", ""]
+    assert cli("profiles", "edit", "office", *changes) == (0, "", "Changed “Head office”.\n")
+    assert Store(config).load().profile == replace(
+        before, name="Head office", method=Method.NTLM, fallbacks=()
+    )
+    assert cli("profiles", "edit", "Head office", "--address", "https://c.example:2")[0] == 0
+    after = Store(config).load().profile
+    assert after is not None
+    assert (after.id, str(after.upstream)) == (before.id, "https://c.example:2")
+
+
+def test_a_change_that_does_not_go_together_is_told(cli: Cli, config: Path) -> None:
+    cli(*ADD_OFFICE)
+    code, _, err = cli("profiles", "edit", "Office", "--sign-in", "sso", "--method", "basic")
+    assert code == 1
+    assert "Your own sign-in works with the method Automatic, Negotiate or NTLM." in err
+    profile = Store(config).load().profile
+    assert profile is not None
+    assert profile.sign_in is SignIn.PASSWORD
+
+
+def test_a_running_service_is_told_of_a_change(cli: Cli, service: Service) -> None:
+    assert cli("profiles", "edit", "Lab", "--sign-in", "sso")[0] == 0
+    assert service.requests == [SaveProfile(replace(LAB, sign_in=SignIn.SSO))]
+
+
+def test_a_certificate_file_can_be_taken_away(cli: Cli, config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "company.pem"
+    file.touch()
+    cli("profiles", "add", "Office", "https://proxy.example:1", "--ca-file", str(file))
+    assert cli("profiles", "edit", "Office", "--ca-file", "")[0] == 0
+    profile = Store(config).load().profile
+    assert profile is not None
+    assert profile.ca_file == ""
 
 
 def test_a_removed_profile_is_gone(cli: Cli, config: Path) -> None:

@@ -288,6 +288,30 @@ class Writer:
             {"why": Why.KEYRING_SILENT, "keyring": Keyring(KeyringState.SILENT)},
             "  Your keyring does not answer. It may be waiting for you in a window.",
         ),
+        (
+            {"why": Why.EXPIRED},
+            "  Your password has expired or must be changed. Change it, then type the new one.",
+        ),
+        (
+            {"why": Why.LOCKED},
+            "  Your account is locked. Waiting 15 to 30 minutes or asking your help desk usually "
+            "helps.",
+        ),
+        (
+            {"why": Why.DOWNGRADE, "before": "NTLM\x1b[2J"},
+            "  The proxy used to accept NTLM[2J and now wants Basic, which protects your password "
+            "less. Sign in only if your company has changed this.",
+        ),
+        (
+            {"why": Why.REALM_CHANGED, "before": "{why}"},
+            "  The proxy called itself “{why}” before. Sign in only if your company has changed "
+            "this.",
+        ),
+        (
+            {"why": Why.REALM_CHANGED},
+            "  The proxy did not give itself this name before. Sign in only if your company has "
+            "changed this.",
+        ),
         ({"rejections": 2}, "  Many companies lock accounts after 3 to 5 wrong tries."),
         ({"waiting": 1}, "  Needed by:  git (4312) → github.example:443"),
         ({"realm": "x" * 300}, f"  It says:    “{'x' * 79}…”"),

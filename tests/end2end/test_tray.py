@@ -222,7 +222,7 @@ def test_a_password_is_left_nowhere_but_in_the_keyring(
 def two_profiles(tray: Tray, proxy: Squid, lab: Squid) -> None:
     """Office is in use, and there is Lab."""
     tray.run("profiles", "add", "Office", proxy.address)
-    tray.run("profiles", "add", "Lab", lab.address, "--no-sign-in")
+    tray.run("profiles", "add", "Lab", lab.address, "--sign-in", "none")
 
 
 @pytest.mark.usefixtures("two_profiles")

@@ -1,3 +1,4 @@
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -93,3 +94,21 @@ def script(stack: ExitStack) -> Callable[..., Scripted]:
         return stack.enter_context(Scripted(*scripts))
 
     return script
+
+
+@pytest.fixture
+def nowhere() -> Iterator[int]:
+    """A port on which nobody answers: its queue is full, and the kernel ignores more."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port: int = listener.getsockname()[1]
+        while True:
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0.2)
+            try:
+                waiting.connect(("127.0.0.1", port))
+            except TimeoutError:
+                break
+        yield port

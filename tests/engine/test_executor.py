@@ -13,9 +13,10 @@ import pytest
 from proxy.core.work import Work
 
 from tests.engine.running import NewLoop
+from trayproxy.engine.descriptors import open_descriptors
 from trayproxy.engine.engine import work_flags
-from trayproxy.engine.executor import ACCEPT_PAUSE_S, SWEEP_S, LoopExecutor, run_now
-from trayproxy.engine.strand import READ, WRITE
+from trayproxy.engine.executor import ACCEPT_PAUSE_S, SWEEP_S, LoopExecutor
+from trayproxy.engine.strand import READ
 
 
 class EchoWork(Work[socket.socket]):
@@ -23,56 +24,49 @@ class EchoWork(Work[socket.socket]):
 
     Attributes:
         calls: The names of the contract's methods, in the order in which they were called.
-        asked: How often it was asked for its events.
     """
 
     def __init__(self, work: socket.socket, flags: argparse.Namespace, **kwargs: Any) -> None:
         super().__init__(work, flags, **kwargs)
         self.calls: list[str] = []
-        self.asked = 0
-        self.wanted = {work.fileno(): READ}
         self.inactive = False
         self.is_idle = True
-        self.other: socket.socket | None = None
         flags.made.append(self)
 
     @staticmethod
     def create(*args: Any) -> socket.socket:
         connection: socket.socket = args[0]
+        connection.setblocking(False)
         return connection
 
     def initialize(self) -> None:
         self.calls.append("initialize")
         if self.flags.fails_at == "initialize":
             raise RuntimeError("initialize")
+        self.flags.descriptors.watch(self.work.fileno(), READ, self._echo)
 
-    async def get_events(self) -> dict[int, int]:
-        self.asked += 1
-        return self.wanted
-
-    async def handle_events(self, readables: list[int], writables: list[int]) -> bool:
-        self.calls.append("handle_events")
-        if self.work.fileno() not in readables:
-            return False
+    def _echo(self, descriptor: int, mask: int) -> None:
+        self.calls.append("echo")
         data = self.work.recv(100)
-        if data == b"fail":
-            raise RuntimeError("handle_events")
-        if data == b"wait":
-            await asyncio.sleep(0)
-        self.work.send(data)
-        return not data
+        if data:
+            self.work.send(data)
+        else:
+            self.flags.executor.finish(descriptor)
 
     def is_inactive(self) -> bool:
         return self.inactive
 
-    def time_out(self) -> bool:
+    def time_out(self) -> None:
         self.calls.append("time_out")
-        return True
+        self.flags.executor.finish(self.work.fileno())
 
     def shutdown(self) -> None:
         self.calls.append("shutdown")
+        self.flags.descriptors.drop(self.work.fileno())
         self.work.close()
         super().shutdown()
+        if self.flags.fails_at == "shutdown":
+            raise RuntimeError("shutdown")
 
 
 class Scene:
@@ -84,7 +78,9 @@ class Scene:
         self.flags = work_flags(EchoWork, "127.0.0.1", 0)  # type: ignore[arg-type]
         self.flags.made = []
         self.flags.fails_at = ""
-        self.executor = LoopExecutor(loop, self.flags)
+        self.flags.descriptors = self.descriptors = open_descriptors(loop)
+        stack.callback(self.descriptors.close)
+        self.flags.executor = self.executor = LoopExecutor(loop, self.flags, self.descriptors)
         stack.callback(self.executor.close)
 
     @property
@@ -133,66 +129,37 @@ def scene(new_loop: NewLoop) -> Iterator[Scene]:
 # --- the contract ---
 
 
-def test_a_work_is_initialised_and_handled_at_once(scene: Scene) -> None:
+def test_a_work_begins_at_once(scene: Scene) -> None:
     scene.client()
-    assert scene.made[0].calls == ["initialize", "handle_events"]
+    assert scene.made[0].calls == ["initialize"]
 
 
 def test_a_work_is_called_for_its_events_only(scene: Scene) -> None:
-    clients = [scene.client() for _ in range(3)]
-    assert scene.echo(clients[1], b"hello") == b"hello"
-    assert [len(work.calls) for work in scene.made] == [2, 3, 2]
-
-
-def test_a_thousand_idle_works_are_not_asked_when_one_is_busy(scene: Scene) -> None:
-    """The stock executor asks all of them on every turn of its loop."""
+    """The stock executor asks all of them for their events on every turn of its loop."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(1000, (soft if soft > 0 else hard) // 3)
     clients = [scene.client() for _ in range(count)]
-    before = [work.asked for work in scene.made]
     for _ in range(20):
-        scene.echo(clients[0], b"busy")
-    assert [work.asked for work in scene.made[1:]] == before[1:]
+        assert scene.echo(clients[0], b"busy") == b"busy"
+    assert [len(work.calls) for work in scene.made] == [21] + [1] * (count - 1)
 
 
-def test_the_same_events_are_not_registered_again(scene: Scene) -> None:
-    client = scene.client()
-    asked = scene.made[0].asked
-    for _ in range(5):
-        scene.echo(client, b"x")
-    assert scene.made[0].asked == asked
-
-
-def test_other_events_are_registered_as_soon_as_they_are_wanted(scene: Scene) -> None:
-    client = scene.client()
-    work = scene.made[0]
-    work.wanted = {work.work.fileno(): READ | WRITE}
-    scene.echo(client, b"x")
-    scene.run(lambda: len(work.calls) > 5)
-    work.wanted = {work.work.fileno(): READ}
-    scene.echo(client, b"x")
-    calls = len(work.calls)
-    scene.loop.run_until_complete(asyncio.sleep(0.01))
-    assert len(work.calls) == calls
-
-
-def test_a_work_that_returns_true_is_shut_down_and_forgotten(scene: Scene) -> None:
+def test_a_work_that_finishes_is_shut_down_and_forgotten(scene: Scene) -> None:
     scene.client().close()
     scene.run(lambda: not scene.executor.works)
     assert scene.made[0].calls[-1] == "shutdown"
-    assert not scene.executor.registered_events_by_work_ids
 
 
-@pytest.mark.parametrize("says", [b"fail", b"wait"])
-def test_a_work_that_fails_ends_alone(
-    scene: Scene, says: bytes, caplog: pytest.LogCaptureFixture
+def test_a_work_that_cannot_be_shut_down_ends_alone(
+    scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = scene.client(), scene.client()
-    first.send(says)
+    scene.flags.fails_at = "shutdown"
+    first.close()
     scene.run(lambda: len(scene.executor.works) == 1)
-    assert scene.made[0].calls[-1] == "shutdown"
+    scene.flags.fails_at = ""
     assert scene.echo(second, b"alive") == b"alive"
-    assert "failed" in caplog.text
+    assert "did not end cleanly" in caplog.text
 
 
 def test_a_work_that_cannot_be_initialised_is_shut_down(
@@ -217,36 +184,11 @@ def test_nothing_is_swept_while_there_is_nothing(scene: Scene) -> None:
     scene.run(lambda: scene.executor._sweeper is None, SWEEP_S + 5)
 
 
-def test_a_descriptor_that_is_released_is_watched_no_more(scene: Scene) -> None:
-    scene.client()
-    work = scene.made[0]
-    near, far = socket.socketpair()
-    with near, far:
-        work.wanted = {work.work.fileno(): READ, near.fileno(): READ}
-        scene.executor.resume(work.work.fileno(), lambda: False)
-        calls = len(work.calls)
-        scene.executor.release(work.work.fileno(), near.fileno())
-        far.send(b"x")
-        scene.loop.run_until_complete(asyncio.sleep(0.01))
-        assert len(work.calls) == calls
-        assert not scene.loop.remove_reader(near.fileno())
-
-
-def test_a_work_goes_on_for_a_reason_of_its_own(scene: Scene) -> None:
-    scene.client()
-    scene.executor.resume(scene.made[0].work.fileno(), lambda: True)
-    assert scene.made[0].calls[-1] == "shutdown"
-
-
-def test_resuming_a_work_that_has_ended_does_nothing(scene: Scene) -> None:
-    scene.executor.resume(4711, lambda: pytest.fail("called"))
-
-
 def test_idle_works_end_when_told_and_others_do_not(scene: Scene) -> None:
     scene.client(), scene.client()
     scene.made[0].is_idle = False
     scene.executor.end_idle()
-    assert [work.calls[-1] for work in scene.made] == ["handle_events", "shutdown"]
+    assert [work.calls[-1] for work in scene.made] == ["initialize", "shutdown"]
 
 
 def test_waiting_for_the_last_work_ends_with_it(scene: Scene) -> None:
@@ -262,14 +204,6 @@ def test_closing_shuts_all_down(scene: Scene) -> None:
     scene.client(), scene.client()
     scene.executor.close()
     assert [work.calls[-1] for work in scene.made] == ["shutdown", "shutdown"]
-
-
-def test_a_coroutine_of_the_contract_may_not_wait() -> None:
-    async def waits() -> None:
-        await asyncio.sleep(0)
-
-    with pytest.raises(RuntimeError, match="get_events"):
-        run_now(waits())
 
 
 # --- accepting ---

@@ -1,13 +1,14 @@
 """What may go wrong around the engine (security.md, section 3), and the scars of others.
 
-F05 and F12 are in test_connections, F10 in test_http_checklist, F07 comes with its schemes.
+F05 is in test_connections, F10 in test_http_checklist, F12 in test_naps and test_arrival, F07 comes
+with its schemes.
 """
 
 import random
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -44,24 +45,6 @@ UNRESOLVABLE = "a" * 64 + ".test"
 """No label is that long (RFC 1035, section 2.3.4), so nobody is asked."""
 
 Play = Callable[..., Scripted]
-
-
-@pytest.fixture
-def nowhere() -> Iterator[int]:
-    """A port on which nobody answers: its queue is full, and the kernel ignores more."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port: int = listener.getsockname()[1]
-        while True:
-            waiting = stack.enter_context(socket.socket())
-            waiting.settimeout(0.2)
-            try:
-                waiting.connect(("127.0.0.1", port))
-            except TimeoutError:
-                break
-        yield port
 
 
 def closed_port() -> int:

@@ -88,7 +88,7 @@ def admit() -> Admit:
             accepted, _ = listener.accept()
             with accepted:
                 accepted.setblocking(False)
-                let_in = guard.lets_in(accepted)
+                let_in = guard.lets_in(accepted, accepted.getpeername()[:2])
                 assert guard.refused == len(bell.users)
                 # Whoever it is, nothing is taken from the connection.
                 assert not octets or accepted.recv(9) == octets
@@ -121,7 +121,7 @@ def test_a_system_that_does_not_tell_lets_nobody_in(admit: Admit) -> None:
 def test_nobody_is_asked_where_all_may_connect() -> None:
     guard = Guard(Says(OSError()), OWN, open_to_all=True)
     with socket.socket() as connection:
-        assert guard.lets_in(connection)
+        assert guard.lets_in(connection, ("127.0.0.1", 1))
 
 
 def test_the_guard_goes_with_the_engine(start: Start) -> None:

@@ -8,11 +8,12 @@ import pytest
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
+from tests.engine.running import Running
 from tests.engine.wire import get
 from tests.support.scripted import OK, Scripted, answering
 from trayproxy.desktop.sleep import sleep_clock
 from trayproxy.engine.naps import Naps
-from trayproxy.engine.upstream import Connection, Key
+from trayproxy.engine.upstream import BUSY_S, Connection, Key
 
 URL = b"http://origin.test/"
 GET = get(URL)
@@ -64,6 +65,13 @@ def test_the_real_clock_stands_still_while_the_computer_is_awake() -> None:
     assert abs(clock() - clock()) < 0.01
 
 
+def fall_asleep(engine: Running, sleep: Sleep) -> None:
+    """Let the computer sleep for an hour, after a moment without traffic."""
+    last = engine.loop.time()
+    engine.until(lambda: engine.loop.time() - last > BUSY_S, "some quiet")
+    sleep.slept += 3600
+
+
 # --- what follows --------------------------------------------------------------------------------
 
 
@@ -73,7 +81,7 @@ def test_an_idle_connection_from_before_is_not_used(start: Start, recorder: Reco
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
-    sleep.slept += 3600
+    fall_asleep(engine, sleep)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     assert [request.connection for request in recorder.requests] == [1, 2]
@@ -87,7 +95,7 @@ def test_nor_is_the_connection_of_a_client_that_slept_too(start: Start, script: 
     engine = start(office(upstream.port), desk, sleep_clock=sleep)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
-        sleep.slept += 3600
+        fall_asleep(engine, sleep)
         assert client.ask(GET).status == 200
     assert len(upstream.peers) == 2
     assert desk.network_changes == 1

@@ -28,17 +28,16 @@ class Ends:
     streams: tuple[Stream, Stream]
 
     def run(self, *, until: Callable[[], bool]) -> bool:
-        """Do what the executor does until something holds, or the tunnel ends: then return True."""
+        """Do what a connection does until something holds, or the tunnel ends: then return True."""
         while not until():
             events = self.tunnel.events
             readable = [d for d, mask in events.items() if mask & READ]
             writable = [d for d, mask in events.items() if mask & WRITE]
-            ready = select(readable, writable, [], 0.01)
-            for descriptor in ready[0]:
-                if self.tunnel.ready(descriptor, READ):
-                    return True
-            for descriptor in ready[1]:
-                if self.tunnel.ready(descriptor, WRITE):
+            ready_to_read, ready_to_write, _ = select(readable, writable, [], 0.01)
+            ready = [(each, READ) for each in ready_to_read]
+            for descriptor, mask in ready + [(each, WRITE) for each in ready_to_write]:
+                self.tunnel.flows(descriptor, mask)
+                if self.tunnel.is_over:
                     return True
         return False
 
@@ -202,8 +201,7 @@ def test_what_was_received_before_the_tunnel_is_delivered_first(stack: ExitStack
     client.sendall(b"late")
     tunnel = Tunnel(client_stream, upstream_stream, Pipes())
     ends = Ends(client, upstream, tunnel, Pipes(), (client_stream, upstream_stream))
-    tunnel.ready(client_stream.descriptor, READ)
-    tunnel.ready(client_stream.descriptor, WRITE)
+    tunnel.begin()
     ends.settle()
     assert upstream.recv(100) == b"early late"
     assert client.recv(100) == b"banner "
@@ -237,7 +235,7 @@ def test_a_reset_that_a_sender_learns_first_is_told_too(ends: Ends) -> None:
     reset(ends.upstream)
     ends.client.sendall(b"talk")
     with pytest.raises(ConnectionResetError):
-        ends.tunnel.ready(ends.streams[0].descriptor, READ)
+        ends.tunnel.flows(ends.streams[0].descriptor, READ)
 
 
 def reset(end: socket.socket) -> None:
@@ -259,8 +257,25 @@ def test_quiet_sides_are_probed_from_the_first_sweep_on(ends: Ends) -> None:
         assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 
 
-def test_the_same_wishes_are_the_same_object(ends: Ends) -> None:
+def test_what_goes_ahead_is_delivered_before_all_and_not_counted(stack: ExitStack) -> None:
+    client, client_side = tcp_pair(stack)
+    _, upstream_side = tcp_pair(stack)
+    streams = Stream(client_side), Stream(upstream_side)
+    streams[1].inbox += b"banner"
+    tunnel = Tunnel(*streams, Pipes(), b"HTTP/1.1 200 OK, ")
+    assert tunnel.has_something
+    tunnel.begin()
+    assert client.recv(100) == b"HTTP/1.1 200 OK, banner"
+    assert tunnel.down.moved == len(b"banner")
+
+
+def test_a_tunnel_says_whether_it_waits_for_the_same_as_before(ends: Ends) -> None:
     before = ends.tunnel.events
     ends.client.sendall(b"x")
-    ends.settle()
-    assert ends.tunnel.events is before
+    select([ends.streams[0].socket], [], [], 20)
+    assert ends.tunnel.flows(ends.streams[0].descriptor, READ)
+    assert ends.tunnel.events == before
+    ends.client.shutdown(socket.SHUT_WR)
+    select([ends.streams[0].socket], [], [], 20)
+    assert not ends.tunnel.flows(ends.streams[0].descriptor, READ)
+    assert ends.tunnel.events == {ends.streams[1].descriptor: READ}

@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import select
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
@@ -8,10 +9,12 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.engine.running import NewLoop
+from trayproxy.engine.descriptors import Descriptors, open_descriptors
 from trayproxy.engine.limits import Limits
-from trayproxy.engine.strand import TIMED_OUT, WRITE, Strand, Wait
+from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Strand, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import (
+    BUSY_S,
     KEPT_PER_KEY,
     NAMES_KEPT_S,
     Address,
@@ -331,8 +334,15 @@ class Pair:
 
 
 @pytest.fixture
-def pool(loop: asyncio.AbstractEventLoop) -> Iterator[Pool]:
-    pool = Pool(loop, Limits(kept_s=0.05))
+def descriptors(loop: asyncio.AbstractEventLoop) -> Iterator[Descriptors]:
+    descriptors = open_descriptors(loop)
+    yield descriptors
+    descriptors.close()
+
+
+@pytest.fixture
+def pool(loop: asyncio.AbstractEventLoop, descriptors: Descriptors) -> Iterator[Pool]:
+    pool = Pool(loop, Limits(kept_s=0.05), descriptors)
     yield pool
     pool.clear()
 
@@ -381,9 +391,15 @@ def test_a_connection_that_is_not_quiet_is_dropped(
     assert pool.take(KEY) is None
 
 
-def test_what_came_just_now_is_noticed_when_taking(pool: Pool, stack: ExitStack) -> None:
+def test_what_came_just_now_is_noticed_when_taking(
+    pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
+) -> None:
+    """Of a connection that was idle, without anybody having been told yet."""
     pair = Pair(stack)
     pool.keep(pair.connection)
+    idle_until = loop.time() + BUSY_S
+    while loop.time() <= idle_until:
+        select.select([], [], [], BUSY_S)
     pair.far.send(b"unasked")
     assert pool.take(KEY) is None
     assert pair.is_closed
@@ -412,13 +428,18 @@ def test_clearing_closes_all(pool: Pool, stack: ExitStack) -> None:
     assert all(pair.is_closed for pair in pairs)
 
 
-def test_a_taken_connection_is_watched_no_more(
-    pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
+def test_a_connection_is_watched_by_whom_it_was_taken(
+    descriptors: Descriptors, pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
 ) -> None:
     pair = Pair(stack)
     pool.keep(pair.connection)
     pool.take(KEY)
-    assert not loop.remove_reader(pair.connection.stream.descriptor)
+    told: list[int] = []
+    descriptor = pair.connection.stream.descriptor
+    descriptors.watch(descriptor, READ, lambda *told_of: told.extend(told_of))
+    pair.far.send(b"an answer")
+    turn(loop, lambda: bool(told))
+    assert not pair.is_closed
 
 
 def test_octets_that_were_read_already_are_no_quiet(stack: ExitStack) -> None:

@@ -12,6 +12,7 @@ from trayproxy.profiles.config import Config, Listen
 from trayproxy.profiles.document import HEADER, MistakeError, NewerError, read, write
 from trayproxy.profiles.profile import (
     DIRECT_ID,
+    Method,
     Profile,
     ProfileError,
     Scheme,
@@ -86,7 +87,8 @@ def test_nothing_means_the_defaults() -> None:
         ('name = "Lab"', 'name = "OFFICE"', 21, "already"),
         ('id = "lab"', 'id = "office"', 20, "two profiles have this id"),
         ('id = "lab"', 'id = "Lab"', 20, "lower-case"),
-        ('sign_in = "none"', 'sign_in = "ntlm"', 23, "sign_in is password or none"),
+        ('sign_in = "none"', 'sign_in = "ntlm"', 23, "sign_in is password or none or sso"),
+        ('mood = "good"', 'method = "kerberos"', 16, "method is automatic or negotiate"),
         ('["localhost", "*.lab"]', '["localhost", 3]', 24, "list of texts"),
         ('["localhost", "*.lab"]', '"localhost"', 24, "bypass is a list"),
         ('mood = "good"', "fallbacks = [3]", 16, "list of texts"),
@@ -159,6 +161,16 @@ def test_what_a_new_profile_seldom_has_is_written_only_if_it_has_it() -> None:
     assert 'fallbacks = ["socks5://b.example:1080"]\n' in text
     assert 'ca_file = "/etc/company.pem"\n' in text
     assert read(text).profile == profile
+
+
+def test_one_s_own_sign_in_and_a_method_are_kept() -> None:
+    profile = replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)
+    text = write("", Config().with_profile(profile))
+    assert 'sign_in = "sso"\n' in text
+    assert 'method = "negotiate"\n' in text
+    assert read(text).profile == profile
+    # Which most profiles do not choose they do not show.
+    assert "method" not in write("", Config().with_profile(OFFICE))
 
 
 def test_that_programs_connect_directly_is_kept() -> None:
@@ -242,6 +254,7 @@ PROFILES = st.builds(
         unique=True,
     ).map(tuple),
     ca_file=st.sampled_from(["", "/etc/Büro.pem"]),
+    method=st.sampled_from(Method),
 )
 EDITS = st.one_of(
     st.tuples(st.just("put"), PROFILES),
@@ -296,6 +309,8 @@ def lay_out(config: Config, remarks: list[str], keys: list[bool]) -> str:
             line(f"fallbacks = {[str(upstream) for upstream in profile.fallbacks]}\n")
         if next(full) or profile.ca_file:
             line(f"ca_file = {quoted(profile.ca_file)}\n")
+        if next(full) or profile.method != Method.AUTOMATIC:
+            line(f"method = '{profile.method}'\n")
     line("[last]\n")
     line("x = 1\n")
     return "".join(lines)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trayproxy.profiles.profile import Profile, ProfileError, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import Method, Profile, ProfileError, Scheme, SignIn, Upstream
 from trayproxy.profiles.validate import (
     check_ca_file,
     check_host,
@@ -186,9 +186,19 @@ def test_a_profile_is_brought_into_its_checked_form() -> None:
         replace(OFFICE, fallbacks=(Upstream("b c", 80),)),
         replace(OFFICE, fallbacks=tuple(Upstream("b", port) for port in range(1, 10))),
         replace(OFFICE, ca_file="company.pem"),
+        replace(OFFICE, sign_in=SignIn.SSO, method=Method.BASIC),
+        replace(OFFICE, sign_in=SignIn.SSO, method=Method.DIGEST),
+        replace(OFFICE, sign_in=SignIn.SSO, upstream=Upstream("b", 80, Scheme.SOCKS5)),
+        replace(OFFICE, sign_in=SignIn.SSO, fallbacks=(Upstream("b", 80, Scheme.SOCKS5),)),
     ):
         with pytest.raises(ProfileError):
             check_profile(wrong)
+
+
+def test_one_s_own_sign_in_has_no_use_for_the_methods_that_need_a_password() -> None:
+    for method in (Method.AUTOMATIC, Method.NEGOTIATE, Method.NTLM):
+        own = replace(OFFICE, sign_in=SignIn.SSO, method=method)
+        assert check_profile(own) == own
 
 
 def test_every_upstream_of_a_profile_is_brought_into_its_checked_form() -> None:

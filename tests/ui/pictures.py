@@ -14,10 +14,12 @@ from trayproxy.control.messages import (
     CheckResult,
     Keyring,
     KeyringState,
+    Problem,
     Step,
     StepState,
     Why,
 )
+from trayproxy.profiles.profile import Method, SignIn
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.profiles import ProfilesWindow
@@ -32,6 +34,26 @@ HOSTILE = replace(
     waiting=10_000,
     keyring=Keyring(KeyringState.UNSAFE, "PlaintextKeyring"),
     why=Why.UNCHECKED,
+)
+RENAMED = replace(QUESTION, why=Why.REALM_CHANGED, before="<b>Corp</b>\u202e Internet " + "W" * 300)
+FAILED_STEPS = CheckResult(
+    (
+        Step("find", StepState.OK, "10.0.0.41", 12.0),
+        Step(
+            "connect",
+            StepState.FAILED,
+            took=9.0,
+            problem=Problem(
+                "TP-202",
+                "proxy.corp.example refused the connection",
+                "Something answers at this address, but not on port 8080.",
+            ),
+        ),
+        Step("encryption", StepState.NOT_TRIED),
+        Step("challenge", StepState.NOT_TRIED),
+        Step("sign-in", StepState.NOT_TRIED),
+        Step("fetch", StepState.NOT_TRIED),
+    )
 )
 STEPS = CheckResult(
     (
@@ -55,6 +77,16 @@ def rejected() -> QWidget:
     return SignInDialog(replace(QUESTION, why=Why.TYPED_REJECTED, rejections=2))
 
 
+def downgrade() -> QWidget:
+    """A proxy that wants less than before."""
+    return SignInDialog(replace(QUESTION, why=Why.DOWNGRADE, before="Negotiate"))
+
+
+def renamed() -> QWidget:
+    """A proxy that calls itself something else than before."""
+    return SignInDialog(RENAMED)
+
+
 def hostile() -> QWidget:
     """A proxy that would like to look like something else."""
     return SignInDialog(HOSTILE)
@@ -65,6 +97,22 @@ def window() -> QWidget:
     made = ProfilesWindow()
     made.has_tray = True
     made.show_state(IconState.OK, STATUS)
+    return made
+
+
+def window_without_password() -> QWidget:
+    """The window with a profile that uses the person's own sign-in."""
+    own = replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)
+    made = ProfilesWindow()
+    made.has_tray = True
+    made.show_state(IconState.OK, replace(STATUS, profile=own, profiles=(own,)))
+    return made
+
+
+def panel_of_a_failure() -> QWidget:
+    """A test in which something is wrong."""
+    made = CheckPanel(CheckProfile(OFFICE))
+    made.show_reply(FAILED_STEPS)
     return made
 
 
@@ -86,9 +134,13 @@ def menu() -> QWidget:
 PICTURES: dict[str, Callable[[], QWidget]] = {
     "sign-in": sign_in,
     "sign-in-rejected": rejected,
+    "sign-in-downgrade": downgrade,
+    "sign-in-renamed": renamed,
     "sign-in-hostile": hostile,
     "window": window,
+    "window-without-password": window_without_password,
     "test": panel,
+    "test-failed": panel_of_a_failure,
     "menu": menu,
 }
 

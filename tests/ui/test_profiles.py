@@ -33,7 +33,7 @@ from trayproxy.control.messages import (
     Step,
     StepState,
 )
-from trayproxy.profiles.profile import DIRECT_ID, Profile, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Method, Profile, Scheme, SignIn, Upstream
 from trayproxy.ui.check_panel import CheckPanel, report, verdict
 from trayproxy.ui.profile_form import Draft, draft_of, tidied
 from trayproxy.ui.profiles import Deletion, ProfilesWindow
@@ -79,6 +79,12 @@ def type_into(window: ProfilesWindow, name: str, text: str, qtbot: QtBot) -> Non
     else:
         # QTest aborts on keys that no keyboard has; this is what pasting does.
         line.insert(text)
+
+
+def pick(window: QWidget, name: str, data: object) -> None:
+    box = child(window, QComboBox, name)
+    box.setCurrentIndex(box.findData(data))
+    box.activated.emit(box.currentIndex())
 
 
 def press(window: QWidget, name: str) -> None:
@@ -162,6 +168,52 @@ def test_a_profile_may_need_no_sign_in(window: ProfilesWindow, qtbot: QtBot) -> 
     with qtbot.waitSignal(window.save_wanted) as wanted:
         press(window, "save")
     assert wanted.args == [replace(OFFICE, sign_in=SignIn.NONE)]
+
+
+def test_a_profile_may_use_one_s_own_sign_in(window: ProfilesWindow, qtbot: QtBot) -> None:
+    child(window, QRadioButton, "with_own_sign_in").click()
+    assert not child(window, QLineEdit, "profile_user").isEnabled()
+    pick(window, "method", Method.NEGOTIATE)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    assert wanted.args == [replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)]
+
+
+def test_a_profile_may_allow_one_method_only(window: ProfilesWindow, qtbot: QtBot) -> None:
+    box = child(window, QComboBox, "method")
+    names = [box.itemText(row) for row in range(box.count())]
+    assert names == ["Automatic", "Negotiate", "NTLM", "Digest", "Basic"]
+    pick(window, "method", Method.NTLM)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    assert wanted.args == [replace(OFFICE, method=Method.NTLM)]
+
+
+def test_a_method_that_needs_a_password_does_not_go_with_one_s_own_sign_in(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    child(window, QRadioButton, "with_own_sign_in").click()
+    pick(window, "method", Method.BASIC)
+    with qtbot.assertNotEmitted(window.save_wanted):
+        press(window, "save")
+    assert "Automatic, Negotiate or NTLM" in label(window, "method_error")
+    way = child(window, QRadioButton, "with_own_sign_in")
+    assert "Automatic, Negotiate or NTLM" in way.accessibleDescription()
+    pick(window, "method", Method.NTLM)
+    assert label(window, "method_error") == ""
+    with qtbot.waitSignal(window.save_wanted):
+        press(window, "save")
+
+
+def test_where_there_is_no_choice_of_methods_none_is_offered(window: ProfilesWindow) -> None:
+    box = child(window, QComboBox, "method")
+    assert box.isEnabled()
+    pick(window, "scheme", Scheme.SOCKS5)
+    assert not box.isEnabled()
+    pick(window, "scheme", Scheme.HTTPS)
+    assert box.isEnabled()
+    child(window, QRadioButton, "without_sign_in").click()
+    assert not box.isEnabled()
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,14 @@ def test_why_explains_in_plain_words(dialog: SignInDialog, qtbot: QtBot) -> None
         (replace(QUESTION, why=Why.UNCHECKED), "could not be checked"),
         (replace(QUESTION, why=Why.KEYRING_LOCKED), "GNOME Keyring is locked"),
         (replace(QUESTION, why=Why.KEYRING_SILENT), "GNOME Keyring does not answer"),
+        (replace(QUESTION, why=Why.EXPIRED), "expired or must be changed"),
+        (replace(QUESTION, why=Why.LOCKED), "Your account is locked."),
+        (replace(QUESTION, why=Why.DOWNGRADE, before="NTLM"), "accept NTLM and now wants Basic"),
+        (
+            replace(QUESTION, why=Why.REALM_CHANGED, before="Corp"),
+            "itself “Corp” before",
+        ),
+        (replace(QUESTION, why=Why.REALM_CHANGED), "did not give itself this name before"),
     ],
 )
 def test_it_says_why_it_asks(question: Question, line: str, qtbot: QtBot) -> None:
@@ -338,6 +346,7 @@ def test_a_password_is_in_no_repr(dialog: SignInDialog, qtbot: QtBot) -> None:
 
 # --- Hostile text --------------------------------------------------------------------------------
 
+RENAMED = replace(QUESTION, why=Why.REALM_CHANGED, before="<b>Corp</b>\u202e " + "W" * 300)
 HOSTILE = replace(
     QUESTION,
     profile="<b>R&D_\u202eelif</b> " + "W" * 100,
@@ -368,7 +377,7 @@ def labels(dialog: SignInDialog) -> list[QLabel]:
     return dialog.findChildren(QLabel)
 
 
-@pytest.mark.parametrize("question", [QUESTION, HOSTILE, replace(REJECTED, rejections=2)])
+@pytest.mark.parametrize("question", [QUESTION, HOSTILE, RENAMED, replace(REJECTED, rejections=2)])
 @pytest.mark.parametrize("points", [8, 14, 22])
 def test_no_label_is_clipped_at_any_text_size(
     question: Question, points: int, qtbot: QtBot

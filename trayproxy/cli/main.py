@@ -60,9 +60,16 @@ def _tray(paths: Paths, arguments: Arguments) -> int:
 
 
 def _run(paths: Paths, arguments: Arguments) -> int:
-    given = arguments.user or arguments.password_stdin or arguments.ca_file
-    if given and arguments.upstream is None:
-        raise EndError("--user, --password-stdin and --ca-file belong to --upstream.", Exit.USAGE)
+    given = (
+        arguments.user,
+        arguments.password_stdin,
+        arguments.ca_file,
+        arguments.sign_in,
+        arguments.method,
+    )
+    if any(given) and arguments.upstream is None:
+        words = "--user, --password-stdin, --ca-file, --sign-in and --method belong to --upstream."
+        raise EndError(words, Exit.USAGE)
     if arguments.password_stdin and not arguments.user:
         raise EndError("--password-stdin needs --user.", Exit.USAGE)
     # While modules are loaded there is nothing to collect: a tenth of the start-up time.
@@ -70,6 +77,7 @@ def _run(paths: Paths, arguments: Arguments) -> int:
     try:
         from trayproxy.cli.run import run
         from trayproxy.options import RunOptions
+        from trayproxy.profiles.profile import Method, SignIn
     finally:
         gc.enable()
     # What was loaded stays: collections need not look at it again.
@@ -82,6 +90,8 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         no_prompt=arguments.no_prompt,
         stays=arguments.stay,
         ca_file=arguments.ca_file or "",
+        sign_in=SignIn(arguments.sign_in or SignIn.PASSWORD),
+        method=Method(arguments.method or Method.AUTOMATIC),
     )
     return run(
         paths,
@@ -110,21 +120,19 @@ def _profiles_show(paths: Paths, arguments: Arguments) -> None:
 
 
 def _profiles_add(paths: Paths, arguments: Arguments) -> None:
-    from trayproxy.cli.profiles import add
-    from trayproxy.profiles.profile import Profile, SignIn
+    from trayproxy.cli.profiles import Change, add
 
-    sign_in = SignIn.NONE if arguments.no_sign_in else SignIn.PASSWORD
-    draft = Profile(
-        "",
-        arguments.name,
-        arguments.address,
-        sign_in,
-        arguments.user,
-        arguments.bypass,
-        arguments.fallback,
-        arguments.ca_file or "",
-    )
-    add(paths, draft, use=arguments.use)
+    change = Change(**{part: getattr(arguments, part) for part in _PARTS})
+    add(paths, arguments.name, arguments.upstream, change, use=arguments.use)
+
+
+def _profiles_edit(paths: Paths, arguments: Arguments) -> None:
+    from trayproxy.cli.profiles import Change, edit
+
+    parts = {part: getattr(arguments, part) for part in (*_PARTS, "name", "upstream")}
+    if all(value is None for value in parts.values()):
+        raise EndError("Say what to change; see: trayproxy profiles edit --help", Exit.USAGE)
+    edit(paths, arguments.profile, Change(**parts))
 
 
 def _profiles_remove(paths: Paths, arguments: Arguments) -> None:
@@ -137,6 +145,12 @@ def _profiles_use(paths: Paths, arguments: Arguments) -> None:
     from trayproxy.cli.profiles import use
 
     use(paths, arguments.profile)
+
+
+def _test(paths: Paths, arguments: Arguments) -> int:
+    from trayproxy.cli.check import test
+
+    return test(paths, arguments.profile, arguments.url, json=arguments.json)
 
 
 def _login(paths: Paths, arguments: Arguments) -> None:
@@ -241,6 +255,7 @@ def _parser() -> _Parser:
     status.add_argument("--json", action="store_true", help='for programs; "schema" is 1')
     _add_profiles(verbs)
     _add_sign_in(verbs)
+    _add_test(verbs)
     verbs.add("show", _show, "show the window of the running TrayProxy", "trayproxy show")
     verbs.add("quit", _quit, "end the running TrayProxy", "trayproxy quit")
     _add_env(verbs)
@@ -295,6 +310,7 @@ def _add_run(verbs: _Verbs) -> None:
         help="with --upstream: the company's certificate, for an https proxy",
     )
     run.add_argument("--user", metavar="NAME", type=_checked("check_user"), help="with --upstream")
+    _add_ways_to_sign_in(run, "with --upstream: ")
     run.add_argument(
         "--password-stdin",
         action="store_true",
@@ -322,36 +338,29 @@ def _add_profiles(verbs: _Verbs) -> None:
     )
     add.add_argument("name", metavar="NAME", type=_checked("check_name"))
     add.add_argument(
-        "address",
+        "upstream",
         metavar="HOST:PORT",
         type=_checked("parse_upstream"),
         help="the company's proxy; with https:// or socks5:// in front if it is one of those",
     )
-    add.add_argument(
-        "--user", metavar="NAME", type=_checked("check_user"), default="", help="user name"
-    )
-    add.add_argument("--no-sign-in", action="store_true", help="this proxy wants no password")
-    add.add_argument(
-        "--bypass",
-        metavar="HOSTS",
-        type=_checked("parse_rules"),
-        default=(),
-        help="do not use the proxy for these, such as localhost,*.example",
-    )
-    add.add_argument(
-        "--fallback",
-        metavar="ADDRESSES",
-        type=_checked("parse_upstreams"),
-        default=(),
-        help="use these while the proxy cannot be reached, separated by commas",
-    )
-    add.add_argument(
-        "--ca-file",
-        metavar="FILE",
-        type=_file_here,
-        help="the company's certificate, for an https proxy",
-    )
+    _add_parts(add, _file_here)
     add.add_argument("--use", action="store_true", help="use it now (the first one always is)")
+    edit = inner.add(
+        "edit",
+        _profiles_edit,
+        "change a profile; what is not given stays",
+        "trayproxy profiles edit Office --sign-in sso --method negotiate",
+    )
+    edit.add_argument("profile", metavar="NAME")
+    edit.add_argument("--name", metavar="NAME", type=_checked("check_name"), help="another name")
+    edit.add_argument(
+        "--address",
+        dest="upstream",
+        metavar="HOST:PORT",
+        type=_checked("parse_upstream"),
+        help="another proxy; one has to sign in there anew",
+    )
+    _add_parts(edit, _file_here_or_none)
     remove = inner.add(
         "remove", _profiles_remove, "delete a profile", "trayproxy profiles remove Lab"
     )
@@ -363,6 +372,61 @@ def _add_profiles(verbs: _Verbs) -> None:
         "use", _profiles_use, "choose the profile in use", "trayproxy profiles use Office"
     )
     use.add_argument("profile", metavar="NAME")
+
+
+_PARTS = ("user", "sign_in", "method", "bypass", "fallbacks", "ca_file")
+"""What `_add_parts` adds, None if it is not given."""
+
+
+def _add_parts(parser: _Parser, file: Callable[[str], str]) -> None:
+    """Add the options for the parts of a profile."""
+    parser.add_argument("--user", metavar="NAME", type=_checked("check_user"), help="user name")
+    _add_ways_to_sign_in(parser)
+    parser.add_argument(
+        "--bypass",
+        metavar="HOSTS",
+        type=_checked("parse_rules"),
+        help="do not use the proxy for these, such as localhost,*.example",
+    )
+    parser.add_argument(
+        "--fallback",
+        dest="fallbacks",
+        metavar="ADDRESSES",
+        type=_checked("parse_upstreams"),
+        help="use these while the proxy cannot be reached, separated by commas",
+    )
+    parser.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        type=file,
+        help="the company's certificate, for an https proxy",
+    )
+
+
+def _add_ways_to_sign_in(parser: _Parser, when: str = "") -> None:
+    parser.add_argument(
+        "--sign-in",
+        choices=["password", "sso", "none"],
+        help=f"{when}sso: your Windows or Kerberos sign-in, without a password (default: password)",
+    )
+    parser.add_argument(
+        "--method",
+        choices=["automatic", "negotiate", "ntlm", "digest", "basic"],
+        help=f"{when}use this one only (default: automatic, the strongest that the proxy offers)",
+    )
+
+
+def _add_test(verbs: _Verbs) -> None:
+    test = verbs.add(
+        "test", _test, "try a profile step by step, and say what to do", "trayproxy test Office"
+    )
+    test.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the one in use")
+    test.add_argument(
+        "--url",
+        metavar="URL",
+        help="an http page to fetch (default: http://example.com/)",
+    )
+    test.add_argument("--json", action="store_true", help='for programs; "schema" is 1')
 
 
 def _add_sign_in(verbs: _Verbs) -> None:
@@ -401,6 +465,10 @@ def _file_here(path: str) -> str:
         raise argparse.ArgumentTypeError("there is no such file")
     checked: str = _checked("check_ca_file")(whole)
     return checked
+
+
+def _file_here_or_none(path: str) -> str:
+    return _file_here(path) if path else ""
 
 
 def _checked(function: str) -> Callable[[str], Any]:

@@ -1,14 +1,65 @@
-"""``trayproxy profiles``: list, add, show, remove, use."""
+"""``trayproxy profiles``: list, add, show, edit, remove, use."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from trayproxy.cli.settings import Profiles, settings
 from trayproxy.cli.words import clean, say
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import DIRECT_NAME, Profile, SignIn
+from trayproxy.profiles.profile import DIRECT_NAME, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.validate import make_id
 
-_SIGN_IN = {SignIn.PASSWORD: "user name and password", SignIn.NONE: "none"}
+T = TypeVar("T")
+
+_SIGN_IN = {
+    SignIn.PASSWORD: "user name and password",
+    SignIn.SSO: "your Windows or Kerberos sign-in, no password",
+    SignIn.NONE: "none",
+}
+_METHOD = {
+    Method.NEGOTIATE: "Negotiate",
+    Method.NTLM: "NTLM",
+    Method.DIGEST: "Digest",
+    Method.BASIC: "Basic",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The parts of a profile that were given; None leaves one as it is.
+
+    Attributes:
+        name: What the person calls it.
+        upstream: Where its requests go.
+        user: As in `Profile`, and so are the others.
+    """
+
+    name: str | None = None
+    upstream: Upstream | None = None
+    user: str | None = None
+    sign_in: str | None = None
+    method: str | None = None
+    bypass: tuple[str, ...] | None = None
+    fallbacks: tuple[Upstream, ...] | None = None
+    ca_file: str | None = None
+
+    def of(self, profile: Profile) -> Profile:
+        """Return the profile with these parts."""
+        return replace(
+            profile,
+            name=_given(self.name, profile.name),
+            upstream=_given(self.upstream, profile.upstream),
+            user=_given(self.user, profile.user),
+            sign_in=SignIn(_given(self.sign_in, profile.sign_in)),
+            method=Method(_given(self.method, profile.method)),
+            bypass=_given(self.bypass, profile.bypass),
+            fallbacks=_given(self.fallbacks, profile.fallbacks),
+            ca_file=_given(self.ca_file, profile.ca_file),
+        )
+
+
+def _given(value: T | None, default: T) -> T:
+    return default if value is None else value
 
 
 def show_list(paths: Paths) -> None:
@@ -34,42 +85,47 @@ def show_one(paths: Paths, name: str | None) -> None:
     rows = {
         "Name": clean(profile.name),
         "Proxy": str(profile.upstream),
-        **_seldom(profile),
+        "Otherwise": ", ".join(map(str, profile.fallbacks)),
+        "Certificate": clean(profile.ca_file),
         "Sign-in": _SIGN_IN[profile.sign_in],
+        "Method": _METHOD.get(profile.method, ""),
         "User name": clean(profile.user) or "not set",
         "Not used for": ", ".join(map(clean, profile.bypass)) or "nothing",
         "In use": "yes" if _is_active(profile, profiles) else "no",
         "Id": profile.id,
     }
     for title, text in rows.items():
-        print(f"{title + ':':<14}{text}")
+        # What most profiles do not have is not shown.
+        if text:
+            print(f"{title + ':':<14}{text}")
 
 
-def _seldom(profile: Profile) -> dict[str, str]:
-    """Return the rows about what most profiles do not have."""
-    rows = {
-        "Otherwise": ", ".join(map(str, profile.fallbacks)),
-        "Certificate": clean(profile.ca_file),
-    }
-    return {title: text for title, text in rows.items() if text}
-
-
-def add(paths: Paths, draft: Profile, *, use: bool) -> None:
+def add(paths: Paths, name: str, upstream: Upstream, parts: Change, *, use: bool) -> None:
     """Add a profile.
 
     Args:
         paths: Where.
-        draft: The profile, without an id.
+        name: Its name.
+        upstream: Its proxy.
+        parts: What else was given.
         use: Make it the active one, even if another one is.
     """
     with settings(paths) as at:
         taken = [profile.id for profile in at.profiles().all]
-        made = replace(draft, id=make_id(draft.name, taken))
+        made = parts.of(Profile(make_id(name, taken), name, upstream))
         at.save(made)
         if use:
             at.use(made)
         in_use = _is_active(made, at.profiles())
     say(f"Added “{clean(made.name)}”{', which is in use now' if in_use else ''}.")
+
+
+def edit(paths: Paths, name: str, change: Change) -> None:
+    """Change parts of a profile."""
+    with settings(paths) as at:
+        changed = change.of(at.profiles().find(name))
+        at.save(changed)
+    say(f"Changed “{clean(changed.name)}”.")
 
 
 def remove(paths: Paths, name: str, *, forget: bool) -> None:

@@ -18,7 +18,23 @@ _WHY = {
     Why.UNCHECKED: "The password could not be checked: the proxy did not answer.",
     Why.KEYRING_LOCKED: "{store} is locked. Unlock it to use the saved password, or type it now.",
     Why.KEYRING_SILENT: "{store} does not answer. It may be waiting for you in a window.",
+    Why.EXPIRED: (
+        "Your password has expired or must be changed. Change it, then type the new one."
+    ),
+    Why.LOCKED: (
+        "Your account is locked. Waiting 15 to 30 minutes or asking your help desk usually helps."
+    ),
+    Why.DOWNGRADE: (
+        "The proxy used to accept {before} and now wants {method}, which protects your password "
+        "less. Sign in only if your company has changed this."
+    ),
+    Why.REALM_CHANGED: (
+        "The proxy called itself “{before}” before. Sign in only if your company has changed this."
+    ),
 }
+_NAMELESS = (
+    "The proxy did not give itself this name before. Sign in only if your company has changed this."
+)
 
 
 def lines(question: Question) -> list[str]:
@@ -61,7 +77,12 @@ def transport(question: Question) -> str:
 
 def why(question: Question) -> str:
     """Return why the person is asked, empty if only because no password is known."""
-    return _WHY.get(question.why, "").format(store=store(question.keyring))
+    before = clean(question.before, _REALM)
+    if question.why is Why.REALM_CHANGED and not before:
+        return _NAMELESS
+    method = clean(question.method, _NAME)
+    words = {"store": store(question.keyring), "before": before, "method": method}
+    return _WHY.get(question.why, "").format(**words)
 
 
 def lock_out(question: Question) -> str:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from trayproxy.auth.login import Login
 from trayproxy.profiles.profile import Profile
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a message changes in a way that an older face would misread."""
 
 
@@ -183,6 +183,14 @@ class Why(StrEnum):
     KEYRING_SILENT = "keyring-silent"
     ASKED_FOR = "asked-for"
     """The person chose *Sign in* from the menu; nothing waits."""
+    EXPIRED = "expired"
+    """The proxy says that the password has expired, or must be changed first."""
+    LOCKED = "locked"
+    """The proxy says that the account is locked or disabled (TP-304)."""
+    DOWNGRADE = "downgrade"
+    """The proxy offers a weaker method than the one that it accepted before: `Question.before`."""
+    REALM_CHANGED = "realm-changed"
+    """The proxy calls itself something else than before: `Question.before`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +228,8 @@ class Question:
         hurried: Three rejections within 10 minutes: the button says *Try anyway*.
         checking: An answer is being tried; the fields are disabled until this turns False.
         keyring: Where the password would be kept.
+        before: For `Why.DOWNGRADE` the method that the proxy accepted before, ``NTLM``; for
+            `Why.REALM_CHANGED` what it called itself, untrusted, empty if it said nothing.
     """
 
     number: int
@@ -237,6 +247,7 @@ class Question:
     hurried: bool = False
     checking: bool = False
     keyring: Keyring = Keyring(KeyringState.UNKNOWN)
+    before: str = ""
 
 
 class Ending(StrEnum):

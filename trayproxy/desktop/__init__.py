@@ -3,6 +3,7 @@
 The only room that may ask which system it is on. `peers` tells which program a connection belongs
 to, `process` starts the service apart from its starter, `terminal` reads from the terminal we were
 started from, `shell` and `display` tell what else is there, `window` is what Qt does not know of
-windows, `sleep` tells how long the computer has slept, `owner` whose a connection is, `users` who
-its users are, `hardening` keeps what a process knows to itself. It imports no other room.
+windows, `sleep` tells how long the computer has slept, `network` that it has moved to another
+network, `owner` whose a connection is, `users` who its users are, `hardening` keeps what a process
+knows to itself. It imports no other room.
 """

@@ -17,12 +17,15 @@ repeated fields and buffers bodies; the stock plugin frames only the first reque
     shortcut   what repeats itself, without a story
     memory     heads that were seen before, and what became of them
     exchange   one request: dial, send, sign in, answer
+    hop        its next hop: a connection there, and waiting for it
+    relay      the answer on its way back
     way        through which upstream a request goes, or to its target itself
     failover   which of several upstreams, while some are dead
     dial       reaching the next hop: addresses, TLS, SOCKS
     tls        a stream inside TLS, and whose certificates are believed
     socks      SOCKS5 without I/O
     naps       noticing that the computer has slept
+    arrival    waiting for the network after that
     sender     the request body on its way, kept in case it must be sent again
     upstream   connections to the next hop: dialling, keeping, reusing
     tunnel     octets in both directions after CONNECT, by splice where the kernel offers it

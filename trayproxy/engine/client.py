@@ -1,38 +1,50 @@
-"""One client connection, as proxy.py's `Work`: request after request, until a tunnel or the end."""
+"""One client connection, as proxy.py's `Work`: request after request, until a tunnel or the end.
+
+It is at rest, or somebody has it in hand:
+
+- at rest it waits for the next request, which the shortcut looks at first (`shortcut`);
+- a request on the short way waits for an answer as usual;
+- whatever is not as usual is told as a story, one coroutine from top to bottom (`story`);
+- a tunnel moves octets, and nothing follows (`tunnel`).
+"""
 
 import argparse
+import logging
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy.core.work import Work
 
-from trayproxy.engine.exchange import Exchange
 from trayproxy.engine.memory import Plan
-from trayproxy.engine.pages import (
-    BUSY,
-    LAST_STOP,
-    LOOP,
-    NOT_A_PROXY_REQUEST,
-    Page,
-    refused_request,
-    write_page,
-)
-from trayproxy.engine.sender import ClientGoneError
-from trayproxy.engine.shortcut import Shortcut
-from trayproxy.engine.strand import READ, WRITE, Strand, Wait
+from trayproxy.engine.pages import Page, write_page
+from trayproxy.engine.shortcut import Turn, from_client, from_upstream
+from trayproxy.engine.story import Story
+from trayproxy.engine.strand import NOTHING, READ, WRITE, Strand, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
 from trayproxy.engine.upstream import Connection
-from trayproxy.http.errors import MessageError
-from trayproxy.http.heads import find_head
-from trayproxy.http.request import Request, parse_request
-from trayproxy.http.target import Form
+from trayproxy.http.request import Request
 
 if TYPE_CHECKING:
     from trayproxy.engine.engine import Engine
 
+logger = logging.getLogger(__name__)
 
-class ClientWork(Work[socket.socket]):
+
+class Accepted(NamedTuple):
+    """What a listener accepted.
+
+    Attributes:
+        connection: The connection.
+        peer: The address of its other end, as the socket module has it.
+    """
+
+    connection: socket.socket
+    peer: tuple[Any, ...]
+
+
+class ClientWork(Work[Accepted]):
     """A client connection.
 
     Attributes:
@@ -40,136 +52,216 @@ class ClientWork(Work[socket.socket]):
         upstream: The connection that answered its last request, kept as its own while both live;
             connection-bound schemes need that.
         tunnel: The tunnel that this connection has become, if it has.
-        shortcut: Takes events while the story waits for the next request.
-        is_resting: The story waits for that, and nothing of it has come.
-        is_late: The answer to what was sent on the short way has not come in time.
+        deadline: Loop time after which it has waited for too long, noticed at most a second late;
+            None for no limit.
+        plan: The request that is on its way by the shortcut, None if none is.
+        begun: A connection to the next hop that the shortcut began and that takes its time.
         undelivered: What the client has not taken yet of an answer from the shortcut.
+        is_late: The answer to what was sent on the short way has not come in time.
+        is_one_too_many: There were as many clients as we serve before it.
+        between: It is between two requests.
     """
 
-    def __init__(self, work: socket.socket, flags: argparse.Namespace, **kwargs: Any) -> None:
+    def __init__(self, work: Accepted, flags: argparse.Namespace, **kwargs: Any) -> None:
         super().__init__(work, flags, **kwargs)
         self.engine: Engine = flags.engine
-        self.client = Stream(work)
+        self.client = Stream(work.connection)
         self.upstream: Connection | None = None
         self.tunnel: Tunnel | None = None
-        self.strand = Strand(self._serve(), self.engine.loop, self._resume)
-        self._started = False
-        self._work_id = self.client.descriptor
-        self._events: dict[tuple[int, int, int], dict[int, int]] = {}
-        self._pair_wait: Wait | None = None
-        self._paired: Connection | None = None
-        self._served = False
-        self.head_started = False
-        self.between = True
-        self.is_resting = False
-        self.is_late = False
+        self.deadline: float | None = None
+        self.plan: Plan | None = None
+        self.begun: socket.socket | None = None
         self.undelivered = b""
-        self.shortcut = Shortcut(self)
+        self.is_late = False
+        self.is_one_too_many = False
+        self.between = True
+        self._story: Story | None = None
+        self._strand: Strand | None = None
+        self._watched = NOTHING
 
     @staticmethod
-    def create(*args: Any) -> socket.socket:
-        """Return the work of proxy.py's contract: the accepted socket."""
-        connection: socket.socket = args[0]
-        return connection
+    def create(*args: Any) -> Accepted:
+        """Return the work of proxy.py's contract: the accepted socket and its peer."""
+        return Accepted(*args)
 
     def initialize(self) -> None:
-        """Count the connection; the story starts with the first `handle_events`."""
-        self.engine.counters.active += 1
+        """Let the connection in, and begin with what has come with it."""
+        engine = self.engine
+        engine.counters.active += 1
+        if not engine.guard.lets_in(self.work.connection, self.work.peer[:2]):
+            self.cut()
+            self._finish()
+            return
+        self.deadline_in(engine.limits.first_octet_s)
+        self.is_one_too_many = engine.counters.active > engine.limits.clients
+        if self.is_one_too_many:
+            self._go_on(Turn.TELL)
+        else:
+            self._on_event(self.client.descriptor, READ)
 
-    @property
-    def wanted(self) -> dict[int, int]:
-        """What this connection waits for now."""
-        return self.tunnel.events if self.tunnel is not None else self.strand.events
+    # --- events ---
 
-    async def get_events(self) -> dict[int, int]:
-        """Return what this connection waits for now."""
-        return self.wanted
-
-    async def handle_events(self, readables: list[int], writables: list[int]) -> bool:
-        """Go on after descriptors have become ready. Return True when the connection has ended."""
-        if self.tunnel is not None:
-            return self._relay(self.tunnel, readables, writables)
-        if not self._started:
-            self._started = True
-            if not self.engine.guard.lets_in(self.client.socket):
-                self.cut()
-                return True
-            return self._ended(self.strand.start())
-        descriptor = readables[0] if readables else writables[0]
+    def _on_event(self, descriptor: int, mask: int) -> None:
+        """Go on after a descriptor has become ready. This is where all requests pass."""
+        if self._strand is not None:
+            self._resume(descriptor)
+            return
         try:
-            if self.shortcut.handle(descriptor):
-                return False
+            if descriptor == self.client.descriptor:
+                turn = from_client(self)
+            else:
+                turn = from_upstream(self)
         except OSError:
-            return True  # The client has gone.
-        return self.strand.step(descriptor) and self._ended(True)
+            turn = Turn.END  # The client has gone.
+        except Exception:
+            logger.exception("connection %s failed", self.uid)
+            turn = Turn.END
+        self._go_on(turn)
 
-    def _relay(self, tunnel: Tunnel, readables: list[int], writables: list[int]) -> bool:
-        try:
-            ended = False
-            for descriptor in readables:
-                ended = tunnel.ready(descriptor, READ)
-            for descriptor in writables:
-                ended = tunnel.ready(descriptor, WRITE)
-        except OSError:
-            self._abort()
-            return True
-        if tunnel.up.over is not tunnel.down.over:  # One side has ended its sending.
-            self.deadline_in(self.engine.limits.half_closed_s)
-        return ended
-
-    def _ended(self, story_over: bool) -> bool:
-        """Whether the connection has ended: when its story is over and it has not become a
-        tunnel."""
-        if not story_over:
-            return False
-        self.strand.deadline = None
-        if self.tunnel is None:
-            return True
-        if not self.tunnel.has_something:
-            return False
-        return self._relay(self.tunnel, [self.client.descriptor], [self.client.descriptor])
+    def _go_on(self, turn: Turn) -> None:
+        if turn is Turn.WAIT:
+            upstream = self.upstream
+            if upstream is None:
+                self._want({self.client.descriptor: READ})
+            else:
+                self._want({self.client.descriptor: READ, upstream.stream.descriptor: READ})
+        elif turn is Turn.TUNNEL:
+            self._begin_tunnel()
+        elif turn is Turn.TELL:
+            self._story = Story(self)
+            self._strand = Strand(self._story.tell(), self.engine.loop, self._resume)
+            self._guard(self._strand.start)
+        else:
+            self._finish()
 
     def _resume(self, woken_by: int) -> None:
-        self.engine.executor.resume(self._work_id, lambda: self._ended(self.strand.step(woken_by)))
+        """Go on with the story."""
+        strand = self._strand
+        if strand is not None:
+            self._guard(lambda: strand.step(woken_by))
+
+    def _guard(self, step: Callable[[], bool]) -> None:
+        """Take a step of the story; one that fails ends this connection alone."""
+        assert self._strand is not None
+        try:
+            is_over = step()
+        except Exception:
+            logger.exception("connection %s failed", self.uid)
+            self._finish()
+            return
+        if not is_over:
+            self._want(self._strand.events)
+            return
+        story, self._story, self._strand = self._story, None, None
+        self.drop_begun()
+        if self.tunnel is not None:
+            self._begin_tunnel()
+        elif story is not None and story.goes_on:
+            self._go_on(Turn.WAIT)
+        else:
+            self._finish()
+
+    def _on_tunnel(self, descriptor: int, mask: int) -> None:
+        """Move octets. This is where all tunnels pass."""
+        tunnel = self.tunnel
+        assert tunnel is not None
+        try:
+            if tunnel.flows(descriptor, mask):
+                return
+        except OSError:
+            self._abort()
+            self._finish()
+            return
+        self._look_at(tunnel)
+
+    def _begin_tunnel(self) -> None:
+        """Let octets pass both ways from now on."""
+        tunnel = self.tunnel
+        assert tunnel is not None
+        self.deadline = None
+        if tunnel.has_something:
+            try:
+                tunnel.begin()
+            except OSError:
+                self._abort()
+                self._finish()
+                return
+        self._look_at(tunnel)
+
+    def _look_at(self, tunnel: Tunnel) -> None:
+        """Wait for what the tunnel waits for now, or end with it."""
+        if tunnel.is_over:
+            self._finish()
+            return
+        if self.deadline is None and tunnel.up.over is not tunnel.down.over:
+            self.deadline_in(self.engine.limits.half_closed_s)  # One side has ended its sending.
+        self._want(tunnel.events)
+
+    def _want(self, events: dict[int, int]) -> None:
+        """Wait for these from now on, and for nothing else."""
+        watched, descriptors = self._watched, self.engine.descriptors
+        handler = self._on_event if self.tunnel is None else self._on_tunnel
+        for descriptor in watched:
+            if descriptor not in events:
+                descriptors.forget(descriptor)
+        for descriptor, mask in events.items():
+            descriptors.watch(descriptor, mask, handler)
+        self._watched = events
+
+    def _finish(self) -> None:
+        self.engine.executor.finish(self.client.descriptor)
+
+    # --- time ---
 
     def is_inactive(self) -> bool:
         """Whether it has waited for too long. The executor's sweep asks once a second."""
         if self.tunnel is not None:
             self.tunnel.probe()
-        deadline = self.strand.deadline
-        return deadline is not None and self.engine.loop.time() >= deadline
+        return self.deadline is not None and self.engine.loop.time() >= self.deadline
 
-    def time_out(self) -> bool:
-        """Tell the story that it has waited for too long. Return True if the connection has
-        ended."""
-        if self.tunnel is not None:
-            return True
-        if self.shortcut.plan is not None:
+    def time_out(self) -> None:
+        """Do something about that."""
+        strand = self._strand
+        self.deadline = None
+        if strand is not None:
+            self._guard(strand.time_out)
+        elif self.plan is not None:
             # The story takes over at the end of its patience with the next hop.
             self.is_late = True
-            return self._ended(self.strand.step(self.client.descriptor))
-        return self._ended(self.strand.time_out())
+            self._go_on(Turn.TELL)
+        else:
+            self._finish()
 
     def deadline_in(self, seconds: float) -> None:
-        """Limit how long the story may wait from now on."""
-        self.strand.deadline = self.engine.loop.time() + seconds
+        """Limit how long it may wait from now on."""
+        self.deadline = self.engine.loop.time() + seconds
+
+    # --- the end ---
 
     def shutdown(self) -> None:
         """Close what this connection holds; an idle upstream connection is kept for others."""
-        self.strand.close()
+        engine = self.engine
+        if self._strand is not None:
+            self._strand.close()
+            self._strand = self._story = None
+        self.drop_begun()
         if self.tunnel is not None:
-            self.engine.counters.count_tunnel(self.tunnel)
+            engine.counters.count_tunnel(self.tunnel)
             self.tunnel.close()
-        if self.upstream is not None:
-            upstream, self.upstream = self.upstream, None
+        upstream, self.upstream = self.upstream, None
+        for descriptor in self._watched:
+            if upstream is None or descriptor != upstream.stream.descriptor:
+                engine.descriptors.drop(descriptor)
+        self._watched = NOTHING
+        if upstream is not None:
             # What is still to come on it may answer a request of this client.
-            is_free = self.tunnel is None and self.shortcut.plan is None
-            if is_free and upstream.is_quiet():
-                self.engine.pool.keep(upstream)
+            if self.tunnel is None and self.plan is None:
+                engine.pool.keep(upstream)
             else:
+                engine.descriptors.drop(upstream.stream.descriptor)
                 upstream.stream.close()
         self.client.close()
-        self.engine.counters.active -= 1
+        engine.counters.active -= 1
         super().shutdown()
 
     def _abort(self) -> None:
@@ -187,36 +279,24 @@ class ClientWork(Work[socket.socket]):
         """Let the client see a reset when the connection closes."""
         self.client.reset_on_close()
 
-    # --- what exchanges use ---
+    # --- what stories and exchanges use ---
 
     def events(
         self, client_mask: int, upstream: Stream | None, upstream_mask: int
     ) -> dict[int, int]:
-        """Return what to wait for, the same dictionary for the same wishes."""
-        key = (client_mask, upstream.descriptor if upstream else -1, upstream_mask)
-        found = self._events.get(key)
-        if found is None:
-            if len(self._events) > 16:
-                self._events.clear()
-            wanted = {self.client.descriptor: client_mask}
-            if upstream is not None:
-                wanted[upstream.descriptor] = upstream_mask
-            found = {descriptor: mask for descriptor, mask in wanted.items() if mask}
-            self._events[key] = found
-        return found
-
-    def pair_wait(self) -> Wait:
-        """Return the wait for either side to say something, the same one as long as both stay."""
-        upstream = self.upstream
-        if self._pair_wait is None or self._paired is not upstream:
-            self._paired = upstream
-            events = self.events(READ, upstream.stream if upstream else None, READ)
-            self._pair_wait = Wait(events)
-        return self._pair_wait
+        """Return what to wait for."""
+        wanted = {self.client.descriptor: client_mask} if client_mask else {}
+        if upstream is not None and upstream_mask:
+            wanted[upstream.descriptor] = upstream_mask
+        return wanted
 
     def release(self, descriptor: int) -> None:
         """Say that a descriptor is about to be closed or given away."""
-        self.engine.executor.release(self._work_id, descriptor)
+        if descriptor in self._watched:
+            self.engine.descriptors.forget(descriptor)
+            rest = dict(self._watched)
+            del rest[descriptor]
+            self._watched = rest
 
     def drop_upstream(self) -> None:
         """Close the upstream connection."""
@@ -224,6 +304,12 @@ class ClientWork(Work[socket.socket]):
             self.release(self.upstream.stream.descriptor)
             self.upstream.stream.close()
             self.upstream = None
+
+    def drop_begun(self) -> None:
+        """Close the connection that the shortcut began and nobody took."""
+        if self.begun is not None:
+            self.begun.close()
+            self.begun = None
 
     async def deliver(self, data: bytes) -> None:
         """Send octets to the client, as quickly as it takes them.
@@ -271,128 +357,3 @@ class ClientWork(Work[socket.socket]):
                 await Wait(self.events(READ, None, 0), timeout=rest)
             else:
                 left -= len(data)
-
-    # --- the story ---
-
-    async def _serve(self) -> None:
-        """Answer request after request."""
-        self.deadline_in(self.engine.limits.first_octet_s)
-        try:
-            if self.engine.counters.active > self.engine.limits.clients:
-                await self.answer(BUSY, None, keep_alive=False)
-                return
-            while await self._serve_one() and not self.engine.closing:
-                self.deadline_in(self.engine.limits.idle_s)
-        except (ClientGoneError, OSError):
-            # Gone, or too slow: there is nobody to tell. (TimeoutError is an OSError.)
-            pass
-
-    async def _serve_one(self) -> bool:
-        """Answer one request. Return whether another one may follow."""
-        try:
-            plan = await self._next_plan()
-        except MessageError as error:
-            page = refused_request(error.status, str(error))
-            return await self.answer(page, None, keep_alive=False)
-        except TimeoutError:
-            if not self.head_started:
-                return False
-            page = refused_request(408, "it did not come to an end in time")
-            return await self.answer(page, None, keep_alive=False)
-        if plan is None:
-            return False
-        self.strand.deadline = None
-        self.between = False
-        if plan is self.shortcut.plan:
-            return await self._go_on_from_shortcut(plan)
-        if plan.page is not None:
-            return await self.answer(plan.page, plan.request, keep_alive=False)
-        return await Exchange(self, plan).run()
-
-    async def _go_on_from_shortcut(self, plan: Plan) -> bool:
-        """Take over a request that was sent on the short way and is not answered yet."""
-        self.shortcut.plan = None
-        return await Exchange(self, plan, sent=self.upstream).run()
-
-    async def _next_plan(self) -> Plan | None:
-        """Return the next request; None if the client sends no more.
-
-        Raises:
-            MessageError: It is not HTTP, too long, or ends in the middle.
-            TimeoutError: It did not come in time.
-        """
-        client = self.client
-        self.head_started = False
-        self.between = True
-        seen = 0
-        if self._served and not client.inbox:
-            # Looking before something is said to be there costs as much as reading it. A new
-            # connection is another matter: its first request has mostly come with it.
-            await self._wait_for_client()
-        self._served = True
-        while True:
-            if self.undelivered:
-                rest, self.undelivered = self.undelivered, b""
-                await self.deliver(rest)
-                self.deadline_in(self.engine.limits.idle_s)
-            if self.shortcut.plan is not None:
-                return self.shortcut.plan
-            if client.inbox:
-                end = find_head(client.inbox, seen=seen)
-                if end is not None:
-                    head = bytes(client.inbox[:end])
-                    del client.inbox[:end]
-                    return self._plan(head)
-                seen = len(client.inbox)
-                if not self.head_started:
-                    self.head_started = True
-                    self.deadline_in(self.engine.limits.head_s)
-            if client.ended:
-                if client.inbox:
-                    raise MessageError(400, "it ends in the middle of its head")
-                return None
-            data = client.receive()
-            if data is None:
-                await self._wait_for_client()
-            elif data:
-                plan = None if client.inbox else self.engine.plans.get(data)
-                if plan is not None:
-                    return plan
-                client.inbox += data
-
-    def _plan(self, head: bytes) -> Plan:
-        """Read a head.
-
-        Raises:
-            MessageError: It is not one of a request that a proxy is sent.
-        """
-        request = parse_request(head)
-        plan = Plan(request, self._own_answer(request))
-        self.engine.plans.keep(head, plan, len(head))
-        return plan
-
-    async def _wait_for_client(self) -> None:
-        """Wait until the client sends; an upstream that says something unasked is dropped
-        meanwhile."""
-        self.is_resting = not self.client.inbox
-        try:
-            woken = await self.pair_wait()
-        finally:
-            self.is_resting = False
-        if self.shortcut.plan is not None:
-            return
-        if woken != self.client.descriptor and self.upstream and not self.upstream.is_quiet():
-            self.drop_upstream()
-
-    def _own_answer(self, request: Request) -> Page | None:
-        """Return the answer to a request that is not passed on; None if it is."""
-        if request.target.form is Form.ORIGIN or request.target.form is Form.ASTERISK:
-            return NOT_A_PROXY_REQUEST
-        if request.method == b"TRACE":
-            # The last stop may send it back with our credentials (RFC 9110, section 9.3.8).
-            return Page(405, "TRACE is not passed on", "It could reveal your sign-in.", allow="GET")
-        if self.engine.is_loop(request):
-            return LOOP
-        if request.ends_here:
-            return LAST_STOP
-        return None

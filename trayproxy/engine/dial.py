@@ -89,6 +89,7 @@ class Call:
         answer: The login to use, None if none is known.
         pause: Waits.
         release: Called with each descriptor that was waited for, before it is closed or returned.
+        begun: A connection to the only address of the next hop that was begun already.
     """
 
     way: Way
@@ -96,6 +97,7 @@ class Call:
     answer: Answer | None
     pause: Pause
     release: Release
+    begun: socket.socket | None = None
 
     @property
     def hop(self) -> Upstream | Authority:
@@ -138,6 +140,17 @@ class Dialler:
         self.resolver.forget()
         self.trust.forget()
 
+    def only_address(self, way: Way) -> Address | None:
+        """Return the one address where nothing has to be agreed on before a request; None if that
+        is not so, or not known without looking it up."""
+        upstream = way.upstream
+        if upstream is None or upstream.scheme is not Scheme.HTTP:
+            return None
+        known = self.resolver.known(upstream.host, upstream.port)
+        if known is None or len(known) != 1 or self._is_own(known):
+            return None
+        return known[0]
+
     async def dial(self, call: Call) -> Stream:
         """Return a new connection to the next hop, ready for a request or a tunnel.
 
@@ -172,7 +185,9 @@ class Dialler:
             )
             if self._is_own(addresses):
                 raise RefusedError(LOOP)
-            return await connect(addresses, call.pause, call.release, limits, self._loop.time)
+            return await connect(
+                addresses, call.pause, call.release, limits, self._loop.time, call.begun
+            )
         except socket.gaierror as error:
             page = not_found(hop.host, through_upstream=through_upstream)
             raise UnreachableError(page) from error

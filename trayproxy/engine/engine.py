@@ -17,9 +17,10 @@ from proxy.core.listener.tcp import TcpSocketListener
 
 from trayproxy.desk.desk import Desk
 from trayproxy.desktop.sleep import sleep_clock
+from trayproxy.engine.arrival import PatientDialler
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.date import DateLine
-from trayproxy.engine.dial import Dialler
+from trayproxy.engine.descriptors import open_descriptors
 from trayproxy.engine.executor import LoopExecutor
 from trayproxy.engine.failover import Failover
 from trayproxy.engine.guard import Guard, own_guard
@@ -173,15 +174,17 @@ class Engine:
         self.counters = Counters()
         self.closing = False
         self.pipes = Pipes()
-        self.pool = Pool(loop, parts.limits, self.look_for_sleep)
+        self.descriptors = open_descriptors(loop)
+        self.pool = Pool(loop, parts.limits, self.descriptors, self.look_for_sleep)
         self.failover = Failover(loop.time, parts.limits)
-        self.dialler = Dialler(loop, parts.limits, parts.desk, self.is_own)
+        self.dialler = PatientDialler(loop, parts.limits, parts.desk, self.is_own)
         self.via = b"trayproxy-" + secrets.token_hex(4).encode()
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.plans: Memory[bytes, Plan] = Memory()
         self.date = DateLine()
         self.replies: Memory[tuple[bytes, bytes], Reply] = Memory()
         self.answers: Memory[bytes, AnswerPlan] = Memory()
+        self.openings: Memory[bytes, bytes] = Memory()
         self._port = port
         self._naps = Naps(parts.sleep_clock, parts.limits.asleep_s)
         flags = work_flags(ClientWork, host, port)
@@ -189,7 +192,7 @@ class Engine:
         self._flags = flags
         self._host = host
         self._listeners: list[Listener] = []
-        self.executor = LoopExecutor(loop, flags, self.look_for_sleep)
+        self.executor = LoopExecutor(loop, flags, self.descriptors, self.look_for_sleep)
 
     def listen(self) -> None:
         """Accept connections from now on.
@@ -235,6 +238,7 @@ class Engine:
                 await self.executor.until_empty()
         self.executor.close()
         self.pool.clear()
+        self.descriptors.close()
         self.pipes.close()
         self.guard.close()
 
@@ -254,6 +258,7 @@ class Engine:
         computer has slept."""
         self.forget_connections()
         self.failover.forget()
+        self.dialler.arrival.begin()
         self.desk.network_changed()
 
     def look_for_sleep(self) -> None:

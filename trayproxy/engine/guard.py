@@ -8,7 +8,7 @@ octet of it is read.
 import socket
 from collections.abc import Callable
 
-from trayproxy.desktop.owner import Owner, Owners, open_owners
+from trayproxy.desktop.owner import End, Owner, Owners, open_owners
 from trayproxy.desktop.users import User, own_user
 
 Refused = Callable[[socket.socket, User | None], None]
@@ -66,12 +66,17 @@ class Guard:
         self._own = own
         self._on_refused = on_refused
 
-    def lets_in(self, connection: socket.socket) -> bool:
-        """Whether to serve a connection that was just accepted; it costs microseconds on Linux."""
+    def lets_in(self, connection: socket.socket, peer: End) -> bool:
+        """Whether to serve a connection that was just accepted; it costs microseconds on Linux.
+
+        Args:
+            connection: The connection.
+            peer: Its other end.
+        """
         if self.open_to_all:
             return True
         try:
-            local, peer = connection.getsockname()[:2], connection.getpeername()[:2]
+            local = connection.getsockname()[:2]
             owner = self._owners.owner_of(local, peer, connection.family)
         except OSError:
             # Gone already, or the system has become unable to tell.

@@ -24,6 +24,8 @@ class Limits:
         dead_s: How long an upstream that could not be reached is left alone, if there are others.
         dead_most_s: The same, after it was found dead again and again.
         asleep_s: How long the computer has to sleep for connections to be dropped at waking up.
+        arrival_s: How long a network may take to be there after a wake-up or a change: before that
+            nobody is told that the next hop cannot be reached.
         upstream_head_s: From the whole request to the first octet of its answer.
         half_closed_s: For a tunnel of which one side has ended its sending, without any progress.
         linger_s: For reading what a client still sends after an error (RFC 9112, section 9.6).
@@ -49,6 +51,7 @@ class Limits:
     dead_s: float = 30.0
     dead_most_s: float = 300.0
     asleep_s: float = 30.0
+    arrival_s: float = 5.0
     upstream_head_s: float = 300.0
     half_closed_s: float = 60.0
     linger_s: float = 2.0

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from trayproxy.desk.answer import Answer
 from trayproxy.engine.pages import Page
+from trayproxy.engine.upstream import Key
 from trayproxy.engine.way import Way
 from trayproxy.http.framing import NoBody
 from trayproxy.http.request import Request
@@ -19,6 +20,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 HEADS_KEPT = 1024
+NO_KEY = Key("")
+"""Of no connection at all."""
 LONGEST_KEPT = 4096
 """Octets: longer heads are rare and repeat themselves less."""
 
@@ -49,12 +52,14 @@ class Plan:
         page: Our own answer to it, None if it is passed on.
         simple: It has no content, wants no tunnel and no other protocol, and the connection goes
             on: one piece out, and often one piece back.
+        opens: It wants a tunnel, and that is all.
         wire: The head as it was written last.
         way: For which way that was.
         answer: And what it carries.
+        key: And which connections it may take.
     """
 
-    __slots__ = ("answer", "page", "request", "simple", "way", "wire")
+    __slots__ = ("answer", "key", "opens", "page", "request", "simple", "way", "wire")
 
     def __init__(self, request: Request, page: Page | None) -> None:
         self.request = request
@@ -66,9 +71,24 @@ class Plan:
             and request.keep_alive
             and not request.upgrade
         )
+        self.opens = (
+            page is None
+            and request.method == b"CONNECT"
+            and request.framing == NoBody()
+            and request.minor == 1
+        )
         self.wire = b""
         self.way: Way | None = None
         self.answer: Answer | None = None
+        self.key = NO_KEY
+
+    def suits(self, way: Way, answer: Answer | None, key: Key | None) -> bool:
+        """Whether it was sent like that before."""
+        return self.way is way and self.answer is answer and self.key == key
+
+    def was_written(self, wire: bytes, way: Way, answer: Answer | None, key: Key) -> None:
+        """Keep how it was sent: while all that stays, it is sent like that again."""
+        self.wire, self.way, self.answer, self.key = wire, way, answer, key
 
 
 class Reply:

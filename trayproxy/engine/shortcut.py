@@ -1,114 +1,179 @@
-"""The short way for what happens most: one piece out and one piece back, both seen before.
+"""The short way for what happens most: a request as it came before, answered as it was before.
 
-A client that repeats itself on a kept connection needs no story: its request is found whole among
-the heads that were read before, and so is the head of the answer. While the story of the connection
-waits for the next request, this takes the events in its place. It decides nothing that the story
-would decide otherwise: whatever is not as usual is put back where the story looks for it, and the
-story goes on from there.
+Programs repeat themselves, so most requests are found whole among the heads that were read before,
+and so are the heads of their answers: one piece out and one piece back, or a tunnel. Then nothing
+is left to decide, and it is done here in one go. Whatever is not as usual is put back where the
+story of the connection looks for it (`trayproxy.engine.story`), which decides everything.
 """
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from trayproxy.engine.memory import Plan
-from trayproxy.engine.upstream import Connection
+from trayproxy.engine.stream import Stream
+from trayproxy.engine.tunnel import Tunnel
+from trayproxy.engine.upstream import Connection, begin
 
 if TYPE_CHECKING:
     from trayproxy.engine.client import ClientWork
 
 
-class Shortcut:
-    """Answers simple requests of one connection.
+class Turn(Enum):
+    """What becomes of a client connection after an event."""
 
-    Attributes:
-        plan: The request that is on its way, None if none is.
+    WAIT = auto()
+    """It waits for the next one."""
+    TELL = auto()
+    """It is not as usual: the story goes on."""
+    TUNNEL = auto()
+    """It has become a tunnel."""
+    END = auto()
+    """It is over."""
+
+
+def from_client(link: "ClientWork") -> Turn:
+    """Take what the client says while it is at rest, or while its request is on its way.
+
+    Raises:
+        OSError: The client's connection broke.
     """
+    if link.plan is not None:
+        return Turn.TELL  # It sends ahead, or leaves.
+    client = link.client
+    data = client.receive()
+    if not data:
+        return Turn.WAIT if data is None else Turn.END
+    plan = link.engine.plans.get(data)
+    if plan is not None and _is_as_before(link, plan):
+        upstream = _connection(link, plan)
+        if upstream is not None and _send(link, plan, upstream):
+            return Turn.WAIT
+    client.inbox += data
+    return Turn.TELL
 
-    __slots__ = ("_engine", "_link", "plan")
 
-    def __init__(self, link: "ClientWork") -> None:
-        self._link = link
-        self._engine = link.engine
-        self.plan: Plan | None = None
+def _is_as_before(link: "ClientWork", plan: Plan) -> bool:
+    """Whether a request takes the way of the last one like it, with the same login."""
+    engine, way = link.engine, plan.way
+    if way is None or way.ends_at_target or engine.closing or not (plan.simple or plan.opens):
+        return False
+    authority = plan.request.target.authority
+    if authority is None or engine.signpost(authority) is not way:
+        return False
+    if way.others and engine.failover.choose(way) is not way:
+        return False
+    answer = engine.desk.known(way.space) if way.space is not None and way.signs_in else None
+    return plan.answer is answer and engine.pool.is_current(plan.key)
 
-    def handle(self, descriptor: int) -> bool:
-        """Take an event. Return False if it is the story's.
 
-        Raises:
-            OSError: The client's connection broke.
-        """
-        link = self._link
-        upstream = link.upstream
-        if upstream is None or not link.is_resting:
-            return False
-        if self.plan is not None:
-            return descriptor == upstream.stream.descriptor and self._pass_back(upstream)
-        return descriptor == link.client.descriptor and self._pass_on(upstream)
+def _connection(link: "ClientWork", plan: Plan) -> Connection | None:
+    """Return a connection for the request; None: finding one is for the story."""
+    own, engine = link.upstream, link.engine
+    if own is not None:
+        # What a tunnel needs another connection for.
+        is_free = plan.simple and own.key == plan.key
+        return own if is_free and engine.pool.is_quiet(own) else None
+    kept = engine.pool.take(plan.key) if plan.simple else None
+    if kept is not None:
+        return kept
+    assert plan.way is not None
+    address = engine.dialler.only_address(plan.way)
+    if address is None:
+        return None
+    try:
+        return Connection(Stream(begin(address)), plan.key)
+    except OSError:
+        return None
 
-    def _pass_on(self, upstream: Connection) -> bool:
-        """Send the client's request to the next hop that its last one went to."""
-        link, engine = self._link, self._engine
-        data = link.client.receive()
-        if not data:
-            return data is None  # Of an end the story has to hear.
-        plan = engine.plans.get(data)
-        if plan is None or not self._is_as_before(plan, upstream) or not upstream.is_quiet():
-            link.client.inbox += data
-            return False
-        try:
-            is_sent = upstream.stream.send(plan.wire) == len(plan.wire)
-        except OSError:
-            is_sent = False
-        if not is_sent:
+
+def _send(link: "ClientWork", plan: Plan, upstream: Connection) -> bool:
+    """Send the request. Return False if that needs more than one go."""
+    stream, wire = upstream.stream, plan.wire
+    try:
+        sent = stream.send(wire)
+    except OSError:
+        sent = -1
+    if sent != len(wire):
+        if sent == 0 and link.upstream is None and not upstream.used:
+            link.begun = stream.socket  # It is being established still.
+        elif link.upstream is not None:
             link.drop_upstream()
-            link.client.inbox += data
-            return False
-        self.plan = plan
-        link.between = False
-        link.deadline_in(engine.limits.upstream_head_s)
-        return True
+        else:
+            link.engine.pool.drop(upstream)
+        return False
+    upstream.way, upstream.answer = plan.way, plan.answer
+    link.upstream = upstream
+    link.plan = plan
+    link.between = False
+    link.deadline_in(link.engine.limits.upstream_head_s)
+    return True
 
-    def _is_as_before(self, plan: Plan, upstream: Connection) -> bool:
-        """Whether this request takes the way of the last one, with the same login."""
-        engine = self._engine
-        if not plan.simple or engine.closing:
-            return False
-        authority = plan.request.target.authority
-        way = engine.signpost(authority) if authority is not None else None
-        if way is None or upstream.way is not way or plan.way is not way or way.ends_at_target:
-            return False
-        if way.others and engine.failover.choose(way) is not way:
-            return False
-        answer = engine.desk.known(way.space) if way.space is not None and way.signs_in else None
-        is_same = plan.answer is answer and upstream.answer is answer
-        return is_same and engine.pool.is_current(upstream)
 
-    def _pass_back(self, upstream: Connection) -> bool:
-        """Send the answer to the client, if it is here as a whole and its head was seen before."""
-        link, engine, stream = self._link, self._engine, upstream.stream
-        try:
-            data = stream.receive()
-        except OSError:
-            stream.ended = True  # Whether to try another connection is the story's decision.
-            return False
-        if not data:
-            return data is None
-        head_end = data.find(b"\r\n\r\n") + 4
-        seen = engine.answers.get(data[:head_end])
-        if seen is None or len(data) - head_end != seen.length or engine.closing:
-            stream.inbox += data
-            return False
-        self.plan = None
-        assert upstream.way is not None
-        engine.observer.reached(upstream.way)
-        if upstream.answer is not None and not upstream.answer.verified:
-            engine.desk.accepted(upstream.answer)
-        engine.counters.received += seen.length
-        head = seen.head if seen.dated else engine.date.add(seen.head)
-        octets = head + data[head_end:]
-        sent = link.client.send(octets)
-        if sent < len(octets):
-            link.undelivered = octets[sent:]
-            return False
-        link.between = True
-        link.deadline_in(engine.limits.idle_s)
-        return True
+def from_upstream(link: "ClientWork") -> Turn:
+    """Take what the next hop says: the answer, or something that nobody asked for.
+
+    Raises:
+        OSError: The client's connection broke.
+    """
+    upstream, plan = link.upstream, link.plan
+    assert upstream is not None
+    if plan is None:
+        if not upstream.is_quiet():
+            link.drop_upstream()
+        return Turn.WAIT
+    stream = upstream.stream
+    try:
+        data = stream.receive()
+    except OSError:
+        stream.ended = True  # Whether to try another connection is the story's decision.
+        return Turn.TELL
+    if not data:
+        return Turn.WAIT if data is None else Turn.TELL
+    turn = _open(link, upstream, data) if plan.opens else _pass_back(link, upstream, data)
+    if turn is Turn.TELL and not link.undelivered:
+        stream.inbox += data
+    return turn
+
+
+def _pass_back(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
+    """Send the answer to the client, if it is here as a whole and its head was seen before."""
+    engine = link.engine
+    head_end = data.find(b"\r\n\r\n") + 4
+    seen = engine.answers.get(data[:head_end])
+    if seen is None or len(data) - head_end != seen.length or engine.closing:
+        return Turn.TELL
+    _note(link, upstream)
+    engine.counters.received += seen.length
+    head = seen.head if seen.dated else engine.date.add(seen.head)
+    octets = head + data[head_end:]
+    sent = link.client.send(octets)
+    link.between = True
+    link.deadline_in(engine.limits.idle_s)
+    if sent < len(octets):
+        link.undelivered = octets[sent:]
+        return Turn.TELL
+    return Turn.WAIT
+
+
+def _open(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
+    """Let the tunnel begin, if the next hop says so in the words that it used before."""
+    head = link.engine.openings.get(data)
+    if head is None:
+        return Turn.TELL
+    _note(link, upstream)
+    sent = link.client.send(head)
+    link.tunnel = Tunnel(link.client, upstream.stream, link.engine.pipes, head[sent:])
+    return Turn.TUNNEL
+
+
+def _note(link: "ClientWork", upstream: Connection) -> None:
+    """Take note that a request was answered."""
+    engine, way, answer = link.engine, upstream.way, upstream.answer
+    assert way is not None
+    if not upstream.used and way.others and way.upstream is not None:
+        engine.failover.lives(way.upstream)
+    upstream.used += 1
+    link.plan = None
+    engine.observer.reached(way)
+    if answer is not None and not answer.verified:
+        engine.desk.accepted(answer)

@@ -1,11 +1,10 @@
-"""A connection's life as one coroutine that waits in the words of proxy.py's `Work` contract.
+"""What a connection does, as one coroutine that waits in the words of proxy.py's `Work` contract.
 
-`Work.get_events` says which descriptors a work waits for, `Work.handle_events` is called when one
-is ready. Written as callbacks that is a state machine whose states are hard to see; written as a
-coroutine it reads from top to bottom. The coroutine awaits a `Wait`, which names descriptors
-exactly as `get_events` does; the strand keeps it until an event resumes it, at once and without a
-detour over
-tasks and futures: the fast path costs one `send` for each event.
+proxy.py's `Work.get_events` says which descriptors a work waits for, its `handle_events` is called
+when one is ready. Written as callbacks that is a state machine whose states are hard to see;
+written as a coroutine it reads from top to bottom. The coroutine awaits a `Wait`, which names
+descriptors and masks as `get_events` does; the strand keeps it until an event resumes it, at once
+and without a detour over tasks and futures: an event costs one `send`.
 """
 
 import asyncio
@@ -28,10 +27,9 @@ class Wait:
     Awaiting it returns the descriptor that is ready, `DONE` or `TIMED_OUT`.
 
     Attributes:
-        events: Descriptors and masks as in proxy.py's ``SelectableEvents``. The executor compares
-            it by identity first: whoever waits for the same again uses the same dictionary.
+        events: Descriptors and masks as in proxy.py's ``SelectableEvents``.
         future: Also wakes when it is done.
-        timeout: Seconds, for short and exact times; long ones are `Strand.deadline`.
+        timeout: Seconds, for short and exact times; long ones are `ClientWork.deadline`.
     """
 
     __slots__ = ("events", "future", "timeout")
@@ -89,13 +87,10 @@ class Strand:
     """Runs one coroutine that awaits nothing but `Wait`.
 
     Attributes:
-        deadline: Loop time after which the executor's sweep throws `TimeoutError` into the
-            coroutine, at most a second late; None for no limit. The coroutine sets it before it
-            waits.
         events: What it waits for now.
     """
 
-    __slots__ = ("_coroutine", "_loop", "_resume", "_timer", "_wait", "deadline", "events")
+    __slots__ = ("_coroutine", "_loop", "_resume", "_timer", "_wait", "events")
 
     def __init__(
         self,
@@ -116,7 +111,6 @@ class Strand:
         self._resume = resume
         self._wait: Wait | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.deadline: float | None = None
         self.events = NOTHING
 
     def start(self) -> bool:
@@ -152,7 +146,6 @@ class Strand:
         wait = self._wait
         if wait is None:
             return True
-        self.deadline = None
         self._stop_waiting(wait)
         try:
             self._follow(self._coroutine.throw(error))

@@ -29,7 +29,8 @@ class Stream:
     plain = True
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
+        if connection.gettimeout() != 0:
+            connection.setblocking(False)
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = connection

@@ -99,18 +99,26 @@ class Flow:
         "source",
     )
 
-    def __init__(self, source: Stream, sink: Stream, pipes: Pipes) -> None:
+    def __init__(self, source: Stream, sink: Stream, pipes: Pipes, ahead: bytes = b"") -> None:
+        """Make one.
+
+        Args:
+            source: Where octets come from.
+            sink: Where they go.
+            pipes: To move them with.
+            ahead: What goes before all of them, and is not counted.
+        """
         self.source = source
         self.sink = sink
-        self.moved = 0
+        self.moved = -len(ahead)
         self.over = False
-        self._pending: memoryview | None = None
+        self._pending: memoryview | None = memoryview(ahead) if ahead else None
         self._pipe: tuple[int, int] | None = None
         self._piped = 0
         self._pipes = pipes
         self._is_plain = source.plain and sink.plain
         if source.inbox:
-            self._pending = memoryview(source.take())
+            self._pending = memoryview(ahead + source.take())
 
     @property
     def blocked(self) -> bool:
@@ -122,8 +130,8 @@ class Flow:
         """Whether there may be more to come, and nothing waits."""
         return not (self._pending is not None or self._piped or self.source.ended or self.over)
 
-    def move(self) -> None:
-        """Move what can be moved now.
+    def move(self) -> bool:
+        """Move what can be moved now. Return whether there may be more to come, and nothing waits.
 
         Raises:
             OSError: A side was reset.
@@ -131,7 +139,7 @@ class Flow:
         if self._pending is not None:
             self._flush(self._pending)
         if self.over or self._pending is not None:
-            return
+            return False
         if self._pipe is not None:
             self._splice(self._pipe)
         elif not self.source.ended:
@@ -140,23 +148,24 @@ class Flow:
             self.over = True
             if not self.sink.ended:
                 self.sink.finish()  # Else both are about to be closed, which says the same.
+        return self.is_open
 
     def _copy(self) -> None:
         data = self.source.receive()
         if not data:
             return
-        self._flush(memoryview(data))
+        self._flush(data)
         if len(data) == CHUNK and self._is_plain and not self.over:
             self._pipe = self._pipes.take()
 
-    def _flush(self, data: memoryview) -> None:
+    def _flush(self, data: bytes | memoryview) -> None:
         try:
             sent = self.sink.send(data)
         except BrokenPipeError:
             self._abandon()
             return
         self.moved += sent
-        self._pending = data[sent:] if sent < len(data) else None
+        self._pending = memoryview(data)[sent:] if sent < len(data) else None
 
     def _splice(self, pipe: tuple[int, int]) -> None:
         """Move by the kernel; go back to copying when the source has no more bulk."""
@@ -218,23 +227,21 @@ class Tunnel:
         down: To the client.
     """
 
-    __slots__ = (
-        "_client",
-        "_events",
-        "_is_probed",
-        "_open_events",
-        "_upstream",
-        "down",
-        "up",
-    )
+    __slots__ = ("_client", "_is_probed", "_upstream", "down", "up")
 
-    def __init__(self, client: Stream, upstream: Stream, pipes: Pipes) -> None:
+    def __init__(self, client: Stream, upstream: Stream, pipes: Pipes, ahead: bytes = b"") -> None:
+        """Make one.
+
+        Args:
+            client: Who asked for it.
+            upstream: The next hop.
+            pipes: To move octets with.
+            ahead: What the client is to get before anything that the next hop says.
+        """
         self._client = client
         self._upstream = upstream
         self.up = Flow(client, upstream, pipes)
-        self.down = Flow(upstream, client, pipes)
-        self._events = {client.descriptor: READ, upstream.descriptor: READ}
-        self._open_events = self._events
+        self.down = Flow(upstream, client, pipes, ahead)
         self._is_probed = False
 
     def probe(self) -> None:
@@ -253,32 +260,45 @@ class Tunnel:
         sides_are_plain = self._client.plain and self._upstream.plain
         return self.up.blocked or self.down.blocked or not sides_are_plain
 
-    def ready(self, descriptor: int, mask: int) -> bool:
-        """Move octets after an event. Return True when the tunnel has ended.
+    def begin(self) -> None:
+        """Move what waits already.
 
         Raises:
             OSError: A side was reset; so is the tunnel.
         """
-        from_client = descriptor == self._client.descriptor
+        self.up.move()
+        self.down.move()
+
+    def flows(self, descriptor: int, mask: int) -> bool:
+        """Move octets after an event. Return whether the tunnel goes on to wait for the same.
+
+        Raises:
+            OSError: A side was reset; so is the tunnel.
+        """
+        if descriptor == self._client.descriptor:
+            outbound, inbound = self.up, self.down
+        else:
+            outbound, inbound = self.down, self.up
+        if mask == READ:
+            return outbound.move()
         if mask & READ:
-            (self.up if from_client else self.down).move()
-        if mask & WRITE:
-            (self.down if from_client else self.up).move()
+            outbound.move()
+        inbound.move()
+        return False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both directions have ended."""
         return self.up.over and self.down.over
 
     @property
     def events(self) -> dict[int, int]:
-        """What the tunnel waits for, the same dictionary as long as that is the same."""
-        if self.up.is_open and self.down.is_open:
-            return self._open_events
-        client, upstream = self._client.descriptor, self._upstream.descriptor
-        client_mask = self._mask(self.up, self.down)
-        upstream_mask = self._mask(self.down, self.up)
-        events = self._events
-        if events.get(client, 0) != client_mask or events.get(upstream, 0) != upstream_mask:
-            wanted = {client: client_mask, upstream: upstream_mask}
-            self._events = {descriptor: mask for descriptor, mask in wanted.items() if mask}
-        return self._events
+        """What the tunnel waits for."""
+        wanted = {
+            self._client.descriptor: self._mask(self.up, self.down),
+            self._upstream.descriptor: self._mask(self.down, self.up),
+        }
+        return {descriptor: mask for descriptor, mask in wanted.items() if mask}
 
     @staticmethod
     def _mask(outbound: Flow, inbound: Flow) -> int:

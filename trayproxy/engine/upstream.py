@@ -6,13 +6,13 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from itertools import chain, zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from trayproxy.desk.answer import Answer
+from trayproxy.engine.descriptors import Descriptors
 from trayproxy.engine.limits import Limits
-from trayproxy.engine.strand import TIMED_OUT, WRITE, Wait
+from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.way import Way
 
@@ -25,6 +25,8 @@ Pause = Callable[[Wait], Coroutine[Wait, int, int]]
 NAMES_KEPT_S = 10.0
 NAMES_KEPT = 256
 KEPT_PER_KEY = 64
+NEVER_BLOCKS = getattr(socket, "SOCK_NONBLOCK", 0)
+"""Makes a socket that does not block from the start, where that is possible."""
 BUSY_S = 0.05
 """A connection used so short a time ago is in the middle of its work: the sweep, once a second,
 finds the one computer that fell asleep just then."""
@@ -107,8 +109,9 @@ def begin(address: Address) -> socket.socket:
         OSError: It cannot be: the system has no IPv6 or no descriptors, or knows no route.
     """
     family, sockaddr = address
-    attempt = socket.socket(family, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0))
-    attempt.setblocking(False)
+    attempt = socket.socket(family, socket.SOCK_STREAM | NEVER_BLOCKS)
+    if not NEVER_BLOCKS:
+        attempt.setblocking(False)
     code = attempt.connect_ex(sockaddr)
     if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
         attempt.close()
@@ -131,6 +134,7 @@ async def connect(
     release: Callable[[int], None],
     limits: Limits,
     now: Callable[[], float],
+    begun: socket.socket | None = None,
 ) -> socket.socket:
     """Return a connection to the first address that answers (RFC 8305, section 5).
 
@@ -140,6 +144,7 @@ async def connect(
         release: Called with each descriptor that was waited for, before it is closed or returned.
         limits: The times.
         now: The loop's clock.
+        begun: A connection to the first address that somebody has begun already.
 
     Raises:
         OSError: No address answered; the error of the last one that failed, `TimeoutError` if none
@@ -150,6 +155,10 @@ async def connect(
     failure: OSError = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
     end = now() + limits.connect_total_s
     next_start = 0.0
+    if begun is not None and begun.fileno() >= 0:
+        queue.popleft()
+        trying[begun.fileno()] = (begun, now() + limits.connect_s)
+        next_start = now() + limits.next_address_s
 
     def give_up(descriptor: int) -> None:
         release(descriptor)
@@ -192,8 +201,7 @@ async def connect(
             give_up(descriptor)
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """What an upstream connection may be used for again.
 
     Attributes:
@@ -218,10 +226,9 @@ class Connection:
         used: How many answers have come over it.
         way: The way that the last request on it took.
         answer: What the last request on it carried.
-        seen_at: When it was last asked whether the computer has slept since.
     """
 
-    __slots__ = ("answer", "key", "seen_at", "stream", "used", "way")
+    __slots__ = ("answer", "key", "stream", "used", "way")
 
     def __init__(self, stream: Stream, key: Key) -> None:
         self.stream = stream
@@ -229,7 +236,6 @@ class Connection:
         self.used = 0
         self.way: Way | None = None
         self.answer: Answer | None = None
-        self.seen_at = 0.0
 
     def is_quiet(self) -> bool:
         """Whether it is open and nothing unasked has come (RFC 9112, section 9.2)."""
@@ -248,60 +254,90 @@ class Pool:
         self,
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
+        descriptors: Descriptors,
         look_for_sleep: Callable[[], None] = lambda: None,
     ) -> None:
         """Make an empty one.
 
         Args:
-            loop: Watches idle connections.
+            loop: Its clock counts.
             limits: How long to keep them.
+            descriptors: Tells when an idle connection ends, or says something.
             look_for_sleep: Called before a connection from earlier is used; calls `clear` if the
                 computer has slept since.
         """
         self.epoch = 0
-        self.look_for_sleep = look_for_sleep
+        self._look_for_sleep = look_for_sleep
+        self._looked_at = -BUSY_S
         self._loop = loop
         self._limits = limits
+        self._descriptors = descriptors
         self._idle: dict[Key, deque[tuple[Connection, float]]] = {}
+        self._by_descriptor: dict[int, Connection] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def is_current(self, connection: Connection) -> bool:
-        """Whether a connection is from the time after the last change."""
+    def is_current(self, key: Key) -> bool:
+        """Whether connections with this key are from the time after the last change."""
+        self.look_for_sleep()
+        return key.epoch == self.epoch
+
+    def look_for_sleep(self) -> None:
+        """Notice that the computer has slept."""
         now = self._loop.time()
         # The clock that counts sleep is too slow to be read for every request of a busy client.
-        if now - connection.seen_at > BUSY_S:
-            self.look_for_sleep()
-            connection.seen_at = now
-        return connection.key.epoch == self.epoch
+        if now - self._looked_at > BUSY_S:
+            self._looked_at = now
+            self._look_for_sleep()
+
+    def is_quiet(self, connection: Connection) -> bool:
+        """Whether a connection is open and nothing unasked has come.
+
+        What has come is told to whoever watches it, but it may be that nobody has got round to it.
+        """
+        stream = connection.stream
+        if self._descriptors.may_have_news(stream.descriptor):
+            return stream.is_quiet()
+        return not (stream.inbox or stream.ended)
 
     def take(self, key: Key) -> Connection | None:
-        """Return an idle connection, the one used last; None if there is none."""
+        """Return an idle connection, the one used last; None if there is none.
+
+        It is watched still, and who takes it watches it next.
+        """
         idle = self._idle.get(key)
         while idle:
-            connection, _ = idle.pop()
-            self._loop.remove_reader(connection.stream.descriptor)
-            if connection.is_quiet():
+            connection, since = idle.pop()
+            self._by_descriptor.pop(connection.stream.descriptor)
+            # An upstream that has had enough says so before it closes, and the answer to nobody's
+            # request must not become that of the next. Just after use there is none.
+            is_fresh = self._loop.time() - since < BUSY_S
+            if self.is_quiet(connection) if is_fresh else connection.is_quiet():
                 return connection
-            connection.stream.close()
+            self.drop(connection)
         return None
 
     def keep(self, connection: Connection) -> None:
-        """Keep a connection whose last answer is complete, or close it if it is from earlier or
-        there are many."""
-        if connection.key.epoch != self.epoch:
-            connection.stream.close()
+        """Keep a connection whose last answer is complete, or close it if it is from earlier, not
+        quiet, or one of many."""
+        if connection.key.epoch != self.epoch or not self.is_quiet(connection):
+            self.drop(connection)
             return
-        idle = self._idle.setdefault(connection.key, deque())
+        idle = self._idle.get(connection.key)
+        if idle is None:
+            idle = self._idle[connection.key] = deque()
         if len(idle) >= KEPT_PER_KEY:
-            connection.stream.close()
+            self.drop(connection)
             return
         idle.append((connection, self._loop.time()))
-        self._loop.add_reader(connection.stream.descriptor, self._drop, connection)
+        descriptor = connection.stream.descriptor
+        self._by_descriptor[descriptor] = connection
+        self._descriptors.watch(descriptor, READ, self._on_news)
         if self._timer is None:
             self._timer = self._loop.call_later(self._limits.kept_s, self._expire)
 
-    def _drop(self, connection: Connection) -> None:
+    def _on_news(self, descriptor: int, mask: int) -> None:
         """Close a connection that has ended, or that said something unasked."""
+        connection = self._by_descriptor[descriptor]
         if connection.is_quiet():
             return  # A ticket or new keys, inside the encryption.
         idle = self._idle[connection.key]
@@ -309,7 +345,13 @@ class Pool:
         self._close(connection)
 
     def _close(self, connection: Connection) -> None:
-        self._loop.remove_reader(connection.stream.descriptor)
+        """Close a connection that is kept."""
+        del self._by_descriptor[connection.stream.descriptor]
+        self.drop(connection)
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection that is kept no more."""
+        self._descriptors.drop(connection.stream.descriptor)
         connection.stream.close()
 
     def _expire(self) -> None:

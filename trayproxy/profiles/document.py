@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from trayproxy.profiles.config import Config, Listen
-from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError, SignIn, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Method, Profile, ProfileError, SignIn, Upstream
 from trayproxy.profiles.validate import (
     check_ca_file,
     check_listen_host,
@@ -206,18 +206,18 @@ def _profile(table: _Table) -> Profile:
     for key in table.names():
         if key.lower() in _SECRET_KEYS:
             raise table.mistake(key, "passwords are not kept here; use trayproxy login")
-    sign_in = table.get("sign_in", str, str(SignIn.PASSWORD))
-    if sign_in not in tuple(SignIn):
-        raise table.mistake("sign_in", f"sign_in is {' or '.join(SignIn)}")
+    sign_in = table.check("sign_in", _sign_in, table.get("sign_in", str, str(SignIn.PASSWORD)))
+    method = table.check("method", _method, table.get("method", str, str(Method.AUTOMATIC)))
     profile = Profile(
         id=table.get("id", str),
         name=table.get("name", str),
         upstream=table.check("upstream", parse_upstream, table.get("upstream", str)),
-        sign_in=SignIn(sign_in),
+        sign_in=sign_in,
         user=table.get("user", str, ""),
         bypass=table.check("bypass", _rules, table.get("bypass", list, [])),
         fallbacks=table.check("fallbacks", _upstreams, table.get("fallbacks", list, [])),
         ca_file=table.check("ca_file", check_ca_file, table.get("ca_file", str, "")),
+        method=method,
     )
     table.check("name", check_name, profile.name)
     table.check("user", check_user, profile.user)
@@ -229,6 +229,18 @@ def _system_users(users: list[Any]) -> tuple[str, ...]:
     if not all(isinstance(user, str | int) and not isinstance(user, bool) for user in users):
         raise ProfileError("allow_users is a list of names and numbers")
     return tuple(check_system_user(str(user)) for user in users)
+
+
+def _sign_in(text: str) -> SignIn:
+    if text not in tuple(SignIn):
+        raise ProfileError(f"sign_in is {' or '.join(SignIn)}")
+    return SignIn(text)
+
+
+def _method(text: str) -> Method:
+    if text not in tuple(Method):
+        raise ProfileError(f"method is {' or '.join(Method)}")
+    return Method(text)
 
 
 def _rules(texts: list[Any]) -> tuple[str, ...]:

@@ -31,6 +31,29 @@ class SignIn(StrEnum):
     """With a user name and a password that TrayProxy asks for and keeps in the keyring."""
     NONE = auto()
     """Not at all: a 407 is an error and nobody is asked."""
+    SSO = auto()
+    """As whoever is signed in to this computer: with a Kerberos ticket, on Windows with the log-on.
+    No password is asked for and none is kept."""
+
+
+class Method(StrEnum):
+    """Which authentication schemes may be used: all of them, or one (ux §3.3).
+
+    But for `AUTOMATIC` the values are the schemes' own names, as challenges write them in lower
+    case (RFC 9110, section 11.1).
+    """
+
+    AUTOMATIC = auto()
+    """The strongest that the proxy offers."""
+    NEGOTIATE = auto()
+    NTLM = auto()
+    DIGEST = auto()
+    BASIC = auto()
+
+    @property
+    def takes_sso(self) -> bool:
+        """Whether it can sign in without a password of its own."""
+        return self not in (Method.DIGEST, Method.BASIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +92,7 @@ class Profile:
             preference. Each has a login of its own.
         ca_file: The file (PEM or DER) with the authorities that sign the certificates of its https
             upstreams, in place of those that the system trusts; empty: the system's.
+        method: What its http and https upstreams may be answered with.
     """
 
     id: str
@@ -79,6 +103,7 @@ class Profile:
     bypass: tuple[str, ...] = ()
     fallbacks: tuple[Upstream, ...] = ()
     ca_file: str = ""
+    method: Method = Method.AUTOMATIC
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from trayproxy.profiles.profile import (
     DIRECT_ID,
     DIRECT_NAME,
+    Method,
     Profile,
     ProfileError,
     Scheme,
@@ -261,16 +262,32 @@ def check_profile(profile: Profile) -> Profile:
         raise ProfileError(f"A profile has at most {FALLBACKS} other proxies.")
     if len(set(upstreams)) < len(upstreams):
         raise ProfileError("The same proxy stands in the profile twice.")
+    sign_in, method = SignIn(profile.sign_in), Method(profile.method)
+    check_sign_in(sign_in, method, upstreams)
     return replace(
         profile,
         name=check_name(profile.name),
         upstream=upstreams[0],
         fallbacks=upstreams[1:],
-        sign_in=SignIn(profile.sign_in),
+        sign_in=sign_in,
         user=check_user(profile.user),
         bypass=tuple(map(check_rule, profile.bypass)),
         ca_file=check_ca_file(profile.ca_file),
+        method=method,
     )
+
+
+def check_sign_in(sign_in: SignIn, method: Method, upstreams: Iterable[Upstream]) -> None:
+    """Return if one can sign in to these upstreams in this way.
+
+    Raises:
+        ProfileError: One cannot.
+    """
+    by_socks = any(upstream.scheme is Scheme.SOCKS5 for upstream in upstreams)
+    if sign_in is SignIn.SSO and by_socks:
+        raise ProfileError("A SOCKS5 proxy needs a user name and a password, or no sign-in.")
+    if sign_in is SignIn.SSO and not method.takes_sso:
+        raise ProfileError("Your own sign-in works with the method Automatic, Negotiate or NTLM.")
 
 
 def check_upstream(upstream: Upstream) -> Upstream:

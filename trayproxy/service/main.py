@@ -26,6 +26,7 @@ from trayproxy.desk.desk import Desk
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
+from trayproxy.desktop.network import watch_network
 from trayproxy.desktop.owner import NotToldError
 from trayproxy.engine.engine import Engine, Parts
 from trayproxy.engine.limits import LIMITS, Limits
@@ -33,6 +34,7 @@ from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
+from trayproxy.profiles.validate import check_profile
 from trayproxy.service.check import Tools
 from trayproxy.service.door import UNTOLD, let_in, make_guard
 from trayproxy.service.facts import Facts
@@ -202,8 +204,10 @@ class Service:
         self._facts.listening(self._engine.address)
         logger.info("listening on %s", self._engine.address)
         self._on_ready(self._engine.address)
+        watch = watch_network(loop, self._network_changed)
         await self._stop.wait()
         logger.info("quitting")
+        watch.close()
         await self._close()
         return OK
 
@@ -211,13 +215,20 @@ class Service:
         """Return the profile to begin with.
 
         Raises:
-            ProfileError: There is none of the name that was given.
+            ProfileError: There is none of the name that was given, or what was given is no profile.
         """
         options = self._options
         if options.upstream is not None:
-            name = str(options.upstream)
-            return Profile(
-                TEMPORARY_ID, name, options.upstream, user=options.user, ca_file=options.ca_file
+            return check_profile(
+                Profile(
+                    TEMPORARY_ID,
+                    str(options.upstream),
+                    options.upstream,
+                    options.sign_in,
+                    options.user,
+                    ca_file=options.ca_file,
+                    method=options.method,
+                )
             )
         if self._begins_directly():
             return None
@@ -284,6 +295,10 @@ class Service:
             f"({error.strerror or error})."
         )
         return Problem("TP-102", f"TrayProxy cannot listen on {address}", body)
+
+    def _network_changed(self) -> None:
+        logger.info("the network has changed")
+        self._engine.network_changed()
 
     def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         try:

@@ -19,18 +19,20 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QPushButton,
     QRadioButton,
+    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from trayproxy.control.messages import Keyring
-from trayproxy.profiles.profile import Profile, ProfileError, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import Method, Profile, ProfileError, Scheme, SignIn, Upstream
 from trayproxy.profiles.validate import (
     check_ca_file,
     check_host,
     check_name,
     check_port,
+    check_sign_in,
     check_user,
     make_id,
     parse_rules,
@@ -59,6 +61,7 @@ class Draft:
     scheme: Scheme = Scheme.HTTP
     fallbacks: str = ""
     ca_file: str = ""
+    method: Method = Method.AUTOMATIC
 
 
 def draft_of(profile: Profile) -> Draft:
@@ -73,6 +76,7 @@ def draft_of(profile: Profile) -> Draft:
         profile.upstream.scheme,
         ", ".join(map(str, profile.fallbacks)),
         profile.ca_file,
+        profile.method,
     )
 
 
@@ -156,13 +160,17 @@ class ProfileForm(QWidget):
             self._name.text(),
             self._host.text(),
             self._port.text(),
-            SignIn.PASSWORD if self._with_password.isChecked() else SignIn.NONE,
+            self._sign_in(),
             self._user.text(),
             self._bypass.text(),
             Scheme(self._scheme.currentData()),
             self._fallbacks.text(),
             self._ca_file.text(),
+            Method(self._method.currentData()),
         )
+
+    def _sign_in(self) -> SignIn:
+        return next(way for way, button in self._ways.items() if button.isChecked())
 
     def profile(self) -> Profile | None:
         """Return the profile, or None after having said under the fields what is wrong."""
@@ -181,22 +189,47 @@ class ProfileForm(QWidget):
             self._lead_to_mistake()
             return None
         draft = self.draft()
+        upstream = Upstream(host, port, draft.scheme)
+        if not self._goes_together((upstream, *fallbacks)):
+            self._lead_to_mistake()
+            return None
         return Profile(
             self._id or make_id(name, (profile.id for profile in self._taken)),
             name,
-            Upstream(host, port, draft.scheme),
+            upstream,
             draft.sign_in,
             user,
             bypass,
             fallbacks,
             ca_file,
+            draft.method,
         )
+
+    def _goes_together(self, upstreams: Iterable[Upstream]) -> bool:
+        """Return whether one can sign in there as chosen; say it below if not."""
+        label, way = self._errors[self._method], self._ways[self._sign_in()]
+        try:
+            check_sign_in(self._sign_in(), Method(self._method.currentData()), upstreams)
+        except ProfileError as error:
+            label.setText(breakable(str(error)))
+            way.setAccessibleDescription(str(error))
+            label.show()
+            return False
+        self._forget_the_way()
+        return True
+
+    def _forget_the_way(self) -> None:
+        self._errors[self._method].hide()
+        for way in self._ways.values():
+            way.setAccessibleDescription("")
 
     def _lead_to_mistake(self) -> None:
         """Lead to the first field that is wrong."""
         wrong = self._first_wrong()
         if wrong in (self._fallbacks, self._ca_file):
             self._advanced.setChecked(True)
+        if wrong is self._method:
+            wrong = self._ways[self._sign_in()]
         wrong.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def show_keyring(self, keyring: Keyring) -> None:
@@ -295,18 +328,23 @@ class ProfileForm(QWidget):
             if field.text() != text:
                 field.setText(text)
         self._scheme.setCurrentIndex(self._scheme.findData(draft.scheme))
-        with_password = draft.sign_in is SignIn.PASSWORD
-        (self._with_password if with_password else self._without).setChecked(True)
+        self._method.setCurrentIndex(self._method.findData(draft.method))
+        self._ways[draft.sign_in].setChecked(True)
         self._enable_login()
 
     @Slot()
     def _enable_login(self) -> None:
-        with_password = self._with_password.isChecked()
+        with_password = self._sign_in() is SignIn.PASSWORD
+        by_socks = self._scheme.currentData() == Scheme.SOCKS5
         self._user.setEnabled(with_password)
+        self._kept.setEnabled(with_password)
         self._forget.setEnabled(with_password and self._may_forget)
+        # SOCKS5 has one way with a password and none of these (RFC 1929).
+        self._method.setEnabled(self._sign_in() is not SignIn.NONE and not by_socks)
 
     @Slot()
     def _on_sign_in(self) -> None:
+        self._forget_the_way()
         self._enable_login()
         self.edited.emit()
 
@@ -346,7 +384,7 @@ class ProfileForm(QWidget):
         self._scheme.setAccessibleName(translate("Profiles", "Kind of proxy"))
         for scheme in Scheme:
             self._scheme.addItem(f"{scheme}://", scheme)
-        self._scheme.activated.connect(self.edited)
+        self._scheme.activated.connect(self._on_sign_in)
         parts.addWidget(self._scheme)
         parts.addWidget(self._host, 1)
         parts.addWidget(QLabel(":"))
@@ -358,14 +396,21 @@ class ProfileForm(QWidget):
         form.addRow("", self._error(self._port))
 
     def _build_sign_in(self, form: QFormLayout) -> None:
-        self._with_password = named(
-            QRadioButton(translate("Profiles", "User name and &password")), "with_password"
-        )
-        self._without = named(QRadioButton(translate("Profiles", "N&one")), "without_sign_in")
+        self._ways = {
+            SignIn.PASSWORD: named(
+                QRadioButton(translate("Profiles", "User name and &password")), "with_password"
+            ),
+            SignIn.SSO: named(QRadioButton(words.own_sign_in()), "with_own_sign_in"),
+            SignIn.NONE: named(QRadioButton(translate("Profiles", "N&one")), "without_sign_in"),
+        }
+        choice = QVBoxLayout()
         group = QButtonGroup(self)
-        for button in (self._with_password, self._without):
+        for button in self._ways.values():
             group.addButton(button)
+            choice.addWidget(button)
             button.clicked.connect(self._on_sign_in)
+        self._ways[SignIn.PASSWORD].setChecked(True)
+        self._build_method()
         self._user = self._line("profile_user")
         self._user.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         self._kept = plain_label("password_kept")
@@ -373,10 +418,9 @@ class ProfileForm(QWidget):
             QPushButton(translate("Profiles", "&Forget password")), "forget_password"
         )
         self._forget.clicked.connect(self.forget_wanted)
-        choice = QVBoxLayout()
-        choice.addWidget(self._with_password)
-        choice.addWidget(self._without)
         form.addRow(translate("Profiles", "Sign-in:"), choice)
+        form.addRow(translate("Profiles", "&Method:"), self._method)
+        form.addRow("", self._error(self._method))
         form.addRow(translate("Profiles", "&User name:"), self._user)
         form.addRow("", self._error(self._user))
         form.addRow(translate("Profiles", "Password:"), self._kept)
@@ -384,6 +428,16 @@ class ProfileForm(QWidget):
         forget.addWidget(self._forget)
         forget.addStretch()
         form.addRow("", forget)
+
+    def _build_method(self) -> None:
+        self._method = named(QComboBox(), "method")
+        self._method.setToolTip(
+            translate("Profiles", "Automatic uses the strongest method that the proxy offers")
+        )
+        for method in Method:
+            self._method.addItem(words.method_name(method), method)
+        self._method.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self._method.activated.connect(self._on_sign_in)
 
     def _build_advanced(self, form: QFormLayout) -> None:
         self._advanced = named(QToolButton(), "advanced")
@@ -457,7 +511,7 @@ class ProfileForm(QWidget):
         line.installEventFilter(self)
         return line
 
-    def _error(self, field: QLineEdit) -> QLabel:
+    def _error(self, field: QWidget) -> QLabel:
         label = plain_label(f"{field.objectName()}_error")
         font = label.font()
         font.setItalic(True)

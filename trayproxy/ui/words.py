@@ -17,7 +17,7 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
-from trayproxy.profiles.profile import Profile, Scheme, Upstream
+from trayproxy.profiles.profile import Method, Profile, Scheme, Upstream
 from trayproxy.ui.counted import Counted
 from trayproxy.ui.plain import (
     MENU_WIDTH,
@@ -276,7 +276,43 @@ def rejection_line(question: Question) -> str:
                 "SignIn",
                 "{store} does not answer. It may be waiting for you in another window.",
             ).format(store=store)
+        case Why.EXPIRED:
+            return translate(
+                "SignIn",
+                "Your password has expired or must be changed. Change it, then type the new one.",
+            )
+        case Why.LOCKED:
+            return translate(
+                "SignIn",
+                "Your account is locked. Waiting 15–30 minutes or asking your help desk usually "
+                "helps.",
+            )
+        case Why.DOWNGRADE | Why.REALM_CHANGED:
+            return _other_than_before(question)
     return ""
+
+
+def _other_than_before(question: Question) -> str:
+    """Return what has become less trustworthy about the proxy; nothing was sent to it."""
+    if question.why is Why.DOWNGRADE:
+        template = translate(
+            "SignIn",
+            "The proxy used to accept {before} and now wants {method}, which protects your "
+            "password less. Sign in only if your company has changed this.",
+        )
+        method = shorten(clean(question.method), TARGET_WIDTH)
+        return template.format(before=shorten(clean(question.before), TARGET_WIDTH), method=method)
+    before = clean(question.before)
+    if not before:
+        return translate(
+            "SignIn",
+            "The proxy did not give itself this name before. Sign in only if your company has "
+            "changed this.",
+        )
+    return translate(
+        "SignIn",
+        "The proxy called itself “{before}” before. Sign in only if your company has changed this.",
+    ).format(before=isolate(shorten(before, REALM_WIDTH)))
 
 
 def lock_out_line(question: Question) -> str:
@@ -334,6 +370,28 @@ def waiting_text(question: Question) -> str:
     if others == 0:
         return translate("Notification", "{program} is waiting.").format(program=name)
     return Counted().others_waiting(others).format(program=name)
+
+
+# --- Ways to sign in -----------------------------------------------------------------------------
+
+
+def own_sign_in() -> str:
+    """Return what signing in with a ticket or the log-on to Windows is called."""
+    return translate("Profiles", "My Windows/&Kerberos sign-in (no password)")
+
+
+def method_name(method: Method) -> str:
+    """Return an authentication scheme by the name that it has everywhere."""
+    match method:
+        case Method.NEGOTIATE:
+            return "Negotiate"
+        case Method.NTLM:
+            return "NTLM"
+        case Method.DIGEST:
+            return "Digest"
+        case Method.BASIC:
+            return "Basic"
+    return translate("Profiles", "Automatic")
 
 
 # --- Problems ------------------------------------------------------------------------------------

@@ -1,0 +1,132 @@
+"""Tests for trayproxy.cli.check."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.cli.home import LAB, OFFICE, Service
+from trayproxy.cli.check import exit_code
+from trayproxy.cli.words import Exit
+from trayproxy.control.messages import (
+    CheckProfile,
+    CheckResult,
+    Failed,
+    Problem,
+    Question,
+    Step,
+    StepState,
+    Transport,
+    Why,
+)
+
+WELL = CheckResult(
+    (
+        Step("find", StepState.OK, "10.0.0.41", 12.3),
+        Step("connect", StepState.OK, "port 8080", 9.0),
+        Step("encryption", StepState.NOT_NEEDED, "none (http proxy)"),
+        Step("challenge", StepState.OK, "Basic, “Corp\x1b[2J Internet”", 1.0),
+        Step("sign-in", StepState.OK, "CORP\\jdoe", 31.0),
+        Step("fetch", StepState.OK, "200 OK", 88.0),
+    )
+)
+
+
+def failed(code: str, *, fallback: bool = False) -> CheckResult:
+    problem = Problem(code, "proxy.example does not answer", "No answer within 15 seconds.")
+    if fallback:
+        return CheckResult((*WELL.steps, Step("fallback", StepState.FAILED, problem=problem)))
+    return CheckResult(
+        (
+            Step("find", StepState.OK, "10.0.0.41", 12.3),
+            Step("connect", StepState.FAILED, took=15000.0, problem=problem),
+            Step("encryption", StepState.NOT_TRIED),
+        )
+    )
+
+
+def test_every_step_is_shown_with_its_time(cli: Cli, service: Service) -> None:
+    service.result = WELL
+    assert cli("test") == (
+        0,
+        "Test of “Office”\n"
+        "  ✔ Find proxy.example         10.0.0.41  (12 ms)\n"
+        "  ✔ Connect to port 8080       port 8080  (9 ms)\n"
+        "  – Encryption                 none (http proxy)\n"
+        "  ✔ Proxy asks for sign-in     Basic, “Corp[2J Internet”  (1 ms)\n"
+        "  ✔ Sign-in accepted           CORP\\jdoe  (31 ms)\n"
+        "  ✔ Fetch http://example.com/  200 OK  (88 ms)\n"
+        "All good.\n",
+        "",
+    )
+    assert CheckProfile(OFFICE) in service.requests
+
+
+def test_another_profile_and_another_page_can_be_tried(cli: Cli, service: Service) -> None:
+    service.result = WELL
+    assert cli("test", "lab", "--url", "http://intranet.example/")[0] == 0
+    assert CheckProfile(LAB, "http://intranet.example/") in service.requests
+
+
+def test_a_step_that_fails_is_told_with_what_to_do(cli: Cli, service: Service) -> None:
+    service.result = failed("TP-203")
+    code, out, err = cli("test")
+    assert (code, err) == (5, "")
+    assert "  ✖ Connect to port 8080    (15000 ms)\n" in out
+    assert "  – Encryption            not tried\n" in out
+    assert out.endswith("proxy.example does not answer. No answer within 15 seconds. (TP-203)\n")
+
+
+def test_json_is_versioned_and_says_what_the_exit_code_says(cli: Cli, service: Service) -> None:
+    service.result = failed("TP-302")
+    code, out, err = cli("test", "--json")
+    told = json.loads(out)
+    assert (code, err, out.count("\n")) == (4, "", 1)
+    assert (told["schema"], told["profile"], told["works"]) == (1, "office", False)
+    assert told["exit_code"] == 4
+    assert told["steps"][0] == {
+        "name": "find",
+        "state": "ok",
+        "detail": "10.0.0.41",
+        "took": 12.3,
+        "problem": None,
+    }
+    assert told["steps"][1]["problem"]["id"] == "TP-302"
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [
+        (WELL, Exit.DONE),
+        (failed("TP-201"), Exit.UPSTREAM),
+        (failed("TP-301"), Exit.SIGN_IN),
+        (failed("TP-403"), Exit.KEYRING),
+        (failed("TP-702"), Exit.FAILED),
+        (failed(""), Exit.UPSTREAM),
+        (failed("TP-202", fallback=True), Exit.UPSTREAM),
+    ],
+)
+def test_the_exit_code_says_what_does_not_work(result: CheckResult, code: Exit) -> None:
+    assert exit_code(result) is code
+
+
+def test_a_test_that_waits_for_a_person_says_so_once(cli: Cli, service: Service) -> None:
+    service.result = WELL
+    service.question = Question(
+        1, "office", "Office", "http://p:1", "", "Basic", Transport.READABLE, "", Why.NEEDED, (), 1
+    )
+    assert cli("test")[2] == (
+        "TrayProxy asks for the sign-in in its window; the test goes on then.\n"
+    )
+    # What another profile asks is none of this test's business.
+    service.question = replace(service.question, profile_id="lab")
+    assert cli("test")[2] == ""
+
+
+def test_what_cannot_be_tried_is_told(cli: Cli, service: Service) -> None:
+    service.refusal = Failed(Problem("TP-807", "This address cannot be fetched", "ftp://x."))
+    assert cli("test", "--url", "ftp://x")[0] == 1
+    service.refusal = None
+    code, _, err = cli("test", "x")
+    assert (code, err) == (1, "There is no profile “x”. There are: Office, Lab.\n")

@@ -1,0 +1,173 @@
+"""``trayproxy test``: a profile tried step by step, with the words of the window (ux §3.3)."""
+
+import select
+import time
+
+import msgspec
+
+from trayproxy.cli.settings import Profiles
+from trayproxy.cli.talk import need, status
+from trayproxy.cli.words import EndError, Exit, clean, say
+from trayproxy.control.client import Client, DisconnectedError
+from trayproxy.control.codec import ProtocolError
+from trayproxy.control.messages import (
+    CheckProfile,
+    CheckResult,
+    Failed,
+    Question,
+    QuestionChanged,
+    Reply,
+    Step,
+    StepState,
+    Subscribe,
+)
+from trayproxy.paths import Paths
+from trayproxy.profiles.profile import Profile
+
+JSON_SCHEMA = 1
+"""Of the output of ``--json``; raised when a member changes its meaning or goes."""
+WAIT_S = 400.0
+"""A person may be asked to sign in meanwhile, and a request waits five minutes for that."""
+
+_MARKS = {
+    StepState.OK: "✔",
+    StepState.FAILED: "✖",
+    StepState.NOT_NEEDED: "–",
+    StepState.NOT_TRIED: "–",
+}
+_DETAIL = 60
+_CODES = {"2": Exit.UPSTREAM, "3": Exit.SIGN_IN, "4": Exit.KEYRING}
+"""By the hundreds of the problem's id (ux §5.2)."""
+
+
+def test(paths: Paths, name: str | None, url: str | None, *, json: bool) -> int:
+    """Try a profile and print what came of it.
+
+    Args:
+        paths: Whose service does it.
+        name: The profile; None: the active one.
+        url: What to fetch through it; None: a page that is always there.
+        json: Print it for programs, one line.
+
+    Returns:
+        The exit code: 0 if everything works, else what the first thing is that does not.
+
+    Raises:
+        EndError: It cannot be tried.
+    """
+    with need(paths) as client:
+        known = status(client)
+        profile = Profiles(known.profiles, known.profile, known.direct).find(name)
+        request = CheckProfile(profile) if url is None else CheckProfile(profile, url)
+        if not json:
+            print(f"Test of “{clean(profile.name)}”", flush=True)
+        result = _result(client, request)
+    print(as_json(profile, result) if json else as_text(request, result))
+    return exit_code(result)
+
+
+def as_json(profile: Profile, result: CheckResult) -> str:
+    """Return the outcome for programs, one line; ``took`` is in milliseconds."""
+    members = {
+        "schema": JSON_SCHEMA,
+        "profile": profile.id,
+        "works": _first_failed(result) is None,
+        "exit_code": int(exit_code(result)),
+        "steps": msgspec.to_builtins(result.steps),
+    }
+    return msgspec.json.encode(members).decode()
+
+
+def as_text(request: CheckProfile, result: CheckResult) -> str:
+    """Return the outcome for a person: a line for each step, and what to do."""
+    rows = [(_MARKS[step.state], step_text(step, request), _detail(step)) for step in result.steps]
+    width = max(len(text) for _, text, _ in rows)
+    lines = [
+        f"  {mark} {text:<{width}}  {detail}{_took(step)}".rstrip()
+        for (mark, text, detail), step in zip(rows, result.steps, strict=True)
+    ]
+    return "\n".join([*lines, verdict(result)])
+
+
+def step_text(step: Step, request: CheckProfile) -> str:
+    """Return what a step does."""
+    upstream = request.profile.upstream
+    texts = {
+        "find": f"Find {upstream.host}",
+        "connect": f"Connect to port {upstream.port}",
+        "encryption": "Encryption",
+        "challenge": "Proxy asks for sign-in",
+        "sign-in": "Sign-in accepted",
+        "fetch": f"Fetch {request.url}",
+        "fallback": "Connect to the other proxy",
+    }
+    return clean(texts.get(step.name, step.name), _DETAIL)
+
+
+def verdict(result: CheckResult) -> str:
+    """Return that all is well, or what to do about the first thing that is not."""
+    step = _first_failed(result)
+    if step is None:
+        return "All good."
+    if step.problem is None:
+        return f"This step did not work: {clean(step.detail)}"
+    return EndError.of(step.problem).words
+
+
+def exit_code(result: CheckResult) -> Exit:
+    """Return how the command ends (ux §7.1)."""
+    step = _first_failed(result)
+    if step is None:
+        return Exit.DONE
+    hundreds = step.problem.id.removeprefix("TP-")[:1] if step.problem else ""
+    # What has no number of its own went wrong on the way to the proxy or at it.
+    return _CODES.get(hundreds, Exit.FAILED if hundreds else Exit.UPSTREAM)
+
+
+def _first_failed(result: CheckResult) -> Step | None:
+    return next((step for step in result.steps if step.state is StepState.FAILED), None)
+
+
+def _detail(step: Step) -> str:
+    return "not tried" if step.state is StepState.NOT_TRIED else clean(step.detail, _DETAIL)
+
+
+def _took(step: Step) -> str:
+    return "" if step.took is None else f"  ({step.took:.0f} ms)"
+
+
+def _result(client: Client, request: CheckProfile) -> CheckResult:
+    """Return the outcome; say where a person is asked while it is waited for."""
+    try:
+        client.send(Subscribe())
+        number = client.send(request)
+        reply = _reply(client, number, request.profile)
+    except (DisconnectedError, ProtocolError) as error:
+        raise EndError(f"TrayProxy runs, but does not answer ({error}).") from None
+    if isinstance(reply, Failed):
+        raise EndError.refused(reply)
+    if not isinstance(reply, CheckResult):
+        raise EndError("TrayProxy gave an answer that was not asked for.")
+    return reply
+
+
+def _reply(client: Client, number: int, profile: Profile) -> Reply:
+    deadline = time.monotonic() + WAIT_S
+    is_told = False
+    while (left := deadline - time.monotonic()) > 0:
+        for envelope in client.receive_ready():
+            message = envelope.message
+            if envelope.number == number and isinstance(message, Reply):
+                return message
+            if isinstance(message, QuestionChanged) and not is_told:
+                is_told = _is_for_a_person(message.question, profile)
+        select.select([client.fileno()], [], [], left)
+    raise EndError("The test did not end in time. (TP-203)", Exit.UPSTREAM)
+
+
+def _is_for_a_person(question: Question, profile: Profile) -> bool:
+    """Say that the test waits for a person, if it does."""
+    waits = question.profile_id == profile.id and question.waiting > 0 and not question.checking
+    if waits:
+        say("TrayProxy asks for the sign-in in its window; the test goes on then.")
+    return waits

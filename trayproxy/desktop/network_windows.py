@@ -1,0 +1,101 @@
+"""Windows: changes of the network, by ``NotifyUnicastIpAddressChange`` (netioapi.h).
+
+Windows calls back, in a thread of its own, when an address comes, goes or changes
+(learn.microsoft.com, "NotifyUnicastIpAddressChange function"). It is the successor of
+``NotifyAddrChange`` that also tells which address, and knows of IPv6.
+
+Written from this documentation and tested with functions made after it; it was not run on Windows.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from trayproxy.desktop.network import Calm, is_of_interest
+
+_AF_UNSPEC = 0
+_NO_ERROR = 0
+_ADDED, _DELETED = 1, 2
+"""Of MIB_NOTIFICATION_TYPE; what else there is are lifetimes and the like."""
+_ROW_START = 28
+"""Octets of MIB_UNICASTIPADDRESS_ROW that are read: its SOCKADDR_INET."""
+_WHERE = {2: slice(4, 8), 23: slice(8, 24)}
+"""Where the address is in it, by family (AF_INET, AF_INET6)."""
+
+_factory: Any = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)
+CALLBACK = _factory(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+"""PUNICAST_IPADDRESS_CHANGE_CALLBACK: context, row, kind."""
+
+
+class Windows:
+    """Is called back by Windows."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        changed: Callable[[], None],
+        library: Any = None,
+    ) -> None:
+        """Listen; see `trayproxy.desktop.network.watch_network`.
+
+        Args:
+            loop: As there.
+            changed: As there.
+            library: iphlpapi.dll; None for the real one.
+
+        Raises:
+            OSError: Windows does not tell.
+        """
+        self._loop = loop
+        self._calm = Calm(loop, changed)
+        self._library = library or load_library()
+        # Windows keeps the address of this object: it must live as long as the registration.
+        self._callback = CALLBACK(self._called)
+        self._handle = ctypes.c_void_p()
+        code = self._library.NotifyUnicastIpAddressChange(
+            _AF_UNSPEC, self._callback, None, False, ctypes.byref(self._handle)
+        )
+        if code != _NO_ERROR:
+            raise OSError(errno.EIO, f"NotifyUnicastIpAddressChange: error {code}")
+
+    def close(self) -> None:
+        """Hear no more. Returns when no call is under way."""
+        self._library.CancelMibChangeNotify2(self._handle)
+        self._calm.close()
+
+    def _called(self, context: int | None, row: int | None, kind: int) -> None:
+        """Be called, in a thread of Windows: what it leaves to the loop's is all it does."""
+        if row and kind in (_ADDED, _DELETED) and may_matter(ctypes.string_at(row, _ROW_START)):
+            with contextlib.suppress(RuntimeError):  # The loop is closed.
+                self._loop.call_soon_threadsafe(self._calm.disturb)
+
+
+def may_matter(row: bytes) -> bool:
+    """Whether an address means another network.
+
+    Args:
+        row: The start of a MIB_UNICASTIPADDRESS_ROW.
+    """
+    where = _WHERE.get(int.from_bytes(row[:2], "little"))
+    return where is not None and is_of_interest(row[where])
+
+
+if sys.platform == "win32":
+
+    def load_library() -> Any:
+        """Return the library of the system that knows its network."""
+        return ctypes.WinDLL("iphlpapi")
+
+else:
+
+    def load_library() -> Any:
+        """Return the library, which this system does not have.
+
+        Raises:
+            OSError: Always.
+        """
+        raise OSError(errno.ENOSYS, "not Windows")

@@ -1,0 +1,60 @@
+"""Whether the screen is locked: nobody is to be asked then (ux §2c, *Screen locked*).
+
+What a system says of its screen comes by itself; nothing is asked again and again but on macOS. A
+system that says nothing has a screen that is never locked: a question that nobody sees closes by
+itself, one that is never asked would cost everybody their requests.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+Told = Callable[[bool], None]
+"""Called when the screen is locked, and when it no longer is; by the thread of the watch."""
+
+
+class ScreenWatch(Protocol):
+    """One system's way to tell."""
+
+    def start(self) -> None:
+        """Watch from now on. A screen that is not locked now is not told."""
+        ...
+
+    def stop(self) -> None:
+        """Watch no more; nothing is told after this. Once stopped it stays so."""
+        ...
+
+
+def watch_screen(told: Told) -> ScreenWatch:
+    """Return this system's watch, not started.
+
+    Args:
+        told: Told of each change.
+    """
+    if sys.platform == "win32":
+        from trayproxy.desktop.screen_windows import WindowsScreen
+
+        return WindowsScreen(told)
+    elif sys.platform == "darwin":
+        from trayproxy.desktop.screen_macos import MacScreen
+
+        return MacScreen(told)
+    else:
+        from trayproxy.desktop.screen_linux import LinuxScreen
+
+        return LinuxScreen(told)
+
+
+class Changes:
+    """Tells what is new, and nothing twice."""
+
+    def __init__(self, told: Told) -> None:
+        """Begin with a screen that is not locked."""
+        self._told = told
+        self._is_locked = False
+
+    def now(self, is_locked: bool) -> None:
+        """Take note of what the screen is."""
+        if is_locked != self._is_locked:
+            self._is_locked = is_locked
+            self._told(is_locked)

@@ -1,0 +1,289 @@
+"""Linux: whether the screen is locked, by what the desktop says on both D-Buses.
+
+Two have to be heard, because no desktop says it everywhere:
+
+- logind keeps a ``LockedHint`` for each session (org.freedesktop.login1(5)). Its signals ``Lock``
+  and ``Unlock`` are not facts but requests to the desktop, and ``Unlock`` comes only where
+  somebody asks for it by ``loginctl``: a screen that has no locker would stay locked for us.
+- screen savers say ``ActiveChanged`` (Idle Inhibition Service specification; GNOME, Cinnamon, MATE
+  and Xfce each have a name of their own for it). One that leaves the bus locks nothing any more.
+
+Nothing is started that does not run, and nothing wakes up but for a message.
+"""
+
+import logging
+import select
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from trayproxy.desktop.screen import Changes, Told
+
+if TYPE_CHECKING:
+    from jeepney import Message
+    from jeepney.io.blocking import DBusConnection
+
+logger = logging.getLogger(__name__)
+
+SAVERS = {
+    "org.freedesktop.ScreenSaver": "/org/freedesktop/ScreenSaver",
+    "org.gnome.ScreenSaver": "/org/gnome/ScreenSaver",
+    "org.cinnamon.ScreenSaver": "/org/cinnamon/ScreenSaver",
+    "org.mate.ScreenSaver": "/org/mate/ScreenSaver",
+    "org.xfce.ScreenSaver": "/org/xfce/ScreenSaver",
+}
+"""Names on the session bus, which are those of their interfaces, too; and their objects."""
+
+LOGIND = "org.freedesktop.login1"
+_MANAGER_PATH = "/org/freedesktop/login1"
+_MANAGER = "org.freedesktop.login1.Manager"
+_SESSION = "org.freedesktop.login1.Session"
+_HINT = "LockedHint"
+_PROPERTIES = "org.freedesktop.DBus.Properties"
+_BUS = "org.freedesktop.DBus"
+_STOP_S = 2.0
+"""More than a bus may take at the start."""
+
+
+class LinuxScreen:
+    """Listens to both buses in a thread."""
+
+    def __init__(self, told: Told, session: str = "SESSION", system: str = "SYSTEM") -> None:
+        """Open nothing.
+
+        Args:
+            told: Told of each change.
+            session: The address of the session bus; by default the environment's.
+            system: The address of the system bus.
+        """
+        self._changes = Changes(told)
+        self._buses: tuple[tuple[str, type[Source]], ...] = (
+            (session, Savers),
+            (system, Logind),
+        )
+        self._wake, self._waker = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
+
+    def start(self) -> None:
+        """Watch from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._waker.close()
+        if self._thread.ident is not None:
+            self._thread.join(_STOP_S)
+        self._wake.close()
+
+    def _run(self) -> None:
+        lines = [line for bus, source in self._buses if (line := _open(bus, source))]
+        try:
+            while lines:
+                self._changes.now(any(line.source.is_locked for line in lines))
+                awaited: list[socket.socket | Line] = [self._wake, *lines]
+                ready, _, _ = select.select(awaited, [], [])
+                if self._wake in ready:
+                    return
+                # A bus that has gone says nothing any more, and keeps nothing locked.
+                lines = [line for line in lines if line not in ready or line.read()]
+            self._changes.now(False)
+        finally:
+            for line in lines:
+                line.close()
+
+
+class Source(Protocol):
+    """What says on one bus whether the screen is locked."""
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether it says so at present."""
+        ...
+
+    def begin(self, line: "Line") -> None:
+        """Ask for what is to be known."""
+        ...
+
+    def hear(self, message: "Message") -> None:
+        """Take in a signal."""
+        ...
+
+
+class Savers:
+    """The screen savers of the session bus."""
+
+    def __init__(self) -> None:
+        """Know of none."""
+        self._active: dict[str, bool] = {}
+        self._line: Line | None = None
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether one of them is active."""
+        return any(self._active.values())
+
+    def begin(self, line: "Line") -> None:
+        """Listen to each that there is now, and that comes later."""
+        self._line = line
+        for name in SAVERS:
+            line.listen(sender=name, interface=name, member="ActiveChanged")
+            line.listen(sender=_BUS, interface=_BUS, member="NameOwnerChanged", arg0=name)
+            self._ask(name)
+
+    def hear(self, message: "Message") -> None:
+        """Take in what one of them says, or that it has come or gone."""
+        match _of(message), message.body:
+            case (interface, "ActiveChanged"), (bool(is_active),) if interface in SAVERS:
+                self._active[interface] = is_active
+            case (_, "NameOwnerChanged"), (str(name), _, str(new)) if name in SAVERS:
+                self._active[name] = False
+                if new:
+                    self._ask(name)
+
+    def _ask(self, name: str) -> None:
+        def take(body: "Sequence[object]") -> None:
+            self._active[name] = list(body) == [True]
+
+        if self._line is not None:
+            self._line.call(name, SAVERS[name], name, "GetActive", take)
+
+
+class Logind:
+    """The session of this person in logind, on the system bus."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self.is_locked = False
+
+    def begin(self, line: "Line") -> None:
+        """Find the session, and listen to it.
+
+        ``auto`` is the session of the caller or, of a service without one, the graphical session of
+        its user (since systemd 243).
+        """
+
+        def found(body: "Sequence[object]") -> None:
+            match body:
+                case (str(path),):
+                    line.listen(
+                        sender=LOGIND, path=path, interface=_PROPERTIES, member="PropertiesChanged"
+                    )
+                    line.call(LOGIND, path, _PROPERTIES, "Get", self._told, _SESSION, _HINT)
+
+        line.call(LOGIND, _MANAGER_PATH, _MANAGER, "GetSession", found, "auto")
+
+    def hear(self, message: "Message") -> None:
+        """Take in a change of the session."""
+        match _of(message), message.body:
+            case (_, "PropertiesChanged"), (str(interface), dict(changed), _):
+                if interface == _SESSION and _HINT in changed:
+                    self._told([changed[_HINT]])
+
+    def _told(self, body: "Sequence[object]") -> None:
+        # A variant comes with its signature.
+        self.is_locked = list(body) == [("b", True)]
+
+
+class Line:
+    """A connection to a bus, and what is asked on it."""
+
+    def __init__(self, connection: "DBusConnection", source: Source) -> None:
+        """Ask what the source wants to know."""
+        self._connection = connection
+        self._awaited: dict[int, Callable[[Sequence[object]], None]] = {}
+        self.source = source
+        source.begin(self)
+
+    def fileno(self) -> int:
+        """Return what to wait for."""
+        return int(self._connection.sock.fileno())
+
+    def listen(self, *, arg0: str | None = None, **match: str) -> None:
+        """Have signals sent to us.
+
+        Args:
+            arg0: The first argument that they must have.
+            match: What else they must be.
+        """
+        from jeepney import MatchRule, message_bus
+
+        rule = MatchRule(type="signal", **match)
+        if arg0 is not None:
+            rule.add_arg_condition(0, arg0)
+        self._connection.send(message_bus.AddMatch(rule))
+
+    def call(
+        self,
+        name: str,
+        path: str,
+        interface: str,
+        member: str,
+        use: Callable[[Sequence[object]], None],
+        *texts: str,
+    ) -> None:
+        """Call a method of something that runs; nothing is started for it.
+
+        Args:
+            name: Whose.
+            path: Its object.
+            interface: Of the method.
+            member: The method.
+            use: Gets what it returned, nothing if it was an error.
+            texts: Its arguments.
+        """
+        from jeepney import DBusAddress, new_method_call
+        from jeepney.low_level import MessageFlag
+
+        address = DBusAddress(path, bus_name=name, interface=interface)
+        message = new_method_call(address, member, "s" * len(texts), texts)
+        message.header.flags = MessageFlag.no_auto_start
+        serial = next(self._connection.outgoing_serial)
+        self._awaited[serial] = use
+        self._connection.send(message, serial=serial)
+
+    def read(self) -> bool:
+        """Take in what has come; return whether the bus is still there."""
+        try:
+            while True:
+                self._take(self._connection.receive(timeout=0))
+        except TimeoutError:
+            return True
+        except (OSError, ValueError) as error:
+            logger.info("a bus says no more whether the screen is locked: %s", error)
+            self.close()
+            return False
+
+    def close(self) -> None:
+        """Leave the bus."""
+        self._connection.close()
+
+    def _take(self, message: "Message") -> None:
+        from jeepney import HeaderFields, MessageType
+
+        kind = message.header.message_type
+        if kind is MessageType.signal:
+            self.source.hear(message)
+        elif use := self._awaited.pop(
+            message.header.fields.get(HeaderFields.reply_serial, 0), None
+        ):
+            use(message.body if kind is MessageType.method_return else ())
+
+
+def _open(bus: str, source: Callable[[], Source]) -> Line | None:
+    """Return a line to a bus, None if there is no such bus."""
+    from jeepney.io.blocking import open_dbus_connection
+
+    try:
+        return Line(open_dbus_connection(bus=bus), source())
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        # KeyError: there is no address in the environment, as in a container.
+        logger.info("whether the screen is locked is not known by the %s bus: %r", bus, error)
+        return None
+
+
+def _of(message: "Message") -> tuple[str, str]:
+    from jeepney import HeaderFields
+
+    fields = message.header.fields
+    return fields.get(HeaderFields.interface, ""), fields.get(HeaderFields.member, "")

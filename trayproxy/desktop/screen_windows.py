@@ -1,0 +1,177 @@
+"""Windows: whether the session is locked, by the messages that it sends to a window of ours.
+
+``WTSRegisterSessionNotification`` has ``WM_WTSSESSION_CHANGE`` sent to a window
+(learn.microsoft.com, wtsapi32.h and "WM_WTSSESSION_CHANGE message"). Ours is never shown; it
+belongs to a thread that does nothing but wait for messages. What the session was before is not
+asked: the flags of ``WTSINFOEX_LEVEL1`` mean the opposite on some versions of Windows (same place),
+and who starts a program is before the screen.
+
+Written from this documentation and tested with functions made after it; it was not run on Windows.
+"""
+
+import ctypes
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from trayproxy.desktop.screen import Changes, Told
+
+logger = logging.getLogger(__name__)
+
+WM_CLOSE = 0x0010
+WM_DESTROY = 0x0002
+WM_WTSSESSION_CHANGE = 0x02B1
+WTS_SESSION_LOCK, WTS_SESSION_UNLOCK = 0x7, 0x8
+_NOTIFY_FOR_THIS_SESSION = 0
+_CLASS_NAME = "TrayProxyScreen"
+_STOP_S = 2.0
+
+# Off Windows there is one way to call only, with which tests call.
+_FUNCTION: Any = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)
+WindowProcedure = _FUNCTION(
+    ctypes.c_ssize_t, ctypes.c_void_p, ctypes.c_uint, ctypes.c_size_t, ctypes.c_ssize_t
+)
+"""``WNDPROC``: window, message, and two parameters whose meaning is the message's."""
+
+
+class WindowClass(ctypes.Structure):
+    """``WNDCLASSW`` (winuser.h)."""
+
+    _fields_ = (
+        ("style", ctypes.c_uint),
+        ("procedure", WindowProcedure),
+        ("class_extra", ctypes.c_int),
+        ("window_extra", ctypes.c_int),
+        ("instance", ctypes.c_void_p),
+        ("icon", ctypes.c_void_p),
+        ("cursor", ctypes.c_void_p),
+        ("background", ctypes.c_void_p),
+        ("menu_name", ctypes.c_wchar_p),
+        ("class_name", ctypes.c_wchar_p),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Libraries:
+    """The libraries of Windows that are called."""
+
+    user32: Any
+    kernel32: Any
+    wtsapi32: Any
+
+
+class WindowsScreen:
+    """Has the session tell a window in a thread of its own."""
+
+    def __init__(self, told: Told, libraries: Libraries | None = None) -> None:
+        """Make no window yet.
+
+        Args:
+            told: Told of each change.
+            libraries: What to call; None for the system's.
+        """
+        self._changes = Changes(told)
+        self._libraries = libraries
+        self._window: int | None = None
+        self._is_made = threading.Event()
+        # Windows keeps no reference to it.
+        self._procedure = WindowProcedure(self._on_message)
+        self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
+
+    def start(self) -> None:
+        """Watch from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._thread.ident is None:
+            return
+        self._is_made.wait(_STOP_S)
+        if self._window and self._libraries:
+            self._libraries.user32.PostMessageW(self._window, WM_CLOSE, 0, 0)
+        self._thread.join(_STOP_S)
+
+    def _run(self) -> None:
+        try:
+            self._libraries = self._libraries or _load()
+            self._window = self._make_window(self._libraries)
+        except (OSError, AttributeError) as error:
+            logger.info("whether the screen is locked is not known: %s", error)
+        finally:
+            self._is_made.set()
+        if self._window and self._libraries:
+            self._receive(self._libraries)
+
+    def _make_window(self, libraries: Libraries) -> int | None:
+        instance = libraries.kernel32.GetModuleHandleW(None)
+        kind = WindowClass(procedure=self._procedure, instance=instance, class_name=_CLASS_NAME)
+        libraries.user32.RegisterClassW(ctypes.byref(kind))
+        window = libraries.user32.CreateWindowExW(
+            0, _CLASS_NAME, None, 0, 0, 0, 0, 0, None, None, instance, None
+        )
+        if not window:
+            raise OSError("there is no window to be told by")
+        if not libraries.wtsapi32.WTSRegisterSessionNotification(window, _NOTIFY_FOR_THIS_SESSION):
+            libraries.user32.DestroyWindow(window)
+            raise OSError("the session does not tell")
+        return int(window)
+
+    def _receive(self, libraries: Libraries) -> None:
+        # The procedure is called while this waits. MSG has at most 48 octets.
+        message = ctypes.create_string_buffer(64)
+        while libraries.user32.GetMessageW(message, None, 0, 0) > 0:
+            libraries.user32.DispatchMessageW(message)
+        libraries.user32.UnregisterClassW(_CLASS_NAME, libraries.kernel32.GetModuleHandleW(None))
+
+    def _on_message(self, window: int, message: int, first: int, second: int) -> int:
+        assert self._libraries is not None
+        user32 = self._libraries.user32
+        if message == WM_WTSSESSION_CHANGE:
+            if first in (WTS_SESSION_LOCK, WTS_SESSION_UNLOCK):
+                self._changes.now(first == WTS_SESSION_LOCK)
+            return 0
+        if message == WM_DESTROY:
+            self._libraries.wtsapi32.WTSUnRegisterSessionNotification(window)
+            user32.PostQuitMessage(0)
+            return 0
+        # WM_CLOSE is answered with DestroyWindow there, by the window's own thread as it has to be.
+        return int(user32.DefWindowProcW(window, message, first, second))
+
+
+def _load() -> Libraries:
+    """Return the system's libraries with the types that do not fit an int.
+
+    Raises:
+        OSError: They cannot be loaded.
+        AttributeError: This is not Windows, or they have other functions.
+    """
+    load: Any = getattr(ctypes, "WinDLL", None)
+    if load is None:
+        raise OSError("this is not Windows")
+    user32, kernel32, wtsapi32 = load("user32"), load("kernel32"), load("wtsapi32")
+    handle, text = ctypes.c_void_p, ctypes.c_wchar_p
+    kernel32.GetModuleHandleW.restype = handle
+    kernel32.GetModuleHandleW.argtypes = [text]
+    user32.RegisterClassW.argtypes = [ctypes.POINTER(WindowClass)]
+    user32.UnregisterClassW.argtypes = [text, handle]
+    user32.CreateWindowExW.restype = handle
+    user32.CreateWindowExW.argtypes = [
+        ctypes.c_ulong,
+        text,
+        text,
+        ctypes.c_ulong,
+        *[ctypes.c_int] * 4,
+        *[handle] * 4,
+    ]
+    user32.DestroyWindow.argtypes = [handle]
+    user32.GetMessageW.argtypes = [handle, handle, ctypes.c_uint, ctypes.c_uint]
+    user32.DispatchMessageW.restype = ctypes.c_ssize_t
+    user32.DispatchMessageW.argtypes = [handle]
+    parameters = [handle, ctypes.c_uint, ctypes.c_size_t, ctypes.c_ssize_t]
+    user32.PostMessageW.argtypes = parameters
+    user32.DefWindowProcW.restype = ctypes.c_ssize_t
+    user32.DefWindowProcW.argtypes = parameters
+    wtsapi32.WTSRegisterSessionNotification.argtypes = [handle, ctypes.c_ulong]
+    wtsapi32.WTSUnRegisterSessionNotification.argtypes = [handle]
+    return Libraries(user32, kernel32, wtsapi32)

@@ -1,0 +1,169 @@
+"""Which descriptors are ready: an `epoll` of our own below the event loop, or the loop itself.
+
+What a loop's `add_reader` costs is of no account for most programs. For a proxy it is half of what
+a new connection costs: uvloop asks the kernel five times before it watches a descriptor, makes an
+object for each direction, and calls back through a context each time. Here a descriptor costs one
+system call to begin, none to end, and one look into a dictionary for each event. The loop sees one
+descriptor, that of the `epoll`, and goes on with everything else as usual.
+"""
+
+import asyncio
+import select
+from collections.abc import Callable
+from typing import Protocol
+
+from trayproxy.engine.strand import READ, WRITE
+
+Handler = Callable[[int, int], None]
+"""Is called with the descriptor and what it is ready for: `READ`, `WRITE` or both. A connection
+that has ended or failed is ready for all that was asked for."""
+
+EVENTS_A_TURN = 256
+"""How many events are handled before the loop gets its turn."""
+
+
+class Descriptors(Protocol):
+    """Watches descriptors."""
+
+    def watch(self, descriptor: int, mask: int, handler: Handler) -> None:
+        """Call this handler from now on, whenever the descriptor is ready.
+
+        Args:
+            descriptor: Of a socket. Whoever watched it before does so no more.
+            mask: What for; 0: not for now.
+            handler: Called in the loop. It raises nothing.
+        """
+
+    def forget(self, descriptor: int) -> None:
+        """Watch it no more: it goes on elsewhere."""
+
+    def drop(self, descriptor: int) -> None:
+        """Watch it no more: it is closed next, and its number may come back at once."""
+
+    def may_have_news(self, descriptor: int) -> bool:
+        """Whether the descriptor may be ready without its handler having heard of it yet."""
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+
+
+def open_descriptors(loop: asyncio.AbstractEventLoop) -> Descriptors:
+    """Return what watches descriptors best on this system."""
+    return EpollDescriptors(loop) if hasattr(select, "epoll") else LoopDescriptors(loop)
+
+
+class LoopDescriptors:
+    """Asks the loop, where there is no `epoll`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._masks: dict[int, int] = {}
+
+    def watch(self, descriptor: int, mask: int, handler: Handler) -> None:
+        """See `Descriptors`."""
+        before = self._masks.get(descriptor, 0)
+        if mask & READ:
+            self._loop.add_reader(descriptor, handler, descriptor, READ)
+        elif before & READ:
+            self._loop.remove_reader(descriptor)
+        if mask & WRITE:
+            self._loop.add_writer(descriptor, handler, descriptor, WRITE)
+        elif before & WRITE:
+            self._loop.remove_writer(descriptor)
+        self._masks[descriptor] = mask
+
+    def forget(self, descriptor: int) -> None:
+        """See `Descriptors`."""
+        before = self._masks.pop(descriptor, 0)
+        if before & READ:
+            self._loop.remove_reader(descriptor)
+        if before & WRITE:
+            self._loop.remove_writer(descriptor)
+
+    def drop(self, descriptor: int) -> None:
+        """See `Descriptors`."""
+        self.forget(descriptor)
+
+    def may_have_news(self, descriptor: int) -> bool:
+        """Return True: the loop does not say what it has in hand."""
+        return True
+
+    def close(self) -> None:
+        """See `Descriptors`."""
+        for descriptor in list(self._masks):
+            self.forget(descriptor)
+
+
+if hasattr(select, "epoll"):
+    _EVENTS = (0, select.EPOLLIN, select.EPOLLOUT, select.EPOLLIN | select.EPOLLOUT)
+    """What to ask for, by mask."""
+    _MASKS = {events: mask for mask, events in enumerate(_EVENTS)}
+    _ENDED = select.EPOLLHUP | select.EPOLLERR
+
+    class EpollDescriptors:
+        """Asks the kernel (epoll(7)), level-triggered."""
+
+        def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+            self._loop = loop
+            self._epoll = select.epoll()
+            self._handlers: dict[int, Handler] = {}
+            self._masks: dict[int, int] = {}
+            self._pending: dict[int, int] = {}
+            loop.add_reader(self._epoll.fileno(), self._turn)
+
+        def watch(self, descriptor: int, mask: int, handler: Handler) -> None:
+            """See `Descriptors`."""
+            self._handlers[descriptor] = handler
+            before = self._masks.get(descriptor, 0)
+            if mask == before:
+                return
+            self._masks[descriptor] = mask
+            if not before:
+                self._epoll.register(descriptor, _EVENTS[mask])
+            elif mask:
+                self._epoll.modify(descriptor, _EVENTS[mask])
+            else:
+                # Asked for nothing, the kernel would still tell of an end, again and again.
+                self._epoll.unregister(descriptor)
+
+        def forget(self, descriptor: int) -> None:
+            """See `Descriptors`."""
+            if self._masks.get(descriptor):
+                self._epoll.unregister(descriptor)
+            self.drop(descriptor)
+
+        def drop(self, descriptor: int) -> None:
+            """See `Descriptors`. The kernel forgets a descriptor when it is closed."""
+            self._handlers.pop(descriptor, None)
+            self._masks.pop(descriptor, None)
+            # What was said of it in this turn is not about the next socket of this number.
+            self._pending.pop(descriptor, None)
+
+        def may_have_news(self, descriptor: int) -> bool:
+            """See `Descriptors`."""
+            return descriptor in self._pending
+
+        def close(self) -> None:
+            """See `Descriptors`."""
+            if not self._epoll.closed:
+                self._loop.remove_reader(self._epoll.fileno())
+                self._epoll.close()
+            self._handlers.clear()
+            self._masks.clear()
+            self._pending.clear()
+
+        def _turn(self) -> None:
+            """Tell the handlers of all that is ready. All traffic passes here."""
+            handlers, masks = self._handlers, self._masks
+            ready = self._epoll.poll(0, EVENTS_A_TURN)
+            pending = self._pending = dict(ready)
+            for descriptor, events in ready:
+                if pending.pop(descriptor, None) is None:
+                    continue  # Closed by a handler before it.
+                mask = masks[descriptor]
+                if mask == _BOTH and not events & _ENDED:
+                    mask = _MASKS[events]
+                if mask:
+                    handlers[descriptor](descriptor, mask)
+
+    _BOTH = READ | WRITE

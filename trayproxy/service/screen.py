@@ -1,0 +1,75 @@
+"""Whether somebody can see a question: the screen, and which faces ask where."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from trayproxy.desktop.screen import ScreenWatch, Told, watch_screen
+
+TERMINAL = "terminal"
+"""The face that asks elsewhere than on the screen (`trayproxy.cli.terminal`)."""
+
+
+class Screen:
+    """Tells when questions would open behind a lock, and when they no longer would.
+
+    The system is asked from the first window that asks on: a service without one needs no watch.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tell: Callable[[bool], None],
+        make_watch: Callable[[Told], ScreenWatch] = watch_screen,
+    ) -> None:
+        """Begin with a screen that somebody sees.
+
+        Args:
+            loop: Where `tell` is called.
+            tell: Told of each change.
+            make_watch: Makes the system's watch.
+        """
+        self._loop = loop
+        self._tell = tell
+        self._make_watch = make_watch
+        self._watch: ScreenWatch | None = None
+        self._asking: frozenset[str] = frozenset()
+        self._is_locked = False
+        self._is_seen = False
+        self._told = False
+
+    def faces(self, asking: Iterable[str]) -> None:
+        """Take note of which faces ask, by what they call themselves."""
+        self._asking = frozenset(asking)
+        if self._watch is None and self._asking - {TERMINAL}:
+            self._watch = self._make_watch(self._heard_elsewhere)
+            self._watch.start()
+        self._update()
+
+    def person_acts(self) -> None:
+        """Somebody has just used a window: whatever the system says, the screen is not locked.
+
+        So that a locker that forgets to say that it has gone silences nobody for long.
+        """
+        self._is_seen = True
+        self._update()
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self._watch is not None:
+            self._watch.stop()
+
+    def _heard_elsewhere(self, is_locked: bool) -> None:
+        # By the thread of the watch. A loop that was closed has nobody to tell.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._heard, is_locked)
+
+    def _heard(self, is_locked: bool) -> None:
+        self._is_locked, self._is_seen = is_locked, False
+        self._update()
+
+    def _update(self) -> None:
+        behind_lock = self._is_locked and not self._is_seen and TERMINAL not in self._asking
+        if behind_lock != self._told:
+            self._told = behind_lock
+            self._tell(behind_lock)
