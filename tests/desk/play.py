@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Verdict
 from trayproxy.control.messages import Keyring, KeyringState, Program, Question, Quiet, Transport
 from trayproxy.desk.events import (
     Accepted,
@@ -16,25 +17,32 @@ from trayproxy.desk.events import (
     Inconclusive,
     Left,
     LookUp,
+    Offered,
     QuestionClosed,
     Refuse,
     Release,
     Tick,
     Touched,
+    Tried,
     Typed,
     Way,
 )
 from trayproxy.desk.machine import Machine
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import Key, Mark, Space
+from trayproxy.desk.space import BY_LOGIN, Key, Mark, Pin, Space
 from trayproxy.profiles.profile import Profile, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080), user="jdoe")
 LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
-KEY = Key(Space.of(OFFICE), "Corp", "basic")
-LAB_KEY = Key(Space.of(LAB), "Lab", "basic")
+KEY = Key(Space.of(OFFICE), "Corp", BY_LOGIN)
+LAB_KEY = Key(Space.of(LAB), "Lab", BY_LOGIN)
 WAY = Way("Basic", Transport.READABLE)
+BASIC = Offered("basic", WAY, "basic")
+DIGEST = Offered("digest", Way("Digest", Transport.SCRAMBLED), "digest-md5")
+NTLM = Offered("ntlm", Way("NTLM", Transport.SCRAMBLED), "ntlm")
+NEGOTIATE = Offered("negotiate", Way("Negotiate", Transport.SCRAMBLED), "negotiate")
+OFFERED = {offer.scheme: offer for offer in (BASIC, DIGEST, NTLM, NEGOTIATE)}
 RIGHT = Login("jdoe", "right")
 WRONG = Login("jdoe", "wrong")
 GNOME = Keyring(KeyringState.OK, "GNOME Keyring")
@@ -51,9 +59,11 @@ class Play:
     now: float = 1000.0
     waiters: int = 0
     effects: list[Effect] = field(default_factory=list)
+    pins: dict[Space, Pin] = field(default_factory=dict)
+    offers: tuple[Offered, ...] = (BASIC,)
 
     def __post_init__(self) -> None:
-        self.machine = Machine(self.rules, RejectedLogins(b"0123456789abcdef"))
+        self.machine = Machine(self.rules, RejectedLogins(b"0123456789abcdef"), self.pins)
         self.do(AskersChanged(1))
 
     def do(self, event: Event) -> list[Effect]:
@@ -81,12 +91,19 @@ class Play:
         tried: Mark | None = None,
         program: Program | None = None,
         strayed: bool = False,
+        verdict: Verdict | None = None,
+        scheme: str = "",
+        offers: tuple[Offered, ...] | None = None,
+        is_final: bool = False,
+        own: bool = False,
     ) -> int:
         """Let a request get a 407; return its number."""
         self.waiters += 1
         where = target or f"host{self.waiters}.example:443"
+        carried = Tried(tried, scheme or "basic", verdict, is_final, strayed) if tried else None
+        offered = self.offers if offers is None else offers
         self.do(
-            Challenged(self.waiters, key, profile, WAY, where, tried, strayed, program),
+            Challenged(self.waiters, key, profile, offered, where, carried, program, own),
         )
         return self.waiters
 
@@ -108,11 +125,12 @@ class Play:
 
     def accept(self, waiter: int) -> list[Effect]:
         """Let the request that was released come back with a 200."""
-        return self.do(Accepted(self.mark(waiter)))
+        scheme = self.scheme(waiter)
+        return self.do(Accepted(self.mark(waiter), scheme, OFFERED[scheme].label))
 
-    def fail(self, waiter: int) -> list[Effect]:
+    def fail(self, waiter: int, *, sent: bool = False) -> list[Effect]:
         """Let the request that was released come back with nothing."""
-        return self.do(Inconclusive(self.mark(waiter)))
+        return self.do(Inconclusive(self.mark(waiter), sent))
 
     def reject(self, waiter: int, key: Key = KEY, target: str = "") -> int:
         """Let the request that was released come back with a 407; return its new number."""
@@ -156,6 +174,10 @@ class Play:
     def mark(self, waiter: int) -> Mark:
         (mark,) = [effect.mark for effect in self.all(Release) if effect.waiter == waiter]
         return mark
+
+    def scheme(self, waiter: int) -> str:
+        (scheme,) = [effect.scheme for effect in self.all(Release) if effect.waiter == waiter]
+        return scheme
 
     def refused(self) -> dict[int, str]:
         return {effect.waiter: effect.reason.name for effect in self.all(Refuse)}

@@ -25,7 +25,7 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
-from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.answer import Answer, Outcome, Waiter
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
@@ -150,7 +150,7 @@ class Face:
         return self.questions[-1]
 
 
-Seated = asyncio.Future[Answer | Refusal]
+Seated = asyncio.Future[Outcome]
 
 
 @dataclass
@@ -283,7 +283,7 @@ def test_the_last_client_that_leaves_closes_the_question(office: Office) -> None
 
 
 def test_a_seat_can_be_awaited_by_a_task_that_is_cancelled(office: Office) -> None:
-    async def request() -> Answer | Refusal:
+    async def request() -> Outcome:
         return await office.challenge()
 
     async def client() -> None:

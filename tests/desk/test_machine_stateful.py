@@ -217,7 +217,7 @@ class Office(RuleBasedStateMachine):
     def answer(self, sent: Sent, realm: str) -> None:
         """Let the upstream say what it thinks of a request."""
         if sent.login == self.right and sent.mark:
-            self.do(Accepted(sent.mark))
+            self.do(Accepted(sent.mark, "basic", "basic"))
             return
         if sent.login:
             self.failed[sent.profile.id, sent.login] += 1
@@ -252,7 +252,7 @@ class Office(RuleBasedStateMachine):
 
     @invariant()
     def every_request_that_waits_is_served_in_time(self) -> None:
-        cases = self.play.machine._cases.values()
+        cases = self.play.machine.board.cases.values()
         waiting = {waiter: p.since for case in cases for waiter, p in case.parked.items()}
         assert waiting.keys() == self.parked.keys()
         assert all(self.play.now < since + 300 for since in waiting.values())
@@ -277,9 +277,9 @@ class Office(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_a_person_who_cannot_be_asked(self) -> None:
-        if self.play.machine._is_attended:
+        if self.play.machine._questions._is_attended:
             return
-        for case in self.play.machine._cases.values():
+        for case in self.play.machine.board.cases.values():
             assert not (case.phase is Phase.ASKING and case.parked)
 
     @invariant()
@@ -288,7 +288,7 @@ class Office(RuleBasedStateMachine):
             assert self.play.machine.login(mark) in self.were_right
 
     def phase(self, number: int) -> Phase:
-        cases = self.play.machine._cases.values()
+        cases = self.play.machine.board.cases.values()
         return next(c.phase for c in cases if c.asked and c.asked.number == number)
 
 

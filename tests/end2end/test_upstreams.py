@@ -319,7 +319,7 @@ def test_a_check_tells_how_the_connection_is_encrypted_and_who_stands_in(
     steps = check(face, profile, origin.url("/hello"))
     assert {state for state, _ in steps.values()} == {StepState.OK}
     assert steps["encryption"][1].startswith("TLS 1.3, certificate by TrayProxy test authority")
-    assert steps["sign-in"][1] == canary.user
+    assert steps["sign-in"][1] == f"as {canary.user} (Basic)"
     assert steps["fetch"][1] == "200 OK"
     assert steps["fallback"][1] == str(at(proxy))
     assert secure_proxy.failed_logons() == 0
@@ -349,7 +349,7 @@ def test_a_check_of_a_socks_proxy_signs_in_and_fetches(
     steps = check(face, profile, origin.url("/hello"))
     assert steps["encryption"] == (StepState.NOT_NEEDED, "none (socks5 proxy)")
     assert steps["challenge"][0] is StepState.OK
-    assert steps["sign-in"] == (StepState.OK, socks_login.user)
+    assert steps["sign-in"] == (StepState.OK, f"as {socks_login.user} (SOCKS5)")
     assert steps["fetch"] == (StepState.OK, "200 Test")
     assert steps["fallback"] == (StepState.FAILED, "TP-202")
 

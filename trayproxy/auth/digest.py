@@ -20,7 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from unicodedata import normalize
-from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from trayproxy.auth.login import Login, LoginError, needed
@@ -35,6 +34,9 @@ MOST_IDLE = 64
 """Nonces that are kept for the next requests; the one that was idle for longest goes first."""
 
 _LAST_COUNT = 0xFFFFFFFF
+_ATTR_CHARS = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$&+-.^_`|~"
+)
 _INFO = b"Proxy-Authentication-Info"
 _ALGORITHMS = {"md5": "md5", "sha-256": "sha256", "sha-512-256": "sha512_256"}
 _ALWAYS_STALE = (
@@ -299,7 +301,7 @@ class DigestSigner:
         if terms.hides_user:
             return [b"username=" + _quoted(self._user_hash), b"userhash=true"]
         if terms.utf8 and not self._user.isascii():
-            return [b"username*=UTF-8''" + quote(self._user, safe="").encode()]
+            return [b"username*=UTF-8''" + _percent_encoded(self._user)]
         return [b"username=" + _quoted(self._user)]
 
     def _keys(self, terms: _Terms) -> tuple[str, bytes]:
@@ -395,6 +397,13 @@ def _is_session(algorithm: str | None) -> bool:
 
 def _is(challenge: Challenge, name: str, value: str) -> bool:
     return (challenge.param(name) or "").lower() == value
+
+
+def _percent_encoded(octets: bytes) -> bytes:
+    """Return the value of a parameter whose name ends with an asterisk (RFC 8187, section 3.2)."""
+    return b"".join(
+        b"%c" % octet if octet in _ATTR_CHARS else b"%%%02X" % octet for octet in octets
+    )
 
 
 def _quoted(octets: bytes) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Leg, Scheme, Signer, ToSign
+from trayproxy.auth.scheme import Leg, Offer, Scheme, Signer, ToSign
 from trayproxy.control.messages import Program
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Mark, Space
@@ -20,11 +20,13 @@ class Waiter:
         target: Where it wants to go, ``github.com:443``. Untrusted.
         program: Who sent it, None while that is not known. The desk writes down what it finds out.
         connection: Whatever the service needs to find that out; the desk does not look at it.
+        own: The request is ours, sent to find out whether a login is right. No question names it.
     """
 
     target: str
     program: Program | None = None
     connection: object = field(default=None, repr=False)
+    own: bool = False
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Answer:
         challenge: What it answers.
         signer: Signs requests with it.
         standing: Shared by all answers with this login.
+        offers: All that the scheme was chosen from.
         strayed: The request has been sent from one realm to another already.
     """
 
@@ -54,6 +57,7 @@ class Answer:
     challenge: Challenge
     signer: Signer = field(repr=False)
     standing: Standing = field(repr=False)
+    offers: tuple[Offer, ...] = field(default=(), repr=False)
     strayed: bool = False
 
     @property
@@ -80,6 +84,11 @@ class Answer:
         """Whether the credentials of a request may be kept together with its head."""
         return self.signer.repeats
 
+    @property
+    def label(self) -> str:
+        """How strong it is, as in `trayproxy.auth.scheme.Offer`."""
+        return Offer(self.scheme, self.challenge).label
+
     def credentials(self, method: bytes, target: bytes) -> bytes:
         """Return the value of ``Proxy-Authorization`` for a request, of a scheme with one leg.
 
@@ -92,7 +101,12 @@ class Answer:
         return leg.credentials
 
 
-class Seat(Future[Answer | Refusal]):
+Outcome = Answer | Refusal | None
+"""What comes of waiting at the desk: something to send, something to tell the client, or None: send
+the request without anything, to hear once more what is offered."""
+
+
+class Seat(Future[Outcome]):
     """Where a request waits. Cancelling it tells the desk at once that the client has left.
 
     At once, because between a cancellation and its callback the desk could spend the one try of a

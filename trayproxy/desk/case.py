@@ -2,13 +2,16 @@
 
 The phases of a login and the moves between them::
 
-    EMPTY ──► LOOKING ──► CHECKING ──► TRUSTED        the keyring had it
-                 │            ▲  │         │
-                 ▼            │  ▼         ▼
-              ASKING ──► HELD ┘ ASKING ◄── (a 407 after all)
+    EMPTY ──► LOOKING ──► HELD ──► CHECKING ──► TRUSTED    the keyring had it
+                 │         ▲          │           │
+                 ▼         │          ▼           ▼
+              ASKING ──────┘        ASKING ◄── (a 407 after all)
                  │
                  ▼
-               QUIET                                  the person said no
+               QUIET                                       the person said no
+
+One's own sign-in needs neither keyring nor person: it goes from EMPTY to HELD at once, and back to
+it for as long as it cannot be used.
 
 A case is only data and what can be read off it; `trayproxy.desk.machine` moves it.
 """
@@ -19,7 +22,7 @@ from math import inf
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Program, SignInState, Why
-from trayproxy.desk.events import Way
+from trayproxy.desk.events import Offered, Reason, Way
 from trayproxy.desk.rules import Rules
 from trayproxy.desk.space import Key, Mark
 from trayproxy.profiles.profile import Profile
@@ -55,7 +58,7 @@ MOVES: dict[Phase, frozenset[Phase]] = {
 }
 """From each phase, where one may go. A move that is not listed is a mistake of ours."""
 
-REJECTED = frozenset({Why.SAVED_REJECTED, Why.TYPED_REJECTED})
+REJECTED = frozenset({Why.SAVED_REJECTED, Why.TYPED_REJECTED, Why.EXPIRED, Why.LOCKED})
 """The reasons to ask that follow a rejection."""
 
 
@@ -68,6 +71,8 @@ class Source(Enum):
     """A question."""
     GIVEN = "given"
     """The command line."""
+    OWN = "own"
+    """Nowhere: one signs in as whoever is signed in to this computer."""
 
 
 @dataclass(slots=True)
@@ -79,12 +84,35 @@ class Parked:
         since: When it was parked.
         target: Where it wants to go. Untrusted.
         program: Who sent it; None while that is not known.
+        offers: What its 407 offered, the strongest first.
+        own: It is ours.
+        refused: It has been sent with the present login.
     """
 
     waiter: int
     since: float
     target: str
     program: Program | None
+    offers: tuple[Offered, ...] = ()
+    own: bool = False
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """Why a scheme is left alone for a while.
+
+    Attributes:
+        until: When it may be used again.
+        count: How often in a row this has happened.
+        reason: What to tell requests.
+        text: The same for people, whole sentences of ours.
+    """
+
+    until: float
+    count: int
+    reason: Reason
+    text: str = ""
 
 
 @dataclass(slots=True)
@@ -110,6 +138,7 @@ class Case:
         key: Which.
         profile: The profile it belongs to, as it is now.
         way: How the upstream wants one to sign in.
+        offers: All ways that it offered last, the strongest first.
         seen: When the upstream last asked or accepted.
         phase: How far it has come; set by `move`.
         login: The login of the present generation. It stays after a rejection, in case that
@@ -121,8 +150,23 @@ class Case:
         doubts: Refusals of this generation since then.
         suspects: The targets refused since then, and when.
         canary_until: When the canary has taken too long.
+        canary_lost: When it will not come back any more.
+        canary: Where the canary wants to go.
+        good: Where a canary with the present login went through.
+        trial: What the canary signs in with.
+        scheme: The scheme that the present login was accepted with, as in `Offered`.
+        consent: What the person was told of how the present login, which they typed, will travel.
+        setbacks: Schemes that cannot be used now.
+        stumbles: How often in a row the scheme that was accepted could not be used after all.
+        unanswered: How often in a row the present login was sent and got no answer.
+        own: A request of our own is on its way.
+        own_generation: Of the login that such a request was sent for last.
+        target: Where the last program wanted to go.
+        locked: The upstream says that the account is locked.
+        before: What the upstream was before it became another.
         untold: Of logins that are no longer the present one and whose canary has not come back:
-            generation and fingerprint.
+            generation and login.
+        blocked: The present login is one of these.
         parked: Who waits, the oldest first.
         gather_until: When the question may open.
         asked: The open question.
@@ -144,6 +188,7 @@ class Case:
     profile: Profile
     way: Way
     seen: float
+    offers: tuple[Offered, ...] = ()
     phase: Phase = Phase.EMPTY
     login: Login | None = None
     source: Source = Source.SAVED
@@ -153,7 +198,22 @@ class Case:
     doubts: int = 0
     suspects: dict[str, float] = field(default_factory=dict)
     canary_until: float = inf
-    untold: dict[int, bytes] = field(default_factory=dict)
+    canary_lost: float = inf
+    canary: str = ""
+    good: str = ""
+    trial: Offered | None = None
+    scheme: str = ""
+    consent: Offered | None = None
+    setbacks: dict[str, Setback] = field(default_factory=dict)
+    stumbles: int = 0
+    unanswered: int = 0
+    own: bool = False
+    own_generation: int = 0
+    target: str = ""
+    locked: bool = False
+    before: str = ""
+    untold: dict[int, Login] = field(default_factory=dict)
+    blocked: bool = False
     parked: dict[int, Parked] = field(default_factory=dict)
     gather_until: float = 0.0
     asked: Asked | None = None
@@ -200,13 +260,30 @@ class Case:
         return not self.parked and self.asked is None
 
     @property
+    def has_login(self) -> bool:
+        """Whether there is something to sign in with; one's own sign-in needs no login."""
+        return self.login is not None or self.source is Source.OWN
+
+    @property
+    def clients(self) -> list[Parked]:
+        """The requests of programs that wait, the oldest first."""
+        return [request for request in self.parked.values() if not request.own]
+
+    @property
     def is_checking(self) -> bool:
         """Whether the person waits for the verdict on the login."""
-        return self.phase is Phase.CHECKING and self.why is not Why.UNCHECKED
+        if self.why is Why.UNCHECKED:
+            return False
+        is_under_way = self.phase is Phase.HELD and (self.own or self.blocked)
+        return self.phase is Phase.CHECKING or is_under_way
+
+    def stop_trial(self) -> None:
+        """Take note that the canary is back, or is waited for no longer."""
+        self.canary_until = self.canary_lost = inf
 
     def is_hurried(self, now: float, rules: Rules) -> bool:
         """Return whether the next try needs the person's *Try anyway*."""
-        return self.repeated or self.is_at_risk(now, rules)
+        return self.repeated or self.locked or self.is_at_risk(now, rules)
 
     def is_at_risk(self, now: float, rules: Rules) -> bool:
         """Return whether so many logins were rejected lately that the account may get locked."""

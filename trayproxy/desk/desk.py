@@ -8,7 +8,7 @@ All methods belong to the thread of the loop.
 """
 
 from asyncio import AbstractEventLoop, Future, TimerHandle, ensure_future
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future as ThreadFuture
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,14 +22,16 @@ from urllib.parse import urlsplit
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Offer, Scheme, choose
+from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind, choose
+from trayproxy.auth.schemes import allowed
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.control.messages import Keyring, Problem, Program, Question, Quiet, Transport
-from trayproxy.desk.answer import Answer, Seat, Standing, Waiter
+from trayproxy.desk.answer import Answer, Outcome, Seat, Standing, Waiter
 from trayproxy.desk.events import (
     Accepted,
     AskersChanged,
     Challenged,
+    Cleared,
     Declined,
     Deleted,
     Edited,
@@ -41,40 +43,53 @@ from trayproxy.desk.events import (
     Identified,
     Inconclusive,
     Left,
+    Listen,
     LookUp,
     NetworkChanged,
+    Offered,
+    OwnEnded,
+    Pinned,
     QuestionChanged,
     QuestionClosed,
-    Reason,
     Refuse,
+    Rejected,
     Release,
     Save,
+    ScreenLocked,
     Survey,
     Surveyed,
     Switched,
     Tick,
     Touched,
+    Tried,
+    TryOwn,
     Typed,
+    Unremembered,
     Wanted,
     Way,
 )
-from trayproxy.desk.machine import Facts, Machine
+from trayproxy.desk.machine import Facts, Machine, Trial
+from trayproxy.desk.memory import Forgetful, Memory
 from trayproxy.desk.news import Listener, News
 from trayproxy.desk.problems import (
-    Refusal,
     kept_in_memory,
     no_common_scheme,
     nobody_asks,
+    not_accepted,
+    not_checked,
     not_signing_in,
+    problem_of,
     question_gone,
     refusal,
+    signs_in_itself,
     store_silent,
     unusable_login,
 )
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import Key, Mark, Space
+from trayproxy.desk.space import BY_LOGIN, BY_SSO, Key, Mark, Space
 from trayproxy.desk.store import Finding, Store
+from trayproxy.desk.verdicts import is_costless
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile, SignIn
 
@@ -88,6 +103,14 @@ SOCKS_SCHEMES: tuple[Scheme, ...] = (SocksPassword(),)
 Identify = Callable[[Waiter], Awaitable[Program | None]]
 """Finds the program that sent a request; called only for requests that a question names."""
 
+TryLogin = Callable[[Profile, str], Coroutine[None, None, bool]]
+"""Sends a request of our own to the one upstream of a profile, to find out about a login.
+
+It is sent like that of any program, without a login at first, and goes to the target that is named,
+``github.com:443``, or wherever if none is. Its `Waiter` is our own (`Waiter.own`). False if the
+upstream let it through without asking for a login.
+"""
+
 
 @dataclass(slots=True)
 class _Parked:
@@ -96,7 +119,8 @@ class _Parked:
     seat: Seat
     waiter: Waiter
     profile: Profile
-    offer: Offer
+    offers: tuple[Offer, ...]
+    tried: Answer | None
     strays: bool
     is_identified: bool = False
 
@@ -120,6 +144,7 @@ class Desk:
         rules: Rules | None = None,
         rejected: RejectedLogins | None = None,
         identify: Identify | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """Open the desk.
 
@@ -130,8 +155,9 @@ class Desk:
             clock: Seconds on a monotonic clock; the loop's if None.
             schemes: Ours, the strongest first.
             rules: Times and limits.
-            rejected: Logins that were rejected in earlier runs.
+            rejected: Logins that were rejected.
             identify: Finds out who waits.
+            memory: What earlier runs have left; None: nothing, and this one leaves nothing either.
         """
         self.identify = identify
         self.rejected = rejected or RejectedLogins(token_bytes(32))
@@ -140,7 +166,9 @@ class Desk:
         self._clock = clock or loop.time
         self._schemes = tuple(schemes)
         self._rules = rules or Rules()
-        self._machine = Machine(self._rules, self.rejected)
+        self._memory = memory or Forgetful()
+        self._machine = Machine(self._rules, self.rejected, self._memory.pins)
+        self._on_try: TryLogin | None = None
         self._news = News(self._machine, listener, loop, self._find_out_who_waits)
         self._parked: dict[int, _Parked] = {}
         self._waiters = 0
@@ -152,6 +180,8 @@ class Desk:
         self._alarm_at = inf
         self._snooze = (0.0, 0.0)
         self._findings: set[Future[Program | None]] = set()
+        self._tries: set[Future[bool]] = set()
+        self._savings: dict[Space, tuple[int, Future[Problem | None]]] = {}
         vault.watch(self._threadsafe(self._surveyed))
 
     # --- For the engine ----------------------------------------------------------------------
@@ -170,44 +200,54 @@ class Desk:
         challenges: Sequence[Challenge],
         waiter: Waiter,
         tried: Answer | None,
-    ) -> Future[Answer | Refusal]:
+        verdict: Verdict | None = None,
+    ) -> Future[Outcome]:
         """Take a request that got a 407.
 
         Args:
             space: The upstream that refused it.
             profile: The profile of the request, as it was when the request began.
-            challenges: All that the response offered.
+            challenges: All that the last response offered; none if there was none, or if what it
+                said was no challenge.
             waiter: Where the request wants to go, and who sent it.
             tried: What the refused request carried, None if nothing.
+            verdict: How its handshake ended, if that is known.
 
         Returns:
-            What to send the request with, or what to tell its client. Cancel it when the client
-            leaves. With a result, the request must come back: by `accepted`, `inconclusive`, or
-            here again.
+            What to send the request with, or what to tell its client; None to send it without
+            anything, to hear once more what is offered. Cancel it when the client leaves. With an
+            answer, the request must come back: by `accepted`, `inconclusive`, or here again.
         """
         self._waiters += 1
         number = self._waiters
         seat = Seat(self._loop, partial(self._left, number))
-        schemes = self._schemes_at(space.upstream)
-        offer = choose(challenges, schemes)
+        profile = self._machine.profile(profile)
+        offers = self._offers(challenges, space, profile)
+        if not offers and tried and tried.space == space:
+            # What is said besides a verdict may be about that alone (a 401, the end of a
+            # handshake): then the offer is the one that was tried.
+            offers = () if verdict and is_costless(verdict) else tried.offers
+        elif not offers:
+            tried = None
         if profile.sign_in is SignIn.NONE:
             seat.set_result(not_signing_in(profile))
-        elif offer is None:
-            seat.set_result(no_common_scheme(challenges, schemes))
+        elif not offers and not tried:
+            usable = self._usable(space, profile)
+            seat.set_result(no_common_scheme(challenges, usable))
         else:
-            key = Key(space, offer.challenge.realm, offer.scheme.family)
+            key = self._key(challenges, space, profile, tried)
             strays = tried is not None and tried.mark.key != key
-            self._parked[number] = _Parked(seat, waiter, profile, offer, strays)
+            self._parked[number] = _Parked(seat, waiter, profile, offers, tried, strays)
             self._handle(
                 Challenged(
                     number,
                     key,
                     profile,
-                    _way(offer.scheme, space.upstream),
+                    _offered(offers, space),
                     waiter.target,
-                    tried.mark if tried else None,
-                    tried.strayed if tried else False,
+                    _tried(tried, verdict, challenges) if tried else None,
                     waiter.program,
+                    waiter.own,
                 )
             )
         return seat
@@ -219,21 +259,22 @@ class Desk:
         """
         if answer.verified:
             return
-        self._handle(Accepted(answer.mark))
+        self._handle(Accepted(answer.mark, _id(answer.scheme), answer.label))
         if self._machine.is_trusted(answer.mark):
             answer.standing.fresh = True
             self._loop.call_later(self._rules.fresh, setattr, answer.standing, "fresh", False)
 
-    def inconclusive(self, answer: Answer, why: str) -> None:
+    def inconclusive(self, answer: Answer, why: str, *, sent: bool = True) -> None:
         """Take note that a request with this answer got no response at all.
 
         Args:
             answer: What it carried.
             why: For the log: a network error, a time-out, a client that left.
+            sent: Whether the login may have arrived, and have cost a log-on.
         """
         if not answer.verified:
             _log.info("profile %s: a sign-in was not checked: %s", answer.space.profile_id, why)
-            self._handle(Inconclusive(answer.mark))
+            self._handle(Inconclusive(answer.mark, sent))
 
     # --- For faces ---------------------------------------------------------------------------
 
@@ -256,7 +297,7 @@ class Desk:
         question = self._machine.question(number)
         if question is None:
             return question_gone()
-        problem = self._check(login, question.upstream)
+        problem = self._check(login, question.upstream, question.method)
         if problem is None:
             self._handle(Typed(number, login, remember))
         return problem
@@ -277,7 +318,7 @@ class Desk:
         """
         if profile.sign_in is SignIn.NONE:
             return not_signing_in(profile).problem
-        if not self._askers:
+        if not self._askers and profile.sign_in is SignIn.PASSWORD:
             return nobody_asks(profile)
         self._handle(Wanted(profile, self._guess(profile)))
         return None
@@ -288,23 +329,51 @@ class Desk:
         Returns:
             Why it cannot be used, None if it will be.
         """
+        return self._give(profile, login, remember=False)
+
+    def _give(self, profile: Profile, login: Login, *, remember: bool) -> Problem | None:
+        if profile.sign_in is SignIn.SSO:
+            return signs_in_itself(profile)
         problem = self._check(login, str(profile.upstream))
         if problem is None:
-            self._handle(Given(profile, self._guess(profile), login))
+            self._handle(Given(profile, self._guess(profile), login, remember))
         return problem
 
     def save_login(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """Keep a login in the keyring, and use it for the next request.
 
+        It is kept once the upstream has accepted it, which is found out at once. If that cannot be
+        (`on_try` is None), it is kept unchecked.
+
         Returns:
-            Why it could not be kept or used, None if it was.
+            Why it was not kept, None if it was. One that could not be checked is kept once a
+            request is accepted with it.
         """
-        problem = self.preload(profile, login)
-        if problem is None:
+        problem = self._give(profile, login, remember=self._on_try is not None)
+        if problem is None and self._on_try is None:
             return self._saved(self._vault.save(profile, login))
-        refused: Future[Problem | None] = self._loop.create_future()
-        refused.set_result(problem)
-        return refused
+        told: Future[Problem | None] = self._loop.create_future()
+        if problem:
+            told.set_result(problem)
+        else:
+            space = Space.of(profile)
+            self._savings[space] = (self._machine.generation(space), told)
+            self._tell_savings()
+        return told
+
+    def _tell_savings(self) -> None:
+        """Tell who waits for a login to be kept, as soon as it will not be."""
+        for space, (generation, told) in list(self._savings.items()):
+            match self._machine.trial(space, generation):
+                case Trial.UNDER_WAY | Trial.RIGHT:
+                    continue  # A right one is being saved.
+                case Trial.WRONG:
+                    problem = not_accepted()
+                case Trial.OPEN:
+                    problem = not_checked()
+            del self._savings[space]
+            if not told.done():
+                told.set_result(problem)
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
         """Remove a profile's saved logins, and forget what is in memory.
@@ -351,8 +420,12 @@ class Desk:
 
     @property
     def notices(self) -> tuple[Problem, ...]:
-        """What else a person should know: that the last login could not be saved."""
-        return self._notices
+        """What else a person should know.
+
+        That the last login could not be saved; why one's own sign-in cannot be used.
+        """
+        troubles = self._machine.troubles()
+        return (*self._notices, *(problem_of(t.reason, t.profile, t.text) for t in troubles))
 
     # --- For the service ---------------------------------------------------------------------
 
@@ -375,13 +448,30 @@ class Desk:
         """Take note of another network, or of a wake-up: *Not now* ends."""
         self._handle(NetworkChanged())
 
+    def screen_locked(self, locked: bool) -> None:
+        """Take note of the screen: while it is locked, no question opens."""
+        self._handle(ScreenLocked(locked))
+
+    @property
+    def on_try(self) -> TryLogin | None:
+        """How to send a request of our own; None if nothing can."""
+        return self._on_try
+
+    @on_try.setter
+    def on_try(self, on_try: TryLogin | None) -> None:
+        self._on_try = on_try
+        self._machine.board.tries_itself = on_try is not None
+
     def close(self) -> None:
         """Withdraw all questions and refuse all requests; the service quits."""
         for profile_id in self._machine.profiles():
-            self._handle(Deleted(profile_id))
+            self._handle(Deleted(profile_id, for_good=False))
         for finding in self._findings:
             finding.cancel()
+        for attempt in self._tries:
+            attempt.cancel()
         self._news.close()
+        self._memory.close()
         if self._alarm:
             self._alarm.cancel()
 
@@ -392,7 +482,8 @@ class Desk:
             self._carry_out(effect)
         self._refresh_known()
         self._set_alarm()
-        self._news.tell_soon(self._notices)
+        self._tell_savings()
+        self._news.tell_soon(self.notices)
 
     def _left(self, number: int) -> None:
         if self._parked.pop(number, None):
@@ -419,39 +510,94 @@ class Desk:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Release(number, mark):
-                self._release(self._parked.pop(number), mark)
-            case Refuse(number, reason):
-                self._refuse(self._parked.pop(number), reason)
-            case LookUp(lookup, profile, user):
-                finding = self._vault.find(profile, user)
-                upstream = str(profile.upstream)
-                self._on_result(finding, partial(self._found, lookup, upstream))
-            case Survey():
-                self._on_result(self._vault.survey(), self._surveyed)
-            case Save(profile, login):
-                self._saved(self._vault.save(profile, login))
+            case Release(number, mark, scheme):
+                self._release(number, mark, scheme)
+            case Listen(number):
+                self._parked.pop(number).seat.set_result(None)
+            case Refuse(number, reason, text):
+                parked = self._parked.pop(number)
+                parked.seat.set_result(refusal(reason, parked.profile, text))
+            case TryOwn(key, profile, target):
+                self._try_own(key, profile, target)
             case QuestionChanged(number):
                 self._news.changed(number)
             case QuestionClosed(number, ending):
                 self._news.closed(number, ending)
+            case LookUp() | Survey() | Save():
+                self._use_vault(effect)
+            case Rejected() | Cleared() | Pinned() | Unremembered():
+                self._remember(effect)
 
-    def _release(self, parked: _Parked, mark: Mark) -> None:
-        answer = self._answer(parked.offer, mark)
+    def _use_vault(self, effect: LookUp | Survey | Save) -> None:
+        match effect:
+            case LookUp(lookup, profile, user):
+                finding = self._vault.find(profile, user)
+                self._on_result(finding, partial(self._found, lookup, Space.of(profile)))
+            case Survey():
+                self._on_result(self._vault.survey(), self._surveyed)
+            case Save(profile, login):
+                self._tell_saved(self._saved(self._vault.save(profile, login)), profile)
+
+    def _remember(self, effect: Rejected | Cleared | Pinned | Unremembered) -> None:
+        match effect:
+            case Rejected(space, login):
+                self._memory.rejected(space, login)
+            case Cleared(space, login):
+                self._memory.accepted(space, login)
+            case Pinned(space, pin):
+                self._memory.pin(space, pin)
+            case Unremembered(profile_id):
+                self._memory.forget(profile_id)
+
+    def _tell_saved(self, saved: Future[Problem | None], profile: Profile) -> None:
+        """Tell who waits for this login to be kept."""
+        _, told = self._savings.pop(Space.of(profile), (0, None))
+
+        def tell(done: Future[Problem | None]) -> None:
+            if told and not told.done():
+                told.set_result(done.result())
+
+        saved.add_done_callback(tell)
+
+    def _release(self, number: int, mark: Mark, scheme: str) -> None:
+        """Give a request its answer; a scheme that cannot make one is one that cannot be used."""
+        parked = self._parked[number]
+        offer = next(offer for offer in parked.offers if _id(offer.scheme) == scheme)
+        try:
+            answer = self._answer(offer, mark, parked.offers)
+        except LoginError as error:
+            self._loop.call_soon(self._not_released, number, mark, offer, str(error))
+            return
+        del self._parked[number]
         parked.seat.set_result(replace(answer, strayed=True) if parked.strays else answer)
 
-    def _refuse(self, parked: _Parked, reason: Reason) -> None:
-        parked.seat.set_result(refusal(reason, parked.profile))
+    def _not_released(self, number: int, mark: Mark, offer: Offer, reason: str) -> None:
+        parked = self._parked.get(number)
+        verdict = Verdict(VerdictKind.UNUSABLE, reason)
+        if parked is None:
+            self._handle(Inconclusive(mark, sent=False))
+            return
+        self._handle(
+            Challenged(
+                number,
+                mark.key,
+                parked.profile,
+                _offered(parked.offers, mark.key.space),
+                parked.waiter.target,
+                Tried(mark, _id(offer.scheme), verdict),
+                parked.waiter.program,
+                parked.waiter.own,
+            )
+        )
 
-    def _answer(self, offer: Offer, mark: Mark) -> Answer:
+    def _answer(self, offer: Offer, mark: Mark, offers: tuple[Offer, ...]) -> Answer:
         """Return the one answer for a login, so that requests share what it counts."""
         answer = self._answers.get(mark.key)
-        if answer is None or answer.mark != mark:
+        if answer is None or answer.mark != mark or answer.scheme is not offer.scheme:
             login = self._machine.login(mark)
-            assert login is not None
             host = urlsplit(mark.key.space.upstream).hostname or ""
             signer = offer.scheme.signer(offer.challenge, login, host)
-            answer = Answer(mark, login, offer.scheme, offer.challenge, signer, Standing())
+            answer = Answer(mark, login, offer.scheme, offer.challenge, signer, Standing(), offers)
             self._answers[mark.key] = answer
         return answer
 
@@ -459,17 +605,45 @@ class Desk:
         for key, answer in list(self._answers.items()):
             if not self._machine.is_trusted(answer.mark):
                 answer.standing.fresh = False
-            if self._machine.login(answer.mark) is None:
+            if not self._machine.is_present(answer.mark):
                 del self._answers[key]
         trusted = self._machine.trusted()
-        self._known = {space: self._answers[mark.key] for space, mark in trusted.items()}
+        answers = ((space, self._answers.get(mark.key)) for space, mark in trusted.items())
+        self._known = {space: answer for space, answer in answers if answer}
+
+    # --- Requests of our own -----------------------------------------------------------------
+
+    def _try_own(self, key: Key, profile: Profile, target: str) -> None:
+        assert self._on_try is not None
+        attempt = ensure_future(self._on_try(profile, target), loop=self._loop)
+        self._tries.add(attempt)
+        attempt.add_done_callback(partial(self._tried_own, key))
+
+    def _tried_own(self, key: Key, attempt: Future[bool]) -> None:
+        self._tries.discard(attempt)
+        if attempt.cancelled():
+            return
+        error = attempt.exception()
+        if error:
+            _log.info(
+                "profile %s: a request of our own failed: %s",
+                key.space.profile_id,
+                type(error).__name__,
+            )
+        self._handle(OwnEnded(key, asked=error is not None or attempt.result()))
 
     # --- The keyring -------------------------------------------------------------------------
 
-    def _found(self, lookup: int, upstream: str, finding: Finding) -> None:
+    def _found(self, lookup: int, space: Space, finding: Finding) -> None:
         login = finding.login
-        usable = login is not None and self._check(login, upstream) is None
-        self._handle(Found(lookup, login if usable else None, finding.keyring))
+        if login is None or self._check(login, space.upstream) is not None:
+            self._handle(Found(lookup, None, finding.keyring))
+            return
+
+        def tell(known_wrong: bool) -> None:
+            self._handle(Found(lookup, login, finding.keyring, known_wrong))
+
+        self._on_result(self._memory.was_rejected(space, login), tell)
 
     def _saved(self, writing: ThreadFuture[Problem | None]) -> Future[Problem | None]:
         """As `_written`; what cannot be saved stays in memory, and the person is told so."""
@@ -499,7 +673,7 @@ class Desk:
 
         def tell(problem: Problem | None) -> None:
             self._notices = (problem,) if problem else ()
-            self._news.tell_soon(self._notices)
+            self._news.tell_soon(self.notices)
             if not written.done():
                 written.set_result(problem)
 
@@ -550,18 +724,88 @@ class Desk:
         """Return our schemes for an upstream, the strongest first."""
         return SOCKS_SCHEMES if upstream.startswith("socks5:") else self._schemes
 
-    def _check(self, login: Login, upstream: str) -> Problem | None:
-        try:
-            for scheme in self._schemes_at(upstream):
+    def _usable(self, space: Space, profile: Profile) -> tuple[Scheme, ...]:
+        """Return the schemes that a profile allows at an upstream, the strongest first."""
+        schemes = self._schemes_at(space.upstream)
+        if schemes is SOCKS_SCHEMES:
+            return schemes
+        return allowed(schemes, profile.method, own=profile.sign_in is SignIn.SSO)
+
+    def _offers(
+        self, challenges: Sequence[Challenge], space: Space, profile: Profile
+    ) -> tuple[Offer, ...]:
+        """Return what of the schemes on offer can be used, the strongest first."""
+        return _understood(challenges, self._usable(space, profile))
+
+    def _key(
+        self,
+        challenges: Sequence[Challenge],
+        space: Space,
+        profile: Profile,
+        tried: Answer | None,
+    ) -> Key:
+        """Return who asks.
+
+        The realm is that of the strongest scheme that has one, whether or not it can be used: NTLM
+        and Negotiate have none, and which scheme is used must not make it another upstream.
+        """
+        offers = _understood(challenges, self._schemes_at(space.upstream))
+        realms = [offer.challenge.realm for offer in offers]
+        if tried and not any(realms) and tried.space == space:
+            # The end of a handshake, which tells of nothing but itself.
+            return tried.mark.key
+        family = BY_SSO if profile.sign_in is SignIn.SSO else BY_LOGIN
+        if space.upstream.startswith("socks5:"):
+            family = SOCKS_SCHEMES[0].family
+        return Key(space, next(filter(None, realms), ""), family)
+
+    def _check(self, login: Login, upstream: str, method: str = "") -> Problem | None:
+        """Return why a login cannot be used; None if a scheme can express it.
+
+        Args:
+            login: The login.
+            upstream: For which upstream.
+            method: The title of the scheme that it is for; empty if that is not known.
+        """
+        schemes = self._schemes_at(upstream)
+        meant = [scheme for scheme in schemes if scheme.title == method]
+        problem = None
+        for scheme in meant or schemes:
+            try:
                 scheme.check(login)
-        except LoginError as error:
-            return unusable_login(str(error))
-        return None
+            except LoginError as error:
+                problem = unusable_login(str(error))
+            else:
+                return None
+        return problem
 
     def _guess(self, profile: Profile) -> Way:
         """Return how an upstream will ask that has not asked yet: in the least safe way."""
         upstream = str(profile.upstream)
-        return _way(self._schemes_at(upstream)[-1], upstream)
+        schemes = self._usable(Space.of(profile), profile) or self._schemes_at(upstream)
+        return _way(schemes[-1], upstream)
+
+
+def _understood(challenges: Sequence[Challenge], schemes: Sequence[Scheme]) -> tuple[Offer, ...]:
+    found = (choose(challenges, (scheme,)) for scheme in schemes)
+    return tuple(filter(None, found))
+
+
+def _tried(answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge]) -> Tried:
+    is_final = verdict is not None and not challenges
+    return Tried(answer.mark, _id(answer.scheme), verdict, is_final, answer.strayed)
+
+
+def _id(scheme: Scheme) -> str:
+    """Return what tells a scheme from the others; two may answer the same auth-scheme."""
+    return f"{scheme.name} by {scheme.family}"
+
+
+def _offered(offers: Sequence[Offer], space: Space) -> tuple[Offered, ...]:
+    return tuple(
+        Offered(_id(offer.scheme), _way(offer.scheme, space.upstream), offer.label)
+        for offer in offers
+    )
 
 
 def _way(scheme: Scheme, upstream: str) -> Way:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Verdict, strength
 from trayproxy.control.messages import Ending, Keyring, Program, Quiet, Transport
-from trayproxy.desk.space import Key, Mark
+from trayproxy.desk.space import Key, Mark, Pin, Space
 from trayproxy.profiles.profile import Profile
 
 # --- Events: what the engine saw -----------------------------------------------------------------
@@ -29,6 +30,46 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
+class Offered:
+    """A scheme that a 407 offers, and that we and the profile can use.
+
+    Attributes:
+        scheme: Which of ours; unlike an auth-scheme, unique among them.
+        way: How it signs in, for people.
+        label: What to remember of how strong it is, as in `trayproxy.auth.scheme.Offer`.
+    """
+
+    scheme: str
+    way: Way
+    label: str
+
+    @property
+    def strength(self) -> int:
+        """How strong it is; a stronger one has more."""
+        return strength(self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a refused request carried.
+
+    Attributes:
+        mark: Which login.
+        scheme: The scheme that it was used with, as in `Offered`.
+        verdict: How the handshake ended; None if all that is known is the 407.
+        is_final: The verdict is about the login whatever the address was: it came from a sign-in
+            server, or in a way in which no forbidden address is answered.
+        strayed: The request has already been sent from one realm to another.
+    """
+
+    mark: Mark
+    scheme: str = ""
+    verdict: Verdict | None = None
+    is_final: bool = False
+    strayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Challenged:
     """A request got a 407 and waits.
 
@@ -36,35 +77,63 @@ class Challenged:
         waiter: The request; never used twice, not even when the same request comes back.
         key: Who asked.
         profile: The profile that the request belongs to.
-        way: How it wants one to sign in.
+        offers: How it wants one to sign in, the strongest first; none if only the one that was
+            tried can be meant.
         target: Where the request wants to go, ``github.com:443``. Untrusted.
-        tried: The login that the refused request carried, None if none.
-        strayed: The request has already been sent from one realm to another.
+        tried: What the refused request carried, None if nothing.
         program: Who sent it, if that is known already.
+        own: We have sent it ourselves to find out whether a login is right.
     """
 
     waiter: int
     key: Key
     profile: Profile
-    way: Way
+    offers: tuple[Offered, ...]
     target: str
-    tried: Mark | None = None
-    strayed: bool = False
+    tried: Tried | None = None
     program: Program | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A request that carried this login got a final response other than 407."""
+    """A request that carried this login got a final response other than 407.
+
+    Attributes:
+        mark: Which login.
+        scheme: The scheme that it was used with, as in `Offered`.
+        label: How strong that is, as in `Offered`.
+    """
 
     mark: Mark
+    scheme: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Inconclusive:
-    """A request that carried this login got no response at all."""
+    """A request that carried this login got no response at all.
+
+    Attributes:
+        mark: Which login.
+        sent: It may have arrived, and have cost a log-on.
+    """
 
     mark: Mark
+    sent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OwnEnded:
+    """The request of our own has come to its end (`TryOwn`); a verdict was told before.
+
+    Attributes:
+        key: As in `TryOwn`.
+        asked: Whether the upstream wanted a login, or nothing is known of it.
+    """
+
+    key: Key
+    asked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +188,19 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A login that nobody was asked for: use it at the next 407, and do not keep it."""
+    """A login that nobody was asked for: use it at the next 407.
+
+    Attributes:
+        profile: For whose preferred upstream.
+        way: How that is expected to ask.
+        login: The login.
+        remember: Keep it once it was accepted, and find that out at once.
+    """
 
     profile: Profile
     way: Way
     login: Login
+    remember: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +219,15 @@ class Edited:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """A profile is gone."""
+    """A profile is gone, or the service quits.
+
+    Attributes:
+        profile_id: Which profile.
+        for_good: It is gone: what is remembered of it between runs is, too.
+    """
 
     profile_id: str
+    for_good: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +248,13 @@ class Found:
         lookup: Which question to it.
         login: What it holds, None if nothing that can be used.
         keyring: Its state.
+        known_wrong: The upstream rejected this login in an earlier run.
     """
 
     lookup: int
     login: Login | None
     keyring: Keyring
+    known_wrong: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +267,13 @@ class Surveyed:
 @dataclass(frozen=True, slots=True)
 class NetworkChanged:
     """The machine is in another network, or has woken up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenLocked:
+    """The screen was locked, or unlocked: nobody is before it, or somebody is again."""
+
+    locked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +292,7 @@ Event = (
     Challenged
     | Accepted
     | Inconclusive
+    | OwnEnded
     | Left
     | Identified
     | Typed
@@ -214,6 +307,7 @@ Event = (
     | Found
     | Surveyed
     | NetworkChanged
+    | ScreenLocked
     | AskersChanged
     | Tick
 )
@@ -231,22 +325,59 @@ class Reason(Enum):
     CROWDED = "too many requests wait for a sign-in"
     FORBIDDEN = "the upstream proxy forbids this request to this user"
     WITHDRAWN = "the profile was changed"
+    UNUSABLE = "no usable sign-in method"
+    NO_TICKET = "no valid ticket"
+    NOT_ACCEPTED = "the upstream proxy does not accept this user"
+    WEAKER = "the upstream proxy is not as it was"
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Send the request again with this login."""
+    """Send the request again with this login, by this scheme of those that its 407 offered."""
 
     waiter: int
     mark: Mark
+    scheme: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Send the request again without a login, to hear what is offered; it comes back."""
+
+    waiter: int
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Tell the client of the request that it will not be sent."""
+    """Tell the client of the request that it will not be sent.
+
+    Attributes:
+        waiter: Which request.
+        reason: Why.
+        text: What else is known about it; whole sentences of ours, or none.
+    """
 
     waiter: int
     reason: Reason
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TryOwn:
+    """Find out whether the login of a protection space is right, since no client does.
+
+    By a request like that of any program: it is sent without a login, waits at the desk when a 407
+    comes, and reports as any other. Event: `OwnEnded`.
+
+    Attributes:
+        key: To name in `OwnEnded`.
+        profile: With the upstream of that protection space alone.
+        target: Where a program wanted to go, ``github.com:443``; empty if none ever did.
+    """
+
+    key: Key
+    profile: Profile
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +409,37 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """An upstream rejected a login: remember that in later runs."""
+
+    space: Space
+    login: Login
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """An upstream accepted a login: forget that it ever rejected it."""
+
+    space: Space
+    login: Login
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What an upstream is was learnt, or is forgotten: None."""
+
+    space: Space
+    pin: Pin | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unremembered:
+    """Nothing is remembered of a profile any more: not what was rejected, and not who it was."""
+
+    profile_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class QuestionChanged:
     """A question is open, and new or different."""
 
@@ -292,4 +454,18 @@ class QuestionClosed:
     ending: Ending
 
 
-Effect = Release | Refuse | LookUp | Survey | Save | QuestionChanged | QuestionClosed
+Effect = (
+    Release
+    | Listen
+    | Refuse
+    | TryOwn
+    | LookUp
+    | Survey
+    | Save
+    | Rejected
+    | Cleared
+    | Pinned
+    | Unremembered
+    | QuestionChanged
+    | QuestionClosed
+)

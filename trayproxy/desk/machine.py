@@ -6,29 +6,28 @@ timer, so every path through it can be played by a test. What it guarantees:
 - A login is tried on one request, the canary. Only its success releases the others and saves it.
 - A login that was rejected is never sent again by itself: not to the next request, not to another
   realm of the upstream, and if the person types it once more, only when they insist.
+- Nothing is sent by itself to an upstream that offers less than before or calls itself something
+  else.
 - There is at most one question per protection space, and one before the person at a time.
 - A request that waits gets an answer or a reason, within five minutes.
 
 A rejection has no event of its own. It is a request that comes back with a 407 and says which login
 it carried (`Challenged.tried`); how that compares with the present generation is the verdict.
+
+`Machine` itself places requests, follows the profiles and keeps the time. The rest is decided in
+`questions`, `logins`, `verdicts`, `trials`, `choice` and `person`, which share a `board`.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
 from math import inf
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import (
-    Ending,
-    Keyring,
-    KeyringState,
-    Program,
-    Question,
-    Quiet,
-    SignInState,
-    Why,
-)
-from trayproxy.desk.case import REJECTED, Asked, Case, Parked, Phase, Source
+from trayproxy.control.messages import Ending, Keyring, Program, Question, SignInState, Why
+from trayproxy.desk.board import Board
+from trayproxy.desk.case import Case, Parked, Phase
+from trayproxy.desk.choice import objection, pick, trouble
 from trayproxy.desk.events import (
     Accepted,
     AskersChanged,
@@ -44,35 +43,33 @@ from trayproxy.desk.events import (
     Identified,
     Inconclusive,
     Left,
-    LookUp,
+    Listen,
     NetworkChanged,
-    QuestionChanged,
-    QuestionClosed,
+    OwnEnded,
     Reason,
-    Refuse,
-    Release,
-    Save,
-    Survey,
+    ScreenLocked,
     Surveyed,
     Switched,
     Tick,
     Touched,
+    Tried,
     Typed,
     Wanted,
-    Way,
 )
+from trayproxy.desk.logins import Logins
+from trayproxy.desk.person import Person, most_wanted
+from trayproxy.desk.questions import NAMES_BEFORE, Questions
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import Key, Mark, Space
+from trayproxy.desk.space import BY_SSO, Key, Mark, Pin, Space
+from trayproxy.desk.trials import Trials
+from trayproxy.desk.verdicts import Verdicts, is_costless
 from trayproxy.profiles.profile import Profile, SignIn
-
-_UNTOLD_MOST = 8
 
 REALM_MOST = 1024
 """Characters of a realm that faces are sent; they show fewer."""
 
-_LASTING = REJECTED | {Why.KEYRING_LOCKED, Why.KEYRING_SILENT}
-"""The reasons to ask that still hold when a question is asked again later."""
+_WITH_LOGIN = frozenset({Phase.HELD, Phase.CHECKING, Phase.TRUSTED})
 
 _WORST_FIRST = (
     SignInState.REJECTED,
@@ -81,6 +78,30 @@ _WORST_FIRST = (
     SignInState.OK,
     SignInState.UNTESTED,
 )
+
+
+class Trial(Enum):
+    """What is known of a login."""
+
+    UNDER_WAY = auto()
+    RIGHT = auto()
+    WRONG = auto()
+    OPEN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why one's own sign-in cannot be used now.
+
+    Attributes:
+        profile: Of which profile.
+        reason: What requests are told.
+        text: The same for people; empty if the reason says it all.
+    """
+
+    profile: Profile
+    reason: Reason
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,28 +123,31 @@ class Facts:
 
 
 class Machine:
-    """All protection spaces, and the questions about them."""
+    """All protection spaces, and the questions about them.
 
-    def __init__(self, rules: Rules, rejected: RejectedLogins) -> None:
-        """Create a machine that knows nothing.
+    Attributes:
+        board: What is known; for the parts of the machine only.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        rejected: RejectedLogins,
+        pins: Mapping[Space, Pin],
+    ) -> None:
+        """Create a machine that knows nothing of this run.
 
         Args:
             rules: Times and limits.
             rejected: Logins not to send by themselves; it is added to.
+            pins: What upstreams were when they last accepted a login.
         """
-        self.keyring = Keyring(KeyringState.UNKNOWN)
-        self._rules = rules
-        self._rejected = rejected
-        self._now = 0.0
-        self._cases: dict[Key, Case] = {}
-        self._homes: dict[int, Case] = {}
-        self._active: Profile | None = None
-        self._profiles: dict[str, Profile | None] = {}
-        self._askers = 0
-        self._askers_gone = -inf
-        self._numbers = 0
-        self._lookups = 0
-        self._effects: list[Effect] = []
+        self.board = Board(rules, rejected, pins)
+        self._questions = Questions(self.board)
+        self._logins = Logins(self.board, self._questions)
+        self._verdicts = Verdicts(self.board, self._questions)
+        self._trials = Trials(self.board, self._questions, self._verdicts)
+        self._person = Person(self.board, self._questions, self._logins, self._trials)
 
     # --- What it is told ---------------------------------------------------------------------
 
@@ -134,75 +158,123 @@ class Machine:
             now: Seconds on a monotonic clock, never less than last time.
             event: What happened.
         """
-        self._now = now
+        board = self.board
+        board.now = now
         # What is overdue first, so that an event meets the state that it should; but nothing is
         # released before the event is known, which may bring a better login.
-        for case in self._cases.values():
+        for case in board.cases.values():
             self._expire(case)
         self._dispatch(event)
-        self._sweep()
-        effects, self._effects = self._effects, []
+        for case in board.cases.values():
+            self._expire(case)
+        self._trials.sweep()
+        self._questions.sweep()
+        effects, board.effects = board.effects, []
         return effects
 
     def _dispatch(self, event: Event) -> None:
         match event:
             case Challenged():
                 self._challenged(event)
-            case Accepted(mark):
-                self._accepted(mark)
-            case Inconclusive(mark):
-                self._inconclusive(mark)
+            case Accepted():
+                self._verdicts.accepted(event)
+            case Inconclusive(mark, sent):
+                self._verdicts.inconclusive(mark, sent)
+            case OwnEnded():
+                self._trials.own_ended(event)
             case Left(waiter):
-                self._left(waiter)
+                self.board.leave(waiter)
             case Identified(waiter, program):
                 self._identified(waiter, program)
-            case Typed():
-                self._typed(event)
-            case Declined(number, quiet):
-                self._declined(number, quiet)
-            case Touched(number):
-                self._touched(number)
-            case Wanted(profile, way):
-                self._wanted(profile, way)
-            case Given(profile, way, login):
-                self._take(self._case_at(profile, way), login, Source.GIVEN)
-            case Forgotten(profile_id):
-                self._forgotten(profile_id)
-            case Edited(profile):
-                self._edited(profile)
-            case Deleted(profile_id):
-                self._profiles[profile_id] = None
-                self._withdraw(self._cases_of(profile_id))
-            case Switched(profile):
-                self._switched(profile)
             case Found():
-                self._found(event)
+                self._logins.found(event)
             case Surveyed(keyring):
-                self._surveyed(keyring)
-            case NetworkChanged():
-                self._end_quiet(c for c in self._cases.values() if c.quiet_lifts_with_network)
-            case AskersChanged(count):
-                self._askers_changed(count)
+                self._logins.surveyed(keyring)
             case Tick():
                 pass
+            case NetworkChanged():
+                self._network_changed()
+            case ScreenLocked(locked):
+                self._questions.lock_screen(locked)
+            case AskersChanged(count):
+                self._questions.set_askers(count)
+            case _:
+                self._dispatch_wish(event)
+
+    def _dispatch_wish(
+        self,
+        event: Typed
+        | Declined
+        | Touched
+        | Wanted
+        | Given
+        | Forgotten
+        | Edited
+        | Deleted
+        | Switched,
+    ) -> None:
+        match event:
+            case Typed():
+                self._person.typed(event)
+            case Declined(number, quiet):
+                self._person.declined(number, quiet)
+            case Touched(number):
+                self._person.touched(number)
+            case Wanted(profile, way):
+                self._person.wanted(profile, way)
+            case Given():
+                self._person.given(event)
+            case Forgotten(profile_id):
+                self._person.forgotten(profile_id)
+            case Edited(profile):
+                self._edited(profile)
+            case Deleted(profile_id, for_good):
+                self._deleted(profile_id, for_good=for_good)
+            case Switched(profile):
+                self._switched(profile)
 
     # --- What one can see --------------------------------------------------------------------
 
+    @property
+    def keyring(self) -> Keyring:
+        """The password store, as far as it is known."""
+        return self.board.keyring
+
     def deadline(self) -> float:
         """Return when to send a `Tick` at the latest; infinite if time changes nothing."""
-        times = [self._askers_gone + self._rules.grace] if self._is_in_grace else []
-        times += [time for case in self._cases.values() for time in self._times(case)]
-        return min(times, default=inf)
+        times = [time for case in self.board.cases.values() for time in self._times(case)]
+        return min((*times, *self._questions.times()), default=inf)
+
+    def profile(self, profile: Profile) -> Profile:
+        """Return a profile as it is now; as it was given if it is not known, or gone."""
+        return self.board.profiles.get(profile.id) or profile
 
     def login(self, mark: Mark) -> Login | None:
         """Return the login that a mark names, None if it is the present one no longer."""
-        case = self._cases.get(mark.key)
+        case = self.board.cases.get(mark.key)
         return case.login if case and case.generation == mark.generation else None
+
+    def is_present(self, mark: Mark) -> bool:
+        """Return whether a mark names a present login, or one's own sign-in."""
+        case = self.board.cases.get(mark.key)
+        return case is not None and case.mark == mark and case.has_login
 
     def is_trusted(self, mark: Mark) -> bool:
         """Return whether a mark names a present login that was found to be right."""
-        case = self._cases.get(mark.key)
+        case = self.board.cases.get(mark.key)
         return case is not None and case.mark == mark and case.phase is Phase.TRUSTED
+
+    def generation(self, space: Space) -> int:
+        """Return the generation of the login that an upstream would be sent now."""
+        cases = [c for c in self.board.cases.values() if c.key.space == space]
+        return most_wanted(cases).generation if cases else 0
+
+    def trial(self, space: Space, generation: int) -> Trial:
+        """Return what is known of a login of an upstream, whatever realm it went to."""
+        for case in self.board.cases.values():
+            if case.key.space == space and case.generation == generation:
+                return _trial(case)
+        return Trial.OPEN
 
     def trusted(self) -> dict[Space, Mark]:
         """Return the logins to send to upstreams before they ask.
@@ -211,7 +283,7 @@ class Machine:
         tells, and a login sent to the wrong one is a failed log-on.
         """
         spaces: dict[Space, list[Case]] = {}
-        for case in self._cases.values():
+        for case in self.board.cases.values():
             spaces.setdefault(case.key.space, []).append(case)
         present = {space: self._present(cases) for space, cases in spaces.items()}
         return {s: c.mark for s, c in present.items() if c and c.phase is Phase.TRUSTED}
@@ -219,30 +291,30 @@ class Machine:
     def _present(self, cases: list[Case]) -> Case | None:
         """Return the realm that an upstream goes by, None if by several."""
         if len(cases) > 1:
-            since = self._now - self._rules.realms
+            since = self.board.now - self.board.rules.realms
             cases = [case for case in cases if case.seen >= since] or cases
         return cases[0] if len(cases) == 1 else None
 
     def strangers(self, number: int) -> tuple[int, ...]:
         """Return the requests named in a question of which nobody knows who sent them."""
-        case = self._asked(number)
-        named = list(case.parked.values())[: self._rules.programs_most] if case else []
+        case = self.board.asked(number)
+        named = case.clients[: self.board.rules.programs_most] if case else []
         return tuple(request.waiter for request in named if request.program is None)
 
     def profiles(self) -> frozenset[str]:
         """Return the profiles of which anything is known."""
-        return frozenset(key.space.profile_id for key in self._cases)
+        return frozenset(key.space.profile_id for key in self.board.cases)
 
     def numbers(self) -> tuple[int, ...]:
         """Return the numbers of the open questions, the oldest first."""
-        return tuple(sorted(c.asked.number for c in self._cases.values() if c.asked))
+        return tuple(sorted(c.asked.number for c in self.board.open_questions() if c.asked))
 
     def question(self, number: int) -> Question | None:
         """Return an open question, whole; None if there is none of that number."""
-        case = self._asked(number)
+        case = self.board.asked(number)
         if case is None:
             return None
-        programs = [p.program or Program("", 0, p.target) for p in case.parked.values()]
+        programs = [p.program or Program("", 0, p.target) for p in case.clients]
         return Question(
             number=number,
             profile_id=case.profile.id,
@@ -253,17 +325,18 @@ class Machine:
             transport=case.way.transport,
             user=case.user or case.profile.user,
             why=case.why,
-            programs=tuple(programs[: self._rules.programs_most]),
+            programs=tuple(programs[: self.board.rules.programs_most]),
             waiting=len(programs),
             rejections=len(case.rejections),
-            hurried=case.is_hurried(self._now, self._rules),
+            hurried=case.is_hurried(self.board.now, self.board.rules),
             checking=case.is_checking,
-            keyring=self.keyring,
+            keyring=self.board.keyring,
+            before=case.before[:REALM_MOST] if case.why in NAMES_BEFORE else "",
         )
 
     def facts(self, profile_id: str) -> Facts:
         """Return what is known about the sign-in of a profile."""
-        cases = self._cases_of(profile_id)
+        cases = self.board.cases_of(profile_id)
         states = {case.sign_in for case in cases}
         quiet = [c.quiet_until for c in cases if c.phase is Phase.QUIET]
         trusted = [c for c in cases if c.phase is Phase.TRUSTED and c.login]
@@ -272,612 +345,218 @@ class Machine:
             next((state for state in _WORST_FIRST if state in states), SignInState.UNTESTED),
             latest.login.user if latest and latest.login else "",
             max(quiet, default=None),
-            sum(len(case.parked) for case in cases),
+            sum(len(case.clients) for case in cases),
         )
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Return why one's own sign-in cannot be used, for each upstream where that is so."""
+        found = map(self._trouble, self.board.cases.values())
+        return tuple(dict.fromkeys(filter(None, found)))
+
+    def _trouble(self, case: Case) -> Trouble | None:
+        if case.key.family != BY_SSO or case.phase is not Phase.HELD or not case.needed:
+            return None
+        found = trouble(case, self.board.now)
+        return Trouble(case.profile, found.reason, found.text) if found else None
 
     # --- Requests ----------------------------------------------------------------------------
 
     def _challenged(self, event: Challenged) -> None:
+        board, tried = self.board, event.tried
         if not self._is_current(event.key.space, event.profile):
-            return self._refuse(event.waiter, Reason.WITHDRAWN)
-        tried, strayed = event.tried, event.tried is not None and event.tried.key != event.key
+            return board.refuse(event.waiter, Reason.WITHDRAWN)
+        strayed = tried is not None and tried.mark.key != event.key
         if tried:
-            self._settle_late(tried)
+            self._verdicts.settle_late(tried)
         if tried and strayed:
-            self._settle_stray(tried, event.key)
+            self._verdicts.settle_stray(tried, event.key)
+        if event.key not in board.cases and not event.offers:
+            board.effects.append(Listen(event.waiter))
+            return None
         case = self._case_for(event)
         if case is None:
-            return self._refuse(event.waiter, Reason.CROWDED)
-        case.seen, case.way = self._now, event.way
-        if strayed and event.strayed:
-            return self._refuse(event.waiter, Reason.FORBIDDEN)
-        if tried == case.mark and self._is_forbidden(case, event.target):
-            return self._refuse(event.waiter, Reason.FORBIDDEN)
-        self._place(case, Parked(event.waiter, self._now, event.target, event.program))
-        return None
+            return board.refuse(event.waiter, Reason.CROWDED)
+        self._hear(case, event)
+        if tried and strayed and tried.strayed:
+            return board.refuse(event.waiter, Reason.FORBIDDEN)
+        request = Parked(
+            event.waiter, board.now, event.target, event.program, event.offers, event.own
+        )
+        if tried and tried.mark == case.mark:
+            return self._come_back(case, request, event, tried)
+        return self._place(case, request)
+
+    def _hear(self, case: Case, event: Challenged) -> None:
+        """Take note of how an upstream asks."""
+        case.seen = self.board.now
+        if not event.own:
+            case.target = event.target
+        if event.offers:
+            case.offers = event.offers
+            offer = pick(case, event.offers, self.board.now)
+            case.way = (offer or event.offers[0]).way
+
+    def _come_back(self, case: Case, request: Parked, event: Challenged, tried: Tried) -> None:
+        """Place a request that was refused with the present login."""
+        board = self.board
+        if tried.verdict and is_costless(tried.verdict):
+            if not self._verdicts.unusable(case, tried.scheme, tried.verdict):
+                return board.refuse(event.waiter, Reason.UNUSABLE, tried.verdict.text)
+            if pick(case, event.offers, board.now) is None:
+                # What else it offers was perhaps not said in the middle of a handshake, and is
+                # not to be taken from an earlier answer.
+                board.effects.append(Listen(event.waiter))
+                return None
+            return self._place(case, request)
+        if self._verdicts.refused(case, event, tried):
+            return self._place(case, request)
+        if event.own or not self._verdicts.can_find_out(case):
+            return board.refuse(event.waiter, Reason.FORBIDDEN)
+        request.refused = True
+        self._place(case, request)
+        return self._trials.try_ourselves(case)
 
     def _is_current(self, space: Space, profile: Profile) -> bool:
         """Return whether a request belongs to its profile as that is now."""
-        now = self._profiles.get(profile.id, profile)
+        now = self.board.profiles.get(profile.id, profile)
         return now is not None and _belongs(space, now)
 
     def _case_for(self, event: Challenged) -> Case | None:
         """Return the case of a challenge; a blank one is filled in by the first challenge."""
-        if case := self._cases.get(event.key):
+        board = self.board
+        if case := board.cases.get(event.key):
             return case
-        blank = self._cases.pop(Key.blank(event.key.space), None)
+        blank = board.cases.pop(Key.blank(event.key.space), None)
         if blank:
             blank.key = event.key
-            self._cases[event.key] = blank
+            board.cases[event.key] = blank
             return blank
-        return self._new_case(event.key, event.profile, event.way)
-
-    def _new_case(self, key: Key, profile: Profile, way: Way) -> Case | None:
-        if len(self._cases) >= self._rules.cases_most and not self._drop_a_case():
-            return None
-        case = Case(key, profile, way, self._now, relook_at=self._now)
-        self._cases[key] = case
-        return case
-
-    def _drop_a_case(self) -> bool:
-        """Forget the idle case that was seen longest ago, a trusted one last."""
-        idle = [c for c in self._cases.values() if c.is_idle and c.phase is not Phase.CHECKING]
-        if not idle:
-            return False
-        oldest = min(idle, key=lambda case: (case.phase is Phase.TRUSTED, case.seen))
-        del self._cases[oldest.key]
-        return True
-
-    def _settle_late(self, tried: Mark) -> None:
-        """Learn that a login was rejected that was given up before its verdict came."""
-        case = self._cases.get(tried.key)
-        fingerprint = case.untold.pop(tried.generation, None) if case else None
-        if fingerprint:
-            self._rejected.add_fingerprint(fingerprint)
-
-    def _settle_stray(self, tried: Mark, asks: Key) -> None:
-        """Take the verdict on a login when the refusal comes in the name of another realm."""
-        case = self._cases.get(tried.key)
-        if case is None or case.key.space != asks.space or case.mark != tried:
-            return
-        if case.phase not in (Phase.CHECKING, Phase.HELD):
-            return
-        case.doubts += 1
-        if case.accepted is None or case.doubts >= self._rules.doubts:
-            self._reject(case)
-        elif case.phase is Phase.CHECKING:
-            self._leave_open(case)
-
-    def _is_forbidden(self, case: Case, target: str) -> bool:
-        """Take the verdict on the present login; return whether only this request is refused."""
-        if case.phase not in (Phase.TRUSTED, Phase.CHECKING, Phase.HELD):
-            return False
-        moments_ago = case.accepted is not None and (
-            case.doubts > 0 or self._now - case.accepted <= self._rules.moments
-        )
-        case.doubts += 1
-        if not moments_ago or case.doubts >= self._rules.doubts:
-            self._reject(case)
-            return False
-        # Accepted elsewhere moments ago: most likely a forbidden address. But if the password was
-        # changed just now, each further try is a failed log-on: they go one at a time from here.
-        case.suspects[target] = self._now
-        case.canary_until = inf
-        if case.phase is not Phase.HELD:
-            case.move(Phase.HELD)
-        return True
+        return board.new_case(event.key, event.profile, event.offers[0].way)
 
     def _place(self, case: Case, request: Parked) -> None:
-        """Release a request, refuse it, or let it wait."""
+        """Refuse a request, or let it wait; `Trials` releases it, at once if nothing is open."""
+        board = self.board
         if case.phase is Phase.QUIET:
-            return self._refuse(request.waiter, Reason.DECLINED)
-        if len(case.parked) >= self._rules.parked_most:
-            return self._refuse(request.waiter, Reason.CROWDED)
-        if case.phase is Phase.TRUSTED:
-            self._effects.append(Release(request.waiter, case.mark))
-            return None
+            return board.refuse(request.waiter, Reason.DECLINED)
+        if len(case.parked) >= board.rules.parked_most and case.phase is not Phase.TRUSTED:
+            return board.refuse(request.waiter, Reason.CROWDED)
+        if request.own and case.phase not in _WITH_LOGIN:
+            return board.refuse(request.waiter, Reason.WITHDRAWN)
         if case.why is Why.ASKED_FOR:
             case.why = Why.NEEDED
         is_first = not case.parked
-        case.parked[request.waiter] = request
-        self._homes[request.waiter] = case
-        self._changed(case)
-        if case.phase is Phase.EMPTY or (
-            case.phase is Phase.ASKING and is_first and case.asked is None
-        ):
-            self._begin(case)
+        board.park(case, request)
+        if case.phase is Phase.EMPTY:
+            return self._logins.begin(case)
+        if case.phase is Phase.ASKING and self._is_itself_again(case, request):
+            return case.move(Phase.HELD)
+        if case.phase is Phase.ASKING and is_first and case.asked is None:
+            return self._logins.begin(case)
         return None
 
-    def _begin(self, case: Case) -> None:
-        """Find a login for the first request that waits: in the keyring, or from the person."""
-        if self._now < case.relook_at or not self._may_look_up(case):
-            return self._ask(case, case.why if case.why in _LASTING else Why.NEEDED)
-        self._lookups += 1
-        case.lookup = self._lookups
-        case.lookup_until = self._now + self._rules.patience
-        case.move(Phase.LOOKING)
-        self._effects.append(LookUp(case.lookup, case.kept_for, case.profile.user))
-        return None
-
-    def _may_look_up(self, case: Case) -> bool:
-        """Return whether a saved login may be used without a question.
-
-        Not of a profile that is no longer active. Not after three rejections in a row. Not for
-        another realm of an upstream whose realm we know: the password is pinned to that one
-        (threat T4).
-        """
-        if self._active and self._active.id != case.profile.id:
+    def _is_itself_again(self, case: Case, request: Parked) -> bool:
+        """Return whether an upstream that had become another is what it was once more."""
+        if case.why is not Why.DOWNGRADE or case.accepted is None:
             return False
-        if case.is_at_risk(self._now, self._rules):
-            return False
-        others = (
-            c for c in self._cases.values() if c.key.space == case.key.space and c is not case
-        )
-        return not any(c.accepted is not None or c.rejections for c in others)
-
-    def _left(self, waiter: int) -> None:
-        case = self._homes.pop(waiter, None)
-        if case:
-            del case.parked[waiter]
-            self._changed(case)
+        offer = pick(case, request.offers, self.board.now)
+        return offer is not None and objection(self.board, case, offer) is None
 
     def _identified(self, waiter: int, program: Program) -> None:
-        case = self._homes.get(waiter)
+        case = self.board.homes.get(waiter)
         if case:
             case.parked[waiter].program = program
-            self._changed(case)
-
-    # --- Verdicts ----------------------------------------------------------------------------
-
-    def _accepted(self, mark: Mark) -> None:
-        case = self._cases.get(mark.key)
-        if case is None:
-            return
-        case.untold.pop(mark.generation, None)
-        if case.mark != mark or case.login is None:
-            return
-        if case.phase in (Phase.EMPTY, Phase.LOOKING, Phase.QUIET):
-            return
-        case.accepted = case.seen = self._now
-        case.doubts = 0
-        case.suspects.clear()
-        if case.phase is not Phase.TRUSTED:
-            self._trust(case, case.login)
-
-    def _trust(self, case: Case, login: Login) -> None:
-        self._rejected.discard(case.key.space, login)
-        case.move(Phase.TRUSTED)
-        case.canary_until = inf
-        case.rejections.clear()
-        case.repeated = case.lifted = False
-        case.why = Why.NEEDED
-        if case.remember:
-            case.remember, case.source = False, Source.SAVED
-            self._effects.append(Save(case.kept_for, login))
-        self._close(case, Ending.ACCEPTED)
-        for request in self._empty(case):
-            self._effects.append(Release(request.waiter, case.mark))
-
-    def _reject(self, case: Case) -> None:
-        """Set the present login aside and ask the person."""
-        assert case.login is not None
-        self._rejected.add(case.key.space, case.login)
-        case.rejections.append(self._now)
-        case.user = case.login.user
-        case.repeated = case.lifted = False
-        case.doubts = 0
-        case.suspects.clear()
-        self._ask(case, _rejected_why(case.source))
-
-    def _inconclusive(self, mark: Mark) -> None:
-        case = self._cases.get(mark.key)
-        if case and case.mark == mark and case.phase is Phase.CHECKING:
-            self._leave_open(case)
-
-    def _leave_open(self, case: Case) -> None:
-        """Keep a login of which the canary has not told whether it is right."""
-        case.move(Phase.HELD)
-        case.canary_until = inf
-        if case.accepted is None:
-            case.why = Why.UNCHECKED
-        self._changed(case)
-
-    def _take(self, case: Case | None, login: Login, source: Source) -> None:
-        """Make this the login of a case, to be tried on the next request."""
-        if case is None:
-            return
-        if case.phase is Phase.CHECKING:
-            case.move(Phase.HELD)
-        self._renew(case)
-        case.login, case.source, case.user = login, source, login.user
-        case.insisted = self._rejected.has(case.key.space, login)
-        if case.phase is not Phase.HELD:
-            case.move(Phase.HELD)
-        if case.why is Why.UNCHECKED:
-            case.why = Why.NEEDED
-        self._changed(case)
-
-    def _renew(self, case: Case) -> None:
-        """Begin a new generation, without a login; the last one is not accepted any more."""
-        if case.login and case.accepted is None and case.phase in (Phase.CHECKING, Phase.HELD):
-            case.untold[case.generation] = self._rejected.fingerprint(case.key.space, case.login)
-            if len(case.untold) > _UNTOLD_MOST:
-                del case.untold[min(case.untold)]
-        case.generation += 1
-        case.login, case.remember = None, False
-        case.accepted, case.doubts = None, 0
-        case.suspects.clear()
-        case.canary_until = case.lookup_until = inf
-        case.lookup = None
-
-    # --- The keyring -------------------------------------------------------------------------
-
-    def _found(self, event: Found) -> None:
-        self._surveyed(event.keyring)
-        case = next((c for c in self._cases.values() if c.lookup == event.lookup), None)
-        if case is None:
-            return
-        case.lookup, case.lookup_until = None, inf
-        blocked = event.keyring.state in (KeyringState.LOCKED, KeyringState.SILENT)
-        wait = self._rules.relook_locked if blocked else self._rules.relook
-        case.relook_at = self._now + wait
-        if case.phase not in (Phase.LOOKING, Phase.ASKING):
-            return
-        if event.login is None:
-            self._ask(case, self._why_without(case))
-        elif self._rejected.has(case.key.space, event.login):
-            case.user = event.login.user
-            self._ask(case, Why.SAVED_REJECTED)
-        else:
-            self._take(case, event.login, Source.SAVED)
-
-    def _why_without(self, case: Case) -> Why:
-        """Return why to ask when the keyring has nothing to offer."""
-        if self.keyring.state is KeyringState.LOCKED:
-            return Why.KEYRING_LOCKED
-        if self.keyring.state is KeyringState.SILENT:
-            return Why.KEYRING_SILENT
-        return Why.TYPED_REJECTED if case.rejections else Why.NEEDED
-
-    def _surveyed(self, keyring: Keyring) -> None:
-        if keyring == self.keyring:
-            return
-        self.keyring = keyring
-        for case in self._cases.values():
-            self._changed(case)
-
-    # --- The person --------------------------------------------------------------------------
-
-    def _ask(self, case: Case, why: Why) -> None:
-        case.why = why
-        case.canary_until = inf
-        if case.phase is not Phase.ASKING:
-            case.move(Phase.ASKING)
-        case.gather_until = self._now + self._rules.gather
-        self._changed(case)
-
-    def _typed(self, event: Typed) -> None:
-        case = self._asked(event.number)
-        if case is None or case.asked is None or case.is_checking:
-            return
-        self._touch(case.asked)
-        if self._is_known_wrong(case, event.login):
-            return self._repeat(case, event.login)
-        if self._is_on_trial(case, event.login):
-            self._wait_for_verdict(case)
-        else:
-            self._take(case, event.login, Source.TYPED)
-        case.remember = event.remember
-        if not case.parked:
-            # Nobody waits any more: the next request tries it, and is not asked about.
-            self._close(case, Ending.ABANDONED)
-        return None
-
-    @staticmethod
-    def _is_on_trial(case: Case, login: Login) -> bool:
-        """Whether this very login is on its way already, or about to be: once is enough."""
-        is_open = case.phase in (Phase.CHECKING, Phase.HELD) and case.accepted is None
-        return is_open and case.source is Source.TYPED and case.login == login
-
-    def _wait_for_verdict(self, case: Case) -> None:
-        """Go on with the trial of a login that was typed again before its verdict came."""
-        case.why = Why.NEEDED
-        self._changed(case)
-
-    def _is_known_wrong(self, case: Case, login: Login) -> bool:
-        if case.lifted or case.is_hurried(self._now, self._rules):
-            return False
-        if case.accepted is not None and login == case.login:
-            return False  # It was right until now, and may be right still.
-        return self._rejected.has(case.key.space, login)
-
-    def _repeat(self, case: Case, login: Login) -> None:
-        """Say what the upstream would say to this very login, and spare a failed log-on."""
-        case.rejections.append(self._now)
-        case.repeated = True
-        case.user = login.user
-        case.why = Why.TYPED_REJECTED
-        self._changed(case)
-
-    def _declined(self, number: int, quiet: Quiet) -> None:
-        case = self._asked(number)
-        if case is None:
-            return
-        self._close(case, Ending.DECLINED)
-        if case.phase is Phase.TRUSTED or (
-            case.phase is Phase.HELD and case.source is not Source.TYPED
-        ):
-            return
-        self._renew(case)
-        case.quiet_until = self._now + self._quiet_time(quiet)
-        case.quiet_lifts_with_network = quiet is not Quiet.A_MINUTE
-        case.needed = True
-        case.move(Phase.QUIET)
-        for request in self._empty(case):
-            self._refuse(request.waiter, Reason.DECLINED)
-
-    def _quiet_time(self, quiet: Quiet) -> float:
-        match quiet:
-            case Quiet.A_MINUTE:
-                return self._rules.quiet
-            case Quiet.A_WHILE:
-                return self._rules.not_now
-            case Quiet.UNTIL_CHOSEN:
-                return inf
-
-    def _end_quiet(self, cases: Iterable[Case]) -> None:
-        for case in cases:
-            if case.phase is Phase.QUIET:
-                case.move(Phase.ASKING)
-
-    def _touched(self, number: int) -> None:
-        case = self._asked(number)
-        if case and case.asked:
-            self._touch(case.asked)
-
-    def _touch(self, asked: Asked) -> None:
-        asked.touched, asked.seen = True, self._now
-
-    def _wanted(self, profile: Profile, way: Way) -> None:
-        cases = self._cases_of(profile.id)
-        case = _most_wanted(cases) if cases else self._case_at(profile, way)
-        if case is None:
-            return
-        case.lifted, case.relook_at = True, self._now
-        if case.phase in (Phase.EMPTY, Phase.QUIET):
-            case.move(Phase.ASKING)
-        if case.why not in REJECTED and not case.parked:
-            case.why = Why.ASKED_FOR
-        if case.asked is None:
-            self._open(case)
-        if case.asked:
-            self._touch(case.asked)
-        if self.keyring.state is KeyringState.UNKNOWN:
-            self._effects.append(Survey())
-
-    def _case_at(self, profile: Profile, way: Way) -> Case | None:
-        """Return the case of a profile's preferred upstream that a person means."""
-        space = Space.of(profile)
-        cases = [c for c in self._cases.values() if c.key.space == space]
-        return _most_wanted(cases) if cases else self._new_case(Key.blank(space), profile, way)
+            self.board.changed(case)
 
     # --- Profiles ----------------------------------------------------------------------------
 
-    def _cases_of(self, profile_id: str) -> list[Case]:
-        return [c for c in self._cases.values() if c.key.space.profile_id == profile_id]
-
-    def _forgotten(self, profile_id: str) -> None:
-        for case in self._cases_of(profile_id):
-            if case.login:
-                self._rejected.discard(case.key.space, case.login)
-            self._reset(case)
-
-    def _reset(self, case: Case) -> None:
-        """Forget the login of a case; who waits is asked about as if for the first time."""
-        self._renew(case)
-        case.rejections.clear()
-        case.repeated = case.lifted = False
-        case.why, case.user, case.relook_at = Why.NEEDED, "", self._now
-        if case.phase is Phase.QUIET:
-            return
-        if case.parked or case.asked:
-            return self._ask(case, Why.NEEDED)
-        if case.phase is not Phase.EMPTY:
-            case.move(Phase.EMPTY)
-        return None
-
     def _switched(self, profile: Profile | None) -> None:
-        self._active = profile
+        self.board.active = profile
         if profile:
-            self._profiles[profile.id] = profile
-        self._end_quiet(self._cases.values())
+            self.board.profiles[profile.id] = profile
+        self._person.end_quiet(self.board.cases.values())
+
+    def _network_changed(self) -> None:
+        cases = self.board.cases.values()
+        self._person.end_quiet(c for c in cases if c.quiet_lifts_with_network)
+        for case in cases:
+            case.setbacks.clear()
+            case.unanswered = 0
 
     def _edited(self, profile: Profile) -> None:
-        self._profiles[profile.id] = profile
-        cases = self._cases_of(profile.id)
-        gone = [c for c in cases if not _belongs(c.key.space, profile)]
+        board = self.board
+        board.profiles[profile.id] = profile
+        cases = board.cases_of(profile.id)
+        gone = [c for c in cases if not _belongs(c.key.space, profile) or not _fits(c, profile)]
         self._withdraw(gone)
         for case in cases:
-            if case in gone:
-                continue
-            user_changed = profile.user not in ("", case.profile.user)
-            case.profile = profile
-            self._changed(case)
-            if user_changed and (case.login is None or case.login.user != profile.user):
-                self._reset(case)
+            if case not in gone:
+                self._follow(case, profile)
 
-    def _withdraw(self, cases: list[Case]) -> None:
+    def _follow(self, case: Case, profile: Profile) -> None:
+        """Go on with a case whose profile was edited."""
+        user_changed = profile.user not in ("", case.profile.user)
+        method_changed = profile.method is not case.profile.method
+        case.profile = profile
+        self.board.changed(case)
+        if method_changed:
+            case.setbacks.clear()
+            case.scheme = ""
+            if case.phase is Phase.TRUSTED:
+                # The login is right; the next request tells whether it is by the new method, too.
+                case.move(Phase.HELD)
+        if user_changed and (case.login is None or case.login.user != profile.user):
+            self._person.reset(case)
+
+    def _deleted(self, profile_id: str, *, for_good: bool) -> None:
+        self.board.profiles[profile_id] = None
+        self._withdraw(self.board.cases_of(profile_id))
+        if for_good:
+            self._person.unremember(profile_id)
+
+    def _withdraw(self, cases: Iterable[Case]) -> None:
         for case in cases:
-            self._close(case, Ending.WITHDRAWN)
-            for request in self._empty(case):
-                self._refuse(request.waiter, Reason.WITHDRAWN)
-            del self._cases[case.key]
-
-    def _askers_changed(self, count: int) -> None:
-        if self._askers and not count:
-            self._askers_gone = self._now
-        self._askers = count
+            self._questions.close(case, Ending.WITHDRAWN)
+            self.board.refuse_all(case, Reason.WITHDRAWN)
+            del self.board.cases[case.key]
 
     # --- Time --------------------------------------------------------------------------------
 
-    def _sweep(self) -> None:
-        """Do what has become due, and open the next question if none is before the person."""
-        for case in self._cases.values():
-            self._expire(case)
-            if case.phase is Phase.HELD and case.parked:
-                self._try(case)
-            self._close_if_abandoned(case)
-        if not self._is_attended:
-            self._refuse_unattended()
-        self._open_next()
-
     def _expire(self, case: Case) -> None:
+        board = self.board
         for request in list(case.parked.values()):
-            if self._now < request.since + self._rules.parked:
+            if board.now < request.since + board.rules.parked:
                 break
-            self._left(request.waiter)
-            self._refuse(request.waiter, Reason.TIMED_OUT)
-        if self._now >= case.canary_until:
-            self._leave_open(case)
-        if case.phase is Phase.LOOKING and self._now >= case.lookup_until:
-            self._give_up_waiting(case)
-        if case.phase is Phase.QUIET and self._now >= case.quiet_until:
+            board.leave(request.waiter)
+            board.refuse(request.waiter, Reason.TIMED_OUT)
+        self._trials.expire(case)
+        if case.phase is Phase.LOOKING and board.now >= case.lookup_until:
+            self._logins.give_up_waiting(case)
+        if case.phase is Phase.QUIET and board.now >= case.quiet_until:
             case.move(Phase.ASKING)
-
-    def _give_up_waiting(self, case: Case) -> None:
-        """Ask without the keyring; what it says later is used if it still fits."""
-        case.lookup_until = inf
-        case.relook_at = self._now + self._rules.relook_locked
-        if self.keyring.state is not KeyringState.LOCKED:
-            self._surveyed(replace(self.keyring, state=KeyringState.SILENT))
-        self._ask(case, self._why_without(case))
-
-    def _try(self, case: Case) -> None:
-        """Send the present login on a request, unless its verdict comes from another realm.
-
-        One try per login and upstream, not one per realm: the account is the same.
-        """
-        assert case.login is not None
-        others = (
-            c for c in self._cases.values() if c.key.space == case.key.space and c is not case
-        )
-        if any(c.phase is Phase.CHECKING and c.login == case.login for c in others):
-            return
-        if not case.insisted and self._rejected.has(case.key.space, case.login):
-            self._reject(case)
-        else:
-            self._try_next(case)
-
-    def _try_next(self, case: Case) -> None:
-        """Send the present login on one request: the oldest that it was not just refused for."""
-        for request in list(case.parked.values()):
-            self._left(request.waiter)
-            if case.is_suspect(request.target, self._now, self._rules):
-                self._refuse(request.waiter, Reason.FORBIDDEN)
-                continue
-            case.move(Phase.CHECKING)
-            case.canary_until = self._now + self._rules.canary
-            self._changed(case)
-            self._effects.append(Release(request.waiter, case.mark))
-            return
-
-    def _close_if_abandoned(self, case: Case) -> None:
-        if case.asked is None or case.asked.touched or case.parked:
-            return
-        if case.phase in (Phase.ASKING, Phase.HELD):
-            self._close(case, Ending.ABANDONED)
-
-    @property
-    def _is_in_grace(self) -> bool:
-        return not self._askers and self._now < self._askers_gone + self._rules.grace
-
-    @property
-    def _is_attended(self) -> bool:
-        return self._askers > 0 or self._is_in_grace
-
-    def _refuse_unattended(self) -> None:
-        for case in self._cases.values():
-            if case.phase is Phase.ASKING:
-                self._close(case, Ending.ABANDONED)
-                for request in self._empty(case):
-                    self._refuse(request.waiter, Reason.UNATTENDED)
-
-    def _open_next(self) -> None:
-        """Open the question whose request has waited longest, one at a time."""
-        if any(self._holds_the_floor(case) for case in self._cases.values()):
-            return
-        due = [case for case in self._queued() if case.gather_until <= self._now]
-        if due:
-            self._open(min(due, key=lambda case: case.waits_since))
-
-    def _queued(self) -> Iterator[Case]:
-        for case in self._cases.values():
-            if case.phase is Phase.ASKING and case.parked and case.asked is None:
-                yield case
-
-    def _holds_the_floor(self, case: Case) -> bool:
-        """Return whether the person is busy with this question."""
-        if case.asked is None:
-            return False
-        is_watched = self._now < case.asked.seen + self._rules.attention
-        return bool(case.parked) or case.phase is Phase.CHECKING or is_watched
 
     def _times(self, case: Case) -> Iterator[float]:
         """Yield when something becomes due for this case."""
-        yield case.waits_since + self._rules.parked
-        yield case.canary_until
+        yield case.waits_since + self.board.rules.parked
+        yield from self._trials.times(case)
         if case.phase is Phase.LOOKING:
             yield case.lookup_until
         if case.phase is Phase.QUIET:
             yield case.quiet_until
-        if case.gather_until > self._now:
-            yield case.gather_until
-        if case.asked and case.asked.seen + self._rules.attention > self._now:
-            yield case.asked.seen + self._rules.attention
-
-    # --- Effects -----------------------------------------------------------------------------
-
-    def _open(self, case: Case) -> None:
-        self._numbers += 1
-        case.asked = Asked(self._numbers)
-        self._changed(case)
-
-    def _close(self, case: Case, ending: Ending) -> None:
-        if case.asked:
-            self._effects.append(QuestionClosed(case.asked.number, ending))
-            case.asked = None
-
-    def _changed(self, case: Case) -> None:
-        if case.asked:
-            self._effects.append(QuestionChanged(case.asked.number))
-
-    def _refuse(self, waiter: int, reason: Reason) -> None:
-        self._effects.append(Refuse(waiter, reason))
-
-    def _empty(self, case: Case) -> list[Parked]:
-        """Take all requests out of a case, the oldest first."""
-        requests = list(case.parked.values())
-        for request in requests:
-            del self._homes[request.waiter]
-        case.parked.clear()
-        return requests
-
-    def _asked(self, number: int) -> Case | None:
-        for case in self._cases.values():
-            if case.asked and case.asked.number == number:
-                return case
-        return None
 
 
-def _rejected_why(source: Source) -> Why:
-    return Why.SAVED_REJECTED if source is Source.SAVED else Why.TYPED_REJECTED
-
-
-def _most_wanted(cases: Iterable[Case]) -> Case:
-    """Return the case that a person means who does not say which."""
-    return max(cases, key=lambda c: (c.asked is not None, c.needed, c.seen))
+def _trial(case: Case) -> Trial:
+    if case.phase is Phase.TRUSTED:
+        return Trial.RIGHT
+    if case.phase is Phase.CHECKING or (case.phase is Phase.HELD and (case.own or case.blocked)):
+        return Trial.UNDER_WAY
+    return Trial.WRONG if case.sign_in is SignInState.REJECTED else Trial.OPEN
 
 
 def _belongs(space: Space, profile: Profile) -> bool:
     """Return whether a profile, as it is now, signs in to this upstream."""
-    return space in Space.all_of(profile) and profile.sign_in is SignIn.PASSWORD
+    return space in Space.all_of(profile) and profile.sign_in is not SignIn.NONE
+
+
+def _fits(case: Case, profile: Profile) -> bool:
+    """Return whether a profile, as it is now, signs in in the way of this case."""
+    return case.profile.sign_in is profile.sign_in

@@ -32,10 +32,24 @@ class Refusal:
     details: str
 
 
-def refusal(reason: Reason, profile: Profile) -> Refusal:
-    """Return what a request is told that had been parked."""
+def refusal(reason: Reason, profile: Profile, text: str = "") -> Refusal:
+    """Return what a request is told that had been parked.
+
+    Args:
+        reason: Why it is not sent.
+        profile: Its profile.
+        text: What else is known, whole sentences of ours.
+    """
     retry_after = None if reason is Reason.FORBIDDEN else RETRY_AFTER_S
-    return Refusal(_PROBLEMS[reason](profile.name), retry_after, reason.value)
+    problem = _PROBLEMS[reason](profile.name)
+    if text:
+        problem = replace(problem, body=f"{text} {problem.body}")
+    return Refusal(problem, retry_after, reason.value)
+
+
+def problem_of(reason: Reason, profile: Profile, text: str = "") -> Problem:
+    """Return the same as faces are told it."""
+    return refusal(reason, profile, text).problem
 
 
 def no_common_scheme(challenges: Iterable[Challenge], schemes: Iterable[Scheme]) -> Refusal:
@@ -53,6 +67,30 @@ def not_signing_in(profile: Profile) -> Refusal:
         "one. Change this in the profile."
     )
     return Refusal(Problem("TP-303", "No common way to sign in", body), None, "profile has none")
+
+
+def signs_in_itself(profile: Profile) -> Problem:
+    """Return why a profile takes no password."""
+    body = (
+        f"The profile “{profile.name}” signs in with your own sign-in to this computer and "
+        "takes no password. Change this in the profile to use one."
+    )
+    return Problem("TP-303", "This profile uses no password", body)
+
+
+def not_accepted() -> Problem:
+    """Return that a login was found to be wrong."""
+    body = "You can correct it and try again. Nothing was saved."
+    return Problem("TP-302", "The proxy did not accept this password", body)
+
+
+def not_checked() -> Problem:
+    """Return that nothing could be found out about a login."""
+    body = (
+        "The proxy did not answer, or did not ask for a password. It will be saved once the proxy "
+        "accepts it; until then it stays in memory."
+    )
+    return Problem("TP-307", "The password could not be checked", body)
 
 
 def question_gone() -> Problem:
@@ -159,6 +197,39 @@ def _forbidden(profile: str) -> Problem:
     return Problem("TP-306", "The proxy does not allow this request", body)
 
 
+def _unusable(profile: str) -> Problem:
+    body = (
+        f"TrayProxy cannot use a sign-in method that the proxy of {profile} offers. Your password "
+        "is not the reason."
+    )
+    return Problem("TP-303", "No common way to sign in", body)
+
+
+def _no_ticket(profile: str) -> Problem:
+    body = (
+        f"Sign in to your company account again, for example with “kinit”. {profile} works again "
+        "by itself as soon as there is a ticket. Or set the profile to use a password."
+    )
+    return Problem("TP-305", "Your Kerberos ticket has expired", body)
+
+
+def _not_accepted(profile: str) -> Problem:
+    body = (
+        f"The proxy of {profile} does not accept your sign-in to this computer. Ask your help desk "
+        "whether it may be used there, or set the profile to use a password."
+    )
+    return Problem("TP-308", "The proxy did not accept your own sign-in", body)
+
+
+def _weaker(profile: str) -> Problem:
+    body = (
+        f"The proxy of {profile} offers less than it did before, or calls itself something else. "
+        "TrayProxy has not signed in. Ask your help desk; if this is right, choose the method in "
+        "the profile."
+    )
+    return Problem("TP-309", "The proxy is not as it was", body)
+
+
 _PROBLEMS = {
     Reason.DECLINED: _cancelled,
     Reason.UNATTENDED: _unattended,
@@ -166,6 +237,10 @@ _PROBLEMS = {
     Reason.CROWDED: _crowded,
     Reason.FORBIDDEN: _forbidden,
     Reason.WITHDRAWN: _withdrawn,
+    Reason.UNUSABLE: _unusable,
+    Reason.NO_TICKET: _no_ticket,
+    Reason.NOT_ACCEPTED: _not_accepted,
+    Reason.WEAKER: _weaker,
 }
 
 

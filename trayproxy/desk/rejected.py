@@ -30,10 +30,7 @@ class RejectedLogins:
 
     def add(self, space: Space, login: Login) -> None:
         """Remember that this upstream rejected this login."""
-        self.add_fingerprint(self.fingerprint(space, login))
-
-    def add_fingerprint(self, fingerprint: bytes) -> None:
-        """Remember a rejection of a login that nobody holds any more."""
+        fingerprint = self.fingerprint(space, login)
         self._fingerprints.pop(fingerprint, None)
         self._fingerprints[fingerprint] = None
         while len(self._fingerprints) > MOST:

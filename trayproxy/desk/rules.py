@@ -9,9 +9,10 @@ class Rules:
 
     Attributes:
         gather: How long a first request waits for company before a question opens.
-        canary: How long a login may be on its way before the next request tries it as well. The
-            refusal comes from the upstream itself, so one that takes longer is most likely a slow
-            origin and not a wrong password.
+        canary: How long a login may be on its way before the person is told that it could not be
+            checked so far. The others go on waiting for its verdict: each that tried it as well
+            could be one more failed log-on.
+        lost: How long it may be on its way at all.
         patience: How long the keyring may take before the question opens without it.
         parked: How long a request waits for a sign-in.
         quiet: After *Cancel*.
@@ -26,6 +27,11 @@ class Rules:
         relook_locked: The same if it was locked or silent: its own prompt must not come back every
             few seconds.
         realms: How long another realm of an upstream is remembered as its present one.
+        backoff: How long a scheme that could not be used is left alone: at first, then, then.
+        ticket: How often to look for a ticket while there is none.
+        stumbles: So often in a row a scheme that works comes to nothing before it is left alone.
+        unanswered: So often in a row an unverified login is sent without getting an answer; it may
+            have cost a log-on each time.
         rejections: So many make a question `hurried`.
         doubts: So many refusals in a row of a login accepted before make it a rejected one.
         parked_most: Requests that wait in one protection space.
@@ -35,6 +41,7 @@ class Rules:
 
     gather: float = 0.15
     canary: float = 10.0
+    lost: float = 300.0
     patience: float = 8.0
     parked: float = 300.0
     quiet: float = 60.0
@@ -47,6 +54,10 @@ class Rules:
     relook: float = 5.0
     relook_locked: float = 900.0
     realms: float = 600.0
+    backoff: tuple[float, ...] = (60.0, 300.0, 900.0)
+    ticket: float = 5.0
+    stumbles: int = 3
+    unanswered: int = 2
     rejections: int = 3
     doubts: int = 3
     parked_most: int = 512

@@ -1,14 +1,19 @@
 """What a login belongs to.
 
 A login is bound to the pinned identity of an upstream, exactly as configured, and within it to the
-realm and the family of methods that asked for it: a proxy that suddenly calls itself something
-else, or asks in another way, is a stranger who gets nothing without a question.
+realm that asked for it: a proxy that suddenly calls itself something else is a stranger who gets
+nothing without a question. So is one that offers less than it used to (`Pin`).
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from trayproxy.profiles.profile import Profile
+
+BY_LOGIN = "login"
+"""The family of all schemes of HTTP that work with a user name and a password."""
+BY_SSO = "sso"
+"""The family of one's own sign-in."""
 
 
 class Space(NamedTuple):
@@ -43,7 +48,8 @@ class Key:
     Attributes:
         space: The upstream of a profile.
         realm: What the upstream calls itself. Untrusted.
-        family: The methods that share a login; empty for the blank key.
+        family: What shares a login: `BY_LOGIN`, `BY_SSO`, or that of SOCKS; empty for the blank
+            key.
     """
 
     space: Space
@@ -67,3 +73,18 @@ class Mark:
 
     key: Key
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What an upstream was when it last accepted a login (threats T4 and T5).
+
+    Attributes:
+        label: What it accepted, the strongest unless a person has agreed to less; as in
+            `trayproxy.auth.scheme.Offer`.
+        realms: What it called itself where the login was right that the keyring holds; the first is
+            the one to name.
+    """
+
+    label: str
+    realms: tuple[str, ...]

@@ -9,31 +9,38 @@ they can be reached.
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from trayproxy.control.messages import Problem, Step, StepState
-from trayproxy.desk.answer import Answer, Waiter
-from trayproxy.desk.desk import Desk
-from trayproxy.desk.problems import Refusal
-from trayproxy.desk.space import Space
-from trayproxy.engine.dial import Call, Dialler, SignInWantedError, TargetRefusedError
-from trayproxy.engine.limits import Limits
-from trayproxy.engine.pages import Page, RefusedError, not_found, silent
-from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
-from trayproxy.engine.stream import Stream
+from trayproxy.desk.answer import Answer
+from trayproxy.engine.dial import TargetRefusedError
+from trayproxy.engine.pages import Page, RefusedError, not_found
 from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.way import Way
-from trayproxy.http.challenges import Challenge, parse_challenges
-from trayproxy.http.errors import MessageError
-from trayproxy.http.heads import find_response_head
-from trayproxy.http.request import Request, parse_request, request_target, write_request
-from trayproxy.http.response import Response, parse_response
+from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile, Scheme, SignIn
+from trayproxy.service.probe import NotSignedInError, Probe, Tools, Wanted, request_for
 
 STEPS = ("find", "connect", "encryption", "challenge", "sign-in", "fetch")
 FALLBACK = "fallback"
+
+SIGN_IN_NOT_SET = Problem(
+    "TP-303",
+    "The proxy wants a sign-in",
+    "The profile says that it needs none. Change its sign-in.",
+)
+REFUSED_AGAIN = Problem(
+    "TP-306",
+    "The proxy does not allow this request",
+    "It has accepted the sign-in, and refuses this page all the same. Try another page.",
+)
+PAGE_DID_NOT_LOAD = (
+    "The proxy works and the sign-in is right, but the test page did not load. Try another page."
+)
+WHAT_TO_DO = {"TP-202": " Check the port in the profile."}
+"""For problems whose text says only what happened."""
 
 
 class StepFailedError(Exception):
@@ -42,25 +49,6 @@ class StepFailedError(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.title)
         self.problem = problem
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What a check works with.
-
-    Attributes:
-        desk: Signs in.
-        dialler: Reaches upstreams.
-        limits: The engine's figures.
-        via: Our pseudonym.
-        now: The loop's clock.
-    """
-
-    desk: Desk
-    dialler: Dialler
-    limits: Limits
-    via: bytes
-    now: Callable[[], float]
 
 
 class Check:
@@ -79,12 +67,11 @@ class Check:
         """
         self._profile = profile
         self._tools = tools
-        self._request = _request_for(url)
-        self._way = Way.through(profile)
+        self._probe = Probe(profile, request_for(url), tools)
+        self._way = self._probe.way
         self._done: list[Step] = []
         self._answer: Answer | None = None
-        self._asked = False
-        self._challenges: tuple[Challenge, ...] = ()
+        self._wanted: Wanted | None = None
 
     async def run(self) -> tuple[Step, ...]:
         """Return all steps, those that were not tried too."""
@@ -113,6 +100,8 @@ class Check:
             step = await action(Step(name, StepState.OK))
         except StepFailedError as failed:
             step = Step(name, StepState.FAILED, problem=failed.problem)
+        except NotSignedInError as failed:
+            step = Step(name, StepState.FAILED, problem=failed.refusal.problem)
         except RefusedError as refused:
             step = Step(name, StepState.FAILED, problem=_problem(refused.page))
         took = (self._tools.now() - start) * 1000
@@ -132,7 +121,7 @@ class Check:
         return replace(step, detail=str(found[0][4][0]))
 
     async def _connect(self, step: Step) -> Step:
-        connection = await self._tools.dialler.connect(self._call(self._way, None))
+        connection = await self._tools.dialler.connect(self._probe.call(self._way, None))
         connection.close()
         return replace(step, detail=f"port {self._profile.upstream.port}")
 
@@ -143,7 +132,7 @@ class Check:
         return replace(step, detail=await self._encryption(self._way))
 
     async def _encryption(self, way: Way) -> str:
-        stream = await self._tools.dialler.dial(self._call(way, None))
+        stream = await self._tools.dialler.dial(self._probe.call(way, None))
         stream.close()
         assert isinstance(stream, TlsStream)
         return f"{stream.version}, certificate by {stream.issuer or 'an unnamed authority'}"
@@ -153,155 +142,46 @@ class Check:
         assert upstream is not None
         if upstream.scheme is Scheme.HTTPS:
             return replace(step, detail=f"{upstream}: {await self._encryption(way)}")
-        connection = await self._tools.dialler.connect(self._call(way, None))
+        connection = await self._tools.dialler.connect(self._probe.call(way, None))
         connection.close()
         return replace(step, detail=str(upstream))
 
     async def _challenge(self, step: Step) -> Step:
         try:
-            await self._send(None)
-        except SignInWantedError as wanted:
-            self._asked, self._challenges = True, wanted.challenges
-            self._answer = self._tools.desk.known(self._space)
-            return replace(step, detail=_offered(self._challenges))
+            outcome = await self._probe.send(None)
         except TargetRefusedError:
             pass  # The proxy let it through as far as that.
+        else:
+            if isinstance(outcome, Wanted):
+                self._wanted = outcome
+                return replace(step, detail=_offered(outcome.challenges))
         return replace(step, state=StepState.NOT_NEEDED, detail="the proxy does not ask")
 
     async def _sign_in(self, step: Step) -> Step:
-        if not self._asked:
+        if self._wanted is None:
             return replace(step, state=StepState.NOT_NEEDED)
         if self._profile.sign_in is SignIn.NONE:
-            raise StepFailedError(
-                Problem(
-                    "TP-303",
-                    "The proxy wants a sign-in",
-                    "The profile says that it needs none. Change its sign-in.",
-                )
-            )
-        tried: Answer | None = None
-        answer = self._answer
-        while True:
-            if answer is None or answer is tried:
-                answer = await self._ask(tried)
-            if await self._is_accepted(answer):
-                self._answer = answer
-                return replace(step, detail=answer.login.user if answer.login else "")
-            tried = answer
-
-    async def _is_accepted(self, answer: Answer) -> bool:
-        """Send the request with a login, and tell the desk what came of it."""
-        desk = self._tools.desk
-        try:
-            await self._send(answer)
-        except SignInWantedError as wanted:
-            self._challenges = wanted.challenges
-            return False
-        except TargetRefusedError:
-            return True  # Whether it was the login's turn, the dialler has told the desk.
-        except BaseException as error:
-            desk.inconclusive(answer, str(error))
-            raise
-        if self._way.signs_requests:
-            desk.accepted(answer)
-        return True
-
-    @property
-    def _space(self) -> Space:
+            raise StepFailedError(SIGN_IN_NOT_SET)
         assert self._way.space is not None
-        return self._way.space
-
-    async def _ask(self, tried: Answer | None) -> Answer:
-        waiter = Waiter(str(self._request.target.authority))
-        result = await self._tools.desk.challenged(
-            self._space, self._profile, self._challenges, waiter, tried
-        )
-        if isinstance(result, Refusal):
-            raise StepFailedError(result.problem)
-        return result
+        known = self._tools.desk.known(self._way.space)
+        self._answer = await self._probe.sign_in(self._wanted, known)
+        return replace(step, detail=_as(self._answer))
 
     async def _fetch(self, step: Step) -> Step:
-        response = await self._send(self._answer)
-        reason = response.reason.decode("latin-1")
+        response = await self._probe.send(self._answer)
+        if isinstance(response, Wanted):
+            raise StepFailedError(REFUSED_AGAIN)
         if response.status >= 500:
-            raise StepFailedError(
-                Problem(
-                    "TP-203",
-                    f"The page answered {response.status}",
-                    "The proxy works and the sign-in is right, but the test page did not load.",
-                )
-            )
+            title = f"The page answered {response.status}"
+            raise StepFailedError(Problem("TP-203", title, PAGE_DID_NOT_LOAD))
+        reason = response.reason.decode("latin-1")
         return replace(step, detail=f"{response.status} {reason}".strip())
 
-    # --- the wire ---
 
-    def _call(self, way: Way, answer: Answer | None) -> Call:
-        target = self._request.target.authority
-        assert target is not None
-        # A task waits for descriptors one wait at a time: none is left to be released.
-        return Call(way, target, answer, wait_in_task, lambda descriptor: None)
-
-    async def _send(self, answer: Answer | None) -> Response:
-        """Send the request on a connection of its own and return the head of its final answer.
-
-        Raises:
-            SignInWantedError: The proxy wants a login, or another one.
-            RefusedError: There is no connection.
-            StepFailedError: There is no answer.
-        """
-        request, way = self._request, self._way
-        credentials = None
-        if answer is not None and way.signs_requests:
-            credentials = answer.credentials(request.method, request_target(request))
-        head = write_request(
-            request, via=self._tools.via, credentials=credentials, direct=way.ends_at_target
-        )
-        stream = await self._tools.dialler.dial(self._call(way, answer))
-        try:
-            async with asyncio.timeout(self._tools.limits.upstream_head_s):
-                await _send_all(stream, head)
-                response = await _final_head(stream, request.method)
-        except (OSError, EOFError, MessageError):
-            upstream = self._profile.upstream
-            page = silent(upstream.host, self._tools.limits.upstream_head_s, through_upstream=True)
-            raise StepFailedError(_problem(page)) from None
-        finally:
-            stream.close()
-        if response.status == 407 and not way.ends_at_target:
-            fields = response.fields.get_all(b"proxy-authenticate")
-            raise SignInWantedError(parse_challenges(fields))
-        return response
-
-
-async def _send_all(stream: Stream, octets: bytes) -> None:
-    rest = memoryview(octets)
-    while rest := rest[stream.send(rest) :]:
-        await wait_in_task(Wait({stream.descriptor: WRITE}))
-
-
-async def _final_head(stream: Stream, method: bytes) -> Response:
-    while True:
-        end = find_response_head(stream.inbox) if stream.inbox else None
-        if end is not None:
-            response = parse_response(bytes(stream.inbox[:end]), method)
-            if not response.is_interim:
-                return response
-            del stream.inbox[:end]
-        elif stream.ended:
-            raise EOFError
-        elif not stream.fill() and not stream.ended:
-            await wait_in_task(Wait({stream.descriptor: READ}))
-
-
-def _request_for(url: str) -> Request:
-    """Return a GET for this URL.
-
-    Raises:
-        MessageError: It is not a plain http URL.
-    """
-    host = url.removeprefix("http://").partition("/")[0]
-    head = f"GET {url} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: TrayProxy\r\nAccept: */*\r\n\r\n"
-    return parse_request(head.encode("ascii", "replace"))
+def _as(answer: Answer) -> str:
+    """Return as whom one has signed in, and how; one's own sign-in has no name of ours."""
+    who = f"as {answer.login.user}" if answer.login else "by your own sign-in"
+    return f"{who} ({answer.scheme.title})"
 
 
 def _offered(challenges: tuple[Challenge, ...]) -> str:
@@ -313,4 +193,4 @@ def _offered(challenges: tuple[Challenge, ...]) -> str:
 
 
 def _problem(page: Page) -> Problem:
-    return Problem(page.code, page.title, page.body)
+    return Problem(page.code, page.title, page.body + WHAT_TO_DO.get(page.code, ""))

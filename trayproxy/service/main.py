@@ -35,10 +35,10 @@ from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
 from trayproxy.profiles.validate import check_profile
-from trayproxy.service.check import Tools
 from trayproxy.service.door import UNTOLD, let_in, make_guard
 from trayproxy.service.facts import Facts
 from trayproxy.service.names import Names
+from trayproxy.service.probe import Tools
 from trayproxy.service.reception import Reception
 from trayproxy.service.roads import Roads
 from trayproxy.service.strangers import Strangers

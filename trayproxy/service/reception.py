@@ -26,6 +26,7 @@ from trayproxy.control.messages import (
     Show,
     ShowRequested,
     SignInNow,
+    Step,
     Subscribe,
     Typing,
     UseProfile,
@@ -38,8 +39,9 @@ from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
 from trayproxy.profiles.validate import check_profile
 from trayproxy.routing.route import Routes
-from trayproxy.service.check import Check, Tools
+from trayproxy.service.check import Check
 from trayproxy.service.facts import Facts
+from trayproxy.service.probe import Tools
 from trayproxy.service.roads import Roads
 
 NOT_DONE, NOT_RUNNING, SIGN_IN, KEYRING = 1, 3, 4, 6
@@ -89,6 +91,7 @@ class Reception:
         self._quit_now = quit_now
         self._no_prompt = no_prompt
         self._sessions: set[Session] = set()
+        self._checks: dict[Session, set[asyncio.Task[tuple[Step, ...]]]] = {}
         self._saving = asyncio.Lock()
         self._temporary: Profile | None = None
 
@@ -105,8 +108,10 @@ class Reception:
         self._count_askers()
 
     def detached(self, session: Session) -> None:
-        """A face has gone; its questions stay open for the next one."""
+        """A face has gone; its questions stay open for the next one, its tests end."""
         self._sessions.discard(session)
+        for check in self._checks.pop(session, ()):
+            check.cancel()
         self._count_askers()
 
     def _count_askers(self) -> None:
@@ -144,7 +149,7 @@ class Reception:
             case UseProfile(profile_id):
                 return await self._use_profile(profile_id)
             case CheckProfile(profile, url):
-                return await self._check_profile(profile, url)
+                return await self._check_profile(session, profile, url)
             case SignInNow(profile_id):
                 return self._sign_in_now(profile_id)
             case Answer(number, login, remember):
@@ -191,14 +196,20 @@ class Reception:
             return Failed(NO_SUCH_PROFILE)
         return _reply(self._desk.sign_in_now(profile), SIGN_IN)
 
-    async def _check_profile(self, profile: Profile, url: str) -> Reply:
+    async def _check_profile(self, session: Session, profile: Profile, url: str) -> Reply:
         checked = check_profile(profile)
         try:
             check = Check(checked, url, self._tools)
         except MessageError as error:
             problem = Problem("TP-807", "This address cannot be fetched", f"{url}: {error}.")
             return Failed(problem, NOT_DONE)
-        return CheckResult(await check.run())
+        task = asyncio.create_task(check.run())
+        # Nobody reads the outcome of a face that has gone, and its question would wait on.
+        self._checks.setdefault(session, set()).add(task)
+        try:
+            return CheckResult(await task)
+        finally:
+            self._checks.get(session, set()).discard(task)
 
     # --- profiles ---
 

@@ -1,0 +1,168 @@
+"""The Negotiate authentication scheme (RFC 4559) with Kerberos.
+
+With a ticket the person has already (*my sign-in*) no password is needed and none is stored. With a
+login the company's sign-in server (the KDC) is asked for a ticket: what it says about the password
+is known before the proxy sees anything, and a wrong one costs one failed log-on.
+
+The token is a fresh one for each connection: proxies remember those that they have seen. It is sent
+with the first request of the connection, whole, and that is all: we ask for no proof that the proxy
+is who it says, which a 200 would not wait for anyway. It is wrapped as SPNEGO (RFC 4178, section
+4.2.1) with Kerberos as the only mechanism offered, so that nothing falls back to another in
+silence. NTLM inside Negotiate is `trayproxy.auth.ntlm.NegotiateNtlm`.
+
+The proxy's principal is ``HTTP/`` and the host as configured; whether libkrb5 looks for another
+name of it in the DNS is a matter of its configuration (``dns_canonicalize_hostname``).
+"""
+
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trayproxy.auth.login import Login
+from trayproxy.auth.ntlm import check_windows_login
+from trayproxy.auth.scheme import Handshake, Leg, Signer, ToSign, Verdict, VerdictKind
+from trayproxy.auth.spnego import KerberosTickets, Tickets, TokenError
+from trayproxy.http.challenges import Challenge
+from trayproxy.http.fields import Fields
+
+_SPNEGO = bytes.fromhex("06062b0601050502")
+"""1.3.6.1.5.5.2"""
+
+_KERBEROS = bytes.fromhex("06092a864886f712010202")
+"""1.2.840.113554.1.2.2 (RFC 4121)"""
+
+_NOT_TAKEN = (
+    "This proxy did not take the Kerberos ticket, although the company's sign-in server "
+    "gave one out for it."
+)
+_OTHER_WAY = "This proxy wants to go on in another way than by Kerberos."
+
+TicketSource = Callable[[Login | None, str], Tickets]
+"""From a login, or None for one's own tickets, and a host to tickets for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiate:
+    """Answers Negotiate challenges by Kerberos.
+
+    Attributes:
+        tickets: Where tickets come from.
+    """
+
+    tickets: TicketSource = KerberosTickets
+    name: str = "negotiate"
+    title: str = "Kerberos"
+    family: str = "negotiate"
+    readable: bool = False
+    binds_connection: bool = True
+    blocks: bool = True
+    needs_login: bool = False
+
+    def check(self, login: Login) -> None:
+        """Return if Kerberos can carry the login; see `check_windows_login`.
+
+        Raises:
+            LoginError: It cannot.
+        """
+        check_windows_login(login)
+
+    def understands(self, challenge: Challenge) -> bool:
+        """Return whether it is bare: a token before our first one is no beginning."""
+        return not challenge.token68
+
+    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
+        """Return a signer that draws a fresh token for each connection.
+
+        Raises:
+            LoginError: See `check`.
+        """
+        if login is not None:
+            self.check(login)
+        return NegotiateSigner(self.tickets(login, host), has_password=login is not None)
+
+
+class NegotiateSigner:
+    """One's tickets at work."""
+
+    repeats = False
+
+    def __init__(self, tickets: Tickets, *, has_password: bool) -> None:
+        """Ask for nothing yet.
+
+        Args:
+            tickets: Where they come from.
+            has_password: Whether the sign-in server has seen and accepted a password for them.
+        """
+        self._tickets = tickets
+        self._has_password = has_password
+        self._was_taken = False
+
+    def begin(self, request: ToSign) -> Handshake:
+        """Return the handshake for a connection; the request is not part of it."""
+        return _NegotiateHandshake(self, request.end_point)
+
+    def credentials(self, end_point: bytes) -> bytes:
+        """Return the credentials for one connection.
+
+        Raises:
+            TokenError: There is no ticket.
+        """
+        return b"Negotiate " + b64encode(spnego_init(self._tickets.token(end_point)))
+
+    def taken(self) -> None:
+        """Note that the proxy takes our tickets."""
+        self._was_taken = True
+
+    def refused(self, challenges: tuple[Challenge, ...]) -> Verdict:
+        """Return what a 407 to our token says.
+
+        A password that the sign-in server has accepted is not wrong: that the proxy takes no ticket
+        of it, as when its own key is out of date, says that Kerberos cannot be used there. Where it
+        did take one, it is the request that is not allowed, which is not ours to tell.
+        """
+        if any(each.scheme == "negotiate" and each.token68 for each in challenges):
+            return Verdict(VerdictKind.UNUSABLE, _OTHER_WAY)
+        if self._has_password and not self._was_taken:
+            return Verdict(VerdictKind.UNUSABLE, _NOT_TAKEN)
+        return Verdict(VerdictKind.REJECTED)
+
+
+class _NegotiateHandshake:
+    def __init__(self, signer: NegotiateSigner, end_point: bytes) -> None:
+        self._signer = signer
+        self._end_point = end_point
+        self._is_sent = False
+
+    def step(self, challenges: tuple[Challenge, ...]) -> Leg | Verdict:
+        """Return the one leg, and then what became of it."""
+        if self._is_sent:
+            return self._signer.refused(challenges)
+        self._is_sent = True
+        try:
+            return Leg(self._signer.credentials(self._end_point))
+        except TokenError as error:
+            return error.verdict
+
+    def learn(self, fields: Fields) -> None:
+        """Learn that the ticket was taken. The proof that the proxy may add was not asked for."""
+        self._signer.taken()
+
+
+def spnego_init(token: bytes) -> bytes:
+    """Return a Kerberos token as the first token of SPNEGO (RFC 4178, section 4.2.1).
+
+    Args:
+        token: The mechanism's own (RFC 4121, section 4.1).
+    """
+    mechanisms = _der(0xA0, _der(0x30, _KERBEROS))
+    optimistic = _der(0xA2, _der(0x04, token))
+    return _der(0x60, _SPNEGO + _der(0xA0, _der(0x30, mechanisms + optimistic)))
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    """Return an element in DER (X.690): tag, definite length, content."""
+    size = len(content)
+    if size < 0x80:
+        return bytes([tag, size]) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + content

@@ -1,0 +1,207 @@
+"""The NTLM authentication scheme (MS-NTHT, MS-NLMP), bare and inside Negotiate.
+
+NTLM signs in a connection, in two legs: a type-1 message, which says nothing secret and goes with
+an empty request; the proxy's challenge (type 2) in its 407; and the response (type 3) with the
+request itself. It is NTLMv2 always. Proxies reserve a helper for each sign-in that has begun, so
+that a type-1 message must not leave before there is a login to finish with; and squid answers no
+further sign-in on a connection where one has failed, so that each begins on a fresh connection.
+
+A proxy that offers *Negotiate* may mean Kerberos, NTLM or both. pyspnego, asked for Negotiate,
+falls back from one to the other in silence, so it is never asked for it. `NegotiateNtlm` is our
+own, explicit choice of NTLM there, a scheme like others, to be chosen when Kerberos has turned out
+to be impossible and NTLM itself is not offered. Its messages are not wrapped in SPNEGO: Windows
+proxies, Samba and squid's wrapper all take them as they are, the latter takes nothing else.
+"""
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trayproxy.auth.login import Login, LoginError
+from trayproxy.auth.scheme import Handshake, Leg, Signer, ToSign, Verdict, VerdictKind
+from trayproxy.auth.spnego import TokenError, Tokens, ntlm_tokens
+from trayproxy.http.challenges import Challenge
+from trayproxy.http.fields import Fields
+
+LONGEST = 8192
+"""Octets of a type-2 message; those of large companies have some 500."""
+
+_SHORTEST = 48
+"""Octets in front of what the security buffers of a type-2 message point to."""
+
+_SIGNATURE = b"NTLMSSP\0" + (2).to_bytes(4, "little")
+_REFUSED = "The proxy ended the NTLM sign-in before the password was used."
+_MALFORMED = "The proxy's answer to the beginning of the NTLM sign-in makes no sense."
+
+Opening = Callable[[Login | None, str, bytes], Tokens]
+"""Begins an exchange of messages: login, host, end point (see `ntlm_tokens`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ntlm:
+    """Answers NTLM challenges.
+
+    Attributes:
+        opening: Where the messages come from.
+    """
+
+    opening: Opening = ntlm_tokens
+    name: str = "ntlm"
+    title: str = "NTLM"
+    family: str = "ntlm"
+    readable: bool = False
+    binds_connection: bool = True
+    blocks: bool = True
+    needs_login: bool = False
+
+    def check(self, login: Login) -> None:
+        """Return if NTLM can carry the login; see `check_windows_login`.
+
+        Raises:
+            LoginError: It cannot.
+        """
+        check_windows_login(login)
+
+    def understands(self, challenge: Challenge) -> bool:
+        """Return whether it is bare: a message before our first one is no beginning."""
+        return not challenge.token68
+
+    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
+        """Return a signer that begins a new exchange for each connection.
+
+        Raises:
+            LoginError: See `check`.
+        """
+        if login is not None:
+            self.check(login)
+        return NtlmSigner(self.name, lambda end_point: self.opening(login, host, end_point))
+
+
+@dataclass(frozen=True, slots=True)
+class NegotiateNtlm(Ntlm):
+    """Answers Negotiate challenges by NTLM; our own choice, see the module."""
+
+    name: str = "negotiate"
+
+
+def check_windows_login(login: Login) -> None:
+    """Return if Windows' ways to sign in can carry a login.
+
+    Raises:
+        LoginError: There is no user name, or half a surrogate pair.
+    """
+    if not login.user.rpartition("\\")[2]:
+        raise LoginError("The sign-in method of this proxy needs a user name.")
+    for what, text in (("user name", login.user), ("password", login.password)):
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise LoginError(f"This {what} contains half a character. Type it again.")
+        if "\0" in text:
+            raise LoginError(f"This {what} contains a control character.")
+
+
+class NtlmSigner:
+    """A login at work, one exchange of messages per connection."""
+
+    repeats = False
+
+    def __init__(self, scheme: str, opening: Callable[[bytes], Tokens]) -> None:
+        """Begin nothing yet.
+
+        Args:
+            scheme: The auth-scheme that the messages travel under, in lower case.
+            opening: Begins an exchange; takes the end point of the connection.
+        """
+        self._scheme = scheme
+        self._opening = opening
+
+    def begin(self, request: ToSign) -> Handshake:
+        """Return the handshake for a connection; the request is not part of it."""
+        return _NtlmHandshake(self._scheme, lambda: self._opening(request.end_point))
+
+
+class _NtlmHandshake:
+    def __init__(self, scheme: str, opening: Callable[[], Tokens]) -> None:
+        self._scheme = scheme
+        self._opening = opening
+        self._tokens: Tokens | None = None
+        self._is_finished = False
+
+    def step(self, challenges: tuple[Challenge, ...]) -> Leg | Verdict:
+        """Return the type-1 message, the type-3 message, and then that it was rejected."""
+        if self._is_finished:
+            return Verdict(VerdictKind.REJECTED)
+        try:
+            return self._negotiate() if self._tokens is None else self._authenticate(challenges)
+        except TokenError as error:
+            return error.verdict
+
+    def _negotiate(self) -> Leg:
+        self._tokens = self._opening()
+        return Leg(self._credentials(self._tokens.step(None)), whole=False)
+
+    def _authenticate(self, challenges: tuple[Challenge, ...]) -> Leg:
+        assert self._tokens is not None
+        message = read_type2(self._scheme, challenges)
+        credentials = self._credentials(self._tokens.step(message))
+        self._is_finished = True
+        return Leg(credentials, same_connection=True)
+
+    def learn(self, fields: Fields) -> None:
+        """Learn nothing: the connection is signed in."""
+
+    def _credentials(self, message: bytes) -> bytes:
+        title = b"NTLM " if self._scheme == "ntlm" else b"Negotiate "
+        return title + b64encode(message)
+
+
+def read_type2(scheme: str, challenges: tuple[Challenge, ...]) -> bytes:
+    """Return the proxy's message, checked before a library sees it.
+
+    Args:
+        scheme: The auth-scheme that it must be of.
+        challenges: Of the 407 to our type-1 message.
+
+    Raises:
+        TokenError: There is none, or it is none (`VerdictKind.UNUSABLE`): not strictly base64, too
+            short or too long, of another type, or with parts outside of itself.
+    """
+    tokens = [challenge.token68 for challenge in challenges if challenge.scheme == scheme]
+    token = next(filter(None, tokens), None)
+    if token is None:
+        raise TokenError(Verdict(VerdictKind.UNUSABLE, _REFUSED))
+    try:
+        message = b64decode(token, validate=True)
+    except (Base64Error, ValueError):
+        raise TokenError(Verdict(VerdictKind.UNUSABLE, _MALFORMED)) from None
+    if not _is_type2(message):
+        raise TokenError(Verdict(VerdictKind.UNUSABLE, _MALFORMED))
+    return message
+
+
+def _is_type2(message: bytes) -> bool:
+    """Check what MS-NLMP, section 2.2.1.2 says of a CHALLENGE_MESSAGE."""
+    if not _SHORTEST <= len(message) <= LONGEST or not message.startswith(_SIGNATURE):
+        return False
+    name, info = _buffer(message, 12), _buffer(message, 40)
+    return name is not None and info is not None and _is_av_list(info)
+
+
+def _buffer(message: bytes, at: int) -> bytes | None:
+    """Return what a security buffer points to, None if that is not inside the message."""
+    size = int.from_bytes(message[at : at + 2], "little")
+    start = int.from_bytes(message[at + 4 : at + 8], "little")
+    if size and (start < _SHORTEST or start + size > len(message)):
+        return None
+    return message[start : start + size] if size else b""
+
+
+def _is_av_list(info: bytes) -> bool:
+    """Check the target information: pairs, the last of which says so (section 2.2.2.1)."""
+    at = 0
+    while at + 4 <= len(info):
+        kind = int.from_bytes(info[at : at + 2], "little")
+        at += 4 + int.from_bytes(info[at + 2 : at + 4], "little")
+        if kind == 0:
+            return at <= len(info)
+    return not info

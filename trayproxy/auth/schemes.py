@@ -1,0 +1,39 @@
+"""The schemes that we have for HTTP, and which of them a profile allows."""
+
+from collections.abc import Callable, Iterable
+
+from trayproxy.auth.basic import Basic
+from trayproxy.auth.digest import Digest
+from trayproxy.auth.negotiate import Negotiate
+from trayproxy.auth.ntlm import NegotiateNtlm, Ntlm
+from trayproxy.auth.scheme import Scheme
+
+ANY_METHOD = "automatic"
+"""The method of a profile that leaves the choice to us."""
+
+
+def http_schemes(random: Callable[[int], bytes]) -> tuple[Scheme, ...]:
+    """Return all schemes, the strongest first, for `trayproxy.auth.scheme.choose`.
+
+    NTLM where it is offered by name comes before NTLM inside Negotiate, which not every proxy that
+    offers Negotiate can do.
+
+    Args:
+        random: Returns that many octets nobody can foretell.
+    """
+    return (Negotiate(), Ntlm(), NegotiateNtlm(), Digest(random), Basic())
+
+
+def allowed(schemes: Iterable[Scheme], method: str, *, own: bool) -> tuple[Scheme, ...]:
+    """Return the schemes that a profile allows, in their order.
+
+    Args:
+        schemes: Ours.
+        method: `ANY_METHOD`, or the auth-scheme that alone may be used, in lower case.
+        own: Whether one's own sign-in is to be used, with which not every scheme can do.
+    """
+    return tuple(
+        scheme
+        for scheme in schemes
+        if method in (ANY_METHOD, scheme.name) and not (own and scheme.needs_login)
+    )

@@ -1,0 +1,162 @@
+"""What all parts of the machine look at and write to: the cases, the time, and what to do about it.
+
+`trayproxy.desk.machine` puts the parts together. Each decides about one thing (questions, logins,
+verdicts, schemes, the person), and all of them leave their effects here.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from trayproxy.control.messages import Keyring, KeyringState, Why
+from trayproxy.desk.case import Case, Parked, Phase
+from trayproxy.desk.events import Effect, Pinned, QuestionChanged, Reason, Refuse, Release, Way
+from trayproxy.desk.rejected import RejectedLogins
+from trayproxy.desk.rules import Rules
+from trayproxy.desk.space import Key, Pin, Space
+from trayproxy.profiles.profile import Profile
+
+LASTING = frozenset(
+    {
+        Why.SAVED_REJECTED,
+        Why.TYPED_REJECTED,
+        Why.EXPIRED,
+        Why.LOCKED,
+        Why.KEYRING_LOCKED,
+        Why.KEYRING_SILENT,
+        Why.UNCHECKED,
+    }
+)
+"""The reasons to ask that still hold when a question is asked again later."""
+
+
+class Board:
+    """The state of the desk.
+
+    Attributes:
+        rules: Times and limits.
+        rejected: Logins not to send by themselves.
+        pins: What upstreams were when they last accepted a login.
+        now: The time of the present event.
+        keyring: The password store, as far as it is known.
+        cases: All protection spaces.
+        homes: Where each request waits.
+        active: The active profile.
+        profiles: Profiles as they are now, None for one that is gone.
+        tries_itself: Whether requests of our own can be sent.
+        effects: What to do, in order; taken by `Machine.handle`.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        rejected: RejectedLogins,
+        pins: Mapping[Space, Pin],
+    ) -> None:
+        self.rules = rules
+        self.rejected = rejected
+        self.pins = dict(pins)
+        self.now = 0.0
+        self.keyring = Keyring(KeyringState.UNKNOWN)
+        self.cases: dict[Key, Case] = {}
+        self.homes: dict[int, Case] = {}
+        self.active: Profile | None = None
+        self.profiles: dict[str, Profile | None] = {}
+        self.tries_itself = False
+        self.effects: list[Effect] = []
+
+    # --- Cases -------------------------------------------------------------------------------
+
+    def cases_of(self, profile_id: str) -> list[Case]:
+        """Return the cases of a profile."""
+        return [c for c in self.cases.values() if c.key.space.profile_id == profile_id]
+
+    def siblings(self, case: Case) -> list[Case]:
+        """Return the other realms of its upstream."""
+        space = case.key.space
+        return [c for c in self.cases.values() if c.key.space == space and c is not case]
+
+    def asked(self, number: int) -> Case | None:
+        """Return the case that a question is about, None if there is none of that number."""
+        for case in self.cases.values():
+            if case.asked and case.asked.number == number:
+                return case
+        return None
+
+    def new_case(self, key: Key, profile: Profile, way: Way) -> Case | None:
+        """Return a case for a protection space; None if there are too many that matter."""
+        if len(self.cases) >= self.rules.cases_most and not self._drop_a_case():
+            return None
+        case = Case(key, profile, way, self.now, relook_at=self.now)
+        self.cases[key] = case
+        return case
+
+    def _drop_a_case(self) -> bool:
+        """Forget the idle case that was seen longest ago, a trusted one last."""
+        idle = [
+            c
+            for c in self.cases.values()
+            if c.is_idle and c.phase is not Phase.CHECKING and not c.own
+        ]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda case: (case.phase is Phase.TRUSTED, case.seen))
+        del self.cases[oldest.key]
+        return True
+
+    # --- Requests ----------------------------------------------------------------------------
+
+    def park(self, case: Case, request: Parked) -> None:
+        """Let a request wait."""
+        case.parked[request.waiter] = request
+        self.homes[request.waiter] = case
+        self.changed(case)
+
+    def leave(self, waiter: int) -> None:
+        """Take a request out of where it waits, if it does."""
+        case = self.homes.pop(waiter, None)
+        if case:
+            del case.parked[waiter]
+            self.changed(case)
+
+    def empty(self, case: Case) -> list[Parked]:
+        """Take all requests out of a case, the oldest first."""
+        requests = list(case.parked.values())
+        for request in requests:
+            del self.homes[request.waiter]
+        case.parked.clear()
+        return requests
+
+    def refuse(self, waiter: int, reason: Reason, text: str = "") -> None:
+        """Give a request a reason in place of a login."""
+        self.effects.append(Refuse(waiter, reason, text))
+
+    def refuse_all(self, case: Case, reason: Reason, text: str = "") -> None:
+        """Give all requests of a case a reason."""
+        for request in self.empty(case):
+            self.refuse(request.waiter, reason, text)
+
+    def release(self, waiter: int, case: Case, scheme: str) -> None:
+        """Give a request the present login."""
+        self.effects.append(Release(waiter, case.mark, scheme))
+
+    # --- Pins --------------------------------------------------------------------------------
+
+    def pin(self, space: Space, pin: Pin | None) -> None:
+        """Remember what an upstream is; None: forget it."""
+        if self.pins.get(space) == pin:
+            return
+        if pin is None:
+            del self.pins[space]
+        else:
+            self.pins[space] = pin
+        self.effects.append(Pinned(space, pin))
+
+    # --- Telling -----------------------------------------------------------------------------
+
+    def changed(self, case: Case) -> None:
+        """Take note that a question may read differently."""
+        if case.asked:
+            self.effects.append(QuestionChanged(case.asked.number))
+
+    def open_questions(self) -> Iterator[Case]:
+        """Yield the cases that a question is open about."""
+        return (case for case in self.cases.values() if case.asked)

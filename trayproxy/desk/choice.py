@@ -1,0 +1,97 @@
+"""Which of the schemes on offer to use, and whether a login may be sent with it.
+
+The strongest that is offered is used; one that could not be used lately is left alone for a while,
+and the next one takes its place with the same login. But never one that is weaker than what this
+upstream has accepted before, or that shows the password to more people than the person was told
+(threats T4 and T5): then the person is asked.
+"""
+
+from trayproxy.auth.scheme import Verdict, VerdictKind, strength
+from trayproxy.control.messages import Transport, Why
+from trayproxy.desk.board import Board
+from trayproxy.desk.case import Case, Setback
+from trayproxy.desk.events import Offered, Reason
+from trayproxy.profiles.profile import Method
+
+_TITLES = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Negotiate"}
+
+_COVER = {Transport.READABLE: 0, Transport.SCRAMBLED: 1, Transport.ENCRYPTED: 2}
+
+_REASONS = {
+    VerdictKind.NO_TICKET: Reason.NO_TICKET,
+    VerdictKind.UNUSABLE: Reason.UNUSABLE,
+    VerdictKind.REJECTED: Reason.NOT_ACCEPTED,
+    VerdictKind.EXPIRED: Reason.NOT_ACCEPTED,
+    VerdictKind.LOCKED: Reason.NOT_ACCEPTED,
+}
+
+
+def pick(case: Case, offers: tuple[Offered, ...], now: float) -> Offered | None:
+    """Return the scheme to use, None if none of those on offer can be used now.
+
+    The one that the present login was accepted with is kept to while it is offered: going back to
+    a stronger one that could not be used would only find out again that it cannot.
+    """
+    usable = [offer for offer in offers if not is_set_back(case, offer.scheme, now)]
+    kept = (offer for offer in usable if offer.scheme == case.scheme)
+    return next(kept, usable[0] if usable else None)
+
+
+def is_set_back(case: Case, scheme: str, now: float) -> bool:
+    """Return whether a scheme is left alone."""
+    setback = case.setbacks.get(scheme)
+    return setback is not None and now < setback.until
+
+
+def set_back(board: Board, case: Case, scheme: str, verdict: Verdict) -> None:
+    """Leave a scheme alone for a while: it came to nothing, and the login is not to blame."""
+    before = case.setbacks.get(scheme)
+    count = before.count + 1 if before else 1
+    rules = board.rules
+    wait = rules.backoff[min(count, len(rules.backoff)) - 1]
+    if verdict.kind is VerdictKind.NO_TICKET:
+        wait = rules.ticket
+    reason = _REASONS[verdict.kind]
+    case.setbacks[scheme] = Setback(board.now + wait, count, reason, verdict.text)
+
+
+def trouble(case: Case, now: float) -> Setback | None:
+    """Return why no scheme can be used: what happened to the strongest that was tried."""
+    present = (s for s in case.setbacks.values() if now < s.until)
+    return next(present, next(iter(case.setbacks.values()), None))
+
+
+def objection(board: Board, case: Case, offer: Offered) -> Why | None:
+    """Return why a login must not be sent in this way without asking, None if it may be."""
+    pin, consent = board.pins.get(case.key.space), case.consent
+    if consent and _COVER[offer.way.transport] < _COVER[consent.way.transport]:
+        return Why.DOWNGRADE
+    if pin and _demands(case, pin.label) > offer.strength:
+        return Why.DOWNGRADE
+    if pin and consent is None and case.key.realm not in pin.realms:
+        return Why.REALM_CHANGED
+    return None
+
+
+def _demands(case: Case, label: str) -> int:
+    """Return how strong a scheme must be at least."""
+    if case.profile.method is not Method.AUTOMATIC:
+        return 0  # The person has chosen it in the settings of the profile.
+    return min(strength(label), case.consent.strength) if case.consent else strength(label)
+
+
+def before(board: Board, case: Case, why: Why) -> str:
+    """Return what the upstream was, in words for a person."""
+    pin = board.pins.get(case.key.space)
+    if why is Why.REALM_CHANGED:
+        return pin.realms[0] if pin else ""
+    if pin:
+        return _title(pin.label)
+    return case.consent.way.title if case.consent else ""
+
+
+def _title(label: str) -> str:
+    """Return a label as a person reads it, ``Digest (SHA-256)``."""
+    if label.startswith("digest-"):
+        return f"Digest ({label.removeprefix('digest-').upper()})"
+    return _TITLES.get(label, "")

@@ -1,0 +1,165 @@
+"""Where the login of a protection space comes from, and when there is another one."""
+
+from dataclasses import replace
+from math import inf
+
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import Keyring, KeyringState, Why
+from trayproxy.desk.board import LASTING, Board
+from trayproxy.desk.case import Case, Phase, Source
+from trayproxy.desk.choice import objection, pick
+from trayproxy.desk.events import Found, LookUp
+from trayproxy.desk.questions import Questions
+from trayproxy.profiles.profile import SignIn
+
+_UNTOLD_MOST = 32
+
+
+class Logins:
+    """Finds logins in the keyring, and makes them the present ones."""
+
+    def __init__(self, board: Board, questions: Questions) -> None:
+        self._board = board
+        self._questions = questions
+        self._lookups = 0
+
+    def begin(self, case: Case) -> None:
+        """Find a login for the first request that waits: in the keyring, or from the person."""
+        board = self._board
+        if case.profile.sign_in is SignIn.SSO:
+            return self.take(case, None, Source.OWN)
+        if why := self._objection(case):
+            return self._questions.ask(case, why)
+        if board.now < case.relook_at or not self._may_look_up(case):
+            return self._questions.ask(case, case.why if case.why in LASTING else Why.NEEDED)
+        if case.why is Why.UNCHECKED:
+            case.unanswered = 0
+        self._lookups += 1
+        case.lookup = self._lookups
+        case.lookup_until = board.now + board.rules.patience
+        case.move(Phase.LOOKING)
+        board.effects.append(LookUp(case.lookup, case.kept_for, case.profile.user))
+        return None
+
+    def _objection(self, case: Case) -> Why | None:
+        """Return why no saved login may be sent to this upstream as it is now."""
+        offer = pick(case, case.offers, self._board.now)
+        case.consent = None
+        return objection(self._board, case, offer) if offer else None
+
+    def _may_look_up(self, case: Case) -> bool:
+        """Return whether a saved login may be used without a question.
+
+        Not of a profile that is no longer active. Not after three rejections in a row. Not for
+        another realm of an upstream whose realm we know, unless the saved login was right there:
+        the password is pinned to the realms where it was (threat T4).
+        """
+        board = self._board
+        if board.active and board.active.id != case.profile.id:
+            return False
+        if case.is_at_risk(board.now, board.rules):
+            return False
+        others = board.siblings(case)
+        if any(c.rejections for c in others):
+            return False
+        pin = board.pins.get(case.key.space)
+        is_pinned = pin is not None and case.key.realm in pin.realms
+        return is_pinned or not any(c.accepted is not None for c in others)
+
+    # --- The keyring -------------------------------------------------------------------------
+
+    def found(self, event: Found) -> None:
+        """Take what the keyring holds."""
+        board = self._board
+        self.surveyed(event.keyring)
+        case = next((c for c in board.cases.values() if c.lookup == event.lookup), None)
+        if case is None:
+            return
+        case.lookup, case.lookup_until = None, inf
+        blocked = event.keyring.state in (KeyringState.LOCKED, KeyringState.SILENT)
+        wait = board.rules.relook_locked if blocked else board.rules.relook
+        case.relook_at = board.now + wait
+        if case.phase not in (Phase.LOOKING, Phase.ASKING):
+            return
+        login = event.login
+        if login and event.known_wrong:
+            board.rejected.add(case.key.space, login)
+        if login is None:
+            self._questions.ask(case, self._why_without(case))
+        elif board.rejected.has(case.key.space, login):
+            case.user = login.user
+            self._questions.ask(case, Why.SAVED_REJECTED)
+        else:
+            self.take(case, login, Source.SAVED)
+
+    def surveyed(self, keyring: Keyring) -> None:
+        """Take note of the state of the keyring."""
+        board = self._board
+        if keyring == board.keyring:
+            return
+        board.keyring = keyring
+        for case in board.cases.values():
+            board.changed(case)
+
+    def give_up_waiting(self, case: Case) -> None:
+        """Ask without the keyring; what it says later is used if it still fits."""
+        board = self._board
+        case.lookup_until = inf
+        case.relook_at = board.now + board.rules.relook_locked
+        if board.keyring.state is not KeyringState.LOCKED:
+            self.surveyed(replace(board.keyring, state=KeyringState.SILENT))
+        self._questions.ask(case, self._why_without(case))
+
+    def _why_without(self, case: Case) -> Why:
+        """Return why to ask when the keyring has nothing to offer."""
+        if self._board.keyring.state is KeyringState.LOCKED:
+            return Why.KEYRING_LOCKED
+        if self._board.keyring.state is KeyringState.SILENT:
+            return Why.KEYRING_SILENT
+        return Why.TYPED_REJECTED if case.rejections else Why.NEEDED
+
+    # --- The present login -------------------------------------------------------------------
+
+    def take(self, case: Case, login: Login | None, source: Source) -> None:
+        """Make this the login of a case, to be tried on the next request.
+
+        Args:
+            case: Which.
+            login: None for one's own sign-in.
+            source: Where it came from.
+        """
+        is_again = login is not None and login == case.login and source is Source.SAVED
+        unanswered = case.unanswered if is_again else 0
+        self.renew(case)
+        case.login, case.source, case.unanswered = login, source, unanswered
+        case.locked = False
+        if login:
+            case.user = login.user
+            case.insisted = self._board.rejected.has(case.key.space, login)
+        if source is not Source.SAVED:
+            case.setbacks.clear()
+        if case.phase is not Phase.HELD:
+            case.move(Phase.HELD)
+        if case.why in (Why.UNCHECKED, Why.DOWNGRADE, Why.REALM_CHANGED):
+            case.why = Why.NEEDED
+        self._board.changed(case)
+
+    def renew(self, case: Case) -> None:
+        """Begin a new generation, without a login; the last one is not accepted any more."""
+        if case.login and case.accepted is None and case.phase is Phase.CHECKING:
+            case.untold[case.generation] = case.login
+            if len(case.untold) > _UNTOLD_MOST:
+                del case.untold[min(case.untold)]
+        case.generation += 1
+        case.login, case.remember, case.consent = None, False, None
+        case.source = Source.SAVED
+        case.accepted, case.doubts, case.unanswered = None, 0, 0
+        case.stumbles = 0
+        case.good = case.scheme = ""
+        case.trial = None
+        case.blocked = False
+        case.suspects.clear()
+        for request in case.parked.values():
+            request.refused = False
+        case.stop_trial()
+        case.lookup, case.lookup_until = None, inf

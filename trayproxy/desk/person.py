@@ -1,0 +1,201 @@
+"""What the person does: answers, declines, asks to sign in, forgets."""
+
+from collections.abc import Iterable
+from math import inf
+
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import Ending, KeyringState, Quiet, Why
+from trayproxy.desk.board import Board
+from trayproxy.desk.case import REJECTED, Case, Phase, Source
+from trayproxy.desk.choice import pick
+from trayproxy.desk.events import Given, Reason, Survey, Typed, Unremembered, Way
+from trayproxy.desk.logins import Logins
+from trayproxy.desk.questions import Questions
+from trayproxy.desk.space import Key, Space
+from trayproxy.desk.trials import Trials
+from trayproxy.profiles.profile import Profile, SignIn
+
+
+class Person:
+    """Does what the person wants."""
+
+    def __init__(self, board: Board, questions: Questions, logins: Logins, trials: Trials) -> None:
+        self._board = board
+        self._questions = questions
+        self._logins = logins
+        self._trials = trials
+
+    # --- Answers -----------------------------------------------------------------------------
+
+    def typed(self, event: Typed) -> None:
+        """Take an answer to a question."""
+        case = self._board.asked(event.number)
+        if case is None or case.asked is None or case.is_checking:
+            return
+        self._questions.touch(case)
+        if self._is_known_wrong(case, event.login):
+            return self._repeat(case, event.login)
+        if self._is_on_trial(case, event.login):
+            self._wait_for_verdict(case)
+        else:
+            told = pick(case, case.offers, self._board.now) if case.key.family else None
+            self._logins.take(case, event.login, Source.TYPED)
+            case.consent = told
+        case.remember = event.remember
+        if not case.parked and not self._board.tries_itself:
+            # Nobody waits any more: the next request tries it, and is not asked about.
+            self._questions.close(case, Ending.ABANDONED)
+        return None
+
+    @staticmethod
+    def _is_on_trial(case: Case, login: Login) -> bool:
+        """Whether this very login is on its way already, or about to be: once is enough."""
+        is_open = case.phase in (Phase.CHECKING, Phase.HELD) and case.accepted is None
+        return is_open and case.source is Source.TYPED and case.login == login
+
+    def _wait_for_verdict(self, case: Case) -> None:
+        """Go on with the trial of a login that was typed again before its verdict came."""
+        case.why = Why.NEEDED
+        case.own_generation = 0
+        if case.phase is Phase.CHECKING:
+            case.canary_until = self._board.now + self._board.rules.canary
+        self._board.changed(case)
+
+    def _is_known_wrong(self, case: Case, login: Login) -> bool:
+        if case.lifted or case.is_hurried(self._board.now, self._board.rules):
+            return False
+        if case.accepted is not None and login == case.login:
+            return False  # It was right until now, and may be right still.
+        return self._board.rejected.has(case.key.space, login)
+
+    def _repeat(self, case: Case, login: Login) -> None:
+        """Say what the upstream would say to this very login, and spare a failed log-on."""
+        case.rejections.append(self._board.now)
+        case.repeated = True
+        case.user = login.user
+        case.why = Why.TYPED_REJECTED
+        self._board.changed(case)
+
+    def declined(self, number: int, quiet: Quiet) -> None:
+        """Leave the person alone for a while."""
+        case = self._board.asked(number)
+        if case is None:
+            return
+        self._questions.close(case, Ending.DECLINED)
+        if case.phase is Phase.TRUSTED or (
+            case.phase is Phase.HELD and case.source is not Source.TYPED
+        ):
+            return
+        self._logins.renew(case)
+        case.quiet_until = self._board.now + self._quiet_time(quiet)
+        case.quiet_lifts_with_network = quiet is not Quiet.A_MINUTE
+        case.needed = True
+        case.move(Phase.QUIET)
+        self._board.refuse_all(case, Reason.DECLINED)
+
+    def _quiet_time(self, quiet: Quiet) -> float:
+        match quiet:
+            case Quiet.A_MINUTE:
+                return self._board.rules.quiet
+            case Quiet.A_WHILE:
+                return self._board.rules.not_now
+            case Quiet.UNTIL_CHOSEN:
+                return inf
+
+    def end_quiet(self, cases: Iterable[Case]) -> None:
+        """Ask again where the person did not want to be asked."""
+        for case in cases:
+            if case.phase is Phase.QUIET:
+                case.move(Phase.ASKING)
+
+    def touched(self, number: int) -> None:
+        """Take note that the person has begun to answer."""
+        case = self._board.asked(number)
+        if case:
+            self._questions.touch(case)
+
+    # --- Of their own accord -----------------------------------------------------------------
+
+    def wanted(self, profile: Profile, way: Way) -> None:
+        """Open the question of a profile although nothing waits.
+
+        One's own sign-in is looked at again in its place: there is nothing to ask.
+        """
+        board = self._board
+        cases = board.cases_of(profile.id)
+        case = most_wanted(cases) if cases else self._case_at(profile, way)
+        if case is None:
+            return
+        if profile.sign_in is SignIn.SSO:
+            return self._look_again(case)
+        case.lifted, case.relook_at = True, board.now
+        if case.phase in (Phase.EMPTY, Phase.QUIET):
+            case.move(Phase.ASKING)
+        if case.why not in REJECTED and not case.parked:
+            case.why = Why.ASKED_FOR
+        if case.asked is None:
+            self._questions.open(case)
+        self._questions.touch(case)
+        if board.keyring.state is KeyringState.UNKNOWN:
+            board.effects.append(Survey())
+        return None
+
+    def _look_again(self, case: Case) -> None:
+        case.setbacks.clear()
+        if case.phase is Phase.EMPTY:
+            self._logins.take(case, None, Source.OWN)
+        if case.phase is Phase.HELD and self._board.tries_itself:
+            self._trials.try_ourselves(case)
+
+    def given(self, event: Given) -> None:
+        """Take a login that nobody was asked for."""
+        case = self._case_at(event.profile, event.way)
+        if case is None:
+            return
+        self._logins.take(case, event.login, Source.GIVEN)
+        if event.remember:
+            case.remember = True
+            self._trials.try_ourselves(case)
+
+    def _case_at(self, profile: Profile, way: Way) -> Case | None:
+        """Return the case of a profile's preferred upstream that a person means."""
+        space = Space.of(profile)
+        cases = [c for c in self._board.cases.values() if c.key.space == space]
+        if cases:
+            return most_wanted(cases)
+        return self._board.new_case(Key.blank(space), profile, way)
+
+    def forgotten(self, profile_id: str) -> None:
+        """Forget the logins of a profile, and all that was learnt with them."""
+        board = self._board
+        for case in board.cases_of(profile_id):
+            if case.login:
+                board.rejected.discard(case.key.space, case.login)
+            self.reset(case)
+        self.unremember(profile_id)
+
+    def unremember(self, profile_id: str) -> None:
+        """Forget what is remembered between runs about a profile."""
+        for space in [s for s in self._board.pins if s.profile_id == profile_id]:
+            del self._board.pins[space]
+        self._board.effects.append(Unremembered(profile_id))
+
+    def reset(self, case: Case) -> None:
+        """Forget the login of a case; who waits is asked about as if for the first time."""
+        self._logins.renew(case)
+        case.rejections.clear()
+        case.setbacks.clear()
+        case.repeated = case.lifted = case.locked = False
+        case.why, case.user, case.relook_at = Why.NEEDED, "", self._board.now
+        if case.phase is Phase.QUIET:
+            return
+        if case.parked or case.asked:
+            return self._questions.ask(case, Why.NEEDED)
+        if case.phase is not Phase.EMPTY:
+            case.move(Phase.EMPTY)
+        return None
+
+
+def most_wanted(cases: Iterable[Case]) -> Case:
+    """Return the case that a person means who does not say which."""
+    return max(cases, key=lambda c: (c.asked is not None, c.needed, c.seen))

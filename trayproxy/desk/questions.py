@@ -1,0 +1,130 @@
+"""When a question opens, and when it closes by itself (ux §3.4).
+
+There is at most one question per protection space, and one before the person at a time. None opens
+while the screen is locked, and an untouched one does not outlive those who wait for it.
+"""
+
+from collections.abc import Iterator
+from math import inf
+
+from trayproxy.control.messages import Ending, Why
+from trayproxy.desk.board import Board
+from trayproxy.desk.case import Asked, Case, Phase
+from trayproxy.desk.choice import before
+from trayproxy.desk.events import QuestionClosed, Reason
+
+NAMES_BEFORE = frozenset({Why.DOWNGRADE, Why.REALM_CHANGED})
+"""The reasons to ask that are about what the upstream was."""
+
+
+class Questions:
+    """Opens and closes the questions."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._numbers = 0
+        self._askers = 0
+        self._askers_gone = -inf
+        self._screen_locked = False
+
+    def ask(self, case: Case, why: Why) -> None:
+        """Leave a case to the person. The question itself opens when it is its turn."""
+        board = self._board
+        case.why = why
+        case.before = before(board, case, why) if why in NAMES_BEFORE else ""
+        case.stop_trial()
+        if case.phase is not Phase.ASKING:
+            case.move(Phase.ASKING)
+        case.gather_until = board.now + board.rules.gather
+        board.changed(case)
+
+    def open(self, case: Case) -> None:
+        """Open the question about a case."""
+        self._numbers += 1
+        case.asked = Asked(self._numbers)
+        self._board.changed(case)
+
+    def close(self, case: Case, ending: Ending) -> None:
+        """End the question about a case, if there is one."""
+        if case.asked:
+            self._board.effects.append(QuestionClosed(case.asked.number, ending))
+            case.asked = None
+
+    def touch(self, case: Case) -> None:
+        """Take note that the person is busy with the question about a case."""
+        if case.asked:
+            case.asked.touched, case.asked.seen = True, self._board.now
+
+    # --- Who can be asked --------------------------------------------------------------------
+
+    def set_askers(self, count: int) -> None:
+        """Take note of how many faces can ask a person."""
+        if self._askers and not count:
+            self._askers_gone = self._board.now
+        self._askers = count
+
+    def lock_screen(self, locked: bool) -> None:
+        """Take note of whether somebody is before the screen."""
+        self._screen_locked = locked
+
+    @property
+    def _is_in_grace(self) -> bool:
+        gone_for = self._board.now - self._askers_gone
+        return not self._askers and gone_for < self._board.rules.grace
+
+    @property
+    def _is_attended(self) -> bool:
+        return self._askers > 0 or self._is_in_grace
+
+    # --- Time --------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Close what nobody needs any more, and open the next question if it is its time."""
+        for case in self._board.cases.values():
+            self._close_if_abandoned(case)
+        if not self._is_attended:
+            self._refuse_unattended()
+        self._open_next()
+
+    def times(self) -> Iterator[float]:
+        """Yield when something becomes due here."""
+        rules = self._board.rules
+        if self._is_in_grace:
+            yield self._askers_gone + rules.grace
+        for case in self._board.cases.values():
+            if case.gather_until > self._board.now:
+                yield case.gather_until
+            if case.asked and case.asked.seen + rules.attention > self._board.now:
+                yield case.asked.seen + rules.attention
+
+    def _close_if_abandoned(self, case: Case) -> None:
+        if case.asked is None or case.asked.touched or case.parked:
+            return
+        if case.phase in (Phase.ASKING, Phase.HELD):
+            self.close(case, Ending.ABANDONED)
+
+    def _refuse_unattended(self) -> None:
+        for case in self._board.cases.values():
+            if case.phase is Phase.ASKING:
+                self.close(case, Ending.ABANDONED)
+                self._board.refuse_all(case, Reason.UNATTENDED)
+
+    def _open_next(self) -> None:
+        """Open the question whose request has waited longest."""
+        if self._screen_locked or any(map(self._holds_the_floor, self._board.cases.values())):
+            return
+        due = [case for case in self._queued() if case.gather_until <= self._board.now]
+        if due:
+            self.open(min(due, key=lambda case: case.waits_since))
+
+    def _queued(self) -> Iterator[Case]:
+        for case in self._board.cases.values():
+            if case.phase is Phase.ASKING and case.parked and case.asked is None:
+                yield case
+
+    def _holds_the_floor(self, case: Case) -> bool:
+        """Return whether the person is busy with this question."""
+        if case.asked is None:
+            return False
+        is_watched = self._board.now < case.asked.seen + self._board.rules.attention
+        return bool(case.parked) or case.phase is Phase.CHECKING or is_watched

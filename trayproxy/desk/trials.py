@@ -1,0 +1,186 @@
+"""Finding out whether a login is right: on one request, the canary.
+
+Only its verdict moves the others. A canary that takes long is told to the person, but is not
+overtaken: each further request with a wrong login is a failed log-on, and companies lock accounts
+after a few. If no client is there to try it on, because it gave up while the person typed, a
+request of our own takes its place.
+"""
+
+from collections.abc import Iterator
+from math import inf
+
+from trayproxy.control.messages import Ending, Why
+from trayproxy.desk.board import Board
+from trayproxy.desk.case import Case, Parked, Phase, Source
+from trayproxy.desk.choice import objection, pick, trouble
+from trayproxy.desk.events import OwnEnded, Reason, TryOwn
+from trayproxy.desk.questions import Questions
+from trayproxy.desk.verdicts import Verdicts
+
+
+class Trials:
+    """Sends the canaries."""
+
+    def __init__(self, board: Board, questions: Questions, verdicts: Verdicts) -> None:
+        self._board = board
+        self._questions = questions
+        self._verdicts = verdicts
+
+    def sweep(self) -> None:
+        """Send what can be sent."""
+        for case in self._board.cases.values():
+            if case.phase is Phase.TRUSTED:
+                for request in list(case.parked.values()):
+                    self._serve(case, request)
+            elif case.phase is Phase.HELD and case.parked:
+                self._try(case)
+            elif case.phase is Phase.HELD:
+                self._try_without_clients(case)
+
+    def times(self, case: Case) -> Iterator[float]:
+        """Yield when something becomes due for a case."""
+        yield case.canary_until
+        yield case.canary_lost
+
+    def expire(self, case: Case) -> None:
+        """Do what has become due for a case."""
+        now = self._board.now
+        if now >= case.canary_until:
+            case.canary_until = inf
+            if case.accepted is None:
+                case.why = Why.UNCHECKED
+            self._board.changed(case)
+        if now >= case.canary_lost:
+            self._verdicts.leave_open(case, sent=True)
+
+    def _serve(self, case: Case, request: Parked) -> None:
+        """Give a login that is right to a request."""
+        board = self._board
+        offer = pick(case, request.offers, board.now)
+        if case.phase is not Phase.TRUSTED:
+            return  # Another request has met an upstream that is not as it was.
+        if offer is None:
+            self._refuse_for_trouble(case, request.waiter)
+        elif why := objection(board, case, offer):
+            self._object(case, why)
+        else:
+            board.leave(request.waiter)
+            board.release(request.waiter, case, offer.scheme)
+
+    # --- On a request of a program -----------------------------------------------------------
+
+    def _try(self, case: Case) -> None:
+        """Send the present login on a request, unless its verdict is on its way already.
+
+        One try per login and upstream, not one per realm: the account is the same.
+        """
+        assert case.has_login
+        case.blocked = self._is_under_way(case)
+        if case.blocked:
+            return
+        if (
+            case.login
+            and not case.insisted
+            and self._board.rejected.has(case.key.space, case.login)
+        ):
+            self._verdicts.reject(case)
+        else:
+            self._try_next(case)
+
+    def _is_under_way(self, case: Case) -> bool:
+        """Return whether the very same login is on a canary, of another realm or typed before."""
+        if case.login is None:
+            return False
+        if case.login in case.untold.values():
+            return True
+        others = self._board.siblings(case)
+        return any(c.phase is Phase.CHECKING and c.login == case.login for c in others)
+
+    def _try_next(self, case: Case) -> None:
+        """Send the present login on one request that can tell whether it is right."""
+        board = self._board
+        for request in self._in_order(case):
+            if case.is_suspect(request.target, board.now, board.rules) and not request.own:
+                board.leave(request.waiter)
+                board.refuse(request.waiter, Reason.FORBIDDEN)
+                continue
+            offer = pick(case, request.offers, board.now)
+            if offer is None:
+                self._refuse_for_trouble(case, request.waiter)
+                continue
+            if why := objection(board, case, offer):
+                self._object(case, why)
+                return
+            board.leave(request.waiter)
+            case.move(Phase.CHECKING)
+            case.canary_until = board.now + board.rules.canary
+            case.canary_lost = board.now + board.rules.lost
+            case.canary, case.trial = request.target, offer
+            board.changed(case)
+            board.release(request.waiter, case, offer.scheme)
+            return
+
+    def _in_order(self, case: Case) -> list[Parked]:
+        """Return the requests that a canary may be, the one that tells most first.
+
+        After a refusal that may be about the address alone, only one where the login was right
+        before can tell: ours, if it is on its way, or one that goes there.
+        """
+        requests = list(case.parked.values())
+        if case.doubts and case.own:
+            return [request for request in requests if request.own]
+        return sorted(requests, key=lambda r: (not r.own, r.refused, r.target != case.good))
+
+    def _refuse_for_trouble(self, case: Case, waiter: int) -> None:
+        """Tell a request why there is no scheme for it."""
+        board = self._board
+        board.leave(waiter)
+        case.needed = True
+        found = trouble(case, board.now)
+        if found:
+            board.refuse(waiter, found.reason, found.text)
+        else:
+            board.refuse(waiter, Reason.UNUSABLE)
+
+    def _object(self, case: Case, why: Why) -> None:
+        """Do not send a login to an upstream that is not as it was, but ask.
+
+        One's own sign-in leaves nothing to ask about: it is not sent.
+        """
+        if case.source is Source.OWN:
+            case.needed = True
+            self._board.refuse_all(case, Reason.WEAKER)
+        else:
+            self._questions.ask(case, why)
+
+    # --- On a request of our own -------------------------------------------------------------
+
+    def _try_without_clients(self, case: Case) -> None:
+        """Try what the person has typed, although the clients that needed it have gone."""
+        if case.asked is None or not case.asked.touched or case.source is not Source.TYPED:
+            return
+        if case.own_generation != case.generation:
+            self.try_ourselves(case)
+
+    def try_ourselves(self, case: Case) -> None:
+        """Send a request of our own; without the means for it, the next one of a program tells."""
+        board = self._board
+        if case.own or not board.tries_itself:
+            return
+        case.own, case.own_generation = True, case.generation
+        target = case.good or case.target
+        board.effects.append(TryOwn(case.key, case.kept_for, target))
+        board.changed(case)
+
+    def own_ended(self, event: OwnEnded) -> None:
+        """Take note that our request is back; if there was a verdict, it is known already."""
+        case = self._board.cases.get(event.key)
+        if case is None:
+            return
+        case.own = False
+        if case.phase is Phase.HELD and not case.parked and case.accepted is None:
+            if event.asked:
+                case.why = Why.UNCHECKED
+            else:
+                self._questions.close(case, Ending.ABANDONED)
+        self._board.changed(case)

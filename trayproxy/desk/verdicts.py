@@ -1,0 +1,250 @@
+"""What it means that a request came back (ux §3.4, threat T14).
+
+A 407 to a login that was accepted moments ago is most likely about the address: a company may
+forbid one by asking again and again. So the login is in doubt then, and tried once more where it
+was right; only that tells. It is blamed on the password only if nothing else can be, and each login
+is blamed once: it is never sent again by itself.
+"""
+
+from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Verdict, VerdictKind
+from trayproxy.control.messages import Ending, Why
+from trayproxy.desk.board import Board
+from trayproxy.desk.case import Case, Phase, Source
+from trayproxy.desk.choice import set_back
+from trayproxy.desk.events import Accepted, Challenged, Cleared, Reason, Rejected, Save, Tried
+from trayproxy.desk.questions import NAMES_BEFORE, Questions
+from trayproxy.desk.space import Key, Mark, Pin
+
+_COSTLESS = frozenset({VerdictKind.UNUSABLE, VerdictKind.NO_TICKET})
+_WHYS = {VerdictKind.EXPIRED: Why.EXPIRED, VerdictKind.LOCKED: Why.LOCKED}
+_REALMS_MOST = 8
+
+
+class Verdicts:
+    """Learns from what comes back."""
+
+    def __init__(self, board: Board, questions: Questions) -> None:
+        self._board = board
+        self._questions = questions
+
+    # --- Accepted ----------------------------------------------------------------------------
+
+    def accepted(self, event: Accepted) -> None:
+        """Take note that a login was accepted."""
+        mark = event.mark
+        case = self._board.cases.get(mark.key)
+        if case is None:
+            return
+        untold = case.untold.pop(mark.generation, None)
+        if case.mark != mark and (untold is None or untold != case.login):
+            return
+        if not case.has_login or case.phase in (Phase.EMPTY, Phase.LOOKING, Phase.QUIET):
+            return
+        case.accepted = case.seen = self._board.now
+        case.doubts = case.unanswered = case.stumbles = 0
+        case.suspects.clear()
+        if case.phase is Phase.CHECKING and case.mark == mark:
+            case.good = case.canary or case.good
+        case.scheme = event.scheme
+        has_changed = case.phase is Phase.ASKING and case.why in NAMES_BEFORE
+        if case.phase is not Phase.TRUSTED and not has_changed:
+            self._trust(case, event.label)
+
+    def _trust(self, case: Case, label: str) -> None:
+        board = self._board
+        if case.login:
+            board.rejected.discard(case.key.space, case.login)
+            board.effects.append(Cleared(case.key.space, case.login))
+        case.move(Phase.TRUSTED)
+        case.stop_trial()
+        case.rejections.clear()
+        case.setbacks.pop(case.scheme, None)
+        case.repeated = case.lifted = case.locked = case.blocked = False
+        case.why = Why.NEEDED
+        self._pin(case, label)
+        if case.remember and case.login:
+            case.remember, case.source = False, Source.SAVED
+            board.effects.append(Save(case.kept_for, case.login))
+        self._questions.close(case, Ending.ACCEPTED)
+        self._release_all(case)
+
+    def _release_all(self, case: Case) -> None:
+        for request in list(case.parked.values()):
+            if request.refused:
+                # With this very login, which is right: it is the address then.
+                self._board.leave(request.waiter)
+                self._board.refuse(request.waiter, Reason.FORBIDDEN)
+            elif any(offer.scheme == case.scheme for offer in request.offers):
+                self._board.leave(request.waiter)
+                self._board.release(request.waiter, case, case.scheme)
+
+    def _pin(self, case: Case, label: str) -> None:
+        """Remember what this upstream is, now that it has accepted a login."""
+        board, space = self._board, case.key.space
+        old = board.pins.get(space)
+        realms = old.realms if old else ()
+        if case.remember and case.login:
+            # The keyring is about to hold this login: it is right where it was accepted.
+            realms = tuple(
+                c.key.realm
+                for c in board.siblings(case)
+                if c.login == case.login and c.phase is Phase.TRUSTED
+            )
+        if case.remember or case.source is Source.SAVED or not old:
+            others = [realm for realm in realms if realm != case.key.realm]
+            realms = (case.key.realm, *others)[:_REALMS_MOST]
+        board.pin(space, Pin(label, realms))
+
+    # --- Refused -----------------------------------------------------------------------------
+
+    def settle_late(self, tried: Tried) -> None:
+        """Learn that a login was rejected that was given up before its verdict came."""
+        case = self._board.cases.get(tried.mark.key)
+        login = case.untold.pop(tried.mark.generation, None) if case else None
+        if case and login and not is_costless(tried.verdict):
+            self._note(case, login)
+
+    def settle_stray(self, tried: Tried, asks: Key) -> None:
+        """Take the verdict on a login when the refusal comes in the name of another realm."""
+        case = self._board.cases.get(tried.mark.key)
+        if case is None or case.key.space != asks.space or case.mark != tried.mark:
+            return
+        if case.phase not in (Phase.CHECKING, Phase.HELD):
+            return
+        case.doubts += 1
+        if case.accepted is None or case.doubts >= self._board.rules.doubts:
+            self.reject(case, tried.verdict)
+        elif case.phase is Phase.CHECKING:
+            self.leave_open(case, sent=False)
+
+    def refused(self, case: Case, event: Challenged, tried: Tried) -> bool:
+        """Take the verdict on the present login.
+
+        Returns:
+            Whether the request waits on with the others; if not, it is forbidden, and nothing that
+            is on its way can tell more.
+        """
+        if case.phase is Phase.ASKING and case.why is Why.UNCHECKED:
+            self.reject(case, tried.verdict)  # So late that it was not waited for any more.
+        if case.phase not in (Phase.TRUSTED, Phase.CHECKING, Phase.HELD):
+            return True
+        board = self._board
+        was_canary = case.phase is Phase.CHECKING
+        is_told = tried.is_final or (was_canary and event.target == case.good)
+        if is_told or not self._may_be_right(case):
+            self.reject(case, tried.verdict)
+            return True
+        if was_canary or not case.doubts:
+            case.doubts += 1
+        if case.doubts >= board.rules.doubts:
+            self.reject(case, tried.verdict)
+            return True
+        # If the password was changed just now, each further try is a failed log-on: they go one
+        # at a time from here.
+        case.suspects[event.target] = board.now
+        case.stop_trial()
+        if case.phase is not Phase.HELD:
+            case.move(Phase.HELD)
+        return False
+
+    def _may_be_right(self, case: Case) -> bool:
+        """Return whether it may be the address that is refused, and not the login.
+
+        With the means to find that out by one request, always if it was ever accepted.
+        """
+        if case.accepted is None:
+            return False
+        if case.doubts or self.can_find_out(case):
+            return True
+        return self._board.now - case.accepted <= self._board.rules.moments
+
+    def can_find_out(self, case: Case) -> bool:
+        """Return whether a request of our own can tell whether a login is right still."""
+        return bool(case.good) and self._board.tries_itself
+
+    def unusable(self, case: Case, scheme: str, verdict: Verdict) -> bool:
+        """Take note that a scheme came to nothing, and nothing is known about the login.
+
+        Returns:
+            Whether it is left alone now. One that works for others may stumble.
+        """
+        board = self._board
+        if case.phase is Phase.TRUSTED and verdict.kind is VerdictKind.UNUSABLE:
+            case.stumbles += 1
+            if case.stumbles < board.rules.stumbles:
+                return False
+        set_back(board, case, scheme, verdict)
+        if case.scheme == scheme:
+            case.scheme = ""
+        if case.phase in (Phase.TRUSTED, Phase.CHECKING):
+            case.stop_trial()
+            case.move(Phase.HELD)
+            board.changed(case)
+        return True
+
+    def reject(self, case: Case, verdict: Verdict | None = None) -> None:
+        """Set the present login aside and ask the person."""
+        kind = verdict.kind if verdict else VerdictKind.REJECTED
+        if case.login is None:
+            return self._reject_own(case, verdict or Verdict(kind))
+        self._blame(case, case.login)
+        case.locked = kind is VerdictKind.LOCKED
+        why = Why.SAVED_REJECTED if case.source is Source.SAVED else Why.TYPED_REJECTED
+        return self._questions.ask(case, _WHYS.get(kind, why))
+
+    def _blame(self, case: Case, login: Login) -> None:
+        self._note(case, login)
+        case.rejections.append(self._board.now)
+        case.user = login.user
+        case.repeated = case.lifted = False
+        case.doubts = 0
+        case.suspects.clear()
+
+    def _note(self, case: Case, login: Login) -> None:
+        """Never send this login again by itself, not in later runs either."""
+        board = self._board
+        if not board.rejected.has(case.key.space, login):
+            board.effects.append(Rejected(case.key.space, login))
+        board.rejected.add(case.key.space, login)
+
+    def _reject_own(self, case: Case, verdict: Verdict) -> None:
+        """Leave one's own sign-in alone for a while: nobody can be asked for a better one."""
+        set_back(self._board, case, case.trial.scheme if case.trial else case.scheme, verdict)
+        case.doubts = 0
+        case.scheme = ""
+        case.stop_trial()
+        if case.phase is not Phase.HELD:
+            case.move(Phase.HELD)
+
+    # --- Neither -----------------------------------------------------------------------------
+
+    def inconclusive(self, mark: Mark, sent: bool) -> None:
+        """Take note that a request came back without an answer."""
+        case = self._board.cases.get(mark.key)
+        if case is None:
+            return
+        case.untold.pop(mark.generation, None)
+        if case.mark == mark and case.phase is Phase.CHECKING:
+            self.leave_open(case, sent=sent)
+
+    def leave_open(self, case: Case, *, sent: bool) -> None:
+        """Keep a login of which the canary has not told whether it is right.
+
+        It may have been counted all the same; so after some of these the person decides.
+        """
+        board = self._board
+        case.stop_trial()
+        if case.accepted is None:
+            case.why = Why.UNCHECKED
+            case.unanswered += sent
+            if case.login and case.unanswered >= board.rules.unanswered:
+                case.relook_at = board.now + board.rules.relook_locked
+                return self._questions.ask(case, Why.UNCHECKED)
+        case.move(Phase.HELD)
+        return board.changed(case)
+
+
+def is_costless(verdict: Verdict | None) -> bool:
+    """Return whether a handshake ended before the login was tried."""
+    return verdict is not None and verdict.kind in _COSTLESS

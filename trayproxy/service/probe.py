@@ -1,0 +1,299 @@
+"""A request of our own on its way through a profile, signed in like any program's.
+
+Each leg of a sign-in goes on a connection of its own, but for those that belong to the one before.
+Nothing is kept: neither connections nor answers.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
+from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.desk import Desk
+from trayproxy.desk.problems import Refusal
+from trayproxy.engine.dial import Call, Dialler, SignInWantedError, TargetRefusedError
+from trayproxy.engine.limits import Limits
+from trayproxy.engine.pages import Page, RefusedError, silent
+from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
+from trayproxy.engine.stream import Stream
+from trayproxy.engine.way import Way
+from trayproxy.http.body import body_reader
+from trayproxy.http.challenges import Challenge, parse_challenges
+from trayproxy.http.errors import MessageError
+from trayproxy.http.heads import find_response_head
+from trayproxy.http.request import Request, parse_request, request_target, write_request
+from trayproxy.http.response import Response, parse_response
+from trayproxy.profiles.profile import Profile
+
+SIGN_IN_SERVER_SILENT = Verdict(
+    VerdictKind.UNUSABLE, "The company's sign-in server does not answer."
+)
+STEP_S = 30.0
+"""For a step of a sign-in that asks a server of the company."""
+
+
+class NotSignedInError(Exception):
+    """The desk has no login to go on with.
+
+    Attributes:
+        refusal: Why.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.problem.title)
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a probe works with.
+
+    Attributes:
+        desk: Signs in.
+        dialler: Reaches upstreams.
+        limits: The engine's figures.
+        via: Our pseudonym.
+        now: The loop's clock.
+    """
+
+    desk: Desk
+    dialler: Dialler
+    limits: Limits
+    via: bytes
+    now: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an upstream wants that did not let the request through.
+
+    Attributes:
+        challenges: What it offers.
+        verdict: What came of the login that was tried; None if none was.
+    """
+
+    challenges: tuple[Challenge, ...]
+    verdict: Verdict | None = None
+
+
+class Probe:
+    """One request, to be sent as often as it takes.
+
+    Attributes:
+        way: Where it goes.
+    """
+
+    def __init__(self, profile: Profile, request: Request, tools: Tools) -> None:
+        """Prepare it.
+
+        Args:
+            profile: Through whose preferred upstream.
+            request: Without content.
+            tools: What to do it with.
+        """
+        self.way = Way.through(profile)
+        self._profile = profile
+        self._request = request
+        self._tools = tools
+
+    def call(self, way: Way, answer: Answer | None) -> Call:
+        """Return how to reach the target of the request this way."""
+        target = self._request.target.authority
+        assert target is not None
+        # A task waits for descriptors one wait at a time: none is left to be released.
+        return Call(way, target, answer, wait_in_task, lambda descriptor: None)
+
+    async def send(self, answer: Answer | None) -> Response | Wanted:
+        """Send the request with a login, or without, and return what came of it.
+
+        Raises:
+            RefusedError: There is no connection, or no answer on it. `TargetRefusedError`: a SOCKS
+                upstream has accepted the login, and does not reach the target.
+        """
+        try:
+            if answer is None or not self.way.signs_requests:
+                return await self._send_plainly(answer)
+            return await self._shake_hands(answer)
+        except SignInWantedError as wanted:
+            rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
+            return Wanted(wanted.challenges, rejected)
+
+    async def sign_in(self, wanted: Wanted, answer: Answer | None = None) -> Answer:
+        """Send the request until its login is accepted; the desk says which, and learns of each.
+
+        Args:
+            wanted: What the upstream wants.
+            answer: The login to begin with; None: the desk's choice.
+
+        Returns:
+            The login that was accepted.
+
+        Raises:
+            NotSignedInError: There is none.
+            RefusedError: There is no answer.
+        """
+        tried: Answer | None = None
+        while True:
+            if answer is None or answer is tried:
+                answer = await self._ask(wanted, tried)
+            outcome = await self._try(answer)
+            if not isinstance(outcome, Wanted):
+                return answer
+            wanted, tried = outcome, answer
+
+    async def _ask(self, wanted: Wanted, tried: Answer | None) -> Answer:
+        assert self.way.space is not None
+        waiter = Waiter(str(self._request.target.authority))
+        result = await self._tools.desk.challenged(
+            self.way.space, self._profile, wanted.challenges, waiter, tried
+        )
+        if isinstance(result, Refusal):
+            raise NotSignedInError(result)
+        return result
+
+    async def _try(self, answer: Answer) -> Response | Wanted | None:
+        """Send the request with a login, and tell the desk what came of it."""
+        desk = self._tools.desk
+        try:
+            outcome = await self.send(answer)
+        except TargetRefusedError:
+            return None  # Whether it was the login's turn, the dialler has told the desk.
+        except BaseException as error:
+            desk.inconclusive(answer, type(error).__name__)
+            raise
+        if isinstance(outcome, Response) and self.way.signs_requests:
+            desk.accepted(answer)
+        return outcome
+
+    # --- legs ---
+
+    async def _send_plainly(self, answer: Answer | None) -> Response | Wanted:
+        stream = await self._tools.dialler.dial(self.call(self.way, answer))
+        try:
+            response = await self._exchange(stream, None)
+        finally:
+            stream.close()
+        return Wanted(_challenges(response)) if self._is_refusal(response) else response
+
+    async def _shake_hands(self, answer: Answer) -> Response | Wanted:
+        request = self._request
+        end_point = b""
+        to_sign = ToSign(request.method, request_target(request), b"", end_point)
+        handshake = answer.signer.begin(to_sign)
+        challenges: tuple[Challenge, ...] = ()
+        stream: Stream | None = None
+        try:
+            while True:
+                leg = await self._step(answer, handshake, challenges)
+                if isinstance(leg, Verdict):
+                    return Wanted(challenges or (answer.challenge,), leg)
+                if stream is None or not leg.same_connection:
+                    if stream is not None:
+                        stream.close()
+                    stream = await self._tools.dialler.dial(self.call(self.way, answer))
+                response = await self._exchange(stream, leg)
+                if not self._is_refusal(response):
+                    handshake.learn(response.fields)
+                    return response
+                challenges = _challenges(response)
+                await self._clear(stream, response)
+        finally:
+            if stream is not None:
+                stream.close()
+
+    async def _step(
+        self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]
+    ) -> Leg | Verdict:
+        if not answer.scheme.blocks:
+            return handshake.step(challenges)
+        try:
+            async with asyncio.timeout(STEP_S):
+                return await asyncio.to_thread(handshake.step, challenges)
+        except TimeoutError:
+            return SIGN_IN_SERVER_SILENT
+
+    def _is_refusal(self, response: Response) -> bool:
+        return response.status == 407 and not self.way.ends_at_target
+
+    # --- the wire ---
+
+    async def _exchange(self, stream: Stream, leg: Leg | None) -> Response:
+        """Send the request on this connection and return the head of its final answer.
+
+        Raises:
+            RefusedError: There is none.
+        """
+        head = write_request(
+            self._request,
+            via=self._tools.via,
+            credentials=leg.credentials or None if leg else None,
+            direct=self.way.ends_at_target,
+        )
+        try:
+            async with asyncio.timeout(self._tools.limits.upstream_head_s):
+                await _send_all(stream, head)
+                return await _final_head(stream, self._request.method)
+        except (OSError, EOFError, MessageError):
+            raise RefusedError(self._silent()) from None
+
+    async def _clear(self, stream: Stream, response: Response) -> None:
+        """Read the content of a refusal, so that the connection is there for the next leg.
+
+        Raises:
+            RefusedError: It does not end.
+        """
+        limits = self._tools.limits
+        body = body_reader(response.framing, status=502)
+        left = limits.drain_octets
+        try:
+            async with asyncio.timeout(limits.linger_s):
+                while True:
+                    _, taken = body.feed(bytes(stream.inbox))
+                    del stream.inbox[:taken]
+                    left -= taken
+                    if body.done or left < 0 or stream.ended:
+                        return
+                    if not stream.fill() and not stream.ended:
+                        await wait_in_task(Wait({stream.descriptor: READ}))
+        except (OSError, MessageError):
+            raise RefusedError(self._silent()) from None
+
+    def _silent(self) -> Page:
+        host = self._profile.upstream.host
+        return silent(host, self._tools.limits.upstream_head_s, through_upstream=True)
+
+
+def request_for(url: str) -> Request:
+    """Return a GET for this URL.
+
+    Raises:
+        MessageError: It is not a plain http URL.
+    """
+    host = url.removeprefix("http://").partition("/")[0]
+    head = f"GET {url} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: TrayProxy\r\nAccept: */*\r\n\r\n"
+    return parse_request(head.encode("ascii", "replace"))
+
+
+def _challenges(response: Response) -> tuple[Challenge, ...]:
+    return parse_challenges(response.fields.get_all(b"proxy-authenticate"))
+
+
+async def _send_all(stream: Stream, octets: bytes) -> None:
+    rest = memoryview(octets)
+    while rest := rest[stream.send(rest) :]:
+        await wait_in_task(Wait({stream.descriptor: WRITE}))
+
+
+async def _final_head(stream: Stream, method: bytes) -> Response:
+    while True:
+        end = find_response_head(stream.inbox) if stream.inbox else None
+        if end is not None:
+            response = parse_response(bytes(stream.inbox[:end]), method)
+            del stream.inbox[:end]
+            if not response.is_interim:
+                return response
+        elif stream.ended:
+            raise EOFError
+        elif not stream.fill() and not stream.ended:
+            await wait_in_task(Wait({stream.descriptor: READ}))
