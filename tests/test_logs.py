@@ -56,6 +56,9 @@ def logs(file: Path) -> Iterator[Logs]:
         f"GET /x?token={SECRET} HTTP/1.1",
         f"sent Basic {BASIC}",
         f"NTLM {BASIC}",
+        f"NTLM step output: {BASIC}",
+        f"GSSAPI step input: {BASIC}",
+        f"the message TlRMTVNTUAADAAAA{BASIC}",
         f'Digest username="jdoe", response="{SECRET.encode().hex()}", cnonce="{SECRET}x"',
     ],
 )

@@ -45,6 +45,8 @@ _SECRET_FIELD = re.compile(
 _CREDENTIALS = re.compile(
     r"\b(Basic|Bearer|Negotiate|NTLM)( +)(?!\w+=[\"\w])[A-Za-z0-9+/_~.-]{4,}=*", re.IGNORECASE
 )
+# As pyspnego logs them, for debugging, and wherever an NTLM message stands by itself.
+_TOKENS = re.compile(r"(\bstep (?:in|out)put: ?|\bTlRMTVNTU)[A-Za-z0-9+/]+=*")
 _DIGEST = re.compile(r"\b(response|cnonce)( ?= ?\"?)[0-9A-Za-z+/=]+", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#\"'<>]*@")
 # Bounded, or a stranger's text of many beginnings would be read once from each of them.
@@ -56,6 +58,7 @@ _CONTROL = {n: f"\\x{n:02x}" for n in (*range(0x20), *range(0x7F, 0xA0)) if chr(
 def redact(text: str) -> str:
     """Return the text without values that give access: passwords, cookies, query strings."""
     text = _SECRET_FIELD.sub(rf"\1\2{_HIDDEN}", text)
+    text = _TOKENS.sub(rf"\1{_HIDDEN}", text)
     text = _CREDENTIALS.sub(rf"\1\2{_HIDDEN}", text)
     text = _DIGEST.sub(rf"\1\2{_HIDDEN}", text)
     text = _USER_INFO.sub(f"{_HIDDEN}@", text)

@@ -9,7 +9,7 @@ from time import monotonic
 from tests.support.lines import PATIENCE
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import choose
+from trayproxy.auth.scheme import Verdict, choose
 from trayproxy.auth.socks import SocksPassword, socks_challenge
 from trayproxy.control.messages import Problem
 from trayproxy.desk.answer import Answer, Standing, Waiter
@@ -31,11 +31,12 @@ NOTHING_USABLE = Refusal(Problem("TP-303", "No common way to sign in", "None."),
 class Turn:
     """A request at the desk."""
 
-    future: "asyncio.Future[Answer | Refusal]"
+    future: "asyncio.Future[Answer | Refusal | None]"
     space: Space
     challenges: tuple[Challenge, ...]
     waiter: Waiter
     tried: Answer | None
+    verdict: Verdict | None
 
     @property
     def waits(self) -> bool:
@@ -65,6 +66,7 @@ class FakeDesk(Desk):
         self.spaces: list[Space] = []
         self.network_changes = 0
         self._accepted: dict[Space, Answer] = {}
+        self._made: dict[Space, Answer] = {}
         self._generation = 0
         self._knows_it = knows_it
         self._changed = threading.Condition()
@@ -84,8 +86,10 @@ class FakeDesk(Desk):
         challenges: Sequence[Challenge],
         waiter: Waiter,
         tried: Answer | None,
-    ) -> "asyncio.Future[Answer | Refusal]":
-        future: asyncio.Future[Answer | Refusal] = asyncio.get_running_loop().create_future()
+        verdict: Verdict | None = None,
+    ) -> "asyncio.Future[Answer | Refusal | None]":
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer | Refusal | None] = loop.create_future()
         self.spaces.append(space)
         offer = choose(challenges, [SocksPassword(), Basic()])
         if offer is None:
@@ -95,7 +99,7 @@ class FakeDesk(Desk):
         elif self.login is not None:
             future.set_result(self._answer_with(space, offer.challenge, self.login))
         with self._changed:
-            self.turns.append(Turn(future, space, tuple(challenges), waiter, tried))
+            self.turns.append(Turn(future, space, tuple(challenges), waiter, tried, verdict))
             self._changed.notify_all()
         return future
 
@@ -105,7 +109,7 @@ class FakeDesk(Desk):
             self._accepted[answer.space] = answer
             self._changed.notify_all()
 
-    def inconclusive(self, answer: Answer, why: str) -> None:
+    def inconclusive(self, answer: Answer, why: str, sent: bool = True) -> None:
         with self._changed:
             self.doubts.append(answer)
             self._changed.notify_all()
@@ -117,6 +121,7 @@ class FakeDesk(Desk):
         """Begin anew with this login; call it in the loop."""
         self.login = login
         self._accepted.clear()
+        self._made.clear()
         self.turns.clear()
         self.acceptances.clear()
         self.doubts.clear()
@@ -143,9 +148,9 @@ class FakeDesk(Desk):
                 self._changed.wait(left)
 
     def _answer_with(self, space: Space, challenge: Challenge, login: Login) -> Answer:
-        known = self._accepted.get(space)
-        if known is not None and known.login == login:
-            return known
+        made = self._made.get(space)
+        if made is not None and made.login == login:
+            return made
         self._generation += 1
         scheme = SocksPassword() if challenge.scheme == SocksPassword().name else Basic()
         answer = Answer(
@@ -156,7 +161,7 @@ class FakeDesk(Desk):
             scheme.signer(challenge, login, ""),
             Standing(),
         )
-        self._accepted[space] = answer
+        self._made[space] = answer
         return answer
 
 

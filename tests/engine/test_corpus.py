@@ -387,13 +387,14 @@ class Play:
     def _answer(self, peer: Peer, octets: bytes, *, is_first: bool) -> bool:
         """Send the octets of this turn. Return whether the connection goes on as HTTP."""
         case = self._case
+        is_refusal = octets.split(b" ")[1:2] == [b"407"]
         for part in pieces(octets) if is_first and case.get("split") == "bytes" else (octets,):
             peer.send(part)
         if is_first and case.get("rst"):
             peer.reset()
         elif is_first and case.get("hang"):
             peer.hang()
-        elif case["trigger"] in ("CONNECT", "UPGRADE") and not case.get("eof"):
+        elif case["trigger"] in ("CONNECT", "UPGRADE") and not case.get("eof", is_refusal):
             while True:
                 peer.send(peer.read(1))
         return not ((is_first and (case.get("eof") or case.get("rst"))) or case.get("close_each"))

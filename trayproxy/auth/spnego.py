@@ -237,7 +237,6 @@ class KerberosTickets:
             if self._verdict and (self._tries != tries or self._verdict.kind in _FINAL):
                 raise TokenError(self._verdict)
             if self._source is None or self._source is expired:
-                self._tries += 1
                 self._source, self._verdict = None, None
                 try:
                     self._source = self._guarded(
@@ -246,6 +245,8 @@ class KerberosTickets:
                 except TokenError as error:
                     self._verdict = error.verdict
                     raise
+                finally:
+                    self._tries += 1
             return self._source
 
     def _draw(self, source: "spnego.ContextProxy", end_point: bytes) -> bytes:

@@ -28,6 +28,8 @@ from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.engine.memory import AnswerPlan, Memory, Plan, Reply
 from trayproxy.engine.naps import Naps
 from trayproxy.engine.pages import Page
+from trayproxy.engine.refusals import Refusals
+from trayproxy.engine.steps import Steps
 from trayproxy.engine.tunnel import Pipes, Tunnel
 from trayproxy.engine.upstream import Address, Pool, literal_address
 from trayproxy.engine.way import Signpost, Way
@@ -185,6 +187,8 @@ class Engine:
         self.replies: Memory[tuple[bytes, bytes], Reply] = Memory()
         self.answers: Memory[bytes, AnswerPlan] = Memory()
         self.openings: Memory[bytes, bytes] = Memory()
+        self.refusals = Refusals()
+        self.steps = Steps(loop)
         self._port = port
         self._naps = Naps(parts.sleep_clock, parts.limits.asleep_s)
         flags = work_flags(ClientWork, host, port)

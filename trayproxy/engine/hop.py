@@ -1,10 +1,12 @@
 """The next hop of one request: a connection to it, and waiting for what it says."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trayproxy.desk.answer import Answer
 from trayproxy.engine.dial import Call, UnusableError
-from trayproxy.engine.pages import RefusedError, silent
+from trayproxy.engine.pages import Page, RefusedError, silent
 from trayproxy.engine.sender import ClientGoneError
 from trayproxy.engine.strand import READ, Wait
 from trayproxy.engine.stream import Stream
@@ -14,6 +16,11 @@ from trayproxy.http.request import Request
 
 if TYPE_CHECKING:
     from trayproxy.engine.client import ClientWork
+
+
+def _signed_in(key: Key, answer: Answer) -> Key:
+    """Return what a connection may be used for that is signed in with this login."""
+    return key._replace(signed_in=answer.mark)
 
 
 class Hop:
@@ -37,35 +44,78 @@ class Hop:
         self._client = link.client
         self._request = request
 
-    async def connected(self, answer: Answer | None, *, fresh: bool) -> Connection:
+    async def connected(
+        self, answer: Answer | None, *, fresh: bool, on_trial: bool = False
+    ) -> Connection:
         """Return a connection to the next hop that may carry this answer.
+
+        Args:
+            answer: What the request goes with.
+            fresh: A new one.
+            on_trial: Not one that has lain idle, and may be dead: the answer goes out only once.
 
         Raises:
             RefusedError: There is none to be had.
         """
-        link, way = self._link, self.way
-        pool = self._engine.pool
+        link, pool = self._link, self._engine.pool
         pool.look_for_sleep()
-        key = (
-            Key(self._name(), answer.space.profile_id, answer.generation, pool.epoch)
-            if answer
-            else Key(self._name(), epoch=pool.epoch)
-        )
+        key = self._key(answer)
         own = link.upstream
-        if own is not None and own.key == key and not fresh and own.is_quiet():
-            own.way, own.answer = way, answer
-            return own
-        if own is not None:
-            link.release(own.stream.descriptor)
-            link.upstream = None
-            if own.is_quiet():
-                pool.keep(own)
-            else:
-                own.stream.close()
-        kept = None if fresh or self._request.method == b"CONNECT" else pool.take(key)
+        if own is not None and not fresh and self._fits(own, key, answer) and own.is_quiet():
+            return self._taken(own, key, answer)
+        self.let_go()
+        kept = None if fresh or on_trial else self._from_pool(key, answer)
         link.upstream = kept or Connection(await self._dial(answer), key)
-        link.upstream.way, link.upstream.answer = way, answer
-        return link.upstream
+        return self._taken(link.upstream, key, answer)
+
+    def let_go(self) -> None:
+        """Leave the connection to whoever needs one."""
+        link = self._link
+        own, link.upstream = link.upstream, None
+        if own is None:
+            return
+        link.release(own.stream.descriptor)
+        if own.is_quiet():
+            self._engine.pool.keep(own)
+        else:
+            own.stream.close()
+
+    def _key(self, answer: Answer | None) -> Key:
+        """Return what connections have in common that nobody is signed in on, and that requests
+        with this answer may take."""
+        epoch = self._engine.pool.epoch
+        if answer is None:
+            return Key(self._name(), epoch=epoch)
+        return Key(self._name(), answer.space.profile_id, answer.generation, epoch)
+
+    def _fits(self, connection: Connection, key: Key, answer: Answer | None) -> bool:
+        """Whether a connection may carry this answer."""
+        if connection.key == key:
+            return True
+        if answer is None or not self.way.signs_requests:
+            return False
+        # Nobody has a login on it: what comes now may be the first.
+        return connection.key in (_signed_in(key, answer), self._key(None))
+
+    def _from_pool(self, key: Key, answer: Answer | None) -> Connection | None:
+        pool, is_connect = self._engine.pool, self._request.method == b"CONNECT"
+        signs = answer is not None and self.way.signs_requests
+        if answer is not None and signs and answer.scheme.binds_connection:
+            kept = pool.take(_signed_in(key, answer))
+            if kept is not None:
+                return kept
+        if is_connect:
+            return None  # A tunnel would use it up, and the next request would have to connect.
+        return pool.take(key) or (pool.take(self._key(None)) if signs else None)
+
+    def _taken(self, connection: Connection, key: Key, answer: Answer | None) -> Connection:
+        """Write down what a connection is used for now."""
+        connection.way = self.way
+        if not connection.is_signed_in:
+            connection.key = key
+        is_plain = answer is None or answer.repeats or not self.way.signs_requests
+        connection.answer = answer if is_plain or connection.is_signed_in else None
+        return connection
 
     def _name(self) -> str:
         """Return what connections must have in common that stand for each other."""
@@ -89,12 +139,16 @@ class Hop:
         except BaseException as error:
             link.drop_begun()
             if isinstance(error, UnusableError):
-                self._engine.observer.failed(self.way, error.page)
+                self.failed(error.page)
             raise
         link.begun = None
         return stream
 
     # --- what it is like ---
+
+    def failed(self, page: Page) -> None:
+        """Tell whoever watches that it does not answer."""
+        self._engine.observer.failed(self.way, page)
 
     def answered(self, upstream: Connection) -> None:
         """Take note that it has answered on this connection."""
@@ -116,8 +170,19 @@ class Hop:
         limit = self._engine.limits.upstream_head_s
         page = silent(hop.host, limit, through_upstream=self.way.upstream is not None)
         self.was_silent()
-        self._engine.observer.failed(self.way, page)
+        self.failed(page)
         return RefusedError(page)
+
+    # --- waiting ---
+
+    @contextmanager
+    def parked(self) -> Iterator[None]:
+        """Wait for somebody else than the next hop: if the client leaves, nobody needs it."""
+        self.is_parked = True
+        try:
+            yield
+        finally:
+            self.is_parked = False
 
     async def pause(self, wait: Wait) -> int:
         """Wait, and meanwhile read what the client sends ahead and see whether it leaves.

@@ -24,6 +24,8 @@ class Limits:
         dead_s: How long an upstream that could not be reached is left alone, if there are others.
         dead_most_s: The same, after it was found dead again and again.
         asleep_s: How long the computer has to sleep for connections to be dropped at waking up.
+        refusal_s: For reading the rest of a 407, so that its connection can be used again.
+        step_s: For one step of a sign-in that has to ask somebody else, as Kerberos has.
         arrival_s: How long a network may take to be there after a wake-up or a change: before that
             nobody is told that the next hop cannot be reached.
         upstream_head_s: From the whole request to the first octet of its answer.
@@ -31,7 +33,9 @@ class Limits:
         linger_s: For reading what a client still sends after an error (RFC 9112, section 9.6).
         drain_s: For transfers that run when we are told to quit.
         kept_s: For an idle upstream connection.
-        drain_octets: Of what a client still sends after an error, within `linger_s`.
+        drain_octets: Of what a client still sends after an error, within `linger_s`; of what a 407
+            brings, within `refusal_s`.
+        body_least: Octets of content that a client has to send within `body_s`.
         early_octets: Of a client that sends ahead: into a tunnel, or its next requests.
         clients: Connections at once.
     """
@@ -51,6 +55,8 @@ class Limits:
     dead_s: float = 30.0
     dead_most_s: float = 300.0
     asleep_s: float = 30.0
+    refusal_s: float = 2.0
+    step_s: float = 30.0
     arrival_s: float = 5.0
     upstream_head_s: float = 300.0
     half_closed_s: float = 60.0
@@ -58,6 +64,7 @@ class Limits:
     drain_s: float = 5.0
     kept_s: float = 30.0
     drain_octets: int = 262_144
+    body_least: int = 64
     early_octets: int = 65_536
     clients: int = 16_384
 

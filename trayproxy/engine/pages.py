@@ -161,8 +161,8 @@ BUSY = Page(
 TOO_LARGE_TO_REPEAT = Page(
     503,
     "The upload is too large to sign in for",
-    "The proxy asked for a sign-in in the middle of an upload that is too large to be kept. You "
-    "are signed in now: start it again.",
+    "The proxy asked for a sign-in in the middle of an upload that is too large to be kept. Open "
+    "any page with this program first, and then start it again.",
     "proxy_configuration_error",
     retry_after=1,
 )

@@ -41,7 +41,7 @@ class BadBodyError(MessageError):
 class Relay:
     """Takes answers to one request from the next hop, and passes the last one on."""
 
-    __slots__ = ("_client", "_engine", "_link", "_plan", "_raw", "_reply", "_request")
+    __slots__ = ("_client", "_due_at", "_engine", "_link", "_plan", "_raw", "_reply", "_request")
 
     def __init__(self, link: "ClientWork", plan: Plan) -> None:
         """Begin with nothing.
@@ -55,6 +55,7 @@ class Relay:
         self._client = link.client
         self._plan = plan
         self._request = plan.request
+        self._due_at = 0
         self._raw = b""
         self._reply: Reply | None = None
 
@@ -107,7 +108,12 @@ class Relay:
             except OSError as error:
                 raise BrokenError from error
             limits = engine.limits
-            self._link.deadline_in(limits.upstream_head_s if sender.done else limits.body_s)
+            if not sender.hungry:
+                self._link.deadline_in(limits.upstream_head_s if sender.done else limits.body_s)
+            elif sender.taken >= self._due_at or self._link.deadline is None:
+                # A client that sends an octet now and then makes no progress.
+                self._due_at = sender.taken + limits.body_least
+                self._link.deadline_in(limits.body_s)
             events = self._link.events(
                 self._reading_client(sender), stream, READ | (WRITE if sender.blocked else 0)
             )
@@ -149,7 +155,8 @@ class Relay:
         sends ahead and to see whether it leaves."""
         client = self._client
         room = len(client.inbox) < self._engine.limits.early_octets
-        is_read = sender.hungry or (sender.body_done and not client.ended and room)
+        is_over = sender.body_done or sender.done
+        is_read = sender.hungry or (is_over and not client.ended and room)
         return READ if is_read else 0
 
     async def _pass_interim(self, sender: Sender, response: Response) -> None:

@@ -76,6 +76,13 @@ class Kept:
         self._read += len(data)
         return data
 
+    def all(self) -> bytes | None:
+        """Return all that was kept, None if it does not fit into memory."""
+        if self._size > KEPT_IN_MEMORY:
+            return None
+        self.rewind()
+        return b"".join(iter(self.read, b""))
+
     def close(self) -> None:
         """Forget it."""
         if self._file is not None:
@@ -92,6 +99,8 @@ class Sender:
         broken: The next hop takes no more; it may still have said why.
         started: Octets were sent on the present connection.
         body_started: Octets of the body were taken from the client.
+        is_knocking: Only a head was sent on it, which is not the client's.
+        taken: How many octets were read from the client for the body, its framing included.
     """
 
     def __init__(self, client: Stream, framing: Framing, kept: Kept) -> None:
@@ -107,6 +116,8 @@ class Sender:
         self.broken = False
         self.started = False
         self.body_started = False
+        self.is_knocking = False
+        self.taken = 0
 
     def aim(self, upstream: Stream, head: bytes) -> None:
         """Begin (again) on this connection."""
@@ -117,12 +128,25 @@ class Sender:
         self._finished = False
         self.broken = False
         self.started = False
+        self.is_knocking = False
+
+    def knock(self, upstream: Stream, head: bytes) -> None:
+        """Send this head alone, as if the request had no content."""
+        self.aim(upstream, head)
+        self.holding = False
+        self._replaying = False
+        self._finished = True
+        self.is_knocking = True
 
     def go_on(self, upstream: Stream) -> None:
         """Take over a request without content that has been sent already."""
         self._upstream = upstream
         self._finished = True
         self.started = True
+
+    def content(self) -> bytes | None:
+        """Return the whole content, None if it is not all here or is much."""
+        return self.kept.all() if self._body.done and self.kept.whole else None
 
     @property
     def body_done(self) -> bool:
@@ -190,6 +214,7 @@ class Sender:
                 raise ClientGoneError
             return False
         self.body_started = True
+        self.taken += len(data)
         pieces, used = self._body.feed(data)
         if used < len(data):
             client.inbox += data[used:]

@@ -76,6 +76,8 @@ def _connection(link: "ClientWork", plan: Plan) -> Connection | None:
     kept = engine.pool.take(plan.key) if plan.simple else None
     if kept is not None:
         return kept
+    if plan.key.signed_in is not None:
+        return None
     assert plan.way is not None
     address = engine.dialler.only_address(plan.way)
     if address is None:
@@ -175,5 +177,6 @@ def _note(link: "ClientWork", upstream: Connection) -> None:
     upstream.used += 1
     link.plan = None
     engine.observer.reached(way)
-    if answer is not None and not answer.verified:
+    # That a connection is still signed in says nothing about the login.
+    if answer is not None and not answer.verified and not upstream.is_signed_in:
         engine.desk.accepted(answer)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from trayproxy.engine.binding import end_point
 from trayproxy.engine.stream import CHUNK, Stream
 
 RECORD = 16_384
@@ -366,6 +367,12 @@ class TlsStream(Stream):
     def version(self) -> str:
         """The version of the protocol, ``TLS 1.3``."""
         return (self.tls.version() or "").replace("TLSv", "TLS ")
+
+    @property
+    def end_point(self) -> bytes:
+        """What stands for the other side in a sign-in that is bound to this connection (RFC 5929,
+        section 4.1); empty if that is not defined for its certificate."""
+        return end_point(self.tls.getpeercert(binary_form=True) or b"")
 
     @property
     def issuer(self) -> str:

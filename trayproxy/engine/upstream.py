@@ -10,6 +10,7 @@ from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
 from trayproxy.desk.answer import Answer
+from trayproxy.desk.space import Mark
 from trayproxy.engine.descriptors import Descriptors
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Wait
@@ -209,12 +210,15 @@ class Key(NamedTuple):
         owner: The profile whose login it carries, empty if none does.
         generation: Of that login: a connection does not outlive a changed password.
         epoch: Of the pool: nor a switch, nor a sleep.
+        signed_in: The login that the connection is signed in with: requests go on it as they are.
+            None if it is not.
     """
 
     hop: str
     owner: str = ""
     generation: int = 0
     epoch: int = 0
+    signed_in: Mark | None = None
 
 
 class Connection:
@@ -225,7 +229,7 @@ class Connection:
         key: What it may be used for.
         used: How many answers have come over it.
         way: The way that the last request on it took.
-        answer: What the last request on it carried.
+        answer: What the last request on it carried, if the next one may carry it in the same way.
     """
 
     __slots__ = ("answer", "key", "stream", "used", "way")
@@ -236,6 +240,11 @@ class Connection:
         self.used = 0
         self.way: Way | None = None
         self.answer: Answer | None = None
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether requests go on it as they are."""
+        return self.key.signed_in is not None
 
     def is_quiet(self) -> bool:
         """Whether it is open and nothing unasked has come (RFC 9112, section 9.2)."""

@@ -165,7 +165,7 @@ class Check:
         assert self._way.space is not None
         known = self._tools.desk.known(self._way.space)
         self._answer = await self._probe.sign_in(self._wanted, known)
-        return replace(step, detail=_as(self._answer))
+        return replace(step, detail=_as(self._answer) if self._answer else "")
 
     async def _fetch(self, step: Step) -> Step:
         response = await self._probe.send(self._answer)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
@@ -23,6 +24,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.server import Server
 from trayproxy.desk.desk import Desk
+from trayproxy.desk.memory import Forgetful, MemoryFile
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
@@ -42,6 +44,7 @@ from trayproxy.service.probe import Tools
 from trayproxy.service.reception import Reception
 from trayproxy.service.roads import Roads
 from trayproxy.service.strangers import Strangers
+from trayproxy.service.trial import try_login
 
 logger = logging.getLogger(__name__)
 
@@ -143,8 +146,14 @@ class Service:
         self._facts = Facts(loop, self._tell_status, lambda: self._reception.has_hearers)
         self._names = Names(loop)
         # An upstream for this run only: nothing is written, not in the keyring either.
-        vault = Vault() if self._options.upstream is None else Nowhere()
-        self._desk = Desk(vault=vault, listener=self, loop=loop, identify=self._names.of_waiter)
+        keeps = self._options.upstream is None
+        self._desk = Desk(
+            vault=Vault() if keeps else Nowhere(),
+            listener=self,
+            loop=loop,
+            identify=self._names.of_waiter,
+            memory=MemoryFile(self._paths.state / "sign-in.json") if keeps else Forgetful(),
+        )
         self._strangers = Strangers(loop, self._names, self._facts.refused)
         self._guard = make_guard(configured.allow_users, self._strangers.refused)
         parts = Parts(self._desk, roads.way, self._facts, self._limits, guard=self._guard)
@@ -152,18 +161,16 @@ class Service:
         self._facts.attach(self._desk, self._engine.counters)
         self._facts.address = self._engine.address
         self._notice(problem)
+        tools = Tools(
+            self._desk, self._engine.dialler, self._engine.limits, self._engine.via, loop.time
+        )
+        self._desk.on_try = partial(try_login, tools)
         self._reception = Reception(
             desk=self._desk,
             store=self._store,
             roads=roads,
             facts=self._facts,
-            tools=Tools(
-                self._desk,
-                self._engine.dialler,
-                self._engine.limits,
-                self._engine.via,
-                loop.time,
-            ),
+            tools=tools,
             forget_connections=self._engine.forget_connections,
             quit_now=self._stop.set,
             no_prompt=self._options.no_prompt,

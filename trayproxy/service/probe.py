@@ -84,18 +84,22 @@ class Probe:
         way: Where it goes.
     """
 
-    def __init__(self, profile: Profile, request: Request, tools: Tools) -> None:
+    def __init__(
+        self, profile: Profile, request: Request, tools: Tools, waiter: Waiter | None = None
+    ) -> None:
         """Prepare it.
 
         Args:
             profile: Through whose preferred upstream.
             request: Without content.
             tools: What to do it with.
+            waiter: How the desk knows the request; None: as one like any other.
         """
         self.way = Way.through(profile)
         self._profile = profile
         self._request = request
         self._tools = tools
+        self._waiter = waiter or Waiter(str(request.target.authority))
 
     def call(self, way: Way, answer: Answer | None) -> Call:
         """Return how to reach the target of the request this way."""
@@ -119,7 +123,7 @@ class Probe:
             rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
             return Wanted(wanted.challenges, rejected)
 
-    async def sign_in(self, wanted: Wanted, answer: Answer | None = None) -> Answer:
+    async def sign_in(self, wanted: Wanted, answer: Answer | None = None) -> Answer | None:
         """Send the request until its login is accepted; the desk says which, and learns of each.
 
         Args:
@@ -127,7 +131,7 @@ class Probe:
             answer: The login to begin with; None: the desk's choice.
 
         Returns:
-            The login that was accepted.
+            The login that was accepted; None if the upstream has not asked any more.
 
         Raises:
             NotSignedInError: There is none.
@@ -137,16 +141,15 @@ class Probe:
         while True:
             if answer is None or answer is tried:
                 answer = await self._ask(wanted, tried)
-            outcome = await self._try(answer)
+            outcome = await (self._try(answer) if answer else self.send(None))
             if not isinstance(outcome, Wanted):
                 return answer
             wanted, tried = outcome, answer
 
-    async def _ask(self, wanted: Wanted, tried: Answer | None) -> Answer:
+    async def _ask(self, wanted: Wanted, tried: Answer | None) -> Answer | None:
         assert self.way.space is not None
-        waiter = Waiter(str(self._request.target.authority))
         result = await self._tools.desk.challenged(
-            self.way.space, self._profile, wanted.challenges, waiter, tried
+            self.way.space, self._profile, wanted.challenges, self._waiter, tried, wanted.verdict
         )
         if isinstance(result, Refusal):
             raise NotSignedInError(result)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     Answer,
     CheckProfile,
@@ -164,7 +165,7 @@ class Reception:
                 wanted = self._profile(profile_id)
                 if wanted is None:
                     return Failed(NO_SUCH_PROFILE)
-                return _reply(await self._desk.save_login(wanted, login), KEYRING)
+                return await self._save_login(wanted, login)
             case ForgetLogin(profile_id):
                 wanted = self._profile(profile_id)
                 if wanted is None:
@@ -177,6 +178,11 @@ class Reception:
                 self.tell(Quitting())
                 self._quit_now()
                 return Done()
+
+    async def _save_login(self, profile: Profile, login: Login) -> Reply:
+        problem = await self._desk.save_login(profile, login)
+        about_login = problem is not None and problem.id.startswith("TP-3")
+        return _reply(problem, SIGN_IN if about_login else KEYRING)
 
     def _subscribe(self, session: Session) -> Reply:
         for question in self._desk.questions():

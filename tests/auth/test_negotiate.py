@@ -1,0 +1,143 @@
+"""Tests for trayproxy.auth.negotiate. That real proxies take the tokens is shown end to end."""
+
+from base64 import b64decode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trayproxy.auth.login import Login, LoginError
+from trayproxy.auth.negotiate import Negotiate, spnego_init
+from trayproxy.auth.scheme import Leg, Signer, ToSign, Verdict, VerdictKind
+from trayproxy.auth.spnego import TokenError
+from trayproxy.http.challenges import Challenge, parse_challenges
+from trayproxy.http.fields import Fields
+
+LOGIN = Login("jdoe", "secret")
+GET = ToSign(b"GET", b"http://a.example/", b"", b"end point")
+BARE = Challenge("negotiate")
+
+
+class FakeTickets:
+    """Gives out tokens that are numbered, or fails."""
+
+    def __init__(self, verdict: Verdict | None = None) -> None:
+        self.verdict = verdict
+        self.end_points: list[bytes] = []
+
+    def token(self, end_point: bytes) -> bytes:
+        self.end_points.append(end_point)
+        if self.verdict:
+            raise TokenError(self.verdict)
+        return b"token %d" % len(self.end_points)
+
+
+def signer_with(tickets: FakeTickets, login: Login | None = None) -> Signer:
+    return Negotiate(lambda login, host: tickets).signer(BARE, login, "proxy.corp.example")
+
+
+def kind(step: Leg | Verdict) -> VerdictKind:
+    assert isinstance(step, Verdict)
+    return step.kind
+
+
+def test_one_leg_with_the_whole_request_is_all() -> None:
+    tickets = FakeTickets()
+    signer = signer_with(tickets)
+    leg = signer.begin(GET).step(())
+    assert isinstance(leg, Leg)
+    assert (leg.whole, leg.same_connection, signer.repeats) == (True, False, False)
+    assert leg.credentials.startswith(b"Negotiate ")
+    assert b"token 1" in b64decode(leg.credentials.removeprefix(b"Negotiate "), validate=True)
+    assert tickets.end_points == [b"end point"]
+
+
+def test_every_connection_gets_a_token_of_its_own() -> None:
+    """Proxies remember the tokens that they have seen (R-121)."""
+    signer = signer_with(FakeTickets())
+    legs = {signer.begin(GET).step(()) for _ in range(3)}
+    assert len(legs) == 3
+
+
+@pytest.mark.parametrize("challenges", [(), (BARE,), (BARE, Challenge("basic"))])
+def test_a_ticket_that_is_refused_is_not_sent_again(challenges: tuple[Challenge, ...]) -> None:
+    # R-122; corpus U153.
+    handshake = signer_with(FakeTickets()).begin(GET)
+    handshake.step(())
+    assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
+
+
+def test_a_password_that_the_sign_in_server_took_is_not_blamed_for_a_proxy_without_key() -> None:
+    handshake = signer_with(FakeTickets(), LOGIN).begin(GET)
+    handshake.step(())
+    assert kind(handshake.step((BARE,))) is VerdictKind.UNUSABLE
+
+
+def test_a_407_after_tickets_were_taken_is_for_the_desk_to_explain() -> None:
+    """The URL may be forbidden."""
+    signer = signer_with(FakeTickets(), LOGIN)
+    first = signer.begin(GET)
+    first.step(())
+    first.learn(Fields())
+    second = signer.begin(GET)
+    second.step(())
+    assert kind(second.step((BARE,))) is VerdictKind.REJECTED
+
+
+@pytest.mark.parametrize("value", [b"Negotiate oYIBhjCC", b"Negotiate ???"])
+def test_a_proxy_that_wants_another_mechanism_cannot_have_it_here(value: bytes) -> None:
+    # Corpus U149, U150: NTLM inside Negotiate is a scheme of its own.
+    handshake = signer_with(FakeTickets()).begin(GET)
+    handshake.step(())
+    assert kind(handshake.step(parse_challenges([value]))) is VerdictKind.UNUSABLE
+
+
+@pytest.mark.parametrize("reason", VerdictKind)
+def test_what_stands_in_the_way_of_a_ticket_is_the_verdict(reason: VerdictKind) -> None:
+    verdict = Verdict(reason, "why")
+    assert signer_with(FakeTickets(verdict), LOGIN).begin(GET).step(()) == verdict
+
+
+def test_a_token_in_the_first_challenge_is_no_beginning() -> None:
+    # R-123; corpus U152.
+    assert Negotiate().understands(BARE)
+    assert not Negotiate().understands(Challenge("negotiate", token68="Zm9vYmFy"))
+
+
+def test_a_login_without_a_user_name_is_refused() -> None:
+    with pytest.raises(LoginError, match="user name"):
+        signer_with(FakeTickets(), Login("", "secret"))
+
+
+def test_the_wrapping_is_that_of_rfc_4178() -> None:
+    """Section 4.2.1: an InitialContextToken that offers one mechanism."""
+    assert spnego_init(b"ticket").hex() == "".join(
+        [
+            "6025",  # [APPLICATION 0]
+            "06062b0601050502",  # SPNEGO
+            "a01b3019",  # negTokenInit, SEQUENCE
+            "a00d300b06092a864886f712010202",  # mechTypes: Kerberos
+            "a2080406",  # mechToken, OCTET STRING
+            b"ticket".hex(),
+        ]
+    )
+
+
+@given(st.integers(1, 70_000))
+def test_tokens_of_any_size_are_wrapped(size: int) -> None:
+    token = b"t" * size
+    init = inner(inner(spnego_init(token))[8:])
+    behind_mechanisms = inner(init)[15:]
+    assert inner(inner(behind_mechanisms)) == token
+
+
+def inner(element: bytes) -> bytes:
+    """Return the content of a DER element that is all there is."""
+    if element[1] < 0x80:
+        assert len(element) == 2 + element[1]
+        return element[2:]
+    octets = element[1] & 0x7F
+    size = int.from_bytes(element[2 : 2 + octets], "big")
+    assert size >= 0x80
+    assert len(element) == 2 + octets + size
+    return element[2 + octets :]

@@ -1,0 +1,301 @@
+"""Tests for trayproxy.auth.ntlm, against pyspnego's own server where messages must be right."""
+
+import os
+from base64 import b64decode, b64encode
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trayproxy.auth.login import Login, LoginError
+from trayproxy.auth.ntlm import LONGEST, NegotiateNtlm, Ntlm, read_type2
+from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
+from trayproxy.auth.spnego import NTLM_EXTRA, TokenError, Tokens
+from trayproxy.http.challenges import Challenge, parse_challenges
+from trayproxy.http.fields import Fields
+
+spnego = pytest.importorskip("spnego")
+
+SECRET = "Zx9-canary-secret"
+LOGIN = Login("CORP\\jdoe", SECRET)
+GET = ToSign(b"GET", b"http://a.example/", b"")
+REJECTED = Verdict(VerdictKind.REJECTED)
+BARE = Challenge("ntlm")
+TYPE_2 = (
+    "TlRMTVNTUAACAAAACAAIADgAAAAFgomiASNFZ4mrze8AAAAAAAAAABwAHABAAAAABgGxHQAAAA9DAE8AUgBQAAIACABDAE"
+    "8AUgBQAAcACAAAAAAAAADaAQAAAAA="
+)
+"""Of the corpus (U140)."""
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may sign in to pyspnego's server."""
+    file = tmp_path / "users"
+    file.write_text(f"CORP:jdoe:{SECRET}\n")
+    monkeypatch.setenv("NTLM_USER_FILE", str(file))
+
+
+def begun(scheme: Ntlm, login: Login = LOGIN, end_point: bytes = b"") -> Handshake:
+    signer = scheme.signer(BARE, login, "proxy.corp.example")
+    assert not signer.repeats
+    return signer.begin(ToSign(GET.method, GET.target, GET.body, end_point))
+
+
+def sent(leg: Leg | Verdict, title: bytes = b"NTLM ") -> bytes:
+    """Return the message of a leg."""
+    assert isinstance(leg, Leg)
+    assert leg.credentials.startswith(title)
+    return b64decode(leg.credentials.removeprefix(title), validate=True)
+
+
+def challenge(message: bytes, scheme: str = "ntlm") -> tuple[Challenge, ...]:
+    return parse_challenges([f"{scheme} ".encode() + b64encode(message)])
+
+
+def kind(step: Leg | Verdict) -> VerdictKind:
+    assert isinstance(step, Verdict)
+    return step.kind
+
+
+# --- the two legs -------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("users")
+@pytest.mark.parametrize("end_point", [b"", bytes(range(32))])
+@pytest.mark.parametrize(
+    ("scheme", "title", "name"),
+    [(Ntlm(), b"NTLM ", "ntlm"), (NegotiateNtlm(), b"Negotiate ", "negotiate")],
+)
+def test_a_login_is_accepted_in_two_legs_on_one_connection(
+    scheme: Ntlm, title: bytes, name: str, end_point: bytes
+) -> None:
+    # R-120, R-125, R-127; corpus U140.
+    bindings = spnego.channel_bindings.GssChannelBindings(
+        application_data=b"tls-server-end-point:" + end_point
+    )
+    server = spnego.server(protocol="ntlm", channel_bindings=bindings if end_point else None)
+    handshake = begun(scheme, end_point=end_point)
+    first = handshake.step(())
+    type_2 = server.step(sent(first, title))
+    second = handshake.step(challenge(type_2, name))
+    assert isinstance(first, Leg)
+    assert isinstance(second, Leg)
+    assert (first.whole, first.same_connection) == (False, False)
+    assert (second.whole, second.same_connection) == (True, True)
+    server.step(sent(second, title))
+    assert (server.complete, server.client_principal) == (True, "CORP\\jdoe")
+    handshake.learn(Fields())
+
+
+@pytest.mark.usefixtures("users")
+def test_a_wrong_password_leaves_once_and_is_rejected() -> None:
+    # R-122.
+    server = spnego.server(protocol="ntlm")
+    handshake = begun(Ntlm(), Login("CORP\\jdoe", "wrong"))
+    type_3 = handshake.step(challenge(server.step(sent(handshake.step(())))))
+    with pytest.raises(spnego.exceptions.InvalidTokenError):
+        server.step(sent(type_3))
+    assert handshake.step((BARE,)) == REJECTED
+
+
+@pytest.mark.parametrize("challenges", [(), (BARE,), (Challenge("basic"),), challenge(b"x")])
+def test_whatever_comes_after_the_response_is_a_rejection(
+    challenges: tuple[Challenge, ...],
+) -> None:
+    handshake = begun(Ntlm())
+    handshake.step(())
+    assert isinstance(handshake.step((Challenge("ntlm", token68=TYPE_2),)), Leg)
+    assert handshake.step(challenges) == REJECTED
+    assert handshake.step(challenges) == REJECTED
+
+
+def test_the_response_is_ntlmv2_and_has_no_lm_part() -> None:
+    handshake = begun(Ntlm())
+    handshake.step(())
+    type_3 = sent(handshake.step((Challenge("ntlm", token68=TYPE_2),)))
+    lm_size, nt_size = (int.from_bytes(type_3[at : at + 2], "little") for at in (12, 20))
+    lm_start = int.from_bytes(type_3[16:20], "little")
+    assert nt_size > 24, "24 octets are NTLMv1"
+    assert type_3[lm_start : lm_start + lm_size] == bytes(24)
+
+
+def test_the_first_message_says_nothing_of_who_signs_in() -> None:
+    message = sent(begun(Ntlm()).step(()))
+    for word in ("jdoe", "CORP", SECRET):
+        assert word.encode() not in message
+        assert word.encode("utf-16-le") not in message
+
+
+def test_every_connection_has_an_exchange_of_its_own() -> None:
+    signer = Ntlm().signer(BARE, LOGIN, "proxy.corp.example")
+    type_2 = (Challenge("ntlm", token68=TYPE_2),)
+    handshakes = [signer.begin(GET) for _ in range(3)]
+    for handshake in handshakes:
+        handshake.step(())
+    assert len({sent(handshake.step(type_2)) for handshake in handshakes}) == 3
+
+
+# --- what is no type-2 message ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "challenges",
+    [
+        pytest.param((), id="no challenge"),
+        pytest.param((BARE,), id="bare, as squid after a failure on this connection"),
+        pytest.param((Challenge("negotiate", token68=TYPE_2),), id="another scheme"),
+        pytest.param((Challenge("ntlm", token68="!!!notbase64!!!"),), id="U143"),
+        pytest.param((Challenge("ntlm", token68=TYPE_2[:-1]),), id="padding missing"),
+        pytest.param((Challenge("ntlm", token68="TlRMTVNTUAACAA=="),), id="U144"),
+        pytest.param((Challenge("ntlm", token68="\xe4\xf6"),), id="not ASCII"),
+    ],
+)
+def test_without_a_challenge_nothing_of_the_login_leaves(challenges: tuple[Challenge, ...]) -> None:
+    # R-124.
+    handshake = begun(Ntlm())
+    handshake.step(())
+    assert kind(handshake.step(challenges)) is VerdictKind.UNUSABLE
+
+
+def changed(at: int, value: int, size: int = 2) -> bytes:
+    """Return the good message with a number in it changed."""
+    message = bytearray(b64decode(TYPE_2))
+    message[at : at + size] = value.to_bytes(size, "little")
+    return bytes(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(changed(8, 3, 4), id="type"),
+        pytest.param(changed(0, 0, 1), id="signature"),
+        pytest.param(changed(12, 0xFFFF), id="name too long"),
+        pytest.param(changed(16, 0xFFFFFFFF, 4), id="name beyond the end"),
+        pytest.param(changed(16, 0, 4), id="name over the header"),
+        pytest.param(changed(40, 29), id="information too long"),
+        pytest.param(changed(44, 65, 4), id="information beyond the end"),
+        pytest.param(changed(66, 0xFF), id="a pair too long"),
+        pytest.param(changed(88, 7), id="no end of pairs"),
+        pytest.param(b64decode(TYPE_2) + bytes(LONGEST), id="endless"),
+        pytest.param(b64decode(TYPE_2)[:47], id="short"),
+    ],
+)
+def test_a_malformed_challenge_does_not_reach_the_library(message: bytes) -> None:
+    # R-124.
+    with pytest.raises(TokenError) as refused:
+        read_type2("ntlm", challenge(message))
+    assert refused.value.verdict.kind is VerdictKind.UNUSABLE
+
+
+def test_a_challenge_without_target_information_is_one() -> None:
+    """As of squid's ntlm_fake_auth, and of Windows NT 4."""
+    message = changed(40, 0)[:64]
+    assert read_type2("ntlm", challenge(message)) == message
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_no_challenge_breaks_the_handshake(octets: bytes, has_header: bool) -> None:
+    handshake = begun(Ntlm())
+    handshake.step(())
+    header = b64decode(TYPE_2)[:40] if has_header else b""
+    step = handshake.step(challenge(header + octets))
+    assert isinstance(step, Leg) or step.kind is VerdictKind.UNUSABLE
+
+
+# --- logins and libraries -----------------------------------------------------------------------
+
+
+def test_a_token_in_the_first_challenge_is_no_beginning() -> None:
+    # R-123; corpus U152.
+    assert Ntlm().understands(BARE)
+    assert not Ntlm().understands(Challenge("ntlm", token68=TYPE_2))
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "text"),
+    [
+        ("", SECRET, "user name"),
+        ("CORP\\", SECRET, "user name"),
+        ("a", SECRET + "\udc80", "half"),
+        ("a", SECRET + "\0", "control"),
+    ],
+)
+def test_what_windows_cannot_carry_is_refused_and_not_repeated(
+    user: str, password: str, text: str
+) -> None:
+    with pytest.raises(LoginError, match=text) as refused:
+        Ntlm().signer(BARE, Login(user, password), "proxy.corp.example")
+    assert SECRET not in f"{refused.value!r}{refused.value.__context__!r}"
+
+
+@pytest.mark.parametrize("user", ["jdoe", "CORP\\jdoe", "jdoe@corp.example", "a:b", "jörg"])
+def test_names_are_taken_in_every_form_that_windows_knows(user: str) -> None:
+    handshake = begun(Ntlm(), Login(user, "pässword"))
+    handshake.step(())
+    type_3 = sent(handshake.step((Challenge("ntlm", token68=TYPE_2),)))
+    assert user.rpartition("\\")[2].encode("utf-16-le") in type_3
+
+
+def test_a_password_that_looks_like_a_hash_is_a_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyspnego takes ``LM:NT`` in hexadecimal digits for hashes."""
+    password = f"{'0' * 32}:{'f' * 32}"
+    file = tmp_path / "users"
+    file.write_text(f"CORP\\jdoe:0:{'0' * 32}:{nt_hash(password)}:[U]:LCT-0\n")
+    monkeypatch.setenv("NTLM_USER_FILE", str(file))
+    server = spnego.server(protocol="ntlm")
+    handshake = begun(Ntlm(), Login("CORP\\jdoe", password))
+    type_2 = server.step(sent(handshake.step(())))
+    server.step(sent(handshake.step(challenge(type_2))))
+    assert server.complete
+
+
+def nt_hash(password: str) -> str:
+    from spnego._ntlm_raw.crypto import ntowfv1
+
+    return str(ntowfv1(password).hex())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there one is signed in to Windows")
+def test_without_a_login_there_must_be_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NTLM_USER_FILE", raising=False)
+    signer = Ntlm().signer(BARE, None, "proxy.corp.example")
+    step = signer.begin(GET).step(())
+    assert isinstance(step, Verdict)
+    assert step.kind is VerdictKind.NO_TICKET
+    assert "Windows" in step.text
+
+
+def test_a_missing_library_is_named_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "spnego", None)
+    assert begun(Ntlm()).step(()) == Verdict(VerdictKind.UNUSABLE, NTLM_EXTRA)
+    assert "trayproxy[ntlm]" in NTLM_EXTRA
+
+
+def test_nothing_that_is_shown_holds_the_password() -> None:
+    handshake = begun(Ntlm())
+    first = handshake.step(())
+    second = handshake.step((Challenge("ntlm", token68=TYPE_2),))
+    assert isinstance(second, Leg)
+    shown = f"{first!r}{second!r}{handshake!r}{handshake.step(())!r}"
+    assert SECRET not in shown
+    assert second.credentials.decode() not in shown
+
+
+class Broken(Tokens):
+    """A library that breaks in the second step."""
+
+    def step(self, token: bytes | None) -> bytes:
+        if token is None:
+            return b"1"
+        raise TokenError(Verdict(VerdictKind.UNUSABLE, "broken"))
+
+
+def test_what_the_library_cannot_do_is_the_verdict() -> None:
+    handshake = begun(Ntlm(lambda login, host, end_point: Broken()))
+    assert handshake.step(()) == Leg(b"NTLM MQ==", whole=False)
+    step = handshake.step((Challenge("ntlm", token68=TYPE_2),))
+    assert step == Verdict(VerdictKind.UNUSABLE, "broken")

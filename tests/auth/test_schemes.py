@@ -1,0 +1,111 @@
+"""Tests for trayproxy.auth.schemes, and of the order among schemes."""
+
+from pathlib import Path
+
+import pytest
+
+from trayproxy.auth.login import Login, LoginError
+from trayproxy.auth.scheme import Scheme, choose, strength
+from trayproxy.auth.schemes import ANY_METHOD, allowed, http_schemes
+from trayproxy.auth.socks import SocksPassword
+from trayproxy.http.challenges import Challenge, parse_challenges
+
+RAW = sorted((Path(__file__).parents[1] / "http" / "407").glob("*.txt"))
+SCHEMES = http_schemes(bytes)
+LINES = (
+    b'Basic realm="AuthLab Basic"',
+    b'Digest realm="AuthLab Digest", nonce="a810", qop="auth", stale=false',
+    b"NTLM",
+    b"Negotiate",
+)
+
+
+def label(values: list[bytes], schemes: tuple[Scheme, ...] = SCHEMES) -> str:
+    offer = choose(parse_challenges(values), schemes)
+    return offer.label if offer else ""
+
+
+def test_the_strongest_on_offer_is_chosen_whatever_the_order() -> None:
+    # R-082; corpus U091.
+    values = list(LINES)
+    labels = []
+    while values:
+        labels.append(label(values))
+        assert label(values[::-1]) == labels[-1]
+        values.pop()
+    assert labels == ["negotiate", "ntlm", "digest-md5", "basic"]
+
+
+def test_what_has_proved_unusable_leaves_the_next_way() -> None:
+    schemes, labels = SCHEMES, []
+    while offer := choose(parse_challenges([b"Negotiate", b"Basic"]), schemes):
+        labels.append((offer.scheme.name, offer.label))
+        schemes = tuple(scheme for scheme in schemes if scheme != offer.scheme)
+    assert labels == [("negotiate", "negotiate"), ("negotiate", "ntlm"), ("basic", "basic")]
+
+
+def test_a_token_in_the_first_challenge_offers_nothing() -> None:
+    # R-123; corpus U152.
+    assert label([b"Negotiate Zm9vYmFy"]) == ""
+    assert label([b"NTLM TlRMTVNTUAAC", b"Basic"]) == "basic"
+
+
+@pytest.mark.parametrize("path", RAW, ids=lambda path: path.stem)
+def test_there_is_a_way_to_sign_in_to_every_real_proxy(path: Path) -> None:
+    head = path.read_bytes().partition(b"\r\n\r\n")[0].split(b"\r\n")
+    lines = [line.partition(b":") for line in head]
+    values = [value.strip() for name, _, value in lines if name.lower() == b"proxy-authenticate"]
+    chosen = label(values)
+    asked = {challenge.scheme for challenge in parse_challenges(values)}
+    assert bool(chosen) == bool(asked)
+    if "negotiate" in asked:
+        assert chosen == "negotiate"
+
+
+@pytest.mark.parametrize(
+    ("method", "own", "names"),
+    [
+        (ANY_METHOD, False, ["negotiate", "ntlm", "negotiate", "digest", "basic"]),
+        (ANY_METHOD, True, ["negotiate", "ntlm", "negotiate"]),
+        ("negotiate", False, ["negotiate", "negotiate"]),
+        ("ntlm", True, ["ntlm"]),
+        ("digest", False, ["digest"]),
+        ("basic", False, ["basic"]),
+        ("basic", True, []),
+    ],
+)
+def test_a_profile_allows_any_method_or_one(method: str, own: bool, names: list[str]) -> None:
+    assert [scheme.name for scheme in allowed(SCHEMES, method, own=own)] == names
+
+
+def test_less_than_before_is_known_by_its_label() -> None:
+    # T5; RFC 7616, section 5.8.
+    labels = ["", "basic", "digest-md5", "digest-sha-256", "digest-sha-512-256", "ntlm"]
+    labels.append("negotiate")
+    strengths = [strength(each) for each in labels]
+    assert strengths == sorted(set(strengths))
+    assert strength("digest-sha-9000") == strength("of a later version") == 0
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "md5-sess", "SHA-256", "SHA-256-sess", "SHA-512-256"])
+def test_every_way_to_sign_in_has_its_strength(algorithm: str) -> None:
+    value = f'Digest realm="a", nonce="n", qop="auth", algorithm={algorithm}'
+    assert strength(label([value.encode()])) > strength("basic")
+
+
+@pytest.mark.parametrize("scheme", [*SCHEMES, SocksPassword()], ids=lambda scheme: scheme.title)
+def test_a_scheme_without_a_login_says_so(scheme: Scheme) -> None:
+    challenge = Challenge(scheme.name, (("nonce", "n"),))
+    if scheme.needs_login:
+        with pytest.raises(LoginError, match="user name and a password"):
+            scheme.signer(challenge, None, "proxy.example")
+    else:
+        assert scheme.signer(challenge, None, "proxy.example")
+        assert scheme.binds_connection
+
+
+@pytest.mark.parametrize("scheme", [*SCHEMES, SocksPassword()], ids=lambda scheme: scheme.title)
+def test_no_signer_shows_the_password(scheme: Scheme) -> None:
+    challenge = Challenge(scheme.name, (("nonce", "n"),))
+    signer = scheme.signer(challenge, Login("jdoe", "Zx9-canary"), "proxy.example")
+    assert "Zx9-canary" not in repr(signer)

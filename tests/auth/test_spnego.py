@@ -1,0 +1,359 @@
+"""Tests for trayproxy.auth.spnego, with a library that plays what the real ones do.
+
+What they do is written down in the errors' codes; the real ones are asked end to end.
+"""
+
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import ModuleType
+
+import pytest
+
+from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Verdict, VerdictKind
+from trayproxy.auth.spnego import (
+    KERBEROS_EXTRA,
+    TICKET_EXPIRED,
+    WRONG_CLOCK,
+    KerberosTickets,
+    TokenError,
+    ntlm_tokens,
+)
+
+SECRET = "Zx9-canary-secret"
+HOST = "proxy.corp.example"
+LOGIN = Login("jdoe", SECRET)
+PATIENCE = 10
+
+
+class SpnegoError(Exception):
+    """As pyspnego's: the system's error is inside."""
+
+    def __init__(self, base_error: Exception | None = None) -> None:
+        super().__init__(f"jdoe {SECRET}")
+        self.base_error = base_error
+
+
+class NoCredentialError(SpnegoError):
+    pass
+
+
+class CredentialsExpiredError(SpnegoError):
+    pass
+
+
+class GssError(Exception):
+    """As of python-gssapi: the code is unsigned."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(SECRET)
+        self.maj_code, self.min_code = 851968, code & 0xFFFFFFFF
+
+
+class Krb5Error(Exception):
+    """As of python-krb5, which pyspnego lets through."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(SECRET)
+        self.err_code = code
+
+
+class WindowsError(Exception):
+    """As of sspilib."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(SECRET)
+        self.winerror = code
+
+
+class CountingLock:
+    """A lock that knows how many wanted it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted = threading.Semaphore(0)
+
+    def __enter__(self) -> None:
+        self._wanted.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def wait_until_wanted(self, count: int) -> None:
+        for _ in range(count):
+            assert self._wanted.acquire(timeout=PATIENCE)
+
+
+class Library:
+    """pyspnego, as far as we use it.
+
+    Attributes:
+        calls: The keywords of every client, and who signs in.
+        opening: What making a client does beside that.
+        stepping: What a step does; its number goes in.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, object]] = []
+        self.opening: Callable[[], None] = lambda: None
+        self.stepping: Callable[[int], None] = lambda number: None
+        self.bindings: list[object] = []
+        self.steps = 0
+
+    def client(self, credential: object, **keywords: object) -> "Context":
+        self.calls.append({"credential": credential, **keywords})
+        self.opening()
+        return Context(self)
+
+
+class Context:
+    def __init__(self, library: Library) -> None:
+        self.library = library
+
+    def new_context(self) -> "Context":
+        return Context(self.library)
+
+    def step(self, token: bytes | None = None, *, channel_bindings: object = None) -> bytes:
+        self.library.steps += 1
+        self.library.bindings.append(channel_bindings)
+        self.library.stepping(self.library.steps)
+        return b"token %d" % self.library.steps
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Library:
+    library = Library()
+    spnego, errors, bindings, krb5 = map(
+        ModuleType, ("spnego", "spnego.exceptions", "spnego.channel_bindings", "krb5")
+    )
+    vars(spnego).update(
+        client=library.client,
+        Password=lambda user, password: (user, password),
+        ContextReq=type("ContextReq", (), {"none": 0, "default": 62}),
+    )
+    vars(errors).update(
+        NoCredentialError=NoCredentialError, CredentialsExpiredError=CredentialsExpiredError
+    )
+    vars(bindings).update(GssChannelBindings=lambda application_data: application_data)
+    vars(krb5).update(init_context=object, get_default_realm=lambda context: b"CORP.EXAMPLE")
+    for module in (spnego, errors, bindings, krb5):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return library
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def refused(call: Callable[[], object]) -> Verdict:
+    with pytest.raises(TokenError) as refusal:
+        call()
+    assert SECRET not in f"{refusal.value!r} {refusal.value} {refusal.value.verdict.text}"
+    return refusal.value.verdict
+
+
+# --- what is asked of the library ---------------------------------------------------------------
+
+
+def test_negotiate_is_never_asked_for(library: Library) -> None:
+    """It falls back from Kerberos to NTLM in silence."""
+    ntlm_tokens(LOGIN, HOST, b"").step(None)
+    KerberosTickets(LOGIN, HOST).token(b"")
+    KerberosTickets(None, HOST).token(b"")
+    assert [call["protocol"] for call in library.calls] == ["ntlm", "kerberos", "kerberos"]
+    assert {(call["hostname"], call["service"]) for call in library.calls} == {(HOST, "HTTP")}
+    assert [call["credential"] for call in library.calls] == [
+        ("jdoe", SECRET),
+        ("jdoe", SECRET),
+        None,
+    ]
+
+
+def test_tokens_are_bound_to_the_connection_where_that_is_encrypted(library: Library) -> None:
+    # R-127; RFC 5929, section 4.
+    tickets = KerberosTickets(LOGIN, HOST)
+    tickets.token(b"\x01")
+    tickets.token(b"\x02")
+    tickets.token(b"")
+    assert library.bindings == [b"tls-server-end-point:\x01", b"tls-server-end-point:\x02", None]
+    ntlm_tokens(LOGIN, HOST, b"\x03")
+    KerberosTickets(None, HOST).token(b"\x04")
+    assert [call["channel_bindings"] for call in library.calls[1:]] == [
+        b"tls-server-end-point:\x03",
+        b"tls-server-end-point:\x04",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "principal"),
+    [
+        ("jdoe", "jdoe"),
+        ("CORP\\jdoe", "jdoe@CORP.EXAMPLE"),
+        ("corp\\jdoe", "jdoe@CORP.EXAMPLE"),
+        ("OTHER\\jdoe", "jdoe@OTHER"),
+        ("jdoe@corp.example", "jdoe@CORP.EXAMPLE"),
+        ("j@doe@corp.example", "j@doe@CORP.EXAMPLE"),
+    ],
+)
+def test_names_of_windows_become_principals(library: Library, typed: str, principal: str) -> None:
+    KerberosTickets(Login(typed, SECRET), HOST).token(b"")
+    assert library.calls[0]["credential"] == (principal, SECRET)
+
+
+def test_names_stay_as_they_are_for_ntlm_and_without_libkrb5(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ntlm_tokens(Login("CORP\\jdoe", SECRET), HOST, b"")
+    monkeypatch.setitem(sys.modules, "krb5", None)
+    KerberosTickets(Login("CORP\\jdoe", SECRET), HOST).token(b"")
+    assert [call["credential"] for call in library.calls] == [("CORP\\jdoe", SECRET)] * 2
+
+
+# --- what errors mean ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "word"),
+    [
+        (-1765328360, VerdictKind.REJECTED, ""),
+        (-1765328353, VerdictKind.REJECTED, ""),
+        (-2146893044, VerdictKind.REJECTED, ""),
+        (-1765328361, VerdictKind.EXPIRED, ""),
+        (-1073741276, VerdictKind.EXPIRED, ""),
+        (-1765328366, VerdictKind.LOCKED, ""),
+        (-1073741260, VerdictKind.LOCKED, ""),
+        (-1765328189, VerdictKind.NO_TICKET, ""),
+        (-1765328352, VerdictKind.NO_TICKET, "expired"),
+        (-1765328347, VerdictKind.UNUSABLE, "clock"),
+        (-1765328228, VerdictKind.UNUSABLE, "reached"),
+        (-1765328377, VerdictKind.UNUSABLE, HOST),
+        (-1765328378, VerdictKind.UNUSABLE, "user name"),
+        (-1765328160, VerdictKind.UNUSABLE, "set up"),
+        (-1765328315, VerdictKind.UNUSABLE, "-1765328315"),
+    ],
+)
+def test_every_code_has_its_verdict(
+    library: Library, code: int, kind: VerdictKind, word: str
+) -> None:
+    for error in (Krb5Error(code), GssError(code), WindowsError(code)):
+        library.opening = failing(SpnegoError(error))
+        verdict = refused(lambda: KerberosTickets(LOGIN, HOST).token(b""))
+        library.opening = failing(error)
+        assert refused(lambda: KerberosTickets(LOGIN, HOST).token(b"")) == verdict
+        assert verdict.kind is kind
+        assert word in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (NoCredentialError(), Verdict(VerdictKind.NO_TICKET)),
+        (CredentialsExpiredError(), Verdict(VerdictKind.NO_TICKET, TICKET_EXPIRED)),
+        (ImportError(SECRET), Verdict(VerdictKind.UNUSABLE, KERBEROS_EXTRA)),
+        (SpnegoError(GssError(-1765328347)), Verdict(VerdictKind.UNUSABLE, WRONG_CLOCK)),
+    ],
+)
+def test_without_a_ticket_it_is_told_and_looked_for_again_next_time(
+    library: Library, error: Exception, verdict: Verdict
+) -> None:
+    # TP-305 recovers by itself when a ticket appears.
+    tickets = KerberosTickets(None, HOST)
+    library.opening = failing(error)
+    assert refused(lambda: tickets.token(b"")) == verdict
+    library.opening = lambda: None
+    assert tickets.token(b"") == b"token 1"
+
+
+@pytest.mark.parametrize("error", [ValueError(SECRET), IndexError(), KeyError(SECRET)])
+def test_whatever_breaks_is_a_verdict(library: Library, error: Exception) -> None:
+    def fail(number: int) -> None:
+        raise error
+
+    library.stepping = fail
+    for login in (None, LOGIN):
+        token = partial(KerberosTickets(login, HOST).token, b"")
+        assert refused(token).kind is VerdictKind.UNUSABLE
+    assert refused(lambda: ntlm_tokens(LOGIN, HOST, b"").step(b"x")).kind is VerdictKind.UNUSABLE
+
+
+# --- one password, one failed log-on ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [-1765328360, -1765328361, -1765328366])
+def test_a_password_that_was_refused_is_never_sent_again(library: Library, code: int) -> None:
+    tickets = KerberosTickets(LOGIN, HOST)
+    library.opening = failing(Krb5Error(code))
+    verdicts = {refused(lambda: tickets.token(b"")).kind for _ in range(5)}
+    assert len(verdicts) == 1
+    assert len(library.calls) == 1
+
+
+def test_a_silent_server_is_asked_again_later(library: Library) -> None:
+    tickets = KerberosTickets(LOGIN, HOST)
+    library.opening = failing(Krb5Error(-1765328228))
+    refused(lambda: tickets.token(b""))
+    library.opening = lambda: None
+    assert tickets.token(b"") == b"token 1"
+
+
+def test_the_server_is_asked_once_for_many_connections(library: Library) -> None:
+    tickets = KerberosTickets(LOGIN, HOST)
+    assert len({tickets.token(b"") for _ in range(5)}) == 5
+    assert len(library.calls) == 1
+
+
+@pytest.mark.parametrize("code", [-1765328360, -1765328228])
+def test_those_who_wait_for_an_answer_share_it(
+    library: Library, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    lock = CountingLock()
+    monkeypatch.setattr("trayproxy.auth.spnego.Lock", lambda: lock)
+    tickets = KerberosTickets(LOGIN, HOST)
+    answer = threading.Event()
+
+    def wait() -> None:
+        assert answer.wait(PATIENCE)
+        raise Krb5Error(code)
+
+    library.opening = wait
+    with ThreadPoolExecutor(9) as threads:
+        token = partial(tickets.token, b"")
+        asking = [threads.submit(lambda: refused(token).kind) for _ in range(9)]
+        lock.wait_until_wanted(9)
+        answer.set()
+        assert len({each.result(PATIENCE) for each in asking}) == 1
+    assert len(library.calls) == 1
+
+
+def test_a_ticket_that_has_expired_is_fetched_anew_once(library: Library) -> None:
+    tickets = KerberosTickets(LOGIN, HOST)
+    tickets.token(b"")
+
+    def expire(number: int) -> None:
+        if number == 2:
+            raise CredentialsExpiredError
+
+    library.stepping = expire
+    assert tickets.token(b"") == b"token 3"
+    assert len(library.calls) == 2
+
+
+def test_a_password_that_was_changed_meanwhile_fails_once(library: Library) -> None:
+    tickets = KerberosTickets(LOGIN, HOST)
+    tickets.token(b"")
+
+    def expire(number: int) -> None:
+        raise CredentialsExpiredError
+
+    library.stepping = expire
+    library.opening = failing(Krb5Error(-1765328360))
+    kinds = [refused(lambda: tickets.token(b"")).kind for _ in range(4)]
+    assert kinds == [VerdictKind.REJECTED] * 4
+    assert len(library.calls) == 2

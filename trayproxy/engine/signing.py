@@ -1,0 +1,487 @@
+"""A request and the sign-in it needs: which legs go out, and on which connection.
+
+Basic and Digest sign each request. NTLM and Negotiate sign in the connection: their legs must all
+go on one, and afterwards requests go on it as they are (MS-NTHT, section 3.1; RFC 4559, section 6).
+
+What decides here, in this order: a log-on is never spent twice, no request reaches a site in a form
+that its client has not given it, and nothing is sent again that may have been carried out.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
+from trayproxy.desk.answer import Answer
+from trayproxy.engine.hop import Hop
+from trayproxy.engine.memory import Plan
+from trayproxy.engine.pages import (
+    CUT_SHORT,
+    SITE_WANTS_SIGN_IN,
+    TOO_LARGE_TO_REPEAT,
+    RefusedError,
+)
+from trayproxy.engine.relay import BadBodyError, BrokenError, Relay
+from trayproxy.engine.sender import Sender
+from trayproxy.engine.strand import READ, TIMED_OUT, Wait
+from trayproxy.engine.tls import TlsStream
+from trayproxy.engine.upstream import Connection
+from trayproxy.http.body import body_reader
+from trayproxy.http.challenges import Challenge
+from trayproxy.http.errors import MessageError
+from trayproxy.http.framing import Length, NoBody, UntilClose
+from trayproxy.http.hops import connection_options
+from trayproxy.http.request import Request, request_target, write_request
+from trayproxy.http.response import Response
+
+if TYPE_CHECKING:
+    from trayproxy.engine.client import ClientWork
+
+REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"CONNECT"})
+"""Methods that may be sent again after a reused connection failed: the idempotent ones (RFC 9110,
+section 9.2.2), and CONNECT, since through a tunnel that was never opened nothing went."""
+LOST_AT_MOST = 1
+"""How often an attempt begins anew because its connection was lost."""
+SERVER_SILENT = Verdict(VerdictKind.UNUSABLE, "The company's sign-in server does not answer.")
+NOT_ASKED_FOR = Verdict(VerdictKind.UNUSABLE, "The proxy asks for a sign-in only now and then.")
+
+
+class LostError(Exception):
+    """The connection is no good for what was to be done on it; it is closed.
+
+    Attributes:
+        counts: It was lost, and not only its sign-in.
+        may_go_on: The same may be tried on another connection.
+        was_new: Nothing had ever been answered on it.
+    """
+
+    def __init__(self, *, counts: bool = True, may_go_on: bool = True, was_new: bool = False):
+        super().__init__("the connection is lost")
+        self.counts = counts
+        self.may_go_on = may_go_on
+        self.was_new = was_new
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a next hop wants that did not let a request through.
+
+    Attributes:
+        challenges: What it offers.
+        verdict: What it made of the login that was tried, if one was.
+    """
+
+    challenges: tuple[Challenge, ...]
+    verdict: Verdict | None = None
+
+
+class Signing:
+    """Sends one request, with a login or without, until there is an answer or a verdict.
+
+    Attributes:
+        is_proved: The answer came to a request, or the last leg of one, that carried the login.
+        is_spent: The login may have cost a log-on.
+    """
+
+    __slots__ = (
+        "_challenges",
+        "_has_content",
+        "_hop",
+        "_is_challenged",
+        "_is_on_trial",
+        "_link",
+        "_plan",
+        "_relay",
+        "_request",
+        "_sender",
+        "_sent",
+        "_wants_continue",
+        "is_proved",
+        "is_spent",
+    )
+
+    def __init__(
+        self,
+        link: "ClientWork",
+        plan: Plan,
+        hop: Hop,
+        relay: Relay,
+        sender: Sender,
+        sent: Connection | None,
+    ) -> None:
+        """Begin with a request.
+
+        Args:
+            link: Its client.
+            plan: Its head, and what follows from it.
+            hop: Its next hop.
+            relay: Takes the answers.
+            sender: Sends the request.
+            sent: Where it has been sent already, on the short way.
+        """
+        self._link = link
+        self._plan = plan
+        self._request = plan.request
+        self._hop = hop
+        self._relay = relay
+        self._sender = sender
+        self._sent = sent
+        self._has_content = plan.request.framing not in (NoBody(), Length(0))
+        self._challenges: tuple[Challenge, ...] = ()
+        self._is_challenged = False
+        self._is_on_trial = False
+        self._wants_continue = False
+        self.is_proved = False
+        self.is_spent = False
+
+    async def attempt(
+        self, answer: Answer | None, *, on_trial: bool = False, fresh: bool = False
+    ) -> Response | Wanted:
+        """Send the request with this login.
+
+        Args:
+            answer: The login; None: without any.
+            on_trial: Nobody has ever accepted it: it goes out once, whatever happens.
+            fresh: Use a new connection.
+
+        Raises:
+            UnreachableError: The next hop is dead.
+            SignInWantedError: It wants a login before there is a connection.
+            RefusedError: There is no answer.
+        """
+        self.is_proved = self.is_spent = False
+        self._is_on_trial = on_trial
+        losses = 0
+        while True:
+            upstream = await self._connected(answer, fresh=fresh)
+            try:
+                outcome = await self._try_on(upstream, answer)
+            except LostError as lost:
+                self._link.drop_upstream()
+                losses += lost.counts
+                if losses > LOST_AT_MOST or not lost.may_go_on:
+                    raise self._cut_short(lost) from lost
+                fresh = True
+                continue
+            if outcome is not None:
+                return outcome
+            fresh = False
+
+    async def _connected(self, answer: Answer | None, *, fresh: bool) -> Connection:
+        if self._sent is not None:
+            return self._sent
+        return await self._hop.connected(answer, fresh=fresh, on_trial=self._is_on_trial)
+
+    def _cut_short(self, lost: LostError) -> RefusedError:
+        if lost.was_new:
+            self._hop.was_silent()
+        self._hop.failed(CUT_SHORT)
+        return RefusedError(CUT_SHORT)
+
+    async def _try_on(
+        self, upstream: Connection, answer: Answer | None
+    ) -> Response | Wanted | None:
+        """Send the request on this connection; None: once more, knowing more than before."""
+        is_signed_in = upstream.is_signed_in
+        carried = answer if self._hop.way.signs_requests and not is_signed_in else None
+        if carried is not None and not carried.repeats:
+            if self._sent is None:
+                return await self._shake_hands(upstream, carried)
+            return await self._ask_first(upstream, None)
+        is_sure = is_signed_in or (carried is not None and not self._is_on_trial)
+        signer = answer if is_signed_in else carried
+        head = self._write_head(upstream, signer, carried, is_sure=is_sure)
+        response = await self._send(upstream, head, at_stake=carried is not None)
+        if not self._is_refusal(response, carried):
+            self.is_proved = carried is not None
+            return response
+        if is_signed_in:
+            raise LostError(counts=False)
+        await self._clear(upstream, response)
+        return Wanted(self._challenges, Verdict(VerdictKind.REJECTED) if carried else None)
+
+    # --- handshakes ---
+
+    async def _shake_hands(self, upstream: Connection, answer: Answer) -> Response | Wanted | None:
+        """Send the legs of a handshake, the first one on this connection."""
+        handshake = answer.signer.begin(self._to_sign(upstream))
+        step = await self._step(answer, handshake, self._challenges)
+        is_premature = isinstance(step, Verdict) or (self._has_content and not step.whole)
+        if is_premature and not self._is_challenged:
+            return await self._ask_first(upstream, step)
+        place: Connection | None = upstream
+        while isinstance(step, Leg):
+            if place is None and not step.same_connection:
+                place = await self._hop.connected(answer, fresh=False, on_trial=self._is_on_trial)
+            if place is None or (step.same_connection and not place.is_quiet()):
+                raise LostError
+            response = await self._send_leg(place, answer, step)
+            if not self._is_refusal(response, answer if step.credentials else None):
+                handshake.learn(response.fields)
+                return await self._get_through(place, answer, step, response)
+            goes_on = answer.scheme.binds_connection and step.credentials != b""
+            if not await self._clear(place, response, in_handshake=goes_on):
+                place = None
+            step = await self._step(answer, handshake, self._challenges)
+        if answer.scheme.binds_connection:
+            # It is in the middle of something: squid never lets anybody in on it any more.
+            self._link.drop_upstream()
+        return Wanted(self._challenges, step)
+
+    def _to_sign(self, upstream: Connection) -> ToSign:
+        stream = upstream.stream
+        end_point = stream.end_point if isinstance(stream, TlsStream) else b""
+        target = request_target(self._request)
+        return ToSign(self._request.method, target, self._sender.content(), end_point)
+
+    async def _step(
+        self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]
+    ) -> Leg | Verdict:
+        """Return the next step of a handshake; the client may leave meanwhile."""
+        if not answer.scheme.blocks:
+            return handshake.step(challenges)
+        engine = self._link.engine
+        future = engine.steps.take(handshake, challenges)
+        self._link.deadline = None
+        wait = Wait({}, future=future, timeout=engine.limits.step_s)
+        try:
+            with self._hop.parked():
+                woken = await self._hop.pause(wait)
+        finally:
+            future.cancel()
+        return SERVER_SILENT if woken == TIMED_OUT else future.result()
+
+    async def _ask_first(
+        self, upstream: Connection, step: Leg | Verdict | None
+    ) -> Response | Wanted | None:
+        """Send the request as it is, to see whether the next hop wants a sign-in for it at all.
+
+        If it does not, the first leg of a handshake would take a request to its site that has lost
+        its content. And a verdict needs the challenges that the next choice is made from.
+        """
+        head = self._write_head(upstream, None, None, is_sure=False)
+        response = await self._send(upstream, head)
+        if not self._is_refusal(response, None):
+            return response
+        await self._clear(upstream, response)
+        return Wanted(self._challenges, step) if isinstance(step, Verdict) else None
+
+    async def _send_leg(self, upstream: Connection, answer: Answer, leg: Leg) -> Response:
+        request, credentials = self._request, leg.credentials or None
+        if not leg.whole and self._has_content:
+            empty = replace(request, framing=Length(0), expects_continue=False)
+            return await self._send(upstream, self._write(empty, credentials), whole=False)
+        is_last = answer.scheme.binds_connection and leg.whole
+        request = self._held(request, is_sure=is_last and not self._is_on_trial)
+        at_stake = leg.whole and credentials is not None
+        return await self._send(upstream, self._write(request, credentials), at_stake=at_stake)
+
+    async def _get_through(
+        self, upstream: Connection, answer: Answer, leg: Leg, response: Response
+    ) -> Response | Wanted:
+        """Return the answer to the request that a leg went with."""
+        if leg.whole and leg.credentials:
+            self.is_proved = True
+            if answer.scheme.binds_connection:
+                upstream.key = upstream.key._replace(signed_in=answer.mark)
+                upstream.answer = answer
+            return response
+        if leg.whole or not self._has_content:
+            return response
+        # It answers a request without content, which nobody has sent. There was a 407 before, so
+        # this next hop does not know what it wants, and gets what the client has sent.
+        self._link.drop_upstream()
+        upstream = await self._hop.connected(None, fresh=True)
+        head = self._write_head(upstream, None, None, is_sure=False)
+        response = await self._send(upstream, head)
+        if not self._is_refusal(response, None):
+            return response
+        self._link.drop_upstream()
+        return Wanted(self._challenges, NOT_ASKED_FOR)
+
+    # --- one request, one head ---
+
+    async def _send(
+        self, upstream: Connection, head: bytes, *, whole: bool = True, at_stake: bool = False
+    ) -> Response:
+        """Send the request once and return the head of its final answer.
+
+        Args:
+            upstream: Where.
+            head: What the request begins with.
+            whole: Its content follows.
+            at_stake: It carries a login that may be refused.
+
+        Raises:
+            LostError: The connection ended before the answer.
+            RefusedError: There is no answer.
+        """
+        sender, stream = self._sender, upstream.stream
+        if self._sent is not None:
+            self._sent = None
+            sender.go_on(stream)
+            if self._link.is_late:
+                self._link.is_late = False
+                raise self._hop.gave_up()
+        elif not whole:
+            sender.knock(stream, head)
+        elif sender.body_started and not sender.kept.whole:
+            raise RefusedError(TOO_LARGE_TO_REPEAT)
+        else:
+            sender.aim(stream, head)
+        try:
+            response = await self._relay.await_head(sender, upstream)
+        except BrokenError as error:
+            may_go_on = not whole or self._may_repeat(upstream, at_stake=at_stake)
+            raise LostError(may_go_on=may_go_on, was_new=upstream.used == 0) from error
+        except BadBodyError:
+            raise
+        except MessageError as error:
+            raise self._relay.misunderstood(str(error)) from error
+        except TimeoutError as error:
+            if sender.hungry:
+                raise BadBodyError(408, "its content did not come in time") from error
+            raise self._hop.gave_up() from error
+        finally:
+            self.is_spent = self.is_spent or (at_stake and sender.started)
+        self._hop.answered(upstream)
+        return response
+
+    def _may_repeat(self, upstream: Connection, *, at_stake: bool) -> bool:
+        """Whether the whole request may be sent again after its connection failed.
+
+        One that was kept may have been closed by the other side just now; then sending it once
+        more can do no harm, if it has no effect or has not left (RFC 9112, section 9.3.1).
+        """
+        sender = self._sender
+        if sender.body_started and not sender.kept.whole:
+            return False
+        if at_stake and self._is_on_trial:
+            return not sender.started
+        if (
+            not at_stake
+            and sender.body_started
+            and not sender.done
+            and self._hop.way.signs_requests
+        ):
+            # Cut off in the middle of its content, it cannot have been carried out. Proxies do so
+            # that refuse an upload, and their 407 is lost with the connection: ask before it.
+            self._wants_continue = True
+            return True
+        return upstream.used > 0 and (self._request.method in REPEATABLE or not sender.started)
+
+    def _write_head(
+        self,
+        upstream: Connection,
+        answer: Answer | None,
+        carried: Answer | None,
+        *,
+        is_sure: bool,
+    ) -> bytes:
+        """Return the head that goes to the next hop, the same for the same answer each time.
+
+        Args:
+            upstream: On this connection.
+            answer: The login that the request goes with.
+            carried: The same, if the request itself carries it; None if its connection does.
+            is_sure: The next hop will not ask for another one.
+        """
+        plan, way = self._plan, self._hop.way
+        request = self._held(self._request, is_sure=is_sure)
+        is_planned = request is plan.request
+        if is_planned and plan.suits(way, answer, upstream.key):
+            return plan.wire
+        credentials = None
+        if carried is not None:
+            credentials = carried.credentials(request.method, request_target(request))
+        wire = self._write(request, credentials)
+        if is_planned:
+            plan.was_written(wire, way, answer, upstream.key)
+        return wire
+
+    def _held(self, request: Request, *, is_sure: bool) -> Request:
+        """Hold content back that could not be sent again, if the next hop may want a login first:
+        RFC 9110, section 10.1.1 provides for that."""
+        sender = self._sender
+        sender.holding = (
+            self._hop.way.signs_requests
+            and not is_sure
+            and self._has_content
+            and (self._wants_continue or not sender.kept.whole)
+            and not request.expects_continue
+        )
+        return replace(request, expects_continue=True) if sender.holding else request
+
+    def _write(self, request: Request, credentials: bytes | None) -> bytes:
+        direct = self._hop.way.ends_at_target
+        via = self._link.engine.via
+        return write_request(request, via=via, credentials=credentials, direct=direct)
+
+    # --- refusals ---
+
+    def _is_refusal(self, response: Response, carried: Answer | None) -> bool:
+        """Whether the next hop wants a login, or another one; remember what it offers.
+
+        Raises:
+            RefusedError: It is no next hop that may ask.
+        """
+        way = self._hop.way
+        if response.status == 407 and way.ends_at_target:
+            self._link.drop_upstream()
+            raise RefusedError(SITE_WANTS_SIGN_IN)
+        refusals = self._link.engine.refusals
+        wanted = refusals.wanted_by(response, self._request.method, way.space, carried)
+        if wanted is None:
+            return False
+        self._challenges, self._is_challenged = wanted, True
+        return True
+
+    async def _clear(
+        self, upstream: Connection, response: Response, *, in_handshake: bool = False
+    ) -> bool:
+        """Read the rest of a refusal, if that is soon done (R-084). Return whether the connection
+        can carry the next request; otherwise it is closed.
+
+        Args:
+            upstream: Where the refusal came from.
+            response: Its head.
+            in_handshake: The next leg must go on the same connection, which proxies that count as
+                1.0 take for granted (R-120).
+        """
+        persists = response.keep_alive or (
+            in_handshake
+            and b"close" not in connection_options(response.fields)
+            and not isinstance(response.framing, UntilClose)
+        )
+        # Squid says keep-alive and reads no more of content that it has refused.
+        is_read = not self._has_content or self._sender.is_knocking or in_handshake
+        if persists and is_read and self._sender.done and await self._drain(upstream, response):
+            return True
+        self._link.drop_upstream()
+        return False
+
+    async def _drain(self, upstream: Connection, response: Response) -> bool:
+        """Read the content of a refusal. Return whether all of it came, and nothing behind it."""
+        engine, stream = self._link.engine, upstream.stream
+        body = body_reader(response.framing, status=502)
+        left, end = engine.limits.drain_octets, engine.loop.time() + engine.limits.refusal_s
+        self._link.deadline = None
+        try:
+            while not body.done:
+                if stream.inbox or stream.fill():
+                    data = stream.take()
+                    left -= len(data)
+                    _, used = body.feed(data)
+                    if used < len(data):
+                        return False
+                    if left < 0:
+                        return body.done
+                elif stream.ended:
+                    return False
+                else:
+                    rest = end - engine.loop.time()
+                    wait = Wait({stream.descriptor: READ}, timeout=max(0.0, rest))
+                    if rest <= 0 or await self._hop.pause(wait) == TIMED_OUT:
+                        return False
+        except (OSError, MessageError):
+            return False
+        return not stream.inbox and not stream.ended
