@@ -47,7 +47,7 @@ _SQUIDS: dict[str, tuple[Door, Negotiate, str]] = {
     "squid-basic": (Door.BASIC, Negotiate.SPNEGO_NTLM, "Basic"),
     "squid-digest": (Door.DIGEST, Negotiate.SPNEGO_NTLM, "Digest"),
     "squid-ntlm": (Door.NTLM, Negotiate.SPNEGO_NTLM, "NTLM"),
-    "squid-kerberos": (Door.NEGOTIATE, Negotiate.KERBEROS, "Negotiate"),
+    "squid-kerberos": (Door.NEGOTIATE, Negotiate.KERBEROS, "Kerberos"),
     "squid-all": (Door.ALL, Negotiate.KERBEROS, ""),
 }
 
