@@ -54,7 +54,7 @@ _SQUIDS: dict[str, tuple[Door, Negotiate, str]] = {
 _DIGESTS = {
     "sha-256": Demands(("SHA-256", "MD5"), utf8=True),
     "sha-512-256": Demands(("SHA-512-256",), qop="auth,auth-int", userhash=True, utf8=True),
-    "sha-256-sess, every body": Demands(("SHA-256-sess",), qop="auth-int"),
+    "sha-256-sess": Demands(("SHA-256-sess",)),
     "md5, strict, announced": Demands(("MD5",), uses=2, announces=True, strict=True),
 }
 
