@@ -6,7 +6,9 @@ import pytest
 
 from tests.end2end.stage import Attach
 from tests.support.clients import Clients
+from tests.support.connects import Connects
 from tests.support.counterparts import NAMES, Counterpart, counterpart
+from tests.support.doors import Kind
 from tests.support.face import Face
 from tests.support.kerberos import Kdc, kdc
 from tests.support.octets import digest, write
@@ -14,7 +16,7 @@ from tests.support.origin import Origin
 from tests.support.processes import Home, Job
 from tests.support.reports import Reports
 from tests.support.service import Service, service
-from trayproxy.control.messages import Ending, Quiet, SaveProfile, UseProfile, Why
+from trayproxy.control.messages import Ending, Question, Quiet, SaveProfile, UseProfile, Why
 from trayproxy.profiles.profile import Profile
 
 STATUS = ("-w", "\n%{http_code} %{http_connect}")
@@ -89,6 +91,11 @@ REQUESTS: dict[str, tuple[Ask, str]] = {
     "CONNECT": (connect, "hello\n\n200 200"),
 }
 
+
+def about(profile: Profile) -> Callable[[Question], bool]:
+    return lambda question: question.profile_id == profile.id
+
+
 everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)
 with_each_request = pytest.mark.parametrize("request_name", REQUESTS)
 
@@ -141,21 +148,61 @@ def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
 
 
 @everywhere
-@with_each_request
 def test_who_does_not_sign_in_is_answered_and_no_log_on_is_tried(
-    proxy: Counterpart,
-    running: Service,
-    face: Face,
-    clients: Clients,
-    origin: Origin,
-    request_name: str,
+    proxy: Counterpart, running: Service, attach: Attach, clients: Clients, origin: Origin
 ) -> None:
-    ask, _ = REQUESTS[request_name]
-    waiting = ask(clients, running, origin)
-    question = face.wait_for_question()
-    face.decline(question, Quiet.A_MINUTE)
-    expected = "000 503" if request_name == "CONNECT" else "503 000"
-    assert waiting.result().out.endswith(expected)
-    assert face.wait_for_ending(question) is Ending.DECLINED
+    face = attach(running)
+    for number, (name, (ask, _)) in enumerate(REQUESTS.items(), 1):
+        # A profile for each: the first one's is quiet for a minute.
+        profile = Profile(f"office-{number}", name, proxy.upstream, user=proxy.right.user)
+        face.must(SaveProfile(profile))
+        face.must(UseProfile(profile.id))
+        waiting = ask(clients, running, origin)
+        question = face.wait_for_question(about(profile))
+        face.decline(question, Quiet.A_MINUTE)
+        expected = "000 503" if name == "CONNECT" else "503 000"
+        assert waiting.result().out.endswith(expected)
+        assert face.wait_for_ending(question) is Ending.DECLINED
     assert proxy.failed_logons() == 0
     assert origin.heard == ()
+
+
+# --- Many at once ---------------------------------------------------------------------------------
+
+MANY = 200
+
+
+@pytest.mark.parametrize("proxy", ["squid-ntlm", "squid-kerberos"], indirect=True)
+def test_two_hundred_tunnels_at_once_are_all_answered_and_each_is_one_log_on(
+    proxy: Counterpart, running: Service, face: Face, origin: Origin
+) -> None:
+    assert proxy.doors
+    with Connects(running.address, origin.authority, MANY) as connects:
+        question = face.wait_for_question(lambda question: question.waiting == MANY)
+        face.answer(question, proxy.right)
+        assert connects.statuses() == [200] * MANY
+    assert len(face.questions) == 1
+    assert proxy.failed_logons() == 0
+    # A tunnel keeps its connection: there are as many, and each was signed in once.
+    scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
+    assert proxy.doors.verdicts(scheme) == ["yes"] * MANY
+
+
+@pytest.mark.parametrize("proxy", ["squid-ntlm", "squid-kerberos"], indirect=True)
+def test_two_hundred_requests_share_the_connections_that_are_signed_in(
+    proxy: Counterpart, running: Service, face: Face, clients: Clients, origin: Origin
+) -> None:
+    assert proxy.doors
+    first = get(clients, running, origin)
+    face.answer(face.wait_for_question(), proxy.right)
+    assert first.result().out == "hello\n\n200 000"
+    urls = [origin.url("/hello")] * MANY
+    batch = clients.curl("--parallel", "--parallel-max", "50", "-x", running.url, *urls).result()
+    assert batch.out.split() == ["hello"] * MANY
+    served = [access for access in proxy.doors.accesses() if access.status == 200]
+    assert len(served) == MANY + 1
+    scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
+    signed = [access for access in served if access.kind is Kind.CREDENTIALS]
+    assert proxy.doors.verdicts(scheme) == ["yes"] * len(signed)
+    assert len(signed) <= 51
+    assert proxy.failed_logons() == 0
