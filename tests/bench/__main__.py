@@ -87,10 +87,13 @@ def _affordable(scale: Scale) -> Scale:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = (hard - SPARE_DESCRIPTORS) // 2
-    if most < max(scale.tunnels):
+    if most < max(*scale.tunnels, *scale.crowd):
         _tell(f"the hard limit of open files, {hard:,}, allows for {most:,} tunnels")
-    tunnels = tuple(sorted({min(number, most) for number in scale.tunnels}))
-    return replace(scale, tunnels=tunnels)
+    tunnels, crowd = (
+        tuple(sorted({min(number, most) for number in numbers}))
+        for numbers in (scale.tunnels, scale.crowd)
+    )
+    return replace(scale, tunnels=tunnels, crowd=crowd)
 
 
 def caption(scale: Scale, load: float) -> str:

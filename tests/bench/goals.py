@@ -56,6 +56,15 @@ def _beside(tunnels: int, what: str, figure: str, bound: float) -> Goal:
     )
 
 
+def _crowd(figure: str, bound: float) -> Goal:
+    def value(results: Results) -> float | None:
+        return results.ratio_between(US, "W9-5000", "W9-0", f"ping_{figure}_us")
+
+    return Goal(
+        f"W9: {figure} of 50 pings beside 5,000 idle, relative to beside none", value, bound
+    )
+
+
 BULK = ("W4-d1", "W4-u1", "W4-d8", "W4-u8")
 
 GOALS = (
@@ -74,6 +83,9 @@ GOALS = (
     _p50("W3-1", "haproxy", 1.3),
     _beside(1000, "ping", "ping_p50_us", 1.2),
     _beside(1000, "CONNECT", "connect_p50_us", 1.2),
+    _crowd("p50", 1.2),
+    _crowd("p99", 1.5),
+    _figure("W9: p99 of 50 pings beside 5,000 idle, µs", "W9-5000", "ping_p99_us", 20_000.0),
     _figure("W6: of 5,000 tunnels opened", "W6-5000", "opened", 5000.0, at_least=True),
     _figure("W6: opened per second", "W6-5000", "opened_per_s", 1000.0, at_least=True),
     _figure("W6: of 5,000 tunnels alive", "W6-5000", "alive", 5000.0, at_least=True),

@@ -23,7 +23,7 @@ from tests.bench.costs import (
     wait_until_calm,
 )
 from tests.bench.tools import Held, Result, Tools
-from tests.bench.workloads import BESIDE, IDLE, LIFE, TIMED, Scale, Workload, timed
+from tests.bench.workloads import BESIDE, CROWD, IDLE, LIFE, NEIGHBOURS, TIMED, Scale, Workload
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -42,7 +42,7 @@ class Sample:
 
     Attributes:
         contestant: Its name.
-        workload: The workload's id; those of W6 and W8 have the number of tunnels behind it.
+        workload: The workload's id; those of W6, W8 and W9 have the number of tunnels behind it.
         round: From 0.
         figures: What was measured, by name, the unit in the name.
         failures: How many operations failed.
@@ -93,7 +93,7 @@ class Race:
                 for contestant in order:
                     self._live(number, contestant, wanted)
 
-    # --- W1 to W5, W8
+    # --- W1 to W5, W8, W9
 
     def _run_loaded(
         self, number: int, contestants: Sequence[Contestant], wanted: Sequence[str]
@@ -108,11 +108,11 @@ class Race:
                     for entrant in entrants:
                         with self._telling(number, entrant.contestant, workload.id):
                             self._add(self._calmest(number, entrant, workload))
-            if BESIDE in wanted:
-                for tunnels in self._scale.beside:
+            for kind, numbers in ((BESIDE, self._scale.beside), (CROWD, self._scale.crowd)):
+                for tunnels in numbers if kind in wanted else ():
                     for entrant in entrants:
-                        with self._telling(number, entrant.contestant, f"{BESIDE}-{tunnels}"):
-                            self._add(self._beside(number, entrant, tunnels))
+                        with self._telling(number, entrant.contestant, f"{kind}-{tunnels}"):
+                            self._add(self._beside(number, entrant, kind, tunnels))
 
     def _calmest(self, number: int, entrant: Entrant, workload: Workload) -> Sample:
         """Take a sample, again while others keep the machine busy; return the least disturbed."""
@@ -134,25 +134,28 @@ class Race:
         figures = _figures(workload, result, cpu_s)
         return Sample(entrant.contestant.name, workload.id, number, figures, result.failures, noise)
 
-    def _beside(self, number: int, entrant: Entrant, tunnels: int) -> Sample:
-        """Measure a tunnel that is used, and a new one, beside tunnels that are not used."""
-        name = entrant.contestant.name
+    def _beside(self, number: int, entrant: Entrant, kind: str, tunnels: int) -> Sample:
+        """Measure tunnels that are used, and new ones, beside tunnels that are not used."""
+        name, workload = entrant.contestant.name, f"{kind}-{tunnels}"
         with ExitStack() as stack:
             if tunnels:
                 held = self._tools.hold(entrant.port, tunnels, *entrant.credentials)
                 opened = stack.enter_context(held).opened
                 if opened.all < tunnels:
                     trouble = f"opened {opened.all} tunnels of {tunnels}"
-                    return Sample(name, f"{BESIDE}-{tunnels}", number, {}, trouble=trouble)
-            ping = self._calmest(number, entrant, timed("W5"))
-            connect = self._calmest(number, entrant, timed("W3-1"))
+                    return Sample(name, workload, number, {}, trouble=trouble)
+            samples = {
+                what: self._calmest(number, entrant, one) for what, one in NEIGHBOURS[kind].items()
+            }
         figures = {
-            f"{name}_p50_us": sample.figures["p50_us"]
-            for name, sample in (("ping", ping), ("connect", connect))
-            if "p50_us" in sample.figures
+            f"{what}_{figure}": sample.figures[figure]
+            for what, sample in samples.items()
+            for figure in ("p50_us", "p99_us")
+            if figure in sample.figures
         }
-        failures, noise = ping.failures + connect.failures, max(ping.noise, connect.noise)
-        return Sample(name, f"{BESIDE}-{tunnels}", number, figures, failures, noise)
+        failures = sum(sample.failures for sample in samples.values())
+        noise = max(sample.noise for sample in samples.values())
+        return Sample(name, workload, number, figures, failures, noise)
 
     # --- W6, W7
 

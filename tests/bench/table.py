@@ -6,7 +6,7 @@ from statistics import median
 
 from tests.bench.goals import GOALS
 from tests.bench.results import Results
-from tests.bench.workloads import BESIDE, IDLE, LIFE
+from tests.bench.workloads import BESIDE, CROWD, IDLE, LIFE
 
 NOTHING = "–"
 
@@ -89,17 +89,31 @@ def beside(workloads: Sequence[str]) -> tuple[Column, ...]:
     )
 
 
+def crowd(workloads: Sequence[str]) -> tuple[Column, ...]:
+    """Return the columns of 50 pings beside idle tunnels."""
+    return tuple(
+        Column(
+            f"W9: 50 pings {figure} µs beside {int(workload.rpartition('-')[2]):,}",
+            workload,
+            f"ping_{figure}_us",
+        )
+        for figure in ("p50", "p99")
+        for workload in workloads
+    )
+
+
 def render(results: Results, caption: str) -> str:
     """Return all tables that something was measured for."""
     idle = [name for name in results.workloads if name.startswith(f"{IDLE}-")]
     next_to = [name for name in results.workloads if name.startswith(f"{BESIDE}-")]
+    crowded = [name for name in results.workloads if name.startswith(f"{CROWD}-")]
     parts = [
         caption,
         _table("Requests", REQUESTS, results),
         _table("Tunnels", TUNNELS, results),
         _table("Start and rest", REST, results),
         _table("Idle tunnels", [column for name in idle for column in held(name)], results),
-        _table("Beside idle tunnels", beside(next_to), results),
+        _table("Beside idle tunnels", (*beside(next_to), *crowd(crowded)), results),
         _goals(results),
         _trouble(results),
         _noise(results),

@@ -19,6 +19,7 @@ SHORT = Scale(
     idle_s=0.1,
     tunnels=(20,),
     beside=(0, 20),
+    crowd=(0, 20),
     retries=0,
 )
 RELAY = next(one for one in CONTESTANTS if one.name == "relay-uvloop")
@@ -35,7 +36,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Sample]:
 @pytest.mark.xdist_group("bench")
 def test_nothing_fails_in_any_workload(samples: Sequence[Sample]) -> None:
     assert [one for one in samples if one.failures or one.trouble or not one.figures] == []
-    assert {one.workload.partition("-")[0] for one in samples} == {f"W{n}" for n in range(1, 9)}
+    assert {one.workload.partition("-")[0] for one in samples} == {f"W{n}" for n in range(1, 10)}
 
 
 @pytest.mark.xdist_group("bench")

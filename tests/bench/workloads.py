@@ -48,13 +48,22 @@ LIFE = "W7"
 """Start-up, and nothing to do."""
 BESIDE = "W8"
 """A ping (W5) and a CONNECT (W3-1) beside idle tunnels."""
+CROWD = "W9"
+"""50 tunnels that are all used beside idle ones (security.md, F24)."""
 
-ALL = (*(workload.id for workload in TIMED), IDLE, LIFE, BESIDE)
+ALL = (*(workload.id for workload in TIMED), IDLE, LIFE, BESIDE, CROWD)
 
 
 def timed(name: str) -> Workload:
     """Return the one with this id."""
     return next(workload for workload in TIMED if workload.id == name)
+
+
+NEIGHBOURS = {
+    BESIDE: {"ping": timed("W5"), "connect": timed("W3-1")},
+    CROWD: {"ping": Workload("W9", "64 octets there and back in each tunnel", "ping", 50)},
+}
+"""What is done beside idle tunnels, by what its figures begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,7 @@ class Scale:
         idle_s: How long idleness is watched.
         tunnels: W6, how many are held.
         beside: W8, beside how many.
+        crowd: The same for W9.
         retries: How often a sample is taken again while others keep the machine busy.
     """
 
@@ -77,4 +87,5 @@ class Scale:
     idle_s: float = 5.0
     tunnels: tuple[int, ...] = (1_000, 5_000)
     beside: tuple[int, ...] = (0, 50, 200, 1_000)
+    crowd: tuple[int, ...] = (0, 5_000)
     retries: int = 1

@@ -98,7 +98,7 @@ def test_a_connection_whose_client_left_is_used_for_nobody_else(
         assert other.reply().body == b"ok\n"
 
 
-def test_what_nobody_asked_for_is_no_answer(start: Start, script: Play) -> None:
+def test_what_nobody_asked_for_is_no_answer_r_049(start: Start, script: Play) -> None:
     """Both become ready in the same turn of the loop, the client first (RFC 9112, section 9.2)."""
     asked, said = Event(), Event()
 
@@ -148,7 +148,7 @@ def test_a_get_on_a_connection_that_just_ended_is_sent_once_more(
     assert len(upstream.peers) == 2
 
 
-def test_a_retry_that_fails_is_not_retried(start: Start, script: Play) -> None:
+def test_a_retry_that_fails_is_not_retried_r_073(start: Start, script: Play) -> None:
     def leave(peer: Peer) -> None:
         peer.read_head()
         peer.send(OK)
@@ -162,7 +162,7 @@ def test_a_retry_that_fails_is_not_retried(start: Start, script: Play) -> None:
     assert len(upstream.peers) == 2
 
 
-def test_a_post_on_a_connection_that_just_ended_is_not_sent_again(
+def test_a_post_on_a_connection_that_just_ended_is_not_sent_again_r_073(
     start: Start, script: Play
 ) -> None:
     def leave(peer: Peer) -> None:
@@ -196,7 +196,7 @@ def test_an_upstream_that_says_nothing_ends_in_a_504(
         assert client.ask(GET).status == 504
 
 
-def test_an_unsolicited_answer_ends_an_idle_connection(
+def test_an_unsolicited_answer_ends_an_idle_connection_r_049(
     engine: Running, start: Start, script: Play
 ) -> None:
     more = Event()
@@ -222,7 +222,7 @@ def test_an_unsolicited_answer_ends_an_idle_connection(
         assert client.ask(GET).body == b"ok\n"
 
 
-def test_surplus_octets_end_the_connection_they_came_on(start: Start, script: Play) -> None:
+def test_surplus_octets_end_the_connection_they_came_on_r_049(start: Start, script: Play) -> None:
     upstream = script(answering(OK + OK.replace(b"ok\n", b"no\n")), answering(OK))
     engine = start(office(upstream.port))
     with engine.connect() as client:

@@ -195,40 +195,7 @@ def test_an_answer_that_does_not_go_on_is_cut_visibly(
         assert client.was_reset
 
 
-# --- slow clients: F08, F09 ---
-
-
-def test_slow_heads_are_ended_and_others_are_served(engine: Running, start: Start) -> None:
-    limits = Limits(head_s=0.5, linger_s=0.1)
-    engine = start(engine.signs.profile, limits=limits)
-    with ExitStack() as stack:
-        slow = [stack.enter_context(engine.connect()) for _ in range(100)]
-        for client in slow:
-            client.send(b"GET http://origin.test/ HTTP/1.1\r\n")
-        began = monotonic()
-        stop = Event()
-        dribble = Thread(target=dribble_on, args=(slow, stop))
-        dribble.start()
-        with stack.enter_context(engine.connect()) as quick:
-            for _ in range(20):
-                before = monotonic()
-                assert quick.ask(GET).status == 200
-                assert monotonic() - before < 1
-        for client in slow:
-            with suppress(CutError):
-                assert client.reply().status == 408
-        # The sweep comes once a second.
-        assert monotonic() - began < 0.5 + 1 + 3
-        stop.set()
-        dribble.join()
-
-
-def dribble_on(clients: list[Client], stop: Event) -> None:
-    """Send one octet after the other."""
-    while not stop.wait(0.05):
-        for client in clients:
-            with suppress(OSError):
-                client.socket.send(b"X")
+# --- slow clients: F09; F08 is in test_faults_of_others ---
 
 
 def test_content_that_stops_coming_is_a_408(start: Start, script: Play) -> None:

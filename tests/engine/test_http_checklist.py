@@ -58,7 +58,9 @@ def test_empty_lines_between_requests_are_ignored(client: Client) -> None:
     assert [client.reply().status, client.reply().status] == [200, 200]
 
 
-def test_nothing_behind_a_malformed_request_is_read(client: Client, recorder: Recorder) -> None:
+def test_nothing_behind_a_malformed_request_is_read_r_006(
+    client: Client, recorder: Recorder
+) -> None:
     client.send(b"GET http://origin.test/ HTTP/1.1\r\nHost : a\r\n\r\n" + GET)
     assert client.reply().status == 400
     assert client.take_all() == b""
@@ -117,7 +119,7 @@ def test_a_profile_whose_upstream_is_ourselves_is_a_loop(start: Start) -> None:
         assert client.ask(GET).status == 508
 
 
-def test_a_request_that_has_passed_here_is_a_loop(client: Client, engine: Running) -> None:
+def test_a_request_that_has_passed_here_is_a_loop_r_055(client: Client, engine: Running) -> None:
     via = b"Via: 1.1 elsewhere, 1.1 " + engine.engine.via
     assert client.ask(get(URL, via)).status == 508
 
@@ -132,7 +134,7 @@ def test_without_a_profile_a_503_says_what_to_do(start: Start) -> None:
 # --- CONNECT ---
 
 
-def test_octets_behind_the_200_reach_the_client(start: Start, script: Play) -> None:
+def test_octets_behind_the_200_reach_the_client_r_033(start: Start, script: Play) -> None:
     upstream = script(lambda peer: (peer.read_head(), peer.send(ESTABLISHED + b"banner")))
     with through(start, upstream).connect() as client:
         assert client.ask(CONNECT, b"CONNECT").status == 200
@@ -140,7 +142,9 @@ def test_octets_behind_the_200_reach_the_client(start: Start, script: Play) -> N
 
 
 @pytest.mark.parametrize("length", [5, 60_000, 300_000])
-def test_octets_sent_with_connect_wait_for_the_200(start: Start, script: Play, length: int) -> None:
+def test_octets_sent_with_connect_wait_for_the_200_r_034(
+    start: Start, script: Play, length: int
+) -> None:
     early, answer = body(length), Event()
 
     def delay(peer: Peer) -> None:
@@ -162,7 +166,7 @@ def test_octets_sent_with_connect_wait_for_the_200(start: Start, script: Play, l
         assert upstream.peer(1).wait_for(early[-16:]).endswith(b"\r\n\r\n" + early)
 
 
-def test_octets_sent_with_a_refused_connect_go_nowhere(start: Start, script: Play) -> None:
+def test_octets_sent_with_a_refused_connect_go_nowhere_r_034(start: Start, script: Play) -> None:
     upstream = script(answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
     with through(start, upstream).connect() as client:
         client.send(CONNECT + b"\x16\x03\x01 hello")
@@ -171,7 +175,7 @@ def test_octets_sent_with_a_refused_connect_go_nowhere(start: Start, script: Pla
     assert b"hello" not in upstream.peer(1).received
 
 
-def test_a_refused_connect_is_no_tunnel_and_the_connection_goes_on(
+def test_a_refused_connect_is_no_tunnel_and_the_connection_goes_on_r_036(
     start: Start, script: Play
 ) -> None:
     refusal = b"HTTP/1.1 403 No\r\nContent-Length: 5\r\n\r\nnever"
@@ -181,7 +185,7 @@ def test_a_refused_connect_is_no_tunnel_and_the_connection_goes_on(
         assert client.ask(GET).body == b"ok\n"
 
 
-def test_a_200_to_connect_has_no_length_and_no_close(start: Start, script: Play) -> None:
+def test_a_200_to_connect_has_no_length_and_no_close_r_032(start: Start, script: Play) -> None:
     upstream = script(
         answering(b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
     )
@@ -191,7 +195,7 @@ def test_a_200_to_connect_has_no_length_and_no_close(start: Start, script: Play)
             assert not reply.values(name)
 
 
-def test_a_client_that_ends_its_sending_still_receives(start: Start, script: Play) -> None:
+def test_a_client_that_ends_its_sending_still_receives_r_035(start: Start, script: Play) -> None:
     def reply_after_the_end(peer: Peer) -> None:
         peer.read_head()
         peer.send(ESTABLISHED)
@@ -205,7 +209,7 @@ def test_a_client_that_ends_its_sending_still_receives(start: Start, script: Pla
         assert client.take_all() == b"got all"
 
 
-def test_an_upstream_that_ends_its_sending_still_receives(start: Start, script: Play) -> None:
+def test_an_upstream_that_ends_its_sending_still_receives_r_035(start: Start, script: Play) -> None:
     def end_first(peer: Peer) -> None:
         peer.read_head()
         peer.send(ESTABLISHED + b"bye")
@@ -249,7 +253,7 @@ def test_a_client_that_talks_to_an_upstream_that_has_gone_is_not_reset(
     [post(URL, b"hello")[:-2], chunked(URL, b"hello")[:-5]],
     ids=["counted", "chunked"],
 )
-def test_a_request_that_was_cut_does_not_look_whole(
+def test_a_request_that_was_cut_does_not_look_whole_r_044(
     start: Start, script: Play, octets: bytes
 ) -> None:
     upstream = script(lambda peer: peer.read_all())
@@ -271,7 +275,7 @@ def test_a_request_that_was_cut_does_not_look_whole(
     ],
     ids=["counted", "chunked", "malformed"],
 )
-def test_an_answer_that_was_cut_does_not_look_whole(
+def test_an_answer_that_was_cut_does_not_look_whole_r_044(
     start: Start, script: Play, answer: bytes
 ) -> None:
     go_on = Event()
@@ -302,7 +306,7 @@ def test_an_answer_that_was_cut_does_not_look_whole(
         (b"GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n"),
     ],
 )
-def test_answers_without_content_do_not_hold_up_the_next_one(
+def test_answers_without_content_do_not_hold_up_the_next_one_r_045(
     start: Start, script: Play, method: bytes, head: bytes
 ) -> None:
     upstream = script(answering(head, OK))
@@ -312,7 +316,7 @@ def test_answers_without_content_do_not_hold_up_the_next_one(
     assert len(upstream.peers) == 1
 
 
-def test_trailers_stay_trailers_both_ways(start: Start, script: Play) -> None:
+def test_trailers_stay_trailers_both_ways_r_047(start: Start, script: Play) -> None:
     answer = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
         b"0\r\nX-Sum: 9\r\nSet-Cookie: no=1\r\n\r\n"
@@ -342,7 +346,7 @@ def test_content_streams_before_it_is_complete(start: Start, script: Play) -> No
         assert client.reply(b"POST").body == b"onetwo"
 
 
-def test_an_early_answer_ends_the_connection_after_it(start: Start, script: Play) -> None:
+def test_an_early_answer_ends_the_connection_after_it_r_048(start: Start, script: Play) -> None:
     upstream = script(answering(b"HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno"))
     with through(start, upstream).connect() as client:
         client.send(post(URL, body(100_000))[:-1])
@@ -352,7 +356,7 @@ def test_an_early_answer_ends_the_connection_after_it(start: Start, script: Play
         assert not client.was_reset
 
 
-def test_the_answer_of_an_upstream_that_reads_no_more_is_not_lost(
+def test_the_answer_of_an_upstream_that_reads_no_more_is_not_lost_r_075(
     start: Start, script: Play
 ) -> None:
     """As squid does above 200 kB, and others who reset: RFC 9112, section 9.6."""
@@ -370,7 +374,9 @@ def test_the_answer_of_an_upstream_that_reads_no_more_is_not_lost(
 # --- Max-Forwards, TRACE ---
 
 
-def test_options_with_no_hops_left_is_answered_here(client: Client, recorder: Recorder) -> None:
+def test_options_with_no_hops_left_is_answered_here_r_054(
+    client: Client, recorder: Recorder
+) -> None:
     assert client.ask(get(URL, b"Max-Forwards: 0", method=b"OPTIONS")).status == 200
     assert not recorder.requests
 
@@ -381,7 +387,7 @@ def test_max_forwards_is_counted_down(client: Client, recorder: Recorder) -> Non
 
 
 @pytest.mark.parametrize("hops", [b"0", b"1", b"2"])
-def test_trace_is_refused_and_carries_no_login_anywhere(
+def test_trace_is_refused_and_carries_no_login_anywhere_r_056(
     client: Client, recorder: Recorder, hops: bytes
 ) -> None:
     assert client.ask(get(URL, b"Max-Forwards: " + hops, method=b"TRACE")).status == 405
@@ -394,7 +400,7 @@ UPGRADE = get(URL, b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocke
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
-def test_a_websocket_passes_both_ways(start: Start, script: Play) -> None:
+def test_a_websocket_passes_both_ways_r_061(start: Start, script: Play) -> None:
     def echo(peer: Peer) -> None:
         peer.read_head()
         peer.send(SWITCHED + b"first")
@@ -418,7 +424,7 @@ def test_an_upgrade_that_is_declined_is_an_ordinary_answer(start: Start, script:
         assert client.ask(GET).status == 200
 
 
-def test_an_upgrade_that_connection_does_not_name_is_removed(
+def test_an_upgrade_that_connection_does_not_name_is_removed_r_060(
     client: Client, recorder: Recorder
 ) -> None:
     client.ask(get(URL, b"Upgrade: websocket"))
@@ -428,7 +434,7 @@ def test_an_upgrade_that_connection_does_not_name_is_removed(
 # --- Expect and 1xx ---
 
 
-def test_a_head_that_expects_continue_is_sent_on_before_its_content(
+def test_a_head_that_expects_continue_is_sent_on_before_its_content_r_062(
     start: Start, script: Play
 ) -> None:
     def expect(peer: Peer) -> None:
@@ -456,7 +462,7 @@ def test_a_final_answer_instead_of_continue_is_passed_on(start: Start, script: P
         assert (reply.status, reply.closes) == (403, True)
 
 
-def test_continue_is_said_only_when_the_signed_in_upstream_has_said_it(
+def test_continue_is_said_only_when_the_signed_in_upstream_has_said_it_r_064(
     start: Start, script: Play
 ) -> None:
     def sign_in(peer: Peer) -> None:
@@ -487,7 +493,7 @@ def test_interim_answers_are_passed_on_in_order(start: Start, script: Play) -> N
         assert (reply.interim, reply.status) == ((102, 103), 200)
 
 
-def test_interim_answers_are_kept_from_a_1_0_client(start: Start, script: Play) -> None:
+def test_interim_answers_are_kept_from_a_1_0_client_r_063(start: Start, script: Play) -> None:
     upstream = script(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK))
     with through(start, upstream).connect() as client:
         assert client.ask(get(URL, version=b"1.0")).interim == ()
@@ -499,7 +505,7 @@ def test_interim_answers_are_kept_from_a_1_0_client(start: Start, script: Play) 
 @pytest.mark.parametrize(
     "line", [b"X: y", b"Connection: keep-alive", b"Proxy-Connection: keep-alive"]
 )
-def test_a_1_0_clients_connection_ends_after_the_answer(client: Client, line: bytes) -> None:
+def test_a_1_0_clients_connection_ends_after_the_answer_r_070(client: Client, line: bytes) -> None:
     reply = client.ask(get(URL, line, version=b"1.0"))
     assert (reply.status, reply.closes) == (200, True)
     assert client.take_all() == b""
@@ -545,7 +551,7 @@ def test_a_1_0_upstreams_counted_answer_leaves_the_client_connected(
 # --- persistence and order ---
 
 
-def test_pipelined_answers_come_in_the_order_of_the_requests(
+def test_pipelined_answers_come_in_the_order_of_the_requests_r_072(
     client: Client, recorder: Recorder
 ) -> None:
     targets = [b"http://%b.test/%d" % (name, n) for n, name in enumerate((b"a", b"b", b"a", b"c"))]
@@ -571,7 +577,7 @@ def test_a_pipelined_post_behind_a_get_is_read_from_where_it_begins(
     assert recorder.requests[1].body == b"content"
 
 
-def test_close_of_the_client_is_honoured(client: Client, recorder: Recorder) -> None:
+def test_close_of_the_client_is_honoured_r_071(client: Client, recorder: Recorder) -> None:
     client.send(get(URL, b"Connection: close") + GET)
     assert client.reply().closes
     assert client.take_all() == b""
@@ -590,7 +596,7 @@ def test_close_of_the_upstream_is_its_own_matter(start: Start, script: Play) -> 
 
 
 @pytest.mark.parametrize("length", [0, 10_000, 200_000])
-def test_a_refusal_is_not_lost_to_a_reset(engine: Running, length: int) -> None:
+def test_a_refusal_is_not_lost_to_a_reset_r_075(engine: Running, length: int) -> None:
     with engine.connect() as client:
         bad = b"POST http://origin.test/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
         client.try_to_send(bad + body(length))
@@ -610,7 +616,7 @@ def test_a_request_whose_client_ended_its_sending_is_answered(
 # --- 407 ---
 
 
-def test_no_octet_of_a_407_reaches_the_client(start: Start, script: Play) -> None:
+def test_no_octet_of_a_407_reaches_the_client_r_057_r_083(start: Start, script: Play) -> None:
     refusal = (
         b"HTTP/1.1 407 Secret Reason\r\nProxy-Authenticate: Basic realm=secret\r\n"
         b"Set-Cookie: secret=1\r\nContent-Length: 11\r\n\r\nsecret page"
@@ -665,7 +671,7 @@ def test_a_407_on_a_connection_that_worked_asks_the_desk_again(start: Start, scr
 
 
 @pytest.mark.parametrize("close", [b"Connection: close\r\n", b"Proxy-Connection: close\r\n"])
-def test_a_407_that_closes_is_answered_on_a_new_connection(
+def test_a_407_that_closes_is_answered_on_a_new_connection_r_085(
     start: Start, script: Play, close: bytes
 ) -> None:
     def refuse(peer: Peer) -> None:

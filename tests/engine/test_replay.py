@@ -102,7 +102,7 @@ def framed(length: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("when", When)
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["counted", "chunked"])
 @pytest.mark.parametrize("length", [1_000, 70_000, (2 << 20) + 7])
-def test_content_is_sent_again_whole(
+def test_content_is_sent_again_whole_r_074(
     start: Start, stack: ExitStack, length: int, in_chunks: bool, when: When
 ) -> None:
     upstream = stack.enter_context(Office(when))
@@ -124,7 +124,7 @@ def test_content_is_kept_while_a_person_types(start: Start, stack: ExitStack) ->
 
 
 @pytest.mark.parametrize("when", [When.AT_ONCE, When.AT_ONCE_AND_CLOSES])
-def test_what_is_too_large_to_be_kept_asks_before_it_is_sent(
+def test_what_is_too_large_to_be_kept_asks_before_it_is_sent_r_074(
     start: Start, stack: ExitStack, when: When
 ) -> None:
     upstream = stack.enter_context(Office(when))

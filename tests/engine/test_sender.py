@@ -90,7 +90,7 @@ def test_keeping_goes_on_after_reading() -> None:
     kept.close()
 
 
-def test_little_is_kept_in_memory_and_much_in_a_file_without_a_name(
+def test_little_is_kept_in_memory_and_much_in_a_file_without_a_name_r_074(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -13,6 +13,7 @@ import errno
 import socket
 import struct
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 from trayproxy.desktop.owner import End, Owner
@@ -22,8 +23,11 @@ _SOCK_DIAG_BY_FAMILY = 20
 _NLMSG_ERROR = 2
 _NLM_F_REQUEST = 1
 
-# struct nlmsghdr; then struct inet_diag_req_v2 up to its socket id (linux/inet_diag.h).
-_REQUEST = struct.Struct("=IHHII BBBBI")
+# struct nlmsghdr up to the number of the message; from behind that, struct inet_diag_req_v2 up to
+# its socket id (linux/inet_diag.h).
+_HEADER_START = struct.Struct("=IHH")
+_NUMBER = struct.Struct("=I")
+_REQUEST = struct.Struct("=I BBBBI")
 _REQUEST_LENGTH = 72
 _ANY_INTERFACE_AND_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
 _EVERY_STATE = 0xFFFFFFFF
@@ -87,20 +91,32 @@ def _connect() -> socket.socket:
     return connection
 
 
+@lru_cache(maxsize=16)
+def _frame(local: str, peer: str, family: int) -> tuple[bytes, bytes, bytes]:
+    """Return the parts of the message that stay the same: they go before the number of the message,
+    before the ports, and behind them."""
+    return (
+        _HEADER_START.pack(_REQUEST_LENGTH, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST),
+        _REQUEST.pack(0, family, socket.IPPROTO_TCP, 0, 0, _EVERY_STATE),
+        b"".join(
+            (
+                socket.inet_pton(family, peer).ljust(16, b"\0"),
+                socket.inet_pton(family, local).ljust(16, b"\0"),
+                _ANY_INTERFACE_AND_COOKIE,
+            )
+        ),
+    )
+
+
 def _request(local: End, peer: End, family: int, number: int) -> bytes:
     """Return the message that asks for the other end, whose own address is our peer."""
-    return b"".join(
-        (
-            _REQUEST.pack(
-                *(_REQUEST_LENGTH, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, number, 0),
-                *(family, socket.IPPROTO_TCP, 0, 0, _EVERY_STATE),
-            ),
-            _PORTS.pack(peer[1], local[1]),
-            socket.inet_pton(family, peer[0]).ljust(16, b"\0"),
-            socket.inet_pton(family, local[0]).ljust(16, b"\0"),
-            _ANY_INTERFACE_AND_COOKIE,
-        )
-    )
+    start, kind, ends = _frame(local[0], peer[0], family)
+    return b"".join((start, _NUMBER.pack(number), kind, _PORTS.pack(peer[1], local[1]), ends))
+
+
+@lru_cache(maxsize=64)
+def _known(user: int, is_open: bool) -> Owner:
+    return Owner(user, is_open=is_open)
 
 
 def _owner(answer: bytes, local: End, peer: End) -> Owner | None:
@@ -116,7 +132,7 @@ def _owner(answer: bytes, local: End, peer: End) -> Owner | None:
         # Without such a connection the kernel offers a listener at that address instead.
         return None
     user, inode = _USER_AND_INODE.unpack_from(answer, _USER_AT)
-    return Owner(user, is_open=inode != 0)
+    return _known(user, inode != 0)
 
 
 class ProcNet:

@@ -12,7 +12,8 @@ import argparse
 import logging
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from proxy.core.work import Work
 
@@ -42,6 +43,15 @@ class Accepted(NamedTuple):
 
     connection: socket.socket
     peer: tuple[Any, ...]
+
+
+class Nobody(Enum):
+    """What a connection waits beside that waits for something else."""
+
+    NOBODY = auto()
+
+
+NOBODY: Final = Nobody.NOBODY
 
 
 class ClientWork(Work[Accepted]):
@@ -78,6 +88,7 @@ class ClientWork(Work[Accepted]):
         self._story: Story | None = None
         self._strand: Strand | None = None
         self._watched = NOTHING
+        self._beside: Connection | Nobody | None = NOBODY
 
     @staticmethod
     def create(*args: Any) -> Accepted:
@@ -92,12 +103,13 @@ class ClientWork(Work[Accepted]):
             self.cut()
             self._finish()
             return
-        self.deadline_in(engine.limits.first_octet_s)
         self.is_one_too_many = engine.counters.active > engine.limits.clients
         if self.is_one_too_many:
             self._go_on(Turn.TELL)
-        else:
-            self._on_event(self.client.descriptor, READ)
+            return
+        self._on_event(self.client.descriptor, READ)
+        if self._beside is None and self.between:
+            self.deadline_in(engine.limits.first_octet_s)  # Nothing has come with it.
 
     # --- events ---
 
@@ -120,11 +132,8 @@ class ClientWork(Work[Accepted]):
 
     def _go_on(self, turn: Turn) -> None:
         if turn is Turn.WAIT:
-            upstream = self.upstream
-            if upstream is None:
-                self._want({self.client.descriptor: READ})
-            else:
-                self._want({self.client.descriptor: READ, upstream.stream.descriptor: READ})
+            if self._beside is not self.upstream:
+                self._wait_beside(self.upstream)
         elif turn is Turn.TUNNEL:
             self._begin_tunnel()
         elif turn is Turn.TELL:
@@ -179,26 +188,44 @@ class ClientWork(Work[Accepted]):
         tunnel = self.tunnel
         assert tunnel is not None
         self.deadline = None
-        if tunnel.has_something:
-            try:
-                tunnel.begin()
-            except OSError:
-                self._abort()
-                self._finish()
-                return
+        if not tunnel.has_something:
+            self._want(tunnel.events)
+            return
+        try:
+            tunnel.begin()
+        except OSError:
+            self._abort()
+            self._finish()
+            return
         self._look_at(tunnel)
 
     def _look_at(self, tunnel: Tunnel) -> None:
         """Wait for what the tunnel waits for now, or end with it."""
-        if tunnel.is_over:
-            self._finish()
-            return
-        if self.deadline is None and tunnel.up.over is not tunnel.down.over:
-            self.deadline_in(self.engine.limits.half_closed_s)  # One side has ended its sending.
+        if tunnel.up.over:
+            if tunnel.down.over:
+                self._finish()
+                return
+            self._half_closed()
+        elif tunnel.down.over:
+            self._half_closed()
         self._want(tunnel.events)
+
+    def _half_closed(self) -> None:
+        """Limit how long a side may talk on when the other has ended its sending."""
+        if self.deadline is None:
+            self.deadline_in(self.engine.limits.half_closed_s)
+
+    def _wait_beside(self, upstream: Connection | None) -> None:
+        """Wait for what either side says, as long as they are a pair."""
+        events = {self.client.descriptor: READ}
+        if upstream is not None:
+            events[upstream.stream.descriptor] = READ
+        self._want(events)
+        self._beside = upstream
 
     def _want(self, events: dict[int, int]) -> None:
         """Wait for these from now on, and for nothing else."""
+        self._beside = NOBODY
         watched, descriptors = self._watched, self.engine.descriptors
         handler = self._on_event if self.tunnel is None else self._on_tunnel
         for descriptor in watched:
@@ -262,7 +289,7 @@ class ClientWork(Work[Accepted]):
                 upstream.stream.close()
         self.client.close()
         engine.counters.active -= 1
-        super().shutdown()
+        # proxy.py's own only publishes an event, which nobody asked for.
 
     def _abort(self) -> None:
         """Let both sides see that the tunnel was cut, not ended."""
@@ -297,6 +324,7 @@ class ClientWork(Work[Accepted]):
             rest = dict(self._watched)
             del rest[descriptor]
             self._watched = rest
+            self._beside = NOBODY
 
     def drop_upstream(self) -> None:
         """Close the upstream connection."""

@@ -106,18 +106,16 @@ if hasattr(select, "epoll"):
         def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
             self._loop = loop
             self._epoll = select.epoll()
-            self._handlers: dict[int, Handler] = {}
-            self._masks: dict[int, int] = {}
-            self._pending: dict[int, int] = {}
+            self._watched: dict[int, tuple[int, Handler]] = {}
+            self._ready: dict[int, int] = {}
             loop.add_reader(self._epoll.fileno(), self._turn)
 
         def watch(self, descriptor: int, mask: int, handler: Handler) -> None:
             """See `Descriptors`."""
-            self._handlers[descriptor] = handler
-            before = self._masks.get(descriptor, 0)
+            before = self._watched.get(descriptor, _UNWATCHED)[0]
+            self._watched[descriptor] = mask, handler
             if mask == before:
                 return
-            self._masks[descriptor] = mask
             if not before:
                 self._epoll.register(descriptor, _EVENTS[mask])
             elif mask:
@@ -128,42 +126,42 @@ if hasattr(select, "epoll"):
 
         def forget(self, descriptor: int) -> None:
             """See `Descriptors`."""
-            if self._masks.get(descriptor):
+            if self._watched.get(descriptor, _UNWATCHED)[0]:
                 self._epoll.unregister(descriptor)
             self.drop(descriptor)
 
         def drop(self, descriptor: int) -> None:
             """See `Descriptors`. The kernel forgets a descriptor when it is closed."""
-            self._handlers.pop(descriptor, None)
-            self._masks.pop(descriptor, None)
+            self._watched.pop(descriptor, None)
             # What was said of it in this turn is not about the next socket of this number.
-            self._pending.pop(descriptor, None)
+            self._ready.pop(descriptor, None)
 
         def may_have_news(self, descriptor: int) -> bool:
             """See `Descriptors`."""
-            return descriptor in self._pending
+            return descriptor in self._ready
 
         def close(self) -> None:
             """See `Descriptors`."""
             if not self._epoll.closed:
                 self._loop.remove_reader(self._epoll.fileno())
                 self._epoll.close()
-            self._handlers.clear()
-            self._masks.clear()
-            self._pending.clear()
+            self._watched.clear()
+            self._ready.clear()
 
         def _turn(self) -> None:
             """Tell the handlers of all that is ready. All traffic passes here."""
-            handlers, masks = self._handlers, self._masks
-            ready = self._epoll.poll(0, EVENTS_A_TURN)
-            pending = self._pending = dict(ready)
-            for descriptor, events in ready:
-                if pending.pop(descriptor, None) is None:
-                    continue  # Closed by a handler before it.
-                mask = masks[descriptor]
-                if mask == _BOTH and not events & _ENDED:
-                    mask = _MASKS[events]
+            events = self._epoll.poll(0, EVENTS_A_TURN)
+            watched = self._watched
+            ready = self._ready = dict(events)
+            for descriptor, event in events:
+                if descriptor not in ready:
+                    continue  # Dropped by a handler before it.
+                mask, handler = watched[descriptor]
+                if mask == _BOTH and not event & _ENDED:
+                    mask = _MASKS[event]
                 if mask:
-                    handlers[descriptor](descriptor, mask)
+                    handler(descriptor, mask)
+            ready.clear()
 
     _BOTH = READ | WRITE
+    _UNWATCHED: tuple[int, Handler] = (0, lambda descriptor, mask: None)

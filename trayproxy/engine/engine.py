@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.common.flag import flags as proxy_flags
 from proxy.core.listener.tcp import TcpSocketListener
@@ -120,6 +120,27 @@ def work_flags(work_klass: type[ClientWork], host: str, port: int) -> argparse.N
     return flags
 
 
+class ListeningSocket(socket.socket):
+    """A socket that accepts connections like itself.
+
+    The socket module finds out for each connection what kind of socket it was accepted on, which
+    costs as much as accepting it.
+    """
+
+    def __init__(self, family: socket.AddressFamily) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self._kind = family, socket.SOCK_STREAM
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return a connection and the address of its other end.
+
+        Raises:
+            OSError: There is none now, or the system is out of something.
+        """
+        descriptor, address = self._accept()  # type: ignore[attr-defined]  # as its super does
+        return socket.socket(*self._kind, 0, descriptor), address
+
+
 class Listener(TcpSocketListener):
     """proxy.py's listener, bound so that no other program can take connections meant for us."""
 
@@ -134,7 +155,7 @@ class Listener(TcpSocketListener):
             OSError: The address is taken or is not ours.
         """
         family = socket.AF_INET6 if self.hostname.version == 6 else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening = ListeningSocket(family)
         # proxy.py's own leaves its socket open when this fails.
         try:
             exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
@@ -282,10 +303,10 @@ class Engine:
 
     def is_own(self, addresses: tuple[Address, ...]) -> bool:
         """Whether one of these addresses is our own listener's."""
-        return any(
-            address[1] == self._port and is_here(ip_address(address[0].partition("%")[0]))
-            for _, address in addresses
-        )
+        for _, (host, port, *_) in addresses:
+            if port == self._port and is_here(ip_address(host.partition("%")[0])):
+                return True
+        return False
 
 
 def is_here(address: IPv4Address | IPv6Address) -> bool:

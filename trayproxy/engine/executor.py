@@ -142,7 +142,9 @@ class LoopExecutor(LocalFdExecutor):
         """Create and start a work from a descriptor, an address and a connection, as proxy.py
         does."""
         work_id, address, connection = args
-        work = self.works[work_id] = self.create(str(self._total), connection, address)
+        kind = self.flags.work_klass
+        work = kind(kind.create(connection, address), self.flags, uid=str(self._total))
+        self.works[work_id] = work
         self._total += 1
         try:
             work.initialize()
@@ -152,13 +154,10 @@ class LoopExecutor(LocalFdExecutor):
         if self._sweeper is None and self.works:
             self._sweeper = self._on.call_later(SWEEP_S, self._sweep)
 
-    def finish(self, work_id: int) -> None:
-        """End a work."""
-        self._cleanup(work_id)
-
     # --- ending ---
 
-    def _cleanup(self, work_id: int) -> None:
+    def finish(self, work_id: int) -> None:
+        """End a work."""
         work = self.works.pop(work_id)
         try:
             work.shutdown()
@@ -181,7 +180,7 @@ class LoopExecutor(LocalFdExecutor):
         """End the works that are between two requests."""
         for work_id in list(self.works):
             if self._work(work_id).is_idle:
-                self._cleanup(work_id)
+                self.finish(work_id)
 
     async def until_empty(self) -> None:
         """Wait until the last work has ended."""
@@ -196,4 +195,4 @@ class LoopExecutor(LocalFdExecutor):
             self._sweeper.cancel()
             self._sweeper = None
         for work_id in list(self.works):
-            self._cleanup(work_id)
+            self.finish(work_id)

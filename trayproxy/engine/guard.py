@@ -77,7 +77,8 @@ class Guard:
             return True
         try:
             local = connection.getsockname()[:2]
-            owner = self._owners.owner_of(local, peer, connection.family)
+            family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
+            owner = self._owners.owner_of(local, peer, family)
         except OSError:
             # Gone already, or the system has become unable to tell.
             owner = None

@@ -31,8 +31,10 @@ class Stream:
     def __init__(self, connection: socket.socket) -> None:
         if connection.gettimeout() != 0:
             connection.setblocking(False)
-        if connection.family != socket.AF_UNIX:
+        try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            pass  # Not TCP, or broken already, which its first use will tell.
         self.socket = connection
         self.descriptor = connection.fileno()
         self.inbox = bytearray()
@@ -97,8 +99,10 @@ class Stream:
 
     def finish(self) -> None:
         """Say that nothing more will be sent; reading goes on."""
-        with contextlib.suppress(OSError):  # The peer was quicker.
+        try:
             self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # The peer was quicker.
 
     def close(self) -> None:
         """Close the socket; what the kernel has taken is still delivered."""

@@ -125,11 +125,6 @@ class Flow:
         """Whether octets wait for the sink to take them."""
         return self._pending is not None or self._piped > 0
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there may be more to come, and nothing waits."""
-        return not (self._pending is not None or self._piped or self.source.ended or self.over)
-
     def move(self) -> bool:
         """Move what can be moved now. Return whether there may be more to come, and nothing waits.
 
@@ -140,23 +135,20 @@ class Flow:
             self._flush(self._pending)
         if self.over or self._pending is not None:
             return False
+        source = self.source
         if self._pipe is not None:
             self._splice(self._pipe)
-        elif not self.source.ended:
-            self._copy()
-        if self.source.ended and not self.blocked and not self.over:
+        elif not source.ended:
+            data = source.receive()
+            if data:
+                self._flush(data)
+                if len(data) == CHUNK and self._is_plain and not self.over:
+                    self._pipe = self._pipes.take()
+        if source.ended and not (self.over or self._piped) and self._pending is None:
             self.over = True
             if not self.sink.ended:
                 self.sink.finish()  # Else both are about to be closed, which says the same.
-        return self.is_open
-
-    def _copy(self) -> None:
-        data = self.source.receive()
-        if not data:
-            return
-        self._flush(data)
-        if len(data) == CHUNK and self._is_plain and not self.over:
-            self._pipe = self._pipes.take()
+        return not (source.ended or self._piped) and self._pending is None
 
     def _flush(self, data: bytes | memoryview) -> None:
         try:
@@ -225,9 +217,11 @@ class Tunnel:
     Attributes:
         up: From the client.
         down: To the client.
+        has_something: Octets may be waiting at its beginning of which no descriptor tells: sent
+            ahead, or decrypted; or an end.
     """
 
-    __slots__ = ("_client", "_is_probed", "_upstream", "down", "up")
+    __slots__ = ("_client", "_is_probed", "_upstream", "down", "has_something", "up")
 
     def __init__(self, client: Stream, upstream: Stream, pipes: Pipes, ahead: bytes = b"") -> None:
         """Make one.
@@ -242,6 +236,14 @@ class Tunnel:
         self._upstream = upstream
         self.up = Flow(client, upstream, pipes)
         self.down = Flow(upstream, client, pipes, ahead)
+        self.has_something = bool(
+            ahead
+            or self.up.blocked
+            or self.down.blocked
+            or client.ended
+            or upstream.ended
+            or not (client.plain and upstream.plain)
+        )
         self._is_probed = False
 
     def probe(self) -> None:
@@ -253,12 +255,6 @@ class Tunnel:
             self._is_probed = True
             for side in (self._client, self._upstream):
                 _probe(side.socket)
-
-    @property
-    def has_something(self) -> bool:
-        """Whether octets may be waiting of which no descriptor tells: sent ahead, or decrypted."""
-        sides_are_plain = self._client.plain and self._upstream.plain
-        return self.up.blocked or self.down.blocked or not sides_are_plain
 
     def begin(self) -> None:
         """Move what waits already.
@@ -275,15 +271,12 @@ class Tunnel:
         Raises:
             OSError: A side was reset; so is the tunnel.
         """
-        if descriptor == self._client.descriptor:
-            outbound, inbound = self.up, self.down
-        else:
-            outbound, inbound = self.down, self.up
+        is_client = descriptor == self._client.descriptor
         if mask == READ:
-            return outbound.move()
+            return self.up.move() if is_client else self.down.move()
         if mask & READ:
-            outbound.move()
-        inbound.move()
+            (self.up if is_client else self.down).move()
+        (self.down if is_client else self.up).move()
         return False
 
     @property
@@ -294,18 +287,20 @@ class Tunnel:
     @property
     def events(self) -> dict[int, int]:
         """What the tunnel waits for."""
-        wanted = {
-            self._client.descriptor: self._mask(self.up, self.down),
-            self._upstream.descriptor: self._mask(self.down, self.up),
-        }
-        return {descriptor: mask for descriptor, mask in wanted.items() if mask}
-
-    @staticmethod
-    def _mask(outbound: Flow, inbound: Flow) -> int:
-        """What to wait for at the side that is the source of `outbound` and the sink of
-        `inbound`."""
-        reads = not (outbound.over or outbound.blocked or outbound.source.ended)
-        return (READ if reads else 0) | (WRITE if inbound.blocked else 0)
+        up, down = self.up, self.down
+        up_waits, down_waits = up.blocked, down.blocked
+        events = {}
+        # Who is the source of one direction is the sink of the other.
+        for side, outbound, has_octets, gets_octets in (
+            (self._client, up, up_waits, down_waits),
+            (self._upstream, down, down_waits, up_waits),
+        ):
+            mask = WRITE if gets_octets else 0
+            if not (side.ended or outbound.over or has_octets):
+                mask |= READ
+            if mask:
+                events[side.descriptor] = mask
+        return events
 
     def close(self) -> None:
         """Close both directions; the streams are closed by their owners."""

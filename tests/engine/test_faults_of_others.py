@@ -1,0 +1,261 @@
+"""What others do to us on purpose (security.md, section 1.3), as far as no other module shows it.
+
+T1 is in test_guard, T5 belongs to the schemes, T9 and T12 are in test_http_checklist, T10 in
+test_connections, T11 in test_faults and the corpus, T13 in test_connections and test_pages.
+"""
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Event, Thread
+from time import monotonic
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import Recorder
+from tests.engine.running import Running
+from tests.engine.wire import Client, CutError, connect, get
+from tests.support.scripted import OK, Peer, Scripted, answering, challenge
+from trayproxy.auth.basic import basic_credentials
+from trayproxy.auth.login import Login
+from trayproxy.desktop.hardening import raise_descriptor_limit
+from trayproxy.engine.limits import Limits
+
+URL = b"http://origin.test/"
+GET = get(URL)
+CONNECT = connect(b"origin.test:443")
+
+Play = Callable[..., Scripted]
+
+
+# --- T2: web pages ---
+
+
+REBOUND = b"POST /%b HTTP/1.1\r\nHost: attacker.test:%d\r\nContent-Length: %d\r\n\r\n%b"
+PAGES = {
+    "a form": b"a=b",
+    "a request inside its body": GET,
+    "a tunnel inside its body": CONNECT,
+}
+
+
+@pytest.mark.parametrize("inside", PAGES)
+def test_what_a_page_can_send_goes_nowhere(
+    engine: Running, client: Client, recorder: Recorder, inside: str
+) -> None:
+    body = PAGES[inside]
+    # A browser says the name that was rebound to us; what it can choose is path and body.
+    client.send(REBOUND % (b"PxQuit", engine.port, len(body), body))
+    reply = client.reply(b"POST")
+    assert (reply.status, reply.closes) == (400, True)
+    # Nothing behind it is read as a request of its own.
+    assert client.take_all() == b""
+    assert not recorder.requests
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b"Origin: http://attacker.test", b"Access-Control-Request-Method: CONNECT"),
+        (b"Origin: http://attacker.test", b"Access-Control-Request-Private-Network: true"),
+        (b"Origin: http://attacker.test", b"Connection: Upgrade", b"Upgrade: websocket"),
+    ],
+    ids=["preflight", "private network", "websocket"],
+)
+def test_no_page_is_invited(client: Client, recorder: Recorder, lines: tuple[bytes, ...]) -> None:
+    method = b"GET" if b"Upgrade: websocket" in lines else b"OPTIONS"
+    head = b"\r\n".join((method + b" / HTTP/1.1", b"Host: 127.0.0.1", *lines, b"", b""))
+    reply = client.ask(head, method)
+    assert reply.status == 400
+    assert not [name for name, _ in reply.fields if name.startswith(b"access-control")]
+    assert not recorder.requests
+
+
+# --- T3: the port is ours alone ---
+
+
+@pytest.mark.parametrize("option", ["SO_REUSEADDR", "SO_REUSEPORT"])
+def test_nobody_else_can_listen_at_our_port(engine: Running, option: str) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, getattr(socket, option), 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", engine.port))
+
+
+# --- T6: redirection ---
+
+
+@pytest.mark.parametrize("status", [b"302 Found", b"305 Use Proxy", b"308 Permanent Redirect"])
+@pytest.mark.parametrize("request_", [GET, CONNECT], ids=["GET", "CONNECT"])
+def test_no_redirection_is_followed(
+    start: Start, script: Play, status: bytes, request_: bytes
+) -> None:
+    elsewhere = script(answering(OK))
+    location = b"Location: http://127.0.0.1:%d/\r\n" % elsewhere.port
+    upstream = script(answering(b"HTTP/1.1 %b\r\n%bContent-Length: 0\r\n\r\n" % (status, location)))
+    with start(office(upstream.port), FakeDesk(LOGIN, knows_it=True)).connect() as client:
+        client.send(request_)
+        reply = client.reply(request_.partition(b" ")[0])
+        assert reply.status == int(status[:3])
+    assert not elsewhere.peers
+
+
+def test_nor_one_in_a_407(start: Start, script: Play) -> None:
+    elsewhere = script(answering(OK))
+    location = f"Location: http://127.0.0.1:{elsewhere.port}/"
+    refusal = challenge("Basic realm=a").replace(b"\r\n", b"\r\n" + location.encode() + b"\r\n", 1)
+    upstream = script(answering(refusal, OK))
+    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+        assert client.ask(GET).status == 200
+    assert not elsewhere.peers
+
+
+# --- T8: a 407 that is not from our proxy ---
+
+
+def test_a_site_that_asks_for_a_proxy_login_gets_none(start: Start, script: Play) -> None:
+    site = script(answering(challenge("Basic realm=office")))
+    engine = start(office(1), FakeDesk(LOGIN, knows_it=True))
+    engine.signs.direct.add("127.0.0.1")
+    with engine.connect() as client:
+        reply = client.ask(get(b"http://127.0.0.1:%d/" % site.port))
+        assert reply.status == 502
+        assert not reply.values(b"proxy-authenticate")
+    assert not engine.desk.turns
+    assert b"authorization" not in site.peer(1).received.lower()
+
+
+def test_a_407_inside_a_tunnel_is_the_tunnels_own(start: Start, script: Play) -> None:
+    refusal = challenge("Basic realm=office")
+
+    def site(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        peer.read_head()
+        peer.send(refusal)
+        peer.read_all()
+
+    upstream = script(site)
+    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(CONNECT, b"CONNECT").status == 200
+        client.send(b"GET / HTTP/1.1\r\nHost: origin.test\r\n\r\n")
+        assert client.take(len(refusal)) == refusal
+    assert not engine.desk.turns
+    # Once, for the CONNECT.
+    assert upstream.peer(1).received.lower().count(b"proxy-authorization") == 1
+
+
+# --- T17 and F08: one slow client is no matter, many are none either ---
+
+
+def test_a_thousand_slow_heads_are_ended_and_others_are_served(
+    engine: Running, start: Start, stack: ExitStack
+) -> None:
+    if raise_descriptor_limit() < 4 * SLOW:
+        pytest.skip("too few descriptors")
+    engine = start(engine.signs.profile, engine.desk, Limits(head_s=1.0, linger_s=0.1))
+    quick = stack.enter_context(engine.connect())
+    slow = [stack.enter_context(engine.connect()) for _ in range(SLOW)]
+    for client in slow:
+        client.send(b"GET http://origin.test/ HTTP/1.1\r\nX: ")
+    with dribbling(slow):
+        delays = [seconds_of_a_get(quick) for _ in range(20)]
+        engine.until(lambda: len(engine.engine.executor.works) == 1, "the end of the slow")
+        delays += [seconds_of_a_get(quick) for _ in range(20)]
+    assert sorted(delays)[20] < 0.05
+    for client in slow[::100]:
+        with suppress(CutError):
+            assert client.reply().status == 408
+
+
+def test_slow_content_holds_up_nobody(start: Start, script: Play, stack: ExitStack) -> None:
+    upstream = script(answering_gets)
+    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    quick = stack.enter_context(engine.connect())
+    slow = [stack.enter_context(engine.connect()) for _ in range(SLOW // 10)]
+    for client in slow:
+        client.send(get(URL, b"Content-Length: 100000", method=b"POST"))
+    engine.until(lambda: len(engine.engine.executor.works) == len(slow) + 1, "the slow")
+    delays: list[float] = []
+    with dribbling(slow):
+        while len(delays) < 40 or not any(peer.received.endswith(b"X") for peer in upstream.peers):
+            delays.append(seconds_of_a_get(quick))
+    assert sorted(delays)[len(delays) // 2] < 0.05
+
+
+SLOW = 1_000
+
+
+def seconds_of_a_get(client: Client) -> float:
+    before = monotonic()
+    assert client.ask(GET).status == 200
+    return monotonic() - before
+
+
+@contextmanager
+def dribbling(clients: Sequence[Client]) -> Iterator[None]:
+    """Let clients send one octet now and then."""
+    stop = Event()
+
+    def dribble() -> None:
+        while not stop.wait(0.25):
+            for client in clients:
+                with suppress(OSError):
+                    client.socket.send(b"X")
+
+    thread = Thread(target=dribble)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def answering_gets(peer: Peer) -> None:
+    """Answer what has no content, and read for ever what has."""
+    while b"POST" not in peer.read_head():
+        peer.send(OK)
+    peer.read_all()
+
+
+# --- F25: a switch in the middle ---
+
+
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+def test_what_runs_at_a_switch_ends_where_it_began(
+    start: Start, script: Play, stack: ExitStack, method: str
+) -> None:
+    go_on = Event()
+
+    def slow(peer: Peer) -> None:
+        peer.read_head()
+        is_get = method == "GET"
+        peer.send(b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 8\r\n\r\n" if is_get else b"\r\n"))
+        assert go_on.wait(20)
+        peer.send(b"complete")
+        peer.read_all()
+
+    old, new = script(slow), stack.enter_context(Recorder())
+    engine = start(office(old.port), FakeDesk(LOGIN, knows_it=True))
+    client = stack.enter_context(engine.connect())
+    client.send(GET if method == "GET" else CONNECT)
+    while b"\r\n\r\n" not in client.octets:
+        assert client.more()
+
+    def switch() -> None:
+        engine.desk.begin(Login("other", "word"))
+        engine.signs.profile = office(new.port)
+        engine.engine.forget_connections()
+
+    engine.call(switch)
+    with engine.connect() as other:
+        assert other.ask(GET).status == 200
+    go_on.set()
+    assert client.take(len(client.octets) + 8).endswith(b"complete")
+    (request,) = new.requests
+    assert request.values(b"proxy-authorization") == [basic_credentials(Login("other", "word"))]
+    assert basic_credentials(LOGIN) in old.peer(1).received

@@ -1,0 +1,21 @@
+"""``python -m tests.fuzz.one PROPERTY ARGUMENTS-OF-LIBFUZZER``, which never returns."""
+
+import sys
+
+import atheris
+
+MODULES = ["trayproxy.http", "trayproxy.auth", "trayproxy.engine.socks"]
+"""Whose branches lead the way."""
+
+
+def main() -> None:
+    """Run one property until libFuzzer has enough, or a fault is found."""
+    name, *arguments = sys.argv[1:]
+    with atheris.instrument_imports(include=MODULES):
+        from tests.fuzz.properties import PROPERTIES
+    atheris.Setup([sys.argv[0], *arguments], PROPERTIES[name])
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The properties over their seeds and some thousand drawn changes; ``python -m tests.fuzz`` for
+longer, led by what it reaches."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.properties import PROPERTIES
+from tests.fuzz.seeds import seeds
+
+PIECES = (
+    *(b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":", b",", b'"', b"\\", b"=", b";", b"0"),
+    *(b"\r\n\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"chunked"),
+    *(b"Host: a\r\n", b"Connection: close, x\r\n", b"http://", b"HTTP/1.", b"realm=", b"\xff"),
+)
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 400), st.integers(0, 6), st.sampled_from(PIECES) | st.binary(max_size=4)
+    ),
+    max_size=6,
+)
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_it_holds_for_what_is_known(name: str) -> None:
+    for octets in seeds():
+        PROPERTIES[name](octets)
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+@settings(max_examples=150, deadline=None)
+@given(octets=st.sampled_from(seeds()), edits=EDITS)
+def test_it_holds_for_what_is_drawn(
+    name: str, octets: bytes, edits: list[tuple[int, int, bytes]]
+) -> None:
+    for position, taken, inserted in edits:
+        octets = octets[:position] + inserted + octets[position + taken :]
+    PROPERTIES[name](octets)

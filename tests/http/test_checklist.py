@@ -1,0 +1,170 @@
+"""The lines of the protocol checklist that belong to no one module, and that none is forgotten.
+
+A test that shows a line of the checklist has its number at the end of its name. R-080 and above are
+about signing in.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from trayproxy.http.body import ChunkedBody
+from trayproxy.http.errors import MessageError
+from trayproxy.http.heads import find_head, find_response_head
+from trayproxy.http.request import Request, parse_request, write_request
+from trayproxy.http.response import Response, parse_response, write_response
+
+VIA = b"tray-5f0c"
+TESTS = Path(__file__).parents[1]
+LINES = (
+    *(*range(1, 17), *range(20, 38), *range(40, 50), *range(50, 59), *range(60, 65)),
+    *range(70, 76),
+)
+"""The numbers of the checklist outside of signing in."""
+
+
+@pytest.mark.parametrize("number", LINES)
+def test_each_line_of_the_checklist_has_a_test_that_names_it(number: int) -> None:
+    name = re.compile(rf"^def test_\w*_r_{number:03}(?:_r_\d{{3}})*\(", re.MULTILINE)
+    assert any(name.search(path.read_text("utf-8")) for path in TESTS.rglob("test_*.py"))
+
+
+# --- octets, 9112 section 2.2 --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\x85",  # A line end in ISO-8859-1 to Python, NEL.
+        "\u2028".encode(),  # And in Unicode.
+        "\u010a".encode(),  # Its low octet is LF.
+        b"\xc4",  # Half a character.
+        b"\xff\xfe",
+    ],
+)
+def test_octets_are_split_before_anything_is_decoded_r_001(octets: bytes) -> None:
+    line = b"X: a" + octets + b"Content-Length: 5"
+    request = parse_request(b"GET http://a/ HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n")
+    assert request.fields.lines == ((b"Host", b"a"), (b"X", line[3:]))
+    response = parse_response(b"HTTP/1.1 204 x\r\n" + line + b"\r\n\r\n", b"GET")
+    assert response.fields.lines == ((b"X", line[3:]),)
+
+
+PLACES = {
+    "behind the method": b"GET%b http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "in the target": b"GET http://a/%bb HTTP/1.1\r\nHost: a\r\n\r\n",
+    "behind the version": b"GET http://a/ HTTP/1.1%b\r\nHost: a\r\n\r\n",
+    "in a name": b"GET http://a/ HTTP/1.1\r\nHost: a\r\nX%bY: z\r\n\r\n",
+    "in a value": b"GET http://a/ HTTP/1.1\r\nHost: a\r\nX: y%bz\r\n\r\n",
+    "at the end of a value": b"GET http://a/ HTTP/1.1\r\nHost: a\r\nX: y%b\r\n\r\n",
+    "instead of a line": b"GET http://a/ HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n",
+}
+
+
+def read_request(octets: bytes) -> Request:
+    end = find_head(octets)
+    assert end is not None
+    return parse_request(octets[:end])
+
+
+def read_response(octets: bytes) -> Response:
+    end = find_response_head(octets)
+    assert end is not None
+    return parse_response(octets[:end], b"GET")
+
+
+def refuses_request(octets: bytes) -> None:
+    with pytest.raises(MessageError) as refused:
+        read_request(octets)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_bare_cr_is_refused_everywhere_r_002(place: str) -> None:
+    refuses_request(PLACES[place] % b"\r")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_bare_lf_is_refused_everywhere_r_003(place: str) -> None:
+    refuses_request(PLACES[place] % b"\n")
+
+
+@pytest.mark.parametrize("octet", [b"\r", b"\n"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 O%bK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX%bY: z\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: y%bz\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: y%b\r\n\r\n",
+    ],
+)
+def test_an_answer_with_a_bare_line_end_is_a_502_r_002_r_003(head: bytes, octet: bytes) -> None:
+    with pytest.raises(MessageError) as refused:
+        read_response(head % octet)
+    assert refused.value.status == 502
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"5\nhello\r\n0\r\n\r\n",
+        b"5\r\rhello\r\n0\r\n\r\n",
+        b"5\r\nhello\n0\r\n\r\n",
+        b"5\r\nhello\r\n0\n\r\n",
+        b"5\r\nhello\r\n0\r\n\n",
+        b"5;a\rb\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nX: y\n\r\n",
+        b"5\r\nhello\r\n0\r\nX: a\rb\r\n\r\n",
+    ],
+)
+def test_so_are_chunks_with_one_r_002_r_003(octets: bytes) -> None:
+    with pytest.raises(MessageError):
+        ChunkedBody().feed(octets)
+
+
+@pytest.mark.parametrize("space", [b" ", b"\t", b"  \t", b"\x0b", b"\x0c"])
+def test_whitespace_between_the_first_line_and_the_fields_is_refused_r_005(space: bytes) -> None:
+    refuses_request(b"GET http://a/ HTTP/1.1\r\n" + space + b"Host: a\r\n\r\n")
+    refuses_request(b"GET http://a/ HTTP/1.1\r\n" + space + b"\r\nHost: a\r\n\r\n")
+    with pytest.raises(MessageError) as refused:
+        parse_response(b"HTTP/1.1 200 OK\r\n" + space + b"X: y\r\n\r\n", b"GET")
+    assert refused.value.status == 502
+
+
+# --- names and ports -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["intranet", "a.", "a.b.test.", "xn--bcher-kva.test", "a_b.test"])
+def test_a_host_name_is_neither_completed_nor_shortened_r_026(host: str) -> None:
+    head = f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    written = write_request(parse_request(head), via=VIA, credentials=None)
+    assert written.startswith(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n".encode())
+    tunnel = f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode()
+    written = write_request(parse_request(tunnel), via=VIA, credentials=None)
+    assert written.startswith(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n".encode())
+
+
+@pytest.mark.parametrize("port", [1, 22, 25, 443, 8443, 65_535])
+def test_which_ports_may_be_reached_is_the_upstreams_to_say_r_031(port: int) -> None:
+    """The list of RFC 9110, section 9.3.6 is for those who serve strangers. Who uses this proxy may
+    connect anywhere without it, and the company's proxy has its list."""
+    octets = f"CONNECT a:{port} HTTP/1.1\r\nHost: a:{port}\r\n\r\n".encode()
+    assert write_request(parse_request(octets), via=VIA, credentials=None).startswith(octets[:-2])
+
+
+# --- what is between us and the upstream ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 206, 404, 502])
+def test_what_the_upstream_says_of_its_sign_in_ends_here_r_057(status: int) -> None:
+    lines = (
+        b'PROXY-AUTHENTICATE: Digest realm="x", nonce="y"',
+        b"Proxy-Authentication-Info: nextnonce=z",
+        b"Proxy-Authenticate: Basic realm=x",
+        b"Content-Length: 5",
+    )
+    head = b"\r\n".join((b"HTTP/1.1 %d x" % status, *lines, b"", b""))
+    written = write_response(parse_response(head, b"GET"), via=VIA, client_minor=1, close=False)
+    assert b"proxy-auth" not in written.lower()
