@@ -45,6 +45,9 @@ REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"CONNEC
 section 9.2.2), and CONNECT, since through a tunnel that was never opened nothing went."""
 LOST_AT_MOST = 1
 """How often an attempt begins anew because its connection was lost."""
+LEGS_AT_MOST = 8
+"""Of one handshake: Digest needs four if its nonces grow stale, Kerberos two."""
+ENDLESS = Verdict(VerdictKind.UNUSABLE, "The proxy's sign-in comes to no end.")
 SERVER_SILENT = Verdict(VerdictKind.UNUSABLE, "The company's sign-in server does not answer.")
 NOT_ASKED_FOR = Verdict(VerdictKind.UNUSABLE, "The proxy asks for a sign-in only now and then.")
 
@@ -92,6 +95,7 @@ class Signing:
         "_hop",
         "_is_challenged",
         "_is_on_trial",
+        "_is_to_hurry",
         "_link",
         "_plan",
         "_relay",
@@ -99,6 +103,7 @@ class Signing:
         "_sender",
         "_sent",
         "_wants_continue",
+        "_way",
         "is_proved",
         "is_spent",
     )
@@ -133,7 +138,9 @@ class Signing:
         self._challenges: tuple[Challenge, ...] = ()
         self._is_challenged = False
         self._is_on_trial = False
+        self._is_to_hurry = False
         self._wants_continue = False
+        self._way = hop.way
         self.is_proved = False
         self.is_spent = False
 
@@ -154,6 +161,9 @@ class Signing:
         """
         self.is_proved = self.is_spent = False
         self._is_on_trial = on_trial
+        if self._way is not self._hop.way:
+            # Another upstream has said nothing yet.
+            self._way, self._challenges, self._is_challenged = self._hop.way, (), False
         losses = 0
         while True:
             upstream = await self._connected(answer, fresh=fresh)
@@ -213,7 +223,9 @@ class Signing:
         if is_premature and not self._is_challenged:
             return await self._ask_first(upstream, step)
         place: Connection | None = upstream
+        legs = 0
         while isinstance(step, Leg):
+            legs += 1
             if place is None and not step.same_connection:
                 place = await self._hop.connected(answer, fresh=False, on_trial=self._is_on_trial)
             if place is None or (step.same_connection and not place.is_quiet()):
@@ -225,7 +237,8 @@ class Signing:
             goes_on = answer.scheme.binds_connection and step.credentials != b""
             if not await self._clear(place, response, in_handshake=goes_on):
                 place = None
-            step = await self._step(answer, handshake, self._challenges)
+            is_last = legs == LEGS_AT_MOST
+            step = ENDLESS if is_last else await self._step(answer, handshake, self._challenges)
         if answer.scheme.binds_connection:
             # It is in the middle of something: squid never lets anybody in on it any more.
             self._link.drop_upstream()
@@ -348,7 +361,20 @@ class Signing:
         finally:
             self.is_spent = self.is_spent or (at_stake and sender.started)
         self._hop.answered(upstream)
+        if response.status == 417 and b"expect" in head.lower() and not self._is_to_hurry:
+            self._refuse_to_wait()
         return response
+
+    def _refuse_to_wait(self) -> None:
+        """Begin anew without an expectation, if it was ours: the next hop knows none.
+
+        Raises:
+            LostError: Begin anew.
+        """
+        if self._request.expects_continue:
+            return
+        self._is_to_hurry = True
+        raise LostError(counts=False)
 
     def _may_repeat(self, upstream: Connection, *, at_stake: bool) -> bool:
         """Whether the whole request may be sent again after its connection failed.
@@ -406,6 +432,7 @@ class Signing:
             self._hop.way.signs_requests
             and not is_sure
             and self._has_content
+            and not self._is_to_hurry
             and (self._wants_continue or not sender.kept.whole)
             and not request.expects_continue
         )
