@@ -517,8 +517,8 @@ class Desk:
             case Refuse(number, reason, text):
                 parked = self._parked.pop(number)
                 parked.seat.set_result(refusal(reason, parked.profile, text))
-            case TryOwn(key, profile, target):
-                self._try_own(key, profile, target)
+            case TryOwn():
+                self._try_own(effect)
             case QuestionChanged(number):
                 self._news.changed(number)
             case QuestionClosed(number, ending):
@@ -613,13 +613,13 @@ class Desk:
 
     # --- Requests of our own -----------------------------------------------------------------
 
-    def _try_own(self, key: Key, profile: Profile, target: str) -> None:
+    def _try_own(self, effect: TryOwn) -> None:
         assert self._on_try is not None
-        attempt = ensure_future(self._on_try(profile, target), loop=self._loop)
+        attempt = ensure_future(self._on_try(effect.profile, effect.target), loop=self._loop)
         self._tries.add(attempt)
-        attempt.add_done_callback(partial(self._tried_own, key))
+        attempt.add_done_callback(partial(self._tried_own, effect))
 
-    def _tried_own(self, key: Key, attempt: Future[bool]) -> None:
+    def _tried_own(self, effect: TryOwn, attempt: Future[bool]) -> None:
         self._tries.discard(attempt)
         if attempt.cancelled():
             return
@@ -627,10 +627,10 @@ class Desk:
         if error:
             _log.info(
                 "profile %s: a request of our own failed: %s",
-                key.space.profile_id,
+                effect.profile.id,
                 type(error).__name__,
             )
-        self._handle(OwnEnded(key, asked=error is not None or attempt.result()))
+        self._handle(OwnEnded(effect.number, asked=error is not None or attempt.result()))
 
     # --- The keyring -------------------------------------------------------------------------
 
