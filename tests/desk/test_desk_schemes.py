@@ -343,6 +343,16 @@ def test_a_password_that_the_keyring_refuses_is_told_and_works(branch: Branch) -
     assert branch.desk.known(SPACE) is not None
 
 
+def test_whether_a_password_is_saved_is_known(branch: Branch) -> None:
+    branch.desk.on_try = branch.try_own
+    assert not branch.desk.facts("office").saved
+    branch.save(RIGHT)
+    branch.wait()
+    assert branch.desk.facts("office").saved
+    branch.loop.run_until_complete(branch.desk.forget(OFFICE))
+    assert not branch.desk.facts("office").saved
+
+
 def test_a_second_password_to_be_saved_takes_the_place_of_the_first(branch: Branch) -> None:
     branch.desk.on_try = branch.try_own
     first = branch.desk.save_login(OFFICE, WRONG)

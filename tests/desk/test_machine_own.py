@@ -22,8 +22,8 @@ from trayproxy.desk.events import (
     TryOwn,
     Wanted,
 )
-from trayproxy.desk.machine import Trial
 from trayproxy.desk.space import Space
+from trayproxy.desk.views import Trial
 from trayproxy.profiles.profile import Upstream
 
 SPACE = Space.of(OFFICE)

@@ -258,6 +258,13 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """The keyring has taken a login of a profile."""
+
+    profile_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Surveyed:
     """The state of the keyring is known, or is another now."""
 
@@ -305,6 +312,7 @@ Event = (
     | Deleted
     | Switched
     | Found
+    | Saved
     | Surveyed
     | NetworkChanged
     | ScreenLocked

@@ -170,6 +170,7 @@ class Person:
             if case.login:
                 board.rejected.discard(case.key.space, case.login)
             self.reset(case)
+        board.saved.discard(profile_id)
         self.unremember(profile_id)
 
     def unremember(self, profile_id: str) -> None:
