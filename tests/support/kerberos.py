@@ -85,6 +85,14 @@ class Kdc:
         """Change somebody's password."""
         self._administer(f'change_password -pw "{password}" {name}')
 
+    def expire(self, name: str) -> None:
+        """Let somebody's password have expired."""
+        self._administer(f'modify_principal -pwexpire "1 hour ago" {name}')
+
+    def disable(self, name: str) -> None:
+        """Let nobody log on as somebody any more."""
+        self._administer(f"modify_principal -allow_tix {name}")
+
     def lock_after(self, policy: str, failures: int) -> None:
         """Make a policy that locks an account after so many failed log-ons."""
         self._administer(f"addpol -maxfailure {failures} {policy}")

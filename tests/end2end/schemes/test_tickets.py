@@ -6,7 +6,7 @@ from time import monotonic
 
 import pytest
 
-from tests.end2end.stage import Attach
+from tests.end2end.stage import Stand
 from tests.support.clients import Clients
 from tests.support.counterparts import Counterpart
 from tests.support.face import Face
@@ -14,9 +14,8 @@ from tests.support.kerberos import Kdc, kdc
 from tests.support.lines import PATIENCE
 from tests.support.origin import Origin
 from tests.support.processes import Home
-from tests.support.reports import Reports
-from tests.support.service import Service, service
-from trayproxy.control.messages import SaveProfile, Status, UseProfile
+from tests.support.service import Service
+from trayproxy.control.messages import Status
 from trayproxy.profiles.profile import Profile, SignIn
 
 pytestmark = pytest.mark.parametrize("proxy", ["squid-kerberos"], indirect=True)
@@ -36,19 +35,19 @@ def cache(place: Home) -> Path:
 
 
 @pytest.fixture
-def running(place: Home, proxy: Counterpart, cache: Path, reports: Reports) -> Iterator[Service]:
-    environment = place.environment(**proxy.environment, KRB5CCNAME=f"FILE:{cache}")
-    with service(place, environment=environment) as started:
-        reports["service"] = started.log
-        yield started
+def at_work(proxy: Counterpart, cache: Path, stand: Stand) -> tuple[Service, Face]:
+    profile = Profile("office", "Office", proxy.upstream, sign_in=SignIn.SSO)
+    return stand(profile, {**proxy.environment, "KRB5CCNAME": f"FILE:{cache}"})
 
 
 @pytest.fixture
-def face(running: Service, proxy: Counterpart, attach: Attach) -> Face:
-    made = attach(running)
-    made.must(SaveProfile(Profile("office", "Office", proxy.upstream, sign_in=SignIn.SSO)))
-    made.must(UseProfile("office"))
-    return made
+def running(at_work: tuple[Service, Face]) -> Service:
+    return at_work[0]
+
+
+@pytest.fixture
+def face(at_work: tuple[Service, Face]) -> Face:
+    return at_work[1]
 
 
 Fetch = Callable[[], str]
