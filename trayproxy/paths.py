@@ -54,6 +54,11 @@ class Paths:
         return self.log / "trayproxy.log"
 
     @property
+    def sign_in_file(self) -> Path:
+        """What is remembered of proxies and of rejected logins (`trayproxy.desk.memory`)."""
+        return self.state / "sign-in.json"
+
+    @property
     def socket(self) -> Path:
         """The control socket; where there are none, the file that says how to connect."""
         return self.runtime / _SOCKET

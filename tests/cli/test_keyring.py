@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from tests.cli.home import ROOT
 from tests.support.keyring_session import KeyringSession, State, keyring_session
+from tests.support.ports import free_port
 from tests.support.processes import Home
+from tests.support.squid import Setup, Squid, squid
 
 SECRET = "canary-a07b"
 
@@ -26,9 +29,16 @@ def trayproxy(
     )
 
 
-def test_a_saved_password_lies_in_the_keyring_and_nowhere_else(place: Home) -> None:
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Squid]:
+    """The proxy that the password is for."""
+    with squid(Setup(users={"jdoe": SECRET})) as running:
+        yield running
+
+
+def test_a_saved_password_lies_in_the_keyring_and_nowhere_else(place: Home, proxy: Squid) -> None:
     with keyring_session(place) as session:
-        trayproxy(session, "profiles", "add", "Office", "proxy.example:8080", "--user", "jdoe")
+        trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
         saved = trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
         assert (saved.returncode, saved.stdout) == (0, "")
         (entry,) = session.entries()
@@ -40,10 +50,10 @@ def test_a_saved_password_lies_in_the_keyring_and_nowhere_else(place: Home) -> N
         assert session.entries() == []
 
 
-def test_a_removed_profile_takes_its_password_along(place: Home) -> None:
+def test_a_removed_profile_takes_its_password_along(place: Home, proxy: Squid) -> None:
     with keyring_session(place) as session:
         for name in ("Office", "Lab"):
-            trayproxy(session, "profiles", "add", name, "proxy.example:8080", "--user", "jdoe")
+            trayproxy(session, "profiles", "add", name, proxy.address, "--user", "jdoe")
             trayproxy(session, "login", name, "--stdin", stdin=f"{SECRET}\n")
         assert len(session.entries()) == 2
         removed = trayproxy(session, "profiles", "remove", "Lab")
@@ -52,11 +62,36 @@ def test_a_removed_profile_takes_its_password_along(place: Home) -> None:
 
 
 @pytest.mark.parametrize("state", [State.LOCKED, State.ABSENT])
-def test_a_keyring_that_cannot_be_used_is_told(place: Home, state: State) -> None:
+def test_a_keyring_that_cannot_be_used_is_told(place: Home, state: State, proxy: Squid) -> None:
     with keyring_session(place, state) as session:
-        trayproxy(session, "profiles", "add", "Office", "proxy.example:8080", "--user", "jdoe")
+        trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
         saved = trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
     assert saved.returncode == 6
     assert "(TP-40" in saved.stderr
+    assert "stays in memory" not in saved.stderr
     assert SECRET not in saved.stderr
     assert "Traceback" not in saved.stderr
+
+
+def test_a_wrong_password_costs_one_log_on_and_leaves_what_works(place: Home) -> None:
+    with keyring_session(place) as session, squid(Setup(users={"jdoe": SECRET})) as proxy:
+        trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
+        assert trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n").returncode == 0
+        for _ in range(3):
+            wrong = trayproxy(session, "login", "--stdin", stdin="wrong\n")
+            assert (wrong.returncode, wrong.stdout) == (4, "")
+            assert "did not accept this password" in wrong.stderr
+            assert "(TP-302)" in wrong.stderr
+        assert proxy.failed_logons() == 1
+        (entry,) = session.entries()
+        assert entry.secret == SECRET
+
+
+def test_a_password_that_could_not_be_checked_is_not_saved(place: Home) -> None:
+    with keyring_session(place) as session:
+        address = f"127.0.0.1:{free_port()}"
+        trayproxy(session, "profiles", "add", "Office", address, "--user", "jdoe")
+        saved = trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
+        assert saved.returncode == 5
+        assert "Nothing was saved. (TP-307)" in saved.stderr
+        assert session.entries() == []

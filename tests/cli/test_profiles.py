@@ -37,10 +37,6 @@ class FakeVault:
         self.problem = problem
         self.calls: list[object] = []
 
-    def save(self, profile: Profile, login: Login) -> "Future[Problem | None]":
-        self.calls.append((profile.id, login))
-        return self._done()
-
     def forget(self, profile: Profile) -> "Future[Problem | None]":
         self.calls.append(profile)
         return self._done()
@@ -326,21 +322,37 @@ def test_an_interrupted_login_saves_nothing(
 def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) -> None:
     cli(*ADD_OFFICE)
     vault = FakeVault()
-    at = AtRest(paths, lambda: vault)
+    tried: list[object] = []
+
+    def save(paths: Paths, profile: Profile, login: Login, is_typed: bool) -> None:
+        tried.append((profile.id, login, is_typed))
+
+    at = AtRest(paths, lambda: vault, save)
     office = at.profiles().find(None)
-    at.save_login(office, Login("jdoe", SECRET))
+    at.save_login(office, Login("jdoe", SECRET), is_typed=True)
     at.forget_login(office)
-    assert vault.calls == [("office", Login("jdoe", SECRET)), office]
+    assert tried == [("office", Login("jdoe", SECRET), True)]
+    assert vault.calls == [office]
+
+
+@pytest.mark.parametrize(("problem", "code"), [("TP-302", 4), ("TP-307", 5), ("TP-404", 6)])
+def test_why_a_password_was_not_saved_is_told_by_the_exit_code(
+    problem: str, code: int, cli: Cli, paths: Paths
+) -> None:
+    cli(*ADD_OFFICE)
+    at = AtRest(paths, FakeVault, lambda *_: Problem(problem, "It was not saved", "Try again."))
+    with pytest.raises(EndError, match=problem) as caught:
+        at.save_login(at.profiles().find(None), Login("a", "b"), is_typed=False)
+    assert caught.value.code == code
 
 
 def test_a_keyring_that_refuses_is_told(cli: Cli, paths: Paths) -> None:
     cli(*ADD_OFFICE)
     at = AtRest(paths, lambda: FakeVault(LOCKED.problem))
     office = at.profiles().find(None)
-    for act in (lambda: at.save_login(office, Login("a", "b")), lambda: at.forget_login(office)):
-        with pytest.raises(EndError, match="TP-401") as caught:
-            act()
-        assert caught.value.code == 6
+    with pytest.raises(EndError, match="TP-401") as caught:
+        at.forget_login(office)
+    assert caught.value.code == 6
     with pytest.raises(EndError, match="is removed, but its password may be left"):
         at.delete(office, forget=True)
     assert at.profiles().all == ()

@@ -162,6 +162,12 @@ class Play:
         return question
 
     @property
+    def question_due(self) -> Question:
+        """The question, after the moment that it takes to open."""
+        self.wait(self.rules.gather)
+        return self.question
+
+    @property
     def is_asking(self) -> bool:
         return bool(self.machine.numbers())
 

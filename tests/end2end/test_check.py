@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.end2end.stage import Attach, Run, Use
+from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
 from tests.support.ports import free_port
 from tests.support.processes import SOURCES, Home
@@ -97,3 +98,41 @@ def test_the_question_of_a_test_that_was_left_closes(
         client.send(CheckProfile(profile, origin.url("/hello")))
         question = face.wait_for_question()
     assert face.wait_for_ending(question) is Ending.ABANDONED
+
+
+def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
+    run: Run,
+    attach: Attach,
+    use: Use,
+    keyring: KeyringSession,
+    proxy: Squid,
+    canary: Canary,
+    type_in: Type,
+) -> None:
+    service = run(session=keyring)
+    face = attach(service)
+    use(face, proxy)
+    saved = type_in("login", "--stdin", stdin=f"{canary.password}\n")
+    assert (saved.returncode, saved.stdout) == (0, ""), saved
+    assert saved.stderr == "The proxy has accepted the password; it is saved.\n"
+    for _ in range(2):
+        wrong = type_in("login", "--stdin", stdin="wrong\n")
+        assert wrong.returncode == 4
+        assert "(TP-302)" in wrong.stderr
+    assert proxy.failed_logons() == 1
+    assert [entry.secret for entry in keyring.entries()] == [canary.password]
+    assert face.questions == []
+    assert type_in("logout").returncode == 0
+    assert keyring.entries() == []
+
+
+def test_a_login_that_cannot_be_tried_is_not_saved(
+    run: Run, attach: Attach, use: Use, keyring: KeyringSession, proxy: Squid, type_in: Type
+) -> None:
+    face = attach(run(session=keyring))
+    profile = use(face, proxy)
+    face.must(SaveProfile(replace(profile, upstream=Upstream("127.0.0.1", free_port()))))
+    saved = type_in("login", "--stdin", stdin="a password\n")
+    assert saved.returncode == 5
+    assert "(TP-307)" in saved.stderr
+    assert keyring.entries() == []

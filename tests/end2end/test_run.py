@@ -16,8 +16,9 @@ from tests.support.origin import Origin
 from tests.support.processes import SOURCES, Home, running
 from tests.support.secrets import Canary
 from tests.support.squid import Squid
-from trayproxy.control.messages import ListenerState, Quit
+from trayproxy.control.messages import Failed, ListenerState, Quit, UsePort
 from trayproxy.paths import locate
+from trayproxy.profiles.store import Store
 
 CODES = ("-o", "/dev/null", "-w", "%{http_code} %{http_connect}")
 
@@ -148,6 +149,32 @@ def test_a_service_of_a_tray_says_who_has_its_port_and_takes_it_when_it_is_free(
                 assert status.problem is not None
                 assert status.problem.id == "TP-101"
                 assert f"PID {os.getpid()}" in status.problem.body
+                assert status.spare_port > taken.getsockname()[1]
                 taken.close()
                 assert process.out.wait_for("^listening on (.+)$")[1] == address
-                face.wait_for_status(lambda told: told.listener is ListenerState.UP)
+                up = face.wait_for_status(lambda told: told.listener is ListenerState.UP)
+                assert up.spare_port == 0
+                reply = face.do(UsePort(status.spare_port))
+                assert isinstance(reply, Failed)
+                assert reply.problem.id == "TP-103"
+
+
+def test_a_service_of_a_tray_uses_another_port_if_it_is_told_to(place: Home) -> None:
+    environ = {
+        **place.environment(),
+        "TRAYPROXY_HOME": str(place.path("trayproxy")),
+        "PYTHONPATH": str(SOURCES),
+    }
+    paths = locate(environ)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        argv = [sys.executable, "-m", "trayproxy", "run", "--stay", "--listen", address]
+        with running(argv, env=environ, cwd=place.path("cwd")) as process:
+            process.err.wait_for("is taken")
+            with Face(paths, asks=False) as face:
+                port = face.wait_for_status(lambda told: told.spare_port > 0).spare_port
+                face.must(UsePort(port))
+                assert process.out.wait_for("^listening on (.+)$")[1] == f"127.0.0.1:{port}"
+                up = face.wait_for_status(lambda told: told.listener is ListenerState.UP)
+                assert up.address == f"127.0.0.1:{port}"
+    assert Store(paths.config_file).load().listen.port == port

@@ -109,6 +109,20 @@ def test_the_menu_says_why_the_listener_failed(menu: TrayMenu) -> None:
     status = replace(STATUS, listener=ListenerState.FAILED, problem=problem)
     menu.update(IconState.STOPPED, status)
     assert rows(menu)[0] == "Not running — Port 3128 is taken"
+    assert not row(menu, "use_port").isVisible()
+
+
+def test_a_port_that_is_free_is_offered_in_place_of_one_that_is_taken(
+    menu: TrayMenu, qtbot: QtBot
+) -> None:
+    status = replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
+    menu.update(IconState.STOPPED, status)
+    assert "Use port 3129 instead" in rows(menu)
+    with qtbot.waitSignal(menu.port_chosen) as chosen:
+        row(menu, "use_port").trigger()
+    assert chosen.args == [3129]
+    menu.update(IconState.OK, replace(status, listener=ListenerState.UP))
+    assert "Use port 3129 instead" not in rows(menu)
 
 
 def test_profiles_are_a_radio_group(menu: TrayMenu, qtbot: QtBot) -> None:

@@ -29,6 +29,7 @@ from trayproxy.control.messages import (
     Failed,
     Keyring,
     KeyringState,
+    ListenerState,
     Problem,
     Step,
     StepState,
@@ -118,6 +119,16 @@ def test_without_a_service_it_can_be_tried_again(window: ProfilesWindow, qtbot: 
     assert label(window, "state") == "TrayProxy is not running"
     with qtbot.waitSignal(window.try_again_wanted):
         press(window, "try_again_now")
+
+
+def test_another_port_can_be_used_from_here(window: ProfilesWindow, qtbot: QtBot) -> None:
+    assert not child(window, QPushButton, "use_port_now").isVisible()
+    status = replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
+    window.show_state(IconState.STOPPED, status)
+    assert child(window, QPushButton, "use_port_now").text() == "Use port 3129 instead"
+    with qtbot.waitSignal(window.port_wanted) as wanted:
+        press(window, "use_port_now")
+    assert wanted.args == [3129]
 
 
 def test_problems_are_shown_with_their_id(window: ProfilesWindow) -> None:

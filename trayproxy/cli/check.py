@@ -7,7 +7,7 @@ import msgspec
 
 from trayproxy.cli.settings import Profiles
 from trayproxy.cli.talk import need, status
-from trayproxy.cli.words import EndError, Exit, clean, say
+from trayproxy.cli.words import EndError, Exit, clean, code_of, say
 from trayproxy.control.client import Client, DisconnectedError
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
@@ -36,8 +36,6 @@ _MARKS = {
     StepState.NOT_TRIED: "–",
 }
 _DETAIL = 60
-_CODES = {"2": Exit.UPSTREAM, "3": Exit.SIGN_IN, "4": Exit.KEYRING}
-"""By the hundreds of the problem's id (ux §5.2)."""
 
 
 def test(paths: Paths, name: str | None, url: str | None, *, json: bool) -> int:
@@ -119,9 +117,8 @@ def exit_code(result: CheckResult) -> Exit:
     step = _first_failed(result)
     if step is None:
         return Exit.DONE
-    hundreds = step.problem.id.removeprefix("TP-")[:1] if step.problem else ""
     # What has no number of its own went wrong on the way to the proxy or at it.
-    return _CODES.get(hundreds, Exit.FAILED if hundreds else Exit.UPSTREAM)
+    return code_of(step.problem) if step.problem and step.problem.id else Exit.UPSTREAM
 
 
 def _first_failed(result: CheckResult) -> Step | None:

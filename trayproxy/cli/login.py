@@ -14,7 +14,7 @@ from trayproxy.paths import Paths
 
 
 def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool) -> None:
-    """Save the password of a profile.
+    """Save the password of a profile once the proxy has accepted it.
 
     Args:
         paths: Whose.
@@ -23,7 +23,8 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
         from_stdin: Read one line of standard input instead of asking.
 
     Raises:
-        EndError: It was not saved.
+        EndError: It was not saved: with exit code 4 if the proxy did not accept it, with 5 if it
+            did not answer.
     """
     if not from_stdin and not sys.stdin.isatty():
         raise EndError("There is no terminal to ask at. Use --stdin.", Exit.USAGE)
@@ -39,8 +40,8 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
     password = read_line() if from_stdin else getpass.getpass(f"Password for {clean(who)}: ")
     # Anew: a person may take long, and nothing is locked meanwhile.
     with settings(paths) as at:
-        at.save_login(profile, Login(who, password))
-    say("The password is saved. Whether the proxy accepts it shows at the next request.")
+        at.save_login(profile, Login(who, password), is_typed=not from_stdin)
+    say("The proxy has accepted the password; it is saved.")
 
 
 def logout(paths: Paths, name: str | None) -> None:

@@ -431,7 +431,7 @@ def _add_test(verbs: _Verbs) -> None:
 
 def _add_sign_in(verbs: _Verbs) -> None:
     login = verbs.add(
-        "login", _login, "save the password of a profile in the keyring", "trayproxy login Office"
+        "login", _login, "try a password at the proxy, and save it", "trayproxy login Office"
     )
     login.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the one in use")
     login.add_argument(

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from trayproxy.auth.login import Login
 from trayproxy.cli.talk import attach, request, status
-from trayproxy.cli.words import EndError, Exit, clean
+from trayproxy.cli.words import EndError, Exit, clean, code_of
 from trayproxy.control.client import Client
 from trayproxy.control.lock import AlreadyRunningError, InstanceLock
 from trayproxy.control.messages import (
@@ -28,6 +28,8 @@ from trayproxy.profiles.store import SettingsError, Store
 _LOCK_WAIT_S = 5.0
 _KEYRING_WAIT_S = 60.0
 """A person may have to unlock it; the vault itself gives up on one that is silent."""
+_LOGIN_WAIT_S = 150.0
+"""The login is tried first, and the proxy may take its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,13 @@ class Profiles:
 class Vault(Protocol):
     """The keyring, as far as it is needed here (`trayproxy.desk.vault`)."""
 
-    def save(self, profile: Profile, login: Login) -> "Future[Problem | None]":
-        """Keep the login of a profile."""
-        ...
-
     def forget(self, profile: Profile) -> "Future[Problem | None]":
         """Remove the login of a profile."""
         ...
+
+
+SaveLoginHere = Callable[[Paths, Profile, Login, bool], Problem | None]
+"""Tries a login, typed just now or not, and keeps it; returns why it was not kept."""
 
 
 class Settings(Protocol):
@@ -107,8 +109,14 @@ class Settings(Protocol):
         """Let programs connect directly in place of a profile."""
         ...
 
-    def save_login(self, profile: Profile, login: Login) -> None:
-        """Keep a login in the keyring."""
+    def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
+        """Keep a login in the keyring once the proxy has accepted it.
+
+        Args:
+            profile: Whose login.
+            login: The login.
+            is_typed: A person has just typed it.
+        """
         ...
 
     def forget_login(self, profile: Profile) -> None:
@@ -164,9 +172,9 @@ class OfService:
         """Let programs connect directly in place of a profile."""
         request(self._client, UseProfile(DIRECT_ID))
 
-    def save_login(self, profile: Profile, login: Login) -> None:
-        """Keep a login in the keyring."""
-        request(self._client, SaveLogin(profile.id, login), _KEYRING_WAIT_S)
+    def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
+        """Keep a login in the keyring once the proxy has accepted it."""
+        request(self._client, SaveLogin(profile.id, login), _LOGIN_WAIT_S)
 
     def forget_login(self, profile: Profile) -> None:
         """Remove a profile's login from the keyring."""
@@ -176,10 +184,20 @@ class OfService:
 class AtRest:
     """The settings file and the keyring, while no service runs."""
 
-    def __init__(self, paths: Paths, open_vault: Callable[[], Vault]) -> None:
-        """Name the file; the keyring is opened when it is needed."""
+    def __init__(
+        self, paths: Paths, open_vault: Callable[[], Vault], save: SaveLoginHere | None = None
+    ) -> None:
+        """Name the file; the keyring is opened when it is needed.
+
+        Args:
+            paths: Where the settings are.
+            open_vault: Makes the keyring.
+            save: Tries a login and keeps it; None: at its proxy, in this user's keyring.
+        """
+        self._paths = paths
         self._store = Store(paths.config_file)
         self._open_vault = open_vault
+        self._save = save or _save_login
 
     def profiles(self) -> Profiles:
         """Return the profiles."""
@@ -209,9 +227,11 @@ class AtRest:
         """Let programs connect directly in place of a profile."""
         self._change(lambda config: config.using(DIRECT_ID))
 
-    def save_login(self, profile: Profile, login: Login) -> None:
-        """Keep a login in the keyring."""
-        _wait(self._open_vault().save(profile, login))
+    def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
+        """Keep a login in the keyring once the proxy has accepted it."""
+        problem = self._save(self._paths, profile, login, is_typed)
+        if problem is not None:
+            raise EndError.of(problem, code_of(problem))
 
     def forget_login(self, profile: Profile) -> None:
         """Remove a profile's logins from the keyring: each of its upstreams may have one."""
@@ -232,6 +252,14 @@ class AtRest:
             raise _end(error) from None
         except ProfileError as error:
             raise EndError(f"The profile was not saved. {error}") from None
+
+
+def _save_login(paths: Paths, profile: Profile, login: Login, is_typed: bool) -> Problem | None:
+    # It brings what talks to proxies, which only this verb pays for.
+    from trayproxy.desk.vault import Vault as Keyring
+    from trayproxy.service.login import save_login
+
+    return save_login(paths, Keyring(), profile, login, is_typed=is_typed)
 
 
 def _open_vault() -> Vault:

@@ -21,6 +21,18 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+_HUNDREDS = {"2": Exit.UPSTREAM, "3": Exit.SIGN_IN, "4": Exit.KEYRING}
+_CODES = {"TP-307": Exit.UPSTREAM}
+"""A password that could not be checked is the proxy's silence, not its verdict."""
+
+
+def code_of(problem: Problem) -> Exit:
+    """Return the exit code that tells of a problem (ux §5.2): by the hundreds of its id."""
+    if problem.id in _CODES:
+        return _CODES[problem.id]
+    return _HUNDREDS.get(problem.id.removeprefix("TP-")[:1], Exit.FAILED)
+
+
 class EndError(Exception):
     """The verb ends here, with these words.
 

@@ -131,6 +131,7 @@ class Status:
         schema: The version of this protocol.
         direct: Programs connect directly: the person has chosen that in place of a profile.
         strangers: Who wanted to connect and may not.
+        spare_port: A port near the wanted one that is free while that is taken; 0: none is known.
     """
 
     version: str
@@ -154,6 +155,7 @@ class Status:
     schema: int = SCHEMA
     direct: bool = False
     strangers: Strangers = Strangers()
+    spare_port: int = 0
 
 
 # --- The question (ux §3.3, §3.4) ----------------------------------------------------------------
@@ -315,6 +317,17 @@ class UseProfile:
     """
 
     profile_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsePort:
+    """Listen at this port from now on, since the wanted one is taken. Reply: `Done` or `Failed`.
+
+    Attributes:
+        port: 1 to 65535; it is kept in the settings.
+    """
+
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,6 +529,7 @@ Request = (
     | SaveProfile
     | DeleteProfile
     | UseProfile
+    | UsePort
     | CheckProfile
     | SignInNow
     | Answer

@@ -136,8 +136,8 @@ class Logins:
         if login:
             case.user = login.user
             case.insisted = self._board.rejected.has(case.key.space, login)
-        if source is not Source.SAVED:
-            case.setbacks.clear()
+        if source is not Source.SAVED and case.why is not Why.DOWNGRADE:
+            case.setbacks.clear()  # They may have been about the user who signed in.
         if case.phase is not Phase.HELD:
             case.move(Phase.HELD)
         if case.why in (Why.UNCHECKED, Why.DOWNGRADE, Why.REALM_CHANGED):

@@ -400,7 +400,8 @@ class Machine:
         """Place a request that was refused with the present login."""
         board = self.board
         if tried.verdict and is_costless(tried.verdict):
-            if not self._verdicts.unusable(case, tried.scheme, tried.verdict):
+            is_offered = not event.offers or any(o.scheme == tried.scheme for o in event.offers)
+            if not self._verdicts.unusable(case, tried, tried.verdict, is_offered=is_offered):
                 return board.refuse(event.waiter, Reason.UNUSABLE, tried.verdict.text)
             if pick(case, event.offers, board.now) is None:
                 # What else it offers was perhaps not said in the middle of a handshake, and is
@@ -449,7 +450,7 @@ class Machine:
         if case.phase is Phase.EMPTY:
             return self._logins.begin(case)
         if case.phase is Phase.ASKING and self._is_itself_again(case, request):
-            return case.move(Phase.HELD)
+            return self._trust_again(case)
         if case.phase is Phase.ASKING and is_first and case.asked is None:
             return self._logins.begin(case)
         return None
@@ -460,6 +461,14 @@ class Machine:
             return False
         offer = pick(case, request.offers, self.board.now)
         return offer is not None and objection(self.board, case, offer) is None
+
+    def _trust_again(self, case: Case) -> None:
+        """Go on with an upstream that is what it was, but for the requests that it was not for."""
+        for request in list(case.parked.values()):
+            if not self._is_itself_again(case, request):
+                self.board.leave(request.waiter)
+                self.board.refuse(request.waiter, Reason.WEAKER)
+        case.move(Phase.HELD)
 
     def _identified(self, waiter: int, program: Program) -> None:
         case = self.board.homes.get(waiter)
@@ -500,7 +509,7 @@ class Machine:
         self.board.changed(case)
         if method_changed:
             case.setbacks.clear()
-            case.scheme = ""
+            case.scheme, case.consent = "", None
             if case.phase is Phase.TRUSTED:
                 # The login is right; the next request tells whether it is by the new method, too.
                 case.move(Phase.HELD)

@@ -13,7 +13,7 @@ from trayproxy.control.messages import Ending, Why
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Parked, Phase, Source
 from trayproxy.desk.choice import objection, pick, trouble
-from trayproxy.desk.events import OwnEnded, Reason, TryOwn
+from trayproxy.desk.events import Offered, OwnEnded, Reason, TryOwn
 from trayproxy.desk.questions import Questions
 from trayproxy.desk.verdicts import Verdicts
 
@@ -51,6 +51,8 @@ class Trials:
                 case.why = Why.UNCHECKED
             self._board.changed(case)
         if now >= case.canary_lost:
+            # It should have come back long ago. The next try is the person's decision.
+            case.unanswered = self._board.rules.unanswered
             self._verdicts.leave_open(case, sent=True)
 
     def _serve(self, case: Case, request: Parked) -> None:
@@ -62,7 +64,7 @@ class Trials:
         if offer is None:
             self._refuse_for_trouble(case, request.waiter)
         elif why := objection(board, case, offer):
-            self._object(case, why)
+            self._object(case, offer, why)
         else:
             board.leave(request.waiter)
             board.release(request.waiter, case, offer.scheme)
@@ -99,6 +101,7 @@ class Trials:
     def _try_next(self, case: Case) -> None:
         """Send the present login on one request that can tell whether it is right."""
         board = self._board
+        objected: tuple[Offered, Why] | None = None
         for request in self._in_order(case):
             if case.is_suspect(request.target, board.now, board.rules) and not request.own:
                 board.leave(request.waiter)
@@ -109,8 +112,8 @@ class Trials:
                 self._refuse_for_trouble(case, request.waiter)
                 continue
             if why := objection(board, case, offer):
-                self._object(case, why)
-                return
+                objected = objected or (offer, why)
+                continue
             board.leave(request.waiter)
             case.move(Phase.CHECKING)
             case.canary_until = board.now + board.rules.canary
@@ -119,6 +122,8 @@ class Trials:
             board.changed(case)
             board.release(request.waiter, case, offer.scheme)
             return
+        if objected:
+            self._object(case, *objected)
 
     def _in_order(self, case: Case) -> list[Parked]:
         """Return the requests that a canary may be, the one that tells most first.
@@ -142,7 +147,7 @@ class Trials:
         else:
             board.refuse(waiter, Reason.UNUSABLE)
 
-    def _object(self, case: Case, why: Why) -> None:
+    def _object(self, case: Case, offer: Offered, why: Why) -> None:
         """Do not send a login to an upstream that is not as it was, but ask.
 
         One's own sign-in leaves nothing to ask about: it is not sent.
@@ -151,6 +156,7 @@ class Trials:
             case.needed = True
             self._board.refuse_all(case, Reason.WEAKER)
         else:
+            case.way = offer.way
             self._questions.ask(case, why)
 
     # --- On a request of our own -------------------------------------------------------------

@@ -163,14 +163,21 @@ class Verdicts:
         """Return whether a request of our own can tell whether a login is right still."""
         return bool(case.good) and self._board.tries_itself
 
-    def unusable(self, case: Case, scheme: str, verdict: Verdict) -> bool:
+    def unusable(self, case: Case, tried: Tried, verdict: Verdict, *, is_offered: bool) -> bool:
         """Take note that a scheme came to nothing, and nothing is known about the login.
+
+        Args:
+            case: Of which protection space.
+            tried: With what.
+            verdict: Why.
+            is_offered: Whether the upstream still offers that scheme, as far as is known.
 
         Returns:
             Whether it is left alone now. One that works for others may stumble.
         """
-        board = self._board
-        if case.phase is Phase.TRUSTED and verdict.kind is VerdictKind.UNUSABLE:
+        board, scheme = self._board, tried.scheme
+        is_system = verdict.kind is VerdictKind.NO_TICKET or not is_offered
+        if case.phase is Phase.TRUSTED and not is_system:
             case.stumbles += 1
             if case.stumbles < board.rules.stumbles:
                 return False

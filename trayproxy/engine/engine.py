@@ -202,7 +202,6 @@ class Engine:
         self.failover = Failover(loop.time, parts.limits)
         self.dialler = PatientDialler(loop, parts.limits, parts.desk, self.is_own)
         self.via = b"trayproxy-" + secrets.token_hex(4).encode()
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.plans: Memory[bytes, Plan] = Memory()
         self.date = DateLine()
         self.replies: Memory[tuple[bytes, bytes], Reply] = Memory()
@@ -216,18 +215,24 @@ class Engine:
         flags.engine = self
         self._flags = flags
         self._host = host
+        self.address = self._written_address()
         self._listeners: list[Listener] = []
         self.executor = LoopExecutor(loop, flags, self.descriptors, self.look_for_sleep)
 
-    def listen(self) -> None:
+    def listen(self, port: int | None = None) -> None:
         """Accept connections from now on.
+
+        Args:
+            port: Instead of the one that the engine was made for; None: that one.
 
         Raises:
             OSError: The address is taken or is not ours.
         """
+        if port is not None:
+            self._port = port
+            self.address = self._written_address()
         self._port = self._listen_at(self._host, self._port)
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        self.address = f"{host}:{self._port}"
+        self.address = self._written_address()
         beside = BESIDE.get(self._host)
         if beside is None:
             return
@@ -237,6 +242,10 @@ class Engine:
             taken = error.errno == errno.EADDRINUSE
             level = logging.WARNING if taken else logging.DEBUG
             logger.log(level, "not listening on [%s]:%s: %s", beside, self._port, error.strerror)
+
+    def _written_address(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{host}:{self._port}"
 
     def _listen_at(self, host: str, port: int) -> int:
         """Accept connections at this literal address; return the port."""

@@ -169,6 +169,7 @@ class Check:
 
     async def _fetch(self, step: Step) -> Step:
         response = await self._probe.send(self._answer)
+        assert response is not None  # Only a tunnel has no answer.
         if isinstance(response, Wanted):
             raise StepFailedError(REFUSED_AGAIN)
         if response.status >= 500:

@@ -42,6 +42,7 @@ class Facts:
         problem: Why we do not, if we do not.
         notices: What a person should know about the settings.
         strangers: Who wanted to connect and may not.
+        spare_port: A port that is free while the wanted one is taken; 0: none is known.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Facts:
         self.problem: Problem | None = None
         self.notices: tuple[Problem, ...] = ()
         self.strangers = Strangers()
+        self.spare_port = 0
         self._loop = loop
         self._tell = tell
         self._has_hearers = has_hearers
@@ -118,6 +120,7 @@ class Facts:
     def listening(self, address: str) -> None:
         """Take note that programs can connect."""
         self.listener, self.address, self.problem = ListenerState.UP, address, None
+        self.spare_port = 0
         self.changed()
 
     def refused(self, strangers: Strangers) -> None:
@@ -125,9 +128,10 @@ class Facts:
         self.strangers = strangers
         self.changed()
 
-    def not_listening(self, problem: Problem) -> None:
-        """Take note that programs cannot connect, and why."""
+    def not_listening(self, problem: Problem, spare_port: int = 0) -> None:
+        """Take note that programs cannot connect, why, and at which port they could."""
         self.listener, self.problem = ListenerState.FAILED, problem
+        self.spare_port = spare_port
         self.changed()
 
     def changed(self) -> None:
@@ -175,6 +179,7 @@ class Facts:
             notices=(*self.notices, *self._detour()),
             direct=self.direct,
             strangers=self.strangers,
+            spare_port=self.spare_port,
         )
         if self._counters is not None:
             counters = self._counters

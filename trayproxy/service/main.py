@@ -4,13 +4,16 @@ import asyncio
 import errno
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from secrets import token_bytes
 
 from trayproxy.auth.login import Login
+from trayproxy.auth.schemes import http_schemes
 from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import (
     Ending,
@@ -24,7 +27,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.server import Server
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.memory import Forgetful, MemoryFile
+from trayproxy.desk.memory import MemoryFile
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
@@ -43,6 +46,7 @@ from trayproxy.service.names import Names
 from trayproxy.service.probe import Tools
 from trayproxy.service.reception import Reception
 from trayproxy.service.roads import Roads
+from trayproxy.service.screen import Screen
 from trayproxy.service.strangers import Strangers
 from trayproxy.service.trial import try_login
 
@@ -51,6 +55,7 @@ logger = logging.getLogger(__name__)
 TEMPORARY_ID = "this-run"
 OK, NOT_DONE, PORT_IN_USE = 0, 1, 7
 """Exit codes (ux §7.1)."""
+PORTS_TRIED, HIGHEST_PORT = 20, 65535
 LISTEN_AGAIN_S = 5.0
 """How often a service that stays looks whether its port is free."""
 
@@ -118,6 +123,8 @@ class Service:
         self._on_ready = on_ready
         self._limits = limits
         self._stop = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._port: int | None = None
 
     async def run(self) -> int:
         """Run until told to quit; return the exit code."""
@@ -145,15 +152,8 @@ class Service:
         host, port = self._options.listen or (configured.host, configured.port)
         self._facts = Facts(loop, self._tell_status, lambda: self._reception.has_hearers)
         self._names = Names(loop)
-        # An upstream for this run only: nothing is written, not in the keyring either.
-        keeps = self._options.upstream is None
-        self._desk = Desk(
-            vault=Vault() if keeps else Nowhere(),
-            listener=self,
-            loop=loop,
-            identify=self._names.of_waiter,
-            memory=MemoryFile(self._paths.state / "sign-in.json") if keeps else Forgetful(),
-        )
+        self._desk = self._make_desk(loop)
+        self._screen = Screen(loop, self._desk.screen_locked)
         self._strangers = Strangers(loop, self._names, self._facts.refused)
         self._guard = make_guard(configured.allow_users, self._strangers.refused)
         parts = Parts(self._desk, roads.way, self._facts, self._limits, guard=self._guard)
@@ -171,11 +171,25 @@ class Service:
             roads=roads,
             facts=self._facts,
             tools=tools,
+            screen=self._screen,
             forget_connections=self._engine.forget_connections,
             quit_now=self._stop.set,
+            listen_at=self._listen_at,
             no_prompt=self._options.no_prompt,
         )
         self._server = Server(self._paths, self._reception)
+
+    def _make_desk(self, loop: asyncio.AbstractEventLoop) -> Desk:
+        # An upstream for this run only: nothing is written, not in the keyring either.
+        keeps = self._options.upstream is None
+        return Desk(
+            vault=Vault() if keeps else Nowhere(),
+            listener=self,
+            loop=loop,
+            schemes=http_schemes(token_bytes),
+            identify=self._names.of_waiter,
+            memory=MemoryFile(self._paths.sign_in_file) if keeps else None,
+        )
 
     def _notice(self, problem: Problem | None) -> None:
         """Follow the settings in who may connect, and tell what is odd about them."""
@@ -270,21 +284,40 @@ class Service:
         """
         while not self._stop.is_set():
             try:
-                self._engine.listen()
+                self._engine.listen(self._port)
             except OSError as error:
-                problem = self._not_listening(error)
+                spare = self._spare_port(error)
+                problem = self._not_listening(error, spare)
                 if not self._options.stays:
                     return problem
                 if problem != self._facts.problem:
                     logger.error("%s: %s", problem.title, problem.body)
-                self._facts.not_listening(problem)
+                self._facts.not_listening(problem, spare)
             else:
                 return None
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), LISTEN_AGAIN_S)
+            await self._wait_to_listen_again()
         return None
 
-    def _not_listening(self, error: OSError) -> Problem:
+    async def _wait_to_listen_again(self) -> None:
+        """Wait for some time, or until told to quit or to listen elsewhere."""
+        waiting = [asyncio.create_task(event.wait()) for event in (self._stop, self._moved)]
+        await asyncio.wait(waiting, timeout=LISTEN_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        self._moved.clear()
+
+    def _listen_at(self, port: int) -> None:
+        self._port = port
+        self._moved.set()
+
+    def _spare_port(self, error: OSError) -> int:
+        """Return a port to offer in place of one that is taken; 0 if there is none."""
+        if error.errno != errno.EADDRINUSE:
+            return 0
+        host, _, port = self._engine.address.rpartition(":")
+        return free_port_after(int(port), host.strip("[]"))
+
+    def _not_listening(self, error: OSError, spare: int) -> Problem:
         address = self._engine.address
         if error.errno == errno.EADDRINUSE:
             port = address.rpartition(":")[2]
@@ -293,7 +326,7 @@ class Service:
             hint = (
                 "TrayProxy starts by itself once the port is free."
                 if self._options.stays
-                else "Choose another port with --listen."
+                else f"Choose another port, such as --listen {address.rpartition(':')[0]}:{spare}."
             )
             body = f"{who} already uses {address}. {hint}"
             return Problem("TP-101", f"Port {port} is taken", body)
@@ -331,6 +364,7 @@ class Service:
     async def _close(self) -> None:
         """Stop in the order in which the parts need each other."""
         self._reception.tell(Quitting())
+        self._screen.close()
         self._desk.close()
         await self._engine.close()
         self._facts.close()
@@ -353,6 +387,24 @@ class Service:
 
     def _tell_status(self, status: Status) -> None:
         self._reception.tell(StatusChanged(status))
+
+
+def free_port_after(port: int, host: str) -> int:
+    """Return the next port that nobody listens on at this address; 0 if none of the next is free.
+
+    Args:
+        port: The one that is taken.
+        host: A loopback IP literal without brackets.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for other in range(port + 1, min(port + PORTS_TRIED, HIGHEST_PORT) + 1):
+        with socket.socket(family) as probe, suppress(OSError):
+            # As the engine binds: on Windows the other option would find taken ports free.
+            exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+            probe.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+            probe.bind((host, other))
+            return other
+    return 0
 
 
 def fail(code: str, title: str, body: str, exit_code: int) -> int:

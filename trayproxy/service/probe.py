@@ -17,6 +17,7 @@ from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import Page, RefusedError, silent
 from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
 from trayproxy.engine.stream import Stream
+from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.way import Way
 from trayproxy.http.body import body_reader
 from trayproxy.http.challenges import Challenge, parse_challenges
@@ -85,7 +86,7 @@ class Probe:
     """
 
     def __init__(
-        self, profile: Profile, request: Request, tools: Tools, waiter: Waiter | None = None
+        self, profile: Profile, request: Request, tools: Tools, *, is_trial: bool = False
     ) -> None:
         """Prepare it.
 
@@ -93,13 +94,14 @@ class Probe:
             profile: Through whose preferred upstream.
             request: Without content.
             tools: What to do it with.
-            waiter: How the desk knows the request; None: as one like any other.
+            is_trial: It is sent to find out whether a login is right: no question is about it.
         """
         self.way = Way.through(profile)
         self._profile = profile
         self._request = request
         self._tools = tools
-        self._waiter = waiter or Waiter(str(request.target.authority))
+        self._is_spent = False
+        self._waiter = Waiter(str(request.target.authority), own=is_trial)
 
     def call(self, way: Way, answer: Answer | None) -> Call:
         """Return how to reach the target of the request this way."""
@@ -108,8 +110,12 @@ class Probe:
         # A task waits for descriptors one wait at a time: none is left to be released.
         return Call(way, target, answer, wait_in_task, lambda descriptor: None)
 
-    async def send(self, answer: Answer | None) -> Response | Wanted:
+    async def send(self, answer: Answer | None) -> Response | Wanted | None:
         """Send the request with a login, or without, and return what came of it.
+
+        Returns:
+            The answer; what is wanted instead; None if a tunnel was asked for, and the way itself
+            is one.
 
         Raises:
             RefusedError: There is no connection, or no answer on it. `TargetRefusedError`: a SOCKS
@@ -131,7 +137,7 @@ class Probe:
             answer: The login to begin with; None: the desk's choice.
 
         Returns:
-            The login that was accepted; None if the upstream has not asked any more.
+            The login that was accepted; None if it went through without one after all.
 
         Raises:
             NotSignedInError: There is none.
@@ -141,15 +147,17 @@ class Probe:
         while True:
             if answer is None or answer is tried:
                 answer = await self._ask(wanted, tried)
-            outcome = await (self._try(answer) if answer else self.send(None))
+            outcome = await (self.send(None) if answer is None else self._try(answer))
             if not isinstance(outcome, Wanted):
                 return answer
             wanted, tried = outcome, answer
 
     async def _ask(self, wanted: Wanted, tried: Answer | None) -> Answer | None:
-        assert self.way.space is not None
+        """Return what the desk says; None: hear once more what is wanted."""
+        space = self.way.space
+        assert space is not None
         result = await self._tools.desk.challenged(
-            self.way.space, self._profile, wanted.challenges, self._waiter, tried, wanted.verdict
+            space, self._profile, wanted.challenges, self._waiter, tried, wanted.verdict
         )
         if isinstance(result, Refusal):
             raise NotSignedInError(result)
@@ -163,7 +171,7 @@ class Probe:
         except TargetRefusedError:
             return None  # Whether it was the login's turn, the dialler has told the desk.
         except BaseException as error:
-            desk.inconclusive(answer, type(error).__name__)
+            desk.inconclusive(answer, type(error).__name__, sent=self._is_spent)
             raise
         if isinstance(outcome, Response) and self.way.signs_requests:
             desk.accepted(answer)
@@ -171,30 +179,34 @@ class Probe:
 
     # --- legs ---
 
-    async def _send_plainly(self, answer: Answer | None) -> Response | Wanted:
+    async def _send_plainly(self, answer: Answer | None) -> Response | Wanted | None:
+        # To a SOCKS server the login goes with the connection.
+        self._is_spent = answer is not None
         stream = await self._tools.dialler.dial(self.call(self.way, answer))
         try:
+            if self.way.ends_at_target and self._request.method == b"CONNECT":
+                return None
             response = await self._exchange(stream, None)
         finally:
             stream.close()
         return Wanted(_challenges(response)) if self._is_refusal(response) else response
 
     async def _shake_hands(self, answer: Answer) -> Response | Wanted:
-        request = self._request
-        end_point = b""
-        to_sign = ToSign(request.method, request_target(request), b"", end_point)
-        handshake = answer.signer.begin(to_sign)
+        self._is_spent = False
         challenges: tuple[Challenge, ...] = ()
-        stream: Stream | None = None
+        stream = await self._tools.dialler.dial(self.call(self.way, answer))
+        is_new = True
         try:
+            handshake = answer.signer.begin(self._to_sign(stream))
             while True:
                 leg = await self._step(answer, handshake, challenges)
                 if isinstance(leg, Verdict):
                     return Wanted(challenges or (answer.challenge,), leg)
-                if stream is None or not leg.same_connection:
-                    if stream is not None:
-                        stream.close()
+                if not leg.same_connection and not is_new:
+                    stream.close()
                     stream = await self._tools.dialler.dial(self.call(self.way, answer))
+                is_new = False
+                self._is_spent = self._is_spent or (leg.whole and leg.credentials != b"")
                 response = await self._exchange(stream, leg)
                 if not self._is_refusal(response):
                     handshake.learn(response.fields)
@@ -202,8 +214,12 @@ class Probe:
                 challenges = _challenges(response)
                 await self._clear(stream, response)
         finally:
-            if stream is not None:
-                stream.close()
+            stream.close()
+
+    def _to_sign(self, stream: Stream) -> ToSign:
+        request = self._request
+        end_point = stream.end_point if isinstance(stream, TlsStream) else b""
+        return ToSign(request.method, request_target(request), b"", end_point)
 
     async def _step(
         self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
-from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     Answer,
     CheckProfile,
@@ -16,6 +16,7 @@ from trayproxy.control.messages import (
     ForgetLogin,
     GetStatus,
     Hello,
+    ListenerState,
     Problem,
     QuestionChanged,
     Quit,
@@ -30,6 +31,7 @@ from trayproxy.control.messages import (
     Step,
     Subscribe,
     Typing,
+    UsePort,
     UseProfile,
 )
 from trayproxy.control.server import Session
@@ -38,18 +40,27 @@ from trayproxy.http.errors import MessageError
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
-from trayproxy.profiles.validate import check_profile
+from trayproxy.profiles.validate import check_port, check_profile
 from trayproxy.routing.route import Routes
 from trayproxy.service.check import Check
 from trayproxy.service.facts import Facts
 from trayproxy.service.probe import Tools
 from trayproxy.service.roads import Roads
+from trayproxy.service.screen import Screen
 
-NOT_DONE, NOT_RUNNING, SIGN_IN, KEYRING = 1, 3, 4, 6
+NOT_DONE, NOT_RUNNING, SIGN_IN, UPSTREAM, KEYRING = 1, 3, 4, 5, 6
 """Exit codes of the command line (ux §7.1)."""
+
+LOGIN_CODES = {"TP-302": SIGN_IN, "TP-303": SIGN_IN, "TP-307": UPSTREAM}
+"""Exit codes for a login that was not saved, by the problem; else it is about the keyring."""
 
 NO_SUCH_PROFILE = Problem(
     "TP-805", "There is no such profile any more", "It was deleted meanwhile. Choose another one."
+)
+LISTENS_ALREADY = Problem(
+    "TP-103",
+    "TrayProxy listens already",
+    "Programs can connect. Change the port in the settings file, then start TrayProxy again.",
 )
 NO_WINDOW = Problem(
     "TP-703", "There is no window to show", "TrayProxy runs without its tray. Start trayproxy."
@@ -67,8 +78,10 @@ class Reception:
         roads: Roads,
         facts: Facts,
         tools: Tools,
+        screen: Screen,
         forget_connections: Callable[[], None],
         quit_now: Callable[[], None],
+        listen_at: Callable[[int], None],
         no_prompt: bool,
     ) -> None:
         """Open the reception.
@@ -79,8 +92,10 @@ class Reception:
             roads: Where requests go.
             facts: What faces are told.
             tools: For trying a profile.
+            screen: Is told which faces ask, and when somebody uses one.
             forget_connections: Closes idle upstream connections.
             quit_now: Ends the service.
+            listen_at: Tries this port instead of the one that is taken.
             no_prompt: Whether nobody may be asked.
         """
         self._desk = desk
@@ -88,8 +103,10 @@ class Reception:
         self._roads = roads
         self._facts = facts
         self._tools = tools
+        self._screen = screen
         self._forget_connections = forget_connections
         self._quit_now = quit_now
+        self._listen_at = listen_at
         self._no_prompt = no_prompt
         self._sessions: set[Session] = set()
         self._checks: dict[Session, set[asyncio.Task[tuple[Step, ...]]]] = {}
@@ -116,8 +133,9 @@ class Reception:
         self._count_askers()
 
     def _count_askers(self) -> None:
-        asking = sum(session.asks for session in self._sessions)
-        self._desk.set_askers(0 if self._no_prompt else asking)
+        asking = [s.face for s in self._sessions if s.asks and not self._no_prompt]
+        self._screen.faces(asking)
+        self._desk.set_askers(len(asking))
 
     def tell(self, event: Event) -> None:
         """Tell every face that wants to be told."""
@@ -149,6 +167,8 @@ class Reception:
                 return await self._delete_profile(profile_id, forget=forget)
             case UseProfile(profile_id):
                 return await self._use_profile(profile_id)
+            case UsePort(port):
+                return await self._use_port(port)
             case CheckProfile(profile, url):
                 return await self._check_profile(session, profile, url)
             case SignInNow(profile_id):
@@ -165,7 +185,7 @@ class Reception:
                 wanted = self._profile(profile_id)
                 if wanted is None:
                     return Failed(NO_SUCH_PROFILE)
-                return await self._save_login(wanted, login)
+                return _login_reply(await self._desk.save_login(wanted, login))
             case ForgetLogin(profile_id):
                 wanted = self._profile(profile_id)
                 if wanted is None:
@@ -179,11 +199,6 @@ class Reception:
                 self._quit_now()
                 return Done()
 
-    async def _save_login(self, profile: Profile, login: Login) -> Reply:
-        problem = await self._desk.save_login(profile, login)
-        about_login = problem is not None and problem.id.startswith("TP-3")
-        return _reply(problem, SIGN_IN if about_login else KEYRING)
-
     def _subscribe(self, session: Session) -> Reply:
         for question in self._desk.questions():
             session.send_event(QuestionChanged(question))
@@ -193,6 +208,7 @@ class Reception:
     def _show(self, token: str) -> Reply:
         if not any(session.face == "tray" for session in self._sessions):
             return Failed(NO_WINDOW, NOT_RUNNING)
+        self._screen.person_acts()
         self.tell(ShowRequested(token))
         return Done()
 
@@ -200,6 +216,7 @@ class Reception:
         profile = self._profile(profile_id)
         if profile is None:
             return Failed(NO_SUCH_PROFILE)
+        self._screen.person_acts()
         return _reply(self._desk.sign_in_now(profile), SIGN_IN)
 
     async def _check_profile(self, session: Session, profile: Profile, url: str) -> Reply:
@@ -275,6 +292,14 @@ class Reception:
             await self._save(lambda config: config.using(profile_id))
         return Done()
 
+    async def _use_port(self, port: int) -> Reply:
+        if self._facts.listener is not ListenerState.FAILED:
+            return Failed(LISTENS_ALREADY, NOT_DONE)
+        port = check_port(port)
+        await self._save(lambda config: replace(config, listen=replace(config.listen, port=port)))
+        self._listen_at(port)
+        return Done()
+
     def reload(self) -> None:
         """Read the settings again after they were changed outside (SIGHUP).
 
@@ -318,6 +343,13 @@ class Reception:
                 await asyncio.to_thread(self._store.load)
             config = change(self._store.config)
             await asyncio.to_thread(self._store.save, config)
+
+
+def _login_reply(problem: Problem | None) -> Reply:
+    """Return how saving a login has ended: accepted, refused, not checked or not kept."""
+    if problem is None:
+        return Done()
+    return Failed(problem, LOGIN_CODES.get(problem.id, KEYRING))
 
 
 def _reply(problem: Problem | None, exit_code: int) -> Reply:

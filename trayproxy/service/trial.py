@@ -2,46 +2,60 @@
 
 The desk wants one when the person has signed in and the program that needed it has given up, when a
 password is to be saved, and when a login that was right is refused somewhere. It goes where a
-program wanted to go, as a plain GET of the first page: the upstream asks for a login before
-anything else, so nothing more is read of what comes.
+program wanted to go and changes nothing there: the upstream asks for a login before anything else.
 """
 
 from contextlib import suppress
 
-from trayproxy.desk.answer import Waiter
 from trayproxy.engine.dial import TargetRefusedError
+from trayproxy.http.request import Request, parse_request
 from trayproxy.profiles.profile import Profile
-from trayproxy.service.probe import NotSignedInError, Probe, Tools, Wanted, request_for
+from trayproxy.service.probe import NotSignedInError, Probe, Tools, Wanted
 
-ANYWHERE = "example.com:80"
-"""Where the request goes if no program wanted to go anywhere yet; the name is reserved for such."""
+ALWAYS_THERE = "http://example.com/"
+"""What is asked for when no program has wanted to go anywhere yet (RFC 6761, section 6.5)."""
+
+
+def request_to(target: str) -> Request:
+    """Return a request that changes nothing where it goes.
+
+    Args:
+        target: ``github.com:443``; empty for a page that is always there.
+
+    Raises:
+        MessageError: It is no target.
+    """
+    if not target:
+        head = f"HEAD {ALWAYS_THERE} HTTP/1.1\r\nHost: example.com\r\n"
+    elif target.endswith(":80"):
+        head = f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
+    else:
+        head = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
+    return parse_request(f"{head}User-Agent: TrayProxy\r\n\r\n".encode("ascii", "replace"))
 
 
 async def try_login(tools: Tools, profile: Profile, target: str) -> bool:
-    """Send a request of our own, with the login that the desk has for it (`Desk.on_try`).
+    """Find out whether the login that the desk has for a profile is right, by a request of our own.
 
     Args:
-        tools: What to do it with.
-        profile: With the one upstream to try.
-        target: Where a program wanted to go, ``github.com:443``; empty if nowhere yet.
+        tools: What to do it with; the desk is told what came of it.
+        profile: With the upstream in question alone.
+        target: Where a program wanted to go, empty if none ever did.
 
     Returns:
-        Whether the upstream asked for a login. What became of that the desk was told.
+        Whether the upstream wanted a login.
 
     Raises:
-        RefusedError: There is no connection, or no answer on it.
-        MessageError: The target is no host that could be asked for a page.
+        RefusedError: It cannot be reached, or does not answer.
+        MessageError: The target is none.
     """
-    target = target or ANYWHERE
-    host = target.rpartition(":")[0]
-    waiter = Waiter(target, own=True)
-    probe = Probe(profile, request_for(f"http://{host}/"), tools, waiter)
+    probe = Probe(profile, request_to(target), tools, is_trial=True)
     try:
         outcome = await probe.send(None)
     except TargetRefusedError:
         return False
     if not isinstance(outcome, Wanted):
         return False
-    with suppress(NotSignedInError):  # Whoever asked hears of it from the desk.
+    with suppress(NotSignedInError):  # Whoever wants to know hears of it from the desk.
         await probe.sign_in(outcome)
     return True

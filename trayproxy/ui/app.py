@@ -45,6 +45,7 @@ from trayproxy.control.messages import (
     Show,
     SignInNow,
     Status,
+    UsePort,
     UseProfile,
 )
 from trayproxy.desktop.process import start_service
@@ -243,6 +244,7 @@ class App(QObject):
         self.menu.not_now_chosen.connect(self._not_now)
         self.menu.profile_chosen.connect(self._use)
         self.menu.profiles_chosen.connect(self.show_window)
+        self.menu.port_chosen.connect(self._use_port)
         self.menu.try_again_chosen.connect(self.keeper.try_again)
         self.menu.quit_chosen.connect(self.quit)
         self.tray.primary.connect(self._on_primary)
@@ -259,6 +261,7 @@ class App(QObject):
         self.window.forget_wanted.connect(self._forget)
         self.window.sign_in_wanted.connect(self._sign_in)
         self.window.copy_wanted.connect(self._copy_address)
+        self.window.port_wanted.connect(self._use_port)
         self.window.try_again_wanted.connect(self.keeper.try_again)
         self.window.quit_wanted.connect(self.quit)
 
@@ -376,6 +379,10 @@ class App(QObject):
         self._track.switch(time.monotonic())
         self.link.request(UseProfile(profile_id), self._on_done)
         self._refresh()
+
+    @Slot(int)
+    def _use_port(self, port: int) -> None:
+        self.link.request(UsePort(port), self._on_done)
 
     @Slot()
     def _turn_direct(self) -> None:

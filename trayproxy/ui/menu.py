@@ -40,6 +40,7 @@ class TrayMenu(QObject):
         not_now_chosen(Quiet): Do not ask for a while.
         profile_chosen(str): Make the profile with this id the active one.
         profiles_chosen: Open the window.
+        port_chosen(int): Listen at this port, since the wanted one is taken.
         try_again_chosen: Start the service now.
         quit_chosen: End TrayProxy.
     """
@@ -50,6 +51,7 @@ class TrayMenu(QObject):
     not_now_chosen = Signal(object)
     profile_chosen = Signal(str)
     profiles_chosen = Signal()
+    port_chosen = Signal(int)
     try_again_chosen = Signal()
     quit_chosen = Signal()
 
@@ -64,6 +66,7 @@ class TrayMenu(QObject):
         self._group.triggered.connect(self._on_profile)
         self._heading = self._row("heading", enabled=False)
         self._address = self._row("address", self._on_address)
+        self._use_port = self._row("use_port", self._on_port)
         self._try_again = self._row("try_again", self.try_again_chosen.emit)
         self._sign_in = self._row("sign_in", self.sign_in_chosen.emit)
         self._not_now = self._build_not_now()
@@ -80,6 +83,7 @@ class TrayMenu(QObject):
         self._pace = QTimer(self, singleShot=True, interval=PACE_MS)
         self._pace.timeout.connect(self._show_address)
         self._address_text = ""
+        self._spare_port = 0
         self._name_rows()
         self.update(IconState.STARTING, None)
 
@@ -106,6 +110,9 @@ class TrayMenu(QObject):
         """
         self._set(self._heading, words.heading(state, status))
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
+        self._spare_port = words.spare_port(status)
+        self._use_port.setVisible(self._spare_port != 0)
+        self._set(self._use_port, words.port_row(self._spare_port))
         self._address.setVisible(status is not None)
         if status is not None:
             self._address_text = words.address_row(status, received_per_s)
@@ -237,6 +244,10 @@ class TrayMenu(QObject):
         self._address.setIcon(action_icon("done", self.menu.palette()))
         self._tick.start()
         self.address_chosen.emit()
+
+    @Slot()
+    def _on_port(self) -> None:
+        self.port_chosen.emit(self._spare_port)
 
     @Slot()
     def _untick(self) -> None:

@@ -87,6 +87,7 @@ class ProfilesWindow(QWidget):
         forget_wanted(str): Remove the saved password of the profile with this id.
         sign_in_wanted: Open the sign-in dialog.
         copy_wanted: Copy the local address.
+        port_wanted(int): Listen at this port, since the wanted one is taken.
         try_again_wanted: Start the service now.
         quit_wanted: End TrayProxy.
     """
@@ -98,6 +99,7 @@ class ProfilesWindow(QWidget):
     forget_wanted = Signal(str)
     sign_in_wanted = Signal()
     copy_wanted = Signal()
+    port_wanted = Signal(int)
     try_again_wanted = Signal()
     quit_wanted = Signal()
 
@@ -107,6 +109,7 @@ class ProfilesWindow(QWidget):
         self.setObjectName("profiles_window")
         self.setWindowTitle(translate("Window", "TrayProxy"))
         self.has_tray = False
+        self._spare_port = 0
         """Whether a person can get the window back from the tray once it is closed."""
         self._profiles: dict[str, Profile] = {}
         self._active = ""
@@ -136,6 +139,9 @@ class ProfilesWindow(QWidget):
         needed = status is not None and (needs_sign_in(status) or is_asked)
         self._sign_in.setVisible(needed)
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
+        self._spare_port = words.spare_port(status)
+        self._use_port.setVisible(self._spare_port != 0)
+        self._use_port.setText(words.port_row(self._spare_port))
         self._address_row.setVisible(status is not None)
         for widget in (self._save, self._test, self._use, self._remove):
             widget.setEnabled(status is not None)
@@ -271,6 +277,10 @@ class ProfilesWindow(QWidget):
     def _selected(self) -> str:
         item = self._list.currentItem()
         return str(item.data(_ID)) if item is not None else NEW
+
+    @Slot()
+    def _on_port(self) -> None:
+        self.port_wanted.emit(self._spare_port)
 
     @Slot()
     def _show_selected(self) -> None:
@@ -448,12 +458,15 @@ class ProfilesWindow(QWidget):
         self._state.setFont(font)
         self._sign_in = named(QPushButton(translate("Window", "Sign in…")), "sign_in_now")
         self._sign_in.clicked.connect(self.sign_in_wanted)
+        self._use_port = named(QPushButton(), "use_port_now")
+        self._use_port.clicked.connect(self._on_port)
         self._try_again = named(QPushButton(translate("Window", "Try again")), "try_again_now")
         self._try_again.clicked.connect(self.try_again_wanted)
         row = QHBoxLayout()
         row.addWidget(self._state_icon, 0, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self._state, 1, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self._sign_in)
+        row.addWidget(self._use_port)
         row.addWidget(self._try_again)
         return row
 

@@ -9,6 +9,7 @@ from PySide6.QtCore import QCoreApplication
 from trayproxy.control.messages import (
     Keyring,
     KeyringState,
+    ListenerState,
     Problem,
     Program,
     Question,
@@ -104,6 +105,18 @@ def _two(template: str, name: str, other: str) -> str:
 
 def _profile_name(status: Status) -> str:
     return status.profile.name if status.profile is not None else ""
+
+
+def spare_port(status: Status | None) -> int:
+    """Return the port that is offered in place of one that is taken, 0 if none is."""
+    if status is None or status.listener is not ListenerState.FAILED:
+        return 0
+    return status.spare_port
+
+
+def port_row(port: int) -> str:
+    """Return the row that has TrayProxy listen elsewhere."""
+    return translate("Tray", "Use port {port} instead").format(port=port)
 
 
 # --- Menu rows -----------------------------------------------------------------------------------

@@ -1,0 +1,447 @@
+"""Requests of our own, and what cannot be lost: the person's answer, the account, the truth."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.desk.play import BASIC, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG, Play
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import SignInState, Why
+from trayproxy.desk.events import (
+    Cleared,
+    Deleted,
+    Edited,
+    Found,
+    Given,
+    LookUp,
+    OwnEnded,
+    Rejected,
+    Save,
+    ScreenLocked,
+    Switched,
+    TryOwn,
+    Wanted,
+)
+from trayproxy.desk.machine import Trial
+from trayproxy.desk.space import Space
+from trayproxy.profiles.profile import Upstream
+
+SPACE = Space.of(OFFICE)
+
+
+@pytest.fixture
+def play() -> Play:
+    play = Play()
+    play.machine.board.tries_itself = True
+    return play
+
+
+def own(play: Play) -> int:
+    """Let the request of our own get its first 407."""
+    tries = play.all(TryOwn)
+    return play.challenge(tries[-1].key, target=tries[-1].target or "example.com:80", own=True)
+
+
+def end(play: Play, *, asked: bool = True) -> None:
+    play.do(OwnEnded(play.all(TryOwn)[-1].key, asked))
+
+
+def give_up_while_typing(play: Play, login: Login = RIGHT) -> None:
+    (waiter,) = play.ask()
+    play.touch()
+    play.leave(waiter)
+    play.enter(login)
+
+
+# --- The client gave up, the person did not -------------------------------------------------------
+
+
+def test_an_answer_is_tried_by_ourselves_when_its_client_has_gone(play: Play) -> None:
+    give_up_while_typing(play)
+    assert play.all(TryOwn) == [TryOwn(KEY, OFFICE, "host1.example:443")]
+    assert play.question.checking
+    ours = own(play)
+    assert play.mark(ours)
+    play.accept(ours)
+    end(play)
+    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.endings() == ["ACCEPTED"]
+
+
+def test_the_retry_of_the_client_gets_the_login_at_once(play: Play) -> None:
+    give_up_while_typing(play)
+    play.accept(own(play))
+    retry = play.challenge()
+    assert retry in play.released()
+
+
+def test_a_wrong_answer_is_told_although_its_client_has_gone(play: Play) -> None:
+    give_up_while_typing(play, WRONG)
+    ours = own(play)
+    back = play.challenge(tried=play.mark(ours), own=True)
+    end(play)
+    assert play.refused() == {back: "WITHDRAWN"}
+    assert (play.question.why, play.question.checking) == (Why.TYPED_REJECTED, False)
+    assert play.question.waiting == 0
+
+
+def test_a_client_that_leaves_during_the_check_is_replaced_by_ourselves(play: Play) -> None:
+    (waiter,) = play.ask()
+    play.enter(RIGHT)
+    play.fail(waiter, sent=True)
+    assert len(play.all(TryOwn)) == 1
+    play.accept(own(play))
+    assert play.endings() == ["ACCEPTED"]
+
+
+def test_an_upstream_out_of_reach_leaves_the_question_open_and_says_why(play: Play) -> None:
+    give_up_while_typing(play)
+    end(play)
+    assert (play.question.why, play.question.checking) == (Why.UNCHECKED, False)
+    assert len(play.all(TryOwn)) == 1
+    retry = play.challenge()
+    play.accept(retry)
+    assert play.endings() == ["ACCEPTED"]
+
+
+def test_an_upstream_that_does_not_ask_closes_the_question_and_keeps_the_answer(
+    play: Play,
+) -> None:
+    give_up_while_typing(play)
+    end(play, asked=False)
+    assert not play.is_asking
+    assert play.mark(play.challenge())
+
+
+def test_typing_it_again_tries_again_by_ourselves(play: Play) -> None:
+    give_up_while_typing(play)
+    end(play)
+    play.enter(RIGHT)
+    assert len(play.all(TryOwn)) == 2
+
+
+def test_a_client_that_comes_meanwhile_is_as_good_as_ours(play: Play) -> None:
+    give_up_while_typing(play)
+    client = play.challenge()
+    assert play.released() == [client]
+    ours = own(play)
+    assert play.released() == [client]
+    play.accept(client)
+    assert play.released() == [client, ours]
+
+
+def test_no_question_names_a_request_of_our_own(play: Play) -> None:
+    give_up_while_typing(play)
+    play.challenge(target="canary.example:443")
+    play.challenge(target="github.com:443")
+    own(play)
+    assert play.machine.facts("office").waiting == 1
+    assert [program.target for program in play.question.programs] == ["github.com:443"]
+    assert len(play.machine.strangers(play.question.number)) == 1
+
+
+def test_our_own_request_asks_no_person(play: Play) -> None:
+    give_up_while_typing(play)
+    ours = play.challenge(replace(KEY, realm="Other"), own=True)
+    play.wait(1)
+    assert play.refused() == {ours: "WITHDRAWN"}
+    assert len(play.machine.numbers()) == 1
+
+
+def test_signing_in_from_the_menu_is_checked_at_once(play: Play) -> None:
+    play.do(Wanted(OFFICE, WAY))
+    play.enter(RIGHT)
+    assert play.all(TryOwn)[-1].target == ""
+    play.accept(own(play))
+    assert play.endings() == ["ACCEPTED"]
+    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+
+
+def test_an_untouched_question_closes_with_its_last_client_and_tries_nothing(play: Play) -> None:
+    (waiter,) = play.ask()
+    play.leave(waiter)
+    assert play.endings() == ["ABANDONED"]
+    assert play.all(TryOwn) == []
+    play.ask()
+    assert play.is_asking
+
+
+# --- A password from the command line -------------------------------------------------------------
+
+
+def give(play: Play, login: Login) -> int:
+    play.do(Given(OFFICE, WAY, login, remember=True))
+    return play.machine.generation(SPACE)
+
+
+def test_a_login_to_be_saved_is_tried_first(play: Play) -> None:
+    generation = give(play, RIGHT)
+    assert play.all(Save) == []
+    assert play.machine.trial(SPACE, generation) is Trial.UNDER_WAY
+    play.accept(own(play))
+    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+
+
+def test_a_login_to_be_saved_that_is_wrong_is_not_saved(play: Play) -> None:
+    play.trust(RIGHT)
+    generation = give(play, WRONG)
+    play.challenge(tried=play.mark(own(play)), own=True)
+    end(play)
+    assert play.machine.trial(SPACE, generation) is Trial.WRONG
+    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+
+
+def test_a_login_that_could_not_be_checked_is_saved_once_it_is_accepted(play: Play) -> None:
+    generation = give(play, RIGHT)
+    end(play)
+    assert play.machine.trial(SPACE, generation) is Trial.OPEN
+    play.accept(play.challenge())
+    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+
+
+# --- The address is forbidden, the password is right ----------------------------------------------
+
+
+def trusted(play: Play) -> str:
+    """Return where the login was accepted."""
+    mark = play.trust()
+    assert play.machine.is_trusted(mark)
+    return play.machine.board.cases[KEY].good
+
+
+def test_a_refused_address_is_cleared_up_where_the_login_was_right(play: Play) -> None:
+    good = trusted(play)
+    mark = play.mark(1)
+    blocked = play.challenge(tried=mark, target="blocked.example:443")
+    assert play.all(TryOwn)[-1].target == good
+    assert blocked not in play.refused()
+    play.accept(own(play))
+    assert play.refused() == {blocked: "FORBIDDEN"}
+    assert play.machine.is_trusted(mark)
+    assert not play.is_asking
+    assert play.all(Rejected) == []
+
+
+def test_that_holds_however_long_ago_the_login_was_used(play: Play) -> None:
+    trusted(play)
+    play.wait(8 * 3600)
+    play.challenge(tried=play.mark(1), target="blocked.example:443")
+    play.accept(own(play))
+    assert list(play.refused().values()) == ["FORBIDDEN"]
+
+
+def test_a_changed_password_costs_two_log_ons_at_most(play: Play) -> None:
+    trusted(play)
+    mark = play.mark(1)
+    waiters = [play.challenge(tried=mark) for _ in range(20)]
+    ours = own(play)
+    play.challenge(tried=mark, target=play.all(TryOwn)[-1].target, own=True)
+    end(play)
+    assert [waiter for waiter in play.released() if waiter in waiters] == []
+    assert play.released()[-1] == ours
+    question = play.question_due
+    assert (question.why, question.waiting) == (Why.SAVED_REJECTED, 20)
+    assert play.all(Rejected) == [Rejected(SPACE, RIGHT)]
+
+
+def test_many_forbidden_addresses_at_once_are_cleared_up_by_one_request(play: Play) -> None:
+    trusted(play)
+    mark = play.mark(1)
+    blocked = [play.challenge(tried=mark, target=f"ad{n}.example:443") for n in range(50)]
+    assert len(play.all(TryOwn)) == 1
+    play.accept(own(play))
+    assert play.refused() == dict.fromkeys(blocked, "FORBIDDEN")
+    assert play.machine.facts("office").sign_in is SignInState.OK
+
+
+def test_without_an_answer_to_ours_the_addresses_are_taken_for_forbidden(play: Play) -> None:
+    trusted(play)
+    blocked = play.challenge(tried=play.mark(1), target="blocked.example:443")
+    end(play)
+    assert play.refused() == {blocked: "FORBIDDEN"}
+
+
+# --- One log-on per password ----------------------------------------------------------------------
+
+
+def test_a_login_typed_a_second_time_while_it_is_on_its_way_is_not_sent_twice(
+    play: Play,
+) -> None:
+    never, other = WRONG, Login("jdoe", "other")
+    first, second, third = play.ask(3)
+    play.enter(never)
+    play.wait(10)
+    play.enter(other)
+    play.wait(10)
+    play.enter(never)
+    assert play.released() == [first, second]
+    assert play.question.checking
+    play.reject(first)
+    assert play.released() == [first, second]
+    assert play.question.why is Why.TYPED_REJECTED
+    assert third not in play.released()
+
+
+def test_a_login_typed_again_is_right_when_its_first_try_is_accepted(play: Play) -> None:
+    first, second, third = play.ask(3)
+    play.enter(RIGHT)
+    play.wait(10)
+    play.enter(WRONG)
+    play.wait(10)
+    play.enter(RIGHT)
+    play.accept(first)
+    assert play.endings() == ["ACCEPTED"]
+    assert play.machine.login(play.mark(third)) == RIGHT
+    assert play.released() == [first, second, third]
+
+
+def test_a_rejection_is_to_be_remembered_and_an_acceptance_lifts_it(play: Play) -> None:
+    (waiter,) = play.ask()
+    play.enter(WRONG)
+    again = play.reject(waiter)
+    assert play.all(Rejected) == [Rejected(SPACE, WRONG)]
+    play.enter(RIGHT)
+    play.accept(again)
+    assert play.all(Cleared) == [Cleared(SPACE, RIGHT)]
+
+
+def test_a_saved_login_that_an_earlier_run_saw_rejected_is_not_sent(play: Play) -> None:
+    waiter = play.challenge()
+    play.do(Found(play.all(LookUp)[-1].lookup, WRONG, play.machine.keyring, known_wrong=True))
+    play.wait(0.15)
+    assert play.released() == []
+    assert (play.question.why, play.question.user) == (Why.SAVED_REJECTED, "jdoe")
+    play.enter(RIGHT)
+    assert play.released() == [waiter]
+
+
+# --- The screen -----------------------------------------------------------------------------------
+
+
+def test_no_question_opens_while_the_screen_is_locked(play: Play) -> None:
+    play.do(ScreenLocked(True))
+    waiter = play.challenge()
+    play.found(None)
+    play.wait(60)
+    assert not play.is_asking
+    assert waiter not in play.refused()
+    play.do(ScreenLocked(False))
+    assert play.question.waiting == 1
+
+
+def test_after_unlocking_nothing_opens_if_nobody_waits_any_more(play: Play) -> None:
+    play.do(ScreenLocked(True))
+    waiter = play.challenge()
+    play.found(None)
+    play.leave(waiter)
+    play.do(ScreenLocked(False))
+    assert not play.is_asking
+
+
+def test_a_saved_login_works_behind_the_lock(play: Play) -> None:
+    play.do(ScreenLocked(True))
+    waiter = play.challenge()
+    play.found(RIGHT)
+    assert play.released() == [waiter]
+
+
+# --- Several profiles, upstreams and realms -------------------------------------------------------
+
+
+def test_two_profiles_on_one_proxy_have_each_their_user(play: Play) -> None:
+    twin = replace(OFFICE, id="twin", name="Twin", user="admin")
+    key = replace(KEY, space=Space.of(twin))
+    first = play.challenge()
+    play.found(RIGHT)
+    play.accept(first)
+    play.do(Switched(twin))
+    second = play.challenge(key, twin)
+    play.found(Login("admin", "other"))
+    play.accept(second)
+    logins = {play.machine.login(mark) for mark in play.machine.trusted().values()}
+    assert logins == {RIGHT, Login("admin", "other")}
+    assert play.machine.facts("office").user == "jdoe"
+    assert play.machine.facts("twin").user == "admin"
+
+
+def test_a_login_rejected_for_one_profile_is_tried_for_another(play: Play) -> None:
+    """It is another upstream account for all we know: two profiles share nothing."""
+    twin = replace(OFFICE, id="twin", name="Twin")
+    first = play.challenge()
+    play.found(WRONG)
+    play.leave(play.reject(first))
+    play.do(Switched(twin))
+    second = play.challenge(replace(KEY, space=Space.of(twin)), twin)
+    play.found(WRONG)
+    assert play.released() == [first, second]
+
+
+def test_each_upstream_of_a_profile_is_asked_about_for_itself(play: Play) -> None:
+    spare = Upstream("spare.corp.example", 8080)
+    both = replace(OFFICE, fallbacks=(spare,))
+    play.do(Switched(both))
+    other = replace(KEY, space=Space("office", str(spare)))
+    first = play.challenge(profile=both)
+    play.found(RIGHT)
+    play.accept(first)
+    second = play.challenge(other, both)
+    assert play.all(LookUp)[-1].profile == replace(OFFICE, upstream=spare)
+    play.found(None)
+    play.wait(0.15)
+    assert play.question.upstream == str(spare)
+    play.enter(WRONG)
+    assert play.machine.login(play.mark(first)) == RIGHT
+    assert play.machine.login(play.mark(second)) == WRONG
+
+
+def test_an_edit_while_the_question_is_open_keeps_it_if_the_upstream_stays(play: Play) -> None:
+    (waiter,) = play.ask()
+    number = play.question.number
+    renamed = replace(OFFICE, name="Headquarters", user="admin")
+    play.do(Edited(renamed))
+    assert (play.question.number, play.question.profile) == (number, "Headquarters")
+    play.enter(RIGHT)
+    assert play.released() == [waiter]
+
+
+def test_an_edit_that_takes_the_upstream_away_voids_what_is_typed_then(play: Play) -> None:
+    (waiter,) = play.ask()
+    number = play.question.number
+    play.do(Edited(replace(OFFICE, upstream=Upstream("else.example", 8080))))
+    assert play.refused() == {waiter: "WITHDRAWN"}
+    assert play.endings() == ["WITHDRAWN"]
+    play.machine.question(number)
+    assert play.released() == []
+
+
+def test_a_switch_in_mid_handshake_lets_it_end_where_it_began(play: Play) -> None:
+    first = play.challenge()
+    play.found(RIGHT)
+    play.do(Switched(LAB))
+    second = play.challenge(LAB_KEY, LAB)
+    play.accept(first)
+    assert play.machine.is_trusted(play.mark(first))
+    assert second not in play.released()
+
+
+def test_a_profile_deleted_in_mid_handshake_gets_no_verdict(play: Play) -> None:
+    first = play.challenge()
+    play.found(WRONG)
+    mark = play.mark(first)
+    play.do(Deleted("office"))
+    late = play.challenge(tried=mark)
+    assert play.refused() == {late: "WITHDRAWN"}
+    assert not play.is_asking
+
+
+def test_500_requests_cost_one_question_and_one_log_on(play: Play) -> None:
+    waiters = play.ask(500)
+    assert play.question.waiting == 500
+    play.enter(WRONG)
+    play.reject(waiters[0])
+    assert play.released() == waiters[:1]
+    assert len(play.machine.numbers()) == 1
+    play.enter(RIGHT)
+    play.accept(play.released()[-1])
+    assert len(play.released()) == 501
+    assert BASIC.scheme == play.scheme(waiters[1])

@@ -1,0 +1,425 @@
+"""Several schemes at one upstream: which one is used, and when the person is asked instead."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.desk.play import BASIC, DIGEST, KEY, NEGOTIATE, NTLM, OFFICE, RIGHT, Play
+from trayproxy.auth.scheme import Verdict, VerdictKind
+from trayproxy.control.messages import SignInState, Transport, Why
+from trayproxy.desk.events import (
+    Edited,
+    Forgotten,
+    Listen,
+    LookUp,
+    NetworkChanged,
+    Offered,
+    Pinned,
+    Refuse,
+    Unremembered,
+    Wanted,
+)
+from trayproxy.desk.space import BY_SSO, Key, Pin, Space
+from trayproxy.profiles.profile import Method, SignIn
+
+SPACE = Space.of(OFFICE)
+UNUSABLE = Verdict(VerdictKind.UNUSABLE, "The library is missing.")
+NO_TICKET = Verdict(VerdictKind.NO_TICKET)
+ALL = (NEGOTIATE, NTLM, DIGEST, BASIC)
+SSO = replace(OFFICE, sign_in=SignIn.SSO, user="")
+SSO_KEY = Key(SPACE, "Corp", BY_SSO)
+
+
+def play(*offers: Offered, pin: Pin | None = None) -> Play:
+    return Play(offers=offers or ALL, pins={SPACE: pin} if pin else {})
+
+
+def unusable(at: Play, waiter: int, verdict: Verdict = UNUSABLE, key: Key = KEY) -> int:
+    """Let the request that was released come back because its scheme came to nothing."""
+    return at.challenge(
+        key,
+        SSO if key is SSO_KEY else OFFICE,
+        tried=at.mark(waiter),
+        scheme=at.scheme(waiter),
+        verdict=verdict,
+    )
+
+
+# --- The strongest that works ---------------------------------------------------------------------
+
+
+def test_the_strongest_scheme_on_offer_is_used() -> None:
+    at = play()
+    (first,) = at.ask()
+    assert (at.question.method, at.question.transport) == ("Negotiate", Transport.SCRAMBLED)
+    at.enter(RIGHT)
+    assert at.scheme(first) == "negotiate"
+
+
+def test_a_scheme_that_cannot_be_used_gives_way_to_the_next_with_the_same_login() -> None:
+    at = play()
+    (first,) = at.ask()
+    at.enter(RIGHT)
+    again = unusable(at, first)
+    assert at.scheme(again) == "ntlm"
+    assert at.machine.login(at.mark(again)) == RIGHT
+    at.accept(again)
+    assert at.endings() == ["ACCEPTED"]
+    assert at.machine.facts("office").sign_in is SignInState.OK
+
+
+def test_a_scheme_that_cannot_be_used_is_no_rejection() -> None:
+    at = play()
+    (first,) = at.ask()
+    at.enter(RIGHT)
+    again = unusable(at, first)
+    assert at.question.rejections == 0
+    assert at.mark(again) == at.mark(first)
+
+
+def test_the_scheme_that_was_accepted_is_kept_to() -> None:
+    at = play()
+    (first,) = at.ask()
+    at.enter(RIGHT)
+    again = unusable(at, first)
+    at.accept(again)
+    at.wait(3600)
+    assert at.scheme(at.challenge()) == "ntlm"
+
+
+def test_a_password_promised_to_be_hidden_is_not_sent_readable_without_asking() -> None:
+    at = play(NTLM, BASIC)
+    (first,) = at.ask()
+    at.enter(RIGHT)
+    unusable(at, first)
+    assert at.released() == [first]
+    question = at.question
+    assert (question.why, question.method, question.before) == (Why.DOWNGRADE, "Basic", "NTLM")
+    at.enter(RIGHT)
+    assert at.scheme(at.released()[-1]) == "basic"
+
+
+def test_a_saved_login_may_go_on_with_basic_at_an_upstream_seen_for_the_first_time() -> None:
+    at = play(NTLM, BASIC)
+    first = at.challenge()
+    at.found(RIGHT)
+    assert at.scheme(unusable(at, first)) == "basic"
+
+
+def test_when_nothing_can_be_used_the_request_is_told_and_the_login_is_kept() -> None:
+    at = play(NTLM)
+    (first,) = at.ask()
+    at.enter(RIGHT)
+    again = unusable(at, first)
+    assert at.all(Listen) == [Listen(again)]
+    bare = at.challenge()
+    (refused,) = at.all(Refuse)
+    assert (refused.waiter, refused.reason.name) == (bare, "UNUSABLE")
+    assert refused.text == "The library is missing."
+    at.wait(60)
+    assert at.scheme(at.challenge()) == "ntlm"
+
+
+def test_the_pauses_of_a_scheme_that_cannot_be_used_grow_to_a_quarter_of_an_hour() -> None:
+    at = play(NTLM)
+    first = at.challenge()
+    at.found(RIGHT)
+    pauses = []
+    for _ in range(4):
+        unusable(at, at.released()[-1])
+        began = at.now
+        while at.challenge() not in at.released():
+            at.wait(30)
+        pauses.append(at.now - began)
+    assert pauses == [60, 300, 900, 900]
+    assert first == at.released()[0]
+
+
+def test_another_network_ends_the_pause_of_a_scheme() -> None:
+    at = play(NTLM)
+    first = at.challenge()
+    at.found(RIGHT)
+    unusable(at, first)
+    at.do(NetworkChanged())
+    assert at.scheme(at.challenge()) == "ntlm"
+
+
+def test_what_is_offered_is_heard_again_when_a_handshake_ends_in_the_middle() -> None:
+    at = play(NTLM, DIGEST)
+    (first,) = at.ask()
+    at.enter(RIGHT)
+    at.challenge(tried=at.mark(first), scheme="ntlm", verdict=UNUSABLE, offers=())
+    assert len(at.all(Listen)) == 1
+    assert at.scheme(at.challenge()) == "digest"
+
+
+def test_a_request_whose_407_does_not_offer_the_accepted_scheme_gets_none_of_it() -> None:
+    at = play(NTLM, BASIC)
+    at.trust()
+    waiter = at.challenge(offers=(BASIC,))
+    assert waiter not in at.released()
+    assert at.question_due.why is Why.DOWNGRADE
+
+
+def test_one_stumble_of_a_scheme_that_works_costs_one_request() -> None:
+    at = play(NTLM)
+    mark = at.trust()
+    waiter = at.challenge(tried=mark, scheme="ntlm", verdict=UNUSABLE)
+    assert at.refused()[waiter] == "UNUSABLE"
+    assert at.machine.is_trusted(mark)
+    at.challenge(tried=mark, scheme="ntlm", verdict=UNUSABLE)
+    at.challenge(tried=mark, scheme="ntlm", verdict=UNUSABLE)
+    assert not at.machine.is_trusted(mark)
+
+
+# --- Verdicts that say more -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "why", "hurried"),
+    [(VerdictKind.EXPIRED, Why.EXPIRED, False), (VerdictKind.LOCKED, Why.LOCKED, True)],
+)
+def test_what_the_upstream_says_about_the_account_is_told(
+    kind: VerdictKind, why: Why, hurried: bool
+) -> None:
+    at = play(NEGOTIATE)
+    (first,) = at.ask()
+    at.enter(RIGHT)
+    at.challenge(tried=at.mark(first), scheme="negotiate", verdict=Verdict(kind))
+    assert (at.question.why, at.question.hurried) == (why, hurried)
+    assert at.machine.facts("office").sign_in is SignInState.REJECTED
+
+
+def test_a_final_verdict_on_a_login_that_worked_is_not_taken_for_a_forbidden_address() -> None:
+    at = play(NEGOTIATE)
+    mark = at.trust()
+    rejected = Verdict(VerdictKind.REJECTED)
+    at.challenge(tried=mark, scheme="negotiate", verdict=rejected, is_final=True)
+    assert at.question_due.why is Why.SAVED_REJECTED
+
+
+# --- Less than before (threats T4, T5) ------------------------------------------------------------
+
+
+def test_basic_in_clear_to_a_proxy_that_took_ntlm_before_is_asked_about() -> None:
+    at = play(BASIC, pin=Pin("ntlm", ("Corp",)))
+    at.challenge()
+    at.wait(0.15)
+    assert at.all(LookUp) == []
+    question = at.question
+    assert (question.why, question.before, question.method) == (Why.DOWNGRADE, "NTLM", "Basic")
+    assert question.transport is Transport.READABLE
+
+
+def test_a_weaker_digest_is_less_than_before() -> None:
+    at = play(DIGEST, pin=Pin("digest-sha-256", ("Corp",)))
+    at.challenge()
+    at.wait(0.15)
+    assert (at.question.why, at.question.before) == (Why.DOWNGRADE, "Digest (SHA-256)")
+
+
+def test_as_much_as_before_asks_nobody() -> None:
+    at = play(NTLM, BASIC, pin=Pin("ntlm", ("Corp",)))
+    first = at.challenge()
+    at.found(RIGHT)
+    assert at.scheme(first) == "ntlm"
+
+
+def test_more_than_before_is_used_and_remembered() -> None:
+    at = play(NTLM, BASIC, pin=Pin("basic", ("Corp",)))
+    first = at.challenge()
+    at.found(RIGHT)
+    at.accept(first)
+    assert at.all(Pinned) == [Pinned(SPACE, Pin("ntlm", ("Corp",)))]
+
+
+def test_a_person_who_agrees_to_less_is_not_asked_again() -> None:
+    at = play(BASIC, pin=Pin("ntlm", ("Corp",)))
+    first = at.challenge()
+    at.wait(0.15)
+    at.enter(RIGHT)
+    at.accept(first)
+    assert at.machine.board.pins[SPACE] == Pin("basic", ("Corp",))
+
+
+def test_a_method_chosen_in_the_profile_is_agreed_to() -> None:
+    at = play(BASIC, pin=Pin("ntlm", ("Corp",)))
+    at.challenge(profile=replace(OFFICE, method=Method.BASIC))
+    assert len(at.all(LookUp)) == 1
+
+
+def test_an_upstream_that_is_itself_again_asks_nobody_any_more() -> None:
+    at = play(NTLM, BASIC)
+    mark = at.trust()
+    at.challenge(offers=(BASIC,))
+    at.wait(0.15)
+    assert at.question.why is Why.DOWNGRADE
+    good = at.challenge()
+    assert (at.scheme(good), at.mark(good)) == ("ntlm", mark)
+    assert list(at.refused().values()) == ["WEAKER"]
+    at.accept(good)
+    assert at.machine.is_trusted(mark)
+
+
+def test_a_login_from_the_menu_does_not_go_to_an_upstream_that_offers_less() -> None:
+    at = play(BASIC, pin=Pin("ntlm", ("Corp",)))
+    at.do(Wanted(OFFICE, BASIC.way))
+    at.enter(RIGHT)
+    at.challenge()
+    assert at.released() == []
+    assert at.question_due.why is Why.DOWNGRADE
+
+
+# --- Another realm --------------------------------------------------------------------------------
+
+
+def test_another_realm_than_in_an_earlier_run_is_asked_about() -> None:
+    at = play(BASIC, pin=Pin("basic", ("Headquarters",)))
+    first = at.challenge()
+    at.wait(0.15)
+    assert at.all(LookUp) == []
+    assert (at.question.why, at.question.before) == (Why.REALM_CHANGED, "Headquarters")
+    at.enter(RIGHT)
+    at.accept(first)
+    assert at.machine.board.pins[SPACE].realms[0] == "Corp"
+
+
+def test_the_first_realm_is_believed_and_remembered() -> None:
+    at = play(BASIC)
+    at.trust()
+    assert at.all(Pinned) == [Pinned(SPACE, Pin("basic", ("Corp",)))]
+
+
+def test_two_realms_with_the_same_login_are_both_known_from_then_on() -> None:
+    other = replace(KEY, realm="Other")
+    at = play(BASIC)
+    at.trust()
+    at.challenge(other)
+    at.wait(0.15)
+    assert at.question.why is Why.REALM_CHANGED
+    at.enter(RIGHT)
+    at.accept(at.released()[-1])
+    assert at.machine.board.pins[SPACE] == Pin("basic", ("Other", "Corp"))
+    later = play(BASIC, pin=Pin("basic", ("Other", "Corp")))
+    for key in (KEY, other):
+        waiter = later.challenge(key)
+        later.found(RIGHT)
+        later.accept(waiter)
+    assert not later.is_asking
+
+
+def test_a_realm_with_another_login_takes_the_place_of_the_first() -> None:
+    at = play(BASIC)
+    at.trust()
+    at.challenge(replace(KEY, realm="Other"))
+    at.wait(0.15)
+    at.enter(replace(RIGHT, user="somebody else"))
+    at.accept(at.released()[-1])
+    assert at.machine.board.pins[SPACE].realms == ("Other",)
+
+
+def test_forgetting_the_login_forgets_who_the_upstream_was() -> None:
+    at = play(BASIC, pin=Pin("ntlm", ("Corp",)))
+    at.do(Forgotten("office"))
+    assert at.all(Unremembered) == [Unremembered("office")]
+    at.challenge()
+    assert len(at.all(LookUp)) == 1
+
+
+# --- One's own sign-in ----------------------------------------------------------------------------
+
+
+def sso(*offers: Offered) -> Play:
+    return Play(offers=offers or (NEGOTIATE, NTLM))
+
+
+def test_ones_own_sign_in_asks_neither_keyring_nor_person() -> None:
+    at = sso()
+    first, second = (at.challenge(SSO_KEY, SSO) for _ in range(2))
+    assert at.released() == [first]
+    assert at.machine.login(at.mark(first)) is None
+    at.accept(first)
+    assert at.released() == [first, second]
+    assert at.all(LookUp) == []
+    assert at.machine.facts("office").sign_in is SignInState.OK
+
+
+def test_a_missing_ticket_is_told_and_looked_for_every_few_seconds() -> None:
+    at = sso(NEGOTIATE)
+    first = at.challenge(SSO_KEY, SSO)
+    unusable(at, first, NO_TICKET, SSO_KEY)
+    told = at.challenge(SSO_KEY, SSO)
+    assert at.refused()[told] == "NO_TICKET"
+    assert at.machine.facts("office").sign_in is SignInState.NEEDED
+    assert [trouble.reason.name for trouble in at.machine.troubles()] == ["NO_TICKET"]
+    assert not at.is_asking
+    at.wait(5)
+    later = at.challenge(SSO_KEY, SSO)
+    at.accept(later)
+    assert at.machine.facts("office").sign_in is SignInState.OK
+    assert at.machine.troubles() == ()
+
+
+def test_a_ticket_that_expires_is_told_and_recovers() -> None:
+    at = sso(NEGOTIATE)
+    first = at.challenge(SSO_KEY, SSO)
+    at.accept(first)
+    unusable(at, first, NO_TICKET, SSO_KEY)
+    told = at.challenge(SSO_KEY, SSO)
+    assert at.refused()[told] == "NO_TICKET"
+    at.wait(5)
+    assert at.scheme(at.challenge(SSO_KEY, SSO)) == "negotiate"
+
+
+def test_ones_own_sign_in_that_is_rejected_is_left_alone_for_a_while() -> None:
+    at = sso(NEGOTIATE)
+    first = at.challenge(SSO_KEY, SSO)
+    back = at.challenge(SSO_KEY, SSO, tried=at.mark(first), scheme="negotiate")
+    assert at.refused()[back] == "NOT_ACCEPTED"
+    told = at.challenge(SSO_KEY, SSO)
+    assert at.refused()[told] == "NOT_ACCEPTED"
+    at.wait(60)
+    assert len(at.released()) == 1
+    at.challenge(SSO_KEY, SSO)
+    assert len(at.released()) == 2
+
+
+def test_ones_own_sign_in_is_not_sent_where_less_is_offered_than_before() -> None:
+    at = Play(offers=(NTLM,), pins={SPACE: Pin("negotiate", ("Corp",))})
+    waiter = at.challenge(SSO_KEY, SSO)
+    assert at.refused() == {waiter: "WEAKER"}
+    assert at.released() == []
+
+
+def test_try_again_looks_for_a_ticket_at_once() -> None:
+    at = sso(NEGOTIATE)
+    first = at.challenge(SSO_KEY, SSO)
+    unusable(at, first, NO_TICKET, SSO_KEY)
+    at.do(Wanted(SSO, NEGOTIATE.way))
+    assert at.scheme(at.challenge(SSO_KEY, SSO)) == "negotiate"
+    assert not at.is_asking
+
+
+def test_a_profile_that_changes_to_its_own_sign_in_forgets_the_login() -> None:
+    at = play(NEGOTIATE)
+    mark = at.trust()
+    at.do(Edited(SSO))
+    assert at.machine.login(mark) is None
+    assert at.mark(at.challenge(SSO_KEY, SSO)).key == SSO_KEY
+
+
+def test_another_method_in_the_profile_is_used_for_the_next_request() -> None:
+    at = play(NTLM, BASIC)
+    mark = at.trust()
+    at.do(Edited(replace(OFFICE, method=Method.BASIC)))
+    assert at.machine.trusted() == {}
+    waiter = at.challenge(profile=replace(OFFICE, method=Method.BASIC), offers=(BASIC,))
+    assert (at.scheme(waiter), at.mark(waiter)) == ("basic", mark)
+
+
+def test_a_scheme_that_is_not_offered_any_more_is_no_stumble() -> None:
+    at = play(NTLM, BASIC)
+    mark = at.trust()
+    at.challenge(tried=mark, scheme="ntlm", verdict=UNUSABLE, offers=(BASIC,))
+    assert at.question_due.why is Why.DOWNGRADE
+    assert at.refused() == {}

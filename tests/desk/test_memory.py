@@ -1,0 +1,165 @@
+"""What outlives a run: a small file without secrets."""
+
+import json
+import stat
+import sys
+from collections.abc import Iterator
+from hashlib import scrypt
+from pathlib import Path
+
+import pytest
+
+from trayproxy.auth.login import Login
+from trayproxy.desk.memory import REJECTED_MOST, Forgetful, MemoryFile
+from trayproxy.desk.space import Pin, Space
+
+SPACE = Space("office", "http://proxy.corp.example:8080")
+OTHER = Space("lab", "http://proxy.corp.example:8080")
+LOGIN = Login("CORP\\jdoe", "Zx9-hidden ü")
+PIN = Pin("ntlm", ("Corp", "Ünïcode \N{SNOWMAN}"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "sign-in.json"
+
+
+@pytest.fixture
+def memory(path: Path) -> Iterator[MemoryFile]:
+    memory = MemoryFile(path)
+    yield memory
+    memory.close()
+
+
+def again(memory: MemoryFile, path: Path) -> MemoryFile:
+    """End the run and begin another."""
+    memory.close()
+    return MemoryFile(path)
+
+
+def was_rejected(memory: MemoryFile, login: Login = LOGIN, space: Space = SPACE) -> bool:
+    return memory.was_rejected(space, login).result(10)
+
+
+def test_a_rejected_login_is_known_in_the_next_run(memory: MemoryFile, path: Path) -> None:
+    memory.rejected(SPACE, LOGIN)
+    later = again(memory, path)
+    assert was_rejected(later)
+    assert not was_rejected(later, Login(LOGIN.user, "another"))
+    assert not was_rejected(later, space=OTHER)
+    later.close()
+
+
+def test_an_accepted_login_is_rejected_no_more(memory: MemoryFile, path: Path) -> None:
+    memory.rejected(SPACE, LOGIN)
+    memory.accepted(SPACE, LOGIN)
+    later = again(memory, path)
+    assert not was_rejected(later)
+
+
+def test_what_an_upstream_was_is_known_in_the_next_run(memory: MemoryFile, path: Path) -> None:
+    memory.pin(SPACE, PIN)
+    memory.pin(OTHER, PIN)
+    memory.pin(OTHER, None)
+    assert again(memory, path).pins == {SPACE: PIN}
+
+
+def test_a_profile_that_is_forgotten_leaves_nothing(memory: MemoryFile, path: Path) -> None:
+    memory.rejected(SPACE, LOGIN)
+    memory.pin(SPACE, PIN)
+    memory.pin(OTHER, PIN)
+    memory.forget("office")
+    later = again(memory, path)
+    assert later.pins == {OTHER: PIN}
+    assert not was_rejected(later)
+    assert "office" not in path.read_text()
+
+
+def test_only_the_latest_rejections_are_kept(memory: MemoryFile, path: Path) -> None:
+    logins = [Login("jdoe", str(number)) for number in range(REJECTED_MOST + 1)]
+    for login in logins:
+        memory.rejected(SPACE, login)
+    later = again(memory, path)
+    assert not was_rejected(later, logins[0])
+    assert was_rejected(later, logins[-1])
+    later.close()
+
+
+def test_nothing_is_written_before_there_is_something(memory: MemoryFile, path: Path) -> None:
+    assert not was_rejected(memory)
+    memory.accepted(SPACE, LOGIN)
+    memory.forget("office")
+    memory.close()
+    assert not path.exists()
+
+
+def test_the_file_holds_no_secret_and_little_to_guess_one_by(
+    memory: MemoryFile, path: Path
+) -> None:
+    memory.rejected(SPACE, LOGIN)
+    memory.pin(SPACE, PIN)
+    memory.close()
+    text = path.read_text()
+    assert "hidden" not in text
+    assert "jdoe" not in text
+    (entry,) = json.loads(text)["upstreams"]
+    assert [len(bytes.fromhex(fingerprint)) for fingerprint in entry["rejected"]] == [2]
+    octets = bytes.fromhex(json.loads(text)["salt"])
+    assert len(octets) == 16
+    quick = scrypt(b"hidden", salt=octets, n=2, r=8, p=1, dklen=2).hex()
+    assert entry["rejected"] != [quick]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, the folder's ACL protects it")
+def test_nobody_else_may_read_the_file(memory: MemoryFile, path: Path) -> None:
+    memory.pin(SPACE, PIN)
+    memory.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        b"{",
+        b"\x00\xff" * 100,
+        b"[]",
+        b"null",
+        b'{"schema": 99}',
+        b'{"schema": 1, "salt": "00", "upstreams": []}',
+        b'{"schema": 1, "salt": "' + b"00" * 16 + b'", "upstreams": [{"profile": 1}]}',
+        b'{"schema": 1, "salt": "' + b"00" * 16 + b'", "upstreams": {"a": 1}}',
+        b"[" * 100_000,
+        b" " * 1_000_000,
+    ],
+)
+def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, octets: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(octets)
+    memory = MemoryFile(path)
+    assert memory.pins == {}
+    assert path.with_name("sign-in.json.bad").read_bytes() == octets
+    memory.pin(SPACE, PIN)
+    assert again(memory, path).pins == {SPACE: PIN}
+
+
+def test_a_disk_that_cannot_be_written_to_costs_only_the_memory(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    memory = MemoryFile(in_the_way / "sign-in.json")
+    memory.pin(SPACE, PIN)
+    memory.rejected(SPACE, LOGIN)
+    memory.close()
+    assert memory.pins == {SPACE: PIN}
+
+
+def test_a_run_that_must_leave_nothing_behind_remembers_nothing() -> None:
+    memory = Forgetful()
+    memory.rejected(SPACE, LOGIN)
+    memory.accepted(SPACE, LOGIN)
+    memory.pin(SPACE, PIN)
+    memory.forget("office")
+    memory.close()
+    assert not memory.was_rejected(SPACE, LOGIN).result(0)
+    assert memory.pins == {}
