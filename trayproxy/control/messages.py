@@ -398,11 +398,17 @@ class Typing:
 class SaveLogin:
     """Keep this login for a profile in the keyring (``trayproxy login``). Reply: `Done`, `Failed`.
 
-    It is used for the next request; whether it is right shows then.
+    It is tried first, and kept and used only if the upstream accepts it.
+
+    Attributes:
+        profile_id: Whose login.
+        login: The login.
+        is_typed: A person has just typed it. If not, one that was rejected before is not tried.
     """
 
     profile_id: str
     login: Login
+    is_typed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from trayproxy.desk.case import Case, Parked, Phase, Source
 from trayproxy.desk.choice import objection, pick, trouble
 from trayproxy.desk.events import Offered, OwnEnded, Reason, TryOwn
 from trayproxy.desk.questions import Questions
+from trayproxy.desk.space import Key
 from trayproxy.desk.verdicts import Verdicts
 
 
@@ -178,9 +179,16 @@ class Trials:
         board.effects.append(TryOwn(case.key, case.kept_for, target))
         board.changed(case)
 
+    def _filled_in(self, key: Key) -> Case | None:
+        """Return the case that was blank when our request for it was sent."""
+        if key != Key.blank(key.space):
+            return None
+        cases = self._board.cases.values()
+        return next((case for case in cases if case.own and case.key.space == key.space), None)
+
     def own_ended(self, event: OwnEnded) -> None:
         """Take note that our request is back; if there was a verdict, it is known already."""
-        case = self._board.cases.get(event.key)
+        case = self._board.cases.get(event.key) or self._filled_in(event.key)
         if case is None:
             return
         case.own = False

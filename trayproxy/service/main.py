@@ -27,7 +27,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.server import Server
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.memory import MemoryFile
+from trayproxy.desk.memory import Forgetful, MemoryFile
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
@@ -42,6 +42,7 @@ from trayproxy.profiles.store import SettingsError, Store
 from trayproxy.profiles.validate import check_profile
 from trayproxy.service.door import UNTOLD, let_in, make_guard
 from trayproxy.service.facts import Facts
+from trayproxy.service.login import Kept, Means, keep_login
 from trayproxy.service.names import Names
 from trayproxy.service.probe import Tools
 from trayproxy.service.reception import Reception
@@ -152,7 +153,18 @@ class Service:
         host, port = self._options.listen or (configured.host, configured.port)
         self._facts = Facts(loop, self._tell_status, lambda: self._reception.has_hearers)
         self._names = Names(loop)
-        self._desk = self._make_desk(loop)
+        # An upstream for this run only: nothing is written, not in the keyring either.
+        keeps = self._options.upstream is None
+        self._vault = Vault() if keeps else Nowhere()
+        self._memory = MemoryFile(self._paths.sign_in_file) if keeps else Forgetful()
+        self._desk = Desk(
+            vault=self._vault,
+            listener=self,
+            loop=loop,
+            schemes=http_schemes(token_bytes),
+            identify=self._names.of_waiter,
+            memory=self._memory,
+        )
         self._screen = Screen(loop, self._desk.screen_locked)
         self._strangers = Strangers(loop, self._names, self._facts.refused)
         self._guard = make_guard(configured.allow_users, self._strangers.refused)
@@ -175,21 +187,17 @@ class Service:
             forget_connections=self._engine.forget_connections,
             quit_now=self._stop.set,
             listen_at=self._listen_at,
+            keep_login=self._keep_login,
             no_prompt=self._options.no_prompt,
         )
         self._server = Server(self._paths, self._reception)
 
-    def _make_desk(self, loop: asyncio.AbstractEventLoop) -> Desk:
-        # An upstream for this run only: nothing is written, not in the keyring either.
-        keeps = self._options.upstream is None
-        return Desk(
-            vault=Vault() if keeps else Nowhere(),
-            listener=self,
-            loop=loop,
-            schemes=http_schemes(token_bytes),
-            identify=self._names.of_waiter,
-            memory=MemoryFile(self._paths.sign_in_file) if keeps else None,
+    async def _keep_login(self, profile: Profile, login: Login, is_typed: bool) -> Kept:
+        """Try a login, and keep it in the keyring if it is right."""
+        means = Means(
+            self._vault, self._memory, self._desk.rejected, self._limits, self._engine.is_own
         )
+        return await keep_login(means, profile, login, is_typed=is_typed)
 
     def _notice(self, problem: Problem | None) -> None:
         """Follow the settings in who may connect, and tell what is odd about them."""
