@@ -1,6 +1,7 @@
 """What the engine is given in these tests: a desk without a person, signs without rules."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,9 +9,11 @@ from time import monotonic
 
 from tests.support.lines import PATIENCE
 from trayproxy.auth.basic import Basic
+from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Verdict, choose
-from trayproxy.auth.socks import SocksPassword, socks_challenge
+from trayproxy.auth.ntlm import Ntlm
+from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind, choose
+from trayproxy.auth.socks import SocksPassword
 from trayproxy.control.messages import Problem
 from trayproxy.desk.answer import Answer, Standing, Waiter
 from trayproxy.desk.desk import Desk
@@ -24,6 +27,7 @@ from trayproxy.profiles.profile import Profile, SignIn, Upstream
 
 LOGIN = Login("user", "pass")
 REFUSAL = Refusal(Problem("TP-301", "Sign-in was cancelled", "Sign in."), 5, "declined")
+COSTLY = (VerdictKind.REJECTED, VerdictKind.EXPIRED, VerdictKind.LOCKED)
 NOTHING_USABLE = Refusal(Problem("TP-303", "No common way to sign in", "None."), None, "none")
 
 
@@ -46,23 +50,36 @@ class Turn:
 class FakeDesk(Desk):
     """The verbs that the engine uses, answered without asking anybody.
 
-    With a login it answers each challenge that Basic can; without one it lets requests wait for
-    `answer` or `refuse`. A login that was tried in vain is refused.
+    With a login it answers each challenge that one of its schemes can; without one it lets requests
+    wait for `answer` or `refuse`. A login that was tried in vain is refused; one that could not be
+    used is tried with the next scheme.
 
     Attributes:
         login: What it answers with.
+        signs_in_itself: It answers without a login.
+        schemes: What it knows, the strongest first.
         turns: Every request that was sent here.
         acceptances: Every answer that was said to be accepted.
         doubts: Every answer of which nothing became known.
+        spent: Whether each of these may have cost a log-on.
         spaces: Every upstream that asked.
         network_changes: How often it heard of another network.
     """
 
-    def __init__(self, login: Login | None = None, *, knows_it: bool = False) -> None:
+    def __init__(
+        self,
+        login: Login | None = None,
+        *,
+        knows_it: bool = False,
+        schemes: Sequence[Scheme] = (),
+    ) -> None:
         self.login = login
+        self.signs_in_itself = False
+        self.schemes = (SocksPassword(), *(schemes or (Ntlm(), Digest(os.urandom), Basic())))
         self.turns: list[Turn] = []
         self.acceptances: list[Answer] = []
         self.doubts: list[Answer] = []
+        self.spent: list[bool] = []
         self.spaces: list[Space] = []
         self.network_changes = 0
         self._accepted: dict[Space, Answer] = {}
@@ -75,8 +92,8 @@ class FakeDesk(Desk):
         answer = self._accepted.get(space)
         if answer is None and self._knows_it and self.login is not None:
             by_socks = space.upstream.startswith("socks5:")
-            challenge = socks_challenge() if by_socks else Challenge("basic")
-            return self._answer_with(space, challenge, self.login)
+            scheme = self.schemes[0 if by_socks else -1]
+            return self._answer_with(space, Offer(scheme, Challenge(scheme.name)), self.login)
         return answer
 
     def challenged(
@@ -91,13 +108,17 @@ class FakeDesk(Desk):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer | Refusal | None] = loop.create_future()
         self.spaces.append(space)
-        offer = choose(challenges, [SocksPassword(), Basic()])
+        schemes: Sequence[Scheme] = self.schemes
+        is_unused = verdict is not None and verdict.kind not in COSTLY
+        if tried is not None and is_unused:
+            schemes = [one for one in schemes if one is not tried.scheme]
+        offer = choose(challenges, schemes)
         if offer is None:
             future.set_result(NOTHING_USABLE)
-        elif tried is not None:
+        elif tried is not None and not is_unused:
             future.set_result(REFUSAL)
-        elif self.login is not None:
-            future.set_result(self._answer_with(space, offer.challenge, self.login))
+        elif self.login is not None or self.signs_in_itself:
+            future.set_result(self._answer_with(space, offer, self.login))
         with self._changed:
             self.turns.append(Turn(future, space, tuple(challenges), waiter, tried, verdict))
             self._changed.notify_all()
@@ -109,28 +130,32 @@ class FakeDesk(Desk):
             self._accepted[answer.space] = answer
             self._changed.notify_all()
 
-    def inconclusive(self, answer: Answer, why: str, sent: bool = True) -> None:
+    def inconclusive(self, answer: Answer, why: str, *, sent: bool = True) -> None:
         with self._changed:
             self.doubts.append(answer)
+            self.spent.append(sent)
             self._changed.notify_all()
 
     def network_changed(self) -> None:
         self.network_changes += 1
 
-    def begin(self, login: Login | None) -> None:
+    def begin(self, login: Login | None, *, signs_in_itself: bool = False) -> None:
         """Begin anew with this login; call it in the loop."""
-        self.login = login
+        self.login, self.signs_in_itself = login, signs_in_itself
         self._accepted.clear()
         self._made.clear()
         self.turns.clear()
         self.acceptances.clear()
         self.doubts.clear()
+        self.spent.clear()
 
     def answer_all(self, login: Login = LOGIN) -> None:
         """Let all that wait sign in; call it in the loop."""
         for turn in self.turns:
             if turn.waits:
-                turn.future.set_result(self._answer_with(turn.space, turn.challenges[0], login))
+                offer = choose(turn.challenges, self.schemes)
+                assert offer is not None
+                turn.future.set_result(self._answer_with(turn.space, offer, login))
 
     def refuse_all(self) -> None:
         """Refuse all that wait; call it in the loop."""
@@ -147,14 +172,14 @@ class FakeDesk(Desk):
                 assert left > 0, f"{len(self.turns)} requests came to the desk, not {count}"
                 self._changed.wait(left)
 
-    def _answer_with(self, space: Space, challenge: Challenge, login: Login) -> Answer:
+    def _answer_with(self, space: Space, offer: Offer, login: Login | None) -> Answer:
         made = self._made.get(space)
-        if made is not None and made.login == login:
+        if made is not None and made.login == login and made.scheme is offer.scheme:
             return made
         self._generation += 1
-        scheme = SocksPassword() if challenge.scheme == SocksPassword().name else Basic()
+        scheme, challenge = offer.scheme, offer.challenge
         answer = Answer(
-            Mark(Key(space, challenge.realm, "basic"), self._generation),
+            Mark(Key(space, challenge.realm, scheme.family), self._generation),
             login,
             scheme,
             challenge,

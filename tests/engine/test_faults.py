@@ -33,6 +33,7 @@ from tests.support.scripted import (
     echoing,
     resetting,
 )
+from trayproxy.auth.basic import Basic
 from trayproxy.engine.limits import Limits
 from trayproxy.profiles.profile import SignIn
 
@@ -518,7 +519,8 @@ def test_a_challenge_that_basic_cannot_answer_gets_no_login(
 ) -> None:
     head = b"HTTP/1.1 407 No\r\nProxy-Authenticate: %b\r\nContent-Length: 0\r\n\r\n" % value
     upstream = script(answering(head))
-    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+    desk = FakeDesk(LOGIN, schemes=(Basic(),))
+    with start(office(upstream.port), desk).connect() as client:
         assert client.ask(GET).status == 503
     assert b"Proxy-Authorization" not in upstream.peer(1).received
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tests.support.lines import PATIENCE, Lines
-from tests.support.ports import free_port
+from tests.support.ports import free_ports
 from tests.support.processes import Home, Process, home, wait_until_accepting
 
 SQUID_USER = "proxy"
@@ -287,7 +287,7 @@ def start(
         more: Further variables of its environment, which its helpers inherit.
     """
     for _ in range(5):
-        found = [free_port() for _ in range(ports)]
+        found = free_ports(ports)
         configuration = place.root / "squid.conf"
         configuration.write_text(configure(found))
         process = Process(

@@ -77,6 +77,7 @@ class Tap(Server):
         self._port = port
         self._wires: list[_Wire] = []
         self._state = Lock()
+        self._upstreams: set[socket.socket] = set()
         super().__init__(self._lead)
 
     @property
@@ -89,9 +90,23 @@ class Tap(Server):
         with self._state:
             return [login for wire in self._wires for login in wire.logins()]
 
+    def close(self) -> None:
+        """Take it down."""
+        with self._state:
+            for upstream in self._upstreams:
+                with suppress(OSError):
+                    upstream.shutdown(socket.SHUT_RDWR)
+        super().close()
+
     def failed_logons(self) -> int:
         """Return how many logins were looked at and not accepted."""
         return sum(login.refused for login in self.logins())
+
+    def failed_socks_logons(self) -> int:
+        """Return how many logins a SOCKS server did not accept (RFC 1929, section 2)."""
+        with self._state:
+            said = [bytes(wire.back[:4]) for wire in self._wires]
+        return sum(s[:2] == b"\5\2" and len(s) == 4 and s[3] != 0 for s in said)
 
     def describe(self) -> str:
         """Return the logins, without credentials, for the report of a failed test."""
@@ -103,14 +118,23 @@ class Tap(Server):
             self._wires.append(wire)
         with socket.create_connection((self.host, self._port), PATIENCE) as upstream:
             upstream.settimeout(None)
+            with self._state:
+                self._upstreams.add(upstream)
             upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            back = Thread(target=self._pass_on, args=(upstream, client, wire.back), daemon=True)
+            back = Thread(target=self._answer, args=(upstream, client, wire.back), daemon=True)
             back.start()
             self._pass_on(client, upstream, wire.out)
+            # Whoever cannot send any more may still have an answer to read.
             back.join()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket, seen: bytearray) -> None:
-        """Pass on all octets, and how they end."""
+    def _answer(self, upstream: socket.socket, client: socket.socket, seen: bytearray) -> None:
+        if not self._pass_on(upstream, client, seen):
+            # Who still sends has nothing to wait for.
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, seen: bytearray) -> bool:
+        """Pass on all octets, and how they end; return whether that was in order."""
         try:
             while octets := source.recv(1 << 16):
                 with self._state:
@@ -118,9 +142,9 @@ class Tap(Server):
                 sink.sendall(octets)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
-            # Either side has gone: so does the other, at once.
+            # When these are closed, their other sides learn of it as we have.
             for end in (source, sink):
                 with suppress(OSError):
-                    linger = struct.pack("ii", 1, 0)
-                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                    end.shutdown(socket.SHUT_RDWR)
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return False
+        return True

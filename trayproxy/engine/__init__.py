@@ -18,6 +18,10 @@ repeated fields and buffers bodies; the stock plugin frames only the first reque
     memory     heads that were seen before, and what became of them
     exchange   one request: dial, send, sign in, answer
     hop        its next hop: a connection there, and waiting for it
+    signing    its sign-in, leg by leg
+    refusals   which answers ask for one
+    steps      what of it takes its time, in threads
+    binding    what binds it to a TLS connection
     relay      the answer on its way back
     way        through which upstream a request goes, or to its target itself
     failover   which of several upstreams, while some are dead

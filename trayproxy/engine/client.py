@@ -242,8 +242,9 @@ class ClientWork(Work[Accepted]):
 
     def is_inactive(self) -> bool:
         """Whether it has waited for too long. The executor's sweep asks once a second."""
-        if self.tunnel is not None:
-            self.tunnel.probe()
+        tunnel = self.tunnel
+        if tunnel is not None and not tunnel.is_probed:
+            tunnel.probe()
         return self.deadline is not None and self.engine.loop.time() >= self.deadline
 
     def time_out(self) -> None:

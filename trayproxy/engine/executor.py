@@ -169,12 +169,10 @@ class LoopExecutor(LocalFdExecutor):
     def _sweep(self) -> None:
         self._sweeper = self._on.call_later(SWEEP_S, self._sweep) if self.works else None
         self._on_sweep()
-        for work_id in list(self.works):
-            if work_id not in self.works:
-                continue  # Another one's end was its end, too.
-            work = self._work(work_id)
-            if work.is_inactive():
-                work.time_out()
+        late = [work_id for work_id, work in self.works.items() if work.is_inactive()]
+        for work_id in late:
+            if work_id in self.works:  # Another one's end may have been its end, too.
+                self._work(work_id).time_out()
 
     def end_idle(self) -> None:
         """End the works that are between two requests."""

@@ -90,6 +90,19 @@ class Guard:
             self._on_refused(connection, user)
         return False
 
+    def is_held(self, connection: socket.socket) -> bool | None:
+        """Whether a process still holds the other end of a connection; None: this system does not
+        tell. One that has only ended its sending is held."""
+        try:
+            local, peer = connection.getsockname()[:2], connection.getpeername()[:2]
+        except OSError:
+            return False
+        try:
+            owner = self._owners.owner_of(local, peer, connection.family)
+        except OSError:
+            return None
+        return owner is not None and owner.is_open
+
     def close(self) -> None:
         """Leave the place."""
         self._owners.close()

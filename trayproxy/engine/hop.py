@@ -8,7 +8,7 @@ from trayproxy.desk.answer import Answer
 from trayproxy.engine.dial import Call, UnusableError
 from trayproxy.engine.pages import Page, RefusedError, silent
 from trayproxy.engine.sender import ClientGoneError
-from trayproxy.engine.strand import READ, Wait
+from trayproxy.engine.strand import READ, TIMED_OUT, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import Connection, Key
 from trayproxy.engine.way import Way
@@ -16,6 +16,9 @@ from trayproxy.http.request import Request
 
 if TYPE_CHECKING:
     from trayproxy.engine.client import ClientWork
+
+LOOK_AGAIN_S = 0.5
+"""How often to look whether a client is still there that cannot say so."""
 
 
 def _signed_in(key: Key, answer: Answer) -> Key:
@@ -193,16 +196,31 @@ class Hop:
         client, loop = self._client, self._engine.loop
         end = None if wait.timeout is None else loop.time() + wait.timeout
         while True:
-            events = wait.events
-            if not client.ended and len(client.inbox) < self._engine.limits.early_octets:
-                events = {**events, client.descriptor: READ}
+            is_heard = not client.ended and len(client.inbox) < self._engine.limits.early_octets
+            events = {**wait.events, client.descriptor: READ} if is_heard else wait.events
             left = None if end is None else max(0.0, end - loop.time())
+            if self.is_parked and not is_heard:
+                self._look_for_client()
+                left = LOOK_AGAIN_S if left is None else min(LOOK_AGAIN_S, left)
             woken = await Wait(events, wait.future, left)
+            if woken == TIMED_OUT and (end is None or loop.time() < end):
+                continue
             if woken != client.descriptor:
                 return woken
             try:
                 client.fill()
             except OSError:
                 raise ClientGoneError from None
-            if client.ended and self.is_parked:
-                raise ClientGoneError
+
+    def _look_for_client(self) -> None:
+        """Find out whether a client that is not heard any more still waits.
+
+        It has sent all that we take, or has ended its sending, which may mean either: that is the
+        only thing that a connection says.
+
+        Raises:
+            ClientGoneError: It has left.
+        """
+        is_held = self._engine.guard.is_held(self._client.socket)
+        if is_held is False or (is_held is None and self._client.ended):
+            raise ClientGoneError

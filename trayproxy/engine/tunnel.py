@@ -217,11 +217,12 @@ class Tunnel:
     Attributes:
         up: From the client.
         down: To the client.
+        is_probed: The kernel looks after quiet sides.
         has_something: Octets may be waiting at its beginning of which no descriptor tells: sent
             ahead, or decrypted; or an end.
     """
 
-    __slots__ = ("_client", "_is_probed", "_upstream", "down", "has_something", "up")
+    __slots__ = ("_client", "_upstream", "down", "has_something", "is_probed", "up")
 
     def __init__(self, client: Stream, upstream: Stream, pipes: Pipes, ahead: bytes = b"") -> None:
         """Make one.
@@ -244,17 +245,16 @@ class Tunnel:
             or upstream.ended
             or not (client.plain and upstream.plain)
         )
-        self._is_probed = False
+        self.is_probed = False
 
     def probe(self) -> None:
         """Let the kernel find out about peers that have vanished: a tunnel may be quiet for ever.
 
         Not done at its beginning: most tunnels are over before it matters.
         """
-        if not self._is_probed:
-            self._is_probed = True
-            for side in (self._client, self._upstream):
-                _probe(side.socket)
+        self.is_probed = True
+        for side in (self._client, self._upstream):
+            _probe(side.socket)
 
     def begin(self) -> None:
         """Move what waits already.

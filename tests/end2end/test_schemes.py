@@ -1,0 +1,208 @@
+"""Every upstream that can be had, every way to sign in: one question, and no log-on too many."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.end2end.stage import Attach
+from tests.support.clients import Clients
+from tests.support.connects import Connects
+from tests.support.counterparts import NAMES, Counterpart, counterpart
+from tests.support.doors import Kind
+from tests.support.face import Face
+from tests.support.kerberos import Kdc, kdc
+from tests.support.octets import digest, write
+from tests.support.origin import Origin
+from tests.support.processes import Home, Job
+from tests.support.reports import Reports
+from tests.support.service import Service, service
+from trayproxy.control.messages import Ending, Question, Quiet, SaveProfile, UseProfile, Why
+from trayproxy.profiles.profile import Profile
+
+STATUS = ("-w", "\n%{http_code} %{http_connect}")
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Kdc]:
+    """Whom Kerberos knows."""
+    with kdc() as running:
+        yield running
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    """An origin that all upstreams find, whatever names they know."""
+    with Origin("127.0.0.1") as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(
+    request: pytest.FixtureRequest, directory: Kdc, reports: Reports
+) -> Iterator[Counterpart]:
+    with counterpart(request.param, directory) as running:
+        reports[request.param] = running.describe
+        yield running
+
+
+@pytest.fixture
+def running(place: Home, proxy: Counterpart, reports: Reports) -> Iterator[Service]:
+    environment = place.environment(**proxy.environment)
+    with service(place, environment=environment) as started:
+        reports["service"] = started.log
+        yield started
+
+
+@pytest.fixture
+def face(running: Service, proxy: Counterpart, attach: Attach) -> Face:
+    """A person at the service, who has made a profile for the upstream and answers nothing yet."""
+    made = attach(running)
+    made.must(SaveProfile(Profile("office", "Office", proxy.upstream, user=proxy.right.user)))
+    made.must(UseProfile("office"))
+    return made
+
+
+Ask = Callable[[Clients, Service, Origin], Job]
+
+
+def get(clients: Clients, service: Service, origin: Origin) -> Job:
+    return clients.curl(*STATUS, "-x", service.url, origin.url("/hello"))
+
+
+def post(size: int) -> Ask:
+    def ask(clients: Clients, service: Service, origin: Origin) -> Job:
+        body = write(clients.home.root / "body", size)
+        # Without its own "Expect: 100-continue" it sends the body at once.
+        data = ("--data-binary", f"@{body}", "-H", "Expect:")
+        return clients.curl(*STATUS, "-x", service.url, *data, origin.url("/sha256"))
+
+    return ask
+
+
+def connect(clients: Clients, service: Service, origin: Origin) -> Job:
+    return clients.curl(*STATUS, "-x", service.url, "--proxytunnel", origin.url("/hello"))
+
+
+SMALL, LARGE = 1_000, 5_000_000
+REQUESTS: dict[str, tuple[Ask, str]] = {
+    "GET": (get, "hello\n\n200 000"),
+    "POST of 1 kB": (post(SMALL), f"{SMALL} {digest(SMALL)}\n\n200 000"),
+    "POST of 5 MB": (post(LARGE), f"{LARGE} {digest(LARGE)}\n\n200 000"),
+    "CONNECT": (connect, "hello\n\n200 200"),
+}
+
+
+def about(profile: Profile) -> Callable[[Question], bool]:
+    return lambda question: question.profile_id == profile.id
+
+
+everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)
+with_each_request = pytest.mark.parametrize("request_name", REQUESTS)
+
+
+@everywhere
+@with_each_request
+def test_a_right_login_is_asked_for_once_and_no_log_on_fails(
+    proxy: Counterpart,
+    running: Service,
+    face: Face,
+    clients: Clients,
+    origin: Origin,
+    request_name: str,
+) -> None:
+    ask, expected = REQUESTS[request_name]
+    waiting = ask(clients, running, origin)
+    question = face.wait_for_question()
+    assert question.method.startswith(proxy.method)
+    face.answer(question, proxy.right)
+    assert waiting.result().out == expected
+    assert face.wait_for_ending(question) is Ending.ACCEPTED
+    # From then on nobody is asked, and nothing is refused.
+    for again, said in REQUESTS.values():
+        assert again(clients, running, origin).result().out == said
+    assert len(face.questions) == 1
+    assert proxy.failed_logons() == 0
+
+
+@everywhere
+@with_each_request
+def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
+    proxy: Counterpart,
+    running: Service,
+    face: Face,
+    clients: Clients,
+    origin: Origin,
+    request_name: str,
+) -> None:
+    ask, expected = REQUESTS[request_name]
+    waiting = ask(clients, running, origin)
+    first = face.wait_for_question()
+    face.answer(first, proxy.wrong)
+    again = face.wait_for_question(lambda question: question.rejections == 1)
+    assert again.why is Why.TYPED_REJECTED
+    assert proxy.failed_logons() == 1
+    face.answer(again, proxy.right)
+    assert waiting.result().out == expected
+    assert [question.number for question in face.questions] == [first.number]
+    assert proxy.failed_logons() == 1
+
+
+@everywhere
+def test_who_does_not_sign_in_is_answered_and_no_log_on_is_tried(
+    proxy: Counterpart, running: Service, attach: Attach, clients: Clients, origin: Origin
+) -> None:
+    face = attach(running)
+    for number, (name, (ask, _)) in enumerate(REQUESTS.items(), 1):
+        # A profile for each: the first one's is quiet for a minute.
+        profile = Profile(f"office-{number}", name, proxy.upstream, user=proxy.right.user)
+        face.must(SaveProfile(profile))
+        face.must(UseProfile(profile.id))
+        waiting = ask(clients, running, origin)
+        question = face.wait_for_question(about(profile))
+        face.decline(question, Quiet.A_MINUTE)
+        expected = "000 503" if name == "CONNECT" else "503 000"
+        assert waiting.result().out.endswith(expected)
+        assert face.wait_for_ending(question) is Ending.DECLINED
+    assert proxy.failed_logons() == 0
+    assert origin.heard == ()
+
+
+# --- Many at once ---------------------------------------------------------------------------------
+
+MANY = 200
+
+
+@pytest.mark.parametrize("proxy", ["squid-ntlm", "squid-kerberos"], indirect=True)
+def test_two_hundred_tunnels_at_once_are_all_answered_and_each_is_one_log_on(
+    proxy: Counterpart, running: Service, face: Face, origin: Origin
+) -> None:
+    assert proxy.doors
+    with Connects(running.address, origin.authority, MANY) as connects:
+        question = face.wait_for_question(lambda question: question.waiting == MANY)
+        face.answer(question, proxy.right)
+        assert connects.statuses() == [200] * MANY
+    assert len(face.questions) == 1
+    assert proxy.failed_logons() == 0
+    # A tunnel keeps its connection: there are as many, and each was signed in once.
+    scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
+    assert proxy.doors.verdicts(scheme) == ["yes"] * MANY
+
+
+@pytest.mark.parametrize("proxy", ["squid-ntlm", "squid-kerberos"], indirect=True)
+def test_two_hundred_requests_share_the_connections_that_are_signed_in(
+    proxy: Counterpart, running: Service, face: Face, clients: Clients, origin: Origin
+) -> None:
+    assert proxy.doors
+    first = get(clients, running, origin)
+    face.answer(face.wait_for_question(), proxy.right)
+    assert first.result().out == "hello\n\n200 000"
+    urls = [origin.url("/hello")] * MANY
+    batch = clients.curl("--parallel", "--parallel-max", "50", "-x", running.url, *urls).result()
+    assert batch.out.split() == ["hello"] * MANY
+    served = [access for access in proxy.doors.accesses() if access.status == 200]
+    assert len(served) == MANY + 1
+    scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
+    signed = [access for access in served if access.kind is Kind.CREDENTIALS]
+    assert proxy.doors.verdicts(scheme) == ["yes"] * len(signed)
+    assert len(signed) <= 51
+    assert proxy.failed_logons() == 0

@@ -1,0 +1,127 @@
+"""Schemes that sign in a connection by a script: what the engine makes of them needs no library."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
+from trayproxy.http.challenges import Challenge
+from trayproxy.http.fields import Fields
+
+Step = Leg | Verdict
+
+
+@dataclass
+class Scripted:
+    """A handshake that takes these steps, whatever it is told.
+
+    Attributes:
+        steps: The steps.
+        request: What it was to sign.
+        told: The challenges that it was told, for each step.
+        learnt: Of how many final responses it was told.
+        before: Called before each step.
+    """
+
+    steps: Sequence[Step]
+    request: ToSign
+    told: list[tuple[Challenge, ...]] = field(default_factory=list)
+    learnt: int = 0
+    before: Callable[[], object] = lambda: None
+
+    def step(self, challenges: tuple[Challenge, ...]) -> Step:
+        self.before()
+        self.told.append(challenges)
+        return self.steps[min(len(self.told), len(self.steps)) - 1]
+
+    def learn(self, fields: Fields) -> None:
+        self.learnt += 1
+
+
+@dataclass
+class ScriptedScheme:
+    """A scheme whose handshakes take these steps.
+
+    Attributes:
+        steps: Of each handshake.
+        handshakes: All that were begun.
+    """
+
+    steps: Sequence[Step]
+    name: str = "ntlm"
+    title: str = "Scripted"
+    family: str = "ntlm"
+    readable: bool = False
+    binds_connection: bool = True
+    blocks: bool = False
+    needs_login: bool = True
+    repeats: bool = False
+    before: Callable[[], object] = lambda: None
+    handshakes: list[Scripted] = field(default_factory=list)
+
+    def check(self, login: Login) -> None:
+        pass
+
+    def understands(self, challenge: Challenge) -> bool:
+        return True
+
+    def signer(self, challenge: Challenge, login: Login | None, host: str) -> "ScriptedScheme":
+        return self
+
+    def begin(self, request: ToSign) -> Handshake:
+        self.handshakes.append(Scripted(self.steps, request, before=self.before))
+        return self.handshakes[-1]
+
+
+TYPE_1 = Leg(b"NTLM b25l", whole=False)
+TYPE_3 = Leg(b"NTLM dGhyZWU=", same_connection=True)
+REJECTED = Verdict(VerdictKind.REJECTED)
+UNUSABLE = Verdict(VerdictKind.UNUSABLE, "It cannot be used here.")
+NO_TICKET = Verdict(VerdictKind.NO_TICKET)
+
+
+def two_legs() -> ScriptedScheme:
+    """Return a scheme that signs in a connection with a type 1 and a type 3, like NTLM."""
+    return ScriptedScheme((TYPE_1, TYPE_3, REJECTED))
+
+
+class Ticket:
+    """Negotiate with a ticket: a token, and as many more as the upstream asks for."""
+
+    name = "negotiate"
+    title = "Kerberos"
+    family = "negotiate"
+    readable = False
+    binds_connection = True
+    blocks = True
+    needs_login = False
+    repeats = False
+
+    def check(self, login: Login) -> None:
+        pass
+
+    def understands(self, challenge: Challenge) -> bool:
+        return not challenge.token68
+
+    def signer(self, challenge: Challenge, login: Login | None, host: str) -> "Ticket":
+        return self
+
+    def begin(self, request: ToSign) -> Handshake:
+        return _Tokens()
+
+
+class _Tokens:
+    def __init__(self) -> None:
+        self._is_begun = False
+
+    def step(self, challenges: tuple[Challenge, ...]) -> Step:
+        if not self._is_begun:
+            self._is_begun = True
+            return Leg(b"Negotiate dGlja2V0")
+        token = next((one.token68 for one in challenges if one.scheme == "negotiate"), "")
+        if not token:
+            return REJECTED
+        return Leg(b"Negotiate bW9yZQ==", same_connection=True) if token.isalnum() else UNUSABLE
+
+    def learn(self, fields: Fields) -> None:
+        pass

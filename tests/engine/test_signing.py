@@ -1,0 +1,735 @@
+"""Signing in connections, leg by leg: R-120 to R-126, F07 and the 407 conversation."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import pytest
+
+from tests.engine.bound import Bound, Manner
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.running import Running
+from tests.engine.schemes import (
+    NO_TICKET,
+    REJECTED,
+    TYPE_1,
+    TYPE_3,
+    UNUSABLE,
+    ScriptedScheme,
+    two_legs,
+)
+from tests.engine.wire import Client, connect, get, post
+from tests.support.octets import octets
+from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge
+from tests.support.tls import Authority
+from trayproxy.auth.basic import Basic, basic_credentials
+from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Leg, VerdictKind
+from trayproxy.engine.limits import Limits
+from trayproxy.engine.steps import AT_ONCE
+from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
+
+URL = b"http://origin.test/"
+GET = get(URL)
+CONNECT = connect(b"origin.test:443")
+BASIC = challenge('Basic realm="corp"')
+
+Play = Callable[..., Scripted]
+Bind = Callable[..., Bound]
+
+
+@pytest.fixture
+def bind(stack: ExitStack) -> Bind:
+    """Starts upstreams that sign in connections."""
+
+    def bind(**manner: object) -> Bound:
+        return stack.enter_context(Bound(Manner(**manner)))  # type: ignore[arg-type]  # by name
+
+    return bind
+
+
+def desk_with(*schemes: ScriptedScheme | Basic, knows_it: bool = False) -> FakeDesk:
+    return FakeDesk(LOGIN, schemes=schemes or (two_legs(),), knows_it=knows_it)
+
+
+def tunnel(client: Client) -> None:
+    """Open a tunnel and send something through it."""
+    client.send(CONNECT)
+    assert client.reply(b"CONNECT").status == 200
+    client.send(b"through?")
+    assert client.take(8) == b"through?"
+
+
+# --- legs ---
+
+
+def test_all_legs_go_on_one_connection(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).body == b"ok"
+    assert upstream.told == [(1, "GET", "none"), (1, "GET", "type 1"), (1, "GET", "type 3")]
+    assert len(engine.desk.acceptances) == 1
+
+
+def test_a_connection_that_is_signed_in_carries_requests_as_they_are(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind()
+    with start(office(upstream.port), desk_with()).connect() as client:
+        for _ in range(4):
+            assert client.ask(GET).status == 200
+        assert client.ask(post(URL, b"content")).status == 200
+    assert [message for _, _, message in upstream.told[3:]] == ["none"] * 4
+    assert {connection for connection, _, _ in upstream.told} == {1}
+
+
+def test_content_stays_behind_until_the_last_leg(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    with start(office(upstream.port), desk_with()).connect() as client:
+        assert client.ask(post(URL, b"content"), b"POST").status == 200
+    told = [(one.message, one.length, one.body) for one in upstream.requests]
+    assert told[1:] == [("type 1", "0", b""), ("type 3", "7", b"content")]
+
+
+def test_much_content_in_chunks_follows_the_last_leg_whole(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    length = 3 << 20
+    with start(office(upstream.port), desk_with()).connect() as client:
+        client.send(get(URL, b"Transfer-Encoding: chunked", method=b"POST"))
+        for piece in octets(length):
+            client.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        client.send(b"0\r\n\r\n")
+        assert client.reply(b"POST").status == 200
+    assert upstream.requests[-1].message == "type 3"
+    assert sha256(upstream.requests[-1].body).digest() == sha256(b"".join(octets(length))).digest()
+
+
+def test_a_client_that_waits_for_a_100_gets_it_from_the_last_leg_only(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind()
+    with start(office(upstream.port), desk_with(knows_it=True)).connect() as client:
+        assert client.ask(GET).status == 200
+        client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
+        while b" 100 Continue" not in client.octets:
+            assert client.more()
+        client.send(b"hello")
+        assert client.reply(b"PUT").interim == (100,)
+    assert [one.expects for one in upstream.requests] == [False, False, True]
+
+
+def test_with_a_known_login_a_request_begins_with_the_first_leg(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    with start(office(upstream.port), desk_with(knows_it=True)).connect() as client:
+        assert client.ask(GET).status == 200
+    assert [message for _, _, message in upstream.told] == ["type 1", "type 3"]
+
+
+def test_no_site_gets_a_request_that_has_lost_its_content(start: Start, bind: Bind) -> None:
+    """A proxy that needs no sign-in for some sites passes a type 1 on to them."""
+    upstream = bind(lets_through=lambda head: True)
+    with start(office(upstream.port), desk_with(knows_it=True)).connect() as client:
+        assert client.ask(post(URL, b"content"), b"POST").status == 200
+    assert [(one.message, one.body) for one in upstream.requests] == [("none", b"content")]
+
+
+def test_a_first_leg_that_goes_through_is_no_acceptance(start: Start, bind: Bind) -> None:
+    upstream = bind(lets_through=lambda head: True)
+    engine = start(office(upstream.port), desk_with(knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert not engine.desk.acceptances
+
+
+def test_an_answer_to_an_empty_request_is_not_passed_on(start: Start, bind: Bind) -> None:
+    upstream = bind(lets_through=lambda head: head.value("proxy-authorization") == "NTLM b25l")
+    upstream.manner.forgets_after = 0
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(post(URL, b"content"), b"POST").status == 503
+    assert [turn.verdict and turn.verdict.kind for turn in engine.desk.turns] == [
+        None,
+        VerdictKind.UNUSABLE,
+    ]
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+def test_an_upstream_of_1_0_keeps_the_connection_of_a_sign_in(
+    start: Start, bind: Bind, minor: int
+) -> None:
+    upstream = bind(minor=minor)
+    with start(office(upstream.port), desk_with()).connect() as client:
+        assert client.ask(GET).status == 200
+    by_message = {message: connection for connection, _, message in upstream.told}
+    assert by_message["type 1"] == by_message["type 3"]
+    # A refusal without a sign-in that has begun leaves no connection in 1.0.
+    assert (by_message["none"] == by_message["type 1"]) is (minor == 1)
+
+
+# --- connections that are signed in ---
+
+
+def test_a_tunnel_signs_in_too(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    with start(office(upstream.port), desk_with()).connect() as client:
+        tunnel(client)
+    assert [message for _, _, message in upstream.told] == ["none", "type 1", "type 3"]
+
+
+def test_a_tunnel_takes_an_idle_connection_that_is_signed_in(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    with engine.connect() as client:
+        tunnel(client)
+    assert upstream.told[-1] == (1, "CONNECT", "none")
+
+
+def test_the_next_client_takes_a_connection_that_is_signed_in(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    for _ in range(3):
+        with engine.connect() as client:
+            assert client.ask(GET).status == 200
+        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    assert upstream.told[3:] == [(1, "GET", "none")] * 2
+
+
+def test_a_signed_in_connection_serves_no_other_login(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        engine.call(lambda: engine.desk.begin(Login("other", "pass")))
+        assert client.ask(GET).status == 200
+    assert upstream.told[3:] == [(2, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
+
+
+def test_a_signed_in_connection_serves_no_other_profile(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        other = Profile("other", "Other", Upstream("127.0.0.1", upstream.port), SignIn.PASSWORD)
+        engine.signs.profile = other
+        assert client.ask(GET).status == 200
+    assert {connection for connection, _, _ in upstream.told[3:]} == {2}
+
+
+def test_a_connection_that_has_lost_its_sign_in_is_no_rejection(start: Start, bind: Bind) -> None:
+    upstream = bind(forgets_after=2)
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        for _ in range(3):
+            assert client.ask(GET).status == 200
+    assert upstream.told[4:] == [(1, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
+    assert len(engine.desk.turns) == 1
+
+
+def test_answers_on_a_signed_in_connection_say_nothing_about_the_login(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        for _ in range(5):
+            assert client.ask(GET).status == 200
+    assert len(engine.desk.acceptances) == 1
+    assert not engine.desk.doubts
+
+
+# --- what goes wrong ---
+
+
+def test_a_rejected_sign_in_leaves_no_connection_behind(start: Start, bind: Bind) -> None:
+    """Squid answers no further sign-in on a connection where one has failed."""
+    upstream = bind(rejects=True)
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+        assert client.ask(GET).status == 503
+    assert [turn.verdict for turn in engine.desk.turns] == [None, REJECTED, None, REJECTED]
+    assert {connection for connection, _, _ in upstream.told[3:]} == {2}
+    assert not engine.desk.acceptances
+
+
+def test_a_connection_that_ends_between_the_legs_is_tried_once_more(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind(line=b"Connection: close\r\n")
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 502
+    assert [message for _, _, message in upstream.told] == ["none", "type 1", "type 1"]
+    assert engine.desk.spent == [False]
+
+
+def test_a_connection_cut_at_the_first_leg_is_tried_once_more(start: Start, bind: Bind) -> None:
+    upstream = bind(cuts_after="type 1")
+    with start(office(upstream.port), desk_with()).connect() as client:
+        assert client.ask(post(URL, b"content"), b"POST").status == 502
+    assert [message for _, _, message in upstream.told] == ["none", "type 1", "type 1"]
+
+
+def test_a_login_on_trial_is_not_sent_again_when_its_connection_breaks(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind(cuts_after="type 3")
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 502
+    assert [message for _, _, message in upstream.told].count("type 3") == 1
+    assert engine.desk.spent == [True]
+
+
+def test_a_login_that_is_known_is_sent_again_with_what_has_no_effect(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind(cuts_after="type 3")
+    engine = start(office(upstream.port), desk_with(knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 502
+    assert [message for _, _, message in upstream.told].count("type 3") == 2
+
+
+def test_a_password_on_trial_is_not_sent_again_when_its_connection_breaks(
+    start: Start, script: Play
+) -> None:
+    def cut(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(BASIC)
+        peer.read_head()
+
+    upstream = script(cut)
+    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 502
+    assert len(upstream.peers) == 1
+    assert engine.desk.spent == [True]
+
+
+def test_what_cannot_be_used_gives_way_to_the_next_scheme(start: Start, script: Play) -> None:
+    upstream = script(answering(challenge("NTLM", 'Basic realm="corp"'), OK), answering(OK))
+    engine = start(office(upstream.port), desk_with(ScriptedScheme((UNUSABLE,)), Basic()))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert [turn.verdict for turn in engine.desk.turns] == [None, UNUSABLE]
+    assert basic_credentials(LOGIN) in b"".join(peer.received for peer in upstream.peers)
+
+
+def test_another_scheme_begins_on_another_connection(start: Start, script: Play) -> None:
+    both = challenge("NTLM", 'Basic realm="corp"')
+    upstream = script(answering(both, both), answering(OK))
+    engine = start(office(upstream.port), desk_with(ScriptedScheme((TYPE_1, UNUSABLE)), Basic()))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert b"NTLM b25l" in upstream.peer(1).received
+    assert b"Basic " not in upstream.peer(1).received
+    assert basic_credentials(LOGIN) in upstream.peer(2).received
+
+
+def test_a_ticket_that_is_missing_is_told_with_what_the_proxy_offers(
+    start: Start, script: Play
+) -> None:
+    upstream = script(answering(challenge("NTLM", 'Basic realm="corp"')))
+    engine = start(office(upstream.port), desk_with(ScriptedScheme((NO_TICKET,)), knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    (turn,) = engine.desk.turns
+    assert (turn.verdict, [one.scheme for one in turn.challenges]) == (NO_TICKET, ["ntlm", "basic"])
+
+
+def test_without_a_ticket_what_needs_none_goes_through(start: Start, script: Play) -> None:
+    upstream = script(answering(OK))
+    engine = start(office(upstream.port), desk_with(ScriptedScheme((NO_TICKET,)), knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert not engine.desk.turns
+
+
+# --- steps that take their time ---
+
+
+class Server:
+    """A sign-in server that answers when it is told to."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.is_asked = Event()
+        self._may_answer = Event()
+        stack.callback(self._may_answer.set)
+
+    def scheme(self) -> ScriptedScheme:
+        return ScriptedScheme((TYPE_1, TYPE_3, REJECTED), blocks=True, before=self._wait)
+
+    def answer(self) -> None:
+        self._may_answer.set()
+
+    def _wait(self) -> None:
+        self.is_asked.set()
+        self._may_answer.wait()
+
+
+def test_nobody_waits_for_a_sign_in_server_but_who_needs_it(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    upstream, server = bind(), Server(stack)
+    engine = start(office(upstream.port), desk_with(server.scheme()))
+    engine.signs.direct.add("127.0.0.1")
+    elsewhere = stack.enter_context(Scripted(answering(OK)))
+    with engine.connect() as client, engine.connect() as other:
+        client.send(GET)
+        assert server.is_asked.wait(10)
+        assert other.ask(get(b"http://127.0.0.1:%d/" % elsewhere.port)).status == 200
+        server.answer()
+        assert client.reply().status == 200
+
+
+def test_a_client_that_leaves_meanwhile_leaves_nothing_behind(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    upstream, server = bind(), Server(stack)
+    engine = start(office(upstream.port), desk_with(server.scheme()))
+    with engine.connect() as client:
+        client.send(GET)
+        assert server.is_asked.wait(10)
+    engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
+    assert engine.desk.spent == [False]
+
+
+def test_a_sign_in_server_that_is_silent_is_no_rejection(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    upstream, server = bind(), Server(stack)
+    desk = desk_with(server.scheme())
+    engine = start(office(upstream.port), desk, Limits(step_s=0.1))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    verdict = engine.desk.turns[-1].verdict
+    assert verdict is not None
+    assert verdict.kind is VerdictKind.UNUSABLE
+
+
+def test_more_steps_than_threads_are_taken_one_after_the_other(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    upstream, server = bind(), Server(stack)
+    engine = start(office(upstream.port), desk_with(server.scheme()))
+    clients = [stack.enter_context(engine.connect()) for _ in range(3 * AT_ONCE)]
+    for client in clients:
+        client.send(GET)
+    upstream.wait_for(len(clients))
+    server.answer()
+    assert [client.reply().status for client in clients] == [200] * len(clients)
+
+
+# --- each request its own credentials ---
+
+
+def test_credentials_that_do_not_repeat_are_made_for_each_request(
+    start: Start, script: Play
+) -> None:
+    upstream = script(answering(challenge("NTLM"), OK))
+    scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
+    with start(office(upstream.port), desk_with(scheme)).connect() as client:
+        for _ in range(4):
+            assert client.ask(GET).status == 200
+    assert len(scheme.handshakes) == 4
+    assert [one.learnt for one in scheme.handshakes] == [1] * 4
+
+
+def test_a_scheme_is_told_the_challenges_that_it_answers(start: Start, script: Play) -> None:
+    upstream = script(answering(challenge("NTLM a"), challenge("NTLM b"), OK))
+    steps = (Leg(b"NTLM eA=="), Leg(b"NTLM eQ=="), REJECTED)
+    scheme = ScriptedScheme(steps, binds_connection=False)
+    with start(office(upstream.port), desk_with(scheme)).connect() as client:
+        assert client.ask(GET).status == 200
+    (handshake,) = scheme.handshakes
+    assert [[one.token68 for one in told] for told in handshake.told] == [["a"], ["b"]]
+
+
+@pytest.mark.parametrize(
+    ("request_octets", "signed"),
+    [
+        (GET, (b"GET", URL, b"")),
+        (CONNECT, (b"CONNECT", b"origin.test:443", b"")),
+        (post(URL, b"content"), (b"POST", URL, b"content")),
+    ],
+    ids=["get", "connect", "post"],
+)
+def test_what_is_signed_is_what_is_sent(
+    start: Start, script: Play, request_octets: bytes, signed: tuple[bytes, ...]
+) -> None:
+    method = request_octets.split(b" ")[0]
+    final = ESTABLISHED if method == b"CONNECT" else OK
+
+    def play(peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            peer.read(7 if b"Content-Length: 7" in head else 0)
+            peer.send(final if b"NTLM eA==" in head else challenge("NTLM"))
+
+    scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
+    with start(office(script(play).port), desk_with(scheme)).connect() as client:
+        client.send(request_octets)
+        assert client.reply(method).status == 200
+    request = scheme.handshakes[0].request
+    assert (request.method, request.target, request.body) == signed
+
+
+def test_a_sign_in_over_tls_is_bound_to_the_certificate(
+    start: Start, script: Play, stack: ExitStack, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    certificate = authority.issue("localhost")
+    upstream = stack.enter_context(
+        Scripted(answering(challenge("NTLM"), OK), tls=certificate.context())
+    )
+    scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
+    profile = Profile(
+        "office",
+        "Office",
+        Upstream("localhost", upstream.port, Scheme.HTTPS),
+        ca_file=str(authority.pem),
+    )
+    with start(profile, desk_with(scheme)).connect() as client:
+        assert client.ask(GET).status == 200
+    assert len(scheme.handshakes[0].request.end_point) == sha256().digest_size
+
+
+# --- refusals that are read over ---
+
+
+def refusal(body: bytes, *lines: bytes) -> bytes:
+    head = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=corp\r\n"
+    return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
+
+
+def test_a_refusal_that_is_read_over_leaves_its_connection(start: Start, script: Play) -> None:
+    body = b"x" * 200_000
+    upstream = script(answering(refusal(body, b"Content-Length: %d" % len(body)), OK))
+    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+        assert client.ask(GET).status == 200
+    assert len(upstream.peers) == 1
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        refusal(b"x" * 600_000, b"Content-Length: 600000"),
+        refusal(b"x", b"Content-Length: 2"),
+        refusal(b"", b"Transfer-Encoding: chunked"),
+        refusal(b"xx", b"Content-Length: 1"),
+    ],
+    ids=["too long", "too slow", "without an end", "with something behind it"],
+)
+def test_a_refusal_that_is_no_short_matter_is_left_alone(
+    start: Start, script: Play, octets: bytes
+) -> None:
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(octets)
+        peer.read_all()
+
+    upstream = script(refuse, answering(OK))
+    limits = Limits(refusal_s=0.2)
+    with start(office(upstream.port), FakeDesk(LOGIN), limits).connect() as client:
+        assert client.ask(GET).status == 200
+    assert len(upstream.peers) == 2
+
+
+def test_a_connection_is_not_held_while_a_person_types(start: Start, script: Play) -> None:
+    upstream = script(answering(BASIC))
+    engine = start(office(upstream.port))
+    with engine.connect() as first, engine.connect() as second:
+        for number, client in enumerate((first, second), 1):
+            client.send(GET)
+            engine.desk.wait_for_turns(number)
+        assert len(upstream.peers) == 1
+        engine.call(engine.desk.refuse_all)
+
+
+def test_an_upload_that_is_cut_off_is_asked_about_first(start: Start, script: Play) -> None:
+    """Proxies that refuse an upload may close so rudely that their 407 is lost."""
+
+    def cut(peer: Peer) -> None:
+        peer.read_head()
+        peer.read(1)
+        peer.reset()
+
+    def ask(peer: Peer) -> None:
+        assert b"Expect: 100-continue" in peer.read_head()
+        peer.send(BASIC)
+        peer.read_all()
+
+    def take(peer: Peer) -> None:
+        head = peer.read_head()
+        if b"Expect" in head:
+            peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        peer.read(length)
+        peer.send(OK)
+        peer.read_all()
+
+    length = 8 << 20
+    upstream = script(cut, ask, take)
+    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        client.try_to_send(get(URL, b"Content-Length: %d" % length, method=b"POST"))
+        client.try_to_send(*octets(length))
+        reply = client.reply(b"POST")
+    assert (reply.status, reply.interim) == (200, ())
+
+
+# --- a 401 in place of a 407 ---
+
+WRONG = b"HTTP/1.0 401 Unauthorized\r\nServer: tiny/1\r\n%bConnection: close\r\n\r\nno"
+OWN = b'WWW-Authenticate: Basic realm="tiny"\r\n'
+
+
+def tiny(answer: bytes, server: bytes = b"Server: tiny/1\r\n") -> Callable[[Peer], None]:
+    """Ask like tinyproxy, and answer a login like that."""
+
+    def play(peer: Peer) -> None:
+        head = peer.read_head()
+        if b"Proxy-Authorization" in head:
+            peer.send(answer)
+        else:
+            line = b'Proxy-Authenticate: Basic realm="tiny"\r\n'
+            peer.send(b"HTTP/1.0 407 Auth\r\n" + server + line + b"Connection: close\r\n\r\nno")
+        peer.half_close()
+
+    return play
+
+
+@pytest.mark.parametrize("request_octets", [GET, CONNECT], ids=["get", "connect"])
+def test_the_401_of_a_proxy_is_a_rejection(
+    start: Start, script: Play, request_octets: bytes
+) -> None:
+    engine = start(office(script(tiny(WRONG % OWN)).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        client.send(request_octets)
+        assert client.reply(request_octets.split(b" ")[0]).status == 503
+    assert [turn.verdict and turn.verdict.kind for turn in engine.desk.turns] == [
+        None,
+        VerdictKind.REJECTED,
+    ]
+    assert not engine.desk.acceptances
+
+
+@pytest.mark.parametrize(
+    ("answer", "server"),
+    [
+        (WRONG % (b"Via: 1.1 tiny\r\n" + OWN), b"Server: tiny/1\r\n"),
+        (WRONG % b'WWW-Authenticate: Basic realm="site"\r\n', b"Server: tiny/1\r\n"),
+        (WRONG % b"", b"Server: tiny/1\r\n"),
+        (WRONG % OWN, b"Server: other\r\n"),
+        (WRONG % OWN, b""),
+    ],
+    ids=["passed on", "another realm", "without a challenge", "another server", "unknown server"],
+)
+def test_the_401_of_a_site_reaches_its_client(
+    start: Start, script: Play, answer: bytes, server: bytes
+) -> None:
+    engine = start(office(script(tiny(answer, server)).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 401
+    assert len(engine.desk.acceptances) == 1
+
+
+def test_a_401_without_a_login_is_a_sites(start: Start, script: Play) -> None:
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(WRONG % OWN)
+        peer.half_close()
+
+    engine = start(office(script(refuse).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 401
+    assert not engine.desk.turns
+
+
+# --- clients while they are parked ---
+
+
+def parked(engine: Running, *parts: bytes, finish: bool = False) -> Client:
+    client = engine.connect()
+    client.send(*parts)
+    if finish:
+        client.finish()
+    engine.desk.wait_for_turns(1)
+    return client
+
+
+def test_a_parked_upload_notices_that_its_client_leaves(start: Start, script: Play) -> None:
+    """Its inbox is full, so that nobody reads what would say so."""
+
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(BASIC)
+        peer.read_all()
+
+    engine = start(office(script(refuse).port), limits=Limits(early_octets=1000))
+    head = get(URL, b"Content-Length: 10000000", method=b"POST")
+    client = parked(engine, head, b"x" * 500_000)
+    client.close()
+    engine.until(lambda: engine.desk.turns[0].future.cancelled(), "the end of the turn")
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_parked_client_that_only_ended_its_sending_still_waits(
+    start: Start, script: Play, when: str
+) -> None:
+    engine = start(office(script(answering(BASIC), answering(OK)).port))
+    client = parked(engine, GET, finish=when == "before")
+    if when == "while":
+        client.finish()
+    engine.call(lambda: None)
+    with client:
+        engine.call(engine.desk.answer_all)
+        assert client.reply().status == 200
+
+
+def test_a_client_that_left_before_the_refusal_is_not_parked_for_long(
+    start: Start, script: Play
+) -> None:
+    gone = Event()
+
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        gone.wait(10)
+        peer.send(BASIC)
+        peer.read_all()
+
+    upstream = script(refuse)
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.send(GET)
+        upstream.peer(1).wait_for(b"\r\n\r\n")
+    gone.set()
+    engine.desk.wait_for_turns(1)
+    engine.until(lambda: engine.desk.turns[0].future.cancelled(), "the end of the turn")
+
+
+def test_content_that_comes_by_the_octet_is_not_waited_for(start: Start, script: Play) -> None:
+    def read(peer: Peer) -> None:
+        peer.read_all()
+
+    engine = start(office(script(read).port), limits=Limits(body_s=1.0))
+    with engine.connect() as client:
+        client.send(get(URL, b"Content-Length: 1000", method=b"POST"))
+        begun = monotonic()
+        client.socket.settimeout(0.1)
+        while True:
+            client.try_to_send(b"x")
+            try:
+                if not client.more() or b"408" in client.octets:
+                    break
+            except TimeoutError:
+                assert monotonic() - begun < 8
+    assert client.octets.startswith(b"HTTP/1.1 408 ")

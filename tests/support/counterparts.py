@@ -1,0 +1,141 @@
+"""Every upstream that can be had, by one name each, with a right login and a wrong one."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from secrets import token_hex
+
+from tests.support import upstreams
+from tests.support.danted import danted
+from tests.support.digest_proxy import Demands, DigestProxy
+from tests.support.doors import Door, Doors, Negotiate, Setup, doors
+from tests.support.kerberos import Kdc
+from tests.support.tap import Tap
+from tests.support.upstreams import Kind
+from trayproxy.auth.login import Login
+from trayproxy.profiles.profile import Scheme, Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Counterpart:
+    """An upstream that runs.
+
+    Attributes:
+        upstream: Where, as a profile has it.
+        method: How a person is told that one signs in there; empty: in one of several ways.
+        right: A login that it accepts.
+        wrong: The same user with another password.
+        failed_logons: Returns how many logins were looked at and not accepted, up to now, by
+            whoever decides.
+        describe: Returns what it has to say for the report of a failed test.
+        environment: What the service needs in its own to sign in there.
+        doors: The Squid, if it is one.
+    """
+
+    upstream: Upstream
+    method: str
+    right: Login
+    wrong: Login
+    failed_logons: Callable[[], int]
+    describe: Callable[[], str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    doors: Doors | None = None
+
+
+# What a helper of Squid offers, by the name of the counterpart.
+_SQUIDS: dict[str, tuple[Door, Negotiate, str]] = {
+    "squid-basic": (Door.BASIC, Negotiate.SPNEGO_NTLM, "Basic"),
+    "squid-digest": (Door.DIGEST, Negotiate.SPNEGO_NTLM, "Digest"),
+    "squid-ntlm": (Door.NTLM, Negotiate.SPNEGO_NTLM, "NTLM"),
+    "squid-kerberos": (Door.NEGOTIATE, Negotiate.KERBEROS, "Kerberos"),
+    "squid-all": (Door.ALL, Negotiate.KERBEROS, ""),
+}
+
+_DIGESTS = {
+    "sha-256": Demands(("SHA-256", "MD5"), utf8=True),
+    "sha-512-256": Demands(("SHA-512-256",), qop="auth,auth-int", userhash=True, utf8=True),
+    "sha-256-sess": Demands(("SHA-256-sess",)),
+    "md5, strict, announced": Demands(("MD5",), uses=2, announces=True, strict=True),
+}
+
+_OTHERS = {kind.name.lower().replace("_", "-"): kind for kind in Kind}
+
+NAMES = (*_SQUIDS, *_OTHERS, *_DIGESTS, "dante")
+"""All that there are."""
+
+
+@contextmanager
+def counterpart(name: str, directory: Kdc) -> Iterator[Counterpart]:
+    """Run one of `NAMES`.
+
+    Args:
+        name: Which one.
+        directory: Where those with Kerberos look its users up.
+    """
+    with ExitStack() as stack:
+        if name in _SQUIDS:
+            yield _squid(stack, name, directory)
+        elif name in _DIGESTS:
+            yield _digest(stack, _DIGESTS[name])
+        elif name in _OTHERS:
+            yield _other(stack, _OTHERS[name])
+        else:
+            yield _dante(stack)
+
+
+def _logins(secret: str) -> tuple[Login, Login]:
+    user = f"user{token_hex(4)}"
+    return Login(user, secret), Login(user, f"not{secret}")
+
+
+def _squid(stack: ExitStack, name: str, directory: Kdc) -> Counterpart:
+    door, negotiate, method = _SQUIDS[name]
+    right, wrong = _logins(f"Kanari/ü {token_hex(8)}+&")
+    setup = Setup({right.user: right.password}, right.password, negotiate)
+    if negotiate is not Negotiate.KERBEROS:
+        running = stack.enter_context(doors(setup))
+        at = Upstream(running.host, running.port(door))
+        return Counterpart(
+            at, method, right, wrong, running.failed_logons, running.describe, doors=running
+        )
+    directory.add_user(right.user, right.password)
+    keys = directory.keytab("localhost")
+    known = replace(setup, keytab=keys, environment=directory.environment)
+    running = stack.enter_context(doors(known))
+    at = Upstream("localhost", running.port(door))
+    return Counterpart(
+        at,
+        method,
+        right,
+        wrong,
+        lambda: running.failed_logons() + directory.failed_logons(right.user),
+        lambda: f"{running.describe()}\n{directory.process.err.text}",
+        directory.environment,
+        running,
+    )
+
+
+def _digest(stack: ExitStack, demands: Demands) -> Counterpart:
+    right, wrong = _logins(f'Kanari/ü "{token_hex(8)}"\\')
+    proxy = stack.enter_context(DigestProxy(right, demands))
+    at = Upstream(proxy.host, proxy.port)
+    return Counterpart(at, "Digest", right, wrong, proxy.failed_logons, proxy.describe)
+
+
+def _other(stack: ExitStack, kind: Kind) -> Counterpart:
+    right, wrong = _logins(token_hex(8))
+    behind = 0
+    if kind in (Kind.HAPROXY, Kind.HAPROXY_LIST):
+        behind = stack.enter_context(doors(Setup())).port(Door.OPEN)
+    proxy = stack.enter_context(upstreams.upstream(kind, right, behind))
+    method = "Digest" if kind in (Kind.APACHE_DIGEST, Kind.APACHE_STALE) else "Basic"
+    at = Upstream(proxy.host, proxy.port)
+    return Counterpart(at, method, right, wrong, proxy.failed_logons, proxy.describe)
+
+
+def _dante(stack: ExitStack) -> Counterpart:
+    right, wrong = _logins(f"pa55 w:ord ü {token_hex(4)}")
+    port = stack.enter_context(danted({right.user: right.password}))
+    tap = stack.enter_context(Tap(port))
+    at = Upstream(tap.host, tap.port, Scheme.SOCKS5)
+    return Counterpart(at, "SOCKS5", right, wrong, tap.failed_socks_logons, tap.describe)
