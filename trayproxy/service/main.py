@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +32,7 @@ from trayproxy.desk.vault import Vault
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
 from trayproxy.desktop.network import watch_network
 from trayproxy.desktop.owner import NotToldError
+from trayproxy.desktop.ports import free_port_after
 from trayproxy.engine.engine import Engine, Parts
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.options import RunOptions
@@ -56,7 +56,6 @@ logger = logging.getLogger(__name__)
 TEMPORARY_ID = "this-run"
 OK, NOT_DONE, PORT_IN_USE = 0, 1, 7
 """Exit codes (ux §7.1)."""
-PORTS_TRIED, HIGHEST_PORT = 20, 65535
 LISTEN_AGAIN_S = 5.0
 """How often a service that stays looks whether its port is free."""
 
@@ -395,24 +394,6 @@ class Service:
 
     def _tell_status(self, status: Status) -> None:
         self._reception.tell(StatusChanged(status))
-
-
-def free_port_after(port: int, host: str) -> int:
-    """Return the next port that nobody listens on at this address; 0 if none of the next is free.
-
-    Args:
-        port: The one that is taken.
-        host: A loopback IP literal without brackets.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for other in range(port + 1, min(port + PORTS_TRIED, HIGHEST_PORT) + 1):
-        with socket.socket(family) as probe, suppress(OSError):
-            if sys.platform != "win32":
-                # As the engine binds; on Windows it would find taken ports free.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, other))
-            return other
-    return 0
 
 
 def fail(code: str, title: str, body: str, exit_code: int) -> int:
