@@ -1,7 +1,6 @@
 """Which local ports are free, as this system tells."""
 
 import socket
-import sys
 from contextlib import suppress
 
 PORTS_TRIED, HIGHEST_PORT = 20, 65535
@@ -17,9 +16,9 @@ def free_port_after(port: int, host: str) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for other in range(port + 1, min(port + PORTS_TRIED, HIGHEST_PORT) + 1):
         with socket.socket(family) as probe, suppress(OSError):
-            if sys.platform != "win32":
-                # As the engine binds; on Windows it would find taken ports free.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # As the engine binds: on Windows the other option would find taken ports free.
+            exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+            probe.setsockopt(socket.SOL_SOCKET, exclusive, 1)
             probe.bind((host, other))
             return other
     return 0
