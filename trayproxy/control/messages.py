@@ -132,6 +132,7 @@ class Status:
         direct: Programs connect directly: the person has chosen that in place of a profile.
         strangers: Who wanted to connect and may not.
         spare_port: A port near the wanted one that is free while that is taken; 0: none is known.
+        screen_locked: Questions wait for somebody to come back to the screen.
     """
 
     version: str
@@ -156,6 +157,7 @@ class Status:
     direct: bool = False
     strangers: Strangers = Strangers()
     spare_port: int = 0
+    screen_locked: bool = False
 
 
 # --- The question (ux §3.3, §3.4) ----------------------------------------------------------------

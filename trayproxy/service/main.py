@@ -164,7 +164,7 @@ class Service:
             identify=self._names.of_waiter,
             memory=self._memory,
         )
-        self._screen = Screen(loop, self._desk.screen_locked)
+        self._screen = Screen(loop, self._screen_locked)
         self._strangers = Strangers(loop, self._names, self._facts.refused)
         self._guard = make_guard(configured.allow_users, self._strangers.refused)
         parts = Parts(self._desk, roads.way, self._facts, self._limits, guard=self._guard)
@@ -190,6 +190,11 @@ class Service:
             no_prompt=self._options.no_prompt,
         )
         self._server = Server(self._paths, self._reception)
+
+    def _screen_locked(self, is_locked: bool) -> None:
+        self._desk.screen_locked(is_locked)
+        self._facts.screen_locked = is_locked
+        self._facts.changed()
 
     async def _keep_login(self, profile: Profile, login: Login, is_typed: bool) -> Kept:
         """Try a login, and keep it in the keyring if it is right."""
