@@ -553,6 +553,102 @@ def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
     assert len(scheme.handshakes[0].request.end_point) == sha256().digest_size
 
 
+# --- a password that was right yesterday ---
+
+
+class Changed:
+    """An upstream of Basic where the password was changed; it answers when it is told to.
+
+    Attributes:
+        carried: How many requests came with the old one.
+        may_answer: Lets it answer them.
+    """
+
+    def __init__(self, stack: ExitStack, *, is_right: bool = False) -> None:
+        self.carried: list[bytes] = []
+        self.may_answer = Event()
+        self.came = Event()
+        self._is_right = is_right
+        stack.callback(self.may_answer.set)
+
+    def play(self, peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            if b"Proxy-Authorization" in head:
+                self.carried.append(head)
+                self.came.set()
+                self.may_answer.wait()
+                peer.send(OK if self._is_right else BASIC)
+            else:
+                peer.send(BASIC)
+
+
+def test_a_password_that_was_changed_costs_one_failed_log_on(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """T14: however many programs wake up with it at once."""
+    upstream, count = Changed(stack), 30
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    clients = [stack.enter_context(engine.connect()) for _ in range(count)]
+    for client in clients:
+        client.send(GET)
+    assert upstream.came.wait(10)
+    engine.call(engine.desk.forget_login)
+    upstream.may_answer.set()
+    engine.desk.wait_for_turns(count)
+    engine.call(engine.desk.refuse_all)
+    assert [client.reply().status for client in clients] == [503] * count
+    assert len(upstream.carried) == 1
+
+
+def test_a_password_that_is_still_right_lets_all_go_on(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream = Changed(stack, is_right=True)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    clients = [stack.enter_context(engine.connect()) for _ in range(10)]
+    for client in clients:
+        client.send(GET)
+    assert upstream.came.wait(10)
+    upstream.may_answer.set()
+    assert [client.reply().status for client in clients] == [200] * 10
+    assert len(engine.desk.acceptances) == 1
+
+
+def test_nobody_waits_for_long_behind_an_answer_that_takes_its_time(
+    start: Start, script: Play, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal would have come before the site was asked."""
+    monkeypatch.setattr("trayproxy.engine.canaries.LET_THROUGH_S", 0.2)
+    upstream = Changed(stack, is_right=True)
+    engine = start(
+        office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
+    )
+    with engine.connect() as slow, engine.connect() as other:
+        slow.send(GET)
+        assert upstream.came.wait(10)
+        assert other.ask(GET).status == 200
+        upstream.may_answer.set()
+        assert slow.reply().status == 200
+
+
+def test_who_went_first_and_left_makes_room_for_the_next(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream = Changed(stack, is_right=True)
+    engine = start(
+        office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
+    )
+    with engine.connect() as other:
+        with engine.connect() as first:
+            first.send(get(URL, b"X: first"))
+            assert upstream.came.wait(10)
+            other.send(GET)
+            first.reset()
+        assert other.reply().status == 200
+        upstream.may_answer.set()
+
+
 # --- refusals that are read over ---
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
 from trayproxy.desk.answer import Answer
+from trayproxy.desk.space import Mark
 from trayproxy.engine.hop import Hop
 from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import (
@@ -50,6 +51,10 @@ LEGS_AT_MOST = 8
 ENDLESS = Verdict(VerdictKind.UNUSABLE, "The proxy's sign-in comes to no end.")
 SERVER_SILENT = Verdict(VerdictKind.UNUSABLE, "The company's sign-in server does not answer.")
 NOT_ASKED_FOR = Verdict(VerdictKind.UNUSABLE, "The proxy asks for a sign-in only now and then.")
+
+
+class SupersededError(Exception):
+    """The login is not the one to be sent any more."""
 
 
 class LostError(Exception):
@@ -91,6 +96,7 @@ class Signing:
 
     __slots__ = (
         "_challenges",
+        "_first",
         "_has_content",
         "_hop",
         "_is_challenged",
@@ -136,6 +142,7 @@ class Signing:
         self._sent = sent
         self._has_content = plan.request.framing not in (NoBody(), Length(0))
         self._challenges: tuple[Challenge, ...] = ()
+        self._first: Mark | None = None
         self._is_challenged = False
         self._is_on_trial = False
         self._is_to_hurry = False
@@ -157,6 +164,7 @@ class Signing:
         Raises:
             UnreachableError: The next hop is dead.
             SignInWantedError: It wants a login before there is a connection.
+            SupersededError: The login was refused to another request meanwhile.
             RefusedError: There is no answer.
         """
         self.is_proved = self.is_spent = False
@@ -167,6 +175,8 @@ class Signing:
         losses = 0
         while True:
             upstream = await self._connected(answer, fresh=fresh)
+            if answer is not None and await self._was_behind(answer, upstream):
+                continue
             try:
                 outcome = await self._try_on(upstream, answer)
             except LostError as lost:
@@ -179,6 +189,45 @@ class Signing:
             if outcome is not None:
                 return outcome
             fresh = False
+
+    async def _was_behind(self, answer: Answer, upstream: Connection) -> bool:
+        """Wait for a request that goes first with this login, if there is one; then look for a
+        connection again. Otherwise go first.
+
+        Raises:
+            SupersededError: That was the end of the login.
+        """
+        canaries = self._link.engine.canaries
+        if self._first is not None or not self._is_risky(answer, upstream):
+            return False
+        if canaries.begin(answer.mark):
+            self._first = answer.mark
+            return False
+        if canaries.wait_for(answer.mark) is None:
+            return False
+        self._hop.let_go()
+        self._link.deadline = None
+        while not answer.verified and (waiting := canaries.wait_for(answer.mark)) is not None:
+            over, left = waiting
+            with self._hop.parked():
+                await self._hop.pause(Wait({}, future=over, timeout=left))
+        known = self._link.engine.desk.known(answer.space)
+        if known is None or known.mark != answer.mark:
+            raise SupersededError
+        return True
+
+    def _is_risky(self, answer: Answer, upstream: Connection) -> bool:
+        """Whether to send this may cost a log-on that nobody expects."""
+        is_carried = self._hop.way.signs_requests and not upstream.is_signed_in
+        is_password = answer.login is not None
+        is_new = self._sent is None and not self._is_on_trial
+        return is_carried and is_password and is_new and not answer.verified
+
+    def let_others(self) -> None:
+        """Let the others go, if this went first: the desk knows what has become of it."""
+        if self._first is not None:
+            self._link.engine.canaries.end(self._first)
+            self._first = None
 
     async def _connected(self, answer: Answer | None, *, fresh: bool) -> Connection:
         if self._sent is not None:
