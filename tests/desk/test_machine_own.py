@@ -254,6 +254,21 @@ def test_many_forbidden_addresses_at_once_are_cleared_up_by_one_request(play: Pl
     assert play.machine.facts("office").sign_in is SignInState.OK
 
 
+def test_a_forbidden_address_is_found_out_once(play: Play) -> None:
+    trusted(play)
+    mark = play.mark(1)
+    play.challenge(tried=mark, target="blocked.example:443")
+    play.accept(own(play))
+    end(play)
+    again = play.challenge(tried=mark, target="blocked.example:443")
+    assert play.refused()[again] == "FORBIDDEN"
+    assert play.machine.is_trusted(mark)
+    assert len(play.all(TryOwn)) == 1
+    play.wait(601)
+    play.challenge(tried=mark, target="blocked.example:443")
+    assert len(play.all(TryOwn)) == 2
+
+
 def test_without_an_answer_to_ours_the_addresses_are_taken_for_forbidden(play: Play) -> None:
     trusted(play)
     blocked = play.challenge(tried=play.mark(1), target="blocked.example:443")
@@ -311,7 +326,7 @@ def test_a_saved_login_that_an_earlier_run_saw_rejected_is_not_sent(play: Play) 
     play.wait(0.15)
     assert play.released() == []
     assert (play.question.why, play.question.user) == (Why.SAVED_REJECTED, "jdoe")
-    play.enter(RIGHT)
+    play.enter(WRONG)
     assert play.released() == [waiter]
 
 

@@ -391,6 +391,24 @@ def test_ones_own_sign_in_is_not_sent_where_less_is_offered_than_before() -> Non
     assert at.released() == []
 
 
+def test_another_realm_does_not_keep_ones_own_sign_in_from_its_host() -> None:
+    at = Play(offers=(NEGOTIATE,), pins={SPACE: Pin("negotiate", ("Headquarters",))})
+    assert at.scheme(at.challenge(SSO_KEY, SSO)) == "negotiate"
+
+
+def test_why_no_scheme_can_be_used_is_told_for_a_password_too() -> None:
+    at = play(NTLM)
+    (first,) = at.ask()
+    at.enter(RIGHT)
+    unusable(at, first)
+    at.challenge()
+    (trouble,) = at.machine.troubles()
+    assert (trouble.reason.name, trouble.text) == ("UNUSABLE", "The library is missing.")
+    at.wait(60)
+    at.accept(at.challenge())
+    assert at.machine.troubles() == ()
+
+
 def test_try_again_looks_for_a_ticket_at_once() -> None:
     at = sso(NEGOTIATE)
     first = at.challenge(SSO_KEY, SSO)

@@ -149,6 +149,7 @@ class Case:
         accepted: When this generation was last accepted, None if never.
         doubts: Refusals of this generation since then.
         suspects: The targets refused since then, and when.
+        forbidden: The targets that the upstream forbids to this login, and when that was found out.
         canary_until: When the canary has taken too long.
         canary_lost: When it will not come back any more.
         canary: Where the canary wants to go.
@@ -197,6 +198,7 @@ class Case:
     accepted: float | None = None
     doubts: int = 0
     suspects: dict[str, float] = field(default_factory=dict)
+    forbidden: dict[str, float] = field(default_factory=dict)
     canary_until: float = inf
     canary_lost: float = inf
     canary: str = ""
@@ -294,6 +296,11 @@ class Case:
         """Return whether this login was refused for this target moments ago."""
         at = self.suspects.get(target)
         return at is not None and now - at <= rules.moments
+
+    def is_forbidden(self, target: str, now: float, rules: Rules) -> bool:
+        """Return whether this target was found to be forbidden to a login that is right."""
+        at = self.forbidden.get(target)
+        return at is not None and now - at <= rules.forbidden
 
     @property
     def sign_in(self) -> SignInState:

@@ -9,7 +9,7 @@ upstream has accepted before, or that shows the password to more people than the
 from trayproxy.auth.scheme import Verdict, VerdictKind, strength
 from trayproxy.control.messages import Transport, Why
 from trayproxy.desk.board import Board
-from trayproxy.desk.case import Case, Setback
+from trayproxy.desk.case import Case, Setback, Source
 from trayproxy.desk.events import Offered, Reason
 from trayproxy.profiles.profile import Method
 
@@ -62,13 +62,17 @@ def trouble(case: Case, now: float) -> Setback | None:
 
 
 def objection(board: Board, case: Case, offer: Offered) -> Why | None:
-    """Return why a login must not be sent in this way without asking, None if it may be."""
+    """Return why a login must not be sent in this way without asking, None if it may be.
+
+    The realm is no matter to one's own sign-in: a ticket is for the host that is configured.
+    """
     pin, consent = board.pins.get(case.key.space), case.consent
     if consent and _COVER[offer.way.transport] < _COVER[consent.way.transport]:
         return Why.DOWNGRADE
     if pin and _demands(case, pin.label) > offer.strength:
         return Why.DOWNGRADE
-    if pin and consent is None and case.key.realm not in pin.realms:
+    is_tied = consent is None and case.source is not Source.OWN
+    if pin and is_tied and case.key.realm not in pin.realms:
         return Why.REALM_CHANGED
     return None
 

@@ -84,11 +84,9 @@ class Logins:
         login = event.login
         if login:
             board.saved.add(case.key.space.profile_id)
-        if login and event.known_wrong:
-            board.rejected.add(case.key.space, login)
         if login is None:
             self._questions.ask(case, self._why_without(case))
-        elif board.rejected.has(case.key.space, login):
+        elif event.known_wrong or board.rejected.has(case.key.space, login):
             case.user = login.user
             self._questions.ask(case, Why.SAVED_REJECTED)
         else:
@@ -161,6 +159,7 @@ class Logins:
         case.trial = None
         case.blocked = False
         case.suspects.clear()
+        case.forbidden.clear()
         for request in case.parked.values():
             request.refused = False
         case.stop_trial()

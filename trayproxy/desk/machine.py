@@ -240,7 +240,7 @@ class Machine(Views):
             return self._place(case, request)
         if self._verdicts.refused(case, event, tried):
             return self._place(case, request)
-        if event.own or not self._verdicts.can_find_out(case):
+        if case.phase is Phase.TRUSTED or event.own or not self._verdicts.can_find_out(case):
             return board.refuse(event.waiter, Reason.FORBIDDEN)
         request.refused = True
         self._place(case, request)
