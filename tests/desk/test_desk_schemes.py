@@ -94,6 +94,7 @@ class Branch(Office):
 
     schemes: tuple[Scheme, ...] = (NEGOTIATE, NTLM, WRAPPED, Basic())
     memory: Notes = field(default_factory=Notes)
+    installed: frozenset[str] = frozenset({"negotiate", "ntlm", "basic"})
     password: str = RIGHT.password
     reaches: bool = True
     tries: list[str] = field(default_factory=list)
@@ -105,6 +106,7 @@ class Branch(Office):
             loop=self.loop,
             schemes=self.schemes,
             memory=self.memory,
+            is_installed=self.installed.__contains__,
         )
         self.desk.set_askers(1)
 
@@ -238,6 +240,18 @@ def test_only_the_method_of_the_profile_is_used(branch: Branch) -> None:
     assert answered(seat).scheme == Basic()
     only = replace(OFFICE, id="other", method=Method.DIGEST)
     assert refused(branch.challenge(profile=only, challenges=ALL)).problem.id == "TP-303"
+
+
+def test_a_scheme_that_is_not_installed_is_left_out_if_there_is_another() -> None:
+    loop = SkippingLoop()
+    branch = Branch(loop, installed=frozenset({"ntlm", "basic"}))
+    ask(branch)
+    assert branch.face.question.method == "NTLM"
+    alone = ask(branch, 'Negotiate realm="x"')
+    assert not alone.done()
+    branch.desk.close()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
 
 
 def test_nothing_usable_is_told_with_what_helps(branch: Branch) -> None:

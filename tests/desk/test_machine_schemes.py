@@ -94,7 +94,7 @@ def test_a_password_promised_to_be_hidden_is_not_sent_readable_without_asking() 
     unusable(at, first)
     assert at.released() == [first]
     question = at.question
-    assert (question.why, question.method, question.before) == (Why.DOWNGRADE, "Basic", "NTLM")
+    assert (question.why, question.method, question.before) == (Why.FALLBACK, "Basic", "NTLM")
     at.enter(RIGHT)
     assert at.scheme(at.released()[-1]) == "basic"
 

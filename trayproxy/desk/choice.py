@@ -67,10 +67,10 @@ def objection(board: Board, case: Case, offer: Offered) -> Why | None:
     The realm is no matter to one's own sign-in: a ticket is for the host that is configured.
     """
     pin, consent = board.pins.get(case.key.space), case.consent
-    if consent and _COVER[offer.way.transport] < _COVER[consent.way.transport]:
-        return Why.DOWNGRADE
     if pin and _demands(case, pin.label) > offer.strength:
         return Why.DOWNGRADE
+    if consent and _COVER[offer.way.transport] < _COVER[consent.way.transport]:
+        return Why.FALLBACK
     is_tied = consent is None and case.source is not Source.OWN
     if pin and is_tied and case.key.realm not in pin.realms:
         return Why.REALM_CHANGED
@@ -87,11 +87,11 @@ def _demands(case: Case, label: str) -> int:
 def before(board: Board, case: Case, why: Why) -> str:
     """Return what the upstream was, in words for a person."""
     pin = board.pins.get(case.key.space)
+    if why is Why.FALLBACK:
+        return case.consent.way.title if case.consent else ""
     if why is Why.REALM_CHANGED:
         return pin.realms[0] if pin else ""
-    if pin:
-        return _title(pin.label)
-    return case.consent.way.title if case.consent else ""
+    return _title(pin.label) if pin else ""
 
 
 def _title(label: str) -> str:

@@ -9,7 +9,7 @@ from trayproxy.desk.board import LASTING, Board
 from trayproxy.desk.case import Case, Phase, Source
 from trayproxy.desk.choice import objection, pick
 from trayproxy.desk.events import Found, LookUp
-from trayproxy.desk.questions import Questions
+from trayproxy.desk.questions import NAMES_BEFORE, Questions
 from trayproxy.profiles.profile import SignIn
 
 _UNTOLD_MOST = 32
@@ -136,11 +136,11 @@ class Logins:
         if login:
             case.user = login.user
             case.insisted = self._board.rejected.has(case.key.space, login)
-        if source is not Source.SAVED and case.why is not Why.DOWNGRADE:
+        if source is not Source.SAVED and case.why not in NAMES_BEFORE:
             case.setbacks.clear()  # They may have been about the user who signed in.
         if case.phase is not Phase.HELD:
             case.move(Phase.HELD)
-        if case.why in (Why.UNCHECKED, Why.DOWNGRADE, Why.REALM_CHANGED):
+        if case.why is Why.UNCHECKED or case.why in NAMES_BEFORE:
             case.why = Why.NEEDED
         self._board.changed(case)
 

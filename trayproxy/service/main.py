@@ -30,6 +30,7 @@ from trayproxy.desk.desk import Desk
 from trayproxy.desk.memory import MemoryFile
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
+from trayproxy.desktop.extras import is_installed
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
 from trayproxy.desktop.network import watch_network
 from trayproxy.desktop.owner import NotToldError
@@ -187,6 +188,7 @@ class Service:
             listener=self,
             loop=loop,
             schemes=http_schemes(token_bytes),
+            is_installed=is_installed,
             identify=self._names.of_waiter,
             memory=MemoryFile(self._paths.sign_in_file) if keeps else None,
         )
