@@ -276,6 +276,38 @@ def test_without_an_answer_to_ours_the_addresses_are_taken_for_forbidden(play: P
     assert play.refused() == {blocked: "FORBIDDEN"}
 
 
+def test_a_first_request_that_was_forbidden_is_cleared_up_when_the_person_insists(
+    play: Play,
+) -> None:
+    first = play.challenge(target="blocked.example:443")
+    play.found(RIGHT)
+    back = play.reject(first, target="blocked.example:443")
+    assert play.question_due.why is Why.SAVED_REJECTED
+    play.enter(RIGHT)
+    assert play.question.hurried
+    play.enter(RIGHT)
+    assert play.all(TryOwn)[-1].target == ""
+    assert play.question.checking
+    play.accept(own(play))
+    assert back in play.released()
+    told = play.challenge(tried=play.mark(back), target="blocked.example:443")
+    play.accept(own(play))
+    assert play.refused() == {told: "FORBIDDEN"}
+    assert play.endings() == ["ACCEPTED"]
+
+
+def test_who_insists_is_obeyed_on_another_address_first(play: Play) -> None:
+    first = play.challenge(target="blocked.example:443")
+    play.found(RIGHT)
+    play.reject(first, target="blocked.example:443")
+    play.wait(0.15)
+    other = play.challenge(target="github.com:443")
+    play.enter(RIGHT)
+    play.enter(RIGHT)
+    assert play.released()[-1] == other
+    assert play.all(TryOwn) == []
+
+
 # --- One log-on per password ----------------------------------------------------------------------
 
 

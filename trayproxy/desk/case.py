@@ -153,6 +153,7 @@ class Case:
         canary_until: When the canary has taken too long.
         canary_lost: When it will not come back any more.
         canary: Where the canary wants to go.
+        blamed: Where a login was rejected last, which may be a forbidden address after all.
         good: Where a canary with the present login went through.
         trial: What the canary signs in with.
         scheme: The scheme that the present login was accepted with, as in `Offered`.
@@ -202,6 +203,7 @@ class Case:
     canary_until: float = inf
     canary_lost: float = inf
     canary: str = ""
+    blamed: str = ""
     good: str = ""
     trial: Offered | None = None
     scheme: str = ""

@@ -17,6 +17,9 @@ from trayproxy.desk.events import Offered, OwnEnded, Reason, TryOwn
 from trayproxy.desk.questions import Questions
 from trayproxy.desk.verdicts import Verdicts
 
+ANYWHERE = ""
+"""No particular target, as in `TryOwn`."""
+
 
 class Trials:
     """Sends the canaries."""
@@ -87,8 +90,21 @@ class Trials:
             and self._board.rejected.has(case.key.space, case.login)
         ):
             self._verdicts.reject(case)
+        elif case.insisted and self._tells_nothing(case):
+            self.try_ourselves(case, ANYWHERE)
         else:
             self._try_next(case)
+
+    def _tells_nothing(self, case: Case) -> bool:
+        """Return whether a rejected login would only be sent where it was rejected.
+
+        If a forbidden address was taken for a wrong password, the person is right to insist; but
+        only another address can show it. A request of our own goes there, once.
+        """
+        was_elsewhere = any(request.target != case.blamed for request in case.parked.values())
+        if was_elsewhere or not case.blamed or not self._board.tries_itself:
+            return False
+        return case.own > 0 or case.own_generation != case.generation
 
     def _is_under_way(self, case: Case) -> bool:
         """Return whether the very same login is on a canary, of another realm or typed before."""
@@ -135,7 +151,10 @@ class Trials:
         requests = list(case.parked.values())
         if case.doubts and case.own:
             return [request for request in requests if request.own]
-        return sorted(requests, key=lambda r: (not r.own, r.refused, r.target != case.good))
+        return sorted(
+            requests,
+            key=lambda r: (not r.own, r.refused, r.target == case.blamed, r.target != case.good),
+        )
 
     def _refuse_for_trouble(self, case: Case, waiter: int) -> None:
         """Tell a request why there is no scheme for it."""
@@ -172,14 +191,20 @@ class Trials:
         if (is_answer or is_to_be_saved) and case.own_generation != case.generation:
             self.try_ourselves(case)
 
-    def try_ourselves(self, case: Case) -> None:
-        """Send a request of our own; without the means for it, the next one of a program tells."""
+    def try_ourselves(self, case: Case, target: str | None = None) -> None:
+        """Send a request of our own; without the means for it, the next one of a program tells.
+
+        Args:
+            case: With the login of which protection space.
+            target: Where to; None: where the login was right, or a program wanted to go.
+        """
         board = self._board
         if case.own or not board.tries_itself:
             return
         self._tries += 1
         case.own, case.own_generation = self._tries, case.generation
-        target = case.good or case.target
+        if target is None:
+            target = case.good or case.target
         board.effects.append(TryOwn(case.own, case.kept_for, target))
         board.changed(case)
 

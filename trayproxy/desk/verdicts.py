@@ -59,6 +59,7 @@ class Verdicts:
         case.move(Phase.TRUSTED)
         case.stop_trial()
         case.rejections.clear()
+        case.blamed = ""
         case.setbacks.pop(case.scheme, None)
         case.repeated = case.lifted = case.locked = case.blocked = False
         case.why = Why.NEEDED
@@ -144,6 +145,7 @@ class Verdicts:
             return False
         is_told = tried.is_final or (was_canary and event.target == case.good)
         if is_told or not self._may_be_right(case):
+            case.blamed = event.target
             self.reject(case, tried.verdict)
             return True
         if was_canary or not case.doubts:
