@@ -306,6 +306,14 @@ def test_a_missing_ticket_is_a_notice_until_there_is_one(branch: Branch) -> None
     assert branch.desk.notices == ()
 
 
+def test_a_ticket_that_expires_is_told_although_ntlm_is_offered_too(branch: Branch) -> None:
+    answer = answered(branch.challenge(profile=SSO, challenges="Negotiate"))
+    branch.desk.accepted(answer)
+    told = refused(branch.back(answer, NO_TICKET, "Negotiate", SSO))
+    assert told.problem.id == "TP-305"
+    assert [problem.id for problem in branch.desk.notices] == ["TP-305"]
+
+
 def test_a_profile_that_signs_in_itself_takes_no_password(branch: Branch) -> None:
     problem = branch.desk.preload(SSO, RIGHT)
     assert problem

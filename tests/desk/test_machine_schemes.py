@@ -77,6 +77,30 @@ def test_a_scheme_that_cannot_be_used_is_no_rejection() -> None:
     assert at.mark(again) == at.mark(first)
 
 
+def test_a_method_accepted_before_that_fails_today_is_not_said_to_be_gone() -> None:
+    at = play(NEGOTIATE, NTLM, pin=Pin("negotiate", ("Corp",)))
+    first = at.challenge()
+    at.found(RIGHT)
+    unusable(at, first)
+    question = at.question_due
+    assert (question.why, question.before, question.method) == (Why.FALLBACK, "Kerberos", "NTLM")
+
+
+def test_a_method_that_works_again_asks_nobody_any_more() -> None:
+    at = play(NEGOTIATE, NTLM)
+    mark = at.trust()
+    for _ in range(3):
+        at.challenge(tried=mark, scheme="negotiate", verdict=UNUSABLE)
+    assert at.question_due.why is Why.FALLBACK
+    at.wait(60)
+    again = at.challenge()
+    waiting = at.released()[-1]
+    assert at.scheme(waiting) == "negotiate"
+    at.accept(waiting)
+    assert again in at.released()
+    assert at.endings()[-1] == "ACCEPTED"
+
+
 def test_the_scheme_that_was_accepted_is_kept_to() -> None:
     at = play()
     (first,) = at.ask()

@@ -45,7 +45,7 @@ class Logins:
         """Return why no saved login may be sent to this upstream as it is now."""
         offer = pick(case, case.offers, self._board.now)
         case.consent = None
-        return objection(self._board, case, offer) if offer else None
+        return objection(self._board, case, offer, case.offers) if offer else None
 
     def _may_look_up(self, case: Case) -> bool:
         """Return whether a saved login may be used without a question.

@@ -67,7 +67,7 @@ class Trials:
             return  # Another request has met an upstream that is not as it was.
         if offer is None:
             self._refuse_for_trouble(case, request.waiter)
-        elif why := objection(board, case, offer):
+        elif why := objection(board, case, offer, request.offers):
             self._object(case, offer, why)
         else:
             board.leave(request.waiter)
@@ -128,7 +128,7 @@ class Trials:
             if offer is None:
                 self._refuse_for_trouble(case, request.waiter)
                 continue
-            if why := objection(board, case, offer):
+            if why := objection(board, case, offer, request.offers):
                 objected = objected or (offer, why)
                 continue
             board.leave(request.waiter)
@@ -174,7 +174,11 @@ class Trials:
         """
         if case.source is Source.OWN:
             case.needed = True
-            self._board.refuse_all(case, Reason.WEAKER)
+            found = trouble(case, self._board.now)
+            if found:
+                self._board.refuse_all(case, found.reason, found.text)
+            else:
+                self._board.refuse_all(case, Reason.WEAKER)
         else:
             case.way = offer.way
             self._questions.ask(case, why)

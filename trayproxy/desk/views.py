@@ -7,7 +7,7 @@ from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, Program, Question, SignInState
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Phase
-from trayproxy.desk.choice import pick, trouble
+from trayproxy.desk.choice import objection, pick, trouble
 from trayproxy.desk.events import Reason
 from trayproxy.desk.person import most_wanted
 from trayproxy.desk.questions import NAMES_BEFORE
@@ -195,7 +195,8 @@ class Views:
     def _trouble(self, case: Case) -> Trouble | None:
         if case.phase is not Phase.HELD or not case.needed or not case.offers:
             return None
-        if pick(case, case.offers, self.board.now) is not None:
+        offer = pick(case, case.offers, self.board.now)
+        if offer and objection(self.board, case, offer, case.offers) is None:
             return None
         found = trouble(case, self.board.now)
         return Trouble(case.profile, found.reason, found.text) if found else None
