@@ -308,6 +308,16 @@ def test_who_insists_is_obeyed_on_another_address_first(play: Play) -> None:
     assert play.all(TryOwn) == []
 
 
+def test_a_login_in_doubt_does_not_keep_the_person_from_typing_another(play: Play) -> None:
+    trusted(play)
+    play.do(Wanted(OFFICE, WAY))
+    play.challenge(tried=play.mark(1), target="blocked.example:443")
+    own(play)
+    assert not play.question.checking
+    play.enter(Login("jdoe", "new"))
+    assert play.machine.board.cases[KEY].login == Login("jdoe", "new")
+
+
 # --- One log-on per password ----------------------------------------------------------------------
 
 

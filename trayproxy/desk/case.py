@@ -275,8 +275,11 @@ class Case:
 
     @property
     def is_checking(self) -> bool:
-        """Whether the person waits for the verdict on the login."""
-        if self.why is Why.UNCHECKED:
+        """Whether the person waits for the verdict on the login.
+
+        Not on one that was right and is in doubt: they have not typed that just now.
+        """
+        if self.why is Why.UNCHECKED or self.accepted is not None:
             return False
         is_under_way = self.phase is Phase.HELD and (self.own > 0 or self.blocked)
         return self.phase is Phase.CHECKING or is_under_way
