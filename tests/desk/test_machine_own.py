@@ -308,6 +308,22 @@ def test_who_insists_is_obeyed_on_another_address_first(play: Play) -> None:
     assert play.all(TryOwn) == []
 
 
+def test_a_site_that_is_down_does_not_stop_the_others_while_a_login_is_in_doubt(
+    play: Play,
+) -> None:
+    trusted(play)
+    blocked = play.challenge(tried=play.mark(1), target="blocked.example:443")
+    other, third = play.challenge(), play.challenge()
+    own(play)
+    assert other not in play.released()
+    play.wait(10)
+    assert play.released()[-1] == other
+    assert third not in play.released()
+    play.accept(other)
+    assert third in play.released()
+    assert play.refused() == {blocked: "FORBIDDEN"}
+
+
 def test_a_login_in_doubt_does_not_keep_the_person_from_typing_another(play: Play) -> None:
     trusted(play)
     play.do(Wanted(OFFICE, WAY))

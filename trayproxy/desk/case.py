@@ -162,6 +162,7 @@ class Case:
         stumbles: How often in a row the scheme that was accepted could not be used after all.
         unanswered: How often in a row the present login was sent and got no answer.
         own: The number of the request of our own that is on its way, 0 if none is.
+        own_until: How long the others wait for that while a login that was right is in doubt.
         own_generation: Of the login that such a request was sent for last.
         target: Where the last program wanted to go.
         locked: The upstream says that the account is locked.
@@ -212,6 +213,7 @@ class Case:
     stumbles: int = 0
     unanswered: int = 0
     own: int = 0
+    own_until: float = inf
     own_generation: int = 0
     target: str = ""
     locked: bool = False

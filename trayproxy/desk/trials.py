@@ -2,8 +2,11 @@
 
 Only its verdict moves the others. A canary that takes long is told to the person, but is not
 overtaken: each further request with a wrong login is a failed log-on, and companies lock accounts
-after a few. If no client is there to try it on, because it gave up while the person typed, a
-request of our own takes its place.
+after a few. Only a login that was right before is tried on the next request then, since a site that
+is down must not stop all others.
+
+If no client is there to try it on, because it gave up while the person typed, a request of our own
+takes its place.
 """
 
 from collections.abc import Iterator
@@ -45,19 +48,27 @@ class Trials:
         """Yield when something becomes due for a case."""
         yield case.canary_until
         yield case.canary_lost
+        yield case.own_until
 
     def expire(self, case: Case) -> None:
         """Do what has become due for a case."""
         now = self._board.now
+        if now >= case.own_until:
+            case.own_until = inf
         if now >= case.canary_until:
-            case.canary_until = inf
-            if case.accepted is None:
-                case.why = Why.UNCHECKED
-            self._board.changed(case)
+            self._take_long(case)
         if now >= case.canary_lost:
             # It should have come back long ago. The next try is the person's decision.
             case.unanswered = self._board.rules.unanswered
             self._verdicts.leave_open(case, sent=True)
+
+    def _take_long(self, case: Case) -> None:
+        case.canary_until = inf
+        if case.accepted is not None:
+            self._verdicts.leave_open(case, sent=False)
+            return
+        case.why = Why.UNCHECKED
+        self._board.changed(case)
 
     def _serve(self, case: Case, request: Parked) -> None:
         """Give a login that is right to a request."""
@@ -149,7 +160,7 @@ class Trials:
         before can tell: ours, if it is on its way, or one that goes there.
         """
         requests = list(case.parked.values())
-        if case.doubts and case.own:
+        if case.doubts and case.own and case.own_until < inf:
             return [request for request in requests if request.own]
         return sorted(
             requests,
@@ -207,6 +218,7 @@ class Trials:
             return
         self._tries += 1
         case.own, case.own_generation = self._tries, case.generation
+        case.own_until = board.now + board.rules.canary
         if target is None:
             target = case.good or case.target
         board.effects.append(TryOwn(case.own, case.kept_for, target))
@@ -218,7 +230,7 @@ class Trials:
         case = next((case for case in cases if case.own == event.number), None)
         if case is None:
             return
-        case.own = 0
+        case.own, case.own_until = 0, inf
         if case.phase is Phase.HELD and not case.parked and case.accepted is None:
             if event.asked:
                 case.why = Why.UNCHECKED
