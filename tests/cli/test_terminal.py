@@ -298,6 +298,11 @@ class Writer:
             "helps.",
         ),
         (
+            {"why": Why.FALLBACK, "before": "Kerberos"},
+            "  Kerberos could not be used here. The proxy also takes Basic, which protects your "
+            "password less.",
+        ),
+        (
             {"why": Why.DOWNGRADE, "before": "NTLM\x1b[2J"},
             "  The proxy used to accept NTLM[2J and now wants Basic, which protects your password "
             "less. Sign in only if your company has changed this.",

@@ -112,6 +112,7 @@ def test_why_explains_in_plain_words(dialog: SignInDialog, qtbot: QtBot) -> None
         (replace(QUESTION, why=Why.KEYRING_SILENT), "GNOME Keyring does not answer"),
         (replace(QUESTION, why=Why.EXPIRED), "expired or must be changed"),
         (replace(QUESTION, why=Why.LOCKED), "Your account is locked."),
+        (replace(QUESTION, why=Why.FALLBACK, before="NTLM"), "NTLM could not be used here"),
         (replace(QUESTION, why=Why.DOWNGRADE, before="NTLM"), "accept NTLM and now wants Basic"),
         (
             replace(QUESTION, why=Why.REALM_CHANGED, before="Corp"),

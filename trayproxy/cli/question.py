@@ -24,6 +24,10 @@ _WHY = {
     Why.LOCKED: (
         "Your account is locked. Waiting 15 to 30 minutes or asking your help desk usually helps."
     ),
+    Why.FALLBACK: (
+        "{before} could not be used here. The proxy also takes {method}, which protects your "
+        "password less."
+    ),
     Why.DOWNGRADE: (
         "The proxy used to accept {before} and now wants {method}, which protects your password "
         "less. Sign in only if your company has changed this."

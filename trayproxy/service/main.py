@@ -29,6 +29,7 @@ from trayproxy.desk.desk import Desk
 from trayproxy.desk.memory import Forgetful, MemoryFile
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
+from trayproxy.desktop.extras import is_installed
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
 from trayproxy.desktop.network import watch_network
 from trayproxy.desktop.owner import NotToldError
@@ -161,6 +162,7 @@ class Service:
             listener=self,
             loop=loop,
             schemes=http_schemes(token_bytes),
+            is_installed=is_installed,
             identify=self._names.of_waiter,
             memory=self._memory,
         )

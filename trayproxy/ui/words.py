@@ -300,6 +300,15 @@ def rejection_line(question: Question) -> str:
                 "Your account is locked. Waiting 15–30 minutes or asking your help desk usually "
                 "helps.",
             )
+        case Why.FALLBACK:
+            return translate(
+                "SignIn",
+                "{before} could not be used here. The proxy also takes {method}, which protects "
+                "your password less.",
+            ).format(
+                before=shorten(clean(question.before), TARGET_WIDTH),
+                method=shorten(clean(question.method), TARGET_WIDTH),
+            )
         case Why.DOWNGRADE | Why.REALM_CHANGED:
             return _other_than_before(question)
     return ""
