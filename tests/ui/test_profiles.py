@@ -558,6 +558,23 @@ def test_a_test_shows_its_steps(window: ProfilesWindow, qtbot: QtBot) -> None:
     panel.close()
 
 
+def test_a_test_can_be_repeated(window: ProfilesWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(window.check_wanted) as first:
+        press(window, "test")
+    panel = child(window, CheckPanel, "check_panel")
+    assert not child(panel, QPushButton, "test_again").isEnabled()
+    window.show_check((first.args or [])[0], NOT_FOUND)
+    with qtbot.waitSignal(window.check_wanted) as second:
+        press(panel, "test_again")
+    assert label(panel, "verdict") == "Testing…"
+    # A reply to the test before is none to this one.
+    window.show_check((first.args or [])[0], NOT_FOUND)
+    assert label(panel, "verdict") == "Testing…"
+    window.show_check((second.args or [])[0], GOOD)
+    assert label(panel, "verdict") == "All good."
+    panel.close()
+
+
 def test_a_late_reply_of_an_earlier_test_is_dropped(window: ProfilesWindow, qtbot: QtBot) -> None:
     with qtbot.waitSignal(window.check_wanted) as first:
         press(window, "test")

@@ -342,8 +342,16 @@ class ProfilesWindow(QWidget):
         if self._panel is not None:
             self._panel.deleteLater()
         self._panel = CheckPanel(CheckProfile(profile), self)
+        self._panel.again_wanted.connect(self._on_test_again)
         self._panel.show()
         self.check_wanted.emit(self._panel.request)
+
+    @Slot()
+    def _on_test_again(self) -> None:
+        if self._panel is not None:
+            # Another object: the reply to the test before is none to this one.
+            self._panel.restart(replace(self._panel.request))
+            self.check_wanted.emit(self._panel.request)
 
     @Slot()
     def _on_forget(self) -> None:
