@@ -1,5 +1,7 @@
 """Connections to next hops: kept, used again, never for something else."""
 
+import os
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
@@ -12,6 +14,7 @@ from tests.engine.recorder import ANSWER, Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import Client, connect, get, post
 from tests.support.scripted import OK, Peer, Scripted, answering, resetting
+from trayproxy.engine.client import ClientWork
 from trayproxy.engine.limits import Limits
 
 URL = b"http://origin.test/"
@@ -249,6 +252,34 @@ def test_no_idle_connection_outlives_a_change_of_networks(
     assert [request.connection for request in recorder.requests] == [1, 1, 2, 2]
 
 
+def test_a_connection_that_fails_as_soon_as_it_is_taken_is_watched_no_more(
+    engine: Running, recorder: Recorder
+) -> None:
+    """What is thought to be watched still is not watched when its number comes back."""
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+
+    def take_and_drop() -> int:
+        inner = engine.engine
+        (link,) = inner.executor.works.values()
+        assert isinstance(link, ClientWork)
+        (key,) = inner.pool._idle
+        link.upstream = inner.pool.take(key)
+        assert link.upstream is not None
+        link.drop_upstream()
+        return len(set(inner.descriptors._watched) - open_descriptors())  # type: ignore[attr-defined]
+
+    with engine.connect() as client:
+        engine.until(lambda: bool(engine.engine.executor.works), "the next client")
+        assert engine.call(take_and_drop) == 0
+        assert client.ask(GET).status == 200
+
+
+def open_descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/fd")}
+
+
 def test_a_request_on_its_way_outlives_a_change_of_networks(start: Start, script: Play) -> None:
     go_on = Event()
 
@@ -331,3 +362,20 @@ def test_a_direct_connect_sends_the_host_nothing_of_ours(start: Start, script: P
         client.ask(connect(b"127.0.0.1:%d" % origin.port), b"CONNECT")
         client.finish()
         assert client.take_all() == ANSWER
+
+
+def test_nagles_algorithm_is_off_on_both_sides(start: Start, recorder: Recorder) -> None:
+    """It would make a message that is written in two pieces wait 40 ms for an acknowledgement."""
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+
+        def sides() -> list[int]:
+            work = next(iter(engine.engine.executor.works.values()))
+            assert isinstance(work, ClientWork)
+            assert work.upstream is not None
+            streams = (work.client, work.upstream.stream)
+            option = socket.IPPROTO_TCP, socket.TCP_NODELAY
+            return [stream.socket.getsockopt(*option) for stream in streams]
+
+        assert all(engine.call(sides))
