@@ -454,6 +454,19 @@ def test_a_saved_password_can_be_forgotten(window: ProfilesWindow, qtbot: QtBot)
     assert wanted.args == ["office"]
 
 
+def test_a_password_that_is_kept_is_said_to_be(window: ProfilesWindow) -> None:
+    window.show_state(IconState.OK, replace(STATUS, saved=True))
+    assert label(window, "password_kept") == "Kept in GNOME Keyring"
+    assert child(window, QPushButton, "forget_password").isEnabled()
+    # Of another profile that is not known.
+    select(window, 1)
+    assert label(window, "password_kept") == "Kept in GNOME Keyring once the proxy has accepted it"
+    assert child(window, QPushButton, "forget_password").isEnabled()
+    select(window, 0)
+    window.show_state(IconState.OK, replace(STATUS, saved=False))
+    assert not child(window, QPushButton, "forget_password").isEnabled()
+
+
 def test_an_unsafe_keyring_is_said(window: ProfilesWindow) -> None:
     keyring = Keyring(KeyringState.UNSAFE, "PlaintextKeyring")
     window.show_state(IconState.OK, replace(STATUS, keyring=keyring))
