@@ -326,6 +326,11 @@ def test_a_line_is_shown_when_it_is_true(change: dict[str, Any], line: str) -> N
     assert line in show.lines(replace(QUESTION, **change))
 
 
+def test_an_account_that_is_locked_is_said_to_be_so_once() -> None:
+    locked = replace(QUESTION, why=Why.LOCKED, rejections=1, hurried=True)
+    assert len([line for line in show.lines(locked) if "locked" in line]) == 1
+
+
 def test_lines_that_are_not_true_are_not_shown() -> None:
     bare = replace(QUESTION, realm="", programs=(), waiting=0)
     assert show.lines(bare) == [

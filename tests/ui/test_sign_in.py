@@ -131,6 +131,13 @@ def test_the_lock_out_line_comes_with_the_second_rejection(qtbot: QtBot) -> None
     assert line in texts(shown(qtbot, replace(REJECTED, rejections=2)))
 
 
+def test_an_account_that_is_locked_is_said_to_be_so_once(qtbot: QtBot) -> None:
+    locked = replace(REJECTED, why=Why.LOCKED, rejections=1, hurried=True)
+    dialog = shown(qtbot, locked)
+    assert accept(dialog).text() == "Try anyway"
+    assert len([text for text in texts(dialog) if "locked" in text]) == 1
+
+
 def test_a_hurried_person_is_asked_to_wait(qtbot: QtBot) -> None:
     dialog = shown(qtbot, replace(REJECTED, rejections=3, hurried=True))
     assert accept(dialog).text() == "Try anyway"

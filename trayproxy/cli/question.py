@@ -91,6 +91,8 @@ def why(question: Question) -> str:
 
 def lock_out(question: Question) -> str:
     """Return the warning about locked accounts, from the second rejection on."""
+    if question.why is Why.LOCKED:
+        return ""  # That is known, and said already.
     if question.hurried:
         return (
             f"Your account may be locked: the proxy rejected {question.rejections} passwords in a "

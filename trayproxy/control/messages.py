@@ -133,6 +133,8 @@ class Status:
         strangers: Who wanted to connect and may not.
         spare_port: A port near the wanted one that is free while that is taken; 0: none is known.
         screen_locked: Questions wait for somebody to come back to the screen.
+        saved: Whether the keyring holds a password of the active profile; None: not known, since it
+            is not looked into for that alone.
     """
 
     version: str
@@ -158,6 +160,7 @@ class Status:
     strangers: Strangers = Strangers()
     spare_port: int = 0
     screen_locked: bool = False
+    saved: bool | None = None
 
 
 # --- The question (ux §3.3, §3.4) ----------------------------------------------------------------

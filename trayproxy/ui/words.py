@@ -339,6 +339,8 @@ def _other_than_before(question: Question) -> str:
 
 def lock_out_line(question: Question) -> str:
     """Return the warning about lock-outs, from the second rejection on."""
+    if question.why is Why.LOCKED:
+        return ""  # That is known, and said already.
     if question.hurried:
         return translate(
             "SignIn",
