@@ -13,7 +13,7 @@ from trayproxy.desk.case import Case, Setback
 from trayproxy.desk.events import Offered, Reason
 from trayproxy.profiles.profile import Method
 
-_TITLES = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Negotiate"}
+_TITLES = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Kerberos"}
 
 _COVER = {Transport.READABLE: 0, Transport.SCRAMBLED: 1, Transport.ENCRYPTED: 2}
 
