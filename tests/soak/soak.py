@@ -9,14 +9,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 
-from tests.soak.operations import OPERATIONS, MistakenError, Operation, Program, UntoldError
-from tests.soak.upstream import USER, Content, Upstream
+from tests.soak.operations import (
+    OPERATIONS,
+    MistakenError,
+    Operation,
+    Program,
+    UntoldError,
+    must_be,
+)
+from tests.soak.upstream import USER, Act, Content, Upstream
 from tests.soak.watch import SPIN, Quiet, cpu_seconds, growth, look
 from tests.support.face import Face
 from tests.support.processes import Home
 from tests.support.service import Service, service
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Answer, Question
+from trayproxy.engine.memory import HEADS_KEPT
 
 PROGRAMS = 12
 PAUSE_S = 0.05
@@ -125,6 +133,7 @@ class _Soak:
         # The first turn is the warm-up: caches fill, code is loaded when it is needed first.
         turns = max(4, round(self._seconds / 60) + 1)
         try:
+            await self._fill_memories(running)
             for turn in range(turns):
                 await self._turn(running, self._seconds / turns)
                 moment = await self._quiet(running, began)
@@ -135,6 +144,13 @@ class _Soak:
             self._over = True
             await person
         self._report.questions = len(face.questions)
+
+    async def _fill_memories(self, running: Service) -> None:
+        """Let the service remember as many heads as it ever does, so that this is no growth."""
+        program = Program(running.port, self._content, random.Random(self._random.random()))
+        for size in range(HEADS_KEPT + 1):
+            must_be(await program.ask(Act.LENGTH, size), self._content.first(size), Act.LENGTH)
+        await program.hang_up()
 
     async def _turn(self, running: Service, seconds: float) -> None:
         self._rest_after = monotonic() + seconds

@@ -10,8 +10,8 @@ Its words are `space` (what a login belongs to), `case` (what is known about one
 
 `desk` is the machine on an event loop, `offers` reads challenges for it, `answer` is what it gives
 a request, `news` what it tells the faces, `problems` what people are told. `store` is what it wants
-of a keyring and `vault` the keyring, with `secret_service` and `keyring_errors`; `memory` is what it
-remembers between runs.
+of a keyring and `vault` the keyring, with `secret_service` and `keyring_errors`; `memory` is what
+it remembers between runs.
 
 This room imports `trayproxy.auth`, `trayproxy.http.challenges`, `trayproxy.identity`, the values of
 `trayproxy.control.messages` and `trayproxy.profiles.profile`, and how a file is replaced from
