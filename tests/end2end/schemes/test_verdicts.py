@@ -9,9 +9,11 @@ import pytest
 from tests.end2end.stage import Stand
 from tests.support.clients import Clients
 from tests.support.counterparts import Counterpart
+from tests.support.digest_proxy import Demands, DigestProxy
 from tests.support.doors import Door, Doors, Negotiate, Setup, doors
 from tests.support.face import Face
 from tests.support.kerberos import Kdc
+from tests.support.octets import write
 from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.reports import Reports
@@ -184,3 +186,23 @@ def test_nonces_that_are_used_up_are_renewed_without_a_word(
     assert got.out.split() == ["hello"] * 60
     assert len(face.questions) == 1
     assert proxy.failed_logons() == 0
+
+
+def test_where_all_content_is_signed_what_is_too_much_for_that_is_refused_by_us(
+    stand: Stand, canary: Canary, clients: Clients, origin: Origin
+) -> None:
+    """``qop=auth-int`` alone: whoever cannot sign the content has nothing to try."""
+    with DigestProxy(canary.login, Demands(qop="auth-int")) as proxy:
+        profile = Profile("office", "Office", Upstream(proxy.host, proxy.port), user=canary.user)
+        running, face = stand(profile, {})
+        first = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
+        face.answer(face.wait_for_question(), canary.login)
+        assert first.result().out == HELLO
+        body = write(clients.home.root / "body", 5_000_000)
+        post = ("--data-binary", f"@{body}", "-H", "Expect:")
+        got = clients.curl(*STATUS, "-x", running.url, *post, origin.url("/sha256")).result()
+        assert "TP-303" in got.out
+        tunnel = ("--proxytunnel", origin.url("/hello"))
+        assert clients.curl(*STATUS, "-x", running.url, *tunnel).result().out == HELLO
+        assert len(face.questions) == 1
+        assert proxy.failed_logons() == 0
