@@ -71,6 +71,15 @@ class Kdc:
         """Return what lets a program find it; there is no ticket yet."""
         return {"KRB5_CONFIG": str(self.configuration)}
 
+    @property
+    def lost(self) -> dict[str, str]:
+        """Return what makes a program look for it where it is not, as away from the office."""
+        path = self._place.root / "lost.conf"
+        # Nobody listens on the port of "discard".
+        text = re.sub(r"kdc = \S+", "kdc = 127.0.0.1:9", self.configuration.read_text())
+        path.write_text(text)
+        return {"KRB5_CONFIG": str(path)}
+
     def add_user(self, name: str, password: str, *options: str) -> None:
         """Add somebody.
 

@@ -15,7 +15,6 @@ from tests.support.face import Face
 from tests.support.kerberos import Kdc
 from tests.support.octets import write
 from tests.support.origin import Origin
-from tests.support.processes import Home
 from tests.support.reports import Reports
 from tests.support.secrets import Canary
 from tests.support.service import Service
@@ -92,18 +91,12 @@ def test_a_directory_that_cannot_be_reached_leaves_the_other_schemes(
     canary: Canary,
     clients: Clients,
     origin: Origin,
-    place: Home,
+    directory: Kdc,
 ) -> None:
     """Kerberos is the strongest on offer; its failure says nothing about the password."""
-    configuration = place.root / "krb5.conf"
-    # Nobody listens on the port of "discard".
-    configuration.write_text(
-        "[libdefaults]\ndefault_realm = TEST.LAN\ndns_lookup_kdc = false\n"
-        "[realms]\nTEST.LAN = { kdc = 127.0.0.1:9 }\n"
-    )
     proxy = squid(setup)
     profile = profile_at(proxy, Door.ALL, canary)
-    running, face = stand(profile, {"KRB5_CONFIG": str(configuration)})
+    running, face = stand(profile, directory.lost)
     waiting = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
     question = face.wait_for_question()
     face.answer(question, canary.login)
