@@ -110,7 +110,7 @@ def _squid(stack: ExitStack, name: str, directory: Kdc) -> Counterpart:
             wrong,
             running.failed_logons,
             running.describe,
-            directory.lost,
+            directory.elsewhere(),
             running,
         )
     directory.add_user(right.user, right.password)

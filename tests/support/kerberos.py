@@ -71,12 +71,14 @@ class Kdc:
         """Return what lets a program find it; there is no ticket yet."""
         return {"KRB5_CONFIG": str(self.configuration)}
 
-    @property
-    def lost(self) -> dict[str, str]:
-        """Return what makes a program look for it where it is not, as away from the office."""
-        path = self._place.root / "lost.conf"
-        # Nobody listens on the port of "discard".
-        text = re.sub(r"kdc = \S+", "kdc = 127.0.0.1:9", self.configuration.read_text())
+    def elsewhere(self, port: int = 9) -> dict[str, str]:
+        """Return what makes a program look for it where it is not, as away from the office.
+
+        Args:
+            port: Where it is looked for; nobody listens on that of "discard".
+        """
+        path = self._place.root / f"elsewhere-{port}.conf"
+        text = re.sub(r"kdc = \S+", f"kdc = 127.0.0.1:{port}", self.configuration.read_text())
         path.write_text(text)
         return {"KRB5_CONFIG": str(path)}
 

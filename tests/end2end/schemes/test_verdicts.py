@@ -1,5 +1,6 @@
 """What upstreams and directories say besides yes and no, and what becomes of it."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -96,7 +97,7 @@ def test_a_directory_that_cannot_be_reached_leaves_the_other_schemes(
     """Kerberos is the strongest on offer; its failure says nothing about the password."""
     proxy = squid(setup)
     profile = profile_at(proxy, Door.ALL, canary)
-    running, face = stand(profile, directory.lost)
+    running, face = stand(profile, directory.elsewhere())
     waiting = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
     question = face.wait_for_question()
     face.answer(question, canary.login)
@@ -105,6 +106,42 @@ def test_a_directory_that_cannot_be_reached_leaves_the_other_schemes(
     assert len(face.questions) == 1
     assert proxy.verdicts("ntlm") == ["yes"]
     assert proxy.failed_logons() == 0
+
+
+@pytest.fixture
+def silence() -> Iterator[int]:
+    """A port where everything is taken and nothing answered, whatever the transport."""
+    with socket.socket() as stream:
+        stream.bind(("127.0.0.1", 0))
+        stream.listen()
+        port: int = stream.getsockname()[1]
+        with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            datagrams.bind(("127.0.0.1", port))
+            yield port
+
+
+def test_a_directory_that_says_nothing_holds_up_nobody_else_and_no_end(
+    setup: Setup,
+    squid: Open,
+    stand: Stand,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+    directory: Kdc,
+    silence: int,
+) -> None:
+    """Its library waits for half a minute, and cannot be told to stop."""
+    proxy = squid(setup)
+    bypass = (f"localhost:{origin.port}",)
+    profile = replace(profile_at(proxy, Door.NEGOTIATE, canary), bypass=bypass)
+    running, face = stand(profile, directory.elsewhere(silence))
+    waiting = clients.curl("-x", running.url, origin.url("/hello"))
+    face.answer(face.wait_for_question(), canary.login)
+    face.wait_for_question(lambda question: question.checking)
+    direct = f"http://localhost:{origin.port}/hello"
+    assert clients.curl(*STATUS, "-x", running.url, direct).result().out == HELLO
+    assert waiting.process.running
+    assert running.stop() == 0
 
 
 # --- The address ---------------------------------------------------------------------------------
