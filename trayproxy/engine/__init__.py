@@ -30,6 +30,7 @@ repeated fields and buffers bodies; the stock plugin frames only the first reque
     socks      SOCKS5 without I/O
     naps       noticing that the computer has slept
     arrival    waiting for the network after that
+    stranded   ending what a network that has gone has left behind
     sender     the request body on its way, kept in case it must be sent again
     upstream   connections to the next hop: dialling, keeping, reusing
     tunnel     octets in both directions after CONNECT, by splice where the kernel offers it
