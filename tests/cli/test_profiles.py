@@ -257,9 +257,11 @@ def test_a_password_is_read_from_standard_input(cli: Cli, service: Service) -> N
     code, out, err = cli("login", "--stdin", stdin=f"{SECRET} ü \r\nsecond\n".encode())
     assert (code, out) == (0, "")
     assert SECRET not in err
-    assert service.requests == [SaveLogin("office", Login("CORP\\jdoe", f"{SECRET} ü "))]
+    assert service.requests == [
+        SaveLogin("office", Login("CORP\\jdoe", f"{SECRET} ü "), is_typed=False)
+    ]
     cli("login", "lab", "--user", "me", "--stdin", stdin=SECRET.encode())
-    assert service.requests[-1] == SaveLogin("lab", Login("me", SECRET))
+    assert service.requests[-1] == SaveLogin("lab", Login("me", SECRET), is_typed=False)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from trayproxy.desk.events import (
     TryOwn,
     Wanted,
 )
-from trayproxy.desk.machine import Trial
 from trayproxy.desk.space import Space
+from trayproxy.desk.views import Trial
 from trayproxy.profiles.profile import Upstream
 
 SPACE = Space.of(OFFICE)
@@ -39,11 +39,11 @@ def play() -> Play:
 def own(play: Play) -> int:
     """Let the request of our own get its first 407."""
     tries = play.all(TryOwn)
-    return play.challenge(tries[-1].key, target=tries[-1].target or "example.com:80", own=True)
+    return play.challenge(target=tries[-1].target or "example.com:80", own=True)
 
 
 def end(play: Play, *, asked: bool = True) -> None:
-    play.do(OwnEnded(play.all(TryOwn)[-1].key, asked))
+    play.do(OwnEnded(play.all(TryOwn)[-1].number, asked))
 
 
 def give_up_while_typing(play: Play, login: Login = RIGHT) -> None:
@@ -58,7 +58,7 @@ def give_up_while_typing(play: Play, login: Login = RIGHT) -> None:
 
 def test_an_answer_is_tried_by_ourselves_when_its_client_has_gone(play: Play) -> None:
     give_up_while_typing(play)
-    assert play.all(TryOwn) == [TryOwn(KEY, OFFICE, "host1.example:443")]
+    assert play.all(TryOwn) == [TryOwn(1, OFFICE, "host1.example:443")]
     assert play.question.checking
     ours = own(play)
     assert play.mark(ours)

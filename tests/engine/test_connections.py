@@ -1,6 +1,7 @@
 """Connections to next hops: kept, used again, never for something else."""
 
 import os
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
@@ -361,3 +362,20 @@ def test_a_direct_connect_sends_the_host_nothing_of_ours(start: Start, script: P
         client.ask(connect(b"127.0.0.1:%d" % origin.port), b"CONNECT")
         client.finish()
         assert client.take_all() == ANSWER
+
+
+def test_nagles_algorithm_is_off_on_both_sides(start: Start, recorder: Recorder) -> None:
+    """It would make a message that is written in two pieces wait 40 ms for an acknowledgement."""
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+
+        def sides() -> list[int]:
+            work = next(iter(engine.engine.executor.works.values()))
+            assert isinstance(work, ClientWork)
+            assert work.upstream is not None
+            streams = (work.client, work.upstream.stream)
+            option = socket.IPPROTO_TCP, socket.TCP_NODELAY
+            return [stream.socket.getsockopt(*option) for stream in streams]
+
+        assert all(engine.call(sides))

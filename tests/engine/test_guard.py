@@ -88,7 +88,7 @@ def admit() -> Admit:
             accepted, _ = listener.accept()
             with accepted:
                 accepted.setblocking(False)
-                let_in = guard.lets_in(accepted, accepted.getpeername()[:2])
+                let_in = guard.lets_in(accepted, accepted.getpeername())
                 assert guard.refused == len(bell.users)
                 # Whoever it is, nothing is taken from the connection.
                 assert not octets or accepted.recv(9) == octets

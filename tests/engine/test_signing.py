@@ -1,4 +1,4 @@
-"""Signing in connections, leg by leg: R-120 to R-126, F07 and the 407 conversation."""
+"""The 407 conversation: legs, connections that are signed in, and what goes wrong (F07)."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -67,7 +67,7 @@ def tunnel(client: Client) -> None:
 # --- legs ---
 
 
-def test_all_legs_go_on_one_connection(start: Start, bind: Bind) -> None:
+def test_all_legs_go_on_one_connection_r_120(start: Start, bind: Bind) -> None:
     upstream = bind()
     engine = start(office(upstream.port), desk_with())
     with engine.connect() as client:
@@ -88,7 +88,7 @@ def test_a_connection_that_is_signed_in_carries_requests_as_they_are(
     assert {connection for connection, _, _ in upstream.told} == {1}
 
 
-def test_content_stays_behind_until_the_last_leg(start: Start, bind: Bind) -> None:
+def test_content_stays_behind_until_the_last_leg_r_125(start: Start, bind: Bind) -> None:
     upstream = bind()
     with start(office(upstream.port), desk_with()).connect() as client:
         assert client.ask(post(URL, b"content"), b"POST").status == 200
@@ -109,7 +109,7 @@ def test_much_content_in_chunks_follows_the_last_leg_whole(start: Start, bind: B
     assert sha256(upstream.requests[-1].body).digest() == sha256(b"".join(octets(length))).digest()
 
 
-def test_a_client_that_waits_for_a_100_gets_it_from_the_last_leg_only(
+def test_a_client_that_waits_for_a_100_gets_it_from_the_last_leg_only_r_064(
     start: Start, bind: Bind
 ) -> None:
     upstream = bind()
@@ -159,7 +159,7 @@ def test_an_answer_to_an_empty_request_is_not_passed_on(start: Start, bind: Bind
 
 
 @pytest.mark.parametrize("minor", [0, 1])
-def test_an_upstream_of_1_0_keeps_the_connection_of_a_sign_in(
+def test_an_upstream_of_1_0_keeps_the_connection_of_a_sign_in_r_120(
     start: Start, bind: Bind, minor: int
 ) -> None:
     upstream = bind(minor=minor)
@@ -202,7 +202,7 @@ def test_the_next_client_takes_a_connection_that_is_signed_in(start: Start, bind
     assert upstream.told[3:] == [(1, "GET", "none")] * 2
 
 
-def test_a_signed_in_connection_serves_no_other_login(start: Start, bind: Bind) -> None:
+def test_a_signed_in_connection_serves_no_other_login_r_121(start: Start, bind: Bind) -> None:
     upstream = bind()
     engine = start(office(upstream.port), desk_with())
     with engine.connect() as client:
@@ -212,7 +212,7 @@ def test_a_signed_in_connection_serves_no_other_login(start: Start, bind: Bind) 
     assert upstream.told[3:] == [(2, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
 
 
-def test_a_signed_in_connection_serves_no_other_profile(start: Start, bind: Bind) -> None:
+def test_a_signed_in_connection_serves_no_other_profile_r_121(start: Start, bind: Bind) -> None:
     upstream = bind()
     engine = start(office(upstream.port), desk_with())
     with engine.connect() as client:
@@ -245,10 +245,28 @@ def test_answers_on_a_signed_in_connection_say_nothing_about_the_login(
     assert not engine.desk.doubts
 
 
+def test_a_profile_that_is_switched_between_the_legs_changes_nothing_for_the_request(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    """F25: it ends where it began, and the next one begins elsewhere."""
+    old, new, server = bind(), stack.enter_context(Scripted(answering(OK))), Server(stack)
+    engine = start(office(old.port), desk_with(server.scheme()))
+    with engine.connect() as client:
+        client.send(GET)
+        assert server.is_asked.wait(10)
+        engine.signs.profile = office(new.port)
+        engine.call(engine.engine.forget_connections)
+        server.answer()
+        assert client.reply().body == b"ok"
+        assert client.ask(GET).body == b"ok\n"
+    assert [message for _, _, message in old.told] == ["none", "type 1", "type 3"]
+    assert b"Proxy-Authorization" not in new.peer(1).received
+
+
 # --- what goes wrong ---
 
 
-def test_a_rejected_sign_in_leaves_no_connection_behind(start: Start, bind: Bind) -> None:
+def test_a_rejected_sign_in_leaves_no_connection_behind_r_122(start: Start, bind: Bind) -> None:
     """Squid answers no further sign-in on a connection where one has failed."""
     upstream = bind(rejects=True)
     engine = start(office(upstream.port), desk_with())
@@ -260,7 +278,7 @@ def test_a_rejected_sign_in_leaves_no_connection_behind(start: Start, bind: Bind
     assert not engine.desk.acceptances
 
 
-def test_a_connection_that_ends_between_the_legs_is_tried_once_more(
+def test_a_connection_that_ends_between_the_legs_is_tried_once_more_r_126(
     start: Start, bind: Bind
 ) -> None:
     upstream = bind(line=b"Connection: close\r\n")
@@ -483,7 +501,7 @@ def test_what_is_signed_is_what_is_sent(
     assert (request.method, request.target, request.body) == signed
 
 
-def test_a_sign_in_over_tls_is_bound_to_the_certificate(
+def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
     start: Start, script: Play, stack: ExitStack, tmp_path: Path
 ) -> None:
     authority = Authority(tmp_path)
@@ -511,7 +529,9 @@ def refusal(body: bytes, *lines: bytes) -> bytes:
     return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
 
 
-def test_a_refusal_that_is_read_over_leaves_its_connection(start: Start, script: Play) -> None:
+def test_a_refusal_that_is_read_over_leaves_its_connection_r_084(
+    start: Start, script: Play
+) -> None:
     body = b"x" * 200_000
     upstream = script(answering(refusal(body, b"Content-Length: %d" % len(body)), OK))
     with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
@@ -529,7 +549,7 @@ def test_a_refusal_that_is_read_over_leaves_its_connection(start: Start, script:
     ],
     ids=["too long", "too slow", "without an end", "with something behind it"],
 )
-def test_a_refusal_that_is_no_short_matter_is_left_alone(
+def test_a_refusal_that_is_no_short_matter_is_left_alone_r_084(
     start: Start, script: Play, octets: bytes
 ) -> None:
     def refuse(peer: Peer) -> None:

@@ -62,4 +62,4 @@ def lets_in_ours(guard: Guard) -> bool:
         connection, _ = listener.accept()
         with connection:
             connection.setblocking(False)
-            return guard.lets_in(connection, connection.getpeername()[:2])
+            return guard.lets_in(connection, connection.getpeername())

@@ -69,6 +69,8 @@ def as_text(status: Status) -> str:
     rows.append(("Keyring", keyring(status.keyring)))
     if status.active:
         rows.append(("Connections", str(status.active)))
+    if status.screen_locked:
+        rows.append(("Screen", "locked; questions wait until you are back"))
     if status.strangers.count:
         rows.append(("Refused", strangers(status.strangers)))
     for problem in (status.problem, *status.notices):

@@ -132,6 +132,7 @@ class Status:
         direct: Programs connect directly: the person has chosen that in place of a profile.
         strangers: Who wanted to connect and may not.
         spare_port: A port near the wanted one that is free while that is taken; 0: none is known.
+        screen_locked: Questions wait for somebody to come back to the screen.
     """
 
     version: str
@@ -156,6 +157,7 @@ class Status:
     direct: bool = False
     strangers: Strangers = Strangers()
     spare_port: int = 0
+    screen_locked: bool = False
 
 
 # --- The question (ux §3.3, §3.4) ----------------------------------------------------------------
@@ -398,11 +400,17 @@ class Typing:
 class SaveLogin:
     """Keep this login for a profile in the keyring (``trayproxy login``). Reply: `Done`, `Failed`.
 
-    It is used for the next request; whether it is right shows then.
+    It is tried first, and kept and used only if the upstream accepts it.
+
+    Attributes:
+        profile_id: Whose login.
+        login: The login.
+        is_typed: A person has just typed it. If not, one that was rejected before is not tried.
     """
 
     profile_id: str
     login: Login
+    is_typed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ class Case:
         setbacks: Schemes that cannot be used now.
         stumbles: How often in a row the scheme that was accepted could not be used after all.
         unanswered: How often in a row the present login was sent and got no answer.
-        own: A request of our own is on its way.
+        own: The number of the request of our own that is on its way, 0 if none is.
         own_generation: Of the login that such a request was sent for last.
         target: Where the last program wanted to go.
         locked: The upstream says that the account is locked.
@@ -207,7 +207,7 @@ class Case:
     setbacks: dict[str, Setback] = field(default_factory=dict)
     stumbles: int = 0
     unanswered: int = 0
-    own: bool = False
+    own: int = 0
     own_generation: int = 0
     target: str = ""
     locked: bool = False
@@ -274,7 +274,7 @@ class Case:
         """Whether the person waits for the verdict on the login."""
         if self.why is Why.UNCHECKED:
             return False
-        is_under_way = self.phase is Phase.HELD and (self.own or self.blocked)
+        is_under_way = self.phase is Phase.HELD and (self.own > 0 or self.blocked)
         return self.phase is Phase.CHECKING or is_under_way
 
     def stop_trial(self) -> None:

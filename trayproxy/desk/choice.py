@@ -13,7 +13,7 @@ from trayproxy.desk.case import Case, Setback
 from trayproxy.desk.events import Offered, Reason
 from trayproxy.profiles.profile import Method
 
-_TITLES = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Negotiate"}
+_TITLES = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Kerberos"}
 
 _COVER = {Transport.READABLE: 0, Transport.SCRAMBLED: 1, Transport.ENCRYPTED: 2}
 
@@ -85,9 +85,7 @@ def before(board: Board, case: Case, why: Why) -> str:
     pin = board.pins.get(case.key.space)
     if why is Why.REALM_CHANGED:
         return pin.realms[0] if pin else ""
-    if pin:
-        return _title(pin.label)
-    return case.consent.way.title if case.consent else ""
+    return _title(pin.label) if pin else ""
 
 
 def _title(label: str) -> str:

@@ -82,6 +82,8 @@ class Logins:
         if case.phase not in (Phase.LOOKING, Phase.ASKING):
             return
         login = event.login
+        if login:
+            board.saved.add(case.key.space.profile_id)
         if login and event.known_wrong:
             board.rejected.add(case.key.space, login)
         if login is None:

@@ -25,6 +25,7 @@ class Trials:
         self._board = board
         self._questions = questions
         self._verdicts = verdicts
+        self._tries = 0
 
     def sweep(self) -> None:
         """Send what can be sent."""
@@ -162,10 +163,13 @@ class Trials:
     # --- On a request of our own -------------------------------------------------------------
 
     def _try_without_clients(self, case: Case) -> None:
-        """Try what the person has typed, although the clients that needed it have gone."""
-        if case.asked is None or not case.asked.touched or case.source is not Source.TYPED:
-            return
-        if case.own_generation != case.generation:
+        """Try what the person has typed, although the clients that needed it have gone.
+
+        Or never came: a login from the command line is saved only if it is right.
+        """
+        is_answer = case.source is Source.TYPED and case.asked is not None and case.asked.touched
+        is_to_be_saved = case.source is Source.GIVEN and case.remember
+        if (is_answer or is_to_be_saved) and case.own_generation != case.generation:
             self.try_ourselves(case)
 
     def try_ourselves(self, case: Case) -> None:
@@ -173,17 +177,19 @@ class Trials:
         board = self._board
         if case.own or not board.tries_itself:
             return
-        case.own, case.own_generation = True, case.generation
+        self._tries += 1
+        case.own, case.own_generation = self._tries, case.generation
         target = case.good or case.target
-        board.effects.append(TryOwn(case.key, case.kept_for, target))
+        board.effects.append(TryOwn(case.own, case.kept_for, target))
         board.changed(case)
 
     def own_ended(self, event: OwnEnded) -> None:
         """Take note that our request is back; if there was a verdict, it is known already."""
-        case = self._board.cases.get(event.key)
+        cases = self._board.cases.values()
+        case = next((case for case in cases if case.own == event.number), None)
         if case is None:
             return
-        case.own = False
+        case.own = 0
         if case.phase is Phase.HELD and not case.parked and case.accepted is None:
             if event.asked:
                 case.why = Why.UNCHECKED

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from proxy.core.work import Work
 
+from trayproxy.desktop.owner import End
 from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import Page, write_page
 from trayproxy.engine.shortcut import Turn, from_client, from_upstream
@@ -39,10 +40,12 @@ class Accepted(NamedTuple):
     Attributes:
         connection: The connection.
         peer: The address of its other end, as the socket module has it.
+        local: That of ours, if the listener has just this one; None: the socket knows.
     """
 
     connection: socket.socket
     peer: tuple[Any, ...]
+    local: End | None = None
 
 
 class Nobody(Enum):
@@ -75,7 +78,7 @@ class ClientWork(Work[Accepted]):
     def __init__(self, work: Accepted, flags: argparse.Namespace, **kwargs: Any) -> None:
         super().__init__(work, flags, **kwargs)
         self.engine: Engine = flags.engine
-        self.client = Stream(work.connection)
+        self.client = Stream(work.connection, is_prompt=True)
         self.upstream: Connection | None = None
         self.tunnel: Tunnel | None = None
         self.deadline: float | None = None
@@ -99,7 +102,7 @@ class ClientWork(Work[Accepted]):
         """Let the connection in, and begin with what has come with it."""
         engine = self.engine
         engine.counters.active += 1
-        if not engine.guard.lets_in(self.work.connection, self.work.peer[:2]):
+        if not engine.guard.lets_in(*self.work):
             self.cut()
             self._finish()
             return

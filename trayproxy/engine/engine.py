@@ -161,6 +161,9 @@ class Listener(TcpSocketListener):
         try:
             exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
             listening.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+            # Connections inherit it (tcp(7), accept in the Winsock documentation): one call for
+            # all, not one for each.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listening.bind((str(self.hostname), self.port))
             listening.listen(self.flags.backlog)
             listening.setblocking(False)

@@ -12,11 +12,13 @@ import logging
 import socket
 from collections.abc import Callable
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 from proxy.common.backports import NonBlockingQueue
 from proxy.core.work.fd import LocalFdExecutor
 
+from trayproxy.desktop.owner import End
 from trayproxy.engine.descriptors import Descriptors
 from trayproxy.engine.strand import READ
 
@@ -85,14 +87,17 @@ class LoopExecutor(LocalFdExecutor):
         self._descriptors = descriptors
         self._empty: asyncio.Event | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._listeners: dict[int, socket.socket] = {}
+        self._listeners: dict[int, tuple[socket.socket, End | None]] = {}
         self._paused: asyncio.TimerHandle | None = None
 
     # --- accepting ---
 
     def serve(self, listener: socket.socket) -> None:
         """Accept connections from a listening, non-blocking socket until `stop_accepting`."""
-        self._listeners[listener.fileno()] = listener
+        host, port = listener.getsockname()[:2]
+        # One that listens at every address does not know at which it was found.
+        local = None if ip_address(host).is_unspecified else (host, port)
+        self._listeners[listener.fileno()] = listener, local
         self._descriptors.watch(listener.fileno(), READ, self._accept)
 
     def stop_accepting(self) -> None:
@@ -105,7 +110,7 @@ class LoopExecutor(LocalFdExecutor):
         self._listeners.clear()
 
     def _accept(self, descriptor: int, mask: int) -> None:
-        listener = self._listeners[descriptor]
+        listener, local = self._listeners[descriptor]
         for _ in range(ACCEPTS_A_TURN):
             try:
                 connection, address = listener.accept()
@@ -116,7 +121,7 @@ class LoopExecutor(LocalFdExecutor):
                     raise
                 self._pause_accepting(error)
                 return
-            self.work(connection.fileno(), address, connection)
+            self.work(connection.fileno(), address, connection, local)
 
     def _pause_accepting(self, error: OSError) -> None:
         """Leave new connections in the backlog for a while: retrying at once would spin."""
@@ -140,10 +145,10 @@ class LoopExecutor(LocalFdExecutor):
 
     def work(self, *args: Any) -> None:
         """Create and start a work from a descriptor, an address and a connection, as proxy.py
-        does."""
-        work_id, address, connection = args
+        does, and what else `create` of the work takes."""
+        work_id, address, connection, *more = args
         kind = self.flags.work_klass
-        work = kind(kind.create(connection, address), self.flags, uid=str(self._total))
+        work = kind(kind.create(connection, address, *more), self.flags, uid=str(self._total))
         self.works[work_id] = work
         self._total += 1
         try:

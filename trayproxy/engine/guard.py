@@ -7,6 +7,7 @@ octet of it is read.
 
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from trayproxy.desktop.owner import End, Owner, Owners, open_owners
 from trayproxy.desktop.users import User, own_user
@@ -66,19 +67,22 @@ class Guard:
         self._own = own
         self._on_refused = on_refused
 
-    def lets_in(self, connection: socket.socket, peer: End) -> bool:
+    def lets_in(
+        self, connection: socket.socket, peer: tuple[Any, ...], local: End | None = None
+    ) -> bool:
         """Whether to serve a connection that was just accepted; it costs microseconds on Linux.
 
         Args:
             connection: The connection.
-            peer: Its other end.
+            peer: The address of its other end, as the socket module has it.
+            local: That of ours; None: the socket is asked.
         """
         if self.open_to_all:
             return True
         try:
-            local = connection.getsockname()[:2]
+            local = local or connection.getsockname()[:2]
             family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
-            owner = self._owners.owner_of(local, peer, family)
+            owner = self._owners.owner_of(local, peer[:2], family)
         except OSError:
             # Gone already, or the system has become unable to tell.
             owner = None

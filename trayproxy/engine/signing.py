@@ -5,6 +5,10 @@ go on one, and afterwards requests go on it as they are (MS-NTHT, section 3.1; R
 
 What decides here, in this order: a log-on is never spent twice, no request reaches a site in a form
 that its client has not given it, and nothing is sent again that may have been carried out.
+
+No connection is signed in ahead of need. The first leg would have to go with somebody's request,
+and a proxy reserves a helper for each sign-in that has begun: squid with four of them leaves the
+fifth client without an answer. Connections that are signed in are kept for the next client instead.
 """
 
 from dataclasses import dataclass, replace
@@ -357,12 +361,8 @@ class Signing:
             return False
         if at_stake and self._is_on_trial:
             return not sender.started
-        if (
-            not at_stake
-            and sender.body_started
-            and not sender.done
-            and self._hop.way.signs_requests
-        ):
+        is_bare = not at_stake and not upstream.is_signed_in and self._hop.way.signs_requests
+        if is_bare and sender.body_started and not sender.done:
             # Cut off in the middle of its content, it cannot have been carried out. Proxies do so
             # that refuse an upload, and their 407 is lost with the connection: ask before it.
             self._wants_continue = True

@@ -28,13 +28,20 @@ class Stream:
 
     plain = True
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, is_prompt: bool = False) -> None:
+        """Take a connection.
+
+        Args:
+            connection: The connection.
+            is_prompt: It has inherited from its listener that Nagle's algorithm is off.
+        """
         if connection.gettimeout() != 0:
             connection.setblocking(False)
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError:
-            pass  # Not TCP, or broken already, which its first use will tell.
+        if not is_prompt:
+            try:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError:
+                pass  # Not TCP, or broken already, which its first use will tell.
         self.socket = connection
         self.descriptor = connection.fileno()
         self.inbox = bytearray()

@@ -43,6 +43,7 @@ class Facts:
         notices: What a person should know about the settings.
         strangers: Who wanted to connect and may not.
         spare_port: A port that is free while the wanted one is taken; 0: none is known.
+        screen_locked: Questions wait for somebody to come back to the screen.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Facts:
         self.notices: tuple[Problem, ...] = ()
         self.strangers = Strangers()
         self.spare_port = 0
+        self.screen_locked = False
         self._loop = loop
         self._tell = tell
         self._has_hearers = has_hearers
@@ -180,6 +182,7 @@ class Facts:
             direct=self.direct,
             strangers=self.strangers,
             spare_port=self.spare_port,
+            screen_locked=self.screen_locked,
         )
         if self._counters is not None:
             counters = self._counters
