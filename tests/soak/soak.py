@@ -35,6 +35,8 @@ PASSWORD_S = 10.0
 """How often the password changes."""
 RECOVERY_S = 8.0
 """How long a changed password may be taken for a forbidden address."""
+AGAIN_S = 1.0
+"""When the person types again into a question that has stayed open."""
 QUIET_S = 20.0
 """How long the service may take to let go of everything: it lingers, and expects stragglers."""
 TROUBLE = re.compile(r"Traceback|connection \S+ failed|did not end cleanly|never retrieved|ERROR")
@@ -224,16 +226,17 @@ class _Soak:
 
     def _answer_questions(self, face: Face) -> None:
         """Be the person, who knows every new password at once. In a thread of its own."""
-        answered: set[tuple[int, int]] = set()
+        answered: dict[int, float] = {}
 
         def is_new(question: Question) -> bool:
-            asked = (question.number, question.rejections)
-            return not question.checking and asked not in answered
+            # One that is still open a while after its answer could not be checked: its request met
+            # with a fault. It has the old reason to ask, then, and the person types once more.
+            return not question.checking and monotonic() > answered.get(question.number, 0.0)
 
         while not self._over:
             with suppress(AssertionError):  # Nobody has asked for a while.
                 question = face.wait_for_question(is_new, timeout=0.5)
-                answered.add((question.number, question.rejections))
+                answered[question.number] = monotonic() + AGAIN_S
                 login = Login(USER, self._upstream.password)
                 face.do(Answer(question.number, login, remember=False))
 
