@@ -323,8 +323,9 @@ class ClientWork(Work[Accepted]):
 
     def release(self, descriptor: int) -> None:
         """Say that a descriptor is about to be closed or given away."""
+        # One that was just taken from the pool is still watched by it, and not yet by us.
+        self.engine.descriptors.forget(descriptor)
         if descriptor in self._watched:
-            self.engine.descriptors.forget(descriptor)
             rest = dict(self._watched)
             del rest[descriptor]
             self._watched = rest

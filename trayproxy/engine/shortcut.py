@@ -145,6 +145,7 @@ def _pass_back(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     if seen is None or len(data) - head_end != seen.length or engine.closing:
         return Turn.TELL
     _note(link, upstream)
+    link.plan = None
     engine.counters.received += seen.length
     head = seen.head if seen.dated else engine.date.add(seen.head)
     octets = head + data[head_end:]
@@ -163,8 +164,11 @@ def _open(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     if head is None:
         return Turn.TELL
     _note(link, upstream)
+    # If the client has gone, this raises while there is a plan still: what was opened leads to the
+    # site now, and must not be kept for requests.
     sent = link.client.send(head)
     link.tunnel = Tunnel(link.client, upstream.stream, link.engine.pipes, head[sent:])
+    link.plan = None
     return Turn.TUNNEL
 
 
@@ -175,7 +179,6 @@ def _note(link: "ClientWork", upstream: Connection) -> None:
     if not upstream.used and way.others and way.upstream is not None:
         engine.failover.lives(way.upstream)
     upstream.used += 1
-    link.plan = None
     engine.observer.reached(way)
     # That a connection is still signed in says nothing about the login.
     if answer is not None and not answer.verified and not upstream.is_signed_in:
