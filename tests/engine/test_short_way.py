@@ -1,8 +1,9 @@
-"""The short way does what the story would do, also where something else happens at the same time."""
+"""The short way does what the story would do, whatever else happens at the same time."""
 
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -12,6 +13,10 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import chunked, connect, get, post
 from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering
+from trayproxy.engine.client import ClientWork
+from trayproxy.engine.limits import LIMITS
+from trayproxy.engine.upstream import Key
+from trayproxy.profiles.profile import Profile, Upstream
 
 URL = b"http://origin.test/"
 GET = get(URL)
@@ -102,3 +107,94 @@ def test_a_tunnel_that_nobody_waits_for_is_not_kept_as_a_connection(
     with engine.connect() as other:
         assert other.ask(GET).status == 200
     assert b"GET" not in upstream.peers[1].received
+
+
+# --- connections that were begun ---
+
+
+class Reluctant:
+    """An upstream that answers once, and establishes no connection any more after that."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._listener = stack.enter_context(socket.socket())
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(0)
+        self._listener.settimeout(20)
+        self.port: int = self._listener.getsockname()[1]
+
+    def answer_one(self) -> socket.socket:
+        connection, _ = self._listener.accept()
+        self._stack.enter_context(connection)
+        connection.recv(1 << 16)
+        connection.sendall(OK)
+        return connection
+
+    def fill(self) -> None:
+        """Let the queue be full, so that the kernel ignores who else would connect."""
+        for _ in range(3):
+            waiting = self._stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(self._listener.getsockname())
+
+
+def once(peer: Peer) -> None:
+    """Answer one request and close."""
+    peer.read_head()
+    peer.send(OK)
+
+
+def test_a_connection_begun_to_one_upstream_is_not_used_for_another(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """The first one is tried again after its pause, and takes its time."""
+    first, second = Reluctant(stack), script(once)
+    upstreams = [Upstream("127.0.0.1", port) for port in (first.port, second.port)]
+    profile = Profile("office", "Office", upstreams[0], fallbacks=(upstreams[1],))
+    limits = replace(LIMITS, connect_s=0.5, connect_total_s=0.5)
+    engine = start(profile, FakeDesk(LOGIN, knows_it=True), limits)
+    with engine.connect() as client:
+        client.send(GET)
+        first.answer_one().close()
+        assert client.reply().status == 200
+        first.fill()
+        # Another request finds out that it is dead, and the first one does not know yet.
+        assert client.ask(get(b"http://other.test/")).status == 200
+        engine.call(lambda: setattr(engine.engine.failover._deaths[upstreams[0]], "until", 0.0))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+
+
+def test_a_begun_connection_is_not_used_for_the_next_request(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """Its own request has found another one meanwhile, and the next one goes elsewhere."""
+    upstream, origin = Reluctant(stack), script(answering(OK))
+    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    engine.signs.direct.add("127.0.0.1")
+    pool = engine.engine.pool
+    with engine.connect() as client:
+        client.send(GET)
+        kept = upstream.answer_one()
+        assert client.reply().status == 200
+    engine.until(lambda: any(pool._idle.values()), "a connection that is kept")
+    upstream.fill()
+
+    def let_it_be_nobodys() -> None:
+        [(key, idle)] = pool._idle.items()
+        idle[0][0].key = Key(key.hop, epoch=key.epoch)
+        pool._idle = {idle[0][0].key: idle}
+
+    engine.call(let_it_be_nobodys)
+    with engine.connect() as client:
+        client.send(GET)
+        kept.recv(1 << 16)
+        client.send(get(b"http://127.0.0.1:%d/" % origin.port))
+        [work] = engine.engine.executor.works.values()
+        assert isinstance(work, ClientWork)
+        engine.until(lambda: bool(work.client.inbox), "the next request")
+        kept.sendall(OK)
+        assert client.reply().status == 200
+        client.socket.settimeout(3)
+        assert client.reply().status == 200
+    assert origin.peers[0].received.startswith(b"GET / ")

@@ -7,6 +7,7 @@ story of the connection looks for it (`trayproxy.engine.story`), which decides e
 """
 
 from enum import Enum, auto
+from errno import ENOTCONN
 from typing import TYPE_CHECKING
 
 from trayproxy.engine.memory import Plan
@@ -60,8 +61,8 @@ def _is_as_before(link: "ClientWork", plan: Plan) -> bool:
     authority = plan.request.target.authority
     if authority is None or engine.signpost(authority) is not way:
         return False
-    if way.others and engine.failover.choose(way) is not way:
-        return False
+    if way.others and engine.failover.knows_dead(way):
+        return False  # Choosing one is done once for each request, by the story.
     answer = engine.desk.known(way.space) if way.space is not None and way.signs_in else None
     return plan.answer is answer and engine.pool.is_current(plan.key)
 
@@ -93,8 +94,9 @@ def _send(link: "ClientWork", plan: Plan, upstream: Connection) -> bool:
     stream, wire = upstream.stream, plan.wire
     try:
         sent = stream.send(wire)
-    except OSError:
-        sent = -1
+    except OSError as error:
+        # What Linux does not do yet, other systems cannot do yet.
+        sent = 0 if error.errno == ENOTCONN else -1
     if sent != len(wire):
         if sent == 0 and link.upstream is None and not upstream.used:
             link.begun = stream.socket  # It is being established still.
@@ -150,11 +152,11 @@ def _pass_back(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     head = seen.head if seen.dated else engine.date.add(seen.head)
     octets = head + data[head_end:]
     sent = link.client.send(octets)
-    link.between = True
     link.deadline_in(engine.limits.idle_s)
     if sent < len(octets):
         link.undelivered = octets[sent:]
         return Turn.TELL
+    link.between = True
     return Turn.WAIT
 
 
