@@ -4,7 +4,8 @@ import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from threading import Event
+from threading import Event, Thread
+from time import monotonic
 
 import pytest
 
@@ -35,6 +36,13 @@ def leave_one_idle(engine: Running) -> None:
     with engine.connect() as client:
         assert client.ask(GET).status == 200
     engine.until(lambda: any(engine.engine.pool._idle.values()), "a connection that is kept")
+
+
+def only_work(engine: Running) -> ClientWork:
+    """Return the only client connection."""
+    [work] = engine.engine.executor.works.values()
+    assert isinstance(work, ClientWork)
+    return work
 
 
 # --- numbers of descriptors that come back ---
@@ -95,10 +103,11 @@ def test_a_tunnel_that_nobody_waits_for_is_not_kept_as_a_connection(
     def both_at_once() -> None:
         # The answer first: `epoll` tells in the order in which descriptors became ready.
         go_on.set()
-        work = next(iter(engine.engine.executor.works.values()))
-        work.upstream.stream.socket.setblocking(True)
-        work.upstream.stream.socket.recv(1, socket.MSG_PEEK)
-        work.upstream.stream.socket.setblocking(False)
+        upstream = only_work(engine).upstream
+        assert upstream is not None
+        upstream.stream.socket.setblocking(True)
+        upstream.stream.socket.recv(1, socket.MSG_PEEK)
+        upstream.stream.socket.setblocking(False)
         client.reset()
 
     engine.call(both_at_once)
@@ -190,11 +199,39 @@ def test_a_begun_connection_is_not_used_for_the_next_request(
         client.send(GET)
         kept.recv(1 << 16)
         client.send(get(b"http://127.0.0.1:%d/" % origin.port))
-        [work] = engine.engine.executor.works.values()
-        assert isinstance(work, ClientWork)
+        work = only_work(engine)
         engine.until(lambda: bool(work.client.inbox), "the next request")
         kept.sendall(OK)
         assert client.reply().status == 200
         client.socket.settimeout(3)
         assert client.reply().status == 200
     assert origin.peers[0].received.startswith(b"GET / ")
+
+
+# --- quitting ---
+
+
+def test_quitting_waits_for_what_a_slow_client_is_owed(start: Start, script: Play) -> None:
+    """The rest of an answer that came whole on the short way, and went out in part."""
+    body = b"x" * 30_000
+    upstream = script(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + body))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        assert client.ask(GET).body == body
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        work = only_work(engine)
+        work.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        asked = 0
+        while not work._story:
+            client.send(GET)
+            asked += 1
+            engine.until(lambda: bool(work._story) or work.between, "an answer")
+        quitting = Thread(target=engine.wait, args=(engine.engine.close(),))
+        quitting.start()
+        engine.until(lambda: engine.engine.closing, "the beginning of the end")
+        for _ in range(asked):
+            assert client.reply().body == body
+        before = monotonic()
+        assert client.take_all() == b""
+        quitting.join()
+        assert monotonic() - before < 2  # Nothing is waited for after that.
