@@ -52,11 +52,14 @@ class Story:
                 return
             await self._deliver_the_rest()
             while not self._is_at_rest():
-                if not await self._serve_one() or engine.closing:
+                goes_on = await self._serve_one()
+                # What was begun was for this request: the next one may go elsewhere.
+                link.drop_begun()
+                if not goes_on or engine.closing:
                     return
                 link.deadline_in(engine.limits.idle_s)
             link.between = True
-            self.goes_on = True
+            self.goes_on = not engine.closing
         except (ClientGoneError, OSError):
             # Gone, or too slow: there is nobody to tell. (TimeoutError is an OSError.)
             pass
