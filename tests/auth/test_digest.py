@@ -164,7 +164,14 @@ def test_content_that_is_not_at_hand_cannot_be_signed() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth-int"')
     verdict = signer.begin(ToSign(b"POST", b"http://a.example/", None)).step(())
     assert isinstance(verdict, Verdict)
-    assert verdict.kind is VerdictKind.UNUSABLE
+    assert (verdict.kind, verdict.lacks_content) == (VerdictKind.UNUSABLE, True)
+
+
+def test_a_nonce_that_waits_for_content_is_still_the_next_one_to_be_used() -> None:
+    signer = signer_for('realm="c", nonce="n", qop="auth-int"')
+    signer.begin(ToSign(b"POST", b"http://a.example/", None)).step(())
+    fields = signed(signer, ToSign(b"POST", b"http://a.example/", b"text"))
+    assert (fields["nonce"], fields["nc"]) == ("n", "00000001")
 
 
 def test_quotes_are_where_the_rfc_wants_them() -> None:

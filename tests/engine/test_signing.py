@@ -1,9 +1,11 @@
 """The 407 conversation: legs, connections that are signed in, and what goes wrong (F07)."""
 
+import os
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from hashlib import sha256
+from hashlib import md5, sha256
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -28,6 +30,7 @@ from tests.support.octets import octets
 from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge
 from tests.support.tls import Authority
 from trayproxy.auth.basic import Basic, basic_credentials
+from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, VerdictKind
 from trayproxy.engine.limits import Limits
@@ -502,6 +505,73 @@ def test_a_scheme_is_told_the_challenges_that_it_answers(start: Start, script: P
         assert client.ask(GET).status == 200
     (handshake,) = scheme.handshakes
     assert [[one.token68 for one in told] for told in handshake.told] == [["a"], ["b"]]
+
+
+NEEDS_CONTENT = challenge('Digest realm="c", nonce="n", qop="auth-int"')
+
+
+def take_signed_content(peer: Peer) -> None:
+    """Let through who has signed five octets of content, and answer with them."""
+    while True:
+        head = peer.read_head()
+        if b"Proxy-Authorization: Digest" in head:
+            # What was waited for goes out in one piece.
+            content = peer.read(15)[3:8] if b"chunked" in head else peer.read(5)
+            is_right = f'response="{signature(head, content)}"'.encode() in head
+            peer.send(OK if is_right else NEEDS_CONTENT)
+        else:
+            peer.send(NEEDS_CONTENT)
+
+
+def signature(head: bytes, content: bytes) -> str:
+    """Return what signs a POST of ours with this content (RFC 7616, section 3.4.1)."""
+
+    def h(*parts: str) -> str:
+        return md5(":".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+    params = dict(re.findall(r'(\w+)="?([^",\s]*)', head.decode()))
+    ha1 = h(LOGIN.user, "c", LOGIN.password)
+    ha2 = h("POST", URL.decode(), h(content.decode()))
+    return h(ha1, "n", params["nc"], params["cnonce"], "auth-int", ha2)
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize("expects", [False, True], ids=["", "100"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_content_that_is_to_be_signed_is_waited_for(
+    start: Start, script: Play, is_known: bool, expects: bool, chunked: bool
+) -> None:
+    upstream = script(take_signed_content)
+    engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 5"
+    fields = (framing, *([b"Expect: 100-continue"] if expects else []))
+    pieces = (b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\n\r\n") if chunked else (b"he", b"llo")
+    with engine.connect() as client:
+        if is_known:
+            client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"first")
+            assert client.reply(b"POST").status == 200
+        turns = len(engine.desk.turns)
+        client.send(get(URL, *fields, method=b"POST"))
+        if not is_known:
+            engine.desk.wait_for_turns(turns + 1)
+        while expects and b" 100 Continue" not in client.octets:
+            assert client.more()
+        for piece in pieces:
+            client.send(piece)
+        assert client.reply(b"POST").status == 200
+    assert [turn.verdict for turn in engine.desk.turns] == [None]
+
+
+def test_content_that_is_to_be_signed_and_does_not_come_is_a_408(
+    start: Start, script: Play
+) -> None:
+    upstream = script(take_signed_content)
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    limits = replace(Limits(), body_s=0.2)
+    with start(office(upstream.port), desk, limits=limits).connect() as client:
+        client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
+        assert client.reply(b"POST").status == 408
+    assert desk.spent == [False]
 
 
 @pytest.mark.parametrize(

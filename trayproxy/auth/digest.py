@@ -266,12 +266,12 @@ class DigestSigner:
         not, the others are.
         """
         terms = line.terms
-        line.count += 1
         signed = [request.method, request.target]
         if terms.qop is Qop.AUTH_INT:
             if request.body is None:
                 return None
             signed.append(self._hash(request.body))
+        line.count += 1
         nonce = line.nonce.encode("iso-8859-1")
         count, cnonce = b"%08x" % line.count, line.cnonce.encode()
         between = [] if terms.qop is Qop.NONE else [count, cnonce, terms.qop.value.encode()]
@@ -320,6 +320,7 @@ class _DigestHandshake:
         self._signer = signer
         self._request = request
         self._line: _Line | None = None
+        self._is_lent = False  # Rather than brought by the 407 that this request came back with.
         self._legs = 0
         self._stale = 0
 
@@ -328,6 +329,7 @@ class _DigestHandshake:
         self._legs += 1
         if self._legs == 1:
             self._line = self._signer.borrow(challenges)
+            self._is_lent = self._signer.terms(challenges) is None
             return self._sign() if self._line else Leg(b"")
         was_signed, self._line = self._line is not None, None
         terms = self._signer.terms(challenges)
@@ -340,7 +342,7 @@ class _DigestHandshake:
             self._stale += 1
             if self._stale > MOST_STALE:
                 return Verdict(VerdictKind.UNUSABLE, _ALWAYS_STALE)
-        self._line = self._signer.line(terms)
+        self._line, self._is_lent = self._signer.line(terms), False
         return self._sign()
 
     def learn(self, fields: Fields) -> None:
@@ -353,7 +355,10 @@ class _DigestHandshake:
         assert self._line is not None
         credentials = self._signer.sign(self._line, self._request)
         if credentials is None:
-            return Verdict(VerdictKind.UNUSABLE, _NO_CONTENT)
+            line, self._line = self._line, None
+            if self._is_lent:
+                self._signer.give_back(line, None)
+            return Verdict(VerdictKind.UNUSABLE, _NO_CONTENT, lacks_content=True)
         return Leg(credentials)
 
 

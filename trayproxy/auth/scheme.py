@@ -85,10 +85,13 @@ class Verdict:
         kind: Why. Only `VerdictKind.REJECTED` and the two behind it may have cost a log-on.
         text: What to tell the person besides, one or two sentences of ours, without secrets and
             without text of the upstream; empty if the kind says it all.
+        lacks_content: Only the content of the request was missing, and no login was sent: with it,
+            a new handshake may come to something.
     """
 
     kind: VerdictKind
     text: str = ""
+    lacks_content: bool = False
 
 
 class Handshake(Protocol):

@@ -78,10 +78,15 @@ class Kept:
 
     def all(self) -> bytes | None:
         """Return all that was kept, None if it does not fit into memory."""
-        if self._size > KEPT_IN_MEMORY:
+        if not self.fits_into_memory:
             return None
         self.rewind()
         return b"".join(iter(self.read, b""))
+
+    @property
+    def fits_into_memory(self) -> bool:
+        """Whether `all` can return what was kept so far."""
+        return self._size <= KEPT_IN_MEMORY
 
     def close(self) -> None:
         """Forget it."""
@@ -149,6 +154,11 @@ class Sender:
         return self.kept.all() if self._body.done and self.kept.whole else None
 
     @property
+    def may_be_known(self) -> bool:
+        """Whether `content` can still become the whole content."""
+        return self.kept.whole and self.kept.fits_into_memory
+
+    @property
     def body_done(self) -> bool:
         """Whether the client has sent the whole request."""
         return self._body.done
@@ -192,6 +202,21 @@ class Sender:
                     self._out = memoryview(last_chunk(self._body.trailers))
             elif not self._read_client():
                 return
+
+    def take_ahead(self) -> bool:
+        """Take and keep what the client has sent of its content, before it goes anywhere.
+
+        Returns:
+            Whether anything had come.
+
+        Raises:
+            ClientGoneError: The client ended in the middle of its body.
+            MessageError: The client's body is malformed.
+            OSError: The client's connection was reset.
+        """
+        has_come = self._read_client()
+        self._out = None  # It goes out from what was kept, behind the next head.
+        return has_come
 
     def _flush(self, upstream: Stream) -> bool:
         assert self._out is not None

@@ -26,7 +26,7 @@ from trayproxy.engine.pages import (
     RefusedError,
 )
 from trayproxy.engine.relay import BadBodyError, BrokenError, Relay
-from trayproxy.engine.sender import Sender
+from trayproxy.engine.sender import KEPT_IN_MEMORY, Sender
 from trayproxy.engine.strand import READ, TIMED_OUT, Wait
 from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.upstream import Connection
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"CONNECT"})
 """Methods that may be sent again after a reused connection failed: the idempotent ones (RFC 9110,
 section 9.2.2), and CONNECT, since through a tunnel that was never opened nothing went."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""Asks a client for content that is to be signed before it is sent (RFC 9110, section 10.1.1)."""
 LOST_AT_MOST = 1
 """How often an attempt begins anew because its connection was lost."""
 LEGS_AT_MOST = 8
@@ -266,12 +268,11 @@ class Signing:
 
     async def _shake_hands(self, upstream: Connection, answer: Answer) -> Response | Wanted | None:
         """Send the legs of a handshake, the first one on this connection."""
-        handshake = answer.signer.begin(self._to_sign(upstream))
-        step = await self._step(answer, handshake, self._challenges)
+        handshake, step = await self._begin(upstream, answer)
         is_premature = isinstance(step, Verdict) or (self._has_content and not step.whole)
         if is_premature and not self._is_challenged:
             return await self._ask_first(upstream, step)
-        place: Connection | None = upstream
+        place = self._link.upstream
         legs = 0
         while isinstance(step, Leg):
             legs += 1
@@ -288,10 +289,64 @@ class Signing:
                 place = None
             is_last = legs == LEGS_AT_MOST
             step = ENDLESS if is_last else await self._step(answer, handshake, self._challenges)
+            if isinstance(step, Verdict) and step.lacks_content:
+                handshake, step = await self._begin(upstream, answer)
+                place = self._link.upstream
         if answer.scheme.binds_connection:
             # It is in the middle of something: squid never lets anybody in on it any more.
             self._link.drop_upstream()
         return Wanted(self._challenges, step)
+
+    async def _begin(self, upstream: Connection, answer: Answer) -> tuple[Handshake, Leg | Verdict]:
+        """Return a handshake and its first step, for which all content may have to be here."""
+        while True:
+            handshake = answer.signer.begin(self._to_sign(upstream))
+            step = await self._step(answer, handshake, self._challenges)
+            if isinstance(step, Leg) or not step.lacks_content or not await self._take_content():
+                return handshake, step
+
+    async def _take_content(self) -> bool:
+        """Wait for the content that is to be signed. Return whether it has come just now.
+
+        The connection is closed if the next hop has not waited for it, too.
+
+        Raises:
+            BadBodyError: It is malformed, or does not come in time.
+            ClientGoneError: The client left in the middle of it.
+            OSError: The client's connection broke.
+        """
+        sender, link, framing = self._sender, self._link, self._request.framing
+        is_much = isinstance(framing, Length) and framing.octets > KEPT_IN_MEMORY
+        if sender.body_done or is_much:
+            return False
+        if self._request.expects_continue and not sender.body_started:
+            # The next hop does not ask for content before it was signed: we do.
+            await link.deliver(CONTINUE)
+            self._request = replace(self._request, expects_continue=False)
+        await self._content_is_here()
+        if link.upstream is not None and not link.upstream.is_quiet():
+            link.drop_upstream()
+        return sender.content() is not None
+
+    async def _content_is_here(self) -> None:
+        """Take content until it is here, or is too much; a client that makes no progress is late,
+        even if it sends an octet now and then."""
+        sender, link, limits = self._sender, self._link, self._link.engine.limits
+        due_at = 0
+        while not sender.body_done and sender.may_be_known:
+            try:
+                if sender.take_ahead():
+                    continue
+            except MessageError as error:
+                raise BadBodyError(error.status, str(error)) from None
+            if sender.taken >= due_at:
+                due_at = sender.taken + limits.body_least
+                link.deadline_in(limits.body_s)
+            try:
+                await Wait(link.events(READ, None, 0))
+            except TimeoutError as error:
+                raise BadBodyError(408, "its content did not come in time") from error
+        link.deadline = None
 
     def _to_sign(self, upstream: Connection) -> ToSign:
         stream = upstream.stream
