@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from threading import Event
 
 import pytest
 
@@ -123,6 +124,55 @@ def test_a_rejected_login_comes_back_to_the_desk_as_tried(
     assert not socks.wishes
 
 
+@pytest.mark.parametrize("is_tunnel", [False, True])
+def test_a_server_that_leaves_instead_of_a_verdict_may_have_counted_the_login(
+    start: Start, script: Callable[..., Scripted], url: bytes, is_tunnel: bool
+) -> None:
+    def leave(peer: Peer) -> None:
+        peer.read(4)
+        peer.send(b"\x05\x02")
+        peer.read(3 + len(LOGIN.user) + len(LOGIN.password))
+
+    desk = FakeDesk(LOGIN)
+    octets = connect(b"www.test.lan:443") if is_tunnel else get(url)
+    with start(by_socks(script(leave).port), desk).connect() as client:
+        assert client.ask(octets, octets.split()[0]).status >= 500
+    assert desk.spent == [True]
+
+
+@pytest.mark.parametrize("is_tunnel", [False, True])
+def test_a_password_that_was_changed_costs_one_failed_log_on(
+    start: Start, script: Callable[..., Scripted], stack: ExitStack, url: bytes, is_tunnel: bool
+) -> None:
+    """T14: however many programs wake up with it at once."""
+    came, may_answer = Event(), Event()
+    stack.callback(may_answer.set)
+    carried: list[bytes] = []
+
+    def play(peer: Peer) -> None:
+        peer.read(4)
+        peer.send(b"\x05\x02")
+        carried.append(peer.read(3 + len(LOGIN.user) + len(LOGIN.password)))
+        came.set()
+        may_answer.wait()
+        peer.send(b"\x01\x01")
+
+    count = 10
+    desk = FakeDesk(LOGIN, knows_it=True)
+    engine = start(by_socks(script(play).port), desk)
+    octets = connect(b"www.test.lan:443") if is_tunnel else get(url)
+    clients = [stack.enter_context(engine.connect()) for _ in range(count)]
+    for client in clients:
+        client.send(octets)
+    assert came.wait(10)
+    engine.call(desk.forget_login)
+    may_answer.set()
+    desk.wait_for_turns(count)
+    engine.call(desk.refuse_all)
+    assert [client.reply(octets.split()[0]).status for client in clients] == [503] * count
+    assert len(carried) == 1
+
+
 def test_requests_never_carry_the_login(start: Start, stack: ExitStack, url: bytes) -> None:
     socks = stack.enter_context(Socks(USERS))
     origin = stack.enter_context(Scripted(answering(OK)))
@@ -152,7 +202,7 @@ def test_a_login_that_the_server_does_not_ask_for_is_neither_sent_nor_taken_for_
         assert client.ask(get(url)).status == 200
     assert not socks.logons
     assert not desk.acceptances
-    assert len(desk.doubts) == 1
+    assert desk.spent == [False]
 
 
 def test_a_right_login_is_right_although_the_target_cannot_be_reached(

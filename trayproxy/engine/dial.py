@@ -90,6 +90,7 @@ class Call:
         pause: Waits.
         release: Called with each descriptor that was waited for, before it is closed or returned.
         begun: A connection to the only address of the next hop that was begun already.
+        at_stake: Called before the login is sent, which may be refused.
     """
 
     way: Way
@@ -98,6 +99,7 @@ class Call:
     pause: Pause
     release: Release
     begun: socket.socket | None = None
+    at_stake: Callable[[], None] = lambda: None
 
     @property
     def hop(self) -> Upstream | Authority:
@@ -260,7 +262,7 @@ class Dialler:
         if signed_in:
             self._desk.accepted(answer)
         else:
-            self._desk.inconclusive(answer, "the proxy did not ask for it")
+            self._desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
 
     async def _converse(
         self, call: Call, stream: Stream, conversation: Conversation[T], limit_s: float
@@ -274,6 +276,8 @@ class Dialler:
         try:
             turn = next(conversation)
             while True:
+                if turn.at_stake:
+                    call.at_stake()
                 await self._say(call, stream, turn.send, end)
                 turn = conversation.send(await self._hear(call, stream, turn.read, end))
         except StopIteration as stop:

@@ -205,7 +205,7 @@ class Exchange:
         desk, answer, way = self._engine.desk, attempt.answer, self._hop.way
         try:
             if way.ends_at_target and self._request.method == b"CONNECT":
-                await self._hop.connected(answer, fresh=True)
+                await signing.connect(answer, on_trial=attempt.is_on_trial)
                 return None
             outcome = await signing.attempt(
                 answer, on_trial=attempt.is_on_trial, fresh=attempt.is_fresh

@@ -33,15 +33,26 @@ class Hop:
         way: The way that it takes.
         preferred: The way that it would take if no upstream were dead.
         is_parked: It waits at the sign-in desk: when its client leaves, nobody needs it.
+        is_spent: A login was sent while connecting, and may have cost a log-on.
     """
 
-    __slots__ = ("_client", "_engine", "_link", "_request", "is_parked", "preferred", "way")
+    __slots__ = (
+        "_client",
+        "_engine",
+        "_link",
+        "_request",
+        "is_parked",
+        "is_spent",
+        "preferred",
+        "way",
+    )
 
     def __init__(self, link: "ClientWork", request: Request, preferred: Way, way: Way) -> None:
         """Connect to nothing yet."""
         self.way = way
         self.preferred = preferred
         self.is_parked = False
+        self.is_spent = False
         self._link = link
         self._engine = link.engine
         self._client = link.client
@@ -136,7 +147,7 @@ class Hop:
         target = self._request.target.authority
         assert target is not None
         link = self._link
-        call = Call(self.way, target, answer, self.pause, link.release, link.begun)
+        call = Call(self.way, target, answer, self.pause, link.release, link.begun, self._spend)
         try:
             stream = await self._engine.dialler.dial(call)
         except BaseException as error:
@@ -146,6 +157,9 @@ class Hop:
             raise
         link.begun = None
         return stream
+
+    def _spend(self) -> None:
+        self.is_spent = True
 
     # --- what it is like ---
 

@@ -169,15 +169,15 @@ class Signing:
             SupersededError: The login was refused to another request meanwhile.
             RefusedError: There is no answer.
         """
-        self.is_proved = self.is_spent = False
-        self._is_on_trial = on_trial
+        self._begin_attempt(on_trial=on_trial)
         if self._way is not self._hop.way:
             # Another upstream has said nothing yet.
             self._way, self._challenges, self._is_challenged = self._hop.way, (), False
         losses = 0
         while True:
             upstream = await self._connected(answer, fresh=fresh)
-            if answer is not None and await self._was_behind(answer, upstream):
+            carries = self._hop.way.signs_requests and not upstream.is_signed_in
+            if carries and answer is not None and await self._was_behind(answer):
                 continue
             try:
                 outcome = await self._try_on(upstream, answer)
@@ -192,7 +192,27 @@ class Signing:
                 return outcome
             fresh = False
 
-    async def _was_behind(self, answer: Answer, upstream: Connection) -> bool:
+    async def connect(self, answer: Answer | None, *, on_trial: bool = False) -> None:
+        """Connect to the next hop for a tunnel that needs no request.
+
+        Args:
+            answer: The login that it may ask for while connecting; None: none is known.
+            on_trial: Nobody has ever accepted it.
+
+        Raises:
+            UnreachableError: The next hop is dead.
+            SignInWantedError: It wants a login, or another one.
+            SupersededError: The login was refused to another request meanwhile.
+            RefusedError: It does not connect.
+        """
+        self._begin_attempt(on_trial=on_trial)
+        await self._connected(answer, fresh=True)
+
+    def _begin_attempt(self, *, on_trial: bool) -> None:
+        self.is_proved = self.is_spent = self._hop.is_spent = False
+        self._is_on_trial = on_trial
+
+    async def _was_behind(self, answer: Answer) -> bool:
         """Wait for a request that goes first with this login, if there is one; then look for a
         connection again. Otherwise go first.
 
@@ -200,7 +220,7 @@ class Signing:
             SupersededError: That was the end of the login.
         """
         canaries = self._link.engine.canaries
-        if self._first is not None or not self._is_risky(answer, upstream):
+        if self._first is not None or not self._is_risky(answer):
             return False
         if canaries.begin(answer.mark):
             self._first = answer.mark
@@ -218,12 +238,11 @@ class Signing:
             raise SupersededError
         return True
 
-    def _is_risky(self, answer: Answer, upstream: Connection) -> bool:
+    def _is_risky(self, answer: Answer) -> bool:
         """Whether to send this may cost a log-on that nobody expects."""
-        is_carried = self._hop.way.signs_requests and not upstream.is_signed_in
         is_password = answer.login is not None
         is_new = self._sent is None and not self._is_on_trial
-        return is_carried and is_password and is_new and not answer.verified
+        return is_password and is_new and not answer.verified
 
     def let_others(self) -> None:
         """Let the others go, if this went first: the desk knows what has become of it."""
@@ -234,7 +253,17 @@ class Signing:
     async def _connected(self, answer: Answer | None, *, fresh: bool) -> Connection:
         if self._sent is not None:
             return self._sent
-        return await self._hop.connected(answer, fresh=fresh, on_trial=self._is_on_trial)
+        if self._hop.way.signs_requests or answer is None:
+            return await self._hop.connected(answer, fresh=fresh, on_trial=self._is_on_trial)
+        # The login goes out while connecting, and what became of it is known with the connection.
+        while await self._was_behind(answer):
+            pass
+        try:
+            upstream = await self._hop.connected(answer, fresh=fresh, on_trial=self._is_on_trial)
+        finally:
+            self.is_spent = self._hop.is_spent
+        self.let_others()
+        return upstream
 
     def _cut_short(self, lost: LostError) -> RefusedError:
         if lost.was_new:

@@ -27,10 +27,17 @@ _LENGTHS = {IPV4: 4, IPV6: 16}
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Send this, if it is not empty; then read exactly that many octets."""
+    """Send this, if it is not empty; then read exactly that many octets.
+
+    Attributes:
+        send: What to send.
+        read: How many octets to read.
+        at_stake: What is sent is a login, and may be refused.
+    """
 
     send: bytes = field(repr=False)
     read: int
+    at_stake: bool = False
 
 
 Conversation = Generator[Turn, bytes, T]
@@ -94,7 +101,7 @@ def greet(credentials: bytes | None, *, may_sign_in: bool) -> Conversation[bool]
         return False
     if credentials is None:
         raise LoginWantedError
-    _, status = yield Turn(credentials, 2)
+    _, status = yield Turn(credentials, 2, at_stake=True)
     # The version is not looked at: servers send 5 instead of 1, and the status is what counts.
     if status != 0:
         raise LoginRejectedError
