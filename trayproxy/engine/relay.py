@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 INTERIM_AT_MOST = 100
 """Interim answers to one request: each may take as long as the final one, and none has to be."""
 
+PARTS_A_TURN = 8
+"""How many parts of an answer are passed on before the others get their turn, if neither side has
+to be waited for."""
+
 
 class BrokenError(Exception):
     """The next hop closed or broke the connection before its answer was complete."""
@@ -241,14 +245,17 @@ class Relay:
         """
         client = self._client
         rest = memoryview(first)
+        left = PARTS_A_TURN
         while True:
             rest = rest[client.send(rest) :]
             if not rest:
                 if body.done:
                     return
                 rest = memoryview(self._next_part(stream, body, chunked))
-                if rest:
+                left -= 1
+                if rest and left:
                     continue
+            left = PARTS_A_TURN
             if not sender.done:
                 sender.push()
             self._link.deadline_in(self._engine.limits.answer_body_s)
