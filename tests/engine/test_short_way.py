@@ -17,6 +17,8 @@ from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.upstream import Key
+from trayproxy.engine.way import Way
+from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, Upstream
 
 URL = b"http://origin.test/"
@@ -235,3 +237,33 @@ def test_quitting_waits_for_what_a_slow_client_is_owed(start: Start, script: Pla
         assert client.take_all() == b""
         quitting.join()
         assert monotonic() - before < 2  # Nothing is waited for after that.
+
+
+# --- turns ---
+
+
+def test_a_client_that_asks_very_often_does_not_hold_up_the_others(start: Start) -> None:
+    """Our own answers wait for nobody, so that there would be no end before the client's."""
+    asked: list[str] = []
+
+    def nowhere(target: Authority) -> Way | None:
+        asked.append(target.host)
+        return None
+
+    engine = start(None)
+    engine.engine.signpost = nowhere
+    often = get(b"http://often.test/", method=b"HEAD") * 1000
+    with engine.connect() as greedy, engine.connect() as other:
+
+        def both_at_once() -> None:
+            greedy.send(often)
+            other.send(GET)
+
+        reader = Thread(target=greedy.take_all)
+        reader.start()
+        engine.call(both_at_once)
+        assert other.reply().status == 503
+        greedy.finish()
+        reader.join()
+    assert asked.count("often.test") == 1000
+    assert asked.index("origin.test") < 500
