@@ -223,6 +223,13 @@ def test_the_verbs_of_the_readme_exist() -> None:
         assert re.search(rf"\b{verb}\b", helped), verb
 
 
+def test_every_problem_is_explained_and_no_other() -> None:
+    sources = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
+    explained = re.findall(r"^\| (TP-\d{3}) ", (ROOT / "PROBLEMS.md").read_text("utf-8"), re.M)
+    assert sorted(set(explained)) == explained
+    assert set(re.findall(r"TP-\d{3}", sources)) == set(explained)
+
+
 def test_the_version_is_told() -> None:
     told = subprocess.run(
         [sys.executable, "-m", "trayproxy", "--version"],

@@ -66,7 +66,7 @@ class Sent:
     login: Login | None
     is_canary: bool
     scheme: str = "basic"
-    is_own: bool = False
+    own: int = 0
 
 
 class Office(RuleBasedStateMachine):
@@ -82,14 +82,14 @@ class Office(RuleBasedStateMachine):
         self.lookups: list[int] = []
         self.parked: dict[int, Profile] = {}
         self.tries: list[TryOwn] = []
-        self.ours: dict[int, Key] = {}
+        self.ours: dict[int, int] = {}
         self.agreed: set[tuple[Login, str]] = set()
         self.failed: Counter[tuple[str, Login]] = Counter()
         self.insisted: Counter[tuple[str, Login]] = Counter()
         self.lifted: set[str] = set()
         self.wanted: set[int] = set()
         self.touched: set[int] = set()
-        self.ended: list[Key] = []
+        self.ended: list[int] = []
         self.numbers: set[int] = set()
 
     # --- What happens --------------------------------------------------------------------------
@@ -137,19 +137,18 @@ class Office(RuleBasedStateMachine):
         self.sent.remove(sent)
         if sent.mark:
             self.do(Inconclusive(sent.mark))
-        if sent.is_own and sent.mark:
-            self.do(OwnEnded(sent.mark.key, asked=True))
+        if sent.own:
+            self.do(OwnEnded(sent.own, asked=True))
 
     @precondition(lambda self: self.tries)
     @rule(reached=st.booleans())
     def our_own_request_is_sent(self, reached: bool) -> None:
         attempt = self.tries.pop(0)
         if not reached:
-            self.do(OwnEnded(attempt.key, asked=True))
+            self.do(OwnEnded(attempt.number, asked=True))
             return
-        self.ours[self.play.waiters + 1] = attempt.key
-        nothing = Sent(attempt.profile, None, None, is_canary=False)
-        self.challenge(nothing, "Corp", attempt.target, own=True)
+        nothing = Sent(attempt.profile, None, None, is_canary=False, own=attempt.number)
+        self.challenge(nothing, "Corp", attempt.target)
 
     @precondition(lambda self: bool(set(self.parked) - set(self.ours)))
     @rule(all_of_them=st.booleans())
@@ -211,15 +210,13 @@ class Office(RuleBasedStateMachine):
         realm: str,
         target: str = "",
         verdict: Verdict | None = None,
-        *,
-        own: bool = False,
     ) -> None:
         key = Key(Space.of(sent.profile), realm, BY_LOGIN)
         at = len(self.play.effects)
         waiter = self.play.waiters + 1
         self.parked[waiter] = sent.profile
-        if own or sent.is_own:
-            self.ours[waiter] = sent.mark.key if sent.mark else key
+        if sent.own:
+            self.ours[waiter] = sent.own
         self.play.challenge(
             key,
             sent.profile,
@@ -227,7 +224,7 @@ class Office(RuleBasedStateMachine):
             sent.mark,
             verdict=verdict,
             scheme=sent.scheme,
-            own=own or sent.is_own,
+            own=sent.own > 0,
         )
         self.take(self.play.effects[at:])
 
@@ -239,16 +236,15 @@ class Office(RuleBasedStateMachine):
             match effect:
                 case Release(waiter, mark, scheme):
                     profile = self.parked.pop(waiter)
-                    is_own = self.ours.pop(waiter, None) is not None
-                    self.release(profile, mark, scheme, is_own=is_own)
+                    self.release(profile, mark, scheme, self.ours.pop(waiter, 0))
                 case Listen(waiter):
                     profile = self.parked.pop(waiter)
-                    is_own = self.ours.pop(waiter, None) is not None
-                    self.sent.append(Sent(profile, None, None, is_canary=False, is_own=is_own))
+                    own = self.ours.pop(waiter, 0)
+                    self.sent.append(Sent(profile, None, None, is_canary=False, own=own))
                 case Refuse(waiter, _):
                     del self.parked[waiter]
-                    if key := self.ours.pop(waiter, None):
-                        self.ended.append(key)
+                    if number := self.ours.pop(waiter, 0):
+                        self.ended.append(number)
                 case TryOwn():
                     self.tries.append(effect)
                 case LookUp(lookup, _, _):
@@ -275,18 +271,18 @@ class Office(RuleBasedStateMachine):
         """Let the upstream say what it thinks of a request."""
         if sent.login == self.right and sent.mark:
             self.do(Accepted(sent.mark, sent.scheme, sent.scheme))
-            if sent.is_own:
-                self.do(OwnEnded(sent.mark.key, asked=True))
+            if sent.own:
+                self.do(OwnEnded(sent.own, asked=True))
             return
         if sent.login:
             self.failed[sent.profile.id, sent.login] += 1
         self.challenge(sent, realm)
 
-    def release(self, profile: Profile, mark: Mark, scheme: str, *, is_own: bool) -> None:
+    def release(self, profile: Profile, mark: Mark, scheme: str, own: int) -> None:
         login = self.play.machine.login(mark)
         assert login, "a login was released that there is no more"
         trusted = self.play.machine.is_trusted(mark)
-        self.sent.append(Sent(profile, mark, login, not trusted, scheme, is_own))
+        self.sent.append(Sent(profile, mark, login, not trusted, scheme, own))
 
     # --- What must hold ------------------------------------------------------------------------
 

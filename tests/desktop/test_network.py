@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import shutil
 import socket
 import struct
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.desktop import network_program
+from tests.support.namespaces import ALONE, skip_without_namespaces
 from trayproxy.desktop import network as network_module
 from trayproxy.desktop import network_linux, network_macos, network_windows
 from trayproxy.desktop.network import SETTLE_S, Calm, Deaf, is_of_interest, watch_network
@@ -122,12 +122,9 @@ def test_watching_leaves_nothing_behind(loop: asyncio.AbstractEventLoop) -> None
 @pytest.fixture(scope="module")
 def lines() -> list[str]:
     """What a program says that changes the network of its own namespace, which nobody else uses."""
-    if not (shutil.which("unshare") and shutil.which("ip")):
-        pytest.skip("needs unshare(1) and ip(8)")
+    skip_without_namespaces()
     # Its /sys has to be mounted anew to show its own interfaces.
-    alone = ["unshare", "-rnm", "sh", "-c", 'mount -t sysfs none /sys && exec "$@"', "sh"]
-    if subprocess.run([*alone, "true"], capture_output=True).returncode:
-        pytest.skip("namespaces are not allowed here")
+    alone = [*ALONE, "sh", "-c", 'mount -t sysfs none /sys && exec "$@"', "sh"]
     program = [sys.executable, "-m", "tests.desktop.network_program"]
     run = subprocess.run([*alone, *program], cwd=SOURCES, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.strangers import needs_ipv6
+from trayproxy.desktop import peers_linux
 from trayproxy.desktop.peers import Owner, program_of, programs_of, script_name
 
 CONNECT = """
@@ -70,6 +72,40 @@ def test_many_are_looked_for_at_once(listener: socket.socket) -> None:
     finally:
         for connection in (*ours, *theirs):
             connection.close()
+
+
+@needs_ipv6
+def test_ipv6_is_found_too() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        ours = socket.create_connection(listener.getsockname()[:2])
+        theirs, _ = listener.accept()
+        with ours, theirs:
+            assert isinstance(program_of(*ends(theirs)), Owner)
+
+
+def test_where_the_kernel_does_not_tell_its_table_is_read(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(wanted: object) -> None:
+        raise PermissionError("a sandbox")
+
+    monkeypatch.setattr(peers_linux, "pids_of", refuse)
+    ours = socket.create_connection(listener.getsockname())
+    theirs, _ = listener.accept()
+    with ours, theirs:
+        owner = program_of(*ends(theirs))
+        assert owner is not None
+        assert owner.pid == os.getpid()
+
+
+def test_what_nobody_holds_any_more_is_nobodys(listener: socket.socket) -> None:
+    ours = socket.create_connection(listener.getsockname())
+    theirs, _ = listener.accept()
+    with theirs:
+        both = ends(theirs)
+        ours.close()
+        assert theirs.recv(1) == b""
+        assert program_of(*both) is None
 
 
 @pytest.mark.parametrize("end", [("127.0.0.1", 1), ("no address", 1), ("", 0)])

@@ -1,6 +1,6 @@
 """The types of the fixtures of end-to-end tests."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from tests.support.face import Face, Move
@@ -28,3 +28,11 @@ class Use(Protocol):
     """Saves a profile for an upstream, and makes it the active one."""
 
     def __call__(self, face: Face, proxy: Squid, name: str = "Office") -> Profile: ...
+
+
+class Stand(Protocol):
+    """Starts a service with an environment, and a person at it whose profile is in use."""
+
+    def __call__(
+        self, profile: Profile, environment: Mapping[str, str]
+    ) -> tuple[Service, Face]: ...

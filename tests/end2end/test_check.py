@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.end2end.stage import Attach, Run, Use
+from tests.support.clients import Clients
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
 from tests.support.ports import free_port
@@ -107,6 +108,8 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
     keyring: KeyringSession,
     proxy: Squid,
     canary: Canary,
+    origin: Origin,
+    clients: Clients,
     type_in: Type,
 ) -> None:
     service = run(session=keyring)
@@ -115,6 +118,7 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
     saved = type_in("login", "--stdin", stdin=f"{canary.password}\n")
     assert (saved.returncode, saved.stdout) == (0, ""), saved
     assert saved.stderr == "The proxy has accepted the password; it is saved.\n"
+    face.wait_for_status(lambda status: status.saved is True)
     for _ in range(2):
         wrong = type_in("login", "--stdin", stdin="wrong\n")
         assert wrong.returncode == 4
@@ -122,7 +126,11 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
     assert proxy.failed_logons() == 1
     assert [entry.secret for entry in keyring.entries()] == [canary.password]
     assert face.questions == []
+    # What worked still does.
+    assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
+    assert face.questions == []
     assert type_in("logout").returncode == 0
+    face.wait_for_status(lambda status: status.saved is False)
     assert keyring.entries() == []
 
 

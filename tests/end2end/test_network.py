@@ -1,6 +1,5 @@
 """A computer that moves to another network, as the real service sees it (security.md, F12)."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,26 +7,31 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.lines import PATIENCE
+from tests.support.namespaces import ALONE, skip_without_namespaces
 from tests.support.processes import SOURCES, Home, running
 from tests.support.service import Service
 from trayproxy.paths import locate
 
-ALONE = ("unshare", "-rnm", "sh", "-c")
-"""In a network that is nobody else's."""
 CABLE = "ip link set lo up && ip link add far type veth peer near && ip link set far up"
 
 
 @pytest.fixture
 def service(place: Home) -> Iterator[Service]:
-    if not (shutil.which("unshare") and shutil.which("ip") and shutil.which("nsenter")):
-        pytest.skip("needs unshare(1), nsenter(1) and ip(8)")
-    if subprocess.run([*ALONE, CABLE], capture_output=True).returncode:
-        pytest.skip("namespaces are not allowed here")
+    skip_without_namespaces()
     environment = place.environment(
         TRAYPROXY_HOME=str(place.path("trayproxy")), PYTHONPATH=str(SOURCES)
     )
     run = (sys.executable, "-m", "trayproxy", "run", "--listen", "127.0.0.1:0")
-    argv = [*ALONE, f'{CABLE} && exec "$@"', "sh", *run, "--upstream", "http://192.0.2.1:8080"]
+    argv = [
+        *ALONE,
+        "sh",
+        "-c",
+        f'{CABLE} && exec "$@"',
+        "sh",
+        *run,
+        "--upstream",
+        "http://192.0.2.1:8080",
+    ]
     with running(argv, env=environment, cwd=place.path("cwd")) as process:
         yield Service(process, locate(environment))
 

@@ -1,5 +1,6 @@
 """Connections to next hops: kept, used again, never for something else."""
 
+import os
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -38,7 +39,8 @@ def test_requests_of_one_client_share_an_upstream_connection(
 def test_the_desk_hears_of_every_acceptance_that_it_wants_to_hear_of(
     client: Client, engine: Running
 ) -> None:
-    """Also of those on the short way: a 407 after them is not about the password."""
+    """A 407 after them is not about the password."""
+    engine.desk.doubts_all = True
     for count in range(1, 6):
         client.ask(GET)
         assert len(engine.desk.acceptances) == count
@@ -249,6 +251,34 @@ def test_no_idle_connection_outlives_a_change_of_networks(
         for _ in range(2):
             assert client.ask(GET).status == 200
     assert [request.connection for request in recorder.requests] == [1, 1, 2, 2]
+
+
+def test_a_connection_that_fails_as_soon_as_it_is_taken_is_watched_no_more(
+    engine: Running, recorder: Recorder
+) -> None:
+    """What is thought to be watched still is not watched when its number comes back."""
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+
+    def take_and_drop() -> int:
+        inner = engine.engine
+        (link,) = inner.executor.works.values()
+        assert isinstance(link, ClientWork)
+        (key,) = inner.pool._idle
+        link.upstream = inner.pool.take(key)
+        assert link.upstream is not None
+        link.drop_upstream()
+        return len(set(inner.descriptors._watched) - open_descriptors())  # type: ignore[attr-defined]
+
+    with engine.connect() as client:
+        engine.until(lambda: bool(engine.engine.executor.works), "the next client")
+        assert engine.call(take_and_drop) == 0
+        assert client.ask(GET).status == 200
+
+
+def open_descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/fd")}
 
 
 def test_a_request_on_its_way_outlives_a_change_of_networks(start: Start, script: Play) -> None:

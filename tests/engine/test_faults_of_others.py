@@ -186,6 +186,25 @@ def test_slow_content_holds_up_nobody(start: Start, script: Play, stack: ExitSta
     assert sorted(delays)[len(delays) // 2] < 0.05
 
 
+NEVER_ENDING = b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n"
+"""What froze proxy.py for good, from a client or from any site: a size below zero."""
+
+
+def test_a_chunk_of_less_than_nothing_freezes_nobody(engine: Running, client: Client) -> None:
+    head = get(URL, method=b"POST").removesuffix(b"\r\n")
+    assert client.ask(head + NEVER_ENDING, b"POST").status == 400
+    with engine.connect() as other:
+        assert seconds_of_a_get(other) < 1
+
+
+def test_nor_does_one_from_upstream(start: Start, script: Play) -> None:
+    upstream = script(answering(b"HTTP/1.1 200 OK\r\n" + NEVER_ENDING), answering(OK))
+    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 502
+        assert seconds_of_a_get(client) < 1
+
+
 SLOW = 1_000
 
 

@@ -44,7 +44,7 @@ class Scene:
         stream: type[Stream] = Stream,
     ) -> None:
         self._stack = stack
-        client_side, self.client = self._pair()
+        client_side, self.client = self.pair()
         self.kept = Kept(wanted)
         stack.callback(self.kept.close)
         self.stream = stream(client_side)
@@ -53,10 +53,10 @@ class Scene:
 
     def aim(self) -> None:
         """Begin on a new upstream connection."""
-        near, self.upstream = self._pair()
+        near, self.upstream = self.pair()
         self.sender.aim(Stream(near), HEAD)
 
-    def _pair(self) -> tuple[socket.socket, socket.socket]:
+    def pair(self) -> tuple[socket.socket, socket.socket]:
         near, far = socket.socketpair()
         far.setblocking(False)
         return self._stack.enter_context(near), self._stack.enter_context(far)
@@ -259,3 +259,39 @@ def test_an_upload_that_never_has_to_wait_gives_others_their_turn(stack: ExitSta
     assert not scene.sender.body_done
     assert scene.arrived() == HEAD + b"x" * size
     assert scene.sender.done
+
+
+# --- what goes ahead of it ---
+
+
+def test_a_knock_is_a_head_and_the_request_follows_whole(stack: ExitStack) -> None:
+    scene = Scene(stack, Length(7))
+    scene.client.send(b"content")
+    assert scene.arrived() == HEAD + b"content"
+    near, scene.upstream = scene.pair()
+    scene.sender.knock(Stream(near), b"KNOCK")
+    assert scene.arrived() == b"KNOCK"
+    assert (scene.sender.done, scene.sender.is_knocking) == (True, True)
+    scene.aim()
+    assert scene.arrived() == HEAD + b"content"
+    assert not scene.sender.is_knocking
+
+
+def test_content_is_at_hand_when_all_of_it_is_here(stack: ExitStack) -> None:
+    scene = Scene(stack, Length(7))
+    scene.client.send(b"cont")
+    scene.arrived()
+    assert scene.sender.content() is None
+    scene.client.send(b"ent")
+    scene.arrived()
+    assert scene.sender.content() == b"content"
+
+
+def test_no_content_is_at_hand_at_once(stack: ExitStack) -> None:
+    assert Scene(stack, NoBody()).sender.content() == b""
+
+
+def test_much_content_is_not_at_hand() -> None:
+    kept = kept_of(bytes(KEPT_IN_MEMORY), b"x")
+    assert kept.all() is None
+    kept.close()

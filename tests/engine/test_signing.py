@@ -1,7 +1,8 @@
-"""Signing in connections, leg by leg: R-120 to R-126, F07 and the 407 conversation."""
+"""The 407 conversation: legs, connections that are signed in, and what goes wrong (F07)."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -67,7 +68,7 @@ def tunnel(client: Client) -> None:
 # --- legs ---
 
 
-def test_all_legs_go_on_one_connection(start: Start, bind: Bind) -> None:
+def test_all_legs_go_on_one_connection_r_120(start: Start, bind: Bind) -> None:
     upstream = bind()
     engine = start(office(upstream.port), desk_with())
     with engine.connect() as client:
@@ -88,7 +89,7 @@ def test_a_connection_that_is_signed_in_carries_requests_as_they_are(
     assert {connection for connection, _, _ in upstream.told} == {1}
 
 
-def test_content_stays_behind_until_the_last_leg(start: Start, bind: Bind) -> None:
+def test_content_stays_behind_until_the_last_leg_r_125(start: Start, bind: Bind) -> None:
     upstream = bind()
     with start(office(upstream.port), desk_with()).connect() as client:
         assert client.ask(post(URL, b"content"), b"POST").status == 200
@@ -109,7 +110,7 @@ def test_much_content_in_chunks_follows_the_last_leg_whole(start: Start, bind: B
     assert sha256(upstream.requests[-1].body).digest() == sha256(b"".join(octets(length))).digest()
 
 
-def test_a_client_that_waits_for_a_100_gets_it_from_the_last_leg_only(
+def test_a_client_that_waits_for_a_100_gets_it_from_the_last_leg_only_r_064(
     start: Start, bind: Bind
 ) -> None:
     upstream = bind()
@@ -159,7 +160,7 @@ def test_an_answer_to_an_empty_request_is_not_passed_on(start: Start, bind: Bind
 
 
 @pytest.mark.parametrize("minor", [0, 1])
-def test_an_upstream_of_1_0_keeps_the_connection_of_a_sign_in(
+def test_an_upstream_of_1_0_keeps_the_connection_of_a_sign_in_r_120(
     start: Start, bind: Bind, minor: int
 ) -> None:
     upstream = bind(minor=minor)
@@ -202,7 +203,7 @@ def test_the_next_client_takes_a_connection_that_is_signed_in(start: Start, bind
     assert upstream.told[3:] == [(1, "GET", "none")] * 2
 
 
-def test_a_signed_in_connection_serves_no_other_login(start: Start, bind: Bind) -> None:
+def test_a_signed_in_connection_serves_no_other_login_r_121(start: Start, bind: Bind) -> None:
     upstream = bind()
     engine = start(office(upstream.port), desk_with())
     with engine.connect() as client:
@@ -212,7 +213,7 @@ def test_a_signed_in_connection_serves_no_other_login(start: Start, bind: Bind) 
     assert upstream.told[3:] == [(2, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
 
 
-def test_a_signed_in_connection_serves_no_other_profile(start: Start, bind: Bind) -> None:
+def test_a_signed_in_connection_serves_no_other_profile_r_121(start: Start, bind: Bind) -> None:
     upstream = bind()
     engine = start(office(upstream.port), desk_with())
     with engine.connect() as client:
@@ -245,10 +246,28 @@ def test_answers_on_a_signed_in_connection_say_nothing_about_the_login(
     assert not engine.desk.doubts
 
 
+def test_a_profile_that_is_switched_between_the_legs_changes_nothing_for_the_request(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    """F25: it ends where it began, and the next one begins elsewhere."""
+    old, new, server = bind(), stack.enter_context(Scripted(answering(OK))), Server(stack)
+    engine = start(office(old.port), desk_with(server.scheme()))
+    with engine.connect() as client:
+        client.send(GET)
+        assert server.is_asked.wait(10)
+        engine.signs.profile = office(new.port)
+        engine.call(engine.engine.forget_connections)
+        server.answer()
+        assert client.reply().body == b"ok"
+        assert client.ask(GET).body == b"ok\n"
+    assert [message for _, _, message in old.told] == ["none", "type 1", "type 3"]
+    assert b"Proxy-Authorization" not in new.peer(1).received
+
+
 # --- what goes wrong ---
 
 
-def test_a_rejected_sign_in_leaves_no_connection_behind(start: Start, bind: Bind) -> None:
+def test_a_rejected_sign_in_leaves_no_connection_behind_r_122(start: Start, bind: Bind) -> None:
     """Squid answers no further sign-in on a connection where one has failed."""
     upstream = bind(rejects=True)
     engine = start(office(upstream.port), desk_with())
@@ -260,7 +279,7 @@ def test_a_rejected_sign_in_leaves_no_connection_behind(start: Start, bind: Bind
     assert not engine.desk.acceptances
 
 
-def test_a_connection_that_ends_between_the_legs_is_tried_once_more(
+def test_a_connection_that_ends_between_the_legs_is_tried_once_more_r_126(
     start: Start, bind: Bind
 ) -> None:
     upstream = bind(line=b"Connection: close\r\n")
@@ -333,6 +352,37 @@ def test_another_scheme_begins_on_another_connection(start: Start, script: Play)
     assert b"NTLM b25l" in upstream.peer(1).received
     assert b"Basic " not in upstream.peer(1).received
     assert basic_credentials(LOGIN) in upstream.peer(2).received
+
+
+def test_a_sign_in_without_an_end_comes_to_one(start: Start, script: Play) -> None:
+    upstream = script(answering(challenge("NTLM")))
+    engine = start(office(upstream.port), desk_with(ScriptedScheme((TYPE_1,))))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    verdict = engine.desk.turns[-1].verdict
+    assert verdict is not None
+    assert verdict.kind is VerdictKind.UNUSABLE
+    assert upstream.peer(1).received.count(b"NTLM b25l") < 10
+
+
+def test_another_upstream_is_not_taken_for_one_that_has_asked(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """What it needs no sign-in for must not reach a site without its content."""
+    first, second = (
+        script(answering(challenge("NTLM"))),
+        stack.enter_context(Bound(Manner(lets_through=lambda head: True))),
+    )
+    profile = replace(office(first.port), fallbacks=(Upstream("127.0.0.1", second.port),))
+    engine = start(profile)
+    with engine.connect() as client:
+        client.send(post(URL, b"content"))
+        engine.desk.wait_for_turns(1)
+        first.close()
+        engine.call(engine.engine.forget_connections)
+        engine.call(engine.desk.answer_all)
+        assert client.reply(b"POST").status == 200
+    assert [(one.message, one.body) for one in second.requests] == [("none", b"content")]
 
 
 def test_a_ticket_that_is_missing_is_told_with_what_the_proxy_offers(
@@ -483,7 +533,7 @@ def test_what_is_signed_is_what_is_sent(
     assert (request.method, request.target, request.body) == signed
 
 
-def test_a_sign_in_over_tls_is_bound_to_the_certificate(
+def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
     start: Start, script: Play, stack: ExitStack, tmp_path: Path
 ) -> None:
     authority = Authority(tmp_path)
@@ -503,6 +553,102 @@ def test_a_sign_in_over_tls_is_bound_to_the_certificate(
     assert len(scheme.handshakes[0].request.end_point) == sha256().digest_size
 
 
+# --- a password that was right yesterday ---
+
+
+class Changed:
+    """An upstream of Basic where the password was changed; it answers when it is told to.
+
+    Attributes:
+        carried: How many requests came with the old one.
+        may_answer: Lets it answer them.
+    """
+
+    def __init__(self, stack: ExitStack, *, is_right: bool = False) -> None:
+        self.carried: list[bytes] = []
+        self.may_answer = Event()
+        self.came = Event()
+        self._is_right = is_right
+        stack.callback(self.may_answer.set)
+
+    def play(self, peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            if b"Proxy-Authorization" in head:
+                self.carried.append(head)
+                self.came.set()
+                self.may_answer.wait()
+                peer.send(OK if self._is_right else BASIC)
+            else:
+                peer.send(BASIC)
+
+
+def test_a_password_that_was_changed_costs_one_failed_log_on(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """T14: however many programs wake up with it at once."""
+    upstream, count = Changed(stack), 30
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    clients = [stack.enter_context(engine.connect()) for _ in range(count)]
+    for client in clients:
+        client.send(GET)
+    assert upstream.came.wait(10)
+    engine.call(engine.desk.forget_login)
+    upstream.may_answer.set()
+    engine.desk.wait_for_turns(count)
+    engine.call(engine.desk.refuse_all)
+    assert [client.reply().status for client in clients] == [503] * count
+    assert len(upstream.carried) == 1
+
+
+def test_a_password_that_is_still_right_lets_all_go_on(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream = Changed(stack, is_right=True)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    clients = [stack.enter_context(engine.connect()) for _ in range(10)]
+    for client in clients:
+        client.send(GET)
+    assert upstream.came.wait(10)
+    upstream.may_answer.set()
+    assert [client.reply().status for client in clients] == [200] * 10
+    assert len(engine.desk.acceptances) == 1
+
+
+def test_nobody_waits_for_long_behind_an_answer_that_takes_its_time(
+    start: Start, script: Play, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal would have come before the site was asked."""
+    monkeypatch.setattr("trayproxy.engine.canaries.LET_THROUGH_S", 0.2)
+    upstream = Changed(stack, is_right=True)
+    engine = start(
+        office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
+    )
+    with engine.connect() as slow, engine.connect() as other:
+        slow.send(GET)
+        assert upstream.came.wait(10)
+        assert other.ask(GET).status == 200
+        upstream.may_answer.set()
+        assert slow.reply().status == 200
+
+
+def test_who_went_first_and_left_makes_room_for_the_next(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream = Changed(stack, is_right=True)
+    engine = start(
+        office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
+    )
+    with engine.connect() as other:
+        with engine.connect() as first:
+            first.send(get(URL, b"X: first"))
+            assert upstream.came.wait(10)
+            other.send(GET)
+            first.reset()
+        assert other.reply().status == 200
+        upstream.may_answer.set()
+
+
 # --- refusals that are read over ---
 
 
@@ -511,7 +657,9 @@ def refusal(body: bytes, *lines: bytes) -> bytes:
     return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
 
 
-def test_a_refusal_that_is_read_over_leaves_its_connection(start: Start, script: Play) -> None:
+def test_a_refusal_that_is_read_over_leaves_its_connection_r_084(
+    start: Start, script: Play
+) -> None:
     body = b"x" * 200_000
     upstream = script(answering(refusal(body, b"Content-Length: %d" % len(body)), OK))
     with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
@@ -529,7 +677,7 @@ def test_a_refusal_that_is_read_over_leaves_its_connection(start: Start, script:
     ],
     ids=["too long", "too slow", "without an end", "with something behind it"],
 )
-def test_a_refusal_that_is_no_short_matter_is_left_alone(
+def test_a_refusal_that_is_no_short_matter_is_left_alone_r_084(
     start: Start, script: Play, octets: bytes
 ) -> None:
     def refuse(peer: Peer) -> None:
@@ -584,6 +732,29 @@ def test_an_upload_that_is_cut_off_is_asked_about_first(start: Start, script: Pl
         client.try_to_send(*octets(length))
         reply = client.reply(b"POST")
     assert (reply.status, reply.interim) == (200, ())
+
+
+def test_a_proxy_that_knows_no_expectation_gets_the_upload_without(
+    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trayproxy.engine.exchange.KEPT_AT_MOST", 1000)
+
+    def refuse(peer: Peer) -> None:
+        assert b"Expect: 100-continue" in peer.read_head()
+        peer.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
+        peer.read_all()
+
+    def take(peer: Peer) -> None:
+        assert b"Expect" not in peer.read_head()
+        peer.read(length)
+        peer.send(OK)
+        peer.read_all()
+
+    length = 1001
+    upstream = script(refuse, take)
+    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+        client.send(get(URL, b"Content-Length: %d" % length, method=b"POST"), *octets(length))
+        assert client.reply(b"POST").status == 200
 
 
 # --- a 401 in place of a 407 ---

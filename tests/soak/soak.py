@@ -9,14 +9,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 
-from tests.soak.operations import OPERATIONS, MistakenError, Operation, Program, UntoldError
-from tests.soak.upstream import USER, Content, Upstream
+from tests.soak.operations import (
+    OPERATIONS,
+    MistakenError,
+    Operation,
+    Program,
+    UntoldError,
+    must_be,
+)
+from tests.soak.upstream import USER, Act, Content, Upstream
 from tests.soak.watch import SPIN, Quiet, cpu_seconds, growth, look
 from tests.support.face import Face
 from tests.support.processes import Home
 from tests.support.service import Service, service
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Answer, Question
+from trayproxy.engine.memory import HEADS_KEPT
 
 PROGRAMS = 12
 PAUSE_S = 0.05
@@ -27,6 +35,8 @@ PASSWORD_S = 10.0
 """How often the password changes."""
 RECOVERY_S = 8.0
 """How long a changed password may be taken for a forbidden address."""
+AGAIN_S = 1.0
+"""When the person types again into a question that has stayed open."""
 QUIET_S = 20.0
 """How long the service may take to let go of everything: it lingers, and expects stragglers."""
 TROUBLE = re.compile(r"Traceback|connection \S+ failed|did not end cleanly|never retrieved|ERROR")
@@ -125,6 +135,7 @@ class _Soak:
         # The first turn is the warm-up: caches fill, code is loaded when it is needed first.
         turns = max(4, round(self._seconds / 60) + 1)
         try:
+            await self._fill_memories(running)
             for turn in range(turns):
                 await self._turn(running, self._seconds / turns)
                 moment = await self._quiet(running, began)
@@ -135,6 +146,13 @@ class _Soak:
             self._over = True
             await person
         self._report.questions = len(face.questions)
+
+    async def _fill_memories(self, running: Service) -> None:
+        """Let the service remember as many heads as it ever does, so that this is no growth."""
+        program = Program(running.port, self._content, random.Random(self._random.random()))
+        for size in range(HEADS_KEPT + 1):
+            must_be(await program.ask(Act.LENGTH, size), self._content.first(size), Act.LENGTH)
+        await program.hang_up()
 
     async def _turn(self, running: Service, seconds: float) -> None:
         self._rest_after = monotonic() + seconds
@@ -208,16 +226,17 @@ class _Soak:
 
     def _answer_questions(self, face: Face) -> None:
         """Be the person, who knows every new password at once. In a thread of its own."""
-        answered: set[tuple[int, int]] = set()
+        answered: dict[int, float] = {}
 
         def is_new(question: Question) -> bool:
-            asked = (question.number, question.rejections)
-            return not question.checking and asked not in answered
+            # One that is still open a while after its answer could not be checked: its request met
+            # with a fault. It has the old reason to ask, then, and the person types once more.
+            return not question.checking and monotonic() > answered.get(question.number, 0.0)
 
         while not self._over:
             with suppress(AssertionError):  # Nobody has asked for a while.
                 question = face.wait_for_question(is_new, timeout=0.5)
-                answered.add((question.number, question.rejections))
+                answered[question.number] = monotonic() + AGAIN_S
                 login = Login(USER, self._upstream.password)
                 face.do(Answer(question.number, login, remember=False))
 

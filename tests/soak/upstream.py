@@ -110,6 +110,9 @@ class Head:
         if method == "CONNECT":
             return cls(method, Act(target.partition(".")[0]), 0, fields)
         act, _, size = target.removeprefix("http://soak.test/").partition("/")
+        if act not in set(Act):
+            # A request of TrayProxy's own, by which it tries a password for clients that have left.
+            return cls(method, Act.EMPTY, 0, fields)
         return cls(method, Act(act), int(size or 0), fields)
 
 

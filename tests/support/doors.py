@@ -232,6 +232,13 @@ class Doors:
         said = (line.partition(" ")[0] for line in self._logs[scheme].written())
         return [_VERDICTS.get(word, word) for word in said if word != "TT"]
 
+    def tokens(self) -> list[str]:
+        """Return what followed the scheme in each ``Proxy-Authorization``, as it was sent."""
+        sent = (unquote(line.split(" ")[5]) for line in self._logs["access"].written())
+        return [
+            token for _, _, token in (credentials.partition(" ") for credentials in sent) if token
+        ]
+
     def describe(self) -> str:
         """Return the access log and the verdicts for the report of a failed test."""
         verdicts = [f"{name}: {self.verdicts(name)}" for name in ("ntlm", "negotiate")]

@@ -24,6 +24,7 @@ _CLIENTS = """\
  dns_lookup_realm = false
  dns_canonicalize_hostname = false
  rdns = false
+ clockskew = {skew_s}
  default_ccache_name = FILE:{directory}/nobody
 [realms]
  {realm} = {{
@@ -70,6 +71,17 @@ class Kdc:
         """Return what lets a program find it; there is no ticket yet."""
         return {"KRB5_CONFIG": str(self.configuration)}
 
+    def elsewhere(self, port: int = 9) -> dict[str, str]:
+        """Return what makes a program look for it where it is not, as away from the office.
+
+        Args:
+            port: Where it is looked for; nobody listens on that of "discard".
+        """
+        path = self._place.root / f"elsewhere-{port}.conf"
+        text = re.sub(r"kdc = \S+", f"kdc = 127.0.0.1:{port}", self.configuration.read_text())
+        path.write_text(text)
+        return {"KRB5_CONFIG": str(path)}
+
     def add_user(self, name: str, password: str, *options: str) -> None:
         """Add somebody.
 
@@ -83,6 +95,14 @@ class Kdc:
     def set_password(self, name: str, password: str) -> None:
         """Change somebody's password."""
         self._administer(f'change_password -pw "{password}" {name}')
+
+    def expire(self, name: str) -> None:
+        """Let somebody's password have expired."""
+        self._administer(f'modify_principal -pwexpire "1 hour ago" {name}')
+
+    def disable(self, name: str) -> None:
+        """Let nobody log on as somebody any more."""
+        self._administer(f"modify_principal -allow_tix {name}")
 
     def lock_after(self, policy: str, failures: int) -> None:
         """Make a policy that locks an account after so many failed log-ons."""
@@ -111,6 +131,11 @@ class Kdc:
         done = self._run(["kinit", *options, name], f"{password}\n", **environment)
         assert done.returncode == 0, done.stderr
         return environment
+
+    def is_valid(self, cache: Path) -> bool:
+        """Return whether there is a ticket that has not ended."""
+        environment = {**self.environment, "KRB5CCNAME": f"FILE:{cache}"}
+        return self._run(["klist", "-s"], **environment).returncode == 0
 
     def failed_logons(self, name: str) -> int:
         """Return how many wrong passwords of somebody it has seen up to now."""
@@ -141,22 +166,26 @@ class Kdc:
 
 
 @contextmanager
-def kdc() -> Iterator[Kdc]:
-    """Run a KDC for `REALM`; it answers when the block begins."""
+def kdc(*, skew_s: int = 300) -> Iterator[Kdc]:
+    """Run a KDC for `REALM`; it answers when the block begins.
+
+    Args:
+        skew_s: How much clocks may differ: so long a ticket that has ended is still taken.
+    """
     with home("kdc-") as place:
         # The helpers of a proxy read its configuration and their keys, as a user of their own.
         place.root.chmod(0o755)
-        process = _start(place)
+        process = _start(place, skew_s)
         try:
             yield Kdc(place, process)
         finally:
             process.end()
 
 
-def _start(place: Home) -> Process:
+def _start(place: Home, skew_s: int) -> Process:
     for _ in range(5):
         port = free_port()
-        _configure(place, port)
+        _configure(place, port, skew_s)
         if not (place.root / "principal").exists():
             created = ["kdb5_util", "create", "-s", "-r", REALM, "-P", "master"]
             done = _run(place, created)
@@ -177,10 +206,11 @@ def _start(place: Home) -> Process:
     raise AssertionError("the KDC found no free port in five tries")
 
 
-def _configure(place: Home, port: int) -> None:
+def _configure(place: Home, port: int, skew_s: int) -> None:
     for name, text in (("krb5.conf", _CLIENTS), ("kdc.conf", _SERVER)):
         path = place.root / name
-        path.write_text(text.format(realm=REALM, directory=place.root, port=port))
+        values = {"realm": REALM, "directory": place.root, "port": port, "skew_s": skew_s}
+        path.write_text(text.format(**values))
         path.chmod(0o644)
 
 

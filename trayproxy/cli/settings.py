@@ -174,7 +174,7 @@ class OfService:
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
         """Keep a login in the keyring once the proxy has accepted it."""
-        request(self._client, SaveLogin(profile.id, login), _LOGIN_WAIT_S)
+        request(self._client, SaveLogin(profile.id, login, is_typed), _LOGIN_WAIT_S)
 
     def forget_login(self, profile: Profile) -> None:
         """Remove a profile's login from the keyring."""
@@ -257,9 +257,9 @@ class AtRest:
 def _save_login(paths: Paths, profile: Profile, login: Login, is_typed: bool) -> Problem | None:
     # It brings what talks to proxies, which only this verb pays for.
     from trayproxy.desk.vault import Vault as Keyring
-    from trayproxy.service.login import save_login
+    from trayproxy.service.login import keep_login_at_rest
 
-    return save_login(paths, Keyring(), profile, login, is_typed=is_typed)
+    return keep_login_at_rest(paths, Keyring(), profile, login, is_typed=is_typed)
 
 
 def _open_vault() -> Vault:

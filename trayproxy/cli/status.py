@@ -66,9 +66,13 @@ def as_text(status: Status) -> str:
     if status.profile is not None:
         rows.append(("Proxy", ", ".join(map(str, status.profile.upstreams))))
         rows.append(("Sign-in", _SIGN_IN[status.sign_in]))
+        if status.saved is not None:
+            rows.append(("Password", "saved" if status.saved else "not saved"))
     rows.append(("Keyring", keyring(status.keyring)))
     if status.active:
         rows.append(("Connections", str(status.active)))
+    if status.screen_locked:
+        rows.append(("Screen", "locked; questions wait until you are back"))
     if status.strangers.count:
         rows.append(("Refused", strangers(status.strangers)))
     for problem in (status.problem, *status.notices):

@@ -132,6 +132,9 @@ class Status:
         direct: Programs connect directly: the person has chosen that in place of a profile.
         strangers: Who wanted to connect and may not.
         spare_port: A port near the wanted one that is free while that is taken; 0: none is known.
+        screen_locked: Questions wait for somebody to come back to the screen.
+        saved: Whether the keyring holds a password of the active profile; None: not known, since it
+            is not looked into for that alone.
     """
 
     version: str
@@ -156,6 +159,8 @@ class Status:
     direct: bool = False
     strangers: Strangers = Strangers()
     spare_port: int = 0
+    screen_locked: bool = False
+    saved: bool | None = None
 
 
 # --- The question (ux §3.3, §3.4) ----------------------------------------------------------------
@@ -191,6 +196,9 @@ class Why(StrEnum):
     """The proxy says that the account is locked or disabled (TP-304)."""
     DOWNGRADE = "downgrade"
     """The proxy offers a weaker method than the one that it accepted before: `Question.before`."""
+    FALLBACK = "fallback"
+    """The method that the person was told of cannot be used here, and the next one shows the
+    password to more people: `Question.before` and `Question.method`."""
     REALM_CHANGED = "realm-changed"
     """The proxy calls itself something else than before: `Question.before`."""
 
@@ -231,6 +239,7 @@ class Question:
         checking: An answer is being tried; the fields are disabled until this turns False.
         keyring: Where the password would be kept.
         before: For `Why.DOWNGRADE` the method that the proxy accepted before, ``NTLM``; for
+            `Why.FALLBACK` the method that cannot be used, ``Kerberos``; for
             `Why.REALM_CHANGED` what it called itself, untrusted, empty if it said nothing.
     """
 
@@ -398,11 +407,17 @@ class Typing:
 class SaveLogin:
     """Keep this login for a profile in the keyring (``trayproxy login``). Reply: `Done`, `Failed`.
 
-    It is used for the next request; whether it is right shows then.
+    It is tried first, and kept and used only if the upstream accepts it.
+
+    Attributes:
+        profile_id: Whose login.
+        login: The login.
+        is_typed: A person has just typed it. If not, one that was rejected before is not tried.
     """
 
     profile_id: str
     login: Login
+    is_typed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class Board:
         homes: Where each request waits.
         active: The active profile.
         profiles: Profiles as they are now, None for one that is gone.
+        saved: The profiles of which the keyring is known to hold a login.
         tries_itself: Whether requests of our own can be sent.
         effects: What to do, in order; taken by `Machine.handle`.
     """
@@ -60,6 +61,7 @@ class Board:
         self.homes: dict[int, Case] = {}
         self.active: Profile | None = None
         self.profiles: dict[str, Profile | None] = {}
+        self.saved: set[str] = set()
         self.tries_itself = False
         self.effects: list[Effect] = []
 

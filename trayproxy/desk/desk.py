@@ -22,10 +22,8 @@ from urllib.parse import urlsplit
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind, choose
-from trayproxy.auth.schemes import allowed
-from trayproxy.auth.socks import SocksPassword
-from trayproxy.control.messages import Keyring, Problem, Program, Question, Quiet, Transport
+from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind
+from trayproxy.control.messages import Keyring, Problem, Program, Question, Quiet
 from trayproxy.desk.answer import Answer, Outcome, Seat, Standing, Waiter
 from trayproxy.desk.events import (
     Accepted,
@@ -46,7 +44,6 @@ from trayproxy.desk.events import (
     Listen,
     LookUp,
     NetworkChanged,
-    Offered,
     OwnEnded,
     Pinned,
     QuestionChanged,
@@ -55,6 +52,7 @@ from trayproxy.desk.events import (
     Rejected,
     Release,
     Save,
+    Saved,
     ScreenLocked,
     Survey,
     Surveyed,
@@ -66,11 +64,11 @@ from trayproxy.desk.events import (
     Typed,
     Unremembered,
     Wanted,
-    Way,
 )
-from trayproxy.desk.machine import Facts, Machine, Trial
+from trayproxy.desk.machine import Machine
 from trayproxy.desk.memory import Forgetful, Memory
 from trayproxy.desk.news import Listener, News
+from trayproxy.desk.offers import Offers, name_of, offered, tried_with
 from trayproxy.desk.problems import (
     kept_in_memory,
     no_common_scheme,
@@ -83,22 +81,19 @@ from trayproxy.desk.problems import (
     refusal,
     signs_in_itself,
     store_silent,
-    unusable_login,
 )
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import BY_LOGIN, BY_SSO, Key, Mark, Space
+from trayproxy.desk.space import Key, Mark, Space
 from trayproxy.desk.store import Finding, Store
 from trayproxy.desk.verdicts import is_costless
+from trayproxy.desk.views import Facts, Trial
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile, SignIn
 
 _log = getLogger(__name__)
 
 T = TypeVar("T")
-
-SOCKS_SCHEMES: tuple[Scheme, ...] = (SocksPassword(),)
-"""How one signs in to a SOCKS proxy; none of HTTP's schemes means anything there."""
 
 Identify = Callable[[Waiter], Awaitable[Program | None]]
 """Finds the program that sent a request; called only for requests that a question names."""
@@ -145,6 +140,7 @@ class Desk:
         rejected: RejectedLogins | None = None,
         identify: Identify | None = None,
         memory: Memory | None = None,
+        is_installed: Callable[[str], bool] = lambda family: True,
     ) -> None:
         """Open the desk.
 
@@ -157,6 +153,7 @@ class Desk:
             rules: Times and limits.
             rejected: Logins that were rejected.
             identify: Finds out who waits.
+            is_installed: Whether what a family of schemes needs is installed.
             memory: What earlier runs have left; None: nothing, and this one leaves nothing either.
         """
         self.identify = identify
@@ -164,7 +161,7 @@ class Desk:
         self._vault = vault
         self._loop = loop
         self._clock = clock or loop.time
-        self._schemes = tuple(schemes)
+        self._offers = Offers(schemes, is_installed)
         self._rules = rules or Rules()
         self._memory = memory or Forgetful()
         self._machine = Machine(self._rules, self.rejected, self._memory.pins)
@@ -222,7 +219,7 @@ class Desk:
         number = self._waiters
         seat = Seat(self._loop, partial(self._left, number))
         profile = self._machine.profile(profile)
-        offers = self._offers(challenges, space, profile)
+        offers = self._offers.read(challenges, space, profile)
         if not offers and tried and tried.space == space:
             # What is said besides a verdict may be about that alone (a 401, the end of a
             # handshake): then the offer is the one that was tried.
@@ -232,10 +229,10 @@ class Desk:
         if profile.sign_in is SignIn.NONE:
             seat.set_result(not_signing_in(profile))
         elif not offers and not tried:
-            usable = self._usable(space, profile)
+            usable = self._offers.usable(space, profile)
             seat.set_result(no_common_scheme(challenges, usable))
         else:
-            key = self._key(challenges, space, profile, tried)
+            key = self._offers.key(challenges, space, profile, tried)
             strays = tried is not None and tried.mark.key != key
             self._parked[number] = _Parked(seat, waiter, profile, offers, tried, strays)
             self._handle(
@@ -243,9 +240,9 @@ class Desk:
                     number,
                     key,
                     profile,
-                    _offered(offers, space),
+                    offered(offers, space),
                     waiter.target,
-                    _tried(tried, verdict, challenges) if tried else None,
+                    tried_with(tried, verdict, challenges) if tried else None,
                     waiter.program,
                     waiter.own,
                 )
@@ -259,7 +256,7 @@ class Desk:
         """
         if answer.verified:
             return
-        self._handle(Accepted(answer.mark, _id(answer.scheme), answer.label))
+        self._handle(Accepted(answer.mark, name_of(answer.scheme), answer.label))
         if self._machine.is_trusted(answer.mark):
             answer.standing.fresh = True
             self._loop.call_later(self._rules.fresh, setattr, answer.standing, "fresh", False)
@@ -297,7 +294,7 @@ class Desk:
         question = self._machine.question(number)
         if question is None:
             return question_gone()
-        problem = self._check(login, question.upstream, question.method)
+        problem = self._offers.check(login, question.upstream, question.method)
         if problem is None:
             self._handle(Typed(number, login, remember))
         return problem
@@ -320,7 +317,7 @@ class Desk:
             return not_signing_in(profile).problem
         if not self._askers and profile.sign_in is SignIn.PASSWORD:
             return nobody_asks(profile)
-        self._handle(Wanted(profile, self._guess(profile)))
+        self._handle(Wanted(profile, self._offers.guess(profile)))
         return None
 
     def preload(self, profile: Profile, login: Login) -> Problem | None:
@@ -334,9 +331,9 @@ class Desk:
     def _give(self, profile: Profile, login: Login, *, remember: bool) -> Problem | None:
         if profile.sign_in is SignIn.SSO:
             return signs_in_itself(profile)
-        problem = self._check(login, str(profile.upstream))
+        problem = self._offers.check(login, str(profile.upstream))
         if problem is None:
-            self._handle(Given(profile, self._guess(profile), login, remember))
+            self._handle(Given(profile, self._offers.guess(profile), login, remember))
         return problem
 
     def save_login(self, profile: Profile, login: Login) -> Future[Problem | None]:
@@ -351,7 +348,7 @@ class Desk:
         """
         problem = self._give(profile, login, remember=self._on_try is not None)
         if problem is None and self._on_try is None:
-            return self._saved(self._vault.save(profile, login))
+            return self._saved(profile, login)
         told: Future[Problem | None] = self._loop.create_future()
         if problem:
             told.set_result(problem)
@@ -517,8 +514,8 @@ class Desk:
             case Refuse(number, reason, text):
                 parked = self._parked.pop(number)
                 parked.seat.set_result(refusal(reason, parked.profile, text))
-            case TryOwn(key, profile, target):
-                self._try_own(key, profile, target)
+            case TryOwn():
+                self._try_own(effect)
             case QuestionChanged(number):
                 self._news.changed(number)
             case QuestionClosed(number, ending):
@@ -536,7 +533,7 @@ class Desk:
             case Survey():
                 self._on_result(self._vault.survey(), self._surveyed)
             case Save(profile, login):
-                self._tell_saved(self._saved(self._vault.save(profile, login)), profile)
+                self._tell_saved(self._saved(profile, login), profile)
 
     def _remember(self, effect: Rejected | Cleared | Pinned | Unremembered) -> None:
         match effect:
@@ -562,7 +559,7 @@ class Desk:
     def _release(self, number: int, mark: Mark, scheme: str) -> None:
         """Give a request its answer; a scheme that cannot make one is one that cannot be used."""
         parked = self._parked[number]
-        offer = next(offer for offer in parked.offers if _id(offer.scheme) == scheme)
+        offer = next(offer for offer in parked.offers if name_of(offer.scheme) == scheme)
         try:
             answer = self._answer(offer, mark, parked.offers)
         except LoginError as error:
@@ -582,9 +579,9 @@ class Desk:
                 number,
                 mark.key,
                 parked.profile,
-                _offered(parked.offers, mark.key.space),
+                offered(parked.offers, mark.key.space),
                 parked.waiter.target,
-                Tried(mark, _id(offer.scheme), verdict),
+                Tried(mark, name_of(offer.scheme), verdict),
                 parked.waiter.program,
                 parked.waiter.own,
             )
@@ -613,13 +610,13 @@ class Desk:
 
     # --- Requests of our own -----------------------------------------------------------------
 
-    def _try_own(self, key: Key, profile: Profile, target: str) -> None:
+    def _try_own(self, effect: TryOwn) -> None:
         assert self._on_try is not None
-        attempt = ensure_future(self._on_try(profile, target), loop=self._loop)
+        attempt = ensure_future(self._on_try(effect.profile, effect.target), loop=self._loop)
         self._tries.add(attempt)
-        attempt.add_done_callback(partial(self._tried_own, key))
+        attempt.add_done_callback(partial(self._tried_own, effect))
 
-    def _tried_own(self, key: Key, attempt: Future[bool]) -> None:
+    def _tried_own(self, effect: TryOwn, attempt: Future[bool]) -> None:
         self._tries.discard(attempt)
         if attempt.cancelled():
             return
@@ -627,16 +624,16 @@ class Desk:
         if error:
             _log.info(
                 "profile %s: a request of our own failed: %s",
-                key.space.profile_id,
+                effect.profile.id,
                 type(error).__name__,
             )
-        self._handle(OwnEnded(key, asked=error is not None or attempt.result()))
+        self._handle(OwnEnded(effect.number, asked=error is not None or attempt.result()))
 
     # --- The keyring -------------------------------------------------------------------------
 
     def _found(self, lookup: int, space: Space, finding: Finding) -> None:
         login = finding.login
-        if login is None or self._check(login, space.upstream) is not None:
+        if login is None or self._offers.check(login, space.upstream) is not None:
             self._handle(Found(lookup, None, finding.keyring))
             return
 
@@ -645,7 +642,7 @@ class Desk:
 
         self._on_result(self._memory.was_rejected(space, login), tell)
 
-    def _saved(self, writing: ThreadFuture[Problem | None]) -> Future[Problem | None]:
+    def _saved(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """As `_written`; what cannot be saved stays in memory, and the person is told so."""
         saved: ThreadFuture[Problem | None] = ThreadFuture()
 
@@ -653,8 +650,14 @@ class Desk:
             problem = done.result()
             saved.set_result(kept_in_memory(problem) if problem else None)
 
-        writing.add_done_callback(tell)
-        return self._written(saved)
+        self._vault.save(profile, login).add_done_callback(tell)
+        written = self._written(saved)
+        written.add_done_callback(partial(self._note_saved, profile.id))
+        return written
+
+    def _note_saved(self, profile_id: str, written: Future[Problem | None]) -> None:
+        if not written.cancelled() and written.result() is None:
+            self._handle(Saved(profile_id))
 
     def _written(self, *writings: ThreadFuture[Problem | None]) -> Future[Problem | None]:
         """Return when the keyring has been written to, and keep what went wrong as a notice.
@@ -717,99 +720,3 @@ class Desk:
             if parked := self._parked.get(waiter):
                 parked.waiter.program = program
             self._handle(Identified(waiter, program))
-
-    # --- Schemes -----------------------------------------------------------------------------
-
-    def _schemes_at(self, upstream: str) -> tuple[Scheme, ...]:
-        """Return our schemes for an upstream, the strongest first."""
-        return SOCKS_SCHEMES if upstream.startswith("socks5:") else self._schemes
-
-    def _usable(self, space: Space, profile: Profile) -> tuple[Scheme, ...]:
-        """Return the schemes that a profile allows at an upstream, the strongest first."""
-        schemes = self._schemes_at(space.upstream)
-        if schemes is SOCKS_SCHEMES:
-            return schemes
-        return allowed(schemes, profile.method, own=profile.sign_in is SignIn.SSO)
-
-    def _offers(
-        self, challenges: Sequence[Challenge], space: Space, profile: Profile
-    ) -> tuple[Offer, ...]:
-        """Return what of the schemes on offer can be used, the strongest first."""
-        return _understood(challenges, self._usable(space, profile))
-
-    def _key(
-        self,
-        challenges: Sequence[Challenge],
-        space: Space,
-        profile: Profile,
-        tried: Answer | None,
-    ) -> Key:
-        """Return who asks.
-
-        The realm is that of the strongest scheme that has one, whether or not it can be used: NTLM
-        and Negotiate have none, and which scheme is used must not make it another upstream.
-        """
-        offers = _understood(challenges, self._schemes_at(space.upstream))
-        realms = [offer.challenge.realm for offer in offers]
-        if tried and not any(realms) and tried.space == space:
-            # The end of a handshake, which tells of nothing but itself.
-            return tried.mark.key
-        family = BY_SSO if profile.sign_in is SignIn.SSO else BY_LOGIN
-        if space.upstream.startswith("socks5:"):
-            family = SOCKS_SCHEMES[0].family
-        return Key(space, next(filter(None, realms), ""), family)
-
-    def _check(self, login: Login, upstream: str, method: str = "") -> Problem | None:
-        """Return why a login cannot be used; None if a scheme can express it.
-
-        Args:
-            login: The login.
-            upstream: For which upstream.
-            method: The title of the scheme that it is for; empty if that is not known.
-        """
-        schemes = self._schemes_at(upstream)
-        meant = [scheme for scheme in schemes if scheme.title == method]
-        problem = None
-        for scheme in meant or schemes:
-            try:
-                scheme.check(login)
-            except LoginError as error:
-                problem = unusable_login(str(error))
-            else:
-                return None
-        return problem
-
-    def _guess(self, profile: Profile) -> Way:
-        """Return how an upstream will ask that has not asked yet: in the least safe way."""
-        upstream = str(profile.upstream)
-        schemes = self._usable(Space.of(profile), profile) or self._schemes_at(upstream)
-        return _way(schemes[-1], upstream)
-
-
-def _understood(challenges: Sequence[Challenge], schemes: Sequence[Scheme]) -> tuple[Offer, ...]:
-    found = (choose(challenges, (scheme,)) for scheme in schemes)
-    return tuple(filter(None, found))
-
-
-def _tried(answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge]) -> Tried:
-    is_final = verdict is not None and not challenges
-    return Tried(answer.mark, _id(answer.scheme), verdict, is_final, answer.strayed)
-
-
-def _id(scheme: Scheme) -> str:
-    """Return what tells a scheme from the others; two may answer the same auth-scheme."""
-    return f"{scheme.name} by {scheme.family}"
-
-
-def _offered(offers: Sequence[Offer], space: Space) -> tuple[Offered, ...]:
-    return tuple(
-        Offered(_id(offer.scheme), _way(offer.scheme, space.upstream), offer.label)
-        for offer in offers
-    )
-
-
-def _way(scheme: Scheme, upstream: str) -> Way:
-    """Return how a scheme signs in over the connection to an upstream (ux §3.5)."""
-    if upstream.startswith("https:"):
-        return Way(scheme.title, Transport.ENCRYPTED)
-    return Way(scheme.title, Transport.READABLE if scheme.readable else Transport.SCRAMBLED)

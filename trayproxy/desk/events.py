@@ -128,11 +128,11 @@ class OwnEnded:
     """The request of our own has come to its end (`TryOwn`); a verdict was told before.
 
     Attributes:
-        key: As in `TryOwn`.
+        number: As in `TryOwn`.
         asked: Whether the upstream wanted a login, or nothing is known of it.
     """
 
-    key: Key
+    number: int
     asked: bool
 
 
@@ -258,6 +258,13 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """The keyring has taken a login of a profile."""
+
+    profile_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Surveyed:
     """The state of the keyring is known, or is another now."""
 
@@ -305,6 +312,7 @@ Event = (
     | Deleted
     | Switched
     | Found
+    | Saved
     | Surveyed
     | NetworkChanged
     | ScreenLocked
@@ -370,12 +378,12 @@ class TryOwn:
     comes, and reports as any other. Event: `OwnEnded`.
 
     Attributes:
-        key: To name in `OwnEnded`.
+        number: To name in `OwnEnded`.
         profile: With the upstream of that protection space alone.
         target: Where a program wanted to go, ``github.com:443``; empty if none ever did.
     """
 
-    key: Key
+    number: int
     profile: Profile
     target: str
 

@@ -19,15 +19,12 @@ it carried (`Challenged.tried`); how that compares with the present generation i
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import Enum, auto
 from math import inf
 
-from trayproxy.auth.login import Login
-from trayproxy.control.messages import Ending, Keyring, Program, Question, SignInState, Why
+from trayproxy.control.messages import Ending, Program, Why
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Parked, Phase
-from trayproxy.desk.choice import objection, pick, trouble
+from trayproxy.desk.choice import objection, pick
 from trayproxy.desk.events import (
     Accepted,
     AskersChanged,
@@ -47,6 +44,7 @@ from trayproxy.desk.events import (
     NetworkChanged,
     OwnEnded,
     Reason,
+    Saved,
     ScreenLocked,
     Surveyed,
     Switched,
@@ -57,77 +55,22 @@ from trayproxy.desk.events import (
     Wanted,
 )
 from trayproxy.desk.logins import Logins
-from trayproxy.desk.person import Person, most_wanted
-from trayproxy.desk.questions import NAMES_BEFORE, Questions
+from trayproxy.desk.person import Person
+from trayproxy.desk.questions import Questions
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import BY_SSO, Key, Mark, Pin, Space
+from trayproxy.desk.space import Key, Pin, Space
 from trayproxy.desk.trials import Trials
 from trayproxy.desk.verdicts import Verdicts, is_costless
+from trayproxy.desk.views import Views
 from trayproxy.profiles.profile import Profile, SignIn
 
-REALM_MOST = 1024
-"""Characters of a realm that faces are sent; they show fewer."""
-
+_BY_METHOD = frozenset({Why.DOWNGRADE, Why.FALLBACK})
 _WITH_LOGIN = frozenset({Phase.HELD, Phase.CHECKING, Phase.TRUSTED})
 
-_WORST_FIRST = (
-    SignInState.REJECTED,
-    SignInState.NEEDED,
-    SignInState.SNOOZED,
-    SignInState.OK,
-    SignInState.UNTESTED,
-)
 
-
-class Trial(Enum):
-    """What is known of a login."""
-
-    UNDER_WAY = auto()
-    RIGHT = auto()
-    WRONG = auto()
-    OPEN = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why one's own sign-in cannot be used now.
-
-    Attributes:
-        profile: Of which profile.
-        reason: What requests are told.
-        text: The same for people; empty if the reason says it all.
-    """
-
-    profile: Profile
-    reason: Reason
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a face is told about the sign-in of a profile.
-
-    Attributes:
-        sign_in: The worst state among its protection spaces.
-        user: The user name that was accepted last, empty if none was.
-        snoozed_until: The end of the quiet time on the machine's clock; infinite until the person
-            acts; None if nothing is snoozed.
-        waiting: How many requests wait.
-    """
-
-    sign_in: SignInState = SignInState.UNTESTED
-    user: str = ""
-    snoozed_until: float | None = None
-    waiting: int = 0
-
-
-class Machine:
-    """All protection spaces, and the questions about them.
-
-    Attributes:
-        board: What is known; for the parts of the machine only.
-    """
+class Machine(Views):
+    """All protection spaces, and the questions about them."""
 
     def __init__(
         self,
@@ -142,7 +85,7 @@ class Machine:
             rejected: Logins not to send by themselves; it is added to.
             pins: What upstreams were when they last accepted a login.
         """
-        self.board = Board(rules, rejected, pins)
+        super().__init__(Board(rules, rejected, pins))
         self._questions = Questions(self.board)
         self._logins = Logins(self.board, self._questions)
         self._verdicts = Verdicts(self.board, self._questions)
@@ -188,6 +131,8 @@ class Machine:
                 self._identified(waiter, program)
             case Found():
                 self._logins.found(event)
+            case Saved(profile_id):
+                self.board.saved.add(profile_id)
             case Surveyed(keyring):
                 self._logins.surveyed(keyring)
             case Tick():
@@ -233,12 +178,7 @@ class Machine:
             case Switched(profile):
                 self._switched(profile)
 
-    # --- What one can see --------------------------------------------------------------------
-
-    @property
-    def keyring(self) -> Keyring:
-        """The password store, as far as it is known."""
-        return self.board.keyring
+    # --- Time, and profiles as they are ---------------------------------------------------------
 
     def deadline(self) -> float:
         """Return when to send a `Tick` at the latest; infinite if time changes nothing."""
@@ -248,116 +188,6 @@ class Machine:
     def profile(self, profile: Profile) -> Profile:
         """Return a profile as it is now; as it was given if it is not known, or gone."""
         return self.board.profiles.get(profile.id) or profile
-
-    def login(self, mark: Mark) -> Login | None:
-        """Return the login that a mark names, None if it is the present one no longer."""
-        case = self.board.cases.get(mark.key)
-        return case.login if case and case.generation == mark.generation else None
-
-    def is_present(self, mark: Mark) -> bool:
-        """Return whether a mark names a present login, or one's own sign-in."""
-        case = self.board.cases.get(mark.key)
-        return case is not None and case.mark == mark and case.has_login
-
-    def is_trusted(self, mark: Mark) -> bool:
-        """Return whether a mark names a present login that was found to be right."""
-        case = self.board.cases.get(mark.key)
-        return case is not None and case.mark == mark and case.phase is Phase.TRUSTED
-
-    def generation(self, space: Space) -> int:
-        """Return the generation of the login that an upstream would be sent now."""
-        cases = [c for c in self.board.cases.values() if c.key.space == space]
-        return most_wanted(cases).generation if cases else 0
-
-    def trial(self, space: Space, generation: int) -> Trial:
-        """Return what is known of a login of an upstream, whatever realm it went to."""
-        for case in self.board.cases.values():
-            if case.key.space == space and case.generation == generation:
-                return _trial(case)
-        return Trial.OPEN
-
-    def trusted(self) -> dict[Space, Mark]:
-        """Return the logins to send to upstreams before they ask.
-
-        None for an upstream that goes by several realms: which one a request is for only its 407
-        tells, and a login sent to the wrong one is a failed log-on.
-        """
-        spaces: dict[Space, list[Case]] = {}
-        for case in self.board.cases.values():
-            spaces.setdefault(case.key.space, []).append(case)
-        present = {space: self._present(cases) for space, cases in spaces.items()}
-        return {s: c.mark for s, c in present.items() if c and c.phase is Phase.TRUSTED}
-
-    def _present(self, cases: list[Case]) -> Case | None:
-        """Return the realm that an upstream goes by, None if by several."""
-        if len(cases) > 1:
-            since = self.board.now - self.board.rules.realms
-            cases = [case for case in cases if case.seen >= since] or cases
-        return cases[0] if len(cases) == 1 else None
-
-    def strangers(self, number: int) -> tuple[int, ...]:
-        """Return the requests named in a question of which nobody knows who sent them."""
-        case = self.board.asked(number)
-        named = case.clients[: self.board.rules.programs_most] if case else []
-        return tuple(request.waiter for request in named if request.program is None)
-
-    def profiles(self) -> frozenset[str]:
-        """Return the profiles of which anything is known."""
-        return frozenset(key.space.profile_id for key in self.board.cases)
-
-    def numbers(self) -> tuple[int, ...]:
-        """Return the numbers of the open questions, the oldest first."""
-        return tuple(sorted(c.asked.number for c in self.board.open_questions() if c.asked))
-
-    def question(self, number: int) -> Question | None:
-        """Return an open question, whole; None if there is none of that number."""
-        case = self.board.asked(number)
-        if case is None:
-            return None
-        programs = [p.program or Program("", 0, p.target) for p in case.clients]
-        return Question(
-            number=number,
-            profile_id=case.profile.id,
-            profile=case.profile.name,
-            upstream=case.key.space.upstream,
-            realm=case.key.realm[:REALM_MOST],
-            method=case.way.title,
-            transport=case.way.transport,
-            user=case.user or case.profile.user,
-            why=case.why,
-            programs=tuple(programs[: self.board.rules.programs_most]),
-            waiting=len(programs),
-            rejections=len(case.rejections),
-            hurried=case.is_hurried(self.board.now, self.board.rules),
-            checking=case.is_checking,
-            keyring=self.board.keyring,
-            before=case.before[:REALM_MOST] if case.why in NAMES_BEFORE else "",
-        )
-
-    def facts(self, profile_id: str) -> Facts:
-        """Return what is known about the sign-in of a profile."""
-        cases = self.board.cases_of(profile_id)
-        states = {case.sign_in for case in cases}
-        quiet = [c.quiet_until for c in cases if c.phase is Phase.QUIET]
-        trusted = [c for c in cases if c.phase is Phase.TRUSTED and c.login]
-        latest = max(trusted, key=lambda case: case.seen, default=None)
-        return Facts(
-            next((state for state in _WORST_FIRST if state in states), SignInState.UNTESTED),
-            latest.login.user if latest and latest.login else "",
-            max(quiet, default=None),
-            sum(len(case.clients) for case in cases),
-        )
-
-    def troubles(self) -> tuple[Trouble, ...]:
-        """Return why one's own sign-in cannot be used, for each upstream where that is so."""
-        found = map(self._trouble, self.board.cases.values())
-        return tuple(dict.fromkeys(filter(None, found)))
-
-    def _trouble(self, case: Case) -> Trouble | None:
-        if case.key.family != BY_SSO or case.phase is not Phase.HELD or not case.needed:
-            return None
-        found = trouble(case, self.board.now)
-        return Trouble(case.profile, found.reason, found.text) if found else None
 
     # --- Requests ----------------------------------------------------------------------------
 
@@ -411,7 +241,7 @@ class Machine:
             return self._place(case, request)
         if self._verdicts.refused(case, event, tried):
             return self._place(case, request)
-        if event.own or not self._verdicts.can_find_out(case):
+        if case.phase is Phase.TRUSTED or event.own or not self._verdicts.can_find_out(case):
             return board.refuse(event.waiter, Reason.FORBIDDEN)
         request.refused = True
         self._place(case, request)
@@ -457,10 +287,10 @@ class Machine:
 
     def _is_itself_again(self, case: Case, request: Parked) -> bool:
         """Return whether an upstream that had become another is what it was once more."""
-        if case.why is not Why.DOWNGRADE or case.accepted is None:
+        if case.why not in _BY_METHOD or case.accepted is None:
             return False
         offer = pick(case, request.offers, self.board.now)
-        return offer is not None and objection(self.board, case, offer) is None
+        return offer is not None and objection(self.board, case, offer, request.offers) is None
 
     def _trust_again(self, case: Case) -> None:
         """Go on with an upstream that is what it was, but for the requests that it was not for."""
@@ -551,14 +381,6 @@ class Machine:
             yield case.lookup_until
         if case.phase is Phase.QUIET:
             yield case.quiet_until
-
-
-def _trial(case: Case) -> Trial:
-    if case.phase is Phase.TRUSTED:
-        return Trial.RIGHT
-    if case.phase is Phase.CHECKING or (case.phase is Phase.HELD and (case.own or case.blocked)):
-        return Trial.UNDER_WAY
-    return Trial.WRONG if case.sign_in is SignInState.REJECTED else Trial.OPEN
 
 
 def _belongs(space: Space, profile: Profile) -> bool:

@@ -8,7 +8,8 @@ from math import inf
 from typing import Protocol
 
 from trayproxy.control.messages import Ending, Keyring, Problem, Question, SignInState
-from trayproxy.desk.machine import Facts, Machine
+from trayproxy.desk.machine import Machine
+from trayproxy.desk.views import Facts
 
 TELL_EVERY_S = 0.05
 """Faces are told at most this often; a person sees no delay."""

@@ -153,9 +153,7 @@ class Person:
         if case is None:
             return
         self._logins.take(case, event.login, Source.GIVEN)
-        if event.remember:
-            case.remember = True
-            self._trials.try_ourselves(case)
+        case.remember = event.remember
 
     def _case_at(self, profile: Profile, way: Way) -> Case | None:
         """Return the case of a profile's preferred upstream that a person means."""
@@ -172,6 +170,7 @@ class Person:
             if case.login:
                 board.rejected.discard(case.key.space, case.login)
             self.reset(case)
+        board.saved.discard(profile_id)
         self.unremember(profile_id)
 
     def unremember(self, profile_id: str) -> None:

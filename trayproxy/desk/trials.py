@@ -2,8 +2,11 @@
 
 Only its verdict moves the others. A canary that takes long is told to the person, but is not
 overtaken: each further request with a wrong login is a failed log-on, and companies lock accounts
-after a few. If no client is there to try it on, because it gave up while the person typed, a
-request of our own takes its place.
+after a few. Only a login that was right before is tried on the next request then, since a site that
+is down must not stop all others.
+
+If no client is there to try it on, because it gave up while the person typed, a request of our own
+takes its place.
 """
 
 from collections.abc import Iterator
@@ -17,6 +20,9 @@ from trayproxy.desk.events import Offered, OwnEnded, Reason, TryOwn
 from trayproxy.desk.questions import Questions
 from trayproxy.desk.verdicts import Verdicts
 
+ANYWHERE = ""
+"""No particular target, as in `TryOwn`."""
+
 
 class Trials:
     """Sends the canaries."""
@@ -25,6 +31,7 @@ class Trials:
         self._board = board
         self._questions = questions
         self._verdicts = verdicts
+        self._tries = 0
 
     def sweep(self) -> None:
         """Send what can be sent."""
@@ -41,19 +48,27 @@ class Trials:
         """Yield when something becomes due for a case."""
         yield case.canary_until
         yield case.canary_lost
+        yield case.own_until
 
     def expire(self, case: Case) -> None:
         """Do what has become due for a case."""
         now = self._board.now
+        if now >= case.own_until:
+            case.own_until = inf
         if now >= case.canary_until:
-            case.canary_until = inf
-            if case.accepted is None:
-                case.why = Why.UNCHECKED
-            self._board.changed(case)
+            self._take_long(case)
         if now >= case.canary_lost:
             # It should have come back long ago. The next try is the person's decision.
             case.unanswered = self._board.rules.unanswered
             self._verdicts.leave_open(case, sent=True)
+
+    def _take_long(self, case: Case) -> None:
+        case.canary_until = inf
+        if case.accepted is not None:
+            self._verdicts.leave_open(case, sent=False)
+            return
+        case.why = Why.UNCHECKED
+        self._board.changed(case)
 
     def _serve(self, case: Case, request: Parked) -> None:
         """Give a login that is right to a request."""
@@ -63,7 +78,7 @@ class Trials:
             return  # Another request has met an upstream that is not as it was.
         if offer is None:
             self._refuse_for_trouble(case, request.waiter)
-        elif why := objection(board, case, offer):
+        elif why := objection(board, case, offer, request.offers):
             self._object(case, offer, why)
         else:
             board.leave(request.waiter)
@@ -86,8 +101,21 @@ class Trials:
             and self._board.rejected.has(case.key.space, case.login)
         ):
             self._verdicts.reject(case)
+        elif case.insisted and self._tells_nothing(case):
+            self.try_ourselves(case, ANYWHERE)
         else:
             self._try_next(case)
+
+    def _tells_nothing(self, case: Case) -> bool:
+        """Return whether a rejected login would only be sent where it was rejected.
+
+        If a forbidden address was taken for a wrong password, the person is right to insist; but
+        only another address can show it. A request of our own goes there, once.
+        """
+        was_elsewhere = any(request.target != case.blamed for request in case.parked.values())
+        if was_elsewhere or not case.blamed or not self._board.tries_itself:
+            return False
+        return case.own > 0 or case.own_generation != case.generation
 
     def _is_under_way(self, case: Case) -> bool:
         """Return whether the very same login is on a canary, of another realm or typed before."""
@@ -111,7 +139,7 @@ class Trials:
             if offer is None:
                 self._refuse_for_trouble(case, request.waiter)
                 continue
-            if why := objection(board, case, offer):
+            if why := objection(board, case, offer, request.offers):
                 objected = objected or (offer, why)
                 continue
             board.leave(request.waiter)
@@ -132,9 +160,12 @@ class Trials:
         before can tell: ours, if it is on its way, or one that goes there.
         """
         requests = list(case.parked.values())
-        if case.doubts and case.own:
+        if case.doubts and case.own and case.own_until < inf:
             return [request for request in requests if request.own]
-        return sorted(requests, key=lambda r: (not r.own, r.refused, r.target != case.good))
+        return sorted(
+            requests,
+            key=lambda r: (not r.own, r.refused, r.target == case.blamed, r.target != case.good),
+        )
 
     def _refuse_for_trouble(self, case: Case, waiter: int) -> None:
         """Tell a request why there is no scheme for it."""
@@ -154,7 +185,11 @@ class Trials:
         """
         if case.source is Source.OWN:
             case.needed = True
-            self._board.refuse_all(case, Reason.WEAKER)
+            found = trouble(case, self._board.now)
+            if found:
+                self._board.refuse_all(case, found.reason, found.text)
+            else:
+                self._board.refuse_all(case, Reason.WEAKER)
         else:
             case.way = offer.way
             self._questions.ask(case, why)
@@ -162,28 +197,40 @@ class Trials:
     # --- On a request of our own -------------------------------------------------------------
 
     def _try_without_clients(self, case: Case) -> None:
-        """Try what the person has typed, although the clients that needed it have gone."""
-        if case.asked is None or not case.asked.touched or case.source is not Source.TYPED:
-            return
-        if case.own_generation != case.generation:
+        """Try what the person has typed, although the clients that needed it have gone.
+
+        Or never came: a login from the command line is saved only if it is right.
+        """
+        is_answer = case.source is Source.TYPED and case.asked is not None and case.asked.touched
+        is_to_be_saved = case.source is Source.GIVEN and case.remember
+        if (is_answer or is_to_be_saved) and case.own_generation != case.generation:
             self.try_ourselves(case)
 
-    def try_ourselves(self, case: Case) -> None:
-        """Send a request of our own; without the means for it, the next one of a program tells."""
+    def try_ourselves(self, case: Case, target: str | None = None) -> None:
+        """Send a request of our own; without the means for it, the next one of a program tells.
+
+        Args:
+            case: With the login of which protection space.
+            target: Where to; None: where the login was right, or a program wanted to go.
+        """
         board = self._board
         if case.own or not board.tries_itself:
             return
-        case.own, case.own_generation = True, case.generation
-        target = case.good or case.target
-        board.effects.append(TryOwn(case.key, case.kept_for, target))
+        self._tries += 1
+        case.own, case.own_generation = self._tries, case.generation
+        case.own_until = board.now + board.rules.canary
+        if target is None:
+            target = case.good or case.target
+        board.effects.append(TryOwn(case.own, case.kept_for, target))
         board.changed(case)
 
     def own_ended(self, event: OwnEnded) -> None:
         """Take note that our request is back; if there was a verdict, it is known already."""
-        case = self._board.cases.get(event.key)
+        cases = self._board.cases.values()
+        case = next((case for case in cases if case.own == event.number), None)
         if case is None:
             return
-        case.own = False
+        case.own, case.own_until = 0, inf
         if case.phase is Phase.HELD and not case.parked and case.accepted is None:
             if event.asked:
                 case.why = Why.UNCHECKED

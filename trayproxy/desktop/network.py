@@ -9,6 +9,7 @@ with the radio beside a Mac.
 
 import asyncio
 import logging
+import socket
 import sys
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -18,6 +19,10 @@ logger = logging.getLogger(__name__)
 
 SETTLE_S = 0.5
 """How long to wait for more: a network comes up in many steps, and counts once."""
+
+
+_AT_ONCE = 1 << 16
+"""Octets that are taken from the kernel at once."""
 
 
 class Watch(Protocol):
@@ -61,9 +66,9 @@ def _watch(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> Watc
 
         return Windows(loop, changed)
     elif sys.platform == "darwin":
-        from trayproxy.desktop.network_macos import MacOS
+        from trayproxy.desktop.network_macos import listen
 
-        return MacOS(loop, changed)
+        return listen(loop, changed)
     elif sys.platform == "linux":
         from trayproxy.desktop.network_linux import Linux
 
@@ -100,6 +105,49 @@ class Calm:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class Listening:
+    """Listens to the kernel on a socket on which it tells of changes."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        told_on: socket.socket,
+        may_matter: Callable[[bytes], bool],
+        calm: Calm,
+    ) -> None:
+        """Begin.
+
+        Args:
+            loop: Wakes up when the kernel tells something.
+            told_on: Never blocks; it is closed with this.
+            may_matter: Whether what was told may mean another network.
+            calm: Is disturbed then; it is closed with this.
+        """
+        self._loop = loop
+        self._socket = told_on
+        self._may_matter = may_matter
+        self._calm = calm
+        loop.add_reader(told_on.fileno(), self._hear)
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+        self._calm.close()
+
+    def _hear(self) -> None:
+        try:
+            told = self._socket.recv(_AT_ONCE)
+        except BlockingIOError:
+            return
+        except OSError:
+            # ENOBUFS: there was more than the socket could hold (netlink(7), route(4)).
+            self._calm.disturb()
+            return
+        if self._may_matter(told):
+            self._calm.disturb()
 
 
 def is_of_interest(address: bytes) -> bool:

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trayproxy.desktop.network import Calm, is_of_interest
+from trayproxy.desktop.network import Calm, Listening, is_of_interest
 
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 """RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE (linux/rtnetlink.h)."""
@@ -52,7 +52,7 @@ _Message = tuple[int, bytes]
 
 
 class Linux:
-    """Listens to the kernel on one netlink socket."""
+    """Listens to the kernel on one netlink socket, and looks on another when it may matter."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
         """Listen; see `trayproxy.desktop.network.watch_network`.
@@ -60,40 +60,28 @@ class Linux:
         Raises:
             OSError: The kernel does not tell.
         """
-        self._loop = loop
         self._changed = changed
-        self._calm = Calm(loop, self._look)
-        self._socket = _open(_GROUPS)
+        told_on = _open(_GROUPS)
         try:
             self._network = read_network()
         except OSError:
-            self._socket.close()
+            told_on.close()
             raise
-        loop.add_reader(self._socket.fileno(), self._hear)
+        self._listening = Listening(loop, told_on, _any_may_matter, Calm(loop, self._look))
 
     def close(self) -> None:
         """Hear no more."""
-        self._loop.remove_reader(self._socket.fileno())
-        self._socket.close()
-        self._calm.close()
-
-    def _hear(self) -> None:
-        try:
-            octets = self._socket.recv(_READ_AT_ONCE)
-        except BlockingIOError:
-            return
-        except OSError:
-            # ENOBUFS: there was more than the socket could hold (netlink(7)), so look.
-            self._calm.disturb()
-            return
-        if any(may_matter(kind, body) for kind, body in messages(octets)):
-            self._calm.disturb()
+        self._listening.close()
 
     def _look(self) -> None:
         with contextlib.suppress(OSError):
             before, self._network = self._network, read_network()
             if self._network != before:
                 self._changed()
+
+
+def _any_may_matter(octets: bytes) -> bool:
+    return any(may_matter(kind, body) for kind, body in messages(octets))
 
 
 def may_matter(kind: int, body: bytes) -> bool:

@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from trayproxy.desktop.network import Calm, is_of_interest
+from trayproxy.desktop.network import Calm, Listening, is_of_interest
 
 _PF_ROUTE = 17
 _RTM_NEWADDR, _RTM_DELADDR = 0xC, 0xD
@@ -24,41 +24,17 @@ _RTA_IFA = 0x20
 """The address of the interface; those of lower bits stand before it."""
 _WHERE = {2: slice(4, 8), 30: slice(8, 24)}
 """Where the address is, by family (AF_INET, AF_INET6), in ``struct sockaddr_in`` and ``_in6``."""
-_READ_AT_ONCE = 2048
 
 
-class MacOS:
-    """Listens to the kernel on one routing socket."""
+def listen(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> Listening:
+    """Listen; see `trayproxy.desktop.network.watch_network`.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
-        """Listen; see `trayproxy.desktop.network.watch_network`.
-
-        Raises:
-            OSError: The kernel does not tell.
-        """
-        self._loop = loop
-        self._calm = Calm(loop, changed)
-        self._socket = socket.socket(_PF_ROUTE, socket.SOCK_RAW, 0)
-        self._socket.setblocking(False)
-        loop.add_reader(self._socket.fileno(), self._hear)
-
-    def close(self) -> None:
-        """Hear no more."""
-        self._loop.remove_reader(self._socket.fileno())
-        self._socket.close()
-        self._calm.close()
-
-    def _hear(self) -> None:
-        try:
-            message = self._socket.recv(_READ_AT_ONCE)
-        except BlockingIOError:
-            return
-        except OSError:
-            # ENOBUFS: there was more than the socket could hold.
-            self._calm.disturb()
-            return
-        if may_matter(message):
-            self._calm.disturb()
+    Raises:
+        OSError: The kernel does not tell.
+    """
+    told_on = socket.socket(_PF_ROUTE, socket.SOCK_RAW, 0)
+    told_on.setblocking(False)
+    return Listening(loop, told_on, may_matter, Calm(loop, changed))
 
 
 def may_matter(message: bytes) -> bool:

@@ -52,10 +52,32 @@ class SockDiag:
 
     def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
         """Return who is at the other end; see `Owners`."""
+        found = self._look_up(local, peer, family)
+        return None if found is None else _known(found[0], found[1] != 0)
+
+    def inode_of(self, local: End, peer: End, family: int) -> int:
+        """Return the inode of the socket at the other end, by which a process holds it.
+
+        Args:
+            local: Our end.
+            peer: The other end, on this computer.
+            family: ``AF_INET`` or ``AF_INET6``.
+
+        Returns:
+            0 if no process holds it, or there is none.
+
+        Raises:
+            OSError: The kernel does not tell.
+        """
+        found = self._look_up(local, peer, family)
+        return 0 if found is None else found[1]
+
+    def _look_up(self, local: End, peer: End, family: int) -> tuple[int, int] | None:
+        """Return the user and the inode of the socket at the other end."""
         self._number = (self._number + 1) & 0xFFFFFFFF
         request = _request(local, peer, family, self._number)
         try:
-            return _owner(self._ask(request), local, peer)
+            return _user_and_inode(self._ask(request), local, peer)
         except OSError:
             # Whatever state it is in: the next one begins anew.
             self.close()
@@ -119,7 +141,7 @@ def _known(user: int, is_open: bool) -> Owner:
     return Owner(user, is_open=is_open)
 
 
-def _owner(answer: bytes, local: End, peer: End) -> Owner | None:
+def _user_and_inode(answer: bytes, local: End, peer: End) -> tuple[int, int] | None:
     kind = _HEADER.unpack_from(answer)[1]
     if kind == _NLMSG_ERROR:
         code = -_ERROR.unpack_from(answer, _HEADER.size)[0]
@@ -132,7 +154,7 @@ def _owner(answer: bytes, local: End, peer: End) -> Owner | None:
         # Without such a connection the kernel offers a listener at that address instead.
         return None
     user, inode = _USER_AND_INODE.unpack_from(answer, _USER_AT)
-    return _known(user, inode != 0)
+    return user, inode
 
 
 class ProcNet:

@@ -26,6 +26,7 @@ coroutine from top to bottom. Both do the same; the short way decides nothing.
     signing      its sign-in, leg by leg
     refusals     which answers ask for one
     steps        what of it takes its time, in threads
+    canaries     who goes first with a password that was not accepted lately
     binding      what binds it to a TLS connection
     relay        the answer on its way back
     way          through which upstream a request goes, or to its target itself
@@ -35,6 +36,7 @@ coroutine from top to bottom. Both do the same; the short way decides nothing.
     socks        SOCKS5 without I/O
     naps         noticing that the computer has slept
     arrival      waiting for the network after that
+    stranded     ending what a network that has gone has left behind
     sender       the request body on its way, kept in case it must be sent again
     upstream     connections to the next hop: dialling, keeping, reusing
     tunnel       octets in both directions after CONNECT, by splice where the kernel offers it

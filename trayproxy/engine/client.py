@@ -328,7 +328,8 @@ class ClientWork(Work[Accepted]):
 
     def release(self, descriptor: int) -> None:
         """Say that a descriptor is about to be closed or given away."""
-        # One that was just taken from the pool is still watched by it, and not yet by us.
+        # Also one that the pool has watched until now: what is still thought to be watched when its
+        # number comes back is not asked for again, and the next owner hears nothing for ever.
         self.engine.descriptors.forget(descriptor)
         if descriptor in self._watched:
             rest = dict(self._watched)

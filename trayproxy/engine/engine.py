@@ -18,6 +18,7 @@ from proxy.core.listener.tcp import TcpSocketListener
 from trayproxy.desk.desk import Desk
 from trayproxy.desktop.sleep import sleep_clock
 from trayproxy.engine.arrival import PatientDialler
+from trayproxy.engine.canaries import Canaries
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.date import DateLine
 from trayproxy.engine.descriptors import open_descriptors
@@ -30,6 +31,7 @@ from trayproxy.engine.naps import Naps
 from trayproxy.engine.pages import Page
 from trayproxy.engine.refusals import Refusals
 from trayproxy.engine.steps import Steps
+from trayproxy.engine.stranded import cut_stranded
 from trayproxy.engine.tunnel import Pipes, Tunnel
 from trayproxy.engine.upstream import Address, Pool, literal_address
 from trayproxy.engine.way import Signpost, Way
@@ -212,7 +214,9 @@ class Engine:
         self.openings: Memory[bytes, bytes] = Memory()
         self.refusals = Refusals()
         self.steps = Steps(loop)
+        self.canaries = Canaries(loop)
         self._port = port
+        self._stranding: asyncio.TimerHandle | None = None
         self._naps = Naps(parts.sleep_clock, parts.limits.asleep_s)
         flags = work_flags(ClientWork, host, port)
         flags.engine = self
@@ -264,6 +268,8 @@ class Engine:
     async def close(self) -> None:
         """Stop accepting, let transfers that run come to an end for a while, then end them."""
         self.closing = True
+        if self._stranding is not None:
+            self._stranding.cancel()
         self.executor.stop_accepting()
         for listener in self._listeners:
             listener.shutdown()
@@ -297,6 +303,15 @@ class Engine:
         self.failover.forget()
         self.dialler.arrival.begin()
         self.desk.network_changed()
+        if self._stranding is not None:
+            self._stranding.cancel()
+        self._stranding = self.loop.call_later(self.limits.arrival_s, self._cut_stranded)
+
+    def _cut_stranded(self) -> None:
+        """End what still waits for a network that has gone."""
+        self._stranding = None
+        works = (work for work in self.executor.works.values() if isinstance(work, ClientWork))
+        cut_stranded([work.upstream.stream.socket for work in works if work.upstream is not None])
 
     def look_for_sleep(self) -> None:
         """Notice that the computer has slept; asked before anything from earlier is relied on."""

@@ -24,6 +24,7 @@ from trayproxy.engine.engine import Counters
 from trayproxy.engine.pages import Page
 from trayproxy.engine.way import Way
 from trayproxy.profiles.profile import Profile, SignIn
+from trayproxy.service.shelf import Shelf
 
 TELL_EVERY_S = 0.2
 TRAFFIC_EVERY_S = 2.0
@@ -43,6 +44,7 @@ class Facts:
         notices: What a person should know about the settings.
         strangers: Who wanted to connect and may not.
         spare_port: A port that is free while the wanted one is taken; 0: none is known.
+        screen_locked: Questions wait for somebody to come back to the screen.
     """
 
     def __init__(
@@ -67,11 +69,13 @@ class Facts:
         self.notices: tuple[Problem, ...] = ()
         self.strangers = Strangers()
         self.spare_port = 0
+        self.screen_locked = False
         self._loop = loop
         self._tell = tell
         self._has_hearers = has_hearers
         self._desk: Desk | None = None
         self._counters: Counters | None = None
+        self._shelf: Shelf | None = None
         self._upstream = UpstreamState.UNKNOWN
         self._upstream_problem: Problem | None = None
         self._upstream_since = time()
@@ -80,9 +84,9 @@ class Facts:
         self._traffic: asyncio.TimerHandle | None = None
         self._told: Status | None = None
 
-    def attach(self, desk: Desk, counters: Counters) -> None:
+    def attach(self, desk: Desk, counters: Counters, shelf: Shelf) -> None:
         """Take facts from these, too."""
-        self._desk, self._counters = desk, counters
+        self._desk, self._counters, self._shelf = desk, counters, shelf
 
     # --- the engine's observer ---
 
@@ -180,6 +184,7 @@ class Facts:
             direct=self.direct,
             strangers=self.strangers,
             spare_port=self.spare_port,
+            screen_locked=self.screen_locked,
         )
         if self._counters is not None:
             counters = self._counters
@@ -206,6 +211,7 @@ class Facts:
         return replace(
             status,
             sign_in=facts.sign_in,
+            saved=self._shelf.holds(self.profile) if self._shelf else None,
             user=facts.user,
             snoozed_until=facts.snoozed_until,
             waiting=facts.waiting,

@@ -1,8 +1,14 @@
-"""Keeping a login while no service runs: tried at its proxy first, as the service would."""
+"""Keeping a login that nobody was asked for (``trayproxy login``): tried at its proxy first.
+
+It is tried by a desk of its own, so that what works in the running service stays as it is until
+there is something better: a wrong password changes nothing, and asks nobody.
+"""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from secrets import token_bytes
 
@@ -10,12 +16,15 @@ from trayproxy.auth.login import Login
 from trayproxy.auth.schemes import http_schemes
 from trayproxy.control.messages import Ending, KeyringState, Problem, Question
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.memory import MemoryFile
+from trayproxy.desk.memory import Memory, MemoryFile
 from trayproxy.desk.problems import no_store
-from trayproxy.desk.space import Space
+from trayproxy.desk.rejected import RejectedLogins
+from trayproxy.desk.space import Pin, Space
 from trayproxy.desk.store import Store
+from trayproxy.desktop.extras import is_installed
 from trayproxy.engine.dial import Dialler
 from trayproxy.engine.limits import LIMITS, Limits
+from trayproxy.engine.upstream import Address
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile
 from trayproxy.service.probe import Tools
@@ -36,7 +45,81 @@ NOT_CHECKED = Problem(
 )
 
 
-def save_login(
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a login is tried and kept with.
+
+    Attributes:
+        vault: The keyring.
+        memory: What proxies rejected in earlier runs.
+        rejected: What they rejected in this one.
+        limits: How long to wait for what.
+        is_own: Whether one of these addresses is our own listener's.
+    """
+
+    vault: Store
+    memory: Memory
+    rejected: RejectedLogins
+    limits: Limits
+    is_own: Callable[[tuple[Address, ...]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of a login.
+
+    Attributes:
+        problem: Why it was not saved, None if it was.
+        is_right: The proxy has accepted it, saved or not.
+    """
+
+    problem: Problem | None
+    is_right: bool = False
+
+
+async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: bool) -> Kept:
+    """Save a login once its proxy has accepted it.
+
+    Args:
+        means: What to do it with.
+        profile: Whose login.
+        login: The login.
+        is_typed: A person has just typed it: one that was rejected before is tried once more.
+    """
+    loop = asyncio.get_running_loop()
+    keyring = await asyncio.wrap_future(means.vault.survey())
+    if keyring.state in (KeyringState.MISSING, KeyringState.UNSAFE):
+        return Kept(no_store())
+    space = Space.of(profile)
+    if not is_typed and await _was_rejected(means, space, login):
+        return Kept(REJECTED_BEFORE)
+    vault = _Remembered(means.vault)
+    desk = Desk(
+        vault=vault,
+        listener=_Nobody(),
+        loop=loop,
+        schemes=http_schemes(token_bytes),
+        is_installed=is_installed,
+        rejected=means.rejected,
+        memory=_Borrowed(means.memory),
+    )
+    dialler = Dialler(loop, means.limits, desk, means.is_own)
+    via = b"trayproxy-" + token_bytes(4).hex().encode()
+    desk.on_try = partial(try_login, Tools(desk, dialler, means.limits, via, loop.time))
+    try:
+        async with asyncio.timeout(GIVE_UP_S):
+            problem = await desk.save_login(profile, login)
+    except TimeoutError:
+        return Kept(NOT_CHECKED)
+    finally:
+        desk.close()
+    if problem is not None and problem.id == NOT_CHECKED.id:
+        return Kept(NOT_CHECKED)
+    said = vault.problem()
+    return Kept(said or problem, is_right=problem is None or said is not None)
+
+
+def keep_login_at_rest(
     paths: Paths,
     vault: Store,
     profile: Profile,
@@ -45,47 +128,70 @@ def save_login(
     is_typed: bool,
     limits: Limits = LIMITS,
 ) -> Problem | None:
-    """Save a login once the proxy has accepted it.
+    """Save a login while no service runs; as `keep_login`.
 
     Args:
         paths: Where it is remembered what proxies rejected.
         vault: The keyring.
         profile: Whose login.
         login: The login.
-        is_typed: A person has just typed it: one that was rejected before is tried once more.
+        is_typed: A person has just typed it.
         limits: How long to wait for what.
 
     Returns:
         Why it was not saved, None if it was.
     """
-    with asyncio.Runner() as runner:
-        work = _save(paths, Remembered(vault), profile, login, is_typed=is_typed, limits=limits)
-        return runner.run(work)
+    rejected = RejectedLogins(token_bytes(32))
+    with asyncio.Runner() as runner, closing(MemoryFile(paths.sign_in_file)) as memory:
+        # There is no listener of ours that a profile could lead back to.
+        means = Means(vault, memory, rejected, limits, lambda addresses: False)
+        return runner.run(keep_login(means, profile, login, is_typed=is_typed)).problem
 
 
-class Remembered:
-    """A keyring that remembers what it said about the last login: here nothing stays in memory."""
+async def _was_rejected(means: Means, space: Space, login: Login) -> bool:
+    if means.rejected.has(space, login):
+        return True
+    return await asyncio.wrap_future(means.memory.was_rejected(space, login))
+
+
+class _Remembered:
+    """A keyring that remembers what it said about the last login, in its own words."""
 
     def __init__(self, vault: Store) -> None:
-        """Stand before a keyring."""
         self.find = vault.find
         self.forget = vault.forget
         self.survey = vault.survey
-        self.watch = vault.watch
         self._save = vault.save
         self._said: Future[Problem | None] | None = None
 
     def save(self, profile: Profile, login: Login) -> "Future[Problem | None]":
-        """Keep the login of a profile, in the place of any other."""
         self._said = self._save(profile, login)
         return self._said
 
+    def watch(self, tell: Callable[..., None]) -> None:
+        """Leave the keyring to whoever watches it already."""
+
     def problem(self) -> Problem | None:
-        """Return why the last login was not saved, as the keyring said it; None if it said none."""
+        """Return why the last login was not saved; None if it was, or nothing was said."""
         return self._said.result() if self._said is not None and self._said.done() else None
 
 
-class Nobody:
+class _Borrowed:
+    """The memory of another desk, which closes it."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.was_rejected = memory.was_rejected
+        self.rejected = memory.rejected
+        self.accepted = memory.accepted
+        self.pin = memory.pin
+        self.forget = memory.forget
+        self.pins: Mapping[Space, Pin] = memory.pins
+
+    def close(self) -> None:
+        """Leave it open."""
+
+
+class _Nobody:
     """Hears of everything, and has nobody to tell."""
 
     def question_changed(self, question: Question) -> None:
@@ -96,44 +202,3 @@ class Nobody:
 
     def facts_changed(self) -> None:
         """Tell nobody."""
-
-
-async def _save(
-    paths: Paths,
-    vault: Remembered,
-    profile: Profile,
-    login: Login,
-    *,
-    is_typed: bool,
-    limits: Limits,
-) -> Problem | None:
-    loop = asyncio.get_running_loop()
-    keyring = await asyncio.wrap_future(vault.survey())
-    if keyring.state in (KeyringState.MISSING, KeyringState.UNSAFE):
-        return no_store()
-    memory = MemoryFile(paths.sign_in_file)
-    with closing(memory):
-        known_wrong = memory.was_rejected(Space.of(profile), login)
-        if not is_typed and await asyncio.wrap_future(known_wrong):
-            return REJECTED_BEFORE
-    desk = Desk(
-        vault=vault,
-        listener=Nobody(),
-        loop=loop,
-        schemes=http_schemes(token_bytes),
-        memory=MemoryFile(paths.sign_in_file),
-    )
-    # There is no listener of ours that a profile could lead back to.
-    dialler = Dialler(loop, limits, desk, lambda addresses: False)
-    via = b"trayproxy-" + token_bytes(4).hex().encode()
-    desk.on_try = partial(try_login, Tools(desk, dialler, limits, via, loop.time))
-    try:
-        async with asyncio.timeout(GIVE_UP_S):
-            problem = await desk.save_login(profile, login)
-    except TimeoutError:
-        return NOT_CHECKED
-    finally:
-        desk.close()
-    if problem is not None and problem.id == NOT_CHECKED.id:
-        return NOT_CHECKED
-    return vault.problem() or problem

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,12 +26,14 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.server import Server
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.memory import MemoryFile
+from trayproxy.desk.memory import Forgetful, MemoryFile
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
+from trayproxy.desktop.extras import is_installed
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
 from trayproxy.desktop.network import watch_network
 from trayproxy.desktop.owner import NotToldError
+from trayproxy.desktop.ports import free_port_after
 from trayproxy.engine.engine import Engine, Parts
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.options import RunOptions
@@ -42,11 +43,13 @@ from trayproxy.profiles.store import SettingsError, Store
 from trayproxy.profiles.validate import check_profile
 from trayproxy.service.door import UNTOLD, let_in, make_guard
 from trayproxy.service.facts import Facts
+from trayproxy.service.login import Kept, Means, keep_login
 from trayproxy.service.names import Names
 from trayproxy.service.probe import Tools
 from trayproxy.service.reception import Reception
 from trayproxy.service.roads import Roads
 from trayproxy.service.screen import Screen
+from trayproxy.service.shelf import Shelf
 from trayproxy.service.strangers import Strangers
 from trayproxy.service.trial import try_login
 
@@ -55,7 +58,6 @@ logger = logging.getLogger(__name__)
 TEMPORARY_ID = "this-run"
 OK, NOT_DONE, PORT_IN_USE = 0, 1, 7
 """Exit codes (ux §7.1)."""
-PORTS_TRIED, HIGHEST_PORT = 20, 65535
 LISTEN_AGAIN_S = 5.0
 """How often a service that stays looks whether its port is free."""
 
@@ -152,13 +154,25 @@ class Service:
         host, port = self._options.listen or (configured.host, configured.port)
         self._facts = Facts(loop, self._tell_status, lambda: self._reception.has_hearers)
         self._names = Names(loop)
-        self._desk = self._make_desk(loop)
-        self._screen = Screen(loop, self._desk.screen_locked)
+        # An upstream for this run only: nothing is written, not in the keyring either.
+        keeps = self._options.upstream is None
+        self._vault = Shelf(Vault() if keeps else Nowhere(), partial(self._shelf_changed, loop))
+        self._memory = MemoryFile(self._paths.sign_in_file) if keeps else Forgetful()
+        self._desk = Desk(
+            vault=self._vault,
+            listener=self,
+            loop=loop,
+            schemes=http_schemes(token_bytes),
+            is_installed=is_installed,
+            identify=self._names.of_waiter,
+            memory=self._memory,
+        )
+        self._screen = Screen(loop, self._screen_locked)
         self._strangers = Strangers(loop, self._names, self._facts.refused)
         self._guard = make_guard(configured.allow_users, self._strangers.refused)
         parts = Parts(self._desk, roads.way, self._facts, self._limits, guard=self._guard)
         self._engine = Engine(loop, parts, host, port)
-        self._facts.attach(self._desk, self._engine.counters)
+        self._facts.attach(self._desk, self._engine.counters, self._vault)
         self._facts.address = self._engine.address
         self._notice(problem)
         tools = Tools(
@@ -175,21 +189,27 @@ class Service:
             forget_connections=self._engine.forget_connections,
             quit_now=self._stop.set,
             listen_at=self._listen_at,
+            keep_login=self._keep_login,
             no_prompt=self._options.no_prompt,
         )
         self._server = Server(self._paths, self._reception)
 
-    def _make_desk(self, loop: asyncio.AbstractEventLoop) -> Desk:
-        # An upstream for this run only: nothing is written, not in the keyring either.
-        keeps = self._options.upstream is None
-        return Desk(
-            vault=Vault() if keeps else Nowhere(),
-            listener=self,
-            loop=loop,
-            schemes=http_schemes(token_bytes),
-            identify=self._names.of_waiter,
-            memory=MemoryFile(self._paths.sign_in_file) if keeps else None,
+    def _shelf_changed(self, loop: asyncio.AbstractEventLoop) -> None:
+        # By the thread of the keyring; a loop that was closed has nobody to tell.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._facts.changed)
+
+    def _screen_locked(self, is_locked: bool) -> None:
+        self._desk.screen_locked(is_locked)
+        self._facts.screen_locked = is_locked
+        self._facts.changed()
+
+    async def _keep_login(self, profile: Profile, login: Login, is_typed: bool) -> Kept:
+        """Try a login, and keep it in the keyring if it is right."""
+        means = Means(
+            self._vault, self._memory, self._desk.rejected, self._limits, self._engine.is_own
         )
+        return await keep_login(means, profile, login, is_typed=is_typed)
 
     def _notice(self, problem: Problem | None) -> None:
         """Follow the settings in who may connect, and tell what is odd about them."""
@@ -387,24 +407,6 @@ class Service:
 
     def _tell_status(self, status: Status) -> None:
         self._reception.tell(StatusChanged(status))
-
-
-def free_port_after(port: int, host: str) -> int:
-    """Return the next port that nobody listens on at this address; 0 if none of the next is free.
-
-    Args:
-        port: The one that is taken.
-        host: A loopback IP literal without brackets.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for other in range(port + 1, min(port + PORTS_TRIED, HIGHEST_PORT) + 1):
-        with socket.socket(family) as probe, suppress(OSError):
-            # As the engine binds: on Windows the other option would find taken ports free.
-            exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
-            probe.setsockopt(socket.SOL_SOCKET, exclusive, 1)
-            probe.bind((host, other))
-            return other
-    return 0
 
 
 def fail(code: str, title: str, body: str, exit_code: int) -> int:

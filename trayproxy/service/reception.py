@@ -1,9 +1,10 @@
 """What the requests of faces mean: one method for each, and who is attached."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     Answer,
     CheckProfile,
@@ -44,6 +45,7 @@ from trayproxy.profiles.validate import check_port, check_profile
 from trayproxy.routing.route import Routes
 from trayproxy.service.check import Check
 from trayproxy.service.facts import Facts
+from trayproxy.service.login import Kept
 from trayproxy.service.probe import Tools
 from trayproxy.service.roads import Roads
 from trayproxy.service.screen import Screen
@@ -67,6 +69,10 @@ NO_WINDOW = Problem(
 )
 
 
+KeepLogin = Callable[[Profile, Login, bool], Awaitable[Kept]]
+"""Tries a login of a profile, typed just now or not, and keeps it if it is right."""
+
+
 class Reception:
     """Handles the requests of faces (`trayproxy.control.server.Handler`)."""
 
@@ -82,6 +88,7 @@ class Reception:
         forget_connections: Callable[[], None],
         quit_now: Callable[[], None],
         listen_at: Callable[[int], None],
+        keep_login: KeepLogin,
         no_prompt: bool,
     ) -> None:
         """Open the reception.
@@ -96,6 +103,7 @@ class Reception:
             forget_connections: Closes idle upstream connections.
             quit_now: Ends the service.
             listen_at: Tries this port instead of the one that is taken.
+            keep_login: Tries a login, and keeps it in the keyring if it is right.
             no_prompt: Whether nobody may be asked.
         """
         self._desk = desk
@@ -107,6 +115,7 @@ class Reception:
         self._forget_connections = forget_connections
         self._quit_now = quit_now
         self._listen_at = listen_at
+        self._keep_login = keep_login
         self._no_prompt = no_prompt
         self._sessions: set[Session] = set()
         self._checks: dict[Session, set[asyncio.Task[tuple[Step, ...]]]] = {}
@@ -181,11 +190,8 @@ class Reception:
             case Typing(number):
                 self._desk.typing(number)
                 return Done()
-            case SaveLogin(profile_id, login):
-                wanted = self._profile(profile_id)
-                if wanted is None:
-                    return Failed(NO_SUCH_PROFILE)
-                return _login_reply(await self._desk.save_login(wanted, login))
+            case SaveLogin():
+                return await self._save_login(request)
             case ForgetLogin(profile_id):
                 wanted = self._profile(profile_id)
                 if wanted is None:
@@ -198,6 +204,18 @@ class Reception:
                 self.tell(Quitting())
                 self._quit_now()
                 return Done()
+
+    async def _save_login(self, request: SaveLogin) -> Reply:
+        profile, login = self._profile(request.profile_id), request.login
+        if profile is None:
+            return Failed(NO_SUCH_PROFILE)
+        kept = await self._keep_login(profile, login, request.is_typed)
+        if kept.is_right:
+            # What is in memory may be older.
+            self._desk.preload(profile, login)
+        if kept.problem is None:
+            return Done()
+        return Failed(kept.problem, LOGIN_CODES.get(kept.problem.id, KEYRING))
 
     def _subscribe(self, session: Session) -> Reply:
         for question in self._desk.questions():
@@ -343,13 +361,6 @@ class Reception:
                 await asyncio.to_thread(self._store.load)
             config = change(self._store.config)
             await asyncio.to_thread(self._store.save, config)
-
-
-def _login_reply(problem: Problem | None) -> Reply:
-    """Return how saving a login has ended: accepted, refused, not checked or not kept."""
-    if problem is None:
-        return Done()
-    return Failed(problem, LOGIN_CODES.get(problem.id, KEYRING))
 
 
 def _reply(problem: Problem | None, exit_code: int) -> Reply:

@@ -1,65 +1,24 @@
 """Every upstream that can be had, every way to sign in: one question, and no log-on too many."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.end2end.stage import Attach
 from tests.support.clients import Clients
 from tests.support.connects import Connects
-from tests.support.counterparts import NAMES, Counterpart, counterpart
+from tests.support.counterparts import NAMES, Counterpart
 from tests.support.doors import Kind
 from tests.support.face import Face
-from tests.support.kerberos import Kdc, kdc
 from tests.support.octets import digest, write
 from tests.support.origin import Origin
-from tests.support.processes import Home, Job
-from tests.support.reports import Reports
-from tests.support.service import Service, service
+from tests.support.processes import Job
+from tests.support.service import Service
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import Ending, Question, Quiet, SaveProfile, UseProfile, Why
 from trayproxy.profiles.profile import Profile
 
 STATUS = ("-w", "\n%{http_code} %{http_connect}")
-
-
-@pytest.fixture(scope="module")
-def directory() -> Iterator[Kdc]:
-    """Whom Kerberos knows."""
-    with kdc() as running:
-        yield running
-
-
-@pytest.fixture
-def origin() -> Iterator[Origin]:
-    """An origin that all upstreams find, whatever names they know."""
-    with Origin("127.0.0.1") as server:
-        yield server
-
-
-@pytest.fixture
-def proxy(
-    request: pytest.FixtureRequest, directory: Kdc, reports: Reports
-) -> Iterator[Counterpart]:
-    with counterpart(request.param, directory) as running:
-        reports[request.param] = running.describe
-        yield running
-
-
-@pytest.fixture
-def running(place: Home, proxy: Counterpart, reports: Reports) -> Iterator[Service]:
-    environment = place.environment(**proxy.environment)
-    with service(place, environment=environment) as started:
-        reports["service"] = started.log
-        yield started
-
-
-@pytest.fixture
-def face(running: Service, proxy: Counterpart, attach: Attach) -> Face:
-    """A person at the service, who has made a profile for the upstream and answers nothing yet."""
-    made = attach(running)
-    made.must(SaveProfile(Profile("office", "Office", proxy.upstream, user=proxy.right.user)))
-    made.must(UseProfile("office"))
-    return made
 
 
 Ask = Callable[[Clients, Service, Origin], Job]
@@ -92,59 +51,65 @@ REQUESTS: dict[str, tuple[Ask, str]] = {
 }
 
 
+def use_another(face: Face, proxy: Counterpart, name: str) -> Profile:
+    """Make a profile of this name, which knows no login yet, and use it."""
+    profile = Profile(name.lower().replace(" ", "-"), name, proxy.upstream, user=proxy.right.user)
+    face.must(SaveProfile(profile))
+    face.must(UseProfile(profile.id))
+    return profile
+
+
 def about(profile: Profile) -> Callable[[Question], bool]:
     return lambda question: question.profile_id == profile.id
 
 
+def rejected(question: Question) -> Callable[[Question], bool]:
+    """Return whether it is this question, and what was typed was not accepted."""
+    number = question.number
+    return lambda q: (q.number, q.rejections, q.checking) == (number, 1, False)
+
+
 everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)
-with_each_request = pytest.mark.parametrize("request_name", REQUESTS)
 
 
 @everywhere
-@with_each_request
 def test_a_right_login_is_asked_for_once_and_no_log_on_fails(
-    proxy: Counterpart,
-    running: Service,
-    face: Face,
-    clients: Clients,
-    origin: Origin,
-    request_name: str,
+    proxy: Counterpart, running: Service, attach: Attach, clients: Clients, origin: Origin
 ) -> None:
-    ask, expected = REQUESTS[request_name]
-    waiting = ask(clients, running, origin)
-    question = face.wait_for_question()
-    assert question.method.startswith(proxy.method)
-    face.answer(question, proxy.right)
-    assert waiting.result().out == expected
-    assert face.wait_for_ending(question) is Ending.ACCEPTED
+    face = attach(running)
+    for name, (ask, expected) in REQUESTS.items():
+        profile = use_another(face, proxy, name)
+        waiting = ask(clients, running, origin)
+        question = face.wait_for_question(about(profile))
+        assert question.method.startswith(proxy.method)
+        face.answer(question, proxy.right)
+        assert waiting.result().out == expected
+        assert face.wait_for_ending(question) is Ending.ACCEPTED
     # From then on nobody is asked, and nothing is refused.
     for again, said in REQUESTS.values():
         assert again(clients, running, origin).result().out == said
-    assert len(face.questions) == 1
+    assert len(face.questions) == len(REQUESTS)
     assert proxy.failed_logons() == 0
 
 
 @everywhere
-@with_each_request
 def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
-    proxy: Counterpart,
-    running: Service,
-    face: Face,
-    clients: Clients,
-    origin: Origin,
-    request_name: str,
+    proxy: Counterpart, running: Service, attach: Attach, clients: Clients, origin: Origin
 ) -> None:
-    ask, expected = REQUESTS[request_name]
-    waiting = ask(clients, running, origin)
-    first = face.wait_for_question()
-    face.answer(first, proxy.wrong)
-    again = face.wait_for_question(lambda question: question.rejections == 1)
-    assert again.why is Why.TYPED_REJECTED
-    assert proxy.failed_logons() == 1
-    face.answer(again, proxy.right)
-    assert waiting.result().out == expected
-    assert [question.number for question in face.questions] == [first.number]
-    assert proxy.failed_logons() == 1
+    face = attach(running)
+    for count, (name, (ask, expected)) in enumerate(REQUESTS.items(), 1):
+        profile = use_another(face, proxy, name)
+        waiting = ask(clients, running, origin)
+        first = face.wait_for_question(about(profile))
+        # Another wrong one each time: what was rejected once is not tried for anybody.
+        face.answer(first, Login(proxy.wrong.user, f"{proxy.wrong.password}{count}"))
+        again = face.wait_for_question(rejected(first))
+        assert again.why is Why.TYPED_REJECTED
+        assert proxy.failed_logons() == count
+        face.answer(again, proxy.right)
+        assert waiting.result().out == expected
+        assert face.wait_for_ending(again) is Ending.ACCEPTED
+    assert len(face.questions) == proxy.failed_logons() == len(REQUESTS)
 
 
 @everywhere
@@ -152,11 +117,8 @@ def test_who_does_not_sign_in_is_answered_and_no_log_on_is_tried(
     proxy: Counterpart, running: Service, attach: Attach, clients: Clients, origin: Origin
 ) -> None:
     face = attach(running)
-    for number, (name, (ask, _)) in enumerate(REQUESTS.items(), 1):
-        # A profile for each: the first one's is quiet for a minute.
-        profile = Profile(f"office-{number}", name, proxy.upstream, user=proxy.right.user)
-        face.must(SaveProfile(profile))
-        face.must(UseProfile(profile.id))
+    for name, (ask, _) in REQUESTS.items():
+        profile = use_another(face, proxy, name)
         waiting = ask(clients, running, origin)
         question = face.wait_for_question(about(profile))
         face.decline(question, Quiet.A_MINUTE)

@@ -1,0 +1,74 @@
+"""Upstreams of every kind, a directory behind them, and a person at a service in front."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+
+from tests.end2end.stage import Attach, Stand
+from tests.support.counterparts import Counterpart, counterpart
+from tests.support.face import Face
+from tests.support.kerberos import Kdc, kdc
+from tests.support.origin import Origin
+from tests.support.processes import Home
+from tests.support.reports import Reports
+from tests.support.service import Service, service
+from trayproxy.control.messages import SaveProfile, UseProfile
+from trayproxy.profiles.profile import Profile
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Kdc]:
+    """Whom Kerberos knows."""
+    with kdc() as running:
+        yield running
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    """An origin that all upstreams find, whatever names they know."""
+    with Origin("127.0.0.1") as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(
+    request: pytest.FixtureRequest, directory: Kdc, reports: Reports
+) -> Iterator[Counterpart]:
+    """The upstream whose name the test is given."""
+    with counterpart(request.param, directory) as running:
+        reports[request.param] = running.describe
+        yield running
+
+
+@pytest.fixture
+def stand(place: Home, attach: Attach, reports: Reports) -> Iterator[Stand]:
+    with ExitStack() as stack:
+
+        def begin(profile: Profile, environment: Mapping[str, str]) -> tuple[Service, Face]:
+            found = place.environment(**environment)
+            started = stack.enter_context(service(place, environment=found))
+            reports["service"] = started.log
+            face = attach(started)
+            face.must(SaveProfile(profile))
+            face.must(UseProfile(profile.id))
+            return started, face
+
+        yield begin
+
+
+@pytest.fixture
+def running(place: Home, proxy: Counterpart, reports: Reports) -> Iterator[Service]:
+    """A service that finds the directory, and has no ticket and no profile."""
+    with service(place, environment=place.environment(**proxy.environment)) as started:
+        reports["service"] = started.log
+        yield started
+
+
+@pytest.fixture
+def face(running: Service, proxy: Counterpart, attach: Attach) -> Face:
+    """A person at that service, who has made a profile for the upstream and answers nothing yet."""
+    made = attach(running)
+    made.must(SaveProfile(Profile("office", "Office", proxy.upstream, user=proxy.right.user)))
+    made.must(UseProfile("office"))
+    return made

@@ -1,0 +1,238 @@
+"""What upstreams and directories say besides yes and no, and what becomes of it."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from tests.end2end.stage import Stand
+from tests.support.clients import Clients
+from tests.support.counterparts import Counterpart
+from tests.support.digest_proxy import Demands, DigestProxy
+from tests.support.doors import Door, Doors, Negotiate, Setup, doors
+from tests.support.face import Face
+from tests.support.kerberos import Kdc
+from tests.support.octets import write
+from tests.support.origin import Origin
+from tests.support.reports import Reports
+from tests.support.secrets import Canary
+from tests.support.service import Service
+from tests.support.tls import Authority
+from trayproxy.control.messages import Ending, Why
+from trayproxy.profiles.profile import Method, Profile, Scheme, Upstream
+
+STATUS = ("-w", "\n%{http_code}")
+HELLO = "hello\n\n200"
+
+
+@pytest.fixture
+def setup(canary: Canary, directory: Kdc) -> Setup:
+    """All schemes, and one password for each of them."""
+    return Setup(
+        {canary.user: canary.password},
+        canary.password,
+        Negotiate.KERBEROS,
+        directory.keytab("localhost", "127.0.0.1"),
+        directory.environment,
+    )
+
+
+Open = Callable[[Setup], Doors]
+
+
+@pytest.fixture
+def squid(reports: Reports) -> Iterator[Open]:
+    """Runs a Squid."""
+    with ExitStack() as stack:
+
+        def start(setup: Setup) -> Doors:
+            running = stack.enter_context(doors(setup))
+            reports["squid"] = running.describe
+            return running
+
+        yield start
+
+
+def profile_at(proxy: Doors, door: Door, canary: Canary) -> Profile:
+    scheme = Scheme.HTTPS if door is Door.SECURE else Scheme.HTTP
+    upstream = Upstream(proxy.host, proxy.port(door), scheme)
+    return Profile("office", "Office", upstream, user=canary.user)
+
+
+# --- The directory -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("proxy", ["squid-kerberos"], indirect=True)
+@pytest.mark.parametrize("why", [Why.EXPIRED, Why.LOCKED])
+def test_what_the_directory_says_of_an_account_is_told(
+    proxy: Counterpart,
+    directory: Kdc,
+    running: Service,
+    face: Face,
+    clients: Clients,
+    origin: Origin,
+    why: Why,
+) -> None:
+    if why is Why.LOCKED:
+        directory.disable(proxy.right.user)
+    else:
+        directory.expire(proxy.right.user)
+    clients.curl("-x", running.url, origin.url("/hello"))
+    face.answer(face.wait_for_question(), proxy.right)
+    face.wait_for_question(lambda question: question.why is why)
+    assert proxy.failed_logons() == 0
+
+
+def test_a_directory_that_cannot_be_reached_leaves_the_other_schemes(
+    setup: Setup,
+    squid: Open,
+    stand: Stand,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+    directory: Kdc,
+) -> None:
+    """Kerberos is the strongest on offer; its failure says nothing about the password."""
+    proxy = squid(setup)
+    profile = profile_at(proxy, Door.ALL, canary)
+    running, face = stand(profile, directory.elsewhere())
+    waiting = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
+    question = face.wait_for_question()
+    face.answer(question, canary.login)
+    assert waiting.result().out == HELLO
+    assert face.wait_for_ending(question) is Ending.ACCEPTED
+    assert len(face.questions) == 1
+    assert proxy.verdicts("ntlm") == ["yes"]
+    assert proxy.failed_logons() == 0
+
+
+@pytest.fixture
+def silence() -> Iterator[int]:
+    """A port where everything is taken and nothing answered, whatever the transport."""
+    with socket.socket() as stream:
+        stream.bind(("127.0.0.1", 0))
+        stream.listen()
+        port: int = stream.getsockname()[1]
+        with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            datagrams.bind(("127.0.0.1", port))
+            yield port
+
+
+def test_a_directory_that_says_nothing_holds_up_nobody_else_and_no_end(
+    setup: Setup,
+    squid: Open,
+    stand: Stand,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+    directory: Kdc,
+    silence: int,
+) -> None:
+    """Its library waits for half a minute, and cannot be told to stop."""
+    proxy = squid(setup)
+    bypass = (f"localhost:{origin.port}",)
+    profile = replace(profile_at(proxy, Door.NEGOTIATE, canary), bypass=bypass)
+    running, face = stand(profile, directory.elsewhere(silence))
+    waiting = clients.curl("-x", running.url, origin.url("/hello"))
+    face.answer(face.wait_for_question(), canary.login)
+    face.wait_for_question(lambda question: question.checking)
+    direct = f"http://localhost:{origin.port}/hello"
+    assert clients.curl(*STATUS, "-x", running.url, direct).result().out == HELLO
+    assert waiting.process.running
+    assert running.stop() == 0
+
+
+# --- The address ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("door", [Door.BASIC, Door.DIGEST, Door.NTLM])
+def test_an_address_that_is_refused_is_told_once_and_not_blamed_on_the_password(
+    setup: Setup,
+    squid: Open,
+    stand: Stand,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+    door: Door,
+) -> None:
+    """A rule that ends in ``proxy_auth`` lets Squid answer 407 to a right password."""
+    rules = (
+        "acl boss proxy_auth boss",
+        "acl secret urlpath_regex ^/status",
+        "http_access deny secret !boss",
+    )
+    proxy = squid(replace(setup, rules=rules))
+    running, face = stand(profile_at(proxy, door, canary), {})
+    allowed = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
+    face.answer(face.wait_for_question(), canary.login)
+    assert allowed.result().out == HELLO
+    for _ in range(3):
+        refused = clients.curl(*STATUS, "-x", running.url, origin.url("/status/200")).result()
+        assert "TP-306" in refused.out
+    assert clients.curl(*STATUS, "-x", running.url, origin.url("/hello")).result().out == HELLO
+    assert len(face.questions) == 1
+
+
+# --- The connection ------------------------------------------------------------------------------
+
+
+def test_a_sign_in_by_ntlm_inside_tls_is_accepted(
+    setup: Setup,
+    squid: Open,
+    stand: Stand,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+    authority: Authority,
+) -> None:
+    pem = authority.issue("127.0.0.1").pem
+    proxy = squid(replace(setup, pem=pem))
+    profile = profile_at(proxy, Door.SECURE, canary)
+    sure = replace(profile, ca_file=str(authority.pem), method=Method.NTLM)
+    running, face = stand(sure, {})
+    waiting = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
+    face.answer(face.wait_for_question(), canary.login)
+    assert waiting.result().out == HELLO
+    assert proxy.verdicts("ntlm") == ["yes"]
+
+
+def test_nonces_that_are_used_up_are_renewed_without_a_word(
+    setup: Setup, squid: Open, stand: Stand, canary: Canary, clients: Clients, origin: Origin
+) -> None:
+    options = (
+        "auth_param digest nonce_max_count 5",
+        "auth_param digest nonce_strictness on",
+        "auth_param digest check_nonce_count on",
+    )
+    proxy = squid(replace(setup, options=options))
+    running, face = stand(profile_at(proxy, Door.DIGEST, canary), {})
+    first = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
+    face.answer(face.wait_for_question(), canary.login)
+    assert first.result().out == HELLO
+    urls = [origin.url("/hello")] * 60
+    got = clients.curl("--parallel", "--parallel-max", "20", "-x", running.url, *urls).result()
+    assert got.out.split() == ["hello"] * 60
+    assert len(face.questions) == 1
+    assert proxy.failed_logons() == 0
+
+
+def test_where_all_content_is_signed_what_is_too_much_for_that_is_refused_by_us(
+    stand: Stand, canary: Canary, clients: Clients, origin: Origin
+) -> None:
+    """``qop=auth-int`` alone: whoever cannot sign the content has nothing to try."""
+    with DigestProxy(canary.login, Demands(qop="auth-int")) as proxy:
+        profile = Profile("office", "Office", Upstream(proxy.host, proxy.port), user=canary.user)
+        running, face = stand(profile, {})
+        first = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
+        face.answer(face.wait_for_question(), canary.login)
+        assert first.result().out == HELLO
+        body = write(clients.home.root / "body", 5_000_000)
+        post = ("--data-binary", f"@{body}", "-H", "Expect:")
+        got = clients.curl(*STATUS, "-x", running.url, *post, origin.url("/sha256")).result()
+        assert "TP-303" in got.out
+        tunnel = ("--proxytunnel", origin.url("/hello"))
+        assert clients.curl(*STATUS, "-x", running.url, *tunnel).result().out == HELLO
+        assert len(face.questions) == 1
+        assert proxy.failed_logons() == 0

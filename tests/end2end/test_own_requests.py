@@ -1,0 +1,101 @@
+"""Requests of our own, ``trayproxy test`` and ``login``, by every way to sign in."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.counterparts import Counterpart, counterpart
+from tests.support.face import Face
+from tests.support.kerberos import Kdc, kdc
+from tests.support.keyring_session import KeyringSession
+from tests.support.origin import Origin
+from tests.support.processes import Home
+from tests.support.reports import Reports
+from tests.support.service import Service, service
+from trayproxy.control.messages import (
+    CheckProfile,
+    CheckResult,
+    Done,
+    Failed,
+    SaveLogin,
+    SaveProfile,
+    StepState,
+    UseProfile,
+)
+from trayproxy.profiles.profile import Profile
+
+NAMES = ("squid-digest", "squid-ntlm", "squid-kerberos", "sha-256", "dante")
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Kdc]:
+    """Whom Kerberos knows."""
+    with kdc() as running:
+        yield running
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    """An origin that all upstreams find, whatever names they know."""
+    with Origin("127.0.0.1") as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(
+    request: pytest.FixtureRequest, directory: Kdc, reports: Reports
+) -> Iterator[Counterpart]:
+    with counterpart(request.param, directory) as running:
+        reports[request.param] = running.describe
+        yield running
+
+
+@pytest.fixture
+def running(
+    place: Home, keyring: KeyringSession, proxy: Counterpart, reports: Reports
+) -> Iterator[Service]:
+    environment = {**keyring.environment, **proxy.environment}
+    with service(place, environment=environment) as started:
+        reports["service"] = started.log
+        yield started
+
+
+everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)
+
+
+@everywhere
+def test_a_test_signs_in_with_what_a_person_types(
+    proxy: Counterpart, running: Service, origin: Origin
+) -> None:
+    profile = Profile("office", "Office", proxy.upstream, user=proxy.right.user)
+    # One person answers, another one wants the test.
+    with Face(running.paths, [proxy.right]) as person, Face(running.paths, asks=False) as face:
+        person.must(SaveProfile(profile))
+        reply = face.do(CheckProfile(profile, origin.url("/hello")))
+        assert isinstance(reply, CheckResult)
+        assert not [step for step in reply.steps if step.state is StepState.FAILED]
+        steps = {step.name: step for step in reply.steps}
+        assert proxy.right.user in steps["sign-in"].detail
+        assert steps["fetch"].detail.startswith("200")
+        assert len(person.questions) == 1
+    assert proxy.failed_logons() == 0
+
+
+# The double of SHA-256 says nothing when it cannot reach a site, and ours is none of this test's.
+@pytest.mark.parametrize("proxy", [name for name in NAMES if name != "sha-256"], indirect=True)
+def test_a_login_is_saved_if_it_is_right_and_a_wrong_one_costs_one_log_on(
+    proxy: Counterpart, running: Service, keyring: KeyringSession
+) -> None:
+    profile = Profile("office", "Office", proxy.upstream, user=proxy.right.user)
+    with Face(running.paths) as face:
+        face.must(SaveProfile(profile))
+        face.must(UseProfile("office"))
+        assert face.do(SaveLogin("office", proxy.right, is_typed=False)) == Done()
+        assert proxy.failed_logons() == 0
+        for _ in range(2):
+            reply = face.do(SaveLogin("office", proxy.wrong, is_typed=False))
+            assert isinstance(reply, Failed)
+            assert (reply.problem.id, reply.exit_code) == ("TP-302", 4)
+        assert proxy.failed_logons() == 1
+        assert [entry.secret for entry in keyring.entries()] == [proxy.right.password]
+        assert face.questions == []

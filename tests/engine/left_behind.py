@@ -1,0 +1,59 @@
+"""Moves an engine's computer to another network, in a namespace that is nobody else's.
+
+Run by test_stranded.py as ``unshare -rn``; prints what a client of a tunnel sees.
+"""
+
+import subprocess
+
+from tests.engine.fakes import office
+from tests.engine.running import Running
+from tests.engine.wire import Client, connect
+from tests.support.scripted import Scripted, echoing
+from trayproxy.engine.limits import Limits
+
+BEFORE = (
+    "link set lo up",
+    "link add far type veth peer near",
+    "link set far up",
+    "address add 192.0.2.7/24 dev far",
+    # Connections to the upstream come from the address that goes.
+    "route del table local local 127.0.0.1 dev lo",
+    "route replace table local local 127.0.0.0/8 dev lo src 192.0.2.7",
+)
+GONE = "address del 192.0.2.7/24 dev far"
+ELSEWHERE = (
+    "address add 198.51.100.7/24 dev far",
+    "route replace table local local 127.0.0.0/8 dev lo src 198.51.100.7",
+)
+ALLOWS_FOR = Limits(arrival_s=0.3)
+
+
+def ip(*commands: str) -> None:
+    for command in commands:
+        subprocess.run(["ip", *command.split()], check=True)
+
+
+def main() -> None:
+    ip(*BEFORE)
+    with (
+        Scripted(echoing) as upstream,
+        Running(office(upstream.port), limits=ALLOWS_FOR) as engine,
+        # By IPv6, which stays: between us and our clients there is no network.
+        Client(engine.port, "::1") as client,
+    ):
+        assert client.ask(connect(b"origin.test:443"), b"CONNECT").status == 200
+        client.send(b"hello")
+        print(client.take(5).decode(), flush=True)
+
+        ip(GONE)
+        engine.call(engine.engine.network_changed)
+        engine.until(lambda: engine.engine._stranding is None, "the look at what was left")
+        print("alone:", bool(engine.engine.executor.works), flush=True)
+
+        ip(*ELSEWHERE)
+        engine.call(engine.engine.network_changed)
+        print("elsewhere:", client.take_all(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

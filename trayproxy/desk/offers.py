@@ -1,0 +1,132 @@
+"""Our schemes, and what of them a 407 offers: from schemes and challenges to the desk's words."""
+
+from collections.abc import Callable, Sequence
+
+from trayproxy.auth.login import Login, LoginError
+from trayproxy.auth.scheme import Offer, Scheme, Verdict, choose
+from trayproxy.auth.schemes import allowed
+from trayproxy.auth.socks import SocksPassword
+from trayproxy.control.messages import Problem, Transport
+from trayproxy.desk.answer import Answer
+from trayproxy.desk.events import Offered, Tried, Way
+from trayproxy.desk.problems import unusable_login
+from trayproxy.desk.space import BY_LOGIN, BY_SSO, Key, Space
+from trayproxy.http.challenges import Challenge
+from trayproxy.profiles.profile import Profile, SignIn
+
+SOCKS_SCHEMES: tuple[Scheme, ...] = (SocksPassword(),)
+"""How one signs in to a SOCKS proxy; none of HTTP's schemes means anything there."""
+
+
+class Offers:
+    """Reads challenges."""
+
+    def __init__(self, schemes: Sequence[Scheme], is_installed: Callable[[str], bool]) -> None:
+        """Know some schemes.
+
+        Args:
+            schemes: Ours for HTTP, the strongest first.
+            is_installed: Whether what a family of schemes needs is installed.
+        """
+        self._schemes = tuple(schemes)
+        self._is_installed = is_installed
+
+    def _at(self, upstream: str) -> tuple[Scheme, ...]:
+        return SOCKS_SCHEMES if upstream.startswith("socks5:") else self._schemes
+
+    def usable(self, space: Space, profile: Profile) -> tuple[Scheme, ...]:
+        """Return the schemes that a profile allows at an upstream, the strongest first."""
+        schemes = self._at(space.upstream)
+        if schemes is SOCKS_SCHEMES:
+            return schemes
+        return allowed(schemes, profile.method, own=profile.sign_in is SignIn.SSO)
+
+    def read(
+        self, challenges: Sequence[Challenge], space: Space, profile: Profile
+    ) -> tuple[Offer, ...]:
+        """Return what of the schemes on offer a profile can use, the strongest first.
+
+        One that is not installed is left out if another one is on offer. Else it is for the scheme
+        itself to say what is missing.
+        """
+        found = _understood(challenges, self.usable(space, profile))
+        return tuple(o for o in found if self._is_installed(o.scheme.family)) or found
+
+    def key(
+        self,
+        challenges: Sequence[Challenge],
+        space: Space,
+        profile: Profile,
+        tried: Answer | None,
+    ) -> Key:
+        """Return who asks.
+
+        The realm is that of the strongest scheme that has one, whether or not it can be used: NTLM
+        and Negotiate have none, and which scheme is used must not make it another upstream.
+        """
+        offers = _understood(challenges, self._at(space.upstream))
+        realms = [offer.challenge.realm for offer in offers]
+        if tried and not any(realms) and tried.space == space:
+            # The end of a handshake, which tells of nothing but itself.
+            return tried.mark.key
+        family = BY_SSO if profile.sign_in is SignIn.SSO else BY_LOGIN
+        if space.upstream.startswith("socks5:"):
+            family = SOCKS_SCHEMES[0].family
+        return Key(space, next(filter(None, realms), ""), family)
+
+    def check(self, login: Login, upstream: str, method: str = "") -> Problem | None:
+        """Return why a login cannot be used; None if a scheme can express it.
+
+        Args:
+            login: The login.
+            upstream: For which upstream.
+            method: The title of the scheme that it is for; empty if that is not known.
+        """
+        schemes = self._at(upstream)
+        meant = [scheme for scheme in schemes if scheme.title == method]
+        problem = None
+        for scheme in meant or schemes:
+            try:
+                scheme.check(login)
+            except LoginError as error:
+                problem = unusable_login(str(error))
+            else:
+                return None
+        return problem
+
+    def guess(self, profile: Profile) -> Way:
+        """Return how an upstream will ask that has not asked yet: in the least safe way."""
+        upstream = str(profile.upstream)
+        schemes = self.usable(Space.of(profile), profile) or self._at(upstream)
+        return _way(schemes[-1], upstream)
+
+
+def _understood(challenges: Sequence[Challenge], schemes: Sequence[Scheme]) -> tuple[Offer, ...]:
+    found = (choose(challenges, (scheme,)) for scheme in schemes)
+    return tuple(filter(None, found))
+
+
+def tried_with(answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge]) -> Tried:
+    """Return what a request carried that has come back, in the words of the machine."""
+    is_final = verdict is not None and not challenges
+    return Tried(answer.mark, name_of(answer.scheme), verdict, is_final, answer.strayed)
+
+
+def name_of(scheme: Scheme) -> str:
+    """Return what tells a scheme from the others; two may answer the same auth-scheme."""
+    return f"{scheme.name} by {scheme.family}"
+
+
+def offered(offers: Sequence[Offer], space: Space) -> tuple[Offered, ...]:
+    """Return what an upstream offers, in the words of the machine."""
+    return tuple(
+        Offered(name_of(offer.scheme), _way(offer.scheme, space.upstream), offer.label)
+        for offer in offers
+    )
+
+
+def _way(scheme: Scheme, upstream: str) -> Way:
+    """Return how a scheme signs in over the connection to an upstream (ux §3.5)."""
+    if upstream.startswith("https:"):
+        return Way(scheme.title, Transport.ENCRYPTED)
+    return Way(scheme.title, Transport.READABLE if scheme.readable else Transport.SCRAMBLED)
