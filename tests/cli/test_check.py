@@ -73,7 +73,7 @@ def test_a_step_that_fails_is_told_with_what_to_do(cli: Cli, service: Service) -
     service.result = failed("TP-203")
     code, out, err = cli("test")
     assert (code, err) == (5, "")
-    assert "  ✖ Connect to port 8080    (15000 ms)\n" in out
+    assert "  ✖ Connect to port 8080  (15000 ms)\n" in out
     assert "  – Encryption            not tried\n" in out
     assert out.endswith("proxy.example does not answer. No answer within 15 seconds. (TP-203)\n")
 

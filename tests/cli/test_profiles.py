@@ -253,6 +253,15 @@ def test_a_new_profile_does_not_take_the_id_of_a_renamed_one(cli: Cli, service: 
     assert [profile.id for profile in service.config.profiles] == ["office", "lab", "office-2"]
 
 
+def test_a_profile_without_a_password_takes_none(cli: Cli, service: Service) -> None:
+    for way, words in ((SignIn.SSO, "Windows or Kerberos"), (SignIn.NONE, "to need no sign-in")):
+        service.config = service.config.with_profile(replace(OFFICE, sign_in=way))
+        code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
+        assert code == 1
+        assert words in err
+    assert service.requests == []
+
+
 def test_a_password_is_read_from_standard_input(cli: Cli, service: Service) -> None:
     code, out, err = cli("login", "--stdin", stdin=f"{SECRET} ü \r\nsecond\n".encode())
     assert (code, out) == (0, "")

@@ -47,6 +47,15 @@ def test_problems_are_shown_with_their_ids(cli: Cli, service: Service) -> None:
     assert "  Notice:         The settings file has a mistake. line 3. (TP-801)\n" in out
 
 
+@pytest.mark.parametrize(("saved", "words"), [(True, "saved"), (False, "not saved")])
+def test_whether_a_password_is_saved_is_shown_if_it_is_known(
+    saved: bool, words: str, cli: Cli, service: Service
+) -> None:
+    assert "Password" not in cli("status")[1]
+    service.status = replace(service.status, saved=saved)
+    assert f"  Password:       {words}\n" in cli("status")[1]
+
+
 def test_a_locked_screen_is_shown(cli: Cli, service: Service) -> None:
     assert "Screen" not in cli("status")[1]
     service.status = replace(service.status, screen_locked=True)

@@ -298,6 +298,11 @@ class Writer:
             "helps.",
         ),
         (
+            {"why": Why.FALLBACK, "before": "Kerberos"},
+            "  Kerberos could not be used here. The proxy also takes Basic, which protects your "
+            "password less.",
+        ),
+        (
             {"why": Why.DOWNGRADE, "before": "NTLM\x1b[2J"},
             "  The proxy used to accept NTLM[2J and now wants Basic, which protects your password "
             "less. Sign in only if your company has changed this.",
@@ -319,6 +324,11 @@ class Writer:
 )
 def test_a_line_is_shown_when_it_is_true(change: dict[str, Any], line: str) -> None:
     assert line in show.lines(replace(QUESTION, **change))
+
+
+def test_an_account_that_is_locked_is_said_to_be_so_once() -> None:
+    locked = replace(QUESTION, why=Why.LOCKED, rejections=1, hurried=True)
+    assert len([line for line in show.lines(locked) if "locked" in line]) == 1
 
 
 def test_lines_that_are_not_true_are_not_shown() -> None:

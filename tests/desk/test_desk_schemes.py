@@ -94,6 +94,7 @@ class Branch(Office):
 
     schemes: tuple[Scheme, ...] = (NEGOTIATE, NTLM, WRAPPED, Basic())
     memory: Notes = field(default_factory=Notes)
+    installed: frozenset[str] = frozenset({"negotiate", "ntlm", "basic"})
     password: str = RIGHT.password
     reaches: bool = True
     tries: list[str] = field(default_factory=list)
@@ -105,6 +106,7 @@ class Branch(Office):
             loop=self.loop,
             schemes=self.schemes,
             memory=self.memory,
+            is_installed=self.installed.__contains__,
         )
         self.desk.set_askers(1)
 
@@ -240,6 +242,18 @@ def test_only_the_method_of_the_profile_is_used(branch: Branch) -> None:
     assert refused(branch.challenge(profile=only, challenges=ALL)).problem.id == "TP-303"
 
 
+def test_a_scheme_that_is_not_installed_is_left_out_if_there_is_another() -> None:
+    loop = SkippingLoop()
+    branch = Branch(loop, installed=frozenset({"ntlm", "basic"}))
+    ask(branch)
+    assert branch.face.question.method == "NTLM"
+    alone = ask(branch, 'Negotiate realm="x"')
+    assert not alone.done()
+    branch.desk.close()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
 def test_nothing_usable_is_told_with_what_helps(branch: Branch) -> None:
     seat = ask(branch, "NTLM")
     branch.enter()
@@ -290,6 +304,14 @@ def test_a_missing_ticket_is_a_notice_until_there_is_one(branch: Branch) -> None
     assert branch.desk.sign_in_now(SSO) is None
     branch.desk.accepted(answered(branch.challenge(profile=SSO, challenges="Negotiate")))
     assert branch.desk.notices == ()
+
+
+def test_a_ticket_that_expires_is_told_although_ntlm_is_offered_too(branch: Branch) -> None:
+    answer = answered(branch.challenge(profile=SSO, challenges="Negotiate"))
+    branch.desk.accepted(answer)
+    told = refused(branch.back(answer, NO_TICKET, "Negotiate", SSO))
+    assert told.problem.id == "TP-305"
+    assert [problem.id for problem in branch.desk.notices] == ["TP-305"]
 
 
 def test_a_profile_that_signs_in_itself_takes_no_password(branch: Branch) -> None:

@@ -254,11 +254,84 @@ def test_many_forbidden_addresses_at_once_are_cleared_up_by_one_request(play: Pl
     assert play.machine.facts("office").sign_in is SignInState.OK
 
 
+def test_a_forbidden_address_is_found_out_once(play: Play) -> None:
+    trusted(play)
+    mark = play.mark(1)
+    play.challenge(tried=mark, target="blocked.example:443")
+    play.accept(own(play))
+    end(play)
+    again = play.challenge(tried=mark, target="blocked.example:443")
+    assert play.refused()[again] == "FORBIDDEN"
+    assert play.machine.is_trusted(mark)
+    assert len(play.all(TryOwn)) == 1
+    play.wait(601)
+    play.challenge(tried=mark, target="blocked.example:443")
+    assert len(play.all(TryOwn)) == 2
+
+
 def test_without_an_answer_to_ours_the_addresses_are_taken_for_forbidden(play: Play) -> None:
     trusted(play)
     blocked = play.challenge(tried=play.mark(1), target="blocked.example:443")
     end(play)
     assert play.refused() == {blocked: "FORBIDDEN"}
+
+
+def test_a_first_request_that_was_forbidden_is_cleared_up_when_the_person_insists(
+    play: Play,
+) -> None:
+    first = play.challenge(target="blocked.example:443")
+    play.found(RIGHT)
+    back = play.reject(first, target="blocked.example:443")
+    assert play.question_due.why is Why.SAVED_REJECTED
+    play.enter(RIGHT)
+    assert play.question.hurried
+    play.enter(RIGHT)
+    assert play.all(TryOwn)[-1].target == ""
+    assert play.question.checking
+    play.accept(own(play))
+    assert back in play.released()
+    told = play.challenge(tried=play.mark(back), target="blocked.example:443")
+    play.accept(own(play))
+    assert play.refused() == {told: "FORBIDDEN"}
+    assert play.endings() == ["ACCEPTED"]
+
+
+def test_who_insists_is_obeyed_on_another_address_first(play: Play) -> None:
+    first = play.challenge(target="blocked.example:443")
+    play.found(RIGHT)
+    play.reject(first, target="blocked.example:443")
+    play.wait(0.15)
+    other = play.challenge(target="github.com:443")
+    play.enter(RIGHT)
+    play.enter(RIGHT)
+    assert play.released()[-1] == other
+    assert play.all(TryOwn) == []
+
+
+def test_a_site_that_is_down_does_not_stop_the_others_while_a_login_is_in_doubt(
+    play: Play,
+) -> None:
+    trusted(play)
+    blocked = play.challenge(tried=play.mark(1), target="blocked.example:443")
+    other, third = play.challenge(), play.challenge()
+    own(play)
+    assert other not in play.released()
+    play.wait(10)
+    assert play.released()[-1] == other
+    assert third not in play.released()
+    play.accept(other)
+    assert third in play.released()
+    assert play.refused() == {blocked: "FORBIDDEN"}
+
+
+def test_a_login_in_doubt_does_not_keep_the_person_from_typing_another(play: Play) -> None:
+    trusted(play)
+    play.do(Wanted(OFFICE, WAY))
+    play.challenge(tried=play.mark(1), target="blocked.example:443")
+    own(play)
+    assert not play.question.checking
+    play.enter(Login("jdoe", "new"))
+    assert play.machine.board.cases[KEY].login == Login("jdoe", "new")
 
 
 # --- One log-on per password ----------------------------------------------------------------------
@@ -311,7 +384,7 @@ def test_a_saved_login_that_an_earlier_run_saw_rejected_is_not_sent(play: Play) 
     play.wait(0.15)
     assert play.released() == []
     assert (play.question.why, play.question.user) == (Why.SAVED_REJECTED, "jdoe")
-    play.enter(RIGHT)
+    play.enter(WRONG)
     assert play.released() == [waiter]
 
 

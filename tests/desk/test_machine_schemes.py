@@ -77,6 +77,30 @@ def test_a_scheme_that_cannot_be_used_is_no_rejection() -> None:
     assert at.mark(again) == at.mark(first)
 
 
+def test_a_method_accepted_before_that_fails_today_is_not_said_to_be_gone() -> None:
+    at = play(NEGOTIATE, NTLM, pin=Pin("negotiate", ("Corp",)))
+    first = at.challenge()
+    at.found(RIGHT)
+    unusable(at, first)
+    question = at.question_due
+    assert (question.why, question.before, question.method) == (Why.FALLBACK, "Kerberos", "NTLM")
+
+
+def test_a_method_that_works_again_asks_nobody_any_more() -> None:
+    at = play(NEGOTIATE, NTLM)
+    mark = at.trust()
+    for _ in range(3):
+        at.challenge(tried=mark, scheme="negotiate", verdict=UNUSABLE)
+    assert at.question_due.why is Why.FALLBACK
+    at.wait(60)
+    again = at.challenge()
+    waiting = at.released()[-1]
+    assert at.scheme(waiting) == "negotiate"
+    at.accept(waiting)
+    assert again in at.released()
+    assert at.endings()[-1] == "ACCEPTED"
+
+
 def test_the_scheme_that_was_accepted_is_kept_to() -> None:
     at = play()
     (first,) = at.ask()
@@ -94,7 +118,7 @@ def test_a_password_promised_to_be_hidden_is_not_sent_readable_without_asking() 
     unusable(at, first)
     assert at.released() == [first]
     question = at.question
-    assert (question.why, question.method, question.before) == (Why.DOWNGRADE, "Basic", "NTLM")
+    assert (question.why, question.method, question.before) == (Why.FALLBACK, "Basic", "NTLM")
     at.enter(RIGHT)
     assert at.scheme(at.released()[-1]) == "basic"
 
@@ -389,6 +413,24 @@ def test_ones_own_sign_in_is_not_sent_where_less_is_offered_than_before() -> Non
     waiter = at.challenge(SSO_KEY, SSO)
     assert at.refused() == {waiter: "WEAKER"}
     assert at.released() == []
+
+
+def test_another_realm_does_not_keep_ones_own_sign_in_from_its_host() -> None:
+    at = Play(offers=(NEGOTIATE,), pins={SPACE: Pin("negotiate", ("Headquarters",))})
+    assert at.scheme(at.challenge(SSO_KEY, SSO)) == "negotiate"
+
+
+def test_why_no_scheme_can_be_used_is_told_for_a_password_too() -> None:
+    at = play(NTLM)
+    (first,) = at.ask()
+    at.enter(RIGHT)
+    unusable(at, first)
+    at.challenge()
+    (trouble,) = at.machine.troubles()
+    assert (trouble.reason.name, trouble.text) == ("UNUSABLE", "The library is missing.")
+    at.wait(60)
+    at.accept(at.challenge())
+    assert at.machine.troubles() == ()
 
 
 def test_try_again_looks_for_a_ticket_at_once() -> None:

@@ -118,6 +118,7 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
     saved = type_in("login", "--stdin", stdin=f"{canary.password}\n")
     assert (saved.returncode, saved.stdout) == (0, ""), saved
     assert saved.stderr == "The proxy has accepted the password; it is saved.\n"
+    face.wait_for_status(lambda status: status.saved is True)
     for _ in range(2):
         wrong = type_in("login", "--stdin", stdin="wrong\n")
         assert wrong.returncode == 4
@@ -129,6 +130,7 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
     assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
     assert face.questions == []
     assert type_in("logout").returncode == 0
+    face.wait_for_status(lambda status: status.saved is False)
     assert keyring.entries() == []
 
 

@@ -57,6 +57,7 @@ class FakeDesk(Desk):
     Attributes:
         login: What it answers with.
         signs_in_itself: It answers without a login.
+        doubts_all: It wants to hear of every acceptance.
         schemes: What it knows, the strongest first.
         turns: Every request that was sent here.
         acceptances: Every answer that was said to be accepted.
@@ -75,6 +76,7 @@ class FakeDesk(Desk):
     ) -> None:
         self.login = login
         self.signs_in_itself = False
+        self.doubts_all = False
         self.schemes = (SocksPassword(), *(schemes or (Ntlm(), Digest(os.urandom), Basic())))
         self.turns: list[Turn] = []
         self.acceptances: list[Answer] = []
@@ -127,6 +129,7 @@ class FakeDesk(Desk):
     def accepted(self, answer: Answer) -> None:
         with self._changed:
             self.acceptances.append(answer)
+            answer.standing.fresh = not self.doubts_all
             self._accepted[answer.space] = answer
             self._changed.notify_all()
 
@@ -148,6 +151,11 @@ class FakeDesk(Desk):
         self.acceptances.clear()
         self.doubts.clear()
         self.spent.clear()
+
+    def forget_login(self) -> None:
+        """Know no login any more; call it in the loop."""
+        self.login = None
+        self._accepted.clear()
 
     def answer_all(self, login: Login = LOGIN) -> None:
         """Let all that wait sign in; call it in the loop."""

@@ -562,6 +562,27 @@ def test_a_half_closed_tunnel_does_not_live_for_ever(start: Start, script: Play)
         client.ask(CONNECT, b"CONNECT")
         client.finish()
         assert client.take_all() == b""
+        assert client.was_reset  # Nobody has said that this was all.
+
+
+def test_a_half_closed_tunnel_lives_while_octets_move(start: Start, script: Play) -> None:
+    """R-035: it is a limit for silence, not for a long download behind a short question."""
+
+    def talk_on(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(ESTABLISHED)
+        peer.read_all()
+        # Three of the executor's sweeps.
+        for _ in range(35):
+            assert not Event().wait(0.1)
+            peer.send(b"more")
+
+    engine = start(office(script(talk_on).port), limits=Limits(half_closed_s=1.2))
+    with engine.connect() as client:
+        client.ask(CONNECT, b"CONNECT")
+        client.finish()
+        assert client.take_all() == b"more" * 35
+        assert not client.was_reset
 
 
 def test_a_socket_that_is_reset_before_it_speaks_costs_nothing(engine: Running) -> None:

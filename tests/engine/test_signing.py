@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -353,6 +354,37 @@ def test_another_scheme_begins_on_another_connection(start: Start, script: Play)
     assert basic_credentials(LOGIN) in upstream.peer(2).received
 
 
+def test_a_sign_in_without_an_end_comes_to_one(start: Start, script: Play) -> None:
+    upstream = script(answering(challenge("NTLM")))
+    engine = start(office(upstream.port), desk_with(ScriptedScheme((TYPE_1,))))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    verdict = engine.desk.turns[-1].verdict
+    assert verdict is not None
+    assert verdict.kind is VerdictKind.UNUSABLE
+    assert upstream.peer(1).received.count(b"NTLM b25l") < 10
+
+
+def test_another_upstream_is_not_taken_for_one_that_has_asked(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """What it needs no sign-in for must not reach a site without its content."""
+    first, second = (
+        script(answering(challenge("NTLM"))),
+        stack.enter_context(Bound(Manner(lets_through=lambda head: True))),
+    )
+    profile = replace(office(first.port), fallbacks=(Upstream("127.0.0.1", second.port),))
+    engine = start(profile)
+    with engine.connect() as client:
+        client.send(post(URL, b"content"))
+        engine.desk.wait_for_turns(1)
+        first.close()
+        engine.call(engine.engine.forget_connections)
+        engine.call(engine.desk.answer_all)
+        assert client.reply(b"POST").status == 200
+    assert [(one.message, one.body) for one in second.requests] == [("none", b"content")]
+
+
 def test_a_ticket_that_is_missing_is_told_with_what_the_proxy_offers(
     start: Start, script: Play
 ) -> None:
@@ -521,6 +553,102 @@ def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
     assert len(scheme.handshakes[0].request.end_point) == sha256().digest_size
 
 
+# --- a password that was right yesterday ---
+
+
+class Changed:
+    """An upstream of Basic where the password was changed; it answers when it is told to.
+
+    Attributes:
+        carried: How many requests came with the old one.
+        may_answer: Lets it answer them.
+    """
+
+    def __init__(self, stack: ExitStack, *, is_right: bool = False) -> None:
+        self.carried: list[bytes] = []
+        self.may_answer = Event()
+        self.came = Event()
+        self._is_right = is_right
+        stack.callback(self.may_answer.set)
+
+    def play(self, peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            if b"Proxy-Authorization" in head:
+                self.carried.append(head)
+                self.came.set()
+                self.may_answer.wait()
+                peer.send(OK if self._is_right else BASIC)
+            else:
+                peer.send(BASIC)
+
+
+def test_a_password_that_was_changed_costs_one_failed_log_on(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """T14: however many programs wake up with it at once."""
+    upstream, count = Changed(stack), 30
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    clients = [stack.enter_context(engine.connect()) for _ in range(count)]
+    for client in clients:
+        client.send(GET)
+    assert upstream.came.wait(10)
+    engine.call(engine.desk.forget_login)
+    upstream.may_answer.set()
+    engine.desk.wait_for_turns(count)
+    engine.call(engine.desk.refuse_all)
+    assert [client.reply().status for client in clients] == [503] * count
+    assert len(upstream.carried) == 1
+
+
+def test_a_password_that_is_still_right_lets_all_go_on(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream = Changed(stack, is_right=True)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    clients = [stack.enter_context(engine.connect()) for _ in range(10)]
+    for client in clients:
+        client.send(GET)
+    assert upstream.came.wait(10)
+    upstream.may_answer.set()
+    assert [client.reply().status for client in clients] == [200] * 10
+    assert len(engine.desk.acceptances) == 1
+
+
+def test_nobody_waits_for_long_behind_an_answer_that_takes_its_time(
+    start: Start, script: Play, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal would have come before the site was asked."""
+    monkeypatch.setattr("trayproxy.engine.canaries.LET_THROUGH_S", 0.2)
+    upstream = Changed(stack, is_right=True)
+    engine = start(
+        office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
+    )
+    with engine.connect() as slow, engine.connect() as other:
+        slow.send(GET)
+        assert upstream.came.wait(10)
+        assert other.ask(GET).status == 200
+        upstream.may_answer.set()
+        assert slow.reply().status == 200
+
+
+def test_who_went_first_and_left_makes_room_for_the_next(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream = Changed(stack, is_right=True)
+    engine = start(
+        office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
+    )
+    with engine.connect() as other:
+        with engine.connect() as first:
+            first.send(get(URL, b"X: first"))
+            assert upstream.came.wait(10)
+            other.send(GET)
+            first.reset()
+        assert other.reply().status == 200
+        upstream.may_answer.set()
+
+
 # --- refusals that are read over ---
 
 
@@ -604,6 +732,29 @@ def test_an_upload_that_is_cut_off_is_asked_about_first(start: Start, script: Pl
         client.try_to_send(*octets(length))
         reply = client.reply(b"POST")
     assert (reply.status, reply.interim) == (200, ())
+
+
+def test_a_proxy_that_knows_no_expectation_gets_the_upload_without(
+    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trayproxy.engine.exchange.KEPT_AT_MOST", 1000)
+
+    def refuse(peer: Peer) -> None:
+        assert b"Expect: 100-continue" in peer.read_head()
+        peer.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
+        peer.read_all()
+
+    def take(peer: Peer) -> None:
+        assert b"Expect" not in peer.read_head()
+        peer.read(length)
+        peer.send(OK)
+        peer.read_all()
+
+    length = 1001
+    upstream = script(refuse, take)
+    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+        client.send(get(URL, b"Content-Length: %d" % length, method=b"POST"), *octets(length))
+        assert client.reply(b"POST").status == 200
 
 
 # --- a 401 in place of a 407 ---

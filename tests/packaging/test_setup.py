@@ -137,6 +137,40 @@ def test_a_python_without_venv_gets_it(shell: Shell) -> None:
     assert "-m venv --clear .venv" in done.stderr
 
 
+HEADERS = '[[ $1 != -m ]] || echo "pip: $CFLAGS" >&2'
+NO_HEADERS = f"[[ $* != *Python.h* ]] || exit 1; {HEADERS}"
+
+
+@pytest.mark.parametrize(
+    ("lock", "python", "installed"),
+    [
+        ("krb5==0.10.0 \\", HEADERS, ["gcc libc6-dev libkrb5-dev"]),
+        ("krb5==0.10.0 \\", NO_HEADERS, ["gcc libc6-dev libkrb5-dev", "python3-dev"]),
+        ("keyring==25.7.0 \\", NO_HEADERS, []),
+    ],
+    ids=["Kerberos", "Kerberos, no headers", "no Kerberos"],
+)
+def test_what_kerberos_is_built_with_comes_first(
+    shell: Shell, tmp_path: Path, lock: str, python: str, installed: list[str]
+) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "lock.txt").write_text(f"{lock}\n", "utf-8")
+    venv = tmp_path / ".venv" / "bin"
+    venv.mkdir(parents=True)
+    (venv / "python").write_text(f"#!/bin/bash\n{python}\n", "utf-8")
+    (venv / "python").chmod(0o755)
+    done = shell(
+        "ensure_trayproxy lock.txt",
+        id="echo 0",
+        dpkg_query=NOTHING_INSTALLED,
+        apt_get='said="$*"; [[ $said != *install* ]] || echo "apt: ${said#*recommends }"',
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith(("apt: ", "pip: "))]
+    wanted = [f"apt: {names}" for names in installed]
+    assert said == [*wanted, "pip: -O0 -g0", "pip: "]
+
+
 def test_the_session_is_forgotten(shell: Shell) -> None:
     line = (
         "export DISPLAY=:1 DBUS_SESSION_BUS_ADDRESS=x https_proxy=x HTTP_PROXY=x"

@@ -49,6 +49,13 @@ _SQUIDS: dict[str, tuple[Door, Negotiate, str]] = {
     "squid-ntlm": (Door.NTLM, Negotiate.SPNEGO_NTLM, "NTLM"),
     "squid-kerberos": (Door.NEGOTIATE, Negotiate.KERBEROS, "Kerberos"),
     "squid-all": (Door.ALL, Negotiate.KERBEROS, ""),
+    "squid-spnego-ntlm": (Door.NEGOTIATE, Negotiate.SPNEGO_NTLM, ""),
+    "squid-ntlm-closing": (Door.NTLM, Negotiate.SPNEGO_NTLM, "NTLM"),
+}
+
+_OPTIONS = {
+    # The first 407 ends its connection: the handshake begins on another one.
+    "squid-ntlm-closing": ("auth_param ntlm keep_alive off",),
 }
 
 _DIGESTS = {
@@ -91,12 +98,20 @@ def _logins(secret: str) -> tuple[Login, Login]:
 def _squid(stack: ExitStack, name: str, directory: Kdc) -> Counterpart:
     door, negotiate, method = _SQUIDS[name]
     right, wrong = _logins(f"Kanari/ü {token_hex(8)}+&")
-    setup = Setup({right.user: right.password}, right.password, negotiate)
+    users = {right.user: right.password}
+    setup = Setup(users, right.password, negotiate, options=_OPTIONS.get(name, ()))
     if negotiate is not Negotiate.KERBEROS:
         running = stack.enter_context(doors(setup))
         at = Upstream(running.host, running.port(door))
         return Counterpart(
-            at, method, right, wrong, running.failed_logons, running.describe, doors=running
+            at,
+            method,
+            right,
+            wrong,
+            running.failed_logons,
+            running.describe,
+            directory.elsewhere(),
+            running,
         )
     directory.add_user(right.user, right.password)
     keys = directory.keytab("localhost")

@@ -174,11 +174,13 @@ class DigestProxy(Server):
                 fields = self._judge(head, body)
                 if fields is None:
                     exchange.respond(407, b"sign in\n", self._challenges(head))
+                elif (origin := self._reach(head)) is None:
+                    exchange.respond(502, b"not there\n", fields)
                 elif head.method == "CONNECT":
-                    self._tunnel(exchange)
+                    self._tunnel(exchange, origin)
                     return
                 else:
-                    self._fetch(exchange, body, fields)
+                    self._fetch(exchange, origin, body, fields)
 
     def _judge(self, head: Head, body: bytes) -> list[tuple[str, str]] | None:
         """Return what to say in the answer to a request that passes."""
@@ -267,13 +269,24 @@ class DigestProxy(Server):
 
     # --- Whoever passes
 
-    def _fetch(self, exchange: Exchange, body: bytes, fields: list[tuple[str, str]]) -> None:
+    def _reach(self, head: Head) -> socket.socket | None:
+        """Connect to an origin; all are on this computer, whatever their names."""
+        where = head.target if head.method == "CONNECT" else urlsplit(head.target).netloc
+        try:
+            return socket.create_connection(
+                (self.host, urlsplit(f"//{where}").port or 80), PATIENCE
+            )
+        except OSError:
+            return None
+
+    def _fetch(
+        self, exchange: Exchange, origin: socket.socket, body: bytes, fields: list[tuple[str, str]]
+    ) -> None:
         head = exchange.head
         parts = urlsplit(head.target)
-        port = parts.port or 80
         lines = [f"{head.method} {parts.path or '/'} HTTP/1.1", f"Host: {parts.netloc}"]
         lines += [f"Content-Length: {len(body)}", "Connection: close"]
-        with socket.create_connection((self.host, port), PATIENCE) as origin:
+        with origin:
             origin.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body)
             answer = b""
             while octets := origin.recv(1 << 16):
@@ -281,9 +294,8 @@ class DigestProxy(Server):
         said, _, content = answer.partition(b"\r\n\r\n")
         exchange.respond(int(said.split(b" ", 2)[1]), content, fields)
 
-    def _tunnel(self, exchange: Exchange) -> None:
-        port = int(exchange.head.target.rpartition(":")[2])
-        with socket.create_connection((self.host, port), PATIENCE) as origin:
+    def _tunnel(self, exchange: Exchange, origin: socket.socket) -> None:
+        with origin:
             origin.settimeout(None)
             exchange.connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = Thread(target=_pass_on, args=(origin, exchange.connection), daemon=True)

@@ -71,6 +71,17 @@ class Kdc:
         """Return what lets a program find it; there is no ticket yet."""
         return {"KRB5_CONFIG": str(self.configuration)}
 
+    def elsewhere(self, port: int = 9) -> dict[str, str]:
+        """Return what makes a program look for it where it is not, as away from the office.
+
+        Args:
+            port: Where it is looked for; nobody listens on that of "discard".
+        """
+        path = self._place.root / f"elsewhere-{port}.conf"
+        text = re.sub(r"kdc = \S+", f"kdc = 127.0.0.1:{port}", self.configuration.read_text())
+        path.write_text(text)
+        return {"KRB5_CONFIG": str(path)}
+
     def add_user(self, name: str, password: str, *options: str) -> None:
         """Add somebody.
 

@@ -101,6 +101,10 @@ class KeyringSession:
                 connection.recv_until_filtered(created, timeout=max(0.0, deadline - monotonic()))
             return entries
 
+    def wait_for_name(self, name: str) -> None:
+        """Wait until a program of the session owns a name on its bus."""
+        _wait_for_name(self.bus, name)
+
     def lock(self) -> None:
         """Lock the keyring, as a person may at any time."""
         with self._connected() as connection:

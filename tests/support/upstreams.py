@@ -4,6 +4,7 @@ Each demands a sign-in of one user. What they say about logins is counted on the
 (`tests.support.tap`), since not all of them write it down.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -178,7 +179,8 @@ def _prepare_apache(kind: Kind, place: Home, login: Login, port: int) -> Sequenc
         realm=REALM,
         method=method.format(directory=place.root, lifetime=lifetime),
     )
-    shutil.chown(place.root, "www-data")
+    if os.geteuid() == 0:
+        shutil.chown(place.root, "www-data")
     return ["apache2", "-DFOREGROUND", "-f", _write(place, "apache.conf", text)]
 
 

@@ -24,7 +24,7 @@ from trayproxy.control.messages import (
     SignInNow,
     UseProfile,
 )
-from trayproxy.profiles.profile import DIRECT_ID
+from trayproxy.profiles.profile import DIRECT_ID, SignIn
 from trayproxy.ui.app import App
 from trayproxy.ui.profiles import Deletion
 
@@ -106,6 +106,19 @@ def test_sign_in_asks_the_service(app: App, service: ActingService, qtbot: QtBot
     qtbot.waitUntil(lambda: "needed" in heading(app))
     choose(app, "sign_in")
     assert service.requests == [SignInNow("office")]
+
+
+def test_one_s_own_sign_in_has_no_question_but_a_reason(
+    app: App, service: ActingService, qtbot: QtBot
+) -> None:
+    expired = Problem("TP-305", "Your Kerberos ticket has expired", "Sign in again.")
+    own = replace(OFFICE, sign_in=SignIn.SSO)
+    service.show(replace(NEEDED, profile=own, profiles=(own,), notices=(expired,)))
+    qtbot.waitUntil(lambda: "needed" in heading(app))
+    choose(app, "sign_in")
+    assert service.requests == [SignInNow("office")]
+    assert app.window.isVisible()
+    app.window.close()
 
 
 def test_sign_in_shows_the_question_that_is_open(

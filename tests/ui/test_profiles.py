@@ -454,6 +454,19 @@ def test_a_saved_password_can_be_forgotten(window: ProfilesWindow, qtbot: QtBot)
     assert wanted.args == ["office"]
 
 
+def test_a_password_that_is_kept_is_said_to_be(window: ProfilesWindow) -> None:
+    window.show_state(IconState.OK, replace(STATUS, saved=True))
+    assert label(window, "password_kept") == "Kept in GNOME Keyring"
+    assert child(window, QPushButton, "forget_password").isEnabled()
+    # Of another profile that is not known.
+    select(window, 1)
+    assert label(window, "password_kept") == "Kept in GNOME Keyring once the proxy has accepted it"
+    assert child(window, QPushButton, "forget_password").isEnabled()
+    select(window, 0)
+    window.show_state(IconState.OK, replace(STATUS, saved=False))
+    assert not child(window, QPushButton, "forget_password").isEnabled()
+
+
 def test_an_unsafe_keyring_is_said(window: ProfilesWindow) -> None:
     keyring = Keyring(KeyringState.UNSAFE, "PlaintextKeyring")
     window.show_state(IconState.OK, replace(STATUS, keyring=keyring))
@@ -554,6 +567,23 @@ def test_a_test_shows_its_steps(window: ProfilesWindow, qtbot: QtBot) -> None:
     window.show_check(request, GOOD)
     assert child(panel, QLabel, "step_find").text() == "Find proxy.corp.example"
     assert child(panel, QLabel, "detail_sign-in").text() == "as CORP\\jdoe"
+    assert label(panel, "verdict") == "All good."
+    panel.close()
+
+
+def test_a_test_can_be_repeated(window: ProfilesWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(window.check_wanted) as first:
+        press(window, "test")
+    panel = child(window, CheckPanel, "check_panel")
+    assert not child(panel, QPushButton, "test_again").isEnabled()
+    window.show_check((first.args or [])[0], NOT_FOUND)
+    with qtbot.waitSignal(window.check_wanted) as second:
+        press(panel, "test_again")
+    assert label(panel, "verdict") == "Testing…"
+    # A reply to the test before is none to this one.
+    window.show_check((first.args or [])[0], NOT_FOUND)
+    assert label(panel, "verdict") == "Testing…"
+    window.show_check((second.args or [])[0], GOOD)
     assert label(panel, "verdict") == "All good."
     panel.close()
 

@@ -112,6 +112,7 @@ def test_why_explains_in_plain_words(dialog: SignInDialog, qtbot: QtBot) -> None
         (replace(QUESTION, why=Why.KEYRING_SILENT), "GNOME Keyring does not answer"),
         (replace(QUESTION, why=Why.EXPIRED), "expired or must be changed"),
         (replace(QUESTION, why=Why.LOCKED), "Your account is locked."),
+        (replace(QUESTION, why=Why.FALLBACK, before="NTLM"), "NTLM could not be used here"),
         (replace(QUESTION, why=Why.DOWNGRADE, before="NTLM"), "accept NTLM and now wants Basic"),
         (
             replace(QUESTION, why=Why.REALM_CHANGED, before="Corp"),
@@ -128,6 +129,13 @@ def test_the_lock_out_line_comes_with_the_second_rejection(qtbot: QtBot) -> None
     line = "Many companies lock accounts after 3–5 wrong tries."
     assert line not in texts(shown(qtbot, REJECTED))
     assert line in texts(shown(qtbot, replace(REJECTED, rejections=2)))
+
+
+def test_an_account_that_is_locked_is_said_to_be_so_once(qtbot: QtBot) -> None:
+    locked = replace(REJECTED, why=Why.LOCKED, rejections=1, hurried=True)
+    dialog = shown(qtbot, locked)
+    assert accept(dialog).text() == "Try anyway"
+    assert len([text for text in texts(dialog) if "locked" in text]) == 1
 
 
 def test_a_hurried_person_is_asked_to_wait(qtbot: QtBot) -> None:

@@ -284,6 +284,8 @@ def test_ctrl_c_ends_both(program: Process, service: StagedService, host: TrayHo
 
 
 def test_the_dialog_is_answered_with_real_keys(here: Desktop, service: StagedService) -> None:
+    # Without an ö on the keyboard xdotool lends it a key, and a busy program sees that too late.
+    assert here.run("setxkbmap", "de").code == 0
     with tray(here):
         service.wait_for_tray()
         service.ask(QUESTION)

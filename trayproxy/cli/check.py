@@ -81,7 +81,7 @@ def as_text(request: CheckProfile, result: CheckResult) -> str:
     rows = [(_MARKS[step.state], step_text(step, request), _detail(step)) for step in result.steps]
     width = max(len(text) for _, text, _ in rows)
     lines = [
-        f"  {mark} {text:<{width}}  {detail}{_took(step)}".rstrip()
+        f"  {mark} " + "  ".join(filter(None, (f"{text:<{width}}", detail, _took(step)))).rstrip()
         for (mark, text, detail), step in zip(rows, result.steps, strict=True)
     ]
     return "\n".join([*lines, verdict(result)])
@@ -130,7 +130,7 @@ def _detail(step: Step) -> str:
 
 
 def _took(step: Step) -> str:
-    return "" if step.took is None else f"  ({step.took:.0f} ms)"
+    return "" if step.took is None else f"({step.took:.0f} ms)"
 
 
 def _result(client: Client, request: CheckProfile) -> CheckResult:

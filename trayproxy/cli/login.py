@@ -11,6 +11,12 @@ from trayproxy.auth.login import Login
 from trayproxy.cli.settings import settings
 from trayproxy.cli.words import EndError, Exit, clean, say
 from trayproxy.paths import Paths
+from trayproxy.profiles.profile import SignIn
+
+_NO_PASSWORD = {
+    SignIn.SSO: "uses your Windows or Kerberos sign-in: there is no password to save.",
+    SignIn.NONE: "is set to need no sign-in: there is no password to save.",
+}
 
 
 def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool) -> None:
@@ -30,6 +36,8 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
         raise EndError("There is no terminal to ask at. Use --stdin.", Exit.USAGE)
     with settings(paths) as at:
         profile = at.profiles().find(name)
+    if profile.sign_in is not SignIn.PASSWORD:
+        raise EndError(f"“{clean(profile.name)}” {_NO_PASSWORD[profile.sign_in]}")
     who = profile.user if user is None else user
     if not who and from_stdin:
         words = f"“{clean(profile.name)}” has no user name. Give one with --user."

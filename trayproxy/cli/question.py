@@ -24,6 +24,10 @@ _WHY = {
     Why.LOCKED: (
         "Your account is locked. Waiting 15 to 30 minutes or asking your help desk usually helps."
     ),
+    Why.FALLBACK: (
+        "{before} could not be used here. The proxy also takes {method}, which protects your "
+        "password less."
+    ),
     Why.DOWNGRADE: (
         "The proxy used to accept {before} and now wants {method}, which protects your password "
         "less. Sign in only if your company has changed this."
@@ -87,6 +91,8 @@ def why(question: Question) -> str:
 
 def lock_out(question: Question) -> str:
     """Return the warning about locked accounts, from the second rejection on."""
+    if question.why is Why.LOCKED:
+        return ""  # That is known, and said already.
     if question.hurried:
         return (
             f"Your account may be locked: the proxy rejected {question.rejections} passwords in a "

@@ -66,6 +66,8 @@ def as_text(status: Status) -> str:
     if status.profile is not None:
         rows.append(("Proxy", ", ".join(map(str, status.profile.upstreams))))
         rows.append(("Sign-in", _SIGN_IN[status.sign_in]))
+        if status.saved is not None:
+            rows.append(("Password", "saved" if status.saved else "not saved"))
     rows.append(("Keyring", keyring(status.keyring)))
     if status.active:
         rows.append(("Connections", str(status.active)))

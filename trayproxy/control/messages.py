@@ -133,6 +133,8 @@ class Status:
         strangers: Who wanted to connect and may not.
         spare_port: A port near the wanted one that is free while that is taken; 0: none is known.
         screen_locked: Questions wait for somebody to come back to the screen.
+        saved: Whether the keyring holds a password of the active profile; None: not known, since it
+            is not looked into for that alone.
     """
 
     version: str
@@ -158,6 +160,7 @@ class Status:
     strangers: Strangers = Strangers()
     spare_port: int = 0
     screen_locked: bool = False
+    saved: bool | None = None
 
 
 # --- The question (ux §3.3, §3.4) ----------------------------------------------------------------
@@ -193,6 +196,9 @@ class Why(StrEnum):
     """The proxy says that the account is locked or disabled (TP-304)."""
     DOWNGRADE = "downgrade"
     """The proxy offers a weaker method than the one that it accepted before: `Question.before`."""
+    FALLBACK = "fallback"
+    """The method that the person was told of cannot be used here, and the next one shows the
+    password to more people: `Question.before` and `Question.method`."""
     REALM_CHANGED = "realm-changed"
     """The proxy calls itself something else than before: `Question.before`."""
 
@@ -233,6 +239,7 @@ class Question:
         checking: An answer is being tried; the fields are disabled until this turns False.
         keyring: Where the password would be kept.
         before: For `Why.DOWNGRADE` the method that the proxy accepted before, ``NTLM``; for
+            `Why.FALLBACK` the method that cannot be used, ``Kerberos``; for
             `Why.REALM_CHANGED` what it called itself, untrusted, empty if it said nothing.
     """
 

@@ -149,9 +149,11 @@ class Case:
         accepted: When this generation was last accepted, None if never.
         doubts: Refusals of this generation since then.
         suspects: The targets refused since then, and when.
+        forbidden: The targets that the upstream forbids to this login, and when that was found out.
         canary_until: When the canary has taken too long.
         canary_lost: When it will not come back any more.
         canary: Where the canary wants to go.
+        blamed: Where a login was rejected last, which may be a forbidden address after all.
         good: Where a canary with the present login went through.
         trial: What the canary signs in with.
         scheme: The scheme that the present login was accepted with, as in `Offered`.
@@ -160,6 +162,7 @@ class Case:
         stumbles: How often in a row the scheme that was accepted could not be used after all.
         unanswered: How often in a row the present login was sent and got no answer.
         own: The number of the request of our own that is on its way, 0 if none is.
+        own_until: How long the others wait for that while a login that was right is in doubt.
         own_generation: Of the login that such a request was sent for last.
         target: Where the last program wanted to go.
         locked: The upstream says that the account is locked.
@@ -197,9 +200,11 @@ class Case:
     accepted: float | None = None
     doubts: int = 0
     suspects: dict[str, float] = field(default_factory=dict)
+    forbidden: dict[str, float] = field(default_factory=dict)
     canary_until: float = inf
     canary_lost: float = inf
     canary: str = ""
+    blamed: str = ""
     good: str = ""
     trial: Offered | None = None
     scheme: str = ""
@@ -208,6 +213,7 @@ class Case:
     stumbles: int = 0
     unanswered: int = 0
     own: int = 0
+    own_until: float = inf
     own_generation: int = 0
     target: str = ""
     locked: bool = False
@@ -271,8 +277,11 @@ class Case:
 
     @property
     def is_checking(self) -> bool:
-        """Whether the person waits for the verdict on the login."""
-        if self.why is Why.UNCHECKED:
+        """Whether the person waits for the verdict on the login.
+
+        Not on one that was right and is in doubt: they have not typed that just now.
+        """
+        if self.why is Why.UNCHECKED or self.accepted is not None:
             return False
         is_under_way = self.phase is Phase.HELD and (self.own > 0 or self.blocked)
         return self.phase is Phase.CHECKING or is_under_way
@@ -294,6 +303,11 @@ class Case:
         """Return whether this login was refused for this target moments ago."""
         at = self.suspects.get(target)
         return at is not None and now - at <= rules.moments
+
+    def is_forbidden(self, target: str, now: float, rules: Rules) -> bool:
+        """Return whether this target was found to be forbidden to a login that is right."""
+        at = self.forbidden.get(target)
+        return at is not None and now - at <= rules.forbidden
 
     @property
     def sign_in(self) -> SignInState:

@@ -9,7 +9,7 @@ upstream has accepted before, or that shows the password to more people than the
 from trayproxy.auth.scheme import Verdict, VerdictKind, strength
 from trayproxy.control.messages import Transport, Why
 from trayproxy.desk.board import Board
-from trayproxy.desk.case import Case, Setback
+from trayproxy.desk.case import Case, Setback, Source
 from trayproxy.desk.events import Offered, Reason
 from trayproxy.profiles.profile import Method
 
@@ -57,18 +57,30 @@ def set_back(board: Board, case: Case, scheme: str, verdict: Verdict) -> None:
 
 def trouble(case: Case, now: float) -> Setback | None:
     """Return why no scheme can be used: what happened to the strongest that was tried."""
-    present = (s for s in case.setbacks.values() if now < s.until)
-    return next(present, next(iter(case.setbacks.values()), None))
+    return next((setback for setback in case.setbacks.values() if now < setback.until), None)
 
 
-def objection(board: Board, case: Case, offer: Offered) -> Why | None:
-    """Return why a login must not be sent in this way without asking, None if it may be."""
+def objection(board: Board, case: Case, offer: Offered, offers: tuple[Offered, ...]) -> Why | None:
+    """Return why a login must not be sent in this way without asking, None if it may be.
+
+    The realm is no matter to one's own sign-in: a ticket is for the host that is configured.
+
+    Args:
+        board: What upstreams were before.
+        case: Which protection space, with which login.
+        offer: How it would be sent.
+        offers: All ways on offer.
+    """
     pin, consent = board.pins.get(case.key.space), case.consent
+    demanded = _demands(case, pin.label) if pin else 0
+    if demanded > offer.strength:
+        # It is not the upstream that has changed if it offers the same and we cannot use it.
+        is_there = any(one.strength >= demanded for one in offers)
+        return Why.FALLBACK if is_there else Why.DOWNGRADE
     if consent and _COVER[offer.way.transport] < _COVER[consent.way.transport]:
-        return Why.DOWNGRADE
-    if pin and _demands(case, pin.label) > offer.strength:
-        return Why.DOWNGRADE
-    if pin and consent is None and case.key.realm not in pin.realms:
+        return Why.FALLBACK
+    is_tied = consent is None and case.source is not Source.OWN
+    if pin and is_tied and case.key.realm not in pin.realms:
         return Why.REALM_CHANGED
     return None
 
@@ -83,6 +95,8 @@ def _demands(case: Case, label: str) -> int:
 def before(board: Board, case: Case, why: Why) -> str:
     """Return what the upstream was, in words for a person."""
     pin = board.pins.get(case.key.space)
+    if why is Why.FALLBACK and case.consent:
+        return case.consent.way.title
     if why is Why.REALM_CHANGED:
         return pin.realms[0] if pin else ""
     return _title(pin.label) if pin else ""

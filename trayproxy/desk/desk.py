@@ -140,6 +140,7 @@ class Desk:
         rejected: RejectedLogins | None = None,
         identify: Identify | None = None,
         memory: Memory | None = None,
+        is_installed: Callable[[str], bool] = lambda family: True,
     ) -> None:
         """Open the desk.
 
@@ -152,6 +153,7 @@ class Desk:
             rules: Times and limits.
             rejected: Logins that were rejected.
             identify: Finds out who waits.
+            is_installed: Whether what a family of schemes needs is installed.
             memory: What earlier runs have left; None: nothing, and this one leaves nothing either.
         """
         self.identify = identify
@@ -159,7 +161,7 @@ class Desk:
         self._vault = vault
         self._loop = loop
         self._clock = clock or loop.time
-        self._offers = Offers(schemes)
+        self._offers = Offers(schemes, is_installed)
         self._rules = rules or Rules()
         self._memory = memory or Forgetful()
         self._machine = Machine(self._rules, self.rejected, self._memory.pins)

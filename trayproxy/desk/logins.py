@@ -9,7 +9,7 @@ from trayproxy.desk.board import LASTING, Board
 from trayproxy.desk.case import Case, Phase, Source
 from trayproxy.desk.choice import objection, pick
 from trayproxy.desk.events import Found, LookUp
-from trayproxy.desk.questions import Questions
+from trayproxy.desk.questions import NAMES_BEFORE, Questions
 from trayproxy.profiles.profile import SignIn
 
 _UNTOLD_MOST = 32
@@ -45,7 +45,7 @@ class Logins:
         """Return why no saved login may be sent to this upstream as it is now."""
         offer = pick(case, case.offers, self._board.now)
         case.consent = None
-        return objection(self._board, case, offer) if offer else None
+        return objection(self._board, case, offer, case.offers) if offer else None
 
     def _may_look_up(self, case: Case) -> bool:
         """Return whether a saved login may be used without a question.
@@ -84,11 +84,9 @@ class Logins:
         login = event.login
         if login:
             board.saved.add(case.key.space.profile_id)
-        if login and event.known_wrong:
-            board.rejected.add(case.key.space, login)
         if login is None:
             self._questions.ask(case, self._why_without(case))
-        elif board.rejected.has(case.key.space, login):
+        elif event.known_wrong or board.rejected.has(case.key.space, login):
             case.user = login.user
             self._questions.ask(case, Why.SAVED_REJECTED)
         else:
@@ -138,11 +136,11 @@ class Logins:
         if login:
             case.user = login.user
             case.insisted = self._board.rejected.has(case.key.space, login)
-        if source is not Source.SAVED and case.why is not Why.DOWNGRADE:
+        if source is not Source.SAVED and case.why not in NAMES_BEFORE:
             case.setbacks.clear()  # They may have been about the user who signed in.
         if case.phase is not Phase.HELD:
             case.move(Phase.HELD)
-        if case.why in (Why.UNCHECKED, Why.DOWNGRADE, Why.REALM_CHANGED):
+        if case.why is Why.UNCHECKED or case.why in NAMES_BEFORE:
             case.why = Why.NEEDED
         self._board.changed(case)
 
@@ -161,6 +159,7 @@ class Logins:
         case.trial = None
         case.blocked = False
         case.suspects.clear()
+        case.forbidden.clear()
         for request in case.parked.values():
             request.refused = False
         case.stop_trial()

@@ -65,6 +65,7 @@ from trayproxy.desk.verdicts import Verdicts, is_costless
 from trayproxy.desk.views import Views
 from trayproxy.profiles.profile import Profile, SignIn
 
+_BY_METHOD = frozenset({Why.DOWNGRADE, Why.FALLBACK})
 _WITH_LOGIN = frozenset({Phase.HELD, Phase.CHECKING, Phase.TRUSTED})
 
 
@@ -240,7 +241,7 @@ class Machine(Views):
             return self._place(case, request)
         if self._verdicts.refused(case, event, tried):
             return self._place(case, request)
-        if event.own or not self._verdicts.can_find_out(case):
+        if case.phase is Phase.TRUSTED or event.own or not self._verdicts.can_find_out(case):
             return board.refuse(event.waiter, Reason.FORBIDDEN)
         request.refused = True
         self._place(case, request)
@@ -286,10 +287,10 @@ class Machine(Views):
 
     def _is_itself_again(self, case: Case, request: Parked) -> bool:
         """Return whether an upstream that had become another is what it was once more."""
-        if case.why is not Why.DOWNGRADE or case.accepted is None:
+        if case.why not in _BY_METHOD or case.accepted is None:
             return False
         offer = pick(case, request.offers, self.board.now)
-        return offer is not None and objection(self.board, case, offer) is None
+        return offer is not None and objection(self.board, case, offer, request.offers) is None
 
     def _trust_again(self, case: Case) -> None:
         """Go on with an upstream that is what it was, but for the requests that it was not for."""

@@ -1,6 +1,6 @@
 """Our schemes, and what of them a 407 offers: from schemes and challenges to the desk's words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, choose
@@ -21,13 +21,15 @@ SOCKS_SCHEMES: tuple[Scheme, ...] = (SocksPassword(),)
 class Offers:
     """Reads challenges."""
 
-    def __init__(self, schemes: Sequence[Scheme]) -> None:
+    def __init__(self, schemes: Sequence[Scheme], is_installed: Callable[[str], bool]) -> None:
         """Know some schemes.
 
         Args:
             schemes: Ours for HTTP, the strongest first.
+            is_installed: Whether what a family of schemes needs is installed.
         """
         self._schemes = tuple(schemes)
+        self._is_installed = is_installed
 
     def _at(self, upstream: str) -> tuple[Scheme, ...]:
         return SOCKS_SCHEMES if upstream.startswith("socks5:") else self._schemes
@@ -42,8 +44,13 @@ class Offers:
     def read(
         self, challenges: Sequence[Challenge], space: Space, profile: Profile
     ) -> tuple[Offer, ...]:
-        """Return what of the schemes on offer a profile can use, the strongest first."""
-        return _understood(challenges, self.usable(space, profile))
+        """Return what of the schemes on offer a profile can use, the strongest first.
+
+        One that is not installed is left out if another one is on offer. Else it is for the scheme
+        itself to say what is missing.
+        """
+        found = _understood(challenges, self.usable(space, profile))
+        return tuple(o for o in found if self._is_installed(o.scheme.family)) or found
 
     def key(
         self,

@@ -13,7 +13,7 @@ from trayproxy.desk.case import Asked, Case, Phase
 from trayproxy.desk.choice import before
 from trayproxy.desk.events import QuestionClosed, Reason
 
-NAMES_BEFORE = frozenset({Why.DOWNGRADE, Why.REALM_CHANGED})
+NAMES_BEFORE = frozenset({Why.DOWNGRADE, Why.FALLBACK, Why.REALM_CHANGED})
 """The reasons to ask that are about what the upstream was."""
 
 

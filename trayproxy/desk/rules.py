@@ -20,6 +20,7 @@ class Rules:
         hurry: Three rejections within this time make a question `hurried`.
         moments: A login refused within this time of being accepted is not wrong: that request is
             forbidden.
+        forbidden: How long a forbidden address is known as such.
         fresh: How long an acceptance needs no confirmation; bounds how often the engine reports.
         grace: How long the last face that could ask may be gone, as it is while a tray restarts.
         attention: How long a person who has touched a question keeps others from opening.
@@ -37,6 +38,7 @@ class Rules:
         parked_most: Requests that wait in one protection space.
         programs_most: Programs named in a question.
         cases_most: Protection spaces remembered; an upstream may invent realms for ever.
+        forbidden_most: Forbidden addresses remembered of a protection space.
     """
 
     gather: float = 0.15
@@ -48,6 +50,7 @@ class Rules:
     not_now: float = 900.0
     hurry: float = 600.0
     moments: float = 60.0
+    forbidden: float = 600.0
     fresh: float = 15.0
     grace: float = 30.0
     attention: float = 300.0
@@ -63,3 +66,4 @@ class Rules:
     parked_most: int = 512
     programs_most: int = 20
     cases_most: int = 64
+    forbidden_most: int = 256

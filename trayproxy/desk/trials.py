@@ -2,8 +2,11 @@
 
 Only its verdict moves the others. A canary that takes long is told to the person, but is not
 overtaken: each further request with a wrong login is a failed log-on, and companies lock accounts
-after a few. If no client is there to try it on, because it gave up while the person typed, a
-request of our own takes its place.
+after a few. Only a login that was right before is tried on the next request then, since a site that
+is down must not stop all others.
+
+If no client is there to try it on, because it gave up while the person typed, a request of our own
+takes its place.
 """
 
 from collections.abc import Iterator
@@ -16,6 +19,9 @@ from trayproxy.desk.choice import objection, pick, trouble
 from trayproxy.desk.events import Offered, OwnEnded, Reason, TryOwn
 from trayproxy.desk.questions import Questions
 from trayproxy.desk.verdicts import Verdicts
+
+ANYWHERE = ""
+"""No particular target, as in `TryOwn`."""
 
 
 class Trials:
@@ -42,19 +48,27 @@ class Trials:
         """Yield when something becomes due for a case."""
         yield case.canary_until
         yield case.canary_lost
+        yield case.own_until
 
     def expire(self, case: Case) -> None:
         """Do what has become due for a case."""
         now = self._board.now
+        if now >= case.own_until:
+            case.own_until = inf
         if now >= case.canary_until:
-            case.canary_until = inf
-            if case.accepted is None:
-                case.why = Why.UNCHECKED
-            self._board.changed(case)
+            self._take_long(case)
         if now >= case.canary_lost:
             # It should have come back long ago. The next try is the person's decision.
             case.unanswered = self._board.rules.unanswered
             self._verdicts.leave_open(case, sent=True)
+
+    def _take_long(self, case: Case) -> None:
+        case.canary_until = inf
+        if case.accepted is not None:
+            self._verdicts.leave_open(case, sent=False)
+            return
+        case.why = Why.UNCHECKED
+        self._board.changed(case)
 
     def _serve(self, case: Case, request: Parked) -> None:
         """Give a login that is right to a request."""
@@ -64,7 +78,7 @@ class Trials:
             return  # Another request has met an upstream that is not as it was.
         if offer is None:
             self._refuse_for_trouble(case, request.waiter)
-        elif why := objection(board, case, offer):
+        elif why := objection(board, case, offer, request.offers):
             self._object(case, offer, why)
         else:
             board.leave(request.waiter)
@@ -87,8 +101,21 @@ class Trials:
             and self._board.rejected.has(case.key.space, case.login)
         ):
             self._verdicts.reject(case)
+        elif case.insisted and self._tells_nothing(case):
+            self.try_ourselves(case, ANYWHERE)
         else:
             self._try_next(case)
+
+    def _tells_nothing(self, case: Case) -> bool:
+        """Return whether a rejected login would only be sent where it was rejected.
+
+        If a forbidden address was taken for a wrong password, the person is right to insist; but
+        only another address can show it. A request of our own goes there, once.
+        """
+        was_elsewhere = any(request.target != case.blamed for request in case.parked.values())
+        if was_elsewhere or not case.blamed or not self._board.tries_itself:
+            return False
+        return case.own > 0 or case.own_generation != case.generation
 
     def _is_under_way(self, case: Case) -> bool:
         """Return whether the very same login is on a canary, of another realm or typed before."""
@@ -112,7 +139,7 @@ class Trials:
             if offer is None:
                 self._refuse_for_trouble(case, request.waiter)
                 continue
-            if why := objection(board, case, offer):
+            if why := objection(board, case, offer, request.offers):
                 objected = objected or (offer, why)
                 continue
             board.leave(request.waiter)
@@ -133,9 +160,12 @@ class Trials:
         before can tell: ours, if it is on its way, or one that goes there.
         """
         requests = list(case.parked.values())
-        if case.doubts and case.own:
+        if case.doubts and case.own and case.own_until < inf:
             return [request for request in requests if request.own]
-        return sorted(requests, key=lambda r: (not r.own, r.refused, r.target != case.good))
+        return sorted(
+            requests,
+            key=lambda r: (not r.own, r.refused, r.target == case.blamed, r.target != case.good),
+        )
 
     def _refuse_for_trouble(self, case: Case, waiter: int) -> None:
         """Tell a request why there is no scheme for it."""
@@ -155,7 +185,11 @@ class Trials:
         """
         if case.source is Source.OWN:
             case.needed = True
-            self._board.refuse_all(case, Reason.WEAKER)
+            found = trouble(case, self._board.now)
+            if found:
+                self._board.refuse_all(case, found.reason, found.text)
+            else:
+                self._board.refuse_all(case, Reason.WEAKER)
         else:
             case.way = offer.way
             self._questions.ask(case, why)
@@ -172,14 +206,21 @@ class Trials:
         if (is_answer or is_to_be_saved) and case.own_generation != case.generation:
             self.try_ourselves(case)
 
-    def try_ourselves(self, case: Case) -> None:
-        """Send a request of our own; without the means for it, the next one of a program tells."""
+    def try_ourselves(self, case: Case, target: str | None = None) -> None:
+        """Send a request of our own; without the means for it, the next one of a program tells.
+
+        Args:
+            case: With the login of which protection space.
+            target: Where to; None: where the login was right, or a program wanted to go.
+        """
         board = self._board
         if case.own or not board.tries_itself:
             return
         self._tries += 1
         case.own, case.own_generation = self._tries, case.generation
-        target = case.good or case.target
+        case.own_until = board.now + board.rules.canary
+        if target is None:
+            target = case.good or case.target
         board.effects.append(TryOwn(case.own, case.kept_for, target))
         board.changed(case)
 
@@ -189,7 +230,7 @@ class Trials:
         case = next((case for case in cases if case.own == event.number), None)
         if case is None:
             return
-        case.own = 0
+        case.own, case.own_until = 0, inf
         if case.phase is Phase.HELD and not case.parked and case.accepted is None:
             if event.asked:
                 case.why = Why.UNCHECKED

@@ -59,6 +59,7 @@ class Verdicts:
         case.move(Phase.TRUSTED)
         case.stop_trial()
         case.rejections.clear()
+        case.blamed = ""
         case.setbacks.pop(case.scheme, None)
         case.repeated = case.lifted = case.locked = case.blocked = False
         case.why = Why.NEEDED
@@ -73,11 +74,19 @@ class Verdicts:
         for request in list(case.parked.values()):
             if request.refused:
                 # With this very login, which is right: it is the address then.
+                self._forbid(case, request.target)
                 self._board.leave(request.waiter)
                 self._board.refuse(request.waiter, Reason.FORBIDDEN)
             elif any(offer.scheme == case.scheme for offer in request.offers):
                 self._board.leave(request.waiter)
                 self._board.release(request.waiter, case, case.scheme)
+
+    def _forbid(self, case: Case, target: str) -> None:
+        """Remember that an address is forbidden, so as not to doubt the login again over it."""
+        case.forbidden.pop(target, None)
+        case.forbidden[target] = self._board.now
+        if len(case.forbidden) > self._board.rules.forbidden_most:
+            del case.forbidden[next(iter(case.forbidden))]
 
     def _pin(self, case: Case, label: str) -> None:
         """Remember what this upstream is, now that it has accepted a login."""
@@ -131,8 +140,12 @@ class Verdicts:
             return True
         board = self._board
         was_canary = case.phase is Phase.CHECKING
+        is_known = case.is_forbidden(event.target, board.now, board.rules)
+        if is_known and not tried.is_final and not was_canary:
+            return False
         is_told = tried.is_final or (was_canary and event.target == case.good)
         if is_told or not self._may_be_right(case):
+            case.blamed = event.target
             self.reject(case, tried.verdict)
             return True
         if was_canary or not case.doubts:

@@ -7,11 +7,11 @@ from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, Program, Question, SignInState
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Phase
-from trayproxy.desk.choice import trouble
+from trayproxy.desk.choice import objection, pick, trouble
 from trayproxy.desk.events import Reason
 from trayproxy.desk.person import most_wanted
 from trayproxy.desk.questions import NAMES_BEFORE
-from trayproxy.desk.space import BY_SSO, Mark, Space
+from trayproxy.desk.space import Mark, Space
 from trayproxy.profiles.profile import Profile
 
 REALM_MOST = 1024
@@ -37,7 +37,7 @@ class Trial(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why one's own sign-in cannot be used now.
+    """Why no scheme can be used at an upstream now.
 
     Attributes:
         profile: Of which profile.
@@ -188,12 +188,15 @@ class Views:
         )
 
     def troubles(self) -> tuple[Trouble, ...]:
-        """Return why one's own sign-in cannot be used, for each upstream where that is so."""
+        """Return why no scheme can be used, for each upstream where that is so."""
         found = map(self._trouble, self.board.cases.values())
         return tuple(dict.fromkeys(filter(None, found)))
 
     def _trouble(self, case: Case) -> Trouble | None:
-        if case.key.family != BY_SSO or case.phase is not Phase.HELD or not case.needed:
+        if case.phase is not Phase.HELD or not case.needed or not case.offers:
+            return None
+        offer = pick(case, case.offers, self.board.now)
+        if offer and objection(self.board, case, offer, case.offers) is None:
             return None
         found = trouble(case, self.board.now)
         return Trouble(case.profile, found.reason, found.text) if found else None

@@ -26,6 +26,7 @@ coroutine from top to bottom. Both do the same; the short way decides nothing.
     signing      its sign-in, leg by leg
     refusals     which answers ask for one
     steps        what of it takes its time, in threads
+    canaries     who goes first with a password that was not accepted lately
     binding      what binds it to a TLS connection
     relay        the answer on its way back
     way          through which upstream a request goes, or to its target itself

@@ -246,8 +246,11 @@ class ClientWork(Work[Accepted]):
     def is_inactive(self) -> bool:
         """Whether it has waited for too long. The executor's sweep asks once a second."""
         tunnel = self.tunnel
-        if tunnel is not None and not tunnel.is_probed:
-            tunnel.probe()
+        if tunnel is not None:
+            if not tunnel.is_probed:
+                tunnel.probe()
+            if self.deadline is not None and tunnel.has_moved():
+                self.deadline_in(self.engine.limits.half_closed_s)
         return self.deadline is not None and self.engine.loop.time() >= self.deadline
 
     def time_out(self) -> None:
@@ -261,6 +264,8 @@ class ClientWork(Work[Accepted]):
             self.is_late = True
             self._go_on(Turn.TELL)
         else:
+            if self.tunnel is not None:
+                self._abort()
             self._finish()
 
     def deadline_in(self, seconds: float) -> None:

@@ -18,6 +18,7 @@ from proxy.core.listener.tcp import TcpSocketListener
 from trayproxy.desk.desk import Desk
 from trayproxy.desktop.sleep import sleep_clock
 from trayproxy.engine.arrival import PatientDialler
+from trayproxy.engine.canaries import Canaries
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.date import DateLine
 from trayproxy.engine.descriptors import open_descriptors
@@ -213,6 +214,7 @@ class Engine:
         self.openings: Memory[bytes, bytes] = Memory()
         self.refusals = Refusals()
         self.steps = Steps(loop)
+        self.canaries = Canaries(loop)
         self._port = port
         self._stranding: asyncio.TimerHandle | None = None
         self._naps = Naps(parts.sleep_clock, parts.limits.asleep_s)

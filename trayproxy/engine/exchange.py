@@ -1,11 +1,12 @@
 """One request and its answer: dial, send, sign in when asked, relay."""
 
 import logging
+from asyncio import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
-from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.answer import Answer, Outcome, Waiter
 from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import SignInWantedError, UnreachableError
 from trayproxy.engine.hop import Hop
@@ -19,7 +20,7 @@ from trayproxy.engine.pages import (
 )
 from trayproxy.engine.relay import BadBodyError, Relay
 from trayproxy.engine.sender import KEPT_AT_MOST, Kept, Sender
-from trayproxy.engine.signing import Signing, Wanted
+from trayproxy.engine.signing import Signing, SupersededError, Wanted
 from trayproxy.engine.strand import Wait
 from trayproxy.engine.upstream import Connection
 from trayproxy.engine.way import Way
@@ -164,13 +165,20 @@ class Exchange:
                 self._take_another_way(error, sender)
                 attempt = Attempt(self._known())
                 continue
+            except SupersededError:
+                attempt = Attempt(self._known())
+                continue
             if outcome is None:
                 return await self._open_directly()
             if isinstance(outcome, Response):
                 return await self._relay.pass_on(sender, outcome)
-            if not hop.way.signs_in:
-                raise RefusedError(sign_in_not_set(self._profile.name))
-            attempt = await self._ask(outcome, attempt.answer)
+            try:
+                if not hop.way.signs_in:
+                    raise RefusedError(sign_in_not_set(self._profile.name))
+                turn = self._turn_at_desk(outcome, attempt.answer)
+            finally:
+                signing.let_others()
+            attempt = await self._wait_at_desk(turn)
 
     def _known(self) -> Answer | None:
         """Return the login to send before anybody asks for it."""
@@ -191,6 +199,7 @@ class Exchange:
 
         Raises:
             UnreachableError: The next hop of this way is dead.
+            SupersededError: The login was refused to another request meanwhile.
             RefusedError: There is no answer.
         """
         desk, answer, way = self._engine.desk, attempt.answer, self._hop.way
@@ -207,6 +216,7 @@ class Exchange:
         except BaseException as error:
             if answer is not None:
                 desk.inconclusive(answer, type(error).__name__, sent=signing.is_spent)
+            signing.let_others()
             raise
         if answer is not None and way.signs_requests and isinstance(outcome, Response):
             if not signing.is_proved:
@@ -214,6 +224,7 @@ class Exchange:
                     desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
             elif not answer.verified:
                 desk.accepted(answer)
+            signing.let_others()
         return outcome
 
     def _take_another_way(self, error: UnreachableError, sender: Sender) -> None:
@@ -243,36 +254,39 @@ class Exchange:
         await self._link.deliver(ESTABLISHED)
         return self._relay.become_tunnel(upstream.stream)
 
-    async def _ask(self, wanted: Wanted, tried: Answer | None) -> Attempt:
-        """Wait at the sign-in desk.
-
-        Raises:
-            RefusedError: The person declined, or there is no common way to sign in.
-            ClientGoneError: The client did not wait.
-        """
+    def _turn_at_desk(self, wanted: Wanted, tried: Answer | None) -> "Future[Outcome]":
+        """Take a turn at the sign-in desk, which hears what has become of the login."""
         space = self._hop.way.space
         assert space is not None
         if self._waiter is None:
             client = self._client.socket
             ends = (client.getsockname()[:2], client.getpeername()[:2])
             self._waiter = Waiter(str(self._request.target.authority), connection=ends)
-        future = self._engine.desk.challenged(
+        return self._engine.desk.challenged(
             space, self._profile, wanted.challenges, self._waiter, tried, wanted.verdict
         )
-        if not future.done():
+
+    async def _wait_at_desk(self, turn: "Future[Outcome]") -> Attempt:
+        """Wait for what to try next.
+
+        Raises:
+            RefusedError: The person declined, or there is no common way to sign in.
+            ClientGoneError: The client did not wait.
+        """
+        if not turn.done():
             self._hop.let_go()  # A person takes longer than a proxy keeps it open.
         self._link.deadline = None
         try:
             with self._hop.parked():
-                while not future.done():
-                    await self._hop.pause(Wait({}, future=future))
+                while not turn.done():
+                    await self._hop.pause(Wait({}, future=turn))
         finally:
-            future.cancel()
-        result = future.result()
+            turn.cancel()
+        result = turn.result()
         if isinstance(result, Refusal):
             raise RefusedError(refusal_page(result))
         if result is None:
             return Attempt(None, is_fresh=True)
-        known = self._engine.desk.known(space)
+        known = self._engine.desk.known(result.space)
         is_trusted = known is not None and known.mark == result.mark
         return Attempt(result, is_on_trial=not is_trusted, is_asked_for=True)

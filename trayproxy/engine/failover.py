@@ -62,6 +62,10 @@ class Failover:
         left = [other for other in (way, *way.others) if other not in tried]
         return next(filter(self._is_worth_trying, left), left[0] if left else None)
 
+    def knows_dead(self, way: Way) -> bool:
+        """Whether the next hop of a way could not be reached, and has not answered since."""
+        return way.upstream in self._deaths
+
     def _is_worth_trying(self, way: Way) -> bool:
         death = self._deaths.get(way.upstream) if way.upstream else None
         if death is None:

@@ -7,6 +7,7 @@ story of the connection looks for it (`trayproxy.engine.story`), which decides e
 """
 
 from enum import Enum, auto
+from errno import ENOTCONN
 from typing import TYPE_CHECKING
 
 from trayproxy.engine.memory import Plan
@@ -60,10 +61,12 @@ def _is_as_before(link: "ClientWork", plan: Plan) -> bool:
     authority = plan.request.target.authority
     if authority is None or engine.signpost(authority) is not way:
         return False
-    if way.others and engine.failover.choose(way) is not way:
-        return False
+    if way.others and engine.failover.knows_dead(way):
+        return False  # Choosing one is done once for each request, by the story.
     answer = engine.desk.known(way.space) if way.space is not None and way.signs_in else None
-    return plan.answer is answer and engine.pool.is_current(plan.key)
+    # One that was not accepted lately goes out alone at first: see `canaries`.
+    is_sure = answer is None or answer.verified or plan.key.signed_in is not None
+    return plan.answer is answer and is_sure and engine.pool.is_current(plan.key)
 
 
 def _connection(link: "ClientWork", plan: Plan) -> Connection | None:
@@ -93,8 +96,9 @@ def _send(link: "ClientWork", plan: Plan, upstream: Connection) -> bool:
     stream, wire = upstream.stream, plan.wire
     try:
         sent = stream.send(wire)
-    except OSError:
-        sent = -1
+    except OSError as error:
+        # What Linux does not do yet, other systems cannot do yet.
+        sent = 0 if error.errno == ENOTCONN else -1
     if sent != len(wire):
         if sent == 0 and link.upstream is None and not upstream.used:
             link.begun = stream.socket  # It is being established still.
@@ -145,15 +149,16 @@ def _pass_back(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     if seen is None or len(data) - head_end != seen.length or engine.closing:
         return Turn.TELL
     _note(link, upstream)
+    link.plan = None
     engine.counters.received += seen.length
     head = seen.head if seen.dated else engine.date.add(seen.head)
     octets = head + data[head_end:]
     sent = link.client.send(octets)
-    link.between = True
     link.deadline_in(engine.limits.idle_s)
     if sent < len(octets):
         link.undelivered = octets[sent:]
         return Turn.TELL
+    link.between = True
     return Turn.WAIT
 
 
@@ -163,8 +168,11 @@ def _open(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     if head is None:
         return Turn.TELL
     _note(link, upstream)
+    # If the client has gone, this raises while there is a plan still: what was opened leads to the
+    # site now, and must not be kept for requests.
     sent = link.client.send(head)
     link.tunnel = Tunnel(link.client, upstream.stream, link.engine.pipes, head[sent:])
+    link.plan = None
     return Turn.TUNNEL
 
 
@@ -175,7 +183,6 @@ def _note(link: "ClientWork", upstream: Connection) -> None:
     if not upstream.used and way.others and way.upstream is not None:
         engine.failover.lives(way.upstream)
     upstream.used += 1
-    link.plan = None
     engine.observer.reached(way)
     # That a connection is still signed in says nothing about the login.
     if answer is not None and not answer.verified and not upstream.is_signed_in:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
 from trayproxy.desk.answer import Answer
+from trayproxy.desk.space import Mark
 from trayproxy.engine.hop import Hop
 from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import (
@@ -45,8 +46,15 @@ REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"CONNEC
 section 9.2.2), and CONNECT, since through a tunnel that was never opened nothing went."""
 LOST_AT_MOST = 1
 """How often an attempt begins anew because its connection was lost."""
+LEGS_AT_MOST = 8
+"""Of one handshake: Digest needs four if its nonces grow stale, Kerberos two."""
+ENDLESS = Verdict(VerdictKind.UNUSABLE, "The proxy's sign-in comes to no end.")
 SERVER_SILENT = Verdict(VerdictKind.UNUSABLE, "The company's sign-in server does not answer.")
 NOT_ASKED_FOR = Verdict(VerdictKind.UNUSABLE, "The proxy asks for a sign-in only now and then.")
+
+
+class SupersededError(Exception):
+    """The login is not the one to be sent any more."""
 
 
 class LostError(Exception):
@@ -88,10 +96,12 @@ class Signing:
 
     __slots__ = (
         "_challenges",
+        "_first",
         "_has_content",
         "_hop",
         "_is_challenged",
         "_is_on_trial",
+        "_is_to_hurry",
         "_link",
         "_plan",
         "_relay",
@@ -99,6 +109,7 @@ class Signing:
         "_sender",
         "_sent",
         "_wants_continue",
+        "_way",
         "is_proved",
         "is_spent",
     )
@@ -131,9 +142,12 @@ class Signing:
         self._sent = sent
         self._has_content = plan.request.framing not in (NoBody(), Length(0))
         self._challenges: tuple[Challenge, ...] = ()
+        self._first: Mark | None = None
         self._is_challenged = False
         self._is_on_trial = False
+        self._is_to_hurry = False
         self._wants_continue = False
+        self._way = hop.way
         self.is_proved = False
         self.is_spent = False
 
@@ -150,13 +164,19 @@ class Signing:
         Raises:
             UnreachableError: The next hop is dead.
             SignInWantedError: It wants a login before there is a connection.
+            SupersededError: The login was refused to another request meanwhile.
             RefusedError: There is no answer.
         """
         self.is_proved = self.is_spent = False
         self._is_on_trial = on_trial
+        if self._way is not self._hop.way:
+            # Another upstream has said nothing yet.
+            self._way, self._challenges, self._is_challenged = self._hop.way, (), False
         losses = 0
         while True:
             upstream = await self._connected(answer, fresh=fresh)
+            if answer is not None and await self._was_behind(answer, upstream):
+                continue
             try:
                 outcome = await self._try_on(upstream, answer)
             except LostError as lost:
@@ -169,6 +189,45 @@ class Signing:
             if outcome is not None:
                 return outcome
             fresh = False
+
+    async def _was_behind(self, answer: Answer, upstream: Connection) -> bool:
+        """Wait for a request that goes first with this login, if there is one; then look for a
+        connection again. Otherwise go first.
+
+        Raises:
+            SupersededError: That was the end of the login.
+        """
+        canaries = self._link.engine.canaries
+        if self._first is not None or not self._is_risky(answer, upstream):
+            return False
+        if canaries.begin(answer.mark):
+            self._first = answer.mark
+            return False
+        if canaries.wait_for(answer.mark) is None:
+            return False
+        self._hop.let_go()
+        self._link.deadline = None
+        while not answer.verified and (waiting := canaries.wait_for(answer.mark)) is not None:
+            over, left = waiting
+            with self._hop.parked():
+                await self._hop.pause(Wait({}, future=over, timeout=left))
+        known = self._link.engine.desk.known(answer.space)
+        if known is None or known.mark != answer.mark:
+            raise SupersededError
+        return True
+
+    def _is_risky(self, answer: Answer, upstream: Connection) -> bool:
+        """Whether to send this may cost a log-on that nobody expects."""
+        is_carried = self._hop.way.signs_requests and not upstream.is_signed_in
+        is_password = answer.login is not None
+        is_new = self._sent is None and not self._is_on_trial
+        return is_carried and is_password and is_new and not answer.verified
+
+    def let_others(self) -> None:
+        """Let the others go, if this went first: the desk knows what has become of it."""
+        if self._first is not None:
+            self._link.engine.canaries.end(self._first)
+            self._first = None
 
     async def _connected(self, answer: Answer | None, *, fresh: bool) -> Connection:
         if self._sent is not None:
@@ -213,7 +272,9 @@ class Signing:
         if is_premature and not self._is_challenged:
             return await self._ask_first(upstream, step)
         place: Connection | None = upstream
+        legs = 0
         while isinstance(step, Leg):
+            legs += 1
             if place is None and not step.same_connection:
                 place = await self._hop.connected(answer, fresh=False, on_trial=self._is_on_trial)
             if place is None or (step.same_connection and not place.is_quiet()):
@@ -225,7 +286,8 @@ class Signing:
             goes_on = answer.scheme.binds_connection and step.credentials != b""
             if not await self._clear(place, response, in_handshake=goes_on):
                 place = None
-            step = await self._step(answer, handshake, self._challenges)
+            is_last = legs == LEGS_AT_MOST
+            step = ENDLESS if is_last else await self._step(answer, handshake, self._challenges)
         if answer.scheme.binds_connection:
             # It is in the middle of something: squid never lets anybody in on it any more.
             self._link.drop_upstream()
@@ -348,7 +410,20 @@ class Signing:
         finally:
             self.is_spent = self.is_spent or (at_stake and sender.started)
         self._hop.answered(upstream)
+        if response.status == 417 and b"expect" in head.lower() and not self._is_to_hurry:
+            self._refuse_to_wait()
         return response
+
+    def _refuse_to_wait(self) -> None:
+        """Begin anew without an expectation, if it was ours: the next hop knows none.
+
+        Raises:
+            LostError: Begin anew.
+        """
+        if self._request.expects_continue:
+            return
+        self._is_to_hurry = True
+        raise LostError(counts=False)
 
     def _may_repeat(self, upstream: Connection, *, at_stake: bool) -> bool:
         """Whether the whole request may be sent again after its connection failed.
@@ -406,6 +481,7 @@ class Signing:
             self._hop.way.signs_requests
             and not is_sure
             and self._has_content
+            and not self._is_to_hurry
             and (self._wants_continue or not sender.kept.whole)
             and not request.expects_continue
         )

@@ -222,7 +222,7 @@ class Tunnel:
             ahead, or decrypted; or an end.
     """
 
-    __slots__ = ("_client", "_upstream", "down", "has_something", "is_probed", "up")
+    __slots__ = ("_client", "_moved", "_upstream", "down", "has_something", "is_probed", "up")
 
     def __init__(self, client: Stream, upstream: Stream, pipes: Pipes, ahead: bytes = b"") -> None:
         """Make one.
@@ -246,6 +246,7 @@ class Tunnel:
             or not (client.plain and upstream.plain)
         )
         self.is_probed = False
+        self._moved = 0
 
     def probe(self) -> None:
         """Let the kernel find out about peers that have vanished: a tunnel may be quiet for ever.
@@ -254,7 +255,13 @@ class Tunnel:
         """
         self.is_probed = True
         for side in (self._client, self._upstream):
-            _probe(side.socket)
+            with contextlib.suppress(OSError):  # Gone just now, as macOS says; its event is due.
+                _probe(side.socket)
+
+    def has_moved(self) -> bool:
+        """Whether octets were delivered since this was asked last."""
+        before, self._moved = self._moved, self.up.moved + self.down.moved
+        return self._moved != before
 
     def begin(self) -> None:
         """Move what waits already.

@@ -24,6 +24,7 @@ from trayproxy.engine.engine import Counters
 from trayproxy.engine.pages import Page
 from trayproxy.engine.way import Way
 from trayproxy.profiles.profile import Profile, SignIn
+from trayproxy.service.shelf import Shelf
 
 TELL_EVERY_S = 0.2
 TRAFFIC_EVERY_S = 2.0
@@ -74,6 +75,7 @@ class Facts:
         self._has_hearers = has_hearers
         self._desk: Desk | None = None
         self._counters: Counters | None = None
+        self._shelf: Shelf | None = None
         self._upstream = UpstreamState.UNKNOWN
         self._upstream_problem: Problem | None = None
         self._upstream_since = time()
@@ -82,9 +84,9 @@ class Facts:
         self._traffic: asyncio.TimerHandle | None = None
         self._told: Status | None = None
 
-    def attach(self, desk: Desk, counters: Counters) -> None:
+    def attach(self, desk: Desk, counters: Counters, shelf: Shelf) -> None:
         """Take facts from these, too."""
-        self._desk, self._counters = desk, counters
+        self._desk, self._counters, self._shelf = desk, counters, shelf
 
     # --- the engine's observer ---
 
@@ -209,6 +211,7 @@ class Facts:
         return replace(
             status,
             sign_in=facts.sign_in,
+            saved=self._shelf.holds(self.profile) if self._shelf else None,
             user=facts.user,
             snoozed_until=facts.snoozed_until,
             waiting=facts.waiting,

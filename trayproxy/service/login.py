@@ -21,6 +21,7 @@ from trayproxy.desk.problems import no_store
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.space import Pin, Space
 from trayproxy.desk.store import Store
+from trayproxy.desktop.extras import is_installed
 from trayproxy.engine.dial import Dialler
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.engine.upstream import Address
@@ -98,6 +99,7 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
         listener=_Nobody(),
         loop=loop,
         schemes=http_schemes(token_bytes),
+        is_installed=is_installed,
         rejected=means.rejected,
         memory=_Borrowed(means.memory),
     )

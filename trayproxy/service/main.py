@@ -29,6 +29,7 @@ from trayproxy.desk.desk import Desk
 from trayproxy.desk.memory import Forgetful, MemoryFile
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
+from trayproxy.desktop.extras import is_installed
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
 from trayproxy.desktop.network import watch_network
 from trayproxy.desktop.owner import NotToldError
@@ -48,6 +49,7 @@ from trayproxy.service.probe import Tools
 from trayproxy.service.reception import Reception
 from trayproxy.service.roads import Roads
 from trayproxy.service.screen import Screen
+from trayproxy.service.shelf import Shelf
 from trayproxy.service.strangers import Strangers
 from trayproxy.service.trial import try_login
 
@@ -154,13 +156,14 @@ class Service:
         self._names = Names(loop)
         # An upstream for this run only: nothing is written, not in the keyring either.
         keeps = self._options.upstream is None
-        self._vault = Vault() if keeps else Nowhere()
+        self._vault = Shelf(Vault() if keeps else Nowhere(), partial(self._shelf_changed, loop))
         self._memory = MemoryFile(self._paths.sign_in_file) if keeps else Forgetful()
         self._desk = Desk(
             vault=self._vault,
             listener=self,
             loop=loop,
             schemes=http_schemes(token_bytes),
+            is_installed=is_installed,
             identify=self._names.of_waiter,
             memory=self._memory,
         )
@@ -169,7 +172,7 @@ class Service:
         self._guard = make_guard(configured.allow_users, self._strangers.refused)
         parts = Parts(self._desk, roads.way, self._facts, self._limits, guard=self._guard)
         self._engine = Engine(loop, parts, host, port)
-        self._facts.attach(self._desk, self._engine.counters)
+        self._facts.attach(self._desk, self._engine.counters, self._vault)
         self._facts.address = self._engine.address
         self._notice(problem)
         tools = Tools(
@@ -190,6 +193,11 @@ class Service:
             no_prompt=self._options.no_prompt,
         )
         self._server = Server(self._paths, self._reception)
+
+    def _shelf_changed(self, loop: asyncio.AbstractEventLoop) -> None:
+        # By the thread of the keyring; a loop that was closed has nobody to tell.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._facts.changed)
 
     def _screen_locked(self, is_locked: bool) -> None:
         self._desk.screen_locked(is_locked)

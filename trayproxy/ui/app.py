@@ -52,7 +52,7 @@ from trayproxy.desktop.process import start_service
 from trayproxy.desktop.window import allow_foreground
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import PathError, Paths, locate, make_private
-from trayproxy.profiles.profile import DIRECT_ID, Profile
+from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn
 from trayproxy.ui import words
 from trayproxy.ui.icons import app_icon
 from trayproxy.ui.keeper import Keeper
@@ -369,6 +369,9 @@ class App(QObject):
             return
         if self._status is not None and self._status.profile is not None:
             self.link.request(SignInNow(self._status.profile.id), self._on_done)
+            if self._status.profile.sign_in is SignIn.SSO:
+                # Nothing is asked; what is the matter with the ticket stands in the window.
+                self.show_window()
 
     @Slot(object)
     def _not_now(self, quiet: Quiet) -> None:

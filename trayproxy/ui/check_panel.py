@@ -1,6 +1,6 @@
 """The test of a profile, step by step (ux §3.3): what works, what does not, what to do."""
 
-from PySide6.QtCore import QCoreApplication, QLocale, Qt, Slot
+from PySide6.QtCore import QCoreApplication, QLocale, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
 
@@ -24,7 +24,13 @@ _MARK, _NAME, _DETAIL, _TOOK = range(4)
 
 
 class CheckPanel(QDialog):
-    """Shows one test of one profile."""
+    """Shows one test of one profile.
+
+    Signals:
+        again_wanted: Test the same once more; `restart` comes next.
+    """
+
+    again_wanted = Signal()
 
     def __init__(self, request: CheckProfile, parent: QWidget | None = None) -> None:
         """Create the panel; the test is under way.
@@ -50,6 +56,10 @@ class CheckPanel(QDialog):
         self._copy.setObjectName("copy_report")
         self._copy.setEnabled(False)
         self._copy.clicked.connect(self._on_copy)
+        self._again = box.addButton(translate("Check", "Test again"), role.ActionRole)
+        self._again.setObjectName("test_again")
+        self._again.setEnabled(False)
+        self._again.clicked.connect(self.again_wanted)
         close = box.addButton(translate("Check", "Close"), role.RejectRole)
         close.setObjectName("close_check")
         box.rejected.connect(self.close)
@@ -61,6 +71,20 @@ class CheckPanel(QDialog):
         close.setDefault(True)
         self.setMinimumWidth(self.fontMetrics().averageCharWidth() * 80)
 
+    def restart(self, request: CheckProfile) -> None:
+        """Show that the next test is under way.
+
+        Args:
+            request: What is tested.
+        """
+        self.request = request
+        while (item := self._steps.takeAt(0)) is not None:
+            if (label := item.widget()) is not None:
+                label.deleteLater()
+        self._verdict.setText(translate("Check", "Testing…"))
+        for button in (self._copy, self._again):
+            button.setEnabled(False)
+
     def show_reply(self, reply: Reply) -> None:
         """Show how the test came out."""
         if isinstance(reply, CheckResult):
@@ -71,6 +95,7 @@ class CheckPanel(QDialog):
             self._copy.setEnabled(True)
         elif isinstance(reply, Failed):
             self._verdict.setText(breakable(words.problem_text(reply.problem)))
+        self._again.setEnabled(True)
         announce(self, self._verdict.text())
         self.adjustSize()
 

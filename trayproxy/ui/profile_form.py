@@ -232,10 +232,17 @@ class ProfileForm(QWidget):
             wrong = self._ways[self._sign_in()]
         wrong.setFocus(Qt.FocusReason.OtherFocusReason)
 
-    def show_keyring(self, keyring: Keyring) -> None:
-        """Say where passwords are kept."""
+    def show_keyring(self, keyring: Keyring, *, has_password: bool | None = None) -> None:
+        """Say where the password is kept.
+
+        Args:
+            keyring: The password store.
+            has_password: Whether it holds one of this profile; None: not known.
+        """
         text = words.no_remember_reason(keyring)
-        if not text and keyring.name:
+        if has_password:
+            text = translate("Profiles", "Kept in {store}").format(store=words.store_name(keyring))
+        elif not text and keyring.name:
             text = translate("Profiles", "Kept in {store} once the proxy has accepted it").format(
                 store=words.store_name(keyring)
             )

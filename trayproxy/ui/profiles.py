@@ -115,6 +115,7 @@ class ProfilesWindow(QWidget):
         self._active = ""
         self._drafts: dict[str, Draft] = {}
         self._keyring = Keyring(KeyringState.UNKNOWN)
+        self._saved: bool | None = None
         self._saving: Saving | None = None
         self._panel: CheckPanel | None = None
         self._question: QMessageBox | None = None
@@ -147,7 +148,7 @@ class ProfilesWindow(QWidget):
             widget.setEnabled(status is not None)
         if status is not None:
             self._address.setText(status.address)
-            self._show_keyring(status.keyring)
+            self._keyring, self._saved = status.keyring, status.saved
             self._show_profiles(status)
             self._show_notices(status)
         self._update_buttons()
@@ -307,7 +308,10 @@ class ProfilesWindow(QWidget):
         is_saved = shown in self._profiles
         self._revert.setEnabled(shown in self._drafts and (is_saved or bool(self._profiles)))
         self._use.setVisible((is_saved or is_direct) and shown != self._active)
-        self._form.allow_forgetting(is_saved)
+        # Only of the active profile it is known whether it has a password.
+        has_password = self._saved if shown == self._active else None
+        self._form.show_keyring(self._keyring, has_password=has_password)
+        self._form.allow_forgetting(is_saved and has_password is not False)
 
     # --- What the person does --------------------------------------------------------------------
 
@@ -342,8 +346,16 @@ class ProfilesWindow(QWidget):
         if self._panel is not None:
             self._panel.deleteLater()
         self._panel = CheckPanel(CheckProfile(profile), self)
+        self._panel.again_wanted.connect(self._on_test_again)
         self._panel.show()
         self.check_wanted.emit(self._panel.request)
+
+    @Slot()
+    def _on_test_again(self) -> None:
+        if self._panel is not None:
+            # Another object: the reply to the test before is none to this one.
+            self._panel.restart(replace(self._panel.request))
+            self.check_wanted.emit(self._panel.request)
 
     @Slot()
     def _on_forget(self) -> None:
@@ -415,10 +427,6 @@ class ProfilesWindow(QWidget):
         return self._question
 
     # --- Building --------------------------------------------------------------------------------
-
-    def _show_keyring(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-        self._form.show_keyring(keyring)
 
     def _show_notices(self, status: Status) -> None:
         problems = (status.problem, *status.notices)

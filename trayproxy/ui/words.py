@@ -300,6 +300,15 @@ def rejection_line(question: Question) -> str:
                 "Your account is locked. Waiting 15–30 minutes or asking your help desk usually "
                 "helps.",
             )
+        case Why.FALLBACK:
+            return translate(
+                "SignIn",
+                "{before} could not be used here. The proxy also takes {method}, which protects "
+                "your password less.",
+            ).format(
+                before=shorten(clean(question.before), TARGET_WIDTH),
+                method=shorten(clean(question.method), TARGET_WIDTH),
+            )
         case Why.DOWNGRADE | Why.REALM_CHANGED:
             return _other_than_before(question)
     return ""
@@ -330,6 +339,8 @@ def _other_than_before(question: Question) -> str:
 
 def lock_out_line(question: Question) -> str:
     """Return the warning about lock-outs, from the second rejection on."""
+    if question.why is Why.LOCKED:
+        return ""  # That is known, and said already.
     if question.hurried:
         return translate(
             "SignIn",

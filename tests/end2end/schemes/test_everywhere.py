@@ -14,6 +14,7 @@ from tests.support.octets import digest, write
 from tests.support.origin import Origin
 from tests.support.processes import Job
 from tests.support.service import Service
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import Ending, Question, Quiet, SaveProfile, UseProfile, Why
 from trayproxy.profiles.profile import Profile
 
@@ -62,8 +63,13 @@ def about(profile: Profile) -> Callable[[Question], bool]:
     return lambda question: question.profile_id == profile.id
 
 
+def rejected(question: Question) -> Callable[[Question], bool]:
+    """Return whether it is this question, and what was typed was not accepted."""
+    number = question.number
+    return lambda q: (q.number, q.rejections, q.checking) == (number, 1, False)
+
+
 everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)
-with_each_request = pytest.mark.parametrize("request_name", REQUESTS)
 
 
 @everywhere
@@ -87,26 +93,23 @@ def test_a_right_login_is_asked_for_once_and_no_log_on_fails(
 
 
 @everywhere
-@with_each_request
 def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
-    proxy: Counterpart,
-    running: Service,
-    face: Face,
-    clients: Clients,
-    origin: Origin,
-    request_name: str,
+    proxy: Counterpart, running: Service, attach: Attach, clients: Clients, origin: Origin
 ) -> None:
-    ask, expected = REQUESTS[request_name]
-    waiting = ask(clients, running, origin)
-    first = face.wait_for_question()
-    face.answer(first, proxy.wrong)
-    again = face.wait_for_question(lambda question: question.rejections == 1)
-    assert again.why is Why.TYPED_REJECTED
-    assert proxy.failed_logons() == 1
-    face.answer(again, proxy.right)
-    assert waiting.result().out == expected
-    assert [question.number for question in face.questions] == [first.number]
-    assert proxy.failed_logons() == 1
+    face = attach(running)
+    for count, (name, (ask, expected)) in enumerate(REQUESTS.items(), 1):
+        profile = use_another(face, proxy, name)
+        waiting = ask(clients, running, origin)
+        first = face.wait_for_question(about(profile))
+        # Another wrong one each time: what was rejected once is not tried for anybody.
+        face.answer(first, Login(proxy.wrong.user, f"{proxy.wrong.password}{count}"))
+        again = face.wait_for_question(rejected(first))
+        assert again.why is Why.TYPED_REJECTED
+        assert proxy.failed_logons() == count
+        face.answer(again, proxy.right)
+        assert waiting.result().out == expected
+        assert face.wait_for_ending(again) is Ending.ACCEPTED
+    assert len(face.questions) == proxy.failed_logons() == len(REQUESTS)
 
 
 @everywhere

@@ -1,5 +1,6 @@
 """What upstreams and directories say besides yes and no, and what becomes of it."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,11 +10,12 @@ import pytest
 from tests.end2end.stage import Stand
 from tests.support.clients import Clients
 from tests.support.counterparts import Counterpart
+from tests.support.digest_proxy import Demands, DigestProxy
 from tests.support.doors import Door, Doors, Negotiate, Setup, doors
 from tests.support.face import Face
 from tests.support.kerberos import Kdc
+from tests.support.octets import write
 from tests.support.origin import Origin
-from tests.support.processes import Home
 from tests.support.reports import Reports
 from tests.support.secrets import Canary
 from tests.support.service import Service
@@ -90,18 +92,12 @@ def test_a_directory_that_cannot_be_reached_leaves_the_other_schemes(
     canary: Canary,
     clients: Clients,
     origin: Origin,
-    place: Home,
+    directory: Kdc,
 ) -> None:
     """Kerberos is the strongest on offer; its failure says nothing about the password."""
-    configuration = place.root / "krb5.conf"
-    # Nobody listens on the port of "discard".
-    configuration.write_text(
-        "[libdefaults]\ndefault_realm = TEST.LAN\ndns_lookup_kdc = false\n"
-        "[realms]\nTEST.LAN = { kdc = 127.0.0.1:9 }\n"
-    )
     proxy = squid(setup)
     profile = profile_at(proxy, Door.ALL, canary)
-    running, face = stand(profile, {"KRB5_CONFIG": str(configuration)})
+    running, face = stand(profile, directory.elsewhere())
     waiting = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
     question = face.wait_for_question()
     face.answer(question, canary.login)
@@ -110,6 +106,42 @@ def test_a_directory_that_cannot_be_reached_leaves_the_other_schemes(
     assert len(face.questions) == 1
     assert proxy.verdicts("ntlm") == ["yes"]
     assert proxy.failed_logons() == 0
+
+
+@pytest.fixture
+def silence() -> Iterator[int]:
+    """A port where everything is taken and nothing answered, whatever the transport."""
+    with socket.socket() as stream:
+        stream.bind(("127.0.0.1", 0))
+        stream.listen()
+        port: int = stream.getsockname()[1]
+        with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            datagrams.bind(("127.0.0.1", port))
+            yield port
+
+
+def test_a_directory_that_says_nothing_holds_up_nobody_else_and_no_end(
+    setup: Setup,
+    squid: Open,
+    stand: Stand,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+    directory: Kdc,
+    silence: int,
+) -> None:
+    """Its library waits for half a minute, and cannot be told to stop."""
+    proxy = squid(setup)
+    bypass = (f"localhost:{origin.port}",)
+    profile = replace(profile_at(proxy, Door.NEGOTIATE, canary), bypass=bypass)
+    running, face = stand(profile, directory.elsewhere(silence))
+    waiting = clients.curl("-x", running.url, origin.url("/hello"))
+    face.answer(face.wait_for_question(), canary.login)
+    face.wait_for_question(lambda question: question.checking)
+    direct = f"http://localhost:{origin.port}/hello"
+    assert clients.curl(*STATUS, "-x", running.url, direct).result().out == HELLO
+    assert waiting.process.running
+    assert running.stop() == 0
 
 
 # --- The address ---------------------------------------------------------------------------------
@@ -184,3 +216,23 @@ def test_nonces_that_are_used_up_are_renewed_without_a_word(
     assert got.out.split() == ["hello"] * 60
     assert len(face.questions) == 1
     assert proxy.failed_logons() == 0
+
+
+def test_where_all_content_is_signed_what_is_too_much_for_that_is_refused_by_us(
+    stand: Stand, canary: Canary, clients: Clients, origin: Origin
+) -> None:
+    """``qop=auth-int`` alone: whoever cannot sign the content has nothing to try."""
+    with DigestProxy(canary.login, Demands(qop="auth-int")) as proxy:
+        profile = Profile("office", "Office", Upstream(proxy.host, proxy.port), user=canary.user)
+        running, face = stand(profile, {})
+        first = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
+        face.answer(face.wait_for_question(), canary.login)
+        assert first.result().out == HELLO
+        body = write(clients.home.root / "body", 5_000_000)
+        post = ("--data-binary", f"@{body}", "-H", "Expect:")
+        got = clients.curl(*STATUS, "-x", running.url, *post, origin.url("/sha256")).result()
+        assert "TP-303" in got.out
+        tunnel = ("--proxytunnel", origin.url("/hello"))
+        assert clients.curl(*STATUS, "-x", running.url, *tunnel).result().out == HELLO
+        assert len(face.questions) == 1
+        assert proxy.failed_logons() == 0

@@ -1,0 +1,105 @@
+"""A login is tried once: whoever waits, whoever has left, and however often we are started."""
+
+import pytest
+
+from tests.end2end.stage import Attach, Stand
+from tests.support.clients import Clients
+from tests.support.connects import Connects
+from tests.support.counterparts import Counterpart
+from tests.support.doors import Door, Setup, doors
+from tests.support.face import Face
+from tests.support.kerberos import Kdc
+from tests.support.keyring_session import KeyringSession
+from tests.support.origin import Origin
+from tests.support.processes import Home
+from tests.support.secrets import Canary
+from tests.support.service import Service, service
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import Ending, SaveProfile, Typing, UseProfile, Why
+from trayproxy.profiles.profile import Profile, Upstream
+
+everywhere = pytest.mark.parametrize(
+    "proxy", ["squid-digest", "squid-ntlm", "squid-kerberos", "squid-all", "sha-256"], indirect=True
+)
+
+
+@everywhere
+def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on(
+    proxy: Counterpart, running: Service, face: Face, origin: Origin
+) -> None:
+    with Connects(running.address, origin.authority, 50) as connects:
+        face.answer(face.wait_for_question(lambda q: q.waiting == 50), proxy.wrong)
+        again = face.wait_for_question(lambda q: q.rejections == 1 and not q.checking)
+        assert proxy.failed_logons() == 1
+        assert connects.waiting == 50
+        face.answer(again, proxy.right)
+        assert connects.statuses() == [200] * 50
+    assert proxy.failed_logons() == 1
+
+
+@everywhere
+def test_what_was_typed_counts_though_the_program_has_given_up(
+    proxy: Counterpart, running: Service, face: Face, clients: Clients, origin: Origin
+) -> None:
+    impatient = clients.curl("-x", running.url, origin.url("/hello"))
+    question = face.wait_for_question()
+    face.must(Typing(question.number))
+    impatient.process.end()
+    face.wait_for_question(lambda question: question.waiting == 0)
+    face.answer(question, proxy.right)
+    assert face.wait_for_ending(question) is Ending.ACCEPTED
+    # Its next try is served at once.
+    assert clients.curl("-x", running.url, origin.url("/hello")).result().out == "hello"
+    assert len(face.questions) == 1
+    assert proxy.failed_logons() == 0
+
+
+@pytest.mark.parametrize("proxy", ["squid-kerberos"], indirect=True)
+def test_a_saved_password_that_was_changed_is_tried_by_one_start_of_all(
+    proxy: Counterpart,
+    directory: Kdc,
+    keyring: KeyringSession,
+    place: Home,
+    attach: Attach,
+    clients: Clients,
+    origin: Origin,
+) -> None:
+    environment = {**keyring.environment, **proxy.environment}
+    with service(place, environment=environment) as first:
+        face = attach(first)
+        face.must(SaveProfile(Profile("office", "Office", proxy.upstream, user=proxy.right.user)))
+        face.must(UseProfile("office"))
+        waiting = clients.curl("-x", first.url, origin.url("/hello"))
+        face.answer(face.wait_for_question(), proxy.right)
+        assert waiting.result().out == "hello"
+        keyring.wait_for_entries(1)
+        assert first.stop() == 0
+    changed = Login(proxy.right.user, f"{proxy.right.password} 2")
+    directory.set_password(changed.user, changed.password)
+    for _ in range(3):
+        with service(place, environment=environment) as again:
+            face = attach(again)
+            waiting = clients.curl("-x", again.url, origin.url("/hello"))
+            question = face.wait_for_question()
+            assert question.why is Why.SAVED_REJECTED
+            assert proxy.failed_logons() == 1
+            waiting.process.end()
+            assert again.stop() == 0
+    with service(place, environment=environment) as last:
+        face = attach(last, [changed])
+        assert clients.curl("-x", last.url, origin.url("/hello")).result().out == "hello"
+    assert proxy.failed_logons() == 1
+
+
+def test_two_hundred_handshakes_are_all_answered_by_four_helpers(
+    stand: Stand, canary: Canary, origin: Origin
+) -> None:
+    """Squid keeps a helper for each handshake that was begun: one that is left would starve it."""
+    with doors(Setup(password=canary.password, helpers=4)) as proxy:
+        upstream = Upstream(proxy.host, proxy.port(Door.NTLM))
+        running, face = stand(Profile("office", "Office", upstream, user=canary.user), {})
+        with Connects(running.address, origin.authority, 200) as connects:
+            question = face.wait_for_question(lambda question: question.waiting == 200)
+            face.answer(question, canary.login)
+            assert connects.statuses() == [200] * 200
+        assert proxy.verdicts("ntlm") == ["yes"] * 200

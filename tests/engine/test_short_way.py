@@ -1,0 +1,269 @@
+"""The short way does what the story would do, whatever else happens at the same time."""
+
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from threading import Event, Thread
+from time import monotonic
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.running import NewLoop, Running
+from tests.engine.wire import chunked, connect, get, post
+from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering
+from trayproxy.engine.client import ClientWork
+from trayproxy.engine.limits import LIMITS
+from trayproxy.engine.upstream import Key
+from trayproxy.engine.way import Way
+from trayproxy.http.target import Authority
+from trayproxy.profiles.profile import Profile, Upstream
+
+URL = b"http://origin.test/"
+GET = get(URL)
+CONNECT = connect(b"origin.test:443")
+
+Play = Callable[..., Scripted]
+
+
+@pytest.fixture
+def engines_loop(new_loop: NewLoop) -> NewLoop:
+    return new_loop
+
+
+def leave_one_idle(engine: Running) -> None:
+    """Let a client come and go, so that an upstream connection is kept."""
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    engine.until(lambda: any(engine.engine.pool._idle.values()), "a connection that is kept")
+
+
+def only_work(engine: Running) -> ClientWork:
+    """Return the only client connection."""
+    [work] = engine.engine.executor.works.values()
+    assert isinstance(work, ClientWork)
+    return work
+
+
+# --- numbers of descriptors that come back ---
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        chunked(URL, b"x").replace(b"\r\n1\r\n", b"\r\nnonsense\r\n"),
+        post(URL, b"only a part of it")[:-4],
+    ],
+    ids=["malformed", "cut off"],
+)
+def test_a_kept_connection_that_is_closed_at_once_leaves_its_number_to_others(
+    engine: Running, stack: ExitStack, octets: bytes
+) -> None:
+    """It is taken and closed in one go, and the next connection gets its number."""
+    others = [stack.enter_context(engine.connect()) for _ in range(4)]
+    leave_one_idle(engine)
+    bad = stack.enter_context(engine.connect())
+    bad.send(octets)
+    bad.finish()
+    bad.take_all()
+    for other in others:
+        other.socket.settimeout(3)
+        assert other.ask(GET).status == 200
+
+
+# --- tunnels whose client has gone ---
+
+
+def test_a_tunnel_that_nobody_waits_for_is_not_kept_as_a_connection(
+    start: Start, script: Play
+) -> None:
+    """What comes next on it would reach the site, and with the login."""
+    asked, go_on = Event(), Event()
+
+    def open_late(peer: Peer) -> None:
+        peer.read_head()
+        asked.set()
+        assert go_on.wait(20)
+        peer.send(ESTABLISHED)
+        peer.read_all()
+
+    def open_at_once(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(ESTABLISHED)
+        peer.read_all()
+
+    upstream = script(open_at_once, open_late, answering(OK))
+    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(CONNECT, b"CONNECT").status == 200
+    client = engine.connect()
+    client.send(CONNECT)
+    assert asked.wait(20)
+
+    def both_at_once() -> None:
+        # The answer first: `epoll` tells in the order in which descriptors became ready.
+        go_on.set()
+        upstream = only_work(engine).upstream
+        assert upstream is not None
+        upstream.stream.socket.setblocking(True)
+        upstream.stream.socket.recv(1, socket.MSG_PEEK)
+        upstream.stream.socket.setblocking(False)
+        client.reset()
+
+    engine.call(both_at_once)
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    assert not any(engine.call(lambda: list(engine.engine.pool._idle.values())))
+    with engine.connect() as other:
+        assert other.ask(GET).status == 200
+    assert b"GET" not in upstream.peers[1].received
+
+
+# --- connections that were begun ---
+
+
+class Reluctant:
+    """An upstream that answers once, and establishes no connection any more after that."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._listener = stack.enter_context(socket.socket())
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(0)
+        self._listener.settimeout(20)
+        self.port: int = self._listener.getsockname()[1]
+
+    def answer_one(self) -> socket.socket:
+        connection, _ = self._listener.accept()
+        self._stack.enter_context(connection)
+        connection.recv(1 << 16)
+        connection.sendall(OK)
+        return connection
+
+    def fill(self) -> None:
+        """Let the queue be full, so that the kernel ignores who else would connect."""
+        for _ in range(3):
+            waiting = self._stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(self._listener.getsockname())
+
+
+def once(peer: Peer) -> None:
+    """Answer one request and close."""
+    peer.read_head()
+    peer.send(OK)
+
+
+def test_a_connection_begun_to_one_upstream_is_not_used_for_another(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """The first one is tried again after its pause, and takes its time."""
+    first, second = Reluctant(stack), script(once)
+    upstreams = [Upstream("127.0.0.1", port) for port in (first.port, second.port)]
+    profile = Profile("office", "Office", upstreams[0], fallbacks=(upstreams[1],))
+    limits = replace(LIMITS, connect_s=0.5, connect_total_s=0.5)
+    engine = start(profile, FakeDesk(LOGIN, knows_it=True), limits)
+    with engine.connect() as client:
+        client.send(GET)
+        first.answer_one().close()
+        assert client.reply().status == 200
+        first.fill()
+        # Another request finds out that it is dead, and the first one does not know yet.
+        assert client.ask(get(b"http://other.test/")).status == 200
+        engine.call(lambda: setattr(engine.engine.failover._deaths[upstreams[0]], "until", 0.0))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+
+
+def test_a_begun_connection_is_not_used_for_the_next_request(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """Its own request has found another one meanwhile, and the next one goes elsewhere."""
+    upstream, origin = Reluctant(stack), script(answering(OK))
+    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    engine.signs.direct.add("127.0.0.1")
+    pool = engine.engine.pool
+    with engine.connect() as client:
+        client.send(GET)
+        kept = upstream.answer_one()
+        assert client.reply().status == 200
+    engine.until(lambda: any(pool._idle.values()), "a connection that is kept")
+    upstream.fill()
+
+    def let_it_be_nobodys() -> None:
+        [(key, idle)] = pool._idle.items()
+        idle[0][0].key = Key(key.hop, epoch=key.epoch)
+        pool._idle = {idle[0][0].key: idle}
+
+    engine.call(let_it_be_nobodys)
+    with engine.connect() as client:
+        client.send(GET)
+        kept.recv(1 << 16)
+        client.send(get(b"http://127.0.0.1:%d/" % origin.port))
+        work = only_work(engine)
+        engine.until(lambda: bool(work.client.inbox), "the next request")
+        kept.sendall(OK)
+        assert client.reply().status == 200
+        client.socket.settimeout(3)
+        assert client.reply().status == 200
+    assert origin.peers[0].received.startswith(b"GET / ")
+
+
+# --- quitting ---
+
+
+def test_quitting_waits_for_what_a_slow_client_is_owed(start: Start, script: Play) -> None:
+    """The rest of an answer that came whole on the short way, and went out in part."""
+    body = b"x" * 30_000
+    upstream = script(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + body))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        assert client.ask(GET).body == body
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        work = only_work(engine)
+        work.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        asked = 0
+        while not work._story:
+            client.send(GET)
+            asked += 1
+            engine.until(lambda: bool(work._story) or work.between, "an answer")
+        quitting = Thread(target=engine.wait, args=(engine.engine.close(),))
+        quitting.start()
+        engine.until(lambda: engine.engine.closing, "the beginning of the end")
+        for _ in range(asked):
+            assert client.reply().body == body
+        before = monotonic()
+        assert client.take_all() == b""
+        quitting.join()
+        assert monotonic() - before < 2  # Nothing is waited for after that.
+
+
+# --- turns ---
+
+
+def test_a_client_that_asks_very_often_does_not_hold_up_the_others(start: Start) -> None:
+    """Our own answers wait for nobody, so that there would be no end before the client's."""
+    asked: list[str] = []
+
+    def nowhere(target: Authority) -> Way | None:
+        asked.append(target.host)
+        return None
+
+    engine = start(None)
+    engine.engine.signpost = nowhere
+    often = get(b"http://often.test/", method=b"HEAD") * 1000
+    with engine.connect() as greedy, engine.connect() as other:
+
+        def both_at_once() -> None:
+            greedy.send(often)
+            other.send(GET)
+
+        reader = Thread(target=greedy.take_all)
+        reader.start()
+        engine.call(both_at_once)
+        assert other.reply().status == 503
+        greedy.finish()
+        reader.join()
+    assert asked.count("often.test") == 1000
+    assert asked.index("origin.test") < 500

@@ -1,0 +1,78 @@
+"""Tests for trayproxy.service.shelf."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+
+import pytest
+
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import Keyring, KeyringState, Problem
+from trayproxy.desk.store import Finding
+from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.service.shelf import Shelf
+
+OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
+LOGIN = Login("jdoe", "canary-77d2")
+FULL = Problem("TP-404", "The password could not be saved", "It is full.")
+
+
+class Vault:
+    """A keyring that says what the test says."""
+
+    def __init__(self) -> None:
+        self.finding = Finding(None, Keyring(KeyringState.OK))
+        self.problem: Problem | None = None
+
+    def find(self, profile: Profile, user: str = "") -> Future[Finding]:
+        found: Future[Finding] = Future()
+        found.set_result(self.finding)
+        return found
+
+    def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
+        done: Future[Problem | None] = Future()
+        done.set_result(self.problem)
+        return done
+
+    def forget(self, profile: Profile) -> Future[Problem | None]:
+        return self.save(profile, LOGIN)
+
+    def survey(self) -> Future[Keyring]:
+        raise AssertionError("nobody asks")
+
+    def watch(self, tell: Callable[[Keyring], None]) -> None:
+        raise AssertionError("nobody asks")
+
+
+@pytest.mark.parametrize(
+    ("finding", "holds"),
+    [
+        (Finding(LOGIN, Keyring(KeyringState.OK)), True),
+        (Finding(None, Keyring(KeyringState.OK)), False),
+        (Finding(None, Keyring(KeyringState.LOCKED)), None),
+        (Finding(None, Keyring(KeyringState.SILENT)), None),
+    ],
+)
+def test_what_was_found_is_known_from_then_on(finding: Finding, holds: bool | None) -> None:
+    vault, changes = Vault(), [0]
+    vault.finding = finding
+    shelf = Shelf(vault, lambda: changes.append(1))
+    assert shelf.holds(OFFICE) is None
+    for _ in range(2):
+        assert shelf.find(OFFICE).result() == finding
+    assert shelf.holds(OFFICE) is holds
+    assert len(changes) == (1 if holds is None else 2)
+    assert shelf.holds(replace(OFFICE, upstream=Upstream("other.example", 1))) is None
+
+
+def test_saving_and_forgetting_are_known_if_they_were_done() -> None:
+    vault = Vault()
+    shelf = Shelf(vault, lambda: None)
+    shelf.save(OFFICE, LOGIN)
+    assert shelf.holds(OFFICE) is True
+    vault.problem = FULL
+    assert shelf.forget(OFFICE).result() == FULL
+    assert shelf.holds(OFFICE) is True
+    vault.problem = None
+    shelf.forget(OFFICE)
+    assert shelf.holds(OFFICE) is False

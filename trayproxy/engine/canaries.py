@@ -1,0 +1,50 @@
+"""One request at a time carries a password that was not accepted lately.
+
+A password that was right in the evening may be wrong in the morning, and whatever is open on the
+screen then sends it at once: thirty failed log-ons lock an account. So the first request goes
+alone, and what becomes of it decides about the others. A next hop refuses a login before it does
+anything else: one that says nothing for a while has let the request through.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from trayproxy.desk.space import Mark
+
+LET_THROUGH_S = 2.0
+"""Seconds after which silence means that a login was accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    over: "asyncio.Future[None]"
+    until: float
+
+
+class Canaries:
+    """Who goes first, by login."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._flights: dict[Mark, _Flight] = {}
+
+    def begin(self, mark: Mark) -> bool:
+        """Go first with a login. Return False if somebody else does; then see `wait_for`."""
+        if mark in self._flights:
+            return False
+        until = self._loop.time() + LET_THROUGH_S
+        self._flights[mark] = _Flight(self._loop.create_future(), until)
+        return True
+
+    def end(self, mark: Mark) -> None:
+        """Say that the desk knows what has become of the request that went first."""
+        flight = self._flights.pop(mark, None)
+        if flight is not None and not flight.over.done():
+            flight.over.set_result(None)
+
+    def wait_for(self, mark: Mark) -> "tuple[asyncio.Future[None], float] | None":
+        """Return the end of the request that went first, and for how many seconds to wait for it;
+        None: there is nothing to wait for."""
+        flight = self._flights.get(mark)
+        left = flight.until - self._loop.time() if flight is not None else 0.0
+        return (flight.over, left) if flight is not None and left > 0 else None
