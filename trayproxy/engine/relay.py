@@ -227,9 +227,12 @@ class Relay:
         return False
 
     def _remember(self, response: Response, head: bytes, *, dated: bool) -> None:
-        """Remember what became of this answer's head, for the next simple request."""
+        """Remember what became of this answer's head, for the next simple request.
+
+        Not of a 401: one octet for octet the same may be a proxy's refusal (see `refusals`).
+        """
         match response.framing:
-            case Length(octets):
+            case Length(octets) if response.status != 401:
                 answer_plan = AnswerPlan(head, octets, dated=dated)
                 self._engine.answers.keep(self._raw, answer_plan, len(self._raw))
 
