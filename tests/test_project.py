@@ -225,7 +225,8 @@ def test_the_verbs_of_the_readme_exist() -> None:
 
 def test_every_problem_is_explained_and_no_other() -> None:
     sources = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
-    explained = re.findall(r"^\| (TP-\d{3}) ", (ROOT / "PROBLEMS.md").read_text("utf-8"), re.M)
+    problems = (ROOT / "resources" / "problems.md").read_text("utf-8")
+    explained = re.findall(r"^\| (TP-\d{3}) ", problems, re.MULTILINE)
     assert sorted(set(explained)) == explained
     assert set(re.findall(r"TP-\d{3}", sources)) == set(explained)
 
@@ -244,3 +245,25 @@ def test_the_version_is_told() -> None:
 def test_the_changelog_begins_with_what_is_unreleased() -> None:
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert headings[0] == "[Unreleased]"
+
+
+def test_at_the_top_lies_only_what_belongs_there() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-tree", "--name-only", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(tracked.stdout.split()) <= {
+        ".ci",
+        ".gitignore",
+        "CHANGELOG.md",
+        "LICENSE",
+        "README.md",
+        "packaging",
+        "pyproject.toml",
+        "resources",
+        "tests",
+        "trayproxy",
+    }

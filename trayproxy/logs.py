@@ -49,8 +49,8 @@ _CREDENTIALS = re.compile(
 _TOKENS = re.compile(r"(\bstep (?:in|out)put: ?|\bTlRMTVNTU)[A-Za-z0-9+/]+=*")
 _DIGEST = re.compile(r"\b(response|cnonce)( ?= ?\"?)[0-9A-Za-z+/=]+", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#\"'<>]*@")
-# Bounded, or a stranger's text of many beginnings would be read once from each of them.
-_URL_QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]{0,15}://[^\s?#\"'<>]{0,2000}\?)[^\s#\"'<>]+")
+# Taken whole, with a query or without: a stranger's text of many beginnings is read only once.
+_URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{0,15}://[^\s#\"'<>]+")
 _TARGET_QUERY = re.compile(r"((?:^|[\s\"'])/[^\s?#\"'<>]*\?)[^\s#\"'<>]+")
 _CONTROL = {n: f"\\x{n:02x}" for n in (*range(0x20), *range(0x7F, 0xA0)) if chr(n) not in "\n\t"}
 
@@ -62,8 +62,13 @@ def redact(text: str) -> str:
     text = _CREDENTIALS.sub(rf"\1\2{_HIDDEN}", text)
     text = _DIGEST.sub(rf"\1\2{_HIDDEN}", text)
     text = _USER_INFO.sub(f"{_HIDDEN}@", text)
-    text = _URL_QUERY.sub(rf"\1{_HIDDEN}", text)
+    text = _URL.sub(_without_query, text)
     return _TARGET_QUERY.sub(rf"\1{_HIDDEN}", text)
+
+
+def _without_query(url: re.Match[str]) -> str:
+    path, mark, query = url[0].partition("?")
+    return f"{path}{mark}{_HIDDEN if query else ''}"
 
 
 class Logs:

@@ -246,7 +246,7 @@ def test_accepting_stops_when_told(scene: Scene, listener: Crowded) -> None:
     assert not scene.executor.works
 
 
-@pytest.mark.parametrize("trouble", [errno.EMFILE, errno.ENOMEM])
+@pytest.mark.parametrize("trouble", [errno.EMFILE, errno.ENOMEM, errno.EPERM])
 def test_without_resources_accepting_pauses_and_recovers(
     scene: Scene, listener: Crowded, trouble: int, caplog: pytest.LogCaptureFixture
 ) -> None:

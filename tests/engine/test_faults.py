@@ -424,7 +424,26 @@ def test_quitting_cuts_what_does_not_end(start: Start, script: Play) -> None:
         engine.wait(engine.engine.close())
         assert monotonic() - before < 2
         assert client.take_all() == b""
+        assert client.was_reset
     assert engine.holdings().connections == 0
+
+
+def test_what_quitting_cuts_does_not_look_whole(start: Start, script: Play) -> None:
+    """R-044: the answer to a client of 1.0 ends with its connection."""
+
+    def stop_in_the_middle(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        peer.read_all()
+
+    engine = start(office(script(stop_in_the_middle).port), limits=Limits(drain_s=0.2))
+    with engine.connect() as client:
+        client.send(get(URL, version=b"1.0"))
+        while b"half" not in client.octets:
+            client.more()
+        engine.wait(engine.engine.close())
+        client.take_all()
+        assert client.was_reset
 
 
 # --- noise: F32 ---

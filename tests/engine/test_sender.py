@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from trayproxy.engine.sender import KEPT_AT_MOST, KEPT_IN_MEMORY, ClientGoneError, Kept, Sender
+from trayproxy.engine.sender import (
+    KEPT_AT_MOST,
+    KEPT_IN_MEMORY,
+    PARTS_A_TURN,
+    ClientGoneError,
+    Kept,
+    Sender,
+)
 from trayproxy.engine.stream import CHUNK, Stream
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Chunked, Framing, Length, NoBody
@@ -28,12 +35,19 @@ class Scene:
         upstream: Where the request arrives.
     """
 
-    def __init__(self, stack: ExitStack, framing: Framing, *, wanted: bool = True) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        framing: Framing,
+        *,
+        wanted: bool = True,
+        stream: type[Stream] = Stream,
+    ) -> None:
         self._stack = stack
         client_side, self.client = self.pair()
         self.kept = Kept(wanted)
         stack.callback(self.kept.close)
-        self.stream = Stream(client_side)
+        self.stream = stream(client_side)
         self.sender = Sender(self.stream, framing, self.kept)
         self.aim()
 
@@ -227,6 +241,24 @@ def test_malformed_content_is_told(stack: ExitStack) -> None:
     scene.client.send(b"-5\r\n")
     with pytest.raises(MessageError):
         scene.arrived()
+
+
+class Ready(Stream):
+    """A client that has always sent something."""
+
+    def receive(self, limit: int = CHUNK) -> bytes:
+        return b"x"
+
+
+def test_an_upload_that_never_has_to_wait_gives_others_their_turn(stack: ExitStack) -> None:
+    """It says so as if the next hop were full: that is asked again at once."""
+    size = 2 * PARTS_A_TURN
+    scene = Scene(stack, Length(size), wanted=False, stream=Ready)
+    scene.sender.push()
+    assert scene.sender.blocked
+    assert not scene.sender.body_done
+    assert scene.arrived() == HEAD + b"x" * size
+    assert scene.sender.done
 
 
 # --- what goes ahead of it ---

@@ -16,7 +16,12 @@ from tests.engine.wire import chunked, connect, get, post
 from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.limits import LIMITS
+from trayproxy.engine.relay import Relay
+from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import Key
+from trayproxy.engine.way import Way
+from trayproxy.http.body import Body
+from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, Upstream
 
 URL = b"http://origin.test/"
@@ -235,3 +240,89 @@ def test_quitting_waits_for_what_a_slow_client_is_owed(start: Start, script: Pla
         assert client.take_all() == b""
         quitting.join()
         assert monotonic() - before < 2  # Nothing is waited for after that.
+
+
+# --- turns ---
+
+
+def test_a_client_that_asks_very_often_does_not_hold_up_the_others(start: Start) -> None:
+    """Our own answers wait for nobody, so that there would be no end before the client's."""
+    asked: list[str] = []
+
+    def nowhere(target: Authority) -> Way | None:
+        asked.append(target.host)
+        return None
+
+    engine = start(None)
+    engine.engine.signpost = nowhere
+    often = get(b"http://often.test/", method=b"HEAD") * 1000
+    with engine.connect() as greedy, engine.connect() as other:
+
+        def both_at_once() -> None:
+            greedy.send(often)
+            other.send(GET)
+
+        reader = Thread(target=greedy.take_all)
+        reader.start()
+        engine.call(both_at_once)
+        assert other.reply().status == 503
+        greedy.finish()
+        reader.join()
+    assert asked.count("often.test") == 1000
+    assert asked.index("origin.test") < 500
+
+
+def test_a_download_that_never_has_to_wait_does_not_hold_up_the_others(
+    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for the next hop nor for the client: as if both were faster than we are."""
+    size, passed_on = 5000, 0
+    seen: list[int] = []
+    go_on = Event()
+
+    def another_part(relay: Relay, stream: Stream, body: Body, chunked: bool) -> bytes:
+        nonlocal passed_on
+        if not passed_on:
+            stream.fill()
+        passed_on += 1
+        body.feed(b"x")
+        return b"x"
+
+    def long(peer: Peer) -> None:
+        peer.read_head()
+        assert go_on.wait(20)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        peer.read_all()
+
+    upstream = script(long)
+    engine = start(office(upstream.port))
+    ways = engine.engine.signpost
+
+    def look(target: Authority) -> Way | None:
+        if target.host == "other.test":
+            seen.append(passed_on)
+            return None
+        return ways(target)
+
+    engine.engine.signpost = look
+    monkeypatch.setattr(Relay, "_next_part", another_part)
+    with engine.connect() as client, engine.connect() as other:
+
+        def both_at_once() -> None:
+            [connection] = [
+                work.upstream.stream.socket
+                for work in engine.engine.executor.works.values()
+                if isinstance(work, ClientWork) and work.upstream is not None
+            ]
+            go_on.set()
+            connection.setblocking(True)
+            connection.recv(1, socket.MSG_PEEK)
+            connection.setblocking(False)
+            other.send(get(b"http://other.test/"))
+
+        client.send(GET)
+        upstream.peer(1).wait_for(b"\r\n\r\n")
+        engine.call(both_at_once)
+        assert other.reply().status == 503
+        assert client.reply().body == b"x" * size
+    assert seen[0] < size

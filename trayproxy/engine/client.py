@@ -264,8 +264,6 @@ class ClientWork(Work[Accepted]):
             self.is_late = True
             self._go_on(Turn.TELL)
         else:
-            if self.tunnel is not None:
-                self._abort()
             self._finish()
 
     def deadline_in(self, seconds: float) -> None:
@@ -278,10 +276,14 @@ class ClientWork(Work[Accepted]):
         """Close what this connection holds; an idle upstream connection is kept for others."""
         engine = self.engine
         if self._strand is not None:
+            if not self.between:
+                self.cut()  # What has come of its answer may end with the connection.
             self._strand.close()
             self._strand = self._story = None
         self.drop_begun()
         if self.tunnel is not None:
+            if not self.tunnel.is_over:
+                self._abort()
             engine.counters.count_tunnel(self.tunnel)
             self.tunnel.close()
         upstream, self.upstream = self.upstream, None

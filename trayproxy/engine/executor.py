@@ -11,7 +11,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from ipaddress import ip_address
 from typing import Any, Protocol
 
@@ -29,8 +28,7 @@ ACCEPTS_A_TURN = 64
 SWEEP_S = 1.0
 """How often works are asked whether they have waited for too long; never while there are none."""
 ACCEPT_PAUSE_S = 1.0
-"""How long not to accept when the system is out of descriptors or memory."""
-OUT_OF_RESOURCES = {EMFILE, ENFILE, ENOBUFS, ENOMEM}
+"""How long not to accept when that fails: the system is out of descriptors or memory."""
 
 
 class LoopWork(Protocol):
@@ -117,8 +115,8 @@ class LoopExecutor(LocalFdExecutor):
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in OUT_OF_RESOURCES:
-                    raise
+                # Out of descriptors or memory, or whatever else there is: it does not help to ask
+                # again at once, and the other connections go on.
                 self._pause_accepting(error)
                 return
             self.work(connection.fileno(), address, connection, local)

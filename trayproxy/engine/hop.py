@@ -79,6 +79,8 @@ class Hop:
             return self._taken(own, key, answer)
         self.let_go()
         kept = None if fresh or on_trial else self._from_pool(key, answer)
+        if kept is not None:
+            link.drop_begun()  # Nobody would look after it until it is used, if it ever is.
         link.upstream = kept or Connection(await self._dial(answer), key)
         return self._taken(link.upstream, key, answer)
 

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 INTERIM_AT_MOST = 100
 """Interim answers to one request: each may take as long as the final one, and none has to be."""
 
+PARTS_A_TURN = 8
+"""How many parts of an answer are passed on before the others get their turn, if neither side has
+to be waited for."""
+
 
 class BrokenError(Exception):
     """The next hop closed or broke the connection before its answer was complete."""
@@ -223,9 +227,12 @@ class Relay:
         return False
 
     def _remember(self, response: Response, head: bytes, *, dated: bool) -> None:
-        """Remember what became of this answer's head, for the next simple request."""
+        """Remember what became of this answer's head, for the next simple request.
+
+        Not of a 401: one octet for octet the same may be a proxy's refusal (see `refusals`).
+        """
         match response.framing:
-            case Length(octets):
+            case Length(octets) if response.status != 401:
                 answer_plan = AnswerPlan(head, octets, dated=dated)
                 self._engine.answers.keep(self._raw, answer_plan, len(self._raw))
 
@@ -241,14 +248,17 @@ class Relay:
         """
         client = self._client
         rest = memoryview(first)
+        left = PARTS_A_TURN
         while True:
             rest = rest[client.send(rest) :]
             if not rest:
                 if body.done:
                     return
                 rest = memoryview(self._next_part(stream, body, chunked))
-                if rest:
+                left -= 1
+                if rest and left:
                     continue
+            left = PARTS_A_TURN
             if not sender.done:
                 sender.push()
             self._link.deadline_in(self._engine.limits.answer_body_s)

@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 KEPT_IN_MEMORY = 1 << 20
 KEPT_AT_MOST = 64 << 20
+PARTS_A_TURN = 8
+"""How many parts are sent before the other connections get their turn, if neither side has to be
+waited for."""
 
 
 class ClientGoneError(Exception):
@@ -187,9 +190,12 @@ class Sender:
             OSError: The client's connection was reset.
         """
         assert self._upstream is not None
+        left = PARTS_A_TURN
         while not self.broken:
             if self._out is not None:
-                if not self._flush(self._upstream):
+                left -= 1
+                # The others get their turn, and then it is asked to go on at once.
+                if not left or not self._flush(self._upstream):
                     return
             elif self._finished or self.holding:
                 return

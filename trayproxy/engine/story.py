@@ -17,7 +17,7 @@ from trayproxy.engine.pages import (
     refused_request,
 )
 from trayproxy.engine.sender import ClientGoneError
-from trayproxy.engine.strand import READ, Wait
+from trayproxy.engine.strand import READ, WRITE, Wait
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_head
 from trayproxy.http.request import Request, parse_request
@@ -25,6 +25,10 @@ from trayproxy.http.target import Form
 
 if TYPE_CHECKING:
     from trayproxy.engine.client import ClientWork
+
+ANSWERS_A_TURN = 64
+"""How many requests that have come together are answered before the others get their turn: our own
+answers wait for nobody."""
 
 
 class Story:
@@ -51,7 +55,12 @@ class Story:
                 await link.answer(BUSY, None, keep_alive=False)
                 return
             await self._deliver_the_rest()
+            left = ANSWERS_A_TURN
             while not self._is_at_rest():
+                if not left:
+                    left = ANSWERS_A_TURN
+                    await Wait(link.events(WRITE, None, 0))
+                left -= 1
                 goes_on = await self._serve_one()
                 # What was begun was for this request: the next one may go elsewhere.
                 link.drop_begun()
