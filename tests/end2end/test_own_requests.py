@@ -24,7 +24,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.profiles.profile import Profile
 
-NAMES = ("squid-digest", "squid-ntlm", "squid-kerberos", "sha-256", "dante")
+NAMES = ("squid-digest", "squid-ntlm", "squid-kerberos", "sha-256", "dante", "tinyproxy")
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,13 @@ from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import Call, Dialler, SignInWantedError, TargetRefusedError
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import Page, RefusedError, silent
+from trayproxy.engine.refusals import Refusals
 from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.way import Way
 from trayproxy.http.body import body_reader
-from trayproxy.http.challenges import Challenge, parse_challenges
+from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_response_head
 from trayproxy.http.request import Request, parse_request, request_target, write_request
@@ -101,6 +102,7 @@ class Probe:
         self._request = request
         self._tools = tools
         self._is_spent = False
+        self._refusals = Refusals()
         self._waiter = Waiter(str(request.target.authority), own=is_trial)
 
     def call(self, way: Way, answer: Answer | None) -> Call:
@@ -189,7 +191,9 @@ class Probe:
             response = await self._exchange(stream, None)
         finally:
             stream.close()
-        return Wanted(_challenges(response)) if self._is_refusal(response) else response
+        carried = answer if self.way.signs_requests else None
+        challenges = self._wanted_by(response, carried)
+        return response if challenges is None else Wanted(challenges)
 
     async def _shake_hands(self, answer: Answer) -> Response | Wanted:
         self._is_spent = False
@@ -208,10 +212,11 @@ class Probe:
                 is_new = False
                 self._is_spent = self._is_spent or (leg.whole and leg.credentials != b"")
                 response = await self._exchange(stream, leg)
-                if not self._is_refusal(response):
+                wanted = self._wanted_by(response, answer if leg.credentials else None)
+                if wanted is None:
                     handshake.learn(response.fields)
                     return response
-                challenges = _challenges(response)
+                challenges = wanted
                 await self._clear(stream, response)
         finally:
             stream.close()
@@ -232,8 +237,13 @@ class Probe:
         except TimeoutError:
             return SIGN_IN_SERVER_SILENT
 
-    def _is_refusal(self, response: Response) -> bool:
-        return response.status == 407 and not self.way.ends_at_target
+    def _wanted_by(
+        self, response: Response, carried: Answer | None
+    ) -> tuple[Challenge, ...] | None:
+        """Return the challenges of a refusal, None if the response is none."""
+        if self.way.ends_at_target:
+            return None
+        return self._refusals.wanted_by(response, self._request.method, self.way.space, carried)
 
     # --- the wire ---
 
@@ -292,10 +302,6 @@ def request_for(url: str) -> Request:
     host = url.removeprefix("http://").partition("/")[0]
     head = f"GET {url} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: TrayProxy\r\nAccept: */*\r\n\r\n"
     return parse_request(head.encode("ascii", "replace"))
-
-
-def _challenges(response: Response) -> tuple[Challenge, ...]:
-    return parse_challenges(response.fields.get_all(b"proxy-authenticate"))
 
 
 async def _send_all(stream: Stream, octets: bytes) -> None:
