@@ -110,7 +110,12 @@ class Probe:
         target = self._request.target.authority
         assert target is not None
         # A task waits for descriptors one wait at a time: none is left to be released.
-        return Call(way, target, answer, wait_in_task, lambda descriptor: None)
+        return Call(
+            way, target, answer, wait_in_task, lambda descriptor: None, at_stake=self._spend
+        )
+
+    def _spend(self) -> None:
+        self._is_spent = True
 
     async def send(self, answer: Answer | None) -> Response | Wanted | None:
         """Send the request with a login, or without, and return what came of it.
@@ -182,8 +187,8 @@ class Probe:
     # --- legs ---
 
     async def _send_plainly(self, answer: Answer | None) -> Response | Wanted | None:
-        # To a SOCKS server the login goes with the connection.
-        self._is_spent = answer is not None
+        # To a SOCKS server the login goes with the connection, if it asks for one.
+        self._is_spent = False
         stream = await self._tools.dialler.dial(self.call(self.way, answer))
         try:
             if self.way.ends_at_target and self._request.method == b"CONNECT":
