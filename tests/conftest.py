@@ -1,6 +1,7 @@
 """What every test may use: the real counterparts, and a report of what they said when one fails."""
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -20,6 +21,15 @@ settings.load_profile("trayproxy")
 
 _REPORTS = pytest.StashKey[Reports]()
 _ARTEFACTS = Path(__file__).parent / "artefacts"
+
+
+def pytest_configure() -> None:
+    """Let Ctrl+C mean something to the programs under test.
+
+    A shell that starts the tests in the background ignores the signal, and so would all they start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
