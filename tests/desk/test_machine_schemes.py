@@ -24,6 +24,7 @@ from trayproxy.profiles.profile import Method, SignIn
 
 SPACE = Space.of(OFFICE)
 UNUSABLE = Verdict(VerdictKind.UNUSABLE, "The library is missing.")
+TOO_LARGE = Verdict(VerdictKind.UNUSABLE, "Too large to be signed.", lacks_content=True)
 NO_TICKET = Verdict(VerdictKind.NO_TICKET)
 ALL = (NEGOTIATE, NTLM, DIGEST, BASIC)
 SSO = replace(OFFICE, sign_in=SignIn.SSO, user="")
@@ -194,6 +195,15 @@ def test_one_stumble_of_a_scheme_that_works_costs_one_request() -> None:
     at.challenge(tried=mark, scheme="ntlm", verdict=UNUSABLE)
     at.challenge(tried=mark, scheme="ntlm", verdict=UNUSABLE)
     assert not at.machine.is_trusted(mark)
+
+
+def test_uploads_too_large_to_be_signed_cost_only_themselves() -> None:
+    at = play(DIGEST)
+    mark = at.trust()
+    for _ in range(10):
+        waiter = at.challenge(tried=mark, scheme=DIGEST.scheme, verdict=TOO_LARGE)
+        assert at.refused()[waiter] == "UNUSABLE"
+    assert at.machine.is_trusted(mark)
 
 
 # --- Verdicts that say more -----------------------------------------------------------------------

@@ -191,7 +191,8 @@ class Verdicts:
         board, scheme = self._board, tried.scheme
         is_system = verdict.kind is VerdictKind.NO_TICKET or not is_offered
         if case.phase is Phase.TRUSTED and not is_system:
-            case.stumbles += 1
+            # What one request cannot do for its content says nothing about the next one.
+            case.stumbles += not verdict.lacks_content
             if case.stumbles < board.rules.stumbles:
                 return False
         set_back(board, case, scheme, verdict)
