@@ -261,6 +261,11 @@ class Case:
         return next(iter(self.parked.values())).since if self.parked else inf
 
     @property
+    def has_clients(self) -> bool:
+        """Whether a request of a program waits, not only one of our own."""
+        return any(not request.own for request in self.parked.values())
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is asked."""
         return not self.parked and self.asked is None

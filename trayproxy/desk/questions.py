@@ -82,6 +82,7 @@ class Questions:
         """Close what nobody needs any more, and open the next question if it is its time."""
         for case in self._board.cases.values():
             self._close_if_abandoned(case)
+            self._refuse_our_own(case)
         if not self._is_attended:
             self._refuse_unattended()
         self._open_next()
@@ -98,10 +99,15 @@ class Questions:
                 yield case.asked.seen + rules.attention
 
     def _close_if_abandoned(self, case: Case) -> None:
-        if case.asked is None or case.asked.touched or case.parked:
+        if case.asked is None or case.asked.touched or case.has_clients:
             return
-        if case.phase in (Phase.ASKING, Phase.HELD):
+        if case.phase is Phase.ASKING or (case.phase is Phase.HELD and not case.parked):
             self.close(case, Ending.ABANDONED)
+
+    def _refuse_our_own(self, case: Case) -> None:
+        """Give up a request of our own that needs the person: nobody waits for it."""
+        if case.phase is Phase.ASKING and case.asked is None and not case.has_clients:
+            self._board.refuse_all(case, Reason.UNATTENDED)
 
     def _refuse_unattended(self) -> None:
         for case in self._board.cases.values():
@@ -119,7 +125,7 @@ class Questions:
 
     def _queued(self) -> Iterator[Case]:
         for case in self._board.cases.values():
-            if case.phase is Phase.ASKING and case.parked and case.asked is None:
+            if case.phase is Phase.ASKING and case.has_clients and case.asked is None:
                 yield case
 
     def _holds_the_floor(self, case: Case) -> bool:
