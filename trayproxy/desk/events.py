@@ -2,10 +2,14 @@
 
 Events are facts, effects are orders. All are values: a test writes them down, and the shell of
 `trayproxy.desk.desk` turns futures, threads and faces into the one and the other into the like.
+
+They are msgspec's frozen values, not dataclasses: nearly forty of those took a tenth of the time
+that the service needs to start (Python before 3.13 compiles seven functions for each).
 """
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, strength
@@ -16,8 +20,7 @@ from trayproxy.profiles.profile import Profile
 # --- Events: what the engine saw -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """How the upstream wants one to sign in, for people.
 
     Attributes:
@@ -29,8 +32,7 @@ class Way:
     transport: Transport
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(Struct, frozen=True):
     """A scheme that a 407 offers, and that we and the profile can use.
 
     Attributes:
@@ -49,8 +51,7 @@ class Offered:
         return strength(self.label)
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(Struct, frozen=True):
     """What a refused request carried.
 
     Attributes:
@@ -69,8 +70,7 @@ class Tried:
     strayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Challenged:
+class Challenged(Struct, frozen=True):
     """A request got a 407 and waits.
 
     Attributes:
@@ -95,8 +95,7 @@ class Challenged:
     own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """A request that carried this login got a final response other than 407.
 
     Attributes:
@@ -110,8 +109,7 @@ class Accepted:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Inconclusive:
+class Inconclusive(Struct, frozen=True):
     """A request that carried this login got no response at all.
 
     Attributes:
@@ -123,8 +121,7 @@ class Inconclusive:
     sent: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class OwnEnded:
+class OwnEnded(Struct, frozen=True):
     """The request of our own has come to its end (`TryOwn`); a verdict was told before.
 
     Attributes:
@@ -136,15 +133,13 @@ class OwnEnded:
     asked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """The client of a parked request has gone."""
 
     waiter: int
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(Struct, frozen=True):
     """It is known now which program waits."""
 
     waiter: int
@@ -154,8 +149,7 @@ class Identified:
 # --- Events: what the person did -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(Struct, frozen=True):
     """The person answered a question."""
 
     number: int
@@ -163,31 +157,27 @@ class Typed:
     remember: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Declined:
+class Declined(Struct, frozen=True):
     """The person does not answer now."""
 
     number: int
     quiet: Quiet
 
 
-@dataclass(frozen=True, slots=True)
-class Touched:
+class Touched(Struct, frozen=True):
     """The person has begun to answer."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """The person wants to sign in although nothing waits."""
 
     profile: Profile
     way: Way
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """A login that nobody was asked for: use it at the next 407.
 
     Attributes:
@@ -203,22 +193,19 @@ class Given:
     remember: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
+class Forgotten(Struct, frozen=True):
     """The person wants the logins of a profile forgotten."""
 
     profile_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Edited:
+class Edited(Struct, frozen=True):
     """A profile was added or changed: its upstream, or its need of a password, may be another."""
 
     profile: Profile
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(Struct, frozen=True):
     """A profile is gone, or the service quits.
 
     Attributes:
@@ -230,8 +217,7 @@ class Deleted:
     for_good: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Switched:
+class Switched(Struct, frozen=True):
     """Another profile is the active one; None if none is."""
 
     profile: Profile | None
@@ -240,8 +226,7 @@ class Switched:
 # --- Events: what the world did ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The keyring has answered.
 
     Attributes:
@@ -257,41 +242,35 @@ class Found:
     known_wrong: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(Struct, frozen=True):
     """The keyring has taken a login of a profile."""
 
     profile_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Surveyed:
+class Surveyed(Struct, frozen=True):
     """The state of the keyring is known, or is another now."""
 
     keyring: Keyring
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkChanged:
+class NetworkChanged(Struct, frozen=True):
     """The machine is in another network, or has woken up."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScreenLocked:
+class ScreenLocked(Struct, frozen=True):
     """The screen was locked, or unlocked: nobody is before it, or somebody is again."""
 
     locked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AskersChanged:
+class AskersChanged(Struct, frozen=True):
     """So many faces can ask a person now."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Nothing, but time has passed."""
 
 
@@ -339,8 +318,7 @@ class Reason(Enum):
     WEAKER = "the upstream proxy is not as it was"
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """Send the request again with this login, by this scheme of those that its 407 offered."""
 
     waiter: int
@@ -348,15 +326,13 @@ class Release:
     scheme: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(Struct, frozen=True):
     """Send the request again without a login, to hear what is offered; it comes back."""
 
     waiter: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """Tell the client of the request that it will not be sent.
 
     Attributes:
@@ -370,8 +346,7 @@ class Refuse:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TryOwn:
+class TryOwn(Struct, frozen=True):
     """Find out whether the login of a protection space is right, since no client does.
 
     By a request like that of any program: it is sent without a login, waits at the desk when a 407
@@ -388,8 +363,7 @@ class TryOwn:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class LookUp:
+class LookUp(Struct, frozen=True):
     """Read the keyring. Event: `Found`.
 
     Attributes:
@@ -403,59 +377,51 @@ class LookUp:
     user: str
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """Find out which keyring there is, without reading anything. Event: `Surveyed`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(Struct, frozen=True):
     """Write a login that was accepted to the keyring."""
 
     profile: Profile
     login: Login
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """An upstream rejected a login: remember that in later runs."""
 
     space: Space
     login: Login
 
 
-@dataclass(frozen=True, slots=True)
-class Cleared:
+class Cleared(Struct, frozen=True):
     """An upstream accepted a login: forget that it ever rejected it."""
 
     space: Space
     login: Login
 
 
-@dataclass(frozen=True, slots=True)
-class Pinned:
+class Pinned(Struct, frozen=True):
     """What an upstream is was learnt, or is forgotten: None."""
 
     space: Space
     pin: Pin | None
 
 
-@dataclass(frozen=True, slots=True)
-class Unremembered:
+class Unremembered(Struct, frozen=True):
     """Nothing is remembered of a profile any more: not what was rejected, and not who it was."""
 
     profile_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionChanged:
+class QuestionChanged(Struct, frozen=True):
     """A question is open, and new or different."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionClosed:
+class QuestionClosed(Struct, frozen=True):
     """A question has ended."""
 
     number: int
