@@ -129,6 +129,8 @@ ensure_trayproxy() {
   # Every dependency is there: nothing is resolved or downloaded any more.
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
     --no-build-isolation --editable . >&2 </dev/null
+  # The first start need not wait for this, also where Python may not write while it runs.
+  "$VENV/bin/python" -m compileall -q trayproxy >&2 </dev/null
   printf '%s\n' "$wanted" >"$stamp"
 }
 

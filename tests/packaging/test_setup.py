@@ -137,7 +137,7 @@ def test_a_python_without_venv_gets_it(shell: Shell) -> None:
     assert "-m venv --clear .venv" in done.stderr
 
 
-HEADERS = '[[ $1 != -m ]] || echo "pip: $CFLAGS" >&2'
+HEADERS = '[[ $* != "-m pip"* ]] || echo "pip: $CFLAGS" >&2'
 NO_HEADERS = f"[[ $* != *Python.h* ]] || exit 1; {HEADERS}"
 
 
