@@ -112,16 +112,16 @@ class Library:
 
 class Context:
     def __init__(self, library: Library) -> None:
-        self.library = library
+        self.played = library
 
     def new_context(self) -> "Context":
-        return Context(self.library)
+        return Context(self.played)
 
     def step(self, token: bytes | None = None, *, channel_bindings: object = None) -> bytes:
-        self.library.steps += 1
-        self.library.bindings.append(channel_bindings)
-        self.library.stepping(self.library.steps)
-        return b"token %d" % self.library.steps
+        self.played.steps += 1
+        self.played.bindings.append(channel_bindings)
+        self.played.stepping(self.played.steps)
+        return b"token %d" % self.played.steps
 
 
 @pytest.fixture

@@ -230,7 +230,7 @@ class Session:
         self.held -= 1
 
     @property
-    def library(self) -> SimpleNamespace:
+    def played(self) -> SimpleNamespace:
         return SimpleNamespace(
             CGSessionCopyCurrentDictionary=self.cgsession_copy_current_dictionary,
             CFStringCreateWithCString=self.cf_string_create_with_cstring,
@@ -254,13 +254,13 @@ def test_the_dictionary_of_the_session_says_whether_a_mac_is_locked(
 ) -> None:
     session = Session()
     session.entries = entries
-    assert is_locked(Frameworks(session.library, session.library)) is locked
+    assert is_locked(Frameworks(session.played, session.played)) is locked
     assert session.held == 0
 
 
 def test_a_mac_tells_when_it_is_locked_and_when_not(heard: Heard, started: Start) -> None:
     session = Session()
-    started(MacScreen(heard.tell, Frameworks(session.library, session.library), every_s=0.01))
+    started(MacScreen(heard.tell, Frameworks(session.played, session.played), every_s=0.01))
     session.looks.acquire(timeout=PATIENCE)
     session.entries = {b"CGSSessionScreenIsLocked": True}
     assert heard.next() is True
@@ -315,7 +315,7 @@ class User32:
         self.procedure(77, self._next[0], self._next[1], 0)
 
     @property
-    def library(self) -> SimpleNamespace:
+    def played(self) -> SimpleNamespace:
         return SimpleNamespace(
             RegisterClassW=self.register_class,
             UnregisterClassW=self.unregister_class,
@@ -346,7 +346,7 @@ class Wtsapi32:
         return 1
 
     @property
-    def library(self) -> SimpleNamespace:
+    def played(self) -> SimpleNamespace:
         return SimpleNamespace(
             WTSRegisterSessionNotification=self.wts_register_session_notification,
             WTSUnRegisterSessionNotification=self.wts_un_register_session_notification,
@@ -360,7 +360,7 @@ class Kernel32:
         return 5
 
     @property
-    def library(self) -> SimpleNamespace:
+    def played(self) -> SimpleNamespace:
         return SimpleNamespace(
             GetModuleHandleW=self.get_module_handle,
         )
@@ -368,9 +368,7 @@ class Kernel32:
 
 def test_a_window_is_told_of_the_locks_of_its_session(heard: Heard) -> None:
     user32, wtsapi32 = User32(), Wtsapi32()
-    watch = WindowsScreen(
-        heard.tell, Libraries(user32.library, Kernel32().library, wtsapi32.library)
-    )
+    watch = WindowsScreen(heard.tell, Libraries(user32.played, Kernel32().played, wtsapi32.played))
     watch.start()
     for what in (1, WTS_SESSION_LOCK, WTS_SESSION_LOCK, WTS_SESSION_UNLOCK):
         user32.post_message(77, WM_WTSSESSION_CHANGE, what, 0)
@@ -385,7 +383,7 @@ def test_a_session_that_does_not_tell_has_no_lock(heard: Heard) -> None:
         user32, wtsapi32 = User32(), Wtsapi32()
         user32.is_made, wtsapi32.tells = lacking != "window", lacking != "session"
         watch = WindowsScreen(
-            heard.tell, Libraries(user32.library, Kernel32().library, wtsapi32.library)
+            heard.tell, Libraries(user32.played, Kernel32().played, wtsapi32.played)
         )
         watch.start()
         watch.stop()
