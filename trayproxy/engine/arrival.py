@@ -7,15 +7,9 @@ address that it came from may be gone, and nobody would say so.
 """
 
 import asyncio
-import socket
-from collections.abc import Callable
-from dataclasses import replace
 
-from trayproxy.desk.desk import Desk
-from trayproxy.engine.dial import Call, Dialler, UnreachableError
-from trayproxy.engine.limits import Limits
 from trayproxy.engine.strand import DONE, Wait
-from trayproxy.engine.upstream import Address, Pause
+from trayproxy.engine.upstream import Pause
 
 LOOK_AGAIN_S = 0.25
 """How often to try again while the network is on its way."""
@@ -53,57 +47,12 @@ class Arrival:
         return self._change
 
 
-class _MovedError(Exception):
+class MovedError(Exception):
     """The network has changed while a connection was being made."""
 
 
-class PatientDialler(Dialler):
-    """A dialler that waits for the network after it has changed.
-
-    Only the bare connection is waited for: once anything was said on it, a login may have been, and
-    that is never said twice by itself. A port that refuses is an answer, and proves that the
-    network is there.
-
-    Attributes:
-        arrival: Is told of changes.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        limits: Limits,
-        desk: Desk,
-        is_own: Callable[[tuple[Address, ...]], bool],
-    ) -> None:
-        """Make one, as `Dialler` does."""
-        super().__init__(loop, limits, desk, is_own)
-        self.arrival = Arrival(loop, limits.arrival_s)
-
-    async def connect(self, call: Call) -> socket.socket:
-        """Return a new connection to the next hop on which nothing is agreed on yet.
-
-        Raises:
-            UnreachableError: There is none to be had, and the network has had its time.
-            RefusedError: It would be one to ourselves.
-        """
-        arrival = self.arrival
-        end = self._loop.time() + self._limits.connect_total_s
-        while self._loop.time() < end:
-            watched = replace(call, pause=_until_change(call.pause, arrival))
-            try:
-                return await super().connect(watched)
-            except _MovedError:
-                continue
-            except UnreachableError as error:
-                if not arrival.is_due or isinstance(error.__cause__, ConnectionRefusedError):
-                    raise
-            await call.pause(Wait({}, arrival.change, LOOK_AGAIN_S))
-        # The network comes and goes all the time: what there is to tell shall be told.
-        return await super().connect(call)
-
-
-def _until_change(pause: Pause, arrival: Arrival) -> Pause:
-    """Return a pause that ends with `_MovedError` when the network changes.
+def until_change(pause: Pause, arrival: Arrival) -> Pause:
+    """Return a pause that raises `MovedError` when the network changes.
 
     One that waits for a future already is for the look-up of a name, which is asked anew soon
     enough.
@@ -115,7 +64,7 @@ def _until_change(pause: Pause, arrival: Arrival) -> Pause:
             return await pause(wait)
         woken = await pause(Wait(wait.events, change, wait.timeout))
         if woken == DONE:
-            raise _MovedError
+            raise MovedError
         return woken
 
     return watching

@@ -14,6 +14,7 @@ from typing import TypeVar
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.desk import Desk
+from trayproxy.engine.arrival import LOOK_AGAIN_S, Arrival, MovedError, until_change
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import (
     CUT_SHORT,
@@ -113,6 +114,7 @@ class Dialler:
     Attributes:
         resolver: Finds their addresses.
         trust: Whose certificates are believed.
+        arrival: Is told when the network changes.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Dialler:
         """
         self.resolver = Resolver(loop)
         self.trust = Trust(loop)
+        self.arrival = Arrival(loop, limits.arrival_s)
         self._loop = loop
         self._limits = limits
         self._desk = desk
@@ -174,6 +177,31 @@ class Dialler:
 
     async def connect(self, call: Call) -> socket.socket:
         """Return a new connection to the next hop on which nothing is agreed on yet.
+
+        After the network has changed it is waited for, with this bare connection only: once
+        anything was said on one, a login may have been, and that is never said twice by itself. A
+        port that refuses is an answer, and proves that the network is there.
+
+        Raises:
+            UnreachableError: There is none to be had, and the network has had its time.
+            RefusedError: It would be one to ourselves.
+        """
+        arrival = self.arrival
+        end = self._loop.time() + self._limits.connect_total_s
+        while self._loop.time() < end:
+            try:
+                return await self._connect(replace(call, pause=until_change(call.pause, arrival)))
+            except MovedError:
+                continue
+            except UnreachableError as error:
+                if not arrival.is_due or isinstance(error.__cause__, ConnectionRefusedError):
+                    raise
+            await call.pause(Wait({}, arrival.change, LOOK_AGAIN_S))
+        # The network comes and goes all the time: what there is to tell shall be told.
+        return await self._connect(call)
+
+    async def _connect(self, call: Call) -> socket.socket:
+        """Try once.
 
         Raises:
             UnreachableError: There is none to be had.

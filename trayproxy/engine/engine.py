@@ -17,11 +17,11 @@ from proxy.core.listener.tcp import TcpSocketListener
 
 from trayproxy.desk.desk import Desk
 from trayproxy.desktop.sleep import sleep_clock
-from trayproxy.engine.arrival import PatientDialler
 from trayproxy.engine.canaries import Canaries
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.date import DateLine
 from trayproxy.engine.descriptors import open_descriptors
+from trayproxy.engine.dial import Dialler
 from trayproxy.engine.executor import LoopExecutor
 from trayproxy.engine.failover import Failover
 from trayproxy.engine.guard import Guard, own_guard
@@ -205,7 +205,7 @@ class Engine:
         self.descriptors = open_descriptors(loop)
         self.pool = Pool(loop, parts.limits, self.descriptors, self.look_for_sleep)
         self.failover = Failover(loop.time, parts.limits)
-        self.dialler = PatientDialler(loop, parts.limits, parts.desk, self.is_own)
+        self.dialler = Dialler(loop, parts.limits, parts.desk, self.is_own)
         self.via = b"trayproxy-" + secrets.token_hex(4).encode()
         self.plans: Memory[bytes, Plan] = Memory()
         self.date = DateLine()
