@@ -204,19 +204,13 @@ class ClientWork(Work[Accepted]):
 
     def _look_at(self, tunnel: Tunnel) -> None:
         """Wait for what the tunnel waits for now, or end with it."""
-        if tunnel.up.over:
-            if tunnel.down.over:
-                self._finish()
-                return
-            self._half_closed()
-        elif tunnel.down.over:
-            self._half_closed()
-        self._want(tunnel.events)
-
-    def _half_closed(self) -> None:
-        """Limit how long a side may talk on when the other has ended its sending."""
-        if self.deadline is None:
+        if tunnel.is_over:
+            self._finish()
+            return
+        if self.deadline is None and (tunnel.up.over or tunnel.down.over):
+            # One side has ended its sending: the other may not be silent for ever.
             self.deadline_in(self.engine.limits.half_closed_s)
+        self._want(tunnel.events)
 
     def _wait_beside(self, upstream: Connection | None) -> None:
         """Wait for what either side says, as long as they are a pair."""
