@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.negotiate import Negotiate, spnego_init
+from trayproxy.auth.negotiate import kerberos_scheme, spnego_init
 from trayproxy.auth.scheme import Leg, Signer, ToSign, Verdict, VerdictKind
 from trayproxy.auth.spnego import TokenError
 from trayproxy.http.challenges import Challenge, parse_challenges
@@ -33,7 +33,7 @@ class FakeTickets:
 
 
 def signer_with(tickets: FakeTickets, login: Login | None = None) -> Signer:
-    return Negotiate(lambda login, host: tickets).signer(BARE, login, "proxy.corp.example")
+    return kerberos_scheme(lambda login, host: tickets).signer(BARE, login, "proxy.corp.example")
 
 
 def kind(step: Leg | Verdict) -> VerdictKind:
@@ -100,8 +100,8 @@ def test_what_stands_in_the_way_of_a_ticket_is_the_verdict(reason: VerdictKind) 
 
 def test_a_token_in_the_first_challenge_is_no_beginning() -> None:
     # R-123; corpus U152.
-    assert Negotiate().understands(BARE)
-    assert not Negotiate().understands(Challenge("negotiate", token68="Zm9vYmFy"))
+    assert kerberos_scheme().understands(BARE)
+    assert not kerberos_scheme().understands(Challenge("negotiate", token68="Zm9vYmFy"))
 
 
 def test_a_login_without_a_user_name_is_refused() -> None:

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.ntlm import LONGEST, NegotiateNtlm, Ntlm, read_type2
+from trayproxy.auth.ntlm import LONGEST, ntlm_in_negotiate, ntlm_scheme, read_type2
 from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
 from trayproxy.auth.spnego import NTLM_EXTRA, TokenError, Tokens
+from trayproxy.auth.windows import WindowsScheme
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
 
@@ -37,7 +38,7 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NTLM_USER_FILE", str(file))
 
 
-def begun(scheme: Ntlm, login: Login = LOGIN, end_point: bytes = b"") -> Handshake:
+def begun(scheme: WindowsScheme, login: Login = LOGIN, end_point: bytes = b"") -> Handshake:
     signer = scheme.signer(BARE, login, "proxy.corp.example")
     assert not signer.repeats
     return signer.begin(ToSign(GET.method, GET.target, GET.body, end_point))
@@ -66,10 +67,10 @@ def kind(step: Leg | Verdict) -> VerdictKind:
 @pytest.mark.parametrize("end_point", [b"", bytes(range(32))])
 @pytest.mark.parametrize(
     ("scheme", "title", "name"),
-    [(Ntlm(), b"NTLM ", "ntlm"), (NegotiateNtlm(), b"Negotiate ", "negotiate")],
+    [(ntlm_scheme(), b"NTLM ", "ntlm"), (ntlm_in_negotiate(), b"Negotiate ", "negotiate")],
 )
 def test_a_login_is_accepted_in_two_legs_on_one_connection(
-    scheme: Ntlm, title: bytes, name: str, end_point: bytes
+    scheme: WindowsScheme, title: bytes, name: str, end_point: bytes
 ) -> None:
     # corpus U140.
     bindings = spnego.channel_bindings.GssChannelBindings(
@@ -93,7 +94,7 @@ def test_a_login_is_accepted_in_two_legs_on_one_connection(
 def test_a_wrong_password_leaves_once_and_is_rejected() -> None:
     #
     server = spnego.server(protocol="ntlm")
-    handshake = begun(Ntlm(), Login("CORP\\jdoe", "wrong"))
+    handshake = begun(ntlm_scheme(), Login("CORP\\jdoe", "wrong"))
     type_3 = handshake.step(challenge(server.step(sent(handshake.step(())))))
     with pytest.raises(spnego.exceptions.InvalidTokenError):
         server.step(sent(type_3))
@@ -104,7 +105,7 @@ def test_a_wrong_password_leaves_once_and_is_rejected() -> None:
 def test_whatever_comes_after_the_response_is_a_rejection(
     challenges: tuple[Challenge, ...],
 ) -> None:
-    handshake = begun(Ntlm())
+    handshake = begun(ntlm_scheme())
     handshake.step(())
     assert isinstance(handshake.step((Challenge("ntlm", token68=TYPE_2),)), Leg)
     assert handshake.step(challenges) == REJECTED
@@ -112,7 +113,7 @@ def test_whatever_comes_after_the_response_is_a_rejection(
 
 
 def test_the_response_is_ntlmv2_and_has_no_lm_part() -> None:
-    handshake = begun(Ntlm())
+    handshake = begun(ntlm_scheme())
     handshake.step(())
     type_3 = sent(handshake.step((Challenge("ntlm", token68=TYPE_2),)))
     lm_size, nt_size = (int.from_bytes(type_3[at : at + 2], "little") for at in (12, 20))
@@ -122,14 +123,14 @@ def test_the_response_is_ntlmv2_and_has_no_lm_part() -> None:
 
 
 def test_the_first_message_says_nothing_of_who_signs_in() -> None:
-    message = sent(begun(Ntlm()).step(()))
+    message = sent(begun(ntlm_scheme()).step(()))
     for word in ("jdoe", "CORP", SECRET):
         assert word.encode() not in message
         assert word.encode("utf-16-le") not in message
 
 
 def test_every_connection_has_an_exchange_of_its_own() -> None:
-    signer = Ntlm().signer(BARE, LOGIN, "proxy.corp.example")
+    signer = ntlm_scheme().signer(BARE, LOGIN, "proxy.corp.example")
     type_2 = (Challenge("ntlm", token68=TYPE_2),)
     handshakes = [signer.begin(GET) for _ in range(3)]
     for handshake in handshakes:
@@ -154,7 +155,7 @@ def test_every_connection_has_an_exchange_of_its_own() -> None:
 )
 def test_without_a_challenge_nothing_of_the_login_leaves(challenges: tuple[Challenge, ...]) -> None:
     #
-    handshake = begun(Ntlm())
+    handshake = begun(ntlm_scheme())
     handshake.step(())
     assert kind(handshake.step(challenges)) is VerdictKind.UNUSABLE
 
@@ -197,7 +198,7 @@ def test_a_challenge_without_target_information_is_one() -> None:
 
 @given(st.binary(max_size=200), st.booleans())
 def test_no_challenge_breaks_the_handshake(octets: bytes, has_header: bool) -> None:
-    handshake = begun(Ntlm())
+    handshake = begun(ntlm_scheme())
     handshake.step(())
     header = b64decode(TYPE_2)[:40] if has_header else b""
     step = handshake.step(challenge(header + octets))
@@ -209,8 +210,8 @@ def test_no_challenge_breaks_the_handshake(octets: bytes, has_header: bool) -> N
 
 def test_a_token_in_the_first_challenge_is_no_beginning() -> None:
     # R-123; corpus U152.
-    assert Ntlm().understands(BARE)
-    assert not Ntlm().understands(Challenge("ntlm", token68=TYPE_2))
+    assert ntlm_scheme().understands(BARE)
+    assert not ntlm_scheme().understands(Challenge("ntlm", token68=TYPE_2))
 
 
 @pytest.mark.parametrize(
@@ -226,13 +227,13 @@ def test_what_windows_cannot_carry_is_refused_and_not_repeated(
     user: str, password: str, text: str
 ) -> None:
     with pytest.raises(LoginError, match=text) as refused:
-        Ntlm().signer(BARE, Login(user, password), "proxy.corp.example")
+        ntlm_scheme().signer(BARE, Login(user, password), "proxy.corp.example")
     assert SECRET not in f"{refused.value!r}{refused.value.__context__!r}"
 
 
 @pytest.mark.parametrize("user", ["jdoe", "CORP\\jdoe", "jdoe@corp.example", "a:b", "jörg"])
 def test_names_are_taken_in_every_form_that_windows_knows(user: str) -> None:
-    handshake = begun(Ntlm(), Login(user, "pässword"))
+    handshake = begun(ntlm_scheme(), Login(user, "pässword"))
     handshake.step(())
     type_3 = sent(handshake.step((Challenge("ntlm", token68=TYPE_2),)))
     assert user.rpartition("\\")[2].encode("utf-16-le") in type_3
@@ -247,7 +248,7 @@ def test_a_password_that_looks_like_a_hash_is_a_password(
     file.write_text(f"CORP\\jdoe:0:{'0' * 32}:{nt_hash(password)}:[U]:LCT-0\n")
     monkeypatch.setenv("NTLM_USER_FILE", str(file))
     server = spnego.server(protocol="ntlm")
-    handshake = begun(Ntlm(), Login("CORP\\jdoe", password))
+    handshake = begun(ntlm_scheme(), Login("CORP\\jdoe", password))
     type_2 = server.step(sent(handshake.step(())))
     server.step(sent(handshake.step(challenge(type_2))))
     assert server.complete
@@ -262,7 +263,7 @@ def nt_hash(password: str) -> str:
 @pytest.mark.skipif(os.name == "nt", reason="there one is signed in to Windows")
 def test_without_a_login_there_must_be_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NTLM_USER_FILE", raising=False)
-    signer = Ntlm().signer(BARE, None, "proxy.corp.example")
+    signer = ntlm_scheme().signer(BARE, None, "proxy.corp.example")
     step = signer.begin(GET).step(())
     assert isinstance(step, Verdict)
     assert step.kind is VerdictKind.NO_TICKET
@@ -271,12 +272,12 @@ def test_without_a_login_there_must_be_windows(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_missing_library_is_named_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "spnego", None)
-    assert begun(Ntlm()).step(()) == Verdict(VerdictKind.UNUSABLE, NTLM_EXTRA)
+    assert begun(ntlm_scheme()).step(()) == Verdict(VerdictKind.UNUSABLE, NTLM_EXTRA)
     assert "trayproxy[ntlm]" in NTLM_EXTRA
 
 
 def test_nothing_that_is_shown_holds_the_password() -> None:
-    handshake = begun(Ntlm())
+    handshake = begun(ntlm_scheme())
     first = handshake.step(())
     second = handshake.step((Challenge("ntlm", token68=TYPE_2),))
     assert isinstance(second, Leg)
@@ -295,7 +296,7 @@ class Broken(Tokens):
 
 
 def test_what_the_library_cannot_do_is_the_verdict() -> None:
-    handshake = begun(Ntlm(lambda login, host, end_point: Broken()))
+    handshake = begun(ntlm_scheme(lambda login, host, end_point: Broken()))
     assert handshake.step(()) == Leg(b"NTLM MQ==", whole=False)
     step = handshake.step((Challenge("ntlm", token68=TYPE_2),))
     assert step == Verdict(VerdictKind.UNUSABLE, "broken")

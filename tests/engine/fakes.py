@@ -11,7 +11,7 @@ from tests.support.lines import PATIENCE
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
-from trayproxy.auth.ntlm import Ntlm
+from trayproxy.auth.ntlm import ntlm_scheme
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind, choose
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.control.messages import Problem
@@ -77,7 +77,7 @@ class FakeDesk(Desk):
         self.login = login
         self.signs_in_itself = False
         self.doubts_all = False
-        self.schemes = (SocksPassword(), *(schemes or (Ntlm(), Digest(os.urandom), Basic())))
+        self.schemes = (SocksPassword(), *(schemes or (ntlm_scheme(), Digest(os.urandom), Basic())))
         self.turns: list[Turn] = []
         self.acceptances: list[Answer] = []
         self.doubts: list[Answer] = []

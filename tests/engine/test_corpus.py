@@ -34,7 +34,7 @@ from tests.support.secrets import Canary
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
-from trayproxy.auth.ntlm import Ntlm
+from trayproxy.auth.ntlm import ntlm_scheme
 from trayproxy.engine.limits import Limits
 
 Case = dict[str, Any]
@@ -448,7 +448,7 @@ def words_for(result: Result, received: list[Received]) -> set[str]:
 @pytest.fixture(scope="module")
 def upstream_engine(recorder: Recorder) -> Iterator[Running]:
     limits = Limits(upstream_head_s=1.0, linger_s=0.1)
-    schemes = (Ticket(), Ntlm(), Digest(os.urandom), Basic())
+    schemes = (Ticket(), ntlm_scheme(), Digest(os.urandom), Basic())
     with Running(office(recorder.port), desk=FakeDesk(schemes=schemes), limits=limits) as running:
         yield running
 

@@ -2,6 +2,7 @@
 
 `scheme` says what a scheme is and picks the strongest; `basic` (RFC 7617), `digest` (RFC 7616),
 `ntlm`, `negotiate` (RFC 4559) and `socks` (RFC 1929) are some, and `schemes` lists those of HTTP;
+`windows` is what `ntlm` and `negotiate` have in common;
 `login` is what a person types. Which login answers a challenge is decided by
 `trayproxy.desk.machine`, and `trayproxy.engine.exchange` carries it there and back.
 

@@ -8,7 +8,7 @@ The token is a fresh one for each connection: proxies remember those that they h
 with the first request of the connection, whole, and that is all: we ask for no proof that the proxy
 is who it says, which a 200 would not wait for anyway. It is wrapped as SPNEGO (RFC 4178, section
 4.2.1) with Kerberos as the only mechanism offered, so that nothing falls back to another in
-silence. NTLM inside Negotiate is `trayproxy.auth.ntlm.NegotiateNtlm`.
+silence. NTLM inside Negotiate is `trayproxy.auth.ntlm.ntlm_in_negotiate`.
 
 The proxy's principal is ``HTTP/`` and the host as configured; whether libkrb5 looks for another
 name of it in the DNS is a matter of its configuration (``dns_canonicalize_hostname``).
@@ -16,12 +16,11 @@ name of it in the DNS is a matter of its configuration (``dns_canonicalize_hostn
 
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.ntlm import check_windows_login
 from trayproxy.auth.scheme import Handshake, Leg, Signer, ToSign, Verdict, VerdictKind
 from trayproxy.auth.spnego import KerberosTickets, Tickets, TokenError
+from trayproxy.auth.windows import WindowsScheme
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
 
@@ -41,44 +40,17 @@ TicketSource = Callable[[Login | None, str], Tickets]
 """From a login, or None for one's own tickets, and a host to tickets for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Negotiate:
-    """Answers Negotiate challenges by Kerberos.
+def kerberos_scheme(tickets: TicketSource = KerberosTickets) -> WindowsScheme:
+    """Return what answers Negotiate challenges by Kerberos.
 
-    Attributes:
-        tickets: Where tickets come from.
+    Args:
+        tickets: Where they come from.
     """
 
-    tickets: TicketSource = KerberosTickets
-    name: str = "negotiate"
-    title: str = "Kerberos"
-    family: str = "negotiate"
-    readable: bool = False
-    binds_connection: bool = True
-    blocks: bool = True
-    needs_login: bool = False
+    def signs(login: Login | None, host: str) -> Signer:
+        return NegotiateSigner(tickets(login, host), has_password=login is not None)
 
-    def check(self, login: Login) -> None:
-        """Return if Kerberos can carry the login; see `check_windows_login`.
-
-        Raises:
-            LoginError: It cannot.
-        """
-        check_windows_login(login)
-
-    def understands(self, challenge: Challenge) -> bool:
-        """Return whether it is bare: a token before our first one is no beginning."""
-        return not challenge.token68
-
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return a signer that draws a fresh token for each connection.
-
-        Raises:
-            LoginError: See `check`.
-        """
-        if login is not None:
-            self.check(login)
-        return NegotiateSigner(self.tickets(login, host), has_password=login is not None)
+    return WindowsScheme(signs, name="negotiate", title="Kerberos", family="negotiate")
 
 
 class NegotiateSigner:

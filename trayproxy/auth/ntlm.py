@@ -7,7 +7,7 @@ that a type-1 message must not leave before there is a login to finish with; and
 further sign-in on a connection where one has failed, so that each begins on a fresh connection.
 
 A proxy that offers *Negotiate* may mean Kerberos, NTLM or both. pyspnego, asked for Negotiate,
-falls back from one to the other in silence, so it is never asked for it. `NegotiateNtlm` is our
+falls back from one to the other in silence, so it is never asked for it. `ntlm_in_negotiate` is our
 own, explicit choice of NTLM there, a scheme like others, to be chosen when Kerberos has turned out
 to be impossible and NTLM itself is not offered. Its messages are not wrapped in SPNEGO: Windows
 proxies, Samba and squid's wrapper all take them as they are, the latter takes nothing else.
@@ -16,11 +16,11 @@ proxies, Samba and squid's wrapper all take them as they are, the latter takes n
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from trayproxy.auth.login import Login, LoginError
+from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Handshake, Leg, Signer, ToSign, Verdict, VerdictKind
 from trayproxy.auth.spnego import TokenError, Tokens, ntlm_tokens
+from trayproxy.auth.windows import WindowsScheme
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
 
@@ -38,66 +38,23 @@ Opening = Callable[[Login | None, str, bytes], Tokens]
 """Begins an exchange of messages: login, host, end point (see `ntlm_tokens`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ntlm:
-    """Answers NTLM challenges.
+def ntlm_scheme(opening: Opening = ntlm_tokens, name: str = "ntlm") -> WindowsScheme:
+    """Return what answers NTLM challenges.
 
-    Attributes:
+    Args:
         opening: Where the messages come from.
+        name: The auth-scheme that they travel under, in lower case.
     """
 
-    opening: Opening = ntlm_tokens
-    name: str = "ntlm"
-    title: str = "NTLM"
-    family: str = "ntlm"
-    readable: bool = False
-    binds_connection: bool = True
-    blocks: bool = True
-    needs_login: bool = False
+    def signs(login: Login | None, host: str) -> Signer:
+        return NtlmSigner(name, lambda end_point: opening(login, host, end_point))
 
-    def check(self, login: Login) -> None:
-        """Return if NTLM can carry the login; see `check_windows_login`.
-
-        Raises:
-            LoginError: It cannot.
-        """
-        check_windows_login(login)
-
-    def understands(self, challenge: Challenge) -> bool:
-        """Return whether it is bare: a message before our first one is no beginning."""
-        return not challenge.token68
-
-    def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return a signer that begins a new exchange for each connection.
-
-        Raises:
-            LoginError: See `check`.
-        """
-        if login is not None:
-            self.check(login)
-        return NtlmSigner(self.name, lambda end_point: self.opening(login, host, end_point))
+    return WindowsScheme(signs, name, title="NTLM", family="ntlm")
 
 
-@dataclass(frozen=True, slots=True)
-class NegotiateNtlm(Ntlm):
-    """Answers Negotiate challenges by NTLM; our own choice, see the module."""
-
-    name: str = "negotiate"
-
-
-def check_windows_login(login: Login) -> None:
-    """Return if Windows' ways to sign in can carry a login.
-
-    Raises:
-        LoginError: There is no user name, or half a surrogate pair.
-    """
-    if not login.user.rpartition("\\")[2]:
-        raise LoginError("The sign-in method of this proxy needs a user name.")
-    for what, text in (("user name", login.user), ("password", login.password)):
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise LoginError(f"This {what} contains half a character. Type it again.")
-        if "\0" in text:
-            raise LoginError(f"This {what} contains a control character.")
+def ntlm_in_negotiate() -> WindowsScheme:
+    """Return what answers Negotiate challenges by NTLM; our own choice, see the module."""
+    return ntlm_scheme(name="negotiate")
 
 
 class NtlmSigner:

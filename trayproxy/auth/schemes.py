@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
-from trayproxy.auth.negotiate import Negotiate
-from trayproxy.auth.ntlm import NegotiateNtlm, Ntlm
+from trayproxy.auth.negotiate import kerberos_scheme
+from trayproxy.auth.ntlm import ntlm_in_negotiate, ntlm_scheme
 from trayproxy.auth.scheme import Scheme
 
 ANY_METHOD = "automatic"
@@ -21,7 +21,13 @@ def http_schemes(random: Callable[[int], bytes]) -> tuple[Scheme, ...]:
     Args:
         random: Returns that many octets nobody can foretell.
     """
-    return (Negotiate(), Ntlm(), NegotiateNtlm(), Digest(random), Basic())
+    return (
+        kerberos_scheme(),
+        ntlm_scheme(),
+        ntlm_in_negotiate(),
+        Digest(random),
+        Basic(),
+    )
 
 
 def allowed(schemes: Iterable[Scheme], method: str, *, own: bool) -> tuple[Scheme, ...]:
