@@ -7,12 +7,15 @@ another proxy would have seen each.
 """
 
 import os
+import select
 import shutil
 import socket
 import ssl
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
@@ -173,13 +176,19 @@ class Squid:
         return f"{'https' if self._setup.pem else 'http'}://{self.address}"
 
     def set_password(self, user: str, password: str) -> None:
-        """Change a password. An old one that was right is accepted for another second."""
+        """Change a password, and return when the old one is no longer accepted.
+
+        Squid remembers for `credentialsttl` what its helper said of it.
+        """
+        old = self._users.get(user)
         self._users[user] = password
         _write_users(self._directory, self._users)
+        while old not in (None, password) and self._accepts(f"{user}:{old}"):
+            select.select([], [], [], 0.05)
 
     def accesses(self) -> list[Access]:
         """Return all requests that have ended up to now, oldest first."""
-        mark = f"/mark-{next(self._numbers)}"
+        mark = self._mark()
         # Squid writes its log in order: when a request of ours is in it, so are all before.
         self._ask(mark)
         self._log.wait_for(f"{mark} ")
@@ -202,14 +211,25 @@ class Squid:
         # A connection without a request is logged, too, with "-" for its method.
         return [at for at in found if at.method != "-" and "/mark-" not in at.target]
 
-    def _ask(self, path: str) -> None:
-        """Ask for something without credentials: answered 407, and logged."""
-        request = f"GET http://{self._setup.name}{path} HTTP/1.0\r\n\r\n"
+    def _mark(self) -> str:
+        """Return a path that was never asked for, and whose requests are not counted."""
+        return f"/mark-{next(self._numbers)}"
+
+    def _accepts(self, login: str) -> bool:
+        return self._ask(self._mark(), login) != HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+
+    def _ask(self, path: str, login: str = "") -> int:
+        """Ask for something, and return the status: 407, and logged, unless the login is right."""
+        request = f"GET http://{self._setup.name}{path} HTTP/1.0\r\n"
+        if login:
+            request += f"Proxy-Authorization: Basic {b64encode(login.encode()).decode()}\r\n"
         raw = socket.create_connection((self.host, self.port), timeout=PATIENCE)
         with self._encrypted(raw) as connection:
-            connection.sendall(request.encode("ascii"))
-            while connection.recv(65536):
-                pass
+            connection.sendall(f"{request}\r\n".encode("ascii"))
+            answer = b""
+            while octets := connection.recv(65536):
+                answer += octets
+        return int(answer.split(b" ", 2)[1])
 
     def _encrypted(self, raw: socket.socket) -> socket.socket:
         if self._setup.pem is None:
