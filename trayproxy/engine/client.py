@@ -117,7 +117,16 @@ class ClientWork(Work[Accepted]):
     # --- events ---
 
     def _on_event(self, descriptor: int, mask: int) -> None:
-        """Go on after a descriptor has become ready. This is where all requests pass."""
+        """Go on after a descriptor has become ready. This is where all traffic passes."""
+        tunnel = self.tunnel
+        if tunnel is not None:
+            try:
+                if not tunnel.flows(descriptor, mask):
+                    self._look_at(tunnel)
+            except OSError:
+                self._abort()
+                self._finish()
+            return
         if self._strand is not None:
             self._resume(descriptor)
             return
@@ -173,26 +182,14 @@ class ClientWork(Work[Accepted]):
         else:
             self._finish()
 
-    def _on_tunnel(self, descriptor: int, mask: int) -> None:
-        """Move octets. This is where all tunnels pass."""
-        tunnel = self.tunnel
-        assert tunnel is not None
-        try:
-            if tunnel.flows(descriptor, mask):
-                return
-        except OSError:
-            self._abort()
-            self._finish()
-            return
-        self._look_at(tunnel)
-
     def _begin_tunnel(self) -> None:
         """Let octets pass both ways from now on."""
         tunnel = self.tunnel
         assert tunnel is not None
         self.deadline = None
         if not tunnel.has_something:
-            self._want(tunnel.events)
+            if self._beside is not self.upstream:
+                self._want(tunnel.events)
             return
         try:
             tunnel.begin()
@@ -224,7 +221,7 @@ class ClientWork(Work[Accepted]):
         """Wait for these from now on, and for nothing else."""
         self._beside = NOBODY
         watched, descriptors = self._watched, self.engine.descriptors
-        handler = self._on_event if self.tunnel is None else self._on_tunnel
+        handler = self._on_event
         for descriptor in watched:
             if descriptor not in events:
                 descriptors.forget(descriptor)
