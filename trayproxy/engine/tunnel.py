@@ -56,7 +56,7 @@ class Pipes:
             drop_pipe(self._free.pop())
 
 
-def _probe(connection: socket.socket) -> None:
+def _probe(connection: socket.SocketType) -> None:
     """Make the kernel ask a quiet peer from time to time whether it is still there."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in PROBES.items():
@@ -86,11 +86,10 @@ class Flow:
         moved: Octets delivered so far.
         over: The source has ended and everything was delivered, or the sink is gone.
         pending: Octets that wait for the sink to take them; None: none do.
-        piped: How many wait for it in a pipe.
+        piped: How many wait for it in a pipe; never beside others.
     """
 
     __slots__ = (
-        "_is_plain",
         "_pipe",
         "_pipes",
         "_receive",
@@ -114,23 +113,19 @@ class Flow:
         """
         self.source = source
         self.sink = sink
-        self.moved = -len(ahead)
+        self.moved = 0
         self.over = False
-        self.pending: memoryview | None = memoryview(ahead) if ahead else None
-        self._pipe: tuple[int, int] | None = None
+        self.pending: memoryview | None = None
         self.piped = 0
-        self._pipes = pipes
-        self._is_plain = source.plain and sink.plain
+        self._pipe: tuple[int, int] | None = None
+        # The kernel cannot move what is to be encrypted.
+        self._pipes = pipes if source.plain and sink.plain else None
         # Without the streams between, which have little to add where nothing is encrypted.
         self._receive = source.socket.recv if source.plain else source.receive
         self._send = sink.socket.send if sink.plain else sink.send
-        if source.inbox:
+        if ahead or source.inbox:
+            self.moved = -len(ahead)
             self.pending = memoryview(ahead + source.take())
-
-    @property
-    def blocked(self) -> bool:
-        """Whether octets wait for the sink to take them."""
-        return self.pending is not None or self.piped > 0
 
     def move(self) -> bool:
         """Move what can be moved now. Return whether there may be more to come, and nothing waits.
@@ -140,7 +135,9 @@ class Flow:
         """
         if self.pending is not None:
             self._flush(self.pending)
-        if self.over or self.pending is not None:
+            if self.pending is not None:
+                return False
+        if self.over:
             return False
         source = self.source
         if self._pipe is not None:
@@ -149,18 +146,20 @@ class Flow:
             try:
                 data = self._receive(CHUNK)
             except BlockingIOError:
-                data = None
+                return True
             if data:
                 self._flush(data)
-                if len(data) == CHUNK and self._is_plain and not self.over:
+                if len(data) == CHUNK and self._pipes is not None and not self.over:
                     self._pipe = self._pipes.take()
             elif data is not None:
                 source.ended = True
-        if source.ended and not (self.over or self.piped) and self.pending is None:
+        if not source.ended:
+            return self.pending is None and not self.piped
+        if self.pending is None and not (self.piped or self.over):
             self.over = True
             if not self.sink.ended:
                 self.sink.finish()  # Else both are about to be closed, which says the same.
-        return not (source.ended or self.piped) and self.pending is None
+        return False
 
     def _flush(self, data: bytes | memoryview) -> None:
         try:
@@ -189,8 +188,7 @@ class Flow:
             self.moved += went
             if self.piped:
                 return
-        self._pipes.give_back(pipe)
-        self._pipe = None
+        self._give_back(pipe)
 
     def _fill(self, pipe: tuple[int, int]) -> bool:
         """Move what has come into the pipe. Return False if nothing has."""
@@ -216,10 +214,16 @@ class Flow:
         if self._pipe is not None:
             if self.piped:
                 drop_pipe(self._pipe)
+                self._pipe = None
+                self.piped = 0
             else:
-                self._pipes.give_back(self._pipe)
-            self._pipe = None
-            self.piped = 0
+                self._give_back(self._pipe)
+
+    def _give_back(self, pipe: tuple[int, int]) -> None:
+        """Let others use our pipe, which is empty."""
+        assert self._pipes is not None
+        self._pipes.give_back(pipe)
+        self._pipe = None
 
 
 class Tunnel:
@@ -251,10 +255,9 @@ class Tunnel:
         self._upstream = upstream
         self.up = Flow(client, upstream, pipes)
         self.down = Flow(upstream, client, pipes, ahead)
-        self.has_something = bool(
-            ahead
-            or self.up.blocked
-            or self.down.blocked
+        self.has_something = (
+            self.up.pending is not None
+            or self.down.pending is not None
             or client.ended
             or upstream.ended
             or not (client.plain and upstream.plain)
