@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import time
 
+from msgspec import structs
+
 from trayproxy.control.messages import Strangers as Known
 from trayproxy.desktop.users import User
 from trayproxy.service.names import Names
@@ -69,7 +71,7 @@ class Strangers:
             said = self._begin(connection, user, now)
         else:
             said.unsaid += 1
-        self._known = replace(
+        self._known = structs.replace(
             self._known,
             count=self._known.count + 1,
             user=said.name or ("" if user is None else str(user)),
@@ -105,7 +107,7 @@ class Strangers:
         said.name, said.program = await self._names.of_stranger(held, user)
         self._say(said, user)
         if self._known.user in (said.name, str(user)):
-            self._known = replace(self._known, user=said.name, program=said.program)
+            self._known = structs.replace(self._known, user=said.name, program=said.program)
             self._tell(self._known)
 
     def _say(self, said: _Said, user: User | None) -> None:
