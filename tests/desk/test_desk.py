@@ -810,6 +810,17 @@ def test_a_login_that_was_accepted_moments_ago_may_be_sent_without_need(office: 
     assert office.desk.is_sure_of(answer)
 
 
+def test_each_acceptance_makes_it_recent_anew(office: Office) -> None:
+    answer = office.trust()
+    for _ in range(3):
+        office.wait(14)
+        office.desk.accepted(answer)
+    office.wait(14)
+    assert answer.verified
+    office.wait(2)
+    assert not answer.verified
+
+
 def doubt(office: Office, answer: Answer) -> None:
     office.challenge(answer)
 

@@ -266,14 +266,11 @@ class Desk:
     def accepted(self, answer: Answer) -> None:
         """Take note that a request with this answer got a final response other than 407.
 
-        Need not be called while `Answer.verified`.
+        Need not be called while `Answer.verified`; it is so for longer if it is.
         """
-        if answer.verified:
-            return
         self._handle(Accepted(answer.mark, name_of(answer.scheme), answer.label))
         if self._machine.is_trusted(answer.mark):
-            answer.standing.fresh = True
-            self._loop.call_later(self._rules.fresh, setattr, answer.standing, "fresh", False)
+            answer.standing.refresh(self._loop, self._rules.fresh)
 
     def inconclusive(self, answer: Answer, why: str, *, sent: bool = True) -> None:
         """Take note that a request with this answer got no response at all.

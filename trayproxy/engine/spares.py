@@ -101,7 +101,7 @@ class Spares:
         kind = self._kinds.get(key)
         if kind is None:
             return  # From before a change.
-        kind.clients -= 1
+        kind.clients = max(0, kind.clients - 1)
         if kind.order is None and kind.is_at_rest:
             del self._kinds[key]
 

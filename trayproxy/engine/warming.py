@@ -189,6 +189,7 @@ class Spare:
         connection = link.upstream
         if connection is None or not signing.is_proved:
             return Fate.USELESS
+        self._engine.desk.accepted(answer)  # Again: that is what the next one is begun on.
         if not await signing.clear(connection, outcome):
             return Fate.USELESS
         link.upstream = None
