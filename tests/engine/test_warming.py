@@ -22,6 +22,8 @@ from tests.support.scripted import (
 )
 from trayproxy.desk.answer import Answer
 from trayproxy.engine.limits import Limits
+from trayproxy.engine.upstream import Key
+from trayproxy.engine.warming import Warming
 
 GET = get(b"http://origin.test/")
 CONNECT = connect(b"origin.test:443")
@@ -555,6 +557,42 @@ def test_what_is_under_way_ends_when_something_changes(
         held.release()
         assert not is_ready(engine)
         assert engine.desk.turns == []
+
+
+def test_what_was_not_even_begun_when_something_changed_holds_nobody_up(
+    start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), calm_desk())
+    warming, look = engine.engine.warming, Warming._look
+
+    def change_at_once(self: Warming, key: Key) -> None:
+        look(self, key)
+        engine.engine.forget_connections()
+
+    monkeypatch.setattr(Warming, "_look", change_at_once)
+    with engine.connect() as client:
+        tunnel(client)
+    settle(engine)
+    assert said(upstream) == PAYS
+    assert not warming._ahead._flights
+
+
+def test_a_refusal_leaves_nobody_in_front_of_those_that_come_later(
+    start: Start, bind: Bind
+) -> None:
+    """Its login was not accepted lately any more when it went out."""
+    upstream = bind(rejects_to=refuses_heads)
+    desk = calm_desk()
+
+    desk.doubts_all = True
+    desk.is_sure_of = lambda answer: True  # type: ignore[method-assign]  # as it was then
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        tunnel(client)
+    desk.wait_for_turns(1)
+    settle(engine)
+    assert not engine.engine.canaries._flights
 
 
 def test_what_is_ready_is_not_used_after_a_change(start: Start, bind: Bind) -> None:

@@ -28,7 +28,7 @@ class Link(Protocol):
     engine: "Engine"
     client: Stream
     upstream: Connection | None
-    begun: socket.socket | None
+    begun: socket.SocketType | None
     deadline: float | None
     is_late: bool
 

@@ -24,6 +24,7 @@ import asyncio
 import logging
 import socket
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trayproxy.desk.answer import Answer, Waiter
@@ -83,7 +84,7 @@ class Unattended:
         self.engine = engine
         self.client: Stream = Absent()
         self.upstream: Connection | None = None
-        self.begun: socket.socket | None = None
+        self.begun: socket.SocketType | None = None
         self.deadline: float | None = None
         self.is_late = False
 
@@ -183,13 +184,17 @@ class Spare:
         signing = Signing(link, plan, hop, Heads(link, plan), sender, None)
         outcome = await carry_out(signing, hop, plan.request, Attempt(answer, is_fresh=True))
         if not isinstance(outcome, Response):
-            self._report(outcome)
+            try:
+                self._report(outcome)
+            finally:
+                signing.let_others()
             return Fate.USELESS
         # An answer to the first leg means that nobody has asked: it is not signed in.
         connection = link.upstream
         if connection is None or not signing.is_proved:
             return Fate.USELESS
-        self._engine.desk.accepted(answer)  # Again: that is what the next one is begun on.
+        # Anew, though that was known: what was accepted lately may go out ahead once more.
+        self._engine.desk.accepted(answer)
         if not await signing.clear(connection, outcome):
             return Fate.USELESS
         link.upstream = None
@@ -198,9 +203,10 @@ class Spare:
         return Fate.KEPT
 
     def _report(self, outcome: Wanted | None) -> None:
-        """Tell the desk that the login was refused; this request waits for nothing.
+        """Tell the desk that the login was refused, to a request that is not there any more.
 
-        If the login was not sent at all, that may be due to this request, and says nothing.
+        So the desk finds out by itself whether it is the login, or this request that the next hop
+        does not allow. If the login was not sent at all, that says nothing.
         """
         if outcome is None or outcome.verdict is None or is_costless(outcome.verdict):
             return
@@ -231,7 +237,7 @@ class Warming:
         self._spares = Spares()
         self._ahead: Canaries[Key] = Canaries(engine.loop)
         self._ready: dict[Key, Ready] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Fate]] = set()
 
     # --- what requests of programs say; the key is that of a connection that is signed in ---
 
@@ -299,33 +305,36 @@ class Warming:
         if order is None:
             return
         self._ahead.begin(key)
-        task = engine.loop.create_task(self._sign_in(key, order))
+        spare = Spare(engine, order)
+        task = engine.loop.create_task(self._sign_in(spare))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._ended, key, spare))
 
-    async def _sign_in(self, key: Key, order: Order) -> None:
-        spare = Spare(self._engine, order)
-        # Silence stays, and would be waited for by whoever comes meanwhile.
-        fate = Fate.USELESS
+    async def _sign_in(self, spare: Spare) -> Fate:
         try:
             async with asyncio.timeout(self._engine.limits.spare_s):
-                fate = await run_in_task(spare.sign_in())
+                return await run_in_task(spare.sign_in())
         except TimeoutError:
+            # Silence stays, and would be waited for by whoever comes meanwhile.
             logger.debug("no connection was signed in ahead: no answer in time")
+            return Fate.USELESS
         except (RefusedError, SupersededError) as error:
-            fate = Fate.FAILED
             logger.debug("no connection was signed in ahead: %s", error)
+            return Fate.FAILED
         except Exception:
             logger.exception("signing in a connection ahead failed")
+            return Fate.USELESS
         finally:
             spare.drop()
-            self._ended(key, fate, spare.ready)
 
-    def _ended(self, key: Key, fate: Fate, ready: Ready | None) -> None:
-        if ready is not None and key.epoch == self._engine.pool.epoch:
+    def _ended(self, key: Key, spare: Spare, task: asyncio.Task[Fate]) -> None:
+        # Also of one that was given up before it began.
+        self._tasks.discard(task)
+        if spare.ready is not None and key.epoch == self._engine.pool.epoch:
             if len(self._ready) >= KINDS_KEPT:
                 self._ready.clear()
-            self._ready[key] = ready
+            self._ready[key] = spare.ready
+        fate = Fate.FAILED if task.cancelled() else task.result()
         self._spares.ended(key, fate, self._engine.loop.time())
         self._ahead.end(key)
         self._look_soon(key)
