@@ -10,7 +10,6 @@ another kind are wanted: another login, another profile, another network.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 from typing import NamedTuple
@@ -53,7 +52,6 @@ class Fate(Enum):
     """Nothing, and no other one will come to more."""
 
 
-@dataclass(slots=True)
 class _Kind:
     """What is known of connections that stand for each other.
 
@@ -67,13 +65,24 @@ class _Kind:
         is_useless: None shall be.
     """
 
-    clients: int = 0
-    order: Order | None = None
-    is_wanted: bool = False
-    is_under_way: bool = False
-    failures: int = 0
-    not_before: float = -inf
-    is_useless: bool = False
+    __slots__ = (
+        "clients",
+        "failures",
+        "is_under_way",
+        "is_useless",
+        "is_wanted",
+        "not_before",
+        "order",
+    )
+
+    def __init__(self) -> None:
+        self.clients = 0
+        self.order: Order | None = None
+        self.is_wanted = False
+        self.is_under_way = False
+        self.failures = 0
+        self.not_before = -inf
+        self.is_useless = False
 
     @property
     def is_at_rest(self) -> bool:

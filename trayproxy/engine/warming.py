@@ -23,9 +23,8 @@ next client will meet it and tell.
 import asyncio
 import logging
 import socket
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.verdicts import is_costless
@@ -136,8 +135,7 @@ class SpareHop(Hop):
         """Want no other one for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """A connection that was put into the pool.
 
     Attributes:
