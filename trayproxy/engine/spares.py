@@ -12,7 +12,6 @@ another kind are wanted: another login, another profile, another network.
 from collections.abc import Callable
 from enum import Enum, auto
 from math import inf
-from typing import NamedTuple
 
 from trayproxy.desk.answer import Answer
 from trayproxy.engine.upstream import Key
@@ -27,7 +26,7 @@ KINDS_KEPT = 64
 """Kinds of connections of which anything is known; old logins leave some behind."""
 
 
-class Order(NamedTuple):
+class Order:
     """What to sign in a connection with.
 
     Attributes:
@@ -36,9 +35,12 @@ class Order(NamedTuple):
         target: Where a request of a program went for which the next hop wanted a login.
     """
 
-    way: Way
-    answer: Answer
-    target: Authority
+    __slots__ = ("answer", "target", "way")
+
+    def __init__(self, way: Way, answer: Answer, target: Authority) -> None:
+        self.way = way
+        self.answer = answer
+        self.target = target
 
 
 class Fate(Enum):

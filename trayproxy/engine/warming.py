@@ -24,7 +24,7 @@ import asyncio
 import logging
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.verdicts import is_costless
@@ -135,7 +135,7 @@ class SpareHop(Hop):
         """Want no other one for it."""
 
 
-class Ready(NamedTuple):
+class Ready:
     """A connection that was put into the pool.
 
     Attributes:
@@ -144,9 +144,12 @@ class Ready(NamedTuple):
         since: Loop time of that.
     """
 
-    connection: Connection
-    used: int
-    since: float
+    __slots__ = ("connection", "since", "used")
+
+    def __init__(self, connection: Connection, since: float) -> None:
+        self.connection = connection
+        self.used = connection.used
+        self.since = since
 
     def was_lost(self, now: float, kept_s: float) -> bool:
         """Whether its next hop closed it before anybody used it, and before we would have."""
@@ -175,9 +178,9 @@ class Spare:
             RefusedError: There is no connection, or no answer on it.
             SupersededError: The login was refused to a request of a program meanwhile.
         """
-        link, (way, answer, target) = self._link, self._order
-        plan = Plan(request_to(target), None)
-        hop = SpareHop(link, plan.request, way, way)
+        link, order, answer = self._link, self._order, self._order.answer
+        plan = Plan(request_to(order.target), None)
+        hop = SpareHop(link, plan.request, order.way, order.way)
         sender = Sender(link.client, NoBody(), Kept(wanted=False))
         signing = Signing(link, plan, hop, Heads(link, plan), sender, None)
         outcome = await carry_out(signing, hop, plan.request, Attempt(answer, is_fresh=True))
@@ -196,7 +199,7 @@ class Spare:
         if not await signing.clear(connection, outcome):
             return Fate.USELESS
         link.upstream = None
-        self.ready = Ready(connection, connection.used, self._engine.loop.time())
+        self.ready = Ready(connection, self._engine.loop.time())
         self._engine.pool.keep(connection)
         return Fate.KEPT
 
@@ -208,15 +211,11 @@ class Spare:
         """
         if outcome is None or outcome.verdict is None or is_costless(outcome.verdict):
             return
-        desk, (way, answer, target) = self._engine.desk, self._order
-        assert way.profile is not None  # A next hop with a login belongs to one.
+        desk, answer, profile = self._engine.desk, self._order.answer, self._order.way.profile
+        assert profile is not None  # A next hop with a login belongs to one.
+        waiter = Waiter(str(self._order.target))
         seat = desk.challenged(
-            answer.space,
-            way.profile,
-            outcome.challenges,
-            Waiter(str(target)),
-            answer,
-            outcome.verdict,
+            answer.space, profile, outcome.challenges, waiter, answer, outcome.verdict
         )
         if not seat.cancel() and isinstance(other := seat.result(), Answer):
             desk.inconclusive(other, "nobody waits for it", sent=False)
