@@ -253,7 +253,9 @@ class Signing:
 
     def _is_withdrawn(self, answer: Answer) -> bool:
         """Whether the desk hands a login out no more that it trusted: another request has come back
-        with it, or it was changed."""
+        with it, or it was changed. One on trial was not trusted in the first place."""
+        if self._is_on_trial:
+            return False
         known = self._link.engine.desk.known(answer.space)
         return known is None or known.mark != answer.mark
 
@@ -328,7 +330,7 @@ class Signing:
                 place = await self._hop.connected(answer, fresh=False, on_trial=self._is_on_trial)
             if place is None or (step.same_connection and not place.is_quiet()):
                 raise LostError
-            if step.same_connection and not self._is_on_trial and self._is_withdrawn(answer):
+            if step.same_connection and self._is_withdrawn(answer):
                 # Refused to another request since the first leg: here it would be once more.
                 self._link.drop_upstream()
                 raise SupersededError
