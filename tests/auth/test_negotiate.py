@@ -52,16 +52,18 @@ def test_one_leg_with_the_whole_request_is_all() -> None:
     assert tickets.end_points == [b"end point"]
 
 
-def test_every_connection_gets_a_token_of_its_own() -> None:
-    """Proxies remember the tokens that they have seen (R-121)."""
+def test_every_connection_gets_a_token_of_its_own_r_121() -> None:
+    """Proxies remember the tokens that they have seen."""
     signer = signer_with(FakeTickets())
     legs = {signer.begin(GET).step(()) for _ in range(3)}
     assert len(legs) == 3
 
 
 @pytest.mark.parametrize("challenges", [(), (BARE,), (BARE, Challenge("basic"))])
-def test_a_ticket_that_is_refused_is_not_sent_again(challenges: tuple[Challenge, ...]) -> None:
-    # R-122; corpus U153.
+def test_a_ticket_that_is_refused_is_not_sent_again_r_122(
+    challenges: tuple[Challenge, ...],
+) -> None:
+    # Corpus U153.
     handshake = signer_with(FakeTickets()).begin(GET)
     handshake.step(())
     assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
@@ -98,8 +100,8 @@ def test_what_stands_in_the_way_of_a_ticket_is_the_verdict(reason: VerdictKind) 
     assert signer_with(FakeTickets(verdict), LOGIN).begin(GET).step(()) == verdict
 
 
-def test_a_token_in_the_first_challenge_is_no_beginning() -> None:
-    # R-123; corpus U152.
+def test_a_token_in_the_first_challenge_is_no_beginning_r_123() -> None:
+    # Corpus U152.
     assert kerberos_scheme().understands(BARE)
     assert not kerberos_scheme().understands(Challenge("negotiate", token68="Zm9vYmFy"))
 

@@ -69,10 +69,10 @@ def kind(step: Leg | Verdict) -> VerdictKind:
     ("scheme", "title", "name"),
     [(ntlm_scheme(), b"NTLM ", "ntlm"), (ntlm_in_negotiate(), b"Negotiate ", "negotiate")],
 )
-def test_a_login_is_accepted_in_two_legs_on_one_connection(
+def test_a_login_is_accepted_in_two_legs_on_one_connection_r_120_r_125_r_127(
     scheme: WindowsScheme, title: bytes, name: str, end_point: bytes
 ) -> None:
-    # corpus U140.
+    # Corpus U140.
     bindings = spnego.channel_bindings.GssChannelBindings(
         application_data=b"tls-server-end-point:" + end_point
     )
@@ -91,8 +91,7 @@ def test_a_login_is_accepted_in_two_legs_on_one_connection(
 
 
 @pytest.mark.usefixtures("users")
-def test_a_wrong_password_leaves_once_and_is_rejected() -> None:
-    #
+def test_a_wrong_password_leaves_once_and_is_rejected_r_122() -> None:
     server = spnego.server(protocol="ntlm")
     handshake = begun(ntlm_scheme(), Login("CORP\\jdoe", "wrong"))
     type_3 = handshake.step(challenge(server.step(sent(handshake.step(())))))
@@ -102,7 +101,7 @@ def test_a_wrong_password_leaves_once_and_is_rejected() -> None:
 
 
 @pytest.mark.parametrize("challenges", [(), (BARE,), (Challenge("basic"),), challenge(b"x")])
-def test_whatever_comes_after_the_response_is_a_rejection(
+def test_whatever_comes_after_the_response_is_a_rejection_r_122(
     challenges: tuple[Challenge, ...],
 ) -> None:
     handshake = begun(ntlm_scheme())
@@ -129,7 +128,7 @@ def test_the_first_message_says_nothing_of_who_signs_in() -> None:
         assert word.encode("utf-16-le") not in message
 
 
-def test_every_connection_has_an_exchange_of_its_own() -> None:
+def test_every_connection_has_an_exchange_of_its_own_r_121() -> None:
     signer = ntlm_scheme().signer(BARE, LOGIN, "proxy.corp.example")
     type_2 = (Challenge("ntlm", token68=TYPE_2),)
     handshakes = [signer.begin(GET) for _ in range(3)]
@@ -153,8 +152,9 @@ def test_every_connection_has_an_exchange_of_its_own() -> None:
         pytest.param((Challenge("ntlm", token68="\xe4\xf6"),), id="not ASCII"),
     ],
 )
-def test_without_a_challenge_nothing_of_the_login_leaves(challenges: tuple[Challenge, ...]) -> None:
-    #
+def test_without_a_challenge_nothing_of_the_login_leaves_r_124(
+    challenges: tuple[Challenge, ...],
+) -> None:
     handshake = begun(ntlm_scheme())
     handshake.step(())
     assert kind(handshake.step(challenges)) is VerdictKind.UNUSABLE
@@ -183,8 +183,7 @@ def changed(at: int, value: int, size: int = 2) -> bytes:
         pytest.param(b64decode(TYPE_2)[:47], id="short"),
     ],
 )
-def test_a_malformed_challenge_does_not_reach_the_library(message: bytes) -> None:
-    #
+def test_a_malformed_challenge_does_not_reach_the_library_r_124(message: bytes) -> None:
     with pytest.raises(TokenError) as refused:
         read_type2("ntlm", challenge(message))
     assert refused.value.verdict.kind is VerdictKind.UNUSABLE
@@ -197,7 +196,7 @@ def test_a_challenge_without_target_information_is_one() -> None:
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_no_challenge_breaks_the_handshake(octets: bytes, has_header: bool) -> None:
+def test_no_challenge_breaks_the_handshake_r_124(octets: bytes, has_header: bool) -> None:
     handshake = begun(ntlm_scheme())
     handshake.step(())
     header = b64decode(TYPE_2)[:40] if has_header else b""
@@ -208,8 +207,8 @@ def test_no_challenge_breaks_the_handshake(octets: bytes, has_header: bool) -> N
 # --- logins and libraries -----------------------------------------------------------------------
 
 
-def test_a_token_in_the_first_challenge_is_no_beginning() -> None:
-    # R-123; corpus U152.
+def test_a_token_in_the_first_challenge_is_no_beginning_r_123() -> None:
+    # Corpus U152.
     assert ntlm_scheme().understands(BARE)
     assert not ntlm_scheme().understands(Challenge("ntlm", token68=TYPE_2))
 

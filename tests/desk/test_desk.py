@@ -307,7 +307,7 @@ def test_a_scheme_we_do_not_have_is_told(office: Office) -> None:
     assert "TrayProxy can use Basic" in refusal.problem.body
 
 
-def test_a_407_without_a_challenge_is_told(office: Office) -> None:
+def test_a_407_without_a_challenge_is_told_r_080(office: Office) -> None:
     seat = office.desk.challenged(SPACE, OFFICE, (), Waiter("a"), None)
     assert "offers nothing" in refused(seat).problem.body
 
@@ -434,7 +434,7 @@ def test_a_question_says_how_the_password_travels(office: Office) -> None:
     assert transports == {"office": Transport.READABLE, "lab": Transport.ENCRYPTED}
 
 
-def test_a_login_that_the_scheme_cannot_carry_is_told_and_not_sent(office: Office) -> None:
+def test_a_login_that_the_scheme_cannot_carry_is_told_and_not_sent_r_090(office: Office) -> None:
     (seat,) = office.ask()
     problem = office.desk.answer(1, Login("CORP:jdoe", "x"), remember=True)
     assert problem

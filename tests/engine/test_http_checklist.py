@@ -628,7 +628,7 @@ def test_no_octet_of_a_407_reaches_the_client_r_057_r_083(start: Start, script: 
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
-def test_a_sign_in_that_is_refused_is_a_503(start: Start, script: Play, method: str) -> None:
+def test_a_sign_in_that_is_refused_is_a_503_r_083(start: Start, script: Play, method: str) -> None:
     upstream = script(answering(CHALLENGE))
     engine = through(start, upstream)
     with engine.connect() as client:
@@ -641,7 +641,7 @@ def test_a_sign_in_that_is_refused_is_a_503(start: Start, script: Play, method: 
     assert b"Proxy-Authorization" not in upstream.peer(1).received
 
 
-def test_a_407_where_nobody_signs_in_is_a_502(start: Start, script: Play) -> None:
+def test_a_407_where_nobody_signs_in_is_a_502_r_083(start: Start, script: Play) -> None:
     upstream = script(answering(CHALLENGE))
     engine = start(office(upstream.port, sign_in=SignIn.NONE), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as client:

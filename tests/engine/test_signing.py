@@ -100,7 +100,7 @@ def test_content_stays_behind_until_the_last_leg_r_125(start: Start, bind: Bind)
     assert told[1:] == [("type 1", "0", b""), ("type 3", "7", b"content")]
 
 
-def test_much_content_in_chunks_follows_the_last_leg_whole(start: Start, bind: Bind) -> None:
+def test_much_content_in_chunks_follows_the_last_leg_whole_r_125(start: Start, bind: Bind) -> None:
     upstream = bind()
     length = 3 << 20
     with start(office(upstream.port), desk_with()).connect() as client:
@@ -293,7 +293,9 @@ def test_a_connection_that_ends_between_the_legs_is_tried_once_more_r_126(
     assert engine.desk.spent == [False]
 
 
-def test_a_connection_cut_at_the_first_leg_is_tried_once_more(start: Start, bind: Bind) -> None:
+def test_a_connection_cut_at_the_first_leg_is_tried_once_more_r_126(
+    start: Start, bind: Bind
+) -> None:
     upstream = bind(cuts_after="type 1")
     with start(office(upstream.port), desk_with()).connect() as client:
         assert client.ask(post(URL, b"content"), b"POST").status == 502
@@ -583,7 +585,7 @@ def test_content_that_is_to_be_signed_and_does_not_come_is_a_408(
     ],
     ids=["get", "connect", "post"],
 )
-def test_what_is_signed_is_what_is_sent(
+def test_what_is_signed_is_what_is_sent_r_103(
     start: Start, script: Play, request_octets: bytes, signed: tuple[bytes, ...]
 ) -> None:
     method = request_octets.split(b" ")[0]

@@ -559,7 +559,8 @@ class Desk:
     def _release(self, number: int, mark: Mark, scheme: str) -> None:
         """Give a request its answer; a scheme that cannot make one is one that cannot be used."""
         parked = self._parked[number]
-        offer = next(offer for offer in parked.offers if name_of(offer.scheme) == scheme)
+        found = next(offer for offer in parked.offers if name_of(offer.scheme) == scheme)
+        offer = self._offers.as_of(self._machine.profile(parked.profile), found)
         try:
             answer = self._answer(offer, mark, parked.offers)
         except LoginError as error:

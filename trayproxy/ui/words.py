@@ -18,7 +18,7 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
-from trayproxy.profiles.profile import Method, Profile, Scheme, Upstream
+from trayproxy.profiles.profile import Encoding, Method, Profile, Scheme, Upstream
 from trayproxy.ui.counted import Counted
 from trayproxy.ui.plain import (
     MENU_WIDTH,
@@ -416,6 +416,11 @@ def method_name(method: Method) -> str:
         case Method.BASIC:
             return "Basic"
     return translate("Profiles", "Automatic")
+
+
+def encoding_name(encoding: Encoding) -> str:
+    """Return a text encoding by the name that it has everywhere."""
+    return "Latin-1" if encoding is Encoding.LATIN_1 else "UTF-8"
 
 
 # --- Problems ------------------------------------------------------------------------------------
