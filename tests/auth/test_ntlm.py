@@ -2,6 +2,7 @@
 
 import os
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,45 @@ def test_no_challenge_breaks_the_handshake_r_124(octets: bytes, has_header: bool
     header = b64decode(TYPE_2)[:40] if has_header else b""
     step = handshake.step(challenge(header + octets))
     assert isinstance(step, Leg) or step.kind is VerdictKind.UNUSABLE
+
+
+@st.composite
+def almost_right(draw: st.DrawFn) -> bytes:
+    """Draw messages that are right but for some numbers, or the size of what they point to."""
+    pairs = draw(st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=40)), max_size=200))
+    info = b"".join(
+        kind.to_bytes(2, "little") + len(value).to_bytes(2, "little") + value
+        for kind, value in pairs
+    ) + bytes(4)
+    name = draw(st.binary(max_size=64))
+    head = b64decode(TYPE_2)[:56]
+    message = bytearray(head + name + info)
+    fields = {12: len(name), 14: len(name), 40: len(info), 42: len(info)}
+    for at, value in fields.items():
+        message[at : at + 2] = min(value, 0xFFFF).to_bytes(2, "little")
+    for at, start in ((16, 56), (44, 56 + len(name))):
+        message[at : at + 4] = start.to_bytes(4, "little")
+    for at, octet in draw(st.lists(st.tuples(st.integers(0, 1 << 14), st.integers(0, 255)))):
+        message[at % len(message)] = octet
+    return bytes(message[: draw(st.integers(0, len(message)))] if draw(st.booleans()) else message)
+
+
+@given(almost_right())
+def test_what_is_almost_a_challenge_ends_in_a_leg_or_one_verdict_r_124(message: bytes) -> None:
+    """Whatever the library thinks of what has passed our checks."""
+    handshake = begun(ntlm_scheme())
+    handshake.step(())
+    step = handshake.step(challenge(message))
+    assert isinstance(step, Leg) or step.kind is VerdictKind.UNUSABLE
+    if isinstance(step, Leg):
+        assert len(message) <= LONGEST
+        assert read_type2("ntlm", challenge(message)) == message
+
+
+@given(st.text(max_size=100) | st.binary(max_size=100).map(lambda octets: octets.decode("latin-1")))
+def test_no_text_in_place_of_a_challenge_raises_r_124(text: str) -> None:
+    with suppress(TokenError):
+        assert read_type2("ntlm", (Challenge("ntlm", token68=text),)).startswith(b"NTLMSSP")
 
 
 # --- logins and libraries -----------------------------------------------------------------------

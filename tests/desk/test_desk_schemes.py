@@ -161,7 +161,7 @@ def ask(branch: Branch, offered: str = ALL) -> Seated:
     return seat
 
 
-def test_the_strongest_scheme_signs_with_the_name_of_the_upstream(branch: Branch) -> None:
+def test_the_strongest_scheme_signs_with_the_name_of_the_upstream_r_127(branch: Branch) -> None:
     seat = ask(branch)
     assert branch.face.question.method == "Negotiate"
     branch.enter()

@@ -509,6 +509,20 @@ def test_a_scheme_is_told_the_challenges_that_it_answers(start: Start, script: P
     assert [[one.token68 for one in told] for told in handshake.told] == [["a"], ["b"]]
 
 
+def test_the_whole_proxy_is_one_protection_space_r_110(start: Start, script: Play) -> None:
+    """One 407 is enough for all sites, programs and connections; the nonce goes on counting."""
+    upstream = script(answering(challenge('Digest realm="c", nonce="n", qop="auth"'), OK))
+    engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
+    for number in range(3):
+        with engine.connect() as client:
+            assert client.ask(get(b"http://site%d.test/" % number)).status == 200
+        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    received = b"".join(peer.received for peer in upstream.peers).decode()
+    assert re.findall(r' nonce="(\w+)"', received) == ["n"] * 3
+    assert re.findall(r"nc=(\w+)", received) == ["00000001", "00000002", "00000003"]
+    assert len(engine.desk.turns) == 1
+
+
 NEEDS_CONTENT = challenge('Digest realm="c", nonce="n", qop="auth-int"')
 
 
@@ -729,10 +743,11 @@ def refusal(body: bytes, *lines: bytes) -> bytes:
     return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
 
 
+@pytest.mark.parametrize("length", [0, 200_000, 256 << 10])
 def test_a_refusal_that_is_read_over_leaves_its_connection_r_084(
-    start: Start, script: Play
+    start: Start, script: Play, length: int
 ) -> None:
-    body = b"x" * 200_000
+    body = b"x" * length
     upstream = script(answering(refusal(body, b"Content-Length: %d" % len(body)), OK))
     with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
         assert client.ask(GET).status == 200
@@ -762,6 +777,10 @@ def test_a_refusal_that_is_no_short_matter_is_left_alone_r_084(
     with start(office(upstream.port), FakeDesk(LOGIN), limits).connect() as client:
         assert client.ask(GET).status == 200
     assert len(upstream.peers) == 2
+
+
+def test_a_short_matter_is_a_quarter_of_a_mebibyte_in_two_seconds_r_084() -> None:
+    assert (Limits().drain_octets, Limits().refusal_s) == (256 << 10, 2.0)
 
 
 def test_a_connection_is_not_held_while_a_person_types(start: Start, script: Play) -> None:
