@@ -10,8 +10,9 @@ is who it says, which a 200 would not wait for anyway. It is wrapped as SPNEGO (
 4.2.1) with Kerberos as the only mechanism offered, so that nothing falls back to another in
 silence. NTLM inside Negotiate is `trayproxy.auth.ntlm.ntlm_in_negotiate`.
 
-The proxy's principal is ``HTTP/`` and the host as configured; whether libkrb5 looks for another
-name of it in the DNS is a matter of its configuration (``dns_canonicalize_hostname``).
+The proxy's principal is ``HTTP/`` and the host as configured. libkrb5 would look for another name
+of it in the DNS; the service has told it not to (`trayproxy.desktop`), unless the settings of the
+computer want that (``dns_canonicalize_hostname``).
 """
 
 from base64 import b64encode

@@ -22,6 +22,7 @@ from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.space import Pin, Space
 from trayproxy.desk.store import Store
 from trayproxy.desktop.extras import is_installed
+from trayproxy.desktop.kerberos import keep_names
 from trayproxy.engine.dial import Dialler
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.engine.upstream import Address
@@ -141,6 +142,7 @@ def keep_login_at_rest(
     Returns:
         Why it was not saved, None if it was.
     """
+    keep_names()
     rejected = RejectedLogins(token_bytes(32))
     with asyncio.Runner() as runner, closing(MemoryFile(paths.sign_in_file)) as memory:
         # There is no listener of ours that a profile could lead back to.
