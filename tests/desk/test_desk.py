@@ -796,3 +796,27 @@ def test_no_http_proxy_gets_a_login_in_the_form_of_socks(office: Office) -> None
 def test_no_socks_proxy_gets_one_in_the_form_of_http(office: Office) -> None:
     seat = challenged_at(office, SOCKS, SOCKS.upstream, BASIC)
     assert refused(seat).problem.id == "TP-303"
+
+
+def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(office: Office) -> None:
+    """It has not heard of any address that it could forbid."""
+    tries: list[str] = []
+
+    async def try_own(profile: Profile, target: str) -> bool:
+        tries.append(target)
+        return True
+
+    office.desk.on_try = try_own
+    seat = challenged_at(office, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    office.wait()
+    office.enter()
+    answer = answered(seat)
+    office.desk.accepted(answer, "github.com:443")
+    space = Space.of(SOCKS)
+    office.desk.challenged(
+        space, SOCKS, (socks_challenge(),), Waiter("blocked.example:443"), answer
+    )
+    office.wait()
+    assert tries == []
+    assert office.desk.known(space) is None
+    assert office.face.question.why is Why.SAVED_REJECTED

@@ -249,14 +249,19 @@ class Desk:
             )
         return seat
 
-    def accepted(self, answer: Answer) -> None:
+    def accepted(self, answer: Answer, target: str = "") -> None:
         """Take note that a request with this answer got a final response other than 407.
 
         Need not be called while `Answer.verified`.
+
+        Args:
+            answer: What it carried.
+            target: The address that the login is right for, as in `Waiter`; empty if another
+                request may be refused there all the same.
         """
         if answer.verified:
             return
-        self._handle(Accepted(answer.mark, name_of(answer.scheme), answer.label))
+        self._handle(Accepted(answer.mark, name_of(answer.scheme), answer.label, target))
         if self._machine.is_trusted(answer.mark):
             answer.standing.fresh = True
             self._loop.call_later(self._rules.fresh, setattr, answer.standing, "fresh", False)

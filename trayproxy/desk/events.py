@@ -59,7 +59,7 @@ class Tried(Struct, frozen=True):
         scheme: The scheme that it was used with, as in `Offered`.
         verdict: How the handshake ended; None if all that is known is the 407.
         is_final: The verdict is about the login whatever the address was: it came from a sign-in
-            server, or in a way in which no forbidden address is answered.
+            server, in a way in which no forbidden address is answered, or before any was named.
         strayed: The request has already been sent from one realm to another.
     """
 
@@ -102,11 +102,13 @@ class Accepted(Struct, frozen=True):
         mark: Which login.
         scheme: The scheme that it was used with, as in `Offered`.
         label: How strong that is, as in `Offered`.
+        target: The address that the login is right for; empty if that is not known.
     """
 
     mark: Mark
     scheme: str = ""
     label: str = ""
+    target: str = ""
 
 
 class Inconclusive(Struct, frozen=True):

@@ -126,7 +126,8 @@ def _understood(challenges: Sequence[Challenge], schemes: Sequence[Scheme]) -> t
 
 def tried_with(answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge]) -> Tried:
     """Return what a request carried that has come back, in the words of the machine."""
-    is_final = verdict is not None and not challenges
+    # A SOCKS server asks for the login before it hears of any target.
+    is_final = (verdict is not None and not challenges) or answer.scheme in SOCKS_SCHEMES
     return Tried(answer.mark, name_of(answer.scheme), verdict, is_final, answer.strayed)
 
 

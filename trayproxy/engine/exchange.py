@@ -18,6 +18,7 @@ from trayproxy.engine.pages import (
     refused_request,
     sign_in_not_set,
 )
+from trayproxy.engine.refusals import accepted_for
 from trayproxy.engine.relay import BadBodyError, Relay
 from trayproxy.engine.sender import KEPT_AT_MOST, Kept, Sender
 from trayproxy.engine.signing import Signing, SupersededError, Wanted
@@ -223,7 +224,7 @@ class Exchange:
                 if attempt.is_asked_for:
                     desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
             elif not answer.verified:
-                desk.accepted(answer)
+                desk.accepted(answer, accepted_for(self._request))
             signing.let_others()
         return outcome
 

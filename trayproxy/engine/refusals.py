@@ -10,9 +10,18 @@ came before it: the same Server, the same realm, and no Via, which a proxy adds 
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.space import Space
 from trayproxy.http.challenges import Challenge, parse_challenges
+from trayproxy.http.request import Request
 from trayproxy.http.response import Response
 
 _SPACES_KEPT = 64
+
+
+def accepted_for(request: Request) -> str:
+    """Return the address that a login is right for if this request was let through.
+
+    Empty if the next hop sees more of it than an address: it may forbid another page there.
+    """
+    return str(request.target.authority) if request.method == b"CONNECT" else ""
 
 
 class Refusals:

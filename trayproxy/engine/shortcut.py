@@ -11,6 +11,7 @@ from errno import ENOTCONN
 from typing import TYPE_CHECKING
 
 from trayproxy.engine.memory import Plan
+from trayproxy.engine.refusals import accepted_for
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
 from trayproxy.engine.upstream import Connection, begin
@@ -186,4 +187,5 @@ def _note(link: "ClientWork", upstream: Connection) -> None:
     engine.observer.reached(way)
     # That a connection is still signed in says nothing about the login.
     if answer is not None and not answer.verified and not upstream.is_signed_in:
-        engine.desk.accepted(answer)
+        target = accepted_for(link.plan.request) if link.plan is not None else ""
+        engine.desk.accepted(answer, target)

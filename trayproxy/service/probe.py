@@ -15,7 +15,7 @@ from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import Call, Dialler, SignInWantedError, TargetRefusedError
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import Page, RefusedError, silent
-from trayproxy.engine.refusals import Refusals
+from trayproxy.engine.refusals import Refusals, accepted_for
 from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tls import TlsStream
@@ -181,7 +181,7 @@ class Probe:
             desk.inconclusive(answer, type(error).__name__, sent=self._is_spent)
             raise
         if isinstance(outcome, Response) and self.way.signs_requests:
-            desk.accepted(answer)
+            desk.accepted(answer, accepted_for(self._request))
         return outcome
 
     # --- legs ---
