@@ -178,7 +178,12 @@ class Service:
         self._facts.address = self._engine.address
         self._notice(problem)
         tools = Tools(
-            self._desk, self._engine.dialler, self._engine.limits, self._engine.via, loop.time
+            self._desk,
+            self._engine.dialler,
+            self._engine.steps,
+            self._engine.limits,
+            self._engine.via,
+            loop.time,
         )
         self._desk.on_try = partial(try_login, tools)
         self._reception = Reception(
