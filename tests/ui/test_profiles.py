@@ -134,6 +134,7 @@ def test_another_port_can_be_used_from_here(window: ProfilesWindow, qtbot: QtBot
     status = replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
     window.show_state(IconState.STOPPED, status)
     assert child(window, QPushButton, "use_port_now").text() == "Use port 3129 instead"
+    assert not child(window, QWidget, "address_row").isVisible()
     with qtbot.waitSignal(window.port_wanted) as wanted:
         press(window, "use_port_now")
     assert wanted.args == [3129]
