@@ -25,12 +25,13 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
-from trayproxy.desk.answer import Answer, Outcome, Waiter
+from trayproxy.desk.answer import Answer, Outcome, Standing, Waiter
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
 from trayproxy.desk.store import Finding
 from trayproxy.http.challenges import Challenge, parse_challenges
+from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
 
 BASIC = parse_challenges([b'Basic realm="Corp"'])
@@ -811,7 +812,7 @@ def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(office: Offic
     office.wait()
     office.enter()
     answer = answered(seat)
-    office.desk.accepted(answer, "github.com:443")
+    office.desk.accepted(answer)
     space = Space.of(SOCKS)
     office.desk.challenged(
         space, SOCKS, (socks_challenge(),), Waiter("blocked.example:443"), answer
@@ -820,3 +821,44 @@ def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(office: Offic
     assert tries == []
     assert office.desk.known(space) is None
     assert office.face.question.why is Why.SAVED_REJECTED
+
+
+def test_where_a_login_was_right_it_is_blamed_and_not_the_address(office: Office) -> None:
+    tries: list[str] = []
+
+    async def try_own(profile: Profile, target: str) -> bool:
+        tries.append(target)
+        return True
+
+    office.desk.on_try = try_own
+    (seat,) = office.ask()
+    office.enter()
+    answer = answered(seat)
+    office.desk.accepted(answer)
+    answer.standing.welcome(Authority("github.com", 443))
+    office.challenge(tried=answer, target="github.com:443")
+    office.wait()
+    assert tries == []
+    assert office.desk.known(SPACE) is None
+
+
+def test_a_login_that_is_typed_anew_was_right_nowhere_yet(office: Office) -> None:
+    (seat,) = office.ask()
+    office.enter()
+    first = answered(seat)
+    office.desk.accepted(first)
+    first.standing.welcome(Authority("github.com", 443))
+    office.desk.sign_in_now(OFFICE)
+    office.wait()
+    office.enter(Login("jdoe", "new"))
+    second = answered(office.challenge())
+    assert first.standing.was_welcome("github.com:443")
+    assert not second.standing.was_welcome("github.com:443")
+
+
+def test_addresses_where_a_login_was_right_are_bounded() -> None:
+    standing = Standing()
+    for number in range(5000):
+        standing.welcome(Authority(f"host{number}.example", 443))
+    assert standing.was_welcome("host4999.example:443")
+    assert not standing.was_welcome("host0.example:443")

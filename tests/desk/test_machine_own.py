@@ -8,7 +8,6 @@ from tests.desk.play import BASIC, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG,
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import SignInState, Why
 from trayproxy.desk.events import (
-    Accepted,
     Cleared,
     Deleted,
     Edited,
@@ -248,45 +247,21 @@ def test_a_changed_password_costs_two_log_ons_at_most(play: Play) -> None:
 def test_a_changed_password_costs_one_log_on_where_it_was_right_before(play: Play) -> None:
     """The address is not to blame, and asking anywhere else would be a second failed log-on."""
     trusted(play)
-    mark = play.mark(1)
-    play.do(Accepted(mark, "basic", "basic", "github.com:443"))
     play.wait(8 * 3600)
-    play.challenge(tried=mark, target="github.com:443")
+    play.challenge(tried=play.mark(1), target="github.com:443", was_welcome=True)
     play.found(RIGHT)
     assert play.all(TryOwn) == []
     assert play.question_due.why is Why.SAVED_REJECTED
     assert play.all(Rejected) == [Rejected(SPACE, RIGHT)]
 
 
-def test_where_another_login_was_right_says_nothing_of_the_present_one(play: Play) -> None:
-    trusted(play)
-    play.do(Accepted(play.mark(1), "basic", "basic", "github.com:443"))
-    play.do(Wanted(OFFICE, WAY))
-    play.enter(Login("jdoe", "new"))
-    play.accept(own(play))
-    end(play)
-    mark = play.machine.board.cases[KEY].mark
-    play.challenge(tried=mark, target="github.com:443")
-    assert len(play.all(TryOwn)) == 2
-
-
 @pytest.mark.parametrize("scheme", ["negotiate by negotiate", "digest by digest"])
 def test_where_a_second_try_costs_no_log_on_it_is_made(play: Play, scheme: str) -> None:
     """A proxy may have lost its key or its nonces."""
     trusted(play)
-    mark = play.mark(1)
-    play.do(Accepted(mark, "basic", "basic", "github.com:443"))
-    play.challenge(tried=mark, target="github.com:443", scheme=scheme)
+    play.challenge(tried=play.mark(1), scheme=scheme, was_welcome=True)
     assert len(play.all(TryOwn)) == 1
     assert not play.is_asking
-
-
-def test_addresses_that_are_known_to_be_welcome_are_bounded(play: Play) -> None:
-    trusted(play)
-    most = play.rules.welcome_most
-    for number in range(2 * most):
-        play.do(Accepted(play.mark(1), "basic", "basic", f"host{number}.example:443"))
-    assert len(play.machine.board.cases[KEY].welcome) == most
 
 
 def test_many_forbidden_addresses_at_once_are_cleared_up_by_one_request(play: Play) -> None:

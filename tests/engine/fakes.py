@@ -61,7 +61,6 @@ class FakeDesk(Desk):
         schemes: What it knows, the strongest first.
         turns: Every request that was sent here.
         acceptances: Every answer that was said to be accepted.
-        welcome: For which address each of them was, empty for a single page.
         doubts: Every answer of which nothing became known.
         spent: Whether each of these may have cost a log-on.
         spaces: Every upstream that asked.
@@ -81,7 +80,6 @@ class FakeDesk(Desk):
         self.schemes = (SocksPassword(), *(schemes or (ntlm_scheme(), Digest(os.urandom), Basic())))
         self.turns: list[Turn] = []
         self.acceptances: list[Answer] = []
-        self.welcome: list[str] = []
         self.doubts: list[Answer] = []
         self.spent: list[bool] = []
         self.spaces: list[Space] = []
@@ -128,10 +126,9 @@ class FakeDesk(Desk):
             self._changed.notify_all()
         return future
 
-    def accepted(self, answer: Answer, target: str = "") -> None:
+    def accepted(self, answer: Answer) -> None:
         with self._changed:
             self.acceptances.append(answer)
-            self.welcome.append(target)
             answer.standing.fresh = not self.doubts_all
             self._accepted[answer.space] = answer
             self._changed.notify_all()
@@ -152,7 +149,6 @@ class FakeDesk(Desk):
         self._made.clear()
         self.turns.clear()
         self.acceptances.clear()
-        self.welcome.clear()
         self.doubts.clear()
         self.spent.clear()
 

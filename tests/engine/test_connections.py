@@ -50,17 +50,19 @@ def test_an_address_is_right_for_a_login_that_opened_a_tunnel_there(
     start: Start, script: Play
 ) -> None:
     """Of a page that went through only the page is known: others may be forbidden."""
-    upstream = script(answering(OK, OK), answering(ESTABLISHED))
+    upstream = script(answering(OK), answering(ESTABLISHED))
     engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
-    engine.desk.doubts_all = True
     with engine.connect() as client:
-        for _ in range(2):
-            assert client.ask(GET).status == 200
-    for _ in range(2):
+        assert client.ask(get(b"http://page.test:443/")).status == 200
+    # The third one takes the short way.
+    for name in (b"one.test:443", b"other.test:443", b"other.test:443"):
         with engine.connect() as client:
-            client.send(connect(b"origin.test:443"))
+            client.send(connect(name))
             assert client.reply(b"CONNECT").status == 200
-    assert engine.desk.welcome == ["", "", "origin.test:443", "origin.test:443"]
+    (answer,) = engine.desk.acceptances
+    welcome = answer.standing.was_welcome
+    names = ("page.test:443", "one.test:443", "other.test:443", "other.test:80")
+    assert [welcome(name) for name in names] == [False, True, True, False]
 
 
 def test_a_connection_is_kept_for_the_next_client(engine: Running, recorder: Recorder) -> None:

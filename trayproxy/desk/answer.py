@@ -10,6 +10,7 @@ from trayproxy.control.messages import Program
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Mark, Space
 from trayproxy.http.challenges import Challenge
+from trayproxy.http.target import Authority
 
 
 @dataclass(slots=True)
@@ -29,11 +30,29 @@ class Waiter:
     own: bool = False
 
 
+_WELCOMES_MOST = 1024
+
+
 @dataclass(slots=True)
 class Standing:
-    """Whether a login was accepted so recently that another acceptance is no news."""
+    """What a login has been good for.
+
+    Attributes:
+        fresh: It was accepted so recently that another acceptance is no news.
+    """
 
     fresh: bool = False
+    _welcomes: dict[Authority, None] = field(default_factory=dict, repr=False)
+
+    def welcome(self, authority: Authority) -> None:
+        """Take note that a tunnel to this address was opened with it. Called for each of them."""
+        self._welcomes[authority] = None
+        if len(self._welcomes) > _WELCOMES_MOST:
+            del self._welcomes[next(iter(self._welcomes))]
+
+    def was_welcome(self, target: str) -> bool:
+        """Return whether such a tunnel was among the last of them, `Waiter.target`."""
+        return any(str(authority) == target for authority in self._welcomes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

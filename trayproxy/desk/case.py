@@ -155,7 +155,6 @@ class Case:
         canary: Where the canary wants to go.
         blamed: Where a login was rejected last, which may be a forbidden address after all.
         good: Where a canary with the present login went through.
-        welcome: The targets that the present login was accepted for, the latest last.
         trial: What the canary signs in with.
         scheme: The scheme that the present login was accepted with, as in `Offered`.
         consent: What the person was told of how the present login, which they typed, will travel.
@@ -207,7 +206,6 @@ class Case:
     canary: str = ""
     blamed: str = ""
     good: str = ""
-    welcome: dict[str, None] = field(default_factory=dict)
     trial: Offered | None = None
     scheme: str = ""
     consent: Offered | None = None

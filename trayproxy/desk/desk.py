@@ -242,26 +242,21 @@ class Desk:
                     profile,
                     offered(offers, space),
                     waiter.target,
-                    tried_with(tried, verdict, challenges) if tried else None,
+                    tried_with(tried, verdict, challenges, waiter.target) if tried else None,
                     waiter.program,
                     waiter.own,
                 )
             )
         return seat
 
-    def accepted(self, answer: Answer, target: str = "") -> None:
+    def accepted(self, answer: Answer) -> None:
         """Take note that a request with this answer got a final response other than 407.
 
         Need not be called while `Answer.verified`.
-
-        Args:
-            answer: What it carried.
-            target: The address that the login is right for, as in `Waiter`; empty if another
-                request may be refused there all the same.
         """
         if answer.verified:
             return
-        self._handle(Accepted(answer.mark, name_of(answer.scheme), answer.label, target))
+        self._handle(Accepted(answer.mark, name_of(answer.scheme), answer.label))
         if self._machine.is_trusted(answer.mark):
             answer.standing.fresh = True
             self._loop.call_later(self._rules.fresh, setattr, answer.standing, "fresh", False)

@@ -61,6 +61,7 @@ class Tried(Struct, frozen=True):
         is_final: The verdict is about the login whatever the address was: it came from a sign-in
             server, in a way in which no forbidden address is answered, or before any was named.
         strayed: The request has already been sent from one realm to another.
+        was_welcome: The very same login was accepted for the very same address.
     """
 
     mark: Mark
@@ -68,6 +69,7 @@ class Tried(Struct, frozen=True):
     verdict: Verdict | None = None
     is_final: bool = False
     strayed: bool = False
+    was_welcome: bool = False
 
 
 class Challenged(Struct, frozen=True):
@@ -102,13 +104,11 @@ class Accepted(Struct, frozen=True):
         mark: Which login.
         scheme: The scheme that it was used with, as in `Offered`.
         label: How strong that is, as in `Offered`.
-        target: The address that the login is right for; empty if that is not known.
     """
 
     mark: Mark
     scheme: str = ""
     label: str = ""
-    target: str = ""
 
 
 class Inconclusive(Struct, frozen=True):

@@ -160,7 +160,6 @@ class Logins:
         case.blocked = False
         case.suspects.clear()
         case.forbidden.clear()
-        case.welcome.clear()
         for request in case.parked.values():
             request.refused = False
         case.stop_trial()

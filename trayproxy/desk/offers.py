@@ -124,11 +124,14 @@ def _understood(challenges: Sequence[Challenge], schemes: Sequence[Scheme]) -> t
     return tuple(filter(None, found))
 
 
-def tried_with(answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge]) -> Tried:
+def tried_with(
+    answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge], target: str
+) -> Tried:
     """Return what a request carried that has come back, in the words of the machine."""
     # A SOCKS server asks for the login before it hears of any target.
     is_final = (verdict is not None and not challenges) or answer.scheme in SOCKS_SCHEMES
-    return Tried(answer.mark, name_of(answer.scheme), verdict, is_final, answer.strayed)
+    name, was_welcome = name_of(answer.scheme), answer.standing.was_welcome(target)
+    return Tried(answer.mark, name, verdict, is_final, answer.strayed, was_welcome)
 
 
 def name_of(scheme: Scheme) -> str:

@@ -39,7 +39,6 @@ class Rules:
         programs_most: Programs named in a question.
         cases_most: Protection spaces remembered; an upstream may invent realms for ever.
         forbidden_most: Forbidden addresses remembered of a protection space.
-        welcome_most: The same of those that a login was accepted for.
     """
 
     gather: float = 0.15
@@ -68,4 +67,3 @@ class Rules:
     programs_most: int = 20
     cases_most: int = 64
     forbidden_most: int = 256
-    welcome_most: int = 256

@@ -48,21 +48,12 @@ class Verdicts:
         case.accepted = case.seen = self._board.now
         case.doubts = case.unanswered = case.stumbles = 0
         case.suspects.clear()
-        self._welcome(case, event.target)
         if case.phase is Phase.CHECKING and case.mark == mark:
             case.good = case.canary or case.good
         case.scheme = event.scheme
         has_changed = case.phase is Phase.ASKING and case.why in NAMES_BEFORE
         if case.phase is not Phase.TRUSTED and not has_changed:
             self._trust(case, event.label)
-
-    def _welcome(self, case: Case, target: str) -> None:
-        """Remember that a login was accepted for an address."""
-        if target:
-            case.welcome.pop(target, None)
-            case.welcome[target] = None
-            if len(case.welcome) > self._board.rules.welcome_most:
-                del case.welcome[next(iter(case.welcome))]
 
     def _trust(self, case: Case, label: str) -> None:
         board = self._board
@@ -156,7 +147,7 @@ class Verdicts:
         is_known = case.is_forbidden(event.target, board.now, board.rules)
         if is_known and not tried.is_final and not was_canary:
             return False
-        is_good = event.target in case.welcome and _is_counted(tried)
+        is_good = tried.was_welcome and _is_counted(tried)
         is_told = tried.is_final or is_good or (was_canary and event.target == case.good)
         if is_told or not self._may_be_right(case):
             case.blamed = event.target

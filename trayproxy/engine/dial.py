@@ -273,7 +273,7 @@ class Dialler:
             greeting = greet(message, may_sign_in=call.way.signs_in)
             signed_in = await self._converse(call, stream, greeting, limits.agree_s)
             if answer is not None and not answer.verified:
-                self._give_verdict(call, answer, signed_in=signed_in)
+                self._give_verdict(answer, signed_in=signed_in)
             wish = connect_to(call.target.host, call.target.port)
             await self._converse(call, stream, wish, limits.socks_connect_s)
         except BaseException as error:
@@ -286,9 +286,9 @@ class Dialler:
         call.release(stream.descriptor)
         return stream
 
-    def _give_verdict(self, call: Call, answer: Answer, *, signed_in: bool) -> None:
+    def _give_verdict(self, answer: Answer, *, signed_in: bool) -> None:
         if signed_in:
-            self._desk.accepted(answer, str(call.target))
+            self._desk.accepted(answer)
         else:
             self._desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
 

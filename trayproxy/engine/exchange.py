@@ -18,7 +18,7 @@ from trayproxy.engine.pages import (
     refused_request,
     sign_in_not_set,
 )
-from trayproxy.engine.refusals import accepted_for
+from trayproxy.engine.refusals import note_accepted
 from trayproxy.engine.relay import BadBodyError, Relay
 from trayproxy.engine.sender import KEPT_AT_MOST, Kept, Sender
 from trayproxy.engine.signing import Signing, SupersededError, Wanted
@@ -223,8 +223,10 @@ class Exchange:
             if not signing.is_proved:
                 if attempt.is_asked_for:
                     desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
-            elif not answer.verified:
-                desk.accepted(answer, accepted_for(self._request))
+            else:
+                note_accepted(answer, self._request)
+                if not answer.verified:
+                    desk.accepted(answer)
             signing.let_others()
         return outcome
 

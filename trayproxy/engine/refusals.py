@@ -16,12 +16,13 @@ from trayproxy.http.response import Response
 _SPACES_KEPT = 64
 
 
-def accepted_for(request: Request) -> str:
-    """Return the address that a login is right for if this request was let through.
+def note_accepted(answer: Answer, request: Request) -> None:
+    """Take note of the address that a login is right for, since this request was let through.
 
-    Empty if the next hop sees more of it than an address: it may forbid another page there.
+    There is none if the next hop sees more of it than an address: it may forbid another page there.
     """
-    return str(request.target.authority) if request.method == b"CONNECT" else ""
+    if request.method == b"CONNECT" and request.target.authority is not None:
+        answer.standing.welcome(request.target.authority)
 
 
 class Refusals:

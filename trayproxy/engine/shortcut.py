@@ -11,7 +11,7 @@ from errno import ENOTCONN
 from typing import TYPE_CHECKING
 
 from trayproxy.engine.memory import Plan
-from trayproxy.engine.refusals import accepted_for
+from trayproxy.engine.refusals import note_accepted
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
 from trayproxy.engine.upstream import Connection, begin
@@ -186,6 +186,8 @@ def _note(link: "ClientWork", upstream: Connection) -> None:
     upstream.used += 1
     engine.observer.reached(way)
     # That a connection is still signed in says nothing about the login.
-    if answer is not None and not answer.verified and not upstream.is_signed_in:
-        target = accepted_for(link.plan.request) if link.plan is not None else ""
-        engine.desk.accepted(answer, target)
+    if answer is not None and not upstream.is_signed_in:
+        if link.plan is not None:
+            note_accepted(answer, link.plan.request)
+        if not answer.verified:
+            engine.desk.accepted(answer)

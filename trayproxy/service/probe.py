@@ -15,7 +15,7 @@ from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import Call, Dialler, SignInWantedError, TargetRefusedError
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import Page, RefusedError, silent
-from trayproxy.engine.refusals import Refusals, accepted_for
+from trayproxy.engine.refusals import Refusals, note_accepted
 from trayproxy.engine.signing import SERVER_SILENT
 from trayproxy.engine.steps import Steps
 from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
@@ -180,7 +180,8 @@ class Probe:
             desk.inconclusive(answer, type(error).__name__, sent=self._is_spent)
             raise
         if isinstance(outcome, Response) and self.way.signs_requests:
-            desk.accepted(answer, accepted_for(self._request))
+            note_accepted(answer, self._request)
+            desk.accepted(answer)
         return outcome
 
     # --- legs ---
