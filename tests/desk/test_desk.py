@@ -823,7 +823,14 @@ def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(office: Offic
     assert office.face.question.why is Why.SAVED_REJECTED
 
 
-def test_where_a_login_was_right_it_is_blamed_and_not_the_address(office: Office) -> None:
+GITHUB = Waiter("github.com:443", is_tunnel=True)
+
+
+@pytest.mark.parametrize("is_tunnel", [True, False])
+def test_where_a_login_was_right_it_is_blamed_and_not_the_address(
+    office: Office, is_tunnel: bool
+) -> None:
+    """Of a single page the upstream knows more than the address, and may forbid it."""
     tries: list[str] = []
 
     async def try_own(profile: Profile, target: str) -> bool:
@@ -836,10 +843,10 @@ def test_where_a_login_was_right_it_is_blamed_and_not_the_address(office: Office
     answer = answered(seat)
     office.desk.accepted(answer)
     answer.standing.welcome(Authority("github.com", 443))
-    office.challenge(tried=answer, target="github.com:443")
+    waiter = replace(GITHUB, is_tunnel=is_tunnel)
+    office.desk.challenged(SPACE, OFFICE, BASIC, waiter, answer)
     office.wait()
-    assert tries == []
-    assert office.desk.known(SPACE) is None
+    assert bool(tries) is not is_tunnel
 
 
 def test_a_login_that_is_typed_anew_was_right_nowhere_yet(office: Office) -> None:
@@ -852,13 +859,13 @@ def test_a_login_that_is_typed_anew_was_right_nowhere_yet(office: Office) -> Non
     office.wait()
     office.enter(Login("jdoe", "new"))
     second = answered(office.challenge())
-    assert first.standing.was_welcome("github.com:443")
-    assert not second.standing.was_welcome("github.com:443")
+    assert first.standing.was_welcome(GITHUB)
+    assert not second.standing.was_welcome(GITHUB)
 
 
 def test_addresses_where_a_login_was_right_are_bounded() -> None:
     standing = Standing()
     for number in range(5000):
         standing.welcome(Authority(f"host{number}.example", 443))
-    assert standing.was_welcome("host4999.example:443")
-    assert not standing.was_welcome("host0.example:443")
+    first, last = (Waiter(f"host{n}.example:443", is_tunnel=True) for n in (0, 4999))
+    assert (standing.was_welcome(first), standing.was_welcome(last)) == (False, True)

@@ -14,6 +14,7 @@ from tests.engine.recorder import ANSWER, Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import Client, connect, get, post
 from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, resetting
+from trayproxy.desk.answer import Waiter
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.limits import Limits
 
@@ -60,9 +61,10 @@ def test_an_address_is_right_for_a_login_that_opened_a_tunnel_there(
             client.send(connect(name))
             assert client.reply(b"CONNECT").status == 200
     (answer,) = engine.desk.acceptances
-    welcome = answer.standing.was_welcome
     names = ("page.test:443", "one.test:443", "other.test:443", "other.test:80")
-    assert [welcome(name) for name in names] == [False, True, True, False]
+    waiters = [Waiter(name, is_tunnel=True) for name in names]
+    assert [*map(answer.standing.was_welcome, waiters)] == [False, True, True, False]
+    assert not answer.standing.was_welcome(Waiter("one.test:443"))
 
 
 def test_a_connection_is_kept_for_the_next_client(engine: Running, recorder: Recorder) -> None:

@@ -22,12 +22,14 @@ class Waiter:
         program: Who sent it, None while that is not known. The desk writes down what it finds out.
         connection: Whatever the service needs to find that out; the desk does not look at it.
         own: The request is ours, sent to find out whether a login is right. No question names it.
+        is_tunnel: The upstream sees no more of it than the target.
     """
 
     target: str
     program: Program | None = None
     connection: object = field(default=None, repr=False)
     own: bool = False
+    is_tunnel: bool = False
 
 
 _WELCOMES_MOST = 1024
@@ -50,9 +52,9 @@ class Standing:
         if len(self._welcomes) > _WELCOMES_MOST:
             del self._welcomes[next(iter(self._welcomes))]
 
-    def was_welcome(self, target: str) -> bool:
-        """Return whether such a tunnel was among the last of them, `Waiter.target`."""
-        return any(str(authority) == target for authority in self._welcomes)
+    def was_welcome(self, waiter: Waiter) -> bool:
+        """Return whether such a tunnel was among the last of them."""
+        return waiter.is_tunnel and waiter.target in map(str, self._welcomes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

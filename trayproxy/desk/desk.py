@@ -242,7 +242,7 @@ class Desk:
                     profile,
                     offered(offers, space),
                     waiter.target,
-                    tried_with(tried, verdict, challenges, waiter.target) if tried else None,
+                    tried_with(tried, verdict, challenges, waiter) if tried else None,
                     waiter.program,
                     waiter.own,
                 )

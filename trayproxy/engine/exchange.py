@@ -264,7 +264,11 @@ class Exchange:
         if self._waiter is None:
             client = self._client.socket
             ends = (client.getsockname()[:2], client.getpeername()[:2])
-            self._waiter = Waiter(str(self._request.target.authority), connection=ends)
+            self._waiter = Waiter(
+                str(self._request.target.authority),
+                connection=ends,
+                is_tunnel=self._request.method == b"CONNECT",
+            )
         return self._engine.desk.challenged(
             space, self._profile, wanted.challenges, self._waiter, tried, wanted.verdict
         )

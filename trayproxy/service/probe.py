@@ -102,7 +102,8 @@ class Probe:
         self._is_spent = False
         self._challenges: tuple[Challenge, ...] = ()
         self._refusals = Refusals()
-        self._waiter = Waiter(str(request.target.authority), own=is_trial)
+        is_tunnel = request.method == b"CONNECT"
+        self._waiter = Waiter(str(request.target.authority), own=is_trial, is_tunnel=is_tunnel)
 
     def call(self, way: Way, answer: Answer | None) -> Call:
         """Return how to reach the target of the request this way."""
