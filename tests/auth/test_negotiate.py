@@ -1,6 +1,6 @@
 """Tests for trayproxy.auth.negotiate. That real proxies take the tokens is shown end to end."""
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 import pytest
 from hypothesis import given
@@ -84,6 +84,48 @@ def test_a_407_after_tickets_were_taken_is_for_the_desk_to_explain() -> None:
     second = signer.begin(GET)
     second.step(())
     assert kind(second.step((BARE,))) is VerdictKind.REJECTED
+
+
+def response(state: int, size: int = 0) -> str:
+    """Return a token of the proxy's with this state (RFC 4178, section 4.2.2)."""
+    content = bytes([0xA0, 3, 0x0A, 1, state]) + element(0xA2, b"r" * size)
+    return b64encode(element(0xA1, element(0x30, content))).decode()
+
+
+def element(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    length = [size] if size < 128 else [0x82, size >> 8, size & 255]
+    return bytes([tag, *length]) + content
+
+
+@pytest.mark.parametrize("size", [0, 100, 300])
+def test_a_sign_in_that_is_complete_is_not_what_a_407_is_about(size: int) -> None:
+    """Squid adds the end of the sign-in to the 407 of an address that a rule forbids."""
+    taken = Challenge("negotiate", token68=response(0, size))
+    signer = signer_with(FakeTickets(), LOGIN)
+    first, second = signer.begin(GET), signer.begin(GET)
+    for handshake in (first, second):
+        handshake.step(())
+    told = first.step((taken,))
+    assert isinstance(told, Verdict)
+    assert (told.kind, "has taken the Kerberos ticket" in told.text) == (VerdictKind.UNUSABLE, True)
+    second.learn(Fields())
+    third = signer.begin(GET)
+    third.step(())
+    assert third.step((taken,)) == Verdict(VerdictKind.REJECTED)
+    # Another mechanism would have more to say.
+    fourth = signer.begin(GET)
+    fourth.step(())
+    assert kind(fourth.step((Challenge("negotiate", token68=response(1, size)),))) is (
+        VerdictKind.UNUSABLE
+    )
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda octets: b64encode(octets).decode()))
+def test_no_token_of_a_proxy_raises(token: str) -> None:
+    handshake = signer_with(FakeTickets(), LOGIN).begin(GET)
+    handshake.step(())
+    assert kind(handshake.step((Challenge("negotiate", token68=token),))) is VerdictKind.UNUSABLE
 
 
 @pytest.mark.parametrize("value", [b"Negotiate oYIBhjCC", b"Negotiate ???"])
