@@ -8,8 +8,9 @@ import asyncio
 import os
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from trayproxy.cli.terminal import TerminalFace
 from trayproxy.control.messages import (

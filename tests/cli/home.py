@@ -9,8 +9,9 @@ import sys
 import termios
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from trayproxy.control.messages import (
     CheckProfile,

@@ -1,9 +1,9 @@
 """Tests for trayproxy.cli.check."""
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
 from tests.cli.home import LAB, OFFICE, Service

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from tests.cli.conftest import Cli
 from tests.cli.home import LAB, LOCKED, OFFICE, Screen, Service
@@ -78,7 +79,7 @@ def test_connecting_directly_is_chosen_like_a_profile(cli: Cli, config: Path, na
 def test_a_service_is_told_to_connect_directly(cli: Cli, service: Service) -> None:
     assert cli("profiles", "use", "direct")[0] == 0
     assert UseProfile(DIRECT_ID) in service.requests
-    service.status = replace(service.status, profile=None, direct=True)
+    service.status = structs.replace(service.status, profile=None, direct=True)
     assert cli("profiles", "list")[1].endswith("* Connect directly\n")
 
 

@@ -1,11 +1,11 @@
 """Tests for trayproxy.cli.status."""
 
 import json
-from dataclasses import replace
 from time import mktime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
 from tests.cli.home import OFFICE, Service, connected

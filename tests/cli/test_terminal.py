@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.cli.asking import QUESTION
 from tests.cli.home import ROOT, Screen

@@ -17,6 +17,7 @@ from keyring.errors import (
     PasswordDeleteError,
     PasswordSetError,
 )
+from msgspec import structs
 
 from tests.desk.play import LAB, OFFICE, RIGHT
 from trayproxy.auth.login import Login
@@ -290,7 +291,7 @@ def test_a_change_of_state_is_told() -> None:
     vault = vault_on(Raising(KeyringLocked("x")))
     vault.watch(told.append)
     vault.find(OFFICE).result(SOON)
-    assert told == [OK, replace(OK, state=KeyringState.LOCKED)]
+    assert told == [OK, structs.replace(OK, state=KeyringState.LOCKED)]
 
 
 def test_a_keyring_that_takes_longer_than_the_limit_is_silent_and_its_late_answer_counts() -> None:
@@ -303,7 +304,7 @@ def test_a_keyring_that_takes_longer_than_the_limit_is_silent_and_its_late_answe
     now[0] = 7.9
     assert vault.keyring == OK
     now[0] = 8.0
-    assert vault.keyring == replace(OK, state=KeyringState.SILENT)
+    assert vault.keyring == structs.replace(OK, state=KeyringState.SILENT)
     ring.released.set()
     assert finding.result(SOON) == Finding(RIGHT, OK)
 

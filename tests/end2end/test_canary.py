@@ -1,7 +1,8 @@
 """The password is where it belongs, and nowhere else."""
 
 import json
-from dataclasses import asdict
+
+from msgspec import to_builtins
 
 from tests.end2end.stage import Attach, Run, Use
 from tests.support.clients import Clients
@@ -33,7 +34,7 @@ def test_no_password_is_left_anywhere(
         assert got.out == "hello", got
     keyring.wait_for_entries(1)
     running = list(process_and_children(service.pid))
-    status = json.dumps(asdict(service.status()))
+    status = json.dumps(to_builtins(service.status()))
     assert service.stop() == 0
     for secret in (mistyped, canary):
         secret.assert_absent(running)

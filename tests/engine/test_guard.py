@@ -67,7 +67,7 @@ class Doorbell:
     def __init__(self) -> None:
         self.users: list[User | None] = []
 
-    def __call__(self, connection: socket.socket, user: User | None) -> None:
+    def __call__(self, connection: socket.SocketType, user: User | None) -> None:
         assert connection.fileno() >= 0
         self.users.append(user)
 

@@ -3,7 +3,7 @@ import errno
 import select
 import socket
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any, TypeVar
 
 import pytest
@@ -233,7 +233,9 @@ NO_SUCH_FAMILY: Address = (socket.AddressFamily.AF_PACKET, ("lo", 0))
 """An address of a family in which one cannot connect, as of IPv6 on a system without."""
 
 
-def dial(loop: asyncio.AbstractEventLoop, *addresses: Address) -> tuple[socket.socket, list[int]]:
+def dial(
+    loop: asyncio.AbstractEventLoop, *addresses: Address
+) -> tuple[socket.SocketType, list[int]]:
     """Connect; return the connection and the descriptors that were released."""
     released: list[int] = []
     made = drive(loop, connect(addresses, pause, released.append, LIMITS, loop.time))
@@ -244,7 +246,7 @@ def test_the_first_address_that_answers_is_taken(
     loop: asyncio.AbstractEventLoop, listening: Address
 ) -> None:
     made, _ = dial(loop, listening)
-    with made:
+    with closing(made):
         assert made.getpeername() == listening[1]
 
 
@@ -252,7 +254,7 @@ def test_an_address_that_refuses_gives_way_to_the_next(
     loop: asyncio.AbstractEventLoop, refusing: Address, listening: Address
 ) -> None:
     made, _ = dial(loop, refusing, refusing, listening)
-    with made:
+    with closing(made):
         assert made.getpeername() == listening[1]
 
 
@@ -260,7 +262,7 @@ def test_a_family_that_the_system_lacks_gives_way_to_the_next(
     loop: asyncio.AbstractEventLoop, listening: Address
 ) -> None:
     made, _ = dial(loop, NO_SUCH_FAMILY, listening)
-    with made:
+    with closing(made):
         assert made.getpeername() == listening[1]
 
 
@@ -269,7 +271,7 @@ def test_a_slow_address_is_overtaken_by_the_next_and_let_go(
 ) -> None:
     before = loop.time()
     made, released = dial(loop, silent, listening)
-    with made:
+    with closing(made):
         assert made.getpeername() == listening[1]
         assert loop.time() - before < LIMITS.connect_s
         assert made.fileno() not in released[:-1]

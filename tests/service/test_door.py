@@ -11,7 +11,7 @@ from trayproxy.service import door
 from trayproxy.service.door import OPEN, let_in, make_guard
 
 
-def nobody(connection: socket.socket, user: object) -> None: ...
+def nobody(connection: socket.SocketType, user: object) -> None: ...
 
 
 def test_users_are_let_in_by_name_and_number() -> None:

@@ -19,9 +19,9 @@ class FakeNames(Names):
 
     def __init__(self) -> None:
         self.asked: list[User] = []
-        self.held: list[socket.socket] = []
+        self.held: list[socket.SocketType] = []
 
-    async def of_stranger(self, connection: socket.socket, user: User) -> tuple[str, str]:
+    async def of_stranger(self, connection: socket.SocketType, user: User) -> tuple[str, str]:
         assert connection.fileno() >= 0
         self.asked.append(user)
         self.held.append(connection)

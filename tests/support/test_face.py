@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from threading import Event as Flag
 from threading import Thread
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.face import Face
 from tests.support.processes import Home

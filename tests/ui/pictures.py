@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 
@@ -27,17 +28,21 @@ from trayproxy.ui.profiles import ProfilesWindow
 from trayproxy.ui.sign_in import SignInDialog
 from trayproxy.ui.state import IconState
 
-HOSTILE = replace(
+HOSTILE = structs.replace(
     QUESTION,
     profile="<b>R&D_\u202eelif</b> " + "W" * 100,
     realm="<img src=x>\u202e\x00 & _x_ " + "W" * 300,
-    programs=(replace(QUESTION.programs[0], name="<script>", target="\u0430" * 60 + ".com"),),
+    programs=(
+        structs.replace(QUESTION.programs[0], name="<script>", target="\u0430" * 60 + ".com"),
+    ),
     waiting=10_000,
     keyring=Keyring(KeyringState.UNSAFE, "PlaintextKeyring"),
     why=Why.UNCHECKED,
 )
-RENAMED = replace(QUESTION, why=Why.REALM_CHANGED, before="<b>Corp</b>\u202e Internet " + "W" * 300)
-TAKEN = replace(
+RENAMED = structs.replace(
+    QUESTION, why=Why.REALM_CHANGED, before="<b>Corp</b>\u202e Internet " + "W" * 300
+)
+TAKEN = structs.replace(
     STATUS,
     listener=ListenerState.FAILED,
     spare_port=3129,
@@ -86,12 +91,12 @@ def sign_in() -> QWidget:
 
 def rejected() -> QWidget:
     """The second time that a password was not accepted."""
-    return SignInDialog(replace(QUESTION, why=Why.TYPED_REJECTED, rejections=2))
+    return SignInDialog(structs.replace(QUESTION, why=Why.TYPED_REJECTED, rejections=2))
 
 
 def downgrade() -> QWidget:
     """A proxy that wants less than before."""
-    return SignInDialog(replace(QUESTION, why=Why.DOWNGRADE, before="Negotiate"))
+    return SignInDialog(structs.replace(QUESTION, why=Why.DOWNGRADE, before="Negotiate"))
 
 
 def renamed() -> QWidget:
@@ -133,7 +138,7 @@ def window_with_all_fields() -> QWidget:
     made = ProfilesWindow()
     made.has_tray = True
     latin = replace(OFFICE, encoding=Encoding.LATIN_1)
-    made.show_state(IconState.OK, replace(STATUS, profile=latin, profiles=(latin,)))
+    made.show_state(IconState.OK, structs.replace(STATUS, profile=latin, profiles=(latin,)))
     made.resize(made.width(), 640)
     return made
 
@@ -143,7 +148,7 @@ def window_without_password() -> QWidget:
     own = replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)
     made = ProfilesWindow()
     made.has_tray = True
-    made.show_state(IconState.OK, replace(STATUS, profile=own, profiles=(own,)))
+    made.show_state(IconState.OK, structs.replace(STATUS, profile=own, profiles=(own,)))
     return made
 
 

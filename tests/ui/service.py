@@ -2,8 +2,9 @@
 
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from trayproxy.control.address import NotRunningError
 from trayproxy.control.client import DisconnectedError

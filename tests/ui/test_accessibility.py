@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAccessible, QColor, QPalette
 from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QWidget
@@ -18,7 +19,7 @@ from trayproxy.ui.state import IconState
 
 
 def dialog() -> QWidget:
-    return SignInDialog(replace(QUESTION, why=Why.TYPED_REJECTED, rejections=2))
+    return SignInDialog(structs.replace(QUESTION, why=Why.TYPED_REJECTED, rejections=2))
 
 
 def window() -> QWidget:
@@ -26,7 +27,7 @@ def window() -> QWidget:
     made.has_tray = True
     notice = Problem("TP-801", "The settings file has a mistake", "config.toml, line 3: no value.")
     long = replace(OFFICE, name="<b>Änderungs & _verwaltung_</b> " * 3)
-    status = replace(NEEDED, profile=long, profiles=(long,), notices=(notice,))
+    status = structs.replace(NEEDED, profile=long, profiles=(long,), notices=(notice,))
     made.show_state(IconState.SIGNIN, status)
     made.show_note("A note that is long enough to need more than one line " * 3)
     return made

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from PySide6.QtGui import QAction, QGuiApplication
 from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton
 from pytestqt.qtbot import QtBot
@@ -85,7 +86,7 @@ def test_a_middle_click_connects_directly_and_goes_back(
 ) -> None:
     app.tray.turned_direct.emit()
     assert service.requests == [UseProfile(DIRECT_ID)]
-    service.show(replace(NEEDED, profile=None, direct=True))
+    service.show(structs.replace(NEEDED, profile=None, direct=True))
     qtbot.waitUntil(lambda: "irectly" in heading(app))
     app.tray.turned_direct.emit()
     assert service.requests[-1] == UseProfile("office")
@@ -113,7 +114,7 @@ def test_one_s_own_sign_in_has_no_question_but_a_reason(
 ) -> None:
     expired = Problem("TP-305", "Your Kerberos ticket has expired", "Sign in again.")
     own = replace(OFFICE, sign_in=SignIn.SSO)
-    service.show(replace(NEEDED, profile=own, profiles=(own,), notices=(expired,)))
+    service.show(structs.replace(NEEDED, profile=own, profiles=(own,), notices=(expired,)))
     qtbot.waitUntil(lambda: "needed" in heading(app))
     choose(app, "sign_in")
     assert service.requests == [SignInNow("office")]
@@ -147,7 +148,7 @@ def test_a_click_shows_and_hides_the_window(app: App, qtbot: QtBot) -> None:
 
 
 def test_the_first_profile_is_saved_and_used(service: ActingService, qtbot: QtBot) -> None:
-    service.status = replace(STATUS, profile=None, profiles=())
+    service.status = structs.replace(STATUS, profile=None, profiles=())
     app = App(service.connect, lambda: None, channel=SilentChannel())
     app.window.has_tray = True
     app.start()

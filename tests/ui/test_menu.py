@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QSystemTrayIcon
 from pytestqt.qtbot import QtBot
@@ -48,7 +49,7 @@ def row(menu: TrayMenu, name: str) -> QAction:
 
 
 def test_the_menu_when_all_is_well(menu: TrayMenu) -> None:
-    menu.update(IconState.OK, replace(STATUS, active=3), received_per_s=1.2e6)
+    menu.update(IconState.OK, structs.replace(STATUS, active=3), received_per_s=1.2e6)
     assert rows(menu) == [
         "Office — connected as CORP\\jdoe",
         "127.0.0.1:3128 · 3 active · ↓ 1.2 MB/s",
@@ -71,14 +72,14 @@ def test_connecting_directly_is_one_of_the_choices(menu: TrayMenu, qtbot: QtBot)
     with qtbot.waitSignal(menu.profile_chosen) as chosen:
         direct.trigger()
     assert chosen.args == [DIRECT_ID]
-    menu.update(IconState.DIRECT, replace(STATUS, profile=None, direct=True))
+    menu.update(IconState.DIRECT, structs.replace(STATUS, profile=None, direct=True))
     assert rows(menu)[0] == "Connecting directly"
     assert direct.isChecked()
     assert not row(menu, "profile_office").isChecked()
     menu.update(IconState.OK, STATUS)
     assert not direct.isChecked()
     assert row(menu, "profile_office").isChecked()
-    menu.update(IconState.STARTING, replace(STATUS, profile=None))
+    menu.update(IconState.STARTING, structs.replace(STATUS, profile=None))
     assert not direct.isChecked()
 
 
@@ -94,7 +95,7 @@ def test_the_menu_when_a_sign_in_is_needed(menu: TrayMenu) -> None:
 
 
 def test_there_is_a_way_back_when_the_question_is_gone(menu: TrayMenu) -> None:
-    menu.update(IconState.SIGNIN, replace(NEEDED, sign_in=SignInState.SNOOZED, waiting=0))
+    menu.update(IconState.SIGNIN, structs.replace(NEEDED, sign_in=SignInState.SNOOZED, waiting=0))
     assert "Sign in to Office…" in rows(menu)
     assert "Not now" not in rows(menu)
 
@@ -106,7 +107,7 @@ def test_the_menu_without_a_service(menu: TrayMenu) -> None:
 
 def test_the_menu_says_why_the_listener_failed(menu: TrayMenu) -> None:
     problem = Problem("TP-101", "Port 3128 is taken", "squid uses it.")
-    status = replace(STATUS, listener=ListenerState.FAILED, problem=problem)
+    status = structs.replace(STATUS, listener=ListenerState.FAILED, problem=problem)
     menu.update(IconState.STOPPED, status)
     assert rows(menu)[0] == "Not running — port 3128 is taken"
     assert not row(menu, "use_port").isVisible()
@@ -117,13 +118,13 @@ def test_the_menu_says_why_the_listener_failed(menu: TrayMenu) -> None:
 def test_a_port_that_is_free_is_offered_in_place_of_one_that_is_taken(
     menu: TrayMenu, qtbot: QtBot
 ) -> None:
-    status = replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
+    status = structs.replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
     menu.update(IconState.STOPPED, status)
     assert "Use port 3129 instead" in rows(menu)
     with qtbot.waitSignal(menu.port_chosen) as chosen:
         row(menu, "use_port").trigger()
     assert chosen.args == [3129]
-    menu.update(IconState.OK, replace(status, listener=ListenerState.UP))
+    menu.update(IconState.OK, structs.replace(status, listener=ListenerState.UP))
     assert "Use port 3129 instead" not in rows(menu)
 
 
@@ -147,23 +148,25 @@ def test_rows_stay_the_same_objects_while_profiles_do(menu: TrayMenu) -> None:
     menu.update(IconState.OK, STATUS)
     before = menu.menu.actions()
     renamed = replace(OFFICE, name="Head office")
-    menu.update(IconState.SIGNIN, replace(NEEDED, profile=renamed, profiles=(renamed, LAB)))
+    menu.update(IconState.SIGNIN, structs.replace(NEEDED, profile=renamed, profiles=(renamed, LAB)))
     assert menu.menu.actions() == before
     assert "Head office — proxy.corp.example:8080" in rows(menu)
 
 
 def test_profiles_come_and_go(menu: TrayMenu) -> None:
     menu.update(IconState.OK, STATUS)
-    menu.update(IconState.OK, replace(STATUS, profiles=(OFFICE,)))
+    menu.update(IconState.OK, structs.replace(STATUS, profiles=(OFFICE,)))
     assert "Lab — lab-px:3128" not in rows(menu)
-    menu.update(IconState.STARTING, replace(STATUS, profile=None, profiles=()))
+    menu.update(IconState.STARTING, structs.replace(STATUS, profile=None, profiles=()))
     assert "Profile" not in rows(menu)
     assert rows(menu)[0] == "No profile yet"
 
 
 def test_more_than_seven_profiles_go_to_a_submenu(menu: TrayMenu) -> None:
     many = tuple(Profile(f"p{n}", f"P{n}", Upstream("px", 3128)) for n in range(20))
-    menu.update(IconState.SIGNIN, replace(NEEDED, profile=many[0], profiles=many), is_asked=True)
+    menu.update(
+        IconState.SIGNIN, structs.replace(NEEDED, profile=many[0], profiles=many), is_asked=True
+    )
     assert "More profiles" in rows(menu)
     assert len([text for text in rows(menu) if "px:3128" in text]) == PROFILES_SHOWN
     assert len([text for text in rows(menu) if text != "---"]) <= 16
@@ -207,7 +210,7 @@ def test_a_copied_address_wears_a_tick_for_a_while(menu: TrayMenu, qtbot: QtBot)
 def test_names_are_no_mnemonics(menu: TrayMenu) -> None:
     menu.escape_for(over_dbus=True)
     profile = replace(OFFICE, name="R&D_1")
-    menu.update(IconState.READY, replace(STATUS, profile=profile, profiles=(profile,)))
+    menu.update(IconState.READY, structs.replace(STATUS, profile=profile, profiles=(profile,)))
     assert rows(menu)[0] == "R&&D__1 — ready, not used yet"
 
 
@@ -291,5 +294,5 @@ def test_strangers_are_told_in_the_tooltip_if_there_were_some(qapp: object) -> N
         (1, "1 connection of other users refused"),
         (7, "7 connections of other users refused"),
     ):
-        told = replace(status, strangers=Strangers(count))
+        told = structs.replace(status, strangers=Strangers(count))
         assert words.tray_tooltip(IconState.READY, told).splitlines()[2:] == [line]

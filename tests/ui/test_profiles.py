@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from msgspec import structs
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -50,7 +51,7 @@ from trayproxy.ui.state import IconState
 
 Widget = TypeVar("Widget", bound=QObject)
 
-NOTHING = replace(STATUS, profile=None, profiles=())
+NOTHING = structs.replace(STATUS, profile=None, profiles=())
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_without_a_service_it_can_be_tried_again(window: ProfilesWindow, qtbot: 
 
 def test_another_port_can_be_used_from_here(window: ProfilesWindow, qtbot: QtBot) -> None:
     assert not child(window, QPushButton, "use_port_now").isVisible()
-    status = replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
+    status = structs.replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
     window.show_state(IconState.STOPPED, status)
     assert child(window, QPushButton, "use_port_now").text() == "Use port 3129 instead"
     assert not child(window, QWidget, "address_row").isVisible()
@@ -142,7 +143,7 @@ def test_another_port_can_be_used_from_here(window: ProfilesWindow, qtbot: QtBot
 
 def test_problems_are_shown_with_their_id(window: ProfilesWindow) -> None:
     notice = Problem("TP-801", "The settings file has a mistake", "config.toml, line 3: no value.")
-    window.show_state(IconState.OK, replace(STATUS, notices=(notice,)))
+    window.show_state(IconState.OK, structs.replace(STATUS, notices=(notice,)))
     assert label(window, "notices") == (
         "The settings file has a mistake. config.toml, line 3: no value. (TP-801)"
     )
@@ -302,7 +303,9 @@ def test_a_change_from_elsewhere_does_not_overwrite_what_is_typed(
 ) -> None:
     type_into(window, "name", "Head office", qtbot)
     changed = replace(OFFICE, user="bob")
-    window.show_state(IconState.OK, replace(STATUS, profile=changed, profiles=(changed, LAB)))
+    window.show_state(
+        IconState.OK, structs.replace(STATUS, profile=changed, profiles=(changed, LAB))
+    )
     assert child(window, QLineEdit, "name").text() == "Head office"
     select(window, 1)
     window.show_state(IconState.OK, STATUS)
@@ -326,7 +329,7 @@ def test_a_saved_new_profile_is_selected(
     status_first: bool, window: ProfilesWindow, qtbot: QtBot
 ) -> None:
     profile = added(window, qtbot)
-    after = replace(STATUS, profiles=(OFFICE, LAB, profile))
+    after = structs.replace(STATUS, profiles=(OFFICE, LAB, profile))
     if status_first:
         window.show_state(IconState.OK, after)
         window.show_saved(profile)
@@ -351,7 +354,9 @@ def test_the_first_saved_profile_leaves_no_empty_one_behind(qtbot: QtBot) -> Non
     [profile] = wanted.args or []
     window.show_saved(profile)
     window.show_state(IconState.STARTING, NOTHING)
-    window.show_state(IconState.READY, replace(STATUS, profile=profile, profiles=(profile,)))
+    window.show_state(
+        IconState.READY, structs.replace(STATUS, profile=profile, profiles=(profile,))
+    )
     assert entries(window) == ["proxy (active)", "Connect directly"]
 
 
@@ -362,7 +367,9 @@ def test_what_is_typed_after_saving_stays(window: ProfilesWindow, qtbot: QtBot) 
     [profile] = wanted.args or []
     qtbot.keyClicks(child(window, QLineEdit, "name"), " office")
     window.show_saved(profile)
-    window.show_state(IconState.OK, replace(STATUS, profile=profile, profiles=(profile, LAB)))
+    window.show_state(
+        IconState.OK, structs.replace(STATUS, profile=profile, profiles=(profile, LAB))
+    )
     assert child(window, QLineEdit, "name").text() == "Head office"
 
 
@@ -387,7 +394,7 @@ def test_connecting_directly_is_chosen_like_a_profile(window: ProfilesWindow, qt
     with qtbot.waitSignal(window.use_wanted) as wanted:
         press(window, "use")
     assert wanted.args == [DIRECT_ID]
-    window.show_state(IconState.DIRECT, replace(STATUS, profile=None, direct=True))
+    window.show_state(IconState.DIRECT, structs.replace(STATUS, profile=None, direct=True))
     assert entries(window) == ["Office", "Lab", "Connect directly (active)"]
     assert label(window, "state") == "Connecting directly"
     assert not child(window, QPushButton, "use").isVisible()
@@ -406,7 +413,7 @@ def test_every_part_of_a_profile_is_kept_when_it_is_saved(
         fallbacks=(Upstream("other.example", 1080, Scheme.SOCKS5),),
         ca_file="/etc/company.pem",
     )
-    window.show_state(IconState.OK, replace(STATUS, profile=full, profiles=(full,)))
+    window.show_state(IconState.OK, structs.replace(STATUS, profile=full, profiles=(full,)))
     assert label(window, "state").endswith("(encrypted)")
     assert child(window, QLineEdit, "ca_file").isVisible()
     type_into(window, "name", "Head office", qtbot)
@@ -481,7 +488,7 @@ def test_a_saved_password_can_be_forgotten(window: ProfilesWindow, qtbot: QtBot)
 
 
 def test_a_password_that_is_kept_is_said_to_be(window: ProfilesWindow) -> None:
-    window.show_state(IconState.OK, replace(STATUS, saved=True))
+    window.show_state(IconState.OK, structs.replace(STATUS, saved=True))
     assert label(window, "password_kept") == "Kept in GNOME Keyring"
     assert child(window, QPushButton, "forget_password").isEnabled()
     # Of another profile that is not known.
@@ -489,13 +496,13 @@ def test_a_password_that_is_kept_is_said_to_be(window: ProfilesWindow) -> None:
     assert label(window, "password_kept") == "Kept in GNOME Keyring once the proxy has accepted it"
     assert child(window, QPushButton, "forget_password").isEnabled()
     select(window, 0)
-    window.show_state(IconState.OK, replace(STATUS, saved=False))
+    window.show_state(IconState.OK, structs.replace(STATUS, saved=False))
     assert not child(window, QPushButton, "forget_password").isEnabled()
 
 
 def test_an_unsafe_keyring_is_said(window: ProfilesWindow) -> None:
     keyring = Keyring(KeyringState.UNSAFE, "PlaintextKeyring")
-    window.show_state(IconState.OK, replace(STATUS, keyring=keyring))
+    window.show_state(IconState.OK, structs.replace(STATUS, keyring=keyring))
     assert "unprotected" in label(window, "password_kept")
 
 

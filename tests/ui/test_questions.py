@@ -1,9 +1,9 @@
 """Tests for trayproxy.ui.questions: what the person does reaches the service, and the reverse."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot

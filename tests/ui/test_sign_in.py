@@ -1,9 +1,9 @@
 """Tests for trayproxy.ui.sign_in and trayproxy.ui.password."""
 
-from dataclasses import replace
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QAccessible, QFocusEvent
 from PySide6.QtWidgets import QCheckBox, QLabel, QLineEdit, QMenu, QPushButton

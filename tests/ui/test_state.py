@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from trayproxy.control.messages import ListenerState, SignInState, Status, UpstreamState
 from trayproxy.profiles.profile import Profile, Upstream
@@ -22,9 +23,9 @@ from trayproxy.ui.state import (
 OFFICE = Profile("office", "Office", Upstream("proxy.corp", 8080))
 LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
 READY = Status("0.1.0", 1, ListenerState.UP, "127.0.0.1:3128", OFFICE, (OFFICE,))
-WORKS = replace(READY, upstream=UpstreamState.OK, sign_in=SignInState.OK)
-DIRECT = replace(READY, profile=None, direct=True)
-UNREACHABLE = replace(READY, upstream=UpstreamState.UNREACHABLE)
+WORKS = structs.replace(READY, upstream=UpstreamState.OK, sign_in=SignInState.OK)
+DIRECT = structs.replace(READY, profile=None, direct=True)
+UNREACHABLE = structs.replace(READY, upstream=UpstreamState.UNREACHABLE)
 
 STATUSES = st.builds(
     Status,
@@ -56,19 +57,19 @@ def test_all_facts_have_a_state(facts: Facts) -> None:
 TABLE = [
     (Facts(None, waited_s=1), IconState.STARTING),
     (Facts(None, waited_s=PATIENCE_S + 1), IconState.STOPPED),
-    (Facts(replace(READY, listener=ListenerState.STARTING)), IconState.STARTING),
-    (Facts(replace(READY, listener=ListenerState.FAILED)), IconState.STOPPED),
-    (Facts(replace(READY, profile=None, profiles=())), IconState.STARTING),
+    (Facts(structs.replace(READY, listener=ListenerState.STARTING)), IconState.STARTING),
+    (Facts(structs.replace(READY, listener=ListenerState.FAILED)), IconState.STOPPED),
+    (Facts(structs.replace(READY, profile=None, profiles=())), IconState.STARTING),
     (Facts(DIRECT), IconState.DIRECT),
     (Facts(DIRECT, switching=True), IconState.STARTING),
-    (Facts(replace(DIRECT, listener=ListenerState.FAILED)), IconState.STOPPED),
+    (Facts(structs.replace(DIRECT, listener=ListenerState.FAILED)), IconState.STOPPED),
     (Facts(READY), IconState.READY),
     (Facts(READY, switching=True), IconState.STARTING),
     (Facts(READY, waited_s=PATIENCE_S + 1, switching=True), IconState.READY),
     (Facts(WORKS), IconState.OK),
-    (Facts(replace(WORKS, sign_in=SignInState.NONE)), IconState.OK),
-    (Facts(replace(WORKS, sign_in=SignInState.REJECTED)), IconState.SIGNIN),
-    (Facts(replace(WORKS, sign_in=SignInState.SNOOZED)), IconState.SIGNIN),
+    (Facts(structs.replace(WORKS, sign_in=SignInState.NONE)), IconState.OK),
+    (Facts(structs.replace(WORKS, sign_in=SignInState.REJECTED)), IconState.SIGNIN),
+    (Facts(structs.replace(WORKS, sign_in=SignInState.SNOOZED)), IconState.SIGNIN),
     (Facts(UNREACHABLE, unreachable_s=1), IconState.READY),
     (Facts(UNREACHABLE, unreachable_s=1, worked_before=True), IconState.OK),
     (Facts(UNREACHABLE, unreachable_s=TROUBLE_AFTER_S), IconState.TROUBLE),
@@ -87,7 +88,7 @@ def test_the_table_reaches_every_state() -> None:
 @given(FACTS)
 def test_a_failed_listener_is_never_hidden(facts: Facts) -> None:
     if facts.status is not None:
-        failed = replace(facts.status, listener=ListenerState.FAILED)
+        failed = structs.replace(facts.status, listener=ListenerState.FAILED)
         assert icon_state(replace(facts, status=failed)) is IconState.STOPPED
 
 
@@ -96,7 +97,9 @@ def test_a_needed_sign_in_is_hidden_by_nothing_but_a_listener_that_is_not_up(
     facts: Facts, sign_in: SignInState
 ) -> None:
     if facts.status is not None:
-        status = replace(facts.status, listener=ListenerState.UP, profile=OFFICE, sign_in=sign_in)
+        status = structs.replace(
+            facts.status, listener=ListenerState.UP, profile=OFFICE, sign_in=sign_in
+        )
         assert icon_state(replace(facts, status=status)) is IconState.SIGNIN
 
 
@@ -118,7 +121,7 @@ def test_trouble_is_shown_after_five_seconds_and_not_before() -> None:
     track = IconTrack(0)
     track.see(WORKS, 1, wall=1000)
     assert track.look(1) is None
-    track.see(replace(UNREACHABLE, upstream_since=1001), 2, wall=1001)
+    track.see(structs.replace(UNREACHABLE, upstream_since=1001), 2, wall=1001)
     assert track.look(2) == pytest.approx(5)
     assert shown(track, 6.9) is IconState.OK
     assert shown(track, 7) is IconState.TROUBLE
@@ -126,25 +129,25 @@ def test_trouble_is_shown_after_five_seconds_and_not_before() -> None:
 
 def test_trouble_that_is_old_when_we_come_is_shown_at_once() -> None:
     track = IconTrack(0)
-    track.see(replace(UNREACHABLE, upstream_since=900), 1, wall=1000)
+    track.see(structs.replace(UNREACHABLE, upstream_since=900), 1, wall=1000)
     track.look(1)
     assert track.shown is IconState.TROUBLE
 
 
 def test_a_clock_set_back_hides_no_trouble() -> None:
     track = IconTrack(0)
-    status = replace(UNREACHABLE, upstream_since=1000)
+    status = structs.replace(UNREACHABLE, upstream_since=1000)
     track.see(status, 1, wall=1000)
-    track.see(replace(status, active=1), 7, wall=10)
+    track.see(structs.replace(status, active=1), 7, wall=10)
     track.look(7)
     assert track.shown is IconState.TROUBLE
 
 
 def test_trouble_and_ok_stay_for_a_second_each() -> None:
     track = IconTrack(0)
-    track.see(replace(UNREACHABLE, upstream_since=0), 10, wall=1000)
+    track.see(structs.replace(UNREACHABLE, upstream_since=0), 10, wall=1000)
     track.look(10)
-    track.see(replace(WORKS, upstream_since=1000), 10.5, wall=1000)
+    track.see(structs.replace(WORKS, upstream_since=1000), 10.5, wall=1000)
     assert track.look(10.5) == pytest.approx(DWELL_S - 0.5)
     assert shown(track, 10.5) is IconState.TROUBLE
     assert shown(track, 11) is IconState.OK
@@ -154,7 +157,7 @@ def test_a_needed_sign_in_is_shown_at_once() -> None:
     track = IconTrack(0)
     track.see(WORKS, 1, wall=0)
     track.look(1)
-    track.see(replace(WORKS, sign_in=SignInState.NEEDED), 2, wall=0)
+    track.see(structs.replace(WORKS, sign_in=SignInState.NEEDED), 2, wall=0)
     track.look(2)
     assert track.shown is IconState.SIGNIN
 
@@ -172,7 +175,7 @@ def test_a_switch_shows_until_it_has_happened() -> None:
     track.look(1)
     track.switch(2)
     assert shown(track, 2) is IconState.STARTING
-    track.see(replace(READY, profile=LAB), 2.5, wall=0)
+    track.see(structs.replace(READY, profile=LAB), 2.5, wall=0)
     assert shown(track, 2.5) is IconState.READY
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from tests.support.display import Desktop, desktop
 from tests.support.processes import Home, Process, running
@@ -109,7 +110,7 @@ def test_the_menu_is_that_of_the_design(host: TrayHost) -> None:
 def test_names_arrive_as_they_are(host: TrayHost, service: StagedService) -> None:
     item = host.wait_for_item()
     profile = replace(OFFICE, name="R&D corp_proxy")
-    service.show(replace(STATUS, profile=profile, profiles=(profile,)))
+    service.show(structs.replace(STATUS, profile=profile, profiles=(profile,)))
     host.wait_until(lambda: item.labels()[0].startswith("R&D corp_proxy — connected"))
 
 
@@ -127,7 +128,7 @@ def test_a_profile_is_switched_by_two_gestures(host: TrayHost, service: StagedSe
 def test_profiles_come_and_go_in_the_exported_menu(host: TrayHost, service: StagedService) -> None:
     item = host.wait_for_item()
     branch = replace(LAB, id="branch", name="Branch")
-    service.show(replace(STATUS, profiles=(OFFICE, branch)))
+    service.show(structs.replace(STATUS, profiles=(OFFICE, branch)))
     host.wait_until(lambda: "Branch — lab-px:3128" in item.labels())
     assert "Lab — lab-px:3128" not in item.labels()
 
@@ -259,7 +260,7 @@ def test_a_second_start_in_the_background_shows_nothing(
 
 
 def test_a_start_without_profiles_opens_the_window(here: Desktop, host: TrayHost) -> None:
-    with staged_service(here, replace(STATUS, profile=None, profiles=())), tray(here):
+    with staged_service(here, structs.replace(STATUS, profile=None, profiles=())), tray(here):
         assert here.wait_for_window(WINDOW_TITLE)
 
 

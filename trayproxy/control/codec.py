@@ -4,7 +4,7 @@
 
     {"type": "UseProfile", "number": 3, "message": {"profile_id": "office"}}
 
-``type`` is the name of a dataclass in `trayproxy.control.messages`. Unknown members of a message
+``type`` is the name of a value in `trayproxy.control.messages`. Unknown members of a message
 are ignored, so that a newer face may say more; anything else that does not fit its types is refused
 whole. JSON escapes line feeds inside strings: a line feed always ends a message.
 """

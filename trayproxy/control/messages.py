@@ -1,4 +1,4 @@
-"""Every message of the control protocol, one frozen dataclass each.
+"""Every message of the control protocol, one frozen value each.
 
 A face sends a *request* and gets exactly one *reply* with the same number. After `Subscribe` it
 also gets *events*: a whole `Status` when anything in it changes, and a whole `Question` when one
@@ -7,10 +7,14 @@ nothing.
 
 Times are seconds since the epoch (UTC). Texts that came from the network are marked "untrusted":
 they may hold any character, and are shown as plain text, shortened.
+
+They are msgspec's values, not dataclasses, as those of `trayproxy.desk.events` are, and for the
+same reason; a copy that differs is made by `msgspec.structs.replace`.
 """
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct
 
 from trayproxy.auth.login import Login
 from trayproxy.profiles.profile import Profile
@@ -65,8 +69,7 @@ class KeyringState(StrEnum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """An error as a person reads it (ux §5.2).
 
     Attributes:
@@ -80,16 +83,14 @@ class Problem:
     body: str
 
 
-@dataclass(frozen=True, slots=True)
-class Keyring:
+class Keyring(Struct, frozen=True):
     """The password store, by the name the person knows it by (``GNOME Keyring``)."""
 
     state: KeyringState
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Strangers:
+class Strangers(Struct, frozen=True):
     """Connections that were refused because another user of this computer made them.
 
     Attributes:
@@ -105,8 +106,7 @@ class Strangers:
     last: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """All facts that a face shows.
 
     Attributes:
@@ -203,8 +203,7 @@ class Why(StrEnum):
     """The proxy calls itself something else than before: `Question.before`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(Struct, frozen=True):
     """A program that waits.
 
     Attributes:
@@ -218,8 +217,7 @@ class Program:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """The one open question of a protection space, whole.
 
     Attributes:
@@ -275,8 +273,7 @@ class Ending(StrEnum):
 # --- Requests ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(Struct, frozen=True):
     """The first message on a connection. Reply: `Done`, or `Failed` if the schema differs.
 
     Attributes:
@@ -292,33 +289,28 @@ class Hello:
     pid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class GetStatus:
+class GetStatus(Struct, frozen=True):
     """Reply: `Status`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe:
+class Subscribe(Struct, frozen=True):
     """Send me events from now on. Reply: `Status`; then each open question as an event."""
 
 
-@dataclass(frozen=True, slots=True)
-class SaveProfile:
+class SaveProfile(Struct, frozen=True):
     """Add the profile, or replace the one with its id. Reply: `Done` or `Failed`."""
 
     profile: Profile
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteProfile:
+class DeleteProfile(Struct, frozen=True):
     """Delete a profile, with its saved password if `forget`. Reply: `Done` or `Failed`."""
 
     profile_id: str
     forget: bool
 
 
-@dataclass(frozen=True, slots=True)
-class UseProfile:
+class UseProfile(Struct, frozen=True):
     """Make this profile the active one for new requests. Reply: `Done` or `Failed`.
 
     Attributes:
@@ -328,8 +320,7 @@ class UseProfile:
     profile_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class UsePort:
+class UsePort(Struct, frozen=True):
     """Listen at this port from now on, since the wanted one is taken. Reply: `Done` or `Failed`.
 
     Attributes:
@@ -339,8 +330,7 @@ class UsePort:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class CheckProfile:
+class CheckProfile(Struct, frozen=True):
     """Try a profile, saved or not, step by step. Reply: `CheckResult`.
 
     Attributes:
@@ -352,8 +342,7 @@ class CheckProfile:
     url: str = "http://example.com/"
 
 
-@dataclass(frozen=True, slots=True)
-class SignInNow:
+class SignInNow(Struct, frozen=True):
     """Open the question of this profile although nothing waits. Reply: `Done` or `Failed`.
 
     Also lifts a quiet time and a rejection.
@@ -362,8 +351,7 @@ class SignInNow:
     profile_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What the person typed. Reply: `Done`, or `Failed` if the question is gone.
 
     Attributes:
@@ -388,23 +376,20 @@ class Quiet(StrEnum):
     """*Not now*: until the person chooses *Sign in*."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decline:
+class Decline(Struct, frozen=True):
     """The person does not answer now. Reply: `Done`."""
 
     number: int
     quiet: Quiet
 
 
-@dataclass(frozen=True, slots=True)
-class Typing:
+class Typing(Struct, frozen=True):
     """The person has touched the fields: do not close the question. Reply: `Done`."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class SaveLogin:
+class SaveLogin(Struct, frozen=True):
     """Keep this login for a profile in the keyring (``trayproxy login``). Reply: `Done`, `Failed`.
 
     It is tried first, and kept and used only if the upstream accepts it.
@@ -420,15 +405,13 @@ class SaveLogin:
     is_typed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetLogin:
+class ForgetLogin(Struct, frozen=True):
     """Remove a profile's saved password and forget what is in memory. Reply: `Done`, `Failed`."""
 
     profile_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Show:
+class Show(Struct, frozen=True):
     """Show the window (second start, ``trayproxy show``). Reply: `Done`; `Failed` without a tray.
 
     Attributes:
@@ -438,21 +421,18 @@ class Show:
     token: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Quit:
+class Quit(Struct, frozen=True):
     """End TrayProxy, service and faces. Reply: `Done`, then the connection closes."""
 
 
 # --- Replies -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """It was done."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """It was not done, and why.
 
     Attributes:
@@ -473,8 +453,7 @@ class StepState(StrEnum):
     NOT_TRIED = "not-tried"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One line of the test panel (ux §3.3).
 
     Attributes:
@@ -493,8 +472,7 @@ class Step:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(Struct, frozen=True):
     """All steps in order."""
 
     steps: tuple[Step, ...]
@@ -503,37 +481,32 @@ class CheckResult:
 # --- Events --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StatusChanged:
+class StatusChanged(Struct, frozen=True):
     """Something in the status changed; at most 5 a second."""
 
     status: Status
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionChanged:
+class QuestionChanged(Struct, frozen=True):
     """A question opened, or something in it changed."""
 
     question: Question
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionClosed:
+class QuestionClosed(Struct, frozen=True):
     """A question ended."""
 
     number: int
     ending: Ending
 
 
-@dataclass(frozen=True, slots=True)
-class ShowRequested:
+class ShowRequested(Struct, frozen=True):
     """Someone wants to see the window."""
 
     token: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Quitting:
+class Quitting(Struct, frozen=True):
     """The service ends because it was told to; do not restart it."""
 
 
@@ -559,8 +532,7 @@ Reply = Done | Failed | Status | CheckResult
 Event = StatusChanged | QuestionChanged | QuestionClosed | ShowRequested | Quitting
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """A message on the wire.
 
     Attributes:
@@ -568,5 +540,5 @@ class Envelope:
         number: Of the request that it is, or that it replies to; 0 for an event.
     """
 
-    message: Request | Reply | Event = field()
+    message: Request | Reply | Event
     number: int = 0

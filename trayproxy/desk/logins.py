@@ -1,7 +1,8 @@
 """Where the login of a protection space comes from, and when there is another one."""
 
-from dataclasses import replace
 from math import inf
+
+from msgspec.structs import replace
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, KeyringState, Why

@@ -1,7 +1,9 @@
 """What people are told when a request cannot be signed in (ux §5.2)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from trayproxy.auth.scheme import Scheme
 from trayproxy.control.messages import Problem

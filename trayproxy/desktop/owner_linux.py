@@ -23,24 +23,19 @@ _SOCK_DIAG_BY_FAMILY = 20
 _NLMSG_ERROR = 2
 _NLM_F_REQUEST = 1
 
-# struct nlmsghdr up to the number of the message; from behind that, struct inet_diag_req_v2 up to
-# its socket id (linux/inet_diag.h).
+# Requests: struct nlmsghdr in two parts, with its number between them, then struct inet_diag_req_v2
+# (linux/inet_diag.h), with the one port that differs in it.
+_REQUEST = struct.Struct("=8sI12sH46s")
 _HEADER_START = struct.Struct("=IHH")
-_NUMBER = struct.Struct("=I")
-_REQUEST = struct.Struct("=I BBBBI")
-_REQUEST_LENGTH = 72
+_SENDER_AND_KIND = struct.Struct("=IBBBBI")
 _ANY_INTERFACE_AND_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
 _EVERY_STATE = 0xFFFFFFFF
 
-# struct nlmsghdr; of struct inet_diag_msg the start, the two ports, and from octet 80 user and
-# inode.
-_HEADER = struct.Struct("=IHHII")
+# Answers: of struct nlmsghdr the type and the number; of struct inet_diag_msg the two ports, the
+# user and the inode.
+_HEADER = struct.Struct("=4xH2xI4x")
 _ERROR = struct.Struct("=i")
-_PORTS = struct.Struct("!HH")
-_USER_AND_INODE = struct.Struct("=II")
-_PORTS_AT = 20
-_USER_AT = 80
-_MESSAGE_LENGTH = 88
+_ANSWER = struct.Struct("=20xHH56xII")
 
 
 class SockDiag:
@@ -73,15 +68,22 @@ class SockDiag:
         return 0 if found is None else found[1]
 
     def _look_up(self, local: End, peer: End, family: int) -> tuple[int, int] | None:
-        """Return the user and the inode of the socket at the other end."""
-        self._number = (self._number + 1) & 0xFFFFFFFF
-        request = _request(local, peer, family, self._number)
+        """Return the user and the inode of the socket at the other end, whose own address is our
+        peer. This is asked for every connection."""
+        start, kind, ends, ours = _frame(local, peer[0], family)
+        theirs = socket.htons(peer[1])
+        number = self._number = (self._number + 1) & 0xFFFFFFFF
         try:
-            return _user_and_inode(self._ask(request), local, peer)
-        except OSError:
+            answer = self._ask(_REQUEST.pack(start, number, kind, theirs, ends), number)
+            if answer is None:
+                return None
+            their_port, our_port, user, inode = _ANSWER.unpack_from(answer)
+        except (OSError, struct.error) as error:
             # Whatever state it is in: the next one begins anew.
             self.close()
-            raise
+            raise OSError(getattr(error, "errno", None) or errno.EPROTO, "sock_diag") from error
+        # Without such a connection the kernel offers a listener at that address instead.
+        return (user, inode) if (their_port, our_port) == (theirs, ours) else None
 
     def close(self) -> None:
         """Close the netlink socket."""
@@ -89,15 +91,23 @@ class SockDiag:
             self._socket.close()
             self._socket = None
 
-    def _ask(self, request: bytes) -> bytes:
+    def _ask(self, request: bytes, number: int) -> bytes | None:
+        """Return the answer to a message of this number; None: there is no such connection."""
         if self._socket is None:
             self._socket = _connect()
         self._socket.send(request)
         while True:
             # The kernel answers before `send` returns: this never waits.
             answer = self._socket.recv(4096)
-            if _HEADER.unpack_from(answer)[3] == self._number:
+            kind, replied = _HEADER.unpack_from(answer)
+            if replied != number:
+                continue
+            if kind == _SOCK_DIAG_BY_FAMILY:
                 return answer
+            code = -_ERROR.unpack_from(answer, _HEADER.size)[0] if kind == _NLMSG_ERROR else 0
+            if code != errno.ENOENT:
+                raise OSError(code or errno.EPROTO, "sock_diag")
+            return None
 
 
 def _connect() -> socket.socket:
@@ -114,47 +124,28 @@ def _connect() -> socket.socket:
 
 
 @lru_cache(maxsize=16)
-def _frame(local: str, peer: str, family: int) -> tuple[bytes, bytes, bytes]:
-    """Return the parts of the message that stay the same: they go before the number of the message,
-    before the ports, and behind them."""
+def _frame(local: End, peer: str, family: int) -> tuple[bytes, bytes, bytes, int]:
+    """Return the parts of the message that stay the same: before its number, before the port of the
+    other end, and behind that; and our port, in the order of the network."""
+    ours = socket.htons(local[1])
     return (
-        _HEADER_START.pack(_REQUEST_LENGTH, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST),
-        _REQUEST.pack(0, family, socket.IPPROTO_TCP, 0, 0, _EVERY_STATE),
+        _HEADER_START.pack(_REQUEST.size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST),
+        _SENDER_AND_KIND.pack(0, family, socket.IPPROTO_TCP, 0, 0, _EVERY_STATE),
         b"".join(
             (
+                struct.pack("=H", ours),
                 socket.inet_pton(family, peer).ljust(16, b"\0"),
-                socket.inet_pton(family, local).ljust(16, b"\0"),
+                socket.inet_pton(family, local[0]).ljust(16, b"\0"),
                 _ANY_INTERFACE_AND_COOKIE,
             )
         ),
+        ours,
     )
-
-
-def _request(local: End, peer: End, family: int, number: int) -> bytes:
-    """Return the message that asks for the other end, whose own address is our peer."""
-    start, kind, ends = _frame(local[0], peer[0], family)
-    return b"".join((start, _NUMBER.pack(number), kind, _PORTS.pack(peer[1], local[1]), ends))
 
 
 @lru_cache(maxsize=64)
 def _known(user: int, is_open: bool) -> Owner:
     return Owner(user, is_open=is_open)
-
-
-def _user_and_inode(answer: bytes, local: End, peer: End) -> tuple[int, int] | None:
-    kind = _HEADER.unpack_from(answer)[1]
-    if kind == _NLMSG_ERROR:
-        code = -_ERROR.unpack_from(answer, _HEADER.size)[0]
-        if code == errno.ENOENT:
-            return None
-        raise OSError(code, "sock_diag")
-    if kind != _SOCK_DIAG_BY_FAMILY or len(answer) < _MESSAGE_LENGTH:
-        raise OSError(errno.EPROTO, "sock_diag")
-    if _PORTS.unpack_from(answer, _PORTS_AT) != (peer[1], local[1]):
-        # Without such a connection the kernel offers a listener at that address instead.
-        return None
-    user, inode = _USER_AND_INODE.unpack_from(answer, _USER_AT)
-    return user, inode
 
 
 class ProcNet:

@@ -43,7 +43,7 @@ class Accepted(NamedTuple):
         local: That of ours, if the listener has just this one; None: the socket knows.
     """
 
-    connection: socket.socket
+    connection: socket.SocketType
     peer: tuple[Any, ...]
     local: End | None = None
 
@@ -75,23 +75,25 @@ class ClientWork(Work[Accepted]):
         between: It is between two requests.
     """
 
+    # How each begins.
+    upstream: Connection | None = None
+    tunnel: Tunnel | None = None
+    deadline: float | None = None
+    plan: Plan | None = None
+    begun: socket.SocketType | None = None
+    undelivered = b""
+    is_late = False
+    is_one_too_many = False
+    between = True
+    _story: Story | None = None
+    _strand: Strand | None = None
+    _watched = NOTHING
+    _beside: Connection | Nobody | None = NOBODY
+
     def __init__(self, work: Accepted, flags: argparse.Namespace, **kwargs: Any) -> None:
         super().__init__(work, flags, **kwargs)
         self.engine: Engine = flags.engine
         self.client = Stream(work.connection, is_prompt=True)
-        self.upstream: Connection | None = None
-        self.tunnel: Tunnel | None = None
-        self.deadline: float | None = None
-        self.plan: Plan | None = None
-        self.begun: socket.socket | None = None
-        self.undelivered = b""
-        self.is_late = False
-        self.is_one_too_many = False
-        self.between = True
-        self._story: Story | None = None
-        self._strand: Strand | None = None
-        self._watched = NOTHING
-        self._beside: Connection | Nobody | None = NOBODY
 
     @staticmethod
     def create(*args: Any) -> Accepted:
@@ -117,7 +119,16 @@ class ClientWork(Work[Accepted]):
     # --- events ---
 
     def _on_event(self, descriptor: int, mask: int) -> None:
-        """Go on after a descriptor has become ready. This is where all requests pass."""
+        """Go on after a descriptor has become ready. This is where all traffic passes."""
+        tunnel = self.tunnel
+        if tunnel is not None:
+            try:
+                if not tunnel.flows(descriptor, mask):
+                    self._look_at(tunnel)
+            except OSError:
+                self._abort()
+                self._finish()
+            return
         if self._strand is not None:
             self._resume(descriptor)
             return
@@ -173,26 +184,14 @@ class ClientWork(Work[Accepted]):
         else:
             self._finish()
 
-    def _on_tunnel(self, descriptor: int, mask: int) -> None:
-        """Move octets. This is where all tunnels pass."""
-        tunnel = self.tunnel
-        assert tunnel is not None
-        try:
-            if tunnel.flows(descriptor, mask):
-                return
-        except OSError:
-            self._abort()
-            self._finish()
-            return
-        self._look_at(tunnel)
-
     def _begin_tunnel(self) -> None:
         """Let octets pass both ways from now on."""
         tunnel = self.tunnel
         assert tunnel is not None
         self.deadline = None
         if not tunnel.has_something:
-            self._want(tunnel.events)
+            if self._beside is not self.upstream:
+                self._want(tunnel.events)
             return
         try:
             tunnel.begin()
@@ -224,7 +223,7 @@ class ClientWork(Work[Accepted]):
         """Wait for these from now on, and for nothing else."""
         self._beside = NOBODY
         watched, descriptors = self._watched, self.engine.descriptors
-        handler = self._on_event if self.tunnel is None else self._on_tunnel
+        handler = self._on_event
         for descriptor in watched:
             if descriptor not in events:
                 descriptors.forget(descriptor)

@@ -99,7 +99,7 @@ class Call:
     answer: Answer | None
     pause: Pause
     release: Release
-    begun: socket.socket | None = None
+    begun: socket.SocketType | None = None
     at_stake: Callable[[], None] = lambda: None
 
     @property
@@ -175,7 +175,7 @@ class Dialler:
             return await self._encrypt(call, upstream, connection)
         return await self._through_socks(call, upstream, Stream(connection))
 
-    async def connect(self, call: Call) -> socket.socket:
+    async def connect(self, call: Call) -> socket.SocketType:
         """Return a new connection to the next hop on which nothing is agreed on yet.
 
         After the network has changed it is waited for, with this bare connection only: once
@@ -200,7 +200,7 @@ class Dialler:
         # The network comes and goes all the time: what there is to tell shall be told.
         return await self._connect(call)
 
-    async def _connect(self, call: Call) -> socket.socket:
+    async def _connect(self, call: Call) -> socket.SocketType:
         """Try once.
 
         Raises:
@@ -233,7 +233,7 @@ class Dialler:
     # --- TLS ---
 
     async def _encrypt(
-        self, call: Call, upstream: Upstream, connection: socket.socket
+        self, call: Call, upstream: Upstream, connection: socket.SocketType
     ) -> TlsStream:
         descriptor = connection.fileno()
         try:

@@ -133,14 +133,14 @@ class ListeningSocket(socket.socket):
         super().__init__(family, socket.SOCK_STREAM)
         self._kind = family, socket.SOCK_STREAM
 
-    def accept(self) -> tuple[socket.socket, Any]:
+    def accept(self) -> tuple[socket.SocketType, Any]:  # type: ignore[override]
         """Return a connection and the address of its other end.
 
         Raises:
             OSError: There is none now, or the system is out of something.
         """
         descriptor, address = self._accept()  # type: ignore[attr-defined]  # as its super does
-        return socket.socket(*self._kind, 0, descriptor), address
+        return socket.SocketType(*self._kind, 0, descriptor), address
 
 
 class Listener(TcpSocketListener):

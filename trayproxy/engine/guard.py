@@ -12,7 +12,7 @@ from typing import Any
 from trayproxy.desktop.owner import End, Owner, Owners, open_owners
 from trayproxy.desktop.users import User, own_user
 
-Refused = Callable[[socket.socket, User | None], None]
+Refused = Callable[[socket.SocketType, User | None], None]
 """Is told of a connection that is refused, before it is closed; of its user, None if unknown."""
 
 
@@ -68,7 +68,7 @@ class Guard:
         self._on_refused = on_refused
 
     def lets_in(
-        self, connection: socket.socket, peer: tuple[Any, ...], local: End | None = None
+        self, connection: socket.SocketType, peer: tuple[Any, ...], local: End | None = None
     ) -> bool:
         """Whether to serve a connection that was just accepted; it costs microseconds on Linux.
 
@@ -94,7 +94,7 @@ class Guard:
             self._on_refused(connection, user)
         return False
 
-    def is_held(self, connection: socket.socket) -> bool | None:
+    def is_held(self, connection: socket.SocketType) -> bool | None:
         """Whether a process still holds the other end of a connection; None: this system does not
         tell. One that has only ended its sending is held."""
         try:
@@ -112,7 +112,7 @@ class Guard:
         self._owners.close()
 
 
-def has_sent(connection: socket.socket) -> bool:
+def has_sent(connection: socket.SocketType) -> bool:
     """Whether octets wait to be read. None is taken."""
     try:
         return bool(connection.recv(1, socket.MSG_PEEK))

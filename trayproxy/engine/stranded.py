@@ -20,7 +20,7 @@ _Address = tuple[Any, ...]
 """An address as the socket module has it."""
 
 
-def cut_stranded(connections: Iterable[socket.socket]) -> int:
+def cut_stranded(connections: Iterable[socket.SocketType]) -> int:
     """End those that were left behind, as a peer does that leaves; return how many there were.
 
     Their owners see the end like any other: they try again, or tell their clients.

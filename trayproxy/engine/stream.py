@@ -15,7 +15,8 @@ class Stream:
 
     Attributes:
         socket: Non-blocking, with Nagle's algorithm off: it makes a message that is written in two
-            pieces wait 40 ms for the peer's delayed acknowledgement.
+            pieces wait 40 ms for the peer's delayed acknowledgement. Of the type that
+            `socket.socket` wraps: two of them are made for each new client.
         descriptor: Its number.
         inbox: Octets that were received and not used yet.
         ended: The peer will send no more.
@@ -28,7 +29,7 @@ class Stream:
 
     plain = True
 
-    def __init__(self, connection: socket.socket, *, is_prompt: bool = False) -> None:
+    def __init__(self, connection: socket.SocketType, *, is_prompt: bool = False) -> None:
         """Take a connection.
 
         Args:

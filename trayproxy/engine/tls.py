@@ -160,7 +160,7 @@ class TlsStream(Stream):
 
     plain = False
 
-    def __init__(self, connection: socket.socket, context: ssl.SSLContext, host: str) -> None:
+    def __init__(self, connection: socket.SocketType, context: ssl.SSLContext, host: str) -> None:
         """Begin; nothing is sent before `shake_hands`.
 
         Args:
@@ -385,7 +385,7 @@ class TlsStream(Stream):
         return names.get("organizationName") or names.get("commonName") or ""
 
     @classmethod
-    def begun(cls, connection: socket.socket, context: ssl.SSLContext, host: str) -> Self:
+    def begun(cls, connection: socket.SocketType, context: ssl.SSLContext, host: str) -> Self:
         """Return a stream that has sent the first message of the handshake.
 
         Raises:

@@ -56,7 +56,7 @@ class Pipes:
             drop_pipe(self._free.pop())
 
 
-def _probe(connection: socket.socket) -> None:
+def _probe(connection: socket.SocketType) -> None:
     """Make the kernel ask a quiet peer from time to time whether it is still there."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in PROBES.items():
@@ -85,16 +85,19 @@ class Flow:
     Attributes:
         moved: Octets delivered so far.
         over: The source has ended and everything was delivered, or the sink is gone.
+        pending: Octets that wait for the sink to take them; None: none do.
+        piped: How many wait for it in a pipe; never beside others.
     """
 
     __slots__ = (
-        "_is_plain",
-        "_pending",
         "_pipe",
-        "_piped",
         "_pipes",
+        "_receive",
+        "_send",
         "moved",
         "over",
+        "pending",
+        "piped",
         "sink",
         "source",
     )
@@ -110,20 +113,19 @@ class Flow:
         """
         self.source = source
         self.sink = sink
-        self.moved = -len(ahead)
+        self.moved = 0
         self.over = False
-        self._pending: memoryview | None = memoryview(ahead) if ahead else None
+        self.pending: memoryview | None = None
+        self.piped = 0
         self._pipe: tuple[int, int] | None = None
-        self._piped = 0
-        self._pipes = pipes
-        self._is_plain = source.plain and sink.plain
-        if source.inbox:
-            self._pending = memoryview(ahead + source.take())
-
-    @property
-    def blocked(self) -> bool:
-        """Whether octets wait for the sink to take them."""
-        return self._pending is not None or self._piped > 0
+        # The kernel cannot move what is to be encrypted.
+        self._pipes = pipes if source.plain and sink.plain else None
+        # Without the streams between, which have little to add where nothing is encrypted.
+        self._receive = source.socket.recv if source.plain else source.receive
+        self._send = sink.socket.send if sink.plain else sink.send
+        if ahead or source.inbox:
+            self.moved = -len(ahead)
+            self.pending = memoryview(ahead + source.take())
 
     def move(self) -> bool:
         """Move what can be moved now. Return whether there may be more to come, and nothing waits.
@@ -131,61 +133,71 @@ class Flow:
         Raises:
             OSError: A side was reset.
         """
-        if self._pending is not None:
-            self._flush(self._pending)
-        if self.over or self._pending is not None:
+        if self.pending is not None:
+            self._flush(self.pending)
+            if self.pending is not None:
+                return False
+        if self.over:
             return False
         source = self.source
         if self._pipe is not None:
             self._splice(self._pipe)
         elif not source.ended:
-            data = source.receive()
+            try:
+                data = self._receive(CHUNK)
+            except BlockingIOError:
+                return True
             if data:
                 self._flush(data)
-                if len(data) == CHUNK and self._is_plain and not self.over:
+                if len(data) == CHUNK and self._pipes is not None and not self.over:
                     self._pipe = self._pipes.take()
-        if source.ended and not (self.over or self._piped) and self._pending is None:
+            elif data is not None:
+                source.ended = True
+        if not source.ended:
+            return self.pending is None and not self.piped
+        if self.pending is None and not (self.piped or self.over):
             self.over = True
             if not self.sink.ended:
                 self.sink.finish()  # Else both are about to be closed, which says the same.
-        return not (source.ended or self._piped) and self._pending is None
+        return False
 
     def _flush(self, data: bytes | memoryview) -> None:
         try:
-            sent = self.sink.send(data)
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
         except BrokenPipeError:
             self._abandon()
             return
         self.moved += sent
-        self._pending = memoryview(data)[sent:] if sent < len(data) else None
+        self.pending = memoryview(data)[sent:] if sent < len(data) else None
 
     def _splice(self, pipe: tuple[int, int]) -> None:
         """Move by the kernel; go back to copying when the source has no more bulk."""
         for _ in range(SPLICES_A_TURN):
-            if not self._piped and not self._fill(pipe):
+            if not self.piped and not self._fill(pipe):
                 break
             try:
-                went = os.splice(pipe[0], self.sink.descriptor, self._piped, flags=SPLICE_FLAGS)
+                went = os.splice(pipe[0], self.sink.descriptor, self.piped, flags=SPLICE_FLAGS)
             except BlockingIOError:
                 return
             except BrokenPipeError:
                 self._abandon()
                 return
-            self._piped -= went
+            self.piped -= went
             self.moved += went
-            if self._piped:
+            if self.piped:
                 return
-        self._pipes.give_back(pipe)
-        self._pipe = None
+        self._give_back(pipe)
 
     def _fill(self, pipe: tuple[int, int]) -> bool:
         """Move what has come into the pipe. Return False if nothing has."""
         try:
-            self._piped = os.splice(self.source.descriptor, pipe[1], PIPE_SIZE, flags=SPLICE_FLAGS)
+            self.piped = os.splice(self.source.descriptor, pipe[1], PIPE_SIZE, flags=SPLICE_FLAGS)
         except BlockingIOError:
             return False
-        self.source.ended = not self._piped
-        return self._piped > 0
+        self.source.ended = not self.piped
+        return self.piped > 0
 
     def _abandon(self) -> None:
         """End this direction: its sink takes no more, but all that it had sent is here.
@@ -194,18 +206,24 @@ class Flow:
         matter, and `ConnectionResetError`: octets are missing, and both sides must see that.
         """
         self.close()
-        self._pending = None
+        self.pending = None
         self.over = True
 
     def close(self) -> None:
         """Give up what was not delivered."""
         if self._pipe is not None:
-            if self._piped:
+            if self.piped:
                 drop_pipe(self._pipe)
+                self._pipe = None
+                self.piped = 0
             else:
-                self._pipes.give_back(self._pipe)
-            self._pipe = None
-            self._piped = 0
+                self._give_back(self._pipe)
+
+    def _give_back(self, pipe: tuple[int, int]) -> None:
+        """Let others use our pipe, which is empty."""
+        assert self._pipes is not None
+        self._pipes.give_back(pipe)
+        self._pipe = None
 
 
 class Tunnel:
@@ -237,10 +255,9 @@ class Tunnel:
         self._upstream = upstream
         self.up = Flow(client, upstream, pipes)
         self.down = Flow(upstream, client, pipes, ahead)
-        self.has_something = bool(
-            ahead
-            or self.up.blocked
-            or self.down.blocked
+        self.has_something = (
+            self.up.pending is not None
+            or self.down.pending is not None
             or client.ended
             or upstream.ended
             or not (client.plain and upstream.plain)
@@ -295,18 +312,20 @@ class Tunnel:
     def events(self) -> dict[int, int]:
         """What the tunnel waits for."""
         up, down = self.up, self.down
-        up_waits, down_waits = up.blocked, down.blocked
-        events = {}
         # Who is the source of one direction is the sink of the other.
-        for side, outbound, has_octets, gets_octets in (
-            (self._client, up, up_waits, down_waits),
-            (self._upstream, down, down_waits, up_waits),
-        ):
-            mask = WRITE if gets_octets else 0
-            if not (side.ended or outbound.over or has_octets):
-                mask |= READ
-            if mask:
-                events[side.descriptor] = mask
+        up_waits = up.pending is not None or up.piped
+        down_waits = down.pending is not None or down.piped
+        client = WRITE if down_waits else 0
+        if not (up_waits or up.over or up.source.ended):
+            client |= READ
+        upstream = WRITE if up_waits else 0
+        if not (down_waits or down.over or down.source.ended):
+            upstream |= READ
+        events = {}
+        if client:
+            events[self._client.descriptor] = client
+        if upstream:
+            events[self._upstream.descriptor] = upstream
         return events
 
     def close(self) -> None:

@@ -103,14 +103,14 @@ class Resolver:
         self._known.clear()
 
 
-def begin(address: Address) -> socket.socket:
+def begin(address: Address) -> socket.SocketType:
     """Return a connection to this address that is being established, or is already.
 
     Raises:
         OSError: It cannot be: the system has no IPv6 or no descriptors, or knows no route.
     """
     family, sockaddr = address
-    attempt = socket.socket(family, socket.SOCK_STREAM | NEVER_BLOCKS)
+    attempt = socket.SocketType(family, socket.SOCK_STREAM | NEVER_BLOCKS)
     if not NEVER_BLOCKS:
         attempt.setblocking(False)
     code = attempt.connect_ex(sockaddr)
@@ -120,7 +120,7 @@ def begin(address: Address) -> socket.socket:
     return attempt
 
 
-def is_connected(connection: socket.socket) -> bool:
+def is_connected(connection: socket.SocketType) -> bool:
     """Whether a connection that was begun is established already, as on loopback it is at once."""
     try:
         connection.getpeername()
@@ -135,8 +135,8 @@ async def connect(
     release: Callable[[int], None],
     limits: Limits,
     now: Callable[[], float],
-    begun: socket.socket | None = None,
-) -> socket.socket:
+    begun: socket.SocketType | None = None,
+) -> socket.SocketType:
     """Return a connection to the first address that answers (RFC 8305, section 5).
 
     Args:
@@ -152,7 +152,7 @@ async def connect(
             did.
     """
     queue = deque(addresses)
-    trying: dict[int, tuple[socket.socket, float]] = {}
+    trying: dict[int, tuple[socket.SocketType, float]] = {}
     failure: OSError = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
     end = now() + limits.connect_total_s
     next_start = 0.0

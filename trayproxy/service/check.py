@@ -9,9 +9,10 @@ they can be reached.
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from trayproxy.control.messages import Problem, Step, StepState
 from trayproxy.desk.answer import Answer

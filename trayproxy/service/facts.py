@@ -7,8 +7,9 @@ are told whole, at most five times a second, and only to faces that asked to be 
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from time import time
+
+from msgspec.structs import replace
 
 from trayproxy import __version__
 from trayproxy.control.messages import (

@@ -61,7 +61,7 @@ class Names:
                     future.set_result(owner)
         self._looking = None
 
-    async def of_stranger(self, connection: socket.socket, user: User) -> tuple[str, str]:
+    async def of_stranger(self, connection: socket.SocketType, user: User) -> tuple[str, str]:
         """Return the names of a user and of the program at the other end, which is empty if it
         cannot be told.
 
@@ -100,7 +100,7 @@ def _programs(connections: Sequence[tuple[End, End]]) -> "list[Owner | None]":
     return programs_of(connections)
 
 
-def _stranger(connection: socket.socket, user: User) -> tuple[str, str]:
+def _stranger(connection: socket.SocketType, user: User) -> tuple[str, str]:
     name = name_of(user)
     try:
         local, peer = connection.getsockname()[:2], connection.getpeername()[:2]

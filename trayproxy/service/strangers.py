@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import time
 
+from msgspec import structs
+
 from trayproxy.control.messages import Strangers as Known
 from trayproxy.desktop.users import User
 from trayproxy.service.names import Names
@@ -61,7 +63,7 @@ class Strangers:
         self._said: dict[User | None, _Said] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def refused(self, connection: socket.socket, user: User | None) -> None:
+    def refused(self, connection: socket.SocketType, user: User | None) -> None:
         """Take note of a connection that is refused; it is closed by who calls."""
         said = self._said.get(user)
         now = self._loop.time()
@@ -69,7 +71,7 @@ class Strangers:
             said = self._begin(connection, user, now)
         else:
             said.unsaid += 1
-        self._known = replace(
+        self._known = structs.replace(
             self._known,
             count=self._known.count + 1,
             user=said.name or ("" if user is None else str(user)),
@@ -83,7 +85,7 @@ class Strangers:
         for task in self._tasks:
             task.cancel()
 
-    def _begin(self, connection: socket.socket, user: User | None, now: float) -> _Said:
+    def _begin(self, connection: socket.SocketType, user: User | None, now: float) -> _Said:
         """Find out who that is and say it, while the connection is held for a moment."""
         if user not in self._said and len(self._said) >= USERS:
             self._said.clear()
@@ -92,7 +94,7 @@ class Strangers:
         if user is not None:
             # Without a descriptor to spare there is no time for names, either.
             with suppress(OSError):
-                held = connection.dup()
+                held = socket.socket(fileno=socket.dup(connection.fileno()))
                 task = self._loop.create_task(self._find_out(held, said, user))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -101,11 +103,11 @@ class Strangers:
         self._say(said, user)
         return said
 
-    async def _find_out(self, held: socket.socket, said: _Said, user: User) -> None:
+    async def _find_out(self, held: socket.SocketType, said: _Said, user: User) -> None:
         said.name, said.program = await self._names.of_stranger(held, user)
         self._say(said, user)
         if self._known.user in (said.name, str(user)):
-            self._known = replace(self._known, user=said.name, program=said.program)
+            self._known = structs.replace(self._known, user=said.name, program=said.program)
             self._tell(self._known)
 
     def _say(self, said: _Said, user: User | None) -> None:

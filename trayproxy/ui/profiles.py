@@ -8,6 +8,7 @@ stays as a draft when another profile is looked at.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from msgspec import structs
 from PySide6.QtCore import QCoreApplication, QEvent, QModelIndex, Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QPixmap, QShortcut
 from PySide6.QtWidgets import (
@@ -354,7 +355,7 @@ class ProfilesWindow(QWidget):
     def _on_test_again(self) -> None:
         if self._panel is not None:
             # Another object: the reply to the test before is none to this one.
-            self._panel.restart(replace(self._panel.request))
+            self._panel.restart(structs.replace(self._panel.request))
             self.check_wanted.emit(self._panel.request)
 
     @Slot()

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from hashlib import md5, sha256
 from secrets import token_hex
 
 import pytest
+from msgspec import to_builtins
 
 # MD4, which Python's own hashes have not had since OpenSSL 3.
 from spnego._ntlm_raw.crypto import ntowfv1
@@ -99,7 +99,7 @@ def test_nothing_that_signs_in_is_left_anywhere(
         assert got.out == "hello"
     keyring.wait_for_entries(1)
     alive = list(process_and_children(running.pid))
-    status = json.dumps(asdict(running.status()))
+    status = json.dumps(to_builtins(running.status()))
     assert running.stop() == 0
     places = [
         *alive,
