@@ -349,6 +349,23 @@ def _other_than_before(question: Question) -> str:
     ).format(before=isolate(shorten(before, REALM_WIDTH)))
 
 
+def encoding_line(question: Question, typed: str) -> str:
+    """Return what else may be the matter with a login that was rejected; empty if nothing.
+
+    Args:
+        question: The question.
+        typed: User name and password, as they were typed.
+    """
+    is_octets = question.method.lower() in ("basic", "digest")
+    if question.why is not Why.TYPED_REJECTED or typed.isascii() or not is_octets:
+        return ""
+    return translate(
+        "SignIn",
+        "If it is right: some older proxies read letters such as ä or é in another way. "
+        "Choose another text encoding in the profile, under Advanced.",
+    )
+
+
 def lock_out_line(question: Question) -> str:
     """Return the warning about lock-outs, from the second rejection on."""
     if question.why is Why.LOCKED:
