@@ -88,7 +88,7 @@ class Desk:
 
     def change(self, **changes: object) -> None:
         assert self.question is not None
-        self.question = replace(self.question, **changes)  # type: ignore[arg-type]
+        self.question = replace(self.question, **changes)
         assert self.server is not None
         self.server.broadcast(QuestionChanged(self.question))
 

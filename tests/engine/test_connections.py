@@ -386,6 +386,22 @@ def test_a_direct_connect_sends_the_host_nothing_of_ours(start: Start, script: P
         assert client.take_all() == ANSWER
 
 
+def test_what_clients_of_this_computer_are_sent_is_not_paced(
+    start: Start, recorder: Recorder
+) -> None:
+    engine = start(office(recorder.port))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+
+        def way_of_sending() -> bytes:
+            [work] = engine.engine.executor.works.values()
+            assert isinstance(work, ClientWork)
+            option = socket.IPPROTO_TCP, socket.TCP_CONGESTION
+            return work.client.socket.getsockopt(*option, 16).rstrip(b"\0")
+
+        assert engine.call(way_of_sending) == b"reno"
+
+
 def test_nagles_algorithm_is_off_on_both_sides(start: Start, recorder: Recorder) -> None:
     """It would make a message that is written in two pieces wait 40 ms for an acknowledgement."""
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))

@@ -6,6 +6,7 @@ end2end/test_network; F19, F29 to F31 with real processes in end2end/test_guard,
 end2end/test_tray; F24 in the benchmarks (W6, W9), since it is a matter of figures.
 """
 
+import errno
 import random
 import socket
 import subprocess
@@ -345,6 +346,30 @@ def test_a_download_whose_client_closes_ends_upstream_with_the_next_octets(
 
 
 # --- descriptors: F23 ---
+
+
+def test_a_connection_that_cannot_be_watched_ends_and_the_others_go_on(
+    start: Start, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system grants a user only so many (epoll_ctl(2))."""
+
+    def watch(descriptor: int, mask: int, handler: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as before:
+        assert before.ask(GET).status == 200
+        with monkeypatch.context() as patch:
+            engine.call(lambda: patch.setattr(engine.engine.descriptors, "watch", watch))
+            for octets in (b"", GET, GET[:10]):
+                with engine.connect() as client:
+                    client.try_to_send(octets)
+                    client.seconds_until_end()
+            engine.call(patch.undo)
+        assert before.ask(GET).status == 200
+        with engine.connect() as after:
+            assert after.ask(GET).status == 200
+    assert sum("cannot go on" in line for line in engine.complaints.lines) == 3
 
 
 def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recorder) -> None:

@@ -134,6 +134,23 @@ def test_octets_arrive_as_they_were_sent(ends: Ends, length: int) -> None:
     assert ends.tunnel.down.moved == length
 
 
+def congestion_control(connection: socket.SocketType) -> bytes:
+    """Return what Linux calls its way of not overloading a network."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+
+
+def test_bulk_that_stays_on_this_computer_is_not_paced(stack: ExitStack) -> None:
+    ends = make(stack)
+    client, upstream = (stream.socket for stream in ends.streams)
+    usual = congestion_control(client)
+    ends.client.sendall(b"hello")
+    receive_all(ends, ends.upstream, 5)
+    assert congestion_control(upstream) == usual
+    ends.client.sendall(BULK[: 3 * CHUNK])
+    receive_all(ends, ends.upstream, 3 * CHUNK)
+    assert [congestion_control(client), congestion_control(upstream)] == [usual, b"reno"]
+
+
 def test_an_empty_pipe_is_not_kept_by_an_idle_tunnel(stack: ExitStack) -> None:
     ends = make(stack)
     for _ in range(10):

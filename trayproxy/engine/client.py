@@ -223,13 +223,17 @@ class ClientWork(Work[Accepted]):
         """Wait for these from now on, and for nothing else."""
         self._beside = NOBODY
         watched, descriptors = self._watched, self.engine.descriptors
-        handler = self._on_event
+        self._watched = events
         for descriptor in watched:
             if descriptor not in events:
                 descriptors.forget(descriptor)
-        for descriptor, mask in events.items():
-            descriptors.watch(descriptor, mask, handler)
-        self._watched = events
+        try:
+            for descriptor, mask in events.items():
+                descriptors.watch(descriptor, mask, self._on_event)
+        except OSError as error:
+            # The system is out of memory, or of what it grants a user (epoll_ctl(2)).
+            logger.warning("connection %s cannot go on: %s", self.uid, error.strerror)
+            self._finish()
 
     def _finish(self) -> None:
         self.engine.executor.finish(self.client.descriptor)

@@ -32,6 +32,7 @@ from trayproxy.engine.pages import Page
 from trayproxy.engine.refusals import Refusals
 from trayproxy.engine.steps import Steps
 from trayproxy.engine.stranded import cut_stranded
+from trayproxy.engine.stream import unpace
 from trayproxy.engine.tunnel import Pipes, Tunnel
 from trayproxy.engine.upstream import Address, Pool, literal_address
 from trayproxy.engine.way import Signpost, Way
@@ -162,9 +163,11 @@ class Listener(TcpSocketListener):
         try:
             exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
             listening.setsockopt(socket.SOL_SOCKET, exclusive, 1)
-            # Connections inherit it (tcp(7), accept in the Winsock documentation): one call for
-            # all, not one for each.
+            # Connections inherit what is set here (tcp(7), accept in the Winsock documentation):
+            # one call for all, not one for each.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.hostname.is_loopback:
+                unpace(listening)
             listening.bind((str(self.hostname), self.port))
             listening.listen(self.flags.backlog)
             listening.setblocking(False)

@@ -3,11 +3,26 @@
 import contextlib
 import socket
 import struct
+from ipaddress import ip_address
 
 CHUNK = 65_536
 """The most that is read at once, in octets: also the most that waits in one direction."""
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+def unpace(connection: socket.SocketType) -> None:
+    """Let octets that do not leave this computer go as fast as they are taken.
+
+    A system may spread what it sends over time, so as not to fill the queues of a network (BBR,
+    tcp(7) under TCP_CONGESTION). Between two programs there is no such queue, and it costs half of
+    the rate and twice the processor time (measured on Linux 6.18).
+    """
+    option = getattr(socket, "TCP_CONGESTION", None)
+    if option is not None:
+        with contextlib.suppress(OSError):  # Not TCP, or broken already.
+            # The one that every Linux has, and lets everybody use.
+            connection.setsockopt(socket.IPPROTO_TCP, option, b"reno")
 
 
 class Stream:
@@ -111,6 +126,13 @@ class Stream:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # The peer was quicker.
+
+    def expect_bulk(self) -> None:
+        """Prepare for a lot to be sent."""
+        with contextlib.suppress(OSError):
+            peer = self.socket.getpeername()
+            if isinstance(peer, tuple) and ip_address(peer[0]).is_loopback:
+                unpace(self.socket)
 
     def close(self) -> None:
         """Close the socket; what the kernel has taken is still delivered."""

@@ -90,6 +90,7 @@ class Flow:
     """
 
     __slots__ = (
+        "_has_had_bulk",
         "_pipe",
         "_pipes",
         "_receive",
@@ -118,6 +119,7 @@ class Flow:
         self.pending: memoryview | None = None
         self.piped = 0
         self._pipe: tuple[int, int] | None = None
+        self._has_had_bulk = False
         # The kernel cannot move what is to be encrypted.
         self._pipes = pipes if source.plain and sink.plain else None
         # Without the streams between, which have little to add where nothing is encrypted.
@@ -150,7 +152,7 @@ class Flow:
             if data:
                 self._flush(data)
                 if len(data) == CHUNK and self._pipes is not None and not self.over:
-                    self._pipe = self._pipes.take()
+                    self._begin_bulk(self._pipes)
             elif data is not None:
                 source.ended = True
         if not source.ended:
@@ -171,6 +173,13 @@ class Flow:
             return
         self.moved += sent
         self.pending = memoryview(data)[sent:] if sent < len(data) else None
+
+    def _begin_bulk(self, pipes: Pipes) -> None:
+        """Let the kernel move what comes next."""
+        if not self._has_had_bulk:
+            self._has_had_bulk = True
+            self.sink.expect_bulk()
+        self._pipe = pipes.take()
 
     def _splice(self, pipe: tuple[int, int]) -> None:
         """Move by the kernel; go back to copying when the source has no more bulk."""

@@ -337,10 +337,14 @@ class Pool:
         if len(idle) >= KEPT_PER_KEY:
             self.drop(connection)
             return
-        idle.append((connection, self._loop.time()))
         descriptor = connection.stream.descriptor
+        try:
+            self._descriptors.watch(descriptor, READ, self._on_news)
+        except OSError:
+            self.drop(connection)  # The system is out of something (epoll_ctl(2)).
+            return
+        idle.append((connection, self._loop.time()))
         self._by_descriptor[descriptor] = connection
-        self._descriptors.watch(descriptor, READ, self._on_news)
         if self._timer is None:
             self._timer = self._loop.call_later(self._limits.kept_s, self._expire)
 
