@@ -264,8 +264,11 @@ class Verdicts:
         if case.accepted is None:
             case.why = Why.UNCHECKED
             case.unanswered += sent
-            if case.login and case.unanswered >= board.rules.unanswered:
+            too_many = case.unanswered - board.rules.unanswered
+            if case.login and too_many >= 0:
                 case.relook_at = board.now + board.rules.relook_locked
+                silences = board.rules.silences
+                case.silent_until = board.now + silences[min(too_many, len(silences) - 1)]
                 return self._questions.ask(case, Why.UNCHECKED)
         case.move(Phase.HELD)
         return board.changed(case)
