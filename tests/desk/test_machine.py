@@ -495,7 +495,7 @@ def test_a_saved_login_that_never_gets_an_answer_is_sent_seldom(play: Play) -> N
     play.do(AskersChanged(0))
     play.challenge()
     play.found(RIGHT)
-    sent = []
+    sent: list[int] = []
     for minute in range(24 * 60):
         while len(sent) < len(play.released()):
             sent.append(minute)
