@@ -46,19 +46,20 @@ class Side(asyncio.Protocol):
 
 
 class Client(Side):
-    """The client's side, which reads heads until the one of a CONNECT."""
+    """The client's side, which reads heads until the one of a CONNECT.
+
+    It connects when the first octets are there, as whoever decides by them where to has to, and
+    reads no more until then.
+    """
 
     def __init__(self, upstream_port: int, field: bytes) -> None:
         self._upstream_port = upstream_port
         self._field = field
         self._waiting = b""
         self._blind = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
+        self._dialling: asyncio.Task[None] | None = None
         self.other = Side()
         self.other.other = self
-        self._dialling = asyncio.get_running_loop().create_task(self._dial())
 
     async def _dial(self) -> None:
         loop = asyncio.get_running_loop()
@@ -69,6 +70,7 @@ class Client(Side):
             self.other.transport.close()
         else:
             self._pass_heads_on()
+            self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         if self._blind:
@@ -77,6 +79,10 @@ class Client(Side):
         self._waiting += data
         if self.other.transport is not None:
             self._pass_heads_on()
+        elif self._dialling is None:
+            assert self.transport is not None
+            self.transport.pause_reading()
+            self._dialling = asyncio.get_running_loop().create_task(self._dial())
 
     def _pass_heads_on(self) -> None:
         assert self.other.transport is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from tests.support.hearers import tell
 from trayproxy.cli.terminal import TerminalFace
 from trayproxy.control.messages import (
     Answer,
@@ -90,12 +91,12 @@ class Desk:
         assert self.question is not None
         self.question = replace(self.question, **changes)
         assert self.server is not None
-        self.server.broadcast(QuestionChanged(self.question))
+        tell(self.server, QuestionChanged(self.question))
 
     def close(self, ending: Ending) -> None:
         self.question = None
         assert self.server is not None
-        self.server.broadcast(QuestionClosed(1, ending))
+        tell(self.server, QuestionClosed(1, ending))
 
     def attached(self, session: Session) -> None:
         pass

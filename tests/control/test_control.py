@@ -5,6 +5,7 @@ import select
 import pytest
 
 from tests.control.running import QUESTION, STATUS, Running
+from tests.support.hearers import tell
 from trayproxy.control.client import DisconnectedError, NoReplyError
 from trayproxy.control.messages import (
     CheckProfile,
@@ -35,7 +36,7 @@ def test_a_request_gets_its_reply(running: Running) -> None:
 def test_events_come_to_those_who_subscribed(running: Running) -> None:
     with running.client() as silent, running.client("tray", asks=True) as client:
         assert client.request(Subscribe()) == STATUS
-        running.do(lambda: running.server.broadcast(Quitting()))
+        running.do(lambda: tell(running.server, Quitting()))
         events = client.events(5)
         assert next(events) == QuestionChanged(QUESTION)
         assert next(events) == Quitting()
@@ -89,7 +90,7 @@ def test_closing_the_server_ends_the_faces(running: Running) -> None:
 def test_what_was_sent_before_the_end_arrives(running: Running) -> None:
     with running.client() as client:
         client.request(Subscribe())
-        running.do(lambda: running.server.broadcast(StatusChanged(STATUS)))
+        running.do(lambda: tell(running.server, StatusChanged(STATUS)))
         running.do(running.server.close)
         events = client.events(5)
         assert [next(events), next(events)] == [QuestionChanged(QUESTION), StatusChanged(STATUS)]

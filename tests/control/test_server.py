@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.control.running import STATUS, Recorder, Running
+from tests.support.hearers import tell
 from trayproxy.control import server as server_module
 from trayproxy.control.address import NotRunningError, UnixAddress
 from trayproxy.control.client import Client, DisconnectedError, RefusedError, connect
@@ -101,7 +102,7 @@ def test_a_face_that_does_not_read_is_dropped(running: Running) -> None:
         def flood() -> int:
             event, count = StatusChanged(STATUS), 0
             while running.server.sessions and count < 100_000:
-                running.server.broadcast(event)
+                tell(running.server, event)
                 count += 1
                 if count % 1000 == 0:
                     # The abort takes a turn of the loop to be noticed.

@@ -10,13 +10,18 @@ import pytest
 
 from tests.support.strangers import needs_ipv6
 from trayproxy.desktop import peers_linux
-from trayproxy.desktop.peers import Owner, program_of, programs_of, script_name
+from trayproxy.desktop.peers import End, Owner, programs_of, script_name
 
 CONNECT = """
 import socket, sys
 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))):
     sys.stdin.read()
 """
+
+
+def program_of(local: End, peer: End) -> Owner | None:
+    [program] = programs_of([(local, peer)])
+    return program
 
 
 @pytest.fixture

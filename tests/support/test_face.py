@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.face import Face
+from tests.support.hearers import tell
 from tests.support.processes import Home
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
@@ -62,7 +63,7 @@ class Play:
             self._loop.close()
 
     def say(self, event: Event) -> None:
-        self._loop.call_soon_threadsafe(self._server.broadcast, event)
+        self._loop.call_soon_threadsafe(tell, self._server, event)
 
     async def _live(self) -> None:
         self._server = Server(self._paths, self)

@@ -267,11 +267,6 @@ class Server:
         """The faces that have introduced themselves."""
         return tuple(session for session in self._sessions if session.face)
 
-    def broadcast(self, event: Event) -> None:
-        """Send an event to every face that wants events."""
-        for session in self.sessions:
-            session.send_event(event)
-
     async def start(self) -> None:
         """Take the lock and accept connections.
 

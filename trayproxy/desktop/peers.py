@@ -46,29 +46,18 @@ class Owner:
     pid: int
 
 
-def program_of(local: End, peer: End) -> Owner | None:
-    """Return the program at the other end of a connection to us.
-
-    Args:
-        local: Our end: the first two items of what `socket.getsockname` gives.
-        peer: Its end, likewise from `socket.getpeername`.
-
-    Returns:
-        None if it has gone, or the system does not tell.
-    """
-    return programs_of([(local, peer)])[0]
-
-
 def programs_of(connections: Sequence[tuple[End, End]]) -> list[Owner | None]:
     """Return the programs at the other ends of connections to us.
 
     They are looked for together, as that costs little more than looking for one.
 
     Args:
-        connections: Our end and the other of each, as `program_of` takes them.
+        connections: Our end of each, the first two items of what `socket.getsockname` gives, and
+            the other, likewise from `socket.getpeername`.
 
     Returns:
-        One for each connection, in the same order.
+        One for each connection, in the same order; None if it has gone, or the system does not
+        tell.
     """
     try:
         wanted = [_ends_as_theirs(local, peer) for local, peer in connections]
@@ -108,7 +97,7 @@ def listener_at(address: tuple[str, int]) -> Owner | None:
                 if port == wanted[1] and (host == wanted[0] or host in _EVERYWHERE):
                     return Owner(_name(psutil.Process(connection.pid)), connection.pid)
     except (psutil.Error, OSError, ValueError):
-        # As in `program_of`: whatever it is, we do not know.
+        # As in `programs_of`: whatever it is, we do not know.
         return None
     return None
 
