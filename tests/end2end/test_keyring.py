@@ -1,5 +1,7 @@
 """The password lies in the real keyring, or nowhere."""
 
+from time import monotonic
+
 import pytest
 
 from tests.end2end.stage import Attach, Run, Use
@@ -12,6 +14,9 @@ from tests.support.service import Service
 from tests.support.squid import Squid
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import ForgetLogin, KeyringState
+
+SOFT_LIMIT_S = 8.0
+"""How long the person waits for the keyring at most (ux.md, section 3.4)."""
 
 
 def fetch(service: Service, clients: Clients, origin: Origin) -> str:
@@ -159,7 +164,9 @@ def test_without_a_usable_keyring_a_sign_in_works_and_the_person_is_told(
         service = run(session=session)
         face = attach(service, [canary.login])
         use(face, proxy)
+        began = monotonic()
         assert fetch(service, clients, origin) == "200"
+        assert monotonic() - began < SOFT_LIMIT_S + 2
         assert face.questions[0].keyring.state is told
         assert face.wait_for_status(lambda status: status.keyring.state is told)
         # In memory it stays until the end, and it is nowhere else.

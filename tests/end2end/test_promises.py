@@ -146,6 +146,37 @@ def test_a_saved_password_that_is_wrong_costs_one_log_on_in_all_runs_together(
     assert proxy.failed_logons() == 1
 
 
+def test_a_password_that_is_changed_while_it_works_costs_one_failed_log_on(
+    run: Run,
+    attach: Attach,
+    use: Use,
+    proxy: Squid,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+) -> None:
+    """The address is not to blame where the password was right: nothing has to be found out.
+
+    Requests that are on their way together in the seconds after an acceptance all carry it.
+    """
+    service = run()
+    face = attach(service)
+    use(face, proxy)
+    tunnel = ("--proxytunnel", "-x", service.url, origin.url("/hello"))
+    first = clients.curl(*tunnel)
+    face.answer(face.wait_for_question(), canary.login)
+    assert first.result().out == "hello"
+    proxy.set_password(canary.user, "changed meanwhile")
+    waiting = [clients.curl(*tunnel)]
+    question = face.wait_for_question(lambda asked: asked.rejections == 1)
+    waiting += [clients.curl(*tunnel) for _ in range(9)]
+    face.wait_for_question(lambda asked: asked.waiting == len(waiting))
+    assert proxy.failed_logons() == 1
+    face.answer(question, Login(canary.user, "changed meanwhile"))
+    assert [one.result().out for one in waiting] == ["hello"] * len(waiting)
+    assert proxy.failed_logons() == 1
+
+
 @pytest.mark.parametrize(
     ("label", "realm", "why", "before"),
     [

@@ -9,6 +9,7 @@ from tests.end2end.stage import Attach, Run, Use
 from tests.support.clients import Clients
 from tests.support.connects import Connects
 from tests.support.keyring_session import KeyringSession
+from tests.support.memory import MIB, memory_of
 from tests.support.origin import Origin
 from tests.support.processes import Job
 from tests.support.secrets import Canary
@@ -202,6 +203,23 @@ def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on_and_one_quest
         assert connects.statuses() == [200] * 50
     assert [question.number for question in face.questions] == [first.number]
     assert proxy.failed_logons() == 1
+
+
+def test_five_hundred_that_wait_are_one_question_and_little_memory(
+    run: Run, attach: Attach, use: Use, proxy: Squid, origin: Origin
+) -> None:
+    """F26 and F27: all of them are told at once when the person says no."""
+    service = run()
+    face = attach(service)
+    use(face, proxy)
+    before = memory_of(service.pid).proportional
+    with Connects(service.address, origin.authority, 500) as connects:
+        question = face.wait_for_question(lambda asked: asked.waiting == 500)
+        assert memory_of(service.pid).proportional - before < 50 * MIB
+        face.decline(question, Quiet.A_MINUTE)
+        assert connects.statuses() == [503] * 500
+    assert len(face.questions) == 1
+    assert proxy.failed_logons() == 0
 
 
 def test_a_declined_question_ends_the_wait_with_503(
