@@ -5,12 +5,16 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import closing
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from tests.engine.wire import Client, get
-from trayproxy.desktop.owner import End
+from trayproxy.desktop.owner import End, Untold
+from trayproxy.desktop.users import own_user
+from trayproxy.engine.guard import Guard
 from trayproxy.engine.spare import Spare
 
 NO_MORE = OSError(errno.EMFILE, "Too many open files")
@@ -74,6 +78,30 @@ def test_strangers_are_told_nothing(spare: Spare, door: Door, listener: socket.s
     door.is_open = False
     with connect(listener) as client:
         assert spare.turn_away(NO_MORE, listener, LOCAL)
+        assert not client.take_all()
+
+
+def test_one_that_sends_its_request_afterwards_reads_the_answer(
+    spare: Spare, listener: socket.socket
+) -> None:
+    """Its octets meet a connection that is closed; the reset must not take the answer with it."""
+    with connect(listener) as client:
+        assert spare.turn_away(NO_MORE, listener, LOCAL)
+        client.send(get(b"http://origin.test/"))
+        assert client.reply().status == 503
+
+
+def test_one_of_whom_nothing_is_known_and_who_says_nothing_holds_up_nobody(
+    listener: socket.socket,
+) -> None:
+    """Whether it has sent something is looked at, and not waited for."""
+    nobody_knows = Guard(Untold(), own_user())
+    spare = Spare(nobody_knows.lets_in, lambda: "127.0.0.1:3128")
+    with closing(spare), connect(listener) as client:
+        turned_away = Thread(target=spare.turn_away, args=(NO_MORE, listener, LOCAL), daemon=True)
+        turned_away.start()
+        turned_away.join(5)
+        assert not turned_away.is_alive()
         assert not client.take_all()
 
 

@@ -68,9 +68,13 @@ class Spare:
         except OSError:
             return False
         else:
-            if self._lets_in(connection, peer, local):
-                self._say_so(connection, error)
-            connection.close()
+            # Before anybody looks whether something has come.
+            connection.setblocking(False)
+            try:
+                if self._lets_in(connection, peer, local):
+                    self._say_so(connection, error)
+            finally:
+                connection.close()
             return True
         finally:
             self._keep()
@@ -81,7 +85,6 @@ class Spare:
             self._logged = now
             logger.warning("programs are told to come again: %s", error.strerror)
         page = write_page(BUSY, address=self._address(), host="", keep_alive=False, with_body=True)
-        connection.setblocking(False)
         with suppress(OSError):
             # What is unread when a connection closes takes the answer with it (RFC 9112, 9.6).
             connection.recv(_MOST_READ)
