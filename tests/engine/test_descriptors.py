@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -151,6 +152,17 @@ def test_nothing_is_told_of_a_number_that_came_back_in_the_same_turn(scene: Scen
     scene.turn()
     assert numbers[0][0] == numbers[0][1]
     assert numbers[0][1] not in [descriptor for descriptor, _ in scene.told]
+
+
+def test_what_cannot_be_watched_is_not_taken_for_watched(scene: Scene, tmp_path: Path) -> None:
+    """The system may be out of what it takes; nobody may then wait for what is never told, nor
+    take back what was never given. Here it does not watch files (epoll_ctl(2))."""
+    with (tmp_path / "file").open("wb") as file:
+        for _ in range(2):
+            with pytest.raises(OSError, match="not permitted"):
+                scene.descriptors.watch(file.fileno(), READ, scene.tell)
+        scene.descriptors.forget(file.fileno())
+        scene.descriptors.watch(file.fileno(), 0, scene.tell)
 
 
 def test_news_that_nobody_was_told_yet_can_be_asked_for(scene: Scene) -> None:

@@ -13,7 +13,7 @@ import pytest
 from proxy.core.work import Work
 
 from tests.engine.running import NewLoop
-from trayproxy.engine.descriptors import open_descriptors
+from trayproxy.engine.descriptors import Handler, open_descriptors
 from trayproxy.engine.engine import work_flags
 from trayproxy.engine.executor import ACCEPT_PAUSE_S, SWEEP_S, LoopExecutor
 from trayproxy.engine.strand import READ
@@ -260,6 +260,30 @@ def test_without_resources_accepting_pauses_and_recovers(
         scene.run(lambda: len(scene.executor.works) == 1, ACCEPT_PAUSE_S + 5)
         assert scene.echo(client, b"x") == b"x"
     assert caplog.text.count("cannot accept") == 1
+
+
+def test_a_pause_lasts_until_the_system_watches_again(
+    scene: Scene, listener: Crowded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is out of when it cannot accept may be missing still when the pause is over."""
+    monkeypatch.setattr("trayproxy.engine.executor.ACCEPT_PAUSE_S", 0.05)
+    watch, failures = scene.descriptors.watch, []
+
+    def fail(descriptor: int, mask: int, handler: Handler) -> None:
+        if mask:
+            failures.append(descriptor)
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        watch(descriptor, mask, handler)
+
+    listener.trouble = errno.ENOMEM
+    with socket.create_connection(listener.getsockname()) as client:
+        scene.run(lambda: listener.refusals == 1)
+        listener.trouble = None
+        with monkeypatch.context() as patch:
+            patch.setattr(scene.descriptors, "watch", fail)
+            scene.run(lambda: len(failures) == 2)
+        scene.run(lambda: len(scene.executor.works) == 1)
+        assert scene.echo(client, b"x") == b"x"
 
 
 def test_stopping_during_a_pause_ends_the_pause(scene: Scene, listener: Crowded) -> None:

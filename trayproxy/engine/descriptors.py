@@ -32,6 +32,10 @@ class Descriptors(Protocol):
             descriptor: Of a socket. Whoever watched it before does so no more.
             mask: What for; 0: not for now.
             handler: Called in the loop. It raises nothing.
+
+        Raises:
+            OSError: The system cannot: it is out of memory, or of what it grants a user. What was
+                watched before is watched as before.
         """
 
     def forget(self, descriptor: int) -> None:
@@ -113,16 +117,18 @@ if hasattr(select, "epoll"):
         def watch(self, descriptor: int, mask: int, handler: Handler) -> None:
             """See `Descriptors`."""
             before = self._watched.get(descriptor, _UNWATCHED)[0]
-            self._watched[descriptor] = mask, handler
             if mask == before:
-                return
-            if not before:
+                pass
+            elif not before:
                 self._epoll.register(descriptor, _EVENTS[mask])
             elif mask:
                 self._epoll.modify(descriptor, _EVENTS[mask])
             else:
                 # Asked for nothing, the kernel would still tell of an end, again and again.
                 self._epoll.unregister(descriptor)
+            # Not before the kernel has agreed: what it does not watch must not be taken for watched
+            # by whoever comes next.
+            self._watched[descriptor] = mask, handler
 
         def forget(self, descriptor: int) -> None:
             """See `Descriptors`."""

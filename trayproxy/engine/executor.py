@@ -140,8 +140,11 @@ class LoopExecutor(LocalFdExecutor):
 
     def _resume_accepting(self) -> None:
         self._paused = None
-        for descriptor in self._listeners:
-            self._descriptors.watch(descriptor, READ, self._accept)
+        try:
+            for descriptor in self._listeners:
+                self._descriptors.watch(descriptor, READ, self._accept)
+        except OSError as error:
+            self._pause_accepting(error)  # What was too little to accept is too little to watch.
 
     # --- working ---
 
