@@ -38,6 +38,7 @@ from tests.support.scripted import (
 )
 from trayproxy.auth.basic import Basic
 from trayproxy.engine.limits import Limits
+from trayproxy.engine.tunnel import Tunnel
 from trayproxy.profiles.profile import SignIn
 
 URL = b"http://origin.test/"
@@ -370,6 +371,30 @@ def test_a_connection_that_cannot_be_watched_ends_and_the_others_go_on(
         with engine.connect() as after:
             assert after.ask(GET).status == 200
     assert sum("cannot go on" in line for line in engine.complaints.lines) == 3
+
+
+def test_a_tunnel_in_which_we_fail_ends_alone_and_visibly(
+    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left in the loop, the error would come again and again, and keep others from their turn."""
+
+    def fail(tunnel: Tunnel, descriptor: int, mask: int) -> bool:
+        raise RuntimeError("a mistake of ours")
+
+    engine = start(office(script(echoing).port))
+    with engine.connect() as client, engine.connect() as other:
+        client.ask(CONNECT, b"CONNECT")
+        other.ask(CONNECT, b"CONNECT")
+        with monkeypatch.context() as patch:
+            patch.setattr(Tunnel, "flows", fail)
+            client.send(b"?")
+            client.take_all()
+            assert client.was_reset
+        other.send(b"?")
+        assert other.take(1) == b"?"
+    [error] = engine.complaints.errors
+    assert "a mistake of ours" in error
+    engine.complaints.errors.clear()
 
 
 def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recorder) -> None:

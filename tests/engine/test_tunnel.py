@@ -247,6 +247,19 @@ def test_what_came_before_a_close_is_delivered_to_one_who_talks_on(stack: ExitSt
     assert ends.client.recv(1) == b""
 
 
+def test_a_side_that_takes_nothing_any_more_is_noticed_at_once(stack: ExitStack) -> None:
+    """Whoever looks after the tunnel hears of it with the octets that could not be delivered."""
+    ends = make(stack)
+    ends.upstream.shutdown(socket.SHUT_WR)
+    ends.settle()
+    assert ends.tunnel.down.over
+    ends.streams[1].socket.shutdown(socket.SHUT_WR)  # Sending there fails from now on.
+    ends.client.sendall(b"talk")
+    assert select([ends.streams[0].socket], [], [], 20)[0]
+    assert not ends.tunnel.flows(ends.streams[0].descriptor, READ)
+    assert ends.tunnel.is_over
+
+
 def test_a_reset_ends_the_tunnel_and_is_told(ends: Ends) -> None:
     reset(ends.client)
     with pytest.raises(ConnectionResetError):

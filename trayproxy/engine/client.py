@@ -123,11 +123,16 @@ class ClientWork(Work[Accepted]):
         tunnel = self.tunnel
         if tunnel is not None:
             try:
-                if not tunnel.flows(descriptor, mask):
-                    self._look_at(tunnel)
+                if tunnel.flows(descriptor, mask):
+                    return
             except OSError:
-                self._abort()
+                self._finish()  # It is not over: both sides see that it was cut.
+                return
+            except Exception:
+                logger.exception("connection %s failed", self.uid)
                 self._finish()
+                return
+            self._look_at(tunnel)
             return
         if self._strand is not None:
             self._resume(descriptor)
@@ -196,7 +201,6 @@ class ClientWork(Work[Accepted]):
         try:
             tunnel.begin()
         except OSError:
-            self._abort()
             self._finish()
             return
         self._look_at(tunnel)

@@ -156,7 +156,7 @@ class Flow:
             elif data is not None:
                 source.ended = True
         if not source.ended:
-            return self.pending is None and not self.piped
+            return self.pending is None and not (self.piped or self.over)
         if self.pending is None and not (self.piped or self.over):
             self.over = True
             if not self.sink.ended:
