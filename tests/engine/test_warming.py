@@ -21,9 +21,12 @@ from tests.support.scripted import (
     closing_early,
 )
 from trayproxy.desk.answer import Answer
+from trayproxy.engine.hop import Hop
 from trayproxy.engine.limits import Limits
+from trayproxy.engine.link import Link
 from trayproxy.engine.upstream import Key
-from trayproxy.engine.warming import Warming
+from trayproxy.engine.warming import SpareHop, Unattended, Warming, request_to
+from trayproxy.http.target import Authority
 
 GET = get(b"http://origin.test/")
 CONNECT = connect(b"origin.test:443")
@@ -661,3 +664,25 @@ def test_nothing_is_left_of_them(start: Start, bind: Bind) -> None:
         wait_until_ready(engine)
     engine.settle()
     engine.until_it_holds(base)
+
+
+def test_what_waits_for_programs_is_left_to_them(start: Start, bind: Bind) -> None:
+    """It is watched for the pool still, and would be waited for by two."""
+    upstream = bind(lets_through=lambda head: True)
+    engine = start(office(upstream.port), calm_desk())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+
+    def takes_it(kind: type[Hop], link: Link) -> bool:
+        request = request_to(Authority("origin.test", 443))
+        way = engine.signs(Authority("origin.test", 443))
+        assert way is not None
+        [key] = engine.engine.pool._idle
+        taken = kind(link, request, way, way)._from_pool(key, None)
+        if taken is not None:
+            engine.engine.pool.drop(taken)
+        return taken is not None
+
+    assert not engine.call(lambda: takes_it(SpareHop, Unattended(engine.engine)))
+    assert engine.call(lambda: takes_it(Hop, Unattended(engine.engine)))

@@ -97,7 +97,8 @@ class Unattended:
         return {upstream.descriptor: upstream_mask} if upstream is not None else {}
 
     def release(self, descriptor: int) -> None:
-        """Stop watching what the pool has watched. A task that waits leaves nothing behind."""
+        """Stop watching. A task that waits leaves nothing behind, and what the pool watches is not
+        taken from it."""
         self.engine.descriptors.forget(descriptor)
 
     def drop_upstream(self) -> None:
@@ -121,6 +122,10 @@ class SpareHop(Hop):
     async def pause(self, wait: Wait) -> int:
         """Wait; there is no client to look after."""
         return await wait
+
+    def _from_pool(self, key: Key, answer: Answer | None) -> Connection | None:
+        """Take nothing: what is there is for programs."""
+        return None
 
     def failed(self, page: Page) -> None:
         """Tell nobody."""
