@@ -67,7 +67,7 @@ class Resolver:
         """Return the addresses of a name, IPv6 and IPv4 in turn (RFC 8305, section 4).
 
         Raises:
-            OSError: It has none (`socket.gaierror`), or nobody answered in time (`TimeoutError`).
+            socket.gaierror: It has none, or no name server has answered in time.
         """
         known = self.known(host, port)
         if known is not None:
@@ -81,7 +81,7 @@ class Resolver:
         try:
             while not answer.done():
                 if await pause(Wait({}, future=answer, timeout=limit_s)) == TIMED_OUT:
-                    raise TimeoutError(errno.ETIMEDOUT, "the name server does not answer")
+                    raise socket.gaierror(socket.EAI_AGAIN, "the name server does not answer")
         finally:
             answer.cancel()
         found: dict[int, list[Address]] = {}
