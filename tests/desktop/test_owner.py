@@ -14,7 +14,7 @@ import pytest
 from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
 from trayproxy.desktop import owner as owner_module
 from trayproxy.desktop.owner import End, NotToldError, Owner, Owners, Untold, open_owners
-from trayproxy.desktop.owner_linux import ProcNet, SockDiag
+from trayproxy.desktop.owner_linux import _REQUEST, ProcNet, SockDiag, _frame
 from trayproxy.desktop.owner_macos import MacOS, find
 from trayproxy.desktop.owner_windows import NOBODY as UNNAMED
 from trayproxy.desktop.owner_windows import Libraries, Windows, find_process
@@ -132,6 +132,20 @@ def test_it_asks_anew_after_it_was_closed(accept: Accept) -> None:
         for _ in range(2):
             assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) == OURS
             owners.close()
+
+
+def test_an_answer_to_another_question_is_none_to_this(accept: Accept) -> None:
+    owners = SockDiag()
+    with program(accept.address):
+        connection, peer = accept()
+        local = connection.getsockname()
+        assert owners.owner_of(local, peer, socket.AF_INET) == OURS
+        assert owners._socket is not None
+        # Of a connection that there is not: the kernel has said so before the next question.
+        start, kind, ends, _ = _frame(local, peer[0], socket.AF_INET)
+        owners._socket.send(_REQUEST.pack(start, 4711, kind, 1, ends))
+        assert owners.owner_of(local, peer, socket.AF_INET) == OURS
+    owners.close()
 
 
 def test_this_system_tells() -> None:

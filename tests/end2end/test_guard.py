@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import resource
 import signal
 import socket
@@ -210,6 +211,10 @@ def test_who_holds_the_port_is_named(place: Home) -> None:
         owner = f"squid (PID {taken.process.pid}) already uses {taken.address}"
         assert f"Port {taken.port} is taken" in result.stderr
         assert owner in result.stderr
+        offered = re.search(r"such as --listen 127\.0\.0\.1:(\d+)\.", result.stderr)
+        assert offered is not None
+        with socket.create_server(("127.0.0.1", int(offered[1]))):
+            pass  # It is free.
     # Squid was left alone, and so was what is ours.
     assert "Traceback" not in result.stderr
 
