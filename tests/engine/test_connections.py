@@ -402,6 +402,31 @@ def test_what_clients_of_this_computer_are_sent_is_not_paced(
         assert engine.call(way_of_sending) == b"reno"
 
 
+def test_no_connection_ever_blocks_or_is_inherited_by_a_program_that_we_start(
+    start: Start, recorder: Recorder
+) -> None:
+    """They are made without Python's own wrapper, which would see to it, too (PEP 446)."""
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    # The first dials in the story of the connection, the second in the shortcut.
+    with engine.connect() as first, engine.connect() as second:
+        for client in (first, second):
+            assert client.ask(GET).status == 200
+
+        def sides() -> list[int]:
+            works = engine.engine.executor.works.values()
+            clients = [work for work in works if isinstance(work, ClientWork)]
+            return [
+                stream.descriptor
+                for work in clients
+                for stream in (work.client, work.upstream.stream if work.upstream else work.client)
+            ]
+
+        found = engine.call(sides)
+        assert len(set(found)) == 4
+        assert not any(map(os.get_inheritable, found))
+        assert not any(map(os.get_blocking, found))
+
+
 def test_nagles_algorithm_is_off_on_both_sides(start: Start, recorder: Recorder) -> None:
     """It would make a message that is written in two pieces wait 40 ms for an acknowledgement."""
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))

@@ -134,10 +134,6 @@ def test_a_name_server_that_says_nothing_is_a_502_too_and_delays_nobody_else(
     assert b"error=dns_error" in reply.values(b"proxy-status")[0]
 
 
-def test_a_name_server_has_five_seconds() -> None:
-    assert Limits().resolve_s == 5
-
-
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
 def test_a_port_that_refuses_is_a_502_at_once(start: Start, method: str) -> None:
     engine = start(office(closed_port()))

@@ -1,0 +1,47 @@
+"""The figures that hold where nobody says otherwise (security.md, section 3)."""
+
+from dataclasses import asdict
+
+import pytest
+
+from trayproxy.engine.limits import LIMITS, Limits
+from trayproxy.engine.stream import CHUNK
+from trayproxy.engine.tunnel import PROBES
+
+FIGURES = {
+    "first_octet_s": 60,
+    "head_s": 15,
+    "body_s": 60,
+    "resolve_s": 5,
+    "connect_s": 10,
+    "next_address_s": 0.25,
+    "connect_total_s": 20,
+    "asleep_s": 30,
+    "arrival_s": 5,
+    "drain_s": 5,
+    "half_closed_s": 60,
+    "early_octets": 65_536,
+    # It is 60 s there, with 300 s for hosts that are known for long polls. Which these are nobody
+    # knows beforehand, and a poll that was cut off at 60 s looks like a broken network.
+    "upstream_head_s": 300,
+    # It is 4,096 there. Programs with thousands of tunnels are served; one costs 2 KiB.
+    "clients": 16_384,
+}
+
+
+@pytest.mark.parametrize(("name", "figure"), FIGURES.items())
+def test_the_figures_are_those_of_the_threat_model(name: str, figure: float) -> None:
+    assert getattr(LIMITS, name) == figure
+
+
+def test_so_are_those_that_stand_elsewhere() -> None:
+    assert CHUNK == 64 << 10
+    assert PROBES == {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+
+
+def test_one_setting_scales_all_times_and_nothing_else() -> None:
+    scaled, usual = asdict(Limits().scaled(0.1)), asdict(Limits())
+    times = {name for name in usual if name.endswith("_s")}
+    assert {name: scaled[name] for name in times} == {name: usual[name] * 0.1 for name in times}
+    rest = usual.keys() - times
+    assert {name: scaled[name] for name in rest} == {name: usual[name] for name in rest}
