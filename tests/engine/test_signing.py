@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from hashlib import md5, sha256
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from tests.engine.bound import Bound, Manner
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.schemes import (
     NO_TICKET,
@@ -576,6 +577,29 @@ def test_content_that_is_to_be_signed_is_waited_for(
             client.send(piece)
         assert client.reply(b"POST").status == 200
     assert [turn.verdict for turn in engine.desk.turns] == [None]
+
+
+def test_an_upstream_that_leaves_meanwhile_holds_up_nobody(
+    start: Start, script: Play, recorder: Recorder
+) -> None:
+    """The idle connection that was taken for the request ends while its content is waited for."""
+    upstream = script(take_signed_content)
+    engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
+    with engine.connect() as client:
+        assert client.ask(post(URL, b"first"), b"POST").status == 200
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    with engine.connect() as client, engine.connect() as other:
+        client.send(get(URL, b"Content-Length: 5", method=b"POST"))
+        engine.until(lambda: not any(engine.engine.pool._idle.values()), "the connection's use")
+        before = len(upstream.peers)
+        for peer in upstream.peers:
+            with suppress(OSError):  # One that has ended already.
+                peer.half_close()
+        engine.signs.profile = office(recorder.port)
+        assert other.ask(GET).status == 200
+        client.send(b"hello")
+        assert client.reply(b"POST").status == 200
+    assert len(upstream.peers) == before + 1
 
 
 def test_content_that_is_to_be_signed_and_does_not_come_is_a_408(

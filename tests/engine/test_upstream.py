@@ -444,6 +444,36 @@ def test_a_connection_is_watched_by_whom_it_was_taken(
     assert not pair.is_closed
 
 
+@pytest.mark.parametrize("says", [b"unasked", b""], ids=["speaks", "ends"])
+def test_one_that_was_taken_is_nobodys_news_until_somebody_watches_it(
+    descriptors: Descriptors,
+    pool: Pool,
+    stack: ExitStack,
+    loop: asyncio.AbstractEventLoop,
+    says: bytes,
+) -> None:
+    """A request may have to wait for something else first: a ticket, or content to be signed."""
+    complaints: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    pair, other = Pair(stack), Pair(stack)
+    pool.keep(pair.connection)
+    assert pool.take(KEY) is pair.connection
+    pool.keep(other.connection)
+    if says:
+        pair.far.send(says)
+    else:
+        pair.far.close()
+    other.far.close()
+    turn(loop, lambda: other.is_closed)
+    assert complaints == []
+    assert not pair.is_closed
+    told: list[int] = []
+    descriptor = pair.connection.stream.descriptor
+    descriptors.watch(descriptor, READ, lambda *told_of: told.extend(told_of))
+    turn(loop, lambda: bool(told))
+    descriptors.drop(descriptor)
+
+
 def test_octets_that_were_read_already_are_no_quiet(stack: ExitStack) -> None:
     pair = Pair(stack)
     assert pair.connection.is_quiet()

@@ -354,7 +354,12 @@ class Pool:
 
     def _on_news(self, descriptor: int, mask: int) -> None:
         """Close a connection that has ended, or that said something unasked."""
-        connection = self._by_descriptor[descriptor]
+        connection = self._by_descriptor.get(descriptor)
+        if connection is None:
+            # It was taken, and who has it waits for something else first, such as a ticket: he is
+            # told when he asks.
+            self._descriptors.forget(descriptor)
+            return
         if connection.is_quiet():
             return  # A ticket or new keys, inside the encryption.
         idle = self._idle[connection.key]
