@@ -5,7 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.end2end.stage import Attach, Run, Use
+from tests.end2end.stage import Attach, Office, Run, Use, profile_at
+from tests.support.clients import Clients
 from tests.support.face import Face, Move
 from tests.support.keyring_session import KeyringSession, keyring_session
 from tests.support.octets import write
@@ -17,7 +18,7 @@ from tests.support.service import Service, service
 from tests.support.squid import Setup, Squid, squid
 from tests.support.tls import Authority, Certificate
 from trayproxy.control.messages import SaveProfile, UseProfile
-from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.profile import Profile
 
 
 @pytest.fixture
@@ -72,13 +73,26 @@ def attach(reports: Reports) -> Iterator[Attach]:
 @pytest.fixture
 def use(canary: Canary) -> Use:
     def save(face: Face, proxy: Squid, name: str = "Office") -> Profile:
-        upstream = Upstream(proxy.host, proxy.port)
-        profile = Profile(name.lower(), name, upstream, user=canary.user)
+        profile = profile_at(proxy, canary.user, name)
         face.must(SaveProfile(profile))
         face.must(UseProfile(profile.id))
         return profile
 
     return save
+
+
+@pytest.fixture
+def office(
+    run: Run,
+    attach: Attach,
+    use: Use,
+    keyring: KeyringSession,
+    proxy: Squid,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+) -> Office:
+    return Office(run, attach, use, keyring, proxy, canary, clients, origin)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,22 @@
-"""The types of the fixtures of end-to-end tests."""
+"""Where most end-to-end stories begin, and the types of the fixtures."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
+from tests.support.clients import Clients
 from tests.support.face import Face, Move
 from tests.support.keyring_session import KeyringSession
+from tests.support.origin import Origin
+from tests.support.processes import Job
+from tests.support.secrets import Canary
 from tests.support.service import Service
 from tests.support.squid import Squid
-from trayproxy.profiles.profile import Profile
+from trayproxy.auth.login import Login
+from trayproxy.profiles.profile import Profile, Upstream
+
+HELLO = "hello\n\n200"
+"""What `Sitting.fetch` returns when all went well: the text, and the status."""
 
 
 class Run(Protocol):
@@ -36,3 +45,111 @@ class Stand(Protocol):
     def __call__(
         self, profile: Profile, environment: Mapping[str, str]
     ) -> tuple[Service, Face]: ...
+
+
+def profile_at(proxy: Squid, user: str, name: str = "Office") -> Profile:
+    """Return the profile that a person makes for an upstream."""
+    return Profile(name.lower(), name, Upstream(proxy.host, proxy.port), user=user)
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """A person at one run of the service.
+
+    Attributes:
+        service: What runs.
+        face: The person.
+        clients: The programs.
+        origin: What they go to.
+    """
+
+    service: Service
+    face: Face
+    clients: Clients
+    origin: Origin
+
+    def curl(self, *arguments: str) -> Job:
+        """Run curl through the service."""
+        return self.clients.curl("-x", self.service.url, *arguments)
+
+    def visit(self) -> Job:
+        """Let a program fetch a text, for which it may have to wait."""
+        return self.curl("-w", "\n%{http_code}", self.origin.url("/hello"))
+
+    def fetch(self) -> str:
+        """Return what a program gets; `HELLO` if it gets what it wants."""
+        return self.visit().result().out
+
+    def end(self) -> None:
+        """Let the person go, and the service after that."""
+        self.face.close()
+        assert self.service.stop() == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A workplace behind an upstream that demands a sign-in.
+
+    Attributes:
+        run: Starts services there.
+        attach: Attaches faces to them.
+        use: Makes a profile the active one.
+        keyring: The keyring, unlocked, and the session that services are started in.
+        proxy: The upstream.
+        canary: The login that it accepts.
+        clients: The programs.
+        origin: What they go to.
+    """
+
+    run: Run
+    attach: Attach
+    use: Use
+    keyring: KeyringSession
+    proxy: Squid
+    canary: Canary
+    clients: Clients
+    origin: Origin
+
+    @property
+    def login(self) -> Login:
+        """What the upstream accepts."""
+        return self.canary.login
+
+    @property
+    def wrong(self) -> Login:
+        """The same user, and a password that the upstream does not accept."""
+        return Login(self.canary.user, "wrong")
+
+    @property
+    def profile(self) -> Profile:
+        """The profile for the upstream."""
+        return profile_at(self.proxy, self.canary.user)
+
+    def start(self, *moves: Move) -> Sitting:
+        """Start a service for a person who uses the profile.
+
+        Args:
+            moves: What the person does when asked, in this order.
+        """
+        return self.begin(self.run(session=self.keyring), *moves)
+
+    def begin(self, service: Service, *moves: Move) -> Sitting:
+        """Let a person use the profile at a service that runs."""
+        sitting = self.sit_down(service, *moves)
+        self.use(sitting.face, self.proxy)
+        return sitting
+
+    def resume(self, *moves: Move) -> Sitting:
+        """Start the service again, for a person who finds what there was before."""
+        return self.sit_down(self.run(session=self.keyring), *moves)
+
+    def sit_down(self, service: Service, *moves: Move) -> Sitting:
+        """Let a person come to a service that runs."""
+        return Sitting(service, self.attach(service, moves), self.clients, self.origin)
+
+    def sign_in_before(self) -> None:
+        """Let there be an earlier run, in which the password got into the keyring."""
+        earlier = self.start(self.login)
+        assert earlier.fetch() == HELLO
+        self.keyring.wait_for_entries(1)
+        earlier.end()
