@@ -796,3 +796,97 @@ def test_no_http_proxy_gets_a_login_in_the_form_of_socks(office: Office) -> None
 def test_no_socks_proxy_gets_one_in_the_form_of_http(office: Office) -> None:
     seat = challenged_at(office, SOCKS, SOCKS.upstream, BASIC)
     assert refused(seat).problem.id == "TP-303"
+
+
+# --- Requests that nobody waits for ---------------------------------------------------------------
+
+
+def test_a_login_that_was_accepted_moments_ago_may_be_sent_without_need(office: Office) -> None:
+    answer = office.trust()
+    assert office.desk.is_sure_of(answer)
+    office.wait(16)
+    assert not office.desk.is_sure_of(answer)
+    office.desk.accepted(answer)
+    assert office.desk.is_sure_of(answer)
+
+
+def test_each_acceptance_makes_it_recent_anew(office: Office) -> None:
+    answer = office.trust()
+    for _ in range(3):
+        office.wait(14)
+        office.desk.accepted(answer)
+    office.wait(14)
+    assert answer.verified
+    office.wait(2)
+    assert not answer.verified
+
+
+def doubt(office: Office, answer: Answer) -> None:
+    office.challenge(answer)
+
+
+def lock(office: Office, answer: Answer) -> None:
+    office.desk.screen_locked(True)
+
+
+def see_another_realm(office: Office, answer: Answer) -> None:
+    office.challenge(challenges='Basic realm="Other"')
+
+
+def forget(office: Office, answer: Answer) -> None:
+    office.desk.forget(OFFICE)
+
+
+def delete(office: Office, answer: Answer) -> None:
+    office.desk.profile_deleted(OFFICE.id)
+
+
+def give_another(office: Office, answer: Answer) -> None:
+    assert office.desk.preload(OFFICE, SECRET) is None
+
+
+@pytest.mark.parametrize("happens", [doubt, lock, see_another_realm, forget, delete, give_another])
+def test_a_login_is_not_sent_without_need(
+    office: Office, happens: Callable[[Office, Answer], None]
+) -> None:
+    answer = office.trust()
+    happens(office, answer)
+    assert not office.desk.is_sure_of(answer)
+
+
+def test_nor_while_the_person_does_not_want_to_be_asked_about_its_upstream(office: Office) -> None:
+    answer = office.trust()
+    see_another_realm(office, answer)
+    office.wait()
+    office.desk.decline(office.face.question.number, Quiet.A_WHILE)
+    office.wait(601)  # That realm was not seen lately: the login is known again.
+    office.desk.accepted(answer)
+    assert office.desk.known(SPACE) is answer
+    assert answer.verified
+    assert not office.desk.is_sure_of(answer)
+
+
+def test_a_screen_that_is_unlocked_again_changes_that(office: Office) -> None:
+    answer = office.trust()
+    office.desk.screen_locked(True)
+    office.desk.screen_locked(False)
+    assert office.desk.is_sure_of(answer)
+
+
+def test_a_refusal_of_a_request_that_has_left_holds_back_the_others(office: Office) -> None:
+    """As when a connection was signed in ahead: nobody else sends that login before it is clear."""
+    answer = office.trust()
+    targets: list[str] = []
+
+    async def on_try(profile: Profile, target: str) -> bool:
+        targets.append(target)
+        return True
+
+    office.desk.on_try = on_try
+    office.challenge(answer).cancel()
+    assert office.desk.known(SPACE) is None
+    seat = office.challenge()
+    assert not seat.done()
+    office.loop.run_until_complete(asyncio.sleep(0))
+    assert targets == ["github.com:443"]
+    assert len(office.desk.questions()) == 0

@@ -46,9 +46,17 @@ class Manner:
         minor: Of its version.
         cuts_after: Closes the connection without an answer to such a message.
         forgets_after: It takes a connection for signed in for so many requests.
+        rejects_to: Tells whether it accepts no type 3 with a request.
+        holds: Called before the answer to a request, with its message.
+        status: Of its answers to HEAD.
+        last_words: Field lines of its answers to HEAD, after which it closes the connection.
     """
 
     rejects: bool = False
+    rejects_to: Callable[[Head], bool] = lambda head: False
+    holds: Callable[[Head, str], object] = lambda head, message: None
+    status: int = 200
+    last_words: tuple[tuple[str, str], ...] = ()
     lets_through: Callable[[Head], bool] = lambda head: False
     body: bytes = b"denied"
     line: bytes = b""
@@ -129,13 +137,15 @@ class _Session:
             )
             if message == manner.cuts_after:
                 return
+            manner.holds(head, message)
             if not self._answer(exchange, head, message):
                 return
 
     def _answer(self, exchange: Exchange, head: Head, message: str) -> bool:
         """Answer. Return whether the connection goes on as HTTP."""
         manner = self.owner.manner
-        if message == "type 3" and self.is_begun and not manner.rejects:
+        rejects = manner.rejects or manner.rejects_to(head)
+        if message == "type 3" and self.is_begun and not rejects:
             self.left = manner.forgets_after
         self.is_begun, was_begun = message == "type 1", self.is_begun
         if self.left > 0 or manner.lets_through(head):
@@ -145,11 +155,15 @@ class _Session:
                 while octets := exchange.connection.recv(1 << 16):
                     exchange.connection.sendall(octets)
                 return False
+            if head.method == "HEAD":
+                exchange.respond(manner.status, fields=manner.last_words)
+                return not manner.last_words
             exchange.respond(200, b"ok")
             return True
         self.left = 0
         lines = b"Proxy-Authenticate: NTLM\r\n"
         if message == "type 1" and not was_begun:
             lines = b"Proxy-Authenticate: NTLM dHdv\r\n" + manner.line
-        self.connection.sendall(REFUSAL % (manner.minor, lines, len(manner.body), manner.body))
+        body = b"" if head.method == "HEAD" else manner.body
+        self.connection.sendall(REFUSAL % (manner.minor, lines, len(manner.body), body))
         return not (message == "type 1" and b"close" in manner.line)

@@ -65,6 +65,7 @@ class FakeDesk(Desk):
         spent: Whether each of these may have cost a log-on.
         spaces: Every upstream that asked.
         network_changes: How often it heard of another network.
+        is_calm: Connections may be signed in ahead with what it has seen accepted.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class FakeDesk(Desk):
         self.spent: list[bool] = []
         self.spaces: list[Space] = []
         self.network_changes = 0
+        self.is_calm = False
         self._accepted: dict[Space, Answer] = {}
         self._made: dict[Space, Answer] = {}
         self._generation = 0
@@ -97,6 +99,9 @@ class FakeDesk(Desk):
             scheme = self.schemes[0 if by_socks else -1]
             return self._answer_with(space, Offer(scheme, Challenge(scheme.name)), self.login)
         return answer
+
+    def is_sure_of(self, answer: Answer) -> bool:
+        return self.is_calm and answer.verified and self.known(answer.space) is answer
 
     def challenged(
         self,

@@ -387,6 +387,8 @@ def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recor
         with ExitStack() as stack:
             crowd = [stack.enter_context(Client(port)) for _ in range(2 * descriptors)]
             assert crowd[0].ask(GET).status in (200, 502)
+            # Those without a descriptor are told so, and do not wait.
+            assert crowd[-1].take_all().startswith(b"HTTP/1.1 503 ")
             used = psutil.Process(process.pid).cpu_times()
             before = used.user + used.system
             assert not Event().wait(0.5)

@@ -1,10 +1,20 @@
 import asyncio
+import socket
 from collections.abc import Iterator
 
 import pytest
 
 from tests.engine.running import NewLoop
-from trayproxy.engine.strand import DONE, NOTHING, READ, TIMED_OUT, WRITE, Strand, Wait
+from trayproxy.engine.strand import (
+    DONE,
+    NOTHING,
+    READ,
+    TIMED_OUT,
+    WRITE,
+    Strand,
+    Wait,
+    run_in_task,
+)
 
 
 @pytest.fixture
@@ -152,3 +162,42 @@ def test_an_ended_story_is_not_told_on(loop: asyncio.AbstractEventLoop) -> None:
     assert story.strand.step(5)
     assert story.strand.step(5)
     assert story.strand.time_out()
+
+
+# --- in a task ---
+
+
+def test_what_awaits_waits_runs_in_a_task_too(loop: asyncio.AbstractEventLoop) -> None:
+    near, far = socket.socketpair()
+    near.setblocking(False)
+
+    async def tell() -> list[int]:
+        first = await Wait({near.fileno(): READ}, timeout=0.01)
+        far.send(b"x")
+        return [first, await Wait({near.fileno(): READ}, timeout=20)]
+
+    with near, far:
+        woken = loop.run_until_complete(run_in_task(tell()))
+        assert woken == [TIMED_OUT, near.fileno()]
+
+
+def test_who_cancels_the_task_ends_it_where_it_waits(loop: asyncio.AbstractEventLoop) -> None:
+    ended: list[str] = []
+
+    async def tell() -> None:
+        try:
+            await Wait(NOTHING)
+        finally:
+            ended.append("first")
+            await Wait(NOTHING, timeout=0.0)
+            ended.append("then")
+
+    async def cancel() -> None:
+        task = asyncio.ensure_future(run_in_task(tell()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    loop.run_until_complete(cancel())
+    assert ended == ["first", "then"]

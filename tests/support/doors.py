@@ -213,6 +213,10 @@ class Doors:
         """Wait until a request for this target has ended with this status."""
         self._logs["access"].lines.wait_for(rf"^\d+ {status} \S+ {target} ")
 
+    def wait_for_answers(self, method: str, status: int, count: int) -> None:
+        """Wait until that many requests with this method have ended with this status."""
+        self._logs["access"].lines.wait_for_count(rf"^\d+ {status} {method} ", count)
+
     def failed_logons(self) -> int:
         """Return how many logins were looked at and not accepted, by whatever scheme."""
         looked_up = [access for access in self.accesses() if access.scheme in ("basic", "digest")]

@@ -90,13 +90,21 @@ class Tap(Server):
         with self._state:
             return [login for wire in self._wires for login in wire.logins()]
 
+    def lead_to(self, port: int) -> None:
+        """Lead to another port from now on, and cut what leads to the last one."""
+        self._port = port
+        self._cut_upstreams()
+
     def close(self) -> None:
         """Take it down."""
+        self._cut_upstreams()
+        super().close()
+
+    def _cut_upstreams(self) -> None:
         with self._state:
             for upstream in self._upstreams:
                 with suppress(OSError):
                     upstream.shutdown(socket.SHUT_RDWR)
-        super().close()
 
     def failed_logons(self) -> int:
         """Return how many logins were looked at and not accepted."""

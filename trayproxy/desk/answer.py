@@ -1,6 +1,6 @@
 """What a request carries, and where it waits for it."""
 
-from asyncio import AbstractEventLoop, Future
+from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -31,9 +31,29 @@ class Waiter:
 
 @dataclass(slots=True)
 class Standing:
-    """Whether a login was accepted so recently that another acceptance is no news."""
+    """Whether a login was accepted so recently that another acceptance is no news.
+
+    Attributes:
+        fresh: It was.
+    """
 
     fresh: bool = False
+    _timer: TimerHandle | None = field(default=None, repr=False)
+
+    def refresh(self, loop: AbstractEventLoop, seconds: float) -> None:
+        """Take note that it was accepted just now.
+
+        Args:
+            loop: Its clock counts.
+            seconds: For how long that is recent.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        self.fresh = True
+        self._timer = loop.call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self.fresh, self._timer = False, None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

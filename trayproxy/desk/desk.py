@@ -177,6 +177,7 @@ class Desk:
         self._alarm_at = inf
         self._snooze = (0.0, 0.0)
         self._findings: set[Future[Program | None]] = set()
+        self._screen_locked = False
         self._tries: set[Future[bool]] = set()
         self._savings: dict[Space, tuple[int, Future[Problem | None]]] = {}
         vault.watch(self._threadsafe(self._surveyed))
@@ -189,6 +190,19 @@ class Desk:
         Called for every request.
         """
         return self._known.get(space)
+
+    def is_sure_of(self, answer: Answer) -> bool:
+        """Whether a request that no program waits for may carry this answer.
+
+        It was accepted moments ago and is what this upstream is sent unasked, nothing is asked or
+        in doubt about it, and the screen is not locked.
+        """
+        return (
+            answer.verified
+            and not self._screen_locked
+            and self.known(answer.space) is answer
+            and self._machine.is_settled(answer.space)
+        )
 
     def challenged(
         self,
@@ -252,14 +266,11 @@ class Desk:
     def accepted(self, answer: Answer) -> None:
         """Take note that a request with this answer got a final response other than 407.
 
-        Need not be called while `Answer.verified`.
+        Need not be called while `Answer.verified`; it is so for longer if it is.
         """
-        if answer.verified:
-            return
         self._handle(Accepted(answer.mark, name_of(answer.scheme), answer.label))
         if self._machine.is_trusted(answer.mark):
-            answer.standing.fresh = True
-            self._loop.call_later(self._rules.fresh, setattr, answer.standing, "fresh", False)
+            answer.standing.refresh(self._loop, self._rules.fresh)
 
     def inconclusive(self, answer: Answer, why: str, *, sent: bool = True) -> None:
         """Take note that a request with this answer got no response at all.
@@ -447,6 +458,7 @@ class Desk:
 
     def screen_locked(self, locked: bool) -> None:
         """Take note of the screen: while it is locked, no question opens."""
+        self._screen_locked = locked
         self._handle(ScreenLocked(locked))
 
     @property

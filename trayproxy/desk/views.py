@@ -102,6 +102,11 @@ class Views:
         case = self.board.cases.get(mark.key)
         return case is not None and case.mark == mark and case.phase is Phase.TRUSTED
 
+    def is_settled(self, space: Space) -> bool:
+        """Return whether nothing is asked, put off or in doubt about an upstream."""
+        cases = [c for c in self.board.cases.values() if c.key.space == space]
+        return not any(c.asked or c.doubts or c.phase is Phase.QUIET for c in cases)
+
     def generation(self, space: Space) -> int:
         """Return the generation of the login that an upstream would be sent now."""
         cases = [c for c in self.board.cases.values() if c.key.space == space]

@@ -17,7 +17,9 @@ coroutine from top to bottom. Both do the same; the short way decides nothing.
     strand       runs one coroutine that waits in the words of proxy.py's contract
     stream       a socket that never blocks, and what was read from it but not used yet
     guard        who may connect
+    spare        a descriptor for saying that there are no more
     client       one client connection: request after request
+    link         a client, as those see it who bring its requests on
     shortcut     what repeats itself, in one go
     story        what does not, from top to bottom
     memory       heads that were seen before, and what became of them
@@ -26,6 +28,8 @@ coroutine from top to bottom. Both do the same; the short way decides nothing.
     signing      its sign-in, leg by leg
     refusals     which answers ask for one
     steps        what of it takes its time, in threads
+    warming      connections that are signed in ahead, so that a tunnel need not wait for it
+    spares       when that is done: the decision
     canaries     who goes first with a password that was not accepted lately
     binding      what binds it to a TLS connection
     relay        the answer on its way back

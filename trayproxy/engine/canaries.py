@@ -7,9 +7,11 @@ anything else: one that says nothing for a while has let the request through.
 """
 
 import asyncio
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from trayproxy.desk.space import Mark
+K = TypeVar("K", bound=Hashable)
 
 LET_THROUGH_S = 2.0
 """Seconds after which silence means that a login was accepted."""
@@ -21,14 +23,14 @@ class _Flight:
     until: float
 
 
-class Canaries:
-    """Who goes first, by login."""
+class Canaries(Generic[K]):
+    """Who goes first, by login or by whatever else names what one goes first with."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._flights: dict[Mark, _Flight] = {}
+        self._flights: dict[K, _Flight] = {}
 
-    def begin(self, mark: Mark) -> bool:
+    def begin(self, mark: K) -> bool:
         """Go first with a login. Return False if somebody else does; then see `wait_for`."""
         if mark in self._flights:
             return False
@@ -36,13 +38,13 @@ class Canaries:
         self._flights[mark] = _Flight(self._loop.create_future(), until)
         return True
 
-    def end(self, mark: Mark) -> None:
+    def end(self, mark: K) -> None:
         """Say that the desk knows what has become of the request that went first."""
         flight = self._flights.pop(mark, None)
         if flight is not None and not flight.over.done():
             flight.over.set_result(None)
 
-    def wait_for(self, mark: Mark) -> "tuple[asyncio.Future[None], float] | None":
+    def wait_for(self, mark: K) -> "tuple[asyncio.Future[None], float] | None":
         """Return the end of the request that went first, and for how many seconds to wait for it;
         None: there is nothing to wait for."""
         flight = self._flights.get(mark)

@@ -16,6 +16,7 @@ from proxy.common.flag import flags as proxy_flags
 from proxy.core.listener.tcp import TcpSocketListener
 
 from trayproxy.desk.desk import Desk
+from trayproxy.desk.space import Mark
 from trayproxy.desktop.sleep import sleep_clock
 from trayproxy.engine.canaries import Canaries
 from trayproxy.engine.client import ClientWork
@@ -30,11 +31,13 @@ from trayproxy.engine.memory import AnswerPlan, Memory, Plan, Reply
 from trayproxy.engine.naps import Naps
 from trayproxy.engine.pages import Page
 from trayproxy.engine.refusals import Refusals
+from trayproxy.engine.spare import Spare
 from trayproxy.engine.steps import Steps
 from trayproxy.engine.stranded import cut_stranded
 from trayproxy.engine.stream import unpace
 from trayproxy.engine.tunnel import Pipes, Tunnel
 from trayproxy.engine.upstream import Address, Pool, literal_address
+from trayproxy.engine.warming import Warming
 from trayproxy.engine.way import Signpost, Way
 from trayproxy.http.hops import has_passed
 from trayproxy.http.request import Request
@@ -217,7 +220,8 @@ class Engine:
         self.openings: Memory[bytes, bytes] = Memory()
         self.refusals = Refusals()
         self.steps = Steps(loop)
-        self.canaries = Canaries(loop)
+        self.canaries: Canaries[Mark] = Canaries(loop)
+        self.warming = Warming(self)
         self._port = port
         self._stranding: asyncio.TimerHandle | None = None
         self._naps = Naps(parts.sleep_clock, parts.limits.asleep_s)
@@ -227,7 +231,10 @@ class Engine:
         self._host = host
         self.address = self._written_address()
         self._listeners: list[Listener] = []
-        self.executor = LoopExecutor(loop, flags, self.descriptors, self.look_for_sleep)
+        self._spare = Spare(self.guard.lets_in, lambda: self.address)
+        self.executor = LoopExecutor(
+            loop, flags, self.descriptors, self.look_for_sleep, self._spare.turn_away
+        )
 
     def listen(self, port: int | None = None) -> None:
         """Accept connections from now on.
@@ -278,6 +285,7 @@ class Engine:
             listener.shutdown()
         self._listeners.clear()
         self.pool.clear()
+        await self.warming.close()
         self.executor.end_idle()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.limits.drain_s):
@@ -286,12 +294,14 @@ class Engine:
         self.pool.clear()
         self.descriptors.close()
         self.pipes.close()
+        self._spare.close()
         self.guard.close()
 
     def forget_connections(self) -> None:
         """Use no present upstream connection for another request: a profile or a login has
         changed."""
         self.pool.clear()
+        self.warming.forget()
         self.dialler.forget()
         for work in self.executor.works.values():
             # A connection that a client keeps for its next request is idle, too; after a change of

@@ -25,6 +25,7 @@ from trayproxy.engine.strand import Wait
 from trayproxy.engine.upstream import Connection
 from trayproxy.engine.way import Way
 from trayproxy.http.framing import Length, NoBody
+from trayproxy.http.request import Request
 from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile
 
@@ -66,6 +67,46 @@ class Attempt:
     is_on_trial: bool = False
     is_asked_for: bool = False
     is_fresh: bool = False
+
+
+async def carry_out(
+    signing: Signing, hop: Hop, request: Request, attempt: Attempt
+) -> Response | Wanted | None:
+    """Send a request with a login, and tell the desk what became of that.
+
+    Returns:
+        The answer to relay; what a next hop wants that let nothing through; None if the target
+        itself is connected and was asked for a tunnel.
+
+    Raises:
+        UnreachableError: The next hop of this way is dead.
+        SupersededError: The login was refused to another request meanwhile.
+        RefusedError: There is no answer.
+    """
+    answer, way, desk = attempt.answer, hop.way, hop.desk
+    try:
+        if way.ends_at_target and request.method == b"CONNECT":
+            await signing.connect(answer, on_trial=attempt.is_on_trial)
+            return None
+        outcome = await signing.attempt(
+            answer, on_trial=attempt.is_on_trial, fresh=attempt.is_fresh
+        )
+    except SignInWantedError as wanted:
+        rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
+        return Wanted(wanted.challenges, rejected)
+    except BaseException as error:
+        if answer is not None:
+            desk.inconclusive(answer, type(error).__name__, sent=signing.is_spent)
+        signing.let_others()
+        raise
+    if answer is not None and way.signs_requests and isinstance(outcome, Response):
+        if not signing.is_proved:
+            if attempt.is_asked_for:
+                desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
+        elif not answer.verified:
+            desk.accepted(answer)
+        signing.let_others()
+    return outcome
 
 
 class Exchange:
@@ -160,7 +201,7 @@ class Exchange:
         attempt = Attempt(self._known() if sent is None else sent.answer)
         while True:
             try:
-                outcome = await self._try(signing, attempt)
+                outcome = await carry_out(signing, hop, self._request, attempt)
             except UnreachableError as error:
                 self._take_another_way(error, sender)
                 attempt = Attempt(self._known())
@@ -189,43 +230,6 @@ class Exchange:
     def _profile(self) -> Profile:
         assert self._hop.way.profile is not None  # A next hop with a login belongs to one.
         return self._hop.way.profile
-
-    async def _try(self, signing: Signing, attempt: Attempt) -> Response | Wanted | None:
-        """Send the request with this login, and tell the desk what became of that.
-
-        Returns:
-            The answer to relay; what a next hop wants that let nothing through; None if the target
-            itself is connected and was asked for a tunnel.
-
-        Raises:
-            UnreachableError: The next hop of this way is dead.
-            SupersededError: The login was refused to another request meanwhile.
-            RefusedError: There is no answer.
-        """
-        desk, answer, way = self._engine.desk, attempt.answer, self._hop.way
-        try:
-            if way.ends_at_target and self._request.method == b"CONNECT":
-                await signing.connect(answer, on_trial=attempt.is_on_trial)
-                return None
-            outcome = await signing.attempt(
-                answer, on_trial=attempt.is_on_trial, fresh=attempt.is_fresh
-            )
-        except SignInWantedError as wanted:
-            rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
-            return Wanted(wanted.challenges, rejected)
-        except BaseException as error:
-            if answer is not None:
-                desk.inconclusive(answer, type(error).__name__, sent=signing.is_spent)
-            signing.let_others()
-            raise
-        if answer is not None and way.signs_requests and isinstance(outcome, Response):
-            if not signing.is_proved:
-                if attempt.is_asked_for:
-                    desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
-            elif not answer.verified:
-                desk.accepted(answer)
-            signing.let_others()
-        return outcome
 
     def _take_another_way(self, error: UnreachableError, sender: Sender) -> None:
         """Go on by another upstream of the profile, since this one cannot be reached.

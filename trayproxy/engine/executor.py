@@ -31,6 +31,9 @@ ACCEPT_PAUSE_S = 1.0
 """How long not to accept when that fails: the system is out of descriptors or memory."""
 
 
+TurnAway = Callable[[OSError, socket.socket, End | None], bool]
+
+
 class LoopWork(Protocol):
     """A `Work` with what this executor uses beyond proxy.py's contract.
 
@@ -69,6 +72,7 @@ class LoopExecutor(LocalFdExecutor):
         flags: argparse.Namespace,
         descriptors: Descriptors,
         on_sweep: Callable[[], None] = lambda: None,
+        turn_away: TurnAway = lambda error, listener, local: False,
     ) -> None:
         """Make one that accepts nothing yet.
 
@@ -77,9 +81,12 @@ class LoopExecutor(LocalFdExecutor):
             flags: proxy.py's.
             descriptors: Tells when there is something to accept.
             on_sweep: Called once a second while there are works.
+            turn_away: Called when a connection cannot be accepted, with the error, the listener and
+                its address; returns whether its program was told so. If not, accepting pauses.
         """
         super().__init__(iid="trayproxy", work_queue=NonBlockingQueue(), flags=flags)
         self._on_sweep = on_sweep
+        self._turn_away = turn_away
         self._loop = loop  # What proxy.py's `loop` property returns.
         self._on = loop
         self._descriptors = descriptors
@@ -117,7 +124,8 @@ class LoopExecutor(LocalFdExecutor):
             except OSError as error:
                 # Out of descriptors or memory, or whatever else there is: it does not help to ask
                 # again at once, and the other connections go on.
-                self._pause_accepting(error)
+                if not self._turn_away(error, listener, local):
+                    self._pause_accepting(error)
                 return
             self.work(connection.fileno(), address, connection, local)
 

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trayproxy.desk.answer import Answer
+from trayproxy.desk.desk import Desk
 from trayproxy.engine.dial import Call, UnusableError
 from trayproxy.engine.pages import Page, RefusedError, silent
 from trayproxy.engine.sender import ClientGoneError
+from trayproxy.engine.spares import Order
 from trayproxy.engine.strand import READ, TIMED_OUT, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import Connection, Key
@@ -15,7 +17,7 @@ from trayproxy.engine.way import Way
 from trayproxy.http.request import Request
 
 if TYPE_CHECKING:
-    from trayproxy.engine.client import ClientWork
+    from trayproxy.engine.link import Link
 
 LOOK_AGAIN_S = 0.5
 """How often to look whether a client is still there that cannot say so."""
@@ -39,15 +41,17 @@ class Hop:
     __slots__ = (
         "_client",
         "_engine",
+        "_line",
         "_link",
         "_request",
+        "_taken_key",
         "is_parked",
         "is_spent",
         "preferred",
         "way",
     )
 
-    def __init__(self, link: "ClientWork", request: Request, preferred: Way, way: Way) -> None:
+    def __init__(self, link: "Link", request: Request, preferred: Way, way: Way) -> None:
         """Connect to nothing yet."""
         self.way = way
         self.preferred = preferred
@@ -57,6 +61,13 @@ class Hop:
         self._engine = link.engine
         self._client = link.client
         self._request = request
+        self._line: Key | None = None
+        self._taken_key: Key | None = None
+
+    @property
+    def desk(self) -> Desk:
+        """Who hears what becomes of logins."""
+        return self._engine.desk
 
     async def connected(
         self, answer: Answer | None, *, fresh: bool, on_trial: bool = False
@@ -119,10 +130,58 @@ class Hop:
         if answer is not None and signs and answer.scheme.binds_connection:
             kept = pool.take(_signed_in(key, answer))
             if kept is not None:
+                self._taken_key = kept.key
                 return kept
         if is_connect:
             return None  # A tunnel would use it up, and the next request would have to connect.
         return pool.take(key) or (pool.take(self._key(None)) if signs else None)
+
+    # --- connections that are signed in ahead (see `warming`) ---
+
+    def get_in_line(self, answer: Answer) -> None:
+        """Say that this request needs a connection that is signed in with this login."""
+        key = _signed_in(self._key(answer), answer)
+        own = self._link.upstream
+        if self._line is None and (own is None or own.key != key):
+            self._line = key
+            self._engine.warming.arrives(key)
+
+    def leave_line(self) -> None:
+        """Say that it has one, or needs none any more."""
+        if self._line is not None:
+            line, self._line = self._line, None
+            self._engine.warming.leaves(line)
+
+    def end_sign_in(self) -> None:
+        """Say that the request has its answer, or has come to nothing: another connection may be
+        made ready for the next one."""
+        self.leave_line()
+        if self._taken_key is not None:
+            key, self._taken_key = self._taken_key, None
+            self._engine.warming.took(key)
+
+    def paid(self, answer: Answer) -> None:
+        """Say that it had to sign one in with more than one message."""
+        target = self._request.target.authority
+        assert target is not None
+        key = _signed_in(self._key(answer), answer)
+        self._engine.warming.paid(key, Order(self.way, answer, target))
+
+    async def waited_for_spare(self) -> bool:
+        """Wait for a connection that is being signed in ahead, if one is; what becomes of that may
+        be the end of the login. Return whether there was one.
+
+        Raises:
+            ClientGoneError: The client left meanwhile.
+        """
+        flight = self._engine.warming.under_way(self._line) if self._line is not None else None
+        if flight is None:
+            return False
+        over, left = flight
+        self._link.deadline = None
+        with self.parked():
+            await self.pause(Wait({}, future=over, timeout=left))
+        return True
 
     def _taken(self, connection: Connection, key: Key, answer: Answer | None) -> Connection:
         """Write down what a connection is used for now."""

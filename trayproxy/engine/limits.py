@@ -26,6 +26,7 @@ class Limits:
         asleep_s: How long the computer has to sleep for connections to be dropped at waking up.
         refusal_s: For reading the rest of a 407, so that its connection can be used again.
         step_s: For one step of a sign-in that has to ask somebody else, as Kerberos has.
+        spare_s: For signing in a connection ahead.
         arrival_s: How long a network may take to be there after a wake-up or a change: before that
             nobody is told that the next hop cannot be reached.
         upstream_head_s: From the whole request to the first octet of its answer.
@@ -57,6 +58,7 @@ class Limits:
     asleep_s: float = 30.0
     refusal_s: float = 2.0
     step_s: float = 30.0
+    spare_s: float = 10.0
     arrival_s: float = 5.0
     upstream_head_s: float = 300.0
     half_closed_s: float = 60.0

@@ -25,6 +25,7 @@ from trayproxy.http.response import (
 
 if TYPE_CHECKING:
     from trayproxy.engine.client import ClientWork
+    from trayproxy.engine.link import Link
 
 INTERIM_AT_MOST = 100
 """Interim answers to one request: each may take as long as the final one, and none has to be."""
@@ -42,12 +43,12 @@ class BadBodyError(MessageError):
     """The client's body is malformed, or does not come."""
 
 
-class Relay:
-    """Takes answers to one request from the next hop, and passes the last one on."""
+class Heads:
+    """Takes the heads of the answers to one request from the next hop."""
 
     __slots__ = ("_client", "_due_at", "_engine", "_link", "_plan", "_raw", "_reply", "_request")
 
-    def __init__(self, link: "ClientWork", plan: Plan) -> None:
+    def __init__(self, link: "Link", plan: Plan) -> None:
         """Begin with nothing.
 
         Args:
@@ -67,8 +68,6 @@ class Relay:
         """Close the connection to a next hop that does not speak HTTP; return what to raise."""
         self._link.drop_upstream()
         return RefusedError(replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason=reason)))
-
-    # --- the head ---
 
     async def await_head(self, sender: Sender, upstream: Connection) -> Response:
         """Send the request and return the head of its final answer; relay interim ones.
@@ -143,17 +142,6 @@ class Relay:
         self._raw, self._reply = head, reply
         return reply.response
 
-    def _head_for_client(self, *, close: bool) -> bytes:
-        """Write the head of the last answer for the client, or remember it."""
-        assert self._reply is not None
-        minor = self._request.minor
-        head = self._reply.heads.get((minor, close))
-        if head is None:
-            response = self._reply.response
-            head = write_response(response, via=self._engine.via, client_minor=minor, close=close)
-            self._reply.heads[minor, close] = head
-        return head
-
     def _reading_client(self, sender: Sender) -> int:
         """Return `READ` if the client is to be read: for its body, or, behind that, to take what it
         sends ahead and to see whether it leaves."""
@@ -174,7 +162,22 @@ class Relay:
         if octets:
             await self._link.deliver(octets)
 
-    # --- the body ---
+
+class Relay(Heads):
+    """Takes answers to one request of a client, and passes the last one on."""
+
+    __slots__ = ()
+
+    _link: "ClientWork"
+
+    def __init__(self, link: "ClientWork", plan: Plan) -> None:
+        """Begin with nothing.
+
+        Args:
+            link: The client of the request.
+            plan: The request's head, and what follows from it.
+        """
+        super().__init__(link, plan)
 
     async def pass_on(self, sender: Sender, response: Response) -> bool:
         """Relay the answer. Return whether the client's connection goes on."""
@@ -219,6 +222,17 @@ class Relay:
         if not keep_alive:
             await link.linger()
         return keep_alive
+
+    def _head_for_client(self, *, close: bool) -> bytes:
+        """Write the head of the last answer for the client, or remember it."""
+        assert self._reply is not None
+        minor = self._request.minor
+        head = self._reply.heads.get((minor, close))
+        if head is None:
+            response = self._reply.response
+            head = write_response(response, via=self._engine.via, client_minor=minor, close=close)
+            self._reply.heads[minor, close] = head
+        return head
 
     def become_tunnel(self, upstream: Stream) -> bool:
         """Let octets pass both ways from now on. Return that no request follows."""

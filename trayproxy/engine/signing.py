@@ -6,9 +6,10 @@ go on one, and afterwards requests go on it as they are (MS-NTHT, section 3.1; R
 What decides here, in this order: a log-on is never spent twice, no request reaches a site in a form
 that its client has not given it, and nothing is sent again that may have been carried out.
 
-No connection is signed in ahead of need. The first leg would have to go with somebody's request,
-and a proxy reserves a helper for each sign-in that has begun: squid with four of them leaves the
-fifth client without an answer. Connections that are signed in are kept for the next client instead.
+Connections that are signed in are kept for the next client, and one more is signed in ahead for it
+where that saves round trips (see `warming`). No sign-in is begun that is not brought to its end: a
+proxy reserves a helper for each, and squid with four of them leaves the fifth client without an
+answer.
 """
 
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from trayproxy.engine.pages import (
     TOO_LARGE_TO_REPEAT,
     RefusedError,
 )
-from trayproxy.engine.relay import BadBodyError, BrokenError, Relay
+from trayproxy.engine.relay import BadBodyError, BrokenError, Heads
 from trayproxy.engine.sender import KEPT_IN_MEMORY, Sender
 from trayproxy.engine.strand import READ, TIMED_OUT, Wait
 from trayproxy.engine.tls import TlsStream
@@ -39,7 +40,7 @@ from trayproxy.http.request import Request, request_target, write_request
 from trayproxy.http.response import Response
 
 if TYPE_CHECKING:
-    from trayproxy.engine.client import ClientWork
+    from trayproxy.engine.link import Link
 
 REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"CONNECT"})
 """Methods that may be sent again after a reused connection failed: the idempotent ones (RFC 9110,
@@ -118,10 +119,10 @@ class Signing:
 
     def __init__(
         self,
-        link: "ClientWork",
+        link: "Link",
         plan: Plan,
         hop: Hop,
-        relay: Relay,
+        relay: Heads,
         sender: Sender,
         sent: Connection | None,
     ) -> None:
@@ -173,9 +174,22 @@ class Signing:
         if self._way is not self._hop.way:
             # Another upstream has said nothing yet.
             self._way, self._challenges, self._is_challenged = self._hop.way, (), False
+        try:
+            return await self._attempt(answer, fresh=fresh)
+        finally:
+            self._hop.end_sign_in()
+
+    async def _attempt(self, answer: Answer | None, *, fresh: bool) -> Response | Wanted:
+        is_bound = answer is not None and answer.scheme.binds_connection
         losses = 0
         while True:
+            if answer is not None and is_bound and self._hop.way.signs_requests:
+                self._hop.get_in_line(answer)
+                if await self._hop.waited_for_spare() and self._is_withdrawn(answer):
+                    raise SupersededError
             upstream = await self._connected(answer, fresh=fresh)
+            if upstream.is_signed_in:
+                self._hop.leave_line()
             carries = self._hop.way.signs_requests and not upstream.is_signed_in
             if carries and answer is not None and await self._was_behind(answer):
                 continue
@@ -233,10 +247,17 @@ class Signing:
             over, left = waiting
             with self._hop.parked():
                 await self._hop.pause(Wait({}, future=over, timeout=left))
-        known = self._link.engine.desk.known(answer.space)
-        if known is None or known.mark != answer.mark:
+        if self._is_withdrawn(answer):
             raise SupersededError
         return True
+
+    def _is_withdrawn(self, answer: Answer) -> bool:
+        """Whether the desk hands a login out no more that it trusted: another request has come back
+        with it, or it was changed. One on trial was not trusted in the first place."""
+        if self._is_on_trial:
+            return False
+        known = self._link.engine.desk.known(answer.space)
+        return known is None or known.mark != answer.mark
 
     def _is_risky(self, answer: Answer) -> bool:
         """Whether to send this may cost a log-on that nobody expects."""
@@ -290,7 +311,7 @@ class Signing:
             return response
         if is_signed_in:
             raise LostError(counts=False)
-        await self._clear(upstream, response)
+        await self.clear(upstream, response)
         return Wanted(self._challenges, Verdict(VerdictKind.REJECTED) if carried else None)
 
     # --- handshakes ---
@@ -309,12 +330,19 @@ class Signing:
                 place = await self._hop.connected(answer, fresh=False, on_trial=self._is_on_trial)
             if place is None or (step.same_connection and not place.is_quiet()):
                 raise LostError
+            if step.same_connection and self._is_withdrawn(answer):
+                # Refused to another request since the first leg: here it would be once more.
+                self._link.drop_upstream()
+                raise SupersededError
             response = await self._send_leg(place, answer, step)
             if not self._is_refusal(response, answer if step.credentials else None):
                 handshake.learn(response.fields)
-                return await self._get_through(place, answer, step, response)
+                found = await self._get_through(place, answer, step, response)
+                if self.is_proved and legs > 1:
+                    self._hop.paid(answer)
+                return found
             goes_on = answer.scheme.binds_connection and step.credentials != b""
-            if not await self._clear(place, response, in_handshake=goes_on):
+            if not await self.clear(place, response, in_handshake=goes_on):
                 place = None
             is_last = legs == LEGS_AT_MOST
             step = ENDLESS if is_last else await self._step(answer, handshake, self._challenges)
@@ -412,7 +440,7 @@ class Signing:
         response = await self._send(upstream, head)
         if not self._is_refusal(response, None):
             return response
-        await self._clear(upstream, response)
+        await self.clear(upstream, response)
         return Wanted(self._challenges, step) if isinstance(step, Verdict) else None
 
     async def _send_leg(self, upstream: Connection, answer: Answer, leg: Leg) -> Response:
@@ -595,14 +623,14 @@ class Signing:
         self._challenges, self._is_challenged = wanted, True
         return True
 
-    async def _clear(
+    async def clear(
         self, upstream: Connection, response: Response, *, in_handshake: bool = False
     ) -> bool:
-        """Read the rest of a refusal, if that is soon done (R-084). Return whether the connection
-        can carry the next request; otherwise it is closed.
+        """Read the rest of an answer that is not passed on, if that is soon done (R-084). Return
+        whether the connection can carry the next request; otherwise it is closed.
 
         Args:
-            upstream: Where the refusal came from.
+            upstream: Where the answer came from.
             response: Its head.
             in_handshake: The next leg must go on the same connection, which proxies that count as
                 1.0 take for granted (R-120).

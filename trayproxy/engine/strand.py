@@ -10,7 +10,9 @@ and without a detour over tasks and futures: an event costs one `send`.
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
@@ -81,6 +83,22 @@ async def wait_in_task(wait: Wait) -> int:
             wait.future.remove_done_callback(on_done)
         if timer is not None:
             timer.cancel()
+
+
+async def run_in_task(coroutine: Coroutine[Wait, int, T]) -> T:
+    """Run inside an asyncio task what awaits nothing but `Wait`, and return its result."""
+    try:
+        wait = coroutine.send(None)  # type: ignore[arg-type]  # as PEP 342 says
+        while True:
+            try:
+                woken = await wait_in_task(wait)
+            except asyncio.CancelledError as error:
+                wait = coroutine.throw(error)
+            else:
+                wait = coroutine.send(woken)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
 
 
 class Strand:

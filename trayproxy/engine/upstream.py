@@ -325,6 +325,10 @@ class Pool:
             self.drop(connection)
         return None
 
+    def has(self, key: Key) -> bool:
+        """Whether there is an idle connection, as far as is known."""
+        return bool(self._idle.get(key))
+
     def keep(self, connection: Connection) -> None:
         """Keep a connection whose last answer is complete, or close it if it is from earlier, not
         quiet, or one of many."""

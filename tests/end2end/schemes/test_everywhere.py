@@ -145,9 +145,12 @@ def test_two_hundred_tunnels_at_once_are_all_answered_and_each_is_one_log_on(
         assert connects.statuses() == [200] * MANY
     assert len(face.questions) == 1
     assert proxy.failed_logons() == 0
-    # A tunnel keeps its connection: there are as many, and each was signed in once.
+    # A tunnel keeps its connection: there are as many, and each was signed in once. Where that
+    # costs round trips, one more may be ready for the next.
     scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
-    assert proxy.doors.verdicts(scheme) == ["yes"] * MANY
+    verdicts = proxy.doors.verdicts(scheme)
+    assert set(verdicts) == {"yes"}
+    assert len(verdicts) - MANY in ((0, 1) if proxy.method == "NTLM" else (0,))
 
 
 @pytest.mark.parametrize("proxy", ["squid-ntlm", "squid-kerberos"], indirect=True)
@@ -164,7 +167,9 @@ def test_two_hundred_requests_share_the_connections_that_are_signed_in(
     served = [access for access in proxy.doors.accesses() if access.status == 200]
     assert len(served) == MANY + 1
     scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
-    signed = [access for access in served if access.kind is Kind.CREDENTIALS]
+    # Those signed in ahead were so by a HEAD, which no cache could answer with anything but a 504.
+    signed = [a for a in proxy.doors.accesses() if a.kind is Kind.CREDENTIALS]
+    assert {access.status for access in signed} <= {200, 504}
     assert proxy.doors.verdicts(scheme) == ["yes"] * len(signed)
     assert len(signed) <= 51
     assert proxy.failed_logons() == 0

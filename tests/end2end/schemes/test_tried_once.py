@@ -102,4 +102,7 @@ def test_two_hundred_handshakes_are_all_answered_by_four_helpers(
             question = face.wait_for_question(lambda question: question.waiting == 200)
             face.answer(question, canary.login)
             assert connects.statuses() == [200] * 200
-        assert proxy.verdicts("ntlm") == ["yes"] * 200
+        # One more may be signed in already for the next tunnel.
+        verdicts = proxy.verdicts("ntlm")
+        assert set(verdicts) == {"yes"}
+        assert len(verdicts) in (200, 201)

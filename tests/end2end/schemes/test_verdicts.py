@@ -104,7 +104,7 @@ def test_a_directory_that_cannot_be_reached_leaves_the_other_schemes(
     assert waiting.result().out == HELLO
     assert face.wait_for_ending(question) is Ending.ACCEPTED
     assert len(face.questions) == 1
-    assert proxy.verdicts("ntlm") == ["yes"]
+    assert set(proxy.verdicts("ntlm")) == {"yes"}
     assert proxy.failed_logons() == 0
 
 
@@ -195,7 +195,9 @@ def test_a_sign_in_by_ntlm_inside_tls_is_accepted(
     waiting = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
     face.answer(face.wait_for_question(), canary.login)
     assert waiting.result().out == HELLO
-    assert proxy.verdicts("ntlm") == ["yes"]
+    # So is one that is signed in ahead: it is bound to the certificate in the same way.
+    proxy.wait_for_answers("HEAD", 504, 1)
+    assert set(proxy.verdicts("ntlm")) == {"yes"}
 
 
 def test_nonces_that_are_used_up_are_renewed_without_a_word(

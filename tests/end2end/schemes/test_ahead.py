@@ -1,0 +1,128 @@
+"""Connections that are signed in ahead, at a real Squid: what a tunnel costs, and what it does not.
+
+Squid writes a CONNECT down when its tunnel has ended, so they are looked at by themselves.
+"""
+
+import pytest
+
+from tests.end2end.stage import Stand
+from tests.support.connects import Connects
+from tests.support.counterparts import Counterpart
+from tests.support.doors import Access, Door, Doors, Kind, Setup, doors
+from tests.support.face import Face
+from tests.support.origin import Origin
+from tests.support.secrets import Canary
+from tests.support.service import Service
+from tests.support.tap import Tap
+from trayproxy.auth.login import Login
+from trayproxy.profiles.profile import Profile, Upstream
+
+TUNNELS = 5
+NOT_CACHED = 504
+"""What Squid answers to what signs in ahead."""
+
+
+def open_tunnel(service: Service, origin: Origin) -> None:
+    with Connects(service.address, origin.authority, 1) as connects:
+        assert connects.statuses() == [200]
+
+
+def sign_in(service: Service, face: Face, origin: Origin, login: Login) -> None:
+    """Open the first tunnel, for which the person is asked."""
+    with Connects(service.address, origin.authority, 1) as connects:
+        face.answer(face.wait_for_question(), login)
+        assert connects.statuses() == [200]
+
+
+def asked_by(proxy: Doors, method: str) -> list[Access]:
+    return [access for access in proxy.accesses() if access.method == method]
+
+
+def ahead(proxy: Doors) -> list[Access]:
+    """Return the answers to what signs in ahead."""
+    return [a for a in asked_by(proxy, "HEAD") if a.kind is Kind.CREDENTIALS]
+
+
+ntlm = pytest.mark.parametrize(
+    "proxy", ["squid-ntlm", "squid-ntlm-closing", "squid-spnego-ntlm"], indirect=True
+)
+
+
+@ntlm
+def test_from_the_second_tunnel_on_each_takes_one_round_trip(
+    proxy: Counterpart, running: Service, face: Face, origin: Origin
+) -> None:
+    assert proxy.doors
+    squid = proxy.doors
+    sign_in(running, face, origin, proxy.right)
+    for count in range(1, TUNNELS):
+        squid.wait_for_answers("HEAD", NOT_CACHED, count)
+        open_tunnel(running, origin)
+    squid.wait_for_answers("HEAD", NOT_CACHED, TUNNELS)
+    squid.wait_for_answers("CONNECT", 200, TUNNELS)
+    connects = asked_by(squid, "CONNECT")
+    bare = [access for access in connects if access.status == 200 and not access.scheme]
+    assert len(bare) == TUNNELS - 1
+    assert [access.status for access in connects[-len(bare) :]] == [200] * len(bare)
+    # As many log-ons as connections, the one that is ready among them.
+    scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
+    assert squid.verdicts(scheme).count("yes") == TUNNELS + 1
+    assert squid.failed_logons() == 0
+    assert origin.heard == ()
+    assert running.status().active == 0
+
+
+@pytest.mark.parametrize("proxy", ["squid-kerberos"], indirect=True)
+def test_with_a_ticket_each_tunnel_takes_one_round_trip_and_nothing_is_sent_ahead(
+    proxy: Counterpart, running: Service, face: Face, origin: Origin
+) -> None:
+    assert proxy.doors
+    squid = proxy.doors
+    sign_in(running, face, origin, proxy.right)
+    for _ in range(1, TUNNELS):
+        open_tunnel(running, origin)
+    squid.wait_for_answers("CONNECT", 200, TUNNELS)
+    assert [access.status for access in asked_by(squid, "CONNECT")] == [407] + [200] * TUNNELS
+    assert asked_by(squid, "HEAD") == []
+    assert squid.verdicts("negotiate") == ["yes"] * TUNNELS
+
+
+def test_a_proxy_that_does_not_allow_it_is_not_asked_again_and_the_person_is_not_either(
+    stand: Stand, canary: Canary, origin: Origin
+) -> None:
+    """A rule that ends in ``proxy_auth`` lets Squid answer 407 to a right password."""
+    rules = ("acl boss proxy_auth boss", "acl heads method HEAD", "http_access deny heads !boss")
+    with doors(Setup(password=canary.password, rules=rules)) as proxy:
+        upstream = Upstream(proxy.host, proxy.port(Door.NTLM))
+        running, face = stand(Profile("office", "Office", upstream, user=canary.user), {})
+        sign_in(running, face, origin, canary.login)
+        proxy.wait_for_answers("HEAD", 407, 2)
+        for _ in range(TUNNELS):
+            open_tunnel(running, origin)
+        assert [access.status for access in ahead(proxy)] == [407]
+        assert proxy.failed_logons() == 0
+        assert len(face.questions) == 1
+
+
+def test_a_changed_password_costs_no_log_on_more_than_without(
+    stand: Stand, canary: Canary, origin: Origin
+) -> None:
+    """A request of a program, and one of our own that tells a wrong password from an address."""
+    changed = Canary(canary.user)
+    with (
+        doors(Setup(password=canary.password)) as before,
+        doors(Setup(password=changed.password)) as after,
+        Tap(before.port(Door.NTLM)) as tap,
+    ):
+        upstream = Upstream(tap.host, tap.port)
+        running, face = stand(Profile("office", "Office", upstream, user=canary.user), {})
+        sign_in(running, face, origin, canary.login)
+        before.wait_for_answers("HEAD", NOT_CACHED, 1)
+        tap.lead_to(after.port(Door.NTLM))
+        with Connects(running.address, origin.authority, 1) as connects:
+            question = face.wait_for_question(lambda question: question.rejections == 1)
+            assert after.failed_logons() == 2
+            face.answer(question, changed.login)
+            assert connects.statuses() == [200]
+        after.wait_for_answers("HEAD", NOT_CACHED, 1)
+        assert after.failed_logons() == 2

@@ -1,0 +1,113 @@
+"""Tests for trayproxy.engine.spare: F23, what programs are told when there is no descriptor."""
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.engine.wire import Client, get
+from trayproxy.desktop.owner import End
+from trayproxy.engine.spare import Spare
+
+NO_MORE = OSError(errno.EMFILE, "Too many open files")
+LOCAL = ("127.0.0.1", 3128)
+
+
+class Door:
+    """Lets in, or does not."""
+
+    is_open = True
+
+    def lets_in(
+        self, connection: socket.SocketType, peer: tuple[Any, ...], local: End | None
+    ) -> bool:
+        assert peer[0] == "127.0.0.1"
+        assert local == LOCAL
+        return self.is_open
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest.fixture
+def spare(door: Door) -> Iterator[Spare]:
+    spare = Spare(door.lets_in, lambda: "127.0.0.1:3128")
+    yield spare
+    spare.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+def connect(listener: socket.socket) -> Client:
+    return Client(listener.getsockname()[1])
+
+
+def test_a_program_is_told_to_come_again(spare: Spare, listener: socket.socket) -> None:
+    for _ in range(3):
+        with connect(listener) as client:
+            client.send(get(b"http://origin.test/"))
+            assert spare.turn_away(NO_MORE, listener, LOCAL)
+            reply = client.reply()
+            assert (reply.status, reply.values(b"retry-after")) == (503, [b"5"])
+            assert reply.closes
+            assert not client.take_all()
+
+
+def test_one_that_has_sent_nothing_yet_is_told_too(spare: Spare, listener: socket.socket) -> None:
+    with connect(listener) as client:
+        assert spare.turn_away(NO_MORE, listener, LOCAL)
+        assert client.take_all().startswith(b"HTTP/1.1 503 ")
+
+
+def test_strangers_are_told_nothing(spare: Spare, door: Door, listener: socket.socket) -> None:
+    door.is_open = False
+    with connect(listener) as client:
+        assert spare.turn_away(NO_MORE, listener, LOCAL)
+        assert not client.take_all()
+
+
+def test_where_nobody_waits_nothing_is_done(spare: Spare, listener: socket.socket) -> None:
+    assert spare.turn_away(NO_MORE, listener, LOCAL)
+
+
+def test_other_trouble_is_waited_out(spare: Spare, listener: socket.socket) -> None:
+    with connect(listener):
+        assert not spare.turn_away(OSError(errno.ENOMEM, "no memory"), listener, LOCAL)
+        accepted, _ = listener.accept()
+        accepted.close()
+
+
+def test_without_a_spare_descriptor_it_is_waited_out_until_there_is_one(
+    spare: Spare, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(path: str, flags: int) -> int:
+        raise NO_MORE
+
+    spare.close()
+    with connect(listener) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", nothing)
+            assert not spare.turn_away(NO_MORE, listener, LOCAL)
+        assert spare.turn_away(NO_MORE, listener, LOCAL)
+        assert client.take_all().startswith(b"HTTP/1.1 503 ")
+
+
+def test_it_is_logged_once_a_minute(
+    spare: Spare, listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            with connect(listener):
+                spare.turn_away(NO_MORE, listener, LOCAL)
+    assert caplog.messages == ["programs are told to come again: Too many open files"]

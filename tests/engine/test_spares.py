@@ -1,0 +1,219 @@
+"""When a connection is signed in ahead: the decision, played."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.engine.schemes import two_legs
+from trayproxy.auth.login import Login
+from trayproxy.desk.answer import Answer, Standing
+from trayproxy.desk.space import Key as DeskKey
+from trayproxy.desk.space import Mark, Space
+from trayproxy.engine.spares import BACK_OFF_S, FAILURES_AT_MOST, KINDS_KEPT, Fate, Order, Spares
+from trayproxy.engine.upstream import Key
+from trayproxy.engine.way import Way
+from trayproxy.http.challenges import Challenge
+from trayproxy.http.target import Authority
+
+SPACE = Space("office", "http://proxy.test:8080")
+TARGET = Authority("site.test", 443)
+
+
+def key(generation: int = 1, epoch: int = 0) -> Key:
+    mark = Mark(DeskKey(SPACE, "", "login"), generation)
+    return Key(SPACE.upstream, SPACE.profile_id, generation, epoch, mark)
+
+
+def order(target: Authority = TARGET) -> Order:
+    scheme, challenge = two_legs(), Challenge("ntlm")
+    mark = key().signed_in
+    assert mark is not None
+    login = Login("user", "pass")
+    answer = Answer(mark, login, scheme, challenge, scheme.signer(challenge, login, ""), Standing())
+    return Order(Way.directly(), answer, target)
+
+
+KEY, ORDER = key(), order()
+
+
+class Play:
+    """What happens, one after the other, at a time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.spares = Spares()
+        self.now = 1000.0
+
+    def pays(self, which: Key = KEY) -> None:
+        """A request of a program needs a connection, and has to sign one in."""
+        self.spares.arrives(which)
+        self.spares.pays(which, ORDER)
+        self.spares.leaves(which)
+
+    def begins(
+        self, *, is_ready: bool = False, is_sure: bool = True, which: Key = KEY
+    ) -> Order | None:
+        return self.spares.begin(
+            which, self.now, is_ready=is_ready, may_carry=lambda answer: is_sure
+        )
+
+    def ends(self, fate: Fate) -> None:
+        self.spares.ended(KEY, fate, self.now)
+
+
+@pytest.fixture
+def play() -> Play:
+    return Play()
+
+
+def test_who_had_to_pay_makes_it_ready_for_the_next(play: Play) -> None:
+    play.pays()
+    assert play.begins() is ORDER
+
+
+def test_who_took_what_was_ready_makes_it_ready_for_the_next(play: Play) -> None:
+    play.pays()
+    play.begins()
+    play.ends(Fate.KEPT)
+    play.spares.takes(KEY)
+    assert play.begins() is ORDER
+
+
+def test_without_new_demand_nothing_happens(play: Play) -> None:
+    assert play.begins() is None
+    play.pays()
+    play.begins()
+    play.ends(Fate.KEPT)
+    assert not play.spares.is_wanted(KEY)
+    assert play.begins() is None
+
+
+def test_where_one_message_signs_in_nothing_is_saved(play: Play) -> None:
+    """Kerberos: nobody ever had to pay."""
+    play.spares.arrives(KEY)
+    play.spares.takes(KEY)
+    play.spares.leaves(KEY)
+    assert play.begins() is None
+
+
+def test_programs_that_wait_go_first(play: Play) -> None:
+    play.spares.arrives(KEY)
+    play.pays()
+    assert play.begins() is None
+    play.spares.leaves(KEY)
+    assert play.begins() is ORDER
+
+
+def test_there_is_one_at_a_time(play: Play) -> None:
+    play.pays()
+    play.begins()
+    play.pays()
+    assert play.begins() is None
+    play.ends(Fate.KEPT)
+    assert play.begins() is ORDER
+
+
+def test_there_is_one_at_most(play: Play) -> None:
+    play.pays()
+    assert play.begins(is_ready=True) is None
+    # That was the decision: what was ready may go without anybody having needed it.
+    assert play.begins() is None
+
+
+def test_a_login_that_is_not_sure_is_not_sent_and_not_later_either(play: Play) -> None:
+    play.pays()
+    assert play.begins(is_sure=False) is None
+    assert play.begins() is None
+
+
+def test_after_a_failure_it_is_left_alone_for_a_while(play: Play) -> None:
+    play.pays()
+    play.begins()
+    play.ends(Fate.FAILED)
+    play.now += BACK_OFF_S - 1
+    play.pays()
+    assert play.begins() is None
+    play.now += 1
+    play.pays()
+    assert play.begins() is ORDER
+
+
+def test_one_that_was_lost_unused_is_a_failure_too(play: Play) -> None:
+    play.pays()
+    play.begins()
+    play.ends(Fate.KEPT)
+    play.spares.lost(KEY, play.now)
+    play.pays()
+    assert play.begins() is None
+
+
+def fail(play: Play, times: int) -> None:
+    for _ in range(times):
+        play.pays()
+        assert play.begins() is ORDER
+        play.ends(Fate.FAILED)
+        play.now += BACK_OFF_S
+
+
+def test_what_fails_again_and_again_is_given_up(play: Play) -> None:
+    fail(play, FAILURES_AT_MOST)
+    play.now += 1_000_000
+    play.pays()
+    assert play.begins() is None
+
+
+def test_failures_do_not_add_up_over_successes(play: Play) -> None:
+    for _ in range(3):
+        fail(play, FAILURES_AT_MOST - 1)
+        play.pays()
+        assert play.begins() is ORDER
+        play.ends(Fate.KEPT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda play: key(generation=2), lambda play: key(epoch=1), lambda play: play.spares.forget()],
+    ids=["another login", "another network", "forgotten"],
+)
+def test_what_is_useless_is_not_tried_again_before_something_has_changed(
+    play: Play, change: Callable[[Play], Key | None]
+) -> None:
+    play.pays()
+    play.begins()
+    play.ends(Fate.USELESS)
+    play.now += 1_000_000
+    play.pays()
+    assert play.begins() is None
+    other = change(play) or KEY
+    play.pays(other)
+    assert play.begins(which=other) is ORDER
+
+
+def test_what_was_under_way_when_all_was_forgotten_changes_nothing(play: Play) -> None:
+    play.spares.arrives(KEY)
+    play.pays()
+    play.spares.leaves(KEY)
+    play.begins()
+    play.spares.arrives(KEY)
+    play.spares.forget()
+    play.ends(Fate.USELESS)
+    play.spares.leaves(KEY)
+    play.pays()
+    assert play.begins() is ORDER
+
+
+def test_it_goes_where_the_last_one_had_to_sign_in(play: Play) -> None:
+    play.pays()
+    last = order(Authority("other.test", 443))
+    play.spares.pays(KEY, last)
+    assert play.begins() is last
+
+
+def test_what_nobody_asks_for_any_more_is_forgotten(play: Play) -> None:
+    play.pays()
+    play.begins()
+    for generation in range(2, 2 * KINDS_KEPT):
+        play.pays(key(generation))
+    # But what is under way is remembered: there must not be a second one.
+    play.pays()
+    assert play.begins() is None
+    assert play.begins(which=key(2)) is None

@@ -1,0 +1,101 @@
+"""A descriptor kept for the moment when there are no more: to say so, instead of nothing.
+
+A program whose connection is not accepted sees it open all the same, sends its request and waits.
+With the spare descriptor given up for a moment it is accepted, told to come again, and let go.
+"""
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from trayproxy.desktop.owner import End
+from trayproxy.engine.pages import BUSY, write_page
+
+logger = logging.getLogger(__name__)
+
+_NO_MORE = frozenset({errno.EMFILE, errno.ENFILE})
+"""What accepting fails with: no more descriptors for this process, or for the system."""
+_MOST_READ = 65_536
+_LOG_EVERY_S = 60.0
+
+LetsIn = Callable[[socket.SocketType, tuple[Any, ...], End | None], bool]
+"""Whether to talk to a connection at all: `Guard.lets_in`."""
+
+
+class Spare:
+    """One descriptor that stands for nothing."""
+
+    def __init__(self, lets_in: LetsIn, address: Callable[[], str]) -> None:
+        """Keep one.
+
+        Args:
+            lets_in: Decides who is told.
+            address: Returns our own, for the page that says it.
+        """
+        self._lets_in = lets_in
+        self._address = address
+        self._descriptor: int | None = None
+        self._logged = -_LOG_EVERY_S
+        self._keep()
+
+    def turn_away(self, error: OSError, listener: socket.socket, local: End | None) -> bool:
+        """Accept the next connection only to tell its program to come again.
+
+        Args:
+            error: Why it cannot be served.
+            listener: Where it waits.
+            local: Our end of it, if the listener has just this one.
+
+        Returns:
+            False if nothing can be done but wait.
+        """
+        if error.errno not in _NO_MORE:
+            return False
+        if self._descriptor is None:
+            self._keep()
+            if self._descriptor is None:
+                return False
+        self.close()
+        try:
+            connection, peer = listener.accept()
+        except BlockingIOError:
+            return True  # Nobody is there: the system misses the descriptor before it looks.
+        except OSError:
+            return False
+        else:
+            if self._lets_in(connection, peer, local):
+                self._say_so(connection, error)
+            connection.close()
+            return True
+        finally:
+            self._keep()
+
+    def _say_so(self, connection: socket.SocketType, error: OSError) -> None:
+        now = monotonic()
+        if now - self._logged >= _LOG_EVERY_S:
+            self._logged = now
+            logger.warning("programs are told to come again: %s", error.strerror)
+        page = write_page(BUSY, address=self._address(), host="", keep_alive=False, with_body=True)
+        connection.setblocking(False)
+        with suppress(OSError):
+            # What is unread when a connection closes takes the answer with it (RFC 9112, 9.6).
+            connection.recv(_MOST_READ)
+        with suppress(OSError):
+            connection.send(page)
+            connection.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Give it up."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _keep(self) -> None:
+        """Keep one, if there is one."""
+        with suppress(OSError):
+            self._descriptor = os.open(os.devnull, os.O_RDONLY)

@@ -1,0 +1,337 @@
+"""Connections that are signed in ahead of need, so that the next tunnel need not wait for it.
+
+NTLM signs in a connection, and a tunnel uses it up: each new one would cost two round trips more.
+So where it is wanted (`spares` decides), one more connection is signed in when the client that
+needed the last one was answered, and put into the pool like any other that is idle.
+
+It is signed in wholly or not at all. A proxy reserves a helper for each sign-in that has begun, and
+one that is left half-way would take it from somebody else. So a whole request carries the legs, and
+it is one that leads nowhere: ``HEAD`` with ``Cache-Control: only-if-cached``, which a cache answers
+itself, with a 504 if it has nothing (RFC 9111, section 5.2.1.7). A proxy without a cache asks the
+site for a head, which has no effect there (RFC 9110, section 9.2.1). ``OPTIONS`` with
+``Max-Forwards: 0``, which no proxy may pass on, would be right by the book; Squid answers it with a
+501 before it asks for a login, and closes. The request goes where one of a program has just been
+asked for a login: elsewhere the proxy may not ask. Its host is all that it has of that.
+
+What goes out is what would go out for a program, by the same code and the same rules: the desk must
+be sure of the login, it hears of a refusal as of that of any request whose program has left, and
+whoever comes meanwhile waits to learn what becomes of it, so that a refused login is sent once.
+Nobody else hears of it: it is no client, and what it meets is no problem of the next hop, since the
+next client will meet it and tell.
+"""
+
+import asyncio
+import logging
+import socket
+from functools import partial
+from typing import TYPE_CHECKING
+
+from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.verdicts import is_costless
+from trayproxy.engine.canaries import Canaries
+from trayproxy.engine.exchange import Attempt, carry_out
+from trayproxy.engine.hop import Hop
+from trayproxy.engine.memory import Plan
+from trayproxy.engine.pages import Page, RefusedError
+from trayproxy.engine.relay import Heads
+from trayproxy.engine.sender import Kept, Sender
+from trayproxy.engine.signing import Signing, SupersededError, Wanted
+from trayproxy.engine.spares import KINDS_KEPT, Fate, Order, Spares
+from trayproxy.engine.strand import Wait, run_in_task
+from trayproxy.engine.stream import Stream
+from trayproxy.engine.upstream import Connection, Key
+from trayproxy.http.framing import NoBody
+from trayproxy.http.request import Request, parse_request
+from trayproxy.http.response import Response
+from trayproxy.http.target import Authority
+
+if TYPE_CHECKING:
+    from trayproxy.engine.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+
+def request_to(target: Authority) -> Request:
+    """Return a request that leads nowhere, see the module.
+
+    Raises:
+        MessageError: The target is none.
+    """
+    head = (
+        f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
+        "User-Agent: TrayProxy\r\nCache-Control: only-if-cached\r\n\r\n"
+    )
+    return parse_request(head.encode("ascii"))
+
+
+class Absent(Stream):
+    """The socket of a client that does not exist: it has sent all, and takes nothing."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.descriptor = -1
+        self.inbox = bytearray()
+        self.ended = True
+        self.truncated = False
+
+
+class Unattended:
+    """Stands where a client would be; see `trayproxy.engine.link.Link`."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self.engine = engine
+        self.client: Stream = Absent()
+        self.upstream: Connection | None = None
+        self.begun: socket.SocketType | None = None
+        self.deadline: float | None = None
+        self.is_late = False
+
+    def deadline_in(self, seconds: float) -> None:
+        """Leave the limit as it is: there is one for the whole."""
+
+    def events(
+        self, client_mask: int, upstream: Stream | None, upstream_mask: int
+    ) -> dict[int, int]:
+        """Return what to wait for: the next hop alone."""
+        return {upstream.descriptor: upstream_mask} if upstream is not None else {}
+
+    def release(self, descriptor: int) -> None:
+        """Stop watching what the pool has watched. A task that waits leaves nothing behind."""
+        self.engine.descriptors.forget(descriptor)
+
+    def drop_upstream(self) -> None:
+        """Close the connection to the next hop."""
+        if self.upstream is not None:
+            self.engine.pool.drop(self.upstream)
+            self.upstream = None
+
+    def drop_begun(self) -> None:
+        """Close nothing: the shortcut begins connections for clients only."""
+
+    async def deliver(self, data: bytes) -> None:
+        """Let what is said on the way pass: nobody listens."""
+
+
+class SpareHop(Hop):
+    """The next hop of a request that nobody waits for."""
+
+    __slots__ = ()
+
+    async def pause(self, wait: Wait) -> int:
+        """Wait; there is no client to look after."""
+        return await wait
+
+    def failed(self, page: Page) -> None:
+        """Tell nobody."""
+
+    def was_silent(self) -> None:
+        """Count nothing: clients find out whether it is dead."""
+
+    def get_in_line(self, answer: Answer) -> None:
+        """Let those go first who wait for a connection."""
+
+    def paid(self, answer: Answer) -> None:
+        """Want no other one for it."""
+
+
+class Ready:
+    """A connection that was put into the pool.
+
+    Attributes:
+        connection: The connection.
+        used: How often it had been when it was put there.
+        since: Loop time of that.
+    """
+
+    __slots__ = ("connection", "since", "used")
+
+    def __init__(self, connection: Connection, since: float) -> None:
+        self.connection = connection
+        self.used = connection.used
+        self.since = since
+
+    def was_lost(self, now: float, kept_s: float) -> bool:
+        """Whether its next hop closed it before anybody used it, and before we would have."""
+        is_closed = self.connection.stream.socket.fileno() < 0
+        is_unused = self.connection.used == self.used
+        return is_closed and is_unused and now - self.since < kept_s
+
+
+class Spare:
+    """One connection on its way into the pool.
+
+    Attributes:
+        ready: What there is in the end.
+    """
+
+    def __init__(self, engine: "Engine", order: Order) -> None:
+        self._engine = engine
+        self._order = order
+        self._link = Unattended(engine)
+        self.ready: Ready | None = None
+
+    async def sign_in(self) -> Fate:
+        """Sign it in and put it into the pool.
+
+        Raises:
+            RefusedError: There is no connection, or no answer on it.
+            SupersededError: The login was refused to a request of a program meanwhile.
+        """
+        link, order, answer = self._link, self._order, self._order.answer
+        plan = Plan(request_to(order.target), None)
+        hop = SpareHop(link, plan.request, order.way, order.way)
+        sender = Sender(link.client, NoBody(), Kept(wanted=False))
+        signing = Signing(link, plan, hop, Heads(link, plan), sender, None)
+        outcome = await carry_out(signing, hop, plan.request, Attempt(answer, is_fresh=True))
+        if not isinstance(outcome, Response):
+            try:
+                self._report(outcome)
+            finally:
+                signing.let_others()
+            return Fate.USELESS
+        # An answer to the first leg means that nobody has asked: it is not signed in.
+        connection = link.upstream
+        if connection is None or not signing.is_proved:
+            return Fate.USELESS
+        # Anew, though that was known: what was accepted lately may go out ahead once more.
+        self._engine.desk.accepted(answer)
+        if not await signing.clear(connection, outcome):
+            return Fate.USELESS
+        link.upstream = None
+        self.ready = Ready(connection, self._engine.loop.time())
+        self._engine.pool.keep(connection)
+        return Fate.KEPT
+
+    def _report(self, outcome: Wanted | None) -> None:
+        """Tell the desk that the login was refused, to a request that is not there any more.
+
+        So the desk finds out by itself whether it is the login, or this request that the next hop
+        does not allow. If the login was not sent at all, that says nothing.
+        """
+        if outcome is None or outcome.verdict is None or is_costless(outcome.verdict):
+            return
+        desk, answer, profile = self._engine.desk, self._order.answer, self._order.way.profile
+        assert profile is not None  # A next hop with a login belongs to one.
+        waiter = Waiter(str(self._order.target))
+        seat = desk.challenged(
+            answer.space, profile, outcome.challenges, waiter, answer, outcome.verdict
+        )
+        if not seat.cancel() and isinstance(other := seat.result(), Answer):
+            desk.inconclusive(other, "nobody waits for it", sent=False)
+
+    def drop(self) -> None:
+        """Close it, unless it was put into the pool."""
+        self._link.drop_upstream()
+
+
+class Warming:
+    """Has connections signed in ahead, one at a time of each kind."""
+
+    def __init__(self, engine: "Engine") -> None:
+        """Begin nothing."""
+        self._engine = engine
+        self._spares = Spares()
+        self._ahead: Canaries[Key] = Canaries(engine.loop)
+        self._ready: dict[Key, Ready] = {}
+        self._tasks: set[asyncio.Task[Fate]] = set()
+
+    # --- what requests of programs say; the key is that of a connection that is signed in ---
+
+    def arrives(self, key: Key) -> None:
+        """A request needs such a connection."""
+        self._spares.arrives(key)
+
+    def leaves(self, key: Key) -> None:
+        """It has one, or needs none any more."""
+        self._spares.leaves(key)
+        self._look_soon(key)
+
+    def paid(self, key: Key, order: Order) -> None:
+        """It had to sign one in, by more than one message."""
+        self._spares.pays(key, order)
+        ready, now = self._ready.pop(key, None), self._engine.loop.time()
+        if ready is not None and ready.was_lost(now, self._engine.limits.kept_s):
+            self._spares.lost(key, now)
+        self._look_soon(key)
+
+    def took(self, key: Key) -> None:
+        """It has taken one that was ready."""
+        self._spares.takes(key)
+        self._look_soon(key)
+
+    def under_way(self, key: Key) -> "tuple[asyncio.Future[None], float] | None":
+        """Return the end of the one that is being signed in, and for how many seconds to wait for
+        it; None: there is nothing to wait for."""
+        return self._ahead.wait_for(key)
+
+    # --- what the engine says ---
+
+    def forget(self) -> None:
+        """Give up what is under way, and what is known: the profile, a login or the network has
+        changed."""
+        self._spares.forget()
+        self._ready.clear()
+        for task in self._tasks:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Give up for good."""
+        self.forget()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # --- doing it ---
+
+    def _look_soon(self, key: Key) -> None:
+        # Not before the client that needed the last one was told what came of its request.
+        if self._spares.is_wanted(key):
+            self._engine.loop.call_soon(self._look, key)
+
+    def _look(self, key: Key) -> None:
+        """Begin one if that is due."""
+        engine = self._engine
+        if engine.closing or not engine.pool.is_current(key):
+            return
+        order = self._spares.begin(
+            key,
+            engine.loop.time(),
+            is_ready=engine.pool.has(key),
+            may_carry=engine.desk.is_sure_of,
+        )
+        if order is None:
+            return
+        self._ahead.begin(key)
+        spare = Spare(engine, order)
+        task = engine.loop.create_task(self._sign_in(spare))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, key, spare))
+
+    async def _sign_in(self, spare: Spare) -> Fate:
+        try:
+            async with asyncio.timeout(self._engine.limits.spare_s):
+                return await run_in_task(spare.sign_in())
+        except TimeoutError:
+            # Silence stays, and would be waited for by whoever comes meanwhile.
+            logger.debug("no connection was signed in ahead: no answer in time")
+            return Fate.USELESS
+        except (RefusedError, SupersededError) as error:
+            logger.debug("no connection was signed in ahead: %s", error)
+            return Fate.FAILED
+        except Exception:
+            logger.exception("signing in a connection ahead failed")
+            return Fate.USELESS
+        finally:
+            spare.drop()
+
+    def _ended(self, key: Key, spare: Spare, task: asyncio.Task[Fate]) -> None:
+        # Also of one that was given up before it began.
+        self._tasks.discard(task)
+        if spare.ready is not None and key.epoch == self._engine.pool.epoch:
+            if len(self._ready) >= KINDS_KEPT:
+                self._ready.clear()
+            self._ready[key] = spare.ready
+        fate = Fate.FAILED if task.cancelled() else task.result()
+        self._spares.ended(key, fate, self._engine.loop.time())
+        self._ahead.end(key)
+        self._look_soon(key)
