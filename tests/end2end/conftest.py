@@ -1,6 +1,6 @@
 """The whole thing, and nothing in it only plays: Squid, GNOME Keyring, the service, programs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
@@ -47,10 +47,13 @@ def run(place: Home, reports: Reports) -> Iterator[Run]:
     with ExitStack() as stack:
 
         def start(
-            *arguments: str, session: KeyringSession | None = None, stdin: bytes = b""
+            *arguments: str,
+            session: KeyringSession | None = None,
+            environment: Mapping[str, str] | None = None,
+            stdin: bytes = b"",
         ) -> Service:
-            environment = session.environment if session else None
-            running = service(place, *arguments, environment=environment, stdin=stdin)
+            found = session.environment if session else environment
+            running = service(place, *arguments, environment=found, stdin=stdin)
             started = stack.enter_context(running)
             reports["service"] = started.log
             return started

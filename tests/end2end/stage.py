@@ -20,10 +20,17 @@ HELLO = "hello\n\n200"
 
 
 class Run(Protocol):
-    """Starts a service in the home of this test; one after the other finds the same files."""
+    """Starts a service in the home of this test; one after the other finds the same files.
+
+    It belongs to a session, or to an environment that is told, or to nothing else.
+    """
 
     def __call__(
-        self, *arguments: str, session: KeyringSession | None = None, stdin: bytes = b""
+        self,
+        *arguments: str,
+        session: KeyringSession | None = None,
+        environment: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
     ) -> Service: ...
 
 
