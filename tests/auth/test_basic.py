@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Leg, ToSign, Verdict, VerdictKind
-from trayproxy.http.challenges import Challenge
+from trayproxy.http.challenges import Challenge, parse_challenges
 
 CANARY = "Zx9-canary-secret"
 
@@ -29,13 +29,55 @@ def test_credentials_are_those_of_the_rfc(user: str, password: str, credentials:
     assert basic_credentials(Login(user, password)) == b"Basic " + credentials
 
 
-def test_composed_and_decomposed_letters_give_the_same_octets() -> None:
+def test_composed_and_decomposed_letters_give_the_same_octets_r_091() -> None:
     # RFC 7617, section 2.1: NFC; macOS file dialogs and some input methods type NFD.
     login, decomposed = "jörg", normalize("NFD", "jörg")
     assert login != decomposed
     assert basic_credentials(Login(login, "ü")) == basic_credentials(
         Login(decomposed, normalize("NFD", "ü"))
     )
+
+
+def answer_to(text: str, encoding: str, login: Login) -> bytes:
+    """Return the octets of a login that answer a challenge."""
+    (challenge,) = parse_challenges([text.encode()])
+    scheme = Basic(encoding)
+    assert scheme.understands(challenge)
+    leg = scheme.signer(challenge, login, "").begin(ToSign(b"GET", b"http://a/")).step(())
+    assert isinstance(leg, Leg)
+    return b64decode(leg.credentials.removeprefix(b"Basic "), validate=True)
+
+
+@pytest.mark.parametrize("text", ["Basic realm=a, foo=bar", 'Basic x="charset=latin-1", realm="a"'])
+def test_parameters_that_nobody_knows_are_ignored_r_091(text: str) -> None:
+    assert answer_to(text, "utf-8", Login("jörg", "ü")) == "jörg:ü".encode()
+
+
+@pytest.mark.parametrize("charset", ["UTF-8", "utf-8", '"Utf-8"'])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_proxy_that_says_utf_8_gets_it_whatever_the_profile_says_r_091(
+    charset: str, encoding: str
+) -> None:
+    text = f"Basic realm=a, charset={charset}"
+    decomposed = Login(normalize("NFD", "jörg"), "ü€")
+    assert answer_to(text, encoding, decomposed) == "jörg:ü€".encode()
+
+
+@pytest.mark.parametrize(
+    "text", ["Basic realm=a", "Basic realm=a, charset=ISO-8859-1", 'Basic realm=a, charset=""']
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_proxy_that_does_not_gets_what_the_profile_says_r_091_r_092(
+    text: str, encoding: str
+) -> None:
+    decomposed = Login(normalize("NFD", "jörg"), "ü")
+    assert answer_to(text, encoding, decomposed) == "jörg:ü".encode(encoding)
+
+
+def test_a_character_that_the_encoding_has_not_got_is_told_and_not_replaced_r_092() -> None:
+    with pytest.raises(LoginError, match="has not got") as refused:
+        Basic("latin-1").signer(Challenge("basic"), Login("jdoe", CANARY + "€"), "")
+    assert CANARY not in f"{refused.value!r}{refused.value.__context__!r}"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +91,7 @@ def test_composed_and_decomposed_letters_give_the_same_octets() -> None:
         ("jdoe", CANARY + "\udc80", "password contains half a character"),
     ],
 )
-def test_what_basic_cannot_carry_is_refused_in_plain_words(
+def test_what_basic_cannot_carry_is_refused_in_plain_words_r_090(
     user: str, password: str, text: str
 ) -> None:
     with pytest.raises(LoginError, match=text) as refused:

@@ -81,7 +81,7 @@ class Fixed(bytes):
         ),
     ],
 )
-def test_the_examples_of_rfc_7616_come_out(algorithm: str, response: str) -> None:
+def test_the_examples_of_rfc_7616_come_out_r_101(algorithm: str, response: str) -> None:
     scheme = digest(lambda size: Fixed(RFC_CNONCE.encode()))
     login = Login("Mufasa", "Circle of Life")
     signer = scheme.signer(one(f"{RFC_7616}, algorithm={algorithm}"), login, "proxy.example")
@@ -91,7 +91,7 @@ def test_the_examples_of_rfc_7616_come_out(algorithm: str, response: str) -> Non
     assert (fields["qop"], fields["nc"], fields["algorithm"]) == ("auth", "00000001", algorithm)
 
 
-def test_the_user_name_is_hashed_if_the_proxy_wants_so() -> None:
+def test_the_user_name_is_hashed_if_the_proxy_wants_so_r_107_r_108() -> None:
     """RFC 7616, section 3.9.2; its numbers are of SHA-512 cut short, which erratum 4897 says."""
     text = 'realm="api@example.org", qop="auth", algorithm=SHA-512-256, nonce="5TsQ", opaque="HRPC"'
     login = Login("Jäsøn Doe", "Secret, or not?")
@@ -106,8 +106,8 @@ def test_the_user_name_is_hashed_if_the_proxy_wants_so() -> None:
     assert fields["response"] == expected
 
 
-def test_a_proxy_without_qop_gets_the_answer_of_rfc_2069() -> None:
-    """Its section 2.4, with the response of erratum 749. R-104; corpus U109."""
+def test_a_proxy_without_qop_gets_the_answer_of_rfc_2069_r_104() -> None:
+    """Its section 2.4, with the response of erratum 749. Corpus U109."""
     text = 'realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", opaque="5ccc"'
     login = Login("Mufasa", "CircleOfLife")
     fields = signed(signer_for(text, login), ToSign(b"GET", b"/dir/index.html"))
@@ -123,10 +123,10 @@ def test_a_proxy_without_qop_gets_the_answer_of_rfc_2069() -> None:
     [("MD5", "md5"), ("SHA-256", "sha256"), ("SHA-512-256", "sha512_256"), ("md5", "md5")],
 )
 @pytest.mark.parametrize("session", ["", "-sess"])
-def test_every_algorithm_signs_for_requests_one_after_the_other(
+def test_every_algorithm_signs_for_requests_one_after_the_other_r_101(
     algorithm: str, name: str, session: str
 ) -> None:
-    # R-101; corpus U105, U123, U124.
+    # Corpus U105, U123, U124.
     signer = signer_for(f'realm="c", nonce="n", qop="auth", algorithm={algorithm}{session}')
     ha1 = hashed(name, "user", "c", "pass")
     if session:
@@ -145,13 +145,13 @@ def test_every_algorithm_signs_for_requests_one_after_the_other(
 @pytest.mark.parametrize(
     ("method", "target"), [(b"GET", b"http://a.example/x?y=1"), (b"CONNECT", b"a.example:443")]
 )
-def test_the_uri_is_the_request_target_as_sent(method: bytes, target: bytes) -> None:
-    # R-103: apache answers 400 to anything else.
+def test_the_uri_is_the_request_target_as_sent_r_103(method: bytes, target: bytes) -> None:
+    # Apache answers 400 to anything else.
     fields = signed(signer_for('realm="c", nonce="n", qop="auth"'), ToSign(method, target))
     assert fields["uri"] == target.decode()
 
 
-def test_the_content_is_signed_where_nothing_less_is_offered() -> None:
+def test_the_content_is_signed_where_nothing_less_is_offered_r_104() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth-int", algorithm=SHA-256')
     fields = signed(signer, ToSign(b"POST", b"http://a.example/", b"text"))
     ha1 = hashed("sha256", "user", "c", "pass")
@@ -174,8 +174,7 @@ def test_a_nonce_that_waits_for_content_is_still_the_next_one_to_be_used() -> No
     assert (fields["nonce"], fields["nc"]) == ("n", "00000001")
 
 
-def test_quotes_are_where_the_rfc_wants_them() -> None:
-    # R-102.
+def test_quotes_are_where_the_rfc_wants_them_r_102() -> None:
     text = 'realm="c", nonce="n", qop="auth", algorithm=MD5, opaque="o"'
     leg = signer_for(text).begin(GET).step(())
     assert isinstance(leg, Leg)
@@ -197,8 +196,8 @@ def test_a_realm_with_quotes_is_sent_back_as_it_was_meant() -> None:
     assert rb'realm="a\"b\\c"' in leg.credentials
 
 
-def test_a_user_name_beyond_ascii_goes_as_username_star_to_those_that_know_it() -> None:
-    # R-107, R-108; corpus U114.
+def test_a_user_name_beyond_ascii_goes_as_username_star_to_those_that_know_it_r_108() -> None:
+    # Corpus U114.
     login = Login("jörg", "päss")
     old = signed(signer_for('realm="c", nonce="n", qop="auth"', login))
     new = signed(signer_for('realm="c", nonce="n", qop="auth", charset=UTF-8', login))
@@ -206,6 +205,23 @@ def test_a_user_name_beyond_ascii_goes_as_username_star_to_those_that_know_it() 
     assert unquote_to_bytes(new["username*"].removeprefix("UTF-8''")) == "jörg".encode()
     assert ("username*" in old, "username" in new) == (False, False)
     assert old["response"] == new["response"]
+
+
+@pytest.mark.parametrize("charset", ["", ", charset=UTF-8"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_proxy_without_a_charset_gets_the_encoding_of_the_profile_r_092(
+    encoding: str, charset: str
+) -> None:
+    challenge = one(f'realm="c", nonce="n", qop="auth"{charset}')
+    scheme = Digest(lambda size: CNONCE[:size], encoding)
+    fields = signed(scheme.signer(challenge, Login("jörg", "päss"), "proxy.example"))
+    written = "utf-8" if charset else encoding
+    if not charset:
+        assert fields["username"].encode("iso-8859-1") == "jörg".encode(written)
+    ha1 = hashed("md5", "jörg".encode(written), "c", "päss".encode(written))
+    ha2 = hashed("md5", "GET", "http://a.example/x")
+    expected = hashed("md5", ha1, "n", "00000001", CNONCE.hex(), "auth", ha2)
+    assert fields["response"] == expected
 
 
 def test_composed_and_decomposed_letters_are_the_same_login() -> None:
@@ -228,9 +244,43 @@ def test_composed_and_decomposed_letters_are_the_same_login() -> None:
         'realm="c", nonce="n", algorithm=MD5-sess',
     ],
 )
-def test_a_challenge_that_cannot_be_answered_is_none(text: str) -> None:
-    # R-100; corpus U108, U118.
+def test_a_challenge_that_cannot_be_answered_is_none_r_100(text: str) -> None:
+    # Corpus U108, U118.
     assert not digest().understands(one(text))
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        ("auth", "auth"),
+        ("auth-int", "auth-int"),
+        ("auth-int,auth", "auth"),
+        ("auth-conf, auth-int", "auth-int"),
+        ("AUTH", "auth"),
+        ("", None),
+        ("auth-conf", ""),
+    ],
+)
+def test_the_qop_is_one_that_is_offered_or_nothing_is_sent_r_104(
+    offered: str, chosen: str | None
+) -> None:
+    challenge = one(f'realm="c", nonce="n", qop="{offered}"')
+    assert digest().understands(challenge) == (chosen != "")
+    if chosen != "":
+        fields = signed(digest().signer(challenge, LOGIN, "proxy.example"))
+        assert fields.get("qop") == chosen
+        assert ("nc" in fields, "cnonce" in fields) == (bool(chosen), bool(chosen))
+
+
+def test_the_domain_says_nothing_of_a_proxy_r_109() -> None:
+    """RFC 7616, section 3.3: the protection space of a proxy is all of it."""
+    signer = signer_for('realm="c", nonce="n", qop="auth", domain="http://only.example/here"')
+    for number, target in enumerate((b"http://other.example/", b"c.example:443"), 1):
+        handshake = signer.begin(ToSign(b"GET", target))
+        fields = params(handshake.step(()))
+        assert (fields["uri"], fields["nc"]) == (target.decode(), f"{number:08x}")
+        assert "domain" not in fields
+        handshake.learn(NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -245,13 +295,13 @@ def test_a_challenge_that_cannot_be_answered_is_none(text: str) -> None:
     ],
 )
 def test_sloppy_challenges_are_answered(text: str) -> None:
-    # R-109; corpus U111, U112.
+    # Corpus U111, U112.
     assert digest().understands(one(text))
     assert signed(signer_for(text)).get("qop", "auth") == "auth"
 
 
-def test_of_several_the_first_that_is_known_is_answered() -> None:
-    # R-100; corpus U106: the order is the proxy's preference (RFC 7616, section 3.7).
+def test_of_several_the_first_that_is_known_is_answered_r_100() -> None:
+    # Corpus U106: the order is the proxy's preference (RFC 7616, section 3.7).
     lines = [
         b'Digest realm="c", nonce="n1", qop="auth", algorithm=SHA-9000',
         b'Digest realm="c", nonce="n2", qop="auth", algorithm=SHA-256',
@@ -278,8 +328,8 @@ def test_what_real_proxies_send_is_answered(path: Path) -> None:
 # --- one nonce, one request at a time -----------------------------------------------------------
 
 
-def test_a_nonce_is_used_again_when_its_request_is_answered() -> None:
-    # R-110; corpus U123.
+def test_a_nonce_is_used_again_when_its_request_is_answered_r_110() -> None:
+    # Corpus U123.
     signer = signer_for('realm="c", nonce="n", qop="auth"')
     for number in range(1, 5):
         handshake = signer.begin(GET)
@@ -287,8 +337,8 @@ def test_a_nonce_is_used_again_when_its_request_is_answered() -> None:
         handshake.learn(NOTHING)
 
 
-def test_parallel_requests_never_share_a_nonce() -> None:
-    # R-106: strict proxies refuse a count that comes out of order.
+def test_parallel_requests_never_share_a_nonce_r_106() -> None:
+    # Strict proxies refuse a count that comes out of order.
     signer = signer_for('realm="c", nonce="n1", qop="auth"')
     first, second = signer.begin(GET), signer.begin(GET)
     assert params(first.step(()))["nonce"] == "n1"
@@ -344,8 +394,8 @@ def test_nonces_do_not_pile_up() -> None:
     assert sum(leg != Leg(b"") for leg in again) == MOST_IDLE
 
 
-def test_the_next_nonce_begins_a_new_count() -> None:
-    # R-106; squid sends it near the end of a nonce.
+def test_the_next_nonce_begins_a_new_count_r_106() -> None:
+    # Squid sends it near the end of a nonce.
     signer = signer_for('realm="c", nonce="n1", qop="auth"')
     handshake = signer.begin(GET)
     handshake.step(())
@@ -378,8 +428,8 @@ def test_the_session_key_outlives_the_next_nonce() -> None:
 # --- what comes back ----------------------------------------------------------------------------
 
 
-def test_a_stale_nonce_is_renewed_in_silence() -> None:
-    # R-105; corpus U115.
+def test_a_stale_nonce_is_renewed_in_silence_r_105() -> None:
+    # Corpus U115.
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
     fields = params(handshake.step((one('realm="c", nonce="n2", qop="auth", stale=TRUE'),)))
@@ -396,8 +446,8 @@ def test_a_stale_nonce_is_renewed_in_silence() -> None:
         (one('realm="other", nonce="n2", qop="auth", stale=true'),),
     ],
 )
-def test_any_other_407_is_a_rejection_and_ends_it(challenges: tuple[Challenge, ...]) -> None:
-    # R-105; corpus U117.
+def test_any_other_407_is_a_rejection_and_ends_it_r_105(challenges: tuple[Challenge, ...]) -> None:
+    # Corpus U117.
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
     assert handshake.step(challenges) == REJECTED

@@ -1,6 +1,6 @@
 """Tests for trayproxy.auth.negotiate. That real proxies take the tokens is shown end to end."""
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 import pytest
 from hypothesis import given
@@ -52,16 +52,18 @@ def test_one_leg_with_the_whole_request_is_all() -> None:
     assert tickets.end_points == [b"end point"]
 
 
-def test_every_connection_gets_a_token_of_its_own() -> None:
-    """Proxies remember the tokens that they have seen (R-121)."""
+def test_every_connection_gets_a_token_of_its_own_r_121() -> None:
+    """Proxies remember the tokens that they have seen."""
     signer = signer_with(FakeTickets())
     legs = {signer.begin(GET).step(()) for _ in range(3)}
     assert len(legs) == 3
 
 
 @pytest.mark.parametrize("challenges", [(), (BARE,), (BARE, Challenge("basic"))])
-def test_a_ticket_that_is_refused_is_not_sent_again(challenges: tuple[Challenge, ...]) -> None:
-    # R-122; corpus U153.
+def test_a_ticket_that_is_refused_is_not_sent_again_r_122(
+    challenges: tuple[Challenge, ...],
+) -> None:
+    # Corpus U153.
     handshake = signer_with(FakeTickets()).begin(GET)
     handshake.step(())
     assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
@@ -84,6 +86,48 @@ def test_a_407_after_tickets_were_taken_is_for_the_desk_to_explain() -> None:
     assert kind(second.step((BARE,))) is VerdictKind.REJECTED
 
 
+def response(state: int, size: int = 0) -> str:
+    """Return a token of the proxy's with this state (RFC 4178, section 4.2.2)."""
+    content = bytes([0xA0, 3, 0x0A, 1, state]) + element(0xA2, b"r" * size)
+    return b64encode(element(0xA1, element(0x30, content))).decode()
+
+
+def element(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    length = [size] if size < 128 else [0x82, size >> 8, size & 255]
+    return bytes([tag, *length]) + content
+
+
+@pytest.mark.parametrize("size", [0, 100, 300])
+def test_a_sign_in_that_is_complete_is_not_what_a_407_is_about(size: int) -> None:
+    """Squid adds the end of the sign-in to the 407 of an address that a rule forbids."""
+    taken = Challenge("negotiate", token68=response(0, size))
+    signer = signer_with(FakeTickets(), LOGIN)
+    first, second = signer.begin(GET), signer.begin(GET)
+    for handshake in (first, second):
+        handshake.step(())
+    told = first.step((taken,))
+    assert isinstance(told, Verdict)
+    assert (told.kind, "has taken the Kerberos ticket" in told.text) == (VerdictKind.UNUSABLE, True)
+    second.learn(Fields())
+    third = signer.begin(GET)
+    third.step(())
+    assert third.step((taken,)) == Verdict(VerdictKind.REJECTED)
+    # Another mechanism would have more to say.
+    fourth = signer.begin(GET)
+    fourth.step(())
+    assert kind(fourth.step((Challenge("negotiate", token68=response(1, size)),))) is (
+        VerdictKind.UNUSABLE
+    )
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda octets: b64encode(octets).decode()))
+def test_no_token_of_a_proxy_raises(token: str) -> None:
+    handshake = signer_with(FakeTickets(), LOGIN).begin(GET)
+    handshake.step(())
+    assert kind(handshake.step((Challenge("negotiate", token68=token),))) is VerdictKind.UNUSABLE
+
+
 @pytest.mark.parametrize("value", [b"Negotiate oYIBhjCC", b"Negotiate ???"])
 def test_a_proxy_that_wants_another_mechanism_cannot_have_it_here(value: bytes) -> None:
     # Corpus U149, U150: NTLM inside Negotiate is a scheme of its own.
@@ -98,8 +142,8 @@ def test_what_stands_in_the_way_of_a_ticket_is_the_verdict(reason: VerdictKind) 
     assert signer_with(FakeTickets(verdict), LOGIN).begin(GET).step(()) == verdict
 
 
-def test_a_token_in_the_first_challenge_is_no_beginning() -> None:
-    # R-123; corpus U152.
+def test_a_token_in_the_first_challenge_is_no_beginning_r_123() -> None:
+    # Corpus U152.
     assert kerberos_scheme().understands(BARE)
     assert not kerberos_scheme().understands(Challenge("negotiate", token68="Zm9vYmFy"))
 

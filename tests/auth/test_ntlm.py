@@ -2,6 +2,7 @@
 
 import os
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,10 +70,10 @@ def kind(step: Leg | Verdict) -> VerdictKind:
     ("scheme", "title", "name"),
     [(ntlm_scheme(), b"NTLM ", "ntlm"), (ntlm_in_negotiate(), b"Negotiate ", "negotiate")],
 )
-def test_a_login_is_accepted_in_two_legs_on_one_connection(
+def test_a_login_is_accepted_in_two_legs_on_one_connection_r_120_r_125_r_127(
     scheme: WindowsScheme, title: bytes, name: str, end_point: bytes
 ) -> None:
-    # R-120, R-125, R-127; corpus U140.
+    # Corpus U140.
     bindings = spnego.channel_bindings.GssChannelBindings(
         application_data=b"tls-server-end-point:" + end_point
     )
@@ -91,8 +92,7 @@ def test_a_login_is_accepted_in_two_legs_on_one_connection(
 
 
 @pytest.mark.usefixtures("users")
-def test_a_wrong_password_leaves_once_and_is_rejected() -> None:
-    # R-122.
+def test_a_wrong_password_leaves_once_and_is_rejected_r_122() -> None:
     server = spnego.server(protocol="ntlm")
     handshake = begun(ntlm_scheme(), Login("CORP\\jdoe", "wrong"))
     type_3 = handshake.step(challenge(server.step(sent(handshake.step(())))))
@@ -102,7 +102,7 @@ def test_a_wrong_password_leaves_once_and_is_rejected() -> None:
 
 
 @pytest.mark.parametrize("challenges", [(), (BARE,), (Challenge("basic"),), challenge(b"x")])
-def test_whatever_comes_after_the_response_is_a_rejection(
+def test_whatever_comes_after_the_response_is_a_rejection_r_122(
     challenges: tuple[Challenge, ...],
 ) -> None:
     handshake = begun(ntlm_scheme())
@@ -129,7 +129,7 @@ def test_the_first_message_says_nothing_of_who_signs_in() -> None:
         assert word.encode("utf-16-le") not in message
 
 
-def test_every_connection_has_an_exchange_of_its_own() -> None:
+def test_every_connection_has_an_exchange_of_its_own_r_121() -> None:
     signer = ntlm_scheme().signer(BARE, LOGIN, "proxy.corp.example")
     type_2 = (Challenge("ntlm", token68=TYPE_2),)
     handshakes = [signer.begin(GET) for _ in range(3)]
@@ -153,8 +153,9 @@ def test_every_connection_has_an_exchange_of_its_own() -> None:
         pytest.param((Challenge("ntlm", token68="\xe4\xf6"),), id="not ASCII"),
     ],
 )
-def test_without_a_challenge_nothing_of_the_login_leaves(challenges: tuple[Challenge, ...]) -> None:
-    # R-124.
+def test_without_a_challenge_nothing_of_the_login_leaves_r_124(
+    challenges: tuple[Challenge, ...],
+) -> None:
     handshake = begun(ntlm_scheme())
     handshake.step(())
     assert kind(handshake.step(challenges)) is VerdictKind.UNUSABLE
@@ -183,8 +184,7 @@ def changed(at: int, value: int, size: int = 2) -> bytes:
         pytest.param(b64decode(TYPE_2)[:47], id="short"),
     ],
 )
-def test_a_malformed_challenge_does_not_reach_the_library(message: bytes) -> None:
-    # R-124.
+def test_a_malformed_challenge_does_not_reach_the_library_r_124(message: bytes) -> None:
     with pytest.raises(TokenError) as refused:
         read_type2("ntlm", challenge(message))
     assert refused.value.verdict.kind is VerdictKind.UNUSABLE
@@ -197,7 +197,7 @@ def test_a_challenge_without_target_information_is_one() -> None:
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_no_challenge_breaks_the_handshake(octets: bytes, has_header: bool) -> None:
+def test_no_challenge_breaks_the_handshake_r_124(octets: bytes, has_header: bool) -> None:
     handshake = begun(ntlm_scheme())
     handshake.step(())
     header = b64decode(TYPE_2)[:40] if has_header else b""
@@ -205,11 +205,50 @@ def test_no_challenge_breaks_the_handshake(octets: bytes, has_header: bool) -> N
     assert isinstance(step, Leg) or step.kind is VerdictKind.UNUSABLE
 
 
+@st.composite
+def almost_right(draw: st.DrawFn) -> bytes:
+    """Draw messages that are right but for some numbers, or the size of what they point to."""
+    pairs = draw(st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=40)), max_size=200))
+    info = b"".join(
+        kind.to_bytes(2, "little") + len(value).to_bytes(2, "little") + value
+        for kind, value in pairs
+    ) + bytes(4)
+    name = draw(st.binary(max_size=64))
+    head = b64decode(TYPE_2)[:56]
+    message = bytearray(head + name + info)
+    fields = {12: len(name), 14: len(name), 40: len(info), 42: len(info)}
+    for at, value in fields.items():
+        message[at : at + 2] = min(value, 0xFFFF).to_bytes(2, "little")
+    for at, start in ((16, 56), (44, 56 + len(name))):
+        message[at : at + 4] = start.to_bytes(4, "little")
+    for at, octet in draw(st.lists(st.tuples(st.integers(0, 1 << 14), st.integers(0, 255)))):
+        message[at % len(message)] = octet
+    return bytes(message[: draw(st.integers(0, len(message)))] if draw(st.booleans()) else message)
+
+
+@given(almost_right())
+def test_what_is_almost_a_challenge_ends_in_a_leg_or_one_verdict_r_124(message: bytes) -> None:
+    """Whatever the library thinks of what has passed our checks."""
+    handshake = begun(ntlm_scheme())
+    handshake.step(())
+    step = handshake.step(challenge(message))
+    assert isinstance(step, Leg) or step.kind is VerdictKind.UNUSABLE
+    if isinstance(step, Leg):
+        assert len(message) <= LONGEST
+        assert read_type2("ntlm", challenge(message)) == message
+
+
+@given(st.text(max_size=100) | st.binary(max_size=100).map(lambda octets: octets.decode("latin-1")))
+def test_no_text_in_place_of_a_challenge_raises_r_124(text: str) -> None:
+    with suppress(TokenError):
+        assert read_type2("ntlm", (Challenge("ntlm", token68=text),)).startswith(b"NTLMSSP")
+
+
 # --- logins and libraries -----------------------------------------------------------------------
 
 
-def test_a_token_in_the_first_challenge_is_no_beginning() -> None:
-    # R-123; corpus U152.
+def test_a_token_in_the_first_challenge_is_no_beginning_r_123() -> None:
+    # Corpus U152.
     assert ntlm_scheme().understands(BARE)
     assert not ntlm_scheme().understands(Challenge("ntlm", token68=TYPE_2))
 

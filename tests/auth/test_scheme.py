@@ -48,19 +48,19 @@ def chosen(lines: Sequence[bytes]) -> str:
         [b"Negotiate"],
     ],
 )
-def test_a_407_that_offers_nothing_of_ours_gets_no_credentials(lines: list[bytes]) -> None:
-    # R-080; corpus U069, U070, U097.
+def test_a_407_that_offers_nothing_of_ours_gets_no_credentials_r_080(lines: list[bytes]) -> None:
+    # Corpus U069, U070, U097.
     assert chosen(lines) == ""
 
 
 @pytest.mark.parametrize("line", [b"Basic", b"basic realm=corp", b'BASIC realm="corp"'])
-def test_basic_is_known_by_any_case_and_without_a_realm(line: bytes) -> None:
-    # R-081; corpus U090; proxy.py sends no realm.
+def test_basic_is_known_by_any_case_and_without_a_realm_r_081(line: bytes) -> None:
+    # Corpus U090; proxy.py sends no realm.
     assert chosen([line]) == "basic"
 
 
-def test_the_strongest_is_chosen_whatever_the_order() -> None:
-    # R-082; corpus U093.
+def test_the_strongest_is_chosen_whatever_the_order_r_082() -> None:
+    # Corpus U093.
     lines = [b'Basic realm="a"', b'Digest realm="b", nonce="n"']
     assert chosen(lines) == chosen(lines[::-1]) == "digest"
 

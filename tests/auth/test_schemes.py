@@ -6,7 +6,7 @@ import pytest
 
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Scheme, choose, strength
-from trayproxy.auth.schemes import ANY_METHOD, allowed, http_schemes
+from trayproxy.auth.schemes import ANY_METHOD, allowed, http_schemes, writing
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.http.challenges import Challenge, parse_challenges
 
@@ -25,8 +25,8 @@ def label(values: list[bytes], schemes: tuple[Scheme, ...] = SCHEMES) -> str:
     return offer.label if offer else ""
 
 
-def test_the_strongest_on_offer_is_chosen_whatever_the_order() -> None:
-    # R-082; corpus U091.
+def test_the_strongest_on_offer_is_chosen_whatever_the_order_r_082() -> None:
+    # Corpus U091.
     values = list(LINES)
     labels = []
     while values:
@@ -44,8 +44,8 @@ def test_what_has_proved_unusable_leaves_the_next_way() -> None:
     assert labels == [("negotiate", "negotiate"), ("negotiate", "ntlm"), ("basic", "basic")]
 
 
-def test_a_token_in_the_first_challenge_offers_nothing() -> None:
-    # R-123; corpus U152.
+def test_a_token_in_the_first_challenge_offers_nothing_r_123() -> None:
+    # Corpus U152.
     assert label([b"Negotiate Zm9vYmFy"]) == ""
     assert label([b"NTLM TlRMTVNTUAAC", b"Basic"]) == "basic"
 
@@ -76,6 +76,13 @@ def test_there_is_a_way_to_sign_in_to_every_real_proxy(path: Path) -> None:
 )
 def test_a_profile_allows_any_method_or_one(method: str, own: bool, names: list[str]) -> None:
     assert [scheme.name for scheme in allowed(SCHEMES, method, own=own)] == names
+
+
+def test_another_encoding_is_a_matter_of_basic_and_digest_alone_r_092() -> None:
+    latin = writing(SCHEMES, "latin-1")
+    assert latin[:3] == SCHEMES[:3]
+    assert [getattr(scheme, "encoding", "") for scheme in latin[3:]] == ["latin-1", "latin-1"]
+    assert [getattr(scheme, "encoding", "") for scheme in SCHEMES[3:]] == ["utf-8", "utf-8"]
 
 
 def test_less_than_before_is_known_by_its_label() -> None:

@@ -162,7 +162,9 @@ def refused(call: Callable[[], object]) -> Verdict:
 # --- what is asked of the library ---------------------------------------------------------------
 
 
-def test_negotiate_is_never_asked_for(library: Library) -> None:
+def test_negotiate_is_never_asked_for_and_the_name_is_that_of_the_profile_r_127(
+    library: Library,
+) -> None:
     """It falls back from Kerberos to NTLM in silence."""
     ntlm_tokens(LOGIN, HOST, b"").step(None)
     KerberosTickets(LOGIN, HOST).token(b"")
@@ -176,8 +178,8 @@ def test_negotiate_is_never_asked_for(library: Library) -> None:
     ]
 
 
-def test_tokens_are_bound_to_the_connection_where_that_is_encrypted(library: Library) -> None:
-    # R-127; RFC 5929, section 4.
+def test_tokens_are_bound_to_the_connection_where_that_is_encrypted_r_127(library: Library) -> None:
+    # RFC 5929, section 4.
     tickets = KerberosTickets(LOGIN, HOST)
     tickets.token(b"\x01")
     tickets.token(b"\x02")

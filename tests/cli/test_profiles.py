@@ -25,7 +25,7 @@ from trayproxy.control.messages import (
     UseProfile,
 )
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import DIRECT_ID, Method, Profile, SignIn, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.store import Store
 
 SECRET = "canary-51c7"
@@ -140,11 +140,22 @@ def test_one_s_own_sign_in_and_a_method_can_be_given(cli: Cli, config: Path) -> 
     assert "Method:       Negotiate\n" in out
 
 
+def test_an_encoding_can_be_given_and_is_shown_r_092(cli: Cli, config: Path) -> None:
+    cli(*ADD_OFFICE)
+    assert "Encoding" not in cli("profiles", "show")[1]
+    assert cli("profiles", "edit", "Office", "--encoding", "latin-1")[0] == 0
+    profile = Store(config).load().profile
+    assert profile is not None
+    assert profile.encoding is Encoding.LATIN_1
+    assert "Encoding:     Latin-1\n" in cli("profiles", "show")[1]
+
+
 def test_every_way_to_sign_in_can_be_written() -> None:
     add = _parser().verbs["profiles"].verbs["add"]
     choices = {action.dest: action.choices for action in add._actions}
     assert set(choices["sign_in"] or ()) == set(SignIn)
     assert set(choices["method"] or ()) == set(Method)
+    assert set(choices["encoding"] or ()) == set(Encoding)
 
 
 def test_a_change_leaves_what_is_not_given(cli: Cli, config: Path) -> None:

@@ -99,6 +99,19 @@ def test_a_rejection_asks_again_and_says_why(asking: Screen, paths: Paths) -> No
     assert all("remember=False" in answer for answer in answers)
 
 
+def test_a_rejected_password_that_may_have_been_read_otherwise_says_so_r_092(
+    asking: Screen,
+) -> None:
+    for typed, following in (("pässword", "--encoding latin-1"), ("wrong", "lock accounts")):
+        asking.see("User name")
+        asking.type("me\n")
+        asking.see("Password")
+        asking.type(f"{typed}\n")
+        asking.see("Remember")
+        asking.type("n\n")
+        asking.see(following)
+
+
 @pytest.mark.parametrize("keys", ["\x04", "\n\n", "\n\x04"], ids=["end", "empty", "end-2"])
 def test_nothing_typed_is_not_now(asking: Screen, paths: Paths, keys: str) -> None:
     asking.see("User name")

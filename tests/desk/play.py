@@ -104,11 +104,15 @@ class Play:
         offers: tuple[Offered, ...] | None = None,
         is_final: bool = False,
         own: bool = False,
+        was_welcome: bool = False,
     ) -> int:
         """Let a request get a 407; return its number."""
         self.waiters += 1
         where = target or f"host{self.waiters}.example:443"
-        carried = Tried(tried, scheme or "basic", verdict, is_final, strayed) if tried else None
+        carried = None
+        if tried:
+            name = scheme or "basic"
+            carried = Tried(tried, name, verdict, is_final, strayed, was_welcome)
         offered = self.offers if offers is None else offers
         self.do(
             Challenged(self.waiters, key, profile, offered, where, carried, program, own),

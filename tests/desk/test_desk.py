@@ -25,12 +25,13 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
-from trayproxy.desk.answer import Answer, Outcome, Waiter
+from trayproxy.desk.answer import Answer, Outcome, Standing, Waiter
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
 from trayproxy.desk.store import Finding
 from trayproxy.http.challenges import Challenge, parse_challenges
+from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
 
 BASIC = parse_challenges([b'Basic realm="Corp"'])
@@ -307,7 +308,7 @@ def test_a_scheme_we_do_not_have_is_told(office: Office) -> None:
     assert "TrayProxy can use Basic" in refusal.problem.body
 
 
-def test_a_407_without_a_challenge_is_told(office: Office) -> None:
+def test_a_407_without_a_challenge_is_told_r_080(office: Office) -> None:
     seat = office.desk.challenged(SPACE, OFFICE, (), Waiter("a"), None)
     assert "offers nothing" in refused(seat).problem.body
 
@@ -434,7 +435,7 @@ def test_a_question_says_how_the_password_travels(office: Office) -> None:
     assert transports == {"office": Transport.READABLE, "lab": Transport.ENCRYPTED}
 
 
-def test_a_login_that_the_scheme_cannot_carry_is_told_and_not_sent(office: Office) -> None:
+def test_a_login_that_the_scheme_cannot_carry_is_told_and_not_sent_r_090(office: Office) -> None:
     (seat,) = office.ask()
     problem = office.desk.answer(1, Login("CORP:jdoe", "x"), remember=True)
     assert problem
@@ -796,6 +797,78 @@ def test_no_http_proxy_gets_a_login_in_the_form_of_socks(office: Office) -> None
 def test_no_socks_proxy_gets_one_in_the_form_of_http(office: Office) -> None:
     seat = challenged_at(office, SOCKS, SOCKS.upstream, BASIC)
     assert refused(seat).problem.id == "TP-303"
+
+
+def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(office: Office) -> None:
+    """It has not heard of any address that it could forbid."""
+    tries: list[str] = []
+
+    async def try_own(profile: Profile, target: str) -> bool:
+        tries.append(target)
+        return True
+
+    office.desk.on_try = try_own
+    seat = challenged_at(office, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    office.wait()
+    office.enter()
+    answer = answered(seat)
+    office.desk.accepted(answer)
+    space = Space.of(SOCKS)
+    office.desk.challenged(
+        space, SOCKS, (socks_challenge(),), Waiter("blocked.example:443"), answer
+    )
+    office.wait()
+    assert tries == []
+    assert office.desk.known(space) is None
+    assert office.face.question.why is Why.SAVED_REJECTED
+
+
+GITHUB = Waiter("github.com:443", is_tunnel=True)
+
+
+@pytest.mark.parametrize("is_tunnel", [True, False])
+def test_where_a_login_was_right_it_is_blamed_and_not_the_address(
+    office: Office, is_tunnel: bool
+) -> None:
+    """Of a single page the upstream knows more than the address, and may forbid it."""
+    tries: list[str] = []
+
+    async def try_own(profile: Profile, target: str) -> bool:
+        tries.append(target)
+        return True
+
+    office.desk.on_try = try_own
+    (seat,) = office.ask()
+    office.enter()
+    answer = answered(seat)
+    office.desk.accepted(answer)
+    answer.standing.welcome(Authority("github.com", 443))
+    waiter = replace(GITHUB, is_tunnel=is_tunnel)
+    office.desk.challenged(SPACE, OFFICE, BASIC, waiter, answer)
+    office.wait()
+    assert bool(tries) is not is_tunnel
+
+
+def test_a_login_that_is_typed_anew_was_right_nowhere_yet(office: Office) -> None:
+    (seat,) = office.ask()
+    office.enter()
+    first = answered(seat)
+    office.desk.accepted(first)
+    first.standing.welcome(Authority("github.com", 443))
+    office.desk.sign_in_now(OFFICE)
+    office.wait()
+    office.enter(Login("jdoe", "new"))
+    second = answered(office.challenge())
+    assert first.standing.was_welcome(GITHUB)
+    assert not second.standing.was_welcome(GITHUB)
+
+
+def test_addresses_where_a_login_was_right_are_bounded() -> None:
+    standing = Standing()
+    for number in range(5000):
+        standing.welcome(Authority(f"host{number}.example", 443))
+    first, last = (Waiter(f"host{n}.example:443", is_tunnel=True) for n in (0, 4999))
+    assert (standing.was_welcome(first), standing.was_welcome(last)) == (False, True)
 
 
 # --- Requests that nobody waits for ---------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from tests.desk.play import OFFICE, RIGHT, WRONG
 from tests.desk.test_desk import Office, Seated, SkippingLoop, answered, refused
-from trayproxy.auth.basic import Basic
+from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Repeated, Scheme, Signer, Verdict, VerdictKind
 from trayproxy.control.messages import Ending, Problem, SignInState, Why
@@ -18,7 +18,7 @@ from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Pin, Space
 from trayproxy.http.challenges import Challenge, parse_challenges
-from trayproxy.profiles.profile import Method, Profile, SignIn, Upstream
+from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn, Upstream
 
 SPACE = Space.of(OFFICE)
 SSO = replace(OFFICE, sign_in=SignIn.SSO, user="")
@@ -161,7 +161,7 @@ def ask(branch: Branch, offered: str = ALL) -> Seated:
     return seat
 
 
-def test_the_strongest_scheme_signs_with_the_name_of_the_upstream(branch: Branch) -> None:
+def test_the_strongest_scheme_signs_with_the_name_of_the_upstream_r_127(branch: Branch) -> None:
     seat = ask(branch)
     assert branch.face.question.method == "Negotiate"
     branch.enter()
@@ -481,3 +481,41 @@ def test_a_profile_moved_elsewhere_in_mid_trial_gets_no_verdict(branch: Branch) 
     branch.desk.accepted(answer)
     assert branch.desk.known(SPACE) is None
     assert branch.shelf.saved == []
+
+
+# --- How a login is written -----------------------------------------------------------------------
+
+
+def credentials_of(answer: Answer) -> bytes:
+    return answer.credentials(b"GET", b"http://a.example/")
+
+
+def test_a_login_is_written_as_the_profile_says_and_in_no_second_way_r_092(branch: Branch) -> None:
+    """What it is in another encoding costs a failed log-on, too: that is for the person to say."""
+    login = Login("jörg", "ü")
+    seat = ask(branch, 'Basic realm="Corp"')
+    branch.desk.answer(1, login, remember=True)
+    first = answered(seat)
+    assert credentials_of(first) == basic_credentials(login)
+    again = branch.challenge(tried=first, challenges='Basic realm="Corp"')
+    branch.wait()
+    assert not again.done()
+    branch.desk.profile_changed(replace(OFFICE, encoding=Encoding.LATIN_1))
+    branch.wait()
+    assert not again.done()
+    branch.desk.answer(1, login, remember=True)
+    branch.wait()
+    branch.desk.answer(1, login, remember=True)
+    assert credentials_of(answered(again)) == basic_credentials(login, "latin-1")
+
+
+def test_a_login_that_works_is_written_anew_when_the_profile_says_so_r_092(branch: Branch) -> None:
+    login = Login("jörg", "ü")
+    seat = ask(branch, 'Basic realm="Corp"')
+    branch.desk.answer(1, login, remember=True)
+    branch.desk.accepted(answered(seat))
+    assert branch.desk.known(SPACE)
+    branch.desk.profile_changed(replace(OFFICE, encoding=Encoding.LATIN_1))
+    assert branch.desk.known(SPACE) is None
+    later = answered(branch.challenge(challenges='Basic realm="Corp"'))
+    assert credentials_of(later) == basic_credentials(login, "latin-1")

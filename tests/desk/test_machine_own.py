@@ -244,6 +244,26 @@ def test_a_changed_password_costs_two_log_ons_at_most(play: Play) -> None:
     assert play.all(Rejected) == [Rejected(SPACE, RIGHT)]
 
 
+def test_a_changed_password_costs_one_log_on_where_it_was_right_before(play: Play) -> None:
+    """The address is not to blame, and asking anywhere else would be a second failed log-on."""
+    trusted(play)
+    play.wait(8 * 3600)
+    play.challenge(tried=play.mark(1), target="github.com:443", was_welcome=True)
+    play.found(RIGHT)
+    assert play.all(TryOwn) == []
+    assert play.question_due.why is Why.SAVED_REJECTED
+    assert play.all(Rejected) == [Rejected(SPACE, RIGHT)]
+
+
+@pytest.mark.parametrize("scheme", ["negotiate by negotiate", "digest by digest"])
+def test_where_a_second_try_costs_no_log_on_it_is_made(play: Play, scheme: str) -> None:
+    """A proxy may have lost its key or its nonces."""
+    trusted(play)
+    play.challenge(tried=play.mark(1), scheme=scheme, was_welcome=True)
+    assert len(play.all(TryOwn)) == 1
+    assert not play.is_asking
+
+
 def test_many_forbidden_addresses_at_once_are_cleared_up_by_one_request(play: Play) -> None:
     trusted(play)
     mark = play.mark(1)

@@ -1,9 +1,11 @@
 """Tests for trayproxy.desk.machine: what is typed is tried on one request, and never twice."""
 
+import itertools
+
 from tests.desk.play import OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import SignInState, Why
-from trayproxy.desk.events import LookUp, NetworkChanged, Save, Wanted
+from trayproxy.desk.events import AskersChanged, LookUp, NetworkChanged, Save, Wanted
 
 
 def why(play: Play) -> Why:
@@ -330,6 +332,38 @@ def test_a_saved_login_that_gets_no_answer_twice_is_not_tried_for_a_while(play: 
     play.wait(900)
     play.challenge()
     assert len(play.all(LookUp)) == 2
+
+
+def test_a_saved_login_that_never_gets_an_answer_is_sent_seldom(play: Play) -> None:
+    """Whoever leaves instead of saying no may have counted a failed log-on each time."""
+    play.do(AskersChanged(0))
+    play.challenge()
+    play.found(RIGHT)
+    sent: list[int] = []
+    for minute in range(24 * 60):
+        while len(sent) < len(play.released()):
+            sent.append(minute)
+            play.fail(play.released()[-1], sent=True)
+        lookups = len(play.all(LookUp))
+        play.challenge()
+        if len(play.all(LookUp)) > lookups:
+            play.found(RIGHT)
+        play.wait(60)
+    assert len(sent) == 5
+    assert all(later - before >= 60 for before, later in itertools.pairwise(sent[1:]))
+
+
+def test_a_saved_login_that_was_changed_meanwhile_is_sent_although_the_other_got_no_answer(
+    play: Play,
+) -> None:
+    first, second = play.challenge(), play.challenge()
+    play.found(WRONG)
+    play.fail(first, sent=True)
+    play.fail(second, sent=True)
+    play.wait(901)
+    third = play.challenge()
+    play.found(RIGHT)
+    assert play.released()[-1] == third
 
 
 def test_another_network_lets_a_login_without_an_answer_be_tried_again(play: Play) -> None:

@@ -17,6 +17,8 @@ from trayproxy.profiles.profile import Profile, Upstream
 
 HELLO = "hello\n\n200"
 """What `Sitting.fetch` returns when all went well: the text, and the status."""
+KEYRING_LIMIT_S = 8.0
+"""How long the person waits for the keyring at most (ux.md, section 3.4)."""
 
 
 class Run(Protocol):

@@ -74,6 +74,29 @@ def test_a_test_with_nobody_to_ask_costs_no_log_on(
     assert proxy.failed_logons() == 0
 
 
+def test_a_test_does_not_send_a_password_that_was_rejected_before(
+    run: Run,
+    attach: Attach,
+    use: Use,
+    keyring: KeyringSession,
+    proxy: Squid,
+    canary: Canary,
+    origin: Origin,
+    type_in: Type,
+) -> None:
+    first = run(session=keyring)
+    use(attach(first), proxy)
+    assert type_in("login", "--stdin", stdin=f"{canary.password}\n").returncode == 0
+    assert first.stop() == 0
+    proxy.set_password(canary.user, "changed meanwhile")
+    run("--no-prompt", session=keyring)
+    for _ in range(3):
+        done = type_in("test", "--url", origin.url("/hello"))
+        assert done.returncode == 4, done
+        assert "✖ Sign-in" in done.stdout
+    assert proxy.failed_logons() == 1
+
+
 def test_a_proxy_that_is_not_there_is_told_with_what_to_do(
     run: Run, attach: Attach, use: Use, proxy: Squid, type_in: Type
 ) -> None:

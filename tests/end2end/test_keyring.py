@@ -1,8 +1,10 @@
 """The password lies in the real keyring, or nowhere."""
 
+from time import monotonic
+
 import pytest
 
-from tests.end2end.stage import HELLO, Office
+from tests.end2end.stage import HELLO, KEYRING_LIMIT_S, Office
 from tests.support.keyring_session import State, keyring_session
 from tests.support.processes import home
 from tests.support.secrets import Canary, files_below
@@ -67,7 +69,9 @@ def test_without_a_usable_keyring_a_sign_in_works_and_the_person_is_told(
 ) -> None:
     with home() as place, keyring_session(place, state) as session:
         here = office.begin(office.run(session=session), office.login)
+        began = monotonic()
         assert here.fetch() == HELLO
+        assert monotonic() - began < KEYRING_LIMIT_S + 2
         assert here.face.questions[0].keyring.state is told
         assert here.face.wait_for_status(lambda status: status.keyring.state is told)
         # In memory it stays until the end, and it is nowhere else.

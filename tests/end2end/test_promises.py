@@ -3,6 +3,7 @@
 import pytest
 
 from tests.end2end.stage import HELLO, Office, Sitting
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     Done,
     Ending,
@@ -101,6 +102,27 @@ def test_a_saved_password_that_is_wrong_costs_one_log_on_in_all_runs_together(
         assert again.face.wait_for_question().why is Why.SAVED_REJECTED
         waiting.process.end()
         again.end()
+    assert office.proxy.failed_logons() == 1
+
+
+def test_a_password_that_is_changed_while_it_works_costs_one_failed_log_on(office: Office) -> None:
+    """The address is not to blame where the password was right: nothing has to be found out.
+
+    Requests that are on their way together in the seconds after an acceptance all carry it.
+    """
+    here = office.begin(office.run())
+    tunnel = ("--proxytunnel", office.origin.url("/hello"))
+    first = here.curl(*tunnel)
+    here.face.answer(here.face.wait_for_question(), office.login)
+    assert first.result().out == "hello"
+    office.proxy.set_password(office.login.user, "changed meanwhile")
+    waiting = [here.curl(*tunnel)]
+    question = here.face.wait_for_question(lambda asked: asked.rejections == 1)
+    waiting += [here.curl(*tunnel) for _ in range(9)]
+    here.face.wait_for_question(lambda asked: asked.waiting == len(waiting))
+    assert office.proxy.failed_logons() == 1
+    here.face.answer(question, Login(office.login.user, "changed meanwhile"))
+    assert [one.result().out for one in waiting] == ["hello"] * len(waiting)
     assert office.proxy.failed_logons() == 1
 
 

@@ -8,6 +8,7 @@ import pytest
 from tests.end2end.stage import HELLO, Office
 from tests.support.clients import Clients
 from tests.support.connects import Connects
+from tests.support.memory import MIB, memory_of
 from tests.support.origin import Origin
 from tests.support.processes import Job
 from tests.support.tls import Authority, Certificate
@@ -167,6 +168,19 @@ def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on_and_one_quest
         assert connects.statuses() == [200] * 50
     assert [question.number for question in here.face.questions] == [first.number]
     assert office.proxy.failed_logons() == 1
+
+
+def test_five_hundred_that_wait_are_one_question_and_little_memory(office: Office) -> None:
+    """F26 and F27: all of them are told at once when the person says no."""
+    here = office.begin(office.run())
+    before = memory_of(here.service.pid).proportional
+    with Connects(here.service.address, office.origin.authority, 500) as connects:
+        question = here.face.wait_for_question(lambda asked: asked.waiting == 500)
+        assert memory_of(here.service.pid).proportional - before < 50 * MIB
+        here.face.decline(question, Quiet.A_MINUTE)
+        assert connects.statuses() == [503] * 500
+    assert len(here.face.questions) == 1
+    assert office.proxy.failed_logons() == 0
 
 
 def test_a_declined_question_ends_the_wait_with_503(office: Office, secure_origin: Origin) -> None:

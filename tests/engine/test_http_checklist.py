@@ -1,7 +1,7 @@
 """The lines of the protocol checklist (R-001 to R-085) that the engine decides.
 
 What reading and writing alone decide is tested in tests/http; what one connection may be used for,
-in test_connections.
+in test_connections; sign-ins that take several legs, in test_signing.
 """
 
 from collections.abc import Callable
@@ -616,6 +616,29 @@ def test_a_request_whose_client_ended_its_sending_is_answered(
 # --- 407 ---
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"",
+        b"Proxy-Authenticate:\r\n",
+        b"Proxy-Authenticate: Bearer realm=x\r\n",
+        b"WWW-Authenticate: Basic realm=x\r\n",
+        b'Proxy-Authenticate: Bearer realm="Basic realm=x"\r\n',
+        b"Proxy-Authenticate: Digest realm=x\r\nProxy-Authenticate: NTLM TlRM\r\n",
+    ],
+)
+@pytest.mark.parametrize("request_octets", [GET, CONNECT], ids=["get", "connect"])
+def test_a_407_that_offers_nothing_usable_gets_no_credentials_r_080(
+    start: Start, script: Play, request_octets: bytes, lines: bytes
+) -> None:
+    refusal = b"HTTP/1.1 407 x\r\n%bContent-Length: 0\r\n\r\n" % lines
+    upstream = script(answering(refusal))
+    with through(start, upstream, FakeDesk(LOGIN)).connect() as client:
+        client.send(request_octets)
+        assert client.reply(request_octets.split(b" ")[0]).status == 503
+    assert all(b"Proxy-Authorization" not in peer.received for peer in upstream.peers)
+
+
 def test_no_octet_of_a_407_reaches_the_client_r_057_r_083(start: Start, script: Play) -> None:
     refusal = (
         b"HTTP/1.1 407 Secret Reason\r\nProxy-Authenticate: Basic realm=secret\r\n"
@@ -628,7 +651,7 @@ def test_no_octet_of_a_407_reaches_the_client_r_057_r_083(start: Start, script: 
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
-def test_a_sign_in_that_is_refused_is_a_503(start: Start, script: Play, method: str) -> None:
+def test_a_sign_in_that_is_refused_is_a_503_r_083(start: Start, script: Play, method: str) -> None:
     upstream = script(answering(CHALLENGE))
     engine = through(start, upstream)
     with engine.connect() as client:
@@ -641,7 +664,7 @@ def test_a_sign_in_that_is_refused_is_a_503(start: Start, script: Play, method: 
     assert b"Proxy-Authorization" not in upstream.peer(1).received
 
 
-def test_a_407_where_nobody_signs_in_is_a_502(start: Start, script: Play) -> None:
+def test_a_407_where_nobody_signs_in_is_a_502_r_083(start: Start, script: Play) -> None:
     upstream = script(answering(CHALLENGE))
     engine = start(office(upstream.port, sign_in=SignIn.NONE), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as client:
@@ -670,19 +693,34 @@ def test_a_407_on_a_connection_that_worked_asks_the_desk_again(start: Start, scr
     assert [turn.tried is not None for turn in engine.desk.turns] == [False, True]
 
 
-@pytest.mark.parametrize("close", [b"Connection: close\r\n", b"Proxy-Connection: close\r\n"])
+BASIC_LINE = b'Proxy-Authenticate: Basic realm="corp"\r\n'
+
+
+@pytest.mark.parametrize(
+    ("refusal", "ends"),
+    [
+        (CHALLENGE[:-2] + b"Connection: close\r\n\r\n", False),
+        (CHALLENGE[:-2] + b"Proxy-Connection: close\r\n\r\n", False),
+        (b"HTTP/1.0 407 x\r\n" + BASIC_LINE + b"Content-Length: 0\r\n\r\n", False),
+        (b"HTTP/1.0 407 x\r\n" + BASIC_LINE + b"\r\nno", True),
+        (b"HTTP/1.1 407 x\r\n" + BASIC_LINE + b"\r\nno", True),
+    ],
+    ids=["close", "proxy-close", "1.0", "1.0 until its end", "1.1 until its end"],
+)
 def test_a_407_that_closes_is_answered_on_a_new_connection_r_085(
-    start: Start, script: Play, close: bytes
+    start: Start, script: Play, refusal: bytes, ends: bool
 ) -> None:
     def refuse(peer: Peer) -> None:
         peer.read_head()
-        peer.send(CHALLENGE[:-2] + close + b"\r\n")
-        peer.half_close()
+        peer.send(refusal)
+        if ends:
+            peer.half_close()
         peer.read_all()
 
     upstream = script(refuse, answering(OK))
     with through(start, upstream, FakeDesk(LOGIN)).connect() as client:
         assert client.ask(GET).status == 200
+    assert CREDENTIALS not in upstream.peer(1).received
     assert CREDENTIALS in upstream.peer(2).received
 
 

@@ -101,6 +101,7 @@ def test_a_tunnel_that_nobody_waits_for_is_not_kept_as_a_connection(
     engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
     with engine.connect() as client:
         assert client.ask(CONNECT, b"CONNECT").status == 200
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
     client = engine.connect()
     client.send(CONNECT)
     assert asked.wait(20)

@@ -100,7 +100,7 @@ def test_content_stays_behind_until_the_last_leg_r_125(start: Start, bind: Bind)
     assert told[1:] == [("type 1", "0", b""), ("type 3", "7", b"content")]
 
 
-def test_much_content_in_chunks_follows_the_last_leg_whole(start: Start, bind: Bind) -> None:
+def test_much_content_in_chunks_follows_the_last_leg_whole_r_125(start: Start, bind: Bind) -> None:
     upstream = bind()
     length = 3 << 20
     with start(office(upstream.port), desk_with()).connect() as client:
@@ -293,7 +293,9 @@ def test_a_connection_that_ends_between_the_legs_is_tried_once_more_r_126(
     assert engine.desk.spent == [False]
 
 
-def test_a_connection_cut_at_the_first_leg_is_tried_once_more(start: Start, bind: Bind) -> None:
+def test_a_connection_cut_at_the_first_leg_is_tried_once_more_r_126(
+    start: Start, bind: Bind
+) -> None:
     upstream = bind(cuts_after="type 1")
     with start(office(upstream.port), desk_with()).connect() as client:
         assert client.ask(post(URL, b"content"), b"POST").status == 502
@@ -507,6 +509,20 @@ def test_a_scheme_is_told_the_challenges_that_it_answers(start: Start, script: P
     assert [[one.token68 for one in told] for told in handshake.told] == [["a"], ["b"]]
 
 
+def test_the_whole_proxy_is_one_protection_space_r_110(start: Start, script: Play) -> None:
+    """One 407 is enough for all sites, programs and connections; the nonce goes on counting."""
+    upstream = script(answering(challenge('Digest realm="c", nonce="n", qop="auth"'), OK))
+    engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
+    for number in range(3):
+        with engine.connect() as client:
+            assert client.ask(get(b"http://site%d.test/" % number)).status == 200
+        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    received = b"".join(peer.received for peer in upstream.peers).decode()
+    assert re.findall(r' nonce="(\w+)"', received) == ["n"] * 3
+    assert re.findall(r"nc=(\w+)", received) == ["00000001", "00000002", "00000003"]
+    assert len(engine.desk.turns) == 1
+
+
 NEEDS_CONTENT = challenge('Digest realm="c", nonce="n", qop="auth-int"')
 
 
@@ -583,7 +599,7 @@ def test_content_that_is_to_be_signed_and_does_not_come_is_a_408(
     ],
     ids=["get", "connect", "post"],
 )
-def test_what_is_signed_is_what_is_sent(
+def test_what_is_signed_is_what_is_sent_r_103(
     start: Start, script: Play, request_octets: bytes, signed: tuple[bytes, ...]
 ) -> None:
     method = request_octets.split(b" ")[0]
@@ -727,10 +743,11 @@ def refusal(body: bytes, *lines: bytes) -> bytes:
     return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
 
 
+@pytest.mark.parametrize("length", [0, 200_000, 256 << 10])
 def test_a_refusal_that_is_read_over_leaves_its_connection_r_084(
-    start: Start, script: Play
+    start: Start, script: Play, length: int
 ) -> None:
-    body = b"x" * 200_000
+    body = b"x" * length
     upstream = script(answering(refusal(body, b"Content-Length: %d" % len(body)), OK))
     with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
         assert client.ask(GET).status == 200
@@ -760,6 +777,10 @@ def test_a_refusal_that_is_no_short_matter_is_left_alone_r_084(
     with start(office(upstream.port), FakeDesk(LOGIN), limits).connect() as client:
         assert client.ask(GET).status == 200
     assert len(upstream.peers) == 2
+
+
+def test_a_short_matter_is_a_quarter_of_a_mebibyte_in_two_seconds_r_084() -> None:
+    assert (Limits().drain_octets, Limits().refusal_s) == (256 << 10, 2.0)
 
 
 def test_a_connection_is_not_held_while_a_person_types(start: Start, script: Play) -> None:

@@ -12,6 +12,7 @@ from trayproxy.profiles.config import Config, Listen
 from trayproxy.profiles.document import HEADER, MistakeError, NewerError, read, write
 from trayproxy.profiles.profile import (
     DIRECT_ID,
+    Encoding,
     Method,
     Profile,
     ProfileError,
@@ -89,6 +90,7 @@ def test_nothing_means_the_defaults() -> None:
         ('id = "lab"', 'id = "Lab"', 20, "lower-case"),
         ('sign_in = "none"', 'sign_in = "ntlm"', 23, "sign_in is password or none or sso"),
         ('mood = "good"', 'method = "kerberos"', 16, "method is automatic or negotiate"),
+        ('mood = "good"', 'encoding = "cp1252"', 16, "encoding is utf-8 or latin-1"),
         ('["localhost", "*.lab"]', '["localhost", 3]', 24, "list of texts"),
         ('["localhost", "*.lab"]', '"localhost"', 24, "bypass is a list"),
         ('mood = "good"', "fallbacks = [3]", 16, "list of texts"),
@@ -173,6 +175,14 @@ def test_one_s_own_sign_in_and_a_method_are_kept() -> None:
     assert "method" not in write("", Config().with_profile(OFFICE))
 
 
+def test_an_encoding_of_logins_is_kept_r_092() -> None:
+    profile = replace(OFFICE, encoding=Encoding.LATIN_1)
+    text = write("", Config().with_profile(profile))
+    assert 'encoding = "latin-1"\n' in text
+    assert read(text).profile == profile
+    assert "encoding" not in write("", Config().with_profile(OFFICE))
+
+
 def test_that_programs_connect_directly_is_kept() -> None:
     text = write(TEXT, CONFIG.using(DIRECT_ID))
     assert text == TEXT.replace('active = "lab"', 'active = "direct"')
@@ -255,6 +265,7 @@ PROFILES = st.builds(
     ).map(tuple),
     ca_file=st.sampled_from(["", "/etc/Büro.pem"]),
     method=st.sampled_from(Method),
+    encoding=st.sampled_from(Encoding),
 )
 EDITS = st.one_of(
     st.tuples(st.just("put"), PROFILES),
@@ -311,6 +322,8 @@ def lay_out(config: Config, remarks: list[str], keys: list[bool]) -> str:
             line(f"ca_file = {quoted(profile.ca_file)}\n")
         if next(full) or profile.method != Method.AUTOMATIC:
             line(f"method = '{profile.method}'\n")
+        if next(full) or profile.encoding != Encoding.UTF_8:
+            line(f"encoding = '{profile.encoding}'\n")
     line("[last]\n")
     line("x = 1\n")
     return "".join(lines)

@@ -15,12 +15,13 @@ from trayproxy.control.messages import (
     CheckResult,
     Keyring,
     KeyringState,
+    ListenerState,
     Problem,
     Step,
     StepState,
     Why,
 )
-from trayproxy.profiles.profile import Method, SignIn
+from trayproxy.profiles.profile import Encoding, Method, SignIn
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.profiles import ProfilesWindow
@@ -40,6 +41,17 @@ HOSTILE = structs.replace(
 )
 RENAMED = structs.replace(
     QUESTION, why=Why.REALM_CHANGED, before="<b>Corp</b>\u202e Internet " + "W" * 300
+)
+TAKEN = structs.replace(
+    STATUS,
+    listener=ListenerState.FAILED,
+    spare_port=3129,
+    problem=Problem(
+        "TP-101",
+        "Port 3128 is taken",
+        "squid (PID 911) already uses 127.0.0.1:3128. "
+        "TrayProxy starts by itself once the port is free.",
+    ),
 )
 FAILED_STEPS = CheckResult(
     (
@@ -105,6 +117,32 @@ def window() -> QWidget:
     return made
 
 
+def window_with_the_port_taken() -> QWidget:
+    """The window while another program has the port."""
+    made = ProfilesWindow()
+    made.has_tray = True
+    made.show_state(IconState.STOPPED, TAKEN)
+    return made
+
+
+def menu_with_the_port_taken() -> QWidget:
+    """The menu at that time."""
+    made = TrayMenu(QApplication.instance())
+    made.update(IconState.STOPPED, TAKEN, is_asked=False)
+    made.menu.popup(QPoint(0, 0))
+    return made.menu
+
+
+def window_with_all_fields() -> QWidget:
+    """The window with a profile that uses what few do."""
+    made = ProfilesWindow()
+    made.has_tray = True
+    latin = replace(OFFICE, encoding=Encoding.LATIN_1)
+    made.show_state(IconState.OK, structs.replace(STATUS, profile=latin, profiles=(latin,)))
+    made.resize(made.width(), 640)
+    return made
+
+
 def window_without_password() -> QWidget:
     """The window with a profile that uses the person's own sign-in."""
     own = replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)
@@ -144,9 +182,12 @@ PICTURES: dict[str, Callable[[], QWidget]] = {
     "sign-in-hostile": hostile,
     "window": window,
     "window-without-password": window_without_password,
+    "window-port-taken": window_with_the_port_taken,
+    "window-advanced": window_with_all_fields,
     "test": panel,
     "test-failed": panel_of_a_failure,
     "menu": menu,
+    "menu-port-taken": menu_with_the_port_taken,
 }
 
 

@@ -109,8 +109,10 @@ def test_the_menu_says_why_the_listener_failed(menu: TrayMenu) -> None:
     problem = Problem("TP-101", "Port 3128 is taken", "squid uses it.")
     status = structs.replace(STATUS, listener=ListenerState.FAILED, problem=problem)
     menu.update(IconState.STOPPED, status)
-    assert rows(menu)[0] == "Not running — Port 3128 is taken"
+    assert rows(menu)[0] == "Not running — port 3128 is taken"
     assert not row(menu, "use_port").isVisible()
+    # Whoever copies it would send programs to somebody else.
+    assert STATUS.address not in " ".join(rows(menu))
 
 
 def test_a_port_that_is_free_is_offered_in_place_of_one_that_is_taken(

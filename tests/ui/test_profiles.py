@@ -35,7 +35,15 @@ from trayproxy.control.messages import (
     Step,
     StepState,
 )
-from trayproxy.profiles.profile import DIRECT_ID, Method, Profile, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import (
+    DIRECT_ID,
+    Encoding,
+    Method,
+    Profile,
+    Scheme,
+    SignIn,
+    Upstream,
+)
 from trayproxy.ui.check_panel import CheckPanel, report, verdict
 from trayproxy.ui.profile_form import Draft, draft_of, tidied
 from trayproxy.ui.profiles import Deletion, ProfilesWindow
@@ -127,6 +135,7 @@ def test_another_port_can_be_used_from_here(window: ProfilesWindow, qtbot: QtBot
     status = structs.replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
     window.show_state(IconState.STOPPED, status)
     assert child(window, QPushButton, "use_port_now").text() == "Use port 3129 instead"
+    assert not child(window, QWidget, "address_row").isVisible()
     with qtbot.waitSignal(window.port_wanted) as wanted:
         press(window, "use_port_now")
     assert wanted.args == [3129]
@@ -215,6 +224,23 @@ def test_a_method_that_needs_a_password_does_not_go_with_one_s_own_sign_in(
     assert label(window, "method_error") == ""
     with qtbot.waitSignal(window.save_wanted):
         press(window, "save")
+
+
+def test_a_profile_says_how_passwords_are_written_for_old_proxies_r_092(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    box = child(window, QComboBox, "encoding")
+    assert not box.isVisible()
+    child(window, QToolButton, "advanced").click()
+    assert [box.itemText(row) for row in range(box.count())] == ["UTF-8", "Latin-1"]
+    pick(window, "encoding", Encoding.LATIN_1)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    latin = replace(OFFICE, encoding=Encoding.LATIN_1)
+    assert wanted.args == [latin]
+    assert draft_of(latin).encoding is Encoding.LATIN_1
+    child(window, QRadioButton, "with_own_sign_in").click()
+    assert not box.isEnabled()
 
 
 def test_where_there_is_no_choice_of_methods_none_is_offered(window: ProfilesWindow) -> None:

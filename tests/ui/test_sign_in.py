@@ -256,6 +256,20 @@ def test_a_rejection_asks_again_with_the_password_selected(
     assert accept(dialog).text() == "Sign in"
 
 
+@pytest.mark.parametrize(
+    ("method", "typed", "is_told"),
+    [("Basic", "pässword", True), ("Basic", "password", False), ("NTLM", "pässword", False)],
+)
+def test_a_rejected_password_that_may_have_been_read_otherwise_says_so_r_092(
+    qtbot: QtBot, method: str, typed: str, is_told: bool
+) -> None:
+    dialog = shown(qtbot, replace(QUESTION, method=method))
+    password(dialog).setText(typed)
+    assert "text encoding" not in " ".join(texts(dialog))
+    dialog.show_question(replace(REJECTED, method=method))
+    assert ("another text encoding in the profile" in " ".join(texts(dialog))) is is_told
+
+
 def test_success_is_seen_and_then_closes(dialog: SignInDialog, qtbot: QtBot) -> None:
     qtbot.keyClicks(password(dialog), "secret")
     accept(dialog).click()

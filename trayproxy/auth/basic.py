@@ -6,17 +6,21 @@ the last scheme that we choose.
 
 from base64 import b64encode
 from dataclasses import dataclass
-from unicodedata import normalize
 
-from trayproxy.auth.login import Login, LoginError, needed
+from trayproxy.auth.login import UTF_8, Login, LoginError, encoded, needed, says_utf_8
 from trayproxy.auth.scheme import Repeated, Signer
 from trayproxy.http.challenges import Challenge
 
 
 @dataclass(frozen=True, slots=True)
 class Basic:
-    """Answers Basic challenges."""
+    """Answers Basic challenges.
 
+    Attributes:
+        encoding: Of logins for a proxy that does not say how it encodes them.
+    """
+
+    encoding: str = UTF_8
     name: str = "basic"
     title: str = "Basic"
     family: str = "basic"
@@ -34,10 +38,7 @@ class Basic:
         basic_credentials(login)
 
     def understands(self, challenge: Challenge) -> bool:
-        """Return True: even without a realm, as proxy.py sends it, we know what is wanted.
-
-        A ``charset`` other than UTF-8 is not defined and ignored (section 2.1).
-        """
+        """Return True: even without a realm, as proxy.py sends it, we know what is wanted."""
         return True
 
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
@@ -46,19 +47,25 @@ class Basic:
         Raises:
             LoginError: See `basic_credentials`; or there is no login.
         """
-        return Repeated(basic_credentials(needed(login)))
+        encoding = UTF_8 if says_utf_8(challenge) else self.encoding
+        return Repeated(basic_credentials(needed(login), encoding))
 
 
-def basic_credentials(login: Login) -> bytes:
+def basic_credentials(login: Login, encoding: str = UTF_8) -> bytes:
     """Return ``Basic`` and the token68 for a login (section 2).
 
     The octets are UTF-8 of the NFC form, which is what ``charset="UTF-8"`` demands (section 2.1).
-    Without that parameter the encoding is undefined; it is the same then, because what keyboards
-    type is NFC and because trying a second encoding would cost a second failed log-on.
+    Without that parameter the encoding is undefined; it is the same then, unless the profile says
+    otherwise: trying a second encoding by ourselves would cost a second failed log-on.
+
+    Args:
+        login: The login.
+        encoding: Python's name of the encoding.
 
     Raises:
         LoginError: The user name has a colon, which ends it on the wire; or either part has a
-            control character (section 2) or half a surrogate pair, which no encoding can carry.
+            control character (section 2) or half a surrogate pair, which no encoding can carry, or
+            a character that this one has not got.
     """
     if ":" in login.user:
         raise LoginError(
@@ -69,5 +76,4 @@ def basic_credentials(login: Login) -> bytes:
             raise LoginError(f"This {what} contains a control character, such as a line break.")
         if any("\ud800" <= char <= "\udfff" for char in text):
             raise LoginError(f"This {what} contains half a character. Type it again.")
-    user_pass = normalize("NFC", f"{login.user}:{login.password}")
-    return b"Basic " + b64encode(user_pass.encode())
+    return b"Basic " + b64encode(encoded(f"{login.user}:{login.password}", encoding))

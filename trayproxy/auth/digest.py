@@ -19,10 +19,9 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from unicodedata import normalize
 from weakref import WeakValueDictionary
 
-from trayproxy.auth.login import Login, LoginError, needed
+from trayproxy.auth.login import UTF_8, Login, LoginError, encoded, needed, says_utf_8
 from trayproxy.auth.scheme import Handshake, Leg, Signer, ToSign, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
@@ -68,9 +67,11 @@ class Digest:
 
     Attributes:
         random: Returns that many octets nobody can foretell.
+        encoding: Of logins for a proxy that does not say how it encodes them.
     """
 
     random: Callable[[int], bytes] = field(repr=False, compare=False)
+    encoding: str = UTF_8
     name: str = "digest"
     title: str = "Digest"
     family: str = "digest"
@@ -104,13 +105,14 @@ class Digest:
         """Return a signer that keeps the hash of the login, not the password.
 
         Raises:
-            LoginError: See `check`; or there is no login.
+            LoginError: See `check`; or there is no login, or it has a character that the encoding
+                has not got.
         """
         login = needed(login)
         self.check(login)
         terms = _Terms.of(challenge)
         assert terms is not None, "only challenges that are understood get a signer"
-        return DigestSigner(terms, login, self.random)
+        return DigestSigner(terms, login, self.random, self.encoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ class _Terms:
             algorithm=algorithm,
             qop=qop,
             opaque=challenge.param("opaque"),
-            utf8=_is(challenge, "charset", "utf-8"),
+            utf8=says_utf_8(challenge),
             hides_user=_is(challenge, "userhash", "true"),
             nonce=nonce,
             is_stale=_is(challenge, "stale", "true"),
@@ -190,21 +192,28 @@ class DigestSigner:
 
     repeats = False
 
-    def __init__(self, terms: _Terms, login: Login, random: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, terms: _Terms, login: Login, random: Callable[[int], bytes], encoding: str = UTF_8
+    ) -> None:
         """Hash the login for good; the password is not kept.
 
         Args:
             terms: Of the challenge that is answered, whose nonce is used first.
             login: The login.
             random: Returns that many octets nobody can foretell.
+            encoding: Of the login, unless the proxy says that it is UTF-8.
+
+        Raises:
+            LoginError: It has not got a character of the login.
         """
         digest = _hash(terms.algorithm)
         assert digest is not None
         self._terms = terms
         self._random = random
         self._hash = digest
-        self._user = normalize("NFC", login.user).encode()
-        password = normalize("NFC", login.password).encode()
+        encoding = UTF_8 if terms.utf8 else encoding
+        self._user = encoded(login.user, encoding)
+        password = encoded(login.password, encoding)
         realm = terms.realm.encode("iso-8859-1")
         self._ha1 = digest(b":".join((self._user, realm, password)))
         self._user_hash = digest(self._user + b":" + realm)

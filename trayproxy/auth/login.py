@@ -1,6 +1,12 @@
-"""What a person types to sign in."""
+"""What a person types to sign in, and how it is written for those that want octets."""
 
 from dataclasses import dataclass, field
+from unicodedata import normalize
+
+from trayproxy.http.challenges import Challenge
+
+UTF_8 = "utf-8"
+"""What a challenge may name as its ``charset``, and what we use where it names none."""
 
 
 class LoginError(ValueError):
@@ -21,6 +27,35 @@ class Login:
 
     user: str
     password: str = field(repr=False)
+
+
+def says_utf_8(challenge: Challenge) -> bool:
+    """Return whether a proxy says how it encodes names and passwords.
+
+    ``UTF-8`` is all that it may say, in any case; whatever else it says is as good as nothing
+    (RFC 7617, section 2.1; RFC 7616, section 3.3).
+    """
+    return (challenge.param("charset") or "").lower() == UTF_8
+
+
+def encoded(text: str, encoding: str) -> bytes:
+    """Return a user name or a password as octets, of its composed form (NFC).
+
+    Args:
+        text: The text.
+        encoding: Python's name of the encoding.
+
+    Raises:
+        LoginError: There is a character in it that the encoding has not got.
+    """
+    composed = normalize("NFC", text)
+    octets = composed.encode(encoding, "ignore")  # Python's own error would quote the text.
+    if octets.decode(encoding) != composed:
+        raise LoginError(
+            "The user name or the password has a character that the text encoding of the profile "
+            "has not got."
+        )
+    return octets
 
 
 def needed(login: Login | None) -> Login:

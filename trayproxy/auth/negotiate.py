@@ -10,11 +10,14 @@ is who it says, which a 200 would not wait for anyway. It is wrapped as SPNEGO (
 4.2.1) with Kerberos as the only mechanism offered, so that nothing falls back to another in
 silence. NTLM inside Negotiate is `trayproxy.auth.ntlm.ntlm_in_negotiate`.
 
-The proxy's principal is ``HTTP/`` and the host as configured; whether libkrb5 looks for another
-name of it in the DNS is a matter of its configuration (``dns_canonicalize_hostname``).
+The proxy's principal is ``HTTP/`` and the host as configured. libkrb5 would look for another name
+of it in the DNS; the service has told it not to (`trayproxy.desktop`), unless the settings of the
+computer want that (``dns_canonicalize_hostname``).
 """
 
-from base64 import b64encode
+import re
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
 from collections.abc import Callable
 
 from trayproxy.auth.login import Login
@@ -30,10 +33,18 @@ _SPNEGO = bytes.fromhex("06062b0601050502")
 _KERBEROS = bytes.fromhex("06092a864886f712010202")
 """1.2.840.113554.1.2.2 (RFC 4121)"""
 
+_LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..)"
+_COMPLETED = re.compile(rb"\xa1%b\x30%b" % (_LENGTH, _LENGTH), re.DOTALL)
+"""How a NegTokenResp begins (RFC 4178, section 4.2.2); its first element may be the state."""
+
+_ACCEPTED = bytes.fromhex("a0030a0100")
+"""The state accept-completed."""
+
 _NOT_TAKEN = (
     "This proxy did not take the Kerberos ticket, although the company's sign-in server "
     "gave one out for it."
 )
+_NOT_THIS = "This proxy has taken the Kerberos ticket, and refuses this request all the same."
 _OTHER_WAY = "This proxy wants to go on in another way than by Kerberos."
 
 TicketSource = Callable[[Login | None, str], Tickets]
@@ -90,12 +101,15 @@ class NegotiateSigner:
 
         A password that the sign-in server has accepted is not wrong: that the proxy takes no ticket
         of it, as when its own key is out of date, says that Kerberos cannot be used there. Where it
-        did take one, it is the request that is not allowed, which is not ours to tell.
+        did take one, it is the request that is not allowed, which is not ours to tell. Squid adds
+        to such a 407 a token that says so: it is the end of the sign-in, and nothing to go on from.
         """
-        if any(each.scheme == "negotiate" and each.token68 for each in challenges):
+        tokens = [each.token68 for each in challenges if each.scheme == "negotiate"]
+        completed = [is_completed(token) for token in filter(None, tokens)]
+        if not all(completed):
             return Verdict(VerdictKind.UNUSABLE, _OTHER_WAY)
         if self._has_password and not self._was_taken:
-            return Verdict(VerdictKind.UNUSABLE, _NOT_TAKEN)
+            return Verdict(VerdictKind.UNUSABLE, _NOT_THIS if completed else _NOT_TAKEN)
         return Verdict(VerdictKind.REJECTED)
 
 
@@ -118,6 +132,20 @@ class _NegotiateHandshake:
     def learn(self, fields: Fields) -> None:
         """Learn that the ticket was taken. The proof that the proxy may add was not asked for."""
         self._signer.taken()
+
+
+def is_completed(token: str) -> bool:
+    """Return whether a proxy's token says that the sign-in is complete and accepted.
+
+    Args:
+        token: In base64, or whatever stood in its place.
+    """
+    try:
+        octets = b64decode(token, validate=True)
+    except (Base64Error, ValueError):
+        return False
+    begins = _COMPLETED.match(octets)
+    return begins is not None and octets.startswith(_ACCEPTED, begins.end())
 
 
 def spnego_init(token: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """The schemes that we have for HTTP, and which of them a profile allows."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
@@ -27,6 +28,21 @@ def http_schemes(random: Callable[[int], bytes]) -> tuple[Scheme, ...]:
         ntlm_in_negotiate(),
         Digest(random),
         Basic(),
+    )
+
+
+def writing(schemes: Iterable[Scheme], encoding: str) -> tuple[Scheme, ...]:
+    """Return the schemes with logins in another encoding, where a proxy does not name its own.
+
+    That is a matter of Basic and Digest: the others are always Unicode.
+
+    Args:
+        schemes: Ours.
+        encoding: Python's name of it.
+    """
+    return tuple(
+        replace(scheme, encoding=encoding) if isinstance(scheme, Basic | Digest) else scheme
+        for scheme in schemes
     )
 
 

@@ -374,7 +374,7 @@ def _add_profiles(verbs: _Verbs) -> None:
     use.add_argument("profile", metavar="NAME")
 
 
-_PARTS = ("user", "sign_in", "method", "bypass", "fallbacks", "ca_file")
+_PARTS = ("user", "sign_in", "method", "encoding", "bypass", "fallbacks", "ca_file")
 """What `_add_parts` adds, None if it is not given."""
 
 
@@ -382,6 +382,11 @@ def _add_parts(parser: _Parser, file: Callable[[str], str]) -> None:
     """Add the options for the parts of a profile."""
     parser.add_argument("--user", metavar="NAME", type=_checked("check_user"), help="user name")
     _add_ways_to_sign_in(parser)
+    parser.add_argument(
+        "--encoding",
+        choices=["utf-8", "latin-1"],
+        help="of user name and password, for a proxy that does not name its own (default: utf-8)",
+    )
     parser.add_argument(
         "--bypass",
         metavar="HOSTS",

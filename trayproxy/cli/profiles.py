@@ -6,7 +6,7 @@ from typing import TypeVar
 from trayproxy.cli.settings import Profiles, settings
 from trayproxy.cli.words import clean, say
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import DIRECT_NAME, Method, Profile, SignIn, Upstream
+from trayproxy.profiles.profile import DIRECT_NAME, Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.validate import make_id
 
 T = TypeVar("T")
@@ -22,6 +22,8 @@ _METHOD = {
     Method.DIGEST: "Digest",
     Method.BASIC: "Basic",
 }
+
+_ENCODING = {Encoding.LATIN_1: "Latin-1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Change:
     user: str | None = None
     sign_in: str | None = None
     method: str | None = None
+    encoding: str | None = None
     bypass: tuple[str, ...] | None = None
     fallbacks: tuple[Upstream, ...] | None = None
     ca_file: str | None = None
@@ -52,6 +55,7 @@ class Change:
             user=_given(self.user, profile.user),
             sign_in=SignIn(_given(self.sign_in, profile.sign_in)),
             method=Method(_given(self.method, profile.method)),
+            encoding=Encoding(_given(self.encoding, profile.encoding)),
             bypass=_given(self.bypass, profile.bypass),
             fallbacks=_given(self.fallbacks, profile.fallbacks),
             ca_file=_given(self.ca_file, profile.ca_file),
@@ -89,6 +93,7 @@ def show_one(paths: Paths, name: str | None) -> None:
         "Certificate": clean(profile.ca_file),
         "Sign-in": _SIGN_IN[profile.sign_in],
         "Method": _METHOD.get(profile.method, ""),
+        "Encoding": _ENCODING.get(profile.encoding, ""),
         "User name": clean(profile.user) or "not set",
         "Not used for": ", ".join(map(clean, profile.bypass)) or "nothing",
         "In use": "yes" if _is_active(profile, profiles) else "no",

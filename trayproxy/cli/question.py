@@ -12,6 +12,7 @@ from trayproxy.control.messages import (
 
 _NAME = 60
 _REALM = 80
+_IN_OCTETS = frozenset({"basic", "digest"})
 _WHY = {
     Why.SAVED_REJECTED: "The proxy did not accept the saved password. Did you change it?",
     Why.TYPED_REJECTED: "The proxy did not accept this password.",
@@ -87,6 +88,16 @@ def why(question: Question) -> str:
     method = clean(question.method, _NAME)
     words = {"store": store(question.keyring), "before": before, "method": method}
     return _WHY.get(question.why, "").format(**words)
+
+
+def encoding(question: Question) -> str:
+    """Return what may be the matter with a login beyond ASCII that was rejected, if it is that."""
+    if question.why is not Why.TYPED_REJECTED or question.method.lower() not in _IN_OCTETS:
+        return ""
+    return (
+        "If it is right: some older proxies read letters such as ä or é in another way. "
+        f'Try: trayproxy profiles edit "{clean(question.profile, _NAME)}" --encoding latin-1'
+    )
 
 
 def lock_out(question: Question) -> str:

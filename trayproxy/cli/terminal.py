@@ -142,6 +142,8 @@ class _Conversation:
         self._open: dict[int, Question] = {}
         self._answered: dict[int, Question] = {}
         """What was asked when it was answered; asked again when that has changed."""
+        self._beyond_ascii: set[int] = set()
+        """The questions whose last answer had letters that not all proxies read alike."""
 
     def hold(self) -> None:
         self._receive()
@@ -195,7 +197,8 @@ class _Conversation:
     # What comes from the person.
 
     def _ask(self, question: Question) -> None:
-        self._say("", *show.lines(question))
+        hint = show.encoding(question) if question.number in self._beyond_ascii else ""
+        self._say("", *show.lines(question), *([hint] if hint else []))
         try:
             message = self._answer(question)
         except AbandonedError:
@@ -224,6 +227,9 @@ class _Conversation:
         if not password:
             return decline
         login = Login(user.strip() or question.user, password)
+        self._beyond_ascii.discard(question.number)
+        if not f"{login.user}{login.password}".isascii():
+            self._beyond_ascii.add(question.number)
         return Answer(question.number, login, self._remembers(question))
 
     def _remembers(self, question: Question) -> bool:

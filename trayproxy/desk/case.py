@@ -161,6 +161,7 @@ class Case:
         setbacks: Schemes that cannot be used now.
         stumbles: How often in a row the scheme that was accepted could not be used after all.
         unanswered: How often in a row the present login was sent and got no answer.
+        silent_until: How long it is not sent by itself because of that.
         own: The number of the request of our own that is on its way, 0 if none is.
         own_until: How long the others wait for that while a login that was right is in doubt.
         own_generation: Of the login that such a request was sent for last.
@@ -212,6 +213,7 @@ class Case:
     setbacks: dict[str, Setback] = field(default_factory=dict)
     stumbles: int = 0
     unanswered: int = 0
+    silent_until: float = 0.0
     own: int = 0
     own_until: float = inf
     own_generation: int = 0

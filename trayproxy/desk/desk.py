@@ -256,7 +256,7 @@ class Desk:
                     profile,
                     offered(offers, space),
                     waiter.target,
-                    tried_with(tried, verdict, challenges) if tried else None,
+                    tried_with(tried, verdict, challenges, waiter) if tried else None,
                     waiter.program,
                     waiter.own,
                 )
@@ -571,7 +571,8 @@ class Desk:
     def _release(self, number: int, mark: Mark, scheme: str) -> None:
         """Give a request its answer; a scheme that cannot make one is one that cannot be used."""
         parked = self._parked[number]
-        offer = next(offer for offer in parked.offers if name_of(offer.scheme) == scheme)
+        found = next(offer for offer in parked.offers if name_of(offer.scheme) == scheme)
+        offer = self._offers.as_of(self._machine.profile(parked.profile), found)
         try:
             answer = self._answer(offer, mark, parked.offers)
         except LoginError as error:

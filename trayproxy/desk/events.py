@@ -59,8 +59,9 @@ class Tried(Struct, frozen=True):
         scheme: The scheme that it was used with, as in `Offered`.
         verdict: How the handshake ended; None if all that is known is the 407.
         is_final: The verdict is about the login whatever the address was: it came from a sign-in
-            server, or in a way in which no forbidden address is answered.
+            server, in a way in which no forbidden address is answered, or before any was named.
         strayed: The request has already been sent from one realm to another.
+        was_welcome: The very same login was accepted for the very same address.
     """
 
     mark: Mark
@@ -68,6 +69,7 @@ class Tried(Struct, frozen=True):
     verdict: Verdict | None = None
     is_final: bool = False
     strayed: bool = False
+    was_welcome: bool = False
 
 
 class Challenged(Struct, frozen=True):

@@ -33,8 +33,6 @@ class Logins:
             return self._questions.ask(case, why)
         if board.now < case.relook_at or not self._may_look_up(case):
             return self._questions.ask(case, case.why if case.why in LASTING else Why.NEEDED)
-        if case.why is Why.UNCHECKED:
-            case.unanswered = 0
         self._lookups += 1
         case.lookup = self._lookups
         case.lookup_until = board.now + board.rules.patience
@@ -90,8 +88,19 @@ class Logins:
         elif event.known_wrong or board.rejected.has(case.key.space, login):
             case.user = login.user
             self._questions.ask(case, Why.SAVED_REJECTED)
+        elif self._is_silenced(case, login):
+            self._questions.ask(case, Why.UNCHECKED)
         else:
             self.take(case, login, Source.SAVED)
+
+    def _is_silenced(self, case: Case, login: Login) -> bool:
+        """Return whether a saved login has gone without an answer too often of late.
+
+        Some proxies and SOCKS servers say nothing to a wrong password and just leave.
+        """
+        rules, now = self._board.rules, self._board.now
+        is_same = login == case.login and case.unanswered >= rules.unanswered
+        return is_same and now < case.silent_until
 
     def surveyed(self, keyring: Keyring) -> None:
         """Take note of the state of the keyring."""

@@ -334,14 +334,17 @@ class Machine(Views):
     def _follow(self, case: Case, profile: Profile) -> None:
         """Go on with a case whose profile was edited."""
         user_changed = profile.user not in ("", case.profile.user)
-        method_changed = profile.method is not case.profile.method
+        way_changed = (profile.method, profile.encoding) != (
+            case.profile.method,
+            case.profile.encoding,
+        )
         case.profile = profile
         self.board.changed(case)
-        if method_changed:
+        if way_changed:
             case.setbacks.clear()
             case.scheme, case.consent = "", None
             if case.phase is Phase.TRUSTED:
-                # The login is right; the next request tells whether it is by the new method, too.
+                # The login is right; the next request tells whether it is in the new way, too.
                 case.move(Phase.HELD)
         if user_changed and (case.login is None or case.login.user != profile.user):
             self._person.reset(case)

@@ -1,18 +1,19 @@
 """Our schemes, and what of them a 407 offers: from schemes and challenges to the desk's words."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, choose
-from trayproxy.auth.schemes import allowed
+from trayproxy.auth.schemes import allowed, writing
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.control.messages import Problem, Transport
-from trayproxy.desk.answer import Answer
+from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.events import Offered, Tried, Way
 from trayproxy.desk.problems import unusable_login
 from trayproxy.desk.space import BY_LOGIN, BY_SSO, Key, Space
 from trayproxy.http.challenges import Challenge
-from trayproxy.profiles.profile import Profile, SignIn
+from trayproxy.profiles.profile import Encoding, Profile, SignIn
 
 SOCKS_SCHEMES: tuple[Scheme, ...] = (SocksPassword(),)
 """How one signs in to a SOCKS proxy; none of HTTP's schemes means anything there."""
@@ -29,6 +30,8 @@ class Offers:
             is_installed: Whether what a family of schemes needs is installed.
         """
         self._schemes = tuple(schemes)
+        # Made once: answers are told apart by their scheme.
+        self._older = {Encoding.LATIN_1: writing(schemes, Encoding.LATIN_1)}
         self._is_installed = is_installed
 
     def _at(self, upstream: str) -> tuple[Scheme, ...]:
@@ -39,7 +42,22 @@ class Offers:
         schemes = self._at(space.upstream)
         if schemes is SOCKS_SCHEMES:
             return schemes
+        schemes = self._written(profile)
         return allowed(schemes, profile.method, own=profile.sign_in is SignIn.SSO)
+
+    def _written(self, profile: Profile) -> tuple[Scheme, ...]:
+        return self._older.get(profile.encoding, self._schemes)
+
+    def as_of(self, profile: Profile, offer: Offer) -> Offer:
+        """Return an offer with its scheme as a profile has it now.
+
+        Args:
+            profile: It may have been edited since a request was parked with the offer.
+            offer: What that request was offered.
+        """
+        name = name_of(offer.scheme)
+        present = (scheme for scheme in self._written(profile) if name_of(scheme) == name)
+        return replace(offer, scheme=next(present, offer.scheme))
 
     def read(
         self, challenges: Sequence[Challenge], space: Space, profile: Profile
@@ -106,10 +124,14 @@ def _understood(challenges: Sequence[Challenge], schemes: Sequence[Scheme]) -> t
     return tuple(filter(None, found))
 
 
-def tried_with(answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge]) -> Tried:
+def tried_with(
+    answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge], waiter: Waiter
+) -> Tried:
     """Return what a request carried that has come back, in the words of the machine."""
-    is_final = verdict is not None and not challenges
-    return Tried(answer.mark, name_of(answer.scheme), verdict, is_final, answer.strayed)
+    # A SOCKS server asks for the login before it hears of any target.
+    is_final = (verdict is not None and not challenges) or answer.scheme in SOCKS_SCHEMES
+    name, was_welcome = name_of(answer.scheme), answer.standing.was_welcome(waiter)
+    return Tried(answer.mark, name, verdict, is_final, answer.strayed, was_welcome)
 
 
 def name_of(scheme: Scheme) -> str:

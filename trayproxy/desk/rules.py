@@ -33,6 +33,8 @@ class Rules:
         stumbles: So often in a row a scheme that works comes to nothing before it is left alone.
         unanswered: So often in a row an unverified login is sent without getting an answer; it may
             have cost a log-on each time.
+        silences: How long such a login that is saved is not sent again by itself: at first, then,
+            then. Directories count failed log-ons within half an hour or an hour.
         rejections: So many make a question `hurried`.
         doubts: So many refusals in a row of a login accepted before make it a rejected one.
         parked_most: Requests that wait in one protection space.
@@ -61,6 +63,7 @@ class Rules:
     ticket: float = 5.0
     stumbles: int = 3
     unanswered: int = 2
+    silences: tuple[float, ...] = (3600.0, 14400.0, 57600.0)
     rejections: int = 3
     doubts: int = 3
     parked_most: int = 512

@@ -59,7 +59,7 @@ class Trials:
             self._take_long(case)
         if now >= case.canary_lost:
             # It should have come back long ago. The next try is the person's decision.
-            case.unanswered = self._board.rules.unanswered
+            case.unanswered = max(case.unanswered, self._board.rules.unanswered - 1)
             self._verdicts.leave_open(case, sent=True)
 
     def _take_long(self, case: Case) -> None:

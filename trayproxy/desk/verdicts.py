@@ -1,9 +1,10 @@
 """What it means that a request came back (ux §3.4, threat T14).
 
-A 407 to a login that was accepted moments ago is most likely about the address: a company may
-forbid one by asking again and again. So the login is in doubt then, and tried once more where it
-was right; only that tells. It is blamed on the password only if nothing else can be, and each login
-is blamed once: it is never sent again by itself.
+A 407 to a login that was accepted before may be about the address: a company may forbid one by
+asking again and again. So the login is in doubt then, and tried once more where it was right; only
+that tells. But that try is one more failed log-on if the password was changed. Where the login has
+been accepted for the very same address, the address is not to blame, and there is none. Nor where
+no address was named yet (SOCKS). Each login is blamed once: it is never sent again by itself.
 """
 
 from trayproxy.auth.login import Login
@@ -19,6 +20,9 @@ from trayproxy.desk.space import Key, Mark, Pin
 _COSTLESS = frozenset({VerdictKind.UNUSABLE, VerdictKind.NO_TICKET})
 _WHYS = {VerdictKind.EXPIRED: Why.EXPIRED, VerdictKind.LOCKED: Why.LOCKED}
 _REALMS_MOST = 8
+_COUNTED = frozenset({"basic", "ntlm"})
+"""The families in which each refusal of a password is a failed log-on. A Kerberos ticket costs
+none, and a proxy that has forgotten the nonces of Digest may say so in the same words."""
 
 
 class Verdicts:
@@ -143,7 +147,8 @@ class Verdicts:
         is_known = case.is_forbidden(event.target, board.now, board.rules)
         if is_known and not tried.is_final and not was_canary:
             return False
-        is_told = tried.is_final or (was_canary and event.target == case.good)
+        is_good = tried.was_welcome and _is_counted(tried)
+        is_told = tried.is_final or is_good or (was_canary and event.target == case.good)
         if is_told or not self._may_be_right(case):
             case.blamed = event.target
             self.reject(case, tried.verdict)
@@ -259,11 +264,18 @@ class Verdicts:
         if case.accepted is None:
             case.why = Why.UNCHECKED
             case.unanswered += sent
-            if case.login and case.unanswered >= board.rules.unanswered:
+            too_many = case.unanswered - board.rules.unanswered
+            if case.login and too_many >= 0:
                 case.relook_at = board.now + board.rules.relook_locked
+                silences = board.rules.silences
+                case.silent_until = board.now + silences[min(too_many, len(silences) - 1)]
                 return self._questions.ask(case, Why.UNCHECKED)
         case.move(Phase.HELD)
         return board.changed(case)
+
+
+def _is_counted(tried: Tried) -> bool:
+    return tried.scheme.rpartition(" by ")[2] in _COUNTED
 
 
 def is_costless(verdict: Verdict | None) -> bool:

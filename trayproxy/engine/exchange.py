@@ -18,6 +18,7 @@ from trayproxy.engine.pages import (
     refused_request,
     sign_in_not_set,
 )
+from trayproxy.engine.refusals import note_accepted
 from trayproxy.engine.relay import BadBodyError, Relay
 from trayproxy.engine.sender import KEPT_AT_MOST, Kept, Sender
 from trayproxy.engine.signing import Signing, SupersededError, Wanted
@@ -103,8 +104,10 @@ async def carry_out(
         if not signing.is_proved:
             if attempt.is_asked_for:
                 desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
-        elif not answer.verified:
-            desk.accepted(answer)
+        else:
+            note_accepted(answer, request)
+            if not answer.verified:
+                desk.accepted(answer)
         signing.let_others()
     return outcome
 
@@ -265,7 +268,11 @@ class Exchange:
         if self._waiter is None:
             client = self._client.socket
             ends = (client.getsockname()[:2], client.getpeername()[:2])
-            self._waiter = Waiter(str(self._request.target.authority), connection=ends)
+            self._waiter = Waiter(
+                str(self._request.target.authority),
+                connection=ends,
+                is_tunnel=self._request.method == b"CONNECT",
+            )
         return self._engine.desk.challenged(
             space, self._profile, wanted.challenges, self._waiter, tried, wanted.verdict
         )

@@ -10,9 +10,19 @@ came before it: the same Server, the same realm, and no Via, which a proxy adds 
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.space import Space
 from trayproxy.http.challenges import Challenge, parse_challenges
+from trayproxy.http.request import Request
 from trayproxy.http.response import Response
 
 _SPACES_KEPT = 64
+
+
+def note_accepted(answer: Answer, request: Request) -> None:
+    """Take note of the address that a login is right for, since this request was let through.
+
+    There is none if the next hop sees more of it than an address: it may forbid another page there.
+    """
+    if request.method == b"CONNECT" and request.target.authority is not None:
+        answer.standing.welcome(request.target.authority)
 
 
 class Refusals:

@@ -12,7 +12,15 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from trayproxy.profiles.config import Config, Listen
-from trayproxy.profiles.profile import DIRECT_ID, Method, Profile, ProfileError, SignIn, Upstream
+from trayproxy.profiles.profile import (
+    DIRECT_ID,
+    Encoding,
+    Method,
+    Profile,
+    ProfileError,
+    SignIn,
+    Upstream,
+)
 from trayproxy.profiles.validate import (
     check_ca_file,
     check_listen_host,
@@ -208,6 +216,7 @@ def _profile(table: _Table) -> Profile:
             raise table.mistake(key, "passwords are not kept here; use trayproxy login")
     sign_in = table.check("sign_in", _sign_in, table.get("sign_in", str, str(SignIn.PASSWORD)))
     method = table.check("method", _method, table.get("method", str, str(Method.AUTOMATIC)))
+    encoding = table.get("encoding", str, str(Encoding.UTF_8))
     profile = Profile(
         id=table.get("id", str),
         name=table.get("name", str),
@@ -218,6 +227,7 @@ def _profile(table: _Table) -> Profile:
         fallbacks=table.check("fallbacks", _upstreams, table.get("fallbacks", list, [])),
         ca_file=table.check("ca_file", check_ca_file, table.get("ca_file", str, "")),
         method=method,
+        encoding=table.check("encoding", _encoding, encoding),
     )
     table.check("name", check_name, profile.name)
     table.check("user", check_user, profile.user)
@@ -241,6 +251,12 @@ def _method(text: str) -> Method:
     if text not in tuple(Method):
         raise ProfileError(f"method is {' or '.join(Method)}")
     return Method(text)
+
+
+def _encoding(text: str) -> Encoding:
+    if text not in tuple(Encoding):
+        raise ProfileError(f"encoding is {' or '.join(Encoding)}")
+    return Encoding(text)
 
 
 def _rules(texts: list[Any]) -> tuple[str, ...]:

@@ -15,12 +15,12 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT, Comment, Item, Key, SingleKey, Table
 
 from trayproxy.profiles.config import Config, Listen
-from trayproxy.profiles.profile import Method, Profile, SignIn
+from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
 from trayproxy.profiles.validate import parse_upstream
 
 _Body = list[tuple[Key | None, Item]]
 
-_RARE = frozenset({"fallbacks", "ca_file", "method"})
+_RARE = frozenset({"fallbacks", "ca_file", "method", "encoding"})
 """Keys that a new profile shows only if they say something; the others invite to be filled in."""
 
 
@@ -118,6 +118,7 @@ def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
         "fallbacks": (list(map(str, profile.fallbacks)), []),
         "ca_file": (profile.ca_file, ""),
         "method": (str(profile.method), str(Method.AUTOMATIC)),
+        "encoding": (str(profile.encoding), str(Encoding.UTF_8)),
     }
 
 

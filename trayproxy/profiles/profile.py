@@ -56,6 +56,18 @@ class Method(StrEnum):
         return self not in (Method.DIGEST, Method.BASIC)
 
 
+class Encoding(StrEnum):
+    """How logins are written for an upstream that does not say how it encodes them.
+
+    The values are Python's names. Only Basic and Digest have this question (RFC 7617, section 2.1),
+    and only letters beyond ASCII: trying both would be two failed log-ons.
+    """
+
+    UTF_8 = "utf-8"
+    LATIN_1 = "latin-1"
+    """ISO-8859-1, as older proxies of Western Europe read them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """An upstream proxy as configured; the pinned identity that a login belongs to.
@@ -93,6 +105,7 @@ class Profile:
         ca_file: The file (PEM or DER) with the authorities that sign the certificates of its https
             upstreams, in place of those that the system trusts; empty: the system's.
         method: What its http and https upstreams may be answered with.
+        encoding: How logins are written for those that do not say how they encode them.
     """
 
     id: str
@@ -104,6 +117,7 @@ class Profile:
     fallbacks: tuple[Upstream, ...] = ()
     ca_file: str = ""
     method: Method = Method.AUTOMATIC
+    encoding: Encoding = Encoding.UTF_8
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:

@@ -22,8 +22,10 @@ from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.space import Pin, Space
 from trayproxy.desk.store import Store
 from trayproxy.desktop.extras import is_installed
+from trayproxy.desktop.kerberos import keep_names
 from trayproxy.engine.dial import Dialler
 from trayproxy.engine.limits import LIMITS, Limits
+from trayproxy.engine.steps import Steps
 from trayproxy.engine.upstream import Address
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile
@@ -105,7 +107,8 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
     )
     dialler = Dialler(loop, means.limits, desk, means.is_own)
     via = b"trayproxy-" + token_bytes(4).hex().encode()
-    desk.on_try = partial(try_login, Tools(desk, dialler, means.limits, via, loop.time))
+    tools = Tools(desk, dialler, Steps(loop), means.limits, via, loop.time)
+    desk.on_try = partial(try_login, tools)
     try:
         async with asyncio.timeout(GIVE_UP_S):
             problem = await desk.save_login(profile, login)
@@ -141,6 +144,7 @@ def keep_login_at_rest(
     Returns:
         Why it was not saved, None if it was.
     """
+    keep_names()
     rejected = RejectedLogins(token_bytes(32))
     with asyncio.Runner() as runner, closing(MemoryFile(paths.sign_in_file)) as memory:
         # There is no listener of ours that a profile could lead back to.

@@ -31,6 +31,7 @@ from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
 from trayproxy.desktop.extras import is_installed
 from trayproxy.desktop.hardening import harden, raise_descriptor_limit
+from trayproxy.desktop.kerberos import keep_names
 from trayproxy.desktop.network import watch_network
 from trayproxy.desktop.owner import NotToldError
 from trayproxy.desktop.ports import free_port_after
@@ -74,6 +75,7 @@ def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> i
         The exit code. What went wrong has been said on standard error.
     """
     harden()
+    keep_names()
     limits = limits_for(raise_descriptor_limit())
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         return runner.run(Service(options, paths, on_ready, limits).run())
@@ -176,7 +178,12 @@ class Service:
         self._facts.address = self._engine.address
         self._notice(problem)
         tools = Tools(
-            self._desk, self._engine.dialler, self._engine.limits, self._engine.via, loop.time
+            self._desk,
+            self._engine.dialler,
+            self._engine.steps,
+            self._engine.limits,
+            self._engine.via,
+            loop.time,
         )
         self._desk.on_try = partial(try_login, tools)
         self._reception = Reception(

@@ -15,7 +15,9 @@ from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import Call, Dialler, SignInWantedError, TargetRefusedError
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import Page, RefusedError, silent
-from trayproxy.engine.refusals import Refusals
+from trayproxy.engine.refusals import Refusals, note_accepted
+from trayproxy.engine.signing import SERVER_SILENT
+from trayproxy.engine.steps import Steps
 from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tls import TlsStream
@@ -27,12 +29,6 @@ from trayproxy.http.heads import find_response_head
 from trayproxy.http.request import Request, parse_request, request_target, write_request
 from trayproxy.http.response import Response, parse_response
 from trayproxy.profiles.profile import Profile
-
-SIGN_IN_SERVER_SILENT = Verdict(
-    VerdictKind.UNUSABLE, "The company's sign-in server does not answer."
-)
-STEP_S = 30.0
-"""For a step of a sign-in that asks a server of the company."""
 
 
 class NotSignedInError(Exception):
@@ -54,6 +50,7 @@ class Tools:
     Attributes:
         desk: Signs in.
         dialler: Reaches upstreams.
+        steps: Takes what of a sign-in takes its time.
         limits: The engine's figures.
         via: Our pseudonym.
         now: The loop's clock.
@@ -61,6 +58,7 @@ class Tools:
 
     desk: Desk
     dialler: Dialler
+    steps: Steps
     limits: Limits
     via: bytes
     now: Callable[[], float]
@@ -102,8 +100,10 @@ class Probe:
         self._request = request
         self._tools = tools
         self._is_spent = False
+        self._challenges: tuple[Challenge, ...] = ()
         self._refusals = Refusals()
-        self._waiter = Waiter(str(request.target.authority), own=is_trial)
+        is_tunnel = request.method == b"CONNECT"
+        self._waiter = Waiter(str(request.target.authority), own=is_trial, is_tunnel=is_tunnel)
 
     def call(self, way: Way, answer: Answer | None) -> Call:
         """Return how to reach the target of the request this way."""
@@ -181,6 +181,7 @@ class Probe:
             desk.inconclusive(answer, type(error).__name__, sent=self._is_spent)
             raise
         if isinstance(outcome, Response) and self.way.signs_requests:
+            note_accepted(answer, self._request)
             desk.accepted(answer)
         return outcome
 
@@ -198,11 +199,13 @@ class Probe:
             stream.close()
         carried = answer if self.way.signs_requests else None
         challenges = self._wanted_by(response, carried)
+        self._challenges = challenges or ()
         return response if challenges is None else Wanted(challenges)
 
     async def _shake_hands(self, answer: Answer) -> Response | Wanted:
         self._is_spent = False
-        challenges: tuple[Challenge, ...] = ()
+        # Those that came for this very request: what was offered before may have expired.
+        challenges, self._challenges = self._challenges, ()
         stream = await self._tools.dialler.dial(self.call(self.way, answer))
         is_new = True
         try:
@@ -237,10 +240,10 @@ class Probe:
         if not answer.scheme.blocks:
             return handshake.step(challenges)
         try:
-            async with asyncio.timeout(STEP_S):
-                return await asyncio.to_thread(handshake.step, challenges)
+            async with asyncio.timeout(self._tools.limits.step_s):
+                return await self._tools.steps.take(handshake, challenges)
         except TimeoutError:
-            return SIGN_IN_SERVER_SILENT
+            return SERVER_SILENT
 
     def _wanted_by(
         self, response: Response, carried: Answer | None

@@ -113,7 +113,7 @@ class TrayMenu(QObject):
         self._spare_port = words.spare_port(status)
         self._use_port.setVisible(self._spare_port != 0)
         self._set(self._use_port, words.port_row(self._spare_port))
-        self._address.setVisible(status is not None)
+        self._address.setVisible(words.has_address(status))
         if status is not None:
             self._address_text = words.address_row(status, received_per_s)
             if not self._pace.isActive():

@@ -26,7 +26,15 @@ from PySide6.QtWidgets import (
 )
 
 from trayproxy.control.messages import Keyring
-from trayproxy.profiles.profile import Method, Profile, ProfileError, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import (
+    Encoding,
+    Method,
+    Profile,
+    ProfileError,
+    Scheme,
+    SignIn,
+    Upstream,
+)
 from trayproxy.profiles.validate import (
     check_ca_file,
     check_host,
@@ -62,6 +70,7 @@ class Draft:
     fallbacks: str = ""
     ca_file: str = ""
     method: Method = Method.AUTOMATIC
+    encoding: Encoding = Encoding.UTF_8
 
 
 def draft_of(profile: Profile) -> Draft:
@@ -77,6 +86,7 @@ def draft_of(profile: Profile) -> Draft:
         ", ".join(map(str, profile.fallbacks)),
         profile.ca_file,
         profile.method,
+        profile.encoding,
     )
 
 
@@ -152,7 +162,8 @@ class ProfileForm(QWidget):
         self._fill(draft)
         for label in self._errors.values():
             label.hide()
-        self._advanced.setChecked(bool(draft.fallbacks or draft.ca_file))
+        is_special = draft.encoding is not Encoding.UTF_8
+        self._advanced.setChecked(bool(draft.fallbacks or draft.ca_file or is_special))
 
     def draft(self) -> Draft:
         """Return what is typed."""
@@ -167,6 +178,7 @@ class ProfileForm(QWidget):
             self._fallbacks.text(),
             self._ca_file.text(),
             Method(self._method.currentData()),
+            Encoding(self._encoding.currentData()),
         )
 
     def _sign_in(self) -> SignIn:
@@ -203,6 +215,7 @@ class ProfileForm(QWidget):
             fallbacks,
             ca_file,
             draft.method,
+            draft.encoding,
         )
 
     def _goes_together(self, upstreams: Iterable[Upstream]) -> bool:
@@ -336,6 +349,7 @@ class ProfileForm(QWidget):
                 field.setText(text)
         self._scheme.setCurrentIndex(self._scheme.findData(draft.scheme))
         self._method.setCurrentIndex(self._method.findData(draft.method))
+        self._encoding.setCurrentIndex(self._encoding.findData(draft.encoding))
         self._ways[draft.sign_in].setChecked(True)
         self._enable_login()
 
@@ -348,6 +362,7 @@ class ProfileForm(QWidget):
         self._forget.setEnabled(with_password and self._may_forget)
         # SOCKS5 has one way with a password and none of these (RFC 1929).
         self._method.setEnabled(self._sign_in() is not SignIn.NONE and not by_socks)
+        self._encoding.setEnabled(with_password and not by_socks)
 
     @Slot()
     def _on_sign_in(self) -> None:
@@ -446,6 +461,20 @@ class ProfileForm(QWidget):
         self._method.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self._method.activated.connect(self._on_sign_in)
 
+    def _build_encoding(self) -> None:
+        self._encoding = named(QComboBox(), "encoding")
+        self._encoding.setToolTip(
+            translate(
+                "Profiles",
+                "Of user name and password, for a proxy that does not name its own. Choose Latin-1 "
+                "if a right password with letters such as ä or é is not accepted.",
+            )
+        )
+        for encoding in Encoding:
+            self._encoding.addItem(words.encoding_name(encoding), encoding)
+        self._encoding.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self._encoding.activated.connect(self.edited)
+
     def _build_advanced(self, form: QFormLayout) -> None:
         self._advanced = named(QToolButton(), "advanced")
         self._advanced.setText(translate("Profiles", "Advanced"))
@@ -464,6 +493,7 @@ class ProfileForm(QWidget):
         self._ca_file.setPlaceholderText(translate("Profiles", "The system's authorities"))
         for field in (self._fallbacks, self._ca_file):
             field.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._build_encoding()
         choose = named(QPushButton(translate("Profiles", "&Choose…")), "choose_ca_file")
         choose.clicked.connect(self._on_choose)
         file = QWidget()
@@ -482,6 +512,7 @@ class ProfileForm(QWidget):
         rows.addRow("", self._error(self._fallbacks))
         rows.addRow(label, file)
         rows.addRow("", self._error(self._ca_file))
+        rows.addRow(translate("Profiles", "Te&xt encoding:"), self._encoding)
         self._hidden_rows.hide()
         _align_labels(form, rows)
         form.addRow(self._hidden_rows)

@@ -144,7 +144,7 @@ class ProfilesWindow(QWidget):
         self._spare_port = words.spare_port(status)
         self._use_port.setVisible(self._spare_port != 0)
         self._use_port.setText(words.port_row(self._spare_port))
-        self._address_row.setVisible(status is not None)
+        self._address_row.setVisible(words.has_address(status))
         for widget in (self._save, self._test, self._use, self._remove):
             widget.setEnabled(status is not None)
         if status is not None:

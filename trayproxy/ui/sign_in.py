@@ -281,7 +281,7 @@ class SignInDialog(QDialog):
         self._transport_text.setText(words.transport_line(question))
         self._transport_icon.setPixmap(standard_pixmap(self, _transport_icon(question.transport)))
         self._transport_why.setText(breakable(words.transport_why(question)))
-        self._set_error("" if question.checking else words.rejection_line(question))
+        self._set_error("" if question.checking else self._reason())
         self._lock_out.setText(words.lock_out_line(question))
         self._lock_out.setVisible(bool(self._lock_out.text()))
         self._remember.setText(words.remember_text(question.keyring))
@@ -291,6 +291,11 @@ class SignInDialog(QDialog):
         self._update_button()
         self._describe()
         self._fit()
+
+    def _reason(self) -> str:
+        typed = self._user.text() + self._password.text()
+        lines = words.rejection_line(self._question), words.encoding_line(self._question, typed)
+        return " ".join(filter(None, lines))
 
     def _set_row(self, label: QLabel, text: str) -> None:
         label.setText(breakable(text))

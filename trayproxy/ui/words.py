@@ -18,7 +18,7 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
-from trayproxy.profiles.profile import Method, Profile, Scheme, Upstream
+from trayproxy.profiles.profile import Encoding, Method, Profile, Scheme, Upstream
 from trayproxy.ui.counted import Counted
 from trayproxy.ui.plain import (
     MENU_WIDTH,
@@ -78,8 +78,9 @@ def tray_tooltip(state: IconState, status: Status | None) -> str:
     """Return the tooltip: the state, the local address, and what else is wrong."""
     lines = [first_line(state, status)]
     if status is not None:
-        lines.append(status.address)
-        if status.problem is not None and status.problem.title not in lines[0]:
+        if has_address(status):
+            lines.append(status.address)
+        if status.problem and status.problem.title.lower() not in lines[0].lower():
             lines.append(clean(status.problem.title))
         if status.strangers.count:
             lines.append(Counted().refused(status.strangers.count))
@@ -90,9 +91,15 @@ def _stopped(state: IconState, status: Status | None) -> str:
     if state is IconState.STARTING:
         return translate("Tray", "Starting…")
     if status is not None and status.problem is not None:
-        text = translate("Tray", "Not running — {why}").format(why=clean(status.problem.title))
+        why = _within(clean(status.problem.title))
+        text = translate("Tray", "Not running — {why}").format(why=why)
         return shorten(text, MENU_WIDTH)
     return translate("Tray", "TrayProxy is not running")
+
+
+def _within(title: str) -> str:
+    """Return the title of a problem as it stands within a sentence; our name stays as it is."""
+    return title if title.startswith("TrayProxy") else title[:1].lower() + title[1:]
 
 
 def _two(template: str, name: str, other: str) -> str:
@@ -112,6 +119,11 @@ def spare_port(status: Status | None) -> int:
     if status is None or status.listener is not ListenerState.FAILED:
         return 0
     return status.spare_port
+
+
+def has_address(status: Status | None) -> bool:
+    """Return whether programs reach us at the local address, or soon will."""
+    return status is not None and status.listener is not ListenerState.FAILED
 
 
 def port_row(port: int) -> str:
@@ -337,6 +349,23 @@ def _other_than_before(question: Question) -> str:
     ).format(before=isolate(shorten(before, REALM_WIDTH)))
 
 
+def encoding_line(question: Question, typed: str) -> str:
+    """Return what else may be the matter with a login that was rejected; empty if nothing.
+
+    Args:
+        question: The question.
+        typed: User name and password, as they were typed.
+    """
+    is_octets = question.method.lower() in ("basic", "digest")
+    if question.why is not Why.TYPED_REJECTED or typed.isascii() or not is_octets:
+        return ""
+    return translate(
+        "SignIn",
+        "If it is right: some older proxies read letters such as ä or é in another way. "
+        "Choose another text encoding in the profile, under Advanced.",
+    )
+
+
 def lock_out_line(question: Question) -> str:
     """Return the warning about lock-outs, from the second rejection on."""
     if question.why is Why.LOCKED:
@@ -416,6 +445,11 @@ def method_name(method: Method) -> str:
         case Method.BASIC:
             return "Basic"
     return translate("Profiles", "Automatic")
+
+
+def encoding_name(encoding: Encoding) -> str:
+    """Return a text encoding by the name that it has everywhere."""
+    return "Latin-1" if encoding is Encoding.LATIN_1 else "UTF-8"
 
 
 # --- Problems ------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_a_directory_that_says_nothing_holds_up_nobody_else_and_no_end(
 # --- The address ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("door", [Door.BASIC, Door.DIGEST, Door.NTLM])
+@pytest.mark.parametrize("door", [Door.BASIC, Door.DIGEST, Door.NTLM, Door.NEGOTIATE])
 def test_an_address_that_is_refused_is_told_once_and_not_blamed_on_the_password(
     setup: Setup,
     squid: Open,
@@ -155,6 +155,7 @@ def test_an_address_that_is_refused_is_told_once_and_not_blamed_on_the_password(
     canary: Canary,
     clients: Clients,
     origin: Origin,
+    directory: Kdc,
     door: Door,
 ) -> None:
     """A rule that ends in ``proxy_auth`` lets Squid answer 407 to a right password."""
@@ -164,7 +165,9 @@ def test_an_address_that_is_refused_is_told_once_and_not_blamed_on_the_password(
         "http_access deny secret !boss",
     )
     proxy = squid(replace(setup, rules=rules))
-    running, face = stand(profile_at(proxy, door, canary), {})
+    if door is Door.NEGOTIATE:
+        directory.add_user(canary.user, canary.password)
+    running, face = stand(profile_at(proxy, door, canary), directory.environment)
     allowed = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
     face.answer(face.wait_for_question(), canary.login)
     assert allowed.result().out == HELLO

@@ -1,0 +1,126 @@
+"""Tests for trayproxy.service.probe: a request of our own, signed in like any program's."""
+
+import asyncio
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import TypeVar
+
+import pytest
+
+from tests.engine.bound import Bound
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.schemes import REJECTED, ScriptedScheme, two_legs
+from tests.support.lines import PATIENCE
+from tests.support.scripted import OK, Scripted, answering, challenge
+from tests.support.tls import Authority
+from trayproxy.auth.digest import Digest
+from trayproxy.auth.scheme import Leg, Scheme
+from trayproxy.engine.dial import Dialler
+from trayproxy.engine.limits import LIMITS, Limits
+from trayproxy.engine.signing import SERVER_SILENT
+from trayproxy.engine.steps import Steps
+from trayproxy.http.response import Response
+from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.profile import Scheme as UpstreamScheme
+from trayproxy.service.probe import Probe, Tools, Wanted, request_for
+
+T = TypeVar("T")
+
+URL = "http://origin.test/"
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def played(
+    profile: Profile,
+    schemes: Sequence[Scheme],
+    play: Callable[[Probe, FakeDesk], Awaitable[T]],
+    limits: Limits = LIMITS,
+) -> tuple[T, FakeDesk]:
+    """Play with a probe on a loop of its own, and return what came of it."""
+
+    async def run() -> tuple[T, FakeDesk]:
+        loop, desk = asyncio.get_running_loop(), FakeDesk(LOGIN, schemes=schemes, knows_it=True)
+        dialler = Dialler(loop, limits, desk, lambda addresses: False)
+        tools = Tools(desk, dialler, Steps(loop), limits, b"via", loop.time)
+        return await play(Probe(profile, request_for(URL), tools), desk), desk
+
+    return asyncio.run(run())
+
+
+async def signed_in(probe: Probe, desk: FakeDesk) -> bool:
+    """Sign in; return whether that took a login."""
+    wanted = await probe.send(None)
+    assert isinstance(wanted, Wanted)
+    return await probe.sign_in(wanted) is not None
+
+
+def test_all_legs_of_a_sign_in_go_on_one_connection_r_120(stack: ExitStack) -> None:
+    upstream = stack.enter_context(Bound())
+    was_signed, desk = played(office(upstream.port), [two_legs()], signed_in)
+    assert was_signed
+    assert len(desk.acceptances) == 1
+    connections = {message: connection for connection, _, message in upstream.told}
+    assert connections["type 1"] == connections["type 3"]
+
+
+def test_a_request_answers_with_the_nonce_that_it_was_given(stack: ExitStack) -> None:
+    """An older one may be known to the proxy no more, and not every proxy says so."""
+    asked = [challenge(f'Digest realm="c", nonce="{nonce}", qop="auth"') for nonce in ("a", "b")]
+    upstream = stack.enter_context(
+        Scripted(answering(asked[0]), answering(OK), answering(asked[1]), answering(OK))
+    )
+
+    async def twice(probe: Probe, desk: FakeDesk) -> None:
+        await signed_in(probe, desk)
+        await signed_in(probe, desk)
+
+    played(office(upstream.port), [Digest(os.urandom)], twice)
+    received = b"".join(peer.received for peer in upstream.peers).decode()
+    assert re.findall(r' nonce="(\w)"', received) == ["a", "b"]
+
+
+def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
+    stack: ExitStack, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    context = authority.issue("localhost").context()
+    upstream = stack.enter_context(
+        Scripted(answering(challenge("NTLM")), answering(OK), tls=context)
+    )
+    address = Upstream("localhost", upstream.port, UpstreamScheme.HTTPS)
+    scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
+    profile = replace(office(1), upstream=address, ca_file=str(authority.pem))
+
+    played(profile, [scheme], signed_in)
+    assert len(scheme.handshakes[0].request.end_point) == sha256().digest_size
+
+
+def test_a_silent_sign_in_server_holds_up_neither_the_verdict_nor_the_end(
+    stack: ExitStack,
+) -> None:
+    upstream = stack.enter_context(Scripted(answering(challenge("NTLM"))))
+    over = Event()
+    stack.callback(over.set)
+    scheme = ScriptedScheme((Leg(b"NTLM eA=="),), blocks=True, before=lambda: over.wait(PATIENCE))
+
+    async def send(probe: Probe, desk: FakeDesk) -> Response | Wanted | None:
+        assert probe.way.space is not None
+        return await probe.send(desk.known(probe.way.space))
+
+    begun = monotonic()
+    outcome, _ = played(office(upstream.port), [scheme], send, replace(LIMITS, step_s=0.1))
+    assert isinstance(outcome, Wanted)
+    assert outcome.verdict == SERVER_SILENT
+    assert monotonic() - begun < PATIENCE / 2
