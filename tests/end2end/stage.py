@@ -48,14 +48,6 @@ class Use(Protocol):
     def __call__(self, face: Face, proxy: Squid, name: str = "Office") -> Profile: ...
 
 
-class Stand(Protocol):
-    """Starts a service with an environment, and a person at it whose profile is in use."""
-
-    def __call__(
-        self, profile: Profile, environment: Mapping[str, str]
-    ) -> tuple[Service, Face]: ...
-
-
 def profile_at(proxy: Squid, user: str, name: str = "Office") -> Profile:
     """Return the profile that a person makes for an upstream."""
     return Profile(name.lower(), name, Upstream(proxy.host, proxy.port), user=user)
@@ -88,6 +80,12 @@ class Sitting:
     def fetch(self) -> str:
         """Return what a program gets; `HELLO` if it gets what it wants."""
         return self.visit().result().out
+
+    def sign_in(self, login: Login) -> str:
+        """Let the person answer what a program is asked for; return what that one gets."""
+        waiting = self.visit()
+        self.face.answer(self.face.wait_for_question(), login)
+        return waiting.result().out
 
     def end(self) -> None:
         """Let the person go, and the service after that."""
@@ -162,3 +160,9 @@ class Office:
         assert earlier.fetch() == HELLO
         self.keyring.wait_for_entries(1)
         earlier.end()
+
+
+class Stand(Protocol):
+    """Starts a service with an environment, and a person at it whose profile is in use."""
+
+    def __call__(self, profile: Profile, environment: Mapping[str, str]) -> Sitting: ...

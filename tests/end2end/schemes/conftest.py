@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.end2end.stage import Attach, Run, Stand
+from tests.end2end.stage import Attach, Run, Sitting, Stand
+from tests.support.clients import Clients
 from tests.support.counterparts import Counterpart, counterpart
 from tests.support.face import Face
 from tests.support.kerberos import Kdc, kdc
@@ -41,13 +42,13 @@ def proxy(
 
 
 @pytest.fixture
-def stand(run: Run, attach: Attach, place: Home) -> Stand:
-    def begin(profile: Profile, environment: Mapping[str, str]) -> tuple[Service, Face]:
+def stand(run: Run, attach: Attach, place: Home, clients: Clients, origin: Origin) -> Stand:
+    def begin(profile: Profile, environment: Mapping[str, str]) -> Sitting:
         started = run(environment=place.environment(**environment))
         face = attach(started)
         face.must(SaveProfile(profile))
         face.must(UseProfile(profile.id))
-        return started, face
+        return Sitting(started, face, clients, origin)
 
     return begin
 

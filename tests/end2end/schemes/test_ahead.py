@@ -94,7 +94,8 @@ def test_a_proxy_that_does_not_allow_it_is_not_asked_again_and_the_person_is_not
     rules = ("acl boss proxy_auth boss", "acl heads method HEAD", "http_access deny heads !boss")
     with doors(Setup(password=canary.password, rules=rules)) as proxy:
         upstream = Upstream(proxy.host, proxy.port(Door.NTLM))
-        running, face = stand(Profile("office", "Office", upstream, user=canary.user), {})
+        here = stand(Profile("office", "Office", upstream, user=canary.user), {})
+        running, face = here.service, here.face
         sign_in(running, face, origin, canary.login)
         proxy.wait_for_answers("HEAD", 407, 2)
         for _ in range(TUNNELS):
@@ -115,7 +116,8 @@ def test_a_changed_password_costs_no_log_on_more_than_without(
         Tap(before.port(Door.NTLM)) as tap,
     ):
         upstream = Upstream(tap.host, tap.port)
-        running, face = stand(Profile("office", "Office", upstream, user=canary.user), {})
+        here = stand(Profile("office", "Office", upstream, user=canary.user), {})
+        running, face = here.service, here.face
         sign_in(running, face, origin, canary.login)
         before.wait_for_answers("HEAD", NOT_CACHED, 1)
         tap.lead_to(after.port(Door.NTLM))
