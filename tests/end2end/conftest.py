@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.end2end.stage import Attach, Office, Run, Use, profile_at
+from tests.end2end.stage import Attach, Office, Run
 from tests.support.clients import Clients
 from tests.support.face import Face, Move
 from tests.support.keyring_session import KeyringSession, keyring_session
@@ -17,8 +17,6 @@ from tests.support.secrets import Canary
 from tests.support.service import Service, service
 from tests.support.squid import Setup, Squid, squid
 from tests.support.tls import Authority, Certificate
-from trayproxy.control.messages import SaveProfile, UseProfile
-from trayproxy.profiles.profile import Profile
 
 
 @pytest.fixture
@@ -74,28 +72,16 @@ def attach(reports: Reports) -> Iterator[Attach]:
 
 
 @pytest.fixture
-def use(canary: Canary) -> Use:
-    def save(face: Face, proxy: Squid, name: str = "Office") -> Profile:
-        profile = profile_at(proxy, canary.user, name)
-        face.must(SaveProfile(profile))
-        face.must(UseProfile(profile.id))
-        return profile
-
-    return save
-
-
-@pytest.fixture
 def office(
     run: Run,
     attach: Attach,
-    use: Use,
     keyring: KeyringSession,
     proxy: Squid,
     canary: Canary,
     clients: Clients,
     origin: Origin,
 ) -> Office:
-    return Office(run, attach, use, keyring, proxy, canary, clients, origin)
+    return Office(run, attach, keyring, proxy, canary, clients, origin)
 
 
 @pytest.fixture(scope="session")

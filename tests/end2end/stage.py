@@ -13,6 +13,7 @@ from tests.support.secrets import Canary
 from tests.support.service import Service
 from tests.support.squid import Squid
 from trayproxy.auth.login import Login
+from trayproxy.control.messages import SaveProfile, UseProfile
 from trayproxy.profiles.profile import Profile, Upstream
 
 HELLO = "hello\n\n200"
@@ -40,17 +41,6 @@ class Attach(Protocol):
     """Attaches a face to a service, with what its person does when asked."""
 
     def __call__(self, to: Service, moves: Iterable[Move] = ()) -> Face: ...
-
-
-class Use(Protocol):
-    """Saves a profile for an upstream, and makes it the active one."""
-
-    def __call__(self, face: Face, proxy: Squid, name: str = "Office") -> Profile: ...
-
-
-def profile_at(proxy: Squid, user: str, name: str = "Office") -> Profile:
-    """Return the profile that a person makes for an upstream."""
-    return Profile(name.lower(), name, Upstream(proxy.host, proxy.port), user=user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +90,6 @@ class Office:
     Attributes:
         run: Starts services there.
         attach: Attaches faces to them.
-        use: Makes a profile the active one.
         keyring: The keyring, unlocked, and the session that services are started in.
         proxy: The upstream.
         canary: The login that it accepts.
@@ -110,7 +99,6 @@ class Office:
 
     run: Run
     attach: Attach
-    use: Use
     keyring: KeyringSession
     proxy: Squid
     canary: Canary
@@ -130,7 +118,7 @@ class Office:
     @property
     def profile(self) -> Profile:
         """The profile for the upstream."""
-        return profile_at(self.proxy, self.canary.user)
+        return self._profile(self.proxy, "Office")
 
     def start(self, *moves: Move) -> Sitting:
         """Start a service for a person who uses the profile.
@@ -154,12 +142,23 @@ class Office:
         """Let a person come to a service that runs."""
         return Sitting(service, self.attach(service, moves), self.clients, self.origin)
 
+    def use(self, face: Face, proxy: Squid, name: str = "Office") -> Profile:
+        """Let a person save a profile for an upstream, and make it the active one."""
+        profile = self._profile(proxy, name)
+        face.must(SaveProfile(profile))
+        face.must(UseProfile(profile.id))
+        return profile
+
     def sign_in_before(self) -> None:
         """Let there be an earlier run, in which the password got into the keyring."""
         earlier = self.start(self.login)
         assert earlier.fetch() == HELLO
         self.keyring.wait_for_entries(1)
         earlier.end()
+
+    def _profile(self, proxy: Squid, name: str) -> Profile:
+        upstream = Upstream(proxy.host, proxy.port)
+        return Profile(name.lower(), name, upstream, user=self.canary.user)
 
 
 class Stand(Protocol):
