@@ -75,25 +75,23 @@ class ClientWork(Work[Accepted]):
         between: It is between two requests.
     """
 
-    # How each begins.
-    upstream: Connection | None = None
-    tunnel: Tunnel | None = None
-    deadline: float | None = None
-    plan: Plan | None = None
-    begun: socket.SocketType | None = None
-    undelivered = b""
-    is_late = False
-    is_one_too_many = False
-    between = True
-    _story: Story | None = None
-    _strand: Strand | None = None
-    _watched = NOTHING
-    _beside: Connection | Nobody | None = NOBODY
-
     def __init__(self, work: Accepted, flags: argparse.Namespace, **kwargs: Any) -> None:
         super().__init__(work, flags, **kwargs)
         self.engine: Engine = flags.engine
         self.client = Stream(work.connection, is_prompt=True)
+        self.upstream: Connection | None = None
+        self.tunnel: Tunnel | None = None
+        self.deadline: float | None = None
+        self.plan: Plan | None = None
+        self.begun: socket.SocketType | None = None
+        self.undelivered = b""
+        self.is_late = False
+        self.is_one_too_many = False
+        self.between = True
+        self._story: Story | None = None
+        self._strand: Strand | None = None
+        self._watched = NOTHING
+        self._beside: Connection | Nobody | None = NOBODY
 
     @staticmethod
     def create(*args: Any) -> Accepted:
