@@ -20,7 +20,7 @@ from proxy.core.work import Work
 from trayproxy.desktop.owner import End
 from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import Page, write_page
-from trayproxy.engine.shortcut import Turn, from_client, from_upstream
+from trayproxy.engine.shortcut import END, TELL, TUNNEL, WAIT, Turn, from_client, from_upstream
 from trayproxy.engine.story import Story
 from trayproxy.engine.strand import NOTHING, READ, WRITE, Strand, Wait
 from trayproxy.engine.stream import Stream
@@ -108,7 +108,7 @@ class ClientWork(Work[Accepted]):
             return
         self.is_one_too_many = engine.counters.active > engine.limits.clients
         if self.is_one_too_many:
-            self._go_on(Turn.TELL)
+            self._go_on(TELL)
             return
         self._on_event(self.client.descriptor, READ)
         if self._beside is None and self.between:
@@ -136,19 +136,19 @@ class ClientWork(Work[Accepted]):
             else:
                 turn = from_upstream(self)
         except OSError:
-            turn = Turn.END  # The client has gone.
+            turn = END  # The client has gone.
         except Exception:
             logger.exception("connection %s failed", self.uid)
-            turn = Turn.END
+            turn = END
         self._go_on(turn)
 
     def _go_on(self, turn: Turn) -> None:
-        if turn is Turn.WAIT:
+        if turn is WAIT:
             if self._beside is not self.upstream:
                 self._wait_beside(self.upstream)
-        elif turn is Turn.TUNNEL:
+        elif turn is TUNNEL:
             self._begin_tunnel()
-        elif turn is Turn.TELL:
+        elif turn is TELL:
             self._story = Story(self)
             self._strand = Strand(self._story.tell(), self.engine.loop, self._resume)
             self._guard(self._strand.start)
@@ -178,7 +178,7 @@ class ClientWork(Work[Accepted]):
         if self.tunnel is not None:
             self._begin_tunnel()
         elif story is not None and story.goes_on:
-            self._go_on(Turn.WAIT)
+            self._go_on(WAIT)
         else:
             self._finish()
 
@@ -257,7 +257,7 @@ class ClientWork(Work[Accepted]):
         elif self.plan is not None:
             # The story takes over at the end of its patience with the next hop.
             self.is_late = True
-            self._go_on(Turn.TELL)
+            self._go_on(TELL)
         else:
             self._finish()
 
