@@ -227,7 +227,8 @@ class ClientWork(Work[Accepted]):
                 descriptors.forget(descriptor)
         try:
             for descriptor, mask in events.items():
-                descriptors.watch(descriptor, mask, self._on_event)
+                if watched.get(descriptor) != mask:
+                    descriptors.watch(descriptor, mask, self._on_event)
         except OSError as error:
             # The system is out of memory, or of what it grants a user (epoll_ctl(2)).
             logger.warning("connection %s cannot go on: %s", self.uid, error.strerror)
