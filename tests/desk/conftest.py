@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.desk.play import Play
 from tests.support.keyring_session import KeyringSession, keyring_session
 from tests.support.processes import home
+
+
+@pytest.fixture
+def play() -> Play:
+    """A machine at rest, with a face to ask at."""
+    return Play()
 
 
 @pytest.fixture

@@ -5,7 +5,15 @@ from typing import TypeVar
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict
-from trayproxy.control.messages import Keyring, KeyringState, Program, Question, Quiet, Transport
+from trayproxy.control.messages import (
+    Keyring,
+    KeyringState,
+    Program,
+    Question,
+    Quiet,
+    SignInState,
+    Transport,
+)
 from trayproxy.desk.events import (
     Accepted,
     AskersChanged,
@@ -194,3 +202,8 @@ class Play:
 
     def endings(self) -> list[str]:
         return [effect.ending.name for effect in self.all(QuestionClosed)]
+
+
+def fact(play: Play) -> SignInState:
+    """Return what the office's profile says of its sign-in."""
+    return play.machine.facts("office").sign_in

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.display import session_bus
+from tests.support.bus import session_bus
 from tests.support.lines import PATIENCE
 from tests.support.processes import Home
 from tests.support.screen import Logind, ScreenSaver

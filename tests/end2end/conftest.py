@@ -1,11 +1,12 @@
 """The whole thing, and nothing in it only plays: Squid, GNOME Keyring, the service, programs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
 
-from tests.end2end.stage import Attach, Run, Use
+from tests.end2end.stage import Attach, Office, Run
+from tests.support.clients import Clients
 from tests.support.face import Face, Move
 from tests.support.keyring_session import KeyringSession, keyring_session
 from tests.support.octets import write
@@ -16,8 +17,6 @@ from tests.support.secrets import Canary
 from tests.support.service import Service, service
 from tests.support.squid import Setup, Squid, squid
 from tests.support.tls import Authority, Certificate
-from trayproxy.control.messages import SaveProfile, UseProfile
-from trayproxy.profiles.profile import Profile, Upstream
 
 
 @pytest.fixture
@@ -46,10 +45,13 @@ def run(place: Home, reports: Reports) -> Iterator[Run]:
     with ExitStack() as stack:
 
         def start(
-            *arguments: str, session: KeyringSession | None = None, stdin: bytes = b""
+            *arguments: str,
+            session: KeyringSession | None = None,
+            environment: Mapping[str, str] | None = None,
+            stdin: bytes = b"",
         ) -> Service:
-            environment = session.environment if session else None
-            running = service(place, *arguments, environment=environment, stdin=stdin)
+            found = session.environment if session else environment
+            running = service(place, *arguments, environment=found, stdin=stdin)
             started = stack.enter_context(running)
             reports["service"] = started.log
             return started
@@ -70,15 +72,16 @@ def attach(reports: Reports) -> Iterator[Attach]:
 
 
 @pytest.fixture
-def use(canary: Canary) -> Use:
-    def save(face: Face, proxy: Squid, name: str = "Office") -> Profile:
-        upstream = Upstream(proxy.host, proxy.port)
-        profile = Profile(name.lower(), name, upstream, user=canary.user)
-        face.must(SaveProfile(profile))
-        face.must(UseProfile(profile.id))
-        return profile
-
-    return save
+def office(
+    run: Run,
+    attach: Attach,
+    keyring: KeyringSession,
+    proxy: Squid,
+    canary: Canary,
+    clients: Clients,
+    origin: Origin,
+) -> Office:
+    return Office(run, attach, keyring, proxy, canary, clients, origin)
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,39 @@
-"""The types of the fixtures of end-to-end tests."""
+"""Where most end-to-end stories begin, and the types of the fixtures."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
+from tests.support.clients import Clients
 from tests.support.face import Face, Move
 from tests.support.keyring_session import KeyringSession
+from tests.support.origin import Origin
+from tests.support.processes import Job
+from tests.support.secrets import Canary
 from tests.support.service import Service
 from tests.support.squid import Squid
-from trayproxy.profiles.profile import Profile
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import SaveProfile, UseProfile
+from trayproxy.profiles.profile import Profile, Upstream
+
+HELLO = "hello\n\n200"
+"""What `Sitting.fetch` returns when all went well: the text, and the status."""
+KEYRING_LIMIT_S = 8.0
+"""How long the person waits for the keyring at most (ux.md, section 3.4)."""
 
 
 class Run(Protocol):
-    """Starts a service in the home of this test; one after the other finds the same files."""
+    """Starts a service in the home of this test; one after the other finds the same files.
+
+    It belongs to a session, or to an environment that is told, or to nothing else.
+    """
 
     def __call__(
-        self, *arguments: str, session: KeyringSession | None = None, stdin: bytes = b""
+        self,
+        *arguments: str,
+        session: KeyringSession | None = None,
+        environment: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
     ) -> Service: ...
 
 
@@ -24,15 +43,125 @@ class Attach(Protocol):
     def __call__(self, to: Service, moves: Iterable[Move] = ()) -> Face: ...
 
 
-class Use(Protocol):
-    """Saves a profile for an upstream, and makes it the active one."""
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """A person at one run of the service.
 
-    def __call__(self, face: Face, proxy: Squid, name: str = "Office") -> Profile: ...
+    Attributes:
+        service: What runs.
+        face: The person.
+        clients: The programs.
+        origin: What they go to.
+    """
+
+    service: Service
+    face: Face
+    clients: Clients
+    origin: Origin
+
+    def curl(self, *arguments: str) -> Job:
+        """Run curl through the service."""
+        return self.clients.curl("-x", self.service.url, *arguments)
+
+    def visit(self) -> Job:
+        """Let a program fetch a text, for which it may have to wait."""
+        return self.curl("-w", "\n%{http_code}", self.origin.url("/hello"))
+
+    def fetch(self) -> str:
+        """Return what a program gets; `HELLO` if it gets what it wants."""
+        return self.visit().result().out
+
+    def sign_in(self, login: Login) -> str:
+        """Let the person answer what a program is asked for; return what that one gets."""
+        waiting = self.visit()
+        self.face.answer(self.face.wait_for_question(), login)
+        return waiting.result().out
+
+    def end(self) -> None:
+        """Let the person go, and the service after that."""
+        self.face.close()
+        assert self.service.stop() == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A workplace behind an upstream that demands a sign-in.
+
+    Attributes:
+        run: Starts services there.
+        attach: Attaches faces to them.
+        keyring: The keyring, unlocked, and the session that services are started in.
+        proxy: The upstream.
+        canary: The login that it accepts.
+        clients: The programs.
+        origin: What they go to.
+    """
+
+    run: Run
+    attach: Attach
+    keyring: KeyringSession
+    proxy: Squid
+    canary: Canary
+    clients: Clients
+    origin: Origin
+
+    @property
+    def login(self) -> Login:
+        """What the upstream accepts."""
+        return self.canary.login
+
+    @property
+    def wrong(self) -> Login:
+        """The same user, and a password that the upstream does not accept."""
+        return Login(self.canary.user, "wrong")
+
+    @property
+    def profile(self) -> Profile:
+        """The profile for the upstream."""
+        return self._profile(self.proxy, "Office")
+
+    def start(self, *moves: Move) -> Sitting:
+        """Start a service for a person who uses the profile.
+
+        Args:
+            moves: What the person does when asked, in this order.
+        """
+        return self.begin(self.run(session=self.keyring), *moves)
+
+    def begin(self, service: Service, *moves: Move) -> Sitting:
+        """Let a person use the profile at a service that runs."""
+        sitting = self.sit_down(service, *moves)
+        self.use(sitting.face, self.proxy)
+        return sitting
+
+    def resume(self, *moves: Move) -> Sitting:
+        """Start the service again, for a person who finds what there was before."""
+        return self.sit_down(self.run(session=self.keyring), *moves)
+
+    def sit_down(self, service: Service, *moves: Move) -> Sitting:
+        """Let a person come to a service that runs."""
+        return Sitting(service, self.attach(service, moves), self.clients, self.origin)
+
+    def use(self, face: Face, proxy: Squid, name: str = "Office") -> Profile:
+        """Let a person save a profile for an upstream, and make it the active one."""
+        profile = self._profile(proxy, name)
+        face.must(SaveProfile(profile))
+        face.must(UseProfile(profile.id))
+        return profile
+
+    def sign_in_before(self) -> None:
+        """Let there be an earlier run, in which the password got into the keyring."""
+        earlier = self.start(self.login)
+        assert earlier.fetch() == HELLO
+        self.keyring.wait_for_entries(1)
+        earlier.end()
+
+    def _profile(self, proxy: Squid, name: str) -> Profile:
+        upstream = Upstream(proxy.host, proxy.port)
+        return Profile(name.lower(), name, upstream, user=self.canary.user)
 
 
 class Stand(Protocol):
     """Starts a service with an environment, and a person at it whose profile is in use."""
 
-    def __call__(
-        self, profile: Profile, environment: Mapping[str, str]
-    ) -> tuple[Service, Face]: ...
+    def __call__(self, profile: Profile, environment: Mapping[str, str]) -> Sitting: ...

@@ -4,9 +4,8 @@ import json
 
 from msgspec import to_builtins
 
-from tests.end2end.stage import Attach, Run, Use
+from tests.end2end.stage import Office, Run
 from tests.support.clients import Clients
-from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.scripted import Scripted, answering, challenge
@@ -14,38 +13,26 @@ from tests.support.secrets import Canary, files_below, process_and_children, tex
 from tests.support.squid import Squid
 
 
-def test_no_password_is_left_anywhere(
-    run: Run,
-    attach: Attach,
-    use: Use,
-    keyring: KeyringSession,
-    proxy: Squid,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
-    place: Home,
-) -> None:
+def test_no_password_is_left_anywhere(office: Office, place: Home) -> None:
     mistyped = Canary()
-    service = run(session=keyring)
-    face = attach(service, [mistyped.login, canary.login])
-    use(face, proxy)
+    here = office.start(mistyped.login, office.login)
     for options in ((), ("--proxytunnel",)):
-        got = clients.curl("-x", service.url, *options, origin.url("/hello")).result()
+        got = here.curl(*options, office.origin.url("/hello")).result()
         assert got.out == "hello", got
-    keyring.wait_for_entries(1)
-    running = list(process_and_children(service.pid))
-    status = json.dumps(to_builtins(service.status()))
-    assert service.stop() == 0
-    for secret in (mistyped, canary):
+    office.keyring.wait_for_entries(1)
+    running = list(process_and_children(here.service.pid))
+    status = json.dumps(to_builtins(here.service.status()))
+    assert here.service.stop() == 0
+    for secret in (mistyped, office.canary):
         secret.assert_absent(running)
         secret.assert_absent(files_below(place.root))
-        secret.assert_absent(files_below(keyring.home))
+        secret.assert_absent(files_below(office.keyring.home))
         secret.assert_absent(
             [
                 text("status", status),
-                text("log", service.log()),
-                ("control socket", face.trace),
-                text("origin", repr(origin.heard)),
+                text("log", here.service.log()),
+                ("control socket", here.face.trace),
+                text("origin", repr(office.origin.heard)),
             ]
         )
 

@@ -8,14 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.end2end.stage import Attach, Run, Use
-from tests.support.clients import Clients
-from tests.support.keyring_session import KeyringSession
-from tests.support.origin import Origin
+from tests.end2end.stage import HELLO, Office, Sitting
 from tests.support.ports import free_port
 from tests.support.processes import SOURCES, Home
-from tests.support.secrets import Canary
-from tests.support.squid import Squid
 from trayproxy.control.client import connect
 from trayproxy.control.messages import CheckProfile, Ending, SaveProfile
 from trayproxy.profiles.profile import Upstream
@@ -42,68 +37,54 @@ def type_in(place: Home) -> Type:
     return call
 
 
-def test_a_profile_that_works_is_said_to_work(
-    run: Run, attach: Attach, use: Use, proxy: Squid, canary: Canary, origin: Origin, type_in: Type
-) -> None:
-    face = attach(run(), [canary.login])
-    use(face, proxy)
-    done = type_in("test", "--url", origin.url("/hello"))
+def move_to(here: Sitting, office: Office, port: int) -> None:
+    """Let the person change the profile: the upstream is on another port."""
+    here.face.must(SaveProfile(replace(office.profile, upstream=Upstream("127.0.0.1", port))))
+
+
+def test_a_profile_that_works_is_said_to_work(office: Office, type_in: Type) -> None:
+    office.begin(office.run(), office.login)
+    done = type_in("test", "--url", office.origin.url("/hello"))
     assert done.returncode == 0, done
-    assert f"as {canary.user} (Basic)" in done.stdout
+    assert f"as {office.login.user} (Basic)" in done.stdout
     assert done.stdout.endswith("All good.\n")
     assert "asks for the sign-in in its window" in done.stderr
     # What is known now is not asked for again.
-    again = type_in("test", "office", "--url", origin.url("/hello"), "--json")
+    again = type_in("test", "office", "--url", office.origin.url("/hello"), "--json")
     told = json.loads(again.stdout)
     assert (again.returncode, again.stderr, told["works"]) == (0, "", True)
     assert [step["state"] for step in told["steps"] if step["name"] != "encryption"] == ["ok"] * 5
-    assert canary.password not in done.stdout + done.stderr + again.stdout
-    assert proxy.failed_logons() == 0
+    assert office.login.password not in done.stdout + done.stderr + again.stdout
+    assert office.proxy.failed_logons() == 0
 
 
-def test_a_test_with_nobody_to_ask_costs_no_log_on(
-    run: Run, attach: Attach, use: Use, proxy: Squid, origin: Origin, type_in: Type
-) -> None:
-    service = run("--no-prompt")
-    use(attach(service), proxy)
-    done = type_in("test", "--url", origin.url("/hello"), "--json")
+def test_a_test_with_nobody_to_ask_costs_no_log_on(office: Office, type_in: Type) -> None:
+    office.begin(office.run("--no-prompt"))
+    done = type_in("test", "--url", office.origin.url("/hello"), "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["exit_code"], told["works"]) == (4, 4, False)
     failed = next(step for step in told["steps"] if step["state"] == "failed")
     assert (failed["name"], failed["problem"]["id"]) == ("sign-in", "TP-301")
-    assert proxy.failed_logons() == 0
+    assert office.proxy.failed_logons() == 0
 
 
 def test_a_test_does_not_send_a_password_that_was_rejected_before(
-    run: Run,
-    attach: Attach,
-    use: Use,
-    keyring: KeyringSession,
-    proxy: Squid,
-    canary: Canary,
-    origin: Origin,
-    type_in: Type,
+    office: Office, type_in: Type
 ) -> None:
-    first = run(session=keyring)
-    use(attach(first), proxy)
-    assert type_in("login", "--stdin", stdin=f"{canary.password}\n").returncode == 0
-    assert first.stop() == 0
-    proxy.set_password(canary.user, "changed meanwhile")
-    run("--no-prompt", session=keyring)
+    first = office.start()
+    assert type_in("login", "--stdin", stdin=f"{office.login.password}\n").returncode == 0
+    first.end()
+    office.proxy.set_password(office.login.user, "changed meanwhile")
+    office.run("--no-prompt", session=office.keyring)
     for _ in range(3):
-        done = type_in("test", "--url", origin.url("/hello"))
+        done = type_in("test", "--url", office.origin.url("/hello"))
         assert done.returncode == 4, done
         assert "✖ Sign-in" in done.stdout
-    assert proxy.failed_logons() == 1
+    assert office.proxy.failed_logons() == 1
 
 
-def test_a_proxy_that_is_not_there_is_told_with_what_to_do(
-    run: Run, attach: Attach, use: Use, proxy: Squid, type_in: Type
-) -> None:
-    face = attach(run())
-    profile = use(face, proxy)
-    port = free_port()
-    face.must(SaveProfile(replace(profile, upstream=Upstream("127.0.0.1", port))))
+def test_a_proxy_that_is_not_there_is_told_with_what_to_do(office: Office, type_in: Type) -> None:
+    move_to(office.begin(office.run()), office, free_port())
     done = type_in("test")
     assert done.returncode == 5
     assert "✖ Connect to port" in done.stdout
@@ -111,59 +92,41 @@ def test_a_proxy_that_is_not_there_is_told_with_what_to_do(
     assert "(TP-202)" in done.stdout
 
 
-def test_the_question_of_a_test_that_was_left_closes(
-    run: Run, attach: Attach, use: Use, proxy: Squid, origin: Origin
-) -> None:
-    service = run()
-    face = attach(service)
-    profile = use(face, proxy)
-    with connect(service.paths) as client:
+def test_the_question_of_a_test_that_was_left_closes(office: Office) -> None:
+    here = office.begin(office.run())
+    with connect(here.service.paths) as client:
         client.hello("cli", asks=False)
-        client.send(CheckProfile(profile, origin.url("/hello")))
-        question = face.wait_for_question()
-    assert face.wait_for_ending(question) is Ending.ABANDONED
+        client.send(CheckProfile(office.profile, office.origin.url("/hello")))
+        question = here.face.wait_for_question()
+    assert here.face.wait_for_ending(question) is Ending.ABANDONED
 
 
 def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
-    run: Run,
-    attach: Attach,
-    use: Use,
-    keyring: KeyringSession,
-    proxy: Squid,
-    canary: Canary,
-    origin: Origin,
-    clients: Clients,
-    type_in: Type,
+    office: Office, type_in: Type
 ) -> None:
-    service = run(session=keyring)
-    face = attach(service)
-    use(face, proxy)
-    saved = type_in("login", "--stdin", stdin=f"{canary.password}\n")
+    here = office.start()
+    saved = type_in("login", "--stdin", stdin=f"{office.login.password}\n")
     assert (saved.returncode, saved.stdout) == (0, ""), saved
     assert saved.stderr == "The proxy has accepted the password; it is saved.\n"
-    face.wait_for_status(lambda status: status.saved is True)
+    here.face.wait_for_status(lambda status: status.saved is True)
     for _ in range(2):
         wrong = type_in("login", "--stdin", stdin="wrong\n")
         assert wrong.returncode == 4
         assert "(TP-302)" in wrong.stderr
-    assert proxy.failed_logons() == 1
-    assert [entry.secret for entry in keyring.entries()] == [canary.password]
-    assert face.questions == []
+    assert office.proxy.failed_logons() == 1
+    assert [entry.secret for entry in office.keyring.entries()] == [office.login.password]
+    assert here.face.questions == []
     # What worked still does.
-    assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
-    assert face.questions == []
+    assert here.fetch() == HELLO
+    assert here.face.questions == []
     assert type_in("logout").returncode == 0
-    face.wait_for_status(lambda status: status.saved is False)
-    assert keyring.entries() == []
+    here.face.wait_for_status(lambda status: status.saved is False)
+    assert office.keyring.entries() == []
 
 
-def test_a_login_that_cannot_be_tried_is_not_saved(
-    run: Run, attach: Attach, use: Use, keyring: KeyringSession, proxy: Squid, type_in: Type
-) -> None:
-    face = attach(run(session=keyring))
-    profile = use(face, proxy)
-    face.must(SaveProfile(replace(profile, upstream=Upstream("127.0.0.1", free_port()))))
+def test_a_login_that_cannot_be_tried_is_not_saved(office: Office, type_in: Type) -> None:
+    move_to(office.start(), office, free_port())
     saved = type_in("login", "--stdin", stdin="a password\n")
     assert saved.returncode == 5
     assert "(TP-307)" in saved.stderr
-    assert keyring.entries() == []
+    assert office.keyring.entries() == []

@@ -2,14 +2,7 @@
 
 import pytest
 
-from tests.end2end.stage import Attach, Run, Use
-from tests.support.clients import Clients
-from tests.support.keyring_session import KeyringSession
-from tests.support.origin import Origin
-from tests.support.processes import Job
-from tests.support.secrets import Canary
-from tests.support.service import Service
-from tests.support.squid import Squid
+from tests.end2end.stage import HELLO, Office, Sitting
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     Done,
@@ -26,155 +19,111 @@ from trayproxy.desk.memory import MemoryFile
 from trayproxy.desk.space import Pin, Space
 
 
-def curl(service: Service, clients: Clients, origin: Origin) -> Job:
-    arguments = ("-x", service.url, "-w", "%{http_code}", "-o", "/dev/null")
-    return clients.curl(*arguments, origin.url("/hello"))
-
-
 def nobody_waits(question: Question) -> bool:
     return question.waiting == 0
 
 
+def was_rejected(question: Question) -> bool:
+    return question.why is Why.TYPED_REJECTED
+
+
+def give_up_while_typing(here: Sitting) -> Question:
+    """Let a program go away whose question the person is about to answer."""
+    impatient = here.visit()
+    question = here.face.wait_for_question()
+    here.face.must(Typing(question.number))
+    impatient.process.end()
+    here.face.wait_for_question(nobody_waits)
+    return question
+
+
+def save(office: Office, here: Sitting) -> None:
+    """Let the person save the right password before anything asks for it."""
+    assert isinstance(here.face.do(SaveLogin(office.profile.id, office.login)), Done)
+
+
 def test_an_answer_counts_although_the_program_gave_up_while_the_person_typed(
-    run: Run,
-    attach: Attach,
-    use: Use,
-    keyring: KeyringSession,
-    proxy: Squid,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
+    office: Office,
 ) -> None:
-    service = run(session=keyring)
-    face = attach(service)
-    use(face, proxy)
-    impatient = curl(service, clients, origin)
-    question = face.wait_for_question()
-    face.must(Typing(question.number))
-    impatient.process.end()
-    face.wait_for_question(nobody_waits)
-    face.answer(question, canary.login)
-    assert face.wait_for_ending(question) is Ending.ACCEPTED
-    (entry,) = keyring.wait_for_entries(1)
-    assert entry.secret == canary.password
-    assert curl(service, clients, origin).result().out == "200"
-    assert len(face.questions) == 1
-    assert proxy.failed_logons() == 0
+    here = office.start()
+    question = give_up_while_typing(here)
+    here.face.answer(question, office.login)
+    assert here.face.wait_for_ending(question) is Ending.ACCEPTED
+    (entry,) = office.keyring.wait_for_entries(1)
+    assert entry.secret == office.login.password
+    assert here.fetch() == HELLO
+    assert len(here.face.questions) == 1
+    assert office.proxy.failed_logons() == 0
 
 
-def test_a_wrong_answer_is_told_although_the_program_gave_up(
-    run: Run,
-    attach: Attach,
-    use: Use,
-    keyring: KeyringSession,
-    proxy: Squid,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
-) -> None:
-    service = run(session=keyring)
-    face = attach(service)
-    use(face, proxy)
-    impatient = curl(service, clients, origin)
-    question = face.wait_for_question()
-    face.must(Typing(question.number))
-    impatient.process.end()
-    face.wait_for_question(nobody_waits)
-    face.answer(question, Login(canary.user, "wrong"))
-    face.wait_for_question(lambda asked: asked.why is Why.TYPED_REJECTED)
-    face.answer(question, canary.login)
-    assert face.wait_for_ending(question) is Ending.ACCEPTED
-    assert proxy.failed_logons() == 1
+def test_a_wrong_answer_is_told_although_the_program_gave_up(office: Office) -> None:
+    here = office.start()
+    question = give_up_while_typing(here)
+    here.face.answer(question, office.wrong)
+    here.face.wait_for_question(was_rejected)
+    here.face.answer(question, office.login)
+    assert here.face.wait_for_ending(question) is Ending.ACCEPTED
+    assert office.proxy.failed_logons() == 1
 
 
-def test_signing_in_from_the_menu_says_at_once_whether_it_is_right(
-    run: Run, attach: Attach, use: Use, keyring: KeyringSession, proxy: Squid, canary: Canary
-) -> None:
-    service = run(session=keyring)
-    face = attach(service)
-    profile = use(face, proxy)
-    face.must(SignInNow(profile.id))
-    question = face.wait_for_question()
-    face.answer(question, Login(canary.user, "wrong"))
-    face.wait_for_question(lambda asked: asked.why is Why.TYPED_REJECTED)
-    face.answer(question, canary.login)
-    assert face.wait_for_ending(question) is Ending.ACCEPTED
-    assert face.wait_for_status(lambda status: status.sign_in is SignInState.OK)
-    assert len(keyring.wait_for_entries(1)) == 1
+def test_signing_in_from_the_menu_says_at_once_whether_it_is_right(office: Office) -> None:
+    here = office.start()
+    here.face.must(SignInNow(office.profile.id))
+    question = here.face.wait_for_question()
+    here.face.answer(question, office.wrong)
+    here.face.wait_for_question(was_rejected)
+    here.face.answer(question, office.login)
+    assert here.face.wait_for_ending(question) is Ending.ACCEPTED
+    assert here.face.wait_for_status(lambda status: status.sign_in is SignInState.OK)
+    assert len(office.keyring.wait_for_entries(1)) == 1
 
 
-def test_a_working_password_is_not_replaced_by_one_that_does_not_work(
-    run: Run, attach: Attach, use: Use, keyring: KeyringSession, proxy: Squid, canary: Canary
-) -> None:
-    service = run(session=keyring)
-    face = attach(service)
-    profile = use(face, proxy)
-    assert isinstance(face.do(SaveLogin(profile.id, canary.login)), Done)
-    refused = face.do(SaveLogin(profile.id, Login(canary.user, "wrong")))
+def test_a_working_password_is_not_replaced_by_one_that_does_not_work(office: Office) -> None:
+    here = office.start()
+    save(office, here)
+    refused = here.face.do(SaveLogin(office.profile.id, office.wrong))
     assert isinstance(refused, Failed)
     assert refused.problem.id == "TP-302"
-    (entry,) = keyring.entries()
-    assert entry.secret == canary.password
-    assert proxy.failed_logons() == 1
+    (entry,) = office.keyring.entries()
+    assert entry.secret == office.login.password
+    assert office.proxy.failed_logons() == 1
 
 
 def test_a_saved_password_that_is_wrong_costs_one_log_on_in_all_runs_together(
-    run: Run,
-    attach: Attach,
-    use: Use,
-    keyring: KeyringSession,
-    proxy: Squid,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
+    office: Office,
 ) -> None:
-    first = run(session=keyring)
-    face = attach(first)
-    profile = use(face, proxy)
-    assert isinstance(face.do(SaveLogin(profile.id, canary.login)), Done)
-    face.close()
-    assert first.stop() == 0
-    proxy.set_password(canary.user, "changed meanwhile")
+    first = office.start()
+    save(office, first)
+    first.end()
+    office.proxy.set_password(office.login.user, "changed meanwhile")
     for _ in range(3):
-        again = run(session=keyring)
-        face = attach(again)
-        waiting = curl(again, clients, origin)
-        assert face.wait_for_question().why is Why.SAVED_REJECTED
+        again = office.resume()
+        waiting = again.visit()
+        assert again.face.wait_for_question().why is Why.SAVED_REJECTED
         waiting.process.end()
-        face.close()
-        assert again.stop() == 0
-    assert proxy.failed_logons() == 1
+        again.end()
+    assert office.proxy.failed_logons() == 1
 
 
-def test_a_password_that_is_changed_while_it_works_costs_one_failed_log_on(
-    run: Run,
-    attach: Attach,
-    use: Use,
-    proxy: Squid,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
-) -> None:
+def test_a_password_that_is_changed_while_it_works_costs_one_failed_log_on(office: Office) -> None:
     """The address is not to blame where the password was right: nothing has to be found out.
 
     Requests that are on their way together in the seconds after an acceptance all carry it.
     """
-    service = run()
-    face = attach(service)
-    use(face, proxy)
-    tunnel = ("--proxytunnel", "-x", service.url, origin.url("/hello"))
-    first = clients.curl(*tunnel)
-    face.answer(face.wait_for_question(), canary.login)
+    here = office.begin(office.run())
+    tunnel = ("--proxytunnel", office.origin.url("/hello"))
+    first = here.curl(*tunnel)
+    here.face.answer(here.face.wait_for_question(), office.login)
     assert first.result().out == "hello"
-    proxy.set_password(canary.user, "changed meanwhile")
-    waiting = [clients.curl(*tunnel)]
-    question = face.wait_for_question(lambda asked: asked.rejections == 1)
-    waiting += [clients.curl(*tunnel) for _ in range(9)]
-    face.wait_for_question(lambda asked: asked.waiting == len(waiting))
-    assert proxy.failed_logons() == 1
-    face.answer(question, Login(canary.user, "changed meanwhile"))
+    office.proxy.set_password(office.login.user, "changed meanwhile")
+    waiting = [here.curl(*tunnel)]
+    question = here.face.wait_for_question(lambda asked: asked.rejections == 1)
+    waiting += [here.curl(*tunnel) for _ in range(9)]
+    here.face.wait_for_question(lambda asked: asked.waiting == len(waiting))
+    assert office.proxy.failed_logons() == 1
+    here.face.answer(question, Login(office.login.user, "changed meanwhile"))
     assert [one.result().out for one in waiting] == ["hello"] * len(waiting)
-    assert proxy.failed_logons() == 1
+    assert office.proxy.failed_logons() == 1
 
 
 @pytest.mark.parametrize(
@@ -185,40 +134,23 @@ def test_a_password_that_is_changed_while_it_works_costs_one_failed_log_on(
     ],
 )
 def test_a_proxy_that_is_not_what_it_was_gets_no_password_unasked(
-    run: Run,
-    attach: Attach,
-    use: Use,
-    keyring: KeyringSession,
-    proxy: Squid,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
-    label: str,
-    realm: str,
-    why: Why,
-    before: str,
+    office: Office, label: str, realm: str, why: Why, before: str
 ) -> None:
-    first = run(session=keyring)
-    face = attach(first)
-    profile = use(face, proxy)
-    assert isinstance(face.do(SaveLogin(profile.id, canary.login)), Done)
-    face.close()
-    assert first.stop() == 0
-    memory = MemoryFile(first.paths.state / "sign-in.json")
-    memory.pin(Space.of(profile), Pin(label, (realm,)))
+    first = office.start()
+    save(office, first)
+    first.end()
+    memory = MemoryFile(first.service.paths.state / "sign-in.json")
+    memory.pin(Space.of(office.profile), Pin(label, (realm,)))
     memory.close()
-    signed_in = sum(access.signed for access in proxy.accesses())
-    second = run(session=keyring)
-    face = attach(second)
-    waiting = curl(second, clients, origin)
-    question = face.wait_for_question()
+    signed_in = sum(access.signed for access in office.proxy.accesses())
+    second = office.resume()
+    waiting = second.visit()
+    question = second.face.wait_for_question()
     assert (question.why, question.before, question.method) == (why, before, "Basic")
-    assert sum(access.signed for access in proxy.accesses()) == signed_in
-    face.answer(question, canary.login)
-    assert waiting.result().out == "200"
-    face.close()
-    assert second.stop() == 0
-    third = run(session=keyring)
-    face = attach(third)
-    assert curl(third, clients, origin).result().out == "200"
-    assert face.questions == []
+    assert sum(access.signed for access in office.proxy.accesses()) == signed_in
+    second.face.answer(question, office.login)
+    assert waiting.result().out == HELLO
+    second.end()
+    third = office.resume()
+    assert third.fetch() == HELLO
+    assert third.face.questions == []

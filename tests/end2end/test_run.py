@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.end2end.stage import Attach, Run, Use
+from tests.end2end.stage import Attach, Office, Run
 from tests.support.clients import Clients
 from tests.support.connects import Connects
 from tests.support.face import Face
@@ -87,15 +87,11 @@ def test_it_stops_cleanly_when_told_by_a_signal(
     assert not service.paths.socket.exists()
 
 
-def test_it_stops_although_programs_wait(
-    run: Run, attach: Attach, use: Use, proxy: Squid, origin: Origin
-) -> None:
-    service = run()
-    face = attach(service)
-    use(face, proxy)
-    with Connects(service.address, origin.authority, 20) as connects:
-        face.wait_for_question(lambda question: question.waiting == 20)
-        assert service.stop() == 0
+def test_it_stops_although_programs_wait(office: Office) -> None:
+    here = office.begin(office.run())
+    with Connects(here.service.address, office.origin.authority, 20) as connects:
+        here.face.wait_for_question(lambda question: question.waiting == 20)
+        assert here.service.stop() == 0
         assert set(connects.statuses()) <= {0, 503}
 
 

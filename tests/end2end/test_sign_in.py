@@ -5,18 +5,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.end2end.stage import Attach, Run, Use
+from tests.end2end.stage import HELLO, Office
 from tests.support.clients import Clients
 from tests.support.connects import Connects
-from tests.support.keyring_session import KeyringSession
 from tests.support.memory import MIB, memory_of
 from tests.support.origin import Origin
 from tests.support.processes import Job
-from tests.support.secrets import Canary
-from tests.support.service import Service
-from tests.support.squid import Squid
 from tests.support.tls import Authority, Certificate
-from trayproxy.auth.login import Login
 from trayproxy.control.messages import Ending, Quiet, SignInState, Transport, Why
 
 
@@ -97,188 +92,141 @@ PROGRAMS: dict[str, tuple[Program, str]] = {
 }
 
 
-@pytest.fixture
-def service(run: Run, keyring: KeyringSession) -> Service:
-    return run(session=keyring)
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_waits_for_one_sign_in_and_gets_its_answer(
-    service: Service,
-    attach: Attach,
-    use: Use,
-    proxy: Squid,
-    canary: Canary,
-    site: Site,
-    name: str,
+    office: Office, site: Site, name: str
 ) -> None:
     start, expected = PROGRAMS[name]
-    face = attach(service, [canary.login])
-    use(face, proxy)
-    got = start(site, service.url).result()
+    here = office.start(office.login)
+    got = start(site, here.service.url).result()
     assert expected in got.out, got
-    assert len(face.questions) == 1
-    assert proxy.failed_logons() == 0
+    assert len(here.face.questions) == 1
+    assert office.proxy.failed_logons() == 0
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_next_program_is_not_kept_waiting(
-    service: Service,
-    attach: Attach,
-    use: Use,
-    proxy: Squid,
-    canary: Canary,
-    site: Site,
-    name: str,
-) -> None:
+def test_the_next_program_is_not_kept_waiting(office: Office, site: Site, name: str) -> None:
     start, expected = PROGRAMS[name]
-    face = attach(service, [canary.login])
-    use(face, proxy)
-    PROGRAMS["curl"][0](site, service.url).result()
-    before = len(proxy.accesses())
-    got = start(site, service.url).result()
+    here = office.start(office.login)
+    here.fetch()
+    before = len(office.proxy.accesses())
+    got = start(site, here.service.url).result()
     assert expected in got.out, got
-    assert len(face.questions) == 1
-    assert 407 not in [access.status for access in proxy.accesses()[before:]]
+    assert len(here.face.questions) == 1
+    assert 407 not in [access.status for access in office.proxy.accesses()[before:]]
 
 
-def test_git_clones_and_pushes_megabytes_with_the_407_first(
-    service: Service, attach: Attach, use: Use, proxy: Squid, canary: Canary, site: Site
-) -> None:
-    use(attach(service, [canary.login]), proxy)
-    work = str(site.clients.home.path("work") / "demo")
-    url = site.plain.url("/git/demo.git")
+def test_git_clones_and_pushes_megabytes_with_the_407_first(office: Office) -> None:
+    here = office.start(office.login)
+    work = str(office.clients.home.path("work") / "demo")
+    url = office.origin.url("/git/demo.git")
     for arguments in (
         ("clone", url, work),
         ("-C", work, "commit", "--allow-empty", "-m", "another"),
         ("-C", work, "push", "origin", "HEAD:refs/heads/pushed"),
     ):
-        got = site.clients.git(service.url, *arguments).result()
+        got = office.clients.git(here.service.url, *arguments).result()
         assert got.code == 0, got
 
 
-def test_the_question_tells_who_asks_and_who_waits(
-    service: Service, attach: Attach, use: Use, proxy: Squid, site: Site
-) -> None:
-    face = attach(service)
-    profile = use(face, proxy)
-    job = PROGRAMS["curl"][0](site, service.url)
+def test_the_question_tells_who_asks_and_who_waits(office: Office) -> None:
+    here = office.start()
+    job = here.visit()
     # Who waits takes a moment to find out, and does not hold the question back.
-    question = face.wait_for_question(lambda q: any(program.name for program in q.programs))
-    assert (question.profile_id, question.profile) == (profile.id, "Office")
-    assert (question.upstream, question.realm) == (proxy.url, "Corporate Internet")
+    question = here.face.wait_for_question(lambda q: any(program.name for program in q.programs))
+    assert (question.profile_id, question.profile) == (office.profile.id, "Office")
+    assert (question.upstream, question.realm) == (office.proxy.url, "Corporate Internet")
     assert (question.method, question.transport) == ("Basic", Transport.READABLE)
     assert (question.user, question.why) == ("alice", Why.NEEDED)
     (program,) = question.programs
     assert (program.name, program.pid) == ("curl", job.process.pid)
-    assert program.target == site.plain.authority
+    assert program.target == office.origin.authority
 
 
-def test_a_rejected_password_is_told_and_asked_again(
-    service: Service, attach: Attach, use: Use, proxy: Squid, canary: Canary, site: Site
-) -> None:
-    face = attach(service, [Login(canary.user, "wrong")])
-    use(face, proxy)
-    job = PROGRAMS["curl"][0](site, service.url)
-    again = face.wait_for_question(lambda question: question.rejections == 1)
+def test_a_rejected_password_is_told_and_asked_again(office: Office) -> None:
+    here = office.start(office.wrong)
+    waiting = here.visit()
+    again = here.face.wait_for_question(lambda question: question.rejections == 1)
     assert again.why is Why.TYPED_REJECTED
-    face.answer(again, canary.login)
-    assert job.result().out == "hello"
-    assert face.wait_for_ending(again) is Ending.ACCEPTED
-    assert proxy.failed_logons() == 1
+    here.face.answer(again, office.login)
+    assert waiting.result().out == HELLO
+    assert here.face.wait_for_ending(again) is Ending.ACCEPTED
+    assert office.proxy.failed_logons() == 1
 
 
 def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on_and_one_question(
-    service: Service, attach: Attach, use: Use, proxy: Squid, canary: Canary, origin: Origin
+    office: Office,
 ) -> None:
-    face = attach(service)
-    use(face, proxy)
-    with Connects(service.address, origin.authority, 50) as connects:
-        first = face.wait_for_question(lambda question: question.waiting == 50)
-        face.answer(first, Login(canary.user, "wrong"))
-        again = face.wait_for_question(lambda q: q.rejections == 1 and not q.checking)
-        assert proxy.failed_logons() == 1
+    here = office.start()
+    with Connects(here.service.address, office.origin.authority, 50) as connects:
+        first = here.face.wait_for_question(lambda question: question.waiting == 50)
+        here.face.answer(first, office.wrong)
+        again = here.face.wait_for_question(lambda q: q.rejections == 1 and not q.checking)
+        assert office.proxy.failed_logons() == 1
         assert connects.waiting == 50
-        face.answer(again, canary.login)
+        here.face.answer(again, office.login)
         assert connects.statuses() == [200] * 50
-    assert [question.number for question in face.questions] == [first.number]
-    assert proxy.failed_logons() == 1
+    assert [question.number for question in here.face.questions] == [first.number]
+    assert office.proxy.failed_logons() == 1
 
 
-def test_five_hundred_that_wait_are_one_question_and_little_memory(
-    run: Run, attach: Attach, use: Use, proxy: Squid, origin: Origin
-) -> None:
+def test_five_hundred_that_wait_are_one_question_and_little_memory(office: Office) -> None:
     """F26 and F27: all of them are told at once when the person says no."""
-    service = run()
-    face = attach(service)
-    use(face, proxy)
-    before = memory_of(service.pid).proportional
-    with Connects(service.address, origin.authority, 500) as connects:
-        question = face.wait_for_question(lambda asked: asked.waiting == 500)
-        assert memory_of(service.pid).proportional - before < 50 * MIB
-        face.decline(question, Quiet.A_MINUTE)
+    here = office.begin(office.run())
+    before = memory_of(here.service.pid).proportional
+    with Connects(here.service.address, office.origin.authority, 500) as connects:
+        question = here.face.wait_for_question(lambda asked: asked.waiting == 500)
+        assert memory_of(here.service.pid).proportional - before < 50 * MIB
+        here.face.decline(question, Quiet.A_MINUTE)
         assert connects.statuses() == [503] * 500
-    assert len(face.questions) == 1
-    assert proxy.failed_logons() == 0
+    assert len(here.face.questions) == 1
+    assert office.proxy.failed_logons() == 0
 
 
-def test_a_declined_question_ends_the_wait_with_503(
-    service: Service, attach: Attach, use: Use, proxy: Squid, site: Site
-) -> None:
-    face = attach(service, [Quiet.A_MINUTE])
-    use(face, proxy)
-    told = ("-x", service.url, "-o", "/dev/null", "-w", "%{http_code} %{http_connect}")
-    plain = site.clients.curl(*told, site.plain.url("/hello")).result()
-    tunnel = site.clients.curl(*told, site.secure.url("/hello")).result()
+def test_a_declined_question_ends_the_wait_with_503(office: Office, secure_origin: Origin) -> None:
+    here = office.start(Quiet.A_MINUTE)
+    told = ("-o", "/dev/null", "-w", "%{http_code} %{http_connect}")
+    plain = here.curl(*told, office.origin.url("/hello")).result()
+    tunnel = here.curl(*told, secure_origin.url("/hello")).result()
     assert plain.out == "503 000"
     assert tunnel.out == "000 503"
     # The second one came in the quiet time, and was answered without a question.
-    assert [face.wait_for_ending(question) for question in face.questions] == [Ending.DECLINED]
-    assert face.wait_for_status(lambda status: status.sign_in is SignInState.SNOOZED)
+    endings = [here.face.wait_for_ending(question) for question in here.face.questions]
+    assert endings == [Ending.DECLINED]
+    assert here.face.wait_for_status(lambda status: status.sign_in is SignInState.SNOOZED)
 
 
-def test_an_open_question_survives_the_face_that_showed_it(
-    service: Service, attach: Attach, use: Use, proxy: Squid, canary: Canary, site: Site
-) -> None:
-    killed = attach(service)
-    other = attach(service)
-    use(killed, proxy)
-    job = PROGRAMS["curl"][0](site, service.url)
-    shown = killed.wait_for_question()
-    killed.close()
-    again = attach(service).wait_for_question()
+def test_an_open_question_survives_the_face_that_showed_it(office: Office) -> None:
+    here = office.start()
+    other = office.attach(here.service)
+    waiting = here.visit()
+    shown = here.face.wait_for_question()
+    here.face.close()
+    again = office.attach(here.service).wait_for_question()
     assert again.number == shown.number
-    other.answer(again, canary.login)
-    assert job.result().out == "hello"
+    other.answer(again, office.login)
+    assert waiting.result().out == HELLO
 
 
-def test_an_untouched_question_closes_when_nobody_waits_any_more(
-    service: Service, attach: Attach, use: Use, proxy: Squid, site: Site
-) -> None:
-    face = attach(service)
-    use(face, proxy)
-    job = PROGRAMS["curl"][0](site, service.url)
-    question = face.wait_for_question()
-    job.process.end()
-    assert face.wait_for_ending(question) is Ending.ABANDONED
+def test_an_untouched_question_closes_when_nobody_waits_any_more(office: Office) -> None:
+    here = office.start()
+    impatient = here.visit()
+    question = here.face.wait_for_question()
+    impatient.process.end()
+    assert here.face.wait_for_ending(question) is Ending.ABANDONED
 
 
-def test_credentials_of_the_program_itself_go_no_further(
-    service: Service, attach: Attach, use: Use, proxy: Squid, canary: Canary, site: Site
-) -> None:
-    use(attach(service, [canary.login]), proxy)
-    url = site.plain.url("/hello")
-    got = site.clients.curl("-x", service.url, "-U", "mallory:guess", url).result()
+def test_credentials_of_the_program_itself_go_no_further(office: Office) -> None:
+    here = office.start(office.login)
+    got = here.curl("-U", "mallory:guess", office.origin.url("/hello")).result()
     assert got.out == "hello"
-    assert {access.user for access in proxy.accesses()} == {"", canary.user}
+    assert {access.user for access in office.proxy.accesses()} == {"", office.login.user}
 
 
-def test_the_origin_sees_no_credentials(
-    service: Service, attach: Attach, use: Use, proxy: Squid, canary: Canary, site: Site
-) -> None:
-    use(attach(service, [canary.login]), proxy)
+def test_the_origin_sees_no_credentials(office: Office, site: Site) -> None:
+    here = office.start(office.login)
     for name in ("curl", "curl, tunnel"):
-        PROGRAMS[name][0](site, service.url).result()
+        PROGRAMS[name][0](site, here.service.url).result()
     heads = (*site.plain.heard, *site.secure.heard)
     assert len(heads) == 2
     assert not [head for head in heads if head.values("proxy-authorization")]

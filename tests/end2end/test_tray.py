@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.support.octets import digest, digest_of
 from tests.support.origin import Origin
 from tests.support.panel import open_menu, window_manager
 from tests.support.portal import Appearance, Portal
-from tests.support.processes import SOURCES, Home
+from tests.support.processes import SOURCES, Home, Job, Process
 from tests.support.reports import Reports
 from tests.support.screen_reader import ScreenReader
 from tests.support.secrets import Canary, files_below, process_and_children, text
@@ -33,7 +34,6 @@ SIGN_IN = "^Sign in to proxy"
 WINDOW = "^TrayProxy$"
 NOT_ACCEPTED = "The proxy did not accept"
 SIZE = 3_000_000
-CODE = ("-o", "/dev/null", "-w", "%{http_code}")
 
 
 @pytest.fixture
@@ -75,11 +75,62 @@ def host(here: Desktop) -> Iterator[TrayHost]:
     made.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person at a desktop with a TrayProxy, and with programs that need it.
+
+    Attributes:
+        tray: Their TrayProxy; nothing of it runs yet.
+        here: The desktop.
+        proxy: The upstream of the office.
+        clients: The programs.
+        origin: What they go to.
+        onlookers: Ends what only looks on.
+    """
+
+    tray: Tray
+    here: Desktop
+    proxy: Squid
+    clients: Clients
+    origin: Origin
+    onlookers: ExitStack
+
+    def start(self) -> tuple[Process, Status]:
+        """Start the tray; return it, and what the service says once programs can connect."""
+        return self.tray.start(), self.tray.wait_for_service()
+
+    def set_up(self, *arguments: str) -> None:
+        """Make the profile of the office, which is the first one and so is used."""
+        self.tray.run("profiles", "add", "Office", self.proxy.address, *arguments)
+
+    def visit(self) -> Job:
+        """Start a program that needs the proxy, and tells the status that it gets."""
+        code = ("-o", "/dev/null", "-w", "%{http_code}")
+        return self.clients.curl("-x", self.tray.url, *code, self.origin.url("/hello"))
+
+    def sign_in(self, canary: Canary) -> None:
+        """Fill in the dialog that appears, as a person does whose user name is not known yet."""
+        self.here.wait_until_active(self.here.wait_for_window(SIGN_IN))
+        self.here.type(canary.user)
+        self.here.press("Tab")
+        self.correct(canary)
+
+    def correct(self, canary: Canary) -> None:
+        """Type the password over what is selected."""
+        self.here.type(canary.password)
+        self.here.press("Return")
+
+    def look_on(self) -> Face:
+        """Look on, without being able to ask."""
+        return self.onlookers.enter_context(Face(self.tray.paths, asks=False))
+
+
 @pytest.fixture
-def watch(tray: Tray) -> Iterator[ExitStack]:
-    """Holds what looks on, without being able to ask."""
-    with ExitStack() as stack:
-        yield stack
+def person(
+    tray: Tray, here: Desktop, proxy: Squid, clients: Clients, origin: Origin
+) -> Iterator[Person]:
+    with ExitStack() as onlookers:
+        yield Person(tray, here, proxy, clients, origin, onlookers)
 
 
 @pytest.fixture
@@ -90,21 +141,8 @@ def lab(reports: Reports) -> Iterator[Squid]:
         yield running
 
 
-def look_on(tray: Tray, stack: ExitStack) -> Face:
-    return stack.enter_context(Face(tray.paths, asks=False))
-
-
 def uses_lab(status: Status) -> bool:
     return status.profile is not None and status.profile.name == "Lab"
-
-
-def answer(here: Desktop, canary: Canary) -> None:
-    """Fill in the dialog that appears, as a person does whose user name is not known yet."""
-    here.wait_until_active(here.wait_for_window(SIGN_IN))
-    here.type(canary.user)
-    here.press("Tab")
-    here.type(canary.password)
-    here.press("Return")
 
 
 def shoot(here: Desktop, window: str, name: str) -> Path:
@@ -132,77 +170,51 @@ def choose(here: Desktop, reader: ScreenReader, row: str) -> None:
 
 @pytest.mark.usefixtures("panel")
 def test_a_person_signs_in_once_and_is_never_asked_again(
-    tray: Tray,
-    here: Desktop,
-    keyring: KeyringSession,
-    proxy: Squid,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
+    person: Person, keyring: KeyringSession, canary: Canary
 ) -> None:
-    tray.run("profiles", "add", "Office", proxy.address)
-    tray.start()
-    tray.wait_for_service()
-    program = clients.curl("-x", tray.url, *CODE, origin.url("/hello"))
-    answer(here, canary)
+    person.set_up()
+    person.start()
+    program = person.visit()
+    person.sign_in(canary)
     assert program.result().out == "200"
-    here.wait_until_gone(SIGN_IN)
+    person.here.wait_until_gone(SIGN_IN)
     (entry,) = keyring.wait_for_entries(1)
     assert (entry.attributes["username"], entry.secret) == (canary.user, canary.password)
-    before = len(proxy.accesses())
-    assert clients.curl("-x", tray.url, *CODE, origin.url("/hello")).result().out == "200"
-    assert [access.status for access in proxy.accesses()[before:]] == [200]
-    assert not here.windows(SIGN_IN)
+    before = len(person.proxy.accesses())
+    assert person.visit().result().out == "200"
+    assert [access.status for access in person.proxy.accesses()[before:]] == [200]
+    assert not person.here.windows(SIGN_IN)
 
 
 @pytest.mark.usefixtures("panel")
 def test_a_mistyped_password_is_said_and_costs_one_failed_log_on(
-    tray: Tray,
-    here: Desktop,
-    reader: ScreenReader,
-    proxy: Squid,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
+    person: Person, reader: ScreenReader, canary: Canary
 ) -> None:
-    tray.run("profiles", "add", "Office", proxy.address)
-    tray.start()
-    tray.wait_for_service()
-    program = clients.curl("-x", tray.url, *CODE, origin.url("/hello"))
-    answer(here, Canary())
+    person.set_up()
+    person.start()
+    program = person.visit()
+    person.sign_in(Canary())
     reader.wait_until_said(NOT_ACCEPTED)
-    assert proxy.failed_logons() == 1
+    assert person.proxy.failed_logons() == 1
     # What was typed is selected: typing replaces it.
-    here.type(canary.password)
-    here.press("Return")
+    person.correct(canary)
     assert program.result().out == "200"
-    assert proxy.failed_logons() == 1
+    assert person.proxy.failed_logons() == 1
 
 
 @pytest.mark.usefixtures("panel")
 def test_a_password_is_left_nowhere_but_in_the_keyring(
-    tray: Tray,
-    here: Desktop,
-    watch: ExitStack,
-    reader: ScreenReader,
-    keyring: KeyringSession,
-    proxy: Squid,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
-    place: Home,
+    person: Person, reader: ScreenReader, keyring: KeyringSession, canary: Canary, place: Home
 ) -> None:
     mistyped = Canary()
-    tray.run("profiles", "add", "Office", proxy.address)
-    process = tray.start()
-    tray.wait_for_service()
-    face = look_on(tray, watch)
-    program = clients.curl("-x", tray.url, *CODE, origin.url("/hello"))
-    answer(here, mistyped)
+    person.set_up()
+    process, _ = person.start()
+    face = person.look_on()
+    program = person.visit()
+    person.sign_in(mistyped)
     reader.wait_until_said(NOT_ACCEPTED)
     heard = reader.read()
-    here.type(canary.password)
-    here.press("Return")
+    person.correct(canary)
     assert program.result().out == "200"
     keyring.wait_for_entries(1)
     running = list(process_and_children(process.pid))
@@ -211,7 +223,7 @@ def test_a_password_is_left_nowhere_but_in_the_keyring(
         secret.assert_absent(running)
         secret.assert_absent(files_below(place.root))
         secret.assert_absent(files_below(keyring.home))
-        said = [text("programs", tray.describe()), text("screen reader", heard)]
+        said = [text("programs", person.tray.describe()), text("screen reader", heard)]
         secret.assert_absent([*said, ("control socket", face.trace)])
 
 
@@ -219,78 +231,58 @@ def test_a_password_is_left_nowhere_but_in_the_keyring(
 
 
 @pytest.fixture
-def two_profiles(tray: Tray, proxy: Squid, lab: Squid) -> None:
+def two_profiles(person: Person, lab: Squid) -> None:
     """Office is in use, and there is Lab."""
-    tray.run("profiles", "add", "Office", proxy.address)
-    tray.run("profiles", "add", "Lab", lab.address, "--sign-in", "none")
+    person.set_up()
+    person.tray.run("profiles", "add", "Lab", lab.address, "--sign-in", "none")
 
 
 @pytest.mark.usefixtures("two_profiles")
 def test_a_profile_is_switched_from_the_menu_of_a_panel_on_d_bus(
-    tray: Tray,
-    watch: ExitStack,
-    host: TrayHost,
-    proxy: Squid,
-    lab: Squid,
-    clients: Clients,
-    origin: Origin,
+    person: Person, host: TrayHost, lab: Squid
 ) -> None:
-    tray.start()
-    tray.wait_for_service()
+    person.start()
     item = host.wait_for_item()
     host.wait_until(lambda: any(label.startswith("Lab") for label in item.labels()))
     assert item.row("Office — 127").is_checked
     item.click("Lab")
-    look_on(tray, watch).wait_for_status(uses_lab)
-    assert clients.curl("-x", tray.url, *CODE, origin.url("/hello")).result().out == "200"
+    person.look_on().wait_for_status(uses_lab)
+    assert person.visit().result().out == "200"
     assert [access.status for access in lab.accesses()] == [200]
-    assert proxy.accesses() == []
+    assert person.proxy.accesses() == []
 
 
 @pytest.mark.usefixtures("panel", "two_profiles")
 def test_a_profile_is_switched_from_the_menu_with_mouse_and_keys(
-    tray: Tray,
-    here: Desktop,
-    watch: ExitStack,
-    reader: ScreenReader,
-    proxy: Squid,
-    lab: Squid,
-    clients: Clients,
-    origin: Origin,
+    person: Person, reader: ScreenReader, lab: Squid
 ) -> None:
-    tray.start()
-    tray.wait_for_service()
-    choose(here, reader, "Lab")
-    look_on(tray, watch).wait_for_status(uses_lab)
-    assert clients.curl("-x", tray.url, *CODE, origin.url("/hello")).result().out == "200"
+    person.start()
+    choose(person.here, reader, "Lab")
+    person.look_on().wait_for_status(uses_lab)
+    assert person.visit().result().out == "200"
     assert [access.status for access in lab.accesses()] == [200]
-    assert proxy.accesses() == []
+    assert person.proxy.accesses() == []
 
 
 @pytest.mark.usefixtures("panel")
-def test_quit_ends_the_tray_and_the_service(
-    tray: Tray, here: Desktop, reader: ScreenReader, proxy: Squid
-) -> None:
-    tray.run("profiles", "add", "Office", proxy.address)
-    process = tray.start()
-    with ending(tray.wait_for_service().pid):
-        choose(here, reader, "Quit")
+def test_quit_ends_the_tray_and_the_service(person: Person, reader: ScreenReader) -> None:
+    person.set_up()
+    process, service = person.start()
+    with ending(service.pid):
+        choose(person.here, reader, "Quit")
         assert process.wait() == 0
 
 
-def test_a_second_start_shows_the_window_of_the_first(
-    tray: Tray, here: Desktop, host: TrayHost, proxy: Squid
-) -> None:
-    tray.run("profiles", "add", "Office", proxy.address)
-    first = tray.start()
-    service = tray.wait_for_service()
+def test_a_second_start_shows_the_window_of_the_first(person: Person, host: TrayHost) -> None:
+    person.set_up()
+    first, service = person.start()
     host.wait_for_item()
-    assert not here.windows(WINDOW)
-    second = tray.start()
+    assert not person.here.windows(WINDOW)
+    second = person.tray.start()
     assert second.wait() == 0
-    assert here.wait_for_window(WINDOW)
+    assert person.here.wait_for_window(WINDOW)
     assert first.running
-    again = tray.status()
+    again = person.tray.status()
     assert again
     assert again.pid == service.pid
 
@@ -310,19 +302,19 @@ def test_windows_are_light_or_dark_as_the_person_wants(
         stack.callback(Portal(here.bus, appearance).stop)
         more = {**reader.environment(here.bus), **Portal.ENVIRONMENT}
         tray = stack.enter_context(tray_on(here, more))
-        tray.run("profiles", "add", "Office", proxy.address)
-        tray.start()
-        tray.wait_for_service()
+        person = Person(tray, here, proxy, clients, origin, stack)
+        person.set_up()
+        person.start()
         menu = open_menu(here, "TrayProxy")
         reader.follow(lambda: here.press("Down"), to="Office")
         shots = [shoot(here, menu, f"menu-{name}")]
         here.press("Escape")
-        clients.curl("-x", tray.url, origin.url("/hello"))
+        person.visit()
         dialog = here.wait_for_window(SIGN_IN)
         here.wait_until_active(dialog)
         shots.append(shoot(here, dialog, f"sign-in-{name}"))
         shoot(here, "root", f"desktop-{name}")
-        answer(here, Canary())
+        person.sign_in(Canary())
         reader.wait_until_said(NOT_ACCEPTED)
         shots.append(shoot(here, dialog, f"rejected-{name}"))
     assert [is_dark(here, shot) for shot in shots] == [appearance is Appearance.DARK] * len(shots)
@@ -333,23 +325,19 @@ def test_windows_are_light_or_dark_as_the_person_wants(
 
 @pytest.mark.usefixtures("panel", "two_profiles")
 def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
-    tray: Tray,
-    here: Desktop,
-    watch: ExitStack,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
+    person: Person, canary: Canary
 ) -> None:
+    here, tray, origin = person.here, person.tray, person.origin
     gate = origin.gate("half")
-    got = clients.home.root / "got"
+    got = person.clients.home.root / "got"
     tray.run("profiles", "use", "Lab")
-    killed = tray.start()
-    service = tray.wait_for_service()
-    transfer = clients.curl("-x", tray.url, "-o", str(got), origin.url(f"/gate/half/{SIZE}"))
+    killed, service = person.start()
+    slow = origin.url(f"/gate/half/{SIZE}")
+    transfer = person.clients.curl("-x", tray.url, "-o", str(got), slow)
     assert gate.reached.wait(20)
     tray.run("profiles", "use", "Office")
-    program = clients.curl("-x", tray.url, *CODE, origin.url("/hello"))
-    shown = look_on(tray, watch).wait_for_question()
+    program = person.visit()
+    shown = person.look_on().wait_for_question()
     here.wait_for_window(SIGN_IN)
     killed.signal(signal.SIGKILL)
     killed.wait()
@@ -357,8 +345,8 @@ def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
     gate.opened.set()
     assert transfer.result().code == 0
     tray.start()
-    again = look_on(tray, watch)
-    answer(here, canary)
+    again = person.look_on()
+    person.sign_in(canary)
     assert program.result().out == "200"
     assert [question.number for question in again.questions] == [shown.number]
     assert tray.wait_for_service().pid == service.pid
@@ -366,26 +354,17 @@ def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
 
 
 @pytest.mark.usefixtures("panel")
-def test_a_killed_service_comes_back_and_nobody_is_asked(
-    tray: Tray,
-    here: Desktop,
-    watch: ExitStack,
-    proxy: Squid,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
-) -> None:
-    tray.run("profiles", "add", "Office", proxy.address, "--user", canary.user)
-    tray.run("login", "Office", "--stdin", stdin=f"{canary.password}\n".encode())
-    process = tray.start()
-    killed = tray.wait_for_service()
-    assert clients.curl("-x", tray.url, *CODE, origin.url("/hello")).result().out == "200"
+def test_a_killed_service_comes_back_and_nobody_is_asked(person: Person, canary: Canary) -> None:
+    person.set_up("--user", canary.user)
+    person.tray.run("login", "Office", "--stdin", stdin=f"{canary.password}\n".encode())
+    process, killed = person.start()
+    assert person.visit().result().out == "200"
     with ending(killed.pid):
         os.kill(killed.pid, signal.SIGKILL)
-    again = tray.wait_for_service(instead_of=killed.pid)
+    again = person.tray.wait_for_service(instead_of=killed.pid)
     assert again.address == killed.address
-    face = look_on(tray, watch)
-    assert clients.curl("-x", tray.url, *CODE, origin.url("/hello")).result().out == "200"
+    face = person.look_on()
+    assert person.visit().result().out == "200"
     assert face.questions == []
-    assert not here.windows(SIGN_IN)
+    assert not person.here.windows(SIGN_IN)
     assert process.running

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import uvloop
 
 from tests.engine.fakes import FakeDesk, Observer, Signs
 from tests.engine.wire import Client
+from tests.support.held import Held
 from tests.support.lines import PATIENCE
 from trayproxy.engine.engine import Engine, Parts
 from trayproxy.engine.guard import Guard, own_guard
@@ -61,7 +62,7 @@ class Complaints(logging.Handler):
             self.errors.append(text)
 
 
-class Running:
+class Running(Held):
     """An engine that runs, and accepts on a free port.
 
     Attributes:
@@ -101,16 +102,13 @@ class Running:
         self.engine = self.call(lambda: self._listen(parts, host, port))
         self.host, self.port = host, int(self.engine.address.rpartition(":")[2])
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        super().__exit__(kind, error, trace)
         if error is None:
             assert not self.complaints.errors, self.complaints.errors
 

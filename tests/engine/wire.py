@@ -5,11 +5,10 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from types import TracebackType
-from typing import Self
 
 import h11
 
+from tests.support.held import Held
 from tests.support.lines import PATIENCE
 
 _HEADS_AT_MOST = 1 << 18
@@ -61,7 +60,7 @@ class Reply:
         return any(b"close" in value.lower() for value in self.values(b"connection"))
 
 
-class Client:
+class Client(Held):
     """A blocking connection to the engine.
 
     Attributes:
@@ -76,17 +75,6 @@ class Client:
         self.octets = bytearray()
         self.was_reset = False
         self._used = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self.socket.close()

@@ -2,11 +2,11 @@
 
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Self
+
+from tests.support.held import Held
 
 
-class Connects:
+class Connects(Held):
     """Sends CONNECT requests, each on a connection and in a thread of its own."""
 
     def __init__(self, proxy: str, target: str, count: int) -> None:
@@ -23,15 +23,8 @@ class Connects:
         self._pool = ThreadPoolExecutor(count)
         self._answers: list[Future[int]] = [self._pool.submit(self._connect) for _ in range(count)]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Wait until all are answered."""
         self._pool.shutdown()
 
     def statuses(self, timeout: float = 60.0) -> list[int]:

@@ -6,23 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.bus import session_bus
 from tests.support.lines import PATIENCE
 from tests.support.processes import Home, Result, running
-
-# Without service directories nothing is started on demand: no accessibility bus, no portal.
-_BARE_BUS = """\
-<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>session</type>
-  <listen>unix:dir={directory}</listen>
-  <policy context="default">
-    <allow send_destination="*" eavesdrop="true"/>
-    <allow eavesdrop="true"/>
-    <allow own="*"/>
-  </policy>
-</busconfig>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +103,6 @@ def desktop(place: Home, size: str = "1280x800") -> Iterator[Desktop]:
     """
     with x_server(place, size) as display, session_bus(place) as bus:
         yield Desktop(place, display, bus)
-
-
-@contextmanager
-def session_bus(place: Home) -> Iterator[str]:
-    """Run a session bus that starts nothing on demand; its address."""
-    configuration = place.root / "session-bus.conf"
-    configuration.write_text(_BARE_BUS.format(directory=place.path("run")))
-    argv = ["dbus-daemon", "--nofork", "--nosyslog", "--print-address=1"]
-    argv.append(f"--config-file={configuration}")
-    with running(argv, env=place.environment(), cwd=place.root) as process:
-        yield process.out.wait_for("^unix:.*")[0]
 
 
 @contextmanager

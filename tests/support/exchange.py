@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 
+from tests.support.held import Held
+
 _BLOCK = 1 << 18
 
 
@@ -85,16 +87,14 @@ class Exchange:
         self.stream([f"0\r\n{trailer}\r\n\r\n".encode("latin-1")])
 
 
-class Reader:
+class Reader(Held):
     """Reads requests from a connection."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._stream = BufferedReader(connection.makefile("rb", buffering=0), _BLOCK)
 
-    def __enter__(self) -> "Reader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Read no more."""
         self._stream.close()
 
     def head(self) -> Head | None:

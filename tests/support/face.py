@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from threading import Condition, Thread
 from time import monotonic
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
+from tests.support.held import Held
 from tests.support.lines import PATIENCE
 from trayproxy.auth.login import Login
 from trayproxy.control.address import address
@@ -43,7 +43,7 @@ Move = Login | Quiet
 """What the person does about a question: answer it, or not."""
 
 
-class Face:
+class Face(Held):
     """A face that asks, attached to the service from its making on.
 
     Attributes:
@@ -87,17 +87,6 @@ class Face:
         self._statuses.append(status)
         self._thread = Thread(target=self._live, name="face", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Go away, as a face does that ends or is killed; harmless when done before."""

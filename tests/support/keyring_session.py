@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from time import monotonic
 
 import secretstorage
 from jeepney import MatchRule, message_bus
 from jeepney.io.blocking import DBusConnection, Proxy, open_dbus_connection
 
+from tests.support.bus import session_bus
 from tests.support.lines import PATIENCE
 from tests.support.processes import Home, Process, running
 
@@ -19,22 +19,6 @@ MASTER_PASSWORD = "keyring master"
 """What opens the keyring of a session."""
 
 _SECRETS = "org.freedesktop.secrets"
-
-# Without the service directories nothing is started on demand: no second keyring daemon that is
-# locked, and no program that wants to show a window.
-_BARE_BUS = """\
-<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>session</type>
-  <listen>unix:dir={directory}</listen>
-  <policy context="default">
-    <allow send_destination="*" eavesdrop="true"/>
-    <allow eavesdrop="true"/>
-    <allow own="*"/>
-  </policy>
-</busconfig>
-"""
 
 
 class State(Enum):
@@ -148,7 +132,7 @@ def keyring_session(place: Home, state: State = State.UNLOCKED) -> Iterator[Keyr
         state: How programs find the keyring.
     """
     with ExitStack() as stack:
-        bus = _start_bus(stack, place)
+        bus = stack.enter_context(session_bus(place))
         environment = place.environment(DBUS_SESSION_BUS_ADDRESS=bus)
         if state is State.ABSENT:
             yield KeyringSession(place, environment, bus, None)
@@ -162,18 +146,6 @@ def keyring_session(place: Home, state: State = State.UNLOCKED) -> Iterator[Keyr
         if state is State.LOCKED:
             session.lock()
         yield session
-
-
-def _start_bus(stack: ExitStack, place: Home) -> str:
-    """Start a bus; return its address."""
-    runtime = place.path("run")
-    configuration = Path(place.root / "bus.conf")
-    configuration.write_text(_BARE_BUS.format(directory=runtime))
-    argv = ["dbus-daemon", "--nofork", "--nosyslog", "--print-address=1"]
-    process = stack.enter_context(
-        running([*argv, f"--config-file={configuration}"], env=place.environment(), cwd=place.root)
-    )
-    return process.out.wait_for("^unix:.*")[0]
 
 
 def _wait_for_name(bus: str, name: str) -> None:

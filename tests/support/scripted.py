@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Condition, Event
 from time import monotonic
-from types import TracebackType
 
 from tests.support.lines import PATIENCE
 from tests.support.server import Server
@@ -170,14 +169,10 @@ class Scripted(Server):
                 self._came.wait(left)
             return self._peers[number - 1]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let no script wait any more, then end as a server does."""
         self._over.set()
-        super().__exit__(kind, error, trace)
+        super().close()
 
     def _play(self, connection: socket.socket) -> None:
         peer = Peer(connection, self._over)

@@ -5,13 +5,12 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock, Thread
-from types import TracebackType
-from typing import Self
 
+from tests.support.held import Held
 from tests.support.lines import PATIENCE
 
 
-class Server:
+class Server(Held):
     """Accepts on a free port of 127.0.0.1 from its making on.
 
     Attributes:
@@ -43,17 +42,6 @@ class Server:
         self.port: int = self._listener.getsockname()[1]
         self._acceptor = Thread(target=self._accept, name=f"server {self.port}", daemon=True)
         self._acceptor.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop listening, cut all connections, and wait for their threads."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from pytestqt.qtbot import QtBot
 
-from tests.support.display import session_bus
+from tests.support.bus import session_bus
 from tests.support.processes import Home
 from tests.support.sni_host import Notification, NotificationService
 from tests.ui.service import QUESTION

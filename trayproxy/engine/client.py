@@ -20,7 +20,7 @@ from proxy.core.work import Work
 from trayproxy.desktop.owner import End
 from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import Page, write_page
-from trayproxy.engine.shortcut import Turn, from_client, from_upstream
+from trayproxy.engine.shortcut import END, TELL, TUNNEL, WAIT, Turn, from_client, from_upstream
 from trayproxy.engine.story import Story
 from trayproxy.engine.strand import NOTHING, READ, WRITE, Strand, Wait
 from trayproxy.engine.stream import Stream
@@ -75,25 +75,23 @@ class ClientWork(Work[Accepted]):
         between: It is between two requests.
     """
 
-    # How each begins.
-    upstream: Connection | None = None
-    tunnel: Tunnel | None = None
-    deadline: float | None = None
-    plan: Plan | None = None
-    begun: socket.SocketType | None = None
-    undelivered = b""
-    is_late = False
-    is_one_too_many = False
-    between = True
-    _story: Story | None = None
-    _strand: Strand | None = None
-    _watched = NOTHING
-    _beside: Connection | Nobody | None = NOBODY
-
     def __init__(self, work: Accepted, flags: argparse.Namespace, **kwargs: Any) -> None:
         super().__init__(work, flags, **kwargs)
         self.engine: Engine = flags.engine
         self.client = Stream(work.connection, is_prompt=True)
+        self.upstream: Connection | None = None
+        self.tunnel: Tunnel | None = None
+        self.deadline: float | None = None
+        self.plan: Plan | None = None
+        self.begun: socket.SocketType | None = None
+        self.undelivered = b""
+        self.is_late = False
+        self.is_one_too_many = False
+        self.between = True
+        self._story: Story | None = None
+        self._strand: Strand | None = None
+        self._watched = NOTHING
+        self._beside: Connection | Nobody | None = NOBODY
 
     @staticmethod
     def create(*args: Any) -> Accepted:
@@ -110,7 +108,7 @@ class ClientWork(Work[Accepted]):
             return
         self.is_one_too_many = engine.counters.active > engine.limits.clients
         if self.is_one_too_many:
-            self._go_on(Turn.TELL)
+            self._go_on(TELL)
             return
         self._on_event(self.client.descriptor, READ)
         if self._beside is None and self.between:
@@ -143,19 +141,19 @@ class ClientWork(Work[Accepted]):
             else:
                 turn = from_upstream(self)
         except OSError:
-            turn = Turn.END  # The client has gone.
+            turn = END  # The client has gone.
         except Exception:
             logger.exception("connection %s failed", self.uid)
-            turn = Turn.END
+            turn = END
         self._go_on(turn)
 
     def _go_on(self, turn: Turn) -> None:
-        if turn is Turn.WAIT:
+        if turn is WAIT:
             if self._beside is not self.upstream:
                 self._wait_beside(self.upstream)
-        elif turn is Turn.TUNNEL:
+        elif turn is TUNNEL:
             self._begin_tunnel()
-        elif turn is Turn.TELL:
+        elif turn is TELL:
             self._story = Story(self)
             self._strand = Strand(self._story.tell(), self.engine.loop, self._resume)
             self._guard(self._strand.start)
@@ -185,7 +183,7 @@ class ClientWork(Work[Accepted]):
         if self.tunnel is not None:
             self._begin_tunnel()
         elif story is not None and story.goes_on:
-            self._go_on(Turn.WAIT)
+            self._go_on(WAIT)
         else:
             self._finish()
 
@@ -233,7 +231,8 @@ class ClientWork(Work[Accepted]):
                 descriptors.forget(descriptor)
         try:
             for descriptor, mask in events.items():
-                descriptors.watch(descriptor, mask, self._on_event)
+                if watched.get(descriptor) != mask:
+                    descriptors.watch(descriptor, mask, self._on_event)
         except OSError as error:
             # The system is out of memory, or of what it grants a user (epoll_ctl(2)).
             logger.warning("connection %s cannot go on: %s", self.uid, error.strerror)
@@ -263,7 +262,7 @@ class ClientWork(Work[Accepted]):
         elif self.plan is not None:
             # The story takes over at the end of its patience with the next hop.
             self.is_late = True
-            self._go_on(Turn.TELL)
+            self._go_on(TELL)
         else:
             self._finish()
 

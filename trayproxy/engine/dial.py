@@ -139,11 +139,13 @@ class Dialler:
         self._limits = limits
         self._desk = desk
         self._is_own = is_own
+        self._only: tuple[Address, ...] = ()
 
     def forget(self) -> None:
         """Look everything up again: names, and whose certificates are believed."""
         self.resolver.forget()
         self.trust.forget()
+        self._only = ()
 
     def only_address(self, way: Way) -> Address | None:
         """Return the one address where nothing has to be agreed on before a request; None if that
@@ -152,8 +154,10 @@ class Dialler:
         if upstream is None or upstream.scheme is not Scheme.HTTP:
             return None
         known = self.resolver.known(upstream.host, upstream.port)
-        if known is None or len(known) != 1 or self._is_own(known):
-            return None
+        if known is not self._only:
+            if known is None or len(known) != 1 or self._is_own(known):
+                return None
+            self._only = known
         return known[0]
 
     async def dial(self, call: Call) -> Stream:

@@ -250,6 +250,7 @@ class Engine:
             self.address = self._written_address()
         self._port = self._listen_at(self._host, self._port)
         self.address = self._written_address()
+        self.dialler.forget()  # Whether an address is our own is another question now.
         beside = BESIDE.get(self._host)
         if beside is None:
             return

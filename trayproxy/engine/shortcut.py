@@ -8,10 +8,9 @@ story of the connection looks for it (`trayproxy.engine.story`), which decides e
 
 from enum import Enum, auto
 from errno import ENOTCONN
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trayproxy.engine.memory import Plan
-from trayproxy.engine.refusals import note_accepted
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
 from trayproxy.engine.upstream import Connection, begin
@@ -33,6 +32,13 @@ class Turn(Enum):
     """It is over."""
 
 
+# To look up a member takes Python 3.11 as long as calling a function does.
+WAIT: Final = Turn.WAIT
+TELL: Final = Turn.TELL
+TUNNEL: Final = Turn.TUNNEL
+END: Final = Turn.END
+
+
 def from_client(link: "ClientWork") -> Turn:
     """Take what the client says while it is at rest, or while its request is on its way.
 
@@ -40,18 +46,18 @@ def from_client(link: "ClientWork") -> Turn:
         OSError: The client's connection broke.
     """
     if link.plan is not None:
-        return Turn.TELL  # It sends ahead, or leaves.
+        return TELL  # It sends ahead, or leaves.
     client = link.client
     data = client.receive()
     if not data:
-        return Turn.WAIT if data is None else Turn.END
+        return WAIT if data is None else END
     plan = link.engine.plans.get(data)
     if plan is not None and _is_as_before(link, plan):
         upstream = _connection(link, plan)
         if upstream is not None and _send(link, plan, upstream):
-            return Turn.WAIT
+            return WAIT
     client.inbox += data
-    return Turn.TELL
+    return TELL
 
 
 def _is_as_before(link: "ClientWork", plan: Plan) -> bool:
@@ -127,17 +133,17 @@ def from_upstream(link: "ClientWork") -> Turn:
     if plan is None:
         if not upstream.is_quiet():
             link.drop_upstream()
-        return Turn.WAIT
+        return WAIT
     stream = upstream.stream
     try:
         data = stream.receive()
     except OSError:
         stream.ended = True  # Whether to try another connection is the story's decision.
-        return Turn.TELL
+        return TELL
     if not data:
-        return Turn.WAIT if data is None else Turn.TELL
+        return WAIT if data is None else TELL
     turn = _open(link, upstream, data) if plan.opens else _pass_back(link, upstream, data)
-    if turn is Turn.TELL and not link.undelivered:
+    if turn is TELL and not link.undelivered:
         stream.inbox += data
     return turn
 
@@ -148,7 +154,7 @@ def _pass_back(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     head_end = data.find(b"\r\n\r\n") + 4
     seen = engine.answers.get(data[:head_end])
     if seen is None or len(data) - head_end != seen.length or engine.closing:
-        return Turn.TELL
+        return TELL
     _note(link, upstream)
     link.plan = None
     engine.counters.received += seen.length
@@ -158,25 +164,26 @@ def _pass_back(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     link.deadline_in(engine.limits.idle_s)
     if sent < len(octets):
         link.undelivered = octets[sent:]
-        return Turn.TELL
+        return TELL
     link.between = True
-    return Turn.WAIT
+    return WAIT
 
 
 def _open(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     """Let the tunnel begin, if the next hop says so in the words that it used before."""
     head = link.engine.openings.get(data)
     if head is None:
-        return Turn.TELL
+        return TELL
     _note(link, upstream)
-    if upstream.answer is not None and link.plan is not None:
-        note_accepted(upstream.answer, link.plan.request)
+    answer, plan = upstream.answer, link.plan
+    if answer is not None and plan is not None and plan.request.target.authority is not None:
+        answer.standing.welcome(plan.request.target.authority)
     # If the client has gone, this raises while there is a plan still: what was opened leads to the
     # site now, and must not be kept for requests.
     sent = link.client.send(head)
     link.tunnel = Tunnel(link.client, upstream.stream, link.engine.pipes, head[sent:])
     link.plan = None
-    return Turn.TUNNEL
+    return TUNNEL
 
 
 def _note(link: "ClientWork", upstream: Connection) -> None:

@@ -1,18 +1,18 @@
 """Upstreams of every kind, a directory behind them, and a person at a service in front."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 
 import pytest
 
-from tests.end2end.stage import Attach, Stand
+from tests.end2end.stage import Attach, Run, Sitting, Stand
+from tests.support.clients import Clients
 from tests.support.counterparts import Counterpart, counterpart
 from tests.support.face import Face
 from tests.support.kerberos import Kdc, kdc
 from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.reports import Reports
-from tests.support.service import Service, service
+from tests.support.service import Service
 from trayproxy.control.messages import SaveProfile, UseProfile
 from trayproxy.profiles.profile import Profile
 
@@ -42,27 +42,21 @@ def proxy(
 
 
 @pytest.fixture
-def stand(place: Home, attach: Attach, reports: Reports) -> Iterator[Stand]:
-    with ExitStack() as stack:
+def stand(run: Run, attach: Attach, place: Home, clients: Clients, origin: Origin) -> Stand:
+    def begin(profile: Profile, environment: Mapping[str, str]) -> Sitting:
+        started = run(environment=place.environment(**environment))
+        face = attach(started)
+        face.must(SaveProfile(profile))
+        face.must(UseProfile(profile.id))
+        return Sitting(started, face, clients, origin)
 
-        def begin(profile: Profile, environment: Mapping[str, str]) -> tuple[Service, Face]:
-            found = place.environment(**environment)
-            started = stack.enter_context(service(place, environment=found))
-            reports["service"] = started.log
-            face = attach(started)
-            face.must(SaveProfile(profile))
-            face.must(UseProfile(profile.id))
-            return started, face
-
-        yield begin
+    return begin
 
 
 @pytest.fixture
-def running(place: Home, proxy: Counterpart, reports: Reports) -> Iterator[Service]:
+def running(run: Run, place: Home, proxy: Counterpart) -> Service:
     """A service that finds the directory, and has no ticket and no profile."""
-    with service(place, environment=place.environment(**proxy.environment)) as started:
-        reports["service"] = started.log
-        yield started
+    return run(environment=place.environment(**proxy.environment))
 
 
 @pytest.fixture

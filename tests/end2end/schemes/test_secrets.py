@@ -11,8 +11,7 @@ from msgspec import to_builtins
 # MD4, which Python's own hashes have not had since OpenSSL 3.
 from spnego._ntlm_raw.crypto import ntowfv1
 
-from tests.end2end.stage import Stand
-from tests.support.clients import Clients
+from tests.end2end.stage import HELLO, Stand
 from tests.support.doors import REALM, Door, Doors, Negotiate, Setup, doors
 from tests.support.kerberos import Kdc
 from tests.support.keyring_session import KeyringSession
@@ -74,7 +73,6 @@ def test_nothing_that_signs_in_is_left_anywhere(
     canary: Canary,
     keyring: KeyringSession,
     stand: Stand,
-    clients: Clients,
     origin: Origin,
     place: Home,
     directory: Kdc,
@@ -87,15 +85,16 @@ def test_nothing_that_signs_in_is_left_anywhere(
         "DBUS_SESSION_BUS_ADDRESS": keyring.bus,
         "TRAYPROXY_LOG_LEVEL": "DEBUG",
     }
-    running, face = stand(profile, environment)
-    waiting = clients.curl("-x", running.url, origin.url("/hello"))
+    here = stand(profile, environment)
+    face, running = here.face, here.service
+    waiting = here.visit()
     face.answer(face.wait_for_question(), mistyped.login)
     again = face.wait_for_question(lambda question: question.rejections == 1)
     assert again.why is Why.TYPED_REJECTED
     face.answer(again, canary.login)
-    assert waiting.result().out == "hello"
+    assert waiting.result().out == HELLO
     for options in ((), ("--proxytunnel",)):
-        got = clients.curl("-x", running.url, *options, origin.url("/hello")).result()
+        got = here.curl(*options, origin.url("/hello")).result()
         assert got.out == "hello"
     keyring.wait_for_entries(1)
     alive = list(process_and_children(running.pid))

@@ -97,10 +97,10 @@ def test_two_hundred_handshakes_are_all_answered_by_four_helpers(
     """Squid keeps a helper for each handshake that was begun: one that is left would starve it."""
     with doors(Setup(password=canary.password, helpers=4)) as proxy:
         upstream = Upstream(proxy.host, proxy.port(Door.NTLM))
-        running, face = stand(Profile("office", "Office", upstream, user=canary.user), {})
-        with Connects(running.address, origin.authority, 200) as connects:
-            question = face.wait_for_question(lambda question: question.waiting == 200)
-            face.answer(question, canary.login)
+        here = stand(Profile("office", "Office", upstream, user=canary.user), {})
+        with Connects(here.service.address, origin.authority, 200) as connects:
+            question = here.face.wait_for_question(lambda question: question.waiting == 200)
+            here.face.answer(question, canary.login)
             assert connects.statuses() == [200] * 200
         # One more may be signed in already for the next tunnel.
         verdicts = proxy.verdicts("ntlm")

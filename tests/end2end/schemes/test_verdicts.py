@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.end2end.stage import Stand
+from tests.end2end.stage import HELLO, Stand
 from tests.support.clients import Clients
 from tests.support.counterparts import Counterpart
 from tests.support.digest_proxy import Demands, DigestProxy
@@ -24,7 +24,6 @@ from trayproxy.control.messages import Ending, Why
 from trayproxy.profiles.profile import Method, Profile, Scheme, Upstream
 
 STATUS = ("-w", "\n%{http_code}")
-HELLO = "hello\n\n200"
 
 
 @pytest.fixture
@@ -86,24 +85,15 @@ def test_what_the_directory_says_of_an_account_is_told(
 
 
 def test_a_directory_that_cannot_be_reached_leaves_the_other_schemes(
-    setup: Setup,
-    squid: Open,
-    stand: Stand,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
-    directory: Kdc,
+    setup: Setup, squid: Open, stand: Stand, canary: Canary, directory: Kdc
 ) -> None:
     """Kerberos is the strongest on offer; its failure says nothing about the password."""
     proxy = squid(setup)
     profile = profile_at(proxy, Door.ALL, canary)
-    running, face = stand(profile, directory.elsewhere())
-    waiting = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
-    question = face.wait_for_question()
-    face.answer(question, canary.login)
-    assert waiting.result().out == HELLO
-    assert face.wait_for_ending(question) is Ending.ACCEPTED
-    assert len(face.questions) == 1
+    here = stand(profile, directory.elsewhere())
+    assert here.sign_in(canary.login) == HELLO
+    assert here.face.wait_for_ending(here.face.questions[0]) is Ending.ACCEPTED
+    assert len(here.face.questions) == 1
     assert set(proxy.verdicts("ntlm")) == {"yes"}
     assert proxy.failed_logons() == 0
 
@@ -125,7 +115,6 @@ def test_a_directory_that_says_nothing_holds_up_nobody_else_and_no_end(
     squid: Open,
     stand: Stand,
     canary: Canary,
-    clients: Clients,
     origin: Origin,
     directory: Kdc,
     silence: int,
@@ -134,14 +123,13 @@ def test_a_directory_that_says_nothing_holds_up_nobody_else_and_no_end(
     proxy = squid(setup)
     bypass = (f"localhost:{origin.port}",)
     profile = replace(profile_at(proxy, Door.NEGOTIATE, canary), bypass=bypass)
-    running, face = stand(profile, directory.elsewhere(silence))
-    waiting = clients.curl("-x", running.url, origin.url("/hello"))
-    face.answer(face.wait_for_question(), canary.login)
-    face.wait_for_question(lambda question: question.checking)
-    direct = f"http://localhost:{origin.port}/hello"
-    assert clients.curl(*STATUS, "-x", running.url, direct).result().out == HELLO
+    here = stand(profile, directory.elsewhere(silence))
+    waiting = here.visit()
+    here.face.answer(here.face.wait_for_question(), canary.login)
+    here.face.wait_for_question(lambda question: question.checking)
+    assert here.curl(*STATUS, f"http://localhost:{origin.port}/hello").result().out == HELLO
     assert waiting.process.running
-    assert running.stop() == 0
+    assert here.service.stop() == 0
 
 
 # --- The address ---------------------------------------------------------------------------------
@@ -153,7 +141,6 @@ def test_an_address_that_is_refused_is_told_once_and_not_blamed_on_the_password(
     squid: Open,
     stand: Stand,
     canary: Canary,
-    clients: Clients,
     origin: Origin,
     directory: Kdc,
     door: Door,
@@ -167,44 +154,33 @@ def test_an_address_that_is_refused_is_told_once_and_not_blamed_on_the_password(
     proxy = squid(replace(setup, rules=rules))
     if door is Door.NEGOTIATE:
         directory.add_user(canary.user, canary.password)
-    running, face = stand(profile_at(proxy, door, canary), directory.environment)
-    allowed = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
-    face.answer(face.wait_for_question(), canary.login)
-    assert allowed.result().out == HELLO
+    here = stand(profile_at(proxy, door, canary), directory.environment)
+    assert here.sign_in(canary.login) == HELLO
     for _ in range(3):
-        refused = clients.curl(*STATUS, "-x", running.url, origin.url("/status/200")).result()
-        assert "TP-306" in refused.out
-    assert clients.curl(*STATUS, "-x", running.url, origin.url("/hello")).result().out == HELLO
-    assert len(face.questions) == 1
+        assert "TP-306" in here.curl(origin.url("/status/200")).result().out
+    assert here.fetch() == HELLO
+    assert len(here.face.questions) == 1
 
 
 # --- The connection ------------------------------------------------------------------------------
 
 
 def test_a_sign_in_by_ntlm_inside_tls_is_accepted(
-    setup: Setup,
-    squid: Open,
-    stand: Stand,
-    canary: Canary,
-    clients: Clients,
-    origin: Origin,
-    authority: Authority,
+    setup: Setup, squid: Open, stand: Stand, canary: Canary, authority: Authority
 ) -> None:
     pem = authority.issue("127.0.0.1").pem
     proxy = squid(replace(setup, pem=pem))
     profile = profile_at(proxy, Door.SECURE, canary)
     sure = replace(profile, ca_file=str(authority.pem), method=Method.NTLM)
-    running, face = stand(sure, {})
-    waiting = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
-    face.answer(face.wait_for_question(), canary.login)
-    assert waiting.result().out == HELLO
+    here = stand(sure, {})
+    assert here.sign_in(canary.login) == HELLO
     # So is one that is signed in ahead: it is bound to the certificate in the same way.
     proxy.wait_for_answers("HEAD", 504, 1)
     assert set(proxy.verdicts("ntlm")) == {"yes"}
 
 
 def test_nonces_that_are_used_up_are_renewed_without_a_word(
-    setup: Setup, squid: Open, stand: Stand, canary: Canary, clients: Clients, origin: Origin
+    setup: Setup, squid: Open, stand: Stand, canary: Canary, origin: Origin
 ) -> None:
     options = (
         "auth_param digest nonce_max_count 5",
@@ -212,14 +188,12 @@ def test_nonces_that_are_used_up_are_renewed_without_a_word(
         "auth_param digest check_nonce_count on",
     )
     proxy = squid(replace(setup, options=options))
-    running, face = stand(profile_at(proxy, Door.DIGEST, canary), {})
-    first = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
-    face.answer(face.wait_for_question(), canary.login)
-    assert first.result().out == HELLO
+    here = stand(profile_at(proxy, Door.DIGEST, canary), {})
+    assert here.sign_in(canary.login) == HELLO
     urls = [origin.url("/hello")] * 60
-    got = clients.curl("--parallel", "--parallel-max", "20", "-x", running.url, *urls).result()
+    got = here.curl("--parallel", "--parallel-max", "20", *urls).result()
     assert got.out.split() == ["hello"] * 60
-    assert len(face.questions) == 1
+    assert len(here.face.questions) == 1
     assert proxy.failed_logons() == 0
 
 
@@ -229,15 +203,12 @@ def test_where_all_content_is_signed_what_is_too_much_for_that_is_refused_by_us(
     """``qop=auth-int`` alone: whoever cannot sign the content has nothing to try."""
     with DigestProxy(canary.login, Demands(qop="auth-int")) as proxy:
         profile = Profile("office", "Office", Upstream(proxy.host, proxy.port), user=canary.user)
-        running, face = stand(profile, {})
-        first = clients.curl(*STATUS, "-x", running.url, origin.url("/hello"))
-        face.answer(face.wait_for_question(), canary.login)
-        assert first.result().out == HELLO
+        here = stand(profile, {})
+        assert here.sign_in(canary.login) == HELLO
         body = write(clients.home.root / "body", 5_000_000)
         post = ("--data-binary", f"@{body}", "-H", "Expect:")
-        got = clients.curl(*STATUS, "-x", running.url, *post, origin.url("/sha256")).result()
-        assert "TP-303" in got.out
+        assert "TP-303" in here.curl(*post, origin.url("/sha256")).result().out
         tunnel = ("--proxytunnel", origin.url("/hello"))
-        assert clients.curl(*STATUS, "-x", running.url, *tunnel).result().out == HELLO
-        assert len(face.questions) == 1
+        assert here.curl(*STATUS, *tunnel).result().out == HELLO
+        assert len(here.face.questions) == 1
         assert proxy.failed_logons() == 0

@@ -1,17 +1,13 @@
 """Requests of our own, ``trayproxy test`` and ``login``, by every way to sign in."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.support.counterparts import Counterpart, counterpart
+from tests.end2end.stage import Run
+from tests.support.counterparts import Counterpart
 from tests.support.face import Face
-from tests.support.kerberos import Kdc, kdc
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
-from tests.support.processes import Home
-from tests.support.reports import Reports
-from tests.support.service import Service, service
+from tests.support.service import Service
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
@@ -27,37 +23,10 @@ from trayproxy.profiles.profile import Profile
 NAMES = ("squid-digest", "squid-ntlm", "squid-kerberos", "sha-256", "dante", "tinyproxy")
 
 
-@pytest.fixture(scope="module")
-def directory() -> Iterator[Kdc]:
-    """Whom Kerberos knows."""
-    with kdc() as running:
-        yield running
-
-
 @pytest.fixture
-def origin() -> Iterator[Origin]:
-    """An origin that all upstreams find, whatever names they know."""
-    with Origin("127.0.0.1") as server:
-        yield server
-
-
-@pytest.fixture
-def proxy(
-    request: pytest.FixtureRequest, directory: Kdc, reports: Reports
-) -> Iterator[Counterpart]:
-    with counterpart(request.param, directory) as running:
-        reports[request.param] = running.describe
-        yield running
-
-
-@pytest.fixture
-def running(
-    place: Home, keyring: KeyringSession, proxy: Counterpart, reports: Reports
-) -> Iterator[Service]:
-    environment = {**keyring.environment, **proxy.environment}
-    with service(place, environment=environment) as started:
-        reports["service"] = started.log
-        yield started
+def running(run: Run, keyring: KeyringSession, proxy: Counterpart) -> Service:
+    """A service that finds the directory, in the session that the keyring belongs to."""
+    return run(environment={**keyring.environment, **proxy.environment})
 
 
 everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)

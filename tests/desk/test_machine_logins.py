@@ -1,0 +1,177 @@
+"""Tests for trayproxy.desk.machine: where logins come from, and that none is shown."""
+
+from tests.desk.play import KEY, LAB, LOCKED, OFFICE, RIGHT, WAY, WRONG, Play
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import Keyring, KeyringState, Why
+from trayproxy.desk.events import AskersChanged, Given, LookUp, Save, Survey, Switched, Wanted
+
+# --- The keyring ----------------------------------------------------------------------------------
+
+
+def test_a_keyring_that_takes_eight_seconds_is_not_waited_for(play: Play) -> None:
+    play.challenge()
+    play.wait(7.9)
+    assert not play.is_asking
+    play.wait(0.3)
+    assert play.question.why is Why.KEYRING_SILENT
+    assert play.question.keyring.state is KeyringState.SILENT
+
+
+def test_a_locked_keyring_is_told_as_such(play: Play) -> None:
+    play.challenge()
+    play.found(None, LOCKED)
+    play.wait(0.15)
+    assert (play.question.why, play.question.keyring) == (Why.KEYRING_LOCKED, LOCKED)
+
+
+def test_a_late_answer_of_the_keyring_is_used(play: Play) -> None:
+    waiter = play.challenge()
+    play.wait(20)
+    play.found(RIGHT)
+    assert play.released() == [waiter]
+    assert play.question.checking
+    play.accept(waiter)
+    assert play.endings() == ["ACCEPTED"]
+
+
+def test_a_late_answer_of_the_keyring_is_too_late_once_something_was_typed(play: Play) -> None:
+    waiter = play.challenge()
+    play.wait(20)
+    play.enter(RIGHT)
+    play.found(WRONG)
+    play.accept(waiter)
+    assert play.machine.login(play.mark(waiter)) == RIGHT
+
+
+def test_a_late_answer_of_the_keyring_is_too_late_after_cancel(play: Play) -> None:
+    play.challenge()
+    play.wait(20)
+    play.decline()
+    play.found(RIGHT)
+    assert play.released() == []
+
+
+def test_a_locked_keyring_is_not_bothered_at_every_request(play: Play) -> None:
+    for _ in range(10):
+        waiter = play.challenge()
+        if len(play.all(LookUp)) == 1 and play.machine.keyring.state is KeyringState.UNKNOWN:
+            play.found(None, LOCKED)
+        play.leave(waiter)
+        play.wait(30)
+    assert len(play.all(LookUp)) == 1
+
+
+def test_what_the_keyring_gives_after_all_clients_have_left_is_kept(play: Play) -> None:
+    play.leave(play.challenge())
+    play.found(RIGHT)
+    waiter = play.challenge()
+    assert play.released() == [waiter]
+
+
+def test_only_the_active_profiles_login_is_read(play: Play) -> None:
+    play.do(Switched(LAB))
+    play.challenge()
+    play.wait(0.15)
+    assert play.all(LookUp) == []
+    assert play.question.profile == "Office"
+
+
+def test_a_new_keyring_state_reaches_the_open_question(play: Play) -> None:
+    play.ask()
+    play.do(Wanted(OFFICE, WAY))
+    missing = Keyring(KeyringState.MISSING)
+    play.found(None, missing)
+    assert play.question.keyring == missing
+
+
+# --- Sign in from the menu, logins from the command line ------------------------------------------
+
+
+def test_sign_in_from_the_menu_opens_a_question_that_nobody_waits_for(play: Play) -> None:
+    play.do(Wanted(OFFICE, WAY))
+    assert play.question.why is Why.ASKED_FOR
+    assert play.all(Survey) == [Survey()]
+    play.wait(1000)
+    assert play.is_asking
+
+
+def test_the_first_challenge_fills_in_what_the_menu_could_not_know(play: Play) -> None:
+    play.do(Wanted(OFFICE, WAY))
+    play.challenge()
+    assert (play.question.realm, play.question.why) == ("Corp", Why.NEEDED)
+
+
+def test_an_answer_before_any_challenge_is_used_at_the_first(play: Play) -> None:
+    play.do(Wanted(OFFICE, WAY))
+    play.enter(RIGHT)
+    waiter = play.challenge()
+    play.accept(waiter)
+    assert play.all(LookUp) == []
+    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+
+
+def test_sign_in_from_the_menu_changes_a_password_that_works(play: Play) -> None:
+    play.trust()
+    play.do(Wanted(OFFICE, WAY))
+    assert play.question.why is Why.ASKED_FOR
+    play.wait(61)
+    play.enter(Login("jdoe", "newer"))
+    waiter = play.challenge()
+    play.accept(waiter)
+    assert play.all(Save)[-1] == Save(OFFICE, Login("jdoe", "newer"))
+
+
+def test_cancelling_a_change_leaves_the_login_that_works(play: Play) -> None:
+    mark = play.trust()
+    play.do(Wanted(OFFICE, WAY))
+    play.decline()
+    assert play.machine.trusted() == {KEY.space: mark}
+
+
+def test_a_given_login_is_used_at_the_first_407_and_not_kept(play: Play) -> None:
+    play.do(Given(OFFICE, WAY, RIGHT))
+    first, second = play.challenge(), play.challenge()
+    assert play.released() == [first]
+    play.accept(first)
+    assert play.released() == [first, second]
+    assert play.all(LookUp) == []
+    assert play.all(Save) == []
+
+
+def test_a_given_login_that_is_rejected_is_not_tried_again(play: Play) -> None:
+    play.do(AskersChanged(0))
+    play.wait(31)
+    play.do(Given(OFFICE, WAY, WRONG))
+    first = play.challenge()
+    play.reject(first)
+    play.found(None)
+    for _ in range(3):
+        play.wait(10)
+        play.challenge()
+        play.found(None)
+    assert play.released() == [first]
+
+
+def test_a_login_given_while_a_question_is_open_answers_it(play: Play) -> None:
+    first, second = play.ask(2)
+    play.do(Given(OFFICE, WAY, RIGHT))
+    play.accept(first)
+    assert play.released() == [first, second]
+    assert play.endings() == ["ACCEPTED"]
+
+
+# --- Secrets --------------------------------------------------------------------------------------
+
+
+def test_no_repr_shows_a_password(play: Play) -> None:
+    secret = Login("jdoe", "Zx9-hidden")
+    (waiter,) = play.ask()
+    shown = [repr(play.enter(secret))]
+    shown += [repr(play.effects), repr(play.machine.board.cases), repr(play.question)]
+    play.accept(waiter)
+    shown += [
+        repr(play.effects),
+        repr(play.machine.board.cases),
+        repr(play.machine.facts("office")),
+    ]
+    assert "hidden" not in "".join(shown)

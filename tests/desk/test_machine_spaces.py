@@ -1,0 +1,281 @@
+"""Tests for trayproxy.desk.machine: to whom a login may go, and what a late 407 says of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.desk.play import GNOME, KEY, OFFICE, RIGHT, WRONG, Play, fact
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import SignInState, Why
+from trayproxy.desk.events import Deleted, Edited, Forgotten, Found, LookUp
+from trayproxy.desk.rules import Rules
+from trayproxy.desk.space import Key, Space
+from trayproxy.profiles.profile import Profile, SignIn, Upstream
+
+# --- Late losers and forbidden addresses ----------------------------------------------------------
+
+
+def test_a_late_loser_gets_the_present_login_and_never_asks(play: Play) -> None:
+    (first,) = play.ask()
+    late = play.challenge()
+    play.enter(WRONG)
+    play.reject(first)
+    play.enter(RIGHT)
+    play.accept(late)
+    loser = play.challenge(tried=play.mark(first))
+    assert play.mark(loser).generation == 2
+    assert play.machine.numbers() == ()
+
+
+def test_a_request_without_a_login_gets_the_one_found_meanwhile(play: Play) -> None:
+    play.trust()
+    waiter = play.challenge()
+    assert waiter in play.released()
+
+
+def test_a_407_moments_after_success_elsewhere_is_forbidden_not_wrong(play: Play) -> None:
+    mark = play.trust()
+    play.wait(30)
+    waiter = play.challenge(tried=mark, target="blocked.example:443")
+    assert play.refused() == {waiter: "FORBIDDEN"}
+    assert fact(play) is SignInState.OK
+    play.wait(1)
+    assert not play.is_asking
+
+
+def test_a_login_in_doubt_is_tried_on_one_request_at_a_time(play: Play) -> None:
+    mark = play.trust()
+    play.challenge(tried=mark)
+    assert play.machine.trusted() == {}
+    second, third = play.challenge(), play.challenge()
+    assert play.released()[1:] == [second]
+    play.accept(second)
+    assert play.released()[1:] == [second, third]
+    assert play.machine.trusted() == {KEY.space: mark}
+
+
+def test_the_same_forbidden_address_is_not_tried_again_at_once(play: Play) -> None:
+    mark = play.trust()
+    for _ in range(5):
+        play.challenge(tried=mark, target="blocked.example:443")
+        mark = play.mark(play.released()[0])
+        again = play.challenge(target="blocked.example:443")
+        assert play.refused()[again] == "FORBIDDEN"
+        play.accept(play.challenge())
+    assert not play.is_asking
+
+
+def test_a_password_changed_in_mid_traffic_costs_three_log_ons_at_most(play: Play) -> None:
+    mark = play.trust()
+    play.challenge(tried=mark)
+    before = len(play.released())
+    for _ in range(20):
+        waiter = play.challenge()
+        if waiter in play.released():
+            play.reject(waiter)
+    play.wait(6)
+    assert len(play.released()) - before == 2
+    assert play.question.why is Why.SAVED_REJECTED
+
+
+def test_a_407_long_after_success_is_a_rejection(play: Play) -> None:
+    mark = play.trust()
+    play.wait(61)
+    play.challenge(tried=mark)
+    play.found(RIGHT)
+    play.wait(0.15)
+    assert play.question.why is Why.SAVED_REJECTED
+    assert play.machine.trusted() == {}
+
+
+def test_a_login_that_was_right_until_now_may_be_insisted_on_at_once(play: Play) -> None:
+    mark = play.trust()
+    play.wait(61)
+    play.challenge(tried=mark)
+    play.found(RIGHT)
+    play.wait(0.15)
+    play.enter(RIGHT)
+    assert len(play.released()) == 2
+
+
+def test_only_the_login_that_was_right_until_now_may_be_insisted_on(play: Play) -> None:
+    (waiter,) = play.ask()
+    play.enter(WRONG)
+    play.reject(waiter)
+    play.enter(RIGHT)
+    waiter = play.released()[-1]
+    play.accept(waiter)
+    play.wait(61)
+    play.challenge(tried=play.mark(waiter))
+    play.found(RIGHT)
+    play.wait(0.15)
+    play.enter(WRONG)
+    assert play.released()[-1] == waiter
+
+
+# --- Realms ---------------------------------------------------------------------------------------
+
+OTHER = Key(KEY.space, "Other", "basic")
+
+
+def test_another_realm_of_the_upstream_does_not_get_the_saved_login_by_itself(play: Play) -> None:
+    # Threat T4: the login is pinned to the realm of its first use.
+    play.challenge()
+    play.found(RIGHT)
+    play.accept(play.released()[-1])
+    play.challenge(OTHER, tried=play.mark(1))
+    play.wait(0.15)
+    assert len(play.all(LookUp)) == 1
+    assert play.question.realm == "Other"
+
+
+def test_an_upstream_with_two_realms_is_not_sent_a_login_unasked(play: Play) -> None:
+    mark = play.trust()
+    play.challenge(OTHER)
+    assert play.machine.trusted() == {}
+    play.wait(601)
+    play.accept(play.challenge())
+    assert play.machine.trusted() == {KEY.space: mark}
+
+
+def test_a_rejection_in_the_name_of_another_realm_is_one(play: Play) -> None:
+    (first,) = play.ask()
+    play.enter(WRONG)
+    play.challenge(OTHER, tried=play.mark(first))
+    assert fact(play) is SignInState.REJECTED
+    play.challenge()
+    play.wait(0.15)
+    assert len(play.released()) == 1
+
+
+def test_a_login_on_trial_in_one_realm_is_not_tried_in_another(play: Play) -> None:
+    other = play.challenge(OTHER)
+    play.ask()
+    play.do(Found(1, WRONG, GNOME))
+    play.enter(WRONG)
+    assert play.released() == [other]
+    play.challenge(OTHER, tried=play.mark(other))
+    play.wait(1)
+    assert play.released() == [other]
+    assert play.question.why is Why.TYPED_REJECTED
+
+
+def test_a_login_right_in_one_realm_is_tried_in_another_then(play: Play) -> None:
+    other = play.challenge(OTHER)
+    (waiter,) = play.ask()
+    play.do(Found(1, RIGHT, GNOME))
+    play.enter(RIGHT)
+    play.accept(other)
+    assert play.released() == [other, waiter]
+
+
+def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(play: Play) -> None:
+    mark = play.trust()
+    play.challenge(tried=mark)
+    first, second = play.challenge(), play.challenge()
+    play.challenge(OTHER, tried=mark)
+    assert play.released()[1:] == [first, second]
+    play.challenge(OTHER, tried=mark)
+    assert fact(play) is SignInState.REJECTED
+
+
+def test_an_upstream_that_alternates_realms_does_not_send_a_request_round_for_ever(
+    play: Play,
+) -> None:
+    first = play.trust()
+    waiter = play.challenge(OTHER)
+    play.wait(0.15)
+    play.enter(Login("other", "other"))
+    play.accept(waiter)
+    second = play.mark(waiter)
+    once = play.challenge(OTHER, tried=first)
+    assert play.mark(once) == second
+    twice = play.challenge(KEY, tried=second, strayed=True)
+    assert play.refused() == {twice: "FORBIDDEN"}
+
+
+def test_an_upstream_that_invents_realms_costs_bounded_memory() -> None:
+    play = Play(Rules(cases_most=8))
+    for number in range(100):
+        waiter = play.challenge(Key(KEY.space, f"realm {number}", "basic"))
+        play.leave(waiter)
+    assert len(play.machine.board.cases) <= 8
+
+
+def test_realms_that_are_invented_do_not_push_out_a_login_that_works() -> None:
+    play = Play(Rules(cases_most=4))
+    play.trust()
+    for number in range(10):
+        play.leave(play.challenge(Key(KEY.space, f"realm {number}", "basic")))
+    assert play.challenge() in play.released()
+
+
+def test_too_many_realms_that_all_wait_are_refused() -> None:
+    play = Play(Rules(cases_most=2))
+    waiters = [play.challenge(Key(KEY.space, f"realm {n}", "basic")) for n in range(3)]
+    assert play.refused() == {waiters[2]: "CROWDED"}
+
+
+# --- Profiles -------------------------------------------------------------------------------------
+
+
+def test_a_deleted_profile_withdraws_its_question(play: Play) -> None:
+    waiters = play.ask(2)
+    play.do(Deleted("office"))
+    assert play.endings() == ["WITHDRAWN"]
+    assert play.refused() == dict.fromkeys(waiters, "WITHDRAWN")
+
+
+def test_a_request_that_outlived_its_profile_asks_nobody(play: Play) -> None:
+    play.ask()
+    play.do(Deleted("office"))
+    waiter = play.challenge()
+    assert play.refused()[waiter] == "WITHDRAWN"
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        replace(OFFICE, upstream=Upstream("other.corp.example", 8080)),
+        replace(OFFICE, sign_in=SignIn.NONE),
+    ],
+)
+def test_an_answer_is_not_sent_to_another_upstream_than_asked(play: Play, edited: Profile) -> None:
+    play.ask()
+    play.do(Edited(edited))
+    assert play.endings() == ["WITHDRAWN"]
+
+
+def test_a_renamed_profile_keeps_its_question_and_its_login(play: Play) -> None:
+    mark = play.trust()
+    play.do(Edited(replace(OFFICE, name="Head office")))
+    assert play.machine.trusted() == {KEY.space: mark}
+
+
+def test_the_user_name_of_an_accepted_login_may_be_noted_in_the_profile(play: Play) -> None:
+    mark = play.trust(Login("CORP\\jdoe", "right"))
+    play.do(Edited(replace(OFFICE, user="CORP\\jdoe")))
+    assert play.machine.trusted() == {KEY.space: mark}
+
+
+def test_another_user_name_in_the_profile_needs_another_login(play: Play) -> None:
+    play.trust()
+    play.do(Edited(replace(OFFICE, user="bob")))
+    assert play.machine.trusted() == {}
+    play.challenge(profile=replace(OFFICE, user="bob"))
+    assert play.all(LookUp)[-1].user == "bob"
+
+
+def test_profiles_with_the_same_upstream_do_not_share_a_login(play: Play) -> None:
+    play.trust()
+    twin = replace(OFFICE, id="twin", name="Twin")
+    waiter = play.challenge(Key(Space.of(twin), "Corp", "basic"), twin)
+    assert waiter not in play.released()
+
+
+def test_forget_forgets(play: Play) -> None:
+    play.trust()
+    play.do(Forgotten("office"))
+    assert play.machine.trusted() == {}
+    assert fact(play) is SignInState.UNTESTED
+    assert play.machine.login(play.mark(1)) is None

@@ -1,0 +1,37 @@
+"""A session bus of one's own, which starts nothing on demand."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.support.processes import Home, running
+
+# Without service directories nothing is started: no accessibility bus, no portal, no second keyring
+# daemon that is locked, and no program that wants to show a window.
+_BARE_BUS = """\
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:dir={directory}</listen>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
+
+
+@contextmanager
+def session_bus(place: Home) -> Iterator[str]:
+    """Run a session bus that starts nothing on demand; its address.
+
+    Args:
+        place: The home of the session.
+    """
+    configuration = place.root / "session-bus.conf"
+    configuration.write_text(_BARE_BUS.format(directory=place.path("run")))
+    argv = ["dbus-daemon", "--nofork", "--nosyslog", "--print-address=1"]
+    argv.append(f"--config-file={configuration}")
+    with running(argv, env=place.environment(), cwd=place.root) as process:
+        yield process.out.wait_for("^unix:.*")[0]
