@@ -165,6 +165,31 @@ def test_what_cannot_be_watched_is_not_taken_for_watched(scene: Scene, tmp_path:
         scene.descriptors.watch(file.fileno(), 0, scene.tell)
 
 
+def test_a_handler_that_fails_costs_nobody_else_his_turn(
+    new_loop: NewLoop, stack: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise it would fail in every turn, before all that are behind it."""
+    loop = new_loop()
+    stack.callback(loop.close)
+    descriptors = open_descriptors(loop)
+    stack.callback(descriptors.close)
+    scene = Scene(loop, descriptors, stack)
+
+    def fail(descriptor: int, mask: int) -> None:
+        scene.tell(descriptor, mask)
+        raise RuntimeError("a mistake of ours")
+
+    pairs = [scene.pair() for _ in range(3)]
+    for (near, far), handler in zip(pairs, (scene.tell, fail, scene.tell), strict=True):
+        scene.descriptors.watch(near.fileno(), READ, handler)
+        far.send(b"x")
+    scene.turn()
+    told = [descriptor for descriptor, _ in scene.told]
+    assert set(told) == {near.fileno() for near, _ in pairs}
+    assert told.count(pairs[1][0].fileno()) == 1
+    assert caplog.messages == ["what was ready could not be handled"]
+
+
 def test_news_that_nobody_was_told_yet_can_be_asked_for(scene: Scene) -> None:
     """While the handlers of a turn run, those who come later can be asked for."""
     pairs = [scene.pair(), scene.pair()]

@@ -239,6 +239,26 @@ def test_connections_are_accepted(scene: Scene, listener: Crowded) -> None:
         assert scene.echo(client, b"x") == b"x"
 
 
+def test_a_connection_that_cannot_be_made_a_work_ends_alone(
+    scene: Scene,
+    listener: Crowded,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*args: Any) -> socket.socket:
+        raise RuntimeError("a mistake of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EchoWork, "create", fail)
+        with socket.create_connection(listener.getsockname()) as client:
+            scene.run(lambda: bool(caplog.messages))
+            assert client.recv(1) == b""
+    assert caplog.messages == ["a connection could not be served"]
+    with socket.create_connection(listener.getsockname()) as client:
+        scene.run(lambda: len(scene.executor.works) == 1)
+        assert scene.echo(client, b"x") == b"x"
+
+
 def test_accepting_stops_when_told(scene: Scene, listener: Crowded) -> None:
     scene.executor.stop_accepting()
     with socket.create_connection(listener.getsockname()):

@@ -8,11 +8,15 @@ descriptor, that of the `epoll`, and goes on with everything else as usual.
 """
 
 import asyncio
+import logging
 import select
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from trayproxy.engine.strand import READ, WRITE
+
+logger = logging.getLogger(__name__)
 
 Handler = Callable[[int, int], None]
 """Is called with the descriptor and what it is ready for: `READ`, `WRITE` or both. A connection
@@ -165,8 +169,17 @@ if hasattr(select, "epoll"):
                 mask, handler = watched[descriptor]
                 if mask == _BOTH and not event & _ENDED:
                     mask = _MASKS[event]
-                if mask:
+                if not mask:
+                    continue
+                try:
                     handler(descriptor, mask)
+                except Exception:
+                    # A mistake of ours. It would come back with every turn, before the others had
+                    # theirs; so it costs the one whom it is about, who is timed out.
+                    logger.exception("what was ready could not be handled")
+                    with suppress(OSError):  # It may be closed already.
+                        self.forget(descriptor)
+                    self.drop(descriptor)
             ready.clear()
 
     _BOTH = READ | WRITE

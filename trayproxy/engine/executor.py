@@ -127,7 +127,11 @@ class LoopExecutor(LocalFdExecutor):
                 if not self._turn_away(error, listener, local):
                     self._pause_accepting(error)
                 return
-            self.work(connection.fileno(), address, connection, local)
+            try:
+                self.work(connection.fileno(), address, connection, local)
+            except Exception:
+                logger.exception("a connection could not be served")
+                connection.close()
 
     def _pause_accepting(self, error: OSError) -> None:
         """Leave new connections in the backlog for a while: retrying at once would spin."""
