@@ -31,7 +31,7 @@ from trayproxy.engine.memory import AnswerPlan, Memory, Plan, Reply
 from trayproxy.engine.naps import Naps
 from trayproxy.engine.pages import Page
 from trayproxy.engine.refusals import Refusals
-from trayproxy.engine.spare import Spare
+from trayproxy.engine.reserve import Reserve
 from trayproxy.engine.steps import Steps
 from trayproxy.engine.stranded import cut_stranded
 from trayproxy.engine.stream import unpace
@@ -231,9 +231,9 @@ class Engine:
         self._host = host
         self.address = self._written_address()
         self._listeners: list[Listener] = []
-        self._spare = Spare(self.guard.lets_in, lambda: self.address)
+        self._reserve = Reserve(self.guard.lets_in, lambda: self.address)
         self.executor = LoopExecutor(
-            loop, flags, self.descriptors, self.look_for_sleep, self._spare.turn_away
+            loop, flags, self.descriptors, self.look_for_sleep, self._reserve.turn_away
         )
 
     def listen(self, port: int | None = None) -> None:
@@ -295,7 +295,7 @@ class Engine:
         self.pool.clear()
         self.descriptors.close()
         self.pipes.close()
-        self._spare.close()
+        self._reserve.close()
         self.guard.close()
 
     def forget_connections(self) -> None:

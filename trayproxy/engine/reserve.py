@@ -1,7 +1,7 @@
 """A descriptor kept for the moment when there are no more: to say so, instead of nothing.
 
 A program whose connection is not accepted sees it open all the same, sends its request and waits.
-With the spare descriptor given up for a moment it is accepted, told to come again, and let go.
+With the reserve given up for a moment it is accepted, told to come again, and let go.
 """
 
 import errno
@@ -27,7 +27,7 @@ LetsIn = Callable[[socket.SocketType, tuple[Any, ...], End | None], bool]
 """Whether to talk to a connection at all: `Guard.lets_in`."""
 
 
-class Spare:
+class Reserve:
     """One descriptor that stands for nothing."""
 
     def __init__(self, lets_in: LetsIn, address: Callable[[], str]) -> None:

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.engine.spare: F23, what programs are told when there is no descriptor."""
+"""Tests for trayproxy.engine.reserve: F23, what programs are told when there is no descriptor."""
 
 import errno
 import logging
@@ -15,7 +15,7 @@ from tests.engine.wire import Client, get
 from trayproxy.desktop.owner import End, Untold
 from trayproxy.desktop.users import own_user
 from trayproxy.engine.guard import Guard
-from trayproxy.engine.spare import Spare
+from trayproxy.engine.reserve import Reserve
 
 NO_MORE = OSError(errno.EMFILE, "Too many open files")
 LOCAL = ("127.0.0.1", 3128)
@@ -40,10 +40,10 @@ def door() -> Door:
 
 
 @pytest.fixture
-def spare(door: Door) -> Iterator[Spare]:
-    spare = Spare(door.lets_in, lambda: "127.0.0.1:3128")
-    yield spare
-    spare.close()
+def reserve(door: Door) -> Iterator[Reserve]:
+    reserve = Reserve(door.lets_in, lambda: "127.0.0.1:3128")
+    yield reserve
+    reserve.close()
 
 
 @pytest.fixture
@@ -57,36 +57,38 @@ def connect(listener: socket.socket) -> Client:
     return Client(listener.getsockname()[1])
 
 
-def test_a_program_is_told_to_come_again(spare: Spare, listener: socket.socket) -> None:
+def test_a_program_is_told_to_come_again(reserve: Reserve, listener: socket.socket) -> None:
     for _ in range(3):
         with connect(listener) as client:
             client.send(get(b"http://origin.test/"))
-            assert spare.turn_away(NO_MORE, listener, LOCAL)
+            assert reserve.turn_away(NO_MORE, listener, LOCAL)
             reply = client.reply()
             assert (reply.status, reply.values(b"retry-after")) == (503, [b"5"])
             assert reply.closes
             assert not client.take_all()
 
 
-def test_one_that_has_sent_nothing_yet_is_told_too(spare: Spare, listener: socket.socket) -> None:
+def test_one_that_has_sent_nothing_yet_is_told_too(
+    reserve: Reserve, listener: socket.socket
+) -> None:
     with connect(listener) as client:
-        assert spare.turn_away(NO_MORE, listener, LOCAL)
+        assert reserve.turn_away(NO_MORE, listener, LOCAL)
         assert client.take_all().startswith(b"HTTP/1.1 503 ")
 
 
-def test_strangers_are_told_nothing(spare: Spare, door: Door, listener: socket.socket) -> None:
+def test_strangers_are_told_nothing(reserve: Reserve, door: Door, listener: socket.socket) -> None:
     door.is_open = False
     with connect(listener) as client:
-        assert spare.turn_away(NO_MORE, listener, LOCAL)
+        assert reserve.turn_away(NO_MORE, listener, LOCAL)
         assert not client.take_all()
 
 
 def test_one_that_sends_its_request_afterwards_reads_the_answer(
-    spare: Spare, listener: socket.socket
+    reserve: Reserve, listener: socket.socket
 ) -> None:
     """Its octets meet a connection that is closed; the reset must not take the answer with it."""
     with connect(listener) as client:
-        assert spare.turn_away(NO_MORE, listener, LOCAL)
+        assert reserve.turn_away(NO_MORE, listener, LOCAL)
         client.send(get(b"http://origin.test/"))
         assert client.reply().status == 503
 
@@ -96,46 +98,46 @@ def test_one_of_whom_nothing_is_known_and_who_says_nothing_holds_up_nobody(
 ) -> None:
     """Whether it has sent something is looked at, and not waited for."""
     nobody_knows = Guard(Untold(), own_user())
-    spare = Spare(nobody_knows.lets_in, lambda: "127.0.0.1:3128")
-    with closing(spare), connect(listener) as client:
-        turned_away = Thread(target=spare.turn_away, args=(NO_MORE, listener, LOCAL), daemon=True)
+    reserve = Reserve(nobody_knows.lets_in, lambda: "127.0.0.1:3128")
+    with closing(reserve), connect(listener) as client:
+        turned_away = Thread(target=reserve.turn_away, args=(NO_MORE, listener, LOCAL), daemon=True)
         turned_away.start()
         turned_away.join(5)
         assert not turned_away.is_alive()
         assert not client.take_all()
 
 
-def test_where_nobody_waits_nothing_is_done(spare: Spare, listener: socket.socket) -> None:
-    assert spare.turn_away(NO_MORE, listener, LOCAL)
+def test_where_nobody_waits_nothing_is_done(reserve: Reserve, listener: socket.socket) -> None:
+    assert reserve.turn_away(NO_MORE, listener, LOCAL)
 
 
-def test_other_trouble_is_waited_out(spare: Spare, listener: socket.socket) -> None:
+def test_other_trouble_is_waited_out(reserve: Reserve, listener: socket.socket) -> None:
     with connect(listener):
-        assert not spare.turn_away(OSError(errno.ENOMEM, "no memory"), listener, LOCAL)
+        assert not reserve.turn_away(OSError(errno.ENOMEM, "no memory"), listener, LOCAL)
         accepted, _ = listener.accept()
         accepted.close()
 
 
-def test_without_a_spare_descriptor_it_is_waited_out_until_there_is_one(
-    spare: Spare, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+def test_without_a_reserve_it_is_waited_out_until_there_is_one(
+    reserve: Reserve, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nothing(path: str, flags: int) -> int:
         raise NO_MORE
 
-    spare.close()
+    reserve.close()
     with connect(listener) as client:
         with monkeypatch.context() as patch:
             patch.setattr(os, "open", nothing)
-            assert not spare.turn_away(NO_MORE, listener, LOCAL)
-        assert spare.turn_away(NO_MORE, listener, LOCAL)
+            assert not reserve.turn_away(NO_MORE, listener, LOCAL)
+        assert reserve.turn_away(NO_MORE, listener, LOCAL)
         assert client.take_all().startswith(b"HTTP/1.1 503 ")
 
 
 def test_it_is_logged_once_a_minute(
-    spare: Spare, listener: socket.socket, caplog: pytest.LogCaptureFixture
+    reserve: Reserve, listener: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             with connect(listener):
-                spare.turn_away(NO_MORE, listener, LOCAL)
+                reserve.turn_away(NO_MORE, listener, LOCAL)
     assert caplog.messages == ["programs are told to come again: Too many open files"]
