@@ -11,7 +11,7 @@ import pytest
 from tests.engine.running import NewLoop
 from trayproxy.engine.descriptors import Descriptors, open_descriptors
 from trayproxy.engine.limits import Limits
-from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Strand, Wait
+from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Strand, Wait, run_in_task
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import (
     BUSY_S,
@@ -181,6 +181,68 @@ def test_forgetting_asks_again(loop: asyncio.AbstractEventLoop) -> None:
 def test_a_name_server_that_says_nothing_is_given_up(loop: asyncio.AbstractEventLoop) -> None:
     with pytest.raises(socket.gaierror):
         drive(loop, resolver(Names(None), loop).look_up("a.test", 80, pause, 0.05))
+
+
+def test_a_name_that_many_wait_for_is_asked_for_once(loop: asyncio.AbstractEventLoop) -> None:
+    """Each would take one of the few threads that the system asks in."""
+    names = Names(V4)
+    resolves = resolver(names, loop)
+
+    async def crowd() -> list[tuple[Address, ...]]:
+        look_ups = (resolves.look_up("a.test", 80, pause, 5.0) for _ in range(50))
+        return await asyncio.gather(*map(run_in_task, look_ups))
+
+    assert loop.run_until_complete(crowd()) == [tuple(V4)] * 50
+    assert len(names.asked) == 1
+
+
+def test_a_failure_is_the_failure_of_all_who_wait(loop: asyncio.AbstractEventLoop) -> None:
+    names = Names(socket.gaierror(socket.EAI_NONAME, "unknown"))
+    resolves = resolver(names, loop)
+
+    async def crowd() -> list[object]:
+        look_ups = (resolves.look_up("a.test", 80, pause, 5.0) for _ in range(3))
+        return await asyncio.gather(*map(run_in_task, look_ups), return_exceptions=True)
+
+    assert [type(each) for each in loop.run_until_complete(crowd())] == [socket.gaierror] * 3
+    assert len(names.asked) == 1
+
+
+def test_one_that_leaves_does_not_take_the_answer_from_the_others(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    names = Names(None)
+    resolves = resolver(names, loop)
+
+    async def three() -> list[object]:
+        limits = (0.02, 5.0, 0.02)
+        look_ups = (resolves.look_up("a.test", 80, pause, limit) for limit in limits)
+        tasks = [asyncio.ensure_future(run_in_task(look_up)) for look_up in look_ups]
+        await asyncio.wait((tasks[0], tasks[2]))
+        assert not tasks[1].done()
+        tasks[1].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    kinds = [type(each) for each in loop.run_until_complete(three())]
+    assert kinds == [socket.gaierror, asyncio.CancelledError, socket.gaierror]
+    assert len(names.asked) == 1
+
+
+def test_after_a_silence_the_name_server_is_asked_anew(loop: asyncio.AbstractEventLoop) -> None:
+    names = Names(None, V4)
+    resolves = resolver(names, loop)
+
+    async def one_after_the_other() -> tuple[Address, ...]:
+        patient = asyncio.ensure_future(run_in_task(resolves.look_up("a.test", 80, pause, 5.0)))
+        with pytest.raises(socket.gaierror):
+            await run_in_task(resolves.look_up("a.test", 80, pause, 0.02))
+        found = await run_in_task(resolves.look_up("a.test", 80, pause, 5.0))
+        patient.cancel()
+        await asyncio.wait((patient,))
+        return found
+
+    assert loop.run_until_complete(one_after_the_other()) == tuple(V4)
+    assert len(names.asked) == 2
 
 
 def test_a_name_that_nobody_knows_is_not_remembered(loop: asyncio.AbstractEventLoop) -> None:

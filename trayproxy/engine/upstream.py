@@ -45,12 +45,32 @@ def literal_address(host: str, port: int) -> tuple[Address, ...]:
     return ()
 
 
+class _LookUp:
+    """One that is under way.
+
+    Attributes:
+        answer: What the system will say.
+        waiting: How many requests wait for that.
+    """
+
+    __slots__ = ("answer", "waiting")
+
+    def __init__(self, answer: "asyncio.Future[list[Any]]") -> None:
+        self.answer = answer
+        self.waiting = 0
+
+
 class Resolver:
-    """Finds the addresses of names, off the loop; remembers them for a few seconds."""
+    """Finds the addresses of names, off the loop; remembers them for a few seconds.
+
+    However many requests wait for a name, the system is asked once: it asks in few threads, and
+    while a name server is silent each of them is one that other names do without.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._known: dict[tuple[str, int], tuple[float, tuple[Address, ...]]] = {}
+        self._under_way: dict[tuple[str, int], _LookUp] = {}
 
     def known(self, host: str, port: int) -> tuple[Address, ...] | None:
         """Return the addresses that need no look-up: of an IP literal, or of a name asked
@@ -72,23 +92,41 @@ class Resolver:
         known = self.known(host, port)
         if known is not None:
             return known
-        # As octets: Python's IDNA codec, which text goes through, raises UnicodeError at names that
-        # no name server would know either.
-        name = host.encode("ascii")
-        answer = asyncio.ensure_future(
-            self._loop.getaddrinfo(name, port, type=socket.SOCK_STREAM), loop=self._loop
-        )
+        look_up = self._begin(host, port)
+        answer = look_up.answer
+        look_up.waiting += 1
         try:
             while not answer.done():
                 if await pause(Wait({}, future=answer, timeout=limit_s)) == TIMED_OUT:
+                    # Whoever comes next asks anew: the name server may be back by then.
+                    self._leave((host, port), look_up)
                     raise socket.gaierror(socket.EAI_AGAIN, "the name server does not answer")
         finally:
-            answer.cancel()
+            look_up.waiting -= 1
+            if not look_up.waiting:
+                self._leave((host, port), look_up)
+                answer.cancel()
         found: dict[int, list[Address]] = {}
         for family, _, _, _, address in answer.result():
             found.setdefault(family, []).append((family, address))
         turns = chain.from_iterable(zip_longest(*found.values()))
         return self._remember(host, port, tuple(address for address in turns if address))
+
+    def _begin(self, host: str, port: int) -> _LookUp:
+        """Return the look-up of a name that is under way, or begin one."""
+        under_way = self._under_way.get((host, port))
+        if under_way is not None and not under_way.answer.done():
+            return under_way
+        # As octets: Python's IDNA codec, which text goes through, raises UnicodeError at names that
+        # no name server would know either.
+        asked = self._loop.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
+        begun = self._under_way[host, port] = _LookUp(asyncio.ensure_future(asked, loop=self._loop))
+        return begun
+
+    def _leave(self, name: tuple[str, int], look_up: _LookUp) -> None:
+        """Let nobody else wait for a look-up."""
+        if self._under_way.get(name) is look_up:
+            del self._under_way[name]
 
     def _remember(
         self, host: str, port: int, addresses: tuple[Address, ...]
@@ -99,8 +137,9 @@ class Resolver:
         return addresses
 
     def forget(self) -> None:
-        """Forget all names: the network has changed."""
+        """Forget all names: the network has changed. Who waits for one goes on waiting."""
         self._known.clear()
+        self._under_way.clear()
 
 
 def begin(address: Address) -> socket.SocketType:
