@@ -96,6 +96,14 @@ def tunnel(client: Client) -> None:
     assert client.take(8) == b"through?"
 
 
+def use(engine: Running, *, tunnels: int) -> None:
+    """Open tunnels one after the other, each when all that the last one led to is done."""
+    for _ in range(tunnels):
+        with engine.connect() as client:
+            tunnel(client)
+        settle(engine)
+
+
 def said(upstream: Bound, start: int = 0) -> list[tuple[str, str]]:
     """Return method and message of each request, from one on."""
     return [(method, message) for _, method, message in upstream.told[start:]]
@@ -238,10 +246,7 @@ def test_a_login_that_the_desk_is_not_sure_of_is_not_sent_ahead(start: Start, bi
     desk = calm_desk()
     desk.is_calm = False
     engine = start(office(upstream.port), desk)
-    for _ in range(2):
-        with engine.connect() as client:
-            tunnel(client)
-        settle(engine)
+    use(engine, tunnels=2)
     assert said(upstream) == [*PAYS, *PAYS]
 
 
@@ -338,10 +343,7 @@ def test_nobody_is_left_waiting_at_the_desk(start: Start, bind: Bind) -> None:
 def test_after_a_refusal_none_is_sent_ahead_with_that_login(start: Start, bind: Bind) -> None:
     upstream = bind(rejects_to=refuses_heads)
     engine = start(office(upstream.port), calm_desk())
-    for _ in range(3):
-        with engine.connect() as client:
-            tunnel(client)
-        settle(engine)
+    use(engine, tunnels=3)
     assert said(upstream) == [*PAYS, *WARMS, *PAYS, *PAYS]
 
 
@@ -436,9 +438,7 @@ def test_one_that_does_not_ask_is_not_taken_for_one_that_has_signed_in(
     upstream = bind(lets_through=refuses_heads)
     engine = start(office(upstream.port), calm_desk())
     for _ in range(3):
-        with engine.connect() as client:
-            tunnel(client)
-        settle(engine)
+        use(engine, tunnels=1)
         assert not is_ready(engine)
     assert said(upstream) == [*PAYS, ("HEAD", "type 1"), *PAYS, *PAYS]
 
@@ -446,10 +446,7 @@ def test_one_that_does_not_ask_is_not_taken_for_one_that_has_signed_in(
 def test_one_that_closes_after_each_answer_is_not_asked_again(start: Start, bind: Bind) -> None:
     upstream = bind(last_words=(("Connection", "close"),))
     engine = start(office(upstream.port), calm_desk())
-    for _ in range(3):
-        with engine.connect() as client:
-            tunnel(client)
-        settle(engine)
+    use(engine, tunnels=3)
     assert said(upstream) == [*PAYS, *WARMS, *PAYS, *PAYS]
 
 
@@ -459,10 +456,7 @@ def test_one_that_says_nothing_is_waited_for_a_short_time_and_once(
     upstream = bind()
     Held(stack, upstream, "HEAD", "type 1")
     engine = start(office(upstream.port), calm_desk(), Limits(spare_s=0.2))
-    for _ in range(3):
-        with engine.connect() as client:
-            tunnel(client)
-        settle(engine)
+    use(engine, tunnels=3)
     assert said(upstream) == [*PAYS, ("HEAD", "type 1"), *PAYS, *PAYS]
     assert engine.observer.failures == []
 
@@ -491,10 +485,7 @@ def test_one_that_breaks_is_left_alone_for_a_while_and_that_is_no_problem_of_the
 
     upstream.manner.holds = cut_heads
     engine = start(office(upstream.port), calm_desk())
-    for _ in range(2):
-        with engine.connect() as client:
-            tunnel(client)
-        settle(engine)
+    use(engine, tunnels=2)
     assert said(upstream) == [*PAYS, ("HEAD", "type 1"), *PAYS]
     assert engine.observer.failures == []
 

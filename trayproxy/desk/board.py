@@ -43,6 +43,7 @@ class Board:
         profiles: Profiles as they are now, None for one that is gone.
         saved: The profiles of which the keyring is known to hold a login.
         tries_itself: Whether requests of our own can be sent.
+        screen_locked: Nobody is before the screen.
         effects: What to do, in order; taken by `Machine.handle`.
     """
 
@@ -63,6 +64,7 @@ class Board:
         self.profiles: dict[str, Profile | None] = {}
         self.saved: set[str] = set()
         self.tries_itself = False
+        self.screen_locked = False
         self.effects: list[Effect] = []
 
     # --- Cases -------------------------------------------------------------------------------
@@ -71,10 +73,13 @@ class Board:
         """Return the cases of a profile."""
         return [c for c in self.cases.values() if c.key.space.profile_id == profile_id]
 
+    def cases_at(self, space: Space) -> list[Case]:
+        """Return the cases of an upstream, one for each realm."""
+        return [c for c in self.cases.values() if c.key.space == space]
+
     def siblings(self, case: Case) -> list[Case]:
         """Return the other realms of its upstream."""
-        space = case.key.space
-        return [c for c in self.cases.values() if c.key.space == space and c is not case]
+        return [c for c in self.cases_at(case.key.space) if c is not case]
 
     def asked(self, number: int) -> Case | None:
         """Return the case that a question is about, None if there is none of that number."""

@@ -177,7 +177,6 @@ class Desk:
         self._alarm_at = inf
         self._snooze = (0.0, 0.0)
         self._findings: set[Future[Program | None]] = set()
-        self._screen_locked = False
         self._tries: set[Future[bool]] = set()
         self._savings: dict[Space, tuple[int, Future[Problem | None]]] = {}
         vault.watch(self._threadsafe(self._surveyed))
@@ -199,7 +198,6 @@ class Desk:
         """
         return (
             answer.verified
-            and not self._screen_locked
             and self.known(answer.space) is answer
             and self._machine.is_settled(answer.space)
         )
@@ -458,7 +456,6 @@ class Desk:
 
     def screen_locked(self, locked: bool) -> None:
         """Take note of the screen: while it is locked, no question opens."""
-        self._screen_locked = locked
         self._handle(ScreenLocked(locked))
 
     @property

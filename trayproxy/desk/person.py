@@ -158,7 +158,7 @@ class Person:
     def _case_at(self, profile: Profile, way: Way) -> Case | None:
         """Return the case of a profile's preferred upstream that a person means."""
         space = Space.of(profile)
-        cases = [c for c in self._board.cases.values() if c.key.space == space]
+        cases = self._board.cases_at(space)
         if cases:
             return most_wanted(cases)
         return self._board.new_case(Key.blank(space), profile, way)

@@ -25,7 +25,6 @@ class Questions:
         self._numbers = 0
         self._askers = 0
         self._askers_gone = -inf
-        self._screen_locked = False
 
     def ask(self, case: Case, why: Why) -> None:
         """Leave a case to the person. The question itself opens when it is its turn."""
@@ -65,7 +64,7 @@ class Questions:
 
     def lock_screen(self, locked: bool) -> None:
         """Take note of whether somebody is before the screen."""
-        self._screen_locked = locked
+        self._board.screen_locked = locked
 
     @property
     def _is_in_grace(self) -> bool:
@@ -117,7 +116,8 @@ class Questions:
 
     def _open_next(self) -> None:
         """Open the question whose request has waited longest."""
-        if self._screen_locked or any(map(self._holds_the_floor, self._board.cases.values())):
+        board = self._board
+        if board.screen_locked or any(map(self._holds_the_floor, board.cases.values())):
             return
         due = [case for case in self._queued() if case.gather_until <= self._board.now]
         if due:

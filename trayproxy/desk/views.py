@@ -103,13 +103,15 @@ class Views:
         return case is not None and case.mark == mark and case.phase is Phase.TRUSTED
 
     def is_settled(self, space: Space) -> bool:
-        """Return whether nothing is asked, put off or in doubt about an upstream."""
-        cases = [c for c in self.board.cases.values() if c.key.space == space]
-        return not any(c.asked or c.doubts or c.phase is Phase.QUIET for c in cases)
+        """Return whether nothing is asked, put off or in doubt about an upstream, and somebody is
+        there whom one could ask."""
+        cases = self.board.cases_at(space)
+        is_open = any(c.asked or c.doubts or c.phase is Phase.QUIET for c in cases)
+        return not (is_open or self.board.screen_locked)
 
     def generation(self, space: Space) -> int:
         """Return the generation of the login that an upstream would be sent now."""
-        cases = [c for c in self.board.cases.values() if c.key.space == space]
+        cases = self.board.cases_at(space)
         return most_wanted(cases).generation if cases else 0
 
     def trial(self, space: Space, generation: int) -> Trial:

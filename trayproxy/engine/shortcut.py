@@ -11,6 +11,7 @@ from errno import ENOTCONN
 from typing import TYPE_CHECKING, Final
 
 from trayproxy.engine.memory import Plan
+from trayproxy.engine.refusals import note_accepted
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
 from trayproxy.engine.upstream import Connection, begin
@@ -175,9 +176,8 @@ def _open(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     if head is None:
         return TELL
     _note(link, upstream)
-    answer, plan = upstream.answer, link.plan
-    if answer is not None and plan is not None and plan.request.target.authority is not None:
-        answer.standing.welcome(plan.request.target.authority)
+    if upstream.answer is not None and link.plan is not None:
+        note_accepted(upstream.answer, link.plan.request)
     # If the client has gone, this raises while there is a plan still: what was opened leads to the
     # site now, and must not be kept for requests.
     sent = link.client.send(head)
