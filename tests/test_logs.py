@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from hypothesis import given
@@ -97,6 +98,33 @@ def test_a_line_is_written(logs: Logs, file: Path) -> None:
     line = file.read_text()
     assert line.endswith(" INFO trayproxy.x: hello world\n")
     assert line.count("\n") == 1
+
+
+def test_the_log_is_written_by_the_handlers_of_later_pythons(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # CPython 3.13 enters the handler's lock in these two, where 3.11 calls acquire() unless None.
+    def handle(self: logging.Handler, record: logging.LogRecord) -> logging.LogRecord:
+        assert self.lock is not None
+        with self.lock:
+            self.emit(record)
+        return record
+
+    def flush(self: logging.StreamHandler[TextIO]) -> None:
+        assert self.lock is not None
+        with self.lock:
+            if self.stream:
+                self.stream.flush()
+
+    logs = Logs()
+    logs.start(file, to_stderr=True, environ={})
+    with monkeypatch.context() as changed:
+        changed.setattr(logging.Handler, "handle", handle)
+        changed.setattr(logging.StreamHandler, "flush", flush)
+        logging.getLogger("trayproxy.x").info("hello")
+        logs.stop()
+    for text in (file.read_text(), capfd.readouterr().err):
+        assert text.endswith(" INFO trayproxy.x: hello\n")
 
 
 def test_the_log_is_private(logs: Logs, file: Path) -> None:

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from io import TextIOWrapper
 from logging.handlers import QueueHandler, RotatingFileHandler
 from pathlib import Path
-from threading import Thread
-from typing import TextIO
+from threading import RLock, Thread
+from typing import TextIO, cast
 
 from trayproxy.paths import make_private
 
@@ -185,6 +185,32 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LENGTH else f"{text[:_LENGTH]}… ({len(text)} characters)"
 
 
+class _NoLock:
+    """A lock that never waits, for handlers that only one thread uses.
+
+    `logging.shutdown` takes the lock of every handler when Python ends; a writer that is stuck on a
+    stopped terminal would keep the program from ending. The attribute must not be None: from
+    CPython 3.13 on `logging.Handler.handle` runs ``with self.lock``.
+    """
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
+def _no_lock() -> RLock:
+    """Return a `_NoLock` under the type that `logging` gives to `Handler.lock`."""
+    return cast("RLock", _NoLock())
+
+
 class _LogFile(RotatingFileHandler):
     def __init__(self, file: Path) -> None:
         super().__init__(
@@ -196,7 +222,7 @@ class _LogFile(RotatingFileHandler):
         )
 
     def createLock(self) -> None:  # noqa: N802  # logging's name
-        self.lock = None  # One thread writes; at the end of the program nobody waits for it.
+        self.lock = _no_lock()
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = self.stream
@@ -232,7 +258,7 @@ class _StandardError(logging.Handler):
         self._descriptor = descriptor
 
     def createLock(self) -> None:  # noqa: N802  # logging's name
-        self.lock = None  # As in `_LogFile`.
+        self.lock = _no_lock()
 
     def emit(self, record: logging.LogRecord) -> None:
         octets = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
