@@ -109,6 +109,29 @@ def test_only_desktop_asks_which_system_it_is_on() -> None:
     assert {path for path in asking if not path.startswith("desktop/")} == set()
 
 
+def notifier_connections(tree: ast.Module) -> list[str]:
+    """Return the calls that connect a `QSocketNotifier`, as text."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and "notifier.activated.connect" in ast.unparse(node.func)
+    ]
+
+
+def test_no_socket_notifier_is_connected_through_a_queue() -> None:
+    # Qt's dispatcher on Windows would report the socket for ever and deliver no queued call.
+    made, connected = 0, []
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        made += sum(
+            isinstance(node, ast.Call) and ast.unparse(node.func).endswith("QSocketNotifier")
+            for node in ast.walk(tree)
+        )
+        connected += notifier_connections(tree)
+    assert len(connected) == made > 0
+    assert [call for call in connected if "QueuedConnection" in call] == []
+
+
 def test_every_room_says_what_it_is() -> None:
     for path in PACKAGE.rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path

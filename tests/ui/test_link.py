@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from PySide6.QtCore import QCoreApplication, QEvent, QSocketNotifier
 from pytestqt.qtbot import QtBot
 
 from tests.ui.service import QUESTION, STATUS, ActingService
@@ -31,6 +32,19 @@ def test_opening_brings_the_status(link: Link, qtbot: QtBot) -> None:
     with qtbot.waitSignal(link.status_changed) as changed:
         assert link.open()
     assert changed.args == [STATUS]
+
+
+def test_what_came_is_read_before_qt_reports_the_socket_again(
+    link: Link, service: ActingService, qtbot: QtBot
+) -> None:
+    # Qt's dispatcher on Windows delivers no queued call before the socket was read.
+    assert link.open()
+    events: list[str] = []
+    link.show_requested.connect(events.append)
+    service.send(ShowRequested("token"))
+    (notifier,) = link.findChildren(QSocketNotifier)
+    QCoreApplication.sendEvent(notifier, QEvent(QEvent.Type.SockAct))
+    assert events == ["token"]
 
 
 def test_there_may_be_no_service(service: ActingService, link: Link) -> None:

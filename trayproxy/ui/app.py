@@ -17,7 +17,6 @@ from PySide6.QtCore import (
     QLockFile,
     QObject,
     QSocketNotifier,
-    Qt,
     QTimer,
     Signal,
     Slot,
@@ -100,7 +99,8 @@ class Interrupts(QObject):
             # A handler of Python's is needed for the number to be written.
             signal.signal(number, _ignore)
         notifier = QSocketNotifier(self._ours.fileno(), QSocketNotifier.Type.Read, self)
-        notifier.activated.connect(self._receive, Qt.ConnectionType.QueuedConnection)
+        # Not queued: see `trayproxy.ui.link.Link.open`.
+        notifier.activated.connect(self._receive)
 
     @Slot()
     def _receive(self) -> None:

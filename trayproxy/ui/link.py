@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-from PySide6.QtCore import QObject, QSocketNotifier, Qt, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, QSocketNotifier, QTimer, Signal, Slot
 
 from trayproxy.control.address import NotRunningError, StrangerError
 from trayproxy.control.client import DisconnectedError
@@ -110,7 +110,9 @@ class Link(QObject):
         except (NotRunningError, StrangerError, OSError):
             return False
         self._notifier = QSocketNotifier(self._client.fileno(), QSocketNotifier.Type.Read, self)
-        self._notifier.activated.connect(self._receive, Qt.ConnectionType.QueuedConnection)
+        # Not queued: Qt's event dispatcher on Windows reports a socket again until it was read,
+        # and delivers no queued call in between.
+        self._notifier.activated.connect(self._receive)
         self.request(Hello("tray", asks=True, pid=os.getpid()), self._introduced)
         self.request(Subscribe(), self._subscribed)
         if not self.is_open:
