@@ -16,7 +16,6 @@ from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.spnego import (
     KERBEROS_EXTRA,
-    TICKET_EXPIRED,
     WRONG_CLOCK,
     KerberosTickets,
     TokenError,
@@ -232,11 +231,11 @@ def test_names_stay_as_they_are_for_ntlm_and_without_libkrb5(
         (-1765328366, VerdictKind.LOCKED, ""),
         (-1073741260, VerdictKind.LOCKED, ""),
         (-1765328189, VerdictKind.NO_TICKET, ""),
-        (-1765328352, VerdictKind.NO_TICKET, "expired"),
+        (-1765328352, VerdictKind.TICKET_EXPIRED, ""),
         (-1765328347, VerdictKind.UNUSABLE, "clock"),
-        (-1765328228, VerdictKind.UNUSABLE, "reached"),
-        (-1765328377, VerdictKind.UNUSABLE, HOST),
-        (-1765328378, VerdictKind.UNUSABLE, "user name"),
+        (-1765328228, VerdictKind.SERVER_UNREACHABLE, ""),
+        (-1765328377, VerdictKind.UNKNOWN_PROXY, HOST),
+        (-1765328378, VerdictKind.UNKNOWN_USER, ""),
         (-1765328160, VerdictKind.UNUSABLE, "set up"),
         (-1765328315, VerdictKind.UNUSABLE, "-1765328315"),
     ],
@@ -257,7 +256,7 @@ def test_every_code_has_its_verdict(
     ("error", "verdict"),
     [
         (NoCredentialError(), Verdict(VerdictKind.NO_TICKET)),
-        (CredentialsExpiredError(), Verdict(VerdictKind.NO_TICKET, TICKET_EXPIRED)),
+        (CredentialsExpiredError(), Verdict(VerdictKind.TICKET_EXPIRED)),
         (ImportError(SECRET), Verdict(VerdictKind.UNUSABLE, KERBEROS_EXTRA)),
         (SpnegoError(GssError(-1765328347)), Verdict(VerdictKind.UNUSABLE, WRONG_CLOCK)),
     ],

@@ -306,6 +306,29 @@ def test_a_missing_ticket_is_a_notice_until_there_is_one(branch: Branch) -> None
     assert branch.desk.notices == ()
 
 
+@pytest.mark.parametrize(
+    ("kind", "problem_id", "title"),
+    [
+        (VerdictKind.NO_TICKET, "TP-305", "You have no Kerberos ticket"),
+        (VerdictKind.TICKET_EXPIRED, "TP-305", "Your Kerberos ticket has expired"),
+        (VerdictKind.SERVER_UNREACHABLE, "TP-303", "The sign-in server cannot be reached"),
+        (VerdictKind.UNKNOWN_PROXY, "TP-303", "The sign-in server does not know this proxy"),
+        (VerdictKind.UNKNOWN_USER, "TP-303", "The sign-in server does not know this user"),
+        (VerdictKind.UNUSABLE, "TP-303", "No common way to sign in"),
+    ],
+)
+def test_each_reason_why_kerberos_gives_no_token_has_its_own_title(
+    branch: Branch, kind: VerdictKind, problem_id: str, title: str
+) -> None:
+    answer = answered(branch.challenge(profile=SSO, challenges="Negotiate"))
+    for _ in range(2):  # The ticket alone, and inside Negotiate.
+        outcome = branch.back(answer, Verdict(kind), "Negotiate", SSO).result()
+        answer = outcome if isinstance(outcome, Answer) else answer
+    told = refused(branch.challenge(profile=SSO, challenges="Negotiate")).problem
+    assert (told.id, told.title) == (problem_id, title)
+    assert [notice.title for notice in branch.desk.notices] == [title]
+
+
 def test_a_ticket_that_expires_is_told_although_ntlm_is_offered_too(branch: Branch) -> None:
     answer = answered(branch.challenge(profile=SSO, challenges="Negotiate"))
     branch.desk.accepted(answer)

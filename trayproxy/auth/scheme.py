@@ -71,10 +71,35 @@ class VerdictKind(Enum):
     """The account is locked or disabled."""
 
     NO_TICKET = auto()
-    """There is no sign-in of one's own that could be used: no ticket, or an expired one."""
+    """The user has no Kerberos ticket, or is not logged on to Windows."""
+
+    TICKET_EXPIRED = auto()
+    """The user's Kerberos ticket has expired."""
+
+    SERVER_UNREACHABLE = auto()
+    """The Kerberos sign-in server (KDC) cannot be reached; the login was not tried."""
+
+    UNKNOWN_PROXY = auto()
+    """The KDC has no service principal for the host name of the upstream proxy."""
+
+    UNKNOWN_USER = auto()
+    """The KDC has no principal for this user name."""
 
     UNUSABLE = auto()
     """The scheme cannot be used here or now; the login was not tried and may be right."""
+
+
+COSTLESS = frozenset(
+    {
+        VerdictKind.NO_TICKET,
+        VerdictKind.TICKET_EXPIRED,
+        VerdictKind.SERVER_UNREACHABLE,
+        VerdictKind.UNKNOWN_PROXY,
+        VerdictKind.UNKNOWN_USER,
+        VerdictKind.UNUSABLE,
+    }
+)
+"""The kinds of verdict after which no password was checked: none of them is a failed log-on."""
 
 
 @dataclass(frozen=True, slots=True)

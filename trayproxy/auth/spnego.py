@@ -41,12 +41,9 @@ WRONG_CLOCK = (
     "The clock of this computer and that of the company's sign-in server (Kerberos) differ "
     "too much. Set this computer's clock, then try again."
 )
-TICKET_EXPIRED = "The Kerberos ticket has expired."
-_NO_SERVER = "The company's sign-in server (Kerberos) cannot be reached."
 _NOT_SET_UP = "Kerberos is not set up on this computer."
 _KERBEROS_FAILED = "Kerberos could not be used (error {})."
 _CAME_TO_AN_END = "The sign-in came to an end before the proxy had taken it."
-_UNKNOWN_USER = "The company's sign-in server (Kerberos) does not know this user name."
 _NTLM_FAILED = "The proxy's answer to the beginning of the NTLM sign-in makes no sense."
 _NO_WINDOWS = "NTLM without a password works only where one is signed in to Windows."
 _UNKNOWN_PROXY = (
@@ -82,34 +79,34 @@ _KINDS = {
         -1750600181,  # KRB5_KCM_NO_SERVER
         -2146893042,  # SEC_E_NO_CREDENTIALS
     ),
-}
-_EXPIRED_CODES = (-1765328352,)  # KRB5KRB_AP_ERR_TKT_EXPIRED
-_TEXTS = {
-    WRONG_CLOCK: (
-        -1765328347,  # KRB5KRB_AP_ERR_SKEW
-        -1765328351,  # KRB5KRB_AP_ERR_TKT_NYV: valid later only
-        -2146893020,  # SEC_E_TIME_SKEW
-    ),
-    _NO_SERVER: (
+    VerdictKind.TICKET_EXPIRED: (-1765328352,),  # KRB5KRB_AP_ERR_TKT_EXPIRED
+    VerdictKind.SERVER_UNREACHABLE: (
         -1765328228,  # KRB5_KDC_UNREACH
         -1765328230,  # KRB5_REALM_UNKNOWN
         -1765328164,  # KRB5_REALM_CANT_RESOLVE
         -2146893039,  # SEC_E_NO_AUTHENTICATING_AUTHORITY
     ),
-    _NOT_SET_UP: (
-        -1765328160,  # KRB5_CONFIG_NODEFREALM
-        -1765328249,  # KRB5_CONFIG_CANTOPEN
-        -1765328248,  # KRB5_CONFIG_BADFORMAT
-    ),
-    _UNKNOWN_USER: (-1765328378,),  # KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN
-    _UNKNOWN_PROXY: (
+    VerdictKind.UNKNOWN_USER: (-1765328378,),  # KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN
+    VerdictKind.UNKNOWN_PROXY: (
         -1765328377,  # KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN
         -1765328167,  # KRB5_ERR_HOST_REALM_UNKNOWN
         -2146893053,  # SEC_E_TARGET_UNKNOWN
         -2146893022,  # SEC_E_WRONG_PRINCIPAL
     ),
 }
-_TICKET_EXPIRED = Verdict(VerdictKind.NO_TICKET, TICKET_EXPIRED)
+_KIND_TEXTS = {VerdictKind.UNKNOWN_PROXY: _UNKNOWN_PROXY}
+_TEXTS = {
+    WRONG_CLOCK: (
+        -1765328347,  # KRB5KRB_AP_ERR_SKEW
+        -1765328351,  # KRB5KRB_AP_ERR_TKT_NYV: valid later only
+        -2146893020,  # SEC_E_TIME_SKEW
+    ),
+    _NOT_SET_UP: (
+        -1765328160,  # KRB5_CONFIG_NODEFREALM
+        -1765328249,  # KRB5_CONFIG_CANTOPEN
+        -1765328248,  # KRB5_CONFIG_BADFORMAT
+    ),
+}
 _FINAL = (VerdictKind.REJECTED, VerdictKind.EXPIRED, VerdictKind.LOCKED)
 
 
@@ -222,7 +219,7 @@ class KerberosTickets:
         try:
             return self._draw(source, end_point)
         except TokenError as error:
-            if error.verdict != _TICKET_EXPIRED:
+            if error.verdict.kind is not VerdictKind.TICKET_EXPIRED:
                 raise
         return self._draw(self._sign_in(expired=source), end_point)
 
@@ -329,14 +326,14 @@ def _explain(error: Exception, host: str, extra: str) -> Verdict | None:
     from spnego.exceptions import CredentialsExpiredError, NoCredentialError
 
     code = _code(error)
-    if code in _EXPIRED_CODES or isinstance(error, CredentialsExpiredError):
-        return _TICKET_EXPIRED
+    if isinstance(error, CredentialsExpiredError):
+        return Verdict(VerdictKind.TICKET_EXPIRED)
     for kind, codes in _KINDS.items():
         if code in codes:
-            return Verdict(kind)
+            return Verdict(kind, _KIND_TEXTS.get(kind, "").format(host))
     for text, codes in _TEXTS.items():
         if code in codes:
-            return Verdict(VerdictKind.UNUSABLE, text.format(host))
+            return Verdict(VerdictKind.UNUSABLE, text)
     if isinstance(error, NoCredentialError):
         return Verdict(VerdictKind.NO_TICKET)
     return None

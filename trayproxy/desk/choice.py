@@ -13,12 +13,19 @@ from trayproxy.desk.case import Case, Setback, Source
 from trayproxy.desk.events import Offered, Reason
 from trayproxy.profiles.profile import Method
 
+NO_TICKETS = frozenset({VerdictKind.NO_TICKET, VerdictKind.TICKET_EXPIRED})
+"""The kinds of verdict that a new Kerberos ticket, or a log-on to Windows, ends."""
+
 _TITLES = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Kerberos"}
 
 _COVER = {Transport.READABLE: 0, Transport.SCRAMBLED: 1, Transport.ENCRYPTED: 2}
 
 _REASONS = {
     VerdictKind.NO_TICKET: Reason.NO_TICKET,
+    VerdictKind.TICKET_EXPIRED: Reason.TICKET_EXPIRED,
+    VerdictKind.SERVER_UNREACHABLE: Reason.SERVER_UNREACHABLE,
+    VerdictKind.UNKNOWN_PROXY: Reason.UNKNOWN_PROXY,
+    VerdictKind.UNKNOWN_USER: Reason.UNKNOWN_USER,
     VerdictKind.UNUSABLE: Reason.UNUSABLE,
     VerdictKind.REJECTED: Reason.NOT_ACCEPTED,
     VerdictKind.EXPIRED: Reason.NOT_ACCEPTED,
@@ -49,7 +56,7 @@ def set_back(board: Board, case: Case, scheme: str, verdict: Verdict) -> None:
     count = before.count + 1 if before else 1
     rules = board.rules
     wait = rules.backoff[min(count, len(rules.backoff)) - 1]
-    if verdict.kind is VerdictKind.NO_TICKET:
+    if verdict.kind in NO_TICKETS:
         wait = rules.ticket
     reason = _REASONS[verdict.kind]
     case.setbacks[scheme] = Setback(board.now + wait, count, reason, verdict.text)

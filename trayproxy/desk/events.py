@@ -315,7 +315,11 @@ class Reason(Enum):
     FORBIDDEN = "the upstream proxy forbids this request to this user"
     WITHDRAWN = "the profile was changed"
     UNUSABLE = "no usable sign-in method"
-    NO_TICKET = "no valid ticket"
+    NO_TICKET = "no Kerberos ticket"
+    TICKET_EXPIRED = "the Kerberos ticket has expired"
+    SERVER_UNREACHABLE = "the Kerberos sign-in server cannot be reached"
+    UNKNOWN_PROXY = "the Kerberos sign-in server does not know this proxy"
+    UNKNOWN_USER = "the Kerberos sign-in server does not know this user"
     NOT_ACCEPTED = "the upstream proxy does not accept this user"
     WEAKER = "the upstream proxy is not as it was"
 

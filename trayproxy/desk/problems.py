@@ -208,11 +208,39 @@ def _unusable(profile: str) -> Problem:
 
 
 def _no_ticket(profile: str) -> Problem:
-    body = (
+    return Problem("TP-305", "You have no Kerberos ticket", _new_ticket(profile))
+
+
+def _ticket_expired(profile: str) -> Problem:
+    return Problem("TP-305", "Your Kerberos ticket has expired", _new_ticket(profile))
+
+
+def _new_ticket(profile: str) -> str:
+    return (
         f"Sign in to your company account again, for example with “kinit”. {profile} works again "
         "by itself as soon as there is a ticket. Or set the profile to use a password."
     )
-    return Problem("TP-305", "Your Kerberos ticket has expired", body)
+
+
+def _server_unreachable(profile: str) -> Problem:
+    body = (
+        "The company's sign-in server (Kerberos) did not answer. You may be outside the company "
+        f"network or VPN. {profile} works again by itself once it can be reached."
+    )
+    return Problem("TP-303", "The sign-in server cannot be reached", body)
+
+
+def _unknown_proxy(profile: str) -> Problem:
+    body = f"If the name in {profile} is right, ask your help desk."
+    return Problem("TP-303", "The sign-in server does not know this proxy", body)
+
+
+def _unknown_user(profile: str) -> Problem:
+    body = (
+        "The company's sign-in server (Kerberos) has no account of this name. Check the user name "
+        f"of {profile}, then sign in again."
+    )
+    return Problem("TP-303", "The sign-in server does not know this user", body)
 
 
 def _not_accepted(profile: str) -> Problem:
@@ -241,6 +269,10 @@ _PROBLEMS = {
     Reason.WITHDRAWN: _withdrawn,
     Reason.UNUSABLE: _unusable,
     Reason.NO_TICKET: _no_ticket,
+    Reason.TICKET_EXPIRED: _ticket_expired,
+    Reason.SERVER_UNREACHABLE: _server_unreachable,
+    Reason.UNKNOWN_PROXY: _unknown_proxy,
+    Reason.UNKNOWN_USER: _unknown_user,
     Reason.NOT_ACCEPTED: _not_accepted,
     Reason.WEAKER: _weaker,
 }

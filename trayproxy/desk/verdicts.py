@@ -8,16 +8,15 @@ no address was named yet (SOCKS). Each login is blamed once: it is never sent ag
 """
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Verdict, VerdictKind
+from trayproxy.auth.scheme import COSTLESS, Verdict, VerdictKind
 from trayproxy.control.messages import Ending, Why
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Phase, Source
-from trayproxy.desk.choice import set_back
+from trayproxy.desk.choice import NO_TICKETS, set_back
 from trayproxy.desk.events import Accepted, Challenged, Cleared, Reason, Rejected, Save, Tried
 from trayproxy.desk.questions import NAMES_BEFORE, Questions
 from trayproxy.desk.space import Key, Mark, Pin
 
-_COSTLESS = frozenset({VerdictKind.UNUSABLE, VerdictKind.NO_TICKET})
 _WHYS = {VerdictKind.EXPIRED: Why.EXPIRED, VerdictKind.LOCKED: Why.LOCKED}
 _REALMS_MOST = 8
 _COUNTED = frozenset({"basic", "ntlm"})
@@ -194,7 +193,7 @@ class Verdicts:
             Whether it is left alone now. One that works for others may stumble.
         """
         board, scheme = self._board, tried.scheme
-        is_system = verdict.kind is VerdictKind.NO_TICKET or not is_offered
+        is_system = verdict.kind in NO_TICKETS or not is_offered
         if case.phase is Phase.TRUSTED and not is_system:
             # What one request cannot do for its content says nothing about the next one.
             case.stumbles += not verdict.lacks_content
@@ -280,4 +279,4 @@ def _is_counted(tried: Tried) -> bool:
 
 def is_costless(verdict: Verdict | None) -> bool:
     """Return whether a handshake ended before the login was tried."""
-    return verdict is not None and verdict.kind in _COSTLESS
+    return verdict is not None and verdict.kind in COSTLESS

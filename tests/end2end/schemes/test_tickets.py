@@ -58,6 +58,7 @@ def test_without_a_ticket_that_is_told_and_nobody_is_asked(
     said = here.fetch()
     assert said.endswith("503")
     assert "TP-305" in said
+    assert "You have no Kerberos ticket" in said
     here.face.wait_for_status(is_told)
     assert here.face.questions == []
     assert proxy.doors
