@@ -213,6 +213,20 @@ def test_a_removed_profile_is_gone(cli: Cli, config: Path) -> None:
     assert "profiles use" not in err
 
 
+@pytest.mark.parametrize("answer", ["y", "", "n"])
+def test_at_a_terminal_the_profile_in_use_is_removed_only_when_the_person_agrees(
+    answer: str, screen: Callable[..., Screen], service: Service
+) -> None:
+    at = screen("trayproxy", "profiles", "remove", "Office")
+    at.see("is in use. Until you choose another profile, programs cannot connect")
+    at.see(r"Remove it\? \[y/N\] ")
+    at.type(f"{answer}\n")
+    at.see("Removed “Office”." if answer == "y" else "Nothing was removed.")
+    assert at.end() == (0 if answer == "y" else 1)
+    removed = [one for one in service.requests if isinstance(one, DeleteProfile)]
+    assert removed == ([DeleteProfile("office", forget=True)] if answer == "y" else [])
+
+
 def test_a_name_is_taken_once(cli: Cli) -> None:
     cli(*ADD_OFFICE)
     code, _, err = cli("profiles", "add", "OFFICE", "other.example:1")

@@ -118,7 +118,17 @@ def test_json_is_versioned(cli: Cli, service: Service) -> None:
         ),
         ({"listener": ListenerState.STARTING}, "starting", "Starting…"),
         ({"listener": ListenerState.FAILED}, "stopped", "Not running"),
-        ({"profile": None}, "ready", "No profile yet"),
+        ({"profile": None, "profiles": ()}, "ready", "No profile yet"),
+        (
+            {"profile": None, "profiles": (OFFICE,)},
+            "stopped",
+            "No profile is in use; choose one: trayproxy profiles use",
+        ),
+        (
+            {"profile": None, "profiles": (OFFICE,), "listener": ListenerState.FAILED},
+            "stopped",
+            "Not running",
+        ),
     ],
 )
 def test_the_state_is_told_in_the_trays_words(

@@ -162,6 +162,11 @@ def test_profiles_come_and_go(menu: TrayMenu) -> None:
     assert rows(menu)[0] == "No profile yet"
 
 
+def test_the_first_row_tells_that_no_profile_is_in_use(menu: TrayMenu) -> None:
+    menu.update(IconState.STOPPED, structs.replace(STATUS, profile=None))
+    assert rows(menu)[0] == "No profile is in use — choose one"
+
+
 def test_more_than_seven_profiles_go_to_a_submenu(menu: TrayMenu) -> None:
     many = tuple(Profile(f"p{n}", f"P{n}", Upstream("px", 3128)) for n in range(20))
     menu.update(

@@ -533,6 +533,16 @@ def test_deleting_asks_and_offers_to_forget(
     assert wanted.args == [Deletion("office", forget)]
 
 
+@pytest.mark.parametrize(("row", "warns"), [(0, True), (1, False)])
+def test_deleting_the_profile_in_use_warns_first(
+    row: int, warns: bool, window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    select(window, row)
+    child(window, QToolButton, "delete_profile").click()
+    warning = question(window, qtbot).informativeText()
+    assert ("programs cannot connect" in warning) is warns
+
+
 def test_a_profile_can_be_kept(window: ProfilesWindow, qtbot: QtBot) -> None:
     child(window, QToolButton, "delete_profile").click()
     with qtbot.assertNotEmitted(window.delete_wanted):

@@ -60,6 +60,8 @@ TABLE = [
     (Facts(structs.replace(READY, listener=ListenerState.STARTING)), IconState.STARTING),
     (Facts(structs.replace(READY, listener=ListenerState.FAILED)), IconState.STOPPED),
     (Facts(structs.replace(READY, profile=None, profiles=())), IconState.STARTING),
+    (Facts(structs.replace(READY, profile=None)), IconState.STOPPED),
+    (Facts(structs.replace(READY, profile=None), switching=True), IconState.STARTING),
     (Facts(DIRECT), IconState.DIRECT),
     (Facts(DIRECT, switching=True), IconState.STARTING),
     (Facts(structs.replace(DIRECT, listener=ListenerState.FAILED)), IconState.STOPPED),

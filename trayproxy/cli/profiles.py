@@ -1,10 +1,11 @@
 """``trayproxy profiles``: list, add, show, edit, remove, use."""
 
+import sys
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from trayproxy.cli.settings import Profiles, settings
-from trayproxy.cli.words import clean, say
+from trayproxy.cli.words import EndError, clean, say
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import DIRECT_NAME, Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.validate import make_id
@@ -134,7 +135,19 @@ def edit(paths: Paths, name: str, change: Change) -> None:
 
 
 def remove(paths: Paths, name: str, *, forget: bool) -> None:
-    """Delete a profile, with its saved password if `forget`."""
+    """Delete a profile, with its saved password if `forget`.
+
+    At a terminal, the profile in use is deleted only after the person has agreed.
+
+    Raises:
+        EndError: The person has not agreed, or the profile cannot be deleted.
+    """
+    with settings(paths) as at:
+        profiles = at.profiles()
+    profile = profiles.find(name)
+    if _is_active(profile, profiles) and sys.stdin.isatty():
+        _confirm_removal(profile)
+    # Opened again: a person may take long to answer, and other commands must not wait for that.
     with settings(paths) as at:
         profile = at.profiles().find(name)
         at.delete(profile, forget=forget)
@@ -144,6 +157,17 @@ def remove(paths: Paths, name: str, *, forget: bool) -> None:
         say("No profile is left. Add one: trayproxy profiles add Office proxy.example:8080")
     elif left.active is None and not left.direct:
         say("No profile is in use now. Choose one: trayproxy profiles use")
+
+
+def _confirm_removal(profile: Profile) -> None:
+    say(
+        f"“{clean(profile.name)}” is in use. Until you choose another profile, programs cannot "
+        "connect through TrayProxy."
+    )
+    sys.stderr.write("Remove it? [y/N] ")
+    sys.stderr.flush()
+    if not sys.stdin.readline().strip().lower().startswith("y"):
+        raise EndError("Nothing was removed.")
 
 
 def use(paths: Paths, name: str) -> None:

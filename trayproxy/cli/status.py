@@ -89,6 +89,8 @@ def state(status: Status) -> str:
         return "stopped"
     if status.listener is ListenerState.STARTING:
         return "starting"
+    if _lacks_choice(status):
+        return "stopped"
     if status.sign_in in _SIGN_IN_NEEDED:
         return "signin"
     if status.upstream is UpstreamState.UNREACHABLE:
@@ -100,12 +102,14 @@ def state(status: Status) -> str:
 
 def heading(status: Status) -> str:
     """Return the state as a sentence without a full stop, as the tray's menu begins."""
+    if status.listener is ListenerState.FAILED:
+        return "Not running"
+    if _lacks_choice(status):
+        return "No profile is in use; choose one: trayproxy profiles use"
     if status.profile is None and not status.direct:
         return "No profile yet"
     name = clean(status.profile.name) if status.profile is not None else ""
     match state(status):
-        case "stopped":
-            return "Not running"
         case "starting":
             return "Starting…"
         case "signin":
@@ -120,6 +124,11 @@ def heading(status: Status) -> str:
             return f"{name} — ready, not used yet"
     user = f" as {clean(status.user)}" if status.user else ""
     return f"{name} — connected{user}"
+
+
+def _lacks_choice(status: Status) -> bool:
+    """Return whether there are profiles and none is in use, so that every request is refused."""
+    return status.profile is None and not status.direct and bool(status.profiles)
 
 
 def strangers(refused: Strangers) -> str:

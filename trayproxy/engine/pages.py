@@ -138,8 +138,9 @@ LOOP = Page(
 
 NO_PROFILE = Page(
     503,
-    "TrayProxy has no profile yet",
-    "Open TrayProxy from the tray and add the address of your company's proxy.",
+    "No profile is in use",
+    "Open TrayProxy from the tray and choose a profile. If there is none yet, add the address of "
+    "your company's proxy.",
     "proxy_configuration_error",
     retry_after=5,
 )

@@ -371,6 +371,15 @@ class ProfilesWindow(QWidget):
             return
         name = isolate(elide(clean(profile.name), NAME_WIDTH))
         question = self._ask(translate("Profiles", "Delete “{name}”?").format(name=name))
+        if profile.id == self._active:
+            question.setIcon(QMessageBox.Icon.Warning)
+            question.setInformativeText(
+                translate(
+                    "Profiles",
+                    "This profile is in use. Until you choose another one, programs cannot connect "
+                    "through TrayProxy.",
+                )
+            )
         forget = named(QCheckBox(self._forget_text()), "forget_too")
         forget.setChecked(True)
         question.setCheckBox(forget)

@@ -27,13 +27,13 @@ class IconState(StrEnum):
     """What the icon says, worst first; the values are the names of the drawings."""
 
     STOPPED = "stopped"
-    """Programs cannot connect to us."""
+    """Programs cannot use TrayProxy: it does not listen, or no profile is in use."""
     SIGNIN = "signin"
     """A person has something to do."""
     TROUBLE = "trouble"
     """Upstream cannot be reached."""
     STARTING = "starting"
-    """Not yet of use: starting, switching, or there is no profile."""
+    """Not yet of use: starting, switching, or no profile was added yet."""
     DIRECT = "direct"
     """Programs connect directly, as the person has chosen."""
     READY = "ready"
@@ -73,6 +73,8 @@ def icon_state(facts: Facts) -> IconState:
         return IconState.SIGNIN
     if status.upstream is UpstreamState.UNREACHABLE and facts.unreachable_s >= TROUBLE_AFTER_S:
         return IconState.TROUBLE
+    if lacks_choice(status) and not (facts.switching and patient):
+        return IconState.STOPPED
     is_set = status.profile is not None or status.direct
     if not is_set or (facts.switching and patient):
         return IconState.STARTING
@@ -82,6 +84,11 @@ def icon_state(facts: Facts) -> IconState:
         status.upstream is UpstreamState.UNREACHABLE and facts.worked_before
     )
     return IconState.OK if works else IconState.READY
+
+
+def lacks_choice(status: Status) -> bool:
+    """Return whether there are profiles and none is in use, so that every request is refused."""
+    return status.profile is None and not status.direct and bool(status.profiles)
 
 
 def needs_sign_in(status: Status) -> bool:

@@ -31,7 +31,7 @@ from trayproxy.ui.plain import (
     shorten,
     tooltip,
 )
-from trayproxy.ui.state import IconState
+from trayproxy.ui.state import IconState, lacks_choice
 
 translate = QCoreApplication.translate
 
@@ -51,7 +51,11 @@ def heading(state: IconState, status: Status | None) -> str:
 
 def first_line(state: IconState, status: Status | None) -> str:
     """Return the state in words, at most 48 characters (ux §3.1, last column)."""
-    if status is None or state is IconState.STOPPED:
+    if status is None or status.listener is ListenerState.FAILED:
+        return _stopped(state, status)
+    if lacks_choice(status):
+        return translate("Tray", "No profile is in use — choose one")
+    if state is IconState.STOPPED:
         return _stopped(state, status)
     if status.profile is None and not status.direct:
         return translate("Tray", "No profile yet")
