@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from trayproxy.desktop.owner_windows import NOBODY as UNNAMED
 from trayproxy.desktop.owner_windows import Libraries, Windows, find_process
 from trayproxy.desktop.users import find_user, name_of, own_user
 
+SYN_SENT = 2
+"""The first octet of `tcp_info` of a socket that waits for an answer."""
 OURS = Owner(os.geteuid(), is_open=True)
 ENDS: dict[str, tuple[End, End, int]] = {
     "IPv4": (("127.0.0.1", 3128), ("127.0.0.1", 50_000), socket.AF_INET),
@@ -97,6 +100,44 @@ def test_a_listener_at_the_port_of_the_peer_is_not_the_peer(owners: Owners) -> N
     with socket.create_server(("127.0.0.1", 0)) as listener:
         peer = listener.getsockname()
         assert owners.owner_of(("127.0.0.1", 1), peer, socket.AF_INET) is None
+
+
+def test_a_program_that_is_still_connecting_is_not_connected(owners: Owners) -> None:
+    """It has these ends, and is not the peer of whom we have accepted from them."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        at = listener.getsockname()
+        for _ in range(20):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(at)
+            if client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == SYN_SENT:
+                found = owners.owner_of(at, client.getsockname(), socket.AF_INET)
+                assert found == Owner(os.geteuid(), is_open=False)
+                return
+        raise AssertionError("the queue of the listener did not fill")
+
+
+@pytest.mark.parametrize("state", range(1, 13))
+def test_only_an_end_that_is_connected_is_open(tmp_path: Path, state: int) -> None:
+    """By the states of include/net/tcp_states.h."""
+    ends = "0100007F:C350 0100007F:0C38"
+    line = (
+        f"   0: {ends} {state:02X} 00000000:00000000 00:00000000 00000000  1000        0 4711 1\n"
+    )
+    (tmp_path / "tcp").write_text("  sl  local_address\n" + line)
+    found = ProcNet(tmp_path).owner_of(*ENDS["IPv4"])
+    assert found == Owner(1000, is_open=state in (1, 4, 5, 8))
+
+
+def test_sockets_with_the_same_ends_are_nobodys(tmp_path: Path) -> None:
+    ends = "0100007F:C350 0100007F:0C38"
+    rest = "00000000:00000000 00:00000000 00000000"
+    lines = [f"   {user}: {ends} 01 {rest}  {user}        0 4711 1\n" for user in (1000, 1001)]
+    (tmp_path / "tcp").write_text("  sl  local_address\n" + "".join(lines))
+    assert ProcNet(tmp_path).owner_of(*ENDS["IPv4"]) is None
 
 
 @needs_ipv6
@@ -184,16 +225,26 @@ def test_users_are_found_by_name_and_by_number() -> None:
 
 
 def pcb(
-    local: End, peer: End, family: int, user: int, *, handle: int = 7, more: int = 0
+    local: End,
+    peer: End,
+    family: int,
+    user: int,
+    *,
+    handle: int = 7,
+    flags: int = 2,
+    state: int = 4,
+    more: int = 0,
 ) -> list[bytes]:
     """Return the records of one connection, as its own end has them (xnu, pcblist_n)."""
     is_v4 = family == socket.AF_INET
     foreign, own = (socket.inet_pton(family, end[0]).rjust(16, b"\0") for end in (peer, local))
     inpcb = struct.pack("=8x8x") + struct.pack("!HH", peer[1], local[1]) + bytes(24)
     inpcb = inpcb[8:] + bytes([1 if is_v4 else 2, 64, 6, 0]) + foreign + own + bytes(24 + more)
-    sock = struct.pack("=Q", handle) + bytes(48) + struct.pack("=I", user) + bytes(36 + more)
+    sock = struct.pack("=Q10xH", handle, flags) + bytes(36) + struct.pack("=I", user)
+    sock += bytes(36 + more)
+    tcpcb = bytes(28) + struct.pack("=i", state) + bytes(164 + more)
     kinds = [(0x10, inpcb), (1, sock), (2, bytes(24)), (4, bytes(24)), (8, bytes(128))]
-    return [record(kind, body) for kind, body in [*kinds, (0x20, bytes(196))]]
+    return [record(kind, body) for kind, body in [*kinds, (0x20, tcpcb)]]
 
 
 def record(kind: int, body: bytes) -> bytes:
@@ -253,6 +304,21 @@ def test_macos_has_no_owner_for_a_connection_without_a_socket() -> None:
     assert find(table, local, peer, family) == Owner(0, is_open=False)
 
 
+def test_macos_has_no_owner_for_a_connection_that_no_process_holds() -> None:
+    """Its socket stays, with its user, until the kernel has delivered what was sent."""
+    local, peer, family = ENDS["IPv4"]
+    table = pcblist(pcb(peer, local, family, 501, flags=0x0001, state=9))
+    assert find(table, local, peer, family) == Owner(501, is_open=False)
+
+
+@pytest.mark.parametrize("state", range(11))
+def test_only_an_end_that_is_connected_is_open_on_macos(state: int) -> None:
+    """By the states of bsd/netinet/tcp_fsm.h."""
+    local, peer, family = ENDS["IPv4"]
+    table = pcblist(pcb(peer, local, family, 501, state=state))
+    assert find(table, local, peer, family) == Owner(501, is_open=state in (4, 5, 6, 9))
+
+
 def test_macos_does_not_know_other_connections() -> None:
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, (local[0], 1), family, 501), pcb(("127.0.0.2", peer[1]), local, 2, 1))
@@ -296,6 +362,7 @@ class FakeWindows:
     def __init__(self, rows: list[bytes], users: dict[int, str]) -> None:
         self.table = struct.pack("<I", len(rows)) + b"".join(rows)
         self.needs = len(self.table)
+        self.then: list[bytes] | None = None
         self.users = users
         self.open: set[int] = set()
         self._texts: list[Any] = []
@@ -316,6 +383,8 @@ class FakeWindows:
 
     def OpenProcess(self, access: int, inherit: bool, process: int) -> int:  # noqa: N802  # its name
         assert access == 0x1000
+        if self.then is not None:
+            self.table = struct.pack("<I", len(self.then)) + b"".join(self.then)
         if process not in self.users:
             return 0
         self.open.add(process)
@@ -380,11 +449,22 @@ def test_a_connection_of_windows_without_a_process_is_not_open() -> None:
     assert Windows(fake.libraries()).owner_of(local, peer, family) == Owner(UNNAMED, is_open=False)
 
 
-@pytest.mark.parametrize(("state", "process"), [(11, 0), (2, None)])
-def test_states_of_windows_that_are_no_connections(state: int, process: int | None) -> None:
+@pytest.mark.parametrize("state", range(1, 13))
+def test_only_an_end_that_is_connected_has_a_process_on_windows(state: int) -> None:
+    """By the states of MIB_TCPROW_OWNER_PID; a listener is no end."""
     local, peer, family = ENDS["IPv4"]
     table = struct.pack("<I", 1) + row(peer, local, family, 22, state)
+    process = 22 if state in (5, 6, 7, 8) else None if state == 2 else 0
     assert find_process(table, local, peer, family) == process
+
+
+def test_a_process_id_of_windows_that_was_given_away_meanwhile_is_nobodys() -> None:
+    """The process ends after the first look, and a program of ours gets its number."""
+    local, peer, family = ENDS["IPv4"]
+    fake = FakeWindows([row(peer, local, family, 22)], {22: "S-1-5-21-1"})
+    fake.then = [row(peer, local, family, 0, state=7)]
+    assert Windows(fake.libraries()).owner_of(local, peer, family) is None
+    assert fake.open == set(), "a handle was not closed"
 
 
 def test_windows_that_refuses_its_table_is_an_error() -> None:

@@ -1,7 +1,8 @@
 """Who may connect (security.md, T1), and where we listen (M4)."""
 
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -11,10 +12,13 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import get
+from tests.support.lines import PATIENCE
 from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
-from trayproxy.desktop.owner import End, Owner
-from trayproxy.desktop.users import User
+from trayproxy.desktop.owner import End, Owner, Owners
+from trayproxy.desktop.owner_linux import ProcNet, SockDiag
+from trayproxy.desktop.users import User, own_user
 from trayproxy.engine.guard import Guard, admits
+from trayproxy.engine.stream import RESET_ON_CLOSE
 
 GET = get(b"http://origin.test/")
 OWN, OTHER, ROOT, SID = 1000, 1001, 0, "S-1-5-21-1"
@@ -131,6 +135,105 @@ def test_the_guard_goes_with_the_engine(start: Start) -> None:
     assert says.closed
 
 
+# --- connections whose client left before they were accepted --------------------------------------
+
+
+@pytest.fixture(params=[SockDiag, ProcNet])
+def owners(request: pytest.FixtureRequest) -> Iterator[Owners]:
+    made: Owners = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def leave_by_reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    connection.close()
+
+
+def test_a_connection_that_was_reset_is_not_the_next_one_from_its_port(
+    owners: Owners, listener: socket.socket
+) -> None:
+    """The look-up names the client of the second one, which is ours; the first was anybody's."""
+    with socket.socket() as gone, socket.socket() as ours:
+        gone.connect(listener.getsockname())
+        gone.sendall(GET)
+        source = gone.getsockname()
+        leave_by_reset(gone)
+        ours.bind(source)
+        ours.connect(listener.getsockname())
+        first, peer = listener.accept()
+        second, next_peer = listener.accept()
+        with first, second:
+            assert peer == next_peer == source
+            named = owners.owner_of(first.getsockname(), peer, socket.AF_INET)
+            assert named == Owner(own_user(), is_open=True)
+            bell = Doorbell()
+            guard = Guard(owners, own_user(), on_refused=bell)
+            assert not guard.lets_in(first, peer)
+            assert guard.is_held(first) is False
+            assert bell.users == [None]
+            assert first.recv(len(GET)) == GET, "it could have been served"
+            assert guard.lets_in(second, next_peer)
+            assert guard.is_held(second)
+
+
+def test_a_client_that_is_reset_while_it_is_looked_up_is_not_let_in(
+    listener: socket.socket,
+) -> None:
+    with socket.socket() as client:
+        client.connect(listener.getsockname())
+        accepted, peer = listener.accept()
+
+        class Slow(Says):
+            def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+                leave_by_reset(client)
+                return super().owner_of(local, peer, family)
+
+        guard = Guard(Slow(Owner(OWN, is_open=True)), OWN)
+        with accepted:
+            accepted.setblocking(False)
+            assert not guard.lets_in(accepted, peer)
+
+
+def test_a_program_of_ours_that_is_bound_to_the_loopback_interface_is_let_in(
+    owners: Owners, listener: socket.socket
+) -> None:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        client.connect(listener.getsockname())
+        accepted, peer = listener.accept()
+        with accepted:
+            assert Guard(owners, own_user()).lets_in(accepted, peer)
+
+
+@needs_root
+def test_anothers_socket_bound_to_the_loopback_interface_is_not_ours_with_the_same_ends(
+    owners: Owners, listener: socket.socket
+) -> None:
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        source = reserved.getsockname()[1]
+    stranger = program(listener.getsockname(), user=NOBODY, octets=GET, source=source, device="lo")
+    with stranger, socket.socket() as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ours.bind(("127.0.0.1", source))
+        ours.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ours.connect(listener.getsockname())
+        accepted, peer = listener.accept()
+        with accepted:
+            assert peer == ("127.0.0.1", source)
+            accepted.setblocking(False)
+            assert not Guard(owners, own_user()).lets_in(accepted, peer)
+
+
 # --- with real programs --------------------------------------------------------------------------
 
 
@@ -187,6 +290,33 @@ def test_what_was_sent_and_left_is_not_passed_on(
         assert client.ask(GET).status == 200
     assert len(recorder.requests) == 1
     assert engine.holdings().connections <= 1
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_request_that_was_reset_is_not_served_as_that_of_the_next_client(
+    recorder: Recorder, start: Start, version: int
+) -> None:
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    host = "::1" if version == 6 else "127.0.0.1"
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    attack = get(b"http://origin.test/attack")
+    with socket.socket(family) as ours:
+        ours.settimeout(PATIENCE)
+
+        def come_and_go() -> None:
+            # In the loop: both wait to be accepted when it goes on.
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            ours.bind((host, 0))
+            source = ours.getsockname()[1]
+            user = NOBODY if os.geteuid() == 0 else None
+            address = (host, engine.port)
+            with program(address, Then.RESETS, user=user, octets=attack, source=source):
+                ours.connect(address)
+
+        engine.call(come_and_go)
+        ours.sendall(get(b"http://origin.test/ours"))
+        assert ours.recv(1024).startswith(b"HTTP/1.1 200")
+    assert [request.target for request in recorder.requests] == [b"http://origin.test/ours"]
 
 
 @needs_root

@@ -31,16 +31,21 @@ class Then(StrEnum):
 _PROGRAM = """
 import os, socket, struct, sys
 
-host, port, user, then, octets = sys.argv[1:]
+host, port, user, then, octets, source, device = sys.argv[1:]
 if int(user) != os.geteuid():
     os.setgroups([])
     os.setgid(int(user))
     os.setuid(int(user))
 with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as connection:
-    connection.connect((host, int(port)))
+    if device:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    if int(source):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        connection.bind((host, int(source)))
     connection.settimeout(30)
     answer = b""
     try:
+        connection.connect((host, int(port)))
         connection.sendall(bytes.fromhex(octets))
         if then == "half_closes":
             connection.shutdown(socket.SHUT_WR)
@@ -87,6 +92,8 @@ def program(
     *,
     user: int | None = None,
     octets: bytes = b"",
+    source: int = 0,
+    device: str = "",
 ) -> Iterator[Program]:
     """Run a program that connects; it has done all it does by itself when the block begins.
 
@@ -95,9 +102,12 @@ def program(
         then: What it does in the end.
         user: Whose it is; None for ours.
         octets: What it sends.
+        source: The port that it connects from, which others may use again at once; 0: any.
+        device: The network interface that its socket is bound to; empty: none.
     """
     who = str(os.geteuid() if user is None else user)
     arguments = [address[0], str(address[1]), who, str(then), octets.hex()]
+    arguments += [str(source), device]
     with subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, *arguments],
         stdin=subprocess.PIPE,

@@ -6,6 +6,11 @@ is asked once for every accepted connection, before an octet of it is read.
 What decides is whether a process still holds the socket. A program may send a request and be gone
 before we look; the kernel then keeps the connection on nobody's behalf, and Linux and macOS both
 say "user 0" of it. Believing that would let everyone in as root.
+
+What is looked up are two addresses, and another program may have them by then: a client that resets
+its connection before it is accepted gives its port free, with the octets that it has sent still to
+be read from our end. So `require_peer` is called after every look-up. As long as our end is
+connected its peer keeps these addresses, and what was looked up before was about that peer.
 """
 
 import contextlib
@@ -27,7 +32,7 @@ class Owner:
 
     Attributes:
         user: Whose it is; means nothing once it is not open.
-        is_open: Whether a process holds it. A half-closed one is still held.
+        is_open: Whether a process holds it and it is connected. A half-closed one still is.
     """
 
     user: User
@@ -39,6 +44,8 @@ class Owners(Protocol):
 
     def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
         """Return who is at the other end of a connection to us.
+
+        The answer is about this connection only if `require_peer` finds it connected afterwards.
 
         Args:
             local: Our end.
@@ -56,6 +63,23 @@ class Owners(Protocol):
     def close(self) -> None:
         """Give back what it holds."""
         ...
+
+
+def require_peer(connection: socket.SocketType) -> None:
+    """Raise an error if the other end of a connection has left it by a reset.
+
+    Args:
+        connection: Ours, and non-blocking.
+
+    Raises:
+        OSError: The connection is over, and its addresses may be those of another one.
+    """
+    # ENOTCONN once it was reset (EINVAL on macOS), also while there are octets to read.
+    connection.getpeername()
+    if sys.platform == "win32":
+        # Windows remembers the address until the socket is closed; reading tells of the reset.
+        with contextlib.suppress(BlockingIOError):
+            connection.recv(1, socket.MSG_PEEK)
 
 
 class NotToldError(OSError):

@@ -7,6 +7,10 @@ against 1.2 ms for reading ``/proc/net/tcp`` on an idle system and 12 ms beside 
 Both tell the inode of the socket. It is 0 as soon as no process holds the socket, together with a
 user id of 0 (measured on Linux 6.18, whose `sk_set_socket` says so, too; older kernels derive both
 from the socket's file). A half-closed socket that is held has its inode and its true user.
+
+Both tell the state of the socket, too. Only an end that has been connected is believed: while our
+end is still that of a client that has left, the same ends may be those of a program that is just
+connecting (``SYN_SENT``), and that program is not our peer.
 """
 
 import errno
@@ -28,14 +32,23 @@ _NLM_F_REQUEST = 1
 _REQUEST = struct.Struct("=8sI12sH46s")
 _HEADER_START = struct.Struct("=IHH")
 _SENDER_AND_KIND = struct.Struct("=IBBBBI")
-_ANY_INTERFACE_AND_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
+# The interface, and no cookie. The kernel looks a socket up as for a packet that comes in by this
+# interface: it finds those bound to it (SO_BINDTODEVICE) and those bound to none. Connections
+# between programs of one computer pass the loopback interface, which is always the first one of a
+# network namespace (LOOPBACK_IFINDEX in include/net/flow.h).
+_LOOPBACK = 1
+_LOOPBACK_AND_ANY_COOKIE = struct.pack("=III", _LOOPBACK, 0xFFFFFFFF, 0xFFFFFFFF)
 _EVERY_STATE = 0xFFFFFFFF
 
-# Answers: of struct nlmsghdr the type and the number; of struct inet_diag_msg the two ports, the
-# user and the inode.
+# Answers: of struct nlmsghdr the type and the number; of struct inet_diag_msg the state, the two
+# ports, the user and the inode.
 _HEADER = struct.Struct("=4xH2xI4x")
 _ERROR = struct.Struct("=i")
-_ANSWER = struct.Struct("=20xHH56xII")
+_ANSWER = struct.Struct("=17xB2xHH56xII")
+
+_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT = 1, 4, 5, 8
+_CONNECTED = frozenset({_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT})
+"""The states (include/net/tcp_states.h) of an end that is connected to us, half-closed or not."""
 
 
 class SockDiag:
@@ -48,7 +61,10 @@ class SockDiag:
     def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
         """Return who is at the other end; see `Owners`."""
         found = self._look_up(local, peer, family)
-        return None if found is None else _known(found[0], found[1] != 0)
+        if found is None:
+            return None
+        user, inode, state = found
+        return _known(user, inode != 0 and state in _CONNECTED)
 
     def inode_of(self, local: End, peer: End, family: int) -> int:
         """Return the inode of the socket at the other end, by which a process holds it.
@@ -67,9 +83,9 @@ class SockDiag:
         found = self._look_up(local, peer, family)
         return 0 if found is None else found[1]
 
-    def _look_up(self, local: End, peer: End, family: int) -> tuple[int, int] | None:
-        """Return the user and the inode of the socket at the other end, whose own address is our
-        peer. This is asked for every connection."""
+    def _look_up(self, local: End, peer: End, family: int) -> tuple[int, int, int] | None:
+        """Return the user, the inode and the state of the socket at the other end, whose own
+        address is our peer. This is asked for every connection."""
         start, kind, ends, ours = _frame(local, peer[0], family)
         theirs = socket.htons(peer[1])
         number = self._number = (self._number + 1) & 0xFFFFFFFF
@@ -77,13 +93,13 @@ class SockDiag:
             answer = self._ask(_REQUEST.pack(start, number, kind, theirs, ends), number)
             if answer is None:
                 return None
-            their_port, our_port, user, inode = _ANSWER.unpack_from(answer)
+            state, their_port, our_port, user, inode = _ANSWER.unpack_from(answer)
         except (OSError, struct.error) as error:
             # Whatever state it is in: the next one begins anew.
             self.close()
             raise OSError(getattr(error, "errno", None) or errno.EPROTO, "sock_diag") from error
         # Without such a connection the kernel offers a listener at that address instead.
-        return (user, inode) if (their_port, our_port) == (theirs, ours) else None
+        return (user, inode, state) if (their_port, our_port) == (theirs, ours) else None
 
     def close(self) -> None:
         """Close the netlink socket."""
@@ -136,7 +152,7 @@ def _frame(local: End, peer: str, family: int) -> tuple[bytes, bytes, bytes, int
                 struct.pack("=H", ours),
                 socket.inet_pton(family, peer).ljust(16, b"\0"),
                 socket.inet_pton(family, local[0]).ljust(16, b"\0"),
-                _ANY_INTERFACE_AND_COOKIE,
+                _LOOPBACK_AND_ANY_COOKIE,
             )
         ),
         ours,
@@ -173,12 +189,21 @@ class ProcNet:
 
 
 def _find(table: bytes, theirs: str, ours: str) -> Owner | None:
-    at = table.find(f" {theirs} {ours} ".encode())
-    if at < 0:
-        return None
-    columns = table[at : table.find(b"\n", at)].split()
-    # local, remote, state, queues, timer, retransmissions, user, timeout, inode.
-    return Owner(int(columns[6]), is_open=columns[8] != b"0")
+    """Return the owner of the socket with these ends.
+
+    Sockets that are bound to different interfaces may have the same ends, and the table does not
+    tell which of them is our peer: such a socket is nobody's.
+    """
+    ends = f" {theirs} {ours} ".encode()
+    found: set[Owner] = set()
+    at = table.find(ends)
+    while at >= 0:
+        columns = table[at : table.find(b"\n", at)].split()
+        # local, remote, state, queues, timer, retransmissions, user, timeout, inode.
+        is_open = columns[8] != b"0" and int(columns[2], 16) in _CONNECTED
+        found.add(Owner(int(columns[6]), is_open=is_open))
+        at = table.find(ends, at + len(ends))
+    return next(iter(found)) if len(found) == 1 else None
 
 
 def _written(end: End, family: int) -> str:

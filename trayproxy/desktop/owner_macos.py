@@ -6,8 +6,11 @@ with its ends and then tell of its socket (xnu: bsd/netinet/in_pcb.h, `xinpcb_n`
 bsd/sys/socketvar.h, `xsocket_n`, both packed to 4 octets). Going by lengths and kinds it does not
 matter that records have grown at their ends.
 
-`xso_so` identifies the socket and is 0 exactly when no process holds one any more; `so_uid` is then
-0, too.
+A connection that no process holds any more stays in the table, with the user who made it, until the
+kernel has delivered the rest of it: `so_state` then has `SS_NOFDREF` (bsd/kern/uipc_socket.c,
+`soclose_locked`). Later it has no socket, and `xso_so` and `so_uid` are 0
+(bsd/netinet/in_pcblist.c, `sotoxsocket_n`). The last record of a group tells the state of the
+connection (bsd/netinet/tcp_var.h, `xtcpcb_n`; bsd/netinet/tcp_fsm.h).
 
 Written from these headers and tested with tables made after them; it was not run on macOS.
 `open_owners` tries it on a connection of our own before it is believed.
@@ -25,6 +28,7 @@ from trayproxy.desktop.owner import End, Owner
 _NAME = b"net.inet.tcp.pcblist_n"
 _XSO_SOCKET = 0x001
 _XSO_INPCB = 0x010
+_XSO_TCPCB = 0x020
 _INP_IPV4 = 0x1
 
 _LENGTH = struct.Struct("=I")
@@ -32,8 +36,14 @@ _LENGTH_AND_KIND = struct.Struct("=II")
 # Of `xinpcb_n`: foreign and local port at 16, flags of the version at 44, the addresses at 48 and
 # 64; an IPv4 address is in the last four octets.
 _INPCB = struct.Struct("!16x HH 24x B 3x 16s16s")
-# Of `xsocket_n`: the socket's handle at 8, the user at 64.
-_SOCKET = struct.Struct("=8x Q 48x I")
+# Of `xsocket_n`: the socket's handle at 8, its flags at 26, the user at 64.
+_SOCKET = struct.Struct("=8x Q 10x H 36x I")
+_SS_NOFDREF = 0x0001
+# Of `xtcpcb_n`: the state at 36.
+_TCPCB = struct.Struct("=36x i")
+_ESTABLISHED, _CLOSE_WAIT, _FIN_WAIT_1, _FIN_WAIT_2 = 4, 5, 6, 9
+_CONNECTED = frozenset({_ESTABLISHED, _CLOSE_WAIT, _FIN_WAIT_1, _FIN_WAIT_2})
+"""The states of an end that is connected to us, half-closed or not."""
 
 _SPARE = 16_384
 """Octets for connections that begin between asking for the size and for the table."""
@@ -88,6 +98,7 @@ def find(table: bytes, local: End, peer: End, family: int) -> Owner | None:
         OSError: The table is not what we know.
     """
     is_theirs = False
+    user, is_held = 0, False
     try:
         at = _padded(_LENGTH.unpack_from(table)[0])
         while at + _LENGTH_AND_KIND.size <= len(table):
@@ -97,8 +108,11 @@ def find(table: bytes, local: End, peer: End, family: int) -> Owner | None:
             if kind == _XSO_INPCB:
                 is_theirs = _ends(table, at) == _wanted(local, peer, family)
             elif kind == _XSO_SOCKET and is_theirs:
-                handle, user = _SOCKET.unpack_from(table, at)
-                return Owner(user, is_open=handle != 0)
+                handle, flags, user = _SOCKET.unpack_from(table, at)
+                is_held = handle != 0 and not flags & _SS_NOFDREF
+            elif kind == _XSO_TCPCB and is_theirs:
+                (state,) = _TCPCB.unpack_from(table, at)
+                return Owner(user, is_open=is_held and state in _CONNECTED)
             at += _padded(length)
     except struct.error:
         raise OSError(errno.EPROTO, "pcblist_n") from None

@@ -5,9 +5,9 @@ MIB_TCPTABLE_OWNER_PID and MIB_TCP6TABLE_OWNER_PID); ``OpenProcessToken`` and
 ``GetTokenInformation`` tell the user of a process, as a SID. Processes of other users refuse to be
 opened, unless we are an administrator: such an owner has no name, and is not us.
 
-A connection that nobody holds is listed with process 0 or with one that has ended. Between both
-questions a process id might come to belong to another process; that needs a program of this user to
-start within microseconds and to get this very number.
+A connection that nobody holds is listed with process 0 or with one that has ended. A process id may
+come to belong to another process between both questions, so the table is read again while the
+process is held: as long as somebody has a handle of it, its id belongs to no other one.
 
 Written from this documentation and tested with functions made after it; it was not run on Windows.
 `open_owners` tries it on a connection of our own before it is believed.
@@ -18,6 +18,8 @@ import errno
 import socket
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +31,9 @@ _NO_ERROR, _INSUFFICIENT_BUFFER = 0, 122
 _PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
 _TOKEN_QUERY = 0x0008
 _TOKEN_USER = 1
-_LISTEN, _TIME_WAIT = 2, 11
+_LISTEN, _ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT = 2, 5, 6, 7, 8
+_CONNECTED = frozenset({_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT})
+"""The states (MIB_TCP_STATE) of an end that is connected to us, half-closed or not."""
 
 _COUNT = struct.Struct("<I")
 # state, local address, local port, remote address, remote port, process. Ports are in network order
@@ -70,18 +74,36 @@ class Windows:
         process = find_process(self._table(family), local, peer, family)
         if process is None:
             return None
-        user = self.user_of_process(process) if process else None
-        return Owner(NOBODY if user is None else user, is_open=process != 0)
+        if process == 0:
+            return Owner(NOBODY, is_open=False)
+        with self._held(process) as handle:
+            user = self._user_of_handle(handle) if handle else None
+            if find_process(self._table(family), local, peer, family) != process:
+                return None
+        return Owner(NOBODY if user is None else user, is_open=True)
 
     def close(self) -> None:
         """Nothing is held."""
 
     def user_of_process(self, process: int) -> str | None:
         """Return the user of a process, ``S-1-5-21-…``; None if it has ended or does not tell."""
+        with self._held(process) as handle:
+            return self._user_of_handle(handle) if handle else None
+
+    @contextmanager
+    def _held(self, process: int) -> Iterator[int | None]:
+        """Hold a process, so that its id stays its own; None if it has ended or does not allow
+        it."""
         kernel = self._called.kernel32
         handle = kernel.OpenProcess(_PROCESS_QUERY_LIMITED_INFORMATION, False, process)
-        if not handle:
-            return None
+        try:
+            yield handle or None
+        finally:
+            if handle:
+                kernel.CloseHandle(handle)
+
+    def _user_of_handle(self, handle: int) -> str | None:
+        """Return the user of a process that is held; None if it does not tell."""
         token = ctypes.c_void_p()
         try:
             advapi = self._called.advapi32
@@ -90,8 +112,7 @@ class Windows:
             return self._user_of_token(token)
         finally:
             if token:
-                kernel.CloseHandle(token)
-            kernel.CloseHandle(handle)
+                self._called.kernel32.CloseHandle(token)
 
     @property
     def _called(self) -> Libraries:
@@ -137,7 +158,8 @@ class Windows:
 
 
 def find_process(table: bytes, local: End, peer: End, family: int) -> int | None:
-    """Return the process of the end that is our peer, as a table tells; 0 if none holds it.
+    """Return the process of the end that is our peer, as a table tells; 0 if none holds it or it is
+    not connected; None if there is no such end.
 
     Args:
         table: What Windows gave.
@@ -155,7 +177,7 @@ def find_process(table: bytes, local: End, peer: End, family: int) -> int | None
         else:
             state, address, port, to, to_port, process = row
         if (address, port) == theirs and (to, to_port) == ours and state != _LISTEN:
-            return 0 if state == _TIME_WAIT else int(process)
+            return int(process) if state in _CONNECTED else 0
     return None
 
 

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from trayproxy.desktop.owner import End, Owner, Owners, open_owners
+from trayproxy.desktop.owner import End, Owner, Owners, open_owners, require_peer
 from trayproxy.desktop.users import User, own_user
 
 Refused = Callable[[socket.SocketType, User | None], None]
@@ -83,6 +83,8 @@ class Guard:
             local = local or connection.getsockname()[:2]
             family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
             owner = self._owners.owner_of(local, peer[:2], family)
+            # Not before the look-up: see `trayproxy.desktop.owner`.
+            require_peer(connection)
         except OSError:
             # Gone already, or the system has become unable to tell.
             owner = None
@@ -105,6 +107,10 @@ class Guard:
             owner = self._owners.owner_of(local, peer, connection.family)
         except OSError:
             return None
+        try:
+            require_peer(connection)
+        except OSError:
+            return False
         return owner is not None and owner.is_open
 
     def close(self) -> None:
