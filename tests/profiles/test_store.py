@@ -4,10 +4,12 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from trayproxy.profiles import store as store_module
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.profiles.store import SIZE_LIMIT, SettingsError, Store, replace_file
@@ -277,6 +279,46 @@ def test_a_planted_link_is_not_followed(saved: Path) -> None:
     replace_file(saved, b"schema = 1\n")
     assert victim.read_text() == "precious"
     assert not saved.is_symlink()
+
+
+class Scanner:
+    """A program that has files open when they are to be renamed or removed, as on Windows."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str, attempts: int) -> None:
+        self.refused = 0
+        self._attempts = attempts
+        self._real: Callable[..., object] = getattr(Path, step)
+        monkeypatch.setattr(Path, step, lambda *args, **kw: self._step(*args, **kw))
+        monkeypatch.setattr(store_module, "_PAUSES_S", (0.0, 0.0, 0.0))
+
+    def _step(self, *args: object, **kw: object) -> object:
+        if self.refused < self._attempts:
+            self.refused += 1
+            raise PermissionError(13, "The process cannot access the file", str(args[0]), 32)
+        return self._real(*args, **kw)
+
+
+@pytest.mark.parametrize("step", ["replace", "unlink"])
+def test_a_file_that_a_scanner_has_open_is_replaced_soon(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    scanner = Scanner(monkeypatch, step, 3)
+    replace_file(saved, b"schema = 1\n")
+    assert saved.read_bytes() == b"schema = 1\n"
+    assert scanner.refused == 3
+
+
+def test_a_file_that_stays_open_is_given_up(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = saved.read_bytes()
+    Scanner(monkeypatch, "replace", 1000)
+    with pytest.raises(PermissionError):
+        replace_file(saved, b"schema = 1\n")
+    assert saved.read_bytes() == before
+    assert [entry.name for entry in saved.parent.iterdir()] == ["config.toml"]
+
+
+def test_the_attempts_to_replace_a_file_last_a_second() -> None:
+    assert sum(store_module._PAUSES_S) == pytest.approx(1)
 
 
 def test_no_descriptor_is_left_open(saved: Path) -> None:

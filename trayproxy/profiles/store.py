@@ -8,6 +8,8 @@ place once it is on the disk; whatever happens in between, the old or the new se
 
 import contextlib
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from trayproxy.profiles.config import Config
@@ -15,6 +17,9 @@ from trayproxy.profiles.document import SCHEMA, MistakeError, NewerError, read, 
 
 SIZE_LIMIT = 1024 * 1024
 """Octets. Nobody writes that many settings; a larger file is something else."""
+
+_PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.4)
+"""Between two attempts to replace a file that another program has open: a second together."""
 
 
 class SettingsError(Exception):
@@ -179,6 +184,12 @@ class Store:
 def replace_file(path: Path, octets: bytes) -> None:
     """Give a file new contents, all of them or none; mode 0600.
 
+    Windows lets nobody replace or remove a file that another program has open without sharing it
+    for deletion: MoveFileEx fails with ERROR_ACCESS_DENIED (5) or ERROR_SHARING_VIOLATION (32),
+    which Python raises as PermissionError. Virus scanners and indexers open each new file for a
+    moment, so both steps are repeated for up to a second. Do not call this on a thread that must
+    not wait.
+
     Args:
         path: The file; of a link, what it points to. A missing folder is made, mode 0700.
         octets: The new contents.
@@ -190,7 +201,7 @@ def replace_file(path: Path, octets: bytes) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = target.with_name(f".{target.name}.new")
     # What a killed process left; O_EXCL makes sure that what is written to is ours.
-    new.unlink(missing_ok=True)
+    _while_held_open(lambda: new.unlink(missing_ok=True))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(new, flags, 0o600)
     try:
@@ -198,11 +209,28 @@ def replace_file(path: Path, octets: bytes) -> None:
             file.write(octets)
             file.flush()
             os.fsync(file.fileno())
-        new.replace(target)
+        _while_held_open(lambda: new.replace(target))
     except BaseException:
-        new.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):
+            new.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def _while_held_open(step: Callable[[], object]) -> None:
+    """Do one step, again after each pause of `_PAUSES_S` while it raises PermissionError.
+
+    Raises:
+        OSError: The step's last error.
+    """
+    for pause_s in _PAUSES_S:
+        try:
+            step()
+        except PermissionError:
+            time.sleep(pause_s)
+        else:
+            return
+    step()
 
 
 def _sync_folder(folder: Path) -> None:
