@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from trayproxy.paths import SOCKET_PATH_LIMIT, PathError, Paths, locate, make_private
@@ -109,6 +110,16 @@ def test_without_a_home_the_desktops_folders_are_used(tmp_path: Path, runtime: s
             f"/run/user/{uid}/trayproxy/ipc.sock",
             f"/tmp/trayproxy-{uid}/ipc.sock",
         } | {str(tmp_path / "missing/trayproxy/ipc.sock")}
+
+
+def test_without_user_ids_the_runtime_folder_is_none_that_the_system_empties(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Windows has no os.geteuid, and a user_runtime_path below %LOCALAPPDATA%\\Temp.
+    monkeypatch.delattr(os, "geteuid", raising=False)
+    monkeypatch.setattr(platformdirs, "user_data_path", lambda *_, **__: tmp_path / "local")
+    monkeypatch.setattr(platformdirs, "user_runtime_path", lambda *_, **__: tmp_path / "Temp")
+    assert locate({}).runtime == tmp_path / "local" / "run"
 
 
 def test_locating_warns_nobody_and_makes_nothing(tmp_path: Path) -> None:

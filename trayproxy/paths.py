@@ -134,6 +134,10 @@ def _check_owner(folder: Path, status: os.stat_result) -> None:
 def _runtime() -> Path:
     import platformdirs
 
+    if not hasattr(os, "geteuid"):
+        # Windows. platformdirs names a folder below %LOCALAPPDATA%\\Temp, whose old files Storage
+        # Sense and Disk Cleanup remove, also of programs that run.
+        return platformdirs.user_data_path(_APP, appauthor=False) / "run"
     with warnings.catch_warnings():
         # No login session, no XDG_RUNTIME_DIR: ordinary over ssh, and no news for anyone.
         warnings.simplefilter("ignore")

@@ -1,8 +1,11 @@
 """Tests for trayproxy.control.address: whose the other end is."""
 
+import asyncio
 import contextlib
 import os
+import queue
 import secrets
+import shutil
 import socket
 import stat
 import subprocess
@@ -13,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.control.running import STATUS, Running
+from tests.support.lines import PATIENCE
+from trayproxy.control import loopback
 from trayproxy.control.address import (
     NotRunningError,
     StrangerError,
@@ -56,6 +61,52 @@ def test_the_kernel_tells_whose_the_other_end_is() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         assert peer_uid(ours) == os.geteuid()
+
+
+def test_an_address_that_was_removed_is_put_back(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As by Storage Sense on Windows; there the lock's file, which is open, keeps the folder.
+    monkeypatch.setattr(loopback, "_KEEP_S", 0.01)
+    kept: queue.Queue[bool] = queue.Queue()
+
+    class Watched(LoopbackAddress):
+        def keep(self) -> float:
+            was_there = paths.socket.exists()
+            pause_s = super().keep()
+            kept.put(was_there)
+            return pause_s
+
+    running = Running(Watched(paths.socket), paths, asyncio.new_event_loop)
+    try:
+        shutil.rmtree(paths.runtime)
+        while kept.get(timeout=PATIENCE):
+            pass
+        with running.client() as client:
+            assert client.request(GetStatus()) == STATUS
+        assert stat.S_IMODE(paths.runtime.stat().st_mode) == 0o700
+        assert stat.S_IMODE(paths.socket.stat().st_mode) == 0o600
+    finally:
+        running.end()
+
+
+def test_an_address_that_cannot_be_written_yet_is_written_later(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = LoopbackAddress(home / "file")
+
+    def held(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Access is denied", str(self), 5)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, "replace", held)
+        listener = place.listen()
+        assert place.keep() < 1
+        place.remove()
+    with listener:
+        assert not (home / "file").exists()
+        assert place.keep() > 1
+        assert (home / "file").read_text().split()[0] == str(listener.getsockname()[1])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

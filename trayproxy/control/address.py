@@ -57,6 +57,14 @@ class Address(Protocol):
         """
         ...
 
+    def keep(self) -> float | None:
+        """Put the address back if somebody has taken it away; the caller holds the instance lock.
+
+        Returns:
+            After how many seconds to call this again, None if it need not be.
+        """
+        ...
+
     def guard(self, connection: socket.socket) -> Guard | None:
         """Return what must be proven on an accepted connection, None if nothing more is.
 
@@ -112,6 +120,12 @@ class UnixAddress:
             listener.close()
             raise
         return listener
+
+    def keep(self) -> None:
+        """Do nothing: the runtime folder of a log-in session lasts as long as the session.
+
+        The address cannot be put back either: a new socket would be needed.
+        """
 
     def guard(self, connection: socket.socket) -> Guard | None:
         """Ask the kernel whose the other end is; then nothing is left to prove."""

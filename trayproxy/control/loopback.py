@@ -3,6 +3,7 @@
 Both sides prove that they know the key, which only this user can read, and neither sends it.
 """
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -11,6 +12,12 @@ import socket
 from pathlib import Path
 
 from trayproxy.control.address import BACKLOG, Guard, NotRunningError, StrangerError
+from trayproxy.paths import make_private
+
+_KEEP_S = 5.0
+"""How often the service looks at its file: less than a face waits for a service that it started."""
+_KEEP_AGAIN_S = 0.25
+"""The same while the file cannot be written."""
 
 _KEY_SIZE = 32
 _NONCE_SIZE = 16
@@ -35,6 +42,7 @@ class LoopbackAddress:
         """
         self._path = path
         self._key = b""
+        self._text = ""
 
     def listen(self) -> socket.socket:
         """Take a free port, and write it down with a new key."""
@@ -46,11 +54,28 @@ class LoopbackAddress:
             listener.bind(("127.0.0.1", 0))
             listener.listen(BACKLOG)
             self._key = secrets.token_bytes(_KEY_SIZE)
-            self._write(f"{listener.getsockname()[1]} {self._key.hex()}\n")
+            self._text = f"{listener.getsockname()[1]} {self._key.hex()}\n"
+            # Held open by another program: `keep` writes it.
+            with contextlib.suppress(PermissionError):
+                self._write()
         except OSError:
             listener.close()
             raise
         return listener
+
+    def keep(self) -> float:
+        """Write the file again, with its folder, if somebody has removed or changed it."""
+        try:
+            if self._path.read_text("ascii") == self._text:
+                return _KEEP_S
+        except (OSError, ValueError):
+            pass
+        try:
+            make_private(self._path.parent)
+            self._write()
+        except OSError:
+            return _KEEP_AGAIN_S
+        return _KEEP_S
 
     def guard(self, connection: socket.socket) -> Guard:
         """Demand a proof of the key; whoever can read the file is this user."""
@@ -76,16 +101,17 @@ class LoopbackAddress:
         return connection
 
     def remove(self) -> None:
-        """Remove the file."""
-        self._path.unlink(missing_ok=True)
+        """Remove the file; one that another program has open stays, and leads nowhere."""
+        with contextlib.suppress(PermissionError):
+            self._path.unlink(missing_ok=True)
 
-    def _write(self, text: str) -> None:
+    def _write(self) -> None:
         # Renamed into place: a face never reads half of it.
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
+            file.write(self._text)
         new.replace(self._path)
 
 

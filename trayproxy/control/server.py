@@ -259,6 +259,7 @@ class Server:
         self._address = at or address(paths)
         self._lock = InstanceLock(paths.lock)
         self._server: asyncio.Server | None = None
+        self._keeper: asyncio.TimerHandle | None = None
         self._sessions: set[Session] = set()
         self._empty = asyncio.Event()
 
@@ -282,12 +283,15 @@ class Server:
         except BaseException:
             self._lock.release()
             raise
+        self._keep_address()
 
     async def close(self) -> None:
         """Stop accepting, let what was sent leave, give up the lock; harmless when not started."""
         if self._server is not None:
             self._server.close()
             self._server = None
+            if self._keeper is not None:
+                self._keeper.cancel()
             self._address.remove()
         for session in tuple(self._sessions):
             session.cancel()
@@ -325,6 +329,12 @@ class Server:
                 self.handler.detached(session)
         if not self._sessions:
             self._empty.set()
+
+    def _keep_address(self) -> None:
+        pause_s = self._address.keep()
+        if pause_s is not None:
+            loop = asyncio.get_running_loop()
+            self._keeper = loop.call_later(pause_s, self._keep_address)
 
     async def _listen(self, listener: socket.socket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
