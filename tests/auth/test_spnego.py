@@ -199,6 +199,9 @@ def test_tokens_are_bound_to_the_connection_where_that_is_encrypted_r_127(librar
         ("CORP\\jdoe", "jdoe@CORP.EXAMPLE"),
         ("corp\\jdoe", "jdoe@CORP.EXAMPLE"),
         ("OTHER\\jdoe", "jdoe@OTHER"),
+        ("CORP/jdoe", "jdoe@CORP.EXAMPLE"),
+        ("OTHER/jdoe", "jdoe@OTHER"),
+        ("jdoe/admin@corp.example", "jdoe/admin@CORP.EXAMPLE"),
         ("jdoe@corp.example", "jdoe@CORP.EXAMPLE"),
         ("j@doe@corp.example", "j@doe@CORP.EXAMPLE"),
     ],
@@ -215,6 +218,27 @@ def test_names_stay_as_they_are_for_ntlm_and_without_libkrb5(
     monkeypatch.setitem(sys.modules, "krb5", None)
     KerberosTickets(Login("CORP\\jdoe", SECRET), HOST).token(b"")
     assert [call["credential"] for call in library.calls] == [("CORP\\jdoe", SECRET)] * 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("CORP/jdoe", "CORP\\jdoe"),
+        ("corp.example/j doe", "corp.example\\j doe"),
+        ("CORP\\jdoe", "CORP\\jdoe"),
+        ("CORP\\j/doe", "CORP\\j/doe"),
+        ("jdoe@corp.example", "jdoe@corp.example"),
+        ("jdoe/admin@corp.example", "jdoe/admin@corp.example"),
+        ("/jdoe", "/jdoe"),
+        ("a/b/c", "a/b/c"),
+        ("jdoe", "jdoe"),
+    ],
+)
+def test_a_domain_in_front_of_a_slash_is_sent_as_windows_writes_it(
+    library: Library, typed: str, sent: str
+) -> None:
+    ntlm_tokens(Login(typed, SECRET), HOST, b"")
+    assert library.calls[0]["credential"] == (sent, SECRET)
 
 
 # --- what errors mean ---------------------------------------------------------------------------
@@ -331,6 +355,77 @@ def test_those_who_wait_for_an_answer_share_it(
         answer.set()
         assert len({each.result(PATIENCE) for each in asking}) == 1
     assert len(library.calls) == 1
+
+
+@pytest.mark.parametrize("code", [-2146893044, -1073741276, -1073741260])
+@pytest.mark.parametrize("is_renewal", [False, True], ids=["first", "renewal"])
+def test_a_password_that_is_checked_by_the_token_is_checked_once(
+    library: Library, monkeypatch: pytest.MonkeyPatch, code: int, is_renewal: bool
+) -> None:
+    """On Windows (SSPI) making the credential asks nobody; the token does."""
+    lock = CountingLock()
+    monkeypatch.setattr("trayproxy.auth.spnego.Lock", lambda: lock)
+    tickets = KerberosTickets(LOGIN, HOST)
+    if is_renewal:
+        tickets.token(b"")
+        lock.wait_until_wanted(1)
+    answer = threading.Event()
+    before = library.steps
+
+    def deny(number: int) -> None:
+        assert answer.wait(PATIENCE)
+        raise WindowsError(code)
+
+    library.stepping = deny
+    with ThreadPoolExecutor(8) as threads:
+        token = partial(tickets.token, b"")
+        asking = [threads.submit(lambda: refused(token).kind) for _ in range(8)]
+        lock.wait_until_wanted(8)
+        answer.set()
+        assert len({each.result(PATIENCE) for each in asking}) == 1
+    refused(lambda: tickets.token(b""))
+    assert library.steps - before == 1
+
+
+@pytest.mark.parametrize("code", [-2146893039, -1765328228])
+def test_a_server_that_is_silent_at_the_token_is_asked_once_and_again_later(
+    library: Library, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    lock = CountingLock()
+    monkeypatch.setattr("trayproxy.auth.spnego.Lock", lambda: lock)
+    tickets = KerberosTickets(LOGIN, HOST)
+    answer = threading.Event()
+
+    def fail(number: int) -> None:
+        assert answer.wait(PATIENCE)
+        raise WindowsError(code)
+
+    library.stepping = fail
+    with ThreadPoolExecutor(8) as threads:
+        token = partial(tickets.token, b"")
+        asking = [threads.submit(lambda: refused(token).kind) for _ in range(8)]
+        lock.wait_until_wanted(8)
+        answer.set()
+        assert {each.result(PATIENCE) for each in asking} == {VerdictKind.SERVER_UNREACHABLE}
+    assert library.steps == 1
+    library.stepping = lambda number: None
+    assert tickets.token(b"") == b"token 2"
+
+
+@pytest.mark.parametrize("token", [b"", None])
+def test_a_library_that_returns_no_token_is_a_verdict(
+    library: Library, monkeypatch: pytest.MonkeyPatch, token: bytes | None
+) -> None:
+    monkeypatch.setattr(Context, "step", lambda self, *args, **keywords: token)
+    for login in (None, LOGIN):
+        tickets = KerberosTickets(login, HOST)
+        verdict = refused(partial(tickets.token, b""))
+        assert verdict.kind is VerdictKind.UNUSABLE
+        assert "came to an end" in verdict.text
+    for message in (None, b"type 2"):
+        verdict = refused(partial(ntlm_tokens(LOGIN, HOST, b"").step, message))
+        assert verdict.kind is VerdictKind.UNUSABLE
+        assert "came to an end" in verdict.text
 
 
 def test_a_ticket_that_has_expired_is_fetched_anew_once(library: Library) -> None:

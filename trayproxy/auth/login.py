@@ -29,6 +29,23 @@ class Login:
     password: str = field(repr=False)
 
 
+def windows_name(user: str) -> str:
+    r"""Return a user name with its domain in front of a backslash, as Windows writes it.
+
+    ``CORP/jdoe`` becomes ``CORP\jdoe``; curl and Samba read both alike. A name with a backslash or
+    an at sign already says where its domain ends, and is returned as it is: the principal
+    ``jdoe/admin@CORP.EXAMPLE`` is one name. So is a slash with nothing on one side of it.
+
+    Args:
+        user: As typed.
+    """
+    domain, slash, name = user.partition("/")
+    is_domain = slash and domain and name and "/" not in name
+    if not is_domain or "\\" in user or "@" in user:
+        return user
+    return f"{domain}\\{name}"
+
+
 def says_utf_8(challenge: Challenge) -> bool:
     """Return whether a proxy says how it encodes names and passwords.
 

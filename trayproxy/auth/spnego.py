@@ -20,7 +20,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from unicodedata import normalize
 
-from trayproxy.auth.login import Login
+from trayproxy.auth.login import Login, windows_name
 from trayproxy.auth.scheme import Verdict, VerdictKind
 
 if TYPE_CHECKING:
@@ -191,6 +191,10 @@ class KerberosTickets:
     is said to all that need it later, without asking again: each time would be a failed log-on.
     Any other failure is shared by those who waited for it, so that a silent server keeps a hundred
     requests no longer than one.
+
+    The lock is held until a token has been made. On Windows, making the credential handle asks
+    nobody; the server checks the password when the first token is requested
+    (``InitializeSecurityContext``), and again whenever the ticket has to be renewed.
     """
 
     def __init__(self, login: Login | None, host: str) -> None:
@@ -205,7 +209,7 @@ class KerberosTickets:
         self._lock = Lock()
         self._source: spnego.ContextProxy | None = None
         self._verdict: Verdict | None = None
-        self._tries = 0
+        self._failures = 0
 
     def token(self, end_point: bytes) -> bytes:
         """Return a fresh token; see `Tickets.token`.
@@ -215,38 +219,38 @@ class KerberosTickets:
         """
         if self._login is None:
             return self._guarded(lambda: _client("kerberos", None, self._host, end_point).step())
-        source = self._sign_in(expired=None)
-        try:
-            return self._draw(source, end_point)
-        except TokenError as error:
-            if error.verdict.kind is not VerdictKind.TICKET_EXPIRED:
-                raise
-        return self._draw(self._sign_in(expired=source), end_point)
-
-    def _sign_in(self, expired: "spnego.ContextProxy | None") -> "spnego.ContextProxy":
-        """Return what tickets are drawn from, which a password opens.
-
-        Args:
-            expired: What is to be replaced, if it has not been meanwhile.
-        """
-        tries = self._tries
+        failures = self._failures
         with self._lock:
-            if self._verdict and (self._tries != tries or self._verdict.kind in _FINAL):
+            is_shared = self._failures != failures
+            if self._verdict is not None and (is_shared or self._verdict.kind in _FINAL):
                 raise TokenError(self._verdict)
-            if self._source is None or self._source is expired:
-                self._source, self._verdict = None, None
-                try:
-                    self._source = self._guarded(
-                        lambda: _client("kerberos", self._login, self._host, b"")
-                    )
-                except TokenError as error:
-                    self._verdict = error.verdict
-                    raise
-                finally:
-                    self._tries += 1
-            return self._source
+            try:
+                token = self._draw(end_point)
+            except TokenError as error:
+                self._verdict = error.verdict
+                self._failures += 1
+                raise
+            self._verdict = None
+            return token
 
-    def _draw(self, source: "spnego.ContextProxy", end_point: bytes) -> bytes:
+    def _draw(self, end_point: bytes) -> bytes:
+        """Return a token made with the password, renewing an expired ticket once.
+
+        The caller holds the lock.
+        """
+        if self._source is not None:
+            try:
+                return self._step(self._source, end_point)
+            except TokenError as error:
+                if error.verdict.kind is not VerdictKind.TICKET_EXPIRED:
+                    raise
+                self._source = None
+        source = self._guarded(lambda: _client("kerberos", self._login, self._host, b""))
+        token = self._step(source, end_point)
+        self._source = source
+        return token
+
+    def _step(self, source: "spnego.ContextProxy", end_point: bytes) -> bytes:
         binding = _binding(end_point)
         return self._guarded(lambda: source.new_context().step(channel_bindings=binding))
 
@@ -269,7 +273,8 @@ def _client(
     wishes = spnego.ContextReq.none if protocol == "kerberos" else spnego.ContextReq.default
     credential = None
     if login is not None:
-        user = _principal(login.user) if protocol == "kerberos" else login.user
+        name = windows_name(login.user)
+        user = _principal(name) if protocol == "kerberos" else name
         credential = spnego.Password(user, normalize("NFC", login.password))
     return spnego.client(
         credential,
@@ -290,7 +295,7 @@ def _binding(end_point: bytes) -> "GssChannelBindings | None":
 
 
 def _principal(user: str) -> str:
-    r"""Return the principal of a user name as it is typed.
+    r"""Return the principal of a user name, see `windows_name`.
 
     ``CORP\jdoe`` is of this computer's own realm if that begins with CORP, else of a realm CORP.
     The part behind an @ is the realm, which is in capitals where Windows rules. Windows itself

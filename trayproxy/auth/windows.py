@@ -7,7 +7,7 @@ challenge. They differ in the messages alone, which their signers know.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trayproxy.auth.login import Login, LoginError
+from trayproxy.auth.login import Login, LoginError, windows_name
 from trayproxy.auth.scheme import Signer
 from trayproxy.http.challenges import Challenge
 
@@ -58,7 +58,7 @@ def check_windows_login(login: Login) -> None:
     Raises:
         LoginError: There is no user name, or half a surrogate pair.
     """
-    if not login.user.rpartition("\\")[2]:
+    if not windows_name(login.user).rpartition("\\")[2]:
         raise LoginError("The sign-in method of this proxy needs a user name.")
     for what, text in (("user name", login.user), ("password", login.password)):
         if any("\ud800" <= char <= "\udfff" for char in text):
