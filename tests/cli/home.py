@@ -21,6 +21,7 @@ from trayproxy.control.messages import (
     Failed,
     ForgetLogin,
     GetStatus,
+    KeptInMemory,
     Keyring,
     KeyringState,
     ListenerState,
@@ -58,6 +59,7 @@ class Service:
         self.requests: list[Request] = []
         self.refusal: Failed | None = None
         self.result = CheckResult(())
+        self.kept: KeptInMemory | None = None
         self.question: Question | None = None
         self.quit: Callable[[], None] = lambda: None
         self.ending: asyncio.Task[None] | None = None
@@ -81,6 +83,8 @@ class Service:
                 self.config = self.config.without(profile_id)
             case UseProfile(profile_id):
                 self.config = self.config.using(profile_id)
+            case SaveLogin() if self.kept:
+                return self.kept
             case SaveLogin() | ForgetLogin() | Show():
                 pass
             case Quit():

@@ -17,6 +17,7 @@ from trayproxy.cli.words import EndError
 from trayproxy.control.messages import (
     DeleteProfile,
     ForgetLogin,
+    KeptInMemory,
     Problem,
     Quit,
     SaveLogin,
@@ -327,7 +328,9 @@ def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: Service) -> None:
 
 
 def test_a_password_is_forgotten(cli: Cli, service: Service) -> None:
-    assert cli("logout", "Office")[0] == 0
+    code, _, err = cli("logout", "Office")
+    # True also if nothing was saved.
+    assert (code, err) == (0, "TrayProxy keeps no password of “Office” any more.\n")
     assert service.requests == [ForgetLogin("office")]
 
 
@@ -342,6 +345,21 @@ def test_a_password_is_typed_unseen(screen: Callable[..., Screen], service: Serv
     assert at.end() == 0
     assert SECRET not in at.shown
     assert service.requests == [SaveLogin("lab", Login("jdoe", SECRET))]
+
+
+def test_a_login_that_the_keyring_cannot_keep_is_in_use_until_the_service_ends(
+    cli: Cli, service: Service
+) -> None:
+    service.kept = KeptInMemory(Problem("TP-402", "No safe place for passwords", "No keyring."))
+    code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
+    assert code == 0
+    assert "has accepted the password. TrayProxy keeps it in memory until it quits." in err
+    assert "(TP-402)" in err
+    service.kept = KeptInMemory(Problem("TP-404", "The password could not be saved", "Full."))
+    code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
+    assert code == 6
+    assert "keeps it in memory" in err
+    assert "(TP-404)" in err
 
 
 def test_an_interrupted_login_saves_nothing(

@@ -8,6 +8,7 @@ from tests.desk.play import BASIC, DIGEST, KEY, NEGOTIATE, NTLM, OFFICE, RIGHT, 
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.control.messages import SignInState, Transport, Why
 from trayproxy.desk.events import (
+    AskersChanged,
     Edited,
     Forgotten,
     Listen,
@@ -316,6 +317,14 @@ def test_another_realm_than_in_an_earlier_run_is_asked_about() -> None:
     at.enter(RIGHT)
     at.accept(first)
     assert at.machine.board.pins[SPACE].realms[0] == "Corp"
+
+
+def test_with_nobody_to_ask_the_refusal_names_the_realm_that_changed() -> None:
+    at = play(BASIC, pin=Pin("basic", ("Headquarters",)))
+    at.do(AskersChanged(0))
+    at.wait(31)
+    waiter = at.challenge()
+    assert at.refused() == {waiter: "WEAKER"}
 
 
 def test_the_first_realm_is_believed_and_remembered() -> None:

@@ -8,11 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from tests.end2end.stage import HELLO, Office, Sitting
+from tests.end2end.stage import HELLO, Office, Run, Sitting
+from tests.support.clients import Clients
+from tests.support.origin import Origin
 from tests.support.ports import free_port
 from tests.support.processes import SOURCES, Home
+from tests.support.secrets import Canary
+from tests.support.squid import Squid
 from trayproxy.control.client import connect
-from trayproxy.control.messages import CheckProfile, Ending, SaveProfile
+from trayproxy.control.messages import CheckProfile, Ending, KeyringState, SaveProfile
 from trayproxy.profiles.profile import Upstream
 
 Done = subprocess.CompletedProcess[str]
@@ -122,6 +126,22 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
     assert type_in("logout").returncode == 0
     here.face.wait_for_status(lambda status: status.saved is False)
     assert office.keyring.entries() == []
+
+
+def test_login_gives_a_password_to_a_run_without_keyring_and_without_prompt(
+    run: Run, proxy: Squid, canary: Canary, clients: Clients, origin: Origin, type_in: Type
+) -> None:
+    service = run("--upstream", proxy.url, "--no-prompt")
+    told = clients.curl("-x", service.url, origin.url("/hello")).result().out
+    assert "“trayproxy login”" in told
+    given = type_in("login", "--user", canary.user, "--stdin", stdin=f"{canary.password}\n")
+    assert given.returncode == 0, given
+    assert "keeps it in memory until it quits" in given.stderr
+    assert "This run keeps no passwords" in given.stderr
+    assert "no keyring" not in given.stderr
+    assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
+    assert service.status().keyring.state is KeyringState.OFF
+    assert proxy.failed_logons() == 0
 
 
 def test_a_login_that_cannot_be_tried_is_not_saved(office: Office, type_in: Type) -> None:

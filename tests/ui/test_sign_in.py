@@ -151,6 +151,7 @@ def test_a_hurried_person_is_asked_to_wait(qtbot: QtBot) -> None:
         (Keyring(KeyringState.UNKNOWN), "Remember the password", ""),
         (Keyring(KeyringState.UNSAFE, "PlaintextKeyring"), "Remember the password", "unprotected"),
         (Keyring(KeyringState.MISSING), "Remember the password", "no keyring"),
+        (Keyring(KeyringState.OFF), "Remember the password", "started to keep no passwords"),
     ],
 )
 def test_remembering_names_the_store_or_the_reason(

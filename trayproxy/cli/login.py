@@ -9,10 +9,12 @@ import sys
 
 from trayproxy.auth.login import Login
 from trayproxy.cli.settings import settings
-from trayproxy.cli.words import EndError, Exit, clean, say
+from trayproxy.cli.words import EndError, Exit, clean, code_of, say
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import SignIn
 
+NO_KEYRING = "TP-402"
+"""The problem that a login is kept in memory because no keyring can keep it: no failure."""
 _NO_PASSWORD = {
     SignIn.SSO: "uses your Windows or Kerberos sign-in: there is no password to save.",
     SignIn.NONE: "is set to need no sign-in: there is no password to save.",
@@ -48,8 +50,14 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
     password = read_line() if from_stdin else getpass.getpass(f"Password for {clean(who)}: ")
     # Anew: a person may take long, and nothing is locked meanwhile.
     with settings(paths) as at:
-        at.save_login(profile, Login(who, password), is_typed=not from_stdin)
-    say("The proxy has accepted the password; it is saved.")
+        problem = at.save_login(profile, Login(who, password), is_typed=not from_stdin)
+    if problem is None:
+        say("The proxy has accepted the password; it is saved.")
+        return
+    say("The proxy has accepted the password. TrayProxy keeps it in memory until it quits.")
+    if problem.id != NO_KEYRING:
+        raise EndError.of(problem, code_of(problem))
+    say(f"{clean(problem.title)}. {clean(problem.body)} ({problem.id})")
 
 
 def logout(paths: Paths, name: str | None) -> None:
@@ -57,7 +65,7 @@ def logout(paths: Paths, name: str | None) -> None:
     with settings(paths) as at:
         profile = at.profiles().find(name)
         at.forget_login(profile)
-    say(f"The password of “{clean(profile.name)}” is removed.")
+    say(f"TrayProxy keeps no password of “{clean(profile.name)}” any more.")
 
 
 def read_line() -> str:

@@ -126,6 +126,8 @@ def no_remembering(keyring: Keyring) -> str:
             return f"Remembering is off: {store(keyring)} would store the password unprotected."
         case KeyringState.MISSING:
             return "Remembering is off: this system offers no keyring."
+        case KeyringState.OFF:
+            return "This run keeps no passwords: TrayProxy forgets this one when it ends."
     return ""
 
 

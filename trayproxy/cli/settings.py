@@ -15,6 +15,7 @@ from trayproxy.control.lock import AlreadyRunningError, InstanceLock
 from trayproxy.control.messages import (
     DeleteProfile,
     ForgetLogin,
+    KeptInMemory,
     Problem,
     SaveLogin,
     SaveProfile,
@@ -109,13 +110,17 @@ class Settings(Protocol):
         """Let programs connect directly in place of a profile."""
         ...
 
-    def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
+    def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> Problem | None:
         """Keep a login in the keyring once the proxy has accepted it.
 
         Args:
             profile: Whose login.
             login: The login.
             is_typed: A person has just typed it.
+
+        Returns:
+            Why the running service keeps the accepted login in memory only; None if the keyring
+            keeps it.
         """
         ...
 
@@ -172,9 +177,10 @@ class OfService:
         """Let programs connect directly in place of a profile."""
         request(self._client, UseProfile(DIRECT_ID))
 
-    def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
-        """Keep a login in the keyring once the proxy has accepted it."""
-        request(self._client, SaveLogin(profile.id, login, is_typed), _LOGIN_WAIT_S)
+    def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> Problem | None:
+        """Keep a login in the keyring, else in the memory of the service, once it was accepted."""
+        reply = request(self._client, SaveLogin(profile.id, login, is_typed), _LOGIN_WAIT_S)
+        return reply.problem if isinstance(reply, KeptInMemory) else None
 
     def forget_login(self, profile: Profile) -> None:
         """Remove a profile's login from the keyring."""

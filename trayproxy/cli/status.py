@@ -39,6 +39,7 @@ _KEYRING = {
     KeyringState.SILENT: "does not answer",
     KeyringState.UNSAFE: "not used: it would store passwords unprotected",
     KeyringState.MISSING: "none; passwords stay in memory",
+    KeyringState.OFF: "not used in this run; passwords stay in memory",
 }
 
 

@@ -67,6 +67,8 @@ class KeyringState(StrEnum):
     UNSAFE = "unsafe"
     """The only store would write passwords unprotected: it is not used (TP-402)."""
     MISSING = "missing"
+    OFF = "off"
+    """This run keeps no passwords (``run --upstream``); the system may have a keyring."""
 
 
 class Problem(Struct, frozen=True):
@@ -405,6 +407,18 @@ class SaveLogin(Struct, frozen=True):
     is_typed: bool = True
 
 
+class KeptInMemory(Struct, frozen=True):
+    """The upstream proxy has accepted a login (`SaveLogin`), which the keyring does not keep.
+
+    The login stays in memory until the service ends.
+
+    Attributes:
+        problem: Why the keyring does not keep the login.
+    """
+
+    problem: Problem
+
+
 class ForgetLogin(Struct, frozen=True):
     """Remove a profile's saved password and forget what is in memory. Reply: `Done`, `Failed`."""
 
@@ -528,7 +542,7 @@ Request = (
     | Show
     | Quit
 )
-Reply = Done | Failed | Status | CheckResult
+Reply = Done | Failed | Status | CheckResult | KeptInMemory
 Event = StatusChanged | QuestionChanged | QuestionClosed | ShowRequested | Quitting
 
 

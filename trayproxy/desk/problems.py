@@ -122,6 +122,12 @@ def no_store() -> Problem:
     return Problem("TP-402", "No safe place for passwords", body)
 
 
+def keeps_nothing() -> Problem:
+    """Return that this run keeps no passwords, whatever keyring the system has."""
+    body = "TrayProxy was started for one proxy only (run --upstream)."
+    return Problem("TP-402", "This run keeps no passwords", body)
+
+
 def store_silent(store: str) -> Problem:
     """Return that the keyring does not answer.
 
@@ -171,7 +177,7 @@ def _cancelled(profile: str) -> Problem:
 def _unattended(profile: str) -> Problem:
     body = (
         "The proxy wants a user name and a password, and nothing is open that could ask for them. "
-        "Start TrayProxy, or save them with “trayproxy login”."
+        "Open TrayProxy, or give it the password with “trayproxy login”."
     )
     return Problem("TP-301", _needed(profile), body)
 
@@ -254,8 +260,9 @@ def _not_accepted(profile: str) -> Problem:
 def _weaker(profile: str) -> Problem:
     body = (
         f"The proxy of {profile} offers less than it did before, or calls itself something else. "
-        "TrayProxy has not signed in. Ask your help desk; if this is right, choose the method in "
-        "the profile."
+        "TrayProxy has not signed in. Ask your help desk. If this is right, sign in from the tray; "
+        "without a tray, choose the method in the profile, or forget how the proxy was before with "
+        "“trayproxy logout” and use “trayproxy login”."
     )
     return Problem("TP-309", "The proxy is not as it was", body)
 

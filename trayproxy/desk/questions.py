@@ -112,7 +112,8 @@ class Questions:
         for case in self._board.cases.values():
             if case.phase is Phase.ASKING:
                 self.close(case, Ending.ABANDONED)
-                self._board.refuse_all(case, Reason.UNATTENDED)
+                is_other = case.why in NAMES_BEFORE
+                self._board.refuse_all(case, Reason.WEAKER if is_other else Reason.UNATTENDED)
 
     def _open_next(self) -> None:
         """Open the question whose request has waited longest."""

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, KeyringState, Problem
-from trayproxy.desk.problems import no_store
+from trayproxy.desk.problems import keeps_nothing
 from trayproxy.profiles.profile import Profile
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Store(Protocol):
 class Nowhere:
     """A store that keeps nothing, for a run that must leave nothing behind."""
 
-    _NONE = Keyring(KeyringState.MISSING)
+    _NONE = Keyring(KeyringState.OFF)
 
     def find(self, profile: Profile, user: str = "") -> Future[Finding]:
         """Find nothing."""
@@ -56,14 +56,14 @@ class Nowhere:
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """Say that nothing is kept."""
-        return _done(no_store())
+        return _done(keeps_nothing())
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
         """Have nothing to forget."""
         return _done(None)
 
     def survey(self) -> Future[Keyring]:
-        """Say that there is no keyring."""
+        """Return that this run keeps no passwords."""
         return _done(self._NONE)
 
     def watch(self, tell: Callable[[Keyring], None]) -> None:

@@ -47,6 +47,15 @@ NOT_CHECKED = Problem(
 )
 
 
+NO_PLACE = Problem(
+    no_store().id,
+    no_store().title,
+    f"{no_store().body} Start TrayProxy first: it keeps the password in memory while it runs.",
+)
+
+_KEEPS_NOTHING = (KeyringState.MISSING, KeyringState.UNSAFE, KeyringState.OFF)
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What a login is tried and kept with.
@@ -57,6 +66,8 @@ class Means:
         rejected: What they rejected in this one.
         limits: How long to wait for what.
         is_own: Whether one of these addresses is our own listener's.
+        keeps_in_memory: Whether a service goes on that can use a login which the keyring does not
+            keep.
     """
 
     vault: Store
@@ -64,6 +75,7 @@ class Means:
     rejected: RejectedLogins
     limits: Limits
     is_own: Callable[[tuple[Address, ...]], bool]
+    keeps_in_memory: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +102,8 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
     """
     loop = asyncio.get_running_loop()
     keyring = await asyncio.wrap_future(means.vault.survey())
-    if keyring.state in (KeyringState.MISSING, KeyringState.UNSAFE):
-        return Kept(no_store())
+    if keyring.state in _KEEPS_NOTHING and not means.keeps_in_memory:
+        return Kept(NO_PLACE)
     space = Space.of(profile)
     if not is_typed and await _was_rejected(means, space, login):
         return Kept(REJECTED_BEFORE)
@@ -148,7 +160,9 @@ def keep_login_at_rest(
     rejected = RejectedLogins(token_bytes(32))
     with asyncio.Runner() as runner, closing(MemoryFile(paths.sign_in_file)) as memory:
         # There is no listener of ours that a profile could lead back to.
-        means = Means(vault, memory, rejected, limits, lambda addresses: False)
+        means = Means(
+            vault, memory, rejected, limits, lambda addresses: False, keeps_in_memory=False
+        )
         return runner.run(keep_login(means, profile, login, is_typed=is_typed)).problem
 
 

@@ -17,6 +17,7 @@ from trayproxy.control.messages import (
     ForgetLogin,
     GetStatus,
     Hello,
+    KeptInMemory,
     ListenerState,
     Problem,
     QuestionChanged,
@@ -213,8 +214,8 @@ class Reception:
         if kept.is_right:
             # What is in memory may be older.
             self._desk.preload(profile, login)
-        if kept.problem is None:
-            return Done()
+            return KeptInMemory(kept.problem) if kept.problem else Done()
+        assert kept.problem is not None  # A login that is not right was not kept.
         return Failed(kept.problem, LOGIN_CODES.get(kept.problem.id, KEYRING))
 
     def _subscribe(self, session: Session) -> Reply:

@@ -399,7 +399,7 @@ def remember_text(keyring: Keyring) -> str:
 
 def can_remember(keyring: Keyring) -> bool:
     """Tell whether there is a safe place for passwords."""
-    return keyring.state not in (KeyringState.UNSAFE, KeyringState.MISSING)
+    return keyring.state not in (KeyringState.UNSAFE, KeyringState.MISSING, KeyringState.OFF)
 
 
 def no_remember_reason(keyring: Keyring) -> str:
@@ -413,6 +413,12 @@ def no_remember_reason(keyring: Keyring) -> str:
             return translate(
                 "SignIn",
                 "Remembering is off: this system offers no keyring. TrayProxy keeps the password "
+                "in memory until it quits.",
+            )
+        case KeyringState.OFF:
+            return translate(
+                "SignIn",
+                "Remembering is off: TrayProxy was started to keep no passwords. It keeps this one "
                 "in memory until it quits.",
             )
     return ""
