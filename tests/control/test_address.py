@@ -90,6 +90,24 @@ def test_an_address_that_was_removed_is_put_back(
         running.end()
 
 
+def test_a_port_of_a_dead_service_is_soon_given_up(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Windows asks a port where nobody listens for two seconds.
+    limits: list[float] = []
+
+    def create_connection(to: tuple[str, int], timeout_s: float) -> socket.socket:
+        limits.append(timeout_s)
+        raise TimeoutError("timed out")
+
+    place = LoopbackAddress(home / "file")
+    place.listen().close()
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    with pytest.raises(NotRunningError):
+        place.connect(5)
+    assert limits[0] <= 0.5
+
+
 def test_an_address_that_cannot_be_written_yet_is_written_later(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

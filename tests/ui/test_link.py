@@ -1,12 +1,16 @@
 """Tests for trayproxy.ui.link and trayproxy.ui.keeper."""
 
+import threading
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QSocketNotifier
 from pytestqt.qtbot import QtBot
 
+from tests.support.lines import PATIENCE
 from tests.ui.service import QUESTION, STATUS, ActingService
+from trayproxy.control.client import Client, Connector
 from trayproxy.control.messages import (
     Done,
     Ending,
@@ -91,6 +95,69 @@ def test_a_request_without_a_service_fails_later(link: Link, qtbot: QtBot) -> No
     assert not replies
     qtbot.waitUntil(lambda: bool(replies))
     assert replies == [Failed(GONE)]
+
+
+class SlowConnect:
+    """Connects when the test lets it, as to a port at which nobody listens any more."""
+
+    def __init__(self, service: ActingService) -> None:
+        self.may_go_on = threading.Event()
+        self._service = service
+
+    def __call__(self) -> Client:
+        assert self.may_go_on.wait(PATIENCE)
+        # What a window needs of a client, an ActingClient has.
+        return cast("Client", self._service.connect())
+
+
+def test_a_connection_that_takes_time_does_not_stop_the_window(
+    service: ActingService, qtbot: QtBot
+) -> None:
+    connect = SlowConnect(service)
+    link = Link(Connector(connect))
+    with qtbot.waitSignal(link.status_changed), qtbot.waitSignal(link.opened):
+        assert not link.open()
+        assert not link.open()
+        connect.may_go_on.set()
+    assert link.is_open
+    assert not link.is_opening
+    link.close()
+
+
+def test_a_service_that_proves_to_be_gone_is_started(service: ActingService, qtbot: QtBot) -> None:
+    service.is_running = False
+    connect = SlowConnect(service)
+    link = Link(Connector(connect))
+    starts: list[None] = []
+
+    def start() -> None:
+        starts.append(None)
+        service.is_running = True
+
+    keeper = Keeper(link, start, parent=link)
+    keeper.ensure()
+    keeper.ensure()
+    assert link.is_opening
+    assert not starts
+    with qtbot.waitSignal(link.opened):
+        connect.may_go_on.set()
+    assert len(starts) == 1
+    link.close()
+
+
+def test_a_stopped_keeper_starts_nothing_when_the_connection_fails(
+    service: ActingService, qtbot: QtBot
+) -> None:
+    service.is_running = False
+    connect = SlowConnect(service)
+    link = Link(Connector(connect))
+    starts: list[None] = []
+    keeper = Keeper(link, lambda: starts.append(None), parent=link)
+    keeper.ensure()
+    keeper.stop()
+    with qtbot.waitSignal(link.unreachable):
+        connect.may_go_on.set()
+    assert not starts
 
 
 # --- The keeper ----------------------------------------------------------------------------------

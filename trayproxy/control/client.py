@@ -9,11 +9,13 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
-from trayproxy.control.address import address
+from trayproxy.control.address import NotRunningError, StrangerError, address
 from trayproxy.control.codec import Lines, decode_answer, encode
 from trayproxy.control.messages import Envelope, Event, Failed, Hello, Reply, Request
 from trayproxy.paths import Paths
@@ -42,6 +44,10 @@ class RefusedError(Exception):
     def __init__(self, failed: Failed) -> None:
         super().__init__(failed.problem.title)
         self.failed = failed
+
+
+class PendingError(Exception):
+    """A connection is being made: call the `Connector` again."""
 
 
 class Client:
@@ -212,3 +218,48 @@ def connect(paths: Paths, timeout_s: float = 5.0) -> Client:
         StrangerError: Something of another user listens there.
     """
     return Client(address(paths).connect(timeout_s))
+
+
+class Connector:
+    """Connects to this user's service for a thread that must not wait: that of a window.
+
+    Connecting may take time where the address is a loopback port: nobody listens at the port of a
+    service that has died, or a busy service proves late that it is the right one. So a thread of
+    its own connects, and the caller comes back for the result.
+    """
+
+    def __init__(self, connect: Callable[[], Client]) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            connect: Makes a connection, and may wait. Called on a thread of its own.
+        """
+        self._connect = connect
+        self._result: Future[Client] | None = None
+
+    def __call__(self) -> Client:
+        """Return the connection; the next call makes another one.
+
+        Raises:
+            PendingError: It is not known yet; the first call always raises this.
+            NotRunningError: There is no service (`trayproxy.control.address`).
+            StrangerError: Something of another user listens there.
+            OSError: The connection could not be made.
+        """
+        if self._result is None:
+            self._result = Future()
+            # What it waits for must not keep the program from ending.
+            Thread(target=self._run, args=(self._result,), name="connect", daemon=True).start()
+        if not self._result.done():
+            raise PendingError
+        result, self._result = self._result, None
+        return result.result()
+
+    def _run(self, result: "Future[Client]") -> None:
+        try:
+            result.set_result(self._connect())
+        except (NotRunningError, StrangerError, OSError) as error:
+            result.set_exception(error)
+        finally:
+            # Nothing, unless it ended in a way that nobody expects.
+            result.cancel()

@@ -19,6 +19,10 @@ _KEEP_S = 5.0
 _KEEP_AGAIN_S = 0.25
 """The same while the file cannot be written."""
 
+_CONNECT_S = 0.5
+"""How long a connection to a loopback port may take. Where somebody listens, the system accepts at
+once; Windows asks a port where nobody does three times, which takes two seconds."""
+
 _KEY_SIZE = 32
 _NONCE_SIZE = 16
 _PROOF_SIZE = hashlib.sha256().digest_size
@@ -85,7 +89,9 @@ class LoopbackAddress:
         """Connect to the port that the file tells, and exchange the proofs."""
         try:
             port, key = self._path.read_text("ascii").split()
-            connection = socket.create_connection(("127.0.0.1", int(port)), timeout_s)
+            limit_s = min(timeout_s, _CONNECT_S)
+            connection = socket.create_connection(("127.0.0.1", int(port)), limit_s)
+            connection.settimeout(timeout_s)
         except (OSError, ValueError) as error:
             raise NotRunningError(getattr(error, "strerror", "") or "no address") from None
         try:

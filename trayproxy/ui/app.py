@@ -26,7 +26,7 @@ from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 
 from trayproxy import __version__
 from trayproxy.control.address import NotRunningError, StrangerError
-from trayproxy.control.client import DisconnectedError, NoReplyError, RefusedError
+from trayproxy.control.client import Connector, DisconnectedError, NoReplyError, RefusedError
 from trayproxy.control.client import connect as connect_to_service
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
@@ -516,7 +516,7 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
     application.setWindowIcon(app_icon())
     interrupts = Interrupts()
     app = App(
-        lambda: connect_to_service(paths),
+        Connector(lambda: connect_to_service(paths)),
         start,
         is_background=is_background,
     )

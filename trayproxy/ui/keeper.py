@@ -48,11 +48,13 @@ class Keeper(QObject):
         self._was_open = False
         self._is_over = False
         self._has_died = False
+        self._is_looking = False
         self._poll = QTimer(self, interval=POLL_MS)
         self._poll.timeout.connect(self._try_to_open)
         self._pause = QTimer(self, singleShot=True)
         self._pause.timeout.connect(self.ensure)
         link.opened.connect(self._on_opened)
+        link.unreachable.connect(self._on_unreachable)
         link.lost.connect(self._on_lost)
 
     @Slot()
@@ -63,6 +65,11 @@ class Keeper(QObject):
             return
         if self._poll.isActive() or self._link.open():
             return
+        self._is_looking = self._link.is_opening
+        if not self._is_looking:
+            self._start()
+
+    def _start(self) -> None:
         self._has_died = self._was_open
         self._backoff.started(self._clock())
         self._give_up_at = self._clock() + START_LIMIT_S
@@ -86,13 +93,20 @@ class Keeper(QObject):
         self._pause.stop()
 
     @Slot()
+    def _on_unreachable(self) -> None:
+        if self._is_looking and not self._is_over:
+            self._is_looking = False
+            self._start()
+
+    @Slot()
     def _try_to_open(self) -> None:
-        if not self._link.open() and self._clock() > self._give_up_at:
+        if not self._link.is_opening and not self._link.open() and self._clock() > self._give_up_at:
             self._wait()
 
     @Slot()
     def _on_opened(self) -> None:
         self._poll.stop()
+        self._is_looking = False
         self._opened_at = self._clock()
         self._was_open = True
         if self._has_died:

@@ -11,7 +11,7 @@ from typing import Protocol
 from PySide6.QtCore import QObject, QSocketNotifier, QTimer, Signal, Slot
 
 from trayproxy.control.address import NotRunningError, StrangerError
-from trayproxy.control.client import DisconnectedError
+from trayproxy.control.client import DisconnectedError, PendingError
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
     Envelope,
@@ -31,6 +31,9 @@ from trayproxy.control.messages import (
 )
 
 OnReply = Callable[[Reply], None]
+
+_AGAIN_MS = 10
+"""How often a connection that is being made is looked at."""
 
 GONE = Problem(
     "TP-901",
@@ -65,6 +68,7 @@ class Link(QObject):
 
     Signals:
         opened: A connection is made; events will follow.
+        unreachable: `open` returned False while `is_opening`, and there is no service.
         lost: The connection is gone. Requests without a reply have had a `Failed`.
         refused(Failed): The service does not talk to this version of us.
         status_changed(Status): The facts, whole.
@@ -75,6 +79,7 @@ class Link(QObject):
     """
 
     opened = Signal()
+    unreachable = Signal()
     lost = Signal()
     refused = Signal(object)
     status_changed = Signal(object)
@@ -87,7 +92,8 @@ class Link(QObject):
         """Create a link, not yet open.
 
         Args:
-            connect: Makes a connection; raises `NotRunningError`, `StrangerError` or `OSError`.
+            connect: Makes a connection without waiting; raises `NotRunningError`, `StrangerError`,
+                `OSError`, or `PendingError` as long as it has to be called again.
             parent: Its owner.
         """
         super().__init__(parent)
@@ -95,6 +101,13 @@ class Link(QObject):
         self._client: Client | None = None
         self._notifier: QSocketNotifier | None = None
         self._replies: dict[int, OnReply] = {}
+        self._again = QTimer(self, interval=_AGAIN_MS)
+        self._again.timeout.connect(self._open_at_last)
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether a connection is being made; `opened` or `unreachable` will follow."""
+        return self._again.isActive()
 
     @property
     def is_open(self) -> bool:
@@ -102,11 +115,19 @@ class Link(QObject):
         return self._client is not None
 
     def open(self) -> bool:
-        """Connect, introduce ourselves and ask for events; tell whether there is a service."""
+        """Connect, introduce ourselves and ask for events.
+
+        Returns:
+            Whether there is a connection now. If not, one may be made (`is_opening`).
+        """
         if self._client is not None:
             return True
+        self._again.stop()
         try:
             self._client = self._connect()
+        except PendingError:
+            self._again.start()
+            return False
         except (NotRunningError, StrangerError, OSError):
             return False
         self._notifier = QSocketNotifier(self._client.fileno(), QSocketNotifier.Type.Read, self)
@@ -119,6 +140,11 @@ class Link(QObject):
             return False
         self.opened.emit()
         return True
+
+    @Slot()
+    def _open_at_last(self) -> None:
+        if not self.open() and not self.is_opening:
+            self.unreachable.emit()
 
     def request(self, message: Request, on_reply: OnReply | None = None) -> None:
         """Send a request.
@@ -142,6 +168,7 @@ class Link(QObject):
 
     def close(self) -> None:
         """Hang up, without a signal."""
+        self._again.stop()
         if self._notifier is not None:
             self._notifier.setEnabled(False)
             self._notifier.deleteLater()
