@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 
+import psutil
 import pytest
 
 from tests.cli.conftest import Cli
@@ -82,6 +83,42 @@ def test_without_a_service_the_address_is_as_set(cli: Cli, paths: Paths) -> None
 )
 def test_a_shell_is_recognised(program: str, shell: str | None) -> None:
     assert known_shell(program) == shell
+
+
+class Ancestor:
+    """A `psutil.Process` of whose ancestors only the names are known."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def name(self) -> str:
+        if not self._names[0]:
+            raise psutil.AccessDenied(1)
+        return self._names[0]
+
+    def parents(self) -> list["Ancestor"]:
+        return [Ancestor(self._names[i:]) for i in range(1, len(self._names))]
+
+
+@pytest.mark.parametrize(
+    ("names", "shell"),
+    [
+        (("python.exe", "trayproxy.exe", "cmd.exe", "explorer.exe"), "cmd"),
+        (("python.exe", "python.exe", "trayproxy.exe", "pwsh.exe", "cmd.exe"), "powershell"),
+        (("python3.13.exe", "py.exe", "CMD.EXE"), "cmd"),
+        (("trayproxy", "zsh"), "zsh"),
+        (("trayproxy", "bash", "fish"), "bash"),
+        (("trayproxy", "make", "zsh"), "fish"),
+        (("python.exe", "trayproxyw.exe", "explorer.exe"), "fish"),
+        (("python.exe", "trayproxy.exe"), "fish"),
+        (("python.exe", "trayproxy.exe", "", "cmd.exe"), "fish"),
+    ],
+)
+def test_the_shell_is_found_above_the_programs_that_started_us(
+    names: tuple[str, ...], shell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "Process", lambda: Ancestor(names))
+    assert guess_shell({"SHELL": "/usr/bin/fish"}) == shell
 
 
 def test_the_log_in_shell_is_the_second_guess() -> None:

@@ -1,6 +1,7 @@
 """Which shell the person types in."""
 
 import os
+import re
 from collections.abc import Mapping
 
 import psutil
@@ -19,9 +20,17 @@ _KNOWN_AS = {
 }
 
 
+_LAUNCHERS = re.compile(r"(python.*|trayproxy.*|pyw?|pipx|uvx?)(\.exe)?", re.IGNORECASE | re.ASCII)
+"""Programs that stand between a shell and this process.
+
+On Windows the console script ``trayproxy.exe`` starts ``python.exe``, and the ``python.exe`` of a
+virtual environment another one.
+"""
+
+
 def guess_shell(environ: Mapping[str, str] = os.environ) -> str:
     """Return one of `SHELLS`: the program that started us if it is one, else the log-in shell."""
-    for name in (_parent_name(), environ.get("SHELL", "")):
+    for name in (_starter_name(), environ.get("SHELL", "")):
         if shell := known_shell(name):
             return shell
     return "powershell" if os.name == "nt" else "bash"
@@ -33,9 +42,14 @@ def known_shell(program: str) -> str | None:
     return _KNOWN_AS.get(name.removeprefix("-").removesuffix(".exe"))
 
 
-def _parent_name() -> str:
+def _starter_name() -> str:
+    """Return the name of the nearest ancestor that is none of `_LAUNCHERS`, empty if unknown."""
     try:
-        parent = psutil.Process().parent()
-        return "" if parent is None else str(parent.name())
+        for ancestor in psutil.Process().parents():
+            name = str(ancestor.name())
+            if not _LAUNCHERS.fullmatch(name):
+                return name
     except psutil.Error:
-        return ""
+        # It has ended, or is another user's.
+        pass
+    return ""
