@@ -15,6 +15,7 @@ from tests.cli.home import ROOT, Service
 from trayproxy import __version__
 from trayproxy.cli.main import _parser
 from trayproxy.control.messages import SignInState, UpstreamState
+from trayproxy.paths import Paths
 
 VERBS = ["run", "status", "profiles", "login", "logout", "test", "show", "quit", "env", "demo"]
 INNER = ["list", "show", "add", "edit", "remove", "use"]
@@ -52,6 +53,54 @@ def test_an_unknown_verb_suggests_the_nearest(cli: Cli, given: list[str], neares
     code, out, err = cli(*given)
     assert (code, out) == (2, "")
     assert f"did you mean “{nearest}”?" in err
+
+
+WITHOUT_STREAMS = """
+import os, sys, traceback
+sys.stdin = sys.stdout = sys.stderr = None
+from trayproxy.cli.main import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as error:
+    code = error.code
+except BaseException:
+    os.write(1, traceback.format_exc().encode())
+    raise
+os._exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        (["--version"], 0),
+        (["--help"], 0),
+        (["status"], 3),
+        (["env"], 0),
+        (["env", "--shell", "zsh", "--unset"], 0),
+        (["login"], 2),
+        (["login", "--password-stdin"], 2),
+        (["logout"], 1),
+        (["profiles", "add", "Office", "http://proxy.example:3128"], 0),
+        (["profiles", "list"], 0),
+        (["profiles", "remove", "none"], 1),
+        (["run", "--user", "jdoe"], 2),
+        (["stauts"], 2),
+    ],
+)
+def test_a_program_without_a_console_says_nothing_and_ends_as_usual(
+    paths: Paths, given: list[str], code: int
+) -> None:
+    # As trayproxyw does on Windows.
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_STREAMS, *given],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (code, "", "")
 
 
 def test_a_verb_that_is_like_none_lists_all(cli: Cli) -> None:

@@ -28,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code (ux §7.1).
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from trayproxy.cli.streams import ensure_streams
+
+        ensure_streams()
     try:
         parser = _parser()
         _check_verbs(parser, given)
@@ -36,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parsed.parser.error(f"unrecognized arguments: {' '.join(map(clean, unknown))}")
         verb: Verb = parsed.verb
         code = verb(locate(), parsed) or Exit.DONE
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code
     except EndError as error:
         say(error.words)
