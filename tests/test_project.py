@@ -292,3 +292,18 @@ def test_at_the_top_lies_only_what_belongs_there() -> None:
         "tests",
         "trayproxy",
     }
+
+
+def test_no_enum_has_the_empty_tuple_as_a_value() -> None:
+    """Python 3.11.2, which Debian 12 has, makes an ``object()`` of it."""
+    found = [
+        f"{path.relative_to(ROOT)}:{line.lineno}"
+        for folder in ("trayproxy", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and any("Enum" in ast.unparse(base) or "Flag" in ast.unparse(base) for base in node.bases)
+        for line in node.body
+        if isinstance(line, ast.Assign) and ast.unparse(line.value) == "()"
+    ]
+    assert not found

@@ -36,15 +36,18 @@ DOMAIN = "TESTLAN"
 
 
 class Door(Enum):
-    """A port, by the schemes that are offered there, in Squid's order."""
+    """A port, by the schemes that are offered there, in Squid's order, with a blank between.
 
-    BASIC = ("basic",)
-    DIGEST = ("digest",)
-    NTLM = ("ntlm",)
-    NEGOTIATE = ("negotiate",)
-    ALL = ("basic", "digest", "ntlm", "negotiate")
-    OPEN = ()
-    SECURE = ("basic", "digest", "ntlm", "negotiate", "tls")
+    The values are strings: Python 3.11.2 makes an ``object()`` of the value ``()``.
+    """
+
+    BASIC = "basic"
+    DIGEST = "digest"
+    NTLM = "ntlm"
+    NEGOTIATE = "negotiate"
+    ALL = "basic digest ntlm negotiate"
+    OPEN = ""
+    SECURE = "basic digest ntlm negotiate tls"
 
 
 class Negotiate(Enum):
@@ -384,6 +387,6 @@ def _offers(ports: Mapping[Door, int]) -> Sequence[str]:
     """Return the lines that say which schemes are offered at which port, and in which order."""
     lines = [f"acl {door.name.lower()}_door localport {port}" for door, port in ports.items()]
     for door in ports:
-        if schemes := [scheme for scheme in door.value if scheme != "tls"]:
+        if schemes := [scheme for scheme in door.value.split() if scheme != "tls"]:
             lines.append(f"auth_schemes {','.join(schemes)} {door.name.lower()}_door")
     return lines
