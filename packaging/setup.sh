@@ -1,17 +1,9 @@
-# Shared by packaging/demo and packaging/test, sourced by them: everything that a bare Debian 12 with
-# python3 lacks. Each function looks first and does nothing when nothing is missing, so that a second
-# run is quick and needs no network.
+# Shared by packaging/demo and packaging/test, sourced by them: everything that a bare Debian with
+# python3 lacks. What is missing is found out first and installed or named in one go; when nothing is
+# missing, nothing is done, so that a second run is quick and needs no network.
 # shellcheck shell=bash
 
 readonly VENV=.venv
-
-# What PySide6's libraries load from the system; the wheel brings everything else. A system without
-# any font shows empty boxes.
-readonly QT_PACKAGES=(
-  fonts-dejavu-core libdbus-1-3 libegl1 libfontconfig1 libgl1 libglib2.0-0 libx11-xcb1 libxcb-cursor0
-  libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0
-  libxcb-sync1 libxcb-xfixes0 libxcb-xkb1 libxkbcommon-x11-0 libxkbcommon0
-)
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -48,23 +40,35 @@ as_root() {
   fi
 }
 
-# Prints those of the given packages that are not installed.
+# Prints those of the given packages that are not installed. `a|b` is missing if neither a nor b is
+# installed; the first of them that apt can install is printed, or the last if apt does not know.
 missing_packages() {
-  local name
-  for name in "$@"; do
-    dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -q '^installed' || printf '%s ' "$name"
+  local names name choice
+  for names in "$@"; do
+    for name in ${names//|/ }; do
+      is_installed "$name" && continue 2
+    done
+    choice=
+    for name in ${names//|/ }; do
+      [[ -n $choice ]] && can_be_installed "$choice" || choice=$name
+    done
+    printf '%s ' "$choice"
   done
 }
 
-# Installs Debian packages.
-#   $1    what for, completes "… is missing"
+is_installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -q '^installed'; }
+
+can_be_installed() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+
+# Installs Debian packages, or ends with the command that does.
+#   $1    what for, completes "Packages for … are missing"
 #   $2..  the packages that are missing
 install_packages() {
   local purpose=$1 root
   shift
   local command="apt-get install -y --no-install-recommends $*"
-  command -v apt-get >/dev/null || give_up "$purpose is missing. This system has no apt-get; install the counterparts of:" "$*"
-  root=$(as_root) || give_up "$purpose is missing, and only an administrator may install it. Run this, then try again:" "sudo $command"
+  command -v apt-get >/dev/null || give_up "Packages for $purpose are missing. This system has no apt-get; install the counterparts of:" "$*"
+  root=$(as_root) || give_up "Packages for $purpose are missing, and only an administrator may install them. Run this, then try again:" "sudo $command"
   say "Installing for $purpose: $*"
   # Word splitting is meant: $root is a command and its arguments.
   # shellcheck disable=SC2086
@@ -74,11 +78,14 @@ install_packages() {
     --no-install-recommends "$@" >&2 </dev/null
 }
 
-# Installs those of the given packages that are missing; the first argument says what for.
+# Installs packages. Everything that a command needs is given at once, so that a person who may not
+# install is told all of it the first time.
+#   $1    what for, completes "Packages for … are missing"
+#   $2..  lists of packages that are missing, each separated by blanks and maybe empty
 ensure_packages() {
   local purpose=$1 missing
   shift
-  read -ra missing <<<"$(missing_packages "$@")"
+  read -ra missing <<<"$*"
   [[ ${#missing[@]} == 0 ]] || install_packages "$purpose" "${missing[@]}"
 }
 
@@ -94,34 +101,74 @@ find_python() {
   return 1
 }
 
+# Prints the Python of the virtual environment, or the one that it will be made with.
+python_for_venv() {
+  if "$VENV/bin/python" -c 'import pip' 2>/dev/null; then
+    printf '%s' "$VENV/bin/python"
+  else
+    find_python
+  fi
+}
+
+# Ends with advice if there is no Python that TrayProxy runs on.
+require_python() {
+  python_for_venv >/dev/null || give_up "TrayProxy needs Python 3.11 to 3.14. Debian 12 and newer have it:" "sudo apt-get install python3"
+}
+
+# Prints the packages that are missing for a virtual environment: Debian has the installer of pip in a
+# package of its own.
+missing_for_venv() {
+  "$(python_for_venv)" -c 'import ensurepip, venv' 2>/dev/null || missing_packages python3-venv
+}
+
+# Prints the packages that are missing to build what a lock file lists: Kerberos has no wheels for
+# Linux.
+#   $1  the lock file
+missing_for_lock() {
+  is_up_to_date "$1" && return
+  grep -q '^krb5==' "$1" || return 0
+  missing_packages gcc libc6-dev libkrb5-dev
+  # A Python of its own making brings its headers; Debian's has them in a package of their own.
+  "$(python_for_venv)" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
+    missing_packages python3-dev
+}
+
+# Prints the packages of the system libraries and fonts that Qt will not find.
+missing_for_qt() {
+  local missing
+  missing=$("$(python_for_venv)" trayproxy/desktop/qt_libraries.py)
+  if [[ -z $missing ]] && ! has_fonts; then missing=fonts-dejavu-core; fi
+  printf '%s' "$missing"
+}
+
+has_fonts() { compgen -G '/usr/share/fonts/*/*' >/dev/null || compgen -G "${HOME:-/root}/.fonts/*" >/dev/null; }
+
 # Makes the virtual environment in $VENV, or leaves a usable one.
 ensure_venv() {
   "$VENV/bin/python" -c 'import pip' 2>/dev/null && return
   local python
-  python=$(find_python) || give_up "TrayProxy needs Python 3.11 to 3.14. Debian 12 and newer have it:" "sudo apt-get install python3"
-  # Debian has venv's installer of pip in a package of its own.
-  "$python" -c 'import ensurepip, venv' 2>/dev/null || ensure_packages "Python's venv" python3-venv
+  python=$(find_python)
   say "Making the virtual environment $VENV with $("$python" --version)"
   "$python" -m venv --clear "$VENV" >&2
 }
 
-# What Kerberos for Python is built with: it has no wheels for Linux.
-ensure_builder() {
-  ensure_packages "building Kerberos for Python" gcc libc6-dev libkrb5-dev
-  # A Python of its own making brings its headers; Debian's has them in a package of their own.
-  "$VENV/bin/python" -c 'import os, sys, sysconfig
-sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
-    ensure_packages "building Kerberos for Python" python3-dev
+# Prints what says whether a lock file was installed as it is now.
+#   $1  the lock file
+fingerprint() { cat "$1" pyproject.toml | sha256sum; }
+
+# Whether what a lock file lists is installed in $VENV.
+#   $1  the lock file
+is_up_to_date() {
+  local stamp=$VENV/installed-${1##*/}
+  [[ -f $stamp && $(<"$stamp") == "$(fingerprint "$1")" && -x $VENV/bin/trayproxy ]]
 }
 
 # Installs the locked packages and TrayProxy itself, editable, into $VENV.
 #   $1  the lock file
 ensure_trayproxy() {
-  local lock=$1 stamp=$VENV/installed-${1##*/}
-  local wanted
-  wanted=$(cat "$lock" pyproject.toml | sha256sum)
-  [[ -f $stamp && $(<"$stamp") == "$wanted" && -x $VENV/bin/trayproxy ]] && return
-  if grep -q '^krb5==' "$lock"; then ensure_builder; fi
+  local lock=$1
+  is_up_to_date "$lock" && return
   say "Installing TrayProxy and what $lock lists into $VENV"
   # What must be compiled is tried, not raced: without optimisation it takes a third of the time.
   CFLAGS="-O0 -g0" "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
@@ -131,26 +178,5 @@ ensure_trayproxy() {
     --no-build-isolation --editable . >&2 </dev/null
   # The first start need not wait for this, also where Python may not write while it runs.
   "$VENV/bin/python" -m compileall -q trayproxy >&2 </dev/null
-  printf '%s\n' "$wanted" >"$stamp"
-}
-
-# Prints the system libraries that Qt will not find.
-missing_qt_libraries() {
-  local qt
-  qt=$("$VENV/bin/python" -c 'import PySide6; print(PySide6.__path__[0])')/Qt
-  # Its own libraries are found by their place; ldd sees what is left to the system.
-  ldd "$qt"/lib/libQt6{Core,Gui,Widgets,DBus,Svg}.so.6 "$qt"/plugins/platforms/libqxcb.so 2>/dev/null |
-    awk '/not found/ { print $1 }' | sort -u | tr '\n' ' '
-}
-
-has_fonts() { compgen -G '/usr/share/fonts/*/*' >/dev/null || compgen -G "${HOME:-/root}/.fonts/*" >/dev/null; }
-
-# Makes sure that Qt can show windows.
-ensure_qt() {
-  local missing
-  missing=$(missing_qt_libraries)
-  [[ -z $missing ]] && has_fonts && return
-  ensure_packages "what Qt needs (${missing:-a font})" "${QT_PACKAGES[@]}"
-  missing=$(missing_qt_libraries)
-  [[ -z $missing ]] || give_up "Qt still lacks system libraries. Install the packages that have them:" "$missing"
+  fingerprint "$lock" >"$VENV/installed-${lock##*/}"
 }

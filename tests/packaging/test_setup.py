@@ -1,6 +1,7 @@
 """The commands on systems where not everything is there, played with small doubles of its tools."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -9,13 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-REAL_TOOLS = ("bash", "cat", "grep", "id", "tr", "sort", "awk", "dirname", "sha256sum")
+REAL_TOOLS = ("bash", "cat", "cp", "chmod", "dirname", "grep", "id", "mkdir", "sha256sum")
 
 NOT_ROOT = "echo 1000"
 SUDO_REFUSES = "exit 1"
 SUDO_ALLOWS = 'shift; [ "$1" = true ] || exec "$@"'
 NOTHING_INSTALLED = "exit 1"
 EVERYTHING_INSTALLED = "printf installed"
+
+ENSURE = "ensure_packages 'the tests' \"$(missing_packages squid git)\""
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -51,7 +54,7 @@ def shell(tmp_path: Path) -> Shell:
 
 def test_what_is_installed_is_not_installed_again(shell: Shell) -> None:
     done = shell(
-        "ensure_packages 'the tests' squid git",
+        ENSURE,
         dpkg_query=EVERYTHING_INSTALLED,
         apt_get="echo called; exit 1",
     )
@@ -60,7 +63,7 @@ def test_what_is_installed_is_not_installed_again(shell: Shell) -> None:
 
 def test_root_installs_what_is_missing_in_one_go_without_questions(shell: Shell) -> None:
     done = shell(
-        "ensure_packages 'the tests' squid git",
+        ENSURE,
         id="echo 0",
         dpkg_query="[[ $* == *git* ]] && printf installed",
         apt_get='echo "$DEBIAN_FRONTEND $*"',
@@ -74,7 +77,7 @@ def test_root_installs_what_is_missing_in_one_go_without_questions(shell: Shell)
 
 def test_sudo_without_a_password_is_used(shell: Shell) -> None:
     done = shell(
-        "ensure_packages 'the tests' squid",
+        "ensure_packages 'the tests' \"$(missing_packages squid)\"",
         id=NOT_ROOT,
         sudo=SUDO_ALLOWS,
         dpkg_query=NOTHING_INSTALLED,
@@ -86,7 +89,7 @@ def test_sudo_without_a_password_is_used(shell: Shell) -> None:
 
 def test_who_may_not_install_is_told_the_command(shell: Shell) -> None:
     done = shell(
-        "ensure_packages 'the tests' squid git",
+        ENSURE,
         id=NOT_ROOT,
         sudo=SUDO_REFUSES,
         dpkg_query=NOTHING_INSTALLED,
@@ -97,7 +100,7 @@ def test_who_may_not_install_is_told_the_command(shell: Shell) -> None:
 
 
 def test_a_system_without_apt_is_told_the_names(shell: Shell) -> None:
-    done = shell("ensure_packages 'the tests' squid git", dpkg_query=NOTHING_INSTALLED)
+    done = shell(ENSURE, dpkg_query=NOTHING_INSTALLED)
     assert done.returncode == 1
     assert "no apt-get" in done.stderr
     assert "  squid git\n" in done.stderr
@@ -110,7 +113,7 @@ def test_an_old_python_is_passed_over_for_a_newer_one(shell: Shell) -> None:
 
 
 def test_a_system_without_a_usable_python_is_told_so(shell: Shell) -> None:
-    done = shell("ensure_venv", python3="exit 1")
+    done = shell("require_python", python3="exit 1")
     assert done.returncode == 1
     assert "TrayProxy needs Python 3.11 to 3.14" in done.stderr
 
@@ -126,7 +129,7 @@ esac
 
 def test_a_python_without_venv_gets_it(shell: Shell) -> None:
     done = shell(
-        "ensure_venv",
+        "ensure_packages 'the tests' \"$(missing_for_venv)\"; ensure_venv",
         id="echo 0",
         python3=PYTHON_WITHOUT_VENV,
         dpkg_query=NOTHING_INSTALLED,
@@ -137,6 +140,30 @@ def test_a_python_without_venv_gets_it(shell: Shell) -> None:
     assert "-m venv --clear .venv" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("installed", "known", "printed"),
+    [
+        (["dante-server"], [], ""),
+        (["microsocks"], ["dante-server"], ""),
+        ([], ["dante-server", "microsocks"], "dante-server "),
+        ([], ["microsocks"], "microsocks "),
+        ([], [], "microsocks "),
+    ],
+    ids=["first there", "second there", "both known", "second known", "apt has no lists"],
+)
+def test_a_package_that_a_release_lacks_is_replaced(
+    shell: Shell, installed: list[str], known: list[str], printed: str
+) -> None:
+    done = shell(
+        "missing_packages 'dante-server|microsocks'",
+        dpkg_query=f'for name; do :; done; [[ " {" ".join(installed)} " != *" $name "* ]] || '
+        "printf installed",
+        apt_cache=f'[[ " {" ".join(known)} " == *" $2 "* ]] && echo "  Candidate: 1" || '
+        'echo "  Candidate: (none)"',
+    )
+    assert (done.returncode, done.stdout) == (0, printed)
+
+
 HEADERS = '[[ $* != "-m pip"* ]] || echo "pip: $CFLAGS" >&2'
 NO_HEADERS = f"[[ $* != *Python.h* ]] || exit 1; {HEADERS}"
 
@@ -145,7 +172,7 @@ NO_HEADERS = f"[[ $* != *Python.h* ]] || exit 1; {HEADERS}"
     ("lock", "python", "installed"),
     [
         ("krb5==0.10.0 \\", HEADERS, ["gcc libc6-dev libkrb5-dev"]),
-        ("krb5==0.10.0 \\", NO_HEADERS, ["gcc libc6-dev libkrb5-dev", "python3-dev"]),
+        ("krb5==0.10.0 \\", NO_HEADERS, ["gcc libc6-dev libkrb5-dev python3-dev"]),
         ("keyring==25.7.0 \\", NO_HEADERS, []),
     ],
     ids=["Kerberos", "Kerberos, no headers", "no Kerberos"],
@@ -160,7 +187,7 @@ def test_what_kerberos_is_built_with_comes_first(
     (venv / "python").write_text(f"#!/bin/bash\n{python}\n", "utf-8")
     (venv / "python").chmod(0o755)
     done = shell(
-        "ensure_trayproxy lock.txt",
+        "ensure_packages 'the tests' \"$(missing_for_lock lock.txt)\"; ensure_trayproxy lock.txt",
         id="echo 0",
         dpkg_query=NOTHING_INSTALLED,
         apt_get='said="$*"; [[ $said != *install* ]] || echo "apt: ${said#*recommends }"',
@@ -180,7 +207,44 @@ def test_the_session_is_forgotten(shell: Shell) -> None:
     assert kept <= {"PATH", "HOME", "PWD", "SHLVL", "_", "OLDPWD"}
 
 
-@pytest.mark.parametrize("script", ["demo", "test", "lock", "linux/desktop-entry"])
+PYTHON_OF_A_BARE_SYSTEM = """
+case "$*" in
+  *ensurepip*) [[ -e installed ]] ;;
+  *Python.h*) [[ -e installed ]] ;;
+  *qt_libraries.py) [[ -e installed ]] || printf 'libegl1 libgl1' ;;
+  "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  *editable*) printf '#!/bin/bash\n' >.venv/bin/trayproxy; chmod +x .venv/bin/trayproxy ;;
+  *pytest*) echo tested ;;
+esac
+"""
+
+
+def test_who_may_not_install_is_told_everything_the_first_time(
+    shell: Shell, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "packaging", tmp_path / "packaging")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "home" / ".fonts" / "a").mkdir(parents=True)
+    doubles = {
+        "id": NOT_ROOT,
+        "sudo": SUDO_REFUSES,
+        "python3": PYTHON_OF_A_BARE_SYSTEM,
+        "dpkg_query": "[[ ! -e installed ]] || printf installed",
+        "apt_get": "exit 1",
+    }
+    first = shell("HOME=$PWD/home packaging/test", **doubles)
+    assert first.returncode == 1
+    (told,) = re.findall("sudo apt-get install (.*)", first.stderr)
+    needed = "python3-venv gcc libkrb5-dev python3-dev libegl1 libgl1 squid iproute2 microsocks"
+    assert set(needed.split()) <= set(told.split())
+    (tmp_path / "installed").touch()
+    second = shell("HOME=$PWD/home packaging/test", **doubles)
+    assert (second.returncode, second.stdout) == (0, "tested\n"), second.stderr
+
+
+@pytest.mark.parametrize(
+    "script", ["demo", "test", "lock", "fresh", "linux/desktop-entry", "linux/fresh-place"]
+)
 def test_a_script_is_executable_and_well_formed(script: str) -> None:
     path = ROOT / "packaging" / script
     assert os.access(path, os.X_OK)

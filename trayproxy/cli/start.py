@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from trayproxy.cli.words import EndError
+from trayproxy.cli.words import EndError, clean
 from trayproxy.desktop.display import has_display
 
 _NO_DISPLAY = (
@@ -10,7 +10,7 @@ _NO_DISPLAY = (
     "terminal."
 )
 
-_APT = "apt install libegl1 libgl1 libxcb-cursor0 libxkbcommon-x11-0 libdbus-1-3 libfontconfig1"
+_PYSIDE6_MISSING = "The tray needs PySide6, which is not installed: pip install PySide6-Essentials"
 
 
 def tray(arguments: Sequence[str]) -> int:
@@ -28,17 +28,28 @@ def tray(arguments: Sequence[str]) -> int:
     if not has_display():
         raise EndError(_NO_DISPLAY)
     try:
+        from trayproxy.ui.platform import load_error
+
+        if found := load_error():
+            raise EndError(_libraries_missing(found))
         from trayproxy.ui.app import main
     except ImportError as error:
         if not (error.name or "").startswith(("PySide6", "shiboken6")) and ".so" not in str(error):
             raise
-        raise EndError(_missing(error)) from None
+        if ".so" not in str(error):
+            raise EndError(_PYSIDE6_MISSING) from None
+        raise EndError(_libraries_missing(str(error))) from None
     return main(list(arguments))
 
 
-def _missing(error: ImportError) -> str:
-    """Say what to install: the package, or the library of the system that it is linked with."""
-    if ".so" not in str(error):
-        return "The tray needs PySide6, which is not installed: pip install PySide6-Essentials"
-    library = str(error).partition(":")[0]
-    return f"The tray needs the system library {library}. On Debian and Ubuntu: {_APT}"
+def _libraries_missing(error: str) -> str:
+    """Return the text that names all that must be installed, not only the first library.
+
+    Args:
+        error: What the dynamic loader says about the first that it did not find.
+    """
+    from trayproxy.desktop.qt_libraries import command, missing_packages
+
+    reason = f"The tray needs system libraries that are missing ({clean(error)})."
+    packages = missing_packages()
+    return f"{reason} On Debian and Ubuntu:\n  {command(packages)}" if packages else reason
