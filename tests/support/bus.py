@@ -1,8 +1,12 @@
 """A session bus of one's own, which starts nothing on demand."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
+from jeepney import MatchRule, message_bus
+from jeepney.io.blocking import Proxy, open_dbus_connection
+
+from tests.support.lines import PATIENCE
 from tests.support.processes import Home, running
 
 # Without service directories nothing is started: no accessibility bus, no portal, no second keyring
@@ -35,3 +39,16 @@ def session_bus(place: Home) -> Iterator[str]:
     argv.append(f"--config-file={configuration}")
     with running(argv, env=place.environment(), cwd=place.root) as process:
         yield process.out.wait_for("^unix:.*")[0]
+
+
+def wait_for_name(bus: str, name: str) -> None:
+    """Wait until a program on the bus owns a name."""
+    rule = MatchRule(type="signal", interface="org.freedesktop.DBus", member="NameOwnerChanged")
+    rule.add_arg_condition(0, name)
+    with closing(open_dbus_connection(bus=bus)) as connection:
+        driver = Proxy(message_bus, connection, timeout=PATIENCE)
+        with connection.filter(rule) as owners:
+            # In this order: who looks first may miss what happens before the match is there.
+            driver.AddMatch(rule)
+            if not driver.NameHasOwner(name)[0]:
+                connection.recv_until_filtered(owners, timeout=PATIENCE)

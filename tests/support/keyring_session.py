@@ -11,7 +11,7 @@ import secretstorage
 from jeepney import MatchRule, message_bus
 from jeepney.io.blocking import DBusConnection, Proxy, open_dbus_connection
 
-from tests.support.bus import session_bus
+from tests.support.bus import session_bus, wait_for_name
 from tests.support.lines import PATIENCE
 from tests.support.processes import Home, Process, running
 
@@ -87,7 +87,7 @@ class KeyringSession:
 
     def wait_for_name(self, name: str) -> None:
         """Wait until a program of the session owns a name on its bus."""
-        _wait_for_name(self.bus, name)
+        wait_for_name(self.bus, name)
 
     def lock(self) -> None:
         """Lock the keyring, as a person may at any time."""
@@ -141,21 +141,8 @@ def keyring_session(place: Home, state: State = State.UNLOCKED) -> Iterator[Keyr
         daemon = stack.enter_context(
             running(argv, env=environment, cwd=place.root, stdin=MASTER_PASSWORD.encode())
         )
-        _wait_for_name(bus, _SECRETS)
+        wait_for_name(bus, _SECRETS)
         session = KeyringSession(place, environment, bus, daemon)
         if state is State.LOCKED:
             session.lock()
         yield session
-
-
-def _wait_for_name(bus: str, name: str) -> None:
-    """Wait until a program on the bus owns a name."""
-    rule = MatchRule(type="signal", interface="org.freedesktop.DBus", member="NameOwnerChanged")
-    rule.add_arg_condition(0, name)
-    with closing(open_dbus_connection(bus=bus)) as connection:
-        driver = Proxy(message_bus, connection, timeout=PATIENCE)
-        with connection.filter(rule) as owners:
-            # The same order, for the same reason.
-            driver.AddMatch(rule)
-            if not driver.NameHasOwner(name)[0]:
-                connection.recv_until_filtered(owners, timeout=PATIENCE)

@@ -1,17 +1,49 @@
-"""The field that a password is typed into."""
+"""The field that a password is typed into.
 
-from PySide6.QtCore import QCoreApplication, QEvent, Qt, Signal, Slot
-from PySide6.QtGui import QAction, QFocusEvent, QKeyEvent, QKeySequence
-from PySide6.QtWidgets import QLineEdit, QWidget
+Qt tells the accessibility bus every change of a line edit with the text that came or went, whatever
+the echo mode is, and every program of the session can listen there. So the document of the field
+holds one bullet for each character, and nothing else: the characters are beside it, in
+`PasswordField._letters`. Qt edits the bullets; whatever would put text into the document (keys,
+input methods, paste, drop) is caught before, and put there as bullets.
+"""
+
+import unicodedata
+from array import array
+
+from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt, Signal, Slot
+from PySide6.QtGui import (
+    QAction,
+    QClipboard,
+    QContextMenuEvent,
+    QDropEvent,
+    QFocusEvent,
+    QGuiApplication,
+    QInputMethodEvent,
+    QKeyEvent,
+    QKeySequence,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+)
+from PySide6.QtWidgets import QLineEdit, QMenu, QWidget
 
 from trayproxy.ui.icons import action_icon
+from trayproxy.ui.text_line import TextLine, units
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
 
+BULLET = "\N{BULLET}"
+"""What stands in the document for a character of the password."""
+
 
 class PasswordField(QLineEdit):
-    """Hides what is typed, can show it for a moment, notices Caps Lock.
+    """Hides what is typed, can show it on the screen for a moment, notices Caps Lock.
+
+    To Qt, and so to screen readers and input methods, the text is bullets, also while the person
+    has it shown: a screen reader that spoke the password would tell it to the whole room, and
+    every other program on the accessibility bus. The signals of `QLineEdit` carry bullets, too;
+    `text` returns what was typed.
 
     Signals:
         caps_lock_changed(bool): Caps Lock was found to be on or off.
@@ -22,6 +54,13 @@ class PasswordField(QLineEdit):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._caps_lock: bool | None = None
+        self._letters = array("I")
+        """The code points of the password; as many as there are bullets in the document."""
+        self._composed = ""
+        """What an input method shows and has not committed."""
+        self._line = TextLine()
+        self._anchor = 0
+        """Where a selection by the mouse began."""
         self.setEchoMode(QLineEdit.EchoMode.Password)
         self.setInputMethodHints(
             Qt.InputMethodHint.ImhSensitiveData
@@ -31,24 +70,58 @@ class PasswordField(QLineEdit):
         )
         # Shown, it could otherwise be dragged into any other window.
         self.setDragEnabled(False)
+        # Connected first: whoever hears of a change finds `text` as it is after the change.
+        self.textEdited.connect(self._follow)
+        self.textChanged.connect(self._follow)
+        for changed in (self.textChanged, self.selectionChanged, self.cursorPositionChanged):
+            changed.connect(self._repaint)
         self._eye = named(QAction(self, checkable=True), "show_password")
         self._eye.setShortcut(QKeySequence("Ctrl+H"))
         self._eye.toggled.connect(self._show)
         self._paint_eye()
         self.addAction(self._eye, QLineEdit.ActionPosition.TrailingPosition)
 
+    # --- The text --------------------------------------------------------------------------------
+
+    def text(self) -> str:
+        """Return what was typed."""
+        return "".join(map(chr, self._letters))
+
+    def setText(self, text: str | None) -> None:
+        """Replace the text."""
+        self._letters = array("I", map(ord, (text or "")[: self.maxLength()]))
+        super().setText(BULLET * len(self._letters))
+
+    def insert(self, text: str) -> None:
+        """Put text in place of the selection, or at the cursor."""
+        start, end = self._selected()
+        text = text[: self._room()]
+        self._letters[start:end] = array("I", map(ord, text))
+        super().insert(BULLET * len(text))
+
+    def displayText(self) -> str:
+        """Return what is on the screen."""
+        return self.text() if self._is_shown() else super().displayText()
+
     def wipe(self) -> None:
         """Forget the text: overwritten first, and no undo brings it back.
 
-        `setText` clears the history of `QLineEdit`; copies that Python or the input method made
-        are beyond reach.
+        Copies that Python, Qt's events or the input method made are beyond reach.
         """
         self._eye.setChecked(False)
-        self.setText("\N{BULLET}" * len(self.text()))
+        for index in range(len(self._letters)):
+            self._letters[index] = 0
         self.clear()
 
+    @Slot()
+    def paste(self) -> None:
+        """Insert what is on the clipboard."""
+        self._paste(QClipboard.Mode.Clipboard)
+
+    # --- What puts text into the document --------------------------------------------------------
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Infer Caps Lock from the letter that a key gave.
+        """Insert what a key gave; infer Caps Lock from it.
 
         Asking the system works on some of them, and on Wayland not at all; keys tell everywhere.
         """
@@ -57,7 +130,138 @@ class PasswordField(QLineEdit):
         else:
             shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
             self._note(caps_lock(self._caps_lock, event.text(), shift=shift))
-        super().keyPressEvent(event)
+        if event.matches(QKeySequence.StandardKey.Paste):
+            # Shift and Insert paste from the clipboard, with Ctrl from what is selected elsewhere.
+            selection = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+            is_selected = event.key() == Qt.Key.Key_Insert and event.modifiers() == selection
+            self._paste(QClipboard.Mode.Selection if is_selected else QClipboard.Mode.Clipboard)
+            event.accept()
+        elif _is_typed(event):
+            self.insert(event.text())
+            event.accept()
+        else:
+            super().keyPressEvent(event)
+
+    def inputMethodEvent(self, event: QInputMethodEvent) -> None:
+        """Let Qt see bullets of the same length: what is being composed, and what is committed."""
+        committed, from_cursor, length = event.commitString(), 0, 0
+        if committed or event.replacementLength():
+            start, end = self._selected()
+            committed = committed[: self._room()]
+            del self._letters[start:end]
+            # Qt ignores a replacement that reaches beyond the text.
+            at = min(max(0, start + event.replacementStart()), len(self._letters))
+            length = min(event.replacementLength(), len(self._letters) - at)
+            from_cursor = at - start
+            self._letters[at : at + length] = array("I", map(ord, committed))
+        self._composed = event.preeditString()
+        masked = QInputMethodEvent(BULLET * units(self._composed), event.attributes())
+        masked.setCommitString(BULLET * len(committed), from_cursor, length)
+        super().inputMethodEvent(masked)
+        event.setAccepted(masked.isAccepted())
+        self._repaint()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Insert the text that was dropped, where it was dropped."""
+        text = event.mimeData().text()
+        self.deselect()
+        self.setCursorPosition(self._index_at(event.position().x()))
+        self.insert(text)
+        event.acceptProposedAction()
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        """Offer what can be done with a password; Qt's own menu pastes without asking us."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        paste = menu.addAction(translate("SignIn", "&Paste"), self.paste)
+        paste.setEnabled(bool(QGuiApplication.clipboard().text()))
+        delete = menu.addAction(translate("SignIn", "&Delete"), self.del_)
+        delete.setEnabled(self.hasSelectedText())
+        menu.addSeparator()
+        select = menu.addAction(translate("SignIn", "Select &all"), self.selectAll)
+        select.setEnabled(bool(self._letters))
+        menu.addAction(self._eye)
+        menu.popup(event.globalPos())
+
+    def _paste(self, mode: QClipboard.Mode) -> None:
+        if text := QGuiApplication.clipboard().text(mode):
+            self.insert(text)
+
+    @Slot(str)
+    def _follow(self, document: str) -> None:
+        """Bring the letters in line with the document, which Qt has just changed.
+
+        Characters that are no bullets are taken in, and bullets put in their place: assistive
+        technology can write into a field directly.
+        """
+        before = len(document) - len(document.lstrip(BULLET))
+        after = len(document) - len(document.rstrip(BULLET))
+        if before < len(document):
+            written = document[before : len(document) - after]
+            self._letters[before : len(self._letters) - after] = array("I", map(ord, written))
+            cursor = self.cursorPosition()
+            super().setText(BULLET * len(self._letters))
+            self.setCursorPosition(cursor)
+        elif len(document) < len(self._letters):
+            # After a deletion the cursor is where the deleted text was.
+            at = self.cursorPosition()
+            del self._letters[at : at + len(self._letters) - len(document)]
+
+    def _selected(self) -> tuple[int, int]:
+        """Return where the selection begins and ends; without one, twice the cursor."""
+        if self.hasSelectedText():
+            return self.selectionStart(), self.selectionEnd()
+        return self.cursorPosition(), self.cursorPosition()
+
+    def _room(self) -> int:
+        """Return how many characters can come in place of the selection."""
+        start, end = self._selected()
+        return self.maxLength() - len(self._letters) + end - start
+
+    # --- Shown on the screen ---------------------------------------------------------------------
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the characters in place of Qt's bullets while the person wants to see them."""
+        if not self._is_shown():
+            super().paintEvent(event)
+            return
+        self._lay_out()
+        with QPainter(self) as painter:
+            self._line.paint(self, painter, self._selected())
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Put the cursor, or the end of the selection, where the person sees it."""
+        is_left = event.button() == Qt.MouseButton.LeftButton
+        if not (self._is_shown() and is_left):
+            super().mousePressEvent(event)
+            return
+        at = self._index_at(event.position().x())
+        if event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            self._select(at)
+        else:
+            self._anchor = at
+            self.setCursorPosition(at)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        """Select up to where the person sees it."""
+        if not self._is_shown():
+            super().mouseMoveEvent(event)
+        elif event.buttons() & Qt.MouseButton.LeftButton:
+            self._select(self._index_at(event.position().x()))
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        """Insert, at the middle button, what is selected elsewhere."""
+        clipboard = QGuiApplication.clipboard()
+        if event.button() == Qt.MouseButton.MiddleButton and clipboard.supportsSelection():
+            self.deselect()
+            self._paste(QClipboard.Mode.Selection)
+        elif not self._is_shown():
+            super().mouseReleaseEvent(event)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        """Select all: a password has no words."""
+        if event.button() == Qt.MouseButton.LeftButton:
+            self.selectAll()
 
     def focusOutEvent(self, event: QFocusEvent) -> None:
         """Hide the password again: whoever looks away may walk away."""
@@ -71,10 +275,32 @@ class PasswordField(QLineEdit):
             self._paint_eye()
         super().changeEvent(event)
 
+    def _is_shown(self) -> bool:
+        return self._eye.isChecked()
+
+    def _index_at(self, x: float) -> int:
+        """Return the place between two characters that is nearest to a point on the screen."""
+        if not self._is_shown():
+            return self.cursorPositionAt(QPoint(int(x), self.height() // 2))
+        self._lay_out()
+        return self._line.index_at(x)
+
+    def _lay_out(self) -> None:
+        self._line.lay_out(self, self.text(), self.cursorPosition(), self._composed)
+
+    def _select(self, to: int) -> None:
+        self.setSelection(self._anchor, to - self._anchor)
+
     @Slot(bool)
     def _show(self, shown: bool) -> None:
-        self.setEchoMode(QLineEdit.EchoMode.Normal if shown else QLineEdit.EchoMode.Password)
+        self._line = TextLine()
         self._paint_eye()
+        self.update()
+
+    @Slot()
+    def _repaint(self) -> None:
+        if self._is_shown():
+            self.update()
 
     def _paint_eye(self) -> None:
         shown = self._eye.isChecked()
@@ -104,3 +330,17 @@ def caps_lock(before: bool | None, text: str, *, shift: bool) -> bool | None:
     if text.isupper():
         return before if shift else True
     return shift
+
+
+def _is_typed(event: QKeyEvent) -> bool:
+    """Return whether Qt would insert the text of a key (QInputControl::isAcceptableInput)."""
+    if not event.text():
+        return False
+    category = unicodedata.category(event.text()[0])
+    if category == "Cf":
+        # Windows types such characters with Ctrl and Shift.
+        return True
+    ctrl, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+    if event.modifiers() in (ctrl, ctrl | shift):
+        return False
+    return category not in ("Cc", "Cs")

@@ -1,0 +1,222 @@
+"""The real accessibility bus of a Linux desktop (at-spi2-core), and a program that listens on it.
+
+`tests.support.screen_reader` plays the registry instead, for tests that only read windows.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from jeepney import DBusAddress, HeaderFields, Message, MessageType, new_method_call
+from jeepney.bus_messages import Monitoring
+from jeepney.io.blocking import DBusConnection, open_dbus_connection
+
+from tests.support.bus import session_bus, wait_for_name
+from tests.support.lines import PATIENCE
+from tests.support.processes import Home, running
+
+PASSWORD_TEXT = 40
+"""AtspiRole of a field whose text is hidden."""
+TEXT = 61
+"""AtspiRole of a field whose text is not."""
+
+_LAUNCHER = "/usr/libexec/at-spi-bus-launcher"
+_BUS = "org.a11y.Bus"
+_REGISTRY = "org.a11y.atspi.Registry"
+_ACCESSIBLE = "org.a11y.atspi.Accessible"
+_TEXT = "org.a11y.atspi.Text"
+_COMPONENT = "org.a11y.atspi.Component"
+_ROOT = "/org/a11y/atspi/accessible/root"
+_EVENTS = ("object:text-changed", "object:text-caret-moved", "object:property-change")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessibilityBus:
+    """A bus that runs.
+
+    Attributes:
+        session: The address of the session bus, where programs ask for this bus.
+        address: Its own address.
+    """
+
+    session: str
+    address: str
+
+    def environment(self) -> dict[str, str]:
+        """Return what makes a Qt program introduce itself here."""
+        return {
+            "DBUS_SESSION_BUS_ADDRESS": self.session,
+            "QT_ACCESSIBILITY": "1",
+            "QT_LINUX_ACCESSIBILITY_ALWAYS_ON": "1",
+        }
+
+
+@contextmanager
+def accessibility_bus(place: Home) -> Iterator[AccessibilityBus]:
+    """Run a session bus, and the accessibility bus as a desktop starts it.
+
+    Args:
+        place: The home of the session.
+    """
+    with session_bus(place) as session:
+        environment = place.environment(DBUS_SESSION_BUS_ADDRESS=session)
+        argv = [_LAUNCHER, "--launch-immediately", "--a11y=1"]
+        with running(argv, env=environment, cwd=place.root):
+            wait_for_name(session, _BUS)
+            with closing(open_dbus_connection(bus=session)) as connection:
+                launcher = DBusAddress("/org/a11y/bus", _BUS, _BUS)
+                (address,) = _ask(connection, new_method_call(launcher, "GetAddress"))
+            yield AccessibilityBus(session, address)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Something with text in a window.
+
+    Attributes:
+        program: Whose, as a name on the bus.
+        path: Which.
+        role: Its AtspiRole.
+    """
+
+    program: str
+    path: str
+    role: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextChange:
+    """What a program told of a change of a text.
+
+    Attributes:
+        program: Whose, as a name on the bus.
+        path: Of which object.
+        kind: ``insert`` or ``delete``.
+        text: What came or went.
+    """
+
+    program: str
+    path: str
+    kind: str
+    text: str
+
+
+class Listener:
+    """Hears everything that goes over the accessibility bus, as any program of the session can."""
+
+    def __init__(self, bus: AccessibilityBus) -> None:
+        """Ask for the events that screen readers ask for, and listen from now on."""
+        self._asking = open_dbus_connection(bus=bus.address)
+        registry = DBusAddress("/org/a11y/atspi/registry", _REGISTRY, _REGISTRY)
+        for event in _EVENTS:
+            _ask(self._asking, new_method_call(registry, "RegisterEvent", "sass", (event, [], "")))
+        self._messages: list[Message] = []
+        self._heard = threading.Condition()
+        self._monitor = open_dbus_connection(bus=bus.address)
+        _ask(self._monitor, Monitoring().BecomeMonitor([]))
+        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Leave the bus."""
+        with suppress(OSError):
+            self._monitor.sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE)
+        self._monitor.close()
+        self._asking.close()
+
+    def changes(self, field: Field) -> list[TextChange]:
+        """Return the changes of a text so far, in their order."""
+        with self._heard:
+            found = map(_text_change, self._messages)
+            return [one for one in found if one and one.path == field.path]
+
+    def heard(self) -> str:
+        """Return all values that went over the bus, calls and replies included."""
+        with self._heard:
+            return "\n".join(repr(message.body) for message in self._messages)
+
+    def wait_until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
+        """Wait until a condition holds; it is tried whenever a message was heard."""
+        deadline = monotonic() + timeout
+        while not holds():
+            with self._heard:
+                left = deadline - monotonic()
+                assert left > 0, f"waited {timeout} s in vain"
+                self._heard.wait(min(left, 0.5))
+
+    def wait_for_field(self, role: int) -> Field:
+        """Wait until a program shows a field of a role; return it."""
+        found: list[Field] = []
+
+        def is_there() -> bool:
+            found.extend(field for field in self._fields() if field.role == role)
+            return bool(found)
+
+        self.wait_until(is_there)
+        return found[0]
+
+    def read(self, field: Field) -> str:
+        """Return what a screen reader gets when it asks for the text of a field."""
+        address = DBusAddress(field.path, field.program, _TEXT)
+        (text,) = _ask(self._asking, new_method_call(address, "GetText", "ii", (0, -1)))
+        return str(text)
+
+    def centre(self, field: Field) -> tuple[int, int]:
+        """Return the middle of a field in pixels of the screen."""
+        address = DBusAddress(field.path, field.program, _COMPONENT)
+        ((x, y, width, height),) = _ask(
+            self._asking, new_method_call(address, "GetExtents", "u", (0,))
+        )
+        return x + width // 2, y + height // 2
+
+    def _fields(self) -> Iterator[Field]:
+        yield from _walk(self._asking, _REGISTRY, _ROOT)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message = self._monitor.receive()
+            except (OSError, EOFError):
+                return
+            with self._heard:
+                self._messages.append(message)
+                self._heard.notify_all()
+
+
+def _text_change(message: Message) -> TextChange | None:
+    fields = message.header.fields
+    if (
+        message.header.message_type is not MessageType.signal
+        or fields.get(HeaderFields.member) != "TextChanged"
+    ):
+        return None
+    kind, _, _, (_, text), *_ = message.body
+    sender, path = fields[HeaderFields.sender], fields[HeaderFields.path]
+    return TextChange(sender, path, kind.partition("/")[0], text)
+
+
+def _walk(connection: DBusConnection, program: str, path: str) -> Iterator[Field]:
+    """Yield an object and all within it; what goes away meanwhile is left out."""
+    here = DBusAddress(path, program, _ACCESSIBLE)
+    with suppress(_RefusedError):
+        (role,) = _ask(connection, new_method_call(here, "GetRole"))
+        yield Field(program, path, role)
+        (children,) = _ask(connection, new_method_call(here, "GetChildren"))
+        for child_program, child in children:
+            yield from _walk(connection, child_program, child)
+
+
+class _RefusedError(Exception):
+    """A program on the bus did not do what was asked."""
+
+
+def _ask(connection: DBusConnection, call: Message) -> tuple[Any, ...]:
+    reply = connection.send_and_get_reply(call, timeout=PATIENCE)
+    if reply.header.message_type is MessageType.error:
+        raise _RefusedError(reply.body)
+    return tuple(reply.body)

@@ -1,0 +1,103 @@
+"""What programs that listen on the accessibility bus learn of the sign-in dialog (promise 3)."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.accessibility_bus import PASSWORD_TEXT, TEXT, Field, Listener, accessibility_bus
+from tests.support.display import Desktop, x_server
+from tests.support.panel import window_manager
+from tests.support.processes import SOURCES, Home, Process, running
+
+# Tests with a display of their own are quicker one after the other.
+pytestmark = pytest.mark.xdist_group("display")
+
+TYPED = "typed-Kq7w"
+PASTED = "pasted-Vb3x"
+COMPOSED = "composed-Zt9y"
+DROPPED = "dropped-Jm5p"
+SHOWN = "shown-Hr8f"
+BULLETS = frozenset("\N{BULLET}\N{BLACK CIRCLE}")
+"""What the password may be heard as; the style of the window has one of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """The dialog on a desktop, and somebody who listens.
+
+    Attributes:
+        here: The desktop.
+        listener: A program on the accessibility bus.
+        process: Shows the dialog.
+        user: The field for the user name.
+        password: The field for the password.
+    """
+
+    here: Desktop
+    listener: Listener
+    process: Process
+    user: Field
+    password: Field
+
+    def wait_for_length(self, length: int) -> None:
+        """Wait until the field for the password has that many characters."""
+        self.listener.wait_until(lambda: len(self.listener.read(self.password)) == length)
+
+
+@pytest.fixture
+def sign_in(place: Home) -> Iterator[SignIn]:
+    with x_server(place) as display, accessibility_bus(place) as bus:
+        here = Desktop(place, display, bus.session)
+        listener = Listener(bus)
+        texts = {"CLIPBOARD": PASTED, "COMPOSED": COMPOSED, "DROPPED": DROPPED}
+        path = {"PYTHONPATH": str(SOURCES)}
+        environment = {**here.environment(), **bus.environment(), **texts, **path}
+        argv = [sys.executable, "-m", "tests.ui.sign_in_program"]
+        with window_manager(here), running(argv, env=environment, cwd=SOURCES) as process:
+            here.wait_until_active(here.wait_for_window("^Sign in to proxy"))
+            password = listener.wait_for_field(PASSWORD_TEXT)
+            yield SignIn(here, listener, process, listener.wait_for_field(TEXT), password)
+        listener.stop()
+
+
+def told(sign_in: SignIn, field: Field) -> str:
+    return "".join(change.text for change in sign_in.listener.changes(field))
+
+
+def test_the_user_name_can_be_heard_and_the_password_cannot(sign_in: SignIn) -> None:
+    here, listener = sign_in.here, sign_in.listener
+    here.press("shift+Tab")
+    here.type("Zoe")
+    # Whoever hears this would hear the password as well.
+    listener.wait_until(lambda: "Zoe" in told(sign_in, sign_in.user))
+    here.press("Tab")
+    here.type(TYPED)
+    sign_in.wait_for_length(length := len(TYPED))
+    here.press("ctrl+v")
+    sign_in.wait_for_length(length := length + len(PASTED))
+    here.press("shift+Insert")
+    sign_in.wait_for_length(length := length + len(PASTED))
+    here.run("xdotool", "mousemove", *map(str, listener.centre(sign_in.password)), "click", "2")
+    sign_in.wait_for_length(length := length + len(PASTED))
+    here.press("F2")
+    sign_in.wait_for_length(length := length + len(COMPOSED))
+    here.press("F3")
+    sign_in.wait_for_length(length := length + len(DROPPED))
+    here.press("ctrl+h", "End")
+    here.type(SHOWN)
+    sign_in.wait_for_length(length := length + len(SHOWN))
+    shown = listener.read(sign_in.password)
+    here.press("BackSpace", "Home", "Delete")
+    sign_in.wait_for_length(length := length - 2)
+    here.press("Return")
+    sign_in.process.out.wait_for(f"^answered {length}$")
+    here.press("Escape")
+    assert sign_in.process.wait() == 0
+    assert set(shown) <= BULLETS
+    assert set(told(sign_in, sign_in.password)) <= BULLETS
+    kinds = {change.kind for change in listener.changes(sign_in.password)}
+    assert kinds == {"insert", "delete"}
+    heard = listener.heard()
+    assert not [text for text in (TYPED, PASTED, COMPOSED, DROPPED, SHOWN) if text in heard]

@@ -1,0 +1,154 @@
+"""One line of text, drawn into a line edit in place of the text that the line edit holds."""
+
+import unicodedata
+
+from PySide6.QtCore import QPointF, QRect, Qt
+from PySide6.QtGui import QPainter, QPalette, QTextCharFormat, QTextLayout, QTextOption
+from PySide6.QtWidgets import QLineEdit, QStyle, QStyleOptionFrame, QToolButton
+
+_MARGIN = 2
+"""Pixels that `QLineEdit` leaves free on both sides of its text."""
+
+
+class TextLine:
+    """Lays out a line, keeps its cursor in sight, and knows what is where.
+
+    Places in the text are counted in characters of Python; Qt counts UTF-16 units.
+    """
+
+    def __init__(self) -> None:
+        self._layout = QTextLayout()
+        self._box = QRect()
+        self._scroll = 0.0
+        """How far the text is moved to the left."""
+        self._units = [0]
+        """Where each character begins in the layout, and the end."""
+        self._cursor = 0
+
+    def lay_out(self, field: QLineEdit, text: str, cursor: int, composed: str = "") -> None:
+        """Lay out a text; `index_at` and `paint` are about this layout.
+
+        Args:
+            field: Where it will be drawn.
+            text: What to draw. Characters that cannot be seen become one that can.
+            cursor: The place of the cursor in `text`.
+            composed: What an input method shows at the cursor, and has not committed.
+        """
+        shown = visible(text)
+        self._units = [0]
+        for char in shown:
+            self._units.append(self._units[-1] + units(char))
+        self._cursor = self._units[cursor]
+        self._box = _text_box(field)
+        option = QTextOption()
+        option.setTextDirection(field.layoutDirection())
+        option.setWrapMode(QTextOption.WrapMode.NoWrap)
+        self._layout = QTextLayout(shown, field.font())
+        self._layout.setTextOption(option)
+        self._layout.setPreeditArea(self._cursor, visible(composed))
+        self._layout.beginLayout()
+        line = self._layout.createLine()
+        self._layout.endLayout()
+        if line.isValid():
+            # The cursor behind what is composed is part of the layout's text.
+            at = self._x(self._cursor + units(visible(composed)))
+            room = self._box.width() - 1
+            self._scroll = min(max(self._scroll, at - room), at)
+            self._scroll = max(0.0, min(self._scroll, line.naturalTextWidth() - room))
+
+    def index_at(self, x: float) -> int:
+        """Return the place between two characters that is nearest to a point.
+
+        Args:
+            x: In pixels of the line edit.
+        """
+        line = self._layout.lineAt(0)
+        unit = line.xToCursor(x - self._box.left() + self._scroll)
+        return min(range(len(self._units)), key=lambda index: abs(self._units[index] - unit))
+
+    def paint(self, field: QLineEdit, painter: QPainter, selected: tuple[int, int]) -> None:
+        """Draw the line edit with this line in it.
+
+        Args:
+            field: The line edit.
+            painter: Draws on it.
+            selected: Where the selection begins and ends.
+        """
+        frame = QStyleOptionFrame()
+        field.initStyleOption(frame)
+        field.style().drawPrimitive(QStyle.PrimitiveElement.PE_PanelLineEdit, frame, painter, field)
+        painter.setClipRect(self._box)
+        palette = field.palette()
+        painter.setPen(palette.color(QPalette.ColorRole.Text))
+        height = self._layout.boundingRect().height()
+        top = self._box.top() + (self._box.height() - height) / 2
+        at = QPointF(self._box.left() - self._scroll, top)
+        self._layout.draw(painter, at, self._formats(palette, selected))
+        if field.hasFocus():
+            width = field.style().pixelMetric(QStyle.PixelMetric.PM_TextCursorWidth)
+            self._layout.drawCursor(painter, at, self._cursor_unit(), width)
+
+    def _cursor_unit(self) -> int:
+        return self._cursor + units(self._layout.preeditAreaText())
+
+    def _x(self, unit: int) -> float:
+        # PySide6 returns what C++ has as its second argument, too.
+        found = self._layout.lineAt(0).cursorToX(unit)
+        assert isinstance(found, tuple)
+        return float(found[0])
+
+    def _formats(
+        self, palette: QPalette, selected: tuple[int, int]
+    ) -> list[QTextLayout.FormatRange]:
+        formats = []
+        if composed := units(self._layout.preeditAreaText()):
+            underlined = QTextCharFormat()
+            underlined.setFontUnderline(True)
+            formats.append(_range(self._cursor, composed, underlined))
+        start, end = (self._units[index] for index in selected)
+        if start < end:
+            marked = QTextCharFormat()
+            marked.setBackground(palette.brush(QPalette.ColorRole.Highlight))
+            marked.setForeground(palette.brush(QPalette.ColorRole.HighlightedText))
+            formats.append(_range(start, end - start, marked))
+        return formats
+
+
+def visible(text: str) -> str:
+    """Return the text with a replacement for each character that has no shape of its own."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if _is_invisible(char) else char for char in text)
+
+
+def units(text: str) -> int:
+    """Return the length of a text in UTF-16 units, as Qt counts."""
+    return len(text) + sum(char > "\uffff" for char in text)
+
+
+def _is_invisible(char: str) -> bool:
+    category = unicodedata.category(char)
+    return category in ("Zl", "Zp") or category.startswith("C")
+
+
+def _range(start: int, length: int, style: QTextCharFormat) -> QTextLayout.FormatRange:
+    made = QTextLayout.FormatRange()
+    made.start, made.length, made.format = start, length, style
+    return made
+
+
+def _text_box(field: QLineEdit) -> QRect:
+    """Return where a line edit draws its text: beside the buttons that it has inside."""
+    frame = QStyleOptionFrame()
+    field.initStyleOption(frame)
+    element = QStyle.SubElement.SE_LineEditContents
+    box = field.style().subElementRect(element, frame, field)
+    box = box.marginsRemoved(field.textMargins())
+    for button in field.findChildren(
+        QToolButton, options=Qt.FindChildOption.FindDirectChildrenOnly
+    ):
+        if button.isVisible():
+            place = button.geometry()
+            if place.center().x() > field.width() / 2:
+                box.setRight(min(box.right(), place.left() - 1))
+            else:
+                box.setLeft(max(box.left(), place.right() + 1))
+    return box.adjusted(_MARGIN, 0, -_MARGIN, 0)
