@@ -1,11 +1,13 @@
 """Tests for trayproxy.http.body (RFC 9112, sections 6 to 8)."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.http.readers import h11_request, llhttp_request
-from trayproxy.http.body import Body, body_reader, last_chunk, write_chunk
+from trayproxy.http.body import Body, answer_reader, body_reader, last_chunk, write_chunk
 from trayproxy.http.errors import MessageError
 from trayproxy.http.fields import Fields, parse_fields
 from trayproxy.http.framing import Chunked, Framing, Length, NoBody, UntilClose
@@ -77,9 +79,11 @@ def test_unframed_content_ends_with_the_connection() -> None:
         (Chunked(), b"5\r\nhello\r\n0\r\n"),
     ],
 )
-@pytest.mark.parametrize("status", [400, 502])
-def test_an_early_end_is_noticed_r_044(framing: Framing, part: bytes, status: int) -> None:
-    body = body_reader(framing, status=status)
+@pytest.mark.parametrize(("reader", "status"), [(body_reader, 400), (answer_reader, 502)])
+def test_an_early_end_is_noticed_r_044(
+    framing: Framing, part: bytes, reader: Callable[[Framing], Body], status: int
+) -> None:
+    body = reader(framing)
     body.feed(part)
     with pytest.raises(MessageError, match="ended before") as refused:
         body.eof()
@@ -150,7 +154,7 @@ def test_malformed_chunks_are_refused_r_046(data: bytes) -> None:
 
 
 def test_what_came_before_a_malformed_chunk_is_handed_out_first() -> None:
-    body = body_reader(Chunked(), status=502)
+    body = answer_reader(Chunked())
     assert feed(body, b"5\r\nhello\r\n") == (b"hello", b"")
     with pytest.raises(MessageError) as refused:
         body.feed(b"x\r\n")

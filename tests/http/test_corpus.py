@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 from tests.http.readers import h11_request, h11_response, llhttp_request, llhttp_response
-from trayproxy.http.body import Body, ChunkedBody, body_reader, last_chunk, write_chunk
+from trayproxy.http.body import (
+    Body,
+    ChunkedBody,
+    answer_reader,
+    body_reader,
+    last_chunk,
+    write_chunk,
+)
 from trayproxy.http.challenges import parse_challenges
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Chunked, UntilClose
@@ -270,7 +277,7 @@ def answer(case: dict[str, Any], request: Request) -> Answer:
 
 
 def answer_body(response: Response, octets: bytes, result: Answer) -> None:
-    body = body_reader(response.framing, status=502)
+    body = answer_reader(response.framing)
     try:
         result.body, _ = feed(body, octets, piecewise=False)
         body.eof()

@@ -8,7 +8,7 @@ from trayproxy.http.limits import LIMITS, Limits
 
 GET = b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-SMALL = Limits(request_line=40, head=120, line=60)
+SMALL = Limits(request_line=40, head=120, line=80)
 
 
 def status_of(buffer: bytes, limits: Limits = LIMITS) -> int:

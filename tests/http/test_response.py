@@ -92,7 +92,7 @@ def test_an_invalid_status_line_is_a_502(line: bytes) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"X-A: a\r\n b", b"X-A: a\rb", b"X-A: a\nb", b"X-A: a\x00b", b"nocolon", b"X A: b", b": b"],
+    [b" a\r\nX-A: b", b"X-A: a\rb", b"X-A: a\nb", b"X-A: a\x00b", b"nocolon", b"X A: b", b": b"],
 )
 def test_an_invalid_field_line_is_a_502_r_012_r_013(line: bytes) -> None:
     with pytest.raises(MessageError) as refused:
@@ -113,6 +113,11 @@ def test_the_space_before_a_colon_is_removed_r_011() -> None:
         (b"GET", ok(CHUNKED), Chunked()),
         (b"GET", ok(), UntilClose()),
         (b"GET", ok(CHUNKED, minor=0), Chunked()),
+        (b"GET", ok(FIVE, CHUNKED), Chunked()),
+        (b"GET", ok(CHUNKED, b"Content-Length: x"), Chunked()),
+        (b"GET", ok(b"Transfer-Encoding: identity", FIVE), Length(5)),
+        (b"GET", ok(b"Transfer-Encoding: Identity"), UntilClose()),
+        (b"GET", ok(b"Transfer-Encoding: identity, chunked", FIVE), Chunked()),
         (b"HEAD", ok(FIVE), NoBody(5)),
         (b"HEAD", ok(CHUNKED), NoBody()),
         (b"HEAD", ok(), NoBody()),
@@ -143,7 +148,6 @@ def test_method_and_status_decide_the_framing_r_032_r_045(
 @pytest.mark.parametrize(
     "fields",
     [
-        (FIVE, CHUNKED),
         (FIVE, b"Content-Length: 6"),
         (b"Content-Length: 5,6",),
         (b"Content-Length:",),
@@ -152,7 +156,8 @@ def test_method_and_status_decide_the_framing_r_032_r_045(
         (b"Content-Length: 99999999999999999999999",),
         (b"Transfer-Encoding: chunked, gzip",),
         (b"Transfer-Encoding: gzip, chunked",),
-        (b"Transfer-Encoding: identity",),
+        (b"Transfer-Encoding: chunked, identity",),
+        (b"Transfer-Encoding: identity, gzip",),
         (b"Transfer-Encoding:",),
     ],
 )
@@ -173,6 +178,17 @@ def test_faulty_framing_is_a_502_r_040_r_043(fields: tuple[bytes, ...]) -> None:
         (ok(FIVE, b"Connection: Keep-Alive", minor=0), True),
         (ok(FIVE, b"Proxy-Connection: keep-alive", minor=0), True),
         (ok(CHUNKED, b"Connection: keep-alive", minor=0), False),
+        (ok(CHUNKED), True),
+        (ok(CHUNKED, FIVE), False),
+        (ok(b"Transfer-Encoding: identity", FIVE), False),
+        (ok(b"Transfer-Encoding: identity, chunked"), False),
+        (ok(b"Content-Length : 5"), False),
+        (ok(b"Transfer-Encoding\t: chunked"), False),
+        (ok(b"X-A : b", FIVE), True),
+        (ok(b"X-A: a\r\n b", FIVE), False),
+        (ok(b"X-A: a\nX-B: b", FIVE), False),
+        (b"HTTP/1.1 200 OK\nContent-Length: 5\n\n", False),
+        (b"\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", True),
     ],
 )
 def test_whether_the_upstream_connection_persists_r_042_r_071(

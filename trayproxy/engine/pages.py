@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from html import escape
 from http import HTTPStatus
 
+from trayproxy.http.errors import MessageError, TooLargeError
+
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -168,12 +170,23 @@ TOO_LARGE_TO_REPEAT = Page(
     retry_after=1,
 )
 
-BAD_ANSWER = Page(
-    502,
-    "The proxy's answer cannot be understood",
-    "The upstream proxy sent something that is not a proper HTTP answer: {reason}.",
-    "http_protocol_error",
-)
+
+def refused_answer(error: MessageError) -> Page:
+    """Return the page for an answer of the next hop that is not passed on."""
+    if isinstance(error, TooLargeError):
+        return Page(
+            502,
+            "The answer is too large for TrayProxy",
+            f"The answer to this request was not passed on: {error}.",
+            "http_response_header_section_size",
+        )
+    return Page(
+        502,
+        "The proxy's answer cannot be understood",
+        f"The upstream proxy sent something that is not a proper HTTP answer: {error}.",
+        "http_protocol_error",
+    )
+
 
 NO_COMMON_METHOD = Page(
     503,

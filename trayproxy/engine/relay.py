@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trayproxy.engine.memory import AnswerPlan, Plan, Reply
-from trayproxy.engine.pages import BAD_ANSWER, CUT_SHORT, RefusedError
+from trayproxy.engine.pages import CUT_SHORT, RefusedError, refused_answer
 from trayproxy.engine.sender import Sender
 from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
 from trayproxy.engine.upstream import Connection
-from trayproxy.http.body import Body, Octets, body_reader, last_chunk, write_chunk
+from trayproxy.http.body import Body, Octets, answer_reader, last_chunk, write_chunk
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Chunked, Length, UntilClose
 from trayproxy.http.heads import find_response_head
@@ -64,10 +64,14 @@ class Heads:
         self._raw = b""
         self._reply: Reply | None = None
 
-    def misunderstood(self, reason: str) -> RefusedError:
-        """Close the connection to a next hop that does not speak HTTP; return what to raise."""
+    def misunderstood(self, error: MessageError) -> RefusedError:
+        """Close the connection to a next hop whose answer is not passed on; return what to raise.
+
+        Args:
+            error: Why the answer is not passed on.
+        """
         self._link.drop_upstream()
-        return RefusedError(replace(BAD_ANSWER, body=BAD_ANSWER.body.format(reason=reason)))
+        return RefusedError(refused_answer(error))
 
     async def await_head(self, sender: Sender, upstream: Connection) -> Response:
         """Send the request and return the head of its final answer; relay interim ones.
@@ -80,7 +84,7 @@ class Heads:
         """
         engine, client, stream = self._engine, self._client, upstream.stream
         seen = interim = 0
-        is_ready = False
+        is_ready, persists = False, True
         while True:
             try:
                 sender.push()
@@ -92,8 +96,10 @@ class Heads:
                 del stream.inbox[:end]
                 seen = 0
                 response = self._read(head)
+                persists = persists and response.keep_alive
                 if not response.is_interim:
-                    return response
+                    is_same = persists or not response.keep_alive
+                    return response if is_same else replace(response, keep_alive=False)
                 interim += 1
                 if interim > INTERIM_AT_MOST:
                     raise MessageError(502, "it only announces an answer, again and again")
@@ -186,7 +192,7 @@ class Relay(Heads):
         assert upstream is not None
         stream = upstream.stream
         if response.status == 101 and not switches_protocols(request, response):
-            raise self.misunderstood("nobody asked for a 101")
+            raise self.misunderstood(MessageError(502, "nobody asked for a 101"))
         if response.status == 101 or response.opens_tunnel:
             head = self._head_for_client(close=False)
             if self._plan.opens:
@@ -201,7 +207,7 @@ class Relay(Heads):
             self._remember(response, head, dated=dated)
         if not dated:
             head = self._engine.date.add(head)
-        body = body_reader(response.framing, status=502)
+        body = answer_reader(response.framing)
         is_chunked = isinstance(framing, Chunked)
         try:
             first = self._next_part(stream, body, is_chunked)
@@ -209,7 +215,7 @@ class Relay(Heads):
             link.drop_upstream()
             raise RefusedError(CUT_SHORT) from None
         except MessageError as error:
-            raise self.misunderstood(str(error)) from error
+            raise self.misunderstood(error) from error
         try:
             await self._relay_body(sender, stream, body, b"".join((head, first)), is_chunked)
         except (BrokenError, MessageError, TimeoutError):
@@ -217,7 +223,8 @@ class Relay(Heads):
             link.drop_upstream()
             link.cut()
             return False
-        if not (response.keep_alive and sender.done) or stream.inbox or stream.ended:
+        is_sure = response.keep_alive and body.is_plain
+        if not (is_sure and sender.done) or stream.inbox or stream.ended:
             link.drop_upstream()
         if not keep_alive:
             await link.linger()

@@ -31,7 +31,7 @@ from trayproxy.engine.sender import KEPT_IN_MEMORY, Sender
 from trayproxy.engine.strand import READ, TIMED_OUT, Wait
 from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.upstream import Connection
-from trayproxy.http.body import body_reader
+from trayproxy.http.body import answer_reader
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Length, NoBody, UntilClose
@@ -514,7 +514,7 @@ class Signing:
         except BadBodyError:
             raise
         except MessageError as error:
-            raise self._relay.misunderstood(str(error)) from error
+            raise self._relay.misunderstood(error) from error
         except TimeoutError as error:
             if sender.hungry:
                 raise BadBodyError(408, "its content did not come in time") from error
@@ -642,15 +642,20 @@ class Signing:
         )
         # Squid says keep-alive and reads no more of content that it has refused.
         is_read = not self._has_content or self._sender.is_knocking or in_handshake
-        if persists and is_read and self._sender.done and await self._drain(upstream, response):
+        if (
+            persists
+            and is_read
+            and self._sender.done
+            and await self._drain(upstream, response, in_handshake=in_handshake)
+        ):
             return True
         self._link.drop_upstream()
         return False
 
-    async def _drain(self, upstream: Connection, response: Response) -> bool:
+    async def _drain(self, upstream: Connection, response: Response, *, in_handshake: bool) -> bool:
         """Read the content of a refusal. Return whether all of it came, and nothing behind it."""
         engine, stream = self._link.engine, upstream.stream
-        body = body_reader(response.framing, status=502)
+        body = answer_reader(response.framing)
         left, end = engine.limits.drain_octets, engine.loop.time() + engine.limits.refusal_s
         self._link.deadline = None
         try:
@@ -672,4 +677,4 @@ class Signing:
                         return False
         except (OSError, MessageError):
             return False
-        return not stream.inbox and not stream.ended
+        return not stream.inbox and not stream.ended and (body.is_plain or in_handshake)

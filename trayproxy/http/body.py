@@ -8,10 +8,12 @@ import enum
 import re
 from typing import Protocol
 
-from trayproxy.http.errors import MessageError
+from trayproxy.http.errors import MessageError, TooLargeError
 from trayproxy.http.fields import Fields, parse_fields, write_fields
 from trayproxy.http.framing import Chunked, Framing, Length, NoBody
+from trayproxy.http.heads import header_too_large
 from trayproxy.http.hops import forwarded_trailers
+from trayproxy.http.lenient import is_tidy, tidy
 from trayproxy.http.limits import LIMITS, Limits
 
 Octets = bytes | memoryview
@@ -19,6 +21,8 @@ Octets = bytes | memoryview
 # Sixteen digits are 64 bits. Extensions are read over; whitespace only where they begin, as the
 # grammar has it ("bad" whitespace, RFC 9112, section 7.1.1).
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+# What servers pad the size with to fill a field of fixed width, and bare LF.
+_LENIENT_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?\n")
 _CRLF = b"\r\n"
 
 
@@ -28,10 +32,13 @@ class Body(Protocol):
     Attributes:
         done: Whether the content is complete.
         trailers: As received, once it is.
+        is_plain: Nothing of it was in a form that another reader may understand otherwise. If
+            something was, the connection must not be used again.
     """
 
     done: bool
     trailers: Fields
+    is_plain: bool
 
     def feed(self, data: Octets) -> tuple[list[Octets], int]:
         """Take octets from the connection.
@@ -53,27 +60,40 @@ class Body(Protocol):
         """
 
 
-def body_reader(framing: Framing, limits: Limits = LIMITS, status: int = 400) -> Body:
-    """Return a reader for content of this framing.
+def body_reader(framing: Framing, limits: Limits = LIMITS) -> Body:
+    """Return a reader for the content of a request; a MessageError of it says 400.
 
     Args:
-        framing: Of the message.
+        framing: Of the request.
         limits: How long chunk sizes and trailers may be.
-        status: What a MessageError says: 400 for a client's content, 502 for an upstream's.
     """
+    return _reader(framing, limits, 400)
+
+
+def answer_reader(framing: Framing, limits: Limits = LIMITS) -> Body:
+    """Return a reader for the content of a response; a MessageError of it says 502.
+
+    It also reads chunks that many servers write and the grammar does not allow: see `ChunkedBody`.
+    """
+    return _reader(framing, limits, 502)
+
+
+def _reader(framing: Framing, limits: Limits, status: int) -> Body:
     match framing:
         case NoBody():
             return CountedBody(0, status)
         case Length(octets):
             return CountedBody(octets, status)
         case Chunked():
-            return ChunkedBody(limits, status)
+            return ChunkedBody(limits, status, lenient=status == 502)
         case _:
             return UnframedBody()
 
 
 class CountedBody:
     """Content of a known length, also of none."""
+
+    is_plain = True
 
     def __init__(self, octets: int, status: int = 400) -> None:
         self.done = octets == 0
@@ -96,6 +116,8 @@ class CountedBody:
 
 class UnframedBody:
     """Content that ends with its connection: nobody can tell whether all of it came."""
+
+    is_plain = True
 
     def __init__(self) -> None:
         self.done = False
@@ -125,9 +147,20 @@ class ChunkedBody:
     Holds at most one line of `Limits.chunk_line` octets, or the trailers.
     """
 
-    def __init__(self, limits: Limits = LIMITS, status: int = 400) -> None:
+    def __init__(
+        self, limits: Limits = LIMITS, status: int = 400, *, lenient: bool = False
+    ) -> None:
+        """Begin in front of the first chunk.
+
+        Args:
+            limits: How long chunk sizes and trailers may be.
+            status: What a MessageError says.
+            lenient: Take blanks behind a size, a bare LF as the end of a line, and folded trailers.
+        """
         self.done = False
+        self.is_plain = True
         self.trailers = Fields()
+        self._lenient = lenient
         self._limits = limits
         self._status = status
         self._state = _State.SIZE
@@ -189,6 +222,9 @@ class ChunkedBody:
         if line is None:
             return position
         match = _SIZE_LINE.fullmatch(line)
+        if match is None and self._lenient:
+            self.is_plain = False
+            match = _LENIENT_SIZE_LINE.fullmatch(line)
         if match is None:
             raise MessageError(self._status, "a chunk size is malformed")
         self._missing = int(match[1], 16)
@@ -202,6 +238,10 @@ class ChunkedBody:
         return octets
 
     def _take_data_end(self, octets: bytes, position: int) -> int:
+        if self._lenient and not self._line and octets.startswith(b"\n", position):
+            self.is_plain = False
+            self._state = _State.SIZE
+            return position + 1
         expected = _CRLF[len(self._line) :]
         found = octets[position : position + len(expected)]
         if not expected.startswith(found):
@@ -216,18 +256,27 @@ class ChunkedBody:
         line, position = self._take_line(octets, position, self._trailer_room)
         if line is None:
             return position
-        if not line.endswith(_CRLF):
+        if not line.endswith(_CRLF) and not self._lenient:
             raise MessageError(self._status, "the trailers are malformed")
-        if line != _CRLF:
+        if line not in (_CRLF, b"\n"):
             self._trailer_room -= len(line)
-            self._trailer_lines.append(line.removesuffix(_CRLF))
+            self._trailer_lines.append(line)
             return position
+        self.is_plain = self.is_plain and line == _CRLF
         try:
-            self.trailers = parse_fields(self._trailer_lines, self._limits)
+            self.trailers = self._read_trailers(b"".join(self._trailer_lines))
         except MessageError as error:
-            raise MessageError(self._status, str(error)) from None
+            raise type(error)(self._status, str(error)) from None
         self.done = True
         return position
+
+    def _read_trailers(self, section: bytes) -> Fields:
+        if section.count(b"\n") > self._limits.lines:
+            raise header_too_large(self._limits)
+        if self._lenient and not is_tidy(section):
+            self.is_plain = False
+            section = tidy(section, has_start_line=False)
+        return parse_fields(section.split(_CRLF)[:-1], self._limits)
 
     def _take_line(self, octets: bytes, position: int, room: int) -> tuple[bytes | None, int]:
         """Take octets up to a line feed; the line is None as long as that has not come."""
@@ -236,7 +285,9 @@ class ChunkedBody:
         taken = octets[position : end or position + left]
         self._line += taken
         if not end and len(taken) == left:
-            raise MessageError(self._status, "a chunk size or the trailers are too long")
+            raise TooLargeError(
+                self._status, "a chunk size or the trailers are longer than TrayProxy's own limit"
+            )
         line = bytes(self._line) if end else None
         if end:
             self._line.clear()

@@ -1,4 +1,4 @@
-"""The one exception of this room."""
+"""The exceptions of this room."""
 
 
 class MessageError(ValueError):
@@ -15,3 +15,7 @@ class MessageError(ValueError):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class TooLargeError(MessageError):
+    """A message is larger than we accept; there need not be anything wrong with it."""

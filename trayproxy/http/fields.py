@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from trayproxy.http.errors import MessageError
-from trayproxy.http.heads import TCHAR
+from trayproxy.http.heads import TCHAR, header_too_large
 from trayproxy.http.limits import LIMITS, Limits
 
 # Values have no control octet but HTAB. RFC 9110, section 5.5 lets us keep some; strict readers
@@ -17,6 +17,20 @@ _LINE = re.compile(rb"([%b]+):(%b)" % (TCHAR, _VALUE))
 _RESPONSE_LINE = re.compile(rb"([%b]+)[ \t]*:(%b)" % (TCHAR, _VALUE))
 
 _OWS = b" \t"
+
+# Lists that we take apart. Each of their elements takes more memory than its octets.
+_LISTS = (
+    b"connection",
+    b"content-length",
+    b"expect",
+    b"proxy-authenticate",
+    b"proxy-connection",
+    b"te",
+    b"transfer-encoding",
+    b"upgrade",
+    b"via",
+    b"www-authenticate",
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -89,7 +103,8 @@ def parse_fields(lines: Iterable[bytes], limits: Limits = LIMITS) -> Fields:
 
     Raises:
         MessageError: 400 malformed: no colon, whitespace in front of it, a folded line, a name that
-            is no token, a control octet in a value; 431 too long or too many.
+            is no token, a control octet in a value.
+        TooLargeError: 431 too long or too many.
     """
     return _parse(lines, _LINE, limits)
 
@@ -116,14 +131,30 @@ def write_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 def _parse(lines: Iterable[bytes], pattern: re.Pattern[bytes], limits: Limits) -> Fields:
     parsed: list[tuple[bytes, bytes]] = []
+    size = 0
     for line in lines:
+        size += len(line)
         if len(line) > limits.line or len(parsed) == limits.lines:
-            raise MessageError(431, "the header section is too large")
+            raise header_too_large(limits)
         match = pattern.fullmatch(line)
         if match is None:
             raise MessageError(400, _what_is_wrong(line))
         parsed.append((match[1], match[2].strip(_OWS)))
-    return Fields(tuple(parsed))
+    fields = Fields(tuple(parsed))
+    if size > limits.line:
+        _check_lists(fields, limits)
+    return fields
+
+
+def _check_lists(fields: Fields, limits: Limits) -> None:
+    """Check that the lists that we take apart are not larger than one line may be.
+
+    Raises:
+        TooLargeError: They are.
+    """
+    values = [value for name in _LISTS for value in fields.get_all(name)]
+    if sum(map(len, values)) > limits.line:
+        raise header_too_large(limits)
 
 
 def _what_is_wrong(line: bytes) -> str:

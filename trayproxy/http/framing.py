@@ -1,9 +1,12 @@
 """How long the content of a message is (RFC 9112, section 6).
 
-A message whose fields say it twice, or in a way that two readers may understand differently, is
-refused and not repaired: that is what request smuggling is made of.
+A request whose fields say it twice, or in a way that two readers may understand differently, is
+refused and not repaired: that is what request smuggling is made of. Some answers of that kind are
+read, as section 6.3 has it; then the connection ends with the answer, so that nothing behind it can
+be taken for another one.
 """
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -66,7 +69,7 @@ def request_framing(method: bytes, minor: int, fields: Fields) -> Framing:
             raise MessageError(400, "the message has both Content-Length and Transfer-Encoding")
         if minor < 1:
             raise MessageError(400, "HTTP/1.0 has no Transfer-Encoding")
-        framing = _chunked(fields)
+        framing = _chunked(fields.tokens(b"transfer-encoding"))
     elif b"content-length" in fields:
         framing = Length(_length(fields))
     if method in (b"CONNECT", b"TRACE"):
@@ -91,13 +94,22 @@ def response_framing(method: bytes, status: int, fields: Fields) -> Framing:
         return NoBody()
     if method == b"HEAD" or status in _NO_CONTENT:
         return NoBody(_announced(fields))
-    if b"transfer-encoding" in fields:
-        if b"content-length" in fields:
-            raise MessageError(502, "the message has both Content-Length and Transfer-Encoding")
-        return _chunked(fields)
+    codings = fields.tokens(b"transfer-encoding")
+    # What RFC 2616, section 3.6 called identity is no coding at all.
+    rest = tuple(itertools.dropwhile(b"identity".__eq__, codings))
+    if rest or (b"transfer-encoding" in fields and not codings):
+        return _chunked(rest)  # Content-Length beside it does not count (RFC 9112, section 6.3).
     if b"content-length" in fields:
         return Length(_length(fields))
     return UntilClose()
+
+
+def is_plain(fields: Fields) -> bool:
+    """Tell whether every reader takes the framing of a response with these fields for the same."""
+    if b"transfer-encoding" not in fields:
+        return True
+    codings = fields.tokens(b"transfer-encoding")
+    return codings == (b"chunked",) and b"content-length" not in fields
 
 
 def framing_line(framing: Framing) -> tuple[tuple[bytes, bytes], ...]:
@@ -111,8 +123,7 @@ def framing_line(framing: Framing) -> tuple[tuple[bytes, bytes], ...]:
             return ()
 
 
-def _chunked(fields: Fields) -> Chunked:
-    codings = fields.tokens(b"transfer-encoding")
+def _chunked(codings: tuple[bytes, ...]) -> Chunked:
     if codings == (b"chunked",):
         return Chunked()
     if codings[-1:] != (b"chunked",) or codings.count(b"chunked") > 1:

@@ -8,7 +8,8 @@ most `Limits.empty_lines`, may stand in front of it (section 2.2). They stay par
 import re
 from dataclasses import dataclass
 
-from trayproxy.http.errors import MessageError
+from trayproxy.http.errors import MessageError, TooLargeError
+from trayproxy.http.lenient import is_tidy, tidy
 from trayproxy.http.limits import LIMITS, Limits
 
 TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
@@ -22,21 +23,43 @@ STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-5][0-9][0-9])(?: ([^\x00-\x08\x0
 """Minor version, status, reason. The space behind the status is missing so often when there is no
 reason that every client tolerates it."""
 
+_OWN_LIMIT = "which is TrayProxy's own limit"
+
 _END = b"\r\n\r\n"
-# A line feed without its carriage return, the reverse, or NUL: in no head of ours (R-002, R-003).
-_JUNK = re.compile(rb"[^\r]\n|\r[^\n]|\x00")
+_REQUEST_ENDS = (_END,)
+_RESPONSE_ENDS = (b"\n\r\n", b"\n\n")
+_LONGEST_END = len(_END)
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What a head starts with: `opening` its first octets, as far as they are here."""
+    """How the heads of requests, or of responses, are read.
+
+    Attributes:
+        opening: Their first octets, as far as they are here.
+        start_line: Their first line, without its line end.
+        ends: What a head may end with; the one that comes first counts.
+        junk: What is in no head: NUL, a CR without its LF, and in requests the reverse.
+    """
 
     opening: re.Pattern[bytes]
     start_line: re.Pattern[bytes]
+    ends: tuple[bytes, ...]
+    junk: re.Pattern[bytes]
 
 
-_REQUEST = _Kind(re.compile(rb"[%b]|\r?\Z" % TCHAR), REQUEST_LINE)
-_RESPONSE = _Kind(re.compile(rb"HTTP/|(?:HTTP|HTT|HT|H|\r)?\Z"), STATUS_LINE)
+_REQUEST = _Kind(
+    re.compile(rb"[%b]|\r?\Z" % TCHAR),
+    REQUEST_LINE,
+    _REQUEST_ENDS,
+    re.compile(rb"[^\r]\n|\r[^\n]|\x00"),
+)
+_RESPONSE = _Kind(
+    re.compile(rb"HTTP/|(?:HTTP|HTT|HT|H|\r)?\Z"),
+    STATUS_LINE,
+    _RESPONSE_ENDS,
+    re.compile(rb"\r[^\n]|\x00"),
+)
 
 
 def find_head(
@@ -66,11 +89,14 @@ def find_head(
 def find_response_head(
     buffer: bytes | bytearray, limits: Limits = LIMITS, start: int = 0, seen: int = 0
 ) -> int | None:
-    """Find the end of a response's head; as `find_head`, but every MessageError is a 502."""
+    """Find the end of a response's head; as `find_head`, but every MessageError is a 502.
+
+    Lines may end with a bare LF: see `lenient`.
+    """
     try:
         return _find(buffer, _RESPONSE, limits, start, seen)
     except MessageError as error:
-        raise MessageError(502, str(error)) from None
+        raise type(error)(502, str(error)) from None
 
 
 def split_head(head: bytes, limits: Limits = LIMITS) -> list[bytes]:
@@ -83,61 +109,126 @@ def split_head(head: bytes, limits: Limits = LIMITS) -> list[bytes]:
     Raises:
         MessageError: 400 it is not one whole head; 414, 431, 501 it is too long.
     """
-    begin = _skip_empty_lines(head, 0, limits)
-    if not head.endswith(_END, begin):
+    begin = _skip_empty_lines(head, 0, _REQUEST, limits)
+    return _split(head[begin:], limits)
+
+
+def split_response_head(head: bytes, limits: Limits = LIMITS) -> tuple[list[bytes], bool]:
+    """Split the whole head of a response into its status line and field lines, without line ends.
+
+    Args:
+        head: What `find_response_head` delimited, with the empty line at its end.
+        limits: How long it may be.
+
+    Returns:
+        The lines, and whether they were already in the form that the grammar has: no bare LF, and
+        no folded line. Folded lines are joined.
+
+    Raises:
+        MessageError: It is not one whole head, or it is too long.
+    """
+    head = head[_skip_empty_lines(head, 0, _RESPONSE, limits) :]
+    _check_count(head, limits)
+    if is_tidy(head):
+        return _split(head, limits), True
+    return _split(tidy(head, has_start_line=True), limits), False
+
+
+def header_too_large(limits: Limits) -> TooLargeError:
+    """Return the error for a header, or trailers, with too many field lines or a too long one.
+
+    The text says whose limit it is, so that nobody looks for it at the proxy or the site.
+    """
+    figures = f"{limits.lines} lines of {limits.line // 1024} KiB"
+    return TooLargeError(431, f"its header is larger than {figures}, {_OWN_LIMIT}")
+
+
+def _split(head: bytes, limits: Limits) -> list[bytes]:
+    """Split a head without empty lines in front of it."""
+    if not head.endswith(_END):
         raise MessageError(400, "the head is incomplete")
-    if len(head) - begin > limits.head:
-        raise _too_long(head, begin, limits)
-    lines = head[begin : -len(_END)].split(b"\r\n")
+    _check_count(head, limits)
+    if len(head) > limits.head:
+        raise _too_long(head, 0, limits)
+    lines = head[: -len(_END)].split(b"\r\n")
     if len(lines[0]) > limits.request_line:
-        raise _too_long(head, begin, limits)
+        raise _too_long(head, 0, limits)
     return lines
+
+
+def _check_count(head: bytes, limits: Limits) -> None:
+    """Check how many lines there are before they are split, which takes memory for each.
+
+    Raises:
+        TooLargeError: There are too many.
+    """
+    if head.count(b"\n") > limits.lines + 2:  # The start line and the empty line.
+        raise header_too_large(limits)
 
 
 def _find(
     buffer: bytes | bytearray, kind: _Kind, limits: Limits, start: int, seen: int
 ) -> int | None:
-    begin = _skip_empty_lines(buffer, start, limits)
-    end = buffer.find(_END, max(begin, seen - len(_END) + 1))
-    size = (len(buffer) if end < 0 else end + len(_END)) - begin
-    if size > limits.head:
+    begin = _skip_empty_lines(buffer, start, kind, limits)
+    end = _end_of_head(buffer, kind.ends, max(begin, seen - _LONGEST_END + 1))
+    if (end or len(buffer)) - begin > limits.head:
         raise _too_long(buffer, begin, limits)
-    if end >= 0:
-        return end + len(_END)
-    _check_part(buffer, kind, limits, begin, seen)
-    return None
+    if not end:
+        _check_part(buffer, kind, limits, begin, seen)
+    return end or None
 
 
-def _skip_empty_lines(buffer: bytes | bytearray, start: int, limits: Limits) -> int:
-    begin = start
-    while buffer.startswith(b"\r\n", begin):
-        begin += 2
-        if begin - start > 2 * limits.empty_lines:
+def _end_of_head(buffer: bytes | bytearray, ends: tuple[bytes, ...], start: int) -> int:
+    """Return the index behind the first of these ends, 0 if there is none."""
+    first = 0
+    for end in ends:
+        found = buffer.find(end, start, first or len(buffer)) + len(end)
+        if found >= len(end):
+            first = found
+    return first
+
+
+def _skip_empty_lines(buffer: bytes | bytearray, start: int, kind: _Kind, limits: Limits) -> int:
+    begin, count = start, 0
+    while True:
+        if buffer.startswith(b"\r\n", begin):
+            begin += 2
+        elif kind is _RESPONSE and buffer.startswith(b"\n", begin):
+            begin += 1
+        else:
+            return begin
+        count += 1
+        if count > limits.empty_lines:
             raise MessageError(400, "too many empty lines before the message")
-    return begin
 
 
 def _check_part(
     buffer: bytes | bytearray, kind: _Kind, limits: Limits, begin: int, seen: int
 ) -> None:
     """Check what has come of an incomplete head since the last look."""
-    if _JUNK.search(buffer, max(begin, seen - 1)):
+    if kind.junk.search(buffer, max(begin, seen - 1)):
         raise MessageError(400, "the head has a line end or an octet that no head has")
+    longest = limits.line + len(b"\r\n")
+    if buffer.rfind(b"\n", max(begin, len(buffer) - longest)) < 0 < len(buffer) - begin - longest:
+        raise _too_long(buffer, begin, limits)
     line_end = buffer.find(b"\n", begin, begin + limits.request_line + 2)
     if line_end < 0:
         if len(buffer) - begin > limits.request_line + 1:
             raise _too_long(buffer, begin, limits)
         if seen < begin + len(b"HTTP/") and not kind.opening.match(buffer, begin):
             raise MessageError(400, "this is not HTTP")
-    elif line_end >= seen and not kind.start_line.fullmatch(buffer, begin, line_end - 1):
+        return
+    is_whole = buffer[line_end - 1 : line_end] == b"\r"
+    if line_end >= seen and not kind.start_line.fullmatch(buffer, begin, line_end - is_whole):
         raise MessageError(400, "the first line is malformed")
 
 
 def _too_long(buffer: bytes | bytearray, begin: int, limits: Limits) -> MessageError:
     """Say which part of a head is too long."""
     stop = begin + limits.request_line
-    if buffer.find(b"\r\n", begin, stop + 2) >= 0:
-        return MessageError(431, "the header section is too large")
+    if buffer.find(b"\n", begin, stop + 2) >= 0:
+        return header_too_large(limits)
     if buffer.find(b" ", begin, stop) >= 0:
-        return MessageError(414, "the first line is too long")
-    return MessageError(501, "the method is too long")
+        kib = limits.request_line // 1024
+        return TooLargeError(414, f"its first line is longer than {kib} KiB, {_OWN_LIMIT}")
+    return TooLargeError(501, f"its method is longer than any, {_OWN_LIMIT}")

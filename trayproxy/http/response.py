@@ -1,17 +1,26 @@
 """The head of a response: reading it, and writing the one that goes to the client."""
 
+import re
 from dataclasses import dataclass
 
 from trayproxy.http.errors import MessageError
 from trayproxy.http.fields import Fields, parse_response_fields, write_fields
-from trayproxy.http.framing import Chunked, Framing, UntilClose, framing_line, response_framing
-from trayproxy.http.heads import STATUS_LINE, split_head
+from trayproxy.http.framing import (
+    Chunked,
+    Framing,
+    UntilClose,
+    framing_line,
+    is_plain,
+    response_framing,
+)
+from trayproxy.http.heads import STATUS_LINE, split_response_head
 from trayproxy.http.hops import connection_options, end_to_end, upgrade_protocols, via_line
 from trayproxy.http.limits import LIMITS, Limits
 from trayproxy.http.request import Request
 
 _SWITCHING_PROTOCOLS = 101
 _UPGRADE_REQUIRED = 426
+_SPACED_FRAMING = re.compile(rb"(?i)\n(?:content-length|transfer-encoding)[ \t]+:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +33,8 @@ class Response:
         reason: As received, often empty.
         fields: As received, hop-by-hop ones too.
         framing: How long its content is.
-        keep_alive: Whether the upstream's connection may be used again after the content.
+        keep_alive: Whether the upstream's connection may be used again after the content. Never if
+            another reader may see another message in these octets (see `lenient`).
         opens_tunnel: Whether a tunnel begins behind the head: any 2xx to CONNECT (RFC 9110, section
             9.3.6). Neither `framing` nor `keep_alive` says anything about it.
     """
@@ -57,7 +67,7 @@ def parse_response(head: bytes, method: bytes, limits: Limits = LIMITS) -> Respo
     try:
         return _parse(head, method, limits)
     except MessageError as error:
-        raise MessageError(502, str(error)) from None
+        raise type(error)(502, str(error)) from None
 
 
 def switches_protocols(request: Request, response: Response) -> bool:
@@ -107,20 +117,21 @@ def write_interim(response: Response, *, via: bytes, client_minor: int) -> bytes
 
 
 def _parse(head: bytes, method: bytes, limits: Limits) -> Response:
-    first, *lines = split_head(head, limits)
+    (first, *lines), is_tidy = split_response_head(head, limits)
     match = STATUS_LINE.fullmatch(first)
     if match is None:
         raise MessageError(502, "the status line is malformed")
     minor, status = int(match[1]), int(match[2])
     fields = parse_response_fields(lines, limits)
     framing = response_framing(method, status, fields)
+    is_sure = is_tidy and is_plain(fields) and not _SPACED_FRAMING.search(head)
     return Response(
         minor,
         status,
         match[3] or b"",
         fields,
         framing,
-        keep_alive=_keep_alive(minor, fields, framing),
+        keep_alive=is_sure and _keep_alive(minor, fields, framing),
         opens_tunnel=method == b"CONNECT" and 200 <= status < 300,
     )
 

@@ -22,7 +22,7 @@ from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.way import Way
-from trayproxy.http.body import body_reader
+from trayproxy.http.body import answer_reader
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_response_head
@@ -281,7 +281,7 @@ class Probe:
             RefusedError: It does not end.
         """
         limits = self._tools.limits
-        body = body_reader(response.framing, status=502)
+        body = answer_reader(response.framing)
         left = limits.drain_octets
         try:
             async with asyncio.timeout(limits.linger_s):

@@ -1,0 +1,74 @@
+"""Answers that the grammar does not allow and everybody reads arrive, in strict form."""
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import office
+from tests.engine.wire import get
+from tests.support.scripted import OK, Peer, Scripted, answering
+
+GET = get(b"http://origin.test/")
+CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"
+SPLIT = b"HTTP/1.1 200 Forged\r\nContent-Length: 6\r\n\r\nforged"
+"""What a site may put behind its answer in the hope that it answers the next request."""
+
+ODD = {
+    "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+    "one bare LF": b"HTTP/1.1 200 OK\r\nX: y\nContent-Length: 5\r\n\r\nhello",
+    "a folded line": b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 5\r\n\r\nhello",
+    "two framings": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + CHUNKS,
+    "identity": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello",
+    "a padded size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5   \r\nhello\r\n"
+    b"0\r\n\r\n",
+    "chunks with bare LF": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\n0\n\n",
+    "an odd 103": b"HTTP/1.1 103 Early Hints\nLink: </a>\n\n"
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+}
+
+
+@pytest.mark.parametrize("behind", [b"", SPLIT], ids=["alone", "with more behind it"])
+@pytest.mark.parametrize("octets", ODD.values(), ids=ODD)
+def test_an_odd_answer_arrives_and_its_connection_ends(
+    start: Start, octets: bytes, behind: bytes
+) -> None:
+    def odd(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(octets + behind)
+        peer.hang()
+
+    with Scripted(odd, answering(OK)) as upstream:
+        engine = start(office(upstream.port))
+        with engine.connect() as client:
+            reply = client.ask(GET)
+            assert (reply.status, reply.body) == (200, b"hello")
+            assert client.ask(GET).body == b"ok\n"
+            assert client.ask(GET).body == b"ok\n"
+        assert len(upstream.peers) == 2
+        assert upstream.peers[0].received.count(b"GET ") == 1
+
+
+def test_a_header_beyond_our_limits_is_told_as_ours(start: Start) -> None:
+    large = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\nContent-Length: 0\r\n\r\n"
+    with Scripted(answering(large)) as upstream:
+        engine = start(office(upstream.port))
+        with engine.connect() as client:
+            reply = client.ask(GET)
+        assert reply.status == 502
+        assert b"TrayProxy&#x27;s own limit" in reply.body
+        assert b"not a proper HTTP answer" not in reply.body
+        with engine.connect() as client:
+            reply = client.ask(get(b"http://origin.test/", b"X: " + b"x" * 70_000))
+        assert reply.status == 431
+        assert b"TrayProxy&#x27;s own limit" in reply.body
+
+
+def test_a_header_of_64_kib_passes_both_ways(start: Start) -> None:
+    field = b"X: " + b"x" * 65_000
+    large = b"HTTP/1.1 200 OK\r\n" + field + b"\r\nContent-Length: 2\r\n\r\nok"
+    with Scripted(answering(large)) as upstream:
+        engine = start(office(upstream.port))
+        with engine.connect() as client:
+            reply = client.ask(get(b"http://origin.test/", *[field] * 4))
+        assert reply.values(b"x") == [field[3:]]
+        assert upstream.peers[0].received.count(field) == 4
