@@ -241,8 +241,8 @@ def test_responses_are_read_as_h11_and_llhttp_read_them(octets: bytes) -> None:
     if ours is None or theirs:
         compare(read_response, octets, others)
         return
-    # Read by us alone, by leniency: then nothing behind it is taken for another response, and what the client
-    # gets is understood by everybody as we understood it.
+    # Read by us alone, by leniency: then nothing behind it is taken for another response, and what
+    # the client gets is understood by everybody as we understood it.
     assert not is_sure(octets)
     written = rewritten(octets)
     for other in others:
