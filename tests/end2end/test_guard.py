@@ -9,9 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from urllib.parse import quote
 
@@ -32,7 +33,7 @@ from trayproxy.control.messages import Failed, Quiet, SaveProfile, SignInState, 
 from trayproxy.profiles.profile import Profile, Upstream
 
 GET = b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n"
-SERVED, CUT_OFF = "HTTP/1.1 200", "reset"
+SERVED, REFUSED = "HTTP/1.1 200", "HTTP/1.1 403"
 
 
 @pytest.fixture
@@ -70,13 +71,13 @@ def settings_of(place: Home) -> Path:
 
 
 @needs_root
-def test_another_users_program_gets_nothing_and_is_told_of(
+def test_another_users_program_gets_nothing_and_is_told_why(
     run: Run, upstream: Scripted, place: Home
 ) -> None:
     running = run("--upstream", upstream.url, "--no-prompt")
     for _ in range(3):
         with program(at(running), user=NOBODY, octets=GET) as stranger:
-            assert stranger.answer() == CUT_OFF
+            assert stranger.answer() == REFUSED
     with program(at(running), octets=GET) as ours:
         assert ours.answer() == SERVED
     assert len(upstream.peers) == 1
@@ -92,6 +93,67 @@ def test_another_users_program_gets_nothing_and_is_told_of(
 
 
 @needs_root
+def test_curl_of_another_user_shows_how_it_may_be_allowed(run: Run, upstream: Scripted) -> None:
+    running = run("--upstream", upstream.url, "--no-prompt")
+    curl = ["curl", "-sS", "-x", running.url, "--max-time", "20"]
+    plain = as_nobody([*curl, "http://origin.test/"])
+    assert "allow_users = [&quot;name&quot;] below [listen]" in plain.stdout, plain
+    # A body that is larger than what fits on its way is not in the way of the answer.
+    upload = as_nobody([*curl, "-T", "-", "http://origin.test/"], octets=bytes(1 << 24))
+    assert "allow_users" in upload.stdout, upload
+    tunnel = as_nobody([*curl, "-v", "https://origin.test/"])
+    assert "403 TrayProxy serves only its own user; allow_users adds others" in tunnel.stderr
+    assert len(upstream.peers) == 0
+    assert running.status().strangers.count == 3
+
+
+@needs_root
+def test_apt_says_how_it_may_be_allowed(run: Run, upstream: Scripted, open_folder: Path) -> None:
+    """Its downloads run as the user _apt, if that user may enter the folders."""
+    running = run("--upstream", upstream.url, "--no-prompt")
+    sources = open_folder / "sources.list"
+    sources.write_text("deb [trusted=yes] http://origin.test/debian stable main\n")
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (open_folder / folder).mkdir(parents=True)
+    options = {
+        "Acquire::http::Proxy": running.url,
+        "Acquire::Retries": "0",
+        "Dir::Etc::SourceList": str(sources),
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State::Lists": str(open_folder / "lists"),
+        "Dir::Cache": str(open_folder / "cache"),
+        "APT::Sandbox::User": "_apt",
+    }
+    arguments = [f"-o{name}={value}" for name, value in options.items()]
+    result = subprocess.run(
+        ["apt-get", *arguments, "update"], capture_output=True, text=True, timeout=60
+    )
+    said = result.stdout + result.stderr
+    assert "403  TrayProxy serves only its own user; allow_users adds others (TP-109)" in said
+    assert running.status().strangers.user == "_apt"
+    assert len(upstream.peers) == 0
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter; those of pytest are its user's alone."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def as_nobody(command: Sequence[str], octets: bytes = b"") -> "subprocess.CompletedProcess[str]":
+    """Run a program as another user, to its end."""
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    result = subprocess.run(
+        [*become, *command], input=octets, capture_output=True, timeout=60, cwd="/"
+    )
+    out, err = result.stdout.decode(), result.stderr.decode()
+    return subprocess.CompletedProcess(result.args, result.returncode, out, err)
+
+
+@needs_root
 def test_a_user_whom_the_settings_name_is_served_from_then_on(
     run: Run, upstream: Scripted, place: Home
 ) -> None:
@@ -102,7 +164,7 @@ def test_a_user_whom_the_settings_name_is_served_from_then_on(
     assert running.paths.config_file == settings
     assert [notice.id for notice in running.status().notices] == ["TP-107"]
     with program(at(running), user=NOBODY, octets=GET) as other:
-        assert other.answer() == CUT_OFF
+        assert other.answer() == REFUSED
     settings.write_text(f"[listen]\nallow_users = [{NOBODY}]\n")
     running.process.signal(signal.SIGHUP)
     wait_for_status(running, lambda status: not status.notices)

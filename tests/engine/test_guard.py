@@ -258,12 +258,12 @@ def test_a_half_closed_program_of_ours_is_served(engine: Running) -> None:
 
 
 @needs_root
-def test_a_program_of_another_user_is_cut_off_and_nothing_goes_out(
+def test_a_program_of_another_user_is_told_so_and_nothing_goes_out(
     recorder: Recorder, start: Start
 ) -> None:
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
     with program(address_of(engine), user=NOBODY, octets=GET) as stranger:
-        assert stranger.answer() == "reset"
+        assert stranger.answer() == "HTTP/1.1 403"
     assert engine.call(lambda: engine.engine.guard.refused) == 1
     assert engine.holdings().connections == 0
     with engine.connect() as client:
@@ -333,7 +333,7 @@ def test_many_strangers_cost_nobody_else_anything(start: Start, recorder: Record
     with ExitStack() as stack:
         for _ in range(10):
             stranger = program(address_of(engine), Then.STAYS, user=NOBODY, octets=GET)
-            assert stack.enter_context(stranger).answer() == "reset"
+            assert stack.enter_context(stranger).answer() == "HTTP/1.1 403"
         with engine.connect() as client:
             assert client.ask(GET).status == 200
     assert engine.call(lambda: engine.engine.guard.refused) == 10
@@ -371,7 +371,7 @@ def test_it_listens_on_both_loopback_addresses_and_nowhere_else(engine: Running)
 @needs_root
 def test_strangers_are_refused_on_both(engine: Running) -> None:
     with program(("::1", engine.port), user=NOBODY, octets=GET) as stranger:
-        assert stranger.answer() == "reset"
+        assert stranger.answer() == "HTTP/1.1 403"
 
 
 @needs_ipv6

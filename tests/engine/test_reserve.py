@@ -18,6 +18,7 @@ from trayproxy.engine.guard import Guard
 from trayproxy.engine.reserve import Reserve
 
 NO_MORE = OSError(errno.EMFILE, "Too many open files")
+REFUSED = b"HTTP/1.1 403 \r\n\r\n"
 LOCAL = ("127.0.0.1", 3128)
 
 
@@ -34,6 +35,10 @@ class Door:
         return self.is_open
 
 
+def refuse(connection: socket.SocketType) -> None:
+    connection.send(REFUSED)
+
+
 @pytest.fixture
 def door() -> Door:
     return Door()
@@ -41,7 +46,7 @@ def door() -> Door:
 
 @pytest.fixture
 def reserve(door: Door) -> Iterator[Reserve]:
-    reserve = Reserve(door.lets_in, lambda: "127.0.0.1:3128")
+    reserve = Reserve(door.lets_in, refuse, lambda: "127.0.0.1:3128")
     yield reserve
     reserve.close()
 
@@ -76,11 +81,15 @@ def test_one_that_has_sent_nothing_yet_is_told_too(
         assert client.take_all().startswith(b"HTTP/1.1 503 ")
 
 
-def test_strangers_are_told_nothing(reserve: Reserve, door: Door, listener: socket.socket) -> None:
+@pytest.mark.parametrize("octets", [b"", get(b"http://origin.test/")], ids=["silent", "asks"])
+def test_strangers_are_refused_as_always(
+    reserve: Reserve, door: Door, listener: socket.socket, octets: bytes
+) -> None:
     door.is_open = False
     with connect(listener) as client:
+        client.send(octets)
         assert reserve.turn_away(NO_MORE, listener, LOCAL)
-        assert not client.take_all()
+        assert client.take_all() == REFUSED
 
 
 def test_one_that_sends_its_request_afterwards_reads_the_answer(
@@ -98,13 +107,13 @@ def test_one_of_whom_nothing_is_known_and_who_says_nothing_holds_up_nobody(
 ) -> None:
     """Whether it has sent something is looked at, and not waited for."""
     nobody_knows = Guard(Untold(), own_user())
-    reserve = Reserve(nobody_knows.lets_in, lambda: "127.0.0.1:3128")
+    reserve = Reserve(nobody_knows.lets_in, refuse, lambda: "127.0.0.1:3128")
     with closing(reserve), connect(listener) as client:
         turned_away = Thread(target=reserve.turn_away, args=(NO_MORE, listener, LOCAL), daemon=True)
         turned_away.start()
         turned_away.join(5)
         assert not turned_away.is_alive()
-        assert not client.take_all()
+        assert client.take_all() == REFUSED
 
 
 def test_where_nobody_waits_nothing_is_done(reserve: Reserve, listener: socket.socket) -> None:

@@ -103,6 +103,7 @@ class ClientWork(Work[Accepted]):
         engine = self.engine
         engine.counters.active += 1
         if not engine.guard.lets_in(*self.work):
+            engine.turned_away.take(self.client.socket, engine.guard.inquiry)
             self.cut()
             self._finish()
             return

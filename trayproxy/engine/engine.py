@@ -36,6 +36,7 @@ from trayproxy.engine.steps import Steps
 from trayproxy.engine.stranded import cut_stranded
 from trayproxy.engine.stream import unpace
 from trayproxy.engine.tunnel import Pipes, Tunnel
+from trayproxy.engine.turned_away import TurnedAway
 from trayproxy.engine.upstream import Address, Pool, literal_address
 from trayproxy.engine.warming import Warming
 from trayproxy.engine.way import Signpost, Way
@@ -231,7 +232,8 @@ class Engine:
         self._host = host
         self.address = self._written_address()
         self._listeners: list[Listener] = []
-        self._reserve = Reserve(self.guard.lets_in, lambda: self.address)
+        self.turned_away = TurnedAway(loop, parts.limits, lambda: self.address)
+        self._reserve = Reserve(self.guard.lets_in, self.turned_away.answer, lambda: self.address)
         self.executor = LoopExecutor(
             loop, flags, self.descriptors, self.look_for_sleep, self._reserve.turn_away
         )
@@ -296,6 +298,7 @@ class Engine:
         self.descriptors.close()
         self.pipes.close()
         self._reserve.close()
+        self.turned_away.close()
         self.guard.close()
 
     def forget_connections(self) -> None:

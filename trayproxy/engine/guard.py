@@ -5,6 +5,7 @@ login of whoever runs TrayProxy. So the owner of every accepted connection is lo
 octet of it is read.
 """
 
+import asyncio
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +13,12 @@ from typing import Any
 from trayproxy.desktop.owner import End, Owner, Owners, open_owners, require_peer
 from trayproxy.desktop.users import User, own_user
 
-Refused = Callable[[socket.SocketType, User | None], None]
-"""Is told of a connection that is refused, before it is closed; of its user, None if unknown."""
+Inquiry = asyncio.Future[None]
+"""Is done when it is known which program was refused."""
+Refused = Callable[[socket.SocketType, User | None], Inquiry | None]
+"""Is told of a connection that is refused and of its user, None if unknown, before the connection
+is answered. Returns what to wait for before that: a program that has its answer may end, and then
+nobody can tell any more which one it was. None: nothing."""
 
 
 def admits(owner: Owner | None, own: User, allowed: frozenset[User]) -> bool:
@@ -40,6 +45,7 @@ class Guard:
         open_to_all: Whether nobody is asked who it is.
         refused: How many connections were turned away. One that ended before it was looked at and
             has sent nothing is none: programs do this to see whether somebody listens.
+        inquiry: What to wait for before the connection that was refused last is answered.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class Guard:
         self.allowed = allowed
         self.open_to_all = open_to_all
         self.refused = 0
+        self.inquiry: Inquiry | None = None
         self._owners = owners
         self._own = own
         self._on_refused = on_refused
@@ -91,9 +98,10 @@ class Guard:
         if admits(owner, self._own, self.allowed):
             return True
         user = owner.user if owner is not None and owner.is_open else None
+        self.inquiry = None
         if user is not None or has_sent(connection):
             self.refused += 1
-            self._on_refused(connection, user)
+            self.inquiry = self._on_refused(connection, user)
         return False
 
     def is_held(self, connection: socket.SocketType) -> bool | None:

@@ -153,6 +153,17 @@ LAST_STOP = Page(
     "The request asked for the last stop on its way, and that is here.",
 )
 
+NOT_ALLOWED = Page(
+    403,
+    "TrayProxy serves only its own user; allow_users adds others",
+    "TrayProxy passes requests on with the sign-in of the user who started it, and this program "
+    "does not run as that user. The user who started TrayProxy can allow others: write "
+    'allow_users = ["name"] below [listen] in the settings.',
+    "http_request_denied",
+    "TP-109",
+)
+"""For programs of other users, whatever they ask for: apt and many others show the title alone."""
+
 BUSY = Page(
     503,
     "Too many connections",

@@ -30,14 +30,21 @@ LetsIn = Callable[[socket.SocketType, tuple[Any, ...], End | None], bool]
 class Reserve:
     """One descriptor that stands for nothing."""
 
-    def __init__(self, lets_in: LetsIn, address: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        lets_in: LetsIn,
+        refuse: Callable[[socket.SocketType], None],
+        address: Callable[[], str],
+    ) -> None:
         """Keep one.
 
         Args:
-            lets_in: Decides who is told.
+            lets_in: Decides who is told to come again.
+            refuse: Answers those who are not let in; raises OSError if they have left.
             address: Returns our own, for the page that says it.
         """
         self._lets_in = lets_in
+        self._refuse = refuse
         self._address = address
         self._descriptor: int | None = None
         self._logged = -_LOG_EVERY_S
@@ -73,6 +80,11 @@ class Reserve:
             try:
                 if self._lets_in(connection, peer, local):
                     self._say_so(connection, error)
+                else:
+                    with suppress(OSError):
+                        self._refuse(connection)
+                        # There is no descriptor to keep: what is unread would reset it at once.
+                        connection.recv(_MOST_READ)
             finally:
                 connection.close()
             return True

@@ -63,12 +63,19 @@ class Strangers:
         self._said: dict[User | None, _Said] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def refused(self, connection: socket.SocketType, user: User | None) -> None:
-        """Take note of a connection that is refused; it is closed by who calls."""
+    def refused(
+        self, connection: socket.SocketType, user: User | None
+    ) -> asyncio.Task[None] | None:
+        """Take note of a connection that is refused; it is answered and closed by who calls.
+
+        Returns:
+            What finds out which program it is; None if that is not wanted.
+        """
         said = self._said.get(user)
         now = self._loop.time()
+        inquiry = None
         if said is None or now - said.at >= SAY_EVERY_S:
-            said = self._begin(connection, user, now)
+            said, inquiry = self._begin(connection, user, now)
         else:
             said.unsaid += 1
         self._known = structs.replace(
@@ -79,13 +86,16 @@ class Strangers:
             last=time(),
         )
         self._tell(self._known)
+        return inquiry
 
     def close(self) -> None:
         """Find out nothing more."""
         for task in self._tasks:
             task.cancel()
 
-    def _begin(self, connection: socket.SocketType, user: User | None, now: float) -> _Said:
+    def _begin(
+        self, connection: socket.SocketType, user: User | None, now: float
+    ) -> tuple[_Said, asyncio.Task[None] | None]:
         """Find out who that is and say it, while the connection is held for a moment."""
         if user not in self._said and len(self._said) >= USERS:
             self._said.clear()
@@ -99,9 +109,9 @@ class Strangers:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
                 task.add_done_callback(lambda _: held.close())
-                return said
+                return said, task
         self._say(said, user)
-        return said
+        return said, None
 
     async def _find_out(self, held: socket.SocketType, said: _Said, user: User) -> None:
         said.name, said.program = await self._names.of_stranger(held, user)
