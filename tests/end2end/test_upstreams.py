@@ -1,4 +1,4 @@
-"""Upstreams of every kind, all real: Squid inside TLS, Dante, several, and none at all."""
+"""Upstreams of every kind, all real: Squid inside TLS, SOCKS5, several, and none at all."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -9,12 +9,12 @@ import pytest
 
 from tests.end2end.stage import Attach, Run
 from tests.support.clients import Clients
-from tests.support.danted import danted
 from tests.support.face import Face
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
 from tests.support.secrets import Canary
 from tests.support.service import Service
+from tests.support.socks_proxy import socks_proxy
 from tests.support.squid import Setup, Squid, squid
 from tests.support.tls import Authority
 from trayproxy.auth.login import Login
@@ -44,9 +44,9 @@ def socks_login() -> Login:
 
 
 @pytest.fixture
-def dante(socks_login: Login) -> Iterator[Upstream]:
+def socks(socks_login: Login) -> Iterator[Upstream]:
     """An upstream that speaks SOCKS5."""
-    with danted({socks_login.user: socks_login.password}, "www.test.lan") as port:
+    with socks_proxy({socks_login.user: socks_login.password}, "www.test.lan") as port:
         yield Upstream("127.0.0.1", port, Scheme.SOCKS5)
 
 
@@ -144,7 +144,7 @@ def test_a_sign_in_to_a_socks_proxy_is_asked_for_and_kept(
     run: Run,
     attach: Attach,
     keyring: KeyringSession,
-    dante: Upstream,
+    socks: Upstream,
     socks_login: Login,
     fetch: Fetch,
     origin: Origin,
@@ -153,12 +153,12 @@ def test_a_sign_in_to_a_socks_proxy_is_asked_for_and_kept(
 ) -> None:
     service = run(session=keyring)
     face = attach(service, [Login(socks_login.user, "wrong"), socks_login])
-    use(face, Profile("socks", "Socks", dante))
+    use(face, Profile("socks", "Socks", socks))
     assert fetch(service, origin.url("/hello")) == "hello"
     tunnel = fetch(service, secure_origin.url("/hello"), "--cacert", str(authority.pem))
     assert tunnel == "hello"
     (question,) = face.questions
-    assert (question.method, question.upstream) == ("SOCKS5", str(dante))
+    assert (question.method, question.upstream) == ("SOCKS5", str(socks))
     assert (question.why, question.rejections) == (Why.TYPED_REJECTED, 1)
     assert question.transport is Transport.READABLE
     (entry,) = keyring.wait_for_entries(1)
@@ -170,13 +170,13 @@ def test_a_saved_socks_password_is_used_after_a_restart(
     run: Run,
     attach: Attach,
     keyring: KeyringSession,
-    dante: Upstream,
+    socks: Upstream,
     socks_login: Login,
     fetch: Fetch,
     origin: Origin,
 ) -> None:
     service = run(session=keyring)
-    use(attach(service, [socks_login]), Profile("socks", "Socks", dante))
+    use(attach(service, [socks_login]), Profile("socks", "Socks", socks))
     assert fetch(service, origin.url("/hello")) == "hello"
     keyring.wait_for_entries(1)
     service.stop()
@@ -340,12 +340,12 @@ def test_a_check_says_why_a_certificate_is_not_believed_and_sends_nothing(
 
 
 def test_a_check_of_a_socks_proxy_signs_in_and_fetches(
-    run: Run, attach: Attach, dante: Upstream, socks_login: Login, origin: Origin, nobody: Upstream
+    run: Run, attach: Attach, socks: Upstream, socks_login: Login, origin: Origin, nobody: Upstream
 ) -> None:
     service = run()
     face = attach(service)
     attach(service, [socks_login])
-    profile = Profile("socks", "Socks", dante, fallbacks=(nobody,))
+    profile = Profile("socks", "Socks", socks, fallbacks=(nobody,))
     steps = check(face, profile, origin.url("/hello"))
     assert steps["encryption"] == (StepState.NOT_NEEDED, "none (socks5 proxy)")
     assert steps["challenge"][0] is StepState.OK
@@ -357,7 +357,7 @@ def test_a_check_of_a_socks_proxy_signs_in_and_fetches(
 def test_a_check_of_a_socks_proxy_without_sign_in_needs_none(
     run: Run, attach: Attach, origin: Origin
 ) -> None:
-    with danted({}, "www.test.lan") as port:
+    with socks_proxy({}, "www.test.lan") as port:
         upstream = Upstream("127.0.0.1", port, Scheme.SOCKS5)
         face = attach(run())
         steps = check(face, Profile("s", "S", upstream), origin.url("/hello"))

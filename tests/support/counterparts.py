@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from secrets import token_hex
 
 from tests.support import upstreams
-from tests.support.danted import danted
 from tests.support.digest_proxy import Demands, DigestProxy
 from tests.support.doors import Door, Doors, Negotiate, Setup, doors
 from tests.support.kerberos import Kdc
+from tests.support.socks_proxy import socks_proxy
 from tests.support.tap import Tap
 from tests.support.upstreams import Kind
 from trayproxy.auth.login import Login
@@ -67,7 +67,7 @@ _DIGESTS = {
 
 _OTHERS = {kind.name.lower().replace("_", "-"): kind for kind in Kind}
 
-NAMES = (*_SQUIDS, *_OTHERS, *_DIGESTS, "dante")
+NAMES = (*_SQUIDS, *_OTHERS, *_DIGESTS, "socks5")
 """All that there are."""
 
 
@@ -87,7 +87,7 @@ def counterpart(name: str, directory: Kdc) -> Iterator[Counterpart]:
         elif name in _OTHERS:
             yield _other(stack, _OTHERS[name])
         else:
-            yield _dante(stack)
+            yield _socks(stack)
 
 
 def _logins(secret: str) -> tuple[Login, Login]:
@@ -148,9 +148,9 @@ def _other(stack: ExitStack, kind: Kind) -> Counterpart:
     return Counterpart(at, method, right, wrong, proxy.failed_logons, proxy.describe)
 
 
-def _dante(stack: ExitStack) -> Counterpart:
+def _socks(stack: ExitStack) -> Counterpart:
     right, wrong = _logins(f"pa55 w:ord ü {token_hex(4)}")
-    port = stack.enter_context(danted({right.user: right.password}))
+    port = stack.enter_context(socks_proxy({right.user: right.password}))
     tap = stack.enter_context(Tap(port))
     at = Upstream(tap.host, tap.port, Scheme.SOCKS5)
     return Counterpart(at, "SOCKS5", right, wrong, tap.failed_socks_logons, tap.describe)

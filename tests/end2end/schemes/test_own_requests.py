@@ -20,7 +20,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.profiles.profile import Profile
 
-NAMES = ("squid-digest", "squid-ntlm", "squid-kerberos", "sha-256", "dante", "tinyproxy")
+NAMES = ("squid-digest", "squid-ntlm", "squid-kerberos", "sha-256", "socks5", "tinyproxy")
 
 
 @pytest.fixture
