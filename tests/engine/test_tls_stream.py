@@ -3,9 +3,12 @@
 import select
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Thread
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -13,7 +16,13 @@ from tests.support.lines import PATIENCE
 from tests.support.octets import octets
 from tests.support.tls import Authority
 from trayproxy.engine.stream import CHUNK
-from trayproxy.engine.tls import HandshakeError, TlsStream, own_context
+from trayproxy.engine.tls import (
+    HandshakeError,
+    TlsStream,
+    handshake_error,
+    own_context,
+    system_context,
+)
 
 HOST = "proxy.test.lan"
 
@@ -166,6 +175,60 @@ def test_an_end_without_goodbye_is_known_as_such(pair: Pair) -> None:
     socket.socket.shutdown(pair.theirs, socket.SHUT_RDWR)
     assert pair.receive_all() == b"half of"
     assert pair.ours.truncated
+
+
+def new_context_of_debian_12(protocol: int) -> ssl.SSLContext:
+    """Return a context as Python 3.11.2 makes it: OpenSSL takes a truncation for a proper end."""
+    context = ssl.SSLContext(protocol)
+    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+    return context
+
+
+def test_an_end_without_goodbye_is_known_although_python_ignores_it(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = SimpleNamespace(**{**vars(ssl), "SSLContext": new_context_of_debian_12})
+    monkeypatch.setattr("trayproxy.engine.tls.ssl", module)
+    pair = Pair(authority, ssl.TLSVersion.TLSv1_3)
+    pair.theirs.sendall(b"half of")
+    socket.socket.shutdown(pair.theirs, socket.SHUT_RDWR)
+    assert pair.receive_all() == b"half of"
+    assert pair.ours.truncated
+    pair.close()
+
+
+def test_the_systems_authorities_do_not_ignore_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    import truststore
+
+    def make(protocol: int) -> truststore.SSLContext:
+        context = truststore.SSLContext(protocol)
+        context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+        return context
+
+    module = SimpleNamespace(SSLContext=make)
+    monkeypatch.setitem(sys.modules, "truststore", module)
+    assert not system_context().options & ssl.OP_IGNORE_UNEXPECTED_EOF
+
+
+def unexpected_end() -> ssl.SSLError:
+    """Return what Python 3.11.2 raises on OpenSSL 3 in place of an `ssl.SSLEOFError`."""
+    error = ssl.SSLError(1, "[SSL: UNEXPECTED_EOF_WHILE_READING] unexpected eof while reading")
+    error.reason = "UNEXPECTED_EOF_WHILE_READING"
+    return error
+
+
+def test_an_end_without_goodbye_is_known_by_its_reason(pair: Pair) -> None:
+    def read(length: int) -> bytes:
+        raise unexpected_end()
+
+    pair.ours.tls = cast(ssl.SSLObject, SimpleNamespace(read=read, unwrap=unexpected_end))
+    pair.theirs.sendall(b"a record")
+    assert pair.receive_all() == b""
+    assert pair.ours.truncated
+
+
+def test_a_handshake_that_ends_so_is_told_as_a_connection_that_was_closed() -> None:
+    assert handshake_error(unexpected_end()).is_gone
 
 
 def test_closing_says_goodbye(pair: Pair) -> None:

@@ -142,6 +142,8 @@ def system_context() -> ssl.SSLContext:
 def _hardened(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
+    # Python 3.11.2, Debian 12's, sets this option: a truncated answer would look complete.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -270,11 +272,13 @@ class TlsStream(Stream):
                 piece = self.tls.read(CHUNK)
             except ssl.SSLWantReadError:
                 break
-            except ssl.SSLEOFError:
-                self.ended = self.truncated = True
-                break
             except ssl.SSLZeroReturnError:
                 piece = b""
+            except ssl.SSLError as error:
+                if not _is_truncation(error):
+                    raise
+                self.ended = self.truncated = True
+                break
             if piece:
                 pieces.append(piece)
             else:
@@ -399,6 +403,14 @@ class TlsStream(Stream):
         return stream
 
 
+def _is_truncation(error: ssl.SSLError) -> bool:
+    """Return whether the connection ended without TLS's own end (close_notify).
+
+    Python 3.11.2 on OpenSSL 3 raises no `ssl.SSLEOFError` for it; only the reason tells.
+    """
+    return isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
+
+
 def _gone() -> HandshakeError:
     return HandshakeError("It closed the connection.", is_gone=True)
 
@@ -426,7 +438,7 @@ def handshake_error(error: Exception) -> HandshakeError:
         code = getattr(error, "verify_code", 0)
         reason = _REASONS.get(code, "This computer does not trust it.")
         return HandshakeError(reason, is_about_certificate=True)
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLError) and _is_truncation(error):
         return _gone()
     reason = getattr(error, "reason", None) or ""
     if reason in _PLAIN or reason.startswith("RECORD_LAYER"):
