@@ -65,6 +65,10 @@ class Desk:
         if isinstance(request, Subscribe):
             if self.question:
                 session.send_event(QuestionChanged(self.question))
+                if not self.question.programs[0].name:
+                    # Later than the question, as it is looked up, but not at the next wake-up.
+                    named = replace(self.question, programs=QUESTION.programs)
+                    asyncio.get_running_loop().call_soon(self.change_to, named)
             return Status("0", os.getpid(), ListenerState.UP, "127.0.0.1:1")
         self.said.append(request)
         match request:
@@ -89,7 +93,10 @@ class Desk:
 
     def change(self, **changes: object) -> None:
         assert self.question is not None
-        self.question = replace(self.question, **changes)
+        self.change_to(replace(self.question, **changes))
+
+    def change_to(self, question: Question) -> None:
+        self.question = question
         assert self.server is not None
         tell(self.server, QuestionChanged(self.question))
 
@@ -130,6 +137,7 @@ def main(kind: str) -> None:
         "hurried": replace(QUESTION, rejections=3, hurried=True),
         "unsafe": replace(QUESTION, keyring=Keyring(KeyringState.UNSAFE, "Plain")),
         "stranger": replace(QUESTION, user=""),
+        "unnamed": replace(QUESTION, programs=(Program("", 0, "github.example:443"),)),
     }
     desk = Desk(questions[kind])
     asyncio.run(serve(desk))

@@ -387,6 +387,7 @@ def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) 
     at.save_login(office, Login("jdoe", SECRET), is_typed=True)
     at.forget_login(office)
     assert tried == [("office", Login("jdoe", SECRET), True)]
+    assert at.profiles().find(None).user == "jdoe"
     assert vault.calls == [office]
 
 

@@ -73,6 +73,13 @@ def test_the_question_is_shown_and_answered(asking: Screen, paths: Paths) -> Non
     assert "\u202e" not in asking.shown
 
 
+def test_the_question_is_printed_once_the_waiting_program_is_known(screen: Make) -> None:
+    asking = screen("tests.cli.asking", "unnamed")
+    asking.see(r"User name .*: ")
+    assert SHOWN in asking.shown
+    assert "A program" not in asking.shown
+
+
 def test_a_rejection_asks_again_and_says_why(asking: Screen, paths: Paths) -> None:
     for line, following in (
         ("", "did not accept this password"),

@@ -1,9 +1,21 @@
 """Tests for trayproxy.desk.machine: where logins come from, and that none is shown."""
 
+from dataclasses import replace
+
 from tests.desk.play import KEY, LAB, LOCKED, OFFICE, RIGHT, WAY, WRONG, Play
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, KeyringState, Why
-from trayproxy.desk.events import AskersChanged, Given, LookUp, Save, Survey, Switched, Wanted
+from trayproxy.desk.events import (
+    AskersChanged,
+    Forgotten,
+    Given,
+    LookUp,
+    Save,
+    Survey,
+    Switched,
+    UserKnown,
+    Wanted,
+)
 
 # --- The keyring ----------------------------------------------------------------------------------
 
@@ -175,3 +187,36 @@ def test_no_repr_shows_a_password(play: Play) -> None:
         repr(play.machine.facts("office")),
     ]
     assert "hidden" not in "".join(shown)
+
+
+# --- The user name --------------------------------------------------------------------------------
+
+
+def test_the_accepted_user_name_is_kept_in_the_profile_and_suggested(play: Play) -> None:
+    nameless = replace(OFFICE, user="")
+    play.do(Switched(nameless))
+    waiter = play.challenge(profile=nameless)
+    play.found(None)
+    assert play.question_due.user == ""
+    play.enter(RIGHT)
+    assert play.all(UserKnown) == []
+    play.accept(waiter)
+    assert play.all(UserKnown) == [UserKnown("office", RIGHT.user)]
+    play.do(Forgotten("office"))
+    play.challenge(profile=nameless)
+    play.found(None)
+    assert play.question_due.user == RIGHT.user
+
+
+def test_a_user_name_that_the_profile_has_is_not_kept_again(play: Play) -> None:
+    play.trust(RIGHT)
+    assert play.all(UserKnown) == []
+
+
+def test_of_two_user_names_at_one_profile_none_is_kept(play: Play) -> None:
+    play.trust(RIGHT)
+    waiter = play.challenge(replace(KEY, realm="Other"))
+    play.wait(play.rules.gather)
+    play.enter(Login("asmith", "another"))
+    play.accept(waiter)
+    assert play.all(UserKnown) == []

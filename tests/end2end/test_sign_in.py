@@ -1,7 +1,7 @@
 """A program meets a 407, a person answers once, and everything goes through."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -12,7 +12,16 @@ from tests.support.memory import MIB, memory_of
 from tests.support.origin import Origin
 from tests.support.processes import Job
 from tests.support.tls import Authority, Certificate
-from trayproxy.control.messages import Ending, Quiet, SignInState, Transport, Why
+from trayproxy.control.messages import (
+    Ending,
+    Quiet,
+    SaveProfile,
+    SignInState,
+    Status,
+    Transport,
+    UpstreamState,
+    Why,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,3 +239,21 @@ def test_the_origin_sees_no_credentials(office: Office, site: Site) -> None:
     heads = (*site.plain.heard, *site.secure.heard)
     assert len(heads) == 2
     assert not [head for head in heads if head.values("proxy-authorization")]
+
+
+def test_the_user_name_is_kept_in_the_profile_after_a_success(office: Office) -> None:
+    here = office.sit_down(office.run())
+    here.face.must(SaveProfile(replace(office.profile, user="")))
+    assert here.sign_in(office.login) == HELLO
+
+    def keeps_user(status: Status) -> bool:
+        return status.profile is not None and status.profile.user == office.login.user
+
+    known = here.face.wait_for_status(keeps_user)
+    # The proxy has answered, and that is not forgotten over it.
+    assert known.upstream is UpstreamState.OK
+    here.end()
+    # Without a keyring, the next run asks for the password alone.
+    again = office.sit_down(office.run())
+    again.visit()
+    assert again.face.wait_for_question().user == office.login.user

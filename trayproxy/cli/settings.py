@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from trayproxy.auth.login import Login
@@ -238,6 +238,8 @@ class AtRest:
         problem = self._save(self._paths, profile, login, is_typed)
         if problem is not None:
             raise EndError.of(problem, code_of(problem))
+        if profile.user != login.user:
+            self._change(lambda config: config.with_profile(replace(profile, user=login.user)))
 
     def forget_login(self, profile: Profile) -> None:
         """Remove a profile's logins from the keyring: each of its upstreams may have one."""

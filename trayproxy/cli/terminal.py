@@ -10,6 +10,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable
+from time import monotonic
 
 from trayproxy.auth.login import Login
 from trayproxy.cli import question as show
@@ -46,6 +47,9 @@ logger = logging.getLogger(__name__)
 
 _TRY_AGAIN_S = 0.05
 """While the service starts, in this very process."""
+_NAME_S = 1.0
+"""How long a question waits, before it is printed, for the service to find out which program waits:
+printed lines cannot be changed. Finding the name takes some milliseconds on a calm computer."""
 _END_S = 2.0
 """How long `TerminalFace.stop` waits for the terminal to be left as it was found."""
 
@@ -142,6 +146,8 @@ class _Conversation:
         self._open: dict[int, Question] = {}
         self._answered: dict[int, Question] = {}
         """What was asked when it was answered; asked again when that has changed."""
+        self._opened: dict[int, float] = {}
+        """When each question that named no program was first received, on the monotonic clock."""
         self._beyond_ascii: set[int] = set()
         """The questions whose last answer had letters that not all proxies read alike."""
 
@@ -149,11 +155,18 @@ class _Conversation:
         self._receive()
         while True:
             question = next(filter(self._is_for_us, self._open.values()), None)
-            if question is None:
-                select.select([self._client.fileno(), self._wake], [], [])
-                self._receive()
-            else:
+            if question is not None and (left := self._left_to_name(question)) <= 0:
                 self._ask(question)
+                continue
+            wait = None if question is None else left
+            select.select([self._client.fileno(), self._wake], [], [], wait)
+            self._receive()
+
+    def _left_to_name(self, question: Question) -> float:
+        """Return for how many seconds to wait for the name of the first waiting program."""
+        if not question.programs or question.programs[0].name:
+            return 0.0
+        return self._opened.setdefault(question.number, monotonic()) + _NAME_S - monotonic()
 
     def _is_for_us(self, question: Question) -> bool:
         return not question.checking and question.number not in self._answered
@@ -188,6 +201,7 @@ class _Conversation:
 
     def _closed(self, number: int, ending: Ending) -> None:
         self._answered.pop(number, None)
+        self._opened.pop(number, None)
         if self._open.pop(number, None) is not None:
             self._say(_CLOSED[ending])
 

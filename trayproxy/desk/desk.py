@@ -63,6 +63,7 @@ from trayproxy.desk.events import (
     TryOwn,
     Typed,
     Unremembered,
+    UserKnown,
     Wanted,
 )
 from trayproxy.desk.machine import Machine
@@ -126,6 +127,8 @@ class Desk:
     Attributes:
         identify: Finds out who waits; None while nothing can.
         rejected: The logins never to send by themselves.
+        on_user: Keeps the user name of an accepted login in its profile: the profile's id and the
+            user name; None if user names are not kept.
     """
 
     def __init__(
@@ -166,6 +169,7 @@ class Desk:
         self._memory = memory or Forgetful()
         self._machine = Machine(self._rules, self.rejected, self._memory.pins)
         self._on_try: TryLogin | None = None
+        self.on_user: Callable[[str, str], None] | None = None
         self._news = News(self._machine, listener, loop, self._find_out_who_waits)
         self._parked: dict[int, _Parked] = {}
         self._waiters = 0
@@ -529,6 +533,9 @@ class Desk:
                 self._news.changed(number)
             case QuestionClosed(number, ending):
                 self._news.closed(number, ending)
+            case UserKnown(profile_id, user):
+                if self.on_user is not None:
+                    self.on_user(profile_id, user)
             case LookUp() | Survey() | Save():
                 self._use_vault(effect)
             case Rejected() | Cleared() | Pinned() | Unremembered():

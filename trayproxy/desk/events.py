@@ -394,6 +394,13 @@ class Save(Struct, frozen=True):
     login: Login
 
 
+class UserKnown(Struct, frozen=True):
+    """An upstream accepted a login whose user name the profile does not have: keep it there."""
+
+    profile_id: str
+    user: str
+
+
 class Rejected(Struct, frozen=True):
     """An upstream rejected a login: remember that in later runs."""
 
@@ -442,6 +449,7 @@ Effect = (
     | LookUp
     | Survey
     | Save
+    | UserKnown
     | Rejected
     | Cleared
     | Pinned

@@ -7,13 +7,24 @@ been accepted for the very same address, the address is not to blame, and there 
 no address was named yet (SOCKS). Each login is blamed once: it is never sent again by itself.
 """
 
+from dataclasses import replace
+
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import COSTLESS, Verdict, VerdictKind
 from trayproxy.control.messages import Ending, Why
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Phase, Source
 from trayproxy.desk.choice import NO_TICKETS, set_back
-from trayproxy.desk.events import Accepted, Challenged, Cleared, Reason, Rejected, Save, Tried
+from trayproxy.desk.events import (
+    Accepted,
+    Challenged,
+    Cleared,
+    Reason,
+    Rejected,
+    Save,
+    Tried,
+    UserKnown,
+)
 from trayproxy.desk.questions import NAMES_BEFORE, Questions
 from trayproxy.desk.space import Key, Mark, Pin
 
@@ -67,11 +78,31 @@ class Verdicts:
         case.repeated = case.lifted = case.locked = case.blocked = False
         case.why = Why.NEEDED
         self._pin(case, label)
+        self._keep_user(case)
         if case.remember and case.login:
             case.remember, case.source = False, Source.SAVED
             board.effects.append(Save(case.kept_for, case.login))
         self._questions.close(case, Ending.ACCEPTED)
         self._release_all(case)
+
+    def _keep_user(self, case: Case) -> None:
+        """Suggest the accepted user name from now on, and keep it in the profile.
+
+        A profile has one user name. Where its upstreams are signed in to with several, none is
+        kept: the others would be asked about again.
+        """
+        if case.login is None:
+            return
+        case.user = case.login.user
+        cases = self._board.cases_of(case.profile.id)
+        users = {one.login.user for one in cases if one.login}
+        if case.login.user == case.profile.user or len(users) > 1:
+            return
+        profile = replace(case.profile, user=case.login.user)
+        self._board.profiles[profile.id] = profile
+        for one in cases:
+            one.profile = profile
+        self._board.effects.append(UserKnown(profile.id, profile.user))
 
     def _release_all(self, case: Case) -> None:
         for request in list(case.parked.values()):

@@ -122,6 +122,16 @@ class Facts:
         self.profile, self.profiles, self.direct = profile, profiles, direct
         self.changed()
 
+    def rename(self, profile: Profile | None, profiles: tuple[Profile, ...]) -> None:
+        """Replace the profiles by the same ones with other user names; all that is known holds.
+
+        Args:
+            profile: The active profile.
+            profiles: All profiles in menu order.
+        """
+        self.profile, self.profiles = profile, profiles
+        self.changed()
+
     def listening(self, address: str) -> None:
         """Take note that programs can connect."""
         self.listener, self.address, self.problem = ListenerState.UP, address, None

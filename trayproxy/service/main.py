@@ -199,6 +199,7 @@ class Service:
             keep_login=self._keep_login,
             no_prompt=self._options.no_prompt,
         )
+        self._desk.on_user = self._reception.keep_user
         self._server = Server(self._paths, self._reception)
 
     def _shelf_changed(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,6 +1,7 @@
 """What the requests of faces mean: one method for each, and who is attached."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -50,6 +51,8 @@ from trayproxy.service.login import Kept
 from trayproxy.service.probe import Tools
 from trayproxy.service.roads import Roads
 from trayproxy.service.screen import Screen
+
+logger = logging.getLogger(__name__)
 
 NOT_DONE, NOT_RUNNING, SIGN_IN, UPSTREAM, KEYRING = 1, 3, 4, 5, 6
 """Exit codes of the command line (ux §7.1)."""
@@ -121,6 +124,7 @@ class Reception:
         self._sessions: set[Session] = set()
         self._checks: dict[Session, set[asyncio.Task[tuple[Step, ...]]]] = {}
         self._saving = asyncio.Lock()
+        self._keeping: set[asyncio.Task[None]] = set()
         self._temporary: Profile | None = None
 
     # --- who is here ---
@@ -289,6 +293,34 @@ class Reception:
             self._use(profile, directly=False)
         return Done()
 
+    def keep_user(self, profile_id: str, user: str) -> None:
+        """Keep the user name of an accepted login in its profile (ux §3.3), so that a locked or
+        emptied keyring asks for the password only."""
+        task = asyncio.create_task(self._keep_user(profile_id, user))
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    async def _keep_user(self, profile_id: str, user: str) -> None:
+        if self._temporary is not None and self._temporary.id == profile_id:
+            return  # The desk suggests the name until this run ends.
+
+        def with_user(config: Config) -> Config:
+            profile = config.by_id(profile_id)
+            return config.with_profile(replace(profile, user=user)) if profile else config
+
+        try:
+            await self._save(with_user)
+        except (SettingsError, ProfileError) as error:
+            logger.warning("the user name was not kept in its profile: %s", error)
+            return
+        active = self._roads.profile
+        profile = self._store.config.by_id(profile_id)
+        if active is not None and active.id == profile_id and profile is not None:
+            # Requests go where they went before: connections and questions stay as they are.
+            self._roads.use(profile)
+            active = profile
+        self._facts.rename(active, self._shown_profiles())
+
     async def _delete_profile(self, profile_id: str, *, forget: bool) -> Reply:
         profile = self._store.config.by_id(profile_id)
         if profile is None:
@@ -343,10 +375,12 @@ class Reception:
         self._roads.use(profile, directly=directly)
         if before != (profile, directly):
             self._forget_connections()
-        profiles = self._store.config.profiles
-        shown = profiles if self._temporary is None else (self._temporary, *profiles)
-        self._facts.use(profile, shown, direct=directly)
+        self._facts.use(profile, self._shown_profiles(), direct=directly)
         self._desk.profile_switched(profile)
+
+    def _shown_profiles(self) -> tuple[Profile, ...]:
+        profiles = self._store.config.profiles
+        return profiles if self._temporary is None else (self._temporary, *profiles)
 
     async def _save(self, change: Callable[[Config], Config]) -> None:
         """Change the settings file, off the loop: it waits for the disk.
