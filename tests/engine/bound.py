@@ -42,6 +42,7 @@ class Manner:
         rejects: It accepts no type 3.
         lets_through: Tells whether a request needs no sign-in.
         body: Of its refusals.
+        bodies_to_head: Its refusals of HEAD bring their body, too.
         line: A field line of its answers to type 1.
         minor: Of its version.
         cuts_after: Closes the connection without an answer to such a message.
@@ -59,6 +60,7 @@ class Manner:
     last_words: tuple[tuple[str, str], ...] = ()
     lets_through: Callable[[Head], bool] = lambda head: False
     body: bytes = b"denied"
+    bodies_to_head: bool = False
     line: bytes = b""
     minor: int = 1
     cuts_after: str = ""
@@ -164,6 +166,7 @@ class _Session:
         lines = b"Proxy-Authenticate: NTLM\r\n"
         if message == "type 1" and not was_begun:
             lines = b"Proxy-Authenticate: NTLM dHdv\r\n" + manner.line
-        body = b"" if head.method == "HEAD" else manner.body
+        is_bare = head.method == "HEAD" and not manner.bodies_to_head
+        body = b"" if is_bare else manner.body
         self.connection.sendall(REFUSAL % (manner.minor, lines, len(manner.body), body))
         return not (message == "type 1" and b"close" in manner.line)

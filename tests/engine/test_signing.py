@@ -24,6 +24,7 @@ from tests.engine.schemes import (
     TYPE_3,
     UNUSABLE,
     ScriptedScheme,
+    Ticket,
     two_legs,
 )
 from tests.engine.wire import Client, connect, get, post
@@ -34,6 +35,7 @@ from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, VerdictKind
+from trayproxy.auth.scheme import Scheme as SchemeOfAuth
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.steps import AT_ONCE
 from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
@@ -174,6 +176,180 @@ def test_an_upstream_of_1_0_keeps_the_connection_of_a_sign_in_r_120(
     assert by_message["type 1"] == by_message["type 3"]
     # A refusal without a sign-in that has begun leaves no connection in 1.0.
     assert (by_message["none"] == by_message["type 1"]) is (minor == 1)
+
+
+@pytest.mark.parametrize(
+    "kept", [(b"Proxy-Connection: keep-alive",), (b"Connection: keep-alive",), ()]
+)
+@pytest.mark.parametrize("octets", [GET, post(URL, b"content"), CONNECT, get(URL, method=b"HEAD")])
+def test_an_old_proxy_is_asked_to_keep_the_connection_of_a_sign_in_r_120(
+    start: Start, script: Play, octets: bytes, kept: tuple[bytes, ...]
+) -> None:
+    """Squid 2 answers with HTTP/1.0, and closes unless it is asked not to."""
+    method = octets.partition(b" ")[0]
+    connections: list[int] = []
+
+    def play(peer: Peer) -> None:
+        connections.append(1)
+        while True:
+            head = peer.read_head()
+            peer.read(7 if b"Content-Length: 7" in head else 0)
+            is_asked = b"Proxy-Connection: keep-alive\r\n" in head
+            lines = kept if is_asked else (b"Connection: close",)
+            if b"NTLM dGhyZWU=" in head or (b"Authorization" not in head and len(connections) > 1):
+                content = b"" if method in (b"HEAD", b"CONNECT") else b"ok"
+                length = () if method == b"CONNECT" else (b"Content-Length: 2",)
+                head = b"\r\n".join((b"HTTP/1.0 200 OK", *length, *lines))
+                peer.send(head + b"\r\n\r\n" + content)
+            else:
+                token = b" dHdv" if b"NTLM b25l" in head else b""
+                asks = b"Proxy-Authenticate: NTLM" + token
+                head = b"\r\n".join((b"HTTP/1.0 407 No", asks, b"Content-Length: 0", *lines))
+                peer.send(head + b"\r\n\r\n")
+            if not is_asked:
+                return
+
+    upstream = script(play)
+    with start(office(upstream.port), desk_with()).connect() as client:
+        client.send(octets)
+        assert client.reply(method).status == 200
+        if method != b"CONNECT":
+            # What goes on the connection that is signed in keeps it, too.
+            client.send(octets)
+            assert client.reply(method).status == 200
+    expected = 2 if kept or method == b"CONNECT" else len(upstream.peers)
+    assert len(upstream.peers) == expected
+
+
+def test_only_a_sign_in_is_asked_to_be_kept(start: Start, script: Play) -> None:
+    """RFC 9112, appendix C.2.2: elsewhere the field does harm."""
+    upstream = script(answering(BASIC, OK))
+    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+        assert client.ask(GET).status == 200
+    assert b"proxy-connection" not in upstream.peer(1).received.lower()
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["first", "known"])
+@pytest.mark.parametrize("length", [5, 5_000, 200_000])
+def test_a_refusal_of_head_may_bring_content_inside_a_handshake(
+    start: Start, bind: Bind, length: int, is_known: bool
+) -> None:
+    upstream = bind(bodies_to_head=True, body=b"<" * length)
+    with start(office(upstream.port), desk_with(knows_it=is_known)).connect() as client:
+        assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
+        assert client.ask(GET).body == b"ok"
+    assert [message for _, _, message in upstream.told][-3:] == ["type 1", "type 3", "none"]
+
+
+def test_content_behind_a_refusal_of_head_may_come_late_and_in_chunks(
+    start: Start, script: Play
+) -> None:
+    def play(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM dHdv\r\n")
+        peer.send(b"Transfer-Encoding: chunked\r\n\r\n")
+        peer.read_head()
+        for piece in (b"5\r\nno", b"pe!\r\n0\r\n", b"\r\nHT"):
+            peer.send(piece)
+        peer.send(OK.replace(b"HT", b"", 1).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+        peer.read_all()
+
+    with start(office(script(play).port), desk_with(knows_it=True)).connect() as client:
+        assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
+
+
+# --- proxies that close behind their 407 without saying so ---
+
+
+class Closing:
+    """An upstream that closes each connection behind a 407 to a request without a login.
+
+    Attributes:
+        carried: The credentials that it has read.
+    """
+
+    def __init__(self, scheme: str, *, is_late: bool) -> None:
+        self.carried: list[bytes] = []
+        self._scheme = scheme
+        self._is_late = is_late
+
+    def play(self, peer: Peer) -> None:
+        head = self._read(peer)
+        if b"\r\nProxy-Authorization: " not in head:
+            peer.send(challenge(self._scheme))
+            if self._is_late and b"\r\nContent-Length: " not in head:
+                peer.leave_unread()
+            return
+        if b"NTLM b25l" in head:
+            peer.send(challenge("NTLM dHdv"))
+            head = self._read(peer)
+        self.carried.append(head)
+        peer.send(ESTABLISHED if head.startswith(b"CONNECT") else OK)
+
+    @staticmethod
+    def _read(peer: Peer) -> bytes:
+        head = peer.read_head()
+        length = re.search(rb"Content-Length: (\d+)", head)
+        peer.read(int(length[1]) if length else 0)
+        return head
+
+
+SCHEMES_CLOSED: dict[str, Callable[[], SchemeOfAuth]] = {
+    'Basic realm="corp"': Basic,
+    'Digest realm="c", nonce="n", qop="auth"': lambda: Digest(os.urandom),
+    "NTLM": two_legs,
+    "Negotiate": Ticket,
+}
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "when more has come"])
+@pytest.mark.parametrize("challenged", SCHEMES_CLOSED)
+@pytest.mark.parametrize(
+    "octets",
+    [GET, CONNECT, post(URL, b"content"), post(URL, b""), get(URL, method=b"HEAD")],
+    ids=["get", "connect", "post", "empty post", "head"],
+)
+def test_a_proxy_that_closes_behind_its_407_gets_the_login_on_a_new_connection(
+    start: Start, script: Play, octets: bytes, challenged: str, is_late: bool
+) -> None:
+    upstream, method = Closing(challenged, is_late=is_late), octets.partition(b" ")[0]
+    desk = FakeDesk(LOGIN, schemes=(SCHEMES_CLOSED[challenged](),))
+    if challenged == "Negotiate":
+        desk.begin(None, signs_in_itself=True)
+    engine = start(office(script(upstream.play).port), desk)
+    with engine.connect() as client:
+        client.send(octets)
+        reply = client.reply(method)
+    assert reply.status == 200
+    assert len(upstream.carried) == 1
+    assert not desk.doubts
+
+
+@pytest.mark.parametrize(
+    ("scheme", "challenged", "most"),
+    [(Basic(), 'Basic realm="corp"', 2), (two_legs(), "NTLM", 1)],
+    ids=["basic", "ntlm"],
+)
+def test_a_proxy_that_resets_on_a_login_gets_it_twice_at_most(
+    start: Start, script: Play, scheme: Basic | ScriptedScheme, challenged: str, most: int
+) -> None:
+    """Whether it has read the login cannot be told from a reset."""
+    carried: list[bytes] = []
+
+    def play(peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            if b"Proxy-Authorization: " in head and b"NTLM b25l" not in head:
+                carried.append(head)
+                peer.reset()
+                return
+            peer.send(challenge("NTLM dHdv" if b"NTLM b25l" in head else challenged))
+
+    engine = start(office(script(play).port), desk_with(scheme))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 502
+    assert len(carried) <= most
+    assert engine.desk.spent == [True]
 
 
 # --- connections that are signed in ---
@@ -818,35 +994,59 @@ def test_a_connection_is_not_held_while_a_person_types(start: Start, script: Pla
         engine.call(engine.desk.refuse_all)
 
 
-def test_an_upload_that_is_cut_off_is_asked_about_first(start: Start, script: Play) -> None:
-    """Proxies that refuse an upload may close so rudely that their 407 is lost."""
+LARGE = 8 << 20
 
-    def cut(peer: Peer) -> None:
-        peer.read_head()
-        peer.read(1)
-        peer.reset()
 
-    def ask(peer: Peer) -> None:
-        assert b"Expect: 100-continue" in peer.read_head()
-        peer.send(BASIC)
-        peer.read_all()
+def cut_upload(peer: Peer) -> None:
+    """Cut an upload off, so rudely that a 407 would be lost."""
+    peer.read_head()
+    peer.read(1)
+    peer.reset()
 
-    def take(peer: Peer) -> None:
+
+def ask_before_upload(peer: Peer) -> None:
+    assert b"Expect: 100-continue" in peer.read_head()
+    peer.send(BASIC)
+    peer.read_all()
+
+
+def take_upload(peer: Peer) -> None:
+    while True:
         head = peer.read_head()
         if b"Expect" in head:
             peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        peer.read(length)
+        peer.read(LARGE)
         peer.send(OK)
-        peer.read_all()
 
-    length = 8 << 20
-    upstream = script(cut, ask, take)
+
+def upload(client: Client, method: bytes) -> tuple[int, tuple[int, ...]]:
+    client.try_to_send(get(URL, b"Content-Length: %d" % LARGE, method=method))
+    client.try_to_send(*octets(LARGE))
+    reply = client.reply(method)
+    return reply.status, reply.interim
+
+
+def test_an_upload_that_is_cut_off_is_asked_about_first(start: Start, script: Play) -> None:
+    """PUT is idempotent (RFC 9110, section 9.2.2), so it may be sent again."""
+    upstream = script(cut_upload, ask_before_upload, take_upload)
     engine = start(office(upstream.port), FakeDesk(LOGIN))
     with engine.connect() as client:
-        client.try_to_send(get(URL, b"Content-Length: %d" % length, method=b"POST"))
-        client.try_to_send(*octets(length))
-        reply = client.reply(b"POST")
-    assert (reply.status, reply.interim) == (200, ())
+        assert upload(client, b"PUT") == (200, ())
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PATCH"])
+@pytest.mark.parametrize("is_known", [False, True], ids=["bare", "with a login"])
+def test_a_post_that_is_cut_off_is_not_sent_again_r_073(
+    start: Start, script: Play, method: bytes, is_known: bool
+) -> None:
+    """What a client sends after it is asked about first."""
+    upstream = script(cut_upload, take_upload if is_known else ask_before_upload, take_upload)
+    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=is_known))
+    with engine.connect() as client:
+        assert upload(client, method)[0] == 502
+    assert len(upstream.peers) == 1
+    with engine.connect() as client:
+        assert upload(client, method) == (200, ())
 
 
 def test_a_proxy_that_knows_no_expectation_gets_the_upload_without(

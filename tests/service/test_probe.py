@@ -14,11 +14,11 @@ from typing import TypeVar
 
 import pytest
 
-from tests.engine.bound import Bound
+from tests.engine.bound import Bound, Manner
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.schemes import REJECTED, ScriptedScheme, two_legs
 from tests.support.lines import PATIENCE
-from tests.support.scripted import OK, Scripted, answering, challenge
+from tests.support.scripted import OK, Peer, Scripted, answering, challenge
 from tests.support.tls import Authority
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Leg, Scheme
@@ -26,10 +26,12 @@ from trayproxy.engine.dial import Dialler
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.engine.signing import SERVER_SILENT
 from trayproxy.engine.steps import Steps
+from trayproxy.http.request import Request
 from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.profiles.profile import Scheme as UpstreamScheme
 from trayproxy.service.probe import Probe, Tools, Wanted, request_for
+from trayproxy.service.trial import request_to
 
 T = TypeVar("T")
 
@@ -47,6 +49,7 @@ def played(
     schemes: Sequence[Scheme],
     play: Callable[[Probe, FakeDesk], Awaitable[T]],
     limits: Limits = LIMITS,
+    request: Request | None = None,
 ) -> tuple[T, FakeDesk]:
     """Play with a probe on a loop of its own, and return what came of it."""
 
@@ -54,7 +57,7 @@ def played(
         loop, desk = asyncio.get_running_loop(), FakeDesk(LOGIN, schemes=schemes, knows_it=True)
         dialler = Dialler(loop, limits, desk, lambda addresses: False)
         tools = Tools(desk, dialler, Steps(loop), limits, b"via", loop.time)
-        return await play(Probe(profile, request_for(URL), tools), desk), desk
+        return await play(Probe(profile, request or request_for(URL), tools), desk), desk
 
     return asyncio.run(run())
 
@@ -73,6 +76,31 @@ def test_all_legs_of_a_sign_in_go_on_one_connection_r_120(stack: ExitStack) -> N
     assert len(desk.acceptances) == 1
     connections = {message: connection for connection, _, message in upstream.told}
     assert connections["type 1"] == connections["type 3"]
+
+
+def test_a_refusal_of_head_may_bring_content_between_the_legs(stack: ExitStack) -> None:
+    upstream = stack.enter_context(Bound(Manner(bodies_to_head=True)))
+    was_signed, desk = played(
+        office(upstream.port), [two_legs()], signed_in, request=request_to("")
+    )
+    assert was_signed
+    assert len(desk.acceptances) == 1
+
+
+def test_an_old_proxy_is_asked_to_keep_the_connection_of_a_sign_in_r_120(stack: ExitStack) -> None:
+    def play(peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            if b"NTLM dGhyZWU=" in head:
+                peer.send(OK)
+                return
+            peer.send(challenge("NTLM dHdv" if b"NTLM b25l" in head else "NTLM"))
+            if b"Proxy-Connection: keep-alive\r\n" not in head:
+                return
+
+    upstream = stack.enter_context(Scripted(play))
+    was_signed, _ = played(office(upstream.port), [two_legs()], signed_in)
+    assert was_signed
 
 
 def test_a_request_answers_with_the_nonce_that_it_was_given(stack: ExitStack) -> None:

@@ -91,6 +91,10 @@ class Peer:
         except EOFError:
             return self._take(len(self._waiting))
 
+    def leave_unread(self) -> None:
+        """Wait until something has come, and do not read it: closing is a reset then."""
+        self._connection.recv(1, socket.MSG_PEEK)
+
     def send(self, octets: bytes) -> None:
         """Send these octets."""
         self._connection.sendall(octets)

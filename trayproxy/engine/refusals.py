@@ -30,6 +30,19 @@ class Refusals:
 
     def __init__(self) -> None:
         self._servers: dict[Space, bytes] = {}
+        self._cut: set[Space] = set()
+
+    def note_cut(self, space: Space | None) -> None:
+        """Remember that an upload without a login was cut off: its 407 may have been lost."""
+        if space is not None and len(self._cut) < _SPACES_KEPT:
+            self._cut.add(space)
+
+    def was_cut(self, space: Space | None) -> bool:
+        """Return whether the last upload was cut off, and forget it: the next one asks first."""
+        if space not in self._cut:
+            return False
+        self._cut.discard(space)
+        return True
 
     def wanted_by(
         self, response: Response, method: bytes, space: Space | None, carried: Answer | None

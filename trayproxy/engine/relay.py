@@ -36,7 +36,15 @@ to be waited for."""
 
 
 class BrokenError(Exception):
-    """The next hop closed or broke the connection before its answer was complete."""
+    """The next hop closed or broke the connection before its answer was complete.
+
+    Attributes:
+        was_closed_first: It had done so before it could read the request, as far as can be told.
+    """
+
+    def __init__(self, *, was_closed_first: bool = False) -> None:
+        super().__init__("the connection to the next hop ended")
+        self.was_closed_first = was_closed_first
 
 
 class BadBodyError(MessageError):
@@ -90,11 +98,14 @@ class Heads:
                 sender.push()
             except MessageError as error:
                 raise BadBodyError(error.status, str(error)) from None
+            if upstream.leftover is not None:
+                upstream.skip_leftover()
             end = find_response_head(stream.inbox, seen=seen) if stream.inbox else None
             if end is not None:
                 head = bytes(stream.inbox[:end])
                 del stream.inbox[:end]
                 seen = 0
+                upstream.leftover = None
                 response = self._read(head)
                 persists = persists and response.keep_alive
                 if not response.is_interim:
@@ -107,7 +118,8 @@ class Heads:
                 continue
             seen = len(stream.inbox)
             if stream.ended:
-                raise BrokenError
+                is_reset = sender.broken or stream.was_closed_first
+                raise BrokenError(was_closed_first=is_reset and not stream.inbox)
             try:
                 # A plain socket is read when it is said to be ready: looking before costs as much
                 # as reading. What TLS has decrypted ahead nobody says.
@@ -115,7 +127,7 @@ class Heads:
                     is_ready = False
                     continue
             except OSError as error:
-                raise BrokenError from error
+                raise BrokenError(was_closed_first=not stream.inbox) from error
             limits = engine.limits
             if not sender.hungry:
                 self._link.deadline_in(limits.upstream_head_s if sender.done else limits.body_s)

@@ -19,6 +19,7 @@ from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.space import Mark
 from trayproxy.engine.hop import Hop
+from trayproxy.engine.leftover import Leftover
 from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import (
     CUT_SHORT,
@@ -144,12 +145,12 @@ class Signing:
         self._sender = sender
         self._sent = sent
         self._has_content = plan.request.framing not in (NoBody(), Length(0))
+        self._wants_continue = self._has_content and link.engine.refusals.was_cut(hop.way.space)
         self._challenges: tuple[Challenge, ...] = ()
         self._first: Mark | None = None
         self._is_challenged = False
         self._is_on_trial = False
         self._is_to_hurry = False
-        self._wants_continue = False
         self._way = hop.way
         self.is_proved = False
         self.is_spent = False
@@ -305,7 +306,7 @@ class Signing:
         is_sure = is_signed_in or (carried is not None and not self._is_on_trial)
         signer = answer if is_signed_in else carried
         head = self._write_head(upstream, signer, carried, is_sure=is_sure)
-        response = await self._send(upstream, head, at_stake=carried is not None)
+        response = await self._send(upstream, head, carried=carried)
         if not self._is_refusal(response, carried):
             self.is_proved = carried is not None
             return response
@@ -326,9 +327,13 @@ class Signing:
         legs = 0
         while isinstance(step, Leg):
             legs += 1
+            if place is not None and not place.is_quiet():
+                # Closed since its last 407.
+                self._link.drop_upstream()
+                place = None
             if place is None and not step.same_connection:
                 place = await self._hop.connected(answer, fresh=False, on_trial=self._is_on_trial)
-            if place is None or (step.same_connection and not place.is_quiet()):
+            if place is None:
                 raise LostError
             if step.same_connection and self._is_withdrawn(answer):
                 # Refused to another request since the first leg: here it would be once more.
@@ -445,13 +450,16 @@ class Signing:
 
     async def _send_leg(self, upstream: Connection, answer: Answer, leg: Leg) -> Response:
         request, credentials = self._request, leg.credentials or None
+        is_bound = answer.scheme.binds_connection
         if not leg.whole and self._has_content:
             empty = replace(request, framing=Length(0), expects_continue=False)
-            return await self._send(upstream, self._write(empty, credentials), whole=False)
-        is_last = answer.scheme.binds_connection and leg.whole
+            head = self._write(empty, credentials, persists=is_bound)
+            return await self._send(upstream, head, whole=False)
+        is_last = is_bound and leg.whole
         request = self._held(request, is_sure=is_last and not self._is_on_trial)
-        at_stake = leg.whole and credentials is not None
-        return await self._send(upstream, self._write(request, credentials), at_stake=at_stake)
+        head = self._write(request, credentials, persists=is_bound)
+        carried = answer if leg.whole and credentials is not None else None
+        return await self._send(upstream, head, carried=carried)
 
     async def _get_through(
         self, upstream: Connection, answer: Answer, leg: Leg, response: Response
@@ -479,7 +487,12 @@ class Signing:
     # --- one request, one head ---
 
     async def _send(
-        self, upstream: Connection, head: bytes, *, whole: bool = True, at_stake: bool = False
+        self,
+        upstream: Connection,
+        head: bytes,
+        *,
+        whole: bool = True,
+        carried: Answer | None = None,
     ) -> Response:
         """Send the request once and return the head of its final answer.
 
@@ -487,7 +500,7 @@ class Signing:
             upstream: Where.
             head: What the request begins with.
             whole: Its content follows.
-            at_stake: It carries a login that may be refused.
+            carried: The login in it that may be refused; None if there is none.
 
         Raises:
             LostError: The connection ended before the answer.
@@ -509,7 +522,7 @@ class Signing:
         try:
             response = await self._relay.await_head(sender, upstream)
         except BrokenError as error:
-            may_go_on = not whole or self._may_repeat(upstream, at_stake=at_stake)
+            may_go_on = not whole or self._may_repeat(upstream, carried, error)
             raise LostError(may_go_on=may_go_on, was_new=upstream.used == 0) from error
         except BadBodyError:
             raise
@@ -520,7 +533,7 @@ class Signing:
                 raise BadBodyError(408, "its content did not come in time") from error
             raise self._hop.gave_up() from error
         finally:
-            self.is_spent = self.is_spent or (at_stake and sender.started)
+            self.is_spent = self.is_spent or (carried is not None and sender.started)
         self._hop.answered(upstream)
         if response.status == 417 and b"expect" in head.lower() and not self._is_to_hurry:
             self._refuse_to_wait()
@@ -537,24 +550,34 @@ class Signing:
         self._is_to_hurry = True
         raise LostError(counts=False)
 
-    def _may_repeat(self, upstream: Connection, *, at_stake: bool) -> bool:
+    def _may_repeat(self, upstream: Connection, carried: Answer | None, error: BrokenError) -> bool:
         """Whether the whole request may be sent again after its connection failed.
 
         One that was kept may have been closed by the other side just now; then sending it once
-        more can do no harm, if it has no effect or has not left (RFC 9112, section 9.3.1).
+        more can do no harm, if its method is idempotent or nothing of it has left (RFC 9112,
+        section 9.3.1; RFC 9110, section 9.2.2).
         """
-        sender = self._sender
+        sender, is_repeatable = self._sender, self._request.method in REPEATABLE
         if sender.body_started and not sender.kept.whole:
             return False
-        if at_stake and self._is_on_trial:
-            return not sender.started
-        is_bare = not at_stake and not upstream.is_signed_in and self._hop.way.signs_requests
+        if carried is not None and self._is_on_trial and _may_cost_a_log_on(carried):
+            if not sender.started:
+                return True
+            # A proxy may hang up on a wrong password instead of answering. But one that closes the
+            # connection behind its 407 has not read what came later.
+            is_unread = error.was_closed_first and not sender.body_started
+            is_first = not carried.scheme.binds_connection
+            return is_repeatable and upstream.used > 0 and is_unread and is_first
+        is_bare = carried is None and not upstream.is_signed_in and self._hop.way.signs_requests
         if is_bare and sender.body_started and not sender.done:
-            # Cut off in the middle of its content, it cannot have been carried out. Proxies do so
-            # that refuse an upload, and their 407 is lost with the connection: ask before it.
-            self._wants_continue = True
-            return True
-        return upstream.used > 0 and (self._request.method in REPEATABLE or not sender.started)
+            # Proxies that refuse an upload may close so rudely that their 407 is lost: ask before
+            # the content next time. A method that is not idempotent may have had an effect.
+            if is_repeatable or not sender.started:
+                self._wants_continue = True
+                return True
+            self._link.engine.refusals.note_cut(self._hop.way.space)
+            return False
+        return upstream.used > 0 and (is_repeatable or not sender.started)
 
     def _write_head(
         self,
@@ -580,7 +603,7 @@ class Signing:
         credentials = None
         if carried is not None:
             credentials = carried.credentials(request.method, request_target(request))
-        wire = self._write(request, credentials)
+        wire = self._write(request, credentials, persists=upstream.is_signed_in)
         if is_planned:
             plan.was_written(wire, way, answer, upstream.key)
         return wire
@@ -599,10 +622,14 @@ class Signing:
         )
         return replace(request, expects_continue=True) if sender.holding else request
 
-    def _write(self, request: Request, credentials: bytes | None) -> bytes:
+    def _write(
+        self, request: Request, credentials: bytes | None, *, persists: bool = False
+    ) -> bytes:
         direct = self._hop.way.ends_at_target
         via = self._link.engine.via
-        return write_request(request, via=via, credentials=credentials, direct=direct)
+        return write_request(
+            request, via=via, credentials=credentials, direct=direct, persists=persists
+        )
 
     # --- refusals ---
 
@@ -640,8 +667,10 @@ class Signing:
             and b"close" not in connection_options(response.fields)
             and not isinstance(response.framing, UntilClose)
         )
-        # Squid says keep-alive and reads no more of content that it has refused.
-        is_read = not self._has_content or self._sender.is_knocking or in_handshake
+        # Squid says keep-alive and reads no more of content that it has refused. Other proxies say
+        # so and close: what may be sent only once goes on a new connection.
+        is_once = self._has_content or self._request.method not in REPEATABLE
+        is_read = not is_once or self._sender.is_knocking or in_handshake
         if (
             persists
             and is_read
@@ -655,6 +684,8 @@ class Signing:
     async def _drain(self, upstream: Connection, response: Response, *, in_handshake: bool) -> bool:
         """Read the content of a refusal. Return whether all of it came, and nothing behind it."""
         engine, stream = self._link.engine, upstream.stream
+        at_most = engine.limits.drain_octets
+        upstream.leftover = Leftover.of(response, self._request.method, at_most)
         body = answer_reader(response.framing)
         left, end = engine.limits.drain_octets, engine.loop.time() + engine.limits.refusal_s
         self._link.deadline = None
@@ -677,4 +708,10 @@ class Signing:
                         return False
         except (OSError, MessageError):
             return False
+        upstream.skip_leftover()
         return not stream.inbox and not stream.ended and (body.is_plain or in_handshake)
+
+
+def _may_cost_a_log_on(answer: Answer) -> bool:
+    """Whether sending it may count as a failed log-on: a ticket is no password."""
+    return answer.login is not None and answer.scheme.family != "negotiate"

@@ -9,6 +9,8 @@ CHUNK = 65_536
 """The most that is read at once, in octets: also the most that waits in one direction."""
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_UNACKED = struct.Struct("24xI")
+"""The member ``tcpi_unacked`` of Linux's ``struct tcp_info``: segments without acknowledgement."""
 
 
 def unpace(connection: socket.SocketType) -> None:
@@ -113,6 +115,26 @@ class Stream:
         except OSError:
             return False
         return False  # Ended, or an answer that nobody asked for.
+
+    @property
+    def was_closed_first(self) -> bool:
+        """Whether the peer had closed the connection before what we sent last could be read.
+
+        To be asked after the connection ended. A peer that closes answers octets that come later,
+        or that lie unread, with a reset (RFC 9293, section 3.10.7.1; RFC 2525, section 2.17). One
+        whose end has arrived without an acknowledgement of our octets had not got them by then.
+        False where the system does not tell: the octets may have been read.
+        """
+        try:
+            if self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                return True
+            option = getattr(socket, "TCP_INFO", None)
+            if option is None:
+                return False
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, option, _UNACKED.size)
+        except OSError:
+            return False
+        return len(info) == _UNACKED.size and _UNACKED.unpack(info)[0] > 0
 
     def take(self) -> bytes:
         """Return the inbox and empty it."""

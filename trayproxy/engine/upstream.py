@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.space import Mark
 from trayproxy.engine.descriptors import Descriptors
+from trayproxy.engine.leftover import Leftover
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
@@ -269,9 +270,10 @@ class Connection:
         used: How many answers have come over it.
         way: The way that the last request on it took.
         answer: What the last request on it carried, if the next one may carry it in the same way.
+        leftover: Skips content that may come in front of the next head.
     """
 
-    __slots__ = ("answer", "key", "stream", "used", "way")
+    __slots__ = ("answer", "key", "leftover", "stream", "used", "way")
 
     def __init__(self, stream: Stream, key: Key) -> None:
         self.stream = stream
@@ -279,6 +281,7 @@ class Connection:
         self.used = 0
         self.way: Way | None = None
         self.answer: Answer | None = None
+        self.leftover: Leftover | None = None
 
     @property
     def is_signed_in(self) -> bool:
@@ -287,7 +290,14 @@ class Connection:
 
     def is_quiet(self) -> bool:
         """Whether it is open and nothing unasked has come (RFC 9112, section 9.2)."""
+        if self.leftover is not None:
+            self.skip_leftover()
         return self.stream.is_quiet()
+
+    def skip_leftover(self) -> None:
+        """Drop content that came in front of the next head."""
+        if self.leftover is not None and not self.leftover.skip(self.stream):
+            self.leftover = None
 
 
 class Pool:

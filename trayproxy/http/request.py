@@ -27,6 +27,7 @@ from trayproxy.http.target import (
 _HOPS = re.compile(rb"[0-9]{1,9}")
 _WRITTEN_ANEW = frozenset({b"host", b"expect"})
 _MAX_FORWARDS = frozenset({b"max-forwards"})
+_PERSISTS = b"Proxy-Connection: keep-alive\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,12 @@ def request_target(request: Request, *, direct: bool = False) -> bytes:
 
 
 def write_request(
-    request: Request, *, via: bytes, credentials: bytes | None, direct: bool = False
+    request: Request,
+    *,
+    via: bytes,
+    credentials: bytes | None,
+    direct: bool = False,
+    persists: bool = False,
 ) -> bytes:
     """Write the head that goes upstream.
 
@@ -127,6 +133,9 @@ def write_request(
         credentials: The value of Proxy-Authorization. Left out on TRACE, which may be reflected
             (RFC 9110, section 9.3.8), and when the request goes to the origin itself.
         direct: Whether it goes to the origin itself: in origin-form then.
+        persists: Whether to ask the next proxy to keep the connection open, which proxies of
+            HTTP/1.0 do not do unasked. They know the older name of the field (RFC 9112, appendix
+            C.2.2).
 
     Raises:
         ValueError: The request is not one to forward, or the credentials cannot be a field value.
@@ -142,6 +151,7 @@ def write_request(
             field_line(b"Host", host_field(request.target)),
             write_fields(end_to_end(request.fields, written_anew)),
             write_fields(_new_lines(request, via)),
+            _PERSISTS if persists and not direct else b"",
             b"" if direct else _credentials_line(request, credentials),
             b"\r\n",
         )

@@ -13,6 +13,7 @@ from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import Call, Dialler, SignInWantedError, TargetRefusedError
+from trayproxy.engine.leftover import Leftover
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import Page, RefusedError, silent
 from trayproxy.engine.refusals import Refusals, note_accepted
@@ -100,6 +101,7 @@ class Probe:
         self._request = request
         self._tools = tools
         self._is_spent = False
+        self._leftover: Leftover | None = None
         self._challenges: tuple[Challenge, ...] = ()
         self._refusals = Refusals()
         is_tunnel = request.method == b"CONNECT"
@@ -207,6 +209,7 @@ class Probe:
         # Those that came for this very request: what was offered before may have expired.
         challenges, self._challenges = self._challenges, ()
         stream = await self._tools.dialler.dial(self.call(self.way, answer))
+        self._leftover = None
         is_new = True
         try:
             handshake = answer.signer.begin(self._to_sign(stream))
@@ -217,9 +220,11 @@ class Probe:
                 if not leg.same_connection and not is_new:
                     stream.close()
                     stream = await self._tools.dialler.dial(self.call(self.way, answer))
+                    self._leftover = None
                 is_new = False
                 self._is_spent = self._is_spent or (leg.whole and leg.credentials != b"")
-                response = await self._exchange(stream, leg)
+                is_bound = answer.scheme.binds_connection
+                response = await self._exchange(stream, leg, is_bound=is_bound)
                 wanted = self._wanted_by(response, answer if leg.credentials else None)
                 if wanted is None:
                     handshake.learn(response.fields)
@@ -255,7 +260,9 @@ class Probe:
 
     # --- the wire ---
 
-    async def _exchange(self, stream: Stream, leg: Leg | None) -> Response:
+    async def _exchange(
+        self, stream: Stream, leg: Leg | None, *, is_bound: bool = False
+    ) -> Response:
         """Send the request on this connection and return the head of its final answer.
 
         Raises:
@@ -266,11 +273,13 @@ class Probe:
             via=self._tools.via,
             credentials=leg.credentials or None if leg else None,
             direct=self.way.ends_at_target,
+            persists=is_bound,
         )
         try:
             async with asyncio.timeout(self._tools.limits.upstream_head_s):
                 await _send_all(stream, head)
-                return await _final_head(stream, self._request.method)
+                leftover, self._leftover = self._leftover, None
+                return await _final_head(stream, self._request.method, leftover)
         except (OSError, EOFError, MessageError):
             raise RefusedError(self._silent()) from None
 
@@ -281,6 +290,7 @@ class Probe:
             RefusedError: It does not end.
         """
         limits = self._tools.limits
+        self._leftover = Leftover.of(response, self._request.method, limits.drain_octets)
         body = answer_reader(response.framing)
         left = limits.drain_octets
         try:
@@ -318,8 +328,10 @@ async def _send_all(stream: Stream, octets: bytes) -> None:
         await wait_in_task(Wait({stream.descriptor: WRITE}))
 
 
-async def _final_head(stream: Stream, method: bytes) -> Response:
+async def _final_head(stream: Stream, method: bytes, leftover: Leftover | None) -> Response:
     while True:
+        if leftover is not None and not leftover.skip(stream):
+            leftover = None
         end = find_response_head(stream.inbox) if stream.inbox else None
         if end is not None:
             response = parse_response(bytes(stream.inbox[:end]), method)
