@@ -95,6 +95,15 @@ def test_json_is_versioned_and_says_what_the_exit_code_says(cli: Cli, service: S
     assert told["steps"][1]["problem"]["id"] == "TP-302"
 
 
+def test_json_is_printable_ascii_whatever_a_proxy_says(cli: Cli, service: Service) -> None:
+    detail = '\x1b[2J \x7f \x9b2J \u202egnp.exe \u2028 Bücher 👩 "\\'
+    service.result = CheckResult((Step("challenge", StepState.OK, detail, 1.0),))
+    _, out, _ = cli("test", "--json")
+    assert out.isascii()
+    assert out.removesuffix("\n").isprintable()
+    assert json.loads(out)["steps"][0]["detail"] == detail
+
+
 @pytest.mark.parametrize(
     ("result", "code"),
     [

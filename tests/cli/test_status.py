@@ -78,6 +78,15 @@ def test_a_stranger_without_a_name_is_shown_too(cli: Cli, service: Service) -> N
     assert "1 connection, the last one of a program that had gone already at " in out
 
 
+def test_json_is_printable_ascii_whatever_a_program_is_called(cli: Cli, service: Service) -> None:
+    name = "\x9b2J \u202e Ü 👩"
+    service.status = replace(service.status, strangers=Strangers(1, "nobody", name, 0.0))
+    out = cli("status", "--json")[1]
+    assert out.isascii()
+    assert out.removesuffix("\n").isprintable()
+    assert json.loads(out)["strangers"]["program"] == name
+
+
 def test_json_is_versioned(cli: Cli, service: Service) -> None:
     service.status = connected(service.status)
     code, out, err = cli("status", "--json")

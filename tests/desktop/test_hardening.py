@@ -34,6 +34,66 @@ def test_nobody_reads_the_memory_of_the_process() -> None:
     assert run(code).stdout == "0\n(0, 0)\n"
 
 
+def test_a_process_that_shows_windows_leaves_no_dump_and_can_be_seen_by_portals() -> None:
+    code = (
+        "import ctypes, resource\n"
+        "from trayproxy.desktop.hardening import harden\n"
+        "harden(uses_portals=True)\n"
+        "get_dumpable = 3\n"
+        "print(ctypes.CDLL(None).prctl(get_dumpable, 0, 0, 0, 0))\n"
+        "print(resource.getrlimit(resource.RLIMIT_CORE))\n"
+    )
+    # One octet: of none at all the kernel would still give a dump to a handler of the system.
+    assert run(code).stdout == "1\n(1, 1)\n"
+
+
+READS_A_PASSWORD = """
+import ctypes, getpass, resource, sys
+from trayproxy.cli.main import main
+
+class Input:
+    buffer = property(lambda self: self)
+
+    def isatty(self):
+        return True
+
+    def readline(self):
+        print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))
+        return b""
+
+main(["profiles", "add", "Office", "proxy.test:1", "--user", "jdoe"])
+sys.stdin = Input()
+getpass.getpass = lambda prompt: sys.stdin.readline().decode()
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "login Office",
+        "login Office --stdin",
+        "run --upstream proxy.test:1 --user jdoe --password-stdin --no-prompt",
+    ],
+)
+def test_it_comes_before_a_password_is_read(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAYPROXY_HOME", str(tmp_path))
+    result = run(READS_A_PASSWORD, *verb.split())
+    assert "0 (0, 0)" in result.stdout.splitlines(), result.stderr
+
+
+def test_it_comes_before_anything_else_in_the_tray(tmp_path: Path) -> None:
+    code = (
+        "import resource\n"
+        "from trayproxy.ui import app\n"
+        "app.locate = lambda: print(resource.getrlimit(resource.RLIMIT_CORE)) or exit()\n"
+        "app.main()\n"
+    )
+    assert run(code).stdout == "(1, 1)\n"
+
+
 def test_a_hardened_process_still_knows_itself() -> None:
     code = (
         "import os, psutil\n"

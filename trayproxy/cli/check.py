@@ -7,7 +7,7 @@ import msgspec
 
 from trayproxy.cli.settings import Profiles
 from trayproxy.cli.talk import need, status
-from trayproxy.cli.words import EndError, Exit, clean, code_of, say
+from trayproxy.cli.words import EndError, Exit, clean, code_of, json_line, say
 from trayproxy.control.client import Client, DisconnectedError
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
@@ -73,7 +73,7 @@ def as_json(profile: Profile, result: CheckResult) -> str:
         "exit_code": int(exit_code(result)),
         "steps": msgspec.to_builtins(result.steps),
     }
-    return msgspec.json.encode(members).decode()
+    return json_line(members)
 
 
 def as_text(request: CheckProfile, result: CheckResult) -> str:

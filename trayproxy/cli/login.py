@@ -10,6 +10,7 @@ import sys
 from trayproxy.auth.login import Login
 from trayproxy.cli.settings import settings
 from trayproxy.cli.words import EndError, Exit, clean, code_of, say
+from trayproxy.desktop.hardening import harden
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import SignIn
 
@@ -34,6 +35,7 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
         EndError: It was not saved: with exit code 4 if the proxy did not accept it, with 5 if it
             did not answer.
     """
+    harden()
     if not from_stdin and not sys.stdin.isatty():
         raise EndError("There is no terminal to ask at. Use --stdin.", Exit.USAGE)
     with settings(paths) as at:

@@ -8,6 +8,7 @@ from threading import Thread
 
 from trayproxy.cli.login import read_line
 from trayproxy.cli.terminal import TerminalFace
+from trayproxy.desktop.hardening import harden
 from trayproxy.logs import Logs
 from trayproxy.options import RunOptions
 from trayproxy.paths import Paths
@@ -32,6 +33,7 @@ def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: 
     Raises:
         EndError: There is no password where one was promised.
     """
+    harden()
     if password_from_stdin:
         options = replace(options, password=read_line())
     with ExitStack() as stack:

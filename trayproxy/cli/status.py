@@ -6,7 +6,7 @@ import msgspec
 
 from trayproxy.cli.talk import need
 from trayproxy.cli.talk import status as ask
-from trayproxy.cli.words import clean
+from trayproxy.cli.words import clean, json_line
 from trayproxy.control.messages import (
     Keyring,
     KeyringState,
@@ -58,7 +58,7 @@ def as_json(status: Status) -> str:
     """Return the status for programs, one line: `Status` with ``state``, and its own ``schema``."""
     members = msgspec.to_builtins(status)
     members |= {"schema": JSON_SCHEMA, "state": state(status)}
-    return msgspec.json.encode(members).decode()
+    return json_line(members)
 
 
 def as_text(status: Status) -> str:

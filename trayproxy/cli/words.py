@@ -1,8 +1,13 @@
 """What the command line says, and how it ends."""
 
+import re
 import sys
 import unicodedata
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import Any
+
+import msgspec
 
 from trayproxy.control.messages import Failed, Problem
 
@@ -72,3 +77,22 @@ def clean(text: str, limit: int = 400) -> str:
     shown = "".join(char for char in kept if not unicodedata.category(char).startswith("C"))
     line = " ".join(shown.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def json_line(members: Mapping[str, Any]) -> str:
+    """Return an object of JSON as one line of printable ASCII.
+
+    Texts in it come from the network and from settings. Terminals take some characters beyond
+    ASCII for commands (C1 controls), and others change the order of what is shown (bidi controls);
+    escaped, each program reads what the text was.
+    """
+    return _NOT_PRINTABLE.sub(_escaped, msgspec.json.encode(members).decode())
+
+
+# The controls below are escaped by every writer of JSON (RFC 8259, section 7).
+_NOT_PRINTABLE = re.compile(r"[^ -~]")
+
+
+def _escaped(char: re.Match[str]) -> str:
+    octets = char[0].encode("utf-16-be")
+    return "".join(f"\\u{octets[i : i + 2].hex()}" for i in range(0, len(octets), 2))

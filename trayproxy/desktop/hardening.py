@@ -12,8 +12,10 @@ _DESCRIPTORS = 65_536
 """More than this are of no use: the engine serves 16,384 clients."""
 
 
-def harden() -> None:
+def harden(*, uses_portals: bool = False) -> None:
     """Let nobody read the memory of this process, nor find it in a dump.
+
+    A process that will hold a password calls this first, before it reads one.
 
     On Linux the process becomes "not dumpable" (prctl(2), PR_SET_DUMPABLE): no core dump whatever
     the system's settings are, and its files below ``/proc`` that show memory, environment and
@@ -25,16 +27,26 @@ def harden() -> None:
 
     A crash of the interpreter still says where it was, in the functions' names without their
     values.
+
+    Args:
+        uses_portals: Whether the process shows windows. xdg-desktop-portal opens
+            ``/proc/PID/root`` of each process that calls it, and refuses the call of one that is
+            not dumpable (flatpak/xdg-desktop-portal, issues 785 and 1490): there would be no file
+            dialog, and no light or dark as the desktop has it. Such a process stays dumpable, and
+            only the core dump is forbidden.
     """
     if sys.platform == "win32":
         _leave_out_the_heap()
     else:
         import resource
 
+        # Of a dumpable process Linux gives the dump to a handler such as systemd-coredump whatever
+        # the limit is, but not when the limit is one octet (fs/coredump.c). No dump fits in that.
+        largest = 1 if uses_portals and sys.platform == "linux" else 0
         # ValueError: of a limit that is lower already.
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
+            resource.setrlimit(resource.RLIMIT_CORE, (largest, largest))
+    if sys.platform == "linux" and not uses_portals:
         _become_undumpable()
     # There may be no standard error, or none with a descriptor.
     with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):

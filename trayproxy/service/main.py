@@ -30,7 +30,7 @@ from trayproxy.desk.memory import Forgetful, MemoryFile
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
 from trayproxy.desktop.extras import is_installed
-from trayproxy.desktop.hardening import harden, raise_descriptor_limit
+from trayproxy.desktop.hardening import raise_descriptor_limit
 from trayproxy.desktop.kerberos import keep_names
 from trayproxy.desktop.network import watch_network
 from trayproxy.desktop.owner import NotToldError
@@ -74,7 +74,6 @@ def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> i
     Returns:
         The exit code. What went wrong has been said on standard error.
     """
-    harden()
     keep_names()
     limits = limits_for(raise_descriptor_limit())
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:

@@ -47,6 +47,7 @@ from trayproxy.control.messages import (
     UsePort,
     UseProfile,
 )
+from trayproxy.desktop.hardening import harden
 from trayproxy.desktop.process import start_service
 from trayproxy.desktop.window import allow_foreground
 from trayproxy.identity import APP_ID, APP_NAME
@@ -448,6 +449,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     Returns:
         0; 1 if the other tray cannot be reached; 130 after Ctrl+C.
     """
+    harden(uses_portals=True)
     is_background = "--background" in arguments
     paths = locate()
     try:
