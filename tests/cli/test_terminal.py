@@ -298,7 +298,8 @@ class Writer:
         ),
         (
             {"why": Why.UNCHECKED},
-            "  The password could not be checked: the proxy did not answer.",
+            "  The password could not be checked yet: the proxy has neither accepted nor "
+            "rejected it.",
         ),
         (
             {"why": Why.KEYRING_LOCKED},

@@ -33,6 +33,7 @@ from trayproxy.desk.events import (
     Touched,
     Tried,
     Typed,
+    Unproved,
     Way,
 )
 from trayproxy.desk.machine import Machine
@@ -67,6 +68,7 @@ class Play:
     now: float = 1000.0
     waiters: int = 0
     effects: list[Effect] = field(default_factory=list)
+    targets: dict[int, str] = field(default_factory=dict)
     pins: dict[Space, Pin] = field(default_factory=dict)
     offers: tuple[Offered, ...] = (BASIC,)
 
@@ -104,15 +106,15 @@ class Play:
         offers: tuple[Offered, ...] | None = None,
         is_final: bool = False,
         own: bool = False,
-        was_welcome: bool = False,
     ) -> int:
         """Let a request get a 407; return its number."""
         self.waiters += 1
         where = target or f"host{self.waiters}.example:443"
+        self.targets[self.waiters] = where
         carried = None
         if tried:
             name = scheme or "basic"
-            carried = Tried(tried, name, verdict, is_final, strayed, was_welcome)
+            carried = Tried(tried, name, verdict, is_final, strayed)
         offered = self.offers if offers is None else offers
         self.do(
             Challenged(self.waiters, key, profile, offered, where, carried, program, own),
@@ -138,7 +140,12 @@ class Play:
     def accept(self, waiter: int) -> list[Effect]:
         """Let the request that was released come back with a 200."""
         scheme = self.scheme(waiter)
-        return self.do(Accepted(self.mark(waiter), scheme, OFFERED[scheme].label))
+        target = self.targets.get(waiter, "")
+        return self.do(Accepted(self.mark(waiter), scheme, OFFERED[scheme].label, target))
+
+    def answer(self, waiter: int, *, is_doubtful: bool = True) -> list[Effect]:
+        """Let the request that was released come back with an answer that proves nothing."""
+        return self.do(Unproved(self.mark(waiter), self.targets[waiter], is_doubtful))
 
     def fail(self, waiter: int, *, sent: bool = False) -> list[Effect]:
         """Let the request that was released come back with nothing."""

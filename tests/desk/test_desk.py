@@ -25,13 +25,12 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
-from trayproxy.desk.answer import Answer, Outcome, Standing, Waiter
+from trayproxy.desk.answer import Answer, Outcome, Waiter
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
 from trayproxy.desk.store import Finding
 from trayproxy.http.challenges import Challenge, parse_challenges
-from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
 
 BASIC = parse_challenges([b'Basic realm="Corp"'])
@@ -823,14 +822,8 @@ def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(office: Offic
     assert office.face.question.why is Why.SAVED_REJECTED
 
 
-GITHUB = Waiter("github.com:443", is_tunnel=True)
-
-
-@pytest.mark.parametrize("is_tunnel", [True, False])
-def test_where_a_login_was_right_it_is_blamed_and_not_the_address(
-    office: Office, is_tunnel: bool
-) -> None:
-    """Of a single page the upstream knows more than the address, and may forbid it."""
+def test_a_site_that_refuses_a_login_it_accepted_is_cleared_up_elsewhere(office: Office) -> None:
+    """Its quota may be used up: the password is not to blame."""
     tries: list[str] = []
 
     async def try_own(profile: Profile, target: str) -> bool:
@@ -841,34 +834,11 @@ def test_where_a_login_was_right_it_is_blamed_and_not_the_address(
     (seat,) = office.ask()
     office.enter()
     answer = answered(seat)
-    office.desk.accepted(answer)
-    answer.standing.welcome(Authority("github.com", 443))
-    waiter = replace(GITHUB, is_tunnel=is_tunnel)
-    office.desk.challenged(SPACE, OFFICE, BASIC, waiter, answer)
+    office.desk.accepted(answer, "github.com:443")
+    office.desk.accepted(answer, "site.example:80")
+    office.desk.challenged(SPACE, OFFICE, BASIC, Waiter("site.example:443"), answer)
     office.wait()
-    assert bool(tries) is not is_tunnel
-
-
-def test_a_login_that_is_typed_anew_was_right_nowhere_yet(office: Office) -> None:
-    (seat,) = office.ask()
-    office.enter()
-    first = answered(seat)
-    office.desk.accepted(first)
-    first.standing.welcome(Authority("github.com", 443))
-    office.desk.sign_in_now(OFFICE)
-    office.wait()
-    office.enter(Login("jdoe", "new"))
-    second = answered(office.challenge())
-    assert first.standing.was_welcome(GITHUB)
-    assert not second.standing.was_welcome(GITHUB)
-
-
-def test_addresses_where_a_login_was_right_are_bounded() -> None:
-    standing = Standing()
-    for number in range(5000):
-        standing.welcome(Authority(f"host{number}.example", 443))
-    first, last = (Waiter(f"host{n}.example:443", is_tunnel=True) for n in (0, 4999))
-    assert (standing.was_welcome(first), standing.was_welcome(last)) == (False, True)
+    assert tries == ["github.com:443"]
 
 
 # --- Requests that nobody waits for ---------------------------------------------------------------
@@ -961,5 +931,5 @@ def test_a_refusal_of_a_request_that_has_left_holds_back_the_others(office: Offi
     seat = office.challenge()
     assert not seat.done()
     office.loop.run_until_complete(asyncio.sleep(0))
-    assert targets == ["github.com:443"]
+    assert targets == [""]  # The only host that accepted the login is the one that refuses it.
     assert len(office.desk.questions()) == 0

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desk.play import BASIC, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG, Play
+from tests.desk.play import BASIC, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import SignInState, Why
 from trayproxy.desk.events import (
+    Accepted,
     Cleared,
     Deleted,
     Edited,
@@ -20,6 +21,7 @@ from trayproxy.desk.events import (
     ScreenLocked,
     Switched,
     TryOwn,
+    Unproved,
     Wanted,
 )
 from trayproxy.desk.space import Space
@@ -206,7 +208,8 @@ def trusted(play: Play) -> str:
     """Return where the login was accepted."""
     mark = play.trust()
     assert play.machine.is_trusted(mark)
-    return play.machine.board.cases[KEY].good
+    (good,) = play.machine.board.cases[KEY].goods
+    return good
 
 
 def test_a_refused_address_is_cleared_up_where_the_login_was_right(play: Play) -> None:
@@ -244,24 +247,165 @@ def test_a_changed_password_costs_two_log_ons_at_most(play: Play) -> None:
     assert play.all(Rejected) == [Rejected(SPACE, RIGHT)]
 
 
-def test_a_changed_password_costs_one_log_on_where_it_was_right_before(play: Play) -> None:
-    """The address is not to blame, and asking anywhere else would be a second failed log-on."""
-    trusted(play)
-    play.wait(8 * 3600)
-    play.challenge(tried=play.mark(1), target="github.com:443", was_welcome=True)
-    play.found(RIGHT)
-    assert play.all(TryOwn) == []
+def test_a_host_that_accepted_a_login_and_refuses_it_is_cleared_up_elsewhere(play: Play) -> None:
+    """Its quota may be used up, or its hours over: that the login was right there does not tell."""
+    mark = play.trust()
+    play.do(Accepted(mark, "basic", "basic", "github.com:443"))
+    play.do(Accepted(mark, "basic", "basic", "site.example:443"))
+    blocked = play.challenge(tried=mark, target="site.example:80")
+    assert play.all(TryOwn)[-1].target == "github.com:443"
+    play.accept(own(play))
+    assert play.refused() == {blocked: "FORBIDDEN"}
+    assert play.all(Rejected) == []
+
+
+def test_a_login_refused_at_the_only_host_that_accepted_it_is_tried_anywhere(play: Play) -> None:
+    good = trusted(play)
+    mark = play.mark(1)
+    play.challenge(tried=mark, target=good)
+    assert play.all(TryOwn)[-1].target == ""
+    play.accept(own(play))
+    again = play.challenge(tried=mark, target=good)
+    assert play.refused()[again] == "FORBIDDEN"
+    assert play.machine.is_trusted(mark)
+    assert len(play.all(TryOwn)) == 1
+
+
+@pytest.mark.parametrize("requests", [1, 50])
+def test_a_changed_password_costs_two_log_ons_whatever_its_hosts_accepted_before(
+    play: Play, requests: int
+) -> None:
+    good = trusted(play)
+    mark = play.mark(1)
+    for _ in range(requests):
+        play.challenge(tried=mark, target=good)
+    ours = own(play)
+    before = len(play.released())
+    play.challenge(tried=play.mark(ours), target="example.com:80", own=True)
+    end(play)
     assert play.question_due.why is Why.SAVED_REJECTED
     assert play.all(Rejected) == [Rejected(SPACE, RIGHT)]
+    assert len(play.released()) == before
 
 
-@pytest.mark.parametrize("scheme", ["negotiate by negotiate", "digest by digest"])
-def test_where_a_second_try_costs_no_log_on_it_is_made(play: Play, scheme: str) -> None:
-    """A proxy may have lost its key or its nonces."""
+def test_a_refusal_of_a_client_does_not_tell_where_a_host_is_unknown(play: Play) -> None:
+    """Two hosts of a block list are not a wrong password."""
     trusted(play)
-    play.challenge(tried=play.mark(1), scheme=scheme, was_welcome=True)
+    mark = play.mark(1)
+    play.challenge(tried=mark, target="ad1.example:443")
+    end(play)
+    second = play.challenge(target="ad2.example:443")
+    play.challenge(tried=play.mark(second), target="ad2.example:443")
+    assert play.all(Rejected) == []
+
+
+def test_a_host_stays_forbidden_for_the_next_login_of_the_user(play: Play) -> None:
+    """Otherwise the trial of a right password ends at a host that refuses everybody."""
+    trusted(play)
+    mark = play.mark(1)
+    play.challenge(tried=mark, target="blocked.example:443")
+    play.accept(own(play))
+    end(play)
+    play.do(Wanted(OFFICE, WAY))
+    play.enter(Login("jdoe", "new"))
+    assert play.all(TryOwn)[-1].target == ""
+    waiting = play.challenge(target="blocked.example:80")
+    assert waiting not in play.released()
+    play.accept(own(play))
+    assert play.endings()[-1] == "ACCEPTED"
+
+
+# --- Answers that prove nothing -------------------------------------------------------------------
+
+
+def test_an_answer_that_proves_nothing_saves_and_releases_nothing(play: Play) -> None:
+    first, second = play.challenge(target="a.example:80"), play.challenge(target="a.example:443")
+    play.found(None)
+    play.wait(0.15)
+    play.enter(RIGHT)
+    play.answer(first)
+    assert play.released() == [first]
+    assert (play.all(Save), play.endings()) == ([], [])
+    assert play.machine.trusted() == {}
+    assert play.all(TryOwn)[-1].target == ""
+    play.accept(own(play))
+    assert second in play.released()
+    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.endings() == ["ACCEPTED"]
+
+
+def test_until_it_is_proved_it_could_not_be_checked_yet(play: Play) -> None:
+    (first,) = play.ask()
+    play.enter(RIGHT)
+    play.answer(first)
+    end(play)
+    assert (play.question.why, play.question.checking) == (Why.UNCHECKED, False)
+    assert fact(play) is not SignInState.OK
+
+
+def test_a_waiting_request_to_another_host_is_as_good_as_ours(play: Play) -> None:
+    first, second = play.ask(2)
+    play.enter(RIGHT)
+    play.answer(first)
+    assert play.released() == [first, second]
+    assert play.all(TryOwn) == []
+
+
+def test_a_wrong_password_to_a_proxy_that_always_says_500_is_sent_three_times(play: Play) -> None:
+    waiters = play.ask(20)
+    play.enter(WRONG)
+    for _ in range(3):
+        play.answer(play.released()[-1])
+    assert len(play.released()) == 3
+    assert (play.question.why, play.question.waiting) == (Why.UNCHECKED, 17)
+    assert set(play.released()) < set(waiters)
+    assert play.all(Save) == []
+
+
+def test_answers_that_only_sites_give_stop_nobody(play: Play) -> None:
+    waiters = play.ask(20)
+    play.enter(RIGHT)
+    for _ in waiters:
+        play.answer(play.released()[-1], is_doubtful=False)
+    assert play.released() == waiters
+    assert play.all(Save) == []
+
+
+def test_our_own_request_that_proves_nothing_either_is_not_repeated(play: Play) -> None:
+    generation = give(play, RIGHT)
+    play.answer(own(play))
+    end(play)
     assert len(play.all(TryOwn)) == 1
-    assert not play.is_asking
+    assert play.machine.trial(SPACE, generation) is Trial.OPEN
+    assert play.all(Save) == []
+    play.accept(play.challenge(target="github.com:443"))
+    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+
+
+def test_an_answer_typed_without_clients_is_proved_elsewhere(play: Play) -> None:
+    give_up_while_typing(play)
+    play.answer(own(play))
+    end(play)
+    assert [attempt.target for attempt in play.all(TryOwn)] == ["host1.example:443", ""]
+    play.accept(own(play))
+    assert play.endings() == ["ACCEPTED"]
+
+
+def test_without_requests_of_our_own_the_next_request_tells() -> None:
+    play = Play()
+    first, second = (play.challenge(target="a.example:80") for _ in range(2))
+    play.found(RIGHT)
+    play.answer(first)
+    assert play.released() == [first, second]
+    play.accept(second)
+    assert play.machine.is_trusted(play.mark(first))
+
+
+def test_a_login_accepted_before_stays_accepted_whatever_is_answered(play: Play) -> None:
+    good = trusted(play)
+    mark = play.mark(1)
+    play.do(Unproved(mark, good))
+    assert play.machine.is_trusted(mark)
 
 
 def test_many_forbidden_addresses_at_once_are_cleared_up_by_one_request(play: Play) -> None:

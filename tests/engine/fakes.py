@@ -62,6 +62,7 @@ class FakeDesk(Desk):
         turns: Every request that was sent here.
         acceptances: Every answer that was said to be accepted.
         doubts: Every answer of which nothing became known.
+        open: Where answers proved nothing about a login on trial, and whether that is doubtful.
         spent: Whether each of these may have cost a log-on.
         spaces: Every upstream that asked.
         network_changes: How often it heard of another network.
@@ -82,6 +83,7 @@ class FakeDesk(Desk):
         self.turns: list[Turn] = []
         self.acceptances: list[Answer] = []
         self.doubts: list[Answer] = []
+        self.open: list[tuple[str, bool]] = []
         self.spent: list[bool] = []
         self.spaces: list[Space] = []
         self.network_changes = 0
@@ -131,11 +133,16 @@ class FakeDesk(Desk):
             self._changed.notify_all()
         return future
 
-    def accepted(self, answer: Answer) -> None:
+    def accepted(self, answer: Answer, target: str = "") -> None:
         with self._changed:
             self.acceptances.append(answer)
             answer.standing.fresh = not self.doubts_all
             self._accepted[answer.space] = answer
+            self._changed.notify_all()
+
+    def unproved(self, answer: Answer, target: str, *, is_doubtful: bool) -> None:
+        with self._changed:
+            self.open.append((target, is_doubtful))
             self._changed.notify_all()
 
     def inconclusive(self, answer: Answer, why: str, *, sent: bool = True) -> None:
@@ -155,6 +162,7 @@ class FakeDesk(Desk):
         self.turns.clear()
         self.acceptances.clear()
         self.doubts.clear()
+        self.open.clear()
         self.spent.clear()
 
     def forget_login(self) -> None:

@@ -13,8 +13,7 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import ANSWER, Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import Client, connect, get, post
-from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, resetting
-from trayproxy.desk.answer import Waiter
+from tests.support.scripted import OK, Peer, Scripted, answering, resetting
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.limits import Limits
 
@@ -45,26 +44,6 @@ def test_the_desk_hears_of_every_acceptance_that_it_wants_to_hear_of(
     for count in range(1, 6):
         client.ask(GET)
         assert len(engine.desk.acceptances) == count
-
-
-def test_an_address_is_right_for_a_login_that_opened_a_tunnel_there(
-    start: Start, script: Play
-) -> None:
-    """Of a page that went through only the page is known: others may be forbidden."""
-    upstream = script(answering(OK), answering(ESTABLISHED))
-    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
-    with engine.connect() as client:
-        assert client.ask(get(b"http://page.test:443/")).status == 200
-    # The third one takes the short way.
-    for name in (b"one.test:443", b"other.test:443", b"other.test:443"):
-        with engine.connect() as client:
-            client.send(connect(name))
-            assert client.reply(b"CONNECT").status == 200
-    (answer,) = engine.desk.acceptances
-    names = ("page.test:443", "one.test:443", "other.test:443", "other.test:80")
-    waiters = [Waiter(name, is_tunnel=True) for name in names]
-    assert [*map(answer.standing.was_welcome, waiters)] == [False, True, True, False]
-    assert not answer.standing.was_welcome(Waiter("one.test:443"))
 
 
 def test_a_connection_is_kept_for_the_next_client(engine: Running, recorder: Recorder) -> None:

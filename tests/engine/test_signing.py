@@ -1109,23 +1109,34 @@ def test_the_401_of_a_proxy_is_a_rejection(
 
 
 @pytest.mark.parametrize(
-    ("answer", "server"),
+    ("answer", "server", "is_doubtful"),
     [
-        (WRONG % (b"Via: 1.1 tiny\r\n" + OWN), b"Server: tiny/1\r\n"),
-        (WRONG % b'WWW-Authenticate: Basic realm="site"\r\n', b"Server: tiny/1\r\n"),
-        (WRONG % b"", b"Server: tiny/1\r\n"),
-        (WRONG % OWN, b"Server: other\r\n"),
-        (WRONG % OWN, b""),
+        (WRONG % (b"Via: 1.1 tiny\r\n" + OWN), b"Server: tiny/1\r\n", False),
+        (WRONG % b'WWW-Authenticate: Basic realm="site"\r\n', b"Server: tiny/1\r\n", False),
+        (WRONG % b"", b"Server: tiny/1\r\n", True),
+        (WRONG % OWN, b"Server: other\r\n", False),
+        (WRONG % OWN, b"", False),
     ],
     ids=["passed on", "another realm", "without a challenge", "another server", "unknown server"],
 )
 def test_the_401_of_a_site_reaches_its_client(
-    start: Start, script: Play, answer: bytes, server: bytes
+    start: Start, script: Play, answer: bytes, server: bytes, is_doubtful: bool
 ) -> None:
     engine = start(office(script(tiny(answer, server)).port), FakeDesk(LOGIN))
     with engine.connect() as client:
         assert client.ask(GET).status == 401
-    assert len(engine.desk.acceptances) == 1
+    assert engine.desk.open == [("origin.test:80", is_doubtful)]
+    assert engine.desk.acceptances == []
+
+
+def test_a_401_to_connect_that_names_no_challenge_is_no_rejection(
+    start: Start, script: Play
+) -> None:
+    engine = start(office(script(tiny(WRONG % b"")).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        client.send(CONNECT)
+        assert client.reply(b"CONNECT").status == 401
+    assert engine.desk.open == [("origin.test:443", True)]
 
 
 def test_a_401_without_a_login_is_a_sites(start: Start, script: Play) -> None:

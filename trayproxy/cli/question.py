@@ -16,7 +16,9 @@ _IN_OCTETS = frozenset({"basic", "digest"})
 _WHY = {
     Why.SAVED_REJECTED: "The proxy did not accept the saved password. Did you change it?",
     Why.TYPED_REJECTED: "The proxy did not accept this password.",
-    Why.UNCHECKED: "The password could not be checked: the proxy did not answer.",
+    Why.UNCHECKED: (
+        "The password could not be checked yet: the proxy has neither accepted nor rejected it."
+    ),
     Why.KEYRING_LOCKED: "{store} is locked. Unlock it to use the saved password, or type it now.",
     Why.KEYRING_SILENT: "{store} does not answer. It may be waiting for you in a window.",
     Why.EXPIRED: (

@@ -187,7 +187,8 @@ class Why(StrEnum):
     TYPED_REJECTED = "typed-rejected"
     """The proxy did not accept what was just typed."""
     UNCHECKED = "unchecked"
-    """What was typed could not be checked: the proxy did not answer."""
+    """The login could not be checked yet: the proxy did not answer, or its answers (403, 502, a
+    redirect to another host) do not tell whether it accepted the login."""
     KEYRING_LOCKED = "keyring-locked"
     KEYRING_SILENT = "keyring-silent"
     ASKED_FOR = "asked-for"

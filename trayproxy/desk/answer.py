@@ -10,7 +10,6 @@ from trayproxy.control.messages import Program
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Mark, Space
 from trayproxy.http.challenges import Challenge
-from trayproxy.http.target import Authority
 
 
 @dataclass(slots=True)
@@ -22,17 +21,12 @@ class Waiter:
         program: Who sent it, None while that is not known. The desk writes down what it finds out.
         connection: Whatever the service needs to find that out; the desk does not look at it.
         own: The request is ours, sent to find out whether a login is right. No question names it.
-        is_tunnel: The upstream sees no more of it than the target.
     """
 
     target: str
     program: Program | None = None
     connection: object = field(default=None, repr=False)
     own: bool = False
-    is_tunnel: bool = False
-
-
-_WELCOMES_MOST = 1024
 
 
 @dataclass(slots=True)
@@ -45,7 +39,6 @@ class Standing:
 
     fresh: bool = False
     _timer: TimerHandle | None = field(default=None, repr=False)
-    _welcomes: dict[Authority, None] = field(default_factory=dict, repr=False)
 
     def refresh(self, loop: AbstractEventLoop, seconds: float) -> None:
         """Take note that it was accepted just now.
@@ -61,16 +54,6 @@ class Standing:
 
     def _expire(self) -> None:
         self.fresh, self._timer = False, None
-
-    def welcome(self, authority: Authority) -> None:
-        """Take note that a tunnel to this address was opened with it. Called for each of them."""
-        self._welcomes[authority] = None
-        if len(self._welcomes) > _WELCOMES_MOST:
-            del self._welcomes[next(iter(self._welcomes))]
-
-    def was_welcome(self, waiter: Waiter) -> bool:
-        """Return whether such a tunnel was among the last of them."""
-        return waiter.is_tunnel and waiter.target in map(str, self._welcomes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

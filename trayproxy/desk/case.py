@@ -24,7 +24,7 @@ from trayproxy.auth.login import Login
 from trayproxy.control.messages import Program, SignInState, Why
 from trayproxy.desk.events import Offered, Reason, Way
 from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import Key, Mark
+from trayproxy.desk.space import Key, Mark, host_of
 from trayproxy.profiles.profile import Profile
 
 
@@ -148,13 +148,15 @@ class Case:
         generation: Grows with every new login.
         accepted: When this generation was last accepted, None if never.
         doubts: Refusals of this generation since then.
-        suspects: The targets refused since then, and when.
-        forbidden: The targets that the upstream forbids to this login, and when that was found out.
+        suspects: The hosts whose requests were refused since then, and when.
+        forbidden: The hosts that the upstream forbids to this user, and when that was found out.
+            They outlive the present login: a trial of the next one goes elsewhere.
         canary_until: When the canary has taken too long.
         canary_lost: When it will not come back any more.
         canary: Where the canary wants to go.
         blamed: Where a login was rejected last, which may be a forbidden address after all.
-        good: Where a canary with the present login went through.
+        goods: The targets for which the present login was accepted, the latest last.
+        vague: The hosts whose responses have not told whether the present login is right.
         trial: What the canary signs in with.
         scheme: The scheme that the present login was accepted with, as in `Offered`.
         consent: What the person was told of how the present login, which they typed, will travel.
@@ -165,6 +167,7 @@ class Case:
         own: The number of the request of our own that is on its way, 0 if none is.
         own_until: How long the others wait for that while a login that was right is in doubt.
         own_generation: Of the login that such a request was sent for last.
+        own_targets: Where requests of our own went with the present login.
         target: Where the last program wanted to go.
         locked: The upstream says that the account is locked.
         before: What the upstream was before it became another.
@@ -206,7 +209,8 @@ class Case:
     canary_lost: float = inf
     canary: str = ""
     blamed: str = ""
-    good: str = ""
+    goods: dict[str, None] = field(default_factory=dict)
+    vague: set[str] = field(default_factory=set)
     trial: Offered | None = None
     scheme: str = ""
     consent: Offered | None = None
@@ -217,6 +221,7 @@ class Case:
     own: int = 0
     own_until: float = inf
     own_generation: int = 0
+    own_targets: set[str] = field(default_factory=set)
     target: str = ""
     locked: bool = False
     before: str = ""
@@ -307,14 +312,24 @@ class Case:
         return recent >= rules.rejections
 
     def is_suspect(self, target: str, now: float, rules: Rules) -> bool:
-        """Return whether this login was refused for this target moments ago."""
-        at = self.suspects.get(target)
+        """Return whether this login was refused for the host of this target moments ago."""
+        at = self.suspects.get(host_of(target))
         return at is not None and now - at <= rules.moments
 
     def is_forbidden(self, target: str, now: float, rules: Rules) -> bool:
-        """Return whether this target was found to be forbidden to a login that is right."""
-        at = self.forbidden.get(target)
+        """Return whether the host of this target was found to be forbidden to a right login."""
+        at = self.forbidden.get(host_of(target))
         return at is not None and now - at <= rules.forbidden
+
+    def is_good(self, target: str) -> bool:
+        """Return whether the present login was accepted for the host of this target."""
+        host = host_of(target)
+        return any(host == host_of(good) for good in self.goods)
+
+    def tells_nothing(self, target: str, now: float, rules: Rules) -> bool:
+        """Return whether a request to this target would not tell if the present login is right:
+        its host answers vaguely, or refuses right logins, too."""
+        return host_of(target) in self.vague or self.is_forbidden(target, now, rules)
 
     @property
     def sign_in(self) -> SignInState:

@@ -62,6 +62,7 @@ from trayproxy.desk.events import (
     Tried,
     TryOwn,
     Typed,
+    Unproved,
     Unremembered,
     UserKnown,
     Wanted,
@@ -258,21 +259,37 @@ class Desk:
                     profile,
                     offered(offers, space),
                     waiter.target,
-                    tried_with(tried, verdict, challenges, waiter) if tried else None,
+                    tried_with(tried, verdict, challenges) if tried else None,
                     waiter.program,
                     waiter.own,
                 )
             )
         return seat
 
-    def accepted(self, answer: Answer) -> None:
-        """Take note that a request with this answer got a final response other than 407.
+    def accepted(self, answer: Answer, target: str = "") -> None:
+        """Record that the response to a request proves that its login was accepted.
 
         Need not be called while `Answer.verified`; it is so for longer if it is.
+
+        Args:
+            answer: What the request carried.
+            target: Where it went, ``github.com:443``; empty if no target was named yet.
         """
-        self._handle(Accepted(answer.mark, name_of(answer.scheme), answer.label))
+        self._handle(Accepted(answer.mark, name_of(answer.scheme), answer.label, target))
         if self._machine.is_trusted(answer.mark):
             answer.standing.refresh(self._loop, self._rules.fresh)
+
+    def unproved(self, answer: Answer, target: str, *, is_doubtful: bool) -> None:
+        """Record that the response to a request does not tell whether its login is right.
+
+        Args:
+            answer: What the request carried.
+            target: Where it went, ``github.com:443``.
+            is_doubtful: A proxy may give this response to a wrong login as well.
+        """
+        if not answer.verified:
+            _log.info("profile %s: a sign-in could not be checked yet", answer.space.profile_id)
+            self._handle(Unproved(answer.mark, target, is_doubtful))
 
     def inconclusive(self, answer: Answer, why: str, *, sent: bool = True) -> None:
         """Take note that a request with this answer got no response at all.

@@ -61,7 +61,6 @@ class Tried(Struct, frozen=True):
         is_final: The verdict is about the login whatever the address was: it came from a sign-in
             server, in a way in which no forbidden address is answered, or before any was named.
         strayed: The request has already been sent from one realm to another.
-        was_welcome: The very same login was accepted for the very same address.
     """
 
     mark: Mark
@@ -69,7 +68,6 @@ class Tried(Struct, frozen=True):
     verdict: Verdict | None = None
     is_final: bool = False
     strayed: bool = False
-    was_welcome: bool = False
 
 
 class Challenged(Struct, frozen=True):
@@ -98,17 +96,34 @@ class Challenged(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """A request that carried this login got a final response other than 407.
+    """The response to a request proves that the upstream accepted the login of the request.
 
     Attributes:
         mark: Which login.
         scheme: The scheme that it was used with, as in `Offered`.
         label: How strong that is, as in `Offered`.
+        target: Where the request went, ``github.com:443``; empty if that is not known.
     """
 
     mark: Mark
     scheme: str = ""
     label: str = ""
+    target: str = ""
+
+
+class Unproved(Struct, frozen=True):
+    """The response to a request neither proves nor rejects the login of the request.
+
+    Attributes:
+        mark: Which login.
+        target: Where the request went, ``github.com:443``.
+        is_doubtful: A proxy may give this response to a wrong login, which may have cost a failed
+            log-on; otherwise only a site gives it.
+    """
+
+    mark: Mark
+    target: str
+    is_doubtful: bool = True
 
 
 class Inconclusive(Struct, frozen=True):
@@ -279,6 +294,7 @@ class Tick(Struct, frozen=True):
 Event = (
     Challenged
     | Accepted
+    | Unproved
     | Inconclusive
     | OwnEnded
     | Left

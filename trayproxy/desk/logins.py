@@ -165,11 +165,13 @@ class Logins:
         case.source = Source.SAVED
         case.accepted, case.doubts, case.unanswered = None, 0, 0
         case.stumbles = 0
-        case.good = case.scheme = ""
+        case.scheme = ""
+        case.goods.clear()
+        case.vague.clear()
+        case.own_targets.clear()
         case.trial = None
         case.blocked = False
         case.suspects.clear()
-        case.forbidden.clear()
         for request in case.parked.values():
             request.refused = False
         case.stop_trial()

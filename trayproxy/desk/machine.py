@@ -52,6 +52,7 @@ from trayproxy.desk.events import (
     Touched,
     Tried,
     Typed,
+    Unproved,
     Wanted,
 )
 from trayproxy.desk.logins import Logins
@@ -121,6 +122,8 @@ class Machine(Views):
                 self._challenged(event)
             case Accepted():
                 self._verdicts.accepted(event)
+            case Unproved():
+                self._verdicts.unproved(event)
             case Inconclusive(mark, sent):
                 self._verdicts.inconclusive(mark, sent)
             case OwnEnded():

@@ -8,7 +8,7 @@ from trayproxy.auth.scheme import Offer, Scheme, Verdict, choose
 from trayproxy.auth.schemes import allowed, writing
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.control.messages import Problem, Transport
-from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.answer import Answer
 from trayproxy.desk.events import Offered, Tried, Way
 from trayproxy.desk.problems import unusable_login
 from trayproxy.desk.space import BY_LOGIN, BY_SSO, Key, Space
@@ -124,14 +124,11 @@ def _understood(challenges: Sequence[Challenge], schemes: Sequence[Scheme]) -> t
     return tuple(filter(None, found))
 
 
-def tried_with(
-    answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge], waiter: Waiter
-) -> Tried:
+def tried_with(answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge]) -> Tried:
     """Return what a request carried that has come back, in the words of the machine."""
     # A SOCKS server asks for the login before it hears of any target.
     is_final = (verdict is not None and not challenges) or answer.scheme in SOCKS_SCHEMES
-    name, was_welcome = name_of(answer.scheme), answer.standing.was_welcome(waiter)
-    return Tried(answer.mark, name, verdict, is_final, answer.strayed, was_welcome)
+    return Tried(answer.mark, name_of(answer.scheme), verdict, is_final, answer.strayed)
 
 
 def name_of(scheme: Scheme) -> str:

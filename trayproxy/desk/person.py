@@ -184,6 +184,7 @@ class Person:
         self._logins.renew(case)
         case.rejections.clear()
         case.setbacks.clear()
+        case.forbidden.clear()
         case.repeated = case.lifted = case.locked = False
         case.why, case.user, case.relook_at = Why.NEEDED, "", self._board.now
         if case.phase is Phase.QUIET:

@@ -89,10 +89,10 @@ def not_accepted() -> Problem:
 def not_checked() -> Problem:
     """Return that nothing could be found out about a login."""
     body = (
-        "The proxy did not answer, or did not ask for a password. It will be saved once the proxy "
-        "accepts it; until then it stays in memory."
+        "The proxy did not answer, did not ask for a password, or did not say whether it accepts "
+        "this one. It will be saved once the proxy accepts it; until then it stays in memory."
     )
-    return Problem("TP-307", "The password could not be checked", body)
+    return Problem("TP-307", "The password could not be checked yet", body)
 
 
 def question_gone() -> Problem:

@@ -33,6 +33,9 @@ class Rules:
         stumbles: So often in a row a scheme that works comes to nothing before it is left alone.
         unanswered: So often in a row an unverified login is sent without getting an answer; it may
             have cost a log-on each time.
+        unproved: So often in a row an unverified login is sent and gets an answer that a proxy may
+            give to a wrong login as well (403, 502, a redirect to another host).
+        good_most: Targets remembered where the present login was accepted.
         silences: How long such a login that is saved is not sent again by itself: at first, then,
             then. Directories count failed log-ons within half an hour or an hour.
         rejections: So many make a question `hurried`.
@@ -63,6 +66,8 @@ class Rules:
     ticket: float = 5.0
     stumbles: int = 3
     unanswered: int = 2
+    unproved: int = 3
+    good_most: int = 8
     silences: tuple[float, ...] = (3600.0, 14400.0, 57600.0)
     rejections: int = 3
     doubts: int = 3

@@ -16,6 +16,11 @@ BY_SSO = "sso"
 """The family of one's own sign-in."""
 
 
+def host_of(target: str) -> str:
+    """Return the host of a target such as ``github.com:443``, in lower case."""
+    return target.rpartition(":")[0].lower()
+
+
 class Space(NamedTuple):
     """Where credentials may go: one upstream of one profile.
 

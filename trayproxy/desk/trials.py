@@ -6,7 +6,8 @@ after a few. Only a login that was right before is tried on the next request the
 is down must not stop all others.
 
 If no client is there to try it on, because it gave up while the person typed, a request of our own
-takes its place.
+takes its place. So it does where those of the clients cannot tell: they go to hosts that have
+answered vaguely (see `trayproxy.desk.verdicts`), or that refuse logins that are right.
 """
 
 from collections.abc import Iterator
@@ -103,7 +104,7 @@ class Trials:
             self._verdicts.reject(case)
         elif case.insisted and self._tells_nothing(case):
             self.try_ourselves(case, ANYWHERE)
-        else:
+        elif not self._seeks_proof(case):
             self._try_next(case)
 
     def _tells_nothing(self, case: Case) -> bool:
@@ -116,6 +117,39 @@ class Trials:
         if was_elsewhere or not case.blamed or not self._board.tries_itself:
             return False
         return case.own > 0 or case.own_generation != case.generation
+
+    def _seeks_proof(self, case: Case) -> bool:
+        """Return whether a request of our own is to find out about a login on trial, or does so.
+
+        Only where no waiting request can tell: each of them goes to a host that answers vaguely.
+        """
+        rules, now = self._board.rules, self._board.now
+        targets = [request.target for request in case.parked.values() if not request.own]
+        if case.accepted is not None or len(targets) < len(case.parked):
+            return False
+        if not all(case.tells_nothing(target, now, rules) for target in targets):
+            return False
+        target = self._elsewhere(case)
+        if not case.own and target is not None:
+            self.try_ourselves(case, target)
+        return case.own > 0 and case.own_until < inf
+
+    def _elsewhere(self, case: Case) -> str | None:
+        """Return where a request of our own can tell more, None if we know of no such place.
+
+        Where the login was right; while nothing is known of it, where a program wanted to go; or
+        wherever.
+        """
+        rules, now = self._board.rules, self._board.now
+        wanted = [case.target] if case.accepted is None and case.target else []
+        for target in (*reversed(case.goods), *wanted, ANYWHERE):
+            is_spent = case.accepted is None and target in case.own_targets
+            is_vain = bool(target) and (
+                case.tells_nothing(target, now, rules) or case.is_suspect(target, now, rules)
+            )
+            if not is_spent and not is_vain:
+                return target
+        return None
 
     def _is_under_way(self, case: Case) -> bool:
         """Return whether the very same login is on a canary, of another realm or typed before."""
@@ -164,7 +198,13 @@ class Trials:
             return [request for request in requests if request.own]
         return sorted(
             requests,
-            key=lambda r: (not r.own, r.refused, r.target == case.blamed, r.target != case.good),
+            key=lambda r: (
+                not r.own,
+                r.refused,
+                case.tells_nothing(r.target, self._board.now, self._board.rules),
+                r.target == case.blamed,
+                not case.is_good(r.target),
+            ),
         )
 
     def _refuse_for_trouble(self, case: Case, waiter: int) -> None:
@@ -205,13 +245,17 @@ class Trials:
         is_to_be_saved = case.source is Source.GIVEN and case.remember
         if (is_answer or is_to_be_saved) and case.own_generation != case.generation:
             self.try_ourselves(case)
+        elif case.vague and case.accepted is None and not case.own:
+            target = self._elsewhere(case)
+            if target is not None:
+                self.try_ourselves(case, target)
 
     def try_ourselves(self, case: Case, target: str | None = None) -> None:
         """Send a request of our own; without the means for it, the next one of a program tells.
 
         Args:
             case: With the login of which protection space.
-            target: Where to; None: where the login was right, or a program wanted to go.
+            target: Where to; None: wherever that tells most.
         """
         board = self._board
         if case.own or not board.tries_itself:
@@ -220,7 +264,8 @@ class Trials:
         case.own, case.own_generation = self._tries, case.generation
         case.own_until = board.now + board.rules.canary
         if target is None:
-            target = case.good or case.target
+            target = self._elsewhere(case) or ANYWHERE
+        case.own_targets.add(target)
         board.effects.append(TryOwn(case.own, case.kept_for, target))
         board.changed(case)
 

@@ -1,10 +1,14 @@
 """What it means that a request came back (ux §3.4, threat T14).
 
-A 407 to a login that was accepted before may be about the address: a company may forbid one by
-asking again and again. So the login is in doubt then, and tried once more where it was right; only
-that tells. But that try is one more failed log-on if the password was changed. Where the login has
-been accepted for the very same address, the address is not to blame, and there is none. Nor where
-no address was named yet (SOCKS). Each login is blamed once: it is never sent again by itself.
+A login is right once a response proves it: a 2xx, a 304 or an opened tunnel. A response that a
+proxy may give to a wrong login as well (403, 502, a redirect to another host) and one that only
+sites give (404) prove nothing: the login stays on trial, and the trial goes to another host.
+
+A 407 to a login that was accepted before may be about the host: a company may forbid one by asking
+again and again, from the beginning or once a quota is used up. So the login is in doubt then, and
+tried once more for another host; only that tells. That try is one more failed log-on if the
+password was changed. There is none where no host was named yet (SOCKS). Each login is blamed once:
+it is never sent again by itself.
 """
 
 from dataclasses import replace
@@ -23,16 +27,14 @@ from trayproxy.desk.events import (
     Rejected,
     Save,
     Tried,
+    Unproved,
     UserKnown,
 )
 from trayproxy.desk.questions import NAMES_BEFORE, Questions
-from trayproxy.desk.space import Key, Mark, Pin
+from trayproxy.desk.space import Key, Mark, Pin, host_of
 
 _WHYS = {VerdictKind.EXPIRED: Why.EXPIRED, VerdictKind.LOCKED: Why.LOCKED}
 _REALMS_MOST = 8
-_COUNTED = frozenset({"basic", "ntlm"})
-"""The families in which each refusal of a password is a failed log-on. A Kerberos ticket costs
-none, and a proxy that has forgotten the nonces of Digest may say so in the same words."""
 
 
 class Verdicts:
@@ -58,12 +60,24 @@ class Verdicts:
         case.accepted = case.seen = self._board.now
         case.doubts = case.unanswered = case.stumbles = 0
         case.suspects.clear()
-        if case.phase is Phase.CHECKING and case.mark == mark:
-            case.good = case.canary or case.good
+        case.vague.clear()
+        if case.mark == mark:
+            is_canary = case.phase is Phase.CHECKING
+            self._note_good(case, event.target or (case.canary if is_canary else ""))
         case.scheme = event.scheme
         has_changed = case.phase is Phase.ASKING and case.why in NAMES_BEFORE
         if case.phase is not Phase.TRUSTED and not has_changed:
             self._trust(case, event.label)
+
+    def _note_good(self, case: Case, target: str) -> None:
+        """Remember that the present login was accepted for a target."""
+        if not target:
+            return
+        case.forbidden.pop(host_of(target), None)
+        case.goods.pop(target, None)
+        case.goods[target] = None
+        if len(case.goods) > self._board.rules.good_most:
+            del case.goods[next(iter(case.goods))]
 
     def _trust(self, case: Case, label: str) -> None:
         board = self._board
@@ -116,9 +130,10 @@ class Verdicts:
                 self._board.release(request.waiter, case, case.scheme)
 
     def _forbid(self, case: Case, target: str) -> None:
-        """Remember that an address is forbidden, so as not to doubt the login again over it."""
-        case.forbidden.pop(target, None)
-        case.forbidden[target] = self._board.now
+        """Remember that a host is forbidden, so as not to doubt the login again over it."""
+        host = host_of(target)
+        case.forbidden.pop(host, None)
+        case.forbidden[host] = self._board.now
         if len(case.forbidden) > self._board.rules.forbidden_most:
             del case.forbidden[next(iter(case.forbidden))]
 
@@ -177,8 +192,11 @@ class Verdicts:
         is_known = case.is_forbidden(event.target, board.now, board.rules)
         if is_known and not tried.is_final and not was_canary:
             return False
-        is_good = tried.was_welcome and _is_counted(tried)
-        is_told = tried.is_final or is_good or (was_canary and event.target == case.good)
+        if is_known and not tried.is_final and case.accepted is None:
+            # The host refuses logins that are right: this says nothing about another one.
+            self.leave_open(case, sent=True, most=board.rules.unproved)
+            return False
+        is_told = tried.is_final or (was_canary and self._tells(case, event))
         if is_told or not self._may_be_right(case):
             case.blamed = event.target
             self.reject(case, tried.verdict)
@@ -190,11 +208,23 @@ class Verdicts:
             return True
         # If the password was changed just now, each further try is a failed log-on: they go one
         # at a time from here.
-        case.suspects[event.target] = board.now
+        case.suspects[host_of(event.target)] = board.now
         case.stop_trial()
         if case.phase is not Phase.HELD:
             case.move(Phase.HELD)
         return False
+
+    @staticmethod
+    def _tells(case: Case, event: Challenged) -> bool:
+        """Return whether this refusal of a canary is about the login, and not about its host.
+
+        Another host has refused the login since it was accepted last, and this one is no more
+        likely to be forbidden than any: the login was accepted for it, or we have chosen it.
+        """
+        host = host_of(event.target)
+        return any(other != host for other in case.suspects) and (
+            event.own or case.is_good(event.target)
+        )
 
     def _may_be_right(self, case: Case) -> bool:
         """Return whether it may be the address that is refused, and not the login.
@@ -209,7 +239,7 @@ class Verdicts:
 
     def can_find_out(self, case: Case) -> bool:
         """Return whether a request of our own can tell whether a login is right still."""
-        return bool(case.good) and self._board.tries_itself
+        return bool(case.goods) and self._board.tries_itself
 
     def unusable(self, case: Case, tried: Tried, verdict: Verdict, *, is_offered: bool) -> bool:
         """Take note that a scheme came to nothing, and nothing is known about the login.
@@ -284,17 +314,36 @@ class Verdicts:
         if case.mark == mark and case.phase is Phase.CHECKING:
             self.leave_open(case, sent=sent)
 
-    def leave_open(self, case: Case, *, sent: bool) -> None:
+    def unproved(self, event: Unproved) -> None:
+        """Keep a login on trial whose canary got a response that proves nothing.
+
+        `trayproxy.desk.trials` sends the next canary to another host.
+        """
+        mark = event.mark
+        case = self._board.cases.get(mark.key)
+        if case is None:
+            return
+        case.untold.pop(mark.generation, None)
+        if case.mark == mark and case.phase is Phase.CHECKING:
+            case.vague.add(host_of(event.target))
+            self.leave_open(case, sent=event.is_doubtful, most=self._board.rules.unproved)
+
+    def leave_open(self, case: Case, *, sent: bool, most: int | None = None) -> None:
         """Keep a login of which the canary has not told whether it is right.
 
         It may have been counted all the same; so after some of these the person decides.
+
+        Args:
+            case: With which login.
+            sent: It may have cost a failed log-on.
+            most: After how many of these; None: as many as may go unanswered.
         """
         board = self._board
         case.stop_trial()
         if case.accepted is None:
             case.why = Why.UNCHECKED
             case.unanswered += sent
-            too_many = case.unanswered - board.rules.unanswered
+            too_many = case.unanswered - (most or board.rules.unanswered)
             if case.login and too_many >= 0:
                 case.relook_at = board.now + board.rules.relook_locked
                 silences = board.rules.silences
@@ -302,10 +351,6 @@ class Verdicts:
                 return self._questions.ask(case, Why.UNCHECKED)
         case.move(Phase.HELD)
         return board.changed(case)
-
-
-def _is_counted(tried: Tried) -> bool:
-    return tried.scheme.rpartition(" by ")[2] in _COUNTED
 
 
 def is_costless(verdict: Verdict | None) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.desk.answer import Answer, Outcome, Waiter
+from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import SignInWantedError, UnreachableError
 from trayproxy.engine.hop import Hop
@@ -18,7 +19,7 @@ from trayproxy.engine.pages import (
     refused_request,
     sign_in_not_set,
 )
-from trayproxy.engine.refusals import note_accepted
+from trayproxy.engine.refusals import Evidence, evidence
 from trayproxy.engine.relay import BadBodyError, Relay
 from trayproxy.engine.sender import KEPT_AT_MOST, Kept, Sender
 from trayproxy.engine.signing import Signing, SupersededError, Wanted
@@ -70,6 +71,30 @@ class Attempt:
     is_fresh: bool = False
 
 
+def note_evidence(
+    desk: Desk, answer: Answer, request: Request, response: Response, *, on_trial: bool
+) -> None:
+    """Tell the desk what the answer to a request says about the login that the request carried.
+
+    A login that was accepted before stays accepted, whatever the answer; but an answer that a proxy
+    may give to a wrong login does not confirm it.
+
+    Args:
+        desk: Who is told.
+        answer: The login.
+        request: The request.
+        response: Its final answer, no refusal.
+        on_trial: The desk has handed the login out for this request alone.
+    """
+    if answer.verified:
+        return
+    found, target = evidence(response, request), str(request.target.authority)
+    if found is Evidence.PROOF or (found is Evidence.FROM_SITE and not on_trial):
+        desk.accepted(answer, target)
+    elif on_trial:
+        desk.unproved(answer, target, is_doubtful=found is Evidence.NONE)
+
+
 async def carry_out(
     signing: Signing, hop: Hop, request: Request, attempt: Attempt
 ) -> Response | Wanted | None:
@@ -105,9 +130,7 @@ async def carry_out(
             if attempt.is_asked_for:
                 desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
         else:
-            note_accepted(answer, request)
-            if not answer.verified:
-                desk.accepted(answer)
+            note_evidence(desk, answer, request, outcome, on_trial=attempt.is_on_trial)
         signing.let_others()
     return outcome
 
@@ -271,7 +294,6 @@ class Exchange:
             self._waiter = Waiter(
                 str(self._request.target.authority),
                 connection=ends,
-                is_tunnel=self._request.method == b"CONNECT",
             )
         return self._engine.desk.challenged(
             space, self._profile, wanted.challenges, self._waiter, tried, wanted.verdict

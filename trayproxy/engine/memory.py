@@ -113,11 +113,13 @@ class AnswerPlan:
         head: As the client gets it.
         length: Octets of the content that follow.
         dated: It came with a Date; otherwise ours is to be added each time.
+        confirms: It confirms a login that was accepted before.
     """
 
-    __slots__ = ("dated", "head", "length")
+    __slots__ = ("confirms", "dated", "head", "length")
 
-    def __init__(self, head: bytes, length: int, *, dated: bool) -> None:
+    def __init__(self, head: bytes, length: int, *, dated: bool, confirms: bool) -> None:
         self.head = head
         self.length = length
         self.dated = dated
+        self.confirms = confirms

@@ -1,11 +1,20 @@
-"""Which answers are refusals of the next hop that wants a login: a 407, and some a 401.
+"""What an answer says about the login that its request carried.
+
+A 407, and sometimes a 401, is a refusal of a next hop that wants a login.
 
 Tinyproxy asks with a 407 and answers a wrong password with a 401, to CONNECT as to all else. A 401
-to CONNECT can only be the proxy's own: no site is connected yet. Any other may come from a site,
-and its client has to get it. It is taken for the proxy's only if it bears all marks of the 407 that
-came before it: the same Server, the same realm, and no Via, which a proxy adds to what it passes on
-(RFC 9110, section 7.6.3).
+to CONNECT that names a challenge can only be the proxy's own: no site is connected yet. Any other
+401 may come from a site, and its client has to get it. It is taken for the proxy's only if it bears
+all marks of the 407 that came before it: the same Server, the same realm, and no Via, which a proxy
+adds to what it passes on (RFC 9110, section 7.6.3).
+
+Of the other answers only some prove that the login was accepted (`Evidence`): proxies are known to
+answer a wrong login with 403, 429, 500, 502, 503, 504 or 511 (RFC 6585, section 6), with a 401 that
+names no challenge, and with a redirect to a log-in page on another host.
 """
+
+from enum import Enum, auto
+from urllib.parse import urlsplit
 
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.space import Space
@@ -16,13 +25,62 @@ from trayproxy.http.response import Response
 _SPACES_KEPT = 64
 
 
-def note_accepted(answer: Answer, request: Request) -> None:
-    """Take note of the address that a login is right for, since this request was let through.
+class Evidence(Enum):
+    """What an answer other than a refusal says about the login that its request carried."""
 
-    There is none if the next hop sees more of it than an address: it may forbid another page there.
+    PROOF = auto()
+    """The next hop has accepted the login."""
+
+    FROM_SITE = auto()
+    """Only sites give such an answer: the request went through, which is no proof."""
+
+    NONE = auto()
+    """A proxy may give this answer to a wrong login."""
+
+
+_NOT_MODIFIED = 304
+_ONLY_SITES = frozenset(
+    {404, 405, 406, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425, 426, 428}
+    | {431}
+)
+"""Client errors that are about a resource or the content of a request (RFC 9110, section 15.5)."""
+
+
+def evidence(response: Response, request: Request) -> Evidence:
+    """Return what an answer says about the login that its request carried.
+
+    Args:
+        response: Any but a refusal (`Refusals.wanted_by`).
+        request: What it answers, sent through a proxy.
     """
-    if request.method == b"CONNECT" and request.target.authority is not None:
-        answer.standing.welcome(request.target.authority)
+    status = response.status
+    if request.method == b"CONNECT":  # Without a tunnel no site is connected.
+        return Evidence.PROOF if response.opens_tunnel else Evidence.NONE
+    if status < 300 or status == _NOT_MODIFIED:  # 101 among them: another protocol has begun.
+        return Evidence.PROOF
+    if status < 400:
+        is_elsewhere = redirects_elsewhere(response, request)
+        return Evidence.NONE if is_elsewhere else Evidence.FROM_SITE
+    if status == 401:
+        is_asked = parse_challenges(response.fields.get_all(b"www-authenticate"))
+        return Evidence.FROM_SITE if is_asked else Evidence.NONE
+    return Evidence.FROM_SITE if status in _ONLY_SITES else Evidence.NONE
+
+
+def redirects_elsewhere(response: Response, request: Request) -> bool:
+    """Return whether a redirect leads to another host than the one that was asked for.
+
+    One that cannot be read counts as such.
+    """
+    locations = response.fields.get_all(b"location")
+    if not locations:
+        return False
+    try:
+        host = urlsplit(locations[0].decode("latin-1").strip()).hostname
+    except ValueError:
+        return True
+    authority = request.target.authority
+    return host is not None and (authority is None or host != authority.host.lower())
 
 
 class Refusals:
@@ -63,7 +121,7 @@ class Refusals:
             return None
         challenges = parse_challenges(response.fields.get_all(b"www-authenticate"))
         is_own = method == b"CONNECT" or self._bears_the_marks(response, challenges, carried)
-        return challenges if is_own else None
+        return challenges if challenges and is_own else None
 
     def _remember(self, space: Space, server: bytes) -> None:
         if len(self._servers) >= _SPACES_KEPT:

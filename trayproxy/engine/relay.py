@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from trayproxy.engine.memory import AnswerPlan, Plan, Reply
 from trayproxy.engine.pages import CUT_SHORT, RefusedError, refused_answer
+from trayproxy.engine.refusals import Evidence, evidence
 from trayproxy.engine.sender import Sender
 from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
@@ -266,7 +267,8 @@ class Relay(Heads):
         """
         match response.framing:
             case Length(octets) if response.status != 401:
-                answer_plan = AnswerPlan(head, octets, dated=dated)
+                confirms = evidence(response, self._request) is not Evidence.NONE
+                answer_plan = AnswerPlan(head, octets, dated=dated, confirms=confirms)
                 self._engine.answers.keep(self._raw, answer_plan, len(self._raw))
 
     async def _relay_body(

@@ -11,7 +11,6 @@ from errno import ENOTCONN
 from typing import TYPE_CHECKING, Final
 
 from trayproxy.engine.memory import Plan
-from trayproxy.engine.refusals import note_accepted
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
 from trayproxy.engine.upstream import Connection, begin
@@ -156,7 +155,7 @@ def _pass_back(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     seen = engine.answers.get(data[:head_end])
     if seen is None or len(data) - head_end != seen.length or engine.closing:
         return TELL
-    _note(link, upstream)
+    _note(link, upstream, confirms=seen.confirms)
     link.plan = None
     engine.counters.received += seen.length
     head = seen.head if seen.dated else engine.date.add(seen.head)
@@ -175,9 +174,7 @@ def _open(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     head = link.engine.openings.get(data)
     if head is None:
         return TELL
-    _note(link, upstream)
-    if upstream.answer is not None and link.plan is not None:
-        note_accepted(upstream.answer, link.plan.request)
+    _note(link, upstream, confirms=True)
     # If the client has gone, this raises while there is a plan still: what was opened leads to the
     # site now, and must not be kept for requests.
     sent = link.client.send(head)
@@ -186,8 +183,14 @@ def _open(link: "ClientWork", upstream: Connection, data: bytes) -> Turn:
     return TUNNEL
 
 
-def _note(link: "ClientWork", upstream: Connection) -> None:
-    """Take note that a request was answered."""
+def _note(link: "ClientWork", upstream: Connection, *, confirms: bool) -> None:
+    """Record that a request was answered.
+
+    Args:
+        link: Its client.
+        upstream: Where the answer came from.
+        confirms: The answer confirms the login that the request carried.
+    """
     engine, way, answer = link.engine, upstream.way, upstream.answer
     assert way is not None
     if not upstream.used and way.others and way.upstream is not None:
@@ -195,5 +198,5 @@ def _note(link: "ClientWork", upstream: Connection) -> None:
     upstream.used += 1
     engine.observer.reached(way)
     # That a connection is still signed in says nothing about the login.
-    if answer is not None and not answer.verified and not upstream.is_signed_in:
+    if confirms and answer is not None and not answer.verified and not upstream.is_signed_in:
         engine.desk.accepted(answer)

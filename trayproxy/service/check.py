@@ -37,6 +37,12 @@ REFUSED_AGAIN = Problem(
     "The proxy does not allow this request",
     "It has accepted the sign-in, and refuses this page all the same. Try another page.",
 )
+NOT_PROVED = Problem(
+    "TP-307",
+    "The password could not be checked yet",
+    "The proxy's answer for this page does not tell whether it accepted the password. Try another "
+    "page.",
+)
 PAGE_DID_NOT_LOAD = (
     "The proxy works and the sign-in is right, but the test page did not load. Try another page."
 )
@@ -166,6 +172,8 @@ class Check:
         assert self._way.space is not None
         known = self._tools.desk.known(self._way.space)
         self._answer = await self._probe.sign_in(self._wanted, known)
+        if self._probe.is_unproved:
+            raise StepFailedError(NOT_PROVED)
         return replace(step, detail=_as(self._answer) if self._answer else "")
 
     async def _fetch(self, step: Step) -> Step:

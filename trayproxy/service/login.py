@@ -42,8 +42,9 @@ REJECTED_BEFORE = Problem(
 )
 NOT_CHECKED = Problem(
     "TP-307",
-    "The password could not be checked",
-    "The proxy did not answer, or did not ask for a password. Nothing was saved.",
+    "The password could not be checked yet",
+    "The proxy did not answer, did not ask for a password, or did not say whether it accepts this "
+    "one. Nothing was saved.",
 )
 
 

@@ -13,10 +13,11 @@ from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import Call, Dialler, SignInWantedError, TargetRefusedError
+from trayproxy.engine.exchange import note_evidence
 from trayproxy.engine.leftover import Leftover
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import Page, RefusedError, silent
-from trayproxy.engine.refusals import Refusals, note_accepted
+from trayproxy.engine.refusals import Evidence, Refusals, evidence
 from trayproxy.engine.signing import SERVER_SILENT
 from trayproxy.engine.steps import Steps
 from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
@@ -83,6 +84,7 @@ class Probe:
 
     Attributes:
         way: Where it goes.
+        is_unproved: The last answer does not tell whether the login on trial is right.
     """
 
     def __init__(
@@ -100,12 +102,12 @@ class Probe:
         self._profile = profile
         self._request = request
         self._tools = tools
+        self.is_unproved = False
         self._is_spent = False
         self._leftover: Leftover | None = None
         self._challenges: tuple[Challenge, ...] = ()
         self._refusals = Refusals()
-        is_tunnel = request.method == b"CONNECT"
-        self._waiter = Waiter(str(request.target.authority), own=is_trial, is_tunnel=is_tunnel)
+        self._waiter = Waiter(str(request.target.authority), own=is_trial)
 
     def call(self, way: Way, answer: Answer | None) -> Call:
         """Return how to reach the target of the request this way."""
@@ -175,6 +177,7 @@ class Probe:
     async def _try(self, answer: Answer) -> Response | Wanted | None:
         """Send the request with a login, and tell the desk what came of it."""
         desk = self._tools.desk
+        is_on_trial = desk.known(answer.space) is not answer
         try:
             outcome = await self.send(answer)
         except TargetRefusedError:
@@ -183,8 +186,9 @@ class Probe:
             desk.inconclusive(answer, type(error).__name__, sent=self._is_spent)
             raise
         if isinstance(outcome, Response) and self.way.signs_requests:
-            note_accepted(answer, self._request)
-            desk.accepted(answer)
+            found = evidence(outcome, self._request)
+            self.is_unproved = is_on_trial and found is not Evidence.PROOF
+            note_evidence(desk, answer, self._request, outcome, on_trial=is_on_trial)
         return outcome
 
     # --- legs ---

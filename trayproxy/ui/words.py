@@ -293,7 +293,9 @@ def rejection_line(question: Question) -> str:
             return translate("SignIn", "The proxy did not accept this password.")
         case Why.UNCHECKED:
             return translate(
-                "SignIn", "The password could not be checked: the proxy did not answer."
+                "SignIn",
+                "The password could not be checked yet: the proxy has neither accepted nor "
+                "rejected it.",
             )
         case Why.KEYRING_LOCKED:
             return translate(
