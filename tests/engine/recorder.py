@@ -9,6 +9,7 @@ from time import monotonic
 
 import h11
 
+from tests.http.readers import with_ascii_targets
 from tests.support.lines import PATIENCE
 from tests.support.server import Server
 
@@ -171,7 +172,7 @@ class _Session:
         data = self._connection.recv(1 << 16)
         if data:
             self._owner.take_note(self._record, data)
-            self._reader.receive_data(data)
+            self._reader.receive_data(with_ascii_targets(data))
         return bool(data)
 
     def _begin(self, event: h11.Request) -> None:

@@ -28,6 +28,7 @@ from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.schemes import Ticket
 from tests.engine.wire import Client, CutError, Reply, get, post
+from tests.http.readers import with_ascii_targets
 from tests.support.lines import PATIENCE
 from tests.support.scripted import Peer, Scripted
 from tests.support.secrets import Canary
@@ -123,7 +124,7 @@ def check_head(head: bytes, *credentials: bytes) -> None:
 def read_by_llhttp(octets: bytes) -> None:
     """Let llhttp read all requests of a connection; it raises what it refuses."""
     with suppress(httptools.HttpParserUpgrade):
-        httptools.HttpRequestParser(object()).feed_data(octets)
+        httptools.HttpRequestParser(object()).feed_data(with_ascii_targets(octets))
 
 
 # --- the client's side --------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Two independent readers of HTTP/1.1, h11 and llhttp, behind one small interface."""
 
+import re
 from dataclasses import dataclass, field
 
 import h11
@@ -19,14 +20,34 @@ class Reading:
     body: bytes
 
 
+_REQUEST_LINE = re.compile(rb"(?m)^([!-~]+ )([^\r\n ]*)( HTTP/1\.[01]\r)$")
+_ABOVE_ASCII = re.compile(rb"[\x80-\xff]")
+
+
+def with_ascii_targets(octets: bytes) -> bytes:
+    """Return the octets with ``~`` for those above ASCII in request-targets.
+
+    Servers read them, and browsers' URLs have them; these two readers refuse them.
+    """
+    return _REQUEST_LINE.sub(
+        lambda line: line[1] + _ABOVE_ASCII.sub(b"~", line[2]) + line[3], octets
+    )
+
+
+def _as_it_was(octets: bytes, target: bytes) -> bytes:
+    """Return the target as it was before `with_ascii_targets`."""
+    line = _REQUEST_LINE.search(octets)
+    return line[2] if line and _ABOVE_ASCII.sub(b"~", line[2]) == target else target
+
+
 def h11_request(octets: bytes) -> Reading:
     """Read one request with h11."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 18)
-    connection.receive_data(octets)
+    connection.receive_data(with_ascii_targets(octets))
     event = _h11_next(connection)
     if not isinstance(event, h11.Request):
         raise RefusedError("incomplete")
-    start = (event.method, event.target)
+    start = (event.method, _as_it_was(octets, event.target))
     return Reading(start, tuple(event.headers), _h11_body(connection))
 
 
@@ -102,10 +123,11 @@ def llhttp_request(octets: bytes) -> Reading:
     """Read one request with llhttp."""
     events = _Events()
     parser = httptools.HttpRequestParser(events)
-    _llhttp_feed(parser, octets)
+    _llhttp_feed(parser, with_ascii_targets(octets))
     if not events.complete:
         raise RefusedError("incomplete")
-    return Reading((parser.get_method(), events.target), tuple(events.fields), events.body)
+    start = (parser.get_method(), _as_it_was(octets, events.target))
+    return Reading(start, tuple(events.fields), events.body)
 
 
 def llhttp_response(octets: bytes) -> Reading:

@@ -35,7 +35,6 @@ VIA = b"tray-5f0c"
 OURS_ALONE = {
     "Host is invalid",
     "Max-Forwards is invalid",
-    "an https target needs CONNECT",
     "the HTTP version is not 1.0 or 1.1",
     "the expectation is unknown",
     "the host or its port is invalid",
@@ -44,7 +43,7 @@ OURS_ALONE = {
     "the port is out of range",
     "the request-target has a fragment",
     "the request-target has no host",
-    "the request-target is not an http URL",
+    "the request-target is not a URL with a host",
     "this method has no content",
     "a chunk size is malformed",
 }
@@ -134,6 +133,10 @@ TARGETS = st.sampled_from(
         b"http://a:b/",
         b"http://a/\x00",
         b"http://a/ b",
+        b"http://a/caf\xc3\xa9?\xff",
+        b"http://caf\xe9/",
+        b"ftp://u@a/",
+        b"urn:a:b",
         b"/b",
         b"*",
         b"",

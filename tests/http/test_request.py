@@ -74,7 +74,9 @@ def test_a_request_is_written_anew() -> None:
         (b"GET http://a/ b HTTP/1.1", 400),
         (b"G(T http://a/ HTTP/1.1", 400),
         (b"G\xe9T http://a/ HTTP/1.1", 400),
-        (b"GET http://a/\xc3\xa9 HTTP/1.1", 400),
+        (b"GET http://\xc3\xa9/ HTTP/1.1", 400),
+        (b"CONNECT \xc3\xa9:443 HTTP/1.1", 400),
+        (b"GET http://a/ \xc3\xa9 HTTP/1.1", 400),
         (b"GET http://a/\x00 HTTP/1.1", 400),
         (b"GET http://a/\x7f HTTP/1.1", 400),
         (b"GET http://a/\rHTTP/1.1", 400),
@@ -315,6 +317,54 @@ def test_what_names_no_server_is_never_forwarded_r_028(line: bytes) -> None:
     for direct in (False, True):
         with pytest.raises(ValueError, match="forwarded"):
             write_request(request, via=VIA, credentials=None, direct=direct)
+
+
+@pytest.mark.parametrize("path", [b"/caf\xc3\xa9", b"/?q=caf\xe9", b"/\x80\xa0\xff"])
+def test_octets_above_ascii_pass_in_path_and_query_r_025(path: bytes) -> None:
+    octets = head(b"GET http://a%b HTTP/1.1" % path)
+    assert write(octets).startswith(b"GET http://a%b HTTP/1.1\r\n" % path)
+    assert write(octets, direct=True).startswith(b"GET %b HTTP/1.1\r\n" % path)
+
+
+@pytest.mark.parametrize(
+    ("url", "sent", "host"),
+    [
+        (b"https://a.test", b"https://a.test/", b"a.test"),
+        (b"https://a.test?q", b"https://a.test/?q", b"a.test"),
+        (b"HTTPS://A.test:443/", b"https://a.test/", b"a.test"),
+        (b"https://a.test:80/", b"https://a.test:80/", b"a.test:80"),
+        (b"https://a.test:8443/", b"https://a.test:8443/", b"a.test:8443"),
+        (b"http://a.test:443/", b"http://a.test:443/", b"a.test:443"),
+        (b"ftp://a.test/b;type=i", b"ftp://a.test/b;type=i", b"a.test"),
+        (b"ftp://a.test", b"ftp://a.test", b"a.test"),
+        (b"ftp://me:p%40ss@a.test:2121/b", b"ftp://me:p%40ss@a.test:2121/b", b"a.test:2121"),
+        (b"gopher://[::1]:70/", b"gopher://[::1]/", b"[::1]"),
+        (b"ws://a.test:80/", b"ws://a.test/", b"a.test"),
+        (b"wss://a.test/", b"wss://a.test/", b"a.test"),
+        (b"x-new+1.0://a.test/b", b"x-new+1.0://a.test/b", b"a.test"),
+        (b"x-new://[::1]/b", b"x-new://[::1]/b", b"[::1]"),
+        (b"x-new://a.test:7/b", b"x-new://a.test:7/b", b"a.test:7"),
+    ],
+)
+def test_a_url_of_any_scheme_goes_on_to_a_proxy_as_it_is_r_029(
+    url: bytes, sent: bytes, host: bytes
+) -> None:
+    request = parse_request(head(b"GET %b HTTP/1.1" % url, host=b"Host: other.test"))
+    written = write_request(request, via=VIA, credentials=None)
+    assert written.startswith(b"GET %b HTTP/1.1\r\nHost: %b\r\n" % (sent, host))
+    assert request.is_spoken_here is sent.startswith(b"http:")
+    assert b"p%40ss" not in repr(request).encode()
+    if not request.is_spoken_here:
+        with pytest.raises(ValueError, match="only a proxy"):
+            write_request(request, via=VIA, credentials=None, direct=True)
+
+
+def test_host_may_repeat_the_user_information_of_ftp() -> None:
+    line = b"GET ftp://me:x@a.test/ HTTP/1.1"
+    assert parse_request(head(line, host=b"Host: me:x@a.test"))
+    for host in (b"you@a.test", b"me@a.test", b"me:x@", b"me:x@a.tes", b"me:x@b.test"):
+        assert status_of(head(line, host=b"Host: " + host)) == 400
+    assert status_of(head(b"GET http://a.test/ HTTP/1.1", host=b"Host: me:x@a.test")) == 400
 
 
 def test_a_direct_connect_is_not_a_message() -> None:

@@ -16,6 +16,7 @@ from trayproxy.engine.pages import (
     NO_PROFILE,
     Page,
     RefusedError,
+    only_by_proxy,
     refused_request,
     sign_in_not_set,
 )
@@ -226,6 +227,10 @@ class Exchange:
         signing = Signing(self._link, self._plan, hop, self._relay, sender, sent)
         attempt = Attempt(self._known() if sent is None else sent.answer)
         while True:
+            if hop.way.ends_at_target and not self._request.is_spoken_here:
+                target = self._request.target
+                host = target.authority.host if target.authority else ""
+                raise RefusedError(only_by_proxy(target.scheme.decode("ascii"), host))
             try:
                 outcome = await carry_out(signing, hop, self._request, attempt)
             except UnreachableError as error:

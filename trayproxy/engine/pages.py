@@ -216,6 +216,27 @@ SITE_WANTS_SIGN_IN = Page(
 )
 
 
+def only_by_proxy(scheme: str, host: str) -> Page:
+    """Return the page for a URL that only an HTTP proxy can fetch, where none is on the way.
+
+    Args:
+        scheme: Of the URL.
+        host: Of the URL.
+    """
+    how = (
+        "ask for a tunnel (CONNECT), as browsers do" if scheme == "https" else "do without a proxy"
+    )
+    return Page(
+        501,
+        f"{scheme}:// addresses need an HTTP proxy",
+        f"A program asked its proxy to fetch an address that begins with {scheme}://. TrayProxy "
+        f"leaves that to a proxy of the kind http:// or https://, and {host} is reached without "
+        f"one. Choose a profile with such a proxy, take {host} out of the hosts that are reached "
+        f"without it, or let the program {how}.",
+        "proxy_configuration_error",
+    )
+
+
 def sign_in_not_set(profile: str) -> Page:
     """Return the page for a proxy that wants a sign-in though its profile says it does not."""
     return Page(

@@ -15,9 +15,10 @@ from trayproxy.http.limits import LIMITS, Limits
 TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 """The inside of a character class: what a token is made of (RFC 9110, section 5.6.2)."""
 
-REQUEST_LINE = re.compile(rb"([%b]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])" % TCHAR)
+REQUEST_LINE = re.compile(rb"([%b]+) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])" % TCHAR)
 """Method, request-target, major and minor version. Exactly one SP between them: RFC 9112, section 3
-allows readers to be lenient here and warns that this lets requests be smuggled."""
+allows readers to be lenient here and warns that this lets requests be smuggled. Octets above ASCII
+are in the URLs of many programs, and no reader takes one of them for a separator."""
 
 STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-5][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 """Minor version, status, reason. The space behind the status is missing so often when there is no

@@ -15,11 +15,13 @@ from trayproxy.http.heads import REQUEST_LINE, split_head
 from trayproxy.http.hops import connection_options, end_to_end, upgrade_protocols, via_line
 from trayproxy.http.limits import LIMITS, Limits
 from trayproxy.http.target import (
+    HTTP,
     Form,
     Target,
     absolute_form,
     host_field,
     is_host_field,
+    is_host_of,
     parse_target,
     raw_authority,
 )
@@ -62,6 +64,11 @@ class Request:
         """Whether it must be answered here, and not passed on (RFC 9110, section 7.6.2)."""
         return self.max_forwards == 0
 
+    @property
+    def is_spoken_here(self) -> bool:
+        """Whether its target can be asked directly: by CONNECT, or by a URL of http."""
+        return self.target.scheme == HTTP
+
 
 def parse_request(head: bytes, limits: Limits = LIMITS) -> Request:
     """Read the head of a request.
@@ -78,7 +85,7 @@ def parse_request(head: bytes, limits: Limits = LIMITS) -> Request:
     method, raw_target, minor = _parse_request_line(first)
     target = parse_target(method, raw_target)
     fields = parse_fields(lines, limits)
-    _check_host(fields, minor)
+    _check_host(fields, minor, target)
     framing = request_framing(method, minor, fields)
     is_connect = method == b"CONNECT"
     return Request(
@@ -109,11 +116,14 @@ def request_target(request: Request, *, direct: bool = False) -> bytes:
         return raw_authority(target.authority)
     if target.form is not Form.ABSOLUTE:
         raise ValueError("only absolute-form and CONNECT to a proxy are forwarded")
+    if direct and not request.is_spoken_here:
+        raise ValueError("only a proxy can fetch a URL of another scheme than http")
     # OPTIONS without a path asks about the server as a whole, and the last proxy says so with an
     # asterisk (RFC 9112, section 3.2.4). For the others an empty path is the same as "/".
     if request.method == b"OPTIONS" and not target.path:
         return b"*" if direct else absolute_form(target, b"")
-    path = target.path if target.path.startswith(b"/") else b"/" + target.path
+    is_whole = target.path.startswith(b"/") or target.scheme not in (HTTP, b"https")
+    path = target.path if is_whole else b"/" + target.path
     return path if direct else absolute_form(target, path)
 
 
@@ -169,14 +179,14 @@ def _parse_request_line(line: bytes) -> tuple[bytes, bytes, int]:
     return method, target, int(minor)
 
 
-def _check_host(fields: Fields, minor: int) -> None:
+def _check_host(fields: Fields, minor: int, target: Target) -> None:
     """Check Host, though it is not used (RFC 9112, section 3.2)."""
     hosts = fields.get_all(b"host")
     if len(hosts) > 1:
         raise MessageError(400, "the message has several Host lines")
     if not hosts and minor > 0:
         raise MessageError(400, "the message has no Host")
-    if hosts and not is_host_field(hosts[0]):
+    if hosts and not (is_host_field(hosts[0]) or is_host_of(hosts[0], target)):
         raise MessageError(400, "Host is invalid")
 
 

@@ -2,9 +2,13 @@
 
 Stricter than the grammar where leniency has been an attack and no honest client needs it: host
 names are made of letters, digits and ``-._~``, without percent-escapes; addresses in brackets are
-IPv6 addresses without a zone; user information is refused (RFC 9110, section 4.2.4). Path and query
-are never touched, and may have any visible ASCII character but ``#``: browsers send ``|`` and ``{``
-as they are.
+IPv6 addresses without a zone; user information is refused in http and https (RFC 9110, section
+4.2.4). Path and query are never touched, and may have any visible ASCII character but ``#``, and
+any octet above that: browsers send ``|`` and ``{`` as they are, other programs UTF-8 and Latin-1.
+
+Absolute-form may have any scheme that has an authority (RFC 9112, section 3.2.2): proxies fetch
+``ftp://`` and ``https://`` for their clients. What goes on has the scheme that came, always: a
+request that was meant to be encrypted never becomes one of ``http``.
 """
 
 import enum
@@ -14,11 +18,20 @@ from ipaddress import AddressValueError, IPv6Address
 
 from trayproxy.http.errors import MessageError
 
-_HTTP = b"http://"
-_HTTP_PORT = 80
+HTTP = b"http"
+"""The scheme that is spoken here."""
+
+_DEFAULT_PORTS = {b"http": 80, b"https": 443, b"ws": 80, b"wss": 443, b"ftp": 21, b"gopher": 70}
+"""By scheme (RFC 9110, section 4.2; RFC 6455, section 3; RFC 1738, sections 3.2 and 3.4)."""
+_UNKNOWN_PORT = 0
+# RFC 9110, section 4.2.4, and section 3 of RFC 6455, which takes http's authority over.
+_WITHOUT_USER = frozenset({b"http", b"https", b"ws", b"wss"})
 _LONGEST_HOST = 255
 _LARGEST_PORT = 65_535
 
+_SCHEME = re.compile(rb"([A-Za-z][0-9A-Za-z+.-]{0,31})://")
+# RFC 3986, section 3.2.1. A backslash would be a slash to some readers, and end the authority.
+_USER = re.compile(rb"(?:[0-9A-Za-z._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@")
 _AUTHORITY_END = re.compile(rb"[/?#]|\Z")
 _HOST_AND_PORT = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z._~-]*))(?::([0-9]{0,5}))?")
 
@@ -38,14 +51,15 @@ class Authority:
 
     Attributes:
         host: A name in lower case, otherwise as received; an IPv6 address without its brackets.
-        port: 1 to 65535.
+        port: 1 to 65535; 0 if none was given and the scheme's own is not known here.
     """
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}" if self.port != _UNKNOWN_PORT else host
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +71,16 @@ class Target:
         authority: None in origin-form and asterisk-form.
         path: Path and query, as received; empty where there is neither.
         raw: All of it, as received.
+        scheme: Of absolute-form, in lower case.
+        user: The user information of absolute-form as received, with its ``@``; usually empty.
     """
 
     form: Form
     authority: Authority | None
     path: bytes = field(default=b"", repr=False)
     raw: bytes = field(default=b"", repr=False)
+    scheme: bytes = HTTP
+    user: bytes = field(default=b"", repr=False)
 
 
 def parse_target(method: bytes, raw: bytes) -> Target:
@@ -70,12 +88,11 @@ def parse_target(method: bytes, raw: bytes) -> Target:
 
     Args:
         method: CONNECT has a form of its own; only OPTIONS may have an asterisk.
-        raw: Visible ASCII, as `heads.REQUEST_LINE` matches it.
+        raw: Visible ASCII and octets above it, as `heads.REQUEST_LINE` matches it.
 
     Raises:
         MessageError: 400 it has none of the forms that a proxy is sent, or the authority is invalid
-            (RFC 9110, sections 4.2.1 and 9.3.6). ``https://`` is refused too: we would have to do
-            TLS for the client, and sending it as http would expose what it meant to hide.
+            (RFC 9110, sections 4.2.1 and 9.3.6).
     """
     if method == b"CONNECT":
         return Target(Form.AUTHORITY, _connect_authority(raw), raw=raw)
@@ -85,12 +102,10 @@ def parse_target(method: bytes, raw: bytes) -> Target:
         return Target(Form.ORIGIN, None, raw, raw)
     if raw == b"*" and method == b"OPTIONS":
         return Target(Form.ASTERISK, None, raw=raw)
-    scheme = raw[: len(_HTTP)].lower()
-    if scheme == b"https:/":
-        raise MessageError(400, "an https target needs CONNECT")
-    if scheme != _HTTP:
-        raise MessageError(400, "the request-target is not an http URL")
-    return _absolute(raw)
+    scheme = _SCHEME.match(raw)
+    if scheme is None:
+        raise MessageError(400, "the request-target is not a URL with a host")
+    return _absolute(raw, scheme[1].lower(), scheme.end())
 
 
 def is_host_field(value: bytes) -> bool:
@@ -105,6 +120,14 @@ def is_host_field(value: bytes) -> bool:
     return True
 
 
+def is_host_of(value: bytes, target: Target) -> bool:
+    """Tell whether this Host repeats the target's authority with its user information.
+
+    Programs that may have user information in a URL, of FTP, may copy it to Host.
+    """
+    return bool(target.user) and target.raw.partition(b"://")[2] == value + target.path
+
+
 def host_field(target: Target) -> bytes:
     """Return the Host that goes with this target (RFC 9112, section 3.2.2).
 
@@ -114,7 +137,7 @@ def host_field(target: Target) -> bytes:
     assert target.authority
     if target.form is Form.AUTHORITY:
         return raw_authority(target.authority)
-    return _http_authority(target.authority)
+    return _authority_in_url(target)
 
 
 def raw_authority(authority: Authority) -> bytes:
@@ -123,20 +146,26 @@ def raw_authority(authority: Authority) -> bytes:
 
 
 def absolute_form(target: Target, path: bytes) -> bytes:
-    """Return an http URL with this path and query."""
-    assert target.authority
-    return _HTTP + _http_authority(target.authority) + path
+    """Return the target's URL with this path and query."""
+    return b"%b://%b%b%b" % (target.scheme, target.user, _authority_in_url(target), path)
 
 
-def _absolute(raw: bytes) -> Target:
-    end = _AUTHORITY_END.search(raw, len(_HTTP))
+def _absolute(raw: bytes, scheme: bytes, begin: int) -> Target:
+    end = _AUTHORITY_END.search(raw, begin)
     assert end
-    host, port = _split(raw[len(_HTTP) : end.start()])
+    user = b""
+    if scheme not in _WITHOUT_USER and (match := _USER.match(raw, begin, end.start())):
+        user, begin = match[0], match.end()
+    host, port = _split(raw[begin : end.start()])
     if not host:
         raise MessageError(400, "the request-target has no host")
     # An empty port is the default one (RFC 3986, section 6.2.3).
-    authority = Authority(host, _HTTP_PORT if port is None else port)
-    return Target(Form.ABSOLUTE, authority, raw[end.start() :], raw)
+    authority = Authority(host, _default_port(scheme) if port is None else port)
+    return Target(Form.ABSOLUTE, authority, raw[end.start() :], raw, scheme, user)
+
+
+def _default_port(scheme: bytes) -> int:
+    return _DEFAULT_PORTS.get(scheme, _UNKNOWN_PORT)
 
 
 def _connect_authority(raw: bytes) -> Authority:
@@ -177,6 +206,7 @@ def _checked_name(name: bytes) -> str:
     return name.decode("ascii").lower()
 
 
-def _http_authority(authority: Authority) -> bytes:
-    text = raw_authority(authority)
-    return text.removesuffix(b":80") if authority.port == _HTTP_PORT else text
+def _authority_in_url(target: Target) -> bytes:
+    assert target.authority
+    text, port = raw_authority(target.authority), target.authority.port
+    return text.removesuffix(b":%d" % port) if port == _default_port(target.scheme) else text
