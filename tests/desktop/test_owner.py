@@ -12,9 +12,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
+from tests.support.strangers import NOBODY, Then, has_ipv6, needs_ipv6, needs_root, program
 from trayproxy.desktop import owner as owner_module
-from trayproxy.desktop.owner import End, NotToldError, Owner, Owners, Untold, open_owners
+from trayproxy.desktop.owner import (
+    End,
+    NotToldError,
+    Owner,
+    Owners,
+    Untold,
+    open_owners,
+    user_listening,
+)
 from trayproxy.desktop.owner_linux import _REQUEST, ProcNet, SockDiag, _frame
 from trayproxy.desktop.owner_macos import MacOS, find
 from trayproxy.desktop.owner_windows import NOBODY as UNNAMED
@@ -24,6 +32,7 @@ from trayproxy.desktop.users import find_user, name_of, own_user
 SYN_SENT = 2
 """The first octet of `tcp_info` of a socket that waits for an answer."""
 OURS = Owner(os.geteuid(), is_open=True)
+IPV6 = ["::1", "::"] if has_ipv6() else []
 ENDS: dict[str, tuple[End, End, int]] = {
     "IPv4": (("127.0.0.1", 3128), ("127.0.0.1", 50_000), socket.AF_INET),
     "IPv6": (("::1", 3128), ("::1", 50_000), socket.AF_INET6),
@@ -189,6 +198,17 @@ def test_an_answer_to_another_question_is_none_to_this(accept: Accept) -> None:
     owners.close()
 
 
+@pytest.mark.parametrize("at", ["127.0.0.1", "0.0.0.0", *IPV6])
+def test_the_user_of_a_listener_is_told(at: str) -> None:
+    family = socket.AF_INET6 if ":" in at else socket.AF_INET
+    with socket.create_server((at, 0), family=family) as listener:
+        port = listener.getsockname()[1]
+        wanted = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        assert user_listening((wanted, port)) == os.geteuid()
+        assert user_listening(("127.0.0.2", port)) == (0 if at == "0.0.0.0" else None)
+    assert user_listening((wanted, port)) is None
+
+
 def test_this_system_tells() -> None:
     owners = open_owners()
     assert isinstance(owners, SockDiag)
@@ -325,6 +345,14 @@ def test_macos_does_not_know_other_connections() -> None:
     assert find(table, local, peer, family) is None
 
 
+@pytest.mark.parametrize("at", ["127.0.0.1", "0.0.0.0"])
+def test_macos_tells_the_user_of_a_listener(at: str) -> None:
+    listener = pcb((at, 3128), ("0.0.0.0", 0), socket.AF_INET, 502, state=1)
+    libc = FakeLibc(pcblist(pcb(*ENDS["IPv4"], 501), listener))
+    assert MacOS(libc).user_listening(("127.0.0.1", 3128), socket.AF_INET) == 502
+    assert MacOS(libc).user_listening(("127.0.0.1", 3129), socket.AF_INET) is None
+
+
 def test_macos_asks_again_when_the_table_has_grown() -> None:
     local, peer, family = ENDS["IPv4"]
     libc = FakeLibc(pcblist(pcb(peer, local, family, 501)), growth=20_000)
@@ -362,6 +390,7 @@ class FakeWindows:
     def __init__(self, rows: list[bytes], users: dict[int, str]) -> None:
         self.table = struct.pack("<I", len(rows)) + b"".join(rows)
         self.needs = len(self.table)
+        self.table_class = 4
         self.then: list[bytes] | None = None
         self.users = users
         self.open: set[int] = set()
@@ -373,7 +402,7 @@ class FakeWindows:
     def GetExtendedTcpTable(  # noqa: N802  # its name
         self, buffer: Any, size: Any, order: bool, family: int, table_class: int, reserved: int
     ) -> int:
-        assert (order, table_class, reserved) == (False, 4, 0)
+        assert (order, table_class, reserved) == (False, self.table_class, 0)
         assert family in (2, 23)
         if size._obj.value < self.needs:
             size._obj.value = self.needs
@@ -465,6 +494,16 @@ def test_a_process_id_of_windows_that_was_given_away_meanwhile_is_nobodys() -> N
     fake.then = [row(peer, local, family, 0, state=7)]
     assert Windows(fake.libraries()).owner_of(local, peer, family) is None
     assert fake.open == set(), "a handle was not closed"
+
+
+@pytest.mark.parametrize("at", ["127.0.0.1", "0.0.0.0"])
+def test_windows_tells_the_user_of_a_listener(at: str) -> None:
+    listener = row((at, 3128), ("0.0.0.0", 0), socket.AF_INET, 33, 2)
+    fake = FakeWindows([row(*ENDS["IPv4"], 22), listener], {22: "S-1", 33: "S-2"})
+    fake.table_class = 3
+    windows = Windows(fake.libraries())
+    assert windows.user_listening(("127.0.0.1", 3128), socket.AF_INET) == "S-2"
+    assert windows.user_listening(("127.0.0.1", 3129), socket.AF_INET) is None
 
 
 def test_windows_that_refuses_its_table_is_an_error() -> None:

@@ -1,11 +1,13 @@
 """Tests for trayproxy.desktop.ports."""
 
+import errno
 import socket
+import sys
 
 import pytest
 
 from tests.support.strangers import needs_ipv6
-from trayproxy.desktop.ports import HIGHEST_PORT, free_port_after
+from trayproxy.desktop.ports import HIGHEST_PORT, free_port_after, is_taken
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
@@ -23,3 +25,36 @@ def test_the_next_port_that_is_free_can_be_listened_at(host: str) -> None:
 
 def test_after_the_last_port_there_is_none() -> None:
     assert free_port_after(HIGHEST_PORT, "127.0.0.1") == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "system", "taken"),
+    [
+        (errno.EADDRINUSE, "linux", True),
+        (errno.EADDRINUSE, "win32", True),
+        (errno.EACCES, "win32", True),
+        (errno.EACCES, "linux", False),
+        (errno.EADDRNOTAVAIL, "win32", False),
+    ],
+)
+def test_a_port_that_windows_refuses_is_taken(
+    code: int, system: str, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WSAEACCES: another program uses it alone, or the system has set it aside."""
+    monkeypatch.setattr(sys, "platform", system)
+    assert is_taken(OSError(code, "no")) is taken
+
+
+def test_a_free_port_is_found_behind_blocks_that_are_set_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windows sets aside 100 ports at once, and several such blocks in a row."""
+
+    class Excluded(socket.socket):
+        def bind(self, address: object) -> None:
+            assert isinstance(address, tuple)
+            if address[1] < 3_900:
+                raise PermissionError(errno.EACCES, "excluded")
+
+    monkeypatch.setattr(socket, "socket", Excluded)
+    assert free_port_after(3_128, "127.0.0.1") == 3_900

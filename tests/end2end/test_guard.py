@@ -28,7 +28,7 @@ from tests.support.scripted import ESTABLISHED, OK, Scripted, answering
 from tests.support.secrets import Canary, files_below, text
 from tests.support.service import Service, service
 from tests.support.squid import Setup, squid
-from tests.support.strangers import NOBODY, Then, needs_root, program
+from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
 from trayproxy.control.messages import Failed, Quiet, SaveProfile, SignInState, Status
 from trayproxy.profiles.profile import Profile, Upstream
 
@@ -290,6 +290,54 @@ def test_a_port_of_which_only_the_other_loopback_address_is_taken_is_used(
         assert running.port == port
         with program(at(running), octets=GET) as ours:
             assert ours.answer() == SERVED
+
+
+@needs_root
+@needs_ipv6
+def test_who_has_the_other_address_of_localhost_is_named_until_it_is_ours(
+    upstream: Scripted, place: Home, run: Run
+) -> None:
+    with listener_of(NOBODY) as (port, thief):
+        running = run("--upstream", upstream.url, "--no-prompt", "--listen", f"127.0.0.1:{port}")
+        status = wait_for_status(running, lambda status: bool(status.notices))
+        [notice] = status.notices
+        assert notice.id == "TP-110"
+        assert re.fullmatch(
+            rf"python[0-9.]* of user nobody listens on \[::1\]:{port}", notice.title
+        )
+        assert str(thief.pid) in notice.body
+        shown = said_by(place, "status").stdout
+        assert f"of user nobody listens on [::1]:{port}" in shown
+        told = json.loads(said_by(place, "status", "--json").stdout)["notices"]
+        assert [problem["id"] for problem in told] == ["TP-110"]
+    wait_for_status(running, lambda status: not status.notices)
+    with program(("::1", port), octets=GET) as ours:
+        assert ours.answer() == SERVED
+
+
+LISTEN = """
+import os, socket, sys
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+    print(listener.getsockname()[1], flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def listener_of(user: int) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
+    """Have a program of another user listen on ``::1``; the port, and its process."""
+    with subprocess.Popen(
+        [sys.executable, "-c", LISTEN, str(user)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        yield int(process.stdout.readline()), process
+        process.kill()
 
 
 # --- settings that fail: F16 to F18 --------------------------------------------------------------

@@ -13,6 +13,7 @@ from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import get
 from tests.support.lines import PATIENCE
+from tests.support.ports import free_port
 from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
 from trayproxy.desktop.owner import End, Owner, Owners
 from trayproxy.desktop.owner_linux import ProcNet, SockDiag
@@ -161,9 +162,11 @@ def test_a_connection_that_was_reset_is_not_the_next_one_from_its_port(
 ) -> None:
     """The look-up names the client of the second one, which is ours; the first was anybody's."""
     with socket.socket() as gone, socket.socket() as ours:
+        # Not a port that the system gives to other programs meanwhile.
+        source = "127.0.0.1", free_port()
+        gone.bind(source)
         gone.connect(listener.getsockname())
         gone.sendall(GET)
-        source = gone.getsockname()
         leave_by_reset(gone)
         ours.bind(source)
         ours.connect(listener.getsockname())
@@ -216,10 +219,7 @@ def test_a_program_of_ours_that_is_bound_to_the_loopback_interface_is_let_in(
 def test_anothers_socket_bound_to_the_loopback_interface_is_not_ours_with_the_same_ends(
     owners: Owners, listener: socket.socket
 ) -> None:
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(("127.0.0.1", 0))
-        source = reserved.getsockname()[1]
+    source = free_port()
     stranger = program(listener.getsockname(), user=NOBODY, octets=GET, source=source, device="lo")
     with stranger, socket.socket() as ours:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -306,8 +306,8 @@ def test_a_request_that_was_reset_is_not_served_as_that_of_the_next_client(
         def come_and_go() -> None:
             # In the loop: both wait to be accepted when it goes on.
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            ours.bind((host, 0))
-            source = ours.getsockname()[1]
+            source = free_port()
+            ours.bind((host, source))
             user = NOBODY if os.geteuid() == 0 else None
             address = (host, engine.port)
             with program(address, Then.RESETS, user=user, octets=attack, source=source):
@@ -385,7 +385,26 @@ def test_without_the_other_address_the_one_is_enough(start: Start, recorder: Rec
 
 
 @needs_ipv6
-def test_an_address_of_ipv6_is_listened_on_alone(start: Start) -> None:
+@pytest.mark.parametrize(("host", "beside"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
+def test_the_other_address_is_taken_as_soon_as_it_is_free(
+    start: Start, recorder: Recorder, host: str, beside: str
+) -> None:
+    family = socket.AF_INET6 if beside == "::1" else socket.AF_INET
+    with socket.create_server((beside, 0), family=family) as taken:
+        port = taken.getsockname()[1]
+        desk = FakeDesk(LOGIN, knows_it=True)
+        engine = start(office(recorder.port), desk, host=host, port=port)
+        written = f"[::1]:{port}" if beside == "::1" else f"127.0.0.1:{port}"
+        assert engine.call(engine.engine.listen_beside) == written
+    assert engine.call(engine.engine.listen_beside) == ""
+    assert engine.call(engine.engine.listen_beside) == "", "it is ours"
+    with program((beside, port), octets=GET) as ours:
+        assert ours.answer() == "HTTP/1.1 200"
+    assert listening(port) == LOOPBACK
+
+
+@needs_ipv6
+def test_from_an_address_of_ipv6_the_other_one_is_listened_on_too(start: Start) -> None:
     engine = start(office(1), host="::1")
     assert engine.engine.address == f"[::1]:{engine.port}"
-    assert listening(engine.port) == {"00000000000000000000000001000000"}
+    assert listening(engine.port) == LOOPBACK

@@ -1,8 +1,18 @@
 """Tests for what trayproxy.service.main decides by itself."""
 
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
-from trayproxy.service.main import limits_for
+from trayproxy.engine.engine import Engine
+from trayproxy.options import RunOptions
+from trayproxy.paths import Paths
+from trayproxy.service import main
+from trayproxy.service.main import Service, limits_for
+from trayproxy.service.names import Listener, Names
 
 
 @pytest.mark.parametrize(
@@ -15,3 +25,26 @@ def test_clients_are_told_to_come_again_before_descriptors_run_out(
     assert limits_for(descriptors).clients == clients
     # Each has one and needs another one; a tenth is for what there is besides.
     assert 2 * clients <= descriptors * 0.9
+
+
+@pytest.mark.parametrize(
+    ("owner", "who"),
+    [
+        (Listener("jdoe", "squid", 12), "squid (PID 12) already uses"),
+        (Listener("jdoe"), "A program of user jdoe already uses"),
+        (Listener(), "Another program, or Windows itself, already uses"),
+    ],
+)
+def test_a_port_that_windows_refuses_is_told_as_taken_and_another_one_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Listener, who: str
+) -> None:
+    monkeypatch.setattr(main, "is_taken", lambda error: error.errno == errno.EACCES)
+    monkeypatch.setattr(main, "free_port_after", lambda port, host: port + 1)
+    service = Service(RunOptions(stays=True), Paths(*[tmp_path] * 5), on_ready=print)
+    service._engine = cast(Engine, SimpleNamespace(address="127.0.0.1:3128"))
+    service._names = cast(Names, SimpleNamespace(listener_at=lambda address: owner))
+    refused = OSError(errno.EACCES, "WSAEACCES")
+    assert service._spare_port(refused) == 3129
+    problem = service._not_listening(refused, 3129)
+    assert (problem.id, problem.title) == ("TP-101", "Port 3128 is taken")
+    assert problem.body.startswith(f"{who} 127.0.0.1:3128.")

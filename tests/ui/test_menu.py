@@ -128,6 +128,19 @@ def test_a_port_that_is_free_is_offered_in_place_of_one_that_is_taken(
     assert "Use port 3129 instead" not in rows(menu)
 
 
+def test_whoever_has_the_other_address_of_localhost_is_named(menu: TrayMenu, qtbot: QtBot) -> None:
+    title = "python3 of user nobody listens on [::1]:3128"
+    other = Problem("TP-801", "The settings file has a mistake", "line 3.")
+    notices = (other, Problem("TP-110", title, "End it."))
+    menu.update(IconState.OK, structs.replace(STATUS, notices=notices))
+    assert rows(menu)[2] == title
+    with qtbot.waitSignal(menu.profiles_chosen):
+        row(menu, "warning").trigger()
+    assert title in words.tray_tooltip(IconState.OK, structs.replace(STATUS, notices=notices))
+    menu.update(IconState.OK, structs.replace(STATUS, notices=(other,)))
+    assert not row(menu, "warning").isVisible()
+
+
 def test_profiles_are_a_radio_group(menu: TrayMenu, qtbot: QtBot) -> None:
     menu.update(IconState.OK, STATUS)
     assert row(menu, "profile_office").isChecked()

@@ -114,6 +114,27 @@ class Untold:
         """Nothing is held."""
 
 
+def user_listening(address: End) -> User | None:
+    """Return whose program listens at an address of this computer; None if none does, or this
+    system does not tell."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            from trayproxy.desktop.owner_windows import Windows
+
+            return Windows().user_listening(address, family)
+        elif sys.platform == "darwin":
+            from trayproxy.desktop.owner_macos import MacOS
+
+            return MacOS().user_listening(address, family)
+        else:
+            from trayproxy.desktop.owner_linux import SockDiag
+
+            with contextlib.closing(SockDiag()) as kernel:
+                return kernel.user_listening(address, family)
+    return None
+
+
 def _ways() -> Sequence[Owners]:
     """Return what there is on this system, the best first. None of them raises when made."""
     if sys.platform == "win32":

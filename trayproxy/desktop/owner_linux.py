@@ -21,6 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from trayproxy.desktop.owner import End, Owner
+from trayproxy.desktop.users import User
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -46,7 +47,7 @@ _HEADER = struct.Struct("=4xH2xI4x")
 _ERROR = struct.Struct("=i")
 _ANSWER = struct.Struct("=17xB2xHH56xII")
 
-_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT = 1, 4, 5, 8
+_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT, _LISTEN = 1, 4, 5, 8, 10
 _CONNECTED = frozenset({_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT})
 """The states (include/net/tcp_states.h) of an end that is connected to us, half-closed or not."""
 
@@ -82,6 +83,22 @@ class SockDiag:
         """
         found = self._look_up(local, peer, family)
         return 0 if found is None else found[1]
+
+    def user_listening(self, address: End, family: int) -> User | None:
+        """Return whose program listens at an address; None if none does.
+
+        Raises:
+            OSError: The kernel does not tell.
+        """
+        nowhere = "::" if family == socket.AF_INET6 else "0.0.0.0", 0
+        start, kind, ends, _ = _frame(nowhere, address[0], family)
+        number = self._number = (self._number + 1) & 0xFFFFFFFF
+        port = socket.htons(address[1])
+        answer = self._ask(_REQUEST.pack(start, number, kind, port, ends), number)
+        if answer is None:
+            return None
+        state, _, _, user, _ = _ANSWER.unpack_from(answer)
+        return int(user) if state == _LISTEN else None
 
     def _look_up(self, local: End, peer: End, family: int) -> tuple[int, int, int] | None:
         """Return the user, the inode and the state of the socket at the other end, whose own

@@ -24,6 +24,7 @@ import struct
 from typing import Any
 
 from trayproxy.desktop.owner import End, Owner
+from trayproxy.desktop.users import User
 
 _NAME = b"net.inet.tcp.pcblist_n"
 _XSO_SOCKET = 0x001
@@ -41,7 +42,7 @@ _SOCKET = struct.Struct("=8x Q 10x H 36x I")
 _SS_NOFDREF = 0x0001
 # Of `xtcpcb_n`: the state at 36.
 _TCPCB = struct.Struct("=36x i")
-_ESTABLISHED, _CLOSE_WAIT, _FIN_WAIT_1, _FIN_WAIT_2 = 4, 5, 6, 9
+_LISTEN, _ESTABLISHED, _CLOSE_WAIT, _FIN_WAIT_1, _FIN_WAIT_2 = 1, 4, 5, 6, 9
 _CONNECTED = frozenset({_ESTABLISHED, _CLOSE_WAIT, _FIN_WAIT_1, _FIN_WAIT_2})
 """The states of an end that is connected to us, half-closed or not."""
 
@@ -65,6 +66,15 @@ class MacOS:
         """Return who is at the other end; see `Owners`."""
         return find(self._table(), local, peer, family)
 
+    def user_listening(self, address: End, family: int) -> User | None:
+        """Return whose program listens at an address; None if none does."""
+        anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"
+        for at in (address, (anywhere, address[1])):
+            found = find(self._table(), (anywhere, 0), at, family, frozenset({_LISTEN}))
+            if found is not None and found.is_open:
+                return found.user
+        return None
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -85,7 +95,9 @@ class MacOS:
         raise OSError(code, os.strerror(code))
 
 
-def find(table: bytes, local: End, peer: End, family: int) -> Owner | None:
+def find(
+    table: bytes, local: End, peer: End, family: int, states: frozenset[int] = _CONNECTED
+) -> Owner | None:
     """Return the owner of the end that is our peer, as a table tells.
 
     Args:
@@ -93,6 +105,7 @@ def find(table: bytes, local: End, peer: End, family: int) -> Owner | None:
         local: Our end.
         peer: The other one.
         family: Of our socket.
+        states: In which the end counts as open.
 
     Raises:
         OSError: The table is not what we know.
@@ -112,7 +125,7 @@ def find(table: bytes, local: End, peer: End, family: int) -> Owner | None:
                 is_held = handle != 0 and not flags & _SS_NOFDREF
             elif kind == _XSO_TCPCB and is_theirs:
                 (state,) = _TCPCB.unpack_from(table, at)
-                return Owner(user, is_open=is_held and state in _CONNECTED)
+                return Owner(user, is_open=is_held and state in states)
             at += _padded(length)
     except struct.error:
         raise OSError(errno.EPROTO, "pcblist_n") from None

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trayproxy.desktop.owner import End, Owner
+from trayproxy.desktop.users import User
 
-_TCP_TABLE_OWNER_PID_CONNECTIONS = 4
+_TCP_TABLE_OWNER_PID_LISTENER, _TCP_TABLE_OWNER_PID_CONNECTIONS = 3, 4
 _AF_INET, _AF_INET6 = 2, 23
 _NO_ERROR, _INSUFFICIENT_BUFFER = 0, 122
 _PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
@@ -81,6 +82,16 @@ class Windows:
             if find_process(self._table(family), local, peer, family) != process:
                 return None
         return Owner(NOBODY if user is None else user, is_open=True)
+
+    def user_listening(self, address: End, family: int) -> User | None:
+        """Return whose program listens at an address; None if none does, or it does not tell."""
+        table = self._table(family, _TCP_TABLE_OWNER_PID_LISTENER)
+        anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"
+        for at in (address, (anywhere, address[1])):
+            process = find_process(table, (anywhere, 0), at, family, frozenset({_LISTEN}))
+            if process:
+                return self.user_of_process(process)
+        return None
 
     def close(self) -> None:
         """Nothing is held."""
@@ -139,7 +150,7 @@ class Windows:
         finally:
             self._called.kernel32.LocalFree(text)
 
-    def _table(self, family: int) -> bytes:
+    def _table(self, family: int, kind: int = _TCP_TABLE_OWNER_PID_CONNECTIONS) -> bytes:
         of_family = _AF_INET6 if family == socket.AF_INET6 else _AF_INET
         size = ctypes.c_uint32(_SPARE)
         code = _INSUFFICIENT_BUFFER
@@ -148,7 +159,7 @@ class Windows:
             size.value = len(buffer)
             code = self._called.iphlpapi.GetExtendedTcpTable(
                 *(buffer, ctypes.byref(size), False),
-                *(of_family, _TCP_TABLE_OWNER_PID_CONNECTIONS, 0),
+                *(of_family, kind, 0),
             )
             if code == _NO_ERROR:
                 return buffer.raw
@@ -157,7 +168,9 @@ class Windows:
         raise OSError(errno.EIO, f"GetExtendedTcpTable returned {code}")
 
 
-def find_process(table: bytes, local: End, peer: End, family: int) -> int | None:
+def find_process(
+    table: bytes, local: End, peer: End, family: int, states: frozenset[int] = _CONNECTED
+) -> int | None:
     """Return the process of the end that is our peer, as a table tells; 0 if none holds it or it is
     not connected; None if there is no such end.
 
@@ -166,6 +179,7 @@ def find_process(table: bytes, local: End, peer: End, family: int) -> int | None
         local: Our end.
         peer: The other one.
         family: Of our socket.
+        states: In which the end counts as held.
     """
     theirs = socket.inet_pton(family, peer[0]), peer[1].to_bytes(2, "big")
     ours = socket.inet_pton(family, local[0]), local[1].to_bytes(2, "big")
@@ -176,8 +190,12 @@ def find_process(table: bytes, local: End, peer: End, family: int) -> int | None
             address, port, to, to_port, state, process = row
         else:
             state, address, port, to, to_port, process = row
-        if (address, port) == theirs and (to, to_port) == ours and state != _LISTEN:
-            return int(process) if state in _CONNECTED else 0
+        if (address, port) != theirs or (state != _LISTEN and (to, to_port) != ours):
+            continue
+        if state in states:
+            return int(process)
+        if state != _LISTEN:
+            return 0
     return None
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import errno
 import logging
 import secrets
 import socket
@@ -17,6 +16,7 @@ from proxy.core.listener.tcp import TcpSocketListener
 
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.space import Mark
+from trayproxy.desktop.ports import is_taken
 from trayproxy.desktop.sleep import sleep_clock
 from trayproxy.engine.canaries import Canaries
 from trayproxy.engine.client import ClientWork
@@ -45,7 +45,7 @@ from trayproxy.http.request import Request
 
 logger = logging.getLogger(__name__)
 
-BESIDE = {"127.0.0.1": "::1"}
+BESIDE = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
 """Where we listen, too, if that can be had: ``localhost`` may mean the one or the other, and nobody
 else shall get our clients."""
 
@@ -232,6 +232,7 @@ class Engine:
         self._host = host
         self.address = self._written_address()
         self._listeners: list[Listener] = []
+        self._has_beside = False
         self.turned_away = TurnedAway(loop, parts.limits, lambda: self.address)
         self._reserve = Reserve(self.guard.lets_in, self.turned_away.answer, lambda: self.address)
         self.executor = LoopExecutor(
@@ -253,19 +254,31 @@ class Engine:
         self._port = self._listen_at(self._host, self._port)
         self.address = self._written_address()
         self.dialler.forget()  # Whether an address is our own is another question now.
+        if taken := self.listen_beside():
+            logger.warning("not listening on %s: another program has this address", taken)
+
+    def listen_beside(self) -> str:
+        """Accept connections at the other address of ``localhost``, too, if that can be had.
+
+        Returns:
+            That address, ``[::1]:3128``, if another program has it; else it is empty.
+        """
         beside = BESIDE.get(self._host)
-        if beside is None:
-            return
+        if beside is None or self._has_beside or self.closing or not self._listeners:
+            return ""
         try:
             self._listen_at(beside, self._port)
         except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            level = logging.WARNING if taken else logging.DEBUG
-            logger.log(level, "not listening on [%s]:%s: %s", beside, self._port, error.strerror)
+            taken = written_address(beside, self._port)
+            if is_taken(error):
+                return taken
+            logger.debug("not listening on %s: %s", taken, error.strerror)
+        else:
+            self._has_beside = True
+        return ""
 
     def _written_address(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._port}"
+        return written_address(self._host, self._port)
 
     def _listen_at(self, host: str, port: int) -> int:
         """Accept connections at this literal address; return the port."""
@@ -351,6 +364,11 @@ class Engine:
             if port == self._port and is_here(ip_address(host.partition("%")[0])):
                 return True
         return False
+
+
+def written_address(host: str, port: int) -> str:
+    """Return ``127.0.0.1:3128`` or ``[::1]:3128``."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_here(address: IPv4Address | IPv6Address) -> bool:

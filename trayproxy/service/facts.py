@@ -43,6 +43,7 @@ class Facts:
         address: The local address.
         problem: Why we do not, if we do not.
         notices: What a person should know about the settings.
+        beside: Who has the other address of ``localhost``; None if nobody else has.
         strangers: Who wanted to connect and may not.
         spare_port: A port that is free while the wanted one is taken; 0: none is known.
         screen_locked: Questions wait for somebody to come back to the screen.
@@ -68,6 +69,7 @@ class Facts:
         self.address = ""
         self.problem: Problem | None = None
         self.notices: tuple[Problem, ...] = ()
+        self.beside: Problem | None = None
         self.strangers = Strangers()
         self.spare_port = 0
         self.screen_locked = False
@@ -143,6 +145,11 @@ class Facts:
         self.strangers = strangers
         self.changed()
 
+    def has_beside(self, problem: Problem | None) -> None:
+        """Keep who has the other address of ``localhost``, None if nobody else has."""
+        self.beside = problem
+        self.changed()
+
     def not_listening(self, problem: Problem, spare_port: int = 0) -> None:
         """Take note that programs cannot connect, why, and at which port they could."""
         self.listener, self.problem = ListenerState.FAILED, problem
@@ -191,7 +198,7 @@ class Facts:
             upstream=self._upstream,
             upstream_since=self._upstream_since,
             problem=self.problem or self._upstream_problem,
-            notices=(*self.notices, *self._detour()),
+            notices=(*self._beside(), *self.notices, *self._detour()),
             direct=self.direct,
             strangers=self.strangers,
             spare_port=self.spare_port,
@@ -205,6 +212,9 @@ class Facts:
         if self._desk is not None:
             status = self._with_sign_in(status, self._desk)
         return status
+
+    def _beside(self) -> tuple[Problem, ...]:
+        return (self.beside,) if self.beside is not None else ()
 
     def _detour(self) -> tuple[Problem, ...]:
         """Return what to say about another upstream that stands in for the preferred one."""

@@ -34,7 +34,7 @@ from trayproxy.desktop.hardening import raise_descriptor_limit
 from trayproxy.desktop.kerberos import keep_names
 from trayproxy.desktop.network import watch_network
 from trayproxy.desktop.owner import NotToldError
-from trayproxy.desktop.ports import free_port_after
+from trayproxy.desktop.ports import free_port_after, is_taken
 from trayproxy.engine.engine import Engine, Parts
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.options import RunOptions
@@ -42,6 +42,7 @@ from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, Store
 from trayproxy.profiles.validate import check_profile
+from trayproxy.service.beside import Beside
 from trayproxy.service.door import UNTOLD, let_in, make_guard
 from trayproxy.service.facts import Facts
 from trayproxy.service.login import Kept, Means, keep_login
@@ -173,6 +174,7 @@ class Service:
         self._guard = make_guard(configured.allow_users, self._strangers.refused)
         parts = Parts(self._desk, roads.way, self._facts, self._limits, guard=self._guard)
         self._engine = Engine(loop, parts, host, port)
+        self._beside = Beside(loop, self._engine, self._names, self._facts.has_beside)
         self._facts.attach(self._desk, self._engine.counters, self._vault)
         self._facts.address = self._engine.address
         self._notice(problem)
@@ -250,6 +252,7 @@ class Service:
             await self._close()
             return OK
         self._facts.listening(self._engine.address)
+        self._beside.try_now()
         logger.info("listening on %s", self._engine.address)
         self._on_ready(self._engine.address)
         watch = watch_network(loop, self._network_changed)
@@ -338,18 +341,26 @@ class Service:
         self._moved.set()
 
     def _spare_port(self, error: OSError) -> int:
-        """Return a port to offer in place of one that is taken; 0 if there is none."""
-        if error.errno != errno.EADDRINUSE:
+        """Return a port to offer in place of one that is taken (EADDRINUSE, on Windows EACCES as
+        well); 0 if there is none."""
+        if not is_taken(error):
             return 0
         host, _, port = self._engine.address.rpartition(":")
         return free_port_after(int(port), host.strip("[]"))
 
     def _not_listening(self, error: OSError, spare: int) -> Problem:
         address = self._engine.address
-        if error.errno == errno.EADDRINUSE:
+        if is_taken(error):
             port = address.rpartition(":")[2]
             owner = self._names.listener_at(address)
-            who = f"{owner.name} (PID {owner.pid})" if owner else "Another program"
+            if owner.program:
+                who = f"{owner.program} (PID {owner.pid})"
+            elif owner.user:
+                who = f"A program of user {owner.user}"
+            elif error.errno == errno.EACCES:
+                who = "Another program, or Windows itself,"
+            else:
+                who = "Another program"
             hint = (
                 "TrayProxy starts by itself once the port is free."
                 if self._options.stays
@@ -366,6 +377,7 @@ class Service:
     def _network_changed(self) -> None:
         logger.info("the network has changed")
         self._engine.network_changed()
+        self._beside.try_now()
 
     def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -393,6 +405,7 @@ class Service:
         self._reception.tell(Quitting())
         self._screen.close()
         self._desk.close()
+        self._beside.close()
         await self._engine.close()
         self._facts.close()
         self._strangers.close()

@@ -5,15 +5,31 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trayproxy.control.messages import Program
 from trayproxy.desk.answer import Waiter
-from trayproxy.desktop.owner import End
+from trayproxy.desktop.owner import End, user_listening
 from trayproxy.desktop.users import User, name_of
 
 if TYPE_CHECKING:
     from trayproxy.desktop.peers import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who listens at an address, as far as the system tells.
+
+    Attributes:
+        user: The name of the user whose program it is, empty if not known.
+        program: Its name, empty if not known.
+        pid: Its process id, 0 if not known.
+    """
+
+    user: str = ""
+    program: str = ""
+    pid: int = 0
 
 
 class Names:
@@ -71,18 +87,18 @@ class Names:
         """
         return await self._loop.run_in_executor(self._thread, _stranger, connection, user)
 
-    def listener_at(self, address: str) -> Program | None:
-        """Return the program that listens at an address of this computer, None if it cannot be
-        told.
+    def listener_at(self, address: str) -> Listener:
+        """Return who listens at an address of this computer.
 
         Args:
             address: ``127.0.0.1:3128``.
         """
-        from trayproxy.desktop.peers import listener_at
+        return _listener(address)
 
-        host, _, port = address.rpartition(":")
-        found = listener_at((host.strip("[]"), int(port)))
-        return Program(found.name, found.pid, address) if found else None
+    async def of_listener(self, address: str) -> Listener:
+        """Return who listens at an address of this computer, as `listener_at` does, without
+        keeping the loop from other work."""
+        return await self._loop.run_in_executor(self._thread, _listener, address)
 
     def close(self) -> None:
         """Look for nothing any more."""
@@ -108,3 +124,16 @@ def _stranger(connection: socket.SocketType, user: User) -> tuple[str, str]:
         return name, ""
     [program] = _programs([(local, peer)])
     return name, program.name if program is not None else ""
+
+
+def _listener(address: str) -> Listener:
+    from trayproxy.desktop.peers import listener_at
+
+    host, _, port = address.rpartition(":")
+    end = host.strip("[]"), int(port)
+    user, program = user_listening(end), listener_at(end)
+    return Listener(
+        "" if user is None else name_of(user),
+        program.name if program is not None else "",
+        program.pid if program is not None else 0,
+    )

@@ -66,6 +66,7 @@ class TrayMenu(QObject):
         self._group.triggered.connect(self._on_profile)
         self._heading = self._row("heading", enabled=False)
         self._address = self._row("address", self._on_address)
+        self._warning = self._row("warning", self.profiles_chosen.emit)
         self._use_port = self._row("use_port", self._on_port)
         self._try_again = self._row("try_again", self.try_again_chosen.emit)
         self._sign_in = self._row("sign_in", self.sign_in_chosen.emit)
@@ -114,6 +115,9 @@ class TrayMenu(QObject):
         self._use_port.setVisible(self._spare_port != 0)
         self._set(self._use_port, words.port_row(self._spare_port))
         self._address.setVisible(words.has_address(status))
+        warning = words.warning_row(status)
+        self._warning.setVisible(bool(warning))
+        self._set(self._warning, warning)
         if status is not None:
             self._address_text = words.address_row(status, received_per_s)
             if not self._pace.isActive():

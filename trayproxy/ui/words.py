@@ -39,6 +39,8 @@ REALM_WIDTH = 80
 """What is shown of a realm; the tooltip has `REALM_TOOLTIP_WIDTH`."""
 REALM_TOOLTIP_WIDTH = 150
 TARGET_WIDTH = 40
+_URGENT = frozenset({"TP-110"})
+"""The notices that the menu and the tooltip show, too."""
 
 
 def heading(state: IconState, status: Status | None) -> str:
@@ -86,6 +88,8 @@ def tray_tooltip(state: IconState, status: Status | None) -> str:
             lines.append(status.address)
         if status.problem and status.problem.title.lower() not in lines[0].lower():
             lines.append(clean(status.problem.title))
+        if warning := warning_row(status):
+            lines.append(warning)
         if status.strangers.count:
             lines.append(Counted().refused(status.strangers.count))
     return tooltip(lines)
@@ -116,6 +120,18 @@ def _two(template: str, name: str, other: str) -> str:
 
 def _profile_name(status: Status) -> str:
     return status.profile.name if status.profile is not None else ""
+
+
+def warning_row(status: Status | None) -> str:
+    """Return the title of the notice that the menu shows, empty if there is none.
+
+    Only what lets requests go elsewhere unseen: the window shows all notices.
+    """
+    if status is not None:
+        for problem in status.notices:
+            if problem.id in _URGENT:
+                return shorten(clean(problem.title), MENU_WIDTH)
+    return ""
 
 
 def spare_port(status: Status | None) -> int:
