@@ -387,8 +387,12 @@ def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) 
     at.save_login(office, Login("jdoe", SECRET), is_typed=True)
     at.forget_login(office)
     assert tried == [("office", Login("jdoe", SECRET), True)]
-    assert at.profiles().find(None).user == "jdoe"
+    assert at.profiles().find(None).user == "CORP\\jdoe"
     assert vault.calls == [office]
+    # A profile without a user name keeps the one that the proxy has accepted.
+    cli(*ADD_LAB)
+    at.save_login(at.profiles().find("Lab"), Login("jdoe", SECRET), is_typed=True)
+    assert at.profiles().find("Lab").user == "jdoe"
 
 
 @pytest.mark.parametrize(("problem", "code"), [("TP-302", 4), ("TP-307", 5), ("TP-404", 6)])

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
 from tests.cli.home import OFFICE, Service, connected
-from trayproxy.cli.status import heading, state
+from trayproxy.cli.status import exit_code, heading, state
 from trayproxy.control.messages import (
     ListenerState,
     Problem,
@@ -125,6 +125,11 @@ def test_json_is_versioned(cli: Cli, service: Service) -> None:
             "trouble",
             "Office — cannot reach proxy.example",
         ),
+        (
+            {"sign_in": SignInState.UNUSABLE, "upstream": UpstreamState.OK},
+            "trouble",
+            "Office — no common way to sign in",
+        ),
         ({"listener": ListenerState.STARTING}, "starting", "Starting…"),
         ({"listener": ListenerState.FAILED}, "stopped", "Not running"),
         ({"profile": None, "profiles": ()}, "ready", "No profile yet"),
@@ -152,3 +157,22 @@ def test_connecting_directly_is_a_state() -> None:
     assert state(status) == "direct"
     assert heading(status) == "Connecting directly"
     assert heading(replace(status, listener=ListenerState.FAILED)) == "Not running"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, 0),
+        ({"sign_in": SignInState.NEEDED}, 4),
+        ({"sign_in": SignInState.SNOOZED}, 4),
+        ({"sign_in": SignInState.UNUSABLE, "upstream": UpstreamState.OK}, 4),
+        ({"upstream": UpstreamState.UNREACHABLE}, 5),
+        ({"listener": ListenerState.FAILED, "problem": Problem("TP-101", "Taken", "")}, 7),
+        ({"profile": None}, 1),
+        ({"profile": None, "direct": True}, 0),
+    ],
+)
+def test_the_exit_code_tells_whether_programs_can_use_trayproxy(
+    changes: dict[str, Any], code: int
+) -> None:
+    assert exit_code(replace(UP, **changes)) == code

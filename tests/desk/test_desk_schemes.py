@@ -306,6 +306,16 @@ def test_a_missing_ticket_is_a_notice_until_there_is_one(branch: Branch) -> None
     assert branch.desk.notices == ()
 
 
+def test_an_upstream_without_a_common_scheme_is_told_until_it_offers_one(branch: Branch) -> None:
+    told = refused(branch.challenge(challenges="Unheard-of"))
+    assert told.problem.id == "TP-303"
+    assert branch.desk.facts("office").sign_in is SignInState.UNUSABLE
+    assert list(branch.desk.notices) == [told.problem]
+    branch.challenge(challenges='Basic realm="Corp"')
+    assert branch.desk.facts("office").sign_in is not SignInState.UNUSABLE
+    assert list(branch.desk.notices) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "problem_id", "title"),
     [

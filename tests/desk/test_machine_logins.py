@@ -213,10 +213,6 @@ def test_a_user_name_that_the_profile_has_is_not_kept_again(play: Play) -> None:
     assert play.all(UserKnown) == []
 
 
-def test_of_two_user_names_at_one_profile_none_is_kept(play: Play) -> None:
-    play.trust(RIGHT)
-    waiter = play.challenge(replace(KEY, realm="Other"))
-    play.wait(play.rules.gather)
-    play.enter(Login("asmith", "another"))
-    play.accept(waiter)
+def test_another_user_name_than_that_of_the_profile_does_not_replace_it(play: Play) -> None:
+    play.trust(Login("asmith", "another"))
     assert play.all(UserKnown) == []

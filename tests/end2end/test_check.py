@@ -16,8 +16,14 @@ from tests.support.processes import SOURCES, Home
 from tests.support.secrets import Canary
 from tests.support.squid import Squid
 from trayproxy.control.client import connect
-from trayproxy.control.messages import CheckProfile, Ending, KeyringState, SaveProfile
-from trayproxy.profiles.profile import Upstream
+from trayproxy.control.messages import (
+    CheckProfile,
+    Ending,
+    KeyringState,
+    SaveProfile,
+    SignInState,
+)
+from trayproxy.profiles.profile import SignIn, Upstream
 
 Done = subprocess.CompletedProcess[str]
 Type = Callable[..., Done]
@@ -142,6 +148,21 @@ def test_login_gives_a_password_to_a_run_without_keyring_and_without_prompt(
     assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
     assert service.status().keyring.state is KeyringState.OFF
     assert proxy.failed_logons() == 0
+
+
+def test_status_does_not_say_connected_while_every_request_is_refused(
+    office: Office, type_in: Type
+) -> None:
+    here = office.sit_down(office.run())
+    here.face.must(SaveProfile(replace(office.profile, sign_in=SignIn.NONE)))
+    assert "wants a sign-in" in here.fetch()
+    here.face.wait_for_status(lambda status: status.sign_in is SignInState.UNUSABLE)
+    told = type_in("status")
+    assert told.returncode == 4
+    assert told.stdout.startswith("Office — no common way to sign in\n")
+    assert "TP-303" in told.stdout
+    here.face.must(SaveProfile(office.profile))
+    assert type_in("status").returncode == 0
 
 
 def test_a_login_that_cannot_be_tried_is_not_saved(office: Office, type_in: Type) -> None:

@@ -249,9 +249,13 @@ class Observer:
     def __init__(self) -> None:
         self.reaches = 0
         self.failures: list[Page] = []
+        self.demands: list[Page] = []
 
     def reached(self, way: Way) -> None:
         self.reaches += 1
 
     def failed(self, way: Way, page: Page) -> None:
         self.failures.append(page)
+
+    def sign_in_not_set(self, way: Way, page: Page) -> None:
+        self.demands.append(page)

@@ -180,6 +180,12 @@ def test_the_first_row_tells_that_no_profile_is_in_use(menu: TrayMenu) -> None:
     assert rows(menu)[0] == "No profile is in use — choose one"
 
 
+def test_the_first_row_tells_that_no_sign_in_is_possible(menu: TrayMenu) -> None:
+    menu.update(IconState.TROUBLE, structs.replace(STATUS, sign_in=SignInState.UNUSABLE))
+    assert rows(menu)[0] == "Office: no common way to sign in"
+    assert not row(menu, "sign_in").isVisible()
+
+
 def test_more_than_seven_profiles_go_to_a_submenu(menu: TrayMenu) -> None:
     many = tuple(Profile(f"p{n}", f"P{n}", Upstream("px", 3128)) for n in range(20))
     menu.update(

@@ -62,6 +62,7 @@ TABLE = [
     (Facts(structs.replace(READY, profile=None, profiles=())), IconState.STARTING),
     (Facts(structs.replace(READY, profile=None)), IconState.STOPPED),
     (Facts(structs.replace(READY, profile=None), switching=True), IconState.STARTING),
+    (Facts(structs.replace(WORKS, sign_in=SignInState.UNUSABLE)), IconState.TROUBLE),
     (Facts(DIRECT), IconState.DIRECT),
     (Facts(DIRECT, switching=True), IconState.STARTING),
     (Facts(structs.replace(DIRECT, listener=ListenerState.FAILED)), IconState.STOPPED),

@@ -104,10 +104,10 @@ def _run(paths: Paths, arguments: Arguments) -> int:
     )
 
 
-def _status(paths: Paths, arguments: Arguments) -> None:
+def _status(paths: Paths, arguments: Arguments) -> int:
     from trayproxy.cli.status import show
 
-    show(paths, json=arguments.json)
+    return show(paths, json=arguments.json)
 
 
 def _profiles_list(paths: Paths, arguments: Arguments) -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from trayproxy.cli.talk import need
 from trayproxy.cli.talk import status as ask
-from trayproxy.cli.words import clean, json_line
+from trayproxy.cli.words import Exit, clean, code_of, json_line
 from trayproxy.control.messages import (
     Keyring,
     KeyringState,
@@ -30,6 +30,7 @@ _SIGN_IN = {
     SignInState.NEEDED: "needed",
     SignInState.REJECTED: "the proxy did not accept the password",
     SignInState.SNOOZED: "needed; not asking for now",
+    SignInState.UNUSABLE: "the proxy offers no way that TrayProxy can use here",
 }
 
 _KEYRING = {
@@ -43,8 +44,8 @@ _KEYRING = {
 }
 
 
-def show(paths: Paths, *, json: bool) -> None:
-    """Print what the running service knows.
+def show(paths: Paths, *, json: bool) -> Exit:
+    """Print what the running service knows; return the exit code.
 
     Raises:
         EndError: None runs.
@@ -52,6 +53,7 @@ def show(paths: Paths, *, json: bool) -> None:
     with need(paths) as client:
         known = ask(client)
     print(as_json(known) if json else as_text(known))
+    return exit_code(known)
 
 
 def as_json(status: Status) -> str:
@@ -94,7 +96,7 @@ def state(status: Status) -> str:
         return "stopped"
     if status.sign_in in _SIGN_IN_NEEDED:
         return "signin"
-    if status.upstream is UpstreamState.UNREACHABLE:
+    if status.upstream is UpstreamState.UNREACHABLE or _cannot_sign_in(status):
         return "trouble"
     if status.direct:
         return "direct"
@@ -119,12 +121,29 @@ def heading(status: Status) -> str:
             return f"{name} — sign-in needed{some if waiting else ''}"
         case "direct":
             return "Connecting directly"
+        case "trouble" if _cannot_sign_in(status):
+            return f"{name} — no common way to sign in"
         case "trouble" if status.profile is not None:
             return f"{name} — cannot reach {status.profile.upstream.host}"
         case "ready":
             return f"{name} — ready, not used yet"
     user = f" as {clean(status.user)}" if status.user else ""
     return f"{name} — connected{user}"
+
+
+def exit_code(status: Status) -> Exit:
+    """Return how ``trayproxy status`` ends (ux §7.1): 0 if programs can use TrayProxy."""
+    if status.listener is ListenerState.FAILED and status.problem is not None:
+        return code_of(status.problem)
+    if status.sign_in in _SIGN_IN_NEEDED or _cannot_sign_in(status):
+        return Exit.SIGN_IN
+    if status.upstream is UpstreamState.UNREACHABLE:
+        return Exit.UPSTREAM
+    return Exit.FAILED if state(status) == "stopped" else Exit.DONE
+
+
+def _cannot_sign_in(status: Status) -> bool:
+    return status.profile is not None and status.sign_in is SignInState.UNUSABLE
 
 
 def _lacks_choice(status: Status) -> bool:

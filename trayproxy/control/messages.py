@@ -45,6 +45,8 @@ class SignInState(StrEnum):
     NEEDED = "needed"
     REJECTED = "rejected"
     SNOOZED = "snoozed"
+    UNUSABLE = "unusable"
+    """The upstream demands a sign-in that TrayProxy cannot do here (TP-303); no login helps."""
 
 
 class UpstreamState(StrEnum):

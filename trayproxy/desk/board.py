@@ -6,7 +6,7 @@ verdicts, schemes, the person), and all of them leave their effects here.
 
 from collections.abc import Iterator, Mapping
 
-from trayproxy.control.messages import Keyring, KeyringState, Why
+from trayproxy.control.messages import Keyring, KeyringState, Problem, Why
 from trayproxy.desk.case import Case, Parked, Phase
 from trayproxy.desk.events import Effect, Pinned, QuestionChanged, Reason, Refuse, Release, Way
 from trayproxy.desk.rejected import RejectedLogins
@@ -41,6 +41,8 @@ class Board:
         homes: Where each request waits.
         active: The active profile.
         profiles: Profiles as they are now, None for one that is gone.
+        unusable: The upstreams whose last 407 offered no scheme that can be used, and what requests
+            were told.
         saved: The profiles of which the keyring is known to hold a login.
         tries_itself: Whether requests of our own can be sent.
         screen_locked: Nobody is before the screen.
@@ -62,6 +64,7 @@ class Board:
         self.homes: dict[int, Case] = {}
         self.active: Profile | None = None
         self.profiles: dict[str, Profile | None] = {}
+        self.unusable: dict[Space, Problem] = {}
         self.saved: set[str] = set()
         self.tries_itself = False
         self.screen_locked = False
@@ -108,6 +111,11 @@ class Board:
         oldest = min(idle, key=lambda case: (case.phase is Phase.TRUSTED, case.seen))
         del self.cases[oldest.key]
         return True
+
+    def usable_again(self, profile_id: str) -> None:
+        """Forget that the upstreams of a profile offered no scheme that can be used."""
+        for space in [one for one in self.unusable if one.profile_id == profile_id]:
+            del self.unusable[space]
 
     # --- Requests ----------------------------------------------------------------------------
 

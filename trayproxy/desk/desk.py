@@ -44,6 +44,7 @@ from trayproxy.desk.events import (
     Listen,
     LookUp,
     NetworkChanged,
+    NoCommonScheme,
     OwnEnded,
     Pinned,
     QuestionChanged,
@@ -247,7 +248,9 @@ class Desk:
             seat.set_result(not_signing_in(profile))
         elif not offers and not tried:
             usable = self._offers.usable(space, profile)
-            seat.set_result(no_common_scheme(challenges, usable))
+            told = no_common_scheme(challenges, usable)
+            self._handle(NoCommonScheme(space, told.problem))
+            seat.set_result(told)
         else:
             key = self._offers.key(challenges, space, profile, tried)
             strays = tried is not None and tried.mark.key != key
@@ -452,7 +455,11 @@ class Desk:
         That the last login could not be saved; why one's own sign-in cannot be used.
         """
         troubles = self._machine.troubles()
-        return (*self._notices, *(problem_of(t.reason, t.profile, t.text) for t in troubles))
+        return (
+            *self._notices,
+            *self._machine.no_common_scheme(),
+            *(problem_of(t.reason, t.profile, t.text) for t in troubles),
+        )
 
     # --- For the service ---------------------------------------------------------------------
 

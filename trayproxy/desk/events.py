@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, strength
-from trayproxy.control.messages import Ending, Keyring, Program, Quiet, Transport
+from trayproxy.control.messages import Ending, Keyring, Problem, Program, Quiet, Transport
 from trayproxy.desk.space import Key, Mark, Pin, Space
 from trayproxy.profiles.profile import Profile
 
@@ -93,6 +93,18 @@ class Challenged(Struct, frozen=True):
     tried: Tried | None = None
     program: Program | None = None
     own: bool = False
+
+
+class NoCommonScheme(Struct, frozen=True):
+    """A request got a 407 that offers no scheme which TrayProxy can use for this profile.
+
+    Attributes:
+        space: The upstream that sent it.
+        problem: What the client of the request is told.
+    """
+
+    space: Space
+    problem: Problem
 
 
 class Accepted(Struct, frozen=True):
@@ -293,6 +305,7 @@ class Tick(Struct, frozen=True):
 
 Event = (
     Challenged
+    | NoCommonScheme
     | Accepted
     | Unproved
     | Inconclusive
@@ -411,7 +424,7 @@ class Save(Struct, frozen=True):
 
 
 class UserKnown(Struct, frozen=True):
-    """An upstream accepted a login whose user name the profile does not have: keep it there."""
+    """An upstream accepted a login of a profile without a user name: keep the name there."""
 
     profile_id: str
     user: str

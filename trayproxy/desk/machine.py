@@ -42,6 +42,7 @@ from trayproxy.desk.events import (
     Left,
     Listen,
     NetworkChanged,
+    NoCommonScheme,
     OwnEnded,
     Reason,
     Saved,
@@ -120,7 +121,10 @@ class Machine(Views):
         match event:
             case Challenged():
                 self._challenged(event)
+            case NoCommonScheme(space, problem):
+                self.board.unusable[space] = problem
             case Accepted():
+                self.board.unusable.pop(event.mark.key.space, None)
                 self._verdicts.accepted(event)
             case Unproved():
                 self._verdicts.unproved(event)
@@ -209,6 +213,8 @@ class Machine(Views):
         case = self._case_for(event)
         if case is None:
             return board.refuse(event.waiter, Reason.CROWDED)
+        if event.offers:
+            board.unusable.pop(event.key.space, None)
         self._hear(case, event)
         if tried and strayed and tried.strayed:
             return board.refuse(event.waiter, Reason.FORBIDDEN)
@@ -318,6 +324,7 @@ class Machine(Views):
         self._person.end_quiet(self.board.cases.values())
 
     def _network_changed(self) -> None:
+        self.board.unusable.clear()
         cases = self.board.cases.values()
         self._person.end_quiet(c for c in cases if c.quiet_lifts_with_network)
         for case in cases:
@@ -327,6 +334,7 @@ class Machine(Views):
     def _edited(self, profile: Profile) -> None:
         board = self.board
         board.profiles[profile.id] = profile
+        board.usable_again(profile.id)
         cases = board.cases_of(profile.id)
         gone = [c for c in cases if not _belongs(c.key.space, profile) or not _fits(c, profile)]
         self._withdraw(gone)
@@ -354,6 +362,7 @@ class Machine(Views):
 
     def _deleted(self, profile_id: str, *, for_good: bool) -> None:
         self.board.profiles[profile_id] = None
+        self.board.usable_again(profile_id)
         self._withdraw(self.board.cases_of(profile_id))
         if for_good:
             self._person.unremember(profile_id)

@@ -100,7 +100,7 @@ class Verdicts:
         self._release_all(case)
 
     def _keep_user(self, case: Case) -> None:
-        """Suggest the accepted user name from now on, and keep it in the profile.
+        """Suggest the accepted user name from now on, and keep it in a profile that has none.
 
         A profile has one user name. Where its upstreams are signed in to with several, none is
         kept: the others would be asked about again.
@@ -110,7 +110,7 @@ class Verdicts:
         case.user = case.login.user
         cases = self._board.cases_of(case.profile.id)
         users = {one.login.user for one in cases if one.login}
-        if case.login.user == case.profile.user or len(users) > 1:
+        if case.profile.user or len(users) > 1:
             return
         profile = replace(case.profile, user=case.login.user)
         self._board.profiles[profile.id] = profile

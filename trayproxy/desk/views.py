@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Keyring, Program, Question, SignInState
+from trayproxy.control.messages import Keyring, Problem, Program, Question, SignInState
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Phase
 from trayproxy.desk.choice import objection, pick, trouble
@@ -21,6 +21,7 @@ _WORST_FIRST = (
     SignInState.REJECTED,
     SignInState.NEEDED,
     SignInState.SNOOZED,
+    SignInState.UNUSABLE,
     SignInState.OK,
     SignInState.UNTESTED,
 )
@@ -148,7 +149,8 @@ class Views:
 
     def profiles(self) -> frozenset[str]:
         """Return the profiles of which anything is known."""
-        return frozenset(key.space.profile_id for key in self.board.cases)
+        cases = frozenset(key.space.profile_id for key in self.board.cases)
+        return cases | {space.profile_id for space in self.board.unusable}
 
     def numbers(self) -> tuple[int, ...]:
         """Return the numbers of the open questions, the oldest first."""
@@ -183,6 +185,8 @@ class Views:
         """Return what is known about the sign-in of a profile."""
         cases = self.board.cases_of(profile_id)
         states = {case.sign_in for case in cases}
+        if self.no_common_scheme(profile_id):
+            states.add(SignInState.UNUSABLE)
         quiet = [c.quiet_until for c in cases if c.phase is Phase.QUIET]
         trusted = [c for c in cases if c.phase is Phase.TRUSTED and c.login]
         latest = max(trusted, key=lambda case: case.seen, default=None)
@@ -193,6 +197,11 @@ class Views:
             sum(len(case.clients) for case in cases),
             profile_id in self.board.saved,
         )
+
+    def no_common_scheme(self, profile_id: str = "") -> tuple[Problem, ...]:
+        """Return what upstreams offer that TrayProxy cannot use; of all profiles without an id."""
+        found = self.board.unusable.items()
+        return tuple(p for space, p in found if profile_id in ("", space.profile_id))
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Return why no scheme can be used, for each upstream where that is so."""

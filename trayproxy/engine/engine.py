@@ -59,6 +59,9 @@ class Observer(Protocol):
     def failed(self, way: Way, page: Page) -> None:
         """The next hop did not answer; the page says why."""
 
+    def sign_in_not_set(self, way: Way, page: Page) -> None:
+        """The next hop demands a sign-in, and the profile is set to connect without one."""
+
 
 class Counters:
     """What the engine has done since it started.

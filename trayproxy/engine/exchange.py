@@ -246,7 +246,9 @@ class Exchange:
                 return await self._relay.pass_on(sender, outcome)
             try:
                 if not hop.way.signs_in:
-                    raise RefusedError(sign_in_not_set(self._profile.name))
+                    page = sign_in_not_set(self._profile.name)
+                    self._engine.observer.sign_in_not_set(hop.way, page)
+                    raise RefusedError(page)
                 turn = self._turn_at_desk(outcome, attempt.answer)
             finally:
                 signing.let_others()

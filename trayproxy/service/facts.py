@@ -83,6 +83,8 @@ class Facts:
         self._upstream_problem: Problem | None = None
         self._upstream_since = time()
         self._good: Way | None = None
+        self._demand: Problem | None = None
+        """What the upstream demands although the profile is set to connect without a sign-in."""
         self._timer: asyncio.TimerHandle | None = None
         self._traffic: asyncio.TimerHandle | None = None
         self._told: Status | None = None
@@ -106,6 +108,12 @@ class Facts:
             problem = Problem(page.code, page.title, page.body) if page.code else None
             self._set_upstream(UpstreamState.UNREACHABLE, problem)
 
+    def sign_in_not_set(self, way: Way, page: Page) -> None:
+        """The next hop demands a sign-in, and the profile is set to connect without one."""
+        if way.profile is self.profile:
+            self._demand = Problem(page.code, page.title, page.body)
+            self.changed()
+
     def _set_upstream(self, state: UpstreamState, problem: Problem | None) -> None:
         if state is not self._upstream:
             self._upstream_since = time()
@@ -119,7 +127,7 @@ class Facts:
     ) -> None:
         """Take note of the profiles; another active one has not been reached yet."""
         if profile != self.profile:
-            self._good = None
+            self._good = self._demand = None
             self._set_upstream(UpstreamState.UNKNOWN, None)
         self.profile, self.profiles, self.direct = profile, profiles, direct
         self.changed()
@@ -226,6 +234,9 @@ class Facts:
 
     def _with_sign_in(self, status: Status, desk: Desk) -> Status:
         status = replace(status, keyring=desk.keyring, notices=(*status.notices, *desk.notices))
+        if self.profile is not None and self._demand is not None:
+            notices = (*status.notices, self._demand)
+            return replace(status, sign_in=SignInState.UNUSABLE, notices=notices)
         if self.profile is None or self.profile.sign_in is SignIn.NONE:
             return replace(status, sign_in=SignInState.NONE)
         facts = desk.facts(self.profile.id)

@@ -31,7 +31,7 @@ class IconState(StrEnum):
     SIGNIN = "signin"
     """A person has something to do."""
     TROUBLE = "trouble"
-    """Upstream cannot be reached."""
+    """Upstream cannot be reached, or TrayProxy cannot sign in to it."""
     STARTING = "starting"
     """Not yet of use: starting, switching, or no profile was added yet."""
     DIRECT = "direct"
@@ -71,6 +71,8 @@ def icon_state(facts: Facts) -> IconState:
         return IconState.STOPPED
     if needs_sign_in(status):
         return IconState.SIGNIN
+    if cannot_sign_in(status):
+        return IconState.TROUBLE
     if status.upstream is UpstreamState.UNREACHABLE and facts.unreachable_s >= TROUBLE_AFTER_S:
         return IconState.TROUBLE
     if lacks_choice(status) and not (facts.switching and patient):
@@ -98,6 +100,11 @@ def needs_sign_in(status: Status) -> bool:
         SignInState.REJECTED,
         SignInState.SNOOZED,
     )
+
+
+def cannot_sign_in(status: Status) -> bool:
+    """Return whether the upstream demands a sign-in that TrayProxy cannot do."""
+    return status.profile is not None and status.sign_in is SignInState.UNUSABLE
 
 
 class IconTrack:

@@ -31,7 +31,7 @@ from trayproxy.ui.plain import (
     shorten,
     tooltip,
 )
-from trayproxy.ui.state import IconState, lacks_choice
+from trayproxy.ui.state import IconState, cannot_sign_in, lacks_choice
 
 translate = QCoreApplication.translate
 
@@ -67,6 +67,8 @@ def first_line(state: IconState, status: Status | None) -> str:
             return fit(translate("Tray", "{name}: sign-in needed"), name)
         case IconState.DIRECT:
             return translate("Tray", "Connecting directly")
+        case IconState.TROUBLE if cannot_sign_in(status):
+            return fit(translate("Tray", "{name}: no common way to sign in"), name)
         case IconState.TROUBLE if status.profile is not None:
             line = translate("Tray", "{name}: cannot reach {host}")
             return _two(line, name, host_text(status.profile.upstream.host))
