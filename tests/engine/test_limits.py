@@ -5,8 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from trayproxy.engine.limits import LIMITS, Limits
-from trayproxy.engine.stream import CHUNK
-from trayproxy.engine.tunnel import PROBES
+from trayproxy.engine.stream import CHUNK, PROBES
 
 FIGURES = {
     "first_octet_s": 60,
@@ -22,8 +21,9 @@ FIGURES = {
     "half_closed_s": 60,
     "early_octets": 65_536,
     # It is 60 s there, with 300 s for hosts that are known for long polls. Which these are nobody
-    # knows beforehand, and a poll that was cut off at 60 s looks like a broken network.
-    "upstream_head_s": 300,
+    # knows beforehand, and a report that was cut off looks like a broken network: what squid waits.
+    "upstream_head_s": 900,
+    "connect_head_s": 60,
     # It is 4,096 there. Programs with thousands of tunnels are served; one costs 2 KiB.
     "clients": 16_384,
 }

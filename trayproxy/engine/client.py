@@ -252,6 +252,8 @@ class ClientWork(Work[Accepted]):
                 tunnel.probe()
             if self.deadline is not None and tunnel.has_moved():
                 self.deadline_in(self.engine.limits.half_closed_s)
+        elif self.upstream is not None and not (self.between or self.upstream.stream.is_probed):
+            self.upstream.stream.probe()  # Its answer may take minutes.
         return self.deadline is not None and self.engine.loop.time() >= self.deadline
 
     def time_out(self) -> None:

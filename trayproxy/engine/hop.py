@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.desk import Desk
 from trayproxy.engine.dial import Call, UnusableError
-from trayproxy.engine.pages import Page, RefusedError, silent
+from trayproxy.engine.pages import Page, RefusedError, silent, slow_or_silent, slow_site
 from trayproxy.engine.sender import ClientGoneError
 from trayproxy.engine.spares import Order
 from trayproxy.engine.strand import READ, TIMED_OUT, Wait
@@ -41,6 +41,7 @@ class Hop:
     __slots__ = (
         "_client",
         "_engine",
+        "_heard",
         "_line",
         "_link",
         "_request",
@@ -61,6 +62,7 @@ class Hop:
         self._engine = link.engine
         self._client = link.client
         self._request = request
+        self._heard: tuple[Way, int] | None = None
         self._line: Key | None = None
         self._taken_key: Key | None = None
 
@@ -186,6 +188,9 @@ class Hop:
     def _taken(self, connection: Connection, key: Key, answer: Answer | None) -> Connection:
         """Write down what a connection is used for now."""
         connection.way = self.way
+        if self._heard is None or self._heard[0] is not self.way:
+            self._heard = (self.way, self.way.pulse.answers)
+        connection.heard_before = self._heard[1]
         if not connection.is_signed_in:
             connection.key = key
         is_plain = answer is None or answer.repeats or not self.way.signs_requests
@@ -233,6 +238,7 @@ class Hop:
         if not upstream.used and self.preferred.others and self.way.upstream is not None:
             self._engine.failover.lives(self.way.upstream)
         upstream.used += 1
+        self.way.pulse.answers += 1
         self._engine.observer.reached(self.way)
 
     def was_silent(self) -> None:
@@ -241,13 +247,27 @@ class Hop:
             self._engine.failover.was_silent(self.way.upstream)
 
     def gave_up(self) -> RefusedError:
-        """Close the connection to a next hop that does not answer; return what to raise."""
+        """Close the connection to a next hop that does not answer; return what to raise.
+
+        A proxy that has answered anything else since the request began is alive: its site is slow.
+        One that has not may be silent, or the site is slow; what a site has to do before it answers
+        a GET takes longer than what a proxy has to do before it opens a tunnel.
+        """
+        connection, way, target = self._link.upstream, self.way, self._request.target.authority
         self._link.drop_upstream()
-        hop = self.way.upstream or self._request.target.authority
-        assert hop is not None
-        limit = self._engine.limits.upstream_head_s
-        page = silent(hop.host, limit, through_upstream=self.way.upstream is not None)
+        assert target is not None
+        limit = self._engine.limits.answer_s(self._request.method)
+        if way.upstream is None or way.is_by_socks:
+            page = silent(target.host, limit, through_upstream=False)
+            if way.upstream is None:
+                self.failed(page)
+            return RefusedError(page)
+        if connection is not None and way.pulse.answers > connection.heard_before:
+            return RefusedError(slow_site(target.host, limit))
         self.was_silent()
+        if self._request.method != b"CONNECT":
+            return RefusedError(slow_or_silent(target.host, way.upstream.host, limit))
+        page = silent(way.upstream.host, limit, through_upstream=True)
         self.failed(page)
         return RefusedError(page)
 

@@ -29,7 +29,10 @@ class Limits:
         spare_s: For signing in a connection ahead.
         arrival_s: How long a network may take to be there after a wake-up or a change: before that
             nobody is told that the next hop cannot be reached.
-        upstream_head_s: From the whole request to the first octet of its answer.
+        upstream_head_s: From the whole request to the head of its answer. Reports and long polls
+            take minutes; squid waits as long (read_timeout).
+        connect_head_s: The same for CONNECT, and for requests of our own: no site has to compute
+            anything for them.
         half_closed_s: For a tunnel of which one side has ended its sending, without any progress.
         linger_s: For reading what a client still sends after an error (RFC 9112, section 9.6).
         drain_s: For transfers that run when we are told to quit.
@@ -60,7 +63,8 @@ class Limits:
     step_s: float = 30.0
     spare_s: float = 10.0
     arrival_s: float = 5.0
-    upstream_head_s: float = 300.0
+    upstream_head_s: float = 900.0
+    connect_head_s: float = 60.0
     half_closed_s: float = 60.0
     linger_s: float = 2.0
     drain_s: float = 5.0
@@ -69,6 +73,10 @@ class Limits:
     body_least: int = 64
     early_octets: int = 65_536
     clients: int = 16_384
+
+    def answer_s(self, method: bytes) -> float:
+        """Return how many seconds the head of the answer to a request of this method may take."""
+        return self.connect_head_s if method == b"CONNECT" else self.upstream_head_s
 
     def scaled(self, factor: float) -> Self:
         """Return the same with every time multiplied, for tests."""

@@ -275,6 +275,34 @@ def silent(host: str, seconds: float, *, through_upstream: bool) -> Page:
     return Page(504, f"{host} does not answer", body, "connection_timeout", "TP-203")
 
 
+def slow_site(site: str, seconds: float) -> Page:
+    """Return the page for a site that has not answered, though its proxy is alive."""
+    return Page(
+        504,
+        f"{site} does not answer",
+        f"The proxy answers, but {site} had no answer for this request within {seconds:.0f} "
+        "seconds. The site may be slow; try again later.",
+        "http_response_timeout",
+    )
+
+
+def slow_or_silent(site: str, proxy: str, seconds: float) -> Page:
+    """Return the page for a request that a proxy has taken and not answered.
+
+    Args:
+        site: Where the request was to go.
+        proxy: The host of the proxy, of which nothing else was heard meanwhile.
+        seconds: How long it took.
+    """
+    return Page(
+        504,
+        f"No answer came from {site}",
+        f"The proxy {proxy} took the request, and no answer came within {seconds:.0f} seconds. The "
+        f"site {site} may be slow; if other sites do not answer either, it is the proxy.",
+        "http_response_timeout",
+    )
+
+
 def untrusted(host: str, reason: str) -> Page:
     """Return the page for a proxy whose certificate is not believed.
 

@@ -131,7 +131,8 @@ class Heads:
                 raise BrokenError(was_closed_first=not stream.inbox) from error
             limits = engine.limits
             if not sender.hungry:
-                self._link.deadline_in(limits.upstream_head_s if sender.done else limits.body_s)
+                answer_s = limits.answer_s(self._request.method)
+                self._link.deadline_in(answer_s if sender.done else limits.body_s)
             elif sender.taken >= self._due_at or self._link.deadline is None:
                 # A client that sends an octet now and then makes no progress.
                 self._due_at = sender.taken + limits.body_least

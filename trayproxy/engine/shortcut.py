@@ -118,7 +118,9 @@ def _send(link: "ClientWork", plan: Plan, upstream: Connection) -> bool:
     link.upstream = upstream
     link.plan = plan
     link.between = False
-    link.deadline_in(link.engine.limits.upstream_head_s)
+    upstream.heard_before = plan.way.pulse.answers if plan.way is not None else 0
+    limits = link.engine.limits
+    link.deadline_in(limits.connect_head_s if plan.opens else limits.upstream_head_s)
     return True
 
 
@@ -196,6 +198,7 @@ def _note(link: "ClientWork", upstream: Connection, *, confirms: bool) -> None:
     if not upstream.used and way.others and way.upstream is not None:
         engine.failover.lives(way.upstream)
     upstream.used += 1
+    way.pulse.answers += 1
     engine.observer.reached(way)
     # That a connection is still signed in says nothing about the login.
     if confirms and answer is not None and not answer.verified and not upstream.is_signed_in:

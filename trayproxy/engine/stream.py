@@ -8,6 +8,10 @@ from ipaddress import ip_address
 CHUNK = 65_536
 """The most that is read at once, in octets: also the most that waits in one direction."""
 
+PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""When a connection is quiet: seconds before the first probe, between two, and how many are in
+vain."""
+
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _UNACKED = struct.Struct("24xI")
 """The member ``tcpi_unacked`` of Linux's ``struct tcp_info``: segments without acknowledgement."""
@@ -37,12 +41,13 @@ class Stream:
         descriptor: Its number.
         inbox: Octets that were received and not used yet.
         ended: The peer will send no more.
+        is_probed: The kernel finds out whether a peer that says nothing is still there.
         truncated: It ended without saying so inside the encryption: octets may be missing, cut off
             by whoever is in the way. Never of a plain connection, which cannot tell.
         plain: What is sent is what travels, so that the kernel may move it.
     """
 
-    __slots__ = ("descriptor", "ended", "inbox", "socket", "truncated")
+    __slots__ = ("descriptor", "ended", "inbox", "is_probed", "socket", "truncated")
 
     plain = True
 
@@ -65,6 +70,7 @@ class Stream:
         self.inbox = bytearray()
         self.ended = False
         self.truncated = False
+        self.is_probed = False
 
     def receive(self, limit: int = CHUNK) -> bytes | None:
         """Return what has come, at most `limit` octets; None: nothing yet; empty: the peer has
@@ -155,6 +161,19 @@ class Stream:
             peer = self.socket.getpeername()
             if isinstance(peer, tuple) and ip_address(peer[0]).is_loopback:
                 unpace(self.socket)
+
+    def probe(self) -> None:
+        """Make the kernel ask a quiet peer from time to time whether it is still there.
+
+        Not done at the beginning of a connection: most are over before it matters.
+        """
+        self.is_probed = True
+        with contextlib.suppress(OSError):  # Gone just now, as macOS says; its event is due.
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in PROBES.items():
+                option = getattr(socket, name, None)
+                if option is not None:
+                    self.socket.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def close(self) -> None:
         """Close the socket; what the kernel has taken is still delivered."""

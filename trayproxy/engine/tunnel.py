@@ -8,7 +8,6 @@ soon as it is empty.
 
 import contextlib
 import os
-import socket
 
 from trayproxy.engine.strand import READ, WRITE
 from trayproxy.engine.stream import CHUNK, Stream
@@ -18,8 +17,6 @@ PIPE_SIZE = 1 << 20
 F_SETPIPE_SZ = 1031
 SPLICE_FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK (splice(2))
 KEPT_PIPES = 16
-PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-"""When a tunnel is quiet: seconds before the first probe, between two, and how many are in vain."""
 SPLICES_A_TURN = 8
 """How often a direction is filled and emptied before the other connections get their turn."""
 
@@ -54,15 +51,6 @@ class Pipes:
         """Close the pipes that nobody uses."""
         while self._free:
             drop_pipe(self._free.pop())
-
-
-def _probe(connection: socket.SocketType) -> None:
-    """Make the kernel ask a quiet peer from time to time whether it is still there."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in PROBES.items():
-        option = getattr(socket, name, None)
-        if option is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _widen(pipe: int) -> None:
@@ -281,8 +269,7 @@ class Tunnel:
         """
         self.is_probed = True
         for side in (self._client, self._upstream):
-            with contextlib.suppress(OSError):  # Gone just now, as macOS says; its event is due.
-                _probe(side.socket)
+            side.probe()
 
     def has_moved(self) -> bool:
         """Whether octets were delivered since this was asked last."""

@@ -271,9 +271,10 @@ class Connection:
         way: The way that the last request on it took.
         answer: What the last request on it carried, if the next one may carry it in the same way.
         leftover: Skips content that may come in front of the next head.
+        heard_before: How many answers the next hop had given when the last request began.
     """
 
-    __slots__ = ("answer", "key", "leftover", "stream", "used", "way")
+    __slots__ = ("answer", "heard_before", "key", "leftover", "stream", "used", "way")
 
     def __init__(self, stream: Stream, key: Key) -> None:
         self.stream = stream
@@ -282,6 +283,7 @@ class Connection:
         self.way: Way | None = None
         self.answer: Answer | None = None
         self.leftover: Leftover | None = None
+        self.heard_before = 0
 
     @property
     def is_signed_in(self) -> bool:

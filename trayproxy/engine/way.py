@@ -8,6 +8,20 @@ from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
 
 
+class Pulse:
+    """Whether a next hop is alive.
+
+    Attributes:
+        answers: How many answers it has given to requests on this way.
+    """
+
+    __slots__ = ("answers",)
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.answers = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Way:
     """The snapshot of the active profile that a request keeps to its end, whatever is switched
@@ -27,6 +41,7 @@ class Way:
         ends_at_target: Whether what is sent reaches the target itself: in origin-form, and never
             signed.
         signs_requests: Whether requests carry the login themselves, and may come back with a 407.
+        pulse: What has been heard of the next hop.
     """
 
     profile: Profile | None
@@ -37,6 +52,7 @@ class Way:
     is_by_socks: bool = field(init=False)
     ends_at_target: bool = field(init=False)
     signs_requests: bool = field(init=False)
+    pulse: Pulse = field(init=False, default_factory=Pulse)
 
     def __post_init__(self) -> None:
         """Work out once what is asked for every request."""

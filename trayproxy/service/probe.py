@@ -280,7 +280,7 @@ class Probe:
             persists=is_bound,
         )
         try:
-            async with asyncio.timeout(self._tools.limits.upstream_head_s):
+            async with asyncio.timeout(self._tools.limits.connect_head_s):
                 await _send_all(stream, head)
                 leftover, self._leftover = self._leftover, None
                 return await _final_head(stream, self._request.method, leftover)
@@ -312,7 +312,7 @@ class Probe:
 
     def _silent(self) -> Page:
         host = self._profile.upstream.host
-        return silent(host, self._tools.limits.upstream_head_s, through_upstream=True)
+        return silent(host, self._tools.limits.connect_head_s, through_upstream=True)
 
 
 def request_for(url: str) -> Request:

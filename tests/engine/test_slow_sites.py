@@ -1,0 +1,176 @@
+"""A site that takes its time is not told as a proxy that does not answer."""
+
+import socket
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.running import Running
+from tests.engine.wire import Reply, connect, get
+from tests.support.scripted import OK, Peer, Scripted, answering, challenge, hanging
+from trayproxy.engine.client import ClientWork
+from trayproxy.engine.limits import LIMITS, Limits
+
+QUICK = get(b"http://quick.test/")
+SLOW = get(b"http://slow.test/")
+TUNNEL = connect(b"slow.test:443")
+SOON = Limits(upstream_head_s=0.3, connect_head_s=0.3)
+
+
+def slow_sites(peer: Peer) -> None:
+    """A proxy that answers for quick.test, and has no answer from slow.test."""
+    while True:
+        head = peer.read_head()
+        if b"slow.test" in head:
+            peer.hang()
+        peer.send(OK)
+
+
+def ask_beside(engine: Running, octets: bytes) -> Reply:
+    """Ask for a slow site, and for a quick one while that is waited for."""
+    with engine.connect() as slow, engine.connect() as quick:
+        slow.send(octets)
+        engine.until(lambda: any_waits(engine), "the request on its way")
+        assert quick.ask(QUICK).status == 200
+        return slow.reply(octets.split(b" ")[0])
+
+
+def any_waits(engine: Running) -> bool:
+    works = [work for work in engine.engine.executor.works.values() if isinstance(work, ClientWork)]
+    return any(work.upstream is not None and not work.between for work in works)
+
+
+@pytest.mark.parametrize("octets", [SLOW, TUNNEL], ids=["GET", "CONNECT"])
+def test_a_proxy_that_answers_others_is_not_blamed(start: Start, octets: bytes) -> None:
+    with Scripted(slow_sites) as upstream:
+        engine = start(office(upstream.port), limits=SOON)
+        reply = ask_beside(engine, octets)
+        assert reply.status == 504
+        assert b"<h1>slow.test does not answer</h1>" in reply.body
+        assert b"The proxy answers" in reply.body
+        assert b"TP-203" not in reply.body
+        assert b"error=http_response_timeout" in reply.values(b"proxy-status")[0]
+        assert not engine.observer.failures
+
+
+def test_a_proxy_that_has_just_asked_for_a_login_is_not_blamed(start: Start) -> None:
+    def ask_and_wait(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(challenge('Basic realm="r"'))
+        peer.read_head()
+        peer.hang()
+
+    with Scripted(ask_and_wait) as upstream:
+        engine = start(office(upstream.port), FakeDesk(LOGIN), SOON)
+        with engine.connect() as client:
+            assert b"<h1>slow.test does not answer</h1>" in client.ask(SLOW).body
+        assert not engine.observer.failures
+
+
+def test_without_any_sign_of_the_proxy_the_page_names_both(start: Start) -> None:
+    with Scripted(hanging) as upstream:
+        engine = start(office(upstream.port), limits=SOON)
+        with engine.connect() as client:
+            reply = client.ask(SLOW)
+        assert reply.status == 504
+        assert b"<h1>No answer came from slow.test</h1>" in reply.body
+        assert b"The proxy 127.0.0.1 took the request" in reply.body
+        assert not engine.observer.failures
+
+
+def test_a_proxy_that_opens_no_tunnel_and_answers_nothing_is_silent(start: Start) -> None:
+    limits = Limits(upstream_head_s=1000, connect_head_s=0.3)
+    with Scripted(hanging) as upstream:
+        engine = start(office(upstream.port), limits=limits)
+        with engine.connect() as client:
+            reply = client.ask(TUNNEL, b"CONNECT")
+        assert reply.status == 504
+        assert b"<h1>127.0.0.1 does not answer</h1>" in reply.body
+        assert [page.code for page in engine.observer.failures] == ["TP-203"]
+
+
+def test_a_get_has_more_time_than_a_tunnel(start: Start) -> None:
+    limits = Limits(upstream_head_s=0.3, connect_head_s=1000)
+    with Scripted(hanging) as upstream:
+        engine = start(office(upstream.port), limits=limits)
+        with engine.connect() as client:
+            assert client.ask(SLOW).status == 504
+    assert LIMITS.answer_s(b"GET") == LIMITS.answer_s(b"POST") == 900
+    assert LIMITS.answer_s(b"CONNECT") == 60
+
+
+@pytest.mark.parametrize("octets", [SLOW, TUNNEL], ids=["GET", "CONNECT"])
+@pytest.mark.parametrize("others", [True, False], ids=["others are answered", "nobody is"])
+def test_it_is_the_same_on_the_short_way(start: Start, octets: bytes, others: bool) -> None:
+    opened = b"HTTP/1.1 200 OK\r\n\r\n"
+
+    def first(peer: Peer) -> None:
+        head = peer.read_head()
+        peer.send(opened if head.startswith(b"CONNECT") else OK)
+        peer.read_all()
+
+    with Scripted(first, slow_sites) as upstream:
+        engine = start(office(upstream.port), limits=SOON)
+        method = octets.split(b" ")[0]
+        with engine.connect() as client:
+            assert client.ask(octets, method).status == 200
+        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+        engine.call(engine.engine.pool.clear)
+        if others:
+            reply = ask_beside(engine, octets)
+            assert b"<h1>slow.test does not answer</h1>" in reply.body
+        else:
+            with engine.connect() as client:
+                reply = client.ask(octets, method)
+            assert b"<h1>slow.test does not answer</h1>" not in reply.body
+        assert reply.status == 504
+
+
+def test_a_site_that_is_asked_directly_is_named(start: Start) -> None:
+    with Scripted(hanging) as site:
+        engine = start(office(1), limits=SOON)
+        engine.signs.direct.add("*")
+        with engine.connect() as client:
+            reply = client.ask(get(b"http://127.0.0.1:%d/" % site.port))
+        assert reply.status == 504
+        assert b"<h1>127.0.0.1 does not answer</h1>" in reply.body
+
+
+def test_a_vanished_proxy_is_noticed_while_an_answer_is_waited_for(start: Start) -> None:
+    with Scripted(hanging) as upstream:
+        engine = start(office(upstream.port))
+        with engine.connect() as client:
+            client.send(SLOW)
+            engine.until(lambda: any_is_probed(engine), "the kernel's probing")
+
+
+def any_is_probed(engine: Running) -> bool:
+    works = [work for work in engine.engine.executor.works.values() if isinstance(work, ClientWork)]
+    connections = [work.upstream for work in works if work.upstream is not None]
+    return any(
+        one.stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for one in connections
+    )
+
+
+def test_idle_time_is_no_evidence(start: Start) -> None:
+    # What the proxy answered before the request says nothing about the time since.
+    def one_answer(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(OK)
+        peer.read_head()
+        peer.hang()
+
+    with Scripted(one_answer) as upstream:
+        engine = start(office(upstream.port), limits=SOON)
+        with engine.connect() as client:
+            assert client.ask(QUICK).status == 200
+            assert b"<h1>No answer came from slow.test</h1>" in client.ask(SLOW).body
+
+
+def test_the_connection_goes_on(start: Start) -> None:
+    with Scripted(hanging, answering(OK)) as upstream:
+        engine = start(office(upstream.port), limits=SOON)
+        with engine.connect() as client:
+            assert client.ask(SLOW).status == 504
+            assert client.ask(QUICK).body == b"ok\n"
