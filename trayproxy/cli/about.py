@@ -10,7 +10,7 @@ from trayproxy import __version__
 from trayproxy.cli.status import keyring, state
 from trayproxy.cli.talk import attach
 from trayproxy.cli.talk import status as ask
-from trayproxy.cli.words import EndError, clean
+from trayproxy.cli.words import EndError, clean, tell
 from trayproxy.paths import Paths
 
 _PACKAGES = (
@@ -32,7 +32,7 @@ _OVERRIDES = ("TRAYPROXY_HOME", "TRAYPROXY_LOG_LEVEL")
 def show(paths: Paths) -> None:
     """Print it. Nothing in it names the person, a proxy or a password."""
     for title, text in facts(paths, os.environ):
-        print(f"{title + ':':<20} {text}")
+        tell(f"{title + ':':<20} {text}")
 
 
 def facts(paths: Paths, environ: Mapping[str, str]) -> Iterable[tuple[str, str]]:

@@ -7,7 +7,7 @@ import msgspec
 
 from trayproxy.cli.settings import Profiles
 from trayproxy.cli.talk import need, status
-from trayproxy.cli.words import EndError, Exit, clean, code_of, json_line, say
+from trayproxy.cli.words import EndError, Exit, clean, code_of, json_line, say, tell
 from trayproxy.control.client import Client, DisconnectedError
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
@@ -58,9 +58,9 @@ def test(paths: Paths, name: str | None, url: str | None, *, json: bool) -> int:
         profile = Profiles(known.profiles, known.profile, known.direct).find(name)
         request = CheckProfile(profile) if url is None else CheckProfile(profile, url)
         if not json:
-            print(f"Test of “{clean(profile.name)}”", flush=True)
+            tell(f"Test of “{clean(profile.name)}”")
         result = _result(client, request)
-    print(as_json(profile, result) if json else as_text(request, result))
+    tell(as_json(profile, result) if json else as_text(request, result))
     return exit_code(result)
 
 

@@ -6,7 +6,7 @@ from shlex import quote
 
 from trayproxy.cli.talk import NOT_RUNNING, attach
 from trayproxy.cli.talk import status as ask
-from trayproxy.cli.words import EndError, Exit, say
+from trayproxy.cli.words import EndError, Exit, say, tell
 from trayproxy.desktop.shell import guess_shell
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
@@ -28,7 +28,7 @@ def show(paths: Paths, shell: str | None, *, unset: bool) -> None:
         EndError: The local address is not known before TrayProxy runs.
     """
     shell = shell or guess_shell()
-    print(unsetting(shell) if unset else setting(shell, _address(paths)))
+    tell(unsetting(shell) if unset else setting(shell, _address(paths)))
     if sys.stdout.isatty() and shell not in ("cmd", "nu"):
         option = " --unset" if unset else ""
         use = _USES.get(shell, 'eval "$(trayproxy env)"')

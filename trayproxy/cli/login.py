@@ -48,8 +48,11 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
         raise EndError(words, Exit.USAGE)
     if not from_stdin:
         say(f"“{clean(profile.name)}” is {profile.upstream}.")
-    who = who or _ask_user()
-    password = read_line() if from_stdin else getpass.getpass(f"Password for {clean(who)}: ")
+    try:
+        who = who or _ask_user()
+        password = read_line() if from_stdin else getpass.getpass(f"Password for {clean(who)}: ")
+    except UnicodeDecodeError:
+        raise EndError(f"This terminal does not send {sys.stdin.encoding} text.") from None
     # Anew: a person may take long, and nothing is locked meanwhile.
     with settings(paths) as at:
         problem = at.save_login(profile, Login(who, password), is_typed=not from_stdin)
@@ -86,8 +89,7 @@ def read_line() -> str:
 
 
 def _ask_user() -> str:
-    sys.stderr.write("User name: ")
-    sys.stderr.flush()
+    say("User name: ", end="")
     user = sys.stdin.readline().strip()
     if not user:
         raise EndError("A user name is needed; nothing was saved.")

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from trayproxy import __version__
-from trayproxy.cli.words import EndError, Exit, clean, say
+from trayproxy.cli.streams import discard_output, ensure_streams, take_all_characters
+from trayproxy.cli.words import EndError, Exit, clean, say, tell
 from trayproxy.paths import Paths, locate
 
 Arguments = argparse.Namespace
@@ -29,9 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if None in (sys.stdin, sys.stdout, sys.stderr):
-        from trayproxy.cli.streams import ensure_streams
-
         ensure_streams()
+    take_all_characters()
     try:
         parser = _parser()
         _check_verbs(parser, given)
@@ -39,17 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown:
             parsed.parser.error(f"unrecognized arguments: {' '.join(map(clean, unknown))}")
         verb: Verb = parsed.verb
-        code = verb(locate(), parsed) or Exit.DONE
-        sys.stdout.flush()
-        return code
+        return verb(locate(), parsed) or Exit.DONE
     except EndError as error:
         say(error.words)
         return error.code
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Who read our output has seen enough. Python would complain once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Who read our output has seen enough.
+        discard_output()
         return Exit.DONE
 
 
@@ -189,7 +187,7 @@ def _env(paths: Paths, arguments: Arguments) -> None:
 def _demo(paths: Paths, arguments: Arguments) -> int:
     from trayproxy.demo.main import main as demo
 
-    return demo()
+    return demo(tell)
 
 
 def _debug_info(paths: Paths, arguments: Arguments) -> None:
@@ -216,6 +214,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and end."""
         self.exit(Exit.USAGE, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write the help, the version or an error; argparse does all its output here."""
+        write = tell if file is sys.stdout else say
+        write(message.removesuffix("\n"))
 
 
 def _check_verbs(parser: _Parser, given: Sequence[str]) -> None:

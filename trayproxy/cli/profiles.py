@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from trayproxy.cli.settings import Profiles, settings
-from trayproxy.cli.words import EndError, clean, say
+from trayproxy.cli.words import EndError, clean, say, tell
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import DIRECT_NAME, Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.validate import make_id
@@ -78,8 +78,8 @@ def show_list(paths: Paths) -> None:
     for profile in profiles.all:
         mark = "*" if _is_active(profile, profiles) else " "
         row = f"{mark} {clean(profile.name):<{width}}  {profile.upstream}  {clean(profile.user)}"
-        print(row.rstrip())
-    print(f"{'*' if profiles.direct else ' '} {DIRECT_NAME}")
+        tell(row.rstrip())
+    tell(f"{'*' if profiles.direct else ' '} {DIRECT_NAME}")
 
 
 def show_one(paths: Paths, name: str | None) -> None:
@@ -103,7 +103,7 @@ def show_one(paths: Paths, name: str | None) -> None:
     for title, text in rows.items():
         # What most profiles do not have is not shown.
         if text:
-            print(f"{title + ':':<14}{text}")
+            tell(f"{title + ':':<14}{text}")
 
 
 def add(paths: Paths, name: str, upstream: Upstream, parts: Change, *, use: bool) -> None:
@@ -164,8 +164,7 @@ def _confirm_removal(profile: Profile) -> None:
         f"“{clean(profile.name)}” is in use. Until you choose another profile, programs cannot "
         "connect through TrayProxy."
     )
-    sys.stderr.write("Remove it? [y/N] ")
-    sys.stderr.flush()
+    say("Remove it? [y/N] ", end="")
     if not sys.stdin.readline().strip().lower().startswith("y"):
         raise EndError("Nothing was removed.")
 

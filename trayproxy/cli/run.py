@@ -8,6 +8,7 @@ from threading import Thread
 
 from trayproxy.cli.login import read_line
 from trayproxy.cli.terminal import TerminalFace
+from trayproxy.cli.words import EndError, tell
 from trayproxy.desktop.hardening import harden
 from trayproxy.logs import Logs
 from trayproxy.options import RunOptions
@@ -56,8 +57,8 @@ def has_terminal() -> bool:
 def say_where(address: str) -> None:
     """Print the line that says that programs can connect."""
     # Who started us waits for this very line, or has no interest and no standard output for it.
-    with suppress(OSError, ValueError):
-        print(f"listening on {address}", flush=True)
+    with suppress(EndError, OSError, ValueError):
+        tell(f"listening on {address}")
 
 
 def _once_settled(face: TerminalFace, say: Callable[[str], None]) -> Callable[[str], None]:

@@ -6,7 +6,7 @@ import msgspec
 
 from trayproxy.cli.talk import need
 from trayproxy.cli.talk import status as ask
-from trayproxy.cli.words import Exit, clean, code_of, json_line
+from trayproxy.cli.words import Exit, clean, code_of, json_line, tell
 from trayproxy.control.messages import (
     Keyring,
     KeyringState,
@@ -52,7 +52,7 @@ def show(paths: Paths, *, json: bool) -> Exit:
     """
     with need(paths) as client:
         known = ask(client)
-    print(as_json(known) if json else as_text(known))
+    tell(as_json(known) if json else as_text(known))
     return exit_code(known)
 
 

@@ -4,11 +4,13 @@ import re
 import sys
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any
 
 import msgspec
 
+from trayproxy.cli.streams import discard_output
 from trayproxy.control.messages import Failed, Problem
 
 
@@ -62,9 +64,26 @@ class EndError(Exception):
         return cls.of(failed.problem, failed.exit_code)
 
 
-def say(words: str) -> None:
-    """Tell the person something."""
-    print(words, file=sys.stderr)
+def tell(text: str) -> None:
+    """Write a line of what the verb was asked for to standard output.
+
+    Raises:
+        EndError: It cannot be written (a full disk); nothing more will be.
+        BrokenPipeError: Whoever reads it has seen enough.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output()
+        raise EndError(f"The output cannot be written: {error.strerror or error}.") from None
+
+
+def say(words: str, end: str = "\n") -> None:
+    """Tell the person something, on standard error. There is no way to say that this fails."""
+    with suppress(OSError):
+        print(words, file=sys.stderr, end=end, flush=True)
 
 
 def clean(text: str, limit: int = 400) -> str:

@@ -20,10 +20,13 @@ _FAILED = 1
 _INTERRUPTED = 130
 
 
-def main() -> int:
+def main(say: Say) -> int:
     """Run the demonstration.
 
     A person at a terminal is told what to do; without one it plays by itself.
+
+    Args:
+        say: Shows a line.
 
     Returns:
         0; 1 if something did not come out as promised; 130 after Ctrl+C while it played by itself.
@@ -31,7 +34,7 @@ def main() -> int:
     attended = sys.stdin.isatty() and sys.stdout.isatty()
     try:
         with _ended_by_signals():
-            return show(_say, has_display()) if attended else play(_say)
+            return show(say, has_display()) if attended else play(say)
     except KeyboardInterrupt:
         return _DONE if attended else _INTERRUPTED
 
@@ -114,8 +117,3 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()

@@ -431,5 +431,8 @@ class Service:
 
 def fail(code: str, title: str, body: str, exit_code: int) -> int:
     """Say on standard error what went wrong; return the exit code."""
-    sys.stderr.write(f"{title}\n{body} ({code})\n")
+    # It may be full or closed; the exit code is left to tell.
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{title}\n{body} ({code})\n")
+        sys.stderr.flush()
     return exit_code

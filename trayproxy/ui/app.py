@@ -455,7 +455,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     try:
         make_private(paths.runtime)
     except PathError as error:
-        sys.stderr.write(f"trayproxy: {error}\n")
+        _say(f"trayproxy: {error}")
         return 1
     lock = QLockFile(str(paths.runtime / "tray.lock"))
     # Only the death of its owner makes a lock stale, not its age.
@@ -478,7 +478,7 @@ def show_running(paths: Paths) -> int:
             return 0
         # The service may be starting, or the other tray just connecting to it.
         time.sleep(0.2)
-    sys.stderr.write("trayproxy: the running TrayProxy does not answer\n")
+    _say("trayproxy: the running TrayProxy does not answer")
     return 1
 
 
@@ -533,3 +533,10 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
 
 def _ignore(number: int, frame: object) -> None:
     """Be a handler: what is done about a signal is done by `Interrupts`."""
+
+
+def _say(words: str) -> None:
+    """Tell whoever started us something, on standard error, which may be full or closed."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"{words}\n")
+        sys.stderr.flush()
