@@ -323,7 +323,11 @@ def _add_run(verbs: _Verbs) -> None:
         help="with --upstream and --user: read the password, one line",
     )
     run.add_argument("--no-prompt", action="store_true", help="ask nobody, ever")
-    run.add_argument("--quiet", action="store_true", help="log to the log file only")
+    run.add_argument(
+        "--quiet",
+        action="store_true",
+        help="log to the log file only; a terminal that asks shows no log",
+    )
     # For the tray, which can show what is the matter only while there is a service to ask.
     run.add_argument("--stay", action="store_true", help=argparse.SUPPRESS)
 

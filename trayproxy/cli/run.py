@@ -26,7 +26,7 @@ def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: 
         paths: Whose.
         options: What the command line said, without the password.
         password_from_stdin: Read the password of `RunOptions.upstream` first.
-        quiet: Log to the log file only.
+        quiet: Log to the log file only. So it is wherever the terminal asks.
 
     Returns:
         The exit code.
@@ -38,10 +38,12 @@ def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: 
     if password_from_stdin:
         options = replace(options, password=read_line())
     with ExitStack() as stack:
+        asks = has_terminal() and not options.no_prompt
         logs = Logs()
         stack.callback(logs.stop)
-        logs.start(paths.log_file, to_stderr=not quiet)
-        if options.no_prompt or not has_terminal():
+        # A line of the log in the middle of a question would look like a part of it.
+        logs.start(paths.log_file, to_stderr=not (quiet or asks))
+        if not asks:
             return serve(options, paths, say_where)
         face = TerminalFace(paths)
         stack.callback(face.stop)
