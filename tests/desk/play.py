@@ -106,18 +106,27 @@ class Play:
         offers: tuple[Offered, ...] | None = None,
         is_final: bool = False,
         own: bool = False,
+        otherwise: bool = False,
+        spent: tuple[tuple[Mark, str], ...] = (),
     ) -> int:
-        """Let a request get a 407; return its number."""
+        """Let a request get a 407; return its number.
+
+        Args:
+            otherwise: The 407 does not offer what the request was sent with.
+            spent: What the request was sent with before.
+        """
         self.waiters += 1
         where = target or f"host{self.waiters}.example:443"
         self.targets[self.waiters] = where
         carried = None
         if tried:
             name = scheme or "basic"
-            carried = Tried(tried, name, verdict, is_final, strayed)
+            carried = Tried(tried, name, verdict, is_final, strayed, not otherwise)
         offered = self.offers if offers is None else offers
         self.do(
-            Challenged(self.waiters, key, profile, offered, where, carried, program, own),
+            Challenged(
+                self.waiters, key, profile, offered, where, carried, program, own, frozenset(spent)
+            ),
         )
         return self.waiters
 

@@ -17,10 +17,11 @@ from trayproxy.desk.events import (
     Offered,
     Pinned,
     Refuse,
+    Rejected,
     Unremembered,
     Wanted,
 )
-from trayproxy.desk.space import BY_SSO, Key, Pin, Space
+from trayproxy.desk.space import BY_SSO, Key, Mark, Pin, Space
 from trayproxy.profiles.profile import Method, SignIn
 
 SPACE = Space.of(OFFICE)
@@ -283,17 +284,185 @@ def test_a_method_chosen_in_the_profile_is_agreed_to() -> None:
     assert len(at.all(LookUp)) == 1
 
 
-def test_an_upstream_that_is_itself_again_asks_nobody_any_more() -> None:
+def test_one_request_that_wants_less_does_not_stop_the_others() -> None:
     at = play(NTLM, BASIC)
     mark = at.trust()
-    at.challenge(offers=(BASIC,))
+    weak = at.challenge(offers=(BASIC,))
     at.wait(0.15)
     assert at.question.why is Why.DOWNGRADE
+    assert at.machine.is_trusted(mark)
     good = at.challenge()
     assert (at.scheme(good), at.mark(good)) == ("ntlm", mark)
-    assert list(at.refused().values()) == ["WEAKER"]
-    at.accept(good)
+    assert at.question.waiting == 1
+    assert at.refused() == {}
+    at.leave(weak)
+    assert not at.is_asking
+
+
+# --- Another way for another request --------------------------------------------------------------
+
+
+PAIRS = [(one, other) for one in ALL for other in ALL if one is not other]
+
+
+def sent_and_asked_for(at: Play, mark: Mark, first: Offered, second: Offered) -> int:
+    """Let a request that was sent by one scheme come back with a 407 that offers only another."""
+    return at.challenge(
+        tried=mark,
+        scheme=first.scheme,
+        offers=(second,),
+        otherwise=True,
+        spent=((mark, first.scheme),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(one, other) for one, other in PAIRS if other.strength > one.strength]
+)
+@pytest.mark.parametrize("faces", [0, 1])
+def test_a_stronger_way_is_taken_silently(first: Offered, second: Offered, faces: int) -> None:
+    at = play(first)
+    mark = at.trust()
+    at.do(AskersChanged(faces))
+    back = sent_and_asked_for(at, mark, first, second)
+    assert (at.scheme(back), at.mark(back)) == (second.scheme, mark)
+    at.accept(back)
+    again = sent_and_asked_for(at, mark, second, first)
+    assert at.scheme(again) == first.scheme
+    assert (at.refused(), at.is_asking) == ({}, False)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(one, other) for one, other in PAIRS if other.strength < one.strength]
+)
+class TestAWeakerWay:
+    def test_is_asked_about_once_and_then_neither_is_refused(
+        self, first: Offered, second: Offered
+    ) -> None:
+        at = play(first)
+        mark = at.trust()
+        weak = sent_and_asked_for(at, mark, first, second)
+        at.wait(0.15)
+        assert (at.question.why, at.question.method) == (Why.DOWNGRADE, second.way.title)
+        assert at.machine.is_trusted(mark)
+        at.enter(RIGHT)
+        assert at.scheme(weak) == second.scheme
+        at.accept(weak)
+        new = at.mark(weak)
+        strong = sent_and_asked_for(at, new, second, first)
+        assert at.scheme(strong) == first.scheme
+        at.accept(strong)
+        again = sent_and_asked_for(at, new, first, second)
+        assert at.scheme(again) == second.scheme
+        assert (at.refused(), at.is_asking) == ({}, False)
+
+    def test_is_refused_without_a_person_and_that_says_why(
+        self, first: Offered, second: Offered
+    ) -> None:
+        at = play(first)
+        mark = at.trust()
+        at.do(AskersChanged(0))
+        at.wait(60)
+        weak = sent_and_asked_for(at, mark, first, second)
+        (refused,) = at.all(Refuse)
+        assert (refused.waiter, refused.reason.name) == (weak, "WEAKER")
+        assert f"by {second.way.title} " in refused.text
+        assert at.machine.is_trusted(mark)
+
+    def test_is_left_alone_for_a_while_when_the_person_declines(
+        self, first: Offered, second: Offered
+    ) -> None:
+        at = play(first)
+        mark = at.trust()
+        weak = sent_and_asked_for(at, mark, first, second)
+        at.wait(0.15)
+        at.decline()
+        later = sent_and_asked_for(at, mark, first, second)
+        assert at.refused() == {weak: "DECLINED", later: "WEAKER"}
+        assert at.machine.is_trusted(mark)
+        assert at.mark(at.challenge()) == mark
+        at.wait(60)
+        sent_and_asked_for(at, mark, first, second)
+        assert at.question_due.why is Why.DOWNGRADE
+
+    def test_is_not_waited_for_when_the_last_face_goes(
+        self, first: Offered, second: Offered
+    ) -> None:
+        at = play(first)
+        mark = at.trust()
+        weak = sent_and_asked_for(at, mark, first, second)
+        at.wait(0.15)
+        at.do(AskersChanged(0))
+        at.wait(30)
+        assert at.refused() == {weak: "WEAKER"}
+        assert not at.is_asking
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_a_way_that_is_not_offered_again_is_no_verdict_on_a_login_on_trial(
+    first: Offered, second: Offered
+) -> None:
+    at = play(first)
+    waiter = at.challenge()
+    at.found(RIGHT)
+    back = sent_and_asked_for(at, at.mark(waiter), first, second)
+    assert at.scheme(back) == second.scheme
+    assert at.all(Rejected) == []
+    at.accept(back)
+    assert at.machine.facts("office").sign_in is SignInState.OK
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_what_was_sent_and_is_offered_again_is_forbidden(first: Offered, second: Offered) -> None:
+    at = play(first, second)
+    mark = at.trust()
+    both = ((mark, first.scheme), (mark, second.scheme))
+    told = at.challenge(
+        tried=mark, scheme=second.scheme, offers=(first,), otherwise=True, spent=both
+    )
+    assert at.refused() == {told: "FORBIDDEN"}
     assert at.machine.is_trusted(mark)
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_a_login_on_trial_is_sent_once_by_each_way(first: Offered, second: Offered) -> None:
+    at = play(first)
+    waiter = at.challenge()
+    at.found(RIGHT)
+    mark = at.mark(waiter)
+    sent_and_asked_for(at, mark, first, second)
+    both = ((mark, first.scheme), (mark, second.scheme))
+    at.challenge(tried=mark, scheme=second.scheme, offers=(first,), otherwise=True, spent=both)
+    assert len(at.released()) == 2
+    assert at.question_due.why is Why.SAVED_REJECTED
+
+
+def test_a_login_on_trial_is_asked_for_otherwise_three_times_at_most() -> None:
+    at = play(NTLM)
+    for _ in range(10):
+        at.challenge()
+    at.found(RIGHT)
+    for _ in range(3):
+        mark = at.mark(at.released()[-1])
+        at.challenge(tried=mark, scheme="ntlm", offers=(BASIC,), otherwise=True, own=True)
+        at.machine.board.cases[KEY].parked.popitem()
+    assert len(at.released()) == 3
+
+
+def test_the_strongest_way_that_was_accepted_is_sent_unasked() -> None:
+    at = play(BASIC)
+    mark = at.trust()
+    at.accept(sent_and_asked_for(at, mark, BASIC, NTLM))
+    at.accept(sent_and_asked_for(at, mark, NTLM, BASIC))
+    assert at.machine.scheme(mark) == "ntlm"
+
+
+def test_a_407_without_a_realm_is_about_the_realm_that_is_known() -> None:
+    at = play(BASIC)
+    mark = at.trust()
+    waiter = at.challenge(replace(KEY, realm=""), offers=(NTLM,))
+    assert (at.scheme(waiter), at.mark(waiter)) == ("ntlm", mark)
+    assert len(at.machine.board.cases) == 1
 
 
 def test_a_login_from_the_menu_does_not_go_to_an_upstream_that_offers_less() -> None:
@@ -331,6 +500,19 @@ def test_the_first_realm_is_believed_and_remembered() -> None:
     at = play(BASIC)
     at.trust()
     assert at.all(Pinned) == [Pinned(SPACE, Pin("basic", ("Corp",)))]
+
+
+@pytest.mark.parametrize("faces", [0, 1])
+def test_another_realm_that_asks_in_a_stronger_way_gets_the_accepted_login(faces: int) -> None:
+    """The upstream has had the password itself already."""
+    at = play(BASIC)
+    at.trust()
+    at.do(AskersChanged(faces))
+    waiter = at.challenge(replace(KEY, realm="Other"), offers=(DIGEST,))
+    assert (at.scheme(waiter), at.machine.login(at.mark(waiter))) == ("digest", RIGHT)
+    at.accept(waiter)
+    weaker = at.challenge(replace(KEY, realm="Third"), offers=(BASIC,))
+    assert weaker not in at.released()
 
 
 def test_two_realms_with_the_same_login_are_both_known_from_then_on() -> None:

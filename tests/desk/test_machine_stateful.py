@@ -328,7 +328,7 @@ class Office(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_a_person_who_cannot_be_asked(self) -> None:
-        if self.play.machine._questions._is_attended:
+        if self.play.machine._questions.is_attended:
             return
         for case in self.play.machine.board.cases.values():
             assert not (case.phase is Phase.ASKING and case.parked)

@@ -21,12 +21,15 @@ class Waiter:
         program: Who sent it, None while that is not known. The desk writes down what it finds out.
         connection: Whatever the service needs to find that out; the desk does not look at it.
         own: The request is ours, sent to find out whether a login is right. No question names it.
+        spent: With which logins, and by which schemes (`trayproxy.desk.offers.name_of`), it has
+            been refused. The desk keeps this.
     """
 
     target: str
     program: Program | None = None
     connection: object = field(default=None, repr=False)
     own: bool = False
+    spent: frozenset[tuple[Mark, str]] = frozenset()
 
 
 @dataclass(slots=True)

@@ -87,6 +87,9 @@ class Parked:
         offers: What its 407 offered, the strongest first.
         own: It is ours.
         refused: It has been sent with the present login.
+        spent: With which logins, and by which schemes, it has been sent already.
+        objection: Why it waits for the person although the present login was accepted: this
+            upstream wants the login of this request in a weaker way (threat T5).
     """
 
     waiter: int
@@ -96,6 +99,12 @@ class Parked:
     offers: tuple[Offered, ...] = ()
     own: bool = False
     refused: bool = False
+    spent: frozenset[tuple[Mark, str]] = frozenset()
+    objection: Why | None = None
+
+    def unspent(self, mark: Mark) -> tuple[Offered, ...]:
+        """Return the offers by which this login has not been sent with this request."""
+        return tuple(one for one in self.offers if (mark, one.scheme) not in self.spent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +167,8 @@ class Case:
         goods: The targets for which the present login was accepted, the latest last.
         vague: The hosts whose responses have not told whether the present login is right.
         trial: What the canary signs in with.
-        scheme: The scheme that the present login was accepted with, as in `Offered`.
+        scheme: The strongest scheme that the present login was accepted with, as in `Offered`.
+        labels: How strong each scheme is that it was accepted with, by scheme, as in `Offered`.
         consent: What the person was told of how the present login, which they typed, will travel.
         setbacks: Schemes that cannot be used now.
         stumbles: How often in a row the scheme that was accepted could not be used after all.
@@ -186,6 +196,7 @@ class Case:
         lifted: The person may send a rejected login once more.
         quiet_until: The end of the quiet time; infinite: until the person acts.
         quiet_lifts_with_network: It also ends when the network changes.
+        strict_until: How long the person does not want to be asked about weaker ways.
         lookup: The outstanding question to the keyring, which may be a late one.
         lookup_until: When the keyring has taken too long.
         relook_at: When the keyring may be read again.
@@ -213,6 +224,7 @@ class Case:
     vague: set[str] = field(default_factory=set)
     trial: Offered | None = None
     scheme: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
     consent: Offered | None = None
     setbacks: dict[str, Setback] = field(default_factory=dict)
     stumbles: int = 0
@@ -239,6 +251,7 @@ class Case:
     lifted: bool = False
     quiet_until: float = 0.0
     quiet_lifts_with_network: bool = False
+    strict_until: float = 0.0
     lookup: int | None = None
     lookup_until: float = inf
     relook_at: float = 0.0
@@ -297,6 +310,11 @@ class Case:
             return False
         is_under_way = self.phase is Phase.HELD and (self.own > 0 or self.blocked)
         return self.phase is Phase.CHECKING or is_under_way
+
+    @property
+    def objected(self) -> list[Parked]:
+        """The requests that wait for the person although the present login was accepted."""
+        return [request for request in self.clients if request.objection is not None]
 
     def stop_trial(self) -> None:
         """Take note that the canary is back, or is waited for no longer."""

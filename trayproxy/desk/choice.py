@@ -3,7 +3,8 @@
 The strongest that is offered is used; one that could not be used lately is left alone for a while,
 and the next one takes its place with the same login. But never one that is weaker than what this
 upstream has accepted before, or that shows the password to more people than the person was told
-(threats T4 and T5): then the person is asked.
+(threats T4 and T5): then the person is asked. An upstream may want the same login in one way for
+some requests and in another way for others; each is answered in a way that its own 407 offers.
 """
 
 from trayproxy.auth.scheme import Verdict, VerdictKind, strength
@@ -79,6 +80,8 @@ def objection(board: Board, case: Case, offer: Offered, offers: tuple[Offered, .
         offers: All ways on offer.
     """
     pin, consent = board.pins.get(case.key.space), case.consent
+    if any(strength(label) <= offer.strength for label in case.labels.values()):
+        return None  # It was accepted in a way as weak as this one: the upstream knows it already.
     demanded = _demands(case, pin.label) if pin else 0
     if demanded > offer.strength:
         # It is not the upstream that has changed if it offers the same and we cannot use it.
@@ -107,6 +110,17 @@ def before(board: Board, case: Case, why: Why) -> str:
     if why is Why.REALM_CHANGED:
         return pin.realms[0] if pin else ""
     return _title(pin.label) if pin else ""
+
+
+def weaker_text(board: Board, case: Case, offer: Offered, why: Why) -> str:
+    """Return what a weaker offer is about, a sentence of ours for people."""
+    was = before(board, case, why)
+    if why is Why.REALM_CHANGED or not was:
+        return ""
+    return (
+        f"The proxy wants a sign-in by {offer.way.title} for this address and has accepted {was} "
+        "before, which protects your password better."
+    )
 
 
 def _title(label: str) -> str:

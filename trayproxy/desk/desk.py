@@ -71,7 +71,7 @@ from trayproxy.desk.events import (
 from trayproxy.desk.machine import Machine
 from trayproxy.desk.memory import Forgetful, Memory
 from trayproxy.desk.news import Listener, News
-from trayproxy.desk.offers import Offers, name_of, offered, tried_with
+from trayproxy.desk.offers import Offers, is_repeated, name_of, offered, tried_with
 from trayproxy.desk.problems import (
     kept_in_memory,
     no_common_scheme,
@@ -175,7 +175,7 @@ class Desk:
         self._news = News(self._machine, listener, loop, self._find_out_who_waits)
         self._parked: dict[int, _Parked] = {}
         self._waiters = 0
-        self._answers: dict[Key, Answer] = {}
+        self._answers: dict[tuple[Key, str], Answer] = {}
         self._known: dict[Space, Answer] = {}
         self._notices: tuple[Problem, ...] = ()
         self._askers = 0
@@ -238,12 +238,17 @@ class Desk:
         seat = Seat(self._loop, partial(self._left, number))
         profile = self._machine.profile(profile)
         offers = self._offers.read(challenges, space, profile)
-        if not offers and tried and tried.space == space:
+        is_other_way = tried is not None and not is_repeated(tried, challenges)
+        if not offers and tried and tried.space == space and not is_other_way:
             # What is said besides a verdict may be about that alone (a 401, the end of a
             # handshake): then the offer is the one that was tried.
             offers = () if verdict and is_costless(verdict) else tried.offers
         elif not offers:
+            if tried:
+                self.inconclusive(tried, "the proxy asks in a way that cannot be used", sent=False)
             tried = None
+        if tried:
+            waiter.spent |= {(tried.mark, name_of(tried.scheme))}
         if profile.sign_in is SignIn.NONE:
             seat.set_result(not_signing_in(profile))
         elif not offers and not tried:
@@ -265,6 +270,7 @@ class Desk:
                     tried_with(tried, verdict, challenges) if tried else None,
                     waiter.program,
                     waiter.own,
+                    waiter.spent,
                 )
             )
         return seat
@@ -625,18 +631,20 @@ class Desk:
                 Tried(mark, name_of(offer.scheme), verdict),
                 parked.waiter.program,
                 parked.waiter.own,
+                parked.waiter.spent,
             )
         )
 
     def _answer(self, offer: Offer, mark: Mark, offers: tuple[Offer, ...]) -> Answer:
-        """Return the one answer for a login, so that requests share what it counts."""
-        answer = self._answers.get(mark.key)
+        """Return the one answer for a login and a scheme, so that requests share what it counts."""
+        name = name_of(offer.scheme)
+        answer = self._answers.get((mark.key, name))
         if answer is None or answer.mark != mark or answer.scheme is not offer.scheme:
             login = self._machine.login(mark)
             host = urlsplit(mark.key.space.upstream).hostname or ""
             signer = offer.scheme.signer(offer.challenge, login, host)
             answer = Answer(mark, login, offer.scheme, offer.challenge, signer, Standing(), offers)
-            self._answers[mark.key] = answer
+            self._answers[mark.key, name] = answer
         return answer
 
     def _refresh_known(self) -> None:
@@ -646,7 +654,10 @@ class Desk:
             if not self._machine.is_present(answer.mark):
                 del self._answers[key]
         trusted = self._machine.trusted()
-        answers = ((space, self._answers.get(mark.key)) for space, mark in trusted.items())
+        answers = (
+            (space, self._answers.get((mark.key, self._machine.scheme(mark))))
+            for space, mark in trusted.items()
+        )
         self._known = {space: answer for space, answer in answers if answer}
 
     # --- Requests of our own -----------------------------------------------------------------

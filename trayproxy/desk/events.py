@@ -61,6 +61,8 @@ class Tried(Struct, frozen=True):
         is_final: The verdict is about the login whatever the address was: it came from a sign-in
             server, in a way in which no forbidden address is answered, or before any was named.
         strayed: The request has already been sent from one realm to another.
+        is_repeated: The 407 offers the same auth-scheme once more, or none at all. If not, the
+            upstream only wants the login in another way for this request.
     """
 
     mark: Mark
@@ -68,6 +70,7 @@ class Tried(Struct, frozen=True):
     verdict: Verdict | None = None
     is_final: bool = False
     strayed: bool = False
+    is_repeated: bool = True
 
 
 class Challenged(Struct, frozen=True):
@@ -83,6 +86,7 @@ class Challenged(Struct, frozen=True):
         tried: What the refused request carried, None if nothing.
         program: Who sent it, if that is known already.
         own: We have sent it ourselves to find out whether a login is right.
+        spent: With which logins, and by which schemes, the request has been sent already.
     """
 
     waiter: int
@@ -93,6 +97,7 @@ class Challenged(Struct, frozen=True):
     tried: Tried | None = None
     program: Program | None = None
     own: bool = False
+    spent: frozenset[tuple[Mark, str]] = frozenset()
 
 
 class NoCommonScheme(Struct, frozen=True):

@@ -5,6 +5,7 @@ from math import inf
 from msgspec.structs import replace
 
 from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import strength
 from trayproxy.control.messages import Keyring, KeyringState, Why
 from trayproxy.desk.board import LASTING, Board
 from trayproxy.desk.case import Case, Phase, Source
@@ -29,6 +30,10 @@ class Logins:
         board = self._board
         if case.profile.sign_in is SignIn.SSO:
             return self.take(case, None, Source.OWN)
+        if sibling := self._weaker_sibling(case):
+            self.take(case, sibling.login, sibling.source)
+            case.labels.update(sibling.labels)
+            return None
         if why := self._objection(case):
             return self._questions.ask(case, why)
         if board.now < case.relook_at or not self._may_look_up(case):
@@ -38,6 +43,20 @@ class Logins:
         case.lookup_until = board.now + board.rules.patience
         case.move(Phase.LOOKING)
         board.effects.append(LookUp(case.lookup, case.kept_for, case.profile.user))
+        return None
+
+    def _weaker_sibling(self, case: Case) -> Case | None:
+        """Return another realm of this upstream whose login may be sent here without asking.
+
+        It was accepted there in a weaker way than the one that is offered here, so that the
+        upstream learns nothing from it that it does not know already (threat T4).
+        """
+        offer = pick(case, case.offers, self._board.now)
+        for other in self._board.siblings(case):
+            weakest = min(map(strength, other.labels.values()), default=None)
+            is_accepted = other.phase is Phase.TRUSTED and other.login is not None
+            if offer and is_accepted and weakest is not None and weakest < offer.strength:
+                return other
         return None
 
     def _objection(self, case: Case) -> Why | None:
@@ -165,7 +184,8 @@ class Logins:
         case.source = Source.SAVED
         case.accepted, case.doubts, case.unanswered = None, 0, 0
         case.stumbles = 0
-        case.scheme = ""
+        case.scheme, case.strict_until = "", 0.0
+        case.labels.clear()
         case.goods.clear()
         case.vague.clear()
         case.own_targets.clear()
@@ -173,6 +193,6 @@ class Logins:
         case.blocked = False
         case.suspects.clear()
         for request in case.parked.values():
-            request.refused = False
+            request.refused, request.objection = False, None
         case.stop_trial()
         case.lookup, case.lookup_until = None, inf

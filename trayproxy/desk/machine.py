@@ -21,6 +21,8 @@ it carried (`Challenged.tried`); how that compares with the present generation i
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 
+from msgspec import structs
+
 from trayproxy.control.messages import Ending, Program, Why
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Parked, Phase
@@ -200,6 +202,7 @@ class Machine(Views):
 
     def _challenged(self, event: Challenged) -> None:
         board, tried = self.board, event.tried
+        event = structs.replace(event, key=self._home(event.key))
         if not self._is_current(event.key.space, event.profile):
             return board.refuse(event.waiter, Reason.WITHDRAWN)
         strayed = tried is not None and tried.mark.key != event.key
@@ -219,7 +222,13 @@ class Machine(Views):
         if tried and strayed and tried.strayed:
             return board.refuse(event.waiter, Reason.FORBIDDEN)
         request = Parked(
-            event.waiter, board.now, event.target, event.program, event.offers, event.own
+            event.waiter,
+            board.now,
+            event.target,
+            event.program,
+            event.offers,
+            event.own,
+            spent=event.spent,
         )
         if tried and tried.mark == case.mark:
             return self._come_back(case, request, event, tried)
@@ -238,6 +247,9 @@ class Machine(Views):
     def _come_back(self, case: Case, request: Parked, event: Challenged, tried: Tried) -> None:
         """Place a request that was refused with the present login."""
         board = self.board
+        if event.offers and not tried.is_repeated and not tried.is_final:
+            self._verdicts.asked_otherwise(case, tried)
+            return self._place(case, request)
         if tried.verdict and is_costless(tried.verdict):
             is_offered = not event.offers or any(o.scheme == tried.scheme for o in event.offers)
             if not self._verdicts.unusable(case, tried, tried.verdict, is_offered=is_offered):
@@ -260,6 +272,18 @@ class Machine(Views):
         """Return whether a request belongs to its profile as that is now."""
         now = self.board.profiles.get(profile.id, profile)
         return now is not None and _belongs(space, now)
+
+    def _home(self, key: Key) -> Key:
+        """Return the protection space that a 407 is about.
+
+        One that names no realm, as NTLM and Negotiate do not, is about the realm of its upstream
+        that is known: the latest one, if there are several.
+        """
+        if key.realm or key in self.board.cases:
+            return key
+        known = [c for c in self.board.cases_at(key.space) if c.key.family == key.family]
+        latest = max(known, key=lambda c: (c.phase is Phase.TRUSTED, c.seen), default=None)
+        return latest.key if latest else key
 
     def _case_for(self, event: Challenged) -> Case | None:
         """Return the case of a challenge; a blank one is filled in by the first challenge."""

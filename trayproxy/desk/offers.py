@@ -128,7 +128,24 @@ def tried_with(answer: Answer, verdict: Verdict | None, challenges: Sequence[Cha
     """Return what a request carried that has come back, in the words of the machine."""
     # A SOCKS server asks for the login before it hears of any target.
     is_final = (verdict is not None and not challenges) or answer.scheme in SOCKS_SCHEMES
-    return Tried(answer.mark, name_of(answer.scheme), verdict, is_final, answer.strayed)
+    return Tried(
+        answer.mark,
+        name_of(answer.scheme),
+        verdict,
+        is_final,
+        answer.strayed,
+        is_repeated(answer, challenges),
+    )
+
+
+def is_repeated(answer: Answer, challenges: Sequence[Challenge]) -> bool:
+    """Return whether a 407 offers once more what the refused request carried.
+
+    If not, it says nothing about the login: the upstream wants it in another way. A 407 without any
+    challenge offers what was offered before.
+    """
+    name = answer.scheme.name
+    return not challenges or any(challenge.scheme == name for challenge in challenges)
 
 
 def name_of(scheme: Scheme) -> str:

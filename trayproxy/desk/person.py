@@ -38,7 +38,8 @@ class Person:
         if self._is_on_trial(case, event.login):
             self._wait_for_verdict(case)
         else:
-            told = pick(case, case.offers, self._board.now) if case.key.family else None
+            offers = case.objected[0].offers if case.objected else case.offers
+            told = pick(case, offers, self._board.now) if case.key.family else None
             self._logins.take(case, event.login, Source.TYPED)
             case.consent = told
         case.remember = event.remember
@@ -80,18 +81,27 @@ class Person:
         """Leave the person alone for a while."""
         case = self._board.asked(number)
         if case is None:
-            return
+            return None
         self._questions.close(case, Ending.DECLINED)
-        if case.phase is Phase.TRUSTED or (
-            case.phase is Phase.HELD and case.source is not Source.TYPED
-        ):
-            return
+        if case.phase is Phase.TRUSTED:
+            return self._decline_weaker(case, quiet)
+        if case.phase is Phase.HELD and case.source is not Source.TYPED:
+            return None
         self._logins.renew(case)
         case.quiet_until = self._board.now + self._quiet_time(quiet)
         case.quiet_lifts_with_network = quiet is not Quiet.A_MINUTE
         case.needed = True
         case.move(Phase.QUIET)
-        self._board.refuse_all(case, Reason.DECLINED)
+        return self._board.refuse_all(case, Reason.DECLINED)
+
+    def _decline_weaker(self, case: Case, quiet: Quiet) -> None:
+        """Refuse the requests that need a weaker way; the login stays in use for the others."""
+        case.why = Why.NEEDED
+        if case.objected:
+            case.strict_until = self._board.now + self._quiet_time(quiet)
+        for request in case.objected:
+            self._board.leave(request.waiter)
+            self._board.refuse(request.waiter, Reason.DECLINED)
 
     def _quiet_time(self, quiet: Quiet) -> float:
         match quiet:

@@ -9,9 +9,9 @@ from math import inf
 
 from trayproxy.control.messages import Ending, Why
 from trayproxy.desk.board import Board
-from trayproxy.desk.case import Asked, Case, Phase
-from trayproxy.desk.choice import before
-from trayproxy.desk.events import QuestionClosed, Reason
+from trayproxy.desk.case import Asked, Case, Parked, Phase
+from trayproxy.desk.choice import before, pick, weaker_text
+from trayproxy.desk.events import QuestionClosed, Reason, Way
 
 NAMES_BEFORE = frozenset({Why.DOWNGRADE, Why.FALLBACK, Why.REALM_CHANGED})
 """The reasons to ask that are about what the upstream was."""
@@ -36,6 +36,26 @@ class Questions:
             case.move(Phase.ASKING)
         case.gather_until = board.now + board.rules.gather
         board.changed(case)
+
+    def ask_about(self, case: Case, request: Parked, why: Why, way: Way) -> None:
+        """Let one request wait for the person; the login of its case stays in use for the others.
+
+        Called again and again while the request waits.
+
+        Args:
+            case: Which protection space.
+            request: Which request.
+            why: Why nothing is sent for it by itself.
+            way: How the upstream wants its login.
+        """
+        board = self._board
+        is_new = request.objection is None
+        request.objection, case.why, case.way = why, why, way
+        case.before = before(board, case, why)
+        if is_new:
+            if case.asked is None:
+                case.gather_until = board.now + board.rules.gather
+            board.changed(case)
 
     def open(self, case: Case) -> None:
         """Open the question about a case."""
@@ -72,7 +92,8 @@ class Questions:
         return not self._askers and gone_for < self._board.rules.grace
 
     @property
-    def _is_attended(self) -> bool:
+    def is_attended(self) -> bool:
+        """Whether a person can be asked, or could moments ago."""
         return self._askers > 0 or self._is_in_grace
 
     # --- Time --------------------------------------------------------------------------------
@@ -82,7 +103,7 @@ class Questions:
         for case in self._board.cases.values():
             self._close_if_abandoned(case)
             self._refuse_our_own(case)
-        if not self._is_attended:
+        if not self.is_attended:
             self._refuse_unattended()
         self._open_next()
 
@@ -102,6 +123,9 @@ class Questions:
             return
         if case.phase is Phase.ASKING or (case.phase is Phase.HELD and not case.parked):
             self.close(case, Ending.ABANDONED)
+        elif case.phase is Phase.TRUSTED:
+            case.why = Why.NEEDED
+            self.close(case, Ending.ABANDONED)
 
     def _refuse_our_own(self, case: Case) -> None:
         """Give up a request of our own that needs the person: nobody waits for it."""
@@ -112,8 +136,18 @@ class Questions:
         for case in self._board.cases.values():
             if case.phase is Phase.ASKING:
                 self.close(case, Ending.ABANDONED)
-                is_other = case.why in NAMES_BEFORE
-                self._board.refuse_all(case, Reason.WEAKER if is_other else Reason.UNATTENDED)
+                self._refuse_waiting(case)
+            elif case.phase is Phase.TRUSTED and case.objected:
+                self.close(case, Ending.ABANDONED)
+
+    def _refuse_waiting(self, case: Case) -> None:
+        """Tell the requests of a case that nobody can be asked about them."""
+        if case.why in NAMES_BEFORE:
+            offer = pick(case, case.offers, self._board.now)
+            text = weaker_text(self._board, case, offer, case.why) if offer else ""
+            self._board.refuse_all(case, Reason.WEAKER, text)
+        else:
+            self._board.refuse_all(case, Reason.UNATTENDED)
 
     def _open_next(self) -> None:
         """Open the question whose request has waited longest."""
@@ -126,7 +160,9 @@ class Questions:
 
     def _queued(self) -> Iterator[Case]:
         for case in self._board.cases.values():
-            if case.phase is Phase.ASKING and case.has_clients and case.asked is None:
+            is_trusted = case.phase is Phase.TRUSTED
+            waits = case.objected if is_trusted else case.clients
+            if (is_trusted or case.phase is Phase.ASKING) and waits and case.asked is None:
                 yield case
 
     def _holds_the_floor(self, case: Case) -> bool:

@@ -16,7 +16,7 @@ from math import inf
 from trayproxy.control.messages import Ending, Why
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Parked, Phase, Source
-from trayproxy.desk.choice import objection, pick, trouble
+from trayproxy.desk.choice import objection, pick, trouble, weaker_text
 from trayproxy.desk.events import Offered, OwnEnded, Reason, TryOwn
 from trayproxy.desk.questions import Questions
 from trayproxy.desk.verdicts import Verdicts
@@ -74,16 +74,31 @@ class Trials:
     def _serve(self, case: Case, request: Parked) -> None:
         """Give a login that is right to a request."""
         board = self._board
-        offer = pick(case, request.offers, board.now)
-        if case.phase is not Phase.TRUSTED:
-            return  # Another request has met an upstream that is not as it was.
-        if offer is None:
+        offers = request.unspent(case.mark)
+        offer = pick(case, offers, board.now)
+        if not offers:
+            board.leave(request.waiter)
+            board.refuse(request.waiter, Reason.FORBIDDEN)
+        elif offer is None:
             self._refuse_for_trouble(case, request.waiter)
         elif why := objection(board, case, offer, request.offers):
-            self._object(case, offer, why)
+            self._object_to(case, request, offer, why)
         else:
             board.leave(request.waiter)
             board.release(request.waiter, case, offer.scheme)
+
+    def _object_to(self, case: Case, request: Parked, offer: Offered, why: Why) -> None:
+        """Let one request wait for the person, while the others go on with the present login.
+
+        Without anybody to ask, or who wants to be asked, the request is refused.
+        """
+        board, now = self._board, self._board.now
+        is_askable = self._questions.is_attended and now >= case.strict_until
+        if case.source is Source.OWN or request.own or not is_askable:
+            board.leave(request.waiter)
+            board.refuse(request.waiter, Reason.WEAKER, weaker_text(board, case, offer, why))
+        else:
+            self._questions.ask_about(case, request, why, offer.way)
 
     # --- On a request of a program -----------------------------------------------------------
 
@@ -169,7 +184,11 @@ class Trials:
                 board.leave(request.waiter)
                 board.refuse(request.waiter, Reason.FORBIDDEN)
                 continue
-            offer = pick(case, request.offers, board.now)
+            offers = request.unspent(case.mark)
+            if not offers:
+                # The upstream has refused this login in every way that it offers.
+                return self._verdicts.reject(case)
+            offer = pick(case, offers, board.now)
             if offer is None:
                 self._refuse_for_trouble(case, request.waiter)
                 continue
@@ -183,9 +202,10 @@ class Trials:
             case.canary, case.trial = request.target, offer
             board.changed(case)
             board.release(request.waiter, case, offer.scheme)
-            return
+            return None
         if objected:
             self._object(case, *objected)
+        return None
 
     def _in_order(self, case: Case) -> list[Parked]:
         """Return the requests that a canary may be, the one that tells most first.
@@ -229,7 +249,8 @@ class Trials:
             if found:
                 self._board.refuse_all(case, found.reason, found.text)
             else:
-                self._board.refuse_all(case, Reason.WEAKER)
+                text = weaker_text(self._board, case, offer, why)
+                self._board.refuse_all(case, Reason.WEAKER, text)
         else:
             case.way = offer.way
             self._questions.ask(case, why)

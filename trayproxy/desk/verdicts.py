@@ -14,7 +14,7 @@ it is never sent again by itself.
 from dataclasses import replace
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import COSTLESS, Verdict, VerdictKind
+from trayproxy.auth.scheme import COSTLESS, Verdict, VerdictKind, strength
 from trayproxy.control.messages import Ending, Why
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Phase, Source
@@ -64,7 +64,9 @@ class Verdicts:
         if case.mark == mark:
             is_canary = case.phase is Phase.CHECKING
             self._note_good(case, event.target or (case.canary if is_canary else ""))
-        case.scheme = event.scheme
+        case.labels[event.scheme] = event.label
+        if strength(event.label) >= strength(case.labels.get(case.scheme, "")):
+            case.scheme = event.scheme
         has_changed = case.phase is Phase.ASKING and case.why in NAMES_BEFORE
         if case.phase is not Phase.TRUSTED and not has_changed:
             self._trust(case, event.label)
@@ -125,7 +127,7 @@ class Verdicts:
                 self._forbid(case, request.target)
                 self._board.leave(request.waiter)
                 self._board.refuse(request.waiter, Reason.FORBIDDEN)
-            elif any(offer.scheme == case.scheme for offer in request.offers):
+            elif any(offer.scheme == case.scheme for offer in request.unspent(case.mark)):
                 self._board.leave(request.waiter)
                 self._board.release(request.waiter, case, case.scheme)
 
@@ -175,6 +177,15 @@ class Verdicts:
             self.reject(case, tried.verdict)
         elif case.phase is Phase.CHECKING:
             self.leave_open(case, sent=False)
+
+    def asked_otherwise(self, case: Case, tried: Tried) -> None:
+        """Keep a login whose request is asked for it in another way: that says nothing about it.
+
+        A login on trial may have been counted all the same.
+        """
+        if case.phase is Phase.CHECKING:
+            is_sent = not is_costless(tried.verdict)
+            self.leave_open(case, sent=is_sent, most=self._board.rules.unproved)
 
     def refused(self, case: Case, event: Challenged, tried: Tried) -> bool:
         """Take the verdict on the present login.

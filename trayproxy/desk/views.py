@@ -93,6 +93,12 @@ class Views:
         case = self.board.cases.get(mark.key)
         return case.login if case and case.generation == mark.generation else None
 
+    def scheme(self, mark: Mark) -> str:
+        """Return the scheme that a login is sent with before it is asked for, empty if none is
+        known."""
+        case = self.board.cases.get(mark.key)
+        return case.scheme if case and case.mark == mark else ""
+
     def is_present(self, mark: Mark) -> bool:
         """Return whether a mark names a present login, or one's own sign-in."""
         case = self.board.cases.get(mark.key)
