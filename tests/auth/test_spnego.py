@@ -16,8 +16,10 @@ from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.spnego import (
     KERBEROS_EXTRA,
+    NTLM_EXTRA,
     WRONG_CLOCK,
     KerberosTickets,
+    NtlmLogin,
     TokenError,
     ntlm_tokens,
 )
@@ -239,6 +241,36 @@ def test_a_domain_in_front_of_a_slash_is_sent_as_windows_writes_it(
 ) -> None:
     ntlm_tokens(Login(typed, SECRET), HOST, b"")
     assert library.calls[0]["credential"] == (sent, SECRET)
+
+
+def test_keys_are_derived_from_a_password_once_for_all_connections(library: Library) -> None:
+    messages = NtlmLogin(Login("CORP/jdoe", SECRET), HOST)
+    for end_point in (b"", b"\x01", b"\x02"):
+        exchange = messages.begin(end_point)
+        exchange.step(None)
+        exchange.step(b"type 2")
+    assert [call["credential"] for call in library.calls] == [("CORP\\jdoe", SECRET)]
+    first, second = b"tls-server-end-point:\x01", b"tls-server-end-point:\x02"
+    assert library.bindings == [None, None, first, first, second, second]
+
+
+def test_an_exchange_waits_for_nothing_but_the_library_and_windows(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = NtlmLogin(LOGIN, HOST)
+    assert messages.waits
+    messages.begin(b"")
+    assert messages.waits
+    monkeypatch.setattr(Context, "__name__", "NTLMProxy")
+    assert not messages.waits
+
+
+def test_what_could_not_be_begun_is_begun_anew(library: Library) -> None:
+    messages = NtlmLogin(LOGIN, HOST)
+    library.opening = failing(ImportError(SECRET))
+    assert refused(lambda: messages.begin(b"")) == Verdict(VerdictKind.UNUSABLE, NTLM_EXTRA)
+    library.opening = lambda: None
+    assert messages.begin(b"").step(None) == b"token 1"
 
 
 # --- what errors mean ---------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def entered(contestant: Contestant, tools: Tools) -> Iterator[Entrant]:
             "DIRECTORY": str(place.root),
         }
         began = monotonic()
-        with _started(contestant, place, words) as process:
+        with started(contestant, place, words) as process:
             _wait_until_listening(contestant, process, port)
             yield Entrant(contestant, port, process.pid, behind.pid, monotonic() - began)
         # Squid that is killed leaves its shared memory behind.
@@ -219,7 +219,15 @@ def entered(contestant: Contestant, tools: Tools) -> Iterator[Entrant]:
 
 
 @contextmanager
-def _started(contestant: Contestant, place: Home, words: Mapping[str, str]) -> Iterator[Process]:
+def started(contestant: Contestant, place: Home, words: Mapping[str, str]) -> Iterator[Process]:
+    """Run the program of a contestant.
+
+    Args:
+        contestant: Which.
+        place: Its home.
+        words: What to replace, see `Contestant`.
+    """
+
     def fill(text: str) -> str:
         return re.sub(r"@([A-Z]+)@", lambda found: words[found[1]], text)
 

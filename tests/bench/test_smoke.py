@@ -6,6 +6,8 @@ import pytest
 
 from tests.bench.contestants import CONTESTANTS, TRAYPROXY
 from tests.bench.goals import GOALS
+from tests.bench.ntlm import WITH_DOMAIN, measure
+from tests.bench.ntlm import render as render_tunnels
 from tests.bench.race import Race, Sample
 from tests.bench.results import Results
 from tests.bench.table import render
@@ -83,3 +85,12 @@ def test_what_failed_is_told() -> None:
     broken = Sample("px", "W6-5000", 2, {}, trouble="opened 264 tunnels of 5000")
     text = render(Results([broken]), "")
     assert "- px, W6-5000, round 2: opened 264 tunnels of 5000" in text
+
+
+@pytest.mark.xdist_group("bench")
+def test_tunnels_by_ntlm_are_counted_and_timed() -> None:
+    found = measure((WITH_DOMAIN,), rounds=1, count=3, pauses_s=(0.0,))
+    figures = found["trayproxy", 0.0]
+    assert len(figures.opened_ms) == 3
+    assert figures.messages >= 3
+    assert "\n| 0.0 | trayproxy | " in render_tunnels(found)

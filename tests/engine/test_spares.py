@@ -9,7 +9,18 @@ from trayproxy.auth.login import Login
 from trayproxy.desk.answer import Answer, Standing
 from trayproxy.desk.space import Key as DeskKey
 from trayproxy.desk.space import Mark, Space
-from trayproxy.engine.spares import BACK_OFF_S, FAILURES_AT_MOST, KINDS_KEPT, Fate, Order, Spares
+from trayproxy.engine.spares import (
+    BACK_OFF_S,
+    FAILURES_AT_MOST,
+    KINDS_KEPT,
+    PAUSE_S,
+    QUIET_S,
+    SHORT_AT_MOST,
+    Bursts,
+    Fate,
+    Order,
+    Spares,
+)
 from trayproxy.engine.upstream import Key
 from trayproxy.engine.way import Way
 from trayproxy.http.challenges import Challenge
@@ -63,6 +74,54 @@ class Play:
 @pytest.fixture
 def play() -> Play:
     return Play()
+
+
+def test_requests_with_pauses_are_no_burst() -> None:
+    bursts, now = Bursts(), 0.0
+    for _ in range(3 * SHORT_AT_MOST):
+        bursts.arrived(KEY, now, has_to_wait=False)
+        now += 5.0  # How long a request takes is no pause.
+        bursts.ended(KEY, now)
+        assert bursts.delay_s(KEY) == 0.0
+        now += 2 * PAUSE_S
+
+
+def test_some_short_pauses_in_a_row_are_a_burst_until_a_longer_one() -> None:
+    bursts, now = Bursts(), 0.0
+    delays = []
+    for _ in range(SHORT_AT_MOST + 2):
+        bursts.arrived(KEY, now, has_to_wait=False)
+        bursts.ended(KEY, now)
+        delays.append(bursts.delay_s(KEY))
+        now += PAUSE_S / 2
+    assert delays == [0.0] * SHORT_AT_MOST + [QUIET_S] * 2
+    bursts.arrived(KEY, now + 2 * PAUSE_S, has_to_wait=False)
+    assert bursts.delay_s(KEY) == 0.0
+
+
+def test_who_had_to_wait_makes_a_burst_at_once() -> None:
+    bursts = Bursts()
+    bursts.arrived(KEY, 0.0, has_to_wait=False)
+    bursts.ended(KEY, 0.0)
+    bursts.arrived(KEY, PAUSE_S / 2, has_to_wait=True)
+    assert bursts.delay_s(KEY) == QUIET_S
+
+
+def test_a_pause_that_was_too_short_for_it_is_no_burst() -> None:
+    """A sign-in that takes longer than the pause is worth beginning all the same."""
+    bursts = Bursts()
+    bursts.ended(KEY, 0.0)
+    bursts.arrived(KEY, PAUSE_S, has_to_wait=True)
+    assert bursts.delay_s(KEY) == 0.0
+
+
+def test_bursts_are_told_by_kind_and_forgotten() -> None:
+    bursts = Bursts()
+    bursts.arrived(KEY, 0.0, has_to_wait=True)
+    other = KEY._replace(generation=KEY.generation + 1)
+    assert (bursts.delay_s(KEY), bursts.delay_s(other)) == (QUIET_S, 0.0)
+    bursts.forget()
+    assert bursts.delay_s(KEY) == 0.0
 
 
 def test_who_had_to_pay_makes_it_ready_for_the_next(play: Play) -> None:

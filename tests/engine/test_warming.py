@@ -131,6 +131,83 @@ class Held:
         self._may_go.set()
 
 
+# --- when requests leave no time for it ---
+
+
+def test_tunnels_back_to_back_take_two_messages_each(
+    start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is signed in ahead would make it three, and keep each client waiting for them."""
+    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
+    monkeypatch.setattr("trayproxy.engine.spares.QUIET_S", 60.0)
+    upstream = bind()
+    engine = start(office(upstream.port), calm_desk())
+    for _ in range(6):
+        with engine.connect() as client:
+            tunnel(client)
+    settle(engine)
+    before = len(upstream.told)
+    for _ in range(10):
+        with engine.connect() as client:
+            tunnel(client)
+    settle(engine)
+    # A connection that was ready before them may be used up first.
+    told = said(upstream, before)
+    assert told in (PAYS * 10, [*TAKES, *PAYS * 9])
+
+
+def test_who_had_to_wait_has_come_back_to_back(
+    start: Start, bind: Bind, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
+    monkeypatch.setattr("trayproxy.engine.spares.QUIET_S", 60.0)
+    upstream = bind()
+    held = Held(stack, upstream, "HEAD")
+    engine = start(office(upstream.port), calm_desk())
+    with engine.connect() as client:
+        tunnel(client)
+    assert held.came.wait(10)
+    with engine.connect() as client:
+        client.send(CONNECT)
+        engine.until(lambda: waits(engine), "a client that waits")
+        held.release()
+        assert client.reply(b"CONNECT").status == 200
+    for _ in range(3):
+        with engine.connect() as client:
+            tunnel(client)
+    settle(engine)
+    assert said(upstream) == [*PAYS, *WARMS, *TAKES, *PAYS * 3]
+
+
+def test_when_they_have_ended_one_is_made_ready(
+    start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
+    upstream = bind()
+    engine = start(office(upstream.port), calm_desk())
+    for _ in range(10):
+        with engine.connect() as client:
+            tunnel(client)
+    wait_until_ready(engine)
+    before = len(upstream.told)
+    with engine.connect() as client:
+        tunnel(client)
+    assert said(upstream, before)[:1] == TAKES
+
+
+def test_what_would_have_been_begun_is_not_begun_after_a_change(
+    start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
+    upstream = bind()
+    engine = start(office(upstream.port), calm_desk())
+    for _ in range(10):
+        with engine.connect() as client:
+            tunnel(client)
+    engine.call(engine.engine.forget_connections)
+    assert not engine.call(lambda: dict(engine.engine.warming._timers))
+
+
 # --- what it is for ---
 
 

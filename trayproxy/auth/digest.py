@@ -191,6 +191,7 @@ class DigestSigner:
     """A login at work in one realm."""
 
     repeats = False
+    blocks = False
 
     def __init__(
         self, terms: _Terms, login: Login, random: Callable[[int], bytes], encoding: str = UTF_8

@@ -68,6 +68,7 @@ class NegotiateSigner:
     """One's tickets at work."""
 
     repeats = False
+    blocks = True
 
     def __init__(self, tickets: Tickets, *, has_password: bool) -> None:
         """Ask for nothing yet.

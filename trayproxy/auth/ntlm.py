@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Handshake, Leg, Signer, ToSign, Verdict, VerdictKind
-from trayproxy.auth.spnego import TokenError, Tokens, ntlm_tokens
+from trayproxy.auth.spnego import NtlmLogin, TokenError, Tokens
 from trayproxy.auth.windows import WindowsScheme
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
@@ -38,16 +38,19 @@ Opening = Callable[[Login | None, str, bytes], Tokens]
 """Begins an exchange of messages: login, host, end point (see `ntlm_tokens`)."""
 
 
-def ntlm_scheme(opening: Opening = ntlm_tokens, name: str = "ntlm") -> WindowsScheme:
+def ntlm_scheme(opening: Opening | None = None, name: str = "ntlm") -> WindowsScheme:
     """Return what answers NTLM challenges.
 
     Args:
-        opening: Where the messages come from.
+        opening: Where the messages come from; None: from pyspnego.
         name: The auth-scheme that they travel under, in lower case.
     """
 
     def signs(login: Login | None, host: str) -> Signer:
-        return NtlmSigner(name, lambda end_point: opening(login, host, end_point))
+        if opening is not None:
+            return NtlmSigner(name, lambda end_point: opening(login, host, end_point))
+        messages = NtlmLogin(login, host)
+        return NtlmSigner(name, messages.begin, lambda: messages.waits)
 
     return WindowsScheme(signs, name, title="NTLM", family="ntlm")
 
@@ -62,15 +65,27 @@ class NtlmSigner:
 
     repeats = False
 
-    def __init__(self, scheme: str, opening: Callable[[bytes], Tokens]) -> None:
+    def __init__(
+        self,
+        scheme: str,
+        opening: Callable[[bytes], Tokens],
+        waits: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Begin nothing yet.
 
         Args:
             scheme: The auth-scheme that the messages travel under, in lower case.
             opening: Begins an exchange; takes the end point of the connection.
+            waits: Returns whether a step may wait for something at present.
         """
         self._scheme = scheme
         self._opening = opening
+        self._waits = waits
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a step may wait: once the library is loaded, it only computes."""
+        return self._waits()
 
     def begin(self, request: ToSign) -> Handshake:
         """Return the handshake for a connection; the request is not part of it."""

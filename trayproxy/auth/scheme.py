@@ -158,6 +158,10 @@ class Signer(Protocol):
         If so, they may be kept together with its head.
         """
 
+    @property
+    def blocks(self) -> bool:
+        """Whether a step may wait at present, of a scheme that `Scheme.blocks` in general."""
+
     def begin(self, request: ToSign) -> Handshake:
         """Return the handshake for a request; a request that is sent again needs a new one."""
 
@@ -231,6 +235,11 @@ class Repeated:
     def repeats(self) -> bool:
         """True."""
         return True
+
+    @property
+    def blocks(self) -> bool:
+        """False."""
+        return False
 
     def begin(self, request: ToSign) -> Handshake:
         """Return a handshake of one leg; it is rejected if that comes back."""

@@ -161,7 +161,54 @@ def ntlm_tokens(login: Login | None, host: str, end_point: bytes) -> Tokens:
     Raises:
         TokenError: The library is missing, or there is nothing to sign in with.
     """
+    explain = _ntlm_explanation(login, host)
+    return _NtlmTokens(_guarded(lambda: _client("ntlm", login, host, end_point), explain), explain)
 
+
+class NtlmLogin:
+    """One login at one upstream: begins exchanges of NTLM messages, by NTLMv2.
+
+    The library derives keys from the password whenever a context is made anew, which takes
+    milliseconds. So one is made from the password, and the others from that one.
+    """
+
+    def __init__(self, login: Login | None, host: str) -> None:
+        """Make nothing yet.
+
+        Args:
+            login: None for the log-on to Windows.
+            host: The upstream, which the response is bound to.
+        """
+        self._login = login
+        self._host = host
+        self._first: spnego.ContextProxy | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step may wait: the library is to be loaded, or Windows (SSPI) is asked."""
+        return type(self._first).__name__ != "NTLMProxy"
+
+    def begin(self, end_point: bytes) -> Tokens:
+        """Return a new exchange of messages.
+
+        Args:
+            end_point: See `trayproxy.auth.scheme.ToSign`.
+
+        Raises:
+            TokenError: The library is missing, or there is nothing to sign in with.
+        """
+        explain = _ntlm_explanation(self._login, self._host)
+
+        def make() -> "spnego.ContextProxy":
+            if self._first is None:
+                self._first = _client("ntlm", self._login, self._host, b"")
+            return self._first.new_context()
+
+        context = _guarded(make, explain)
+        return _NtlmTokens(context, explain, _guarded(lambda: (_binding(end_point),), explain)[0])
+
+
+def _ntlm_explanation(login: Login | None, host: str) -> Callable[[Exception], Verdict]:
     def explain(error: Exception) -> Verdict:
         verdict = _explain(error, host, NTLM_EXTRA)
         if verdict is not None:
@@ -170,18 +217,27 @@ def ntlm_tokens(login: Login | None, host: str, end_point: bytes) -> Tokens:
             return Verdict(VerdictKind.NO_TICKET, _NO_WINDOWS)
         return Verdict(VerdictKind.UNUSABLE, _NTLM_FAILED)
 
-    return _NtlmTokens(_guarded(lambda: _client("ntlm", login, host, end_point), explain), explain)
+    return explain
 
 
 class _NtlmTokens:
     def __init__(
-        self, context: "spnego.ContextProxy", explain: Callable[[Exception], Verdict]
+        self,
+        context: "spnego.ContextProxy",
+        explain: Callable[[Exception], Verdict],
+        binding: "GssChannelBindings | None" = None,
     ) -> None:
         self._context = context
         self._explain = explain
+        self._binding = binding
 
     def step(self, token: bytes | None) -> bytes:
-        return _guarded(lambda: self._context.step(token) or b"", self._explain)
+        if self._binding is None:
+            return _guarded(lambda: self._context.step(token) or b"", self._explain)
+        binding = self._binding
+        return _guarded(
+            lambda: self._context.step(token, channel_bindings=binding) or b"", self._explain
+        )
 
 
 class KerberosTickets:

@@ -420,7 +420,7 @@ class Signing:
         self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
         """Return the next step of a handshake; the client may leave meanwhile."""
-        if not answer.scheme.blocks:
+        if not (answer.scheme.blocks and answer.signer.blocks):
             return handshake.step(challenges)
         engine = self._link.engine
         future = engine.steps.take(handshake, challenges)

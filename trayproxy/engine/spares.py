@@ -5,6 +5,10 @@ needed one: a request had to pay for a handshake, or took what was ready. There 
 is begun when nobody waits for one of his own, and without new demand nothing happens: an idle
 service opens nothing.
 
+Requests that come back to back leave no time for it: each would wait for a connection that is being
+signed in by two messages, and then send its own, where two are enough. So none is begun among them,
+only when they have ended.
+
 Where it came to nothing once for a reason that stays, it is not tried again until connections of
 another kind are wanted: another login, another profile, another network.
 """
@@ -22,6 +26,13 @@ BACK_OFF_S = 60.0
 """Seconds without another try after one that has come to nothing."""
 FAILURES_AT_MOST = 3
 """So many in a row, and there is no other try."""
+PAUSE_S = 0.08
+"""Seconds between two requests that are enough for a connection to be signed in meanwhile."""
+SHORT_AT_MOST = 4
+"""So many shorter pauses in a row, and the requests come back to back. One is enough if a request
+had to wait for what was being signed in."""
+QUIET_S = 0.1
+"""Seconds without a request after which those that came back to back are taken to have ended."""
 KINDS_KEPT = 64
 """Kinds of connections of which anything is known; old logins leave some behind."""
 
@@ -90,6 +101,53 @@ class _Kind:
     def is_at_rest(self) -> bool:
         """Whether nobody waits and nothing is under way."""
         return not self.clients and not self.is_under_way
+
+
+class Bursts:
+    """Tells requests that come back to back from requests with pauses between them.
+
+    A key is always that of a connection that is signed in.
+    """
+
+    def __init__(self) -> None:
+        self._ended: dict[Key, float] = {}
+        self._short: dict[Key, int] = {}
+
+    def ended(self, key: Key, now: float) -> None:
+        """Note that a request needs no connection any more.
+
+        Args:
+            key: Of which kind.
+            now: Seconds on a monotonic clock.
+        """
+        if len(self._ended) >= KINDS_KEPT:
+            self.forget()
+        self._ended[key] = now
+
+    def arrived(self, key: Key, now: float, *, has_to_wait: bool) -> None:
+        """Note that the next request needs one.
+
+        Args:
+            key: Of which kind.
+            now: Seconds on a monotonic clock.
+            has_to_wait: The connection for it is still being signed in.
+        """
+        ended = self._ended.pop(key, None)
+        if ended is not None and now - ended >= PAUSE_S:
+            self._short.pop(key, None)
+        elif has_to_wait:
+            self._short[key] = SHORT_AT_MOST
+        elif ended is not None:
+            self._short[key] = self._short.get(key, 0) + 1
+
+    def delay_s(self, key: Key) -> float:
+        """Return how many seconds of quiet to wait for before a connection is signed in ahead."""
+        return QUIET_S if self._short.get(key, 0) >= SHORT_AT_MOST else 0.0
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._ended.clear()
+        self._short.clear()
 
 
 class Spares:

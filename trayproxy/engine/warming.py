@@ -36,7 +36,7 @@ from trayproxy.engine.pages import Page, RefusedError
 from trayproxy.engine.relay import Heads
 from trayproxy.engine.sender import Kept, Sender
 from trayproxy.engine.signing import Signing, SupersededError, Wanted
-from trayproxy.engine.spares import KINDS_KEPT, Fate, Order, Spares
+from trayproxy.engine.spares import KINDS_KEPT, Bursts, Fate, Order, Spares
 from trayproxy.engine.strand import Wait, run_in_task
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import Connection, Key
@@ -239,17 +239,23 @@ class Warming:
         self._spares = Spares()
         self._ahead: Canaries[Key] = Canaries(engine.loop)
         self._ready: dict[Key, Ready] = {}
+        self._bursts = Bursts()
+        self._timers: dict[Key, asyncio.Handle] = {}
         self._tasks: set[asyncio.Task[Fate]] = set()
 
     # --- what requests of programs say; the key is that of a connection that is signed in ---
 
     def arrives(self, key: Key) -> None:
         """A request needs such a connection."""
+        has_to_wait = self._ahead.wait_for(key) is not None
+        self._bursts.arrived(key, self._engine.loop.time(), has_to_wait=has_to_wait)
+        self._cancel(key)
         self._spares.arrives(key)
 
     def leaves(self, key: Key) -> None:
         """It has one, or needs none any more."""
         self._spares.leaves(key)
+        self._bursts.ended(key, self._engine.loop.time())
         self._look_soon(key)
 
     def paid(self, key: Key, order: Order) -> None:
@@ -276,7 +282,11 @@ class Warming:
         """Give up what is under way, and what is known: the profile, a login or the network has
         changed."""
         self._spares.forget()
+        self._bursts.forget()
         self._ready.clear()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
         for task in self._tasks:
             task.cancel()
 
@@ -291,11 +301,23 @@ class Warming:
     def _look_soon(self, key: Key) -> None:
         # Not before the client that needed the last one was told what came of its request.
         if self._spares.is_wanted(key):
-            self._engine.loop.call_soon(self._look, key)
+            self._cancel(key)
+            loop, delay_s = self._engine.loop, self._bursts.delay_s(key)
+            self._timers[key] = (
+                loop.call_later(delay_s, self._look, key)
+                if delay_s
+                else loop.call_soon(self._look, key)
+            )
+
+    def _cancel(self, key: Key) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
 
     def _look(self, key: Key) -> None:
         """Begin one if that is due."""
         engine = self._engine
+        self._timers.pop(key, None)
         if engine.closing or not engine.pool.is_current(key):
             return
         order = self._spares.begin(

@@ -246,7 +246,7 @@ class Probe:
     async def _step(
         self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
-        if not answer.scheme.blocks:
+        if not (answer.scheme.blocks and answer.signer.blocks):
             return handshake.step(challenges)
         try:
             async with asyncio.timeout(self._tools.limits.step_s):
