@@ -106,14 +106,16 @@ def desktop(place: Home, size: str = "1280x800") -> Iterator[Desktop]:
 
 
 @contextmanager
-def x_server(place: Home, size: str = "1280x800") -> Iterator[str]:
+def x_server(place: Home, size: str = "1280x800", *options: str) -> Iterator[str]:
     """Run an X server without a screen; its display, ``:7``.
 
     Args:
         place: The home that it runs in.
         size: Of its picture in pixels.
+        options: More of the command line.
     """
     # The server chooses a free number itself, and tells it when it accepts connections.
     argv = ["Xvfb", "-displayfd", "1", "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset"]
+    argv += options
     with running(argv, env=place.environment(), cwd=place.root) as process:
         yield ":" + process.out.wait_for(r"^\d+$")[0]

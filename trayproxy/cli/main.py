@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _tray(paths: Paths, arguments: Arguments) -> int:
     from trayproxy.cli.start import tray
 
-    return tray(["--background"] if arguments.background else [])
+    return tray(paths, ["--background"] if arguments.background else [])
 
 
 def _run(paths: Paths, arguments: Arguments) -> int:

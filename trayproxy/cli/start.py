@@ -2,21 +2,18 @@
 
 from collections.abc import Sequence
 
-from trayproxy.cli.words import EndError, clean
-from trayproxy.desktop.display import has_display
-
-_NO_DISPLAY = (
-    "There is no display to show a tray icon on. “trayproxy run” does without: it asks at this "
-    "terminal."
-)
+from trayproxy.cli.words import EndError, clean, say
+from trayproxy.desktop.display import display_problem
+from trayproxy.paths import Paths
 
 _PYSIDE6_MISSING = "The tray needs PySide6, which is not installed: pip install PySide6-Essentials"
 
 
-def tray(arguments: Sequence[str]) -> int:
-    """Run the tray until it ends.
+def tray(paths: Paths, arguments: Sequence[str]) -> int:
+    """Run the tray until it ends; without a display, the service in its place.
 
     Args:
+        paths: Whose.
         arguments: What the command line had.
 
     Returns:
@@ -25,8 +22,9 @@ def tray(arguments: Sequence[str]) -> int:
     Raises:
         EndError: There can be no tray here.
     """
-    if not has_display():
-        raise EndError(_NO_DISPLAY)
+    if problem := display_problem():
+        say(f"{clean(problem)} TrayProxy runs without a tray icon, as “trayproxy run” does.")
+        return _serve(paths)
     try:
         from trayproxy.ui.platform import load_error
 
@@ -40,6 +38,13 @@ def tray(arguments: Sequence[str]) -> int:
             raise EndError(_PYSIDE6_MISSING) from None
         raise EndError(_libraries_missing(str(error))) from None
     return main(list(arguments))
+
+
+def _serve(paths: Paths) -> int:
+    from trayproxy.cli.run import run
+    from trayproxy.options import RunOptions
+
+    return run(paths, RunOptions(), password_from_stdin=False, quiet=False)
 
 
 def _libraries_missing(error: str) -> str:

@@ -13,7 +13,7 @@ from trayproxy.demo.office import office
 from trayproxy.demo.stage import CONTROL_ERRORS, StageError, service, set_up, stage, tray
 from trayproxy.demo.story import StepError, Story
 from trayproxy.demo.upstream import Entry
-from trayproxy.desktop.display import has_display
+from trayproxy.desktop.display import display_problem
 
 _DONE = 0
 _FAILED = 1
@@ -34,7 +34,11 @@ def main(say: Say) -> int:
     attended = sys.stdin.isatty() and sys.stdout.isatty()
     try:
         with _ended_by_signals():
-            return show(say, has_display()) if attended else play(say)
+            if not attended:
+                return play(say)
+            if problem := display_problem():
+                say(f"{problem} TrayProxy does without a tray icon, and asks in this terminal.")
+            return show(say, not problem)
     except KeyboardInterrupt:
         return _DONE if attended else _INTERRUPTED
 

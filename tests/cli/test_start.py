@@ -1,0 +1,57 @@
+"""Tests for trayproxy.cli.start and trayproxy.demo.main where there is no display to open."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.cli.home import ROOT, Screen
+from tests.support.ports import free_port
+from trayproxy.paths import Paths
+
+DEAD = ":59731"
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+
+
+@pytest.fixture
+def person(paths: Paths) -> Iterator[Callable[..., Screen]]:
+    """Start a program in a terminal, with a display or without."""
+    home = {"TRAYPROXY_HOME": str(paths.config.parent), "PYTHONPATH": str(ROOT)}
+    others = {name: value for name, value in os.environ.items() if name not in DISPLAYS}
+    with ExitStack() as stack:
+
+        def make(*command: str, **display: str) -> Screen:
+            made = Screen(*command, environ={**others, **home, **display})
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.mark.parametrize(
+    ("display", "words"),
+    [({"DISPLAY": DEAD}, f"The display {DEAD} cannot be opened."), ({}, "There is no display.")],
+)
+def test_without_a_display_trayproxy_goes_on_without_a_tray(
+    person: Callable[..., Screen], paths: Paths, display: dict[str, str], words: str
+) -> None:
+    paths.prepare()
+    port = free_port()
+    paths.config_file.write_text(f"[listen]\nport = {port}\n")
+    at = person("trayproxy", **display)
+    at.see(f"{words} TrayProxy runs without a tray icon, as “trayproxy run” does.\n")
+    at.see(f"listening on 127.0.0.1:{port}\n")
+    at.type("\x03")
+    assert at.end() == 0
+
+
+def test_without_a_display_the_demonstration_asks_in_the_terminal(
+    person: Callable[..., Screen],
+) -> None:
+    at = person("trayproxy", "demo", DISPLAY=DEAD)
+    at.see(f"The display {DEAD} cannot be opened. TrayProxy does without a tray icon")
+    at.see("it asks in this terminal")
+    at.see("Ctrl\\+C ends the demonstration")
+    at.type("\x03")
+    assert at.end() == 0
