@@ -108,6 +108,7 @@ class Play:
         own: bool = False,
         otherwise: bool = False,
         spent: tuple[tuple[Mark, str], ...] = (),
+        flight: int | None = None,
     ) -> int:
         """Let a request get a 407; return its number.
 
@@ -121,7 +122,9 @@ class Play:
         carried = None
         if tried:
             name = scheme or "basic"
-            carried = Tried(tried, name, verdict, is_final, strayed, not otherwise)
+            # By default the request that was released last.
+            number = self.flight(tried) if flight is None else flight
+            carried = Tried(tried, name, verdict, is_final, strayed, not otherwise, number)
         offered = self.offers if offers is None else offers
         self.do(
             Challenged(
@@ -129,6 +132,11 @@ class Play:
             ),
         )
         return self.waiters
+
+    def flight(self, mark: Mark) -> int:
+        """Return the number of the last request that was released with a login; 0 if none was."""
+        found = [effect.waiter for effect in self.all(Release) if effect.mark == mark]
+        return found[-1] if found else 0
 
     def leave(self, waiter: int) -> list[Effect]:
         return self.do(Left(waiter))
@@ -149,20 +157,20 @@ class Play:
     def accept(self, waiter: int) -> list[Effect]:
         """Let the request that was released come back with a 200."""
         scheme = self.scheme(waiter)
-        target = self.targets.get(waiter, "")
-        return self.do(Accepted(self.mark(waiter), scheme, OFFERED[scheme].label, target))
+        target, label = self.targets.get(waiter, ""), OFFERED[scheme].label
+        return self.do(Accepted(self.mark(waiter), scheme, label, target, waiter))
 
     def answer(self, waiter: int, *, is_doubtful: bool = True) -> list[Effect]:
         """Let the request that was released come back with an answer that proves nothing."""
-        return self.do(Unproved(self.mark(waiter), self.targets[waiter], is_doubtful))
+        return self.do(Unproved(self.mark(waiter), self.targets[waiter], is_doubtful, waiter))
 
     def fail(self, waiter: int, *, sent: bool = False) -> list[Effect]:
         """Let the request that was released come back with nothing."""
-        return self.do(Inconclusive(self.mark(waiter), sent))
+        return self.do(Inconclusive(self.mark(waiter), sent, waiter))
 
     def reject(self, waiter: int, key: Key = KEY, target: str = "") -> int:
         """Let the request that was released come back with a 407; return its new number."""
-        return self.challenge(key, tried=self.mark(waiter), target=target)
+        return self.challenge(key, tried=self.mark(waiter), target=target, flight=waiter)
 
     # --- To where most stories begin ---
 

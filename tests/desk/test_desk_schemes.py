@@ -279,7 +279,9 @@ def test_ones_own_sign_in_is_used_without_a_question(branch: Branch) -> None:
     assert (answer.login, answer.scheme) == (None, NEGOTIATE)
     assert answer.credentials(b"GET", b"/") == b"Negotiate me proxy.corp.example"
     branch.desk.accepted(answer)
-    assert branch.desk.known(SPACE) is answer
+    known = branch.desk.known(SPACE)
+    assert known is not None
+    assert (known.mark, known.signer) == (answer.mark, answer.signer)
     branch.wait()
     assert branch.face.questions == []
     assert branch.shelf.asked == []

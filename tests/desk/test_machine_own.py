@@ -437,6 +437,9 @@ def test_without_an_answer_to_ours_the_addresses_are_taken_for_forbidden(play: P
     trusted(play)
     blocked = play.challenge(tried=play.mark(1), target="blocked.example:443")
     end(play)
+    assert play.all(TryOwn)[-1].target == ""
+    assert play.refused() == {}
+    end(play)
     assert play.refused() == {blocked: "FORBIDDEN"}
 
 

@@ -67,6 +67,7 @@ class Sent:
     is_canary: bool
     scheme: str = "basic"
     own: int = 0
+    flight: int = 0
 
 
 class Office(RuleBasedStateMachine):
@@ -136,7 +137,7 @@ class Office(RuleBasedStateMachine):
         sent = next(s for s in self.sent if s.mark)
         self.sent.remove(sent)
         if sent.mark:
-            self.do(Inconclusive(sent.mark))
+            self.do(Inconclusive(sent.mark, flight=sent.flight))
         if sent.own:
             self.do(OwnEnded(sent.own, asked=True))
 
@@ -225,6 +226,7 @@ class Office(RuleBasedStateMachine):
             verdict=verdict,
             scheme=sent.scheme,
             own=sent.own > 0,
+            flight=sent.flight,
         )
         self.take(self.play.effects[at:])
 
@@ -236,7 +238,7 @@ class Office(RuleBasedStateMachine):
             match effect:
                 case Release(waiter, mark, scheme):
                     profile = self.parked.pop(waiter)
-                    self.release(profile, mark, scheme, self.ours.pop(waiter, 0))
+                    self.release(profile, mark, scheme, self.ours.pop(waiter, 0), waiter)
                 case Listen(waiter):
                     profile = self.parked.pop(waiter)
                     own = self.ours.pop(waiter, 0)
@@ -270,7 +272,7 @@ class Office(RuleBasedStateMachine):
     def answer(self, sent: Sent, realm: str) -> None:
         """Let the upstream say what it thinks of a request."""
         if sent.login == self.right and sent.mark:
-            self.do(Accepted(sent.mark, sent.scheme, sent.scheme))
+            self.do(Accepted(sent.mark, sent.scheme, sent.scheme, flight=sent.flight))
             if sent.own:
                 self.do(OwnEnded(sent.own, asked=True))
             return
@@ -278,11 +280,11 @@ class Office(RuleBasedStateMachine):
             self.failed[sent.profile.id, sent.login] += 1
         self.challenge(sent, realm)
 
-    def release(self, profile: Profile, mark: Mark, scheme: str, own: int) -> None:
+    def release(self, profile: Profile, mark: Mark, scheme: str, own: int, flight: int) -> None:
         login = self.play.machine.login(mark)
         assert login, "a login was released that there is no more"
         trusted = self.play.machine.is_trusted(mark)
-        self.sent.append(Sent(profile, mark, login, not trusted, scheme, own))
+        self.sent.append(Sent(profile, mark, login, not trusted, scheme, own, flight))
 
     # --- What must hold ------------------------------------------------------------------------
 

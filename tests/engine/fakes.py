@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from tests.support.lines import PATIENCE
@@ -65,6 +65,7 @@ class FakeDesk(Desk):
         open: Where answers proved nothing about a login on trial, and whether that is doubtful.
         spent: Whether each of these may have cost a log-on.
         spaces: Every upstream that asked.
+        departures: How many requests were about to carry a login that was not proved lately.
         network_changes: How often it heard of another network.
         is_calm: Connections may be signed in ahead with what it has seen accepted.
     """
@@ -91,6 +92,9 @@ class FakeDesk(Desk):
         self._accepted: dict[Space, Answer] = {}
         self._made: dict[Space, Answer] = {}
         self._generation = 0
+        self._waiting: list[tuple[asyncio.Future[Answer | Refusal | None], Answer]] = []
+        self.is_under_way = False
+        self.departures = 0
         self._knows_it = knows_it
         self._changed = threading.Condition()
 
@@ -103,7 +107,9 @@ class FakeDesk(Desk):
         return answer
 
     def is_sure_of(self, answer: Answer) -> bool:
-        return self.is_calm and answer.verified and self.known(answer.space) is answer
+        known = self.known(answer.space)
+        is_known = known is not None and known.mark == answer.mark
+        return self.is_calm and answer.verified and is_known
 
     def challenged(
         self,
@@ -117,6 +123,8 @@ class FakeDesk(Desk):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer | Refusal | None] = loop.create_future()
         self.spaces.append(space)
+        if tried is not None:
+            self._landed()
         schemes: Sequence[Scheme] = self.schemes
         is_unused = verdict is not None and verdict.kind not in COSTLY
         if tried is not None and is_unused:
@@ -133,19 +141,53 @@ class FakeDesk(Desk):
             self._changed.notify_all()
         return future
 
+    def departing(self, answer: Answer, target: str) -> "asyncio.Future[Answer | Refusal | None]":
+        """Let one request go with a login; the others when something has become of it."""
+        future: asyncio.Future[Answer | Refusal | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((future, answer))
+        self._let_go()
+        with self._changed:
+            self.departures += 1
+            self._changed.notify_all()
+        return future
+
+    def _let_go(self) -> None:
+        for future, answer in list(self._waiting):
+            if future.done():
+                self._waiting.remove((future, answer))
+            elif self.known(answer.space) is not answer:
+                future.set_result(None)
+            elif answer.verified:
+                future.set_result(answer)
+            elif not self.is_under_way:
+                self.is_under_way = True
+                future.set_result(replace(answer, flight=1))
+
+    def _landed(self) -> None:
+        self.is_under_way = False
+        asyncio.get_running_loop().call_soon(self._let_go)
+
+    def let_one_more_go(self) -> None:
+        """Let another request go before anything is known of the first; call it in the loop."""
+        self.is_under_way = False
+        self._let_go()
+
     def accepted(self, answer: Answer, target: str = "") -> None:
+        self._landed()
         with self._changed:
             self.acceptances.append(answer)
             answer.standing.fresh = not self.doubts_all
-            self._accepted[answer.space] = answer
+            self._accepted[answer.space] = self._made.get(answer.space, answer)
             self._changed.notify_all()
 
     def unproved(self, answer: Answer, target: str, *, is_doubtful: bool) -> None:
+        self._landed()
         with self._changed:
             self.open.append((target, is_doubtful))
             self._changed.notify_all()
 
     def inconclusive(self, answer: Answer, why: str, *, sent: bool = True) -> None:
+        self._landed()
         with self._changed:
             self.doubts.append(answer)
             self.spent.append(sent)
@@ -192,6 +234,11 @@ class FakeDesk(Desk):
                 left = deadline - monotonic()
                 assert left > 0, f"{len(self.turns)} requests came to the desk, not {count}"
                 self._changed.wait(left)
+
+    def wait_for_departures(self, count: int) -> None:
+        """Wait, in the test, until that many requests were about to carry a login."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.departures >= count, PATIENCE)
 
     def _answer_with(self, space: Space, offer: Offer, login: Login | None) -> Answer:
         made = self._made.get(space)

@@ -902,10 +902,9 @@ def test_a_password_that_is_still_right_lets_all_go_on(
 
 
 def test_nobody_waits_for_long_behind_an_answer_that_takes_its_time(
-    start: Start, script: Play, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+    start: Start, script: Play, stack: ExitStack
 ) -> None:
-    """A refusal would have come before the site was asked."""
-    monkeypatch.setattr("trayproxy.engine.canaries.LET_THROUGH_S", 0.2)
+    """The desk lets one more go after a while, see trayproxy.desk.turns."""
     upstream = Changed(stack, is_right=True)
     engine = start(
         office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
@@ -913,7 +912,10 @@ def test_nobody_waits_for_long_behind_an_answer_that_takes_its_time(
     with engine.connect() as slow, engine.connect() as other:
         slow.send(GET)
         assert upstream.came.wait(10)
-        assert other.ask(GET).status == 200
+        other.send(GET)
+        engine.desk.wait_for_departures(2)
+        engine.call(engine.desk.let_one_more_go)
+        assert other.reply().status == 200
         upstream.may_answer.set()
         assert slow.reply().status == 200
 

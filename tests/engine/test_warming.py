@@ -397,9 +397,10 @@ def test_a_refusal_is_one_failed_log_on_and_the_desk_hears_of_it(start: Start, b
     assert said(upstream) == [*PAYS, *WARMS]
     (turn,) = engine.desk.turns
     (accepted,) = engine.desk.acceptances
-    assert (turn.verdict, turn.tried, turn.waiter.target) == (
+    assert turn.tried is not None
+    assert (turn.verdict, turn.tried.mark, turn.waiter.target) == (
         REJECTED,
-        accepted,
+        accepted.mark,
         "origin.test:443",
     )
     assert not is_ready(engine)
@@ -663,7 +664,7 @@ def test_a_refusal_leaves_nobody_in_front_of_those_that_come_later(
         tunnel(client)
     desk.wait_for_turns(1)
     settle(engine)
-    assert not engine.engine.canaries._flights
+    assert not engine.desk.is_under_way
 
 
 def test_what_is_ready_is_not_used_after_a_change(start: Start, bind: Bind) -> None:

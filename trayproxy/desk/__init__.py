@@ -2,6 +2,7 @@
 
 `machine` decides, with the time given to it and without I/O; its parts are `questions` (when a
 person is asked), `logins` (where one comes from), `trials` (finding out whether it is right),
+`turns` (one request at a time with a login that was not proved lately),
 `verdicts` (what it means that a request came back), `choice` (which scheme, and whether that is
 safe) and `person` (what people want). They share a `board`, and `views` is what one can see of it.
 Its words are `space` (what a login belongs to), `case` (what is known about one protection space),

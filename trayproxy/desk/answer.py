@@ -72,6 +72,8 @@ class Answer:
         standing: Shared by all answers with this login.
         offers: All that the scheme was chosen from.
         strayed: The request has been sent from one realm to another already.
+        flight: What the desk calls the one request that carries this; 0 if the login was proved
+            lately and any request may carry it.
     """
 
     mark: Mark
@@ -82,6 +84,7 @@ class Answer:
     standing: Standing = field(repr=False)
     offers: tuple[Offer, ...] = field(default=(), repr=False)
     strayed: bool = False
+    flight: int = 0
 
     @property
     def space(self) -> Space:

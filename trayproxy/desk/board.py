@@ -8,7 +8,16 @@ from collections.abc import Iterator, Mapping
 
 from trayproxy.control.messages import Keyring, KeyringState, Problem, Why
 from trayproxy.desk.case import Case, Parked, Phase
-from trayproxy.desk.events import Effect, Pinned, QuestionChanged, Reason, Refuse, Release, Way
+from trayproxy.desk.events import (
+    Effect,
+    Pinned,
+    QuestionChanged,
+    Reason,
+    Recall,
+    Refuse,
+    Release,
+    Way,
+)
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
 from trayproxy.desk.space import Key, Pin, Space
@@ -104,7 +113,7 @@ class Board:
         idle = [
             c
             for c in self.cases.values()
-            if c.is_idle and c.phase is not Phase.CHECKING and not c.own
+            if c.is_idle and c.phase is not Phase.CHECKING and not (c.own or c.queue)
         ]
         if not idle:
             return False
@@ -152,6 +161,11 @@ class Board:
     def release(self, waiter: int, case: Case, scheme: str) -> None:
         """Give a request the present login."""
         self.effects.append(Release(waiter, case.mark, scheme))
+
+    def recall(self, case: Case) -> None:
+        """Let no request that waits for its turn carry the login of a case."""
+        self.effects += map(Recall, case.queue)
+        case.queue.clear()
 
     # --- Pins --------------------------------------------------------------------------------
 

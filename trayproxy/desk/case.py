@@ -124,6 +124,19 @@ class Setback:
     text: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A request on its way with a login that is not proved.
+
+    Attributes:
+        since: When it was let go.
+        target: Where it wants to go. Untrusted.
+    """
+
+    since: float
+    target: str
+
+
 @dataclass(slots=True)
 class Asked:
     """An open question.
@@ -160,6 +173,12 @@ class Case:
         suspects: The hosts whose requests were refused since then, and when.
         forbidden: The hosts that the upstream forbids to this user, and when that was found out.
             They outlive the present login: a trial of the next one goes elsewhere.
+        flights: The requests that carry the present login while it is not proved, by number. Only
+            their verdicts count for a login in doubt: whatever else carried it left before the
+            doubt.
+        queue: The targets of the requests that wait for their turn with a login that was not proved
+            lately, by number.
+        left_at: When the last of these was let go.
         canary_until: When the canary has taken too long.
         canary_lost: When it will not come back any more.
         canary: Where the canary wants to go.
@@ -176,6 +195,8 @@ class Case:
         silent_until: How long it is not sent by itself because of that.
         own: The number of the request of our own that is on its way, 0 if none is.
         own_until: How long the others wait for that while a login that was right is in doubt.
+        own_asked: The upstream has asked that request for a login.
+        own_tries: How many such requests were sent since the login was right.
         own_generation: Of the login that such a request was sent for last.
         own_targets: Where requests of our own went with the present login.
         target: Where the last program wanted to go.
@@ -216,6 +237,9 @@ class Case:
     doubts: int = 0
     suspects: dict[str, float] = field(default_factory=dict)
     forbidden: dict[str, float] = field(default_factory=dict)
+    flights: dict[int, Flight] = field(default_factory=dict)
+    queue: dict[int, str] = field(default_factory=dict)
+    left_at: float = -inf
     canary_until: float = inf
     canary_lost: float = inf
     canary: str = ""
@@ -232,6 +256,8 @@ class Case:
     silent_until: float = 0.0
     own: int = 0
     own_until: float = inf
+    own_asked: bool = False
+    own_tries: int = 0
     own_generation: int = 0
     own_targets: set[str] = field(default_factory=set)
     target: str = ""
@@ -319,6 +345,16 @@ class Case:
     def stop_trial(self) -> None:
         """Take note that the canary is back, or is waited for no longer."""
         self.canary_until = self.canary_lost = inf
+
+    def is_proved(self, now: float, rules: Rules) -> bool:
+        """Return whether the login was accepted lately, and every request since was answered."""
+        if self.phase is not Phase.TRUSTED or self.accepted is None or self.unanswered:
+            return False
+        return now < self.accepted + rules.fresh
+
+    def is_in_doubt(self) -> bool:
+        """Return whether the login was right, and has been refused or not answered since."""
+        return self.accepted is not None and (self.doubts > 0 or self.unanswered > 0)
 
     def is_hurried(self, now: float, rules: Rules) -> bool:
         """Return whether the next try needs the person's *Try anyway*."""

@@ -32,6 +32,8 @@ from trayproxy.desk.events import (
     Cleared,
     Declined,
     Deleted,
+    Depart,
+    Departing,
     Edited,
     Effect,
     Event,
@@ -49,6 +51,7 @@ from trayproxy.desk.events import (
     Pinned,
     QuestionChanged,
     QuestionClosed,
+    Recall,
     Refuse,
     Rejected,
     Release,
@@ -174,6 +177,7 @@ class Desk:
         self.on_user: Callable[[str, str], None] | None = None
         self._news = News(self._machine, listener, loop, self._find_out_who_waits)
         self._parked: dict[int, _Parked] = {}
+        self._departing: dict[int, tuple[Seat, Answer]] = {}
         self._waiters = 0
         self._answers: dict[tuple[Key, str], Answer] = {}
         self._known: dict[Space, Answer] = {}
@@ -202,9 +206,11 @@ class Desk:
         It was accepted moments ago and is what this upstream is sent unasked, nothing is asked or
         in doubt about it, and the screen is not locked.
         """
+        known = self.known(answer.space)
         return (
             answer.verified
-            and self.known(answer.space) is answer
+            and known is not None
+            and (known.mark, known.scheme) == (answer.mark, answer.scheme)
             and self._machine.is_settled(answer.space)
         )
 
@@ -275,6 +281,25 @@ class Desk:
             )
         return seat
 
+    def departing(self, answer: Answer, target: str) -> Future[Outcome]:
+        """Take a request that is about to carry a login that was not proved lately.
+
+        Args:
+            answer: What it is about to carry, as `known` returned it.
+            target: Where it wants to go, ``github.com:443``.
+
+        Returns:
+            What the request may carry now; None if it may not carry this login any more. Cancel it
+            when the client leaves. With an answer, the request must report that one: by `accepted`,
+            `unproved`, `inconclusive` or `challenged`.
+        """
+        self._waiters += 1
+        number = self._waiters
+        seat = Seat(self._loop, partial(self._left, number))
+        self._departing[number] = (seat, answer)
+        self._handle(Departing(number, answer.mark, target))
+        return seat
+
     def accepted(self, answer: Answer, target: str = "") -> None:
         """Record that the response to a request proves that its login was accepted.
 
@@ -284,8 +309,9 @@ class Desk:
             answer: What the request carried.
             target: Where it went, ``github.com:443``; empty if no target was named yet.
         """
-        self._handle(Accepted(answer.mark, name_of(answer.scheme), answer.label, target))
-        if self._machine.is_trusted(answer.mark):
+        name = name_of(answer.scheme)
+        self._handle(Accepted(answer.mark, name, answer.label, target, answer.flight))
+        if self._machine.is_proved(answer.mark):
             answer.standing.refresh(self._loop, self._rules.fresh)
 
     def unproved(self, answer: Answer, target: str, *, is_doubtful: bool) -> None:
@@ -298,19 +324,22 @@ class Desk:
         """
         if not answer.verified:
             _log.info("profile %s: a sign-in could not be checked yet", answer.space.profile_id)
-            self._handle(Unproved(answer.mark, target, is_doubtful))
+            self._handle(Unproved(answer.mark, target, is_doubtful, answer.flight))
 
     def inconclusive(self, answer: Answer, why: str, *, sent: bool = True) -> None:
         """Take note that a request with this answer got no response at all.
+
+        One that never carried the login need not be reported, unless the desk has let it go
+        (`Answer.flight`).
 
         Args:
             answer: What it carried.
             why: For the log: a network error, a time-out, a client that left.
             sent: Whether the login may have arrived, and have cost a log-on.
         """
-        if not answer.verified:
+        if sent or not answer.verified:
             _log.info("profile %s: a sign-in was not checked: %s", answer.space.profile_id, why)
-            self._handle(Inconclusive(answer.mark, sent))
+            self._handle(Inconclusive(answer.mark, sent, answer.flight))
 
     # --- For faces ---------------------------------------------------------------------------
 
@@ -526,7 +555,7 @@ class Desk:
         self._news.tell_soon(self.notices)
 
     def _left(self, number: int) -> None:
-        if self._parked.pop(number, None):
+        if self._parked.pop(number, None) or self._departing.pop(number, None):
             self._handle(Left(number))
 
     def _surveyed(self, keyring: Keyring) -> None:
@@ -552,6 +581,11 @@ class Desk:
         match effect:
             case Release(number, mark, scheme):
                 self._release(number, mark, scheme)
+            case Depart(number, flight):
+                seat, answer = self._departing.pop(number)
+                seat.set_result(replace(answer, flight=flight) if flight else answer)
+            case Recall(number):
+                self._departing.pop(number)[0].set_result(None)
             case Listen(number):
                 self._parked.pop(number).seat.set_result(None)
             case Refuse(number, reason, text):
@@ -613,13 +647,15 @@ class Desk:
             self._loop.call_soon(self._not_released, number, mark, offer, str(error))
             return
         del self._parked[number]
+        if not self._machine.is_trusted(mark):
+            answer = replace(answer, flight=number)
         parked.seat.set_result(replace(answer, strayed=True) if parked.strays else answer)
 
     def _not_released(self, number: int, mark: Mark, offer: Offer, reason: str) -> None:
         parked = self._parked.get(number)
         verdict = Verdict(VerdictKind.UNUSABLE, reason)
         if parked is None:
-            self._handle(Inconclusive(mark, sent=False))
+            self._handle(Inconclusive(mark, sent=False, flight=number))
             return
         self._handle(
             Challenged(
@@ -628,7 +664,7 @@ class Desk:
                 parked.profile,
                 offered(parked.offers, mark.key.space),
                 parked.waiter.target,
-                Tried(mark, name_of(offer.scheme), verdict),
+                Tried(mark, name_of(offer.scheme), verdict, flight=number),
                 parked.waiter.program,
                 parked.waiter.own,
                 parked.waiter.spent,
@@ -649,7 +685,7 @@ class Desk:
 
     def _refresh_known(self) -> None:
         for key, answer in list(self._answers.items()):
-            if not self._machine.is_trusted(answer.mark):
+            if not self._machine.is_proved(answer.mark):
                 answer.standing.fresh = False
             if not self._machine.is_present(answer.mark):
                 del self._answers[key]

@@ -63,6 +63,8 @@ class Tried(Struct, frozen=True):
         strayed: The request has already been sent from one realm to another.
         is_repeated: The 407 offers the same auth-scheme once more, or none at all. If not, the
             upstream only wants the login in another way for this request.
+        flight: The number of the `Release` or `Depart` that let the request go; 0 if the login was
+            proved so lately that none was needed.
     """
 
     mark: Mark
@@ -71,6 +73,7 @@ class Tried(Struct, frozen=True):
     is_final: bool = False
     strayed: bool = False
     is_repeated: bool = True
+    flight: int = 0
 
 
 class Challenged(Struct, frozen=True):
@@ -120,12 +123,14 @@ class Accepted(Struct, frozen=True):
         scheme: The scheme that it was used with, as in `Offered`.
         label: How strong that is, as in `Offered`.
         target: Where the request went, ``github.com:443``; empty if that is not known.
+        flight: As in `Tried`.
     """
 
     mark: Mark
     scheme: str = ""
     label: str = ""
     target: str = ""
+    flight: int = 0
 
 
 class Unproved(Struct, frozen=True):
@@ -136,23 +141,41 @@ class Unproved(Struct, frozen=True):
         target: Where the request went, ``github.com:443``.
         is_doubtful: A proxy may give this response to a wrong login, which may have cost a failed
             log-on; otherwise only a site gives it.
+        flight: As in `Tried`.
     """
 
     mark: Mark
     target: str
     is_doubtful: bool = True
+    flight: int = 0
 
 
 class Inconclusive(Struct, frozen=True):
-    """A request that carried this login got no response at all.
+    """A request that was to carry this login got no response at all.
 
     Attributes:
         mark: Which login.
-        sent: It may have arrived, and have cost a log-on.
+        sent: The login may have arrived, and have cost a log-on.
+        flight: As in `Tried`.
     """
 
     mark: Mark
     sent: bool = True
+    flight: int = 0
+
+
+class Departing(Struct, frozen=True):
+    """A request is about to carry a login that was right, but was not proved lately.
+
+    Attributes:
+        number: The request; from the same numbers as `Challenged.waiter`.
+        mark: Which login.
+        target: Where the request wants to go. Untrusted.
+    """
+
+    number: int
+    mark: Mark
+    target: str = ""
 
 
 class OwnEnded(Struct, frozen=True):
@@ -314,6 +337,7 @@ Event = (
     | Accepted
     | Unproved
     | Inconclusive
+    | Departing
     | OwnEnded
     | Left
     | Identified
@@ -364,6 +388,24 @@ class Release(Struct, frozen=True):
     waiter: int
     mark: Mark
     scheme: str
+
+
+class Depart(Struct, frozen=True):
+    """Let a request carry the login that it named in `Departing`.
+
+    Attributes:
+        number: Which request.
+        flight: The number to report with; 0 if the login has been proved meanwhile.
+    """
+
+    number: int
+    flight: int
+
+
+class Recall(Struct, frozen=True):
+    """Do not let a request carry the login that it named in `Departing`."""
+
+    number: int
 
 
 class Listen(Struct, frozen=True):
@@ -477,6 +519,8 @@ class QuestionClosed(Struct, frozen=True):
 
 Effect = (
     Release
+    | Depart
+    | Recall
     | Listen
     | Refuse
     | TryOwn

@@ -191,7 +191,9 @@ class Logins:
         case.own_targets.clear()
         case.trial = None
         case.blocked = False
+        case.own_tries = 0
         case.suspects.clear()
+        case.flights.clear()
         for request in case.parked.values():
             request.refused, request.objection = False, None
         case.stop_trial()

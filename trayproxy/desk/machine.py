@@ -4,6 +4,9 @@ It is told what happened and when, and says what to do; it does no I/O, keeps no
 timer, so every path through it can be played by a test. What it guarantees:
 
 - A login is tried on one request, the canary. Only its success releases the others and saves it.
+- A login that was right and was not proved lately goes out one request at a time (`turns`).
+- Only a request that carried the login can change its trial, and only if it left after whatever
+  put the login in doubt.
 - A login that was rejected is never sent again by itself: not to the next request, not to another
   realm of the upstream, and if the person types it once more, only when they insist.
 - Nothing is sent by itself to an upstream that offers less than before or calls itself something
@@ -25,7 +28,7 @@ from msgspec import structs
 
 from trayproxy.control.messages import Ending, Program, Why
 from trayproxy.desk.board import Board
-from trayproxy.desk.case import Case, Parked, Phase
+from trayproxy.desk.case import Case, Flight, Parked, Phase
 from trayproxy.desk.choice import objection, pick
 from trayproxy.desk.events import (
     Accepted,
@@ -33,6 +36,7 @@ from trayproxy.desk.events import (
     Challenged,
     Declined,
     Deleted,
+    Departing,
     Edited,
     Effect,
     Event,
@@ -65,6 +69,7 @@ from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
 from trayproxy.desk.space import Key, Pin, Space
 from trayproxy.desk.trials import Trials
+from trayproxy.desk.turns import Turns
 from trayproxy.desk.verdicts import Verdicts, is_costless
 from trayproxy.desk.views import Views
 from trayproxy.profiles.profile import Profile, SignIn
@@ -94,6 +99,7 @@ class Machine(Views):
         self._logins = Logins(self.board, self._questions)
         self._verdicts = Verdicts(self.board, self._questions)
         self._trials = Trials(self.board, self._questions, self._verdicts)
+        self._turns = Turns(self.board, self._trials)
         self._person = Person(self.board, self._questions, self._logins, self._trials)
 
     # --- What it is told ---------------------------------------------------------------------
@@ -115,6 +121,7 @@ class Machine(Views):
         for case in board.cases.values():
             self._expire(case)
         self._trials.sweep()
+        self._turns.sweep()
         self._questions.sweep()
         effects, board.effects = board.effects, []
         return effects
@@ -129,13 +136,16 @@ class Machine(Views):
                 self.board.unusable.pop(event.mark.key.space, None)
                 self._verdicts.accepted(event)
             case Unproved():
-                self._verdicts.unproved(event)
-            case Inconclusive(mark, sent):
-                self._verdicts.inconclusive(mark, sent)
+                self._trials.unproved(event)
+            case Inconclusive():
+                self._trials.inconclusive(event)
+            case Departing():
+                self._turns.departing(event)
             case OwnEnded():
                 self._trials.own_ended(event)
             case Left(waiter):
                 self.board.leave(waiter)
+                self._turns.left(waiter)
             case Identified(waiter, program):
                 self._identified(waiter, program)
             case Found():
@@ -219,6 +229,7 @@ class Machine(Views):
         if event.offers:
             board.unusable.pop(event.key.space, None)
         self._hear(case, event)
+        flight = case.flights.pop(tried.flight, None) if tried else None
         if tried and strayed and tried.strayed:
             return board.refuse(event.waiter, Reason.FORBIDDEN)
         request = Parked(
@@ -231,28 +242,40 @@ class Machine(Views):
             spent=event.spent,
         )
         if tried and tried.mark == case.mark:
-            return self._come_back(case, request, event, tried)
+            return self._come_back(case, request, event, tried, flight)
         return self._place(case, request)
 
     def _hear(self, case: Case, event: Challenged) -> None:
         """Take note of how an upstream asks."""
         case.seen = self.board.now
-        if not event.own:
+        if event.own:
+            case.own_asked = True
+        else:
             case.target = event.target
         if event.offers:
             case.offers = event.offers
             offer = pick(case, event.offers, self.board.now)
             case.way = (offer or event.offers[0]).way
 
-    def _come_back(self, case: Case, request: Parked, event: Challenged, tried: Tried) -> None:
+    def _come_back(
+        self,
+        case: Case,
+        request: Parked,
+        event: Challenged,
+        tried: Tried,
+        flight: Flight | None,
+    ) -> None:
         """Place a request that was refused with the present login."""
         board = self.board
+        is_trial = flight is not None or event.own or case.accepted is None
         if event.offers and not tried.is_repeated and not tried.is_final:
-            self._verdicts.asked_otherwise(case, tried)
+            self._verdicts.asked_otherwise(case, tried, is_trial=is_trial)
             return self._place(case, request)
         if tried.verdict and is_costless(tried.verdict):
             is_offered = not event.offers or any(o.scheme == tried.scheme for o in event.offers)
-            if not self._verdicts.unusable(case, tried, tried.verdict, is_offered=is_offered):
+            if not self._verdicts.unusable(
+                case, tried, tried.verdict, is_offered=is_offered, is_trial=is_trial
+            ):
                 return board.refuse(event.waiter, Reason.UNUSABLE, tried.verdict.text)
             if pick(case, event.offers, board.now) is None:
                 # What else it offers was perhaps not said in the middle of a handshake, and is
@@ -260,7 +283,7 @@ class Machine(Views):
                 board.effects.append(Listen(event.waiter))
                 return None
             return self._place(case, request)
-        if self._verdicts.refused(case, event, tried):
+        if self._verdicts.refused(case, event, tried, is_trial=is_trial):
             return self._place(case, request)
         if case.phase is Phase.TRUSTED or event.own or not self._verdicts.can_find_out(case):
             return board.refuse(event.waiter, Reason.FORBIDDEN)
@@ -395,6 +418,7 @@ class Machine(Views):
         for case in cases:
             self._questions.close(case, Ending.WITHDRAWN)
             self.board.refuse_all(case, Reason.WITHDRAWN)
+            self.board.recall(case)
             del self.board.cases[case.key]
 
     # --- Time --------------------------------------------------------------------------------
@@ -416,6 +440,7 @@ class Machine(Views):
         """Yield when something becomes due for this case."""
         yield case.waits_since + self.board.rules.parked
         yield from self._trials.times(case)
+        yield from self._turns.times(case)
         if case.phase is Phase.LOOKING:
             yield case.lookup_until
         if case.phase is Phase.QUIET:

@@ -135,6 +135,7 @@ def tried_with(answer: Answer, verdict: Verdict | None, challenges: Sequence[Cha
         is_final,
         answer.strayed,
         is_repeated(answer, challenges),
+        answer.flight,
     )
 
 

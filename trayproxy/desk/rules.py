@@ -13,6 +13,9 @@ class Rules:
             checked so far. The others go on waiting for its verdict: each that tried it as well
             could be one more failed log-on.
         lost: How long it may be on its way at all.
+        pace: Seconds after which one more request may carry a login that was right and was not
+            proved lately, while the requests before it have no answer yet.
+        own_most: How many own requests in a row may end without a verdict.
         patience: How long the keyring may take before the question opens without it.
         parked: How long a request waits for a sign-in.
         quiet: After *Cancel*.
@@ -31,8 +34,8 @@ class Rules:
         backoff: How long a scheme that could not be used is left alone: at first, then, then.
         ticket: How often to look for a ticket while there is none.
         stumbles: So often in a row a scheme that works comes to nothing before it is left alone.
-        unanswered: So often in a row an unverified login is sent without getting an answer; it may
-            have cost a log-on each time.
+        unanswered: How often in a row a login may be sent without getting an answer; each time may
+            have cost a log-on.
         unproved: So often in a row an unverified login is sent and gets an answer that a proxy may
             give to a wrong login as well (403, 502, a redirect to another host).
         good_most: Targets remembered where the present login was accepted.
@@ -49,6 +52,8 @@ class Rules:
     gather: float = 0.15
     canary: float = 10.0
     lost: float = 300.0
+    pace: float = 2.0
+    own_most: int = 2
     patience: float = 8.0
     parked: float = 300.0
     quiet: float = 60.0

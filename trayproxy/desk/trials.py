@@ -2,8 +2,11 @@
 
 Only its verdict moves the others. A canary that takes long is told to the person, but is not
 overtaken: each further request with a wrong login is a failed log-on, and companies lock accounts
-after a few. Only a login that was right before is tried on the next request then, since a site that
-is down must not stop all others.
+after a few.
+
+A login that was right before and is in doubt, because it was refused or was not answered, is tried
+on TrayProxy's own request, at another address than the one that refused it. The upstream is asked
+without the login first: if it does not even ask for one, the login is not the reason.
 
 If no client is there to try it on, because it gave up while the person typed, a request of our own
 takes its place. So it does where those of the clients cannot tell: they go to hosts that have
@@ -15,10 +18,18 @@ from math import inf
 
 from trayproxy.control.messages import Ending, Why
 from trayproxy.desk.board import Board
-from trayproxy.desk.case import Case, Parked, Phase, Source
+from trayproxy.desk.case import Case, Flight, Parked, Phase, Source
 from trayproxy.desk.choice import objection, pick, trouble, weaker_text
-from trayproxy.desk.events import Offered, OwnEnded, Reason, TryOwn
+from trayproxy.desk.events import (
+    Inconclusive,
+    Offered,
+    OwnEnded,
+    Reason,
+    TryOwn,
+    Unproved,
+)
 from trayproxy.desk.questions import Questions
+from trayproxy.desk.space import host_of
 from trayproxy.desk.verdicts import Verdicts
 
 ANYWHERE = ""
@@ -56,6 +67,7 @@ class Trials:
         now = self._board.now
         if now >= case.own_until:
             case.own_until = inf
+            self._acquit(case)
         if now >= case.canary_until:
             self._take_long(case)
         if now >= case.canary_lost:
@@ -63,10 +75,76 @@ class Trials:
             case.unanswered = max(case.unanswered, self._board.rules.unanswered - 1)
             self._verdicts.leave_open(case, sent=True)
 
+    # --- Without an answer ---------------------------------------------------------------------
+
+    def inconclusive(self, event: Inconclusive) -> None:
+        """Take note that a request came back without an answer.
+
+        It changes nothing if the request never carried the login in question.
+        """
+        case = self._board.cases.get(event.mark.key)
+        if case is None:
+            return
+        case.untold.pop(event.mark.generation, None)
+        if case.mark != event.mark:
+            return
+        flight = case.flights.pop(event.flight, None)
+        if case.phase is Phase.CHECKING and flight is not None:
+            self._verdicts.leave_open(case, sent=event.sent)
+        elif case.phase is Phase.TRUSTED and event.sent and (flight or not case.unanswered):
+            # Others that left at the same time as the first one say no more than the first one.
+            case.unanswered += 1
+            if flight is not None:
+                case.vague.add(host_of(flight.target))
+            if case.unanswered >= self._board.rules.unanswered:
+                self.doubt_silence(case)
+
+    def unproved(self, event: Unproved) -> None:
+        """Keep a login on trial whose request got a response that proves nothing.
+
+        The next canary goes to another host. A login that was right before was not refused, and
+        the upstream does answer: there is no reason to ask anybody.
+        """
+        case = self._board.cases.get(event.mark.key)
+        if case is None:
+            return
+        case.untold.pop(event.mark.generation, None)
+        if case.mark != event.mark:
+            return
+        flight = case.flights.pop(event.flight, None)
+        if case.phase is not Phase.CHECKING or flight is None:
+            return
+        if case.accepted is None:
+            case.vague.add(host_of(event.target))
+            most = self._board.rules.unproved
+            self._verdicts.leave_open(case, sent=event.is_doubtful, most=most)
+            return
+        case.unanswered = min(case.unanswered, 1)
+        self._verdicts.leave_open(case, sent=False)
+        if not case.doubts:
+            case.move(Phase.TRUSTED)
+
+    def doubt_silence(self, case: Case) -> None:
+        """Find out whether the login is the reason why requests get no answer."""
+        if case.login is None or not self._board.tries_itself:
+            return
+        case.unanswered = max(case.unanswered, self._board.rules.unanswered)
+        case.vague.update(host_of(flight.target) for flight in case.flights.values())
+        case.move(Phase.HELD)
+        self.try_ourselves(case)
+
+    def _acquit(self, case: Case) -> None:
+        """Go on with a login if the upstream does not ask for one, or does not answer at all."""
+        is_asked_about = case.phase is Phase.HELD and case.accepted is not None
+        if is_asked_about and case.unanswered and not case.doubts and not case.own_asked:
+            case.unanswered = 1
+            case.own_tries = 0
+            case.move(Phase.TRUSTED)
+
     def _take_long(self, case: Case) -> None:
         case.canary_until = inf
         if case.accepted is not None:
-            self._verdicts.leave_open(case, sent=False)
+            self._verdicts.leave_open(case, sent=True)
             return
         case.why = Why.UNCHECKED
         self._board.changed(case)
@@ -120,7 +198,13 @@ class Trials:
         elif case.insisted and self._tells_nothing(case):
             self.try_ourselves(case, ANYWHERE)
         elif not self._seeks_proof(case):
+            if case.is_in_doubt() and self._has_means(case):
+                self.try_ourselves(case)
             self._try_next(case)
+
+    def _has_means(self, case: Case) -> bool:
+        """Return whether one more request of our own may tell about a login in doubt."""
+        return self._board.tries_itself and case.own_tries < self._board.rules.own_most
 
     def _tells_nothing(self, case: Case) -> bool:
         """Return whether a rejected login would only be sent where it was rejected.
@@ -158,7 +242,9 @@ class Trials:
         rules, now = self._board.rules, self._board.now
         wanted = [case.target] if case.accepted is None and case.target else []
         for target in (*reversed(case.goods), *wanted, ANYWHERE):
-            is_spent = case.accepted is None and target in case.own_targets
+            is_spent = target in case.own_targets and (
+                case.accepted is None or (case.own_tries > 0 and target != ANYWHERE)
+            )
             is_vain = bool(target) and (
                 case.tells_nothing(target, now, rules) or case.is_suspect(target, now, rules)
             )
@@ -181,6 +267,8 @@ class Trials:
         objected: tuple[Offered, Why] | None = None
         for request in self._in_order(case):
             if case.is_suspect(request.target, board.now, board.rules) and not request.own:
+                if case.own or self._has_means(case):
+                    continue
                 board.leave(request.waiter)
                 board.refuse(request.waiter, Reason.FORBIDDEN)
                 continue
@@ -197,6 +285,7 @@ class Trials:
                 continue
             board.leave(request.waiter)
             case.move(Phase.CHECKING)
+            case.flights[request.waiter] = Flight(board.now, request.target)
             case.canary_until = board.now + board.rules.canary
             case.canary_lost = board.now + board.rules.lost
             case.canary, case.trial = request.target, offer
@@ -214,7 +303,7 @@ class Trials:
         before can tell: ours, if it is on its way, or one that goes there.
         """
         requests = list(case.parked.values())
-        if case.doubts and case.own and case.own_until < inf:
+        if case.is_in_doubt() and case.own and case.own_until < inf:
             return [request for request in requests if request.own]
         return sorted(
             requests,
@@ -284,9 +373,11 @@ class Trials:
         self._tries += 1
         case.own, case.own_generation = self._tries, case.generation
         case.own_until = board.now + board.rules.canary
+        case.own_asked = False
         if target is None:
             target = self._elsewhere(case) or ANYWHERE
         case.own_targets.add(target)
+        case.own_tries += 1
         board.effects.append(TryOwn(case.own, case.kept_for, target))
         board.changed(case)
 
@@ -297,6 +388,7 @@ class Trials:
         if case is None:
             return
         case.own, case.own_until = 0, inf
+        self._acquit(case)
         if case.phase is Phase.HELD and not case.parked and case.accepted is None:
             if event.asked:
                 case.why = Why.UNCHECKED

@@ -27,11 +27,10 @@ from trayproxy.desk.events import (
     Rejected,
     Save,
     Tried,
-    Unproved,
     UserKnown,
 )
 from trayproxy.desk.questions import NAMES_BEFORE, Questions
-from trayproxy.desk.space import Key, Mark, Pin, host_of
+from trayproxy.desk.space import Key, Pin, host_of
 
 _WHYS = {VerdictKind.EXPIRED: Why.EXPIRED, VerdictKind.LOCKED: Why.LOCKED}
 _REALMS_MOST = 8
@@ -57,10 +56,16 @@ class Verdicts:
             return
         if not case.has_login or case.phase in (Phase.EMPTY, Phase.LOOKING, Phase.QUIET):
             return
+        flight = case.flights.get(event.flight)
+        if flight is None and case.accepted is not None and not self._is_undoubted(case):
+            return  # It left before the refusal or the silence that put the login in doubt.
         case.accepted = case.seen = self._board.now
         case.doubts = case.unanswered = case.stumbles = 0
+        case.own_tries = 0
         case.suspects.clear()
         case.vague.clear()
+        case.own_targets.clear()
+        case.flights.clear()
         if case.mark == mark:
             is_canary = case.phase is Phase.CHECKING
             self._note_good(case, event.target or (case.canary if is_canary else ""))
@@ -80,6 +85,10 @@ class Verdicts:
         case.goods[target] = None
         if len(case.goods) > self._board.rules.good_most:
             del case.goods[next(iter(case.goods))]
+
+    @staticmethod
+    def _is_undoubted(case: Case) -> bool:
+        return case.phase is Phase.TRUSTED and not case.unanswered
 
     def _trust(self, case: Case, label: str) -> None:
         board = self._board
@@ -172,23 +181,31 @@ class Verdicts:
             return
         if case.phase not in (Phase.CHECKING, Phase.HELD):
             return
+        if case.accepted is not None and tried.flight not in case.flights:
+            return
         case.doubts += 1
         if case.accepted is None or case.doubts >= self._board.rules.doubts:
             self.reject(case, tried.verdict)
         elif case.phase is Phase.CHECKING:
             self.leave_open(case, sent=False)
 
-    def asked_otherwise(self, case: Case, tried: Tried) -> None:
+    def asked_otherwise(self, case: Case, tried: Tried, *, is_trial: bool) -> None:
         """Keep a login whose request is asked for it in another way: that says nothing about it.
 
         A login on trial may have been counted all the same.
         """
-        if case.phase is Phase.CHECKING:
-            is_sent = not is_costless(tried.verdict)
+        if case.phase is Phase.CHECKING and is_trial:
+            is_sent = not is_costless(tried.verdict) and case.accepted is None
             self.leave_open(case, sent=is_sent, most=self._board.rules.unproved)
 
-    def refused(self, case: Case, event: Challenged, tried: Tried) -> bool:
+    def refused(self, case: Case, event: Challenged, tried: Tried, *, is_trial: bool) -> bool:
         """Take the verdict on the present login.
+
+        Args:
+            case: Its protection space.
+            event: The request that came back.
+            tried: What it carried.
+            is_trial: It left after whatever put the login in doubt.
 
         Returns:
             Whether the request waits on with the others; if not, it is forbidden, and nothing that
@@ -199,7 +216,7 @@ class Verdicts:
         if case.phase not in (Phase.TRUSTED, Phase.CHECKING, Phase.HELD):
             return True
         board = self._board
-        was_canary = case.phase is Phase.CHECKING
+        was_canary = case.phase is Phase.CHECKING and is_trial
         is_known = case.is_forbidden(event.target, board.now, board.rules)
         if is_known and not tried.is_final and not was_canary:
             return False
@@ -220,6 +237,9 @@ class Verdicts:
         # If the password was changed just now, each further try is a failed log-on: they go one
         # at a time from here.
         case.suspects[host_of(event.target)] = board.now
+        if case.phase is Phase.CHECKING and not was_canary:
+            return False
+        case.flights.clear()
         case.stop_trial()
         if case.phase is not Phase.HELD:
             case.move(Phase.HELD)
@@ -232,10 +252,10 @@ class Verdicts:
         Another host has refused the login since it was accepted last, and this one is no more
         likely to be forbidden than any: the login was accepted for it, or we have chosen it.
         """
+        if event.own:
+            return True
         host = host_of(event.target)
-        return any(other != host for other in case.suspects) and (
-            event.own or case.is_good(event.target)
-        )
+        return any(other != host for other in case.suspects) and case.is_good(event.target)
 
     def _may_be_right(self, case: Case) -> bool:
         """Return whether it may be the address that is refused, and not the login.
@@ -252,7 +272,9 @@ class Verdicts:
         """Return whether a request of our own can tell whether a login is right still."""
         return bool(case.goods) and self._board.tries_itself
 
-    def unusable(self, case: Case, tried: Tried, verdict: Verdict, *, is_offered: bool) -> bool:
+    def unusable(
+        self, case: Case, tried: Tried, verdict: Verdict, *, is_offered: bool, is_trial: bool
+    ) -> bool:
         """Take note that a scheme came to nothing, and nothing is known about the login.
 
         Args:
@@ -260,6 +282,7 @@ class Verdicts:
             tried: With what.
             verdict: Why.
             is_offered: Whether the upstream still offers that scheme, as far as is known.
+            is_trial: As for `refused`.
 
         Returns:
             Whether it is left alone now. One that works for others may stumble.
@@ -274,7 +297,7 @@ class Verdicts:
         set_back(board, case, scheme, verdict)
         if case.scheme == scheme:
             case.scheme = ""
-        if case.phase in (Phase.TRUSTED, Phase.CHECKING):
+        if case.phase is Phase.TRUSTED or (case.phase is Phase.CHECKING and is_trial):
             case.stop_trial()
             case.move(Phase.HELD)
             board.changed(case)
@@ -297,6 +320,7 @@ class Verdicts:
         case.repeated = case.lifted = False
         case.doubts = 0
         case.suspects.clear()
+        case.flights.clear()
 
     def _note(self, case: Case, login: Login) -> None:
         """Never send this login again by itself, not in later runs either."""
@@ -316,33 +340,11 @@ class Verdicts:
 
     # --- Neither -----------------------------------------------------------------------------
 
-    def inconclusive(self, mark: Mark, sent: bool) -> None:
-        """Take note that a request came back without an answer."""
-        case = self._board.cases.get(mark.key)
-        if case is None:
-            return
-        case.untold.pop(mark.generation, None)
-        if case.mark == mark and case.phase is Phase.CHECKING:
-            self.leave_open(case, sent=sent)
-
-    def unproved(self, event: Unproved) -> None:
-        """Keep a login on trial whose canary got a response that proves nothing.
-
-        `trayproxy.desk.trials` sends the next canary to another host.
-        """
-        mark = event.mark
-        case = self._board.cases.get(mark.key)
-        if case is None:
-            return
-        case.untold.pop(mark.generation, None)
-        if case.mark == mark and case.phase is Phase.CHECKING:
-            case.vague.add(host_of(event.target))
-            self.leave_open(case, sent=event.is_doubtful, most=self._board.rules.unproved)
-
     def leave_open(self, case: Case, *, sent: bool, most: int | None = None) -> None:
         """Keep a login of which the canary has not told whether it is right.
 
-        It may have been counted all the same; so after some of these the person decides.
+        It may have been counted all the same; so after some of these the person decides. One that
+        was right before is sent once more, on TrayProxy's own request.
 
         Args:
             case: With which login.
@@ -351,15 +353,18 @@ class Verdicts:
         """
         board = self._board
         case.stop_trial()
+        case.unanswered += sent
+        most = most or board.rules.unanswered
         if case.accepted is None:
             case.why = Why.UNCHECKED
-            case.unanswered += sent
-            too_many = case.unanswered - (most or board.rules.unanswered)
-            if case.login and too_many >= 0:
-                case.relook_at = board.now + board.rules.relook_locked
-                silences = board.rules.silences
-                case.silent_until = board.now + silences[min(too_many, len(silences) - 1)]
-                return self._questions.ask(case, Why.UNCHECKED)
+        else:
+            most = board.rules.unanswered + 1
+        too_many = case.unanswered - most
+        if case.login and too_many >= 0:
+            case.relook_at = board.now + board.rules.relook_locked
+            silences = board.rules.silences
+            case.silent_until = board.now + silences[min(too_many, len(silences) - 1)]
+            return self._questions.ask(case, Why.UNCHECKED)
         case.move(Phase.HELD)
         return board.changed(case)
 

@@ -109,11 +109,16 @@ class Views:
         case = self.board.cases.get(mark.key)
         return case is not None and case.mark == mark and case.phase is Phase.TRUSTED
 
+    def is_proved(self, mark: Mark) -> bool:
+        """Return whether a mark names a trusted login that no request went unanswered with."""
+        case = self.board.cases.get(mark.key)
+        return self.is_trusted(mark) and case is not None and not case.unanswered
+
     def is_settled(self, space: Space) -> bool:
         """Return whether nothing is asked, put off or in doubt about an upstream, and somebody is
         there whom one could ask."""
         cases = self.board.cases_at(space)
-        is_open = any(c.asked or c.doubts or c.phase is Phase.QUIET for c in cases)
+        is_open = any(c.asked or c.doubts or c.unanswered or c.phase is Phase.QUIET for c in cases)
         return not (is_open or self.board.screen_locked)
 
     def generation(self, space: Space) -> int:

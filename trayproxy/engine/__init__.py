@@ -31,7 +31,7 @@ coroutine from top to bottom. Both do the same; the short way decides nothing.
     steps        what of it takes its time, in threads
     warming      connections that are signed in ahead, so that a tunnel need not wait for it
     spares       when that is done: the decision
-    canaries     who goes first with a password that was not accepted lately
+    canaries     waiting for a connection that is being signed in ahead
     binding      what binds it to a TLS connection
     relay        the answer on its way back
     way          through which upstream a request goes, or to its target itself

@@ -1,9 +1,7 @@
-"""One request at a time carries a password that was not accepted lately.
+"""Who is first to do something that others wait for, and for how long they wait.
 
-A password that was right in the evening may be wrong in the morning, and whatever is open on the
-screen then sends it at once: thirty failed log-ons lock an account. So the first request goes
-alone, and what becomes of it decides about the others. A next hop refuses a login before it does
-anything else: one that says nothing for a while has let the request through.
+The connections that are signed in ahead use it (`warming`). Which request may carry a login that
+was not proved lately is the desk's decision (`trayproxy.desk.turns`).
 """
 
 import asyncio
@@ -14,7 +12,7 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 LET_THROUGH_S = 2.0
-"""Seconds after which silence means that a login was accepted."""
+"""Seconds for which the others wait."""
 
 
 @dataclass(frozen=True, slots=True)

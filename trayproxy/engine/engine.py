@@ -15,10 +15,8 @@ from proxy.common.flag import flags as proxy_flags
 from proxy.core.listener.tcp import TcpSocketListener
 
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.space import Mark
 from trayproxy.desktop.ports import is_taken
 from trayproxy.desktop.sleep import sleep_clock
-from trayproxy.engine.canaries import Canaries
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.date import DateLine
 from trayproxy.engine.descriptors import open_descriptors
@@ -224,7 +222,6 @@ class Engine:
         self.openings: Memory[bytes, bytes] = Memory()
         self.refusals = Refusals()
         self.steps = Steps(loop)
-        self.canaries: Canaries[Mark] = Canaries(loop)
         self.warming = Warming(self)
         self._port = port
         self._stranding: asyncio.TimerHandle | None = None

@@ -92,7 +92,7 @@ def note_evidence(
     found, target = evidence(response, request), str(request.target.authority)
     if found is Evidence.PROOF or (found is Evidence.FROM_SITE and not on_trial):
         desk.accepted(answer, target)
-    elif on_trial:
+    elif on_trial or answer.flight:
         desk.unproved(answer, target, is_doubtful=found is Evidence.NONE)
 
 
@@ -122,17 +122,17 @@ async def carry_out(
         rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
         return Wanted(wanted.challenges, rejected)
     except BaseException as error:
-        if answer is not None:
-            desk.inconclusive(answer, type(error).__name__, sent=signing.is_spent)
-        signing.let_others()
+        carried = signing.carried or (answer if attempt.is_asked_for else None)
+        if carried is not None:
+            desk.inconclusive(carried, type(error).__name__, sent=signing.is_spent)
         raise
     if answer is not None and way.signs_requests and isinstance(outcome, Response):
+        carried = signing.carried or answer
         if not signing.is_proved:
-            if attempt.is_asked_for:
-                desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
+            if attempt.is_asked_for or carried.flight:
+                desk.inconclusive(carried, "the proxy did not ask for it", sent=False)
         else:
-            note_evidence(desk, answer, request, outcome, on_trial=attempt.is_on_trial)
-        signing.let_others()
+            note_evidence(desk, carried, request, outcome, on_trial=attempt.is_on_trial)
     return outcome
 
 
@@ -244,14 +244,11 @@ class Exchange:
                 return await self._open_directly()
             if isinstance(outcome, Response):
                 return await self._relay.pass_on(sender, outcome)
-            try:
-                if not hop.way.signs_in:
-                    page = sign_in_not_set(self._profile.name)
-                    self._engine.observer.sign_in_not_set(hop.way, page)
-                    raise RefusedError(page)
-                turn = self._turn_at_desk(outcome, attempt.answer)
-            finally:
-                signing.let_others()
+            if not hop.way.signs_in:
+                page = sign_in_not_set(self._profile.name)
+                self._engine.observer.sign_in_not_set(hop.way, page)
+                raise RefusedError(page)
+            turn = self._turn_at_desk(outcome, signing.carried or attempt.answer)
             attempt = await self._wait_at_desk(turn)
 
     def _known(self) -> Answer | None:

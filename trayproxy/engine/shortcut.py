@@ -71,7 +71,7 @@ def _is_as_before(link: "ClientWork", plan: Plan) -> bool:
     if way.others and engine.failover.knows_dead(way):
         return False  # Choosing one is done once for each request, by the story.
     answer = engine.desk.known(way.space) if way.space is not None and way.signs_in else None
-    # One that was not accepted lately goes out alone at first: see `canaries`.
+    # One that was not accepted lately goes out alone at first: see `trayproxy.desk.turns`.
     is_sure = answer is None or answer.verified or plan.key.signed_in is not None
     return plan.answer is answer and is_sure and engine.pool.is_current(plan.key)
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
 from trayproxy.desk.answer import Answer
-from trayproxy.desk.space import Mark
 from trayproxy.engine.hop import Hop
 from trayproxy.engine.leftover import Leftover
 from trayproxy.engine.memory import Plan
@@ -96,11 +95,12 @@ class Signing:
     Attributes:
         is_proved: The answer came to a request, or the last leg of one, that carried the login.
         is_spent: The login may have cost a log-on.
+        carried: The login as the desk has let this request carry it; None if the request has not
+            come so far.
     """
 
     __slots__ = (
         "_challenges",
-        "_first",
         "_has_content",
         "_hop",
         "_is_challenged",
@@ -114,6 +114,7 @@ class Signing:
         "_sent",
         "_wants_continue",
         "_way",
+        "carried",
         "is_proved",
         "is_spent",
     )
@@ -147,11 +148,11 @@ class Signing:
         self._has_content = plan.request.framing not in (NoBody(), Length(0))
         self._wants_continue = self._has_content and link.engine.refusals.was_cut(hop.way.space)
         self._challenges: tuple[Challenge, ...] = ()
-        self._first: Mark | None = None
         self._is_challenged = False
         self._is_on_trial = False
         self._is_to_hurry = False
         self._way = hop.way
+        self.carried: Answer | None = None
         self.is_proved = False
         self.is_spent = False
 
@@ -192,15 +193,16 @@ class Signing:
             if upstream.is_signed_in:
                 self._hop.leave_line()
             carries = self._hop.way.signs_requests and not upstream.is_signed_in
-            if carries and answer is not None and await self._was_behind(answer):
+            if carries and answer is not None and await self._had_to_wait(answer):
                 continue
             try:
-                outcome = await self._try_on(upstream, answer)
+                outcome = await self._try_on(upstream, self.carried if carries else answer)
             except LostError as lost:
                 self._link.drop_upstream()
                 losses += lost.counts
                 if losses > LOST_AT_MOST or not lost.may_go_on:
                     raise self._cut_short(lost) from lost
+                self._report_unanswered()
                 fresh = True
                 continue
             if outcome is not None:
@@ -225,32 +227,53 @@ class Signing:
 
     def _begin_attempt(self, *, on_trial: bool) -> None:
         self.is_proved = self.is_spent = self._hop.is_spent = False
+        self.carried = None
         self._is_on_trial = on_trial
 
-    async def _was_behind(self, answer: Answer) -> bool:
-        """Wait for a request that goes first with this login, if there is one; then look for a
-        connection again. Otherwise go first.
+    async def _had_to_wait(self, answer: Answer) -> bool:
+        """Let the desk say that this request may carry a login, and set `carried`. Return whether
+        that took some time, so that a connection has to be looked for again.
 
         Raises:
-            SupersededError: That was the end of the login.
+            SupersededError: The login is not to be sent any more.
         """
-        canaries = self._link.engine.canaries
-        if self._first is not None or not self._is_risky(answer):
+        if self.carried is None and not self._needs_turn(answer):
+            self.carried = answer
+        if self.carried is not None:
+            if self._sent is None and self._is_withdrawn(answer):
+                raise SupersededError
             return False
-        if canaries.begin(answer.mark):
-            self._first = answer.mark
-            return False
-        if canaries.wait_for(answer.mark) is None:
-            return False
-        self._hop.let_go()
-        self._link.deadline = None
-        while not answer.verified and (waiting := canaries.wait_for(answer.mark)) is not None:
-            over, left = waiting
-            with self._hop.parked():
-                await self._hop.pause(Wait({}, future=over, timeout=left))
-        if self._is_withdrawn(answer):
+        target = str(self._request.target.authority)
+        turn = self._link.engine.desk.departing(answer, target)
+        has_waited = not turn.done()
+        try:
+            if has_waited:
+                self._hop.let_go()
+                self._link.deadline = None
+                with self._hop.parked():
+                    while not turn.done():
+                        await self._hop.pause(Wait({}, future=turn))
+        finally:
+            turn.cancel()
+        let_go = turn.result()
+        if not isinstance(let_go, Answer):
             raise SupersededError
-        return True
+        self.carried = let_go
+        return has_waited
+
+    def _needs_turn(self, answer: Answer) -> bool:
+        """Whether to send this may cost a log-on that nobody expects."""
+        is_password = answer.login is not None
+        is_new = self._sent is None and not self._is_on_trial
+        return is_password and is_new and not answer.verified
+
+    def _report_unanswered(self) -> None:
+        """Tell the desk that the login was sent in vain, before it is sent once more: that needs
+        another turn."""
+        carried = self.carried
+        if carried is not None and self.is_spent and not self._is_on_trial:
+            self.carried, self.is_spent = None, False
+            self._link.engine.desk.inconclusive(carried, "the connection was lost", sent=True)
 
     def _is_withdrawn(self, answer: Answer) -> bool:
         """Whether the desk hands a login out no more that it trusted: another request has come back
@@ -260,32 +283,18 @@ class Signing:
         known = self._link.engine.desk.known(answer.space)
         return known is None or known.mark != answer.mark
 
-    def _is_risky(self, answer: Answer) -> bool:
-        """Whether to send this may cost a log-on that nobody expects."""
-        is_password = answer.login is not None
-        is_new = self._sent is None and not self._is_on_trial
-        return is_password and is_new and not answer.verified
-
-    def let_others(self) -> None:
-        """Let the others go, if this went first: the desk knows what has become of it."""
-        if self._first is not None:
-            self._link.engine.canaries.end(self._first)
-            self._first = None
-
     async def _connected(self, answer: Answer | None, *, fresh: bool) -> Connection:
         if self._sent is not None:
             return self._sent
         if self._hop.way.signs_requests or answer is None:
             return await self._hop.connected(answer, fresh=fresh, on_trial=self._is_on_trial)
         # The login goes out while connecting, and what became of it is known with the connection.
-        while await self._was_behind(answer):
+        while await self._had_to_wait(answer):
             pass
         try:
-            upstream = await self._hop.connected(answer, fresh=fresh, on_trial=self._is_on_trial)
+            return await self._hop.connected(self.carried, fresh=fresh, on_trial=self._is_on_trial)
         finally:
             self.is_spent = self._hop.is_spent
-        self.let_others()
-        return upstream
 
     def _cut_short(self, lost: LostError) -> RefusedError:
         if lost.was_new:
@@ -335,7 +344,7 @@ class Signing:
                 place = await self._hop.connected(answer, fresh=False, on_trial=self._is_on_trial)
             if place is None:
                 raise LostError
-            if step.same_connection and self._is_withdrawn(answer):
+            if (step.same_connection or step.whole) and self._is_withdrawn(answer):
                 # Refused to another request since the first leg: here it would be once more.
                 self._link.drop_upstream()
                 raise SupersededError

@@ -183,17 +183,16 @@ class Spare:
             RefusedError: There is no connection, or no answer on it.
             SupersededError: The login was refused to a request of a program meanwhile.
         """
-        link, order, answer = self._link, self._order, self._order.answer
+        link, order = self._link, self._order
+        # The same login, but not as it was let go for the one request that the order came from.
+        answer = self._engine.desk.known(order.answer.space) or order.answer
         plan = Plan(request_to(order.target), None)
         hop = SpareHop(link, plan.request, order.way, order.way)
         sender = Sender(link.client, NoBody(), Kept(wanted=False))
         signing = Signing(link, plan, hop, Heads(link, plan), sender, None)
         outcome = await carry_out(signing, hop, plan.request, Attempt(answer, is_fresh=True))
         if not isinstance(outcome, Response):
-            try:
-                self._report(outcome)
-            finally:
-                signing.let_others()
+            self._report(outcome, signing.carried or answer)
             return Fate.USELESS
         # An answer to the first leg means that nobody has asked: it is not signed in.
         connection = link.upstream
@@ -208,7 +207,7 @@ class Spare:
         self._engine.pool.keep(connection)
         return Fate.KEPT
 
-    def _report(self, outcome: Wanted | None) -> None:
+    def _report(self, outcome: Wanted | None, answer: Answer) -> None:
         """Tell the desk that the login was refused, to a request that is not there any more.
 
         So the desk finds out by itself whether it is the login, or this request that the next hop
@@ -216,7 +215,7 @@ class Spare:
         """
         if outcome is None or outcome.verdict is None or is_costless(outcome.verdict):
             return
-        desk, answer, profile = self._engine.desk, self._order.answer, self._order.way.profile
+        desk, profile = self._engine.desk, self._order.way.profile
         assert profile is not None  # A next hop with a login belongs to one.
         waiter = Waiter(str(self._order.target))
         seat = desk.challenged(

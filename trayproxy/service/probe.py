@@ -158,6 +158,8 @@ class Probe:
         while True:
             if answer is None or answer is tried:
                 answer = await self._ask(wanted, tried)
+            if answer is not None and answer.login is not None and not answer.verified:
+                answer = await self._let_go(answer)
             outcome = await (self.send(None) if answer is None else self._try(answer))
             if not isinstance(outcome, Wanted):
                 return answer
@@ -173,6 +175,14 @@ class Probe:
         if isinstance(result, Refusal):
             raise NotSignedInError(result)
         return result
+
+    async def _let_go(self, answer: Answer) -> Answer | None:
+        """Return a login as the desk lets this request carry it; None: hear once more what is
+        wanted, since the login is not to be sent any more."""
+        if answer.flight:
+            return answer
+        let_go = await self._tools.desk.departing(answer, self._waiter.target)
+        return let_go if isinstance(let_go, Answer) else None
 
     async def _try(self, answer: Answer) -> Response | Wanted | None:
         """Send the request with a login, and tell the desk what came of it."""
