@@ -144,6 +144,70 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, octets: byt
     assert again(memory, path).pins == {SPACE: PIN}
 
 
+WHOLE = {
+    "schema": 1,
+    "salt": "00" * 16,
+    "upstreams": [
+        {
+            "profile": "office",
+            "upstream": "http://proxy.corp.example:8080",
+            "label": "ntlm",
+            "realms": ["Corp"],
+            "rejected": ["abcd"],
+        }
+    ],
+}
+"""A file that is whole, as `MemoryFile` writes it."""
+
+OF_UPSTREAM = ("profile", "upstream", "label", "realms", "rejected")
+WRONG = [1, 1.5, True, [1], ["Corp", 1], [["Corp"]], [None], {"Corp": 1}, "Corp", None]
+
+
+def changed(place: str, value: object) -> bytes:
+    """Return the whole file with another value at one place; None takes the place away."""
+    document = json.loads(json.dumps(WHOLE))
+    where = document["upstreams"][0] if place in OF_UPSTREAM else document
+    where[place] = value
+    if value is None:
+        del where[place]
+    return json.dumps(document).encode()
+
+
+def is_right(place: str, value: object) -> bool:
+    if place in ("profile", "upstream", "label"):
+        return isinstance(value, str)
+    return place == "schema" and value == 1
+
+
+CASES = [
+    (place, value)
+    for place in (*WHOLE, *OF_UPSTREAM)
+    for value in WRONG
+    if not is_right(place, value)
+]
+
+
+@pytest.mark.parametrize(("place", "value"), CASES)
+def test_a_whole_file_with_a_wrong_type_in_it_is_set_aside(
+    path: Path, place: str, value: object
+) -> None:
+    octets = changed(place, value)
+    path.parent.mkdir()
+    path.write_bytes(octets)
+    memory = MemoryFile(path)
+    assert memory.pins == {}
+    assert not was_rejected(memory)
+    assert path.with_name("sign-in.json.bad").read_bytes() == octets
+    memory.close()
+
+
+def test_the_whole_file_itself_is_read(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(json.dumps(WHOLE).encode())
+    assert MemoryFile(path).pins == {SPACE: Pin("ntlm", ("Corp",))}
+    assert not path.with_name("sign-in.json.bad").exists()
+
+
 def test_a_disk_that_cannot_be_written_to_costs_only_the_memory(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")

@@ -356,6 +356,46 @@ def test_addresses_that_do_not_answer_end_in_a_timeout(
     assert LIMITS.connect_s <= loop.time() - before <= LIMITS.connect_total_s + 1
 
 
+class Clock:
+    """A clock that goes only while somebody waits, and nothing ever happens."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.waits: list[int] = []
+
+    def now(self) -> float:
+        return self.time
+
+    async def pause(self, wait: Wait) -> int:
+        assert wait.timeout is not None
+        self.waits.append(len(wait.events))
+        self.time += wait.timeout
+        return TIMED_OUT
+
+
+def test_many_silent_addresses_have_one_limit_together(
+    loop: asyncio.AbstractEventLoop, silent: Address
+) -> None:
+    clock, limits, released = Clock(), Limits(), list[int]()
+    dialling = connect((silent,) * 1000, clock.pause, released.append, limits, clock.now)
+    with pytest.raises(TimeoutError):
+        drive(loop, dialling)
+    assert clock.time == pytest.approx(limits.connect_total_s)
+    # One begins each quarter of a second, and each has ten: no more than forty at once.
+    at_once = limits.connect_s / limits.next_address_s
+    assert max(clock.waits) == at_once
+    assert len(released) == pytest.approx(limits.connect_total_s / limits.next_address_s)
+
+
+def test_each_address_has_a_limit_of_its_own(
+    loop: asyncio.AbstractEventLoop, silent: Address
+) -> None:
+    clock, limits = Clock(), Limits()
+    with pytest.raises(TimeoutError):
+        drive(loop, connect((silent,), clock.pause, lambda _: None, limits, clock.now))
+    assert clock.time == pytest.approx(limits.connect_s)
+
+
 def test_no_address_is_a_timeout_of_its_own(loop: asyncio.AbstractEventLoop) -> None:
     with pytest.raises(TimeoutError):
         dial(loop)

@@ -3,7 +3,14 @@
 import pytest
 
 from trayproxy.http.fields import parse_fields
-from trayproxy.http.hops import forwarded_trailers, has_passed
+from trayproxy.http.hops import (
+    connection_options,
+    end_to_end,
+    forwarded_trailers,
+    has_passed,
+    upgrade_protocols,
+    via_line,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,3 +36,92 @@ def test_trailers_that_would_change_the_message_are_dropped_r_047() -> None:
         [b"Content-Length: 9", b"Set-Cookie: t=1", b"X-Sum: 9", b"Transfer-Encoding: chunked"]
     )
     assert forwarded_trailers(trailers).lines == ((b"X-Sum", b"9"),)
+
+
+HOP_BY_HOP = (
+    b"Connection",
+    b"Proxy-Connection",
+    b"Keep-Alive",
+    b"TE",
+    b"Transfer-Encoding",
+    b"Upgrade",
+    b"Proxy-Authorization",
+    b"Proxy-Authenticate",
+    b"Proxy-Authentication-Info",
+    b"Content-Length",
+)
+"""RFC 9110, sections 7.6.1, 11.7.1 to 11.7.3 and 8.6: what never goes on as it came."""
+
+NOT_IN_TRAILERS = (
+    b"Authorization",
+    b"Cache-Control",
+    b"Content-Encoding",
+    b"Content-Range",
+    b"Content-Type",
+    b"Cookie",
+    b"Expect",
+    b"Host",
+    b"Location",
+    b"Max-Forwards",
+    b"Range",
+    b"Set-Cookie",
+    b"Trailer",
+    b"Via",
+    b"WWW-Authenticate",
+)
+"""RFC 9110, section 6.5.1: framing, routing, request modifiers, authentication, content."""
+
+
+@pytest.mark.parametrize("name", [*HOP_BY_HOP, *NOT_IN_TRAILERS])
+def test_each_of_these_is_dropped_from_trailers_r_047(name: bytes) -> None:
+    for spelt in (name, name.lower(), name.upper()):
+        trailers = parse_fields([b"X-Before: 1", spelt + b": x", b"X-After: 2"])
+        assert forwarded_trailers(trailers).lines == ((b"X-Before", b"1"), (b"X-After", b"2"))
+
+
+@pytest.mark.parametrize("name", [b"ETag", b"Server-Timing", b"Digest", b"Expires", b"X-Sum"])
+def test_other_trailers_go_on(name: bytes) -> None:
+    assert forwarded_trailers(parse_fields([name + b": x"])).lines == ((name, b"x"),)
+
+
+@pytest.mark.parametrize("name", HOP_BY_HOP)
+def test_each_of_these_ends_at_this_hop_r_050(name: bytes) -> None:
+    for spelt in (name, name.lower(), name.upper()):
+        fields = parse_fields([b"A: 1", spelt + b": x", b"B: 2"])
+        assert end_to_end(fields) == [(b"A", b"1"), (b"B", b"2")]
+
+
+def test_what_connection_names_ends_at_this_hop_too_and_nothing_else() -> None:
+    fields = parse_fields([b"Connection: a, ,B", b"A: 1", b"b: 2", b"C: 3", b"D: 4", b"Via: 5"])
+    assert end_to_end(fields) == [(b"C", b"3"), (b"D", b"4"), (b"Via", b"5")]
+    assert end_to_end(fields, frozenset({b"d"})) == [(b"C", b"3"), (b"Via", b"5")]
+
+
+def test_options_are_those_of_both_fields_in_lower_case() -> None:
+    fields = parse_fields([b"Connection: Close, x", b"Proxy-Connection: Keep-Alive"])
+    assert connection_options(fields) == {b"close", b"x", b"keep-alive"}
+    assert connection_options(parse_fields([])) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("lines", "minor", "protocols"),
+    [
+        ((b"Connection: upgrade", b"Upgrade: websocket"), 1, (b"websocket",)),
+        ((b"Connection: x, UPGRADE", b"Upgrade: a/1, b"), 1, (b"a/1", b"b")),
+        ((b"Connection: upgrade", b"Upgrade: h2c, a"), 1, (b"a",)),
+        ((b"Connection: upgrade", b"Upgrade: H2C"), 1, ()),
+        ((b"Connection: upgrade", b"Upgrade: websocket"), 0, ()),
+        ((b"Proxy-Connection: upgrade", b"Upgrade: websocket"), 1, ()),
+        ((b"Upgrade: websocket",), 1, ()),
+        ((b"Connection: upgrade",), 1, ()),
+    ],
+)
+def test_upgrade_needs_connection_and_1_1_r_060(
+    lines: tuple[bytes, ...], minor: int, protocols: tuple[bytes, ...]
+) -> None:
+    assert upgrade_protocols(parse_fields(lines), minor) == protocols
+
+
+def test_via_names_the_version_that_came() -> None:
+    assert via_line(0, b"me") == (b"Via", b"1.0 me")
+    assert via_line(1, b"me") == (b"Via", b"1.1 me")

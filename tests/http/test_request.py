@@ -397,6 +397,21 @@ def test_an_invalid_max_forwards_is_a_400(value: bytes) -> None:
     assert status_of(options(b"Max-Forwards: " + value)) == 400
 
 
+@pytest.mark.parametrize("second", [b"5", b"6", b"x"])
+def test_two_max_forwards_are_a_400_also_if_they_say_the_same(second: bytes) -> None:
+    for method in (b"OPTIONS", b"TRACE"):
+        octets = head(
+            b"%b http://a/ HTTP/1.1" % method, b"Max-Forwards: 5", b"Max-Forwards: " + second
+        )
+        assert status_of(octets) == 400
+
+
+@pytest.mark.parametrize("count", [1, 999_999_999])
+def test_the_figures_that_max_forwards_may_have(count: int) -> None:
+    octets = options(b"Max-Forwards: %d" % count)
+    assert b"\r\nMax-Forwards: %d\r\n" % (count - 1) in write(octets)
+
+
 def test_upgrade_leaves_only_together_with_connection_upgrade_r_060() -> None:
     asked = get(b"Connection: Upgrade, keep-alive", b"Upgrade: websocket, foo/2")
     assert parse_request(asked).upgrade == (b"websocket", b"foo/2")

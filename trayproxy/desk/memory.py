@@ -258,9 +258,9 @@ def _parse(document: Any) -> tuple[bytes, dict[Space, _Upstream]]:
     upstreams = {}
     for entry in document["upstreams"][:SPACES_MOST]:
         space = Space(_text(entry["profile"]), _text(entry["upstream"]))
-        realms = tuple(_text(realm) for realm in entry["realms"])
+        realms = tuple(_texts(entry["realms"]))
         pin = Pin(_text(entry["label"]), realms) if entry["label"] and realms else None
-        rejected = [_text(fingerprint) for fingerprint in entry["rejected"]][-REJECTED_MOST:]
+        rejected = _texts(entry["rejected"])[-REJECTED_MOST:]
         upstreams[space] = _Upstream(pin, rejected)
     return salt, upstreams
 
@@ -269,6 +269,13 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
+
+
+def _texts(value: Any) -> list[str]:
+    # A text could be gone through like a list, too.
+    if not isinstance(value, list):
+        raise TypeError
+    return [_text(one) for one in value]
 
 
 def _done(value: bool) -> Future[bool]:
