@@ -314,12 +314,41 @@ def test_stopping_during_a_pause_ends_the_pause(scene: Scene, listener: Crowded)
     assert scene.executor._paused is None
 
 
+WINDOWS_RESET = 10_054
+"""WSAECONNRESET."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionAbortedError(errno.ECONNABORTED, "gone"),
+        ConnectionResetError(WINDOWS_RESET, "gone"),
+        OSError(errno.ENOTCONN, "gone"),
+        OSError(errno.EHOSTUNREACH, "gone"),
+        OSError(errno.EPROTO, "gone"),
+    ],
+    ids=lambda error: error.errno,
+)
 def test_a_connection_that_is_gone_before_it_is_accepted_is_skipped(
-    scene: Scene, listener: Crowded
+    scene: Scene, error: OSError
 ) -> None:
-    listener.trouble = errno.ECONNABORTED
-    with socket.create_connection(listener.getsockname()) as client:
-        scene.run(lambda: listener.refusals > 0)
-        listener.trouble = None
-        scene.run(lambda: len(scene.executor.works) == 1)
-        assert scene.echo(client, b"x") == b"x"
+    """The next ones are accepted in the same turn, and nothing pauses."""
+
+    class Passing(Crowded):
+        def accept(self) -> tuple[socket.socket, Any]:
+            if self.refusals < 3:
+                self.refusals += 1
+                raise error
+            return super().accept()
+
+    with Passing() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        listener.setblocking(False)
+        scene.executor.serve(listener)
+        with socket.create_connection(listener.getsockname()) as client:
+            scene.executor._accept(listener.fileno(), READ)
+            assert len(scene.executor.works) == 1
+            assert scene.executor._paused is None
+            assert scene.echo(client, b"x") == b"x"
+        scene.executor.stop_accepting()

@@ -120,6 +120,15 @@ def test_where_nobody_waits_nothing_is_done(reserve: Reserve, listener: socket.s
     assert reserve.turn_away(NO_MORE, listener, LOCAL)
 
 
+def test_one_that_is_gone_before_it_is_told_pauses_nothing(reserve: Reserve) -> None:
+    class Left(socket.socket):
+        def accept(self) -> tuple[socket.socket, Any]:
+            raise ConnectionResetError(errno.ECONNRESET, "WSAECONNRESET")
+
+    with Left() as listener:
+        assert reserve.turn_away(NO_MORE, listener, LOCAL)
+
+
 def test_other_trouble_is_waited_out(reserve: Reserve, listener: socket.socket) -> None:
     with connect(listener):
         assert not reserve.turn_away(OSError(errno.ENOMEM, "no memory"), listener, LOCAL)

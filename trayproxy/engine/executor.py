@@ -8,6 +8,7 @@ descriptors it waits for, and hears of those alone (`trayproxy.engine.descriptor
 
 import argparse
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -29,6 +30,35 @@ SWEEP_S = 1.0
 """How often works are asked whether they have waited for too long; never while there are none."""
 ACCEPT_PAUSE_S = 1.0
 """How long not to accept when that fails: the system is out of descriptors or memory."""
+
+
+_CLIENT_LEFT = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED",
+        "ECONNRESET",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "ENONET",
+        "ENOPROTOOPT",
+        "ENOTCONN",
+        "EPROTO",
+        "ETIMEDOUT",
+    )
+    if hasattr(errno, name)
+)
+
+
+def has_left(error: OSError) -> bool:
+    """Return whether accepting has failed because the connection has ended already.
+
+    It is gone from the queue, and the next one can be accepted. Linux passes on the errors of the
+    connection (accept(2)); Windows says WSAECONNRESET of one that was reset (accept in the Winsock
+    documentation), and wine WSAENOTCONN.
+    """
+    return isinstance(error, ConnectionError) or error.errno in _CLIENT_LEFT
 
 
 TurnAway = Callable[[OSError, socket.socket, End | None], bool]
@@ -119,9 +149,11 @@ class LoopExecutor(LocalFdExecutor):
         for _ in range(ACCEPTS_A_TURN):
             try:
                 connection, address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
+                if has_left(error):
+                    continue
                 # Out of descriptors or memory, or whatever else there is: it does not help to ask
                 # again at once, and the other connections go on.
                 if not self._turn_away(error, listener, local):

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 from trayproxy.desktop.owner import End
+from trayproxy.engine.executor import has_left
 from trayproxy.engine.pages import BUSY, write_page
 
 logger = logging.getLogger(__name__)
@@ -72,8 +73,8 @@ class Reserve:
             connection, peer = listener.accept()
         except BlockingIOError:
             return True  # Nobody is there: the system misses the descriptor before it looks.
-        except OSError:
-            return False
+        except OSError as failure:
+            return has_left(failure)
         else:
             # Before anybody looks whether something has come.
             connection.setblocking(False)
