@@ -1,6 +1,6 @@
 """An engine with few descriptors: a program of its own, because a limit holds for a process.
 
-    python -m tests.engine.crowded UPSTREAM_PORT DESCRIPTORS
+    python -m tests.engine.crowded UPSTREAM_PORT DESCRIPTORS [UPSTREAM_HOST]
 
 It prints its port, and ends when its standard input does.
 """
@@ -13,11 +13,13 @@ from tests.engine.running import Running
 
 
 def main() -> None:
-    with Running(office(int(sys.argv[1]))) as engine:
+    host = sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1"
+    with Running(office(int(sys.argv[1]), host=host)) as engine:
         limit = int(sys.argv[2])
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
         print(engine.port, flush=True)
         sys.stdin.read()
+        print(",".join(page.code for page in engine.observer.failures), flush=True)
 
 
 if __name__ == "__main__":

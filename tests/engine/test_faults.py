@@ -462,7 +462,7 @@ def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recor
         port = int(process.stdout.readline())
         with ExitStack() as stack:
             crowd = [stack.enter_context(Client(port)) for _ in range(2 * descriptors)]
-            assert crowd[0].ask(GET).status in (200, 502)
+            assert crowd[0].ask(GET).status in (200, 503)
             # Those without a descriptor are told so, and do not wait.
             assert crowd[-1].take_all().startswith(b"HTTP/1.1 503 ")
             used = psutil.Process(process.pid).cpu_times()
@@ -474,6 +474,32 @@ def test_an_engine_without_descriptors_recovers_when_they_return(recorder: Recor
             assert client.ask(GET).status == 200
         _, errors = process.communicate(b"")
         assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_without_descriptors_nothing_is_said_of_the_next_hop(recorder: Recorder, host: str) -> None:
+    """Each client has one, and there is none left to connect with, or to ask for a name with."""
+    descriptors = 64
+    arguments = [str(recorder.port), str(descriptors), host]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.engine.crowded", *arguments],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        port = int(process.stdout.readline())
+        with ExitStack() as stack:
+            crowd = [stack.enter_context(Client(port)) for _ in range(descriptors)]
+            for client in crowd:
+                client.try_to_send(CONNECT)
+            statuses = [client.reply(b"CONNECT").status for client in crowd]
+            assert 503 in statuses
+            assert set(statuses) <= {200, 503}
+        out, errors = process.communicate(b"")
+        assert process.returncode == 0, errors
+        assert out == b"\n", "the upstream was told as dead"
 
 
 def test_more_clients_than_allowed_are_told_so(start: Start, script: Play) -> None:

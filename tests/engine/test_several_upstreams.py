@@ -1,5 +1,7 @@
 """Profiles with several upstreams: requests go on by another one when the first is dead."""
 
+import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +17,7 @@ from tests.support.scripted import OK, Scripted, answering, challenge, closing_e
 from tests.support.socks import Socks
 from tests.support.tls import Authority
 from trayproxy.engine.limits import LIMITS
+from trayproxy.engine.upstream import Address
 from trayproxy.profiles.profile import Profile, Scheme, Upstream
 
 URL = b"http://origin.test/"
@@ -70,6 +73,45 @@ def test_other_ways_of_being_dead_are_passed_over_too(
     limits = replace(LIMITS, connect_s=0.3, connect_total_s=0.3)
     with start(several(dead, recorder.port), limits=limits).connect() as client:
         assert client.ask(GET).status == 200
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
+def test_what_this_computer_lacks_makes_no_upstream_dead(
+    start: Start, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    engine = start(several(recorder.port, 1))
+
+    def nothing(address: Address) -> socket.SocketType:
+        raise OSError(code, os.strerror(code))
+
+    with engine.connect() as client:
+        with monkeypatch.context() as patch:
+            patch.setattr("trayproxy.engine.upstream.begin", nothing)
+            reply = client.ask(GET)
+            assert (reply.status, reply.values(b"retry-after")) == (503, [b"5"])
+            assert b"Too many connections" in reply.body
+        assert engine.observer.failures == []
+        assert client.ask(GET).status == 200
+    assert len(recorder.requests) == 1
+
+
+@pytest.mark.parametrize("code", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES])
+def test_no_way_to_an_upstream_is_told_in_the_systems_words(
+    start: Start, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    engine = start(several(recorder.port))
+
+    def nothing(address: Address) -> socket.SocketType:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("trayproxy.engine.upstream.begin", nothing)
+    with engine.connect() as client:
+        reply = client.ask(GET)
+    assert reply.status == 502
+    assert reply.reason == b"There is no way to 127.0.0.1 (TP-208)"
+    assert os.strerror(code).encode() in reply.body
+    assert b"does not answer" not in reply.body
+    assert [page.code for page in engine.observer.failures] == ["TP-208"]
 
 
 def test_the_dead_are_left_alone_and_used_again_when_they_are_back(

@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import os
 import select
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.engine.running import NewLoop
+from trayproxy.engine import upstream
 from trayproxy.engine.descriptors import Descriptors, open_descriptors
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Strand, Wait, run_in_task
@@ -291,6 +293,8 @@ def silent(stack: ExitStack) -> Address:
             return (socket.AF_INET, address)
 
 
+UNROUTABLE: Address = (socket.AF_INET, ("255.255.255.255", 80))
+"""An address to which connecting fails at once, as without a route."""
 NO_SUCH_FAMILY: Address = (socket.AddressFamily.AF_PACKET, ("lo", 0))
 """An address of a family in which one cannot connect, as of IPv6 on a system without."""
 
@@ -340,11 +344,44 @@ def test_a_slow_address_is_overtaken_by_the_next_and_let_go(
         assert len(released) == 1
 
 
-def test_nobody_who_answers_is_the_error_of_the_last(
-    loop: asyncio.AbstractEventLoop, refusing: Address
+def test_an_address_that_fails_at_once_gives_way_to_the_next(
+    loop: asyncio.AbstractEventLoop, listening: Address
 ) -> None:
-    with pytest.raises(ConnectionRefusedError):
-        dial(loop, NO_SUCH_FAMILY, refusing)
+    before = len(os.listdir("/proc/self/fd"))
+    made, _ = dial(loop, UNROUTABLE, UNROUTABLE, listening)
+    with closing(made):
+        assert made.getpeername() == listening[1]
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+
+
+def test_nobody_who_answers_is_the_error_that_says_most(
+    loop: asyncio.AbstractEventLoop, refusing: Address, silent: Address
+) -> None:
+    """A family without a route says least: most names have an address of each."""
+    for addresses in ([NO_SUCH_FAMILY, refusing], [refusing, NO_SUCH_FAMILY], [silent, refusing]):
+        with pytest.raises(ConnectionRefusedError):
+            dial(loop, *addresses)
+    for addresses in ([UNROUTABLE, silent], [silent, UNROUTABLE]):
+        with pytest.raises(TimeoutError):
+            dial(loop, *addresses)
+    with pytest.raises(OSError, match="unreachable|denied") as raised:
+        dial(loop, UNROUTABLE)
+    assert not isinstance(raised.value, TimeoutError)
+
+
+def test_what_this_computer_lacks_is_told_before_what_others_do(
+    loop: asyncio.AbstractEventLoop, refusing: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(address: Address) -> socket.SocketType:
+        if address == NO_SUCH_FAMILY:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return begun(address)
+
+    begun = upstream.begin
+    monkeypatch.setattr(upstream, "begin", begin)
+    for addresses in ([NO_SUCH_FAMILY, refusing], [refusing, NO_SUCH_FAMILY]):
+        with pytest.raises(OSError, match="Too many open files"):
+            dial(loop, *addresses)
 
 
 def test_addresses_that_do_not_answer_end_in_a_timeout(

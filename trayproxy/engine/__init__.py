@@ -18,6 +18,7 @@ coroutine from top to bottom. Both do the same; the short way decides nothing.
     stream       a socket that never blocks, and what was read from it but not used yet
     guard        who may connect
     turned_away  telling those who may not why
+    shortage     what this computer has run out of
     reserve      a descriptor for saying that there are no more
     client       one client connection: request after request
     link         a client, as those see it who bring its requests on

@@ -17,11 +17,13 @@ from trayproxy.desk.desk import Desk
 from trayproxy.engine.arrival import LOOK_AGAIN_S, Arrival, MovedError, until_change
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import (
+    BUSY,
     CUT_SHORT,
     LOOP,
     NO_COMMON_METHOD,
     Page,
     RefusedError,
+    no_route,
     not_encrypted,
     not_found,
     not_socks,
@@ -31,6 +33,7 @@ from trayproxy.engine.pages import (
     socks_refused,
     untrusted,
 )
+from trayproxy.engine.shortage import is_shortage, lacks_descriptors
 from trayproxy.engine.socks import (
     Conversation,
     LoginRejectedError,
@@ -209,7 +212,7 @@ class Dialler:
 
         Raises:
             UnreachableError: There is none to be had.
-            RefusedError: It would be one to ourselves.
+            RefusedError: It would be one to ourselves, or this computer has run out of something.
         """
         limits, hop = self._limits, call.hop
         through_upstream = call.way.upstream is not None
@@ -223,16 +226,24 @@ class Dialler:
                 addresses, call.pause, call.release, limits, self._loop.time, call.begun
             )
         except socket.gaierror as error:
+            if lacks_descriptors():
+                raise RefusedError(BUSY) from error
             page = not_found(hop.host, through_upstream=through_upstream)
             raise UnreachableError(page) from error
-        except ConnectionRefusedError as error:
-            raise UnreachableError(refused_connection(hop.host, hop.port)) from error
-        except TimeoutError as error:
-            page = silent(hop.host, limits.connect_s, through_upstream=through_upstream)
-            raise UnreachableError(page) from error
         except OSError as error:
-            page = silent(hop.host, limits.connect_s, through_upstream=through_upstream)
-            raise UnreachableError(replace(page, status=502)) from error
+            if is_shortage(error):
+                raise RefusedError(BUSY) from error
+            raise UnreachableError(self._page_of(error, call)) from error
+
+    def _page_of(self, error: OSError, call: Call) -> Page:
+        """Return the page for a next hop that cannot be connected to."""
+        hop, through_upstream = call.hop, call.way.upstream is not None
+        if isinstance(error, ConnectionRefusedError):
+            return refused_connection(hop.host, hop.port)
+        if isinstance(error, TimeoutError):
+            return silent(hop.host, self._limits.connect_s, through_upstream=through_upstream)
+        reason = error.strerror or str(error)
+        return no_route(hop.host, reason, through_upstream=through_upstream)
 
     # --- TLS ---
 
@@ -253,6 +264,10 @@ class Dialler:
         except BaseException as error:
             call.release(descriptor)
             connection.close()
+            if is_shortage(error) or (isinstance(error, HandshakeError) and lacks_descriptors()):
+                # The certificates could not be read, or those of the system were not found.
+                self.trust.forget()
+                raise RefusedError(BUSY) from error
             if isinstance(error, HandshakeError):
                 self.trust.forget()
                 raise handshake_failure(upstream.host, error) from error

@@ -268,6 +268,20 @@ def refused_connection(host: str, port: int) -> Page:
     )
 
 
+def no_route(host: str, reason: str, *, through_upstream: bool) -> Page:
+    """Return the page for a host that this computer has no way to.
+
+    Args:
+        host: The host.
+        reason: What the system says, ``No route to host``.
+        through_upstream: Whether it is a proxy.
+    """
+    hint = " You may be outside the company network or VPN." if through_upstream else ""
+    body = f"This computer cannot connect to it: {reason}.{hint}"
+    title = f"There is no way to {host}"
+    return Page(502, title, body, "destination_ip_unroutable", "TP-208")
+
+
 def silent(host: str, seconds: float, *, through_upstream: bool) -> Page:
     """Return the page for a host that does not answer."""
     hint = " You may be outside the company network or VPN." if through_upstream else ""

@@ -4,7 +4,6 @@ A program whose connection is not accepted sees it open all the same, sends its 
 With the reserve given up for a moment it is accepted, told to come again, and let go.
 """
 
-import errno
 import logging
 import os
 import socket
@@ -16,11 +15,10 @@ from typing import Any
 from trayproxy.desktop.owner import End
 from trayproxy.engine.executor import has_left
 from trayproxy.engine.pages import BUSY, write_page
+from trayproxy.engine.shortage import NO_DESCRIPTORS
 
 logger = logging.getLogger(__name__)
 
-_NO_MORE = frozenset({errno.EMFILE, errno.ENFILE})
-"""What accepting fails with: no more descriptors for this process, or for the system."""
 _MOST_READ = 65_536
 _LOG_EVERY_S = 60.0
 
@@ -62,7 +60,7 @@ class Reserve:
         Returns:
             False if nothing can be done but wait.
         """
-        if error.errno not in _NO_MORE:
+        if error.errno not in NO_DESCRIPTORS:
             return False
         if self._descriptor is None:
             self._keep()

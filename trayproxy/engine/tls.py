@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from trayproxy.engine.binding import end_point
+from trayproxy.engine.shortage import is_shortage
 from trayproxy.engine.stream import CHUNK, Stream
 
 RECORD = 16_384
@@ -94,6 +95,8 @@ def _load(ca_file: str, before: _Loaded | None) -> _Loaded:
         with Path(ca_file).open("rb") as file:
             octets = file.read(LARGEST_CA_FILE + 1)
     except OSError as error:
+        if is_shortage(error):
+            raise
         raise HandshakeError(
             f"The file with the company's certificate cannot be read ({error.strerror or error})."
         ) from None

@@ -14,6 +14,7 @@ from trayproxy.desk.space import Mark
 from trayproxy.engine.descriptors import Descriptors
 from trayproxy.engine.leftover import Leftover
 from trayproxy.engine.limits import Limits
+from trayproxy.engine.shortage import is_shortage
 from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.way import Way
@@ -169,6 +170,27 @@ def is_connected(connection: socket.SocketType) -> bool:
     return True
 
 
+def _timed_out() -> OSError:
+    return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+
+def _telling_more(one: OSError | None, other: OSError) -> OSError:
+    """Return the error that says more about why none of several addresses answers.
+
+    A family that this computer has no route for says least: the names of most proxies have an
+    address of each.
+    """
+
+    def rank(error: OSError) -> int:
+        if is_shortage(error):
+            return 3
+        if isinstance(error, ConnectionRefusedError):
+            return 2
+        return isinstance(error, TimeoutError)
+
+    return other if one is None or rank(other) >= rank(one) else one
+
+
 async def connect(
     addresses: tuple[Address, ...],
     pause: Pause,
@@ -188,12 +210,11 @@ async def connect(
         begun: A connection to the first address that somebody has begun already.
 
     Raises:
-        OSError: No address answered; the error of the last one that failed, `TimeoutError` if none
-            did.
+        OSError: No address answered; the error that says most, `TimeoutError` if there is none.
     """
     queue = deque(addresses)
     trying: dict[int, tuple[socket.SocketType, float]] = {}
-    failure: OSError = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    failure: OSError | None = None
     end = now() + limits.connect_total_s
     next_start = 0.0
     if begun is not None and begun.fileno() >= 0:
@@ -211,7 +232,7 @@ async def connect(
                 try:
                     attempt = begin(queue.popleft())
                 except OSError as error:
-                    failure = error
+                    failure = _telling_more(failure, error)
                     continue
                 if is_connected(attempt):
                     return attempt
@@ -224,19 +245,20 @@ async def connect(
             woken = await pause(Wait(events, timeout=max(0.0, wake - now())))
             if woken == TIMED_OUT:
                 if now() >= end:
+                    failure = _telling_more(failure, _timed_out())
                     break
                 for descriptor, (_, limit) in list(trying.items()):
                     if now() >= limit:
                         give_up(descriptor)
-                        failure = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+                        failure = _telling_more(failure, _timed_out())
             elif woken in trying:
                 code = trying[woken][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if code == 0:
                     release(woken)
                     return trying.pop(woken)[0]
                 give_up(woken)
-                failure = OSError(code, os.strerror(code))
-        raise failure
+                failure = _telling_more(failure, OSError(code, os.strerror(code)))
+        raise failure or _timed_out()
     finally:
         for descriptor in list(trying):
             give_up(descriptor)

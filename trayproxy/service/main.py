@@ -60,6 +60,8 @@ logger = logging.getLogger(__name__)
 TEMPORARY_ID = "this-run"
 OK, NOT_DONE, PORT_IN_USE = 0, 1, 7
 """Exit codes (ux §7.1)."""
+OWN_DESCRIPTORS = 24
+"""What the service holds without clients and with a face: 21 were measured."""
 LISTEN_AGAIN_S = 5.0
 """How often a service that stays looks whether its port is free."""
 
@@ -84,10 +86,12 @@ def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> i
 def limits_for(descriptors: int) -> Limits:
     """Return the engine's figures for a process that may have so many descriptors.
 
-    Each client needs two, and a tenth is for everything else: past that it is told to come again,
-    while there still are descriptors to tell it with.
+    Each client needs two, and a tenth is for everything else, or what the service itself holds if
+    that is more: past that it is told to come again, while there still are descriptors to tell it
+    with.
     """
-    return replace(LIMITS, clients=min(LIMITS.clients, descriptors * 9 // 20))
+    for_clients = min(descriptors * 9 // 20, (descriptors - OWN_DESCRIPTORS) // 2)
+    return replace(LIMITS, clients=max(1, min(LIMITS.clients, for_clients)))
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
