@@ -65,6 +65,8 @@ class FakeDesk(Desk):
         open: Where answers proved nothing about a login on trial, and whether that is doubtful.
         spent: Whether each of these may have cost a log-on.
         spaces: Every upstream that asked.
+        was_unanswered: A request that carried a login got no answer: the login is not handed out
+            for requests that wait.
         departures: How many requests were about to carry a login that was not proved lately.
         network_changes: How often it heard of another network.
         is_calm: Connections may be signed in ahead with what it has seen accepted.
@@ -94,6 +96,7 @@ class FakeDesk(Desk):
         self._generation = 0
         self._waiting: list[tuple[asyncio.Future[Answer | Refusal | None], Answer]] = []
         self.is_under_way = False
+        self.was_unanswered = False
         self.departures = 0
         self._knows_it = knows_it
         self._changed = threading.Condition()
@@ -132,7 +135,7 @@ class FakeDesk(Desk):
         offer = choose(challenges, schemes)
         if offer is None:
             future.set_result(NOTHING_USABLE)
-        elif tried is not None and not is_unused:
+        elif self.was_unanswered or (tried is not None and not is_unused):
             future.set_result(REFUSAL)
         elif self.login is not None or self.signs_in_itself:
             future.set_result(self._answer_with(space, offer, self.login))
@@ -188,6 +191,7 @@ class FakeDesk(Desk):
 
     def inconclusive(self, answer: Answer, why: str, *, sent: bool = True) -> None:
         self._landed()
+        self.was_unanswered = self.was_unanswered or sent
         with self._changed:
             self.doubts.append(answer)
             self.spent.append(sent)

@@ -347,9 +347,9 @@ def test_a_proxy_that_resets_on_a_login_gets_it_twice_at_most(
 
     engine = start(office(script(play).port), desk_with(scheme))
     with engine.connect() as client:
-        assert client.ask(GET).status == 502
+        assert client.ask(GET).status == 503
     assert len(carried) <= most
-    assert engine.desk.spent == [True]
+    assert set(engine.desk.spent) == {True}
 
 
 # --- connections that are signed in ---
@@ -485,7 +485,7 @@ def test_a_login_on_trial_is_not_sent_again_when_its_connection_breaks(
     upstream = bind(cuts_after="type 3")
     engine = start(office(upstream.port), desk_with())
     with engine.connect() as client:
-        assert client.ask(GET).status == 502
+        assert client.ask(GET).status == 503
     assert [message for _, _, message in upstream.told].count("type 3") == 1
     assert engine.desk.spent == [True]
 
@@ -496,23 +496,27 @@ def test_a_login_that_is_known_is_sent_again_with_what_has_no_effect(
     upstream = bind(cuts_after="type 3")
     engine = start(office(upstream.port), desk_with(knows_it=True))
     with engine.connect() as client:
-        assert client.ask(GET).status == 502
+        assert client.ask(GET).status == 503
     assert [message for _, _, message in upstream.told].count("type 3") == 2
 
 
 def test_a_password_on_trial_is_not_sent_again_when_its_connection_breaks(
     start: Start, script: Play
 ) -> None:
+    """The request goes back to the desk, which says whether the login may be sent once more."""
+    carried: list[bytes] = []
+
     def cut(peer: Peer) -> None:
         peer.read_head()
         peer.send(BASIC)
-        peer.read_head()
+        carried.append(peer.read_head())
 
-    upstream = script(cut)
+    upstream = script(cut, answering(BASIC))
     engine = start(office(upstream.port), FakeDesk(LOGIN))
     with engine.connect() as client:
-        assert client.ask(GET).status == 502
-    assert len(upstream.peers) == 1
+        assert client.ask(GET).status == 503
+    assert len(carried) == 1
+    assert len(upstream.peers) == 2
     assert engine.desk.spent == [True]
 
 

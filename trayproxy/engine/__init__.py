@@ -32,6 +32,7 @@ coroutine from top to bottom. Both do the same; the short way decides nothing.
     steps        what of it takes its time, in threads
     warming      connections that are signed in ahead, so that a tunnel need not wait for it
     spares       when that is done: the decision
+    late_verdicts  what is said about a login after its client has left
     canaries     waiting for a connection that is being signed in ahead
     binding      what binds it to a TLS connection
     relay        the answer on its way back

@@ -24,6 +24,7 @@ from trayproxy.engine.dial import Dialler
 from trayproxy.engine.executor import LoopExecutor
 from trayproxy.engine.failover import Failover
 from trayproxy.engine.guard import Guard, own_guard
+from trayproxy.engine.late_verdicts import LateVerdicts
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.engine.memory import AnswerPlan, Memory, Plan, Reply
 from trayproxy.engine.naps import Naps
@@ -223,6 +224,7 @@ class Engine:
         self.refusals = Refusals()
         self.steps = Steps(loop)
         self.warming = Warming(self)
+        self.late_verdicts = LateVerdicts(self)
         self._port = port
         self._stranding: asyncio.TimerHandle | None = None
         self._naps = Naps(parts.sleep_clock, parts.limits.asleep_s)
@@ -302,6 +304,7 @@ class Engine:
         self._listeners.clear()
         self.pool.clear()
         await self.warming.close()
+        await self.late_verdicts.close()
         self.executor.end_idle()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.limits.drain_s):

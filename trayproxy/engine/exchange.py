@@ -1,7 +1,7 @@
 """One request and its answer: dial, send, sign in when asked, relay."""
 
 import logging
-from asyncio import Future
+from asyncio import CancelledError, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,8 @@ from trayproxy.engine.pages import (
 )
 from trayproxy.engine.refusals import Evidence, evidence
 from trayproxy.engine.relay import BadBodyError, Relay
-from trayproxy.engine.sender import KEPT_AT_MOST, Kept, Sender
-from trayproxy.engine.signing import Signing, SupersededError, Wanted
+from trayproxy.engine.sender import KEPT_AT_MOST, ClientGoneError, Kept, Sender
+from trayproxy.engine.signing import Signing, SupersededError, UnansweredError, Wanted
 from trayproxy.engine.strand import Wait
 from trayproxy.engine.upstream import Connection
 from trayproxy.engine.way import Way
@@ -39,6 +39,10 @@ logger = logging.getLogger(__name__)
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """What opens a tunnel that needs no upstream (RFC 9110, section 9.3.6)."""
+
+
+UNANSWERED_AT_MOST = 2
+"""How often a request waits for a sign-in again after it carried a login and got no answer."""
 
 
 def refusal_page(refusal: Refusal) -> Page:
@@ -121,6 +125,13 @@ async def carry_out(
     except SignInWantedError as wanted:
         rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
         return Wanted(wanted.challenges, rejected)
+    except (ClientGoneError, OSError, GeneratorExit, CancelledError) as error:
+        carried = signing.carried or (answer if attempt.is_asked_for else None)
+        if carried is not None and not signing.leave_to_be_read(carried):
+            # That a client has left says nothing about a login that others go on with.
+            is_counted = signing.is_spent and attempt.is_on_trial
+            desk.inconclusive(carried, type(error).__name__, sent=is_counted)
+        raise
     except BaseException as error:
         carried = signing.carried or (answer if attempt.is_asked_for else None)
         if carried is not None:
@@ -226,6 +237,7 @@ class Exchange:
         sent, hop = self._sent, self._hop
         signing = Signing(self._link, self._plan, hop, self._relay, sender, sent)
         attempt = Attempt(self._known() if sent is None else sent.answer)
+        unanswered = 0
         while True:
             if hop.way.ends_at_target and not self._request.is_spoken_here:
                 target = self._request.target
@@ -239,6 +251,13 @@ class Exchange:
                 continue
             except SupersededError:
                 attempt = Attempt(self._known())
+                continue
+            except UnansweredError:
+                # If the login is the reason, the request waits for the verdict of a person.
+                unanswered += 1
+                if unanswered > UNANSWERED_AT_MOST:
+                    raise
+                attempt = Attempt(None, is_fresh=True)
                 continue
             if outcome is None:
                 return await self._open_directly()

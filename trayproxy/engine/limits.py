@@ -27,6 +27,8 @@ class Limits:
         refusal_s: For reading the rest of a 407, so that its connection can be used again.
         step_s: For one step of a sign-in that has to ask somebody else, as Kerberos has.
         spare_s: For signing in a connection ahead.
+        late_s: For the answer to a request that carried a login, after its client has left.
+        late_silence_s: The same, before the answer counts as missing.
         arrival_s: How long a network may take to be there after a wake-up or a change: before that
             nobody is told that the next hop cannot be reached.
         upstream_head_s: From the whole request to the head of its answer. Reports and long polls
@@ -62,6 +64,8 @@ class Limits:
     refusal_s: float = 2.0
     step_s: float = 30.0
     spare_s: float = 10.0
+    late_s: float = 60.0
+    late_silence_s: float = 2.0
     arrival_s: float = 5.0
     upstream_head_s: float = 900.0
     connect_head_s: float = 60.0

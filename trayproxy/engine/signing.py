@@ -31,6 +31,7 @@ from trayproxy.engine.sender import KEPT_IN_MEMORY, Sender
 from trayproxy.engine.strand import READ, TIMED_OUT, Wait
 from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.upstream import Connection
+from trayproxy.engine.way import Way
 from trayproxy.http.body import answer_reader
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
@@ -60,6 +61,13 @@ class SupersededError(Exception):
     """The login is not the one to be sent any more."""
 
 
+class UnansweredError(RefusedError):
+    """The next hop closed the connection instead of answering a request that carried a login.
+
+    Some do so when the login is wrong. The request may be sent again without the login.
+    """
+
+
 class LostError(Exception):
     """The connection is no good for what was to be done on it; it is closed.
 
@@ -74,6 +82,25 @@ class LostError(Exception):
         self.counts = counts
         self.may_go_on = may_go_on
         self.was_new = was_new
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A request that carried a login, and whose client has left before the answer.
+
+    Attributes:
+        connection: Where the answer comes.
+        plan: The request.
+        way: Its next hop.
+        answer: The login.
+        is_on_trial: Nobody has ever accepted the login.
+    """
+
+    connection: Connection
+    plan: Plan
+    way: Way
+    answer: Answer
+    is_on_trial: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +302,26 @@ class Signing:
             self.carried, self.is_spent = None, False
             self._link.engine.desk.inconclusive(carried, "the connection was lost", sent=True)
 
+    def _may_ask_again(self) -> bool:
+        """Whether the request may be sent once more without the login, to be asked for it."""
+        sender = self._sender
+        is_whole = not sender.body_started or sender.kept.whole
+        return self._request.method in REPEATABLE and is_whole
+
+    def leave_to_be_read(self, answer: Answer) -> bool:
+        """Have the answer to a request read although its client has left. Return False if the
+        login was not sent, or no answer can come."""
+        link = self._link
+        if not (self.is_spent and self._hop.way.signs_requests) or link.upstream is None:
+            return False
+        connection = link.upstream
+        spent = Spent(connection, self._plan, self._hop.way, answer, self._is_on_trial)
+        if not link.engine.late_verdicts.read(spent):
+            return False
+        link.release(connection.stream.descriptor)
+        link.upstream = None
+        return True
+
     def _is_withdrawn(self, answer: Answer) -> bool:
         """Whether the desk hands a login out no more that it trusted: another request has come back
         with it, or it was changed. One on trial was not trusted in the first place."""
@@ -297,6 +344,9 @@ class Signing:
             self.is_spent = self._hop.is_spent
 
     def _cut_short(self, lost: LostError) -> RefusedError:
+        if self.is_spent and self._may_ask_again():
+            self._link.drop_upstream()
+            return UnansweredError(CUT_SHORT)
         if lost.was_new:
             self._hop.was_silent()
         self._hop.failed(CUT_SHORT)

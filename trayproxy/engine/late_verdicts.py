@@ -1,0 +1,99 @@
+"""Reads what the next hop says about a login although the client of the request has left.
+
+The login has been sent, so a wrong one has cost its failed log-on already. If the verdict were not
+read, the login would be sent once more to find out.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from trayproxy.auth.scheme import Verdict, VerdictKind
+from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.engine.exchange import note_evidence
+from trayproxy.engine.relay import BrokenError, Heads
+from trayproxy.engine.sender import Kept, Sender
+from trayproxy.engine.signing import Spent
+from trayproxy.engine.strand import run_in_task
+from trayproxy.engine.warming import Unattended
+from trayproxy.http.errors import MessageError
+from trayproxy.http.framing import NoBody
+from trayproxy.http.response import Response
+
+if TYPE_CHECKING:
+    from trayproxy.engine.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+READ_AT_MOST = 64
+"""Connections that are read at once for clients that have left."""
+
+
+class LateVerdicts:
+    """Reads verdicts, each in a task of its own."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def read(self, spent: Spent) -> bool:
+        """Begin to read the answer to a request. Return False if it cannot be read any more."""
+        if self._engine.closing or len(self._tasks) >= READ_AT_MOST:
+            return False
+        task = self._engine.loop.create_task(self._read(spent))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def close(self) -> None:
+        """Give up all that is still read."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _read(self, spent: Spent) -> None:
+        engine, answer = self._engine, spent.answer
+        link = Unattended(engine)
+        link.upstream = spent.connection
+        silence = None
+        if not spent.is_on_trial:
+            # Others may carry the login meanwhile. One that is not answered is told soon.
+            silence = engine.loop.call_later(engine.limits.late_silence_s, self._silent, answer)
+        try:
+            async with asyncio.timeout(engine.limits.late_s):
+                response = await run_in_task(self._head(link, spent))
+        except (TimeoutError, OSError, BrokenError, MessageError) as error:
+            engine.desk.inconclusive(answer, type(error).__name__, sent=True)
+        except Exception:
+            logger.exception("reading a late verdict failed")
+            engine.desk.inconclusive(answer, "an error", sent=True)
+        else:
+            self._tell(spent, response)
+        finally:
+            if silence is not None:
+                silence.cancel()
+            link.drop_upstream()
+
+    async def _head(self, link: Unattended, spent: Spent) -> Response:
+        sender = Sender(link.client, NoBody(), Kept(wanted=False))
+        sender.go_on(spent.connection.stream)
+        return await Heads(link, spent.plan).await_head(sender, spent.connection)
+
+    def _silent(self, answer: Answer) -> None:
+        self._engine.desk.inconclusive(answer, "the client has left", sent=True)
+
+    def _tell(self, spent: Spent, response: Response) -> None:
+        """Tell the desk what the next hop has said."""
+        engine, answer, way = self._engine, spent.answer, spent.way
+        request, desk = spent.plan.request, engine.desk
+        challenges = engine.refusals.wanted_by(response, request.method, way.space, answer)
+        if challenges is None:
+            note_evidence(desk, answer, request, response, on_trial=spent.is_on_trial)
+            return
+        assert way.profile is not None  # A next hop with a login belongs to one.
+        waiter = Waiter(str(request.target.authority))
+        verdict = Verdict(VerdictKind.REJECTED)
+        seat = desk.challenged(answer.space, way.profile, challenges, waiter, answer, verdict)
+        if not seat.cancel() and isinstance(other := seat.result(), Answer) and other.flight:
+            desk.inconclusive(other, "nobody waits for it", sent=False)
