@@ -20,6 +20,7 @@ from trayproxy.control.messages import (
     CheckProfile,
     Ending,
     KeyringState,
+    Quiet,
     SaveProfile,
     SignInState,
 )
@@ -66,6 +67,32 @@ def test_a_profile_that_works_is_said_to_work(office: Office, type_in: Type) -> 
     assert [step["state"] for step in told["steps"] if step["name"] != "encryption"] == ["ok"] * 5
     assert office.login.password not in done.stdout + done.stderr + again.stdout
     assert office.proxy.failed_logons() == 0
+
+
+@pytest.mark.parametrize(("status", "problem"), [(403, "TP-306"), (404, "TP-209"), (500, "TP-203")])
+def test_a_page_that_did_not_load_is_not_said_to_be_good(
+    status: int, problem: str, office: Office, type_in: Type
+) -> None:
+    here = office.begin(office.run(), office.login)
+    assert here.fetch() == HELLO
+    done = type_in("test", "--url", office.origin.url(f"/status/{status}"))
+    assert done.returncode != 0
+    assert "All good" not in done.stdout
+    assert f"✖ Fetch {office.origin.url('/status')}" in done.stdout
+    assert f"The page answered {status}" in done.stdout
+    assert "the sign-in is right" in done.stdout
+    assert f"({problem})" in done.stdout
+
+
+def test_a_test_while_questions_are_put_off_says_how_to_sign_in(
+    office: Office, type_in: Type
+) -> None:
+    here = office.begin(office.run(), Quiet.A_WHILE)
+    assert here.fetch().endswith("503")
+    done = type_in("test", "--url", office.origin.url("/hello"))
+    assert done.returncode == 4
+    assert "TrayProxy does not ask for a sign-in now" in done.stdout
+    assert "reload" not in done.stdout
 
 
 def test_a_test_with_nobody_to_ask_costs_no_log_on(office: Office, type_in: Type) -> None:

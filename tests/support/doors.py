@@ -29,6 +29,7 @@ from uuid import uuid4
 
 from tests.support.processes import Home, Process, home
 from tests.support.squid import BASIC_HELPER, Log, encode, forget, give, start
+from tests.support.world import World, squid_rules
 
 REALM = "Doors"
 DOMAIN = "TESTLAN"
@@ -164,6 +165,7 @@ acl ours dstdomain -n localhost 127.0.0.1 {name} {origins}
 {rules}
 http_access allow open_door ours
 http_access deny !authed
+{world}
 http_access allow ours
 http_access deny all
 """
@@ -284,7 +286,7 @@ def doors(setup: Setup) -> Iterator[Doors]:
     """Run a Squid with all its doors; it accepts connections when the block begins."""
     name = f"td{uuid4().hex[:16]}"
     found = [door for door in Door if door is not Door.SECURE or setup.pem]
-    with home("doors-") as place:
+    with home("doors-") as place, World() as world:
         _prepare(place, setup)
         logs = {
             log: Log(place.root / f"{log}.fifo", f"{log} log of squid")
@@ -294,7 +296,9 @@ def doors(setup: Setup) -> Iterator[Doors]:
             place,
             name,
             len(found),
-            lambda ports: _configure(place.root, setup, dict(zip(found, ports, strict=True))),
+            lambda ports: _configure(
+                place.root, setup, dict(zip(found, ports, strict=True)), world.port
+            ),
             **setup.environment,
         )
         try:
@@ -363,7 +367,7 @@ def _negotiate(directory: Path, setup: Setup) -> str:
             return _ntlm(setup, "gss-spnego")
 
 
-def _configure(directory: Path, setup: Setup, ports: Mapping[Door, int]) -> str:
+def _configure(directory: Path, setup: Setup, ports: Mapping[Door, int], world: int) -> str:
     return _CONFIGURATION.format(
         listeners="\n".join(_listener(directory, door, port) for door, port in ports.items()),
         offers="\n".join(_offers(ports)),
@@ -374,6 +378,7 @@ def _configure(directory: Path, setup: Setup, ports: Mapping[Door, int]) -> str:
         origins=" ".join(setup.origins),
         options="\n".join(setup.options),
         rules="\n".join(setup.rules),
+        world=squid_rules(world),
     )
 
 

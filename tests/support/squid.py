@@ -23,6 +23,7 @@ from uuid import uuid4
 from tests.support.lines import PATIENCE, Lines
 from tests.support.ports import free_ports
 from tests.support.processes import Home, Process, home, wait_until_accepting
+from tests.support.world import World, squid_rules
 
 SQUID_USER = "proxy"
 """Debian's user for Squid, which it turns into when it is started as root."""
@@ -65,6 +66,7 @@ acl authed proxy_auth REQUIRED
 acl ours dstdomain -n localhost 127.0.0.1 {name} {origins}
 {rules}
 http_access deny !authed
+{world}
 http_access allow ours
 # Whoever signed in and asks for the world, as browsers do by themselves, is told at once.
 http_access deny all
@@ -244,11 +246,11 @@ class Squid:
 def squid(setup: Setup) -> Iterator[Squid]:
     """Run a Squid; it accepts connections when the block begins."""
     name = f"tp{uuid4().hex[:16]}"
-    with home("squid-") as place:
+    with home("squid-") as place, World() as world:
         _prepare(place.root, setup)
         log = Log(place.root / "access.fifo")
         process, (port,) = start(
-            place, name, 1, lambda ports: _configure(place.root, setup, ports[0])
+            place, name, 1, lambda ports: _configure(place.root, setup, ports[0], world.port)
         )
         try:
             yield Squid(setup, place.root, process, port, log.lines)
@@ -335,7 +337,7 @@ def forget(name: str) -> None:
         segment.unlink()
 
 
-def _configure(directory: Path, setup: Setup, port: int) -> str:
+def _configure(directory: Path, setup: Setup, port: int, world: int) -> str:
     listener = f"http_port 127.0.0.1:{port}"
     if setup.pem:
         listener = f"https_port 127.0.0.1:{port} tls-cert={directory}/server.pem"
@@ -346,6 +348,7 @@ def _configure(directory: Path, setup: Setup, port: int) -> str:
         realm=setup.realm,
         origins=" ".join(setup.origins),
         rules="\n".join(setup.rules),
+        world=squid_rules(world),
     )
 
 

@@ -16,6 +16,7 @@ from hashlib import md5
 from tests.support.ports import free_port
 from tests.support.processes import Home, Process, home, wait_until_accepting
 from tests.support.tap import Tap
+from tests.support.world import World
 from trayproxy.auth.login import Login
 
 REALM = "Works"
@@ -43,6 +44,7 @@ StartServers 1
 ThreadsPerChild 25
 Listen 127.0.0.1:{port}
 ProxyRequests On
+ProxyRemote http://example.com/ http://127.0.0.1:{world}
 AllowCONNECT 1-65535
 <Proxy "*">
   AuthName {realm}
@@ -95,6 +97,7 @@ Port {port}
 Listen 127.0.0.1
 LogLevel Connect
 BasicAuth {user} {password}
+Upstream http 127.0.0.1:{world} "example.com"
 """
 
 
@@ -124,7 +127,10 @@ def upstream(kind: Kind, login: Login, behind: int = 0) -> Iterator[Tap]:
     with ExitStack() as stack:
         place = stack.enter_context(home("upstream-"))
         place.root.chmod(0o755)
-        process, port = _start(place, lambda port: _prepare(kind, place, login, port, behind))
+        world = stack.enter_context(World()).port
+        process, port = _start(
+            place, lambda port: _prepare(kind, place, login, port, behind, world)
+        )
         stack.callback(process.end)
         yield stack.enter_context(Tap(port))
 
@@ -144,11 +150,13 @@ def _start(place: Home, prepare: Callable[[int], Sequence[str]]) -> tuple[Proces
     raise AssertionError("no free port in five tries")
 
 
-def _prepare(kind: Kind, place: Home, login: Login, port: int, behind: int) -> Sequence[str]:
+def _prepare(
+    kind: Kind, place: Home, login: Login, port: int, behind: int, world: int
+) -> Sequence[str]:
     """Write what a program needs; return how it is called."""
     match kind:
         case Kind.APACHE_BASIC | Kind.APACHE_DIGEST | Kind.APACHE_STALE:
-            return _prepare_apache(kind, place, login, port)
+            return _prepare_apache(kind, place, login, port, world)
         case Kind.HAPROXY | Kind.HAPROXY_LIST:
             rule = _HAPROXY_PLAIN if kind is Kind.HAPROXY else _HAPROXY_LIST
             text = _HAPROXY.format(
@@ -156,7 +164,9 @@ def _prepare(kind: Kind, place: Home, login: Login, port: int, behind: int) -> S
             )
             return ["haproxy", "-db", "-f", _write(place, "haproxy.cfg", text)]
         case Kind.TINYPROXY:
-            text = _TINYPROXY.format(port=port, user=login.user, password=login.password)
+            text = _TINYPROXY.format(
+                port=port, user=login.user, password=login.password, world=world
+            )
             return ["tinyproxy", "-d", "-c", _write(place, "tinyproxy.conf", text)]
         case Kind.PROXY_PY:
             workers = ["--num-workers", "1", "--num-acceptors", "1"]
@@ -165,7 +175,7 @@ def _prepare(kind: Kind, place: Home, login: Login, port: int, behind: int) -> S
             return [sys.executable, "-m", "proxy", *where, *who, *workers]
 
 
-def _prepare_apache(kind: Kind, place: Home, login: Login, port: int) -> Sequence[str]:
+def _prepare_apache(kind: Kind, place: Home, login: Login, port: int, world: int) -> Sequence[str]:
     coded = md5(f"{login.user}:{REALM}:{login.password}".encode(), usedforsecurity=False)
     _write(place, "hashes", f"{login.user}:{REALM}:{coded.hexdigest()}\n")
     hashed = ["openssl", "passwd", "-apr1", "-stdin"]
@@ -176,6 +186,7 @@ def _prepare_apache(kind: Kind, place: Home, login: Login, port: int) -> Sequenc
     text = _APACHE.format(
         directory=place.root,
         port=port,
+        world=world,
         realm=REALM,
         method=method.format(directory=place.root, lifetime=lifetime),
     )

@@ -53,6 +53,22 @@ TAKEN = structs.replace(
         "TrayProxy starts by itself once the port is free.",
     ),
 )
+SNOOZED_STEPS = CheckResult(
+    (
+        Step("find", StepState.OK, "10.0.0.41", 12.0),
+        Step("challenge", StepState.OK, "Basic, “Corp”", 3.0),
+        Step(
+            "sign-in",
+            StepState.FAILED,
+            problem=Problem(
+                "TP-301",
+                "TrayProxy does not ask for a sign-in now",
+                "A question was cancelled or put off a short while ago. Sign in, then test again.",
+            ),
+        ),
+        Step("fetch", StepState.NOT_TRIED),
+    )
+)
 FAILED_STEPS = CheckResult(
     (
         Step("find", StepState.OK, "10.0.0.41", 12.0),
@@ -159,6 +175,13 @@ def panel_of_a_failure() -> QWidget:
     return made
 
 
+def panel_of_a_snooze() -> QWidget:
+    """A test that needs a sign-in first."""
+    made = CheckPanel(CheckProfile(OFFICE))
+    made.show_reply(SNOOZED_STEPS)
+    return made
+
+
 def panel() -> QWidget:
     """A test in which all is well."""
     made = CheckPanel(CheckProfile(OFFICE))
@@ -186,6 +209,7 @@ PICTURES: dict[str, Callable[[], QWidget]] = {
     "window-advanced": window_with_all_fields,
     "test": panel,
     "test-failed": panel_of_a_failure,
+    "test-snoozed": panel_of_a_snooze,
     "menu": menu,
     "menu-port-taken": menu_with_the_port_taken,
 }

@@ -641,6 +641,24 @@ def test_a_late_reply_of_an_earlier_test_is_dropped(window: ProfilesWindow, qtbo
         panel.close()
 
 
+def test_a_test_that_needs_a_sign_in_offers_it(window: ProfilesWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(window.check_wanted) as wanted:
+        press(window, "test")
+    panel = child(window, CheckPanel, "check_panel")
+    button = child(panel, QPushButton, "sign_in")
+    window.show_check((wanted.args or [])[0], NOT_FOUND)
+    assert not button.isVisible()
+    press(panel, "test_again")
+    snoozed = Problem("TP-301", "TrayProxy does not ask for a sign-in now", "Sign in.")
+    failed = Step("sign-in", StepState.FAILED, problem=snoozed)
+    window.show_check(panel.request, CheckResult((failed,)))
+    assert button.isVisible()
+    with qtbot.waitSignal(window.test_sign_in_wanted) as signed_in:
+        press(panel, "sign_in")
+    assert signed_in.args == [OFFICE.id]
+    panel.close()
+
+
 def test_the_failing_step_is_explained() -> None:
     assert verdict(NOT_FOUND) == "proxy.corp was not found. You may be outside the VPN. (TP-201)"
 

@@ -26,12 +26,14 @@ class Refusal:
     Attributes:
         problem: What the page says. It holds no text from the network.
         retry_after: For ``Retry-After``, seconds; None if trying again is of no use.
+        reason: Why the sign-in desk refuses the request; None if another part refuses it.
         details: For the ``details`` of ``Proxy-Status`` (RFC 9209, section 2.1.2).
     """
 
     problem: Problem
     retry_after: int | None
     details: str
+    reason: Reason | None = None
 
 
 def refusal(reason: Reason, profile: Profile, text: str = "") -> Refusal:
@@ -46,7 +48,7 @@ def refusal(reason: Reason, profile: Profile, text: str = "") -> Refusal:
     problem = _PROBLEMS[reason](profile.name)
     if text:
         problem = replace(problem, body=f"{text} {problem.body}")
-    return Refusal(problem, retry_after, reason.value)
+    return Refusal(problem, retry_after, reason.value, reason)
 
 
 def problem_of(reason: Reason, profile: Profile, text: str = "") -> Problem:

@@ -16,11 +16,13 @@ from msgspec.structs import replace
 
 from trayproxy.control.messages import Problem, Step, StepState
 from trayproxy.desk.answer import Answer
+from trayproxy.desk.events import Reason
 from trayproxy.engine.dial import TargetRefusedError
 from trayproxy.engine.pages import Page, RefusedError, not_found
 from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.way import Way
 from trayproxy.http.challenges import Challenge
+from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile, Scheme, SignIn
 from trayproxy.service.probe import NotSignedInError, Probe, Tools, Wanted, request_for
 
@@ -43,9 +45,12 @@ NOT_PROVED = Problem(
     "The proxy's answer for this page does not tell whether it accepted the password. Try another "
     "page.",
 )
-PAGE_DID_NOT_LOAD = (
-    "The proxy works and the sign-in is right, but the test page did not load. Try another page."
+SNOOZED = Problem(
+    "TP-301",
+    "TrayProxy does not ask for a sign-in now",
+    "A question was cancelled or put off a short while ago. Sign in, then test again.",
 )
+_FORBIDDEN = (403, 451)
 WHAT_TO_DO = {"TP-202": " Check the port in the profile."}
 """For problems whose text says only what happened."""
 
@@ -108,7 +113,9 @@ class Check:
         except StepFailedError as failed:
             step = Step(name, StepState.FAILED, problem=failed.problem)
         except NotSignedInError as failed:
-            step = Step(name, StepState.FAILED, problem=failed.refusal.problem)
+            is_snoozed = failed.refusal.reason is Reason.DECLINED
+            problem = SNOOZED if is_snoozed else failed.refusal.problem
+            step = Step(name, StepState.FAILED, problem=problem)
         except RefusedError as refused:
             step = Step(name, StepState.FAILED, problem=_problem(refused.page))
         took = (self._tools.now() - start) * 1000
@@ -181,11 +188,23 @@ class Check:
         assert response is not None  # Only a tunnel has no answer.
         if isinstance(response, Wanted):
             raise StepFailedError(REFUSED_AGAIN)
-        if response.status >= 500:
-            title = f"The page answered {response.status}"
-            raise StepFailedError(Problem("TP-203", title, PAGE_DID_NOT_LOAD))
         reason = response.reason.decode("latin-1")
-        return replace(step, detail=f"{response.status} {reason}".strip())
+        detail = f"{response.status} {reason}".strip()
+        if response.status >= 400:
+            return replace(
+                step, state=StepState.FAILED, detail=detail, problem=self._no_page(response)
+            )
+        return replace(step, detail=detail)
+
+    def _no_page(self, response: Response) -> Problem:
+        """Return the problem of a test page that the proxy or its site refuses (RFC 9110, 15.5)."""
+        works = "The proxy works and the sign-in is right" if self._answer else "The proxy works"
+        title = f"The page answered {response.status}"
+        if response.status in _FORBIDDEN:
+            body = f"{works}, but the proxy or the site refuses this page. Try another page."
+            return Problem("TP-306", title, body)
+        problem_id = "TP-203" if response.status >= 500 else "TP-209"
+        return Problem(problem_id, title, f"{works}, but the page did not load. Try another page.")
 
 
 def _as(answer: Answer) -> str:

@@ -261,6 +261,7 @@ class App(QObject):
         self.window.check_wanted.connect(self._check)
         self.window.forget_wanted.connect(self._forget)
         self.window.sign_in_wanted.connect(self._sign_in)
+        self.window.test_sign_in_wanted.connect(self._sign_in_to)
         self.window.copy_wanted.connect(self._copy_address)
         self.window.port_wanted.connect(self._use_port)
         self.window.try_again_wanted.connect(self.keeper.try_again)
@@ -373,6 +374,11 @@ class App(QObject):
             if self._status.profile.sign_in is SignIn.SSO:
                 # Nothing is asked; what is the matter with the ticket stands in the window.
                 self.show_window()
+
+    @Slot(str)
+    def _sign_in_to(self, profile_id: str) -> None:
+        if not self.questions.present():
+            self.link.request(SignInNow(profile_id), self._on_done)
 
     @Slot(object)
     def _not_now(self, quiet: Quiet) -> None:

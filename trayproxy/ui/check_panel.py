@@ -28,9 +28,11 @@ class CheckPanel(QDialog):
 
     Signals:
         again_wanted: Test the same once more; `restart` comes next.
+        sign_in_wanted: Open the sign-in dialog of the tested profile.
     """
 
     again_wanted = Signal()
+    sign_in_wanted = Signal()
 
     def __init__(self, request: CheckProfile, parent: QWidget | None = None) -> None:
         """Create the panel; the test is under way.
@@ -56,6 +58,10 @@ class CheckPanel(QDialog):
         self._copy.setObjectName("copy_report")
         self._copy.setEnabled(False)
         self._copy.clicked.connect(self._on_copy)
+        self._sign_in = box.addButton(translate("Check", "Sign in…"), role.ActionRole)
+        self._sign_in.setObjectName("sign_in")
+        self._sign_in.setVisible(False)
+        self._sign_in.clicked.connect(self.sign_in_wanted)
         self._again = box.addButton(translate("Check", "Test again"), role.ActionRole)
         self._again.setObjectName("test_again")
         self._again.setEnabled(False)
@@ -82,6 +88,7 @@ class CheckPanel(QDialog):
             if (label := item.widget()) is not None:
                 label.deleteLater()
         self._verdict.setText(translate("Check", "Testing…"))
+        self._sign_in.setVisible(False)
         for button in (self._copy, self._again):
             button.setEnabled(False)
 
@@ -93,6 +100,7 @@ class CheckPanel(QDialog):
             self._verdict.setText(breakable(verdict(reply)))
             self._report = report(self.request.profile, reply)
             self._copy.setEnabled(True)
+            self._sign_in.setVisible(_needs_sign_in(reply))
         elif isinstance(reply, Failed):
             self._verdict.setText(breakable(words.problem_text(reply.problem)))
         self._again.setEnabled(True)
@@ -178,6 +186,13 @@ def verdict(result: CheckResult) -> str:
                 detail=detail_text(step)
             )
     return translate("Check", "All good.")
+
+
+def _needs_sign_in(result: CheckResult) -> bool:
+    """Return whether the test failed only because the person has not signed in (TP-301)."""
+    problems = (step.problem for step in result.steps if step.state is StepState.FAILED)
+    first = next(problems, None)
+    return first is not None and first.id == "TP-301"
 
 
 def report(profile: Profile, result: CheckResult) -> str:

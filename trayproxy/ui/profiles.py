@@ -87,6 +87,7 @@ class ProfilesWindow(QWidget):
         check_wanted(CheckProfile): Try this; the reply goes to `show_check`.
         forget_wanted(str): Remove the saved password of the profile with this id.
         sign_in_wanted: Open the sign-in dialog.
+        test_sign_in_wanted(str): Open the sign-in dialog of the tested profile, which has this id.
         copy_wanted: Copy the local address.
         port_wanted(int): Listen at this port, since the wanted one is taken.
         try_again_wanted: Start the service now.
@@ -99,6 +100,7 @@ class ProfilesWindow(QWidget):
     check_wanted = Signal(object)
     forget_wanted = Signal(str)
     sign_in_wanted = Signal()
+    test_sign_in_wanted = Signal(str)
     copy_wanted = Signal()
     port_wanted = Signal(int)
     try_again_wanted = Signal()
@@ -348,6 +350,7 @@ class ProfilesWindow(QWidget):
             self._panel.deleteLater()
         self._panel = CheckPanel(CheckProfile(profile), self)
         self._panel.again_wanted.connect(self._on_test_again)
+        self._panel.sign_in_wanted.connect(self._on_test_sign_in)
         self._panel.show()
         self.check_wanted.emit(self._panel.request)
 
@@ -357,6 +360,11 @@ class ProfilesWindow(QWidget):
             # Another object: the reply to the test before is none to this one.
             self._panel.restart(structs.replace(self._panel.request))
             self.check_wanted.emit(self._panel.request)
+
+    @Slot()
+    def _on_test_sign_in(self) -> None:
+        if self._panel is not None:
+            self.test_sign_in_wanted.emit(self._panel.request.profile.id)
 
     @Slot()
     def _on_forget(self) -> None:
