@@ -3,13 +3,17 @@ import errno
 import os
 import select
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from tests.engine.running import NewLoop
+from tests.engine.running import LOOPS, NewLoop
+from tests.support.namespaces import ALONE, skip_without_namespaces
 from trayproxy.engine import upstream
 from trayproxy.engine.descriptors import Descriptors, open_descriptors
 from trayproxy.engine.limits import Limits
@@ -147,6 +151,31 @@ def resolver(names: Names, loop: asyncio.AbstractEventLoop) -> Resolver:
 def test_an_ip_literal_needs_no_name_server(host: str, family: socket.AddressFamily) -> None:
     ((found, address),) = literal_address(host, 80)
     assert (found, address[:2]) == (family, (host, 80))
+
+
+def test_an_ipv6_literal_may_have_a_zone() -> None:
+    index = socket.if_nametoindex("lo")
+    for zone in ("lo", str(index)):
+        ((family, address),) = literal_address(f"fe80::1%{zone}", 80)
+        assert (family, address) == (socket.AF_INET6, ("fe80::1", 80, 0, index))
+    ((_, address),) = literal_address("fe80::1%no-such-interface", 80)
+    assert address[3] not in {number for number, _ in socket.if_nameindex()} | {0}
+    assert literal_address("127.0.0.1%lo", 80) == ()
+
+
+def test_a_proxy_at_an_address_with_a_zone_is_reached() -> None:
+    """On each loop: uvloop's resolver drops the zone."""
+    skip_without_namespaces()
+    result = subprocess.run(
+        [*ALONE, sys.executable, "-m", "tests.engine.zones"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    zones = {"%near": 200, "%25near": 200, "%NUMBER": 200, "%nowhere": 502}
+    expected = [f"{name} {zone} {code}" for name in LOOPS for zone, code in zones.items()]
+    assert result.stdout.splitlines() == expected, result.stderr
 
 
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f.1", "localhost", "127.0.0.1.", ""])

@@ -14,6 +14,7 @@ from trayproxy.profiles.validate import (
     check_name,
     check_profile,
     check_rule,
+    check_upstream,
     check_user,
     make_id,
     parse_listen,
@@ -73,6 +74,11 @@ def test_an_address_is_read_as_people_write_it(text: str, upstream: Upstream) ->
         "::1:3128",
         "[::1]",
         "[::1:3128",
+        "[fe80::1%]:80",
+        "[fe80::1%eth0%eth1]:80",
+        "[fe80::1%eth 0]:80",
+        "[10.0.0.1%eth0]:80",
+        "10.0.0.1%eth0:80",
         "[proxy.corp]:80",
         "[10.0.0.1]:80",
         "pro xy:80",
@@ -95,6 +101,22 @@ def test_an_address_is_read_as_people_write_it(text: str, upstream: Upstream) ->
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ProfileError, match=r"\.$"):
         parse_upstream(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "written"),
+    [
+        ("[fe80::1%eth0]:80", "fe80::1%eth0", "http://[fe80::1%eth0]:80"),
+        ("[FE80:0::1%25eth0]:80", "fe80::1%eth0", "http://[fe80::1%eth0]:80"),
+        ("[fe80::1%3]:80", "fe80::1%3", "http://[fe80::1%3]:80"),
+        ("[fe80::1%25]:80", "fe80::1%25", "http://[fe80::1%25]:80"),
+        ("[fe80::1%25250]:80", "fe80::1%250", "http://[fe80::1%25250]:80"),
+    ],
+)
+def test_an_address_of_ipv6_may_have_a_zone(text: str, host: str, written: str) -> None:
+    upstream = parse_upstream(text)
+    assert (upstream.host, str(upstream)) == (host, written)
+    assert parse_upstream(written) == upstream == check_upstream(upstream)
 
 
 @pytest.mark.parametrize("text", [f"http://jdoe:{SECRET}@proxy:80", f"{SECRET}@proxy:80"])

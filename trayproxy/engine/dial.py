@@ -253,7 +253,8 @@ class Dialler:
         descriptor = connection.fileno()
         try:
             context = await self._context(call)
-            stream = TlsStream.begun(connection, context, upstream.host)
+            # A certificate has no zone in it: that is of this computer alone.
+            stream = TlsStream.begun(connection, context, upstream.host.partition("%")[0])
             end = self._loop.time() + self._limits.agree_s
             while True:
                 events = {descriptor: READ | (WRITE if stream.is_blocked else 0)}

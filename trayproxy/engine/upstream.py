@@ -36,15 +36,36 @@ finds the one computer that fell asleep just then."""
 
 
 def literal_address(host: str, port: int) -> tuple[Address, ...]:
-    """Return the address that an IP literal is; nothing for a name."""
+    """Return the address that an IP literal is; nothing for a name.
+
+    An address of IPv6 may have a zone (RFC 4007, section 11). Not every resolver passes it on
+    (uvloop's drops it), so it is looked up here. One that there is not becomes an interface that
+    there is not: connecting says so.
+    """
+    plain, mark, zone = host.partition("%")
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
-            socket.inet_pton(family, host)
+            socket.inet_pton(family, plain)
         except (OSError, ValueError):
             continue
-        address = (host, port) if family == socket.AF_INET else (host, port, 0, 0)
-        return ((family, address),)
+        if family == socket.AF_INET6:
+            return ((family, (plain, port, 0, _zone_index(zone) if mark else 0)),)
+        return () if mark else ((family, (plain, port)),)
     return ()
+
+
+_NO_INTERFACE = (1 << 31) - 1
+"""The number of an interface that there is not."""
+
+
+def _zone_index(zone: str) -> int:
+    """Return the number of a network interface, which may be given by its name or number."""
+    if zone.isascii() and zone.isdigit():
+        return min(int(zone), _NO_INTERFACE)
+    try:
+        return socket.if_nametoindex(zone)
+    except (OSError, ValueError):
+        return _NO_INTERFACE
 
 
 class _LookUp:

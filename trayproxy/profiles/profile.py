@@ -73,7 +73,8 @@ class Upstream:
     """An upstream proxy as configured; the pinned identity that a login belongs to.
 
     Attributes:
-        host: A DNS name in its ASCII form, lower case, or an IP literal without brackets.
+        host: A DNS name in its ASCII form, lower case, or an IP literal without brackets; one of
+            IPv6 may have a zone (RFC 4007, section 11), ``fe80::1%eth0``.
         port: 1 to 65535.
         scheme: How TrayProxy talks to it.
     """
@@ -83,8 +84,15 @@ class Upstream:
     scheme: Scheme = Scheme.HTTP
 
     def __str__(self) -> str:
-        """Return its URL, ``http://proxy.corp.example:8080``; IPv6 literals get brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """Return its URL, ``http://proxy.corp.example:8080``; IPv6 literals get brackets.
+
+        A zone stands in it as people write it, ``[fe80::1%eth0]``. Where that could be read as an
+        escaped one (RFC 6874, section 2) it is escaped: ``%25250`` is the interface 250.
+        """
+        address, mark, zone = self.host.partition("%")
+        if len(zone) > 2 and zone.startswith("25"):
+            mark = "%25"
+        host = f"[{address}{mark}{zone}]" if ":" in address else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
 

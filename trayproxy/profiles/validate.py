@@ -35,6 +35,8 @@ _URL = re.compile(r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<authority>[^/
 _AUTHORITY = re.compile(
     r"(?:\[(?P<literal>[^\[\]]*)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[^:\[\]]*))?"
 )
+_ZONE = re.compile(r"[A-Za-z0-9._~-]{1,32}")
+"""A network interface by its name or number (RFC 4007, section 11.2)."""
 _EXAMPLE = "such as proxy.example:8080"
 
 _AMBIGUOUS = frozenset("ßς\u200c\u200d")
@@ -218,7 +220,7 @@ def check_host(text: str) -> str:
         ProfileError: It cannot be a host.
     """
     try:
-        return str(ipaddress.ip_address(text))
+        return _literal(text)
     except ValueError:
         pass
     host = _to_ascii(text)
@@ -318,13 +320,34 @@ def make_id(name: str, taken: Iterable[str]) -> str:
     return made
 
 
+def _literal(text: str) -> str:
+    """Return an IP literal in its shortest form.
+
+    Raises:
+        ValueError: It is none.
+    """
+    address, mark, zone = text.partition("%")
+    if mark and not _ZONE.fullmatch(zone):
+        raise ValueError("the zone is no name of a network interface")
+    found = ipaddress.ip_address(address)
+    if mark and found.version == 4:
+        raise ValueError("only addresses of IPv6 have a zone")
+    return f"{found}{mark}{zone}"
+
+
 def _split(authority: str) -> tuple[str, str | None]:
     parts = _AUTHORITY.fullmatch(authority)
     if not parts:
         raise ProfileError("Put an IPv6 address in brackets, such as [::1]:3128.")
     if parts["literal"] is not None:
+        address, mark, zone = parts["literal"].partition("%")
+        # In a URL the percent sign is escaped (RFC 6874, section 2); people write it plain.
+        if len(zone) > 2 and zone.startswith("25"):
+            zone = zone[2:]
         try:
-            return str(ipaddress.IPv6Address(parts["literal"])), parts["port"]
+            if ":" not in address:
+                raise ValueError("not IPv6")
+            return _literal(f"{address}{mark}{zone}"), parts["port"]
         except ValueError:
             raise ProfileError("In brackets stands an IPv6 address, such as [::1]:3128.") from None
     return parts["host"], parts["port"]

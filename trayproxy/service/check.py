@@ -20,6 +20,7 @@ from trayproxy.desk.events import Reason
 from trayproxy.engine.dial import TargetRefusedError
 from trayproxy.engine.pages import Page, RefusedError, not_found
 from trayproxy.engine.tls import TlsStream
+from trayproxy.engine.upstream import literal_address
 from trayproxy.engine.way import Way
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.response import Response
@@ -123,6 +124,8 @@ class Check:
 
     async def _find(self, step: Step) -> Step:
         upstream = self._profile.upstream
+        if literal_address(upstream.host, upstream.port):
+            return replace(step, detail=upstream.host)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._tools.limits.resolve_s):
