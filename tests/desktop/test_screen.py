@@ -203,7 +203,7 @@ class Session:
     """Both frameworks, as far as they are called; counts what is not given back."""
 
     def __init__(self) -> None:
-        self.entries: dict[bytes, bool] | None = {}
+        self.entries: dict[bytes, object] | None = {}
         self.held = 0
         self.looks = threading.Semaphore(0)
 
@@ -219,12 +219,23 @@ class Session:
         self.held += 1
         return text
 
-    def cf_dictionary_get_value(self, _: int, key: bytes) -> list[bool] | None:
+    def cf_dictionary_get_value(self, _: int, key: bytes) -> list[object] | None:
         value = (self.entries or {}).get(key)
         return None if value is None else [value]
 
-    def cf_boolean_get_value(self, value: list[bool]) -> int:
-        return int(value[0])
+    def cf_get_type_id(self, value: list[object]) -> type[object]:
+        return type(value[0])
+
+    def cf_boolean_get_value(self, value: list[object]) -> int:
+        # What it returns for anything else is undefined.
+        assert isinstance(value[0], bool)
+        return value[0]
+
+    def cf_number_get_value(self, value: list[object], kind: int, into: Any) -> int:
+        assert kind == 9
+        assert type(value[0]) is int
+        into._obj.value = value[0]
+        return 1
 
     def cf_release(self, _: object) -> None:
         self.held -= 1
@@ -235,7 +246,11 @@ class Session:
             CGSessionCopyCurrentDictionary=self.cgsession_copy_current_dictionary,
             CFStringCreateWithCString=self.cf_string_create_with_cstring,
             CFDictionaryGetValue=self.cf_dictionary_get_value,
+            CFGetTypeID=self.cf_get_type_id,
+            CFBooleanGetTypeID=lambda: bool,
+            CFNumberGetTypeID=lambda: int,
             CFBooleanGetValue=self.cf_boolean_get_value,
+            CFNumberGetValue=self.cf_number_get_value,
             CFRelease=self.cf_release,
         )
 
@@ -247,10 +262,13 @@ class Session:
         ({}, False),
         ({b"CGSSessionScreenIsLocked": True}, True),
         ({b"CGSSessionScreenIsLocked": False}, False),
+        ({b"CGSSessionScreenIsLocked": 1}, True),
+        ({b"CGSSessionScreenIsLocked": 0}, False),
+        ({b"CGSSessionScreenIsLocked": "yes"}, False),
     ],
 )
 def test_the_dictionary_of_the_session_says_whether_a_mac_is_locked(
-    entries: dict[bytes, bool] | None, locked: bool
+    entries: dict[bytes, object] | None, locked: bool
 ) -> None:
     session = Session()
     session.entries = entries

@@ -1,7 +1,12 @@
 """macOS: whether the screen is locked, by the window server's dictionary of the session.
 
 ``CGSessionCopyCurrentDictionary`` (Quartz Display Services) has ``CGSSessionScreenIsLocked`` while
-it is. The distributed notifications ``com.apple.screenIsLocked`` and ``…Unlocked`` would come by
+it is. Apple documents neither this key nor the type of its value; the documented keys of the
+dictionary whose values are truths, such as ``kCGSessionOnConsoleKey``, have a CFBoolean
+(CGSession.h). So the value is asked for its type first: CFBooleanGetValue of anything else is
+undefined, and a CFNumber is read as a number.
+
+The distributed notifications ``com.apple.screenIsLocked`` and ``…Unlocked`` would come by
 themselves, but only to the run loop of a program's main thread, which a service without windows
 does not have; so the dictionary is looked at, seldom enough not to be noticed.
 
@@ -20,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0
 """Long for a computer, short for a person who comes back to it."""
+
+_NUMBER_INT = 9
+"""``kCFNumberIntType`` (CFNumber.h): a C int."""
 
 _KEY = b"CGSSessionScreenIsLocked"
 _UTF8 = 0x08000100
@@ -83,10 +91,23 @@ def is_locked(frameworks: Frameworks) -> bool:
     key = foundation.CFStringCreateWithCString(None, _KEY, _UTF8)
     try:
         value = foundation.CFDictionaryGetValue(session, key)
-        return bool(value) and bool(foundation.CFBooleanGetValue(value))
+        return bool(value) and _is_true(foundation, value)
     finally:
         foundation.CFRelease(key)
         foundation.CFRelease(session)
+
+
+def _is_true(foundation: Any, value: int) -> bool:
+    """Return whether a value of Core Foundation is true, or a number other than 0."""
+    kind = foundation.CFGetTypeID(value)
+    if kind == foundation.CFBooleanGetTypeID():
+        return bool(foundation.CFBooleanGetValue(value))
+    if kind == foundation.CFNumberGetTypeID():
+        number = ctypes.c_int()
+        # It returns false for a number that does not fit an int, and gives its nearest int then.
+        foundation.CFNumberGetValue(value, _NUMBER_INT, ctypes.byref(number))
+        return number.value != 0
+    return False
 
 
 def _load() -> Frameworks:
@@ -108,6 +129,13 @@ def _load() -> Frameworks:
     foundation.CFDictionaryGetValue.argtypes = [pointer, pointer]
     foundation.CFBooleanGetValue.restype = ctypes.c_ubyte
     foundation.CFBooleanGetValue.argtypes = [pointer]
+    for name in ("CFBooleanGetTypeID", "CFNumberGetTypeID", "CFGetTypeID"):
+        # CFTypeID is an unsigned long.
+        getattr(foundation, name).restype = ctypes.c_ulong
+        getattr(foundation, name).argtypes = []
+    foundation.CFGetTypeID.argtypes = [pointer]
+    foundation.CFNumberGetValue.restype = ctypes.c_ubyte
+    foundation.CFNumberGetValue.argtypes = [pointer, ctypes.c_long, pointer]
     foundation.CFRelease.restype = None
     foundation.CFRelease.argtypes = [pointer]
     return Frameworks(graphics, foundation)
