@@ -1,4 +1,4 @@
-"""What a window may ask of the system beside what Qt offers; Windows alone has calls for these."""
+"""What a program with windows asks of the system beside what Qt offers."""
 
 import sys
 
@@ -33,4 +33,43 @@ def allow_foreground() -> bool:
         import ctypes
 
         return bool(ctypes.windll.user32.AllowSetForegroundWindow(_ASFW_ANY))
+    return False
+
+
+def name_program(app_id: str) -> bool:
+    """Tell the system which application this process is, before its first window.
+
+    Windows groups the buttons of the task bar, and names who sends a notification, by the process's
+    AppUserModelID; without one ours would be Python's
+    (learn.microsoft.com, SetCurrentProcessExplicitAppUserModelID).
+
+    Args:
+        app_id: At most 128 characters without blanks.
+
+    Returns:
+        Whether it was told; elsewhere than on Windows nothing happens.
+    """
+    if sys.platform == "win32":
+        import ctypes
+
+        name = ctypes.windll.shell32.SetCurrentProcessExplicitAppUserModelID
+        name.argtypes = [ctypes.c_wchar_p]
+        # An HRESULT, 0 if it was done.
+        return bool(name(app_id) == 0)
+    return False
+
+
+def hide_from_dock() -> bool:
+    """Show no icon in the Dock of macOS; call it when the `QApplication` is there.
+
+    Qt makes a program that does not come in a bundle an ordinary one, with an icon in the Dock and
+    a menu bar.
+
+    Returns:
+        Whether that was done; elsewhere than on macOS nothing happens.
+    """
+    if sys.platform == "darwin":
+        from trayproxy.desktop.dock_macos import become_accessory
+
+        return become_accessory()
     return False

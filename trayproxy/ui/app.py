@@ -49,7 +49,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.desktop.hardening import harden
 from trayproxy.desktop.process import start_service
-from trayproxy.desktop.window import allow_foreground
+from trayproxy.desktop.window import allow_foreground, hide_from_dock, name_program
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import PathError, Paths, locate, make_private
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn
@@ -516,7 +516,9 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
     Returns:
         The exit code.
     """
+    name_program(APP_ID)
     application = QApplication([sys.argv[0]])
+    hide_from_dock()
     application.setApplicationName(APP_NAME)
     application.setApplicationVersion(__version__)
     application.setQuitOnLastWindowClosed(False)

@@ -1,0 +1,69 @@
+"""Tests for trayproxy.desktop.window: what a program with windows asks of the system."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from trayproxy.desktop.dock_macos import become_accessory
+from trayproxy.identity import APP_ID
+from trayproxy.paths import locate
+from trayproxy.ui import app
+
+
+class ObjectiveC:
+    """The Objective-C runtime, with a class NSApplication that has one object."""
+
+    def __init__(self, *, agrees: bool) -> None:
+        self.policy = 0
+        self._agrees = agrees
+
+    def send(self, receiver: bytes, selector: bytes) -> bytes:
+        assert (receiver, selector) == (b"NSApplication", b"sharedApplication")
+        return b"the application"
+
+    def send_number(self, receiver: bytes, selector: bytes, number: int) -> bool:
+        assert (receiver, selector) == (b"the application", b"setActivationPolicy:")
+        self.policy = number
+        return self._agrees
+
+    @property
+    def played(self) -> SimpleNamespace:
+        return SimpleNamespace(
+            objc_getClass=bytes,
+            sel_registerName=bytes,
+            send=self.send,
+            send_number=self.send_number,
+        )
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_mac_is_asked_to_show_no_icon_in_the_dock(agrees: bool) -> None:
+    runtime = ObjectiveC(agrees=agrees)
+    assert become_accessory(runtime.played) is agrees
+    assert runtime.policy == 1
+
+
+def test_where_there_is_no_objective_c_the_icon_stays() -> None:
+    assert become_accessory() is False
+
+
+def test_the_tray_says_what_it_is_before_its_first_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class StoppedError(Exception):
+        pass
+
+    def application(arguments: list[str]) -> None:
+        calls.append("QApplication")
+
+    def hide() -> None:
+        calls.append("hidden")
+        raise StoppedError
+
+    monkeypatch.setattr(app, "name_program", calls.append)
+    monkeypatch.setattr(app, "QApplication", application)
+    monkeypatch.setattr(app, "hide_from_dock", hide)
+    with pytest.raises(StoppedError):
+        app.run(locate(), lambda: None)
+    assert calls == [APP_ID, "QApplication", "hidden"]
