@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from trayproxy import __version__
 from trayproxy.cli.streams import discard_output, ensure_streams, take_all_characters
 from trayproxy.cli.words import EndError, Exit, clean, say, tell
-from trayproxy.paths import Paths, locate
+from trayproxy.paths import HOME_VARIABLE, PathError, Paths, locate
 
 Arguments = argparse.Namespace
 Verb = Callable[[Paths, Arguments], int | None]
@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown:
             parsed.parser.error(f"unrecognized arguments: {' '.join(map(clean, unknown))}")
         verb: Verb = parsed.verb
-        return verb(locate(), parsed) or Exit.DONE
+        paths = locate()
+        _close_home(paths)
+        return verb(paths, parsed) or Exit.DONE
     except EndError as error:
         say(error.words)
         return error.code
@@ -49,6 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Who read our output has seen enough.
         discard_output()
         return Exit.DONE
+
+
+def _close_home(paths: Paths) -> None:
+    if HOME_VARIABLE not in os.environ:
+        return
+    from trayproxy.desktop.home import close_home
+
+    try:
+        close_home(paths)
+    except PathError as error:
+        raise EndError(f"{error}.") from None
 
 
 # --- The verbs -----------------------------------------------------------------------------------
