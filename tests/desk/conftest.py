@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.desk.play import Play
-from tests.support.keyring_session import KeyringSession, keyring_session
 from tests.support.processes import home
+
+if TYPE_CHECKING:
+    from tests.support.keyring_session import KeyringSession
 
 
 @pytest.fixture
@@ -17,8 +20,11 @@ def play() -> Play:
 
 
 @pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyringSession]:
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator["KeyringSession"]:
     """A real, unlocked GNOME Keyring, which this process talks to."""
+    # Here: SecretStorage is for Unix only, and some tests of the desk run on Windows.
+    from tests.support.keyring_session import keyring_session
+
     with home("desk-") as place, keyring_session(place) as session:
         enter(monkeypatch, session.environment)
         yield session

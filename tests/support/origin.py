@@ -25,13 +25,16 @@ from dataclasses import dataclass, field
 from hashlib import sha1, sha256
 from pathlib import Path
 from threading import Event, Lock
+from typing import TYPE_CHECKING
 
 from tests.support.exchange import Exchange, Head, Reader
 from tests.support.lines import PATIENCE
 from tests.support.octets import digest, octets
 from tests.support.processes import Home
 from tests.support.server import Server
-from tests.support.tls import Certificate
+
+if TYPE_CHECKING:
+    from tests.support.tls import Certificate
 
 _PAGE = b"""<!doctype html><title>Origin</title><p id=said></p>
 <script>document.getElementById("said").textContent = ["hello", "browser"].join(" ")</script>"""
@@ -63,7 +66,7 @@ class Origin(Server):
         self,
         name: str = "www.test.lan",
         *,
-        certificate: Certificate | None = None,
+        certificate: "Certificate | None" = None,
         repositories: Home | None = None,
     ) -> None:
         """Start it.

@@ -1,0 +1,127 @@
+"""What the tests on Windows share: the real TrayProxy in processes of this Windows Python."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.lines import PATIENCE, Lines
+from tests.windows.upstream import Upstream
+from trayproxy.control.client import Client, connect
+from trayproxy.control.messages import Quit
+from trayproxy.paths import HOME_VARIABLE, Paths, locate
+
+SETTINGS = 'schema = 1\n\n[listen]\nallow_users = ["*"]\n'
+"""Wine does not tell the process at the other end of a connection: every user is let in."""
+
+LONG = 3 * PATIENCE
+"""Seconds: a Python takes several to start under Wine."""
+
+
+class Program:
+    """A process of TrayProxy.
+
+    Attributes:
+        out: The lines of its standard output and its standard error.
+    """
+
+    def __init__(self, home: Path, arguments: tuple[str, ...]) -> None:
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "trayproxy", *arguments],
+            env={**os.environ, HOME_VARIABLE: str(home)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert self._popen.stdout
+        self.out = Lines(self._popen.stdout, " ".join(arguments) or "the tray")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._popen.pid
+
+    def wait(self) -> int:
+        """Wait for its end; return its exit code."""
+        return self._popen.wait(LONG)
+
+    def end(self) -> None:
+        """End it, unless it has ended."""
+        with suppress(OSError):
+            self._popen.kill()
+        self._popen.wait(LONG)
+        self.out.join()
+
+
+@contextmanager
+def program(home: Path, *arguments: str) -> Iterator[Program]:
+    """Run ``trayproxy`` with these arguments in a home."""
+    started = Program(home, arguments)
+    try:
+        yield started
+    finally:
+        started.end()
+
+
+def trayproxy(home: Path, *arguments: str) -> tuple[int, str]:
+    """Run ``trayproxy`` to its end; return its exit code and what it wrote."""
+    with program(home, *arguments) as started:
+        code = started.wait()
+        started.out.join()
+        return code, started.out.text
+
+
+class Service:
+    """``trayproxy run``, which accepts connections.
+
+    Attributes:
+        program: Its process.
+        paths: Where its files are.
+        port: Where programs connect, on 127.0.0.1.
+    """
+
+    def __init__(self, program: Program, paths: Paths) -> None:
+        self.program = program
+        self.paths = paths
+        self.port = int(program.out.wait_for(r"^listening on 127\.0\.0\.1:(\d+)", LONG)[1])
+
+    def client(self) -> Client:
+        """Return a connection to its control address."""
+        client = connect(self.paths)
+        client.hello("cli", asks=False)
+        return client
+
+    def quit(self) -> int:
+        """Have it end, as the menu does; return its exit code."""
+        with self.client() as client:
+            client.request(Quit())
+        return self.program.wait()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for one TrayProxy, with settings."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "config").mkdir()
+    (home / "config" / "config.toml").write_text(SETTINGS, "utf-8")
+    return home
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    """An upstream that wants no sign-in."""
+    with Upstream() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def service(home: Path, upstream: Upstream) -> Iterator[Service]:
+    """A service that uses the upstream."""
+    address = f"http://127.0.0.1:{upstream.port}"
+    arguments = ("run", "--listen", "127.0.0.1:0", "--upstream", address, "--no-prompt")
+    with program(home, *arguments) as started:
+        yield Service(started, locate({HOME_VARIABLE: str(home)}))

@@ -1,0 +1,98 @@
+"""The folder that TRAYPROXY_HOME names is closed to other users."""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from tests.windows.conftest import trayproxy
+from trayproxy.desktop.acl_windows import make_private_by_acl
+from trayproxy.desktop.users import own_user
+from trayproxy.paths import PathError
+
+_FILE_OBJECT = 1
+_OWNER, _DACL, _PROTECTED_DACL = 0x1, 0x4, 0x80000000
+
+
+def advapi32() -> Any:
+    load: Any = getattr(ctypes, "WinDLL", None)
+    return load("advapi32")
+
+
+def access(folder: Path) -> str:
+    """Return the access control list of a folder in the security descriptor string format."""
+    descriptor, text = ctypes.c_void_p(), ctypes.c_wchar_p()
+    code = advapi32().GetNamedSecurityInfoW(
+        *(ctypes.c_wchar_p(str(folder)), _FILE_OBJECT, _DACL),
+        *(None, None, None, None, ctypes.byref(descriptor)),
+    )
+    assert code == 0
+    assert advapi32().ConvertSecurityDescriptorToStringSecurityDescriptorW(
+        descriptor, 1, _DACL, ctypes.byref(text), None
+    )
+    return str(text.value)
+
+
+def open_to_everybody(folder: Path) -> None:
+    """Let everybody read what is in a folder."""
+    descriptor, dacl = ctypes.c_void_p(), ctypes.c_void_p()
+    there, default = ctypes.c_int(), ctypes.c_int()
+    make = advapi32().ConvertStringSecurityDescriptorToSecurityDescriptorW
+    # WD: everybody.
+    assert make("D:(A;OICI;FA;;;WD)", 1, ctypes.byref(descriptor), None)
+    assert advapi32().GetSecurityDescriptorDacl(
+        descriptor, ctypes.byref(there), ctypes.byref(dacl), ctypes.byref(default)
+    )
+    code = advapi32().SetNamedSecurityInfoW(
+        *(ctypes.c_wchar_p(str(folder)), _FILE_OBJECT, ctypes.c_uint32(_DACL)),
+        *(None, None, dacl, None),
+    )
+    assert code == 0
+    assert ";;;WD)" in access(folder)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that is not in the user's profile."""
+    with TemporaryDirectory(dir="C:\\") as made:
+        yield Path(made)
+
+
+def test_a_folder_that_was_open_is_closed(folder: Path) -> None:
+    open_to_everybody(folder)
+    make_private_by_acl(folder)
+    entries = access(folder)
+    assert ";;;WD)" not in entries
+    for who in (own_user(), "BA", "SY"):
+        assert f"(A;OICI;FA;;;{who})" in entries
+
+
+def test_a_missing_folder_is_made_closed(folder: Path) -> None:
+    open_to_everybody(folder)
+    make_private_by_acl(folder / "new" / "home")
+    assert ";;;WD)" not in access(folder / "new" / "home")
+
+
+def test_what_is_in_it_can_still_be_used(folder: Path) -> None:
+    make_private_by_acl(folder)
+    (folder / "file").write_text("text")
+    make_private_by_acl(folder)
+    assert (folder / "file").read_text() == "text"
+
+
+def test_a_folder_that_cannot_be_had_is_told(folder: Path) -> None:
+    (folder / "file").touch()
+    with pytest.raises(PathError):
+        make_private_by_acl(folder / "file")
+
+
+def test_every_command_closes_the_home(folder: Path) -> None:
+    open_to_everybody(folder)
+    code, said = trayproxy(folder, "profiles", "list")
+    assert code == 0, said
+    assert ";;;WD)" not in access(folder)
+    assert os.listdir(folder)
