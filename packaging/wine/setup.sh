@@ -10,10 +10,12 @@ export WINEPREFIX=$BED/prefix WINEARCH=win64 WINEDEBUG=-all
 # Without .NET and Internet Explorer, which Wine offers to download; with the stubs below.
 export WINEDLLOVERRIDES='mscoree,mshtml=;icuuc,mscms,bcryptprimitives=n'
 
-# Wine, a compiler for the three small libraries that Wine lacks, and a screen for the window.
-ensure_wine() {
+# Prints those of the packages that are missing: Wine, a compiler for the three small libraries that
+# Wine lacks, and a screen for the window.
+missing_for_wine() { missing_packages wine64 gcc-mingw-w64-x86-64-win32 xvfb; }
+
+require_x86_64() {
   [[ $(uname -m) == x86_64 ]] || give_up "The tests on Windows need an x86_64 processor; this is:" "$(uname -m)"
-  ensure_packages "the tests on Windows" wine64 gcc-mingw-w64-x86-64-win32 xvfb
 }
 
 # Makes all of it, the parts that are downloaded side by side.
@@ -67,7 +69,7 @@ windows_path() { printf 'Z:%s' "${1//\//\\}"; }
 # Runs python.exe with the project and the wheels on its path. CPython needs standard streams that are
 # a file or a pipe: with others it "can't initialize sys standard streams" under Wine.
 windows_python() {
-  PYTHONPATH="$(windows_path "$PWD");$(windows_path "$BED/site")" PYTHONDONTWRITEBYTECODE=1 \
+  PYTHONPATH="$(windows_path "$PWD");$(windows_path "$BED/site")" PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     "$WINE" "$BED/python/python.exe" "$@" </dev/null 2>&1 | cat
 }
 

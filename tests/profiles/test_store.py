@@ -102,6 +102,7 @@ def test_what_was_saved_is_read_again(saved: Path) -> None:
     assert Store(saved).load() == TWO
 
 
+@pytest.mark.unix
 def test_the_first_save_makes_a_private_folder(path: Path) -> None:
     below = path.parent / "new" / path.name
     store = Store(below)
@@ -111,6 +112,7 @@ def test_the_first_save_makes_a_private_folder(path: Path) -> None:
     assert Store(below).load() == ONE
 
 
+@pytest.mark.unix
 def test_the_file_is_private(saved: Path) -> None:
     saved.chmod(0o644)
     store = Store(saved)
@@ -183,6 +185,7 @@ def test_a_file_that_appeared_or_vanished_was_changed(saved: Path) -> None:
     assert store.load() == Config()
 
 
+@pytest.mark.unix
 def test_a_linked_file_is_changed_where_it_is(tmp_path: Path, saved: Path) -> None:
     link = tmp_path / "elsewhere" / "config.toml"
     link.parent.mkdir()
@@ -217,6 +220,7 @@ def test_what_serves_in_place_of_a_broken_file_is_told(saved: Path) -> None:
     assert told().endswith(". The last good settings are in use; the file was not touched.")
 
 
+@pytest.mark.unix
 def test_the_last_good_settings_serve_a_start_with_a_broken_file(saved: Path) -> None:
     good = saved.with_name("good.toml")
     assert Store(saved, good).load_last_good() is None
@@ -231,6 +235,7 @@ def test_the_last_good_settings_serve_a_start_with_a_broken_file(saved: Path) ->
     assert store.load_last_good() is None
 
 
+@pytest.mark.unix
 def test_a_full_disk_leaves_the_old_file(saved: Path) -> None:
     before = saved.read_bytes()
     problem, title, body = run(DISK_FULL, saved).stdout.splitlines()
@@ -240,6 +245,7 @@ def test_a_full_disk_leaves_the_old_file(saved: Path) -> None:
     assert [entry.name for entry in saved.parent.iterdir()] == ["config.toml"]
 
 
+@pytest.mark.unix
 def test_a_read_only_folder_leaves_the_old_file(saved: Path) -> None:
     before = saved.read_bytes()
     saved.chmod(0o644)

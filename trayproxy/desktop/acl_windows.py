@@ -4,7 +4,8 @@
 the folder above, and everything below inherits this one (learn.microsoft.com, aclapi.h and
 "Security Descriptor String Format"). On Unix the mode 0700 does this.
 
-It was run under Wine; on Windows it was not.
+It was run under Wine, which keeps three of the entries as the mode of a Unix folder and lets it
+inherit all the same. On Windows it was not run.
 """
 
 import ctypes

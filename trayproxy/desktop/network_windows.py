@@ -5,6 +5,7 @@ Windows calls back, in a thread of its own, when an address comes, goes or chang
 ``NotifyAddrChange`` that also tells which address, and knows of IPv6.
 
 Written from this documentation and tested with functions made after it; it was not run on Windows.
+Under Wine the registration and its end were run; no address changed.
 """
 
 import asyncio

@@ -10,7 +10,8 @@ come to belong to another process between both questions, so the table is read a
 process is held: as long as somebody has a handle of it, its id belongs to no other one.
 
 Written from this documentation and tested with functions made after it; it was not run on Windows.
-`open_owners` tries it on a connection of our own before it is believed.
+Wine tells the user of a process, and of each connection that it is process 0's. `open_owners` tries
+this on a connection of our own before it is believed.
 """
 
 import ctypes

@@ -7,6 +7,7 @@ asked: the flags of ``WTSINFOEX_LEVEL1`` mean the opposite on some versions of W
 and who starts a program is before the screen.
 
 Written from this documentation and tested with functions made after it; it was not run on Windows.
+Under Wine the window was run with messages of a test's own: nothing there locks a screen.
 """
 
 import ctypes

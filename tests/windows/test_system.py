@@ -1,0 +1,63 @@
+"""What the service and the tray are told by Windows, as far as Wine has it."""
+
+import asyncio
+import ctypes
+import os
+import queue
+from typing import Any
+
+from tests.support.lines import PATIENCE
+from trayproxy.desktop.hardening import harden
+from trayproxy.desktop.network_windows import Windows
+from trayproxy.desktop.screen_windows import (
+    WM_WTSSESSION_CHANGE,
+    WTS_SESSION_LOCK,
+    WTS_SESSION_UNLOCK,
+    WindowsScreen,
+)
+from trayproxy.desktop.users import own_user
+from trayproxy.desktop.window import name_program
+from trayproxy.identity import APP_ID
+
+
+def user32() -> Any:
+    load: Any = getattr(ctypes, "WinDLL", None)
+    library = load("user32")
+    library.FindWindowW.restype = ctypes.c_void_p
+    library.PostMessageW.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_size_t, ctypes.c_long]
+    return library
+
+
+def test_the_task_bar_is_told_which_application_this_is() -> None:
+    assert name_program(APP_ID)
+
+
+def test_the_user_of_this_process_is_known() -> None:
+    assert str(own_user()).startswith("S-1-5-")
+
+
+def test_a_locked_screen_is_told() -> None:
+    told: queue.Queue[bool] = queue.Queue()
+    screen = WindowsScreen(told.put)
+    screen.start()
+    assert screen._is_made.wait(PATIENCE)
+    window = user32().FindWindowW("TrayProxyScreen", None)
+    assert window
+    # Wine locks no screen: the message is sent as Windows would.
+    for event, is_locked in ((WTS_SESSION_LOCK, True), (WTS_SESSION_UNLOCK, False)):
+        assert user32().PostMessageW(window, WM_WTSSESSION_CHANGE, event, 0)
+        assert told.get(timeout=PATIENCE) is is_locked
+    screen.stop()
+    assert user32().FindWindowW("TrayProxyScreen", None) is None
+
+
+def test_a_watch_of_the_network_begins_and_ends() -> None:
+    async def watch() -> None:
+        Windows(asyncio.get_running_loop(), lambda: None).close()
+
+    asyncio.run(watch())
+
+
+def test_the_process_can_be_hardened() -> None:
+    harden()
+    assert os.getpid()
