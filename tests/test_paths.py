@@ -67,9 +67,12 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
         make_private(tmp_path / "file" / "below")
 
 
-def test_a_long_home_has_a_short_socket_that_every_face_finds(tmp_path: Path) -> None:
+def test_a_long_home_has_a_short_socket_that_every_face_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / ("x" * 100)
     home.mkdir()
+    monkeypatch.setenv("XDG_STATE_HOME", str(state := Path("/home/jdoe/.local/state")))
     (tmp_path / "link").symlink_to(home)
     paths = locate({"TRAYPROXY_HOME": str(home)})
     assert len(os.fsencode(paths.socket)) < SOCKET_PATH_LIMIT
@@ -77,6 +80,31 @@ def test_a_long_home_has_a_short_socket_that_every_face_finds(tmp_path: Path) ->
     assert locate({"TRAYPROXY_HOME": str(home) + "y"}).socket != paths.socket
     assert paths.lock.parent == paths.socket.parent
     assert paths.config == home / "config"
+    # Where no other user can make a folder.
+    assert paths.runtime.parent == state / "trayproxy"
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    assert len(os.fsencode(locate({"TRAYPROXY_HOME": str(home)}).socket)) < SOCKET_PATH_LIMIT
+
+
+def test_without_a_runtime_folder_nobody_can_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As platformdirs does without a log-in session, and when somebody has made its folder already.
+    def taken(*_: object, **__: object) -> Path:
+        raise PermissionError
+
+    def shared(*_: object, **__: object) -> Path:
+        return Path(f"/tmp/runtime-{os.geteuid()}/trayproxy")
+
+    for runtime in (taken, shared):
+        monkeypatch.setattr(platformdirs, "user_runtime_path", runtime)
+        with tempfile.TemporaryDirectory(prefix="tp-") as folder:
+            monkeypatch.setenv("XDG_STATE_HOME", folder)
+            paths = locate({})
+            assert paths.runtime == Path(folder, "trayproxy/run")
+            paths.runtime.parent.mkdir()
+            make_private(paths.runtime)
+            assert mode(paths.runtime) == 0o700
 
 
 @pytest.mark.parametrize("runtime", ["", "missing", "own"])
@@ -108,8 +136,9 @@ def test_without_a_home_the_desktops_folders_are_used(tmp_path: Path, runtime: s
     else:
         assert socket in {
             f"/run/user/{uid}/trayproxy/ipc.sock",
-            f"/tmp/trayproxy-{uid}/ipc.sock",
-        } | {str(tmp_path / "missing/trayproxy/ipc.sock")}
+            str(tmp_path / ".local/state/trayproxy/run/ipc.sock"),
+            str(tmp_path / "missing/trayproxy/ipc.sock"),
+        }
 
 
 def test_without_user_ids_the_runtime_folder_is_none_that_the_system_empties(

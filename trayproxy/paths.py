@@ -34,7 +34,7 @@ class Paths:
         state: What is remembered between runs and may be lost.
         cache: What can be fetched again.
         log: Log files.
-        runtime: The control socket and its lock; gone after a restart of the computer.
+        runtime: The control socket and its lock; mostly gone after a restart of the computer.
     """
 
     config: Path
@@ -144,21 +144,32 @@ def _runtime() -> Path:
         try:
             runtime = platformdirs.user_runtime_path(_APP, appauthor=False)
         except PermissionError:
-            return _temporary("")
-    # platformdirs' last resort is two levels in the shared folder; ours is one, and make_private
-    # checks it whole.
-    return _temporary("") if runtime.parent.name.startswith("runtime-") else runtime
+            return _private("run")
+    # The last resort of platformdirs is below the shared folder for temporary files, where another
+    # user can make a folder of that name first, and TrayProxy would never start.
+    return _private("run") if runtime.parent.name.startswith("runtime-") else runtime
 
 
 def _short(runtime: Path) -> Path:
     """Return the folder itself, or a short stand-in that every process of this user finds."""
-    if not hasattr(os, "geteuid") or len(os.fsencode(runtime / _SOCKET)) < SOCKET_PATH_LIMIT:
+    if _is_short(runtime):
         return runtime
     import hashlib
 
-    return _temporary("-" + hashlib.sha256(os.fsencode(runtime)).hexdigest()[:12])
+    name = "run-" + hashlib.sha256(os.fsencode(runtime)).hexdigest()[:12]
+    if _is_short(private := _private(name)):
+        return private
+    # The home of this user has a path of some 60 octets. Not tempfile's folder: $TMPDIR may differ
+    # between the service and a face.
+    return Path(f"/tmp/{_APP}-{os.geteuid()}-{name}")
 
 
-def _temporary(suffix: str) -> Path:
-    # Not tempfile's folder: $TMPDIR may differ between the service and a face.
-    return Path(f"/tmp/{_APP}-{os.geteuid()}{suffix}")
+def _is_short(runtime: Path) -> bool:
+    return not hasattr(os, "geteuid") or len(os.fsencode(runtime / _SOCKET)) < SOCKET_PATH_LIMIT
+
+
+def _private(name: str) -> Path:
+    """Return a folder in the state directory, where only this user can make one."""
+    import platformdirs
+
+    return platformdirs.user_state_path(_APP, appauthor=False) / name
