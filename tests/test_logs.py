@@ -311,6 +311,15 @@ def test_no_place_for_a_log_is_no_reason_to_fail(tmp_path: Path) -> None:
     logs.stop()
 
 
+def test_a_fifo_in_the_place_of_the_log_is_not_waited_for(file: Path) -> None:
+    file.parent.mkdir(mode=0o700, parents=True)
+    os.mkfifo(file)
+    logs = Logs()
+    logs.start(file, to_stderr=False, environ={})
+    logging.warning("x")
+    logs.stop()
+
+
 def test_the_level_is_chosen_by_the_environment(file: Path) -> None:
     for level, lines in (("debug", 2), ("ERROR", 0), ("nonsense", 1)):
         logs = Logs()

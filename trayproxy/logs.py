@@ -242,7 +242,9 @@ class _LogFile(RotatingFileHandler):
     def _open(self) -> TextIOWrapper:
         make_private(Path(self.baseFilename).parent)
         # The umask may leave new files open to others.
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        # A FIFO in its place is refused instead of waited for.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(self.baseFilename, flags, 0o600)
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
 

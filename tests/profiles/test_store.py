@@ -5,13 +5,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from trayproxy.profiles import store as store_module
-from trayproxy.profiles.config import Config
-from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.config import PROFILES, Config
+from trayproxy.profiles.profile import Profile, ProfileError, Upstream
 from trayproxy.profiles.store import SIZE_LIMIT, SettingsError, Store, replace_file
 
 OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
@@ -146,6 +147,91 @@ def test_a_broken_file_is_reported_and_left_alone(saved: Path, octets: bytes, li
         assert caught.value.body.endswith(". The file was not touched.")
     assert store.config == ONE
     assert saved.read_bytes() == octets
+
+
+HOSTILE = {
+    "a number of 5,000 digits": "schema = " + "9" * 5000,
+    "a port of 5,000 hexadecimal digits": "[listen]\nport = 0x" + "f" * 5000,
+    "a number of 5,000 digits that is none of ours": "other = -" + "1" * 5000,
+    "a key of 40 KB": ".".join("a" * 20_000) + " = 1",
+    "a header of 40 KB": f"[{'.'.join('a' * 20_000)}]",
+    "a key of 40 KB in an inline table": f"a = {{ {'.'.join('a' * 20_000)} = 1 }}",
+    "quoted parts": "'a'." * 10_000 + "a = 1",
+    "12,000 profiles": "".join(
+        f'[[profiles]]\nid = "p{n}"\nname = "{n}"\nupstream = "p:1"\n' for n in range(12_000)
+    ),
+    "as many profiles as fit": "".join(
+        f'[[profiles]]\nid="{n}"\nname="{n}"\nupstream="p:1"\n' for n in range(2500)
+    ),
+    "nested lists": "a = " + "[" * 60_000,
+    "texts without an end": 'a = """' + '\\"""' * 30_000,
+    "quotes that are escaped": 'a = "' + '\\"' * 60_000,
+    "one long word": "a" * 120_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_text_holds_up_who_reads_it(saved: Path, text: str) -> None:
+    # In a process of its own: nothing else can end what is computed for ever.
+    saved.write_text(text)
+    script = (
+        "import sys; from pathlib import Path; from trayproxy.profiles.store import *\n"
+        "try: Store(Path(sys.argv[1])).load()\n"
+        "except SettingsError as error: print(error.id, len(error.body) < 500)\n"
+    )
+    result = run(script, saved)
+    assert (result.stdout, result.stderr) == ("TP-801 True\n", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "other = [" + ", ".join(f"{n}.5" for n in range(100)) + "]",
+        "# " + "." * 200,
+        'other = """\n' + "a." * 200 + '\n"""',
+        "other = '" + "a.b=" * 200 + "'",
+        '"a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r" = 1',
+        "a.b.c.d = 1",
+    ],
+)
+def test_dots_that_are_no_parts_of_a_key_are_let_through(saved: Path, text: str) -> None:
+    saved.write_text(text)
+    assert Store(saved).load() == Config()
+
+
+def test_there_are_no_more_profiles_than_can_be_read_again(path: Path) -> None:
+    config = Config()
+    for number in range(PROFILES):
+        config = config.with_profile(replace(OFFICE, id=f"p{number}", name=str(number)))
+    store = Store(path)
+    store.load()
+    store.save(config)
+    assert Store(path).load() == config
+    assert config.with_profile(replace(OFFICE, id="p1", name="other")).find("other")
+    with pytest.raises(ProfileError, match="Delete one first"):
+        config.with_profile(OFFICE)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["fifo", "folder"])
+def test_what_is_no_file_is_not_waited_for(
+    saved: Path, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    good = tmp_path / "last-good.toml"
+    Store(saved, good).load()
+    saved.unlink()
+    make(saved)
+    store = Store(saved, good)
+    for act in (store.load, lambda: store.save(TWO)):
+        with pytest.raises(SettingsError) as caught:
+            act()
+        assert caught.value.id == "TP-801"
+        assert caught.value.body.startswith(f"{saved}: it is not a file. ")
+    assert store.load_last_good() == ONE
+    # The copy as well: without it there are the defaults.
+    good.unlink()
+    make(good)
+    assert store.load_last_good() is None
+    assert store.changed_outside() is False
 
 
 def test_a_newer_file_is_left_alone(saved: Path) -> None:

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from trayproxy.auth.login import Login
 from trayproxy.desk.space import Pin, Space
-from trayproxy.profiles.store import replace_file
+from trayproxy.profiles.store import read_file, replace_file
 
 SCHEMA = 1
 SIZE_MOST = 256 * 1024
@@ -204,8 +204,7 @@ class MemoryFile:
 
     def _read(self) -> tuple[bytes, dict[Space, _Upstream]]:
         try:
-            with self._path.open("rb") as file:
-                octets = file.read(SIZE_MOST + 1)
+            octets = read_file(self._path, SIZE_MOST + 1)
         except FileNotFoundError:
             return token_bytes(16), {}
         except OSError as error:

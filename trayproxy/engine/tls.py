@@ -16,6 +16,7 @@ from typing import Any, Self
 from trayproxy.engine.binding import end_point
 from trayproxy.engine.shortage import is_shortage
 from trayproxy.engine.stream import CHUNK, Stream
+from trayproxy.profiles.store import read_file
 
 RECORD = 16_384
 """The most that travels encrypted in one piece, in octets (RFC 8446, section 5.1)."""
@@ -92,8 +93,7 @@ def _load(ca_file: str, before: _Loaded | None) -> _Loaded:
     if not ca_file:
         return _Loaded(b"", system_context())
     try:
-        with Path(ca_file).open("rb") as file:
-            octets = file.read(LARGEST_CA_FILE + 1)
+        octets = read_file(Path(ca_file), LARGEST_CA_FILE + 1)
     except OSError as error:
         if is_shortage(error):
             raise

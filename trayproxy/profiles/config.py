@@ -8,6 +8,9 @@ from trayproxy.profiles.validate import check_profile
 DEFAULT_PORT = 3128
 """Squid's, which people and their firewalls know as a proxy's."""
 
+PROFILES = 200
+"""More are a mistake: nobody chooses among so many in a menu."""
+
 EVERYONE = "*"
 """In `Listen.allow_users`: nobody is asked who it is."""
 
@@ -79,7 +82,8 @@ class Config:
         While no profile is active the added one becomes so.
 
         Raises:
-            ProfileError: A part of it is refused, or another profile has its name.
+            ProfileError: A part of it is refused, another profile has its name, or there are
+                `PROFILES` already.
         """
         profile = check_profile(profile)
         others = [p for p in self.profiles if p.id != profile.id]
@@ -87,6 +91,8 @@ class Config:
             raise ProfileError(f"There is a profile “{profile.name}” already.")
         if len(others) < len(self.profiles):
             profiles = tuple(profile if p.id == profile.id else p for p in self.profiles)
+        elif len(others) == PROFILES:
+            raise ProfileError(f"There are {PROFILES} profiles already. Delete one first.")
         else:
             profiles = (*self.profiles, profile)
         return replace(self, profiles=profiles, active=self.active or profile.id)

@@ -8,10 +8,9 @@ stay where they are.
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
-from trayproxy.profiles.config import Config, Listen
+from trayproxy.profiles.config import PROFILES, Config, Listen
 from trayproxy.profiles.profile import (
     DIRECT_ID,
     Encoding,
@@ -48,6 +47,20 @@ V = TypeVar("V")
 
 _KINDS = {int: "a number", str: "a text", list: "a list", dict: "a table"}
 _HEADER_LINE = re.compile(r"\s*\[")
+_REASON_LENGTH = 200
+_TEXTS = re.compile(
+    r'''"""(?:[^\\]|\\.)*?(?:"""|\Z)|'{3}.*?(?:'{3}|\Z)'''
+    r"""|"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|\#[^\n]*""",
+    re.DOTALL,
+)
+"""Texts, also quoted parts of keys, and comments. One without an end goes to the end: each octet is
+looked at once."""
+_KEY_ENDS = re.compile(r"[=,\[\]{}]")
+_KEY_PARTS = 16
+"""None of our keys has more than three."""
+_LONG_NUMBER = re.compile(r"[0-9_]{4300,}")
+_LARGEST = 2**63
+"""Of the numbers that TOML promises (v1.0.0, Integer)."""
 _SECRET_KEYS = frozenset({"password", "passwd", "pass", "secret", "token"})
 
 
@@ -84,10 +97,14 @@ def read(text: str) -> Config:
         MistakeError: It is no TOML, or something in it cannot be used.
         NewerError: It needs a newer TrayProxy.
     """
+    _check_keys(text)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_mistake(text, error) from None
+    except ValueError:
+        # Python refuses to read numbers of more than 4,300 digits (sys.set_int_max_str_digits).
+        raise MistakeError(_line_of(text, _LONG_NUMBER), "a number is too long") from None
     except RecursionError:
         raise MistakeError(0, "it is nested too deeply") from None
     return _config(_Table(document, text.splitlines()))
@@ -119,22 +136,53 @@ def write(text: str, config: Config) -> str:
     raise MistakeError(0, "it has a layout that TrayProxy cannot change")
 
 
+def _check_keys(text: str) -> None:
+    """Refuse a key of many parts, for which tomllib takes time that grows with their square.
+
+    Raises:
+        MistakeError: There is one.
+    """
+    plain = _TEXTS.sub(lambda found: "\n" * found[0].count("\n"), text)
+    for number, line in enumerate(plain.split("\n"), 1):
+        if line.count(".") >= _KEY_PARTS and any(
+            part.count(".") >= _KEY_PARTS for part in _KEY_ENDS.split(line)
+        ):
+            raise MistakeError(number, "a key has too many parts")
+
+
+def _line_of(text: str, pattern: re.Pattern[str]) -> int:
+    """Return the number of the first line with a pattern in it, 0 without one."""
+    found = pattern.search(text)
+    return text.count("\n", 0, found.start()) + 1 if found else 0
+
+
 def _syntax_mistake(text: str, error: tomllib.TOMLDecodeError) -> MistakeError:
     # The position is in the message only, before Python 3.14.
     message = str(error)
     found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
     line = int(found[1]) if found and found[1] else text.count("\n") + 1
-    reason = message[: found.start()] if found else message
+    # A part of it may be a key from the file.
+    reason = (message[: found.start()] if found else message)[:_REASON_LENGTH]
     return MistakeError(line, reason[:1].lower() + reason[1:])
 
 
 class _Table:
     """One table of the file, which knows the line of what is refused in it."""
 
-    def __init__(self, values: Mapping[str, Any], lines: Sequence[str], start: int = 0) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], lines: Sequence[str], header: tuple[str, int] | None = None
+    ) -> None:
+        """Take a table.
+
+        Args:
+            values: What is in it.
+            lines: The whole file.
+            header: The name of the table, and how many of that name stand before it; None: the
+                table is the whole file.
+        """
         self._values = values
         self._lines = lines
-        self._start = start
+        self._header = header
 
     def names(self) -> Iterable[str]:
         return self._values
@@ -146,6 +194,8 @@ class _Table:
         # A bool is an int to Python, but not to TOML.
         if not isinstance(value, kind) or isinstance(value, bool):
             raise self.mistake(key, f"{key} is {_KINDS[kind]}")
+        if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+            raise self.mistake(key, f"{key} is too large a number")
         return value
 
     def check(self, key: str, check: Callable[[V], T], value: V) -> T:
@@ -155,28 +205,33 @@ class _Table:
             raise self.mistake(key, str(error).rstrip(".")) from None
 
     def table(self, key: str) -> "_Table":
-        return _Table(self.get(key, dict, {}), self._lines, self._header(key, 0))
+        return _Table(self.get(key, dict, {}), self._lines, (key, 0))
 
     def tables(self, key: str) -> "Iterable[_Table]":
         for index, values in enumerate(self.get(key, list, [])):
             if not isinstance(values, dict):
                 raise self.mistake(key, f"{key} is a list of tables")
-            yield _Table(values, self._lines, self._header(key, index))
+            yield _Table(values, self._lines, (key, index))
 
     def mistake(self, key: str, reason: str) -> MistakeError:
         """Return the error with the line of the key, of the table, or the first.
 
         tomllib tells no positions; this looks for the usual layout, and serves messages only.
         """
-        for number in range(self._start, len(self._lines)):
+        start = self._start()
+        for number in range(start, len(self._lines)):
             line = self._lines[number]
-            if number > self._start and _HEADER_LINE.match(line):
+            if number > start and _HEADER_LINE.match(line):
                 break
             if key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
                 return MistakeError(number + 1, reason)
-        return MistakeError(self._start + 1, reason)
+        return MistakeError(start + 1, reason)
 
-    def _header(self, key: str, index: int) -> int:
+    def _start(self) -> int:
+        """Return the index of the line that the table begins at, 0 if that is not found."""
+        if self._header is None:
+            return 0
+        key, index = self._header
         pattern = re.compile(rf"\s*\[+\s*{key}\s*\]+")
         found = [number for number, line in enumerate(self._lines) if pattern.match(line)]
         return found[index] if index < len(found) else 0
@@ -188,16 +243,30 @@ def _config(document: _Table) -> Config:
         raise NewerError(schema)
     if schema < 1:
         raise document.mistake("schema", f"schema is {SCHEMA}")
-    config = Config(listen=_listen(document.table("listen")))
-    for table in document.tables("profiles"):
-        profile = _profile(table)
-        if config.by_id(profile.id):
-            raise table.mistake("id", "two profiles have this id")
-        config = table.check("name", config.with_profile, profile)
+    listen = _listen(document.table("listen"))
+    profiles = _profiles(document)
     active = document.get("active", str, "")
-    if active not in ("", DIRECT_ID) and config.by_id(active) is None:
+    if active not in {"", DIRECT_ID, *(profile.id for profile in profiles)}:
         raise document.mistake("active", f"active is not the id of a profile, nor {DIRECT_ID}")
-    return replace(config, active=active)
+    return Config(listen, active, profiles)
+
+
+def _profiles(document: _Table) -> tuple[Profile, ...]:
+    profiles: list[Profile] = []
+    ids: set[str] = set()
+    names: set[str] = set()
+    for table in document.tables("profiles"):
+        if len(profiles) == PROFILES:
+            raise table.mistake("", f"there are more than {PROFILES} profiles")
+        profile = _profile(table)
+        if profile.id in ids:
+            raise table.mistake("id", "two profiles have this id")
+        if profile.name.casefold() in names:
+            raise table.mistake("name", f"There is a profile “{profile.name}” already")
+        profiles.append(profile)
+        ids.add(profile.id)
+        names.add(profile.name.casefold())
+    return tuple(profiles)
 
 
 def _listen(table: _Table) -> Listen:

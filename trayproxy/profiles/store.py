@@ -7,7 +7,9 @@ place once it is on the disk; whatever happens in between, the old or the new se
 """
 
 import contextlib
+import errno
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathlib import Path
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.document import SCHEMA, MistakeError, NewerError, read, write
 
-SIZE_LIMIT = 1024 * 1024
+SIZE_LIMIT = 128 * 1024
 """Octets. Nobody writes that many settings; a larger file is something else."""
 
 _PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.4)
@@ -37,6 +39,10 @@ class SettingsError(Exception):
         self.id = problem_id
         self.title = title
         self.body = body
+
+
+class NotAFileError(OSError):
+    """What has the name of a file is none: reading it might never end."""
 
 
 class Store:
@@ -79,7 +85,7 @@ class Store:
         if self._last_good is None:
             return None
         try:
-            self.config = read(self._last_good.read_bytes().decode())
+            self.config = read(read_file(self._last_good, SIZE_LIMIT).decode())
         except (OSError, UnicodeDecodeError, MistakeError, NewerError):
             return None
         return self.config
@@ -119,10 +125,11 @@ class Store:
 
     def _octets(self) -> bytes:
         try:
-            with self._path.open("rb") as file:
-                octets = file.read(SIZE_LIMIT + 1)
+            octets = read_file(self._path, SIZE_LIMIT + 1)
         except FileNotFoundError:
             return b""
+        except NotAFileError:
+            raise self._mistake(0, "it is not a file") from None
         except OSError as error:
             raise SettingsError(
                 "TP-802",
@@ -177,8 +184,34 @@ class Store:
             return
         # It only serves a later start with a broken file: no reason to fail now.
         with contextlib.suppress(OSError):
-            if not self._last_good.exists() or self._last_good.read_bytes() != octets:
+            if not self._has_good(octets):
                 replace_file(self._last_good, octets)
+
+    def _has_good(self, octets: bytes) -> bool:
+        assert self._last_good is not None
+        with contextlib.suppress(FileNotFoundError, NotAFileError):
+            return read_file(self._last_good, SIZE_LIMIT + 1) == octets
+        return False
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Return the beginning of a file without waiting for anybody.
+
+    Args:
+        path: The file; a FIFO would have to be opened by somebody else, too.
+        limit: How many octets to read at most.
+
+    Raises:
+        NotAFileError: It is a folder, a FIFO, a device.
+        OSError: It cannot be read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotAFileError(errno.EINVAL, "It is not a file")
+    with open(descriptor, "rb") as file:
+        return file.read(limit)
 
 
 def replace_file(path: Path, octets: bytes) -> None:
