@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from threading import Event, Thread
 from time import monotonic
@@ -18,7 +18,7 @@ from trayproxy.engine.client import ClientWork
 from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.relay import Relay
 from trayproxy.engine.stream import Stream
-from trayproxy.engine.upstream import Key
+from trayproxy.engine.upstream import Address, Key, begin
 from trayproxy.engine.way import Way
 from trayproxy.http.body import Body
 from trayproxy.http.target import Authority
@@ -152,11 +152,54 @@ class Reluctant:
             waiting.setblocking(False)
             waiting.connect_ex(self._listener.getsockname())
 
+    def take_all(self, octets: bytes) -> int:
+        """Accept whoever waits, and answer these octets; return how many connections said them."""
+        asked = 0
+        while not asked:
+            connection, _ = self._listener.accept()
+            self._stack.enter_context(connection)
+            connection.settimeout(0.2)
+            with suppress(TimeoutError):
+                asked += connection.recv(1 << 16) == octets
+        connection.sendall(OK)
+        return asked
+
 
 def once(peer: Peer) -> None:
     """Answer one request and close."""
     peer.read_head()
     peer.send(OK)
+
+
+@pytest.mark.parametrize("octets", [GET, CONNECT], ids=["GET", "CONNECT"])
+def test_a_connection_that_takes_its_time_is_waited_for_and_no_second_one_begun(
+    start: Start, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, octets: bytes
+) -> None:
+    upstream = Reluctant(stack)
+    engine = start(office(upstream.port))
+    method = octets.split(b" ")[0]
+    with engine.connect() as client:
+        client.send(octets)
+        upstream.answer_one().close()
+        assert client.reply(method).status == 200
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until(lambda: not any(engine.engine.pool._idle.values()), "the connection's end")
+    begun: list[object] = []
+
+    def counted(address: Address) -> socket.SocketType:
+        begun.append(address)
+        return begin(address)
+
+    monkeypatch.setattr("trayproxy.engine.shortcut.begin", counted)
+    monkeypatch.setattr("trayproxy.engine.upstream.begin", counted)
+    upstream.fill()
+    with engine.connect() as client:
+        client.send(octets)
+        engine.until(lambda: only_work(engine).begun is not None, "the slow connection")
+        [wire] = {plan.wire for plan in engine.engine.plans._found.values() if plan.wire}
+        upstream.take_all(wire)
+        assert client.reply(method).status == 200
+    assert len(begun) == 1
 
 
 def test_a_connection_begun_to_one_upstream_is_not_used_for_another(

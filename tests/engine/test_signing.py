@@ -794,6 +794,44 @@ def test_content_that_is_to_be_signed_and_does_not_come_is_a_408(
     assert desk.spent == [False]
 
 
+@pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
+def test_malformed_content_that_is_to_be_signed_is_a_400(
+    start: Start, script: Play, is_known: bool
+) -> None:
+    upstream = script(take_signed_content)
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        if is_known:
+            assert client.ask(post(URL, b"first"), b"POST").status == 200
+        octets = get(URL, b"Transfer-Encoding: chunked", method=b"POST")
+        client.send(octets + b"2\r\nhe\r\nnonsense\r\n" + GET)
+        reply = client.reply(b"POST")
+        assert reply.status == 400
+        assert b"a chunk size is malformed" in reply.body
+        assert client.take_all() == b""  # What follows is content, and no request.
+    assert not desk.doubts or desk.spent == [False]
+    received = b"".join(peer.received for peer in upstream.peers)
+    assert b"GET " not in received
+
+
+def test_a_slow_sign_in_server_is_not_limited_by_the_last_answers_time(
+    start: Start, script: Play
+) -> None:
+    upstream = script(answering(challenge("Negotiate"), OK))
+    scheme = ScriptedScheme((Leg(b"Negotiate eA=="), REJECTED), name="negotiate", blocks=True)
+    goes_on = Event()
+    scheme.before = lambda: goes_on.wait(20)
+    engine = start(office(upstream.port), desk_with(scheme), replace(Limits(), upstream_head_s=0.1))
+    with engine.connect() as client:
+        client.send(GET)
+        engine.until(lambda: bool(scheme.handshakes), "the ticket that is asked for")
+        sweeps = engine.call(lambda: engine.loop.time()) + 2.5
+        engine.until(lambda: engine.loop.time() > sweeps, "two sweeps of the executor")
+        goes_on.set()
+        assert client.reply().status == 200
+
+
 @pytest.mark.parametrize(
     ("request_octets", "signed"),
     [
