@@ -818,14 +818,23 @@ def test_malformed_content_that_is_to_be_signed_is_a_400(
 def test_a_slow_sign_in_server_is_not_limited_by_the_last_answers_time(
     start: Start, script: Play
 ) -> None:
-    upstream = script(answering(challenge("Negotiate"), OK))
-    scheme = ScriptedScheme((Leg(b"Negotiate eA=="), REJECTED), name="negotiate", blocks=True)
-    goes_on = Event()
-    scheme.before = lambda: goes_on.wait(20)
-    engine = start(office(upstream.port), desk_with(scheme), replace(Limits(), upstream_head_s=0.1))
+    closing = challenge("Negotiate").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    upstream = script(answering(challenge("Negotiate"), closing), answering(OK))
+    legs = (Leg(b"Negotiate eA=="), Leg(b"Negotiate eQ=="), REJECTED)
+    scheme = ScriptedScheme(legs, name="negotiate", binds_connection=False, blocks=True)
+    steps, goes_on = [0], Event()
+
+    def wait_at_the_second_step() -> None:
+        steps[0] += 1
+        if steps[0] == 2:
+            goes_on.wait(20)
+
+    scheme.before = wait_at_the_second_step
+    limits = replace(Limits(), upstream_head_s=0.1)
+    engine = start(office(upstream.port), desk_with(scheme), limits)
     with engine.connect() as client:
         client.send(GET)
-        engine.until(lambda: bool(scheme.handshakes), "the ticket that is asked for")
+        engine.until(lambda: steps[0] == 2, "the second step")
         sweeps = engine.call(lambda: engine.loop.time()) + 2.5
         engine.until(lambda: engine.loop.time() > sweeps, "two sweeps of the executor")
         goes_on.set()
