@@ -219,6 +219,23 @@ def test_old_files_are_kept_to_five(file: Path) -> None:
     assert all(stat.S_IMODE(entry.stat().st_mode) == 0o600 for entry in file.parent.iterdir())
 
 
+def test_a_file_that_cannot_be_renamed_is_written_on(
+    logs: Logs, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Windows renames no file that another program has open.
+    def rename(source: str, target: str) -> None:
+        raise PermissionError(13, "The process cannot access the file", source)
+
+    monkeypatch.setattr(os, "rename", rename)
+    line = "x" * 9000
+    for _ in range(120):
+        logging.warning(line)
+    logging.warning("the last")
+    logs.stop()
+    assert "the last" in file.read_text()
+    assert file.stat().st_size > 120 * 9000
+
+
 def test_a_full_disk_stops_the_log_and_nothing_else(tmp_path: Path) -> None:
     script = (
         "import logging, resource, sys\n"

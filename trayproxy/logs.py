@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Mapping
 from io import TextIOWrapper
+from logging import FileHandler
 from logging.handlers import QueueHandler, RotatingFileHandler
 from pathlib import Path
 from threading import RLock, Thread
@@ -231,7 +232,12 @@ class _LogFile(RotatingFileHandler):
             with contextlib.suppress(OSError):
                 stream.close()
             self.stream = None
-        super().emit(record)
+        # A file that another program has open cannot be renamed on Windows: it grows, then.
+        with contextlib.suppress(OSError):
+            if self.shouldRollover(record):
+                self.doRollover()
+        with contextlib.suppress(OSError):
+            FileHandler.emit(self, record)
 
     def _is_there(self, stream: TextIO) -> bool:
         try:
