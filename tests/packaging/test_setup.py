@@ -243,7 +243,8 @@ def test_who_may_not_install_is_told_everything_the_first_time(
 
 
 @pytest.mark.parametrize(
-    "script", ["demo", "test", "lock", "fresh", "linux/desktop-entry", "linux/fresh-place"]
+    "script",
+    ["demo", "test", "lock", "fresh", "linux/desktop-entry", "linux/fresh-place", "wine/test"],
 )
 def test_a_script_is_executable_and_well_formed(script: str) -> None:
     path = ROOT / "packaging" / script
