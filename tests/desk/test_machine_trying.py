@@ -133,7 +133,7 @@ def test_a_rejected_login_typed_again_costs_no_log_on(play: Play) -> None:
     play.enter(WRONG)
     question = play.question
     assert len(play.released()) == 1
-    assert (question.why, question.rejections) == (Why.TYPED_REJECTED, 2)
+    assert (question.why, question.rejections) == (Why.REPEATED, 1)
     assert question.hurried
     assert not question.checking
 
@@ -384,7 +384,7 @@ def test_a_rejection_that_comes_after_all_is_remembered(play: Play) -> None:
     play.reject(second)
     play.enter(WRONG)
     assert play.released() == [first, second]
-    assert why(play) is Why.TYPED_REJECTED
+    assert why(play) is Why.REPEATED
 
 
 def test_an_unchecked_answer_can_be_corrected(play: Play) -> None:

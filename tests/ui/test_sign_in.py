@@ -138,6 +138,13 @@ def test_an_account_that_is_locked_is_said_to_be_so_once(qtbot: QtBot) -> None:
     assert len([text for text in texts(dialog) if "locked" in text]) == 1
 
 
+def test_a_repeated_password_is_told_and_counts_only_those_that_were_sent(qtbot: QtBot) -> None:
+    dialog = shown(qtbot, replace(REJECTED, why=Why.REPEATED, rejections=1, hurried=True))
+    assert [text for text in texts(dialog) if "same password" in text and "not sent again" in text]
+    assert not [text for text in texts(dialog) if "account may be locked" in text]
+    assert accept(dialog).text() == "Try anyway"
+
+
 def test_a_hurried_person_is_asked_to_wait(qtbot: QtBot) -> None:
     dialog = shown(qtbot, replace(REJECTED, rejections=3, hurried=True))
     assert accept(dialog).text() == "Try anyway"

@@ -12,10 +12,15 @@ from trayproxy.control.messages import (
 
 _NAME = 60
 _REALM = 80
+_ACCOUNT_AT_RISK = 3
+"""So many rejected passwords in a row may have locked the account (ux §3.4)."""
 _IN_OCTETS = frozenset({"basic", "digest"})
 _WHY = {
     Why.SAVED_REJECTED: "The proxy did not accept the saved password. Did you change it?",
     Why.TYPED_REJECTED: "The proxy did not accept this password.",
+    Why.REPEATED: (
+        "This is the same password, which the proxy did not accept; it was not sent again."
+    ),
     Why.UNCHECKED: (
         "The password could not be checked yet: the proxy has neither accepted nor rejected it."
     ),
@@ -94,7 +99,8 @@ def why(question: Question) -> str:
 
 def encoding(question: Question) -> str:
     """Return what may be the matter with a login beyond ASCII that was rejected, if it is that."""
-    if question.why is not Why.TYPED_REJECTED or question.method.lower() not in _IN_OCTETS:
+    is_rejected = question.why in (Why.TYPED_REJECTED, Why.REPEATED)
+    if not is_rejected or question.method.lower() not in _IN_OCTETS:
         return ""
     return (
         "If it is right: some older proxies read letters such as ä or é in another way. "
@@ -106,7 +112,7 @@ def lock_out(question: Question) -> str:
     """Return the warning about locked accounts, from the second rejection on."""
     if question.why is Why.LOCKED:
         return ""  # That is known, and said already.
-    if question.hurried:
+    if question.hurried and question.rejections >= _ACCOUNT_AT_RISK:
         return (
             f"Your account may be locked: the proxy rejected {question.rejections} passwords in a "
             "row. Waiting 15 to 30 minutes or asking your help desk usually helps."

@@ -188,6 +188,8 @@ class Why(StrEnum):
     """The proxy did not accept the saved password."""
     TYPED_REJECTED = "typed-rejected"
     """The proxy did not accept what was just typed."""
+    REPEATED = "repeated"
+    """What was just typed is the login that the proxy did not accept: it was not sent again."""
     UNCHECKED = "unchecked"
     """The login could not be checked yet: the proxy did not answer, or its answers (403, 502, a
     redirect to another host) do not tell whether it accepted the login."""

@@ -27,6 +27,7 @@ LASTING = frozenset(
     {
         Why.SAVED_REJECTED,
         Why.TYPED_REJECTED,
+        Why.REPEATED,
         Why.EXPIRED,
         Why.LOCKED,
         Why.KEYRING_LOCKED,

@@ -58,7 +58,9 @@ MOVES: dict[Phase, frozenset[Phase]] = {
 }
 """From each phase, where one may go. A move that is not listed is a mistake of ours."""
 
-REJECTED = frozenset({Why.SAVED_REJECTED, Why.TYPED_REJECTED, Why.EXPIRED, Why.LOCKED})
+REJECTED = frozenset(
+    {Why.SAVED_REJECTED, Why.TYPED_REJECTED, Why.REPEATED, Why.EXPIRED, Why.LOCKED}
+)
 """The reasons to ask that follow a rejection."""
 
 

@@ -70,11 +70,10 @@ class Person:
         return self._board.rejected.has(case.key.space, login)
 
     def _repeat(self, case: Case, login: Login) -> None:
-        """Say what the upstream would say to this very login, and spare a failed log-on."""
-        case.rejections.append(self._board.now)
+        """Tell the person that this login was rejected already; sending it costs a log-on."""
         case.repeated = True
         case.user = login.user
-        case.why = Why.TYPED_REJECTED
+        case.why = Why.REPEATED
         self._board.changed(case)
 
     def declined(self, number: int, quiet: Quiet) -> None:

@@ -39,6 +39,8 @@ REALM_WIDTH = 80
 """What is shown of a realm; the tooltip has `REALM_TOOLTIP_WIDTH`."""
 REALM_TOOLTIP_WIDTH = 150
 TARGET_WIDTH = 40
+ACCOUNT_AT_RISK = 3
+"""So many rejected passwords in a row may have locked the account (ux §3.4)."""
 _URGENT = frozenset({"TP-110"})
 """The notices that the menu and the tooltip show, too."""
 
@@ -309,6 +311,11 @@ def rejection_line(question: Question) -> str:
             )
         case Why.TYPED_REJECTED:
             return translate("SignIn", "The proxy did not accept this password.")
+        case Why.REPEATED:
+            return translate(
+                "SignIn",
+                "This is the same password, which the proxy did not accept; it was not sent again.",
+            )
         case Why.UNCHECKED:
             return translate(
                 "SignIn",
@@ -381,7 +388,8 @@ def encoding_line(question: Question, typed: str) -> str:
         typed: User name and password, as they were typed.
     """
     is_octets = question.method.lower() in ("basic", "digest")
-    if question.why is not Why.TYPED_REJECTED or typed.isascii() or not is_octets:
+    is_rejected = question.why in (Why.TYPED_REJECTED, Why.REPEATED)
+    if not is_rejected or typed.isascii() or not is_octets:
         return ""
     return translate(
         "SignIn",
@@ -394,7 +402,7 @@ def lock_out_line(question: Question) -> str:
     """Return the warning about lock-outs, from the second rejection on."""
     if question.why is Why.LOCKED:
         return ""  # That is known, and said already.
-    if question.hurried:
+    if question.hurried and question.rejections >= ACCOUNT_AT_RISK:
         return translate(
             "SignIn",
             "Your account may be locked: the proxy rejected {number} passwords in a row. Waiting "
