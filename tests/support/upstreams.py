@@ -115,7 +115,20 @@ class Kind(Enum):
 
 @contextmanager
 def upstream(kind: Kind, login: Login, behind: int = 0) -> Iterator[Tap]:
-    """Run an upstream; it accepts connections when the block begins.
+    """Run an upstream with a wire to it; it accepts connections when the block begins.
+
+    Args:
+        kind: As for `bare_upstream`, like the others.
+        login: Who is let pass.
+        behind: The port of an open proxy.
+    """
+    with bare_upstream(kind, login, behind) as port, Tap(port) as tap:
+        yield tap
+
+
+@contextmanager
+def bare_upstream(kind: Kind, login: Login, behind: int = 0) -> Iterator[int]:
+    """Run an upstream; it accepts connections on the port of 127.0.0.1 that the block is given.
 
     Args:
         kind: Which one.
@@ -132,7 +145,7 @@ def upstream(kind: Kind, login: Login, behind: int = 0) -> Iterator[Tap]:
             place, lambda port: _prepare(kind, place, login, port, behind, world)
         )
         stack.callback(process.end)
-        yield stack.enter_context(Tap(port))
+        yield port
 
 
 def _start(place: Home, prepare: Callable[[int], Sequence[str]]) -> tuple[Process, int]:
