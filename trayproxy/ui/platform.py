@@ -1,7 +1,6 @@
 """Whether Qt can load the plugin that shows windows here; without one Qt aborts the process."""
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,12 +22,12 @@ def load_error(environ: Mapping[str, str] = os.environ) -> str:
     Returns:
         What the dynamic loader says, with the name of a missing library; or an empty string.
     """
-    if sys.platform in ("win32", "darwin") or environ.get("QT_QPA_PLATFORM"):
+    if environ.get("QT_QPA_PLATFORM"):
         return ""
     folder = Path(QLibraryInfo.path(QLibraryInfo.LibraryPath.PluginsPath), "platforms")
     error = ""
     for variable, name in _PLUGINS.items():
-        # Older releases of Qt have several plugins for Wayland, with other names.
+        # Windows and macOS have neither; older releases of Qt name the one for Wayland differently.
         if not environ.get(variable) or not (folder / name).exists():
             continue
         loader = QPluginLoader(str(folder / name))
