@@ -15,9 +15,9 @@ import pytest
 from tests.support.lines import PATIENCE
 from tests.support.octets import octets
 from tests.support.tls import Authority
+from trayproxy.engine.handshake import HandshakeError
 from trayproxy.engine.stream import CHUNK
 from trayproxy.engine.tls import (
-    HandshakeError,
     TlsStream,
     handshake_error,
     own_context,

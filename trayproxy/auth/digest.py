@@ -15,7 +15,6 @@ Only ``stale=true`` says that the login was right and the nonce too old (section
 response is relayed by then, and who signs in to a proxy hardly knows what to do about it.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -398,6 +397,8 @@ def _hash(algorithm: str | None) -> Hash | None:
     name = _ALGORITHMS.get((algorithm or "md5").lower().removesuffix("-sess"))
     if name is None:
         return None
+    import hashlib  # Loads OpenSSL, which a proxy with another scheme does not need.
+
     try:
         # Not for security as FIPS means it; without this MD5 is missing there.
         hashlib.new(name, usedforsecurity=False)

@@ -89,6 +89,9 @@ def _run(paths: Paths, arguments: Arguments) -> int:
     # While modules are loaded there is nothing to collect: a tenth of the start-up time.
     gc.disable()
     try:
+        from trayproxy.service.slim import import_without_openssl
+
+        import_without_openssl()
         from trayproxy.cli.run import run
         from trayproxy.options import RunOptions
         from trayproxy.profiles.profile import Method, SignIn

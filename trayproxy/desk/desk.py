@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from logging import getLogger
 from math import inf
-from secrets import token_bytes
+from os import urandom
 from time import time
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -165,7 +165,7 @@ class Desk:
             memory: What earlier runs have left; None: nothing, and this one leaves nothing either.
         """
         self.identify = identify
-        self.rejected = rejected or RejectedLogins(token_bytes(32))
+        self.rejected = rejected or RejectedLogins(urandom(32))
         self._vault = vault
         self._loop = loop
         self._clock = clock or loop.time

@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import scrypt
 from json import dumps, loads
 from logging import getLogger
+from os import urandom
 from pathlib import Path
-from secrets import token_bytes
 from typing import Any, Protocol
 
 from trayproxy.auth.login import Login
@@ -195,6 +194,8 @@ class MemoryFile:
 
     def _fingerprint(self, space: Space, login: Login) -> str:
         """Return what stands for a login at an upstream, and tells next to nothing about it."""
+        from hashlib import scrypt  # Not at the top: it loads OpenSSL.
+
         parts = (space.profile_id, space.upstream, login.user, login.password)
         octets = [part.encode("utf-8", "surrogatepass") for part in parts]
         message = b"".join(len(part).to_bytes(4, "big") + part for part in octets)
@@ -206,10 +207,10 @@ class MemoryFile:
         try:
             octets = read_file(self._path, SIZE_MOST + 1)
         except FileNotFoundError:
-            return token_bytes(16), {}
+            return urandom(16), {}
         except OSError as error:
             _log.warning("what was remembered of sign-ins cannot be read: %s", error.strerror)
-            return token_bytes(16), {}
+            return urandom(16), {}
         try:
             if len(octets) > SIZE_MOST:
                 raise ValueError("too large")
@@ -218,7 +219,7 @@ class MemoryFile:
             _log.warning("what was remembered of sign-ins is damaged: %s", type(error).__name__)
             with suppress(OSError):
                 self._path.replace(self._path.with_name(self._path.name + ".bad"))
-            return token_bytes(16), {}
+            return urandom(16), {}
 
     def _write(self) -> None:
         document = {

@@ -6,7 +6,6 @@ without the key can not even test a guess.
 """
 
 from collections.abc import Iterable
-from hashlib import blake2b
 
 from trayproxy.auth.login import Login
 from trayproxy.desk.space import Space
@@ -51,6 +50,8 @@ class RejectedLogins:
 
     def fingerprint(self, space: Space, login: Login) -> bytes:
         """Return what stands for this login at this upstream, and tells nothing about it."""
+        from hashlib import blake2b  # Not at the top: it loads OpenSSL.
+
         mac = blake2b(key=self._key, digest_size=16)
         for part in (space.profile_id, space.upstream, login.user, login.password):
             octets = part.encode("utf-8", "surrogatepass")

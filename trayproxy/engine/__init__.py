@@ -39,6 +39,7 @@ coroutine from top to bottom. Both do the same; the short way decides nothing.
     way          through which upstream a request goes, or to its target itself
     failover     which of several upstreams, while some are dead
     dial         reaching the next hop: addresses, TLS, SOCKS
+    handshake    how TLS fails to begin
     tls          a stream inside TLS, and whose certificates are believed
     socks        SOCKS5 without I/O
     naps         noticing that the computer has slept

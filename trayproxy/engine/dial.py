@@ -6,15 +6,15 @@ behind TLS with a certificate that is believed, behind SOCKS when the target is 
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.desk import Desk
 from trayproxy.engine.arrival import LOOK_AGAIN_S, Arrival, MovedError, until_change
+from trayproxy.engine.handshake import HandshakeError
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import (
     BUSY,
@@ -46,12 +46,16 @@ from trayproxy.engine.socks import (
 )
 from trayproxy.engine.strand import DONE, READ, TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
-from trayproxy.engine.tls import HandshakeError, TlsStream, Trust
 from trayproxy.engine.upstream import Address, Pause, Resolver, connect
 from trayproxy.engine.way import Way
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Scheme, Upstream
+
+if TYPE_CHECKING:
+    import ssl
+
+    from trayproxy.engine.tls import TlsStream, Trust
 
 T = TypeVar("T")
 
@@ -116,7 +120,7 @@ class Dialler:
 
     Attributes:
         resolver: Finds their addresses.
-        trust: Whose certificates are believed.
+        trust: Whose certificates are believed; None until the first https upstream.
         arrival: Is told when the network changes.
     """
 
@@ -136,7 +140,7 @@ class Dialler:
             is_own: Whether one of these addresses is our own listener's.
         """
         self.resolver = Resolver(loop)
-        self.trust = Trust(loop)
+        self.trust: Trust | None = None
         self.arrival = Arrival(loop, limits.arrival_s)
         self._loop = loop
         self._limits = limits
@@ -147,7 +151,7 @@ class Dialler:
     def forget(self) -> None:
         """Look everything up again: names, and whose certificates are believed."""
         self.resolver.forget()
-        self.trust.forget()
+        self._forget_trust()
         self._only = ()
 
     def only_address(self, way: Way) -> Address | None:
@@ -249,10 +253,15 @@ class Dialler:
 
     async def _encrypt(
         self, call: Call, upstream: Upstream, connection: socket.SocketType
-    ) -> TlsStream:
+    ) -> "TlsStream":
         descriptor = connection.fileno()
         try:
-            context = await self._context(call)
+            # Not at the top: it loads OpenSSL, which only https upstreams need.
+            from trayproxy.engine.tls import TlsStream, Trust
+
+            if self.trust is None:
+                self.trust = Trust(self._loop)
+            context = await self._context(call, self.trust)
             # A certificate has no zone in it: that is of this computer alone.
             stream = TlsStream.begun(connection, context, upstream.host.partition("%")[0])
             end = self._loop.time() + self._limits.agree_s
@@ -265,21 +274,27 @@ class Dialler:
         except BaseException as error:
             call.release(descriptor)
             connection.close()
-            if is_shortage(error) or (isinstance(error, HandshakeError) and lacks_descriptors()):
+            if is_shortage(error) or (
+                isinstance(error, (HandshakeError, ImportError)) and lacks_descriptors()
+            ):
                 # The certificates could not be read, or those of the system were not found.
-                self.trust.forget()
+                self._forget_trust()
                 raise RefusedError(BUSY) from error
             if isinstance(error, HandshakeError):
-                self.trust.forget()
+                self._forget_trust()
                 raise handshake_failure(upstream.host, error) from error
             raise
 
-    async def _context(self, call: Call) -> ssl.SSLContext:
+    def _forget_trust(self) -> None:
+        if self.trust is not None:
+            self.trust.forget()
+
+    async def _context(self, call: Call, trust: "Trust") -> "ssl.SSLContext":
         ca_file = call.way.profile.ca_file if call.way.profile is not None else ""
-        known = self.trust.known(ca_file)
+        known = trust.known(ca_file)
         if known is not None:
             return known
-        loading = self.trust.load(ca_file)
+        loading = trust.load(ca_file)
         while not loading.done():
             await call.pause(Wait({}, future=loading))
         return loading.result()

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import logging
-import secrets
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -215,7 +215,7 @@ class Engine:
         self.pool = Pool(loop, parts.limits, self.descriptors, self.look_for_sleep)
         self.failover = Failover(loop.time, parts.limits)
         self.dialler = Dialler(loop, parts.limits, parts.desk, self.is_own)
-        self.via = b"trayproxy-" + secrets.token_hex(4).encode()
+        self.via = b"trayproxy-" + os.urandom(4).hex().encode()
         self.plans: Memory[bytes, Plan] = Memory()
         self.date = DateLine()
         self.replies: Memory[tuple[bytes, bytes], Reply] = Memory()

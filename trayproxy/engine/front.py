@@ -1,12 +1,27 @@
-"""Passing over proxy.py's front.
+"""Loading less of what others have written: proxy.py without its front, and all without OpenSSL.
 
 ``import proxy`` brings in all that proxy.py can do: plug-ins, a web server, SSH tunnels, a test
 harness with unittest. These are 110 modules and an eighth of the time in which the service starts,
 for code that must never see an octet of ours. The parts that are used import no name from there.
 """
 
+import os
 import sys
+from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec, module_from_spec
+from types import ModuleType
+
+_PARTS = (
+    "asyncio",
+    "uvloop",
+    "winloop",
+    "proxy.common.backports",
+    "proxy.common.flag",
+    "proxy.core.listener.tcp",
+    "proxy.core.work.fd",
+)
+"""What imports `ssl` or `secrets`, and so OpenSSL, for features that are not used here."""
 
 
 def pass_over() -> None:
@@ -19,3 +34,40 @@ def pass_over() -> None:
     spec = find_spec("proxy")
     if spec is not None:
         sys.modules["proxy"] = module_from_spec(spec)
+
+
+class _Placeholder(ModuleType):
+    """Stands in for a module while modules that import it are imported themselves.
+
+    They take names from it and use none of them. Constants are 0; everything else is a class, and
+    an exception, because some of the names stand behind ``except``.
+    """
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return 0 if name.startswith(("OP_", "SSL_")) else type(name, (Exception,), {})
+
+
+def import_without_openssl() -> None:
+    """Import the event loops and the parts of proxy.py without loading OpenSSL.
+
+    The engine encrypts by itself, in memory and only for ``https://`` upstreams
+    (`trayproxy.engine.tls`); the transports of the event loops and of proxy.py that do so are not
+    used. What imports `ssl` and `secrets` afterwards gets the real ones. Nothing is done if one of
+    them has been imported already.
+    """
+    placeholders = {name: _Placeholder(name) for name in ("ssl", "secrets")}
+    if not placeholders.keys().isdisjoint(sys.modules):
+        return
+    # proxy.py makes identifiers with it, for its plug-ins.
+    vars(placeholders["secrets"])["token_hex"] = lambda octets: os.urandom(octets).hex()
+    sys.modules.update(placeholders)
+    try:
+        for name in _PARTS:
+            # One of the fast event loops is there, or none.
+            with suppress(ModuleNotFoundError):
+                import_module(name)
+    finally:
+        for name in placeholders:
+            del sys.modules[name]

@@ -29,7 +29,6 @@ from trayproxy.engine.pages import (
 from trayproxy.engine.relay import BadBodyError, BrokenError, Heads
 from trayproxy.engine.sender import KEPT_IN_MEMORY, Sender
 from trayproxy.engine.strand import READ, TIMED_OUT, Wait
-from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.upstream import Connection
 from trayproxy.engine.way import Way
 from trayproxy.http.body import answer_reader
@@ -471,9 +470,8 @@ class Signing:
 
     def _to_sign(self, upstream: Connection) -> ToSign:
         stream = upstream.stream
-        end_point = stream.end_point if isinstance(stream, TlsStream) else b""
         target = request_target(self._request)
-        return ToSign(self._request.method, target, self._sender.content(), end_point)
+        return ToSign(self._request.method, target, self._sender.content(), stream.end_point)
 
     async def _step(
         self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]

@@ -72,6 +72,12 @@ class Stream:
         self.truncated = False
         self.is_probed = False
 
+    @property
+    def end_point(self) -> bytes:
+        """What stands for the other side in a sign-in that is bound to this connection; empty where
+        nothing does, as on a plain connection."""
+        return b""
+
     def receive(self, limit: int = CHUNK) -> bytes | None:
         """Return what has come, at most `limit` octets; None: nothing yet; empty: the peer has
         ended.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from trayproxy.engine.binding import end_point
+from trayproxy.engine.handshake import HandshakeError
 from trayproxy.engine.shortage import is_shortage
 from trayproxy.engine.stream import CHUNK, Stream
 from trayproxy.profiles.store import read_file
@@ -22,26 +23,6 @@ RECORD = 16_384
 """The most that travels encrypted in one piece, in octets (RFC 8446, section 5.1)."""
 LARGEST_CA_FILE = 4 << 20
 """Octets. All authorities of the world need a quarter of a mebibyte."""
-
-
-class HandshakeError(Exception):
-    """The connection did not become an encrypted one to the right host. Nothing was sent on it.
-
-    The text is a sentence that tells a person the reason.
-
-    Attributes:
-        reason: That sentence.
-        is_gone: The other side has left: that says nothing about who it is.
-        is_about_certificate: There was a certificate, and it was not believed.
-    """
-
-    def __init__(
-        self, reason: str, *, is_gone: bool = False, is_about_certificate: bool = False
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.is_gone = is_gone
-        self.is_about_certificate = is_about_certificate
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from trayproxy.desk.answer import Answer
 from trayproxy.desk.events import Reason
 from trayproxy.engine.dial import TargetRefusedError
 from trayproxy.engine.pages import Page, RefusedError, not_found
-from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.upstream import literal_address
 from trayproxy.engine.way import Way
 from trayproxy.http.challenges import Challenge
@@ -149,6 +148,8 @@ class Check:
         return replace(step, detail=await self._encryption(self._way))
 
     async def _encryption(self, way: Way) -> str:
+        from trayproxy.engine.tls import TlsStream  # Not at the top: it loads OpenSSL.
+
         stream = await self._tools.dialler.dial(self._probe.call(way, None))
         stream.close()
         assert isinstance(stream, TlsStream)

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from secrets import token_bytes
+from os import urandom
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.schemes import http_schemes
@@ -113,13 +113,13 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
         vault=vault,
         listener=_Nobody(),
         loop=loop,
-        schemes=http_schemes(token_bytes),
+        schemes=http_schemes(urandom),
         is_installed=is_installed,
         rejected=means.rejected,
         memory=_Borrowed(means.memory),
     )
     dialler = Dialler(loop, means.limits, desk, means.is_own)
-    via = b"trayproxy-" + token_bytes(4).hex().encode()
+    via = b"trayproxy-" + urandom(4).hex().encode()
     tools = Tools(desk, dialler, Steps(loop), means.limits, via, loop.time)
     desk.on_try = partial(try_login, tools)
     try:
@@ -158,7 +158,7 @@ def keep_login_at_rest(
         Why it was not saved, None if it was.
     """
     keep_names()
-    rejected = RejectedLogins(token_bytes(32))
+    rejected = RejectedLogins(urandom(32))
     with asyncio.Runner() as runner, closing(MemoryFile(paths.sign_in_file)) as memory:
         # There is no listener of ours that a profile could lead back to.
         means = Means(

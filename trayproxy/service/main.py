@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from secrets import token_bytes
+from os import urandom
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.schemes import http_schemes
@@ -168,7 +168,7 @@ class Service:
             vault=self._vault,
             listener=self,
             loop=loop,
-            schemes=http_schemes(token_bytes),
+            schemes=http_schemes(urandom),
             is_installed=is_installed,
             identify=self._names.of_waiter,
             memory=self._memory,

@@ -22,7 +22,6 @@ from trayproxy.engine.signing import SERVER_SILENT
 from trayproxy.engine.steps import Steps
 from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
 from trayproxy.engine.stream import Stream
-from trayproxy.engine.tls import TlsStream
 from trayproxy.engine.way import Way
 from trayproxy.http.body import answer_reader
 from trayproxy.http.challenges import Challenge
@@ -250,8 +249,7 @@ class Probe:
 
     def _to_sign(self, stream: Stream) -> ToSign:
         request = self._request
-        end_point = stream.end_point if isinstance(stream, TlsStream) else b""
-        return ToSign(request.method, request_target(request), b"", end_point)
+        return ToSign(request.method, request_target(request), b"", stream.end_point)
 
     async def _step(
         self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]
