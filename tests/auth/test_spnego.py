@@ -366,6 +366,43 @@ def test_a_silent_server_is_asked_again_later(library: Library) -> None:
     assert tickets.token(b"") == b"token 1"
 
 
+@pytest.mark.parametrize("login", [None, LOGIN], ids=["own", "password"])
+def test_a_server_that_stays_silent_is_asked_by_one_at_a_time_and_used_once_it_is_back(
+    library: Library, monkeypatch: pytest.MonkeyPatch, login: Login | None
+) -> None:
+    """Whoever needs a ticket meanwhile waits only a moment."""
+    monkeypatch.setattr("trayproxy.auth.spnego.MOMENT_S", 0.01)
+    tickets = KerberosTickets(login, HOST)
+    unreachable = failing(Krb5Error(-1765328228))
+    library.opening = unreachable
+    assert refused(lambda: tickets.token(b"")).kind is VerdictKind.SERVER_UNREACHABLE
+    is_back = threading.Event()
+
+    def wait() -> None:
+        assert is_back.wait(PATIENCE)
+
+    library.opening = wait
+    for _ in range(5):
+        assert refused(lambda: tickets.token(b"")).kind is VerdictKind.SERVER_UNREACHABLE
+    assert len(library.calls) == 2
+    is_back.set()
+    monkeypatch.setattr("trayproxy.auth.spnego.MOMENT_S", PATIENCE)
+    assert tickets.token(b"") == b"token 2"
+    assert tickets.token(b"") == b"token 3"
+
+
+def test_a_password_that_is_refused_when_the_server_is_back_is_sent_once(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tickets = KerberosTickets(LOGIN, HOST)
+    library.opening = failing(Krb5Error(-1765328228))
+    refused(lambda: tickets.token(b""))
+    library.opening = failing(Krb5Error(-1765328360))
+    kinds = {refused(lambda: tickets.token(b"")).kind for _ in range(4)}
+    assert kinds == {VerdictKind.REJECTED}
+    assert len(library.calls) == 2
+
+
 def test_the_server_is_asked_once_for_many_connections(library: Library) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     assert len({tickets.token(b"") for _ in range(5)}) == 5

@@ -585,6 +585,54 @@ def test_a_missing_ticket_is_told_and_looked_for_every_few_seconds() -> None:
     assert at.machine.troubles() == ()
 
 
+UNREACHABLE = Verdict(VerdictKind.SERVER_UNREACHABLE)
+SILENT = Verdict(VerdictKind.UNUSABLE, "It does not answer.", may_pass=True)
+
+
+@pytest.mark.parametrize("verdict", [UNREACHABLE, SILENT])
+def test_a_sign_in_server_that_cannot_be_reached_is_tried_again_every_few_seconds(
+    verdict: Verdict,
+) -> None:
+    """However long it has been away: it is used within 5 s when it is back."""
+    at = sso(NEGOTIATE)
+    first = at.challenge(SSO_KEY, SSO)
+    unusable(at, first, verdict, SSO_KEY)
+    for _ in range(100):
+        told = at.challenge(SSO_KEY, SSO)
+        assert told in at.refused()
+        at.wait(3)
+        waiter = at.challenge(SSO_KEY, SSO)
+        assert waiter in at.released()
+        unusable(at, waiter, verdict, SSO_KEY)
+    at.wait(3)
+    at.accept(at.challenge(SSO_KEY, SSO))
+    assert at.machine.troubles() == ()
+
+
+def test_a_password_waits_for_a_sign_in_server_and_nobody_is_asked() -> None:
+    at = play(NEGOTIATE)
+    (first,) = at.ask()
+    at.enter(RIGHT)
+    unusable(at, first, UNREACHABLE)
+    told = at.challenge()
+    assert at.refused()[told] == "SERVER_UNREACHABLE"
+    at.wait(3)
+    at.accept(at.challenge())
+    assert not at.is_asking
+    assert not at.all(Rejected)
+
+
+def test_a_sign_in_server_that_goes_away_is_not_blamed_on_a_request() -> None:
+    at = play(NEGOTIATE)
+    mark = at.trust()
+    at.challenge(tried=mark, scheme=NEGOTIATE.scheme, verdict=UNREACHABLE)
+    told = at.challenge()
+    assert at.refused()[told] == "SERVER_UNREACHABLE"
+    at.wait(3)
+    at.accept(at.challenge())
+    assert at.machine.is_trusted(mark)
+
+
 def test_a_ticket_that_expires_is_told_and_recovers() -> None:
     at = sso(NEGOTIATE)
     first = at.challenge(SSO_KEY, SSO)

@@ -65,6 +65,7 @@ class Kdc:
         self.configuration = place.root / "krb5.conf"
         self._place = place
         self._numbers = count(1)
+        self._before: list[Process] = []
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,6 +82,18 @@ class Kdc:
         text = re.sub(r"kdc = \S+", f"kdc = 127.0.0.1:{port}", self.configuration.read_text())
         path.write_text(text)
         return {"KRB5_CONFIG": str(path)}
+
+    def stop(self) -> None:
+        """End the program; who looks for it finds nobody there."""
+        self.process.end()
+        self._before.append(self.process)
+
+    def start_again(self) -> None:
+        """Run it again, where it was."""
+        port = re.search(r"kdc = 127.0.0.1:(\d+)", self.configuration.read_text())
+        assert port is not None
+        self.process = _run_kdc(self._place)
+        wait_until_accepting(self.process, int(port[1]))
 
     def add_user(self, name: str, password: str, *options: str) -> None:
         """Add somebody.
@@ -151,7 +164,8 @@ class Kdc:
         # nobody of this name, it has told about all before.
         self._run(["kinit", mark], "\n", **self.environment)
         self.process.err.wait_for(f"CLIENT_NOT_FOUND: {mark}@")
-        return sum(bool(re.search(pattern, line)) for line in self.process.err.lines)
+        lines = [line for one in (*self._before, self.process) for line in one.err.lines]
+        return sum(bool(re.search(pattern, line)) for line in lines)
 
     def _administer(self, command: str, *, may_exist: bool = False) -> None:
         done = self._run(["kadmin.local", "-q", command])
@@ -176,10 +190,11 @@ def kdc(*, skew_s: int = 300) -> Iterator[Kdc]:
         # The helpers of a proxy read its configuration and their keys, as a user of their own.
         place.root.chmod(0o755)
         process = _start(place, skew_s)
+        running = Kdc(place, process)
         try:
-            yield Kdc(place, process)
+            yield running
         finally:
-            process.end()
+            running.process.end()
 
 
 def _start(place: Home, skew_s: int) -> Process:
@@ -190,11 +205,7 @@ def _start(place: Home, skew_s: int) -> Process:
             created = ["kdb5_util", "create", "-s", "-r", REALM, "-P", "master"]
             done = _run(place, created)
             assert done.returncode == 0, done.stderr
-        process = Process(
-            ["/usr/sbin/krb5kdc", "-n", "-P", place.root / "kdc.pid"],
-            env=_environment(place),
-            cwd=place.root,
-        )
+        process = _run_kdc(place)
         try:
             wait_until_accepting(process, port)
         except AssertionError:
@@ -204,6 +215,14 @@ def _start(place: Home, skew_s: int) -> Process:
         else:
             return process
     raise AssertionError("the KDC found no free port in five tries")
+
+
+def _run_kdc(place: Home) -> Process:
+    return Process(
+        ["/usr/sbin/krb5kdc", "-n", "-P", place.root / "kdc.pid"],
+        env=_environment(place),
+        cwd=place.root,
+    )
 
 
 def _configure(place: Home, port: int, skew_s: int) -> None:

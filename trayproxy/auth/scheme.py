@@ -112,11 +112,13 @@ class Verdict:
             without text of the upstream; empty if the kind says it all.
         lacks_content: Only the content of the request was missing, and no login was sent: with it,
             a new handshake may come to something.
+        may_pass: The reason may be gone in a moment, so it is worth trying again soon.
     """
 
     kind: VerdictKind
     text: str = ""
     lacks_content: bool = False
+    may_pass: bool = False
 
 
 class Handshake(Protocol):

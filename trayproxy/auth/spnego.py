@@ -16,7 +16,7 @@ asks the *primary* KDC again after a refusal if the configuration names one (``p
 """
 
 from collections.abc import Callable
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from unicodedata import normalize
 
@@ -240,6 +240,47 @@ class _NtlmTokens:
         )
 
 
+MOMENT_S = 1.0
+"""Seconds to wait for a sign-in server that could not be reached last time."""
+
+
+class _Retry:
+    """Asks a sign-in server again, in a thread that the end of the program does not wait for."""
+
+    def __init__(self, ask: Callable[[], bytes]) -> None:
+        self._ask = ask
+        self._over = Event()
+        self._token = b""
+        self._error: TokenError | None = None
+        Thread(target=self._run, name="sign-in-again", daemon=True).start()
+
+    @property
+    def is_over(self) -> bool:
+        return self._over.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end; return whether it has come."""
+        return self._over.wait(seconds)
+
+    def result(self) -> bytes:
+        """Return the token.
+
+        Raises:
+            TokenError: There is none.
+        """
+        if self._error is not None:
+            raise TokenError(self._error.verdict)
+        return self._token
+
+    def _run(self) -> None:
+        try:
+            self._token = self._ask()
+        except TokenError as error:
+            self._error = error
+        finally:
+            self._over.set()
+
+
 class KerberosTickets:
     """One's right to Kerberos tickets for one upstream.
 
@@ -247,6 +288,10 @@ class KerberosTickets:
     is said to all that need it later, without asking again: each time would be a failed log-on.
     Any other failure is shared by those who waited for it, so that a silent server keeps a hundred
     requests no longer than one.
+
+    A server that could not be reached is asked again in a thread of its own, one at a time: libkrb5
+    asks a silent one for half a minute. Whoever needs a ticket meanwhile waits only a moment, so
+    that the server may be tried again often, and is used as soon as it is back.
 
     The lock is held until a token has been made. On Windows, making the credential handle asks
     nobody; the server checks the password when the first token is requested
@@ -266,6 +311,8 @@ class KerberosTickets:
         self._source: spnego.ContextProxy | None = None
         self._verdict: Verdict | None = None
         self._failures = 0
+        self._beginning = Lock()
+        self._retry: _Retry | None = None
 
     def token(self, end_point: bytes) -> bytes:
         """Return a fresh token; see `Tickets.token`.
@@ -273,8 +320,22 @@ class KerberosTickets:
         Raises:
             TokenError: There is no ticket.
         """
+        known = self._verdict
+        if known is None or known.kind is not VerdictKind.SERVER_UNREACHABLE:
+            return self._token(end_point)
+        with self._beginning:
+            retry, is_ours = self._retry, False
+            if retry is None or retry.is_over:
+                retry, is_ours = _Retry(lambda: self._token(end_point)), True
+                self._retry = retry
+        if not retry.wait(MOMENT_S):
+            raise TokenError(known)
+        # A token is for one connection.
+        return retry.result() if is_ours else self._token(end_point)
+
+    def _token(self, end_point: bytes) -> bytes:
         if self._login is None:
-            return self._guarded(lambda: _client("kerberos", None, self._host, end_point).step())
+            return self._own_token(end_point)
         failures = self._failures
         with self._lock:
             is_shared = self._failures != failures
@@ -288,6 +349,16 @@ class KerberosTickets:
                 raise
             self._verdict = None
             return token
+
+    def _own_token(self, end_point: bytes) -> bytes:
+        """Return a token made with the tickets that the person has already."""
+        try:
+            token = self._guarded(lambda: _client("kerberos", None, self._host, end_point).step())
+        except TokenError as error:
+            self._verdict = error.verdict
+            raise
+        self._verdict = None
+        return token
 
     def _draw(self, end_point: bytes) -> bytes:
         """Return a token made with the password, renewing an expired ticket once.

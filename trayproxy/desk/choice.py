@@ -59,6 +59,8 @@ def set_back(board: Board, case: Case, scheme: str, verdict: Verdict) -> None:
     wait = rules.backoff[min(count, len(rules.backoff)) - 1]
     if verdict.kind in NO_TICKETS:
         wait = rules.ticket
+    elif verdict.kind is VerdictKind.SERVER_UNREACHABLE or verdict.may_pass:
+        wait = rules.unreachable
     reason = _REASONS[verdict.kind]
     case.setbacks[scheme] = Setback(board.now + wait, count, reason, verdict.text)
 

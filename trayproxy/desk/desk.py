@@ -253,7 +253,7 @@ class Desk:
             if tried:
                 self.inconclusive(tried, "the proxy asks in a way that cannot be used", sent=False)
             tried = None
-        if tried:
+        if tried and not is_costless(verdict):  # A scheme that came to nothing has sent no login.
             waiter.spent |= {(tried.mark, name_of(tried.scheme))}
         if profile.sign_in is SignIn.NONE:
             seat.set_result(not_signing_in(profile))

@@ -33,6 +33,8 @@ class Rules:
         realms: How long another realm of an upstream is remembered as its present one.
         backoff: How long a scheme that could not be used is left alone: at first, then, then.
         ticket: How often to look for a ticket while there is none.
+        unreachable: How often to ask a sign-in server (KDC) that could not be reached. It cannot
+            count what does not reach it, and the request that asks waits a second at most.
         stumbles: So often in a row a scheme that works comes to nothing before it is left alone.
         unanswered: How often in a row a login may be sent without getting an answer; each time may
             have cost a log-on.
@@ -69,6 +71,7 @@ class Rules:
     realms: float = 600.0
     backoff: tuple[float, ...] = (60.0, 300.0, 900.0)
     ticket: float = 5.0
+    unreachable: float = 3.0
     stumbles: int = 3
     unanswered: int = 2
     unproved: int = 3

@@ -32,6 +32,8 @@ from trayproxy.desk.events import (
 from trayproxy.desk.questions import NAMES_BEFORE, Questions
 from trayproxy.desk.space import Key, Pin, host_of
 
+_ABOUT_THE_COMPUTER = NO_TICKETS | {VerdictKind.SERVER_UNREACHABLE}
+"""The verdicts that all requests would get: none of them is about the one request."""
 _WHYS = {VerdictKind.EXPIRED: Why.EXPIRED, VerdictKind.LOCKED: Why.LOCKED}
 _REALMS_MOST = 8
 
@@ -288,7 +290,7 @@ class Verdicts:
             Whether it is left alone now. One that works for others may stumble.
         """
         board, scheme = self._board, tried.scheme
-        is_system = verdict.kind in NO_TICKETS or not is_offered
+        is_system = verdict.kind in _ABOUT_THE_COMPUTER or not is_offered
         if case.phase is Phase.TRUSTED and not is_system:
             # What one request cannot do for its content says nothing about the next one.
             case.stumbles += not verdict.lacks_content

@@ -52,7 +52,9 @@ LOST_AT_MOST = 1
 LEGS_AT_MOST = 8
 """Of one handshake: Digest needs four if its nonces grow stale, Kerberos two."""
 ENDLESS = Verdict(VerdictKind.UNUSABLE, "The proxy's sign-in comes to no end.")
-SERVER_SILENT = Verdict(VerdictKind.UNUSABLE, "The company's sign-in server does not answer.")
+SERVER_SILENT = Verdict(
+    VerdictKind.UNUSABLE, "The company's sign-in server does not answer.", may_pass=True
+)
 NOT_ASKED_FOR = Verdict(VerdictKind.UNUSABLE, "The proxy asks for a sign-in only now and then.")
 
 

@@ -79,6 +79,23 @@ def test_as_soon_as_there_is_a_ticket_it_works_again_by_itself(
     assert here.face.questions == []
 
 
+def test_a_sign_in_server_that_is_back_is_used_within_seconds(
+    proxy: Counterpart, directory: Kdc, cache: Path, here: Sitting
+) -> None:
+    directory.ticket(proxy.right.user, proxy.right.password, cache)
+    directory.stop()
+    try:
+        for _ in range(3):  # Each time it would be left alone for longer.
+            assert "The sign-in server cannot be reached" in here.fetch()
+    finally:
+        directory.start_again()
+    until = monotonic() + PATIENCE
+    while "cannot be reached" in (said := here.fetch()):
+        assert monotonic() < until
+    assert said == HELLO
+    assert here.face.questions == []
+
+
 def test_a_ticket_that_has_ended_is_told_as_such(
     proxy: Counterpart,
     directory: Kdc,
