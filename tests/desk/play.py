@@ -1,6 +1,6 @@
 """Plays events to a machine and keeps the effects: what the tests of the machine share."""
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import TypeVar
 
 from trayproxy.auth.login import Login
@@ -26,6 +26,8 @@ from trayproxy.desk.events import (
     Left,
     LookUp,
     Offered,
+    OnTrial,
+    PutOnTrial,
     QuestionClosed,
     Refuse,
     Release,
@@ -37,6 +39,7 @@ from trayproxy.desk.events import (
     Way,
 )
 from trayproxy.desk.machine import Machine
+from trayproxy.desk.memory import Record
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
 from trayproxy.desk.space import BY_LOGIN, Key, Mark, Pin, Space
@@ -71,6 +74,8 @@ class Play:
     targets: dict[int, str] = field(default_factory=dict)
     pins: dict[Space, Pin] = field(default_factory=dict)
     offers: tuple[Offered, ...] = (BASIC,)
+    records: dict[Login, Record] = field(default_factory=dict)
+    """What earlier runs say about logins."""
 
     def __post_init__(self) -> None:
         self.machine = Machine(self.rules, RejectedLogins(b"0123456789abcdef"), self.pins)
@@ -78,6 +83,13 @@ class Play:
 
     def do(self, event: Event) -> list[Effect]:
         effects = self.machine.handle(self.now, event)
+        for effect in effects:  # It grows meanwhile.
+            if isinstance(effect, PutOnTrial):
+                found = self.records.get(effect.login, Record())
+                if effect.insists:
+                    found = Record()
+                event = OnTrial(effect.number, effect.space, effect.login, *astuple(found))
+                effects += self.machine.handle(self.now, event)
         self.effects += effects
         return effects
 

@@ -15,6 +15,7 @@ from trayproxy.auth.scheme import Repeated, Scheme, Signer, Verdict, VerdictKind
 from trayproxy.control.messages import Ending, Problem, SignInState, Why
 from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.desk import Desk
+from trayproxy.desk.memory import Record
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Pin, Space
 from trayproxy.http.challenges import Challenge, parse_challenges
@@ -71,6 +72,17 @@ class Notes:
         known: ThreadFuture[bool] = ThreadFuture()
         known.set_result(login in self.wrong)
         return known
+
+    def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
+        self.heard.append(("found at", addresses))
+
+    def try_out(self, space: Space, login: Login, *, insists: bool) -> ThreadFuture[Record]:
+        found: ThreadFuture[Record] = ThreadFuture()
+        found.set_result(Record(is_rejected=login in self.wrong and not insists))
+        return found
+
+    def spare(self, space: Space, login: Login) -> None:
+        self.heard.append(("spare", login))
 
     def rejected(self, space: Space, login: Login) -> None:
         self.heard.append(("rejected", login))

@@ -12,7 +12,6 @@ from trayproxy.desk.events import (
     Cleared,
     Deleted,
     Edited,
-    Found,
     Given,
     LookUp,
     OwnEnded,
@@ -24,6 +23,7 @@ from trayproxy.desk.events import (
     Unproved,
     Wanted,
 )
+from trayproxy.desk.memory import Record
 from trayproxy.desk.space import Space
 from trayproxy.desk.views import Trial
 from trayproxy.profiles.profile import Upstream
@@ -294,6 +294,7 @@ def test_a_refusal_of_a_client_does_not_tell_where_a_host_is_unknown(play: Play)
     mark = play.mark(1)
     play.challenge(tried=mark, target="ad1.example:443")
     end(play)
+    end(play)
     second = play.challenge(target="ad2.example:443")
     play.challenge(tried=play.mark(second), target="ad2.example:443")
     assert play.all(Rejected) == []
@@ -547,10 +548,14 @@ def test_a_rejection_is_to_be_remembered_and_an_acceptance_lifts_it(play: Play) 
 
 def test_a_saved_login_that_an_earlier_run_saw_rejected_is_not_sent(play: Play) -> None:
     waiter = play.challenge()
-    play.do(Found(play.all(LookUp)[-1].lookup, WRONG, play.machine.keyring, known_wrong=True))
+    play.records[WRONG] = Record(is_rejected=True)
+    play.found(WRONG)
     play.wait(0.15)
     assert play.released() == []
     assert (play.question.why, play.question.user) == (Why.SAVED_REJECTED, "jdoe")
+    play.enter(WRONG)
+    assert play.released() == []
+    assert (play.question.rejections, play.question.hurried) == (0, True)
     play.enter(WRONG)
     assert play.released() == [waiter]
 
@@ -604,16 +609,19 @@ def test_two_profiles_on_one_proxy_have_each_their_user(play: Play) -> None:
     assert play.machine.facts("twin").user == "admin"
 
 
-def test_a_login_rejected_for_one_profile_is_tried_for_another(play: Play) -> None:
-    """It is another upstream account for all we know: two profiles share nothing."""
+def test_a_login_rejected_for_one_profile_is_not_sent_for_another_with_its_upstream(
+    play: Play,
+) -> None:
+    """It is the same account: only the rejection is shared, never the login."""
     twin = replace(OFFICE, id="twin", name="Twin")
     first = play.challenge()
     play.found(WRONG)
     play.leave(play.reject(first))
     play.do(Switched(twin))
-    second = play.challenge(replace(KEY, space=Space.of(twin)), twin)
+    play.challenge(replace(KEY, space=Space.of(twin)), twin)
     play.found(WRONG)
-    assert play.released() == [first, second]
+    assert play.released() == [first]
+    assert play.question_due.why is Why.SAVED_REJECTED
 
 
 def test_each_upstream_of_a_profile_is_asked_about_for_itself(play: Play) -> None:

@@ -15,6 +15,7 @@ from trayproxy.desk.space import Pin, Space
 
 SPACE = Space("office", "http://proxy.corp.example:8080")
 OTHER = Space("lab", "http://proxy.corp.example:8080")
+ELSEWHERE = Space("office", "http://other.corp.example:8080")
 LOGIN = Login("CORP\\jdoe", "Zx9-hidden ü")
 PIN = Pin("ntlm", ("Corp", "Ünïcode \N{SNOWMAN}"))
 
@@ -46,7 +47,8 @@ def test_a_rejected_login_is_known_in_the_next_run(memory: MemoryFile, path: Pat
     later = again(memory, path)
     assert was_rejected(later)
     assert not was_rejected(later, Login(LOGIN.user, "another"))
-    assert not was_rejected(later, space=OTHER)
+    assert was_rejected(later, space=OTHER)  # Another profile with the same upstream.
+    assert not was_rejected(later, space=ELSEWHERE)
     later.close()
 
 

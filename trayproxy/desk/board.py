@@ -6,6 +6,7 @@ verdicts, schemes, the person), and all of them leave their effects here.
 
 from collections.abc import Iterator, Mapping
 
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, KeyringState, Problem, Why
 from trayproxy.desk.case import Case, Parked, Phase
 from trayproxy.desk.events import (
@@ -49,6 +50,7 @@ class Board:
         keyring: The password store, as far as it is known.
         cases: All protection spaces.
         homes: Where each request waits.
+        addresses: Of each upstream, as far as they are known.
         active: The active profile.
         profiles: Profiles as they are now, None for one that is gone.
         unusable: The upstreams whose last 407 offered no scheme that can be used, and what requests
@@ -72,6 +74,7 @@ class Board:
         self.keyring = Keyring(KeyringState.UNKNOWN)
         self.cases: dict[Key, Case] = {}
         self.homes: dict[int, Case] = {}
+        self.addresses: dict[Space, tuple[str, ...]] = {}
         self.active: Profile | None = None
         self.profiles: dict[str, Profile | None] = {}
         self.unusable: dict[Space, Problem] = {}
@@ -93,6 +96,23 @@ class Board:
     def siblings(self, case: Case) -> list[Case]:
         """Return the other realms of its upstream."""
         return [c for c in self.cases_at(case.key.space) if c is not case]
+
+    def places(self, space: Space) -> tuple[str, ...]:
+        """Return where rejections by an upstream hold: at its URL, and at its addresses."""
+        return (space.upstream, *self.addresses.get(space, ()))
+
+    def is_rejected(self, space: Space, login: Login) -> bool:
+        """Return whether an upstream has rejected a login, to whatever profile."""
+        return self.rejected.has(self.places(space), login)
+
+    def neighbours(self, case: Case) -> list[Case]:
+        """Return the other cases of its upstream, of whatever profile and realm."""
+        places = set(self.places(case.key.space))
+        return [
+            other
+            for other in self.cases.values()
+            if other is not case and not places.isdisjoint(self.places(other.key.space))
+        ]
 
     def asked(self, number: int) -> Case | None:
         """Return the case that a question is about, None if there is none of that number."""

@@ -181,6 +181,8 @@ class Case:
         queue: The targets of the requests that wait for their turn with a login that was not proved
             lately, by number.
         left_at: When the last of these was let go.
+        on_record: It is written down that the present login is about to be sent for the first time.
+        recording: The number of the order to write that down, 0 if none is open.
         canary_until: When the canary has taken too long.
         canary_lost: When it will not come back any more.
         canary: Where the canary wants to go.
@@ -242,6 +244,8 @@ class Case:
     flights: dict[int, Flight] = field(default_factory=dict)
     queue: dict[int, str] = field(default_factory=dict)
     left_at: float = -inf
+    on_record: bool = False
+    recording: int = 0
     canary_until: float = inf
     canary_lost: float = inf
     canary: str = ""
@@ -336,7 +340,9 @@ class Case:
         """
         if self.why is Why.UNCHECKED or self.accepted is not None:
             return False
-        is_under_way = self.phase is Phase.HELD and (self.own > 0 or self.blocked)
+        is_under_way = self.phase is Phase.HELD and (
+            self.own > 0 or self.blocked or self.recording > 0
+        )
         return self.phase is Phase.CHECKING or is_under_way
 
     @property

@@ -47,8 +47,10 @@ from trayproxy.desk.events import (
     LookUp,
     NetworkChanged,
     NoCommonScheme,
+    OnTrial,
     OwnEnded,
     Pinned,
+    PutOnTrial,
     QuestionChanged,
     QuestionClosed,
     Recall,
@@ -58,6 +60,7 @@ from trayproxy.desk.events import (
     Save,
     Saved,
     ScreenLocked,
+    Spared,
     Survey,
     Surveyed,
     Switched,
@@ -72,7 +75,7 @@ from trayproxy.desk.events import (
     Wanted,
 )
 from trayproxy.desk.machine import Machine
-from trayproxy.desk.memory import Forgetful, Memory
+from trayproxy.desk.memory import Forgetful, Memory, Record
 from trayproxy.desk.news import Listener, News
 from trayproxy.desk.offers import Offers, is_repeated, name_of, offered, tried_with
 from trayproxy.desk.problems import (
@@ -132,6 +135,7 @@ class Desk:
     Attributes:
         identify: Finds out who waits; None while nothing can.
         rejected: The logins never to send by themselves.
+        addresses_of: Returns the addresses that a URL of an upstream leads to, as far as known.
         on_user: Keeps the user name of an accepted login in its profile: the profile's id and the
             user name; None if user names are not kept.
     """
@@ -176,6 +180,8 @@ class Desk:
         self._on_try: TryLogin | None = None
         self.on_user: Callable[[str, str], None] | None = None
         self._news = News(self._machine, listener, loop, self._find_out_who_waits)
+        self.addresses_of: Callable[[str], tuple[str, ...]] = lambda upstream: ()
+        self._events: list[Event] = []
         self._parked: dict[int, _Parked] = {}
         self._departing: dict[int, tuple[Seat, Answer]] = {}
         self._waiters = 0
@@ -277,9 +283,17 @@ class Desk:
                     waiter.program,
                     waiter.own,
                     waiter.spent,
+                    self._locate(space),
                 )
             )
         return seat
+
+    def _locate(self, space: Space) -> tuple[str, ...]:
+        """Return the addresses of an upstream; the memory hears of them first."""
+        addresses = self.addresses_of(space.upstream)
+        if addresses:
+            self._memory.found_at(space, addresses)
+        return addresses
 
     def departing(self, answer: Answer, target: str) -> Future[Outcome]:
         """Take a request that is about to carry a login that was not proved lately.
@@ -547,8 +561,13 @@ class Desk:
     # --- Events ------------------------------------------------------------------------------
 
     def _handle(self, event: Event) -> None:
-        for effect in self._machine.handle(self._clock(), event):
-            self._carry_out(effect)
+        self._events.append(event)
+        if len(self._events) > 1:
+            return  # What is being done has led to it, and is done first.
+        while self._events:
+            for effect in self._machine.handle(self._clock(), self._events[0]):
+                self._carry_out(effect)
+            del self._events[0]
         self._refresh_known()
         self._set_alarm()
         self._tell_savings()
@@ -593,6 +612,8 @@ class Desk:
                 parked.seat.set_result(refusal(reason, parked.profile, text))
             case TryOwn():
                 self._try_own(effect)
+            case PutOnTrial():
+                self._put_on_trial(effect)
             case QuestionChanged(number):
                 self._news.changed(number)
             case QuestionClosed(number, ending):
@@ -602,7 +623,7 @@ class Desk:
                     self.on_user(profile_id, user)
             case LookUp() | Survey() | Save():
                 self._use_vault(effect)
-            case Rejected() | Cleared() | Pinned() | Unremembered():
+            case Rejected() | Cleared() | Spared() | Pinned() | Unremembered():
                 self._remember(effect)
 
     def _use_vault(self, effect: LookUp | Survey | Save) -> None:
@@ -615,16 +636,30 @@ class Desk:
             case Save(profile, login):
                 self._tell_saved(self._saved(profile, login), profile)
 
-    def _remember(self, effect: Rejected | Cleared | Pinned | Unremembered) -> None:
+    def _remember(self, effect: Rejected | Cleared | Spared | Pinned | Unremembered) -> None:
         match effect:
             case Rejected(space, login):
                 self._memory.rejected(space, login)
             case Cleared(space, login):
                 self._memory.accepted(space, login)
+            case Spared(space, login):
+                self._memory.spare(space, login)
             case Pinned(space, pin):
                 self._memory.pin(space, pin)
             case Unremembered(profile_id):
                 self._memory.forget(profile_id)
+
+    def _put_on_trial(self, effect: PutOnTrial) -> None:
+        number, space, login = effect.number, effect.space, effect.login
+
+        def tell(record: Record) -> None:
+            self._handle(OnTrial(number, space, login, record.is_rejected, record.hold_s))
+
+        recorded = self._memory.try_out(space, login, insists=effect.insists)
+        if recorded.done():
+            tell(recorded.result())
+        else:
+            self._on_result(recorded, tell)
 
     def _tell_saved(self, saved: Future[Problem | None], profile: Profile) -> None:
         """Tell who waits for this login to be kept."""
@@ -725,10 +760,7 @@ class Desk:
             self._handle(Found(lookup, None, finding.keyring))
             return
 
-        def tell(known_wrong: bool) -> None:
-            self._handle(Found(lookup, login, finding.keyring, known_wrong))
-
-        self._on_result(self._memory.was_rejected(space, login), tell)
+        self._handle(Found(lookup, login, finding.keyring))
 
     def _saved(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """As `_written`; what cannot be saved stays in memory, and the person is told so."""

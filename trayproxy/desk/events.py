@@ -88,6 +88,7 @@ class Challenged(Struct, frozen=True):
         target: Where the request wants to go, ``github.com:443``. Untrusted.
         tried: What the refused request carried, None if nothing.
         program: Who sent it, if that is known already.
+        addresses: Those of the upstream, ``192.0.2.1:8080``, as far as they are known.
         own: We have sent it ourselves to find out whether a login is right.
         spent: With which logins, and by which schemes, the request has been sent already.
     """
@@ -101,6 +102,7 @@ class Challenged(Struct, frozen=True):
     program: Program | None = None
     own: bool = False
     spent: frozenset[tuple[Mark, str]] = frozenset()
+    addresses: tuple[str, ...] = ()
 
 
 class NoCommonScheme(Struct, frozen=True):
@@ -290,13 +292,30 @@ class Found(Struct, frozen=True):
         lookup: Which question to it.
         login: What it holds, None if nothing that can be used.
         keyring: Its state.
-        known_wrong: The upstream rejected this login in an earlier run.
     """
 
     lookup: int
     login: Login | None
     keyring: Keyring
-    known_wrong: bool = False
+
+
+class OnTrial(Struct, frozen=True):
+    """It is written down that a login is on trial, unless an earlier run speaks against that.
+
+    Attributes:
+        number: As in `PutOnTrial`.
+        space: As in `PutOnTrial`.
+        login: As in `PutOnTrial`.
+        is_rejected: The login was rejected in an earlier run.
+        hold_s: For how many seconds the login is not to be sent by itself, since an earlier run
+            sent it and was not told a verdict; 0 if it may be sent.
+    """
+
+    number: int
+    space: Space
+    login: Login
+    is_rejected: bool = False
+    hold_s: float = 0.0
 
 
 class Saved(Struct, frozen=True):
@@ -351,6 +370,7 @@ Event = (
     | Deleted
     | Switched
     | Found
+    | OnTrial
     | Saved
     | Surveyed
     | NetworkChanged
@@ -426,6 +446,29 @@ class Refuse(Struct, frozen=True):
     waiter: int
     reason: Reason
     text: str = ""
+
+
+class PutOnTrial(Struct, frozen=True):
+    """Write down that a login is about to be sent that was never accepted. Event: `OnTrial`.
+
+    Attributes:
+        number: To name in `OnTrial`.
+        space: Where the login is to be sent.
+        login: The login.
+        insists: The person wants it sent whatever earlier runs say.
+    """
+
+    number: int
+    space: Space
+    login: Login
+    insists: bool
+
+
+class Spared(Struct, frozen=True):
+    """A login that was put on trial was not sent: remove what was written down."""
+
+    space: Space
+    login: Login
 
 
 class TryOwn(Struct, frozen=True):
@@ -523,6 +566,8 @@ Effect = (
     | Recall
     | Listen
     | Refuse
+    | PutOnTrial
+    | Spared
     | TryOwn
     | LookUp
     | Survey

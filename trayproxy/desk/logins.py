@@ -10,7 +10,7 @@ from trayproxy.control.messages import Keyring, KeyringState, Why
 from trayproxy.desk.board import LASTING, Board
 from trayproxy.desk.case import Case, Phase, Source
 from trayproxy.desk.choice import objection, pick
-from trayproxy.desk.events import Found, LookUp
+from trayproxy.desk.events import Found, LookUp, Spared
 from trayproxy.desk.questions import NAMES_BEFORE, Questions
 from trayproxy.profiles.profile import SignIn
 
@@ -34,6 +34,8 @@ class Logins:
             self.take(case, sibling.login, sibling.source)
             case.labels.update(sibling.labels)
             return None
+        if case.source is Source.GIVEN and case.login and case.why is Why.UNCHECKED:
+            return self._try_again(case)
         if why := self._objection(case):
             return self._questions.ask(case, why)
         if board.now < case.relook_at or not self._may_look_up(case):
@@ -58,6 +60,14 @@ class Logins:
             if offer and is_accepted and weakest is not None and weakest < offer.strength:
                 return other
         return None
+
+    def _try_again(self, case: Case) -> None:
+        """Send a login again that was given for this run and got no answer, after a while: nobody
+        may be there to be asked, and no keyring holds it."""
+        if self._board.now < case.silent_until:
+            self._questions.ask(case, Why.UNCHECKED)
+        else:
+            case.move(Phase.HELD)
 
     def _objection(self, case: Case) -> Why | None:
         """Return why no saved login may be sent to this upstream as it is now."""
@@ -104,7 +114,7 @@ class Logins:
             board.saved.add(case.key.space.profile_id)
         if login is None:
             self._questions.ask(case, self._why_without(case))
-        elif event.known_wrong or board.rejected.has(case.key.space, login):
+        elif board.is_rejected(case.key.space, login):
             case.user = login.user
             self._questions.ask(case, Why.SAVED_REJECTED)
         elif self._is_silenced(case, login):
@@ -164,7 +174,7 @@ class Logins:
         case.locked = False
         if login:
             case.user = login.user
-            case.insisted = self._board.rejected.has(case.key.space, login)
+            case.insisted = self._board.is_rejected(case.key.space, login)
         if source is not Source.SAVED and case.why not in NAMES_BEFORE:
             case.setbacks.clear()  # They may have been about the user who signed in.
         if case.phase is not Phase.HELD:
@@ -175,6 +185,9 @@ class Logins:
 
     def renew(self, case: Case) -> None:
         """Begin a new generation, without a login; the last one is not accepted any more."""
+        if case.on_record and case.login:
+            self._board.effects.append(Spared(case.key.space, case.login))
+        case.on_record, case.recording = False, 0
         if case.login and case.accepted is None and case.phase is Phase.CHECKING:
             case.untold[case.generation] = case.login
             if len(case.untold) > _UNTOLD_MOST:

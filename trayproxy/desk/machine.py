@@ -49,6 +49,7 @@ from trayproxy.desk.events import (
     Listen,
     NetworkChanged,
     NoCommonScheme,
+    OnTrial,
     OwnEnded,
     Reason,
     Saved,
@@ -150,6 +151,8 @@ class Machine(Views):
                 self._identified(waiter, program)
             case Found():
                 self._logins.found(event)
+            case OnTrial():
+                self._trials.on_trial(event)
             case Saved(profile_id):
                 self.board.saved.add(profile_id)
             case Surveyed(keyring):
@@ -215,6 +218,8 @@ class Machine(Views):
         event = structs.replace(event, key=self._home(event.key))
         if not self._is_current(event.key.space, event.profile):
             return board.refuse(event.waiter, Reason.WITHDRAWN)
+        if event.addresses:
+            board.addresses[event.key.space] = event.addresses
         strayed = tried is not None and tried.mark.key != event.key
         if tried:
             self._verdicts.settle_late(tried)

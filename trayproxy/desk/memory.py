@@ -1,12 +1,20 @@
 """What the desk remembers between runs: who upstreams are, and which logins they rejected.
 
+Before a login that was never accepted is sent, it is written down as being on trial; an acceptance
+removes the entry, and a rejection takes its place. A run that is killed in the middle of a trial so
+leaves behind that the login was sent, and the next run does not send it again by itself.
+
+A rejection counts for the account, not for the profile: it is found again under the same URL and
+under every name that leads to the same address, whatever the profile. Pins belong to one profile.
+
 One small file in the state folder (``sign-in.json``), readable by this user alone. It holds no
 login. What is said about a rejected one is 16 bits of a slow hash (scrypt, 16 MB and some 50 ms a
 guess, with a salt of this file): enough to tell that the keyring still holds the very password that
 was rejected, so that a restart does not cost one more failed log-on. Whoever gets hold of the file
 learns next to nothing, although a mistyped password is almost the right one: guesses are slow, and
-of a million, fifteen others fit as well. The price is that one in 65,000 changed passwords is taken
-for the old one, and asked for.
+of a million, fifteen others fit as well. The hash is the same for the same login at every upstream,
+so several rejections of one password say no more of it than one. The price is that one in
+65,000 changed passwords is taken for the old one, and asked for.
 
 The file may be lost, damaged or of another version: then nothing is remembered, a damaged one is
 kept as ``sign-in.json.bad``, and the next thing learnt begins a new one (fault F17).
@@ -15,20 +23,27 @@ kept as ``sign-in.json.bad``, and the next thing learnt begins a new one (fault 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json import dumps, loads
 from logging import getLogger
 from os import urandom
 from pathlib import Path
-from typing import Any, Protocol
+from time import time
+from typing import Any, Protocol, TypeVar
 
 from trayproxy.auth.login import Login
-from trayproxy.desk.space import Pin, Space
+from trayproxy.desk.space import Pin, Space, bounded_realm
 from trayproxy.profiles.store import read_file, replace_file
 
 SCHEMA = 1
 SIZE_MOST = 256 * 1024
-"""Octets; a larger file is something else."""
+"""Octets; a larger file is something else, and none is written."""
+ADDRESSES_MOST = 8
+"""Addresses remembered per upstream."""
+HOLD_S = (3600.0, 14400.0, 57600.0)
+"""Seconds for which a login that was sent without a verdict in an earlier run is not sent again by
+itself: after one such send, after two, after more. Directories count failed log-ons within half an
+hour or an hour."""
 REJECTED_MOST = 8
 """Rejected logins remembered per upstream, the oldest go first: more would say more of each."""
 SPACES_MOST = 256
@@ -36,7 +51,23 @@ SPACES_MOST = 256
 _BITS_OCTETS = 2
 _COST = {"n": 2**14, "r": 8, "p": 1, "maxmem": 32 * 1024 * 1024}
 
+T = TypeVar("T")
+
 _log = getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What earlier runs say about a login that is about to be tried.
+
+    Attributes:
+        is_rejected: It was rejected.
+        hold_s: For how many seconds it is not to be sent by itself, since it was sent without a
+            verdict; 0 if it may be.
+    """
+
+    is_rejected: bool = False
+    hold_s: float = 0.0
 
 
 class Memory(Protocol):
@@ -48,6 +79,21 @@ class Memory(Protocol):
 
     def was_rejected(self, space: Space, login: Login) -> Future[bool]:
         """Find out whether an upstream rejected this login in an earlier run."""
+
+    def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
+        """Note the addresses of an upstream, under which its rejections are found again."""
+
+    def try_out(self, space: Space, login: Login, *, insists: bool) -> Future[Record]:
+        """Write down that a login is on trial, unless an earlier run speaks against the trial.
+
+        Args:
+            space: Where.
+            login: The login.
+            insists: A person wants it tried whatever is known about it.
+        """
+
+    def spare(self, space: Space, login: Login) -> None:
+        """Remove what `try_out` wrote down last: the login was not sent after all."""
 
     def rejected(self, space: Space, login: Login) -> None:
         """Remember that an upstream rejected a login."""
@@ -74,6 +120,16 @@ class Forgetful:
         """Know of nothing."""
         return _done(False)
 
+    def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
+        """Forget it."""
+
+    def try_out(self, space: Space, login: Login, *, insists: bool) -> Future[Record]:
+        """Know of nothing."""
+        return _done(Record())
+
+    def spare(self, space: Space, login: Login) -> None:
+        """Have nothing to remove."""
+
     def rejected(self, space: Space, login: Login) -> None:
         """Forget it."""
 
@@ -90,24 +146,48 @@ class Forgetful:
         """Have nothing to write."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A login that was sent without a verdict.
+
+    Attributes:
+        count: How often.
+        last: When last, in seconds since the epoch.
+        is_ours: In this run.
+    """
+
+    count: int
+    last: float
+    is_ours: bool = False
+
+
 @dataclass(slots=True)
 class _Upstream:
-    """What the file says about one upstream."""
+    """What the file says about one upstream of one profile."""
 
     pin: Pin | None = None
     rejected: list[str] = field(default_factory=list)
+    addresses: tuple[str, ...] = ()
+    trials: dict[str, _Trial] = field(default_factory=dict)
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self.pin or self.rejected or self.trials)
 
 
 class MemoryFile:
     """A `Memory` in a file, with one thread for hashing and writing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, now: Callable[[], float] = time) -> None:
         """Read the file, if there is one.
 
         Args:
             path: ``sign-in.json``; its folder is private.
+            now: Seconds since the epoch.
         """
         self._path = path
+        self._now = now
+        self._addresses: dict[Space, tuple[str, ...]] = {}
         self._salt, self._upstreams = self._read()
         self._worker: ThreadPoolExecutor | None = None
 
@@ -118,17 +198,57 @@ class MemoryFile:
 
     def was_rejected(self, space: Space, login: Login) -> Future[bool]:
         """Find out whether an upstream rejected this login in an earlier run."""
-        known = self._upstreams.get(space)
-        if known is None or not known.rejected:
+        if not any(one.rejected for one in self._there(space)):
             return _done(False)
-        return self._do(lambda: self._fingerprint(space, login) in known.rejected)
+        return self._do(lambda: self._is_rejected(space, self._fingerprint(login)))
+
+    def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
+        """Note the addresses of an upstream, under which its rejections are found again."""
+        self._addresses[space] = addresses[:ADDRESSES_MOST]
+
+    def try_out(self, space: Space, login: Login, *, insists: bool) -> Future[Record]:
+        """Write down that a login is on trial, unless an earlier run speaks against the trial."""
+
+        def note() -> Record:
+            fingerprint = self._fingerprint(login)
+            if not insists and self._is_rejected(space, fingerprint):
+                return Record(is_rejected=True)
+            known = [one.trials[fingerprint] for one in self._trials_of(space, fingerprint)]
+            hold_s = max((self._hold(trial) for trial in known if not trial.is_ours), default=0.0)
+            if hold_s > 0 and not insists:
+                return Record(hold_s=hold_s)
+            count = max((trial.count for trial in known), default=0)
+            upstream = self._upstream(space)
+            upstream.trials.pop(fingerprint, None)
+            upstream.trials[fingerprint] = _Trial(count + 1, self._now(), is_ours=True)
+            while len(upstream.trials) > REJECTED_MOST:
+                del upstream.trials[next(iter(upstream.trials))]
+            self._write()
+            return Record()
+
+        return self._do(note)
+
+    def spare(self, space: Space, login: Login) -> None:
+        """Remove what `try_out` wrote down last: the login was not sent after all."""
+
+        def note() -> None:
+            fingerprint = self._fingerprint(login)
+            trials = self._upstream(space).trials
+            trial = trials.pop(fingerprint, None)
+            if trial is not None and trial.count > 1:
+                trials[fingerprint] = replace(trial, count=trial.count - 1)
+            self._write()
+
+        self._do(note)
 
     def rejected(self, space: Space, login: Login) -> None:
         """Remember that an upstream rejected a login."""
 
         def note() -> None:
+            fingerprint = self._fingerprint(login)
+            for one in self._trials_of(space, fingerprint):
+                del one.trials[fingerprint]
             fingerprints = self._upstream(space).rejected
-            fingerprint = self._fingerprint(space, login)
             if fingerprint in fingerprints:
                 fingerprints.remove(fingerprint)
             fingerprints.append(fingerprint)
@@ -138,25 +258,30 @@ class MemoryFile:
         self._do(note)
 
     def accepted(self, space: Space, login: Login) -> None:
-        """Forget that an upstream ever rejected a login."""
+        """Forget that an upstream ever rejected a login, and that the login is on trial."""
 
         def note() -> None:
-            known = self._upstreams.get(space)
-            if known is None or not known.rejected:
+            if not any(one.rejected or one.trials for one in self._there(space)):
                 return
-            fingerprint = self._fingerprint(space, login)
-            if fingerprint in known.rejected:
-                known.rejected.remove(fingerprint)
+            fingerprint = self._fingerprint(login)
+            changed = False
+            for one in self._there(space):
+                changed |= one.trials.pop(fingerprint, None) is not None
+                if fingerprint in one.rejected:
+                    one.rejected.remove(fingerprint)
+                    changed = True
+            if changed:
                 self._write()
 
-        if self._upstreams:
+        if self._upstreams or self._worker:
             self._do(note)
 
     def pin(self, space: Space, pin: Pin | None) -> None:
         """Remember what an upstream is; None: forget it."""
 
         def note() -> None:
-            self._upstream(space).pin = pin
+            bounded = Pin(pin.label, tuple(map(bounded_realm, pin.realms))) if pin else None
+            self._upstream(space).pin = bounded
             self._write()
 
         self._do(note)
@@ -190,13 +315,37 @@ class MemoryFile:
             while len(self._upstreams) >= SPACES_MOST:
                 del self._upstreams[next(iter(self._upstreams))]
             self._upstreams[space] = _Upstream()
-        return self._upstreams[space]
+        upstream = self._upstreams[space]
+        upstream.addresses = self._addresses.get(space, upstream.addresses)
+        return upstream
 
-    def _fingerprint(self, space: Space, login: Login) -> str:
-        """Return what stands for a login at an upstream, and tells next to nothing about it."""
+    def _there(self, space: Space) -> list[_Upstream]:
+        """Return what is known of an upstream, whatever the profile and the name."""
+        known = self._upstreams.get(space)
+        addresses = {*self._addresses.get(space, ()), *(known.addresses if known else ())}
+        return [
+            one
+            for other, one in self._upstreams.items()
+            if other.upstream == space.upstream or not addresses.isdisjoint(one.addresses)
+        ]
+
+    def _is_rejected(self, space: Space, fingerprint: str) -> bool:
+        return any(fingerprint in one.rejected for one in self._there(space))
+
+    def _trials_of(self, space: Space, fingerprint: str) -> list[_Upstream]:
+        return [one for one in self._there(space) if fingerprint in one.trials]
+
+    def _hold(self, trial: _Trial) -> float:
+        """Return for how many seconds a login on trial is not to be sent by itself."""
+        hold_s = HOLD_S[min(trial.count, len(HOLD_S)) - 1]
+        # A clock that was set back must not hold a login for longer.
+        return hold_s - max(0.0, self._now() - trial.last)
+
+    def _fingerprint(self, login: Login) -> str:
+        """Return what stands for a login in this file, and tells next to nothing about it."""
         from hashlib import scrypt  # Not at the top: it loads OpenSSL.
 
-        parts = (space.profile_id, space.upstream, login.user, login.password)
+        parts = (login.user, login.password)
         octets = [part.encode("utf-8", "surrogatepass") for part in parts]
         message = b"".join(len(part).to_bytes(4, "big") + part for part in octets)
         return scrypt(message, salt=self._salt, dklen=_BITS_OCTETS, **_COST).hex()
@@ -222,6 +371,18 @@ class MemoryFile:
             return urandom(16), {}
 
     def _write(self) -> None:
+        octets = self._document()
+        while len(octets) > SIZE_MOST:
+            # It would not be read again: rather forget the upstream that was learnt of first.
+            del self._upstreams[next(iter(self._upstreams))]
+            octets = self._document()
+        try:
+            replace_file(self._path, octets)
+        except OSError as error:
+            # It would have spared a question or a log-on in a later run. This one goes on.
+            _log.warning("what was learnt of sign-ins cannot be kept: %s", error.strerror)
+
+    def _document(self) -> bytes:
         document = {
             "schema": SCHEMA,
             "salt": self._salt.hex(),
@@ -229,19 +390,39 @@ class MemoryFile:
                 {
                     "profile": space.profile_id,
                     "upstream": space.upstream,
+                    "addresses": list(one.addresses),
                     "label": one.pin.label if one.pin else None,
                     "realms": list(one.pin.realms) if one.pin else [],
                     "rejected": one.rejected,
+                    "tried": [
+                        {"login": fingerprint, "count": trial.count, "last": int(trial.last)}
+                        for fingerprint, trial in one.trials.items()
+                    ],
                 }
                 for space, one in self._upstreams.items()
-                if one.pin or one.rejected
+                if one.says_something
             ],
         }
-        try:
-            replace_file(self._path, dumps(document, indent=1).encode("ascii"))
-        except OSError as error:
-            # It would have spared a question or a log-on in a later run. This one goes on.
-            _log.warning("what was learnt of sign-ins cannot be kept: %s", error.strerror)
+        return dumps(document, indent=1).encode("ascii")
+
+
+class Unpinned:
+    """A `Memory` that keeps rejections and trials, and nothing of what upstreams are."""
+
+    pins: Mapping[Space, Pin] = {}
+
+    def __init__(self, memory: MemoryFile) -> None:
+        self.was_rejected = memory.was_rejected
+        self.found_at = memory.found_at
+        self.try_out = memory.try_out
+        self.spare = memory.spare
+        self.rejected = memory.rejected
+        self.accepted = memory.accepted
+        self.forget = memory.forget
+        self.close = memory.close
+
+    def pin(self, space: Space, pin: Pin | None) -> None:
+        """Forget it."""
 
 
 def _parse(document: Any) -> tuple[bytes, dict[Space, _Upstream]]:
@@ -261,7 +442,12 @@ def _parse(document: Any) -> tuple[bytes, dict[Space, _Upstream]]:
         realms = tuple(_texts(entry["realms"]))
         pin = Pin(_text(entry["label"]), realms) if entry["label"] and realms else None
         rejected = _texts(entry["rejected"])[-REJECTED_MOST:]
-        upstreams[space] = _Upstream(pin, rejected)
+        addresses = tuple(_texts(entry.get("addresses", [])))
+        trials = {
+            _text(one["login"]): _Trial(max(1, _number(one["count"])), _number(one["last"]))
+            for one in _list(entry.get("tried", []))[-REJECTED_MOST:]
+        }
+        upstreams[space] = _Upstream(pin, rejected, addresses[:ADDRESSES_MOST], trials)
     return salt, upstreams
 
 
@@ -278,7 +464,19 @@ def _texts(value: Any) -> list[str]:
     return [_text(one) for one in value]
 
 
-def _done(value: bool) -> Future[bool]:
-    done: Future[bool] = Future()
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _done(value: T) -> Future[T]:
+    done: Future[T] = Future()
     done.set_result(value)
     return done

@@ -11,7 +11,7 @@ from trayproxy.control.messages import Problem, Transport
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.events import Offered, Tried, Way
 from trayproxy.desk.problems import unusable_login
-from trayproxy.desk.space import BY_LOGIN, BY_SSO, Key, Space
+from trayproxy.desk.space import BY_LOGIN, BY_SSO, Key, Space, bounded_realm
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Encoding, Profile, SignIn
 
@@ -90,7 +90,7 @@ class Offers:
         family = BY_SSO if profile.sign_in is SignIn.SSO else BY_LOGIN
         if space.upstream.startswith("socks5:"):
             family = SOCKS_SCHEMES[0].family
-        return Key(space, next(filter(None, realms), ""), family)
+        return Key(space, bounded_realm(next(filter(None, realms), "")), family)
 
     def check(self, login: Login, upstream: str, method: str = "") -> Problem | None:
         """Return why a login cannot be used; None if a scheme can express it.

@@ -67,7 +67,7 @@ class Person:
             return False
         if case.accepted is not None and login == case.login:
             return False  # It was right until now, and may be right still.
-        return self._board.rejected.has(case.key.space, login)
+        return self._board.is_rejected(case.key.space, login)
 
     def _repeat(self, case: Case, login: Login) -> None:
         """Tell the person that this login was rejected already; sending it costs a log-on."""
@@ -177,7 +177,7 @@ class Person:
         board = self._board
         for case in board.cases_of(profile_id):
             if case.login:
-                board.rejected.discard(case.key.space, case.login)
+                board.rejected.discard(board.places(case.key.space), case.login)
             self.reset(case)
         board.saved.discard(profile_id)
         self.unremember(profile_id)

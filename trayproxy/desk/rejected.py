@@ -3,12 +3,14 @@
 A rejected login is never sent again by itself: each repetition is a failed log-on, and companies
 lock accounts after three to five. What is remembered is a keyed fingerprint. Whoever reads it
 without the key can not even test a guess.
+
+A rejection holds at a place: the URL of an upstream, and each address of it. Two profiles with the
+same upstream, and two names of one upstream, so share what was rejected; they never share a login.
 """
 
 from collections.abc import Iterable
 
 from trayproxy.auth.login import Login
-from trayproxy.desk.space import Space
 
 MOST = 256
 """Fingerprints kept; the oldest go first."""
@@ -27,33 +29,35 @@ class RejectedLogins:
         self._key = key
         self._fingerprints = dict.fromkeys(fingerprints)
 
-    def add(self, space: Space, login: Login) -> None:
-        """Remember that this upstream rejected this login."""
-        fingerprint = self.fingerprint(space, login)
-        self._fingerprints.pop(fingerprint, None)
-        self._fingerprints[fingerprint] = None
+    def add(self, places: Iterable[str], login: Login) -> None:
+        """Remember that the upstream at these places rejected this login."""
+        for place in places:
+            fingerprint = self.fingerprint(place, login)
+            self._fingerprints.pop(fingerprint, None)
+            self._fingerprints[fingerprint] = None
         while len(self._fingerprints) > MOST:
             del self._fingerprints[next(iter(self._fingerprints))]
 
-    def discard(self, space: Space, login: Login) -> None:
-        """Forget a rejection: this upstream has accepted the login after all."""
-        self._fingerprints.pop(self.fingerprint(space, login), None)
+    def discard(self, places: Iterable[str], login: Login) -> None:
+        """Forget a rejection: the upstream at these places has accepted the login after all."""
+        for place in places:
+            self._fingerprints.pop(self.fingerprint(place, login), None)
 
-    def has(self, space: Space, login: Login) -> bool:
-        """Return whether this upstream rejected exactly this login."""
-        return self.fingerprint(space, login) in self._fingerprints
+    def has(self, places: Iterable[str], login: Login) -> bool:
+        """Return whether the upstream at one of these places rejected exactly this login."""
+        return any(self.fingerprint(place, login) in self._fingerprints for place in places)
 
     @property
     def fingerprints(self) -> tuple[bytes, ...]:
         """What to keep for the next run, the oldest first."""
         return tuple(self._fingerprints)
 
-    def fingerprint(self, space: Space, login: Login) -> bytes:
-        """Return what stands for this login at this upstream, and tells nothing about it."""
+    def fingerprint(self, place: str, login: Login) -> bytes:
+        """Return what stands for this login at this place, and tells nothing about it."""
         from hashlib import blake2b  # Not at the top: it loads OpenSSL.
 
         mac = blake2b(key=self._key, digest_size=16)
-        for part in (space.profile_id, space.upstream, login.user, login.password):
+        for part in (place, login.user, login.password):
             octets = part.encode("utf-8", "surrogatepass")
             mac.update(len(octets).to_bytes(8, "big"))
             mac.update(octets)

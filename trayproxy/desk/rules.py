@@ -43,6 +43,7 @@ class Rules:
         good_most: Targets remembered where the present login was accepted.
         silences: How long such a login that is saved is not sent again by itself: at first, then,
             then. Directories count failed log-ons within half an hour or an hour.
+        short_silences: The same for a login that was right in this run, or that was given for it.
         rejections: So many make a question `hurried`.
         doubts: So many refusals in a row of a login accepted before make it a rejected one.
         parked_most: Requests that wait in one protection space.
@@ -77,6 +78,7 @@ class Rules:
     unproved: int = 3
     good_most: int = 8
     silences: tuple[float, ...] = (3600.0, 14400.0, 57600.0)
+    short_silences: tuple[float, ...] = (30.0, 900.0, 3600.0, 14400.0, 57600.0)
     rejections: int = 3
     doubts: int = 3
     parked_most: int = 512

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from trayproxy.profiles.profile import Profile
 
+REALM_MOST = 128
+"""Characters of a realm that are kept as they are."""
+
 BY_LOGIN = "login"
 """The family of all schemes of HTTP that work with a user name and a password."""
 BY_SSO = "sso"
@@ -93,3 +96,14 @@ class Pin:
 
     label: str
     realms: tuple[str, ...]
+
+
+def bounded_realm(realm: str) -> str:
+    """Return a realm that is not too long to be remembered: of a long one, its beginning and a hash
+    of the whole, so that two long realms stay different."""
+    if len(realm) <= REALM_MOST:
+        return realm
+    from hashlib import sha256  # Not at the top: it loads OpenSSL.
+
+    digest = sha256(realm.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{realm[: REALM_MOST - 34]}… {digest[:32]}"

@@ -23,8 +23,11 @@ from trayproxy.desk.choice import objection, pick, trouble, weaker_text
 from trayproxy.desk.events import (
     Inconclusive,
     Offered,
+    OnTrial,
     OwnEnded,
+    PutOnTrial,
     Reason,
+    Spared,
     TryOwn,
     Unproved,
 )
@@ -44,6 +47,7 @@ class Trials:
         self._questions = questions
         self._verdicts = verdicts
         self._tries = 0
+        self._records = 0
 
     def sweep(self) -> None:
         """Send what can be sent."""
@@ -89,6 +93,8 @@ class Trials:
         if case.mark != event.mark:
             return
         flight = case.flights.pop(event.flight, None)
+        if not event.sent and flight is not None and case.login and case.accepted is None:
+            self._board.effects.append(Spared(case.key.space, case.login))
         if case.phase is Phase.CHECKING and flight is not None:
             self._verdicts.leave_open(case, sent=event.sent)
         elif case.phase is Phase.TRUSTED and event.sent and (flight or not case.unanswered):
@@ -186,15 +192,14 @@ class Trials:
         One try per login and upstream, not one per realm: the account is the same.
         """
         assert case.has_login
-        case.blocked = self._is_under_way(case)
+        was_blocked, case.blocked = case.blocked, self._is_under_way(case)
         if case.blocked:
             return
-        if (
-            case.login
-            and not case.insisted
-            and self._board.rejected.has(case.key.space, case.login)
-        ):
-            self._verdicts.reject(case)
+        if case.login and not case.insisted and self._board.is_rejected(case.key.space, case.login):
+            if was_blocked:
+                self._verdicts.reject(case)  # It has been sent once, and this is the verdict.
+            else:
+                self._verdicts.known_wrong(case)
         elif case.insisted and self._tells_nothing(case):
             self.try_ourselves(case, ANYWHERE)
         elif not self._seeks_proof(case):
@@ -256,9 +261,9 @@ class Trials:
         """Return whether the very same login is on a canary, of another realm or typed before."""
         if case.login is None:
             return False
-        if case.login in case.untold.values():
+        others = self._board.neighbours(case)
+        if any(case.login in one.untold.values() for one in (case, *others)):
             return True
-        others = self._board.siblings(case)
         return any(c.phase is Phase.CHECKING and c.login == case.login for c in others)
 
     def _try_next(self, case: Case) -> None:
@@ -283,6 +288,9 @@ class Trials:
             if why := objection(board, case, offer, request.offers):
                 objected = objected or (offer, why)
                 continue
+            if case.login and case.accepted is None and not case.on_record:
+                return self._put_on_trial(case, insists=case.insisted)
+            case.on_record = False
             board.leave(request.waiter)
             case.move(Phase.CHECKING)
             case.flights[request.waiter] = Flight(board.now, request.target)
@@ -295,6 +303,45 @@ class Trials:
         if objected:
             self._object(case, *objected)
         return None
+
+    # --- On record -----------------------------------------------------------------------------
+
+    def _put_on_trial(self, case: Case, *, insists: bool) -> None:
+        """Have it written down that a login is about to be sent that was never accepted.
+
+        A run that ends before the verdict must not leave the login to be sent once more.
+        """
+        if case.recording or case.login is None:
+            return
+        self._records += 1
+        case.recording = self._records
+        insists = insists or (case.source is Source.GIVEN and case.remember)
+        order = PutOnTrial(case.recording, case.key.space, case.login, insists)
+        self._board.effects.append(order)
+        self._board.changed(case)
+
+    def on_trial(self, event: OnTrial) -> None:
+        """Send the login now that its trial is on record, or ask if an earlier run tried it."""
+        board = self._board
+        case = next((c for c in board.cases.values() if c.recording == event.number), None)
+        is_on_record = not event.is_rejected and event.hold_s <= 0
+        if case is None:
+            if is_on_record:
+                board.effects.append(Spared(event.space, event.login))
+            return
+        case.recording = 0
+        if is_on_record:
+            case.on_record = True
+        elif event.is_rejected:
+            board.rejected.add(board.places(case.key.space), event.login)
+            self._verdicts.known_wrong(case)
+        elif case.source is Source.TYPED:
+            self._put_on_trial(case, insists=True)  # The person has just decided.
+        else:
+            case.unanswered = max(case.unanswered, board.rules.unanswered)
+            case.silent_until = board.now + event.hold_s
+            case.relook_at = board.now + board.rules.relook_locked
+            self._questions.ask(case, Why.UNCHECKED)
 
     def _in_order(self, case: Case) -> list[Parked]:
         """Return the requests that a canary may be, the one that tells most first.

@@ -35,6 +35,7 @@ from trayproxy.desk.space import Key, Pin, host_of
 _ABOUT_THE_COMPUTER = NO_TICKETS | {VerdictKind.SERVER_UNREACHABLE}
 """The verdicts that all requests would get: none of them is about the one request."""
 _WHYS = {VerdictKind.EXPIRED: Why.EXPIRED, VerdictKind.LOCKED: Why.LOCKED}
+_KNOWN_WRONG = {Source.SAVED: Why.SAVED_REJECTED, Source.TYPED: Why.REPEATED}
 _REALMS_MOST = 8
 
 
@@ -95,7 +96,7 @@ class Verdicts:
     def _trust(self, case: Case, label: str) -> None:
         board = self._board
         if case.login:
-            board.rejected.discard(case.key.space, case.login)
+            board.rejected.discard(board.places(case.key.space), case.login)
             board.effects.append(Cleared(case.key.space, case.login))
         case.move(Phase.TRUSTED)
         case.stop_trial()
@@ -315,6 +316,13 @@ class Verdicts:
         why = Why.SAVED_REJECTED if case.source is Source.SAVED else Why.TYPED_REJECTED
         return self._questions.ask(case, _WHYS.get(kind, why))
 
+    def known_wrong(self, case: Case) -> None:
+        """Ask the person for another login than one that was rejected before; nothing is sent."""
+        if case.login is not None:
+            case.user = case.login.user
+        case.repeated = case.source is Source.TYPED
+        self._questions.ask(case, _KNOWN_WRONG.get(case.source, Why.TYPED_REJECTED))
+
     def _blame(self, case: Case, login: Login) -> None:
         self._note(case, login)
         case.rejections.append(self._board.now)
@@ -327,9 +335,9 @@ class Verdicts:
     def _note(self, case: Case, login: Login) -> None:
         """Never send this login again by itself, not in later runs either."""
         board = self._board
-        if not board.rejected.has(case.key.space, login):
+        if not board.is_rejected(case.key.space, login):
             board.effects.append(Rejected(case.key.space, login))
-        board.rejected.add(case.key.space, login)
+        board.rejected.add(board.places(case.key.space), login)
 
     def _reject_own(self, case: Case, verdict: Verdict) -> None:
         """Leave one's own sign-in alone for a while: nobody can be asked for a better one."""
@@ -364,7 +372,8 @@ class Verdicts:
         too_many = case.unanswered - most
         if case.login and too_many >= 0:
             case.relook_at = board.now + board.rules.relook_locked
-            silences = board.rules.silences
+            is_new = case.source is Source.SAVED and case.accepted is None
+            silences = board.rules.silences if is_new else board.rules.short_silences
             case.silent_until = board.now + silences[min(too_many, len(silences) - 1)]
             return self._questions.ask(case, Why.UNCHECKED)
         case.move(Phase.HELD)

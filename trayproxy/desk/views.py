@@ -232,6 +232,7 @@ class Views:
 def _trial(case: Case) -> Trial:
     if case.phase is Phase.TRUSTED:
         return Trial.RIGHT
-    if case.phase is Phase.CHECKING or (case.phase is Phase.HELD and (case.own or case.blocked)):
+    is_about_to_go = case.own or case.blocked or case.recording
+    if case.phase is Phase.CHECKING or (case.phase is Phase.HELD and is_about_to_go):
         return Trial.UNDER_WAY
     return Trial.WRONG if case.sign_in is SignInState.REJECTED else Trial.OPEN

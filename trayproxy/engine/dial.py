@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.desk.answer import Answer
@@ -153,6 +154,18 @@ class Dialler:
         self.resolver.forget()
         self._forget_trust()
         self._only = ()
+
+    def addresses_of(self, upstream: str) -> tuple[str, ...]:
+        """Return the addresses of an upstream, ``192.0.2.1:8080``, as far as they are known.
+
+        Args:
+            upstream: Its URL.
+        """
+        parts = urlsplit(upstream)
+        if parts.hostname is None or parts.port is None:
+            return ()
+        known = self.resolver.known(parts.hostname, parts.port) or ()
+        return tuple(sorted(f"{address[0]}:{address[1]}" for _, address in known))
 
     def only_address(self, way: Way) -> Address | None:
         """Return the one address where nothing has to be agreed on before a request; None if that

@@ -122,6 +122,7 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
     via = b"trayproxy-" + urandom(4).hex().encode()
     tools = Tools(desk, dialler, Steps(loop), means.limits, via, loop.time)
     desk.on_try = partial(try_login, tools)
+    desk.addresses_of = dialler.addresses_of
     try:
         async with asyncio.timeout(GIVE_UP_S):
             problem = await desk.save_login(profile, login)
@@ -168,7 +169,7 @@ def keep_login_at_rest(
 
 
 async def _was_rejected(means: Means, space: Space, login: Login) -> bool:
-    if means.rejected.has(space, login):
+    if means.rejected.has((space.upstream,), login):
         return True
     return await asyncio.wrap_future(means.memory.was_rejected(space, login))
 
@@ -200,6 +201,9 @@ class _Borrowed:
 
     def __init__(self, memory: Memory) -> None:
         self.was_rejected = memory.was_rejected
+        self.found_at = memory.found_at
+        self.try_out = memory.try_out
+        self.spare = memory.spare
         self.rejected = memory.rejected
         self.accepted = memory.accepted
         self.pin = memory.pin

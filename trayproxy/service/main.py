@@ -26,7 +26,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.server import Server
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.memory import Forgetful, MemoryFile
+from trayproxy.desk.memory import Memory, MemoryFile, Unpinned
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
 from trayproxy.desktop.extras import is_installed
@@ -163,7 +163,9 @@ class Service:
         # An upstream for this run only: nothing is written, not in the keyring either.
         keeps = self._options.upstream is None
         self._vault = Shelf(Vault() if keeps else Nowhere(), partial(self._shelf_changed, loop))
-        self._memory = MemoryFile(self._paths.sign_in_file) if keeps else Forgetful()
+        memory = MemoryFile(self._paths.sign_in_file)
+        # Which logins were rejected is kept all the same: a restart must not send one again.
+        self._memory: Memory = memory if keeps else Unpinned(memory)
         self._desk = Desk(
             vault=self._vault,
             listener=self,
@@ -191,6 +193,7 @@ class Service:
             loop.time,
         )
         self._desk.on_try = partial(try_login, tools)
+        self._desk.addresses_of = self._engine.dialler.addresses_of
         self._reception = Reception(
             desk=self._desk,
             store=self._store,

@@ -107,7 +107,8 @@ class SignInDialog(QDialog):
         if self._phase is Phase.CHECKING:
             self._was_tried = self._was_tried or question.checking
             is_judged = self._was_tried and not question.checking
-            if is_judged or question.rejections > before.rejections:
+            is_known = question.why is Why.REPEATED and not question.checking
+            if is_judged or is_known or question.rejections > before.rejections:
                 self._ask_again()
         elif question.checking and self._phase is Phase.ASKING:
             self._was_tried = True
