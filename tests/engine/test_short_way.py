@@ -13,10 +13,12 @@ from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import chunked, connect, get, post
-from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering
+from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge
+from trayproxy.auth.login import Login
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.relay import Relay
+from trayproxy.engine.story import Story
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import Address, Key, begin
 from trayproxy.engine.way import Way
@@ -48,6 +50,39 @@ def only_work(engine: Running) -> ClientWork:
     [work] = engine.engine.executor.works.values()
     assert isinstance(work, ClientWork)
     return work
+
+
+@pytest.mark.parametrize("octets", [GET, CONNECT], ids=["GET", "CONNECT"])
+@pytest.mark.parametrize("login", [None, LOGIN], ids=["without a login", "with one"])
+def test_what_was_asked_before_takes_the_short_way(
+    start: Start,
+    script: Play,
+    monkeypatch: pytest.MonkeyPatch,
+    octets: bytes,
+    login: Login | None,
+) -> None:
+    def answer(peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            if login is not None and b"Proxy-Authorization" not in head:
+                peer.send(challenge('Basic realm="r"'))
+            else:
+                peer.send(ESTABLISHED if head.startswith(b"CONNECT") else OK)
+
+    method, stories = octets.split(b" ")[0], list[object]()
+
+    class Counted(Story):
+        def __init__(self, link: ClientWork) -> None:
+            stories.append(link)
+            super().__init__(link)
+
+    monkeypatch.setattr("trayproxy.engine.client.Story", Counted)
+    engine = start(office(script(answer).port), FakeDesk(login))
+    for expected in (1, 1, 1):
+        with engine.connect() as client:
+            assert client.ask(octets, method).status == 200
+        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+        assert len(stories) == expected
 
 
 # --- numbers of descriptors that come back ---

@@ -22,6 +22,7 @@ from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import (
     BUSY_S,
     KEPT_PER_KEY,
+    NAMES_KEPT,
     NAMES_KEPT_S,
     Address,
     Connection,
@@ -198,6 +199,14 @@ def test_names_are_remembered_for_some_seconds(loop: asyncio.AbstractEventLoop) 
         found = drive(loop, resolves.look_up("a.test", 80, pause, 5.0))
     assert len(names.asked) == 2
     assert found == (V4[0],)
+
+
+def test_only_so_many_names_are_remembered(loop: asyncio.AbstractEventLoop) -> None:
+    found = resolver(Names(), loop)
+    for number in range(NAMES_KEPT + 1):
+        assert len(found._known) <= NAMES_KEPT
+        assert found.known(f"127.0.{number // 256}.{number % 256}", 80)
+    assert len(found._known) == 1  # All were forgotten, and the last one is remembered.
 
 
 def test_forgetting_asks_again(loop: asyncio.AbstractEventLoop) -> None:

@@ -252,6 +252,20 @@ def test_a_line_without_end_is_refused_before_its_end(start: bytes) -> None:
         find(start + b"x" * 70_000)
 
 
+@pytest.mark.parametrize("start", [b"GET http://a/ HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n"])
+@pytest.mark.parametrize("empty", [0, LIMITS.empty_lines])
+def test_empty_lines_in_front_do_not_count_for_the_longest_line(start: bytes, empty: int) -> None:
+    find = find_head if start.startswith(b"GET") else find_response_head
+    longest = b"\r\n" * empty + start + b"X: ".ljust(LIMITS.line, b"x") + b"\r\n"
+    assert find(longest) is None
+    assert find(longest[:-2] + b"x\r\n\r\n") is not None  # That is for the reading of the lines.
+    # Without a line end at all it is too long as soon as no end could make it right.
+    endless = b"\r\n" * empty + start + b"x" * (LIMITS.line + 1)
+    assert find(endless) is None
+    with pytest.raises(TooLargeError):
+        find(endless + b"x")
+
+
 def test_a_folded_line_counts_as_the_lines_that_it_has() -> None:
     with pytest.raises(TooLargeError):
         parse_response(response_with(b"X: a" + b"\r\n b" * 600), b"GET")

@@ -133,6 +133,13 @@ def test_the_space_before_a_colon_is_removed_r_011() -> None:
         (b"CONNECT", ok(CHUNKED, FIVE), NoBody()),
         (b"CONNECT", ok(b"Content-Length: x"), NoBody()),
         (b"CONNECT", head(b"HTTP/1.1 299 Odd"), NoBody()),
+        (b"CONNECT", head(b"HTTP/1.1 300 Many", FIVE), Length(5)),
+        (b"CONNECT", head(b"HTTP/1.1 103 Hints", FIVE), NoBody()),
+        (b"GET", head(b"HTTP/1.1 199 Odd", FIVE), NoBody()),
+        (b"GET", head(b"HTTP/1.1 203 Odd", FIVE), Length(5)),
+        (b"GET", head(b"HTTP/1.1 205 Odd", FIVE), Length(5)),
+        (b"GET", head(b"HTTP/1.1 303 Odd", FIVE), Length(5)),
+        (b"GET", head(b"HTTP/1.1 305 Odd", FIVE), Length(5)),
         (b"CONNECT", head(b"HTTP/1.1 407 No", FIVE), Length(5)),
         (b"CONNECT", head(b"HTTP/1.1 503 No"), UntilClose()),
     ],
@@ -142,7 +149,7 @@ def test_method_and_status_decide_the_framing_r_032_r_045(
 ) -> None:
     response = parse_response(octets, method)
     assert response.framing == framing
-    assert response.opens_tunnel is (method == b"CONNECT" and response.status < 300)
+    assert response.opens_tunnel is (method == b"CONNECT" and 200 <= response.status < 300)
 
 
 @pytest.mark.parametrize(

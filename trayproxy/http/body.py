@@ -11,7 +11,6 @@ from typing import Protocol
 from trayproxy.http.errors import MessageError, TooLargeError
 from trayproxy.http.fields import Fields, parse_fields, write_fields
 from trayproxy.http.framing import Chunked, Framing, Length, NoBody
-from trayproxy.http.heads import header_too_large
 from trayproxy.http.hops import forwarded_trailers
 from trayproxy.http.lenient import is_tidy, tidy
 from trayproxy.http.limits import LIMITS, Limits
@@ -271,8 +270,6 @@ class ChunkedBody:
         return position
 
     def _read_trailers(self, section: bytes) -> Fields:
-        if section.count(b"\n") > self._limits.lines:
-            raise header_too_large(self._limits)
         if self._lenient and not is_tidy(section):
             self.is_plain = False
             section = tidy(section, has_start_line=False)
