@@ -1,5 +1,6 @@
 """Connections to next hops: kept, used again, never for something else."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable
@@ -180,6 +181,32 @@ def test_a_post_on_a_connection_that_just_ended_is_not_sent_again_r_073(
         assert client.ask(GET).status == 200
         assert client.ask(post(URL, b"once")).status == 502
     assert len(upstream.peers) == 1
+
+
+def test_quitting_answers_the_request_under_way_and_not_the_one_behind_it(
+    start: Start, script: Play
+) -> None:
+    goes_on = Event()
+
+    def wait(peer: Peer) -> None:
+        peer.read_head()
+        assert goes_on.wait(20)
+        peer.send(OK)
+        peer.read_all()
+
+    upstream = script(wait)
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.send(GET)
+        upstream.peer(1).wait_for(b"\r\n\r\n")
+        client.send(GET)
+        quitting = asyncio.run_coroutine_threadsafe(engine.engine.close(), engine.loop)
+        engine.until(lambda: engine.engine.closing, "the quitting")
+        goes_on.set()
+        assert client.reply().body == b"ok\n"
+        assert client.take_all() == b""
+        quitting.result(20)
+    assert b"".join(peer.received for peer in upstream.peers).count(b"GET ") == 1
 
 
 @pytest.mark.parametrize("requests", [1, 2, 3])

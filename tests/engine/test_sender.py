@@ -295,3 +295,14 @@ def test_much_content_is_not_at_hand() -> None:
     kept = kept_of(bytes(KEPT_IN_MEMORY), b"x")
     assert kept.all() is None
     kept.close()
+
+
+@pytest.mark.parametrize("octets", [KEPT_IN_MEMORY, KEPT_IN_MEMORY + 1])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_what_is_not_kept_or_is_much_cannot_be_known(
+    stack: ExitStack, octets: int, wanted: bool
+) -> None:
+    scene = Scene(stack, Length(octets + 1), wanted=wanted)
+    assert scene.sender.may_be_known is wanted
+    scene.kept.add(b"x" * octets)
+    assert scene.sender.may_be_known is (wanted and octets == KEPT_IN_MEMORY)

@@ -50,7 +50,7 @@ def test_a_proxy_that_answers_others_is_not_blamed(start: Start, octets: bytes) 
         assert b"<h1>slow.test does not answer</h1>" in reply.body
         assert b"The proxy answers" in reply.body
         assert b"TP-203" not in reply.body
-        assert b"error=http_response_timeout" in reply.values(b"proxy-status")[0]
+        assert b"error=http_response_timeout;" in reply.values(b"proxy-status")[0]
         assert not engine.observer.failures
 
 
@@ -76,6 +76,7 @@ def test_without_any_sign_of_the_proxy_the_page_names_both(start: Start) -> None
         assert reply.status == 504
         assert b"<h1>No answer came from slow.test</h1>" in reply.body
         assert b"The proxy 127.0.0.1 took the request" in reply.body
+        assert b"error=http_response_timeout;" in reply.values(b"proxy-status")[0]
         assert not engine.observer.failures
 
 

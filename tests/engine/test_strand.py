@@ -201,3 +201,25 @@ def test_who_cancels_the_task_ends_it_where_it_waits(loop: asyncio.AbstractEvent
 
     loop.run_until_complete(cancel())
     assert ended == ["first", "then"]
+
+
+def test_a_time_that_is_not_waited_for_any_more_wakes_nobody(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """What woke the story first is a descriptor; the next wait has no time."""
+    over = loop.create_future()
+    story = Story(loop, Wait({5: READ}, timeout=0.02), Wait({}, future=over))
+    later_story = Story(loop, Wait({}, timeout=0.05))
+    story.strand.start()
+    story.strand.step(5)
+    later_story.strand.start()
+
+    async def later() -> None:
+        await later_story.until_resumed()
+        assert story.woken == [5]
+        over.set_result(None)
+        await story.until_resumed()
+
+    loop.run_until_complete(later())
+    assert story.woken == [5, DONE]
+    assert story.over

@@ -129,7 +129,7 @@ def split_response_head(head: bytes, limits: Limits = LIMITS) -> tuple[list[byte
         MessageError: It is not one whole head, or it is too long.
     """
     head = head[_skip_empty_lines(head, 0, _RESPONSE, limits) :]
-    _check_count(head, limits)
+    _check_count(head, limits)  # Before it is made tidy, which takes memory for each line, too.
     if is_tidy(head):
         return _split(head, limits), True
     return _split(tidy(head, has_start_line=True), limits), False
