@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from threading import Event
 
 import pytest
 
@@ -10,7 +11,8 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import get
-from tests.support.scripted import OK, Scripted, answering
+from tests.support.lines import PATIENCE
+from tests.support.scripted import OK, Peer, Scripted, answering
 from trayproxy.desktop.sleep import sleep_clock
 from trayproxy.engine.naps import Naps
 from trayproxy.engine.upstream import BUSY_S, Connection, Key
@@ -152,6 +154,37 @@ def test_nor_is_it_used_for_the_next_request_of_its_client(
         engine.call(engine.engine.forget_connections)
         assert client.ask(GET).status == 200
     assert [request.connection for request in recorder.requests] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["its client", "another client"])
+def test_a_connection_whose_answer_comes_after_a_switch_is_not_used_again(
+    start: Start, script: Callable[..., Scripted], same: bool
+) -> None:
+    """Its request was on its way at the switch, so that it could not be closed."""
+    asked, go_on = Event(), Event()
+
+    def slow(peer: Peer) -> None:
+        peer.read_head()
+        asked.set()
+        assert go_on.wait(PATIENCE)
+        peer.send(OK)
+        answering(OK)(peer)
+
+    upstream = script(slow, answering(OK))
+    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        client.send(GET)
+        assert asked.wait(PATIENCE)
+        engine.call(engine.engine.forget_connections)
+        go_on.set()
+        assert client.reply().status == 200
+        if same:
+            assert client.ask(GET).status == 200
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert len(upstream.peers) == 2
+    assert upstream.peers[0].received.count(b"GET ") == 1
 
 
 @pytest.mark.parametrize("key", [Key("http://a:1"), Key("http://a:1", "office", 2)])

@@ -11,16 +11,18 @@ import pytest
 
 from tests.engine.conftest import Start
 from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import chunked, connect, get, post
 from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge
 from trayproxy.auth.login import Login
+from trayproxy.engine import client as client_module
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.relay import Relay
 from trayproxy.engine.story import Story
 from trayproxy.engine.stream import Stream
-from trayproxy.engine.upstream import Address, Key, begin
+from trayproxy.engine.upstream import Address, Key, Pause, Resolver, begin
 from trayproxy.engine.way import Way
 from trayproxy.http.body import Body
 from trayproxy.http.target import Authority
@@ -157,6 +159,79 @@ def test_a_tunnel_that_nobody_waits_for_is_not_kept_as_a_connection(
     with engine.connect() as other:
         assert other.ask(GET).status == 200
     assert b"GET" not in upstream.peers[1].received
+
+
+# --- tunnels ---
+
+
+@pytest.fixture
+def stories(monkeypatch: pytest.MonkeyPatch) -> list[Story]:
+    """Every story that is told from now on."""
+    told: list[Story] = []
+
+    class Counted(Story):
+        def __init__(self, link: ClientWork) -> None:
+            super().__init__(link)
+            told.append(self)
+
+    monkeypatch.setattr(client_module, "Story", Counted)
+    return told
+
+
+def open_tunnel(engine: Running) -> None:
+    with engine.connect() as client:
+        assert client.ask(CONNECT, b"CONNECT").status == 200
+        client.send(b"ping")
+        assert client.take(4) == b"ping"
+
+
+def test_a_tunnel_that_was_opened_before_takes_the_short_way(
+    start: Start, recorder: Recorder, stories: list[Story]
+) -> None:
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    for _ in range(2):
+        open_tunnel(engine)  # What is known by now of the login and of the answer is enough.
+    told = len(stories)
+    for _ in range(3):
+        open_tunnel(engine)
+    assert len(stories) == told
+
+
+def test_a_tunnel_to_a_proxy_whose_name_was_forgotten_is_opened(
+    start: Start, recorder: Recorder, stories: list[Story], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its address is looked up anew, which is not for the short way."""
+    resolve(monkeypatch, (socket.AF_INET, ("127.0.0.1", recorder.port)))
+    engine = start(office(recorder.port, host="proxy.test"), FakeDesk(LOGIN, knows_it=True))
+    for _ in range(3):
+        open_tunnel(engine)
+    told = len(stories)
+    engine.call(engine.engine.dialler.forget)
+    open_tunnel(engine)
+    assert len(stories) == told + 1
+    open_tunnel(engine)
+    assert len(stories) == told + 1
+
+
+def test_a_request_goes_by_the_second_address_of_a_proxy_if_the_first_has_no_route(
+    start: Start, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = socket.AF_INET, ("127.0.0.1", recorder.port)
+    resolve(monkeypatch, (socket.AF_INET, ("255.255.255.255", recorder.port)), good)
+    engine = start(office(recorder.port, host="proxy.test"), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+
+
+def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
+    """Let every name have these addresses, and be remembered as usual."""
+
+    async def look_up(
+        self: Resolver, host: str, port: int, pause: Pause, limit_s: float
+    ) -> tuple[Address, ...]:
+        return self._remember(host, port, addresses)
+
+    monkeypatch.setattr(Resolver, "look_up", look_up)
 
 
 # --- connections that were begun ---

@@ -6,7 +6,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from threading import Thread
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import cast
 
@@ -110,8 +110,13 @@ def test_all_that_has_come_is_returned_at_once(pair: Pair) -> None:
 def test_a_bulk_passes_although_the_kernel_takes_it_in_parts(pair: Pair) -> None:
     length = 3_000_000
     taken: list[bytes] = []
+    is_full = Event()
+    # Less than the bulk: the kernel refuses, since nobody reads before it has.
+    pair.ours.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+    pair.theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
 
     def read() -> None:
+        assert is_full.wait(PATIENCE)
         left = length
         while left:
             data = pair.theirs.recv(1 << 16)
@@ -128,6 +133,7 @@ def test_a_bulk_passes_although_the_kernel_takes_it_in_parts(pair: Pair) -> None
             rest = rest[sent:]
             if not sent:
                 refusals += 1
+                is_full.set()
                 assert select.select([], [pair.ours.socket], [], PATIENCE)[1], "it does not drain"
     reading.join(PATIENCE)
     assert b"".join(taken) == b"".join(octets(length))

@@ -592,6 +592,21 @@ def test_connections_are_not_kept_for_ever(
     turn(loop, lambda: pair.is_closed)
 
 
+def test_those_that_were_kept_later_end_later(
+    loop: asyncio.AbstractEventLoop, stack: ExitStack, descriptors: Descriptors
+) -> None:
+    """The second time that old connections are looked for, too."""
+    pool = Pool(loop, Limits(kept_s=0.2), descriptors)
+    first, second = Pair(stack), Pair(stack)
+    pool.keep(first.connection)
+    later = loop.time() + 0.1
+    turn(loop, lambda: loop.time() >= later)
+    pool.keep(second.connection)
+    turn(loop, lambda: first.is_closed)
+    turn(loop, lambda: second.is_closed)
+    assert pool._timer is None
+
+
 def test_only_so_many_are_kept(pool: Pool, stack: ExitStack) -> None:
     pairs = [Pair(stack) for _ in range(KEPT_PER_KEY + 1)]
     for pair in pairs:
