@@ -449,8 +449,31 @@ def test_a_stale_nonce_is_renewed_in_silence_r_105() -> None:
 def test_any_other_407_is_a_rejection_and_ends_it_r_105(challenges: tuple[Challenge, ...]) -> None:
     # Corpus U117.
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
-    handshake.step(())
+    handshake.step((one('realm="c", nonce="n1", qop="auth"'),))
     assert handshake.step(challenges) == REJECTED
+
+
+def test_a_nonce_of_another_407_that_is_refused_is_followed_by_the_new_one_once() -> None:
+    """A proxy behind a balancer does not know the nonces of the others, nor always says so."""
+    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    assert params(handshake.step(()))["nonce"] == "n1"
+    fields = params(handshake.step((one('realm="c", nonce="n2", qop="auth"'),)))
+    assert (fields["nonce"], fields["nc"]) == ("n2", "00000001")
+    assert handshake.step((one('realm="c", nonce="n3", qop="auth"'),)) == REJECTED
+
+
+def test_a_nonce_that_is_refused_and_given_out_again_is_not_to_blame() -> None:
+    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    handshake.step(())
+    assert handshake.step((one('realm="c", nonce="n1", qop="auth"'),)) == REJECTED
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-512-256", "MD5-sess"])
+def test_another_algorithm_is_not_signed_even_for_a_stale_nonce(algorithm: str) -> None:
+    handshake = signer_for('realm="c", nonce="n1", qop="auth", algorithm=SHA-256').begin(GET)
+    handshake.step(())
+    stale = f'realm="c", nonce="n2", qop="auth", algorithm={algorithm}, stale=true'
+    assert handshake.step((one(stale),)) == REJECTED
 
 
 def test_a_proxy_that_finds_everything_stale_is_given_up_and_its_clock_named() -> None:

@@ -312,7 +312,7 @@ def sent_and_asked_for(at: Play, mark: Mark, first: Offered, second: Offered) ->
         scheme=first.scheme,
         offers=(second,),
         otherwise=True,
-        spent=((mark, first.scheme),),
+        spent=((mark, first.name),),
     )
 
 
@@ -416,7 +416,7 @@ def test_a_way_that_is_not_offered_again_is_no_verdict_on_a_login_on_trial(
 def test_what_was_sent_and_is_offered_again_is_forbidden(first: Offered, second: Offered) -> None:
     at = play(first, second)
     mark = at.trust()
-    both = ((mark, first.scheme), (mark, second.scheme))
+    both = ((mark, first.name), (mark, second.name))
     told = at.challenge(
         tried=mark, scheme=second.scheme, offers=(first,), otherwise=True, spent=both
     )
@@ -431,7 +431,7 @@ def test_a_login_on_trial_is_sent_once_by_each_way(first: Offered, second: Offer
     at.found(RIGHT)
     mark = at.mark(waiter)
     sent_and_asked_for(at, mark, first, second)
-    both = ((mark, first.scheme), (mark, second.scheme))
+    both = ((mark, first.name), (mark, second.name))
     at.challenge(tried=mark, scheme=second.scheme, offers=(first,), otherwise=True, spent=both)
     assert len(at.released()) == 2
     assert at.question_due.why is Why.SAVED_REJECTED
@@ -454,7 +454,7 @@ def test_the_strongest_way_that_was_accepted_is_sent_unasked() -> None:
     mark = at.trust()
     at.accept(sent_and_asked_for(at, mark, BASIC, NTLM))
     at.accept(sent_and_asked_for(at, mark, NTLM, BASIC))
-    assert at.machine.scheme(mark) == "ntlm"
+    assert at.machine.way(mark) == ("ntlm", "ntlm")
 
 
 def test_a_407_without_a_realm_is_about_the_realm_that_is_known() -> None:

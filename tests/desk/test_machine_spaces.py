@@ -4,10 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desk.play import GNOME, KEY, OFFICE, RIGHT, WRONG, Play, fact
+from tests.desk.play import DIGEST, GNOME, KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.control.messages import SignInState, Why
-from trayproxy.desk.events import Deleted, Edited, Forgotten, Found, LookUp
+from trayproxy.desk.events import (
+    AskersChanged,
+    Deleted,
+    Edited,
+    Forgotten,
+    Found,
+    Given,
+    LookUp,
+    Rejected,
+)
 from trayproxy.desk.rules import Rules
 from trayproxy.desk.space import Key, Space
 from trayproxy.profiles.profile import Profile, SignIn, Upstream
@@ -138,14 +148,49 @@ def test_an_upstream_with_two_realms_is_not_sent_a_login_unasked(play: Play) -> 
     assert play.machine.trusted() == {KEY.space: mark}
 
 
-def test_a_rejection_in_the_name_of_another_realm_is_one(play: Play) -> None:
+def test_a_refusal_in_the_name_of_another_realm_says_nothing_about_the_login(play: Play) -> None:
+    """RFC 9110, section 11.5. It may have cost a log-on all the same: it is not sent by itself."""
     (first,) = play.ask()
     play.enter(WRONG)
-    play.challenge(OTHER, tried=play.mark(first))
-    assert fact(play) is SignInState.REJECTED
+    other = play.challenge(OTHER, tried=play.mark(first))
+    assert fact(play) is SignInState.NEEDED
+    assert play.all(Rejected) == []
+    play.found(None)
+    assert play.question_due.realm == "Other"
+    play.leave(other)
     play.challenge()
     play.wait(0.15)
+    assert play.question.why is Why.UNCHECKED
     assert len(play.released()) == 1
+
+
+def test_a_login_that_was_not_sent_to_another_realm_is_kept_for_its_own(play: Play) -> None:
+    """As behind a balancer whose proxies call themselves different names."""
+    (first,) = play.ask()
+    play.enter(RIGHT)
+    other = play.challenge(
+        OTHER, tried=play.mark(first), verdict=Verdict(VerdictKind.UNUSABLE), offers=(DIGEST,)
+    )
+    play.found(None)
+    assert play.question_due.realm == "Other"
+    play.leave(other)
+    again = play.challenge()
+    assert play.mark(again) == play.mark(first)
+    play.accept(again)
+    assert play.endings()[-1] != "DECLINED"
+    assert play.machine.is_trusted(play.mark(first))
+
+
+def test_without_anybody_to_ask_a_login_refused_by_another_realm_is_tried_three_times() -> None:
+    play = Play()
+    play.do(AskersChanged(0))
+    play.wait(60)
+    play.do(Given(OFFICE, WAY, WRONG))
+    for _ in range(10):
+        sent = play.challenge()
+        if sent in play.released():
+            play.leave(play.challenge(OTHER, tried=play.mark(sent)))
+    assert len(play.released()) == 3
 
 
 def test_a_login_on_trial_in_one_realm_is_not_tried_in_another(play: Play) -> None:
@@ -176,7 +221,11 @@ def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(play: 
     play.challenge(OTHER, tried=mark)
     assert play.released()[1:] == [first, second]
     play.challenge(OTHER, tried=mark)
-    assert fact(play) is SignInState.REJECTED
+    assert fact(play) is SignInState.NEEDED
+    assert play.all(Rejected) == []
+    before = len(play.released())
+    play.challenge()
+    assert len(play.released()) == before
 
 
 def test_an_upstream_that_alternates_realms_does_not_send_a_request_round_for_ever(

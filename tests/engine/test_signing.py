@@ -571,6 +571,55 @@ def test_another_upstream_is_not_taken_for_one_that_has_asked(
     assert [(one.message, one.body) for one in second.requests] == [("none", b"content")]
 
 
+def digest_of(nonce: str, realm: str = "c") -> bytes:
+    return challenge(f'Digest realm="{realm}", nonce="{nonce}", qop="auth"')
+
+
+def test_a_login_on_trial_answers_the_nonce_of_the_connection_that_it_leaves_on(
+    start: Start, script: Play
+) -> None:
+    """Behind a balancer, the proxy of another connection would take the login for a wrong one."""
+    upstream = script(answering(digest_of("a")), answering(digest_of("b"), OK))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.send(GET)
+        engine.desk.wait_for_turns(1)
+        engine.call(engine.desk.answer_all)
+        assert client.reply().status == 200
+    received = b"".join(peer.received for peer in upstream.peers)
+    assert re.findall(rb' nonce="(\w)"', received) == [b"b"]
+    assert len(engine.desk.acceptances) == 1
+
+
+def test_a_login_is_not_signed_for_a_connection_that_asks_in_another_realm(
+    start: Start, script: Play
+) -> None:
+    upstream = script(answering(digest_of("a")), answering(digest_of("b", "other"), OK))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.send(GET)
+        engine.desk.wait_for_turns(1)
+        engine.call(engine.desk.answer_all)
+        engine.desk.wait_for_turns(2)
+        assert b"Proxy-Authorization" not in b"".join(peer.received for peer in upstream.peers)
+        turn = engine.desk.turns[1]
+        assert turn.verdict is not None
+        assert turn.verdict.kind is VerdictKind.UNUSABLE
+        assert turn.challenges[0].realm == "other"
+
+
+def test_a_wrong_password_costs_one_failed_log_on_by_digest(start: Start, script: Play) -> None:
+    upstream = script(answering(digest_of("a")), answering(digest_of("b"), digest_of("d")))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.send(GET)
+        engine.desk.wait_for_turns(1)
+        engine.call(engine.desk.answer_all)
+        assert client.reply().status == 503
+    received = b"".join(peer.received for peer in upstream.peers)
+    assert received.count(b"Proxy-Authorization") == 1
+
+
 def test_a_ticket_that_is_missing_is_told_with_what_the_proxy_offers(
     start: Start, script: Play
 ) -> None:

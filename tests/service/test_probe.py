@@ -103,11 +103,25 @@ def test_an_old_proxy_is_asked_to_keep_the_connection_of_a_sign_in_r_120(stack: 
     assert was_signed
 
 
-def test_a_request_answers_with_the_nonce_that_it_was_given(stack: ExitStack) -> None:
-    """An older one may be known to the proxy no more, and not every proxy says so."""
-    asked = [challenge(f'Digest realm="c", nonce="{nonce}", qop="auth"') for nonce in ("a", "b")]
+def closing(answer: bytes) -> Callable[[Peer], None]:
+    """Return a script that answers one head and closes the connection."""
+
+    def play(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(answer)
+
+    return play
+
+
+def test_a_request_answers_the_nonce_of_the_connection_that_it_leaves_on(stack: ExitStack) -> None:
+    """Behind a balancer, the proxy of another connection does not know any other nonce."""
+    asked = [challenge(f'Digest realm="c", nonce="{nonce}", qop="auth"') for nonce in "axb"]
     upstream = stack.enter_context(
-        Scripted(answering(asked[0]), answering(OK), answering(asked[1]), answering(OK))
+        Scripted(
+            answering(asked[0], OK),
+            closing(asked[1]),
+            answering(asked[2], OK),
+        )
     )
 
     async def twice(probe: Probe, desk: FakeDesk) -> None:
@@ -124,9 +138,7 @@ def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
 ) -> None:
     authority = Authority(tmp_path)
     context = authority.issue("localhost").context()
-    upstream = stack.enter_context(
-        Scripted(answering(challenge("NTLM")), answering(OK), tls=context)
-    )
+    upstream = stack.enter_context(Scripted(answering(challenge("NTLM"), OK), tls=context))
     address = Upstream("localhost", upstream.port, UpstreamScheme.HTTPS)
     scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
     profile = replace(office(1), upstream=address, ca_file=str(authority.pem))

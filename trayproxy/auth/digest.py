@@ -8,8 +8,13 @@ nonce of the 407 that made it wait, or goes without credentials and gets one by 
 a round trip now and then and is never taken for a failed log-on, as a count out of order could be.
 There are soon as many nonces as requests at a time.
 
-Only ``stale=true`` says that the login was right and the nonce too old (section 3.3). Any other
-407 to a signed request is a rejection, and the login is not tried with the new nonce.
+Only ``stale=true`` says that the login was right and the nonce too old (section 3.3). Proxies
+behind a balancer know only the nonces that they have given out themselves, and not all of them say
+so. So a request whose nonce did not come with its own 407 is signed once more with the nonce of the
+407 that refused it. Any other 407 to a signed request is a rejection, and the login is not tried
+with the new nonce; but one that names another realm or another algorithm is no answer to what was
+signed, and says nothing about the login (RFC 9110, section 11.5): the desk finds that out from its
+challenges.
 
 ``rspauth``, by which the proxy may prove that it knows the password too, is not checked: the
 response is relayed by then, and who signs in to a proxy hardly knows what to do about it.
@@ -37,6 +42,7 @@ _ATTR_CHARS = frozenset(
 )
 _INFO = b"Proxy-Authentication-Info"
 _ALGORITHMS = {"md5": "md5", "sha-256": "sha256", "sha-512-256": "sha512_256"}
+_CHANGED = "This proxy has changed how it asks."
 _ALWAYS_STALE = (
     "This proxy says of every sign-in that it comes too late. Its clock may be wrong, "
     "or several proxies share this name and do not know of each other."
@@ -268,6 +274,11 @@ class DigestSigner:
                     return terms
         return None
 
+    def is_for_another(self, challenges: tuple[Challenge, ...]) -> bool:
+        """Return whether Digest is asked for, but only in realms or by algorithms of others."""
+        is_asked = any(challenge.scheme == "digest" for challenge in challenges)
+        return is_asked and self.terms(challenges) is None
+
     def sign(self, line: _Line, request: ToSign) -> bytes | None:
         """Return the credentials of a request; None if its content must be known and is not.
 
@@ -337,20 +348,24 @@ class _DigestHandshake:
         """Return the next leg: without credentials at most once, signed four times at most."""
         self._legs += 1
         if self._legs == 1:
+            if self._signer.is_for_another(challenges):
+                return Verdict(VerdictKind.UNUSABLE, _CHANGED)
             self._line = self._signer.borrow(challenges)
             self._is_lent = self._signer.terms(challenges) is None
             return self._sign() if self._line else Leg(b"")
-        was_signed, self._line = self._line is not None, None
+        line, self._line = self._line, None
         terms = self._signer.terms(challenges)
-        if not was_signed:
+        if line is None:
             if terms is None:
-                return Verdict(VerdictKind.UNUSABLE, "This proxy has changed how it asks.")
-        elif terms is None or not terms.is_stale:
+                return Verdict(VerdictKind.UNUSABLE, _CHANGED)
+        elif terms is None:
             return Verdict(VerdictKind.REJECTED)
-        else:
+        elif terms.is_stale:
             self._stale += 1
             if self._stale > MOST_STALE:
                 return Verdict(VerdictKind.UNUSABLE, _ALWAYS_STALE)
+        elif not self._is_lent or terms.nonce == line.nonce:
+            return Verdict(VerdictKind.REJECTED)
         self._line, self._is_lent = self._signer.line(terms), False
         return self._sign()
 

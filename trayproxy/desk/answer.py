@@ -21,8 +21,9 @@ class Waiter:
         program: Who sent it, None while that is not known. The desk writes down what it finds out.
         connection: Whatever the service needs to find that out; the desk does not look at it.
         own: The request is ours, sent to find out whether a login is right. No question names it.
-        spent: With which logins, and by which schemes (`trayproxy.desk.offers.name_of`), it has
-            been refused. The desk keeps this.
+        spent: With which logins, and in which ways (`trayproxy.desk.events.Offered.name`), it has
+            been refused. The desk keeps this, and `strays`.
+        strays: How often it was answered in the name of another realm than it was meant for.
     """
 
     target: str
@@ -30,6 +31,7 @@ class Waiter:
     connection: object = field(default=None, repr=False)
     own: bool = False
     spent: frozenset[tuple[Mark, str]] = frozenset()
+    strays: int = 0
 
 
 @dataclass(slots=True)

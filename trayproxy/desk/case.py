@@ -89,7 +89,7 @@ class Parked:
         offers: What its 407 offered, the strongest first.
         own: It is ours.
         refused: It has been sent with the present login.
-        spent: With which logins, and by which schemes, it has been sent already.
+        spent: With which logins, and in which ways (`Offered.name`), it has been refused.
         objection: Why it waits for the person although the present login was accepted: this
             upstream wants the login of this request in a weaker way (threat T5).
     """
@@ -106,7 +106,7 @@ class Parked:
 
     def unspent(self, mark: Mark) -> tuple[Offered, ...]:
         """Return the offers by which this login has not been sent with this request."""
-        return tuple(one for one in self.offers if (mark, one.scheme) not in self.spent)
+        return tuple(one for one in self.offers if (mark, one.name) not in self.spent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class Case:
         vague: The hosts whose responses have not told whether the present login is right.
         trial: What the canary signs in with.
         scheme: The strongest scheme that the present login was accepted with, as in `Offered`.
-        labels: How strong each scheme is that it was accepted with, by scheme, as in `Offered`.
+        labels: How strong the ways are that it was accepted in, as in `Offered`, and their schemes.
         consent: What the person was told of how the present login, which they typed, will travel.
         setbacks: Schemes that cannot be used now.
         stumbles: How often in a row the scheme that was accepted could not be used after all.

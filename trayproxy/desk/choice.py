@@ -82,7 +82,7 @@ def objection(board: Board, case: Case, offer: Offered, offers: tuple[Offered, .
         offers: All ways on offer.
     """
     pin, consent = board.pins.get(case.key.space), case.consent
-    if any(strength(label) <= offer.strength for label in case.labels.values()):
+    if any(strength(label) <= offer.strength for label in case.labels):
         return None  # It was accepted in a way as weak as this one: the upstream knows it already.
     demanded = _demands(case, pin.label) if pin else 0
     if demanded > offer.strength:

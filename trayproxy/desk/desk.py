@@ -104,6 +104,9 @@ _log = getLogger(__name__)
 
 T = TypeVar("T")
 
+STRAYS_MOST = 4
+"""How often a request may meet another realm than it was meant for before its login was sent."""
+
 Identify = Callable[[Waiter], Awaitable[Program | None]]
 """Finds the program that sent a request; called only for requests that a question names."""
 
@@ -185,7 +188,7 @@ class Desk:
         self._parked: dict[int, _Parked] = {}
         self._departing: dict[int, tuple[Seat, Answer]] = {}
         self._waiters = 0
-        self._answers: dict[tuple[Key, str], Answer] = {}
+        self._answers: dict[tuple[Key, tuple[str, str]], Answer] = {}
         self._known: dict[Space, Answer] = {}
         self._notices: tuple[Problem, ...] = ()
         self._askers = 0
@@ -259,8 +262,6 @@ class Desk:
             if tried:
                 self.inconclusive(tried, "the proxy asks in a way that cannot be used", sent=False)
             tried = None
-        if tried and not is_costless(verdict):  # A scheme that came to nothing has sent no login.
-            waiter.spent |= {(tried.mark, name_of(tried.scheme))}
         if profile.sign_in is SignIn.NONE:
             seat.set_result(not_signing_in(profile))
         elif not offers and not tried:
@@ -271,6 +272,14 @@ class Desk:
         else:
             key = self._offers.key(challenges, space, profile, tried)
             strays = tried is not None and tried.mark.key != key
+            waiter.strays += strays
+            # A scheme that came to nothing has sent no login; where another one is wanted in its
+            # place, it is not to come back to it.
+            if tried and (not is_costless(verdict) or (is_other_way and not strays)):
+                waiter.spent |= {(tried.mark, f"{name_of(tried.scheme)} {tried.label}")}
+            # Once, if that may have cost a log-on; behind a balancer it may take some more tries
+            # until a connection leads to the proxy that has asked.
+            strays = strays and (not is_costless(verdict) or waiter.strays >= STRAYS_MOST)
             self._parked[number] = _Parked(seat, waiter, profile, offers, tried, strays)
             self._handle(
                 Challenged(
@@ -707,15 +716,15 @@ class Desk:
         )
 
     def _answer(self, offer: Offer, mark: Mark, offers: tuple[Offer, ...]) -> Answer:
-        """Return the one answer for a login and a scheme, so that requests share what it counts."""
-        name = name_of(offer.scheme)
-        answer = self._answers.get((mark.key, name))
+        """Return the one answer for a login and a way, so that requests share what it counts."""
+        way = (name_of(offer.scheme), offer.label)
+        answer = self._answers.get((mark.key, way))
         if answer is None or answer.mark != mark or answer.scheme is not offer.scheme:
             login = self._machine.login(mark)
             host = urlsplit(mark.key.space.upstream).hostname or ""
             signer = offer.scheme.signer(offer.challenge, login, host)
             answer = Answer(mark, login, offer.scheme, offer.challenge, signer, Standing(), offers)
-            self._answers[mark.key, name] = answer
+            self._answers[mark.key, way] = answer
         return answer
 
     def _refresh_known(self) -> None:
@@ -726,7 +735,7 @@ class Desk:
                 del self._answers[key]
         trusted = self._machine.trusted()
         answers = (
-            (space, self._answers.get((mark.key, self._machine.scheme(mark))))
+            (space, self._answers.get((mark.key, self._machine.way(mark))))
             for space, mark in trusted.items()
         )
         self._known = {space: answer for space, answer in answers if answer}

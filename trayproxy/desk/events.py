@@ -46,6 +46,11 @@ class Offered(Struct, frozen=True):
     label: str
 
     @property
+    def name(self) -> str:
+        """What tells it from all other ways of signing in: its scheme and how strong that is."""
+        return f"{self.scheme} {self.label}"
+
+    @property
     def strength(self) -> int:
         """How strong it is; a stronger one has more."""
         return strength(self.label)
@@ -90,7 +95,7 @@ class Challenged(Struct, frozen=True):
         program: Who sent it, if that is known already.
         addresses: Those of the upstream, ``192.0.2.1:8080``, as far as they are known.
         own: We have sent it ourselves to find out whether a login is right.
-        spent: With which logins, and by which schemes, the request has been sent already.
+        spent: With which logins, and in which ways (`Offered.name`), the request has been refused.
     """
 
     waiter: int

@@ -55,7 +55,7 @@ class Logins:
         """
         offer = pick(case, case.offers, self._board.now)
         for other in self._board.siblings(case):
-            weakest = min(map(strength, other.labels.values()), default=None)
+            weakest = min(map(strength, other.labels), default=None)
             is_accepted = other.phase is Phase.TRUSTED and other.login is not None
             if offer and is_accepted and weakest is not None and weakest < offer.strength:
                 return other

@@ -142,11 +142,18 @@ def tried_with(answer: Answer, verdict: Verdict | None, challenges: Sequence[Cha
 def is_repeated(answer: Answer, challenges: Sequence[Challenge]) -> bool:
     """Return whether a 407 offers once more what the refused request carried.
 
-    If not, it says nothing about the login: the upstream wants it in another way. A 407 without any
-    challenge offers what was offered before.
+    If not, it says nothing about the login: the upstream wants it in another way. What Digest signs
+    holds for one realm and one algorithm. A 407 without any challenge offers what was offered
+    before.
     """
-    name = answer.scheme.name
-    return not challenges or any(challenge.scheme == name for challenge in challenges)
+    asked, label = answer.challenge, answer.label
+    for challenge in challenges:
+        if challenge.scheme == answer.scheme.name:
+            is_digest = challenge.scheme == "digest"
+            is_same = Offer(answer.scheme, challenge).label == label
+            if not is_digest or (is_same and challenge.realm == asked.realm):
+                return True
+    return not challenges
 
 
 def name_of(scheme: Scheme) -> str:

@@ -72,8 +72,8 @@ class Verdicts:
         if case.mark == mark:
             is_canary = case.phase is Phase.CHECKING
             self._note_good(case, event.target or (case.canary if is_canary else ""))
-        case.labels[event.scheme] = event.label
-        if strength(event.label) >= strength(case.labels.get(case.scheme, "")):
+        case.labels[event.label] = event.scheme
+        if case.scheme not in case.labels.values() or event.label == max(case.labels, key=strength):
             case.scheme = event.scheme
         has_changed = case.phase is Phase.ASKING and case.why in NAMES_BEFORE
         if case.phase is not Phase.TRUSTED and not has_changed:
@@ -178,7 +178,11 @@ class Verdicts:
             self._note(case, login)
 
     def settle_stray(self, tried: Tried, asks: Key) -> None:
-        """Take the verdict on a login when the refusal comes in the name of another realm."""
+        """Take note that a login was refused in the name of another realm: no verdict on it.
+
+        One on trial may have been counted all the same, so that the person decides about it; the
+        request goes on in the other realm.
+        """
         case = self._board.cases.get(tried.mark.key)
         if case is None or case.key.space != asks.space or case.mark != tried.mark:
             return
@@ -186,11 +190,21 @@ class Verdicts:
             return
         if case.accepted is not None and tried.flight not in case.flights:
             return
-        case.doubts += 1
-        if case.accepted is None or case.doubts >= self._board.rules.doubts:
-            self.reject(case, tried.verdict)
+        is_costly = not is_costless(tried.verdict)
+        case.doubts += is_costly and case.accepted is not None
+        is_open = case.accepted is not None and case.doubts < self._board.rules.doubts
+        if is_open or not is_costly:
+            if case.phase is Phase.CHECKING:
+                self.leave_open(case, sent=False)
+            if case.accepted is None and not case.has_clients:
+                self._questions.close(case, Ending.ABANDONED)  # That of the other realm opens.
+        elif case.login and (case.accepted is not None or self._questions.is_attended):
+            case.doubts = 0
+            if not case.has_clients:
+                self._questions.close(case, Ending.ABANDONED)
+            self._questions.ask(case, Why.UNCHECKED)
         elif case.phase is Phase.CHECKING:
-            self.leave_open(case, sent=False)
+            self.leave_open(case, sent=True, most=self._board.rules.unproved)
 
     def asked_otherwise(self, case: Case, tried: Tried, *, is_trial: bool) -> None:
         """Keep a login whose request is asked for it in another way: that says nothing about it.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import strength
 from trayproxy.control.messages import Keyring, Problem, Program, Question, SignInState
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Phase
@@ -93,11 +94,14 @@ class Views:
         case = self.board.cases.get(mark.key)
         return case.login if case and case.generation == mark.generation else None
 
-    def scheme(self, mark: Mark) -> str:
-        """Return the scheme that a login is sent with before it is asked for, empty if none is
-        known."""
+    def way(self, mark: Mark) -> tuple[str, str]:
+        """Return the scheme that a login is sent with before it is asked for, and how strong that
+        is, as in `Offered`; both empty if that is not known."""
         case = self.board.cases.get(mark.key)
-        return case.scheme if case and case.mark == mark else ""
+        if case is None or case.mark != mark:
+            return ("", "")
+        labels = [label for label, scheme in case.labels.items() if scheme == case.scheme]
+        return (case.scheme, max(labels, key=strength, default=""))
 
     def is_present(self, mark: Mark) -> bool:
         """Return whether a mark names a present login, or one's own sign-in."""

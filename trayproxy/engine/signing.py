@@ -128,7 +128,9 @@ class Signing:
     """
 
     __slots__ = (
+        "_asked_on",
         "_challenges",
+        "_has_asked_again",
         "_has_content",
         "_hop",
         "_is_challenged",
@@ -176,6 +178,8 @@ class Signing:
         self._has_content = plan.request.framing not in (NoBody(), Length(0))
         self._wants_continue = self._has_content and link.engine.refusals.was_cut(hop.way.space)
         self._challenges: tuple[Challenge, ...] = ()
+        self._asked_on: Connection | None = None
+        self._has_asked_again = False
         self._is_challenged = False
         self._is_on_trial = False
         self._is_to_hurry = False
@@ -227,6 +231,7 @@ class Signing:
                 outcome = await self._try_on(upstream, self.carried if carries else answer)
             except LostError as lost:
                 self._link.drop_upstream()
+                self._has_asked_again = True  # This next hop keeps no connection behind its 407.
                 losses += lost.counts
                 if losses > LOST_AT_MOST or not lost.may_go_on:
                     raise self._cut_short(lost) from lost
@@ -257,6 +262,7 @@ class Signing:
         self.is_proved = self.is_spent = self._hop.is_spent = False
         self.carried = None
         self._is_on_trial = on_trial
+        self._has_asked_again = False
 
     async def _had_to_wait(self, answer: Answer) -> bool:
         """Let the desk say that this request may carry a login, and set `carried`. Return whether
@@ -360,7 +366,7 @@ class Signing:
         is_signed_in = upstream.is_signed_in
         carried = answer if self._hop.way.signs_requests and not is_signed_in else None
         if carried is not None and not carried.repeats:
-            if self._sent is None:
+            if self._sent is None and not self._is_to_ask_here(upstream, carried):
                 return await self._shake_hands(upstream, carried)
             return await self._ask_first(upstream, None)
         is_sure = is_signed_in or (carried is not None and not self._is_on_trial)
@@ -374,6 +380,20 @@ class Signing:
             raise LostError(counts=False)
         await self.clear(upstream, response)
         return Wanted(self._challenges, Verdict(VerdictKind.REJECTED) if carried else None)
+
+    def _is_to_ask_here(self, upstream: Connection, answer: Answer) -> bool:
+        """Return whether the next hop must be asked once more for a challenge, on this connection.
+
+        Behind a balancer each connection may lead to another proxy, which knows only the challenges
+        that it has given out itself. So a login on trial, for which a refusal counts, answers one
+        of this connection; once, since a next hop may close the connection with each 407.
+        """
+        if answer.scheme.binds_connection or not self._is_on_trial:
+            return False
+        if self._asked_on is upstream or self._has_asked_again:
+            return False
+        self._has_asked_again = True
+        return True
 
     # --- handshakes ---
 
@@ -707,6 +727,7 @@ class Signing:
         if wanted is None:
             return False
         self._challenges, self._is_challenged = wanted, True
+        self._asked_on = self._link.upstream
         return True
 
     async def clear(

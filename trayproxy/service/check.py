@@ -95,11 +95,14 @@ class Check:
             self._sign_in,
             self._fetch,
         )
-        for name, action in zip(STEPS, actions, strict=True):
-            step = await self._take(name, action)
-            self._done.append(step)
-            if step.state is StepState.FAILED:
-                break
+        try:
+            for name, action in zip(STEPS, actions, strict=True):
+                step = await self._take(name, action)
+                self._done.append(step)
+                if step.state is StepState.FAILED:
+                    break
+        finally:
+            self._probe.close()
         missing = (Step(name, StepState.NOT_TRIED) for name in STEPS[len(self._done) :])
         others = [
             await self._take(FALLBACK, partial(self._reach, way=way)) for way in self._way.others

@@ -103,6 +103,8 @@ class Probe:
         self._tools = tools
         self.is_unproved = False
         self._is_spent = False
+        self._is_answered = False
+        self._kept: Stream | None = None
         self._leftover: Leftover | None = None
         self._challenges: tuple[Challenge, ...] = ()
         self._refusals = Refusals()
@@ -119,6 +121,12 @@ class Probe:
 
     def _spend(self) -> None:
         self._is_spent = True
+
+    def close(self) -> None:
+        """Close the connection that was kept for a sign-in, if any."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     async def send(self, answer: Answer | None) -> Response | Wanted | None:
         """Send the request with a login, or without, and return what came of it.
@@ -194,7 +202,10 @@ class Probe:
         except BaseException as error:
             desk.inconclusive(answer, type(error).__name__, sent=self._is_spent)
             raise
-        if isinstance(outcome, Response) and self.way.signs_requests:
+        if isinstance(outcome, Response) and self.way.signs_requests and not self._is_answered:
+            self.is_unproved = is_on_trial
+            desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
+        elif isinstance(outcome, Response) and self.way.signs_requests:
             found = evidence(outcome, self._request)
             self.is_unproved = is_on_trial and found is not Evidence.PROOF
             note_evidence(desk, answer, self._request, outcome, on_trial=is_on_trial)
@@ -205,45 +216,86 @@ class Probe:
     async def _send_plainly(self, answer: Answer | None) -> Response | Wanted | None:
         # To a SOCKS server the login goes with the connection, if it asks for one.
         self._is_spent = False
+        self.close()
+        self._leftover = None
         stream = await self._tools.dialler.dial(self.call(self.way, answer))
         try:
             if self.way.ends_at_target and self._request.method == b"CONNECT":
                 return None
             response = await self._exchange(stream, None)
+            carried = answer if self.way.signs_requests else None
+            challenges = self._wanted_by(response, carried)
+            self._challenges = challenges or ()
+            if challenges and carried is None and await self._is_kept(stream, response):
+                self._kept = stream
         finally:
-            stream.close()
-        carried = answer if self.way.signs_requests else None
-        challenges = self._wanted_by(response, carried)
-        self._challenges = challenges or ()
+            if self._kept is not stream:
+                stream.close()
         return response if challenges is None else Wanted(challenges)
 
+    async def _is_kept(self, stream: Stream, response: Response) -> bool:
+        """Return whether the connection of a 407 can carry the request once more."""
+        if not response.keep_alive:
+            return False
+        try:
+            return await self._clear(stream, response)
+        except RefusedError:
+            return False
+
+    def _take_kept(self) -> Stream | None:
+        """Return the connection of the last 407, None if there is none or it has ended."""
+        stream, self._kept = self._kept, None
+        if stream is None:
+            return None
+        try:
+            is_quiet = not (stream.inbox or stream.fill() or stream.ended)
+        except OSError:
+            is_quiet = False
+        if is_quiet:
+            return stream
+        stream.close()
+        return None
+
     async def _shake_hands(self, answer: Answer) -> Response | Wanted:
-        self._is_spent = False
+        self._is_spent = self._is_answered = False
         # Those that came for this very request: what was offered before may have expired.
         challenges, self._challenges = self._challenges, ()
-        stream = await self._tools.dialler.dial(self.call(self.way, answer))
-        self._leftover = None
-        is_new = True
+        # Behind a balancer only the proxy that has given a nonce out knows it: one that came on
+        # another connection may be that of another proxy.
+        is_local = not answer.scheme.binds_connection and not answer.repeats
+        kept = self._take_kept() if is_local else None
+        self.close()
+        stream = kept or await self._tools.dialler.dial(self.call(self.way, answer))
+        if kept is None:
+            self._leftover = None
+        is_open = True
         try:
+            if is_local and kept is None:
+                response = await self._exchange(stream, None)
+                wanted = self._wanted_by(response, None)
+                if wanted is None:
+                    return response
+                challenges = wanted
+                is_open = await self._clear(stream, response)
             handshake = answer.signer.begin(self._to_sign(stream))
             while True:
                 leg = await self._step(answer, handshake, challenges)
                 if isinstance(leg, Verdict):
                     return Wanted(challenges or (answer.challenge,), leg)
-                if not leg.same_connection and not is_new:
+                if not leg.same_connection and not is_open:
                     stream.close()
                     stream = await self._tools.dialler.dial(self.call(self.way, answer))
                     self._leftover = None
-                is_new = False
                 self._is_spent = self._is_spent or (leg.whole and leg.credentials != b"")
                 is_bound = answer.scheme.binds_connection
                 response = await self._exchange(stream, leg, is_bound=is_bound)
                 wanted = self._wanted_by(response, answer if leg.credentials else None)
                 if wanted is None:
+                    self._is_answered = leg.whole and leg.credentials != b""
                     handshake.learn(response.fields)
                     return response
                 challenges = wanted
-                await self._clear(stream, response)
+                is_open = await self._clear(stream, response)
         finally:
             stream.close()
 
@@ -295,8 +347,11 @@ class Probe:
         except (OSError, EOFError, MessageError):
             raise RefusedError(self._silent()) from None
 
-    async def _clear(self, stream: Stream, response: Response) -> None:
+    async def _clear(self, stream: Stream, response: Response) -> bool:
         """Read the content of a refusal, so that the connection is there for the next leg.
+
+        Returns:
+            Whether the connection goes on.
 
         Raises:
             RefusedError: It does not end.
@@ -312,7 +367,7 @@ class Probe:
                     del stream.inbox[:taken]
                     left -= taken
                     if body.done or left < 0 or stream.ended:
-                        return
+                        return response.keep_alive and body.done and not stream.ended
                     if not stream.fill() and not stream.ended:
                         await wait_in_task(Wait({stream.descriptor: READ}))
         except (OSError, MessageError):

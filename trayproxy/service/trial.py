@@ -52,10 +52,12 @@ async def try_login(tools: Tools, profile: Profile, target: str) -> bool:
     probe = Probe(profile, request_to(target), tools, is_trial=True)
     try:
         outcome = await probe.send(None)
+        if not isinstance(outcome, Wanted):
+            return False
+        with suppress(NotSignedInError):  # Whoever wants to know hears of it from the desk.
+            await probe.sign_in(outcome)
     except TargetRefusedError:
         return False
-    if not isinstance(outcome, Wanted):
-        return False
-    with suppress(NotSignedInError):  # Whoever wants to know hears of it from the desk.
-        await probe.sign_in(outcome)
+    finally:
+        probe.close()
     return True
