@@ -99,4 +99,4 @@ def test_a_login_accepted_before_is_confirmed_by_what_only_a_site_says(start: St
             assert desk.acceptances == []
             assert client.ask(GET).status == 404
     assert len(desk.acceptances) == 1
-    assert desk.open == []
+    assert desk.open == [("site.test:80", True)]
