@@ -4,9 +4,11 @@ T1 is in test_guard, T5 belongs to the schemes, T9 and T12 are in test_http_chec
 test_connections, T11 in test_faults and the corpus, T13 in test_connections and test_pages.
 """
 
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from threading import Event, Thread
 from time import monotonic
 
@@ -19,6 +21,7 @@ from tests.engine.running import Running
 from tests.engine.wire import Client, CutError, connect, get
 from tests.support.scripted import OK, Peer, Scripted, answering, challenge
 from trayproxy.auth.basic import basic_credentials
+from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.desktop.hardening import raise_descriptor_limit
 from trayproxy.engine.limits import Limits
@@ -184,6 +187,53 @@ def test_slow_content_holds_up_nobody(start: Start, script: Play, stack: ExitSta
         while len(delays) < 40 or not any(peer.received.endswith(b"X") for peer in upstream.peers):
             delays.append(seconds_of_a_get(quick))
     assert sorted(delays)[len(delays) // 2] < 0.05
+
+
+@pytest.mark.parametrize("is_signed", [False, True], ids=["sent on", "to be signed first"])
+def test_content_that_comes_octet_by_octet_is_no_progress(
+    start: Start, script: Play, is_signed: bool
+) -> None:
+    wanted = challenge('Digest realm="r", nonce="n", qop="auth-int"')
+
+    def play(peer: Peer) -> None:
+        if is_signed:
+            peer.read_head()
+            peer.send(wanted)
+        peer.read_all()
+
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    upstream = script(play)
+    engine = start(office(upstream.port), desk, replace(Limits(), body_s=0.5))
+    with engine.connect() as client:
+        client.send(get(URL, b"Content-Length: 100000", method=b"POST"))
+        with dribbling([client]):
+            reply = client.reply(b"POST")
+        assert reply.status == 408
+        assert reply.closes
+
+
+def wait_in_loop(engine: Running, seconds: float) -> None:
+    """Wait until the engine's clock has gone on by that much."""
+    end = engine.call(engine.loop.time) + seconds
+    engine.until(lambda: engine.loop.time() > end, "the time")
+
+
+def test_content_that_comes_slowly_and_steadily_is_waited_for(start: Start, script: Play) -> None:
+    """Each part comes within the limit, and all of them together do not."""
+    pieces, least = 4, Limits().body_least
+
+    def play(peer: Peer) -> None:
+        peer.read_head()
+        peer.read(pieces * least)
+        peer.send(OK)
+
+    engine = start(office(script(play).port), limits=replace(Limits(), body_s=1.2))
+    with engine.connect() as client:
+        client.send(get(URL, b"Content-Length: %d" % (pieces * least), method=b"POST"))
+        for _ in range(pieces):
+            wait_in_loop(engine, 0.8)
+            client.send(b"x" * least)
+        assert client.reply(b"POST").status == 200
 
 
 NEVER_ENDING = b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n"
