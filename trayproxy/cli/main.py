@@ -11,7 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from trayproxy import __version__
-from trayproxy.cli.streams import discard_output, ensure_streams, take_all_characters
+from trayproxy.cli.streams import (
+    discard_output,
+    discard_unwritten_errors,
+    ensure_streams,
+    take_all_characters,
+)
 from trayproxy.cli.words import EndError, Exit, clean, say, tell
 from trayproxy.paths import HOME_VARIABLE, PathError, Paths, locate
 
@@ -51,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Who read our output has seen enough.
         discard_output()
         return Exit.DONE
+    finally:
+        discard_unwritten_errors()
 
 
 def _close_home(paths: Paths) -> None:

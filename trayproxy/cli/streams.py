@@ -12,6 +12,7 @@ import codecs
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 _ERRORS = "trayproxy.plain"
@@ -60,8 +61,22 @@ def take_all_characters() -> None:
 
 def discard_output() -> None:
     """Drop what is still to be written to standard output: Python would try again at its end."""
+    _discard(sys.stdout)
+
+
+def discard_unwritten_errors() -> None:
+    """Drop what standard error has not taken. Python would try again at its end, and Python 3.11.2
+    would replace the exit code by 120 if that fails."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):  # A full disk; or it is closed.
+        with suppress(OSError, ValueError):
+            _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+    os.dup2(null, stream.fileno())
     os.close(null)
 
 
