@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from enum import Enum, auto
 from hashlib import sha256
 
@@ -18,6 +19,7 @@ from tests.support.scripted import challenge
 from tests.support.server import Server
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.sender import KEPT_AT_MOST
+from trayproxy.profiles.profile import SignIn
 
 URL = b"http://origin.test/"
 CHALLENGE = challenge('Basic realm="corp"')
@@ -110,6 +112,34 @@ def test_content_is_sent_again_whole_r_074(
     reply = upload(engine, length, in_chunks=in_chunks)
     assert (reply.status, reply.body.decode()) == (200, digest(length))
     assert upstream.heads == [(False, False), (True, False)]
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PUT"])
+@pytest.mark.parametrize("in_chunks", [False, True], ids=["counted", "chunked"])
+@pytest.mark.parametrize("is_refused_by", ["the desk", "the profile", "no profile"])
+def test_content_of_a_refused_request_is_not_taken_for_the_next_request_r_048(
+    start: Start, stack: ExitStack, method: bytes, in_chunks: bool, is_refused_by: str
+) -> None:
+    """One answer, which says that it is the last one, and the end of the connection."""
+    inside = b"GET http://other.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n"
+    content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(inside), inside) if in_chunks else inside
+    framing = b"Transfer-Encoding: chunked" if in_chunks else b"Content-Length: %d" % len(inside)
+    upstream = stack.enter_context(Office(When.AT_ONCE_AND_CLOSES))
+    profile = office(upstream.port)
+    if is_refused_by == "the profile":
+        profile = replace(profile, sign_in=SignIn.NONE)
+    engine = start(None if is_refused_by == "no profile" else profile)
+    with engine.connect() as client:
+        client.send(get(URL, framing, method=method))
+        if is_refused_by == "the desk":
+            engine.desk.wait_for_turns(1)
+            engine.call(engine.desk.refuse_all)
+        client.try_to_send(content)
+        reply = client.reply(method)
+        assert reply.status in (502, 503)
+        assert reply.values(b"connection") == [b"close"]
+        assert not client.more()
+        assert client.octets.count(b"HTTP/1.1 ") == 1
 
 
 def test_content_is_kept_while_a_person_types(start: Start, stack: ExitStack) -> None:

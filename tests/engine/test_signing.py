@@ -891,6 +891,51 @@ def test_a_slow_sign_in_server_is_not_limited_by_the_last_answers_time(
 
 
 @pytest.mark.parametrize(
+    ("chunks", "status"),
+    [
+        (b"zz\r\nhello\r\n0\r\n\r\n", 400),
+        (b"5\r\nhelloX\r\n0\r\n\r\n", 400),
+        (b"-5\r\nhello\r\n0\r\n\r\n", 400),
+        (b"5\r\nhello\r\n0\r\nno trailer\r\n\r\n", 400),
+        (b"ffffffffffffffffff\r\n", 400),
+    ],
+)
+@pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
+def test_malformed_content_that_is_to_be_signed_is_told_so_and_not_sent(
+    start: Start, script: Play, chunks: bytes, status: int, is_known: bool
+) -> None:
+    upstream = script(take_signed_content)
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        if is_known:
+            client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"first")
+            assert client.reply(b"POST").status == 200
+        turns = len(desk.turns)
+        client.send(get(URL, b"Transfer-Encoding: chunked", method=b"POST"))
+        if not is_known:
+            desk.wait_for_turns(turns + 1)
+        client.send(chunks)
+        assert client.reply(b"POST").status == status
+        assert not client.more()
+    assert b"hello" not in b"".join(peer.received for peer in upstream.peers)
+    assert not any(desk.spent)
+
+
+def test_a_client_that_leaves_in_the_middle_of_content_to_be_signed_costs_nothing(
+    start: Start, script: Play
+) -> None:
+    upstream = script(take_signed_content)
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
+        desk.wait_for_turns(1)
+    engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
+    assert not any(desk.spent)
+
+
+@pytest.mark.parametrize(
     ("request_octets", "signed"),
     [
         (GET, (b"GET", URL, b"")),
