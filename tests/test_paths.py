@@ -6,12 +6,20 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 import pytest
 
 from trayproxy.paths import SOCKET_PATH_LIMIT, PathError, Paths, locate, make_private
+
+
+@pytest.fixture
+def short_home() -> Iterator[Path]:
+    """A folder whose path leaves room for the path of a socket below it."""
+    with tempfile.TemporaryDirectory(prefix="tp-") as folder:
+        yield Path(folder)
 
 
 def mode(path: Path) -> int:
@@ -108,36 +116,36 @@ def test_without_a_runtime_folder_nobody_can_take_its_place(
 
 
 @pytest.mark.parametrize("runtime", ["", "missing", "own"])
-def test_without_a_home_the_desktops_folders_are_used(tmp_path: Path, runtime: str) -> None:
+def test_without_a_home_the_desktops_folders_are_used(short_home: Path, runtime: str) -> None:
     script = (
         "import warnings; warnings.simplefilter('error')\n"
         "from trayproxy.paths import locate\n"
         "paths = locate()\n"
         "print(paths.config_file, paths.log, paths.socket)\n"
     )
-    own = tmp_path / "own"
+    own = short_home / "own"
     own.mkdir(mode=0o700)
     environ = {
-        "HOME": str(tmp_path),
-        "XDG_CONFIG_HOME": str(tmp_path / "c"),
+        "HOME": str(short_home),
+        "XDG_CONFIG_HOME": str(short_home / "c"),
         "PYTHONPATH": str(Path(__file__).parents[1]),
     }
     if runtime:
-        environ["XDG_RUNTIME_DIR"] = str(tmp_path / runtime)
+        environ["XDG_RUNTIME_DIR"] = str(short_home / runtime)
     run = subprocess.run(
         [sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True
     )
     config, log, socket = run.stdout.split()
-    assert config == str(tmp_path / "c/trayproxy/config.toml")
-    assert log == str(tmp_path / ".local/state/trayproxy/log")
+    assert config == str(short_home / "c/trayproxy/config.toml")
+    assert log == str(short_home / ".local/state/trayproxy/log")
     uid = os.geteuid()
     if runtime == "own":
         assert socket == str(own / "trayproxy/ipc.sock")
     else:
         assert socket in {
             f"/run/user/{uid}/trayproxy/ipc.sock",
-            str(tmp_path / ".local/state/trayproxy/run/ipc.sock"),
-            str(tmp_path / "missing/trayproxy/ipc.sock"),
+            str(short_home / ".local/state/trayproxy/run/ipc.sock"),
+            str(short_home / "missing/trayproxy/ipc.sock"),
         }
 
 
