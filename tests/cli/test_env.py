@@ -1,14 +1,18 @@
 """Tests for trayproxy.cli.env."""
 
 import shutil
+import socket
 import subprocess
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
 from tests.cli.home import Service
+from trayproxy.cli import env
 from trayproxy.cli.env import setting, unsetting
+from trayproxy.control.messages import ListenerState, Problem
 from trayproxy.desktop.shell import SHELLS, guess_shell, known_shell
 from trayproxy.paths import Paths
 
@@ -52,13 +56,38 @@ def test_nothing_in_an_address_becomes_a_command(shell: str) -> None:
         assert "'x';" not in text.replace("'\"'\"'", "").replace("''", "").replace("\\'", "")
 
 
+@pytest.mark.parametrize("is_running", [True, False])
+def test_with_the_port_taken_nothing_is_printed(
+    cli: Cli, paths: Paths, is_running: bool, request: pytest.FixtureRequest
+) -> None:
+    paths.prepare()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        paths.config_file.write_text(f"[listen]\nport = {other.getsockname()[1]}\n")
+        if is_running:
+            service: Service = request.getfixturevalue("service")
+            problem = Problem("TP-101", "Port 3128 is taken", f"squid already uses {address}.")
+            failed = ListenerState.FAILED
+            service.status = replace(service.status, listener=failed, problem=problem)
+        code, out, err = cli("env", "--shell", "bash")
+        assert (code, out) == (7, "")
+        assert f"already uses {address}. (TP-101)" in err
+        assert cli("env", "--shell", "bash", "--unset")[0] == 0
+    if not is_running:
+        assert address in cli("env", "--shell", "bash")[1]
+
+
 def test_the_address_is_the_running_services(cli: Cli, service: Service) -> None:
     code, out, _ = cli("env", "--shell", "bash")
     assert code == 0
     assert "http_proxy=http://127.0.0.1:4128 " in out
 
 
-def test_without_a_service_the_address_is_as_set(cli: Cli, paths: Paths) -> None:
+def test_without_a_service_the_address_is_as_set(
+    cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whether somebody listens there on this computer says nothing.
+    monkeypatch.setattr(env, "is_in_use", lambda port, host: False)
     assert "=http://127.0.0.1:3128 " in cli("env", "--shell", "zsh")[1]
     paths.prepare()
     paths.config_file.write_text("[listen]\nport = 8888\n")

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
 from tests.cli.home import ROOT, Service
+from tests.support.ports import free_port
 from trayproxy import __version__
 from trayproxy.cli.main import _parser
 from trayproxy.control.messages import SignInState, UpstreamState
@@ -91,7 +92,9 @@ os._exit(code)
 def test_a_program_without_a_console_says_nothing_and_ends_as_usual(
     paths: Paths, given: list[str], code: int
 ) -> None:
-    # As trayproxyw does on Windows.
+    # As trayproxyw does on Windows. Another program may have the usual port.
+    paths.prepare()
+    paths.config_file.write_text(f"[listen]\nport = {free_port()}\n")
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT_STREAMS, *given],
         cwd=ROOT,

@@ -7,6 +7,8 @@ from shlex import quote
 from trayproxy.cli.talk import NOT_RUNNING, attach
 from trayproxy.cli.talk import status as ask
 from trayproxy.cli.words import EndError, Exit, say, tell
+from trayproxy.control.messages import ListenerState, Problem
+from trayproxy.desktop.ports import is_in_use
 from trayproxy.desktop.shell import guess_shell
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
@@ -25,7 +27,8 @@ def show(paths: Paths, shell: str | None, *, unset: bool) -> None:
     """Print commands for a shell, which is guessed if none is named.
 
     Raises:
-        EndError: The local address is not known before TrayProxy runs.
+        EndError: Programs would reach another one than TrayProxy, or the local address is not
+            known before TrayProxy runs. Nothing was printed.
     """
     shell = shell or guess_shell()
     tell(unsetting(shell) if unset else setting(shell, _address(paths)))
@@ -89,14 +92,25 @@ def _double(text: str) -> str:
 
 
 def _address(paths: Paths) -> str:
+    """Return where programs reach TrayProxy, or will once it runs.
+
+    Raises:
+        EndError: Another program is there (exit code 7), or the address is not known yet.
+    """
     client = attach(paths)
     if client is not None:
         with client:
-            return ask(client).address
+            status = ask(client)
+        if status.listener is ListenerState.FAILED and status.problem is not None:
+            raise EndError.of(status.problem, Exit.PORT)
+        return status.address
     try:
         listen = Store(paths.config_file).load().listen
     except SettingsError:
         listen = Config().listen
     if listen.port == 0:
         raise EndError(NOT_RUNNING, Exit.NOT_RUNNING)
+    if is_in_use(listen.port, listen.host):
+        body = f"Another program already uses {listen}."
+        raise EndError.of(Problem("TP-101", f"Port {listen.port} is taken", body), Exit.PORT)
     return str(listen)

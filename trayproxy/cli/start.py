@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 from trayproxy.cli.words import EndError, clean, say
-from trayproxy.desktop.display import display_problem
+from trayproxy.desktop.display import NO_DISPLAY, display_problem
 from trayproxy.paths import Paths
 
+_WITHOUT = "“trayproxy run” does without a tray icon: it asks at this terminal."
 _PYSIDE6_MISSING = "The tray needs PySide6, which is not installed: pip install PySide6-Essentials"
 
 
 def tray(paths: Paths, arguments: Sequence[str]) -> int:
-    """Run the tray until it ends; without a display, the service in its place.
+    """Run the tray until it ends; where the display cannot be opened, the service in its place.
 
     Args:
         paths: Whose.
@@ -22,7 +23,9 @@ def tray(paths: Paths, arguments: Sequence[str]) -> int:
     Raises:
         EndError: There can be no tray here.
     """
-    if problem := display_problem():
+    if (problem := display_problem()) == NO_DISPLAY:
+        raise EndError(f"{problem} {_WITHOUT}")
+    if problem:
         say(f"{clean(problem)} TrayProxy runs without a tray icon, as “trayproxy run” does.")
         return _serve(paths)
     try:

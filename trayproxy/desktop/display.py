@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping
 from contextlib import closing
 
-_NONE = "There is no display."
+NO_DISPLAY = "There is no display."
+"""The problem where nothing in the environment tells of one."""
 
 
 def display_problem(environ: Mapping[str, str] = os.environ) -> str:
@@ -30,13 +31,13 @@ def display_problem(environ: Mapping[str, str] = os.environ) -> str:
             return ""
         problems.append(problem)
     # One that is there has more to tell than one that is not.
-    return min(problems, key=lambda problem: problem == _NONE)
+    return min(problems, key=lambda problem: problem == NO_DISPLAY)
 
 
 def _x11(environ: Mapping[str, str]) -> str:
     name = environ.get("DISPLAY", "")
     if not name:
-        return _NONE
+        return NO_DISPLAY
     try:
         # The library that Qt's own plugin is linked with; it knows about addresses and keys.
         library = ctypes.CDLL("libxcb.so.1")
@@ -57,7 +58,7 @@ def _wayland(environ: Mapping[str, str]) -> str:
         return ""  # A connection that was opened for us, and can be used once.
     name = environ.get("WAYLAND_DISPLAY", "")
     if not name:
-        return _NONE
+        return NO_DISPLAY
     # An absolute path stands alone (wl_display_connect).
     path = os.path.join(environ.get("XDG_RUNTIME_DIR", ""), name)
     with closing(socket.socket(socket.AF_UNIX)) as connection:

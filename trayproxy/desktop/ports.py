@@ -28,12 +28,35 @@ def free_port_after(port: int, host: str) -> int:
         port: The one that is taken.
         host: A loopback IP literal without brackets.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for other in range(port + 1, min(port + PORTS_TRIED, HIGHEST_PORT) + 1):
-        with socket.socket(family) as probe, suppress(OSError):
-            # As the engine binds: on Windows the other option would find taken ports free.
-            exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
-            probe.setsockopt(socket.SOL_SOCKET, exclusive, 1)
-            probe.bind((host, other))
+        with suppress(OSError):
+            _try(other, host)
             return other
     return 0
+
+
+def is_in_use(port: int, host: str) -> bool:
+    """Return whether another program listens on this address.
+
+    Args:
+        port: Which.
+        host: A loopback IP literal without brackets.
+    """
+    try:
+        _try(port, host)
+    except OSError as error:
+        return is_taken(error)
+    return False
+
+
+def _try(port: int, host: str) -> None:
+    """Bind to an address as the engine does, and let go of it again.
+
+    Raises:
+        OSError: That cannot be done.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # On Windows the other option would find taken ports free.
+        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+        probe.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+        probe.bind((host, port))
