@@ -9,9 +9,13 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.wire import connect, get
 from tests.support.scripted import Scripted, answering, challenge
 from trayproxy.auth.basic import Basic
-from trayproxy.engine.refusals import Evidence, evidence
+from trayproxy.auth.scheme import Offer
+from trayproxy.desk.answer import Answer
+from trayproxy.desk.space import Space
+from trayproxy.engine.refusals import Evidence, Refusals, evidence
+from trayproxy.http.challenges import Challenge
 from trayproxy.http.request import parse_request
-from trayproxy.http.response import parse_response
+from trayproxy.http.response import Response, parse_response
 
 GET = get(b"http://site.test/page")
 CONNECT = connect(b"site.test:443")
@@ -66,6 +70,87 @@ def test_a_401_of_a_site_names_its_challenge() -> None:
 def test_no_answer_but_2xx_and_304_proves_a_login(status: int) -> None:
     assert (of(status) is Evidence.PROOF) == (status == 304)
     assert of(status, request=CONNECT) is Evidence.NONE
+
+
+# --- A proxy that refuses a login with a 401 ------------------------------------------------------
+
+SPACE = Space("office", "http://proxy.test:3128")
+OTHER = Space("lab", "http://proxy.test:3128")
+SERVER = b"Server: tinyproxy/1.11.0"
+ASKS = b'WWW-Authenticate: Basic realm="r"'
+
+
+def answer_in(realm: str, space: Space = SPACE) -> Answer:
+    challenge = Challenge("basic", (("realm", realm),) if realm else ())
+    return FakeDesk(LOGIN)._answer_with(space, Offer(Basic(), challenge), LOGIN)
+
+
+def response(status: int, *lines: bytes, method: bytes = b"GET") -> Response:
+    head = b"".join(line + b"\r\n" for line in (b"HTTP/1.1 %d No" % status, *lines, b""))
+    return parse_response(head, method)
+
+
+def refusals(*lines: bytes, space: Space = SPACE) -> Refusals:
+    """Return what has seen a 407 of a proxy with these lines."""
+    known = Refusals()
+    asked = known.wanted_by(
+        response(407, b'Proxy-Authenticate: Basic realm="r"', *lines), b"GET", space, None
+    )
+    assert asked == (Challenge("basic", (("realm", "r"),)),)
+    return known
+
+
+def test_a_401_with_all_marks_of_the_407_is_a_refusal() -> None:
+    known = refusals(SERVER)
+    wanted = known.wanted_by(response(401, SERVER, ASKS), b"GET", SPACE, answer_in("r"))
+    assert wanted == (Challenge("basic", (("realm", "r"),)),)
+
+
+@pytest.mark.parametrize(
+    ("before", "lines", "realm"),
+    [
+        ((), (ASKS,), "r"),
+        ((), (SERVER, ASKS), "r"),
+        ((SERVER,), (ASKS,), "r"),
+        ((SERVER,), (b"Server: nginx", ASKS), "r"),
+        ((SERVER,), (SERVER, SERVER, ASKS), "r"),
+        ((SERVER,), (SERVER, b"Via: 1.1 tinyproxy", ASKS), "r"),
+        ((SERVER,), (SERVER,), "r"),
+        ((SERVER,), (SERVER, b'WWW-Authenticate: Basic realm="site"'), "r"),
+        ((SERVER,), (SERVER, b'WWW-Authenticate: Digest realm="r", nonce="n"'), "r"),
+        ((SERVER,), (SERVER, b"WWW-Authenticate: Basic"), ""),
+    ],
+)
+def test_a_401_that_lacks_one_of_the_marks_may_be_a_sites(
+    before: tuple[bytes, ...], lines: tuple[bytes, ...], realm: str
+) -> None:
+    known = refusals(*before)
+    assert known.wanted_by(response(401, *lines), b"GET", SPACE, answer_in(realm)) is None
+
+
+def test_a_401_is_none_for_another_proxy_or_without_a_login_or_with_another_status() -> None:
+    known = refusals(SERVER)
+    marked = response(401, SERVER, ASKS)
+    assert known.wanted_by(marked, b"GET", OTHER, answer_in("r", OTHER)) is None
+    assert known.wanted_by(marked, b"GET", SPACE, None) is None
+    assert known.wanted_by(marked, b"CONNECT", SPACE, None) is None
+    assert known.wanted_by(response(403, SERVER, ASKS), b"GET", SPACE, answer_in("r")) is None
+
+
+def test_a_401_to_connect_needs_no_marks_but_a_challenge() -> None:
+    known, carried = Refusals(), answer_in("r")
+    asked = response(401, ASKS, method=b"CONNECT")
+    assert known.wanted_by(asked, b"CONNECT", SPACE, carried) is not None
+    bare = response(401, method=b"CONNECT")
+    assert known.wanted_by(bare, b"CONNECT", SPACE, carried) is None
+
+
+def test_what_many_proxies_look_like_is_not_remembered_for_ever() -> None:
+    known = refusals(SERVER)
+    for number in range(200):
+        space = Space(f"profile-{number}", "http://proxy.test:3128")
+        known.wanted_by(response(407, SERVER), b"GET", space, None)
+        assert len(known._servers) <= 64
 
 
 # --- In the engine --------------------------------------------------------------------------------
