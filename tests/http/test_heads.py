@@ -160,3 +160,18 @@ def status_of_whole(buffer: bytes, limits: Limits) -> int:
 def find_and_split(buffer: bytes, limits: Limits) -> list[bytes]:
     end = find_head(buffer, limits)
     return split_head(buffer[:end], limits)
+
+
+@pytest.mark.parametrize("junk", [b"\rX", b"\r\r", b"a\n", b"\x00"])
+@pytest.mark.parametrize("cut", range(3))
+def test_what_no_head_has_is_seen_at_once_wherever_the_reads_are_cut(junk: bytes, cut: int) -> None:
+    line = b"GET http://a/ HTTP/1.1\r\nX: a"
+    buffer = bytearray(line + junk[:cut])
+    if cut < len(junk):
+        # A lone CR may still become a line end.
+        assert find_head(buffer) is None
+    seen = len(buffer) if cut < len(junk) else len(line)
+    buffer += junk[cut:]
+    with pytest.raises(MessageError) as refused:
+        find_head(buffer, LIMITS, 0, seen)
+    assert refused.value.status == 400
