@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -202,6 +203,25 @@ def test_a_client_that_is_reset_while_it_is_looked_up_is_not_let_in(
         with accepted:
             accepted.setblocking(False)
             assert not guard.lets_in(accepted, peer)
+
+
+def test_a_reset_that_only_reading_tells_of_is_noticed_on_windows(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows remembers the address of a peer that has left."""
+
+    class Remembering(socket.socket):
+        def recv(self, length: int, flags: int = 0) -> bytes:
+            assert (length, flags) == (1, socket.MSG_PEEK)
+            raise ConnectionResetError(10_054, "WSAECONNRESET")
+
+    with socket.create_connection(listener.getsockname()):
+        accepted, peer = listener.accept()
+        with Remembering(fileno=accepted.detach()) as ours:
+            guard = Guard(Says(Owner(OWN, is_open=True)), OWN)
+            assert guard.lets_in(ours, peer)
+            monkeypatch.setattr(sys, "platform", "win32")
+            assert not guard.lets_in(ours, peer)
 
 
 def test_a_program_of_ours_that_is_bound_to_the_loopback_interface_is_let_in(
