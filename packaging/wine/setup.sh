@@ -67,10 +67,12 @@ ensure_wheels() {
 windows_path() { printf 'Z:%s' "${1//\//\\}"; }
 
 # Runs python.exe with the project and the wheels on its path. CPython needs standard streams that are
-# a file or a pipe: with others it "can't initialize sys standard streams" under Wine.
+# a file or a pipe: with others it "can't initialize sys standard streams" under Wine. Programs that it
+# starts may keep the pipe open; nobody waits for them here.
 windows_python() {
-  PYTHONPATH="$(windows_path "$PWD");$(windows_path "$BED/site")" PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    "$WINE" "$BED/python/python.exe" "$@" </dev/null 2>&1 | cat
+  PYTHONPATH="$(windows_path "$PWD");$(windows_path "$BED/site")" \
+    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    "$WINE" "$BED/python/python.exe" "$@" </dev/null > >(cat) 2>&1
 }
 
 # Starts an X server whose frame buffer the tests can read as a file.
@@ -91,4 +93,6 @@ start_screen() {
 stop_screen_and_wine() {
   "${WINE%wine64}wineserver64" -k 2>/dev/null || true
   kill "$XVFB" 2>/dev/null || true
+  # The last output.
+  wait
 }

@@ -1,5 +1,6 @@
 """What the tests of the desk share."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ from tests.support.processes import home
 
 if TYPE_CHECKING:
     from tests.support.keyring_session import KeyringSession
+
+# It is about GNOME Keyring; tests/windows has the Credential Manager.
+collect_ignore = ["test_vault_real.py"] if sys.platform == "win32" else []
 
 
 @pytest.fixture
