@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.desk.play import KEY, LAB, LOCKED, OFFICE, RIGHT, WAY, WRONG, Play
+from tests.desk.play import GNOME, KEY, LAB, LOCKED, OFFICE, RIGHT, WAY, WRONG, Play
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, KeyringState, Why
 from trayproxy.desk.events import (
@@ -12,6 +12,7 @@ from trayproxy.desk.events import (
     LookUp,
     Save,
     Survey,
+    Surveyed,
     Switched,
     UserKnown,
     Wanted,
@@ -162,6 +163,32 @@ def test_a_given_login_that_is_rejected_is_not_tried_again(play: Play) -> None:
         play.challenge()
         play.found(None)
     assert play.released() == [first]
+
+
+def test_a_keyring_that_another_program_unlocks_is_noticed_while_a_question_is_open(
+    play: Play,
+) -> None:
+    waiter = play.challenge()
+    play.found(None, LOCKED)
+    assert play.question_due.why is Why.KEYRING_LOCKED
+    before = len(play.all(Survey))
+    play.wait(2)
+    assert len(play.all(Survey)) - before == 2
+    play.do(Surveyed(LOCKED))
+    assert len(play.all(LookUp)) == 1
+    play.do(Surveyed(GNOME))
+    assert len(play.all(LookUp)) == 2
+    play.found(RIGHT)
+    play.accept(waiter)
+    assert play.endings() == ["ACCEPTED"]
+
+
+def test_without_an_open_question_nobody_looks_at_a_locked_keyring(play: Play) -> None:
+    waiter = play.challenge()
+    play.found(None, LOCKED)
+    play.leave(waiter)
+    play.wait(60)
+    assert play.all(Survey) == []
 
 
 def test_a_login_given_while_a_question_is_open_answers_it(play: Play) -> None:

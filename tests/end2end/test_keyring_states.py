@@ -68,6 +68,25 @@ def test_a_keyring_that_stays_locked_leads_to_a_question(office: Office, screen:
     assert waiting.result().out == HELLO
 
 
+@pytest.mark.xdist_group("display")
+@pytest.mark.usefixtures("saved")
+@pytest.mark.parametrize("is_dismissed", [True, False], ids=["dismissed", "left open"])
+def test_a_keyring_that_another_program_unlocks_answers_the_question(
+    office: Office, screen: Desktop, is_dismissed: bool
+) -> None:
+    """Whether the person has dismissed the window of the keyring or left it open."""
+    office.keyring.lock()
+    here = office.resume()
+    waiting = here.visit()
+    screen.wait_until_active(screen.wait_for_window(PROMPT))
+    if is_dismissed:
+        screen.press("Escape")
+    here.face.wait_for_question()
+    office.keyring.unlock()
+    assert waiting.result().out == HELLO
+    assert office.proxy.failed_logons() == 0
+
+
 @pytest.mark.usefixtures("saved")
 def test_a_keyring_that_dies_in_the_middle_leads_to_a_question(office: Office) -> None:
     here = office.resume()

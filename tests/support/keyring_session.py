@@ -10,6 +10,7 @@ from time import monotonic
 import secretstorage
 from jeepney import MatchRule, message_bus
 from jeepney.io.blocking import DBusConnection, Proxy, open_dbus_connection
+from secretstorage.util import DBusAddressWrapper, format_secret, open_session
 
 from tests.support.bus import session_bus, wait_for_name
 from tests.support.lines import PATIENCE
@@ -19,6 +20,7 @@ MASTER_PASSWORD = "keyring master"
 """What opens the keyring of a session."""
 
 _SECRETS = "org.freedesktop.secrets"
+_INTERNAL = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface"
 
 
 class State(Enum):
@@ -93,6 +95,15 @@ class KeyringSession:
         """Lock the keyring, as a person may at any time."""
         with self._connected() as connection:
             secretstorage.get_default_collection(connection).lock()
+
+    def unlock(self) -> None:
+        """Unlock the keyring as another program does, such as the log-in of the desktop."""
+        with self._connected() as connection:
+            path = secretstorage.get_default_collection(connection).collection_path
+            session = open_session(connection)
+            secret = format_secret(session, MASTER_PASSWORD.encode(), "text/plain")
+            keyring = DBusAddressWrapper("/org/freedesktop/secrets", _INTERNAL, connection)
+            keyring.call("UnlockWithMasterPassword", "o(oayays)", path, secret)
 
     def freeze(self) -> None:
         """Stop the daemon: it stays on the bus and answers nothing."""

@@ -225,6 +225,7 @@ class Case:
         lookup: The outstanding question to the keyring, which may be a late one.
         lookup_until: When the keyring has taken too long.
         relook_at: When the keyring may be read again.
+        survey_at: When to look next whether it has been unlocked.
     """
 
     key: Key
@@ -287,6 +288,7 @@ class Case:
     lookup: int | None = None
     lookup_until: float = inf
     relook_at: float = 0.0
+    survey_at: float = 0.0
 
     def move(self, phase: Phase) -> None:
         """Enter another phase."""

@@ -1,5 +1,6 @@
 """Where the login of a protection space comes from, and when there is another one."""
 
+from collections.abc import Iterator
 from math import inf
 
 from msgspec.structs import replace
@@ -10,7 +11,7 @@ from trayproxy.control.messages import Keyring, KeyringState, Why
 from trayproxy.desk.board import LASTING, Board
 from trayproxy.desk.case import Case, Phase, Source
 from trayproxy.desk.choice import objection, pick
-from trayproxy.desk.events import Found, LookUp, Spared
+from trayproxy.desk.events import Found, LookUp, Spared, Survey
 from trayproxy.desk.questions import NAMES_BEFORE, Questions
 from trayproxy.profiles.profile import SignIn
 
@@ -139,6 +140,33 @@ class Logins:
         board.keyring = keyring
         for case in board.cases.values():
             board.changed(case)
+
+    def look_for_unlocking(self, case: Case) -> None:
+        """Look from time to time whether another program has unlocked the keyring, while a question
+        is open because it was locked."""
+        board = self._board
+        if self._waits_for_keyring(case) and board.now >= case.survey_at:
+            case.survey_at = board.now + board.rules.resurvey
+            board.effects.append(Survey())
+
+    def times(self, case: Case) -> Iterator[float]:
+        """Yield when to look for that again."""
+        if self._waits_for_keyring(case):
+            yield case.survey_at
+
+    @staticmethod
+    def _waits_for_keyring(case: Case) -> bool:
+        is_locked = case.why in (Why.KEYRING_LOCKED, Why.KEYRING_SILENT)
+        return case.phase is Phase.ASKING and case.asked is not None and is_locked
+
+    def unlocked(self) -> None:
+        """Read the keyring for the questions that are open because it was locked."""
+        board = self._board
+        for case in board.cases.values():
+            if self._waits_for_keyring(case) and self._may_look_up(case):
+                self._lookups += 1
+                case.lookup = self._lookups
+                board.effects.append(LookUp(case.lookup, case.kept_for, case.profile.user))
 
     def give_up_waiting(self, case: Case) -> None:
         """Ask without the keyring; what it says later is used if it still fits."""

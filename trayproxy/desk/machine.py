@@ -26,7 +26,7 @@ from math import inf
 
 from msgspec import structs
 
-from trayproxy.control.messages import Ending, Program, Why
+from trayproxy.control.messages import Ending, Keyring, KeyringState, Program, Why
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Flight, Parked, Phase
 from trayproxy.desk.choice import objection, pick
@@ -156,7 +156,7 @@ class Machine(Views):
             case Saved(profile_id):
                 self.board.saved.add(profile_id)
             case Surveyed(keyring):
-                self._logins.surveyed(keyring)
+                self._surveyed(keyring)
             case Tick():
                 pass
             case NetworkChanged():
@@ -369,6 +369,12 @@ class Machine(Views):
 
     # --- Profiles ----------------------------------------------------------------------------
 
+    def _surveyed(self, keyring: Keyring) -> None:
+        before = self.board.keyring.state
+        self._logins.surveyed(keyring)
+        if keyring.state is KeyringState.OK and before is not KeyringState.OK:
+            self._logins.unlocked()
+
     def _switched(self, profile: Profile | None) -> None:
         self.board.active = profile
         if profile:
@@ -438,6 +444,7 @@ class Machine(Views):
         self._trials.expire(case)
         if case.phase is Phase.LOOKING and board.now >= case.lookup_until:
             self._logins.give_up_waiting(case)
+        self._logins.look_for_unlocking(case)
         if case.phase is Phase.QUIET and board.now >= case.quiet_until:
             case.move(Phase.ASKING)
 
@@ -445,6 +452,7 @@ class Machine(Views):
         """Yield when something becomes due for this case."""
         yield case.waits_since + self.board.rules.parked
         yield from self._trials.times(case)
+        yield from self._logins.times(case)
         yield from self._turns.times(case)
         if case.phase is Phase.LOOKING:
             yield case.lookup_until

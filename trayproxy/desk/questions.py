@@ -61,6 +61,7 @@ class Questions:
         """Open the question about a case."""
         self._numbers += 1
         case.asked = Asked(self._numbers)
+        case.survey_at = self._board.now + self._board.rules.resurvey
         self._board.changed(case)
 
     def close(self, case: Case, ending: Ending) -> None:

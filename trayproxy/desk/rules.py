@@ -30,6 +30,8 @@ class Rules:
         relook: How long what the keyring said holds.
         relook_locked: The same if it was locked or silent: its own prompt must not come back every
             few seconds.
+        resurvey: How often to look whether another program has unlocked the keyring, while a
+            question is open because it is locked.
         realms: How long another realm of an upstream is remembered as its present one.
         backoff: How long a scheme that could not be used is left alone: at first, then, then.
         ticket: How often to look for a ticket while there is none.
@@ -69,6 +71,7 @@ class Rules:
     attention: float = 300.0
     relook: float = 5.0
     relook_locked: float = 900.0
+    resurvey: float = 1.0
     realms: float = 600.0
     backoff: tuple[float, ...] = (60.0, 300.0, 900.0)
     ticket: float = 5.0

@@ -11,10 +11,11 @@ installed, a file of plain text.
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from logging import getLogger
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
 from typing import Protocol, TypeVar, cast
@@ -207,8 +208,35 @@ class Vault:
         return self._submit(job, explain)
 
     def survey(self) -> Future[Keyring]:
-        """Find out which keyring there is, without reading anything."""
-        return self._submit(lambda opened: self._keyring, lambda error: self._keyring)
+        """Find out which keyring there is, without reading anything.
+
+        Returns at once what is known if our thread waits for a person to unlock the keyring. If
+        another program has unlocked it meanwhile, what is wanted next does not wait any longer.
+        """
+        opened = self._opened
+        if self._busy_since is None or opened is None or opened.module != _SERVICE:
+            return self._submit(lambda opened: self._keyring, lambda error: self._keyring)
+        future: Future[Keyring] = Future()
+
+        def look() -> None:
+            with suppress(
+                Exception
+            ):  # The bus or the keyring may be gone: then it is not unlocked.
+                if not secret_service.is_locked():
+                    self._leave_thread()
+                    self._become(KeyringState.OK)
+            future.set_result(self._keyring)
+
+        Thread(target=look, name="vault-survey", daemon=True).start()
+        return future
+
+    def _leave_thread(self) -> None:
+        """Do what is to come in another thread: the present one waits for a person."""
+        left, self._jobs = self._jobs, SimpleQueue()
+        self._thread, self._busy_since = None, None
+        with suppress(Empty):
+            while True:
+                self._jobs.put(left.get_nowait())
 
     # --- In our thread -----------------------------------------------------------------------
 
@@ -221,16 +249,17 @@ class Vault:
 
         self._jobs.put(run)
         if self._thread is None:
-            self._thread = Thread(target=self._work, name="vault", daemon=True)
+            self._thread = Thread(target=self._work, args=(self._jobs,), name="vault", daemon=True)
             self._thread.start()
         return future
 
-    def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
+    def _work(self, jobs: "SimpleQueue[Callable[[], None]]") -> None:
+        while jobs is self._jobs:
+            job = jobs.get()
             self._busy_since = self._clock()
             job()
-            self._busy_since = None
+            if jobs is self._jobs:
+                self._busy_since = None
             del job  # It may hold a login, and the next one may be long in coming.
 
     def _attempt(self, job: Callable[[Opened], T], on_error: Callable[[Exception], T]) -> T:
