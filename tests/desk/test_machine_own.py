@@ -1,5 +1,6 @@
 """Requests of our own, and what cannot be lost: the person's answer, the account, the truth."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,9 @@ from trayproxy.desk.events import (
     Cleared,
     Deleted,
     Edited,
+    Event,
     Given,
+    Inconclusive,
     LookUp,
     OwnEnded,
     Rejected,
@@ -24,7 +27,7 @@ from trayproxy.desk.events import (
     Wanted,
 )
 from trayproxy.desk.memory import Record
-from trayproxy.desk.space import Space
+from trayproxy.desk.space import Mark, Space
 from trayproxy.desk.views import Trial
 from trayproxy.profiles.profile import Upstream
 
@@ -462,6 +465,65 @@ def test_a_first_request_that_was_forbidden_is_cleared_up_when_the_person_insist
     play.accept(own(play))
     assert play.refused() == {told: "FORBIDDEN"}
     assert play.endings() == ["ACCEPTED"]
+
+
+def test_a_login_that_is_insisted_on_is_on_one_request_of_our_own(play: Play) -> None:
+    first = play.challenge(target="blocked.example:443")
+    play.found(RIGHT)
+    play.reject(first, target="blocked.example:443")
+    play.wait(0.15)
+    play.enter(RIGHT)
+    play.enter(RIGHT)
+    assert len(play.all(TryOwn)) == 1
+    ours = own(play)
+    play.fail(ours, sent=True)
+    end(play)
+    play.wait(30)
+    assert len(play.all(TryOwn)) == 1
+
+
+# --- Late, after the profile is gone --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        lambda mark: Inconclusive(mark, sent=True),
+        lambda mark: Accepted(mark, "basic", "basic", "github.com:443"),
+        lambda mark: Unproved(mark, "github.com:443"),
+        lambda mark: OwnEnded(1, asked=True),
+        lambda mark: OwnEnded(1, asked=False),
+    ],
+    ids=["inconclusive", "accepted", "unproved", "own, asked", "own, not asked"],
+)
+@pytest.mark.parametrize("is_own", [True, False], ids=["own", "client"])
+def test_what_comes_back_after_its_profile_was_deleted_changes_nothing(
+    play: Play, late: Callable[[Mark], Event], is_own: bool
+) -> None:
+    if is_own:
+        give_up_while_typing(play)
+        mark = play.mark(own(play))
+    else:
+        first = play.challenge()
+        play.found(RIGHT)
+        mark = play.mark(first)
+    play.do(Deleted("office"))
+    before = len(play.effects)
+    play.do(late(mark))
+    assert play.effects[before:] == []
+    assert play.machine.board.cases == {}
+    assert not play.is_asking
+
+
+def test_a_refusal_after_its_profile_was_deleted_is_told_that(play: Play) -> None:
+    first = play.challenge()
+    play.found(RIGHT)
+    mark = play.mark(first)
+    play.do(Deleted("office"))
+    late = play.challenge(tried=mark)
+    assert play.refused() == {late: "WITHDRAWN"}
+    assert play.all(Rejected) == []
+    assert play.machine.board.cases == {}
 
 
 def test_who_insists_is_obeyed_on_another_address_first(play: Play) -> None:

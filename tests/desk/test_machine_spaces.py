@@ -259,6 +259,29 @@ def test_realms_that_are_invented_do_not_push_out_a_login_that_works() -> None:
     assert play.challenge() in play.released()
 
 
+def test_an_open_question_outlives_realms_that_are_invented() -> None:
+    play = Play(Rules(cases_most=4))
+    (waiter,) = play.ask()
+    play.touch()
+    play.leave(waiter)
+    number = play.question.number
+    for count in range(10):
+        invented = play.challenge(Key(KEY.space, f"realm {count}", "basic"))
+        assert invented not in play.refused()
+        play.leave(invented)
+    assert play.machine.question(number)
+
+
+def test_a_new_realm_beside_idle_ones_is_not_crowded_out() -> None:
+    play = Play(Rules(cases_most=3))
+    waits = play.challenge()
+    for count in range(5):
+        play.leave(play.challenge(Key(KEY.space, f"realm {count}", "basic")))
+    new = play.challenge(Key(KEY.space, "new", "basic"))
+    assert play.refused() == {}
+    assert {waits, new} <= play.machine.board.homes.keys()
+
+
 def test_too_many_realms_that_all_wait_are_refused() -> None:
     play = Play(Rules(cases_most=2))
     waiters = [play.challenge(Key(KEY.space, f"realm {n}", "basic")) for n in range(3)]

@@ -1,8 +1,9 @@
 """The 407 conversation: legs, connections that are signed in, and what goes wrong (F07)."""
 
+import asyncio
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from hashlib import md5, sha256
@@ -34,10 +35,14 @@ from tests.support.tls import Authority
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Leg, VerdictKind
+from trayproxy.auth.scheme import Leg, Verdict, VerdictKind
 from trayproxy.auth.scheme import Scheme as SchemeOfAuth
+from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.problems import Refusal
+from trayproxy.desk.space import Space
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.steps import AT_ONCE
+from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
 
 URL = b"http://origin.test/"
@@ -606,6 +611,42 @@ def test_a_login_is_not_signed_for_a_connection_that_asks_in_another_realm(
         assert turn.verdict is not None
         assert turn.verdict.kind is VerdictKind.UNUSABLE
         assert turn.challenges[0].realm == "other"
+
+
+class Listening(FakeDesk):
+    """Wants to hear once more what is offered, before it answers."""
+
+    def challenged(
+        self,
+        space: Space,
+        profile: Profile,
+        challenges: Sequence[Challenge],
+        waiter: Waiter,
+        tried: Answer | None,
+        verdict: Verdict | None = None,
+    ) -> "asyncio.Future[Answer | Refusal | None]":
+        if self.spaces:
+            return super().challenged(space, profile, challenges, waiter, tried, verdict)
+        self.spaces.append(space)
+        again: asyncio.Future[Answer | Refusal | None] = asyncio.get_running_loop().create_future()
+        again.set_result(None)
+        return again
+
+
+@pytest.mark.parametrize("octets", [GET, CONNECT], ids=["get", "connect"])
+def test_a_request_is_sent_again_without_a_login_when_the_desk_wants_to_hear_more(
+    start: Start, script: Play, octets: bytes
+) -> None:
+    method = octets.partition(b" ")[0]
+    found = ESTABLISHED if method == b"CONNECT" else OK
+    upstream = script(answering(BASIC), answering(BASIC, found))
+    engine = start(office(upstream.port), Listening(LOGIN, schemes=[Basic()]))
+    with engine.connect() as client:
+        client.send(octets)
+        assert client.reply(method).status == 200
+    heads = [peer.received.count(b"Proxy-Authorization") for peer in upstream.peers]
+    assert heads == [0, 1]  # On a new connection: the first one may be in the middle of something.
+    assert [peer.received.count(method) for peer in upstream.peers] == [1, 2]
 
 
 def test_a_wrong_password_costs_one_failed_log_on_by_digest(start: Start, script: Play) -> None:
