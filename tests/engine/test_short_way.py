@@ -367,6 +367,26 @@ def test_a_begun_connection_is_not_used_for_the_next_request(
     assert origin.peers[0].received.startswith(b"GET / ")
 
 
+def test_an_answer_that_a_client_takes_slowly_arrives_whole(start: Start, script: Play) -> None:
+    """One that came whole on the short way, and went out in part."""
+    body = bytes(range(256)) * 100
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    engine = start(office(script(answering(answer)).port))
+    with engine.connect() as client:
+        assert client.ask(GET).body == body
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        work = only_work(engine)
+        work.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        asked = 0
+        while not work._story:
+            client.send(GET)
+            asked += 1
+            engine.until(lambda: bool(work._story) or work.between, "an answer")
+        for _ in range(asked):
+            assert client.reply().body == body
+        assert client.ask(GET).body == body
+
+
 # --- quitting ---
 
 
