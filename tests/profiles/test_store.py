@@ -212,6 +212,23 @@ def test_there_are_no_more_profiles_than_can_be_read_again(path: Path) -> None:
         config.with_profile(OFFICE)
 
 
+def test_a_folder_is_no_file_where_the_system_opens_none(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def windows_open(path: Path, *_: int) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", windows_open)
+    with pytest.raises(SettingsError) as caught:
+        Store(saved).load()
+    assert caught.value.id == "TP-802"
+    saved.unlink()
+    saved.mkdir()
+    with pytest.raises(SettingsError) as caught:
+        Store(saved).load()
+    assert caught.value.id == "TP-801"
+
+
 @pytest.mark.parametrize("kind", [pytest.param("mkfifo", marks=pytest.mark.unix), "mkdir"])
 def test_what_is_no_file_is_not_waited_for(saved: Path, tmp_path: Path, kind: str) -> None:
     good = tmp_path / "last-good.toml"

@@ -206,7 +206,13 @@ def read_file(path: Path, limit: int) -> bytes:
         OSError: It cannot be read.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags)
+    try:
+        descriptor = os.open(path, flags)
+    except PermissionError:
+        # Windows opens no folder.
+        if path.is_dir():
+            raise NotAFileError(errno.EISDIR, "It is not a file") from None
+        raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise NotAFileError(errno.EINVAL, "It is not a file")
