@@ -60,8 +60,9 @@ logger = logging.getLogger(__name__)
 TEMPORARY_ID = "this-run"
 OK, NOT_DONE, PORT_IN_USE = 0, 1, 7
 """Exit codes (ux §7.1)."""
-OWN_DESCRIPTORS = 24
-"""What the service holds without clients and with a face: 21 were measured."""
+OWN_DESCRIPTORS = 40
+"""What the service holds without clients, 22 as measured, and what faces and programs take that are
+told to come again."""
 LISTEN_AGAIN_S = 5.0
 """How often a service that stays looks whether its port is free."""
 
