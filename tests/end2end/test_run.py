@@ -18,7 +18,6 @@ from tests.support.secrets import Canary
 from tests.support.squid import Squid
 from trayproxy.control.messages import Failed, ListenerState, Quit, UsePort
 from trayproxy.paths import locate
-from trayproxy.profiles.store import Store
 
 CODES = ("-o", "/dev/null", "-w", "%{http_code} %{http_connect}")
 
@@ -155,16 +154,18 @@ def test_a_service_of_a_tray_says_who_has_its_port_and_takes_it_when_it_is_free(
                 assert reply.problem.id == "TP-103"
 
 
-def test_a_service_of_a_tray_uses_another_port_if_it_is_told_to(place: Home) -> None:
+def test_a_service_of_a_tray_uses_another_port_for_one_run_and_can_go_back(place: Home) -> None:
     environ = {
         **place.environment(),
         "TRAYPROXY_HOME": str(place.path("trayproxy")),
         "PYTHONPATH": str(SOURCES),
     }
     paths = locate(environ)
+    paths.prepare()
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        argv = [sys.executable, "-m", "trayproxy", "run", "--stay", "--listen", address]
+        wanted = taken.getsockname()[1]
+        paths.config_file.write_text(settings := f"[listen]\nport = {wanted}\n")
+        argv = [sys.executable, "-m", "trayproxy", "run", "--stay"]
         with running(argv, env=environ, cwd=place.path("cwd")) as process:
             process.err.wait_for("is taken")
             with Face(paths, asks=False) as face:
@@ -172,5 +173,22 @@ def test_a_service_of_a_tray_uses_another_port_if_it_is_told_to(place: Home) -> 
                 face.must(UsePort(port))
                 assert process.out.wait_for("^listening on (.+)$")[1] == f"127.0.0.1:{port}"
                 up = face.wait_for_status(lambda told: told.listener is ListenerState.UP)
-                assert up.address == f"127.0.0.1:{port}"
-    assert Store(paths.config_file).load().listen.port == port
+                assert (up.address, up.wanted_port) == (f"127.0.0.1:{port}", wanted)
+                (notice,) = (notice for notice in up.notices if notice.id == "TP-111")
+                assert f"set to 127.0.0.1:{wanted} do not reach TrayProxy" in notice.body
+                assert f"Set them to 127.0.0.1:{port}" in notice.body
+                # While another program is there nothing changes.
+                reply = face.do(UsePort(0))
+                assert isinstance(reply, Failed)
+                assert (reply.problem.id, reply.exit_code) == ("TP-101", 7)
+                assert f"TrayProxy stays at 127.0.0.1:{port}." in reply.problem.body
+                socket.create_connection(("127.0.0.1", port)).close()
+                taken.close()
+                face.must(UsePort(0))
+                back = face.wait_for_status(lambda told: told.wanted_port == 0)
+                assert back.address == f"127.0.0.1:{wanted}"
+                assert "TP-111" not in [notice.id for notice in back.notices]
+                socket.create_connection(("127.0.0.1", wanted)).close()
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", port))
+    assert paths.config_file.read_text() == settings

@@ -128,6 +128,19 @@ def test_a_port_that_is_free_is_offered_in_place_of_one_that_is_taken(
     assert "Use port 3129 instead" not in rows(menu)
 
 
+def test_another_port_is_told_and_can_be_taken_back(menu: TrayMenu, qtbot: QtBot) -> None:
+    notice = Problem("TP-111", "TrayProxy uses port 3129 for now", "Set them to 127.0.0.1:3129.")
+    status = structs.replace(STATUS, wanted_port=3128, notices=(notice,))
+    menu.update(IconState.OK, status)
+    assert "TrayProxy uses port 3129 for now" in rows(menu)
+    assert "Go back to port 3128" in rows(menu)
+    with qtbot.waitSignal(menu.port_chosen) as chosen:
+        row(menu, "use_port").trigger()
+    assert chosen.args == [0]
+    menu.update(IconState.OK, STATUS)
+    assert "Go back to port 3128" not in rows(menu)
+
+
 def test_whoever_has_the_other_address_of_localhost_is_named(menu: TrayMenu, qtbot: QtBot) -> None:
     title = "python3 of user nobody listens on [::1]:3128"
     other = Problem("TP-801", "The settings file has a mistake", "line 3.")

@@ -139,6 +139,13 @@ def test_another_port_can_be_used_from_here(window: ProfilesWindow, qtbot: QtBot
     with qtbot.waitSignal(window.port_wanted) as wanted:
         press(window, "use_port_now")
     assert wanted.args == [3129]
+    notice = Problem("TP-111", "TrayProxy uses port 3129 for now", "Set them to 127.0.0.1:3129.")
+    window.show_state(IconState.OK, structs.replace(STATUS, wanted_port=3128, notices=(notice,)))
+    assert child(window, QPushButton, "use_port_now").text() == "Go back to port 3128"
+    assert "Set them to 127.0.0.1:3129." in label(window, "notices")
+    with qtbot.waitSignal(window.port_wanted) as wanted:
+        press(window, "use_port_now")
+    assert wanted.args == [0]
 
 
 def test_problems_are_shown_with_their_id(window: ProfilesWindow) -> None:

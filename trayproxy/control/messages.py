@@ -136,6 +136,8 @@ class Status(Struct, frozen=True):
         direct: Programs connect directly: the person has chosen that in place of a profile.
         strangers: Who wanted to connect and may not.
         spare_port: A port near the wanted one that is free while that is taken; 0: none is known.
+        wanted_port: The port of the settings while TrayProxy listens at another one for this run;
+            0: it listens where the settings say.
         screen_locked: Questions wait for somebody to come back to the screen.
         saved: Whether the keyring holds a password of the active profile; None: not known, since it
             is not looked into for that alone.
@@ -163,6 +165,7 @@ class Status(Struct, frozen=True):
     direct: bool = False
     strangers: Strangers = Strangers()
     spare_port: int = 0
+    wanted_port: int = 0
     screen_locked: bool = False
     saved: bool | None = None
 
@@ -328,10 +331,10 @@ class UseProfile(Struct, frozen=True):
 
 
 class UsePort(Struct, frozen=True):
-    """Listen at this port from now on, since the wanted one is taken. Reply: `Done` or `Failed`.
+    """Listen at this port in this run, since the wanted one is taken. Reply: `Done` or `Failed`.
 
     Attributes:
-        port: 1 to 65535; it is kept in the settings.
+        port: 1 to 65535; 0: at the wanted one again. The settings stay as they are.
     """
 
     port: int

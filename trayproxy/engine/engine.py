@@ -259,6 +259,27 @@ class Engine:
         if taken := self.listen_beside():
             logger.warning("not listening on %s: another program has this address", taken)
 
+    def move(self, port: int) -> None:
+        """Accept connections at another port instead; those that are open go on.
+
+        Args:
+            port: Which.
+
+        Raises:
+            OSError: The address is taken or is not ours. The engine listens where it did.
+        """
+        before = self._listeners, self._has_beside, self._port, self.address
+        self._listeners, self._has_beside = [], False
+        try:
+            self.listen(port)
+        except OSError:
+            self._listeners, self._has_beside, self._port, self.address = before
+            raise
+        for listener in before[0]:
+            assert listener._socket is not None
+            self.executor.stop_serving(listener._socket)
+            listener.shutdown()
+
     def listen_beside(self) -> str:
         """Accept connections at the other address of ``localhost``, too, if that can be had.
 

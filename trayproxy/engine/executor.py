@@ -135,6 +135,11 @@ class LoopExecutor(LocalFdExecutor):
         self._listeners[listener.fileno()] = listener, local
         self._descriptors.watch(listener.fileno(), READ, self._accept)
 
+    def stop_serving(self, listener: socket.socket) -> None:
+        """Accept no more from this socket; connections that are open go on."""
+        self._descriptors.forget(listener.fileno())
+        del self._listeners[listener.fileno()]
+
     def stop_accepting(self) -> None:
         """Accept no more; connections that are open go on."""
         if self._paused is not None:

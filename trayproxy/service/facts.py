@@ -46,6 +46,7 @@ class Facts:
         beside: Who has the other address of ``localhost``; None if nobody else has.
         strangers: Who wanted to connect and may not.
         spare_port: A port that is free while the wanted one is taken; 0: none is known.
+        wanted_port: The port of the settings while we listen at another one for this run, else 0.
         screen_locked: Questions wait for somebody to come back to the screen.
     """
 
@@ -72,6 +73,7 @@ class Facts:
         self.beside: Problem | None = None
         self.strangers = Strangers()
         self.spare_port = 0
+        self.wanted_port = 0
         self.screen_locked = False
         self._loop = loop
         self._tell = tell
@@ -142,10 +144,10 @@ class Facts:
         self.profile, self.profiles = profile, profiles
         self.changed()
 
-    def listening(self, address: str) -> None:
-        """Take note that programs can connect."""
+    def listening(self, address: str, wanted_port: int = 0) -> None:
+        """Take note that programs can connect, and in place of which port if it is another one."""
         self.listener, self.address, self.problem = ListenerState.UP, address, None
-        self.spare_port = 0
+        self.spare_port, self.wanted_port = 0, wanted_port
         self.changed()
 
     def refused(self, strangers: Strangers) -> None:
@@ -206,10 +208,11 @@ class Facts:
             upstream=self._upstream,
             upstream_since=self._upstream_since,
             problem=self.problem or self._upstream_problem,
-            notices=(*self._beside(), *self.notices, *self._detour()),
+            notices=(*self._elsewhere(), *self._beside(), *self.notices, *self._detour()),
             direct=self.direct,
             strangers=self.strangers,
             spare_port=self.spare_port,
+            wanted_port=self.wanted_port,
             screen_locked=self.screen_locked,
         )
         if self._counters is not None:
@@ -220,6 +223,19 @@ class Facts:
         if self._desk is not None:
             status = self._with_sign_in(status, self._desk)
         return status
+
+    def _elsewhere(self) -> tuple[Problem, ...]:
+        """Return what to change while we listen at another port than the settings say."""
+        if not self.wanted_port:
+            return ()
+        host, _, port = self.address.rpartition(":")
+        body = (
+            f"Programs that are set to {host}:{self.wanted_port} do not reach TrayProxy. Set them "
+            f"to {self.address}, or go back to port {self.wanted_port} once it is free. The next "
+            f"start tries port {self.wanted_port} again; to keep port {port}, write it below "
+            "[listen] in the settings file."
+        )
+        return (Problem("TP-111", f"TrayProxy uses port {port} for now", body),)
 
     def _beside(self) -> tuple[Problem, ...]:
         return (self.beside,) if self.beside is not None else ()

@@ -134,6 +134,8 @@ class Service:
         self._stop = asyncio.Event()
         self._moved = asyncio.Event()
         self._port: int | None = None
+        self._wanted_port = 0
+        """The port of the settings, once a person has chosen another one for this run."""
 
     async def run(self) -> int:
         """Run until told to quit; return the exit code."""
@@ -205,6 +207,7 @@ class Service:
             forget_connections=self._engine.forget_connections,
             quit_now=self._stop.set,
             listen_at=self._listen_at,
+            listen_as_set=self._listen_as_set,
             keep_login=self._keep_login,
             no_prompt=self._options.no_prompt,
         )
@@ -259,10 +262,7 @@ class Service:
         if self._stop.is_set():
             await self._close()
             return OK
-        self._facts.listening(self._engine.address)
-        self._beside.try_now()
-        logger.info("listening on %s", self._engine.address)
-        self._on_ready(self._engine.address)
+        self._listens()
         watch = watch_network(loop, self._network_changed)
         await self._stop.wait()
         logger.info("quitting")
@@ -344,9 +344,33 @@ class Service:
             task.cancel()
         self._moved.clear()
 
+    def _listens(self) -> None:
+        """Tell everybody where programs can connect."""
+        self._facts.listening(self._engine.address, self._wanted_port)
+        self._beside.try_now()
+        logger.info("listening on %s", self._engine.address)
+        self._on_ready(self._engine.address)
+
     def _listen_at(self, port: int) -> None:
+        """Try another port than the wanted one, in this run."""
+        self._wanted_port = self._wanted_port or _port_of(self._engine.address)
         self._port = port
         self._moved.set()
+
+    def _listen_as_set(self) -> Problem | None:
+        """Go back to the wanted port; return why that cannot be."""
+        if not self._facts.wanted_port:
+            return None
+        host, _, _ = self._engine.address.rpartition(":")
+        try:
+            self._engine.move(self._wanted_port)
+        except OSError as error:
+            address = f"{host}:{self._wanted_port}"
+            hint = f"TrayProxy stays at {self._engine.address}."
+            return self._why_not_listening(error, address, hint)
+        self._wanted_port = 0
+        self._listens()
+        return None
 
     def _spare_port(self, error: OSError) -> int:
         """Return a port to offer in place of one that is taken (EADDRINUSE, on Windows EACCES as
@@ -358,8 +382,22 @@ class Service:
 
     def _not_listening(self, error: OSError, spare: int) -> Problem:
         address = self._engine.address
+        hint = (
+            "TrayProxy starts by itself once the port is free."
+            if self._options.stays
+            else f"Choose another port, such as --listen {address.rpartition(':')[0]}:{spare}."
+        )
+        return self._why_not_listening(error, address, hint)
+
+    def _why_not_listening(self, error: OSError, address: str, hint: str) -> Problem:
+        """Return the problem that programs cannot connect at an address.
+
+        Args:
+            error: What the system said.
+            address: Where.
+            hint: What to do if another program is there.
+        """
         if is_taken(error):
-            port = address.rpartition(":")[2]
             owner = self._names.listener_at(address)
             if owner.program:
                 who = f"{owner.program} (PID {owner.pid})"
@@ -369,13 +407,8 @@ class Service:
                 who = "Another program, or Windows itself,"
             else:
                 who = "Another program"
-            hint = (
-                "TrayProxy starts by itself once the port is free."
-                if self._options.stays
-                else f"Choose another port, such as --listen {address.rpartition(':')[0]}:{spare}."
-            )
             body = f"{who} already uses {address}. {hint}"
-            return Problem("TP-101", f"Port {port} is taken", body)
+            return Problem("TP-101", f"Port {_port_of(address)} is taken", body)
         body = (
             "This computer has no such address, or the system does not allow it "
             f"({error.strerror or error})."
@@ -435,6 +468,10 @@ class Service:
 
     def _tell_status(self, status: Status) -> None:
         self._reception.tell(StatusChanged(status))
+
+
+def _port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 def fail(code: str, title: str, body: str, exit_code: int) -> int:

@@ -54,7 +54,7 @@ from trayproxy.service.screen import Screen
 
 logger = logging.getLogger(__name__)
 
-NOT_DONE, NOT_RUNNING, SIGN_IN, UPSTREAM, KEYRING = 1, 3, 4, 5, 6
+NOT_DONE, NOT_RUNNING, SIGN_IN, UPSTREAM, KEYRING, PORT = 1, 3, 4, 5, 6, 7
 """Exit codes of the command line (ux §7.1)."""
 
 LOGIN_CODES = {"TP-302": SIGN_IN, "TP-303": SIGN_IN, "TP-307": UPSTREAM}
@@ -92,6 +92,7 @@ class Reception:
         forget_connections: Callable[[], None],
         quit_now: Callable[[], None],
         listen_at: Callable[[int], None],
+        listen_as_set: Callable[[], Problem | None],
         keep_login: KeepLogin,
         no_prompt: bool,
     ) -> None:
@@ -107,6 +108,7 @@ class Reception:
             forget_connections: Closes idle upstream connections.
             quit_now: Ends the service.
             listen_at: Tries this port instead of the one that is taken.
+            listen_as_set: Listens at the port of the settings again; returns why that cannot be.
             keep_login: Tries a login, and keeps it in the keyring if it is right.
             no_prompt: Whether nobody may be asked.
         """
@@ -119,6 +121,7 @@ class Reception:
         self._forget_connections = forget_connections
         self._quit_now = quit_now
         self._listen_at = listen_at
+        self._listen_as_set = listen_as_set
         self._keep_login = keep_login
         self._no_prompt = no_prompt
         self._sessions: set[Session] = set()
@@ -182,7 +185,7 @@ class Reception:
             case UseProfile(profile_id):
                 return await self._use_profile(profile_id)
             case UsePort(port):
-                return await self._use_port(port)
+                return self._use_port(port)
             case CheckProfile(profile, url):
                 return await self._check_profile(session, profile, url)
             case SignInNow(profile_id):
@@ -343,12 +346,13 @@ class Reception:
             await self._save(lambda config: config.using(profile_id))
         return Done()
 
-    async def _use_port(self, port: int) -> Reply:
+    def _use_port(self, port: int) -> Reply:
+        if port == 0:
+            problem = self._listen_as_set()
+            return Done() if problem is None else Failed(problem, PORT)
         if self._facts.listener is not ListenerState.FAILED:
             return Failed(LISTENS_ALREADY, NOT_DONE)
-        port = check_port(port)
-        await self._save(lambda config: replace(config, listen=replace(config.listen, port=port)))
-        self._listen_at(port)
+        self._listen_at(check_port(port))
         return Done()
 
     def reload(self) -> None:

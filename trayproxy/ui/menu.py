@@ -40,7 +40,7 @@ class TrayMenu(QObject):
         not_now_chosen(Quiet): Do not ask for a while.
         profile_chosen(str): Make the profile with this id the active one.
         profiles_chosen: Open the window.
-        port_chosen(int): Listen at this port, since the wanted one is taken.
+        port_chosen(int): Listen at this port, since the wanted one is taken; 0: at that again.
         try_again_chosen: Start the service now.
         quit_chosen: End TrayProxy.
     """
@@ -84,7 +84,7 @@ class TrayMenu(QObject):
         self._pace = QTimer(self, singleShot=True, interval=PACE_MS)
         self._pace.timeout.connect(self._show_address)
         self._address_text = ""
-        self._spare_port = 0
+        self._port = 0
         self._name_rows()
         self.update(IconState.STARTING, None)
 
@@ -111,9 +111,7 @@ class TrayMenu(QObject):
         """
         self._set(self._heading, words.heading(state, status))
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
-        self._spare_port = words.spare_port(status)
-        self._use_port.setVisible(self._spare_port != 0)
-        self._set(self._use_port, words.port_row(self._spare_port))
+        self._show_port(words.port_offer(status))
         self._address.setVisible(words.has_address(status))
         warning = words.warning_row(status)
         self._warning.setVisible(bool(warning))
@@ -135,6 +133,12 @@ class TrayMenu(QObject):
             is_direct=status is not None and status.direct,
         )
         self._keep_on_screen()
+
+    def _show_port(self, offer: tuple[str, int] | None) -> None:
+        self._use_port.setVisible(offer is not None)
+        if offer is not None:
+            text, self._port = offer
+            self._set(self._use_port, text)
 
     def _keep_on_screen(self) -> None:
         """Move an open menu that has grown: Qt lets it hang below the screen."""
@@ -251,7 +255,7 @@ class TrayMenu(QObject):
 
     @Slot()
     def _on_port(self) -> None:
-        self.port_chosen.emit(self._spare_port)
+        self.port_chosen.emit(self._port)
 
     @Slot()
     def _untick(self) -> None:

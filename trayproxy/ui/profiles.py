@@ -89,7 +89,7 @@ class ProfilesWindow(QWidget):
         sign_in_wanted: Open the sign-in dialog.
         test_sign_in_wanted(str): Open the sign-in dialog of the tested profile, which has this id.
         copy_wanted: Copy the local address.
-        port_wanted(int): Listen at this port, since the wanted one is taken.
+        port_wanted(int): Listen at this port, since the wanted one is taken; 0: at that again.
         try_again_wanted: Start the service now.
         quit_wanted: End TrayProxy.
     """
@@ -112,8 +112,8 @@ class ProfilesWindow(QWidget):
         self.setObjectName("profiles_window")
         self.setWindowTitle(translate("Window", "TrayProxy"))
         self.has_tray = False
-        self._spare_port = 0
         """Whether a person can get the window back from the tray once it is closed."""
+        self._port = 0
         self._profiles: dict[str, Profile] = {}
         self._active = ""
         self._drafts: dict[str, Draft] = {}
@@ -143,9 +143,7 @@ class ProfilesWindow(QWidget):
         needed = status is not None and (needs_sign_in(status) or is_asked)
         self._sign_in.setVisible(needed)
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
-        self._spare_port = words.spare_port(status)
-        self._use_port.setVisible(self._spare_port != 0)
-        self._use_port.setText(words.port_row(self._spare_port))
+        self._show_port(words.port_offer(status))
         self._address_row.setVisible(words.has_address(status))
         for widget in (self._save, self._test, self._use, self._remove):
             widget.setEnabled(status is not None)
@@ -155,6 +153,12 @@ class ProfilesWindow(QWidget):
             self._show_profiles(status)
             self._show_notices(status)
         self._update_buttons()
+
+    def _show_port(self, offer: tuple[str, int] | None) -> None:
+        self._use_port.setVisible(offer is not None)
+        if offer is not None:
+            text, self._port = offer
+            self._use_port.setText(text)
 
     def show_note(self, text: str) -> None:
         """Say something that stays until it is replaced; an empty text takes it away."""
@@ -284,7 +288,7 @@ class ProfilesWindow(QWidget):
 
     @Slot()
     def _on_port(self) -> None:
-        self.port_wanted.emit(self._spare_port)
+        self.port_wanted.emit(self._port)
 
     @Slot()
     def _show_selected(self) -> None:

@@ -41,7 +41,7 @@ REALM_TOOLTIP_WIDTH = 150
 TARGET_WIDTH = 40
 ACCOUNT_AT_RISK = 3
 """So many rejected passwords in a row may have locked the account (ux §3.4)."""
-_URGENT = frozenset({"TP-110"})
+_URGENT = frozenset({"TP-110", "TP-111"})
 """The notices that the menu and the tooltip show, too."""
 
 
@@ -138,21 +138,25 @@ def warning_row(status: Status | None) -> str:
     return ""
 
 
-def spare_port(status: Status | None) -> int:
-    """Return the port that is offered in place of one that is taken, 0 if none is."""
-    if status is None or status.listener is not ListenerState.FAILED:
-        return 0
-    return status.spare_port
+def port_offer(status: Status | None) -> tuple[str, int] | None:
+    """Return a row that changes the local port, with the port to ask for; None without an offer.
+
+    Where the wanted port is taken another one is offered, for this run; there, the way back, which
+    is asked for as port 0.
+    """
+    if status is None:
+        return None
+    if status.listener is ListenerState.FAILED and status.spare_port:
+        text = translate("Tray", "Use port {port} instead").format(port=status.spare_port)
+        return text, status.spare_port
+    if status.listener is ListenerState.UP and status.wanted_port:
+        return translate("Tray", "Go back to port {port}").format(port=status.wanted_port), 0
+    return None
 
 
 def has_address(status: Status | None) -> bool:
     """Return whether programs reach us at the local address, or soon will."""
     return status is not None and status.listener is not ListenerState.FAILED
-
-
-def port_row(port: int) -> str:
-    """Return the row that has TrayProxy listen elsewhere."""
-    return translate("Tray", "Use port {port} instead").format(port=port)
 
 
 # --- Menu rows -----------------------------------------------------------------------------------
