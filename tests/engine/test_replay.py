@@ -30,6 +30,7 @@ class When(Enum):
     """When an upstream refuses a request without a login, and what it does then."""
 
     AFTER_ALL = auto()
+    AFTER_ALL_AND_CONTINUES = auto()
     AT_ONCE = auto()
     AT_ONCE_AND_CLOSES = auto()
     IN_THE_MIDDLE_AND_RESETS = auto()
@@ -59,8 +60,10 @@ class Office(Server):
                     return
 
     def _refuse(self, exchange: Exchange) -> bool:
+        if self._when is When.AFTER_ALL_AND_CONTINUES and exchange.head.value("expect"):
+            exchange.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         match self._when:
-            case When.AFTER_ALL:
+            case When.AFTER_ALL | When.AFTER_ALL_AND_CONTINUES:
                 digest_of(exchange.body())
             case When.IN_THE_MIDDLE_AND_RESETS:
                 next(exchange.body())
@@ -68,7 +71,8 @@ class Office(Server):
         if self._when is When.IN_THE_MIDDLE_AND_RESETS:
             # Closing with octets unread is a reset that overtakes nothing that was sent before.
             return False
-        return self._when is When.AFTER_ALL or self._drain(exchange)
+        reads_all = self._when in (When.AFTER_ALL, When.AFTER_ALL_AND_CONTINUES)
+        return reads_all or self._drain(exchange)
 
     def _drain(self, exchange: Exchange) -> bool:
         if self._when is When.AT_ONCE:
@@ -191,6 +195,47 @@ def test_what_is_too_large_to_be_sent_again_ends_in_a_503_and_works_once_signed_
     engine = start(office(upstream.port), FakeDesk(LOGIN))
     assert upload(engine, TOO_LARGE, in_chunks=True).status == 503
     assert upload(engine, 0, in_chunks=False).status == 200
+    reply = upload(engine, TOO_LARGE, in_chunks=True)
+    assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
+
+
+@pytest.mark.parametrize("when", [When.AFTER_ALL, When.AFTER_ALL_AND_CONTINUES])
+def test_a_first_large_upload_is_signed_in_for_by_an_own_request_r_074(
+    start: Start, stack: ExitStack, when: When
+) -> None:
+    """The proxy reads all of it before its 407, when it cannot be sent again any more."""
+    upstream = stack.enter_context(Office(when))
+    engine = start(office(upstream.port), FakeDesk(LOGIN), Limits(own_expect_s=0.2))
+    reply = upload(engine, TOO_LARGE, in_chunks=False)
+    assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
+    asked, own, signed, sent = upstream.heads
+    assert (asked, own, signed, sent[0]) == ((False, True), (False, False), (True, False), True)
+    assert reply.interim == ()
+    assert len(engine.desk.acceptances) == 1
+    assert len(engine.desk.turns) == 1
+
+
+def test_a_large_upload_that_nobody_signs_in_for_is_not_sent(
+    start: Start, stack: ExitStack
+) -> None:
+    upstream = stack.enter_context(Office(When.AFTER_ALL))
+    engine = start(office(upstream.port), limits=Limits(own_expect_s=0.2))
+    with engine.connect() as client:
+        client.send(get(URL, b"Content-Length: %d" % TOO_LARGE, method=b"POST"))
+        engine.desk.wait_for_turns(1)
+        engine.call(engine.desk.refuse_all)
+        assert client.reply(b"POST").status == 503
+    assert engine.call(lambda: engine.engine.counters.sent) < 10_000
+
+
+def test_after_an_upload_that_was_too_large_to_be_sent_again_the_login_is_known(
+    start: Start, stack: ExitStack
+) -> None:
+    """How much there is in chunks is known too late; the second try succeeds."""
+    upstream = stack.enter_context(Office(When.AFTER_ALL))
+    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    assert upload(engine, TOO_LARGE, in_chunks=True).status == 503
+    assert len(engine.desk.acceptances) == 1
     reply = upload(engine, TOO_LARGE, in_chunks=True)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
 

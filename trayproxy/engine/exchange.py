@@ -21,15 +21,22 @@ from trayproxy.engine.pages import (
     sign_in_not_set,
 )
 from trayproxy.engine.refusals import Evidence, evidence
-from trayproxy.engine.relay import BadBodyError, Relay
+from trayproxy.engine.relay import AskFirstError, BadBodyError, Heads, Relay
 from trayproxy.engine.sender import KEPT_AT_MOST, ClientGoneError, Kept, Sender
-from trayproxy.engine.signing import Signing, SupersededError, UnansweredError, Wanted
+from trayproxy.engine.signing import (
+    Signing,
+    SupersededError,
+    TooLargeError,
+    UnansweredError,
+    Wanted,
+)
 from trayproxy.engine.strand import Wait
 from trayproxy.engine.upstream import Connection
 from trayproxy.engine.way import Way
 from trayproxy.http.framing import Length, NoBody
-from trayproxy.http.request import Request
+from trayproxy.http.request import Request, parse_request
 from trayproxy.http.response import Response
+from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile
 
 if TYPE_CHECKING:
@@ -147,6 +154,19 @@ async def carry_out(
     return outcome
 
 
+def head_for(target: Authority) -> Request:
+    """Return an own request that changes nothing at the target (RFC 9110, section 9.2.1).
+
+    Raises:
+        MessageError: The target is none.
+    """
+    head = (
+        f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
+        "User-Agent: TrayProxy\r\nContent-Length: 0\r\n\r\n"
+    )
+    return parse_request(head.encode("ascii"))
+
+
 class Exchange:
     """One request on its way.
 
@@ -238,13 +258,25 @@ class Exchange:
         signing = Signing(self._link, self._plan, hop, self._relay, sender, sent)
         attempt = Attempt(self._known() if sent is None else sent.answer)
         unanswered = 0
+        framing = self._request.framing
+        may_ask = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
         while True:
             if hop.way.ends_at_target and not self._request.is_spoken_here:
                 target = self._request.target
                 host = target.authority.host if target.authority else ""
                 raise RefusedError(only_by_proxy(target.scheme.decode("ascii"), host))
+            sender.asks_first = may_ask and attempt.answer is None and hop.way.signs_requests
             try:
                 outcome = await carry_out(signing, hop, self._request, attempt)
+            except AskFirstError:
+                self._link.drop_upstream()
+                may_ask = False
+                attempt = await self._ask_first()
+                continue
+            except TooLargeError:
+                # It is refused; but when it is sent again, the login is known to be right.
+                await self._ask_first()
+                raise
             except UnreachableError as error:
                 self._take_another_way(error, sender)
                 attempt = Attempt(self._known())
@@ -269,6 +301,45 @@ class Exchange:
                 raise RefusedError(page)
             turn = self._turn_at_desk(outcome, signing.carried or attempt.answer)
             attempt = await self._wait_at_desk(turn)
+
+    async def _ask_first(self) -> Attempt:
+        """Find out by an own request whether the next hop wants a login, and sign in with it
+        (R-074). Return what to send the upload with.
+
+        Raises:
+            RefusedError: The person declined, or there is no common way to sign in.
+        """
+        link, way = self._link, self._hop.way
+        authority = self._request.target.authority
+        assert authority is not None
+        plan = Plan(head_for(authority), None)
+        hop = Hop(link, plan.request, self._hop.preferred, way)
+        sender = Sender(self._client, NoBody(), Kept(wanted=False))
+        signing = Signing(link, plan, hop, Heads(link, plan), sender, None)
+        attempt, wanted = Attempt(self._known(), is_fresh=True), None
+        while True:
+            try:
+                outcome = await carry_out(signing, hop, plan.request, attempt)
+            except SupersededError:
+                attempt = Attempt(self._known())
+                continue
+            except RefusedError as error:
+                logger.debug("nothing was found out before an upload: %s", error)
+                link.drop_upstream()
+                return Attempt(self._known())
+            if not isinstance(outcome, Wanted):
+                break
+            wanted = outcome
+            turn = self._turn_at_desk(outcome, signing.carried or attempt.answer)
+            attempt = await self._wait_at_desk(turn)
+        # Content that can be sent only once goes on no connection that may be about to be closed.
+        link.drop_upstream()
+        known = self._known()
+        if known is not None or wanted is None or attempt.answer is None:
+            return Attempt(known, is_fresh=True)
+        # The answer of the site proves nothing: the upload carries the login on trial.
+        turn = self._turn_at_desk(Wanted(wanted.challenges), None)
+        return await self._wait_at_desk(turn)
 
     def _known(self) -> Answer | None:
         """Return the login to send before anybody asks for it."""

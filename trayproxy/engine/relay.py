@@ -52,6 +52,13 @@ class BadBodyError(MessageError):
     """The client's body is malformed, or does not come."""
 
 
+class AskFirstError(Exception):
+    """Content that can be sent only once would go now, and nobody knows whether a login is wanted.
+
+    Nothing of the content has been sent.
+    """
+
+
 class Heads:
     """Takes the heads of the answers to one request from the next hop."""
 
@@ -143,7 +150,7 @@ class Heads:
             woken = await Wait(events, timeout=limits.own_expect_s if sender.holding else None)
             is_ready = woken == stream.descriptor
             if woken == TIMED_OUT:
-                sender.holding = False
+                self._let_go(sender)
             elif woken == client.descriptor and not sender.hungry:
                 client.fill()
 
@@ -171,11 +178,22 @@ class Heads:
         is_read = sender.hungry or (is_over and not client.ended and room)
         return READ if is_read else 0
 
+    @staticmethod
+    def _let_go(sender: Sender) -> None:
+        """Hold content back no longer.
+
+        Raises:
+            AskFirstError: It must not go before the next hop was asked in another way.
+        """
+        if sender.asks_first:
+            raise AskFirstError
+        sender.holding = False
+
     async def _pass_interim(self, sender: Sender, response: Response) -> None:
         """Pass a 1xx answer on (RFC 9110, section 15.2), unless it answers a question of our
         own."""
         if sender.holding and response.status == 100:
-            sender.holding = False
+            self._let_go(sender)
             return
         minor = self._request.minor
         octets = write_interim(response, via=self._engine.via, client_minor=minor)

@@ -104,6 +104,8 @@ class Sender:
     Attributes:
         kept: The part of the body that was sent.
         holding: The body waits until the next hop says that it wants it.
+        asks_first: A body that has waited must not go, since it can be sent only once and the next
+            hop may read all of it before it asks for a login.
         broken: The next hop takes no more; it may still have said why.
         started: Octets were sent on the present connection.
         body_started: Octets of the body were taken from the client.
@@ -121,6 +123,7 @@ class Sender:
         self._upstream: Stream | None = None
         self.kept = kept
         self.holding = False
+        self.asks_first = False
         self.broken = False
         self.started = False
         self.body_started = False

@@ -62,6 +62,13 @@ class SupersededError(Exception):
     """The login is not the one to be sent any more."""
 
 
+class TooLargeError(RefusedError):
+    """The content of the request cannot be sent once more with the login that is wanted."""
+
+    def __init__(self) -> None:
+        super().__init__(TOO_LARGE_TO_REPEAT)
+
+
 class UnansweredError(RefusedError):
     """The next hop closed the connection instead of answering a request that carried a login.
 
@@ -595,7 +602,7 @@ class Signing:
         elif not whole:
             sender.knock(stream, head)
         elif sender.body_started and not sender.kept.whole:
-            raise RefusedError(TOO_LARGE_TO_REPEAT)
+            raise TooLargeError
         else:
             sender.aim(stream, head)
         try:
