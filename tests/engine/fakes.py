@@ -65,6 +65,7 @@ class FakeDesk(Desk):
         open: Where answers proved nothing about a login on trial, and whether that is doubtful.
         spent: Whether each of these may have cost a log-on.
         spaces: Every upstream that asked.
+        overdues: Every answer that requests carried while the next hop said nothing to anybody.
         was_unanswered: A request that carried a login got no answer: the login is not handed out
             for requests that wait.
         departures: How many requests were about to carry a login that was not proved lately.
@@ -97,6 +98,7 @@ class FakeDesk(Desk):
         self._waiting: list[tuple[asyncio.Future[Answer | Refusal | None], Answer]] = []
         self.is_under_way = False
         self.was_unanswered = False
+        self.overdues: list[Answer] = []
         self.departures = 0
         self._knows_it = knows_it
         self._changed = threading.Condition()
@@ -195,6 +197,11 @@ class FakeDesk(Desk):
         with self._changed:
             self.doubts.append(answer)
             self.spent.append(sent)
+            self._changed.notify_all()
+
+    def overdue(self, answer: Answer) -> None:
+        with self._changed:
+            self.overdues.append(answer)
             self._changed.notify_all()
 
     def network_changed(self) -> None:

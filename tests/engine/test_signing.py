@@ -1418,3 +1418,40 @@ def test_content_that_comes_by_the_octet_is_not_waited_for(start: Start, script:
             except TimeoutError:
                 assert monotonic() - begun < 8
     assert client.octets.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("knows_it", [True, False], ids=["known", "on trial"])
+def test_a_next_hop_that_says_nothing_to_a_login_is_told(
+    start: Start, script: Play, stack: ExitStack, knows_it: bool
+) -> None:
+    """Some say nothing to a wrong password. Nobody else should send it meanwhile, see turns."""
+    upstream = Changed(stack)
+    desk = FakeDesk(LOGIN, knows_it=knows_it)
+    engine = start(office(script(upstream.play).port), desk, limits=Limits(late_silence_s=0.1))
+    with engine.connect() as client:
+        client.send(GET)
+        assert upstream.came.wait(10)
+        engine.until(lambda: bool(desk.overdues), "that it is told")
+        upstream.may_answer.set()
+        client.reply()
+    assert len(desk.overdues) == 1
+
+
+def test_a_verdict_is_read_although_the_client_has_left(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """T14: otherwise the login would be sent once more to find out."""
+    upstream = Changed(stack)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        client.send(GET)
+        assert upstream.came.wait(10)
+        client.reset()
+    upstream.may_answer.set()
+    engine.desk.wait_for_turns(2)
+    (_, turn) = engine.desk.turns
+    assert turn.tried is not None
+    assert turn.verdict is not None
+    assert turn.verdict.kind is VerdictKind.REJECTED
+    assert engine.desk.doubts == []
+    assert len(upstream.carried) == 1

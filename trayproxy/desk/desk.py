@@ -364,6 +364,14 @@ class Desk:
             _log.info("profile %s: a sign-in was not checked: %s", answer.space.profile_id, why)
             self._handle(Inconclusive(answer.mark, sent, answer.flight))
 
+    def overdue(self, answer: Answer) -> None:
+        """Take note that no request with this answer has been answered for some seconds.
+
+        The login is not taken for proved any more: from here one request at a time carries it.
+        """
+        if answer.login is not None and not answer.flight:
+            self._handle(Inconclusive(answer.mark, sent=True))
+
     # --- For faces ---------------------------------------------------------------------------
 
     def questions(self) -> tuple[Question, ...]:

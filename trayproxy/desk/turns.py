@@ -71,4 +71,5 @@ class Turns:
 
     def _are_too_many(self, case: Case) -> bool:
         board = self._board
-        return board.tries_itself and len(case.flights) >= board.rules.unanswered
+        count = len(case.flights) + case.unanswered
+        return board.tries_itself and count >= board.rules.unanswered

@@ -13,10 +13,12 @@ import logging
 import socket
 from collections.abc import Callable
 from enum import Enum, auto
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from proxy.core.work import Work
 
+from trayproxy.desk.answer import Answer
 from trayproxy.desktop.owner import End
 from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import Page, write_page
@@ -73,6 +75,7 @@ class ClientWork(Work[Accepted]):
         is_late: The answer to what was sent on the short way has not come in time.
         is_one_too_many: There were as many clients as we serve before it.
         between: It is between two requests.
+        carried: The login that a request of the story carries and that has no answer yet.
     """
 
     def __init__(self, work: Accepted, flags: argparse.Namespace, **kwargs: Any) -> None:
@@ -88,6 +91,8 @@ class ClientWork(Work[Accepted]):
         self.is_late = False
         self.is_one_too_many = False
         self.between = True
+        self.carried: Answer | None = None
+        self._unheard: tuple[float, int] | None = None
         self._story: Story | None = None
         self._strand: Strand | None = None
         self._watched = NOTHING
@@ -252,9 +257,26 @@ class ClientWork(Work[Accepted]):
                 tunnel.probe()
             if self.deadline is not None and tunnel.has_moved():
                 self.deadline_in(self.engine.limits.half_closed_s)
-        elif self.upstream is not None and not (self.between or self.upstream.stream.is_probed):
-            self.upstream.stream.probe()  # Its answer may take minutes.
+        elif self.upstream is not None and not self.between:
+            if not self.upstream.stream.is_probed:
+                self.upstream.stream.probe()  # Its answer may take minutes.
+            self._look_for_verdict(self.upstream)
         return self.deadline is not None and self.engine.loop.time() >= self.deadline
+
+    def _look_for_verdict(self, upstream: Connection) -> None:
+        """Tell the desk if a login is on its way and the next hop answers no request at all."""
+        carried = self.carried
+        if carried is None and self.plan is not None and not upstream.is_signed_in:
+            carried = upstream.answer
+        if carried is None or upstream.way is None:
+            self._unheard = None
+            return
+        now, answers = self.engine.loop.time(), upstream.way.pulse.answers
+        if self._unheard is None or self._unheard[1] != answers:
+            self._unheard = (now, answers)
+        elif now - self._unheard[0] >= self.engine.limits.late_silence_s:
+            self._unheard = (inf, answers)
+            self.engine.desk.overdue(carried)
 
     def time_out(self) -> None:
         """Do something about that."""

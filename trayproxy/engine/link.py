@@ -6,6 +6,7 @@ That is a client connection, or nobody at all: see `warming`.
 import socket
 from typing import TYPE_CHECKING, Protocol
 
+from trayproxy.desk.answer import Answer
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import Connection
 
@@ -22,6 +23,7 @@ class Link(Protocol):
         upstream: The connection to the next hop, if there is one.
         begun: One that was begun and takes its time.
         deadline: Loop time after which it has waited for too long; None for no limit.
+        carried: The login that a request carries which has no answer yet.
         is_late: An answer that was waited for elsewhere has not come in time.
     """
 
@@ -31,6 +33,7 @@ class Link(Protocol):
     begun: socket.SocketType | None
     deadline: float | None
     is_late: bool
+    carried: Answer | None
 
     def deadline_in(self, seconds: float) -> None:
         """Limit how long it may wait from now on."""

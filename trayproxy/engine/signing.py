@@ -605,6 +605,7 @@ class Signing:
             raise TooLargeError
         else:
             sender.aim(stream, head)
+        self._link.carried = carried
         try:
             response = await self._relay.await_head(sender, upstream)
         except BrokenError as error:
@@ -619,6 +620,7 @@ class Signing:
                 raise BadBodyError(408, "its content did not come in time") from error
             raise self._hop.gave_up() from error
         finally:
+            self._link.carried = None
             self.is_spent = self.is_spent or (carried is not None and sender.started)
         self._hop.answered(upstream)
         if response.status == 417 and b"expect" in head.lower() and not self._is_to_hurry:

@@ -86,6 +86,7 @@ class Unattended:
         self.begun: socket.SocketType | None = None
         self.deadline: float | None = None
         self.is_late = False
+        self.carried: Answer | None = None
 
     def deadline_in(self, seconds: float) -> None:
         """Leave the limit as it is: there is one for the whole."""
