@@ -164,8 +164,8 @@ LAST_STOP = Page(
 NOT_ALLOWED = Page(
     403,
     "TrayProxy serves only its own user; allow_users adds others",
-    "TrayProxy passes requests on with the sign-in of the user who started it, and this program "
-    "does not run as that user. The user who started TrayProxy can allow others: write "
+    "TrayProxy passes requests on with the sign-in of the user who started it, so it serves no "
+    "program of another user. The user who started TrayProxy can allow others: write "
     'allow_users = ["name"] below [listen] in the settings.',
     "http_request_denied",
     "TP-109",
