@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 
 from trayproxy.auth.login import Login
-from trayproxy.desk.memory import REJECTED_MOST, Forgetful, MemoryFile
-from trayproxy.desk.space import Pin, Space
+from trayproxy.desk.memory import (
+    HOLD_S,
+    REJECTED_MOST,
+    SIZE_MOST,
+    Forgetful,
+    MemoryFile,
+    Record,
+    Unpinned,
+)
+from trayproxy.desk.space import Pin, Space, bounded_realm
 
 SPACE = Space("office", "http://proxy.corp.example:8080")
 OTHER = Space("lab", "http://proxy.corp.example:8080")
@@ -229,3 +237,95 @@ def test_a_run_that_must_leave_nothing_behind_remembers_nothing() -> None:
     memory.close()
     assert not memory.was_rejected(SPACE, LOGIN).result(0)
     assert memory.pins == {}
+
+
+# --- Logins on trial ------------------------------------------------------------------------------
+
+
+def test_a_login_on_trial_is_held_back_in_the_next_run(memory: MemoryFile, path: Path) -> None:
+    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == Record()
+    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == Record()  # In the same run.
+    later = again(memory, path)
+    assert later.try_out(SPACE, LOGIN, insists=False).result(10).hold_s > HOLD_S[1] - 60
+    assert later.try_out(SPACE, LOGIN, insists=True).result(10) == Record()
+    later.close()
+
+
+def test_it_is_held_back_for_a_while_only(path: Path) -> None:
+    first = MemoryFile(path, now=lambda: 1_000_000.0)
+    first.try_out(SPACE, LOGIN, insists=False).result(10)
+    first.close()
+    later = MemoryFile(path, now=lambda: 1_000_000.0 + HOLD_S[0])
+    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == Record()
+    later.close()
+
+
+@pytest.mark.parametrize("ends", ["accepted", "spare"])
+def test_a_trial_that_has_ended_holds_nothing_back(
+    memory: MemoryFile, path: Path, ends: str
+) -> None:
+    memory.try_out(SPACE, LOGIN, insists=False)
+    getattr(memory, ends)(SPACE, LOGIN)
+    later = again(memory, path)
+    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == Record()
+    later.close()
+
+
+def test_a_trial_that_was_rejected_is_a_rejection(memory: MemoryFile, path: Path) -> None:
+    memory.try_out(SPACE, LOGIN, insists=False)
+    memory.rejected(SPACE, LOGIN)
+    later = again(memory, path)
+    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == Record(is_rejected=True)
+    later.close()
+
+
+def test_a_rejection_is_known_under_another_name_of_the_address(
+    memory: MemoryFile, path: Path
+) -> None:
+    memory.found_at(SPACE, ("192.0.2.1:8080",))
+    memory.rejected(SPACE, LOGIN)
+    later = again(memory, path)
+    assert not was_rejected(later, space=ELSEWHERE)
+    later.found_at(ELSEWHERE, ("192.0.2.1:8080", "192.0.2.2:8080"))
+    assert was_rejected(later, space=ELSEWHERE)
+    later.close()
+
+
+def test_several_rejections_of_a_login_say_no_more_of_it_than_one(
+    memory: MemoryFile, path: Path
+) -> None:
+    for space in (SPACE, OTHER, ELSEWHERE):
+        memory.rejected(space, LOGIN)
+    memory.close()
+    entries = json.loads(path.read_text())["upstreams"]
+    assert len({tuple(entry["rejected"]) for entry in entries}) == 1
+
+
+def test_what_would_not_be_read_again_is_not_written(memory: MemoryFile, path: Path) -> None:
+    """An upstream may call itself by a name of 32,000 letters."""
+    memory.rejected(SPACE, LOGIN)
+    for number in range(60):
+        space = Space(f"p{number}", f"http://proxy{number}.example:3128")
+        memory.pin(space, Pin("basic", tuple(f"{n}" + "\xff" * 32_000 for n in range(8))))
+    later = again(memory, path)
+    assert path.stat().st_size <= SIZE_MOST
+    assert not path.with_name("sign-in.json.bad").exists()
+    assert Space("p59", "http://proxy59.example:3128") in later.pins
+    later.close()
+
+
+def test_two_long_realms_stay_two() -> None:
+    one, other = ("\xff" * 32_000 + end for end in "ab")
+    assert bounded_realm(one) != bounded_realm(other)
+    assert bounded_realm(bounded_realm(one)) == bounded_realm(one)
+
+
+def test_a_run_for_one_upstream_keeps_rejections_and_no_pins(path: Path) -> None:
+    run = Unpinned(MemoryFile(path))
+    run.pin(SPACE, PIN)
+    run.rejected(SPACE, LOGIN)
+    run.close()
+    later = MemoryFile(path)
+    assert later.pins == {}
+    assert was_rejected(later)
+    later.close()

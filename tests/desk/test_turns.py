@@ -1,0 +1,321 @@
+"""Tests for trayproxy.desk.turns, and for the rules of one failed log-on for each password."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.desk.play import KEY, OFFICE, RIGHT, WRONG, Play
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import Why
+from trayproxy.desk.case import Phase
+from trayproxy.desk.events import (
+    Accepted,
+    AskersChanged,
+    Challenged,
+    Depart,
+    Departing,
+    Given,
+    Inconclusive,
+    OwnEnded,
+    Recall,
+    Release,
+    Spared,
+    Switched,
+    TryOwn,
+)
+from trayproxy.desk.memory import Record
+from trayproxy.desk.space import Key, Mark, Space
+from trayproxy.profiles.profile import Upstream
+
+
+class Stale(Play):
+    """A login that was right, and was not proved for some seconds."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.machine.board.tries_itself = True
+        self.carried = self.trust()
+        self.wait(self.rules.fresh + 1)
+
+    def depart(self, count: int = 1) -> list[int]:
+        """Let requests be about to carry the login; return their numbers."""
+        numbers = []
+        for _ in range(count):
+            self.waiters += 1
+            numbers.append(self.waiters)
+            target = f"host{self.waiters}.example:443"
+            self.targets[self.waiters] = target
+            self.do(Departing(self.waiters, self.carried, target))
+        return numbers
+
+    @property
+    def gone(self) -> list[int]:
+        return [effect.number for effect in self.all(Depart)]
+
+    @property
+    def recalled(self) -> list[int]:
+        return [effect.number for effect in self.all(Recall)]
+
+    def prove(self, number: int) -> None:
+        self.do(Accepted(self.carried, "basic", "basic", self.targets[number], number))
+
+    def refuse(self, number: int) -> int:
+        return self.challenge(tried=self.carried, target=self.targets[number], flight=number)
+
+    def lose(self, number: int = 0) -> None:
+        self.do(Inconclusive(self.carried, sent=True, flight=number))
+
+    @property
+    def phase(self) -> Phase:
+        return self.machine.board.cases[KEY].phase
+
+    def own(self) -> int:
+        """Let the upstream ask our own request for a login; return what it is released as."""
+        waiter = self.challenge(target=self.all(TryOwn)[-1].target, own=True)
+        assert self.released()[-1] == waiter
+        return waiter
+
+
+# --- One at a time -----------------------------------------------------------------------------
+
+
+def test_one_goes_and_the_others_follow_when_it_is_accepted() -> None:
+    play = Stale()
+    first, *others = play.depart(50)
+    assert play.gone == [first]
+    play.prove(first)
+    assert play.gone == [first, *others]
+    assert {effect.flight for effect in play.all(Depart)[1:]} == {0}
+
+
+def test_without_a_verdict_one_more_goes_after_two_seconds_and_then_our_own() -> None:
+    play = Stale()
+    first, second, *_ = play.depart(50)
+    play.wait(1.9)
+    assert play.gone == [first]
+    play.wait(0.1)
+    assert play.gone == [first, second]
+    play.wait(2)
+    assert play.gone == [first, second]
+    assert len(play.all(TryOwn)) == 1
+
+
+def test_without_requests_of_our_own_one_more_goes_each_two_seconds() -> None:
+    play = Stale()
+    play.machine.board.tries_itself = False
+    numbers = play.depart(5)
+    play.wait(6)
+    assert play.gone == numbers[:4]
+
+
+def test_after_a_refusal_none_goes() -> None:
+    play = Stale()
+    first, *others = play.depart(50)
+    play.refuse(first)
+    assert play.recalled == others
+    play.wait(9)
+    assert play.gone == [first]
+    assert play.depart() == play.recalled[-1:]
+
+
+def test_our_own_request_does_not_go_to_the_address_that_has_just_refused() -> None:
+    play = Stale()
+    (first,) = play.depart()
+    play.prove(first)
+    play.wait(play.rules.fresh + 1)
+    (again,) = play.depart()
+    play.targets[again] = play.targets[first]
+    play.refuse(again)
+    assert play.all(TryOwn)[-1].target != play.targets[first]
+
+
+def test_a_changed_password_costs_two_log_ons_however_many_wait() -> None:
+    play = Stale()
+    first, *others = play.depart(50)
+    play.refuse(first)
+    ours = play.own()
+    for _ in others:
+        play.challenge()
+    play.challenge(tried=play.mark(ours), own=True, flight=ours)
+    assert play.phase is Phase.ASKING
+    assert play.refused().get(first) is None
+    assert "FORBIDDEN" not in play.refused().values()
+
+
+def test_a_client_that_leaves_is_not_let_go() -> None:
+    play = Stale()
+    first, second, third = play.depart(3)
+    play.leave(second)
+    play.wait(2)
+    assert play.gone == [first, third]
+
+
+# --- Whose verdict counts ----------------------------------------------------------------------
+
+
+def test_an_acceptance_of_what_left_before_a_refusal_does_not_count() -> None:
+    """It may have been let in before the password was changed."""
+    play = Stale()
+    first, _ = play.depart(2)
+    play.wait(2)
+    play.refuse(first)
+    play.do(Accepted(play.carried, "basic", "basic"))
+    assert play.phase is Phase.HELD
+
+
+@given(st.lists(st.sampled_from(("lost", "unsent", "accepted", "left")), max_size=12))
+def test_what_never_carried_the_login_changes_no_trial(events: list[str]) -> None:
+    play = Stale()
+    first, second, *_ = play.depart(4)
+    play.refuse(first)
+    ours = play.own()
+    assert play.phase is Phase.CHECKING
+    for event in events:
+        match event:
+            case "lost":
+                play.do(Inconclusive(play.carried, sent=True, flight=second))
+            case "unsent":
+                play.do(Inconclusive(play.carried, sent=False))
+            case "accepted":
+                play.do(Accepted(play.carried, "basic", "basic"))
+            case "left":
+                play.leave(second)
+        assert play.phase is Phase.CHECKING
+    play.challenge(tried=play.mark(ours), own=True, flight=ours)
+    assert play.phase.name == "ASKING"
+
+
+@given(st.lists(st.sampled_from(("depart", "wait", "prove", "refuse", "lose")), max_size=40))
+def test_never_more_are_on_their_way_than_may_go_unanswered(events: list[str]) -> None:
+    play = Stale()
+    away: list[int] = []
+    for event in events:
+        known = len(play.all(Depart))
+        if event == "depart":
+            play.depart(3)
+        elif event == "wait":
+            play.wait(2.5)
+        elif away:
+            number = away.pop(0)
+            if event == "prove":
+                play.prove(number)
+            elif event == "refuse":
+                play.refuse(number)
+            else:
+                play.lose(number)
+        away += [effect.flight for effect in play.all(Depart)[known:] if effect.flight]
+        case = play.machine.board.cases[KEY]
+        assert len(case.flights) <= play.rules.unanswered
+        assert not case.queue or case.phase is Phase.TRUSTED
+        if case.doubts:
+            assert not case.queue
+
+
+# --- Without an answer -------------------------------------------------------------------------
+
+
+def test_after_two_without_an_answer_ours_asks_and_then_the_person_is_asked() -> None:
+    play = Stale()
+    play.challenge()
+    for _ in range(2):
+        (number,) = play.depart()
+        play.lose(number)
+    assert play.phase is Phase.HELD
+    ours = play.own()
+    play.challenge()
+    play.do(Inconclusive(play.mark(ours), sent=True, flight=ours))
+    play.do(OwnEnded(play.all(TryOwn)[-1].number, asked=True))
+    assert play.question_due.why is Why.UNCHECKED
+    assert len(play.gone) + 1 == 3
+
+
+def test_an_upstream_that_does_not_even_ask_is_not_the_logins_fault() -> None:
+    play = Stale()
+    for _ in range(2):
+        (number,) = play.depart()
+        play.lose(number)
+    play.do(OwnEnded(play.all(TryOwn)[-1].number, asked=True))
+    assert play.phase is Phase.TRUSTED
+    assert not play.is_asking
+
+
+def test_an_upstream_that_accepts_ours_is_well() -> None:
+    play = Stale()
+    for _ in range(2):
+        (number,) = play.depart()
+        play.lose(number)
+    play.accept(play.own())
+    (number,) = play.depart()
+    assert play.all(Depart)[-1] == Depart(number, 0)
+
+
+def test_connections_that_are_lost_together_count_as_one() -> None:
+    """An upstream that was started anew has closed all of them."""
+    play = Stale()
+    (first,) = play.depart()
+    play.prove(first)
+    for _ in range(20):
+        play.lose()
+    assert play.phase is Phase.TRUSTED
+    assert play.all(TryOwn) == []
+    (number,) = play.depart()
+    assert play.gone[-1] == number
+
+
+def test_a_login_given_for_this_run_is_sent_again_after_a_while() -> None:
+    """Without a person nobody else would ever end it, and no keyring holds it."""
+    play = Play()
+
+    play.do(AskersChanged(0))
+    play.wait(60)
+    play.do(Given(OFFICE, play.offers[0].way, RIGHT))
+    for _ in range(2):
+        play.fail(play.challenge(), sent=True)
+    for seconds in play.rules.short_silences[:3]:
+        play.wait(seconds - 1)
+        assert play.challenge() not in play.released()
+        play.wait(2)
+        again = play.challenge()
+        assert play.released()[-1] == again
+        play.fail(again, sent=True)
+
+
+# --- On record ---------------------------------------------------------------------------------
+
+
+def test_a_login_that_an_earlier_run_left_on_trial_is_asked_about() -> None:
+    play = Play(records={RIGHT: Record(hold_s=3600)})
+    play.challenge()
+    play.found(RIGHT)
+    assert play.released() == []
+    assert play.question_due.why is Why.UNCHECKED
+    play.enter(RIGHT)
+    assert len(play.released()) == 1
+
+
+def test_a_login_that_was_not_sent_is_not_left_on_record() -> None:
+    play = Play()
+    waiter = play.challenge()
+    play.found(RIGHT)
+    play.fail(waiter, sent=False)
+    assert play.all(Spared) == [Spared(KEY.space, RIGHT)]
+
+
+@pytest.mark.parametrize("login", [RIGHT, WRONG])
+def test_what_is_rejected_at_an_address_is_known_under_another_name(login: Login) -> None:
+    """Only the rejection is shared; the login is not."""
+
+    play = Play()
+    alias = replace(OFFICE, id="alias", upstream=Upstream("alias.corp.example", 8080))
+    there = ("192.0.2.1:8080",)
+    play.do(Challenged(901, KEY, OFFICE, play.offers, "a:80", addresses=there))
+    play.found(WRONG)
+    play.do(Switched(alias))
+    key = Key(Space.of(alias), "Corp", KEY.family)
+    play.challenge(tried=Mark(KEY, 1), flight=901)
+    play.do(Challenged(902, key, alias, play.offers, "b:80", addresses=there))
+    play.found(login)
+    sent = [effect.waiter for effect in play.all(Release)]
+    assert (902 in sent) is (login == RIGHT)
