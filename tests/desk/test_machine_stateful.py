@@ -263,7 +263,9 @@ class Office(RuleBasedStateMachine):
     def send(self, profile: Profile) -> None:
         mark = self.play.machine.trusted().get(Space.of(profile))
         login = self.play.machine.login(mark) if mark else None
-        self.sent.append(Sent(profile, mark, login, is_canary=False))
+        # A login that is sent unasked is used with the scheme that it was accepted with.
+        scheme = self.play.machine.board.cases[mark.key].scheme if mark else ""
+        self.sent.append(Sent(profile, mark, login, is_canary=False, scheme=scheme))
 
     def answer_all(self) -> None:
         for _ in range(len(self.sent)):
