@@ -307,6 +307,7 @@ class Observer:
     def __init__(self) -> None:
         self.reaches = 0
         self.failures: list[Page] = []
+        self.pages: list[str] = []
         self.demands: list[Page] = []
 
     def reached(self, way: Way) -> None:
@@ -314,6 +315,9 @@ class Observer:
 
     def failed(self, way: Way, page: Page) -> None:
         self.failures.append(page)
+
+    def wants_page(self, way: Way, url: str) -> None:
+        self.pages.append(url)
 
     def sign_in_not_set(self, way: Way, page: Page) -> None:
         self.demands.append(page)

@@ -12,7 +12,7 @@ from trayproxy.auth.basic import Basic
 from trayproxy.auth.scheme import Offer
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.space import Space
-from trayproxy.engine.refusals import Evidence, Refusals, evidence
+from trayproxy.engine.refusals import Evidence, Refusals, evidence, sign_in_page
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.request import parse_request
 from trayproxy.http.response import Response, parse_response
@@ -151,6 +151,56 @@ def test_what_many_proxies_look_like_is_not_remembered_for_ever() -> None:
         space = Space(f"profile-{number}", "http://proxy.test:3128")
         known.wanted_by(response(407, SERVER), b"GET", space, None)
         assert len(known._servers) <= 64
+
+
+# --- Pages of the network -------------------------------------------------------------------------
+
+
+def page_of(status: int, *lines: bytes, request: bytes = GET) -> str:
+    head = b"".join(line + b"\r\n" for line in (b"HTTP/1.1 %d Reason" % status, *lines, b""))
+    asked = parse_request(request)
+    return sign_in_page(parse_response(head, asked.method), asked)
+
+
+def test_a_511_is_about_a_page_of_the_network() -> None:
+    portal = b"Location: https://portal.test/login"
+    assert page_of(511, portal) == "https://portal.test/login"
+    assert page_of(511, portal, request=CONNECT) == "https://portal.test/login"
+    assert page_of(511) == "http://site.test/"
+
+
+def test_a_redirect_of_a_tunnel_is_about_a_page_of_the_network() -> None:
+    portal = b"Location: http://portal.test/"
+    assert page_of(302, portal, request=CONNECT) == "http://portal.test/"
+    assert page_of(302, portal) == ""
+    assert page_of(302, request=CONNECT) == ""
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        b"javascript:alert(1)",
+        b"file:///etc/passwd",
+        b"http://user:secret@portal.test/",
+        b"//portal.test/",
+        b"https://[x/",
+        b"http://p\xf6rtal.test/",
+        b"http://" + b"x" * 3000,
+    ],
+)
+def test_what_a_browser_must_not_open_is_no_page(location: bytes) -> None:
+    assert page_of(307, b"Location: " + location, request=CONNECT) == ""
+    assert page_of(511, b"Location: " + location) == "http://site.test/"
+
+
+def test_a_page_of_the_network_is_told_each_time(start: Start) -> None:
+    no = b"HTTP/1.1 511 Sign in\r\nContent-Length: 2\r\n\r\nno"
+    with Scripted(answering(no)) as upstream:
+        engine = start(office(upstream.port))
+        with engine.connect() as client:
+            for _ in range(3):
+                assert client.ask(GET).status == 511
+    assert engine.observer.pages == ["http://site.test/"] * 3
 
 
 # --- In the engine --------------------------------------------------------------------------------

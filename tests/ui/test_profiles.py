@@ -156,6 +156,27 @@ def test_problems_are_shown_with_their_id(window: ProfilesWindow) -> None:
     )
 
 
+PAGE = Problem("TP-310", "This network wants you to sign in on its own page", "Open it.")
+
+
+def test_a_page_of_the_network_can_be_opened(window: ProfilesWindow, qtbot: QtBot) -> None:
+    url = "https://portal.example/login?<b>=1"
+    notice = structs.replace(PAGE, url=url)
+    window.show_state(IconState.OK, structs.replace(STATUS, notices=(notice,)))
+    with qtbot.waitSignal(window.page_wanted) as opened:
+        press(window, "open_page_now")
+    assert opened.args == [url]
+    window.show_state(IconState.OK, STATUS)
+    assert child(window, QPushButton, "open_page_now").isHidden()
+
+
+@pytest.mark.parametrize("url", ["", "file:///etc/passwd", "javascript:alert(1)", "//x.example/"])
+def test_only_web_pages_can_be_opened(window: ProfilesWindow, url: str) -> None:
+    notice = structs.replace(PAGE, url=url)
+    window.show_state(IconState.OK, structs.replace(STATUS, notices=(notice,)))
+    assert child(window, QPushButton, "open_page_now").isHidden()
+
+
 def test_the_address_can_be_copied(window: ProfilesWindow, qtbot: QtBot) -> None:
     with qtbot.waitSignal(window.copy_wanted):
         press(window, "copy_address")

@@ -80,11 +80,14 @@ class Problem(Struct, frozen=True):
         id: ``TP-201``; stable, searchable.
         title: At most 60 characters, no full stop.
         body: What happened, why, and what to do.
+        url: A page that a person may open in a browser, with ``http`` or ``https``; empty if there
+            is none. Untrusted.
     """
 
     id: str
     title: str
     body: str
+    url: str = ""
 
 
 class Keyring(Struct, frozen=True):

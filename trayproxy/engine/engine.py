@@ -58,6 +58,9 @@ class Observer(Protocol):
     def failed(self, way: Way, page: Page) -> None:
         """The next hop did not answer; the page says why."""
 
+    def wants_page(self, way: Way, url: str) -> None:
+        """The network wants people to sign in on a page of its own. The URL is untrusted."""
+
     def sign_in_not_set(self, way: Way, page: Page) -> None:
         """The next hop demands a sign-in, and the profile is set to connect without one."""
 

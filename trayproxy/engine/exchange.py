@@ -20,7 +20,7 @@ from trayproxy.engine.pages import (
     refused_request,
     sign_in_not_set,
 )
-from trayproxy.engine.refusals import Evidence, evidence
+from trayproxy.engine.refusals import Evidence, evidence, sign_in_page
 from trayproxy.engine.relay import AskFirstError, BadBodyError, Heads, Relay
 from trayproxy.engine.sender import KEPT_AT_MOST, ClientGoneError, Kept, Sender
 from trayproxy.engine.signing import (
@@ -151,6 +151,10 @@ async def carry_out(
                 desk.inconclusive(carried, "the proxy did not ask for it", sent=False)
         else:
             note_evidence(desk, carried, request, outcome, on_trial=attempt.is_on_trial)
+    if isinstance(outcome, Response) and not way.ends_at_target:
+        url = sign_in_page(outcome, request)
+        if url:
+            hop.wants_page(url)
     return outcome
 
 

@@ -233,6 +233,10 @@ class Hop:
         """Tell whoever watches that it does not answer."""
         self._engine.observer.failed(self.way, page)
 
+    def wants_page(self, url: str) -> None:
+        """Tell whoever watches that the network wants people to sign in on a page of its own."""
+        self._engine.observer.wants_page(self.way, url)
+
     def answered(self, upstream: Connection) -> None:
         """Take note that it has answered on this connection."""
         if not upstream.used and self.preferred.others and self.way.upstream is not None:

@@ -39,6 +39,7 @@ class Evidence(Enum):
 
 
 _NOT_MODIFIED = 304
+NETWORK_WANTS_SIGN_IN = 511
 _ONLY_SITES = frozenset(
     {404, 405, 406, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425, 426, 428}
     | {431}
@@ -81,6 +82,47 @@ def redirects_elsewhere(response: Response, request: Request) -> bool:
         return True
     authority = request.target.authority
     return host is not None and (authority is None or host != authority.host.lower())
+
+
+_URL_MOST = 2048
+
+
+def sign_in_page(response: Response, request: Request) -> str:
+    """Return the page on which a network wants people to sign in, empty if the answer names none.
+
+    A 511 comes from the network (RFC 6585, section 6), and so does a redirect in answer to CONNECT:
+    no site is connected yet. Any other redirect may be a site's.
+
+    Args:
+        response: Of a proxy.
+        request: What it answers.
+    """
+    is_redirect = request.method == b"CONNECT" and 300 <= response.status < 400
+    if response.status != NETWORK_WANTS_SIGN_IN and not is_redirect:
+        return ""
+    page = redirect_page(response)
+    if page or is_redirect:
+        return page
+    # A browser that asks for any page without encryption is shown the right one.
+    authority = request.target.authority
+    return _openable(f"http://{authority.host}/" if authority else "") or "http://example.com/"
+
+
+def redirect_page(response: Response) -> str:
+    """Return where a redirect leads, empty if a browser cannot open that."""
+    locations = response.fields.get_all(b"location")
+    return _openable(locations[0].decode("latin-1").strip()) if locations else ""
+
+
+def _openable(url: str) -> str:
+    """Return a URL that may be given to a browser, empty if this one may not be."""
+    try:
+        parts = urlsplit(url)
+        is_web = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
+    except ValueError:
+        return ""
+    is_plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= _URL_MOST
+    return url if is_web and is_plain else ""
 
 
 class Refusals:

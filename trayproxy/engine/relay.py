@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from trayproxy.engine.memory import AnswerPlan, Plan, Reply
 from trayproxy.engine.pages import CUT_SHORT, RefusedError, refused_answer
-from trayproxy.engine.refusals import Evidence, evidence
+from trayproxy.engine.refusals import NETWORK_WANTS_SIGN_IN, Evidence, evidence
 from trayproxy.engine.sender import Sender
 from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
@@ -282,10 +282,11 @@ class Relay(Heads):
     def _remember(self, response: Response, head: bytes, *, dated: bool) -> None:
         """Remember what became of this answer's head, for the next simple request.
 
-        Not of a 401: one octet for octet the same may be a proxy's refusal (see `refusals`).
+        Not of a 401: one octet for octet the same may be a proxy's refusal (see `refusals`). Nor of
+        a 511, which people are told of each time.
         """
         match response.framing:
-            case Length(octets) if response.status != 401:
+            case Length(octets) if response.status not in (401, NETWORK_WANTS_SIGN_IN):
                 confirms = evidence(response, self._request) is not Evidence.NONE
                 answer_plan = AnswerPlan(head, octets, dated=dated, confirms=confirms)
                 self._engine.answers.keep(self._raw, answer_plan, len(self._raw))

@@ -32,6 +32,16 @@ TRAFFIC_EVERY_S = 2.0
 """How often faces hear of traffic, if there is some."""
 
 
+def page_wanted(url: str) -> Problem:
+    """Return what to say about a page on which the network wants people to sign in."""
+    return Problem(
+        "TP-310",
+        "This network wants you to sign in on its own page",
+        f"Open {url} in a browser and sign in there. What fails now works again by itself then.",
+        url,
+    )
+
+
 class Facts:
     """Keeps the facts and tells when they change.
 
@@ -85,6 +95,7 @@ class Facts:
         self._upstream_problem: Problem | None = None
         self._upstream_since = time()
         self._good: Way | None = None
+        self._page: Problem | None = None
         self._demand: Problem | None = None
         """What the upstream demands although the profile is set to connect without a sign-in."""
         self._timer: asyncio.TimerHandle | None = None
@@ -102,6 +113,21 @@ class Facts:
         if way is not self._good and way.upstream is not None and way.profile is self.profile:
             self._good = way
             self._set_upstream(UpstreamState.OK, None)
+        if self._page is not None and way.profile is self.profile:
+            self._page = None
+            self.changed()
+
+    def wants_page(self, way: Way, url: str) -> None:
+        """The network wants people to sign in on a page of its own.
+
+        Args:
+            way: Where the answer came from that says so, of TrayProxy's own request or a program's.
+            url: The page. Untrusted.
+        """
+        ours, theirs = self.profile, way.profile
+        if ours is not None and theirs is not None and ours.id == theirs.id:
+            self._page = page_wanted(url)
+            self.changed()
 
     def failed(self, way: Way, page: Page) -> None:
         """The next hop did not answer."""
@@ -208,7 +234,13 @@ class Facts:
             upstream=self._upstream,
             upstream_since=self._upstream_since,
             problem=self.problem or self._upstream_problem,
-            notices=(*self._elsewhere(), *self._beside(), *self.notices, *self._detour()),
+            notices=(
+                *self._elsewhere(),
+                *self._beside(),
+                *self.notices,
+                *self._detour(),
+                *self._wanted_page(),
+            ),
             direct=self.direct,
             strangers=self.strangers,
             spare_port=self.spare_port,
@@ -239,6 +271,9 @@ class Facts:
 
     def _beside(self) -> tuple[Problem, ...]:
         return (self.beside,) if self.beside is not None else ()
+
+    def _wanted_page(self) -> tuple[Problem, ...]:
+        return (self._page,) if self._page is not None else ()
 
     def _detour(self) -> tuple[Problem, ...]:
         """Return what to say about another upstream that stands in for the preferred one."""

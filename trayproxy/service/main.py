@@ -194,6 +194,7 @@ class Service:
             self._engine.limits,
             self._engine.via,
             loop.time,
+            self._facts.wants_page,
         )
         self._desk.on_try = partial(try_login, tools)
         self._desk.addresses_of = self._engine.dialler.addresses_of

@@ -17,7 +17,14 @@ from trayproxy.engine.exchange import note_evidence
 from trayproxy.engine.leftover import Leftover
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import Page, RefusedError, silent
-from trayproxy.engine.refusals import Evidence, Refusals, evidence
+from trayproxy.engine.refusals import (
+    Evidence,
+    Refusals,
+    evidence,
+    redirect_page,
+    redirects_elsewhere,
+    sign_in_page,
+)
 from trayproxy.engine.signing import SERVER_SILENT
 from trayproxy.engine.steps import Steps
 from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
@@ -55,6 +62,7 @@ class Tools:
         limits: The engine's figures.
         via: Our pseudonym.
         now: The loop's clock.
+        wants_page: Told of a page on which the network wants people to sign in.
     """
 
     desk: Desk
@@ -63,6 +71,7 @@ class Tools:
     limits: Limits
     via: bytes
     now: Callable[[], float]
+    wants_page: Callable[[Way, str], None] = lambda way, url: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,13 @@ class Probe:
     """
 
     def __init__(
-        self, profile: Profile, request: Request, tools: Tools, *, is_trial: bool = False
+        self,
+        profile: Profile,
+        request: Request,
+        tools: Tools,
+        *,
+        is_trial: bool = False,
+        is_anywhere: bool = False,
     ) -> None:
         """Prepare it.
 
@@ -96,12 +111,14 @@ class Probe:
             request: Without content.
             tools: What to do it with.
             is_trial: It is sent to find out whether a login is right: no question is about it.
+            is_anywhere: It goes to a page that is always there and redirects to no other host.
         """
         self.way = Way.through(profile)
         self._profile = profile
         self._request = request
         self._tools = tools
         self.is_unproved = False
+        self._is_anywhere = is_anywhere
         self._is_spent = False
         self._is_answered = False
         self._kept: Stream | None = None
@@ -146,6 +163,14 @@ class Probe:
         except SignInWantedError as wanted:
             rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
             return Wanted(wanted.challenges, rejected)
+
+    def note_page(self, response: Response) -> None:
+        """Tell of the page on which the network wants people to sign in, if the answer names it."""
+        url = sign_in_page(response, self._request)
+        if not url and self._is_anywhere and redirects_elsewhere(response, self._request):
+            url = redirect_page(response)  # The page that is always there is where it always was.
+        if url:
+            self._tools.wants_page(self.way, url)
 
     async def sign_in(self, wanted: Wanted, answer: Answer | None = None) -> Answer | None:
         """Send the request until its login is accepted; the desk says which, and learns of each.
@@ -202,6 +227,8 @@ class Probe:
         except BaseException as error:
             desk.inconclusive(answer, type(error).__name__, sent=self._is_spent)
             raise
+        if isinstance(outcome, Response):
+            self.note_page(outcome)
         if isinstance(outcome, Response) and self.way.signs_requests and not self._is_answered:
             self.is_unproved = is_on_trial
             desk.inconclusive(answer, "the proxy did not ask for it", sent=False)

@@ -49,10 +49,12 @@ async def try_login(tools: Tools, profile: Profile, target: str) -> bool:
         RefusedError: It cannot be reached, or does not answer.
         MessageError: The target is none.
     """
-    probe = Probe(profile, request_to(target), tools, is_trial=True)
+    probe = Probe(profile, request_to(target), tools, is_trial=True, is_anywhere=not target)
     try:
         outcome = await probe.send(None)
         if not isinstance(outcome, Wanted):
+            if outcome is not None:
+                probe.note_page(outcome)
             return False
         with suppress(NotSignedInError):  # Whoever wants to know hears of it from the desk.
             await probe.sign_in(outcome)

@@ -18,10 +18,11 @@ from PySide6.QtCore import (
     QObject,
     QSocketNotifier,
     QTimer,
+    QUrl,
     Signal,
     Slot,
 )
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 
 from trayproxy import __version__
@@ -262,10 +263,18 @@ class App(QObject):
         self.window.forget_wanted.connect(self._forget)
         self.window.sign_in_wanted.connect(self._sign_in)
         self.window.test_sign_in_wanted.connect(self._sign_in_to)
+        self.window.page_wanted.connect(self._open_page)
         self.window.copy_wanted.connect(self._copy_address)
         self.window.port_wanted.connect(self._use_port)
         self.window.try_again_wanted.connect(self.keeper.try_again)
         self.window.quit_wanted.connect(self.quit)
+
+    @Slot(str)
+    def _open_page(self, url: str) -> None:
+        """Open a page in the browser whose URL came from the network, if it is a web page."""
+        page = QUrl(url, QUrl.ParsingMode.StrictMode)
+        if page.isValid() and page.scheme() in ("http", "https"):
+            QDesktopServices.openUrl(page)
 
     # --- What the service says -------------------------------------------------------------------
 

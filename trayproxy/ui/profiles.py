@@ -88,6 +88,7 @@ class ProfilesWindow(QWidget):
         forget_wanted(str): Remove the saved password of the profile with this id.
         sign_in_wanted: Open the sign-in dialog.
         test_sign_in_wanted(str): Open the sign-in dialog of the tested profile, which has this id.
+        page_wanted(str): Open the page with this URL, which is untrusted, in the browser.
         copy_wanted: Copy the local address.
         port_wanted(int): Listen at this port, since the wanted one is taken; 0: at that again.
         try_again_wanted: Start the service now.
@@ -101,6 +102,7 @@ class ProfilesWindow(QWidget):
     forget_wanted = Signal(str)
     sign_in_wanted = Signal()
     test_sign_in_wanted = Signal(str)
+    page_wanted = Signal(str)
     copy_wanted = Signal()
     port_wanted = Signal(int)
     try_again_wanted = Signal()
@@ -123,6 +125,7 @@ class ProfilesWindow(QWidget):
         self._panel: CheckPanel | None = None
         self._question: QMessageBox | None = None
         self._may_close = False
+        self._page = ""
         self._build()
         self.show_state(IconState.STARTING, None)
 
@@ -455,6 +458,13 @@ class ProfilesWindow(QWidget):
         lines = [words.problem_text(problem) for problem in problems if problem is not None]
         self._notices.setText(breakable("\n".join(lines)))
         self._notices.setVisible(bool(lines))
+        self._page = words.sign_in_page(status)
+        self._open_page.setVisible(bool(self._page))
+        self._open_page.setToolTip(plain_tooltip(self._page))
+
+    @Slot()
+    def _on_page(self) -> None:
+        self.page_wanted.emit(self._page)
 
     def _build(self) -> None:
         layout = QVBoxLayout(self)
@@ -462,9 +472,17 @@ class ProfilesWindow(QWidget):
         layout.addWidget(self._build_address())
         self._notices = plain_label("notices")
         self._note = plain_label("note")
+        self._open_page = named(
+            QPushButton(translate("Window", "Open sign-in page…")), "open_page_now"
+        )
+        self._open_page.clicked.connect(self._on_page)
         for label in (self._notices, self._note):
             label.hide()
             layout.addWidget(label)
+        self._open_page.hide()
+        layout.insertWidget(
+            layout.indexOf(self._note), self._open_page, 0, Qt.AlignmentFlag.AlignLeft
+        )
         line = named(QFrame(), "line")
         line.setFrameShape(QFrame.Shape.HLine)
         layout.addWidget(line)

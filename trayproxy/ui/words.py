@@ -41,7 +41,7 @@ REALM_TOOLTIP_WIDTH = 150
 TARGET_WIDTH = 40
 ACCOUNT_AT_RISK = 3
 """So many rejected passwords in a row may have locked the account (ux §3.4)."""
-_URGENT = frozenset({"TP-110", "TP-111"})
+_URGENT = frozenset({"TP-110", "TP-111", "TP-310"})
 """The notices that the menu and the tooltip show, too."""
 
 
@@ -129,12 +129,23 @@ def _profile_name(status: Status) -> str:
 def warning_row(status: Status | None) -> str:
     """Return the title of the notice that the menu shows, empty if there is none.
 
-    Only what lets requests go elsewhere unseen: the window shows all notices.
+    Only what lets requests go elsewhere unseen, or stops all of them: the window shows all notices.
     """
     if status is not None:
         for problem in status.notices:
             if problem.id in _URGENT:
                 return shorten(clean(problem.title), MENU_WIDTH)
+    return ""
+
+
+def sign_in_page(status: Status | None) -> str:
+    """Return the page on which the network wants people to sign in, empty if there is none.
+
+    Its URL comes from the network: only web pages are opened.
+    """
+    for problem in status.notices if status is not None else ():
+        if problem.url.startswith(("http://", "https://")):
+            return problem.url
     return ""
 
 

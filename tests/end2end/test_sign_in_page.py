@@ -1,0 +1,51 @@
+"""A network that wants people to sign in on a page of its own is told as such."""
+
+import json
+
+from tests.end2end.stage import Attach, Run
+from tests.support.clients import Clients
+from tests.support.scripted import OK, Peer, Scripted, challenge
+from trayproxy.control.messages import Status
+
+PORTAL = "https://portal.example/login"
+
+
+def portal(status: bytes) -> Scripted:
+    def play(peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            if b"known.example" in head:
+                peer.send(OK)
+            elif b"Proxy-Authorization" not in head:
+                peer.send(challenge('Basic realm="corp"'))
+            else:
+                line = b"HTTP/1.1 %s Elsewhere\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n"
+                peer.send(line % (status, PORTAL.encode()))
+
+    return Scripted(play)
+
+
+def page(status: Status) -> list[str]:
+    return [notice.url for notice in status.notices if notice.id == "TP-310"]
+
+
+def test_a_511_is_told_until_something_else_is_answered(run: Run, clients: Clients) -> None:
+    login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
+    with portal(b"511") as upstream:
+        service = run("--upstream", upstream.url, *login, stdin=b"right\n")
+        clients.curl("-x", service.url, "http://site.example/").result()
+        status = service.status()
+        assert page(status) == [PORTAL]
+        (notice,) = (one for one in status.notices if one.id == "TP-310")
+        assert json.dumps(notice.body).count(PORTAL) == 1
+        clients.curl("-x", service.url, "http://known.example/").result()
+        assert page(service.status()) == []
+
+
+def test_a_redirect_to_a_log_in_page_is_told(run: Run, attach: Attach, clients: Clients) -> None:
+    """A page that is always there redirects to no other host: the network does."""
+    login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
+    with portal(b"307") as upstream:
+        service = run("--upstream", upstream.url, *login, stdin=b"right\n")
+        clients.curl("-x", service.url, "http://site.example/").result()
+        assert page(attach(service).wait_for_status(lambda now: bool(page(now)))) == [PORTAL]
