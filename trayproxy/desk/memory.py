@@ -40,10 +40,10 @@ SIZE_MOST = 256 * 1024
 """Octets; a larger file is something else, and none is written."""
 ADDRESSES_MOST = 8
 """Addresses remembered per upstream."""
-HOLD_S = (3600.0, 14400.0, 57600.0)
+HOLD_S = (600.0, 3600.0, 14400.0, 57600.0)
 """Seconds for which a login that was sent without a verdict in an earlier run is not sent again by
-itself: after one such send, after two, after more. Directories count failed log-ons within half an
-hour or an hour."""
+itself: after one such send, after two, after three, after more. Directories count failed log-ons
+within half an hour or an hour."""
 REJECTED_MOST = 8
 """Rejected logins remembered per upstream, the oldest go first: more would say more of each."""
 SPACES_MOST = 256

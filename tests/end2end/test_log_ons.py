@@ -1,0 +1,117 @@
+"""One failed log-on for each wrong password, whatever happens around it."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.end2end.stage import Run
+from tests.support.clients import Clients
+from tests.support.lines import PATIENCE
+from tests.support.scripted import OK, Peer, Scripted, challenge
+from trayproxy.auth.basic import basic_credentials
+from trayproxy.auth.login import Login
+
+ASKS = challenge('Basic realm="Corp"')
+WRONG = ("--user", "jdoe", "--password-stdin", "--no-prompt")
+
+
+class Counting:
+    """A proxy that counts failed log-ons.
+
+    Attributes:
+        failed: How many there were.
+        says: What it says to a wrong password: ``407``, ``hangs up`` or ``nothing``.
+        spared: How many requests with a login it answers by hanging up, right or wrong.
+    """
+
+    def __init__(self, says: str = "407", right: str = "right") -> None:
+        self.right = basic_credentials(Login("jdoe", right), "utf-8")
+        self.says = says
+        self.failed = 0
+        self.spared = 0
+        self.came = threading.Event()
+        self.is_over = threading.Event()
+
+    def play(self, peer: Peer) -> None:
+        """Answer one connection."""
+        while True:
+            head = peer.read_head()
+            if b"\r\nProxy-Authorization:" not in head:
+                peer.send(ASKS)
+                continue
+            if self.spared:
+                self.spared -= 1
+                return
+            if self.right in head:
+                peer.send(OK)
+                continue
+            self.failed += 1
+            self.came.set()
+            if self.says == "hangs up":
+                return
+            if self.says == "nothing":
+                self.is_over.wait()
+                return
+            peer.send(ASKS)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def serve(stack: ExitStack, proxy: Counting) -> Scripted:
+    upstream = stack.enter_context(Scripted(proxy.play))
+    stack.callback(proxy.is_over.set)
+    return upstream
+
+
+@pytest.mark.parametrize(("says", "most"), [("407", 1), ("hangs up", 2)])
+def test_a_wrong_password_for_a_service_that_is_started_again_and_again(
+    run: Run, clients: Clients, stack: ExitStack, says: str, most: int
+) -> None:
+    proxy = Counting(says)
+    upstream = serve(stack, proxy)
+    for name in ("127.0.0.1", "localhost", "127.0.0.1"):
+        url = f"http://{name}:{upstream.port}"
+        service = run("--upstream", url, *WRONG, stdin=b"wrong\n")
+        curls = [clients.curl("-x", service.url, "http://site.test/") for _ in range(5)]
+        assert all("503" in str(curl.result()) or curl.result().out for curl in curls)
+        assert service.stop() == 0
+    assert proxy.failed <= most
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_a_service_that_is_ended_in_the_middle_of_a_trial(
+    run: Run, clients: Clients, stack: ExitStack, ending: signal.Signals
+) -> None:
+    proxy = Counting("nothing")
+    upstream = serve(stack, proxy)
+    first = run("--upstream", upstream.url, *WRONG, stdin=b"wrong\n")
+    waiting = clients.curl("-x", first.url, "http://site.test/")
+    assert proxy.came.wait(PATIENCE)
+    first.process.signal(ending)
+    first.process.wait(PATIENCE)
+    waiting.result()
+    for _ in range(2):
+        service = run("--upstream", upstream.url, *WRONG, stdin=b"wrong\n")
+        clients.curl("-x", service.url, "http://site.test/").result()
+        assert service.stop() == 0
+    assert proxy.failed == 1
+
+
+def test_a_right_password_that_is_hung_up_on_once_is_sent_again(
+    run: Run, clients: Clients, stack: ExitStack
+) -> None:
+    """The request waits for the next try instead of failing with 502."""
+    proxy = Counting()
+    proxy.spared = 1
+    upstream = serve(stack, proxy)
+    service = run("--upstream", upstream.url, *WRONG, stdin=b"right\n")
+    got = clients.curl("-x", service.url, "-i", "http://site.test/").result()
+    assert "200 OK" in got.out
+    assert service.stop() == 0
