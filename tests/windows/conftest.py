@@ -18,8 +18,8 @@ from trayproxy.paths import HOME_VARIABLE, Paths, locate
 SETTINGS = 'schema = 1\n\n[listen]\nallow_users = ["*"]\n'
 """Wine does not tell the process at the other end of a connection: every user is let in."""
 
-LONG = 3 * PATIENCE
-"""Seconds: a Python takes several to start under Wine."""
+LONG = 8 * PATIENCE
+"""Seconds. A Python takes two to start under Wine, and many times as long on a busy machine."""
 
 
 class Program:

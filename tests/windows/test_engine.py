@@ -7,8 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from tests.support.lines import PATIENCE
-from tests.windows.conftest import Service
+from tests.windows.conftest import LONG, Service
 from tests.windows.upstream import ESTABLISHED, LAST_WORDS, body
 
 GET = b"GET http://www.test.lan/bytes/%d HTTP/1.1\r\nHost: www.test.lan\r\n\r\n"
@@ -54,7 +53,7 @@ def run(conversation: "asyncio._CoroutineLike[None]") -> None:
     """Run a conversation with the service, as long as a test is patient."""
 
     async def limited() -> None:
-        await asyncio.wait_for(conversation, 3 * PATIENCE)
+        await asyncio.wait_for(conversation, LONG)
 
     asyncio.run(limited())
 
