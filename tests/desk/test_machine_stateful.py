@@ -46,6 +46,7 @@ from trayproxy.desk.events import (
     Touched,
     TryOwn,
     Typed,
+    Unproved,
     Wanted,
 )
 from trayproxy.desk.rules import Rules
@@ -347,6 +348,48 @@ class Office(RuleBasedStateMachine):
         return next(c.phase for c in cases if c.asked and c.asked.number == number)
 
 
+class Vague(Office):
+    """The upstream, or a site, often gives an answer that tells nothing about the login.
+
+    What is saved, and what is sent unasked, is what the inherited properties allow: only a login
+    that was right, however many other answers came to it and to wrong ones.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proved: set[Login] = set()
+        self.is_vague = self.is_doubtful = True
+
+    @rule(is_vague=st.booleans(), is_doubtful=st.booleans())
+    def the_upstream_changes_its_manner(self, is_vague: bool, is_doubtful: bool) -> None:
+        self.is_vague, self.is_doubtful = is_vague, is_doubtful
+
+    def answer(self, sent: Sent, realm: str) -> None:
+        if not self.is_vague or sent.mark is None:
+            super().answer(sent, realm)
+            return
+        where = f"host{len(self.play.effects) % 5}.example:443"
+        self.do(Unproved(sent.mark, where, self.is_doubtful, sent.flight))
+        if sent.own:
+            self.do(OwnEnded(sent.own, asked=True))
+
+    def do(self, event: Event) -> None:
+        if isinstance(event, Accepted) and (login := self.play.machine.login(event.mark)):
+            self.proved.add(login)
+        super().do(event)
+
+    def take(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Save):
+                assert effect.login in self.proved
+        super().take(effects)
+
+    @invariant()
+    def nothing_is_trusted_that_was_not_proved(self) -> None:
+        for mark in self.play.machine.trusted().values():
+            assert self.play.machine.login(mark) in self.proved
+
+
 class Schemes(Office):
     """The upstream offers now this and now that, and not all of it works."""
 
@@ -445,7 +488,9 @@ class Commands(Office):
         self.do(NetworkChanged())
 
 
-@pytest.mark.parametrize("world", [Office, Schemes, TwoProfiles, TwoRealms, Faceless, Commands])
+@pytest.mark.parametrize(
+    "world", [Office, Vague, Schemes, TwoProfiles, TwoRealms, Faceless, Commands]
+)
 def test_any_order_of_events(world: type[Office]) -> None:
     run_state_machine_as_test(
         world,
