@@ -190,6 +190,10 @@ class MemoryFile:
         self._addresses: dict[Space, tuple[str, ...]] = {}
         self._salt, self._upstreams = self._read()
         self._worker: ThreadPoolExecutor | None = None
+        self._tried: tuple[Login, str] | None = None
+        """The login whose verdict is waited for, with its fingerprint. The verdict is then on the
+        disk without the time of another hash: a run that is killed right after an acceptance
+        leaves no trial behind."""
 
     @property
     def pins(self) -> Mapping[Space, Pin]:
@@ -253,6 +257,7 @@ class MemoryFile:
                 fingerprints.remove(fingerprint)
             fingerprints.append(fingerprint)
             del fingerprints[:-REJECTED_MOST]
+            self._tried = None
             self._write()
 
         self._do(note)
@@ -270,7 +275,11 @@ class MemoryFile:
                 if fingerprint in one.rejected:
                     one.rejected.remove(fingerprint)
                     changed = True
+            self._tried = None
             if changed:
+                # The disk takes some 20 ms, in which this run may be killed: a right login would be
+                # found on trial by the next one, and asked about.
+                self._write(is_durable=False)
                 self._write()
 
         if self._upstreams or self._worker:
@@ -345,10 +354,14 @@ class MemoryFile:
         """Return what stands for a login in this file, and tells next to nothing about it."""
         from hashlib import scrypt  # Not at the top: it loads OpenSSL.
 
+        if self._tried is not None and self._tried[0] == login:
+            return self._tried[1]
         parts = (login.user, login.password)
         octets = [part.encode("utf-8", "surrogatepass") for part in parts]
         message = b"".join(len(part).to_bytes(4, "big") + part for part in octets)
-        return scrypt(message, salt=self._salt, dklen=_BITS_OCTETS, **_COST).hex()
+        found = scrypt(message, salt=self._salt, dklen=_BITS_OCTETS, **_COST).hex()
+        self._tried = login, found
+        return found
 
     # --- The file ----------------------------------------------------------------------------
 
@@ -370,14 +383,14 @@ class MemoryFile:
                 self._path.replace(self._path.with_name(self._path.name + ".bad"))
             return urandom(16), {}
 
-    def _write(self) -> None:
+    def _write(self, *, is_durable: bool = True) -> None:
         octets = self._document()
         while len(octets) > SIZE_MOST:
             # It would not be read again: rather forget the upstream that was learnt of first.
             del self._upstreams[next(iter(self._upstreams))]
             octets = self._document()
         try:
-            replace_file(self._path, octets)
+            replace_file(self._path, octets, is_durable=is_durable)
         except OSError as error:
             # It would have spared a question or a log-on in a later run. This one goes on.
             _log.warning("what was learnt of sign-ins cannot be kept: %s", error.strerror)

@@ -220,7 +220,7 @@ def read_file(path: Path, limit: int) -> bytes:
         return file.read(limit)
 
 
-def replace_file(path: Path, octets: bytes) -> None:
+def replace_file(path: Path, octets: bytes, *, is_durable: bool = True) -> None:
     """Give a file new contents, all of them or none; mode 0600.
 
     Windows lets nobody replace or remove a file that another program has open without sharing it
@@ -232,6 +232,8 @@ def replace_file(path: Path, octets: bytes) -> None:
     Args:
         path: The file; of a link, what it points to. A missing folder is made, mode 0700.
         octets: The new contents.
+        is_durable: Wait until they are on the disk, where a power cut leaves them. Without that
+            they are there for whoever reads the file from now on, also after a crash of TrayProxy.
 
     Raises:
         OSError: It was not done, and the file is as it was.
@@ -247,13 +249,15 @@ def replace_file(path: Path, octets: bytes) -> None:
         with open(descriptor, "wb") as file:
             file.write(octets)
             file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                os.fsync(file.fileno())
         _while_held_open(lambda: new.replace(target))
     except BaseException:
         with contextlib.suppress(PermissionError):
             new.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    if is_durable:
+        _sync_folder(target.parent)
 
 
 def _while_held_open(step: Callable[[], object]) -> None:
