@@ -26,6 +26,11 @@ collect_ignore = [] if sys.platform == "win32" else ["windows"]
 settings.register_profile("trayproxy", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("trayproxy")
 
+_EVERYTHING = "TRAYPROXY_TEST_EVERYTHING"
+"""Set by packaging/test, which installs all that the tests need: a skipped test is a failed one."""
+_ONLY_ROOT = "only root"
+"""How the reasons begin for which a test may be skipped even then."""
+
 _REPORTS = pytest.StashKey[Reports]()
 _ARTEFACTS = Path(__file__).parent / "artefacts"
 
@@ -45,12 +50,32 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add what the counterparts said to the report of a failed test, and keep it in a file."""
     report = yield
+    if report.skipped and _must_run(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, although everything is there: {report.longrepr}"
     if report.failed and call.when != "teardown":
         for title, describe in item.stash.get(_REPORTS, {}).items():
             text = describe()
             report.sections.append((title, text))
             _keep(f"{item.name} {title}", text)
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let a module that skips all its tests fail where everything must run."""
+    report = yield
+    if report.skipped and _must_run(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, although everything is there: {report.longrepr}"
+    return report
+
+
+def _must_run(skipped: object) -> bool:
+    reason = str(skipped[2]) if isinstance(skipped, tuple) else str(skipped)
+    return _EVERYTHING in os.environ and _ONLY_ROOT not in reason
 
 
 def _keep(name: str, text: str) -> None:
