@@ -105,11 +105,13 @@ def test_a_saved_password_that_is_wrong_costs_one_log_on_in_all_runs_together(
     assert office.proxy.failed_logons() == 1
 
 
-def test_a_password_that_is_changed_while_it_works_costs_two_failed_log_ons(office: Office) -> None:
-    """A quota of the address may be used up, although the password was right there before: a
-    request of ours to another address finds out whether it is the password.
+def test_a_password_that_is_changed_while_it_works_costs_two_failed_log_ons(
+    office: Office,
+) -> None:
+    """A refusal may be about the address alone, also where the address was reached before.
 
-    Requests that are on their way together in the seconds after an acceptance all carry it.
+    So a second try, at another address, tells whether it is the password. Requests that are on
+    their way together in the seconds after an acceptance all carry it.
     """
     here = office.begin(office.run())
     tunnel = ("--proxytunnel", office.origin.url("/hello"))

@@ -223,17 +223,21 @@ class Trials:
         return case.own > 0 or case.own_generation != case.generation
 
     def _seeks_proof(self, case: Case) -> bool:
-        """Return whether a request of our own is to find out about a login on trial, or does so.
+        """Return whether TrayProxy's own request is to find out about a login on trial, or does so.
 
-        Only where no waiting request can tell: each of them goes to a host that answers vaguely.
+        So it is where no waiting request can tell, since each goes to a host that answers vaguely,
+        and in place of the last try before the person is asked: the hosts that programs ask for
+        first may all be blocked, as those that browsers call by themselves often are.
         """
         rules, now = self._board.rules, self._board.now
         targets = [request.target for request in case.parked.values() if not request.own]
         if case.accepted is not None or len(targets) < len(case.parked):
             return False
-        if not all(case.tells_nothing(target, now, rules) for target in targets):
+        is_last = bool(case.vague) and case.unanswered >= rules.unproved - 1
+        if not is_last and not all(case.tells_nothing(target, now, rules) for target in targets):
             return False
-        target = self._elsewhere(case)
+        is_neutral = is_last and ANYWHERE not in case.own_targets
+        target = ANYWHERE if is_neutral else self._elsewhere(case)
         if not case.own and target is not None:
             self.try_ourselves(case, target)
         return case.own > 0 and case.own_until < inf
