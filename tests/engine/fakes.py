@@ -199,7 +199,7 @@ class FakeDesk(Desk):
             self.spent.append(sent)
             self._changed.notify_all()
 
-    def overdue(self, answer: Answer) -> None:
+    def overdue(self, answer: Answer, count: int) -> None:
         with self._changed:
             self.overdues.append(answer)
             self._changed.notify_all()

@@ -1427,7 +1427,7 @@ def test_a_next_hop_that_says_nothing_to_a_login_is_told(
     """Some say nothing to a wrong password. Nobody else should send it meanwhile, see turns."""
     upstream = Changed(stack)
     desk = FakeDesk(LOGIN, knows_it=knows_it)
-    engine = start(office(script(upstream.play).port), desk, limits=Limits(late_silence_s=0.1))
+    engine = start(office(script(upstream.play).port), desk, limits=Limits(mute_s=0.1))
     with engine.connect() as client:
         client.send(GET)
         assert upstream.came.wait(10)

@@ -196,6 +196,8 @@ class Case:
         setbacks: Schemes that cannot be used now.
         stumbles: How often in a row the scheme that was accepted could not be used after all.
         unanswered: How often in a row the present login was sent and got no answer.
+        is_overdue: That count is of requests whose answers may still come: their upstream has only
+            been silent for a moment.
         silent_until: How long it is not sent by itself because of that.
         own: The number of the request of our own that is on its way, 0 if none is.
         own_until: How long the others wait for that while a login that was right is in doubt.
@@ -260,6 +262,7 @@ class Case:
     setbacks: dict[str, Setback] = field(default_factory=dict)
     stumbles: int = 0
     unanswered: int = 0
+    is_overdue: bool = False
     silent_until: float = 0.0
     own: int = 0
     own_until: float = inf

@@ -48,6 +48,7 @@ from trayproxy.desk.events import (
     NetworkChanged,
     NoCommonScheme,
     OnTrial,
+    Overdue,
     OwnEnded,
     Pinned,
     PutOnTrial,
@@ -364,13 +365,17 @@ class Desk:
             _log.info("profile %s: a sign-in was not checked: %s", answer.space.profile_id, why)
             self._handle(Inconclusive(answer.mark, sent, answer.flight))
 
-    def overdue(self, answer: Answer) -> None:
-        """Take note that no request with this answer has been answered for some seconds.
+    def overdue(self, answer: Answer, count: int) -> None:
+        """Record that an upstream has answered no request at all for a moment.
 
         The login is not taken for proved any more: from here one request at a time carries it.
+
+        Args:
+            answer: What a request carries that waits for its answer.
+            count: How many requests with this login wait.
         """
         if answer.login is not None and not answer.flight:
-            self._handle(Inconclusive(answer.mark, sent=True))
+            self._handle(Overdue(answer.mark, count))
 
     # --- For faces ---------------------------------------------------------------------------
 

@@ -171,6 +171,18 @@ class Inconclusive(Struct, frozen=True):
     flight: int = 0
 
 
+class Overdue(Struct, frozen=True):
+    """An upstream has answered no request at all for a moment, and requests with a login wait.
+
+    Attributes:
+        mark: Which login.
+        count: How many requests with this login wait for an answer.
+    """
+
+    mark: Mark
+    count: int = 1
+
+
 class Departing(Struct, frozen=True):
     """A request is about to carry a login that was right, but was not proved lately.
 
@@ -362,6 +374,7 @@ Event = (
     | Unproved
     | Inconclusive
     | Departing
+    | Overdue
     | OwnEnded
     | Left
     | Identified

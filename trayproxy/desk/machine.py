@@ -50,6 +50,7 @@ from trayproxy.desk.events import (
     NetworkChanged,
     NoCommonScheme,
     OnTrial,
+    Overdue,
     OwnEnded,
     Reason,
     Saved,
@@ -142,6 +143,8 @@ class Machine(Views):
                 self._trials.inconclusive(event)
             case Departing():
                 self._turns.departing(event)
+            case Overdue():
+                self._turns.overdue(event)
             case OwnEnded():
                 self._trials.own_ended(event)
             case Left(waiter):

@@ -100,6 +100,7 @@ class Trials:
         elif case.phase is Phase.TRUSTED and event.sent and (flight or not case.unanswered):
             # Others that left at the same time as the first one say no more than the first one.
             case.unanswered += 1
+            case.is_overdue = False
             if flight is not None:
                 case.vague.add(host_of(flight.target))
             if case.unanswered >= self._board.rules.unanswered:
@@ -135,6 +136,7 @@ class Trials:
         if case.login is None or not self._board.tries_itself:
             return
         case.unanswered = max(case.unanswered, self._board.rules.unanswered)
+        case.is_overdue = False
         case.vague.update(host_of(flight.target) for flight in case.flights.values())
         case.move(Phase.HELD)
         self.try_ourselves(case)

@@ -6,13 +6,16 @@ proof, one request goes alone. While it has no answer, one more may go every `Ru
 since a site that is slow must not hold up all others. An acceptance lets all of them go; a refusal
 lets none of them go (see `verdicts`). When as many requests are on their way without an answer as
 may go unanswered in a row, TrayProxy's own request finds out whether the login is the reason.
+
+The same begins early where an upstream stops answering altogether while requests wait that carry a
+login proved lately: each of them may be a failed log-on. They count as sent in vain from then on.
 """
 
 from collections.abc import Iterator
 
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Flight, Phase
-from trayproxy.desk.events import Depart, Departing, Recall
+from trayproxy.desk.events import Depart, Departing, Overdue, Recall
 from trayproxy.desk.trials import Trials
 
 
@@ -30,6 +33,19 @@ class Turns:
             self._board.effects.append(Recall(event.number))
         else:
             case.queue[event.number] = event.target
+
+    def overdue(self, event: Overdue) -> None:
+        """Take a login for unproved that requests carry to an upstream that says nothing."""
+        case = self._board.cases.get(event.mark.key)
+        if case is None or case.mark != event.mark or case.phase is not Phase.TRUSTED:
+            return
+        if case.unanswered or case.flights:
+            return
+        most = self._board.rules.unanswered
+        case.is_overdue, case.unanswered = True, min(event.count, most)
+        if case.unanswered >= most:
+            # An answer to one of them may still come, and ends the doubt.
+            case.left_at = self._board.now
 
     def left(self, number: int) -> None:
         """Remove a request whose client has left from the queue that it waits in, if it does."""
@@ -63,11 +79,13 @@ class Turns:
             return
         number = next(iter(case.queue))
         case.flights[number] = Flight(board.now, case.queue.pop(number))
-        case.left_at = board.now
+        case.left_at, case.is_overdue = board.now, False
         board.effects.append(Depart(number, number))
 
     def _is_due(self, case: Case) -> bool:
-        return not case.flights or self._board.now >= case.left_at + self._board.rules.pace
+        rules = self._board.rules
+        is_first = not case.flights and case.unanswered < rules.unanswered
+        return is_first or self._board.now >= case.left_at + rules.pace
 
     def _are_too_many(self, case: Case) -> bool:
         board = self._board

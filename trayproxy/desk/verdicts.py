@@ -64,6 +64,7 @@ class Verdicts:
             return  # It left before the refusal or the silence that put the login in doubt.
         case.accepted = case.seen = self._board.now
         case.doubts = case.unanswered = case.stumbles = 0
+        case.is_overdue = False
         case.own_tries = 0
         case.suspects.clear()
         case.vague.clear()
@@ -91,7 +92,7 @@ class Verdicts:
 
     @staticmethod
     def _is_undoubted(case: Case) -> bool:
-        return case.phase is Phase.TRUSTED and not case.unanswered
+        return case.phase is Phase.TRUSTED and (not case.unanswered or case.is_overdue)
 
     def _trust(self, case: Case, label: str) -> None:
         board = self._board

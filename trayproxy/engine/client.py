@@ -265,18 +265,24 @@ class ClientWork(Work[Accepted]):
 
     def _look_for_verdict(self, upstream: Connection) -> None:
         """Tell the desk if a login is on its way and the next hop answers no request at all."""
-        carried = self.carried
-        if carried is None and self.plan is not None and not upstream.is_signed_in:
-            carried = upstream.answer
+        carried = self.login_on_its_way
         if carried is None or upstream.way is None:
             self._unheard = None
             return
         now, answers = self.engine.loop.time(), upstream.way.pulse.answers
         if self._unheard is None or self._unheard[1] != answers:
             self._unheard = (now, answers)
-        elif now - self._unheard[0] >= self.engine.limits.late_silence_s:
+        elif now - self._unheard[0] >= self.engine.limits.mute_s:
             self._unheard = (inf, answers)
-            self.engine.desk.overdue(carried)
+            self.engine.desk.overdue(carried, self.engine.count_unanswered(carried))
+
+    @property
+    def login_on_its_way(self) -> Answer | None:
+        """The login that the present request carries and that has no answer yet, None if none."""
+        upstream = self.upstream
+        if self.carried is None and self.plan is not None and upstream is not None:
+            return None if upstream.is_signed_in else upstream.answer
+        return self.carried
 
     def time_out(self) -> None:
         """Do something about that."""

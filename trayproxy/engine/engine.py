@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from proxy.common.flag import flags as proxy_flags
 from proxy.core.listener.tcp import TcpSocketListener
 
+from trayproxy.desk.answer import Answer
 from trayproxy.desk.desk import Desk
 from trayproxy.desktop.ports import is_taken
 from trayproxy.desktop.sleep import sleep_clock
@@ -316,6 +317,14 @@ class Engine:
         self.executor.serve(listening)
         found: int = listening.getsockname()[1]
         return found
+
+    def count_unanswered(self, answer: Answer) -> int:
+        """Return how many requests carry this login and have no answer yet."""
+        count = self.late_verdicts.count(answer.mark)
+        for work in self.executor.works.values():
+            carried = work.login_on_its_way if isinstance(work, ClientWork) else None
+            count += carried is not None and carried.mark == answer.mark
+        return count
 
     async def close(self) -> None:
         """Stop accepting, let transfers that run come to an end for a while, then end them."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.space import Mark
 from trayproxy.engine.exchange import note_evidence
 from trayproxy.engine.relay import BrokenError, Heads
 from trayproxy.engine.sender import Kept, Sender
@@ -35,6 +36,7 @@ class LateVerdicts:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: list[Answer] = []
 
     def read(self, spent: Spent) -> bool:
         """Begin to read the answer to a request. Return False if it cannot be read any more."""
@@ -44,6 +46,10 @@ class LateVerdicts:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
+
+    def count(self, mark: Mark) -> int:
+        """Return how many requests with this login have no answer yet."""
+        return sum(answer.mark == mark for answer in self._waiting)
 
     async def close(self) -> None:
         """Give up all that is still read."""
@@ -56,10 +62,15 @@ class LateVerdicts:
         engine, answer = self._engine, spent.answer
         link = Unattended(engine)
         link.upstream = spent.connection
-        silence = None
+        timers = []
+        self._waiting.append(answer)
         if not spent.is_on_trial:
             # Others may carry the login meanwhile. One that is not answered is told soon.
-            silence = engine.loop.call_later(engine.limits.late_silence_s, self._silent, answer)
+            limits, answers = engine.limits, spent.way.pulse.answers
+            timers = [
+                engine.loop.call_later(limits.mute_s, self._mute, spent, answers),
+                engine.loop.call_later(limits.late_silence_s, self._silent, answer),
+            ]
         try:
             async with asyncio.timeout(engine.limits.late_s):
                 response = await run_in_task(self._head(link, spent))
@@ -71,14 +82,21 @@ class LateVerdicts:
         else:
             self._tell(spent, response)
         finally:
-            if silence is not None:
-                silence.cancel()
+            for timer in timers:
+                timer.cancel()
+            self._waiting.remove(answer)
             link.drop_upstream()
 
     async def _head(self, link: Unattended, spent: Spent) -> Response:
         sender = Sender(link.client, NoBody(), Kept(wanted=False))
         sender.go_on(spent.connection.stream)
         return await Heads(link, spent.plan).await_head(sender, spent.connection)
+
+    def _mute(self, spent: Spent, answers: int) -> None:
+        """Tell the desk if the next hop has answered no request at all since the client left."""
+        if spent.way.pulse.answers == answers:
+            answer = spent.answer
+            self._engine.desk.overdue(answer, self._engine.count_unanswered(answer))
 
     def _silent(self, answer: Answer) -> None:
         self._engine.desk.inconclusive(answer, "the client has left", sent=True)

@@ -29,6 +29,8 @@ class Limits:
         spare_s: For signing in a connection ahead.
         late_s: For the answer to a request that carried a login, after its client has left.
         late_silence_s: The same, before the answer counts as missing.
+        mute_s: Without any answer of a next hop while requests wait that carry a login, before
+            further requests take turns. Noticed at most a second late.
         arrival_s: How long a network may take to be there after a wake-up or a change: before that
             nobody is told that the next hop cannot be reached.
         upstream_head_s: From the whole request to the head of its answer. Reports and long polls
@@ -66,6 +68,7 @@ class Limits:
     spare_s: float = 10.0
     late_s: float = 60.0
     late_silence_s: float = 2.0
+    mute_s: float = 0.9
     arrival_s: float = 5.0
     upstream_head_s: float = 900.0
     connect_head_s: float = 60.0
