@@ -204,6 +204,25 @@ def test_a_login_that_could_not_be_checked_is_saved_once_it_is_accepted(play: Pl
     assert play.all(Save) == [Save(OFFICE, RIGHT)]
 
 
+@pytest.mark.parametrize(
+    ("record", "trial"),
+    [(Record(is_rejected=True), Trial.WRONG), (Record(hold_s=600.0), Trial.OPEN)],
+)
+def test_a_login_to_be_saved_that_an_earlier_run_sent_is_sent_only_if_it_was_typed(
+    play: Play, record: Record, trial: Trial
+) -> None:
+    """The record may be found only now, by the address that another name leads to."""
+    play.records[WRONG] = record
+    generation = give(play, WRONG)
+    own(play)
+    assert play.released() == []
+    end(play)
+    assert play.machine.trial(SPACE, generation) is trial
+    play.do(Given(OFFICE, WAY, WRONG, remember=True, insists=True))
+    again = own(play)
+    assert play.released() == [again]
+
+
 # --- The address is forbidden, the password is right ----------------------------------------------
 
 

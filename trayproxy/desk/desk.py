@@ -432,25 +432,36 @@ class Desk:
         """
         return self._give(profile, login, remember=False)
 
-    def _give(self, profile: Profile, login: Login, *, remember: bool) -> Problem | None:
+    def _give(
+        self, profile: Profile, login: Login, *, remember: bool, insists: bool = False
+    ) -> Problem | None:
         if profile.sign_in is SignIn.SSO:
             return signs_in_itself(profile)
         problem = self._offers.check(login, str(profile.upstream))
         if problem is None:
-            self._handle(Given(profile, self._offers.guess(profile), login, remember))
+            way = self._offers.guess(profile)
+            self._handle(Given(profile, way, login, remember, insists))
         return problem
 
-    def save_login(self, profile: Profile, login: Login) -> Future[Problem | None]:
+    def save_login(
+        self, profile: Profile, login: Login, *, is_typed: bool = False
+    ) -> Future[Problem | None]:
         """Keep a login in the keyring, and use it for the next request.
 
         It is kept once the upstream has accepted it, which is found out at once. If that cannot be
         (`on_try` is None), it is kept unchecked.
 
+        Args:
+            profile: Whose login.
+            login: The login.
+            is_typed: A person has just typed it: it is sent whatever is known about it.
+
         Returns:
             Why it was not kept, None if it was. One that could not be checked is kept once a
             request is accepted with it.
         """
-        problem = self._give(profile, login, remember=self._on_try is not None)
+        remember = self._on_try is not None
+        problem = self._give(profile, login, remember=remember, insists=is_typed)
         if problem is None and self._on_try is None:
             return self._saved(profile, login)
         told: Future[Problem | None] = self._loop.create_future()

@@ -261,12 +261,15 @@ class Given(Struct, frozen=True):
         way: How that is expected to ask.
         login: The login.
         remember: Keep it once it was accepted, and find that out at once.
+        insists: A person has just typed it: it is sent although it was rejected before, or is still
+            on trial since an earlier run.
     """
 
     profile: Profile
     way: Way
     login: Login
     remember: bool = False
+    insists: bool = False
 
 
 class Forgotten(Struct, frozen=True):

@@ -163,6 +163,7 @@ class Person:
             return
         self._logins.take(case, event.login, Source.GIVEN)
         case.remember = event.remember
+        case.insisted = case.insisted or event.insists
 
     def _case_at(self, profile: Profile, way: Way) -> Case | None:
         """Return the case of a profile's preferred upstream that a person means."""

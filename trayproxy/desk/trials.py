@@ -321,7 +321,6 @@ class Trials:
             return
         self._records += 1
         case.recording = self._records
-        insists = insists or (case.source is Source.GIVEN and case.remember)
         order = PutOnTrial(case.recording, case.key.space, case.login, insists)
         self._board.effects.append(order)
         self._board.changed(case)

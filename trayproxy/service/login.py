@@ -125,7 +125,7 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
     desk.addresses_of = dialler.addresses_of
     try:
         async with asyncio.timeout(GIVE_UP_S):
-            problem = await desk.save_login(profile, login)
+            problem = await desk.save_login(profile, login, is_typed=is_typed)
     except TimeoutError:
         return Kept(NOT_CHECKED)
     finally:
