@@ -250,7 +250,7 @@ def sign_in_not_set(profile: str) -> Page:
     return Page(
         502,
         f"The proxy of {profile} wants a sign-in",
-        "The profile is set to connect without one. Change its sign-in in TrayProxy.",
+        "The profile says that it needs none. Change its sign-in in TrayProxy.",
         "proxy_configuration_error",
         "TP-303",
     )
