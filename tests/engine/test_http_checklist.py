@@ -738,9 +738,10 @@ def test_a_parked_request_goes_on_when_the_person_has_answered(start: Start, scr
 @pytest.mark.parametrize("end", ["closes", "resets", "says nothing", "speaks gibberish"])
 def test_an_attempt_without_an_answer_is_no_rejection(start: Start, script: Play, end: str) -> None:
     def fail(peer: Peer) -> None:
-        peer.read_head()
-        peer.send(CHALLENGE)
-        peer.read_head()
+        # A reset may mean that the proxy has not read the login, which then comes once more.
+        if b"proxy-authorization" not in peer.read_head().lower():
+            peer.send(CHALLENGE)
+            peer.read_head()
         if end == "resets":
             peer.reset()
         elif end == "says nothing":
