@@ -26,6 +26,7 @@ def test_what_is_skipped_has_failed_where_everything_is_installed(
     monkeypatch.setenv(VARIABLE, "1")
     assert outcome_of("Skipped: needs ip") == "failed"
     assert outcome_of("Skipped: only root may give files away") == "skipped"
+    assert outcome_of("Skipped: this computer has no IPv6") == "skipped"
 
 
 def test_what_is_skipped_by_hand_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:

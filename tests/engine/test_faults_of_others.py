@@ -158,7 +158,7 @@ def test_a_thousand_slow_heads_are_ended_and_others_are_served(
     engine: Running, start: Start, stack: ExitStack
 ) -> None:
     if raise_descriptor_limit() < 4 * SLOW:
-        pytest.skip("too few descriptors")
+        pytest.skip("this computer allows too few descriptors")
     engine = start(engine.signs.profile, engine.desk, Limits(head_s=1.0, linger_s=0.1))
     quick = stack.enter_context(engine.connect())
     slow = [stack.enter_context(engine.connect()) for _ in range(SLOW)]

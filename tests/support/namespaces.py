@@ -17,4 +17,4 @@ def skip_without_namespaces() -> None:
     # Not every kernel has what the tests make their cables of.
     trial = [*ALONE, "ip", "link", "add", "far", "type", "veth", "peer", "near"]
     if subprocess.run(trial, capture_output=True, check=False).returncode:
-        pytest.skip("namespaces are not allowed here")
+        pytest.skip("this computer allows no network namespaces")
