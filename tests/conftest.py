@@ -29,8 +29,8 @@ settings.load_profile("trayproxy")
 _EVERYTHING = "TRAYPROXY_TEST_EVERYTHING"
 """Set by packaging/test, which installs all that the tests need: a skipped test is a failed one."""
 _CANNOT_BE_INSTALLED = ("only root", "this computer")
-"""What the reasons name for which a test may be skipped even then: a privilege, or what the kernel or
-the hardware lacks."""
+"""What the reasons name for which a test may be skipped even then: a privilege, or what the kernel
+lacks."""
 
 _REPORTS = pytest.StashKey[Reports]()
 _ARTEFACTS = Path(__file__).parent / "artefacts"

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -13,6 +13,7 @@ from tests.support.clients import Clients
 from tests.support.origin import Origin
 from tests.support.ports import free_port
 from tests.support.processes import SOURCES, Home
+from tests.support.scripted import Peer, Scripted, challenge
 from tests.support.secrets import Canary
 from tests.support.squid import Squid
 from trayproxy.control.client import connect
@@ -198,3 +199,46 @@ def test_a_login_that_cannot_be_tried_is_not_saved(office: Office, type_in: Type
     assert saved.returncode == 5
     assert "(TP-307)" in saved.stderr
     assert office.keyring.entries() == []
+
+
+@pytest.fixture(params=[302, 401, 403, 500, 511])
+def vague(request: pytest.FixtureRequest) -> Iterator[Scripted]:
+    """A proxy that answers every login, right or wrong, with a status that tells nothing."""
+
+    def play(peer: Peer) -> None:
+        while b"\r\nProxy-Authorization:" not in peer.read_head():
+            peer.send(challenge('Basic realm="Corp"'))
+        peer.send(
+            b"HTTP/1.1 %d Vague\r\nLocation: http://portal.test/\r\nContent-Length: 0\r\n\r\n"
+            % request.param
+        )
+        while True:
+            peer.read_head()
+            peer.send(challenge('Basic realm="Corp"'))
+
+    with Scripted(play) as upstream:
+        yield upstream
+
+
+def test_a_login_that_is_neither_accepted_nor_rejected_is_not_kept(
+    run: Run, clients: Clients, type_in: Type, vague: Scripted
+) -> None:
+    service = run("--upstream", vague.url, "--no-prompt")
+    given = type_in("login", "--user", "jdoe", "--stdin", stdin="wrong\n")
+    assert given.returncode == 5
+    assert "The password could not be checked yet" in given.stderr
+    assert "Nothing was saved. (TP-307)" in given.stderr
+    told = clients.curl("-x", service.url, "http://site.test/").result().out
+    assert "“trayproxy login”" in told
+
+
+def test_a_test_whose_login_is_neither_accepted_nor_rejected_says_so(
+    run: Run, type_in: Type, vague: Scripted
+) -> None:
+    login = ("--user", "jdoe", "--password-stdin", "--no-prompt")
+    run("--upstream", vague.url, *login, stdin=b"wrong\n")
+    done = type_in("test", "--url", "http://site.test/")
+    assert done.returncode == 5
+    assert "✖ Sign-in" in done.stdout
+    assert "The password could not be checked yet" in done.stdout
+    assert "(TP-307)" in done.stdout
