@@ -1455,3 +1455,31 @@ def test_a_verdict_is_read_although_the_client_has_left(
     assert turn.verdict.kind is VerdictKind.REJECTED
     assert engine.desk.doubts == []
     assert len(upstream.carried) == 1
+
+
+def test_a_verdict_on_a_handshake_is_read_although_the_client_has_left(
+    start: Start, bind: Bind
+) -> None:
+    """As NTLM does it: the last message is the one that may cost a log-on."""
+    came, may_answer = Event(), Event()
+
+    def hold(head: object, message: str) -> None:
+        if message == "type 3":
+            came.set()
+            may_answer.wait()
+
+    upstream = bind(rejects=True, holds=hold)
+    engine = start(office(upstream.port), desk_with())
+    try:
+        with engine.connect() as client:
+            client.send(GET)
+            assert came.wait(10)
+            client.reset()
+    finally:
+        may_answer.set()
+    engine.desk.wait_for_turns(2)
+    (_, turn) = engine.desk.turns
+    assert turn.verdict is not None
+    assert turn.verdict.kind is VerdictKind.REJECTED
+    assert engine.desk.doubts == []
+    assert [message for _, _, message in upstream.told].count("type 3") == 1
