@@ -21,7 +21,6 @@ from trayproxy.auth.spnego import (
     KerberosTickets,
     NtlmLogin,
     TokenError,
-    ntlm_tokens,
 )
 
 SECRET = "Zx9-canary-secret"
@@ -173,7 +172,7 @@ def test_negotiate_is_never_asked_for_and_the_name_is_that_of_the_profile_r_127(
     library: Library,
 ) -> None:
     """It falls back from Kerberos to NTLM in silence."""
-    ntlm_tokens(LOGIN, HOST, b"").step(None)
+    NtlmLogin(LOGIN, HOST).begin(b"").step(None)
     KerberosTickets(LOGIN, HOST).token(b"")
     KerberosTickets(None, HOST).token(b"")
     assert [call["protocol"] for call in library.calls] == ["ntlm", "kerberos", "kerberos"]
@@ -192,12 +191,10 @@ def test_tokens_are_bound_to_the_connection_where_that_is_encrypted_r_127(librar
     tickets.token(b"\x02")
     tickets.token(b"")
     assert library.bindings == [b"tls-server-end-point:\x01", b"tls-server-end-point:\x02", None]
-    ntlm_tokens(LOGIN, HOST, b"\x03")
     KerberosTickets(None, HOST).token(b"\x04")
-    assert [call["channel_bindings"] for call in library.calls[1:]] == [
-        b"tls-server-end-point:\x03",
-        b"tls-server-end-point:\x04",
-    ]
+    assert library.calls[-1]["channel_bindings"] == b"tls-server-end-point:\x04"
+    NtlmLogin(LOGIN, HOST).begin(b"\x03").step(None)
+    assert library.bindings[-1] == b"tls-server-end-point:\x03"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +219,7 @@ def test_names_of_windows_become_principals(library: Library, typed: str, princi
 def test_names_stay_as_they_are_for_ntlm_and_without_libkrb5(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ntlm_tokens(Login("CORP\\jdoe", SECRET), HOST, b"")
+    NtlmLogin(Login("CORP\\jdoe", SECRET), HOST).begin(b"")
     monkeypatch.setitem(sys.modules, "krb5", None)
     KerberosTickets(Login("CORP\\jdoe", SECRET), HOST).token(b"")
     assert [call["credential"] for call in library.calls] == [("CORP\\jdoe", SECRET)] * 2
@@ -245,7 +242,7 @@ def test_names_stay_as_they_are_for_ntlm_and_without_libkrb5(
 def test_a_domain_in_front_of_a_slash_is_sent_as_windows_writes_it(
     library: Library, typed: str, sent: str
 ) -> None:
-    ntlm_tokens(Login(typed, SECRET), HOST, b"")
+    NtlmLogin(Login(typed, SECRET), HOST).begin(b"")
     assert library.calls[0]["credential"] == (sent, SECRET)
 
 
@@ -343,7 +340,9 @@ def test_whatever_breaks_is_a_verdict(library: Library, error: Exception) -> Non
     for login in (None, LOGIN):
         token = partial(KerberosTickets(login, HOST).token, b"")
         assert refused(token).kind is VerdictKind.UNUSABLE
-    assert refused(lambda: ntlm_tokens(LOGIN, HOST, b"").step(b"x")).kind is VerdictKind.UNUSABLE
+    assert (
+        refused(lambda: NtlmLogin(LOGIN, HOST).begin(b"").step(b"x")).kind is VerdictKind.UNUSABLE
+    )
 
 
 # --- one password, one failed log-on ------------------------------------------------------------
@@ -498,7 +497,7 @@ def test_a_library_that_returns_no_token_is_a_verdict(
         assert verdict.kind is VerdictKind.UNUSABLE
         assert "came to an end" in verdict.text
     for message in (None, b"type 2"):
-        verdict = refused(partial(ntlm_tokens(LOGIN, HOST, b"").step, message))
+        verdict = refused(partial(NtlmLogin(LOGIN, HOST).begin(b"").step, message))
         assert verdict.kind is VerdictKind.UNUSABLE
         assert "came to an end" in verdict.text
 

@@ -35,7 +35,7 @@ _REFUSED = "The proxy ended the NTLM sign-in before the password was used."
 _MALFORMED = "The proxy's answer to the beginning of the NTLM sign-in makes no sense."
 
 Opening = Callable[[Login | None, str, bytes], Tokens]
-"""Begins an exchange of messages: login, host, end point (see `ntlm_tokens`)."""
+"""Begins an exchange of messages: login, host, end point (see `NtlmLogin`)."""
 
 
 def ntlm_scheme(opening: Opening | None = None, name: str = "ntlm") -> WindowsScheme:

@@ -150,21 +150,6 @@ class Tickets(Protocol):
         """
 
 
-def ntlm_tokens(login: Login | None, host: str, end_point: bytes) -> Tokens:
-    """Return a new exchange of NTLM messages, by NTLMv2.
-
-    Args:
-        login: None for the log-on to Windows.
-        host: The upstream, which the response is bound to.
-        end_point: See `trayproxy.auth.scheme.ToSign`.
-
-    Raises:
-        TokenError: The library is missing, or there is nothing to sign in with.
-    """
-    explain = _ntlm_explanation(login, host)
-    return _NtlmTokens(_guarded(lambda: _client("ntlm", login, host, end_point), explain), explain)
-
-
 class NtlmLogin:
     """One login at one upstream: begins exchanges of NTLM messages, by NTLMv2.
 
@@ -225,18 +210,15 @@ class _NtlmTokens:
         self,
         context: "spnego.ContextProxy",
         explain: Callable[[Exception], Verdict],
-        binding: "GssChannelBindings | None" = None,
+        binding: "GssChannelBindings | None",
     ) -> None:
         self._context = context
         self._explain = explain
         self._binding = binding
 
     def step(self, token: bytes | None) -> bytes:
-        if self._binding is None:
-            return _guarded(lambda: self._context.step(token) or b"", self._explain)
-        binding = self._binding
         return _guarded(
-            lambda: self._context.step(token, channel_bindings=binding) or b"", self._explain
+            lambda: self._context.step(token, channel_bindings=self._binding) or b"", self._explain
         )
 
 
