@@ -45,6 +45,7 @@ coroutine from top to bottom. Both do the same; the short way decides nothing.
     naps         noticing that the computer has slept
     arrival      waiting for the network after that
     stranded     ending what a network that has gone has left behind
+    leftover     content behind the head of an answer to HEAD
     sender       the request body on its way, kept in case it must be sent again
     upstream     connections to the next hop: dialling, keeping, reusing
     tunnel       octets in both directions after CONNECT, by splice where the kernel offers it

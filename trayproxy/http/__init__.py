@@ -10,6 +10,7 @@ message in it than the one that was checked here. All functions are pure and tak
     request    reads and writes the head of a request
     response   reads and writes the head of a response
     hops       what belongs to one connection only, and Via
+    lenient    line ends and folded lines that only answers may have
     framing    how long the content of a message is
     body       content as it arrives: counted, chunked, or up to the end of the connection
     challenges Proxy-Authenticate
