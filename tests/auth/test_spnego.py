@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from trayproxy.auth.login import Login
+from trayproxy.auth.ntlmv2 import Surroundings
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.spnego import (
     KERBEROS_EXTRA,
@@ -266,6 +267,33 @@ def test_an_exchange_waits_for_nothing_but_the_library_and_windows(library: Libr
     in_python = NtlmLogin(LOGIN, HOST)
     in_python.begin(b"")
     assert not in_python.waits
+
+
+AROUND = Surroundings(bytes, lambda: 0, "LAPTOP")
+
+
+def test_windows_computes_its_own_messages(library: Library) -> None:
+    messages = NtlmLogin(LOGIN, HOST, AROUND)
+    for number in (1, 3):
+        exchange = messages.begin(b"")
+        assert exchange.step(None) == b"token %d" % number
+        assert exchange.step(b"type 2") == b"token %d" % (number + 1)
+
+
+def test_the_library_gives_the_first_message_alone_where_it_computes_in_python(
+    library: Library,
+) -> None:
+    library.kind = NTLMProxy
+    messages = NtlmLogin(LOGIN, HOST, AROUND)
+    for _ in range(3):
+        assert messages.begin(b"").step(None) == b"token 1"
+    assert library.steps == len(library.calls) == 1
+
+
+def test_the_logged_on_user_of_windows_is_left_to_the_library(library: Library) -> None:
+    library.kind = NTLMProxy
+    messages = NtlmLogin(None, HOST, AROUND)
+    assert [messages.begin(b"").step(None) for _ in range(2)] == [b"token 1", b"token 2"]
 
 
 def test_what_could_not_be_begun_is_begun_anew(library: Library) -> None:

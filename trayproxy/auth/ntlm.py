@@ -18,6 +18,7 @@ from binascii import Error as Base64Error
 from collections.abc import Callable
 
 from trayproxy.auth.login import Login
+from trayproxy.auth.ntlmv2 import Surroundings
 from trayproxy.auth.scheme import Handshake, Leg, Signer, ToSign, Verdict, VerdictKind
 from trayproxy.auth.spnego import NtlmLogin, TokenError, Tokens
 from trayproxy.auth.windows import WindowsScheme
@@ -38,26 +39,35 @@ Opening = Callable[[Login | None, str, bytes], Tokens]
 """Begins an exchange of messages: login, host, end point (see `NtlmLogin`)."""
 
 
-def ntlm_scheme(opening: Opening | None = None, name: str = "ntlm") -> WindowsScheme:
+def ntlm_scheme(
+    opening: Opening | None = None,
+    name: str = "ntlm",
+    surroundings: Surroundings | None = None,
+) -> WindowsScheme:
     """Return what answers NTLM challenges.
 
     Args:
-        opening: Where the messages come from; None: from pyspnego.
+        opening: Where the messages come from; None: from `NtlmLogin`.
         name: The auth-scheme that they travel under, in lower case.
+        surroundings: What `NtlmLogin` needs to compute responses itself; None: pyspnego does that.
     """
 
     def signs(login: Login | None, host: str) -> Signer:
         if opening is not None:
             return NtlmSigner(name, lambda end_point: opening(login, host, end_point))
-        messages = NtlmLogin(login, host)
+        messages = NtlmLogin(login, host, surroundings)
         return NtlmSigner(name, messages.begin, lambda: messages.waits)
 
     return WindowsScheme(signs, name, title="NTLM", family="ntlm")
 
 
-def ntlm_in_negotiate() -> WindowsScheme:
-    """Return what answers Negotiate challenges by NTLM; our own choice, see the module."""
-    return ntlm_scheme(name="negotiate")
+def ntlm_in_negotiate(surroundings: Surroundings | None = None) -> WindowsScheme:
+    """Return what answers Negotiate challenges by NTLM; our own choice, see the module.
+
+    Args:
+        surroundings: See `ntlm_scheme`.
+    """
+    return ntlm_scheme(name="negotiate", surroundings=surroundings)
 
 
 class NtlmSigner:

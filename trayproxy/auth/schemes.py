@@ -7,13 +7,16 @@ from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.negotiate import kerberos_scheme
 from trayproxy.auth.ntlm import ntlm_in_negotiate, ntlm_scheme
+from trayproxy.auth.ntlmv2 import Surroundings
 from trayproxy.auth.scheme import Scheme
 
 ANY_METHOD = "automatic"
 """The method of a profile that leaves the choice to us."""
 
 
-def http_schemes(random: Callable[[int], bytes]) -> tuple[Scheme, ...]:
+def http_schemes(
+    random: Callable[[int], bytes], surroundings: Surroundings | None = None
+) -> tuple[Scheme, ...]:
     """Return all schemes, the strongest first, for `trayproxy.auth.scheme.choose`.
 
     NTLM where it is offered by name comes before NTLM inside Negotiate, which not every proxy that
@@ -21,11 +24,12 @@ def http_schemes(random: Callable[[int], bytes]) -> tuple[Scheme, ...]:
 
     Args:
         random: Returns that many octets nobody can foretell.
+        surroundings: What our own computation of NTLMv2 needs; None: pyspnego computes it.
     """
     return (
         kerberos_scheme(),
-        ntlm_scheme(),
-        ntlm_in_negotiate(),
+        ntlm_scheme(surroundings=surroundings),
+        ntlm_in_negotiate(surroundings),
         Digest(random),
         Basic(),
     )

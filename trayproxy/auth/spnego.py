@@ -16,11 +16,13 @@ asks the *primary* KDC again after a refusal if the configuration names one (``p
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from unicodedata import normalize
 
 from trayproxy.auth.login import Login, windows_name
+from trayproxy.auth.ntlmv2 import Key, Surroundings, UnusableChallengeError, authenticate
 from trayproxy.auth.scheme import Verdict, VerdictKind
 
 if TYPE_CHECKING:
@@ -153,25 +155,36 @@ class Tickets(Protocol):
 class NtlmLogin:
     """One login at one upstream: begins exchanges of NTLM messages, by NTLMv2.
 
-    The library derives keys from the password whenever a context is made anew, which takes
-    milliseconds. So one is made from the password, and the others from that one.
+    The library makes the first context: so it is known to be there, and whether it computes NTLM
+    itself or has Windows (SSPI) do it. It derives keys from the password for each context, which
+    takes milliseconds, and needs half a millisecond for each response. So where it computes NTLM
+    itself, `trayproxy.auth.ntlmv2` does that instead, with the library's type-1 message.
     """
 
-    def __init__(self, login: Login | None, host: str) -> None:
+    def __init__(
+        self, login: Login | None, host: str, surroundings: Surroundings | None = None
+    ) -> None:
         """Make nothing yet.
 
         Args:
             login: None for the log-on to Windows.
             host: The upstream, which the response is bound to.
+            surroundings: What our own computation needs; None: the library computes.
         """
         self._login = login
         self._host = host
+        self._surroundings = surroundings
         self._first: spnego.ContextProxy | None = None
+        self._own: _OwnNtlm | None = None
 
     @property
     def waits(self) -> bool:
         """Whether a step may wait: the library is to be loaded, or Windows (SSPI) is asked."""
-        return type(self._first).__name__ != "NTLMProxy"
+        return not self._is_computed
+
+    @property
+    def _is_computed(self) -> bool:
+        return type(self._first).__name__ == "NTLMProxy"
 
     def begin(self, end_point: bytes) -> Tokens:
         """Return a new exchange of messages.
@@ -182,6 +195,8 @@ class NtlmLogin:
         Raises:
             TokenError: The library is missing, or there is nothing to sign in with.
         """
+        if self._own is not None:
+            return _OwnTokens(self._own, end_point)
         explain = _ntlm_explanation(self._login, self._host)
 
         def make() -> "spnego.ContextProxy":
@@ -190,7 +205,46 @@ class NtlmLogin:
             return self._first.new_context()
 
         context = _guarded(make, explain)
+        login, surroundings = self._login, self._surroundings
+        if login is not None and surroundings is not None and self._is_computed:
+            negotiate = _guarded(lambda: context.step(None), explain)
+            self._own = _OwnNtlm(Key.derive(login, self._host), surroundings, negotiate)
+            return _OwnTokens(self._own, end_point)
         return _NtlmTokens(context, explain, _guarded(lambda: (_binding(end_point),), explain)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnNtlm:
+    """What all exchanges of one login have in common.
+
+    Attributes:
+        key: The login.
+        surroundings: Random numbers, the time and the name of the computer.
+        negotiate: The type-1 message, the same for each connection.
+    """
+
+    key: Key
+    surroundings: Surroundings
+    negotiate: bytes
+
+
+class _OwnTokens:
+    """An exchange of messages that is computed here."""
+
+    __slots__ = ("_end_point", "_own")
+
+    def __init__(self, own: _OwnNtlm, end_point: bytes) -> None:
+        self._own = own
+        self._end_point = end_point
+
+    def step(self, token: bytes | None) -> bytes:
+        own = self._own
+        if token is None:
+            return own.negotiate
+        try:
+            return authenticate(own.key, own.surroundings, own.negotiate, token, self._end_point)
+        except UnusableChallengeError:
+            raise TokenError(Verdict(VerdictKind.UNUSABLE, _NTLM_FAILED)) from None
 
 
 def _ntlm_explanation(login: Login | None, host: str) -> Callable[[Exception], Verdict]:

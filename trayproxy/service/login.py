@@ -13,7 +13,6 @@ from functools import partial
 from os import urandom
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.schemes import http_schemes
 from trayproxy.control.messages import Ending, KeyringState, Problem, Question
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.memory import Memory, MemoryFile
@@ -30,6 +29,7 @@ from trayproxy.engine.upstream import Address
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile
 from trayproxy.service.probe import Tools
+from trayproxy.service.schemes import service_schemes
 from trayproxy.service.trial import try_login
 
 GIVE_UP_S = 60.0
@@ -113,7 +113,7 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
         vault=vault,
         listener=_Nobody(),
         loop=loop,
-        schemes=http_schemes(urandom),
+        schemes=service_schemes(),
         is_installed=is_installed,
         rejected=means.rejected,
         memory=_Borrowed(means.memory),

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from os import urandom
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.schemes import http_schemes
 from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import (
     Ending,
@@ -50,6 +48,7 @@ from trayproxy.service.names import Names
 from trayproxy.service.probe import Tools
 from trayproxy.service.reception import Reception
 from trayproxy.service.roads import Roads
+from trayproxy.service.schemes import service_schemes
 from trayproxy.service.screen import Screen
 from trayproxy.service.shelf import Shelf
 from trayproxy.service.strangers import Strangers
@@ -173,7 +172,7 @@ class Service:
             vault=self._vault,
             listener=self,
             loop=loop,
-            schemes=http_schemes(urandom),
+            schemes=service_schemes(),
             is_installed=is_installed,
             identify=self._names.of_waiter,
             memory=self._memory,

@@ -1,0 +1,278 @@
+"""Tests for trayproxy.auth.ntlmv2, against pyspnego and the examples of the standards."""
+
+import os
+from base64 import b64decode, b64encode
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trayproxy.auth.login import Login
+from trayproxy.auth.ntlm import ntlm_scheme
+from trayproxy.auth.ntlmv2 import (
+    Key,
+    Surroundings,
+    UnusableChallengeError,
+    authenticate,
+    channel_bindings,
+    md4,
+    rc4,
+)
+from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
+from trayproxy.http.challenges import Challenge
+
+spnego = pytest.importorskip("spnego")
+
+SECRET = "Zx9-canary-secret"
+HOST = "proxy.corp.example"
+COMPUTER = "LAPTOP-7"
+FLAGS = 0x6289_8205
+"""As of Samba's ntlm_auth, asked by a client that signs nothing."""
+SIGN, SEAL, VERSION, KEY_EXCHANGE, UNICODE = 0x10, 0x20, 0x0200_0000, 0x4000_0000, 0x1
+NOW_NS = 1_764_467_274_123_456_000
+MOMENT = (133_500_000_001_234_567).to_bytes(8, "little")
+
+
+def random(count: int) -> bytes:
+    return bytes(range(0xA0, 0xA0 + count))
+
+
+AROUND = Surroundings(random, lambda: NOW_NS, COMPUTER)
+
+
+def pair(kind: int, value: bytes) -> bytes:
+    return kind.to_bytes(2, "little") + len(value).to_bytes(2, "little") + value
+
+
+def type_2(flags: int, pairs: bytes, name: bytes = b"C\0O\0R\0P\0") -> bytes:
+    """Return a challenge with target information."""
+
+    def buffer(size: int, at: int) -> bytes:
+        return size.to_bytes(2, "little") * 2 + at.to_bytes(4, "little")
+
+    return b"".join(
+        (
+            b"NTLMSSP\0\2\0\0\0",
+            buffer(len(name), 56),
+            flags.to_bytes(4, "little"),
+            b"\1\x23\x45\x67\x89\xab\xcd\xef",
+            bytes(8),
+            buffer(len(pairs), 56 + len(name)),
+            bytes.fromhex("0a00 614a 0000 000f"),
+            name,
+            pairs,
+        )
+    )
+
+
+def of_library(
+    monkeypatch: pytest.MonkeyPatch, login: Login, challenge: bytes, end_point: bytes
+) -> tuple[bytes, bytes]:
+    """Return the messages that pyspnego sends with the same random numbers and the same time."""
+    from spnego._ntlm_raw import messages
+
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=NOW_NS // 1000)
+
+    def now(tz: object = None) -> messages.FileTime:
+        return messages.FileTime.from_datetime(moment)
+
+    binding = None
+    if end_point:
+        binding = spnego.channel_bindings.GssChannelBindings(
+            application_data=b"tls-server-end-point:" + end_point
+        )
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "urandom", random)
+        patched.setattr(messages.FileTime, "now", now)
+        patched.setenv("NETBIOS_COMPUTER_NAME", COMPUTER)
+        client = spnego.client(
+            spnego.Password(login.user, login.password),
+            hostname=HOST,
+            service="HTTP",
+            channel_bindings=binding,
+            protocol="ntlm",
+        )
+        negotiate = client.step()
+        return negotiate, client.step(challenge)
+
+
+PLAIN = pair(2, b"C\0O\0R\0P\0") + pair(1, b"P\0R\0O\0X\0Y\0")
+END = bytes(4)
+
+
+@pytest.mark.parametrize("end_point", [b"", bytes(range(32))], ids=["plain", "TLS"])
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        pytest.param(b"", id="none"),
+        pytest.param(PLAIN + END, id="no timestamp"),
+        pytest.param(PLAIN + pair(7, MOMENT) + END, id="timestamp"),
+        pytest.param(pair(6, b"\1\0\0\0") + pair(7, MOMENT) + PLAIN + END, id="flags first"),
+        pytest.param(pair(9, b"o\0") + pair(7, MOMENT) + pair(10, bytes(16)) + END, id="replaced"),
+    ],
+)
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(FLAGS, id="Samba"),
+        pytest.param(FLAGS | SIGN, id="sign"),
+        pytest.param(FLAGS | SEAL, id="seal"),
+        pytest.param(FLAGS & ~KEY_EXCHANGE, id="no key exchange"),
+        pytest.param(FLAGS & ~VERSION, id="no version"),
+        pytest.param((FLAGS & ~UNICODE & ~VERSION) | SIGN, id="OEM"),
+    ],
+)
+@pytest.mark.parametrize(
+    "login",
+    [
+        Login("CORP\\jdoe", SECRET),
+        Login("jdoe", "p"),
+        Login("jdoe@corp.example", "pässwörd €"),
+        Login("cörp\\jörg ß", "x" * 120),
+    ],
+    ids=["domain", "name", "principal", "umlauts"],
+)
+def test_messages_are_those_of_pyspnego_octet_for_octet(
+    monkeypatch: pytest.MonkeyPatch, login: Login, flags: int, pairs: bytes, end_point: bytes
+) -> None:
+    challenge = type_2(flags, pairs)
+    negotiate, response = of_library(monkeypatch, login, challenge, end_point)
+    key = Key.derive(login, HOST)
+    assert authenticate(key, AROUND, negotiate, challenge, end_point) == response
+
+
+def test_the_example_of_ms_nlmp_comes_out() -> None:
+    """MS-NLMP, section 4.2.4.1.1 (``NTOWFv2``)."""
+    key = Key.derive(Login("Domain\\User", "Password"), HOST)
+    assert key.response_key.hex() == "0c868a403bfd7a93a3001ef22ef02e3f"
+
+
+@pytest.mark.parametrize(
+    ("text", "digest"),
+    [
+        (b"", "31d6cfe0d16ae931b73c59d7e0c089c0"),
+        (b"a", "bde52cb31de33e46245e05fbdbd6fb24"),
+        (b"abc", "a448017aaf21d8525fc10ae87aa6729d"),
+        (b"message digest", "d9130a8164549fe818874806e1c7014b"),
+        (b"abcdefghijklmnopqrstuvwxyz", "d79e1c308aa5bbcdeea8ed63df412da9"),
+        (
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
+            "043f8582f241db351ce627e153e7f0e4",
+        ),
+        (b"1234567890" * 8, "e33b4ddc9c38f2199c3e7b164fcc0536"),
+    ],
+)
+def test_md4_is_that_of_rfc_1320(text: bytes, digest: str) -> None:
+    assert md4(text).hex() == digest
+
+
+@given(st.binary(max_size=300))
+def test_md4_is_that_of_pyspnego(data: bytes) -> None:
+    from spnego._ntlm_raw.md4 import md4 as other
+
+    assert md4(data) == other(data)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "encrypted"),
+    [
+        (b"Key", b"Plaintext", "bbf316e8d940af0ad3"),
+        (b"Wiki", b"pedia", "1021bf0420"),
+        (b"Secret", b"Attack at dawn", "45a01f645fc35b383552544b9bf5"),
+    ],
+)
+def test_rc4_gives_the_known_octets(key: bytes, text: bytes, encrypted: str) -> None:
+    assert rc4(key, text).hex() == encrypted
+
+
+def test_bindings_are_those_of_pyspnego() -> None:
+    other = spnego.channel_bindings.GssChannelBindings(
+        application_data=b"tls-server-end-point:" + bytes(range(48))
+    )
+    from spnego._ntlm_raw.crypto import md5
+
+    assert channel_bindings(bytes(range(48))) == md5(other.pack())
+
+
+def test_a_password_that_looks_like_hashes_is_a_password() -> None:
+    password = f"{'0' * 32}:{'f' * 32}"
+    from spnego._ntlm_raw.crypto import ntowfv2
+
+    expected = ntowfv2("jdoe", md4(password.encode("utf-16-le")), "CORP")
+    assert Key.derive(Login("CORP\\jdoe", password), HOST).response_key == expected
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        pytest.param(pair(7, b"1234567") + END, id="short timestamp"),
+        pytest.param(pair(7, bytes(8)) + pair(6, b"") + END, id="empty flags"),
+        pytest.param(b"\2\0\xff\0", id="pair beyond the end"),
+        pytest.param(PLAIN + b"\1", id="half a head"),
+    ],
+)
+def test_target_information_of_a_wrong_size_is_not_answered(pairs: bytes) -> None:
+    key = Key.derive(Login("jdoe", SECRET), HOST)
+    with pytest.raises(UnusableChallengeError):
+        authenticate(key, AROUND, bytes(40), type_2(FLAGS, pairs), b"")
+
+
+def test_a_name_beyond_the_proxys_encoding_is_not_sent() -> None:
+    key = Key.derive(Login("CORP\\иван", SECRET), HOST)
+    with pytest.raises(UnusableChallengeError):
+        authenticate(key, AROUND, bytes(40), type_2(FLAGS & ~UNICODE, PLAIN + END), b"")
+
+
+def test_nothing_that_is_shown_holds_the_key() -> None:
+    key = Key.derive(Login("CORP\\jdoe", SECRET), HOST)
+    assert key.response_key.hex() not in repr(key)
+    assert repr(key.response_key) not in repr(key)
+
+
+# --- in place of the library --------------------------------------------------------------------
+
+
+def answered(handshake: Handshake, challenge: bytes) -> Leg | Verdict:
+    """Return the second step of a handshake, after the challenge."""
+    assert isinstance(handshake.step(()), Leg)
+    return handshake.step((Challenge("ntlm", token68=b64encode(challenge).decode()),))
+
+
+def handshakes(count: int) -> list[Handshake]:
+    around = Surroundings(os.urandom, lambda: NOW_NS, COMPUTER)
+    signer = ntlm_scheme(surroundings=around).signer(
+        Challenge("ntlm"), Login("CORP\\jdoe", SECRET), HOST
+    )
+    return [signer.begin(ToSign(b"GET", b"http://a.example/", b"")) for _ in range(count)]
+
+
+def test_every_connection_has_random_numbers_of_its_own() -> None:
+    steps = [answered(one, type_2(FLAGS | SIGN, PLAIN + END)) for one in handshakes(3)]
+    assert len({step.credentials for step in steps if isinstance(step, Leg)}) == 3
+
+
+def test_a_challenge_that_cannot_be_answered_says_nothing_about_the_password() -> None:
+    (handshake,) = handshakes(1)
+    step = answered(handshake, type_2(FLAGS, pair(7, b"short") + END))
+    assert isinstance(step, Verdict)
+    assert step.kind is VerdictKind.UNUSABLE
+
+
+def test_pyspnegos_server_accepts_the_response(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "users"
+    file.write_text(f"CORP:jdoe:{SECRET}\n")
+    monkeypatch.setenv("NTLM_USER_FILE", str(file))
+    for handshake in handshakes(2):
+        server = spnego.server(protocol="ntlm")
+        first = handshake.step(())
+        assert isinstance(first, Leg)
+        challenge = server.step(b64decode(first.credentials.removeprefix(b"NTLM ")))
+        token = b64encode(challenge).decode()
+        second = handshake.step((Challenge("ntlm", token68=token),))
+        assert isinstance(second, Leg)
+        server.step(b64decode(second.credentials.removeprefix(b"NTLM ")))
+        assert server.client_principal == "CORP\\jdoe"
