@@ -251,6 +251,18 @@ def test_a_login_on_trial_is_held_back_in_the_next_run(memory: MemoryFile, path:
     later.close()
 
 
+def test_a_login_is_tried_where_it_cannot_be_put_on_record(
+    memory: MemoryFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise nobody could sign in on a computer whose OpenSSL has no scrypt."""
+
+    def refuse(*_: object, **__: object) -> bytes:
+        raise ValueError
+
+    monkeypatch.setattr("hashlib.scrypt", refuse)
+    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == Record()
+
+
 def test_it_is_held_back_for_a_while_only(path: Path) -> None:
     first = MemoryFile(path, now=lambda: 1_000_000.0)
     first.try_out(SPACE, LOGIN, insists=False).result(10)

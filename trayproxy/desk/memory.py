@@ -86,6 +86,8 @@ class Memory(Protocol):
     def try_out(self, space: Space, login: Login, *, insists: bool) -> Future[Record]:
         """Write down that a login is on trial, unless an earlier run speaks against the trial.
 
+        Where it cannot be written down the login may be tried all the same.
+
         Args:
             space: Where.
             login: The login.
@@ -230,7 +232,15 @@ class MemoryFile:
             self._write()
             return Record()
 
-        return self._do(note)
+        def note_if_possible() -> Record:
+            try:
+                return note()
+            except (ImportError, ValueError, MemoryError) as error:
+                # Where OpenSSL is restricted (FIPS) there may be no scrypt.
+                _log.warning("a sign-in cannot be put on record: %s", type(error).__name__)
+                return Record()
+
+        return self._do(note_if_possible)
 
     def spare(self, space: Space, login: Login) -> None:
         """Remove what `try_out` wrote down last: the login was not sent after all."""
