@@ -661,6 +661,40 @@ def test_a_wrong_password_costs_one_failed_log_on_by_digest(start: Start, script
     assert received.count(b"Proxy-Authorization") == 1
 
 
+def test_an_old_nonce_is_not_used_with_a_login_that_was_not_proved_lately(
+    start: Start, script: Play
+) -> None:
+    """If the password was changed, the old nonce and the new one would cost a log-on each."""
+    upstream = script(answering(digest_of("a"), OK, digest_of("b"), digest_of("c")))
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    desk.doubts_all = True
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        client.send(GET)
+        engine.desk.wait_for_turns(2)
+        engine.call(engine.desk.refuse_all)
+        assert client.reply().status == 503
+    (peer,) = upstream.peers
+    heads = peer.received.split(b"\r\n\r\n")[:-1]
+    assert [b'nonce="a"' in head for head in heads] == [False, True, False, False]
+    assert [b'nonce="b"' in head for head in heads] == [False, False, False, True]
+
+
+def test_a_request_that_is_not_asked_for_a_login_waits_for_no_turn(
+    start: Start, script: Play
+) -> None:
+    upstream = script(answering(digest_of("a"), OK, OK))
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    desk.doubts_all = desk.is_under_way = True
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        engine.call(lambda: setattr(desk, "is_under_way", True))
+        assert client.ask(GET).status == 200
+    assert desk.departures == 0
+
+
 def test_a_ticket_that_is_missing_is_told_with_what_the_proxy_offers(
     start: Start, script: Play
 ) -> None:

@@ -232,10 +232,19 @@ class Signing:
             if upstream.is_signed_in:
                 self._hop.leave_line()
             carries = self._hop.way.signs_requests and not upstream.is_signed_in
-            if carries and answer is not None and await self._had_to_wait(answer):
+            asks_first = carries and answer is not None and self._is_to_ask_first(answer)
+            if (
+                not asks_first
+                and carries
+                and answer is not None
+                and await self._had_to_wait(answer)
+            ):
                 continue
             try:
-                outcome = await self._try_on(upstream, self.carried if carries else answer)
+                if asks_first:
+                    outcome = await self._ask_first(upstream, None)
+                else:
+                    outcome = await self._try_on(upstream, self.carried if carries else answer)
             except LostError as lost:
                 self._link.drop_upstream()
                 self._has_asked_again = True  # This next hop keeps no connection behind its 407.
@@ -300,6 +309,9 @@ class Signing:
         if not isinstance(let_go, Answer):
             raise SupersededError
         self.carried = let_go
+        if has_waited:
+            # The next hop may have forgotten its challenge, or another one may be reached now.
+            self._challenges, self._is_challenged, self._asked_on = (), False, None
         return has_waited
 
     def _needs_turn(self, answer: Answer) -> bool:
@@ -307,6 +319,15 @@ class Signing:
         is_password = answer.login is not None
         is_new = self._sent is None and not self._is_on_trial
         return is_password and is_new and not answer.verified
+
+    def _is_to_ask_first(self, answer: Answer) -> bool:
+        """Return whether the request goes without the login at first, and needs no turn for that.
+
+        A challenge of an earlier request (a nonce of Digest) may be too old, and not every next hop
+        says so: a refusal would have to be tried once more with a new one, and be counted twice.
+        """
+        is_old = not (self._is_challenged or answer.scheme.binds_connection or answer.repeats)
+        return is_old and self.carried is None and self._needs_turn(answer)
 
     def _report_unanswered(self) -> None:
         """Tell the desk that the login was sent in vain, before it is sent once more: that needs
@@ -392,10 +413,11 @@ class Signing:
         """Return whether the next hop must be asked once more for a challenge, on this connection.
 
         Behind a balancer each connection may lead to another proxy, which knows only the challenges
-        that it has given out itself. So a login on trial, for which a refusal counts, answers one
-        of this connection; once, since a next hop may close the connection with each 407.
+        that it has given out itself. So a login on trial, or not proved lately, for which a refusal
+        counts, answers one of this connection; once, since a next hop may close the connection with
+        each 407.
         """
-        if answer.scheme.binds_connection or not self._is_on_trial:
+        if answer.scheme.binds_connection or not (self._is_on_trial or answer.flight):
             return False
         if self._asked_on is upstream or self._has_asked_again:
             return False
