@@ -265,6 +265,68 @@ def test_connections_that_are_lost_together_count_as_one() -> None:
     assert play.gone[-1] == number
 
 
+# --- Without any answer to anybody -------------------------------------------------------------
+
+
+class Fresh(Stale):
+    """A login that was proved moments ago."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.do(Accepted(self.carried, "basic", "basic", "a.example:443"))
+
+    def fall_silent(self, count: int) -> None:
+        """Let the upstream answer nothing while so many requests wait that carry the login."""
+        self.do(Overdue(self.carried, count))
+
+    @property
+    def sent_ours(self) -> bool:
+        return bool(self.all(TryOwn))
+
+
+def test_one_without_an_answer_is_followed_by_one_more_and_then_by_ours() -> None:
+    play = Fresh()
+    play.fall_silent(1)
+    first, _ = play.depart(2)
+    assert play.gone == [first]
+    play.wait(2)
+    assert play.gone == [first]
+    assert play.sent_ours
+
+
+@pytest.mark.parametrize("count", [2, 50])
+def test_several_without_an_answer_are_followed_by_ours_alone(count: int) -> None:
+    play = Fresh()
+    play.fall_silent(count)
+    play.depart(3)
+    play.wait(1.9)
+    assert not play.sent_ours  # A slow site may answer still.
+    play.wait(0.1)
+    assert play.gone == []
+    play.challenge()
+    ours = play.own()
+    play.do(Inconclusive(play.mark(ours), sent=True, flight=ours))
+    play.do(OwnEnded(play.all(TryOwn)[-1].number, asked=True))
+    assert play.question_due.why is Why.UNCHECKED
+
+
+def test_a_late_answer_of_a_slow_site_lets_the_others_go() -> None:
+    play = Fresh()
+    play.fall_silent(3)
+    numbers = play.depart(3)
+    play.do(Accepted(play.carried, "basic", "basic", "slow.example:443"))
+    assert play.gone == numbers
+    assert not play.sent_ours
+
+
+def test_nothing_is_sent_while_nobody_wants_anything_from_a_silent_upstream() -> None:
+    play = Fresh()
+    play.fall_silent(3)
+    play.wait(60)
+    assert not play.sent_ours
+    assert not play.is_asking
+
+
 def test_a_login_given_for_this_run_is_sent_again_after_a_while() -> None:
     """Without a person nobody else would ever end it, and no keyring holds it."""
     play = Play()
