@@ -12,8 +12,6 @@ the connection has an end point, as MS-NLMP requires.
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import md5
-from hmac import digest as hmac_digest
 from struct import Struct
 from unicodedata import normalize
 
@@ -96,7 +94,7 @@ class Key:
             domain, user = "", domain
         password = normalize("NFC", login.password).encode("utf-16-le", "surrogatepass")
         name = (user.upper() + domain).encode("utf-16-le")
-        response_key = hmac_digest(md4(password), name, "md5")
+        response_key = _hmac_md5(md4(password), name)
         return cls(domain, user, f"HTTP/{host}".encode("utf-16-le"), response_key)
 
 
@@ -134,12 +132,11 @@ def authenticate(
     info = b"".join(_PAIR.pack(kind, len(value)) + value for kind, value in pairs.items())
     # The end of the pairs, and four octets that section 3.3.2 puts behind them.
     temporary = b"\1\1\0\0\0\0\0\0" + timestamp + nonce + bytes(4) + info + bytes(8)
-    proof = hmac_digest(key.response_key, server + temporary, "md5")
-    session_key = hmac_digest(key.response_key, proof, "md5")
-    if has_mic:
-        lm_response = bytes(24)
-    else:
-        lm_response = hmac_digest(key.response_key, server + nonce, "md5") + nonce
+    proof = _hmac_md5(key.response_key, server + temporary)
+    session_key = _hmac_md5(key.response_key, proof)
+    lm_response = bytes(24)
+    if not has_mic:
+        lm_response = _hmac_md5(key.response_key, server + nonce) + nonce
 
     encrypted_key = b""
     if flags & _KEY_EXCHANGE:
@@ -165,7 +162,7 @@ def authenticate(
     back = b"".join(payload)
     if not has_mic:
         return front + bytes(16) + back
-    mic = hmac_digest(session_key, negotiate + challenge + front + bytes(16) + back, "md5")
+    mic = _hmac_md5(session_key, negotiate + challenge + front + bytes(16) + back)
     return front + mic + back
 
 
@@ -175,8 +172,16 @@ def channel_bindings(end_point: bytes) -> bytes:
     It is of a ``gss_channel_bindings_struct`` (RFC 2744, section 3.11) with no addresses and with
     the data of RFC 5929, section 4.
     """
+    from hashlib import md5  # Not at the top: it loads OpenSSL.
+
     data = b"tls-server-end-point:" + end_point
     return md5(bytes(16) + _FOUR.pack(len(data)) + data, usedforsecurity=False).digest()
+
+
+def _hmac_md5(key: bytes, data: bytes) -> bytes:
+    from hmac import digest  # Not at the top: it loads OpenSSL.
+
+    return digest(key, data, "md5")
 
 
 def _pairs(challenge: bytes) -> dict[int, bytes]:
