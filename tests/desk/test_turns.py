@@ -345,50 +345,6 @@ def test_a_login_given_for_this_run_is_sent_again_after_a_while() -> None:
         play.fail(again, sent=True)
 
 
-# --- Without any answer for a moment -----------------------------------------------------------
-
-
-def proved() -> Stale:
-    """Return a play in which the login was proved just now."""
-    play = Stale()
-    (first,) = play.depart()
-    play.prove(first)
-    (second,) = play.depart()
-    assert play.all(Depart)[-1] == Depart(second, 0)
-    return play
-
-
-def test_an_upstream_that_answers_nothing_to_one_request_gets_one_more_at_once() -> None:
-    play = proved()
-    play.do(Overdue(play.carried, 1))
-    first, second, third = play.depart(3)
-    assert play.gone[-1] == first
-    play.wait(2)
-    assert not {second, third} & set(play.gone)
-    assert len(play.all(TryOwn)) == 1
-
-
-def test_an_upstream_that_answers_nothing_to_many_requests_gets_no_more() -> None:
-    play = proved()
-    play.do(Overdue(play.carried, 50))
-    numbers = play.depart(3)
-    play.wait(1.9)
-    assert not set(numbers) & set(play.gone)
-    assert play.all(TryOwn) == []
-    play.wait(0.1)
-    assert not set(numbers) & set(play.gone)
-    assert len(play.all(TryOwn)) == 1
-
-
-def test_an_answer_that_comes_late_lets_all_go() -> None:
-    play = proved()
-    play.do(Overdue(play.carried, 50))
-    numbers = play.depart(3)
-    play.do(Accepted(play.carried, "basic", "basic", "slow.example:443"))
-    assert play.gone[-3:] == numbers
-    assert play.all(TryOwn) == []
-
-
 # --- On record ---------------------------------------------------------------------------------
 
 
