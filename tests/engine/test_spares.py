@@ -16,6 +16,7 @@ from trayproxy.engine.spares import (
     PAUSE_S,
     QUIET_S,
     SHORT_AT_MOST,
+    SOON_S,
     Bursts,
     Fate,
     Order,
@@ -96,7 +97,19 @@ def test_some_short_pauses_in_a_row_are_a_burst_until_a_longer_one() -> None:
         now += PAUSE_S / 2
     assert delays == [0.0] * SHORT_AT_MOST + [QUIET_S] * 2
     bursts.arrived(KEY, now + 2 * PAUSE_S, has_to_wait=False)
-    assert bursts.delay_s(KEY) == 0.0
+    assert bursts.delay_s(KEY) == SOON_S
+
+
+def test_after_a_burst_the_next_request_is_given_a_moment_to_come() -> None:
+    """A connection that is begun behind the first of a new burst keeps the second one waiting."""
+    assert 0.0 < SOON_S < PAUSE_S
+    bursts = Bursts()
+    bursts.arrived(KEY, 0.0, has_to_wait=True)
+    bursts.ended(KEY, 0.0)
+    for number in range(1, 2 * SHORT_AT_MOST):
+        bursts.arrived(KEY, number * PAUSE_S, has_to_wait=False)
+        bursts.ended(KEY, number * PAUSE_S)
+        assert bursts.delay_s(KEY) == SOON_S
 
 
 def test_who_had_to_wait_makes_a_burst_at_once() -> None:

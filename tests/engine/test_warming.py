@@ -195,6 +195,23 @@ def test_when_they_have_ended_one_is_made_ready(
     assert said(upstream, before)[:1] == TAKES
 
 
+def test_behind_the_first_of_a_new_burst_none_is_begun_at_once(
+    start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
+    monkeypatch.setattr("trayproxy.engine.spares.SOON_S", 60.0)
+    upstream = bind()
+    engine = start(office(upstream.port), calm_desk())
+    for _ in range(10):
+        with engine.connect() as client:
+            tunnel(client)
+    wait_until_ready(engine)
+    before = len(upstream.told)
+    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 0.0)  # Each comes after a pause.
+    use(engine, tunnels=4)
+    assert said(upstream, before) == [*TAKES, *PAYS * 3]
+
+
 def test_what_would_have_been_begun_is_not_begun_after_a_change(
     start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
 ) -> None:

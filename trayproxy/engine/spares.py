@@ -33,6 +33,9 @@ SHORT_AT_MOST = 4
 had to wait for what was being signed in."""
 QUIET_S = 0.1
 """Seconds without a request after which those that came back to back are taken to have ended."""
+SOON_S = 0.03
+"""Seconds without a request before a connection is signed in ahead where requests have come back to
+back before: the next one may be the first of many again, for which that would be too late."""
 KINDS_KEPT = 64
 """Kinds of connections of which anything is known; old logins leave some behind."""
 
@@ -112,6 +115,7 @@ class Bursts:
     def __init__(self) -> None:
         self._ended: dict[Key, float] = {}
         self._short: dict[Key, int] = {}
+        self._bursty: set[Key] = set()
 
     def ended(self, key: Key, now: float) -> None:
         """Note that a request needs no connection any more.
@@ -139,15 +143,24 @@ class Bursts:
             self._short[key] = SHORT_AT_MOST
         elif ended is not None:
             self._short[key] = self._short.get(key, 0) + 1
+        if self._is_burst(key):
+            self._bursty.add(key)
 
     def delay_s(self, key: Key) -> float:
         """Return how many seconds of quiet to wait for before a connection is signed in ahead."""
-        return QUIET_S if self._short.get(key, 0) >= SHORT_AT_MOST else 0.0
+        if self._is_burst(key):
+            return QUIET_S
+        return SOON_S if key in self._bursty else 0.0
 
     def forget(self) -> None:
         """Know nothing any more."""
         self._ended.clear()
         self._short.clear()
+        self._bursty.clear()
+
+    def _is_burst(self, key: Key) -> bool:
+        """Return whether the requests come back to back at present."""
+        return self._short.get(key, 0) >= SHORT_AT_MOST
 
 
 class Spares:
