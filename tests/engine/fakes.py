@@ -66,6 +66,7 @@ class FakeDesk(Desk):
         spent: Whether each of these may have cost a log-on.
         spaces: Every upstream that asked.
         overdues: Every answer that requests carried while the next hop said nothing to anybody.
+        waited: How many requests waited with each of these.
         was_unanswered: A request that carried a login got no answer: the login is not handed out
             for requests that wait.
         departures: How many requests were about to carry a login that was not proved lately.
@@ -99,6 +100,7 @@ class FakeDesk(Desk):
         self.is_under_way = False
         self.was_unanswered = False
         self.overdues: list[Answer] = []
+        self.waited: list[int] = []
         self.departures = 0
         self._knows_it = knows_it
         self._changed = threading.Condition()
@@ -202,6 +204,7 @@ class FakeDesk(Desk):
     def overdue(self, answer: Answer, count: int) -> None:
         with self._changed:
             self.overdues.append(answer)
+            self.waited.append(count)
             self._changed.notify_all()
 
     def network_changed(self) -> None:

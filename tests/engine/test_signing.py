@@ -1517,3 +1517,55 @@ def test_a_verdict_on_a_handshake_is_read_although_the_client_has_left(
     assert turn.verdict.kind is VerdictKind.REJECTED
     assert engine.desk.doubts == []
     assert [message for _, _, message in upstream.told].count("type 3") == 1
+
+
+class FallingSilent(Changed):
+    """An upstream of Basic that accepts the first request with a login and no other one yet."""
+
+    def play(self, peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            if b"Proxy-Authorization" not in head:
+                peer.send(BASIC)
+                continue
+            self.carried.append(head)
+            if len(self.carried) > 1:
+                self.came.set()
+                self.may_answer.wait()
+            peer.send(OK)
+
+
+def test_all_that_wait_at_a_silent_next_hop_are_told_together(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """They carry a login that was proved moments ago, and needed no turn."""
+    upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
+    engine = start(office(script(upstream.play).port), desk, limits=Limits(mute_s=0.1))
+    clients = [stack.enter_context(engine.connect()) for _ in range(4)]
+    assert clients[0].ask(GET).status == 200
+    for client in clients:
+        client.send(GET)
+    engine.until(lambda: bool(desk.overdues), "that they are told")
+    assert desk.waited[0] == len(clients)
+    upstream.may_answer.set()
+    assert [client.reply().status for client in clients] == [200] * len(clients)
+
+
+@pytest.mark.parametrize("is_proved", [True, False], ids=["proved lately", "on its turn"])
+def test_a_verdict_that_does_not_come_is_told_soon_after_the_client_has_left(
+    start: Start, script: Play, stack: ExitStack, is_proved: bool
+) -> None:
+    upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
+    desk.doubts_all = not is_proved
+    limits = Limits(mute_s=0.1, late_silence_s=0.2)
+    engine = start(office(script(upstream.play).port), desk, limits=limits)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    with engine.connect() as client:
+        client.send(GET)
+        assert upstream.came.wait(10)
+        client.reset()
+    engine.until(lambda: bool(desk.doubts), "that no verdict has come")
+    assert desk.spent == [True]
+    assert desk.waited[:1] == [1]
+    upstream.may_answer.set()
