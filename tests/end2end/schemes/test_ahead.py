@@ -108,7 +108,8 @@ def test_a_proxy_that_does_not_allow_it_is_not_asked_again_and_the_person_is_not
 def test_a_changed_password_costs_no_log_on_more_than_without(
     stand: Stand, canary: Canary, origin: Origin
 ) -> None:
-    """The request of the program: where the login was right before, the address is not doubted."""
+    """The request of the program, and one of ours to another address, which tells that it is the
+    password and not the address."""
     changed = Canary(canary.user)
     with (
         doors(Setup(password=canary.password)) as before,
@@ -123,8 +124,8 @@ def test_a_changed_password_costs_no_log_on_more_than_without(
         tap.lead_to(after.port(Door.NTLM))
         with Connects(running.address, origin.authority, 1) as connects:
             question = face.wait_for_question(lambda question: question.rejections == 1)
-            assert after.failed_logons() == 1
+            assert after.failed_logons() == 2
             face.answer(question, changed.login)
             assert connects.statuses() == [200]
         after.wait_for_answers("HEAD", NOT_CACHED, 1)
-        assert after.failed_logons() == 1
+        assert after.failed_logons() == 2
