@@ -1520,7 +1520,13 @@ def test_a_verdict_on_a_handshake_is_read_although_the_client_has_left(
 
 
 class FallingSilent(Changed):
-    """An upstream of Basic that accepts the first request with a login and no other one yet."""
+    """An upstream of Basic that accepts the first request with a login and no other one yet.
+
+    Attributes:
+        answers_b: It answers those to one site all the same.
+    """
+
+    answers_b = False
 
     def play(self, peer: Peer) -> None:
         while True:
@@ -1529,7 +1535,7 @@ class FallingSilent(Changed):
                 peer.send(BASIC)
                 continue
             self.carried.append(head)
-            if len(self.carried) > 1:
+            if len(self.carried) > 1 and not (self.answers_b and b"b.test" in head):
                 self.came.set()
                 self.may_answer.wait()
             peer.send(OK)
@@ -1545,10 +1551,25 @@ def test_all_that_wait_at_a_silent_next_hop_are_told_together(
     assert clients[0].ask(GET).status == 200
     for client in clients:
         client.send(GET)
-    engine.until(lambda: bool(desk.overdues), "that they are told")
-    assert desk.waited[0] == len(clients)
+    engine.until(lambda: len(clients) in desk.waited, "that all of them are told")
     upstream.may_answer.set()
     assert [client.reply().status for client in clients] == [200] * len(clients)
+
+
+def test_what_waits_for_a_slow_site_does_not_count_once_others_are_answered(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
+    upstream.answers_b = True
+    engine = start(office(script(upstream.play).port), desk, limits=Limits(mute_s=0.1))
+    clients = [stack.enter_context(engine.connect()) for _ in range(4)]
+    assert clients[0].ask(GET).status == 200
+    for client in clients[1:]:
+        client.send(GET)
+    engine.until(lambda: len(upstream.carried) == len(clients), "that all are on their way")
+    assert clients[0].ask(get(b"http://b.test/")).status == 200
+    engine.until(lambda: desk.waited[-1:] == [1], "that one is told")
+    upstream.may_answer.set()
 
 
 @pytest.mark.parametrize("is_proved", [True, False], ids=["proved lately", "on its turn"])

@@ -319,12 +319,15 @@ class Engine:
         return found
 
     def count_unanswered(self, answer: Answer) -> int:
-        """Return how many requests carry this login and have no answer yet."""
+        """Return how many requests with this login wait at a next hop that says nothing, at least
+        one. A request does not count if others were answered since it began: its site is slow."""
         count = self.late_verdicts.count(answer.mark)
         for work in self.executor.works.values():
-            carried = work.login_on_its_way if isinstance(work, ClientWork) else None
-            count += carried is not None and carried.mark == answer.mark
-        return count
+            if isinstance(work, ClientWork) and work.upstream is not None:
+                carried = work.login_on_its_way
+                is_same = carried is not None and carried.mark == answer.mark
+                count += is_same and work.upstream.is_unheard
+        return max(1, count)
 
     async def close(self) -> None:
         """Stop accepting, let transfers that run come to an end for a while, then end them."""

@@ -36,7 +36,7 @@ class LateVerdicts:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: list[Answer] = []
+        self._waiting: list[Spent] = []
 
     def read(self, spent: Spent) -> bool:
         """Begin to read the answer to a request. Return False if it cannot be read any more."""
@@ -48,8 +48,9 @@ class LateVerdicts:
         return True
 
     def count(self, mark: Mark) -> int:
-        """Return how many requests with this login have no answer yet."""
-        return sum(answer.mark == mark for answer in self._waiting)
+        """Return how many requests with this login wait at a next hop that says nothing."""
+        waiting = [spent for spent in self._waiting if spent.answer.mark == mark]
+        return sum(spent.connection.is_unheard for spent in waiting)
 
     async def close(self) -> None:
         """Give up all that is still read."""
@@ -63,12 +64,12 @@ class LateVerdicts:
         link = Unattended(engine)
         link.upstream = spent.connection
         timers = []
-        self._waiting.append(answer)
+        self._waiting.append(spent)
         if not spent.is_on_trial:
             # Others may carry the login meanwhile. One that is not answered is told soon.
-            limits, answers = engine.limits, spent.way.pulse.answers
+            limits = engine.limits
             timers = [
-                engine.loop.call_later(limits.mute_s, self._mute, spent, answers),
+                engine.loop.call_later(limits.mute_s, self._mute, spent),
                 engine.loop.call_later(limits.late_silence_s, self._silent, answer),
             ]
         try:
@@ -84,7 +85,7 @@ class LateVerdicts:
         finally:
             for timer in timers:
                 timer.cancel()
-            self._waiting.remove(answer)
+            self._waiting.remove(spent)
             link.drop_upstream()
 
     async def _head(self, link: Unattended, spent: Spent) -> Response:
@@ -92,11 +93,10 @@ class LateVerdicts:
         sender.go_on(spent.connection.stream)
         return await Heads(link, spent.plan).await_head(sender, spent.connection)
 
-    def _mute(self, spent: Spent, answers: int) -> None:
-        """Tell the desk if the next hop has answered no request at all since the client left."""
-        if spent.way.pulse.answers == answers:
-            answer = spent.answer
-            self._engine.desk.overdue(answer, self._engine.count_unanswered(answer))
+    def _mute(self, spent: Spent) -> None:
+        """Tell the desk if the next hop has answered nothing at all since the request began."""
+        if spent.connection.is_unheard:
+            self._engine.desk.overdue(spent.answer, self._engine.count_unanswered(spent.answer))
 
     def _silent(self, answer: Answer) -> None:
         self._engine.desk.inconclusive(answer, "the client has left", sent=True)

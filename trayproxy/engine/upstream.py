@@ -333,6 +333,11 @@ class Connection:
         """Whether requests go on it as they are."""
         return self.key.signed_in is not None
 
+    @property
+    def is_unheard(self) -> bool:
+        """Whether the next hop has answered nothing at all since the last request began."""
+        return self.way is not None and self.way.pulse.answers == self.heard_before
+
     def is_quiet(self) -> bool:
         """Whether it is open and nothing unasked has come (RFC 9112, section 9.2)."""
         if self.leftover is not None:
