@@ -26,6 +26,13 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paths]:
         yield locate({"TRAYPROXY_HOME": folder})
 
 
+@pytest.fixture(autouse=True)
+def unhardened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep this process as it is: hardening cannot be undone, and children inherit its limits."""
+    for module in ("login", "run"):
+        monkeypatch.setattr(f"trayproxy.cli.{module}.harden", lambda: None)
+
+
 @pytest.fixture
 def cli(paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Call the command line; returns exit code, standard output and standard error."""
