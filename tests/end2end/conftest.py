@@ -1,6 +1,6 @@
 """The whole thing, and nothing in it only plays: Squid, GNOME Keyring, the service, programs."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 import pytest
@@ -49,9 +49,10 @@ def run(place: Home, reports: Reports) -> Iterator[Run]:
             session: KeyringSession | None = None,
             environment: Mapping[str, str] | None = None,
             stdin: bytes = b"",
+            program: Sequence[str] = ("trayproxy",),
         ) -> Service:
             found = session.environment if session else environment
-            running = service(place, *arguments, environment=found, stdin=stdin)
+            running = service(place, *arguments, environment=found, stdin=stdin, program=program)
             started = stack.enter_context(running)
             reports["service"] = started.log
             return started

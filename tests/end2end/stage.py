@@ -1,6 +1,6 @@
 """Where most end-to-end stories begin, and the types of the fixtures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +34,7 @@ class Run(Protocol):
         session: KeyringSession | None = None,
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
+        program: Sequence[str] = ("trayproxy",),
     ) -> Service: ...
 
 

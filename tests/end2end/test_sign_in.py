@@ -11,6 +11,7 @@ from tests.support.connects import Connects
 from tests.support.memory import MIB, memory_of
 from tests.support.origin import Origin
 from tests.support.processes import Job
+from tests.support.readable import READABLE
 from tests.support.tls import Authority, Certificate
 from trayproxy.control.messages import (
     Ending,
@@ -181,7 +182,7 @@ def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on_and_one_quest
 
 def test_five_hundred_that_wait_are_one_question_and_little_memory(office: Office) -> None:
     """F26 and F27: all of them are told at once when the person says no."""
-    here = office.begin(office.run())
+    here = office.begin(office.run(program=READABLE))
     before = memory_of(here.service.pid).proportional
     with Connects(here.service.address, office.origin.authority, 500) as connects:
         question = here.face.wait_for_question(lambda asked: asked.waiting == 500)

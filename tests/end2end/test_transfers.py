@@ -10,6 +10,7 @@ from tests.support.clients import Clients
 from tests.support.memory import MIB
 from tests.support.octets import digest, digest_of, write
 from tests.support.origin import Origin
+from tests.support.readable import READABLE
 from tests.support.secrets import Canary
 from tests.support.service import Service
 from tests.support.squid import Squid
@@ -60,7 +61,7 @@ def service(run: Run, upstream: str, canary: Canary, clients: Clients, origin: O
     """A service that has signed in."""
     login = ("--user", canary.user, "--password-stdin")
     stdin = f"{canary.password}\n".encode()
-    running = run("--upstream", upstream, *login, stdin=stdin)
+    running = run("--upstream", upstream, *login, stdin=stdin, program=READABLE)
     got = clients.curl("-x", running.url, origin.url("/hello")).result()
     assert got.out == "hello", got
     running.reset_peak()

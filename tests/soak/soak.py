@@ -21,6 +21,7 @@ from tests.soak.upstream import USER, Act, Content, Upstream
 from tests.soak.watch import SPIN, Quiet, cpu_seconds, growth, look
 from tests.support.face import Face
 from tests.support.processes import Home
+from tests.support.readable import READABLE
 from tests.support.service import Service, service
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Answer, Question
@@ -110,7 +111,7 @@ class _Soak:
         login = ("--user", USER, "--password-stdin")
         stdin = f"{self._upstream.password}\n".encode()
         try:
-            with service(place, *arguments, *login, stdin=stdin) as running:
+            with service(place, *arguments, *login, stdin=stdin, program=READABLE) as running:
                 with Face(running.paths, remember=False) as face:
                     await self._use(running, face)
                 self._report.peak = running.memory().peak
