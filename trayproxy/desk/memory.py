@@ -429,12 +429,11 @@ class MemoryFile:
         return dumps(document, indent=1).encode("ascii")
 
 
-class Unpinned:
-    """A `Memory` that keeps rejections and trials, and nothing of what upstreams are."""
+class Forwarding:
+    """A `Memory` that passes each call on to another one; subclasses replace some of the calls."""
 
-    pins: Mapping[Space, Pin] = {}
-
-    def __init__(self, memory: MemoryFile) -> None:
+    def __init__(self, memory: Memory) -> None:
+        self.pins = memory.pins
         self.was_rejected = memory.was_rejected
         self.found_at = memory.found_at
         self.try_out = memory.try_out
@@ -442,10 +441,26 @@ class Unpinned:
         self.rejected = memory.rejected
         self.accepted = memory.accepted
         self.forget = memory.forget
-        self.close = memory.close
+        self._memory = memory
 
     def pin(self, space: Space, pin: Pin | None) -> None:
-        """Forget it."""
+        """Remember what an upstream is; None: forget it."""
+        self._memory.pin(space, pin)
+
+    def close(self) -> None:
+        """Have written what there is to write."""
+        self._memory.close()
+
+
+class Unpinned(Forwarding):
+    """A `Memory` that keeps rejections and trials, and nothing of what upstreams are."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__(memory)
+        self.pins = {}
+
+    def pin(self, space: Space, pin: Pin | None) -> None:
+        """Keep nothing."""
 
 
 def _parse(document: Any) -> tuple[bytes, dict[Space, _Upstream]]:

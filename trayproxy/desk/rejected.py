@@ -19,15 +19,14 @@ MOST = 256
 class RejectedLogins:
     """A set of logins that one can add to and ask about, but not read."""
 
-    def __init__(self, key: bytes, fingerprints: Iterable[bytes] = ()) -> None:
+    def __init__(self, key: bytes) -> None:
         """Create the set.
 
         Args:
             key: 16 to 64 secret octets. Fingerprints mean nothing under another key.
-            fingerprints: Of an earlier run with the same key, the oldest first.
         """
         self._key = key
-        self._fingerprints = dict.fromkeys(fingerprints)
+        self._fingerprints: dict[bytes, None] = {}
 
     def add(self, places: Iterable[str], login: Login) -> None:
         """Remember that the upstream at these places rejected this login."""
@@ -46,11 +45,6 @@ class RejectedLogins:
     def has(self, places: Iterable[str], login: Login) -> bool:
         """Return whether the upstream at one of these places rejected exactly this login."""
         return any(self.fingerprint(place, login) in self._fingerprints for place in places)
-
-    @property
-    def fingerprints(self) -> tuple[bytes, ...]:
-        """What to keep for the next run, the oldest first."""
-        return tuple(self._fingerprints)
 
     def fingerprint(self, place: str, login: Login) -> bytes:
         """Return what stands for this login at this place, and tells nothing about it."""

@@ -5,7 +5,7 @@ there is something better: a wrong password changes nothing, and asks nobody.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from os import urandom
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Ending, KeyringState, Problem, Question
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.memory import Memory, MemoryFile
+from trayproxy.desk.memory import Forwarding, Memory, MemoryFile
 from trayproxy.desk.problems import no_store
 from trayproxy.desk.rejected import RejectedLogins
-from trayproxy.desk.space import Pin, Space
+from trayproxy.desk.space import Space
 from trayproxy.desk.store import Store
 from trayproxy.desktop.extras import is_installed
 from trayproxy.desktop.kerberos import keep_names
@@ -196,22 +196,11 @@ class _Remembered:
         return self._said.result() if self._said is not None and self._said.done() else None
 
 
-class _Borrowed:
+class _Borrowed(Forwarding):
     """The memory of another desk, which closes it."""
 
-    def __init__(self, memory: Memory) -> None:
-        self.was_rejected = memory.was_rejected
-        self.found_at = memory.found_at
-        self.try_out = memory.try_out
-        self.spare = memory.spare
-        self.rejected = memory.rejected
-        self.accepted = memory.accepted
-        self.pin = memory.pin
-        self.forget = memory.forget
-        self.pins: Mapping[Space, Pin] = memory.pins
-
     def close(self) -> None:
-        """Leave it open."""
+        """Leave the memory open."""
 
 
 class _Nobody:
