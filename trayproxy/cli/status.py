@@ -7,6 +7,7 @@ import msgspec
 from trayproxy.cli.talk import need
 from trayproxy.cli.talk import status as ask
 from trayproxy.cli.words import Exit, clean, code_of, json_line, tell
+from trayproxy.control.conditions import cannot_sign_in, lacks_choice, needs_sign_in
 from trayproxy.control.messages import (
     Keyring,
     KeyringState,
@@ -20,8 +21,6 @@ from trayproxy.paths import Paths
 
 JSON_SCHEMA = 1
 """Of the output of ``--json``; raised when a member changes its meaning or goes."""
-
-_SIGN_IN_NEEDED = (SignInState.NEEDED, SignInState.REJECTED, SignInState.SNOOZED)
 
 _SIGN_IN = {
     SignInState.NONE: "not wanted by this profile",
@@ -92,11 +91,11 @@ def state(status: Status) -> str:
         return "stopped"
     if status.listener is ListenerState.STARTING:
         return "starting"
-    if _lacks_choice(status):
+    if lacks_choice(status):
         return "stopped"
-    if status.sign_in in _SIGN_IN_NEEDED:
+    if needs_sign_in(status):
         return "signin"
-    if status.upstream is UpstreamState.UNREACHABLE or _cannot_sign_in(status):
+    if status.upstream is UpstreamState.UNREACHABLE or cannot_sign_in(status):
         return "trouble"
     if status.direct:
         return "direct"
@@ -107,7 +106,7 @@ def heading(status: Status) -> str:
     """Return the state as a sentence without a full stop, as the tray's menu begins."""
     if status.listener is ListenerState.FAILED:
         return "Not running"
-    if _lacks_choice(status):
+    if lacks_choice(status):
         return "No profile is in use; choose one: trayproxy profiles use"
     if status.profile is None and not status.direct:
         return "No profile yet"
@@ -121,7 +120,7 @@ def heading(status: Status) -> str:
             return f"{name} — sign-in needed{some if waiting else ''}"
         case "direct":
             return "Connecting directly"
-        case "trouble" if _cannot_sign_in(status):
+        case "trouble" if cannot_sign_in(status):
             return f"{name} — no common way to sign in"
         case "trouble" if status.profile is not None:
             return f"{name} — cannot reach {status.profile.upstream.host}"
@@ -135,20 +134,11 @@ def exit_code(status: Status) -> Exit:
     """Return how ``trayproxy status`` ends (ux §7.1): 0 if programs can use TrayProxy."""
     if status.listener is ListenerState.FAILED and status.problem is not None:
         return code_of(status.problem)
-    if status.sign_in in _SIGN_IN_NEEDED or _cannot_sign_in(status):
+    if needs_sign_in(status) or cannot_sign_in(status):
         return Exit.SIGN_IN
     if status.upstream is UpstreamState.UNREACHABLE:
         return Exit.UPSTREAM
     return Exit.FAILED if state(status) == "stopped" else Exit.DONE
-
-
-def _cannot_sign_in(status: Status) -> bool:
-    return status.profile is not None and status.sign_in is SignInState.UNUSABLE
-
-
-def _lacks_choice(status: Status) -> bool:
-    """Return whether there are profiles and none is in use, so that every request is refused."""
-    return status.profile is None and not status.direct and bool(status.profiles)
 
 
 def strangers(refused: Strangers) -> str:

@@ -12,12 +12,13 @@ from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QAction, QActionGroup, QIcon
 from PySide6.QtWidgets import QMenu
 
+from trayproxy.control.conditions import needs_sign_in
 from trayproxy.control.messages import Quiet, Status
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import words
 from trayproxy.ui.icons import action_icon
 from trayproxy.ui.plain import menu_text
-from trayproxy.ui.state import IconState, needs_sign_in
+from trayproxy.ui.state import IconState
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate

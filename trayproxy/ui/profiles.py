@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from trayproxy.control.conditions import needs_sign_in
 from trayproxy.control.messages import (
     CheckProfile,
     Keyring,
@@ -41,7 +42,7 @@ from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.icons import action_icon, render
 from trayproxy.ui.plain import NAME_WIDTH, breakable, clean, elide, isolate
 from trayproxy.ui.profile_form import Draft, ProfileForm, draft_of
-from trayproxy.ui.state import IconState, needs_sign_in
+from trayproxy.ui.state import IconState
 from trayproxy.ui.widgets import named, picture, plain_label, plain_tooltip
 
 translate = QCoreApplication.translate

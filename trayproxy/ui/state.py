@@ -7,7 +7,8 @@ is believed after five seconds, does not flicker, and swaps are never closer tha
 from dataclasses import dataclass
 from enum import StrEnum
 
-from trayproxy.control.messages import ListenerState, SignInState, Status, UpstreamState
+from trayproxy.control.conditions import cannot_sign_in, lacks_choice, needs_sign_in
+from trayproxy.control.messages import ListenerState, Status, UpstreamState
 from trayproxy.profiles.profile import Profile
 
 PATIENCE_S = 3.0
@@ -86,25 +87,6 @@ def icon_state(facts: Facts) -> IconState:
         status.upstream is UpstreamState.UNREACHABLE and facts.worked_before
     )
     return IconState.OK if works else IconState.READY
-
-
-def lacks_choice(status: Status) -> bool:
-    """Return whether there are profiles and none is in use, so that every request is refused."""
-    return status.profile is None and not status.direct and bool(status.profiles)
-
-
-def needs_sign_in(status: Status) -> bool:
-    """Tell whether a person has to sign in before requests go through."""
-    return status.profile is not None and status.sign_in in (
-        SignInState.NEEDED,
-        SignInState.REJECTED,
-        SignInState.SNOOZED,
-    )
-
-
-def cannot_sign_in(status: Status) -> bool:
-    """Return whether the upstream demands a sign-in that TrayProxy cannot do."""
-    return status.profile is not None and status.sign_in is SignInState.UNUSABLE
 
 
 class IconTrack:
