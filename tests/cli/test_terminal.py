@@ -303,11 +303,12 @@ class Writer:
         ),
         (
             {"why": Why.KEYRING_LOCKED},
-            "  GNOME Keyring is locked. Unlock it to use the saved password, or type it now.",
+            "  GNOME Keyring is locked. Unlock it to use the saved password, or type the password "
+            "now.",
         ),
         (
             {"why": Why.KEYRING_SILENT, "keyring": Keyring(KeyringState.SILENT)},
-            "  Your keyring does not answer. It may be waiting for you in a window.",
+            "  Your keyring does not answer. It may be waiting for you in another window.",
         ),
         (
             {"why": Why.EXPIRED},
@@ -315,7 +316,7 @@ class Writer:
         ),
         (
             {"why": Why.LOCKED},
-            "  Your account is locked. Waiting 15 to 30 minutes or asking your help desk usually "
+            "  Your account is locked. Waiting 15–30 minutes or asking your help desk usually "
             "helps.",
         ),
         (

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import PySide6
 import pytest
+from PySide6.QtCore import QTranslator
+from PySide6.QtWidgets import QApplication
 
 import trayproxy.ui
+from trayproxy.control import reasons
+from trayproxy.control.messages import Question, Transport, Why
+from trayproxy.ui.words import rejection_line
 
-SOURCES = sorted(Path(trayproxy.ui.__file__).parent.glob("*.py"))
+SOURCES = [*sorted(Path(trayproxy.ui.__file__).parent.glob("*.py")), Path(reasons.__file__)]
 CONTEXTS = {"Check", "Counted", "Notification", "Profiles", "SignIn", "Tray", "Window"}
 
 
@@ -39,3 +44,36 @@ def test_plurals_are_marked_as_such(found: ElementTree.Element) -> None:
     for message in found.findall("context/message"):
         source = message.findtext("source") or ""
         assert ("%n" in source) == (message.get("numerus") == "yes"), source
+
+
+def test_the_reasons_for_a_question_are_found(found: ElementTree.Element) -> None:
+    contexts = {context.findtext("name"): context for context in found.findall("context")}
+    texts = {text.text for text in contexts["SignIn"].findall("message/source")}
+    assert {*reasons.REASONS.values(), reasons.NAMELESS} <= texts
+
+
+def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> None:
+    class Reversed(QTranslator):
+        def translate(
+            self, context: str, text: str, disambiguation: str | None = None, n: int = -1
+        ) -> str:
+            return text[::-1] if context == "SignIn" else ""
+
+    question = Question(
+        number=1,
+        profile_id="1",
+        profile="Office",
+        upstream="http://proxy.example:8080",
+        realm="",
+        method="Basic",
+        transport=Transport.READABLE,
+        user="",
+        why=Why.TYPED_REJECTED,
+    )
+    translator = Reversed()
+    qapp.installTranslator(translator)
+    try:
+        shown = rejection_line(question)
+    finally:
+        qapp.removeTranslator(translator)
+    assert shown == reasons.REASONS[Why.TYPED_REJECTED][::-1]

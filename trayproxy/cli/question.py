@@ -9,44 +9,13 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
+from trayproxy.control.reasons import NAMELESS, REASONS
 
 _NAME = 60
 _REALM = 80
 _ACCOUNT_AT_RISK = 3
 """So many rejected passwords in a row may have locked the account (ux §3.4)."""
 _IN_OCTETS = frozenset({"basic", "digest"})
-_WHY = {
-    Why.SAVED_REJECTED: "The proxy did not accept the saved password. Did you change it?",
-    Why.TYPED_REJECTED: "The proxy did not accept this password.",
-    Why.REPEATED: (
-        "This is the same password, which the proxy did not accept; it was not sent again."
-    ),
-    Why.UNCHECKED: (
-        "The password could not be checked yet: the proxy has neither accepted nor rejected it."
-    ),
-    Why.KEYRING_LOCKED: "{store} is locked. Unlock it to use the saved password, or type it now.",
-    Why.KEYRING_SILENT: "{store} does not answer. It may be waiting for you in a window.",
-    Why.EXPIRED: (
-        "Your password has expired or must be changed. Change it, then type the new one."
-    ),
-    Why.LOCKED: (
-        "Your account is locked. Waiting 15 to 30 minutes or asking your help desk usually helps."
-    ),
-    Why.FALLBACK: (
-        "{before} could not be used here. The proxy also takes {method}, which protects your "
-        "password less."
-    ),
-    Why.DOWNGRADE: (
-        "The proxy used to accept {before} and now wants {method}, which protects your password "
-        "less. Sign in only if your company has changed this."
-    ),
-    Why.REALM_CHANGED: (
-        "The proxy called itself “{before}” before. Sign in only if your company has changed this."
-    ),
-}
-_NAMELESS = (
-    "The proxy did not give itself this name before. Sign in only if your company has changed this."
-)
 
 
 def lines(question: Question) -> list[str]:
@@ -91,10 +60,10 @@ def why(question: Question) -> str:
     """Return why the person is asked, empty if only because no password is known."""
     before = clean(question.before, _REALM)
     if question.why is Why.REALM_CHANGED and not before:
-        return _NAMELESS
+        return NAMELESS
     method = clean(question.method, _NAME)
     words = {"store": store(question.keyring), "before": before, "method": method}
-    return _WHY.get(question.why, "").format(**words)
+    return REASONS.get(question.why, "").format(**words)
 
 
 def encoding(question: Question) -> str:

@@ -6,6 +6,7 @@ bounded on the way in.
 
 from PySide6.QtCore import QCoreApplication
 
+from trayproxy.control.conditions import cannot_sign_in, lacks_choice
 from trayproxy.control.messages import (
     Keyring,
     KeyringState,
@@ -18,6 +19,7 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
+from trayproxy.control.reasons import NAMELESS, REASONS
 from trayproxy.profiles.profile import Encoding, Method, Profile, Scheme, Upstream
 from trayproxy.ui.counted import Counted
 from trayproxy.ui.plain import (
@@ -31,9 +33,11 @@ from trayproxy.ui.plain import (
     shorten,
     tooltip,
 )
-from trayproxy.ui.state import IconState, cannot_sign_in, lacks_choice
+from trayproxy.ui.state import IconState
 
 translate = QCoreApplication.translate
+translated = QCoreApplication.translate
+"""For a text that lupdate finds elsewhere: it would read a variable as the text of `translate`."""
 
 REALM_WIDTH = 80
 """What is shown of a realm; the tooltip has `REALM_TOOLTIP_WIDTH`."""
@@ -318,81 +322,20 @@ def transport_why(question: Question) -> str:
 
 def rejection_line(question: Question) -> str:
     """Return why the person is asked, empty if only because no password is known."""
-    store = store_name(question.keyring)
-    match question.why:
-        case Why.SAVED_REJECTED:
-            return translate(
-                "SignIn", "The proxy did not accept the saved password. Did you change it?"
-            )
-        case Why.TYPED_REJECTED:
-            return translate("SignIn", "The proxy did not accept this password.")
-        case Why.REPEATED:
-            return translate(
-                "SignIn",
-                "This is the same password, which the proxy did not accept; it was not sent again.",
-            )
-        case Why.UNCHECKED:
-            return translate(
-                "SignIn",
-                "The password could not be checked yet: the proxy has neither accepted nor "
-                "rejected it.",
-            )
-        case Why.KEYRING_LOCKED:
-            return translate(
-                "SignIn",
-                "{store} is locked. Unlock it to use the saved password, or type the password now.",
-            ).format(store=store)
-        case Why.KEYRING_SILENT:
-            return translate(
-                "SignIn",
-                "{store} does not answer. It may be waiting for you in another window.",
-            ).format(store=store)
-        case Why.EXPIRED:
-            return translate(
-                "SignIn",
-                "Your password has expired or must be changed. Change it, then type the new one.",
-            )
-        case Why.LOCKED:
-            return translate(
-                "SignIn",
-                "Your account is locked. Waiting 15–30 minutes or asking your help desk usually "
-                "helps.",
-            )
-        case Why.FALLBACK:
-            return translate(
-                "SignIn",
-                "{before} could not be used here. The proxy also takes {method}, which protects "
-                "your password less.",
-            ).format(
-                before=shorten(clean(question.before), TARGET_WIDTH),
-                method=shorten(clean(question.method), TARGET_WIDTH),
-            )
-        case Why.DOWNGRADE | Why.REALM_CHANGED:
-            return _other_than_before(question)
-    return ""
-
-
-def _other_than_before(question: Question) -> str:
-    """Return what has become less trustworthy about the proxy; nothing was sent to it."""
-    if question.why is Why.DOWNGRADE:
-        template = translate(
-            "SignIn",
-            "The proxy used to accept {before} and now wants {method}, which protects your "
-            "password less. Sign in only if your company has changed this.",
-        )
-        method = shorten(clean(question.method), TARGET_WIDTH)
-        return template.format(before=shorten(clean(question.before), TARGET_WIDTH), method=method)
+    reason = REASONS.get(question.why)
+    if reason is None:
+        return ""
     before = clean(question.before)
-    if not before:
-        return translate(
-            "SignIn",
-            "The proxy did not give itself this name before. Sign in only if your company has "
-            "changed this.",
-        )
-    return translate(
-        "SignIn",
-        "The proxy called itself “{before}” before. Sign in only if your company has changed this.",
-    ).format(before=isolate(shorten(before, REALM_WIDTH)))
+    if question.why is Why.REALM_CHANGED:
+        reason = reason if before else NAMELESS
+        before = isolate(shorten(before, REALM_WIDTH))
+    else:
+        before = shorten(before, TARGET_WIDTH)
+    return translated("SignIn", reason).format(
+        store=store_name(question.keyring),
+        before=before,
+        method=shorten(clean(question.method), TARGET_WIDTH),
+    )
 
 
 def encoding_line(question: Question, typed: str) -> str:

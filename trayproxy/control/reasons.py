@@ -1,0 +1,68 @@
+"""The sentences that tell a person why TrayProxy asks for a login (ux §5.2), in English.
+
+The dialog translates them, the terminal shows them as they are. ``{store}``, ``{before}`` and
+``{method}`` are filled after translation: the password store, `Question.before` and
+`Question.method`.
+"""
+
+from collections.abc import Mapping
+
+from trayproxy.control.messages import Why
+
+
+def QT_TRANSLATE_NOOP(context: str, text: str) -> str:
+    """Return the text. By the name of this function Qt's lupdate finds texts to translate."""
+    return text
+
+
+REASONS: Mapping[Why, str] = {
+    Why.SAVED_REJECTED: QT_TRANSLATE_NOOP(
+        "SignIn", "The proxy did not accept the saved password. Did you change it?"
+    ),
+    Why.TYPED_REJECTED: QT_TRANSLATE_NOOP("SignIn", "The proxy did not accept this password."),
+    Why.REPEATED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "This is the same password, which the proxy did not accept; it was not sent again.",
+    ),
+    Why.UNCHECKED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "The password could not be checked yet: the proxy has neither accepted nor rejected it.",
+    ),
+    Why.KEYRING_LOCKED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "{store} is locked. Unlock it to use the saved password, or type the password now.",
+    ),
+    Why.KEYRING_SILENT: QT_TRANSLATE_NOOP(
+        "SignIn", "{store} does not answer. It may be waiting for you in another window."
+    ),
+    Why.EXPIRED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "Your password has expired or must be changed. Change it, then type the new one.",
+    ),
+    Why.LOCKED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "Your account is locked. Waiting 15–30 minutes or asking your help desk usually helps.",
+    ),
+    Why.FALLBACK: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "{before} could not be used here. The proxy also takes {method}, which protects your "
+        "password less.",
+    ),
+    Why.DOWNGRADE: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "The proxy used to accept {before} and now wants {method}, which protects your password "
+        "less. Sign in only if your company has changed this.",
+    ),
+    Why.REALM_CHANGED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "The proxy called itself “{before}” before. Sign in only if your company has changed this.",
+    ),
+}
+"""By `Question.why`. `Why.NEEDED` and `Why.ASKED_FOR` need no sentence."""
+
+NAMELESS = QT_TRANSLATE_NOOP(
+    "SignIn",
+    "The proxy did not give itself this name before. Sign in only if your company has changed "
+    "this.",
+)
+"""In place of the sentence of `Why.REALM_CHANGED` if the proxy gave itself no name before."""
