@@ -87,6 +87,18 @@ def test_a_wrong_password_costs_one_log_on_and_leaves_what_works(place: Home) ->
         assert entry.secret == SECRET
 
 
+def test_an_accepted_login_puts_another_user_name_in_the_profile(place: Home) -> None:
+    users = {"jdoe": SECRET, "asmith": "another"}
+    with keyring_session(place) as session, squid(Setup(users=users)) as proxy:
+        trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
+        trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
+        other = ("login", "--user", "asmith", "--stdin")
+        assert trayproxy(session, *other, stdin="another\n").returncode == 0
+        (entry,) = session.entries()
+        assert (entry.secret, entry.attributes["username"]) == ("another", "asmith")
+        assert "asmith" in (session.home / "tp" / "config" / "config.toml").read_text()
+
+
 def test_a_password_that_could_not_be_checked_is_not_saved(place: Home) -> None:
     with keyring_session(place) as session:
         address = f"127.0.0.1:{free_port()}"

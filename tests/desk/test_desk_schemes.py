@@ -562,7 +562,7 @@ def test_a_login_that_works_is_written_anew_when_the_profile_says_so_r_092(branc
     branch.desk.answer(1, login, remember=True)
     branch.desk.accepted(answered(seat))
     assert branch.desk.known(SPACE)
-    branch.desk.profile_changed(replace(OFFICE, encoding=Encoding.LATIN_1))
+    branch.desk.profile_changed(replace(OFFICE, user=login.user, encoding=Encoding.LATIN_1))
     assert branch.desk.known(SPACE) is None
     later = answered(branch.challenge(challenges='Basic realm="Corp"'))
     assert credentials_of(later) == basic_credentials(login, "latin-1")

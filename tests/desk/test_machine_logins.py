@@ -17,6 +17,11 @@ from trayproxy.desk.events import (
     UserKnown,
     Wanted,
 )
+from trayproxy.desk.space import Key, Space
+from trayproxy.profiles.profile import Upstream
+
+OTHER = Login("asmith", "another")
+SPARE = Upstream("spare.corp.example", 8080)
 
 # --- The keyring ----------------------------------------------------------------------------------
 
@@ -240,6 +245,45 @@ def test_a_user_name_that_the_profile_has_is_not_kept_again(play: Play) -> None:
     assert play.all(UserKnown) == []
 
 
-def test_another_user_name_than_that_of_the_profile_does_not_replace_it(play: Play) -> None:
-    play.trust(Login("asmith", "another"))
+def test_another_user_name_that_a_person_typed_replaces_that_of_the_profile(play: Play) -> None:
+    mark = play.trust(OTHER)
+    assert play.all(UserKnown) == [UserKnown("office", OTHER.user)]
+    # The keyring is told of the profile as it was: it removes the entry under the old name.
+    (saved,) = play.all(Save)
+    assert (saved.profile.user, saved.login) == (OFFICE.user, OTHER)
+    # The login stays in use, and the keyring is asked for the new name from now on.
+    assert play.machine.is_trusted(mark)
+    play.do(Forgotten("office"))
+    play.challenge()
+    assert [one.user for one in play.all(LookUp)][-1] == OTHER.user
+
+
+def test_a_rejected_user_name_does_not_replace_that_of_the_profile(play: Play) -> None:
+    (waiter,) = play.ask()
+    play.enter(OTHER)
+    play.reject(waiter)
+    assert play.all(UserKnown) == []
+
+
+def test_a_user_name_that_no_person_typed_does_not_replace_that_of_the_profile(play: Play) -> None:
+    play.do(Given(OFFICE, WAY, OTHER))
+    play.accept(play.challenge())
+    assert play.all(UserKnown) == []
+
+
+def test_a_login_that_was_accepted_elsewhere_replaces_the_user_name_at_once(play: Play) -> None:
+    play.do(Given(OFFICE, WAY, OTHER, is_proved=True))
+    assert play.all(UserKnown) == [UserKnown("office", OTHER.user)]
+
+
+def test_the_user_name_stays_while_another_upstream_accepts_it(play: Play) -> None:
+    spare = replace(OFFICE, fallbacks=(SPARE,))
+    play.do(Switched(spare))
+    play.trust(RIGHT)
+    elsewhere = Key(Space("office", str(SPARE)), KEY.realm, KEY.family)
+    waiter = play.challenge(profile=spare, key=elsewhere)
+    play.found(None)
+    play.wait(1)
+    play.enter(OTHER)
+    play.accept(waiter)
     assert play.all(UserKnown) == []

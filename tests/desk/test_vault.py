@@ -84,6 +84,13 @@ class Hanging(Memory):
         return super().get_credential(service, username)
 
 
+class Named(Memory):
+    """A back-end that finds an entry by its user name alone, as the macOS Keychain does."""
+
+    def get_credential(self, service: str, username: str | None) -> Entry | None:
+        return super().get_credential(service, username) if username else None
+
+
 class WinVaultKeyring(Memory):
     """A double of the Windows back-end: known by its module."""
 
@@ -140,6 +147,12 @@ def test_a_new_login_takes_the_place_of_the_old_one() -> None:
     vault.save(OFFICE, Login("bob", "old"))
     vault.save(OFFICE, RIGHT).result(SOON)
     assert ring.entries == {(service_name(OFFICE), "jdoe"): "right"}
+
+
+def test_another_user_takes_the_place_where_entries_are_found_by_name_alone() -> None:
+    ring = Named({(service_name(OFFICE), OFFICE.user): "old"})
+    assert vault_on(ring).save(OFFICE, Login("bob", "new")).result(SOON) is None
+    assert ring.entries == {(service_name(OFFICE), "bob"): "new"}
 
 
 def test_forgetting_removes_all_of_a_profile_and_nothing_else() -> None:

@@ -162,6 +162,27 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
     assert office.keyring.entries() == []
 
 
+def test_an_accepted_login_puts_another_user_name_in_the_profile(
+    office: Office, type_in: Type
+) -> None:
+    office.sign_in_before()
+    other = Canary("asmith")
+    office.proxy.set_password(other.user, other.password)
+    here = office.resume()
+    given = ("login", "--user", other.user, "--stdin")
+    assert type_in(*given, stdin="wrong\n").returncode == 4
+    assert "user = 'alice'" in here.service.paths.config_file.read_text().replace('"', "'")
+    assert type_in(*given, stdin=f"{other.password}\n").returncode == 0
+    assert "user = 'asmith'" in here.service.paths.config_file.read_text().replace('"', "'")
+    (entry,) = office.keyring.entries()
+    assert entry.attributes["username"] == other.user
+    here.end()
+    again = office.resume()
+    assert again.fetch() == HELLO
+    assert again.face.questions == []
+    assert "asmith" in {access.user for access in office.proxy.accesses()}
+
+
 def test_login_gives_a_password_to_a_run_without_keyring_and_without_prompt(
     run: Run, proxy: Squid, canary: Canary, clients: Clients, origin: Origin, type_in: Type
 ) -> None:

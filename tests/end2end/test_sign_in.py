@@ -12,7 +12,9 @@ from tests.support.memory import MIB, memory_of
 from tests.support.origin import Origin
 from tests.support.processes import Job
 from tests.support.readable import READABLE
+from tests.support.secrets import Canary
 from tests.support.tls import Authority, Certificate
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     Ending,
     Quiet,
@@ -258,3 +260,38 @@ def test_the_user_name_is_kept_in_the_profile_after_a_success(office: Office) ->
     again = office.sit_down(office.run())
     again.visit()
     assert again.face.wait_for_question().user == office.login.user
+
+
+def test_another_user_name_replaces_that_of_the_profile_after_a_success(office: Office) -> None:
+    """The keyring, the settings and the next run know the new user alone."""
+    office.sign_in_before()
+    office.proxy.set_password(office.login.user, Canary().password)  # The saved one is wrong now.
+    other = Canary("asmith")
+    office.proxy.set_password(other.user, other.password)
+    here = office.resume(other.login)
+    assert here.fetch() == HELLO
+
+    def is_renamed(status: Status) -> bool:
+        return status.profile is not None and status.profile.user == other.user
+
+    known = here.face.wait_for_status(is_renamed)
+    assert known.upstream is UpstreamState.OK
+    assert here.fetch() == HELLO
+    assert len(here.face.questions) == 1
+    kept = [(other.user, other.password)]
+    office.keyring.wait_until(
+        lambda entries: [(one.attributes["username"], one.secret) for one in entries] == kept
+    )
+    here.end()
+    again = office.resume()
+    assert again.fetch() == HELLO
+    assert again.face.questions == []
+
+
+def test_a_user_name_that_is_rejected_does_not_replace_that_of_the_profile(office: Office) -> None:
+    here = office.start(Login("asmith", "wrong"))
+    here.visit()
+    here.face.wait_for_question(lambda question: question.rejections == 1)
+    profile = here.service.status().profile
+    assert profile is not None
+    assert profile.user == office.login.user

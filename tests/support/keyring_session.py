@@ -1,7 +1,7 @@
 """A real GNOME Keyring on a D-Bus session bus of its own, in a home of its own."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -76,15 +76,20 @@ class KeyringSession:
 
     def wait_for_entries(self, count: int, timeout: float = PATIENCE) -> list[Entry]:
         """Wait until the keyring holds that many; return them."""
+        return self.wait_until(lambda entries: len(entries) >= count, timeout)
+
+    def wait_until(
+        self, holds: Callable[[list[Entry]], bool], timeout: float = PATIENCE
+    ) -> list[Entry]:
+        """Wait until this is true of the entries of the keyring; return them."""
         deadline = monotonic() + timeout
-        rule = MatchRule(
-            type="signal", interface="org.freedesktop.Secret.Collection", member="ItemCreated"
-        )
-        with self._connected() as connection, connection.filter(rule) as created:
+        # ItemCreated, ItemChanged and ItemDeleted.
+        rule = MatchRule(type="signal", interface="org.freedesktop.Secret.Collection")
+        with self._connected() as connection, connection.filter(rule) as changed:
             # In this order: who looks first may miss what happens before the match is there.
             Proxy(message_bus, connection, timeout=timeout).AddMatch(rule)
-            while len(entries := self.entries()) < count:
-                connection.recv_until_filtered(created, timeout=max(0.0, deadline - monotonic()))
+            while not holds(entries := self.entries()):
+                connection.recv_until_filtered(changed, timeout=max(0.0, deadline - monotonic()))
             return entries
 
     def wait_for_name(self, name: str) -> None:

@@ -238,7 +238,7 @@ class AtRest:
         problem = self._save(self._paths, profile, login, is_typed)
         if problem is not None:
             raise EndError.of(problem, code_of(problem))
-        if not profile.user:
+        if profile.user != login.user:
             self._change(lambda config: config.with_profile(replace(profile, user=login.user)))
 
     def forget_login(self, profile: Profile) -> None:

@@ -5,6 +5,7 @@ verdicts, schemes, the person), and all of them leave their effects here.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, KeyringState, Problem, Why
@@ -17,6 +18,7 @@ from trayproxy.desk.events import (
     Recall,
     Refuse,
     Release,
+    UserKnown,
     Way,
 )
 from trayproxy.desk.rejected import RejectedLogins
@@ -120,6 +122,30 @@ class Board:
             if case.asked and case.asked.number == number:
                 return case
         return None
+
+    def keep_user(self, case: Case, *, replaces: bool) -> None:
+        """Suggest the user name of an accepted login from now on, and keep it in the profile.
+
+        A profile has one user name. Where another of its upstreams, or another realm, has accepted
+        another user, the profile stays as it is: the other login would be asked about again.
+
+        Args:
+            case: With the accepted login.
+            replaces: A person has chosen the user name: it also replaces that of the profile.
+        """
+        if case.login is None:
+            return
+        case.user = user = case.login.user
+        cases = self.cases_of(case.profile.id)
+        others = [one.login.user for one in cases if one.login and one.accepted is not None]
+        is_settled = case.profile.user == user or (case.profile.user != "" and not replaces)
+        if is_settled or any(other != user for other in others):
+            return
+        profile = replace(case.profile, user=user)
+        self.profiles[profile.id] = profile
+        for one in cases:
+            one.profile = profile
+        self.effects.append(UserKnown(profile.id, user))
 
     def new_case(self, key: Key, profile: Profile, way: Way) -> Case | None:
         """Return a case for a protection space; None if there are too many that matter."""

@@ -424,23 +424,35 @@ class Desk:
         self._handle(Wanted(profile, self._offers.guess(profile)))
         return None
 
-    def preload(self, profile: Profile, login: Login) -> Problem | None:
+    def preload(self, profile: Profile, login: Login, *, is_proved: bool = False) -> Problem | None:
         """Take a login that nobody was asked for; it is used at the first 407 and not kept.
+
+        Args:
+            profile: Whose login.
+            login: The login.
+            is_proved: The upstream has just accepted it, on a request of another desk: the profile
+                takes its user name.
 
         Returns:
             Why it cannot be used, None if it will be.
         """
-        return self._give(profile, login, remember=False)
+        return self._give(profile, login, remember=False, is_proved=is_proved)
 
     def _give(
-        self, profile: Profile, login: Login, *, remember: bool, insists: bool = False
+        self,
+        profile: Profile,
+        login: Login,
+        *,
+        remember: bool,
+        insists: bool = False,
+        is_proved: bool = False,
     ) -> Problem | None:
         if profile.sign_in is SignIn.SSO:
             return signs_in_itself(profile)
         problem = self._offers.check(login, str(profile.upstream))
         if problem is None:
             way = self._offers.guess(profile)
-            self._handle(Given(profile, way, login, remember, insists))
+            self._handle(Given(profile, way, login, remember, insists, is_proved))
         return problem
 
     def save_login(

@@ -263,6 +263,7 @@ class Given(Struct, frozen=True):
         remember: Keep it once it was accepted, and find that out at once.
         insists: A person has just typed it: it is sent although it was rejected before, or is still
             on trial since an earlier run.
+        is_proved: The upstream has just accepted it, on a request of another desk.
     """
 
     profile: Profile
@@ -270,6 +271,7 @@ class Given(Struct, frozen=True):
     login: Login
     remember: bool = False
     insists: bool = False
+    is_proved: bool = False
 
 
 class Forgotten(Struct, frozen=True):
@@ -535,7 +537,7 @@ class Save(Struct, frozen=True):
 
 
 class UserKnown(Struct, frozen=True):
-    """An upstream accepted a login of a profile without a user name: keep the name there."""
+    """An upstream accepted a login with another user name than the profile's: keep it there."""
 
     profile_id: str
     user: str

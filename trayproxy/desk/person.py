@@ -164,6 +164,8 @@ class Person:
         self._logins.take(case, event.login, Source.GIVEN)
         case.remember = event.remember
         case.insisted = case.insisted or event.insists
+        if event.is_proved:
+            self._board.keep_user(case, replaces=True)
 
     def _case_at(self, profile: Profile, way: Way) -> Case | None:
         """Return the case of a profile's preferred upstream that a person means."""

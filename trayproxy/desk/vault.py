@@ -318,13 +318,25 @@ def _find(opened: Opened, service: str, user: str) -> Login | None:
 def _save(opened: Opened, profile: Profile, login: Login) -> None:
     _unlock(opened)
     service = service_name(profile)
-    before = opened.ring.get_credential(service, None)
+    before = {_user_at(opened, service, user) for user in (None, profile.user)}
     opened.ring.set_password(service, login.user, login.password)
-    if before and before.username not in (None, login.user):
-        opened.ring.delete_password(service, before.username or "")
+    for user in before - {"", login.user}:
+        opened.ring.delete_password(service, user)
     if opened.module == _SERVICE:
         label = f"{APP_NAME} — {profile.name} ({login.user})"
         secret_service.set_label(service, login.user, label)
+
+
+def _user_at(opened: Opened, service: str, user: str | None) -> str:
+    """Return the user name of an entry, empty if there is none.
+
+    Args:
+        opened: The keyring.
+        service: Of the entry.
+        user: The user name; None: any, where the back-end can look for that.
+    """
+    entry = opened.ring.get_credential(service, user) if user != "" else None
+    return (entry.username or user or "") if entry else ""
 
 
 def _forget(opened: Opened, service: str, user: str) -> None:

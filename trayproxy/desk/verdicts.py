@@ -11,8 +11,6 @@ password was changed. There is none where no host was named yet (SOCKS). Each lo
 it is never sent again by itself.
 """
 
-from dataclasses import replace
-
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import COSTLESS, Verdict, VerdictKind, strength
 from trayproxy.control.messages import Ending, Why
@@ -27,7 +25,6 @@ from trayproxy.desk.events import (
     Rejected,
     Save,
     Tried,
-    UserKnown,
 )
 from trayproxy.desk.questions import NAMES_BEFORE, Questions
 from trayproxy.desk.space import Key, Pin, host_of
@@ -107,31 +104,14 @@ class Verdicts:
         case.repeated = case.lifted = case.locked = case.blocked = False
         case.why = Why.NEEDED
         self._pin(case, label)
-        self._keep_user(case)
+        replaces_user = case.source is Source.TYPED
         if case.remember and case.login:
             case.remember, case.source = False, Source.SAVED
+            # Before the user name changes: the keyring removes the entry of the one before.
             board.effects.append(Save(case.kept_for, case.login))
+        board.keep_user(case, replaces=replaces_user)
         self._questions.close(case, Ending.ACCEPTED)
         self._release_all(case)
-
-    def _keep_user(self, case: Case) -> None:
-        """Suggest the accepted user name from now on, and keep it in a profile that has none.
-
-        A profile has one user name. Where its upstreams are signed in to with several, none is
-        kept: the others would be asked about again.
-        """
-        if case.login is None:
-            return
-        case.user = case.login.user
-        cases = self._board.cases_of(case.profile.id)
-        users = {one.login.user for one in cases if one.login}
-        if case.profile.user or len(users) > 1:
-            return
-        profile = replace(case.profile, user=case.login.user)
-        self._board.profiles[profile.id] = profile
-        for one in cases:
-            one.profile = profile
-        self._board.effects.append(UserKnown(profile.id, profile.user))
 
     def _release_all(self, case: Case) -> None:
         for request in list(case.parked.values()):

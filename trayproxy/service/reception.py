@@ -220,7 +220,8 @@ class Reception:
         kept = await self._keep_login(profile, login, request.is_typed)
         if kept.is_right:
             # What is in memory may be older.
-            self._desk.preload(profile, login)
+            self._desk.preload(profile, login, is_proved=True)
+            await asyncio.gather(*self._keeping)  # The next command finds the user name.
             return KeptInMemory(kept.problem) if kept.problem else Done()
         assert kept.problem is not None  # A login that is not right was not kept.
         return Failed(kept.problem, LOGIN_CODES.get(kept.problem.id, KEYRING))
