@@ -302,6 +302,11 @@ class Writer:
             "rejected it.",
         ),
         (
+            {"why": Why.UNRECORDED},
+            "  The password was not sent: the folder in which TrayProxy notes that a password is "
+            "being tried does not answer. It may be on a network drive.",
+        ),
+        (
             {"why": Why.KEYRING_LOCKED},
             "  GNOME Keyring is locked. Unlock it to use the saved password, or type the password "
             "now.",

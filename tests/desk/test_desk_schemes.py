@@ -67,6 +67,8 @@ class Notes:
     wrong: set[Login] = field(default_factory=set)
     heard: list[tuple[str, object]] = field(default_factory=list)
     closed: bool = False
+    hangs: bool = False
+    """The folder of the state does not answer."""
 
     def was_rejected(self, space: Space, login: Login) -> ThreadFuture[bool]:
         known: ThreadFuture[bool] = ThreadFuture()
@@ -78,6 +80,8 @@ class Notes:
 
     def try_out(self, space: Space, login: Login, *, insists: bool) -> ThreadFuture[Record]:
         found: ThreadFuture[Record] = ThreadFuture()
+        if self.hangs:
+            return found
         found.set_result(Record(is_rejected=login in self.wrong and not insists))
         return found
 
@@ -566,3 +570,13 @@ def test_a_login_that_works_is_written_anew_when_the_profile_says_so_r_092(branc
     assert branch.desk.known(SPACE) is None
     later = answered(branch.challenge(challenges='Basic realm="Corp"'))
     assert credentials_of(later) == basic_credentials(login, "latin-1")
+
+
+def test_a_login_to_save_that_cannot_be_put_on_record_is_told_as_such(branch: Branch) -> None:
+    branch.memory.hangs = True
+    branch.desk.on_try = branch.try_own
+    problem = branch.save(RIGHT)
+    assert problem is not None
+    assert problem.id == "TP-311"
+    assert [notice.id for notice in branch.desk.notices] == ["TP-311"]
+    assert branch.shelf.saved == []

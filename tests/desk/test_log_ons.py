@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.desk.play import KEY, OFFICE, RIGHT, WRONG, Play
 from trayproxy.auth.login import Login
+from trayproxy.control.messages import Why
 from trayproxy.desk.case import Phase
 from trayproxy.desk.events import (
     Accepted,
@@ -29,6 +30,7 @@ from trayproxy.desk.events import (
     Overdue,
     OwnEnded,
     PutOnTrial,
+    Reason,
     Release,
     Spared,
     Switched,
@@ -232,6 +234,74 @@ def test_a_login_that_an_earlier_run_tried_is_asked_about_and_not_sent(
         pass
     hurried = is_rejected and play.released() == []
     assert len(play.released()) == 1 or (hurried and play.question.hurried)
+
+
+def test_a_login_that_cannot_be_put_on_record_is_not_sent_and_its_requests_hear_why() -> None:
+    play = Recorded()
+    first = play.challenge()
+    play.do(Found(play.lookups.popleft(), RIGHT, play.machine.keyring))
+    play.wait(play.rules.record - 0.1)
+    assert play.refused() == {}
+    play.wait(0.2)
+    assert play.refused() == {first: "UNRECORDED"}
+    second = play.challenge()
+    assert play.refused()[second] == "UNRECORDED"  # At once.
+    assert play.released() == []
+    assert [trouble.reason for trouble in play.machine.troubles()] == [Reason.UNRECORDED]
+
+    play.record()  # The folder answers after all.
+    third = play.challenge()
+    assert play.released() == [third]
+    assert play.machine.troubles() == ()
+
+
+def test_a_person_whose_login_cannot_be_put_on_record_is_told_and_it_is_sent_later() -> None:
+    play = Recorded()
+    play.machine.board.tries_itself = True
+    play.challenge()
+    play.do(Found(play.lookups.popleft(), None, play.machine.keyring))
+    play.wait(play.rules.gather)
+    play.enter(RIGHT)
+    assert play.question.checking
+    play.wait(play.rules.record)
+    assert (play.question.why, play.question.checking) == (Why.UNRECORDED, False)
+    assert play.all(TryOwn) == []  # It would be refused as well.
+
+    play.record()
+    assert play.question.why is not Why.UNRECORDED
+    (own,) = play.all(TryOwn)  # The request that waited was refused.
+    play.challenge(own=True, target=own.target)
+    assert len(play.released()) == 1
+
+
+def test_another_login_typed_meanwhile_is_put_on_record_anew() -> None:
+    play = Recorded()
+    play.challenge()
+    play.do(Found(play.lookups.popleft(), None, play.machine.keyring))
+    play.wait(play.rules.gather)
+    play.enter(WRONG)
+    play.wait(play.rules.record)
+    play.enter(RIGHT)
+    waiter = play.challenge()
+    assert waiter not in play.refused()
+    play.record()  # Of the one that was typed first: it is not sent any more.
+    assert play.released() == []
+    play.record()
+    assert play.released() == [waiter]
+    assert play.agreed == [RIGHT]
+
+
+def test_an_accepted_login_is_not_held_up_by_a_folder_that_does_not_answer() -> None:
+    play = Recorded()
+    play.challenge()
+    play.do(Found(play.lookups.popleft(), RIGHT, play.machine.keyring))
+    play.record()
+    play.proved.add(RIGHT)
+    play.accept(play.released()[0])
+    play.wait(1000)
+    waiter = play.challenge()
+    assert play.orders == deque()
+    assert play.released()[-1] == waiter
 
 
 # --- Rule 6: rejections by place ---------------------------------------------------------------

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from hashlib import scrypt
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -226,6 +227,27 @@ def test_a_disk_that_cannot_be_written_to_costs_only_the_memory(tmp_path: Path) 
     memory.rejected(SPACE, LOGIN)
     memory.close()
     assert memory.pins == {SPACE: PIN}
+
+
+def test_a_folder_that_does_not_answer_holds_up_nobody(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, goes_on = Event(), Event()
+
+    def hang(*_: object, **__: object) -> None:
+        began.set()
+        goes_on.wait()
+
+    monkeypatch.setattr("trayproxy.desk.memory.replace_file", hang)
+    monkeypatch.setattr("trayproxy.desk.memory.CLOSE_S", 0.01)
+    memory = MemoryFile(path)
+    recorded = memory.try_out(SPACE, LOGIN, insists=False)
+    assert began.wait(30)
+    memory.pin(SPACE, PIN)
+    memory.close()  # It comes back, although the folder does not.
+    assert not recorded.done()
+    goes_on.set()
+    assert recorded.result(30) == Record()
 
 
 def test_a_run_that_must_leave_nothing_behind_remembers_nothing() -> None:

@@ -108,6 +108,7 @@ def test_why_explains_in_plain_words(dialog: SignInDialog, qtbot: QtBot) -> None
         (replace(QUESTION, why=Why.SAVED_REJECTED, rejections=1), "the saved password. Did you"),
         (REJECTED, "did not accept this password"),
         (replace(QUESTION, why=Why.UNCHECKED), "could not be checked"),
+        (replace(QUESTION, why=Why.UNRECORDED), "was not sent: the folder"),
         (replace(QUESTION, why=Why.KEYRING_LOCKED), "GNOME Keyring is locked"),
         (replace(QUESTION, why=Why.KEYRING_SILENT), "GNOME Keyring does not answer"),
         (replace(QUESTION, why=Why.EXPIRED), "expired or must be changed"),

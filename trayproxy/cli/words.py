@@ -29,8 +29,9 @@ class Exit(IntEnum):
 
 
 _HUNDREDS = {"2": Exit.UPSTREAM, "3": Exit.SIGN_IN, "4": Exit.KEYRING}
-_CODES = {"TP-101": Exit.PORT, "TP-102": Exit.PORT, "TP-307": Exit.UPSTREAM}
-"""A password that could not be checked (TP-307) is the proxy's silence, not its verdict."""
+_CODES = {"TP-101": Exit.PORT, "TP-102": Exit.PORT, "TP-307": Exit.UPSTREAM, "TP-311": Exit.FAILED}
+"""A password that could not be checked (TP-307) is the proxy's silence, not its verdict; one that
+could not be put on record (TP-311) was not sent."""
 
 
 def code_of(problem: Problem) -> Exit:

@@ -199,6 +199,8 @@ class Why(StrEnum):
     UNCHECKED = "unchecked"
     """The login could not be checked yet: the proxy did not answer, or its answers (403, 502, a
     redirect to another host) do not tell whether it accepted the login."""
+    UNRECORDED = "unrecorded"
+    """The login was not sent, because the state folder does not answer (TP-311)."""
     KEYRING_LOCKED = "keyring-locked"
     KEYRING_SILENT = "keyring-silent"
     ASKED_FOR = "asked-for"

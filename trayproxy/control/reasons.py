@@ -28,6 +28,11 @@ REASONS: Mapping[Why, str] = {
         "SignIn",
         "The password could not be checked yet: the proxy has neither accepted nor rejected it.",
     ),
+    Why.UNRECORDED: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "The password was not sent: the folder in which TrayProxy notes that a password is being "
+        "tried does not answer. It may be on a network drive.",
+    ),
     Why.KEYRING_LOCKED: QT_TRANSLATE_NOOP(
         "SignIn",
         "{store} is locked. Unlock it to use the saved password, or type the password now.",

@@ -36,6 +36,7 @@ LASTING = frozenset(
         Why.KEYRING_LOCKED,
         Why.KEYRING_SILENT,
         Why.UNCHECKED,
+        Why.UNRECORDED,
     }
 )
 """The reasons to ask that still hold when a question is asked again later."""

@@ -183,6 +183,9 @@ class Case:
         left_at: When the last of these was let go.
         on_record: It is written down that the present login is about to be sent for the first time.
         recording: The number of the order to write that down, 0 if none is open.
+        record_until: When that order has taken too long.
+        is_record_late: It has: until it is carried out, the login is not sent and requests are
+            refused.
         canary_until: When the canary has taken too long.
         canary_lost: When it will not come back any more.
         canary: Where the canary wants to go.
@@ -249,6 +252,8 @@ class Case:
     left_at: float = -inf
     on_record: bool = False
     recording: int = 0
+    record_until: float = inf
+    is_record_late: bool = False
     canary_until: float = inf
     canary_lost: float = inf
     canary: str = ""
@@ -343,7 +348,7 @@ class Case:
 
         Not on one that was right and is in doubt: they have not typed that just now.
         """
-        if self.why is Why.UNCHECKED or self.accepted is not None:
+        if self.why in (Why.UNCHECKED, Why.UNRECORDED) or self.accepted is not None:
             return False
         is_under_way = self.phase is Phase.HELD and (
             self.own > 0 or self.blocked or self.recording > 0
@@ -354,6 +359,10 @@ class Case:
     def objected(self) -> list[Parked]:
         """The requests that wait for the person although the present login was accepted."""
         return [request for request in self.clients if request.objection is not None]
+
+    def end_record(self) -> None:
+        """Wait no longer for the present login to be put on record."""
+        self.recording, self.record_until, self.is_record_late = 0, inf, False
 
     def stop_trial(self) -> None:
         """Take note that the canary is back, or is waited for no longer."""

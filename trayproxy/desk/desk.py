@@ -91,6 +91,7 @@ from trayproxy.desk.problems import (
     refusal,
     signs_in_itself,
     store_silent,
+    unrecorded,
 )
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
@@ -495,6 +496,8 @@ class Desk:
                     problem = not_accepted()
                 case Trial.OPEN:
                     problem = not_checked()
+                case Trial.UNRECORDED:
+                    problem = unrecorded()
             del self._savings[space]
             if not told.done():
                 told.set_result(problem)

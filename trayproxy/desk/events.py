@@ -423,6 +423,7 @@ class Reason(Enum):
     UNKNOWN_USER = "the Kerberos sign-in server does not know this user"
     NOT_ACCEPTED = "the upstream proxy does not accept this user"
     WEAKER = "the upstream proxy is not as it was"
+    UNRECORDED = "the state folder does not answer"
 
 
 class Release(Struct, frozen=True):

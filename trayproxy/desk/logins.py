@@ -207,7 +207,7 @@ class Logins:
             case.setbacks.clear()  # They may have been about the user who signed in.
         if case.phase is not Phase.HELD:
             case.move(Phase.HELD)
-        if case.why is Why.UNCHECKED or case.why in NAMES_BEFORE:
+        if case.why in (Why.UNCHECKED, Why.UNRECORDED) or case.why in NAMES_BEFORE:
             case.why = Why.NEEDED
         self._board.changed(case)
 
@@ -215,7 +215,8 @@ class Logins:
         """Begin a new generation, without a login; the last one is not accepted any more."""
         if case.on_record and case.login:
             self._board.effects.append(Spared(case.key.space, case.login))
-        case.on_record, case.recording = False, 0
+        case.on_record = False
+        case.end_record()
         if case.login and case.accepted is None and case.phase is Phase.CHECKING:
             case.untold[case.generation] = case.login
             if len(case.untold) > _UNTOLD_MOST:

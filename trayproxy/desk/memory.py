@@ -21,13 +21,15 @@ kept as ``sign-in.json.bad``, and the next thing learnt begins a new one (fault 
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from json import dumps, loads
 from logging import getLogger
 from os import urandom
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from time import time
 from typing import Any, Protocol, TypeVar
 
@@ -38,6 +40,8 @@ from trayproxy.profiles.store import read_file, replace_file
 SCHEMA = 1
 SIZE_MOST = 256 * 1024
 """Octets; a larger file is something else, and none is written."""
+CLOSE_S = 3.0
+"""Seconds that `MemoryFile.close` waits for one thing to be written."""
 ADDRESSES_MOST = 8
 """Addresses remembered per upstream."""
 HOLD_S = (600.0, 3600.0, 14400.0, 57600.0)
@@ -191,7 +195,8 @@ class MemoryFile:
         self._now = now
         self._addresses: dict[Space, tuple[str, ...]] = {}
         self._salt, self._upstreams = self._read()
-        self._worker: ThreadPoolExecutor | None = None
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._worker: Thread | None = None
         self._tried: tuple[Login, str] | None = None
         """The login whose verdict is waited for, with its fingerprint. The verdict is then on the
         disk without the time of another hash: a run that is killed right after an acceptance
@@ -319,15 +324,39 @@ class MemoryFile:
             self._do(note)
 
     def close(self) -> None:
-        """Have written what there is to write."""
-        if self._worker:
-            self._worker.shutdown()
-
-    def _do(self, what: Callable[[], Any]) -> Future[Any]:
-        """Do something in our thread, which is started when it is needed first."""
+        """Have written what there is to write; give up a folder that does not answer."""
         if self._worker is None:
-            self._worker = ThreadPoolExecutor(1, "sign-in-memory")
-        return self._worker.submit(what)
+            return
+        self._jobs.put(None)
+        before = -1
+        while self._worker.is_alive() and self._jobs.qsize() != before:
+            before = self._jobs.qsize()
+            self._worker.join(CLOSE_S)
+
+    def _do(self, what: Callable[[], T]) -> Future[T]:
+        """Do something in our thread, which is started when it is needed first.
+
+        A daemon thread, and no pool: a folder that does not answer, on a network drive, must not
+        keep the program from ending.
+        """
+        done: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(what())
+            except Exception as error:  # noqa: BLE001
+                done.set_exception(error)
+
+        self._jobs.put(run)
+        if self._worker is None:
+            self._worker = Thread(target=self._work, name="sign-in-memory", daemon=True)
+            self._worker.start()
+        return done
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            del job  # It may hold a login, and the next one may be long in coming.
 
     def _upstream(self, space: Space) -> _Upstream:
         if space not in self._upstreams:

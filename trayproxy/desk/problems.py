@@ -269,6 +269,21 @@ def _weaker(profile: str) -> Problem:
     return Problem("TP-309", "The proxy is not as it was", body)
 
 
+def unrecorded() -> Problem:
+    """Return why a login that was never accepted is not sent: it cannot be put on record."""
+    body = (
+        "Before a password is sent for the first time, TrayProxy writes down that it is being "
+        "tried, so that a restart does not send a wrong one again. The folder of its state, where "
+        "sign-in.json lies, does not answer; it may be on a network drive. The password was not "
+        "sent. TrayProxy goes on by itself as soon as the folder answers."
+    )
+    return Problem("TP-311", "The folder of TrayProxy's state does not answer", body)
+
+
+def _unrecorded(profile: str) -> Problem:
+    return unrecorded()
+
+
 _PROBLEMS = {
     Reason.DECLINED: _cancelled,
     Reason.UNATTENDED: _unattended,
@@ -284,6 +299,7 @@ _PROBLEMS = {
     Reason.UNKNOWN_USER: _unknown_user,
     Reason.NOT_ACCEPTED: _not_accepted,
     Reason.WEAKER: _weaker,
+    Reason.UNRECORDED: _unrecorded,
 }
 
 

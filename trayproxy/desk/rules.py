@@ -38,6 +38,8 @@ class Rules:
         unreachable: How often to ask a sign-in server (KDC) that could not be reached. It cannot
             count what does not reach it, and the request that asks waits a second at most.
         stumbles: So often in a row a scheme that works comes to nothing before it is left alone.
+        record: How long it may take to write down that a login is about to be tried, before its
+            requests are told that the state folder does not answer.
         unanswered: How often in a row a login may be sent without getting an answer; each time may
             have cost a log-on.
         unproved: So often in a row an unverified login is sent and gets an answer that a proxy may
@@ -77,6 +79,7 @@ class Rules:
     ticket: float = 5.0
     unreachable: float = 3.0
     stumbles: int = 3
+    record: float = 8.0
     unanswered: int = 2
     unproved: int = 3
     good_most: int = 8

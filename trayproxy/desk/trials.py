@@ -52,7 +52,9 @@ class Trials:
     def sweep(self) -> None:
         """Send what can be sent."""
         for case in self._board.cases.values():
-            if case.phase is Phase.TRUSTED:
+            if case.is_record_late:
+                self._board.refuse_all(case, Reason.UNRECORDED)
+            elif case.phase is Phase.TRUSTED:
                 for request in list(case.parked.values()):
                     self._serve(case, request)
             elif case.phase is Phase.HELD and case.parked:
@@ -65,6 +67,7 @@ class Trials:
         yield case.canary_until
         yield case.canary_lost
         yield case.own_until
+        yield case.record_until
 
     def expire(self, case: Case) -> None:
         """Do what has become due for a case."""
@@ -72,6 +75,8 @@ class Trials:
         if now >= case.own_until:
             case.own_until = inf
             self._acquit(case)
+        if now >= case.record_until:
+            self._lack_record(case)
         if now >= case.canary_until:
             self._take_long(case)
         if now >= case.canary_lost:
@@ -321,8 +326,15 @@ class Trials:
             return
         self._records += 1
         case.recording = self._records
+        case.record_until = self._board.now + self._board.rules.record
         order = PutOnTrial(case.recording, case.key.space, case.login, insists)
         self._board.effects.append(order)
+        self._board.changed(case)
+
+    def _lack_record(self, case: Case) -> None:
+        """Tell requests and person that the login cannot be put on record, and so is not sent."""
+        case.record_until, case.is_record_late = inf, True
+        case.why = Why.UNRECORDED
         self._board.changed(case)
 
     def on_trial(self, event: OnTrial) -> None:
@@ -334,7 +346,10 @@ class Trials:
             if is_on_record:
                 board.effects.append(Spared(event.space, event.login))
             return
-        case.recording = 0
+        if case.is_record_late:
+            case.own_generation = 0  # What was refused meanwhile is tried once more.
+            case.why = Why.NEEDED
+        case.end_record()
         if is_on_record:
             case.on_record = True
         elif event.is_rejected:
@@ -442,7 +457,9 @@ class Trials:
         case.own, case.own_until = 0, inf
         self._acquit(case)
         if case.phase is Phase.HELD and not case.parked and case.accepted is None:
-            if event.asked:
+            if case.is_record_late:
+                pass  # The person has been told why it is not sent.
+            elif event.asked:
                 case.why = Why.UNCHECKED
             else:
                 self._questions.close(case, Ending.ABANDONED)

@@ -35,11 +35,13 @@ class Trial(Enum):
     RIGHT = auto()
     WRONG = auto()
     OPEN = auto()
+    UNRECORDED = auto()
+    """It is not sent, because it cannot be put on record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why no scheme can be used at an upstream now.
+    """Why no login can be sent to an upstream now.
 
     Attributes:
         profile: Of which profile.
@@ -219,11 +221,13 @@ class Views:
         return tuple(p for space, p in found if profile_id in ("", space.profile_id))
 
     def troubles(self) -> tuple[Trouble, ...]:
-        """Return why no scheme can be used, for each upstream where that is so."""
+        """Return why no login can be sent, for each upstream where that is so."""
         found = map(self._trouble, self.board.cases.values())
         return tuple(dict.fromkeys(filter(None, found)))
 
     def _trouble(self, case: Case) -> Trouble | None:
+        if case.is_record_late:
+            return Trouble(case.profile, Reason.UNRECORDED, "")
         if case.phase is not Phase.HELD or not case.needed or not case.offers:
             return None
         offer = pick(case, case.offers, self.board.now)
@@ -236,6 +240,8 @@ class Views:
 def _trial(case: Case) -> Trial:
     if case.phase is Phase.TRUSTED:
         return Trial.RIGHT
+    if case.is_record_late:
+        return Trial.UNRECORDED
     is_about_to_go = case.own or case.blocked or case.recording
     if case.phase is Phase.CHECKING or (case.phase is Phase.HELD and is_about_to_go):
         return Trial.UNDER_WAY

@@ -16,8 +16,9 @@ from trayproxy.auth.login import Login
 from trayproxy.control.messages import Ending, KeyringState, Problem, Question
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.memory import Forwarding, Memory, MemoryFile
-from trayproxy.desk.problems import no_store
+from trayproxy.desk.problems import no_store, unrecorded
 from trayproxy.desk.rejected import RejectedLogins
+from trayproxy.desk.rules import Rules
 from trayproxy.desk.space import Space
 from trayproxy.desk.store import Store
 from trayproxy.desktop.extras import is_installed
@@ -106,8 +107,11 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
     if keyring.state in _KEEPS_NOTHING and not means.keeps_in_memory:
         return Kept(NO_PLACE)
     space = Space.of(profile)
-    if not is_typed and await _was_rejected(means, space, login):
-        return Kept(REJECTED_BEFORE)
+    try:
+        if not is_typed and await _was_rejected(means, space, login):
+            return Kept(REJECTED_BEFORE)
+    except TimeoutError:
+        return Kept(unrecorded())
     vault = _Remembered(means.vault)
     desk = Desk(
         vault=vault,
@@ -169,9 +173,15 @@ def keep_login_at_rest(
 
 
 async def _was_rejected(means: Means, space: Space, login: Login) -> bool:
+    """Return whether a proxy rejected a login in this run or an earlier one.
+
+    Raises:
+        TimeoutError: The state folder does not answer.
+    """
     if means.rejected.has((space.upstream,), login):
         return True
-    return await asyncio.wrap_future(means.memory.was_rejected(space, login))
+    async with asyncio.timeout(Rules().record):
+        return await asyncio.wrap_future(means.memory.was_rejected(space, login))
 
 
 class _Remembered:

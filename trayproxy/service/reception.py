@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 NOT_DONE, NOT_RUNNING, SIGN_IN, UPSTREAM, KEYRING, PORT = 1, 3, 4, 5, 6, 7
 """Exit codes of the command line (ux §7.1)."""
 
-LOGIN_CODES = {"TP-302": SIGN_IN, "TP-303": SIGN_IN, "TP-307": UPSTREAM}
+LOGIN_CODES = {"TP-302": SIGN_IN, "TP-303": SIGN_IN, "TP-307": UPSTREAM, "TP-311": NOT_DONE}
 """Exit codes for a login that was not saved, by the problem; else it is about the keyring."""
 
 NO_SUCH_PROFILE = Problem(

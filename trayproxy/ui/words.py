@@ -45,7 +45,7 @@ REALM_TOOLTIP_WIDTH = 150
 TARGET_WIDTH = 40
 ACCOUNT_AT_RISK = 3
 """So many rejected passwords in a row may have locked the account (ux §3.4)."""
-_URGENT = frozenset({"TP-110", "TP-111", "TP-310"})
+_URGENT = frozenset({"TP-110", "TP-111", "TP-310", "TP-311"})
 """The notices that the menu and the tooltip show, too."""
 
 

@@ -1,0 +1,42 @@
+"""Tests for trayproxy.service.login: what a login is not saved for."""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import Future
+from os import urandom
+
+import pytest
+
+from tests.desk.play import OFFICE, RIGHT
+from tests.desk.test_desk import Shelf, SkippingLoop
+from tests.desk.test_desk_schemes import Notes
+from trayproxy.auth.login import Login
+from trayproxy.desk.rejected import RejectedLogins
+from trayproxy.desk.space import Space
+from trayproxy.engine.limits import LIMITS
+from trayproxy.service.login import Kept, Means, keep_login
+
+
+class Hanging(Notes):
+    """A memory on a network drive that does not answer."""
+
+    def was_rejected(self, space: Space, login: Login) -> Future[bool]:
+        return Future()
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = SkippingLoop()
+    yield loop
+    loop.close()
+
+
+def test_a_state_folder_that_does_not_answer_is_told(loop: asyncio.AbstractEventLoop) -> None:
+    means = Means(Shelf(), Hanging(), RejectedLogins(urandom(32)), LIMITS, lambda addresses: False)
+
+    async def kept() -> Kept:
+        return await keep_login(means, OFFICE, RIGHT, is_typed=False)
+
+    problem = loop.run_until_complete(kept()).problem
+    assert problem is not None
+    assert problem.id == "TP-311"
