@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -450,7 +451,27 @@ def test_any_other_407_is_a_rejection_and_ends_it_r_105(challenges: tuple[Challe
     # Corpus U117.
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step((one('realm="c", nonce="n1", qop="auth"'),))
-    assert handshake.step(challenges) == REJECTED
+    verdict = handshake.step(challenges)
+    assert isinstance(verdict, Verdict)
+    assert verdict.kind is VerdictKind.REJECTED
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        ('realm="c", nonce="n2", qop="auth"', VerdictKind.UNCLEAR),
+        ('realm="c", nonce="n2", qop="auth", stale=false', VerdictKind.REJECTED),
+        ('realm="c", nonce="n1", qop="auth"', VerdictKind.REJECTED),
+    ],
+)
+def test_a_refusal_on_another_connection_is_clear_only_if_the_proxy_knows_the_nonce(
+    refusal: str, kind: VerdictKind
+) -> None:
+    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    handshake.step((one('realm="c", nonce="n1", qop="auth"'),))
+    verdict = handshake.step((one(refusal),))
+    assert isinstance(verdict, Verdict)
+    assert verdict.elsewhere().kind is kind
 
 
 def test_a_nonce_of_another_407_that_is_refused_is_followed_by_the_new_one_once() -> None:
@@ -459,7 +480,8 @@ def test_a_nonce_of_another_407_that_is_refused_is_followed_by_the_new_one_once(
     assert params(handshake.step(()))["nonce"] == "n1"
     fields = params(handshake.step((one('realm="c", nonce="n2", qop="auth"'),)))
     assert (fields["nonce"], fields["nc"]) == ("n2", "00000001")
-    assert handshake.step((one('realm="c", nonce="n3", qop="auth"'),)) == REJECTED
+    verdict = handshake.step((one('realm="c", nonce="n3", qop="auth"'),))
+    assert verdict == replace(REJECTED, other_nonce=True)
 
 
 def test_a_nonce_that_is_refused_and_given_out_again_is_not_to_blame() -> None:

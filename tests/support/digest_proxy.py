@@ -60,6 +60,9 @@ class Demands:
         announces: Whether it tells the next nonce before one is used up.
         strict: Whether a count that is not the next one of its nonce makes it stale.
         any_uri: Whether the uri may be the path alone, which is what curl says.
+        closes: Whether it closes the connection with each 407.
+        machines: How many proxies share the name. Connections go to one after the other, and none
+            knows the nonces of the others; nor does it say so.
     """
 
     algorithms: tuple[str, ...] = ("SHA-256",)
@@ -72,6 +75,8 @@ class Demands:
     announces: bool = False
     strict: bool = False
     any_uri: bool = False
+    closes: bool = False
+    machines: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,8 @@ class DigestProxy(Server):
         self._counts: dict[str, list[int]] = {}
         self._verdicts: list[Verdict] = []
         self._numbers = count(1)
+        self._accepted = count()
+        self._owners: dict[str, int] = {}
         super().__init__(self._converse)
 
     @property
@@ -166,14 +173,20 @@ class DigestProxy(Server):
     # --- One connection
 
     def _converse(self, connection: socket.socket) -> None:
+        with self._state:
+            machine = next(self._accepted) % self.demands.machines
         with Reader(connection) as reader:
             while head := reader.head():
                 exchange = Exchange(connection, head, reader)
                 # Digest may cover the body: it is read before anything is said.
                 body = b"".join(exchange.body())
-                fields = self._judge(head, body)
+                fields = self._judge(head, body, machine)
                 if fields is None:
-                    exchange.respond(407, b"sign in\n", self._challenges(head))
+                    closing = [("Connection", "close")] if self.demands.closes else []
+                    challenges = self._challenges(head, machine)
+                    exchange.respond(407, b"sign in\n", [*challenges, *closing])
+                    if closing:
+                        return
                 elif (origin := self._reach(head)) is None:
                     exchange.respond(502, b"not there\n", fields)
                 elif head.method == "CONNECT":
@@ -182,32 +195,32 @@ class DigestProxy(Server):
                 else:
                     self._fetch(exchange, origin, body, fields)
 
-    def _judge(self, head: Head, body: bytes) -> list[tuple[str, str]] | None:
+    def _judge(self, head: Head, body: bytes, machine: int) -> list[tuple[str, str]] | None:
         """Return what to say in the answer to a request that passes."""
         signed = head.value("proxy-authorization")
         if not signed:
             return None
         with self._state:
-            verdict, fields = self._look_at(signed, head, body)
+            verdict, fields = self._look_at(signed, head, body, machine)
             self._verdicts.append(verdict)
         return fields if verdict.right else None
 
     def _look_at(
-        self, signed: str, head: Head, body: bytes
+        self, signed: str, head: Head, body: bytes, machine: int
     ) -> tuple[Verdict, list[tuple[str, str]]]:
         scheme, _, rest = signed.partition(" ")
         said, fault = _read_parameters(rest)
         algorithm = said.get("algorithm", "MD5")
-        fault = fault or self._fault(scheme, said, head)
+        fault = fault or self._fault(scheme, said, head, machine)
         if fault:
             return Verdict(False, algorithm=algorithm, fault=fault), []
         if said["response"] != expected(self._login, said, algorithm, head.method, body):
             return Verdict(False, algorithm=algorithm), []
         if self._is_stale(said):
             return Verdict(False, stale=True, algorithm=algorithm), []
-        return Verdict(True, algorithm=algorithm), self._announce(said["nonce"])
+        return Verdict(True, algorithm=algorithm), self._announce(machine)
 
-    def _fault(self, scheme: str, said: dict[str, str], head: Head) -> str:
+    def _fault(self, scheme: str, said: dict[str, str], head: Head, machine: int) -> str:
         """Return what is wrong whoever signs in."""
         demands = self.demands
         qop = said.get("qop", "")
@@ -220,7 +233,7 @@ class DigestProxy(Server):
             "a qop that was not offered": qop not in demands.qop.split(",") and bool(demands.qop),
             "a qop though none was offered": bool(qop) and not demands.qop,
             "another opaque": said.get("opaque", "") != demands.opaque,
-            "an unknown nonce": said.get("nonce") not in self._counts,
+            "an unknown nonce": self._owners.get(said.get("nonce", "")) != machine,
             "no cnonce": bool(qop) and not said.get("cnonce"),
             "a count that is none": bool(qop)
             and not re.fullmatch("[0-9a-f]{8}", said.get("nc", "")),
@@ -242,21 +255,22 @@ class DigestProxy(Server):
         counts.append(number)
         return wrong or (0 < self.demands.uses < len(counts))
 
-    def _announce(self, nonce: str) -> list[tuple[str, str]]:
+    def _announce(self, machine: int) -> list[tuple[str, str]]:
         if not self.demands.announces:
             return []
-        return [("Proxy-Authentication-Info", f'nextnonce="{self._new_nonce()}"')]
+        return [("Proxy-Authentication-Info", f'nextnonce="{self._new_nonce(machine)}"')]
 
-    def _new_nonce(self) -> str:
+    def _new_nonce(self, machine: int) -> str:
         # Each differs from all before, and has what must be quoted.
         nonce = f"{next(self._numbers)}/{token_hex(8)}=="
         self._counts[nonce] = []
+        self._owners[nonce] = machine
         return nonce
 
-    def _challenges(self, head: Head) -> Iterator[tuple[str, str]]:
+    def _challenges(self, head: Head, machine: int) -> Iterator[tuple[str, str]]:
         with self._state:
             verdict = self._verdicts[-1] if head.value("proxy-authorization") else None
-            nonce = self._new_nonce()
+            nonce = self._new_nonce(machine)
         for algorithm in self.demands.algorithms:
             said = [f"realm={_quoted(self.demands.realm)}", f'nonce="{nonce}"']
             said += [f'qop="{self.demands.qop}"'] if self.demands.qop else []

@@ -12,9 +12,13 @@ Only ``stale=true`` says that the login was right and the nonce too old (section
 behind a balancer know only the nonces that they have given out themselves, and not all of them say
 so. So a request whose nonce did not come with its own 407 is signed once more with the nonce of the
 407 that refused it. Any other 407 to a signed request is a rejection, and the login is not tried
-with the new nonce; but one that names another realm or another algorithm is no answer to what was
-signed, and says nothing about the login (RFC 9110, section 11.5): the desk finds that out from its
-challenges.
+with the new nonce.
+
+Two kinds of 407 do not tell whether the login is wrong. One that names another realm or another
+algorithm is no answer to what was signed (RFC 9110, section 11.5): the desk finds that out from its
+challenges. And a proxy that closes the connection with each 407 gets the credentials on another
+connection, behind a balancer perhaps at another machine, which does not know the nonce: that
+verdict is `VerdictKind.UNCLEAR`, unless the proxy says ``stale=false`` or repeats the nonce.
 
 ``rspauth``, by which the proxy may prove that it knows the password too, is not checked: the
 response is relayed by then, and who signs in to a proxy hardly knows what to do about it.
@@ -135,6 +139,7 @@ class _Terms:
         hides_user: Whether it wants the user name hashed.
         nonce: To be used first.
         is_stale: Whether it says that the nonce before was too old, and nothing else was wrong.
+        tells_stale: Whether it says if the nonce before was too old (``stale=false``, too).
     """
 
     realm: str
@@ -145,6 +150,7 @@ class _Terms:
     hides_user: bool
     nonce: str
     is_stale: bool
+    tells_stale: bool
 
     @classmethod
     def of(cls, challenge: Challenge) -> "_Terms | None":
@@ -165,6 +171,7 @@ class _Terms:
             hides_user=_is(challenge, "userhash", "true"),
             nonce=nonce,
             is_stale=_is(challenge, "stale", "true"),
+            tells_stale=challenge.param("stale") is not None,
         )
 
     def continues(self, earlier: "_Terms") -> bool:
@@ -364,8 +371,10 @@ class _DigestHandshake:
             self._stale += 1
             if self._stale > MOST_STALE:
                 return Verdict(VerdictKind.UNUSABLE, _ALWAYS_STALE)
-        elif not self._is_lent or terms.nonce == line.nonce:
+        elif terms.nonce == line.nonce:
             return Verdict(VerdictKind.REJECTED)
+        elif not self._is_lent:
+            return Verdict(VerdictKind.REJECTED, other_nonce=not terms.tells_stale)
         self._line, self._is_lent = self._signer.line(terms), False
         return self._sign()
 

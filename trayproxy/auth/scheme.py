@@ -14,7 +14,7 @@ is stale, some more. NTLM has two, and Negotiate one or two, on one connection.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Protocol
 
@@ -64,6 +64,9 @@ class VerdictKind(Enum):
     REJECTED = auto()
     """The upstream, or the company's sign-in server, does not accept this login."""
 
+    UNCLEAR = auto()
+    """The upstream refused the credentials, perhaps not for the login (`Verdict.elsewhere`)."""
+
     EXPIRED = auto()
     """The password has expired or must be changed."""
 
@@ -107,18 +110,30 @@ class Verdict:
     """The end of a handshake that has come to nothing.
 
     Attributes:
-        kind: Why. Only `VerdictKind.REJECTED` and the two behind it may have cost a log-on.
+        kind: Why. Only `VerdictKind.REJECTED` and the three behind it may have cost a log-on.
         text: What to tell the person besides, one or two sentences of ours, without secrets and
             without text of the upstream; empty if the kind says it all.
         lacks_content: Only the content of the request was missing, and no login was sent: with it,
             a new handshake may come to something.
         may_pass: The reason may be gone in a moment, so it is worth trying again soon.
+        other_nonce: The refusal brought another nonce and did not say whether the signed nonce was
+            stale. An upstream that has given out the signed nonce has refused the login; another
+            one behind the same name may only not know the nonce.
     """
 
     kind: VerdictKind
     text: str = ""
     lacks_content: bool = False
     may_pass: bool = False
+    other_nonce: bool = False
+
+    def elsewhere(self) -> "Verdict":
+        """Return the verdict for credentials that left on another connection than their challenge.
+
+        Behind a balancer that connection may lead to another upstream. Whether the login was
+        refused cannot be told then, if the upstream does not say which nonces it knows.
+        """
+        return replace(self, kind=VerdictKind.UNCLEAR) if self.other_nonce else self
 
 
 class Handshake(Protocol):

@@ -199,6 +199,9 @@ class Why(StrEnum):
     UNCHECKED = "unchecked"
     """The login could not be checked yet: the proxy did not answer, or its answers (403, 502, a
     redirect to another host) do not tell whether it accepted the login."""
+    UNCLEAR = "unclear"
+    """The proxy refused the login, but another one of the same name than had asked for it may have
+    done so (a farm of proxies): the login is not known to be wrong, and is not sent again."""
     UNRECORDED = "unrecorded"
     """The login was not sent, because the state folder does not answer (TP-311)."""
     KEYRING_LOCKED = "keyring-locked"

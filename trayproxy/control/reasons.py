@@ -28,6 +28,11 @@ REASONS: Mapping[Why, str] = {
         "SignIn",
         "The password could not be checked yet: the proxy has neither accepted nor rejected it.",
     ),
+    Why.UNCLEAR: QT_TRANSLATE_NOOP(
+        "SignIn",
+        "The proxy did not accept this sign-in, and the password could not be checked: it may be "
+        "wrong, or several proxies share this name and do not know of each other.",
+    ),
     Why.UNRECORDED: QT_TRANSLATE_NOOP(
         "SignIn",
         "The password was not sent: the folder in which TrayProxy notes that a password is being "

@@ -36,6 +36,7 @@ LASTING = frozenset(
         Why.KEYRING_LOCKED,
         Why.KEYRING_SILENT,
         Why.UNCHECKED,
+        Why.UNCLEAR,
         Why.UNRECORDED,
     }
 )

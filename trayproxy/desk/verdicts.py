@@ -31,7 +31,11 @@ from trayproxy.desk.space import Key, Pin, host_of
 
 _ABOUT_THE_COMPUTER = NO_TICKETS | {VerdictKind.SERVER_UNREACHABLE}
 """The verdicts that all requests would get: none of them is about the one request."""
-_WHYS = {VerdictKind.EXPIRED: Why.EXPIRED, VerdictKind.LOCKED: Why.LOCKED}
+_WHYS = {
+    VerdictKind.UNCLEAR: Why.UNCLEAR,
+    VerdictKind.EXPIRED: Why.EXPIRED,
+    VerdictKind.LOCKED: Why.LOCKED,
+}
 _KNOWN_WRONG = {Source.SAVED: Why.SAVED_REJECTED, Source.TYPED: Why.REPEATED}
 _REALMS_MOST = 8
 

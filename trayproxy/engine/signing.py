@@ -448,6 +448,7 @@ class Signing:
                 # Refused to another request since the first leg: here it would be once more.
                 self._link.drop_upstream()
                 raise SupersededError
+            is_elsewhere = self._asked_on is not place
             response = await self._send_leg(place, answer, step)
             if not self._is_refusal(response, answer if step.credentials else None):
                 handshake.learn(response.fields)
@@ -460,6 +461,8 @@ class Signing:
                 place = None
             is_last = legs == LEGS_AT_MOST
             step = ENDLESS if is_last else await self._step(answer, handshake, self._challenges)
+            if isinstance(step, Verdict) and is_elsewhere:
+                step = step.elsewhere()
             if isinstance(step, Verdict) and step.lacks_content:
                 handshake, step = await self._begin(upstream, answer)
                 place = self._link.upstream

@@ -305,23 +305,26 @@ class Probe:
                 challenges = wanted
                 is_open = await self._clear(stream, response)
             handshake = answer.signer.begin(self._to_sign(stream))
+            asked_on, is_elsewhere = (stream if is_local else None), False
             while True:
                 leg = await self._step(answer, handshake, challenges)
                 if isinstance(leg, Verdict):
-                    return Wanted(challenges or (answer.challenge,), leg)
+                    verdict = leg.elsewhere() if is_elsewhere else leg
+                    return Wanted(challenges or (answer.challenge,), verdict)
                 if not leg.same_connection and not is_open:
                     stream.close()
                     stream = await self._tools.dialler.dial(self.call(self.way, answer))
                     self._leftover = None
                 self._is_spent = self._is_spent or (leg.whole and leg.credentials != b"")
                 is_bound = answer.scheme.binds_connection
+                is_elsewhere = asked_on is not stream
                 response = await self._exchange(stream, leg, is_bound=is_bound)
                 wanted = self._wanted_by(response, answer if leg.credentials else None)
                 if wanted is None:
                     self._is_answered = leg.whole and leg.credentials != b""
                     handshake.learn(response.fields)
                     return response
-                challenges = wanted
+                challenges, asked_on = wanted, stream
                 is_open = await self._clear(stream, response)
         finally:
             stream.close()

@@ -20,6 +20,7 @@ from tests.support.reports import Reports
 from tests.support.secrets import Canary
 from tests.support.service import Service
 from tests.support.tls import Authority
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import Ending, Why
 from trayproxy.profiles.profile import Method, Profile, Scheme, Upstream
 
@@ -212,3 +213,42 @@ def test_where_all_content_is_signed_what_is_too_much_for_that_is_refused_by_us(
         assert here.curl(*STATUS, *tunnel).result().out == HELLO
         assert len(here.face.questions) == 1
         assert proxy.failed_logons() == 0
+
+
+# --- Digest at a proxy that closes with each 407 --------------------------------------------------
+
+
+def test_a_farm_that_does_not_know_its_own_nonces_calls_no_password_wrong(
+    stand: Stand, canary: Canary
+) -> None:
+    """Two proxies share a name. Each closes with its 407, so the credentials reach the other one,
+    which refuses the nonce without ``stale``."""
+    with DigestProxy(canary.login, Demands(closes=True, machines=2)) as farm:
+        profile = Profile("office", "Office", Upstream(farm.host, farm.port), user=canary.user)
+        here = stand(profile, {})
+        waiting = here.visit()
+        first = here.face.wait_for_question()
+        here.face.answer(first, canary.login)
+        again = here.face.wait_for_question(lambda q: q.why is Why.UNCLEAR and not q.checking)
+        another = here.visit()
+        here.face.wait_for_question(lambda q: q.waiting == 2)
+        assert farm.failed_logons() == 1
+        here.face.decline(again)
+        assert [job.result().out.split()[-1] for job in (waiting, another)] == ["503", "503"]
+        assert [verdict.fault for verdict in farm.verdicts] == ["an unknown nonce"]
+
+
+def test_one_proxy_that_closes_with_each_407_takes_the_right_password_at_once(
+    stand: Stand, canary: Canary
+) -> None:
+    with DigestProxy(canary.login, Demands(closes=True)) as proxy:
+        profile = Profile("office", "Office", Upstream(proxy.host, proxy.port), user=canary.user)
+        here = stand(profile, {})
+        wrong = Login(canary.user, f"{canary.password}-")
+        waiting = here.visit()
+        here.face.answer(here.face.wait_for_question(), wrong)
+        again = here.face.wait_for_question(lambda q: q.why is Why.UNCLEAR and not q.checking)
+        assert proxy.failed_logons() == 1
+        here.face.answer(again, canary.login)
+        assert waiting.result().out == HELLO
+        assert proxy.failed_logons() == 1
