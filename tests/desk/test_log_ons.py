@@ -1,8 +1,13 @@
 """The rules that keep a wrong password at one failed log-on, in any order of events.
 
-The numbers are those of the rules as the project states them: (3) unanswered sends of a trusted
-login, (5) the record of a trial, (6) rejections by place. Rules 1, 2 and 4 are in `test_turns`,
-`test_machine_stateful` and the tests of the engine.
+There is a property for each of the rules as the project numbers them:
+
+1. An event about a request that never carried the login changes no trial.
+2. A login that is unproved, or was proved too long ago, is on one request at a time.
+3. Unanswered sends of a trusted login count, too.
+4. A verdict on its way is taken whoever has left.
+5. A login that was never accepted is sent only after its trial is on record.
+6. Rejections are remembered by place and login, across profiles and names.
 """
 
 from collections import deque
@@ -14,7 +19,7 @@ from hypothesis import strategies as st
 from tests.desk.play import KEY, OFFICE, RIGHT, WRONG, Play
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Why
-from trayproxy.desk.case import Phase
+from trayproxy.desk.case import Case, Phase
 from trayproxy.desk.events import (
     Accepted,
     Challenged,
@@ -26,22 +31,263 @@ from trayproxy.desk.events import (
     Inconclusive,
     Left,
     LookUp,
+    NetworkChanged,
     OnTrial,
     Overdue,
     OwnEnded,
     PutOnTrial,
     Reason,
+    Rejected,
     Release,
     Spared,
     Switched,
     Tick,
     Tried,
     TryOwn,
+    Unproved,
 )
 from trayproxy.desk.space import Key, Mark, Space
 from trayproxy.profiles.profile import Upstream
 
 LONG = settings(max_examples=200, deadline=None)
+
+
+# --- Rule 1: events about requests that never carried the login ---------------------------------
+
+
+def on_trial(kind: str) -> tuple[Play, int]:
+    """Return a machine in the middle of a trial, and the number of the request that is the canary.
+
+    Args:
+        kind: "first" for a login that was just typed, "in doubt" for one that was accepted before
+            and then refused at one host, so that a request of our own is the canary, "old" for one
+            that is in use and was not proved lately.
+    """
+    play = Play()
+    play.machine.board.tries_itself = True
+    if kind == "first":
+        canary, *_ = play.ask(3)
+        play.enter(WRONG)
+        return play, canary
+    mark = play.trust()
+    if kind == "old":
+        play.wait(play.rules.fresh + 1)
+        play.do(Departing(50, mark, "host50.example:443"))
+        assert play.all(Depart) == [Depart(50, 50)]
+        return play, 50
+    play.challenge(tried=mark, target="blocked.example:443", flight=play.released()[-1])
+    canary = play.challenge(target=play.all(TryOwn)[-1].target, own=True)
+    play.challenge(target="waiting.example:443")
+    return play, canary
+
+
+def state_of_trial(case: Case) -> tuple[object, ...]:
+    """Return all that a verdict on the present login would change."""
+    counts = (case.accepted, case.doubts, case.unanswered)
+    return case.phase, case.mark, case.login, counts, case.own, set(case.flights), set(case.vague)
+
+
+OTHERS = st.sampled_from(
+    (
+        "lost",
+        "lost unsent",
+        "vague",
+        "accepted before",
+        "an old login",
+        "leaves",
+        "comes",
+        "no such own",
+        "waits",
+    )
+)
+
+
+@LONG
+@given(st.sampled_from(("first", "in doubt", "old")), st.lists(OTHERS, max_size=15), st.booleans())
+def test_a_request_that_never_carried_the_login_changes_no_trial(
+    kind: str, events: list[str], is_right: bool
+) -> None:
+    play, canary = on_trial(kind)
+    case = play.machine.board.cases[KEY]
+    mark, before = case.mark, state_of_trial(case)
+    released = play.released()
+    for event in events:
+        waiting = [number for number in case.parked if number != canary]
+        match event:
+            case "lost" if kind != "old":
+                play.do(Inconclusive(mark, sent=True, flight=canary + 1000))
+            case "lost unsent":
+                play.do(Inconclusive(mark, sent=False))
+            case "vague":
+                play.do(Unproved(mark, "vague.example:443", flight=canary + 1000))
+            case "an old login":
+                old = replace(mark, generation=mark.generation - 1)
+                play.do(Accepted(old, "basic", "basic", "old.example:443", canary + 1000))
+                play.do(Unproved(old, "old.example:443", flight=canary + 1000))
+                play.do(Inconclusive(old, sent=True, flight=canary + 1000))
+                play.challenge(tried=old, target="old.example:443", flight=canary + 1000)
+                released = play.released() if kind == "old" else released
+            case "accepted before" if kind == "in doubt":
+                play.do(Accepted(mark, "basic", "basic", "early.example:443", canary + 1000))
+            case "leaves" if waiting:
+                play.leave(waiting[0])
+            case "comes" if kind != "old":
+                play.challenge()
+            case "no such own":
+                play.do(OwnEnded(1000, asked=True))
+            case "waits":
+                play.wait(0.1)
+        assert state_of_trial(case) == before
+        assert play.released() == released
+    if is_right:
+        play.do(Accepted(mark, "basic", "basic", "a.example:443", canary))
+        assert play.machine.is_trusted(mark)
+    else:
+        play.challenge(tried=mark, own=kind == "in doubt", flight=canary)
+        assert case.phase is (Phase.HELD if kind == "old" else Phase.ASKING)
+        assert play.released() == released
+
+
+# --- Rule 2: one request at a time ---------------------------------------------------------------
+
+
+class OneAtATime(Play):
+    """A login that was right once, and an account of who carries it and why.
+
+    Attributes:
+        away: The requests that carry it while it is not proved.
+        left_at: When the last of them left.
+        proved_at: When it was accepted last.
+        refused_by: The hosts that have refused it since then.
+    """
+
+    HOSTS = ("a.example:443", "b.example:443", "c.example:443")
+
+    def __post_init__(self) -> None:
+        self.away: list[int] = []
+        self.ours: list[TryOwn] = []
+        self.left_at = self.proved_at = 0.0
+        self.refused_by: set[str] = set()
+        super().__post_init__()
+        self.machine.board.tries_itself = True
+        self.carried = self.trust()
+        for host in self.HOSTS:
+            self.do(Accepted(self.carried, "basic", "basic", host))
+        self.proved()
+
+    def proved(self) -> None:
+        self.proved_at = self.now
+        self.away.clear()
+        self.refused_by.clear()
+
+    def do(self, event: Event) -> list[Effect]:
+        effects = super().do(event)
+        for effect in effects:
+            match effect:
+                case Depart(_, 0):
+                    assert self.now < self.proved_at + self.rules.fresh
+                    assert not self.refused_by
+                case Depart(number, flight):
+                    assert number == flight
+                    assert not self.refused_by, "none goes after a refusal"
+                    assert not self.away or self.now >= self.left_at + self.rules.pace
+                    self.away.append(flight)
+                    self.left_at = self.now
+                case TryOwn(_, _, target):
+                    assert target not in self.refused_by
+                    self.ours.append(effect)
+        return effects
+
+    def happen(self, event: str, host: str) -> None:
+        match event:
+            case "depart":
+                self.waiters += 1
+                self.targets[self.waiters] = host
+                self.do(Departing(self.waiters, self.carried, host))
+            case "a moment":
+                self.wait(0.5)
+            case "the pace":
+                self.wait(self.rules.pace)
+            case "long":
+                self.wait(self.rules.fresh + 1)
+            case _ if self.away:
+                number = self.away.pop(0)
+                self.come_back(event, number, self.targets[number])
+
+    def come_back(self, event: str, number: int, target: str) -> None:
+        match event:
+            case "accepted":
+                self.proved()
+                self.do(Accepted(self.carried, "basic", "basic", target, number))
+            case "refused":
+                self.refused_by.add(target)
+                self.challenge(tried=self.carried, target=target, flight=number)
+            case "lost":
+                self.do(Inconclusive(self.carried, sent=True, flight=number))
+
+
+TURNS = st.tuples(
+    st.sampled_from(
+        ("depart", "depart", "a moment", "the pace", "long", "accepted", "refused", "lost")
+    ),
+    st.sampled_from(OneAtATime.HOSTS),
+)
+
+
+@LONG
+@given(st.lists(TURNS, max_size=40))
+def test_a_login_not_proved_lately_is_on_one_request_at_a_time(
+    events: list[tuple[str, str]],
+) -> None:
+    """One more may go each two seconds; none after a refusal, and ours not to who refused."""
+    play = OneAtATime()
+    for event, host in events:
+        play.happen(event, host)
+        if play.machine.board.cases[KEY].phase is not Phase.TRUSTED:
+            break
+    else:
+        return
+    # In doubt: nothing of a program carries it until our own request is accepted elsewhere.
+    away, released = list(play.away), play.released()
+    for _ in range(3):
+        play.happen("depart", play.HOSTS[0])
+        play.wait(play.rules.pace)
+    assert play.away == away
+    assert play.released() == released
+
+
+@LONG
+@given(
+    st.integers(1, 20),
+    st.lists(st.sampled_from(("comes", "leaves", "waits", "lost", "vague")), max_size=20),
+)
+def test_a_login_never_accepted_is_on_one_request_at_a_time(
+    waiting: int, events: list[str]
+) -> None:
+    """Two that get no answer, or three whose answers prove nothing; then the person is asked."""
+    play = Play()
+    play.machine.board.tries_itself = True
+    play.ask(waiting)
+    play.enter(WRONG)
+    back: list[int] = []
+    lost = 0
+    for event in events:
+        away = [number for number in play.released() if number not in back]
+        parked = play.machine.board.cases[KEY].parked
+        match event:
+            case "comes":
+                play.challenge()
+            case "leaves" if parked:
+                play.leave(next(iter(parked)))
+            case "waits":
+                play.wait(3)
+            case "lost" | "vague" if away:
+                back.append(away[0])
+                lost += event == "lost"
+                play.fail(away[0], sent=True) if event == "lost" else play.answer(away[0])
+        assert len(play.released()) <= len(back) + 1
+        assert len(play.released()) <= play.rules.unproved
+        assert lost < play.rules.unanswered or len(play.released()) == len(back)
 
 
 # --- Rule 3: unanswered sends of a trusted login -----------------------------------------------
@@ -102,11 +348,13 @@ class Mute(Play):
                 self.wait(1)
 
 
-MUTE = st.sampled_from(("depart", "challenge", "lose", "lose an old one", "ours", "wait"))
+MUTE = st.sampled_from(
+    ("depart", "depart", "challenge", "lose", "lose", "lose an old one", "ours", "wait")
+)
 
 
 @LONG
-@given(st.integers(0, 50), st.booleans(), st.lists(MUTE, max_size=25))
+@given(st.sampled_from((0, 1, 2, 50)), st.booleans(), st.lists(MUTE, max_size=25))
 def test_an_unanswered_login_is_sent_twice_and_once_by_ourselves(
     waiting: int, is_stale: bool, events: list[str]
 ) -> None:
@@ -123,6 +371,64 @@ def test_an_unanswered_login_is_sent_twice_and_once_by_ourselves(
     for event in events:
         play.happen(event)
         assert play.sent + before <= play.rules.unanswered + 1
+
+
+# --- Rule 4: a verdict on its way is taken whoever has left -------------------------------------
+
+AWAY = st.sampled_from(
+    ("all leave", "comes", "another is typed", "it is typed again", "declines", "waits", "network")
+)
+
+
+@LONG
+@given(st.integers(1, 5), st.lists(AWAY, max_size=12), st.booleans())
+def test_the_verdict_counts_whoever_has_left_and_whatever_was_typed_since(
+    waiting: int, events: list[str], is_right: bool
+) -> None:
+    play = Play()
+    play.machine.board.tries_itself = True
+    canary, *_ = play.ask(waiting)
+    play.enter(RIGHT)
+    mark = play.mark(canary)
+    case = play.machine.board.cases[KEY]
+
+    def sends() -> int:
+        return sum(one.mark in marks for one in play.all(Release))
+
+    marks = {mark}
+    for event in events:
+        match event:
+            case "all leave":
+                play.leave(canary)
+                for number in list(case.parked):
+                    play.leave(number)
+            case "comes":
+                play.challenge()
+            case "another is typed" if play.is_asking:
+                play.enter(Login("jdoe", "another"))
+            case "it is typed again" if play.is_asking:
+                play.enter(RIGHT)
+            case "declines" if play.is_asking:
+                play.decline()
+            case "waits":
+                play.wait(11)
+            case "network":
+                play.do(NetworkChanged())
+        if case.login == RIGHT:
+            marks.add(case.mark)
+        assert sends() == 1, "it is on its way, and nothing is known of it"
+    is_present = case.login == RIGHT
+    if is_right:
+        play.accept(canary)
+        assert case.accepted is not None or not is_present
+        assert not play.machine.board.is_rejected(KEY.space, RIGHT)
+    else:
+        play.challenge(tried=mark, flight=canary)
+        assert play.machine.board.is_rejected(KEY.space, RIGHT)
+        assert play.all(Rejected) == [Rejected(KEY.space, RIGHT)]
+        play.wait(play.rules.not_now)
+        play.challenge()
+        assert sends() == 1
 
 
 # --- Rule 5: the record of a trial -------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hashlib import scrypt
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -155,7 +156,7 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, octets: byt
     assert again(memory, path).pins == {SPACE: PIN}
 
 
-WHOLE = {
+WHOLE: dict[str, Any] = {
     "schema": 1,
     "salt": "00" * 16,
     "upstreams": [
@@ -165,19 +166,25 @@ WHOLE = {
             "label": "ntlm",
             "realms": ["Corp"],
             "rejected": ["abcd"],
+            "addresses": ["192.0.2.1:8080"],
+            "tried": [{"login": "1234", "count": 2, "last": 1_000_000}],
         }
     ],
 }
 """A file that is whole, as `MemoryFile` writes it."""
 
-OF_UPSTREAM = ("profile", "upstream", "label", "realms", "rejected")
-WRONG = [1, 1.5, True, [1], ["Corp", 1], [["Corp"]], [None], {"Corp": 1}, "Corp", None]
+OF_UPSTREAM = ("profile", "upstream", "label", "realms", "rejected", "addresses", "tried")
+OF_TRIAL = ("login", "count", "last")
+LATER = ("addresses", "tried")
+"""What files of earlier versions do not have."""
+WRONG = [1, 1.5, True, [1], ["Corp", 1], [["Corp"]], [None], {"Corp": 1}, "Corp", "", {}, None]
 
 
 def changed(place: str, value: object) -> bytes:
     """Return the whole file with another value at one place; None takes the place away."""
     document = json.loads(json.dumps(WHOLE))
-    where = document["upstreams"][0] if place in OF_UPSTREAM else document
+    where = document["upstreams"][0] if place in (*OF_UPSTREAM, *OF_TRIAL) else document
+    where = where["tried"][0] if place in OF_TRIAL else where
     where[place] = value
     if value is None:
         del where[place]
@@ -185,14 +192,18 @@ def changed(place: str, value: object) -> bytes:
 
 
 def is_right(place: str, value: object) -> bool:
-    if place in ("profile", "upstream", "label"):
+    if place in ("profile", "upstream", "login"):
         return isinstance(value, str)
-    return place == "schema" and value == 1
+    if place == "label":  # Without one there is no pin.
+        return isinstance(value, str) or value == {}
+    if place in ("count", "last"):
+        return value == 1 and value is not True
+    return (place == "schema" and value == 1) or (place in LATER and value is None)
 
 
 CASES = [
     (place, value)
-    for place in (*WHOLE, *OF_UPSTREAM)
+    for place in (*WHOLE, *OF_UPSTREAM, *OF_TRIAL)
     for value in WRONG
     if not is_right(place, value)
 ]
@@ -212,11 +223,25 @@ def test_a_whole_file_with_a_wrong_type_in_it_is_set_aside(
     memory.close()
 
 
-def test_the_whole_file_itself_is_read(path: Path) -> None:
+@pytest.mark.parametrize(("place", "value"), [("schema", 1), ("addresses", None), ("tried", None)])
+def test_the_whole_file_itself_is_read_and_one_of_an_earlier_version_too(
+    path: Path, place: str, value: object
+) -> None:
     path.parent.mkdir()
-    path.write_bytes(json.dumps(WHOLE).encode())
+    path.write_bytes(changed(place, value))
     assert MemoryFile(path).pins == {SPACE: Pin("ntlm", ("Corp",))}
     assert not path.with_name("sign-in.json.bad").exists()
+
+
+def test_all_of_a_file_survives_being_read_and_written(memory: MemoryFile, path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text(json.dumps(WHOLE))
+    later = again(memory, path)
+    later.pin(OTHER, PIN)
+    later.close()
+    document = json.loads(path.read_text())
+    assert document["upstreams"][0] == WHOLE["upstreams"][0]
+    assert (document["schema"], document["salt"]) == (WHOLE["schema"], WHOLE["salt"])
 
 
 def test_a_disk_that_cannot_be_written_to_costs_only_the_memory(tmp_path: Path) -> None:

@@ -504,7 +504,7 @@ def _parse(document: Any) -> tuple[bytes, dict[Space, _Upstream]]:
     if len(salt) != 16:
         raise ValueError("no salt")
     upstreams = {}
-    for entry in document["upstreams"][:SPACES_MOST]:
+    for entry in _list(document["upstreams"])[:SPACES_MOST]:
         space = Space(_text(entry["profile"]), _text(entry["upstream"]))
         realms = tuple(_texts(entry["realms"]))
         pin = Pin(_text(entry["label"]), realms) if entry["label"] and realms else None

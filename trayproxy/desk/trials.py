@@ -121,9 +121,7 @@ class Trials:
         if case is None:
             return
         case.untold.pop(event.mark.generation, None)
-        if case.mark != event.mark:
-            return
-        flight = case.flights.pop(event.flight, None)
+        flight = case.flights.pop(event.flight, None)  # Of the present login alone.
         if case.phase is not Phase.CHECKING or flight is None:
             return
         if case.accepted is None:
