@@ -133,6 +133,35 @@ def test_a_directory_that_says_nothing_holds_up_nobody_else_and_no_end(
     assert here.service.stop() == 0
 
 
+def test_a_directory_that_drops_all_packets_is_told_and_not_blamed_on_the_password(
+    setup: Setup,
+    squid: Open,
+    stand: Stand,
+    canary: Canary,
+    origin: Origin,
+    directory: Kdc,
+    silence: int,
+) -> None:
+    """libkrb5 gives up after half a minute, once for all requests that wait."""
+    proxy = squid(setup)
+    bypass = (f"localhost:{origin.port}",)
+    profile = replace(profile_at(proxy, Door.NEGOTIATE, canary), bypass=bypass)
+    here = stand(profile, directory.elsewhere(silence))
+    waiting = [here.visit() for _ in range(3)]
+    here.face.answer(here.face.wait_for_question(lambda q: q.waiting == 3), canary.login)
+    here.face.wait_for_question(lambda q: q.checking)
+    assert here.curl(*STATUS, f"http://localhost:{origin.port}/hello").result().out == HELLO
+    for job in waiting:
+        said = job.result().out
+        assert said.endswith("503")
+        assert "The sign-in server cannot be reached" in said
+        assert "TP-303" in said
+    told = here.face.wait_for_status(lambda status: bool(status.notices))
+    assert [notice.id for notice in told.notices] == ["TP-303"]
+    assert {(q.number, q.rejections) for q in here.face.questions} == {(1, 0)}
+    assert proxy.failed_logons() == 0
+
+
 # --- The address ---------------------------------------------------------------------------------
 
 
