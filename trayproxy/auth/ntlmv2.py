@@ -1,9 +1,9 @@
 """Compute the NTLMv2 response to a proxy's challenge (MS-NLMP, sections 3.1.5.1.2 and 3.3.2).
 
-pyspnego computes the same, and the tests compare both octet for octet; but pyspnego does so
-through objects for each field, and derives keys for signing that no proxy uses: half a millisecond
-for each connection, where this module takes a twentieth of that. What depends on the login alone
-is derived once (`Key`).
+pyspnego computes the same response, and the tests compare both octet for octet. But pyspnego builds
+an object for each field and derives signing keys that no proxy uses, which takes half a millisecond
+for each connection; this module takes a twentieth of that. Values that depend on the login alone
+are derived once (`Key`).
 
 A message carries an integrity code (MIC) if the challenge has a timestamp, and channel bindings if
 the connection has an end point, as MS-NLMP requires.
@@ -32,13 +32,13 @@ _CHANNEL_BINDINGS = 10
 _HAS_MIC = 0x0000_0002
 
 _OEM = "windows-1252"
-"""The encoding of names for a proxy that does not know Unicode, as pyspnego takes it."""
+"""The encoding of names for a proxy that does not negotiate Unicode, the same as pyspnego's."""
 _SIGNATURE = b"NTLMSSP\0" + (3).to_bytes(4, "little")
 _FIXED = 64
-"""Octets of an AUTHENTICATE_MESSAGE in front of its version, MIC and payload."""
+"""The size, in octets, of the part of an AUTHENTICATE_MESSAGE before version, MIC and payload."""
 _FILETIME_OF_1970 = 116_444_736_000_000_000
 _VERSION_AT = slice(32, 40)
-"""Where the version is in a NEGOTIATE_MESSAGE that has nothing behind it."""
+"""The version in a NEGOTIATE_MESSAGE that has no payload."""
 
 _PAIR = Struct("<HH")
 _BUFFER = Struct("<HHI")
@@ -47,17 +47,17 @@ _EIGHT = Struct("<Q")
 
 
 class UnusableChallengeError(ValueError):
-    """The challenge cannot be answered; the text says why and quotes nothing of it."""
+    """The challenge cannot be answered. The text gives the reason and quotes no part of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a response contains besides the login and the challenge.
+    """The inputs of a response other than the login and the challenge.
 
     Attributes:
-        random: Returns that many octets nobody can foretell.
-        clock: Returns nanoseconds since 1970, UTC.
-        computer: The name of this computer, in capitals.
+        random: Returns this many cryptographically random octets.
+        clock: Returns the time in nanoseconds since 1970, UTC.
+        computer: The name of this computer, in upper case.
     """
 
     random: Callable[[int], bytes]
@@ -67,13 +67,13 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What responses need of a login at one upstream.
+    """The values that the responses of one login to one upstream share.
 
     Attributes:
-        domain: The part of the user name in front of the backslash; empty if there is none.
+        domain: The part of the user name before the backslash; empty if there is none.
         user: The rest of the user name.
         service: The service principal name of the upstream, ``HTTP/host``, in UTF-16.
-        response_key: ``ResponseKeyNT`` (section 3.3.2), which stands for the password.
+        response_key: ``ResponseKeyNT`` (section 3.3.2), which is as secret as the password.
     """
 
     domain: str
@@ -83,11 +83,11 @@ class Key:
 
     @classmethod
     def derive(cls, login: Login, host: str) -> "Key":
-        """Return the key of a login.
+        """Return the key derived from a login.
 
         Args:
             login: The user name and the password.
-            host: The upstream.
+            host: The host name of the upstream.
         """
         domain, backslash, user = windows_name(login.user).partition("\\")
         if not backslash:
@@ -104,16 +104,16 @@ def authenticate(
     """Return the AUTHENTICATE_MESSAGE (type 3) that answers a challenge.
 
     Args:
-        key: The login.
-        around: Random numbers, the time and the name of the computer.
+        key: The key derived from the login.
+        around: The source of random octets, the clock and the name of the computer.
         negotiate: The NEGOTIATE_MESSAGE (type 1) that was sent on the connection; it ends with its
             version.
         challenge: The CHALLENGE_MESSAGE (type 2) that came back.
-        end_point: Hash of the certificate of the connection; empty if it is not encrypted.
+        end_point: The hash of the upstream's certificate; empty on a connection without TLS.
 
     Raises:
         UnusableChallengeError: A part of the challenge has a wrong size, or a name cannot be
-            written in the encoding that it asks for.
+            encoded as the challenge demands.
     """
     (flags,) = _FOUR.unpack_from(challenge, 20)
     pairs = _pairs(challenge)
@@ -130,7 +130,7 @@ def authenticate(
 
     nonce, server = around.random(8), challenge[24:32]
     info = b"".join(_PAIR.pack(kind, len(value)) + value for kind, value in pairs.items())
-    # The end of the pairs, and four octets that section 3.3.2 puts behind them.
+    # The last eight octets are the end of the pairs and the four octets of section 3.3.2.
     temporary = b"\1\1\0\0\0\0\0\0" + timestamp + nonce + bytes(4) + info + bytes(8)
     proof = _hmac_md5(key.response_key, server + temporary)
     session_key = _hmac_md5(key.response_key, proof)
@@ -140,7 +140,7 @@ def authenticate(
 
     encrypted_key = b""
     if flags & _KEY_EXCHANGE:
-        encrypted_key = b"\0"  # Nothing is signed or sealed with it.
+        encrypted_key = b"\0"  # No message is signed or sealed with this key.
         if flags & _SIGN_OR_SEAL:
             own = around.random(16)
             encrypted_key, session_key = rc4(session_key, own), own
@@ -167,10 +167,10 @@ def authenticate(
 
 
 def channel_bindings(end_point: bytes) -> bytes:
-    """Return the hash that binds a response to an encrypted connection (section 3.1.5.1.2).
+    """Return the hash that binds a response to a TLS connection (section 3.1.5.1.2).
 
-    It is of a ``gss_channel_bindings_struct`` (RFC 2744, section 3.11) with no addresses and with
-    the data of RFC 5929, section 4.
+    It is the MD5 hash of a ``gss_channel_bindings_struct`` (RFC 2744, section 3.11) without
+    addresses and with the data of RFC 5929, section 4.
     """
     from hashlib import md5  # Not at the top: it loads OpenSSL.
 
@@ -185,10 +185,11 @@ def _hmac_md5(key: bytes, data: bytes) -> bytes:
 
 
 def _pairs(challenge: bytes) -> dict[int, bytes]:
-    """Return the target information of a challenge, in its order, without the end.
+    """Return the AV_PAIRs in the target information of a challenge, without the final one.
 
     Raises:
-        UnusableChallengeError: A pair is cut, or a timestamp or flags of a wrong size.
+        UnusableChallengeError: A pair is incomplete, or the timestamp or the flags have a wrong
+            size.
     """
     size, _, at = _BUFFER.unpack_from(challenge, 40)
     end = at + size
@@ -246,7 +247,7 @@ def md4(data: bytes) -> bytes:
 
 
 def rc4(key: bytes, data: bytes) -> bytes:
-    """Return data encrypted by RC4, by which MS-NLMP hands over a session key."""
+    """Return data encrypted with RC4, which MS-NLMP prescribes for exchanging a session key."""
     box = list(range(256))
     j = 0
     for i in range(256):

@@ -1,11 +1,11 @@
-"""Standard streams that can be read and written whatever they are.
+"""Make the standard streams usable where they are missing or have a limited encoding.
 
-A program without a console, such as ``trayproxyw`` on Windows, starts with ``sys.stdin``,
-``sys.stdout`` and ``sys.stderr`` set to None (docs.python.org, ``sys.__stderr__``). Code that reads
-or writes them need not know: they are replaced at the start.
+In a program without a console, such as ``trayproxyw`` on Windows, ``sys.stdin``, ``sys.stdout`` and
+``sys.stderr`` are None (docs.python.org, ``sys.__stderr__``). They are replaced at the start, so
+that other code can read and write them as usual.
 
-A console or a pipe on Windows may take only the characters of a code page (cp1252, cp850). What it
-does not take is written in another way.
+A console or pipe on Windows may accept only the characters of a code page (cp1252, cp850). Other
+characters are replaced when they are written.
 """
 
 import codecs
@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TextIO
 
 _ERRORS = "trayproxy.plain"
-"""The name of our way to write what an encoding does not have (`codecs.register_error`)."""
+"""The name of our error handler for characters missing in an encoding (`codecs`)."""
 
 _PLAIN = {
     "“": '"',
@@ -27,20 +27,20 @@ _PLAIN = {
     "✔": "+",
     "✖": "x",
 }
-"""The characters of our own texts that code pages lack."""
+"""ASCII replacements for the characters of our texts that some code pages lack."""
 
 
 class _Discard(io.StringIO):
-    """A text file that drops what is written to it."""
+    """A text stream that discards everything written to it."""
 
     def write(self, text: str, /) -> int:
         return len(text)
 
 
 def ensure_streams() -> None:
-    """Replace the standard streams that are None: nothing to read, and output is dropped.
+    """Replace standard streams that are None by an empty input and by outputs that discard.
 
-    The new streams are no terminals and have no descriptor (`io.UnsupportedOperation`).
+    The new streams are not terminals; `fileno` raises `io.UnsupportedOperation`.
     """
     if sys.stdin is None:
         sys.stdin = io.TextIOWrapper(io.BytesIO(), "utf-8")
@@ -49,9 +49,10 @@ def ensure_streams() -> None:
 
 
 def take_all_characters() -> None:
-    """Let standard output and standard error write every text, whatever their encoding is.
+    """Let standard output and standard error write any text, whatever their encoding.
 
-    Our own signs become similar ones of ASCII, other characters ``\\u65e5`` as in a Python string.
+    Characters of our own texts become similar ASCII characters; other characters that the encoding
+    lacks are escaped as in a Python string, ``\\u65e5``.
     """
     codecs.register_error(_ERRORS, _replace)
     for stream in (sys.stdout, sys.stderr):
@@ -60,16 +61,16 @@ def take_all_characters() -> None:
 
 
 def discard_output() -> None:
-    """Drop what is still to be written to standard output: Python would try again at its end."""
+    """Discard buffered standard output, which Python would try to write again at exit."""
     _discard(sys.stdout)
 
 
 def discard_unwritten_errors() -> None:
-    """Drop what standard error has not taken. Python would try again at its end, and Python 3.11.2
-    would replace the exit code by 120 if that fails."""
+    """Discard buffered standard error if it cannot be written. Python would try to write it again
+    at exit, and Python 3.11.2 would replace the exit code by 120 if that failed."""
     try:
         sys.stderr.flush()
-    except (OSError, ValueError):  # A full disk; or it is closed.
+    except (OSError, ValueError):  # The disk is full, or the stream is closed.
         with suppress(OSError, ValueError):
             _discard(sys.stderr)
 
@@ -84,7 +85,7 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     refused = error.object[error.start : error.end]
-    # Of the signs one may be there and the next not: backslashes are taken by every encoding.
+    # The handler may get several characters at once. Every encoding has the backslash.
     plain = [_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in refused]
     return "".join(plain), error.end
 

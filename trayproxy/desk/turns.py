@@ -1,14 +1,16 @@
-"""Which requests may carry a login that was right, but was not proved lately.
+"""Decide which requests may carry a login that was accepted before, but not recently.
 
-A password that was right in the evening may be wrong in the morning, and whatever is open on the
-screen then sends it at once: thirty failed log-ons lock an account. So after some seconds without a
-proof, one request goes alone. While it has no answer, one more may go every `Rules.pace` seconds,
-since a site that is slow must not hold up all others. An acceptance lets all of them go; a refusal
-lets none of them go (see `verdicts`). When as many requests are on their way without an answer as
-may go unanswered in a row, TrayProxy's own request finds out whether the login is the reason.
+A password that was right in the evening may be wrong in the morning, when every open program sends
+it at once; thirty failed log-ons lock an account. So if no response has proved the login for some
+seconds, one request carries it alone. While that request has no response, one more request may
+carry the login every `Rules.pace` seconds, because a slow site must not hold up all other requests.
+An acceptance releases all queued requests; after a refusal no queued request carries the login (see
+`verdicts`). Once as many requests are unanswered as `Rules.unanswered` allows, TrayProxy sends a
+request of its own to find out whether the login is the reason.
 
-The same begins early where an upstream stops answering altogether while requests wait that carry a
-login proved lately: each of them may be a failed log-on. They count as sent in vain from then on.
+The same limit applies early if an upstream stops responding altogether while requests with a
+recently proved login are waiting: each of these requests may be a failed log-on, so from then on
+they count as unanswered.
 """
 
 from collections.abc import Iterator
@@ -20,14 +22,14 @@ from trayproxy.desk.trials import Trials
 
 
 class Turns:
-    """Lets requests go, one at a time, with a login that was not proved lately."""
+    """Releases queued requests one at a time while their login has not been proved recently."""
 
     def __init__(self, board: Board, trials: Trials) -> None:
         self._board = board
         self._trials = trials
 
     def departing(self, event: Departing) -> None:
-        """Queue a request that is about to carry a login."""
+        """Queue a request that is about to carry a login; recall it if the login is not trusted."""
         case = self._board.cases.get(event.mark.key)
         if case is None or case.mark != event.mark or case.phase is not Phase.TRUSTED:
             self._board.effects.append(Recall(event.number))
@@ -35,7 +37,7 @@ class Turns:
             case.queue[event.number] = event.target
 
     def overdue(self, event: Overdue) -> None:
-        """Take a login for unproved that requests carry to an upstream that says nothing."""
+        """Treat a login as unproved because the upstream has stopped responding to its requests."""
         case = self._board.cases.get(event.mark.key)
         if case is None or case.mark != event.mark or case.phase is not Phase.TRUSTED:
             return
@@ -44,22 +46,22 @@ class Turns:
         most = self._board.rules.unanswered
         case.is_overdue, case.unanswered = True, min(event.count, most)
         if case.unanswered >= most:
-            # An answer to one of them may still come, and ends the doubt.
+            # A response to one of these requests may still arrive and prove the login.
             case.left_at = self._board.now
 
     def left(self, number: int) -> None:
-        """Remove a request whose client has left from the queue that it waits in, if it does."""
+        """Remove a request from its queue, if it is in one: its client has disconnected."""
         for case in self._board.cases.values():
             case.queue.pop(number, None)
 
     def sweep(self) -> None:
-        """Let go, or recall, every request whose turn it is."""
+        """Release or recall every queued request that is due."""
         for case in self._board.cases.values():
             if case.queue:
                 self._serve(case)
 
     def times(self, case: Case) -> Iterator[float]:
-        """Yield when the next request of a case may go."""
+        """Yield the time at which the next queued request of a case may be released."""
         if case.queue:
             yield case.left_at + self._board.rules.pace
 

@@ -1,11 +1,11 @@
-"""Windows: a folder that only its user, the administrators and the system can enter.
+"""Windows: make a folder that only its user, the administrators and the system can access.
 
-`SetNamedSecurityInfoW` sets an access control list that is *protected*: nothing is inherited from
-the folder above, and everything below inherits this one (learn.microsoft.com, aclapi.h and
-"Security Descriptor String Format"). On Unix the mode 0700 does this.
+`SetNamedSecurityInfoW` sets a *protected* access control list: the folder inherits no entries from
+its parent, and files and folders inside it inherit its entries (learn.microsoft.com, aclapi.h and
+"Security Descriptor String Format"). On Unix, the mode 0700 has this effect.
 
-It was run under Wine, which keeps three of the entries as the mode of a Unix folder and lets it
-inherit all the same. On Windows it was not run.
+This module was run under Wine, which stores three of the entries as the mode of a Unix folder and
+ignores the protection from inheritance. It was not run on Windows.
 """
 
 import ctypes
@@ -24,18 +24,18 @@ _REVISION = 1
 """``SDDL_REVISION_1`` (sddl.h)."""
 
 _OWNERS = ("S-1-5-32-544", "S-1-5-18")
-"""Who may own the folder beside the user: the administrators, to whom belongs what one of them has
-made with elevated rights, and the system. They can enter any folder anyway."""
+"""The accounts that may own the folder besides the user: the administrators group, which owns what
+an administrator creates with elevated rights, and the system. Both can access any folder anyway."""
 
 
 def make_private_by_acl(folder: Path) -> None:
-    """Make a folder if it is missing, and close it to everybody else.
+    """Create a folder if it is missing, and deny access to all other users.
 
     Args:
-        folder: Absolute.
+        folder: An absolute path.
 
     Raises:
-        PathError: It cannot be made or closed, or belongs to another user.
+        PathError: The folder cannot be created or protected, or belongs to another user.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ class _Libraries:
         """Return the SID of a folder's owner.
 
         Raises:
-            OSError: Windows does not tell.
+            OSError: Windows does not report the owner.
         """
         owner, descriptor, text = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_wchar_p()
         self._check(
@@ -93,10 +93,10 @@ class _Libraries:
             self._kernel32.LocalFree(descriptor)
 
     def close(self, folder: Path, user: str) -> None:
-        """Let only a user, the administrators and the system have access.
+        """Give access to a folder only to a user, the administrators and the system.
 
         Raises:
-            OSError: It could not be set.
+            OSError: The access control list could not be set.
         """
         # FA: all rights; OI and CI: files and folders in it inherit them.
         entries = "".join(f"(A;OICI;FA;;;{who})" for who in (user, "BA", "SY"))
@@ -111,7 +111,7 @@ class _Libraries:
                 *(descriptor, ctypes.byref(is_there)),
                 *(ctypes.byref(dacl), ctypes.byref(is_default)),
             )
-            # A list that is missing (NULL) would let everybody in.
+            # A missing list (NULL) would give access to everybody.
             if not (found and is_there and dacl):
                 raise OSError("its access control list could not be made")
             what = _DACL | _PROTECTED_DACL
@@ -129,6 +129,6 @@ class _Libraries:
 
 
 def _words(code: int) -> str:
-    """Return what Windows calls an error."""
+    """Return the message of Windows for an error code."""
     words: Any = getattr(ctypes, "FormatError", os.strerror)
     return str(words(code))

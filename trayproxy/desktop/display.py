@@ -1,4 +1,4 @@
-"""Whether windows can be shown at all: Qt ends the process when it cannot open a display."""
+"""Check that a display can be opened: otherwise Qt would abort the process."""
 
 import ctypes
 import os
@@ -8,29 +8,29 @@ from collections.abc import Mapping
 from contextlib import closing
 
 NO_DISPLAY = "There is no display."
-"""The problem where nothing in the environment tells of one."""
+"""The problem if the environment names no display."""
 
 
 def display_problem(environ: Mapping[str, str] = os.environ) -> str:
-    """Return why Qt cannot open a display, as a sentence; empty if it can.
+    """Return why Qt cannot open a display, as a sentence; empty if Qt can open one.
 
-    What Qt would open is opened, and closed again. Qt tries X11 and Wayland when both are there, so
-    that one is enough.
+    The displays that Qt would try are opened and closed again. Qt tries both Wayland and X11, so
+    one display that can be opened is enough.
 
     Args:
-        environ: Where X11 and Wayland tell of themselves, and where a person may have chosen a
-            platform of Qt, such as ``offscreen``.
+        environ: The environment variables. They name the X11 and Wayland displays; QT_QPA_PLATFORM
+            may select another Qt platform, such as ``offscreen``.
     """
     if sys.platform in ("win32", "darwin"):
         return ""
     problems = []
     for platform in (environ.get("QT_QPA_PLATFORM") or "wayland;xcb").split(";"):
-        # Others need no display, or tell no way to find out.
+        # The other platforms need no display, or there is no way to check it.
         check = _CHECKS.get(platform.partition(":")[0].partition("-")[0])
         if check is None or (problem := check(environ)) == "":
             return ""
         problems.append(problem)
-    # One that is there has more to tell than one that is not.
+    # A display that is named but cannot be opened is the more useful problem to report.
     return min(problems, key=lambda problem: problem == NO_DISPLAY)
 
 
@@ -39,10 +39,10 @@ def _x11(environ: Mapping[str, str]) -> str:
     if not name:
         return NO_DISPLAY
     try:
-        # The library that Qt's own plugin is linked with; it knows about addresses and keys.
+        # Qt's plugin uses this library, which handles display addresses and authorisation.
         library = ctypes.CDLL("libxcb.so.1")
     except OSError:
-        return ""  # Qt says which libraries are missing.
+        return ""  # The start of the tray reports missing libraries.
     library.xcb_connect.restype = ctypes.c_void_p
     library.xcb_connect.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
     library.xcb_connection_has_error.argtypes = [ctypes.c_void_p]
@@ -55,11 +55,11 @@ def _x11(environ: Mapping[str, str]) -> str:
 
 def _wayland(environ: Mapping[str, str]) -> str:
     if environ.get("WAYLAND_SOCKET"):
-        return ""  # A connection that was opened for us, and can be used once.
+        return ""  # The compositor has opened this connection; it can be used only once.
     name = environ.get("WAYLAND_DISPLAY", "")
     if not name:
         return NO_DISPLAY
-    # An absolute path stands alone (wl_display_connect).
+    # XDG_RUNTIME_DIR does not apply to an absolute path (wl_display_connect).
     path = os.path.join(environ.get("XDG_RUNTIME_DIR", ""), name)
     with closing(socket.socket(socket.AF_UNIX)) as connection:
         try:

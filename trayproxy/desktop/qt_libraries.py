@@ -1,9 +1,9 @@
-"""The system libraries that PySide6's wheels load but do not bring, on Linux.
+"""The system libraries that PySide6's wheels for Linux need but do not contain.
 
-This is the only list of them: the program names the packages when it cannot start the tray,
-packaging/setup.sh runs this file to install them, and tests/desktop/test_qt_libraries.py compares
-the list with the README and with what the wheels are linked with. It imports the standard library
-only, because setup.sh runs it with the system's own Python.
+This is the only list of these libraries. The program names their packages when it cannot start the
+tray, packaging/setup.sh runs this file to install them, and tests/desktop/test_qt_libraries.py
+compares the list with the README and with the libraries that the wheels are linked against. This
+module imports only the standard library, because setup.sh runs it with the system's Python.
 """
 
 import ctypes
@@ -43,18 +43,19 @@ PACKAGES = {
 }
 """The Debian package of each library, by the library's soname.
 
-Names of Debian 12. Where a later release renames a package, the new one provides the old name, and
-apt-get installs it by that: whether a library is there is told by the library, not by the package.
+The names are those of Debian 12. If a later release renames a package, the new package provides the
+old name, and apt-get accepts it. So the check for a library tries to load the library and does not
+look for the package.
 """
 FONTS = "fonts-dejavu-core"
-"""A package with fonts; without any font Qt shows empty boxes."""
+"""A package with fonts. Without any font, Qt draws empty boxes."""
 
 
 def can_load(library: str) -> bool:
-    """Return whether the dynamic loader finds a library, with all that it is linked with.
+    """Return whether the dynamic loader can load a library and its dependencies.
 
     Args:
-        library: Its soname.
+        library: The soname of the library.
     """
     try:
         ctypes.CDLL(library)
@@ -64,17 +65,17 @@ def can_load(library: str) -> bool:
 
 
 def missing_packages(is_there: Callable[[str], bool] = can_load) -> tuple[str, ...]:
-    """Return the Debian packages of the libraries that are missing, sorted, and one with fonts.
+    """Return the Debian packages of the missing libraries, and `FONTS` if any is missing; sorted.
 
     Args:
-        is_there: Whether a library is there, by its soname.
+        is_there: Returns whether the library with this soname can be loaded.
     """
     missing = {package for library, package in PACKAGES.items() if not is_there(library)}
     return tuple(sorted(missing | {FONTS})) if missing else ()
 
 
 def command(packages: tuple[str, ...]) -> str:
-    """Return the command that installs packages on Debian and Ubuntu."""
+    """Return the shell command that installs packages on Debian and Ubuntu."""
     return f"sudo apt-get install {' '.join(packages)}"
 
 

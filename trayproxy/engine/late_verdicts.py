@@ -1,7 +1,7 @@
-"""Reads what the next hop says about a login although the client of the request has left.
+"""Read the response to a request that carried a login after its client has disconnected.
 
-The login has been sent, so a wrong one has cost its failed log-on already. If the verdict were not
-read, the login would be sent once more to find out.
+The login has been sent, so a wrong one has already cost a failed log-on. If the response were not
+read, the login would have to be sent once more to find out whether it is right.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 READ_AT_MOST = 64
-"""Connections that are read at once for clients that have left."""
+"""The most connections that are read at a time for clients that have disconnected."""
 
 
 class LateVerdicts:
-    """Reads verdicts, each in a task of its own."""
+    """Reads responses whose clients have disconnected, each in a task of its own."""
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
@@ -39,7 +39,7 @@ class LateVerdicts:
         self._waiting: list[Spent] = []
 
     def read(self, spent: Spent) -> bool:
-        """Begin to read the answer to a request. Return False if it cannot be read any more."""
+        """Start to read the response to a request. Return False if it cannot be read any more."""
         if self._engine.closing or len(self._tasks) >= READ_AT_MOST:
             return False
         task = self._engine.loop.create_task(self._read(spent))
@@ -48,12 +48,12 @@ class LateVerdicts:
         return True
 
     def count(self, mark: Mark) -> int:
-        """Return how many requests with this login wait at a next hop that says nothing."""
+        """Return how many requests with this login wait for a next hop that does not respond."""
         waiting = [spent for spent in self._waiting if spent.answer.mark == mark]
         return sum(spent.connection.is_unheard for spent in waiting)
 
     async def close(self) -> None:
-        """Give up all that is still read."""
+        """Stop reading all responses."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -66,7 +66,8 @@ class LateVerdicts:
         timers = []
         self._waiting.append(spent)
         if not spent.is_on_trial:
-            # Others may carry the login meanwhile. One that is not answered is told soon.
+            # Other requests may carry the login meanwhile, so the desk hears early of one without a
+            # response.
             limits = engine.limits
             timers = [
                 engine.loop.call_later(limits.mute_s, self._mute, spent),
@@ -94,7 +95,7 @@ class LateVerdicts:
         return await Heads(link, spent.plan).await_head(sender, spent.connection)
 
     def _mute(self, spent: Spent) -> None:
-        """Tell the desk if the next hop has answered nothing at all since the request began."""
+        """Tell the desk if the next hop has not responded at all since the request was sent."""
         if spent.connection.is_unheard:
             self._engine.desk.overdue(spent.answer, self._engine.count_unanswered(spent.answer))
 
@@ -102,7 +103,7 @@ class LateVerdicts:
         self._engine.desk.inconclusive(answer, "the client has left", sent=True)
 
     def _tell(self, spent: Spent, response: Response) -> None:
-        """Tell the desk what the next hop has said."""
+        """Tell the desk what the response says about the login."""
         engine, answer, way = self._engine, spent.answer, spent.way
         request, desk = spent.plan.request, engine.desk
         challenges = engine.refusals.wanted_by(response, request.method, way.space, answer)

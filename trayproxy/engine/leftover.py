@@ -1,8 +1,9 @@
-"""Content behind the head of an answer to HEAD, which should have none.
+"""Skip the content that some proxies wrongly send after a response to HEAD.
 
-Some proxies send the page of their 407 with a HEAD as well. Within a handshake the connection must
-be kept all the same, so these octets are skipped: they are as many as the head has announced (RFC
-9110, section 9.3.2), and come in front of the next head or not at all.
+Some proxies send the page of their 407 in response to HEAD as well. During an authentication
+handshake the connection must be kept all the same, so this content is skipped. Its length is the
+one that the response head announces (RFC 9110, section 9.3.2); either all of it precedes the next
+response head, or none is sent.
 """
 
 from trayproxy.engine.stream import Stream
@@ -15,27 +16,28 @@ _HEAD_BEGINS = b"HTTP/"
 
 
 class Leftover:
-    """Skips the content of one answer to HEAD, if there is any."""
+    """Skips the content of one response to HEAD, if the proxy sends any."""
 
     __slots__ = ("_body", "_is_begun")
 
     def __init__(self, framing: Length | Chunked) -> None:
-        """Skip nothing yet.
+        """Prepare to skip content with this framing.
 
         Args:
-            framing: Of the content that may come.
+            framing: The framing of the content that the proxy may send.
         """
         self._body = answer_reader(framing)
         self._is_begun = False
 
     @classmethod
     def of(cls, response: Response, method: bytes, at_most: int) -> "Leftover | None":
-        """Return what skips the content behind this head; None if none is to be skipped.
+        """Return a `Leftover` for the content after this response head; None if there is none.
 
         Args:
-            response: The head.
-            method: Of the request that it answers.
-            at_most: Octets; longer content is not worth it.
+            response: The response head.
+            method: The method of the request.
+            at_most: The largest content, in octets, that is skipped. For longer content a new
+                connection is cheaper, and the result is None.
         """
         if method != b"HEAD":
             return None
@@ -48,15 +50,15 @@ class Leftover:
         return cls(framing) if isinstance(framing, Chunked) else None
 
     def skip(self, stream: Stream) -> bool:
-        """Drop what has come of the content. Return whether the rest may still come.
+        """Remove the content received so far. Return whether more of the content may arrive.
 
         Args:
-            stream: Its inbox begins with the content or with the next head.
+            stream: The connection. Its inbox begins with the content or with the next head.
         """
         inbox = stream.inbox
         while inbox or self._has_more(stream):
             if not self._is_begun and _HEAD_BEGINS.startswith(inbox[: len(_HEAD_BEGINS)]):
-                # The next head, or as much of it as has come.
+                # The next response head, or the part of it received so far.
                 return len(inbox) < len(_HEAD_BEGINS)
             self._is_begun = True
             try:
@@ -73,4 +75,4 @@ class Leftover:
         try:
             return stream.fill()
         except OSError:
-            return False  # Whoever uses the connection next finds that out.
+            return False  # The next read of the connection raises the same error.

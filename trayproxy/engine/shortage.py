@@ -1,27 +1,27 @@
-"""What this computer has run out of, told apart from what is wrong with somebody else.
+"""Tell errors caused by a shortage on this computer from errors of the next hop.
 
-A connection that cannot be made for want of descriptors, memory or ports of its own says nothing
-about the next hop: the client is told to come again, and the next hop is as good as before.
+A connection that cannot be opened because this computer lacks descriptors or memory says nothing
+about the next hop: the client gets a 503 and may retry, and the next hop is not marked as dead.
 """
 
 import errno
 import os
 
 NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
-"""No more descriptors for this process, or for the system."""
+"""The process, or the system, has no free descriptors."""
 _SHORTAGES = NO_DESCRIPTORS | {errno.ENOMEM, errno.ENOBUFS}
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Return whether an operation has failed for want of something of this computer."""
+    """Return whether an error means that this computer lacks descriptors or memory."""
     return isinstance(error, OSError) and error.errno in _SHORTAGES
 
 
 def lacks_descriptors() -> bool:
-    """Return whether no more descriptors can be had now.
+    """Return whether no descriptor can be opened at the moment.
 
-    For failures of a library that does not pass on the reason: the resolver reports a name that it
-    could not ask for as one that does not exist.
+    This is for libraries that hide the cause of an error: without a free descriptor the resolver
+    cannot send its query, and reports that the name does not exist.
     """
     try:
         descriptor = os.open(os.devnull, os.O_RDONLY)

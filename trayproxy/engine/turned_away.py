@@ -1,9 +1,9 @@
-"""Telling the programs that the guard refuses why they are refused.
+"""Answer the connections that the guard refuses with a 403 that says why.
 
-The answer is written before an octet of the connection is read, and nothing of it is read later: it
-is the same for everybody. A connection that is closed while octets of its client are unread is
-reset, and the reset may take the answer with it (RFC 9112, section 9.6). So our end is kept for a
-moment after the answer; a client that has its answer leaves by itself.
+The response is fixed. It is written before any octet of the connection is read, and nothing is read
+afterwards. Closing a connection that has unread octets resets it, and the reset may discard the
+response before the client has read it (RFC 9112, section 9.6). So the connection stays open for a
+moment after the response; a client that has read the response closes the connection itself.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from trayproxy.engine.limits import Limits
 from trayproxy.engine.pages import NOT_ALLOWED, write_page
 
 CLIENTS_A_PLACE = 16
-"""Of so many clients that may be connected, one that was refused may be waited for."""
+"""One refused connection is kept open for each this many clients that may be connected."""
 
 
 @dataclass(slots=True)
 class _Kept:
-    """A connection that is kept.
+    """A refused connection that is kept open for a moment.
 
     Attributes:
         connection: The connection.
-        until: When to close it, in the loop's time.
-        is_answered: Whether its answer was written.
+        until: When to close the connection, in the event loop's time.
+        is_answered: Whether the response was written.
     """
 
     connection: socket.SocketType
@@ -37,17 +37,17 @@ class _Kept:
 
 
 class TurnedAway:
-    """Answers connections that are refused, and closes them a little later."""
+    """Answers refused connections, and closes each of them a moment later."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, limits: Limits, address: Callable[[], str]
     ) -> None:
-        """Begin without connections.
+        """Create an instance that keeps no connections yet.
 
         Args:
-            loop: Keeps the time.
-            limits: How long to keep a connection, and by the number of clients how many.
-            address: Returns our own address, for the page.
+            loop: The event loop.
+            limits: How long a connection is kept; the number of clients determines how many are.
+            address: Returns our local address, which the page shows.
         """
         self._loop = loop
         self._wait_s = limits.linger_s
@@ -58,14 +58,14 @@ class TurnedAway:
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        """Return how many connections are kept now."""
+        """Return how many connections are kept open now."""
         return len(self._kept)
 
     def answer(self, connection: socket.SocketType) -> None:
-        """Write the answer to a connection, without reading from it or waiting.
+        """Write the response to a connection without reading from it and without blocking.
 
         Raises:
-            OSError: Its client has left.
+            OSError: The client has disconnected.
         """
         address = self._address()
         if self._page[0] != address:
@@ -73,15 +73,16 @@ class TurnedAway:
                 NOT_ALLOWED, address=address, host="", keep_alive=False, with_body=True
             )
             self._page = address, page
-        connection.send(self._page[1])  # Into a buffer that is empty: it takes all.
+        connection.send(self._page[1])  # The send buffer is empty, so the whole page fits.
         connection.shutdown(socket.SHUT_WR)
 
     def take(self, connection: socket.SocketType, inquiry: Inquiry | None = None) -> None:
-        """Answer a connection, and take it from its socket object unless its client has left.
+        """Answer a connection and take its descriptor over, unless its client has disconnected.
 
         Args:
-            connection: Non-blocking. What the object holds afterwards is to be closed as usual.
-            inquiry: What to wait for before it is answered, if it does not take too long.
+            connection: A non-blocking socket. The caller closes the socket object as usual.
+            inquiry: Finds out which program the client is. The response is written when the
+                inquiry is done, or when the connection is closed if that comes first.
         """
         is_answered = inquiry is None or inquiry.done()
         if is_answered:
@@ -104,7 +105,7 @@ class TurnedAway:
     def _answer_late(self, kept: _Kept) -> None:
         if not kept.is_answered:
             kept.is_answered = True
-            with suppress(OSError):  # Its client has left.
+            with suppress(OSError):  # The client has disconnected.
                 self.answer(kept.connection)
 
     def _close(self, kept: _Kept) -> None:
@@ -120,7 +121,7 @@ class TurnedAway:
         )
 
     def close(self) -> None:
-        """Close all connections that are kept."""
+        """Close all connections that are kept open."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

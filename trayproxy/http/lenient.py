@@ -1,20 +1,21 @@
-"""Line ends and folded lines as some servers write them, made into what the grammar has.
+"""Convert bare LF line ends and folded lines to the form that the grammar requires.
 
-Squid, HAProxy and curl read answers whose lines end with a bare LF (RFC 9112, section 2.2) or are
-folded (section 5.2), so users expect such answers to arrive. They are read in answers only, never
-in requests, and always written anew in the strict form. Two readers may find different messages in
-such octets, so the connection that they came on must not be used again.
+Squid, HAProxy and curl accept responses whose lines end with a bare LF (RFC 9112, section 2.2) or
+are folded (section 5.2), so users expect such responses to work. They are accepted in responses
+only, never in requests, and are always forwarded in the strict form. Another recipient may parse
+such octets as a different message, so the connection they arrived on must not be reused.
 """
 
 import re
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-# Not with blanks in front: a regular expression would take quadratic time for a long run of them.
+# Whitespace before the CRLF is not matched: on a long run of it the search would take quadratic
+# time.
 _FOLD = re.compile(rb"\r\n[ \t]+")
 
 
 def is_tidy(section: bytes) -> bool:
-    """Tell whether every line ends with CRLF and none is folded."""
+    """Return whether every line ends with CRLF and no line is folded."""
     return (
         section.count(b"\n") == section.count(b"\r\n")
         and b"\n " not in section
@@ -23,12 +24,12 @@ def is_tidy(section: bytes) -> bool:
 
 
 def tidy(section: bytes, *, has_start_line: bool) -> bytes:
-    """Return the lines with CRLF at their ends; each fold becomes one SP.
+    """Return the section with CRLF line ends and with each fold replaced by one SP.
 
     Args:
-        section: Whole lines.
-        has_start_line: The first line is a status line, which cannot be continued: a line with
-            whitespace behind it stays as it is, and is refused by whoever reads the field lines.
+        section: Complete lines.
+        has_start_line: Whether the first line is a status line. A status line cannot be folded: a
+            line after it that begins with whitespace is kept, and the field parser rejects it.
     """
     section = _BARE_LF.sub(b"\r\n", section)
     first, end, rest = section.partition(b"\r\n") if has_start_line else (b"", b"", section)

@@ -1,8 +1,8 @@
-"""The other address of ``localhost``: who has it while we have not, and trying again to get it.
+"""Report which program holds the other loopback address, and retry to listen on that address.
 
-Programs that are set to ``localhost`` try ``::1`` and ``127.0.0.1`` in turn, and take whoever
-answers. Where another program listens at one of them it gets what was meant for TrayProxy, and no
-request fails that would tell a person so.
+Programs configured with ``localhost`` try ``::1`` and ``127.0.0.1`` in turn and use the first that
+answers. If another program listens on one of these addresses, it receives requests that were meant
+for TrayProxy, and no request fails, so the user would not notice.
 """
 
 import asyncio
@@ -16,24 +16,24 @@ from trayproxy.service.names import Listener, Names
 logger = logging.getLogger(__name__)
 
 TRY_EVERY_S = 5.0
-"""How often to try while another program has the address."""
+"""Seconds between attempts to listen while another program holds the address."""
 LOOK_EVERY_S = 60.0
-"""How often to find out which program that is: another one may have it by then."""
+"""Seconds between look-ups of the program that holds the address; the program may change."""
 NAME_WIDTH = 20
-"""Characters of a name in a title, which a menu shows."""
+"""The most characters of a user or program name in the title, which the menu shows."""
 
 
 class Door(Protocol):
-    """Listens at both addresses: `trayproxy.engine.engine.Engine`."""
+    """The part of `trayproxy.engine.engine.Engine` that listens on both loopback addresses."""
 
     address: str
 
     def listen_beside(self) -> str:
-        """Listen at the other address, too; return it if another program has it."""
+        """Listen on the other address, too; return that address if another program holds it."""
 
 
 class Beside:
-    """Tells who has the other address, until we have it."""
+    """Reports which program holds the other address, until TrayProxy listens there itself."""
 
     def __init__(
         self,
@@ -42,13 +42,13 @@ class Beside:
         names: Names,
         tell: Callable[[Problem | None], None],
     ) -> None:
-        """Do nothing yet.
+        """Create an instance; `try_now` starts it.
 
         Args:
-            loop: Keeps the time.
-            door: Tries to listen.
-            names: Finds out who listens.
-            tell: Called with the problem, and with None when it is over.
+            loop: The event loop.
+            door: Opens the listening socket.
+            names: Looks up the program and the user that hold an address.
+            tell: Called with the problem, and with None once the problem is over.
         """
         self._loop = loop
         self._door = door
@@ -60,7 +60,7 @@ class Beside:
         self._looking: asyncio.Task[None] | None = None
 
     def try_now(self) -> None:
-        """Try to listen, and go on trying while another program has the address."""
+        """Try to listen on the other address; retry later while another program holds it."""
         self._cancel_timer()
         taken = self._door.listen_beside()
         if not taken:
@@ -77,7 +77,7 @@ class Beside:
             owner = await self._names.of_listener(taken)
         finally:
             self._looking = None
-        if self._timer is not None:  # It has not become ours meanwhile.
+        if self._timer is not None:  # TrayProxy has not got the address meanwhile.
             self._set(taken_by(owner, taken, self._door.address))
 
     def _set(self, problem: Problem | None) -> None:
@@ -95,19 +95,19 @@ class Beside:
             self._timer = None
 
     def close(self) -> None:
-        """Try no more."""
+        """Stop retrying."""
         self._cancel_timer()
         if self._looking is not None:
             self._looking.cancel()
 
 
 def taken_by(owner: Listener, taken: str, address: str) -> Problem:
-    """Return what to tell a person.
+    """Return the problem that tells a person who holds the other address (TP-110).
 
     Args:
-        owner: Who listens at the other address.
-        taken: That address, with its port.
-        address: Our own.
+        owner: The user and program that listen on the other address, as far as they are known.
+        taken: The other address, with its port.
+        address: The address on which TrayProxy listens, with its port.
     """
     user, program = owner.user[:NAME_WIDTH], owner.program[:NAME_WIDTH]
     who = f"{program} of user {user}" if user and program else program

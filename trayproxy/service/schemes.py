@@ -1,4 +1,4 @@
-"""The sign-in schemes with what they need of this computer."""
+"""The authentication schemes with their random numbers, clock and computer name."""
 
 import os
 import socket
@@ -10,13 +10,14 @@ from trayproxy.auth.schemes import http_schemes
 
 
 def service_schemes() -> tuple[Scheme, ...]:
-    """Return all HTTP sign-in schemes, the strongest first."""
+    """Return all HTTP authentication schemes, the strongest first."""
     return http_schemes(os.urandom, Surroundings(os.urandom, time_ns, _computer_name()))
 
 
 def _computer_name() -> str:
-    """Return the name that NTLM gives this computer, in capitals.
+    """Return the computer name that NTLM messages contain, in upper case.
 
-    ``NETBIOS_COMPUTER_NAME`` comes first, as with Samba's GSS-NTLMSSP and with pyspnego.
+    The environment variable ``NETBIOS_COMPUTER_NAME`` takes precedence over the host name, as in
+    Samba's GSS-NTLMSSP and in pyspnego.
     """
     return os.environ.get("NETBIOS_COMPUTER_NAME") or socket.gethostname().upper()

@@ -1,4 +1,4 @@
-"""One line of text, drawn into a line edit in place of the text that the line edit holds."""
+"""Draw one line of text in a line edit in place of the line edit's own text."""
 
 import unicodedata
 
@@ -11,28 +11,28 @@ _MARGIN = 2
 
 
 class TextLine:
-    """Lays out a line, keeps its cursor in sight, and knows what is where.
+    """Lays out a line of text, scrolls it to its cursor, and maps points to characters.
 
-    Places in the text are counted in characters of Python; Qt counts UTF-16 units.
+    Positions in the text are indexes of a Python string; Qt counts UTF-16 units.
     """
 
     def __init__(self) -> None:
         self._layout = QTextLayout()
         self._box = QRect()
         self._scroll = 0.0
-        """How far the text is moved to the left."""
+        """How far the text is scrolled to the left, in pixels."""
         self._units = [0]
-        """Where each character begins in the layout, and the end."""
+        """The position of each character in the layout, in UTF-16 units, and of the end."""
         self._cursor = 0
 
     def lay_out(self, field: QLineEdit, text: str, cursor: int, composed: str = "") -> None:
-        """Lay out a text; `index_at` and `paint` are about this layout.
+        """Lay out a text; `index_at` and `paint` use this layout.
 
         Args:
-            field: Where it will be drawn.
-            text: What to draw. Characters that cannot be seen become one that can.
-            cursor: The place of the cursor in `text`.
-            composed: What an input method shows at the cursor, and has not committed.
+            field: The line edit in which the text will be drawn.
+            text: The text. Invisible characters are drawn as U+FFFD.
+            cursor: The index of the cursor in `text`.
+            composed: The text that an input method shows at the cursor and has not committed.
         """
         shown = visible(text)
         self._units = [0]
@@ -50,29 +50,29 @@ class TextLine:
         line = self._layout.createLine()
         self._layout.endLayout()
         if line.isValid():
-            # The cursor behind what is composed is part of the layout's text.
+            # In the layout, the cursor is after the composed text.
             at = self._x(self._cursor + units(visible(composed)))
             room = self._box.width() - 1
             self._scroll = min(max(self._scroll, at - room), at)
             self._scroll = max(0.0, min(self._scroll, line.naturalTextWidth() - room))
 
     def index_at(self, x: float) -> int:
-        """Return the place between two characters that is nearest to a point.
+        """Return the cursor index that is nearest to a point.
 
         Args:
-            x: In pixels of the line edit.
+            x: The horizontal position in the line edit, in pixels.
         """
         line = self._layout.lineAt(0)
         unit = line.xToCursor(x - self._box.left() + self._scroll)
         return min(range(len(self._units)), key=lambda index: abs(self._units[index] - unit))
 
     def paint(self, field: QLineEdit, painter: QPainter, selected: tuple[int, int]) -> None:
-        """Draw the line edit with this line in it.
+        """Draw the frame of the line edit and the text.
 
         Args:
             field: The line edit.
-            painter: Draws on it.
-            selected: Where the selection begins and ends.
+            painter: A painter for the line edit.
+            selected: The indexes of the start and the end of the selection.
         """
         frame = QStyleOptionFrame()
         field.initStyleOption(frame)
@@ -92,7 +92,7 @@ class TextLine:
         return self._cursor + units(self._layout.preeditAreaText())
 
     def _x(self, unit: int) -> float:
-        # PySide6 returns what C++ has as its second argument, too.
+        # PySide6 also returns the in-out argument of the C++ function.
         found = self._layout.lineAt(0).cursorToX(unit)
         assert isinstance(found, tuple)
         return float(found[0])
@@ -115,12 +115,12 @@ class TextLine:
 
 
 def visible(text: str) -> str:
-    """Return the text with a replacement for each character that has no shape of its own."""
+    """Return the text with U+FFFD in place of each invisible character."""
     return "".join("\N{REPLACEMENT CHARACTER}" if _is_invisible(char) else char for char in text)
 
 
 def units(text: str) -> int:
-    """Return the length of a text in UTF-16 units, as Qt counts."""
+    """Return the length of a text in UTF-16 units, in which Qt counts."""
     return len(text) + sum(char > "\uffff" for char in text)
 
 
@@ -136,7 +136,7 @@ def _range(start: int, length: int, style: QTextCharFormat) -> QTextLayout.Forma
 
 
 def _text_box(field: QLineEdit) -> QRect:
-    """Return where a line edit draws its text: beside the buttons that it has inside."""
+    """Return the rectangle in which a line edit draws its text, without its inner buttons."""
     frame = QStyleOptionFrame()
     field.initStyleOption(frame)
     element = QStyle.SubElement.SE_LineEditContents
