@@ -161,9 +161,13 @@ class Questions:
 
     def _queued(self) -> Iterator[Case]:
         for case in self._board.cases.values():
-            is_trusted = case.phase is Phase.TRUSTED
-            waits = case.objected if is_trusted else case.clients
-            if (is_trusted or case.phase is Phase.ASKING) and waits and case.asked is None:
+            if case.asked is not None:
+                continue
+            if case.phase is Phase.ASKING:
+                waits = case.has_clients
+            else:
+                waits = case.phase is Phase.TRUSTED and bool(case.objected)
+            if waits:
                 yield case
 
     def _holds_the_floor(self, case: Case) -> bool:

@@ -210,7 +210,10 @@ class Trials:
         elif not self._seeks_proof(case):
             if case.is_in_doubt() and self._has_means(case):
                 self.try_ourselves(case)
-            self._try_next(case)
+            # Being written down takes a moment, in which hundreds of requests may come. What
+            # becomes of them is decided once, when that is done (`on_trial`).
+            if not case.recording:
+                self._try_next(case)
 
     def _has_means(self, case: Case) -> bool:
         """Return whether one more request of our own may tell about a login in doubt."""
@@ -235,8 +238,10 @@ class Trials:
         first may all be blocked, as those that browsers call by themselves often are.
         """
         rules, now = self._board.rules, self._board.now
+        if case.accepted is not None or not (case.vague or case.forbidden):
+            return False  # Any request can tell.
         targets = [request.target for request in case.parked.values() if not request.own]
-        if case.accepted is not None or len(targets) < len(case.parked):
+        if len(targets) < len(case.parked):
             return False
         is_last = bool(case.vague) and case.unanswered >= rules.unproved - 1
         if not is_last and not all(case.tells_nothing(target, now, rules) for target in targets):
