@@ -1,0 +1,267 @@
+"""Runs tests in copies of the sources, and tells which tests can notice a mutant."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.mutation import chosen, lines
+from tests.mutation.mutants import Mutant
+
+PROGRAM = "trayproxy"
+START_S = 60.0
+"""What a run of tests may take beside the tests themselves."""
+SLOWER = 5
+"""A run may take so many times what its tests took when they were recorded. What takes longer does
+not end, and is noticed."""
+NOTHING_RAN = 5
+"""pytest's exit status when no test was collected or chosen."""
+
+
+class UnreadyError(Exception):
+    """The tests did not run as they should without a mutant; the text is pytest's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Which tests execute which lines.
+
+    Attributes:
+        lines: The lines of each module, by its path below the top of the sources, by the test.
+        seconds: How long each test takes.
+        failing: Tests that fail without a mutant; they notice nothing.
+    """
+
+    lines: Mapping[str, Mapping[str, frozenset[int]]]
+    seconds: Mapping[str, float]
+    failing: frozenset[str]
+
+    @classmethod
+    def read(cls, path: Path) -> "Coverage":
+        """Read what `write` has written."""
+        record = json.loads(path.read_text("utf-8"))
+        found = {
+            test: {name: frozenset(executed) for name, executed in modules.items()}
+            for test, modules in record["lines"].items()
+        }
+        return cls(found, record["seconds"], frozenset(record["failing"]))
+
+    def write(self, path: Path) -> None:
+        """Write it to a file."""
+        record = {
+            "lines": {
+                test: {name: sorted(executed) for name, executed in modules.items()}
+                for test, modules in self.lines.items()
+            },
+            "seconds": dict(self.seconds),
+            "failing": sorted(self.failing),
+        }
+        path.write_text(json.dumps(record), encoding="utf-8")
+
+    def tests_of(self, mutant: Mutant) -> list[str]:
+        """Return the tests that can notice a mutant, those of the quickest files first."""
+        first, last = mutant.lines
+        found = [
+            test
+            for test, modules in self.lines.items()
+            if test in self.seconds
+            and test not in self.failing
+            and any(
+                mutant.at_import or first <= line <= last for line in modules.get(mutant.path, ())
+            )
+        ]
+        by_file: dict[str, list[str]] = {}
+        for test in found:
+            by_file.setdefault(_file_of(test), []).append(test)
+        mean = {name: self.duration(tests) / len(tests) for name, tests in by_file.items()}
+        return [test for name in sorted(by_file, key=mean.__getitem__) for test in by_file[name]]
+
+    def rest(self, tests: Iterable[str]) -> list[str]:
+        """Return all tests but these and those that fail anyway."""
+        return sorted(self.seconds.keys() - set(tests) - self.failing)
+
+    def duration(self, tests: Iterable[str]) -> float:
+        """Return the seconds that tests take."""
+        return sum(self.seconds[test] for test in tests)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a mutant.
+
+    Attributes:
+        mutant: The mutant.
+        noticed_by: The test that failed, or why the run ended otherwise; empty if nothing did.
+        tests: With which tests it was tried.
+        seconds: How long it took.
+    """
+
+    mutant: Mutant
+    noticed_by: str
+    tests: str
+    seconds: float
+
+
+class Copy:
+    """A copy of the sources, in which one mutant is tried at a time."""
+
+    def __init__(self, sources: Path, folder: Path) -> None:
+        """Copy all that git knows, or would take.
+
+        Args:
+            sources: The top of the sources.
+            folder: Where the copy goes; it must not exist.
+        """
+        self._top = folder / "sources"
+        self._notes = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=sources,
+            capture_output=True,
+            check=True,
+        )
+        for name in filter(None, listed.stdout.decode().split("\0")):
+            if (sources / name).is_file():
+                (self._top / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(sources / name, self._top / name)
+
+    def coverage(self, package: str) -> Coverage:
+        """Run the tests of a package, and return which of them executes what.
+
+        Raises:
+            UnreadyError: They did not run.
+        """
+        with TemporaryDirectory(dir=self._notes) as into:
+            settings = {
+                lines.INTO: into,
+                lines.OF: str(self._top / PROGRAM),
+                "PYTEST_PLUGINS": lines.__name__,
+            }
+            arguments = ["-n", "2", "--dist", "loadgroup", f"tests/{package}"]
+            run = self._run(arguments, settings, limit_s=3600)
+            if run.returncode not in (0, 1):
+                raise UnreadyError(run.stdout + run.stderr)
+            records = [json.loads(path.read_text("utf-8")) for path in Path(into).iterdir()]
+        found: dict[str, dict[str, frozenset[int]]] = {}
+        seconds: dict[str, float] = {}
+        for record in records:
+            for test, modules in record["lines"].items():
+                for path, executed in modules.items():
+                    name = Path(path).relative_to(self._top).as_posix()
+                    found.setdefault(test, {})[name] = frozenset(executed)
+            seconds |= record["seconds"]
+        failed = {test for record in records for test in record["failed"]}
+        return Coverage(found, seconds, frozenset(self._fail_again(failed)))
+
+    def _fail_again(self, failed: set[str]) -> set[str]:
+        """Return which of these tests fail also when nothing is recorded."""
+        return {test for test in failed if self._first_failure([test], limit_s=300.0)}
+
+    def outcome_of(self, mutant: Mutant, coverage: Coverage, *, whole: bool) -> Outcome:
+        """Try a mutant with the tests that execute its lines.
+
+        Args:
+            mutant: The mutant.
+            coverage: Of the package's tests.
+            whole: Run all other tests, too, if those pass.
+        """
+        begin = time.monotonic()
+        tests = coverage.tests_of(mutant)
+        noticed = ""
+        with self._changed(mutant):
+            for some in (tests, coverage.rest(tests) if whole else []):
+                if some and not noticed:
+                    limit = START_S + SLOWER * coverage.duration(some)
+                    noticed = self._first_failure(some, limit)
+        return Outcome(mutant, noticed, f"{len(tests)} tests", time.monotonic() - begin)
+
+    def outcome_by(self, mutant: Mutant, tests: Sequence[str], limit_s: float) -> Outcome:
+        """Try a mutant with these tests, named as for pytest."""
+        begin = time.monotonic()
+        with self._changed(mutant):
+            noticed = self._failure_of(tests, {}, limit_s)
+        return Outcome(mutant, noticed, "tests as named", time.monotonic() - begin)
+
+    @contextlib.contextmanager
+    def _changed(self, mutant: Mutant) -> Iterator[None]:
+        """Have the mutant in the copy."""
+        path = self._top / mutant.path
+        source = path.read_bytes()
+        try:
+            path.write_bytes(mutant.apply(source))
+            _forget_compiled(path)
+            yield
+        finally:
+            path.write_bytes(source)
+            _forget_compiled(path)
+
+    def _first_failure(self, tests: Sequence[str], limit_s: float) -> str:
+        """Run tests by their ids until one fails, and return which; empty if all pass."""
+        names = self._notes / "tests.json"
+        names.write_text(json.dumps(tests), encoding="utf-8")
+        files = list(dict.fromkeys(_file_of(test) for test in tests))
+        settings = {chosen.CHOSEN: str(names), "PYTEST_PLUGINS": chosen.__name__}
+        return self._failure_of(files, settings, limit_s)
+
+    def _failure_of(
+        self, arguments: Sequence[str], settings: Mapping[str, str], limit_s: float
+    ) -> str:
+        try:
+            run = self._run(["-x", *arguments], settings, limit_s)
+        except subprocess.TimeoutExpired:
+            return f"no end within {limit_s:.0f} s"
+        if run.returncode in (0, NOTHING_RAN):
+            return ""
+        failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        return failed[-1] if failed else f"pytest ended with {run.returncode}"
+
+    def _run(
+        self, arguments: Sequence[str], settings: Mapping[str, str], limit_s: float
+    ) -> "subprocess.CompletedProcess[str]":
+        command = [
+            *(sys.executable, "-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider"),
+            *arguments,
+        ]
+        environment = {
+            **os.environ,
+            **settings,
+            # The programs that tests start shall be the copy's, too.
+            "PYTHONPATH": str(self._top),
+            "QT_QPA_PLATFORM": "offscreen",
+            "CI": "1",  # Hypothesis finds the same examples each time.
+        }
+        with subprocess.Popen(
+            command,
+            cwd=self._top,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        ) as process:
+            try:
+                out, _ = process.communicate(timeout=limit_s)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # Also what its tests have started.
+        return subprocess.CompletedProcess(command, process.returncode, out, "")
+
+
+def _file_of(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def _forget_compiled(path: Path) -> None:
+    """Remove what Python has compiled; it compares times in seconds, which are the same here."""
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        compiled.unlink()
