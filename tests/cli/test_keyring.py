@@ -82,9 +82,27 @@ def test_a_wrong_password_costs_one_log_on_and_leaves_what_works(place: Home) ->
             assert (wrong.returncode, wrong.stdout) == (4, "")
             assert "did not accept this password" in wrong.stderr
             assert "(TP-302)" in wrong.stderr
+        assert "This is the same password; it was not sent again" in wrong.stderr
         assert proxy.failed_logons() == 1
         (entry,) = session.entries()
         assert entry.secret == SECRET
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["same name", "another name"])
+def test_a_password_that_was_rejected_for_another_profile_is_not_sent_again(
+    place: Home, host: str
+) -> None:
+    """Nor is it said that the proxy has just refused it."""
+    with keyring_session(place) as session, squid(Setup(users={"jdoe": SECRET})) as proxy:
+        for name, at in (("Office", "127.0.0.1"), ("Lab", host)):
+            trayproxy(session, "profiles", "add", name, f"{at}:{proxy.port}", "--user", "jdoe")
+        assert trayproxy(session, "login", "Office", "--stdin", stdin="wrong\n").returncode == 4
+        again = trayproxy(session, "login", "Lab", "--stdin", stdin="wrong\n")
+        assert again.returncode == 4
+        assert "did not accept this password for “Office”" in again.stderr
+        assert "This is the same password; it was not sent again" in again.stderr
+        assert "(TP-302)" in again.stderr
+        assert proxy.failed_logons() == 1
 
 
 def test_an_accepted_login_puts_another_user_name_in_the_profile(place: Home) -> None:

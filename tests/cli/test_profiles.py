@@ -26,6 +26,7 @@ from trayproxy.control.messages import (
     UseProfile,
 )
 from trayproxy.paths import Paths
+from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.store import Store
 
@@ -379,7 +380,7 @@ def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) 
     vault = FakeVault()
     tried: list[object] = []
 
-    def save(paths: Paths, profile: Profile, login: Login, is_typed: bool) -> None:
+    def save(paths: Paths, config: Config, profile: Profile, login: Login, is_typed: bool) -> None:
         tried.append((profile.id, login, is_typed))
 
     at = AtRest(paths, lambda: vault, save)
@@ -387,9 +388,9 @@ def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) 
     at.save_login(office, Login("jdoe", SECRET), is_typed=True)
     at.forget_login(office)
     assert tried == [("office", Login("jdoe", SECRET), True)]
-    assert at.profiles().find(None).user == "CORP\\jdoe"
+    # The keyring has the login under the user name that the proxy has accepted: so has the profile.
+    assert at.profiles().find(None).user == "jdoe"
     assert vault.calls == [office]
-    # A profile without a user name keeps the one that the proxy has accepted.
     cli(*ADD_LAB)
     at.save_login(at.profiles().find("Lab"), Login("jdoe", SECRET), is_typed=True)
     assert at.profiles().find("Lab").user == "jdoe"

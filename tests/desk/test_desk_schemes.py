@@ -70,9 +70,9 @@ class Notes:
     hangs: bool = False
     """The folder of the state does not answer."""
 
-    def was_rejected(self, space: Space, login: Login) -> ThreadFuture[bool]:
-        known: ThreadFuture[bool] = ThreadFuture()
-        known.set_result(login in self.wrong)
+    def rejected_for(self, space: Space, login: Login) -> ThreadFuture[str | None]:
+        known: ThreadFuture[str | None] = ThreadFuture()
+        known.set_result(space.profile_id if login in self.wrong else None)
         return known
 
     def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:

@@ -206,7 +206,7 @@ def test_a_login_that_could_not_be_checked_is_saved_once_it_is_accepted(play: Pl
 
 @pytest.mark.parametrize(
     ("record", "trial"),
-    [(Record(is_rejected=True), Trial.WRONG), (Record(hold_s=600.0), Trial.OPEN)],
+    [(Record(is_rejected=True), Trial.UNSENT), (Record(hold_s=600.0), Trial.OPEN)],
 )
 def test_a_login_to_be_saved_that_an_earlier_run_sent_is_sent_only_if_it_was_typed(
     play: Play, record: Record, trial: Trial

@@ -49,7 +49,7 @@ def again(memory: MemoryFile, path: Path) -> MemoryFile:
 
 
 def was_rejected(memory: MemoryFile, login: Login = LOGIN, space: Space = SPACE) -> bool:
-    return memory.was_rejected(space, login).result(10)
+    return memory.rejected_for(space, login).result(10) is not None
 
 
 def test_a_rejected_login_is_known_in_the_next_run(memory: MemoryFile, path: Path) -> None:
@@ -58,6 +58,7 @@ def test_a_rejected_login_is_known_in_the_next_run(memory: MemoryFile, path: Pat
     assert was_rejected(later)
     assert not was_rejected(later, Login(LOGIN.user, "another"))
     assert was_rejected(later, space=OTHER)  # Another profile with the same upstream.
+    assert later.rejected_for(OTHER, LOGIN).result(10) == SPACE.profile_id
     assert not was_rejected(later, space=ELSEWHERE)
     later.close()
 
@@ -282,7 +283,7 @@ def test_a_run_that_must_leave_nothing_behind_remembers_nothing() -> None:
     memory.pin(SPACE, PIN)
     memory.forget("office")
     memory.close()
-    assert not memory.was_rejected(SPACE, LOGIN).result(0)
+    assert memory.rejected_for(SPACE, LOGIN).result(0) is None
     assert memory.pins == {}
 
 

@@ -151,6 +151,14 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
         wrong = type_in("login", "--stdin", stdin="wrong\n")
         assert wrong.returncode == 4
         assert "(TP-302)" in wrong.stderr
+    here.face.must(SaveProfile(replace(office.profile, id="lab", name="Lab")))
+    alias = Upstream("localhost", office.proxy.port)
+    here.face.must(SaveProfile(replace(office.profile, id="alias", name="Alias", upstream=alias)))
+    for name in ("lab", "alias"):
+        wrong = type_in("login", name, "--stdin", stdin="wrong\n")
+        assert wrong.returncode == 4
+        assert "did not accept this password for “Office”" in wrong.stderr
+        assert "This is the same password; it was not sent again" in wrong.stderr
     assert office.proxy.failed_logons() == 1
     assert [entry.secret for entry in office.keyring.entries()] == [office.login.password]
     assert here.face.questions == []

@@ -20,7 +20,7 @@ from trayproxy.service.login import Kept, Means, keep_login
 class Hanging(Notes):
     """A memory on a network drive that does not answer."""
 
-    def was_rejected(self, space: Space, login: Login) -> Future[bool]:
+    def rejected_for(self, space: Space, login: Login) -> Future[str | None]:
         return Future()
 
 
@@ -32,7 +32,14 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def test_a_state_folder_that_does_not_answer_is_told(loop: asyncio.AbstractEventLoop) -> None:
-    means = Means(Shelf(), Hanging(), RejectedLogins(urandom(32)), LIMITS, lambda addresses: False)
+    means = Means(
+        Shelf(),
+        Hanging(),
+        RejectedLogins(urandom(32)),
+        LIMITS,
+        lambda profile_id: "",
+        lambda addresses: False,
+    )
 
     async def kept() -> Kept:
         return await keep_login(means, OFFICE, RIGHT, is_typed=False)

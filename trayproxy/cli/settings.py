@@ -80,8 +80,9 @@ class Vault(Protocol):
         ...
 
 
-SaveLoginHere = Callable[[Paths, Profile, Login, bool], Problem | None]
-"""Tries a login, typed just now or not, and keeps it; returns why it was not kept."""
+SaveLoginHere = Callable[[Paths, Config, Profile, Login, bool], Problem | None]
+"""Tries a login of one of the profiles, typed just now or not, and keeps it; returns why it was not
+kept."""
 
 
 class Settings(Protocol):
@@ -235,7 +236,7 @@ class AtRest:
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
         """Keep a login in the keyring once the proxy has accepted it."""
-        problem = self._save(self._paths, profile, login, is_typed)
+        problem = self._save(self._paths, self._load(), profile, login, is_typed)
         if problem is not None:
             raise EndError.of(problem, code_of(problem))
         if profile.user != login.user:
@@ -262,12 +263,16 @@ class AtRest:
             raise EndError(f"The profile was not saved. {error}") from None
 
 
-def _save_login(paths: Paths, profile: Profile, login: Login, is_typed: bool) -> Problem | None:
+def _save_login(
+    paths: Paths, config: Config, profile: Profile, login: Login, is_typed: bool
+) -> Problem | None:
     # It brings what talks to proxies, which only this verb pays for.
     from trayproxy.desk.vault import Vault as Keyring
     from trayproxy.service.login import keep_login_at_rest
 
-    return keep_login_at_rest(paths, Keyring(), profile, login, is_typed=is_typed)
+    return keep_login_at_rest(
+        paths, Keyring(), profile, login, is_typed=is_typed, name_of=config.name_of
+    )
 
 
 def _open_vault() -> Vault:

@@ -222,6 +222,7 @@ class Case:
         user: The user name to suggest.
         rejections: When logins were rejected, in a row.
         repeated: The person typed a login that had been rejected already.
+        unsent: The present login had been rejected, and was not sent again.
         insisted: The present login had been rejected, and the person wants it tried all the same.
         lifted: The person may send a rejected login once more.
         quiet_until: The end of the quiet time; infinite: until the person acts.
@@ -288,6 +289,7 @@ class Case:
     user: str = ""
     rejections: list[float] = field(default_factory=list)
     repeated: bool = False
+    unsent: bool = False
     insisted: bool = False
     lifted: bool = False
     quiet_until: float = 0.0

@@ -89,6 +89,7 @@ from trayproxy.desk.problems import (
     problem_of,
     question_gone,
     refusal,
+    rejected_before,
     signs_in_itself,
     store_silent,
     unrecorded,
@@ -494,6 +495,8 @@ class Desk:
                     continue  # A right one is being saved.
                 case Trial.WRONG:
                     problem = not_accepted()
+                case Trial.UNSENT:
+                    problem = rejected_before()
                 case Trial.OPEN:
                     problem = not_checked()
                 case Trial.UNRECORDED:

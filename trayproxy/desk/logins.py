@@ -232,7 +232,7 @@ class Logins:
         case.vague.clear()
         case.own_targets.clear()
         case.trial = None
-        case.blocked = False
+        case.blocked = case.unsent = False
         case.own_tries = 0
         case.suspects.clear()
         case.flights.clear()

@@ -81,8 +81,12 @@ class Memory(Protocol):
     def pins(self) -> Mapping[Space, Pin]:
         """What upstreams were when they last accepted a login, as it was at the start."""
 
-    def was_rejected(self, space: Space, login: Login) -> Future[bool]:
-        """Find out whether an upstream rejected this login in an earlier run."""
+    def rejected_for(self, space: Space, login: Login) -> Future[str | None]:
+        """Find out for which profile an upstream rejected this login, in whatever run.
+
+        Returns:
+            The id of the profile, that of `space` if there are several; None if it did not.
+        """
 
     def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
         """Note the addresses of an upstream, under which its rejections are found again."""
@@ -122,9 +126,9 @@ class Forgetful:
 
     pins: Mapping[Space, Pin] = {}
 
-    def was_rejected(self, space: Space, login: Login) -> Future[bool]:
+    def rejected_for(self, space: Space, login: Login) -> Future[str | None]:
         """Know of nothing."""
-        return _done(False)
+        return _done(None)
 
     def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
         """Forget it."""
@@ -207,11 +211,22 @@ class MemoryFile:
         """What upstreams were when they last accepted a login."""
         return {space: one.pin for space, one in self._upstreams.items() if one.pin}
 
-    def was_rejected(self, space: Space, login: Login) -> Future[bool]:
-        """Find out whether an upstream rejected this login in an earlier run."""
-        if not any(one.rejected for one in self._there(space)):
-            return _done(False)
-        return self._do(lambda: self._is_rejected(space, self._fingerprint(login)))
+    def rejected_for(self, space: Space, login: Login) -> Future[str | None]:
+        """Find out for which profile an upstream rejected this login, in whatever run.
+
+        Returns:
+            The id of the profile, that of `space` if there are several; None if it did not.
+        """
+
+        def find() -> str | None:
+            there = self._there(space)
+            if not any(one.rejected for one in there.values()):
+                return None  # Without the time of a hash.
+            fingerprint = self._fingerprint(login)
+            found = [at.profile_id for at, one in there.items() if fingerprint in one.rejected]
+            return space.profile_id if space.profile_id in found else next(iter(found), None)
+
+        return self._do(find) if self._upstreams or self._worker else _done(None)
 
     def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
         """Note the addresses of an upstream, under which its rejections are found again."""
@@ -281,11 +296,11 @@ class MemoryFile:
         """Forget that an upstream ever rejected a login, and that the login is on trial."""
 
         def note() -> None:
-            if not any(one.rejected or one.trials for one in self._there(space)):
+            if not any(one.rejected or one.trials for one in self._there(space).values()):
                 return
             fingerprint = self._fingerprint(login)
             changed = False
-            for one in self._there(space):
+            for one in self._there(space).values():
                 changed |= one.trials.pop(fingerprint, None) is not None
                 if fingerprint in one.rejected:
                     one.rejected.remove(fingerprint)
@@ -367,21 +382,21 @@ class MemoryFile:
         upstream.addresses = self._addresses.get(space, upstream.addresses)
         return upstream
 
-    def _there(self, space: Space) -> list[_Upstream]:
+    def _there(self, space: Space) -> dict[Space, _Upstream]:
         """Return what is known of an upstream, whatever the profile and the name."""
         known = self._upstreams.get(space)
         addresses = {*self._addresses.get(space, ()), *(known.addresses if known else ())}
-        return [
-            one
+        return {
+            other: one
             for other, one in self._upstreams.items()
             if other.upstream == space.upstream or not addresses.isdisjoint(one.addresses)
-        ]
+        }
 
     def _is_rejected(self, space: Space, fingerprint: str) -> bool:
-        return any(fingerprint in one.rejected for one in self._there(space))
+        return any(fingerprint in one.rejected for one in self._there(space).values())
 
     def _trials_of(self, space: Space, fingerprint: str) -> list[_Upstream]:
-        return [one for one in self._there(space) if fingerprint in one.trials]
+        return [one for one in self._there(space).values() if fingerprint in one.trials]
 
     def _hold(self, trial: _Trial) -> float:
         """Return for how many seconds a login on trial is not to be sent by itself."""
@@ -463,7 +478,7 @@ class Forwarding:
 
     def __init__(self, memory: Memory) -> None:
         self.pins = memory.pins
-        self.was_rejected = memory.was_rejected
+        self.rejected_for = memory.rejected_for
         self.found_at = memory.found_at
         self.try_out = memory.try_out
         self.spare = memory.spare

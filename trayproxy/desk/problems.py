@@ -88,6 +88,22 @@ def not_accepted() -> Problem:
     return Problem("TP-302", "The proxy did not accept this password", body)
 
 
+def rejected_before(name: str = "") -> Problem:
+    """Return that a login was not sent again, since the same proxy rejected it before.
+
+    Args:
+        name: Of the other profile for which it was rejected; empty for this profile.
+    """
+    title = "The proxy did not accept this password before"
+    if name:
+        title = f"The proxy did not accept this password for “{name}”"
+    body = (
+        "This is the same password; it was not sent again, since companies lock accounts after a "
+        "few wrong tries. If it is right by now, type it: trayproxy login."
+    )
+    return Problem("TP-302", title, body)
+
+
 def not_checked() -> Problem:
     """Return that nothing could be found out about a login."""
     body = (

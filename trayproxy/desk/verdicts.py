@@ -319,6 +319,7 @@ class Verdicts:
         """Ask the person for another login than one that was rejected before; nothing is sent."""
         if case.login is not None:
             case.user = case.login.user
+        case.unsent = True
         case.repeated = case.source is Source.TYPED
         self._questions.ask(case, _KNOWN_WRONG.get(case.source, Why.TYPED_REJECTED))
 

@@ -34,6 +34,8 @@ class Trial(Enum):
     UNDER_WAY = auto()
     RIGHT = auto()
     WRONG = auto()
+    UNSENT = auto()
+    """It was rejected before, and was not sent again."""
     OPEN = auto()
     UNRECORDED = auto()
     """It is not sent, because it cannot be put on record."""
@@ -245,4 +247,6 @@ def _trial(case: Case) -> Trial:
     is_about_to_go = case.own or case.blocked or case.recording
     if case.phase is Phase.CHECKING or (case.phase is Phase.HELD and is_about_to_go):
         return Trial.UNDER_WAY
+    if case.unsent:
+        return Trial.UNSENT
     return Trial.WRONG if case.sign_in is SignInState.REJECTED else Trial.OPEN

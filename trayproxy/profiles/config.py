@@ -64,6 +64,11 @@ class Config:
         """Return the profile with this id, None if there is none."""
         return next((p for p in self.profiles if p.id == profile_id), None)
 
+    def name_of(self, profile_id: str) -> str:
+        """Return the name of the profile with this id, empty if there is none."""
+        profile = self.by_id(profile_id)
+        return "" if profile is None else profile.name
+
     def find(self, name: str) -> Profile | None:
         """Return the profile that a person means: by its name whatever the case, else by its id."""
         wanted = name.strip().casefold()

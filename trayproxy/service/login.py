@@ -16,7 +16,7 @@ from trayproxy.auth.login import Login
 from trayproxy.control.messages import Ending, KeyringState, Problem, Question
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.memory import Forwarding, Memory, MemoryFile
-from trayproxy.desk.problems import no_store, unrecorded
+from trayproxy.desk.problems import no_store, rejected_before, unrecorded
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
 from trayproxy.desk.space import Space
@@ -35,12 +35,6 @@ from trayproxy.service.trial import try_login
 
 GIVE_UP_S = 60.0
 """Longer than any step of a sign-in takes that comes to anything."""
-REJECTED_BEFORE = Problem(
-    "TP-302",
-    "The proxy did not accept this password before",
-    "It was not sent again, since companies lock accounts after a few wrong tries. If it is right "
-    "by now, type it: trayproxy login.",
-)
 NOT_CHECKED = Problem(
     "TP-307",
     "The password could not be checked yet",
@@ -67,6 +61,7 @@ class Means:
         memory: What proxies rejected in earlier runs.
         rejected: What they rejected in this one.
         limits: How long to wait for what.
+        name_of: The name of the profile with this id, empty if there is none any more.
         is_own: Whether one of these addresses is our own listener's.
         keeps_in_memory: Whether a service goes on that can use a login which the keyring does not
             keep.
@@ -76,6 +71,7 @@ class Means:
     memory: Memory
     rejected: RejectedLogins
     limits: Limits
+    name_of: Callable[[str], str]
     is_own: Callable[[tuple[Address, ...]], bool]
     keeps_in_memory: bool = True
 
@@ -107,11 +103,8 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
     if keyring.state in _KEEPS_NOTHING and not means.keeps_in_memory:
         return Kept(NO_PLACE)
     space = Space.of(profile)
-    try:
-        if not is_typed and await _was_rejected(means, space, login):
-            return Kept(REJECTED_BEFORE)
-    except TimeoutError:
-        return Kept(unrecorded())
+    if not is_typed and (rejected := await _rejected_before(means, space, login)):
+        return Kept(rejected)
     vault = _Remembered(means.vault)
     desk = Desk(
         vault=vault,
@@ -136,6 +129,9 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
         desk.close()
     if problem is not None and problem.id == NOT_CHECKED.id:
         return Kept(NOT_CHECKED)
+    if problem == rejected_before():
+        # The address, which is known by now, is that of a proxy with another name.
+        return Kept(await _rejected_before(means, space, login) or problem)
     said = vault.problem()
     return Kept(said or problem, is_right=problem is None or said is not None)
 
@@ -147,6 +143,7 @@ def keep_login_at_rest(
     login: Login,
     *,
     is_typed: bool,
+    name_of: Callable[[str], str] = lambda profile_id: "",
     limits: Limits = LIMITS,
 ) -> Problem | None:
     """Save a login while no service runs; as `keep_login`.
@@ -157,6 +154,7 @@ def keep_login_at_rest(
         profile: Whose login.
         login: The login.
         is_typed: A person has just typed it.
+        name_of: The name of the profile with this id, empty if there is none any more.
         limits: How long to wait for what.
 
     Returns:
@@ -167,21 +165,32 @@ def keep_login_at_rest(
     with asyncio.Runner() as runner, closing(MemoryFile(paths.sign_in_file)) as memory:
         # There is no listener of ours that a profile could lead back to.
         means = Means(
-            vault, memory, rejected, limits, lambda addresses: False, keeps_in_memory=False
+            vault,
+            memory,
+            rejected,
+            limits,
+            name_of,
+            lambda addresses: False,
+            keeps_in_memory=False,
         )
         return runner.run(keep_login(means, profile, login, is_typed=is_typed)).problem
 
 
-async def _was_rejected(means: Means, space: Space, login: Login) -> bool:
-    """Return whether a proxy rejected a login in this run or an earlier one.
+async def _rejected_before(means: Means, space: Space, login: Login) -> Problem | None:
+    """Return that the upstream rejected a login in this run or an earlier one, None if it did not.
 
-    Raises:
-        TimeoutError: The state folder does not answer.
+    If the state folder does not answer, return that no login can be tried.
     """
-    if means.rejected.has((space.upstream,), login):
-        return True
-    async with asyncio.timeout(Rules().record):
-        return await asyncio.wrap_future(means.memory.was_rejected(space, login))
+    is_known = means.rejected.has((space.upstream,), login)
+    try:
+        async with asyncio.timeout(Rules().record):
+            profile_id = await asyncio.wrap_future(means.memory.rejected_for(space, login))
+    except TimeoutError:
+        return rejected_before() if is_known else unrecorded()
+    if profile_id is None:
+        return rejected_before() if is_known else None
+    is_same = profile_id == space.profile_id
+    return rejected_before("" if is_same else means.name_of(profile_id))
 
 
 class _Remembered:

@@ -227,7 +227,12 @@ class Service:
     async def _keep_login(self, profile: Profile, login: Login, is_typed: bool) -> Kept:
         """Try a login, and keep it in the keyring if it is right."""
         means = Means(
-            self._vault, self._memory, self._desk.rejected, self._limits, self._engine.is_own
+            self._vault,
+            self._memory,
+            self._desk.rejected,
+            self._limits,
+            self._store.config.name_of,
+            self._engine.is_own,
         )
         return await keep_login(means, profile, login, is_typed=is_typed)
 
