@@ -234,10 +234,32 @@ def test_after_an_upload_that_was_too_large_to_be_sent_again_the_login_is_known(
     """How much there is in chunks is known too late; the second try succeeds."""
     upstream = stack.enter_context(Office(When.AFTER_ALL))
     engine = start(office(upstream.port), FakeDesk(LOGIN))
-    assert upload(engine, TOO_LARGE, in_chunks=True).status == 503
+    refused = upload(engine, TOO_LARGE, in_chunks=True)
+    assert refused.status == 503
+    # Since TrayProxy has signed in by itself, nobody is sent to another page first.
+    assert b"start the upload again" in refused.body
+    assert b"Open any page" not in refused.body
     assert len(engine.desk.acceptances) == 1
     reply = upload(engine, TOO_LARGE, in_chunks=True)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
+
+
+def test_an_upload_that_was_too_large_says_what_to_do_where_nothing_was_found_out(
+    start: Start, stack: ExitStack
+) -> None:
+    def answer(connection: socket.socket) -> None:
+        received = connection.recv(1 << 16)
+        if not received.startswith(b"POST"):
+            return  # The request of TrayProxy's own gets no answer.
+        while not received.endswith(b"0\r\n\r\n"):
+            received = received[-5:] + connection.recv(1 << 16)
+        connection.sendall(CHALLENGE)
+
+    upstream = stack.enter_context(Server(answer))
+    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    refused = upload(engine, TOO_LARGE, in_chunks=True)
+    assert refused.status == 503
+    assert b"Open any page with this program first" in refused.body
 
 
 def test_with_a_known_login_a_large_upload_goes_at_once(start: Start, stack: ExitStack) -> None:

@@ -14,6 +14,7 @@ from trayproxy.engine.hop import Hop
 from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import (
     NO_PROFILE,
+    TOO_LARGE_BUT_SIGNED_IN,
     Page,
     RefusedError,
     only_by_proxy,
@@ -280,6 +281,8 @@ class Exchange:
             except TooLargeError:
                 # It is refused; but when it is sent again, the login is known to be right.
                 await self._ask_first()
+                if self._known() is not None:
+                    raise RefusedError(TOO_LARGE_BUT_SIGNED_IN) from None
                 raise
             except UnreachableError as error:
                 self._take_another_way(error, sender)

@@ -183,11 +183,21 @@ BUSY = Page(
 TOO_LARGE_TO_REPEAT = Page(
     503,
     "The upload is too large to sign in for",
-    "The proxy asked for a sign-in in the middle of an upload that is too large to be kept. Open "
-    "any page with this program first, and then start it again.",
+    "The proxy asked for a sign-in in the middle of an upload that is too large to be kept, and "
+    "TrayProxy could not sign in with a request of its own. Open any page with this program first, "
+    "and then start the upload again.",
     "proxy_configuration_error",
     retry_after=1,
 )
+TOO_LARGE_BUT_SIGNED_IN = Page(
+    503,
+    "The upload has to be started again",
+    "The proxy asked for a sign-in in the middle of an upload that is too large to be kept. "
+    "TrayProxy has signed in with a request of its own meanwhile: start the upload again.",
+    "proxy_configuration_error",
+    retry_after=1,
+)
+"""In place of `TOO_LARGE_TO_REPEAT` once the login is known to be right (R-074)."""
 
 
 def refused_answer(error: MessageError) -> Page:
