@@ -37,6 +37,9 @@ Beside them three small modules that any room may ask: `identity` (what we are c
 ``control ← cli, ui``. Only `engine` imports proxy.py, only `desk.vault` imports keyring, only `ui`
 imports PySide6, only `desktop` knows which operating system it is on; `http` and `auth` import
 nothing that does I/O, tells the time or makes threads.
+
+The documents that docstrings, comments and tests cite (``ux §3.4``, ``security.md``, R, T and F
+numbers) are in ``resources/docs/design``: ux.md, security.md, http.md.
 """
 
 __version__ = "0.1.0"

@@ -33,7 +33,7 @@ _LOOK_AGAIN_S = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a process has: invariant I6 of the corpus."""
+    """What a process has: invariant I6 of the corpus (http.md)."""
 
     descriptors: int
     tasks: int

@@ -1,8 +1,8 @@
 """The corpus of good and bad messages, played against the running engine over real sockets.
 
-Each case names what a correct forwarding proxy does; its words and the invariants I1 to I6 are
-explained where the corpus was made. The client's side speaks to the engine, and an upstream that
-accepts nothing but well-formed requests records what leaves. The upstream's side sends what the
+Each case names what a correct forwarding proxy does; http.md explains its outcomes and the
+invariants I1 to I6. The client's side speaks to the engine, and an upstream that accepts nothing
+but well-formed requests records what leaves. The upstream's side sends what the
 case says, and a strict client reads what arrives.
 """
 
@@ -572,7 +572,7 @@ def check_received(case: Case, play: Play, login: Login | None) -> None:
 
 
 def check_digest(case: Case, request: Received, login: Login) -> None:
-    """Compute a response as RFC 7616, section 3.4.1, says, and compare (R-100 to R-111)."""
+    """Compute a response as RFC 7616, section 3.4.1, says, and compare (R-100 to R-110)."""
     credentials = (request.credentials or b"").decode("latin-1")
     found = re.findall(r'(\w+\*?)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', credentials)
     params = {name: re.sub(r"\\(.)", r"\1", quoted) or plain for name, quoted, plain in found}

@@ -1,4 +1,4 @@
-"""What may go wrong around the engine (security.md, section 3), and the scars of others.
+"""What may go wrong around the engine (security.md, section 3), and what did in other proxies.
 
 Elsewhere are: F03 in test_tls; F05 in test_connections; F07 in test_signing; F08 and F25 in
 test_faults_of_others; F10 in test_http_checklist; F12 in test_naps, test_arrival and
@@ -76,7 +76,7 @@ def typical_delay(tunnel: Client) -> float:
     return sorted(delays)[25]
 
 
-# --- reaching the upstream: F01, F02; peers X3, X4, X5 ---
+# --- reaching the upstream: F01, F02 ---
 
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
@@ -620,7 +620,7 @@ def test_noise_from_upstreams_is_a_502(start: Start, script: Play) -> None:
             assert client.ask(TRIGGERS[method], method.encode()).status == 502
 
 
-# --- scars of others: peers.md 4a, 4c ---
+# --- what went wrong in other proxies ---
 
 
 def test_a_clients_own_credentials_go_nowhere(start: Start, stack: ExitStack) -> None:

@@ -1,0 +1,175 @@
+"""Checks the documents in ``resources``: every cited number and every link leads somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.http.test_checklist import LINES
+
+ROOT = Path(__file__).parents[1]
+DESIGN = ROOT / "resources" / "docs" / "design"
+PROBLEMS = ROOT / "resources" / "problems.md"
+DOCUMENTS = sorted((*ROOT.glob("*.md"), *(ROOT / "resources").rglob("*.md")))
+FOLDERS = ("trayproxy", "tests", "packaging", ".ci", ".github")
+SUFFIXES = ("", ".py", ".sh", ".yml")
+
+UX = re.compile(r"\bux(?:\.md)? §\d+[a-z]?(?:\.\d+)?(?:(?:,| and| to) §?\d+(?:[a-z]|\.\d+))*")
+"""``ux §3.3``, with the sections that follow it: ``ux §3.3, §3.4``, ``ux §3.1 to §3.5``."""
+UX_SECTION = re.compile(r"(?<=§)\d+[a-z]?(?:\.\d+)?|(?<=, )\d+[a-z]|\d+\.\d+")
+MISTAKE = re.compile(r"(?<=ux §9, )\d+")
+SECURITY_SECTION = re.compile(r"(?<=security\.md, section )\d+(?:\.\d+)?")
+THREAT_OR_FAULT = re.compile(r"(?<![\w/#-])(?:T\d{1,2}|F\d\d)(?![\w-])")
+MITIGATION = re.compile(r"(?<=\()M\d(?=\))")
+INVARIANT = re.compile(r"(?<!\w)I\d(?!\w)")
+NOTIFICATION = re.compile(r"(?<!\w)N\d(?!\w)")
+REQUIREMENT = re.compile(r"(?<![\w-])R-\d{3}(?![\w-])")
+ENDING = re.compile(r"(?<=_)r_\d{3}(?=_|\()")
+"""What a test's name ends with that shows a line of the HTTP checklist."""
+PROBLEM = re.compile(r"\bTP-\d{3}\b")
+CASE = re.compile(r"\b[CU]\d{3}\b")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+Places = dict[str, list[str]]
+"""Where something is cited, by what is cited."""
+
+
+class Sources:
+    """The text of code, tests, scripts and documents, but for that of this module."""
+
+    def __init__(self) -> None:
+        """Read all files once."""
+        paths = [
+            path
+            for folder in FOLDERS
+            for path in (ROOT / folder).rglob("*")
+            if path.suffix in SUFFIXES and path.is_file() and "__pycache__" not in path.parts
+        ]
+        self._texts = {
+            path: path.read_text("utf-8") for path in (*paths, *DOCUMENTS) if path != Path(__file__)
+        }
+
+    def citations(self, pattern: re.Pattern[str]) -> Places:
+        """Return what a pattern matches, and the file and line of each match."""
+        found: Places = {}
+        for path, text in self._texts.items():
+            for match in pattern.finditer(text):
+                line = text.count("\n", 0, match.start()) + 1
+                found.setdefault(match[0], []).append(f"{path.relative_to(ROOT)}:{line}")
+        return found
+
+
+@pytest.fixture(scope="module")
+def sources() -> Sources:
+    return Sources()
+
+
+def without_target(cited: Places, known: set[str]) -> Places:
+    """Return the citations of what is not known."""
+    return {name: places for name, places in cited.items() if name not in known}
+
+
+def document(name: str) -> str:
+    return (DESIGN / name).read_text("utf-8")
+
+
+def numbers(name: str, definition: str) -> set[str]:
+    """Return what a document defines at the beginning of its lines."""
+    return set(re.findall(rf"^{definition}", document(name), re.MULTILINE))
+
+
+def sections(name: str) -> set[str]:
+    """Return the numbers of the sections of a document: ``3``, ``2a``, ``3.4``."""
+    return numbers(name, r"#+ (\d+[a-z]?(?:\.\d+)?)\.? ")
+
+
+def catalogue() -> dict[str, bool]:
+    """Return the problem ids of ux §5.2, and whether each of them exists yet."""
+    rows = re.findall(r"^\| (TP-\d{3}) \| (\(not built yet)?", document("ux.md"), re.MULTILINE)
+    return {problem: not missing for problem, missing in rows}
+
+
+def test_every_cited_section_of_the_ux_document_is_there(sources: Sources) -> None:
+    cited: Places = {}
+    for text, places in sources.citations(UX).items():
+        for section in UX_SECTION.findall(text):
+            cited.setdefault(section, []).extend(places)
+    assert {"2a", "3.4", "4", "5.2", "9", "10.1"} <= cited.keys()
+    assert not without_target(cited, sections("ux.md"))
+
+
+def test_every_cited_mistake_of_the_ux_document_is_there(sources: Sources) -> None:
+    chapter = document("ux.md").partition("\n## 9. ")[2].partition("\n## ")[0]
+    known = {str(number) for number in range(1, 47)}
+    assert known <= set(re.findall(r"(?<![\w.#-])\d{1,2}(?= [a-zA-Z`\"])", chapter))
+    cited = sources.citations(MISTAKE)
+    assert cited
+    assert not without_target(cited, known)
+
+
+def test_every_cited_section_of_the_security_document_is_there(sources: Sources) -> None:
+    cited = sources.citations(SECURITY_SECTION)
+    assert {"1.3", "3"} <= cited.keys()
+    assert not without_target(cited, sections("security.md"))
+
+
+def test_every_cited_threat_and_fault_is_there(sources: Sources) -> None:
+    threats = numbers("security.md", r"#### (T\d+) ")
+    faults = numbers("security.md", r"\| (F\d\d) \|")
+    assert threats == {f"T{number}" for number in range(1, 18)}
+    assert faults == {f"F{number:02}" for number in range(1, 33)}
+    cited = sources.citations(THREAT_OR_FAULT)
+    assert {"T1", "T16", "F01", "F32"} <= cited.keys()
+    assert not without_target(cited, threats | faults)
+
+
+def test_every_cited_mitigation_is_there(sources: Sources) -> None:
+    cited = sources.citations(MITIGATION)
+    assert cited
+    assert not without_target(cited, numbers("security.md", r"\*\*(M\d)[ :]"))
+
+
+def test_every_cited_invariant_of_the_corpus_is_there(sources: Sources) -> None:
+    cited = sources.citations(INVARIANT)
+    assert cited
+    assert not without_target(cited, numbers("http.md", r"- \*\*(I\d)\*\* "))
+
+
+def test_every_cited_notification_is_there(sources: Sources) -> None:
+    planned = set(NOTIFICATION.findall(document("ux.md").partition("### 4.2")[2]))
+    cited = sources.citations(NOTIFICATION)
+    assert {"N1", "N2"} == numbers("ux.md", r"\| (N\d) \|") <= cited.keys()
+    assert not without_target(cited, planned)
+
+
+def test_the_lines_of_the_http_checklist_are_those_that_have_a_test() -> None:
+    lines = re.findall(
+        r"^- \*\*R-(\d{3})\*\* \[(?:MUST|SHOULD|P)\] ", document("http.md"), re.MULTILINE
+    )
+    assert [int(line) for line in lines] == list(LINES)
+
+
+def test_every_cited_line_of_the_http_checklist_is_there(sources: Sources) -> None:
+    known = {f"{number:03}" for number in LINES}
+    cited = sources.citations(REQUIREMENT) | sources.citations(ENDING)
+    assert {"R-074", "r_074"} <= cited.keys()
+    assert not {name: places for name, places in cited.items() if name[-3:] not in known}
+
+
+def test_the_cases_that_the_documents_name_are_in_the_corpus() -> None:
+    corpus = (ROOT / "tests" / "http" / "corpus.json").read_text("utf-8")
+    cited = {case for name in ("http.md", "security.md") for case in CASE.findall(document(name))}
+    assert {"C001", "U153"} <= cited
+    assert {case for case in cited if f'"id": "{case}"' not in corpus} == set()
+
+
+def test_every_cited_problem_is_explained_or_planned(sources: Sources) -> None:
+    explained = set(re.findall(r"^\| (TP-\d{3}) ", PROBLEMS.read_text("utf-8"), re.MULTILINE))
+    assert {problem for problem, is_built in catalogue().items() if is_built} == explained
+    assert not without_target(sources.citations(PROBLEM), set(catalogue()))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_of_a_document_leads_to_a_file(path: Path) -> None:
+    links = LINK.findall(path.read_text("utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
