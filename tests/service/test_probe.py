@@ -24,6 +24,7 @@ from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Leg, Scheme
 from trayproxy.engine.dial import Dialler
 from trayproxy.engine.limits import LIMITS, Limits
+from trayproxy.engine.pages import RefusedError
 from trayproxy.engine.signing import SERVER_SILENT
 from trayproxy.engine.steps import Steps
 from trayproxy.http.request import Request
@@ -132,6 +133,44 @@ def test_a_request_answers_the_nonce_of_the_connection_that_it_leaves_on(stack: 
     played(office(upstream.port), [Digest(os.urandom)], twice)
     received = b"".join(peer.received for peer in upstream.peers).decode()
     assert re.findall(r' nonce="(\w)"', received) == ["a", "b"]
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "when more has come"])
+def test_a_proxy_that_closes_silently_behind_its_407_gets_the_login_on_a_new_connection(
+    stack: ExitStack, is_late: bool
+) -> None:
+    carried: list[bytes] = []
+
+    def play(peer: Peer) -> None:
+        head = peer.read_head()
+        if b"Proxy-Authorization: Digest" in head:
+            carried.append(head)
+            peer.send(OK)
+            return
+        peer.send(challenge('Digest realm="c", nonce="n", qop="auth"'))
+        if is_late:
+            peer.leave_unread()
+
+    upstream = stack.enter_context(Scripted(play))
+    was_signed, desk = played(office(upstream.port), [Digest(os.urandom)], signed_in)
+    assert was_signed
+    assert len(carried) == len(desk.acceptances) == 1
+    assert not desk.doubts
+
+
+def test_a_proxy_that_closes_instead_of_answering_a_login_gets_it_once(stack: ExitStack) -> None:
+    """It has read the login, which may be wrong: once more would be one more failed log-on."""
+    carried: list[bytes] = []
+
+    def play(peer: Peer) -> None:
+        while b"Proxy-Authorization: Digest" not in (head := peer.read_head()):
+            peer.send(challenge('Digest realm="c", nonce="n", qop="auth"'))
+        carried.append(head)
+
+    upstream = stack.enter_context(Scripted(play))
+    with pytest.raises(RefusedError):
+        played(office(upstream.port), [Digest(os.urandom)], signed_in)
+    assert len(carried) == 1
 
 
 def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(

@@ -51,6 +51,10 @@ class NotSignedInError(Exception):
         self.refusal = refusal
 
 
+class LostError(RefusedError):
+    """The connection ended, and the upstream cannot have read the last request on it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What a probe works with.
@@ -306,6 +310,7 @@ class Probe:
                 is_open = await self._clear(stream, response)
             handshake = answer.signer.begin(self._to_sign(stream))
             asked_on, is_elsewhere = (stream if is_local else None), False
+            has_moved = False
             while True:
                 leg = await self._step(answer, handshake, challenges)
                 if isinstance(leg, Verdict):
@@ -318,7 +323,18 @@ class Probe:
                 self._is_spent = self._is_spent or (leg.whole and leg.credentials != b"")
                 is_bound = answer.scheme.binds_connection
                 is_elsewhere = asked_on is not stream
-                response = await self._exchange(stream, leg, is_bound=is_bound)
+                try:
+                    response = await self._exchange(stream, leg, is_bound=is_bound)
+                except LostError:
+                    # Some proxies close the connection behind their 407 without saying so.
+                    if is_elsewhere or leg.same_connection or has_moved:
+                        raise
+                    has_moved, is_open = True, False
+                    stream.close()
+                    stream = await self._tools.dialler.dial(self.call(self.way, answer))
+                    self._leftover = None
+                    is_elsewhere = True
+                    response = await self._exchange(stream, leg, is_bound=is_bound)
                 wanted = self._wanted_by(response, answer if leg.credentials else None)
                 if wanted is None:
                     self._is_answered = leg.whole and leg.credentials != b""
@@ -360,7 +376,8 @@ class Probe:
         """Send the request on this connection and return the head of its final answer.
 
         Raises:
-            RefusedError: There is none.
+            RefusedError: There is no response. `LostError`: the upstream cannot have read the
+                request either, as far as can be told.
         """
         head = write_request(
             self._request,
@@ -374,8 +391,9 @@ class Probe:
                 await _send_all(stream, head)
                 leftover, self._leftover = self._leftover, None
                 return await _final_head(stream, self._request.method, leftover)
-        except (OSError, EOFError, MessageError):
-            raise RefusedError(self._silent()) from None
+        except (OSError, EOFError, MessageError) as error:
+            kind = LostError if _is_unread(stream, error) else RefusedError
+            raise kind(self._silent()) from None
 
     async def _clear(self, stream: Stream, response: Response) -> bool:
         """Read the content of a refusal, so that the connection is there for the next leg.
@@ -417,6 +435,13 @@ def request_for(url: str) -> Request:
     host = url.removeprefix("http://").partition("/")[0]
     head = f"GET {url} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: TrayProxy\r\nAccept: */*\r\n\r\n"
     return parse_request(head.encode("ascii", "replace"))
+
+
+def _is_unread(stream: Stream, error: Exception) -> bool:
+    """Return whether a connection failed before the upstream read what was sent last on it."""
+    if stream.inbox or isinstance(error, (TimeoutError, MessageError)):
+        return False
+    return isinstance(error, OSError) or stream.was_closed_first
 
 
 async def _send_all(stream: Stream, octets: bytes) -> None:
