@@ -234,6 +234,16 @@ def test_the_whole_file_itself_is_read_and_one_of_an_earlier_version_too(
     assert not path.with_name("sign-in.json.bad").exists()
 
 
+@pytest.mark.parametrize(("size", "is_read"), [(256 * 1024, True), (256 * 1024 + 1, False)])
+def test_a_file_of_256_kib_is_read_and_a_larger_one_set_aside(
+    path: Path, size: int, is_read: bool
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(json.dumps(WHOLE).encode().ljust(size))
+    assert bool(MemoryFile(path).pins) is is_read
+    assert path.with_name("sign-in.json.bad").exists() is not is_read
+
+
 def test_all_of_a_file_survives_being_read_and_written(memory: MemoryFile, path: Path) -> None:
     path.parent.mkdir()
     path.write_text(json.dumps(WHOLE))
