@@ -152,6 +152,13 @@ def test_the_realm_is_utf_8_for_people_and_octets_for_digest() -> None:
     assert only(b"Basic").param("realm") is None
 
 
+def test_the_last_challenge_that_is_read_has_all_its_parameters() -> None:
+    value = b", ".join([b'S realm="a"'] * 31 + [b'Last realm="b", x=1, y=2', b"More z=3"])
+    challenges = parse(value)
+    assert len(challenges) == 32
+    assert challenges[-1] == Challenge("last", (("realm", "b"), ("x", "1"), ("y", "2")))
+
+
 def test_challenges_and_parameters_are_bounded() -> None:
     assert len(parse(b"A," * 1000)) == 32
     params = b",".join(b"p%d=1" % i for i in range(1000))
