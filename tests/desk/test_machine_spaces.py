@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desk.play import DIGEST, GNOME, KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
+from tests.desk.play import BASIC, DIGEST, GNOME, KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.control.messages import SignInState, Why
@@ -16,6 +16,7 @@ from trayproxy.desk.events import (
     Found,
     Given,
     LookUp,
+    Offered,
     Rejected,
 )
 from trayproxy.desk.rules import Rules
@@ -179,6 +180,34 @@ def test_a_login_that_was_not_sent_to_another_realm_is_kept_for_its_own(play: Pl
     play.accept(again)
     assert play.endings()[-1] != "DECLINED"
     assert play.machine.is_trusted(play.mark(first))
+
+
+@pytest.mark.parametrize(
+    ("offer", "goes"), [(DIGEST, True), (BASIC, False)], ids=["digest", "basic"]
+)
+def test_without_anybody_to_ask_a_login_given_for_this_run_follows_a_proxy_to_another_realm(
+    offer: Offered, goes: bool
+) -> None:
+    """Proxies behind one address may each call themselves by their own name. Where the password
+    would be readable it stays in its realm (threat T4)."""
+    play = Play(offers=(offer,))
+    play.do(AskersChanged(0))
+    play.wait(60)
+    play.do(Given(OFFICE, offer.way, RIGHT))
+    first = play.challenge()
+    play.accept(first)
+    other = play.challenge(OTHER)
+    assert (other in play.released()) is goes
+    assert (other in play.refused()) is not goes
+
+
+def test_a_person_who_can_be_asked_is_asked_about_another_realm_of_a_login_given() -> None:
+    play = Play(offers=(DIGEST,))
+    play.do(Given(OFFICE, DIGEST.way, RIGHT))
+    play.accept(play.challenge())
+    other = play.challenge(OTHER)
+    assert other not in play.released()
+    assert play.question_due.realm == "Other"
 
 
 def test_without_anybody_to_ask_a_login_refused_by_another_realm_is_tried_three_times() -> None:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
-from trayproxy.control.messages import Keyring, KeyringState, Why
+from trayproxy.control.messages import Keyring, KeyringState, Transport, Why
 from trayproxy.desk.board import LASTING, Board
 from trayproxy.desk.case import Case, Phase, Source
 from trayproxy.desk.choice import objection, pick
@@ -31,7 +31,7 @@ class Logins:
         board = self._board
         if case.profile.sign_in is SignIn.SSO:
             return self.take(case, None, Source.OWN)
-        if sibling := self._weaker_sibling(case):
+        if sibling := self._sibling_to_follow(case):
             self.take(case, sibling.login, sibling.source)
             case.labels.update(sibling.labels)
             return None
@@ -48,17 +48,26 @@ class Logins:
         board.effects.append(LookUp(case.lookup, case.kept_for, case.profile.user))
         return None
 
-    def _weaker_sibling(self, case: Case) -> Case | None:
+    def _sibling_to_follow(self, case: Case) -> Case | None:
         """Return another realm of this upstream whose login may be sent here without asking.
 
         It was accepted there in a weaker way than the one that is offered here, so that the
         upstream learns nothing from it that it does not know already (threat T4).
+
+        A login that was given for this run goes to another realm in a way that is as good, if it
+        hides the password and nobody is there to be asked: proxies that share one address may each
+        have their own name as the realm, and whoever gave the login has named the address.
         """
         offer = pick(case, case.offers, self._board.now)
         for other in self._board.siblings(case):
             weakest = min(map(strength, other.labels), default=None)
             is_accepted = other.phase is Phase.TRUSTED and other.login is not None
-            if offer and is_accepted and weakest is not None and weakest < offer.strength:
+            if not offer or not is_accepted or weakest is None:
+                continue
+            is_hidden = offer.way.transport is not Transport.READABLE
+            is_alone = other.source is Source.GIVEN and not self._questions.is_attended
+            is_as_good = is_hidden and is_alone and weakest == offer.strength
+            if weakest < offer.strength or is_as_good:
                 return other
         return None
 

@@ -72,7 +72,12 @@ class Hop:
         return self._engine.desk
 
     async def connected(
-        self, answer: Answer | None, *, fresh: bool, on_trial: bool = False
+        self,
+        answer: Answer | None,
+        *,
+        fresh: bool,
+        on_trial: bool = False,
+        asks_first: bool = False,
     ) -> Connection:
         """Return a connection to the next hop that may carry this answer.
 
@@ -80,6 +85,9 @@ class Hop:
             answer: What the request goes with.
             fresh: A new one.
             on_trial: Not one that has lain idle, and may be dead: the answer goes out only once.
+            asks_first: One that has lain idle even so, for a tunnel as well: the next hop is asked
+                for a challenge on it before the answer goes out. Behind a balancer it leads to the
+                proxy that has asked this request for the login.
 
         Raises:
             RefusedError: There is none to be had.
@@ -91,7 +99,10 @@ class Hop:
         if own is not None and not fresh and self._fits(own, key, answer) and own.is_quiet():
             return self._taken(own, key, answer)
         self.let_go()
-        kept = None if fresh or on_trial else self._from_pool(key, answer)
+        if fresh or (on_trial and not asks_first):
+            kept = None
+        else:
+            kept = self._from_pool(key, answer, uses_up=asks_first)
         if kept is not None:
             link.drop_begun()  # Nobody would look after it until it is used, if it ever is.
         link.upstream = kept or Connection(await self._dial(answer), key)
@@ -126,7 +137,9 @@ class Hop:
         # Nobody has a login on it: what comes now may be the first.
         return connection.key in (_signed_in(key, answer), self._key(None))
 
-    def _from_pool(self, key: Key, answer: Answer | None) -> Connection | None:
+    def _from_pool(
+        self, key: Key, answer: Answer | None, *, uses_up: bool = False
+    ) -> Connection | None:
         pool, is_connect = self._engine.pool, self._request.method == b"CONNECT"
         signs = answer is not None and self.way.signs_requests
         if answer is not None and signs and answer.scheme.binds_connection:
@@ -134,7 +147,7 @@ class Hop:
             if kept is not None:
                 self._taken_key = kept.key
                 return kept
-        if is_connect:
+        if is_connect and not uses_up:
             return None  # A tunnel would use it up, and the next request would have to connect.
         return pool.take(key) or (pool.take(self._key(None)) if signs else None)
 

@@ -136,6 +136,7 @@ class Signing:
 
     __slots__ = (
         "_asked_on",
+        "_asks_idle",
         "_challenges",
         "_has_asked_again",
         "_has_content",
@@ -186,6 +187,7 @@ class Signing:
         self._wants_continue = self._has_content and link.engine.refusals.was_cut(hop.way.space)
         self._challenges: tuple[Challenge, ...] = ()
         self._asked_on: Connection | None = None
+        self._asks_idle = False
         self._has_asked_again = False
         self._is_challenged = False
         self._is_on_trial = False
@@ -247,7 +249,9 @@ class Signing:
                     outcome = await self._try_on(upstream, self.carried if carries else answer)
             except LostError as lost:
                 self._link.drop_upstream()
-                self._has_asked_again = True  # This next hop keeps no connection behind its 407.
+                # This next hop keeps no connection behind its 407; that one of earlier had ended
+                # before it was asked once more does not show that.
+                self._has_asked_again, self._asks_idle = not self._asks_idle, False
                 losses += lost.counts
                 if losses > LOST_AT_MOST or not lost.may_go_on:
                     raise self._cut_short(lost) from lost
@@ -278,7 +282,7 @@ class Signing:
         self.is_proved = self.is_spent = self._hop.is_spent = False
         self.carried = None
         self._is_on_trial = on_trial
-        self._has_asked_again = False
+        self._has_asked_again = self._asks_idle = False
 
     async def _had_to_wait(self, answer: Answer) -> bool:
         """Let the desk say that this request may carry a login, and set `carried`. Return whether
@@ -369,7 +373,16 @@ class Signing:
         if self._sent is not None:
             return self._sent
         if self._hop.way.signs_requests or answer is None:
-            return await self._hop.connected(answer, fresh=fresh, on_trial=self._is_on_trial)
+            before = self._link.upstream
+            upstream = await self._hop.connected(
+                answer,
+                fresh=fresh,
+                on_trial=self._is_on_trial,
+                asks_first=self._asks_where_it_was_asked(answer),
+            )
+            if upstream is not before:
+                self._asked_on = None  # It may have ended while it lay idle.
+            return upstream
         # The login goes out while connecting, and what became of it is known with the connection.
         while await self._had_to_wait(answer):
             pass
@@ -396,7 +409,10 @@ class Signing:
         if carried is not None and not carried.repeats:
             if self._sent is None and not self._is_to_ask_here(upstream, carried):
                 return await self._shake_hands(upstream, carried)
-            return await self._ask_first(upstream, None)
+            self._asks_idle = self._has_asked_again and upstream.used > 0
+            outcome = await self._ask_first(upstream, None)
+            self._asks_idle = False
+            return outcome
         is_sure = is_signed_in or (carried is not None and not self._is_on_trial)
         signer = answer if is_signed_in else carried
         head = self._write_head(upstream, signer, carried, is_sure=is_sure)
@@ -408,6 +424,18 @@ class Signing:
             raise LostError(counts=False)
         await self.clear(upstream, response)
         return Wanted(self._challenges, Verdict(VerdictKind.REJECTED) if carried else None)
+
+    def _asks_where_it_was_asked(self, answer: Answer | None) -> bool:
+        """Return whether the login goes on a connection of earlier, if there is one, after the next
+        hop was asked on it once more: a dead connection then costs no log-on.
+
+        The challenge of another connection may be in the name of another realm, behind a balancer
+        whose proxies call themselves differently; with a new one for each try none would fit.
+        """
+        if answer is None or answer.repeats or answer.scheme.binds_connection:
+            return False
+        is_plain = not self._has_content and self._request.method in REPEATABLE
+        return self._is_on_trial and is_plain and not self._has_asked_again
 
     def _is_to_ask_here(self, upstream: Connection, answer: Answer) -> bool:
         """Return whether the next hop must be asked once more for a challenge, on this connection.

@@ -124,7 +124,9 @@ class SpareHop(Hop):
         """Wait; there is no client to look after."""
         return await wait
 
-    def _from_pool(self, key: Key, answer: Answer | None) -> Connection | None:
+    def _from_pool(
+        self, key: Key, answer: Answer | None, *, uses_up: bool = False
+    ) -> Connection | None:
         """Take nothing: what is there is for programs."""
         return None
 
