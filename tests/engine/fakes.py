@@ -226,13 +226,14 @@ class FakeDesk(Desk):
         self.login = None
         self._accepted.clear()
 
-    def answer_all(self, login: Login = LOGIN) -> None:
-        """Let all that wait sign in; call it in the loop."""
+    def answer_all(self, login: Login = LOGIN, *, flight: int = 0) -> None:
+        """Let all that wait sign in, on trial if there is a flight; call it in the loop."""
         for turn in self.turns:
             if turn.waits:
                 offer = choose(turn.challenges, self.schemes)
                 assert offer is not None
-                turn.future.set_result(self._answer_with(turn.space, offer, login))
+                answer = self._answer_with(turn.space, offer, login)
+                turn.future.set_result(replace(answer, flight=flight))
 
     def refuse_all(self) -> None:
         """Refuse all that wait; call it in the loop."""

@@ -1496,6 +1496,47 @@ def test_a_next_hop_that_says_nothing_to_a_login_is_told(
     assert len(desk.overdues) == 1
 
 
+def leave_just_before(engine: Running, client: Client, serve: Callable[[], None]) -> None:
+    """Serve a request at the desk after its client has left, and before the engine knows of that.
+
+    uvloop looks at its sockets before it calls back those who wait for what was served.
+    """
+
+    def leave() -> None:
+        client.reset()
+        serve()
+
+    engine.call(leave)
+
+
+def test_a_login_that_was_served_to_a_client_that_had_left_is_handed_back(
+    start: Start, script: Play
+) -> None:
+    """Otherwise all others wait for a verdict that never comes."""
+    engine = start(office(script(answering(BASIC)).port))
+    client = parked(engine, GET)
+    leave_just_before(engine, client, lambda: engine.desk.answer_all(flight=1))
+    engine.until(lambda: bool(engine.desk.doubts), "that the desk has the login back")
+    assert (len(engine.desk.doubts), engine.desk.spent) == (1, [False])
+
+
+def test_a_login_that_was_let_go_for_a_client_that_had_left_is_handed_back(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream = Changed(stack)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as first, engine.connect() as second:
+        first.send(GET)
+        assert upstream.came.wait(10)
+        second.send(GET)
+        engine.desk.wait_for_departures(2)
+        leave_just_before(engine, second, engine.desk.let_one_more_go)
+        engine.until(lambda: bool(engine.desk.doubts), "that the desk has the login back")
+        assert engine.desk.spent == [False]
+        upstream.may_answer.set()
+    assert len(upstream.carried) == 1
+
+
 def test_a_verdict_is_read_although_the_client_has_left(
     start: Start, script: Play, stack: ExitStack
 ) -> None:

@@ -326,6 +326,20 @@ class Desk:
         self._handle(Departing(number, answer.mark, target))
         return seat
 
+    def give_up(self, seat: Future[Outcome]) -> None:
+        """Withdraw a request that does not wait any longer, as when its client has left.
+
+        The desk may have served the request a moment ago. Then the login in the answer was not
+        sent, and the desk is told so: it would wait for the verdict otherwise.
+
+        Args:
+            seat: What `challenged` or `departing` returned for the request.
+        """
+        if seat.cancel() or seat.cancelled():
+            return
+        if isinstance(answer := seat.result(), Answer):
+            self.inconclusive(answer, "nobody waits for it", sent=False)
+
     def accepted(self, answer: Answer, target: str = "") -> None:
         """Record that the response to a request proves that its login was accepted.
 

@@ -414,8 +414,10 @@ class Exchange:
             with self._hop.parked():
                 while not turn.done():
                     await self._hop.pause(Wait({}, future=turn))
-        finally:
-            turn.cancel()
+        except BaseException:
+            # The desk may have served the request in the same moment.
+            self._engine.desk.give_up(turn)
+            raise
         result = turn.result()
         if isinstance(result, Refusal):
             raise RefusedError(refusal_page(result))

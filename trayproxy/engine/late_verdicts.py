@@ -114,5 +114,4 @@ class LateVerdicts:
         waiter = Waiter(str(request.target.authority))
         verdict = Verdict(VerdictKind.REJECTED)
         seat = desk.challenged(answer.space, way.profile, challenges, waiter, answer, verdict)
-        if not seat.cancel() and isinstance(other := seat.result(), Answer) and other.flight:
-            desk.inconclusive(other, "nobody waits for it", sent=False)
+        desk.give_up(seat)

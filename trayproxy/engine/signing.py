@@ -298,7 +298,8 @@ class Signing:
                 raise SupersededError
             return False
         target = str(self._request.target.authority)
-        turn = self._link.engine.desk.departing(answer, target)
+        desk = self._link.engine.desk
+        turn = desk.departing(answer, target)
         has_waited = not turn.done()
         try:
             if has_waited:
@@ -307,8 +308,10 @@ class Signing:
                 with self._hop.parked():
                     while not turn.done():
                         await self._hop.pause(Wait({}, future=turn))
-        finally:
-            turn.cancel()
+        except BaseException:
+            # The desk may have let the login go in the same moment.
+            desk.give_up(turn)
+            raise
         let_go = turn.result()
         if not isinstance(let_go, Answer):
             raise SupersededError

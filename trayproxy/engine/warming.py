@@ -226,8 +226,7 @@ class Spare:
         seat = desk.challenged(
             answer.space, profile, outcome.challenges, waiter, answer, outcome.verdict
         )
-        if not seat.cancel() and isinstance(other := seat.result(), Answer):
-            desk.inconclusive(other, "nobody waits for it", sent=False)
+        desk.give_up(seat)
 
     def drop(self) -> None:
         """Close it, unless it was put into the pool."""
