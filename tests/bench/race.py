@@ -30,6 +30,10 @@ MIB = 1 << 20
 KIB = 1 << 10
 CALM = 0.1
 """The share of the machine that others may take without a sample being taken again."""
+LONGER = 4
+"""How many times as long a sample is taken again in which nothing was done."""
+LONGEST_S = 10.0
+"""What has done nothing in this time does nothing."""
 LEFTOVER_S = 5.0
 """How long a proxy may go on with what a load left behind."""
 ERRORS = (AssertionError, OSError, CalledProcessError, TimeoutExpired)
@@ -125,11 +129,16 @@ class Race:
         return best
 
     def _sample(self, number: int, entrant: Entrant, workload: Workload) -> Sample:
-        scale = self._scale
-        meter = _Meter(entrant)
-        result = self._tools.run(
-            workload, entrant.port, scale.warm_up, scale.seconds, *entrant.credentials
-        )
+        scale, seconds = self._scale, self._scale.seconds
+        while True:
+            meter = _Meter(entrant)
+            result = self._tools.run(
+                workload, entrant.port, scale.warm_up, seconds, *entrant.credentials
+            )
+            # On a busy machine nothing may come to its end in so short a time.
+            if result.octets or result.done or result.failures or seconds > LONGEST_S:
+                break
+            seconds *= LONGER
         noise, cpu_s = meter.read(result.cpu_s)
         figures = _figures(workload, result, cpu_s)
         return Sample(entrant.contestant.name, workload.id, number, figures, result.failures, noise)
