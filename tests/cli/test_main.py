@@ -16,7 +16,7 @@ from tests.support.ports import free_port
 from trayproxy import __version__
 from trayproxy.cli.main import _parser
 from trayproxy.control.messages import SignInState, UpstreamState
-from trayproxy.paths import Paths
+from trayproxy.paths import PathError, Paths
 
 VERBS = ["run", "status", "profiles", "login", "logout", "test", "show", "quit", "env", "demo"]
 INNER = ["list", "show", "add", "edit", "remove", "use"]
@@ -270,3 +270,16 @@ def test_debug_info_tells_the_state_and_nobodys_name(
     assert (code, err) == (0, "")
     assert f"State:               {state}\n" in out
     assert not any(name in out for name in ("Office", "proxy.example", "jdoe"))
+
+
+def test_nothing_is_done_in_a_home_that_cannot_be_closed_to_others(
+    cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(paths: Paths) -> None:
+        raise PathError(f"{paths.config.parent} belongs to another user")
+
+    monkeypatch.setattr("trayproxy.desktop.home.close_home", refuse)
+    code, out, err = cli("profiles", "add", "Office", "proxy.test:3128")
+    assert (code, out) == (1, "")
+    assert f"{paths.config.parent} belongs to another user." in err
+    assert not paths.config_file.exists()

@@ -1,0 +1,42 @@
+"""Tests for trayproxy.desktop.home: the folder of TRAYPROXY_HOME is closed to other users."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from trayproxy.desktop.home import close_home
+from trayproxy.paths import HOME_VARIABLE, PathError, locate
+
+
+@pytest.mark.parametrize(
+    ("platform", "is_named", "is_closed"),
+    [("win32", True, True), ("win32", False, False), ("linux", True, False)],
+)
+def test_on_windows_the_folder_that_the_variable_names_is_closed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    platform: str,
+    is_named: bool,
+    is_closed: bool,
+) -> None:
+    closed: list[Path] = []
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    paths = locate()
+    monkeypatch.setattr("trayproxy.desktop.acl_windows.make_private_by_acl", closed.append)
+    monkeypatch.setattr(sys, "platform", platform)
+    close_home(paths, {HOME_VARIABLE: str(tmp_path)} if is_named else {})
+    assert closed == [tmp_path] * is_closed
+
+
+def test_a_folder_that_cannot_be_closed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise PathError(f"{folder} belongs to another user")
+
+    monkeypatch.setattr("trayproxy.desktop.acl_windows.make_private_by_acl", refuse)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    with pytest.raises(PathError):
+        close_home(locate())
