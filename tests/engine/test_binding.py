@@ -56,3 +56,21 @@ def test_what_is_no_certificate_binds_nothing(octets: bytes) -> None:
 def test_a_certificate_that_is_cut_off_binds_nothing() -> None:
     octets = certificate(ELLIPTIC, SHA256())
     assert {end_point(octets[:length]) for length in range(len(octets))} == {b""}
+
+
+SHA_256_WITH_RSA = bytes.fromhex("300d06092a864886f70d01010b0500")
+
+
+@pytest.mark.parametrize("length", [0, 1, 126, 127, 128, 129, 255, 256, 65535, 65536])
+def test_lengths_are_read_in_each_of_their_forms(length: int) -> None:
+    """X.690, section 8.1.3: in one octet up to 127, else their number comes first."""
+    size = length.to_bytes(max(1, (length.bit_length() + 7) // 8), "big")
+    written = size if length < 128 else bytes((0x80 | len(size),)) + size
+    octets = b"\x30\x00\x30" + written + bytes(length) + SHA_256_WITH_RSA
+    assert end_point(octets) == hashed(octets, SHA256())
+    assert end_point(octets[:-12]) == b""
+
+
+def test_a_length_that_is_not_definite_is_no_der() -> None:
+    octets = b"\x30\x00\x30\x80" + SHA_256_WITH_RSA
+    assert end_point(octets) == b""

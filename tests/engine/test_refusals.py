@@ -20,6 +20,8 @@ from trayproxy.http.response import Response, parse_response
 GET = get(b"http://site.test/page")
 CONNECT = connect(b"site.test:443")
 DOUBTFUL = (300, 301, 302, 303, 307, 308, 401, 402, 403, 408, 429, 451, 500, 502, 503, 504, 511)
+ONLY_SITES = (404, 405, 406, 409, 410, 411, *range(412, 418), *range(421, 427), 428, 431)
+"""RFC 9110, section 15.5; RFC 4918, section 11; RFC 6585, sections 3 and 5; RFC 8470."""
 
 
 def of(status: int, *lines: bytes, request: bytes = GET) -> Evidence:
@@ -43,7 +45,7 @@ def test_what_a_proxy_may_say_to_a_wrong_login_proves_nothing(status: int) -> No
     assert of(status, *lines) is Evidence.NONE
 
 
-@pytest.mark.parametrize("status", [404, 405, 410, 412, 416, 431])
+@pytest.mark.parametrize("status", ONLY_SITES)
 def test_what_only_a_site_says_is_no_proof_and_no_sign_of_a_wrong_login(status: int) -> None:
     assert of(status) is Evidence.FROM_SITE
 
@@ -64,6 +66,12 @@ def test_a_redirect_to_another_host_proves_nothing(location: bytes) -> None:
 
 def test_a_401_of_a_site_names_its_challenge() -> None:
     assert of(401, b'WWW-Authenticate: Basic realm="site"') is Evidence.FROM_SITE
+
+
+def test_no_other_error_says_that_a_request_has_reached_a_site() -> None:
+    found = {status for status in range(400, 600) if of(status) is not Evidence.NONE}
+    assert found == set(ONLY_SITES)
+    assert {of(status, request=CONNECT) for status in range(300, 600)} == {Evidence.NONE}
 
 
 @given(status=st.integers(300, 599))
@@ -167,6 +175,19 @@ def test_a_511_is_about_a_page_of_the_network() -> None:
     assert page_of(511, portal) == "https://portal.test/login"
     assert page_of(511, portal, request=CONNECT) == "https://portal.test/login"
     assert page_of(511) == "http://site.test/"
+
+
+def test_only_a_redirect_leads_a_tunnel_to_a_page() -> None:
+    portal = b"Location: http://portal.test/"
+    for status in range(200, 600):
+        is_page = 300 <= status < 400 or status == 511
+        assert bool(page_of(status, portal, request=CONNECT)) is is_page, status
+
+
+def test_a_page_that_is_too_long_to_be_opened_is_none() -> None:
+    longest = b"http://portal.test/".ljust(2048, b"x")
+    assert page_of(302, b"Location: " + longest, request=CONNECT) == longest.decode()
+    assert page_of(302, b"Location: " + longest + b"x", request=CONNECT) == ""
 
 
 def test_a_redirect_of_a_tunnel_is_about_a_page_of_the_network() -> None:

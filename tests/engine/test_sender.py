@@ -73,6 +73,13 @@ class Scene:
                     return bytes(got)
 
 
+def test_a_request_that_has_not_begun_is_not_done(stack: ExitStack) -> None:
+    client, _ = (stack.enter_context(one) for one in socket.socketpair())
+    sender = Sender(Stream(client), NoBody(), Kept(wanted=False))
+    assert (sender.done, sender.blocked) == (False, False)
+    assert (sender.started, sender.body_started, sender.is_knocking) == (False, False, False)
+
+
 # --- what is kept ---
 
 

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from errno import ECONNREFUSED, ENOTCONN
 from threading import Event, Thread
 from time import monotonic
 
@@ -310,6 +311,36 @@ def test_a_connection_that_takes_its_time_is_waited_for_and_no_second_one_begun(
         upstream.take_all(wire)
         assert client.reply(method).status == 200
     assert len(begun) == 1
+
+
+@pytest.mark.parametrize(("error", "begun"), [(ENOTCONN, 1), (ECONNREFUSED, 2)])
+def test_a_connection_is_given_up_for_every_error_but_that_it_is_not_established(
+    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch, error: int, begun: int
+) -> None:
+    """Linux takes the octets or says that they would block; other systems say ENOTCONN."""
+    engine = start(office(script(once).port))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    engine.until(lambda: not any(engine.engine.pool._idle.values()), "the connection's end")
+    made: list[object] = []
+    send = Stream.send
+
+    def counted(address: Address) -> socket.SocketType:
+        made.append(address)
+        return begin(address)
+
+    def fail_once(self: Stream, data: bytes) -> int:
+        monkeypatch.setattr(Stream, "send", send)
+        raise OSError(error, "so says the system")
+
+    monkeypatch.setattr("trayproxy.engine.shortcut.begin", counted)
+    monkeypatch.setattr("trayproxy.engine.upstream.begin", counted)
+    monkeypatch.setattr(Stream, "send", fail_once)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert Stream.send is send
+    assert len(made) == begun
 
 
 def test_a_connection_begun_to_one_upstream_is_not_used_for_another(

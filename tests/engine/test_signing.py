@@ -990,6 +990,50 @@ def test_a_slow_sign_in_server_is_not_limited_by_the_last_answers_time(
         assert client.reply().status == 200
 
 
+class Forgetful(FakeDesk):
+    """A desk that lets the first request ask again without a login, at once or later."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        super().__init__(LOGIN)
+        self.at_once = at_once
+
+    def challenged(
+        self,
+        space: Space,
+        profile: Profile,
+        challenges: Sequence[Challenge],
+        waiter: Waiter,
+        tried: Answer | None,
+        verdict: Verdict | None = None,
+    ) -> "asyncio.Future[Answer | Refusal | None]":
+        is_first = not self.turns
+        self.login = None if is_first else LOGIN
+        future = super().challenged(space, profile, challenges, waiter, tried, verdict)
+        if is_first and self.at_once:
+            future.set_result(None)
+        return future
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_request_that_is_to_ask_again_goes_without_a_login_on_a_new_connection(
+    start: Start, script: Play, at_once: bool
+) -> None:
+    asked = answering(challenge('Basic realm="r"'), OK)
+    upstream = script(asked)
+    desk = Forgetful(at_once=at_once)
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        client.send(GET)
+        if not at_once:
+            desk.wait_for_turns(1)
+            engine.call(lambda: desk.turns[0].future.set_result(None))
+        assert client.reply().status == 200
+    heads = [peer.received for peer in upstream.peers]
+    assert [head.count(b"GET ") for head in heads] == [1, 2]
+    assert [head.count(b"Proxy-Authorization") for head in heads] == [0, 1]
+    assert [turn.tried for turn in desk.turns] == [None, None]
+
+
 @pytest.mark.parametrize(
     ("chunks", "status"),
     [

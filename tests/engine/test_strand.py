@@ -156,6 +156,31 @@ def test_closing_runs_what_must_run(loop: asyncio.AbstractEventLoop) -> None:
     assert story.strand.events is NOTHING
 
 
+def test_nothing_wakes_a_story_that_was_closed(loop: asyncio.AbstractEventLoop) -> None:
+    future: asyncio.Future[None] = loop.create_future()
+    story = Story(loop, Wait({5: READ}, future=future, timeout=0.01))
+    story.strand.start()
+    story.strand.close()
+    future.set_result(None)
+    other = Story(loop, Wait({}, timeout=0.05))
+    other.strand.start()
+    loop.run_until_complete(other.until_resumed())
+    assert not story.resumed.is_set()
+    assert story.strand.step(5)
+    assert story.woken == []
+
+
+def test_a_story_is_closed_before_it_begins_and_after_its_end(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    begun = Story(loop, Wait({5: READ}))
+    begun.strand.start()
+    assert begun.strand.step(5)
+    for story in (Story(loop, Wait({5: READ})), begun):
+        story.strand.close()
+        assert story.strand.events is NOTHING
+
+
 def test_an_ended_story_is_not_told_on(loop: asyncio.AbstractEventLoop) -> None:
     story = Story(loop, Wait({5: READ}))
     story.strand.start()

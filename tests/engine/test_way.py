@@ -43,3 +43,8 @@ def test_no_login_ever_goes_the_direct_way(of: Profile | None) -> None:
 def test_two_ways_are_the_same_only_if_they_are_one() -> None:
     office = profile(Scheme.HTTP, SignIn.PASSWORD)
     assert Way.through(office) != Way.through(office)
+
+
+def test_nothing_has_been_heard_of_a_new_way() -> None:
+    way = Way.through(profile(Scheme.HTTP, SignIn.PASSWORD))
+    assert [one.pulse.answers for one in (way, *way.others)] == [0, 0]

@@ -64,8 +64,10 @@ def _contents(der: bytes, at: int, tag: int) -> tuple[int, int]:
     if der[at] != tag:
         raise ValueError("another element")
     length, start = der[at + 1], at + 2
-    if length >= 0x80:
+    if length & 0x80:
         count = length & 0x7F
+        if not count:
+            raise ValueError("an indefinite length, which DER does not have")
         length, start = int.from_bytes(der[start : start + count], "big"), start + count
     if start + length > len(der):
         raise IndexError
