@@ -437,6 +437,23 @@ def test_a_stale_nonce_is_renewed_in_silence_r_105() -> None:
     assert (fields["nonce"], fields["nc"]) == ("n2", "00000001")
 
 
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "sha-512-256", "MD5-sess", "SHA-256-sess"])
+def test_a_stale_nonce_is_renewed_for_every_algorithm_in_any_case(algorithm: str) -> None:
+    handshake = signer_for(f'realm="c", nonce="n1", qop="auth", algorithm={algorithm}').begin(GET)
+    handshake.step(())
+    for number, spelt in enumerate((algorithm.upper(), algorithm.lower()), start=2):
+        stale = f'realm="c", nonce="n{number}", qop="auth", algorithm={spelt}, stale=true'
+        fields = params(handshake.step((one(stale),)))
+        assert (fields["nonce"], fields["algorithm"]) == (f"n{number}", spelt)
+
+
+def test_a_challenge_without_an_algorithm_goes_on_where_md5_was_named() -> None:
+    handshake = signer_for('realm="c", nonce="n1", qop="auth", algorithm=md5').begin(GET)
+    handshake.step(())
+    stale = one('realm="c", nonce="n2", qop="auth", stale=true')
+    assert "algorithm" not in params(handshake.step((stale,)))
+
+
 @pytest.mark.parametrize(
     "challenges",
     [

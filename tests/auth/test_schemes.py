@@ -100,6 +100,28 @@ def test_every_way_to_sign_in_has_its_strength(algorithm: str) -> None:
     assert strength(label([value.encode()])) > strength("basic")
 
 
+WAYS = [
+    # Name, title, family; whether it is readable, binds the connection, blocks, needs a login.
+    ("negotiate", "Kerberos", "negotiate", False, True, True, False),
+    ("ntlm", "NTLM", "ntlm", False, True, True, False),
+    ("negotiate", "NTLM", "ntlm", False, True, True, False),
+    ("digest", "Digest", "digest", False, False, False, True),
+    ("basic", "Basic", "basic", True, False, False, True),
+    ("socks5/password", "SOCKS5", "socks5/password", True, False, False, True),
+]
+
+
+def test_each_scheme_has_its_properties() -> None:
+    found = [
+        (
+            *(scheme.name, scheme.title, scheme.family),
+            *(scheme.readable, scheme.binds_connection, scheme.blocks, scheme.needs_login),
+        )
+        for scheme in (*SCHEMES, SocksPassword())
+    ]
+    assert found == WAYS
+
+
 @pytest.mark.parametrize("scheme", [*SCHEMES, SocksPassword()], ids=lambda scheme: scheme.title)
 def test_a_scheme_without_a_login_says_so(scheme: Scheme) -> None:
     challenge = Challenge(scheme.name, (("nonce", "n"),))

@@ -339,6 +339,48 @@ def test_every_code_has_its_verdict(
         assert word in verdict.text
 
 
+CODES = {
+    VerdictKind.REJECTED: (-1765328360, -1765328353, -1765328174, -2146893044, -1073741715),
+    VerdictKind.EXPIRED: (-1765328361, -1073741711, -1073741276),
+    VerdictKind.LOCKED: (-1765328366, -1765328383, -1073741260, -1073741710, -1073741421),
+    VerdictKind.NO_TICKET: (-1765328189, -1765328243, -1765328241, -1750600181, -2146893042),
+    VerdictKind.TICKET_EXPIRED: (-1765328352,),
+    VerdictKind.SERVER_UNREACHABLE: (-1765328228, -1765328230, -1765328164, -2146893039),
+    VerdictKind.UNKNOWN_USER: (-1765328378,),
+    VerdictKind.UNKNOWN_PROXY: (-1765328377, -1765328167, -2146893053, -2146893022),
+}
+"""Of libkrb5 (krb5.h), of SSPI (winerror.h) and of Windows (ntstatus.h)."""
+
+OF_THIS_COMPUTER = {
+    "clock": (-1765328347, -1765328351, -2146893020),
+    "set up": (-1765328160, -1765328249, -1765328248),
+}
+"""A word of what is said about each."""
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(code, kind) for kind, codes in CODES.items() for code in codes]
+)
+def test_each_code_of_the_tables_is_of_its_kind(
+    library: Library, code: int, kind: VerdictKind
+) -> None:
+    library.opening = failing(Krb5Error(code))
+    assert refused(lambda: KerberosTickets(LOGIN, HOST).token(b"")).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("code", "word"), [(code, word) for word, codes in OF_THIS_COMPUTER.items() for code in codes]
+)
+def test_each_code_that_is_about_this_computer_says_so(
+    library: Library, code: int, word: str
+) -> None:
+    library.opening = failing(Krb5Error(code))
+    verdict = refused(lambda: KerberosTickets(LOGIN, HOST).token(b""))
+    assert verdict.kind is VerdictKind.UNUSABLE
+    assert word in verdict.text
+    assert str(code) not in verdict.text
+
+
 @pytest.mark.parametrize(
     ("error", "verdict"),
     [

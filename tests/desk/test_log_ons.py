@@ -405,8 +405,10 @@ def test_the_verdict_counts_whoever_has_left_and_whatever_was_typed_since(
             case "comes":
                 play.challenge()
             case "another is typed" if play.is_asking:
+                play.wait(11)  # Before that, the dialog waits for the verdict.
                 play.enter(Login("jdoe", "another"))
             case "it is typed again" if play.is_asking:
+                play.wait(11)
                 play.enter(RIGHT)
             case "declines" if play.is_asking:
                 play.decline()

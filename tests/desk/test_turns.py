@@ -242,6 +242,18 @@ def test_an_upstream_that_does_not_even_ask_is_not_the_logins_fault() -> None:
     assert not play.is_asking
 
 
+def test_without_requests_of_our_own_the_next_request_goes_all_the_same() -> None:
+    play = Stale()
+    play.machine.board.tries_itself = False
+    for _ in range(3):
+        (number,) = play.depart()
+        play.wait(play.rules.pace)
+        assert play.gone[-1] == number
+        play.lose(number)
+    assert play.phase is Phase.TRUSTED
+    assert not play.is_asking
+
+
 def test_an_upstream_that_accepts_ours_is_well() -> None:
     play = Stale()
     for _ in range(2):

@@ -248,7 +248,7 @@ class Trials:
             return False
         is_neutral = is_last and ANYWHERE not in case.own_targets
         target = ANYWHERE if is_neutral else self._elsewhere(case)
-        if not case.own and target is not None:
+        if target is not None:
             self.try_ourselves(case, target)
         return case.own > 0 and case.own_until < inf
 
@@ -392,10 +392,8 @@ class Trials:
         board.leave(waiter)
         case.needed = True
         found = trouble(case, board.now)
-        if found:
-            board.refuse(waiter, found.reason, found.text)
-        else:
-            board.refuse(waiter, Reason.UNUSABLE)
+        assert found is not None, "an offer that is not picked is left alone for a reason"
+        board.refuse(waiter, found.reason, found.text)
 
     def _object(self, case: Case, offer: Offered, why: Why) -> None:
         """Do not send a login to an upstream that is not as it was, but ask.
