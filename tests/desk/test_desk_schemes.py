@@ -287,6 +287,28 @@ def test_a_user_name_that_one_scheme_cannot_carry_may_fit_another(branch: Branch
     assert branch.desk.answer(1, loop_login, remember=False) is None
 
 
+def test_a_request_that_is_wanted_now_in_this_way_now_in_that_comes_to_an_end(
+    branch: Branch,
+) -> None:
+    """No login was sent, so that nothing is known of it; but the proxy could go on for ever."""
+    waiter = Waiter("github.com:443")
+
+    def challenged(offered: str, tried: Answer | None = None) -> Seated:
+        challenges = parse_challenges([offered.encode()])
+        verdict = UNUSABLE if tried else None
+        seat = branch.desk.challenged(SPACE, OFFICE, challenges, waiter, tried, verdict)
+        branch.wait()
+        return seat
+
+    seat = challenged("NTLM")
+    branch.enter()
+    first = answered(seat)
+    second = answered(challenged("Negotiate", first))
+    assert (first.scheme, second.scheme) == (NTLM, NEGOTIATE)
+    third = challenged("NTLM", second)
+    assert not third.done() or isinstance(third.result(), Refusal)
+
+
 # --- One's own sign-in ----------------------------------------------------------------------------
 
 

@@ -341,6 +341,19 @@ def test_a_trial_that_has_ended_holds_nothing_back(
     later.close()
 
 
+def test_a_login_that_was_not_sent_now_stays_on_trial_for_an_earlier_run(
+    memory: MemoryFile, path: Path
+) -> None:
+    memory.try_out(SPACE, LOGIN, insists=False)
+    second = again(memory, path)
+    second.try_out(SPACE, LOGIN, insists=True)
+    second.spare(SPACE, LOGIN)
+    third = again(second, path)
+    hold_s = third.try_out(SPACE, LOGIN, insists=False).result(10).hold_s
+    assert HOLD_S[0] - 60 < hold_s <= HOLD_S[0]
+    third.close()
+
+
 def test_a_trial_that_was_rejected_is_a_rejection(memory: MemoryFile, path: Path) -> None:
     memory.try_out(SPACE, LOGIN, insists=False)
     memory.rejected(SPACE, LOGIN)
