@@ -15,6 +15,7 @@ from tests.engine.wire import connect, get, post
 from tests.support.octets import octets
 from tests.support.scripted import OK, Peer, Scripted, answering, challenge, silent
 from tests.support.socks import Logon, Socks, Wish
+from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.engine.limits import Limits
 from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
@@ -138,6 +139,47 @@ def test_a_server_that_leaves_instead_of_a_verdict_may_have_counted_the_login(
     with start(by_socks(script(leave).port), desk).connect() as client:
         assert client.ask(octets, octets.split()[0]).status >= 500
     assert desk.spent == [True]
+
+
+@pytest.mark.parametrize("is_tunnel", [False, True])
+@pytest.mark.parametrize("status", [b"\x01\x00", b"\x01\x01"], ids=["right", "wrong"])
+def test_the_verdict_is_read_although_the_only_client_has_left(
+    start: Start,
+    script: Callable[..., Scripted],
+    stack: ExitStack,
+    url: bytes,
+    status: bytes,
+    is_tunnel: bool,
+) -> None:
+    """A wrong login has cost its failed log-on: it must not be sent once more to find out."""
+    came, may_answer = Event(), Event()
+    stack.callback(may_answer.set)
+
+    def play(peer: Peer) -> None:
+        peer.read(4)
+        peer.send(b"\x05\x02")
+        peer.read(3 + len(LOGIN.user) + len(LOGIN.password))
+        came.set()
+        may_answer.wait()
+        peer.send(status)
+
+    desk = FakeDesk(LOGIN)
+    engine = start(by_socks(script(play).port), desk)
+    base = engine.holdings()
+    octets = connect(b"www.test.lan:443") if is_tunnel else get(url)
+    with engine.connect() as client:
+        client.send(octets)
+        assert came.wait(10)
+        client.reset()
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    assert desk.spent == []
+    may_answer.set()
+    if status[1] == 0:
+        engine.until(lambda: len(desk.acceptances) == 1, "the verdict")
+    else:
+        desk.wait_for_turns(2)
+        assert desk.turns[-1].verdict == Verdict(VerdictKind.REJECTED)
+    engine.until_it_holds(base)
 
 
 @pytest.mark.parametrize("is_tunnel", [False, True])

@@ -76,6 +76,18 @@ class TargetRefusedError(RefusedError):
     """The next hop is all right, and does not connect to the target."""
 
 
+class _LeftError(BaseException):
+    """Nobody needs a connection any more on which the verdict on a login is on its way.
+
+    Attributes:
+        reason: What ended the wait.
+    """
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__("the verdict is on its way")
+        self.reason = reason
+
+
 class SignInWantedError(Exception):
     """The next hop wants a login, or another one, before it lets anything through.
 
@@ -100,6 +112,8 @@ class Call:
         release: Called with each descriptor that was waited for, before it is closed or returned.
         begun: A connection to the only address of the next hop that was begun already.
         at_stake: Called before the login is sent, which may be refused.
+        hand_over: Called with the connection if `pause` ends the call while the verdict on the
+            login is on its way. True: the callee reads it and closes the connection.
     """
 
     way: Way
@@ -109,6 +123,7 @@ class Call:
     release: Release
     begun: socket.SocketType | None = None
     at_stake: Callable[[], None] = lambda: None
+    hand_over: Callable[[Stream], bool] = lambda stream: False
 
     @property
     def hop(self) -> Upstream | Authority:
@@ -324,6 +339,11 @@ class Dialler:
                 self._give_verdict(answer, signed_in=signed_in)
             wish = connect_to(call.target.host, call.target.port)
             await self._converse(call, stream, wish, limits.socks_connect_s)
+        except _LeftError as left:
+            call.release(stream.descriptor)
+            if not call.hand_over(stream):
+                stream.close()
+            raise left.reason from None
         except BaseException as error:
             call.release(stream.descriptor)
             stream.close()
@@ -347,6 +367,7 @@ class Dialler:
 
         Raises:
             UnreachableError: The other side left, or is silent.
+            _LeftError: Nobody needs the connection, and the verdict on a login is on its way.
         """
         end = self._loop.time() + limit_s
         try:
@@ -355,7 +376,15 @@ class Dialler:
                 if turn.at_stake:
                     call.at_stake()
                 await self._say(call, stream, turn.send, end)
-                turn = conversation.send(await self._hear(call, stream, turn.read, end))
+                try:
+                    heard = await self._hear(call, stream, turn.read, end)
+                except UnreachableError:
+                    raise
+                except BaseException as error:
+                    if turn.at_stake:
+                        raise _LeftError(error) from None
+                    raise
+                turn = conversation.send(heard)
         except StopIteration as stop:
             result: T = stop.value
             return result

@@ -36,6 +36,8 @@ class Hop:
         preferred: The way that it would take if no upstream were dead.
         is_parked: It waits at the sign-in desk: when its client leaves, nobody needs it.
         is_spent: A login was sent while connecting, and may have cost a log-on.
+        left_behind: The connection to a SOCKS server whose verdict on the login is on its way,
+            although the client has left; None if there is none.
     """
 
     __slots__ = (
@@ -48,6 +50,7 @@ class Hop:
         "_taken_key",
         "is_parked",
         "is_spent",
+        "left_behind",
         "preferred",
         "way",
     )
@@ -58,6 +61,7 @@ class Hop:
         self.preferred = preferred
         self.is_parked = False
         self.is_spent = False
+        self.left_behind: Stream | None = None
         self._link = link
         self._engine = link.engine
         self._client = link.client
@@ -226,7 +230,16 @@ class Hop:
         target = self._request.target.authority
         assert target is not None
         link = self._link
-        call = Call(self.way, target, answer, self.pause, link.release, link.begun, self._spend)
+        call = Call(
+            self.way,
+            target,
+            answer,
+            self.pause,
+            link.release,
+            link.begun,
+            self._spend,
+            self._keep_for_verdict,
+        )
         try:
             stream = await self._engine.dialler.dial(call)
         except BaseException as error:
@@ -239,6 +252,10 @@ class Hop:
 
     def _spend(self) -> None:
         self.is_spent = True
+
+    def _keep_for_verdict(self, stream: Stream) -> bool:
+        self.left_behind = stream
+        return True
 
     # --- what it is like ---
 

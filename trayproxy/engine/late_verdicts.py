@@ -6,17 +6,21 @@ read, the login would have to be sent once more to find out whether it is right.
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
+from trayproxy.auth.socks import socks_challenge
 from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.space import Mark
 from trayproxy.engine.exchange import note_evidence
 from trayproxy.engine.relay import BrokenError, Heads
 from trayproxy.engine.sender import Kept, Sender
-from trayproxy.engine.signing import Spent
-from trayproxy.engine.strand import run_in_task
+from trayproxy.engine.signing import Spent, SpentGreeting
+from trayproxy.engine.strand import READ, Wait, run_in_task, wait_in_task
 from trayproxy.engine.warming import Unattended
+from trayproxy.engine.way import Way
+from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import NoBody
 from trayproxy.http.response import Response
@@ -30,6 +34,10 @@ READ_AT_MOST = 64
 """The most connections that are read at a time for clients that have disconnected."""
 
 
+STATUS_OCTETS = 2
+"""The answer of a SOCKS server to a user name and a password (RFC 1929, section 2)."""
+
+
 class LateVerdicts:
     """Reads responses whose clients have disconnected, each in a task of its own."""
 
@@ -40,9 +48,18 @@ class LateVerdicts:
 
     def read(self, spent: Spent) -> bool:
         """Start to read the response to a request. Return False if it cannot be read any more."""
+        return self._begin(self._read(spent))
+
+    def read_greeting(self, spent: SpentGreeting) -> bool:
+        """Begin to read what a SOCKS server says about a login. Return False if it cannot be read
+        any more."""
+        return self._begin(self._read_greeting(spent))
+
+    def _begin(self, reading: Coroutine[Any, Any, None]) -> bool:
         if self._engine.closing or len(self._tasks) >= READ_AT_MOST:
+            reading.close()
             return False
-        task = self._engine.loop.create_task(self._read(spent))
+        task = self._engine.loop.create_task(reading)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
@@ -94,6 +111,33 @@ class LateVerdicts:
         sender.go_on(spent.connection.stream)
         return await Heads(link, spent.plan).await_head(sender, spent.connection)
 
+    async def _read_greeting(self, spent: SpentGreeting) -> None:
+        engine, answer, stream = self._engine, spent.answer, spent.stream
+        timer = None
+        if not spent.is_on_trial:
+            # Others may carry the login meanwhile. A server that says nothing is told soon.
+            timer = engine.loop.call_later(engine.limits.late_silence_s, self._silent, answer)
+        try:
+            async with asyncio.timeout(engine.limits.late_s):
+                while len(stream.inbox) < STATUS_OCTETS:
+                    if not stream.fill() and not stream.ended:
+                        await wait_in_task(Wait({stream.descriptor: READ}))
+                    if stream.ended:
+                        break
+        except (TimeoutError, OSError) as error:
+            engine.desk.inconclusive(answer, type(error).__name__, sent=True)
+        else:
+            if len(stream.inbox) < STATUS_OCTETS:
+                engine.desk.inconclusive(answer, "the server left", sent=True)
+            elif stream.inbox[1] == 0:
+                engine.desk.accepted(answer)
+            else:
+                self._reject(spent.way, spent.target, answer, (socks_challenge(),))
+        finally:
+            if timer is not None:
+                timer.cancel()
+            stream.close()
+
     def _mute(self, spent: Spent) -> None:
         """Tell the desk if the next hop has not responded at all since the request was sent."""
         if spent.connection.is_unheard:
@@ -110,8 +154,15 @@ class LateVerdicts:
         if challenges is None:
             note_evidence(desk, answer, request, response, on_trial=spent.is_on_trial)
             return
+        self._reject(way, str(request.target.authority), answer, challenges)
+
+    def _reject(
+        self, way: Way, target: str, answer: Answer, challenges: tuple[Challenge, ...]
+    ) -> None:
+        """Tell the desk that the next hop refused the login."""
+        desk = self._engine.desk
         assert way.profile is not None  # A next hop with a login belongs to one.
-        waiter = Waiter(str(request.target.authority))
+        waiter = Waiter(target)
         verdict = Verdict(VerdictKind.REJECTED)
         seat = desk.challenged(answer.space, way.profile, challenges, waiter, answer, verdict)
         desk.give_up(seat)

@@ -29,6 +29,7 @@ from trayproxy.engine.pages import (
 from trayproxy.engine.relay import BadBodyError, BrokenError, Heads
 from trayproxy.engine.sender import KEPT_IN_MEMORY, Sender
 from trayproxy.engine.strand import READ, TIMED_OUT, Wait
+from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import Connection
 from trayproxy.engine.way import Way
 from trayproxy.http.body import answer_reader
@@ -108,6 +109,25 @@ class Spent:
     plan: Plan
     way: Way
     answer: Answer
+    is_on_trial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SpentGreeting:
+    """A login that was sent to a SOCKS server for a client that has left before the answer.
+
+    Attributes:
+        stream: Where the answer comes: two octets (RFC 1929, section 2).
+        way: The server.
+        answer: The login.
+        target: Where the client wanted to go, ``github.com:443``.
+        is_on_trial: The login was never accepted.
+    """
+
+    stream: Stream
+    way: Way
+    answer: Answer
+    target: str
     is_on_trial: bool
 
 
@@ -353,11 +373,19 @@ class Signing:
     def leave_to_be_read(self, answer: Answer) -> bool:
         """Have the answer to a request read although its client has left. Return False if the
         login was not sent, or no answer can come."""
-        link = self._link
-        if not (self.is_spent and self._hop.way.signs_requests) or link.upstream is None:
+        link, hop = self._link, self._hop
+        if hop.left_behind is not None:
+            stream, hop.left_behind = hop.left_behind, None
+            target = str(self._request.target.authority)
+            left = SpentGreeting(stream, hop.way, answer, target, self._is_on_trial)
+            if link.engine.late_verdicts.read_greeting(left):
+                return True
+            stream.close()
+            return False
+        if not (self.is_spent and hop.way.signs_requests) or link.upstream is None:
             return False
         connection = link.upstream
-        spent = Spent(connection, self._plan, self._hop.way, answer, self._is_on_trial)
+        spent = Spent(connection, self._plan, hop.way, answer, self._is_on_trial)
         if not link.engine.late_verdicts.read(spent):
             return False
         link.release(connection.stream.descriptor)
