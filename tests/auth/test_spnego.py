@@ -418,6 +418,26 @@ def test_whatever_breaks_is_a_verdict(library: Library, error: Exception) -> Non
 # --- one password, one failed log-on ------------------------------------------------------------
 
 
+@pytest.fixture
+def lock(monkeypatch: pytest.MonkeyPatch) -> CountingLock:
+    """The lock of the tickets that are made in the test."""
+    made = CountingLock()
+    monkeypatch.setattr("trayproxy.auth.spnego.Lock", lambda: made)
+    return made
+
+
+def refused_at_once(
+    tickets: KerberosTickets, lock: CountingLock, answer: threading.Event
+) -> set[VerdictKind]:
+    """Return the verdicts for nine threads that all ask before the server answers."""
+    token = partial(tickets.token, b"")
+    with ThreadPoolExecutor(9) as threads:
+        asking = [threads.submit(lambda: refused(token).kind) for _ in range(9)]
+        lock.wait_until_wanted(9)
+        answer.set()
+        return {each.result(PATIENCE) for each in asking}
+
+
 @pytest.mark.parametrize("code", [-1765328360, -1765328361, -1765328366])
 def test_a_password_that_was_refused_is_never_sent_again(library: Library, code: int) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
@@ -480,10 +500,8 @@ def test_the_server_is_asked_once_for_many_connections(library: Library) -> None
 
 @pytest.mark.parametrize("code", [-1765328360, -1765328228])
 def test_those_who_wait_for_an_answer_share_it(
-    library: Library, monkeypatch: pytest.MonkeyPatch, code: int
+    library: Library, lock: CountingLock, code: int
 ) -> None:
-    lock = CountingLock()
-    monkeypatch.setattr("trayproxy.auth.spnego.Lock", lambda: lock)
     tickets = KerberosTickets(LOGIN, HOST)
     answer = threading.Event()
 
@@ -492,23 +510,16 @@ def test_those_who_wait_for_an_answer_share_it(
         raise Krb5Error(code)
 
     library.opening = wait
-    with ThreadPoolExecutor(9) as threads:
-        token = partial(tickets.token, b"")
-        asking = [threads.submit(lambda: refused(token).kind) for _ in range(9)]
-        lock.wait_until_wanted(9)
-        answer.set()
-        assert len({each.result(PATIENCE) for each in asking}) == 1
+    assert len(refused_at_once(tickets, lock, answer)) == 1
     assert len(library.calls) == 1
 
 
 @pytest.mark.parametrize("code", [-2146893044, -1073741276, -1073741260])
 @pytest.mark.parametrize("is_renewal", [False, True], ids=["first", "renewal"])
 def test_a_password_that_is_checked_by_the_token_is_checked_once(
-    library: Library, monkeypatch: pytest.MonkeyPatch, code: int, is_renewal: bool
+    library: Library, lock: CountingLock, code: int, is_renewal: bool
 ) -> None:
     """On Windows (SSPI) making the credential asks nobody; the token does."""
-    lock = CountingLock()
-    monkeypatch.setattr("trayproxy.auth.spnego.Lock", lambda: lock)
     tickets = KerberosTickets(LOGIN, HOST)
     if is_renewal:
         tickets.token(b"")
@@ -521,22 +532,15 @@ def test_a_password_that_is_checked_by_the_token_is_checked_once(
         raise WindowsError(code)
 
     library.stepping = deny
-    with ThreadPoolExecutor(8) as threads:
-        token = partial(tickets.token, b"")
-        asking = [threads.submit(lambda: refused(token).kind) for _ in range(8)]
-        lock.wait_until_wanted(8)
-        answer.set()
-        assert len({each.result(PATIENCE) for each in asking}) == 1
+    assert len(refused_at_once(tickets, lock, answer)) == 1
     refused(lambda: tickets.token(b""))
     assert library.steps - before == 1
 
 
 @pytest.mark.parametrize("code", [-2146893039, -1765328228])
 def test_a_server_that_is_silent_at_the_token_is_asked_once_and_again_later(
-    library: Library, monkeypatch: pytest.MonkeyPatch, code: int
+    library: Library, lock: CountingLock, code: int
 ) -> None:
-    lock = CountingLock()
-    monkeypatch.setattr("trayproxy.auth.spnego.Lock", lambda: lock)
     tickets = KerberosTickets(LOGIN, HOST)
     answer = threading.Event()
 
@@ -545,12 +549,7 @@ def test_a_server_that_is_silent_at_the_token_is_asked_once_and_again_later(
         raise WindowsError(code)
 
     library.stepping = fail
-    with ThreadPoolExecutor(8) as threads:
-        token = partial(tickets.token, b"")
-        asking = [threads.submit(lambda: refused(token).kind) for _ in range(8)]
-        lock.wait_until_wanted(8)
-        answer.set()
-        assert {each.result(PATIENCE) for each in asking} == {VerdictKind.SERVER_UNREACHABLE}
+    assert refused_at_once(tickets, lock, answer) == {VerdictKind.SERVER_UNREACHABLE}
     assert library.steps == 1
     library.stepping = lambda number: None
     assert tickets.token(b"") == b"token 2"
