@@ -96,6 +96,13 @@ def tunnel(client: Client) -> None:
     assert client.take(8) == b"through?"
 
 
+def burst(engine: Running, tunnels: int) -> None:
+    """Open tunnels one after the other, without a pause."""
+    for _ in range(tunnels):
+        with engine.connect() as client:
+            tunnel(client)
+
+
 def use(engine: Running, *, tunnels: int) -> None:
     """Open tunnels one after the other, each when all that the last one led to is done."""
     for _ in range(tunnels):
@@ -142,14 +149,10 @@ def test_tunnels_back_to_back_take_two_messages_each(
     monkeypatch.setattr("trayproxy.engine.spares.QUIET_S", 60.0)
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
-    for _ in range(6):
-        with engine.connect() as client:
-            tunnel(client)
+    burst(engine, 6)
     settle(engine)
     before = len(upstream.told)
-    for _ in range(10):
-        with engine.connect() as client:
-            tunnel(client)
+    burst(engine, 10)
     settle(engine)
     # A connection that was ready before them may be used up first.
     told = said(upstream, before)
@@ -164,17 +167,14 @@ def test_who_had_to_wait_has_come_back_to_back(
     upstream = bind()
     held = Held(stack, upstream, "HEAD")
     engine = start(office(upstream.port), calm_desk())
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     assert held.came.wait(10)
     with engine.connect() as client:
         client.send(CONNECT)
         engine.until(lambda: waits(engine), "a client that waits")
         held.release()
         assert client.reply(b"CONNECT").status == 200
-    for _ in range(3):
-        with engine.connect() as client:
-            tunnel(client)
+    burst(engine, 3)
     settle(engine)
     assert said(upstream) == [*PAYS, *WARMS, *TAKES, *PAYS * 3]
 
@@ -185,13 +185,10 @@ def test_when_they_have_ended_one_is_made_ready(
     monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
-    for _ in range(10):
-        with engine.connect() as client:
-            tunnel(client)
+    burst(engine, 10)
     wait_until_ready(engine)
     before = len(upstream.told)
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     assert said(upstream, before)[:1] == TAKES
 
 
@@ -202,9 +199,7 @@ def test_behind_the_first_of_a_new_burst_none_is_begun_at_once(
     monkeypatch.setattr("trayproxy.engine.spares.SOON_S", 60.0)
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
-    for _ in range(10):
-        with engine.connect() as client:
-            tunnel(client)
+    burst(engine, 10)
     wait_until_ready(engine)
     before = len(upstream.told)
     monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 0.0)  # Each comes after a pause.
@@ -218,9 +213,7 @@ def test_what_would_have_been_begun_is_not_begun_after_a_change(
     monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
-    for _ in range(10):
-        with engine.connect() as client:
-            tunnel(client)
+    burst(engine, 10)
     engine.call(engine.engine.forget_connections)
     assert not engine.call(lambda: dict(engine.engine.warming._timers))
 
@@ -254,8 +247,7 @@ def test_all_messages_of_it_go_on_the_connection_that_the_tunnel_takes(
 def test_a_tunnel_signed_in_is_ready_for_requests_too(start: Start, bind: Bind) -> None:
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     wait_until_ready(engine)
     with engine.connect() as client:
         assert client.ask(GET).status == 200
@@ -292,8 +284,7 @@ def test_what_is_asked_for_leads_nowhere_and_tells_nothing(start: Start, script:
 def test_without_new_demand_none_is_made_ready_again(start: Start, bind: Bind) -> None:
     upstream = bind()
     engine = start(office(upstream.port), calm_desk(), Limits(kept_s=0.1))
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     wait_until_ready(engine)
     engine.until(lambda: not is_ready(engine), "the end of what nobody took")
     settle(engine)
@@ -407,8 +398,7 @@ def refuses_heads(head: Head) -> bool:
 def test_a_refusal_is_one_failed_log_on_and_the_desk_hears_of_it(start: Start, bind: Bind) -> None:
     upstream = bind(rejects_to=refuses_heads)
     engine = start(office(upstream.port), calm_desk())
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     engine.desk.wait_for_turns(1)
     settle(engine)
     assert said(upstream) == [*PAYS, *WARMS]
@@ -504,8 +494,7 @@ def test_a_desk_that_has_another_answer_is_told_that_nobody_needs_it(
     desk = Generous(LOGIN, schemes=(two_legs(),), knows_it=True)
     desk.is_calm = True
     engine = start(office(upstream.port), desk)
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     desk.wait_for_turns(1)
     settle(engine)
     assert desk.spent == [False]
@@ -588,13 +577,11 @@ def test_one_that_breaks_is_left_alone_for_a_while_and_that_is_no_problem_of_the
 def test_one_that_closes_what_is_ready_costs_nobody_a_request(start: Start, bind: Bind) -> None:
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     wait_until_ready(engine)
     upstream.cut()
     engine.until(lambda: not is_ready(engine), "the end of the connection")
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     settle(engine)
     # And it is not made to close another one at once.
     assert said(upstream) == [*PAYS, *WARMS, *PAYS]
@@ -660,8 +647,7 @@ def test_what_was_not_even_begun_when_something_changed_holds_nobody_up(
         engine.engine.forget_connections()
 
     monkeypatch.setattr(Warming, "_look", change_at_once)
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     settle(engine)
     assert said(upstream) == PAYS
     assert not warming._ahead._flights
@@ -677,8 +663,7 @@ def test_a_refusal_leaves_nobody_in_front_of_those_that_come_later(
     desk.doubts_all = True
     desk.is_sure_of = lambda answer: True  # type: ignore[method-assign]  # as it was then
     engine = start(office(upstream.port), desk)
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     desk.wait_for_turns(1)
     settle(engine)
     assert not engine.desk.is_under_way
@@ -687,25 +672,21 @@ def test_a_refusal_leaves_nobody_in_front_of_those_that_come_later(
 def test_what_is_ready_is_not_used_after_a_change(start: Start, bind: Bind) -> None:
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     wait_until_ready(engine)
     engine.call(engine.engine.forget_connections)
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     assert said(upstream)[:6] == [*PAYS, *WARMS, *PAYS]
 
 
 def test_what_was_useless_before_a_change_may_be_of_use_after_it(start: Start, bind: Bind) -> None:
     upstream = bind(last_words=(("Connection", "close"),))
     engine = start(office(upstream.port), calm_desk())
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     settle(engine)
     upstream.manner.last_words = ()
     engine.call(engine.engine.forget_connections)
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     wait_until_ready(engine)
 
 
@@ -713,8 +694,7 @@ def test_quitting_waits_for_none_of_them(start: Start, bind: Bind, stack: ExitSt
     upstream = bind()
     held = Held(stack, upstream, "HEAD")
     engine = start(office(upstream.port), calm_desk())
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     assert held.came.wait(10)
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
     engine.wait(engine.engine.close(), timeout=2.0)
@@ -728,8 +708,7 @@ def test_it_is_no_client_and_no_traffic(start: Start, bind: Bind, stack: ExitSta
     upstream = bind()
     held = Held(stack, upstream, "HEAD")
     engine = start(office(upstream.port), calm_desk())
-    with engine.connect() as client:
-        tunnel(client)
+    burst(engine, 1)
     assert held.came.wait(10)
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
     counters = engine.engine.counters
