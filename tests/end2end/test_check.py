@@ -13,9 +13,11 @@ from tests.support.clients import Clients
 from tests.support.origin import Origin
 from tests.support.ports import free_port
 from tests.support.processes import SOURCES, Home
-from tests.support.scripted import Peer, Scripted, challenge
+from tests.support.scripted import OK, Peer, Scripted, challenge
 from tests.support.secrets import Canary
 from tests.support.squid import Squid
+from trayproxy.auth.basic import basic_credentials
+from trayproxy.auth.login import Login
 from trayproxy.control.client import connect
 from trayproxy.control.messages import (
     CheckProfile,
@@ -271,3 +273,58 @@ def test_a_test_whose_login_is_neither_accepted_nor_rejected_says_so(
     assert "✖ Sign-in" in done.stdout
     assert "The password could not be checked yet" in done.stdout
     assert "(TP-307)" in done.stdout
+
+
+RIGHT = basic_credentials(Login("jdoe", "right"))
+
+
+def blocking(blocked: str, *, before_login: bool) -> Scripted:
+    """A proxy that answers 403 for hosts with this in their name, and to a wrong login 407."""
+
+    def play(peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            is_blocked = blocked.encode() in head.splitlines()[0]
+            if is_blocked and before_login:
+                peer.send(b"HTTP/1.1 403 Blocked\r\nContent-Length: 0\r\n\r\n")
+            elif RIGHT not in head:
+                peer.send(challenge('Basic realm="Corp"'))
+            elif is_blocked:
+                peer.send(b"HTTP/1.1 403 Blocked\r\nContent-Length: 0\r\n\r\n")
+            else:
+                peer.send(OK)
+
+    return Scripted(play)
+
+
+@pytest.mark.parametrize("before_login", [True, False], ids=["before login", "after login"])
+@pytest.mark.parametrize("password", ["right", "wrong"])
+def test_a_proxy_that_blocks_the_usual_page_proves_a_login_on_another_one(
+    run: Run, type_in: Type, before_login: bool, password: str
+) -> None:
+    with blocking("example.com", before_login=before_login) as upstream:
+        run("--upstream", upstream.url, "--no-prompt")
+        given = type_in("login", "--user", "jdoe", "--stdin", stdin=f"{password}\n")
+    heads = b"".join(peer.received for peer in upstream.peers)
+    if password == "right":
+        assert given.returncode == 0, given
+        assert "The proxy has accepted the password" in given.stderr
+        assert heads.count(RIGHT) == (1 if before_login else 2)
+    else:
+        assert given.returncode == 4, given
+        assert "(TP-302)" in given.stderr
+        assert heads.count(b"Proxy-Authorization:") == 1
+
+
+@pytest.mark.parametrize("before_login", [True, False], ids=["before login", "after login"])
+def test_a_proxy_that_blocks_everything_leaves_a_login_unchecked(
+    run: Run, type_in: Type, before_login: bool
+) -> None:
+    with blocking("http", before_login=before_login) as upstream:
+        run("--upstream", upstream.url, "--no-prompt")
+        given = type_in("login", "--user", "jdoe", "--stdin", stdin="right\n")
+    assert given.returncode == 5, given
+    assert "The password could not be checked yet" in given.stderr
+    assert "(TP-307)" in given.stderr
+    heads = b"".join(peer.received for peer in upstream.peers)
+    assert heads.count(RIGHT) == (0 if before_login else 3)

@@ -37,6 +37,11 @@ from trayproxy.desk.verdicts import Verdicts
 
 ANYWHERE = ""
 """No particular target, as in `TryOwn`."""
+CHECK_PAGES = ("detectportal.firefox.com:80", "www.msftconnecttest.com:80")
+"""Where a request of our own goes next if a proxy blocks the page that stands for no particular
+target. Every Firefox and every Windows asks these hosts for a small page (see
+`trayproxy.service.trial`), so that few proxies block all of them, and asking tells nobody
+anything."""
 
 
 class Trials:
@@ -260,7 +265,7 @@ class Trials:
         """
         rules, now = self._board.rules, self._board.now
         wanted = [case.target] if case.accepted is None and case.target else []
-        for target in (*reversed(case.goods), *wanted, ANYWHERE):
+        for target in (*reversed(case.goods), *wanted, ANYWHERE, *CHECK_PAGES):
             is_spent = target in case.own_targets and (
                 case.accepted is None or (case.own_tries > 0 and target != ANYWHERE)
             )

@@ -7,13 +7,17 @@ program wanted to go and changes nothing there: the upstream asks for a login be
 
 from contextlib import suppress
 
+from trayproxy.desk.trials import CHECK_PAGES
 from trayproxy.engine.dial import TargetRefusedError
+from trayproxy.engine.refusals import Evidence, evidence
 from trayproxy.http.request import Request, parse_request
 from trayproxy.profiles.profile import Profile
 from trayproxy.service.probe import NotSignedInError, Probe, Tools, Wanted
 
 ALWAYS_THERE = "http://example.com/"
 """What is asked for when no program has wanted to go anywhere yet (RFC 6761, section 6.5)."""
+
+_CHECK_PATHS = dict(zip(CHECK_PAGES, ("/success.txt", "/connecttest.txt"), strict=True))
 
 
 def request_to(target: str) -> Request:
@@ -27,6 +31,9 @@ def request_to(target: str) -> Request:
     """
     if not target:
         head = f"HEAD {ALWAYS_THERE} HTTP/1.1\r\nHost: example.com\r\n"
+    elif target in _CHECK_PATHS:
+        host = target.removesuffix(":80")
+        head = f"HEAD http://{host}{_CHECK_PATHS[target]} HTTP/1.1\r\nHost: {host}\r\n"
     elif target.endswith(":80"):
         head = f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
     else:
@@ -36,6 +43,10 @@ def request_to(target: str) -> Request:
 
 async def try_login(tools: Tools, profile: Profile, target: str) -> bool:
     """Find out whether the login that the desk has for a profile is right, by a request of our own.
+
+    Many proxies refuse a blocked page before they ask for a login. Where the page that is always
+    there is blocked like that, the request goes on to those that every Firefox and Windows asks
+    for.
 
     Args:
         tools: What to do it with; the desk is told what came of it.
@@ -49,17 +60,23 @@ async def try_login(tools: Tools, profile: Profile, target: str) -> bool:
         RefusedError: It cannot be reached, or does not answer.
         MessageError: The target is none.
     """
-    probe = Probe(profile, request_to(target), tools, is_trial=True, is_anywhere=not target)
-    try:
-        outcome = await probe.send(None)
-        if not isinstance(outcome, Wanted):
-            if outcome is not None:
-                probe.note_page(outcome)
+    for page in (target, *CHECK_PAGES) if not target else (target,):
+        request = request_to(page)
+        is_anywhere = not target or target in CHECK_PAGES
+        probe = Probe(profile, request, tools, is_trial=True, is_anywhere=is_anywhere)
+        try:
+            outcome = await probe.send(None)
+            if isinstance(outcome, Wanted):
+                with suppress(NotSignedInError):  # Whoever wants to know hears of it from the desk.
+                    await probe.sign_in(outcome)
+                return True
+        except TargetRefusedError:
             return False
-        with suppress(NotSignedInError):  # Whoever wants to know hears of it from the desk.
-            await probe.sign_in(outcome)
-    except TargetRefusedError:
-        return False
-    finally:
-        probe.close()
-    return True
+        finally:
+            probe.close()
+        if outcome is None:
+            return False
+        probe.note_page(outcome)
+        if evidence(outcome, request) is not Evidence.NONE:
+            return False
+    return False
