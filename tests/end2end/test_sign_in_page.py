@@ -2,10 +2,11 @@
 
 import json
 
-from tests.end2end.stage import Attach, Run
+from tests.end2end.stage import HELLO, Attach, Office, Run
 from tests.support.clients import Clients
 from tests.support.scripted import OK, Peer, Scripted, challenge
-from trayproxy.control.messages import Status
+from trayproxy.control.messages import Status, UseProfile
+from trayproxy.profiles.profile import DIRECT_ID
 
 PORTAL = "https://portal.example/login"
 
@@ -40,6 +41,37 @@ def test_a_511_is_told_until_something_else_is_answered(run: Run, clients: Clien
         assert json.dumps(notice.body).count(PORTAL) == 1
         clients.curl("-x", service.url, "http://known.example/").result()
         assert page(service.status()) == []
+
+
+def test_programs_connect_directly_for_a_while_and_through_the_profile_after_that(
+    office: Office,
+) -> None:
+    here = office.start(office.login)
+    assert here.fetch() == HELLO
+    settings = here.service.paths.config_file.read_bytes()
+    here.face.must(UseProfile(DIRECT_ID, 5))
+    told = here.face.wait_for_status(lambda status: status.direct)
+    assert told.direct_until is not None
+    before = len(office.proxy.accesses())
+    # The name of the site is known to the proxy alone.
+    assert here.curl(f"http://127.0.0.1:{office.origin.port}/hello").result().out == "hello"
+    assert len(office.proxy.accesses()) == before
+    # A restart would go on with the profile.
+    assert here.service.paths.config_file.read_bytes() == settings
+    back = here.face.wait_for_status(lambda status: status.profile is not None)
+    assert (back.direct, back.direct_until) == (False, None)
+    assert here.fetch() == HELLO
+    assert len(office.proxy.accesses()) > before
+
+
+def test_what_a_person_chooses_meanwhile_ends_the_direct_connections(office: Office) -> None:
+    here = office.start(office.login)
+    for chosen in (office.profile.id, DIRECT_ID):
+        here.face.must(UseProfile(office.profile.id))
+        here.face.must(UseProfile(DIRECT_ID, 300))
+        here.face.must(UseProfile(chosen))
+        assert here.service.status().direct_until is None
+    assert here.service.status().direct
 
 
 def test_a_redirect_to_a_log_in_page_is_told(run: Run, attach: Attach, clients: Clients) -> None:

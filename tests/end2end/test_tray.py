@@ -20,8 +20,9 @@ from tests.support.portal import Appearance, Portal
 from tests.support.processes import SOURCES, Home, Job, Process
 from tests.support.reports import Reports
 from tests.support.screen_reader import ScreenReader
+from tests.support.scripted import OK, Peer, Scripted
 from tests.support.secrets import Canary, files_below, process_and_children, text
-from tests.support.sni_host import TrayHost
+from tests.support.sni_host import NotificationService, TrayHost
 from tests.support.squid import Setup, Squid, squid
 from tests.support.tray import Tray, ending, tray_on
 from trayproxy.control.messages import Status
@@ -368,3 +369,63 @@ def test_a_killed_service_comes_back_and_nobody_is_asked(person: Person, canary:
     assert face.questions == []
     assert not person.here.windows(SIGN_IN)
     assert process.running
+
+
+# --- A network with a sign-in page ----------------------------------------------------------------
+
+
+def wants_page(peer: Peer) -> None:
+    """Answer as the gateway of a hotel does."""
+    while True:
+        head = peer.read_head()
+        if head.startswith(b"GET http://known."):
+            peer.send(OK)
+        else:
+            peer.send(
+                b"HTTP/1.1 511 Network Authentication Required\r\n"
+                b"Location: http://portal.example/login\r\nContent-Length: 0\r\n\r\n"
+            )
+
+
+@pytest.fixture
+def notifications(here: Desktop) -> Iterator[NotificationService]:
+    made = NotificationService(here.bus)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def gateway(reports: Reports) -> Iterator[Scripted]:
+    with Scripted(wants_page) as upstream:
+        yield upstream
+
+
+@pytest.mark.usefixtures("panel")
+def test_a_sign_in_page_of_the_network_is_told_and_programs_connect_directly_for_a_while(
+    person: Person, notifications: NotificationService, gateway: Scripted
+) -> None:
+    person.tray.run("profiles", "add", "Hotel", f"127.0.0.1:{gateway.port}", "--sign-in", "none")
+    person.start()
+    face = person.look_on()
+    assert person.visit().result().out == "511"
+    shown = notifications.wait_for_one()
+    assert shown.title == "This network wants you to sign in on its own page"
+    assert "portal" not in shown.body
+    assert shown.actions[2:] == (
+        "open-page",
+        "Open sign-in page…",
+        "connect-directly",
+        "Connect directly for 5 minutes",
+    )
+    assert shown.hints["suppress-sound"] is True
+    assert person.tray.start().wait() == 0
+    window = person.here.wait_for_window(WINDOW)
+    shoot(person.here, window, "sign-in-page")
+    notifications.choose(shown, "connect-directly")
+    told = face.wait_for_status(lambda status: status.direct)
+    assert told.direct_until is not None
+    notifications.wait_until(lambda: not notifications.open)
+    # The name of the site is known to no proxy here.
+    url = f"http://127.0.0.1:{person.origin.port}/hello"
+    assert person.clients.curl("-x", person.tray.url, url).result().out == "hello"
+    shoot(person.here, window, "sign-in-page-direct")

@@ -170,6 +170,22 @@ def test_a_page_of_the_network_can_be_opened(window: ProfilesWindow, qtbot: QtBo
     assert child(window, QPushButton, "open_page_now").isHidden()
 
 
+def test_connecting_directly_for_a_while_is_offered_with_the_page(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    offered = structs.replace(STATUS, notices=(structs.replace(PAGE, url="http://p.example/"),))
+    window.show_state(IconState.OK, offered)
+    button = child(window, QPushButton, "direct_for_now")
+    assert not button.isHidden()
+    assert button.text() == "Connect directly for 5 minutes"
+    with qtbot.waitSignal(window.direct_for_now_wanted):
+        press(window, "direct_for_now")
+    # There is nothing to offer while programs connect directly, or when the page has gone.
+    for status in (structs.replace(offered, profile=None, direct=True), STATUS):
+        window.show_state(IconState.DIRECT, status)
+        assert button.isHidden()
+
+
 @pytest.mark.parametrize("url", ["", "file:///etc/passwd", "javascript:alert(1)", "//x.example/"])
 def test_only_web_pages_can_be_opened(window: ProfilesWindow, url: str) -> None:
     notice = structs.replace(PAGE, url=url)

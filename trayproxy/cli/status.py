@@ -119,7 +119,9 @@ def heading(status: Status) -> str:
             some = f" ({waiting} {'request' if waiting == 1 else 'requests'} waiting)"
             return f"{name} — sign-in needed{some if waiting else ''}"
         case "direct":
-            return "Connecting directly"
+            if status.direct_until is None:
+                return "Connecting directly"
+            return f"Connecting directly until {strftime('%H:%M', localtime(status.direct_until))}"
         case "trouble" if cannot_sign_in(status):
             return f"{name} — no common way to sign in"
         case "trouble" if status.profile is not None:

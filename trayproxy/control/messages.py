@@ -137,6 +137,8 @@ class Status(Struct, frozen=True):
         notices: Other things a person should know, such as a settings file with a mistake.
         schema: The version of this protocol.
         direct: Programs connect directly: the person has chosen that in place of a profile.
+        direct_until: When the profile that was in use before is used again, in seconds since the
+            epoch; None: not by itself.
         strangers: Who wanted to connect and may not.
         spare_port: A port near the wanted one that is free while that is taken; 0: none is known.
         wanted_port: The port of the settings while TrayProxy listens at another one for this run;
@@ -171,6 +173,7 @@ class Status(Struct, frozen=True):
     wanted_port: int = 0
     screen_locked: bool = False
     saved: bool | None = None
+    direct_until: float | None = None
 
 
 # --- The question (ux §3.3, §3.4) ----------------------------------------------------------------
@@ -333,9 +336,12 @@ class UseProfile(Struct, frozen=True):
 
     Attributes:
         profile_id: Its id; `trayproxy.profiles.profile.DIRECT_ID` for none: connect directly.
+        for_s: With `DIRECT_ID`: go back to the present profile after so many seconds, an hour at
+            most, and leave the settings as they are; 0: for good.
     """
 
     profile_id: str
+    for_s: int = 0
 
 
 class UsePort(Struct, frozen=True):

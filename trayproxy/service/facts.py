@@ -49,6 +49,7 @@ class Facts:
         profile: The active profile.
         profiles: All profiles in menu order.
         direct: Programs connect directly.
+        direct_until: Until when, in seconds since the epoch; None: until another is chosen.
         listener: Whether we accept connections.
         address: The local address.
         problem: Why we do not, if we do not.
@@ -76,6 +77,7 @@ class Facts:
         self.profile: Profile | None = None
         self.profiles: tuple[Profile, ...] = ()
         self.direct = False
+        self.direct_until: float | None = None
         self.listener = ListenerState.STARTING
         self.address = ""
         self.problem: Problem | None = None
@@ -242,6 +244,7 @@ class Facts:
                 *self._wanted_page(),
             ),
             direct=self.direct,
+            direct_until=self.direct_until,
             strangers=self.strangers,
             spare_port=self.spare_port,
             wanted_port=self.wanted_port,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from time import time
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
@@ -73,6 +74,8 @@ NO_WINDOW = Problem(
 )
 
 
+DETOUR_MOST_S = 3600
+"""Seconds for which programs connect directly before the profile is used again, at most."""
 KeepLogin = Callable[[Profile, Login, bool], Awaitable[Kept]]
 """Tries a login of a profile, typed just now or not, and keeps it if it is right."""
 
@@ -129,6 +132,8 @@ class Reception:
         self._saving = asyncio.Lock()
         self._keeping: set[asyncio.Task[None]] = set()
         self._temporary: Profile | None = None
+        self._way_back: asyncio.TimerHandle | None = None
+        """While programs connect directly for a while only."""
 
     # --- who is here ---
 
@@ -182,8 +187,8 @@ class Reception:
                 return await self._save_profile(profile)
             case DeleteProfile(profile_id, forget):
                 return await self._delete_profile(profile_id, forget=forget)
-            case UseProfile(profile_id):
-                return await self._use_profile(profile_id)
+            case UseProfile(profile_id, for_s):
+                return await self._use_profile(profile_id, for_s)
             case UsePort(port):
                 return self._use_port(port)
             case CheckProfile(profile, url):
@@ -337,8 +342,12 @@ class Reception:
         self._use(None if is_gone else active, directly=self._roads.is_direct)
         return _reply(problem, KEYRING)
 
-    async def _use_profile(self, profile_id: str) -> Reply:
+    async def _use_profile(self, profile_id: str, for_s: int) -> Reply:
         directly = profile_id == DIRECT_ID
+        if directly and for_s > 0 and self._roads.profile is not None:
+            self._detour(self._roads.profile, min(for_s, DETOUR_MOST_S))
+            return Done()
+        self._end_detour()
         profile = None if directly else self._profile(profile_id)
         if profile is None and not directly:
             return Failed(NO_SUCH_PROFILE)
@@ -346,6 +355,24 @@ class Reception:
         if profile is None or profile is not self._temporary:
             await self._save(lambda config: config.using(profile_id))
         return Done()
+
+    def _detour(self, back: Profile, for_s: int) -> None:
+        """Connect directly for a while, and use this profile again after that."""
+        self._end_detour()
+        self._way_back = asyncio.get_running_loop().call_later(for_s, self._go_back, back.id)
+        self._facts.direct_until = time() + for_s
+        self._use(None, directly=True)
+
+    def _go_back(self, profile_id: str) -> None:
+        self._end_detour()
+        # It may have been changed or deleted meanwhile.
+        self._use(self._profile(profile_id), directly=False)
+
+    def _end_detour(self) -> None:
+        """Stay on the present way, whatever was used before."""
+        if self._way_back is not None:
+            self._way_back.cancel()
+        self._way_back = self._facts.direct_until = None
 
     def _use_port(self, port: int) -> Reply:
         if port == 0:
@@ -376,6 +403,8 @@ class Reception:
 
     def _use(self, profile: Profile | None, *, directly: bool) -> None:
         """Send new requests this way; those that run finish where they began."""
+        if profile is not None or not directly:
+            self._end_detour()
         before = (self._roads.profile, self._roads.is_direct)
         self._roads.use(profile, directly=directly)
         if before != (profile, directly):

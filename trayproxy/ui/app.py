@@ -61,6 +61,7 @@ from trayproxy.ui.link import Client, Link
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.meter import Meter
 from trayproxy.ui.notify import Channel, DesktopNotifications, Notifier, TrayMessages
+from trayproxy.ui.page_notices import PageNotices
 from trayproxy.ui.profiles import Deletion, ProfilesWindow
 from trayproxy.ui.questions import Questions
 from trayproxy.ui.state import IconTrack
@@ -73,6 +74,8 @@ NO_TRAY_AFTER_S = 30.0
 """At log-in the panel may come late; after this the window stands in for the icon."""
 NO_TRAY_AFTER_START_S = 3.0
 """The same when a person has started us: their panel is there or never will be."""
+DIRECT_FOR_S = 300
+"""How long to connect directly, for a person to sign in on the network's own page (ux §3.8)."""
 SHOW_LIMIT_S = 10.0
 """How long a second start tries to reach the first one's service, which may be restarting."""
 
@@ -129,6 +132,7 @@ class App(QObject):
         *,
         is_background: bool = False,
         channel: Channel | None = None,
+        page_channel: Channel | None = None,
         parent: QObject | None = None,
     ) -> None:
         """Put the parts together; `start` begins.
@@ -138,6 +142,7 @@ class App(QObject):
             start_service: Starts one (`trayproxy.ui.keeper.Keeper`).
             is_background: Nobody looks: we were started with the session.
             channel: How notifications get to the screen; None: as this desktop does it.
+            page_channel: The same for those about a sign-in page, which have a place of their own.
             parent: Its owner.
         """
         super().__init__(parent)
@@ -150,6 +155,8 @@ class App(QObject):
         self.link = Link(connect, self)
         self.keeper = Keeper(self.link, start_service, parent=self)
         self.notifier = Notifier(channel or self._make_channel(), parent=self)
+        pages = Notifier(page_channel or self._make_channel(), parent=self)
+        self.page_notices = PageNotices(pages, self)
         self.questions = Questions(self.link, self.notifier, self)
         self.host = TrayHost(self)
         self.menu = TrayMenu(self)
@@ -225,7 +232,8 @@ class App(QObject):
 
     def _make_channel(self) -> Channel:
         if QGuiApplication.platformName() in ("windows", "cocoa"):
-            return TrayMessages(self)
+            # An icon shows one message at a time, and does not tell which one was clicked.
+            return self.findChild(TrayMessages) or TrayMessages(self)
         return DesktopNotifications(self)
 
     def _connect_link(self) -> None:
@@ -247,6 +255,7 @@ class App(QObject):
         self.menu.profile_chosen.connect(self._use)
         self.menu.profiles_chosen.connect(self.show_window)
         self.menu.port_chosen.connect(self._use_port)
+        self.menu.direct_for_now_chosen.connect(self._connect_directly_for_now)
         self.menu.try_again_chosen.connect(self.keeper.try_again)
         self.menu.quit_chosen.connect(self.quit)
         self.tray.primary.connect(self._on_primary)
@@ -264,6 +273,9 @@ class App(QObject):
         self.window.sign_in_wanted.connect(self._sign_in)
         self.window.test_sign_in_wanted.connect(self._sign_in_to)
         self.window.page_wanted.connect(self._open_page)
+        self.window.direct_for_now_wanted.connect(self._connect_directly_for_now)
+        self.page_notices.page_wanted.connect(self._open_page)
+        self.page_notices.direct_wanted.connect(self._connect_directly_for_now)
         self.window.copy_wanted.connect(self._copy_address)
         self.window.port_wanted.connect(self._use_port)
         self.window.try_again_wanted.connect(self.keeper.try_again)
@@ -287,6 +299,7 @@ class App(QObject):
             self._last_profile = status.profile.id
         self._track.see(status, now, time.time())
         self._meter.see(status.received, now)
+        self.page_notices.see(status)
         self._refresh()
         if is_first and not status.profiles:
             self.show_window()
@@ -294,6 +307,7 @@ class App(QObject):
     @Slot()
     def _on_lost(self) -> None:
         self._status = None
+        self.page_notices.see(None)
         self._track.see(None, time.monotonic(), time.time())
         self._refresh()
 
@@ -397,6 +411,12 @@ class App(QObject):
     def _use(self, profile_id: str) -> None:
         self._track.switch(time.monotonic())
         self.link.request(UseProfile(profile_id), self._on_done)
+        self._refresh()
+
+    @Slot()
+    def _connect_directly_for_now(self) -> None:
+        self._track.switch(time.monotonic())
+        self.link.request(UseProfile(DIRECT_ID, DIRECT_FOR_S), self._on_done)
         self._refresh()
 
     @Slot(int)

@@ -41,6 +41,7 @@ class TrayMenu(QObject):
         not_now_chosen(Quiet): Do not ask for a while.
         profile_chosen(str): Make the profile with this id the active one.
         profiles_chosen: Open the window.
+        direct_for_now_chosen: Connect directly for the time being.
         port_chosen(int): Listen at this port, since the wanted one is taken; 0: at that again.
         try_again_chosen: Start the service now.
         quit_chosen: End TrayProxy.
@@ -52,6 +53,7 @@ class TrayMenu(QObject):
     not_now_chosen = Signal(object)
     profile_chosen = Signal(str)
     profiles_chosen = Signal()
+    direct_for_now_chosen = Signal()
     port_chosen = Signal(int)
     try_again_chosen = Signal()
     quit_chosen = Signal()
@@ -68,6 +70,7 @@ class TrayMenu(QObject):
         self._heading = self._row("heading", enabled=False)
         self._address = self._row("address", self._on_address)
         self._warning = self._row("warning", self.profiles_chosen.emit)
+        self._direct_for_now = self._row("direct_for_now", self.direct_for_now_chosen.emit)
         self._use_port = self._row("use_port", self._on_port)
         self._try_again = self._row("try_again", self.try_again_chosen.emit)
         self._sign_in = self._row("sign_in", self.sign_in_chosen.emit)
@@ -117,6 +120,7 @@ class TrayMenu(QObject):
         warning = words.warning_row(status)
         self._warning.setVisible(bool(warning))
         self._set(self._warning, warning)
+        self._direct_for_now.setVisible(words.offers_direct(status))
         if status is not None:
             self._address_text = words.address_row(status, received_per_s)
             if not self._pace.isActive():
@@ -227,6 +231,7 @@ class TrayMenu(QObject):
     def _name_rows(self) -> None:
         self._set(self._try_again, translate("Tray", "Try again"))
         self._set(self._not_now.menuAction(), translate("Tray", "Not now"))
+        self._set(self._direct_for_now, words.direct_offer())
         self._set(self._a_while, translate("Tray", "15 minutes"))
         self._set(self._until_chosen, translate("Tray", "Until I choose"))
         self._set(self._profile_heading, translate("Tray", "Profile"))

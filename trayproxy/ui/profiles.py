@@ -89,6 +89,7 @@ class ProfilesWindow(QWidget):
         forget_wanted(str): Remove the saved password of the profile with this id.
         sign_in_wanted: Open the sign-in dialog.
         test_sign_in_wanted(str): Open the sign-in dialog of the tested profile, which has this id.
+        direct_for_now_wanted: Connect directly for the time being.
         page_wanted(str): Open the page with this URL, which is untrusted, in the browser.
         copy_wanted: Copy the local address.
         port_wanted(int): Listen at this port, since the wanted one is taken; 0: at that again.
@@ -103,6 +104,7 @@ class ProfilesWindow(QWidget):
     forget_wanted = Signal(str)
     sign_in_wanted = Signal()
     test_sign_in_wanted = Signal(str)
+    direct_for_now_wanted = Signal()
     page_wanted = Signal(str)
     copy_wanted = Signal()
     port_wanted = Signal(int)
@@ -462,6 +464,7 @@ class ProfilesWindow(QWidget):
         self._page = words.sign_in_page(status)
         self._open_page.setVisible(bool(self._page))
         self._open_page.setToolTip(plain_tooltip(self._page))
+        self._direct_for_now.setVisible(words.offers_direct(status))
 
     @Slot()
     def _on_page(self) -> None:
@@ -480,10 +483,14 @@ class ProfilesWindow(QWidget):
         for label in (self._notices, self._note):
             label.hide()
             layout.addWidget(label)
-        self._open_page.hide()
-        layout.insertWidget(
-            layout.indexOf(self._note), self._open_page, 0, Qt.AlignmentFlag.AlignLeft
-        )
+        self._direct_for_now = named(QPushButton(words.direct_offer()), "direct_for_now")
+        self._direct_for_now.clicked.connect(self.direct_for_now_wanted)
+        row = QHBoxLayout()
+        for button in (self._open_page, self._direct_for_now):
+            button.hide()
+            row.addWidget(button)
+        row.addStretch()
+        layout.insertLayout(layout.indexOf(self._note), row)
         line = named(QFrame(), "line")
         line.setFrameShape(QFrame.Shape.HLine)
         layout.addWidget(line)

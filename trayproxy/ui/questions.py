@@ -177,7 +177,7 @@ class Questions(QObject):
     def _on_notice_chosen(self, action: str, token: str) -> None:
         if action == NOT_NOW:
             self.decline(Quiet.A_WHILE)
-        else:
+        elif action == SIGN_IN:
             self.present(token)
 
 

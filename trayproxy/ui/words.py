@@ -4,7 +4,7 @@ Placeholders are filled after translation; names and other text from outside are
 bounded on the way in.
 """
 
-from PySide6.QtCore import QCoreApplication
+from PySide6.QtCore import QCoreApplication, QDateTime, QLocale
 
 from trayproxy.control.conditions import cannot_sign_in, lacks_choice
 from trayproxy.control.messages import (
@@ -72,7 +72,7 @@ def first_line(state: IconState, status: Status | None) -> str:
         case IconState.SIGNIN:
             return fit(translate("Tray", "{name}: sign-in needed"), name)
         case IconState.DIRECT:
-            return translate("Tray", "Connecting directly")
+            return _directly(status)
         case IconState.TROUBLE if cannot_sign_in(status):
             return fit(translate("Tray", "{name}: no common way to sign in"), name)
         case IconState.TROUBLE if status.profile is not None:
@@ -151,6 +151,27 @@ def sign_in_page(status: Status | None) -> str:
         if problem.url.startswith(("http://", "https://")):
             return problem.url
     return ""
+
+
+def offers_direct(status: Status | None) -> bool:
+    """Return whether to offer to connect directly for a while, since the network wants people to
+    sign in on a page of its own, which may be out of reach through the proxy (ux §3.8)."""
+    return bool(sign_in_page(status)) and status is not None and status.profile is not None
+
+
+def direct_offer() -> str:
+    """Return the text of that offer on a button and in the menu."""
+    return translate("Tray", "Connect directly for 5 minutes")
+
+
+def _directly(status: Status) -> str:
+    if status.direct_until is None:
+        return translate("Tray", "Connecting directly")
+    until = QLocale().toString(
+        QDateTime.fromSecsSinceEpoch(int(status.direct_until)).time(),
+        QLocale.FormatType.ShortFormat,
+    )
+    return translate("Tray", "Connecting directly until {time}").format(time=until)
 
 
 def port_offer(status: Status | None) -> tuple[str, int] | None:
