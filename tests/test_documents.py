@@ -169,6 +169,22 @@ def test_every_cited_problem_is_explained_or_planned(sources: Sources) -> None:
     assert not without_target(sources.citations(PROBLEM), set(catalogue()))
 
 
+def test_the_flows_are_diagrams_that_can_be_drawn() -> None:
+    diagrams = re.findall(r"^```mermaid\n(.*?)^```", document("flows.md"), re.MULTILINE | re.DOTALL)
+    assert len(diagrams) == 4
+    for diagram in diagrams:
+        first, *lines = diagram.splitlines()
+        assert first == "sequenceDiagram"
+        assert ";" not in diagram  # It ends a statement, also within a text.
+        declared = set(re.findall(r"^    participant (\w+) as ", diagram, re.MULTILINE))
+        used = re.findall(r"^\s+(\w+)--?>>(\w+): ", diagram, re.MULTILINE)
+        notes = re.findall(r"Note over ([\w,]+): ", diagram)
+        named = {name for pair in used for name in pair} | set(",".join(notes).split(",")) - {""}
+        assert named == declared
+        begun = sum(line.split()[:1] in (["alt"], ["opt"]) for line in lines)
+        assert begun == sum(line.strip() == "end" for line in lines)
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_link_of_a_document_leads_to_a_file(path: Path) -> None:
     links = LINK.findall(path.read_text("utf-8"))
