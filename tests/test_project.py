@@ -282,10 +282,14 @@ def test_at_the_top_lies_only_what_belongs_there() -> None:
     )
     assert set(tracked.stdout.split()) <= {
         ".ci",
+        ".github",
         ".gitignore",
+        ".pre-commit-config.yaml",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "LICENSE",
         "README.md",
+        "SECURITY.md",
         "packaging",
         "pyproject.toml",
         "resources",
