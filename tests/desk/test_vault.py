@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 from keyring.errors import (
     InitError,
+    KeyringError,
     KeyringLocked,
     NoKeyringError,
     PasswordDeleteError,
@@ -257,6 +258,24 @@ def test_every_error_is_a_state(raised: Exception, state: KeyringState) -> None:
     problem = vault.save(OFFICE, Login("jdoe", SECRET)).result(SOON)
     assert problem
     assert SECRET not in f"{problem}{finding}"
+
+
+def test_an_error_of_a_keyring_with_a_text_of_the_system_says_that_one() -> None:
+    class RefusedError(KeyringError):
+        strerror = "The stub received bad data."
+
+    assert reason_of(RefusedError("(1783, 'CredWrite')")) == "The stub received bad data"
+
+
+@pytest.mark.parametrize("name", ["LockedException", "PromptDismissedException"])
+def test_what_secretstorage_says_of_a_closed_keyring_is_that_it_is_locked(name: str) -> None:
+    assert state_after(type(name, (Exception,), {})()) is KeyringState.LOCKED
+
+
+@pytest.mark.parametrize("name", ["NoReply", "Timeout", "TimedOut"])
+def test_each_way_of_a_bus_to_say_nothing_is_silence(name: str) -> None:
+    error = DBusError(f"org.freedesktop.DBus.Error.{name}")
+    assert state_after(error) is KeyringState.SILENT
 
 
 @pytest.mark.parametrize(
