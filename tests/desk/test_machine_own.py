@@ -511,6 +511,8 @@ def test_a_login_that_is_insisted_on_is_on_one_request_of_our_own(play: Play) ->
     play.enter(RIGHT)
     play.enter(RIGHT)
     assert len(play.all(TryOwn)) == 1
+    play.challenge(target="blocked.example:443")  # Something happens before ours is asked.
+    assert play.released() == [first]
     ours = own(play)
     play.fail(ours, sent=True)
     end(play)
