@@ -447,6 +447,14 @@ def test_a_stale_nonce_is_renewed_for_every_algorithm_in_any_case(algorithm: str
         assert (fields["nonce"], fields["algorithm"]) == (f"n{number}", spelt)
 
 
+def test_a_stale_nonce_with_another_charset_is_not_signed() -> None:
+    """The login is hashed, and its password not kept to be hashed in another encoding."""
+    handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
+    handshake.step(())
+    stale = one('realm="c", nonce="n2", qop="auth", charset=UTF-8, stale=true')
+    assert isinstance(handshake.step((stale,)), Verdict)
+
+
 def test_a_challenge_without_an_algorithm_goes_on_where_md5_was_named() -> None:
     handshake = signer_for('realm="c", nonce="n1", qop="auth", algorithm=md5').begin(GET)
     handshake.step(())

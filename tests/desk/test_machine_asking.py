@@ -295,3 +295,14 @@ def test_a_tray_that_does_not_come_back_refuses_who_waits(play: Play) -> None:
     play.wait(30)
     assert play.refused() == dict.fromkeys(waiters, "UNATTENDED")
     assert not play.is_asking
+
+
+def test_the_grace_begins_when_the_last_face_goes_however_long_it_was_there(play: Play) -> None:
+    play.wait(3600)
+    play.do(AskersChanged(0))
+    waiter = play.challenge()
+    play.found(None)
+    play.wait(29)
+    assert play.refused() == {}
+    play.wait(2)
+    assert play.refused() == {waiter: "UNATTENDED"}
