@@ -177,3 +177,65 @@ def test_closing_closes_what_is_kept(turned_away: TurnedAway) -> None:
         turned_away.take(accepted)
         turned_away.close()
         assert len(turned_away) == 0
+
+
+@pytest.mark.parametrize(
+    ("clients", "kept"), [(1, 1), (16, 1), (31, 1), (32, 2), (1023, 63), (1024, 64), (8192, 64)]
+)
+def test_how_many_are_kept_follows_from_how_many_may_be_connected(clients: int, kept: int) -> None:
+    loop = asyncio.new_event_loop()
+    limits = replace(Limits(), linger_s=600.0, clients=clients)
+    with ExitStack() as stack:
+        stack.callback(loop.close)
+        turned_away = stack.enter_context(closing(TurnedAway(loop, limits, lambda: ADDRESS)))
+        for _ in range(kept + 2):
+            theirs, ours = (stack.enter_context(end) for end in socket.socketpair())
+            turned_away.take(ours)
+            assert theirs.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+        assert len(turned_away) == kept
+
+
+def test_the_page_names_the_address_of_now() -> None:
+    loop, addresses = asyncio.new_event_loop(), ["127.0.0.1:3128", "127.0.0.1:3129"]
+    with ExitStack() as stack:
+        stack.callback(loop.close)
+        turned_away = stack.enter_context(closing(TurnedAway(loop, Limits(), lambda: addresses[0])))
+        for _ in range(2):
+            for _ in range(2):
+                theirs, ours = (stack.enter_context(end) for end in socket.socketpair())
+                turned_away.take(ours)
+                page = theirs.recv(1 << 16)
+                assert addresses[0].encode() in page
+                assert theirs.recv(1) == b""  # Nothing more is written.
+            addresses.pop(0)
+            addresses.append("127.0.0.1:3130")
+
+
+def test_those_that_come_after_the_others_were_closed_are_closed_too(
+    turned_away: TurnedAway,
+) -> None:
+    for _ in range(2):
+        with one_taken(turned_away) as client:
+            run_until_empty(turned_away)
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+            assert client.recv(1) == b""
+
+
+def one_taken(turned_away: TurnedAway) -> socket.socket:
+    """Return the client's end of a connection that is kept."""
+    client, accepted = pair()
+    turned_away.take(accepted)
+    return client
+
+
+def test_closing_answers_those_whose_program_is_being_found_out(turned_away: TurnedAway) -> None:
+    inquiry = turned_away._loop.create_future()
+    client, accepted = pair()
+    with client:
+        turned_away.take(accepted, inquiry)
+        turned_away.close()
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+        assert client.recv(1) == b""
+        # What comes of it later is too late, and nothing goes wrong.
+        inquiry.set_result(None)
+        turned_away._loop.run_until_complete(asyncio.sleep(0))
