@@ -245,7 +245,8 @@ def test_closing_says_goodbye(pair: Pair) -> None:
 def test_cutting_says_none(pair: Pair) -> None:
     pair.ours.reset_on_close()
     pair.ours.close()
-    with pytest.raises(OSError, match=r"EOF|reset"):
+    # OpenSSL 3.5 sends an alert after such an end, which this closed socket refuses.
+    with pytest.raises(OSError, match=r"EOF|reset|Broken pipe"):
         pair.theirs.recv(100)
 
 
