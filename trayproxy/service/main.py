@@ -267,8 +267,9 @@ class Service:
         if self._stop.is_set():
             await self._close()
             return OK
-        self._listens()
+        # First: a change is not missed that comes as soon as programs are told where to connect.
         watch = watch_network(loop, self._network_changed)
+        self._listens()
         await self._stop.wait()
         logger.info("quitting")
         watch.close()
