@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.http.test_checklist import LINES
+from trayproxy.cli.main import main
+from trayproxy.profiles.document import read
 
 ROOT = Path(__file__).parents[1]
-DESIGN = ROOT / "resources" / "docs" / "design"
+DOCS = ROOT / "resources" / "docs"
+DESIGN = DOCS / "design"
+GUIDE = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
 PROBLEMS = ROOT / "resources" / "problems.md"
 DOCUMENTS = sorted((*ROOT.glob("*.md"), *(ROOT / "resources").rglob("*.md")))
 FOLDERS = ("trayproxy", "tests", "packaging", ".ci", ".github")
@@ -22,13 +26,14 @@ SECURITY_SECTION = re.compile(r"(?<=security\.md, section )\d+(?:\.\d+)?")
 THREAT_OR_FAULT = re.compile(r"(?<![\w/#-])(?:T\d{1,2}|F\d\d)(?![\w-])")
 MITIGATION = re.compile(r"(?<=\()M\d(?=\))")
 INVARIANT = re.compile(r"(?<!\w)I\d(?!\w)")
-NOTIFICATION = re.compile(r"(?<!\w)N\d(?!\w)")
+NOTIFICATION = re.compile(r"(?<!\w)N\d\d?(?!\w)")
+WORKLOAD = re.compile(r"(?<![\w-])W\d{1,2}(?![\w\x27])")
 REQUIREMENT = re.compile(r"(?<![\w-])R-\d{3}(?![\w-])")
 ENDING = re.compile(r"(?<=_)r_\d{3}(?=_|\()")
 """What a test's name ends with that shows a line of the HTTP checklist."""
 PROBLEM = re.compile(r"\bTP-\d{3}\b")
 CASE = re.compile(r"\b[CU]\d{3}\b")
-LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
 
 Places = dict[str, list[str]]
 """Where something is cited, by what is cited."""
@@ -81,6 +86,12 @@ def numbers(name: str, definition: str) -> set[str]:
 def sections(name: str) -> set[str]:
     """Return the numbers of the sections of a document: ``3``, ``2a``, ``3.4``."""
     return numbers(name, r"#+ (\d+[a-z]?(?:\.\d+)?)\.? ")
+
+
+def anchors(path: Path) -> set[str]:
+    """Return what a forge calls the headings of a document in links."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def catalogue() -> dict[str, bool]:
@@ -138,8 +149,16 @@ def test_every_cited_invariant_of_the_corpus_is_there(sources: Sources) -> None:
 def test_every_cited_notification_is_there(sources: Sources) -> None:
     planned = set(NOTIFICATION.findall(document("ux.md").partition("### 4.2")[2]))
     cited = sources.citations(NOTIFICATION)
-    assert {"N1", "N2"} == numbers("ux.md", r"\| (N\d) \|") <= cited.keys()
+    assert {"N1", "N2", "N10"} == numbers("ux.md", r"\| (N\d+) \|") <= cited.keys()
     assert not without_target(cited, planned)
+
+
+def test_every_cited_workload_is_measured(sources: Sources) -> None:
+    measured = (ROOT / "tests" / "bench" / "workloads.py").read_text("utf-8")
+    known = set(re.findall(r'"(W\d)(?:-\w+)?"', measured))
+    cited = sources.citations(WORKLOAD)
+    assert {"W1", "W6", "W9"} <= cited.keys()
+    assert not without_target(cited, known)
 
 
 def test_the_lines_of_the_http_checklist_are_those_that_have_a_test() -> None:
@@ -185,7 +204,50 @@ def test_the_flows_are_diagrams_that_can_be_drawn() -> None:
         assert begun == sum(line.strip() == "end" for line in lines)
 
 
+def test_the_guide_is_whole_and_the_readme_leads_to_it() -> None:
+    names = ("first-steps", "sign-in", "profiles", "headless", "security", "troubleshooting")
+    assert {path.stem for path in DOCS.glob("*.md")} == set(names)
+    links = {name for name, _ in LINK.findall((ROOT / "README.md").read_text("utf-8"))}
+    assert {f"resources/docs/{name}.md" for name in names} <= links
+
+
+def test_the_verbs_and_options_that_the_guide_names_exist(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = [
+        piece
+        for path in GUIDE
+        for piece in re.findall(r"```sh\n.*?```|`[^`]+`", path.read_text("utf-8"), re.DOTALL)
+    ]
+    verbs = {verb for piece in code for verb in re.findall(r"\btrayproxy ([a-z]+)\b", piece)}
+    assert {"run", "login", "logout", "env", "test"} <= verbs
+    options: set[str] = set()
+    for line in ([], *([verb] for verb in sorted(verbs)), ["profiles", "add"]):
+        with pytest.raises(SystemExit) as end:
+            main([*line, "--help"])
+        assert end.value.code == 0
+        options |= set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    named = {
+        o for piece in code if "trayproxy" in piece for o in re.findall(r" (--[a-z-]+)", piece)
+    }
+    named |= {piece[1:-1].split()[0] for piece in code if piece.startswith("`--")}
+    assert {"--password-stdin", "--encoding", "--unset"} <= named
+    # Those of packaging/linux/desktop-entry and packaging/test.
+    assert named - options - {"--remove", "--windows"} == set()
+
+
+def test_the_settings_of_the_guide_can_be_read() -> None:
+    blocks = [
+        block
+        for path in GUIDE
+        for block in re.findall(r"```toml\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
+    ]
+    assert {read(block).listen.allow_users for block in blocks} == {(), ("_apt", "root")}
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_link_of_a_document_leads_to_a_file(path: Path) -> None:
-    links = LINK.findall(path.read_text("utf-8"))
-    assert [link for link in links if not (path.parent / link).exists()] == []
+    for name, anchor in LINK.findall(path.read_text("utf-8")):
+        target = path.parent / name if name else path
+        assert target.exists(), name
+        assert not anchor or anchor in anchors(target), f"{name}#{anchor}"

@@ -1,4 +1,4 @@
-"""The notification that the network wants people to sign in on a page of its own (ux §3.8, W14)."""
+"""The notification that the network wants people to sign in on a page of its own (ux §3.8, N10)."""
 
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 
