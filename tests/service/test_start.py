@@ -17,6 +17,7 @@ NOT_NEEDED = (
     "html",
     "jeepney",
     "keyring",
+    "multiprocessing",
     "proxy.http",
     "proxy.plugin",
     "proxy.proxy",
@@ -54,7 +55,7 @@ def test_the_modules_of_the_start_are_few(loaded: set[str]) -> None:
     others = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
     # msgspec imports it where something else, of the tests, has brought it.
     others.discard("typing_extensions")
-    assert len(others) < 220
+    assert len(others) < 212
 
 
 def test_the_service_starts_without_openssl_and_encrypts_all_the_same() -> None:

@@ -151,7 +151,8 @@ class ClientWork(Work[Accepted]):
         except Exception:
             logger.exception("connection %s failed", self.uid)
             turn = END
-        self._go_on(turn)
+        if turn is not WAIT or self._beside is not self.upstream:
+            self._go_on(turn)
 
     def _go_on(self, turn: Turn) -> None:
         if turn is WAIT:

@@ -31,10 +31,17 @@ class DateLine:
         """Return the line with its line end."""
         second = int(self._now())
         if second != self._second:
-            self._second = second
-            self._line = b"Date: %b\r\n" % http_date(second).encode("ascii")
+            self._set(second)
         return self._line
 
     def add(self, head: bytes) -> bytes:
         """Return a whole head with the line added behind its other fields."""
-        return b"%b%b\r\n" % (head[:-2], self())
+        # As `__call__`, which is not called for every answer.
+        second = int(self._now())
+        if second != self._second:
+            self._set(second)
+        return b"%b%b\r\n" % (head[:-2], self._line)
+
+    def _set(self, second: int) -> None:
+        self._second = second
+        self._line = b"Date: %b\r\n" % http_date(second).encode("ascii")

@@ -1,5 +1,7 @@
 """Loading less of what others have written: proxy.py without its front, and all without OpenSSL.
 
+Nor is what proxy.py needs to spread its work over several processes loaded: ours is one.
+
 ``import proxy`` brings in all that proxy.py can do: plug-ins, a web server, SSH tunnels, a test
 harness with unittest. These are 110 modules and an eighth of the time in which the service starts,
 for code that must never see an octet of ours. The parts that are used import no name from there.
@@ -10,6 +12,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
+from threading import Event
 from types import ModuleType
 
 _PARTS = (
@@ -22,6 +25,15 @@ _PARTS = (
     "proxy.core.work.fd",
 )
 """What imports `ssl` or `secrets`, and so OpenSSL, for features that are not used here."""
+
+_WITH_OPENSSL = ("ssl", "secrets")
+_WITHOUT_USE = (
+    "multiprocessing",
+    "multiprocessing.connection",
+    "multiprocessing.reduction",
+    "multiprocessing.synchronize",
+)
+"""What proxy.py imports to spread its work over several processes."""
 
 
 def pass_over() -> None:
@@ -54,14 +66,22 @@ def import_without_openssl() -> None:
 
     The engine encrypts by itself, in memory and only for ``https://`` upstreams
     (`trayproxy.engine.tls`); the transports of the event loops and of proxy.py that do so are not
-    used. What imports `ssl` and `secrets` afterwards gets the real ones. Nothing is done if one of
-    them has been imported already.
+    used. What imports one of the modules afterwards that stood in for the real ones gets the real
+    one. Nothing is done if OpenSSL has been loaded already.
     """
-    placeholders = {name: _Placeholder(name) for name in ("ssl", "secrets")}
-    if not placeholders.keys().isdisjoint(sys.modules):
+    if not sys.modules.keys().isdisjoint(_WITH_OPENSSL):
         return
+    names = (*_WITH_OPENSSL, *(name for name in _WITHOUT_USE if name not in sys.modules))
+    placeholders = {name: _Placeholder(name) for name in names}
+    for name, placeholder in placeholders.items():
+        package, _, module = name.rpartition(".")
+        if package in placeholders:
+            setattr(placeholders[package], module, placeholder)
     # proxy.py makes identifiers with it, for its plug-ins.
     vars(placeholders["secrets"])["token_hex"] = lambda octets: os.urandom(octets).hex()
+    if "multiprocessing" in placeholders:
+        # An executor of proxy.py that is a process of its own is told by it to end.
+        vars(placeholders["multiprocessing"])["Event"] = Event
     sys.modules.update(placeholders)
     try:
         for name in _PARTS:

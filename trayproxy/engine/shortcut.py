@@ -72,7 +72,8 @@ def _is_as_before(link: "ClientWork", plan: Plan) -> bool:
         return False  # Choosing one is done once for each request, by the story.
     answer = engine.desk.known(way.space) if way.space is not None and way.signs_in else None
     # One that was not accepted lately goes out alone at first: see `trayproxy.desk.turns`.
-    is_sure = answer is None or answer.verified or plan.key.signed_in is not None
+    # `standing.fresh` is `Answer.verified` without a call.
+    is_sure = answer is None or answer.standing.fresh or plan.key.signed_in is not None
     return plan.answer is answer and is_sure and engine.pool.is_current(plan.key)
 
 
@@ -201,5 +202,5 @@ def _note(link: "ClientWork", upstream: Connection, *, confirms: bool) -> None:
     way.pulse.answers += 1
     engine.observer.reached(way)
     # That a connection is still signed in says nothing about the login.
-    if confirms and answer is not None and not answer.verified and not upstream.is_signed_in:
+    if answer is not None and not answer.standing.fresh and confirms and not upstream.is_signed_in:
         engine.desk.accepted(answer)

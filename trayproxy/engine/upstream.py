@@ -386,7 +386,9 @@ class Pool:
 
     def is_current(self, key: Key) -> bool:
         """Whether connections with this key are from the time after the last change."""
-        self.look_for_sleep()
+        # As `look_for_sleep`, which is not called for every request.
+        if self._loop.time() - self._looked_at > BUSY_S:
+            self.look_for_sleep()
         return key.epoch == self.epoch
 
     def look_for_sleep(self) -> None:

@@ -21,7 +21,8 @@ Octets = bytes | memoryview
 # grammar has it ("bad" whitespace, RFC 9112, section 7.1.1).
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 # What servers pad the size with to fill a field of fixed width, and bare LF.
-_LENIENT_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?\n")
+# Compiled when it is needed first, which is seldom.
+_LENIENT_SIZE_LINE = rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?\n"
 _CRLF = b"\r\n"
 
 
@@ -223,7 +224,7 @@ class ChunkedBody:
         match = _SIZE_LINE.fullmatch(line)
         if match is None and self._lenient:
             self.is_plain = False
-            match = _LENIENT_SIZE_LINE.fullmatch(line)
+            match = re.fullmatch(_LENIENT_SIZE_LINE, line)
         if match is None:
             raise MessageError(self._status, "a chunk size is malformed")
         self._missing = int(match[1], 16)

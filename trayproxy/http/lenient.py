@@ -8,10 +8,11 @@ such octets as a different message, so the connection they arrived on must not b
 
 import re
 
-_BARE_LF = re.compile(rb"(?<!\r)\n")
+# Not compiled here: few servers write such answers, and `re` keeps what it has compiled.
+_BARE_LF = rb"(?<!\r)\n"
 # Whitespace before the CRLF is not matched: on a long run of it the search would take quadratic
 # time.
-_FOLD = re.compile(rb"\r\n[ \t]+")
+_FOLD = rb"\r\n[ \t]+"
 
 
 def is_tidy(section: bytes) -> bool:
@@ -31,6 +32,6 @@ def tidy(section: bytes, *, has_start_line: bool) -> bytes:
         has_start_line: Whether the first line is a status line. A status line cannot be folded: a
             line after it that begins with whitespace is kept, and the field parser rejects it.
     """
-    section = _BARE_LF.sub(b"\r\n", section)
+    section = re.sub(_BARE_LF, b"\r\n", section)
     first, end, rest = section.partition(b"\r\n") if has_start_line else (b"", b"", section)
-    return first + end + _FOLD.sub(b" ", rest)
+    return first + end + re.sub(_FOLD, b" ", rest)

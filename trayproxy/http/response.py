@@ -20,7 +20,8 @@ from trayproxy.http.request import Request
 
 _SWITCHING_PROTOCOLS = 101
 _UPGRADE_REQUIRED = 426
-_SPACED_FRAMING = re.compile(rb"(?i)\n(?:content-length|transfer-encoding)[ \t]+:")
+# Compiled when it is needed first, which is seldom.
+_SPACED_FRAMING = rb"(?i)\n(?:content-length|transfer-encoding)[ \t]+:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def _has_spaced_framing(head: bytes) -> bool:
     We drop the whitespace, as a proxy must (RFC 9112, section 5.1); others may drop the line.
     """
     has_space = b" :" in head or b"\t:" in head  # The regular expression takes much longer.
-    return has_space and _SPACED_FRAMING.search(head) is not None
+    return has_space and re.search(_SPACED_FRAMING, head) is not None
 
 
 def _keep_alive(minor: int, fields: Fields, framing: Framing) -> bool:
