@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from hashlib import scrypt
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
@@ -16,6 +17,7 @@ from trayproxy.desk.memory import (
     HOLD_S,
     REJECTED_MOST,
     SIZE_MOST,
+    UNNAMED,
     Forgetful,
     MemoryFile,
     Record,
@@ -306,6 +308,76 @@ def test_a_login_on_trial_is_held_back_in_the_next_run(memory: MemoryFile, path:
     later = again(memory, path)
     assert later.try_out(SPACE, LOGIN, insists=False).result(10).hold_s > HOLD_S[1] - 60
     assert later.try_out(SPACE, LOGIN, insists=True).result(10) == Record()
+    later.close()
+
+
+@pytest.fixture
+def hashes(monkeypatch: pytest.MonkeyPatch) -> "SimpleQueue[str]":
+    """What was hashed for the file, in its order."""
+    made: SimpleQueue[str] = SimpleQueue()
+
+    def noted(message: bytes, **settings: Any) -> bytes:
+        made.put(found := scrypt(message, **settings).hex())
+        return bytes.fromhex(found)
+
+    monkeypatch.setattr("hashlib.scrypt", noted)
+    return made
+
+
+def names_in(path: Path) -> list[str]:
+    """Return the names of the logins on trial."""
+    upstreams = json.loads(path.read_text())["upstreams"]
+    return [one["login"] for upstream in upstreams for one in upstream["tried"]]
+
+
+def test_a_login_that_is_accepted_at_once_costs_no_hash(
+    memory: MemoryFile, path: Path, hashes: "SimpleQueue[str]"
+) -> None:
+    """Each run begins with such a trial, and its first request would wait for the hash."""
+    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == Record()
+    assert names_in(path) == [UNNAMED]
+    memory.accepted(SPACE, LOGIN)
+    memory.close()
+    assert hashes.empty()
+    assert names_in(path) == []
+
+
+def test_a_trial_without_a_verdict_is_given_the_name_of_its_login(
+    path: Path, hashes: "SimpleQueue[str]"
+) -> None:
+    memory = MemoryFile(path, name_after_s=0)
+    memory.try_out(SPACE, LOGIN, insists=False)
+    name = hashes.get(timeout=10)
+    later = again(memory, path)
+    assert names_in(path) == [name]
+    another = Login(LOGIN.user, "another")
+    assert later.try_out(SPACE, another, insists=False).result(10) == Record()
+    assert later.try_out(SPACE, LOGIN, insists=False).result(10).hold_s > 0
+    later.close()
+
+
+def test_a_run_that_is_killed_at_once_holds_every_login_back_in_the_next(
+    memory: MemoryFile, path: Path
+) -> None:
+    """Nothing says which it was, and one more try with it would be one more failed log-on."""
+    memory.try_out(SPACE, LOGIN, insists=False).result(10)
+    later = MemoryFile(path)
+    for login in (LOGIN, Login(LOGIN.user, "another")):
+        assert later.try_out(SPACE, login, insists=False).result(10).hold_s > 0
+    assert later.try_out(ELSEWHERE, LOGIN, insists=False).result(10) == Record()
+    assert later.try_out(SPACE, LOGIN, insists=True).result(10) == Record()
+    later.accepted(SPACE, LOGIN)
+    later.accepted(ELSEWHERE, LOGIN)
+    later.close()
+    assert names_in(path) == []
+
+
+def test_an_acceptance_ends_no_trial_of_another_login(memory: MemoryFile, path: Path) -> None:
+    another = Login(LOGIN.user, "another")
+    memory.try_out(OTHER, another, insists=False)
+    memory.accepted(SPACE, LOGIN)
+    later = again(memory, path)
+    assert later.try_out(SPACE, another, insists=False).result(10).hold_s > 0
     later.close()
 
 

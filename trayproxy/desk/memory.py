@@ -16,6 +16,11 @@ of a million, fifteen others fit as well. The hash is the same for the same logi
 so several rejections of one password say no more of it than one. The price is that one in
 65,000 changed passwords is taken for the old one, and asked for.
 
+The hash takes time that the first request of each run would wait for. So where nothing is known of
+an upstream that could speak against a trial, the trial is written down without a name first, and
+gets its name when there is no verdict after a second, or at the end of the run. One that has no
+name in the next run, because this one was killed in that second, holds back any login there.
+
 The file may be lost, damaged or of another version: then nothing is remembered, a damaged one is
 kept as ``sign-in.json.bad``, and the next thing learnt begins a new one (fault F17).
 """
@@ -28,7 +33,7 @@ from json import dumps, loads
 from logging import getLogger
 from os import urandom
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from time import time
 from typing import Any, Protocol, TypeVar
@@ -51,6 +56,10 @@ within half an hour or an hour."""
 REJECTED_MOST = 8
 """Rejected logins remembered per upstream, the oldest go first: more would say more of each."""
 SPACES_MOST = 256
+UNNAMED = ""
+"""Stands for the login of a trial whose fingerprint was not computed."""
+NAME_AFTER_S = 1.0
+"""Seconds without a verdict after which it is. Most proxies answer within a tenth of that."""
 
 _BITS_OCTETS = 2
 _COST = {"n": 2**14, "r": 8, "p": 1, "maxmem": 32 * 1024 * 1024}
@@ -188,15 +197,21 @@ class _Upstream:
 class MemoryFile:
     """A `Memory` in a file, with one thread for hashing and writing."""
 
-    def __init__(self, path: Path, now: Callable[[], float] = time) -> None:
+    def __init__(
+        self, path: Path, now: Callable[[], float] = time, name_after_s: float = NAME_AFTER_S
+    ) -> None:
         """Read the file, if there is one.
 
         Args:
             path: ``sign-in.json``; its folder is private.
             now: Seconds since the epoch.
+            name_after_s: See `NAME_AFTER_S`.
         """
         self._path = path
         self._now = now
+        self._name_after_s = name_after_s
+        self._unnamed: tuple[Space, Login] | None = None
+        """The login of the trial of this run that has no name yet; used by our thread only."""
         self._addresses: dict[Space, tuple[str, ...]] = {}
         self._salt, self._upstreams = self._read()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -236,16 +251,25 @@ class MemoryFile:
         """Write down that a login is on trial, unless an earlier run speaks against the trial."""
 
         def note() -> Record:
+            self._name()
+            there = list(self._there(space).values())
+            if not any(one.rejected or one.trials for one in there):
+                self._upstream(space).trials[UNNAMED] = _Trial(1, self._now(), is_ours=True)
+                self._unnamed = space, login
+                self._write()
+                return Record()
             fingerprint = self._fingerprint(login)
             if not insists and self._is_rejected(space, fingerprint):
                 return Record(is_rejected=True)
-            known = [one.trials[fingerprint] for one in self._trials_of(space, fingerprint)]
+            names = (fingerprint, UNNAMED)
+            known = [one.trials[name] for one in there for name in names if name in one.trials]
             hold_s = max((self._hold(trial) for trial in known if not trial.is_ours), default=0.0)
             if hold_s > 0 and not insists:
                 return Record(hold_s=hold_s)
             count = max((trial.count for trial in known), default=0)
             upstream = self._upstream(space)
-            upstream.trials.pop(fingerprint, None)
+            for name in names:
+                upstream.trials.pop(name, None)
             upstream.trials[fingerprint] = _Trial(count + 1, self._now(), is_ours=True)
             while len(upstream.trials) > REJECTED_MOST:
                 del upstream.trials[next(iter(upstream.trials))]
@@ -266,6 +290,9 @@ class MemoryFile:
         """Remove what `try_out` wrote down last: the login was not sent after all."""
 
         def note() -> None:
+            if self._drop_unnamed(space, login):
+                self._write()
+                return
             fingerprint = self._fingerprint(login)
             trials = self._upstream(space).trials
             trial = trials.pop(fingerprint, None)
@@ -280,6 +307,7 @@ class MemoryFile:
 
         def note() -> None:
             fingerprint = self._fingerprint(login)
+            self._drop_unnamed(space, login)
             for one in self._trials_of(space, fingerprint):
                 del one.trials[fingerprint]
             fingerprints = self._upstream(space).rejected
@@ -296,15 +324,12 @@ class MemoryFile:
         """Forget that an upstream ever rejected a login, and that the login is on trial."""
 
         def note() -> None:
-            if not any(one.rejected or one.trials for one in self._there(space).values()):
-                return
-            fingerprint = self._fingerprint(login)
-            changed = False
+            changed = self._drop_unnamed(space, login)
+            self._name()  # That of another login is not to be taken for one of an earlier run.
             for one in self._there(space).values():
-                changed |= one.trials.pop(fingerprint, None) is not None
-                if fingerprint in one.rejected:
-                    one.rejected.remove(fingerprint)
-                    changed = True
+                changed |= one.trials.pop(UNNAMED, None) is not None
+            if any(one.rejected or one.trials for one in self._there(space).values()):
+                changed |= self._forget(space, self._fingerprint(login))
             self._tried = None
             if changed:
                 # The disk takes some 20 ms, in which this run may be killed: a right login would be
@@ -369,9 +394,50 @@ class MemoryFile:
         return done
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=self._name_after_s if self._unnamed else None)
+            except Empty:
+                self._name()
+                continue
+            if job is None:
+                self._name()
+                return
             job()
             del job  # It may hold a login, and the next one may be long in coming.
+
+    def _name(self) -> None:
+        """Write down whose the trial is that has no name yet, if there is one."""
+        if self._unnamed is None:
+            return
+        (space, login), self._unnamed = self._unnamed, None
+        try:
+            fingerprint = self._fingerprint(login)
+        except (ImportError, ValueError, MemoryError) as error:
+            _log.warning("a sign-in stays on record without a name: %s", type(error).__name__)
+            return
+        trials = self._upstream(space).trials
+        trial = trials.pop(UNNAMED, None)
+        if trial is not None:
+            trials[fingerprint] = trial
+            self._write()
+
+    def _drop_unnamed(self, space: Space, login: Login) -> bool:
+        """Remove the trial that has no name yet if it is that of this login; tell whether."""
+        if self._unnamed != (space, login):
+            return False
+        self._unnamed = None
+        return self._upstream(space).trials.pop(UNNAMED, None) is not None
+
+    def _forget(self, space: Space, fingerprint: str) -> bool:
+        """Remove rejections and trials of a login at an upstream; return whether there were any."""
+        changed = False
+        for one in self._there(space).values():
+            changed |= one.trials.pop(fingerprint, None) is not None
+            if fingerprint in one.rejected:
+                one.rejected.remove(fingerprint)
+                changed = True
+        return changed
 
     def _upstream(self, space: Space) -> _Upstream:
         if space not in self._upstreams:
