@@ -80,3 +80,19 @@ for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
         runner.run(main())
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=SOURCES, check=True)
+
+
+def test_a_login_that_nobody_has_rejected_loads_no_openssl() -> None:
+    """Each login is looked for among the rejected ones before it is sent."""
+    code = """
+import sys
+from trayproxy.auth.login import Login
+from trayproxy.desk.rejected import RejectedLogins
+rejected, login = RejectedLogins(bytes(16)), Login("jdoe", "hidden")
+assert not rejected.has(["http://proxy.corp.example:8080"], login)
+rejected.discard(["http://proxy.corp.example:8080"], login)
+assert "_hashlib" not in sys.modules
+rejected.add(["http://proxy.corp.example:8080"], login)
+assert rejected.has(["http://proxy.corp.example:8080"], login)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=SOURCES, check=True)

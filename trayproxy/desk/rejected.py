@@ -39,11 +39,14 @@ class RejectedLogins:
 
     def discard(self, places: Iterable[str], login: Login) -> None:
         """Forget a rejection: the upstream at these places has accepted the login after all."""
-        for place in places:
-            self._fingerprints.pop(self.fingerprint(place, login), None)
+        if self._fingerprints:  # Else OpenSSL is not loaded for nothing: see `fingerprint`.
+            for place in places:
+                self._fingerprints.pop(self.fingerprint(place, login), None)
 
     def has(self, places: Iterable[str], login: Login) -> bool:
         """Return whether the upstream at one of these places rejected exactly this login."""
+        if not self._fingerprints:
+            return False
         return any(self.fingerprint(place, login) in self._fingerprints for place in places)
 
     def fingerprint(self, place: str, login: Login) -> bytes:
