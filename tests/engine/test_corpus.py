@@ -52,6 +52,7 @@ UPSTREAM_CASES = [case for case in CASES if case["side"] == "upstream"]
 
 CANARY_URL = b"http://canary.test/"
 CANARY_WITHIN_S = 1.0
+CANARIES = 5
 WORK_AT_MOST_S = 0.5
 """Processor time that the engine may spend on one case."""
 
@@ -98,10 +99,14 @@ class Watch:
         self._engine.until_it_holds(self._base)
 
     def _check_canary(self) -> None:
+        # A busy computer delays one or another; what holds the engine up delays all of them.
+        assert any(self._seconds_of_canary() < CANARY_WITHIN_S for _ in range(CANARIES)), "I4"
+
+    def _seconds_of_canary(self) -> float:
         before = monotonic()
         with self._engine.connect() as client:
             assert client.ask(get(CANARY_URL)).body == b"ok"
-        assert monotonic() - before < CANARY_WITHIN_S, "I4"
+        return monotonic() - before
 
 
 def check_requests(recorder: Recorder, credentials: bytes) -> None:
