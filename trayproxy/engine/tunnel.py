@@ -269,7 +269,8 @@ class Tunnel:
         """
         self.is_probed = True
         for side in (self._client, self._upstream):
-            side.probe()
+            if not side.is_probed:  # As the upstream is whose answer took its time.
+                side.probe()
 
     def has_moved(self) -> bool:
         """Whether octets were delivered since this was asked last."""
