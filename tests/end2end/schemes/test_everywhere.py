@@ -164,6 +164,8 @@ def test_two_hundred_requests_share_the_connections_that_are_signed_in(
     urls = [origin.url("/hello")] * MANY
     batch = clients.curl("--parallel", "--parallel-max", "50", "-x", running.url, *urls).result()
     assert batch.out.split() == ["hello"] * MANY
+    # Squid writes its log behind its answers.
+    proxy.doors.wait_for_answers("GET", 200, MANY + 1)
     served = [access for access in proxy.doors.accesses() if access.status == 200]
     assert len(served) == MANY + 1
     scheme = "ntlm" if proxy.method == "NTLM" else "negotiate"
