@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import Home
+from tests.support.readable import READABLE
+from tests.support.service import service
+
 SOURCES = Path(__file__).parents[2]
 
 NOT_NEEDED = (
@@ -56,6 +60,15 @@ def test_the_modules_of_the_start_are_few(loaded: set[str]) -> None:
     # msgspec imports it where something else, of the tests, has brought it.
     others.discard("typing_extensions")
     assert len(others) < 212
+
+
+def test_a_service_that_is_not_used_has_loaded_no_openssl(place: Home) -> None:
+    """Not even what proxy.py imports when its executor is made, in the middle of the start."""
+    with service(place, "--no-prompt", program=READABLE) as running:
+        running.status()
+        mapped = Path(f"/proc/{running.pid}/maps").read_text()
+    assert "uvloop" in mapped
+    assert not [name for name in ("libcrypto", "libssl", "/_ssl.", "/_hashlib.") if name in mapped]
 
 
 def test_the_service_starts_without_openssl_and_encrypts_all_the_same() -> None:

@@ -20,6 +20,7 @@ from proxy.core.work.fd import LocalFdExecutor
 
 from trayproxy.desktop.owner import End
 from trayproxy.engine.descriptors import Descriptors
+from trayproxy.engine.front import without_connections
 from trayproxy.engine.strand import READ
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,8 @@ class LoopExecutor(LocalFdExecutor):
             turn_away: Called when a connection cannot be accepted, with the error, the listener and
                 its address; returns whether its program was told so. If not, accepting pauses.
         """
-        super().__init__(iid="trayproxy", work_queue=NonBlockingQueue(), flags=flags)
+        with without_connections():
+            super().__init__(iid="trayproxy", work_queue=NonBlockingQueue(), flags=flags)
         self._on_sweep = on_sweep
         self._turn_away = turn_away
         self._loop = loop  # What proxy.py's `loop` property returns.

@@ -9,7 +9,8 @@ for code that must never see an octet of ours. The parts that are used import no
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from threading import Event
@@ -26,6 +27,7 @@ _PARTS = (
 )
 """What imports `ssl` or `secrets`, and so OpenSSL, for features that are not used here."""
 
+_CONNECTIONS = "proxy.core.connection"
 _WITH_OPENSSL = ("ssl", "secrets")
 _WITHOUT_USE = (
     "multiprocessing",
@@ -46,6 +48,22 @@ def pass_over() -> None:
     spec = find_spec("proxy")
     if spec is not None:
         sys.modules["proxy"] = module_from_spec(spec)
+
+
+@contextmanager
+def without_connections() -> Iterator[None]:
+    """Let an executor of proxy.py be made without loading its connections to upstreams.
+
+    The constructor imports them, and OpenSSL with them, for a pool that is switched off.
+    """
+    if _CONNECTIONS in sys.modules:
+        yield
+        return
+    sys.modules[_CONNECTIONS] = _Placeholder(_CONNECTIONS)
+    try:
+        yield
+    finally:
+        del sys.modules[_CONNECTIONS]
 
 
 class _Placeholder(ModuleType):
