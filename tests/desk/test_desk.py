@@ -12,6 +12,7 @@ import pytest
 from tests.desk.play import GNOME, LAB, LOCKED, OFFICE, RIGHT, WRONG
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.control.messages import (
     Ending,
@@ -373,6 +374,14 @@ def test_closing_the_desk_refuses_who_waits_and_withdraws_questions(office: Offi
     office.desk.close()
     assert refused(seat).retry_after == 5
     assert office.face.closed == [(1, Ending.WITHDRAWN)]
+
+
+def test_a_closed_desk_tells_nothing_more(office: Office) -> None:
+    office.desk.close()
+    facts = office.face.facts
+    office.challenge()
+    office.wait()
+    assert (office.face.questions, office.face.facts) == ([], facts)
 
 
 # --- Confirmations --------------------------------------------------------------------------------
@@ -943,3 +952,48 @@ def test_a_refusal_of_a_request_that_has_left_holds_back_the_others(office: Offi
     # The only host that accepted the login is the one that refuses it.
     assert set(targets) == {""}
     assert len(office.desk.questions()) == 0
+
+
+# --- An upstream that answers nothing -------------------------------------------------------------
+
+
+def test_a_login_is_not_proved_any_more_while_its_upstream_answers_nothing(office: Office) -> None:
+    """What counts are the requests that share the proved login, not the one that tries it."""
+    tried = office.trust()
+    shared = office.desk.known(SPACE)
+    assert tried.flight
+    assert shared is not None
+    office.desk.overdue(tried, 2)
+    assert office.desk.is_sure_of(shared)
+    office.desk.overdue(shared, 2)
+    assert not office.desk.is_sure_of(shared)
+    assert not shared.verified
+
+
+# --- A request that strays between realms ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verdict", "strayed"),
+    [(None, [True]), (Verdict(VerdictKind.UNUSABLE), [False, False, False, True])],
+    ids=["a log-on each", "for free"],
+)
+def test_a_request_goes_on_in_another_realm_once_or_four_times_if_that_is_free(
+    office: Office, verdict: Verdict | None, strayed: list[bool]
+) -> None:
+    corp = office.trust()
+    seat = office.challenge(challenges='Basic realm="Other"')
+    office.wait()
+    office.enter(WRONG)
+    office.desk.accepted(answered(seat))
+    realms = [BASIC, parse_challenges([b'Basic realm="Other"'])]
+    waiter, carried, seen = Waiter("github.com:443"), corp, list[bool]()
+    while True:
+        realms.reverse()
+        seat = office.desk.challenged(SPACE, OFFICE, realms[0], waiter, carried, verdict)
+        office.wait()
+        if isinstance(seat.result(), Refusal):
+            break
+        carried = answered(seat)
+        seen.append(carried.strayed)
+    assert seen == strayed

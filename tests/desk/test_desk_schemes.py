@@ -326,6 +326,17 @@ def test_ones_own_sign_in_is_used_without_a_question(branch: Branch) -> None:
     assert branch.desk.facts("office").sign_in is SignInState.OK
 
 
+def test_ones_own_sign_in_is_not_in_doubt_while_its_upstream_answers_nothing(
+    branch: Branch,
+) -> None:
+    """There is no password in it that could be wrong."""
+    branch.desk.accepted(answered(branch.challenge(profile=SSO, challenges=ALL)))
+    known = branch.desk.known(SPACE)
+    assert known is not None
+    branch.desk.overdue(known, 2)
+    assert known.verified
+
+
 def test_ones_own_sign_in_is_never_basic(branch: Branch) -> None:
     told = refused(branch.challenge(profile=SSO, challenges='Basic realm="Corp"'))
     assert told.problem.id == "TP-303"

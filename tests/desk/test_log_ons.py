@@ -47,6 +47,7 @@ from trayproxy.desk.events import (
     Unproved,
 )
 from trayproxy.desk.space import Key, Mark, Space
+from trayproxy.desk.views import Trial
 from trayproxy.profiles.profile import Upstream
 
 LONG = settings(max_examples=200, deadline=None)
@@ -544,6 +545,17 @@ def test_a_login_that_an_earlier_run_tried_is_asked_about_and_not_sent(
     assert len(play.released()) == 1 or (hurried and play.question.hurried)
 
 
+def test_a_login_whose_trial_is_being_put_on_record_is_under_way() -> None:
+    play = Recorded()
+    play.challenge()
+    play.do(Found(play.lookups.popleft(), RIGHT, play.machine.keyring))
+    generation = play.machine.generation(KEY.space)
+    assert play.machine.trial(KEY.space, generation) is Trial.UNDER_WAY
+    play.record()
+    play.fail(play.released()[0], sent=True)
+    assert play.machine.trial(KEY.space, generation) is Trial.OPEN
+
+
 def test_a_login_that_cannot_be_put_on_record_is_not_sent_and_its_requests_hear_why() -> None:
     play = Recorded()
     first = play.challenge()
@@ -627,26 +639,34 @@ PLACES = {
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(sorted(PLACES)), st.sampled_from((WRONG, RIGHT)), st.integers(0, 2)
+            st.sampled_from(sorted(PLACES)),
+            st.sampled_from((WRONG, RIGHT)),
+            st.integers(0, 2),
+            st.booleans(),
         ),
         max_size=10,
     )
 )
 def test_a_login_is_rejected_once_at_each_place_whatever_its_profile(
-    steps: list[tuple[str, Login, int]],
+    steps: list[tuple[str, Login, int, bool]],
 ) -> None:
+    """A place is a URL, or an address as soon as that is known: the resolver may not answer."""
     play = Play()
     blamed: set[tuple[str, Login]] = set()
+    known: dict[str, set[str]] = {}
     waiter = 10_000
-    for name, login, more in steps:
+    for name, login, more, is_resolved in steps:
         host, address = PLACES[name]
+        addresses = (address,) if is_resolved else ()
         profile = replace(OFFICE, id=name, name=name, upstream=Upstream(host, 8080))
         key = Key(Space.of(profile), "Corp", KEY.family)
+        places = known.setdefault(name, {key.space.upstream})
+        places.update(addresses)
         play.do(Switched(profile))
         for _ in range(1 + more):
             waiter += 1
             at, where = len(play.effects), f"host{waiter}.example:80"
-            play.do(Challenged(waiter, key, profile, play.offers, where, addresses=(address,)))
+            play.do(Challenged(waiter, key, profile, play.offers, where, addresses=addresses))
             for effect in list(play.effects[at:]):
                 if isinstance(effect, LookUp):
                     play.do(Found(effect.lookup, login, play.machine.keyring))
@@ -654,10 +674,10 @@ def test_a_login_is_rejected_once_at_each_place_whatever_its_profile(
             for one in sent:
                 carried = play.machine.login(one.mark)
                 assert carried is not None
-                assert (address, carried) not in blamed
+                assert not any((place, carried) in blamed for place in places)
                 answer(play, one, key, carried)
                 if carried == WRONG:
-                    blamed.add((address, carried))
+                    blamed.update((place, carried) for place in places)
         play.wait(10)
 
 

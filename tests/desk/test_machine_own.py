@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desk.play import BASIC, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
+from tests.desk.play import BASIC, GNOME, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import SignInState, Why
 from trayproxy.desk.events import (
@@ -14,6 +14,7 @@ from trayproxy.desk.events import (
     Deleted,
     Edited,
     Event,
+    Found,
     Given,
     Inconclusive,
     LookUp,
@@ -27,7 +28,7 @@ from trayproxy.desk.events import (
     Wanted,
 )
 from trayproxy.desk.memory import Record
-from trayproxy.desk.space import Mark, Space
+from trayproxy.desk.space import Key, Mark, Space
 from trayproxy.desk.trials import CHECK_PAGES
 from trayproxy.desk.views import Trial
 from trayproxy.profiles.profile import Upstream
@@ -518,6 +519,26 @@ def test_a_login_that_is_insisted_on_is_on_one_request_of_our_own(play: Play) ->
     end(play)
     play.wait(30)
     assert len(play.all(TryOwn)) == 1
+
+
+def test_a_login_that_our_own_request_is_about_to_try_is_under_way(play: Play) -> None:
+    give_up_while_typing(play)
+    generation = play.machine.generation(SPACE)
+    assert play.machine.trial(SPACE, generation) is Trial.UNDER_WAY
+    end(play)
+    assert play.machine.trial(SPACE, generation) is Trial.OPEN
+
+
+def test_a_login_that_is_tried_in_another_realm_already_is_under_way(play: Play) -> None:
+    other = Key(SPACE, "Other", KEY.family)
+    first = play.challenge(other)
+    play.ask()
+    play.do(Found(1, RIGHT, GNOME))
+    play.enter(RIGHT)
+    assert play.released() == [first]
+    case = play.machine.board.cases[KEY]
+    assert case.blocked
+    assert play.machine.trial(SPACE, case.generation) is Trial.UNDER_WAY
 
 
 # --- Late, after the profile is gone --------------------------------------------------------------

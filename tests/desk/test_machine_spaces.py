@@ -4,13 +4,28 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desk.play import BASIC, DIGEST, GNOME, KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
+from tests.desk.play import (
+    BASIC,
+    DIGEST,
+    GNOME,
+    KEY,
+    LAB,
+    LAB_KEY,
+    OFFICE,
+    RIGHT,
+    WAY,
+    WRONG,
+    Play,
+    fact,
+)
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.control.messages import SignInState, Why
 from trayproxy.desk.events import (
     AskersChanged,
     Deleted,
+    Depart,
+    Departing,
     Edited,
     Forgotten,
     Found,
@@ -18,9 +33,11 @@ from trayproxy.desk.events import (
     LookUp,
     Offered,
     Rejected,
+    TryOwn,
+    Wanted,
 )
 from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import Key, Space
+from trayproxy.desk.space import REALM_MOST, Key, Pin, Space, bounded_realm
 from trayproxy.profiles.profile import Profile, SignIn, Upstream
 
 # --- Late losers and forbidden addresses ----------------------------------------------------------
@@ -138,6 +155,24 @@ def test_another_realm_of_the_upstream_does_not_get_the_saved_login_by_itself(pl
     play.wait(0.15)
     assert len(play.all(LookUp)) == 1
     assert play.question.realm == "Other"
+
+
+def test_the_realm_where_a_saved_login_was_accepted_last_is_pinned_first() -> None:
+    """The realms that a pin has too many of are dropped from its end."""
+    play = Play(pins={KEY.space: Pin("basic", ("Other", "Corp"))})
+    waiter = play.challenge()
+    play.found(RIGHT)
+    play.accept(waiter)
+    assert play.machine.board.pins[KEY.space].realms == ("Corp", "Other")
+
+
+def test_a_login_that_is_not_saved_does_not_change_where_the_saved_one_is_right() -> None:
+    play = Play(pins={KEY.space: Pin("basic", ("Other",))})
+    waiter = play.challenge()
+    assert play.question_due.realm == "Corp"
+    play.enter(RIGHT, remember=False)
+    play.accept(waiter)
+    assert play.machine.board.pins[KEY.space].realms == ("Other",)
 
 
 def test_an_upstream_with_two_realms_is_not_sent_a_login_unasked(play: Play) -> None:
@@ -309,6 +344,96 @@ def test_a_new_realm_beside_idle_ones_is_not_crowded_out() -> None:
     new = play.challenge(Key(KEY.space, "new", "basic"))
     assert play.refused() == {}
     assert {waits, new} <= play.machine.board.homes.keys()
+
+
+def lab_key(realm: str) -> Key:
+    """Return another realm of the laboratory."""
+    return Key(LAB_KEY.space, realm, LAB_KEY.family)
+
+
+def crowd(play: Play, count: int = 3) -> None:
+    """Let the laboratory invent realms, and every client leave again."""
+    for number in range(count):
+        play.leave(play.challenge(lab_key(f"invented {number}"), LAB))
+        play.wait(1)
+
+
+def test_the_realm_that_was_seen_longest_ago_is_forgotten_first() -> None:
+    play = Play(Rules(cases_most=2))
+    crowd(play, 3)
+    assert [key.realm for key in play.machine.board.cases] == ["invented 1", "invented 2"]
+
+
+def test_a_login_on_its_way_outlives_realms_that_are_invented() -> None:
+    """Without its case, the verdict on the login would be lost."""
+    play = Play(Rules(cases_most=2))
+    waiter = play.challenge()
+    play.found(WRONG)
+    assert play.released() == [waiter]
+    play.wait(1)
+    crowd(play)
+    play.reject(waiter)
+    assert play.all(Rejected) == [Rejected(KEY.space, WRONG)]
+
+
+def test_a_login_that_our_own_request_is_about_to_try_outlives_realms_that_are_invented() -> None:
+    play = Play(Rules(cases_most=2))
+    play.machine.board.tries_itself = True
+    play.do(Given(OFFICE, WAY, RIGHT, remember=True))
+    assert len(play.all(TryOwn)) == 1
+    play.wait(1)
+    crowd(play)
+    assert play.challenge(own=True) in play.released()
+
+
+def test_requests_that_wait_for_their_turn_outlive_realms_that_are_invented() -> None:
+    """The login of their case was accepted longest ago; that of the other is forgotten."""
+    play = Play(Rules(cases_most=2))
+    mark = play.trust()
+    play.wait(play.rules.fresh + 1)
+    play.do(Given(LAB, WAY, RIGHT))
+    play.accept(play.challenge(LAB_KEY, LAB))
+    for number in (901, 902):
+        play.do(Departing(number, mark, "github.com:443"))
+    assert play.all(Depart) == [Depart(901, 901)]
+    play.wait(1)
+    play.leave(play.challenge(lab_key("invented"), LAB))
+    play.wait(play.rules.pace)
+    assert play.all(Depart)[1:] == [Depart(902, 902)]
+
+
+def test_a_refusal_in_another_realm_after_the_first_realm_was_withdrawn_blames_nothing(
+    play: Play,
+) -> None:
+    (waiter,) = play.ask()
+    play.enter(RIGHT)
+    mark = play.mark(waiter)
+    play.do(Edited(replace(OFFICE, sign_in=SignIn.NONE)))
+    play.do(Edited(OFFICE))
+    other = play.challenge(OTHER, tried=mark)
+    assert play.all(Rejected) == []
+    play.found(None)
+    assert (play.question_due.realm, play.question.why) == ("Other", Why.NEEDED)
+    assert play.machine.board.homes.keys() == {other}
+
+
+def test_who_wants_to_sign_in_gets_the_question_that_is_open(play: Play) -> None:
+    """Although another realm, which waits for its turn, has asked later."""
+    play.ask()
+    play.wait(1)
+    play.challenge(OTHER)
+    play.wait(1)
+    number = play.question.number
+    play.do(Wanted(OFFICE, WAY))
+    assert play.machine.numbers() == (number,)
+
+
+def test_a_realm_of_128_characters_is_kept_as_it_is_and_a_longer_one_is_cut() -> None:
+    assert REALM_MOST == 128
+    assert bounded_realm("x" * 128) == "x" * 128
+    one, other = bounded_realm("x" * 129), bounded_realm("x" * 130)
+    assert len(one) == len(other) == 128
+    assert one != other
 
 
 def test_too_many_realms_that_all_wait_are_refused() -> None:

@@ -153,6 +153,15 @@ def test_a_client_that_leaves_is_not_let_go() -> None:
     assert play.gone == [first, third]
 
 
+def test_a_client_that_leaves_does_not_take_back_the_login_that_its_request_carries() -> None:
+    play = Stale()
+    first, second = play.depart(2)
+    play.leave(first)
+    assert play.gone == [first]
+    play.wait(play.rules.pace)
+    assert play.gone == [first, second]
+
+
 # --- Whose verdict counts ----------------------------------------------------------------------
 
 

@@ -242,7 +242,6 @@ class Logins:
         case.own_targets.clear()
         case.trial = None
         case.blocked = case.unsent = False
-        case.own_tries = 0
         case.suspects.clear()
         case.flights.clear()
         for request in case.parked.values():
