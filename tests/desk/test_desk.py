@@ -543,6 +543,23 @@ def test_a_program_that_cannot_be_found_is_looked_for_once(
     assert calls == [2]
 
 
+def test_closing_the_desk_ends_the_search_for_programs_without_an_error(office: Office) -> None:
+    errors: list[dict[str, object]] = []
+    office.loop.set_exception_handler(lambda loop, context: errors.append(context))
+    searches: list[asyncio.Future[Program | None]] = []
+
+    def identify(waiter: Waiter) -> Awaitable[Program | None]:
+        searches.append(office.loop.create_future())
+        return searches[-1]
+
+    office.desk.identify = identify
+    office.ask()
+    office.desk.close()
+    office.wait()
+    assert [search.cancelled() for search in searches] == [True]
+    assert errors == []
+
+
 def test_only_programs_that_a_question_names_are_looked_for(office: Office) -> None:
     calls = [0]
 

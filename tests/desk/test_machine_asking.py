@@ -56,6 +56,7 @@ def test_a_question_says_all_that_a_person_needs(play: Play) -> None:
     assert (question.realm, question.method, question.user) == ("Corp", "Basic", "jdoe")
     assert question.programs == (git, Program("", 0, "pip.example:443"))
     assert (question.why, question.keyring) == (Why.NEEDED, GNOME)
+    assert (question.waiting, question.rejections, question.before) == (2, 0, "")
 
 
 def test_a_program_found_later_is_named(play: Play) -> None:

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from tests.desk.play import GNOME, KEY, LAB, LOCKED, OFFICE, RIGHT, WAY, WRONG, Play
+from tests.desk.play import GNOME, KEY, LAB, LOCKED, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Keyring, KeyringState, Why
+from trayproxy.control.messages import Keyring, KeyringState, SignInState, Why
 from trayproxy.desk.events import (
     AskersChanged,
     Forgotten,
@@ -137,6 +137,16 @@ def test_sign_in_from_the_menu_changes_a_password_that_works(play: Play) -> None
     waiter = play.challenge()
     play.accept(waiter)
     assert play.all(Save)[-1] == Save(OFFICE, Login("jdoe", "newer"))
+
+
+def test_a_login_given_after_a_question_was_cancelled_is_known_to_be_needed(play: Play) -> None:
+    """Also if the keyring had not answered yet when the question was cancelled."""
+    play.challenge()
+    play.do(Wanted(OFFICE, WAY))
+    play.decline()
+    assert fact(play) is SignInState.SNOOZED
+    play.do(Given(OFFICE, WAY, RIGHT))
+    assert fact(play) is SignInState.NEEDED
 
 
 def test_cancelling_a_change_leaves_the_login_that_works(play: Play) -> None:

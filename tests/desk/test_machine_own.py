@@ -7,23 +7,28 @@ import pytest
 
 from tests.desk.play import BASIC, GNOME, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import SignInState, Why
+from trayproxy.control.messages import Program, Quiet, SignInState, Why
 from trayproxy.desk.events import (
     Accepted,
     Cleared,
+    Declined,
     Deleted,
     Edited,
     Event,
     Found,
     Given,
+    Identified,
     Inconclusive,
+    Left,
     LookUp,
     OwnEnded,
     Rejected,
     Save,
     ScreenLocked,
     Switched,
+    Touched,
     TryOwn,
+    Typed,
     Unproved,
     Wanted,
 )
@@ -340,6 +345,26 @@ def test_a_host_stays_forbidden_for_the_next_login_of_the_user(play: Play) -> No
     assert play.endings()[-1] == "ACCEPTED"
 
 
+def test_a_refusal_by_a_forbidden_host_says_nothing_about_the_next_login_of_the_user(
+    play: Play,
+) -> None:
+    """It goes there only because our own request was not answered in time."""
+    trusted(play)
+    play.challenge(tried=play.mark(1), target="blocked.example:443")
+    play.accept(own(play))
+    end(play)
+    play.do(Wanted(OFFICE, WAY))
+    new = Login("jdoe", "new")
+    play.enter(new)
+    waiting = play.challenge(target="blocked.example:80")
+    play.wait(play.rules.canary)
+    assert play.released()[-1] == waiting
+    back = play.reject(waiting, target="blocked.example:80")
+    assert play.refused()[back] == "FORBIDDEN"
+    assert Rejected(SPACE, new) not in play.all(Rejected)
+    assert play.question.why is Why.UNCHECKED
+
+
 # --- Answers that prove nothing -------------------------------------------------------------------
 
 
@@ -387,6 +412,16 @@ def test_a_wrong_password_to_a_proxy_that_always_says_500_is_sent_three_times(pl
     assert play.released() == [*waiters[:2], ours]
     assert (play.question.why, play.question.waiting) == (Why.UNCHECKED, 18)
     assert play.all(Save) == []
+
+
+def test_a_first_try_of_our_own_goes_where_a_program_wanted_to_go(play: Play) -> None:
+    """Not to a page that has nothing to do with it, as long as there is another try."""
+    first, _ = play.challenge(target="a.example:80"), play.challenge(target="a.example:443")
+    left = play.challenge(target="b.example:443")
+    play.found(RIGHT)
+    play.leave(left)
+    play.answer(first)
+    assert [effect.target for effect in play.all(TryOwn)] == ["b.example:443"]
 
 
 def test_the_last_try_before_the_person_is_asked_goes_to_a_page_that_is_always_there(
@@ -531,14 +566,14 @@ def test_a_login_that_our_own_request_is_about_to_try_is_under_way(play: Play) -
 
 def test_a_login_that_is_tried_in_another_realm_already_is_under_way(play: Play) -> None:
     other = Key(SPACE, "Other", KEY.family)
-    first = play.challenge(other)
     play.ask()
-    play.do(Found(1, RIGHT, GNOME))
+    first = play.challenge(other)
+    play.found(RIGHT)
+    assert play.released() == [first]
     play.enter(RIGHT)
     assert play.released() == [first]
-    case = play.machine.board.cases[KEY]
-    assert case.blocked
-    assert play.machine.trial(SPACE, case.generation) is Trial.UNDER_WAY
+    generation = play.machine.generation(SPACE)
+    assert play.machine.trial(SPACE, generation) is Trial.UNDER_WAY
 
 
 # --- Late, after the profile is gone --------------------------------------------------------------
@@ -572,6 +607,27 @@ def test_what_comes_back_after_its_profile_was_deleted_changes_nothing(
     assert play.effects[before:] == []
     assert play.machine.board.cases == {}
     assert not play.is_asking
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        Typed(1, RIGHT, remember=True),
+        Declined(1, Quiet.A_WHILE),
+        Touched(1),
+        Identified(1, Program("git", 4312, "github.com:443")),
+        Found(1, RIGHT, GNOME),
+        Left(1),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_is_done_about_the_question_of_a_deleted_profile_changes_nothing(
+    play: Play, late: Event
+) -> None:
+    play.ask()
+    play.do(Deleted("office"))
+    assert play.do(late) == []
+    assert play.machine.board.cases == {}
 
 
 def test_a_refusal_after_its_profile_was_deleted_is_told_that(play: Play) -> None:

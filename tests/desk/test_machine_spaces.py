@@ -278,8 +278,14 @@ def test_a_login_right_in_one_realm_is_tried_in_another_then(play: Play) -> None
     assert play.released() == [other, waiter]
 
 
-def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(play: Play) -> None:
+@pytest.mark.parametrize("faces", [1, 0])
+def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(
+    play: Play, faces: int
+) -> None:
+    """Whether or not a person can be asked: each refusal may have been a failed log-on."""
     mark = play.trust()
+    play.do(AskersChanged(faces))
+    play.wait(play.rules.grace)
     play.challenge(tried=mark)
     first, second = play.challenge(), play.challenge()
     play.challenge(OTHER, tried=mark)

@@ -14,6 +14,7 @@ from trayproxy.desk.events import (
     Accepted,
     AskersChanged,
     Challenged,
+    Deleted,
     Depart,
     Departing,
     Given,
@@ -160,6 +161,15 @@ def test_a_client_that_leaves_does_not_take_back_the_login_that_its_request_carr
     assert play.gone == [first]
     play.wait(play.rules.pace)
     assert play.gone == [first, second]
+
+
+def test_after_its_profile_was_deleted_a_login_is_on_no_request() -> None:
+    play = Stale()
+    play.do(Deleted("office"))
+    before = len(play.effects)
+    play.do(Overdue(play.carried, 2))
+    assert play.effects[before:] == []
+    assert play.depart() == play.recalled
 
 
 # --- Whose verdict counts ----------------------------------------------------------------------

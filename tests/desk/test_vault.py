@@ -23,6 +23,7 @@ from msgspec import structs
 from tests.desk.play import LAB, OFFICE, RIGHT
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, KeyringState
+from trayproxy.desk import secret_service
 from trayproxy.desk.keyring_errors import UnusableError, reason_of, state_after
 from trayproxy.desk.store import Finding
 from trayproxy.desk.vault import Opened, Vault, service_name
@@ -96,6 +97,12 @@ class WinVaultKeyring(Memory):
     """A double of the Windows back-end: known by its module."""
 
     __module__ = "keyring.backends.Windows"
+
+
+class SecretServiceKeyring(Hanging):
+    """A double of the back-end for the Secret Service: known by its module."""
+
+    __module__ = "keyring.backends.SecretService"
 
 
 def vault_on(ring: Memory, clock: Callable[[], float] = lambda: 0.0) -> Vault:
@@ -339,6 +346,27 @@ def test_a_keyring_that_takes_longer_than_the_limit_is_silent_and_its_late_answe
     assert vault.keyring == structs.replace(OK, state=KeyringState.SILENT)
     ring.released.set()
     assert finding.result(SOON) == Finding(RIGHT, OK)
+
+
+def test_a_keyring_that_another_program_has_unlocked_is_seen_while_its_prompt_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_locked = Event()
+    is_locked.set()
+    monkeypatch.setattr(secret_service, "is_locked", is_locked.is_set)
+    monkeypatch.setattr(secret_service, "has_entries", lambda service: True)
+    monkeypatch.setattr(secret_service, "unlock", lambda: True)
+    ring = SecretServiceKeyring()
+    vault = vault_on(ring)
+    finding = vault.find(OFFICE)
+    assert ring.reached.wait(SOON)
+    locked = structs.replace(OK, state=KeyringState.LOCKED)
+    assert vault.survey().result(SOON) == locked
+    is_locked.clear()
+    assert vault.survey().result(SOON) == OK
+    assert not finding.done()
+    ring.released.set()
+    assert finding.result(SOON) == Finding(None, OK)
 
 
 def test_a_keyring_that_hangs_for_ever_does_not_keep_the_program_from_ending() -> None:

@@ -60,10 +60,10 @@ class Logins:
         """
         offer = pick(case, case.offers, self._board.now)
         for other in self._board.siblings(case):
-            weakest = min(map(strength, other.labels), default=None)
             is_accepted = other.phase is Phase.TRUSTED and other.login is not None
-            if not offer or not is_accepted or weakest is None:
+            if not offer or not is_accepted:
                 continue
+            weakest = min(map(strength, other.labels))
             is_hidden = offer.way.transport is not Transport.READABLE
             is_alone = other.source is Source.GIVEN and not self._questions.is_attended
             is_as_good = is_hidden and is_alone and weakest == offer.strength
