@@ -317,7 +317,7 @@ def test_a_scheme_we_do_not_have_is_told(office: Office) -> None:
 
 def test_a_407_without_a_challenge_is_told_r_080(office: Office) -> None:
     seat = office.desk.challenged(SPACE, OFFICE, (), Waiter("a"), None)
-    assert "offers nothing" in refused(seat).problem.body
+    assert "offers nothing. " in refused(seat).problem.body
 
 
 def test_a_profile_without_sign_in_asks_nobody(office: Office) -> None:

@@ -488,11 +488,14 @@ def test_closing_ends_a_request_of_our_own(branch: Branch) -> None:
         await asyncio.get_running_loop().create_future()
         return True
 
+    errors: list[dict[str, object]] = []
+    branch.loop.set_exception_handler(lambda loop, context: errors.append(context))
     branch.desk.on_try = forever
     saving = branch.desk.save_login(OFFICE, RIGHT)
     branch.wait()
     branch.desk.close()
     branch.wait()
+    assert errors == []
     assert saving.done()
     assert branch.memory.closed
 

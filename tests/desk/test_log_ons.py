@@ -567,7 +567,8 @@ def test_a_login_that_cannot_be_put_on_record_is_not_sent_and_its_requests_hear_
     second = play.challenge()
     assert play.refused()[second] == "UNRECORDED"  # At once.
     assert play.released() == []
-    assert [trouble.reason for trouble in play.machine.troubles()] == [Reason.UNRECORDED]
+    told = [(trouble.reason, trouble.text) for trouble in play.machine.troubles()]
+    assert told == [(Reason.UNRECORDED, "")]
 
     play.record()  # The folder answers after all.
     third = play.challenge()

@@ -317,6 +317,18 @@ def test_a_changed_password_costs_two_log_ons_whatever_its_hosts_accepted_before
     assert len(play.released()) == before
 
 
+def test_a_second_refusal_of_what_had_left_before_the_first_is_no_rejection(play: Play) -> None:
+    """Although the login was accepted at both hosts: both refusals may be of one moment."""
+    mark = play.trust()
+    hosts = ("a.example:443", "b.example:443")
+    for host in hosts:
+        play.do(Accepted(mark, "basic", "basic", host))
+    for host in hosts:
+        play.challenge(tried=mark, target=host)
+    assert play.all(Rejected) == []
+    assert not play.is_asking
+
+
 def test_a_refusal_of_a_client_does_not_tell_where_a_host_is_unknown(play: Play) -> None:
     """Two hosts of a block list are not a wrong password."""
     trusted(play)

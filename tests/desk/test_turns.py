@@ -341,6 +341,15 @@ def test_several_without_an_answer_are_followed_by_ours_alone(count: int) -> Non
     assert play.question_due.why is Why.UNCHECKED
 
 
+def test_silence_says_nothing_new_of_a_login_that_goes_on_one_request_at_a_time() -> None:
+    """The requests that wait for their turn do not carry it."""
+    play = Stale()
+    first, second, _ = play.depart(3)
+    play.do(Overdue(play.carried, 50))
+    play.wait(play.rules.pace)
+    assert play.gone == [first, second]
+
+
 def test_a_late_answer_of_a_slow_site_lets_the_others_go() -> None:
     play = Fresh()
     play.fall_silent(3)
