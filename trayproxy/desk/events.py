@@ -194,7 +194,7 @@ class Departing(Struct, frozen=True):
 
     number: int
     mark: Mark
-    target: str = ""
+    target: str
 
 
 class OwnEnded(Struct, frozen=True):
