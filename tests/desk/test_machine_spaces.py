@@ -175,6 +175,17 @@ def test_a_login_that_is_not_saved_does_not_change_where_the_saved_one_is_right(
     assert play.machine.board.pins[KEY.space].realms == ("Other",)
 
 
+def test_after_a_rejection_the_keyring_is_not_read_for_another_realm(play: Play) -> None:
+    """It holds one login for the upstream, which has just rejected it."""
+    waiter = play.challenge()
+    play.found(WRONG)
+    play.leave(play.reject(waiter))
+    play.wait(play.rules.relook + 1)
+    before = len(play.all(LookUp))
+    play.challenge(OTHER)
+    assert len(play.all(LookUp)) == before
+
+
 def test_an_upstream_with_two_realms_is_not_sent_a_login_unasked(play: Play) -> None:
     mark = play.trust()
     play.challenge(OTHER)
