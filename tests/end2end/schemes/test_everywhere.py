@@ -104,7 +104,8 @@ def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
         # Another wrong one each time: what was rejected once is not tried for anybody.
         face.answer(first, Login(proxy.wrong.user, f"{proxy.wrong.password}{count}"))
         again = face.wait_for_question(rejected(first))
-        assert again.why is Why.TYPED_REJECTED
+        # Apache closes behind the 407 of a POST, so Digest leaves on another connection: unclear.
+        assert again.why in (Why.TYPED_REJECTED, Why.UNCLEAR)
         assert proxy.failed_logons() == count
         face.answer(again, proxy.right)
         assert waiting.result().out == expected
