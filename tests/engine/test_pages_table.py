@@ -30,12 +30,45 @@ PAGES = [
     (pages.LOOP, 508, "proxy_loop_detected", "TP-702"),
     (pages.BUSY, 503, "connection_limit_reached", ""),
     (pages.CUT_SHORT, 502, "connection_terminated", ""),
+    (pages.refused_request(431, "x"), 431, "", ""),
+    (pages.NOT_A_PROXY_REQUEST, 400, "", ""),
+    (pages.NO_PROFILE, 503, "proxy_configuration_error", ""),
+    (pages.LAST_STOP, 200, "", ""),
+    (pages.NOT_ALLOWED, 403, "http_request_denied", "TP-109"),
+    (pages.TOO_LARGE_TO_REPEAT, 503, "proxy_configuration_error", ""),
+    (pages.TOO_LARGE_BUT_SIGNED_IN, 503, "proxy_configuration_error", ""),
+    (pages.NO_COMMON_METHOD, 503, "proxy_configuration_error", "TP-303"),
+    (pages.SITE_WANTS_SIGN_IN, 502, "http_protocol_error", ""),
+    (pages.sign_in_not_set("Office"), 502, "proxy_configuration_error", "TP-303"),
+    (
+        pages.no_route("a.test", "No route to host", through_upstream=True),
+        *(502, "destination_ip_unroutable", "TP-208"),
+    ),
+    (pages.socks_refused("a.test", 2), 502, "destination_ip_prohibited", "TP-207"),
+    (pages.socks_refused("a.test", 3), 502, "destination_ip_unroutable", "TP-207"),
+    (pages.socks_refused("a.test", 4), 502, "destination_unavailable", "TP-207"),
 ]
+
+RETRIES = [
+    (pages.NO_PROFILE, 5),
+    (pages.BUSY, 5),
+    (pages.TOO_LARGE_TO_REPEAT, 1),
+    (pages.TOO_LARGE_BUT_SIGNED_IN, 1),
+    (pages.CUT_SHORT, None),
+    (pages.LOOP, None),
+    (pages.NOT_ALLOWED, None),
+]
+"""After how many seconds asking again makes sense."""
 
 
 @pytest.mark.parametrize(("page", "status", "error", "code"), PAGES)
 def test_status_error_type_and_number(page: Page, status: int, error: str, code: str) -> None:
     assert (page.status, page.error, page.code) == (status, error, code)
+
+
+@pytest.mark.parametrize(("page", "seconds"), RETRIES)
+def test_when_to_ask_again(page: Page, seconds: int | None) -> None:
+    assert page.retry_after == seconds
 
 
 @pytest.mark.parametrize("through_upstream", [True, False])
@@ -45,6 +78,7 @@ def test_only_a_proxy_that_is_not_found_or_silent_may_mean_another_network(
     for page in (
         pages.not_found("a.test", through_upstream=through_upstream),
         pages.silent("a.test", 10, through_upstream=through_upstream),
+        pages.no_route("a.test", "No route to host", through_upstream=through_upstream),
     ):
         assert page.body.endswith(OUTSIDE) is through_upstream
     not_found = pages.not_found("a.test", through_upstream=through_upstream).body

@@ -570,6 +570,31 @@ def test_a_connection_that_is_not_quiet_is_dropped(
     assert pool.take(KEY) is None
 
 
+@pytest.mark.parametrize("says", [b"unasked", b""], ids=["speaks", "ends"])
+def test_a_connection_that_is_not_quiet_is_not_kept_at_all(
+    pool: Pool, stack: ExitStack, says: bytes
+) -> None:
+    pair = Pair(stack)
+    if says:
+        pair.connection.stream.inbox += says
+    else:
+        pair.connection.stream.ended = True
+    pool.keep(pair.connection)
+    assert pair.is_closed
+    assert not pool.has(KEY)
+
+
+def test_a_connection_of_an_earlier_epoch_is_not_kept(pool: Pool, stack: ExitStack) -> None:
+    """Nobody may use it, so it would only take a descriptor."""
+    pool.clear()
+    old, new = Pair(stack, KEY), Pair(stack, KEY._replace(epoch=pool.epoch))
+    for pair in (old, new):
+        pool.keep(pair.connection)
+    assert (old.is_closed, new.is_closed) == (True, False)
+    assert not pool.is_current(KEY)
+    assert pool.is_current(new.connection.key)
+
+
 def test_what_came_just_now_is_noticed_when_taking(
     pool: Pool, stack: ExitStack, loop: asyncio.AbstractEventLoop
 ) -> None:

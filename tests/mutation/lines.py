@@ -31,7 +31,8 @@ class Recorder:
     """Records lines while the tests run.
 
     Attributes:
-        lines: The lines of each module by its path, by the test's id.
+        lines: The lines of each module by its path, by the id of the test or of the module of
+            tests whose import executed them.
         seconds: How long each test took.
         failed: The tests that failed.
     """
@@ -112,6 +113,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 class _Hooks:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        # What a module of tests executes when it is imported is there for each of its tests.
+        if isinstance(collector, pytest.Module):
+            self._recorder.follow(collector.nodeid)
+
+    def pytest_collection_finish(self) -> None:
+        self._recorder.follow(_AT_IMPORT)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._recorder.follow(nodeid)

@@ -35,7 +35,8 @@ class Coverage:
     """Which tests execute which lines.
 
     Attributes:
-        lines: The lines of each module, by its path below the top of the sources, by the test.
+        lines: The lines of each module, by its path below the top of the sources, by the test or
+            the module of tests.
         seconds: How long each test takes.
         failing: Tests that fail without a mutant; they notice nothing.
     """
@@ -68,21 +69,21 @@ class Coverage:
 
     def tests_of(self, mutant: Mutant) -> list[str]:
         """Return the tests that can notice a mutant, those of the quickest files first."""
-        first, last = mutant.lines
         found = [
             test
-            for test, modules in self.lines.items()
-            if test in self.seconds
-            and test not in self.failing
-            and any(
-                mutant.at_import or first <= line <= last for line in modules.get(mutant.path, ())
-            )
+            for test in self.seconds.keys() - self.failing
+            if self._executes(test, mutant) or self._executes(_file_of(test), mutant)
         ]
         by_file: dict[str, list[str]] = {}
         for test in found:
             by_file.setdefault(_file_of(test), []).append(test)
         mean = {name: self.duration(tests) / len(tests) for name, tests in by_file.items()}
         return [test for name in sorted(by_file, key=mean.__getitem__) for test in by_file[name]]
+
+    def _executes(self, test: str, mutant: Mutant) -> bool:
+        first, last = mutant.lines
+        lines = self.lines.get(test, {}).get(mutant.path, ())
+        return any(mutant.at_import or first <= line <= last for line in lines)
 
     def rest(self, tests: Iterable[str]) -> list[str]:
         """Return all tests but these and those that fail anyway."""
