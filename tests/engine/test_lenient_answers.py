@@ -48,6 +48,20 @@ def test_an_odd_answer_arrives_and_its_connection_ends(
         assert upstream.peers[0].received.count(b"GET ") == 1
 
 
+def test_a_client_of_http_1_0_gets_all_chunks_of_a_packet_without_their_sizes(
+    start: Start,
+) -> None:
+    """They come together, and it knows no chunks (RFC 9112, section 7.1.2)."""
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with Scripted(answering(chunked + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")) as upstream:
+        engine = start(office(upstream.port))
+        with engine.connect() as client:
+            client.send(get(b"http://origin.test/", version=b"1.0"))
+            head, _, body = client.take_all().partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert body == b"hello"
+
+
 def test_a_header_beyond_our_limits_is_told_as_ours(start: Start) -> None:
     large = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\nContent-Length: 0\r\n\r\n"
     with Scripted(answering(large)) as upstream:

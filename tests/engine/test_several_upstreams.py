@@ -283,3 +283,21 @@ def test_a_client_that_leaves_meanwhile_ends_it(
         client.reset()
     engine.until(lambda: not engine.engine.executor.works, "the end of the client")
     assert not recorder.requests
+
+
+# --- what the desk asks about them ---------------------------------------------------------------
+
+
+def test_the_addresses_of_an_upstream_are_told_as_far_as_they_are_known(start: Start) -> None:
+    dialler = start(None).engine.dialler
+    url = "http://proxy.test:3128"
+    assert dialler.addresses_of(url) == ()
+    found = (
+        (socket.AF_INET6, ("2001:db8::1", 3128, 0, 0)),
+        (socket.AF_INET, ("192.0.2.7", 3128)),
+    )
+    dialler.resolver._remember("proxy.test", 3128, found)
+    assert dialler.addresses_of(url) == ("192.0.2.7:3128", "2001:db8::1:3128")
+    assert dialler.addresses_of("http://proxy.test:3129") == ()
+    assert dialler.addresses_of("http://proxy.test") == ()
+    assert dialler.addresses_of("direct:") == ()

@@ -224,6 +224,18 @@ def test_a_request_goes_by_the_second_address_of_a_proxy_if_the_first_has_no_rou
         assert client.ask(GET).status == 200
 
 
+def test_the_short_way_is_taken_also_where_there_are_other_upstreams(
+    start: Start, recorder: Recorder, stories: list[Story]
+) -> None:
+    first, other = (Upstream("127.0.0.1", port) for port in (recorder.port, 1))
+    engine = start(Profile("office", "Office", first, fallbacks=(other,)))
+    for _ in range(2):
+        leave_one_idle(engine)
+    told = len(stories)
+    leave_one_idle(engine)
+    assert len(stories) == told
+
+
 def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
     """Let every name have these addresses, and be remembered as usual."""
 

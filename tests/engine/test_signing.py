@@ -42,6 +42,8 @@ from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.steps import AT_ONCE
+from trayproxy.engine.strand import Wait
+from trayproxy.engine.upstream import Address, Pause, Resolver
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
 
@@ -988,6 +990,42 @@ def test_a_slow_sign_in_server_is_not_limited_by_the_last_answers_time(
         engine.until(lambda: engine.loop.time() > sweeps, "two sweeps of the executor")
         goes_on.set()
         assert client.reply().status == 200
+
+
+def test_a_login_that_was_refused_while_a_connection_was_made_is_not_sent(
+    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another request has come back with it meanwhile: this one would be a second log-on."""
+    goes_on, looked_up = Event(), list[str]()
+    real = Resolver.look_up
+
+    async def look_up(
+        self: Resolver, host: str, port: int, pause: Pause, limit_s: float
+    ) -> tuple[Address, ...]:
+        looked_up.append(host)
+        while len(looked_up) == 2 and not goes_on.is_set():
+            await pause(Wait({}, timeout=0.01))
+        return await real(self, host, port, pause, limit_s)
+
+    monkeypatch.setattr(Resolver, "look_up", look_up)
+    last = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    asks = challenge('Basic realm="r"')
+    upstream = script(answering(asks, last), answering(asks))
+    desk = FakeDesk(LOGIN)
+    engine = start(office(upstream.port, host="localhost"), desk)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        engine.until(lambda: not any(engine.engine.pool._idle.values()), "no idle connection")
+        engine.call(engine.engine.dialler.forget)
+        client.send(get(b"http://other.test/"))
+        engine.until(lambda: len(looked_up) == 2, "the second connection")
+        engine.call(desk.forget_login)
+        goes_on.set()
+        desk.wait_for_turns(2)
+        engine.call(desk.refuse_all)
+        assert client.reply().status == 503
+    assert b"Proxy-Authorization" not in upstream.peers[-1].received
+    assert [turn.tried for turn in desk.turns] == [None, None]
 
 
 class Forgetful(FakeDesk):

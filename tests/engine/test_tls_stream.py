@@ -1,11 +1,13 @@
 """Tests for trayproxy.engine.tls: one end of TLS against Python's own."""
 
+import asyncio
 import select
 import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
 from typing import cast
@@ -18,7 +20,9 @@ from tests.support.tls import Authority
 from trayproxy.engine.handshake import HandshakeError
 from trayproxy.engine.stream import CHUNK
 from trayproxy.engine.tls import (
+    LARGEST_CA_FILE,
     TlsStream,
+    Trust,
     handshake_error,
     own_context,
     system_context,
@@ -344,3 +348,21 @@ def test_old_versions_of_tls_are_not_spoken(authority: Authority) -> None:
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_file_of_certificates_has_a_largest_size(
+    authority: Authority, tmp_path: Path, beyond: int
+) -> None:
+    """What is behind the limit could be anything, so it is not read as if it ended there."""
+    octets = authority.pem.read_bytes().ljust(LARGEST_CA_FILE + beyond, b"\n")
+    path = tmp_path / "authorities.pem"
+    path.write_bytes(octets)
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        reading = Trust(loop).load(str(path))
+        if beyond:
+            with pytest.raises(HandshakeError):
+                loop.run_until_complete(reading)
+        else:
+            assert loop.run_until_complete(reading).cert_store_stats()["x509_ca"] == 1

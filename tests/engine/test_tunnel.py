@@ -86,9 +86,11 @@ class NoPipes(Pipes):
         return None
 
 
-def make(stack: ExitStack, *, spliced: bool = True, narrow: bool = False) -> Ends:
+def make(
+    stack: ExitStack, *, spliced: bool = True, narrow: bool = False, narrow_upstream: bool = False
+) -> Ends:
     client, client_side = tcp_pair(stack, narrow=narrow)
-    upstream, upstream_side = tcp_pair(stack)
+    upstream, upstream_side = tcp_pair(stack, narrow=narrow_upstream)
     pipes = Pipes() if spliced else NoPipes()
     stack.callback(pipes.close)
     streams = Stream(client_side), Stream(upstream_side)
@@ -197,6 +199,19 @@ def test_a_slow_reader_is_waited_for_and_the_sender_with_it(stack: ExitStack) ->
             ends.settle()
     assert ends.tunnel.events == {ends.streams[0].descriptor: READ | WRITE}
     assert receive_all(ends, ends.client, len(sent)) == sent
+
+
+def test_a_slow_upstream_is_waited_for_and_the_client_with_it(stack: ExitStack) -> None:
+    ends = make(stack, narrow_upstream=True)
+    ends.client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
+    ends.client.setblocking(False)
+    sent = bytearray()
+    with suppress(BlockingIOError):
+        while True:
+            sent += BULK[: ends.client.send(BULK)]
+            ends.settle()
+    assert ends.tunnel.events == {ends.streams[1].descriptor: READ | WRITE}
+    assert receive_all(ends, ends.upstream, len(sent)) == sent
 
 
 def test_a_half_close_leaves_the_other_direction_open(ends: Ends) -> None:

@@ -124,6 +124,8 @@ class _Hooks:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._recorder.follow(nodeid)
+        # Python stops tracing a thread in which it failed once, as at the end of the stack.
+        sys.settrace(self._recorder.trace)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._recorder.seconds[report.nodeid] += report.duration
