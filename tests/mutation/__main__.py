@@ -8,7 +8,6 @@ can be noticed; whoever reads the list decides that.
 """
 
 import argparse
-import difflib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -55,7 +54,7 @@ def main() -> int:
         mutants = _chosen(package, options.at, options.count, options.seed)
         if options.list:
             for mutant in mutants:
-                print(_described(mutant))
+                print(mutant.describe((SOURCES / mutant.path).read_bytes()))
         elif mutants:
             outcomes = list(_tried(package, mutants, options))
             left += _reported(package, outcomes)
@@ -125,20 +124,12 @@ def _reported(package: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Print a summary, and return what was not noticed."""
     left = [one for one in outcomes if not one.noticed_by]
     for one in left:
-        print(_described(one.mutant))
+        print(one.change)
     tried = Counter(one.mutant.kind for one in outcomes)
     missed = Counter(one.mutant.kind for one in left)
     kinds = ", ".join(f"{kind.value} {n - missed[kind]}/{n}" for kind, n in tried.items())
     print(f"{package}: {len(outcomes) - len(left)} of {len(outcomes)} noticed ({kinds})")
     return left
-
-
-def _described(mutant: Mutant) -> str:
-    """Return where a mutant is, and its diff."""
-    source = (SOURCES / mutant.path).read_bytes()
-    before, after = source.decode().splitlines(), mutant.apply(source).decode().splitlines()
-    diff = list(difflib.unified_diff(before, after, lineterm="", n=0))[3:]
-    return "\n".join((f"{mutant.path}:{mutant.line} {mutant.kind.value}", *diff))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ read.
 """
 
 import ast
+import difflib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,16 @@ class Mutant:
     def apply(self, source: bytes) -> bytes:
         """Return the module's source with the change."""
         return source[: self.start] + self.text.encode() + source[self.end :]
+
+    def describe(self, source: bytes) -> str:
+        """Return where the change is, and its diff.
+
+        Args:
+            source: The module's, without the change.
+        """
+        before, after = source.decode().splitlines(), self.apply(source).decode().splitlines()
+        diff = list(difflib.unified_diff(before, after, lineterm="", n=0))[3:]
+        return "\n".join((f"{self.path}:{self.line} {self.kind.value}", *diff))
 
 
 _COMPARISONS: dict[type[ast.cmpop], str] = {

@@ -100,12 +100,14 @@ class Outcome:
 
     Attributes:
         mutant: The mutant.
+        change: Where it is, and its diff.
         noticed_by: The test that failed, or why the run ended otherwise; empty if nothing did.
         tests: With which tests it was tried.
         seconds: How long it took.
     """
 
     mutant: Mutant
+    change: str
     noticed_by: str
     tests: str
     seconds: float
@@ -177,29 +179,29 @@ class Copy:
         begin = time.monotonic()
         tests = coverage.tests_of(mutant)
         noticed = ""
-        with self._changed(mutant):
+        with self._changed(mutant) as change:
             for some in (tests, coverage.rest(tests) if whole else []):
                 if some and not noticed:
                     limit = START_S + SLOWER * coverage.duration(some)
                     noticed = self._first_failure(some, limit)
-        return Outcome(mutant, noticed, f"{len(tests)} tests", time.monotonic() - begin)
+        return Outcome(mutant, change, noticed, f"{len(tests)} tests", time.monotonic() - begin)
 
     def outcome_by(self, mutant: Mutant, tests: Sequence[str], limit_s: float) -> Outcome:
         """Try a mutant with these tests, named as for pytest."""
         begin = time.monotonic()
-        with self._changed(mutant):
+        with self._changed(mutant) as change:
             noticed = self._failure_of(tests, {}, limit_s)
-        return Outcome(mutant, noticed, "tests as named", time.monotonic() - begin)
+        return Outcome(mutant, change, noticed, "tests as named", time.monotonic() - begin)
 
     @contextlib.contextmanager
-    def _changed(self, mutant: Mutant) -> Iterator[None]:
-        """Have the mutant in the copy."""
+    def _changed(self, mutant: Mutant) -> Iterator[str]:
+        """Have the mutant in the copy; yield what it changes."""
         path = self._top / mutant.path
         source = path.read_bytes()
         try:
             path.write_bytes(mutant.apply(source))
             _forget_compiled(path)
-            yield
+            yield mutant.describe(source)
         finally:
             path.write_bytes(source)
             _forget_compiled(path)
