@@ -31,7 +31,6 @@ from trayproxy.engine.signing import (
     UnansweredError,
     Wanted,
 )
-from trayproxy.engine.strand import Wait
 from trayproxy.engine.upstream import Connection
 from trayproxy.engine.way import Way
 from trayproxy.http.framing import Length, NoBody
@@ -407,18 +406,8 @@ class Exchange:
             RefusedError: The person declined, or there is no common way to sign in.
             ClientGoneError: The client did not wait.
         """
-        if not turn.done():
-            self._hop.let_go()  # A person takes longer than a proxy keeps it open.
         self._link.deadline = None
-        try:
-            with self._hop.parked():
-                while not turn.done():
-                    await self._hop.pause(Wait({}, future=turn))
-        except BaseException:
-            # The desk may have served the request in the same moment.
-            self._engine.desk.give_up(turn)
-            raise
-        result = turn.result()
+        result = await self._hop.served(turn)
         if isinstance(result, Refusal):
             raise RefusedError(refusal_page(result))
         if result is None:

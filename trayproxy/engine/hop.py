@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from trayproxy.desk.answer import Answer
+from trayproxy.desk.answer import Answer, Outcome
 from trayproxy.desk.desk import Desk
 from trayproxy.engine.dial import Call, UnusableError
 from trayproxy.engine.pages import Page, RefusedError, silent, slow_or_silent, slow_site
@@ -17,6 +17,8 @@ from trayproxy.engine.way import Way
 from trayproxy.http.request import Request
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
     from trayproxy.engine.link import Link
 
 LOOK_AGAIN_S = 0.5
@@ -315,6 +317,31 @@ class Hop:
             yield
         finally:
             self.is_parked = False
+
+    async def served(self, seat: "Future[Outcome]") -> Outcome:
+        """Wait until the desk serves this request, and return the desk's answer.
+
+        Meanwhile the request holds no connection: a person takes longer than a proxy keeps one.
+
+        Args:
+            seat: What `Desk.challenged` or `Desk.departing` returned for this request.
+
+        Raises:
+            ClientGoneError: The client left. The desk knows that the request waits no longer.
+        """
+        if seat.done():
+            return seat.result()
+        try:
+            self.let_go()
+            self._link.deadline = None
+            with self.parked():
+                while not seat.done():
+                    await self.pause(Wait({}, future=seat))
+        except BaseException:
+            # The desk may have served the request in the same moment.
+            self.desk.give_up(seat)
+            raise
+        return seat.result()
 
     async def pause(self, wait: Wait) -> int:
         """Wait, and meanwhile read what the client sends ahead and see whether it leaves.

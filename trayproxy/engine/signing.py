@@ -318,21 +318,9 @@ class Signing:
                 raise SupersededError
             return False
         target = str(self._request.target.authority)
-        desk = self._link.engine.desk
-        turn = desk.departing(answer, target)
+        turn = self._link.engine.desk.departing(answer, target)
         has_waited = not turn.done()
-        try:
-            if has_waited:
-                self._hop.let_go()
-                self._link.deadline = None
-                with self._hop.parked():
-                    while not turn.done():
-                        await self._hop.pause(Wait({}, future=turn))
-        except BaseException:
-            # The desk may have let the login go in the same moment.
-            desk.give_up(turn)
-            raise
-        let_go = turn.result()
+        let_go = await self._hop.served(turn)
         if not isinstance(let_go, Answer):
             raise SupersededError
         self.carried = let_go
