@@ -317,9 +317,7 @@ class Probe:
                     verdict = leg.elsewhere() if is_elsewhere else leg
                     return Wanted(challenges or (answer.challenge,), verdict)
                 if not leg.same_connection and not is_open:
-                    stream.close()
-                    stream = await self._tools.dialler.dial(self.call(self.way, answer))
-                    self._leftover = None
+                    stream = await self._move(stream, answer)
                 self._is_spent = self._is_spent or (leg.whole and leg.credentials != b"")
                 is_bound = answer.scheme.binds_connection
                 is_elsewhere = asked_on is not stream
@@ -329,10 +327,8 @@ class Probe:
                     # Some proxies close the connection behind their 407 without saying so.
                     if is_elsewhere or leg.same_connection or has_moved:
                         raise
-                    has_moved, is_open = True, False
-                    stream.close()
-                    stream = await self._tools.dialler.dial(self.call(self.way, answer))
-                    self._leftover = None
+                    has_moved = True
+                    stream = await self._move(stream, answer)
                     is_elsewhere = True
                     response = await self._exchange(stream, leg, is_bound=is_bound)
                 wanted = self._wanted_by(response, answer if leg.credentials else None)
@@ -344,6 +340,12 @@ class Probe:
                 is_open = await self._clear(stream, response)
         finally:
             stream.close()
+
+    async def _move(self, stream: Stream, answer: Answer) -> Stream:
+        """Close a connection, and return a new one for the same request."""
+        stream.close()
+        self._leftover = None
+        return await self._tools.dialler.dial(self.call(self.way, answer))
 
     def _to_sign(self, stream: Stream) -> ToSign:
         request = self._request

@@ -60,9 +60,9 @@ async def try_login(tools: Tools, profile: Profile, target: str) -> bool:
         RefusedError: It cannot be reached, or does not answer.
         MessageError: The target is none.
     """
-    for page in (target, *CHECK_PAGES) if not target else (target,):
+    is_anywhere = not target or target in CHECK_PAGES
+    for page in (target,) if target else ("", *CHECK_PAGES):
         request = request_to(page)
-        is_anywhere = not target or target in CHECK_PAGES
         probe = Probe(profile, request, tools, is_trial=True, is_anywhere=is_anywhere)
         try:
             outcome = await probe.send(None)
