@@ -251,3 +251,14 @@ def test_every_link_of_a_document_leads_to_a_file(path: Path) -> None:
         target = path.parent / name if name else path
         assert target.exists(), name
         assert not anchor or anchor in anchors(target), f"{name}#{anchor}"
+
+
+def test_the_files_and_names_of_the_glossary_and_the_flows_are_in_the_code() -> None:
+    text = document("glossary.md") + document("flows.md")
+    files = set(re.findall(r"`(?:trayproxy/)?([a-z_]+/[a-z_0-9/]+\.py)`", text))
+    assert len(files) > 30
+    assert [name for name in sorted(files) if not (ROOT / "trayproxy" / name).exists()] == []
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "trayproxy").rglob("*.py"))
+    names = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", text))
+    names |= set(re.findall(r"participant \w+ as ([A-Z][a-z]+[A-Z][A-Za-z]+)\b", text))
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", code)] == []
