@@ -641,7 +641,11 @@ def test_a_login_is_not_signed_for_a_connection_that_asks_in_another_realm(
 
 
 class Listening(FakeDesk):
-    """Wants to hear once more what is offered, before it answers."""
+    """A desk that lets the first request ask again without a login, at once or later."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        super().__init__(LOGIN, schemes=[Basic()])
+        self.at_once = at_once
 
     def challenged(
         self,
@@ -652,28 +656,34 @@ class Listening(FakeDesk):
         tried: Answer | None,
         verdict: Verdict | None = None,
     ) -> "asyncio.Future[Answer | Refusal | None]":
-        if self.spaces:
-            return super().challenged(space, profile, challenges, waiter, tried, verdict)
-        self.spaces.append(space)
-        again: asyncio.Future[Answer | Refusal | None] = asyncio.get_running_loop().create_future()
-        again.set_result(None)
-        return again
+        is_first = not self.turns
+        self.login = None if is_first else LOGIN
+        future = super().challenged(space, profile, challenges, waiter, tried, verdict)
+        if is_first and self.at_once:
+            future.set_result(None)
+        return future
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("octets", [GET, CONNECT], ids=["get", "connect"])
 def test_a_request_is_sent_again_without_a_login_when_the_desk_wants_to_hear_more(
-    start: Start, script: Play, octets: bytes
+    start: Start, script: Play, octets: bytes, at_once: bool
 ) -> None:
     method = octets.partition(b" ")[0]
     found = ESTABLISHED if method == b"CONNECT" else OK
     upstream = script(answering(BASIC), answering(BASIC, found))
-    engine = start(office(upstream.port), Listening(LOGIN, schemes=[Basic()]))
+    desk = Listening(at_once=at_once)
+    engine = start(office(upstream.port), desk)
     with engine.connect() as client:
         client.send(octets)
+        if not at_once:
+            desk.wait_for_turns(1)
+            engine.call(lambda: desk.turns[0].future.set_result(None))
         assert client.reply(method).status == 200
     heads = [peer.received.count(b"Proxy-Authorization") for peer in upstream.peers]
     assert heads == [0, 1]  # On a new connection: the first one may be in the middle of something.
     assert [peer.received.count(method) for peer in upstream.peers] == [1, 2]
+    assert [turn.tried for turn in desk.turns] == [None, None]
 
 
 def test_a_wrong_password_costs_one_failed_log_on_by_digest(start: Start, script: Play) -> None:
@@ -1025,50 +1035,6 @@ def test_a_login_that_was_refused_while_a_connection_was_made_is_not_sent(
         engine.call(desk.refuse_all)
         assert client.reply().status == 503
     assert b"Proxy-Authorization" not in upstream.peers[-1].received
-    assert [turn.tried for turn in desk.turns] == [None, None]
-
-
-class Forgetful(FakeDesk):
-    """A desk that lets the first request ask again without a login, at once or later."""
-
-    def __init__(self, *, at_once: bool) -> None:
-        super().__init__(LOGIN)
-        self.at_once = at_once
-
-    def challenged(
-        self,
-        space: Space,
-        profile: Profile,
-        challenges: Sequence[Challenge],
-        waiter: Waiter,
-        tried: Answer | None,
-        verdict: Verdict | None = None,
-    ) -> "asyncio.Future[Answer | Refusal | None]":
-        is_first = not self.turns
-        self.login = None if is_first else LOGIN
-        future = super().challenged(space, profile, challenges, waiter, tried, verdict)
-        if is_first and self.at_once:
-            future.set_result(None)
-        return future
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-def test_a_request_that_is_to_ask_again_goes_without_a_login_on_a_new_connection(
-    start: Start, script: Play, at_once: bool
-) -> None:
-    asked = answering(challenge('Basic realm="r"'), OK)
-    upstream = script(asked)
-    desk = Forgetful(at_once=at_once)
-    engine = start(office(upstream.port), desk)
-    with engine.connect() as client:
-        client.send(GET)
-        if not at_once:
-            desk.wait_for_turns(1)
-            engine.call(lambda: desk.turns[0].future.set_result(None))
-        assert client.reply().status == 200
-    heads = [peer.received for peer in upstream.peers]
-    assert [head.count(b"GET ") for head in heads] == [1, 2]
-    assert [head.count(b"Proxy-Authorization") for head in heads] == [0, 1]
     assert [turn.tried for turn in desk.turns] == [None, None]
 
 
