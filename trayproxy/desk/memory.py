@@ -384,7 +384,7 @@ class MemoryFile:
         def run() -> None:
             try:
                 done.set_result(what())
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 - As an executor does: the caller gets it.
                 done.set_exception(error)
 
         self._jobs.put(run)

@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 READ_AT_MOST = 64
 """The most connections that are read at a time for clients that have disconnected."""
-
-
 STATUS_OCTETS = 2
 """The answer of a SOCKS server to a user name and a password (RFC 1929, section 2)."""
 
