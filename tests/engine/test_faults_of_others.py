@@ -198,8 +198,11 @@ def test_content_that_comes_octet_by_octet_is_no_progress(
 
     def play(peer: Peer) -> None:
         if is_signed:
-            peer.read_head()
+            head = peer.read_head()
             peer.send(wanted)
+            if head.startswith(b"HEAD"):  # TrayProxy's own request, which it sends twice.
+                peer.read_head()
+                peer.send(wanted)
         peer.read_all()
 
     desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))

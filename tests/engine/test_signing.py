@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from hashlib import md5, sha256
+from itertools import count
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -638,6 +639,131 @@ def test_a_login_is_not_signed_for_a_connection_that_asks_in_another_realm(
         assert turn.verdict is not None
         assert turn.verdict.kind is VerdictKind.UNUSABLE
         assert turn.challenges[0].realm == "other"
+
+
+class NonceFarm:
+    """Several Digest proxies that share a name. Connections lead to one after the other, and each
+    proxy refuses the nonces of the others like a wrong password.
+
+    Attributes:
+        heads: The number of its connection and the head of each request, in order.
+        bodies: The content of each request.
+        wrong: Whether no login is right.
+    """
+
+    def __init__(self, *, wrong: bool = False, is_for_head: bool = True) -> None:
+        self.heads: list[tuple[int, bytes]] = []
+        self.bodies: list[bytes] = []
+        self.wrong = wrong
+        self._is_for_head = is_for_head
+        self._connections = count()
+        self._nonces = count()
+
+    def play(self, peer: Peer) -> None:
+        number, mine = next(self._connections), set[bytes]()
+        while True:
+            head = peer.read_head()
+            length = re.search(rb"Content-Length: (\d+)", head)
+            self.heads.append((number, head))
+            self.bodies.append(peer.read(int(length[1])) if length else b"")
+            nonce = re.search(rb' nonce="(\w+)"', head)
+            is_right = nonce is not None and nonce[1] in mine and not self.wrong
+            if is_right or (head.startswith(b"HEAD") and not self._is_for_head):
+                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                continue
+            new = f"n{next(self._nonces)}"
+            mine.add(new.encode())
+            peer.send(digest_of(new))
+
+    @property
+    def methods(self) -> list[tuple[int, bytes]]:
+        """Return the number of its connection and the method of each request."""
+        return [(number, head.partition(b" ")[0]) for number, head in self.heads]
+
+    @property
+    def logins(self) -> int:
+        """Return how many requests carried a login."""
+        return sum(b"Proxy-Authorization" in head for _, head in self.heads)
+
+
+POST = post(URL, b"content")
+
+
+def send_on_trial(engine: Running, octets: bytes) -> int:
+    """Send a request, and have the desk give a login for it; return the status."""
+    with engine.connect() as client:
+        client.send(octets)
+        engine.desk.wait_for_turns(len(engine.desk.turns) + 1)
+        engine.call(engine.desk.answer_all)
+        return client.reply(b"POST").status
+
+
+@pytest.mark.parametrize("octets", [POST, post(URL, b"")], ids=["content", "no content"])
+def test_a_post_on_trial_carries_the_login_where_a_head_was_asked_for_it(
+    start: Start, script: Play, octets: bytes
+) -> None:
+    farm = NonceFarm()
+    engine = start(office(script(farm.play).port))
+    assert send_on_trial(engine, octets) == 200
+    # The first time, the second HEAD shows that the connection goes on behind a 407.
+    assert farm.methods == [(0, b"POST"), (1, b"HEAD"), (1, b"HEAD"), (1, b"POST")]
+    assert farm.logins == 1
+    content = octets.partition(b"\r\n\r\n")[2]
+    assert farm.bodies == [content, b"", b"", content]
+    assert len(engine.desk.acceptances) == 1
+
+
+def test_a_wrong_login_of_a_post_is_called_wrong_after_one_log_on(
+    start: Start, script: Play
+) -> None:
+    farm = NonceFarm(wrong=True)
+    engine = start(office(script(farm.play).port))
+    assert send_on_trial(engine, POST) == 503
+    assert farm.logins == 1
+    verdict = engine.desk.turns[-1].verdict
+    assert verdict is not None
+    assert verdict.kind is VerdictKind.REJECTED
+    # The upstream is known to keep connections open: a HEAD more is not sent.
+    assert send_on_trial(engine, POST) == 503
+    assert [method for _, method in farm.methods[4:]] == [b"POST", b"HEAD", b"POST"]
+
+
+def test_a_post_asks_itself_where_a_head_needs_no_login(start: Start, script: Play) -> None:
+    farm = NonceFarm(is_for_head=False)
+    engine = start(office(script(farm.play).port))
+    assert send_on_trial(engine, POST) == 503
+    assert [method for _, method in farm.methods] == [b"POST", b"HEAD", b"POST", b"POST"]
+    assert farm.logins == 1
+    verdict = engine.desk.turns[-1].verdict
+    assert verdict is not None
+    assert verdict.kind is VerdictKind.UNCLEAR
+
+
+def test_a_post_whose_nonce_another_proxy_has_given_out_goes_through(
+    start: Start, script: Play
+) -> None:
+    """The login was accepted before. What the first proxy refuses is no wrong password."""
+    farm = NonceFarm()
+    engine = start(office(script(farm.play).port))
+    assert send_on_trial(engine, POST) == 200
+    engine.call(engine.engine.forget_connections)
+    del farm.heads[:]
+    with engine.connect() as client:
+        client.send(POST)
+        assert client.reply(b"POST").status == 200
+    assert farm.methods == [(2, b"POST"), (3, b"HEAD"), (3, b"POST")]
+    assert len(engine.desk.turns) == 1
+
+
+def test_a_post_with_a_proved_login_is_one_request(start: Start, script: Play) -> None:
+    upstream = NonceFarm()
+    engine = start(office(script(upstream.play).port))
+    assert send_on_trial(engine, POST) == 200
+    del upstream.heads[:]
+    with engine.connect() as client:
+        client.send(POST)
+        assert client.reply(b"POST").status == 200
+    assert upstream.methods == [(1, b"POST")]
 
 
 class Listening(FakeDesk):

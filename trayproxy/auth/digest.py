@@ -16,9 +16,10 @@ with the new nonce.
 
 Two kinds of 407 do not tell whether the login is wrong. One that names another realm or another
 algorithm is no answer to what was signed (RFC 9110, section 11.5): the desk finds that out from its
-challenges. And a proxy that closes the connection with each 407 gets the credentials on another
-connection, behind a balancer perhaps at another machine, which does not know the nonce: that
-verdict is `VerdictKind.UNCLEAR`, unless the proxy says ``stale=false`` or repeats the nonce.
+challenges. And a proxy that closes the connection also behind the 407 of a HEAD gets the
+credentials on another connection, behind a balancer perhaps at another machine, which does not know
+the nonce: that verdict is `VerdictKind.UNCLEAR`, unless the proxy says ``stale=false`` or repeats
+the nonce.
 
 ``rspauth``, by which the proxy may prove that it knows the password too, is not checked: the
 response is relayed by then, and who signs in to a proxy hardly knows what to do about it.

@@ -12,6 +12,7 @@ from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import SignInWantedError, UnreachableError
 from trayproxy.engine.hop import Hop
 from trayproxy.engine.memory import Plan
+from trayproxy.engine.own_request import head_for
 from trayproxy.engine.pages import (
     NO_PROFILE,
     TOO_LARGE_BUT_SIGNED_IN,
@@ -34,9 +35,8 @@ from trayproxy.engine.signing import (
 from trayproxy.engine.upstream import Connection
 from trayproxy.engine.way import Way
 from trayproxy.http.framing import Length, NoBody
-from trayproxy.http.request import Request, parse_request
+from trayproxy.http.request import Request
 from trayproxy.http.response import Response
-from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile
 
 if TYPE_CHECKING:
@@ -156,19 +156,6 @@ async def carry_out(
         if url:
             hop.wants_page(url)
     return outcome
-
-
-def head_for(target: Authority) -> Request:
-    """Return an own request that changes nothing at the target (RFC 9110, section 9.2.1).
-
-    Raises:
-        MessageError: The target is none.
-    """
-    head = (
-        f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
-        "User-Agent: TrayProxy\r\nContent-Length: 0\r\n\r\n"
-    )
-    return parse_request(head.encode("ascii"))
 
 
 class Exchange:

@@ -131,6 +131,7 @@ class Refusals:
     def __init__(self) -> None:
         self._servers: dict[Space, bytes] = {}
         self._cut: set[Space] = set()
+        self._keeping: set[Space] = set()
 
     def note_cut(self, space: Space | None) -> None:
         """Remember that an upload without a login was cut off: its 407 may have been lost."""
@@ -143,6 +144,15 @@ class Refusals:
             return False
         self._cut.discard(space)
         return True
+
+    def note_kept(self, space: Space | None) -> None:
+        """Remember that an upstream keeps a connection open behind its 407, as it says."""
+        if space is not None and len(self._keeping) < _SPACES_KEPT:
+            self._keeping.add(space)
+
+    def was_kept(self, space: Space | None) -> bool:
+        """Return whether an upstream has kept a connection open behind its 407."""
+        return space in self._keeping
 
     def wanted_by(
         self, response: Response, method: bytes, space: Space | None, carried: Answer | None

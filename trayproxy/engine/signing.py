@@ -20,6 +20,7 @@ from trayproxy.desk.answer import Answer
 from trayproxy.engine.hop import Hop
 from trayproxy.engine.leftover import Leftover
 from trayproxy.engine.memory import Plan
+from trayproxy.engine.own_request import head_for
 from trayproxy.engine.pages import (
     CUT_SHORT,
     SITE_WANTS_SIGN_IN,
@@ -163,6 +164,7 @@ class Signing:
         "_hop",
         "_is_challenged",
         "_is_on_trial",
+        "_is_once",
         "_is_to_hurry",
         "_link",
         "_plan",
@@ -204,6 +206,7 @@ class Signing:
         self._sender = sender
         self._sent = sent
         self._has_content = plan.request.framing not in (NoBody(), Length(0))
+        self._is_once = self._has_content or plan.request.method not in REPEATABLE
         self._wants_continue = self._has_content and link.engine.refusals.was_cut(hop.way.space)
         self._challenges: tuple[Challenge, ...] = ()
         self._asked_on: Connection | None = None
@@ -429,7 +432,11 @@ class Signing:
             if self._sent is None and not self._is_to_ask_here(upstream, carried):
                 return await self._shake_hands(upstream, carried)
             self._asks_idle = self._has_asked_again and upstream.used > 0
-            outcome = await self._ask_first(upstream, None)
+            if self._asks_by_head(carried) and await self._asked_by_head(upstream):
+                outcome = None
+            else:
+                upstream = await self._connected(carried, fresh=False)
+                outcome = await self._ask_first(upstream, None)
             self._asks_idle = False
             return outcome
         is_sure = is_signed_in or (carried is not None and not self._is_on_trial)
@@ -453,8 +460,8 @@ class Signing:
         """
         if answer is None or answer.repeats or answer.scheme.binds_connection:
             return False
-        is_plain = not self._has_content and self._request.method in REPEATABLE
-        return self._is_on_trial and is_plain and not self._has_asked_again
+        is_askable = not self._is_once or self._asks_by_head(answer)
+        return self._is_on_trial and is_askable and not self._has_asked_again
 
     def _is_to_ask_here(self, upstream: Connection, answer: Answer) -> bool:
         """Return whether the next hop must be asked once more for a challenge, on this connection.
@@ -471,6 +478,64 @@ class Signing:
         self._has_asked_again = True
         return True
 
+    def _asks_by_head(self, answer: Answer) -> bool:
+        """Return whether an own request, in place of this one, asks for the challenge.
+
+        A connection does not go on behind the 407 of a request that may be sent only once (see
+        `clear`). Behind the 407 of a HEAD it does: the login is then sent where it was asked for,
+        and a refusal of it is clear.
+        """
+        is_bound = answer.scheme.binds_connection or answer.repeats
+        return self._is_once and not is_bound
+
+    async def _asked_by_head(self, upstream: Connection) -> bool:
+        """Ask the next hop for a challenge by an own request on this connection (R-074), which
+        stays open if the next hop keeps it open.
+
+        Some proxies say that they keep a connection open behind a 407, and close it. A request that
+        may be sent only once would be lost there. So the first time the next hop is asked twice:
+        the second 407 shows that the connection goes on.
+
+        Returns:
+            Whether the next hop wants a login.
+
+        Raises:
+            LostError: The connection ended before the answer.
+            RefusedError: There is no answer.
+        """
+        refusals, space = self._link.engine.refusals, self._hop.way.space
+        is_refused = await self._is_head_refused(upstream)
+        if not is_refused or self._link.upstream is None or refusals.was_kept(space):
+            return is_refused
+        try:
+            if await self._is_head_refused(upstream) and self._link.upstream is not None:
+                refusals.note_kept(space)
+        except LostError:
+            self._link.drop_upstream()
+        return True
+
+    async def _is_head_refused(self, upstream: Connection) -> bool:
+        authority = self._request.target.authority
+        assert authority is not None  # A request to a next hop that signs requests names its host.
+        plan = Plan(head_for(authority), None)
+        head, heads = self._write(plan.request, None), Heads(self._link, plan)
+        response = await self._send(upstream, head, whole=False, heads=heads)
+        if not self._is_refusal(response, None):
+            self._link.drop_upstream()
+            return False
+        await self.clear(upstream, response, method=plan.request.method)
+        return True
+
+    def _is_unknown(self, answer: Answer) -> bool:
+        """Return whether the last 407 may mean that the next hop does not know the nonce, rather
+        than that the nonce is too old, and an own request asks for one where it is then used."""
+        is_stale = any(
+            (one.param("stale") or "").lower() == "true"
+            for one in self._challenges
+            if one.scheme == "digest"
+        )
+        return not is_stale and self._asks_by_head(answer)
+
     # --- handshakes ---
 
     async def _shake_hands(self, upstream: Connection, answer: Answer) -> Response | Wanted | None:
@@ -480,6 +545,7 @@ class Signing:
         if is_premature and not self._is_challenged:
             return await self._ask_first(upstream, step)
         place = self._link.upstream
+        is_lent = not self._is_challenged  # The challenge came with another request's 407.
         legs = 0
         while isinstance(step, Leg):
             legs += 1
@@ -508,6 +574,12 @@ class Signing:
                 place = None
             is_last = legs == LEGS_AT_MOST
             step = ENDLESS if is_last else await self._step(answer, handshake, self._challenges)
+            if isinstance(step, Leg) and is_lent and place is None and self._is_unknown(answer):
+                is_lent = False
+                upstream = await self._hop.connected(answer, fresh=True)
+                if await self._asked_by_head(upstream):
+                    handshake, step = await self._begin(upstream, answer)
+                place = self._link.upstream
             if isinstance(step, Verdict) and is_elsewhere:
                 step = step.elsewhere()
             if isinstance(step, Verdict) and step.lacks_content:
@@ -651,6 +723,7 @@ class Signing:
         *,
         whole: bool = True,
         carried: Answer | None = None,
+        heads: Heads | None = None,
     ) -> Response:
         """Send the request once and return the head of its final answer.
 
@@ -659,6 +732,7 @@ class Signing:
             head: What the request begins with.
             whole: Its content follows.
             carried: The login in it that may be refused; None if there is none.
+            heads: Takes the answer; None: `Heads` of the client's request.
 
         Raises:
             LostError: The connection ended before the answer.
@@ -679,7 +753,7 @@ class Signing:
             sender.aim(stream, head)
         self._link.carried = carried
         try:
-            response = await self._relay.await_head(sender, upstream)
+            response = await (heads or self._relay).await_head(sender, upstream)
         except BrokenError as error:
             may_go_on = not whole or self._may_repeat(upstream, carried, error)
             raise LostError(may_go_on=may_go_on, was_new=upstream.used == 0) from error
@@ -812,7 +886,12 @@ class Signing:
         return True
 
     async def clear(
-        self, upstream: Connection, response: Response, *, in_handshake: bool = False
+        self,
+        upstream: Connection,
+        response: Response,
+        *,
+        in_handshake: bool = False,
+        method: bytes | None = None,
     ) -> bool:
         """Read the rest of an answer that is not passed on, if that is soon done (R-084). Return
         whether the connection can carry the next request; otherwise it is closed.
@@ -822,6 +901,7 @@ class Signing:
             response: Its head.
             in_handshake: The next leg must go on the same connection, which proxies that count as
                 1.0 take for granted (R-120).
+            method: Of the request that it answers; None: that of the client's request.
         """
         persists = response.keep_alive or (
             in_handshake
@@ -830,23 +910,26 @@ class Signing:
         )
         # Squid says keep-alive and reads no more of content that it has refused. Other proxies say
         # so and close: what may be sent only once goes on a new connection.
-        is_once = self._has_content or self._request.method not in REPEATABLE
-        is_read = not is_once or self._sender.is_knocking or in_handshake
+        is_read = not self._is_once or self._sender.is_knocking or in_handshake
         if (
             persists
             and is_read
             and self._sender.done
-            and await self._drain(upstream, response, in_handshake=in_handshake)
+            and await self._drain(
+                upstream, response, method or self._request.method, in_handshake=in_handshake
+            )
         ):
             return True
         self._link.drop_upstream()
         return False
 
-    async def _drain(self, upstream: Connection, response: Response, *, in_handshake: bool) -> bool:
+    async def _drain(
+        self, upstream: Connection, response: Response, method: bytes, *, in_handshake: bool
+    ) -> bool:
         """Read the content of a refusal. Return whether all of it came, and nothing behind it."""
         engine, stream = self._link.engine, upstream.stream
         at_most = engine.limits.drain_octets
-        upstream.leftover = Leftover.of(response, self._request.method, at_most)
+        upstream.leftover = Leftover.of(response, method, at_most)
         body = answer_reader(response.framing)
         left, end = engine.limits.drain_octets, engine.loop.time() + engine.limits.refusal_s
         self._link.deadline = None

@@ -99,9 +99,7 @@ def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
     attach: Attach,
     clients: Clients,
     origin: Origin,
-    request: pytest.FixtureRequest,
 ) -> None:
-    keeps_open = request.node.callspec.params["proxy"] == "squid-digest"
     face = attach(running)
     for count, (name, (ask, expected)) in enumerate(REQUESTS.items(), 1):
         profile = use_another(face, proxy, name)
@@ -110,10 +108,7 @@ def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
         # Another wrong one each time: what was rejected once is not tried for anybody.
         face.answer(first, Login(proxy.wrong.user, f"{proxy.wrong.password}{count}"))
         again = face.wait_for_question(rejected(first))
-        # A verdict is unclear where the proxy closed behind the 407 of an upload, so that Digest's
-        # credentials left on another connection than their challenge. Squid keeps it open.
-        is_moved = proxy.method == "Digest" and name.startswith("POST") and not keeps_open
-        assert again.why is (Why.UNCLEAR if is_moved else Why.TYPED_REJECTED)
+        assert again.why is Why.TYPED_REJECTED
         assert proxy.failed_logons() == count
         face.answer(again, proxy.right)
         assert waiting.result().out == expected

@@ -281,3 +281,25 @@ def test_one_proxy_that_closes_with_each_407_takes_the_right_password_at_once(
         here.face.answer(again, canary.login)
         assert waiting.result().out == HELLO
         assert proxy.failed_logons() == 1
+
+
+def test_a_farm_whose_proxies_keep_connections_open_calls_a_right_password_of_an_upload_right(
+    stand: Stand, canary: Canary, clients: Clients, origin: Origin
+) -> None:
+    """Each proxy answers the 407 of an upload on a connection that is not used again."""
+    with DigestProxy(canary.login, Demands(machines=2)) as farm:
+        profile = Profile("office", "Office", Upstream(farm.host, farm.port), user=canary.user)
+        here = stand(profile, {})
+        body = write(clients.home.root / "body", 1_000)
+        post = ("--data-binary", f"@{body}", "-H", "Expect:", origin.url("/sha256"))
+        waiting = here.curl(*STATUS, *post)
+        first = here.face.wait_for_question()
+        here.face.answer(first, Login(canary.user, f"{canary.password}-"))
+        again = here.face.wait_for_question(lambda q: q.rejections == 1 and not q.checking)
+        assert again.why is Why.TYPED_REJECTED
+        assert farm.failed_logons() == 1
+        here.face.answer(again, canary.login)
+        assert waiting.result().out.endswith("200")
+        for _ in range(4):
+            assert here.curl(*STATUS, *post).result().out.endswith("200")
+        assert len(here.face.questions) == 1
