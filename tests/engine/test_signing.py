@@ -1759,6 +1759,71 @@ def test_a_verdict_on_a_handshake_is_read_although_the_client_has_left(
     assert [message for _, _, message in upstream.told].count("type 3") == 1
 
 
+class ClosingBehind407:
+    """An upstream of Digest that closes with each 407. It answers a login when it is told to.
+
+    Attributes:
+        came: A login has come.
+        may_answer: Lets it answer the login.
+    """
+
+    def __init__(self, stack: ExitStack, answer: bytes) -> None:
+        self.came, self.may_answer = Event(), Event()
+        self._answer = answer
+        self._nonces = count()
+        stack.callback(self.may_answer.set)
+
+    def play(self, peer: Peer) -> None:
+        if b"Proxy-Authorization" in peer.read_head():
+            self.came.set()
+            self.may_answer.wait()
+            peer.send(self._answer)
+        else:
+            peer.send(last(digest_of(f"n{next(self._nonces)}")))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (digest_of("other"), VerdictKind.UNCLEAR),
+        (
+            challenge('Digest realm="c", nonce="other", qop="auth", stale=false'),
+            VerdictKind.REJECTED,
+        ),
+    ],
+    ids=["unclear", "clear"],
+)
+def test_a_late_refusal_by_digest_is_judged_like_one_that_is_waited_for(
+    start: Start, script: Play, stack: ExitStack, refusal: bytes, kind: VerdictKind
+) -> None:
+    upstream = ClosingBehind407(stack, refusal)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        client.send(GET)
+        assert upstream.came.wait(10)
+        client.reset()
+    upstream.may_answer.set()
+    engine.desk.wait_for_turns(2)
+    verdict = engine.desk.turns[-1].verdict
+    assert verdict is not None
+    assert verdict.kind is kind
+
+
+def test_a_nonce_that_is_too_old_for_a_client_that_has_left_is_no_rejection(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    stale = challenge('Digest realm="c", nonce="other", qop="auth", stale=true')
+    upstream = ClosingBehind407(stack, stale)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        client.send(GET)
+        assert upstream.came.wait(10)
+        client.reset()
+    upstream.may_answer.set()
+    engine.until(lambda: bool(engine.desk.doubts), "the verdict")
+    assert len(engine.desk.turns) == 1
+
+
 class FallingSilent(Changed):
     """An upstream of Basic that accepts the first request with a login and no other one yet.
 

@@ -17,6 +17,7 @@ from trayproxy.engine.exchange import note_evidence
 from trayproxy.engine.relay import BrokenError, Heads
 from trayproxy.engine.sender import Kept, Sender
 from trayproxy.engine.signing import Spent, SpentGreeting
+from trayproxy.engine.socks import STATUS_OCTETS, is_accepted
 from trayproxy.engine.strand import READ, Wait, run_in_task, wait_in_task
 from trayproxy.engine.warming import Unattended
 from trayproxy.engine.way import Way
@@ -32,8 +33,6 @@ logger = logging.getLogger(__name__)
 
 READ_AT_MOST = 64
 """The most connections that are read at a time for clients that have disconnected."""
-STATUS_OCTETS = 2
-"""The answer of a SOCKS server to a user name and a password (RFC 1929, section 2)."""
 
 
 class LateVerdicts:
@@ -127,10 +126,11 @@ class LateVerdicts:
         else:
             if len(stream.inbox) < STATUS_OCTETS:
                 engine.desk.inconclusive(answer, "the server left", sent=True)
-            elif stream.inbox[1] == 0:
+            elif is_accepted(stream.inbox[:STATUS_OCTETS]):
                 engine.desk.accepted(answer)
             else:
-                self._reject(spent.way, spent.target, answer, (socks_challenge(),))
+                rejected = Verdict(VerdictKind.REJECTED)
+                self._reject(spent.way, spent.target, answer, (socks_challenge(),), rejected)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -150,17 +150,27 @@ class LateVerdicts:
         request, desk = spent.plan.request, engine.desk
         challenges = engine.refusals.wanted_by(response, request.method, way.space, answer)
         if challenges is None:
+            if spent.handshake is not None:
+                spent.handshake.learn(response.fields)
             note_evidence(desk, answer, request, response, on_trial=spent.is_on_trial)
             return
-        self._reject(way, str(request.target.authority), answer, challenges)
+        verdict = spent.verdict(challenges)
+        if verdict is None:
+            desk.inconclusive(answer, "the nonce was refused", sent=True)
+            return
+        self._reject(way, str(request.target.authority), answer, challenges, verdict)
 
     def _reject(
-        self, way: Way, target: str, answer: Answer, challenges: tuple[Challenge, ...]
+        self,
+        way: Way,
+        target: str,
+        answer: Answer,
+        challenges: tuple[Challenge, ...],
+        verdict: Verdict,
     ) -> None:
-        """Tell the desk that the next hop refused the login."""
+        """Tell the desk that the next hop refused the login, or did not say why."""
         desk = self._engine.desk
         assert way.profile is not None  # A next hop with a login belongs to one.
         waiter = Waiter(target)
-        verdict = Verdict(VerdictKind.REJECTED)
         seat = desk.challenged(answer.space, way.profile, challenges, waiter, answer, verdict)
         desk.give_up(seat)

@@ -104,6 +104,8 @@ class Spent:
         way: Its next hop.
         answer: The login.
         is_on_trial: Nobody has ever accepted the login.
+        handshake: Judges a refusal; None if each refusal is one of the login.
+        is_elsewhere: The request left on another connection than its challenge.
     """
 
     connection: Connection
@@ -111,6 +113,16 @@ class Spent:
     way: Way
     answer: Answer
     is_on_trial: bool
+    handshake: Handshake | None = None
+    is_elsewhere: bool = False
+
+    def verdict(self, challenges: tuple[Challenge, ...]) -> Verdict | None:
+        """Return what a refusal with these challenges says about the login, as for a request whose
+        client is there; None if only the nonce was refused."""
+        if self.handshake is None:
+            return Verdict(VerdictKind.REJECTED)
+        step = self.handshake.step(challenges)
+        return judged(step, is_elsewhere=self.is_elsewhere) if isinstance(step, Verdict) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +157,11 @@ class Wanted:
     verdict: Verdict | None = None
 
 
+def judged(verdict: Verdict, *, is_elsewhere: bool) -> Verdict:
+    """Return the verdict on credentials that left on the connection of their challenge, or not."""
+    return verdict.elsewhere() if is_elsewhere else verdict
+
+
 class Signing:
     """Sends one request, with a login or without, until there is an answer or a verdict.
 
@@ -159,10 +176,12 @@ class Signing:
         "_asked_on",
         "_asks_idle",
         "_challenges",
+        "_handshake",
         "_has_asked_again",
         "_has_content",
         "_hop",
         "_is_challenged",
+        "_is_elsewhere",
         "_is_on_trial",
         "_is_once",
         "_is_to_hurry",
@@ -212,7 +231,9 @@ class Signing:
         self._asked_on: Connection | None = None
         self._asks_idle = False
         self._has_asked_again = False
+        self._handshake: Handshake | None = None
         self._is_challenged = False
+        self._is_elsewhere = False
         self._is_on_trial = False
         self._is_to_hurry = False
         self._way = hop.way
@@ -304,6 +325,7 @@ class Signing:
     def _begin_attempt(self, *, on_trial: bool) -> None:
         self.is_proved = self.is_spent = self._hop.is_spent = False
         self.carried = None
+        self._handshake = None
         self._is_on_trial = on_trial
         self._has_asked_again = self._asks_idle = False
 
@@ -376,7 +398,15 @@ class Signing:
         if not (self.is_spent and hop.way.signs_requests) or link.upstream is None:
             return False
         connection = link.upstream
-        spent = Spent(connection, self._plan, hop.way, answer, self._is_on_trial)
+        spent = Spent(
+            connection,
+            self._plan,
+            hop.way,
+            answer,
+            self._is_on_trial,
+            self._handshake,
+            self._is_elsewhere,
+        )
         if not link.engine.late_verdicts.read(spent):
             return False
         link.release(connection.stream.descriptor)
@@ -561,7 +591,8 @@ class Signing:
                 # Refused to another request since the first leg: here it would be once more.
                 self._link.drop_upstream()
                 raise SupersededError
-            is_elsewhere = self._asked_on is not place
+            self._handshake = None if answer.scheme.binds_connection else handshake
+            self._is_elsewhere = is_elsewhere = self._asked_on is not place
             response = await self._send_leg(place, answer, step)
             if not self._is_refusal(response, answer if step.credentials else None):
                 handshake.learn(response.fields)
@@ -580,8 +611,8 @@ class Signing:
                 if await self._asked_by_head(upstream):
                     handshake, step = await self._begin(upstream, answer)
                 place = self._link.upstream
-            if isinstance(step, Verdict) and is_elsewhere:
-                step = step.elsewhere()
+            if isinstance(step, Verdict):
+                step = judged(step, is_elsewhere=is_elsewhere)
             if isinstance(step, Verdict) and step.lacks_content:
                 handshake, step = await self._begin(upstream, answer)
                 place = self._link.upstream

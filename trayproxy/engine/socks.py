@@ -22,6 +22,8 @@ NO_METHOD = 0xFF
 CONNECT = 1
 IPV4, NAME, IPV6 = 1, 3, 4
 LONGEST_NAME = 255
+STATUS_OCTETS = 2
+"""The answer of a server to a user name and a password (RFC 1929, section 2)."""
 _LENGTHS = {IPV4: 4, IPV6: 16}
 
 
@@ -101,11 +103,21 @@ def greet(credentials: bytes | None, *, may_sign_in: bool) -> Conversation[bool]
         return False
     if credentials is None:
         raise LoginWantedError
-    _, status = yield Turn(credentials, 2, at_stake=True)
-    # The version is not looked at: servers send 5 instead of 1, and the status is what counts.
-    if status != 0:
+    reply = yield Turn(credentials, STATUS_OCTETS, at_stake=True)
+    if not is_accepted(reply):
         raise LoginRejectedError
     return True
+
+
+def is_accepted(reply: bytes | bytearray) -> bool:
+    """Return whether a server accepts a user name and a password (RFC 1929, section 2).
+
+    Args:
+        reply: `STATUS_OCTETS` octets. The version in the first one is not looked at: servers send
+            5 instead of 1.
+    """
+    _, status = reply
+    return status == 0
 
 
 def connect_to(host: str, port: int) -> Conversation[None]:
