@@ -10,7 +10,9 @@ from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton
 from pytestqt.qtbot import QtBot
 
 from tests.ui.service import NEEDED, OFFICE, QUESTION, STATUS, ActingService
+from tests.ui.test_link import SlowConnect
 from tests.ui.test_questions import SilentChannel
+from trayproxy.control.client import Connector
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
@@ -231,3 +233,37 @@ def test_the_end_is_the_end(
         service.send(Quitting())
     qtbot.waitUntil(lambda: codes == [0])
     assert not app.link.is_open
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_quit_while_the_tray_connects_ends_the_service_too(
+    is_running: bool, service: ActingService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr("trayproxy.ui.app.QCoreApplication.exit", codes.append)
+    service.is_running = is_running
+    connect = SlowConnect(service)
+    app = App(Connector(connect), lambda: None, channel=SilentChannel())
+    app.start()
+    choose(app, "quit")
+    assert codes == []
+    connect.may_go_on.set()
+    qtbot.waitUntil(lambda: codes == [0])
+    assert service.requests == ([Quit()] if is_running else [])
+    app.close()
+
+
+def test_quit_while_a_started_service_is_awaited_ends_that_service(
+    service: ActingService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr("trayproxy.ui.app.QCoreApplication.exit", codes.append)
+    service.is_running = False
+    app = App(service.connect, lambda: None, channel=SilentChannel())
+    app.start()
+    choose(app, "quit")
+    assert codes == []
+    service.is_running = True
+    qtbot.waitUntil(lambda: codes == [0])
+    assert service.requests == [Quit()]
+    app.close()

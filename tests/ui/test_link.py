@@ -21,7 +21,7 @@ from trayproxy.control.messages import (
     Reply,
     ShowRequested,
 )
-from trayproxy.ui.keeper import Keeper
+from trayproxy.ui.keeper import START_LIMIT_S, Keeper
 from trayproxy.ui.link import GONE, Link
 
 
@@ -160,6 +160,21 @@ def test_a_stopped_keeper_starts_nothing_when_the_connection_fails(
     assert not starts
 
 
+def test_a_keeper_that_may_start_no_more_gives_up_when_the_connection_fails(
+    service: ActingService, qtbot: QtBot
+) -> None:
+    service.is_running = False
+    connect = SlowConnect(service)
+    link = Link(Connector(connect))
+    starts: list[None] = []
+    keeper = Keeper(link, lambda: starts.append(None), parent=link)
+    keeper.ensure()
+    assert keeper.start_no_more()
+    with qtbot.waitSignal(keeper.gave_up):
+        connect.may_go_on.set()
+    assert not starts
+
+
 # --- The keeper ----------------------------------------------------------------------------------
 
 
@@ -231,4 +246,40 @@ def test_a_stopped_keeper_leaves_the_service_as_it_is(
     keeper.stop()
     with qtbot.waitSignal(link.lost):
         service.die()
+    assert not starts
+
+
+def test_a_keeper_that_may_start_no_more_connects_to_the_service_that_it_has_started(
+    service: ActingService, link: Link, qtbot: QtBot
+) -> None:
+    service.is_running = False
+    keeper = Keeper(link, lambda: None, parent=link)
+    keeper.ensure()
+    assert keeper.start_no_more()
+    with qtbot.waitSignal(link.opened):
+        service.is_running = True
+
+
+def test_a_keeper_that_may_start_no_more_gives_up_a_service_that_does_not_come(
+    service: ActingService, link: Link, qtbot: QtBot
+) -> None:
+    service.is_running = False
+    now = 0.0
+    keeper = Keeper(link, lambda: None, clock=lambda: now, parent=link)
+    keeper.ensure()
+    assert keeper.start_no_more()
+    with qtbot.waitSignal(keeper.gave_up):
+        now = START_LIMIT_S + 1
+    assert not keeper.start_no_more()
+
+
+def test_a_keeper_that_waits_to_start_again_makes_no_connection(
+    service: ActingService, link: Link, qtbot: QtBot
+) -> None:
+    starts: list[None] = []
+    keeper = Keeper(link, lambda: starts.append(None), parent=link)
+    keeper.ensure()
+    with qtbot.waitSignal(link.lost):
+        service.die()
+    assert not keeper.start_no_more()
     assert not starts

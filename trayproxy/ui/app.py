@@ -56,7 +56,7 @@ from trayproxy.paths import PathError, Paths, locate, make_private
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn
 from trayproxy.ui import words
 from trayproxy.ui.icons import app_icon
-from trayproxy.ui.keeper import Keeper
+from trayproxy.ui.keeper import START_LIMIT_S, Keeper
 from trayproxy.ui.link import Client, Link
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.meter import Meter
@@ -148,6 +148,7 @@ class App(QObject):
         super().__init__(parent)
         self._is_background = is_background
         self._exit_code = 0
+        self._is_quitting = False
         self._status: Status | None = None
         self._last_profile = ""
         self._track = IconTrack(time.monotonic())
@@ -190,14 +191,29 @@ class App(QObject):
 
     @Slot()
     def quit(self) -> None:
-        """End TrayProxy, the service and this."""
-        self.keeper.stop()
-        if not self.link.is_open:
+        """End TrayProxy, the service and this.
+
+        A service that the tray is still connecting to, or has just started, is ended once the
+        connection is made.
+        """
+        self._is_quitting = True
+        is_connecting = self.keeper.start_no_more()
+        if self.link.is_open:
+            self._quit_service()
+        elif is_connecting:
+            QTimer.singleShot(int(1000 * START_LIMIT_S), self, self._end)
+        else:
             self._end()
-            return
+
+    def _quit_service(self) -> None:
         self.link.request(Quit(), self._on_quit)
         # A service that does not answer must not keep the tray on the screen.
         QTimer.singleShot(3000, self, self._end)
+
+    @Slot()
+    def _on_opened(self) -> None:
+        if self._is_quitting:
+            self._quit_service()
 
     @Slot(int)
     def on_signal(self, number: int) -> None:
@@ -237,12 +253,14 @@ class App(QObject):
         return DesktopNotifications(self)
 
     def _connect_link(self) -> None:
+        self.link.opened.connect(self._on_opened)
         self.link.status_changed.connect(self._on_status)
         self.link.lost.connect(self._on_lost)
         self.link.refused.connect(self._on_refused)
         self.link.show_requested.connect(self._on_show)
         self.link.quitting.connect(self._end)
         self.keeper.restarted.connect(self._on_restarted)
+        self.keeper.gave_up.connect(self._end)
         self.questions.changed.connect(self._refresh)
         self._again.timeout.connect(self._refresh)
         self._no_tray.timeout.connect(self._on_no_tray)

@@ -19,9 +19,11 @@ class Keeper(QObject):
 
     Signals:
         restarted: The service is back after it had died (TP-901).
+        gave_up: After `start_no_more`: the connection that was being made will not be made.
     """
 
     restarted = Signal()
+    gave_up = Signal()
 
     def __init__(
         self,
@@ -89,18 +91,38 @@ class Keeper(QObject):
     def stop(self) -> None:
         """Leave the service as it is from now on."""
         self._is_over = True
+        self._is_looking = False
         self._poll.stop()
         self._pause.stop()
 
+    def start_no_more(self) -> bool:
+        """Start no service from now on, and finish connecting to a running or just started one.
+
+        Returns:
+            Whether a connection is being made. `Link.opened` or `gave_up` follows.
+        """
+        self._is_over = True
+        self._pause.stop()
+        return self._is_looking or self._poll.isActive()
+
     @Slot()
     def _on_unreachable(self) -> None:
-        if self._is_looking and not self._is_over:
-            self._is_looking = False
+        if not self._is_looking:
+            return
+        self._is_looking = False
+        if self._is_over:
+            self.gave_up.emit()
+        else:
             self._start()
 
     @Slot()
     def _try_to_open(self) -> None:
-        if not self._link.is_opening and not self._link.open() and self._clock() > self._give_up_at:
+        if self._link.is_opening or self._link.open() or self._clock() <= self._give_up_at:
+            return
+        if self._is_over:
+            self._poll.stop()
+            self.gave_up.emit()
+        else:
             self._wait()
 
     @Slot()
