@@ -78,7 +78,9 @@ class Notes:
     def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
         self.heard.append(("found at", addresses))
 
-    def try_out(self, space: Space, login: Login, *, insists: bool) -> ThreadFuture[Record]:
+    def try_out(
+        self, space: Space, login: Login, *, insists: bool, is_saved: bool = False
+    ) -> ThreadFuture[Record]:
         found: ThreadFuture[Record] = ThreadFuture()
         if self.hangs:
             return found

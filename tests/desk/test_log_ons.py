@@ -13,6 +13,7 @@ There is a property for each of the rules as the project numbers them:
 from collections import deque
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -543,6 +544,16 @@ def test_a_login_that_an_earlier_run_tried_is_asked_about_and_not_sent(
         pass
     hurried = is_rejected and play.released() == []
     assert len(play.released()) == 1 or (hurried and play.question.hurried)
+
+
+@pytest.mark.parametrize("is_saved", [True, False], ids=["saved", "typed"])
+def test_only_a_saved_login_may_be_put_on_record_without_its_name(is_saved: bool) -> None:
+    play = Recorded()
+    play.challenge()
+    play.do(Found(play.lookups.popleft(), RIGHT if is_saved else None, play.machine.keyring))
+    if not is_saved:
+        play.enter(RIGHT)
+    assert [order.is_saved for order in play.orders] == [is_saved]
 
 
 def test_a_login_whose_trial_is_being_put_on_record_is_under_way() -> None:

@@ -334,7 +334,7 @@ def test_a_login_that_is_accepted_at_once_costs_no_hash(
     memory: MemoryFile, path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
     """Each run begins with such a trial, and its first request would wait for the hash."""
-    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == Record()
+    assert memory.try_out(SPACE, LOGIN, insists=False, is_saved=True).result(10) == Record()
     assert names_in(path) == [UNNAMED]
     memory.accepted(SPACE, LOGIN)
     memory.close()
@@ -346,7 +346,7 @@ def test_a_trial_without_a_verdict_is_given_the_name_of_its_login(
     path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
     memory = MemoryFile(path, name_after_s=0)
-    memory.try_out(SPACE, LOGIN, insists=False)
+    memory.try_out(SPACE, LOGIN, insists=False, is_saved=True)
     name = hashes.get(timeout=10)
     later = again(memory, path)
     assert names_in(path) == [name]
@@ -356,20 +356,42 @@ def test_a_trial_without_a_verdict_is_given_the_name_of_its_login(
     later.close()
 
 
-def test_a_run_that_is_killed_at_once_holds_every_login_back_in_the_next(
+def test_a_run_that_is_killed_at_once_holds_the_saved_login_back_in_the_next(
     memory: MemoryFile, path: Path
 ) -> None:
     """Nothing says which it was, and one more try with it would be one more failed log-on."""
-    memory.try_out(SPACE, LOGIN, insists=False).result(10)
+    memory.try_out(SPACE, LOGIN, insists=False, is_saved=True).result(10)
     later = MemoryFile(path)
-    for login in (LOGIN, Login(LOGIN.user, "another")):
-        assert later.try_out(SPACE, login, insists=False).result(10).hold_s > 0
+    another = Login(LOGIN.user, "another")
+    for login in (LOGIN, another):
+        held = later.try_out(SPACE, login, insists=False, is_saved=True).result(10)
+        assert held.hold_s > 0
     assert later.try_out(ELSEWHERE, LOGIN, insists=False).result(10) == Record()
+    # What is typed or given for this run is another one, or is meant.
+    assert later.try_out(SPACE, another, insists=False).result(10) == Record()
     assert later.try_out(SPACE, LOGIN, insists=True).result(10) == Record()
+    later.accepted(SPACE, another)
     later.accepted(SPACE, LOGIN)
     later.accepted(ELSEWHERE, LOGIN)
     later.close()
     assert names_in(path) == []
+
+
+def test_a_run_that_is_killed_at_once_holds_back_only_the_login_that_was_typed(
+    memory: MemoryFile, path: Path
+) -> None:
+    """Its name is in the file before it is sent."""
+    memory.try_out(SPACE, LOGIN, insists=False).result(10)
+    assert UNNAMED not in names_in(path)
+    later = MemoryFile(path)
+    another = Login(LOGIN.user, "another")
+    for is_saved in (True, False):
+        tried = later.try_out(SPACE, another, insists=False, is_saved=is_saved).result(10)
+        assert tried == Record()
+    for is_saved in (True, False):
+        held = later.try_out(SPACE, LOGIN, insists=False, is_saved=is_saved).result(10)
+        assert held.hold_s > 0
+    later.close()
 
 
 def test_an_acceptance_ends_no_trial_of_another_login(memory: MemoryFile, path: Path) -> None:

@@ -104,6 +104,25 @@ def test_a_service_that_is_ended_in_the_middle_of_a_trial(
     assert proxy.failed == 1
 
 
+def test_another_password_is_sent_after_a_trial_that_was_cut_off_at_once(
+    run: Run, clients: Clients, stack: ExitStack
+) -> None:
+    """The wrong one has its name on the disk before it is sent: only that one is held back."""
+    proxy = Counting("nothing")
+    upstream = serve(stack, proxy)
+    first = run("--upstream", upstream.url, *WRONG, stdin=b"wrong\n")
+    waiting = clients.curl("-x", first.url, "http://site.test/")
+    assert proxy.came.wait(PATIENCE)
+    first.process.signal(signal.SIGKILL)
+    first.process.wait(PATIENCE)
+    waiting.result()
+    second = run("--upstream", upstream.url, *WRONG, stdin=b"right\n")
+    got = clients.curl("-x", second.url, "-i", "http://site.test/").result()
+    assert "200 OK" in got.out
+    assert second.stop() == 0
+    assert proxy.failed == 1
+
+
 def test_a_right_password_that_is_hung_up_on_once_is_sent_again(
     run: Run, clients: Clients, stack: ExitStack
 ) -> None:

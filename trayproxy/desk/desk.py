@@ -720,7 +720,9 @@ class Desk:
         def tell(record: Record) -> None:
             self._handle(OnTrial(number, space, login, record.is_rejected, record.hold_s))
 
-        recorded = self._memory.try_out(space, login, insists=effect.insists)
+        recorded = self._memory.try_out(
+            space, login, insists=effect.insists, is_saved=effect.is_saved
+        )
         if recorded.done():
             tell(recorded.result())
         else:

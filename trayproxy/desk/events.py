@@ -480,12 +480,14 @@ class PutOnTrial(Struct, frozen=True):
         space: Where the login is to be sent.
         login: The login.
         insists: The person wants it sent whatever earlier runs say.
+        is_saved: It comes from the keyring.
     """
 
     number: int
     space: Space
     login: Login
     insists: bool
+    is_saved: bool
 
 
 class Spared(Struct, frozen=True):

@@ -16,10 +16,13 @@ of a million, fifteen others fit as well. The hash is the same for the same logi
 so several rejections of one password say no more of it than one. The price is that one in
 65,000 changed passwords is taken for the old one, and asked for.
 
-The hash takes time that the first request of each run would wait for. So where nothing is known of
-an upstream that could speak against a trial, the trial is written down without a name first, and
-gets its name when there is no verdict after a second, or at the end of the run. One that has no
-name in the next run, because this one was killed in that second, holds back any login there.
+The hash takes 40 to 100 ms that the first request of each run would wait for if the login comes
+from the keyring. So where nothing is known of an upstream that could speak against a trial, the
+trial of a saved login is written down without a name first, and gets its name when there is no
+verdict after a second, or at the end of the run. One that has no name in the next run, because this
+one was killed in that second, holds back the saved login there, even if the keyring holds another
+one by then: the person is asked, and what is typed is sent. A login that was typed or given for
+this run has its name before it is sent.
 
 The file may be lost, damaged or of another version: then nothing is remembered, a damaged one is
 kept as ``sign-in.json.bad``, and the next thing learnt begins a new one (fault F17).
@@ -57,7 +60,7 @@ REJECTED_MOST = 8
 """Rejected logins remembered per upstream, the oldest go first: more would say more of each."""
 SPACES_MOST = 256
 UNNAMED = ""
-"""Stands for the login of a trial whose fingerprint was not computed."""
+"""Stands for a saved login on trial whose fingerprint was not computed."""
 NAME_AFTER_S = 1.0
 """Seconds without a verdict after which it is. Most proxies answer within a tenth of that."""
 
@@ -100,7 +103,9 @@ class Memory(Protocol):
     def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
         """Note the addresses of an upstream, under which its rejections are found again."""
 
-    def try_out(self, space: Space, login: Login, *, insists: bool) -> Future[Record]:
+    def try_out(
+        self, space: Space, login: Login, *, insists: bool, is_saved: bool = False
+    ) -> Future[Record]:
         """Write down that a login is on trial, unless an earlier run speaks against the trial.
 
         Where it cannot be written down the login may be tried all the same.
@@ -109,6 +114,7 @@ class Memory(Protocol):
             space: Where.
             login: The login.
             insists: A person wants it tried whatever is known about it.
+            is_saved: It comes from the keyring.
         """
 
     def spare(self, space: Space, login: Login) -> None:
@@ -142,7 +148,9 @@ class Forgetful:
     def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
         """Forget it."""
 
-    def try_out(self, space: Space, login: Login, *, insists: bool) -> Future[Record]:
+    def try_out(
+        self, space: Space, login: Login, *, insists: bool, is_saved: bool = False
+    ) -> Future[Record]:
         """Know of nothing."""
         return _done(Record())
 
@@ -247,13 +255,15 @@ class MemoryFile:
         """Note the addresses of an upstream, under which its rejections are found again."""
         self._addresses[space] = addresses[:ADDRESSES_MOST]
 
-    def try_out(self, space: Space, login: Login, *, insists: bool) -> Future[Record]:
+    def try_out(
+        self, space: Space, login: Login, *, insists: bool, is_saved: bool = False
+    ) -> Future[Record]:
         """Write down that a login is on trial, unless an earlier run speaks against the trial."""
 
         def note() -> Record:
             self._name()
             there = list(self._there(space).values())
-            if not any(one.rejected or one.trials for one in there):
+            if is_saved and not any(one.rejected or one.trials for one in there):
                 self._upstream(space).trials[UNNAMED] = _Trial(1, self._now(), is_ours=True)
                 self._unnamed = space, login
                 self._write()
@@ -261,7 +271,7 @@ class MemoryFile:
             fingerprint = self._fingerprint(login)
             if not insists and self._is_rejected(space, fingerprint):
                 return Record(is_rejected=True)
-            names = (fingerprint, UNNAMED)
+            names = (fingerprint, UNNAMED) if is_saved else (fingerprint,)
             known = [one.trials[name] for one in there for name in names if name in one.trials]
             hold_s = max((self._hold(trial) for trial in known if not trial.is_ours), default=0.0)
             if hold_s > 0 and not insists:

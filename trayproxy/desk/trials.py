@@ -335,7 +335,8 @@ class Trials:
         self._records += 1
         case.recording = self._records
         case.record_until = self._board.now + self._board.rules.record
-        order = PutOnTrial(case.recording, case.key.space, case.login, insists)
+        is_saved = case.source is Source.SAVED
+        order = PutOnTrial(case.recording, case.key.space, case.login, insists, is_saved)
         self._board.effects.append(order)
         self._board.changed(case)
 
