@@ -12,7 +12,13 @@ from trayproxy.auth.basic import Basic
 from trayproxy.auth.scheme import Offer
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.space import Space
-from trayproxy.engine.refusals import Evidence, Refusals, evidence, sign_in_page
+from trayproxy.engine.refusals import (
+    Evidence,
+    Refusals,
+    evidence,
+    sign_in_page,
+    was_let_through,
+)
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.request import parse_request
 from trayproxy.http.response import Response, parse_response
@@ -66,6 +72,27 @@ def test_a_redirect_to_another_host_proves_nothing(location: bytes) -> None:
 
 def test_a_401_of_a_site_names_its_challenge() -> None:
     assert of(401, b'WWW-Authenticate: Basic realm="site"') is Evidence.FROM_SITE
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "expected"),
+    [
+        (200, b"", True),
+        (304, b"", True),
+        (404, b"", True),
+        (301, b"Location: https://site.test/\r\n", True),
+        (302, b"Location: http://login.test/\r\n", False),
+        (401, b"WWW-Authenticate: Basic realm=a\r\n", False),
+        (403, b"", False),
+        (503, b"", False),
+        (511, b"", False),
+    ],
+)
+def test_only_an_answer_of_its_site_shows_that_a_request_was_let_through(
+    status: int, lines: bytes, expected: bool
+) -> None:
+    head = b"HTTP/1.1 %d Reason\r\n%b\r\n" % (status, lines)
+    assert was_let_through(parse_response(head, b"GET"), parse_request(GET)) is expected
 
 
 def test_no_other_error_says_that_a_request_has_reached_a_site() -> None:

@@ -19,7 +19,7 @@ VIA = b"tray-5f0c"
 TESTS = Path(__file__).parents[1]
 LINES = (
     *(*range(1, 17), *range(20, 38), *range(40, 50), *range(50, 59), *range(60, 65)),
-    *(*range(70, 76), *range(80, 86), *range(90, 93), *range(100, 111), *range(120, 128)),
+    *(*range(70, 76), *range(80, 87), *range(90, 93), *range(100, 111), *range(120, 128)),
 )
 """The numbers of the checklist."""
 

@@ -29,6 +29,7 @@ coroutine from top to bottom. Both do the same; the short way decides nothing.
     hop          its next hop: a connection there, and waiting for it
     signing      its sign-in, leg by leg
     refusals     which answers ask for one
+    exempt_sites  the sites to which requests go without a login first
     steps        what of it takes its time, in threads
     warming      connections that are signed in ahead, so that a tunnel need not wait for it
     spares       when that is done: the decision

@@ -23,6 +23,7 @@ from trayproxy.engine.date import DateLine
 from trayproxy.engine.descriptors import open_descriptors
 from trayproxy.engine.dial import Dialler
 from trayproxy.engine.executor import LoopExecutor
+from trayproxy.engine.exempt_sites import ExemptSites
 from trayproxy.engine.failover import Failover
 from trayproxy.engine.guard import Guard, own_guard
 from trayproxy.engine.late_verdicts import LateVerdicts
@@ -226,6 +227,7 @@ class Engine:
         self.answers: Memory[bytes, AnswerPlan] = Memory()
         self.openings: Memory[bytes, bytes] = Memory()
         self.refusals = Refusals()
+        self.exempt_sites = ExemptSites()
         self.steps = Steps(loop)
         self.warming = Warming(self)
         self.late_verdicts = LateVerdicts(self)
@@ -358,6 +360,7 @@ class Engine:
         changed."""
         self.pool.clear()
         self.warming.forget()
+        self.exempt_sites.forget()
         self.dialler.forget()
         for work in self.executor.works.values():
             # A connection that a client keeps for its next request is idle, too; after a change of

@@ -24,7 +24,7 @@ from trayproxy.engine.pages import (
 )
 from trayproxy.engine.refusals import Evidence, evidence, sign_in_page
 from trayproxy.engine.relay import AskFirstError, BadBodyError, Heads, Relay
-from trayproxy.engine.sender import KEPT_AT_MOST, ClientGoneError, Kept, Sender
+from trayproxy.engine.sender import KEPT_AT_MOST, KEPT_IN_MEMORY, ClientGoneError, Kept, Sender
 from trayproxy.engine.signing import (
     Signing,
     SupersededError,
@@ -75,12 +75,14 @@ class Attempt:
         is_on_trial: Nobody has ever accepted it.
         is_asked_for: The desk has handed it out for this request, and wants to hear of it.
         is_fresh: It needs a new connection.
+        withheld: The login that is known and not sent, since the site is exempt.
     """
 
     answer: Answer | None
     is_on_trial: bool = False
     is_asked_for: bool = False
     is_fresh: bool = False
+    withheld: Answer | None = None
 
 
 def note_evidence(
@@ -127,7 +129,10 @@ async def carry_out(
             await signing.connect(answer, on_trial=attempt.is_on_trial)
             return None
         outcome = await signing.attempt(
-            answer, on_trial=attempt.is_on_trial, fresh=attempt.is_fresh
+            answer,
+            withheld=attempt.withheld,
+            on_trial=attempt.is_on_trial,
+            fresh=attempt.is_fresh,
         )
     except SignInWantedError as wanted:
         rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
@@ -247,7 +252,7 @@ class Exchange:
         relay. Return whether the client's connection goes on."""
         sent, hop = self._sent, self._hop
         signing = Signing(self._link, self._plan, hop, self._relay, sender, sent)
-        attempt = Attempt(self._known() if sent is None else sent.answer)
+        attempt = self._unasked() if sent is None else Attempt(sent.answer)
         unanswered = 0
         framing = self._request.framing
         may_ask = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
@@ -272,10 +277,10 @@ class Exchange:
                 raise
             except UnreachableError as error:
                 self._take_another_way(error, sender)
-                attempt = Attempt(self._known())
+                attempt = self._unasked()
                 continue
             except SupersededError:
-                attempt = Attempt(self._known())
+                attempt = self._unasked()
                 continue
             except UnansweredError:
                 # If the login is the reason, the request waits for the verdict of a person.
@@ -338,6 +343,24 @@ class Exchange:
         """Return the login to send before anybody asks for it."""
         way = self._hop.way
         return self._engine.desk.known(way.space) if way.signs_in and way.space else None
+
+    def _unasked(self) -> Attempt:
+        """Return how the request goes before the next hop asks it for a login: with the login that
+        is known, or without it if the site is exempt (R-086).
+
+        Content that may not be there any more when a 407 comes after all goes with the login.
+        """
+        known, way, request = self._known(), self._hop.way, self._request
+        framing, site = request.framing, request.target.authority
+        if known is None or way.space is None or site is None or not way.signs_requests:
+            return Attempt(known)
+        if isinstance(framing, NoBody):
+            is_repeatable = True
+        else:
+            is_repeatable = isinstance(framing, Length) and framing.octets <= KEPT_IN_MEMORY
+        if is_repeatable and self._engine.exempt_sites.has(way.space, site):
+            return Attempt(None, withheld=known)
+        return Attempt(known)
 
     @property
     def _profile(self) -> Profile:

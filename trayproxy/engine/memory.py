@@ -43,6 +43,10 @@ class Memory(Generic[K, V]):
             self._found.clear()
         self._found[octets] = value
 
+    def forget(self) -> None:
+        """Forget all results."""
+        self._found.clear()
+
 
 class Plan:
     """A request's head, and all that follows from its octets alone.
@@ -56,10 +60,12 @@ class Plan:
         wire: The head as it was written last.
         way: For which way that was.
         answer: And what it carries.
+        known: The login that was known then: `answer`, or the one that the request goes without
+            because its site is exempt.
         key: And which connections it may take.
     """
 
-    __slots__ = ("answer", "key", "opens", "page", "request", "simple", "way", "wire")
+    __slots__ = ("answer", "key", "known", "opens", "page", "request", "simple", "way", "wire")
 
     def __init__(self, request: Request, page: Page | None) -> None:
         self.request = request
@@ -80,15 +86,27 @@ class Plan:
         self.wire = b""
         self.way: Way | None = None
         self.answer: Answer | None = None
+        self.known: Answer | None = None
         self.key = NO_KEY
 
-    def suits(self, way: Way, answer: Answer | None, key: Key | None) -> bool:
+    def suits(
+        self, way: Way, answer: Answer | None, key: Key | None, withheld: Answer | None = None
+    ) -> bool:
         """Whether it was sent like that before."""
-        return self.way is way and self.answer is answer and self.key == key
+        is_same_login = self.answer is answer and self.known is (answer or withheld)
+        return self.way is way and is_same_login and self.key == key
 
-    def was_written(self, wire: bytes, way: Way, answer: Answer | None, key: Key) -> None:
+    def was_written(
+        self,
+        wire: bytes,
+        way: Way,
+        answer: Answer | None,
+        key: Key,
+        withheld: Answer | None = None,
+    ) -> None:
         """Keep how it was sent: while all that stays, it is sent like that again."""
         self.wire, self.way, self.answer, self.key = wire, way, answer, key
+        self.known = answer or withheld
 
 
 class Reply:

@@ -68,6 +68,18 @@ def evidence(response: Response, request: Request) -> Evidence:
     return Evidence.FROM_SITE if status in _ONLY_SITES else Evidence.NONE
 
 
+def was_let_through(response: Response, request: Request) -> bool:
+    """Return whether an upstream has passed a request on to its site that carried no login.
+
+    A 401 does not tell: some proxies ask with it.
+
+    Args:
+        response: Any but a refusal (`Refusals.wanted_by`).
+        request: What it answers, sent through a proxy.
+    """
+    return response.status != 401 and evidence(response, request) is not Evidence.NONE
+
+
 def redirects_elsewhere(response: Response, request: Request) -> bool:
     """Return whether a redirect leads to another host than the one that was asked for.
 

@@ -70,11 +70,14 @@ def _is_as_before(link: "ClientWork", plan: Plan) -> bool:
         return False
     if way.others and engine.failover.knows_dead(way):
         return False  # Choosing one is done once for each request, by the story.
-    answer = engine.desk.known(way.space) if way.space is not None and way.signs_in else None
+    known = engine.desk.known(way.space) if way.space is not None and way.signs_in else None
+    if plan.known is not known:
+        return False
     # One that was not accepted lately goes out alone at first: see `trayproxy.desk.turns`.
     # `standing.fresh` is `Answer.verified` without a call.
+    answer = plan.answer
     is_sure = answer is None or answer.standing.fresh or plan.key.signed_in is not None
-    return plan.answer is answer and is_sure and engine.pool.is_current(plan.key)
+    return is_sure and engine.pool.is_current(plan.key)
 
 
 def _connection(link: "ClientWork", plan: Plan) -> Connection | None:

@@ -27,6 +27,7 @@ from trayproxy.engine.pages import (
     TOO_LARGE_TO_REPEAT,
     RefusedError,
 )
+from trayproxy.engine.refusals import was_let_through
 from trayproxy.engine.relay import BadBodyError, BrokenError, Heads
 from trayproxy.engine.sender import KEPT_IN_MEMORY, Sender
 from trayproxy.engine.strand import READ, TIMED_OUT, Wait
@@ -193,6 +194,7 @@ class Signing:
         "_sent",
         "_wants_continue",
         "_way",
+        "_withheld",
         "carried",
         "is_proved",
         "is_spent",
@@ -237,17 +239,25 @@ class Signing:
         self._is_on_trial = False
         self._is_to_hurry = False
         self._way = hop.way
+        self._withheld: Answer | None = None
         self.carried: Answer | None = None
         self.is_proved = False
         self.is_spent = False
 
     async def attempt(
-        self, answer: Answer | None, *, on_trial: bool = False, fresh: bool = False
+        self,
+        answer: Answer | None,
+        *,
+        withheld: Answer | None = None,
+        on_trial: bool = False,
+        fresh: bool = False,
     ) -> Response | Wanted:
         """Send the request with this login.
 
         Args:
             answer: The login; None: without any.
+            withheld: The login that is known and not sent, since the site is exempt. The request
+                may use a connection that is signed in with this login, as others do.
             on_trial: Nobody has ever accepted it: it goes out once, whatever happens.
             fresh: Use a new connection.
 
@@ -258,6 +268,7 @@ class Signing:
             RefusedError: There is no answer.
         """
         self._begin_attempt(on_trial=on_trial)
+        self._withheld = withheld
         if self._way is not self._hop.way:
             # Another upstream has said nothing yet.
             self._way, self._challenges, self._is_challenged = self._hop.way, (), False
@@ -427,13 +438,15 @@ class Signing:
         if self._hop.way.signs_requests or answer is None:
             before = self._link.upstream
             upstream = await self._hop.connected(
-                answer,
+                answer or self._shared_login(),
                 fresh=fresh,
                 on_trial=self._is_on_trial,
                 asks_first=self._asks_where_it_was_asked(answer),
             )
             if upstream is not before:
                 self._asked_on = None  # It may have ended while it lay idle.
+            if answer is None and not upstream.is_signed_in:
+                upstream.answer = None
             return upstream
         # The login goes out while connecting, and what became of it is known with the connection.
         while await self._had_to_wait(answer):
@@ -442,6 +455,18 @@ class Signing:
             return await self._hop.connected(self.carried, fresh=fresh, on_trial=self._is_on_trial)
         finally:
             self.is_spent = self._hop.is_spent
+
+    def _shared_login(self) -> Answer | None:
+        """Return the login whose connections a request without a login may use, None if any.
+
+        So a program that goes to exempt sites and to others keeps one connection for both. A tunnel
+        would use up a connection that is signed in.
+        """
+        withheld = self._withheld
+        is_tunnel = self._request.method == b"CONNECT"
+        if withheld is None or (is_tunnel and withheld.scheme.binds_connection):
+            return None
+        return withheld
 
     def _cut_short(self, lost: LostError) -> RefusedError:
         if self.is_spent and self._may_ask_again():
@@ -470,11 +495,13 @@ class Signing:
             self._asks_idle = False
             return outcome
         is_sure = is_signed_in or (carried is not None and not self._is_on_trial)
-        signer = answer if is_signed_in else carried
+        signer = (answer or self._withheld) if is_signed_in else carried
         head = self._write_head(upstream, signer, carried, is_sure=is_sure)
         response = await self._send(upstream, head, carried=carried)
         if not self._is_refusal(response, carried):
             self.is_proved = carried is not None
+            if carried is None and not is_signed_in:
+                self._note_served(upstream, response)
             return response
         if is_signed_in:
             raise LostError(counts=False)
@@ -705,6 +732,7 @@ class Signing:
         head = self._write_head(upstream, None, None, is_sure=False)
         response = await self._send(upstream, head)
         if not self._is_refusal(response, None):
+            self._note_served(upstream, response)
             return response
         await self.clear(upstream, response)
         return Wanted(self._challenges, step) if isinstance(step, Verdict) else None
@@ -863,14 +891,15 @@ class Signing:
         plan, way = self._plan, self._hop.way
         request = self._held(self._request, is_sure=is_sure)
         is_planned = request is plan.request
-        if is_planned and plan.suits(way, answer, upstream.key):
+        withheld = self._withheld if answer is None else None
+        if is_planned and plan.suits(way, answer, upstream.key, withheld):
             return plan.wire
         credentials = None
         if carried is not None:
             credentials = carried.credentials(request.method, request_target(request))
         wire = self._write(request, credentials, persists=upstream.is_signed_in)
         if is_planned:
-            plan.was_written(wire, way, answer, upstream.key)
+            plan.was_written(wire, way, answer, upstream.key, withheld)
         return wire
 
     def _held(self, request: Request, *, is_sure: bool) -> Request:
@@ -914,7 +943,26 @@ class Signing:
             return False
         self._challenges, self._is_challenged = wanted, True
         self._asked_on = self._link.upstream
+        self._note_asked()
         return True
+
+    def _note_served(self, upstream: Connection, response: Response) -> None:
+        """Remember that a request without a login was let through to its site, if it was."""
+        engine, space = self._link.engine, self._hop.way.space
+        site = self._request.target.authority
+        is_current = upstream.key.epoch == engine.pool.epoch
+        if space is None or site is None or not self._hop.way.signs_requests or not is_current:
+            return
+        if was_let_through(response, self._request):
+            engine.exempt_sites.note_served(space, site)
+
+    def _note_asked(self) -> None:
+        """Remember that the next hop asks for a login for this site."""
+        engine, space = self._link.engine, self._hop.way.space
+        site = self._request.target.authority
+        if space is not None and site is not None and engine.exempt_sites.note_asked(space, site):
+            # Requests that were sent without a login before are not sent so again.
+            engine.plans.forget()
 
     async def clear(
         self,
