@@ -552,6 +552,7 @@ def test_only_a_saved_login_may_be_put_on_record_without_its_name(is_saved: bool
     play.challenge()
     play.do(Found(play.lookups.popleft(), RIGHT if is_saved else None, play.machine.keyring))
     if not is_saved:
+        play.wait(play.rules.gather)
         play.enter(RIGHT)
     assert [order.is_saved for order in play.orders] == [is_saved]
 
