@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.desk.play import GNOME, KEY, LAB, LOCKED, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, KeyringState, SignInState, Why
+from trayproxy.desk.case import Case
 from trayproxy.desk.events import (
     AskersChanged,
     Forgotten,
@@ -17,11 +20,12 @@ from trayproxy.desk.events import (
     UserKnown,
     Wanted,
 )
-from trayproxy.desk.space import Key, Space
+from trayproxy.desk.space import Key, Pin, Space
 from trayproxy.profiles.profile import Upstream
 
 OTHER = Login("asmith", "another")
 SPARE = Upstream("spare.corp.example", 8080)
+REALM = Key(KEY.space, "Other", KEY.family)
 
 # --- The keyring ----------------------------------------------------------------------------------
 
@@ -198,6 +202,72 @@ def test_a_keyring_that_another_program_unlocks_is_noticed_while_a_question_is_o
     assert play.endings() == ["ACCEPTED"]
 
 
+def locked_question(play: Play) -> Case:
+    """Let a question be open because the keyring is locked."""
+    play.challenge()
+    play.found(None, LOCKED)
+    assert play.question_due.why is Why.KEYRING_LOCKED
+    return play.machine.board.cases[KEY]
+
+
+def locked_question_after_another_realm(play: Play, *, login: Login, is_right: bool) -> None:
+    """Let a question be open because the keyring is locked, after a login was typed for another
+    realm of the upstream."""
+    play.challenge(REALM)
+    play.found(None, LOCKED)
+    play.wait(play.rules.gather)
+    play.challenge()
+    play.found(None, LOCKED)
+    play.enter(login, remember=False)
+    if is_right:
+        play.accept(play.released()[-1])
+    else:
+        play.reject(play.released()[-1], REALM)
+        play.decline()
+    play.wait(play.rules.gather)
+    assert (play.question.realm, play.question.why) == (KEY.realm, Why.KEYRING_LOCKED)
+
+
+def reads_when_unlocked(play: Play) -> bool:
+    """Unlock the keyring; return whether it is read for the open question."""
+    before = len(play.all(LookUp))
+    play.do(Surveyed(GNOME))
+    return len(play.all(LookUp)) > before
+
+
+def test_an_unlocked_keyring_is_not_read_for_a_profile_that_is_no_longer_active(
+    play: Play,
+) -> None:
+    case = locked_question(play)
+    play.do(Switched(LAB))
+    assert case.asked is not None
+    assert not reads_when_unlocked(play)
+
+
+def test_an_unlocked_keyring_is_not_read_after_three_rejections(play: Play) -> None:
+    case = locked_question(play)
+    case.rejections = [play.now] * play.rules.rejections
+    assert not reads_when_unlocked(play)
+
+
+def test_an_unlocked_keyring_is_not_read_after_a_rejection_in_another_realm(play: Play) -> None:
+    """It holds one login for the upstream. That one may have been rejected."""
+    locked_question_after_another_realm(play, login=WRONG, is_right=False)
+    assert not reads_when_unlocked(play)
+
+
+@pytest.mark.parametrize(
+    ("pins", "is_read"), [({}, False), ({KEY.space: Pin("basic", ("Other", "Corp"))}, True)]
+)
+def test_an_unlocked_keyring_is_read_for_a_pinned_realm_once_a_login_is_right_in_another(
+    pins: dict[Space, Pin], is_read: bool
+) -> None:
+    """Threat T4: the password belongs to the realms where it was right."""
+    play = Play(pins=pins)
+    locked_question_after_another_realm(play, login=RIGHT, is_right=True)
+    assert reads_when_unlocked(play) is is_read
+
+
 def test_without_an_open_question_nobody_looks_at_a_locked_keyring(play: Play) -> None:
     waiter = play.challenge()
     play.found(None, LOCKED)
@@ -212,6 +282,16 @@ def test_a_login_given_while_a_question_is_open_answers_it(play: Play) -> None:
     play.accept(first)
     assert play.released() == [first, second]
     assert play.endings() == ["ACCEPTED"]
+
+
+def test_a_login_that_was_replaced_is_trusted_no_more(play: Play) -> None:
+    before = play.trust(RIGHT)
+    play.do(Given(OFFICE, WAY, OTHER))
+    waiter = play.challenge()
+    play.accept(waiter)
+    now = play.mark(waiter)
+    assert play.machine.is_trusted(now)
+    assert not play.machine.is_trusted(before)
 
 
 # --- Secrets --------------------------------------------------------------------------------------

@@ -211,6 +211,17 @@ def test_a_login_that_could_not_be_checked_is_saved_once_it_is_accepted(play: Pl
     assert play.all(Save) == [Save(OFFICE, RIGHT)]
 
 
+def test_a_login_given_for_this_run_is_not_under_way_before_a_request_needs_it(play: Play) -> None:
+    play.do(Given(OFFICE, WAY, RIGHT))
+    assert play.machine.trial(SPACE, play.machine.generation(SPACE)) is Trial.OPEN
+
+
+def test_a_wrong_login_is_not_under_way_until_our_own_request_has_ended(play: Play) -> None:
+    generation = give(play, WRONG)
+    play.challenge(tried=play.mark(own(play)), own=True)
+    assert play.machine.trial(SPACE, generation) is Trial.WRONG
+
+
 @pytest.mark.parametrize(
     ("record", "trial"),
     [(Record(is_rejected=True), Trial.UNSENT), (Record(hold_s=600.0), Trial.OPEN)],

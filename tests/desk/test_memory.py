@@ -419,7 +419,11 @@ def test_it_is_held_back_for_a_while_only(path: Path) -> None:
     first = MemoryFile(path, now=lambda: 1_000_000.0)
     first.try_out(SPACE, LOGIN, insists=False).result(10)
     first.close()
-    later = MemoryFile(path, now=lambda: 1_000_000.0 + HOLD_S[0])
+    moments = iter((1_000_000.0, 1_000_599.0))
+    later = MemoryFile(path, now=lambda: next(moments))
+    for left in (600.0, 1.0):
+        assert later.try_out(SPACE, LOGIN, insists=False).result(10) == Record(hold_s=left)
+    later = MemoryFile(path, now=lambda: 1_000_600.0)
     assert later.try_out(SPACE, LOGIN, insists=False).result(10) == Record()
     later.close()
 
