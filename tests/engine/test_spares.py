@@ -1,6 +1,7 @@
 """When a connection is signed in ahead: the decision, played."""
 
 from collections.abc import Callable
+from math import inf
 
 import pytest
 
@@ -13,10 +14,9 @@ from trayproxy.engine.spares import (
     BACK_OFF_S,
     FAILURES_AT_MOST,
     KINDS_KEPT,
+    LONG_AT_LEAST,
     PAUSE_S,
-    QUIET_S,
     SHORT_AT_MOST,
-    SOON_S,
     Bursts,
     Fate,
     Order,
@@ -77,64 +77,112 @@ def play() -> Play:
     return Play()
 
 
-def test_requests_with_pauses_are_no_burst() -> None:
-    bursts, now = Bursts(), 0.0
-    for _ in range(3 * SHORT_AT_MOST):
-        bursts.arrived(KEY, now, has_to_wait=False)
-        now += 5.0  # How long a request takes is no pause.
-        bursts.ended(KEY, now)
-        assert bursts.delay_s(KEY) == 0.0
-        now += 2 * PAUSE_S
+class Demand:
+    """Requests that come one after the other, each of which takes some time."""
+
+    def __init__(self) -> None:
+        self.bursts = Bursts()
+        self.now = 1000.0
+
+    def comes(self, pause_s: float) -> float | None:
+        """A request comes after a pause. Return the delay behind it."""
+        self.now += pause_s
+        self.bursts.arrived(KEY, self.now)
+        self.now += 5.0  # How long a request takes is no pause.
+        self.bursts.ended(KEY, self.now)
+        return self.bursts.delay_s(KEY)
+
+    def costs(self, pauses_s: list[float]) -> list[int]:
+        """Return how many messages each request costs, with those of what is signed in behind it.
+
+        A request comes after each pause; a pause without an end follows. Before them no connection
+        is ready, and a sign-in takes no time.
+        """
+        counts, is_ready = [], False
+        for pause_s, next_s in zip(pauses_s, [*pauses_s[1:], inf], strict=True):
+            delay_s = self.comes(pause_s)
+            count, is_ready = 1 if is_ready else 2, False
+            if delay_s is not None and delay_s <= next_s:
+                count, is_ready = count + 2, True
+            counts.append(count)
+        return counts
 
 
-def test_some_short_pauses_in_a_row_are_a_burst_until_a_longer_one() -> None:
-    bursts, now = Bursts(), 0.0
-    delays = []
-    for _ in range(SHORT_AT_MOST + 2):
-        bursts.arrived(KEY, now, has_to_wait=False)
-        bursts.ended(KEY, now)
-        delays.append(bursts.delay_s(KEY))
-        now += PAUSE_S / 2
-    assert delays == [0.0] * SHORT_AT_MOST + [QUIET_S] * 2
-    bursts.arrived(KEY, now + 2 * PAUSE_S, has_to_wait=False)
-    assert bursts.delay_s(KEY) == SOON_S
+@pytest.fixture
+def demand() -> Demand:
+    return Demand()
 
 
-def test_after_a_burst_the_next_request_is_given_a_moment_to_come() -> None:
-    """A connection that is begun behind the first of a new burst keeps the second one waiting."""
-    assert 0.0 < SOON_S < PAUSE_S
+AT_ONCE, PAUSE = PAUSE_S / 60, 1.5 * PAUSE_S
+
+
+def test_behind_the_first_request_the_second_is_given_a_moment_to_come(demand: Demand) -> None:
+    """A connection that is begun behind the first of a burst keeps the second one waiting."""
+    assert demand.comes(0.0) == PAUSE_S
+
+
+def test_where_requests_come_with_pauses_a_connection_is_signed_in_at_once(demand: Demand) -> None:
+    delays = [demand.comes(PAUSE) for _ in range(LONG_AT_LEAST + 3)]
+    assert delays == [PAUSE_S] * LONG_AT_LEAST + [0.0] * 3
+    assert demand.comes(AT_ONCE) == PAUSE_S
+
+
+def test_behind_some_short_pauses_in_a_row_none_is_signed_in_until_a_longer_one(
+    demand: Demand,
+) -> None:
+    delays = [demand.comes(0.99 * PAUSE_S) for _ in range(SHORT_AT_MOST + 2)]
+    assert delays == [PAUSE_S] * SHORT_AT_MOST + [None] * 2
+    assert demand.comes(1.01 * PAUSE_S) == PAUSE_S
+
+
+def test_short_pauses_that_are_not_in_a_row_are_no_burst(demand: Demand) -> None:
+    for _ in range(3):
+        assert demand.comes(PAUSE) == PAUSE_S
+        for _ in range(SHORT_AT_MOST - 1):
+            assert demand.comes(AT_ONCE) == PAUSE_S
+
+
+def test_requests_beside_each_other_are_no_burst() -> None:
     bursts = Bursts()
-    bursts.arrived(KEY, 0.0, has_to_wait=True)
-    bursts.ended(KEY, 0.0)
-    for number in range(1, 2 * SHORT_AT_MOST):
-        bursts.arrived(KEY, number * PAUSE_S, has_to_wait=False)
-        bursts.ended(KEY, number * PAUSE_S)
-        assert bursts.delay_s(KEY) == SOON_S
+    for _ in range(2 * SHORT_AT_MOST):
+        bursts.arrived(KEY, 1000.0)
+    bursts.ended(KEY, 1000.0)
+    assert bursts.delay_s(KEY) == PAUSE_S
 
 
-def test_who_had_to_wait_makes_a_burst_at_once() -> None:
-    bursts = Bursts()
-    bursts.arrived(KEY, 0.0, has_to_wait=False)
-    bursts.ended(KEY, 0.0)
-    bursts.arrived(KEY, PAUSE_S / 2, has_to_wait=True)
-    assert bursts.delay_s(KEY) == QUIET_S
+@pytest.mark.parametrize("tunnels", [SHORT_AT_MOST + 1, 60, 600])
+def test_a_burst_costs_two_messages_a_request_and_leaves_nothing(
+    demand: Demand, tunnels: int
+) -> None:
+    for _ in range(10):
+        assert demand.costs([PAUSE] + [AT_ONCE] * (tunnels - 1)) == [2] * tunnels
 
 
-def test_a_pause_that_was_too_short_for_it_is_no_burst() -> None:
-    """A sign-in that takes longer than the pause is worth beginning all the same."""
-    bursts = Bursts()
-    bursts.ended(KEY, 0.0)
-    bursts.arrived(KEY, PAUSE_S, has_to_wait=True)
-    assert bursts.delay_s(KEY) == 0.0
+def test_a_burst_with_some_longer_pauses_in_it_costs_no_more(demand: Demand) -> None:
+    part = [AT_ONCE] * (2 * SHORT_AT_MOST)
+    pauses_s = [*part, PAUSE, *part, PAUSE, *part]
+    assert demand.costs(pauses_s) == [2] * len(pauses_s)
 
 
-def test_bursts_are_told_by_kind_and_forgotten() -> None:
-    bursts = Bursts()
-    bursts.arrived(KEY, 0.0, has_to_wait=True)
+@pytest.mark.parametrize("pauses", range(1, 6))
+def test_a_burst_behind_requests_with_pauses_costs_no_more(demand: Demand, pauses: int) -> None:
+    """What is ready before it is used up by it."""
+    counts = demand.costs([PAUSE] * pauses + [PAUSE] + [AT_ONCE] * 59)
+    assert sum(counts[pauses:]) <= 2 * 60
+
+
+def test_with_pauses_each_request_but_the_first_takes_what_is_ready(demand: Demand) -> None:
+    demand.costs([AT_ONCE] * 60)
+    assert demand.costs([PAUSE] * 30) == [4] + [3] * 29
+
+
+def test_bursts_are_told_by_kind_and_forgotten(demand: Demand) -> None:
     other = KEY._replace(generation=KEY.generation + 1)
-    assert (bursts.delay_s(KEY), bursts.delay_s(other)) == (QUIET_S, 0.0)
-    bursts.forget()
-    assert bursts.delay_s(KEY) == 0.0
+    for pause_s, delay_s in ((AT_ONCE, None), (PAUSE, 0.0)):
+        demand.costs([pause_s] * 10)
+        assert (demand.bursts.delay_s(KEY), demand.bursts.delay_s(other)) == (delay_s, PAUSE_S)
+        demand.bursts.forget()
+        assert demand.bursts.delay_s(KEY) == PAUSE_S
 
 
 def test_who_had_to_pay_makes_it_ready_for_the_next(play: Play) -> None:

@@ -69,7 +69,7 @@ def is_ready(engine: Running) -> bool:
 
 def is_at_rest(engine: Running) -> bool:
     """Whether nothing is being signed in, and will not be by itself."""
-    return not engine.engine.warming._tasks
+    return not engine.engine.warming._tasks and not engine.engine.warming._timers
 
 
 def wait_until_ready(engine: Running) -> None:
@@ -141,34 +141,74 @@ class Held:
 # --- when requests leave no time for it ---
 
 
-def test_tunnels_back_to_back_take_two_messages_each(
-    start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Pace:
+    """Says how requests come, however slow the machine is."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def back_to_back(self) -> None:
+        """Take each pause that follows for a short one."""
+        self._monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
+
+    def with_pauses(self) -> None:
+        """Take each pause that follows for a long one."""
+        self._monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 0.0)
+
+
+@pytest.fixture
+def pace(monkeypatch: pytest.MonkeyPatch) -> Pace:
+    return Pace(monkeypatch)
+
+
+def test_tunnels_back_to_back_take_two_messages_each(start: Start, bind: Bind, pace: Pace) -> None:
     """One that is signed in ahead would make it three, and keep each client waiting for them."""
-    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
-    monkeypatch.setattr("trayproxy.engine.spares.QUIET_S", 60.0)
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
-    burst(engine, 6)
+    pace.back_to_back()
+    burst(engine, 60)
     settle(engine)
+    assert said(upstream) == PAYS * 60
+
+
+def test_they_use_up_what_is_ready_and_leave_nothing(start: Start, bind: Bind, pace: Pace) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), calm_desk())
+    burst(engine, 1)
+    wait_until_ready(engine)
     before = len(upstream.told)
+    pace.back_to_back()
     burst(engine, 10)
     settle(engine)
-    # A connection that was ready before them may be used up first.
-    told = said(upstream, before)
-    assert told in (PAYS * 10, [*TAKES, *PAYS * 9])
+    assert said(upstream, before) == [*TAKES, *PAYS * 9]
+    assert not is_ready(engine)
+
+
+def test_the_first_tunnel_after_them_signs_in_its_own_and_has_one_made_ready(
+    start: Start, bind: Bind, pace: Pace
+) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), calm_desk())
+    pace.back_to_back()
+    burst(engine, 10)
+    settle(engine)
+    before = len(upstream.told)
+    pace.with_pauses()
+    for _ in range(3):
+        burst(engine, 1)
+        wait_until_ready(engine)
+    assert said(upstream, before) == [*PAYS, *WARMS, *TAKES, *WARMS, *TAKES, *WARMS]
 
 
 def test_who_had_to_wait_has_come_back_to_back(
-    start: Start, bind: Bind, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+    start: Start, bind: Bind, stack: ExitStack, pace: Pace
 ) -> None:
-    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
-    monkeypatch.setattr("trayproxy.engine.spares.QUIET_S", 60.0)
     upstream = bind()
     held = Held(stack, upstream, "HEAD")
     engine = start(office(upstream.port), calm_desk())
     burst(engine, 1)
     assert held.came.wait(10)
+    pace.back_to_back()
     with engine.connect() as client:
         client.send(CONNECT)
         engine.until(lambda: waits(engine), "a client that waits")
@@ -179,41 +219,14 @@ def test_who_had_to_wait_has_come_back_to_back(
     assert said(upstream) == [*PAYS, *WARMS, *TAKES, *PAYS * 3]
 
 
-def test_when_they_have_ended_one_is_made_ready(
-    start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 10)
-    wait_until_ready(engine)
-    before = len(upstream.told)
-    burst(engine, 1)
-    assert said(upstream, before)[:1] == TAKES
-
-
-def test_behind_the_first_of_a_new_burst_none_is_begun_at_once(
-    start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
-    monkeypatch.setattr("trayproxy.engine.spares.SOON_S", 60.0)
-    upstream = bind()
-    engine = start(office(upstream.port), calm_desk())
-    burst(engine, 10)
-    wait_until_ready(engine)
-    before = len(upstream.told)
-    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 0.0)  # Each comes after a pause.
-    use(engine, tunnels=4)
-    assert said(upstream, before) == [*TAKES, *PAYS * 3]
-
-
 def test_what_would_have_been_begun_is_not_begun_after_a_change(
-    start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
+    start: Start, bind: Bind, pace: Pace
 ) -> None:
-    monkeypatch.setattr("trayproxy.engine.spares.PAUSE_S", 60.0)
+    pace.back_to_back()
     upstream = bind()
     engine = start(office(upstream.port), calm_desk())
-    burst(engine, 10)
+    burst(engine, 1)
+    engine.until(lambda: bool(engine.engine.warming._timers), "one that will be begun")
     engine.call(engine.engine.forget_connections)
     assert not engine.call(lambda: dict(engine.engine.warming._timers))
 

@@ -5,9 +5,13 @@ needed one: a request had to pay for a handshake, or took what was ready. There 
 is begun when nobody waits for one of his own, and without new demand nothing happens: an idle
 service opens nothing.
 
-Requests that come back to back leave no time for it: each would wait for a connection that is being
-signed in by two messages, and then send its own, where two are enough. So none is begun among them,
-only when they have ended.
+A request on a connection that is signed in ahead costs three messages: two for the sign-in, and its
+own. A request that signs in its own connection costs two. Requests that come back to back leave no
+time for a sign-in ahead: each request would wait for it, and cost three messages instead of two. So
+no connection is signed in ahead among them, and none behind the last of them: the next request may
+be the first of many again, and the connection would cost one message more than without. The first
+request after a pause signs in its own connection; behind it the next connection is signed in ahead.
+So requests that come back to back cost at most two messages each, all that is sent ahead included.
 
 Where it came to nothing once for a reason that stays, it is not tried again until connections of
 another kind are wanted: another login, another profile, another network.
@@ -26,16 +30,15 @@ BACK_OFF_S = 60.0
 """Seconds without another try after one that has come to nothing."""
 FAILURES_AT_MOST = 3
 """So many in a row, and there is no other try."""
-PAUSE_S = 0.08
-"""Seconds between two requests that are enough for a connection to be signed in meanwhile."""
+PAUSE_S = 0.06
+"""Seconds between two requests from which on they do not come back to back. So long a connection is
+not signed in ahead either, because the last request may be the first of many."""
 SHORT_AT_MOST = 4
-"""So many shorter pauses in a row, and the requests come back to back. One is enough if a request
-had to wait for what was being signed in."""
-QUIET_S = 0.1
-"""Seconds without a request after which those that came back to back are taken to have ended."""
-SOON_S = 0.03
-"""Seconds without a request before a connection is signed in ahead where requests have come back to
-back before: the next one may be the first of many again, for which that would be too late."""
+"""So many shorter pauses in a row, and no connection is signed in ahead until a request has come
+after a longer one."""
+LONG_AT_LEAST = 2
+"""So many pauses in a row that are not shorter, and a connection is signed in ahead at once: the
+next request will come after a pause, too."""
 KINDS_KEPT = 64
 """Kinds of connections of which anything is known; old logins leave some behind."""
 
@@ -115,7 +118,7 @@ class Bursts:
     def __init__(self) -> None:
         self._ended: dict[Key, float] = {}
         self._short: dict[Key, int] = {}
-        self._bursty: set[Key] = set()
+        self._long: dict[Key, int] = {}
 
     def ended(self, key: Key, now: float) -> None:
         """Note that a request needs no connection any more.
@@ -128,39 +131,36 @@ class Bursts:
             self.forget()
         self._ended[key] = now
 
-    def arrived(self, key: Key, now: float, *, has_to_wait: bool) -> None:
+    def arrived(self, key: Key, now: float) -> None:
         """Note that the next request needs one.
 
         Args:
             key: Of which kind.
             now: Seconds on a monotonic clock.
-            has_to_wait: The connection for it is still being signed in.
         """
         ended = self._ended.pop(key, None)
-        if ended is not None and now - ended >= PAUSE_S:
+        if ended is None:
+            return  # The first one, or beside another one.
+        if now - ended >= PAUSE_S:
             self._short.pop(key, None)
-        elif has_to_wait:
-            self._short[key] = SHORT_AT_MOST
-        elif ended is not None:
+            self._long[key] = self._long.get(key, 0) + 1
+        else:
+            self._long.pop(key, None)
             self._short[key] = self._short.get(key, 0) + 1
-        if self._is_burst(key):
-            self._bursty.add(key)
 
-    def delay_s(self, key: Key) -> float:
-        """Return how many seconds of quiet to wait for before a connection is signed in ahead."""
-        if self._is_burst(key):
-            return QUIET_S
-        return SOON_S if key in self._bursty else 0.0
+    def delay_s(self, key: Key) -> float | None:
+        """Return how many seconds without a request must pass before a connection is signed in
+        ahead; None: the last requests came back to back, and no connection is signed in ahead
+        before a request has come after a pause."""
+        if self._short.get(key, 0) >= SHORT_AT_MOST:
+            return None
+        return 0.0 if self._long.get(key, 0) >= LONG_AT_LEAST else PAUSE_S
 
     def forget(self) -> None:
         """Know nothing any more."""
         self._ended.clear()
         self._short.clear()
-        self._bursty.clear()
-
-    def _is_burst(self, key: Key) -> bool:
-        """Return whether the requests come back to back at present."""
-        return self._short.get(key, 0) >= SHORT_AT_MOST
+        self._long.clear()
 
 
 class Spares:

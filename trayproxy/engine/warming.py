@@ -1,7 +1,7 @@
 """Connections that are signed in ahead of need, so that the next tunnel need not wait for it.
 
 NTLM signs in a connection, and a tunnel uses it up: each new one would cost two round trips more.
-So where it is wanted (`spares` decides), one more connection is signed in when the client that
+So where it is wanted (`spares` decides), one more connection is signed in after the client that
 needed the last one was answered, and put into the pool like any other that is idle.
 
 It is signed in wholly or not at all. A proxy reserves a helper for each sign-in that has begun, and
@@ -250,8 +250,7 @@ class Warming:
 
     def arrives(self, key: Key) -> None:
         """A request needs such a connection."""
-        has_to_wait = self._ahead.wait_for(key) is not None
-        self._bursts.arrived(key, self._engine.loop.time(), has_to_wait=has_to_wait)
+        self._bursts.arrived(key, self._engine.loop.time())
         self._cancel(key)
         self._spares.arrives(key)
 
@@ -302,15 +301,13 @@ class Warming:
     # --- doing it ---
 
     def _look_soon(self, key: Key) -> None:
-        # Not before the client that needed the last one was told what came of its request.
+        """Look some time later if one is due; never before the client that needed the last one was
+        told what came of its request."""
         if self._spares.is_wanted(key):
             self._cancel(key)
-            loop, delay_s = self._engine.loop, self._bursts.delay_s(key)
-            self._timers[key] = (
-                loop.call_later(delay_s, self._look, key)
-                if delay_s
-                else loop.call_soon(self._look, key)
-            )
+            delay_s = self._bursts.delay_s(key)
+            if delay_s is not None:
+                self._timers[key] = self._engine.loop.call_later(delay_s, self._look, key)
 
     def _cancel(self, key: Key) -> None:
         timer = self._timers.pop(key, None)

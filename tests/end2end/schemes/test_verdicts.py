@@ -196,7 +196,12 @@ def test_an_address_that_is_refused_is_told_once_and_not_blamed_on_the_password(
 
 
 def test_a_sign_in_by_ntlm_inside_tls_is_accepted(
-    setup: Setup, squid: Open, stand: Stand, canary: Canary, authority: Authority
+    setup: Setup,
+    squid: Open,
+    stand: Stand,
+    canary: Canary,
+    authority: Authority,
+    origin: Origin,
 ) -> None:
     pem = authority.issue("127.0.0.1").pem
     proxy = squid(replace(setup, pem=pem))
@@ -204,7 +209,10 @@ def test_a_sign_in_by_ntlm_inside_tls_is_accepted(
     sure = replace(profile, ca_file=str(authority.pem), method=Method.NTLM)
     here = stand(sure, {})
     assert here.sign_in(canary.login) == HELLO
-    # So is one that is signed in ahead: it is bound to the certificate in the same way.
+    # So is one that is signed in ahead: it is bound to the certificate in the same way. A tunnel
+    # uses up the connection; that of a request without a tunnel would be ready for the next one.
+    tunnel = ("--proxytunnel", origin.url("/hello"))
+    assert here.curl(*STATUS, *tunnel).result().out == HELLO
     proxy.wait_for_answers("HEAD", 504, 1)
     assert set(proxy.verdicts("ntlm")) == {"yes"}
 
