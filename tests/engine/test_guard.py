@@ -16,8 +16,8 @@ from tests.engine.wire import get
 from tests.support.lines import PATIENCE
 from tests.support.ports import free_port
 from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
-from trayproxy.desktop.owner import End, Owner, Owners
-from trayproxy.desktop.owner_linux import ProcNet, SockDiag
+from trayproxy.desktop.socket_owner.base import Endpoint, OwnerLookup, SocketOwner
+from trayproxy.desktop.socket_owner.linux import ProcNetLookup, SockDiagLookup
 from trayproxy.desktop.users import User, own_user
 from trayproxy.engine.guard import Guard, admits
 from trayproxy.engine.stream import RESET_ON_CLOSE
@@ -29,24 +29,24 @@ OWN, OTHER, ROOT, SID = 1000, 1001, 0, "S-1-5-21-1"
 @pytest.mark.parametrize(
     ("owner", "own", "allowed", "served"),
     [
-        (Owner(OWN, is_open=True), OWN, set(), True),
-        (Owner(OTHER, is_open=True), OWN, set(), False),
-        (Owner(OTHER, is_open=True), OWN, {OTHER}, True),
-        (Owner(ROOT, is_open=True), OWN, set(), False),
-        (Owner(ROOT, is_open=True), OWN, {ROOT}, True),
-        (Owner(ROOT, is_open=True), ROOT, set(), True),
-        (Owner(OWN, is_open=True), ROOT, set(), False),
-        (Owner(SID, is_open=True), SID, set(), True),
-        (Owner("", is_open=True), SID, set(), False),
+        (SocketOwner(OWN, is_open=True), OWN, set(), True),
+        (SocketOwner(OTHER, is_open=True), OWN, set(), False),
+        (SocketOwner(OTHER, is_open=True), OWN, {OTHER}, True),
+        (SocketOwner(ROOT, is_open=True), OWN, set(), False),
+        (SocketOwner(ROOT, is_open=True), OWN, {ROOT}, True),
+        (SocketOwner(ROOT, is_open=True), ROOT, set(), True),
+        (SocketOwner(OWN, is_open=True), ROOT, set(), False),
+        (SocketOwner(SID, is_open=True), SID, set(), True),
+        (SocketOwner("", is_open=True), SID, set(), False),
         # What nobody holds any more is nobody's, whatever the system says.
-        (Owner(ROOT, is_open=False), ROOT, set(), False),
-        (Owner(ROOT, is_open=False), OWN, {ROOT}, False),
-        (Owner(OWN, is_open=False), OWN, set(), False),
+        (SocketOwner(ROOT, is_open=False), ROOT, set(), False),
+        (SocketOwner(ROOT, is_open=False), OWN, {ROOT}, False),
+        (SocketOwner(OWN, is_open=False), OWN, set(), False),
         (None, OWN, {ROOT, OTHER}, False),
     ],
 )
 def test_the_own_user_and_the_allowed_ones_are_served(
-    owner: Owner | None, own: User, allowed: set[User], served: bool
+    owner: SocketOwner | None, own: User, allowed: set[User], served: bool
 ) -> None:
     assert admits(owner, own, frozenset(allowed)) is served
 
@@ -54,11 +54,11 @@ def test_the_own_user_and_the_allowed_ones_are_served(
 class Says:
     """Knows one owner, or fails."""
 
-    def __init__(self, owner: Owner | OSError | None) -> None:
+    def __init__(self, owner: SocketOwner | OSError | None) -> None:
         self.owner = owner
         self.closed = False
 
-    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+    def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         if isinstance(self.owner, OSError):
             raise self.owner
         return self.owner
@@ -85,7 +85,9 @@ Admit = Callable[..., tuple[bool, list[User | None]]]
 def admit() -> Admit:
     """Lets a connection come to a guard; returns whether it is let in, and who was refused."""
 
-    def admit(owner: Owner | OSError | None, octets: bytes = b"") -> tuple[bool, list[User | None]]:
+    def admit(
+        owner: SocketOwner | OSError | None, octets: bytes = b""
+    ) -> tuple[bool, list[User | None]]:
         bell = Doorbell()
         guard = Guard(Says(owner), OWN, on_refused=bell)
         with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
@@ -104,15 +106,15 @@ def admit() -> Admit:
 
 
 def test_who_is_let_in_is_not_told(admit: Admit) -> None:
-    assert admit(Owner(OWN, is_open=True), b"GET") == (True, [])
+    assert admit(SocketOwner(OWN, is_open=True), b"GET") == (True, [])
 
 
 def test_who_is_refused_is_told(admit: Admit) -> None:
-    assert admit(Owner(OTHER, is_open=True)) == (False, [OTHER])
+    assert admit(SocketOwner(OTHER, is_open=True)) == (False, [OTHER])
 
 
 def test_one_that_has_gone_is_told_without_a_name_it_may_not_have(admit: Admit) -> None:
-    assert admit(Owner(ROOT, is_open=False), b"GET") == (False, [None])
+    assert admit(SocketOwner(ROOT, is_open=False), b"GET") == (False, [None])
     assert admit(None, b"GET") == (False, [None])
 
 
@@ -131,7 +133,7 @@ def test_nobody_is_asked_where_all_may_connect() -> None:
 
 
 def test_the_guard_goes_with_the_engine(start: Start) -> None:
-    says = Says(Owner(OWN, is_open=True))
+    says = Says(SocketOwner(OWN, is_open=True))
     engine = start(office(1), guard=Guard(says, OWN))
     engine.close()
     assert says.closed
@@ -140,9 +142,9 @@ def test_the_guard_goes_with_the_engine(start: Start) -> None:
 # --- connections whose client left before they were accepted --------------------------------------
 
 
-@pytest.fixture(params=[SockDiag, ProcNet])
-def owners(request: pytest.FixtureRequest) -> Iterator[Owners]:
-    made: Owners = request.param()
+@pytest.fixture(params=[SockDiagLookup, ProcNetLookup])
+def owners(request: pytest.FixtureRequest) -> Iterator[OwnerLookup]:
+    made: OwnerLookup = request.param()
     yield made
     made.close()
 
@@ -159,7 +161,7 @@ def leave_by_reset(connection: socket.socket) -> None:
 
 
 def test_a_connection_that_was_reset_is_not_the_next_one_from_its_port(
-    owners: Owners, listener: socket.socket
+    owners: OwnerLookup, listener: socket.socket
 ) -> None:
     """The look-up names the client of the second one, which is ours; the first was anybody's."""
     with socket.socket() as gone, socket.socket() as ours:
@@ -176,7 +178,7 @@ def test_a_connection_that_was_reset_is_not_the_next_one_from_its_port(
         with first, second:
             assert peer == next_peer == source
             named = owners.owner_of(first.getsockname(), peer, socket.AF_INET)
-            assert named == Owner(own_user(), is_open=True)
+            assert named == SocketOwner(own_user(), is_open=True)
             bell = Doorbell()
             guard = Guard(owners, own_user(), on_refused=bell)
             assert not guard.lets_in(first, peer)
@@ -195,11 +197,11 @@ def test_a_client_that_is_reset_while_it_is_looked_up_is_not_let_in(
         accepted, peer = listener.accept()
 
         class Slow(Says):
-            def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+            def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
                 leave_by_reset(client)
                 return super().owner_of(local, peer, family)
 
-        guard = Guard(Slow(Owner(OWN, is_open=True)), OWN)
+        guard = Guard(Slow(SocketOwner(OWN, is_open=True)), OWN)
         with accepted:
             accepted.setblocking(False)
             assert not guard.lets_in(accepted, peer)
@@ -218,14 +220,14 @@ def test_a_reset_that_only_reading_tells_of_is_noticed_on_windows(
     with socket.create_connection(listener.getsockname()):
         accepted, peer = listener.accept()
         with Remembering(fileno=accepted.detach()) as ours:
-            guard = Guard(Says(Owner(OWN, is_open=True)), OWN)
+            guard = Guard(Says(SocketOwner(OWN, is_open=True)), OWN)
             assert guard.lets_in(ours, peer)
             monkeypatch.setattr(sys, "platform", "win32")
             assert not guard.lets_in(ours, peer)
 
 
 def test_a_program_of_ours_that_is_bound_to_the_loopback_interface_is_let_in(
-    owners: Owners, listener: socket.socket
+    owners: OwnerLookup, listener: socket.socket
 ) -> None:
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
@@ -237,7 +239,7 @@ def test_a_program_of_ours_that_is_bound_to_the_loopback_interface_is_let_in(
 
 @needs_root
 def test_anothers_socket_bound_to_the_loopback_interface_is_not_ours_with_the_same_ends(
-    owners: Owners, listener: socket.socket
+    owners: OwnerLookup, listener: socket.socket
 ) -> None:
     source = free_port()
     stranger = program(listener.getsockname(), user=NOBODY, octets=GET, source=source, device="lo")

@@ -13,7 +13,7 @@ from tests.engine.running import Running
 from tests.engine.wire import get
 from tests.support.lines import PATIENCE
 from tests.support.scripted import OK, Peer, Scripted, answering
-from trayproxy.desktop.sleep import sleep_clock
+from trayproxy.desktop.suspend_clock import sleep_clock
 from trayproxy.engine.naps import Naps
 from trayproxy.engine.upstream import BUSY_S, Connection, Key
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.engine.wire import Client, get
-from trayproxy.desktop.owner import End, Untold
+from trayproxy.desktop.socket_owner.base import Endpoint, NullOwnerLookup
 from trayproxy.desktop.users import own_user
 from trayproxy.engine.guard import Guard
 from trayproxy.engine.reserve import Reserve
@@ -28,7 +28,7 @@ class Door:
     is_open = True
 
     def lets_in(
-        self, connection: socket.SocketType, peer: tuple[Any, ...], local: End | None
+        self, connection: socket.SocketType, peer: tuple[Any, ...], local: Endpoint | None
     ) -> bool:
         assert peer[0] == "127.0.0.1"
         assert local == LOCAL
@@ -106,7 +106,7 @@ def test_one_of_whom_nothing_is_known_and_who_says_nothing_holds_up_nobody(
     listener: socket.socket,
 ) -> None:
     """Whether it has sent something is looked at, and not waited for."""
-    nobody_knows = Guard(Untold(), own_user())
+    nobody_knows = Guard(NullOwnerLookup(), own_user())
     reserve = Reserve(nobody_knows.lets_in, refuse, lambda: "127.0.0.1:3128")
     with closing(reserve), connect(listener) as client:
         turned_away = Thread(target=reserve.turn_away, args=(NO_MORE, listener, LOCAL), daemon=True)

@@ -13,7 +13,7 @@ from tests.engine.fakes import office
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import connect, get, post
 from tests.support.lines import PATIENCE
-from trayproxy.desktop.owner import End, Owner
+from trayproxy.desktop.socket_owner.base import Endpoint, SocketOwner
 from trayproxy.engine.guard import Guard
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.turned_away import TurnedAway
@@ -26,8 +26,8 @@ ADDRESS = "127.0.0.1:3128"
 class Others:
     """Says that every connection is another user's."""
 
-    def owner_of(self, local: End, peer: End, family: int) -> Owner:
-        return Owner(OTHER, is_open=True)
+    def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner:
+        return SocketOwner(OTHER, is_open=True)
 
     def close(self) -> None: ...
 

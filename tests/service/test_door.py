@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from trayproxy.desktop.owner import NotToldError, Owners
+from trayproxy.desktop.socket_owner.base import OwnerLookup, OwnerUnknownError
 from trayproxy.engine.guard import Guard
 from trayproxy.service import door
 from trayproxy.service.door import OPEN, let_in, make_guard
@@ -41,13 +41,13 @@ def test_that_all_are_let_in_is_told_as_long_as_it_is_so() -> None:
     guard.close()
 
 
-def does_not_tell() -> Owners:
-    raise NotToldError
+def does_not_tell() -> OwnerLookup:
+    raise OwnerUnknownError
 
 
 def test_a_system_that_does_not_tell_serves_all_or_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "open_owners", does_not_tell)
-    with pytest.raises(NotToldError):
+    monkeypatch.setattr(door, "open_owner_lookup", does_not_tell)
+    with pytest.raises(OwnerUnknownError):
         make_guard(("root",), nobody)
     guard = make_guard(("*",), nobody)
     let_in(guard, ("*",))

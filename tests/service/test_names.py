@@ -9,8 +9,8 @@ import pytest
 
 from trayproxy.control.messages import Program
 from trayproxy.desk.answer import Waiter
-from trayproxy.desktop import peers
-from trayproxy.desktop.owner import End
+from trayproxy.desktop.process_lookup import base
+from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.service.names import Names
 
 
@@ -28,13 +28,15 @@ def test_hundreds_who_wait_at_once_are_looked_for_at_once(
 ) -> None:
     """One look takes some hundredths of a second: three hundred would take many."""
     looks: list[int] = []
-    find = peers.programs_of
+    find = base.programs_of
 
-    def look(connections: Sequence[tuple[End, End]]) -> "list[peers.Owner | None]":
+    def look(
+        connections: Sequence[tuple[Endpoint, Endpoint]],
+    ) -> "list[base.RunningProgram | None]":
         looks.append(len(connections))
         return find(connections)
 
-    monkeypatch.setattr(peers, "programs_of", look)
+    monkeypatch.setattr(base, "programs_of", look)
 
     async def ask() -> list[Program | None]:
         names = Names(asyncio.get_running_loop())

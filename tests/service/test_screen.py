@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trayproxy.desktop.screen import Told
+from trayproxy.desktop.screen_lock.base import OnLockChange
 from trayproxy.service.screen import Screen
 
 
@@ -13,10 +13,10 @@ class Watch:
     """A system that says what the test says."""
 
     def __init__(self) -> None:
-        self.told: Told | None = None
+        self.told: OnLockChange | None = None
         self.is_started = self.is_stopped = False
 
-    def make(self, told: Told) -> "Watch":
+    def make(self, told: OnLockChange) -> "Watch":
         self.told = told
         return self
 

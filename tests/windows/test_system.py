@@ -8,12 +8,12 @@ from typing import Any
 
 from tests.support.lines import PATIENCE
 from trayproxy.desktop.hardening import harden
-from trayproxy.desktop.network_windows import Windows
-from trayproxy.desktop.screen_windows import (
+from trayproxy.desktop.network_change.windows import WindowsNetworkWatch
+from trayproxy.desktop.screen_lock.windows import (
     WM_WTSSESSION_CHANGE,
     WTS_SESSION_LOCK,
     WTS_SESSION_UNLOCK,
-    WindowsScreen,
+    WindowsScreenLock,
 )
 from trayproxy.desktop.users import own_user
 from trayproxy.desktop.window import name_program
@@ -38,7 +38,7 @@ def test_the_user_of_this_process_is_known() -> None:
 
 def test_a_locked_screen_is_told() -> None:
     told: queue.Queue[bool] = queue.Queue()
-    screen = WindowsScreen(told.put)
+    screen = WindowsScreenLock(told.put)
     screen.start()
     assert screen._is_made.wait(PATIENCE)
     window = user32().FindWindowW("TrayProxyScreen", None)
@@ -53,7 +53,7 @@ def test_a_locked_screen_is_told() -> None:
 
 def test_a_watch_of_the_network_begins_and_ends() -> None:
     async def watch() -> None:
-        Windows(asyncio.get_running_loop(), lambda: None).close()
+        WindowsNetworkWatch(asyncio.get_running_loop(), lambda: None).close()
 
     asyncio.run(watch())
 

@@ -15,7 +15,7 @@ if sys.platform == "win32":
         """
         import os
 
-        from trayproxy.desktop.owner_windows import Windows
+        from trayproxy.desktop.socket_owner.windows import Windows
 
         user = Windows().user_of_process(os.getpid())
         if user is None:

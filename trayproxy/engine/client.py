@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from proxy.core.work import Work
 
 from trayproxy.desk.answer import Answer
-from trayproxy.desktop.owner import End
+from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import Page, write_page
 from trayproxy.engine.shortcut import END, TELL, TUNNEL, WAIT, Turn, from_client, from_upstream
@@ -47,7 +47,7 @@ class Accepted(NamedTuple):
 
     connection: socket.SocketType
     peer: tuple[Any, ...]
-    local: End | None = None
+    local: Endpoint | None = None
 
 
 class Nobody(Enum):

@@ -17,7 +17,7 @@ from proxy.core.listener.tcp import TcpSocketListener
 from trayproxy.desk.answer import Answer
 from trayproxy.desk.desk import Desk
 from trayproxy.desktop.ports import is_taken
-from trayproxy.desktop.sleep import sleep_clock
+from trayproxy.desktop.suspend_clock import sleep_clock
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.date import DateLine
 from trayproxy.engine.descriptors import open_descriptors

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from proxy.common.backports import NonBlockingQueue
 from proxy.core.work.fd import LocalFdExecutor
 
-from trayproxy.desktop.owner import End
+from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.descriptors import Descriptors
 from trayproxy.engine.front import without_connections
 from trayproxy.engine.strand import READ
@@ -62,7 +62,7 @@ def has_left(error: OSError) -> bool:
     return isinstance(error, ConnectionError) or error.errno in _CLIENT_LEFT
 
 
-TurnAway = Callable[[OSError, socket.socket, End | None], bool]
+TurnAway = Callable[[OSError, socket.socket, Endpoint | None], bool]
 
 
 class LoopWork(Protocol):
@@ -124,7 +124,7 @@ class LoopExecutor(LocalFdExecutor):
         self._descriptors = descriptors
         self._empty: asyncio.Event | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._listeners: dict[int, tuple[socket.socket, End | None]] = {}
+        self._listeners: dict[int, tuple[socket.socket, Endpoint | None]] = {}
         self._paused: asyncio.TimerHandle | None = None
 
     # --- accepting ---

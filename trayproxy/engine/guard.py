@@ -10,7 +10,13 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from trayproxy.desktop.owner import End, Owner, Owners, open_owners, require_peer
+from trayproxy.desktop.socket_owner.base import (
+    Endpoint,
+    OwnerLookup,
+    SocketOwner,
+    open_owner_lookup,
+    require_peer,
+)
 from trayproxy.desktop.users import User, own_user
 
 Inquiry = asyncio.Future[None]
@@ -21,7 +27,7 @@ is answered. Returns what to wait for before that: a program that has its answer
 nobody can tell any more which one it was. None: nothing."""
 
 
-def admits(owner: Owner | None, own: User, allowed: frozenset[User]) -> bool:
+def admits(owner: SocketOwner | None, own: User, allowed: frozenset[User]) -> bool:
     """Whether a connection of this owner is served.
 
     One that no process holds any more is not: whose it was cannot be told, only that nobody waits
@@ -50,7 +56,7 @@ class Guard:
 
     def __init__(
         self,
-        owners: Owners,
+        owners: OwnerLookup,
         own: User,
         *,
         allowed: frozenset[User] = frozenset(),
@@ -75,7 +81,7 @@ class Guard:
         self._on_refused = on_refused
 
     def lets_in(
-        self, connection: socket.SocketType, peer: tuple[Any, ...], local: End | None = None
+        self, connection: socket.SocketType, peer: tuple[Any, ...], local: Endpoint | None = None
     ) -> bool:
         """Whether to serve a connection that was just accepted; it costs microseconds on Linux.
 
@@ -90,7 +96,7 @@ class Guard:
             local = local or connection.getsockname()[:2]
             family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
             owner = self._owners.owner_of(local, peer[:2], family)
-            # Not before the look-up: see `trayproxy.desktop.owner`.
+            # Not before the look-up: see `trayproxy.desktop.socket_owner.base`.
             require_peer(connection)
         except OSError:
             # Gone already, or the system has become unable to tell.
@@ -141,4 +147,4 @@ def own_guard() -> Guard:
     Raises:
         OSError: This system does not tell whose a connection is.
     """
-    return Guard(open_owners(), own_user())
+    return Guard(open_owner_lookup(), own_user())

@@ -12,7 +12,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from trayproxy.desktop.owner import End
+from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.executor import has_left
 from trayproxy.engine.pages import BUSY, write_page
 from trayproxy.engine.shortage import NO_DESCRIPTORS
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _MOST_READ = 65_536
 _LOG_EVERY_S = 60.0
 
-LetsIn = Callable[[socket.SocketType, tuple[Any, ...], End | None], bool]
+LetsIn = Callable[[socket.SocketType, tuple[Any, ...], Endpoint | None], bool]
 """Whether to talk to a connection at all: `Guard.lets_in`."""
 
 
@@ -49,7 +49,7 @@ class Reserve:
         self._logged = -_LOG_EVERY_S
         self._keep()
 
-    def turn_away(self, error: OSError, listener: socket.socket, local: End | None) -> bool:
+    def turn_away(self, error: OSError, listener: socket.socket, local: Endpoint | None) -> bool:
         """Accept the next connection only to tell its program to come again.
 
         Args:

@@ -1,7 +1,12 @@
 """Who may connect, as the settings say: the engine's guard, kept up to date."""
 
 from trayproxy.control.messages import Problem
-from trayproxy.desktop.owner import NotToldError, Owners, Untold, open_owners
+from trayproxy.desktop.socket_owner.base import (
+    NullOwnerLookup,
+    OwnerLookup,
+    OwnerUnknownError,
+    open_owner_lookup,
+)
 from trayproxy.desktop.users import find_user, own_user
 from trayproxy.engine.guard import Guard, Refused
 from trayproxy.profiles.config import EVERYONE
@@ -30,14 +35,14 @@ def make_guard(users: tuple[str, ...], on_refused: Refused) -> Guard:
     Raises:
         NotToldError: This system does not tell whose a connection is, and not all are let in.
     """
-    owners: Owners
+    owners: OwnerLookup
     try:
-        owners = open_owners()
+        owners = open_owner_lookup()
         own = own_user()
     except OSError as error:
         if EVERYONE not in users:
-            raise NotToldError(str(error)) from None
-        owners, own = Untold(), ""
+            raise OwnerUnknownError(str(error)) from None
+        owners, own = NullOwnerLookup(), ""
     return Guard(owners, own, on_refused=on_refused)
 
 

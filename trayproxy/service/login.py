@@ -21,8 +21,8 @@ from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.rules import Rules
 from trayproxy.desk.space import Space
 from trayproxy.desk.store import Store
-from trayproxy.desktop.extras import is_installed
 from trayproxy.desktop.kerberos import keep_names
+from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.engine.dial import Dialler
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.engine.steps import Steps

@@ -27,12 +27,12 @@ from trayproxy.desk.desk import Desk
 from trayproxy.desk.memory import Memory, MemoryFile, Unpinned
 from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
-from trayproxy.desktop.extras import is_installed
 from trayproxy.desktop.hardening import raise_descriptor_limit
 from trayproxy.desktop.kerberos import keep_names
-from trayproxy.desktop.network import watch_network
-from trayproxy.desktop.owner import NotToldError
+from trayproxy.desktop.network_change.base import watch_network
+from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.desktop.ports import free_port_after, is_taken
+from trayproxy.desktop.socket_owner.base import OwnerUnknownError
 from trayproxy.engine.engine import Engine, Parts
 from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.options import RunOptions
@@ -141,7 +141,7 @@ class Service:
         loop = asyncio.get_running_loop()
         try:
             self._build(loop)
-        except NotToldError:
+        except OwnerUnknownError:
             return fail(UNTOLD.id, UNTOLD.title, UNTOLD.body, NOT_DONE)
         try:
             await self._server.start()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from trayproxy.control.messages import Program
 from trayproxy.desk.answer import Waiter
-from trayproxy.desktop.owner import End, user_listening
+from trayproxy.desktop.socket_owner.base import Endpoint, user_listening
 from trayproxy.desktop.users import User, name_of
 
 if TYPE_CHECKING:
-    from trayproxy.desktop.peers import Owner
+    from trayproxy.desktop.process_lookup.base import RunningProgram
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,9 @@ class Names:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = ThreadPoolExecutor(1, "names")
-        self._asked: list[tuple[tuple[End, End], asyncio.Future[Owner | None]]] = []
+        self._asked: list[
+            tuple[tuple[Endpoint, Endpoint], asyncio.Future[RunningProgram | None]]
+        ] = []
         self._looking: asyncio.Task[None] | None = None
 
     async def of_waiter(self, waiter: Waiter) -> Program | None:
@@ -49,7 +51,7 @@ class Names:
         """
         if not isinstance(waiter.connection, tuple):
             return None
-        asked: asyncio.Future[Owner | None] = self._loop.create_future()
+        asked: asyncio.Future[RunningProgram | None] = self._loop.create_future()
         self._asked.append((waiter.connection, asked))
         if self._looking is None:
             self._looking = self._loop.create_task(self._look())
@@ -109,9 +111,9 @@ class Names:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _programs(connections: Sequence[tuple[End, End]]) -> "list[Owner | None]":
+def _programs(connections: Sequence[tuple[Endpoint, Endpoint]]) -> "list[RunningProgram | None]":
     # Here, in the thread: with psutil it takes 30 ms to load, and is needed when somebody waits.
-    from trayproxy.desktop.peers import programs_of
+    from trayproxy.desktop.process_lookup.base import programs_of
 
     return programs_of(connections)
 
@@ -127,7 +129,7 @@ def _stranger(connection: socket.SocketType, user: User) -> tuple[str, str]:
 
 
 def _listener(address: str) -> Listener:
-    from trayproxy.desktop.peers import listener_at
+    from trayproxy.desktop.process_lookup.base import listener_at
 
     host, _, port = address.rpartition(":")
     end = host.strip("[]"), int(port)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from trayproxy.desktop.screen import ScreenWatch, Told, watch_screen
+from trayproxy.desktop.screen_lock.base import OnLockChange, ScreenLockWatch, watch_screen_lock
 
 TERMINAL = "terminal"
 """The face that asks elsewhere than on the screen (`trayproxy.cli.terminal`)."""
@@ -20,7 +20,7 @@ class Screen:
         self,
         loop: asyncio.AbstractEventLoop,
         tell: Callable[[bool], None],
-        make_watch: Callable[[Told], ScreenWatch] = watch_screen,
+        make_watch: Callable[[OnLockChange], ScreenLockWatch] = watch_screen_lock,
     ) -> None:
         """Begin with a screen that somebody sees.
 
@@ -32,7 +32,7 @@ class Screen:
         self._loop = loop
         self._tell = tell
         self._make_watch = make_watch
-        self._watch: ScreenWatch | None = None
+        self._watch: ScreenLockWatch | None = None
         self._asking: frozenset[str] = frozenset()
         self._is_locked = False
         self._is_seen = False

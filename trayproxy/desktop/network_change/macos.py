@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from trayproxy.desktop.network import Calm, Listening, is_of_interest
+from trayproxy.desktop.network_change.base import Debounce, SocketWatch, is_of_interest
 
 _PF_ROUTE = 17
 _RTM_NEWADDR, _RTM_DELADDR = 0xC, 0xD
@@ -26,15 +26,15 @@ _WHERE = {2: slice(4, 8), 30: slice(8, 24)}
 """Where the address is, by family (AF_INET, AF_INET6), in ``struct sockaddr_in`` and ``_in6``."""
 
 
-def listen(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> Listening:
-    """Listen; see `trayproxy.desktop.network.watch_network`.
+def listen(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> SocketWatch:
+    """Listen; see `trayproxy.desktop.network_change.base.watch_network`.
 
     Raises:
         OSError: The kernel does not tell.
     """
     told_on = socket.socket(_PF_ROUTE, socket.SOCK_RAW, 0)
     told_on.setblocking(False)
-    return Listening(loop, told_on, may_matter, Calm(loop, changed))
+    return SocketWatch(loop, told_on, may_matter, Debounce(loop, changed))
 
 
 def may_matter(message: bytes) -> bool:

@@ -23,7 +23,7 @@ import socket
 import struct
 from typing import Any
 
-from trayproxy.desktop.owner import End, Owner
+from trayproxy.desktop.socket_owner.base import Endpoint, SocketOwner
 from trayproxy.desktop.users import User
 
 _NAME = b"net.inet.tcp.pcblist_n"
@@ -51,7 +51,7 @@ _SPARE = 16_384
 _TRIES = 4
 
 
-class MacOS:
+class MacOwnerLookup:
     """Reads the kernel's table."""
 
     def __init__(self, libc: Any = None) -> None:
@@ -62,11 +62,11 @@ class MacOS:
         """
         self._libc = libc
 
-    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+    def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         """Return who is at the other end; see `Owners`."""
         return find(self._table(), local, peer, family)
 
-    def user_listening(self, address: End, family: int) -> User | None:
+    def user_listening(self, address: Endpoint, family: int) -> User | None:
         """Return whose program listens at an address; None if none does."""
         anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"
         for at in (address, (anywhere, address[1])):
@@ -96,8 +96,8 @@ class MacOS:
 
 
 def find(
-    table: bytes, local: End, peer: End, family: int, states: frozenset[int] = _CONNECTED
-) -> Owner | None:
+    table: bytes, local: Endpoint, peer: Endpoint, family: int, states: frozenset[int] = _CONNECTED
+) -> SocketOwner | None:
     """Return the owner of the end that is our peer, as a table tells.
 
     Args:
@@ -125,7 +125,7 @@ def find(
                 is_held = handle != 0 and not flags & _SS_NOFDREF
             elif kind == _XSO_TCPCB and is_theirs:
                 (state,) = _TCPCB.unpack_from(table, at)
-                return Owner(user, is_open=is_held and state in states)
+                return SocketOwner(user, is_open=is_held and state in states)
             at += _padded(length)
     except struct.error:
         raise OSError(errno.EPROTO, "pcblist_n") from None
@@ -144,7 +144,7 @@ def _ends(table: bytes, at: int) -> tuple[int, int, bytes, bytes]:
     return foreign_port, local_port, foreign, local
 
 
-def _wanted(local: End, peer: End, family: int) -> tuple[int, int, bytes, bytes]:
+def _wanted(local: Endpoint, peer: Endpoint, family: int) -> tuple[int, int, bytes, bytes]:
     """Return the same of the end that is our peer: what is foreign to it is ours."""
     return (
         local[1],

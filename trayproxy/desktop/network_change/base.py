@@ -25,7 +25,7 @@ _AT_ONCE = 1 << 16
 """Octets that are taken from the kernel at once."""
 
 
-class Watch(Protocol):
+class NetworkWatch(Protocol):
     """Hears of changes until it is closed."""
 
     def close(self) -> None:
@@ -33,14 +33,14 @@ class Watch(Protocol):
         ...
 
 
-class Deaf:
+class NullNetworkWatch:
     """The watch of a system that does not tell."""
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def watch_network(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> Watch:
+def watch_network(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> NetworkWatch:
     """Call back after each change of networks, once for all that happens together.
 
     Sleeping and waking up is no change if the network is the same afterwards (`sleep`).
@@ -57,27 +57,27 @@ def watch_network(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) 
         return _watch(loop, changed)
     except (OSError, NotImplementedError) as error:
         logger.info("changes of the network are not told: %s", error)
-        return Deaf()
+        return NullNetworkWatch()
 
 
-def _watch(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> Watch:
+def _watch(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> NetworkWatch:
     if sys.platform == "win32":
-        from trayproxy.desktop.network_windows import Windows
+        from trayproxy.desktop.network_change.windows import Windows
 
         return Windows(loop, changed)
     elif sys.platform == "darwin":
-        from trayproxy.desktop.network_macos import listen
+        from trayproxy.desktop.network_change.macos import listen
 
         return listen(loop, changed)
     elif sys.platform == "linux":
-        from trayproxy.desktop.network_linux import Linux
+        from trayproxy.desktop.network_change.linux import LinuxNetworkWatch
 
-        return Linux(loop, changed)
+        return LinuxNetworkWatch(loop, changed)
     else:
         raise NotImplementedError(sys.platform)
 
 
-class Calm:
+class Debounce:
     """Waits until changes that come together are over, then tells of them once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
@@ -91,7 +91,7 @@ class Calm:
         self._tell = tell
         self._timer: asyncio.TimerHandle | None = None
 
-    def disturb(self) -> None:
+    def trigger(self) -> None:
         """Take note of one."""
         if self._timer is None:
             self._timer = self._loop.call_later(SETTLE_S, self._settle)
@@ -107,7 +107,7 @@ class Calm:
             self._timer = None
 
 
-class Listening:
+class SocketWatch:
     """Listens to the kernel on a socket on which it tells of changes."""
 
     def __init__(
@@ -115,7 +115,7 @@ class Listening:
         loop: asyncio.AbstractEventLoop,
         told_on: socket.socket,
         may_matter: Callable[[bytes], bool],
-        calm: Calm,
+        calm: Debounce,
     ) -> None:
         """Begin.
 
@@ -144,10 +144,10 @@ class Listening:
             return
         except OSError:
             # ENOBUFS: there was more than the socket could hold (netlink(7), route(4)).
-            self._calm.disturb()
+            self._calm.trigger()
             return
         if self._may_matter(told):
-            self._calm.disturb()
+            self._calm.trigger()
 
 
 def is_of_interest(address: bytes) -> bool:

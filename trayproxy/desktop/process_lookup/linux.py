@@ -11,10 +11,10 @@ import os
 import socket
 from collections.abc import Iterator
 
-from trayproxy.desktop.owner import End
-from trayproxy.desktop.owner_linux import SockDiag
+from trayproxy.desktop.socket_owner.base import Endpoint
+from trayproxy.desktop.socket_owner.linux import SockDiagLookup
 
-_Ends = tuple[End, End]
+_Ends = tuple[Endpoint, Endpoint]
 """Those of a program, and then ours."""
 
 
@@ -38,7 +38,7 @@ def pids_of(wanted: set[_Ends]) -> dict[_Ends, int]:
 def _inodes_of(wanted: set[_Ends]) -> dict[str, _Ends]:
     """Return which connection a link in ``/proc`` stands for."""
     inodes = {}
-    with contextlib.closing(SockDiag()) as kernel:
+    with contextlib.closing(SockDiagLookup()) as kernel:
         for theirs, ours in wanted:
             family = socket.AF_INET6 if ":" in theirs[0] else socket.AF_INET
             if inode := kernel.inode_of(ours, theirs, family):

@@ -1,10 +1,10 @@
-"""Tests for trayproxy.desktop.extras."""
+"""Tests for trayproxy.desktop.optional_dependencies."""
 
 import sys
 
 import pytest
 
-from trayproxy.desktop.extras import is_installed
+from trayproxy.desktop.optional_dependencies import is_installed
 
 
 @pytest.fixture(autouse=True)

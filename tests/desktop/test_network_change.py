@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desktop.network and the way of each system."""
+"""Tests for trayproxy.desktop.network_change.base and the way of each system."""
 
 import asyncio
 import ctypes
@@ -15,9 +15,15 @@ import pytest
 
 from tests.desktop import network_program
 from tests.support.namespaces import ALONE, skip_without_namespaces
-from trayproxy.desktop import network as network_module
-from trayproxy.desktop import network_linux, network_macos, network_windows
-from trayproxy.desktop.network import SETTLE_S, Calm, Deaf, is_of_interest, watch_network
+from trayproxy.desktop.network_change import base as network_module
+from trayproxy.desktop.network_change import linux, macos, windows
+from trayproxy.desktop.network_change.base import (
+    SETTLE_S,
+    Debounce,
+    NullNetworkWatch,
+    is_of_interest,
+    watch_network,
+)
 
 SOURCES = Path(__file__).parents[2]
 OFFICE = ip_address("192.0.2.7").packed
@@ -55,8 +61,8 @@ class Timers:
         call()
 
 
-def calm_with(timers: Timers, told: list[str]) -> Calm:
-    return Calm(timers, lambda: told.append("changed"))  # type: ignore[arg-type]  # a part of one
+def calm_with(timers: Timers, told: list[str]) -> Debounce:
+    return Debounce(timers, lambda: told.append("changed"))  # type: ignore[arg-type]  # a part of one
 
 
 # --- everywhere ----------------------------------------------------------------------------------
@@ -66,11 +72,11 @@ def test_changes_that_come_together_are_told_once() -> None:
     timers, told = Timers(), list[str]()
     calm = calm_with(timers, told)
     for _ in range(100):
-        calm.disturb()
+        calm.trigger()
     assert [delay for delay, _ in timers.pending] == [SETTLE_S]
     timers.ring()
     assert told == ["changed"]
-    calm.disturb()
+    calm.trigger()
     timers.ring()
     assert told == ["changed"] * 2
 
@@ -78,7 +84,7 @@ def test_changes_that_come_together_are_told_once() -> None:
 def test_nothing_is_told_after_the_end() -> None:
     timers, told = Timers(), list[str]()
     calm = calm_with(timers, told)
-    calm.disturb()
+    calm.trigger()
     calm.close()
     assert not timers.pending
 
@@ -99,7 +105,7 @@ def test_a_system_that_does_not_tell_is_no_error(
 
     monkeypatch.setattr(network_module, "_watch", refuse)
     watch = watch_network(loop, lambda: None)
-    assert isinstance(watch, Deaf)
+    assert isinstance(watch, NullNetworkWatch)
     watch.close()
 
 
@@ -108,7 +114,7 @@ def test_a_system_that_does_not_tell_is_no_error(
 
 def test_this_system_tells(loop: asyncio.AbstractEventLoop) -> None:
     watch = watch_network(loop, lambda: None)
-    assert isinstance(watch, network_linux.Linux)
+    assert isinstance(watch, linux.LinuxNetworkWatch)
     watch.close()
 
 
@@ -168,13 +174,13 @@ def message(kind: int, body: bytes) -> bytes:
     ],
 )
 def test_looking_is_for_what_may_matter(octets: bytes, matters: bool) -> None:
-    ((kind, body),) = network_linux.messages(octets)
-    assert network_linux.may_matter(kind, body) is matters
+    ((kind, body),) = linux.messages(octets)
+    assert linux.may_matter(kind, body) is matters
 
 
 def test_messages_that_make_no_sense_end_the_reading() -> None:
     good = message(20, bytes(8))
-    assert len(list(network_linux.messages(good + bytes(16)))) == 1
+    assert len(list(linux.messages(good + bytes(16)))) == 1
 
 
 # --- macOS ---------------------------------------------------------------------------------------
@@ -201,16 +207,16 @@ def mac_message(kind: int, address: bytes) -> bytes:
     ("address", "matters"), [(OFFICE, True), (OFFICE6, True), (HERE, False), (CABLE6, False)]
 )
 def test_macos_tells_which_address_came_or_went(kind: int, address: bytes, matters: bool) -> None:
-    assert network_macos.may_matter(mac_message(kind, address)) is matters
+    assert macos.may_matter(mac_message(kind, address)) is matters
 
 
 def test_other_messages_of_macos_say_nothing() -> None:
-    assert not network_macos.may_matter(mac_message(0x1, OFFICE))
+    assert not macos.may_matter(mac_message(0x1, OFFICE))
 
 
 @pytest.mark.parametrize("length", range(0, 76))
 def test_a_short_message_of_macos_says_nothing_wrong(length: int) -> None:
-    network_macos.may_matter(mac_message(0xC, OFFICE6)[:length])
+    macos.may_matter(mac_message(0xC, OFFICE6)[:length])
 
 
 # --- Windows -------------------------------------------------------------------------------------
@@ -257,7 +263,7 @@ def test_windows_tells_which_address_came_or_went(
     kind: int, address: bytes, told: list[str]
 ) -> None:
     library, timers, heard = Iphlpapi(), Timers(), list[str]()
-    watch = network_windows.Windows(
+    watch = windows.WindowsNetworkWatch(
         timers,  # type: ignore[arg-type]  # what is used of a loop
         lambda: heard.append("changed"),
         library,
@@ -272,4 +278,4 @@ def test_windows_tells_which_address_came_or_went(
 
 def test_a_windows_that_refuses_is_said(loop: asyncio.AbstractEventLoop) -> None:
     with pytest.raises(OSError, match="error 5"):
-        network_windows.Windows(loop, lambda: None, Iphlpapi(code=5))
+        windows.WindowsNetworkWatch(loop, lambda: None, Iphlpapi(code=5))

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desktop.peers."""
+"""Tests for trayproxy.desktop.process_lookup.base."""
 
 import os
 import socket
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.strangers import needs_ipv6
-from trayproxy.desktop import peers_linux
-from trayproxy.desktop.peers import End, Owner, programs_of, script_name
+from trayproxy.desktop.process_lookup import linux
+from trayproxy.desktop.process_lookup.base import End, RunningProgram, programs_of, script_name
 
 CONNECT = """
 import socket, sys
@@ -19,7 +19,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))):
 """
 
 
-def program_of(local: End, peer: End) -> Owner | None:
+def program_of(local: End, peer: End) -> RunningProgram | None:
     [program] = programs_of([(local, peer)])
     return program
 
@@ -63,7 +63,7 @@ def test_ipv4_in_ipv6_is_recognised() -> None:
         ours = socket.create_connection(("127.0.0.1", listener.getsockname()[1]))
         theirs, _ = listener.accept()
         with ours, theirs:
-            assert isinstance(program_of(*ends(theirs)), Owner)
+            assert isinstance(program_of(*ends(theirs)), RunningProgram)
 
 
 def test_many_are_looked_for_at_once(listener: socket.socket) -> None:
@@ -85,7 +85,7 @@ def test_ipv6_is_found_too() -> None:
         ours = socket.create_connection(listener.getsockname()[:2])
         theirs, _ = listener.accept()
         with ours, theirs:
-            assert isinstance(program_of(*ends(theirs)), Owner)
+            assert isinstance(program_of(*ends(theirs)), RunningProgram)
 
 
 def test_where_the_kernel_does_not_tell_its_table_is_read(
@@ -94,7 +94,7 @@ def test_where_the_kernel_does_not_tell_its_table_is_read(
     def refuse(wanted: object) -> None:
         raise PermissionError("a sandbox")
 
-    monkeypatch.setattr(peers_linux, "pids_of", refuse)
+    monkeypatch.setattr(linux, "pids_of", refuse)
     ours = socket.create_connection(listener.getsockname())
     theirs, _ = listener.accept()
     with ours, theirs:

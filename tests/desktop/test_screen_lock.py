@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desktop.screen and the way of each system."""
+"""Tests for trayproxy.desktop.screen_lock.base and the way of each system."""
 
 import ctypes
 import queue
@@ -14,17 +14,17 @@ from tests.support.bus import session_bus
 from tests.support.lines import PATIENCE
 from tests.support.processes import Home
 from tests.support.screen import Logind, ScreenSaver
-from trayproxy.desktop.screen import ScreenWatch, watch_screen
-from trayproxy.desktop.screen_linux import SAVERS, LinuxScreen
-from trayproxy.desktop.screen_macos import Frameworks, MacScreen, is_locked
-from trayproxy.desktop.screen_windows import (
+from trayproxy.desktop.screen_lock.base import ScreenLockWatch, watch_screen_lock
+from trayproxy.desktop.screen_lock.linux import SAVERS, LinuxScreenLock
+from trayproxy.desktop.screen_lock.macos import Frameworks, MacScreenLock, is_locked
+from trayproxy.desktop.screen_lock.windows import (
     WM_CLOSE,
     WM_DESTROY,
     WM_WTSSESSION_CHANGE,
     WTS_SESSION_LOCK,
     WTS_SESSION_UNLOCK,
-    Libraries,
-    WindowsScreen,
+    SessionLibraries,
+    WindowsScreenLock,
 )
 
 
@@ -49,10 +49,10 @@ def heard() -> Heard:
 
 
 @pytest.fixture
-def started() -> Iterator[Callable[[ScreenWatch], ScreenWatch]]:
+def started() -> Iterator[Callable[[ScreenLockWatch], ScreenLockWatch]]:
     with ExitStack() as stack:
 
-        def start(watch: ScreenWatch) -> ScreenWatch:
+        def start(watch: ScreenLockWatch) -> ScreenLockWatch:
             watch.start()
             stack.callback(watch.stop)
             return watch
@@ -60,7 +60,7 @@ def started() -> Iterator[Callable[[ScreenWatch], ScreenWatch]]:
         yield start
 
 
-Start = Callable[[ScreenWatch], ScreenWatch]
+Start = Callable[[ScreenLockWatch], ScreenLockWatch]
 
 # --- Linux ---------------------------------------------------------------------------------------
 
@@ -81,7 +81,7 @@ def test_a_screen_saver_that_becomes_active_locks_the_screen(
 ) -> None:
     saver = ScreenSaver(bus, name)
     try:
-        started(LinuxScreen(heard.tell, bus, no_bus(place)))
+        started(LinuxScreenLock(heard.tell, bus, no_bus(place)))
         saver.wait_until(lambda: saver.asked)
         saver.set(active=True)
         assert heard.next() is True
@@ -96,7 +96,7 @@ def test_a_screen_that_is_locked_already_is_told(
 ) -> None:
     saver = ScreenSaver(bus, "org.gnome.ScreenSaver", active=True)
     try:
-        started(LinuxScreen(heard.tell, bus, no_bus(place)))
+        started(LinuxScreenLock(heard.tell, bus, no_bus(place)))
         assert heard.next() is True
     finally:
         saver.stop()
@@ -110,7 +110,7 @@ def test_a_screen_saver_that_comes_later_is_heard(
     early = ScreenSaver(bus, "org.gnome.ScreenSaver")
     late = None
     try:
-        started(LinuxScreen(heard.tell, bus, no_bus(place)))
+        started(LinuxScreenLock(heard.tell, bus, no_bus(place)))
         early.wait_until(lambda: early.asked)
         late = ScreenSaver(bus, "org.freedesktop.ScreenSaver", active=True)
         assert heard.next() is True
@@ -125,7 +125,7 @@ def test_the_hint_of_logind_locks_the_screen_and_its_request_does_not(
 ) -> None:
     logind = Logind(bus)
     try:
-        started(LinuxScreen(heard.tell, no_bus(place), bus))
+        started(LinuxScreenLock(heard.tell, no_bus(place), bus))
         logind.wait_until(lambda: logind.asked)
         logind.ask_to_lock()
         logind.set(locked=True)
@@ -142,7 +142,7 @@ def test_a_session_that_is_locked_already_is_told(
 ) -> None:
     logind = Logind(bus, locked=True)
     try:
-        started(LinuxScreen(heard.tell, no_bus(place), bus))
+        started(LinuxScreenLock(heard.tell, no_bus(place), bus))
         assert heard.next() is True
     finally:
         logind.stop()
@@ -154,7 +154,7 @@ def test_a_screen_is_locked_as_long_as_one_of_both_says_so(
     # Both buses are one here: they are told apart by who speaks.
     logind, saver = Logind(bus), ScreenSaver(bus, "org.gnome.ScreenSaver")
     try:
-        started(LinuxScreen(heard.tell, bus, bus))
+        started(LinuxScreenLock(heard.tell, bus, bus))
         logind.wait_until(lambda: logind.asked)
         saver.wait_until(lambda: saver.asked)
         saver.set(active=True)
@@ -172,7 +172,7 @@ def test_a_screen_is_locked_as_long_as_one_of_both_says_so(
 def test_a_bus_that_goes_keeps_nothing_locked(place: Home, heard: Heard, started: Start) -> None:
     with session_bus(place) as address:
         saver = ScreenSaver(address, "org.gnome.ScreenSaver", active=True)
-        started(LinuxScreen(heard.tell, address, no_bus(place)))
+        started(LinuxScreenLock(heard.tell, address, no_bus(place)))
         assert heard.next() is True
     assert heard.next() is False
     saver.stop()
@@ -182,7 +182,7 @@ def test_without_a_bus_nothing_is_told_and_nothing_is_waited_for(
     place: Home, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
-    watch = LinuxScreen(heard.tell, "SESSION", no_bus(place))
+    watch = LinuxScreenLock(heard.tell, "SESSION", no_bus(place))
     watch.start()
     watch.stop()
     assert heard.is_all
@@ -190,9 +190,9 @@ def test_without_a_bus_nothing_is_told_and_nothing_is_waited_for(
 
 
 def test_a_watch_that_was_not_started_can_be_stopped(heard: Heard) -> None:
-    watch_screen(heard.tell).stop()
-    MacScreen(heard.tell).stop()
-    WindowsScreen(heard.tell).stop()
+    watch_screen_lock(heard.tell).stop()
+    MacScreenLock(heard.tell).stop()
+    WindowsScreenLock(heard.tell).stop()
     assert heard.is_all
 
 
@@ -278,7 +278,7 @@ def test_the_dictionary_of_the_session_says_whether_a_mac_is_locked(
 
 def test_a_mac_tells_when_it_is_locked_and_when_not(heard: Heard, started: Start) -> None:
     session = Session()
-    started(MacScreen(heard.tell, Frameworks(session.played, session.played), every_s=0.01))
+    started(MacScreenLock(heard.tell, Frameworks(session.played, session.played), every_s=0.01))
     session.looks.acquire(timeout=PATIENCE)
     session.entries = {b"CGSSessionScreenIsLocked": True}
     assert heard.next() is True
@@ -386,7 +386,9 @@ class Kernel32:
 
 def test_a_window_is_told_of_the_locks_of_its_session(heard: Heard) -> None:
     user32, wtsapi32 = User32(), Wtsapi32()
-    watch = WindowsScreen(heard.tell, Libraries(user32.played, Kernel32().played, wtsapi32.played))
+    watch = WindowsScreenLock(
+        heard.tell, SessionLibraries(user32.played, Kernel32().played, wtsapi32.played)
+    )
     watch.start()
     for what in (1, WTS_SESSION_LOCK, WTS_SESSION_LOCK, WTS_SESSION_UNLOCK):
         user32.post_message(77, WM_WTSSESSION_CHANGE, what, 0)
@@ -400,8 +402,8 @@ def test_a_session_that_does_not_tell_has_no_lock(heard: Heard) -> None:
     for lacking in ("window", "session"):
         user32, wtsapi32 = User32(), Wtsapi32()
         user32.is_made, wtsapi32.tells = lacking != "window", lacking != "session"
-        watch = WindowsScreen(
-            heard.tell, Libraries(user32.played, Kernel32().played, wtsapi32.played)
+        watch = WindowsScreenLock(
+            heard.tell, SessionLibraries(user32.played, Kernel32().played, wtsapi32.played)
         )
         watch.start()
         watch.stop()
@@ -409,7 +411,7 @@ def test_a_session_that_does_not_tell_has_no_lock(heard: Heard) -> None:
 
 
 def test_the_class_of_a_window_is_as_large_as_windows_has_it() -> None:
-    from trayproxy.desktop.screen_windows import WindowClass
+    from trayproxy.desktop.screen_lock.windows import WindowClass
 
     # Four octets of style, of each extra, and seven pointers, with the gaps of 64 bits.
     assert ctypes.sizeof(WindowClass) == 72

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desktop.owner and the way of each system."""
+"""Tests for trayproxy.desktop.socket_owner.base and the way of each system."""
 
 import ctypes
 import errno
@@ -13,45 +13,45 @@ from typing import Any
 import pytest
 
 from tests.support.strangers import NOBODY, Then, has_ipv6, needs_ipv6, needs_root, program
-from trayproxy.desktop import owner as owner_module
-from trayproxy.desktop.owner import (
-    End,
-    NotToldError,
-    Owner,
-    Owners,
-    Untold,
-    open_owners,
+from trayproxy.desktop.socket_owner import base as owner_module
+from trayproxy.desktop.socket_owner.base import (
+    Endpoint,
+    NullOwnerLookup,
+    OwnerLookup,
+    OwnerUnknownError,
+    SocketOwner,
+    open_owner_lookup,
     user_listening,
 )
-from trayproxy.desktop.owner_linux import _REQUEST, ProcNet, SockDiag, _frame
-from trayproxy.desktop.owner_macos import MacOS, find
-from trayproxy.desktop.owner_windows import NOBODY as UNNAMED
-from trayproxy.desktop.owner_windows import Libraries, Windows, find_process
+from trayproxy.desktop.socket_owner.linux import _REQUEST, ProcNetLookup, SockDiagLookup, _frame
+from trayproxy.desktop.socket_owner.macos import MacOwnerLookup, find
+from trayproxy.desktop.socket_owner.windows import UNKNOWN_USER as UNNAMED
+from trayproxy.desktop.socket_owner.windows import OwnerLibraries, WindowsOwnerLookup, find_process
 from trayproxy.desktop.users import find_user, name_of, own_user
 
 SYN_SENT = 2
 """The first octet of `tcp_info` of a socket that waits for an answer."""
-OURS = Owner(os.geteuid(), is_open=True)
+OURS = SocketOwner(os.geteuid(), is_open=True)
 IPV6 = ["::1", "::"] if has_ipv6() else []
-ENDS: dict[str, tuple[End, End, int]] = {
+ENDS: dict[str, tuple[Endpoint, Endpoint, int]] = {
     "IPv4": (("127.0.0.1", 3128), ("127.0.0.1", 50_000), socket.AF_INET),
     "IPv6": (("::1", 3128), ("::1", 50_000), socket.AF_INET6),
 }
 
 
-@pytest.fixture(params=[SockDiag, ProcNet])
-def owners(request: pytest.FixtureRequest) -> Iterator[Owners]:
-    made: Owners = request.param()
+@pytest.fixture(params=[SockDiagLookup, ProcNetLookup])
+def owners(request: pytest.FixtureRequest) -> Iterator[OwnerLookup]:
+    made: OwnerLookup = request.param()
     yield made
     made.close()
 
 
 @pytest.fixture
-def accept() -> Iterator[Callable[[], tuple[socket.socket, End]]]:
+def accept() -> Iterator[Callable[[], tuple[socket.socket, Endpoint]]]:
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
 
-        def accept() -> tuple[socket.socket, End]:
+        def accept() -> tuple[socket.socket, Endpoint]:
             connection, peer = listener.accept()
             return stack.enter_context(connection), peer
 
@@ -66,30 +66,30 @@ Accept = Any
 # --- Linux ---------------------------------------------------------------------------------------
 
 
-def test_a_program_of_ours_is_ours(owners: Owners, accept: Accept) -> None:
+def test_a_program_of_ours_is_ours(owners: OwnerLookup, accept: Accept) -> None:
     with program(accept.address):
         connection, peer = accept()
         assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) == OURS
 
 
 @needs_root
-def test_a_program_of_another_user_is_that_users(owners: Owners, accept: Accept) -> None:
+def test_a_program_of_another_user_is_that_users(owners: OwnerLookup, accept: Accept) -> None:
     with program(accept.address, user=NOBODY):
         connection, peer = accept()
         found = owners.owner_of(connection.getsockname(), peer, socket.AF_INET)
-    assert found == Owner(NOBODY, is_open=True)
+    assert found == SocketOwner(NOBODY, is_open=True)
 
 
 @needs_root
-def test_a_half_closed_connection_still_has_its_user(owners: Owners, accept: Accept) -> None:
+def test_a_half_closed_connection_still_has_its_user(owners: OwnerLookup, accept: Accept) -> None:
     with program(accept.address, Then.HALF_CLOSES, user=NOBODY):
         connection, peer = accept()
         found = owners.owner_of(connection.getsockname(), peer, socket.AF_INET)
-    assert found == Owner(NOBODY, is_open=True)
+    assert found == SocketOwner(NOBODY, is_open=True)
 
 
 @needs_root
-def test_what_was_sent_and_left_is_not_roots(owners: Owners, accept: Accept) -> None:
+def test_what_was_sent_and_left_is_not_roots(owners: OwnerLookup, accept: Accept) -> None:
     """The kernel says user 0 of a connection that no process holds any more."""
     with program(accept.address, Then.CLOSES, user=NOBODY, octets=b"GET"):
         connection, peer = accept()
@@ -98,20 +98,20 @@ def test_what_was_sent_and_left_is_not_roots(owners: Owners, accept: Accept) -> 
     assert found is None or not found.is_open
 
 
-def test_a_connection_that_was_reset_is_nobodys(owners: Owners, accept: Accept) -> None:
+def test_a_connection_that_was_reset_is_nobodys(owners: OwnerLookup, accept: Accept) -> None:
     with program(accept.address, Then.RESETS, octets=b"GET"):
         connection, peer = accept()
         assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) is None
 
 
-def test_a_listener_at_the_port_of_the_peer_is_not_the_peer(owners: Owners) -> None:
+def test_a_listener_at_the_port_of_the_peer_is_not_the_peer(owners: OwnerLookup) -> None:
     """The kernel offers one where there is no such connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         peer = listener.getsockname()
         assert owners.owner_of(("127.0.0.1", 1), peer, socket.AF_INET) is None
 
 
-def test_a_program_that_is_still_connecting_is_not_connected(owners: Owners) -> None:
+def test_a_program_that_is_still_connecting_is_not_connected(owners: OwnerLookup) -> None:
     """It has these ends, and is not the peer of whom we have accepted from them."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
@@ -124,7 +124,7 @@ def test_a_program_that_is_still_connecting_is_not_connected(owners: Owners) -> 
             client.connect_ex(at)
             if client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == SYN_SENT:
                 found = owners.owner_of(at, client.getsockname(), socket.AF_INET)
-                assert found == Owner(os.geteuid(), is_open=False)
+                assert found == SocketOwner(os.geteuid(), is_open=False)
                 return
         raise AssertionError("the queue of the listener did not fill")
 
@@ -137,8 +137,8 @@ def test_only_an_end_that_is_connected_is_open(tmp_path: Path, state: int) -> No
         f"   0: {ends} {state:02X} 00000000:00000000 00:00000000 00000000  1000        0 4711 1\n"
     )
     (tmp_path / "tcp").write_text("  sl  local_address\n" + line)
-    found = ProcNet(tmp_path).owner_of(*ENDS["IPv4"])
-    assert found == Owner(1000, is_open=state in (1, 4, 5, 8))
+    found = ProcNetLookup(tmp_path).owner_of(*ENDS["IPv4"])
+    assert found == SocketOwner(1000, is_open=state in (1, 4, 5, 8))
 
 
 def test_sockets_with_the_same_ends_are_nobodys(tmp_path: Path) -> None:
@@ -146,11 +146,11 @@ def test_sockets_with_the_same_ends_are_nobodys(tmp_path: Path) -> None:
     rest = "00000000:00000000 00:00000000 00000000"
     lines = [f"   {user}: {ends} 01 {rest}  {user}        0 4711 1\n" for user in (1000, 1001)]
     (tmp_path / "tcp").write_text("  sl  local_address\n" + "".join(lines))
-    assert ProcNet(tmp_path).owner_of(*ENDS["IPv4"]) is None
+    assert ProcNetLookup(tmp_path).owner_of(*ENDS["IPv4"]) is None
 
 
 @needs_ipv6
-def test_ipv6_is_told_too(owners: Owners) -> None:
+def test_ipv6_is_told_too(owners: OwnerLookup) -> None:
     with (
         socket.create_server(("::1", 0), family=socket.AF_INET6) as listener,
         socket.socket(socket.AF_INET6) as client,
@@ -163,7 +163,7 @@ def test_ipv6_is_told_too(owners: Owners) -> None:
 
 
 @needs_ipv6
-def test_ipv4_from_a_socket_for_both_is_told_too(owners: Owners, accept: Accept) -> None:
+def test_ipv4_from_a_socket_for_both_is_told_too(owners: OwnerLookup, accept: Accept) -> None:
     with socket.socket(socket.AF_INET6) as client:
         client.connect((f"::ffff:{accept.address[0]}", accept.address[1]))
         connection, peer = accept()
@@ -171,12 +171,12 @@ def test_ipv4_from_a_socket_for_both_is_told_too(owners: Owners, accept: Accept)
         assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) == OURS
 
 
-def test_our_own_end_is_not_taken_for_theirs(owners: Owners) -> None:
+def test_our_own_end_is_not_taken_for_theirs(owners: OwnerLookup) -> None:
     assert owners.owner_of(("127.0.0.1", 1), ("127.0.0.1", 2), socket.AF_INET) is None
 
 
 def test_it_asks_anew_after_it_was_closed(accept: Accept) -> None:
-    owners = SockDiag()
+    owners = SockDiagLookup()
     with program(accept.address):
         connection, peer = accept()
         for _ in range(2):
@@ -185,7 +185,7 @@ def test_it_asks_anew_after_it_was_closed(accept: Accept) -> None:
 
 
 def test_an_answer_to_another_question_is_none_to_this(accept: Accept) -> None:
-    owners = SockDiag()
+    owners = SockDiagLookup()
     with program(accept.address):
         connection, peer = accept()
         local = connection.getsockname()
@@ -211,29 +211,29 @@ def test_the_user_of_a_listener_is_told(at: str) -> None:
 
 
 def test_this_system_tells() -> None:
-    owners = open_owners()
-    assert isinstance(owners, SockDiag)
+    owners = open_owner_lookup()
+    assert isinstance(owners, SockDiagLookup)
     owners.close()
 
 
 class Liar:
     """Takes everybody for us, but closed."""
 
-    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
-        return Owner(own_user(), is_open=False)
+    def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
+        return SocketOwner(own_user(), is_open=False)
 
     def close(self) -> None: ...
 
 
 def test_a_way_that_does_not_know_us_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner_module, "_ways", lambda: [Untold(), Liar(), ProcNet()])
-    assert isinstance(open_owners(), ProcNet)
+    monkeypatch.setattr(owner_module, "_lookups", lambda: [NullOwnerLookup(), Liar(), ProcNetLookup()])
+    assert isinstance(open_owner_lookup(), ProcNetLookup)
 
 
 def test_without_any_way_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner_module, "_ways", lambda: [Untold(), Liar()])
-    with pytest.raises(NotToldError):
-        open_owners()
+    monkeypatch.setattr(owner_module, "_lookups", lambda: [NullOwnerLookup(), Liar()])
+    with pytest.raises(OwnerUnknownError):
+        open_owner_lookup()
 
 
 def test_users_are_found_by_name_and_by_number() -> None:
@@ -246,8 +246,8 @@ def test_users_are_found_by_name_and_by_number() -> None:
 
 
 def pcb(
-    local: End,
-    peer: End,
+    local: Endpoint,
+    peer: Endpoint,
     family: int,
     user: int,
     *,
@@ -308,28 +308,28 @@ class FakeLibc:
 
 @pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
 @pytest.mark.parametrize("more", [0, 4, 24], ids="grown by {}".format)
-def test_macos_tells_by_its_table(ends: tuple[End, End, int], more: int) -> None:
+def test_macos_tells_by_its_table(ends: tuple[Endpoint, Endpoint, int], more: int) -> None:
     local, peer, family = ends
     # Our own end has our user, whoever connects.
     table = pcblist(
         pcb(local, peer, family, 501, more=more), pcb(peer, local, family, 502, more=more)
     )
     libc = FakeLibc(table)
-    assert MacOS(libc).owner_of(local, peer, family) == Owner(502, is_open=True)
+    assert MacOwnerLookup(libc).owner_of(local, peer, family) == SocketOwner(502, is_open=True)
     assert set(libc.names) == {b"net.inet.tcp.pcblist_n"}
 
 
 def test_macos_has_no_owner_for_a_connection_without_a_socket() -> None:
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, local, family, 0, handle=0))
-    assert find(table, local, peer, family) == Owner(0, is_open=False)
+    assert find(table, local, peer, family) == SocketOwner(0, is_open=False)
 
 
 def test_macos_has_no_owner_for_a_connection_that_no_process_holds() -> None:
     """Its socket stays, with its user, until the kernel has delivered what was sent."""
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, local, family, 501, flags=0x0001, state=9))
-    assert find(table, local, peer, family) == Owner(501, is_open=False)
+    assert find(table, local, peer, family) == SocketOwner(501, is_open=False)
 
 
 @pytest.mark.parametrize("state", range(11))
@@ -337,7 +337,7 @@ def test_only_an_end_that_is_connected_is_open_on_macos(state: int) -> None:
     """By the states of bsd/netinet/tcp_fsm.h."""
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, local, family, 501, state=state))
-    assert find(table, local, peer, family) == Owner(501, is_open=state in (4, 5, 6, 9))
+    assert find(table, local, peer, family) == SocketOwner(501, is_open=state in (4, 5, 6, 9))
 
 
 def test_macos_does_not_know_other_connections() -> None:
@@ -350,20 +350,20 @@ def test_macos_does_not_know_other_connections() -> None:
 def test_macos_tells_the_user_of_a_listener(at: str) -> None:
     listener = pcb((at, 3128), ("0.0.0.0", 0), socket.AF_INET, 502, state=1)
     libc = FakeLibc(pcblist(pcb(*ENDS["IPv4"], 501), listener))
-    assert MacOS(libc).user_listening(("127.0.0.1", 3128), socket.AF_INET) == 502
-    assert MacOS(libc).user_listening(("127.0.0.1", 3129), socket.AF_INET) is None
+    assert MacOwnerLookup(libc).user_listening(("127.0.0.1", 3128), socket.AF_INET) == 502
+    assert MacOwnerLookup(libc).user_listening(("127.0.0.1", 3129), socket.AF_INET) is None
 
 
 def test_macos_asks_again_when_the_table_has_grown() -> None:
     local, peer, family = ENDS["IPv4"]
     libc = FakeLibc(pcblist(pcb(peer, local, family, 501)), growth=20_000)
-    assert MacOS(libc).owner_of(local, peer, family) == Owner(501, is_open=True)
+    assert MacOwnerLookup(libc).owner_of(local, peer, family) == SocketOwner(501, is_open=True)
     assert len(libc.names) == 4
 
 
 def test_macos_that_refuses_is_an_error() -> None:
     with pytest.raises(PermissionError):
-        MacOS(FakeLibc(b"", failure=errno.EPERM)).owner_of(*ENDS["IPv4"])
+        MacOwnerLookup(FakeLibc(b"", failure=errno.EPERM)).owner_of(*ENDS["IPv4"])
 
 
 @pytest.mark.parametrize("cut", [b"", b"\0" * 3, struct.pack("=II", 24, 0) + bytes(24)])
@@ -375,7 +375,7 @@ def test_a_table_of_macos_that_makes_no_sense_is_an_error(cut: bytes) -> None:
 # --- Windows -------------------------------------------------------------------------------------
 
 
-def row(local: End, peer: End, family: int, process: int, state: int = 5) -> bytes:
+def row(local: Endpoint, peer: Endpoint, family: int, process: int, state: int = 5) -> bytes:
     ours, theirs = (socket.inet_pton(family, end[0]) for end in (local, peer))
     ports = [end[1].to_bytes(2, "big") + bytes(2) for end in (local, peer)]
     if family == socket.AF_INET6:
@@ -397,8 +397,8 @@ class FakeWindows:
         self.open: set[int] = set()
         self._texts: list[Any] = []
 
-    def libraries(self) -> Libraries:
-        return Libraries(self, self, self)
+    def libraries(self) -> OwnerLibraries:
+        return OwnerLibraries(self, self, self)
 
     def GetExtendedTcpTable(  # noqa: N802  # its name
         self, buffer: Any, size: Any, order: bool, family: int, table_class: int, reserved: int
@@ -451,12 +451,12 @@ class FakeWindows:
 
 
 @pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
-def test_windows_tells_the_user_of_the_process(ends: tuple[End, End, int]) -> None:
+def test_windows_tells_the_user_of_the_process(ends: tuple[Endpoint, Endpoint, int]) -> None:
     local, peer, family = ends
     rows = [row(local, peer, family, 11), row(peer, local, family, 22)]
     fake = FakeWindows(rows, {11: "S-1-5-21-1", 22: "S-1-5-21-2"})
-    found = Windows(fake.libraries()).owner_of(local, peer, family)
-    assert found == Owner("S-1-5-21-2", is_open=True)
+    found = WindowsOwnerLookup(fake.libraries()).owner_of(local, peer, family)
+    assert found == SocketOwner("S-1-5-21-2", is_open=True)
     assert fake.open == set(), "a handle was not closed"
 
 
@@ -464,19 +464,23 @@ def test_windows_asks_again_with_more_room() -> None:
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 22)], {22: "S-1-5-21-2"})
     fake.needs = 100_000
-    assert Windows(fake.libraries()).owner_of(local, peer, family) is not None
+    assert WindowsOwnerLookup(fake.libraries()).owner_of(local, peer, family) is not None
 
 
 def test_a_process_of_windows_that_refuses_is_not_us() -> None:
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 22)], {})
-    assert Windows(fake.libraries()).owner_of(local, peer, family) == Owner(UNNAMED, is_open=True)
+    assert WindowsOwnerLookup(fake.libraries()).owner_of(local, peer, family) == SocketOwner(
+        UNNAMED, is_open=True
+    )
 
 
 def test_a_connection_of_windows_without_a_process_is_not_open() -> None:
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 0, state=7)], {})
-    assert Windows(fake.libraries()).owner_of(local, peer, family) == Owner(UNNAMED, is_open=False)
+    assert WindowsOwnerLookup(fake.libraries()).owner_of(local, peer, family) == SocketOwner(
+        UNNAMED, is_open=False
+    )
 
 
 @pytest.mark.parametrize("state", range(1, 13))
@@ -493,7 +497,7 @@ def test_a_process_id_of_windows_that_was_given_away_meanwhile_is_nobodys() -> N
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 22)], {22: "S-1-5-21-1"})
     fake.then = [row(peer, local, family, 0, state=7)]
-    assert Windows(fake.libraries()).owner_of(local, peer, family) is None
+    assert WindowsOwnerLookup(fake.libraries()).owner_of(local, peer, family) is None
     assert fake.open == set(), "a handle was not closed"
 
 
@@ -502,7 +506,7 @@ def test_windows_tells_the_user_of_a_listener(at: str) -> None:
     listener = row((at, 3128), ("0.0.0.0", 0), socket.AF_INET, 33, 2)
     fake = FakeWindows([row(*ENDS["IPv4"], 22), listener], {22: "S-1", 33: "S-2"})
     fake.table_class = 3
-    windows = Windows(fake.libraries())
+    windows = WindowsOwnerLookup(fake.libraries())
     assert windows.user_listening(("127.0.0.1", 3128), socket.AF_INET) == "S-2"
     assert windows.user_listening(("127.0.0.1", 3129), socket.AF_INET) is None
 
@@ -512,4 +516,4 @@ def test_windows_that_refuses_its_table_is_an_error() -> None:
     fake.needs = 1 << 30
     fake.GetExtendedTcpTable = lambda *_: 5  # type: ignore[method-assign]  # access denied
     with pytest.raises(OSError, match="returned 5"):
-        Windows(fake.libraries()).owner_of(*ENDS["IPv4"])
+        WindowsOwnerLookup(fake.libraries()).owner_of(*ENDS["IPv4"])

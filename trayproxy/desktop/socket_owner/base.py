@@ -22,12 +22,12 @@ from typing import Protocol
 
 from trayproxy.desktop.users import User, own_user
 
-End = tuple[str, int]
+Endpoint = tuple[str, int]
 """An IP address and a port: the first two items of what `socket.getsockname` gives."""
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class SocketOwner:
     """Who made a socket.
 
     Attributes:
@@ -39,10 +39,10 @@ class Owner:
     is_open: bool
 
 
-class Owners(Protocol):
+class OwnerLookup(Protocol):
     """One system's way to tell. To be used by one thread."""
 
-    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+    def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         """Return who is at the other end of a connection to us.
 
         The answer is about this connection only if `require_peer` finds it connected afterwards.
@@ -82,76 +82,76 @@ def require_peer(connection: socket.SocketType) -> None:
             connection.recv(1, socket.MSG_PEEK)
 
 
-class NotToldError(OSError):
+class OwnerUnknownError(OSError):
     """No way of this system to tell whose a connection is works here."""
 
 
-def open_owners() -> Owners:
+def open_owner_lookup() -> OwnerLookup:
     """Return the first of this system's ways that knows a connection of our own when it sees one.
 
     Raises:
         NotToldError: None does.
     """
-    for owners in _ways():
-        if _knows_us(owners):
+    for owners in _lookups():
+        if _finds_own_user(owners):
             return owners
         owners.close()
-    raise NotToldError("this system does not tell whose connections it makes")
+    raise OwnerUnknownError("this system does not tell whose connections it makes")
 
 
-class Untold:
+class NullOwnerLookup:
     """The way of a system that does not tell."""
 
-    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+    def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         """Tell nothing.
 
         Raises:
             NotToldError: Always.
         """
-        raise NotToldError("this system does not tell whose connections it makes")
+        raise OwnerUnknownError("this system does not tell whose connections it makes")
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def user_listening(address: End) -> User | None:
+def user_listening(address: Endpoint) -> User | None:
     """Return whose program listens at an address of this computer; None if none does, or this
     system does not tell."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with contextlib.suppress(OSError):
         if sys.platform == "win32":
-            from trayproxy.desktop.owner_windows import Windows
+            from trayproxy.desktop.socket_owner.windows import Windows
 
             return Windows().user_listening(address, family)
         elif sys.platform == "darwin":
-            from trayproxy.desktop.owner_macos import MacOS
+            from trayproxy.desktop.socket_owner.macos import MacOS
 
             return MacOS().user_listening(address, family)
         else:
-            from trayproxy.desktop.owner_linux import SockDiag
+            from trayproxy.desktop.socket_owner.linux import SockDiagLookup
 
-            with contextlib.closing(SockDiag()) as kernel:
+            with contextlib.closing(SockDiagLookup()) as kernel:
                 return kernel.user_listening(address, family)
     return None
 
 
-def _ways() -> Sequence[Owners]:
+def _lookups() -> Sequence[OwnerLookup]:
     """Return what there is on this system, the best first. None of them raises when made."""
     if sys.platform == "win32":
-        from trayproxy.desktop.owner_windows import Windows
+        from trayproxy.desktop.socket_owner.windows import Windows
 
         return [Windows()]
     elif sys.platform == "darwin":
-        from trayproxy.desktop.owner_macos import MacOS
+        from trayproxy.desktop.socket_owner.macos import MacOS
 
         return [MacOS()]
     else:
-        from trayproxy.desktop.owner_linux import ProcNet, SockDiag
+        from trayproxy.desktop.socket_owner.linux import ProcNetLookup, SockDiagLookup
 
-        return [SockDiag(), ProcNet()]
+        return [SockDiagLookup(), ProcNetLookup()]
 
 
-def _knows_us(owners: Owners) -> bool:
+def _finds_own_user(owners: OwnerLookup) -> bool:
     """Whether it tells the truth about a connection that this very process makes."""
     with (
         contextlib.suppress(OSError),
@@ -162,5 +162,5 @@ def _knows_us(owners: Owners) -> bool:
         accepted, peer = listener.accept()
         with accepted:
             found = owners.owner_of(accepted.getsockname(), peer, accepted.family)
-        return found == Owner(own_user(), is_open=True)
+        return found == SocketOwner(own_user(), is_open=True)
     return False

@@ -20,7 +20,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from trayproxy.desktop.owner import End, Owner
+from trayproxy.desktop.socket_owner.base import Endpoint, SocketOwner
 from trayproxy.desktop.users import User
 
 _NETLINK_SOCK_DIAG = 4
@@ -52,14 +52,14 @@ _CONNECTED = frozenset({_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT})
 """The states (include/net/tcp_states.h) of an end that is connected to us, half-closed or not."""
 
 
-class SockDiag:
+class SockDiagLookup:
     """Asks the kernel, on one netlink socket that stays open."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._number = 0
 
-    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+    def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         """Return who is at the other end; see `Owners`."""
         found = self._look_up(local, peer, family)
         if found is None:
@@ -67,7 +67,7 @@ class SockDiag:
         user, inode, state = found
         return _known(user, inode != 0 and state in _CONNECTED)
 
-    def inode_of(self, local: End, peer: End, family: int) -> int:
+    def inode_of(self, local: Endpoint, peer: Endpoint, family: int) -> int:
         """Return the inode of the socket at the other end, by which a process holds it.
 
         Args:
@@ -84,7 +84,7 @@ class SockDiag:
         found = self._look_up(local, peer, family)
         return 0 if found is None else found[1]
 
-    def user_listening(self, address: End, family: int) -> User | None:
+    def user_listening(self, address: Endpoint, family: int) -> User | None:
         """Return whose program listens at an address; None if none does.
 
         Raises:
@@ -100,7 +100,7 @@ class SockDiag:
         state, _, _, user, _ = _ANSWER.unpack_from(answer)
         return int(user) if state == _LISTEN else None
 
-    def _look_up(self, local: End, peer: End, family: int) -> tuple[int, int, int] | None:
+    def _look_up(self, local: Endpoint, peer: Endpoint, family: int) -> tuple[int, int, int] | None:
         """Return the user, the inode and the state of the socket at the other end, whose own
         address is our peer. This is asked for every connection."""
         start, kind, ends, ours = _frame(local, peer[0], family)
@@ -157,7 +157,7 @@ def _connect() -> socket.socket:
 
 
 @lru_cache(maxsize=16)
-def _frame(local: End, peer: str, family: int) -> tuple[bytes, bytes, bytes, int]:
+def _frame(local: Endpoint, peer: str, family: int) -> tuple[bytes, bytes, bytes, int]:
     """Return the parts of the message that stay the same: before its number, before the port of the
     other end, and behind that; and our port, in the order of the network."""
     ours = socket.htons(local[1])
@@ -177,17 +177,17 @@ def _frame(local: End, peer: str, family: int) -> tuple[bytes, bytes, bytes, int
 
 
 @lru_cache(maxsize=64)
-def _known(user: int, is_open: bool) -> Owner:
-    return Owner(user, is_open=is_open)
+def _known(user: int, is_open: bool) -> SocketOwner:
+    return SocketOwner(user, is_open=is_open)
 
 
-class ProcNet:
+class ProcNetLookup:
     """Reads the tables of all connections (proc_net_tcp.rst of the kernel's documentation)."""
 
     def __init__(self, folder: Path = Path("/proc/net")) -> None:
         self._folder = folder
 
-    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+    def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         """Return who is at the other end; see `Owners`."""
         ends = [(_written(peer, family), _written(local, family), family)]
         if family == socket.AF_INET:
@@ -205,25 +205,25 @@ class ProcNet:
         """Nothing is held."""
 
 
-def _find(table: bytes, theirs: str, ours: str) -> Owner | None:
+def _find(table: bytes, theirs: str, ours: str) -> SocketOwner | None:
     """Return the owner of the socket with these ends.
 
     Sockets that are bound to different interfaces may have the same ends, and the table does not
     tell which of them is our peer: such a socket is nobody's.
     """
     ends = f" {theirs} {ours} ".encode()
-    found: set[Owner] = set()
+    found: set[SocketOwner] = set()
     at = table.find(ends)
     while at >= 0:
         columns = table[at : table.find(b"\n", at)].split()
         # local, remote, state, queues, timer, retransmissions, user, timeout, inode.
         is_open = columns[8] != b"0" and int(columns[2], 16) in _CONNECTED
-        found.add(Owner(int(columns[6]), is_open=is_open))
+        found.add(SocketOwner(int(columns[6]), is_open=is_open))
         at = table.find(ends, at + len(ends))
     return next(iter(found)) if len(found) == 1 else None
 
 
-def _written(end: End, family: int) -> str:
+def _written(end: Endpoint, family: int) -> str:
     """Return an end as the tables have it: words of 32 bits in the order of this processor."""
     octets = socket.inet_pton(family, end[0])
     words = (octets[at : at + 4] for at in range(0, len(octets), 4))

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from trayproxy.desktop.network import Calm, is_of_interest
+from trayproxy.desktop.network_change.base import Debounce, is_of_interest
 
 _AF_UNSPEC = 0
 _NO_ERROR = 0
@@ -32,7 +32,7 @@ CALLBACK = _factory(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 """PUNICAST_IPADDRESS_CHANGE_CALLBACK: context, row, kind."""
 
 
-class Windows:
+class WindowsNetworkWatch:
     """Is called back by Windows."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Windows:
         changed: Callable[[], None],
         library: Any = None,
     ) -> None:
-        """Listen; see `trayproxy.desktop.network.watch_network`.
+        """Listen; see `trayproxy.desktop.network_change.base.watch_network`.
 
         Args:
             loop: As there.
@@ -52,7 +52,7 @@ class Windows:
             OSError: Windows does not tell.
         """
         self._loop = loop
-        self._calm = Calm(loop, changed)
+        self._calm = Debounce(loop, changed)
         self._library = library or load_library()
         # Windows keeps the address of this object: it must live as long as the registration.
         self._callback = CALLBACK(self._called)
@@ -72,7 +72,7 @@ class Windows:
         """Be called, in a thread of Windows: what it leaves to the loop's is all it does."""
         if row and kind in (_ADDED, _DELETED) and may_matter(ctypes.string_at(row, _ROW_START)):
             with contextlib.suppress(RuntimeError):  # The loop is closed.
-                self._loop.call_soon_threadsafe(self._calm.disturb)
+                self._loop.call_soon_threadsafe(self._calm.trigger)
 
 
 def may_matter(row: bytes) -> bool:

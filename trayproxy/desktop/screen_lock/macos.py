@@ -19,7 +19,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from trayproxy.desktop.screen import Changes, Told
+from trayproxy.desktop.screen_lock.base import ChangeFilter, OnLockChange
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,14 @@ class Frameworks:
     core_foundation: Any
 
 
-class MacScreen:
+class MacScreenLock:
     """Looks at the session from time to time."""
 
     def __init__(
-        self, told: Told, frameworks: Frameworks | None = None, every_s: float = LOOK_EVERY_S
+        self,
+        told: OnLockChange,
+        frameworks: Frameworks | None = None,
+        every_s: float = LOOK_EVERY_S,
     ) -> None:
         """Look at nothing yet.
 
@@ -55,7 +58,7 @@ class MacScreen:
             frameworks: What to call; None for the system's.
             every_s: How often to look.
         """
-        self._changes = Changes(told)
+        self._changes = ChangeFilter(told)
         self._frameworks = frameworks
         self._every_s = every_s
         self._stopped = threading.Event()
@@ -78,7 +81,7 @@ class MacScreen:
             logger.info("whether the screen is locked is not known: %s", error)
             return
         while not self._stopped.is_set():
-            self._changes.now(is_locked(frameworks))
+            self._changes.update(is_locked(frameworks))
             self._stopped.wait(self._every_s)
 
 

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from trayproxy.desktop.owner import End, Owner
+from trayproxy.desktop.socket_owner.base import Endpoint, SocketOwner
 from trayproxy.desktop.users import User
 
 _TCP_TABLE_OWNER_PID_LISTENER, _TCP_TABLE_OWNER_PID_CONNECTIONS = 3, 4
@@ -47,12 +47,12 @@ _ROW6 = struct.Struct("<16s 4x 2s2x 16s 4x 2s2x I I")
 _SPARE = 16_384
 """Octets for connections that begin between asking for the size and for the table."""
 _TRIES = 4
-NOBODY = ""
+UNKNOWN_USER = ""
 """The user of a process that does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
-class Libraries:
+class OwnerLibraries:
     """The libraries of Windows that are called."""
 
     iphlpapi: Any
@@ -60,10 +60,10 @@ class Libraries:
     advapi32: Any
 
 
-class Windows:
+class WindowsOwnerLookup:
     """Asks Windows."""
 
-    def __init__(self, libraries: Libraries | None = None) -> None:
+    def __init__(self, libraries: OwnerLibraries | None = None) -> None:
         """Open nothing.
 
         Args:
@@ -71,20 +71,20 @@ class Windows:
         """
         self._libraries = libraries
 
-    def owner_of(self, local: End, peer: End, family: int) -> Owner | None:
+    def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         """Return who is at the other end; see `Owners`."""
         process = find_process(self._table(family), local, peer, family)
         if process is None:
             return None
         if process == 0:
-            return Owner(NOBODY, is_open=False)
+            return SocketOwner(UNKNOWN_USER, is_open=False)
         with self._held(process) as handle:
             user = self._user_of_handle(handle) if handle else None
             if find_process(self._table(family), local, peer, family) != process:
                 return None
-        return Owner(NOBODY if user is None else user, is_open=True)
+        return SocketOwner(UNKNOWN_USER if user is None else user, is_open=True)
 
-    def user_listening(self, address: End, family: int) -> User | None:
+    def user_listening(self, address: Endpoint, family: int) -> User | None:
         """Return whose program listens at an address; None if none does, or it does not tell."""
         table = self._table(family, _TCP_TABLE_OWNER_PID_LISTENER)
         anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"
@@ -127,7 +127,7 @@ class Windows:
                 self._called.kernel32.CloseHandle(token)
 
     @property
-    def _called(self) -> Libraries:
+    def _called(self) -> OwnerLibraries:
         if self._libraries is None:
             self._libraries = load_libraries()
         return self._libraries
@@ -170,7 +170,7 @@ class Windows:
 
 
 def find_process(
-    table: bytes, local: End, peer: End, family: int, states: frozenset[int] = _CONNECTED
+    table: bytes, local: Endpoint, peer: Endpoint, family: int, states: frozenset[int] = _CONNECTED
 ) -> int | None:
     """Return the process of the end that is our peer, as a table tells; 0 if none holds it or it is
     not connected; None if there is no such end.
@@ -202,9 +202,9 @@ def find_process(
 
 if sys.platform == "win32":
 
-    def load_libraries() -> Libraries:
+    def load_libraries() -> OwnerLibraries:
         """Return the system's libraries, with the types of what is not an int."""
-        libraries = Libraries(
+        libraries = OwnerLibraries(
             *(ctypes.WinDLL(name) for name in ("iphlpapi", "kernel32", "advapi32"))
         )
         pointer = ctypes.c_void_p
@@ -220,7 +220,7 @@ if sys.platform == "win32":
 
 else:
 
-    def load_libraries() -> Libraries:
+    def load_libraries() -> OwnerLibraries:
         """Return the libraries, which this system does not have.
 
         Raises:

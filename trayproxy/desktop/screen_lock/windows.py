@@ -16,7 +16,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from trayproxy.desktop.screen import Changes, Told
+from trayproxy.desktop.screen_lock.base import ChangeFilter, OnLockChange
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class WindowClass(ctypes.Structure):
 
 
 @dataclass(frozen=True, slots=True)
-class Libraries:
+class SessionLibraries:
     """The libraries of Windows that are called."""
 
     user32: Any
@@ -62,17 +62,17 @@ class Libraries:
     wtsapi32: Any
 
 
-class WindowsScreen:
+class WindowsScreenLock:
     """Has the session tell a window in a thread of its own."""
 
-    def __init__(self, told: Told, libraries: Libraries | None = None) -> None:
+    def __init__(self, told: OnLockChange, libraries: SessionLibraries | None = None) -> None:
         """Make no window yet.
 
         Args:
             told: Told of each change.
             libraries: What to call; None for the system's.
         """
-        self._changes = Changes(told)
+        self._changes = ChangeFilter(told)
         self._libraries = libraries
         self._window: int | None = None
         self._is_made = threading.Event()
@@ -104,7 +104,7 @@ class WindowsScreen:
         if self._window and self._libraries:
             self._receive(self._libraries)
 
-    def _make_window(self, libraries: Libraries) -> int | None:
+    def _make_window(self, libraries: SessionLibraries) -> int | None:
         instance = libraries.kernel32.GetModuleHandleW(None)
         kind = WindowClass(procedure=self._procedure, instance=instance, class_name=_CLASS_NAME)
         libraries.user32.RegisterClassW(ctypes.byref(kind))
@@ -118,7 +118,7 @@ class WindowsScreen:
             raise OSError("the session does not tell")
         return int(window)
 
-    def _receive(self, libraries: Libraries) -> None:
+    def _receive(self, libraries: SessionLibraries) -> None:
         # The procedure is called while this waits. MSG has at most 48 octets.
         message = ctypes.create_string_buffer(64)
         while libraries.user32.GetMessageW(message, None, 0, 0) > 0:
@@ -130,7 +130,7 @@ class WindowsScreen:
         user32 = self._libraries.user32
         if message == WM_WTSSESSION_CHANGE:
             if first in (WTS_SESSION_LOCK, WTS_SESSION_UNLOCK):
-                self._changes.now(first == WTS_SESSION_LOCK)
+                self._changes.update(first == WTS_SESSION_LOCK)
             return 0
         if message == WM_DESTROY:
             self._libraries.wtsapi32.WTSUnRegisterSessionNotification(window)
@@ -140,7 +140,7 @@ class WindowsScreen:
         return int(user32.DefWindowProcW(window, message, first, second))
 
 
-def _load() -> Libraries:
+def _load() -> SessionLibraries:
     """Return the system's libraries with the types that do not fit an int.
 
     Raises:
@@ -175,4 +175,4 @@ def _load() -> Libraries:
     user32.DefWindowProcW.argtypes = parameters
     wtsapi32.WTSRegisterSessionNotification.argtypes = [handle, ctypes.c_ulong]
     wtsapi32.WTSUnRegisterSessionNotification.argtypes = [handle]
-    return Libraries(user32, kernel32, wtsapi32)
+    return SessionLibraries(user32, kernel32, wtsapi32)

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trayproxy.desktop.network import Calm, Listening, is_of_interest
+from trayproxy.desktop.network_change.base import Debounce, SocketWatch, is_of_interest
 
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 """RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE (linux/rtnetlink.h)."""
@@ -51,11 +51,11 @@ _Message = tuple[int, bytes]
 """Its type, and what is behind its header."""
 
 
-class Linux:
+class LinuxNetworkWatch:
     """Listens to the kernel on one netlink socket, and looks on another when it may matter."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
-        """Listen; see `trayproxy.desktop.network.watch_network`.
+        """Listen; see `trayproxy.desktop.network_change.base.watch_network`.
 
         Raises:
             OSError: The kernel does not tell.
@@ -67,7 +67,7 @@ class Linux:
         except OSError:
             told_on.close()
             raise
-        self._listening = Listening(loop, told_on, _any_may_matter, Calm(loop, self._look))
+        self._listening = SocketWatch(loop, told_on, _any_may_matter, Debounce(loop, self._look))
 
     def close(self) -> None:
         """Hear no more."""

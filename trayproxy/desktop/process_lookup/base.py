@@ -34,7 +34,7 @@ _Ends = tuple[End, End]
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class RunningProgram:
     """A program that runs.
 
     Attributes:
@@ -46,7 +46,7 @@ class Owner:
     pid: int
 
 
-def programs_of(connections: Sequence[tuple[End, End]]) -> list[Owner | None]:
+def programs_of(connections: Sequence[tuple[End, End]]) -> list[RunningProgram | None]:
     """Return the programs at the other ends of connections to us.
 
     They are looked for together, as that costs little more than looking for one.
@@ -70,17 +70,17 @@ def programs_of(connections: Sequence[tuple[End, End]]) -> list[Owner | None]:
 
 def _ends_as_theirs(local: End, peer: End) -> _Ends | None:
     with contextlib.suppress(ValueError):
-        return _plain(peer), _plain(local)
+        return _as_ipv4(peer), _as_ipv4(local)
     return None
 
 
-def _owner(pid: int) -> Owner | None:
+def _owner(pid: int) -> RunningProgram | None:
     with contextlib.suppress(psutil.Error, OSError):
-        return Owner(_name(psutil.Process(pid)), pid)
+        return RunningProgram(_name(psutil.Process(pid)), pid)
     return None
 
 
-def listener_at(address: tuple[str, int]) -> Owner | None:
+def listener_at(address: tuple[str, int]) -> RunningProgram | None:
     """Return the program that listens at an address of this computer.
 
     Args:
@@ -90,12 +90,12 @@ def listener_at(address: tuple[str, int]) -> Owner | None:
         None if nothing does, or the system does not tell.
     """
     try:
-        wanted = _plain(address)
+        wanted = _as_ipv4(address)
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.pid:
-                host, port = _plain(connection.laddr)
+                host, port = _as_ipv4(connection.laddr)
                 if port == wanted[1] and (host == wanted[0] or host in _EVERYWHERE):
-                    return Owner(_name(psutil.Process(connection.pid)), connection.pid)
+                    return RunningProgram(_name(psutil.Process(connection.pid)), connection.pid)
     except (psutil.Error, OSError, ValueError):
         # As in `programs_of`: whatever it is, we do not know.
         return None
@@ -104,7 +104,7 @@ def listener_at(address: tuple[str, int]) -> Owner | None:
 
 def _pids_of(wanted: set[_Ends]) -> dict[_Ends, int]:
     if sys.platform == "linux":
-        from trayproxy.desktop.peers_linux import pids_of
+        from trayproxy.desktop.process_lookup.linux import pids_of
 
         with contextlib.suppress(OSError):
             return pids_of(wanted)
@@ -137,10 +137,10 @@ def _pids_among_ours(wanted: set[_Ends]) -> dict[_Ends, int]:
 def _ends(connection: Any) -> _Ends | None:
     if not connection.laddr or not connection.raddr:
         return None
-    return _plain(connection.laddr), _plain(connection.raddr)
+    return _as_ipv4(connection.laddr), _as_ipv4(connection.raddr)
 
 
-def _plain(end: tuple[str, int]) -> tuple[str, int]:
+def _as_ipv4(end: tuple[str, int]) -> tuple[str, int]:
     """Return an end as IPv4 where a socket for both versions gives it as IPv6 (RFC 4291, 2.5.5)."""
     address = ipaddress.ip_address(end[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from trayproxy.desktop.screen import Changes, Told
+from trayproxy.desktop.screen_lock.base import ChangeFilter, OnLockChange
 
 if TYPE_CHECKING:
     from jeepney import Message
@@ -46,10 +46,12 @@ _STOP_S = 2.0
 """More than a bus may take at the start."""
 
 
-class LinuxScreen:
+class LinuxScreenLock:
     """Listens to both buses in a thread."""
 
-    def __init__(self, told: Told, session: str = "SESSION", system: str = "SYSTEM") -> None:
+    def __init__(
+        self, told: OnLockChange, session: str = "SESSION", system: str = "SYSTEM"
+    ) -> None:
         """Open nothing.
 
         Args:
@@ -57,10 +59,10 @@ class LinuxScreen:
             session: The address of the session bus; by default the environment's.
             system: The address of the system bus.
         """
-        self._changes = Changes(told)
-        self._buses: tuple[tuple[str, type[Source]], ...] = (
-            (session, Savers),
-            (system, Logind),
+        self._changes = ChangeFilter(told)
+        self._buses: tuple[tuple[str, type[BusSource]], ...] = (
+            (session, ScreenSaverSource),
+            (system, LogindSource),
         )
         self._wake, self._waker = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
@@ -80,20 +82,20 @@ class LinuxScreen:
         lines = [line for bus, source in self._buses if (line := _open(bus, source))]
         try:
             while lines:
-                self._changes.now(any(line.source.is_locked for line in lines))
-                awaited: list[socket.socket | Line] = [self._wake, *lines]
+                self._changes.update(any(line.source.is_locked for line in lines))
+                awaited: list[socket.socket | BusConnection] = [self._wake, *lines]
                 ready, _, _ = select.select(awaited, [], [])
                 if self._wake in ready:
                     return
                 # A bus that has gone says nothing any more, and keeps nothing locked.
                 lines = [line for line in lines if line not in ready or line.read()]
-            self._changes.now(False)
+            self._changes.update(False)
         finally:
             for line in lines:
                 line.close()
 
 
-class Source(Protocol):
+class BusSource(Protocol):
     """What says on one bus whether the screen is locked."""
 
     @property
@@ -101,37 +103,37 @@ class Source(Protocol):
         """Whether it says so at present."""
         ...
 
-    def begin(self, line: "Line") -> None:
+    def start(self, line: "BusConnection") -> None:
         """Ask for what is to be known."""
         ...
 
-    def hear(self, message: "Message") -> None:
+    def receive(self, message: "Message") -> None:
         """Take in a signal."""
         ...
 
 
-class Savers:
+class ScreenSaverSource:
     """The screen savers of the session bus."""
 
     def __init__(self) -> None:
         """Know of none."""
         self._active: dict[str, bool] = {}
-        self._line: Line | None = None
+        self._line: BusConnection | None = None
 
     @property
     def is_locked(self) -> bool:
         """Whether one of them is active."""
         return any(self._active.values())
 
-    def begin(self, line: "Line") -> None:
+    def start(self, line: "BusConnection") -> None:
         """Listen to each that there is now, and that comes later."""
         self._line = line
         for name in SAVERS:
-            line.listen(sender=name, interface=name, member="ActiveChanged")
-            line.listen(sender=_BUS, interface=_BUS, member="NameOwnerChanged", arg0=name)
+            line.subscribe(sender=name, interface=name, member="ActiveChanged")
+            line.subscribe(sender=_BUS, interface=_BUS, member="NameOwnerChanged", arg0=name)
             self._ask(name)
 
-    def hear(self, message: "Message") -> None:
+    def receive(self, message: "Message") -> None:
         """Take in what one of them says, or that it has come or gone."""
         match _of(message), message.body:
             case (interface, "ActiveChanged"), (bool(is_active),) if interface in SAVERS:
@@ -149,14 +151,14 @@ class Savers:
             self._line.call(name, SAVERS[name], name, "GetActive", take)
 
 
-class Logind:
+class LogindSource:
     """The session of this person in logind, on the system bus."""
 
     def __init__(self) -> None:
         """Know nothing."""
         self.is_locked = False
 
-    def begin(self, line: "Line") -> None:
+    def start(self, line: "BusConnection") -> None:
         """Find the session, and listen to it.
 
         ``auto`` is the session of the caller or, of a service without one, the graphical session of
@@ -166,14 +168,14 @@ class Logind:
         def found(body: "Sequence[object]") -> None:
             match body:
                 case (str(path),):
-                    line.listen(
+                    line.subscribe(
                         sender=LOGIND, path=path, interface=_PROPERTIES, member="PropertiesChanged"
                     )
                     line.call(LOGIND, path, _PROPERTIES, "Get", self._told, _SESSION, _HINT)
 
         line.call(LOGIND, _MANAGER_PATH, _MANAGER, "GetSession", found, "auto")
 
-    def hear(self, message: "Message") -> None:
+    def receive(self, message: "Message") -> None:
         """Take in a change of the session."""
         match _of(message), message.body:
             case (_, "PropertiesChanged"), (str(interface), dict(changed), _):
@@ -185,21 +187,21 @@ class Logind:
         self.is_locked = list(body) == [("b", True)]
 
 
-class Line:
+class BusConnection:
     """A connection to a bus, and what is asked on it."""
 
-    def __init__(self, connection: "DBusConnection", source: Source) -> None:
+    def __init__(self, connection: "DBusConnection", source: BusSource) -> None:
         """Ask what the source wants to know."""
         self._connection = connection
         self._awaited: dict[int, Callable[[Sequence[object]], None]] = {}
         self.source = source
-        source.begin(self)
+        source.start(self)
 
     def fileno(self) -> int:
         """Return what to wait for."""
         return int(self._connection.sock.fileno())
 
-    def listen(self, *, arg0: str | None = None, **match: str) -> None:
+    def subscribe(self, *, arg0: str | None = None, **match: str) -> None:
         """Have signals sent to us.
 
         Args:
@@ -263,19 +265,19 @@ class Line:
 
         kind = message.header.message_type
         if kind is MessageType.signal:
-            self.source.hear(message)
+            self.source.receive(message)
         elif use := self._awaited.pop(
             message.header.fields.get(HeaderFields.reply_serial, 0), None
         ):
             use(message.body if kind is MessageType.method_return else ())
 
 
-def _open(bus: str, source: Callable[[], Source]) -> Line | None:
+def _open(bus: str, source: Callable[[], BusSource]) -> BusConnection | None:
     """Return a line to a bus, None if there is no such bus."""
     from jeepney.io.blocking import open_dbus_connection
 
     try:
-        return Line(open_dbus_connection(bus=bus), source())
+        return BusConnection(open_dbus_connection(bus=bus), source())
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         # KeyError: there is no address in the environment, as in a container.
         logger.info("whether the screen is locked is not known by the %s bus: %r", bus, error)

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-Told = Callable[[bool], None]
+OnLockChange = Callable[[bool], None]
 """Called when the screen is locked, and when it no longer is; by the thread of the watch."""
 
 
-class ScreenWatch(Protocol):
+class ScreenLockWatch(Protocol):
     """One system's way to tell."""
 
     def start(self) -> None:
@@ -25,35 +25,35 @@ class ScreenWatch(Protocol):
         ...
 
 
-def watch_screen(told: Told) -> ScreenWatch:
+def watch_screen_lock(told: OnLockChange) -> ScreenLockWatch:
     """Return this system's watch, not started.
 
     Args:
         told: Told of each change.
     """
     if sys.platform == "win32":
-        from trayproxy.desktop.screen_windows import WindowsScreen
+        from trayproxy.desktop.screen_lock.windows import WindowsScreen
 
         return WindowsScreen(told)
     elif sys.platform == "darwin":
-        from trayproxy.desktop.screen_macos import MacScreen
+        from trayproxy.desktop.screen_lock.macos import MacScreen
 
         return MacScreen(told)
     else:
-        from trayproxy.desktop.screen_linux import LinuxScreen
+        from trayproxy.desktop.screen_lock.linux import LinuxScreenLock
 
-        return LinuxScreen(told)
+        return LinuxScreenLock(told)
 
 
-class Changes:
+class ChangeFilter:
     """Tells what is new, and nothing twice."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: OnLockChange) -> None:
         """Begin with a screen that is not locked."""
         self._told = told
         self._is_locked = False
 
-    def now(self, is_locked: bool) -> None:
+    def update(self, is_locked: bool) -> None:
         """Take note of what the screen is."""
         if is_locked != self._is_locked:
             self._is_locked = is_locked

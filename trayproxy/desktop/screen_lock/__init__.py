@@ -1,0 +1,1 @@
+"""Watch whether the screen is locked, on each operating system."""
