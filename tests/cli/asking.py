@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from tests.support.hearers import tell
-from trayproxy.cli.terminal import TerminalFace
+from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.control.messages import (
     Answer,
     Decline,
@@ -115,7 +115,7 @@ class Desk:
 async def serve(desk: Desk) -> None:
     paths = locate()
     desk.server = Server(paths, desk)
-    face = TerminalFace(paths)
+    face = TerminalPrompts(paths)
     face.start()
     over = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tests.cli.conftest import Cli
 from tests.cli.home import LAB, OFFICE, Service
 from trayproxy.cli.check import exit_code
-from trayproxy.cli.words import Exit
+from trayproxy.cli.output import ExitCode
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
@@ -107,16 +107,16 @@ def test_json_is_printable_ascii_whatever_a_proxy_says(cli: Cli, service: Servic
 @pytest.mark.parametrize(
     ("result", "code"),
     [
-        (WELL, Exit.DONE),
-        (failed("TP-201"), Exit.UPSTREAM),
-        (failed("TP-301"), Exit.SIGN_IN),
-        (failed("TP-403"), Exit.KEYRING),
-        (failed("TP-702"), Exit.FAILED),
-        (failed(""), Exit.UPSTREAM),
-        (failed("TP-202", fallback=True), Exit.UPSTREAM),
+        (WELL, ExitCode.DONE),
+        (failed("TP-201"), ExitCode.UPSTREAM),
+        (failed("TP-301"), ExitCode.SIGN_IN),
+        (failed("TP-403"), ExitCode.KEYRING),
+        (failed("TP-702"), ExitCode.FAILED),
+        (failed(""), ExitCode.UPSTREAM),
+        (failed("TP-202", fallback=True), ExitCode.UPSTREAM),
     ],
 )
-def test_the_exit_code_says_what_does_not_work(result: CheckResult, code: Exit) -> None:
+def test_the_exit_code_says_what_does_not_work(result: CheckResult, code: ExitCode) -> None:
     assert exit_code(result) is code
 
 

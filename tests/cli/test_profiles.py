@@ -12,8 +12,8 @@ from tests.cli.conftest import Cli
 from tests.cli.home import LAB, LOCKED, OFFICE, Screen, Service
 from trayproxy.auth.login import Login
 from trayproxy.cli.main import _parser
-from trayproxy.cli.settings import AtRest
-from trayproxy.cli.words import EndError
+from trayproxy.cli.output import CommandError
+from trayproxy.cli.settings import OfflineSettings
 from trayproxy.control.messages import (
     DeleteProfile,
     ForgetLogin,
@@ -383,7 +383,7 @@ def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) 
     def save(paths: Paths, config: Config, profile: Profile, login: Login, is_typed: bool) -> None:
         tried.append((profile.id, login, is_typed))
 
-    at = AtRest(paths, lambda: vault, save)
+    at = OfflineSettings(paths, lambda: vault, save)
     office = at.profiles().find(None)
     at.save_login(office, Login("jdoe", SECRET), is_typed=True)
     at.forget_login(office)
@@ -401,20 +401,22 @@ def test_why_a_password_was_not_saved_is_told_by_the_exit_code(
     problem: str, code: int, cli: Cli, paths: Paths
 ) -> None:
     cli(*ADD_OFFICE)
-    at = AtRest(paths, FakeVault, lambda *_: Problem(problem, "It was not saved", "Try again."))
-    with pytest.raises(EndError, match=problem) as caught:
+    at = OfflineSettings(
+        paths, FakeVault, lambda *_: Problem(problem, "It was not saved", "Try again.")
+    )
+    with pytest.raises(CommandError, match=problem) as caught:
         at.save_login(at.profiles().find(None), Login("a", "b"), is_typed=False)
     assert caught.value.code == code
 
 
 def test_a_keyring_that_refuses_is_told(cli: Cli, paths: Paths) -> None:
     cli(*ADD_OFFICE)
-    at = AtRest(paths, lambda: FakeVault(LOCKED.problem))
+    at = OfflineSettings(paths, lambda: FakeVault(LOCKED.problem))
     office = at.profiles().find(None)
-    with pytest.raises(EndError, match="TP-401") as caught:
+    with pytest.raises(CommandError, match="TP-401") as caught:
         at.forget_login(office)
     assert caught.value.code == 6
-    with pytest.raises(EndError, match="is removed, but its password may be left"):
+    with pytest.raises(CommandError, match="is removed, but its password may be left"):
         at.delete(office, forget=True)
     assert at.profiles().all == ()
 

@@ -10,12 +10,12 @@ from trayproxy.control.messages import (
     Transport,
     Why,
 )
+from trayproxy.demo.company_network import CompanyNetwork, Ports
 from trayproxy.demo.guide import Happening, command, opening, tell_all, tell_requests
-from trayproxy.demo.office import Office, Ports
-from trayproxy.demo.upstream import Entry, Verdict
+from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
 
 PROXY = "http://127.0.0.1:3128"
-NETWORK = Office(Login("demo", "qwertyui"), Ports(office=8080, lab=8081))
+NETWORK = CompanyNetwork(Login("demo", "qwertyui"), Ports(office=8080, lab=8081))
 
 
 def question(why: Why) -> Question:
@@ -53,9 +53,9 @@ def test_the_command_is_python_where_there_is_no_curl() -> None:
 @pytest.mark.parametrize(
     ("happening", "words"),
     [
-        (Entry("Office", Verdict.ASKED, "GET http://x/"), "407, wants a sign-in"),
-        (Entry("Office", Verdict.REJECTED, "GET http://x/"), "407, wrong password"),
-        (Entry("Lab", Verdict.PASSED, "GET http://x/"), "Lab: passed"),
+        (ProxyLogEntry("Office", ProxyDecision.ASKED, "GET http://x/"), "407, wants a sign-in"),
+        (ProxyLogEntry("Office", ProxyDecision.REJECTED, "GET http://x/"), "407, wrong password"),
+        (ProxyLogEntry("Lab", ProxyDecision.PASSED, "GET http://x/"), "Lab: passed"),
         (QuestionChanged(question(Why.NEEDED)), "asks you to sign in to “Office”"),
         (QuestionChanged(question(Why.TYPED_REJECTED)), "did not accept"),
         (QuestionClosed(1, Ending.ACCEPTED), "signed in"),
@@ -71,7 +71,9 @@ def test_what_is_no_news_is_not_told() -> None:
 
 
 def test_a_request_cannot_write_on_the_terminal() -> None:
-    told = tell_all(Entry("Office", Verdict.ASKED, "GET \x1b]0;evil\x07" + "x" * 1000))
+    told = tell_all(
+        ProxyLogEntry("Office", ProxyDecision.ASKED, "GET \x1b]0;evil\x07" + "x" * 1000)
+    )
     assert told.isprintable()
     assert len(told) < 200
 

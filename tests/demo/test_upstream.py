@@ -7,27 +7,27 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from trayproxy.auth.login import Login
-from trayproxy.demo.office import LAB, OFFICE, SITE, URL, Office, office
+from trayproxy.demo.company_network import LAB, OFFICE, SITE, URL, CompanyNetwork, company_network
 from trayproxy.demo.origin import PAGE
-from trayproxy.demo.upstream import Entry, Verdict
+from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
 from trayproxy.demo.wire import LOOPBACK
 
 TIMEOUT_S = 10.0
 
 
 @pytest.fixture
-def log() -> list[Entry]:
+def log() -> list[ProxyLogEntry]:
     return []
 
 
 @pytest.fixture
-def network(log: list[Entry]) -> Iterator[Office]:
-    with office(log.append) as running:
+def network(log: list[ProxyLogEntry]) -> Iterator[CompanyNetwork]:
+    with company_network(log.append) as running:
         yield running
 
 
 @pytest.fixture
-def connect(network: Office) -> Iterator[Callable[[], http.client.HTTPConnection]]:
+def connect(network: CompanyNetwork) -> Iterator[Callable[[], http.client.HTTPConnection]]:
     opened = []
 
     def connect() -> http.client.HTTPConnection:
@@ -48,18 +48,18 @@ def signed(login: Login) -> dict[str, str]:
 
 
 def test_a_request_without_a_login_is_challenged_with_the_realm(
-    connect: Connect, log: list[Entry]
+    connect: Connect, log: list[ProxyLogEntry]
 ) -> None:
     connection = connect()
     connection.request("GET", URL)
     response = connection.getresponse()
     assert response.status == 407
     assert response.getheader("Proxy-Authenticate") == 'Basic realm="Office", charset="UTF-8"'
-    assert log == [Entry(OFFICE, Verdict.ASKED, f"GET {URL}")]
+    assert log == [ProxyLogEntry(OFFICE, ProxyDecision.ASKED, f"GET {URL}")]
 
 
 def test_the_connection_of_a_challenge_serves_the_next_request(
-    connect: Connect, network: Office
+    connect: Connect, network: CompanyNetwork
 ) -> None:
     connection = connect()
     connection.request("GET", URL)
@@ -77,15 +77,15 @@ def test_a_challenge_to_a_request_with_a_body_closes(connect: Connect) -> None:
 
 
 def test_a_wrong_password_is_logged_as_rejected(
-    connect: Connect, network: Office, log: list[Entry]
+    connect: Connect, network: CompanyNetwork, log: list[ProxyLogEntry]
 ) -> None:
     connection = connect()
     connection.request("GET", URL, headers=signed(Login(network.login.user, "wrong")))
     assert connection.getresponse().status == 407
-    assert [entry.verdict for entry in log] == [Verdict.REJECTED]
+    assert [entry.verdict for entry in log] == [ProxyDecision.REJECTED]
 
 
-def test_the_scheme_is_recognised_in_any_case(connect: Connect, network: Office) -> None:
+def test_the_scheme_is_recognised_in_any_case(connect: Connect, network: CompanyNetwork) -> None:
     value = signed(network.login)["Proxy-Authorization"].replace("Basic", "bASIC")
     connection = connect()
     connection.request("GET", URL, headers={"Proxy-Authorization": value})
@@ -99,7 +99,9 @@ def test_a_tunnel_needs_the_login_too(connect: Connect) -> None:
         connection.request("GET", "/")
 
 
-def test_a_tunnel_reaches_the_site_again_and_again(connect: Connect, network: Office) -> None:
+def test_a_tunnel_reaches_the_site_again_and_again(
+    connect: Connect, network: CompanyNetwork
+) -> None:
     connection = connect()
     connection.set_tunnel(*SITE, headers=signed(network.login))
     for _ in range(2):
@@ -107,7 +109,7 @@ def test_a_tunnel_reaches_the_site_again_and_again(connect: Connect, network: Of
         assert connection.getresponse().read().decode() == PAGE
 
 
-def test_a_half_closed_tunnel_still_delivers_the_answer(network: Office) -> None:
+def test_a_half_closed_tunnel_still_delivers_the_answer(network: CompanyNetwork) -> None:
     credentials = signed(network.login)["Proxy-Authorization"]
     with socket.create_connection((LOOPBACK, network.ports.office), TIMEOUT_S) as tunnel:
         head = f"CONNECT {SITE[0]}:{SITE[1]} HTTP/1.1\r\nProxy-Authorization: {credentials}\r\n\r\n"
@@ -117,22 +119,24 @@ def test_a_half_closed_tunnel_still_delivers_the_answer(network: Office) -> None
     assert answer.endswith(PAGE.encode())
 
 
-def test_the_lab_asks_nobody(network: Office, log: list[Entry]) -> None:
+def test_the_lab_asks_nobody(network: CompanyNetwork, log: list[ProxyLogEntry]) -> None:
     connection = http.client.HTTPConnection(LOOPBACK, network.ports.lab, TIMEOUT_S)
     connection.request("HEAD", URL)
     assert connection.getresponse().status == 200
     connection.close()
-    assert log == [Entry(LAB, Verdict.PASSED, f"HEAD {URL}")]
+    assert log == [ProxyLogEntry(LAB, ProxyDecision.PASSED, f"HEAD {URL}")]
 
 
 @pytest.mark.parametrize("target", ["http://example.com/", "/", "http://x:99999/"])
-def test_other_hosts_are_out_of_reach(connect: Connect, network: Office, target: str) -> None:
+def test_other_hosts_are_out_of_reach(
+    connect: Connect, network: CompanyNetwork, target: str
+) -> None:
     connection = connect()
     connection.request("GET", target, headers=signed(network.login))
     assert connection.getresponse().status == 403
 
 
-def test_the_site_accepts_no_uploads(connect: Connect, network: Office) -> None:
+def test_the_site_accepts_no_uploads(connect: Connect, network: CompanyNetwork) -> None:
     connection = connect()
     connection.request("POST", URL, body=b"x", headers=signed(network.login))
     assert connection.getresponse().status == 405
@@ -141,7 +145,7 @@ def test_the_site_accepts_no_uploads(connect: Connect, network: Office) -> None:
 @pytest.mark.parametrize(
     "octets", [b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n", b"\r\n\r\n", b"A" * 100_000]
 )
-def test_what_is_no_request_ends_the_connection(network: Office, octets: bytes) -> None:
+def test_what_is_no_request_ends_the_connection(network: CompanyNetwork, octets: bytes) -> None:
     with socket.create_connection((LOOPBACK, network.ports.office), TIMEOUT_S) as stranger:
         stranger.sendall(octets)
         # Unread octets make the system reset the connection; it has ended all the same.
@@ -149,8 +153,8 @@ def test_what_is_no_request_ends_the_connection(network: Office, octets: bytes) 
             assert stranger.recv(1) == b""
 
 
-def test_the_network_ends_with_open_connections(log: list[Entry]) -> None:
-    with office(log.append) as running:
+def test_the_network_ends_with_open_connections(log: list[ProxyLogEntry]) -> None:
+    with company_network(log.append) as running:
         idle = socket.create_connection((LOOPBACK, running.ports.office), TIMEOUT_S)
         tunnel = socket.create_connection((LOOPBACK, running.ports.lab), TIMEOUT_S)
         tunnel.sendall(f"CONNECT {SITE[0]}:{SITE[1]} HTTP/1.1\r\n\r\n".encode())
@@ -160,6 +164,6 @@ def test_the_network_ends_with_open_connections(log: list[Entry]) -> None:
 
 
 def test_every_run_has_its_own_password_which_no_repr_shows() -> None:
-    with office(lambda _: None) as first, office(lambda _: None) as second:
+    with company_network(lambda _: None) as first, company_network(lambda _: None) as second:
         assert first.login.password != second.login.password
         assert first.login.password not in repr(first)

@@ -226,7 +226,9 @@ class Liar:
 
 
 def test_a_way_that_does_not_know_us_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner_module, "_lookups", lambda: [NullOwnerLookup(), Liar(), ProcNetLookup()])
+    monkeypatch.setattr(
+        owner_module, "_lookups", lambda: [NullOwnerLookup(), Liar(), ProcNetLookup()]
+    )
     assert isinstance(open_owner_lookup(), ProcNetLookup)
 
 

@@ -278,7 +278,7 @@ def _flat(rows: tuple[Row, ...]) -> list[Row]:
 
 
 @dataclass(frozen=True, slots=True)
-class Notification:
+class ShownNotification:
     """What was asked to be shown.
 
     Attributes:
@@ -302,8 +302,8 @@ class Notification:
 
 @dataclass
 class _Shown:
-    all: list[Notification] = field(default_factory=list)
-    open: dict[int, Notification] = field(default_factory=dict)
+    all: list[ShownNotification] = field(default_factory=list)
+    open: dict[int, ShownNotification] = field(default_factory=dict)
 
 
 class NotificationService(BusProgram):
@@ -316,21 +316,21 @@ class NotificationService(BusProgram):
         super().__init__(bus, NOTIFICATIONS)
 
     @property
-    def open(self) -> list[Notification]:
+    def open(self) -> list[ShownNotification]:
         """What is on the screen."""
         return list(self._shown.open.values())
 
     @property
-    def all(self) -> list[Notification]:
+    def all(self) -> list[ShownNotification]:
         """Everything that ever was."""
         return list(self._shown.all)
 
-    def wait_for_one(self) -> Notification:
+    def wait_for_one(self) -> ShownNotification:
         """Wait until something is on the screen."""
         self.wait_until(lambda: self.open)
         return self.open[-1]
 
-    def choose(self, notification: Notification, key: str, token: str = "") -> None:
+    def choose(self, notification: ShownNotification, key: str, token: str = "") -> None:
         """Click an action, with the token that a compositor gives."""
         if token:
             self._signal("ActivationToken", "us", (notification.number, token))
@@ -360,7 +360,7 @@ class NotificationService(BusProgram):
         _, replaces, _, title, body, actions, hints, expires = message.body
         number = replaces or len(self._shown.all) + 1
         values = {name: value for name, (_, value) in hints.items()}
-        made = Notification(number, replaces, title, body, tuple(actions), values, expires)
+        made = ShownNotification(number, replaces, title, body, tuple(actions), values, expires)
         self._shown.all.append(made)
         self._shown.open[number] = made
         return number

@@ -23,10 +23,10 @@ from trayproxy.control.messages import (
 )
 from trayproxy.profiles.profile import Encoding, Method, SignIn
 from trayproxy.ui.check_panel import CheckPanel
+from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.menu import TrayMenu
-from trayproxy.ui.profiles import ProfilesWindow
-from trayproxy.ui.sign_in import SignInDialog
-from trayproxy.ui.state import IconState
+from trayproxy.ui.profiles_window import ProfilesWindow
+from trayproxy.ui.sign_in_dialog import SignInDialog
 
 HOSTILE = structs.replace(
     QUESTION,

@@ -12,7 +12,7 @@ from PySide6.QtGui import QClipboard, QDragEnterEvent, QDropEvent, QInputMethodE
 from PySide6.QtWidgets import QApplication, QWidget
 
 from tests.ui.service import QUESTION
-from trayproxy.ui.sign_in import SignInDialog
+from trayproxy.ui.sign_in_dialog import SignInDialog
 
 
 class Keys(QObject):

@@ -13,9 +13,9 @@ from pytestqt.qtbot import QtBot
 from tests.ui.service import NEEDED, OFFICE, QUESTION
 from trayproxy.control.messages import CheckProfile, Problem, Why
 from trayproxy.ui.check_panel import CheckPanel
-from trayproxy.ui.profiles import ProfilesWindow
-from trayproxy.ui.sign_in import SignInDialog
-from trayproxy.ui.state import IconState
+from trayproxy.ui.icon_state import IconState
+from trayproxy.ui.profiles_window import ProfilesWindow
+from trayproxy.ui.sign_in_dialog import SignInDialog
 
 
 def dialog() -> QWidget:

@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton
 from pytestqt.qtbot import QtBot
 
 from tests.ui.service import NEEDED, OFFICE, QUESTION, STATUS, ActingService
-from tests.ui.test_link import SlowConnect
-from tests.ui.test_questions import SilentChannel
+from tests.ui.test_prompts import SilentChannel
+from tests.ui.test_service_client import SlowConnect
 from trayproxy.control.client import Connector
 from trayproxy.control.messages import (
     CheckProfile,
@@ -29,7 +29,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.profiles.profile import DIRECT_ID, SignIn
 from trayproxy.ui.app import App
-from trayproxy.ui.profiles import Deletion
+from trayproxy.ui.profiles_window import Deletion
 
 REFUSED = Failed(Problem("TP-805", "There is no such profile any more", "Choose another one."))
 

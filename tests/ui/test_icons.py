@@ -6,8 +6,8 @@ import pytest
 from PySide6.QtGui import QColor, QImage, QPalette
 
 from trayproxy.identity import APP_ID, APP_NAME
+from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.icons import TRAY_SIZES, action_icon, app_icon, render, resource, tray_icon
-from trayproxy.ui.state import IconState
 
 DRAWINGS = sorted(path.stem for path in resource("icons/tray").glob("*.svg"))
 WHITE, BLACK, GREY = QColor("#ffffff"), QColor("#000000"), QColor("#808080")

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.ui.menu, trayproxy.ui.words and the gestures of trayproxy.ui.tray."""
+"""Tests for trayproxy.ui.menu, trayproxy.ui.texts and the gestures of trayproxy.ui.tray."""
 
 from dataclasses import replace
 
@@ -21,10 +21,10 @@ from trayproxy.control.messages import (
     UpstreamState,
 )
 from trayproxy.profiles.profile import DIRECT_ID, Profile, Upstream
-from trayproxy.ui import words
+from trayproxy.ui import texts
+from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.menu import PROFILES_SHOWN, TrayMenu
-from trayproxy.ui.plain import MENU_WIDTH, TOOLTIP_UNITS, utf16_units
-from trayproxy.ui.state import IconState
+from trayproxy.ui.text_sanitizer import MENU_WIDTH, TOOLTIP_UNITS, utf16_units
 from trayproxy.ui.tray import Gesture, gesture
 
 Reason = QSystemTrayIcon.ActivationReason
@@ -149,7 +149,7 @@ def test_whoever_has_the_other_address_of_localhost_is_named(menu: TrayMenu, qtb
     assert rows(menu)[2] == title
     with qtbot.waitSignal(menu.profiles_chosen):
         row(menu, "warning").trigger()
-    assert title in words.tray_tooltip(IconState.OK, structs.replace(STATUS, notices=notices))
+    assert title in texts.tray_tooltip(IconState.OK, structs.replace(STATUS, notices=notices))
     menu.update(IconState.OK, structs.replace(STATUS, notices=(other,)))
     assert not row(menu, "warning").isVisible()
 
@@ -275,14 +275,14 @@ STATUSES = st.builds(
 @given(status=STATUSES, state=st.sampled_from(IconState))
 def test_no_text_is_longer_than_its_place(status: Status, state: IconState, qapp: object) -> None:
     for text in (
-        words.heading(state, status),
-        words.first_line(state, status),
-        words.profile_row(status.profile) if status.profile else "",
-        words.sign_in_row(status.profile.name if status.profile else ""),
+        texts.heading(state, status),
+        texts.first_line(state, status),
+        texts.profile_row(status.profile) if status.profile else "",
+        texts.sign_in_row(status.profile.name if status.profile else ""),
     ):
         assert len(text.replace("\u2068", "").replace("\u2069", "")) <= MENU_WIDTH, text
         assert len(text.splitlines()) <= 1
-    assert utf16_units(words.tray_tooltip(state, status)) <= TOOLTIP_UNITS
+    assert utf16_units(texts.tray_tooltip(state, status)) <= TOOLTIP_UNITS
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_no_text_is_longer_than_its_place(status: Status, state: IconState, qapp
     [(0, "0 B/s"), (1500, "1.5 kB/s"), (1.2e6, "1.2 MB/s"), (25e6, "25 MB/s"), (3e9, "3.0 GB/s")],
 )
 def test_rates_are_read_at_a_glance(octets: float, text: str) -> None:
-    assert words.rate(octets) == text
+    assert texts.rate(octets) == text
 
 
 @pytest.mark.parametrize(
@@ -326,10 +326,10 @@ def test_a_menu_that_was_opened_early_is_filled_and_stays_on_the_screen(menu: Tr
 
 def test_strangers_are_told_in_the_tooltip_if_there_were_some(qapp: object) -> None:
     status = Status("1", 1, ListenerState.UP, "127.0.0.1:3128")
-    assert words.tray_tooltip(IconState.READY, status).splitlines()[1:] == ["127.0.0.1:3128"]
+    assert texts.tray_tooltip(IconState.READY, status).splitlines()[1:] == ["127.0.0.1:3128"]
     for count, line in (
         (1, "1 connection of other users refused"),
         (7, "7 connections of other users refused"),
     ):
         told = structs.replace(status, strangers=Strangers(count))
-        assert words.tray_tooltip(IconState.READY, told).splitlines()[2:] == [line]
+        assert texts.tray_tooltip(IconState.READY, told).splitlines()[2:] == [line]

@@ -12,10 +12,10 @@ from PySide6.QtWidgets import QApplication
 import trayproxy.ui
 from trayproxy.control import reasons
 from trayproxy.control.messages import Question, Transport, Why
-from trayproxy.ui.words import rejection_line
+from trayproxy.ui.texts import rejection_line
 
 SOURCES = [*sorted(Path(trayproxy.ui.__file__).parent.glob("*.py")), Path(reasons.__file__)]
-CONTEXTS = {"Check", "Counted", "Notification", "Profiles", "SignIn", "Tray", "Window"}
+CONTEXTS = {"Check", "Plurals", "Notification", "Profiles", "SignIn", "Tray", "Window"}
 
 
 @pytest.fixture(scope="module")

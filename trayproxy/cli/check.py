@@ -5,9 +5,17 @@ import time
 
 import msgspec
 
-from trayproxy.cli.settings import Profiles
-from trayproxy.cli.talk import need, status
-from trayproxy.cli.words import EndError, Exit, clean, code_of, json_line, say, tell
+from trayproxy.cli.output import (
+    CommandError,
+    ExitCode,
+    code_of,
+    json_line,
+    print_line,
+    print_message,
+    printable_line,
+)
+from trayproxy.cli.service_client import require_service, status
+from trayproxy.cli.settings import ProfileList
 from trayproxy.control.client import Client, DisconnectedError
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
@@ -51,16 +59,16 @@ def test(paths: Paths, name: str | None, url: str | None, *, json: bool) -> int:
         The exit code: 0 if everything works, else what the first thing is that does not.
 
     Raises:
-        EndError: It cannot be tried.
+        CommandError: It cannot be tried.
     """
-    with need(paths) as client:
+    with require_service(paths) as client:
         known = status(client)
-        profile = Profiles(known.profiles, known.profile, known.direct).find(name)
+        profile = ProfileList(known.profiles, known.profile, known.direct).find(name)
         request = CheckProfile(profile) if url is None else CheckProfile(profile, url)
         if not json:
-            tell(f"Test of “{clean(profile.name)}”")
+            print_line(f"Test of “{printable_line(profile.name)}”")
         result = _result(client, request)
-    tell(as_json(profile, result) if json else as_text(request, result))
+    print_line(as_json(profile, result) if json else as_text(request, result))
     return exit_code(result)
 
 
@@ -99,7 +107,7 @@ def step_text(step: Step, request: CheckProfile) -> str:
         "fetch": f"Fetch {request.url}",
         "fallback": "Connect to the other proxy",
     }
-    return clean(texts.get(step.name, step.name), _DETAIL)
+    return printable_line(texts.get(step.name, step.name), _DETAIL)
 
 
 def verdict(result: CheckResult) -> str:
@@ -108,17 +116,17 @@ def verdict(result: CheckResult) -> str:
     if step is None:
         return "All good."
     if step.problem is None:
-        return f"This step did not work: {clean(step.detail)}"
-    return EndError.of(step.problem).words
+        return f"This step did not work: {printable_line(step.detail)}"
+    return CommandError.of(step.problem).words
 
 
-def exit_code(result: CheckResult) -> Exit:
+def exit_code(result: CheckResult) -> ExitCode:
     """Return how the command ends (ux §7.1)."""
     step = _first_failed(result)
     if step is None:
-        return Exit.DONE
+        return ExitCode.DONE
     # What has no number of its own went wrong on the way to the proxy or at it.
-    return code_of(step.problem) if step.problem and step.problem.id else Exit.UPSTREAM
+    return code_of(step.problem) if step.problem and step.problem.id else ExitCode.UPSTREAM
 
 
 def _first_failed(result: CheckResult) -> Step | None:
@@ -126,7 +134,9 @@ def _first_failed(result: CheckResult) -> Step | None:
 
 
 def _detail(step: Step) -> str:
-    return "not tried" if step.state is StepState.NOT_TRIED else clean(step.detail, _DETAIL)
+    return (
+        "not tried" if step.state is StepState.NOT_TRIED else printable_line(step.detail, _DETAIL)
+    )
 
 
 def _took(step: Step) -> str:
@@ -140,11 +150,11 @@ def _result(client: Client, request: CheckProfile) -> CheckResult:
         number = client.send(request)
         reply = _reply(client, number, request.profile)
     except (DisconnectedError, ProtocolError) as error:
-        raise EndError(f"TrayProxy runs, but does not answer ({error}).") from None
+        raise CommandError(f"TrayProxy runs, but does not answer ({error}).") from None
     if isinstance(reply, Failed):
-        raise EndError.refused(reply)
+        raise CommandError.refused(reply)
     if not isinstance(reply, CheckResult):
-        raise EndError("TrayProxy gave an answer that was not asked for.")
+        raise CommandError("TrayProxy gave an answer that was not asked for.")
     return reply
 
 
@@ -159,12 +169,12 @@ def _reply(client: Client, number: int, profile: Profile) -> Reply:
             if isinstance(message, QuestionChanged) and not is_told:
                 is_told = _is_for_a_person(message.question, profile)
         select.select([client.fileno()], [], [], left)
-    raise EndError("The test did not end in time. (TP-203)", Exit.UPSTREAM)
+    raise CommandError("The test did not end in time. (TP-203)", ExitCode.UPSTREAM)
 
 
 def _is_for_a_person(question: Question, profile: Profile) -> bool:
     """Say that the test waits for a person, if it does."""
     waits = question.profile_id == profile.id and question.waiting > 0 and not question.checking
     if waits:
-        say("TrayProxy asks for the sign-in in its window; the test goes on then.")
+        print_message("TrayProxy asks for the sign-in in its window; the test goes on then.")
     return waits

@@ -4,9 +4,9 @@ import sys
 from collections.abc import Callable, Mapping
 from shlex import quote
 
-from trayproxy.cli.talk import NOT_RUNNING, attach
-from trayproxy.cli.talk import status as ask
-from trayproxy.cli.words import EndError, Exit, say, tell
+from trayproxy.cli.output import CommandError, ExitCode, print_line, print_message
+from trayproxy.cli.service_client import NOT_RUNNING, connect_if_running
+from trayproxy.cli.service_client import status as ask
 from trayproxy.control.messages import ListenerState, Problem
 from trayproxy.desktop.ports import is_in_use
 from trayproxy.desktop.shell import guess_shell
@@ -27,15 +27,15 @@ def show(paths: Paths, shell: str | None, *, unset: bool) -> None:
     """Print commands for a shell, which is guessed if none is named.
 
     Raises:
-        EndError: Programs would reach another one than TrayProxy, or the local address is not
+        CommandError: Programs would reach another one than TrayProxy, or the local address is not
             known before TrayProxy runs. Nothing was printed.
     """
     shell = shell or guess_shell()
-    tell(unsetting(shell) if unset else setting(shell, _address(paths)))
+    print_line(unsetting(shell) if unset else setting(shell, _address(paths)))
     if sys.stdout.isatty() and shell not in ("cmd", "nu"):
         option = " --unset" if unset else ""
         use = _USES.get(shell, 'eval "$(trayproxy env)"')
-        say(f"# To use this: {use.replace('trayproxy env', 'trayproxy env' + option)}")
+        print_message(f"# To use this: {use.replace('trayproxy env', 'trayproxy env' + option)}")
 
 
 def setting(shell: str, address: str) -> str:
@@ -95,22 +95,24 @@ def _address(paths: Paths) -> str:
     """Return where programs reach TrayProxy, or will once it runs.
 
     Raises:
-        EndError: Another program is there (exit code 7), or the address is not known yet.
+        CommandError: Another program is there (exit code 7), or the address is not known yet.
     """
-    client = attach(paths)
+    client = connect_if_running(paths)
     if client is not None:
         with client:
             status = ask(client)
         if status.listener is ListenerState.FAILED and status.problem is not None:
-            raise EndError.of(status.problem, Exit.PORT)
+            raise CommandError.of(status.problem, ExitCode.PORT)
         return status.address
     try:
         listen = Store(paths.config_file).load().listen
     except SettingsError:
         listen = Config().listen
     if listen.port == 0:
-        raise EndError(NOT_RUNNING, Exit.NOT_RUNNING)
+        raise CommandError(NOT_RUNNING, ExitCode.NOT_RUNNING)
     if is_in_use(listen.port, listen.host):
         body = f"Another program already uses {listen}."
-        raise EndError.of(Problem("TP-101", f"Port {listen.port} is taken", body), Exit.PORT)
+        raise CommandError.of(
+            Problem("TP-101", f"Port {listen.port} is taken", body), ExitCode.PORT
+        )
     return str(listen)

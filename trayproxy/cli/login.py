@@ -8,8 +8,8 @@ import getpass
 import sys
 
 from trayproxy.auth.login import Login
+from trayproxy.cli.output import CommandError, ExitCode, code_of, print_message, printable_line
 from trayproxy.cli.settings import settings
-from trayproxy.cli.words import EndError, Exit, clean, code_of, say
 from trayproxy.desktop.hardening import harden
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import SignIn
@@ -32,37 +32,41 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
         from_stdin: Read one line of standard input instead of asking.
 
     Raises:
-        EndError: It was not saved: with exit code 4 if the proxy did not accept it, with 5 if it
-            did not answer.
+        CommandError: It was not saved: with exit code 4 if the proxy did not accept it, with 5 if
+            it did not answer.
     """
     harden()
     if not from_stdin and not sys.stdin.isatty():
-        raise EndError("There is no terminal to ask at. Use --stdin.", Exit.USAGE)
+        raise CommandError("There is no terminal to ask at. Use --stdin.", ExitCode.USAGE)
     with settings(paths) as at:
         profile = at.profiles().find(name)
     if profile.sign_in is not SignIn.PASSWORD:
-        raise EndError(f"“{clean(profile.name)}” {_NO_PASSWORD[profile.sign_in]}")
+        raise CommandError(f"“{printable_line(profile.name)}” {_NO_PASSWORD[profile.sign_in]}")
     who = profile.user if user is None else user
     if not who and from_stdin:
-        words = f"“{clean(profile.name)}” has no user name. Give one with --user."
-        raise EndError(words, Exit.USAGE)
+        words = f"“{printable_line(profile.name)}” has no user name. Give one with --user."
+        raise CommandError(words, ExitCode.USAGE)
     if not from_stdin:
-        say(f"“{clean(profile.name)}” is {profile.upstream}.")
+        print_message(f"“{printable_line(profile.name)}” is {profile.upstream}.")
     try:
         who = who or _ask_user()
-        password = read_line() if from_stdin else getpass.getpass(f"Password for {clean(who)}: ")
+        password = (
+            read_line() if from_stdin else getpass.getpass(f"Password for {printable_line(who)}: ")
+        )
     except UnicodeDecodeError:
-        raise EndError(f"This terminal does not send {sys.stdin.encoding} text.") from None
+        raise CommandError(f"This terminal does not send {sys.stdin.encoding} text.") from None
     # Anew: a person may take long, and nothing is locked meanwhile.
     with settings(paths) as at:
         problem = at.save_login(profile, Login(who, password), is_typed=not from_stdin)
     if problem is None:
-        say("The proxy has accepted the password; it is saved.")
+        print_message("The proxy has accepted the password; it is saved.")
         return
-    say("The proxy has accepted the password. TrayProxy keeps it in memory until it quits.")
+    print_message(
+        "The proxy has accepted the password. TrayProxy keeps it in memory until it quits."
+    )
     if problem.id != NO_KEYRING:
-        raise EndError.of(problem, code_of(problem))
-    say(f"{clean(problem.title)}. {clean(problem.body)} ({problem.id})")
+        raise CommandError.of(problem, code_of(problem))
+    print_message(f"{printable_line(problem.title)}. {printable_line(problem.body)} ({problem.id})")
 
 
 def logout(paths: Paths, name: str | None) -> None:
@@ -70,27 +74,27 @@ def logout(paths: Paths, name: str | None) -> None:
     with settings(paths) as at:
         profile = at.profiles().find(name)
         at.forget_login(profile)
-    say(f"TrayProxy keeps no password of “{clean(profile.name)}” any more.")
+    print_message(f"TrayProxy keeps no password of “{printable_line(profile.name)}” any more.")
 
 
 def read_line() -> str:
     """Return the first line of standard input without its end.
 
     Raises:
-        EndError: There is none, or it is no text.
+        CommandError: There is none, or it is no text.
     """
     try:
         line = sys.stdin.buffer.readline().decode("utf-8")
     except UnicodeDecodeError:
-        raise EndError("The password on standard input is not UTF-8.") from None
+        raise CommandError("The password on standard input is not UTF-8.") from None
     if not line:
-        raise EndError("There is no password on standard input.")
+        raise CommandError("There is no password on standard input.")
     return line.removesuffix("\n").removesuffix("\r")
 
 
 def _ask_user() -> str:
-    say("User name: ", end="")
+    print_message("User name: ", end="")
     user = sys.stdin.readline().strip()
     if not user:
-        raise EndError("A user name is needed; nothing was saved.")
+        raise CommandError("A user name is needed; nothing was saved.")
     return user

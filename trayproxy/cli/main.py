@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from trayproxy import __version__
+from trayproxy.cli.output import CommandError, ExitCode, print_line, print_message, printable_line
 from trayproxy.cli.streams import (
     discard_output,
     discard_unwritten_errors,
     ensure_streams,
     take_all_characters,
 )
-from trayproxy.cli.words import EndError, Exit, clean, say, tell
 from trayproxy.paths import HOME_VARIABLE, PathError, Paths, locate
 
 Arguments = argparse.Namespace
@@ -42,20 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_verbs(parser, given)
         parsed, unknown = parser.parse_known_args(given)
         if unknown:
-            parsed.parser.error(f"unrecognized arguments: {' '.join(map(clean, unknown))}")
+            parsed.parser.error(f"unrecognized arguments: {' '.join(map(printable_line, unknown))}")
         verb: Verb = parsed.verb
         paths = locate()
         _close_home(paths)
-        return verb(paths, parsed) or Exit.DONE
-    except EndError as error:
-        say(error.words)
+        return verb(paths, parsed) or ExitCode.DONE
+    except CommandError as error:
+        print_message(error.words)
         return error.code
     except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Who read our output has seen enough.
         discard_output()
-        return Exit.DONE
+        return ExitCode.DONE
     finally:
         discard_unwritten_errors()
 
@@ -68,7 +68,7 @@ def _close_home(paths: Paths) -> None:
     try:
         close_home(paths)
     except PathError as error:
-        raise EndError(f"{error}.") from None
+        raise CommandError(f"{error}.") from None
 
 
 # --- The verbs -----------------------------------------------------------------------------------
@@ -90,9 +90,9 @@ def _run(paths: Paths, arguments: Arguments) -> int:
     )
     if any(given) and arguments.upstream is None:
         words = "--user, --password-stdin, --ca-file, --sign-in and --method belong to --upstream."
-        raise EndError(words, Exit.USAGE)
+        raise CommandError(words, ExitCode.USAGE)
     if arguments.password_stdin and not arguments.user:
-        raise EndError("--password-stdin needs --user.", Exit.USAGE)
+        raise CommandError("--password-stdin needs --user.", ExitCode.USAGE)
     # While modules are loaded there is nothing to collect: a tenth of the start-up time.
     gc.disable()
     try:
@@ -144,19 +144,21 @@ def _profiles_show(paths: Paths, arguments: Arguments) -> None:
 
 
 def _profiles_add(paths: Paths, arguments: Arguments) -> None:
-    from trayproxy.cli.profiles import Change, add
+    from trayproxy.cli.profiles import ProfileChange, add
 
-    change = Change(**{part: getattr(arguments, part) for part in _PARTS})
+    change = ProfileChange(**{part: getattr(arguments, part) for part in _PARTS})
     add(paths, arguments.name, arguments.upstream, change, use=arguments.use)
 
 
 def _profiles_edit(paths: Paths, arguments: Arguments) -> None:
-    from trayproxy.cli.profiles import Change, edit
+    from trayproxy.cli.profiles import ProfileChange, edit
 
     parts = {part: getattr(arguments, part) for part in (*_PARTS, "name", "upstream")}
     if all(value is None for value in parts.values()):
-        raise EndError("Say what to change; see: trayproxy profiles edit --help", Exit.USAGE)
-    edit(paths, arguments.profile, Change(**parts))
+        raise CommandError(
+            "Say what to change; see: trayproxy profiles edit --help", ExitCode.USAGE
+        )
+    edit(paths, arguments.profile, ProfileChange(**parts))
 
 
 def _profiles_remove(paths: Paths, arguments: Arguments) -> None:
@@ -190,15 +192,15 @@ def _logout(paths: Paths, arguments: Arguments) -> None:
 
 
 def _show(paths: Paths, arguments: Arguments) -> None:
-    from trayproxy.cli.window import show
+    from trayproxy.cli.window_commands import show
 
     show(paths)
 
 
 def _quit(paths: Paths, arguments: Arguments) -> None:
-    from trayproxy.cli.window import end
+    from trayproxy.cli.window_commands import quit_service
 
-    end(paths)
+    quit_service(paths)
 
 
 def _env(paths: Paths, arguments: Arguments) -> None:
@@ -210,11 +212,11 @@ def _env(paths: Paths, arguments: Arguments) -> None:
 def _demo(paths: Paths, arguments: Arguments) -> int:
     from trayproxy.demo.main import main as demo
 
-    return demo(tell)
+    return demo(print_line)
 
 
 def _debug_info(paths: Paths, arguments: Arguments) -> None:
-    from trayproxy.cli.about import show
+    from trayproxy.cli.debug_info import show
 
     show(paths)
 
@@ -236,11 +238,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and end."""
-        self.exit(Exit.USAGE, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write the help, the version or an error; argparse does all its output here."""
-        write = tell if file is sys.stdout else say
+        write = print_line if file is sys.stdout else print_message
         write(message.removesuffix("\n"))
 
 
@@ -257,7 +259,7 @@ def _check_verbs(parser: _Parser, given: Sequence[str]) -> None:
             near = difflib.get_close_matches(word, parser.verbs, 1)
             known = ", ".join(parser.verbs)
             hint = f"did you mean “{near[0]}”?" if near else f"there are {known}."
-            parser.error(f"there is no “{clean(word)}”; {hint}")
+            parser.error(f"there is no “{printable_line(word)}”; {hint}")
         parser = parser.verbs[word]
 
 

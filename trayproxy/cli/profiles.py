@@ -4,8 +4,8 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from trayproxy.cli.settings import Profiles, settings
-from trayproxy.cli.words import EndError, clean, say, tell
+from trayproxy.cli.output import CommandError, print_line, print_message, printable_line
+from trayproxy.cli.settings import ProfileList, settings
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import DIRECT_NAME, Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.validate import make_id
@@ -28,7 +28,7 @@ _ENCODING = {Encoding.LATIN_1: "Latin-1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ProfileChange:
     """The parts of a profile that were given; None leaves one as it is.
 
     Attributes:
@@ -72,14 +72,17 @@ def show_list(paths: Paths) -> None:
     with settings(paths) as at:
         profiles = at.profiles()
     if not profiles.all:
-        say("There are no profiles yet. Add one: trayproxy profiles add Office proxy.example:8080")
+        print_message(
+            "There are no profiles yet. Add one: trayproxy profiles add Office proxy.example:8080"
+        )
         return
-    width = max(len(clean(profile.name)) for profile in profiles.all)
+    width = max(len(printable_line(profile.name)) for profile in profiles.all)
     for profile in profiles.all:
         mark = "*" if _is_active(profile, profiles) else " "
-        row = f"{mark} {clean(profile.name):<{width}}  {profile.upstream}  {clean(profile.user)}"
-        tell(row.rstrip())
-    tell(f"{'*' if profiles.direct else ' '} {DIRECT_NAME}")
+        name, user = printable_line(profile.name), printable_line(profile.user)
+        row = f"{mark} {name:<{width}}  {profile.upstream}  {user}"
+        print_line(row.rstrip())
+    print_line(f"{'*' if profiles.direct else ' '} {DIRECT_NAME}")
 
 
 def show_one(paths: Paths, name: str | None) -> None:
@@ -88,25 +91,25 @@ def show_one(paths: Paths, name: str | None) -> None:
         profiles = at.profiles()
     profile = profiles.find(name)
     rows = {
-        "Name": clean(profile.name),
+        "Name": printable_line(profile.name),
         "Proxy": str(profile.upstream),
         "Otherwise": ", ".join(map(str, profile.fallbacks)),
-        "Certificate": clean(profile.ca_file),
+        "Certificate": printable_line(profile.ca_file),
         "Sign-in": _SIGN_IN[profile.sign_in],
         "Method": _METHOD.get(profile.method, ""),
         "Encoding": _ENCODING.get(profile.encoding, ""),
-        "User name": clean(profile.user) or "not set",
-        "Not used for": ", ".join(map(clean, profile.bypass)) or "nothing",
+        "User name": printable_line(profile.user) or "not set",
+        "Not used for": ", ".join(map(printable_line, profile.bypass)) or "nothing",
         "In use": "yes" if _is_active(profile, profiles) else "no",
         "Id": profile.id,
     }
     for title, text in rows.items():
         # What most profiles do not have is not shown.
         if text:
-            tell(f"{title + ':':<14}{text}")
+            print_line(f"{title + ':':<14}{text}")
 
 
-def add(paths: Paths, name: str, upstream: Upstream, parts: Change, *, use: bool) -> None:
+def add(paths: Paths, name: str, upstream: Upstream, parts: ProfileChange, *, use: bool) -> None:
     """Add a profile.
 
     Args:
@@ -123,15 +126,17 @@ def add(paths: Paths, name: str, upstream: Upstream, parts: Change, *, use: bool
         if use:
             at.use(made)
         in_use = _is_active(made, at.profiles())
-    say(f"Added “{clean(made.name)}”{', which is in use now' if in_use else ''}.")
+    print_message(
+        f"Added “{printable_line(made.name)}”{', which is in use now' if in_use else ''}."
+    )
 
 
-def edit(paths: Paths, name: str, change: Change) -> None:
+def edit(paths: Paths, name: str, change: ProfileChange) -> None:
     """Change parts of a profile."""
     with settings(paths) as at:
         changed = change.of(at.profiles().find(name))
         at.save(changed)
-    say(f"Changed “{clean(changed.name)}”.")
+    print_message(f"Changed “{printable_line(changed.name)}”.")
 
 
 def remove(paths: Paths, name: str, *, forget: bool) -> None:
@@ -140,7 +145,7 @@ def remove(paths: Paths, name: str, *, forget: bool) -> None:
     At a terminal, the profile in use is deleted only after the person has agreed.
 
     Raises:
-        EndError: The person has not agreed, or the profile cannot be deleted.
+        CommandError: The person has not agreed, or the profile cannot be deleted.
     """
     with settings(paths) as at:
         profiles = at.profiles()
@@ -152,21 +157,23 @@ def remove(paths: Paths, name: str, *, forget: bool) -> None:
         profile = at.profiles().find(name)
         at.delete(profile, forget=forget)
         left = at.profiles()
-    say(f"Removed “{clean(profile.name)}”.")
+    print_message(f"Removed “{printable_line(profile.name)}”.")
     if not left.all:
-        say("No profile is left. Add one: trayproxy profiles add Office proxy.example:8080")
+        print_message(
+            "No profile is left. Add one: trayproxy profiles add Office proxy.example:8080"
+        )
     elif left.active is None and not left.direct:
-        say("No profile is in use now. Choose one: trayproxy profiles use")
+        print_message("No profile is in use now. Choose one: trayproxy profiles use")
 
 
 def _confirm_removal(profile: Profile) -> None:
-    say(
-        f"“{clean(profile.name)}” is in use. Until you choose another profile, programs cannot "
-        "connect through TrayProxy."
+    print_message(
+        f"“{printable_line(profile.name)}” is in use. Until you choose another profile, programs "
+        "cannot connect through TrayProxy."
     )
-    say("Remove it? [y/N] ", end="")
+    print_message("Remove it? [y/N] ", end="")
     if not sys.stdin.readline().strip().lower().startswith("y"):
-        raise EndError("Nothing was removed.")
+        raise CommandError("Nothing was removed.")
 
 
 def use(paths: Paths, name: str) -> None:
@@ -175,12 +182,12 @@ def use(paths: Paths, name: str) -> None:
         profiles = at.profiles()
         if profiles.means_direct(name):
             at.connect_directly()
-            say("Programs connect directly now, without a proxy.")
+            print_message("Programs connect directly now, without a proxy.")
             return
         profile = profiles.find(name)
         at.use(profile)
-    say(f"“{clean(profile.name)}” is in use.")
+    print_message(f"“{printable_line(profile.name)}” is in use.")
 
 
-def _is_active(profile: Profile, profiles: Profiles) -> bool:
+def _is_active(profile: Profile, profiles: ProfileList) -> bool:
     return profiles.active is not None and profile.id == profiles.active.id

@@ -7,8 +7,8 @@ from dataclasses import replace
 from threading import Thread
 
 from trayproxy.cli.login import read_line
-from trayproxy.cli.terminal import TerminalFace
-from trayproxy.cli.words import EndError, tell
+from trayproxy.cli.output import CommandError, print_line
+from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.desktop.hardening import harden
 from trayproxy.logs import Logs
 from trayproxy.options import RunOptions
@@ -32,7 +32,7 @@ def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: 
         The exit code.
 
     Raises:
-        EndError: There is no password where one was promised.
+        CommandError: There is no password where one was promised.
     """
     harden()
     if password_from_stdin:
@@ -45,7 +45,7 @@ def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: 
         logs.start(paths.log_file, to_stderr=not (quiet or asks))
         if not asks:
             return serve(options, paths, say_where)
-        face = TerminalFace(paths)
+        face = TerminalPrompts(paths)
         stack.callback(face.stop)
         face.start()
         return serve(options, paths, _once_settled(face, say_where))
@@ -59,11 +59,11 @@ def has_terminal() -> bool:
 def say_where(address: str) -> None:
     """Print the line that says that programs can connect."""
     # Who started us waits for this very line, or has no interest and no standard output for it.
-    with suppress(EndError, OSError, ValueError):
-        tell(f"listening on {address}")
+    with suppress(CommandError, OSError, ValueError):
+        print_line(f"listening on {address}")
 
 
-def _once_settled(face: TerminalFace, say: Callable[[str], None]) -> Callable[[str], None]:
+def _once_settled(face: TerminalPrompts, say: Callable[[str], None]) -> Callable[[str], None]:
     """Let it be said when the terminal can ask: a request that comes before is refused at once.
 
     The face attaches by the loop that calls us, so waiting is for another thread.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from trayproxy.auth.login import Login
-from trayproxy.cli.talk import attach, request, status
-from trayproxy.cli.words import EndError, Exit, clean, code_of
+from trayproxy.cli.output import CommandError, ExitCode, code_of, printable_line
+from trayproxy.cli.service_client import connect_if_running, request, status
 from trayproxy.control.client import Client
 from trayproxy.control.lock import AlreadyRunningError, InstanceLock
 from trayproxy.control.messages import (
@@ -34,7 +34,7 @@ _LOGIN_WAIT_S = 150.0
 
 
 @dataclass(frozen=True, slots=True)
-class Profiles:
+class ProfileList:
     """The profiles as they are now.
 
     Attributes:
@@ -51,15 +51,17 @@ class Profiles:
         """Return the profile that a person means, the active one without a name.
 
         Raises:
-            EndError: There is none.
+            CommandError: There is none.
         """
         if name is None:
             if self.active is None:
-                raise EndError("No profile is in use. Name one, or choose: trayproxy profiles use.")
+                raise CommandError(
+                    "No profile is in use. Name one, or choose: trayproxy profiles use."
+                )
             return self.active
         found = Config(profiles=self.all).find(name)
         if found is None:
-            raise EndError(f"There is no profile “{clean(name)}”. {self._known()}")
+            raise CommandError(f"There is no profile “{printable_line(name)}”. {self._known()}")
         return found
 
     def means_direct(self, name: str) -> bool:
@@ -69,10 +71,10 @@ class Profiles:
     def _known(self) -> str:
         if not self.all:
             return "There are none yet; add one: trayproxy profiles add."
-        return f"There are: {', '.join(clean(profile.name) for profile in self.all)}."
+        return f"There are: {', '.join(printable_line(profile.name) for profile in self.all)}."
 
 
-class Vault(Protocol):
+class PasswordStore(Protocol):
     """The keyring, as far as it is needed here (`trayproxy.desk.vault`)."""
 
     def forget(self, profile: Profile) -> "Future[Problem | None]":
@@ -88,10 +90,10 @@ kept."""
 class Settings(Protocol):
     """The settings, and the passwords that belong to the profiles.
 
-    Every method raises `EndError` if it cannot do what it says.
+    Every method raises `CommandError` if it cannot do what it says.
     """
 
-    def profiles(self) -> Profiles:
+    def profiles(self) -> ProfileList:
         """Return the profiles."""
         ...
 
@@ -131,7 +133,9 @@ class Settings(Protocol):
 
 
 @contextmanager
-def settings(paths: Paths, open_vault: Callable[[], Vault] | None = None) -> Iterator[Settings]:
+def settings(
+    paths: Paths, open_vault: Callable[[], PasswordStore] | None = None
+) -> Iterator[Settings]:
     """Yield the settings of the running service, or those at rest.
 
     Args:
@@ -139,28 +143,28 @@ def settings(paths: Paths, open_vault: Callable[[], Vault] | None = None) -> Ite
         open_vault: Makes the keyring for settings at rest; None: this user's.
 
     Raises:
-        EndError: They cannot be had.
+        CommandError: They cannot be had.
     """
-    client = attach(paths)
+    client = connect_if_running(paths)
     if client is not None:
         with client:
-            yield OfService(client)
+            yield ServiceSettings(client)
         return
     with _lock(paths):
-        yield AtRest(paths, open_vault or _open_vault)
+        yield OfflineSettings(paths, open_vault or _open_vault)
 
 
-class OfService:
+class ServiceSettings:
     """The settings of the running service."""
 
     def __init__(self, client: Client) -> None:
         """Use a connection that has said hello."""
         self._client = client
 
-    def profiles(self) -> Profiles:
+    def profiles(self) -> ProfileList:
         """Return the profiles."""
         known = status(self._client)
-        return Profiles(known.profiles, known.profile, known.direct)
+        return ProfileList(known.profiles, known.profile, known.direct)
 
     def save(self, profile: Profile) -> None:
         """Add a profile, or change the one with its id."""
@@ -188,11 +192,14 @@ class OfService:
         request(self._client, ForgetLogin(profile.id), _KEYRING_WAIT_S)
 
 
-class AtRest:
+class OfflineSettings:
     """The settings file and the keyring, while no service runs."""
 
     def __init__(
-        self, paths: Paths, open_vault: Callable[[], Vault], save: SaveLoginHere | None = None
+        self,
+        paths: Paths,
+        open_vault: Callable[[], PasswordStore],
+        save: SaveLoginHere | None = None,
     ) -> None:
         """Name the file; the keyring is opened when it is needed.
 
@@ -206,10 +213,10 @@ class AtRest:
         self._open_vault = open_vault
         self._save = save or _save_login
 
-    def profiles(self) -> Profiles:
+    def profiles(self) -> ProfileList:
         """Return the profiles."""
         config = self._load()
-        return Profiles(config.profiles, config.profile, config.is_direct)
+        return ProfileList(config.profiles, config.profile, config.is_direct)
 
     def save(self, profile: Profile) -> None:
         """Add a profile, or change the one with its id."""
@@ -222,9 +229,9 @@ class AtRest:
             return
         try:
             self.forget_login(profile)
-        except EndError as error:
-            words = f"“{clean(profile.name)}” is removed, but its password may be left. "
-            raise EndError(words + error.words, error.code) from None
+        except CommandError as error:
+            words = f"“{printable_line(profile.name)}” is removed, but its password may be left. "
+            raise CommandError(words + error.words, error.code) from None
 
     def use(self, profile: Profile) -> None:
         """Make a profile the active one."""
@@ -238,7 +245,7 @@ class AtRest:
         """Keep a login in the keyring once the proxy has accepted it."""
         problem = self._save(self._paths, self._load(), profile, login, is_typed)
         if problem is not None:
-            raise EndError.of(problem, code_of(problem))
+            raise CommandError.of(problem, code_of(problem))
         if profile.user != login.user:
             self._change(lambda config: config.with_profile(replace(profile, user=login.user)))
 
@@ -260,7 +267,7 @@ class AtRest:
         except SettingsError as error:
             raise _end(error) from None
         except ProfileError as error:
-            raise EndError(f"The profile was not saved. {error}") from None
+            raise CommandError(f"The profile was not saved. {error}") from None
 
 
 def _save_login(
@@ -275,7 +282,7 @@ def _save_login(
     )
 
 
-def _open_vault() -> Vault:
+def _open_vault() -> PasswordStore:
     # It brings the keyring's libraries, which only these two verbs pay for.
     from trayproxy.desk.vault import Vault as Keyring
 
@@ -286,13 +293,13 @@ def _wait(outcome: "Future[Problem | None]") -> None:
     try:
         problem = outcome.result(_KEYRING_WAIT_S)
     except TimeoutError:
-        raise EndError("The keyring does not answer. (TP-403)", Exit.KEYRING) from None
+        raise CommandError("The keyring does not answer. (TP-403)", ExitCode.KEYRING) from None
     if problem is not None:
-        raise EndError.of(problem, Exit.KEYRING)
+        raise CommandError.of(problem, ExitCode.KEYRING)
 
 
-def _end(error: SettingsError) -> EndError:
-    return EndError.of(Problem(error.id, error.title, error.body))
+def _end(error: SettingsError) -> CommandError:
+    return CommandError.of(Problem(error.id, error.title, error.body))
 
 
 @contextmanager
@@ -308,10 +315,12 @@ def _lock(paths: Paths) -> Iterator[None]:
                 break
             except AlreadyRunningError:
                 if time.monotonic() > deadline:
-                    raise EndError("Another trayproxy command is changing the settings.") from None
+                    raise CommandError(
+                        "Another trayproxy command is changing the settings."
+                    ) from None
                 time.sleep(0.02)
     except OSError as error:
-        raise EndError(f"TrayProxy's folders cannot be used: {error}.") from None
+        raise CommandError(f"TrayProxy's folders cannot be used: {error}.") from None
     try:
         yield
     finally:

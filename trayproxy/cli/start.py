@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from trayproxy.cli.words import EndError, clean, say
+from trayproxy.cli.output import CommandError, print_message, printable_line
 from trayproxy.desktop.display import NO_DISPLAY, display_problem
 from trayproxy.paths import Paths
 
@@ -21,25 +21,28 @@ def tray(paths: Paths, arguments: Sequence[str]) -> int:
         The exit code.
 
     Raises:
-        EndError: There can be no tray here.
+        CommandError: There can be no tray here.
     """
     if (problem := display_problem()) == NO_DISPLAY:
-        raise EndError(f"{problem} {_WITHOUT}")
+        raise CommandError(f"{problem} {_WITHOUT}")
     if problem:
-        say(f"{clean(problem)} TrayProxy runs without a tray icon, as “trayproxy run” does.")
+        print_message(
+            f"{printable_line(problem)} TrayProxy runs without a tray icon, "
+            "as “trayproxy run” does."
+        )
         return _serve(paths)
     try:
         from trayproxy.ui.platform import load_error
 
         if found := load_error():
-            raise EndError(_libraries_missing(found))
+            raise CommandError(_libraries_missing(found))
         from trayproxy.ui.app import main
     except ImportError as error:
         if not (error.name or "").startswith(("PySide6", "shiboken6")) and ".so" not in str(error):
             raise
         if ".so" not in str(error):
-            raise EndError(_PYSIDE6_MISSING) from None
-        raise EndError(_libraries_missing(str(error))) from None
+            raise CommandError(_PYSIDE6_MISSING) from None
+        raise CommandError(_libraries_missing(str(error))) from None
     return main(list(arguments))
 
 
@@ -58,6 +61,6 @@ def _libraries_missing(error: str) -> str:
     """
     from trayproxy.desktop.qt_libraries import command, missing_packages
 
-    reason = f"The tray needs system libraries that are missing ({clean(error)})."
+    reason = f"The tray needs system libraries that are missing ({printable_line(error)})."
     packages = missing_packages()
     return f"{reason} On Debian and Ubuntu:\n  {command(packages)}" if packages else reason

@@ -4,9 +4,9 @@ from time import localtime, strftime
 
 import msgspec
 
-from trayproxy.cli.talk import need
-from trayproxy.cli.talk import status as ask
-from trayproxy.cli.words import Exit, clean, code_of, json_line, tell
+from trayproxy.cli.output import ExitCode, code_of, json_line, print_line, printable_line
+from trayproxy.cli.service_client import require_service
+from trayproxy.cli.service_client import status as ask
 from trayproxy.control.conditions import cannot_sign_in, lacks_choice, needs_sign_in
 from trayproxy.control.messages import (
     Keyring,
@@ -43,15 +43,15 @@ _KEYRING = {
 }
 
 
-def show(paths: Paths, *, json: bool) -> Exit:
+def show(paths: Paths, *, json: bool) -> ExitCode:
     """Print what the running service knows; return the exit code.
 
     Raises:
-        EndError: None runs.
+        CommandError: None runs.
     """
-    with need(paths) as client:
+    with require_service(paths) as client:
         known = ask(client)
-    tell(as_json(known) if json else as_text(known))
+    print_line(as_json(known) if json else as_text(known))
     return exit_code(known)
 
 
@@ -79,7 +79,7 @@ def as_text(status: Status) -> str:
         rows.append(("Refused", strangers(status.strangers)))
     for problem in (status.problem, *status.notices):
         if problem is not None:
-            text = f"{clean(problem.title)}. {clean(problem.body)} ({problem.id})"
+            text = f"{printable_line(problem.title)}. {printable_line(problem.body)} ({problem.id})"
             rows.append(("Problem" if problem is status.problem else "Notice", text))
     lines = [f"  {name + ':':<15} {text}" for name, text in rows]
     return "\n".join([heading(status), *lines])
@@ -110,7 +110,7 @@ def heading(status: Status) -> str:
         return "No profile is in use; choose one: trayproxy profiles use"
     if status.profile is None and not status.direct:
         return "No profile yet"
-    name = clean(status.profile.name) if status.profile is not None else ""
+    name = printable_line(status.profile.name) if status.profile is not None else ""
     match state(status):
         case "starting":
             return "Starting…"
@@ -128,30 +128,38 @@ def heading(status: Status) -> str:
             return f"{name} — cannot reach {status.profile.upstream.host}"
         case "ready":
             return f"{name} — ready, not used yet"
-    user = f" as {clean(status.user)}" if status.user else ""
+    user = f" as {printable_line(status.user)}" if status.user else ""
     return f"{name} — connected{user}"
 
 
-def exit_code(status: Status) -> Exit:
+def exit_code(status: Status) -> ExitCode:
     """Return how ``trayproxy status`` ends (ux §7.1): 0 if programs can use TrayProxy."""
     if status.listener is ListenerState.FAILED and status.problem is not None:
         return code_of(status.problem)
     if needs_sign_in(status) or cannot_sign_in(status):
-        return Exit.SIGN_IN
+        return ExitCode.SIGN_IN
     if status.upstream is UpstreamState.UNREACHABLE:
-        return Exit.UPSTREAM
-    return Exit.FAILED if state(status) == "stopped" else Exit.DONE
+        return ExitCode.UPSTREAM
+    return ExitCode.FAILED if state(status) == "stopped" else ExitCode.DONE
 
 
 def strangers(refused: Strangers) -> str:
     """Return who was refused, and how often."""
     connections = "connection" if refused.count == 1 else "connections"
-    who = f"user {clean(refused.user)}" if refused.user else "a program that had gone already"
-    program = f" ({clean(refused.program)})" if refused.program else ""
+    who = (
+        f"user {printable_line(refused.user)}"
+        if refused.user
+        else "a program that had gone already"
+    )
+    program = f" ({printable_line(refused.program)})" if refused.program else ""
     last = strftime("%H:%M", localtime(refused.last))
     return f"{refused.count} {connections}, the last one of {who}{program} at {last}"
 
 
 def keyring(known: Keyring) -> str:
     """Return a password store and its state."""
-    return f"{clean(known.name)}, {_KEYRING[known.state]}" if known.name else _KEYRING[known.state]
+    return (
+        f"{printable_line(known.name)}, {_KEYRING[known.state]}"
+        if known.name
+        else _KEYRING[known.state]
+    )

@@ -16,9 +16,9 @@ from trayproxy.control.messages import (
     Subscribe,
     Why,
 )
-from trayproxy.demo.office import LAB, OFFICE, URL, Office
-from trayproxy.demo.stage import CONTROL_ERRORS, StageError
-from trayproxy.demo.upstream import Entry, Verdict
+from trayproxy.demo.company_network import LAB, OFFICE, URL, CompanyNetwork
+from trayproxy.demo.surroundings import CONTROL_ERRORS, SurroundingsError
+from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
 
 Say = Callable[[str], None]
 """Shows a line to the person."""
@@ -28,17 +28,17 @@ _INTERRUPTIBLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class ServiceEnded:
     """The service has ended without a word."""
 
 
-Happening = Entry | Event | Gone
+Happening = ProxyLogEntry | Event | ServiceEnded
 
 Tell = Callable[[Happening], str]
 """Returns what happened as a line, empty if it is no news."""
 
 
-def opening(network: Office, proxy_url: str, *, has_tray: bool) -> Iterator[str]:
+def opening(network: CompanyNetwork, proxy_url: str, *, has_tray: bool) -> Iterator[str]:
     """Yield the lines that say what runs and what to try.
 
     Args:
@@ -99,8 +99,8 @@ def follow(client: Client, happenings: "SimpleQueue[Happening]", tell: Tell, say
         happening = _next(happenings)
         if isinstance(happening, Quitting):
             return
-        if isinstance(happening, Gone):
-            raise StageError("TrayProxy has ended unexpectedly")
+        if isinstance(happening, ServiceEnded):
+            raise SurroundingsError("TrayProxy has ended unexpectedly")
         if isinstance(happening, QuestionChanged):
             # A question changes with everyone who waits; only its reasons are news.
             fact = (happening.question.number, happening.question.why)
@@ -114,11 +114,11 @@ def follow(client: Client, happenings: "SimpleQueue[Happening]", tell: Tell, say
 def tell_requests(happening: Happening) -> str:
     """Return what the proxies have seen as a line, empty for anything else."""
     match happening:
-        case Entry(proxy, Verdict.ASKED, request):
+        case ProxyLogEntry(proxy, ProxyDecision.ASKED, request):
             return f"{proxy}: 407, wants a sign-in     {_plain(request)}"
-        case Entry(proxy, Verdict.REJECTED, request):
+        case ProxyLogEntry(proxy, ProxyDecision.REJECTED, request):
             return f"{proxy}: 407, wrong password      {_plain(request)}"
-        case Entry(proxy, Verdict.PASSED, request):
+        case ProxyLogEntry(proxy, ProxyDecision.PASSED, request):
             return f"{proxy}: passed                   {_plain(request)}"
         case _:
             return ""
@@ -148,7 +148,7 @@ def _listen(client: Client, happenings: "SimpleQueue[Happening]") -> None:
         for event in client.events():
             happenings.put(event)
     except (OSError, *CONTROL_ERRORS):
-        happenings.put(Gone())
+        happenings.put(ServiceEnded())
 
 
 def _next(happenings: "SimpleQueue[Happening]") -> Happening:

@@ -8,11 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import FrameType
 
+from trayproxy.demo.company_network import company_network
 from trayproxy.demo.guide import Happening, Say, follow, opening, tell_all, tell_requests
-from trayproxy.demo.office import office
-from trayproxy.demo.stage import CONTROL_ERRORS, StageError, service, set_up, stage, tray
-from trayproxy.demo.story import StepError, Story
-from trayproxy.demo.upstream import Entry
+from trayproxy.demo.script import DemoScript, StepError
+from trayproxy.demo.surroundings import (
+    CONTROL_ERRORS,
+    SurroundingsError,
+    service,
+    set_up,
+    temporary_home,
+    tray,
+)
+from trayproxy.demo.upstream import ProxyLogEntry
 from trayproxy.desktop.display import display_problem
 
 _DONE = 0
@@ -52,19 +59,19 @@ def play(say: Say) -> int:
     Returns:
         0, or 1 if a step failed.
     """
-    log: list[Entry] = []
+    log: list[ProxyLogEntry] = []
     say("TrayProxy plays its main job by itself, in a temporary folder, on loopback.")
     try:
         with (
-            stage() as made,
+            temporary_home() as made,
             ThreadPoolExecutor(max_workers=2) as programs,
-            office(log.append) as network,
+            company_network(log.append) as network,
             service(made, terminal=False) as running,
             made.attach(asks=True) as client,
         ):
-            for sentence in Story(network, log, made, running, client, programs).play():
+            for sentence in DemoScript(network, log, made, running, client, programs).play():
                 say(f"  ok      {sentence}.")
-    except (OSError, StepError, StageError, *CONTROL_ERRORS) as error:
+    except (OSError, StepError, SurroundingsError, *CONTROL_ERRORS) as error:
         say(f"  FAILED  {error}")
         return _FAILED
     say("All steps came out as promised.")
@@ -84,8 +91,8 @@ def show(say: Say, display: bool) -> int:
     happenings: SimpleQueue[Happening] = SimpleQueue()
     try:
         with (
-            stage() as made,
-            office(happenings.put) as network,
+            temporary_home() as made,
+            company_network(happenings.put) as network,
             service(made, terminal=not display) as running,
             tray(made) if display else contextlib.nullcontext(),
             made.attach(asks=False) as client,
@@ -98,7 +105,7 @@ def show(say: Say, display: bool) -> int:
                 say(line)
             # The terminal tells of its questions itself.
             follow(client, happenings, tell_all if display else tell_requests, say)
-    except (OSError, StageError, *CONTROL_ERRORS) as error:
+    except (OSError, SurroundingsError, *CONTROL_ERRORS) as error:
         say(f"The demonstration ends: {error}")
         return _FAILED
     say("TrayProxy has ended, and so does the demonstration.")

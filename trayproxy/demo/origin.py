@@ -1,11 +1,11 @@
 """The demonstration's web site: one page."""
 
-from trayproxy.demo.wire import Head, Stream, read_head, write_response
+from trayproxy.demo.wire import DemoRequestHead, DemoStream, read_head, write_response
 
 PAGE = "This is the demonstration's page. The proxy let you in.\n"
 
 
-async def serve_page(stream: Stream) -> None:
+async def serve_page(stream: DemoStream) -> None:
     """Answer requests on one connection with the page until the client leaves."""
     while (head := await read_head(stream.reader)) is not None:
         # A body is not read, so nothing behind it can be.
@@ -16,7 +16,7 @@ async def serve_page(stream: Stream) -> None:
             return
 
 
-def _answer(head: Head, last: bool) -> bytes:
+def _answer(head: DemoRequestHead, last: bool) -> bytes:
     closing = ("Connection: close",) if last else ()
     if head.method not in ("GET", "HEAD"):
         fields = ("Allow: GET, HEAD", *closing)

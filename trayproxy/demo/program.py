@@ -3,14 +3,14 @@
 import http.client
 from dataclasses import dataclass
 
-from trayproxy.demo.office import SITE, URL
+from trayproxy.demo.company_network import SITE, URL
 from trayproxy.demo.wire import LOOPBACK
 
 _TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FetchedPage:
     """What came back.
 
     Attributes:
@@ -22,7 +22,7 @@ class Page:
     text: str
 
 
-def fetch(proxy_port: int) -> Page:
+def fetch(proxy_port: int) -> FetchedPage:
     """Fetch the page by a plain request in absolute form (RFC 9112, section 3.2.2).
 
     Raises:
@@ -33,7 +33,7 @@ def fetch(proxy_port: int) -> Page:
     return _get(connection, URL)
 
 
-def fetch_through_tunnel(proxy_port: int) -> Page:
+def fetch_through_tunnel(proxy_port: int) -> FetchedPage:
     """Fetch the page through a tunnel (CONNECT), as for https.
 
     Raises:
@@ -45,10 +45,10 @@ def fetch_through_tunnel(proxy_port: int) -> Page:
     return _get(connection, "/")
 
 
-def _get(connection: http.client.HTTPConnection, target: str) -> Page:
+def _get(connection: http.client.HTTPConnection, target: str) -> FetchedPage:
     try:
         connection.request("GET", target)
         response = connection.getresponse()
-        return Page(response.status, response.read().decode(errors="replace"))
+        return FetchedPage(response.status, response.read().decode(errors="replace"))
     finally:
         connection.close()

@@ -14,10 +14,17 @@ from enum import Enum, auto
 from urllib.parse import urlsplit
 
 from trayproxy.auth.login import Login
-from trayproxy.demo.wire import LOOPBACK, Head, Stream, read_head, relay, write_response
+from trayproxy.demo.wire import (
+    LOOPBACK,
+    DemoRequestHead,
+    DemoStream,
+    read_head,
+    relay,
+    write_response,
+)
 
 
-class Verdict(Enum):
+class ProxyDecision(Enum):
     """What the proxy thought of a request."""
 
     ASKED = auto()
@@ -28,7 +35,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ProxyLogEntry:
     """A line of the proxy's log.
 
     Attributes:
@@ -38,12 +45,12 @@ class Entry:
     """
 
     proxy: str
-    verdict: Verdict
+    verdict: ProxyDecision
     request: str
 
 
 @dataclass(frozen=True, slots=True)
-class Upstream:
+class DemoProxy:
     """An upstream proxy.
 
     Attributes:
@@ -56,14 +63,14 @@ class Upstream:
     name: str
     login: Login | None
     hosts: Mapping[tuple[str, int], int]
-    log: Callable[[Entry], None]
+    log: Callable[[ProxyLogEntry], None]
 
-    async def serve(self, stream: Stream) -> None:
+    async def serve(self, stream: DemoStream) -> None:
         """Serve a client's connection: challenge as often as needed, then pass one request."""
         while (head := await read_head(stream.reader)) is not None:
             verdict = self._judge(head)
-            self.log(Entry(self.name, verdict, f"{head.method} {head.target}"))
-            if verdict is Verdict.PASSED:
+            self.log(ProxyLogEntry(self.name, verdict, f"{head.method} {head.target}"))
+            if verdict is ProxyDecision.PASSED:
                 await self._pass(head, stream)
                 return
             stream.writer.write(self._challenge(head))
@@ -72,20 +79,20 @@ class Upstream:
                 # The body would be read as the next request.
                 return
 
-    def _judge(self, head: Head) -> Verdict:
+    def _judge(self, head: DemoRequestHead) -> ProxyDecision:
         credentials = head.value("proxy-authorization")
         if self.login is None:
-            return Verdict.PASSED
+            return ProxyDecision.PASSED
         if not credentials:
-            return Verdict.ASKED
+            return ProxyDecision.ASKED
         # The scheme's name is case-insensitive, the token is not (RFC 9110, section 11.1).
         scheme, _, token = credentials.partition(" ")
         right = b64encode(f"{self.login.user}:{self.login.password}".encode())
         if scheme.lower() == "basic" and hmac.compare_digest(token.encode(), right):
-            return Verdict.PASSED
-        return Verdict.REJECTED
+            return ProxyDecision.PASSED
+        return ProxyDecision.REJECTED
 
-    def _challenge(self, head: Head) -> bytes:
+    def _challenge(self, head: DemoRequestHead) -> bytes:
         fields = [f'Proxy-Authenticate: Basic realm="{self.name}", charset="UTF-8"']
         if head.has_body:
             fields.append("Connection: close")
@@ -96,14 +103,14 @@ class Upstream:
             head_only=head.method == "HEAD",
         )
 
-    async def _pass(self, head: Head, client: Stream) -> None:
+    async def _pass(self, head: DemoRequestHead, client: DemoStream) -> None:
         port = self.hosts.get(_destination(head))
         if port is None:
             refusal = f"“{self.name}” leads to the demonstration's web site only.\n"
             client.writer.write(write_response("403 Forbidden", refusal, ("Connection: close",)))
             await client.writer.drain()
             return
-        origin = Stream(*await asyncio.open_connection(LOOPBACK, port))
+        origin = DemoStream(*await asyncio.open_connection(LOOPBACK, port))
         try:
             if head.method == "CONNECT":
                 await _tunnel(client, origin)
@@ -113,7 +120,7 @@ class Upstream:
             origin.close()
 
 
-def _destination(head: Head) -> tuple[str, int]:
+def _destination(head: DemoRequestHead) -> tuple[str, int]:
     url = f"//{head.target}" if head.method == "CONNECT" else head.target
     with contextlib.suppress(ValueError):
         parts = urlsplit(url)
@@ -121,14 +128,14 @@ def _destination(head: Head) -> tuple[str, int]:
     return "", 0
 
 
-async def _tunnel(client: Stream, origin: Stream) -> None:
+async def _tunnel(client: DemoStream, origin: DemoStream) -> None:
     client.writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
     async with asyncio.TaskGroup() as both_ways:
         both_ways.create_task(relay(client.reader, origin.writer))
         both_ways.create_task(relay(origin.reader, client.writer))
 
 
-async def _forward(head: Head, client: Stream, origin: Stream) -> None:
+async def _forward(head: DemoRequestHead, client: DemoStream, origin: DemoStream) -> None:
     """Send the request on its own connection to the origin, whose end is the response's end."""
     origin.writer.write(_rewritten(head))
     body = asyncio.create_task(relay(client.reader, origin.writer))
@@ -140,7 +147,7 @@ async def _forward(head: Head, client: Stream, origin: Stream) -> None:
 _OURS = ("connection", "keep-alive", "proxy-authorization", "proxy-connection")
 
 
-def _rewritten(head: Head) -> bytes:
+def _rewritten(head: DemoRequestHead) -> bytes:
     parts = urlsplit(head.target)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     kept = [f"{name}: {value}" for name, value in head.fields if name not in _OURS]

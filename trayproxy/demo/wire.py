@@ -18,7 +18,7 @@ _CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class DemoStream:
     """The two halves of a connection."""
 
     reader: asyncio.StreamReader
@@ -30,7 +30,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class DemoRequestHead:
     """The head of a request.
 
     Attributes:
@@ -55,7 +55,7 @@ class Head:
         )
 
 
-async def read_head(reader: asyncio.StreamReader) -> Head | None:
+async def read_head(reader: asyncio.StreamReader) -> DemoRequestHead | None:
     """Read the head of the next request; None if there is none that can be understood."""
     try:
         octets = await reader.readuntil(b"\r\n\r\n")
@@ -64,7 +64,7 @@ async def read_head(reader: asyncio.StreamReader) -> Head | None:
     first, *lines = octets.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     match first.split(" "):
         case [method, target, "HTTP/1.1" | "HTTP/1.0"]:
-            return Head(method, target, tuple(_field(line) for line in lines))
+            return DemoRequestHead(method, target, tuple(_field(line) for line in lines))
         case _:
             return None
 
@@ -108,7 +108,7 @@ async def relay(octets: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listening(serve: Callable[[Stream], Awaitable[None]]) -> AsyncIterator[int]:
+async def listening(serve: Callable[[DemoStream], Awaitable[None]]) -> AsyncIterator[int]:
     """Serve on a free loopback port until the block ends; that ends open connections too.
 
     Args:
@@ -119,14 +119,14 @@ async def listening(serve: Callable[[Stream], Awaitable[None]]) -> AsyncIterator
     """
     tasks: set[asyncio.Task[None]] = set()
 
-    async def serve_and_close(stream: Stream) -> None:
+    async def serve_and_close(stream: DemoStream) -> None:
         try:
             await serve(stream)
         finally:
             stream.close()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(serve_and_close(Stream(reader, writer)))
+        task = asyncio.create_task(serve_and_close(DemoStream(reader, writer)))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 

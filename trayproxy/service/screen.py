@@ -7,7 +7,7 @@ from contextlib import suppress
 from trayproxy.desktop.screen_lock.base import OnLockChange, ScreenLockWatch, watch_screen_lock
 
 TERMINAL = "terminal"
-"""The face that asks elsewhere than on the screen (`trayproxy.cli.terminal`)."""
+"""The face that asks elsewhere than on the screen (`trayproxy.cli.terminal_prompts`)."""
 
 
 class Screen:

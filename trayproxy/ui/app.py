@@ -54,17 +54,22 @@ from trayproxy.desktop.window import allow_foreground, hide_from_dock, name_prog
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import PathError, Paths, locate, make_private
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn
-from trayproxy.ui import words
+from trayproxy.ui import texts
+from trayproxy.ui.icon_state import IconTrack
 from trayproxy.ui.icons import app_icon
-from trayproxy.ui.keeper import START_LIMIT_S, Keeper
-from trayproxy.ui.link import Client, Link
 from trayproxy.ui.menu import TrayMenu
-from trayproxy.ui.meter import Meter
-from trayproxy.ui.notify import Channel, DesktopNotifications, Notifier, TrayMessages
-from trayproxy.ui.page_notices import PageNotices
-from trayproxy.ui.profiles import Deletion, ProfilesWindow
-from trayproxy.ui.questions import Questions
-from trayproxy.ui.state import IconTrack
+from trayproxy.ui.notifications import (
+    DesktopNotifications,
+    NotificationChannel,
+    Notifier,
+    TrayMessages,
+)
+from trayproxy.ui.profiles_window import Deletion, ProfilesWindow
+from trayproxy.ui.prompts import PromptDialogs
+from trayproxy.ui.service_client import ControlConnection, ServiceClient
+from trayproxy.ui.service_supervisor import START_LIMIT_S, ServiceSupervisor
+from trayproxy.ui.sign_in_page_notice import SignInPageNotice
+from trayproxy.ui.traffic_rate import TrafficRate
 from trayproxy.ui.tray import Tray
 from trayproxy.ui.tray_host import TrayHost
 
@@ -104,7 +109,7 @@ class Interrupts(QObject):
             # A handler of Python's is needed for the number to be written.
             signal.signal(number, _ignore)
         notifier = QSocketNotifier(self._ours.fileno(), QSocketNotifier.Type.Read, self)
-        # Not queued: see `trayproxy.ui.link.Link.open`.
+        # Not queued: see `trayproxy.ui.service_client.ServiceClient.open`.
         notifier.activated.connect(self._receive)
 
     @Slot()
@@ -127,19 +132,19 @@ class App(QObject):
 
     def __init__(
         self,
-        connect: Callable[[], Client],
+        connect: Callable[[], ControlConnection],
         start_service: Callable[[], object],
         *,
         is_background: bool = False,
-        channel: Channel | None = None,
-        page_channel: Channel | None = None,
+        channel: NotificationChannel | None = None,
+        page_channel: NotificationChannel | None = None,
         parent: QObject | None = None,
     ) -> None:
         """Put the parts together; `start` begins.
 
         Args:
-            connect: Connects to the service (`trayproxy.ui.link.Link`).
-            start_service: Starts one (`trayproxy.ui.keeper.Keeper`).
+            connect: Connects to the service (`trayproxy.ui.service_client.ServiceClient`).
+            start_service: Starts one (`trayproxy.ui.service_supervisor.ServiceSupervisor`).
             is_background: Nobody looks: we were started with the session.
             channel: How notifications get to the screen; None: as this desktop does it.
             page_channel: The same for those about a sign-in page, which have a place of their own.
@@ -152,13 +157,13 @@ class App(QObject):
         self._status: Status | None = None
         self._last_profile = ""
         self._track = IconTrack(time.monotonic())
-        self._meter = Meter()
-        self.link = Link(connect, self)
-        self.keeper = Keeper(self.link, start_service, parent=self)
+        self._meter = TrafficRate()
+        self.link = ServiceClient(connect, self)
+        self.keeper = ServiceSupervisor(self.link, start_service, parent=self)
         self.notifier = Notifier(channel or self._make_channel(), parent=self)
         pages = Notifier(page_channel or self._make_channel(), parent=self)
-        self.page_notices = PageNotices(pages, self)
-        self.questions = Questions(self.link, self.notifier, self)
+        self.page_notices = SignInPageNotice(pages, self)
+        self.questions = PromptDialogs(self.link, self.notifier, self)
         self.host = TrayHost(self)
         self.menu = TrayMenu(self)
         self.tray = Tray(self.host, self.menu, self)
@@ -246,7 +251,7 @@ class App(QObject):
 
     # --- Wiring ----------------------------------------------------------------------------------
 
-    def _make_channel(self) -> Channel:
+    def _make_channel(self) -> NotificationChannel:
         if QGuiApplication.platformName() in ("windows", "cocoa"):
             # An icon shows one message at a time, and does not tell which one was clicked.
             return self.findChild(TrayMessages) or TrayMessages(self)
@@ -280,7 +285,7 @@ class App(QObject):
         self.tray.window_wanted.connect(self.show_window)
         self.tray.turned_direct.connect(self._turn_direct)
         self.tray.created.connect(self._on_tray)
-        self.host.seen_changed.connect(self._on_tray_seen)
+        self.host.visibility_changed.connect(self._on_tray_seen)
 
     def _connect_window(self) -> None:
         self.window.save_wanted.connect(self._save)
@@ -315,9 +320,9 @@ class App(QObject):
         self._status = status
         if status.profile is not None:
             self._last_profile = status.profile.id
-        self._track.see(status, now, time.time())
-        self._meter.see(status.received, now)
-        self.page_notices.see(status)
+        self._track.update(status, now, time.time())
+        self._meter.update(status.received, now)
+        self.page_notices.update(status)
         self._refresh()
         if is_first and not status.profiles:
             self.show_window()
@@ -325,19 +330,19 @@ class App(QObject):
     @Slot()
     def _on_lost(self) -> None:
         self._status = None
-        self.page_notices.see(None)
-        self._track.see(None, time.monotonic(), time.time())
+        self.page_notices.update(None)
+        self._track.update(None, time.monotonic(), time.time())
         self._refresh()
 
     @Slot(object)
     def _on_refused(self, failed: Failed) -> None:
         self.keeper.stop()
-        self.window.show_note(words.problem_text(failed.problem))
+        self.window.show_note(texts.problem_text(failed.problem))
         self.show_window()
 
     @Slot()
     def _on_restarted(self) -> None:
-        self.window.show_note(words.restarted_text())
+        self.window.show_note(texts.restarted_text())
 
     @Slot(str)
     def _on_show(self, token: str) -> None:
@@ -354,7 +359,7 @@ class App(QObject):
             self._again.start(max(1, int(1000 * wait) + 1))
         state = self._track.shown
         is_asked = self.questions.pending is not None
-        self.tray.show_state(state, words.tray_tooltip(state, self._status))
+        self.tray.show_state(state, texts.tray_tooltip(state, self._status))
         rate = self._meter.rate(time.monotonic())
         self.menu.update(state, self._status, is_asked=is_asked, received_per_s=rate)
         self.window.show_state(state, self._status, is_asked=is_asked)
@@ -370,13 +375,13 @@ class App(QObject):
 
     @Slot()
     def _on_tray_seen(self) -> None:
-        self.window.has_tray = self.tray.is_seen
-        if self.tray.is_seen:
+        self.window.has_tray = self.tray.is_visible
+        if self.tray.is_visible:
             self._no_tray.stop()
 
     @Slot()
     def _on_no_tray(self) -> None:
-        self.window.show_note(words.no_tray_text())
+        self.window.show_note(texts.no_tray_text())
         if self._is_background:
             self.window.showMinimized()
         else:
@@ -557,7 +562,7 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
 
     Args:
         paths: Where the service is reached.
-        start: Starts a service (`trayproxy.ui.keeper.Keeper`).
+        start: Starts a service (`trayproxy.ui.service_supervisor.ServiceSupervisor`).
         is_background: See `App`.
 
     Returns:

@@ -6,9 +6,9 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QV
 
 from trayproxy.control.messages import CheckProfile, CheckResult, Failed, Reply, Step, StepState
 from trayproxy.profiles.profile import Profile
-from trayproxy.ui import words
-from trayproxy.ui.announce import announce
-from trayproxy.ui.plain import breakable, clean, elide, host_text, isolate, shorten
+from trayproxy.ui import texts
+from trayproxy.ui.accessibility import announce
+from trayproxy.ui.text_sanitizer import breakable, clean, elide, host_text, isolate, shorten
 from trayproxy.ui.widgets import named, plain_label
 
 translate = QCoreApplication.translate
@@ -102,7 +102,7 @@ class CheckPanel(QDialog):
             self._copy.setEnabled(True)
             self._sign_in.setVisible(_needs_sign_in(reply))
         elif isinstance(reply, Failed):
-            self._verdict.setText(breakable(words.problem_text(reply.problem)))
+            self._verdict.setText(breakable(texts.problem_text(reply.problem)))
         self._again.setEnabled(True)
         announce(self, self._verdict.text())
         self.adjustSize()
@@ -181,7 +181,7 @@ def verdict(result: CheckResult) -> str:
     for step in result.steps:
         if step.state is StepState.FAILED:
             if step.problem is not None:
-                return words.problem_text(step.problem)
+                return texts.problem_text(step.problem)
             return translate("Check", "This step did not work: {detail}").format(
                 detail=detail_text(step)
             )

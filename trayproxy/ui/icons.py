@@ -9,7 +9,7 @@ from PySide6.QtSvg import QSvgRenderer
 
 import trayproxy
 from trayproxy.identity import APP_ID
-from trayproxy.ui.state import IconState
+from trayproxy.ui.icon_state import IconState
 
 TRAY_SIZES = (16, 20, 22, 24, 32, 40, 44, 48, 64)
 """Pixels. Of a lone SVG Qt sends 22 and 64 only, and the desktop scales those."""

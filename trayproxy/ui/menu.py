@@ -15,10 +15,10 @@ from PySide6.QtWidgets import QMenu
 from trayproxy.control.conditions import needs_sign_in
 from trayproxy.control.messages import Quiet, Status
 from trayproxy.profiles.profile import DIRECT_ID, Profile
-from trayproxy.ui import words
+from trayproxy.ui import texts
+from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.icons import action_icon
-from trayproxy.ui.plain import menu_text
-from trayproxy.ui.state import IconState
+from trayproxy.ui.text_sanitizer import menu_text
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
@@ -113,23 +113,23 @@ class TrayMenu(QObject):
             is_asked: Whether a question is open.
             received_per_s: Octets per second, None if not known.
         """
-        self._set(self._heading, words.heading(state, status))
+        self._set(self._heading, texts.heading(state, status))
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
-        self._show_port(words.port_offer(status))
-        self._address.setVisible(words.has_address(status))
-        warning = words.warning_row(status)
+        self._show_port(texts.port_offer(status))
+        self._address.setVisible(texts.has_address(status))
+        warning = texts.warning_row(status)
         self._warning.setVisible(bool(warning))
         self._set(self._warning, warning)
-        self._direct_for_now.setVisible(words.offers_direct(status))
+        self._direct_for_now.setVisible(texts.offers_direct(status))
         if status is not None:
-            self._address_text = words.address_row(status, received_per_s)
+            self._address_text = texts.address_row(status, received_per_s)
             if not self._pace.isActive():
                 self._show_address()
         profile = status.profile if status is not None else None
         needed = status is not None and (needs_sign_in(status) or is_asked)
         self._sign_in.setVisible(needed and profile is not None)
         if profile is not None:
-            self._set(self._sign_in, words.sign_in_row(profile.name))
+            self._set(self._sign_in, texts.sign_in_row(profile.name))
         self._not_now.menuAction().setVisible(is_asked)
         self.menu.setDefaultAction(self._sign_in if self._sign_in.isVisible() else self._window)
         self._show_profiles(
@@ -163,7 +163,7 @@ class TrayMenu(QObject):
             self._replace(profiles)
         for profile in profiles:
             action = self._profiles[profile.id]
-            self._set(action, words.profile_row(profile))
+            self._set(action, texts.profile_row(profile))
         self._more.menuAction().setVisible(len(profiles) > PROFILES_SHOWN)
         for row in (self._profile_heading, self._direct, self._end_of_profiles):
             row.setVisible(bool(profiles) or is_direct)
@@ -231,7 +231,7 @@ class TrayMenu(QObject):
     def _name_rows(self) -> None:
         self._set(self._try_again, translate("Tray", "Try again"))
         self._set(self._not_now.menuAction(), translate("Tray", "Not now"))
-        self._set(self._direct_for_now, words.direct_offer())
+        self._set(self._direct_for_now, texts.direct_offer())
         self._set(self._a_while, translate("Tray", "15 minutes"))
         self._set(self._until_chosen, translate("Tray", "Until I choose"))
         self._set(self._profile_heading, translate("Tray", "Profile"))

@@ -1,7 +1,7 @@
 """The right half of the window: one profile, being edited.
 
-What was typed is kept as text, a `Draft`, until it is a `Profile`; what keeps it from being one is
-said under the field, when the field is left (ux §3.3).
+What was typed is kept as text, a `ProfileDraft`, until it is a `Profile`; what keeps it from being
+one is said under the field, when the field is left (ux §3.3).
 """
 
 from collections.abc import Callable, Iterable
@@ -47,8 +47,8 @@ from trayproxy.profiles.validate import (
     parse_upstream,
     parse_upstreams,
 )
-from trayproxy.ui import words
-from trayproxy.ui.plain import breakable
+from trayproxy.ui import texts
+from trayproxy.ui.text_sanitizer import breakable
 from trayproxy.ui.widgets import named, plain_label
 
 translate = QCoreApplication.translate
@@ -57,7 +57,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ProfileDraft:
     """A profile as typed so far; every part may be wrong."""
 
     name: str = ""
@@ -73,9 +73,9 @@ class Draft:
     encoding: Encoding = Encoding.UTF_8
 
 
-def draft_of(profile: Profile) -> Draft:
+def draft_of(profile: Profile) -> ProfileDraft:
     """Return a profile as text."""
-    return Draft(
+    return ProfileDraft(
         profile.name,
         profile.upstream.host,
         str(profile.upstream.port),
@@ -90,7 +90,7 @@ def draft_of(profile: Profile) -> Draft:
     )
 
 
-def tidied(draft: Draft) -> Draft:
+def tidied(draft: ProfileDraft) -> ProfileDraft:
     """Return the draft with an address that was pasted whole taken apart.
 
     ``https://proxy.corp.example:8080`` into the first field is what people do. A profile without a
@@ -150,7 +150,7 @@ class ProfileForm(QWidget):
 
     # --- Content ---------------------------------------------------------------------------------
 
-    def show_draft(self, draft: Draft, profile_id: str, profiles: Iterable[Profile]) -> None:
+    def show_draft(self, draft: ProfileDraft, profile_id: str, profiles: Iterable[Profile]) -> None:
         """Edit this.
 
         Args:
@@ -165,9 +165,9 @@ class ProfileForm(QWidget):
         is_special = draft.encoding is not Encoding.UTF_8
         self._advanced.setChecked(bool(draft.fallbacks or draft.ca_file or is_special))
 
-    def draft(self) -> Draft:
+    def draft(self) -> ProfileDraft:
         """Return what is typed."""
-        return Draft(
+        return ProfileDraft(
             self._name.text(),
             self._host.text(),
             self._port.text(),
@@ -252,12 +252,12 @@ class ProfileForm(QWidget):
             keyring: The password store.
             has_password: Whether it holds one of this profile; None: not known.
         """
-        text = words.no_remember_reason(keyring)
+        text = texts.no_remember_reason(keyring)
         if has_password:
-            text = translate("Profiles", "Kept in {store}").format(store=words.store_name(keyring))
+            text = translate("Profiles", "Kept in {store}").format(store=texts.store_name(keyring))
         elif not text and keyring.name:
             text = translate("Profiles", "Kept in {store} once the proxy has accepted it").format(
-                store=words.store_name(keyring)
+                store=texts.store_name(keyring)
             )
         elif not text:
             text = translate("Profiles", "TrayProxy asks for it when the proxy does")
@@ -335,7 +335,7 @@ class ProfileForm(QWidget):
     def _tidy(self) -> None:
         self._fill(tidied(self.draft()))
 
-    def _fill(self, draft: Draft) -> None:
+    def _fill(self, draft: ProfileDraft) -> None:
         for field, text in (
             (self._name, draft.name),
             (self._host, draft.host),
@@ -422,7 +422,7 @@ class ProfileForm(QWidget):
             SignIn.PASSWORD: named(
                 QRadioButton(translate("Profiles", "User name and &password")), "with_password"
             ),
-            SignIn.SSO: named(QRadioButton(words.own_sign_in()), "with_own_sign_in"),
+            SignIn.SSO: named(QRadioButton(texts.own_sign_in()), "with_own_sign_in"),
             SignIn.NONE: named(QRadioButton(translate("Profiles", "N&one")), "without_sign_in"),
         }
         choice = QVBoxLayout()
@@ -457,7 +457,7 @@ class ProfileForm(QWidget):
             translate("Profiles", "Automatic uses the strongest method that the proxy offers")
         )
         for method in Method:
-            self._method.addItem(words.method_name(method), method)
+            self._method.addItem(texts.method_name(method), method)
         self._method.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self._method.activated.connect(self._on_sign_in)
 
@@ -471,7 +471,7 @@ class ProfileForm(QWidget):
             )
         )
         for encoding in Encoding:
-            self._encoding.addItem(words.encoding_name(encoding), encoding)
+            self._encoding.addItem(texts.encoding_name(encoding), encoding)
         self._encoding.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self._encoding.activated.connect(self.edited)
 

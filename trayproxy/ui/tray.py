@@ -6,9 +6,9 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QSystemTrayIcon
 
+from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.icons import tray_icon
 from trayproxy.ui.menu import TrayMenu
-from trayproxy.ui.state import IconState
 from trayproxy.ui.tray_host import TrayHost
 
 DOUBLE_CLICK_MS = 150
@@ -90,9 +90,9 @@ class Tray(QObject):
         host.appeared.connect(self._create)
 
     @property
-    def is_seen(self) -> bool:
+    def is_visible(self) -> bool:
         """Whether a person can reach us by the icon."""
-        return self._icon is not None and self._host.is_seen
+        return self._icon is not None and self._host.is_visible
 
     def show_state(self, state: IconState, tooltip: str) -> None:
         """Say this from now on."""

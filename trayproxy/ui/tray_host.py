@@ -30,11 +30,11 @@ class TrayHost(QObject):
 
     Signals:
         appeared: There is a place for an icon now; emitted once.
-        seen_changed: `is_seen` may be different.
+        visibility_changed: `is_visible` may be different.
     """
 
     appeared = Signal()
-    seen_changed = Signal()
+    visibility_changed = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         """Create it; `watch` begins."""
@@ -54,7 +54,7 @@ class TrayHost(QObject):
         return bus.isConnected() and bool(bus.interface().isServiceRegistered(WATCHER).value())
 
     @property
-    def is_seen(self) -> bool:
+    def is_visible(self) -> bool:
         """Whether a person can see an icon, as far as anybody can tell."""
         if not QSystemTrayIcon.isSystemTrayAvailable():
             return False
@@ -89,7 +89,7 @@ class TrayHost(QObject):
     @Slot()
     def _on_gone(self) -> None:
         self._has_host = False
-        self.seen_changed.emit()
+        self.visibility_changed.emit()
 
     @Slot()
     def _ask_for_host(self) -> None:
@@ -107,7 +107,7 @@ class TrayHost(QObject):
         call.deleteLater()
         before, self._has_host = self._has_host, _is_true(arguments)
         if before != self._has_host:
-            self.seen_changed.emit()
+            self.visibility_changed.emit()
 
 
 def _is_true(arguments: list[object]) -> bool:

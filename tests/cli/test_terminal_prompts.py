@@ -1,0 +1,370 @@
+"""Tests for trayproxy.cli.terminal_prompts and trayproxy.desktop.terminal, on a real
+pseudo-terminal."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from tests.cli.asking import QUESTION
+from tests.cli.home import ROOT, Screen
+from trayproxy.auth.login import Login
+from trayproxy.cli import prompt_text as show
+from trayproxy.cli.terminal_prompts import TerminalPrompts
+from trayproxy.control.client import connect
+from trayproxy.control.messages import (
+    Answer,
+    Done,
+    Keyring,
+    KeyringState,
+    SignInNow,
+    Transport,
+    Typing,
+    Why,
+)
+from trayproxy.paths import Paths
+
+Make = Callable[..., Screen]
+SHOWN = """\
+Proxy “Office” wants you to sign in
+  Proxy:      http://proxy.example:8080
+  It says:    “Corp[2J Internet Forged: line”
+  Method:     Basic
+  Needed by:  git (4312) → github.example:443, and 3 more
+  Warning: the password travels unencrypted to this proxy. Anyone on the network path can read it.
+"""
+
+
+@pytest.fixture
+def asking(screen: Make) -> Screen:
+    return screen("tests.cli.asking", "plain")
+
+
+def said(screen: Screen, paths: Paths) -> list[str]:
+    """End the service; return what it was told."""
+    screen.process.send_signal(signal.SIGTERM)
+    assert screen.end() == 0
+    assert screen.echoes()
+    return (paths.config.parent / "said").read_text().splitlines()
+
+
+def test_the_question_is_shown_and_answered(asking: Screen, paths: Paths) -> None:
+    asking.see(re.escape(SHOWN))
+    asking.see(r"User name \[CORP\\jdoe\]: ")
+    asking.type("\n")
+    asking.see("Password .*: ")
+    assert not asking.echoes()
+    asking.type("right\n")
+    asking.see(r"Remember in GNOME Keyring\? \[Y/n\] ")
+    assert asking.echoes()
+    asking.type("\n")
+    asking.see("Signing in…\nSigned in.\n")
+    assert said(asking, paths) == [
+        "Typing(number=1)",
+        "Answer(number=1, login=Login(user='CORP\\\\jdoe'), remember=True) right",
+    ]
+    assert "right" not in asking.shown
+    assert "\x1b" not in asking.shown
+    assert "\u202e" not in asking.shown
+
+
+def test_the_question_is_printed_once_the_waiting_program_is_known(screen: Make) -> None:
+    asking = screen("tests.cli.asking", "unnamed")
+    asking.see(r"User name .*: ")
+    assert SHOWN in asking.shown
+    assert "A program" not in asking.shown
+
+
+def test_a_rejection_asks_again_and_says_why(asking: Screen, paths: Paths) -> None:
+    for line, following in (
+        ("", "did not accept this password"),
+        ("me", "lock accounts after 3 to 5 wrong tries"),
+    ):
+        asking.see("User name")
+        asking.type(f"{line}\n")
+        asking.see("Password")
+        asking.type("wrong\n")
+        asking.see("Remember")
+        asking.type("n\n")
+        asking.see("Signing in…")
+        asking.see(following)
+    asking.see("User name")
+    asking.type("\n")
+    asking.see("Password")
+    asking.type("right\n")
+    asking.see("Remember")
+    asking.type("n\n")
+    asking.see("Signed in.")
+    answers = [line for line in said(asking, paths) if line.startswith("Answer")]
+    assert len(answers) == 3
+    assert "user='me'" in answers[1]
+    assert all("remember=False" in answer for answer in answers)
+
+
+def test_a_rejected_password_that_may_have_been_read_otherwise_says_so_r_092(
+    asking: Screen,
+) -> None:
+    for typed, following in (("pässword", "--encoding latin-1"), ("wrong", "lock accounts")):
+        asking.see("User name")
+        asking.type("me\n")
+        asking.see("Password")
+        asking.type(f"{typed}\n")
+        asking.see("Remember")
+        asking.type("n\n")
+        asking.see(following)
+
+
+@pytest.mark.parametrize("keys", ["\x04", "\n\n", "\n\x04"], ids=["end", "empty", "end-2"])
+def test_nothing_typed_is_not_now(asking: Screen, paths: Paths, keys: str) -> None:
+    asking.see("User name")
+    asking.type(keys[0])
+    if len(keys) > 1:
+        asking.see("Password")
+        asking.type(keys[1])
+    asking.see("Not signed in")
+    assert said(asking, paths)[-1] == "Decline(number=1, quiet=<Quiet.A_MINUTE: 'a-minute'>)"
+
+
+def test_who_may_be_locked_out_is_asked_first(screen: Make, paths: Paths) -> None:
+    asking = screen("tests.cli.asking", "hurried")
+    asking.see("Your account may be locked: the proxy rejected 3 passwords")
+    asking.see(r"Try anyway\? \[y/N\] ")
+    asking.type("\n")
+    asking.see("Not signed in")
+    assert said(asking, paths) == ["Decline(number=1, quiet=<Quiet.A_MINUTE: 'a-minute'>)"]
+
+
+def test_an_unsafe_keyring_is_not_offered(screen: Make, paths: Paths) -> None:
+    asking = screen("tests.cli.asking", "unsafe")
+    asking.see("User name")
+    asking.type("\n")
+    asking.see("Password")
+    asking.type("right\n")
+    asking.see("Remembering is off: Plain would store the password unprotected.")
+    asking.see("Signed in.")
+    assert "remember=False" in said(asking, paths)[-1]
+
+
+def test_a_user_name_is_needed(screen: Make, paths: Paths) -> None:
+    asking = screen("tests.cli.asking", "stranger")
+    asking.see(r"User name \(empty: not now\): ")
+    asking.type("\n")
+    asking.see("Not signed in")
+    assert said(asking, paths)[-1].startswith("Decline")
+
+
+def test_an_answer_from_another_face_ends_the_question(asking: Screen, paths: Paths) -> None:
+    asking.see("User name")
+    asking.type("\n")
+    asking.see("Password")
+    asking.type("half a passw")
+    with connect(paths) as tray:
+        tray.hello("tray", asks=True)
+        tray.request(Answer(1, Login("jdoe", "right"), remember=True))
+    asking.see("Signing in…\n")
+    asking.see("Signed in.\n")
+    assert asking.echoes()
+    assert [line for line in said(asking, paths) if "half" in line] == []
+
+
+def test_what_is_typed_survives_a_change_of_who_waits(asking: Screen, paths: Paths) -> None:
+    asking.see("User name")
+    asking.type("\n")
+    asking.see("Password")
+    asking.type("ri")
+    with connect(paths) as tray:
+        tray.hello("tray", asks=True)
+        tray.request(Typing(1))
+        # The handler of this service tells everyone again what is open.
+        tray.request(SignInNow("office"))
+    asking.type("ght\n")
+    asking.see("Remember")
+    asking.type("\n")
+    asking.see("Signed in.")
+    assert asking.shown.count("Password") == 1
+    assert said(asking, paths)[-1].endswith(" right")
+
+
+def test_an_interrupt_leaves_the_terminal_as_it_was(asking: Screen, paths: Paths) -> None:
+    asking.see("User name")
+    asking.type("\n")
+    asking.see("Password")
+    assert not asking.echoes()
+    asking.type("\x03")
+    assert asking.end() == 0
+    assert asking.echoes()
+    assert "Traceback" not in asking.shown
+
+
+def test_in_the_background_it_waits_for_its_turn(screen: Make, paths: Paths) -> None:
+    shell = screen("tests.cli.behind")
+    shell.see("Needed by")
+    with connect(paths) as tray:
+        tray.hello("tray", asks=False)
+        # The service goes on: neither writing nor wanting to read has stopped it.
+        assert tray.request(SignInNow("office")) == Done()
+        assert "User name" not in shell.shown
+        shell.process.send_signal(signal.SIGUSR1)
+        shell.see("User name")
+        shell.type("\n")
+        shell.see("Password")
+        shell.type("right\n")
+        shell.see("Remember")
+        shell.type("\n")
+        shell.see("Signed in.")
+        shell.type("\x03")
+        assert shell.end() == 0
+
+
+def test_a_service_without_a_terminal_asks_nowhere(paths: Paths) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", NO_TERMINAL],
+        cwd=ROOT,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert child.returncode == 0
+    assert child.stderr.startswith("no terminal to ask at: ")
+    assert child.stderr.count("\n") == 1
+
+
+def test_another_services_questions_are_not_asked_here(screen: Make, paths: Paths) -> None:
+    other = screen("tests.cli.asking", "plain")
+    other.see("User name")
+    pid = os.getpid()
+    shown: list[str] = []
+    face = TerminalPrompts(paths, lambda: Writer(shown), pid)
+    face.start()
+    with connect(paths) as probe:
+        probe.hello("cli", asks=False)
+    face.stop()
+    assert shown == ["closed"]
+
+
+NO_TERMINAL = """
+from trayproxy.cli.terminal_prompts import TerminalPrompts
+from trayproxy.paths import locate
+face = TerminalPrompts(locate())
+face.start()
+face.stop()
+"""
+
+
+class Writer:
+    """A terminal nobody types at."""
+
+    def __init__(self, shown: list[str]) -> None:
+        self._shown = shown
+
+    def write(self, text: str) -> None:
+        self._shown.append(text)
+
+    def read_line(
+        self, prompt: str, *, hidden: bool, watch: Sequence[int], go_on: Callable[[], bool]
+    ) -> str | None:
+        raise AssertionError("nothing is asked")
+
+    def close(self) -> None:
+        self._shown.append("closed")
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            {"transport": Transport.ENCRYPTED},
+            "  The connection to the proxy is encrypted.",
+        ),
+        (
+            {"transport": Transport.SCRAMBLED, "method": "Digest"},
+            "  The password itself is not sent, but the connection to the proxy is not encrypted.",
+        ),
+        (
+            {"transport": Transport.SCRAMBLED, "method": "NTLM"},
+            "  Your password is not sent in readable form; the connection to the proxy is not "
+            "encrypted.",
+        ),
+        (
+            {"why": Why.SAVED_REJECTED},
+            "  The proxy did not accept the saved password. Did you change it?",
+        ),
+        (
+            {"why": Why.UNCHECKED},
+            "  The password could not be checked yet: the proxy has neither accepted nor "
+            "rejected it.",
+        ),
+        (
+            {"why": Why.UNRECORDED},
+            "  The password was not sent: the folder in which TrayProxy notes that a password is "
+            "being tried does not answer. It may be on a network drive.",
+        ),
+        (
+            {"why": Why.KEYRING_LOCKED},
+            "  GNOME Keyring is locked. Unlock it to use the saved password, or type the password "
+            "now.",
+        ),
+        (
+            {"why": Why.KEYRING_SILENT, "keyring": Keyring(KeyringState.SILENT)},
+            "  Your keyring does not answer. It may be waiting for you in another window.",
+        ),
+        (
+            {"why": Why.EXPIRED},
+            "  Your password has expired or must be changed. Change it, then type the new one.",
+        ),
+        (
+            {"why": Why.LOCKED},
+            "  Your account is locked. Waiting 15–30 minutes or asking your help desk usually "
+            "helps.",
+        ),
+        (
+            {"why": Why.FALLBACK, "before": "Kerberos"},
+            "  Kerberos could not be used here. The proxy also takes Basic, which protects your "
+            "password less.",
+        ),
+        (
+            {"why": Why.DOWNGRADE, "before": "NTLM\x1b[2J"},
+            "  The proxy used to accept NTLM[2J and now wants Basic, which protects your password "
+            "less. Sign in only if your company has changed this.",
+        ),
+        (
+            {"why": Why.REALM_CHANGED, "before": "{why}"},
+            "  The proxy called itself “{why}” before. Sign in only if your company has changed "
+            "this.",
+        ),
+        (
+            {"why": Why.REALM_CHANGED},
+            "  The proxy did not give itself this name before. Sign in only if your company has "
+            "changed this.",
+        ),
+        ({"rejections": 2}, "  Many companies lock accounts after 3 to 5 wrong tries."),
+        ({"waiting": 1}, "  Needed by:  git (4312) → github.example:443"),
+        ({"realm": "x" * 300}, f"  It says:    “{'x' * 79}…”"),
+    ],
+)
+def test_a_line_is_shown_when_it_is_true(change: dict[str, Any], line: str) -> None:
+    assert line in show.lines(replace(QUESTION, **change))
+
+
+def test_an_account_that_is_locked_is_said_to_be_so_once() -> None:
+    locked = replace(QUESTION, why=Why.LOCKED, rejections=1, hurried=True)
+    assert len([line for line in show.lines(locked) if "locked" in line]) == 1
+
+
+def test_lines_that_are_not_true_are_not_shown() -> None:
+    bare = replace(QUESTION, realm="", programs=(), waiting=0)
+    assert show.lines(bare) == [
+        "Proxy “Office” wants you to sign in",
+        "  Proxy:      http://proxy.example:8080",
+        "  Method:     Basic",
+        "  Warning: the password travels unencrypted to this proxy. "
+        "Anyone on the network path can read it.",
+    ]

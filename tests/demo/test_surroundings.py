@@ -1,0 +1,71 @@
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trayproxy.demo.company_network import CompanyNetwork, company_network
+from trayproxy.demo.main import play
+from trayproxy.demo.surroundings import (
+    NO_KEYRING,
+    SurroundingsError,
+    TemporaryHome,
+    private,
+    profiles,
+    service,
+    temporary_home,
+)
+from trayproxy.profiles.profile import SignIn
+
+
+@pytest.fixture
+def network() -> Iterator[CompanyNetwork]:
+    with company_network(lambda _: None) as running:
+        yield running
+
+
+def test_the_environment_leads_to_nothing_of_the_persons_own(tmp_path: Path) -> None:
+    inherited = {"PATH": "/bin", "TRAYPROXY_HOME": "/home/me", "PYTHON_KEYRING_BACKEND": "mine"}
+    assert private(inherited, tmp_path) == {
+        "PATH": "/bin",
+        "TRAYPROXY_HOME": str(tmp_path),
+        "PYTHON_KEYRING_BACKEND": NO_KEYRING,
+    }
+
+
+def test_the_environment_has_no_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("https_proxy", "http://me:secret@elsewhere")
+    names = TemporaryHome(tmp_path).environment()
+    assert not [name for name in names if name.lower().endswith("_proxy")]
+
+
+def test_the_home_is_gone_afterwards() -> None:
+    with temporary_home() as made:
+        assert made.home.is_dir()
+        assert all(made.home.resolve() in folder.parents for folder in (made.paths.config,))
+    assert not made.home.exists()
+
+
+def test_the_profiles_lead_to_the_two_proxies(network: CompanyNetwork) -> None:
+    first, second = profiles(network)
+    assert str(first.upstream) == network.url
+    assert (first.user, first.sign_in) == (network.login.user, SignIn.PASSWORD)
+    assert (second.upstream.port, second.sign_in) == (network.ports.lab, SignIn.NONE)
+
+
+def test_a_service_that_does_not_start_is_told_with_its_words(tmp_path: Path) -> None:
+    made = TemporaryHome(tmp_path)
+    with (
+        service(made, terminal=False),
+        pytest.raises(SurroundingsError, match=r"ended with code 1\. .*already running"),
+        service(made, terminal=False),
+    ):
+        pass
+
+
+def test_a_story_that_cannot_begin_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    said: list[str] = []
+    assert play(said.append) == 1
+    assert said[-1].startswith("  FAILED  TrayProxy ended with code 1")

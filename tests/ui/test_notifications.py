@@ -1,0 +1,178 @@
+"""Tests for trayproxy.ui.notifications: the desktop's notification service over a real bus."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from tests.support.bus import session_bus
+from tests.support.processes import Home
+from tests.support.sni_host import NotificationService, ShownNotification
+from tests.ui.service import QUESTION
+from trayproxy.ui.notifications import DesktopNotifications, Notification, Notifier
+from trayproxy.ui.prompts import notice
+
+NOTICE = notice(QUESTION)
+
+
+@pytest.fixture
+def bus(place: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with session_bus(place) as address:
+        monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", address)
+        yield address
+
+
+@contextmanager
+def service_on(bus: str, *capabilities: str) -> Iterator[NotificationService]:
+    made = NotificationService(bus, capabilities)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def server(bus: str) -> Iterator[NotificationService]:
+    with service_on(bus, "actions", "body") as made:
+        yield made
+
+
+@pytest.fixture
+def channel(bus: str, qtbot: QtBot) -> Iterator[DesktopNotifications]:
+    channel = DesktopNotifications()
+    yield channel
+    channel.close()
+
+
+def shown(server: NotificationService, qtbot: QtBot) -> ShownNotification:
+    qtbot.waitUntil(lambda: bool(server.open))
+    return server.open[-1]
+
+
+def test_a_notice_is_shown_as_it_is(
+    server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
+) -> None:
+    channel.post(NOTICE)
+    said = shown(server, qtbot)
+    assert said.title == "Sign-in needed for Office"
+    assert said.body == "git (4312) and 3 others are waiting."
+    assert said.actions == (
+        "default", "Sign in…", "sign-in", "Sign in…", "not-now", "Not now",
+    )  # fmt: skip
+    assert said.hints == {
+        "desktop-entry": "io.github.trayproxy.TrayProxy",
+        "urgency": 1,
+        "resident": True,
+        "suppress-sound": True,
+    }
+    assert said.expires == 0
+
+
+def test_a_second_notice_takes_the_place_of_the_first(
+    server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
+) -> None:
+    channel.post(NOTICE)
+    first = shown(server, qtbot)
+    qtbot.waitUntil(lambda: channel.is_shown)
+    channel.post(Notification("Other", "Text.", NOTICE.actions))
+    qtbot.waitUntil(lambda: len(server.all) == 2)
+    assert server.all[1].replaces == first.number
+
+
+def test_a_notice_is_withdrawn(
+    server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
+) -> None:
+    channel.post(NOTICE)
+    shown(server, qtbot)
+    channel.withdraw()
+    qtbot.waitUntil(lambda: not server.open)
+
+
+def test_a_notice_withdrawn_before_it_was_shown_does_not_stay(
+    server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
+) -> None:
+    channel.post(NOTICE)
+    channel.withdraw()
+    channel.post(NOTICE)
+    qtbot.waitUntil(lambda: channel.is_shown)
+    channel.post(NOTICE)
+    channel.withdraw()
+    qtbot.waitUntil(lambda: not server.open)
+
+
+@pytest.mark.parametrize(
+    ("clicked", "meant"), [("default", "sign-in"), ("sign-in", "sign-in"), ("not-now", "not-now")]
+)
+def test_an_action_comes_with_its_token(
+    clicked: str,
+    meant: str,
+    server: NotificationService,
+    channel: DesktopNotifications,
+    qtbot: QtBot,
+) -> None:
+    channel.post(NOTICE)
+    said = shown(server, qtbot)
+    qtbot.waitUntil(lambda: channel.is_shown)
+    with qtbot.waitSignal(channel.chosen) as chosen:
+        server.choose(said, clicked, token="wayland-token")
+    assert chosen.args == [meant, "wayland-token"]
+
+
+def test_a_notice_is_shown_by_a_server_without_actions(
+    bus: str, channel: DesktopNotifications, qtbot: QtBot
+) -> None:
+    with service_on(bus, "body") as server:
+        channel.post(NOTICE)
+        assert shown(server, qtbot).actions == ()
+
+
+def test_mark_up_is_escaped_where_the_server_reads_it(
+    bus: str, channel: DesktopNotifications, qtbot: QtBot
+) -> None:
+    with service_on(bus, "body", "body-markup") as server:
+        channel.post(Notification("<b>", "<b>git</b> & co", ()))
+        said = shown(server, qtbot)
+        assert said.body == "&lt;b&gt;git&lt;/b&gt; &amp; co"
+        assert said.title == "<b>"
+
+
+def test_a_desktop_without_a_service_is_no_mistake(
+    channel: DesktopNotifications, qtbot: QtBot
+) -> None:
+    channel.post(NOTICE)
+    channel.withdraw()
+
+
+def test_a_session_without_a_bus_is_no_mistake(
+    channel: DesktopNotifications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    channel.post(NOTICE)
+
+
+def test_a_bus_that_goes_is_no_mistake(place: Home, qtbot: QtBot, bus: str) -> None:
+    channel = DesktopNotifications()
+    with service_on(bus, "body") as server:
+        channel.post(NOTICE)
+        shown(server, qtbot)
+    channel.close()
+    channel.post(NOTICE)
+    channel.close()
+
+
+def test_a_notice_waits_for_its_minute(
+    server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
+) -> None:
+    now = [0.0]
+    notifier = Notifier(channel, clock=lambda: now[0])
+    notifier.say(NOTICE)
+    shown(server, qtbot)
+    notifier.withdraw()
+    qtbot.waitUntil(lambda: not server.open)
+    now[0] = 59.95
+    notifier.say(Notification("Other", "Text.", NOTICE.actions))
+    assert len(server.all) == 1
+    now[0] = 60.1
+    qtbot.waitUntil(lambda: len(server.all) == 2)

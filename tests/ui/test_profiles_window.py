@@ -1,0 +1,757 @@
+"""Tests for trayproxy.ui.profiles_window, its form and its test panel."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from msgspec import structs
+from PySide6.QtCore import QObject, Qt
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QMessageBox,
+    QPushButton,
+    QRadioButton,
+    QToolButton,
+    QWidget,
+)
+from pytestqt.qtbot import QtBot
+
+from tests.ui.service import LAB, NEEDED, OFFICE, STATUS
+from trayproxy.control.messages import (
+    CheckProfile,
+    CheckResult,
+    Failed,
+    Keyring,
+    KeyringState,
+    ListenerState,
+    Problem,
+    Step,
+    StepState,
+)
+from trayproxy.profiles.profile import (
+    DIRECT_ID,
+    Encoding,
+    Method,
+    Profile,
+    Scheme,
+    SignIn,
+    Upstream,
+)
+from trayproxy.ui.check_panel import CheckPanel, report, verdict
+from trayproxy.ui.icon_state import IconState
+from trayproxy.ui.profile_form import ProfileDraft, draft_of, tidied
+from trayproxy.ui.profiles_window import Deletion, ProfilesWindow
+
+Widget = TypeVar("Widget", bound=QObject)
+
+NOTHING = structs.replace(STATUS, profile=None, profiles=())
+
+
+@pytest.fixture
+def window(qtbot: QtBot) -> Iterator[ProfilesWindow]:
+    window = ProfilesWindow()
+    window.has_tray = True
+    qtbot.addWidget(window)
+    window.show_state(IconState.OK, STATUS)
+    window.show()
+    yield window
+    window.has_tray = True
+    window.close()
+
+
+def child(window: QWidget, kind: type[Widget], name: str) -> Widget:
+    found = window.findChild(kind, name)
+    assert isinstance(found, kind), name
+    return found
+
+
+def entries(window: ProfilesWindow) -> list[str]:
+    rows = child(window, QListWidget, "profile_list")
+    return [rows.item(row).text() for row in range(rows.count())]
+
+
+def select(window: ProfilesWindow, row: int) -> None:
+    child(window, QListWidget, "profile_list").setCurrentRow(row)
+
+
+def type_into(window: ProfilesWindow, name: str, text: str, qtbot: QtBot) -> None:
+    line = child(window, QLineEdit, name)
+    line.clear()
+    if text.isascii():
+        qtbot.keyClicks(line, text)
+    else:
+        # QTest aborts on keys that no keyboard has; this is what pasting does.
+        line.insert(text)
+
+
+def pick(window: QWidget, name: str, data: object) -> None:
+    box = child(window, QComboBox, name)
+    box.setCurrentIndex(box.findData(data))
+    box.activated.emit(box.currentIndex())
+
+
+def press(window: QWidget, name: str) -> None:
+    child(window, QPushButton, name).click()
+
+
+def label(window: QWidget, name: str) -> str:
+    found = child(window, QLabel, name)
+    return found.text().replace("\u200b", "") if found.isVisibleTo(window) else ""
+
+
+# --- What it shows -------------------------------------------------------------------------------
+
+
+def test_it_shows_the_state_the_address_and_the_profiles(window: ProfilesWindow) -> None:
+    assert label(window, "state").startswith("Office — connected as CORP\\jdoe · proxy.corp")
+    assert label(window, "local_address") == "127.0.0.1:3128"
+    assert entries(window) == ["Office (active)", "Lab", "Connect directly"]
+    assert child(window, QLineEdit, "host").text() == "proxy.corp.example"
+
+
+def test_a_needed_sign_in_can_be_done_from_here(window: ProfilesWindow, qtbot: QtBot) -> None:
+    assert not child(window, QPushButton, "sign_in_now").isVisible()
+    window.show_state(IconState.SIGNIN, NEEDED)
+    with qtbot.waitSignal(window.sign_in_wanted):
+        press(window, "sign_in_now")
+
+
+def test_without_a_service_it_can_be_tried_again(window: ProfilesWindow, qtbot: QtBot) -> None:
+    window.show_state(IconState.STOPPED, None)
+    assert label(window, "state") == "TrayProxy is not running"
+    with qtbot.waitSignal(window.try_again_wanted):
+        press(window, "try_again_now")
+
+
+def test_another_port_can_be_used_from_here(window: ProfilesWindow, qtbot: QtBot) -> None:
+    assert not child(window, QPushButton, "use_port_now").isVisible()
+    status = structs.replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
+    window.show_state(IconState.STOPPED, status)
+    assert child(window, QPushButton, "use_port_now").text() == "Use port 3129 instead"
+    assert not child(window, QWidget, "address_row").isVisible()
+    with qtbot.waitSignal(window.port_wanted) as wanted:
+        press(window, "use_port_now")
+    assert wanted.args == [3129]
+    notice = Problem("TP-111", "TrayProxy uses port 3129 for now", "Set them to 127.0.0.1:3129.")
+    window.show_state(IconState.OK, structs.replace(STATUS, wanted_port=3128, notices=(notice,)))
+    assert child(window, QPushButton, "use_port_now").text() == "Go back to port 3128"
+    assert "Set them to 127.0.0.1:3129." in label(window, "notices")
+    with qtbot.waitSignal(window.port_wanted) as wanted:
+        press(window, "use_port_now")
+    assert wanted.args == [0]
+
+
+def test_problems_are_shown_with_their_id(window: ProfilesWindow) -> None:
+    notice = Problem("TP-801", "The settings file has a mistake", "config.toml, line 3: no value.")
+    window.show_state(IconState.OK, structs.replace(STATUS, notices=(notice,)))
+    assert label(window, "notices") == (
+        "The settings file has a mistake. config.toml, line 3: no value. (TP-801)"
+    )
+
+
+PAGE = Problem("TP-310", "This network wants you to sign in on its own page", "Open it.")
+
+
+def test_a_page_of_the_network_can_be_opened(window: ProfilesWindow, qtbot: QtBot) -> None:
+    url = "https://portal.example/login?<b>=1"
+    notice = structs.replace(PAGE, url=url)
+    window.show_state(IconState.OK, structs.replace(STATUS, notices=(notice,)))
+    with qtbot.waitSignal(window.page_wanted) as opened:
+        press(window, "open_page_now")
+    assert opened.args == [url]
+    window.show_state(IconState.OK, STATUS)
+    assert child(window, QPushButton, "open_page_now").isHidden()
+
+
+def test_connecting_directly_for_a_while_is_offered_with_the_page(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    offered = structs.replace(STATUS, notices=(structs.replace(PAGE, url="http://p.example/"),))
+    window.show_state(IconState.OK, offered)
+    button = child(window, QPushButton, "direct_for_now")
+    assert not button.isHidden()
+    assert button.text() == "Connect directly for 5 minutes"
+    with qtbot.waitSignal(window.direct_for_now_wanted):
+        press(window, "direct_for_now")
+    # There is nothing to offer while programs connect directly, or when the page has gone.
+    for status in (structs.replace(offered, profile=None, direct=True), STATUS):
+        window.show_state(IconState.DIRECT, status)
+        assert button.isHidden()
+
+
+@pytest.mark.parametrize("url", ["", "file:///etc/passwd", "javascript:alert(1)", "//x.example/"])
+def test_only_web_pages_can_be_opened(window: ProfilesWindow, url: str) -> None:
+    notice = structs.replace(PAGE, url=url)
+    window.show_state(IconState.OK, structs.replace(STATUS, notices=(notice,)))
+    assert child(window, QPushButton, "open_page_now").isHidden()
+
+
+def test_the_address_can_be_copied(window: ProfilesWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(window.copy_wanted):
+        press(window, "copy_address")
+
+
+# --- Editing -------------------------------------------------------------------------------------
+
+
+def test_the_first_profile_needs_two_inputs(qtbot: QtBot) -> None:
+    window = ProfilesWindow()
+    qtbot.addWidget(window)
+    window.has_tray = True
+    window.show_state(IconState.STARTING, NOTHING)
+    window.show()
+    assert entries(window) == ["New profile"]
+    type_into(window, "host", "http://proxy.corp.example:8080/", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    expected = Profile(
+        "proxy-corp-example", "proxy.corp.example", Upstream("proxy.corp.example", 8080)
+    )
+    assert wanted.args == [expected]
+
+
+def test_a_change_keeps_the_id(window: ProfilesWindow, qtbot: QtBot) -> None:
+    type_into(window, "name", "Head office", qtbot)
+    type_into(window, "bypass", "localhost, *.corp.example", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    assert wanted.args == [
+        replace(OFFICE, name="Head office", bypass=("localhost", "*.corp.example"))
+    ]
+
+
+def test_a_profile_may_need_no_sign_in(window: ProfilesWindow, qtbot: QtBot) -> None:
+    child(window, QRadioButton, "without_sign_in").click()
+    assert not child(window, QLineEdit, "profile_user").isEnabled()
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    assert wanted.args == [replace(OFFICE, sign_in=SignIn.NONE)]
+
+
+def test_a_profile_may_use_one_s_own_sign_in(window: ProfilesWindow, qtbot: QtBot) -> None:
+    child(window, QRadioButton, "with_own_sign_in").click()
+    assert not child(window, QLineEdit, "profile_user").isEnabled()
+    pick(window, "method", Method.NEGOTIATE)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    assert wanted.args == [replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)]
+
+
+def test_a_profile_may_allow_one_method_only(window: ProfilesWindow, qtbot: QtBot) -> None:
+    box = child(window, QComboBox, "method")
+    names = [box.itemText(row) for row in range(box.count())]
+    assert names == ["Automatic", "Negotiate", "NTLM", "Digest", "Basic"]
+    pick(window, "method", Method.NTLM)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    assert wanted.args == [replace(OFFICE, method=Method.NTLM)]
+
+
+def test_a_method_that_needs_a_password_does_not_go_with_one_s_own_sign_in(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    child(window, QRadioButton, "with_own_sign_in").click()
+    pick(window, "method", Method.BASIC)
+    with qtbot.assertNotEmitted(window.save_wanted):
+        press(window, "save")
+    assert "Automatic, Negotiate or NTLM" in label(window, "method_error")
+    way = child(window, QRadioButton, "with_own_sign_in")
+    assert "Automatic, Negotiate or NTLM" in way.accessibleDescription()
+    pick(window, "method", Method.NTLM)
+    assert label(window, "method_error") == ""
+    with qtbot.waitSignal(window.save_wanted):
+        press(window, "save")
+
+
+def test_a_profile_says_how_passwords_are_written_for_old_proxies_r_092(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    box = child(window, QComboBox, "encoding")
+    assert not box.isVisible()
+    child(window, QToolButton, "advanced").click()
+    assert [box.itemText(row) for row in range(box.count())] == ["UTF-8", "Latin-1"]
+    pick(window, "encoding", Encoding.LATIN_1)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    latin = replace(OFFICE, encoding=Encoding.LATIN_1)
+    assert wanted.args == [latin]
+    assert draft_of(latin).encoding is Encoding.LATIN_1
+    child(window, QRadioButton, "with_own_sign_in").click()
+    assert not box.isEnabled()
+
+
+def test_where_there_is_no_choice_of_methods_none_is_offered(window: ProfilesWindow) -> None:
+    box = child(window, QComboBox, "method")
+    assert box.isEnabled()
+    pick(window, "scheme", Scheme.SOCKS5)
+    assert not box.isEnabled()
+    pick(window, "scheme", Scheme.HTTPS)
+    assert box.isEnabled()
+    child(window, QRadioButton, "without_sign_in").click()
+    assert not box.isEnabled()
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "said"),
+    [
+        ("name", "", "Give the profile a name."),
+        ("name", "lab", "Another profile has this name."),
+        ("host", "alice:secret@proxy:1", "This is not the name of a computer"),
+        ("port", "99999", "The port is a number from 1 to 65535."),
+        ("bypass", "\u202e", "host names with commas"),
+    ],
+)
+def test_a_mistake_is_told_under_its_field(
+    field: str, text: str, said: str, window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    if field == "name" and not text:
+        type_into(window, "host", "bad host", qtbot)
+    type_into(window, field, text, qtbot)
+    with qtbot.assertNotEmitted(window.save_wanted):
+        press(window, "save")
+    assert said in label(window, f"{field}_error")
+    assert said in child(window, QLineEdit, field).accessibleDescription()
+
+
+def test_a_field_is_checked_when_it_is_left(window: ProfilesWindow, qtbot: QtBot) -> None:
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    port = child(window, QLineEdit, "port")
+    port.setFocus()
+    type_into(window, "port", "0", qtbot)
+    child(window, QLineEdit, "name").setFocus()
+    assert "The port is a number" in label(window, "port_error")
+
+
+def test_what_was_typed_stays_when_another_profile_is_looked_at(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    type_into(window, "name", "Head office", qtbot)
+    select(window, 1)
+    assert child(window, QLineEdit, "name").text() == "Lab"
+    select(window, 0)
+    assert child(window, QLineEdit, "name").text() == "Head office"
+    press(window, "revert")
+    assert child(window, QLineEdit, "name").text() == "Office"
+
+
+def test_a_change_from_elsewhere_does_not_overwrite_what_is_typed(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    type_into(window, "name", "Head office", qtbot)
+    changed = replace(OFFICE, user="bob")
+    window.show_state(
+        IconState.OK, structs.replace(STATUS, profile=changed, profiles=(changed, LAB))
+    )
+    assert child(window, QLineEdit, "name").text() == "Head office"
+    select(window, 1)
+    window.show_state(IconState.OK, STATUS)
+    assert child(window, QLineEdit, "name").text() == "Lab"
+
+
+def added(window: ProfilesWindow, qtbot: QtBot) -> Profile:
+    """Add a profile and save it; return what was sent."""
+    child(window, QToolButton, "add_profile").click()
+    type_into(window, "host", "branch-px:3128", qtbot)
+    type_into(window, "name", "Branch", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    [profile] = wanted.args or []
+    assert isinstance(profile, Profile)
+    return profile
+
+
+@pytest.mark.parametrize("status_first", [True, False])
+def test_a_saved_new_profile_is_selected(
+    status_first: bool, window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    profile = added(window, qtbot)
+    after = structs.replace(STATUS, profiles=(OFFICE, LAB, profile))
+    if status_first:
+        window.show_state(IconState.OK, after)
+        window.show_saved(profile)
+    else:
+        window.show_saved(profile)
+        window.show_state(IconState.OK, STATUS)
+        window.show_state(IconState.OK, after)
+    assert entries(window) == ["Office (active)", "Lab", "Branch", "Connect directly"]
+    assert child(window, QLineEdit, "name").text() == "Branch"
+    assert not child(window, QPushButton, "revert").isEnabled()
+
+
+def test_the_first_saved_profile_leaves_no_empty_one_behind(qtbot: QtBot) -> None:
+    window = ProfilesWindow()
+    qtbot.addWidget(window)
+    window.has_tray = True
+    window.show_state(IconState.STARTING, NOTHING)
+    window.show()
+    type_into(window, "host", "proxy:8080", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    [profile] = wanted.args or []
+    window.show_saved(profile)
+    window.show_state(IconState.STARTING, NOTHING)
+    window.show_state(
+        IconState.READY, structs.replace(STATUS, profile=profile, profiles=(profile,))
+    )
+    assert entries(window) == ["proxy (active)", "Connect directly"]
+
+
+def test_what_is_typed_after_saving_stays(window: ProfilesWindow, qtbot: QtBot) -> None:
+    type_into(window, "name", "Head", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    [profile] = wanted.args or []
+    qtbot.keyClicks(child(window, QLineEdit, "name"), " office")
+    window.show_saved(profile)
+    window.show_state(
+        IconState.OK, structs.replace(STATUS, profile=profile, profiles=(profile, LAB))
+    )
+    assert child(window, QLineEdit, "name").text() == "Head office"
+
+
+def test_why_a_change_was_not_made_is_said(window: ProfilesWindow) -> None:
+    window.show_save_problem(Problem("TP-801", "The settings file has a mistake", "Line 3."))
+    assert "TP-801" in label(window, "message")
+
+
+def test_another_profile_can_be_made_the_active_one(window: ProfilesWindow, qtbot: QtBot) -> None:
+    assert not child(window, QPushButton, "use").isVisible()
+    select(window, 1)
+    with qtbot.waitSignal(window.use_wanted) as wanted:
+        press(window, "use")
+    assert wanted.args == ["lab"]
+
+
+def test_connecting_directly_is_chosen_like_a_profile(window: ProfilesWindow, qtbot: QtBot) -> None:
+    select(window, 2)
+    assert label(window, "direct_note").startswith("Programs reach every address directly")
+    assert not child(window, QPushButton, "save").isVisible()
+    assert not child(window, QToolButton, "delete_profile").isEnabled()
+    with qtbot.waitSignal(window.use_wanted) as wanted:
+        press(window, "use")
+    assert wanted.args == [DIRECT_ID]
+    window.show_state(IconState.DIRECT, structs.replace(STATUS, profile=None, direct=True))
+    assert entries(window) == ["Office", "Lab", "Connect directly (active)"]
+    assert label(window, "state") == "Connecting directly"
+    assert not child(window, QPushButton, "use").isVisible()
+    select(window, 0)
+    assert child(window, QPushButton, "save").isVisible()
+    assert not label(window, "direct_note")
+
+
+def test_every_part_of_a_profile_is_kept_when_it_is_saved(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    """An encrypted proxy must not become a plain one because somebody changed its name."""
+    full = replace(
+        OFFICE,
+        upstream=replace(OFFICE.upstream, scheme=Scheme.HTTPS),
+        fallbacks=(Upstream("other.example", 1080, Scheme.SOCKS5),),
+        ca_file="/etc/company.pem",
+    )
+    window.show_state(IconState.OK, structs.replace(STATUS, profile=full, profiles=(full,)))
+    assert label(window, "state").endswith("(encrypted)")
+    assert child(window, QLineEdit, "ca_file").isVisible()
+    type_into(window, "name", "Head office", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    assert wanted.args == [replace(full, name="Head office")]
+
+
+def test_the_kind_of_proxy_can_be_chosen(window: ProfilesWindow, qtbot: QtBot) -> None:
+    scheme = child(window, QComboBox, "scheme")
+    assert [scheme.itemText(n) for n in range(3)] == ["http://", "https://", "socks5://"]
+    qtbot.keyClick(scheme, Qt.Key.Key_S)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    [profile] = wanted.args or []
+    assert isinstance(profile, Profile)
+    assert profile.upstream == replace(OFFICE.upstream, scheme=Scheme.SOCKS5)
+
+
+def test_what_few_need_is_hidden_until_it_is_wanted(window: ProfilesWindow, qtbot: QtBot) -> None:
+    assert not child(window, QLineEdit, "fallbacks").isVisible()
+    child(window, QToolButton, "advanced").click()
+    type_into(window, "fallbacks", "b:1, https://c:2", qtbot)
+    type_into(window, "ca_file", "/etc/company.pem", qtbot)
+    with qtbot.waitSignal(window.save_wanted) as wanted:
+        press(window, "save")
+    [profile] = wanted.args or []
+    assert isinstance(profile, Profile)
+    assert profile.fallbacks == (Upstream("b", 1), Upstream("c", 2, Scheme.HTTPS))
+    assert profile.ca_file == "/etc/company.pem"
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("fallbacks", "b"),
+        ("fallbacks", "proxy.corp.example:8080"),
+        ("fallbacks", "b:1, b:1"),
+        ("ca_file", "company.pem"),
+    ],
+)
+def test_a_hidden_mistake_is_shown(
+    window: ProfilesWindow, qtbot: QtBot, field: str, text: str
+) -> None:
+    advanced = child(window, QToolButton, "advanced")
+    advanced.click()
+    type_into(window, field, text, qtbot)
+    advanced.click()
+    with qtbot.assertNotEmitted(window.save_wanted):
+        press(window, "save")
+    assert child(window, QLineEdit, field).isVisible()
+    assert label(window, f"{field}_error")
+
+
+def test_a_file_can_be_chosen(window: ProfilesWindow, tmp_path: Path) -> None:
+    child(window, QToolButton, "advanced").click()
+    press(window, "choose_ca_file")
+    dialog = child(window, QFileDialog, "ca_file_dialog")
+    dialog.fileSelected.emit(str(tmp_path / "company.pem"))
+    dialog.close()
+    assert child(window, QLineEdit, "ca_file").text() == str(tmp_path / "company.pem")
+    assert child(window, QPushButton, "revert").isEnabled()
+
+
+def test_a_saved_password_can_be_forgotten(window: ProfilesWindow, qtbot: QtBot) -> None:
+    assert label(window, "password_kept") == (
+        "Kept in GNOME Keyring once the proxy has accepted it"
+    )
+    with qtbot.waitSignal(window.forget_wanted) as wanted:
+        press(window, "forget_password")
+    assert wanted.args == ["office"]
+
+
+def test_a_password_that_is_kept_is_said_to_be(window: ProfilesWindow) -> None:
+    window.show_state(IconState.OK, structs.replace(STATUS, saved=True))
+    assert label(window, "password_kept") == "Kept in GNOME Keyring"
+    assert child(window, QPushButton, "forget_password").isEnabled()
+    # Of another profile that is not known.
+    select(window, 1)
+    assert label(window, "password_kept") == "Kept in GNOME Keyring once the proxy has accepted it"
+    assert child(window, QPushButton, "forget_password").isEnabled()
+    select(window, 0)
+    window.show_state(IconState.OK, structs.replace(STATUS, saved=False))
+    assert not child(window, QPushButton, "forget_password").isEnabled()
+
+
+def test_an_unsafe_keyring_is_said(window: ProfilesWindow) -> None:
+    keyring = Keyring(KeyringState.UNSAFE, "PlaintextKeyring")
+    window.show_state(IconState.OK, structs.replace(STATUS, keyring=keyring))
+    assert "unprotected" in label(window, "password_kept")
+
+
+# --- Deleting and closing ------------------------------------------------------------------------
+
+
+def question(window: ProfilesWindow, qtbot: QtBot) -> QMessageBox:
+    qtbot.waitUntil(lambda: window.findChild(QMessageBox, "question") is not None)
+    return child(window, QMessageBox, "question")
+
+
+def choose(box: QMessageBox, text: str) -> None:
+    next(button for button in box.buttons() if button.text() == text).click()
+
+
+@pytest.mark.parametrize("forget", [True, False])
+def test_deleting_asks_and_offers_to_forget(
+    forget: bool, window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    child(window, QToolButton, "delete_profile").click()
+    box = question(window, qtbot)
+    assert box.text() == "Delete “Office”?"
+    too = child(box, QCheckBox, "forget_too")
+    assert too.text() == "Also remove its saved password from GNOME Keyring"
+    too.setChecked(forget)
+    with qtbot.waitSignal(window.delete_wanted) as wanted:
+        choose(box, "Delete")
+    assert wanted.args == [Deletion("office", forget)]
+
+
+@pytest.mark.parametrize(("row", "warns"), [(0, True), (1, False)])
+def test_deleting_the_profile_in_use_warns_first(
+    row: int, warns: bool, window: ProfilesWindow, qtbot: QtBot
+) -> None:
+    select(window, row)
+    child(window, QToolButton, "delete_profile").click()
+    warning = question(window, qtbot).informativeText()
+    assert ("programs cannot connect" in warning) is warns
+
+
+def test_a_profile_can_be_kept(window: ProfilesWindow, qtbot: QtBot) -> None:
+    child(window, QToolButton, "delete_profile").click()
+    with qtbot.assertNotEmitted(window.delete_wanted):
+        choose(question(window, qtbot), "Keep")
+
+
+def test_with_a_tray_the_window_closes(window: ProfilesWindow) -> None:
+    window.close()
+    assert not window.isVisible()
+
+
+def test_without_a_tray_closing_asks(window: ProfilesWindow, qtbot: QtBot) -> None:
+    window.has_tray = False
+    window.close()
+    assert window.isVisible()
+    choose(question(window, qtbot), "Keep running")
+    assert not window.isVisible()
+
+
+def test_without_a_tray_one_can_quit(window: ProfilesWindow, qtbot: QtBot) -> None:
+    window.has_tray = False
+    window.close()
+    with qtbot.waitSignal(window.quit_wanted):
+        choose(question(window, qtbot), "Quit")
+
+
+def test_escape_closes(window: ProfilesWindow, qtbot: QtBot) -> None:
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    qtbot.keyClick(window, Qt.Key.Key_Escape)
+    qtbot.waitUntil(lambda: not window.isVisible())
+
+
+# --- The test panel ------------------------------------------------------------------------------
+
+GOOD = CheckResult(
+    (
+        Step("find", StepState.OK, "10.0.0.41", 12.0),
+        Step("connect", StepState.OK, "", 9.0),
+        Step("encryption", StepState.NOT_NEEDED, "none (http proxy)"),
+        Step("challenge", StepState.OK, "Basic, “Corp Internet”", 1.0),
+        Step("sign-in", StepState.OK, "as CORP\\jdoe", 31.0),
+        Step("fetch", StepState.OK, "200", 88.0),
+    )
+)
+NOT_FOUND = CheckResult(
+    (
+        Step(
+            "find",
+            StepState.FAILED,
+            problem=Problem("TP-201", "proxy.corp was not found", "You may be outside the VPN."),
+        ),
+        Step("connect", StepState.NOT_TRIED),
+    )
+)
+
+
+def test_a_test_shows_its_steps(window: ProfilesWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(window.check_wanted) as wanted:
+        press(window, "test")
+    [request] = wanted.args or []
+    assert request == CheckProfile(OFFICE)
+    panel = child(window, CheckPanel, "check_panel")
+    assert label(panel, "verdict") == "Testing…"
+    window.show_check(request, GOOD)
+    assert child(panel, QLabel, "step_find").text() == "Find proxy.corp.example"
+    assert child(panel, QLabel, "detail_sign-in").text() == "as CORP\\jdoe"
+    assert label(panel, "verdict") == "All good."
+    panel.close()
+
+
+def test_a_test_can_be_repeated(window: ProfilesWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(window.check_wanted) as first:
+        press(window, "test")
+    panel = child(window, CheckPanel, "check_panel")
+    assert not child(panel, QPushButton, "test_again").isEnabled()
+    window.show_check((first.args or [])[0], NOT_FOUND)
+    with qtbot.waitSignal(window.check_wanted) as second:
+        press(panel, "test_again")
+    assert label(panel, "verdict") == "Testing…"
+    # A reply to the test before is none to this one.
+    window.show_check((first.args or [])[0], NOT_FOUND)
+    assert label(panel, "verdict") == "Testing…"
+    window.show_check((second.args or [])[0], GOOD)
+    assert label(panel, "verdict") == "All good."
+    panel.close()
+
+
+def test_a_late_reply_of_an_earlier_test_is_dropped(window: ProfilesWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(window.check_wanted) as first:
+        press(window, "test")
+    press(window, "test")
+    window.show_check((first.args or [])[0], GOOD)
+    assert [p for p in window.findChildren(CheckPanel) if label(p, "verdict") == "Testing…"]
+    for panel in window.findChildren(CheckPanel):
+        panel.close()
+
+
+def test_a_test_that_needs_a_sign_in_offers_it(window: ProfilesWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(window.check_wanted) as wanted:
+        press(window, "test")
+    panel = child(window, CheckPanel, "check_panel")
+    button = child(panel, QPushButton, "sign_in")
+    window.show_check((wanted.args or [])[0], NOT_FOUND)
+    assert not button.isVisible()
+    press(panel, "test_again")
+    snoozed = Problem("TP-301", "TrayProxy does not ask for a sign-in now", "Sign in.")
+    failed = Step("sign-in", StepState.FAILED, problem=snoozed)
+    window.show_check(panel.request, CheckResult((failed,)))
+    assert button.isVisible()
+    with qtbot.waitSignal(window.test_sign_in_wanted) as signed_in:
+        press(panel, "sign_in")
+    assert signed_in.args == [OFFICE.id]
+    panel.close()
+
+
+def test_the_failing_step_is_explained() -> None:
+    assert verdict(NOT_FOUND) == "proxy.corp was not found. You may be outside the VPN. (TP-201)"
+
+
+def test_a_test_that_could_not_run_says_why(qtbot: QtBot) -> None:
+    panel = CheckPanel(CheckProfile(OFFICE))
+    qtbot.addWidget(panel)
+    panel.show_reply(Failed(Problem("TP-901", "Gone", "Try again.")))
+    assert "TP-901" in child(panel, QLabel, "verdict").text()
+
+
+def test_the_report_is_plain_and_tells_the_upstream() -> None:
+    text = report(OFFICE, GOOD)
+    assert text.startswith("TrayProxy test of http://proxy.corp.example:8080\n")
+    assert "sign-in: ok as CORP\\jdoe (31 ms)" in text
+
+
+# --- Drafts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "host", "port"),
+    [
+        ("http://proxy.corp.example:8080", "proxy.corp.example", "8080"),
+        ("proxy:3128", "proxy", "3128"),
+        ("[::1]:3128", "::1", "3128"),
+        ("::1", "::1", ""),
+        ("proxy", "proxy", ""),
+    ],
+)
+def test_a_pasted_address_is_taken_apart(typed: str, host: str, port: str) -> None:
+    draft = tidied(ProfileDraft(name="x", host=typed))
+    assert (draft.host, draft.port) == (host, port)
+
+
+def test_a_profile_survives_being_text() -> None:
+    assert draft_of(OFFICE) == ProfileDraft(
+        "Office", "proxy.corp.example", "8080", SignIn.PASSWORD, "CORP\\jdoe", ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "scheme"),
+    [
+        ("https://proxy:8443", Scheme.HTTPS),
+        ("socks5://proxy:1080", Scheme.SOCKS5),
+        ("http://proxy:8080", Scheme.HTTP),
+        ("proxy:8080", Scheme.SOCKS5),  # As it was chosen before.
+    ],
+)
+def test_a_pasted_address_brings_its_kind(typed: str, scheme: Scheme) -> None:
+    assert tidied(ProfileDraft(name="x", host=typed, scheme=Scheme.SOCKS5)).scheme is scheme

@@ -1,0 +1,467 @@
+"""Tests for trayproxy.ui.sign_in_dialog and trayproxy.ui.password_field."""
+
+from typing import TypeVar
+
+import pytest
+from msgspec.structs import replace
+from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtGui import QAccessible, QFocusEvent
+from PySide6.QtWidgets import QCheckBox, QLabel, QLineEdit, QMenu, QPushButton
+from pytestqt.qtbot import QtBot
+
+from tests.ui.service import QUESTION
+from trayproxy.auth.login import Login
+from trayproxy.control.messages import (
+    Keyring,
+    KeyringState,
+    Problem,
+    Question,
+    Quiet,
+    Transport,
+    Why,
+)
+from trayproxy.ui.password_field import PasswordField, caps_lock
+from trayproxy.ui.sign_in_dialog import SignInDialog
+
+Widget = TypeVar("Widget", bound=QObject)
+
+CHECKING = replace(QUESTION, checking=True)
+REJECTED = replace(QUESTION, why=Why.TYPED_REJECTED, rejections=1)
+
+
+@pytest.fixture
+def dialog(qtbot: QtBot) -> SignInDialog:
+    return shown(qtbot, QUESTION)
+
+
+def shown(qtbot: QtBot, question: Question = QUESTION) -> SignInDialog:
+    dialog = SignInDialog(question)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    return dialog
+
+
+def child(dialog: QObject, kind: type[Widget], name: str) -> Widget:
+    found = dialog.findChild(kind, name)
+    assert isinstance(found, kind), name
+    return found
+
+
+def texts(dialog: SignInDialog) -> list[str]:
+    labels = [label for label in dialog.findChildren(QLabel) if label.isVisibleTo(dialog)]
+    return [label.text().replace("\u200b", "") for label in labels if label.text()]
+
+
+def password(dialog: SignInDialog) -> PasswordField:
+    return child(dialog, PasswordField, "password")
+
+
+def accept(dialog: SignInDialog) -> QPushButton:
+    return child(dialog, QPushButton, "accept")
+
+
+# --- What it says --------------------------------------------------------------------------------
+
+
+def test_it_says_who_asks_for_whom_and_how(dialog: SignInDialog) -> None:
+    assert "Proxy “Office” wants you to sign in" in texts(dialog)
+    assert "http://proxy.corp.example:8080" in texts(dialog)
+    assert "“Corporate Internet Access”" in texts(dialog)
+    assert "Basic" in texts(dialog)
+    assert "git (4312) → github.com:443, and 3 more" in texts(dialog)
+    assert "The password travels unencrypted to this proxy." in texts(dialog)
+
+
+def test_lines_that_are_not_true_are_not_there(qtbot: QtBot) -> None:
+    dialog = shown(qtbot, replace(QUESTION, realm="", programs=(), waiting=0, why=Why.ASKED_FOR))
+    assert "It says:" not in texts(dialog)
+    assert "Needed by:" not in texts(dialog)
+    assert not [text for text in texts(dialog) if "accept" in text or "lock" in text]
+
+
+@pytest.mark.parametrize(
+    ("transport", "method", "line"),
+    [
+        (Transport.READABLE, "Basic", "travels unencrypted"),
+        (Transport.SCRAMBLED, "Digest", "itself is not sent"),
+        (Transport.SCRAMBLED, "NTLM", "not sent in readable form"),
+        (Transport.ENCRYPTED, "Basic", "is encrypted"),
+    ],
+)
+def test_the_encryption_line_is_that_of_the_table(
+    transport: Transport, method: str, line: str, qtbot: QtBot
+) -> None:
+    dialog = shown(qtbot, replace(QUESTION, transport=transport, method=method))
+    assert [text for text in texts(dialog) if line in text]
+
+
+def test_why_explains_in_plain_words(dialog: SignInDialog, qtbot: QtBot) -> None:
+    before = dialog.height()
+    child(dialog, QPushButton, "why").click()
+    assert [text for text in texts(dialog) if "Your company chose this method" in text]
+    assert dialog.height() > before
+
+
+@pytest.mark.parametrize(
+    ("question", "line"),
+    [
+        (replace(QUESTION, why=Why.SAVED_REJECTED, rejections=1), "the saved password. Did you"),
+        (REJECTED, "did not accept this password"),
+        (replace(QUESTION, why=Why.UNCHECKED), "could not be checked"),
+        (replace(QUESTION, why=Why.UNRECORDED), "was not sent: the folder"),
+        (replace(QUESTION, why=Why.KEYRING_LOCKED), "GNOME Keyring is locked"),
+        (replace(QUESTION, why=Why.KEYRING_SILENT), "GNOME Keyring does not answer"),
+        (replace(QUESTION, why=Why.EXPIRED), "expired or must be changed"),
+        (replace(QUESTION, why=Why.LOCKED), "Your account is locked."),
+        (replace(QUESTION, why=Why.FALLBACK, before="NTLM"), "NTLM could not be used here"),
+        (replace(QUESTION, why=Why.DOWNGRADE, before="NTLM"), "accept NTLM and now wants Basic"),
+        (
+            replace(QUESTION, why=Why.REALM_CHANGED, before="Corp"),
+            "itself “Corp” before",
+        ),
+        (replace(QUESTION, why=Why.REALM_CHANGED), "did not give itself this name before"),
+    ],
+)
+def test_it_says_why_it_asks(question: Question, line: str, qtbot: QtBot) -> None:
+    assert [text for text in texts(shown(qtbot, question)) if line in text]
+
+
+def test_the_lock_out_line_comes_with_the_second_rejection(qtbot: QtBot) -> None:
+    line = "Many companies lock accounts after 3–5 wrong tries."
+    assert line not in texts(shown(qtbot, REJECTED))
+    assert line in texts(shown(qtbot, replace(REJECTED, rejections=2)))
+
+
+def test_an_account_that_is_locked_is_said_to_be_so_once(qtbot: QtBot) -> None:
+    locked = replace(REJECTED, why=Why.LOCKED, rejections=1, hurried=True)
+    dialog = shown(qtbot, locked)
+    assert accept(dialog).text() == "Try anyway"
+    assert len([text for text in texts(dialog) if "locked" in text]) == 1
+
+
+def test_a_repeated_password_is_told_and_counts_only_those_that_were_sent(qtbot: QtBot) -> None:
+    dialog = shown(qtbot, replace(REJECTED, why=Why.REPEATED, rejections=1, hurried=True))
+    assert [text for text in texts(dialog) if "same password" in text and "not sent again" in text]
+    assert not [text for text in texts(dialog) if "account may be locked" in text]
+    assert accept(dialog).text() == "Try anyway"
+
+
+def test_a_hurried_person_is_asked_to_wait(qtbot: QtBot) -> None:
+    dialog = shown(qtbot, replace(REJECTED, rejections=3, hurried=True))
+    assert accept(dialog).text() == "Try anyway"
+    assert [text for text in texts(dialog) if "rejected 3 passwords in a row" in text]
+
+
+@pytest.mark.parametrize(
+    ("keyring", "text", "reason"),
+    [
+        (Keyring(KeyringState.OK, "KWallet"), "Remember in KWallet", ""),
+        (Keyring(KeyringState.UNKNOWN), "Remember the password", ""),
+        (Keyring(KeyringState.UNSAFE, "PlaintextKeyring"), "Remember the password", "unprotected"),
+        (Keyring(KeyringState.MISSING), "Remember the password", "no keyring"),
+        (Keyring(KeyringState.OFF), "Remember the password", "started to keep no passwords"),
+    ],
+)
+def test_remembering_names_the_store_or_the_reason(
+    keyring: Keyring, text: str, reason: str, qtbot: QtBot
+) -> None:
+    dialog = shown(qtbot, replace(QUESTION, keyring=keyring))
+    box = child(dialog, QCheckBox, "remember")
+    assert box.text() == text
+    assert box.isEnabled() == box.isChecked() == (not reason)
+    assert not reason or [line for line in texts(dialog) if reason in line]
+
+
+# --- Filling in ----------------------------------------------------------------------------------
+
+
+def test_the_first_focus_is_the_first_thing_to_fill_in(qtbot: QtBot) -> None:
+    for user, field in (("", "user"), ("alice", "password")):
+        dialog = shown(qtbot, replace(QUESTION, user=user))
+        assert dialog.focusWidget() is child(dialog, QLineEdit, field)
+
+
+def test_sign_in_needs_a_user_name_and_no_password(qtbot: QtBot) -> None:
+    dialog = shown(qtbot, replace(QUESTION, user=""))
+    assert not accept(dialog).isEnabled()
+    qtbot.keyClicks(child(dialog, QLineEdit, "user"), "alice")
+    assert accept(dialog).isEnabled()
+
+
+def test_enter_signs_in(dialog: SignInDialog, qtbot: QtBot) -> None:
+    qtbot.keyClicks(password(dialog), "secret")
+    with qtbot.waitSignal(dialog.answered) as answered:
+        qtbot.keyClick(password(dialog), Qt.Key.Key_Return)
+    assert answered.args == [Login("CORP\\jdoe", "secret"), True]
+
+
+def test_not_to_remember_is_said(dialog: SignInDialog, qtbot: QtBot) -> None:
+    child(dialog, QCheckBox, "remember").setChecked(False)
+    with qtbot.waitSignal(dialog.answered) as answered:
+        accept(dialog).click()
+    assert answered.args == [Login("CORP\\jdoe", ""), False]
+
+
+def test_typing_is_told_once(dialog: SignInDialog, qtbot: QtBot) -> None:
+    typed: list[None] = []
+    dialog.typed.connect(lambda: typed.append(None))
+    qtbot.keyClicks(password(dialog), "secret")
+    assert len(typed) == 1
+
+
+def test_escape_declines_for_a_minute(dialog: SignInDialog, qtbot: QtBot) -> None:
+    with qtbot.waitSignals([dialog.declined, dialog.closed]):
+        qtbot.keyClick(password(dialog), Qt.Key.Key_Escape)
+    assert not dialog.isVisible()
+
+
+def test_closing_declines_for_a_minute(dialog: SignInDialog, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(dialog.declined) as declined:
+        dialog.close()
+    assert declined.args == [Quiet.A_MINUTE]
+
+
+@pytest.mark.parametrize(("row", "quiet"), [(0, Quiet.A_WHILE), (1, Quiet.UNTIL_CHOSEN)])
+def test_not_now_offers_two_times(
+    row: int, quiet: Quiet, dialog: SignInDialog, qtbot: QtBot
+) -> None:
+    menu: QMenu = child(dialog, QPushButton, "not_now").menu()
+    with qtbot.waitSignal(dialog.declined) as declined:
+        menu.actions()[row].trigger()
+    assert declined.args == [quiet]
+
+
+# --- Checking ------------------------------------------------------------------------------------
+
+
+def test_while_it_is_checked_nothing_can_be_changed(dialog: SignInDialog) -> None:
+    accept(dialog).click()
+    assert accept(dialog).text() == "Signing in…"
+    assert not accept(dialog).isEnabled()
+    assert not password(dialog).isEnabled()
+    assert dialog.isVisible()
+
+
+def test_a_change_that_is_no_verdict_does_not_end_the_checking(dialog: SignInDialog) -> None:
+    accept(dialog).click()
+    dialog.show_question(replace(QUESTION, waiting=9))
+    assert not password(dialog).isEnabled()
+
+
+def test_a_rejection_asks_again_with_the_password_selected(
+    dialog: SignInDialog, qtbot: QtBot
+) -> None:
+    qtbot.keyClicks(password(dialog), "wrong")
+    accept(dialog).click()
+    dialog.show_question(CHECKING)
+    dialog.show_question(REJECTED)
+    assert password(dialog).isEnabled()
+    assert (
+        password(dialog).selectedText() == "\N{BLACK CIRCLE}" * 5
+        or password(dialog).hasSelectedText()
+    )
+    assert dialog.focusWidget() is password(dialog)
+    assert "The proxy did not accept this password." in texts(dialog)
+    assert accept(dialog).text() == "Sign in"
+
+
+@pytest.mark.parametrize(
+    ("method", "typed", "is_told"),
+    [("Basic", "pässword", True), ("Basic", "password", False), ("NTLM", "pässword", False)],
+)
+def test_a_rejected_password_that_may_have_been_read_otherwise_says_so_r_092(
+    qtbot: QtBot, method: str, typed: str, is_told: bool
+) -> None:
+    dialog = shown(qtbot, replace(QUESTION, method=method))
+    password(dialog).setText(typed)
+    assert "text encoding" not in " ".join(texts(dialog))
+    dialog.show_question(replace(REJECTED, method=method))
+    assert ("another text encoding in the profile" in " ".join(texts(dialog))) is is_told
+
+
+def test_success_is_seen_and_then_closes(dialog: SignInDialog, qtbot: QtBot) -> None:
+    qtbot.keyClicks(password(dialog), "secret")
+    accept(dialog).click()
+    with qtbot.assertNotEmitted(dialog.declined), qtbot.waitSignal(dialog.closed):
+        dialog.show_accepted()
+        assert dialog.isVisible()
+        assert accept(dialog).text() == "Signed in"
+    assert password(dialog).text() == ""
+
+
+def test_an_answer_that_cannot_be_tried_says_so(dialog: SignInDialog) -> None:
+    accept(dialog).click()
+    dialog.show_problem(Problem("TP-302", "This user name cannot be sent", "It has a colon."))
+    assert "This user name cannot be sent. It has a colon. (TP-302)" in texts(dialog)
+    assert password(dialog).isEnabled()
+
+
+def test_a_new_face_sees_that_an_answer_is_being_tried(qtbot: QtBot) -> None:
+    dialog = shown(qtbot, CHECKING)
+    assert accept(dialog).text() == "Signing in…"
+    assert not password(dialog).isEnabled()
+
+
+def test_a_dialog_in_the_background_says_so(qtbot: QtBot) -> None:
+    dialog = SignInDialog(QUESTION)
+    qtbot.addWidget(dialog)
+    other = SignInDialog(QUESTION)
+    qtbot.addWidget(other)
+    with qtbot.waitSignal(dialog.unnoticed):
+        dialog.present()
+        other.show()
+        other.activateWindow()
+
+
+# --- The password --------------------------------------------------------------------------------
+
+
+def test_the_password_is_hidden_and_forgotten(dialog: SignInDialog, qtbot: QtBot) -> None:
+    field = password(dialog)
+    qtbot.keyClicks(field, "secret")
+    assert field.displayText() != "secret"
+    dialog.close()
+    assert field.text() == ""
+    field.undo()
+    assert field.text() == ""
+
+
+def test_input_methods_are_told_that_it_is_secret(dialog: SignInDialog) -> None:
+    hints = password(dialog).inputMethodHints()
+    assert hints & Qt.InputMethodHint.ImhSensitiveData
+    assert hints & Qt.InputMethodHint.ImhHiddenText
+    assert not password(dialog).dragEnabled()
+
+
+def test_ctrl_h_shows_the_password_until_the_focus_goes(dialog: SignInDialog, qtbot: QtBot) -> None:
+    field = password(dialog)
+    dialog.activateWindow()
+    qtbot.waitUntil(dialog.isActiveWindow)
+    qtbot.keyClicks(field, "secret")
+    qtbot.keyClick(field, Qt.Key.Key_H, Qt.KeyboardModifier.ControlModifier)
+    assert field.displayText() == "secret"
+    field.focusOutEvent(QFocusEvent(QEvent.Type.FocusOut, Qt.FocusReason.TabFocusReason))
+    assert field.displayText() != "secret"
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "shift", "after"),
+    [
+        (None, "a", False, False),
+        (None, "A", False, True),
+        (None, "a", True, True),
+        (True, "A", True, True),
+        (None, "1", False, None),
+        (True, "", False, True),
+        (None, "ß", False, False),
+        (None, "ع", False, None),
+    ],
+)
+def test_caps_lock_is_inferred(
+    before: bool | None, text: str, shift: bool, after: bool | None
+) -> None:
+    assert caps_lock(before, text, shift=shift) is after
+
+
+def test_caps_lock_is_told_and_taken_back(dialog: SignInDialog, qtbot: QtBot) -> None:
+    qtbot.keyClick(password(dialog), "A")
+    assert "Caps Lock is on" in texts(dialog)
+    qtbot.keyClick(password(dialog), Qt.Key.Key_CapsLock)
+    assert "Caps Lock is on" not in texts(dialog)
+
+
+def test_a_password_is_in_no_repr(dialog: SignInDialog, qtbot: QtBot) -> None:
+    qtbot.keyClicks(password(dialog), "canary77")
+    assert "canary77" not in repr(dialog) + repr(vars(dialog))
+
+
+# --- Hostile text --------------------------------------------------------------------------------
+
+RENAMED = replace(QUESTION, why=Why.REALM_CHANGED, before="<b>Corp</b>\u202e " + "W" * 300)
+HOSTILE = replace(
+    QUESTION,
+    profile="<b>R&D_\u202eelif</b> " + "W" * 100,
+    realm="<img src=x onerror=1>\u202e\x00 & _x_ 👩‍💻 " + "W" * 10_000,
+    method="<i>Basic",
+    programs=(
+        replace(QUESTION.programs[0], name="<script>\u202e", target="\u0430" * 300 + ".com"),
+    ),
+    upstream="http://" + ".".join(["x" * 60] * 4) + ":8080",
+)
+
+
+def test_hostile_text_is_shown_as_text_and_bounded(qtbot: QtBot) -> None:
+    dialog = shown(qtbot, HOSTILE)
+    assert all(label.textFormat() is not Qt.TextFormat.RichText for label in labels(dialog))
+    shown_texts = " ".join(texts(dialog))
+    assert "<img src=x onerror=1>" in shown_texts
+    assert "\u202e" not in shown_texts
+    assert "\x00" not in shown_texts
+    realm = child(dialog, QLabel, "realm")
+    assert len(realm.text().replace("\u200b", "")) <= 82
+    assert len(realm.toolTip()) < 200 + len("&lt;&gt;") * 4
+    assert dialog.width() < 700
+    assert dialog.height() < 800
+
+
+def labels(dialog: SignInDialog) -> list[QLabel]:
+    return dialog.findChildren(QLabel)
+
+
+@pytest.mark.parametrize("question", [QUESTION, HOSTILE, RENAMED, replace(REJECTED, rejections=2)])
+@pytest.mark.parametrize("points", [8, 14, 22])
+def test_no_label_is_clipped_at_any_text_size(
+    question: Question, points: int, qtbot: QtBot
+) -> None:
+    dialog = SignInDialog(question)
+    qtbot.addWidget(dialog)
+    font = dialog.font()
+    font.setPointSize(points)
+    dialog.setFont(font)
+    dialog.show()
+    dialog.show_question(dialog.question)
+    for label in labels(dialog):
+        if label.isVisible() and label.text():
+            needed = label.heightForWidth(label.width()) if label.wordWrap() else -1
+            assert label.height() >= needed, label.objectName()
+            assert label.width() >= label.minimumSizeHint().width(), label.objectName()
+
+
+# --- Accessibility -------------------------------------------------------------------------------
+
+
+def test_every_field_has_a_name_and_a_role(dialog: SignInDialog) -> None:
+    for widget in dialog.findChildren(QLineEdit) + dialog.findChildren(QPushButton):
+        interface = QAccessible.queryAccessibleInterface(widget)
+        assert interface.text(QAccessible.Text.Name), widget.objectName()
+        assert interface.role() not in (QAccessible.Role.NoRole, QAccessible.Role.Client)
+
+
+def test_the_password_field_is_one_for_assistive_technology(dialog: SignInDialog) -> None:
+    interface = QAccessible.queryAccessibleInterface(password(dialog))
+    assert interface.text(QAccessible.Text.Name) == "Password:"
+    assert interface.state().passwordEdit
+
+
+def test_a_screen_reader_hears_what_matters_when_it_opens(qtbot: QtBot) -> None:
+    description = shown(qtbot, REJECTED).accessibleDescription()
+    for part in (
+        "http://proxy.corp.example:8080",
+        "Corporate Internet Access",
+        "travels unencrypted",
+        "did not accept this password",
+    ):
+        assert part in description
+
+
+def test_tab_goes_through_it_in_reading_order(dialog: SignInDialog, qtbot: QtBot) -> None:
+    dialog.activateWindow()
+    qtbot.waitUntil(dialog.isActiveWindow)
+    child(dialog, QPushButton, "why").setFocus()
+    order = []
+    for _ in range(7):
+        focused = dialog.focusWidget()
+        order.append(focused.objectName())
+        qtbot.keyClick(focused, Qt.Key.Key_Tab)
+    assert order[:5] == ["why", "user", "password", "remember", "not_now"]
+    assert set(order[5:]) == {"accept", "cancel"}

@@ -1,0 +1,125 @@
+"""Tests for trayproxy.ui.sign_in_page_notice: a sign-in page is told once, and withdrawn."""
+
+from collections.abc import Iterator
+
+import pytest
+from msgspec import structs
+from PySide6.QtGui import QAction
+from pytestqt.qtbot import QtBot
+
+from tests.ui.service import STATUS, ActingService
+from tests.ui.test_prompts import SilentChannel
+from trayproxy.control.messages import Problem, Status, UseProfile
+from trayproxy.profiles.profile import DIRECT_ID
+from trayproxy.ui.app import App
+from trayproxy.ui.icon_state import IconState
+from trayproxy.ui.menu import TrayMenu
+from trayproxy.ui.notifications import Notifier
+from trayproxy.ui.sign_in_page_notice import CONNECT_DIRECTLY, OPEN_PAGE, SignInPageNotice
+from trayproxy.ui.texts import first_line
+
+URL = "https://portal.example/login?<b>=1"
+PAGE = Problem("TP-310", "This network wants you to sign in on its own page", "Open it.", URL)
+WANTED = structs.replace(STATUS, notices=(PAGE,))
+TITLE = "This network wants you to sign in on its own page"
+
+
+class Notices:
+    """What is under test, and the screen that it speaks to."""
+
+    def __init__(self) -> None:
+        self.channel = SilentChannel()
+        self.notices = SignInPageNotice(Notifier(self.channel))
+        self.notices._believed.setInterval(0)
+
+    def see(self, status: Status | None, qtbot: QtBot) -> None:
+        self.notices.update(status)
+        qtbot.waitUntil(lambda: not self.notices._believed.isActive())
+
+
+@pytest.fixture
+def page(qapp: object) -> Notices:
+    return Notices()
+
+
+def test_the_page_is_told_with_both_ways_out(page: Notices, qtbot: QtBot) -> None:
+    page.see(WANTED, qtbot)
+    shown = page.channel.shown
+    assert shown is not None
+    assert (shown.title, [key for key, _ in shown.actions]) == (
+        TITLE,
+        [OPEN_PAGE, CONNECT_DIRECTLY],
+    )
+    assert [text for _, text in shown.actions] == [
+        "Open sign-in page…",
+        "Connect directly for 5 minutes",
+    ]
+    assert "portal" not in shown.title + shown.body  # Nothing of it comes from the network.
+    with qtbot.waitSignal(page.notices.page_wanted) as opened:
+        page.channel.chosen.emit(OPEN_PAGE, "")
+    assert opened.args == [URL]
+    with qtbot.waitSignal(page.notices.direct_wanted):
+        page.channel.chosen.emit(CONNECT_DIRECTLY, "")
+
+
+def test_the_page_is_told_once_and_withdrawn_with_its_cause(page: Notices, qtbot: QtBot) -> None:
+    page.see(WANTED, qtbot)
+    page.see(structs.replace(WANTED, received=1), qtbot)
+    assert page.channel.posts == 1
+    page.see(STATUS, qtbot)
+    assert page.channel.shown is None
+
+
+@pytest.mark.parametrize(
+    "status", [STATUS, None, structs.replace(WANTED, profile=None, direct=True)]
+)
+def test_nothing_is_told_that_is_over_within_seconds(
+    status: Status | None, page: Notices, qtbot: QtBot
+) -> None:
+    page.notices._believed.setInterval(60_000)
+    page.notices.update(WANTED)
+    page.see(status, qtbot)
+    assert page.channel.posts == 0
+
+
+def test_behind_a_locked_screen_the_page_is_told_after_the_unlocking(
+    page: Notices, qtbot: QtBot
+) -> None:
+    page.see(structs.replace(WANTED, screen_locked=True), qtbot)
+    assert page.channel.posts == 0
+    page.see(WANTED, qtbot)
+    assert page.channel.posts == 1
+
+
+def test_the_menu_offers_to_connect_directly(qtbot: QtBot) -> None:
+    menu = TrayMenu()
+    row = menu.findChild(QAction, "direct_for_now")
+    assert isinstance(row, QAction)
+    menu.update(IconState.OK, STATUS)
+    assert not row.isVisible()
+    menu.update(IconState.OK, WANTED)
+    assert row.isVisible()
+    assert row.text().replace("&", "") == "Connect directly for 5 minutes"
+    with qtbot.waitSignal(menu.direct_for_now_chosen):
+        row.trigger()
+
+
+def test_the_state_says_until_when_programs_connect_directly() -> None:
+    direct = structs.replace(STATUS, profile=None, direct=True)
+    assert first_line(IconState.DIRECT, direct) == "Connecting directly"
+    for_now = structs.replace(direct, direct_until=1_796_009_015.0)
+    assert first_line(IconState.DIRECT, for_now).startswith("Connecting directly until ")
+
+
+@pytest.fixture
+def app(service: ActingService, qtbot: QtBot) -> Iterator[App]:
+    app = App(service.connect, lambda: None, channel=SilentChannel(), page_channel=SilentChannel())
+    app.start()
+    yield app
+    app.close()
+
+
+def test_the_offer_asks_for_five_minutes(app: App, service: ActingService, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: app.link.is_open)
+    app.page_notices.direct_wanted.emit()
+    qtbot.waitUntil(lambda: UseProfile(DIRECT_ID, 300) in service.requests)

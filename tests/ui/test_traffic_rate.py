@@ -1,0 +1,32 @@
+"""Tests for trayproxy.ui.traffic_rate."""
+
+import pytest
+
+from trayproxy.ui.traffic_rate import STALE_S, TrafficRate
+
+
+def test_one_total_is_no_rate() -> None:
+    meter = TrafficRate()
+    meter.update(1000, 0)
+    assert meter.rate(0) is None
+
+
+def test_the_rate_is_the_average_of_the_last_seconds() -> None:
+    meter = TrafficRate()
+    for second in range(10):
+        meter.update(second * 500, second)
+    assert meter.rate(9) == pytest.approx(500)
+
+
+def test_old_totals_tell_nothing() -> None:
+    meter = TrafficRate()
+    meter.update(0, 0)
+    meter.update(1000, 1)
+    assert meter.rate(1 + STALE_S + 0.1) is None
+
+
+def test_a_restarted_service_begins_anew() -> None:
+    meter = TrafficRate()
+    meter.update(10**9, 0)
+    meter.update(0, 1)
+    assert meter.rate(1) is None

@@ -1,0 +1,74 @@
+"""``trayproxy --debug-info``: what a report of a problem needs to say about this computer."""
+
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from trayproxy import __version__
+from trayproxy.cli.output import CommandError, print_line, printable_line
+from trayproxy.cli.service_client import connect_if_running
+from trayproxy.cli.service_client import status as ask
+from trayproxy.cli.status import keyring, state
+from trayproxy.paths import Paths
+
+_PACKAGES = (
+    "PySide6-Essentials",
+    "proxy.py",
+    "keyring",
+    "msgspec",
+    "uvloop",
+    "winloop",
+    "jeepney",
+    "psutil",
+    "platformdirs",
+    "tomlkit",
+)
+_DESKTOP = ("XDG_CURRENT_DESKTOP", "XDG_SESSION_TYPE", "QT_QPA_PLATFORM", "WAYLAND_DISPLAY")
+_OVERRIDES = ("TRAYPROXY_HOME", "TRAYPROXY_LOG_LEVEL")
+
+
+def show(paths: Paths) -> None:
+    """Print it. Nothing in it names the person, a proxy or a password."""
+    for title, text in facts(paths, os.environ):
+        print_line(f"{title + ':':<20} {text}")
+
+
+def facts(paths: Paths, environ: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """Yield title and text of each line."""
+    yield "TrayProxy", __version__
+    yield "Python", f"{platform.python_version()} ({platform.python_implementation()})"
+    yield "System", platform.platform()
+    for package in _PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "not installed"
+    for name in (*_DESKTOP, *_OVERRIDES):
+        if value := environ.get(name):
+            yield name, _without_home(printable_line(value))
+    yield "Settings", _without_home(str(paths.config_file))
+    yield "Log", _without_home(str(paths.log_file))
+    yield from _service(paths)
+
+
+def _service(paths: Paths) -> Iterable[tuple[str, str]]:
+    try:
+        client = connect_if_running(paths)
+        if client is None:
+            yield "Service", "not running"
+            return
+        with client:
+            known = ask(client)
+    except CommandError as error:
+        yield "Service", error.words
+        return
+    yield "Service", f"{known.version}, on {known.address}"
+    # Bare words: sentences name the profile, its proxy or the user, which are nobody's business.
+    yield "State", f"{state(known)} (sign-in {known.sign_in}, proxy {known.upstream})"
+    yield "Keyring", keyring(known.keyring)
+
+
+def _without_home(text: str) -> str:
+    return text.replace(str(Path.home()), "~") if len(str(Path.home())) > 1 else text

@@ -1,0 +1,85 @@
+"""Talking to the running service, or finding out that there is none."""
+
+from trayproxy.cli.output import CommandError, ExitCode
+from trayproxy.control.address import NotRunningError, StrangerError
+from trayproxy.control.client import (
+    Client,
+    DisconnectedError,
+    NoReplyError,
+    RefusedError,
+    connect,
+)
+from trayproxy.control.codec import ProtocolError
+from trayproxy.control.messages import Failed, GetStatus, Reply, Request, Status
+from trayproxy.paths import Paths
+
+NOT_RUNNING = "TrayProxy is not running. Start it with “trayproxy”."
+
+
+def connect_if_running(paths: Paths) -> Client | None:
+    """Return a connection to the service, None if none runs.
+
+    Raises:
+        CommandError: There is one that does not talk to us.
+    """
+    try:
+        client = connect(paths)
+    except NotRunningError:
+        return None
+    except StrangerError as error:
+        raise CommandError(f"What runs in the place of TrayProxy is not yours: {error}.") from None
+    try:
+        client.hello("cli", asks=False)
+    except RefusedError as error:
+        raise CommandError.refused(error.failed) from None
+    except (DisconnectedError, NoReplyError, ProtocolError) as error:
+        raise _silent(error) from None
+    return client
+
+
+def require_service(paths: Paths) -> Client:
+    """Return a connection to the service.
+
+    Raises:
+        CommandError: None runs (exit code 3), or it does not talk to us.
+    """
+    client = connect_if_running(paths)
+    if client is None:
+        raise CommandError(NOT_RUNNING, ExitCode.NOT_RUNNING)
+    return client
+
+
+def request(client: Client, message: Request, timeout_s: float = 30.0) -> Reply:
+    """Return the reply to a request.
+
+    Args:
+        client: The connection.
+        message: The request.
+        timeout_s: How long to wait. A keyring may ask a person to unlock it.
+
+    Raises:
+        CommandError: It was not done, or there is no reply.
+    """
+    try:
+        reply = client.request(message, timeout_s)
+    except (DisconnectedError, NoReplyError, ProtocolError) as error:
+        raise _silent(error) from None
+    if isinstance(reply, Failed):
+        raise CommandError.refused(reply)
+    return reply
+
+
+def status(client: Client) -> Status:
+    """Return what the service knows.
+
+    Raises:
+        CommandError: It does not tell.
+    """
+    reply = request(client, GetStatus(), 5.0)
+    if not isinstance(reply, Status):
+        raise CommandError("TrayProxy gave an answer that was not asked for.")
+    return reply
+
+
+def _silent(error: Exception) -> CommandError:
+    return CommandError(f"TrayProxy runs, but does not answer ({error}). Try “trayproxy quit”.")

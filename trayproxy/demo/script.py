@@ -1,0 +1,232 @@
+"""The main job, played by itself and checked step by step.
+
+Two programs meet a 407, one question is asked, a wrong and then the right password are typed, the
+programs get their page, and the next request is not asked about. Each step says in one sentence
+what happened; the first that does not come out as promised ends the story.
+"""
+
+import http.client
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from typing import TypeVar
+
+from trayproxy.auth.login import Login
+from trayproxy.control.client import Client
+from trayproxy.control.messages import (
+    Answer,
+    Ending,
+    Event,
+    GetStatus,
+    KeyringState,
+    QuestionChanged,
+    QuestionClosed,
+    Quit,
+    Status,
+    Subscribe,
+    UseProfile,
+    Why,
+)
+from trayproxy.demo.company_network import LAB, OFFICE, CompanyNetwork
+from trayproxy.demo.origin import PAGE
+from trayproxy.demo.program import FetchedPage, fetch, fetch_through_tunnel
+from trayproxy.demo.surroundings import (
+    CONTROL_ERRORS,
+    RunningService,
+    SurroundingsError,
+    TemporaryHome,
+    ask,
+    profiles,
+    set_up,
+)
+from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
+
+STEP_TIMEOUT_S = 20.0
+"""How long a step may wait for what it promises."""
+
+_END_TIMEOUT_S = 20.0
+
+_E = TypeVar("_E", bound=Event)
+
+
+class StepError(Exception):
+    """A step did not come out as promised; the text says how."""
+
+
+class DemoScript:
+    """The steps, in their order; each returns the sentence that tells it."""
+
+    def __init__(
+        self,
+        network: CompanyNetwork,
+        log: list[ProxyLogEntry],
+        made: TemporaryHome,
+        running: RunningService,
+        client: Client,
+        programs: Executor,
+    ) -> None:
+        """Set the story on its stage.
+
+        Args:
+            network: The company's network.
+            log: What its proxies have seen; grows meanwhile.
+            made: The home of the service.
+            running: The service.
+            client: A face of the service that answers questions.
+            programs: Where programs run while the story goes on; room for two.
+        """
+        self._network = network
+        self._log = log
+        self._stage = made
+        self._service = running
+        self._client = client
+        self._programs = programs
+        self._waiting: list[Future[FetchedPage]] = []
+        self._questions: set[int] = set()
+
+    def play(self) -> Iterator[str]:
+        """Play the steps one by one.
+
+        Yields:
+            What has happened.
+
+        Raises:
+            StepError: A step did not come out as promised.
+        """
+        for step in (
+            self._a_program_alone_is_refused,
+            self._trayproxy_learns_the_profiles,
+            self._two_programs_wait_for_one_question,
+            self._a_wrong_password_is_tried_once,
+            self._the_right_password_lets_both_pass,
+            self._the_next_requests_are_not_asked_about,
+            self._a_switched_profile_is_used_at_once,
+            self._nothing_is_left_behind,
+            self._trayproxy_ends,
+        ):
+            try:
+                yield step()
+            except (
+                OSError,
+                http.client.HTTPException,
+                SurroundingsError,
+                *CONTROL_ERRORS,
+            ) as error:
+                raise StepError(str(error) or type(error).__name__) from error
+
+    def _a_program_alone_is_refused(self) -> str:
+        page = fetch(self._network.ports.office)
+        _check(page.status == 407, f"the proxy answered {page.status} instead of 407")
+        return f"Alone, a program gets nowhere: the proxy “{OFFICE}” answers 407"
+
+    def _trayproxy_learns_the_profiles(self) -> str:
+        set_up(self._client, self._network)
+        self._client.request(Subscribe())
+        return (
+            f"TrayProxy listens on {self._service.url} and has the profiles “{OFFICE}” and “{LAB}”"
+        )
+
+    def _two_programs_wait_for_one_question(self) -> str:
+        port = self._service.port
+        self._waiting = [self._programs.submit(f, port) for f in (fetch, fetch_through_tunnel)]
+        asked = self._wait(QuestionChanged, lambda event: event.question.waiting == 2).question
+        _check(len(self._questions) == 1, f"{len(self._questions)} questions were asked")
+        return (
+            "Two programs use TrayProxy and wait; it asks one question: the proxy"
+            f" “{asked.profile}” ({asked.upstream}, {asked.method}) wants a sign-in"
+        )
+
+    def _a_wrong_password_is_tried_once(self) -> str:
+        self._answer(Login(self._network.login.user, "not the password"))
+        self._wait(
+            QuestionChanged,
+            lambda event: event.question.why is Why.TYPED_REJECTED and not event.question.checking,
+        )
+        self._check_rejections()
+        return "A wrong password is tried once, for one of the two; the question stays open"
+
+    def _the_right_password_lets_both_pass(self) -> str:
+        self._answer(self._network.login)
+        closed = self._wait(QuestionClosed, lambda _: True)
+        _check(closed.ending is Ending.ACCEPTED, f"the question ended as “{closed.ending}”")
+        for program in self._waiting:
+            _check_page(program.result(STEP_TIMEOUT_S))
+        self._check_rejections()
+        return "The right password: the question closes, and both programs get their page (200)"
+
+    def _the_next_requests_are_not_asked_about(self) -> str:
+        before = self._count(ProxyDecision.ASKED)
+        for use in (fetch, fetch_through_tunnel):
+            _check_page(use(self._service.port))
+        _check(self._count(ProxyDecision.ASKED) == before, "the proxy had to ask again")
+        self._check_no_new_question()
+        return "The next requests pass at once: neither you nor TrayProxy is asked again"
+
+    def _a_switched_profile_is_used_at_once(self) -> str:
+        ask(self._client, UseProfile(profiles(self._network)[1].id))
+        _check_page(fetch(self._service.port))
+        _check(self._log[-1].proxy == LAB, f"the request went through “{self._log[-1].proxy}”")
+        return f"After a switch to the profile “{LAB}” the next request goes through its proxy"
+
+    def _nothing_is_left_behind(self) -> str:
+        status = ask(self._client, GetStatus())
+        assert isinstance(status, Status)
+        _check(status.keyring.state is not KeyringState.OK, "a keyring was used")
+        password = self._network.login.password.encode()
+        user_pass = self._network.login.user.encode() + b":" + password
+        for file in self._stage.home.rglob("*"):
+            octets = file.read_bytes() if file.is_file() else b""
+            _check(password not in octets, f"the password lies in {file.name}")
+            _check(b64encode(user_pass) not in octets, f"the password lies in {file.name}")
+        return "No keyring was used, and no file of TrayProxy has the password"
+
+    def _trayproxy_ends(self) -> str:
+        self._client.request(Quit())
+        code = self._service.process.wait(_END_TIMEOUT_S)
+        _check(code == 0, f"TrayProxy ended with code {code}")
+        return "TrayProxy ends when it is told to"
+
+    def _answer(self, login: Login) -> None:
+        (number,) = self._questions
+        # There is no keyring here that could remember it.
+        ask(self._client, Answer(number, login, remember=False))
+
+    def _wait(self, kind: type[_E], wanted: Callable[[_E], bool]) -> _E:
+        """Return the first event that is wanted; note the questions on the way."""
+        deadline = time.monotonic() + STEP_TIMEOUT_S
+        while (left_s := deadline - time.monotonic()) > 0:
+            for event in self._client.events(left_s):
+                self._note(event)
+                if isinstance(event, kind) and wanted(event):
+                    return event
+                break
+        raise StepError(f"after {STEP_TIMEOUT_S:.0f} s TrayProxy had not said so")
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, QuestionChanged):
+            self._questions.add(event.question.number)
+
+    def _check_no_new_question(self) -> None:
+        known = len(self._questions)
+        # Whatever was asked was sent before this reply.
+        ask(self._client, GetStatus())
+        for event in self._client.events(0.0):
+            self._note(event)
+        _check(len(self._questions) == known, "a question was asked")
+
+    def _check_rejections(self) -> None:
+        count = self._count(ProxyDecision.REJECTED)
+        _check(count == 1, f"the proxy has seen {count} wrong passwords")
+
+    def _count(self, verdict: ProxyDecision) -> int:
+        return sum(entry.verdict is verdict for entry in self._log)
+
+
+def _check_page(page: FetchedPage) -> None:
+    _check(page == FetchedPage(200, PAGE), f"a program got {page.status}: {page.text[:200]!r}")
+
+
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise StepError(otherwise)

@@ -1,0 +1,246 @@
+"""Where the demonstration plays: a temporary home, the real service in it, and the real tray.
+
+Everything is started as a person would start it, with an environment in which nothing of the
+person's own can be reached: not their settings, not their keyring, not their proxy variables.
+"""
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+from trayproxy.control.address import NotRunningError, StrangerError
+from trayproxy.control.client import (
+    Client,
+    DisconnectedError,
+    NoReplyError,
+    RefusedError,
+    connect,
+)
+from trayproxy.control.codec import ProtocolError
+from trayproxy.control.messages import Failed, Quit, Reply, Request, SaveProfile, UseProfile
+from trayproxy.demo.company_network import LAB, OFFICE, CompanyNetwork
+from trayproxy.demo.wire import LOOPBACK
+from trayproxy.desktop import process
+from trayproxy.paths import HOME_VARIABLE, Paths, locate
+from trayproxy.profiles.profile import Profile, SignIn, Upstream
+
+NO_KEYRING = "keyring.backends.fail.Keyring"
+"""keyring's backend that stores nothing; TrayProxy then keeps passwords in memory only."""
+
+START_TIMEOUT_S = 30.0
+_END_TIMEOUT_S = 10.0
+_LISTENING = "listening on "
+_LAST_WORDS = 2000
+
+CONTROL_ERRORS = (
+    NotRunningError,
+    StrangerError,
+    DisconnectedError,
+    NoReplyError,
+    RefusedError,
+    ProtocolError,
+)
+"""What a conversation with the service may end in."""
+
+
+class SurroundingsError(Exception):
+    """Something did not start or did not do as asked; the text says what and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemporaryHome:
+    """A temporary home.
+
+    Attributes:
+        home: The folder.
+    """
+
+    home: Path
+
+    @property
+    def paths(self) -> Paths:
+        """Where the service's files lie below the home."""
+        return locate({HOME_VARIABLE: str(self.home)})
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the demonstration's processes."""
+        return private(process.environment(os.environ), self.home)
+
+    def attach(self, *, asks: bool) -> Client:
+        """Return a connection to the service, with the introductions made.
+
+        Args:
+            asks: Whether this face answers questions.
+        """
+        client = connect(self.paths)
+        client.hello("terminal" if asks else "cli", asks=asks)
+        return client
+
+
+@contextlib.contextmanager
+def temporary_home() -> Iterator[TemporaryHome]:
+    """Make a home, and remove it at the end with whatever still runs in it."""
+    with tempfile.TemporaryDirectory(prefix="trayproxy-demo-") as home:
+        made = TemporaryHome(Path(home))
+        try:
+            yield made
+        finally:
+            _quit(made)
+
+
+def _quit(made: TemporaryHome) -> None:
+    # Not only the service that we started: the tray may have started another.
+    with contextlib.suppress(*CONTROL_ERRORS), made.attach(asks=False) as client:
+        client.request(Quit())
+
+
+def private(inherited: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return an environment that leads to no settings and no keyring of the person's own.
+
+    Args:
+        inherited: The environment to begin with: display, language, where programs are.
+        home: What `HOME_VARIABLE` is set to.
+    """
+    return {**inherited, HOME_VARIABLE: str(home), "PYTHON_KEYRING_BACKEND": NO_KEYRING}
+
+
+@dataclass(frozen=True, slots=True)
+class RunningService:
+    """The service, running.
+
+    Attributes:
+        process: Its process.
+        port: Where it listens on `LOOPBACK`.
+    """
+
+    process: subprocess.Popen[str]
+    port: int
+
+    @property
+    def url(self) -> str:
+        """What a program takes for its proxy."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+
+@contextlib.contextmanager
+def service(made: TemporaryHome, *, terminal: bool) -> Iterator[RunningService]:
+    """Run ``trayproxy run`` until the block ends.
+
+    Args:
+        made: The home it runs in.
+        terminal: Leave it the terminal, so that it asks its questions there.
+
+    Raises:
+        StageError: It does not start.
+    """
+    words = made.home / "service.err"
+    with contextlib.ExitStack() as opened:
+        errors = None if terminal else opened.enter_context(words.open("w", encoding="utf-8"))
+        started = subprocess.Popen(
+            process.command("run", "--listen", f"{LOOPBACK}:0"),
+            env=made.environment(),
+            stdin=None if terminal else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            encoding="utf-8",
+            # Ctrl+C is ours to handle, but who asks at the terminal must belong to its session.
+            start_new_session=not terminal,
+        )
+    try:
+        yield RunningService(started, _port(started, words))
+    finally:
+        end(started)
+
+
+@contextlib.contextmanager
+def tray(made: TemporaryHome) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``trayproxy``, the tray, until the block ends."""
+    started = subprocess.Popen(
+        process.command(),
+        env=made.environment(),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield started
+    finally:
+        end(started)
+
+
+def end(running: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """End a process, kindly at first."""
+    running.terminate()
+    try:
+        running.wait(_END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        running.wait()
+
+
+def _port(running: subprocess.Popen[str], words: Path) -> int:
+    assert running.stdout is not None
+    listening: Future[int] = Future()
+    # The thread reads on to the end: a full pipe would stop the service.
+    Thread(target=_read, args=(running.stdout, listening), daemon=True).start()
+    try:
+        return listening.result(START_TIMEOUT_S)
+    except FutureTimeoutError:
+        raise SurroundingsError(
+            f"TrayProxy does not listen after {START_TIMEOUT_S:.0f} s"
+        ) from None
+    except EOFError:
+        # All its words are there once it has ended.
+        end(running)
+        said = words.read_text("utf-8")[-_LAST_WORDS:].strip() if words.exists() else ""
+        raise SurroundingsError(f"TrayProxy ended with code {running.returncode}. {said}") from None
+
+
+def _read(output: IO[str], listening: Future[int]) -> None:
+    with output:
+        for line in output:
+            if line.startswith(_LISTENING) and not listening.done():
+                listening.set_result(int(line.rpartition(":")[2]))
+    if not listening.done():
+        listening.set_exception(EOFError())
+
+
+def profiles(network: CompanyNetwork) -> tuple[Profile, Profile]:
+    """Return the profiles of the two proxies, “Office” first."""
+    return (
+        Profile(
+            "office", OFFICE, Upstream(LOOPBACK, network.ports.office), user=network.login.user
+        ),
+        Profile("lab", LAB, Upstream(LOOPBACK, network.ports.lab), SignIn.NONE),
+    )
+
+
+def set_up(client: Client, network: CompanyNetwork) -> None:
+    """Give the service the two profiles and make “Office” the active one.
+
+    Raises:
+        StageError: The service refuses one.
+    """
+    made = profiles(network)
+    for profile in made:
+        ask(client, SaveProfile(profile))
+    ask(client, UseProfile(made[0].id))
+
+
+def ask(client: Client, request: Request) -> Reply:
+    """Send a request and return its reply.
+
+    Raises:
+        StageError: The service could not do it.
+    """
+    reply = client.request(request)
+    if isinstance(reply, Failed):
+        raise SurroundingsError(f"{reply.problem.title} ({reply.problem.id}). {reply.problem.body}")
+    return reply

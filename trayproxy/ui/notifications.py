@@ -1,0 +1,339 @@
+"""Notifications: one place on the screen for *Sign-in needed* (ux §4, N1 and N2).
+
+On Linux it talks to ``org.freedesktop.Notifications`` itself, by jeepney: Qt's `showMessage` there
+opens a new notification each time, is clickable only as *critical*, and takes over the tooltip;
+and PySide6's QtDBus cannot send the signature ``susssasa{sv}i``. Elsewhere `showMessage` it is.
+"""
+
+import html
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from PySide6.QtCore import QObject, QSocketNotifier, QTimer, Signal, SignalInstance, Slot
+from PySide6.QtWidgets import QApplication, QSystemTrayIcon
+
+from trayproxy.identity import APP_ID, APP_NAME
+from trayproxy.ui.icons import resource
+from trayproxy.ui.notification_policy import NotificationPolicy as Place
+
+if TYPE_CHECKING:
+    from jeepney import Message
+    from jeepney.io.blocking import DBusConnection
+
+DEFAULT_ACTION = "default"
+"""The click on the body, in the words of the notification specification."""
+
+_NORMAL = 1
+_STAYS = 0
+_SERVICE = "org.freedesktop.Notifications"
+_OBJECT = "/org/freedesktop/Notifications"
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What is said.
+
+    Attributes:
+        title: At most 60 characters.
+        body: A sentence or two. Never mark-up.
+        actions: Key and text of each; the first is what a click on the body does.
+    """
+
+    title: str
+    body: str
+    actions: tuple[tuple[str, str], ...]
+
+
+class NotificationChannel(Protocol):
+    """A way to the screen, for one notification at a time."""
+
+    @property
+    def chosen(self) -> SignalInstance:
+        """A signal (str, str): the key of an action, and an XDG activation token or nothing."""
+        ...
+
+    def post(self, notice: Notification) -> None:
+        """Show this in place of what was shown."""
+        ...
+
+    def withdraw(self) -> None:
+        """Take away what was shown."""
+        ...
+
+
+class Notifier(QObject):
+    """Says things with manners: not twice, not each minute, not while a person looks at us.
+
+    Signals:
+        chosen(str, str): The key of an action, and an XDG activation token or nothing.
+    """
+
+    chosen = Signal(str, str)
+
+    def __init__(
+        self,
+        channel: NotificationChannel,
+        clock: Callable[[], float] = time.monotonic,
+        parent: QObject | None = None,
+    ) -> None:
+        """Create a notifier.
+
+        Args:
+            channel: The way to the screen.
+            clock: Seconds, never going back.
+            parent: Its owner.
+        """
+        super().__init__(parent)
+        self._channel = channel
+        self._clock = clock
+        self._place = Place()
+        self._waiting: Notification | None = None
+        self._later = QTimer(self, singleShot=True)
+        self._later.timeout.connect(self._try)
+        channel.chosen.connect(self.chosen)
+
+    def say(self, notice: Notification) -> None:
+        """Show a notice now, or when its minute has come, unless it is withdrawn before."""
+        self._waiting = notice
+        self._try()
+
+    def withdraw(self) -> None:
+        """The cause is gone."""
+        self._waiting = None
+        self._later.stop()
+        self._place.withdrawn()
+        self._channel.withdraw()
+
+    @Slot()
+    def _try(self) -> None:
+        notice = self._waiting
+        if notice is None or QApplication.activeWindow() is not None:
+            return
+        now = self._clock()
+        wait = self._place.wait_s(notice, now)
+        if wait:
+            self._later.start(int(1000 * wait) + 1)
+            return
+        self._waiting = None
+        if wait is not None:
+            self._place.shown(notice, now)
+            self._channel.post(notice)
+
+
+class TrayMessages(QObject):
+    """Qt's own messages, for Windows and macOS.
+
+    Signals:
+        chosen(str, str): See `NotificationChannel`.
+    """
+
+    chosen = Signal(str, str)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._icon: QSystemTrayIcon | None = None
+        self._first_action = DEFAULT_ACTION
+
+    def use(self, icon: QSystemTrayIcon) -> None:
+        """Speak through this icon from now on."""
+        self._icon = icon
+        icon.messageClicked.connect(self._on_clicked)
+
+    def post(self, notice: Notification) -> None:
+        """Show it, if there is an icon."""
+        self._first_action = notice.actions[0][0] if notice.actions else DEFAULT_ACTION
+        if self._icon is not None:
+            # 63 and 255 characters are what Windows keeps.
+            kind = QSystemTrayIcon.MessageIcon.NoIcon
+            self._icon.showMessage(notice.title[:63], notice.body[:255], kind)
+
+    def withdraw(self) -> None:
+        """Do nothing: these messages go by themselves and Qt has no call for it."""
+
+    @Slot()
+    def _on_clicked(self) -> None:
+        self.chosen.emit(self._first_action, "")
+
+
+class DesktopNotifications(QObject):
+    """The notification service of the desktop, over D-Bus; silent where there is none.
+
+    Signals:
+        chosen(str, str): See `NotificationChannel`.
+    """
+
+    chosen = Signal(str, str)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._connection: DBusConnection | None = None
+        self._notifier: QSocketNotifier | None = None
+        self._replies: dict[int, Callable[[Message], None]] = {}
+        self._capabilities: frozenset[str] | None = None
+        self._wanted: Notification | None = None
+        self._said: Notification | None = None
+        self._is_asking = False
+        self._shown = 0
+        self._first_action = DEFAULT_ACTION
+        self._token = ""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a notification is on the screen, as far as the service has told."""
+        return self._shown != 0
+
+    def post(self, notice: Notification) -> None:
+        """Show this in place of what was shown."""
+        self._wanted = notice
+        if self._connection is None and not self._connect():
+            return
+        if not self._is_asking:
+            self._go_on()
+
+    def withdraw(self) -> None:
+        """Take away what was shown, also if the service has not told its number yet."""
+        self._wanted, self._said = None, None
+        if self._shown and self._connection is not None:
+            self._call("CloseNotification", "u", (self._shown,), None)
+        self._shown = 0
+
+    def close(self) -> None:
+        """Leave the bus."""
+        if self._notifier is not None:
+            self._notifier.setEnabled(False)
+            self._notifier.deleteLater()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._notifier = None, None
+        self._replies.clear()
+        self._capabilities, self._shown, self._said = None, 0, None
+        self._is_asking = False
+
+    def _connect(self) -> bool:
+        from jeepney import MatchRule, message_bus
+        from jeepney.io.blocking import open_dbus_connection
+
+        try:
+            self._connection = open_dbus_connection("SESSION")
+        except (OSError, KeyError, ValueError):
+            # No session bus, or an address that jeepney cannot use: icon and menu remain.
+            return False
+        descriptor = self._connection.sock.fileno()
+        self._notifier = QSocketNotifier(descriptor, QSocketNotifier.Type.Read, self)
+        self._notifier.activated.connect(self._receive)
+        rule = MatchRule(type="signal", interface=_SERVICE, path=_OBJECT)
+        return self._send(message_bus.AddMatch(rule), None)
+
+    def _call(
+        self,
+        method: str,
+        signature: str | None,
+        body: tuple[object, ...],
+        on_reply: "Callable[[Message], None] | None",
+    ) -> None:
+        from jeepney import DBusAddress, new_method_call
+
+        address = DBusAddress(_OBJECT, bus_name=_SERVICE, interface=_SERVICE)
+        self._send(new_method_call(address, method, signature, body), on_reply)
+
+    def _send(self, message: "Message", on_reply: "Callable[[Message], None] | None") -> bool:
+        connection = self._connection
+        if connection is None:
+            return False
+        serial = next(connection.outgoing_serial)
+        if on_reply is not None:
+            self._replies[serial] = on_reply
+        try:
+            connection.send(message, serial=serial)
+        except OSError:
+            self._lose()
+            return False
+        return True
+
+    @Slot()
+    def _receive(self) -> None:
+        while self._connection is not None:
+            try:
+                message = self._connection.receive(timeout=0)
+            except TimeoutError:
+                return
+            except OSError:
+                self._lose()
+                return
+            self._take(message)
+
+    def _lose(self) -> None:
+        """The bus is gone, and with it everything that was known."""
+        self.close()
+
+    def _take(self, message: "Message") -> None:
+        from jeepney import HeaderFields, MessageType
+
+        fields = message.header.fields
+        if message.header.message_type is MessageType.signal:
+            self._on_signal(fields.get(HeaderFields.member, ""), message.body)
+            return
+        on_reply = self._replies.pop(fields.get(HeaderFields.reply_serial, 0), None)
+        if on_reply is not None:
+            # One question at a time: a second `Notify` before the first has a number would be a
+            # second notification.
+            self._is_asking = False
+            if message.header.message_type is MessageType.method_return:
+                on_reply(message)
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Take the next step towards what is wanted on the screen."""
+        if self._wanted is None or self._wanted is self._said:
+            return
+        self._is_asking = True
+        if self._capabilities is None:
+            self._call("GetCapabilities", None, (), self._on_capabilities)
+        else:
+            self._notify(self._wanted, self._capabilities)
+
+    def _on_capabilities(self, reply: "Message") -> None:
+        self._capabilities = frozenset(reply.body[0])
+
+    def _notify(self, notice: Notification, capabilities: frozenset[str]) -> None:
+        self._said = notice
+        self._first_action = notice.actions[0][0] if notice.actions else DEFAULT_ACTION
+        self._token = ""
+        icon = str(resource("icons/trayproxy.svg"))
+        has_markup = "body-markup" in capabilities
+        body = html.escape(notice.body, quote=False) if has_markup else notice.body
+        hints = {
+            "desktop-entry": ("s", APP_ID),
+            "urgency": ("y", _NORMAL),
+            "resident": ("b", True),
+            "suppress-sound": ("b", True),
+        }
+        content = (icon, notice.title, body, _actions(notice, capabilities), hints, _STAYS)
+        self._call("Notify", "susssasa{sv}i", (APP_NAME, self._shown, *content), self._on_shown)
+
+    def _on_shown(self, reply: "Message") -> None:
+        self._shown = int(reply.body[0])
+        if self._wanted is None:
+            self.withdraw()
+
+    def _on_signal(self, member: str, body: tuple[object, ...]) -> None:
+        if len(body) != 2 or not self._shown or body[0] != self._shown:
+            return
+        match member, body[1]:
+            case "ActivationToken", str(token):
+                self._token = token
+            case "ActionInvoked", str(key):
+                token, self._token = self._token, ""
+                self.chosen.emit(self._first_action if key == DEFAULT_ACTION else key, token)
+            case "NotificationClosed", _:
+                self._shown = 0
+
+
+def _actions(notice: Notification, capabilities: frozenset[str]) -> list[str]:
+    if "actions" not in capabilities or not notice.actions:
+        return []
+    # The click on the body shows no text; the same action is a button as well.
+    pairs = [(DEFAULT_ACTION, notice.actions[0][1]), *notice.actions]
+    return [part for pair in pairs for part in pair]

@@ -1,0 +1,624 @@
+"""The window: what is going on, and the profiles (ux §3.3).
+
+It is shown what is, and says what a person wants; `trayproxy.ui.app` has it done. Where there is no
+tray it is the whole face, so everything in the menu is also here. What was typed and not saved
+stays as a draft when another profile is looked at.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from msgspec import structs
+from PySide6.QtCore import QCoreApplication, QEvent, QModelIndex, Qt, Signal, Slot
+from PySide6.QtGui import QCloseEvent, QKeySequence, QPixmap, QShortcut
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QMessageBox,
+    QPushButton,
+    QScrollArea,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from trayproxy.control.conditions import needs_sign_in
+from trayproxy.control.messages import (
+    CheckProfile,
+    Keyring,
+    KeyringState,
+    Problem,
+    Reply,
+    Status,
+)
+from trayproxy.profiles.profile import DIRECT_ID, Profile
+from trayproxy.ui import texts
+from trayproxy.ui.accessibility import announce
+from trayproxy.ui.check_panel import CheckPanel
+from trayproxy.ui.icon_state import IconState
+from trayproxy.ui.icons import action_icon, render
+from trayproxy.ui.profile_form import ProfileDraft, ProfileForm, draft_of
+from trayproxy.ui.text_sanitizer import NAME_WIDTH, breakable, clean, elide, isolate
+from trayproxy.ui.widgets import named, picture, plain_label, plain_tooltip
+
+translate = QCoreApplication.translate
+
+NEW = ""
+"""Stands for the id of the profile that is being added."""
+
+_ID = Qt.ItemDataRole.UserRole
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A profile to delete, and whether its saved password goes as well."""
+
+    profile_id: str
+    forget: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """A profile on its way to the settings file.
+
+    Attributes:
+        key: Its place in the list: its id, or `NEW`.
+        draft: What was typed when it was sent; it may have been changed since.
+        profile: What was sent.
+        is_done: The service has said that it was saved.
+    """
+
+    key: str
+    draft: ProfileDraft
+    profile: Profile
+    is_done: bool = False
+
+
+class ProfilesWindow(QWidget):
+    """Shows the state and edits the profiles.
+
+    Signals:
+        save_wanted(Profile): Add or change this profile.
+        delete_wanted(Deletion): Remove a profile.
+        use_wanted(str): Make the profile with this id the active one.
+        check_wanted(CheckProfile): Try this; the reply goes to `show_check`.
+        forget_wanted(str): Remove the saved password of the profile with this id.
+        sign_in_wanted: Open the sign-in dialog.
+        test_sign_in_wanted(str): Open the sign-in dialog of the tested profile, which has this id.
+        direct_for_now_wanted: Connect directly for the time being.
+        page_wanted(str): Open the page with this URL, which is untrusted, in the browser.
+        copy_wanted: Copy the local address.
+        port_wanted(int): Listen at this port, since the wanted one is taken; 0: at that again.
+        try_again_wanted: Start the service now.
+        quit_wanted: End TrayProxy.
+    """
+
+    save_wanted = Signal(object)
+    delete_wanted = Signal(object)
+    use_wanted = Signal(str)
+    check_wanted = Signal(object)
+    forget_wanted = Signal(str)
+    sign_in_wanted = Signal()
+    test_sign_in_wanted = Signal(str)
+    direct_for_now_wanted = Signal()
+    page_wanted = Signal(str)
+    copy_wanted = Signal()
+    port_wanted = Signal(int)
+    try_again_wanted = Signal()
+    quit_wanted = Signal()
+
+    def __init__(self) -> None:
+        """Build the window, hidden; nothing is known yet."""
+        super().__init__()
+        self.setObjectName("profiles_window")
+        self.setWindowTitle(translate("Window", "TrayProxy"))
+        self.has_tray = False
+        """Whether a person can get the window back from the tray once it is closed."""
+        self._port = 0
+        self._profiles: dict[str, Profile] = {}
+        self._active = ""
+        self._drafts: dict[str, ProfileDraft] = {}
+        self._keyring = Keyring(KeyringState.UNKNOWN)
+        self._saved: bool | None = None
+        self._saving: Saving | None = None
+        self._panel: CheckPanel | None = None
+        self._question: QMessageBox | None = None
+        self._may_close = False
+        self._page = ""
+        self._build()
+        self.show_state(IconState.STARTING, None)
+
+    # --- What is shown ---------------------------------------------------------------------------
+
+    def show_state(
+        self, state: IconState, status: Status | None, *, is_asked: bool = False
+    ) -> None:
+        """Bring everything but the form up to date.
+
+        Args:
+            state: What the icon says.
+            status: The facts, None while there is no service.
+            is_asked: Whether a question is open.
+        """
+        self._state_icon.setPixmap(self._state_pixmap(state))
+        self._state.setText(breakable(texts.status_line(state, status)))
+        needed = status is not None and (needs_sign_in(status) or is_asked)
+        self._sign_in.setVisible(needed)
+        self._try_again.setVisible(status is None and state is IconState.STOPPED)
+        self._show_port(texts.port_offer(status))
+        self._address_row.setVisible(texts.has_address(status))
+        for widget in (self._save, self._test, self._use, self._remove):
+            widget.setEnabled(status is not None)
+        if status is not None:
+            self._address.setText(status.address)
+            self._keyring, self._saved = status.keyring, status.saved
+            self._show_profiles(status)
+            self._show_notices(status)
+        self._update_buttons()
+
+    def _show_port(self, offer: tuple[str, int] | None) -> None:
+        self._use_port.setVisible(offer is not None)
+        if offer is not None:
+            text, self._port = offer
+            self._use_port.setText(text)
+
+    def show_note(self, text: str) -> None:
+        """Say something that stays until it is replaced; an empty text takes it away."""
+        self._note.setText(breakable(text))
+        self._note.setVisible(bool(text))
+
+    def show_save_problem(self, problem: Problem) -> None:
+        """Say why a change was not made."""
+        self._message.setText(breakable(texts.problem_text(problem)))
+        self._message.show()
+        announce(self, self._message.text(), assertive=True)
+
+    def show_saved(self, profile: Profile) -> None:
+        """Note that a profile was saved; its draft goes once the service shows it as saved."""
+        if self._saving is not None and self._saving.profile == profile:
+            self._saving = replace(self._saving, is_done=True)
+            self._message.hide()
+            announce(self, translate("Profiles", "Profile saved"))
+            self._settle()
+
+    def show_check(self, request: CheckProfile, reply: Reply) -> None:
+        """Show how a test came out, if it is still looked at."""
+        if self._panel is not None and self._panel.request is request:
+            self._panel.show_reply(reply)
+
+    def show_forgotten(self) -> None:
+        """Say that the saved password is gone."""
+        self._message.setText(translate("Profiles", "The saved password was removed."))
+        self._message.show()
+
+    def add(self) -> None:
+        """Begin a new profile, or go back to the one that was begun."""
+        self._drafts.setdefault(NEW, ProfileDraft())
+        self._fill_list(select=NEW)
+        self._form.focus_first()
+
+    def present(self) -> None:
+        """Bring the window to the front."""
+        self.show()
+        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
+        self.raise_()
+        self.activateWindow()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Hide where there is a way back; otherwise ask first (ux §2g)."""
+        if self.has_tray or self._may_close:
+            self._may_close = False
+            event.accept()
+            return
+        event.ignore()
+        self._ask_to_close()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow light and dark."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._paint_icons()
+
+    # --- Profiles --------------------------------------------------------------------------------
+
+    def _show_profiles(self, status: Status) -> None:
+        profiles = {profile.id: profile for profile in status.profiles}
+        active = status.profile.id if status.profile is not None else ""
+        active = DIRECT_ID if status.direct else active
+        if (profiles, tuple(profiles), active) != (
+            self._profiles,
+            tuple(self._profiles),
+            self._active,
+        ):
+            was_active = self._active
+            self._profiles, self._active = profiles, active
+            for gone in [key for key in self._drafts if key and key not in profiles]:
+                del self._drafts[gone]
+            self._fill_list(select=self._selected() or (NEW if self._drafts else was_active))
+        self._settle()
+        if not profiles and NEW not in self._drafts and not status.direct:
+            self.add()
+
+    def _settle(self) -> None:
+        saving = self._saving
+        if saving is None or not saving.is_done:
+            return
+        if self._profiles.get(saving.profile.id) != saving.profile:
+            # What the service told last is older than its word that it was saved.
+            return
+        self._saving = None
+        was_shown = self._selected() == saving.key
+        if self._drafts.get(saving.key) == saving.draft:
+            del self._drafts[saving.key]
+        self._fill_list(select=saving.profile.id if was_shown else self._selected())
+
+    def _fill_list(self, select: str) -> None:
+        entries = [*self._profiles, *([NEW] if NEW in self._drafts else [])]
+        if self._profiles or self._active == DIRECT_ID:
+            entries.append(DIRECT_ID)
+        self._list.blockSignals(True)
+        self._list.clear()
+        for profile_id in entries:
+            self._list.addItem(self._item(profile_id))
+        wanted = select if select in entries else self._active
+        row = entries.index(wanted) if wanted in entries else 0
+        self._list.setCurrentRow(row)
+        self._list.blockSignals(False)
+        self._show_selected()
+
+    def _item(self, profile_id: str) -> QListWidgetItem:
+        profile = self._profiles.get(profile_id)
+        name = clean(profile.name) if profile else self._name_of(profile_id)
+        item = QListWidgetItem(isolate(elide(name, NAME_WIDTH)))
+        item.setData(_ID, profile_id)
+        item.setToolTip(plain_tooltip(name))
+        if profile_id and profile_id == self._active:
+            font = item.font()
+            font.setBold(True)
+            item.setFont(font)
+            item.setText(translate("Profiles", "{name} (active)").format(name=item.text()))
+        return item
+
+    def _name_of(self, entry: str) -> str:
+        if entry == DIRECT_ID:
+            return translate("Tray", "Connect directly")
+        return translate("Profiles", "New profile")
+
+    def _selected(self) -> str:
+        item = self._list.currentItem()
+        return str(item.data(_ID)) if item is not None else NEW
+
+    @Slot()
+    def _on_port(self) -> None:
+        self.port_wanted.emit(self._port)
+
+    @Slot()
+    def _show_selected(self) -> None:
+        shown = self._selected()
+        profile = self._profiles.get(shown)
+        draft = self._drafts.get(shown) or (draft_of(profile) if profile else ProfileDraft())
+        self._form.show_draft(draft, shown, self._profiles.values())
+        self._message.hide()
+        self._update_buttons()
+
+    @Slot()
+    def _on_edited(self) -> None:
+        self._drafts[self._selected()] = self._form.draft()
+        self._update_buttons()
+
+    def _update_buttons(self) -> None:
+        shown = self._selected()
+        is_direct = shown == DIRECT_ID
+        self._scroll.setVisible(not is_direct)
+        self._direct_note.setVisible(is_direct)
+        for widget in (self._test, self._revert, self._save):
+            widget.setVisible(not is_direct)
+        self._remove.setEnabled(not is_direct and self._test.isEnabled())
+        is_saved = shown in self._profiles
+        self._revert.setEnabled(shown in self._drafts and (is_saved or bool(self._profiles)))
+        self._use.setVisible((is_saved or is_direct) and shown != self._active)
+        # Only of the active profile it is known whether it has a password.
+        has_password = self._saved if shown == self._active else None
+        self._form.show_keyring(self._keyring, has_password=has_password)
+        self._form.allow_forgetting(is_saved and has_password is not False)
+
+    # --- What the person does --------------------------------------------------------------------
+
+    @Slot()
+    def _on_save(self) -> None:
+        profile = self._form.profile()
+        if profile is not None:
+            key, draft = self._selected(), self._form.draft()
+            self._drafts[key] = draft
+            self._saving = Saving(key, draft, profile)
+            self.save_wanted.emit(profile)
+
+    @Slot()
+    def _on_revert(self) -> None:
+        self._drafts.pop(self._selected(), None)
+        self._fill_list(select=self._selected())
+
+    @Slot()
+    def _on_use(self) -> None:
+        if self._selected() in self._profiles or self._selected() == DIRECT_ID:
+            self.use_wanted.emit(self._selected())
+
+    @Slot(QModelIndex)
+    def _on_activated(self, _: QModelIndex) -> None:
+        self._on_use()
+
+    @Slot()
+    def _on_test(self) -> None:
+        profile = self._form.profile()
+        if profile is None:
+            return
+        if self._panel is not None:
+            self._panel.deleteLater()
+        self._panel = CheckPanel(CheckProfile(profile), self)
+        self._panel.again_wanted.connect(self._on_test_again)
+        self._panel.sign_in_wanted.connect(self._on_test_sign_in)
+        self._panel.show()
+        self.check_wanted.emit(self._panel.request)
+
+    @Slot()
+    def _on_test_again(self) -> None:
+        if self._panel is not None:
+            # Another object: the reply to the test before is none to this one.
+            self._panel.restart(structs.replace(self._panel.request))
+            self.check_wanted.emit(self._panel.request)
+
+    @Slot()
+    def _on_test_sign_in(self) -> None:
+        if self._panel is not None:
+            self.test_sign_in_wanted.emit(self._panel.request.profile.id)
+
+    @Slot()
+    def _on_forget(self) -> None:
+        if self._selected() in self._profiles:
+            self.forget_wanted.emit(self._selected())
+
+    @Slot()
+    def _on_remove(self) -> None:
+        profile = self._profiles.get(self._selected())
+        if profile is None:
+            self._on_revert()
+            return
+        name = isolate(elide(clean(profile.name), NAME_WIDTH))
+        question = self._ask(translate("Profiles", "Delete “{name}”?").format(name=name))
+        if profile.id == self._active:
+            question.setIcon(QMessageBox.Icon.Warning)
+            question.setInformativeText(
+                translate(
+                    "Profiles",
+                    "This profile is in use. Until you choose another one, programs cannot connect "
+                    "through TrayProxy.",
+                )
+            )
+        forget = named(QCheckBox(self._forget_text()), "forget_too")
+        forget.setChecked(True)
+        question.setCheckBox(forget)
+        delete = question.addButton(
+            translate("Profiles", "Delete"), QMessageBox.ButtonRole.DestructiveRole
+        )
+        keep = question.addButton(translate("Profiles", "Keep"), QMessageBox.ButtonRole.RejectRole)
+        question.setDefaultButton(keep)
+        question.setEscapeButton(keep)
+
+        def on_click() -> None:
+            self.delete_wanted.emit(Deletion(profile.id, forget.isChecked()))
+
+        delete.clicked.connect(on_click)
+        question.open()
+
+    def _forget_text(self) -> str:
+        if self._keyring.name:
+            text = translate("Profiles", "Also remove its saved password from {store}")
+            return text.format(store=clean(self._keyring.name))
+        return translate("Profiles", "Also remove its saved password")
+
+    def _ask_to_close(self) -> None:
+        question = self._ask(
+            translate(
+                "Window",
+                "Keep TrayProxy running without a window? Start it again to get this window back.",
+            )
+        )
+        keep = question.addButton(
+            translate("Window", "Keep running"), QMessageBox.ButtonRole.AcceptRole
+        )
+        end = question.addButton(
+            translate("Window", "Quit"), QMessageBox.ButtonRole.DestructiveRole
+        )
+        question.addButton(translate("Window", "Cancel"), QMessageBox.ButtonRole.RejectRole)
+        question.setDefaultButton(keep)
+        keep.clicked.connect(self._close_for_good)
+        end.clicked.connect(self.quit_wanted)
+        question.open()
+
+    @Slot()
+    def _close_for_good(self) -> None:
+        self._may_close = True
+        self.close()
+
+    def _ask(self, text: str) -> QMessageBox:
+        """Make a question that stands before the window and stops nothing else."""
+        if self._question is not None:
+            self._question.deleteLater()
+        self._question = named(QMessageBox(self), "question")
+        self._question.setIcon(QMessageBox.Icon.Question)
+        self._question.setTextFormat(Qt.TextFormat.PlainText)
+        self._question.setText(text)
+        return self._question
+
+    # --- Building --------------------------------------------------------------------------------
+
+    def _show_notices(self, status: Status) -> None:
+        problems = (status.problem, *status.notices)
+        lines = [texts.problem_text(problem) for problem in problems if problem is not None]
+        self._notices.setText(breakable("\n".join(lines)))
+        self._notices.setVisible(bool(lines))
+        self._page = texts.sign_in_page(status)
+        self._open_page.setVisible(bool(self._page))
+        self._open_page.setToolTip(plain_tooltip(self._page))
+        self._direct_for_now.setVisible(texts.offers_direct(status))
+
+    @Slot()
+    def _on_page(self) -> None:
+        self.page_wanted.emit(self._page)
+
+    def _build(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.addLayout(self._build_head())
+        layout.addWidget(self._build_address())
+        self._notices = plain_label("notices")
+        self._note = plain_label("note")
+        self._open_page = named(
+            QPushButton(translate("Window", "Open sign-in page…")), "open_page_now"
+        )
+        self._open_page.clicked.connect(self._on_page)
+        for label in (self._notices, self._note):
+            label.hide()
+            layout.addWidget(label)
+        self._direct_for_now = named(QPushButton(texts.direct_offer()), "direct_for_now")
+        self._direct_for_now.clicked.connect(self.direct_for_now_wanted)
+        row = QHBoxLayout()
+        for button in (self._open_page, self._direct_for_now):
+            button.hide()
+            row.addWidget(button)
+        row.addStretch()
+        layout.insertLayout(layout.indexOf(self._note), row)
+        line = named(QFrame(), "line")
+        line.setFrameShape(QFrame.Shape.HLine)
+        layout.addWidget(line)
+        halves = QHBoxLayout()
+        halves.addLayout(self._build_list())
+        halves.addLayout(self._build_editor(), 1)
+        layout.addLayout(halves, 1)
+        self._paint_icons()
+        QShortcut(QKeySequence(Qt.Key.Key_Escape), self).activated.connect(self.close)
+        QShortcut(QKeySequence(QKeySequence.StandardKey.Quit), self).activated.connect(
+            self.quit_wanted
+        )
+        letters = self.fontMetrics().averageCharWidth()
+        self.resize(letters * 110, self.fontMetrics().height() * 30)
+
+    def _build_head(self) -> QHBoxLayout:
+        self._state_icon = picture("state_icon", self._state_pixmap(IconState.STARTING))
+        self._state = plain_label("state")
+        font = self._state.font()
+        font.setBold(True)
+        self._state.setFont(font)
+        self._sign_in = named(QPushButton(translate("Window", "Sign in…")), "sign_in_now")
+        self._sign_in.clicked.connect(self.sign_in_wanted)
+        self._use_port = named(QPushButton(), "use_port_now")
+        self._use_port.clicked.connect(self._on_port)
+        self._try_again = named(QPushButton(translate("Window", "Try again")), "try_again_now")
+        self._try_again.clicked.connect(self.try_again_wanted)
+        row = QHBoxLayout()
+        row.addWidget(self._state_icon, 0, Qt.AlignmentFlag.AlignVCenter)
+        row.addWidget(self._state, 1, Qt.AlignmentFlag.AlignVCenter)
+        row.addWidget(self._sign_in)
+        row.addWidget(self._use_port)
+        row.addWidget(self._try_again)
+        return row
+
+    def _build_address(self) -> QWidget:
+        self._address_row = named(QWidget(), "address_row")
+        self._address = named(QLabel(), "local_address")
+        self._address.setTextFormat(Qt.TextFormat.PlainText)
+        self._address.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._address.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        copy = named(QPushButton(translate("Window", "Copy")), "copy_address")
+        copy.setAccessibleDescription(translate("Window", "Copies the local address"))
+        copy.clicked.connect(self.copy_wanted)
+        row = QHBoxLayout(self._address_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel(translate("Window", "Local address")))
+        row.addWidget(self._address)
+        row.addWidget(copy)
+        row.addStretch()
+        return self._address_row
+
+    def _build_list(self) -> QVBoxLayout:
+        self._list = named(QListWidget(), "profile_list")
+        self._list.setAccessibleName(translate("Profiles", "Profiles"))
+        self._list.currentItemChanged.connect(self._show_selected)
+        self._list.activated.connect(self._on_activated)
+        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self._list.setFixedWidth(self.fontMetrics().averageCharWidth() * 30)
+        self._add = named(QToolButton(), "add_profile")
+        self._add.setAccessibleName(translate("Profiles", "Add a profile"))
+        self._add.setToolTip(translate("Profiles", "Add a profile"))
+        self._add.clicked.connect(self.add)
+        self._remove = named(QToolButton(), "delete_profile")
+        self._remove.setAccessibleName(translate("Profiles", "Delete this profile"))
+        self._remove.setToolTip(translate("Profiles", "Delete this profile"))
+        self._remove.clicked.connect(self._on_remove)
+        buttons = QHBoxLayout()
+        for button in (self._add, self._remove):
+            button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            button.setMinimumSize(28, 28)
+            buttons.addWidget(button)
+        buttons.addStretch()
+        column = QVBoxLayout()
+        column.addWidget(self._list, 1)
+        column.addLayout(buttons)
+        return column
+
+    def _build_editor(self) -> QVBoxLayout:
+        self._form = ProfileForm()
+        self._form.edited.connect(self._on_edited)
+        self._form.forget_wanted.connect(self._on_forget)
+        self._scroll = named(QScrollArea(), "form_scroll")
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._scroll.setWidget(self._form)
+        self._direct_note = plain_label("direct_note")
+        self._direct_note.setText(
+            translate(
+                "Profiles",
+                "Programs reach every address directly, without a proxy and without a sign-in.",
+            )
+        )
+        self._direct_note.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._direct_note.hide()
+        self._message = plain_label("message")
+        self._message.hide()
+        self._test = self._button("test", translate("Profiles", "&Test connection"), self._on_test)
+        self._use = self._button("use", translate("Profiles", "Use this profile"), self._on_use)
+        self._revert = self._button("revert", translate("Profiles", "Revert"), self._on_revert)
+        self._save = self._button("save", translate("Profiles", "&Save"), self._on_save)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self._test)
+        buttons.addWidget(self._use)
+        buttons.addStretch()
+        buttons.addWidget(self._revert)
+        buttons.addWidget(self._save)
+        column = QVBoxLayout()
+        column.addWidget(self._scroll, 1)
+        column.addWidget(self._direct_note, 1)
+        column.addWidget(self._message)
+        column.addLayout(buttons)
+        return column
+
+    def _button(self, name: str, text: str, slot: Callable[[], None]) -> QPushButton:
+        button = named(QPushButton(text), name)
+        button.clicked.connect(slot)
+        return button
+
+    def _state_pixmap(self, state: IconState) -> QPixmap:
+        size = round(self.fontMetrics().height() * 1.5)
+        ratio = self.devicePixelRatioF()
+        image = render(f"icons/tray/{state}.svg", round(size * ratio))
+        image.setDevicePixelRatio(ratio)
+        return QPixmap.fromImage(image)
+
+    def _paint_icons(self) -> None:
+        self._add.setIcon(action_icon("add", self.palette()))
+        self._remove.setIcon(action_icon("remove", self.palette()))
