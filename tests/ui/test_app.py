@@ -104,6 +104,18 @@ def test_what_could_not_be_done_is_said(app: App, service: ActingService, qtbot:
     assert office.isChecked()
 
 
+def test_the_row_about_the_other_address_of_localhost_opens_the_window(
+    app: App, service: ActingService, qtbot: QtBot
+) -> None:
+    taken = Problem("TP-110", "nc of user nobody listens on [::1]:3128", "End it.")
+    service.show(structs.replace(STATUS, notices=(taken,)))
+    qtbot.waitUntil(lambda: "TP-110" in label(app, "notices"))
+    assert not app.window.isVisible()
+    choose(app, "warning")
+    assert app.window.isVisible()
+    app.window.close()
+
+
 def test_sign_in_asks_the_service(app: App, service: ActingService, qtbot: QtBot) -> None:
     service.show(NEEDED)
     qtbot.waitUntil(lambda: "needed" in heading(app))

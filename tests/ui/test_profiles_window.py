@@ -156,6 +156,23 @@ def test_problems_are_shown_with_their_id(window: ProfilesWindow) -> None:
     )
 
 
+def test_a_program_on_the_other_address_of_localhost_is_named(window: ProfilesWindow) -> None:
+    title = "<b>python3</b> of user nobody listens on [::1]:3128"
+    advice = "Its process id is 4711. End it, or set your programs to 127.0.0.1:3128."
+    other = Problem("TP-801", "The settings file has a mistake", "line 3.")
+    notices = (other, Problem("TP-110", title, advice))
+    window.show_state(IconState.OK, structs.replace(STATUS, notices=notices))
+    shown = child(window, QLabel, "notices")
+    assert shown.isVisible()
+    # A name that looks like markup is shown as it is.
+    assert shown.textFormat() is Qt.TextFormat.PlainText
+    assert f"{title}. {advice} (TP-110)" in label(window, "notices").split("\n")
+    window.show_state(IconState.OK, structs.replace(STATUS, notices=(other,)))
+    assert "TP-110" not in label(window, "notices")
+    window.show_state(IconState.OK, STATUS)
+    assert not shown.isVisible()
+
+
 PAGE = Problem("TP-310", "This network wants you to sign in on its own page", "Open it.")
 
 
