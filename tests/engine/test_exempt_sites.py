@@ -389,6 +389,21 @@ def test_a_request_on_a_connection_that_is_not_signed_in_carries_no_leg_to_an_ex
     assert [has_login(head) for head in upstream.heads] == [False] * 4
 
 
+def test_a_site_that_is_served_over_a_connection_that_is_signed_in_is_not_exempt(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream = Picky("NTLM")
+    engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=(two_legs(),)))
+    holder = stack.enter_context(engine.connect())
+    for octets in (get(ASKED), get(ASKED), get(ASKED + b"more")):
+        assert served(holder, octets)
+    assert [has_login(head) for head in upstream.heads] == [False, True, True, False, False]
+    upstream.heads.clear()
+    other = stack.enter_context(engine.connect())
+    assert served(other, get(ASKED + b"other"))
+    assert [has_login(head) for head in upstream.heads] == [True, True]
+
+
 def test_a_connection_is_signed_in_where_an_exempt_site_asks_after_all(
     start: Start, script: Play
 ) -> None:

@@ -445,8 +445,6 @@ class Signing:
             )
             if upstream is not before:
                 self._asked_on = None  # It may have ended while it lay idle.
-            if answer is None and not upstream.is_signed_in:
-                upstream.answer = None
             return upstream
         # The login goes out while connecting, and what became of it is known with the connection.
         while await self._had_to_wait(answer):
