@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import secretstorage
 
 from tests.desk.play import LAB, OFFICE, RIGHT
 from tests.support.keyring_session import KeyringSession
@@ -55,6 +56,54 @@ def test_any_text_comes_back_as_it_was() -> None:
     for password in ("päss€ 😀", "a\0b", ' "q\\', "x" * 100_000):
         vault.save(OFFICE, Login("jörg", password))
         assert vault.find(OFFICE, "jörg").result(SOON).login == Login("jörg", password)
+
+
+def remove_entry_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let another program remove the first entry that the library has found and not read yet."""
+    is_removed = False
+
+    def unlock(ring: object, item: secretstorage.Item) -> None:
+        nonlocal is_removed
+        if not is_removed:
+            is_removed = True
+            item.delete()
+
+    monkeypatch.setattr("keyring.backends.SecretService.Keyring.unlock", unlock)
+
+
+@pytest.mark.usefixtures("session")
+def test_an_entry_that_another_program_removes_while_it_is_read_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vault = Vault()
+    vault.save(OFFICE, RIGHT).result(SOON)
+    remove_entry_before_it_is_read(monkeypatch)
+    assert vault.find(OFFICE).result(SOON) == Finding(None, GNOME)
+
+
+@pytest.mark.parametrize("saved", [RIGHT, Login("bob", "old")], ids=["the same", "another"])
+def test_an_entry_that_another_program_removes_while_one_is_saved_is_saved_anew(
+    saved: Login, session: KeyringSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = Vault()
+    vault.save(OFFICE, saved).result(SOON)
+    remove_entry_before_it_is_read(monkeypatch)
+    assert vault.save(OFFICE, RIGHT).result(SOON) is None
+    assert vault.find(OFFICE).result(SOON) == Finding(RIGHT, GNOME)
+    assert len(session.entries()) == 1
+
+
+def test_an_entry_that_another_program_removes_while_it_is_forgotten_is_forgotten(
+    session: KeyringSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = Vault()
+    vault.save(OFFICE, RIGHT).result(SOON)
+    remove_entry_before_it_is_read(monkeypatch)
+    states: list[Keyring] = []
+    vault.watch(states.append)
+    assert vault.forget(OFFICE).result(SOON) is None
+    assert states == []
+    assert session.entries() == []
 
 
 @pytest.mark.usefixtures("session")

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
@@ -48,6 +48,10 @@ class Entry:
     secret: str
 
 
+def _read(item: secretstorage.Item) -> Entry:
+    return Entry(item.get_label(), dict(item.get_attributes()), item.get_secret().decode())
+
+
 class KeyringSession:
     """A session that runs.
 
@@ -66,13 +70,17 @@ class KeyringSession:
         self._daemon = daemon
 
     def entries(self) -> list[Entry]:
-        """Return all that lies in the keyring, read over D-Bus as any program would."""
+        """Return all that lies in the keyring, read over D-Bus as any program would.
+
+        An entry that another program removes before it is read is left out.
+        """
+        entries = []
         with self._connected() as connection:
-            return [
-                Entry(item.get_label(), dict(item.get_attributes()), item.get_secret().decode())
-                for collection in secretstorage.get_all_collections(connection)
-                for item in collection.get_all_items()
-            ]
+            for collection in secretstorage.get_all_collections(connection):
+                for item in collection.get_all_items():
+                    with suppress(secretstorage.ItemNotFoundException):
+                        entries.append(_read(item))
+        return entries
 
     def wait_for_entries(self, count: int, timeout: float = PATIENCE) -> list[Entry]:
         """Wait until the keyring holds that many; return them."""

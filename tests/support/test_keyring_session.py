@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import secretstorage
 
 from tests.support.keyring_session import KeyringSession, State, keyring_session
 from tests.support.processes import Home, Job, Process, Result, home, running
@@ -40,6 +41,21 @@ def test_a_test_can_wait_for_an_entry(place: Home) -> None:
         with running(argv, env=session.environment, cwd=place.root):
             assert [entry.secret for entry in session.wait_for_entries(1)] == ["süß"]
         assert len(session.wait_for_entries(1)) == 1
+
+
+def test_an_entry_that_is_removed_while_the_entries_are_read_is_left_out(
+    place: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = secretstorage.Item.get_label
+
+    def remove_and_read(item: secretstorage.Item) -> str:
+        item.delete()
+        return read(item)
+
+    with keyring_session(place) as session:
+        keep(session, place)
+        monkeypatch.setattr(secretstorage.Item, "get_label", remove_and_read)
+        assert session.entries() == []
 
 
 def test_what_was_kept_is_there_in_the_next_session(place: Home) -> None:

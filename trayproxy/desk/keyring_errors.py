@@ -34,6 +34,12 @@ def state_after(error: Exception) -> KeyringState:
     return KeyringState.MISSING
 
 
+def is_entry_gone(error: Exception) -> bool:
+    """Return whether an error of the Secret Service says that an entry is not there any more."""
+    names = {each.__name__ for each in type(error).__mro__}
+    return bool(names & {"ItemNotFoundException", "PasswordDeleteError"})
+
+
 def _state_after_dbus(name: str) -> KeyringState:
     last = name.rpartition(".")[2]
     if last in ("NoReply", "Timeout", "TimedOut"):

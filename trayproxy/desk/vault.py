@@ -23,7 +23,7 @@ from typing import Protocol, TypeVar, cast
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Keyring, KeyringState, Problem
 from trayproxy.desk import secret_service
-from trayproxy.desk.keyring_errors import UnusableError, reason_of, state_after
+from trayproxy.desk.keyring_errors import UnusableError, is_entry_gone, reason_of, state_after
 from trayproxy.desk.problems import no_store, not_removed, not_saved
 from trayproxy.desk.store import Finding
 from trayproxy.identity import APP_ID, APP_NAME
@@ -37,6 +37,7 @@ WINDOWS_MOST = 1280
 passes longer ones on and gets "The stub received bad data"."""
 
 _ENTRIES_MOST = 16
+_REPEATS_MOST = 3
 
 _SERVICE = "keyring.backends.SecretService"
 _WINDOWS = "keyring.backends.Windows"
@@ -267,7 +268,7 @@ class Vault:
         try:
             opened = self._opened = self._opened or self._open_ring()
             self._become(_state_of(opened), opened.name or self._bus_name())
-            result = job(opened)
+            result = _do(job, opened)
             self._become(_state_of(opened), opened.name or self._bus_name())
         # Back-ends raise what they like: their own errors, those of D-Bus, of Windows, of Python.
         # None of them may end this thread, and none may be logged: a UnicodeEncodeError shows a
@@ -299,6 +300,21 @@ class Vault:
 
 
 # --- Entries -----------------------------------------------------------------------------------
+
+
+def _do(job: Callable[[Opened], T], opened: Opened) -> T:
+    """Do a job, and do it again if another program removed an entry between the job's calls.
+
+    The calls to a Secret Service find an entry first and read or delete it after that. Every job
+    can be done twice.
+    """
+    for _ in range(_REPEATS_MOST):
+        try:
+            return job(opened)
+        except Exception as error:
+            if opened.module != _SERVICE or not is_entry_gone(error):
+                raise
+    return job(opened)
 
 
 def _find(opened: Opened, service: str, user: str) -> Login | None:
