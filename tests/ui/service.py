@@ -1,4 +1,4 @@
-"""A service that does what the test says: the far end of a `Link`, without a socket server."""
+"""A service that does what the test says: the far end of a `ServiceClient`, without a socket server."""
 
 import socket
 from collections.abc import Callable

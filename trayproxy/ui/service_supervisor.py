@@ -99,7 +99,7 @@ class ServiceSupervisor(QObject):
         """Start no service from now on, and finish connecting to a running or just started one.
 
         Returns:
-            Whether a connection is being made. `Link.opened` or `gave_up` follows.
+            Whether a connection is being made. `ServiceClient.opened` or `gave_up` follows.
         """
         self._is_over = True
         self._pause.stop()
