@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Leg, ToSign, choose
+from trayproxy.auth.scheme import Leg, RequestToSign, choose
 from trayproxy.http.challenges import Challenge
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def test_the_scheme_of_the_guide_answers_a_challenge() -> None:
     offer = choose((Challenge("bearer", (), ""),), (scheme,))
     assert offer is not None
     signer = offer.scheme.signer(offer.challenge, Login("jdoe", "abc.DEF=="), "proxy.example")
-    leg = signer.begin(ToSign(b"CONNECT", b"www.example:443")).step(())
+    leg = signer.begin(RequestToSign(b"CONNECT", b"www.example:443")).step(())
     assert isinstance(leg, Leg)
     assert leg.credentials == b"Bearer abc.DEF=="
 

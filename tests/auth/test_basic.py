@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Leg, ToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Leg, RequestToSign, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge, parse_challenges
 
 CANARY = "Zx9-canary-secret"
@@ -43,7 +43,7 @@ def answer_to(text: str, encoding: str, login: Login) -> bytes:
     (challenge,) = parse_challenges([text.encode()])
     scheme = Basic(encoding)
     assert scheme.understands(challenge)
-    leg = scheme.signer(challenge, login, "").begin(ToSign(b"GET", b"http://a/")).step(())
+    leg = scheme.signer(challenge, login, "").begin(RequestToSign(b"GET", b"http://a/")).step(())
     assert isinstance(leg, Leg)
     return b64decode(leg.credentials.removeprefix(b"Basic "), validate=True)
 
@@ -114,14 +114,14 @@ def test_every_request_is_signed_alike() -> None:
     signer = Basic().signer(Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example")
     leg = Leg(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
     assert signer.repeats
-    assert signer.begin(ToSign(b"GET", b"http://a.example/")).step(()) == leg
-    assert signer.begin(ToSign(b"CONNECT", b"b.example:443")).step(()) == leg
+    assert signer.begin(RequestToSign(b"GET", b"http://a.example/")).step(()) == leg
+    assert signer.begin(RequestToSign(b"CONNECT", b"b.example:443")).step(()) == leg
 
 
 @pytest.mark.parametrize("challenges", [(Challenge("basic"),), ()])
 def test_credentials_that_come_back_are_rejected(challenges: tuple[Challenge, ...]) -> None:
     signer = Basic().signer(Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example")
-    handshake = signer.begin(ToSign(b"GET", b"http://a.example/"))
+    handshake = signer.begin(RequestToSign(b"GET", b"http://a.example/"))
     handshake.step(())
     assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from trayproxy.auth.digest import MOST_IDLE, MOST_STALE, Digest
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Leg, Signer, ToSign, Verdict, VerdictKind, choose
+from trayproxy.auth.scheme import Leg, RequestToSign, Signer, Verdict, VerdictKind, choose
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields, is_field_value
 
@@ -21,7 +21,7 @@ RAW = Path(__file__).parents[1] / "http" / "407"
 SECRET = "Zx9-canary-secret"
 LOGIN = Login("user", "pass")
 CNONCE = bytes(range(16))
-GET = ToSign(b"GET", b"http://a.example/x", b"")
+GET = RequestToSign(b"GET", b"http://a.example/x", b"")
 REJECTED = Verdict(VerdictKind.REJECTED)
 NOTHING = Fields()
 
@@ -38,7 +38,7 @@ def signer_for(text: str, login: Login = LOGIN) -> Signer:
     return digest().signer(one(text), login, "proxy.example")
 
 
-def signed(signer: Signer, request: ToSign = GET, *challenges: Challenge) -> dict[str, str]:
+def signed(signer: Signer, request: RequestToSign = GET, *challenges: Challenge) -> dict[str, str]:
     """Return the parameters of the first leg."""
     return params(signer.begin(request).step(challenges))
 
@@ -86,7 +86,7 @@ def test_the_examples_of_rfc_7616_come_out_r_101(algorithm: str, response: str) 
     scheme = digest(lambda size: Fixed(RFC_CNONCE.encode()))
     login = Login("Mufasa", "Circle of Life")
     signer = scheme.signer(one(f"{RFC_7616}, algorithm={algorithm}"), login, "proxy.example")
-    fields = signed(signer, ToSign(b"GET", b"/dir/index.html", b""))
+    fields = signed(signer, RequestToSign(b"GET", b"/dir/index.html", b""))
     assert fields["response"] == response
     assert fields["opaque"] == "FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"
     assert (fields["qop"], fields["nc"], fields["algorithm"]) == ("auth", "00000001", algorithm)
@@ -111,7 +111,7 @@ def test_a_proxy_without_qop_gets_the_answer_of_rfc_2069_r_104() -> None:
     """Its section 2.4, with the response of erratum 749. Corpus U109."""
     text = 'realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", opaque="5ccc"'
     login = Login("Mufasa", "CircleOfLife")
-    fields = signed(signer_for(text, login), ToSign(b"GET", b"/dir/index.html"))
+    fields = signed(signer_for(text, login), RequestToSign(b"GET", b"/dir/index.html"))
     assert fields["response"] == "1949323746fe6a43ef61f9606e7febea"
     assert {"qop", "nc", "cnonce", "algorithm"}.isdisjoint(fields)
 
@@ -148,13 +148,13 @@ def test_every_algorithm_signs_for_requests_one_after_the_other_r_101(
 )
 def test_the_uri_is_the_request_target_as_sent_r_103(method: bytes, target: bytes) -> None:
     # Apache answers 400 to anything else.
-    fields = signed(signer_for('realm="c", nonce="n", qop="auth"'), ToSign(method, target))
+    fields = signed(signer_for('realm="c", nonce="n", qop="auth"'), RequestToSign(method, target))
     assert fields["uri"] == target.decode()
 
 
 def test_the_content_is_signed_where_nothing_less_is_offered_r_104() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth-int", algorithm=SHA-256')
-    fields = signed(signer, ToSign(b"POST", b"http://a.example/", b"text"))
+    fields = signed(signer, RequestToSign(b"POST", b"http://a.example/", b"text"))
     ha1 = hashed("sha256", "user", "c", "pass")
     ha2 = hashed("sha256", "POST", "http://a.example/", hashed("sha256", "text"))
     expected = hashed("sha256", ha1, "n", "00000001", CNONCE.hex(), "auth-int", ha2)
@@ -163,15 +163,15 @@ def test_the_content_is_signed_where_nothing_less_is_offered_r_104() -> None:
 
 def test_content_that_is_not_at_hand_cannot_be_signed() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth-int"')
-    verdict = signer.begin(ToSign(b"POST", b"http://a.example/", None)).step(())
+    verdict = signer.begin(RequestToSign(b"POST", b"http://a.example/", None)).step(())
     assert isinstance(verdict, Verdict)
     assert (verdict.kind, verdict.lacks_content) == (VerdictKind.UNUSABLE, True)
 
 
 def test_a_nonce_that_waits_for_content_is_still_the_next_one_to_be_used() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth-int"')
-    signer.begin(ToSign(b"POST", b"http://a.example/", None)).step(())
-    fields = signed(signer, ToSign(b"POST", b"http://a.example/", b"text"))
+    signer.begin(RequestToSign(b"POST", b"http://a.example/", None)).step(())
+    fields = signed(signer, RequestToSign(b"POST", b"http://a.example/", b"text"))
     assert (fields["nonce"], fields["nc"]) == ("n", "00000001")
 
 
@@ -277,7 +277,7 @@ def test_the_domain_says_nothing_of_a_proxy_r_109() -> None:
     """RFC 7616, section 3.3: the protection space of a proxy is all of it."""
     signer = signer_for('realm="c", nonce="n", qop="auth", domain="http://only.example/here"')
     for number, target in enumerate((b"http://other.example/", b"c.example:443"), 1):
-        handshake = signer.begin(ToSign(b"GET", target))
+        handshake = signer.begin(RequestToSign(b"GET", target))
         fields = params(handshake.step(()))
         assert (fields["uri"], fields["nc"]) == (target.decode(), f"{number:08x}")
         assert "domain" not in fields
@@ -590,7 +590,7 @@ def test_credentials_are_one_field_value_that_reads_as_it_was_meant(
         signer = digest().signer(challenge, Login(user, password), "proxy.example")
     except LoginError:
         return
-    leg = signer.begin(ToSign(b"GET", target)).step(())
+    leg = signer.begin(RequestToSign(b"GET", target)).step(())
     assert isinstance(leg, Leg)
     if not is_field_value(leg.credentials):
         # Neither fields nor targets that came over the wire have control characters.

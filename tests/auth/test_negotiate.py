@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.negotiate import kerberos_scheme, spnego_init
-from trayproxy.auth.scheme import Leg, Signer, ToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Leg, RequestToSign, Signer, Verdict, VerdictKind
 from trayproxy.auth.spnego import TokenError
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
 
 LOGIN = Login("jdoe", "secret")
-GET = ToSign(b"GET", b"http://a.example/", b"", b"end point")
+GET = RequestToSign(b"GET", b"http://a.example/", b"", b"end point")
 BARE = Challenge("negotiate")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.ntlm import LONGEST, ntlm_in_negotiate, ntlm_scheme, read_type2
-from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
 from trayproxy.auth.spnego import NTLM_EXTRA, TokenError, Tokens
 from trayproxy.auth.windows import WindowsScheme
 from trayproxy.http.challenges import Challenge, parse_challenges
@@ -21,7 +21,7 @@ spnego = pytest.importorskip("spnego")
 
 SECRET = "Zx9-canary-secret"
 LOGIN = Login("CORP\\jdoe", SECRET)
-GET = ToSign(b"GET", b"http://a.example/", b"")
+GET = RequestToSign(b"GET", b"http://a.example/", b"")
 REJECTED = Verdict(VerdictKind.REJECTED)
 BARE = Challenge("ntlm")
 TYPE_2 = (
@@ -42,7 +42,7 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def begun(scheme: WindowsScheme, login: Login = LOGIN, end_point: bytes = b"") -> Handshake:
     signer = scheme.signer(BARE, login, "proxy.corp.example")
     assert not signer.repeats
-    return signer.begin(ToSign(GET.method, GET.target, GET.body, end_point))
+    return signer.begin(RequestToSign(GET.method, GET.target, GET.body, end_point))
 
 
 def sent(leg: Leg | Verdict, title: bytes = b"NTLM ") -> bytes:

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from trayproxy.auth.login import Login
 from trayproxy.auth.ntlm import ntlm_scheme
 from trayproxy.auth.ntlmv2 import (
-    Key,
-    Surroundings,
+    NtlmEnvironment,
+    NtlmKey,
     UnusableChallengeError,
     authenticate,
     channel_bindings,
     md4,
     rc4,
 )
-from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge
 
 spnego = pytest.importorskip("spnego")
@@ -39,7 +39,7 @@ def random(count: int) -> bytes:
     return bytes(range(0xA0, 0xA0 + count))
 
 
-AROUND = Surroundings(random, lambda: NOW_NS, COMPUTER)
+AROUND = NtlmEnvironment(random, lambda: NOW_NS, COMPUTER)
 
 
 def pair(kind: int, value: bytes) -> bytes:
@@ -139,13 +139,13 @@ def test_messages_are_those_of_pyspnego_octet_for_octet(
 ) -> None:
     challenge = type_2(flags, pairs)
     negotiate, response = of_library(monkeypatch, login, challenge, end_point)
-    key = Key.derive(login, HOST)
+    key = NtlmKey.derive(login, HOST)
     assert authenticate(key, AROUND, negotiate, challenge, end_point) == response
 
 
 def test_the_example_of_ms_nlmp_comes_out() -> None:
     """MS-NLMP, section 4.2.4.1.1 (``NTOWFv2``)."""
-    key = Key.derive(Login("Domain\\User", "Password"), HOST)
+    key = NtlmKey.derive(Login("Domain\\User", "Password"), HOST)
     assert key.response_key.hex() == "0c868a403bfd7a93a3001ef22ef02e3f"
 
 
@@ -201,7 +201,7 @@ def test_a_password_that_looks_like_hashes_is_a_password() -> None:
     from spnego._ntlm_raw.crypto import ntowfv2
 
     expected = ntowfv2("jdoe", md4(password.encode("utf-16-le")), "CORP")
-    assert Key.derive(Login("CORP\\jdoe", password), HOST).response_key == expected
+    assert NtlmKey.derive(Login("CORP\\jdoe", password), HOST).response_key == expected
 
 
 @pytest.mark.parametrize(
@@ -214,19 +214,19 @@ def test_a_password_that_looks_like_hashes_is_a_password() -> None:
     ],
 )
 def test_target_information_of_a_wrong_size_is_not_answered(pairs: bytes) -> None:
-    key = Key.derive(Login("jdoe", SECRET), HOST)
+    key = NtlmKey.derive(Login("jdoe", SECRET), HOST)
     with pytest.raises(UnusableChallengeError):
         authenticate(key, AROUND, bytes(40), type_2(FLAGS, pairs), b"")
 
 
 def test_a_name_beyond_the_proxys_encoding_is_not_sent() -> None:
-    key = Key.derive(Login("CORP\\иван", SECRET), HOST)
+    key = NtlmKey.derive(Login("CORP\\иван", SECRET), HOST)
     with pytest.raises(UnusableChallengeError):
         authenticate(key, AROUND, bytes(40), type_2(FLAGS & ~UNICODE, PLAIN + END), b"")
 
 
 def test_nothing_that_is_shown_holds_the_key() -> None:
-    key = Key.derive(Login("CORP\\jdoe", SECRET), HOST)
+    key = NtlmKey.derive(Login("CORP\\jdoe", SECRET), HOST)
     assert key.response_key.hex() not in repr(key)
     assert repr(key.response_key) not in repr(key)
 
@@ -241,11 +241,11 @@ def answered(handshake: Handshake, challenge: bytes) -> Leg | Verdict:
 
 
 def handshakes(count: int) -> list[Handshake]:
-    around = Surroundings(os.urandom, lambda: NOW_NS, COMPUTER)
+    around = NtlmEnvironment(os.urandom, lambda: NOW_NS, COMPUTER)
     signer = ntlm_scheme(surroundings=around).signer(
         Challenge("ntlm"), Login("CORP\\jdoe", SECRET), HOST
     )
-    return [signer.begin(ToSign(b"GET", b"http://a.example/", b"")) for _ in range(count)]
+    return [signer.begin(RequestToSign(b"GET", b"http://a.example/", b"")) for _ in range(count)]
 
 
 def test_every_connection_has_random_numbers_of_its_own() -> None:

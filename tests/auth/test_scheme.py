@@ -7,7 +7,7 @@ import pytest
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Repeated, Signer, choose
+from trayproxy.auth.scheme import ConstantSigner, Signer, choose
 from trayproxy.http.challenges import Challenge, parse_challenges
 
 
@@ -30,7 +30,7 @@ class Stronger:
         return "nonce" in dict(challenge.params)
 
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        return Repeated(b"Digest")
+        return ConstantSigner(b"Digest")
 
 
 def chosen(lines: Sequence[bytes]) -> str:

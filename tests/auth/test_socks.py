@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Leg, Offer, ToSign, choose
+from trayproxy.auth.scheme import Leg, Offer, RequestToSign, choose
 from trayproxy.auth.socks import NAME, SocksPassword, socks_challenge, socks_credentials
 from trayproxy.http.challenges import parse_challenges
 
@@ -14,7 +14,7 @@ def test_a_login_is_the_message_of_rfc_1929() -> None:
     login = Login("jdoe", "pa55 w:rd")
     assert socks_credentials(login) == b"\x01\x04jdoe\x09pa55 w:rd"
     signer = SocksPassword().signer(socks_challenge(), login, "proxy.example")
-    assert signer.begin(ToSign(b"", b"")).step(()) == Leg(socks_credentials(login))
+    assert signer.begin(RequestToSign(b"", b"")).step(()) == Leg(socks_credentials(login))
 
 
 def test_text_is_utf8_in_its_composed_form() -> None:

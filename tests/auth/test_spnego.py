@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.ntlmv2 import Surroundings
+from trayproxy.auth.ntlmv2 import NtlmEnvironment
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.spnego import (
     KERBEROS_EXTRA,
@@ -269,7 +269,7 @@ def test_an_exchange_waits_for_nothing_but_the_library_and_windows(library: Libr
     assert not in_python.waits
 
 
-AROUND = Surroundings(bytes, lambda: 0, "LAPTOP")
+AROUND = NtlmEnvironment(bytes, lambda: 0, "LAPTOP")
 
 
 def test_windows_computes_its_own_messages(library: Library) -> None:

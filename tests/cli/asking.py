@@ -15,29 +15,29 @@ from msgspec.structs import replace
 from tests.support.hearers import tell
 from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.control.messages import (
-    Answer,
-    Decline,
+    AnswerPrompt,
+    DeclinePrompt,
     Done,
     Ending,
-    Keyring,
     KeyringState,
+    KeyringStatus,
     ListenerState,
     Program,
-    Question,
-    QuestionChanged,
-    QuestionClosed,
+    Prompt,
+    PromptChanged,
+    PromptClosed,
+    PromptReason,
     Reply,
     Request,
     SignInNow,
     Status,
     Subscribe,
     Transport,
-    Why,
 )
 from trayproxy.control.server import Server, Session
 from trayproxy.paths import locate
 
-QUESTION = Question(
+QUESTION = Prompt(
     number=1,
     profile_id="office",
     profile="Office",
@@ -46,25 +46,25 @@ QUESTION = Question(
     method="Basic",
     transport=Transport.READABLE,
     user="CORP\\jdoe",
-    why=Why.NEEDED,
+    reason=PromptReason.NEEDED,
     programs=(Program("git", 4312, "github.example:443"), Program("", 0, "b.example:80")),
     waiting=4,
-    keyring=Keyring(KeyringState.OK, "GNOME Keyring"),
+    keyring=KeyringStatus(KeyringState.OK, "GNOME Keyring"),
 )
 
 
 class Desk:
     """Asks until the password is right."""
 
-    def __init__(self, question: Question) -> None:
-        self.question: Question | None = question
+    def __init__(self, question: Prompt) -> None:
+        self.question: Prompt | None = question
         self.server: Server | None = None
         self.said: list[Request] = []
 
     async def handle(self, session: Session, request: Request) -> Reply:
         if isinstance(request, Subscribe):
             if self.question:
-                session.send_event(QuestionChanged(self.question))
+                session.send_event(PromptChanged(self.question))
                 if not self.question.programs[0].name:
                     # Later than the question, as it is looked up, but not at the next wake-up.
                     named = replace(self.question, programs=QUESTION.programs)
@@ -72,10 +72,10 @@ class Desk:
             return Status("0", os.getpid(), ListenerState.UP, "127.0.0.1:1")
         self.said.append(request)
         match request:
-            case Answer(_, login, _):
+            case AnswerPrompt(_, login, _):
                 self.change(checking=True)
                 asyncio.get_running_loop().call_soon(self.judge, login.password == "right")
-            case Decline():
+            case DeclinePrompt():
                 self.close(Ending.DECLINED)
             case SignInNow():
                 self.change(waiting=5)
@@ -88,22 +88,25 @@ class Desk:
         else:
             count = self.question.rejections + 1
             self.change(
-                checking=False, rejections=count, why=Why.TYPED_REJECTED, hurried=count >= 3
+                checking=False,
+                rejections=count,
+                reason=PromptReason.TYPED_REJECTED,
+                hurried=count >= 3,
             )
 
     def change(self, **changes: object) -> None:
         assert self.question is not None
         self.change_to(replace(self.question, **changes))
 
-    def change_to(self, question: Question) -> None:
+    def change_to(self, question: Prompt) -> None:
         self.question = question
         assert self.server is not None
-        tell(self.server, QuestionChanged(self.question))
+        tell(self.server, PromptChanged(self.question))
 
     def close(self, ending: Ending) -> None:
         self.question = None
         assert self.server is not None
-        tell(self.server, QuestionClosed(1, ending))
+        tell(self.server, PromptClosed(1, ending))
 
     def attached(self, session: Session) -> None:
         pass
@@ -127,7 +130,7 @@ async def serve(desk: Desk) -> None:
 
 
 def describe(request: Request) -> str:
-    secret = request.login.password if isinstance(request, Answer) else ""
+    secret = request.login.password if isinstance(request, AnswerPrompt) else ""
     return f"{request!r} {secret}".strip()
 
 
@@ -135,7 +138,7 @@ def main(kind: str) -> None:
     questions = {
         "plain": QUESTION,
         "hurried": replace(QUESTION, rejections=3, hurried=True),
-        "unsafe": replace(QUESTION, keyring=Keyring(KeyringState.UNSAFE, "Plain")),
+        "unsafe": replace(QUESTION, keyring=KeyringStatus(KeyringState.UNSAFE, "Plain")),
         "stranger": replace(QUESTION, user=""),
         "unnamed": replace(QUESTION, programs=(Program("", 0, "github.example:443"),)),
     }

@@ -22,18 +22,18 @@ from trayproxy.control.messages import (
     ForgetLogin,
     GetStatus,
     KeptInMemory,
-    Keyring,
     KeyringState,
+    KeyringStatus,
     ListenerState,
     Problem,
-    Question,
-    QuestionChanged,
+    Prompt,
+    PromptChanged,
     Quit,
     Reply,
     Request,
     SaveLogin,
     SaveProfile,
-    Show,
+    ShowWindow,
     SignInState,
     Status,
     Subscribe,
@@ -60,7 +60,7 @@ class Service:
         self.refusal: Failed | None = None
         self.result = CheckResult(())
         self.kept: KeptInMemory | None = None
-        self.question: Question | None = None
+        self.question: Prompt | None = None
         self.quit: Callable[[], None] = lambda: None
         self.ending: asyncio.Task[None] | None = None
 
@@ -73,7 +73,7 @@ class Service:
         match request:
             case CheckProfile():
                 if self.question:
-                    session.send_event(QuestionChanged(self.question))
+                    session.send_event(PromptChanged(self.question))
                 return self.result
             case Subscribe():
                 return self.status
@@ -85,7 +85,7 @@ class Service:
                 self.config = self.config.using(profile_id)
             case SaveLogin() if self.kept:
                 return self.kept
-            case SaveLogin() | ForgetLogin() | Show():
+            case SaveLogin() | ForgetLogin() | ShowWindow():
                 pass
             case Quit():
                 self.quit()
@@ -104,7 +104,7 @@ def connected(status: Status) -> Status:
         sign_in=SignInState.OK,
         user="CORP\\jdoe",
         upstream=UpstreamState.OK,
-        keyring=Keyring(KeyringState.OK, "GNOME Keyring"),
+        keyring=KeyringStatus(KeyringState.OK, "GNOME Keyring"),
         active=3,
     )
 

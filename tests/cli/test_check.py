@@ -14,11 +14,11 @@ from trayproxy.control.messages import (
     CheckResult,
     Failed,
     Problem,
-    Question,
+    Prompt,
+    PromptReason,
     Step,
     StepState,
     Transport,
-    Why,
 )
 
 WELL = CheckResult(
@@ -122,8 +122,18 @@ def test_the_exit_code_says_what_does_not_work(result: CheckResult, code: ExitCo
 
 def test_a_test_that_waits_for_a_person_says_so_once(cli: Cli, service: Service) -> None:
     service.result = WELL
-    service.question = Question(
-        1, "office", "Office", "http://p:1", "", "Basic", Transport.READABLE, "", Why.NEEDED, (), 1
+    service.question = Prompt(
+        1,
+        "office",
+        "Office",
+        "http://p:1",
+        "",
+        "Basic",
+        Transport.READABLE,
+        "",
+        PromptReason.NEEDED,
+        (),
+        1,
     )
     assert cli("test")[2] == (
         "TrayProxy asks for the sign-in in its window; the test goes on then.\n"

@@ -22,13 +22,13 @@ from trayproxy.control.messages import (
     Quit,
     SaveLogin,
     SaveProfile,
-    Show,
+    ShowWindow,
     UseProfile,
 )
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Encoding, Method, Profile, SignIn, Upstream
-from trayproxy.profiles.store import Store
+from trayproxy.profiles.store import SettingsStore
 
 SECRET = "canary-51c7"
 ADD_OFFICE = ["profiles", "add", "Office", "proxy.example:8080", "--user", "CORP\\jdoe"]
@@ -62,7 +62,7 @@ def test_profiles_are_added_listed_and_chosen_without_a_service(cli: Cli, config
     )
     assert cli("profiles", "use", "lab") == (0, "", "“Lab” is in use.\n")
     assert cli("profiles") == cli("profiles", "list")
-    assert Store(config).load().active == "lab"
+    assert SettingsStore(config).load().active == "lab"
 
 
 @pytest.mark.parametrize("name", ["direct", "Connect Directly"])
@@ -70,12 +70,12 @@ def test_connecting_directly_is_chosen_like_a_profile(cli: Cli, config: Path, na
     cli(*ADD_OFFICE)
     done = (0, "", "Programs connect directly now, without a proxy.\n")
     assert cli("profiles", "use", name) == done
-    assert Store(config).load().is_direct
+    assert SettingsStore(config).load().is_direct
     _, out, _ = cli("profiles", "list")
     assert out.startswith("  Office")
     assert out.endswith("* Connect directly\n")
     cli("profiles", "use", "office")
-    assert not Store(config).load().is_direct
+    assert not SettingsStore(config).load().is_direct
 
 
 def test_a_service_is_told_to_connect_directly(cli: Cli, service: Service) -> None:
@@ -92,7 +92,7 @@ def test_other_kinds_of_proxies_can_be_added_and_are_shown(
     file.touch()
     where = ["https://proxy.example:8443", "--ca-file", str(file)]
     assert cli("profiles", "add", "Office", *where, "--fallback", "b:1,socks5://c:2")[0] == 0
-    profile = Store(config).load().profile
+    profile = SettingsStore(config).load().profile
     assert profile is not None
     assert [str(upstream) for upstream in profile.upstreams] == [
         "https://proxy.example:8443",
@@ -117,7 +117,7 @@ def test_every_part_of_a_profile_can_be_given(cli: Cli, config: Path) -> None:
     cli(*ADD_OFFICE)
     options = ["--sign-in", "none", "--bypass", "localhost, *.lab", "--use"]
     assert cli(*ADD_LAB, *options)[0] == 0
-    loaded = Store(config).load()
+    loaded = SettingsStore(config).load()
     assert loaded.profile == Profile(
         "lab", "Lab", Upstream("lab.example", 3128), SignIn.NONE, "", ("localhost", "*.lab")
     )
@@ -134,7 +134,7 @@ def test_every_part_of_a_profile_can_be_given(cli: Cli, config: Path) -> None:
 
 def test_one_s_own_sign_in_and_a_method_can_be_given(cli: Cli, config: Path) -> None:
     assert cli(*ADD_OFFICE, "--sign-in", "sso", "--method", "negotiate")[0] == 0
-    profile = Store(config).load().profile
+    profile = SettingsStore(config).load().profile
     assert profile is not None
     assert (profile.sign_in, profile.method) == (SignIn.SSO, Method.NEGOTIATE)
     _, out, _ = cli("profiles", "show")
@@ -146,7 +146,7 @@ def test_an_encoding_can_be_given_and_is_shown_r_092(cli: Cli, config: Path) -> 
     cli(*ADD_OFFICE)
     assert "Encoding" not in cli("profiles", "show")[1]
     assert cli("profiles", "edit", "Office", "--encoding", "latin-1")[0] == 0
-    profile = Store(config).load().profile
+    profile = SettingsStore(config).load().profile
     assert profile is not None
     assert profile.encoding is Encoding.LATIN_1
     assert "Encoding:     Latin-1\n" in cli("profiles", "show")[1]
@@ -162,15 +162,15 @@ def test_every_way_to_sign_in_can_be_written() -> None:
 
 def test_a_change_leaves_what_is_not_given(cli: Cli, config: Path) -> None:
     cli(*ADD_OFFICE, "--bypass", "localhost", "--fallback", "b:1")
-    before = Store(config).load().profile
+    before = SettingsStore(config).load().profile
     assert before is not None
     changes = ["--name", "Head office", "--method", "ntlm", "--fallback", ""]
     assert cli("profiles", "edit", "office", *changes) == (0, "", "Changed “Head office”.\n")
-    assert Store(config).load().profile == replace(
+    assert SettingsStore(config).load().profile == replace(
         before, name="Head office", method=Method.NTLM, fallbacks=()
     )
     assert cli("profiles", "edit", "Head office", "--address", "https://c.example:2")[0] == 0
-    after = Store(config).load().profile
+    after = SettingsStore(config).load().profile
     assert after is not None
     assert (after.id, str(after.upstream)) == (before.id, "https://c.example:2")
 
@@ -180,7 +180,7 @@ def test_a_change_that_does_not_go_together_is_told(cli: Cli, config: Path) -> N
     code, _, err = cli("profiles", "edit", "Office", "--sign-in", "sso", "--method", "basic")
     assert code == 1
     assert "Your own sign-in works with the method Automatic, Negotiate or NTLM." in err
-    profile = Store(config).load().profile
+    profile = SettingsStore(config).load().profile
     assert profile is not None
     assert profile.sign_in is SignIn.PASSWORD
 
@@ -195,7 +195,7 @@ def test_a_certificate_file_can_be_taken_away(cli: Cli, config: Path, tmp_path: 
     file.touch()
     cli("profiles", "add", "Office", "https://proxy.example:1", "--ca-file", str(file))
     assert cli("profiles", "edit", "Office", "--ca-file", "")[0] == 0
-    profile = Store(config).load().profile
+    profile = SettingsStore(config).load().profile
     assert profile is not None
     assert profile.ca_file == ""
 
@@ -208,7 +208,7 @@ def test_a_removed_profile_is_gone(cli: Cli, config: Path) -> None:
     assert (
         err == "Removed “Office”.\nNo profile is in use now. Choose one: trayproxy profiles use\n"
     )
-    assert [profile.name for profile in Store(config).load().profiles] == ["Lab"]
+    assert [profile.name for profile in SettingsStore(config).load().profiles] == ["Lab"]
     _, _, err = cli("profiles", "remove", "Lab", "--keep-password")
     # There is nothing left to choose from.
     assert "Add one: trayproxy profiles add" in err
@@ -426,7 +426,7 @@ def test_the_window_is_asked_for(
 ) -> None:
     monkeypatch.setenv("XDG_ACTIVATION_TOKEN", "token")
     assert cli("show") == (0, "", "")
-    assert service.requests == [Show("token")]
+    assert service.requests == [ShowWindow("token")]
 
 
 def test_quitting_waits_for_the_end(cli: Cli, service: Service, paths: Paths) -> None:

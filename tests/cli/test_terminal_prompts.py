@@ -19,14 +19,14 @@ from trayproxy.cli import prompt_text as show
 from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.control.client import connect
 from trayproxy.control.messages import (
-    Answer,
+    AnswerPrompt,
     Done,
-    Keyring,
+    KeepPromptOpen,
     KeyringState,
+    KeyringStatus,
+    PromptReason,
     SignInNow,
     Transport,
-    Typing,
-    Why,
 )
 from trayproxy.paths import Paths
 
@@ -66,8 +66,8 @@ def test_the_question_is_shown_and_answered(asking: Screen, paths: Paths) -> Non
     asking.type("\n")
     asking.see("Signing in…\nSigned in.\n")
     assert said(asking, paths) == [
-        "Typing(number=1)",
-        "Answer(number=1, login=Login(user='CORP\\\\jdoe'), remember=True) right",
+        "KeepPromptOpen(number=1)",
+        "AnswerPrompt(number=1, login=Login(user='CORP\\\\jdoe'), remember=True) right",
     ]
     assert "right" not in asking.shown
     assert "\x1b" not in asking.shown
@@ -101,7 +101,7 @@ def test_a_rejection_asks_again_and_says_why(asking: Screen, paths: Paths) -> No
     asking.see("Remember")
     asking.type("n\n")
     asking.see("Signed in.")
-    answers = [line for line in said(asking, paths) if line.startswith("Answer")]
+    answers = [line for line in said(asking, paths) if line.startswith("AnswerPrompt")]
     assert len(answers) == 3
     assert "user='me'" in answers[1]
     assert all("remember=False" in answer for answer in answers)
@@ -128,7 +128,7 @@ def test_nothing_typed_is_not_now(asking: Screen, paths: Paths, keys: str) -> No
         asking.see("Password")
         asking.type(keys[1])
     asking.see("Not signed in")
-    assert said(asking, paths)[-1] == "Decline(number=1, quiet=<Quiet.A_MINUTE: 'a-minute'>)"
+    assert said(asking, paths)[-1] == "DeclinePrompt(number=1, quiet=<Snooze.A_MINUTE: 'a-minute'>)"
 
 
 def test_who_may_be_locked_out_is_asked_first(screen: Make, paths: Paths) -> None:
@@ -137,7 +137,7 @@ def test_who_may_be_locked_out_is_asked_first(screen: Make, paths: Paths) -> Non
     asking.see(r"Try anyway\? \[y/N\] ")
     asking.type("\n")
     asking.see("Not signed in")
-    assert said(asking, paths) == ["Decline(number=1, quiet=<Quiet.A_MINUTE: 'a-minute'>)"]
+    assert said(asking, paths) == ["DeclinePrompt(number=1, quiet=<Snooze.A_MINUTE: 'a-minute'>)"]
 
 
 def test_an_unsafe_keyring_is_not_offered(screen: Make, paths: Paths) -> None:
@@ -156,7 +156,7 @@ def test_a_user_name_is_needed(screen: Make, paths: Paths) -> None:
     asking.see(r"User name \(empty: not now\): ")
     asking.type("\n")
     asking.see("Not signed in")
-    assert said(asking, paths)[-1].startswith("Decline")
+    assert said(asking, paths)[-1].startswith("DeclinePrompt")
 
 
 def test_an_answer_from_another_face_ends_the_question(asking: Screen, paths: Paths) -> None:
@@ -166,7 +166,7 @@ def test_an_answer_from_another_face_ends_the_question(asking: Screen, paths: Pa
     asking.type("half a passw")
     with connect(paths) as tray:
         tray.hello("tray", asks=True)
-        tray.request(Answer(1, Login("jdoe", "right"), remember=True))
+        tray.request(AnswerPrompt(1, Login("jdoe", "right"), remember=True))
     asking.see("Signing in…\n")
     asking.see("Signed in.\n")
     assert asking.echoes()
@@ -180,7 +180,7 @@ def test_what_is_typed_survives_a_change_of_who_waits(asking: Screen, paths: Pat
     asking.type("ri")
     with connect(paths) as tray:
         tray.hello("tray", asks=True)
-        tray.request(Typing(1))
+        tray.request(KeepPromptOpen(1))
         # The handler of this service tells everyone again what is open.
         tray.request(SignInNow("office"))
     asking.type("ght\n")
@@ -294,54 +294,54 @@ class Writer:
             "encrypted.",
         ),
         (
-            {"why": Why.SAVED_REJECTED},
+            {"reason": PromptReason.SAVED_REJECTED},
             "  The proxy did not accept the saved password. Did you change it?",
         ),
         (
-            {"why": Why.UNCHECKED},
+            {"reason": PromptReason.UNCHECKED},
             "  The password could not be checked yet: the proxy has neither accepted nor "
             "rejected it.",
         ),
         (
-            {"why": Why.UNRECORDED},
+            {"reason": PromptReason.UNRECORDED},
             "  The password was not sent: the folder in which TrayProxy notes that a password is "
             "being tried does not answer. It may be on a network drive.",
         ),
         (
-            {"why": Why.KEYRING_LOCKED},
+            {"reason": PromptReason.KEYRING_LOCKED},
             "  GNOME Keyring is locked. Unlock it to use the saved password, or type the password "
             "now.",
         ),
         (
-            {"why": Why.KEYRING_SILENT, "keyring": Keyring(KeyringState.SILENT)},
+            {"reason": PromptReason.KEYRING_SILENT, "keyring": KeyringStatus(KeyringState.SILENT)},
             "  Your keyring does not answer. It may be waiting for you in another window.",
         ),
         (
-            {"why": Why.EXPIRED},
+            {"reason": PromptReason.EXPIRED},
             "  Your password has expired or must be changed. Change it, then type the new one.",
         ),
         (
-            {"why": Why.LOCKED},
+            {"reason": PromptReason.LOCKED},
             "  Your account is locked. Waiting 15–30 minutes or asking your help desk usually "
             "helps.",
         ),
         (
-            {"why": Why.FALLBACK, "before": "Kerberos"},
+            {"reason": PromptReason.FALLBACK, "before": "Kerberos"},
             "  Kerberos could not be used here. The proxy also takes Basic, which protects your "
             "password less.",
         ),
         (
-            {"why": Why.DOWNGRADE, "before": "NTLM\x1b[2J"},
+            {"reason": PromptReason.DOWNGRADE, "before": "NTLM\x1b[2J"},
             "  The proxy used to accept NTLM[2J and now wants Basic, which protects your password "
             "less. Sign in only if your company has changed this.",
         ),
         (
-            {"why": Why.REALM_CHANGED, "before": "{why}"},
+            {"reason": PromptReason.REALM_CHANGED, "before": "{why}"},
             "  The proxy called itself “{why}” before. Sign in only if your company has changed "
             "this.",
         ),
         (
-            {"why": Why.REALM_CHANGED},
+            {"reason": PromptReason.REALM_CHANGED},
             "  The proxy did not give itself this name before. Sign in only if your company has "
             "changed this.",
         ),
@@ -355,7 +355,7 @@ def test_a_line_is_shown_when_it_is_true(change: dict[str, Any], line: str) -> N
 
 
 def test_an_account_that_is_locked_is_said_to_be_so_once() -> None:
-    locked = replace(QUESTION, why=Why.LOCKED, rejections=1, hurried=True)
+    locked = replace(QUESTION, reason=PromptReason.LOCKED, rejections=1, hurried=True)
     assert len([line for line in show.lines(locked) if "locked" in line]) == 1
 
 

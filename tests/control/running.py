@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from trayproxy.control.address import Address
+from trayproxy.control.address import ControlAddress
 from trayproxy.control.client import Client
 from trayproxy.control.messages import (
     CheckProfile,
@@ -12,8 +12,9 @@ from trayproxy.control.messages import (
     Done,
     GetStatus,
     ListenerState,
-    Question,
-    QuestionChanged,
+    Prompt,
+    PromptChanged,
+    PromptReason,
     Quit,
     Reply,
     Request,
@@ -21,12 +22,11 @@ from trayproxy.control.messages import (
     Subscribe,
     Transport,
     UseProfile,
-    Why,
 )
 from trayproxy.control.server import Handler, Server, Session
 from trayproxy.paths import Paths
 
-QUESTION = Question(
+QUESTION = Prompt(
     number=1,
     profile_id="office",
     profile="Office",
@@ -35,7 +35,7 @@ QUESTION = Question(
     method="Basic",
     transport=Transport.READABLE,
     user="jdoe",
-    why=Why.NEEDED,
+    reason=PromptReason.NEEDED,
 )
 STATUS = Status("0.1.0", 4711, ListenerState.UP, "127.0.0.1:3128")
 
@@ -55,7 +55,7 @@ class Recorder:
             case GetStatus():
                 return STATUS
             case Subscribe():
-                session.send_event(QuestionChanged(QUESTION))
+                session.send_event(PromptChanged(QUESTION))
                 return STATUS
             case CheckProfile():
                 await self.checks_may_end.wait()
@@ -78,7 +78,7 @@ class Running:
 
     def __init__(
         self,
-        at: Address,
+        at: ControlAddress,
         paths: Paths,
         new_loop: Callable[[], object],
         handler: Handler | None = None,

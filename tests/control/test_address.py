@@ -20,8 +20,8 @@ from tests.support.lines import PATIENCE
 from trayproxy.control import loopback
 from trayproxy.control.address import (
     NotRunningError,
-    StrangerError,
     UnixAddress,
+    UntrustedPeerError,
     address,
     check_peer,
     peer_uid,
@@ -53,7 +53,7 @@ def test_this_user_is_let_in() -> None:
 
 @pytest.mark.parametrize("uid", [None, os.geteuid() + 1, NOBODY])
 def test_nobody_else_is_let_in(uid: int | None) -> None:
-    with pytest.raises(StrangerError):
+    with pytest.raises(UntrustedPeerError):
         check_peer(uid)
 
 
@@ -159,7 +159,7 @@ def test_another_users_service_is_told_nothing(home: Path) -> None:
     with child:
         assert child.stdout is not None
         assert child.stdout.readline() == "up\n"
-        with pytest.raises(StrangerError):
+        with pytest.raises(UntrustedPeerError):
             UnixAddress(path).connect(5)
         assert child.stdout.readline() == "0\n"
 
@@ -198,7 +198,7 @@ def test_a_process_that_does_not_know_the_key_gets_nothing(home: Path, running: 
         return
     port = int(running.paths.socket.read_text().split()[0])
     (home / "guess").write_text(f"{port} {secrets.token_hex(32)}\n")
-    with pytest.raises(StrangerError):
+    with pytest.raises(UntrustedPeerError):
         LoopbackAddress(home / "guess").connect(5)
     with socket.create_connection(("127.0.0.1", port), 5) as bold:
         bold.sendall(b"\0" * 16 + b"\0" * 32 + b'{"type":"GetStatus","number":1,"message":{}}\n')
@@ -242,7 +242,7 @@ def test_a_process_that_took_the_port_is_not_believed(home: Path) -> None:
 
         thread = threading.Thread(target=steal)
         thread.start()
-        with pytest.raises(StrangerError):
+        with pytest.raises(UntrustedPeerError):
             LoopbackAddress(home / "file").connect(5)
         thread.join(5)
     assert len(received) == 16

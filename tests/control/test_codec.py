@@ -18,10 +18,10 @@ from trayproxy.control.codec import (
     encode,
 )
 from trayproxy.control.messages import (
-    Answer,
+    AnswerPrompt,
     CheckProfile,
     CheckResult,
-    Decline,
+    DeclinePrompt,
     Done,
     Ending,
     Envelope,
@@ -30,14 +30,14 @@ from trayproxy.control.messages import (
     GetStatus,
     Hello,
     Problem,
-    QuestionChanged,
-    QuestionClosed,
-    Quiet,
+    PromptChanged,
+    PromptClosed,
     Reply,
     Request,
     SaveLogin,
     SaveProfile,
-    Show,
+    ShowWindow,
+    Snooze,
     StatusChanged,
     Step,
     StepState,
@@ -56,10 +56,10 @@ OFFICE = Profile("office", "Büro", Upstream("::1", 1), SignIn.NONE, "CORP\\jdoe
         GetStatus(),
         SaveProfile(OFFICE),
         CheckProfile(OFFICE, "http://other.example/"),
-        Answer(3, Login("jdoe", SECRET), remember=True),
-        Decline(3, Quiet.A_WHILE),
+        AnswerPrompt(3, Login("jdoe", SECRET), remember=True),
+        DeclinePrompt(3, Snooze.A_WHILE),
         SaveLogin("office", Login("jdoe", SECRET)),
-        Show("token"),
+        ShowWindow("token"),
     ],
     ids=lambda request: type(request).__name__,
 )
@@ -78,8 +78,8 @@ def test_a_request_arrives_as_it_was_sent(request_: Request) -> None:
         STATUS,
         CheckResult((Step("find", StepState.OK, "10.0.0.1", 1.5), Step("x", StepState.FAILED))),
         StatusChanged(STATUS),
-        QuestionChanged(QUESTION),
-        QuestionClosed(1, Ending.ACCEPTED),
+        PromptChanged(QUESTION),
+        PromptClosed(1, Ending.ACCEPTED),
     ],
     ids=lambda message: type(message).__name__,
 )
@@ -89,8 +89,8 @@ def test_an_answer_arrives_as_it_was_sent(message: Reply | Event) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_survives(text: str) -> None:
-    line = encode(Envelope(Answer(1, Login(text, text), remember=False), 1))
-    assert decode_request(line) == (Answer(1, Login(text, text), remember=False), 1)
+    line = encode(Envelope(AnswerPrompt(1, Login(text, text), remember=False), 1))
+    assert decode_request(line) == (AnswerPrompt(1, Login(text, text), remember=False), 1)
 
 
 @settings(max_examples=50)
@@ -116,7 +116,7 @@ def test_no_octets_do_more_than_be_refused(octets: bytes | str) -> None:
         b'{"type": "GetStatus", "number": 1.5, "message": {}}',
         b'{"type": "UseProfile", "number": 1, "message": {}}',
         b'{"type": "UseProfile", "number": 1, "message": {"profile_id": 3}}',
-        b'{"type": "Decline", "number": 1, "message": {"number": 1, "quiet": "for ever"}}',
+        b'{"type": "DeclinePrompt", "number": 1, "message": {"number": 1, "quiet": "for ever"}}',
         b'{"type": "UseProfile", "number": 1, "message": {"profile_id": "\xff"}}',
         b'{"type": "UseProfile", "number": 1, "message": {"profile_id": "a"}} trailing',
         b"[" * 100_000,
@@ -132,7 +132,7 @@ def test_what_does_not_fit_is_refused(line: bytes) -> None:
 
 def test_a_refusal_does_not_quote_what_came() -> None:
     body = {"number": 1, "login": {"user": "jdoe", "password": [SECRET]}, "remember": SECRET}
-    line = json.dumps({"type": "Answer", "number": 4, "message": body}).encode()
+    line = json.dumps({"type": "AnswerPrompt", "number": 4, "message": body}).encode()
     with pytest.raises(ProtocolError) as caught:
         decode_request(line)
     assert caught.value.number == 4

@@ -14,7 +14,7 @@ from trayproxy.control.messages import (
     Envelope,
     Failed,
     GetStatus,
-    QuestionChanged,
+    PromptChanged,
     Quitting,
     StatusChanged,
     Subscribe,
@@ -38,7 +38,7 @@ def test_events_come_to_those_who_subscribed(running: Running) -> None:
         assert client.request(Subscribe()) == STATUS
         running.do(lambda: tell(running.server, Quitting()))
         events = client.events(5)
-        assert next(events) == QuestionChanged(QUESTION)
+        assert next(events) == PromptChanged(QUESTION)
         assert next(events) == Quitting()
         silent.request(GetStatus())
         assert silent.receive_ready() == []
@@ -93,4 +93,4 @@ def test_what_was_sent_before_the_end_arrives(running: Running) -> None:
         running.do(lambda: tell(running.server, StatusChanged(STATUS)))
         running.do(running.server.close)
         events = client.events(5)
-        assert [next(events), next(events)] == [QuestionChanged(QUESTION), StatusChanged(STATUS)]
+        assert [next(events), next(events)] == [PromptChanged(QUESTION), StatusChanged(STATUS)]

@@ -15,7 +15,7 @@ from tests.control.running import STATUS, Recorder, Running
 from tests.support.hearers import tell
 from trayproxy.control import server as server_module
 from trayproxy.control.address import NotRunningError, UnixAddress
-from trayproxy.control.client import Client, DisconnectedError, RefusedError, connect
+from trayproxy.control.client import Client, DisconnectedError, ServiceRefusedError, connect
 from trayproxy.control.codec import MAX_LINE
 from trayproxy.control.lock import AlreadyRunningError, InstanceLock
 from trayproxy.control.messages import GetStatus, Hello, StatusChanged, Subscribe
@@ -84,7 +84,10 @@ def test_a_face_of_another_version_is_told(running: Running) -> None:
     with Client(running.at.connect(5)) as client:
         reply = client.request(Hello("tray", True, schema=999))
     assert type(reply).__name__ == "Failed"
-    with Client(running.at.connect(5)) as client, pytest.raises(RefusedError, match="another"):
+    with (
+        Client(running.at.connect(5)) as client,
+        pytest.raises(ServiceRefusedError, match="another"),
+    ):
         client.hello("", asks=True)
 
 

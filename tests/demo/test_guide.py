@@ -3,12 +3,12 @@ import pytest
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     Ending,
-    Question,
-    QuestionChanged,
-    QuestionClosed,
+    Prompt,
+    PromptChanged,
+    PromptClosed,
+    PromptReason,
     Quitting,
     Transport,
-    Why,
 )
 from trayproxy.demo.company_network import CompanyNetwork, Ports
 from trayproxy.demo.guide import Happening, command, opening, tell_all, tell_requests
@@ -18,8 +18,8 @@ PROXY = "http://127.0.0.1:3128"
 NETWORK = CompanyNetwork(Login("demo", "qwertyui"), Ports(office=8080, lab=8081))
 
 
-def question(why: Why) -> Question:
-    return Question(
+def question(why: PromptReason) -> Prompt:
+    return Prompt(
         1, "office", "Office", NETWORK.url, "Office", "Basic", Transport.READABLE, "demo", why
     )
 
@@ -56,10 +56,10 @@ def test_the_command_is_python_where_there_is_no_curl() -> None:
         (ProxyLogEntry("Office", ProxyDecision.ASKED, "GET http://x/"), "407, wants a sign-in"),
         (ProxyLogEntry("Office", ProxyDecision.REJECTED, "GET http://x/"), "407, wrong password"),
         (ProxyLogEntry("Lab", ProxyDecision.PASSED, "GET http://x/"), "Lab: passed"),
-        (QuestionChanged(question(Why.NEEDED)), "asks you to sign in to “Office”"),
-        (QuestionChanged(question(Why.TYPED_REJECTED)), "did not accept"),
-        (QuestionClosed(1, Ending.ACCEPTED), "signed in"),
-        (QuestionClosed(1, Ending.DECLINED), "closed"),
+        (PromptChanged(question(PromptReason.NEEDED)), "asks you to sign in to “Office”"),
+        (PromptChanged(question(PromptReason.TYPED_REJECTED)), "did not accept"),
+        (PromptClosed(1, Ending.ACCEPTED), "signed in"),
+        (PromptClosed(1, Ending.DECLINED), "closed"),
     ],
 )
 def test_what_happens_is_told_in_a_line(happening: Happening, words: str) -> None:
@@ -79,4 +79,4 @@ def test_a_request_cannot_write_on_the_terminal() -> None:
 
 
 def test_a_terminal_that_asks_is_not_told_so() -> None:
-    assert tell_requests(QuestionChanged(question(Why.NEEDED))) == ""
+    assert tell_requests(PromptChanged(question(PromptReason.NEEDED))) == ""

@@ -6,12 +6,12 @@ from typing import TypeVar
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict
 from trayproxy.control.messages import (
-    Keyring,
     KeyringState,
+    KeyringStatus,
     Program,
-    Question,
-    Quiet,
+    Prompt,
     SignInState,
+    Snooze,
     Transport,
 )
 from trayproxy.desk.events import (
@@ -57,8 +57,8 @@ NEGOTIATE = Offered("negotiate", Way("Negotiate", Transport.SCRAMBLED), "negotia
 OFFERED = {offer.scheme: offer for offer in (BASIC, DIGEST, NTLM, NEGOTIATE)}
 RIGHT = Login("jdoe", "right")
 WRONG = Login("jdoe", "wrong")
-GNOME = Keyring(KeyringState.OK, "GNOME Keyring")
-LOCKED = Keyring(KeyringState.LOCKED, "GNOME Keyring")
+GNOME = KeyringStatus(KeyringState.OK, "GNOME Keyring")
+LOCKED = KeyringStatus(KeyringState.LOCKED, "GNOME Keyring")
 
 E = TypeVar("E", bound=Effect)
 
@@ -153,7 +153,7 @@ class Play:
     def leave(self, waiter: int) -> list[Effect]:
         return self.do(Left(waiter))
 
-    def found(self, login: Login | None, keyring: Keyring = GNOME) -> list[Effect]:
+    def found(self, login: Login | None, keyring: KeyringStatus = GNOME) -> list[Effect]:
         """Answer the last question to the keyring."""
         return self.do(Found(self.all(LookUp)[-1].lookup, login, keyring))
 
@@ -163,7 +163,7 @@ class Play:
     def touch(self) -> list[Effect]:
         return self.do(Touched(self.question.number))
 
-    def decline(self, quiet: Quiet = Quiet.A_MINUTE) -> list[Effect]:
+    def decline(self, quiet: Snooze = Snooze.A_MINUTE) -> list[Effect]:
         return self.do(Declined(self.question.number, quiet))
 
     def accept(self, waiter: int) -> list[Effect]:
@@ -203,14 +203,14 @@ class Play:
     # --- What came of it ---
 
     @property
-    def question(self) -> Question:
+    def question(self) -> Prompt:
         (number,) = self.machine.numbers()
         question = self.machine.question(number)
         assert question
         return question
 
     @property
-    def question_due(self) -> Question:
+    def question_due(self) -> Prompt:
         """The question, after the moment that it takes to open."""
         self.wait(self.rules.gather)
         return self.question

@@ -16,15 +16,15 @@ from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.control.messages import (
     Ending,
-    Keyring,
     KeyringState,
+    KeyringStatus,
     Problem,
     Program,
-    Question,
-    Quiet,
+    Prompt,
+    PromptReason,
     SignInState,
+    Snooze,
     Transport,
-    Why,
 )
 from trayproxy.desk.answer import Answer, Outcome, Waiter
 from trayproxy.desk.desk import Desk
@@ -32,7 +32,7 @@ from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Space
 from trayproxy.desk.store import Finding
 from trayproxy.http.challenges import Challenge, parse_challenges
-from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 BASIC = parse_challenges([b'Basic realm="Corp"'])
 SPACE = Space.of(OFFICE)
@@ -76,7 +76,7 @@ class Shelf:
     """A store that answers when the test says so, or at once."""
 
     login: Login | None = None
-    keyring: Keyring = GNOME
+    keyring: KeyringStatus = GNOME
     hangs: bool = False
     problem: Problem | None = None
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Shelf:
     entries: list[str] = field(default_factory=list)
     """For which upstreams it was asked."""
     pending: list[Callable[[], None]] = field(default_factory=list)
-    tell: Callable[[Keyring], None] | None = None
+    tell: Callable[[KeyringStatus], None] | None = None
 
     def find(self, profile: Profile, user: str = "") -> ThreadFuture[Finding]:
         self.asked.append((profile.id, user))
@@ -102,12 +102,12 @@ class Shelf:
         self.forgotten.append(profile.id)
         return self._written()
 
-    def survey(self) -> ThreadFuture[Keyring]:
-        future: ThreadFuture[Keyring] = ThreadFuture()
+    def survey(self) -> ThreadFuture[KeyringStatus]:
+        future: ThreadFuture[KeyringStatus] = ThreadFuture()
         self._later(lambda: future.set_result(self.keyring))
         return future
 
-    def watch(self, tell: Callable[[Keyring], None]) -> None:
+    def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
         self.tell = tell
 
     def go_on(self) -> None:
@@ -133,11 +133,11 @@ class Shelf:
 class Face:
     """Hears of everything."""
 
-    questions: list[Question] = field(default_factory=list)
+    questions: list[Prompt] = field(default_factory=list)
     closed: list[tuple[int, Ending]] = field(default_factory=list)
     facts: int = 0
 
-    def question_changed(self, question: Question) -> None:
+    def question_changed(self, question: Prompt) -> None:
         self.questions.append(question)
 
     def question_closed(self, number: int, ending: Ending) -> None:
@@ -147,7 +147,7 @@ class Face:
         self.facts += 1
 
     @property
-    def question(self) -> Question:
+    def question(self) -> Prompt:
         return self.questions[-1]
 
 
@@ -268,7 +268,7 @@ def test_fifty_requests_with_a_wrong_password_cost_one_log_on(office: Office) ->
     again = office.challenge(answered(done[0]))
     office.wait()
     assert sum(seat.done() for seat in [*seats, again]) == 1
-    assert office.face.question.why is Why.TYPED_REJECTED
+    assert office.face.question.reason is PromptReason.TYPED_REJECTED
     assert office.face.question.waiting == 50
     office.enter(RIGHT)
     canary = next(seat for seat in seats[1:] if seat.done())
@@ -329,7 +329,7 @@ def test_a_profile_without_sign_in_asks_nobody(office: Office) -> None:
 
 def test_cancel_is_told_with_a_time_to_try_again(office: Office) -> None:
     (seat,) = office.ask()
-    office.desk.decline(1, Quiet.A_MINUTE)
+    office.desk.decline(1, Snooze.A_MINUTE)
     refusal = refused(seat)
     assert (refusal.problem.id, refusal.retry_after) == ("TP-301", 5)
     assert refusal.problem.title == "Sign-in was cancelled"
@@ -423,7 +423,7 @@ def test_a_canary_without_a_verdict_lets_the_next_one_try(office: Office) -> Non
     office.desk.inconclusive(answered(first), "connection reset")
     assert is_same(answered(second), answered(first))
     office.wait()
-    assert office.face.question.why is Why.UNCHECKED
+    assert office.face.question.reason is PromptReason.UNCHECKED
 
 
 # --- Faces ----------------------------------------------------------------------------------------
@@ -445,8 +445,8 @@ def test_faces_hear_of_500_requests_as_of_one_change(office: Office) -> None:
 
 def test_a_question_says_how_the_password_travels(office: Office) -> None:
     office.ask()
-    office.desk.decline(1, Quiet.A_MINUTE)
-    office.challenge(profile=replace(LAB, upstream=Upstream("lab-px", 3129, Scheme.HTTPS)))
+    office.desk.decline(1, Snooze.A_MINUTE)
+    office.challenge(profile=replace(LAB, upstream=Upstream("lab-px", 3129, ProxyScheme.HTTPS)))
     office.wait()
     transports = {question.profile_id: question.transport for question in office.face.questions}
     assert transports == {"office": Transport.READABLE, "lab": Transport.ENCRYPTED}
@@ -479,7 +479,11 @@ def test_signing_in_from_the_menu_names_the_keyring(office: Office) -> None:
     assert office.desk.sign_in_now(OFFICE) is None
     office.wait()
     question = office.face.question
-    assert (question.why, question.keyring, question.method) == (Why.ASKED_FOR, GNOME, "Basic")
+    assert (question.reason, question.keyring, question.method) == (
+        PromptReason.ASKED_FOR,
+        GNOME,
+        "Basic",
+    )
     assert office.shelf.asked == []
 
 
@@ -492,7 +496,7 @@ def test_signing_in_from_the_menu_needs_a_face(office: Office) -> None:
 
 def test_the_end_of_a_quiet_time_is_a_time_of_day_that_stays(office: Office) -> None:
     office.ask()
-    office.desk.decline(1, Quiet.A_WHILE)
+    office.desk.decline(1, Snooze.A_WHILE)
     until = office.desk.facts("office").snoozed_until
     office.wait(10)
     assert until
@@ -501,7 +505,7 @@ def test_the_end_of_a_quiet_time_is_a_time_of_day_that_stays(office: Office) -> 
 
 def test_until_chosen_has_no_time_of_day(office: Office) -> None:
     office.ask()
-    office.desk.decline(1, Quiet.UNTIL_CHOSEN)
+    office.desk.decline(1, Snooze.UNTIL_CHOSEN)
     facts = office.desk.facts("office")
     assert (facts.sign_in, facts.snoozed_until) == (SignInState.SNOOZED, None)
 
@@ -588,7 +592,7 @@ def test_a_store_that_hangs_does_not_hold_up_the_question(office: Office) -> Non
     office.shelf.hangs = True
     seat = office.challenge()
     office.wait(9)
-    assert office.face.question.why is Why.KEYRING_SILENT
+    assert office.face.question.reason is PromptReason.KEYRING_SILENT
     office.shelf.login = RIGHT
     office.shelf.go_on()
     office.wait()
@@ -601,8 +605,8 @@ def test_a_store_that_waits_to_be_unlocked_is_told_as_locked(office: Office) -> 
     assert office.shelf.tell
     office.shelf.tell(LOCKED)
     office.wait(9)
-    assert (office.face.question.why, office.face.question.keyring) == (
-        Why.KEYRING_LOCKED,
+    assert (office.face.question.reason, office.face.question.keyring) == (
+        PromptReason.KEYRING_LOCKED,
         LOCKED,
     )
 
@@ -611,7 +615,7 @@ def test_a_saved_login_that_the_scheme_cannot_carry_is_not_tried(office: Office)
     office.shelf.login = Login("CORP:jdoe", "x")
     (seat,) = office.ask()
     assert not seat.done()
-    assert office.face.question.why is Why.NEEDED
+    assert office.face.question.reason is PromptReason.NEEDED
 
 
 def test_a_login_that_could_not_be_saved_works_and_is_a_notice(office: Office) -> None:
@@ -719,7 +723,7 @@ def test_a_deleted_profile_is_forgotten(office: Office) -> None:
 
 def test_not_now_ends_when_the_network_changes(office: Office) -> None:
     office.ask()
-    office.desk.decline(1, Quiet.UNTIL_CHOSEN)
+    office.desk.decline(1, Snooze.UNTIL_CHOSEN)
     office.desk.network_changed()
     seat = office.challenge()
     assert not seat.done()
@@ -753,14 +757,14 @@ def test_an_idle_desk_sets_no_alarm(office: Office) -> None:
 
 
 def test_the_keyring_is_unknown_until_needed(office: Office) -> None:
-    assert office.desk.keyring == Keyring(KeyringState.UNKNOWN)
+    assert office.desk.keyring == KeyringStatus(KeyringState.UNKNOWN)
 
 
 # --- Several upstreams, and SOCKS -----------------------------------------------------------------
 
 STAND_IN = Upstream("lab-px", 3130)
 SEVERAL = replace(OFFICE, fallbacks=(STAND_IN,))
-SOCKS = Profile("socks", "Socks", Upstream("socks-px", 1080, Scheme.SOCKS5))
+SOCKS = Profile("socks", "Socks", Upstream("socks-px", 1080, ProxyScheme.SOCKS5))
 
 
 def challenged_at(
@@ -779,7 +783,7 @@ def test_a_stand_in_is_asked_about_by_its_own_name(office: Office) -> None:
     office.wait()
     assert not second.done()
     assert office.face.question.upstream == str(STAND_IN)
-    assert office.face.question.why is Why.NEEDED
+    assert office.face.question.reason is PromptReason.NEEDED
     assert office.desk.known(Space(SEVERAL.id, str(STAND_IN))) is None
 
 
@@ -854,7 +858,7 @@ def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(office: Offic
     office.wait()
     assert tries == []
     assert office.desk.known(space) is None
-    assert office.face.question.why is Why.SAVED_REJECTED
+    assert office.face.question.reason is PromptReason.SAVED_REJECTED
 
 
 def test_a_site_that_refuses_a_login_it_accepted_is_cleared_up_elsewhere(office: Office) -> None:
@@ -936,7 +940,7 @@ def test_nor_while_the_person_does_not_want_to_be_asked_about_its_upstream(offic
     answer = office.trust()
     see_another_realm(office, answer)
     office.wait()
-    office.desk.decline(office.face.question.number, Quiet.A_WHILE)
+    office.desk.decline(office.face.question.number, Snooze.A_WHILE)
     office.wait(601)  # That realm was not seen lately: the login is known again.
     office.desk.accepted(answer)
     assert is_same(office.desk.known(SPACE), answer)

@@ -11,8 +11,8 @@ from tests.desk.play import OFFICE, RIGHT, WRONG
 from tests.desk.test_desk import Office, Seated, SkippingLoop, answered, refused
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.scheme import Repeated, Scheme, Signer, Verdict, VerdictKind
-from trayproxy.control.messages import Ending, Problem, SignInState, Why
+from trayproxy.auth.scheme import ConstantSigner, Scheme, Signer, Verdict, VerdictKind
+from trayproxy.control.messages import Ending, Problem, PromptReason, SignInState
 from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.memory import Record
@@ -51,7 +51,7 @@ class Ticket:
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
         if self.broken:
             raise LoginError("It needs a login.")
-        return Repeated(f"{self.title} {login.user if login else 'me'} {host}".encode())
+        return ConstantSigner(f"{self.title} {login.user if login else 'me'} {host}".encode())
 
 
 NEGOTIATE = Ticket("negotiate", "Negotiate", "negotiate")
@@ -217,7 +217,7 @@ def test_a_rejection_without_challenges_is_one_of_what_was_tried(branch: Branch)
     branch.enter(WRONG)
     again = branch.back(answered(seat), Verdict(VerdictKind.REJECTED))
     branch.wait()
-    assert branch.face.question.why is Why.TYPED_REJECTED
+    assert branch.face.question.reason is PromptReason.TYPED_REJECTED
     branch.enter(RIGHT)
     assert answered(again).login == RIGHT
 
@@ -523,7 +523,7 @@ def test_a_saved_password_rejected_in_an_earlier_run_is_not_sent(branch: Branch)
     branch.memory.wrong = {WRONG}
     seat = ask(branch)
     assert not seat.done()
-    assert branch.face.question.why is Why.SAVED_REJECTED
+    assert branch.face.question.reason is PromptReason.SAVED_REJECTED
 
 
 def test_quitting_forgets_nothing(branch: Branch) -> None:
@@ -542,7 +542,11 @@ def test_a_proxy_weaker_than_in_an_earlier_run_is_asked_about() -> None:
     seat = ask(branch, 'Basic realm="Corp"')
     assert not seat.done()
     question = branch.face.question
-    assert (question.why, question.before, question.method) == (Why.DOWNGRADE, "NTLM", "Basic")
+    assert (question.reason, question.before, question.method) == (
+        PromptReason.DOWNGRADE,
+        "NTLM",
+        "Basic",
+    )
     assert branch.shelf.asked == []
     branch.desk.close()
     loop.run_until_complete(asyncio.sleep(0))

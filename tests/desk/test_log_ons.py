@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.desk.play import KEY, OFFICE, RIGHT, WRONG, Play
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Why
+from trayproxy.control.messages import PromptReason
 from trayproxy.desk.case import Case, Phase
 from trayproxy.desk.events import (
     Accepted,
@@ -597,11 +597,11 @@ def test_a_person_whose_login_cannot_be_put_on_record_is_told_and_it_is_sent_lat
     play.enter(RIGHT)
     assert play.question.checking
     play.wait(play.rules.record)
-    assert (play.question.why, play.question.checking) == (Why.UNRECORDED, False)
+    assert (play.question.reason, play.question.checking) == (PromptReason.UNRECORDED, False)
     assert play.all(TryOwn) == []  # It would be refused as well.
 
     play.record()
-    assert play.question.why is not Why.UNRECORDED
+    assert play.question.reason is not PromptReason.UNRECORDED
     (own,) = play.all(TryOwn)  # The request that waited was refused.
     play.challenge(own=True, target=own.target)
     assert len(play.released()) == 1

@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from tests.desk.play import GNOME, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
-from trayproxy.control.messages import Program, Quiet, SignInState, Why
+from trayproxy.control.messages import Program, PromptReason, SignInState, Snooze
 from trayproxy.desk.events import (
     AskersChanged,
     Identified,
@@ -55,7 +55,7 @@ def test_a_question_says_all_that_a_person_needs(play: Play) -> None:
     assert (question.profile, question.upstream) == ("Office", "http://proxy.corp.example:8080")
     assert (question.realm, question.method, question.user) == ("Corp", "Basic", "jdoe")
     assert question.programs == (git, Program("", 0, "pip.example:443"))
-    assert (question.why, question.keyring) == (Why.NEEDED, GNOME)
+    assert (question.reason, question.keyring) == (PromptReason.NEEDED, GNOME)
     assert (question.waiting, question.rejections, question.before) == (2, 0, "")
 
 
@@ -150,9 +150,9 @@ def test_cancel_refuses_all_and_is_quiet_for_a_minute(play: Play) -> None:
 
 
 @pytest.mark.parametrize(
-    ("quiet", "seconds"), [(Quiet.A_MINUTE, 60), (Quiet.A_WHILE, 900), (Quiet.UNTIL_CHOSEN, inf)]
+    ("quiet", "seconds"), [(Snooze.A_MINUTE, 60), (Snooze.A_WHILE, 900), (Snooze.UNTIL_CHOSEN, inf)]
 )
-def test_the_quiet_time_is_told(play: Play, quiet: Quiet, seconds: float) -> None:
+def test_the_quiet_time_is_told(play: Play, quiet: Snooze, seconds: float) -> None:
     play.ask()
     play.decline(quiet)
     assert play.machine.facts("office").snoozed_until == play.now + seconds
@@ -160,7 +160,7 @@ def test_the_quiet_time_is_told(play: Play, quiet: Quiet, seconds: float) -> Non
 
 def test_until_chosen_never_ends_by_itself(play: Play) -> None:
     play.ask()
-    play.decline(Quiet.UNTIL_CHOSEN)
+    play.decline(Snooze.UNTIL_CHOSEN)
     play.wait(1_000_000)
     late = play.challenge()
     assert play.refused()[late] == "DECLINED"
@@ -171,7 +171,7 @@ def test_not_now_ends_with_what_changes_the_situation(
     play: Play, event: Switched | NetworkChanged | Wanted
 ) -> None:
     play.ask()
-    play.decline(Quiet.UNTIL_CHOSEN)
+    play.decline(Snooze.UNTIL_CHOSEN)
     play.do(event)
     waiter = play.challenge()
     assert waiter not in play.refused()
@@ -179,7 +179,7 @@ def test_not_now_ends_with_what_changes_the_situation(
 
 def test_cancel_outlasts_a_network_change(play: Play) -> None:
     play.ask()
-    play.decline(Quiet.A_MINUTE)
+    play.decline(Snooze.A_MINUTE)
     play.do(NetworkChanged())
     late = play.challenge()
     assert play.refused()[late] == "DECLINED"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.desk.play import GNOME, KEY, LAB, LOCKED, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Keyring, KeyringState, SignInState, Why
+from trayproxy.control.messages import KeyringState, KeyringStatus, PromptReason, SignInState
 from trayproxy.desk.case import Case
 from trayproxy.desk.events import (
     AskersChanged,
@@ -35,7 +35,7 @@ def test_a_keyring_that_takes_eight_seconds_is_not_waited_for(play: Play) -> Non
     play.wait(7.9)
     assert not play.is_asking
     play.wait(0.3)
-    assert play.question.why is Why.KEYRING_SILENT
+    assert play.question.reason is PromptReason.KEYRING_SILENT
     assert play.question.keyring.state is KeyringState.SILENT
 
 
@@ -43,7 +43,7 @@ def test_a_locked_keyring_is_told_as_such(play: Play) -> None:
     play.challenge()
     play.found(None, LOCKED)
     play.wait(0.15)
-    assert (play.question.why, play.question.keyring) == (Why.KEYRING_LOCKED, LOCKED)
+    assert (play.question.reason, play.question.keyring) == (PromptReason.KEYRING_LOCKED, LOCKED)
 
 
 def test_a_late_answer_of_the_keyring_is_used(play: Play) -> None:
@@ -101,7 +101,7 @@ def test_only_the_active_profiles_login_is_read(play: Play) -> None:
 def test_a_new_keyring_state_reaches_the_open_question(play: Play) -> None:
     play.ask()
     play.do(Wanted(OFFICE, WAY))
-    missing = Keyring(KeyringState.MISSING)
+    missing = KeyringStatus(KeyringState.MISSING)
     play.found(None, missing)
     assert play.question.keyring == missing
 
@@ -111,7 +111,7 @@ def test_a_new_keyring_state_reaches_the_open_question(play: Play) -> None:
 
 def test_sign_in_from_the_menu_opens_a_question_that_nobody_waits_for(play: Play) -> None:
     play.do(Wanted(OFFICE, WAY))
-    assert play.question.why is Why.ASKED_FOR
+    assert play.question.reason is PromptReason.ASKED_FOR
     assert play.all(Survey) == [Survey()]
     play.wait(1000)
     assert play.is_asking
@@ -120,7 +120,7 @@ def test_sign_in_from_the_menu_opens_a_question_that_nobody_waits_for(play: Play
 def test_the_first_challenge_fills_in_what_the_menu_could_not_know(play: Play) -> None:
     play.do(Wanted(OFFICE, WAY))
     play.challenge()
-    assert (play.question.realm, play.question.why) == ("Corp", Why.NEEDED)
+    assert (play.question.realm, play.question.reason) == ("Corp", PromptReason.NEEDED)
 
 
 def test_an_answer_before_any_challenge_is_used_at_the_first(play: Play) -> None:
@@ -135,7 +135,7 @@ def test_an_answer_before_any_challenge_is_used_at_the_first(play: Play) -> None
 def test_sign_in_from_the_menu_changes_a_password_that_works(play: Play) -> None:
     play.trust()
     play.do(Wanted(OFFICE, WAY))
-    assert play.question.why is Why.ASKED_FOR
+    assert play.question.reason is PromptReason.ASKED_FOR
     play.wait(61)
     play.enter(Login("jdoe", "newer"))
     waiter = play.challenge()
@@ -189,7 +189,7 @@ def test_a_keyring_that_another_program_unlocks_is_noticed_while_a_question_is_o
 ) -> None:
     waiter = play.challenge()
     play.found(None, LOCKED)
-    assert play.question_due.why is Why.KEYRING_LOCKED
+    assert play.question_due.reason is PromptReason.KEYRING_LOCKED
     before = len(play.all(Survey))
     play.wait(2)
     assert len(play.all(Survey)) - before == 2
@@ -206,7 +206,7 @@ def locked_question(play: Play) -> Case:
     """Let a question be open because the keyring is locked."""
     play.challenge()
     play.found(None, LOCKED)
-    assert play.question_due.why is Why.KEYRING_LOCKED
+    assert play.question_due.reason is PromptReason.KEYRING_LOCKED
     return play.machine.board.cases[KEY]
 
 
@@ -225,7 +225,7 @@ def locked_question_after_another_realm(play: Play, *, login: Login, is_right: b
         play.reject(play.released()[-1], REALM)
         play.decline()
     play.wait(play.rules.gather)
-    assert (play.question.realm, play.question.why) == (KEY.realm, Why.KEYRING_LOCKED)
+    assert (play.question.realm, play.question.reason) == (KEY.realm, PromptReason.KEYRING_LOCKED)
 
 
 def reads_when_unlocked(play: Play) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.desk.play import BASIC, GNOME, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Program, Quiet, SignInState, Why
+from trayproxy.control.messages import Program, PromptReason, SignInState, Snooze
 from trayproxy.desk.events import (
     Accepted,
     Cleared,
@@ -93,7 +93,7 @@ def test_a_wrong_answer_is_told_although_its_client_has_gone(play: Play) -> None
     back = play.challenge(tried=play.mark(ours), own=True)
     end(play)
     assert play.refused() == {back: "WITHDRAWN"}
-    assert (play.question.why, play.question.checking) == (Why.TYPED_REJECTED, False)
+    assert (play.question.reason, play.question.checking) == (PromptReason.TYPED_REJECTED, False)
     assert play.question.waiting == 0
 
 
@@ -109,7 +109,7 @@ def test_a_client_that_leaves_during_the_check_is_replaced_by_ourselves(play: Pl
 def test_an_upstream_out_of_reach_leaves_the_question_open_and_says_why(play: Play) -> None:
     give_up_while_typing(play)
     end(play)
-    assert (play.question.why, play.question.checking) == (Why.UNCHECKED, False)
+    assert (play.question.reason, play.question.checking) == (PromptReason.UNCHECKED, False)
     assert len(play.all(TryOwn)) == 1
     retry = play.challenge()
     play.accept(retry)
@@ -283,7 +283,7 @@ def test_a_changed_password_costs_two_log_ons_at_most(play: Play) -> None:
     assert [waiter for waiter in play.released() if waiter in waiters] == []
     assert play.released()[-1] == ours
     question = play.question_due
-    assert (question.why, question.waiting) == (Why.SAVED_REJECTED, 20)
+    assert (question.reason, question.waiting) == (PromptReason.SAVED_REJECTED, 20)
     assert play.all(Rejected) == [Rejected(SPACE, RIGHT)]
 
 
@@ -323,7 +323,7 @@ def test_a_changed_password_costs_two_log_ons_whatever_its_hosts_accepted_before
     before = len(play.released())
     play.challenge(tried=play.mark(ours), target="example.com:80", own=True)
     end(play)
-    assert play.question_due.why is Why.SAVED_REJECTED
+    assert play.question_due.reason is PromptReason.SAVED_REJECTED
     assert play.all(Rejected) == [Rejected(SPACE, RIGHT)]
     assert len(play.released()) == before
 
@@ -385,7 +385,7 @@ def test_a_refusal_by_a_forbidden_host_says_nothing_about_the_next_login_of_the_
     back = play.reject(waiting, target="blocked.example:80")
     assert play.refused()[back] == "FORBIDDEN"
     assert Rejected(SPACE, new) not in play.all(Rejected)
-    assert play.question.why is Why.UNCHECKED
+    assert play.question.reason is PromptReason.UNCHECKED
 
 
 # --- Answers that prove nothing -------------------------------------------------------------------
@@ -412,7 +412,7 @@ def test_until_it_is_proved_it_could_not_be_checked_yet(play: Play) -> None:
     play.enter(RIGHT)
     play.answer(first)
     end(play)
-    assert (play.question.why, play.question.checking) == (Why.UNCHECKED, False)
+    assert (play.question.reason, play.question.checking) == (PromptReason.UNCHECKED, False)
     assert fact(play) is not SignInState.OK
 
 
@@ -433,7 +433,7 @@ def test_a_wrong_password_to_a_proxy_that_always_says_500_is_sent_three_times(pl
     play.answer(ours)
     end(play)
     assert play.released() == [*waiters[:2], ours]
-    assert (play.question.why, play.question.waiting) == (Why.UNCHECKED, 18)
+    assert (play.question.reason, play.question.waiting) == (PromptReason.UNCHECKED, 18)
     assert play.all(Save) == []
 
 
@@ -548,7 +548,7 @@ def test_a_first_request_that_was_forbidden_is_cleared_up_when_the_person_insist
     first = play.challenge(target="blocked.example:443")
     play.found(RIGHT)
     back = play.reject(first, target="blocked.example:443")
-    assert play.question_due.why is Why.SAVED_REJECTED
+    assert play.question_due.reason is PromptReason.SAVED_REJECTED
     play.enter(RIGHT)
     assert play.question.hurried
     play.enter(RIGHT)
@@ -636,7 +636,7 @@ def test_what_comes_back_after_its_profile_was_deleted_changes_nothing(
     "late",
     [
         Typed(1, RIGHT, remember=True),
-        Declined(1, Quiet.A_WHILE),
+        Declined(1, Snooze.A_WHILE),
         Touched(1),
         Identified(1, Program("git", 4312, "github.com:443")),
         Found(1, RIGHT, GNOME),
@@ -719,7 +719,7 @@ def test_a_login_typed_a_second_time_while_it_is_on_its_way_is_not_sent_twice(
     assert play.question.checking
     play.reject(first)
     assert play.released() == [first, second]
-    assert play.question.why is Why.TYPED_REJECTED
+    assert play.question.reason is PromptReason.TYPED_REJECTED
     assert third not in play.released()
 
 
@@ -752,7 +752,7 @@ def test_a_saved_login_that_an_earlier_run_saw_rejected_is_not_sent(play: Play) 
     play.found(WRONG)
     play.wait(0.15)
     assert play.released() == []
-    assert (play.question.why, play.question.user) == (Why.SAVED_REJECTED, "jdoe")
+    assert (play.question.reason, play.question.user) == (PromptReason.SAVED_REJECTED, "jdoe")
     play.enter(WRONG)
     assert play.released() == []
     assert (play.question.rejections, play.question.hurried) == (0, True)
@@ -821,7 +821,7 @@ def test_a_login_rejected_for_one_profile_is_not_sent_for_another_with_its_upstr
     play.challenge(replace(KEY, space=Space.of(twin)), twin)
     play.found(WRONG)
     assert play.released() == [first]
-    assert play.question_due.why is Why.SAVED_REJECTED
+    assert play.question_due.reason is PromptReason.SAVED_REJECTED
 
 
 def test_each_upstream_of_a_profile_is_asked_about_for_itself(play: Play) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.desk.play import BASIC, DIGEST, KEY, NEGOTIATE, NTLM, OFFICE, RIGHT, Play
 from trayproxy.auth.scheme import Verdict, VerdictKind
-from trayproxy.control.messages import SignInState, Transport, Why
+from trayproxy.control.messages import PromptReason, SignInState, Transport
 from trayproxy.desk.events import (
     AskersChanged,
     Edited,
@@ -86,7 +86,11 @@ def test_a_method_accepted_before_that_fails_today_is_not_said_to_be_gone() -> N
     at.found(RIGHT)
     unusable(at, first)
     question = at.question_due
-    assert (question.why, question.before, question.method) == (Why.FALLBACK, "Kerberos", "NTLM")
+    assert (question.reason, question.before, question.method) == (
+        PromptReason.FALLBACK,
+        "Kerberos",
+        "NTLM",
+    )
 
 
 def test_a_method_that_works_again_asks_nobody_any_more() -> None:
@@ -94,7 +98,7 @@ def test_a_method_that_works_again_asks_nobody_any_more() -> None:
     mark = at.trust()
     for _ in range(3):
         at.challenge(tried=mark, scheme="negotiate", verdict=UNUSABLE)
-    assert at.question_due.why is Why.FALLBACK
+    assert at.question_due.reason is PromptReason.FALLBACK
     at.wait(60)
     again = at.challenge()
     waiting = at.released()[-1]
@@ -121,7 +125,11 @@ def test_a_password_promised_to_be_hidden_is_not_sent_readable_without_asking() 
     unusable(at, first)
     assert at.released() == [first]
     question = at.question
-    assert (question.why, question.method, question.before) == (Why.FALLBACK, "Basic", "NTLM")
+    assert (question.reason, question.method, question.before) == (
+        PromptReason.FALLBACK,
+        "Basic",
+        "NTLM",
+    )
     at.enter(RIGHT)
     assert at.scheme(at.released()[-1]) == "basic"
 
@@ -185,7 +193,7 @@ def test_a_request_whose_407_does_not_offer_the_accepted_scheme_gets_none_of_it(
     at.trust()
     waiter = at.challenge(offers=(BASIC,))
     assert waiter not in at.released()
-    assert at.question_due.why is Why.DOWNGRADE
+    assert at.question_due.reason is PromptReason.DOWNGRADE
 
 
 def test_one_stumble_of_a_scheme_that_works_costs_one_request() -> None:
@@ -213,16 +221,19 @@ def test_uploads_too_large_to_be_signed_cost_only_themselves() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "why", "hurried"),
-    [(VerdictKind.EXPIRED, Why.EXPIRED, False), (VerdictKind.LOCKED, Why.LOCKED, True)],
+    [
+        (VerdictKind.EXPIRED, PromptReason.EXPIRED, False),
+        (VerdictKind.LOCKED, PromptReason.LOCKED, True),
+    ],
 )
 def test_what_the_upstream_says_about_the_account_is_told(
-    kind: VerdictKind, why: Why, hurried: bool
+    kind: VerdictKind, why: PromptReason, hurried: bool
 ) -> None:
     at = play(NEGOTIATE)
     (first,) = at.ask()
     at.enter(RIGHT)
     at.challenge(tried=at.mark(first), scheme="negotiate", verdict=Verdict(kind))
-    assert (at.question.why, at.question.hurried) == (why, hurried)
+    assert (at.question.reason, at.question.hurried) == (why, hurried)
     assert at.machine.facts("office").sign_in is SignInState.REJECTED
 
 
@@ -231,7 +242,7 @@ def test_a_final_verdict_on_a_login_that_worked_is_not_taken_for_a_forbidden_add
     mark = at.trust()
     rejected = Verdict(VerdictKind.REJECTED)
     at.challenge(tried=mark, scheme="negotiate", verdict=rejected, is_final=True)
-    assert at.question_due.why is Why.SAVED_REJECTED
+    assert at.question_due.reason is PromptReason.SAVED_REJECTED
 
 
 # --- Less than before (threats T4, T5) ------------------------------------------------------------
@@ -243,7 +254,11 @@ def test_basic_in_clear_to_a_proxy_that_took_ntlm_before_is_asked_about() -> Non
     at.wait(0.15)
     assert at.all(LookUp) == []
     question = at.question
-    assert (question.why, question.before, question.method) == (Why.DOWNGRADE, "NTLM", "Basic")
+    assert (question.reason, question.before, question.method) == (
+        PromptReason.DOWNGRADE,
+        "NTLM",
+        "Basic",
+    )
     assert question.transport is Transport.READABLE
 
 
@@ -251,7 +266,7 @@ def test_a_weaker_digest_is_less_than_before() -> None:
     at = play(DIGEST, pin=Pin("digest-sha-256", ("Corp",)))
     at.challenge()
     at.wait(0.15)
-    assert (at.question.why, at.question.before) == (Why.DOWNGRADE, "Digest (SHA-256)")
+    assert (at.question.reason, at.question.before) == (PromptReason.DOWNGRADE, "Digest (SHA-256)")
 
 
 def test_as_much_as_before_asks_nobody() -> None:
@@ -289,7 +304,7 @@ def test_one_request_that_wants_less_does_not_stop_the_others() -> None:
     mark = at.trust()
     weak = at.challenge(offers=(BASIC,))
     at.wait(0.15)
-    assert at.question.why is Why.DOWNGRADE
+    assert at.question.reason is PromptReason.DOWNGRADE
     assert at.machine.is_trusted(mark)
     good = at.challenge()
     assert (at.scheme(good), at.mark(good)) == ("ntlm", mark)
@@ -343,7 +358,10 @@ class TestAWeakerWay:
         mark = at.trust()
         weak = sent_and_asked_for(at, mark, first, second)
         at.wait(0.15)
-        assert (at.question.why, at.question.method) == (Why.DOWNGRADE, second.way.title)
+        assert (at.question.reason, at.question.method) == (
+            PromptReason.DOWNGRADE,
+            second.way.title,
+        )
         assert at.machine.is_trusted(mark)
         at.enter(RIGHT)
         assert at.scheme(weak) == second.scheme
@@ -383,7 +401,7 @@ class TestAWeakerWay:
         assert at.mark(at.challenge()) == mark
         at.wait(60)
         sent_and_asked_for(at, mark, first, second)
-        assert at.question_due.why is Why.DOWNGRADE
+        assert at.question_due.reason is PromptReason.DOWNGRADE
 
     def test_is_not_waited_for_when_the_last_face_goes(
         self, first: Offered, second: Offered
@@ -434,7 +452,7 @@ def test_a_login_on_trial_is_sent_once_by_each_way(first: Offered, second: Offer
     both = ((mark, first.name), (mark, second.name))
     at.challenge(tried=mark, scheme=second.scheme, offers=(first,), otherwise=True, spent=both)
     assert len(at.released()) == 2
-    assert at.question_due.why is Why.SAVED_REJECTED
+    assert at.question_due.reason is PromptReason.SAVED_REJECTED
 
 
 def test_a_login_on_trial_is_asked_for_otherwise_three_times_at_most() -> None:
@@ -471,7 +489,7 @@ def test_a_login_from_the_menu_does_not_go_to_an_upstream_that_offers_less() -> 
     at.enter(RIGHT)
     at.challenge()
     assert at.released() == []
-    assert at.question_due.why is Why.DOWNGRADE
+    assert at.question_due.reason is PromptReason.DOWNGRADE
 
 
 # --- Another realm --------------------------------------------------------------------------------
@@ -482,7 +500,7 @@ def test_another_realm_than_in_an_earlier_run_is_asked_about() -> None:
     first = at.challenge()
     at.wait(0.15)
     assert at.all(LookUp) == []
-    assert (at.question.why, at.question.before) == (Why.REALM_CHANGED, "Headquarters")
+    assert (at.question.reason, at.question.before) == (PromptReason.REALM_CHANGED, "Headquarters")
     at.enter(RIGHT)
     at.accept(first)
     assert at.machine.board.pins[SPACE].realms[0] == "Corp"
@@ -521,7 +539,7 @@ def test_two_realms_with_the_same_login_are_both_known_from_then_on() -> None:
     at.trust()
     at.challenge(other)
     at.wait(0.15)
-    assert at.question.why is Why.REALM_CHANGED
+    assert at.question.reason is PromptReason.REALM_CHANGED
     at.enter(RIGHT)
     at.accept(at.released()[-1])
     assert at.machine.board.pins[SPACE] == Pin("basic", ("Other", "Corp"))
@@ -712,5 +730,5 @@ def test_a_scheme_that_is_not_offered_any_more_is_no_stumble() -> None:
     at = play(NTLM, BASIC)
     mark = at.trust()
     at.challenge(tried=mark, scheme="ntlm", verdict=UNUSABLE, offers=(BASIC,))
-    assert at.question_due.why is Why.DOWNGRADE
+    assert at.question_due.reason is PromptReason.DOWNGRADE
     assert at.refused() == {}

@@ -20,7 +20,7 @@ from tests.desk.play import (
 )
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
-from trayproxy.control.messages import SignInState, Why
+from trayproxy.control.messages import PromptReason, SignInState
 from trayproxy.desk.events import (
     AskersChanged,
     Deleted,
@@ -103,7 +103,7 @@ def test_a_password_changed_in_mid_traffic_costs_three_log_ons_at_most(play: Pla
             play.reject(waiter)
     play.wait(6)
     assert len(play.released()) - before == 2
-    assert play.question.why is Why.SAVED_REJECTED
+    assert play.question.reason is PromptReason.SAVED_REJECTED
 
 
 def test_a_407_long_after_success_is_a_rejection(play: Play) -> None:
@@ -112,7 +112,7 @@ def test_a_407_long_after_success_is_a_rejection(play: Play) -> None:
     play.challenge(tried=mark)
     play.found(RIGHT)
     play.wait(0.15)
-    assert play.question.why is Why.SAVED_REJECTED
+    assert play.question.reason is PromptReason.SAVED_REJECTED
     assert play.machine.trusted() == {}
 
 
@@ -207,7 +207,7 @@ def test_a_refusal_in_the_name_of_another_realm_says_nothing_about_the_login(pla
     play.leave(other)
     play.challenge()
     play.wait(0.15)
-    assert play.question.why is Why.UNCHECKED
+    assert play.question.reason is PromptReason.UNCHECKED
     assert len(play.released()) == 1
 
 
@@ -277,7 +277,7 @@ def test_a_login_on_trial_in_one_realm_is_not_tried_in_another(play: Play) -> No
     play.challenge(OTHER, tried=play.mark(other))
     play.wait(1)
     assert play.released() == [other]
-    assert play.question.why is Why.TYPED_REJECTED
+    assert play.question.reason is PromptReason.TYPED_REJECTED
 
 
 def test_a_login_right_in_one_realm_is_tried_in_another_then(play: Play) -> None:
@@ -430,7 +430,7 @@ def test_a_refusal_in_another_realm_after_the_first_realm_was_withdrawn_blames_n
     other = play.challenge(OTHER, tried=mark)
     assert play.all(Rejected) == []
     play.found(None)
-    assert (play.question_due.realm, play.question.why) == ("Other", Why.NEEDED)
+    assert (play.question_due.realm, play.question.reason) == ("Other", PromptReason.NEEDED)
     assert play.machine.board.homes.keys() == {other}
 
 

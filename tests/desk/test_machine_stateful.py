@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from tests.desk.play import BASIC, GNOME, LAB, LOCKED, NTLM, OFFICE, WAY, Play
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
-from trayproxy.control.messages import Quiet, Why
+from trayproxy.control.messages import PromptReason, Snooze
 from trayproxy.desk.case import Phase
 from trayproxy.desk.events import (
     Accepted,
@@ -183,7 +183,7 @@ class Office(RuleBasedStateMachine):
         number = self.play.machine.numbers()[0]
         question = self.play.machine.question(number)
         assert question
-        is_unknown = question.why is Why.UNCHECKED
+        is_unknown = question.reason is PromptReason.UNCHECKED
         if question.hurried or is_unknown or question.profile_id in self.lifted:
             self.insisted[question.profile_id, login] += 1
         self.touched.add(number)
@@ -193,8 +193,8 @@ class Office(RuleBasedStateMachine):
             self.answer_all()
 
     @precondition(lambda self: self.play.is_asking)
-    @rule(quiet=st.sampled_from(Quiet))
-    def the_person_declines(self, quiet: Quiet) -> None:
+    @rule(quiet=st.sampled_from(Snooze))
+    def the_person_declines(self, quiet: Snooze) -> None:
         self.do(Declined(self.play.machine.numbers()[0], quiet))
 
     @precondition(lambda self: self.play.is_asking)

@@ -4,13 +4,13 @@ import itertools
 
 from tests.desk.play import OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import SignInState, Why
+from trayproxy.control.messages import PromptReason, SignInState
 from trayproxy.desk.events import AskersChanged, LookUp, NetworkChanged, Save, Wanted
 
 
-def why(play: Play) -> Why:
+def why(play: Play) -> PromptReason:
     """Return why the question is open, looked at anew: mypy would take it for what it was."""
-    return play.question.why
+    return play.question.reason
 
 
 # --- The canary -----------------------------------------------------------------------------------
@@ -71,7 +71,11 @@ def test_a_rejection_is_counted_and_told_and_the_others_stay(play: Play) -> None
     play.enter(WRONG)
     again = play.reject(first)
     question = play.question
-    assert (question.why, question.rejections, question.checking) == (Why.TYPED_REJECTED, 1, False)
+    assert (question.reason, question.rejections, question.checking) == (
+        PromptReason.TYPED_REJECTED,
+        1,
+        False,
+    )
     assert question.waiting == 2
     assert play.refused() == {}
     assert fact(play) is SignInState.REJECTED
@@ -133,7 +137,7 @@ def test_a_rejected_login_typed_again_costs_no_log_on(play: Play) -> None:
     play.enter(WRONG)
     question = play.question
     assert len(play.released()) == 1
-    assert (question.why, question.rejections) == (Why.REPEATED, 1)
+    assert (question.reason, question.rejections) == (PromptReason.REPEATED, 1)
     assert question.hurried
     assert not question.checking
 
@@ -171,7 +175,7 @@ def test_a_saved_login_is_tried_on_one_request_whatever_the_number(play: Play) -
     play.reject(first)
     play.wait(0.15)
     assert play.released() == [first]
-    assert (play.question.why, play.question.waiting) == (Why.SAVED_REJECTED, 50)
+    assert (play.question.reason, play.question.waiting) == (PromptReason.SAVED_REJECTED, 50)
     assert play.question.user == "jdoe"
 
 
@@ -195,7 +199,7 @@ def test_a_saved_login_once_rejected_is_not_tried_for_the_next_request(play: Pla
     play.found(WRONG)
     play.wait(0.15)
     assert play.released() == [first]
-    assert play.question.why is Why.SAVED_REJECTED
+    assert play.question.reason is PromptReason.SAVED_REJECTED
 
 
 def test_a_saved_login_that_was_changed_meanwhile_is_tried(play: Play) -> None:
@@ -251,7 +255,11 @@ def test_a_network_error_is_not_a_rejection(play: Play) -> None:
     play.enter(RIGHT)
     play.fail(first)
     question = play.question
-    assert (question.why, question.rejections, question.checking) == (Why.UNCHECKED, 0, False)
+    assert (question.reason, question.rejections, question.checking) == (
+        PromptReason.UNCHECKED,
+        0,
+        False,
+    )
     second = play.challenge()
     play.accept(second)
     assert play.endings() == ["ACCEPTED"]
@@ -273,7 +281,7 @@ def test_a_canary_that_takes_ten_seconds_is_told_but_not_overtaken(play: Play) -
     assert play.question.checking
     play.wait(250)
     assert play.released() == [first]
-    assert (play.question.why, play.question.checking) == (Why.UNCHECKED, False)
+    assert (play.question.reason, play.question.checking) == (PromptReason.UNCHECKED, False)
     play.accept(first)
     assert play.released() == [first, second, third]
     assert play.endings() == ["ACCEPTED"]
@@ -304,7 +312,7 @@ def test_a_canary_that_is_never_heard_of_again_leaves_the_rest_to_the_person(pla
     second = play.challenge()
     play.wait(1)
     assert play.released() == [first]
-    assert (play.question.why, play.question.checking) == (Why.UNCHECKED, False)
+    assert (play.question.reason, play.question.checking) == (PromptReason.UNCHECKED, False)
     play.enter(RIGHT)
     assert play.released() == [first, second]
 
@@ -315,7 +323,7 @@ def test_a_login_that_gets_no_answer_twice_is_left_to_the_person(play: Play) -> 
     play.fail(first, sent=True)
     play.fail(second, sent=True)
     assert play.released() == [first, second]
-    assert (play.question.why, play.question.waiting) == (Why.UNCHECKED, 2)
+    assert (play.question.reason, play.question.waiting) == (PromptReason.UNCHECKED, 2)
     play.enter(RIGHT)
     assert len(play.released()) == 3
 
@@ -380,11 +388,11 @@ def test_a_rejection_that_comes_after_all_is_remembered(play: Play) -> None:
     play.enter(WRONG)
     play.fail(first, sent=True)
     play.wait(300)
-    assert why(play) is Why.UNCHECKED
+    assert why(play) is PromptReason.UNCHECKED
     play.reject(second)
     play.enter(WRONG)
     assert play.released() == [first, second]
-    assert why(play) is Why.REPEATED
+    assert why(play) is PromptReason.REPEATED
 
 
 def test_an_unchecked_answer_can_be_corrected(play: Play) -> None:

@@ -1,12 +1,12 @@
 """Tests for trayproxy.desk.store: the store of a run that must leave nothing behind."""
 
 from tests.desk.play import OFFICE, RIGHT
-from trayproxy.control.messages import Keyring, KeyringState
+from trayproxy.control.messages import KeyringState, KeyringStatus
 from trayproxy.desk.store import Finding, Nowhere
 
 
 def test_a_store_that_keeps_nothing_says_so_at_once() -> None:
-    store, off = Nowhere(), Keyring(KeyringState.OFF)
+    store, off = Nowhere(), KeyringStatus(KeyringState.OFF)
     assert store.find(OFFICE, "jdoe").result(0) == Finding(None, off)
     assert store.survey().result(0) == off
     assert store.save(OFFICE, RIGHT).result(0) is not None

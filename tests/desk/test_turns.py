@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.desk.play import KEY, OFFICE, RIGHT, WRONG, Play
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Why
+from trayproxy.control.messages import PromptReason
 from trayproxy.desk.case import Phase
 from trayproxy.desk.events import (
     Accepted,
@@ -247,7 +247,7 @@ def test_after_two_without_an_answer_ours_asks_and_then_the_person_is_asked() ->
     play.challenge()
     play.do(Inconclusive(play.mark(ours), sent=True, flight=ours))
     play.do(OwnEnded(play.all(TryOwn)[-1].number, asked=True))
-    assert play.question_due.why is Why.UNCHECKED
+    assert play.question_due.reason is PromptReason.UNCHECKED
     assert len(play.gone) + 1 == 3
 
 
@@ -338,7 +338,7 @@ def test_several_without_an_answer_are_followed_by_ours_alone(count: int) -> Non
     ours = play.own()
     play.do(Inconclusive(play.mark(ours), sent=True, flight=ours))
     play.do(OwnEnded(play.all(TryOwn)[-1].number, asked=True))
-    assert play.question_due.why is Why.UNCHECKED
+    assert play.question_due.reason is PromptReason.UNCHECKED
 
 
 def test_silence_says_nothing_new_of_a_login_that_goes_on_one_request_at_a_time() -> None:
@@ -393,7 +393,7 @@ def test_a_login_that_an_earlier_run_left_on_trial_is_asked_about() -> None:
     play.challenge()
     play.found(RIGHT)
     assert play.released() == []
-    assert play.question_due.why is Why.UNCHECKED
+    assert play.question_due.reason is PromptReason.UNCHECKED
     play.enter(RIGHT)
     assert len(play.released()) == 1
 

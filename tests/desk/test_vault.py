@@ -22,7 +22,7 @@ from msgspec import structs
 
 from tests.desk.play import LAB, OFFICE, RIGHT
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Keyring, KeyringState
+from trayproxy.control.messages import KeyringState, KeyringStatus
 from trayproxy.desk import secret_service
 from trayproxy.desk.keyring_errors import UnusableError, reason_of, state_after
 from trayproxy.desk.store import Finding
@@ -30,7 +30,7 @@ from trayproxy.desk.vault import Opened, Vault, service_name
 from trayproxy.profiles.profile import Upstream
 
 SECRET = "Zx9-hidden"
-OK = Keyring(KeyringState.OK, "Test Keyring")
+OK = KeyringStatus(KeyringState.OK, "Test Keyring")
 SOON = 5.0
 
 
@@ -259,7 +259,7 @@ def test_every_error_is_a_state(raised: Exception, state: KeyringState) -> None:
     assert state_after(raised) is state
     vault = vault_on(Raising(raised))
     finding = vault.find(OFFICE, "jdoe").result(SOON)
-    assert finding == Finding(None, Keyring(state, "Test Keyring")) or isinstance(
+    assert finding == Finding(None, KeyringStatus(state, "Test Keyring")) or isinstance(
         raised, UnicodeError
     )
     problem = vault.save(OFFICE, Login("jdoe", SECRET)).result(SOON)
@@ -312,8 +312,8 @@ def test_without_a_safe_keyring_nothing_is_kept_and_that_is_told(state: KeyringS
         raise UnusableError(state)
 
     vault = Vault(open_ring=no_ring)
-    assert vault.survey().result(SOON) == Keyring(state)
-    assert vault.find(OFFICE).result(SOON) == Finding(None, Keyring(state))
+    assert vault.survey().result(SOON) == KeyringStatus(state)
+    assert vault.find(OFFICE).result(SOON) == Finding(None, KeyringStatus(state))
     problem = vault.save(OFFICE, RIGHT).result(SOON)
     assert problem
     assert problem.id == "TP-402"
@@ -322,11 +322,11 @@ def test_without_a_safe_keyring_nothing_is_kept_and_that_is_told(state: KeyringS
 
 def test_nothing_is_looked_at_before_something_is_wanted() -> None:
     vault = Vault(open_ring=lambda: pytest.fail("the keyring was opened"))
-    assert vault.keyring == Keyring(KeyringState.UNKNOWN)
+    assert vault.keyring == KeyringStatus(KeyringState.UNKNOWN)
 
 
 def test_a_change_of_state_is_told() -> None:
-    told: list[Keyring] = []
+    told: list[KeyringStatus] = []
     vault = vault_on(Raising(KeyringLocked("x")))
     vault.watch(told.append)
     vault.find(OFFICE).result(SOON)

@@ -10,12 +10,12 @@ import secretstorage
 from tests.desk.play import LAB, OFFICE, RIGHT
 from tests.support.keyring_session import KeyringSession
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Keyring, KeyringState
+from trayproxy.control.messages import KeyringState, KeyringStatus
 from trayproxy.desk.store import Finding
 from trayproxy.desk.vault import Vault, service_name
 
-GNOME = Keyring(KeyringState.OK, "GNOME Keyring")
-LOCKED = Keyring(KeyringState.LOCKED, "GNOME Keyring")
+GNOME = KeyringStatus(KeyringState.OK, "GNOME Keyring")
+LOCKED = KeyringStatus(KeyringState.LOCKED, "GNOME Keyring")
 SOON = 8.0
 
 
@@ -141,7 +141,7 @@ def test_a_stopped_keyring_is_silent_within_the_limit_and_used_when_it_goes_on(
         finding = vault.find(OFFICE)
         with pytest.raises(TimeoutError):
             finding.result(0.4)
-        assert vault.keyring == Keyring(KeyringState.SILENT, "GNOME Keyring")
+        assert vault.keyring == KeyringStatus(KeyringState.SILENT, "GNOME Keyring")
     assert finding.result(SOON) == Finding(RIGHT, GNOME)
     assert vault.keyring == GNOME
 

@@ -23,9 +23,9 @@ from trayproxy.control.messages import (
     CheckProfile,
     Ending,
     KeyringState,
-    Quiet,
     SaveProfile,
     SignInState,
+    Snooze,
 )
 from trayproxy.profiles.profile import SignIn, Upstream
 
@@ -90,7 +90,7 @@ def test_a_page_that_did_not_load_is_not_said_to_be_good(
 def test_a_test_while_questions_are_put_off_says_how_to_sign_in(
     office: Office, type_in: Type
 ) -> None:
-    here = office.begin(office.run(), Quiet.A_WHILE)
+    here = office.begin(office.run(), Snooze.A_WHILE)
     assert here.fetch().endswith("503")
     done = type_in("test", "--url", office.origin.url("/hello"))
     assert done.returncode == 4

@@ -29,7 +29,7 @@ from tests.support.secrets import Canary, files_below, text
 from tests.support.service import Service, service
 from tests.support.squid import Setup, squid
 from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
-from trayproxy.control.messages import Failed, Quiet, SaveProfile, SignInState, Status
+from trayproxy.control.messages import Failed, SaveProfile, SignInState, Snooze, Status
 from trayproxy.profiles.profile import Profile, Upstream
 
 GET = b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n"
@@ -512,7 +512,7 @@ def test_a_jump_of_the_clock_ends_no_wait_and_no_quiet_time(
         wrong.write_text(str(jump))
         # More than the second after which everything that has waited too long is ended.
         assert not job.process.ended_within(2.5)
-        face.decline(question, Quiet.A_MINUTE)
+        face.decline(question, Snooze.A_MINUTE)
         assert job.result().out == "503"
         face.wait_for_status(lambda status: status.sign_in is SignInState.SNOOZED)
         wrong.write_text(str(-jump))

@@ -12,7 +12,7 @@ from tests.support.display import Desktop, x_server
 from tests.support.keyring_session import MASTER_PASSWORD, KeyringSession
 from tests.support.panel import window_manager
 from tests.support.processes import Home, running
-from trayproxy.control.messages import KeyringState, SaveProfile, UseProfile, Why
+from trayproxy.control.messages import KeyringState, PromptReason, SaveProfile, UseProfile
 
 PROMPTER = Path("/usr/libexec/gcr-prompter")
 PROMPT = "^Unlock"
@@ -62,7 +62,7 @@ def test_a_keyring_that_stays_locked_leads_to_a_question(office: Office, screen:
     screen.wait_until_active(screen.wait_for_window(PROMPT))
     screen.press("Escape")
     question = here.face.wait_for_question()
-    assert question.why is Why.KEYRING_LOCKED
+    assert question.reason is PromptReason.KEYRING_LOCKED
     assert question.keyring.state is KeyringState.LOCKED
     here.face.answer(question, office.login)
     assert waiting.result().out == HELLO

@@ -8,30 +8,30 @@ from trayproxy.control.messages import (
     Done,
     Ending,
     Failed,
-    Question,
+    KeepPromptOpen,
+    Prompt,
+    PromptReason,
     SaveLogin,
     SignInNow,
     SignInState,
-    Typing,
-    Why,
 )
 from trayproxy.desk.memory import MemoryFile
 from trayproxy.desk.space import Pin, Space
 
 
-def nobody_waits(question: Question) -> bool:
+def nobody_waits(question: Prompt) -> bool:
     return question.waiting == 0
 
 
-def was_rejected(question: Question) -> bool:
-    return question.why is Why.TYPED_REJECTED
+def was_rejected(question: Prompt) -> bool:
+    return question.reason is PromptReason.TYPED_REJECTED
 
 
-def give_up_while_typing(here: Sitting) -> Question:
+def give_up_while_typing(here: Sitting) -> Prompt:
     """Let a program go away whose question the person is about to answer."""
     impatient = here.visit()
     question = here.face.wait_for_question()
-    here.face.must(Typing(question.number))
+    here.face.must(KeepPromptOpen(question.number))
     impatient.process.end()
     here.face.wait_for_question(nobody_waits)
     return question
@@ -99,7 +99,7 @@ def test_a_saved_password_that_is_wrong_costs_one_log_on_in_all_runs_together(
     for _ in range(3):
         again = office.resume()
         waiting = again.visit()
-        assert again.face.wait_for_question().why is Why.SAVED_REJECTED
+        assert again.face.wait_for_question().reason is PromptReason.SAVED_REJECTED
         waiting.process.end()
         again.end()
     assert office.proxy.failed_logons() == 1
@@ -132,12 +132,12 @@ def test_a_password_that_is_changed_while_it_works_costs_two_failed_log_ons(
 @pytest.mark.parametrize(
     ("label", "realm", "why", "before"),
     [
-        ("ntlm", "Corporate Internet", Why.DOWNGRADE, "NTLM"),
-        ("basic", "Headquarters", Why.REALM_CHANGED, "Headquarters"),
+        ("ntlm", "Corporate Internet", PromptReason.DOWNGRADE, "NTLM"),
+        ("basic", "Headquarters", PromptReason.REALM_CHANGED, "Headquarters"),
     ],
 )
 def test_a_proxy_that_is_not_what_it_was_gets_no_password_unasked(
-    office: Office, label: str, realm: str, why: Why, before: str
+    office: Office, label: str, realm: str, why: PromptReason, before: str
 ) -> None:
     first = office.start()
     save(office, first)
@@ -149,7 +149,7 @@ def test_a_proxy_that_is_not_what_it_was_gets_no_password_unasked(
     second = office.resume()
     waiting = second.visit()
     question = second.face.wait_for_question()
-    assert (question.why, question.before, question.method) == (why, before, "Basic")
+    assert (question.reason, question.before, question.method) == (why, before, "Basic")
     assert sum(access.signed for access in office.proxy.accesses()) == signed_in
     second.face.answer(question, office.login)
     assert waiting.result().out == HELLO

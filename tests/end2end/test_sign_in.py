@@ -17,13 +17,13 @@ from tests.support.tls import Authority, Certificate
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     Ending,
-    Quiet,
+    PromptReason,
     SaveProfile,
     SignInState,
+    Snooze,
     Status,
     Transport,
     UpstreamState,
-    Why,
 )
 
 
@@ -149,7 +149,7 @@ def test_the_question_tells_who_asks_and_who_waits(office: Office) -> None:
     assert (question.profile_id, question.profile) == (office.profile.id, "Office")
     assert (question.upstream, question.realm) == (office.proxy.url, "Corporate Internet")
     assert (question.method, question.transport) == ("Basic", Transport.READABLE)
-    assert (question.user, question.why) == ("alice", Why.NEEDED)
+    assert (question.user, question.reason) == ("alice", PromptReason.NEEDED)
     (program,) = question.programs
     assert (program.name, program.pid) == ("curl", job.process.pid)
     assert program.target == office.origin.authority
@@ -159,7 +159,7 @@ def test_a_rejected_password_is_told_and_asked_again(office: Office) -> None:
     here = office.start(office.wrong)
     waiting = here.visit()
     again = here.face.wait_for_question(lambda question: question.rejections == 1)
-    assert again.why is Why.TYPED_REJECTED
+    assert again.reason is PromptReason.TYPED_REJECTED
     here.face.answer(again, office.login)
     assert waiting.result().out == HELLO
     assert here.face.wait_for_ending(again) is Ending.ACCEPTED
@@ -189,14 +189,14 @@ def test_five_hundred_that_wait_are_one_question_and_little_memory(office: Offic
     with Connects(here.service.address, office.origin.authority, 500) as connects:
         question = here.face.wait_for_question(lambda asked: asked.waiting == 500)
         assert memory_of(here.service.pid).proportional - before < 50 * MIB
-        here.face.decline(question, Quiet.A_MINUTE)
+        here.face.decline(question, Snooze.A_MINUTE)
         assert connects.statuses() == [503] * 500
     assert len(here.face.questions) == 1
     assert office.proxy.failed_logons() == 0
 
 
 def test_a_declined_question_ends_the_wait_with_503(office: Office, secure_origin: Origin) -> None:
-    here = office.start(Quiet.A_MINUTE)
+    here = office.start(Snooze.A_MINUTE)
     told = ("-o", "/dev/null", "-w", "%{http_code} %{http_connect}")
     plain = here.curl(*told, office.origin.url("/hello")).result()
     tunnel = here.curl(*told, secure_origin.url("/hello")).result()

@@ -21,13 +21,13 @@ from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
+    PromptReason,
     SaveProfile,
     StepState,
     Transport,
     UseProfile,
-    Why,
 )
-from trayproxy.profiles.profile import DIRECT_ID, Profile, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Profile, ProxyScheme, SignIn, Upstream
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def socks_login() -> Login:
 def socks(socks_login: Login) -> Iterator[Upstream]:
     """An upstream that speaks SOCKS5."""
     with socks_proxy({socks_login.user: socks_login.password}, "www.test.lan") as port:
-        yield Upstream("127.0.0.1", port, Scheme.SOCKS5)
+        yield Upstream("127.0.0.1", port, ProxyScheme.SOCKS5)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def nobody() -> Iterator[Upstream]:
         yield Upstream("127.0.0.1", bound.getsockname()[1])
 
 
-def at(proxy: Squid, scheme: Scheme = Scheme.HTTP) -> Upstream:
+def at(proxy: Squid, scheme: ProxyScheme = ProxyScheme.HTTP) -> Upstream:
     return Upstream(proxy.host, proxy.port, scheme)
 
 
@@ -100,7 +100,7 @@ def test_a_sign_in_to_an_https_proxy_is_asked_for_as_encrypted_and_kept(
 ) -> None:
     service = run(session=keyring)
     face = attach(service, [canary.login])
-    upstream = at(secure_proxy, Scheme.HTTPS)
+    upstream = at(secure_proxy, ProxyScheme.HTTPS)
     use(face, Profile("office", "Office", upstream, ca_file=str(authority.pem)))
     assert fetch(service, origin.url("/hello")) == "hello"
     tunnel = fetch(service, secure_origin.url("/hello"), "--cacert", str(authority.pem))
@@ -125,7 +125,7 @@ def test_a_certificate_that_is_not_believed_stops_everything(
     service = run()
     face = attach(service, [canary.login])
     other = Authority(tmp_path)
-    upstream = at(secure_proxy, Scheme.HTTPS)
+    upstream = at(secure_proxy, ProxyScheme.HTTPS)
     use(face, Profile("office", "Office", upstream, ca_file=str(other.pem)))
     page = fetch(service, origin.url("/hello"))
     assert "an authority that this computer does not know" in page
@@ -159,7 +159,7 @@ def test_a_sign_in_to_a_socks_proxy_is_asked_for_and_kept(
     assert tunnel == "hello"
     (question,) = face.questions
     assert (question.method, question.upstream) == ("SOCKS5", str(socks))
-    assert (question.why, question.rejections) == (Why.TYPED_REJECTED, 1)
+    assert (question.reason, question.rejections) == (PromptReason.TYPED_REJECTED, 1)
     assert question.transport is Transport.READABLE
     (entry,) = keyring.wait_for_entries(1)
     assert entry.secret == socks_login.password
@@ -234,7 +234,7 @@ def test_a_password_for_one_upstream_is_never_sent_to_another(
         proxy.process.end()
         waiting = clients.curl("-x", service.url, origin.url("/hello"))
         question = face.wait_for_question(lambda question: question.upstream == other.url)
-        assert question.why is Why.NEEDED
+        assert question.reason is PromptReason.NEEDED
         face.answer(question, Login(canary.user, "another password"))
         assert waiting.result().out == "hello"
         assert other.failed_logons() == 0
@@ -312,7 +312,7 @@ def test_a_check_tells_how_the_connection_is_encrypted_and_who_stands_in(
     profile = Profile(
         "office",
         "Office",
-        at(secure_proxy, Scheme.HTTPS),
+        at(secure_proxy, ProxyScheme.HTTPS),
         fallbacks=(at(proxy),),
         ca_file=str(authority.pem),
     )
@@ -330,7 +330,10 @@ def test_a_check_says_why_a_certificate_is_not_believed_and_sends_nothing(
 ) -> None:
     face = attach(run())
     profile = Profile(
-        "office", "Office", at(secure_proxy, Scheme.HTTPS), ca_file=str(Authority(tmp_path).pem)
+        "office",
+        "Office",
+        at(secure_proxy, ProxyScheme.HTTPS),
+        ca_file=str(Authority(tmp_path).pem),
     )
     steps = check(face, profile, origin.url("/hello"))
     assert steps["connect"][0] is StepState.OK
@@ -358,7 +361,7 @@ def test_a_check_of_a_socks_proxy_without_sign_in_needs_none(
     run: Run, attach: Attach, origin: Origin
 ) -> None:
     with socks_proxy({}, "www.test.lan") as port:
-        upstream = Upstream("127.0.0.1", port, Scheme.SOCKS5)
+        upstream = Upstream("127.0.0.1", port, ProxyScheme.SOCKS5)
         face = attach(run())
         steps = check(face, Profile("s", "S", upstream), origin.url("/hello"))
         assert steps["challenge"] == (StepState.NOT_NEEDED, "the proxy does not ask")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
 
@@ -24,7 +24,7 @@ class Scripted:
     """
 
     steps: Sequence[Step]
-    request: ToSign
+    request: RequestToSign
     told: list[tuple[Challenge, ...]] = field(default_factory=list)
     learnt: int = 0
     before: Callable[[], object] = lambda: None
@@ -68,7 +68,7 @@ class ScriptedScheme:
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> "ScriptedScheme":
         return self
 
-    def begin(self, request: ToSign) -> Handshake:
+    def begin(self, request: RequestToSign) -> Handshake:
         self.handshakes.append(Scripted(self.steps, request, before=self.before))
         return self.handshakes[-1]
 
@@ -106,7 +106,7 @@ class Ticket:
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> "Ticket":
         return self
 
-    def begin(self, request: ToSign) -> Handshake:
+    def begin(self, request: RequestToSign) -> Handshake:
         return _Tokens()
 
 

@@ -17,7 +17,7 @@ from tests.support.scripted import Peer, Scripted
 from trayproxy.engine.arrival import Arrival
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.upstream import Address, Pause, Resolver
-from trayproxy.profiles.profile import Profile, Scheme, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
 NAME = "proxy.office.test"
 GET = get(b"http://origin.test/")
@@ -153,7 +153,7 @@ def test_a_login_on_its_way_is_not_sent_again(start: Start, script: Play) -> Non
         peer.read_all()
 
     upstream = script(take_login)
-    profile = Profile("socks", "Socks", Upstream("127.0.0.1", upstream.port, Scheme.SOCKS5))
+    profile = Profile("socks", "Socks", Upstream("127.0.0.1", upstream.port, ProxyScheme.SOCKS5))
     engine = start(profile, FakeDesk(LOGIN, knows_it=True), limits=Limits(agree_s=0.5))
     with engine.connect() as client:
         client.send(GET)

@@ -18,14 +18,14 @@ from tests.support.socks import Logon, Socks, Wish
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.engine.limits import Limits
-from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 USERS = {LOGIN.user: LOGIN.password}
 NAME = b"www.test.lan"
 
 
 def by_socks(port: int, sign_in: SignIn = SignIn.PASSWORD) -> Profile:
-    return Profile("socks", "Socks", Upstream("127.0.0.1", port, Scheme.SOCKS5), sign_in)
+    return Profile("socks", "Socks", Upstream("127.0.0.1", port, ProxyScheme.SOCKS5), sign_in)
 
 
 @pytest.fixture

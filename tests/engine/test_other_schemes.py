@@ -8,7 +8,7 @@ from tests.engine.recorder import Recorder
 from tests.engine.wire import get
 from tests.support.scripted import OK, Scripted, answering, challenge
 from trayproxy.auth.basic import basic_credentials
-from trayproxy.profiles.profile import Profile, Scheme, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
 URLS = [b"ftp://me:x%40y@files.test/a", b"https://files.test/a", b"gopher://files.test/a"]
 
@@ -32,7 +32,7 @@ def test_an_http_proxy_gets_the_url_as_it_is_with_the_login(start: Start, url: b
 def test_without_an_http_proxy_a_page_says_what_to_do(
     start: Start, recorder: Recorder, url: bytes, kind: str
 ) -> None:
-    socks = Upstream("127.0.0.1", recorder.port, Scheme.SOCKS5)
+    socks = Upstream("127.0.0.1", recorder.port, ProxyScheme.SOCKS5)
     profile = Profile("office", "Office", socks)
     if kind.startswith("dead"):
         dead = Upstream("127.0.0.1", 1)

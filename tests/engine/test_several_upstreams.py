@@ -18,7 +18,7 @@ from tests.support.socks import Socks
 from tests.support.tls import Authority
 from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.upstream import Address
-from trayproxy.profiles.profile import Profile, Scheme, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
 URL = b"http://origin.test/"
 GET = get(URL)
@@ -240,7 +240,7 @@ def test_a_certificate_that_is_not_believed_is_told_and_not_passed_over(
 ) -> None:
     """Nobody in the way may push requests from an encrypted upstream to a plain one."""
     wrong = stack.enter_context(Recorder(authority.issue("other.test.lan").context()))
-    secure = Upstream("127.0.0.1", wrong.port, Scheme.HTTPS)
+    secure = Upstream("127.0.0.1", wrong.port, ProxyScheme.HTTPS)
     profile = replace(several(secure, recorder.port), ca_file=str(authority.pem))
     with start(profile).connect() as client:
         for _ in range(3):
@@ -254,8 +254,8 @@ def test_upstreams_of_different_kinds_stand_in_for_each_other(
 ) -> None:
     socks = stack.enter_context(Socks({LOGIN.user: LOGIN.password}))
     origin = stack.enter_context(Recorder())
-    dead = Upstream("127.0.0.1", nobody, Scheme.HTTPS)
-    profile = several(dead, Upstream("127.0.0.1", socks.port, Scheme.SOCKS5))
+    dead = Upstream("127.0.0.1", nobody, ProxyScheme.HTTPS)
+    profile = several(dead, Upstream("127.0.0.1", socks.port, ProxyScheme.SOCKS5))
     with start(profile, FakeDesk(LOGIN)).connect() as client:
         url = b"http://127.0.0.1:%d/" % origin.port
         assert client.ask(post(url, b"body"), b"POST").status == 200

@@ -46,7 +46,7 @@ from trayproxy.engine.steps import AT_ONCE
 from trayproxy.engine.strand import Wait
 from trayproxy.engine.upstream import Address, Pause, Resolver
 from trayproxy.http.challenges import Challenge
-from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 URL = b"http://origin.test/"
 GET = get(URL)
@@ -1250,7 +1250,7 @@ def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
     profile = Profile(
         "office",
         "Office",
-        Upstream("localhost", upstream.port, Scheme.HTTPS),
+        Upstream("localhost", upstream.port, ProxyScheme.HTTPS),
         ca_file=str(authority.pem),
     )
     with start(profile, desk_with(scheme)).connect() as client:

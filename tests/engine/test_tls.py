@@ -19,7 +19,7 @@ from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, c
 from tests.support.server import Server
 from tests.support.tls import Authority, Certificate
 from trayproxy.engine.limits import Limits
-from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 URL = b"http://origin.test/"
 GET = get(URL)
@@ -40,7 +40,7 @@ def secure(stack: ExitStack, certificate: Certificate) -> Recorder:
 
 def company(port: int, ca_file: Path | str, *, host: str = HOST) -> Profile:
     """Return a profile whose https upstream is signed by the company."""
-    upstream = Upstream(host, port, Scheme.HTTPS)
+    upstream = Upstream(host, port, ProxyScheme.HTTPS)
     return Profile("company", "Company", upstream, ca_file=str(ca_file))
 
 

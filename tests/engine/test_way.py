@@ -4,19 +4,19 @@ import pytest
 
 from trayproxy.desk.space import Space
 from trayproxy.engine.way import Way
-from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 
-def profile(scheme: Scheme, sign_in: SignIn) -> Profile:
+def profile(scheme: ProxyScheme, sign_in: SignIn) -> Profile:
     first, second = (Upstream(f"{name}.test", 3128, scheme) for name in ("one", "two"))
     return Profile("office", "Office", first, sign_in, fallbacks=(second,))
 
 
 @pytest.mark.parametrize("sign_in", list(SignIn))
-@pytest.mark.parametrize("scheme", list(Scheme))
-def test_a_way_through_a_profile(scheme: Scheme, sign_in: SignIn) -> None:
+@pytest.mark.parametrize("scheme", list(ProxyScheme))
+def test_a_way_through_a_profile(scheme: ProxyScheme, sign_in: SignIn) -> None:
     way = Way.through(profile(scheme, sign_in))
-    signs_in, is_by_socks = sign_in is not SignIn.NONE, scheme is Scheme.SOCKS5
+    signs_in, is_by_socks = sign_in is not SignIn.NONE, scheme is ProxyScheme.SOCKS5
     assert [str(one.upstream) for one in (way, *way.others)] == [
         str(Upstream("one.test", 3128, scheme)),
         str(Upstream("two.test", 3128, scheme)),
@@ -31,7 +31,7 @@ def test_a_way_through_a_profile(scheme: Scheme, sign_in: SignIn) -> None:
     assert way.pulse is not way.others[0].pulse
 
 
-@pytest.mark.parametrize("of", [None, profile(Scheme.HTTP, SignIn.PASSWORD)])
+@pytest.mark.parametrize("of", [None, profile(ProxyScheme.HTTP, SignIn.PASSWORD)])
 def test_no_login_ever_goes_the_direct_way(of: Profile | None) -> None:
     way = Way.directly(of)
     assert way.profile is of
@@ -41,10 +41,10 @@ def test_no_login_ever_goes_the_direct_way(of: Profile | None) -> None:
 
 
 def test_two_ways_are_the_same_only_if_they_are_one() -> None:
-    office = profile(Scheme.HTTP, SignIn.PASSWORD)
+    office = profile(ProxyScheme.HTTP, SignIn.PASSWORD)
     assert Way.through(office) != Way.through(office)
 
 
 def test_nothing_has_been_heard_of_a_new_way() -> None:
-    way = Way.through(profile(Scheme.HTTP, SignIn.PASSWORD))
+    way = Way.through(profile(ProxyScheme.HTTP, SignIn.PASSWORD))
     assert [one.pulse.answers for one in (way, *way.others)] == [0, 0]

@@ -11,7 +11,7 @@ from trayproxy.http.body import Body, answer_reader, body_reader, last_chunk, wr
 from trayproxy.http.errors import MessageError
 from trayproxy.http.fields import Fields, parse_fields
 from trayproxy.http.framing import Chunked, Framing, Length, NoBody, UntilClose
-from trayproxy.http.limits import Limits
+from trayproxy.http.limits import MessageLimits
 
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -26,8 +26,8 @@ def feed(body: Body, *parts: bytes | memoryview) -> tuple[bytes, bytes]:
     return content, surplus
 
 
-def chunked(*parts: bytes, limits: Limits | None = None) -> tuple[Body, bytes, bytes]:
-    body = body_reader(Chunked(), limits or Limits())
+def chunked(*parts: bytes, limits: MessageLimits | None = None) -> tuple[Body, bytes, bytes]:
+    body = body_reader(Chunked(), limits or MessageLimits())
     return body, *feed(body, *parts)
 
 
@@ -162,7 +162,7 @@ def test_what_came_before_a_malformed_chunk_is_handed_out_first() -> None:
 
 
 def test_extensions_and_trailers_are_bounded_r_046() -> None:
-    limits = Limits(chunk_line=20, trailers=20, lines=2)
+    limits = MessageLimits(chunk_line=20, trailers=20, lines=2)
     chunked(b"1;" + b"e" * 16 + b"\r\n", limits=limits)
     chunked(b"0\r\nX: " + b"t" * 13 + b"\r\n", b"\r\n"[:0], limits=limits)
     for data in (

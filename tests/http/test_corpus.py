@@ -26,8 +26,8 @@ from trayproxy.http.challenges import parse_challenges
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Chunked, UntilClose
 from trayproxy.http.heads import find_head, find_response_head
-from trayproxy.http.hops import has_passed
-from trayproxy.http.limits import LIMITS, Limits
+from trayproxy.http.hop_by_hop import has_passed
+from trayproxy.http.limits import LIMITS, MessageLimits
 from trayproxy.http.request import Request, parse_request, write_request
 from trayproxy.http.response import (
     Response,
@@ -86,7 +86,7 @@ def feed(body: Body, octets: bytes, piecewise: bool) -> tuple[bytes, int]:
     return content, position
 
 
-Finder = Callable[[bytes | bytearray, Limits, int, int], int | None]
+Finder = Callable[[bytes | bytearray, MessageLimits, int, int], int | None]
 
 
 def find(finder: Finder, octets: bytes, piecewise: bool) -> int | None:

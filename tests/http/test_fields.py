@@ -10,7 +10,7 @@ from trayproxy.http.fields import (
     parse_response_fields,
     write_fields,
 )
-from trayproxy.http.limits import Limits
+from trayproxy.http.limits import MessageLimits
 
 
 def test_repeated_lines_stay_apart_and_in_order_r_015() -> None:
@@ -75,7 +75,7 @@ def test_a_response_loses_the_space_before_its_colon_r_011() -> None:
 
 
 def test_too_many_or_too_long_lines_are_a_431_r_010() -> None:
-    limits = Limits(lines=2, line=10)
+    limits = MessageLimits(lines=2, line=10)
     assert len(parse_fields([b"A: 1", b"B: 3456789"], limits)) == 2
     for lines in ([b"A: 1"] * 3, [b"A: 34567890"]):
         with pytest.raises(MessageError) as refused:

@@ -4,14 +4,14 @@ import pytest
 
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_head, find_response_head, split_head
-from trayproxy.http.limits import LIMITS, Limits
+from trayproxy.http.limits import LIMITS, MessageLimits
 
 GET = b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-SMALL = Limits(request_line=40, head=120, line=80)
+SMALL = MessageLimits(request_line=40, head=120, line=80)
 
 
-def status_of(buffer: bytes, limits: Limits = LIMITS) -> int:
+def status_of(buffer: bytes, limits: MessageLimits = LIMITS) -> int:
     with pytest.raises(MessageError) as refused:
         find_head(buffer, limits)
     return refused.value.status
@@ -150,14 +150,14 @@ def test_each_call_looks_at_new_octets_only() -> None:
         assert end == (length if length == len(head) else None)
 
 
-def status_of_whole(buffer: bytes, limits: Limits) -> int:
+def status_of_whole(buffer: bytes, limits: MessageLimits) -> int:
     """Return the status with which a buffer is refused, by the search or by the splitting."""
     with pytest.raises(MessageError) as refused:
         find_and_split(buffer, limits)
     return refused.value.status
 
 
-def find_and_split(buffer: bytes, limits: Limits) -> list[bytes]:
+def find_and_split(buffer: bytes, limits: MessageLimits) -> list[bytes]:
     end = find_head(buffer, limits)
     return split_head(buffer[:end], limits)
 

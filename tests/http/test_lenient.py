@@ -9,7 +9,7 @@ from trayproxy.http.body import answer_reader, body_reader, last_chunk, write_ch
 from trayproxy.http.errors import MessageError, TooLargeError
 from trayproxy.http.framing import Chunked, Length
 from trayproxy.http.heads import find_head, find_response_head
-from trayproxy.http.lenient import is_tidy, tidy
+from trayproxy.http.lenient_lines import is_tidy, tidy
 from trayproxy.http.limits import LIMITS
 from trayproxy.http.request import parse_request
 from trayproxy.http.response import Response, parse_response, write_response

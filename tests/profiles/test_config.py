@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from trayproxy.profiles.config import Config, Listen
+from trayproxy.profiles.config import Config, ListenAddress
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
@@ -67,5 +67,5 @@ def test_a_name_goes_before_an_id() -> None:
 
 
 def test_an_address_is_written_as_people_write_it() -> None:
-    assert str(Listen()) == "127.0.0.1:3128"
-    assert str(Listen("::1", 80)) == "[::1]:80"
+    assert str(ListenAddress()) == "127.0.0.1:3128"
+    assert str(ListenAddress("::1", 80)) == "[::1]:80"

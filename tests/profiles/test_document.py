@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trayproxy.profiles.config import Config, Listen
+from trayproxy.profiles.config import Config, ListenAddress
 from trayproxy.profiles.document import HEADER, MistakeError, NewerError, read, write
 from trayproxy.profiles.profile import (
     DIRECT_ID,
@@ -16,7 +16,7 @@ from trayproxy.profiles.profile import (
     Method,
     Profile,
     ProfileError,
-    Scheme,
+    ProxyScheme,
     SignIn,
     Upstream,
 )
@@ -54,7 +54,7 @@ bypass = ["localhost", "*.lab"]
 [newer]
 x = 1
 """
-CONFIG = Config(Listen(port=8888), "lab", (OFFICE, LAB))
+CONFIG = Config(ListenAddress(port=8888), "lab", (OFFICE, LAB))
 
 
 def test_settings_are_read() -> None:
@@ -117,9 +117,9 @@ def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, reason: 
 def test_users_are_read_by_name_and_number_and_stay_as_written() -> None:
     text = 'schema = 1\nactive = ""\n[listen]\nallow_users = ["_apt ", 105]  # for apt\n'
     config = read(text)
-    assert config.listen == Listen(allow_users=("_apt", "105"))
+    assert config.listen == ListenAddress(allow_users=("_apt", "105"))
     assert 'allow_users = ["_apt ", 105]  # for apt' in write(text, config.with_profile(OFFICE))
-    assert read(write(text, replace(config, listen=Listen()))).listen == Listen()
+    assert read(write(text, replace(config, listen=ListenAddress()))).listen == ListenAddress()
 
 
 def test_a_newer_file_is_left_to_a_newer_trayproxy() -> None:
@@ -154,8 +154,8 @@ def test_what_a_new_profile_seldom_has_is_written_only_if_it_has_it() -> None:
     profile = Profile(
         "office",
         "Office",
-        Upstream("proxy.example", 443, Scheme.HTTPS),
-        fallbacks=(Upstream("b.example", 1080, Scheme.SOCKS5),),
+        Upstream("proxy.example", 443, ProxyScheme.HTTPS),
+        fallbacks=(Upstream("b.example", 1080, ProxyScheme.SOCKS5),),
         ca_file="/etc/company.pem",
     )
     text = write("", Config().with_profile(profile))
@@ -196,7 +196,7 @@ def test_what_does_not_change_is_not_written_anew() -> None:
 def test_a_change_touches_its_own_line_only() -> None:
     changed = write(TEXT, CONFIG.using("office"))
     assert changed == TEXT.replace('active = "lab"', 'active = "office"')
-    changed = write(TEXT, replace(CONFIG, listen=Listen(port=1)))
+    changed = write(TEXT, replace(CONFIG, listen=ListenAddress(port=1)))
     assert changed == TEXT.replace("port = 8888", "port = 1")
 
 
@@ -259,7 +259,7 @@ PROFILES = st.builds(
     user=st.sampled_from(["", "CORP\\jdoe", "ü'\"#"]),
     bypass=st.lists(st.sampled_from(["localhost", "*.x", "10.0.0.0/8"]), max_size=3).map(tuple),
     fallbacks=st.lists(
-        st.builds(Upstream, st.just("b.example"), st.integers(1, 9), st.sampled_from(Scheme)),
+        st.builds(Upstream, st.just("b.example"), st.integers(1, 9), st.sampled_from(ProxyScheme)),
         max_size=2,
         unique=True,
     ).map(tuple),
@@ -273,7 +273,7 @@ EDITS = st.one_of(
     st.tuples(
         st.just("listen"),
         st.builds(
-            Listen,
+            ListenAddress,
             st.just("::1"),
             st.integers(0, 65535),
             st.lists(st.sampled_from(["_apt", "105", "*"]), max_size=2).map(tuple),
@@ -300,7 +300,7 @@ def lay_out(config: Config, remarks: list[str], keys: list[bool]) -> str:
         line("schema = 1\n")
     if config.active or next(full):
         line(f"active = '{config.active}'\n")
-    if config.listen != Listen():
+    if config.listen != ListenAddress():
         line("[listen]\n")
         line(f"host = '{config.listen.host}'  # remark in line\n")
         line(f"port = {config.listen.port}\n")
@@ -343,7 +343,7 @@ def apply(config: Config, edit: tuple[str, object]) -> Config:
             return config.with_profile(profile)
         case ("use", str(profile_id)):
             return config.using(profile_id)
-        case ("listen", Listen() as listen):
+        case ("listen", ListenAddress() as listen):
             return replace(config, listen=listen)
     raise AssertionError(edit)
 

@@ -13,7 +13,7 @@ import pytest
 from trayproxy.profiles import store as store_module
 from trayproxy.profiles.config import PROFILES, Config
 from trayproxy.profiles.profile import Profile, ProfileError, Upstream
-from trayproxy.profiles.store import SIZE_LIMIT, SettingsError, Store, replace_file
+from trayproxy.profiles.store import SIZE_LIMIT, SettingsError, SettingsStore, replace_file
 
 OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
 LAB = Profile("lab", "Lab", Upstream("lab.example", 8080))
@@ -25,9 +25,9 @@ import os, signal, sys
 from pathlib import Path
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import Profile, Upstream
-from trayproxy.profiles.store import SettingsError, Store
+from trayproxy.profiles.store import SettingsError, SettingsStore
 import trayproxy.profiles.edit
-store = Store(Path(sys.argv[1]))
+store = SettingsStore(Path(sys.argv[1]))
 config = store.load().with_profile(Profile("lab", "Lab", Upstream("lab.example", 8080)))
 """
 
@@ -84,39 +84,39 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def saved(path: Path) -> Path:
     """A file with one profile."""
-    store = Store(path)
+    store = SettingsStore(path)
     store.load()
     store.save(ONE)
     return path
 
 
 def test_without_a_file_there_are_the_defaults(path: Path) -> None:
-    assert Store(path).load() == Config()
+    assert SettingsStore(path).load() == Config()
     assert not path.exists()
 
 
 def test_what_was_saved_is_read_again(saved: Path) -> None:
-    store = Store(saved)
+    store = SettingsStore(saved)
     assert store.load() == ONE
     store.save(TWO)
     assert store.config == TWO
-    assert Store(saved).load() == TWO
+    assert SettingsStore(saved).load() == TWO
 
 
 @pytest.mark.unix
 def test_the_first_save_makes_a_private_folder(path: Path) -> None:
     below = path.parent / "new" / path.name
-    store = Store(below)
+    store = SettingsStore(below)
     store.load()
     store.save(ONE)
     assert stat.S_IMODE(below.parent.stat().st_mode) == 0o700
-    assert Store(below).load() == ONE
+    assert SettingsStore(below).load() == ONE
 
 
 @pytest.mark.unix
 def test_the_file_is_private(saved: Path) -> None:
     saved.chmod(0o644)
-    store = Store(saved)
+    store = SettingsStore(saved)
     store.load()
     store.save(TWO)
     assert stat.S_IMODE(saved.stat().st_mode) == 0o600
@@ -135,7 +135,7 @@ def test_the_file_is_private(saved: Path) -> None:
     ids=["cut", "binary", "zeros", "incomplete", "large"],
 )
 def test_a_broken_file_is_reported_and_left_alone(saved: Path, octets: bytes, line: int) -> None:
-    store = Store(saved)
+    store = SettingsStore(saved)
     store.load()
     saved.write_bytes(octets)
     for act in (store.load, lambda: store.save(TWO)):
@@ -176,7 +176,7 @@ def test_no_text_holds_up_who_reads_it(saved: Path, text: str) -> None:
     saved.write_text(text)
     script = (
         "import sys; from pathlib import Path; from trayproxy.profiles.store import *\n"
-        "try: Store(Path(sys.argv[1])).load()\n"
+        "try: SettingsStore(Path(sys.argv[1])).load()\n"
         "except SettingsError as error: print(error.id, len(error.body) < 500)\n"
     )
     result = run(script, saved)
@@ -196,17 +196,17 @@ def test_no_text_holds_up_who_reads_it(saved: Path, text: str) -> None:
 )
 def test_dots_that_are_no_parts_of_a_key_are_let_through(saved: Path, text: str) -> None:
     saved.write_text(text)
-    assert Store(saved).load() == Config()
+    assert SettingsStore(saved).load() == Config()
 
 
 def test_there_are_no_more_profiles_than_can_be_read_again(path: Path) -> None:
     config = Config()
     for number in range(PROFILES):
         config = config.with_profile(replace(OFFICE, id=f"p{number}", name=str(number)))
-    store = Store(path)
+    store = SettingsStore(path)
     store.load()
     store.save(config)
-    assert Store(path).load() == config
+    assert SettingsStore(path).load() == config
     assert config.with_profile(replace(OFFICE, id="p1", name="other")).find("other")
     with pytest.raises(ProfileError, match="Delete one first"):
         config.with_profile(OFFICE)
@@ -220,23 +220,23 @@ def test_a_folder_is_no_file_where_the_system_opens_none(
 
     monkeypatch.setattr(os, "open", windows_open)
     with pytest.raises(SettingsError) as caught:
-        Store(saved).load()
+        SettingsStore(saved).load()
     assert caught.value.id == "TP-802"
     saved.unlink()
     saved.mkdir()
     with pytest.raises(SettingsError) as caught:
-        Store(saved).load()
+        SettingsStore(saved).load()
     assert caught.value.id == "TP-801"
 
 
 @pytest.mark.parametrize("kind", [pytest.param("mkfifo", marks=pytest.mark.unix), "mkdir"])
 def test_what_is_no_file_is_not_waited_for(saved: Path, tmp_path: Path, kind: str) -> None:
     good = tmp_path / "last-good.toml"
-    Store(saved, good).load()
+    SettingsStore(saved, good).load()
     saved.unlink()
     make: Callable[[Path], None] = getattr(os, kind)
     make(saved)
-    store = Store(saved, good)
+    store = SettingsStore(saved, good)
     for act in (store.load, lambda: store.save(TWO)):
         with pytest.raises(SettingsError) as caught:
             act()
@@ -252,7 +252,7 @@ def test_what_is_no_file_is_not_waited_for(saved: Path, tmp_path: Path, kind: st
 
 def test_a_newer_file_is_left_alone(saved: Path) -> None:
     saved.write_text("schema = 99\n")
-    store = Store(saved)
+    store = SettingsStore(saved)
     with pytest.raises(SettingsError, match="newer") as caught:
         store.load()
     assert caught.value.id == "TP-803"
@@ -262,7 +262,7 @@ def test_a_newer_file_is_left_alone(saved: Path) -> None:
 
 
 def test_a_file_changed_meanwhile_is_not_written_over(saved: Path) -> None:
-    store, other = Store(saved), Store(saved)
+    store, other = SettingsStore(saved), SettingsStore(saved)
     store.load()
     other.load()
     assert not store.changed_outside()
@@ -271,14 +271,14 @@ def test_a_file_changed_meanwhile_is_not_written_over(saved: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         store.save(Config())
     assert caught.value.id == "TP-804"
-    assert Store(saved).load() == TWO
+    assert SettingsStore(saved).load() == TWO
     store.load()
     store.save(ONE)
-    assert Store(saved).load() == ONE
+    assert SettingsStore(saved).load() == ONE
 
 
 def test_a_file_that_appeared_or_vanished_was_changed(saved: Path) -> None:
-    store = Store(saved)
+    store = SettingsStore(saved)
     store.load()
     saved.unlink()
     assert store.changed_outside()
@@ -292,19 +292,19 @@ def test_a_linked_file_is_changed_where_it_is(tmp_path: Path, saved: Path) -> No
     link = tmp_path / "elsewhere" / "config.toml"
     link.parent.mkdir()
     link.symlink_to(saved)
-    store = Store(link)
+    store = SettingsStore(link)
     store.load()
     store.save(TWO)
     assert link.is_symlink()
-    assert Store(saved).load() == TWO
+    assert SettingsStore(saved).load() == TWO
 
 
 def test_a_byte_order_mark_is_no_mistake(saved: Path) -> None:
     saved.write_bytes(b"\xef\xbb\xbf" + saved.read_bytes())
-    store = Store(saved)
+    store = SettingsStore(saved)
     assert store.load() == ONE
     store.save(TWO)
-    assert Store(saved).load() == TWO
+    assert SettingsStore(saved).load() == TWO
 
 
 def test_what_serves_in_place_of_a_broken_file_is_told(saved: Path) -> None:
@@ -313,23 +313,23 @@ def test_what_serves_in_place_of_a_broken_file_is_told(saved: Path) -> None:
     def told() -> str:
         saved.write_text("broken")
         with pytest.raises(SettingsError) as caught:
-            Store(saved, good).load()
+            SettingsStore(saved, good).load()
         return caught.value.body
 
     assert told().endswith(". The defaults are in use; the file was not touched.")
     saved.write_bytes(fine)
-    Store(saved, good).load()
+    SettingsStore(saved, good).load()
     assert told().endswith(". The last good settings are in use; the file was not touched.")
 
 
 @pytest.mark.unix
 def test_the_last_good_settings_serve_a_start_with_a_broken_file(saved: Path) -> None:
     good = saved.with_name("good.toml")
-    assert Store(saved, good).load_last_good() is None
-    Store(saved, good).load()
+    assert SettingsStore(saved, good).load_last_good() is None
+    SettingsStore(saved, good).load()
     assert stat.S_IMODE(good.stat().st_mode) == 0o600
     saved.write_text("broken")
-    store = Store(saved, good)
+    store = SettingsStore(saved, good)
     with pytest.raises(SettingsError):
         store.load()
     assert store.load_last_good() == store.config == ONE
@@ -369,7 +369,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_file(saved: Path) -> Non
     for event in range(1, 20):
         saved.write_bytes(before)
         code = run(KILLED_AT_EVENT, saved, event).returncode
-        outcomes.append(Store(saved).load())
+        outcomes.append(SettingsStore(saved).load())
         assert outcomes[-1] in (ONE, TWO)
         if code == 0:
             break
@@ -430,7 +430,7 @@ def test_the_attempts_to_replace_a_file_last_a_second() -> None:
 
 
 def test_no_descriptor_is_left_open(saved: Path) -> None:
-    store = Store(saved)
+    store = SettingsStore(saved)
     store.load()
     before = len(os.listdir("/proc/self/fd"))
     for config in (TWO, ONE) * 5:

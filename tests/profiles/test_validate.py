@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trayproxy.profiles.profile import Method, Profile, ProfileError, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import Method, Profile, ProfileError, ProxyScheme, SignIn, Upstream
 from trayproxy.profiles.validate import (
     check_ca_file,
     check_host,
@@ -33,10 +33,10 @@ SECRET = "canary-77"
         ("proxy.corp:8080", Upstream("proxy.corp", 8080)),
         (" http://Proxy.Corp:8080/ ", Upstream("proxy.corp", 8080)),
         ("HTTP://proxy:1", Upstream("proxy", 1)),
-        ("https://proxy.corp:443", Upstream("proxy.corp", 443, Scheme.HTTPS)),
-        ("HTTPS://[::1]:443/", Upstream("::1", 443, Scheme.HTTPS)),
-        ("socks5://proxy.corp:1080", Upstream("proxy.corp", 1080, Scheme.SOCKS5)),
-        ("socks5h://proxy.corp:1080", Upstream("proxy.corp", 1080, Scheme.SOCKS5)),
+        ("https://proxy.corp:443", Upstream("proxy.corp", 443, ProxyScheme.HTTPS)),
+        ("HTTPS://[::1]:443/", Upstream("::1", 443, ProxyScheme.HTTPS)),
+        ("socks5://proxy.corp:1080", Upstream("proxy.corp", 1080, ProxyScheme.SOCKS5)),
+        ("socks5h://proxy.corp:1080", Upstream("proxy.corp", 1080, ProxyScheme.SOCKS5)),
         ("proxy.corp.:65535", Upstream("proxy.corp.", 65535)),
         ("10.0.0.41:3128", Upstream("10.0.0.41", 3128)),
         ("[::1]:3128", Upstream("::1", 3128)),
@@ -210,8 +210,8 @@ def test_a_profile_is_brought_into_its_checked_form() -> None:
         replace(OFFICE, ca_file="company.pem"),
         replace(OFFICE, sign_in=SignIn.SSO, method=Method.BASIC),
         replace(OFFICE, sign_in=SignIn.SSO, method=Method.DIGEST),
-        replace(OFFICE, sign_in=SignIn.SSO, upstream=Upstream("b", 80, Scheme.SOCKS5)),
-        replace(OFFICE, sign_in=SignIn.SSO, fallbacks=(Upstream("b", 80, Scheme.SOCKS5),)),
+        replace(OFFICE, sign_in=SignIn.SSO, upstream=Upstream("b", 80, ProxyScheme.SOCKS5)),
+        replace(OFFICE, sign_in=SignIn.SSO, fallbacks=(Upstream("b", 80, ProxyScheme.SOCKS5),)),
     ):
         with pytest.raises(ProfileError):
             check_profile(wrong)
@@ -224,9 +224,11 @@ def test_one_s_own_sign_in_has_no_use_for_the_methods_that_need_a_password() -> 
 
 
 def test_every_upstream_of_a_profile_is_brought_into_its_checked_form() -> None:
-    rough = replace(OFFICE, fallbacks=(Upstream("B.Example", 443, Scheme.HTTPS),), ca_file=" /ca ")
+    rough = replace(
+        OFFICE, fallbacks=(Upstream("B.Example", 443, ProxyScheme.HTTPS),), ca_file=" /ca "
+    )
     checked = check_profile(rough)
-    assert checked.fallbacks == (Upstream("b.example", 443, Scheme.HTTPS),)
+    assert checked.fallbacks == (Upstream("b.example", 443, ProxyScheme.HTTPS),)
     assert checked.upstreams == (OFFICE.upstream, *checked.fallbacks)
     assert checked.ca_file == "/ca"
 
@@ -234,7 +236,7 @@ def test_every_upstream_of_a_profile_is_brought_into_its_checked_form() -> None:
 def test_several_proxies_are_separated_by_commas_or_blanks() -> None:
     assert parse_upstreams("b:1, https://c:2\n") == (
         Upstream("b", 1),
-        Upstream("c", 2, Scheme.HTTPS),
+        Upstream("c", 2, ProxyScheme.HTTPS),
     )
     assert parse_upstreams(" ") == ()
     with pytest.raises(ProfileError):

@@ -12,7 +12,7 @@ from trayproxy.options import RunOptions
 from trayproxy.paths import Paths
 from trayproxy.service import main
 from trayproxy.service.main import Service, limits_for
-from trayproxy.service.names import Listener, Names
+from trayproxy.service.process_names import ListeningProgram, ProcessNames
 
 
 @pytest.mark.parametrize(
@@ -40,19 +40,19 @@ def test_clients_are_told_to_come_again_before_descriptors_run_out(
 @pytest.mark.parametrize(
     ("owner", "who"),
     [
-        (Listener("jdoe", "squid", 12), "squid (PID 12) already uses"),
-        (Listener("jdoe"), "A program of user jdoe already uses"),
-        (Listener(), "Another program, or Windows itself, already uses"),
+        (ListeningProgram("jdoe", "squid", 12), "squid (PID 12) already uses"),
+        (ListeningProgram("jdoe"), "A program of user jdoe already uses"),
+        (ListeningProgram(), "Another program, or Windows itself, already uses"),
     ],
 )
 def test_a_port_that_windows_refuses_is_told_as_taken_and_another_one_offered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Listener, who: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: ListeningProgram, who: str
 ) -> None:
     monkeypatch.setattr(main, "is_taken", lambda error: error.errno == errno.EACCES)
     monkeypatch.setattr(main, "free_port_after", lambda port, host: port + 1)
     service = Service(RunOptions(stays=True), Paths(*[tmp_path] * 5), on_ready=print)
     service._engine = cast(Engine, SimpleNamespace(address="127.0.0.1:3128"))
-    service._names = cast(Names, SimpleNamespace(listener_at=lambda address: owner))
+    service._names = cast(ProcessNames, SimpleNamespace(listener_at=lambda address: owner))
     refused = OSError(errno.EACCES, "WSAEACCES")
     assert service._spare_port(refused) == 3129
     problem = service._not_listening(refused, 3129)

@@ -24,7 +24,7 @@ from tests.support.processes import Home
 from tests.support.readable import READABLE
 from tests.support.service import Service, service
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Answer, Question
+from trayproxy.control.messages import AnswerPrompt, Prompt
 from trayproxy.engine.memory import HEADS_KEPT
 
 PROGRAMS = 12
@@ -229,7 +229,7 @@ class _Soak:
         """Be the person, who knows every new password at once. In a thread of its own."""
         answered: dict[int, float] = {}
 
-        def is_new(question: Question) -> bool:
+        def is_new(question: Prompt) -> bool:
             # One that is still open a while after its answer could not be checked: its request met
             # with a fault. It has the old reason to ask, then, and the person types once more.
             return not question.checking and monotonic() > answered.get(question.number, 0.0)
@@ -239,7 +239,7 @@ class _Soak:
                 question = face.wait_for_question(is_new, timeout=0.5)
                 answered[question.number] = monotonic() + AGAIN_S
                 login = Login(USER, self._upstream.password)
-                face.do(Answer(question.number, login, remember=False))
+                face.do(AnswerPrompt(question.number, login, remember=False))
 
 
 async def _awaited(awaitable: Awaitable[None]) -> None:

@@ -13,7 +13,7 @@ from tests.support.socks_proxy import socks_proxy
 from tests.support.tap import Tap
 from tests.support.upstreams import Kind
 from trayproxy.auth.login import Login
-from trayproxy.profiles.profile import Scheme, Upstream
+from trayproxy.profiles.profile import ProxyScheme, Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,5 +152,5 @@ def _socks(stack: ExitStack) -> Counterpart:
     right, wrong = _logins(f"pa55 w:ord ü {token_hex(4)}")
     port = stack.enter_context(socks_proxy({right.user: right.password}))
     tap = stack.enter_context(Tap(port))
-    at = Upstream(tap.host, tap.port, Scheme.SOCKS5)
+    at = Upstream(tap.host, tap.port, ProxyScheme.SOCKS5)
     return Counterpart(at, "SOCKS5", right, wrong, tap.failed_socks_logons, tap.describe)

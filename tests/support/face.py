@@ -20,17 +20,17 @@ from trayproxy.control.address import address
 from trayproxy.control.client import Client, DisconnectedError, NoReplyError
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
-    Answer,
-    Decline,
+    AnswerPrompt,
+    DeclinePrompt,
     Done,
     Ending,
     Event,
-    Question,
-    QuestionChanged,
-    QuestionClosed,
-    Quiet,
+    Prompt,
+    PromptChanged,
+    PromptClosed,
     Reply,
     Request,
+    Snooze,
     Status,
     StatusChanged,
     Subscribe,
@@ -39,7 +39,7 @@ from trayproxy.paths import Paths
 
 T = TypeVar("T")
 
-Move = Login | Quiet
+Move = Login | Snooze
 """What the person does about a question: answer it, or not."""
 
 
@@ -71,7 +71,7 @@ class Face(Held):
         self.remember = remember
         self._moves = deque(moves)
         self._answered: set[tuple[int, int]] = set()
-        self._questions: dict[int, list[Question]] = {}
+        self._questions: dict[int, list[Prompt]] = {}
         self._endings: dict[int, Ending] = {}
         self._statuses: list[Status] = []
         self._changed = Condition()
@@ -113,18 +113,18 @@ class Face(Held):
         reply = self.do(request)
         assert isinstance(reply, Done), reply
 
-    def answer(self, question: Question, login: Login) -> None:
+    def answer(self, question: Prompt, login: Login) -> None:
         """Answer a question."""
-        self.must(Answer(question.number, login, self.remember))
+        self.must(AnswerPrompt(question.number, login, self.remember))
 
-    def decline(self, question: Question, quiet: Quiet = Quiet.A_MINUTE) -> None:
+    def decline(self, question: Prompt, quiet: Snooze = Snooze.A_MINUTE) -> None:
         """Do not answer a question."""
-        self.must(Decline(question.number, quiet))
+        self.must(DeclinePrompt(question.number, quiet))
 
     # --- What the person sees
 
     @property
-    def questions(self) -> list[Question]:
+    def questions(self) -> list[Prompt]:
         """Every question that was ever open, as it was last seen, oldest first."""
         with self._changed:
             return [states[-1] for states in self._questions.values()]
@@ -142,18 +142,18 @@ class Face(Held):
 
     def wait_for_question(
         self,
-        holds: Callable[[Question], bool] = lambda question: True,
+        holds: Callable[[Prompt], bool] = lambda question: True,
         timeout: float = PATIENCE,
-    ) -> Question:
+    ) -> Prompt:
         """Wait until a question is open that the condition holds for."""
 
-        def find() -> Question | None:
+        def find() -> Prompt | None:
             openly = (s[-1] for n, s in self._questions.items() if n not in self._endings)
             return next(filter(holds, openly), None)
 
         return self._wait(find, "question", timeout)
 
-    def wait_for_ending(self, question: Question, timeout: float = PATIENCE) -> Ending:
+    def wait_for_ending(self, question: Prompt, timeout: float = PATIENCE) -> Ending:
         """Wait until a question has ended; return how."""
         return self._wait(lambda: self._endings.get(question.number), "ending", timeout)
 
@@ -209,9 +209,9 @@ class Face(Held):
         match event:
             case StatusChanged(status):
                 self._statuses.append(status)
-            case QuestionChanged(question):
+            case PromptChanged(question):
                 self._questions.setdefault(question.number, []).append(question)
-            case QuestionClosed(number, ending):
+            case PromptClosed(number, ending):
                 self._endings[number] = ending
 
     def _move(self) -> bool:
@@ -231,8 +231,8 @@ class Face(Held):
 
     def _request(self, number: int, move: Move) -> Request:
         if isinstance(move, Login):
-            return Answer(number, move, self.remember)
-        return Decline(number, move)
+            return AnswerPrompt(number, move, self.remember)
+        return DeclinePrompt(number, move)
 
     def _obey(self) -> bool:
         """Do what the test tells now; return False when it told us to go."""

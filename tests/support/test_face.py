@@ -13,31 +13,39 @@ from tests.support.hearers import tell
 from tests.support.processes import Home
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
-    Answer,
-    Decline,
+    AnswerPrompt,
+    DeclinePrompt,
     Done,
     Ending,
     Event,
     ListenerState,
-    Question,
-    QuestionChanged,
-    QuestionClosed,
-    Quiet,
+    Prompt,
+    PromptChanged,
+    PromptClosed,
+    PromptReason,
     Reply,
     Request,
-    Show,
+    ShowWindow,
+    Snooze,
     Status,
     StatusChanged,
     Subscribe,
     Transport,
-    Why,
 )
 from trayproxy.control.server import Server, Session
 from trayproxy.paths import Paths, locate
 
 STATUS = Status("1", 1, ListenerState.UP, "127.0.0.1:1")
-QUESTION = Question(
-    1, "office", "Office", "http://proxy:1", "x", "Basic", Transport.READABLE, "", Why.NEEDED
+QUESTION = Prompt(
+    1,
+    "office",
+    "Office",
+    "http://proxy:1",
+    "x",
+    "Basic",
+    Transport.READABLE,
+    "",
+    PromptReason.NEEDED,
 )
 RIGHT, WRONG = Login("alice", "right"), Login("alice", "wrong")
 
@@ -76,16 +84,16 @@ class Play:
         self.heard.append(request)
         match request:
             case Subscribe():
-                session.send_event(QuestionChanged(self._question))
+                session.send_event(PromptChanged(self._question))
                 return STATUS
-            case Answer(number, login, _) if login == WRONG:
-                session.send_event(QuestionChanged(replace(self._question, checking=True)))
+            case AnswerPrompt(number, login, _) if login == WRONG:
+                session.send_event(PromptChanged(replace(self._question, checking=True)))
                 self._question = replace(self._question, rejections=1)
-                session.send_event(QuestionChanged(self._question))
-            case Answer(number, _, _):
-                session.send_event(QuestionClosed(number, Ending.ACCEPTED))
-            case Decline(number, _):
-                session.send_event(QuestionClosed(number, Ending.DECLINED))
+                session.send_event(PromptChanged(self._question))
+            case AnswerPrompt(number, _, _):
+                session.send_event(PromptClosed(number, Ending.ACCEPTED))
+            case DeclinePrompt(number, _):
+                session.send_event(PromptClosed(number, Ending.DECLINED))
         return Done()
 
     def attached(self, session: Session) -> None:
@@ -111,13 +119,13 @@ def test_it_answers_with_one_move_after_the_other(play: Play, paths: Paths) -> N
     with Face(paths, [WRONG, RIGHT]) as face:
         assert face.wait_for_ending(QUESTION) is Ending.ACCEPTED
         assert [question.rejections for question in face.questions] == [1]
-    assert [r.login for r in play.heard if isinstance(r, Answer)] == [WRONG, RIGHT]
+    assert [r.login for r in play.heard if isinstance(r, AnswerPrompt)] == [WRONG, RIGHT]
 
 
 def test_it_declines_when_told(play: Play, paths: Paths) -> None:
-    with Face(paths, [Quiet.A_WHILE]) as face:
+    with Face(paths, [Snooze.A_WHILE]) as face:
         assert face.wait_for_ending(QUESTION) is Ending.DECLINED
-    assert play.heard[-1] == Decline(1, Quiet.A_WHILE)
+    assert play.heard[-1] == DeclinePrompt(1, Snooze.A_WHILE)
 
 
 def test_without_moves_the_question_stays_open_until_the_test_answers(
@@ -127,13 +135,13 @@ def test_without_moves_the_question_stays_open_until_the_test_answers(
         question = face.wait_for_question()
         face.answer(question, RIGHT)
         face.wait_for_ending(question)
-    assert play.heard[-1] == Answer(1, RIGHT, remember=False)
+    assert play.heard[-1] == AnswerPrompt(1, RIGHT, remember=False)
 
 
 def test_a_test_can_make_any_request(play: Play, paths: Paths) -> None:
     with Face(paths) as face:
-        assert face.do(Show("token")) == Done()
-    assert play.heard[-1] == Show("token")
+        assert face.do(ShowWindow("token")) == Done()
+    assert play.heard[-1] == ShowWindow("token")
 
 
 def test_it_waits_for_a_status(play: Play, paths: Paths) -> None:
@@ -146,7 +154,7 @@ def test_it_waits_for_a_status(play: Play, paths: Paths) -> None:
 def test_its_trace_has_what_came_and_not_what_went(play: Play, paths: Paths) -> None:
     with Face(paths, [WRONG, RIGHT]) as face:
         face.wait_for_ending(QUESTION)
-        assert b"QuestionClosed" in face.trace
+        assert b"PromptClosed" in face.trace
         assert b"wrong" not in face.trace
 
 

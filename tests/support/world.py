@@ -1,8 +1,8 @@
 """A web server that stands for ``http://example.com/`` behind the proxies of the tests.
 
 TrayProxy asks a proxy for that page when it has to find out by itself whether a login is right
-(`trayproxy.service.trial`), and only a page that loads proves it. The proxies of the tests reach
-nothing outside this computer, so they are told to fetch the page from here.
+(`trayproxy.service.own_requests.trial`), and only a page that loads proves it. The proxies of the
+tests reach nothing outside this computer, so they are told to fetch the page from here.
 """
 
 import socket

@@ -13,13 +13,13 @@ from tests.ui.service import NEEDED, OFFICE, QUESTION, STATUS
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
-    Keyring,
     KeyringState,
+    KeyringStatus,
     ListenerState,
     Problem,
+    PromptReason,
     Step,
     StepState,
-    Why,
 )
 from trayproxy.profiles.profile import Encoding, Method, SignIn
 from trayproxy.ui.check_panel import CheckPanel
@@ -36,11 +36,11 @@ HOSTILE = structs.replace(
         structs.replace(QUESTION.programs[0], name="<script>", target="\u0430" * 60 + ".com"),
     ),
     waiting=10_000,
-    keyring=Keyring(KeyringState.UNSAFE, "PlaintextKeyring"),
-    why=Why.UNCHECKED,
+    keyring=KeyringStatus(KeyringState.UNSAFE, "PlaintextKeyring"),
+    reason=PromptReason.UNCHECKED,
 )
 RENAMED = structs.replace(
-    QUESTION, why=Why.REALM_CHANGED, before="<b>Corp</b>\u202e Internet " + "W" * 300
+    QUESTION, reason=PromptReason.REALM_CHANGED, before="<b>Corp</b>\u202e Internet " + "W" * 300
 )
 TAKEN = structs.replace(
     STATUS,
@@ -107,12 +107,14 @@ def sign_in() -> QWidget:
 
 def rejected() -> QWidget:
     """The second time that a password was not accepted."""
-    return SignInDialog(structs.replace(QUESTION, why=Why.TYPED_REJECTED, rejections=2))
+    return SignInDialog(structs.replace(QUESTION, reason=PromptReason.TYPED_REJECTED, rejections=2))
 
 
 def downgrade() -> QWidget:
     """A proxy that wants less than before."""
-    return SignInDialog(structs.replace(QUESTION, why=Why.DOWNGRADE, before="Negotiate"))
+    return SignInDialog(
+        structs.replace(QUESTION, reason=PromptReason.DOWNGRADE, before="Negotiate")
+    )
 
 
 def renamed() -> QWidget:

@@ -1,4 +1,5 @@
-"""A service that does what the test says: the far end of a `ServiceClient`, without a socket server."""
+"""A service that does what the test says: the far end of a `ServiceClient`, without a socket
+server."""
 
 import socket
 from collections.abc import Callable
@@ -14,13 +15,14 @@ from trayproxy.control.messages import (
     Envelope,
     Event,
     Hello,
-    Keyring,
     KeyringState,
+    KeyringStatus,
     ListenerState,
     Program,
-    Question,
-    QuestionChanged,
-    QuestionClosed,
+    Prompt,
+    PromptChanged,
+    PromptClosed,
+    PromptReason,
     Reply,
     Request,
     SignInState,
@@ -29,7 +31,6 @@ from trayproxy.control.messages import (
     Subscribe,
     Transport,
     UpstreamState,
-    Why,
 )
 from trayproxy.profiles.profile import Profile, Upstream
 
@@ -45,10 +46,10 @@ STATUS = Status(
     SignInState.OK,
     "CORP\\jdoe",
     upstream=UpstreamState.OK,
-    keyring=Keyring(KeyringState.OK, "GNOME Keyring"),
+    keyring=KeyringStatus(KeyringState.OK, "GNOME Keyring"),
 )
 NEEDED = replace(STATUS, sign_in=SignInState.NEEDED, waiting=4)
-QUESTION = Question(
+QUESTION = Prompt(
     1,
     "office",
     "Office",
@@ -57,10 +58,10 @@ QUESTION = Question(
     "Basic",
     Transport.READABLE,
     "CORP\\jdoe",
-    Why.NEEDED,
+    PromptReason.NEEDED,
     (Program("git", 4312, "github.com:443"),),
     4,
-    keyring=Keyring(KeyringState.OK, "GNOME Keyring"),
+    keyring=KeyringStatus(KeyringState.OK, "GNOME Keyring"),
 )
 
 Message = TypeVar("Message")
@@ -152,11 +153,11 @@ class ActingService:
         self.status = status
         self.send(StatusChanged(status))
 
-    def ask(self, question: Question) -> None:
-        self.send(QuestionChanged(question))
+    def ask(self, question: Prompt) -> None:
+        self.send(PromptChanged(question))
 
     def end_question(self, number: int, ending: Ending) -> None:
-        self.send(QuestionClosed(number, ending))
+        self.send(PromptClosed(number, ending))
 
     def die(self) -> None:
         self.is_running = False

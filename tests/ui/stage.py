@@ -22,14 +22,14 @@ from trayproxy.control.messages import (
     Failed,
     GetStatus,
     Problem,
-    Question,
-    QuestionChanged,
+    Prompt,
+    PromptChanged,
     Quit,
     Quitting,
     Reply,
     Request,
-    Show,
     ShowRequested,
+    ShowWindow,
     Status,
     StatusChanged,
     Subscribe,
@@ -46,7 +46,7 @@ class Script:
 
     def __init__(self, status: Status) -> None:
         self.status = status
-        self.question: Question | None = None
+        self.question: Prompt | None = None
         self.requests: list[Request] = []
         self.sessions: set[Session] = set()
         self.changed = threading.Condition()
@@ -63,7 +63,7 @@ class Script:
         match request:
             case Subscribe():
                 if self.question is not None:
-                    session.send_event(QuestionChanged(self.question))
+                    session.send_event(PromptChanged(self.question))
                 return self.status
             case GetStatus():
                 return self.status
@@ -71,7 +71,7 @@ class Script:
                 wanted = next(p for p in self.status.profiles if p.id == profile_id)
                 self.status = replace(self.status, profile=wanted)
                 self.tell(StatusChanged(self.status))
-            case Show(token):
+            case ShowWindow(token):
                 if not any(session.face == "tray" for session in self.sessions):
                     return Failed(Problem("TP-703", "No window", "None."))
                 self.tell(ShowRequested(token))
@@ -116,10 +116,10 @@ class StagedService:
         self.script.status = status
         self._call(lambda: self.script.tell(StatusChanged(status)))
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: Prompt) -> None:
         """Open a question, or change it."""
         self.script.question = question
-        self._call(lambda: self.script.tell(QuestionChanged(question)))
+        self._call(lambda: self.script.tell(PromptChanged(question)))
 
     def send(self, event: Event) -> None:
         """Tell the faces something."""

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from tests.ui.service import NEEDED, OFFICE, QUESTION, STATUS, ActingService
 from tests.ui.test_prompts import SilentChannel
 from tests.ui.test_service_client import SlowConnect
-from trayproxy.control.client import Connector
+from trayproxy.control.client import ThreadedConnector
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
@@ -255,7 +255,7 @@ def test_quit_while_the_tray_connects_ends_the_service_too(
     monkeypatch.setattr("trayproxy.ui.app.QCoreApplication.exit", codes.append)
     service.is_running = is_running
     connect = SlowConnect(service)
-    app = App(Connector(connect), lambda: None, channel=SilentChannel())
+    app = App(ThreadedConnector(connect), lambda: None, channel=SilentChannel())
     app.start()
     choose(app, "quit")
     assert codes == []

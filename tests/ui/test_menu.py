@@ -14,10 +14,10 @@ from tests.ui.service import LAB, NEEDED, OFFICE, STATUS
 from trayproxy.control.messages import (
     ListenerState,
     Problem,
-    Quiet,
+    RefusedClients,
     SignInState,
+    Snooze,
     Status,
-    Strangers,
     UpstreamState,
 )
 from trayproxy.profiles.profile import DIRECT_ID, Profile, Upstream
@@ -228,9 +228,9 @@ def test_each_row_says_what_was_chosen(
 
 @pytest.mark.parametrize(
     ("name", "quiet"),
-    [("not_now_a_while", Quiet.A_WHILE), ("not_now_until_chosen", Quiet.UNTIL_CHOSEN)],
+    [("not_now_a_while", Snooze.A_WHILE), ("not_now_until_chosen", Snooze.UNTIL_CHOSEN)],
 )
-def test_not_now_has_two_times(name: str, quiet: Quiet, menu: TrayMenu, qtbot: QtBot) -> None:
+def test_not_now_has_two_times(name: str, quiet: Snooze, menu: TrayMenu, qtbot: QtBot) -> None:
     found = menu.menu.findChild(QAction, name)
     assert isinstance(found, QAction)
     with qtbot.waitSignal(menu.not_now_chosen) as chosen:
@@ -331,5 +331,5 @@ def test_strangers_are_told_in_the_tooltip_if_there_were_some(qapp: object) -> N
         (1, "1 connection of other users refused"),
         (7, "7 connections of other users refused"),
     ):
-        told = structs.replace(status, strangers=Strangers(count))
+        told = structs.replace(status, strangers=RefusedClients(count))
         assert texts.tray_tooltip(IconState.READY, told).splitlines()[2:] == [line]

@@ -28,8 +28,8 @@ from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
     Failed,
-    Keyring,
     KeyringState,
+    KeyringStatus,
     ListenerState,
     Problem,
     Step,
@@ -40,7 +40,7 @@ from trayproxy.profiles.profile import (
     Encoding,
     Method,
     Profile,
-    Scheme,
+    ProxyScheme,
     SignIn,
     Upstream,
 )
@@ -307,9 +307,9 @@ def test_a_profile_says_how_passwords_are_written_for_old_proxies_r_092(
 def test_where_there_is_no_choice_of_methods_none_is_offered(window: ProfilesWindow) -> None:
     box = child(window, QComboBox, "method")
     assert box.isEnabled()
-    pick(window, "scheme", Scheme.SOCKS5)
+    pick(window, "scheme", ProxyScheme.SOCKS5)
     assert not box.isEnabled()
-    pick(window, "scheme", Scheme.HTTPS)
+    pick(window, "scheme", ProxyScheme.HTTPS)
     assert box.isEnabled()
     child(window, QRadioButton, "without_sign_in").click()
     assert not box.isEnabled()
@@ -470,8 +470,8 @@ def test_every_part_of_a_profile_is_kept_when_it_is_saved(
     """An encrypted proxy must not become a plain one because somebody changed its name."""
     full = replace(
         OFFICE,
-        upstream=replace(OFFICE.upstream, scheme=Scheme.HTTPS),
-        fallbacks=(Upstream("other.example", 1080, Scheme.SOCKS5),),
+        upstream=replace(OFFICE.upstream, scheme=ProxyScheme.HTTPS),
+        fallbacks=(Upstream("other.example", 1080, ProxyScheme.SOCKS5),),
         ca_file="/etc/company.pem",
     )
     window.show_state(IconState.OK, structs.replace(STATUS, profile=full, profiles=(full,)))
@@ -491,7 +491,7 @@ def test_the_kind_of_proxy_can_be_chosen(window: ProfilesWindow, qtbot: QtBot) -
         press(window, "save")
     [profile] = wanted.args or []
     assert isinstance(profile, Profile)
-    assert profile.upstream == replace(OFFICE.upstream, scheme=Scheme.SOCKS5)
+    assert profile.upstream == replace(OFFICE.upstream, scheme=ProxyScheme.SOCKS5)
 
 
 def test_what_few_need_is_hidden_until_it_is_wanted(window: ProfilesWindow, qtbot: QtBot) -> None:
@@ -503,7 +503,7 @@ def test_what_few_need_is_hidden_until_it_is_wanted(window: ProfilesWindow, qtbo
         press(window, "save")
     [profile] = wanted.args or []
     assert isinstance(profile, Profile)
-    assert profile.fallbacks == (Upstream("b", 1), Upstream("c", 2, Scheme.HTTPS))
+    assert profile.fallbacks == (Upstream("b", 1), Upstream("c", 2, ProxyScheme.HTTPS))
     assert profile.ca_file == "/etc/company.pem"
 
 
@@ -562,7 +562,7 @@ def test_a_password_that_is_kept_is_said_to_be(window: ProfilesWindow) -> None:
 
 
 def test_an_unsafe_keyring_is_said(window: ProfilesWindow) -> None:
-    keyring = Keyring(KeyringState.UNSAFE, "PlaintextKeyring")
+    keyring = KeyringStatus(KeyringState.UNSAFE, "PlaintextKeyring")
     window.show_state(IconState.OK, structs.replace(STATUS, keyring=keyring))
     assert "unprotected" in label(window, "password_kept")
 
@@ -764,11 +764,11 @@ def test_a_profile_survives_being_text() -> None:
 @pytest.mark.parametrize(
     ("typed", "scheme"),
     [
-        ("https://proxy:8443", Scheme.HTTPS),
-        ("socks5://proxy:1080", Scheme.SOCKS5),
-        ("http://proxy:8080", Scheme.HTTP),
-        ("proxy:8080", Scheme.SOCKS5),  # As it was chosen before.
+        ("https://proxy:8443", ProxyScheme.HTTPS),
+        ("socks5://proxy:1080", ProxyScheme.SOCKS5),
+        ("http://proxy:8080", ProxyScheme.HTTP),
+        ("proxy:8080", ProxyScheme.SOCKS5),  # As it was chosen before.
     ],
 )
-def test_a_pasted_address_brings_its_kind(typed: str, scheme: Scheme) -> None:
-    assert tidied(ProfileDraft(name="x", host=typed, scheme=Scheme.SOCKS5)).scheme is scheme
+def test_a_pasted_address_brings_its_kind(typed: str, scheme: ProxyScheme) -> None:
+    assert tidied(ProfileDraft(name="x", host=typed, scheme=ProxyScheme.SOCKS5)).scheme is scheme

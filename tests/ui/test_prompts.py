@@ -11,14 +11,14 @@ from pytestqt.qtbot import QtBot
 from tests.ui.service import QUESTION, ActingService
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
-    Answer,
-    Decline,
+    AnswerPrompt,
+    DeclinePrompt,
     Ending,
     Failed,
+    KeepPromptOpen,
     Problem,
-    Quiet,
-    Typing,
-    Why,
+    PromptReason,
+    Snooze,
 )
 from trayproxy.ui.notifications import Notification, Notifier
 from trayproxy.ui.password_field import PasswordField
@@ -105,7 +105,10 @@ def test_an_answer_goes_to_the_service(
     assert isinstance(field, PasswordField)
     qtbot.keyClicks(field, "secret")
     press(dialog, "accept")
-    assert service.requests == [Typing(1), Answer(1, Login("CORP\\jdoe", "secret"), remember=True)]
+    assert service.requests == [
+        KeepPromptOpen(1),
+        AnswerPrompt(1, Login("CORP\\jdoe", "secret"), remember=True),
+    ]
 
 
 def test_an_accepted_answer_closes_the_dialog(
@@ -115,14 +118,14 @@ def test_an_accepted_answer_closes_the_dialog(
     press(dialog_for(questions, qtbot), "accept")
     service.end_question(1, Ending.ACCEPTED)
     qtbot.waitUntil(lambda: questions.dialog is None)
-    assert not service.asked(Decline)
+    assert not service.asked(DeclinePrompt)
 
 
 def test_a_refused_answer_is_explained(
     questions: PromptDialogs, service: ActingService, qtbot: QtBot
 ) -> None:
     problem = Problem("TP-302", "No", "It has a colon.")
-    service.answers[Answer] = lambda _: Failed(problem)
+    service.answers[AnswerPrompt] = lambda _: Failed(problem)
     service.ask(QUESTION)
     dialog = dialog_for(questions, qtbot)
     press(dialog, "accept")
@@ -136,7 +139,7 @@ def test_cancel_declines_for_a_minute(
 ) -> None:
     service.ask(QUESTION)
     press(dialog_for(questions, qtbot), "cancel")
-    assert service.requests == [Decline(1, Quiet.A_MINUTE)]
+    assert service.requests == [DeclinePrompt(1, Snooze.A_MINUTE)]
     assert questions.dialog is None
     assert questions.pending is None
 
@@ -206,7 +209,7 @@ def test_nothing_is_notified_while_one_of_our_windows_is_active(
 
 
 @pytest.mark.parametrize(
-    ("action", "requests"), [(SIGN_IN, []), (NOT_NOW, [Decline(1, Quiet.A_WHILE)])]
+    ("action", "requests"), [(SIGN_IN, []), (NOT_NOW, [DeclinePrompt(1, Snooze.A_WHILE)])]
 )
 def test_the_notification_can_do_what_the_dialog_can(
     action: str,
@@ -233,11 +236,11 @@ def test_the_notification_is_n1() -> None:
 
 
 def test_a_saved_password_that_failed_is_n2() -> None:
-    said = notice(replace(QUESTION, why=Why.SAVED_REJECTED))
+    said = notice(replace(QUESTION, reason=PromptReason.SAVED_REJECTED))
     assert said.title == "Password not accepted for Office"
 
 
 def test_a_title_has_at_most_60_characters() -> None:
-    for why in Why:
-        said = notice(replace(QUESTION, profile="x" * 500, why=why))
+    for why in PromptReason:
+        said = notice(replace(QUESTION, profile="x" * 500, reason=why))
         assert len(said.title) <= 70

@@ -10,13 +10,13 @@ from pytestqt.qtbot import QtBot
 
 from tests.support.lines import PATIENCE
 from tests.ui.service import QUESTION, STATUS, ActingService
-from trayproxy.control.client import Client, Connector
+from trayproxy.control.client import Client, ThreadedConnector
 from trayproxy.control.messages import (
     Done,
     Ending,
     Failed,
     GetStatus,
-    QuestionClosed,
+    PromptClosed,
     Quitting,
     Reply,
     ShowRequested,
@@ -63,7 +63,7 @@ def test_events_become_signals(service: ActingService, link: ServiceClient, qtbo
         [link.question_changed, link.question_closed, link.show_requested, link.quitting]
     ):
         service.ask(QUESTION)
-        service.send(QuestionClosed(1, Ending.DECLINED))
+        service.send(PromptClosed(1, Ending.DECLINED))
         service.send(ShowRequested("token"))
         service.send(Quitting())
 
@@ -116,7 +116,7 @@ def test_a_connection_that_takes_time_does_not_stop_the_window(
     service: ActingService, qtbot: QtBot
 ) -> None:
     connect = SlowConnect(service)
-    link = ServiceClient(Connector(connect))
+    link = ServiceClient(ThreadedConnector(connect))
     with qtbot.waitSignal(link.status_changed), qtbot.waitSignal(link.opened):
         assert not link.open()
         assert not link.open()
@@ -129,7 +129,7 @@ def test_a_connection_that_takes_time_does_not_stop_the_window(
 def test_a_service_that_proves_to_be_gone_is_started(service: ActingService, qtbot: QtBot) -> None:
     service.is_running = False
     connect = SlowConnect(service)
-    link = ServiceClient(Connector(connect))
+    link = ServiceClient(ThreadedConnector(connect))
     starts: list[None] = []
 
     def start() -> None:
@@ -152,7 +152,7 @@ def test_a_stopped_keeper_starts_nothing_when_the_connection_fails(
 ) -> None:
     service.is_running = False
     connect = SlowConnect(service)
-    link = ServiceClient(Connector(connect))
+    link = ServiceClient(ThreadedConnector(connect))
     starts: list[None] = []
     keeper = ServiceSupervisor(link, lambda: starts.append(None), parent=link)
     keeper.ensure()
@@ -167,7 +167,7 @@ def test_a_keeper_that_may_start_no_more_gives_up_when_the_connection_fails(
 ) -> None:
     service.is_running = False
     connect = SlowConnect(service)
-    link = ServiceClient(Connector(connect))
+    link = ServiceClient(ThreadedConnector(connect))
     starts: list[None] = []
     keeper = ServiceSupervisor(link, lambda: starts.append(None), parent=link)
     keeper.ensure()

@@ -12,13 +12,13 @@ from pytestqt.qtbot import QtBot
 from tests.ui.service import QUESTION
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
-    Keyring,
     KeyringState,
+    KeyringStatus,
     Problem,
-    Question,
-    Quiet,
+    Prompt,
+    PromptReason,
+    Snooze,
     Transport,
-    Why,
 )
 from trayproxy.ui.password_field import PasswordField, caps_lock
 from trayproxy.ui.sign_in_dialog import SignInDialog
@@ -26,7 +26,7 @@ from trayproxy.ui.sign_in_dialog import SignInDialog
 Widget = TypeVar("Widget", bound=QObject)
 
 CHECKING = replace(QUESTION, checking=True)
-REJECTED = replace(QUESTION, why=Why.TYPED_REJECTED, rejections=1)
+REJECTED = replace(QUESTION, reason=PromptReason.TYPED_REJECTED, rejections=1)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def dialog(qtbot: QtBot) -> SignInDialog:
     return shown(qtbot, QUESTION)
 
 
-def shown(qtbot: QtBot, question: Question = QUESTION) -> SignInDialog:
+def shown(qtbot: QtBot, question: Prompt = QUESTION) -> SignInDialog:
     dialog = SignInDialog(question)
     qtbot.addWidget(dialog)
     dialog.show()
@@ -73,7 +73,9 @@ def test_it_says_who_asks_for_whom_and_how(dialog: SignInDialog) -> None:
 
 
 def test_lines_that_are_not_true_are_not_there(qtbot: QtBot) -> None:
-    dialog = shown(qtbot, replace(QUESTION, realm="", programs=(), waiting=0, why=Why.ASKED_FOR))
+    dialog = shown(
+        qtbot, replace(QUESTION, realm="", programs=(), waiting=0, reason=PromptReason.ASKED_FOR)
+    )
     assert "It says:" not in texts(dialog)
     assert "Needed by:" not in texts(dialog)
     assert not [text for text in texts(dialog) if "accept" in text or "lock" in text]
@@ -105,24 +107,36 @@ def test_why_explains_in_plain_words(dialog: SignInDialog, qtbot: QtBot) -> None
 @pytest.mark.parametrize(
     ("question", "line"),
     [
-        (replace(QUESTION, why=Why.SAVED_REJECTED, rejections=1), "the saved password. Did you"),
-        (REJECTED, "did not accept this password"),
-        (replace(QUESTION, why=Why.UNCHECKED), "could not be checked"),
-        (replace(QUESTION, why=Why.UNRECORDED), "was not sent: the folder"),
-        (replace(QUESTION, why=Why.KEYRING_LOCKED), "GNOME Keyring is locked"),
-        (replace(QUESTION, why=Why.KEYRING_SILENT), "GNOME Keyring does not answer"),
-        (replace(QUESTION, why=Why.EXPIRED), "expired or must be changed"),
-        (replace(QUESTION, why=Why.LOCKED), "Your account is locked."),
-        (replace(QUESTION, why=Why.FALLBACK, before="NTLM"), "NTLM could not be used here"),
-        (replace(QUESTION, why=Why.DOWNGRADE, before="NTLM"), "accept NTLM and now wants Basic"),
         (
-            replace(QUESTION, why=Why.REALM_CHANGED, before="Corp"),
+            replace(QUESTION, reason=PromptReason.SAVED_REJECTED, rejections=1),
+            "the saved password. Did you",
+        ),
+        (REJECTED, "did not accept this password"),
+        (replace(QUESTION, reason=PromptReason.UNCHECKED), "could not be checked"),
+        (replace(QUESTION, reason=PromptReason.UNRECORDED), "was not sent: the folder"),
+        (replace(QUESTION, reason=PromptReason.KEYRING_LOCKED), "GNOME Keyring is locked"),
+        (replace(QUESTION, reason=PromptReason.KEYRING_SILENT), "GNOME Keyring does not answer"),
+        (replace(QUESTION, reason=PromptReason.EXPIRED), "expired or must be changed"),
+        (replace(QUESTION, reason=PromptReason.LOCKED), "Your account is locked."),
+        (
+            replace(QUESTION, reason=PromptReason.FALLBACK, before="NTLM"),
+            "NTLM could not be used here",
+        ),
+        (
+            replace(QUESTION, reason=PromptReason.DOWNGRADE, before="NTLM"),
+            "accept NTLM and now wants Basic",
+        ),
+        (
+            replace(QUESTION, reason=PromptReason.REALM_CHANGED, before="Corp"),
             "itself “Corp” before",
         ),
-        (replace(QUESTION, why=Why.REALM_CHANGED), "did not give itself this name before"),
+        (
+            replace(QUESTION, reason=PromptReason.REALM_CHANGED),
+            "did not give itself this name before",
+        ),
     ],
 )
-def test_it_says_why_it_asks(question: Question, line: str, qtbot: QtBot) -> None:
+def test_it_says_why_it_asks(question: Prompt, line: str, qtbot: QtBot) -> None:
     assert [text for text in texts(shown(qtbot, question)) if line in text]
 
 
@@ -133,14 +147,16 @@ def test_the_lock_out_line_comes_with_the_second_rejection(qtbot: QtBot) -> None
 
 
 def test_an_account_that_is_locked_is_said_to_be_so_once(qtbot: QtBot) -> None:
-    locked = replace(REJECTED, why=Why.LOCKED, rejections=1, hurried=True)
+    locked = replace(REJECTED, reason=PromptReason.LOCKED, rejections=1, hurried=True)
     dialog = shown(qtbot, locked)
     assert accept(dialog).text() == "Try anyway"
     assert len([text for text in texts(dialog) if "locked" in text]) == 1
 
 
 def test_a_repeated_password_is_told_and_counts_only_those_that_were_sent(qtbot: QtBot) -> None:
-    dialog = shown(qtbot, replace(REJECTED, why=Why.REPEATED, rejections=1, hurried=True))
+    dialog = shown(
+        qtbot, replace(REJECTED, reason=PromptReason.REPEATED, rejections=1, hurried=True)
+    )
     assert [text for text in texts(dialog) if "same password" in text and "not sent again" in text]
     assert not [text for text in texts(dialog) if "account may be locked" in text]
     assert accept(dialog).text() == "Try anyway"
@@ -155,15 +171,19 @@ def test_a_hurried_person_is_asked_to_wait(qtbot: QtBot) -> None:
 @pytest.mark.parametrize(
     ("keyring", "text", "reason"),
     [
-        (Keyring(KeyringState.OK, "KWallet"), "Remember in KWallet", ""),
-        (Keyring(KeyringState.UNKNOWN), "Remember the password", ""),
-        (Keyring(KeyringState.UNSAFE, "PlaintextKeyring"), "Remember the password", "unprotected"),
-        (Keyring(KeyringState.MISSING), "Remember the password", "no keyring"),
-        (Keyring(KeyringState.OFF), "Remember the password", "started to keep no passwords"),
+        (KeyringStatus(KeyringState.OK, "KWallet"), "Remember in KWallet", ""),
+        (KeyringStatus(KeyringState.UNKNOWN), "Remember the password", ""),
+        (
+            KeyringStatus(KeyringState.UNSAFE, "PlaintextKeyring"),
+            "Remember the password",
+            "unprotected",
+        ),
+        (KeyringStatus(KeyringState.MISSING), "Remember the password", "no keyring"),
+        (KeyringStatus(KeyringState.OFF), "Remember the password", "started to keep no passwords"),
     ],
 )
 def test_remembering_names_the_store_or_the_reason(
-    keyring: Keyring, text: str, reason: str, qtbot: QtBot
+    keyring: KeyringStatus, text: str, reason: str, qtbot: QtBot
 ) -> None:
     dialog = shown(qtbot, replace(QUESTION, keyring=keyring))
     box = child(dialog, QCheckBox, "remember")
@@ -218,12 +238,12 @@ def test_escape_declines_for_a_minute(dialog: SignInDialog, qtbot: QtBot) -> Non
 def test_closing_declines_for_a_minute(dialog: SignInDialog, qtbot: QtBot) -> None:
     with qtbot.waitSignal(dialog.declined) as declined:
         dialog.close()
-    assert declined.args == [Quiet.A_MINUTE]
+    assert declined.args == [Snooze.A_MINUTE]
 
 
-@pytest.mark.parametrize(("row", "quiet"), [(0, Quiet.A_WHILE), (1, Quiet.UNTIL_CHOSEN)])
+@pytest.mark.parametrize(("row", "quiet"), [(0, Snooze.A_WHILE), (1, Snooze.UNTIL_CHOSEN)])
 def test_not_now_offers_two_times(
-    row: int, quiet: Quiet, dialog: SignInDialog, qtbot: QtBot
+    row: int, quiet: Snooze, dialog: SignInDialog, qtbot: QtBot
 ) -> None:
     menu: QMenu = child(dialog, QPushButton, "not_now").menu()
     with qtbot.waitSignal(dialog.declined) as declined:
@@ -377,7 +397,9 @@ def test_a_password_is_in_no_repr(dialog: SignInDialog, qtbot: QtBot) -> None:
 
 # --- Hostile text --------------------------------------------------------------------------------
 
-RENAMED = replace(QUESTION, why=Why.REALM_CHANGED, before="<b>Corp</b>\u202e " + "W" * 300)
+RENAMED = replace(
+    QUESTION, reason=PromptReason.REALM_CHANGED, before="<b>Corp</b>\u202e " + "W" * 300
+)
 HOSTILE = replace(
     QUESTION,
     profile="<b>R&D_\u202eelif</b> " + "W" * 100,
@@ -410,9 +432,7 @@ def labels(dialog: SignInDialog) -> list[QLabel]:
 
 @pytest.mark.parametrize("question", [QUESTION, HOSTILE, RENAMED, replace(REJECTED, rejections=2)])
 @pytest.mark.parametrize("points", [8, 14, 22])
-def test_no_label_is_clipped_at_any_text_size(
-    question: Question, points: int, qtbot: QtBot
-) -> None:
+def test_no_label_is_clipped_at_any_text_size(question: Prompt, points: int, qtbot: QtBot) -> None:
     dialog = SignInDialog(question)
     qtbot.addWidget(dialog)
     font = dialog.font()

@@ -10,11 +10,11 @@ from PySide6.QtCore import QTranslator
 from PySide6.QtWidgets import QApplication
 
 import trayproxy.ui
-from trayproxy.control import reasons
-from trayproxy.control.messages import Question, Transport, Why
+from trayproxy.control import prompt_reasons
+from trayproxy.control.messages import Prompt, PromptReason, Transport
 from trayproxy.ui.texts import rejection_line
 
-SOURCES = [*sorted(Path(trayproxy.ui.__file__).parent.glob("*.py")), Path(reasons.__file__)]
+SOURCES = [*sorted(Path(trayproxy.ui.__file__).parent.glob("*.py")), Path(prompt_reasons.__file__)]
 CONTEXTS = {"Check", "Plurals", "Notification", "Profiles", "SignIn", "Tray", "Window"}
 
 
@@ -49,7 +49,7 @@ def test_plurals_are_marked_as_such(found: ElementTree.Element) -> None:
 def test_the_reasons_for_a_question_are_found(found: ElementTree.Element) -> None:
     contexts = {context.findtext("name"): context for context in found.findall("context")}
     texts = {text.text for text in contexts["SignIn"].findall("message/source")}
-    assert {*reasons.REASONS.values(), reasons.NAMELESS} <= texts
+    assert {*prompt_reasons.REASONS.values(), prompt_reasons.NAMELESS} <= texts
 
 
 def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> None:
@@ -59,7 +59,7 @@ def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> Non
         ) -> str:
             return text[::-1] if context == "SignIn" else ""
 
-    question = Question(
+    question = Prompt(
         number=1,
         profile_id="1",
         profile="Office",
@@ -68,7 +68,7 @@ def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> Non
         method="Basic",
         transport=Transport.READABLE,
         user="",
-        why=Why.TYPED_REJECTED,
+        reason=PromptReason.TYPED_REJECTED,
     )
     translator = Reversed()
     qapp.installTranslator(translator)
@@ -76,4 +76,4 @@ def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> Non
         shown = rejection_line(question)
     finally:
         qapp.removeTranslator(translator)
-    assert shown == reasons.REASONS[Why.TYPED_REJECTED][::-1]
+    assert shown == prompt_reasons.REASONS[PromptReason.TYPED_REJECTED][::-1]

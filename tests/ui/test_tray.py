@@ -18,11 +18,11 @@ from tests.ui.service import LAB, NEEDED, OFFICE, QUESTION, STATUS
 from tests.ui.stage import StagedService, staged_service, tray
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
-    Answer,
-    Decline,
-    Quiet,
+    AnswerPrompt,
+    DeclinePrompt,
     Quit,
     SignInNow,
+    Snooze,
     UseProfile,
 )
 from trayproxy.ui.icons import TRAY_SIZES
@@ -150,7 +150,7 @@ def test_not_now_is_in_the_menu_while_a_question_is_open(
     service.ask(QUESTION)
     host.wait_until(lambda: "Not now" in item.labels())
     item.click("Until I choose")
-    assert service.wait_for(Decline) == Decline(1, Quiet.UNTIL_CHOSEN)
+    assert service.wait_for(DeclinePrompt) == DeclinePrompt(1, Snooze.UNTIL_CHOSEN)
 
 
 def test_quit_ends_the_service_and_the_tray(
@@ -213,7 +213,7 @@ def test_a_restarted_tray_shows_the_same_question(
             assert here.wait_for_window(SIGN_IN_TITLE)
             process.signal(signal.SIGKILL)
             process.wait()
-    assert not [r for r in service.script.requests if isinstance(r, Decline)]
+    assert not [r for r in service.script.requests if isinstance(r, DeclinePrompt)]
 
 
 def test_a_tray_finds_a_service_that_came_back(here: Desktop, host: TrayHost) -> None:
@@ -294,5 +294,5 @@ def test_the_dialog_is_answered_with_real_keys(here: Desktop, service: StagedSer
         here.run("xdotool", "windowfocus", "--sync", window)
         here.run("xdotool", "type", "Sesam öffne dich")
         here.run("xdotool", "key", "Return")
-        answer = service.wait_for(Answer)
-        assert answer == Answer(1, Login("CORP\\jdoe", "Sesam öffne dich"), remember=True)
+        answer = service.wait_for(AnswerPrompt)
+        assert answer == AnswerPrompt(1, Login("CORP\\jdoe", "Sesam öffne dich"), remember=True)

@@ -16,7 +16,7 @@ from PySide6.QtGui import QImage
 from tests.windows.conftest import LONG, SETTINGS, Program, program
 from trayproxy.control.address import NotRunningError
 from trayproxy.control.client import DisconnectedError, NoReplyError, connect
-from trayproxy.control.messages import Done, Quit, Reply, Request, SaveProfile, Show
+from trayproxy.control.messages import Done, Quit, Reply, Request, SaveProfile, ShowWindow
 from trayproxy.paths import HOME_VARIABLE, Paths, locate
 from trayproxy.profiles.profile import Profile, Upstream
 
@@ -130,7 +130,7 @@ def drawn() -> QImage | None:
 
 def test_the_tray_starts_its_service_and_shows_its_window(tray: Program, paths: Paths) -> None:
     # The service tells the tray, which has to have read that from its socket.
-    wait_until(lambda: isinstance(ask(paths, Show()), Done), "a tray at the service")
+    wait_until(lambda: isinstance(ask(paths, ShowWindow()), Done), "a tray at the service")
     window = wait_until(lambda: window_of(tray), "a window")
     assert responds(window)
     picture = wait_until(drawn, "something on the screen")

@@ -8,7 +8,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 from trayproxy.auth.login import UTF_8, Login, LoginError, encoded, needed, says_utf_8
-from trayproxy.auth.scheme import Repeated, Signer
+from trayproxy.auth.scheme import ConstantSigner, Signer
 from trayproxy.http.challenges import Challenge
 
 
@@ -48,7 +48,7 @@ class Basic:
             LoginError: See `basic_credentials`; or there is no login.
         """
         encoding = UTF_8 if says_utf_8(challenge) else self.encoding
-        return Repeated(basic_credentials(needed(login), encoding))
+        return ConstantSigner(basic_credentials(needed(login), encoding))
 
 
 def basic_credentials(login: Login, encoding: str = UTF_8) -> bytes:

@@ -31,7 +31,7 @@ from enum import Enum
 from weakref import WeakValueDictionary
 
 from trayproxy.auth.login import UTF_8, Login, LoginError, encoded, needed, says_utf_8
-from trayproxy.auth.scheme import Handshake, Leg, Signer, ToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Signer, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
 
@@ -235,7 +235,7 @@ class DigestSigner:
         self._lines: WeakValueDictionary[str, _Line] = WeakValueDictionary()
         self._idle = [self.line(terms)]
 
-    def begin(self, request: ToSign) -> Handshake:
+    def begin(self, request: RequestToSign) -> Handshake:
         """Return the handshake for a request."""
         return _DigestHandshake(self, request)
 
@@ -287,7 +287,7 @@ class DigestSigner:
         is_asked = any(challenge.scheme == "digest" for challenge in challenges)
         return is_asked and self.terms(challenges) is None
 
-    def sign(self, line: _Line, request: ToSign) -> bytes | None:
+    def sign(self, line: _Line, request: RequestToSign) -> bytes | None:
         """Return the credentials of a request; None if its content must be known and is not.
 
         The parameters are those of section 3.4, quoted as there: `algorithm`, `qop` and `nc` are
@@ -344,7 +344,7 @@ class DigestSigner:
 class _DigestHandshake:
     """One request on its way to be signed, and the nonce that it holds."""
 
-    def __init__(self, signer: DigestSigner, request: ToSign) -> None:
+    def __init__(self, signer: DigestSigner, request: RequestToSign) -> None:
         self._signer = signer
         self._request = request
         self._line: _Line | None = None

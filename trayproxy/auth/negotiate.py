@@ -21,7 +21,7 @@ from binascii import Error as Base64Error
 from collections.abc import Callable
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Handshake, Leg, Signer, ToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Signer, Verdict, VerdictKind
 from trayproxy.auth.spnego import KerberosTickets, Tickets, TokenError
 from trayproxy.auth.windows import WindowsScheme
 from trayproxy.http.challenges import Challenge
@@ -81,7 +81,7 @@ class NegotiateSigner:
         self._has_password = has_password
         self._was_taken = False
 
-    def begin(self, request: ToSign) -> Handshake:
+    def begin(self, request: RequestToSign) -> Handshake:
         """Return the handshake for a connection; the request is not part of it."""
         return _NegotiateHandshake(self, request.end_point)
 

@@ -18,8 +18,8 @@ from binascii import Error as Base64Error
 from collections.abc import Callable
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.ntlmv2 import Surroundings
-from trayproxy.auth.scheme import Handshake, Leg, Signer, ToSign, Verdict, VerdictKind
+from trayproxy.auth.ntlmv2 import NtlmEnvironment
+from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Signer, Verdict, VerdictKind
 from trayproxy.auth.spnego import NtlmLogin, TokenError, Tokens
 from trayproxy.auth.windows import WindowsScheme
 from trayproxy.http.challenges import Challenge
@@ -42,7 +42,7 @@ Opening = Callable[[Login | None, str, bytes], Tokens]
 def ntlm_scheme(
     opening: Opening | None = None,
     name: str = "ntlm",
-    surroundings: Surroundings | None = None,
+    surroundings: NtlmEnvironment | None = None,
 ) -> WindowsScheme:
     """Return what answers NTLM challenges.
 
@@ -61,7 +61,7 @@ def ntlm_scheme(
     return WindowsScheme(signs, name, title="NTLM", family="ntlm")
 
 
-def ntlm_in_negotiate(surroundings: Surroundings | None = None) -> WindowsScheme:
+def ntlm_in_negotiate(surroundings: NtlmEnvironment | None = None) -> WindowsScheme:
     """Return what answers Negotiate challenges by NTLM; our own choice, see the module.
 
     Args:
@@ -97,7 +97,7 @@ class NtlmSigner:
         """Whether a step may wait: once the library is loaded, it only computes."""
         return self._waits()
 
-    def begin(self, request: ToSign) -> Handshake:
+    def begin(self, request: RequestToSign) -> Handshake:
         """Return the handshake for a connection; the request is not part of it."""
         return _NtlmHandshake(self._scheme, lambda: self._opening(request.end_point))
 

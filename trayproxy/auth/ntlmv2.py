@@ -3,7 +3,7 @@
 pyspnego computes the same response, and the tests compare both octet for octet. But pyspnego builds
 an object for each field and derives signing keys that no proxy uses, which takes half a millisecond
 for each connection; this module takes a twentieth of that. Values that depend on the login alone
-are derived once (`Key`).
+are derived once (`NtlmKey`).
 
 A message carries an integrity code (MIC) if the challenge has a timestamp, and channel bindings if
 the connection has an end point, as MS-NLMP requires.
@@ -51,7 +51,7 @@ class UnusableChallengeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class NtlmEnvironment:
     """The inputs of a response other than the login and the challenge.
 
     Attributes:
@@ -66,7 +66,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class NtlmKey:
     """The values that the responses of one login to one upstream share.
 
     Attributes:
@@ -82,7 +82,7 @@ class Key:
     response_key: bytes = field(repr=False)
 
     @classmethod
-    def derive(cls, login: Login, host: str) -> "Key":
+    def derive(cls, login: Login, host: str) -> "NtlmKey":
         """Return the key derived from a login.
 
         Args:
@@ -99,7 +99,7 @@ class Key:
 
 
 def authenticate(
-    key: Key, around: Surroundings, negotiate: bytes, challenge: bytes, end_point: bytes
+    key: NtlmKey, around: NtlmEnvironment, negotiate: bytes, challenge: bytes, end_point: bytes
 ) -> bytes:
     """Return the AUTHENTICATE_MESSAGE (type 3) that answers a challenge.
 

@@ -9,8 +9,8 @@ Signing in takes three steps, each with a value of its own:
   told the challenges of the 407 that this leg came back with, and asked again, until the request
   goes through or there is a `Verdict`.
 
-Basic has one leg that is the same for all requests (`Repeated`). Digest has one or, when its nonce
-is stale, some more. NTLM has two, and Negotiate one or two, on one connection.
+Basic has one leg that is the same for all requests (`ConstantSigner`). Digest has one or, when its
+nonce is stale, some more. NTLM has two, and Negotiate one or two, on one connection.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ from trayproxy.http.fields import Fields
 
 
 @dataclass(frozen=True, slots=True)
-class ToSign:
+class RequestToSign:
     """What a scheme may sign of a request.
 
     Attributes:
@@ -179,7 +179,7 @@ class Signer(Protocol):
     def blocks(self) -> bool:
         """Whether a step may wait at present, of a scheme that `Scheme.blocks` in general."""
 
-    def begin(self, request: ToSign) -> Handshake:
+    def begin(self, request: RequestToSign) -> Handshake:
         """Return the handshake for a request; a request that is sent again needs a new one."""
 
 
@@ -239,7 +239,7 @@ class Scheme(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Repeated:
+class ConstantSigner:
     """A signer whose credentials are the same for every request, and computed once.
 
     Attributes:
@@ -258,7 +258,7 @@ class Repeated:
         """False."""
         return False
 
-    def begin(self, request: ToSign) -> Handshake:
+    def begin(self, request: RequestToSign) -> Handshake:
         """Return a handshake of one leg; it is rejected if that comes back."""
         return _OneLeg(self.credentials)
 

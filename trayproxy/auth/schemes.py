@@ -7,7 +7,7 @@ from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.negotiate import kerberos_scheme
 from trayproxy.auth.ntlm import ntlm_in_negotiate, ntlm_scheme
-from trayproxy.auth.ntlmv2 import Surroundings
+from trayproxy.auth.ntlmv2 import NtlmEnvironment
 from trayproxy.auth.scheme import Scheme
 
 ANY_METHOD = "automatic"
@@ -15,7 +15,7 @@ ANY_METHOD = "automatic"
 
 
 def http_schemes(
-    random: Callable[[int], bytes], surroundings: Surroundings | None = None
+    random: Callable[[int], bytes], surroundings: NtlmEnvironment | None = None
 ) -> tuple[Scheme, ...]:
     """Return all schemes, the strongest first, for `trayproxy.auth.scheme.choose`.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from unicodedata import normalize
 
 from trayproxy.auth.login import Login, LoginError, needed
-from trayproxy.auth.scheme import Repeated, Signer
+from trayproxy.auth.scheme import ConstantSigner, Signer
 from trayproxy.http.challenges import Challenge
 
 NAME = "socks5/password"
@@ -53,7 +53,7 @@ class SocksPassword:
         Raises:
             LoginError: See `socks_credentials`; or there is no login.
         """
-        return Repeated(socks_credentials(needed(login)))
+        return ConstantSigner(socks_credentials(needed(login)))
 
 
 def socks_credentials(login: Login) -> bytes:

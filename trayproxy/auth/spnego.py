@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from unicodedata import normalize
 
 from trayproxy.auth.login import Login, windows_name
-from trayproxy.auth.ntlmv2 import Key, Surroundings, UnusableChallengeError, authenticate
+from trayproxy.auth.ntlmv2 import NtlmEnvironment, NtlmKey, UnusableChallengeError, authenticate
 from trayproxy.auth.scheme import Verdict, VerdictKind
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Tickets(Protocol):
         """Return a fresh token for one connection: a ticket and the proof that it is ours.
 
         Args:
-            end_point: See `trayproxy.auth.scheme.ToSign`.
+            end_point: See `trayproxy.auth.scheme.RequestToSign`.
 
         Raises:
             TokenError: There is no ticket.
@@ -162,7 +162,7 @@ class NtlmLogin:
     """
 
     def __init__(
-        self, login: Login | None, host: str, surroundings: Surroundings | None = None
+        self, login: Login | None, host: str, surroundings: NtlmEnvironment | None = None
     ) -> None:
         """Make nothing yet.
 
@@ -190,7 +190,7 @@ class NtlmLogin:
         """Return a new exchange of messages.
 
         Args:
-            end_point: See `trayproxy.auth.scheme.ToSign`.
+            end_point: See `trayproxy.auth.scheme.RequestToSign`.
 
         Raises:
             TokenError: The library is missing, or there is nothing to sign in with.
@@ -208,7 +208,7 @@ class NtlmLogin:
         login, surroundings = self._login, self._surroundings
         if login is not None and surroundings is not None and self._is_computed:
             negotiate = _guarded(lambda: context.step(None), explain)
-            self._own = _OwnNtlm(Key.derive(login, self._host), surroundings, negotiate)
+            self._own = _OwnNtlm(NtlmKey.derive(login, self._host), surroundings, negotiate)
             return _OwnTokens(self._own, end_point)
         return _NtlmTokens(context, explain, _guarded(lambda: (_binding(end_point),), explain)[0])
 
@@ -223,8 +223,8 @@ class _OwnNtlm:
         negotiate: The type-1 message, the same for each connection.
     """
 
-    key: Key
-    surroundings: Surroundings
+    key: NtlmKey
+    surroundings: NtlmEnvironment
     negotiate: bytes
 
 

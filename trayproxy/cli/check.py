@@ -22,8 +22,8 @@ from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
     Failed,
-    Question,
-    QuestionChanged,
+    Prompt,
+    PromptChanged,
     Reply,
     Step,
     StepState,
@@ -166,13 +166,13 @@ def _reply(client: Client, number: int, profile: Profile) -> Reply:
             message = envelope.message
             if envelope.number == number and isinstance(message, Reply):
                 return message
-            if isinstance(message, QuestionChanged) and not is_told:
-                is_told = _is_for_a_person(message.question, profile)
+            if isinstance(message, PromptChanged) and not is_told:
+                is_told = _is_for_a_person(message.prompt, profile)
         select.select([client.fileno()], [], [], left)
     raise CommandError("The test did not end in time. (TP-203)", ExitCode.UPSTREAM)
 
 
-def _is_for_a_person(question: Question, profile: Profile) -> bool:
+def _is_for_a_person(question: Prompt, profile: Profile) -> bool:
     """Say that the test waits for a person, if it does."""
     waits = question.profile_id == profile.id and question.waiting > 0 and not question.checking
     if waits:

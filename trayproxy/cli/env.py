@@ -12,7 +12,7 @@ from trayproxy.desktop.ports import is_in_use
 from trayproxy.desktop.shell import guess_shell
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
-from trayproxy.profiles.store import SettingsError, Store
+from trayproxy.profiles.store import SettingsError, SettingsStore
 
 NO_PROXY = "localhost,127.0.0.1,::1"
 _NAMES = ("http_proxy", "https_proxy", "no_proxy")
@@ -105,7 +105,7 @@ def _address(paths: Paths) -> str:
             raise CommandError.of(status.problem, ExitCode.PORT)
         return status.address
     try:
-        listen = Store(paths.config_file).load().listen
+        listen = SettingsStore(paths.config_file).load().listen
     except SettingsError:
         listen = Config().listen
     if listen.port == 0:

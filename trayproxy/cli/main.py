@@ -96,7 +96,7 @@ def _run(paths: Paths, arguments: Arguments) -> int:
     # While modules are loaded there is nothing to collect: a tenth of the start-up time.
     gc.disable()
     try:
-        from trayproxy.service.slim import import_without_openssl
+        from trayproxy.service.lazy_openssl import import_without_openssl
 
         import_without_openssl()
         from trayproxy.cli.run import run

@@ -2,14 +2,14 @@
 
 from trayproxy.cli.output import printable_line
 from trayproxy.control.messages import (
-    Keyring,
     KeyringState,
+    KeyringStatus,
     Program,
-    Question,
+    Prompt,
+    PromptReason,
     Transport,
-    Why,
 )
-from trayproxy.control.reasons import NAMELESS, REASONS
+from trayproxy.control.prompt_reasons import NAMELESS, REASONS
 
 _NAME = 60
 _REALM = 80
@@ -18,7 +18,7 @@ _ACCOUNT_AT_RISK = 3
 _IN_OCTETS = frozenset({"basic", "digest"})
 
 
-def lines(question: Question) -> list[str]:
+def lines(question: Prompt) -> list[str]:
     """Return what is shown above the prompts; only what is true."""
     rows = [
         ("Proxy", printable_line(question.upstream)),
@@ -34,7 +34,7 @@ def lines(question: Question) -> list[str]:
     return [line for line in shown if line.strip()]
 
 
-def needed_by(question: Question) -> str:
+def needed_by(question: Prompt) -> str:
     """Return who waits: ``git (4312) → github.com:443, and 3 more``; empty if nobody does."""
     if not question.programs or not question.waiting:
         return ""
@@ -42,7 +42,7 @@ def needed_by(question: Question) -> str:
     return _program(question.programs[0]) + (f", and {more} more" if more else "")
 
 
-def transport(question: Question) -> str:
+def transport(question: Prompt) -> str:
     """Return how well the password is protected on its way (ux §3.5)."""
     match question.transport:
         case Transport.READABLE:
@@ -59,19 +59,19 @@ def transport(question: Question) -> str:
     )
 
 
-def why(question: Question) -> str:
+def why(question: Prompt) -> str:
     """Return why the person is asked, empty if only because no password is known."""
     before = printable_line(question.before, _REALM)
-    if question.why is Why.REALM_CHANGED and not before:
+    if question.reason is PromptReason.REALM_CHANGED and not before:
         return NAMELESS
     method = printable_line(question.method, _NAME)
     words = {"store": store(question.keyring), "before": before, "method": method}
-    return REASONS.get(question.why, "").format(**words)
+    return REASONS.get(question.reason, "").format(**words)
 
 
-def encoding(question: Question) -> str:
+def encoding(question: Prompt) -> str:
     """Return what may be the matter with a login beyond ASCII that was rejected, if it is that."""
-    is_rejected = question.why in (Why.TYPED_REJECTED, Why.REPEATED)
+    is_rejected = question.reason in (PromptReason.TYPED_REJECTED, PromptReason.REPEATED)
     if not is_rejected or question.method.lower() not in _IN_OCTETS:
         return ""
     return (
@@ -81,9 +81,9 @@ def encoding(question: Question) -> str:
     )
 
 
-def lock_out(question: Question) -> str:
+def lock_out(question: Prompt) -> str:
     """Return the warning about locked accounts, from the second rejection on."""
-    if question.why is Why.LOCKED:
+    if question.reason is PromptReason.LOCKED:
         return ""  # That is known, and said already.
     if question.hurried and question.rejections >= _ACCOUNT_AT_RISK:
         return (
@@ -95,12 +95,12 @@ def lock_out(question: Question) -> str:
     return ""
 
 
-def store(keyring: Keyring) -> str:
+def store(keyring: KeyringStatus) -> str:
     """Return the password store as people know it."""
     return printable_line(keyring.name, _NAME) or "Your keyring"
 
 
-def no_remembering(keyring: Keyring) -> str:
+def no_remembering(keyring: KeyringStatus) -> str:
     """Return why passwords cannot be kept, empty if they can (ux §5.3, TP-402)."""
     match keyring.state:
         case KeyringState.UNSAFE:

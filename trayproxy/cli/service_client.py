@@ -1,12 +1,12 @@
 """Talking to the running service, or finding out that there is none."""
 
 from trayproxy.cli.output import CommandError, ExitCode
-from trayproxy.control.address import NotRunningError, StrangerError
+from trayproxy.control.address import NotRunningError, UntrustedPeerError
 from trayproxy.control.client import (
     Client,
     DisconnectedError,
     NoReplyError,
-    RefusedError,
+    ServiceRefusedError,
     connect,
 )
 from trayproxy.control.codec import ProtocolError
@@ -26,11 +26,11 @@ def connect_if_running(paths: Paths) -> Client | None:
         client = connect(paths)
     except NotRunningError:
         return None
-    except StrangerError as error:
+    except UntrustedPeerError as error:
         raise CommandError(f"What runs in the place of TrayProxy is not yours: {error}.") from None
     try:
         client.hello("cli", asks=False)
-    except RefusedError as error:
+    except ServiceRefusedError as error:
         raise CommandError.refused(error.failed) from None
     except (DisconnectedError, NoReplyError, ProtocolError) as error:
         raise _silent(error) from None

@@ -24,7 +24,7 @@ from trayproxy.control.messages import (
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
-from trayproxy.profiles.store import SettingsError, Store
+from trayproxy.profiles.store import SettingsError, SettingsStore
 
 _LOCK_WAIT_S = 5.0
 _KEYRING_WAIT_S = 60.0
@@ -209,7 +209,7 @@ class OfflineSettings:
             save: Tries a login and keeps it; None: at its proxy, in this user's keyring.
         """
         self._paths = paths
-        self._store = Store(paths.config_file)
+        self._store = SettingsStore(paths.config_file)
         self._open_vault = open_vault
         self._save = save or _save_login
 
@@ -275,7 +275,7 @@ def _save_login(
 ) -> Problem | None:
     # It brings what talks to proxies, which only this verb pays for.
     from trayproxy.desk.vault import Vault as Keyring
-    from trayproxy.service.login import keep_login_at_rest
+    from trayproxy.service.own_requests.save_login import keep_login_at_rest
 
     return keep_login_at_rest(
         paths, Keyring(), profile, login, is_typed=is_typed, name_of=config.name_of

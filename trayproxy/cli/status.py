@@ -7,16 +7,16 @@ import msgspec
 from trayproxy.cli.output import ExitCode, code_of, json_line, print_line, printable_line
 from trayproxy.cli.service_client import require_service
 from trayproxy.cli.service_client import status as ask
-from trayproxy.control.conditions import cannot_sign_in, lacks_choice, needs_sign_in
 from trayproxy.control.messages import (
-    Keyring,
     KeyringState,
+    KeyringStatus,
     ListenerState,
+    RefusedClients,
     SignInState,
     Status,
-    Strangers,
     UpstreamState,
 )
+from trayproxy.control.status_conditions import cannot_sign_in, lacks_choice, needs_sign_in
 from trayproxy.paths import Paths
 
 JSON_SCHEMA = 1
@@ -143,7 +143,7 @@ def exit_code(status: Status) -> ExitCode:
     return ExitCode.FAILED if state(status) == "stopped" else ExitCode.DONE
 
 
-def strangers(refused: Strangers) -> str:
+def strangers(refused: RefusedClients) -> str:
     """Return who was refused, and how often."""
     connections = "connection" if refused.count == 1 else "connections"
     who = (
@@ -156,7 +156,7 @@ def strangers(refused: Strangers) -> str:
     return f"{refused.count} {connections}, the last one of {who}{program} at {last}"
 
 
-def keyring(known: Keyring) -> str:
+def keyring(known: KeyringStatus) -> str:
     """Return a password store and its state."""
     return (
         f"{printable_line(known.name)}, {_KEYRING[known.state]}"

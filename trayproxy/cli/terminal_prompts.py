@@ -15,30 +15,30 @@ from time import monotonic
 from trayproxy.auth.login import Login
 from trayproxy.cli import prompt_text as show
 from trayproxy.cli.output import printable_line
-from trayproxy.control.address import NotRunningError, StrangerError
+from trayproxy.control.address import NotRunningError, UntrustedPeerError
 from trayproxy.control.client import (
     Client,
     DisconnectedError,
     NoReplyError,
-    RefusedError,
+    ServiceRefusedError,
     connect,
 )
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
-    Answer,
-    Decline,
+    AnswerPrompt,
+    DeclinePrompt,
     Ending,
     Failed,
-    Question,
-    QuestionChanged,
-    QuestionClosed,
-    Quiet,
+    KeepPromptOpen,
+    Prompt,
+    PromptChanged,
+    PromptClosed,
     Quitting,
     Reply,
     Request,
+    Snooze,
     Status,
     Subscribe,
-    Typing,
 )
 from trayproxy.desktop.terminal import AbandonedError, Terminal, open_terminal
 from trayproxy.paths import Paths
@@ -114,7 +114,7 @@ class TerminalPrompts:
         except (_StoppedError, DisconnectedError, NoReplyError):
             # The service has ended, and with it what there was to ask.
             return
-        except (StrangerError, RefusedError, ProtocolError, OSError) as error:
+        except (UntrustedPeerError, ServiceRefusedError, ProtocolError, OSError) as error:
             logger.warning("the terminal asks no more: %s", error)
         finally:
             self.is_settled.set()
@@ -143,8 +143,8 @@ class _Conversation:
         self._terminal = terminal
         self._client = client
         self._wake = wake
-        self._open: dict[int, Question] = {}
-        self._answered: dict[int, Question] = {}
+        self._open: dict[int, Prompt] = {}
+        self._answered: dict[int, Prompt] = {}
         """What was asked when it was answered; asked again when that has changed."""
         self._opened: dict[int, float] = {}
         """When each question that named no program was first received, on the monotonic clock."""
@@ -162,13 +162,13 @@ class _Conversation:
             select.select([self._client.fileno(), self._wake], [], [], wait)
             self._receive()
 
-    def _left_to_name(self, question: Question) -> float:
+    def _left_to_name(self, question: Prompt) -> float:
         """Return for how many seconds to wait for the name of the first waiting program."""
         if not question.programs or question.programs[0].name:
             return 0.0
         return self._opened.setdefault(question.number, monotonic()) + _NAME_S - monotonic()
 
-    def _is_for_us(self, question: Question) -> bool:
+    def _is_for_us(self, question: Prompt) -> bool:
         return not question.checking and question.number not in self._answered
 
     # What comes from the service.
@@ -178,14 +178,14 @@ class _Conversation:
             raise _StoppedError
         for envelope in self._client.receive_ready():
             match envelope.message:
-                case QuestionChanged(question):
+                case PromptChanged(question):
                     self._changed(question)
-                case QuestionClosed(number, ending):
+                case PromptClosed(number, ending):
                     self._closed(number, ending)
                 case Quitting():
                     raise _StoppedError
 
-    def _changed(self, question: Question) -> None:
+    def _changed(self, question: Prompt) -> None:
         before = self._open.get(question.number)
         self._open[question.number] = question
         if question.checking and (before is None or not before.checking):
@@ -210,7 +210,7 @@ class _Conversation:
 
     # What comes from the person.
 
-    def _ask(self, question: Question) -> None:
+    def _ask(self, question: Prompt) -> None:
         hint = show.encoding(question) if question.number in self._beyond_ascii else ""
         self._say("", *show.lines(question), *([hint] if hint else []))
         try:
@@ -229,8 +229,8 @@ class _Conversation:
             )
         self._receive()
 
-    def _answer(self, question: Question) -> Answer | Decline:
-        decline = Decline(question.number, Quiet.A_MINUTE)
+    def _answer(self, question: Prompt) -> AnswerPrompt | DeclinePrompt:
+        decline = DeclinePrompt(question.number, Snooze.A_MINUTE)
         if question.hurried and not self._agrees(question, "Try anyway? [y/N] ", default=False):
             return decline
         suggested = printable_line(question.user)
@@ -238,7 +238,7 @@ class _Conversation:
         user = self._line(question, prompt)
         if user is None or not (user.strip() or question.user):
             return decline
-        self._request(Typing(question.number))
+        self._request(KeepPromptOpen(question.number))
         password = self._line(question, "Password (empty: not now): ", hidden=True)
         if not password:
             return decline
@@ -246,19 +246,19 @@ class _Conversation:
         self._beyond_ascii.discard(question.number)
         if not f"{login.user}{login.password}".isascii():
             self._beyond_ascii.add(question.number)
-        return Answer(question.number, login, self._remembers(question))
+        return AnswerPrompt(question.number, login, self._remembers(question))
 
-    def _remembers(self, question: Question) -> bool:
+    def _remembers(self, question: Prompt) -> bool:
         if reason := show.no_remembering(question.keyring):
             self._say(reason)
             return False
         return self._agrees(question, f"Remember in {_in(question)}? [Y/n] ", default=True)
 
-    def _agrees(self, question: Question, prompt: str, *, default: bool) -> bool:
+    def _agrees(self, question: Prompt, prompt: str, *, default: bool) -> bool:
         line = (self._line(question, prompt) or "").strip().lower()
         return line.startswith("y") if line else default
 
-    def _line(self, question: Question, prompt: str, *, hidden: bool = False) -> str | None:
+    def _line(self, question: Prompt, prompt: str, *, hidden: bool = False) -> str | None:
         def go_on() -> bool:
             self._receive()
             now = self._open.get(question.number)
@@ -271,10 +271,10 @@ class _Conversation:
         self._terminal.write("".join(f"{line}\n" for line in lines))
 
 
-def _reason(question: Question) -> tuple[object, ...]:
-    return question.why, question.rejections
+def _reason(question: Prompt) -> tuple[object, ...]:
+    return question.reason, question.rejections
 
 
-def _in(question: Question) -> str:
+def _in(question: Prompt) -> str:
     name = show.store(question.keyring)
     return name[0].lower() + name[1:] if not question.keyring.name else name

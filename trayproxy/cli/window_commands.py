@@ -6,7 +6,7 @@ from trayproxy.cli.output import CommandError
 from trayproxy.cli.service_client import request, require_service
 from trayproxy.control.client import DisconnectedError
 from trayproxy.control.codec import ProtocolError
-from trayproxy.control.messages import Quit, Show
+from trayproxy.control.messages import Quit, ShowWindow
 from trayproxy.paths import Paths
 
 _END_S = 15.0
@@ -16,7 +16,7 @@ _END_S = 15.0
 def show(paths: Paths) -> None:
     """Show the window; it comes to the front where the desktop has given us leave."""
     with require_service(paths) as client:
-        request(client, Show(os.environ.get("XDG_ACTIVATION_TOKEN", "")))
+        request(client, ShowWindow(os.environ.get("XDG_ACTIVATION_TOKEN", "")))
 
 
 def quit_service(paths: Paths) -> None:

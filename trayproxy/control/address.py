@@ -26,11 +26,11 @@ class NotRunningError(Exception):
     """No service answers at this address."""
 
 
-class StrangerError(Exception):
+class UntrustedPeerError(Exception):
     """The other end is not this user's; nothing was sent to it."""
 
 
-class Guard(Protocol):
+class PeerCheck(Protocol):
     """Decides, as octets come in, whether a connection is this user's. One for each connection."""
 
     def receive(self, octets: bytes) -> tuple[bytes, bytes | None]:
@@ -41,12 +41,12 @@ class Guard(Protocol):
             protocol.
 
         Raises:
-            StrangerError: The proof is wrong.
+            UntrustedPeerError: The proof is wrong.
         """
         ...
 
 
-class Address(Protocol):
+class ControlAddress(Protocol):
     """A way for the faces of one user to reach that user's service."""
 
     def listen(self) -> socket.socket:
@@ -65,11 +65,11 @@ class Address(Protocol):
         """
         ...
 
-    def guard(self, connection: socket.socket) -> Guard | None:
+    def guard(self, connection: socket.socket) -> PeerCheck | None:
         """Return what must be proven on an accepted connection, None if nothing more is.
 
         Raises:
-            StrangerError: The connection is another user's.
+            UntrustedPeerError: The connection is another user's.
         """
         ...
 
@@ -78,7 +78,7 @@ class Address(Protocol):
 
         Raises:
             NotRunningError: Nobody listens.
-            StrangerError: Somebody else does.
+            UntrustedPeerError: Somebody else does.
         """
         ...
 
@@ -87,7 +87,7 @@ class Address(Protocol):
         ...
 
 
-def address(paths: Paths) -> Address:
+def address(paths: Paths) -> ControlAddress:
     """Return the address of this user's service, by what this system offers."""
     if hasattr(socket, "AF_UNIX"):
         return UnixAddress(paths.socket)
@@ -127,7 +127,7 @@ class UnixAddress:
         The address cannot be put back either: a new socket would be needed.
         """
 
-    def guard(self, connection: socket.socket) -> Guard | None:
+    def guard(self, connection: socket.socket) -> PeerCheck | None:
         """Ask the kernel whose the other end is; then nothing is left to prove."""
         check_peer(peer_uid(connection))
         return None
@@ -142,7 +142,7 @@ class UnixAddress:
         except OSError as error:
             connection.close()
             raise NotRunningError(error.strerror or str(error)) from None
-        except StrangerError:
+        except UntrustedPeerError:
             connection.close()
             raise
         return connection
@@ -159,12 +159,12 @@ def check_peer(uid: int | None) -> None:
         uid: Whose the other end is; None if the kernel did not say.
 
     Raises:
-        StrangerError: It is someone else's, or nobody knows.
+        UntrustedPeerError: It is someone else's, or nobody knows.
     """
     if uid is None:
-        raise StrangerError("the system does not tell whose the other end is")
+        raise UntrustedPeerError("the system does not tell whose the other end is")
     if uid != os.geteuid():
-        raise StrangerError(f"the other end belongs to another user (uid {uid})")
+        raise UntrustedPeerError(f"the other end belongs to another user (uid {uid})")
 
 
 def peer_uid(connection: socket.socket) -> int | None:

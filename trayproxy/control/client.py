@@ -15,7 +15,7 @@ from threading import Thread
 from types import TracebackType
 from typing import Self
 
-from trayproxy.control.address import NotRunningError, StrangerError, address
+from trayproxy.control.address import NotRunningError, UntrustedPeerError, address
 from trayproxy.control.codec import Lines, decode_answer, encode
 from trayproxy.control.messages import Envelope, Event, Failed, Hello, Reply, Request
 from trayproxy.paths import Paths
@@ -34,7 +34,7 @@ class NoReplyError(Exception):
     """The service did not reply in time."""
 
 
-class RefusedError(Exception):
+class ServiceRefusedError(Exception):
     """The service does not talk to this face.
 
     Attributes:
@@ -46,8 +46,8 @@ class RefusedError(Exception):
         self.failed = failed
 
 
-class PendingError(Exception):
-    """A connection is being made: call the `Connector` again."""
+class ConnectPendingError(Exception):
+    """A connection is being made: call the `ThreadedConnector` again."""
 
 
 class Client:
@@ -80,14 +80,14 @@ class Client:
             timeout_s: How long to wait for the reply.
 
         Raises:
-            RefusedError: The service is of another version.
+            ServiceRefusedError: The service is of another version.
             DisconnectedError: The connection is gone.
             NoReplyError: Nothing came in time.
         """
         try:
             reply = self.request(Hello(face, asks, pid=os.getpid()), timeout_s)
             if isinstance(reply, Failed):
-                raise RefusedError(reply)
+                raise ServiceRefusedError(reply)
         except BaseException:
             self.close()
             raise
@@ -215,12 +215,12 @@ def connect(paths: Paths, timeout_s: float = 5.0) -> Client:
 
     Raises:
         NotRunningError: There is none (`trayproxy.control.address`).
-        StrangerError: Something of another user listens there.
+        UntrustedPeerError: Something of another user listens there.
     """
     return Client(address(paths).connect(timeout_s))
 
 
-class Connector:
+class ThreadedConnector:
     """Connects to this user's service for a thread that must not wait: that of a window.
 
     Connecting may take time where the address is a loopback port: nobody listens at the port of a
@@ -241,9 +241,9 @@ class Connector:
         """Return the connection; the next call makes another one.
 
         Raises:
-            PendingError: It is not known yet; the first call always raises this.
+            ConnectPendingError: It is not known yet; the first call always raises this.
             NotRunningError: There is no service (`trayproxy.control.address`).
-            StrangerError: Something of another user listens there.
+            UntrustedPeerError: Something of another user listens there.
             OSError: The connection could not be made.
         """
         if self._result is None:
@@ -251,14 +251,14 @@ class Connector:
             # What it waits for must not keep the program from ending.
             Thread(target=self._run, args=(self._result,), name="connect", daemon=True).start()
         if not self._result.done():
-            raise PendingError
+            raise ConnectPendingError
         result, self._result = self._result, None
         return result.result()
 
     def _run(self, result: "Future[Client]") -> None:
         try:
             result.set_result(self._connect())
-        except (NotRunningError, StrangerError, OSError) as error:
+        except (NotRunningError, UntrustedPeerError, OSError) as error:
             result.set_exception(error)
         finally:
             # Nothing, unless it ended in a way that nobody expects.

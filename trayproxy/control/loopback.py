@@ -11,7 +11,7 @@ import secrets
 import socket
 from pathlib import Path
 
-from trayproxy.control.address import BACKLOG, Guard, NotRunningError, StrangerError
+from trayproxy.control.address import BACKLOG, NotRunningError, PeerCheck, UntrustedPeerError
 from trayproxy.paths import make_private
 
 _KEEP_S = 5.0
@@ -81,7 +81,7 @@ class LoopbackAddress:
             return _KEEP_AGAIN_S
         return _KEEP_S
 
-    def guard(self, connection: socket.socket) -> Guard:
+    def guard(self, connection: socket.socket) -> PeerCheck:
         """Demand a proof of the key; whoever can read the file is this user."""
         return _ServiceProof(self._key)
 
@@ -98,7 +98,7 @@ class LoopbackAddress:
             # Small messages to and fro: waiting to fill a segment would cost 40 ms each.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _prove(connection, bytes.fromhex(key))
-        except StrangerError:
+        except UntrustedPeerError:
             connection.close()
             raise
         except (OSError, ValueError) as error:
@@ -168,4 +168,4 @@ def _proof(key: bytes, side: bytes, nonces: bytes) -> bytes:
 
 def _believe(given: bytes, right: bytes) -> None:
     if not hmac.compare_digest(given, right):
-        raise StrangerError("the other end does not know the key")
+        raise UntrustedPeerError("the other end does not know the key")

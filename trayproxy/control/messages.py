@@ -1,7 +1,7 @@
 """Every message of the control protocol, one frozen value each.
 
 A face sends a *request* and gets exactly one *reply* with the same number. After `Subscribe` it
-also gets *events*: a whole `Status` when anything in it changes, and a whole `Question` when one
+also gets *events*: a whole `Status` when anything in it changes, and a whole `Prompt` when one
 opens or changes. Events are states, not differences: a face that was started late has missed
 nothing.
 
@@ -19,7 +19,7 @@ from msgspec import Struct
 from trayproxy.auth.login import Login
 from trayproxy.profiles.profile import Profile
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised when a message changes in a way that an older face would misread."""
 
 
@@ -90,14 +90,14 @@ class Problem(Struct, frozen=True):
     url: str = ""
 
 
-class Keyring(Struct, frozen=True):
+class KeyringStatus(Struct, frozen=True):
     """The password store, by the name the person knows it by (``GNOME Keyring``)."""
 
     state: KeyringState
     name: str = ""
 
 
-class Strangers(Struct, frozen=True):
+class RefusedClients(Struct, frozen=True):
     """Connections that were refused because another user of this computer made them.
 
     Attributes:
@@ -159,7 +159,7 @@ class Status(Struct, frozen=True):
     snoozed_until: float | None = None
     upstream: UpstreamState = UpstreamState.UNKNOWN
     upstream_since: float = 0.0
-    keyring: Keyring = Keyring(KeyringState.UNKNOWN)
+    keyring: KeyringStatus = KeyringStatus(KeyringState.UNKNOWN)
     waiting: int = 0
     active: int = 0
     received: int = 0
@@ -168,7 +168,7 @@ class Status(Struct, frozen=True):
     notices: tuple[Problem, ...] = ()
     schema: int = SCHEMA
     direct: bool = False
-    strangers: Strangers = Strangers()
+    strangers: RefusedClients = RefusedClients()
     spare_port: int = 0
     wanted_port: int = 0
     screen_locked: bool = False
@@ -188,7 +188,7 @@ class Transport(StrEnum):
     ENCRYPTED = "encrypted"
 
 
-class Why(StrEnum):
+class PromptReason(StrEnum):
     """Why the person is asked."""
 
     NEEDED = "needed"
@@ -216,12 +216,12 @@ class Why(StrEnum):
     LOCKED = "locked"
     """The proxy says that the account is locked or disabled (TP-304)."""
     DOWNGRADE = "downgrade"
-    """The proxy offers a weaker method than the one that it accepted before: `Question.before`."""
+    """The proxy offers a weaker method than the one that it accepted before: `Prompt.before`."""
     FALLBACK = "fallback"
     """The method that the person was told of cannot be used here, and the next one shows the
-    password to more people: `Question.before` and `Question.method`."""
+    password to more people: `Prompt.before` and `Prompt.method`."""
     REALM_CHANGED = "realm-changed"
-    """The proxy calls itself something else than before: `Question.before`."""
+    """The proxy calls itself something else than before: `Prompt.before`."""
 
 
 class Program(Struct, frozen=True):
@@ -238,11 +238,11 @@ class Program(Struct, frozen=True):
     target: str
 
 
-class Question(Struct, frozen=True):
+class Prompt(Struct, frozen=True):
     """The one open question of a protection space, whole.
 
     Attributes:
-        number: Names it in `Answer` and `Decline`; never used twice in a run.
+        number: Names it in `AnswerPrompt` and `DeclinePrompt`; never used twice in a run.
         profile_id: Whose upstream asks.
         profile: That profile's name.
         upstream: The upstream's URL as configured.
@@ -250,16 +250,16 @@ class Question(Struct, frozen=True):
         method: The scheme, ``Basic``.
         transport: How the password travels.
         user: The user name to start with, may be empty.
-        why: Why the person is asked.
+        reason: Why the person is asked.
         programs: Who waits, oldest first, at most 20.
         waiting: How many requests wait in all; 0 if everyone has left.
         rejections: How many logins were rejected in a row.
         hurried: Three rejections within 10 minutes: the button says *Try anyway*.
         checking: An answer is being tried; the fields are disabled until this turns False.
         keyring: Where the password would be kept.
-        before: For `Why.DOWNGRADE` the method that the proxy accepted before, ``NTLM``; for
-            `Why.FALLBACK` the method that cannot be used, ``Kerberos``; for
-            `Why.REALM_CHANGED` what it called itself, untrusted, empty if it said nothing.
+        before: For `PromptReason.DOWNGRADE` the method that the proxy accepted before, ``NTLM``;
+            for `PromptReason.FALLBACK` the method that cannot be used, ``Kerberos``; for
+            `PromptReason.REALM_CHANGED` what it called itself, untrusted, empty if it said nothing.
     """
 
     number: int
@@ -270,13 +270,13 @@ class Question(Struct, frozen=True):
     method: str
     transport: Transport
     user: str
-    why: Why
+    reason: PromptReason
     programs: tuple[Program, ...] = ()
     waiting: int = 0
     rejections: int = 0
     hurried: bool = False
     checking: bool = False
-    keyring: Keyring = Keyring(KeyringState.UNKNOWN)
+    keyring: KeyringStatus = KeyringStatus(KeyringState.UNKNOWN)
     before: str = ""
 
 
@@ -375,7 +375,7 @@ class SignInNow(Struct, frozen=True):
     profile_id: str
 
 
-class Answer(Struct, frozen=True):
+class AnswerPrompt(Struct, frozen=True):
     """What the person typed. Reply: `Done`, or `Failed` if the question is gone.
 
     Attributes:
@@ -389,7 +389,7 @@ class Answer(Struct, frozen=True):
     remember: bool
 
 
-class Quiet(StrEnum):
+class Snooze(StrEnum):
     """How long not to ask again."""
 
     A_MINUTE = "a-minute"
@@ -400,14 +400,14 @@ class Quiet(StrEnum):
     """*Not now*: until the person chooses *Sign in*."""
 
 
-class Decline(Struct, frozen=True):
+class DeclinePrompt(Struct, frozen=True):
     """The person does not answer now. Reply: `Done`."""
 
     number: int
-    quiet: Quiet
+    quiet: Snooze
 
 
-class Typing(Struct, frozen=True):
+class KeepPromptOpen(Struct, frozen=True):
     """The person has touched the fields: do not close the question. Reply: `Done`."""
 
     number: int
@@ -447,7 +447,7 @@ class ForgetLogin(Struct, frozen=True):
     profile_id: str
 
 
-class Show(Struct, frozen=True):
+class ShowWindow(Struct, frozen=True):
     """Show the window (second start, ``trayproxy show``). Reply: `Done`; `Failed` without a tray.
 
     Attributes:
@@ -523,13 +523,13 @@ class StatusChanged(Struct, frozen=True):
     status: Status
 
 
-class QuestionChanged(Struct, frozen=True):
+class PromptChanged(Struct, frozen=True):
     """A question opened, or something in it changed."""
 
-    question: Question
+    prompt: Prompt
 
 
-class QuestionClosed(Struct, frozen=True):
+class PromptClosed(Struct, frozen=True):
     """A question ended."""
 
     number: int
@@ -556,16 +556,16 @@ Request = (
     | UsePort
     | CheckProfile
     | SignInNow
-    | Answer
-    | Decline
-    | Typing
+    | AnswerPrompt
+    | DeclinePrompt
+    | KeepPromptOpen
     | SaveLogin
     | ForgetLogin
-    | Show
+    | ShowWindow
     | Quit
 )
 Reply = Done | Failed | Status | CheckResult | KeptInMemory
-Event = StatusChanged | QuestionChanged | QuestionClosed | ShowRequested | Quitting
+Event = StatusChanged | PromptChanged | PromptClosed | ShowRequested | Quitting
 
 
 class Envelope(Struct, frozen=True):

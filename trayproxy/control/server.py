@@ -10,7 +10,7 @@ import logging
 import socket
 from typing import Any, Protocol
 
-from trayproxy.control.address import Address, Guard, StrangerError, address
+from trayproxy.control.address import ControlAddress, PeerCheck, UntrustedPeerError, address
 from trayproxy.control.codec import Lines, ProtocolError, decode_request, encode
 from trayproxy.control.lock import InstanceLock
 from trayproxy.control.messages import (
@@ -94,7 +94,7 @@ class Session(asyncio.Protocol):
         self.subscribed = False
         self._server = server
         self._transport: asyncio.Transport | None = None
-        self._guard: Guard | None = None
+        self._guard: PeerCheck | None = None
         self._lines = Lines()
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: list[Event] | None = None
@@ -133,7 +133,7 @@ class Session(asyncio.Protocol):
         self._transport = transport
         try:
             self._guard = self._server.admit(self, transport.get_extra_info("socket"))
-        except StrangerError as error:
+        except UntrustedPeerError as error:
             logger.warning("refused a control connection: %s", error)
             transport.abort()
             return
@@ -145,7 +145,7 @@ class Session(asyncio.Protocol):
         try:
             for line in self._lines.feed(self._unguard(data)):
                 self._receive(*decode_request(line))
-        except StrangerError as error:
+        except UntrustedPeerError as error:
             logger.warning("refused a control connection: %s", error)
             self.abort()
         except ProtocolError as error:
@@ -246,7 +246,7 @@ class Session(asyncio.Protocol):
 class Server:
     """The control socket, and this user's only one: it is also the single-instance lock."""
 
-    def __init__(self, paths: Paths, handler: Handler, at: Address | None = None) -> None:
+    def __init__(self, paths: Paths, handler: Handler, at: ControlAddress | None = None) -> None:
         """Name the place; nothing is opened.
 
         Args:
@@ -306,17 +306,17 @@ class Server:
 
     # What the sessions call.
 
-    def admit(self, session: Session, connection: socket.socket) -> Guard | None:
+    def admit(self, session: Session, connection: socket.socket) -> PeerCheck | None:
         """Let a connection in, or not.
 
         Returns:
             What it has to prove yet.
 
         Raises:
-            StrangerError: It is not this user's, or there are too many.
+            UntrustedPeerError: It is not this user's, or there are too many.
         """
         if len(self._sessions) >= MAX_SESSIONS:
-            raise StrangerError("too many connections")
+            raise UntrustedPeerError("too many connections")
         guard = self._address.guard(connection)
         self._sessions.add(session)
         return guard

@@ -10,11 +10,11 @@ from trayproxy.control.client import Client
 from trayproxy.control.messages import (
     Ending,
     Event,
-    QuestionChanged,
-    QuestionClosed,
+    PromptChanged,
+    PromptClosed,
+    PromptReason,
     Quitting,
     Subscribe,
-    Why,
 )
 from trayproxy.demo.company_network import LAB, OFFICE, URL, CompanyNetwork
 from trayproxy.demo.surroundings import CONTROL_ERRORS, SurroundingsError
@@ -94,16 +94,16 @@ def follow(client: Client, happenings: "SimpleQueue[Happening]", tell: Tell, say
     """
     client.request(Subscribe())
     Thread(target=_listen, args=(client, happenings), daemon=True).start()
-    told: set[tuple[int, Why]] = set()
+    told: set[tuple[int, PromptReason]] = set()
     while True:
         happening = _next(happenings)
         if isinstance(happening, Quitting):
             return
         if isinstance(happening, ServiceEnded):
             raise SurroundingsError("TrayProxy has ended unexpectedly")
-        if isinstance(happening, QuestionChanged):
+        if isinstance(happening, PromptChanged):
             # A question changes with everyone who waits; only its reasons are news.
-            fact = (happening.question.number, happening.question.why)
+            fact = (happening.prompt.number, happening.prompt.reason)
             if fact in told:
                 continue
             told.add(fact)
@@ -127,13 +127,13 @@ def tell_requests(happening: Happening) -> str:
 def tell_all(happening: Happening) -> str:
     """Return what happened as a line, empty if it is no news."""
     match happening:
-        case QuestionChanged(question) if question.why is Why.TYPED_REJECTED:
+        case PromptChanged(question) if question.reason is PromptReason.TYPED_REJECTED:
             return "TrayProxy: asks again, the proxy did not accept this password"
-        case QuestionChanged(question):
+        case PromptChanged(question):
             return f"TrayProxy: asks you to sign in to “{question.profile}”"
-        case QuestionClosed(ending=Ending.ACCEPTED):
+        case PromptClosed(ending=Ending.ACCEPTED):
             return "TrayProxy: signed in"
-        case QuestionClosed():
+        case PromptClosed():
             return "TrayProxy: the question is closed"
         case _:
             return tell_requests(happening)

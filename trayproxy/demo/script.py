@@ -15,18 +15,18 @@ from typing import TypeVar
 from trayproxy.auth.login import Login
 from trayproxy.control.client import Client
 from trayproxy.control.messages import (
-    Answer,
+    AnswerPrompt,
     Ending,
     Event,
     GetStatus,
     KeyringState,
-    QuestionChanged,
-    QuestionClosed,
+    PromptChanged,
+    PromptClosed,
+    PromptReason,
     Quit,
     Status,
     Subscribe,
     UseProfile,
-    Why,
 )
 from trayproxy.demo.company_network import LAB, OFFICE, CompanyNetwork
 from trayproxy.demo.origin import PAGE
@@ -130,7 +130,7 @@ class DemoScript:
     def _two_programs_wait_for_one_question(self) -> str:
         port = self._service.port
         self._waiting = [self._programs.submit(f, port) for f in (fetch, fetch_through_tunnel)]
-        asked = self._wait(QuestionChanged, lambda event: event.question.waiting == 2).question
+        asked = self._wait(PromptChanged, lambda event: event.prompt.waiting == 2).prompt
         _check(len(self._questions) == 1, f"{len(self._questions)} questions were asked")
         return (
             "Two programs use TrayProxy and wait; it asks one question: the proxy"
@@ -140,15 +140,17 @@ class DemoScript:
     def _a_wrong_password_is_tried_once(self) -> str:
         self._answer(Login(self._network.login.user, "not the password"))
         self._wait(
-            QuestionChanged,
-            lambda event: event.question.why is Why.TYPED_REJECTED and not event.question.checking,
+            PromptChanged,
+            lambda event: (
+                event.prompt.reason is PromptReason.TYPED_REJECTED and not event.prompt.checking
+            ),
         )
         self._check_rejections()
         return "A wrong password is tried once, for one of the two; the question stays open"
 
     def _the_right_password_lets_both_pass(self) -> str:
         self._answer(self._network.login)
-        closed = self._wait(QuestionClosed, lambda _: True)
+        closed = self._wait(PromptClosed, lambda _: True)
         _check(closed.ending is Ending.ACCEPTED, f"the question ended as “{closed.ending}”")
         for program in self._waiting:
             _check_page(program.result(STEP_TIMEOUT_S))
@@ -190,7 +192,7 @@ class DemoScript:
     def _answer(self, login: Login) -> None:
         (number,) = self._questions
         # There is no keyring here that could remember it.
-        ask(self._client, Answer(number, login, remember=False))
+        ask(self._client, AnswerPrompt(number, login, remember=False))
 
     def _wait(self, kind: type[_E], wanted: Callable[[_E], bool]) -> _E:
         """Return the first event that is wanted; note the questions on the way."""
@@ -204,8 +206,8 @@ class DemoScript:
         raise StepError(f"after {STEP_TIMEOUT_S:.0f} s TrayProxy had not said so")
 
     def _note(self, event: Event) -> None:
-        if isinstance(event, QuestionChanged):
-            self._questions.add(event.question.number)
+        if isinstance(event, PromptChanged):
+            self._questions.add(event.prompt.number)
 
     def _check_no_new_question(self) -> None:
         known = len(self._questions)

@@ -16,12 +16,12 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-from trayproxy.control.address import NotRunningError, StrangerError
+from trayproxy.control.address import NotRunningError, UntrustedPeerError
 from trayproxy.control.client import (
     Client,
     DisconnectedError,
     NoReplyError,
-    RefusedError,
+    ServiceRefusedError,
     connect,
 )
 from trayproxy.control.codec import ProtocolError
@@ -42,10 +42,10 @@ _LAST_WORDS = 2000
 
 CONTROL_ERRORS = (
     NotRunningError,
-    StrangerError,
+    UntrustedPeerError,
     DisconnectedError,
     NoReplyError,
-    RefusedError,
+    ServiceRefusedError,
     ProtocolError,
 )
 """What a conversation with the service may end in."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Leg, Offer, Scheme, Signer, ToSign
+from trayproxy.auth.scheme import Leg, Offer, RequestToSign, Scheme, Signer
 from trayproxy.control.messages import Program
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.space import Mark, Space
@@ -124,7 +124,7 @@ class Answer:
             method: Of the request.
             target: Its request-target as sent.
         """
-        leg = self.signer.begin(ToSign(method, target)).step(())
+        leg = self.signer.begin(RequestToSign(method, target)).step(())
         assert isinstance(leg, Leg), "this scheme has more to it than one leg"
         return leg.credentials
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Keyring, KeyringState, Problem, Why
+from trayproxy.control.messages import KeyringState, KeyringStatus, Problem, PromptReason
 from trayproxy.desk.case import Case, Parked, Phase
 from trayproxy.desk.events import (
     Effect,
@@ -28,16 +28,16 @@ from trayproxy.profiles.profile import Profile
 
 LASTING = frozenset(
     {
-        Why.SAVED_REJECTED,
-        Why.TYPED_REJECTED,
-        Why.REPEATED,
-        Why.EXPIRED,
-        Why.LOCKED,
-        Why.KEYRING_LOCKED,
-        Why.KEYRING_SILENT,
-        Why.UNCHECKED,
-        Why.UNCLEAR,
-        Why.UNRECORDED,
+        PromptReason.SAVED_REJECTED,
+        PromptReason.TYPED_REJECTED,
+        PromptReason.REPEATED,
+        PromptReason.EXPIRED,
+        PromptReason.LOCKED,
+        PromptReason.KEYRING_LOCKED,
+        PromptReason.KEYRING_SILENT,
+        PromptReason.UNCHECKED,
+        PromptReason.UNCLEAR,
+        PromptReason.UNRECORDED,
     }
 )
 """The reasons to ask that still hold when a question is asked again later."""
@@ -75,7 +75,7 @@ class Board:
         self.rejected = rejected
         self.pins = dict(pins)
         self.now = 0.0
-        self.keyring = Keyring(KeyringState.UNKNOWN)
+        self.keyring = KeyringStatus(KeyringState.UNKNOWN)
         self.cases: dict[Key, Case] = {}
         self.homes: dict[int, Case] = {}
         self.addresses: dict[Space, tuple[str, ...]] = {}

@@ -21,7 +21,7 @@ from enum import Enum
 from math import inf
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Program, SignInState, Why
+from trayproxy.control.messages import Program, PromptReason, SignInState
 from trayproxy.desk.events import Offered, Reason, Way
 from trayproxy.desk.rules import Rules
 from trayproxy.desk.space import Key, Mark, host_of
@@ -59,7 +59,13 @@ MOVES: dict[Phase, frozenset[Phase]] = {
 """From each phase, where one may go. A move that is not listed is a mistake of ours."""
 
 REJECTED = frozenset(
-    {Why.SAVED_REJECTED, Why.TYPED_REJECTED, Why.REPEATED, Why.EXPIRED, Why.LOCKED}
+    {
+        PromptReason.SAVED_REJECTED,
+        PromptReason.TYPED_REJECTED,
+        PromptReason.REPEATED,
+        PromptReason.EXPIRED,
+        PromptReason.LOCKED,
+    }
 )
 """The reasons to ask that follow a rejection."""
 
@@ -102,7 +108,7 @@ class Parked:
     own: bool = False
     refused: bool = False
     spent: frozenset[tuple[Mark, str]] = frozenset()
-    objection: Why | None = None
+    objection: PromptReason | None = None
 
     def unspent(self, mark: Mark) -> tuple[Offered, ...]:
         """Return the offers by which this login has not been sent with this request."""
@@ -284,7 +290,7 @@ class Case:
     parked: dict[int, Parked] = field(default_factory=dict)
     gather_until: float = 0.0
     asked: Asked | None = None
-    why: Why = Why.NEEDED
+    why: PromptReason = PromptReason.NEEDED
     needed: bool = False
     user: str = ""
     rejections: list[float] = field(default_factory=list)
@@ -350,7 +356,10 @@ class Case:
 
         Not on one that was right and is in doubt: they have not typed that just now.
         """
-        if self.why in (Why.UNCHECKED, Why.UNRECORDED) or self.accepted is not None:
+        if (
+            self.why in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
+            or self.accepted is not None
+        ):
             return False
         is_under_way = self.phase is Phase.HELD and (
             self.own > 0 or self.blocked or self.recording > 0

@@ -8,7 +8,7 @@ some requests and in another way for others; each is answered in a way that its 
 """
 
 from trayproxy.auth.scheme import Verdict, VerdictKind, strength
-from trayproxy.control.messages import Transport, Why
+from trayproxy.control.messages import PromptReason, Transport
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Setback, Source
 from trayproxy.desk.events import Offered, Reason
@@ -70,7 +70,9 @@ def trouble(case: Case, now: float) -> Setback | None:
     return next((setback for setback in case.setbacks.values() if now < setback.until), None)
 
 
-def objection(board: Board, case: Case, offer: Offered, offers: tuple[Offered, ...]) -> Why | None:
+def objection(
+    board: Board, case: Case, offer: Offered, offers: tuple[Offered, ...]
+) -> PromptReason | None:
     """Return why a login must not be sent in this way without asking, None if it may be.
 
     The realm is no matter to one's own sign-in: a ticket is for the host that is configured.
@@ -88,12 +90,12 @@ def objection(board: Board, case: Case, offer: Offered, offers: tuple[Offered, .
     if demanded > offer.strength:
         # It is not the upstream that has changed if it offers the same and we cannot use it.
         is_there = any(one.strength >= demanded for one in offers)
-        return Why.FALLBACK if is_there else Why.DOWNGRADE
+        return PromptReason.FALLBACK if is_there else PromptReason.DOWNGRADE
     if consent and _COVER[offer.way.transport] < _COVER[consent.way.transport]:
-        return Why.FALLBACK
+        return PromptReason.FALLBACK
     is_tied = consent is None and case.source is not Source.OWN
     if pin and is_tied and case.key.realm not in pin.realms:
-        return Why.REALM_CHANGED
+        return PromptReason.REALM_CHANGED
     return None
 
 
@@ -104,20 +106,20 @@ def _demands(case: Case, label: str) -> int:
     return min(strength(label), case.consent.strength) if case.consent else strength(label)
 
 
-def before(board: Board, case: Case, why: Why) -> str:
+def before(board: Board, case: Case, why: PromptReason) -> str:
     """Return what the upstream was, in words for a person."""
     pin = board.pins.get(case.key.space)
-    if why is Why.FALLBACK and case.consent:
+    if why is PromptReason.FALLBACK and case.consent:
         return case.consent.way.title
-    if why is Why.REALM_CHANGED:
+    if why is PromptReason.REALM_CHANGED:
         return pin.realms[0] if pin else ""
     return _title(pin.label) if pin else ""
 
 
-def weaker_text(board: Board, case: Case, offer: Offered, why: Why) -> str:
+def weaker_text(board: Board, case: Case, offer: Offered, why: PromptReason) -> str:
     """Return what a weaker offer is about, a sentence of ours for people."""
     was = before(board, case, why)
-    if why is Why.REALM_CHANGED or not was:
+    if why is PromptReason.REALM_CHANGED or not was:
         return ""
     return (
         f"The proxy wants a sign-in by {offer.way.title} for this address and has accepted {was} "

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind
-from trayproxy.control.messages import Keyring, Problem, Program, Question, Quiet
+from trayproxy.control.messages import KeyringStatus, Problem, Program, Prompt, Snooze
 from trayproxy.desk.answer import Answer, Outcome, Seat, Standing, Waiter
 from trayproxy.desk.events import (
     Accepted,
@@ -395,7 +395,7 @@ class Desk:
 
     # --- For faces ---------------------------------------------------------------------------
 
-    def questions(self) -> tuple[Question, ...]:
+    def questions(self) -> tuple[Prompt, ...]:
         """Return the open questions, the oldest first."""
         found = map(self._machine.question, self._machine.numbers())
         return tuple(question for question in found if question)
@@ -419,7 +419,7 @@ class Desk:
             self._handle(Typed(number, login, remember))
         return problem
 
-    def decline(self, number: int, quiet: Quiet) -> None:
+    def decline(self, number: int, quiet: Snooze) -> None:
         """Take a person's *Cancel* or *Not now*."""
         self._handle(Declined(number, quiet))
 
@@ -558,7 +558,7 @@ class Desk:
         return self._snooze[1]
 
     @property
-    def keyring(self) -> Keyring:
+    def keyring(self) -> KeyringStatus:
         """The password store, as far as it is known."""
         return self._machine.keyring
 
@@ -642,7 +642,7 @@ class Desk:
         if self._parked.pop(number, None) or self._departing.pop(number, None):
             self._handle(Left(number))
 
-    def _surveyed(self, keyring: Keyring) -> None:
+    def _surveyed(self, keyring: KeyringStatus) -> None:
         self._handle(Surveyed(keyring))
 
     def _set_alarm(self) -> None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, strength
-from trayproxy.control.messages import Ending, Keyring, Problem, Program, Quiet, Transport
+from trayproxy.control.messages import Ending, KeyringStatus, Problem, Program, Snooze, Transport
 from trayproxy.desk.space import Key, Mark, Pin, Space
 from trayproxy.profiles.profile import Profile
 
@@ -237,7 +237,7 @@ class Declined(Struct, frozen=True):
     """The person does not answer now."""
 
     number: int
-    quiet: Quiet
+    quiet: Snooze
 
 
 class Touched(Struct, frozen=True):
@@ -318,7 +318,7 @@ class Found(Struct, frozen=True):
 
     lookup: int
     login: Login | None
-    keyring: Keyring
+    keyring: KeyringStatus
 
 
 class OnTrial(Struct, frozen=True):
@@ -349,7 +349,7 @@ class Saved(Struct, frozen=True):
 class Surveyed(Struct, frozen=True):
     """The state of the keyring is known, or is another now."""
 
-    keyring: Keyring
+    keyring: KeyringStatus
 
 
 class NetworkChanged(Struct, frozen=True):

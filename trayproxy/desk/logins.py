@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
-from trayproxy.control.messages import Keyring, KeyringState, Transport, Why
+from trayproxy.control.messages import KeyringState, KeyringStatus, PromptReason, Transport
 from trayproxy.desk.board import LASTING, Board
 from trayproxy.desk.case import Case, Phase, Source
 from trayproxy.desk.choice import objection, pick
@@ -35,12 +35,14 @@ class Logins:
             self.take(case, sibling.login, sibling.source)
             case.labels.update(sibling.labels)
             return None
-        if case.source is Source.GIVEN and case.login and case.why is Why.UNCHECKED:
+        if case.source is Source.GIVEN and case.login and case.why is PromptReason.UNCHECKED:
             return self._try_again(case)
         if why := self._objection(case):
             return self._questions.ask(case, why)
         if board.now < case.relook_at or not self._may_look_up(case):
-            return self._questions.ask(case, case.why if case.why in LASTING else Why.NEEDED)
+            return self._questions.ask(
+                case, case.why if case.why in LASTING else PromptReason.NEEDED
+            )
         self._lookups += 1
         case.lookup = self._lookups
         case.lookup_until = board.now + board.rules.patience
@@ -75,11 +77,11 @@ class Logins:
         """Send a login again that was given for this run and got no answer, after a while: nobody
         may be there to be asked, and no keyring holds it."""
         if self._board.now < case.silent_until:
-            self._questions.ask(case, Why.UNCHECKED)
+            self._questions.ask(case, PromptReason.UNCHECKED)
         else:
             case.move(Phase.HELD)
 
-    def _objection(self, case: Case) -> Why | None:
+    def _objection(self, case: Case) -> PromptReason | None:
         """Return why no saved login may be sent to this upstream as it is now."""
         offer = pick(case, case.offers, self._board.now)
         case.consent = None
@@ -126,9 +128,9 @@ class Logins:
             self._questions.ask(case, self._why_without(case))
         elif board.is_rejected(case.key.space, login):
             case.user = login.user
-            self._questions.ask(case, Why.SAVED_REJECTED)
+            self._questions.ask(case, PromptReason.SAVED_REJECTED)
         elif self._is_silenced(case, login):
-            self._questions.ask(case, Why.UNCHECKED)
+            self._questions.ask(case, PromptReason.UNCHECKED)
         else:
             self.take(case, login, Source.SAVED)
 
@@ -141,7 +143,7 @@ class Logins:
         is_same = login == case.login and case.unanswered >= rules.unanswered
         return is_same and now < case.silent_until
 
-    def surveyed(self, keyring: Keyring) -> None:
+    def surveyed(self, keyring: KeyringStatus) -> None:
         """Take note of the state of the keyring."""
         board = self._board
         if keyring == board.keyring:
@@ -165,7 +167,7 @@ class Logins:
 
     @staticmethod
     def _waits_for_keyring(case: Case) -> bool:
-        is_locked = case.why in (Why.KEYRING_LOCKED, Why.KEYRING_SILENT)
+        is_locked = case.why in (PromptReason.KEYRING_LOCKED, PromptReason.KEYRING_SILENT)
         return case.phase is Phase.ASKING and case.asked is not None and is_locked
 
     def unlocked(self) -> None:
@@ -186,13 +188,13 @@ class Logins:
             self.surveyed(replace(board.keyring, state=KeyringState.SILENT))
         self._questions.ask(case, self._why_without(case))
 
-    def _why_without(self, case: Case) -> Why:
+    def _why_without(self, case: Case) -> PromptReason:
         """Return why to ask when the keyring has nothing to offer."""
         if self._board.keyring.state is KeyringState.LOCKED:
-            return Why.KEYRING_LOCKED
+            return PromptReason.KEYRING_LOCKED
         if self._board.keyring.state is KeyringState.SILENT:
-            return Why.KEYRING_SILENT
-        return Why.TYPED_REJECTED if case.rejections else Why.NEEDED
+            return PromptReason.KEYRING_SILENT
+        return PromptReason.TYPED_REJECTED if case.rejections else PromptReason.NEEDED
 
     # --- The present login -------------------------------------------------------------------
 
@@ -216,8 +218,11 @@ class Logins:
             case.setbacks.clear()  # They may have been about the user who signed in.
         if case.phase is not Phase.HELD:
             case.move(Phase.HELD)
-        if case.why in (Why.UNCHECKED, Why.UNRECORDED) or case.why in NAMES_BEFORE:
-            case.why = Why.NEEDED
+        if (
+            case.why in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
+            or case.why in NAMES_BEFORE
+        ):
+            case.why = PromptReason.NEEDED
         self._board.changed(case)
 
     def renew(self, case: Case) -> None:

@@ -26,7 +26,7 @@ from math import inf
 
 from msgspec import structs
 
-from trayproxy.control.messages import Ending, Keyring, KeyringState, Program, Why
+from trayproxy.control.messages import Ending, KeyringState, KeyringStatus, Program, PromptReason
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Flight, Parked, Phase
 from trayproxy.desk.choice import objection, pick
@@ -76,7 +76,7 @@ from trayproxy.desk.verdicts import Verdicts, is_costless
 from trayproxy.desk.views import Views
 from trayproxy.profiles.profile import Profile, SignIn
 
-_BY_METHOD = frozenset({Why.DOWNGRADE, Why.FALLBACK})
+_BY_METHOD = frozenset({PromptReason.DOWNGRADE, PromptReason.FALLBACK})
 _WITH_LOGIN = frozenset({Phase.HELD, Phase.CHECKING, Phase.TRUSTED})
 
 
@@ -337,8 +337,8 @@ class Machine(Views):
             return board.refuse(request.waiter, Reason.CROWDED)
         if request.own and case.phase not in _WITH_LOGIN:
             return board.refuse(request.waiter, Reason.WITHDRAWN)
-        if case.why is Why.ASKED_FOR:
-            case.why = Why.NEEDED
+        if case.why is PromptReason.ASKED_FOR:
+            case.why = PromptReason.NEEDED
         is_first = not case.parked
         board.park(case, request)
         if case.phase is Phase.EMPTY:
@@ -372,7 +372,7 @@ class Machine(Views):
 
     # --- Profiles ----------------------------------------------------------------------------
 
-    def _surveyed(self, keyring: Keyring) -> None:
+    def _surveyed(self, keyring: KeyringStatus) -> None:
         before = self.board.keyring.state
         self._logins.surveyed(keyring)
         if keyring.state is KeyringState.OK and before is not KeyringState.OK:

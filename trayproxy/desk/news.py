@@ -7,7 +7,7 @@ from logging import getLogger
 from math import inf
 from typing import Protocol
 
-from trayproxy.control.messages import Ending, Keyring, Problem, Question, SignInState
+from trayproxy.control.messages import Ending, KeyringStatus, Problem, Prompt, SignInState
 from trayproxy.desk.machine import Machine
 from trayproxy.desk.views import Facts
 
@@ -20,7 +20,7 @@ _log = getLogger(__name__)
 class Listener(Protocol):
     """Who hears of changes; called from the loop, never from within a call to the desk."""
 
-    def question_changed(self, question: Question) -> None:
+    def question_changed(self, question: Prompt) -> None:
         """Hear of a question that opened or changed."""
 
     def question_closed(self, number: int, ending: Ending) -> None:
@@ -35,7 +35,7 @@ class _Facts:
     """All that `Listener.facts_changed` is about."""
 
     profiles: dict[str, Facts] = field(default_factory=dict)
-    keyring: Keyring | None = None
+    keyring: KeyringStatus | None = None
     notices: tuple[Problem, ...] = ()
 
 
@@ -63,7 +63,7 @@ class News:
         self._told = told
         self._changed: dict[int, None] = {}
         self._closed: dict[int, Ending] = {}
-        self._questions: dict[int, Question] = {}
+        self._questions: dict[int, Prompt] = {}
         self._facts = _Facts()
         self._notices: tuple[Problem, ...] = ()
         self._told_at = -inf

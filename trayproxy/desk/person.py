@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from math import inf
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Ending, KeyringState, Quiet, Why
+from trayproxy.control.messages import Ending, KeyringState, PromptReason, Snooze
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import REJECTED, Case, Phase, Source
 from trayproxy.desk.choice import pick
@@ -56,7 +56,7 @@ class Person:
 
     def _wait_for_verdict(self, case: Case) -> None:
         """Go on with the trial of a login that was typed again before its verdict came."""
-        case.why = Why.NEEDED
+        case.why = PromptReason.NEEDED
         case.own_generation = 0
         if case.phase is Phase.CHECKING:
             case.canary_until = self._board.now + self._board.rules.canary
@@ -73,10 +73,10 @@ class Person:
         """Tell the person that this login was rejected already; sending it costs a log-on."""
         case.repeated = True
         case.user = login.user
-        case.why = Why.REPEATED
+        case.why = PromptReason.REPEATED
         self._board.changed(case)
 
-    def declined(self, number: int, quiet: Quiet) -> None:
+    def declined(self, number: int, quiet: Snooze) -> None:
         """Leave the person alone for a while."""
         case = self._board.asked(number)
         if case is None:
@@ -88,27 +88,27 @@ class Person:
             return None
         self._logins.renew(case)
         case.quiet_until = self._board.now + self._quiet_time(quiet)
-        case.quiet_lifts_with_network = quiet is not Quiet.A_MINUTE
+        case.quiet_lifts_with_network = quiet is not Snooze.A_MINUTE
         case.needed = True
         case.move(Phase.QUIET)
         return self._board.refuse_all(case, Reason.DECLINED)
 
-    def _decline_weaker(self, case: Case, quiet: Quiet) -> None:
+    def _decline_weaker(self, case: Case, quiet: Snooze) -> None:
         """Refuse the requests that need a weaker way; the login stays in use for the others."""
-        case.why = Why.NEEDED
+        case.why = PromptReason.NEEDED
         if case.objected:
             case.strict_until = self._board.now + self._quiet_time(quiet)
         for request in case.objected:
             self._board.leave(request.waiter)
             self._board.refuse(request.waiter, Reason.DECLINED)
 
-    def _quiet_time(self, quiet: Quiet) -> float:
+    def _quiet_time(self, quiet: Snooze) -> float:
         match quiet:
-            case Quiet.A_MINUTE:
+            case Snooze.A_MINUTE:
                 return self._board.rules.quiet
-            case Quiet.A_WHILE:
+            case Snooze.A_WHILE:
                 return self._board.rules.not_now
-            case Quiet.UNTIL_CHOSEN:
+            case Snooze.UNTIL_CHOSEN:
                 return inf
 
     def end_quiet(self, cases: Iterable[Case]) -> None:
@@ -141,7 +141,7 @@ class Person:
         if case.phase in (Phase.EMPTY, Phase.QUIET):
             case.move(Phase.ASKING)
         if case.why not in REJECTED and not case.parked:
-            case.why = Why.ASKED_FOR
+            case.why = PromptReason.ASKED_FOR
         if case.asked is None:
             self._questions.open(case)
         self._questions.touch(case)
@@ -198,11 +198,11 @@ class Person:
         case.setbacks.clear()
         case.forbidden.clear()
         case.repeated = case.lifted = case.locked = False
-        case.why, case.user, case.relook_at = Why.NEEDED, "", self._board.now
+        case.why, case.user, case.relook_at = PromptReason.NEEDED, "", self._board.now
         if case.phase is Phase.QUIET:
             return
         if case.parked or case.asked:
-            return self._questions.ask(case, Why.NEEDED)
+            return self._questions.ask(case, PromptReason.NEEDED)
         if case.phase is not Phase.EMPTY:
             case.move(Phase.EMPTY)
         return None

@@ -150,7 +150,7 @@ def store_silent(store: str) -> Problem:
     """Return that the keyring does not answer.
 
     Args:
-        store: Its name, as `trayproxy.control.messages.Keyring` has it; empty if unknown.
+        store: Its name, as `trayproxy.control.messages.KeyringStatus` has it; empty if unknown.
     """
     name = store or "The keyring"
     return Problem("TP-403", f"{name} does not answer", "It may be waiting for you in a window.")

@@ -7,13 +7,15 @@ while the screen is locked, and an untouched one does not outlive those who wait
 from collections.abc import Iterator
 from math import inf
 
-from trayproxy.control.messages import Ending, Why
+from trayproxy.control.messages import Ending, PromptReason
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Asked, Case, Parked, Phase
 from trayproxy.desk.choice import before, pick, weaker_text
 from trayproxy.desk.events import QuestionClosed, Reason, Way
 
-NAMES_BEFORE = frozenset({Why.DOWNGRADE, Why.FALLBACK, Why.REALM_CHANGED})
+NAMES_BEFORE = frozenset(
+    {PromptReason.DOWNGRADE, PromptReason.FALLBACK, PromptReason.REALM_CHANGED}
+)
 """The reasons to ask that are about what the upstream was."""
 
 
@@ -26,7 +28,7 @@ class Questions:
         self._askers = 0
         self._askers_gone = -inf
 
-    def ask(self, case: Case, why: Why) -> None:
+    def ask(self, case: Case, why: PromptReason) -> None:
         """Leave a case to the person. The question itself opens when it is its turn."""
         board = self._board
         case.why = why
@@ -37,7 +39,7 @@ class Questions:
         case.gather_until = board.now + board.rules.gather
         board.changed(case)
 
-    def ask_about(self, case: Case, request: Parked, why: Why, way: Way) -> None:
+    def ask_about(self, case: Case, request: Parked, why: PromptReason, way: Way) -> None:
         """Let one request wait for the person; the login of its case stays in use for the others.
 
         Called again and again while the request waits.
@@ -125,7 +127,7 @@ class Questions:
         if case.phase is Phase.ASKING or (case.phase is Phase.HELD and not case.parked):
             self.close(case, Ending.ABANDONED)
         elif case.phase is Phase.TRUSTED:
-            case.why = Why.NEEDED
+            case.why = PromptReason.NEEDED
             self.close(case, Ending.ABANDONED)
 
     def _refuse_our_own(self, case: Case) -> None:

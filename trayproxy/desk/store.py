@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Keyring, KeyringState, Problem
+from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
 from trayproxy.desk.problems import keeps_nothing
 from trayproxy.profiles.profile import Profile
 
@@ -23,7 +23,7 @@ class Finding:
     """
 
     login: Login | None
-    keyring: Keyring
+    keyring: KeyringStatus
 
 
 class Store(Protocol):
@@ -38,17 +38,17 @@ class Store(Protocol):
     def forget(self, profile: Profile) -> Future[Problem | None]:
         """Remove the logins of a profile for its upstream."""
 
-    def survey(self) -> Future[Keyring]:
+    def survey(self) -> Future[KeyringStatus]:
         """Find out which keyring there is, without reading anything."""
 
-    def watch(self, tell: Callable[[Keyring], None]) -> None:
+    def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
         """Call this, from any thread, when the keyring turns out to be in another state."""
 
 
 class Nowhere:
     """A store that keeps nothing, for a run that must leave nothing behind."""
 
-    _NONE = Keyring(KeyringState.OFF)
+    _NONE = KeyringStatus(KeyringState.OFF)
 
     def find(self, profile: Profile, user: str = "") -> Future[Finding]:
         """Find nothing."""
@@ -62,11 +62,11 @@ class Nowhere:
         """Have nothing to forget."""
         return _done(None)
 
-    def survey(self) -> Future[Keyring]:
+    def survey(self) -> Future[KeyringStatus]:
         """Return that this run keeps no passwords."""
         return _done(self._NONE)
 
-    def watch(self, tell: Callable[[Keyring], None]) -> None:
+    def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
         """Have nothing to tell."""
 
 

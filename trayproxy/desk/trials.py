@@ -16,7 +16,7 @@ answered vaguely (see `trayproxy.desk.verdicts`), or that refuse logins that are
 from collections.abc import Iterator
 from math import inf
 
-from trayproxy.control.messages import Ending, Why
+from trayproxy.control.messages import Ending, PromptReason
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Flight, Parked, Phase, Source
 from trayproxy.desk.choice import objection, pick, trouble, weaker_text
@@ -40,8 +40,8 @@ ANYWHERE = ""
 CHECK_PAGES = ("detectportal.firefox.com:80", "www.msftconnecttest.com:80")
 """Where a request of our own goes next if a proxy blocks the page that stands for no particular
 target. Every Firefox and every Windows asks these hosts for a small page (see
-`trayproxy.service.trial`), so that few proxies block all of them, and asking tells nobody
-anything."""
+`trayproxy.service.own_requests.trial`), so that few proxies block all of them, and asking tells
+nobody anything."""
 
 
 class Trials:
@@ -162,7 +162,7 @@ class Trials:
         if case.accepted is not None:
             self._verdicts.leave_open(case, sent=True)
             return
-        case.why = Why.UNCHECKED
+        case.why = PromptReason.UNCHECKED
         self._board.changed(case)
 
     def _serve(self, case: Case, request: Parked) -> None:
@@ -181,7 +181,7 @@ class Trials:
             board.leave(request.waiter)
             board.release(request.waiter, case, offer.scheme)
 
-    def _object_to(self, case: Case, request: Parked, offer: Offered, why: Why) -> None:
+    def _object_to(self, case: Case, request: Parked, offer: Offered, why: PromptReason) -> None:
         """Let one request wait for the person, while the others go on with the present login.
 
         Without anybody to ask, or who wants to be asked, the request is refused.
@@ -288,7 +288,7 @@ class Trials:
     def _try_next(self, case: Case) -> None:
         """Send the present login on one request that can tell whether it is right."""
         board = self._board
-        objected: tuple[Offered, Why] | None = None
+        objected: tuple[Offered, PromptReason] | None = None
         for request in self._in_order(case):
             if case.is_suspect(request.target, board.now, board.rules) and not request.own:
                 if case.own or self._has_means(case):
@@ -343,7 +343,7 @@ class Trials:
     def _lack_record(self, case: Case) -> None:
         """Tell requests and person that the login cannot be put on record, and so is not sent."""
         case.record_until, case.is_record_late = inf, True
-        case.why = Why.UNRECORDED
+        case.why = PromptReason.UNRECORDED
         self._board.changed(case)
 
     def on_trial(self, event: OnTrial) -> None:
@@ -357,7 +357,7 @@ class Trials:
             return
         if case.is_record_late:
             case.own_generation = 0  # What was refused meanwhile is tried once more.
-            case.why = Why.NEEDED
+            case.why = PromptReason.NEEDED
         case.end_record()
         if is_on_record:
             case.on_record = True
@@ -370,7 +370,7 @@ class Trials:
             case.unanswered = max(case.unanswered, board.rules.unanswered)
             case.silent_until = board.now + event.hold_s
             case.relook_at = board.now + board.rules.relook_locked
-            self._questions.ask(case, Why.UNCHECKED)
+            self._questions.ask(case, PromptReason.UNCHECKED)
 
     def _in_order(self, case: Case) -> list[Parked]:
         """Return the requests that a canary may be, the one that tells most first.
@@ -401,7 +401,7 @@ class Trials:
         assert found is not None, "an offer that is not picked is left alone for a reason"
         board.refuse(waiter, found.reason, found.text)
 
-    def _object(self, case: Case, offer: Offered, why: Why) -> None:
+    def _object(self, case: Case, offer: Offered, why: PromptReason) -> None:
         """Do not send a login to an upstream that is not as it was, but ask.
 
         One's own sign-in leaves nothing to ask about: it is not sent.
@@ -467,7 +467,7 @@ class Trials:
             if case.is_record_late:
                 pass  # The person has been told why it is not sent.
             elif event.asked:
-                case.why = Why.UNCHECKED
+                case.why = PromptReason.UNCHECKED
             else:
                 self._questions.close(case, Ending.ABANDONED)
         self._board.changed(case)

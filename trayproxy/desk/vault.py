@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Protocol, TypeVar, cast
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Keyring, KeyringState, Problem
+from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
 from trayproxy.desk import secret_service
 from trayproxy.desk.keyring_errors import UnusableError, is_entry_gone, reason_of, state_after
 from trayproxy.desk.problems import no_store, not_removed, not_saved
@@ -135,23 +135,23 @@ class Vault:
         self._limit = limit
         self._open_ring = open_ring or open_safe_ring
         self._clock = clock
-        self._keyring = Keyring(KeyringState.UNKNOWN)
-        self._watchers: list[Callable[[Keyring], None]] = []
+        self._keyring = KeyringStatus(KeyringState.UNKNOWN)
+        self._watchers: list[Callable[[KeyringStatus], None]] = []
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread: Thread | None = None
         self._opened: Opened | None = None
         self._busy_since: float | None = None
 
     @property
-    def keyring(self) -> Keyring:
+    def keyring(self) -> KeyringStatus:
         """The keyring and its state, as far as they are known at this moment."""
         since, keyring = self._busy_since, self._keyring
         is_late = since is not None and self._clock() - since >= self._limit
         if is_late and keyring.state is not KeyringState.LOCKED:
-            return Keyring(KeyringState.SILENT, keyring.name)
+            return KeyringStatus(KeyringState.SILENT, keyring.name)
         return keyring
 
-    def watch(self, tell: Callable[[Keyring], None]) -> None:
+    def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
         """Call this, from our thread, when the keyring turns out to be in another state."""
         self._watchers.append(tell)
 
@@ -208,7 +208,7 @@ class Vault:
 
         return self._submit(job, explain)
 
-    def survey(self) -> Future[Keyring]:
+    def survey(self) -> Future[KeyringStatus]:
         """Find out which keyring there is, without reading anything.
 
         Returns at once what is known if our thread waits for a person to unlock the keyring. If
@@ -217,7 +217,7 @@ class Vault:
         opened = self._opened
         if self._busy_since is None or opened is None or opened.module != _SERVICE:
             return self._submit(lambda opened: self._keyring, lambda error: self._keyring)
-        future: Future[Keyring] = Future()
+        future: Future[KeyringStatus] = Future()
 
         def look() -> None:
             with suppress(
@@ -286,7 +286,7 @@ class Vault:
         return known if known not in ("", UNNAMED) else secret_service.name() or UNNAMED
 
     def _become(self, state: KeyringState, name: str | None = None) -> None:
-        keyring = Keyring(state, self._keyring.name if name is None else name)
+        keyring = KeyringStatus(state, self._keyring.name if name is None else name)
         if keyring == self._keyring:
             return
         self._keyring = keyring

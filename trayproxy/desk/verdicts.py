@@ -13,7 +13,7 @@ it is never sent again by itself.
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import COSTLESS, Verdict, VerdictKind, strength
-from trayproxy.control.messages import Ending, Why
+from trayproxy.control.messages import Ending, PromptReason
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Phase, Source
 from trayproxy.desk.choice import NO_TICKETS, set_back
@@ -32,11 +32,11 @@ from trayproxy.desk.space import Key, Pin, host_of
 _ABOUT_THE_COMPUTER = NO_TICKETS | {VerdictKind.SERVER_UNREACHABLE}
 """The verdicts that all requests would get: none of them is about the one request."""
 _WHYS = {
-    VerdictKind.UNCLEAR: Why.UNCLEAR,
-    VerdictKind.EXPIRED: Why.EXPIRED,
-    VerdictKind.LOCKED: Why.LOCKED,
+    VerdictKind.UNCLEAR: PromptReason.UNCLEAR,
+    VerdictKind.EXPIRED: PromptReason.EXPIRED,
+    VerdictKind.LOCKED: PromptReason.LOCKED,
 }
-_KNOWN_WRONG = {Source.SAVED: Why.SAVED_REJECTED, Source.TYPED: Why.REPEATED}
+_KNOWN_WRONG = {Source.SAVED: PromptReason.SAVED_REJECTED, Source.TYPED: PromptReason.REPEATED}
 _REALMS_MOST = 8
 
 
@@ -106,7 +106,7 @@ class Verdicts:
         case.blamed = ""
         case.setbacks.pop(case.scheme, None)
         case.repeated = case.lifted = case.locked = case.blocked = False
-        case.why = Why.NEEDED
+        case.why = PromptReason.NEEDED
         self._pin(case, label)
         replaces_user = case.source is Source.TYPED
         if case.remember and case.login:
@@ -187,7 +187,7 @@ class Verdicts:
             case.doubts = 0
             if not case.has_clients:
                 self._questions.close(case, Ending.ABANDONED)
-            self._questions.ask(case, Why.UNCHECKED)
+            self._questions.ask(case, PromptReason.UNCHECKED)
         elif case.phase is Phase.CHECKING:
             self.leave_open(case, sent=True, most=self._board.rules.unproved)
 
@@ -213,7 +213,7 @@ class Verdicts:
             Whether the request waits on with the others; if not, it is forbidden, and nothing that
             is on its way can tell more.
         """
-        if case.phase is Phase.ASKING and case.why is Why.UNCHECKED:
+        if case.phase is Phase.ASKING and case.why is PromptReason.UNCHECKED:
             self.reject(case, tried.verdict)  # So late that it was not waited for any more.
         if case.phase not in (Phase.TRUSTED, Phase.CHECKING, Phase.HELD):
             return True
@@ -312,7 +312,11 @@ class Verdicts:
             return self._reject_own(case, verdict or Verdict(kind))
         self._blame(case, case.login)
         case.locked = kind is VerdictKind.LOCKED
-        why = Why.SAVED_REJECTED if case.source is Source.SAVED else Why.TYPED_REJECTED
+        why = (
+            PromptReason.SAVED_REJECTED
+            if case.source is Source.SAVED
+            else PromptReason.TYPED_REJECTED
+        )
         return self._questions.ask(case, _WHYS.get(kind, why))
 
     def known_wrong(self, case: Case) -> None:
@@ -321,7 +325,7 @@ class Verdicts:
             case.user = case.login.user
         case.unsent = True
         case.repeated = case.source is Source.TYPED
-        self._questions.ask(case, _KNOWN_WRONG.get(case.source, Why.TYPED_REJECTED))
+        self._questions.ask(case, _KNOWN_WRONG.get(case.source, PromptReason.TYPED_REJECTED))
 
     def _blame(self, case: Case, login: Login) -> None:
         self._note(case, login)
@@ -366,7 +370,7 @@ class Verdicts:
         case.unanswered += sent
         most = most or board.rules.unanswered
         if case.accepted is None:
-            case.why = Why.UNCHECKED
+            case.why = PromptReason.UNCHECKED
         else:
             most = board.rules.unanswered + 1
         too_many = case.unanswered - most
@@ -375,7 +379,7 @@ class Verdicts:
             is_new = case.source is Source.SAVED and case.accepted is None
             silences = board.rules.silences if is_new else board.rules.short_silences
             case.silent_until = board.now + silences[min(too_many, len(silences) - 1)]
-            return self._questions.ask(case, Why.UNCHECKED)
+            return self._questions.ask(case, PromptReason.UNCHECKED)
         case.move(Phase.HELD)
         return board.changed(case)
 

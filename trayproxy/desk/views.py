@@ -5,7 +5,7 @@ from enum import Enum, auto
 
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
-from trayproxy.control.messages import Keyring, Problem, Program, Question, SignInState
+from trayproxy.control.messages import KeyringStatus, Problem, Program, Prompt, SignInState
 from trayproxy.desk.board import Board
 from trayproxy.desk.case import Case, Phase
 from trayproxy.desk.choice import objection, pick, trouble
@@ -89,7 +89,7 @@ class Views:
     # --- What one can see --------------------------------------------------------------------
 
     @property
-    def keyring(self) -> Keyring:
+    def keyring(self) -> KeyringStatus:
         """The password store, as far as it is known."""
         return self.board.keyring
 
@@ -175,13 +175,13 @@ class Views:
         """Return the numbers of the open questions, the oldest first."""
         return tuple(sorted(c.asked.number for c in self.board.open_questions() if c.asked))
 
-    def question(self, number: int) -> Question | None:
+    def question(self, number: int) -> Prompt | None:
         """Return an open question, whole; None if there is none of that number."""
         case = self.board.asked(number)
         if case is None:
             return None
         programs = [p.program or Program("", 0, p.target) for p in case.clients]
-        return Question(
+        return Prompt(
             number=number,
             profile_id=case.profile.id,
             profile=case.profile.name,
@@ -190,7 +190,7 @@ class Views:
             method=case.way.title,
             transport=case.way.transport,
             user=case.user or case.profile.user,
-            why=case.why,
+            reason=case.why,
             programs=tuple(programs[: self.board.rules.programs_most]),
             waiting=len(programs),
             rejections=len(case.rejections),

@@ -51,7 +51,7 @@ from trayproxy.engine.upstream import Address, Pause, Resolver, connect
 from trayproxy.engine.way import Way
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.target import Authority
-from trayproxy.profiles.profile import Scheme, Upstream
+from trayproxy.profiles.profile import ProxyScheme, Upstream
 
 if TYPE_CHECKING:
     import ssl
@@ -186,7 +186,7 @@ class Dialler:
         """Return the one address where nothing has to be agreed on before a request; None if that
         is not so, or not known without looking it up."""
         upstream = way.upstream
-        if upstream is None or upstream.scheme is not Scheme.HTTP:
+        if upstream is None or upstream.scheme is not ProxyScheme.HTTP:
             return None
         known = self.resolver.known(upstream.host, upstream.port)
         if known is not self._only:
@@ -208,9 +208,9 @@ class Dialler:
         """
         connection = await self.connect(call)
         upstream = call.way.upstream
-        if upstream is None or upstream.scheme is Scheme.HTTP:
+        if upstream is None or upstream.scheme is ProxyScheme.HTTP:
             return Stream(connection)
-        if upstream.scheme is Scheme.HTTPS:
+        if upstream.scheme is ProxyScheme.HTTPS:
             return await self._encrypt(call, upstream, connection)
         return await self._through_socks(call, upstream, Stream(connection))
 

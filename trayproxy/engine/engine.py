@@ -41,7 +41,7 @@ from trayproxy.engine.turned_away import TurnedAway
 from trayproxy.engine.upstream import Address, Pool, literal_address
 from trayproxy.engine.warming import Warming
 from trayproxy.engine.way import Signpost, Way
-from trayproxy.http.hops import has_passed
+from trayproxy.http.hop_by_hop import has_passed
 from trayproxy.http.request import Request
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ answer.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
 from trayproxy.desk.answer import Answer
 from trayproxy.engine.hop import Hop
 from trayproxy.engine.leftover import Leftover
@@ -38,7 +38,7 @@ from trayproxy.http.body import answer_reader
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Length, NoBody, UntilClose
-from trayproxy.http.hops import connection_options
+from trayproxy.http.hop_by_hop import connection_options
 from trayproxy.http.request import Request, request_target, write_request
 from trayproxy.http.response import Response
 
@@ -697,10 +697,10 @@ class Signing:
                 raise BadBodyError(408, "its content did not come in time") from error
         link.deadline = None
 
-    def _to_sign(self, upstream: Connection) -> ToSign:
+    def _to_sign(self, upstream: Connection) -> RequestToSign:
         stream = upstream.stream
         target = request_target(self._request)
-        return ToSign(self._request.method, target, self._sender.content(), stream.end_point)
+        return RequestToSign(self._request.method, target, self._sender.content(), stream.end_point)
 
     async def _step(
         self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]

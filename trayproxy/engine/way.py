@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from trayproxy.desk.space import Space
 from trayproxy.http.target import Authority
-from trayproxy.profiles.profile import Profile, Scheme, SignIn, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 
 class Pulse:
@@ -60,7 +60,7 @@ class Way:
         signs_in = (
             self.space is not None and profile is not None and profile.sign_in is not SignIn.NONE
         )
-        is_by_socks = upstream is not None and upstream.scheme is Scheme.SOCKS5
+        is_by_socks = upstream is not None and upstream.scheme is ProxyScheme.SOCKS5
         for name, value in (
             ("signs_in", signs_in),
             ("is_by_socks", is_by_socks),

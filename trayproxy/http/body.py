@@ -11,9 +11,9 @@ from typing import Protocol
 from trayproxy.http.errors import MessageError, TooLargeError
 from trayproxy.http.fields import Fields, parse_fields, write_fields
 from trayproxy.http.framing import Chunked, Framing, Length, NoBody
-from trayproxy.http.hops import forwarded_trailers
-from trayproxy.http.lenient import is_tidy, tidy
-from trayproxy.http.limits import LIMITS, Limits
+from trayproxy.http.hop_by_hop import forwarded_trailers
+from trayproxy.http.lenient_lines import is_tidy, tidy
+from trayproxy.http.limits import LIMITS, MessageLimits
 
 Octets = bytes | memoryview
 
@@ -60,7 +60,7 @@ class Body(Protocol):
         """
 
 
-def body_reader(framing: Framing, limits: Limits = LIMITS) -> Body:
+def body_reader(framing: Framing, limits: MessageLimits = LIMITS) -> Body:
     """Return a reader for the content of a request; a MessageError of it says 400.
 
     Args:
@@ -70,7 +70,7 @@ def body_reader(framing: Framing, limits: Limits = LIMITS) -> Body:
     return _reader(framing, limits, 400)
 
 
-def answer_reader(framing: Framing, limits: Limits = LIMITS) -> Body:
+def answer_reader(framing: Framing, limits: MessageLimits = LIMITS) -> Body:
     """Return a reader for the content of a response; a MessageError of it says 502.
 
     It also reads chunks that many servers write and the grammar does not allow: see `ChunkedBody`.
@@ -78,7 +78,7 @@ def answer_reader(framing: Framing, limits: Limits = LIMITS) -> Body:
     return _reader(framing, limits, 502)
 
 
-def _reader(framing: Framing, limits: Limits, status: int) -> Body:
+def _reader(framing: Framing, limits: MessageLimits, status: int) -> Body:
     match framing:
         case NoBody():
             return CountedBody(0, status)
@@ -144,11 +144,11 @@ class _State(enum.Enum):
 class ChunkedBody:
     """Content in chunks (RFC 9112, section 7.1).
 
-    Holds at most one line of `Limits.chunk_line` octets, or the trailers.
+    Holds at most one line of `MessageLimits.chunk_line` octets, or the trailers.
     """
 
     def __init__(
-        self, limits: Limits = LIMITS, status: int = 400, *, lenient: bool = False
+        self, limits: MessageLimits = LIMITS, status: int = 400, *, lenient: bool = False
     ) -> None:
         """Begin in front of the first chunk.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import TCHAR, header_too_large
-from trayproxy.http.limits import LIMITS, Limits
+from trayproxy.http.limits import LIMITS, MessageLimits
 
 # Values have no control octet but HTAB. RFC 9110, section 5.5 lets us keep some; strict readers
 # behind us (llhttp) refuse them, and none has a use.
@@ -94,7 +94,7 @@ class Fields:
         return Fields(tuple(line for line in self.lines if line[0].lower() not in names))
 
 
-def parse_fields(lines: Iterable[bytes], limits: Limits = LIMITS) -> Fields:
+def parse_fields(lines: Iterable[bytes], limits: MessageLimits = LIMITS) -> Fields:
     """Read the field lines of a request, or of trailers.
 
     Args:
@@ -109,7 +109,7 @@ def parse_fields(lines: Iterable[bytes], limits: Limits = LIMITS) -> Fields:
     return _parse(lines, _LINE, limits)
 
 
-def parse_response_fields(lines: Iterable[bytes], limits: Limits = LIMITS) -> Fields:
+def parse_response_fields(lines: Iterable[bytes], limits: MessageLimits = LIMITS) -> Fields:
     """Read the field lines of a response; as `parse_fields`, but `Name :` loses its space."""
     return _parse(lines, _RESPONSE_LINE, limits)
 
@@ -129,7 +129,7 @@ def write_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join([b"%b: %b\r\n" % line for line in fields])
 
 
-def _parse(lines: Iterable[bytes], pattern: re.Pattern[bytes], limits: Limits) -> Fields:
+def _parse(lines: Iterable[bytes], pattern: re.Pattern[bytes], limits: MessageLimits) -> Fields:
     parsed: list[tuple[bytes, bytes]] = []
     size = 0
     for line in lines:
@@ -146,7 +146,7 @@ def _parse(lines: Iterable[bytes], pattern: re.Pattern[bytes], limits: Limits) -
     return fields
 
 
-def _check_lists(fields: Fields, limits: Limits) -> None:
+def _check_lists(fields: Fields, limits: MessageLimits) -> None:
     """Check that the lists that we take apart are not larger than one line may be.
 
     Raises:

@@ -1,16 +1,16 @@
 """Where the head of a message ends (RFC 9112, section 2), and what can be refused before that.
 
 A *head* is the start line, the field lines and the empty line behind them. Some empty lines, at
-most `Limits.empty_lines`, may stand in front of it (section 2.2). They stay part of the octets that
-`find_head` delimits, and `split_head` skips them again.
+most `MessageLimits.empty_lines`, may stand in front of it (section 2.2). They stay part of the
+octets that `find_head` delimits, and `split_head` skips them again.
 """
 
 import re
 from dataclasses import dataclass
 
 from trayproxy.http.errors import MessageError, TooLargeError
-from trayproxy.http.lenient import is_tidy, tidy
-from trayproxy.http.limits import LIMITS, Limits
+from trayproxy.http.lenient_lines import is_tidy, tidy
+from trayproxy.http.limits import LIMITS, MessageLimits
 
 TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 """The inside of a character class: what a token is made of (RFC 9110, section 5.6.2)."""
@@ -64,7 +64,7 @@ _RESPONSE = _Kind(
 
 
 def find_head(
-    buffer: bytes | bytearray, limits: Limits = LIMITS, start: int = 0, seen: int = 0
+    buffer: bytes | bytearray, limits: MessageLimits = LIMITS, start: int = 0, seen: int = 0
 ) -> int | None:
     """Find the end of a request's head.
 
@@ -88,7 +88,7 @@ def find_head(
 
 
 def find_response_head(
-    buffer: bytes | bytearray, limits: Limits = LIMITS, start: int = 0, seen: int = 0
+    buffer: bytes | bytearray, limits: MessageLimits = LIMITS, start: int = 0, seen: int = 0
 ) -> int | None:
     """Find the end of a response's head; as `find_head`, but every MessageError is a 502.
 
@@ -100,7 +100,7 @@ def find_response_head(
         raise type(error)(502, str(error)) from None
 
 
-def split_head(head: bytes, limits: Limits = LIMITS) -> list[bytes]:
+def split_head(head: bytes, limits: MessageLimits = LIMITS) -> list[bytes]:
     """Split a whole head into its start line and field lines, without line ends.
 
     Args:
@@ -114,7 +114,7 @@ def split_head(head: bytes, limits: Limits = LIMITS) -> list[bytes]:
     return _split(head[begin:], limits)
 
 
-def split_response_head(head: bytes, limits: Limits = LIMITS) -> tuple[list[bytes], bool]:
+def split_response_head(head: bytes, limits: MessageLimits = LIMITS) -> tuple[list[bytes], bool]:
     """Split the whole head of a response into its status line and field lines, without line ends.
 
     Args:
@@ -135,7 +135,7 @@ def split_response_head(head: bytes, limits: Limits = LIMITS) -> tuple[list[byte
     return _split(tidy(head, has_start_line=True), limits), False
 
 
-def header_too_large(limits: Limits) -> TooLargeError:
+def header_too_large(limits: MessageLimits) -> TooLargeError:
     """Return the error for a header, or trailers, with too many field lines or a too long one.
 
     The text says whose limit it is, so that nobody looks for it at the proxy or the site.
@@ -144,7 +144,7 @@ def header_too_large(limits: Limits) -> TooLargeError:
     return TooLargeError(431, f"its header is larger than {figures}, {_OWN_LIMIT}")
 
 
-def _split(head: bytes, limits: Limits) -> list[bytes]:
+def _split(head: bytes, limits: MessageLimits) -> list[bytes]:
     """Split a head without empty lines in front of it."""
     if not head.endswith(_END):
         raise MessageError(400, "the head is incomplete")
@@ -157,7 +157,7 @@ def _split(head: bytes, limits: Limits) -> list[bytes]:
     return lines
 
 
-def _check_count(head: bytes, limits: Limits) -> None:
+def _check_count(head: bytes, limits: MessageLimits) -> None:
     """Check how many lines there are before they are split, which takes memory for each.
 
     Raises:
@@ -168,7 +168,7 @@ def _check_count(head: bytes, limits: Limits) -> None:
 
 
 def _find(
-    buffer: bytes | bytearray, kind: _Kind, limits: Limits, start: int, seen: int
+    buffer: bytes | bytearray, kind: _Kind, limits: MessageLimits, start: int, seen: int
 ) -> int | None:
     begin = _skip_empty_lines(buffer, start, kind, limits)
     end = _end_of_head(buffer, kind.ends, max(begin, seen - _LONGEST_END + 1))
@@ -189,7 +189,9 @@ def _end_of_head(buffer: bytes | bytearray, ends: tuple[bytes, ...], start: int)
     return first
 
 
-def _skip_empty_lines(buffer: bytes | bytearray, start: int, kind: _Kind, limits: Limits) -> int:
+def _skip_empty_lines(
+    buffer: bytes | bytearray, start: int, kind: _Kind, limits: MessageLimits
+) -> int:
     begin, count = start, 0
     while True:
         if buffer.startswith(b"\r\n", begin):
@@ -204,7 +206,7 @@ def _skip_empty_lines(buffer: bytes | bytearray, start: int, kind: _Kind, limits
 
 
 def _check_part(
-    buffer: bytes | bytearray, kind: _Kind, limits: Limits, begin: int, seen: int
+    buffer: bytes | bytearray, kind: _Kind, limits: MessageLimits, begin: int, seen: int
 ) -> None:
     """Check what has come of an incomplete head since the last look."""
     if kind.junk.search(buffer, max(begin, seen - 1)):
@@ -224,7 +226,7 @@ def _check_part(
         raise MessageError(400, "the first line is malformed")
 
 
-def _too_long(buffer: bytes | bytearray, begin: int, limits: Limits) -> MessageError:
+def _too_long(buffer: bytes | bytearray, begin: int, limits: MessageLimits) -> MessageError:
     """Say which part of a head is too long."""
     stop = begin + limits.request_line
     if buffer.find(b"\n", begin, stop + 2) >= 0:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MessageLimits:
     """Sizes in octets and counts; what passes one is refused, never cut.
 
     RFC 9110, section 5.4 leaves the figures to us. A field line has room for 64 KiB of value beside
@@ -32,5 +32,5 @@ class Limits:
     trailers: int = 66_560
 
 
-LIMITS = Limits()
+LIMITS = MessageLimits()
 """The limits that hold unless somebody says otherwise."""

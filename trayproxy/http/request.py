@@ -12,8 +12,8 @@ from trayproxy.http.errors import MessageError
 from trayproxy.http.fields import Fields, field_line, is_field_value, parse_fields, write_fields
 from trayproxy.http.framing import Framing, Length, NoBody, framing_line, request_framing
 from trayproxy.http.heads import REQUEST_LINE, split_head
-from trayproxy.http.hops import connection_options, end_to_end, upgrade_protocols, via_line
-from trayproxy.http.limits import LIMITS, Limits
+from trayproxy.http.hop_by_hop import connection_options, end_to_end, upgrade_protocols, via_line
+from trayproxy.http.limits import LIMITS, MessageLimits
 from trayproxy.http.target import (
     HTTP,
     Form,
@@ -70,7 +70,7 @@ class Request:
         return self.target.scheme == HTTP
 
 
-def parse_request(head: bytes, limits: Limits = LIMITS) -> Request:
+def parse_request(head: bytes, limits: MessageLimits = LIMITS) -> Request:
     """Read the head of a request.
 
     Args:

@@ -14,8 +14,8 @@ from trayproxy.http.framing import (
     response_framing,
 )
 from trayproxy.http.heads import STATUS_LINE, split_response_head
-from trayproxy.http.hops import connection_options, end_to_end, upgrade_protocols, via_line
-from trayproxy.http.limits import LIMITS, Limits
+from trayproxy.http.hop_by_hop import connection_options, end_to_end, upgrade_protocols, via_line
+from trayproxy.http.limits import LIMITS, MessageLimits
 from trayproxy.http.request import Request
 
 _SWITCHING_PROTOCOLS = 101
@@ -54,7 +54,7 @@ class Response:
         return self.status < 200 and self.status != _SWITCHING_PROTOCOLS
 
 
-def parse_response(head: bytes, method: bytes, limits: Limits = LIMITS) -> Response:
+def parse_response(head: bytes, method: bytes, limits: MessageLimits = LIMITS) -> Response:
     """Read the head of a response.
 
     Args:
@@ -117,7 +117,7 @@ def write_interim(response: Response, *, via: bytes, client_minor: int) -> bytes
     return b"" if client_minor < 1 else _write(response, [via_line(response.minor, via)])
 
 
-def _parse(head: bytes, method: bytes, limits: Limits) -> Response:
+def _parse(head: bytes, method: bytes, limits: MessageLimits) -> Response:
     (first, *lines), is_tidy = split_response_head(head, limits)
     match = STATUS_LINE.fullmatch(first)
     if match is None:

@@ -12,11 +12,11 @@ PROFILES = 200
 """More are a mistake: nobody chooses among so many in a menu."""
 
 EVERYONE = "*"
-"""In `Listen.allow_users`: nobody is asked who it is."""
+"""In `ListenAddress.allow_users`: nobody is asked who it is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listen:
+class ListenAddress:
     """The local address.
 
     Attributes:
@@ -46,7 +46,7 @@ class Config:
         profiles: In menu order; ids and, whatever the case, names are unique.
     """
 
-    listen: Listen = Listen()
+    listen: ListenAddress = ListenAddress()
     active: str = ""
     profiles: tuple[Profile, ...] = ()
 

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from trayproxy.profiles.config import PROFILES, Config, Listen
+from trayproxy.profiles.config import PROFILES, Config, ListenAddress
 from trayproxy.profiles.profile import (
     DIRECT_ID,
     Encoding,
@@ -269,10 +269,10 @@ def _profiles(document: _Table) -> tuple[Profile, ...]:
     return tuple(profiles)
 
 
-def _listen(table: _Table) -> Listen:
-    host = table.get("host", str, Listen().host)
-    port = table.get("port", int, Listen().port)
-    return Listen(
+def _listen(table: _Table) -> ListenAddress:
+    host = table.get("host", str, ListenAddress().host)
+    port = table.get("port", int, ListenAddress().port)
+    return ListenAddress(
         table.check("host", check_listen_host, host),
         table.check("port", lambda number: check_port(number, lowest=0), port),
         table.check("allow_users", _system_users, table.get("allow_users", list, [])),

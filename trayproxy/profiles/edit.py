@@ -14,7 +14,7 @@ from tomlkit.container import Container
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT, Comment, Item, Key, SingleKey, Table
 
-from trayproxy.profiles.config import Config, Listen
+from trayproxy.profiles.config import Config, ListenAddress
 from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
 from trayproxy.profiles.validate import parse_upstream
 
@@ -47,8 +47,8 @@ def edit(text: str, config: Config, schema: int) -> str | None:
         return None
 
 
-def _change_listen(document: tomlkit.TOMLDocument, listen: Listen) -> None:
-    default = Listen()
+def _change_listen(document: tomlkit.TOMLDocument, listen: ListenAddress) -> None:
+    default = ListenAddress()
     if "listen" not in document:
         if listen == default:
             return

@@ -14,7 +14,7 @@ DIRECT_NAME = "Connect directly"
 """What people call that. No profile has this id or this name."""
 
 
-class Scheme(StrEnum):
+class ProxyScheme(StrEnum):
     """How TrayProxy talks to an upstream proxy."""
 
     HTTP = auto()
@@ -81,7 +81,7 @@ class Upstream:
 
     host: str
     port: int
-    scheme: Scheme = Scheme.HTTP
+    scheme: ProxyScheme = ProxyScheme.HTTP
 
     def __str__(self) -> str:
         """Return its URL, ``http://proxy.corp.example:8080``; IPv6 literals get brackets.

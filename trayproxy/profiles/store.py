@@ -45,7 +45,7 @@ class NotAFileError(OSError):
     """What has the name of a file is none: reading it might never end."""
 
 
-class Store:
+class SettingsStore:
     """The settings file of one process.
 
     Attributes:

@@ -17,7 +17,7 @@ from trayproxy.profiles.profile import (
     Method,
     Profile,
     ProfileError,
-    Scheme,
+    ProxyScheme,
     SignIn,
     Upstream,
 )
@@ -130,7 +130,7 @@ def parse_upstream(text: str) -> Upstream:
             "Leave the user name and the password out of the address. "
             "TrayProxy asks for the password and keeps it in the keyring."
         )
-    scheme = check_scheme(parts["scheme"] or Scheme.HTTP)
+    scheme = check_scheme(parts["scheme"] or ProxyScheme.HTTP)
     if parts["rest"] not in ("", "/"):
         raise ProfileError(f"Write only the host and the port of the proxy, {_EXAMPLE}.")
     host, port = _split(parts["authority"])
@@ -148,7 +148,7 @@ def parse_upstreams(text: str) -> tuple[Upstream, ...]:
     return tuple(parse_upstream(address) for address in re.split(r"[,\s]+", text) if address)
 
 
-def check_scheme(text: str) -> Scheme:
+def check_scheme(text: str) -> ProxyScheme:
     """Return how to talk to an upstream proxy.
 
     Raises:
@@ -156,7 +156,7 @@ def check_scheme(text: str) -> Scheme:
     """
     name = text.lower()
     try:
-        return Scheme.SOCKS5 if name == "socks5h" else Scheme(name)
+        return ProxyScheme.SOCKS5 if name == "socks5h" else ProxyScheme(name)
     except ValueError:
         raise ProfileError("TrayProxy reaches the proxy by http, https or socks5.") from None
 
@@ -285,7 +285,7 @@ def check_sign_in(sign_in: SignIn, method: Method, upstreams: Iterable[Upstream]
     Raises:
         ProfileError: One cannot.
     """
-    by_socks = any(upstream.scheme is Scheme.SOCKS5 for upstream in upstreams)
+    by_socks = any(upstream.scheme is ProxyScheme.SOCKS5 for upstream in upstreams)
     if sign_in is SignIn.SSO and by_socks:
         raise ProfileError("A SOCKS5 proxy needs a user name and a password, or no sign-in.")
     if sign_in is SignIn.SSO and not method.takes_sso:

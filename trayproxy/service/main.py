@@ -15,9 +15,9 @@ from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import (
     Ending,
     Problem,
-    Question,
-    QuestionChanged,
-    QuestionClosed,
+    Prompt,
+    PromptChanged,
+    PromptClosed,
     Quitting,
     Status,
     StatusChanged,
@@ -38,21 +38,21 @@ from trayproxy.engine.limits import LIMITS, Limits
 from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError
-from trayproxy.profiles.store import SettingsError, Store
+from trayproxy.profiles.store import SettingsError, SettingsStore
 from trayproxy.profiles.validate import check_profile
-from trayproxy.service.beside import Beside
-from trayproxy.service.door import UNTOLD, let_in, make_guard
-from trayproxy.service.facts import Facts
-from trayproxy.service.login import Kept, Means, keep_login
-from trayproxy.service.names import Names
-from trayproxy.service.probe import Tools
-from trayproxy.service.reception import Reception
-from trayproxy.service.roads import Roads
+from trayproxy.service.access_policy import UNTOLD, apply_allowed_users, make_access_control
+from trayproxy.service.keyring_inventory import KeyringInventory
+from trayproxy.service.other_loopback import OtherLoopback
+from trayproxy.service.own_requests.probe import OwnRequestTools
+from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, keep_login
+from trayproxy.service.own_requests.trial import try_login
+from trayproxy.service.presence import Presence
+from trayproxy.service.process_names import ProcessNames
+from trayproxy.service.refused_clients import RefusedClientReporter
+from trayproxy.service.request_handler import RequestHandler
+from trayproxy.service.router import Router
 from trayproxy.service.schemes import service_schemes
-from trayproxy.service.screen import Screen
-from trayproxy.service.shelf import Shelf
-from trayproxy.service.strangers import Strangers
-from trayproxy.service.trial import try_login
+from trayproxy.service.status_publisher import StatusPublisher
 
 logger = logging.getLogger(__name__)
 
@@ -155,16 +155,20 @@ class Service:
             await self._server.close()
 
     def _build(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._store = Store(self._paths.config_file, self._paths.state / "last-good.toml")
+        self._store = SettingsStore(self._paths.config_file, self._paths.state / "last-good.toml")
         problem = self._load()
-        roads = Roads()
+        roads = Router()
         configured = self._store.config.listen
         host, port = self._options.listen or (configured.host, configured.port)
-        self._facts = Facts(loop, self._tell_status, lambda: self._reception.has_hearers)
-        self._names = Names(loop)
+        self._facts = StatusPublisher(
+            loop, self._tell_status, lambda: self._reception.has_subscribers
+        )
+        self._names = ProcessNames(loop)
         # An upstream for this run only: nothing is written, not in the keyring either.
         keeps = self._options.upstream is None
-        self._vault = Shelf(Vault() if keeps else Nowhere(), partial(self._shelf_changed, loop))
+        self._vault = KeyringInventory(
+            Vault() if keeps else Nowhere(), partial(self._shelf_changed, loop)
+        )
         memory = MemoryFile(self._paths.sign_in_file)
         # Which logins were rejected is kept all the same: a restart must not send one again.
         self._memory: Memory = memory if keeps else Unpinned(memory)
@@ -177,16 +181,16 @@ class Service:
             identify=self._names.of_waiter,
             memory=self._memory,
         )
-        self._screen = Screen(loop, self._screen_locked)
-        self._strangers = Strangers(loop, self._names, self._facts.refused)
-        self._guard = make_guard(configured.allow_users, self._strangers.refused)
-        parts = Parts(self._desk, roads.way, self._facts, self._limits, guard=self._guard)
+        self._screen = Presence(loop, self._screen_locked)
+        self._strangers = RefusedClientReporter(loop, self._names, self._facts.refused)
+        self._guard = make_access_control(configured.allow_users, self._strangers.refused)
+        parts = Parts(self._desk, roads.route, self._facts, self._limits, guard=self._guard)
         self._engine = Engine(loop, parts, host, port)
-        self._beside = Beside(loop, self._engine, self._names, self._facts.has_beside)
+        self._beside = OtherLoopback(loop, self._engine, self._names, self._facts.has_beside)
         self._facts.attach(self._desk, self._engine.counters, self._vault)
         self._facts.address = self._engine.address
         self._notice(problem)
-        tools = Tools(
+        tools = OwnRequestTools(
             self._desk,
             self._engine.dialler,
             self._engine.steps,
@@ -197,7 +201,7 @@ class Service:
         )
         self._desk.on_try = partial(try_login, tools)
         self._desk.addresses_of = self._engine.dialler.addresses_of
-        self._reception = Reception(
+        self._reception = RequestHandler(
             desk=self._desk,
             store=self._store,
             roads=roads,
@@ -224,9 +228,9 @@ class Service:
         self._facts.screen_locked = is_locked
         self._facts.changed()
 
-    async def _keep_login(self, profile: Profile, login: Login, is_typed: bool) -> Kept:
+    async def _keep_login(self, profile: Profile, login: Login, is_typed: bool) -> SaveOutcome:
         """Try a login, and keep it in the keyring if it is right."""
-        means = Means(
+        means = SaveTools(
             self._vault,
             self._memory,
             self._desk.rejected,
@@ -238,7 +242,7 @@ class Service:
 
     def _notice(self, problem: Problem | None) -> None:
         """Follow the settings in who may connect, and tell what is odd about them."""
-        about_users = let_in(self._guard, self._store.config.listen.allow_users)
+        about_users = apply_allowed_users(self._guard, self._store.config.listen.allow_users)
         self._facts.notices = (*((problem,) if problem else ()), *about_users)
 
     def _load(self) -> Problem | None:
@@ -460,13 +464,13 @@ class Service:
 
     # --- what the desk tells (trayproxy.desk.desk.Listener) ---
 
-    def question_changed(self, question: Question) -> None:
+    def question_changed(self, question: Prompt) -> None:
         """A question opened or changed."""
-        self._reception.tell(QuestionChanged(question))
+        self._reception.tell(PromptChanged(question))
 
     def question_closed(self, number: int, ending: Ending) -> None:
         """A question ended."""
-        self._reception.tell(QuestionClosed(number, ending))
+        self._reception.tell(PromptClosed(number, ending))
 
     def facts_changed(self) -> None:
         """Something about sign-in or keyring changed."""

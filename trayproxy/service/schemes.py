@@ -4,14 +4,14 @@ import os
 import socket
 from time import time_ns
 
-from trayproxy.auth.ntlmv2 import Surroundings
+from trayproxy.auth.ntlmv2 import NtlmEnvironment
 from trayproxy.auth.scheme import Scheme
 from trayproxy.auth.schemes import http_schemes
 
 
 def service_schemes() -> tuple[Scheme, ...]:
     """Return all HTTP authentication schemes, the strongest first."""
-    return http_schemes(os.urandom, Surroundings(os.urandom, time_ns, _computer_name()))
+    return http_schemes(os.urandom, NtlmEnvironment(os.urandom, time_ns, _computer_name()))
 
 
 def _computer_name() -> str:

@@ -26,8 +26,13 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 
 from trayproxy import __version__
-from trayproxy.control.address import NotRunningError, StrangerError
-from trayproxy.control.client import Connector, DisconnectedError, NoReplyError, RefusedError
+from trayproxy.control.address import NotRunningError, UntrustedPeerError
+from trayproxy.control.client import (
+    DisconnectedError,
+    NoReplyError,
+    ServiceRefusedError,
+    ThreadedConnector,
+)
 from trayproxy.control.client import connect as connect_to_service
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
@@ -37,13 +42,13 @@ from trayproxy.control.messages import (
     Failed,
     ForgetLogin,
     GetStatus,
-    Quiet,
     Quit,
     Reply,
     Request,
     SaveProfile,
-    Show,
+    ShowWindow,
     SignInNow,
+    Snooze,
     Status,
     UsePort,
     UseProfile,
@@ -427,7 +432,7 @@ class App(QObject):
             self.link.request(SignInNow(profile_id), self._on_done)
 
     @Slot(object)
-    def _not_now(self, quiet: Quiet) -> None:
+    def _not_now(self, quiet: Snooze) -> None:
         self.questions.decline(quiet)
 
     @Slot(str)
@@ -530,7 +535,7 @@ def show_running(paths: Paths) -> int:
     """Have the tray that runs show its window; return the exit code."""
     allow_foreground()
     deadline = time.monotonic() + SHOW_LIMIT_S
-    request = Show(os.environ.get("XDG_ACTIVATION_TOKEN", ""))
+    request = ShowWindow(os.environ.get("XDG_ACTIVATION_TOKEN", ""))
     while time.monotonic() < deadline:
         if isinstance(_ask_once(paths, request), Done):
             return 0
@@ -547,10 +552,10 @@ def _ask_once(paths: Paths, request: Request) -> Reply | None:
             return client.request(request)
     except (
         NotRunningError,
-        StrangerError,
+        UntrustedPeerError,
         DisconnectedError,
         NoReplyError,
-        RefusedError,
+        ServiceRefusedError,
         ProtocolError,
         OSError,
     ):
@@ -578,7 +583,7 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
     application.setWindowIcon(app_icon())
     interrupts = Interrupts()
     app = App(
-        Connector(lambda: connect_to_service(paths)),
+        ThreadedConnector(lambda: connect_to_service(paths)),
         start,
         is_background=is_background,
     )

@@ -7,8 +7,8 @@ is believed after five seconds, does not flicker, and swaps are never closer tha
 from dataclasses import dataclass
 from enum import StrEnum
 
-from trayproxy.control.conditions import cannot_sign_in, lacks_choice, needs_sign_in
 from trayproxy.control.messages import ListenerState, Status, UpstreamState
+from trayproxy.control.status_conditions import cannot_sign_in, lacks_choice, needs_sign_in
 from trayproxy.profiles.profile import Profile
 
 PATIENCE_S = 3.0

@@ -12,8 +12,8 @@ from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QAction, QActionGroup, QIcon
 from PySide6.QtWidgets import QMenu
 
-from trayproxy.control.conditions import needs_sign_in
-from trayproxy.control.messages import Quiet, Status
+from trayproxy.control.messages import Snooze, Status
+from trayproxy.control.status_conditions import needs_sign_in
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
 from trayproxy.ui.icon_state import IconState
@@ -269,8 +269,8 @@ class TrayMenu(QObject):
 
     @Slot()
     def _on_a_while(self) -> None:
-        self.not_now_chosen.emit(Quiet.A_WHILE)
+        self.not_now_chosen.emit(Snooze.A_WHILE)
 
     @Slot()
     def _on_until_chosen(self) -> None:
-        self.not_now_chosen.emit(Quiet.UNTIL_CHOSEN)
+        self.not_now_chosen.emit(Snooze.UNTIL_CHOSEN)

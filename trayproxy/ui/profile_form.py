@@ -25,13 +25,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from trayproxy.control.messages import Keyring
+from trayproxy.control.messages import KeyringStatus
 from trayproxy.profiles.profile import (
     Encoding,
     Method,
     Profile,
     ProfileError,
-    Scheme,
+    ProxyScheme,
     SignIn,
     Upstream,
 )
@@ -66,7 +66,7 @@ class ProfileDraft:
     sign_in: SignIn = SignIn.PASSWORD
     user: str = ""
     bypass: str = ""
-    scheme: Scheme = Scheme.HTTP
+    scheme: ProxyScheme = ProxyScheme.HTTP
     fallbacks: str = ""
     ca_file: str = ""
     method: Method = Method.AUTOMATIC
@@ -174,7 +174,7 @@ class ProfileForm(QWidget):
             self._sign_in(),
             self._user.text(),
             self._bypass.text(),
-            Scheme(self._scheme.currentData()),
+            ProxyScheme(self._scheme.currentData()),
             self._fallbacks.text(),
             self._ca_file.text(),
             Method(self._method.currentData()),
@@ -245,7 +245,7 @@ class ProfileForm(QWidget):
             wrong = self._ways[self._sign_in()]
         wrong.setFocus(Qt.FocusReason.OtherFocusReason)
 
-    def show_keyring(self, keyring: Keyring, *, has_password: bool | None = None) -> None:
+    def show_keyring(self, keyring: KeyringStatus, *, has_password: bool | None = None) -> None:
         """Say where the password is kept.
 
         Args:
@@ -356,7 +356,7 @@ class ProfileForm(QWidget):
     @Slot()
     def _enable_login(self) -> None:
         with_password = self._sign_in() is SignIn.PASSWORD
-        by_socks = self._scheme.currentData() == Scheme.SOCKS5
+        by_socks = self._scheme.currentData() == ProxyScheme.SOCKS5
         self._user.setEnabled(with_password)
         self._kept.setEnabled(with_password)
         self._forget.setEnabled(with_password and self._may_forget)
@@ -404,7 +404,7 @@ class ProfileForm(QWidget):
         parts.setContentsMargins(0, 0, 0, 0)
         self._scheme = named(QComboBox(), "scheme")
         self._scheme.setAccessibleName(translate("Profiles", "Kind of proxy"))
-        for scheme in Scheme:
+        for scheme in ProxyScheme:
             self._scheme.addItem(f"{scheme}://", scheme)
         self._scheme.activated.connect(self._on_sign_in)
         parts.addWidget(self._scheme)

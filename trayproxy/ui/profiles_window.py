@@ -26,15 +26,15 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from trayproxy.control.conditions import needs_sign_in
 from trayproxy.control.messages import (
     CheckProfile,
-    Keyring,
     KeyringState,
+    KeyringStatus,
     Problem,
     Reply,
     Status,
 )
+from trayproxy.control.status_conditions import needs_sign_in
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
@@ -122,7 +122,7 @@ class ProfilesWindow(QWidget):
         self._profiles: dict[str, Profile] = {}
         self._active = ""
         self._drafts: dict[str, ProfileDraft] = {}
-        self._keyring = Keyring(KeyringState.UNKNOWN)
+        self._keyring = KeyringStatus(KeyringState.UNKNOWN)
         self._saved: bool | None = None
         self._saving: Saving | None = None
         self._panel: CheckPanel | None = None

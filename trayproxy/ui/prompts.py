@@ -9,15 +9,15 @@ from PySide6.QtCore import QCoreApplication, QObject, Signal, Slot
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
-    Answer,
-    Decline,
+    AnswerPrompt,
+    DeclinePrompt,
     Ending,
     Failed,
-    Question,
-    Quiet,
+    KeepPromptOpen,
+    Prompt,
+    PromptReason,
     Reply,
-    Typing,
-    Why,
+    Snooze,
 )
 from trayproxy.ui import texts
 from trayproxy.ui.notifications import Notification, Notifier
@@ -54,7 +54,7 @@ class PromptDialogs(QObject):
         super().__init__(parent)
         self._link = link
         self._notifier = notifier
-        self._open: dict[int, Question] = {}
+        self._open: dict[int, Prompt] = {}
         self._dialog: SignInDialog | None = None
         link.question_changed.connect(self._on_changed)
         link.question_closed.connect(self._on_closed)
@@ -62,7 +62,7 @@ class PromptDialogs(QObject):
         notifier.chosen.connect(self._on_notice_chosen)
 
     @property
-    def pending(self) -> Question | None:
+    def pending(self) -> Prompt | None:
         """The question that a person should answer next."""
         return self._open[min(self._open)] if self._open else None
 
@@ -85,7 +85,7 @@ class PromptDialogs(QObject):
         self._dialog.present()
         return True
 
-    def decline(self, quiet: Quiet) -> None:
+    def decline(self, quiet: Snooze) -> None:
         """Close the question for a while, as its own *Not now* does."""
         if self._dialog is not None:
             self._dialog.decline(quiet)
@@ -99,7 +99,7 @@ class PromptDialogs(QObject):
         self.changed.emit()
 
     @Slot(object)
-    def _on_changed(self, question: Question) -> None:
+    def _on_changed(self, question: Prompt) -> None:
         self._open[question.number] = question
         if self._dialog is not None and self._dialog.question.number == question.number:
             self._dialog.show_question(question)
@@ -139,7 +139,7 @@ class PromptDialogs(QObject):
             return
         number = dialog.question.number
         self._link.request(
-            Answer(number, login, remember), lambda reply: self._on_reply(number, reply)
+            AnswerPrompt(number, login, remember), lambda reply: self._on_reply(number, reply)
         )
 
     def _on_reply(self, number: int, reply: Reply) -> None:
@@ -150,16 +150,16 @@ class PromptDialogs(QObject):
             dialog.show_problem(reply.problem)
 
     @Slot(object)
-    def _on_declined(self, quiet: Quiet) -> None:
+    def _on_declined(self, quiet: Snooze) -> None:
         if self._dialog is not None:
             number = self._dialog.question.number
             self._open.pop(number, None)
-            self._link.request(Decline(number, quiet))
+            self._link.request(DeclinePrompt(number, quiet))
 
     @Slot()
     def _on_typed(self) -> None:
         if self._dialog is not None:
-            self._link.request(Typing(self._dialog.question.number))
+            self._link.request(KeepPromptOpen(self._dialog.question.number))
 
     @Slot()
     def _on_dialog_closed(self) -> None:
@@ -178,19 +178,19 @@ class PromptDialogs(QObject):
     @Slot(str, str)
     def _on_notice_chosen(self, action: str, token: str) -> None:
         if action == NOT_NOW:
-            self.decline(Quiet.A_WHILE)
+            self.decline(Snooze.A_WHILE)
         elif action == SIGN_IN:
             self.present(token)
 
 
-def notice(question: Question) -> Notification:
+def notice(question: Prompt) -> Notification:
     """Return what a notification says about a question: N1, or N2 for a saved password."""
     profile = isolate(elide(clean(question.profile), _TITLE_WIDTH))
     actions = (
         (SIGN_IN, translate("Notification", "Sign in…")),
         (NOT_NOW, translate("Notification", "Not now")),
     )
-    if question.why is Why.SAVED_REJECTED:
+    if question.reason is PromptReason.SAVED_REJECTED:
         title = translate("Notification", "Password not accepted for {profile}")
         body = translate("Notification", "The saved password did not work. Did you change it?")
     else:

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from PySide6.QtCore import QObject, QSocketNotifier, QTimer, Signal, Slot
 
-from trayproxy.control.address import NotRunningError, StrangerError
-from trayproxy.control.client import DisconnectedError, PendingError
+from trayproxy.control.address import NotRunningError, UntrustedPeerError
+from trayproxy.control.client import ConnectPendingError, DisconnectedError
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
     Envelope,
@@ -20,8 +20,8 @@ from trayproxy.control.messages import (
     Failed,
     Hello,
     Problem,
-    QuestionChanged,
-    QuestionClosed,
+    PromptChanged,
+    PromptClosed,
     Quitting,
     Reply,
     Request,
@@ -95,8 +95,9 @@ class ServiceClient(QObject):
         """Create a link, not yet open.
 
         Args:
-            connect: Makes a connection without waiting; raises `NotRunningError`, `StrangerError`,
-                `OSError`, or `PendingError` as long as it has to be called again.
+            connect: Makes a connection without waiting; raises `NotRunningError`,
+                `UntrustedPeerError`, `OSError`, or `ConnectPendingError` as long as it has to be
+                called again.
             parent: Its owner.
         """
         super().__init__(parent)
@@ -128,10 +129,10 @@ class ServiceClient(QObject):
         self._again.stop()
         try:
             self._client = self._connect()
-        except PendingError:
+        except ConnectPendingError:
             self._again.start()
             return False
-        except (NotRunningError, StrangerError, OSError):
+        except (NotRunningError, UntrustedPeerError, OSError):
             return False
         self._notifier = QSocketNotifier(self._client.fileno(), QSocketNotifier.Type.Read, self)
         # Not queued: Qt's event dispatcher on Windows reports a socket again until it was read,
@@ -206,9 +207,9 @@ class ServiceClient(QObject):
         match event:
             case StatusChanged(status):
                 self.status_changed.emit(status)
-            case QuestionChanged(question):
+            case PromptChanged(question):
                 self.question_changed.emit(question)
-            case QuestionClosed(number, ending):
+            case PromptClosed(number, ending):
                 self.question_closed.emit(number, ending)
             case ShowRequested(token):
                 self.show_requested.emit(token)

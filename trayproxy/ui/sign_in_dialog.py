@@ -27,7 +27,7 @@ from PySide6.QtWidgets import (
 )
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Problem, Question, Quiet, Transport, Why
+from trayproxy.control.messages import Problem, Prompt, PromptReason, Snooze, Transport
 from trayproxy.desktop.window import exclude_from_capture
 from trayproxy.ui import texts
 from trayproxy.ui.accessibility import announce
@@ -75,7 +75,7 @@ class SignInDialog(QDialog):
     noticed = Signal()
     closed = Signal()
 
-    def __init__(self, question: Question, parent: QWidget | None = None) -> None:
+    def __init__(self, question: Prompt, parent: QWidget | None = None) -> None:
         """Create the dialog, hidden; `present` shows it.
 
         Args:
@@ -97,17 +97,17 @@ class SignInDialog(QDialog):
     # --- What is shown ---------------------------------------------------------------------------
 
     @property
-    def question(self) -> Question:
+    def question(self) -> Prompt:
         """The question as last seen."""
         return self._question
 
-    def show_question(self, question: Question) -> None:
+    def show_question(self, question: Prompt) -> None:
         """Take in a change of the question, a verdict among them."""
         before, self._question = self._question, question
         if self._phase is DialogPhase.CHECKING:
             self._was_tried = self._was_tried or question.checking
             is_judged = self._was_tried and not question.checking
-            is_known = question.why is Why.REPEATED and not question.checking
+            is_known = question.reason is PromptReason.REPEATED and not question.checking
             if is_judged or is_known or question.rejections > before.rejections:
                 self._ask_again()
         elif question.checking and self._phase is DialogPhase.ASKING:
@@ -147,12 +147,12 @@ class SignInDialog(QDialog):
 
     def reject(self) -> None:
         """Decline for a minute: *Cancel*, Escape and the close button."""
-        self.decline(Quiet.A_MINUTE)
+        self.decline(Snooze.A_MINUTE)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Leave no password behind, whoever closes the window."""
         if self._phase is not DialogPhase.OVER:
-            self.decline(Quiet.A_MINUTE)
+            self.decline(Snooze.A_MINUTE)
         self._password.wipe()
         # QDialog's own handler would call reject() and stay open.
         event.accept()
@@ -177,7 +177,7 @@ class SignInDialog(QDialog):
         super().resizeEvent(event)
         self.setMinimumHeight(self._height_for(event.size().width()))
 
-    def decline(self, quiet: Quiet) -> None:
+    def decline(self, quiet: Snooze) -> None:
         """Say that the person does not answer now, and close."""
         if self._phase is DialogPhase.OVER:
             return
@@ -197,11 +197,11 @@ class SignInDialog(QDialog):
 
     @Slot()
     def _decline_for_a_while(self) -> None:
-        self.decline(Quiet.A_WHILE)
+        self.decline(Snooze.A_WHILE)
 
     @Slot()
     def _decline_until_chosen(self) -> None:
-        self.decline(Quiet.UNTIL_CHOSEN)
+        self.decline(Snooze.UNTIL_CHOSEN)
 
     @Slot()
     def _on_edited(self) -> None:
@@ -306,7 +306,7 @@ class SignInDialog(QDialog):
         is_new = bool(text) and text != self._error_text.text()
         self._error_text.setText(breakable(text))
         self._error.setVisible(bool(text))
-        if is_new and self._question.why is not Why.NEEDED:
+        if is_new and self._question.reason is not PromptReason.NEEDED:
             announce(self, text, assertive=True)
 
     def _describe(self) -> None:

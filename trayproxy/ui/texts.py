@@ -6,21 +6,21 @@ bounded on the way in.
 
 from PySide6.QtCore import QCoreApplication, QDateTime, QLocale
 
-from trayproxy.control.conditions import cannot_sign_in, lacks_choice
 from trayproxy.control.messages import (
-    Keyring,
     KeyringState,
+    KeyringStatus,
     ListenerState,
     Problem,
     Program,
-    Question,
+    Prompt,
+    PromptReason,
     SignInState,
     Status,
     Transport,
-    Why,
 )
-from trayproxy.control.reasons import NAMELESS, REASONS
-from trayproxy.profiles.profile import Encoding, Method, Profile, Scheme, Upstream
+from trayproxy.control.prompt_reasons import NAMELESS, REASONS
+from trayproxy.control.status_conditions import cannot_sign_in, lacks_choice
+from trayproxy.profiles.profile import Encoding, Method, Profile, ProxyScheme, Upstream
 from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.plurals import Plurals
 from trayproxy.ui.text_sanitizer import (
@@ -242,7 +242,7 @@ def status_line(state: IconState, status: Status | None) -> str:
     if status is None or status.profile is None or state not in (IconState.OK, IconState.READY):
         return first_line(state, status)
     upstream = status.profile.upstream
-    if upstream.scheme is Scheme.HTTPS:
+    if upstream.scheme is ProxyScheme.HTTPS:
         template = translate("Window", "{state} · {proxy} (encrypted)")
     else:
         template = translate("Window", "{state} · {proxy} (not encrypted)")
@@ -252,20 +252,20 @@ def status_line(state: IconState, status: Status | None) -> str:
 # --- The question --------------------------------------------------------------------------------
 
 
-def question_heading(question: Question) -> str:
+def question_heading(question: Prompt) -> str:
     """Return who asks, by the name that the person gave it."""
     return translate("SignIn", "Proxy “{profile}” wants you to sign in").format(
         profile=isolate(elide(clean(question.profile), NAME_WIDTH))
     )
 
 
-def realm(question: Question) -> str:
+def realm(question: Prompt) -> str:
     """Return what the proxy calls itself, in quotation marks; empty if it said nothing."""
     said = clean(question.realm)
     return f"“{isolate(shorten(said, REALM_WIDTH))}”" if said else ""
 
 
-def realm_tooltip(question: Question) -> str:
+def realm_tooltip(question: Prompt) -> str:
     """Return more of a long realm, empty if all of it is shown."""
     said = clean(question.realm)
     return shorten(said, REALM_TOOLTIP_WIDTH) if len(said) > REALM_WIDTH else ""
@@ -277,7 +277,7 @@ def upstream_text(url: str) -> str:
     return f"{scheme}{mark}{host_text(rest)}" if mark else host_text(scheme)
 
 
-def needed_by(question: Question) -> str:
+def needed_by(question: Prompt) -> str:
     """Return who waits: ``git (4312) → github.com:443, and 3 more``; empty if nobody does."""
     if question.waiting <= 0 or not question.programs:
         return ""
@@ -298,7 +298,7 @@ def program(waiting: Program) -> str:
     return f"{isolate(name)} ({waiting.pid})" if waiting.pid else isolate(name)
 
 
-def transport_line(question: Question) -> str:
+def transport_line(question: Prompt) -> str:
     """Return how well the password is protected on its way (ux §3.5)."""
     match question.transport:
         case Transport.READABLE:
@@ -316,7 +316,7 @@ def transport_line(question: Question) -> str:
     )
 
 
-def transport_why(question: Question) -> str:
+def transport_why(question: Prompt) -> str:
     """Return what the line means for the person, in plain words."""
     match question.transport:
         case Transport.READABLE:
@@ -341,13 +341,13 @@ def transport_why(question: Question) -> str:
     )
 
 
-def rejection_line(question: Question) -> str:
+def rejection_line(question: Prompt) -> str:
     """Return why the person is asked, empty if only because no password is known."""
-    reason = REASONS.get(question.why)
+    reason = REASONS.get(question.reason)
     if reason is None:
         return ""
     before = clean(question.before)
-    if question.why is Why.REALM_CHANGED:
+    if question.reason is PromptReason.REALM_CHANGED:
         reason = reason if before else NAMELESS
         before = isolate(shorten(before, REALM_WIDTH))
     else:
@@ -359,7 +359,7 @@ def rejection_line(question: Question) -> str:
     )
 
 
-def encoding_line(question: Question, typed: str) -> str:
+def encoding_line(question: Prompt, typed: str) -> str:
     """Return what else may be the matter with a login that was rejected; empty if nothing.
 
     Args:
@@ -367,7 +367,7 @@ def encoding_line(question: Question, typed: str) -> str:
         typed: User name and password, as they were typed.
     """
     is_octets = question.method.lower() in ("basic", "digest")
-    is_rejected = question.why in (Why.TYPED_REJECTED, Why.REPEATED)
+    is_rejected = question.reason in (PromptReason.TYPED_REJECTED, PromptReason.REPEATED)
     if not is_rejected or typed.isascii() or not is_octets:
         return ""
     return translate(
@@ -377,9 +377,9 @@ def encoding_line(question: Question, typed: str) -> str:
     )
 
 
-def lock_out_line(question: Question) -> str:
+def lock_out_line(question: Prompt) -> str:
     """Return the warning about lock-outs, from the second rejection on."""
-    if question.why is Why.LOCKED:
+    if question.reason is PromptReason.LOCKED:
         return ""  # That is known, and said already.
     if question.hurried and question.rejections >= ACCOUNT_AT_RISK:
         return translate(
@@ -392,24 +392,24 @@ def lock_out_line(question: Question) -> str:
     return ""
 
 
-def store_name(keyring: Keyring) -> str:
+def store_name(keyring: KeyringStatus) -> str:
     """Return the password store by the name that the person knows."""
     return clean(keyring.name) or translate("SignIn", "Your keyring")
 
 
-def remember_text(keyring: Keyring) -> str:
+def remember_text(keyring: KeyringStatus) -> str:
     """Return the text of the check box."""
     if keyring.name and can_remember(keyring):
         return translate("SignIn", "Remember in {store}").format(store=clean(keyring.name))
     return translate("SignIn", "Remember the password")
 
 
-def can_remember(keyring: Keyring) -> bool:
+def can_remember(keyring: KeyringStatus) -> bool:
     """Tell whether there is a safe place for passwords."""
     return keyring.state not in (KeyringState.UNSAFE, KeyringState.MISSING, KeyringState.OFF)
 
 
-def no_remember_reason(keyring: Keyring) -> str:
+def no_remember_reason(keyring: KeyringStatus) -> str:
     """Return why passwords cannot be kept, empty if they can (ux §5.3, TP-402)."""
     match keyring.state:
         case KeyringState.UNSAFE:
@@ -431,7 +431,7 @@ def no_remember_reason(keyring: Keyring) -> str:
     return ""
 
 
-def waiting_text(question: Question) -> str:
+def waiting_text(question: Prompt) -> str:
     """Return ``git and 3 others are waiting.`` for a notification (N1)."""
     if question.waiting <= 0 or not question.programs:
         return translate("Notification", "The proxy wants you to sign in.")

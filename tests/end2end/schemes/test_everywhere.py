@@ -15,7 +15,7 @@ from tests.support.origin import Origin
 from tests.support.processes import Job
 from tests.support.service import Service
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Ending, Question, Quiet, SaveProfile, UseProfile, Why
+from trayproxy.control.messages import Ending, Prompt, PromptReason, SaveProfile, Snooze, UseProfile
 from trayproxy.profiles.profile import Profile
 
 STATUS = ("-w", "\n%{http_code} %{http_connect}")
@@ -59,11 +59,11 @@ def use_another(face: Face, proxy: Counterpart, name: str) -> Profile:
     return profile
 
 
-def about(profile: Profile) -> Callable[[Question], bool]:
+def about(profile: Profile) -> Callable[[Prompt], bool]:
     return lambda question: question.profile_id == profile.id
 
 
-def rejected(question: Question) -> Callable[[Question], bool]:
+def rejected(question: Prompt) -> Callable[[Prompt], bool]:
     """Return whether it is this question, and what was typed was not accepted."""
     number = question.number
     return lambda q: (q.number, q.rejections, q.checking) == (number, 1, False)
@@ -108,7 +108,7 @@ def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
         # Another wrong one each time: what was rejected once is not tried for anybody.
         face.answer(first, Login(proxy.wrong.user, f"{proxy.wrong.password}{count}"))
         again = face.wait_for_question(rejected(first))
-        assert again.why is Why.TYPED_REJECTED
+        assert again.reason is PromptReason.TYPED_REJECTED
         assert proxy.failed_logons() == count
         face.answer(again, proxy.right)
         assert waiting.result().out == expected
@@ -125,7 +125,7 @@ def test_who_does_not_sign_in_is_answered_and_no_log_on_is_tried(
         profile = use_another(face, proxy, name)
         waiting = ask(clients, running, origin)
         question = face.wait_for_question(about(profile))
-        face.decline(question, Quiet.A_MINUTE)
+        face.decline(question, Snooze.A_MINUTE)
         expected = "000 503" if name == "CONNECT" else "503 000"
         assert waiting.result().out.endswith(expected)
         assert face.wait_for_ending(question) is Ending.DECLINED

@@ -19,7 +19,7 @@ from tests.support.origin import Origin
 from tests.support.processes import Home
 from tests.support.reports import Reports
 from tests.support.secrets import Canary, Place, files_below, process_and_children, text
-from trayproxy.control.messages import Why
+from trayproxy.control.messages import PromptReason
 from trayproxy.profiles.profile import Profile, Upstream
 
 
@@ -90,7 +90,7 @@ def test_nothing_that_signs_in_is_left_anywhere(
     waiting = here.visit()
     face.answer(face.wait_for_question(), mistyped.login)
     again = face.wait_for_question(lambda question: question.rejections == 1)
-    assert again.why is Why.TYPED_REJECTED
+    assert again.reason is PromptReason.TYPED_REJECTED
     face.answer(again, canary.login)
     assert waiting.result().out == HELLO
     for options in ((), ("--proxytunnel",)):

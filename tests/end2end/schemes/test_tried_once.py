@@ -15,7 +15,7 @@ from tests.support.processes import Home
 from tests.support.secrets import Canary
 from tests.support.service import Service, service
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Ending, SaveProfile, Typing, UseProfile, Why
+from trayproxy.control.messages import Ending, KeepPromptOpen, PromptReason, SaveProfile, UseProfile
 from trayproxy.profiles.profile import Profile, Upstream
 
 everywhere = pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_was_typed_counts_though_the_program_has_given_up(
 ) -> None:
     impatient = clients.curl("-x", running.url, origin.url("/hello"))
     question = face.wait_for_question()
-    face.must(Typing(question.number))
+    face.must(KeepPromptOpen(question.number))
     impatient.process.end()
     face.wait_for_question(lambda question: question.waiting == 0)
     face.answer(question, proxy.right)
@@ -81,7 +81,7 @@ def test_a_saved_password_that_was_changed_is_tried_by_one_start_of_all(
             face = attach(again)
             waiting = clients.curl("-x", again.url, origin.url("/hello"))
             question = face.wait_for_question()
-            assert question.why is Why.SAVED_REJECTED
+            assert question.reason is PromptReason.SAVED_REJECTED
             assert proxy.failed_logons() == 1
             waiting.process.end()
             assert again.stop() == 0

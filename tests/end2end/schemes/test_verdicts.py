@@ -21,8 +21,8 @@ from tests.support.secrets import Canary
 from tests.support.service import Service
 from tests.support.tls import Authority
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Ending, Why
-from trayproxy.profiles.profile import Method, Profile, Scheme, Upstream
+from trayproxy.control.messages import Ending, PromptReason
+from trayproxy.profiles.profile import Method, Profile, ProxyScheme, Upstream
 
 STATUS = ("-w", "\n%{http_code}")
 
@@ -56,7 +56,7 @@ def squid(reports: Reports) -> Iterator[Open]:
 
 
 def profile_at(proxy: Doors, door: Door, canary: Canary) -> Profile:
-    scheme = Scheme.HTTPS if door is Door.SECURE else Scheme.HTTP
+    scheme = ProxyScheme.HTTPS if door is Door.SECURE else ProxyScheme.HTTP
     upstream = Upstream(proxy.host, proxy.port(door), scheme)
     return Profile("office", "Office", upstream, user=canary.user)
 
@@ -65,7 +65,7 @@ def profile_at(proxy: Doors, door: Door, canary: Canary) -> Profile:
 
 
 @pytest.mark.parametrize("proxy", ["squid-kerberos"], indirect=True)
-@pytest.mark.parametrize("why", [Why.EXPIRED, Why.LOCKED])
+@pytest.mark.parametrize("why", [PromptReason.EXPIRED, PromptReason.LOCKED])
 def test_what_the_directory_says_of_an_account_is_told(
     proxy: Counterpart,
     directory: Kdc,
@@ -73,15 +73,15 @@ def test_what_the_directory_says_of_an_account_is_told(
     face: Face,
     clients: Clients,
     origin: Origin,
-    why: Why,
+    why: PromptReason,
 ) -> None:
-    if why is Why.LOCKED:
+    if why is PromptReason.LOCKED:
         directory.disable(proxy.right.user)
     else:
         directory.expire(proxy.right.user)
     clients.curl("-x", running.url, origin.url("/hello"))
     face.answer(face.wait_for_question(), proxy.right)
-    face.wait_for_question(lambda question: question.why is why)
+    face.wait_for_question(lambda question: question.reason is why)
     assert proxy.failed_logons() == 0
 
 
@@ -266,7 +266,9 @@ def test_a_farm_that_does_not_know_its_own_nonces_calls_no_password_wrong(
         waiting = here.visit()
         first = here.face.wait_for_question()
         here.face.answer(first, canary.login)
-        again = here.face.wait_for_question(lambda q: q.why is Why.UNCLEAR and not q.checking)
+        again = here.face.wait_for_question(
+            lambda q: q.reason is PromptReason.UNCLEAR and not q.checking
+        )
         another = here.visit()
         here.face.wait_for_question(lambda q: q.waiting == 2)
         assert farm.failed_logons() == 1
@@ -284,7 +286,9 @@ def test_one_proxy_that_closes_with_each_407_takes_the_right_password_at_once(
         wrong = Login(canary.user, f"{canary.password}-")
         waiting = here.visit()
         here.face.answer(here.face.wait_for_question(), wrong)
-        again = here.face.wait_for_question(lambda q: q.why is Why.UNCLEAR and not q.checking)
+        again = here.face.wait_for_question(
+            lambda q: q.reason is PromptReason.UNCLEAR and not q.checking
+        )
         assert proxy.failed_logons() == 1
         here.face.answer(again, canary.login)
         assert waiting.result().out == HELLO
@@ -304,7 +308,7 @@ def test_a_farm_whose_proxies_keep_connections_open_calls_a_right_password_of_an
         first = here.face.wait_for_question()
         here.face.answer(first, Login(canary.user, f"{canary.password}-"))
         again = here.face.wait_for_question(lambda q: q.rejections == 1 and not q.checking)
-        assert again.why is Why.TYPED_REJECTED
+        assert again.reason is PromptReason.TYPED_REJECTED
         assert farm.failed_logons() == 1
         here.face.answer(again, canary.login)
         assert waiting.result().out.endswith("200")

@@ -15,9 +15,9 @@ from trayproxy import __version__
 from trayproxy.control.messages import (
     ListenerState,
     Problem,
+    RefusedClients,
     SignInState,
     Status,
-    Strangers,
     UpstreamState,
 )
 from trayproxy.desk.desk import Desk
@@ -25,7 +25,7 @@ from trayproxy.engine.engine import Counters
 from trayproxy.engine.pages import Page
 from trayproxy.engine.way import Way
 from trayproxy.profiles.profile import Profile, SignIn
-from trayproxy.service.shelf import Shelf
+from trayproxy.service.keyring_inventory import KeyringInventory
 
 TELL_EVERY_S = 0.2
 TRAFFIC_EVERY_S = 2.0
@@ -42,7 +42,7 @@ def page_wanted(url: str) -> Problem:
     )
 
 
-class Facts:
+class StatusPublisher:
     """Keeps the facts and tells when they change.
 
     Attributes:
@@ -83,7 +83,7 @@ class Facts:
         self.problem: Problem | None = None
         self.notices: tuple[Problem, ...] = ()
         self.beside: Problem | None = None
-        self.strangers = Strangers()
+        self.strangers = RefusedClients()
         self.spare_port = 0
         self.wanted_port = 0
         self.screen_locked = False
@@ -92,7 +92,7 @@ class Facts:
         self._has_hearers = has_hearers
         self._desk: Desk | None = None
         self._counters: Counters | None = None
-        self._shelf: Shelf | None = None
+        self._shelf: KeyringInventory | None = None
         self._upstream = UpstreamState.UNKNOWN
         self._upstream_problem: Problem | None = None
         self._upstream_since = time()
@@ -104,7 +104,7 @@ class Facts:
         self._traffic: asyncio.TimerHandle | None = None
         self._told: Status | None = None
 
-    def attach(self, desk: Desk, counters: Counters, shelf: Shelf) -> None:
+    def attach(self, desk: Desk, counters: Counters, shelf: KeyringInventory) -> None:
         """Take facts from these, too."""
         self._desk, self._counters, self._shelf = desk, counters, shelf
 
@@ -178,7 +178,7 @@ class Facts:
         self.spare_port, self.wanted_port = 0, wanted_port
         self.changed()
 
-    def refused(self, strangers: Strangers) -> None:
+    def refused(self, strangers: RefusedClients) -> None:
         """Take note of who wanted to connect and may not."""
         self.strangers = strangers
         self.changed()

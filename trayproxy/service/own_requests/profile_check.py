@@ -23,8 +23,14 @@ from trayproxy.engine.upstream import literal_address
 from trayproxy.engine.way import Way
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.response import Response
-from trayproxy.profiles.profile import Profile, Scheme, SignIn
-from trayproxy.service.probe import NotSignedInError, Probe, Tools, Wanted, request_for
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn
+from trayproxy.service.own_requests.probe import (
+    NotSignedInError,
+    OwnRequestTools,
+    Probe,
+    ProbeChallenge,
+    request_for,
+)
 
 STEPS = ("find", "connect", "encryption", "challenge", "sign-in", "fetch")
 FALLBACK = "fallback"
@@ -63,10 +69,10 @@ class StepFailedError(Exception):
         self.problem = problem
 
 
-class Check:
+class ProfileCheck:
     """One run through the steps."""
 
-    def __init__(self, profile: Profile, url: str, tools: Tools) -> None:
+    def __init__(self, profile: Profile, url: str, tools: OwnRequestTools) -> None:
         """Prepare it.
 
         Args:
@@ -83,7 +89,7 @@ class Check:
         self._way = self._probe.way
         self._done: list[Step] = []
         self._answer: Answer | None = None
-        self._wanted: Wanted | None = None
+        self._wanted: ProbeChallenge | None = None
 
     async def run(self) -> tuple[Step, ...]:
         """Return all steps, those that were not tried too."""
@@ -146,7 +152,7 @@ class Check:
 
     async def _encrypt(self, step: Step) -> Step:
         scheme = self._profile.upstream.scheme
-        if scheme is not Scheme.HTTPS:
+        if scheme is not ProxyScheme.HTTPS:
             return replace(step, state=StepState.NOT_NEEDED, detail=f"none ({scheme} proxy)")
         return replace(step, detail=await self._encryption(self._way))
 
@@ -161,7 +167,7 @@ class Check:
     async def _reach(self, step: Step, way: Way) -> Step:
         upstream = way.upstream
         assert upstream is not None
-        if upstream.scheme is Scheme.HTTPS:
+        if upstream.scheme is ProxyScheme.HTTPS:
             return replace(step, detail=f"{upstream}: {await self._encryption(way)}")
         connection = await self._tools.dialler.connect(self._probe.call(way, None))
         connection.close()
@@ -173,7 +179,7 @@ class Check:
         except TargetRefusedError:
             pass  # The proxy let it through as far as that.
         else:
-            if isinstance(outcome, Wanted):
+            if isinstance(outcome, ProbeChallenge):
                 self._wanted = outcome
                 return replace(step, detail=_offered(outcome.challenges))
         return replace(step, state=StepState.NOT_NEEDED, detail="the proxy does not ask")
@@ -193,7 +199,7 @@ class Check:
     async def _fetch(self, step: Step) -> Step:
         response = await self._probe.send(self._answer)
         assert response is not None  # Only a tunnel has no answer.
-        if isinstance(response, Wanted):
+        if isinstance(response, ProbeChallenge):
             raise StepFailedError(REFUSED_AGAIN)
         reason = response.reason.decode("latin-1")
         detail = f"{response.status} {reason}".strip()

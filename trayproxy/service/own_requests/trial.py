@@ -12,7 +12,12 @@ from trayproxy.engine.dial import TargetRefusedError
 from trayproxy.engine.refusals import Evidence, evidence
 from trayproxy.http.request import Request, parse_request
 from trayproxy.profiles.profile import Profile
-from trayproxy.service.probe import NotSignedInError, Probe, Tools, Wanted
+from trayproxy.service.own_requests.probe import (
+    NotSignedInError,
+    OwnRequestTools,
+    Probe,
+    ProbeChallenge,
+)
 
 ALWAYS_THERE = "http://example.com/"
 """What is asked for when no program has wanted to go anywhere yet (RFC 6761, section 6.5)."""
@@ -41,7 +46,7 @@ def request_to(target: str) -> Request:
     return parse_request(f"{head}User-Agent: TrayProxy\r\n\r\n".encode("ascii", "replace"))
 
 
-async def try_login(tools: Tools, profile: Profile, target: str) -> bool:
+async def try_login(tools: OwnRequestTools, profile: Profile, target: str) -> bool:
     """Find out whether the login that the desk has for a profile is right, by a request of our own.
 
     Many proxies refuse a blocked page before they ask for a login. Where the page that is always
@@ -66,7 +71,7 @@ async def try_login(tools: Tools, profile: Profile, target: str) -> bool:
         probe = Probe(profile, request, tools, is_trial=True, is_anywhere=is_anywhere)
         try:
             outcome = await probe.send(None)
-            if isinstance(outcome, Wanted):
+            if isinstance(outcome, ProbeChallenge):
                 with suppress(NotSignedInError):  # Whoever wants to know hears of it from the desk.
                     await probe.sign_in(outcome)
                 return True

@@ -10,7 +10,7 @@ TERMINAL = "terminal"
 """The face that asks elsewhere than on the screen (`trayproxy.cli.terminal_prompts`)."""
 
 
-class Screen:
+class Presence:
     """Tells when questions would open behind a lock, and when they no longer would.
 
     The system is asked from the first window that asks on: a service without one needs no watch.

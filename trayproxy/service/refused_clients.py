@@ -14,9 +14,9 @@ from time import time
 
 from msgspec import structs
 
-from trayproxy.control.messages import Strangers as Known
+from trayproxy.control.messages import RefusedClients as Known
 from trayproxy.desktop.users import User
-from trayproxy.service.names import Names
+from trayproxy.service.process_names import ProcessNames
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +43,11 @@ class _Said:
     unsaid: int = 0
 
 
-class Strangers:
+class RefusedClientReporter:
     """Takes note of connections that the guard refuses (`trayproxy.engine.guard`)."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, names: Names, tell: Callable[[Known], None]
+        self, loop: asyncio.AbstractEventLoop, names: ProcessNames, tell: Callable[[Known], None]
     ) -> None:
         """Begin with nobody.
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trayproxy.auth.scheme import Handshake, Leg, ToSign, Verdict, VerdictKind
+from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
 from trayproxy.desk.answer import Answer, Waiter
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
@@ -51,12 +51,12 @@ class NotSignedInError(Exception):
         self.refusal = refusal
 
 
-class LostError(RefusedError):
+class ProbeLostError(RefusedError):
     """The connection ended, and the upstream cannot have read the last request on it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class OwnRequestTools:
     """What a probe works with.
 
     Attributes:
@@ -79,7 +79,7 @@ class Tools:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ProbeChallenge:
     """What an upstream wants that did not let the request through.
 
     Attributes:
@@ -103,7 +103,7 @@ class Probe:
         self,
         profile: Profile,
         request: Request,
-        tools: Tools,
+        tools: OwnRequestTools,
         *,
         is_trial: bool = False,
         is_anywhere: bool = False,
@@ -149,7 +149,7 @@ class Probe:
             self._kept.close()
             self._kept = None
 
-    async def send(self, answer: Answer | None) -> Response | Wanted | None:
+    async def send(self, answer: Answer | None) -> Response | ProbeChallenge | None:
         """Send the request with a login, or without, and return what came of it.
 
         Returns:
@@ -166,7 +166,7 @@ class Probe:
             return await self._shake_hands(answer)
         except SignInWantedError as wanted:
             rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
-            return Wanted(wanted.challenges, rejected)
+            return ProbeChallenge(wanted.challenges, rejected)
 
     def note_page(self, response: Response) -> None:
         """Tell of the page on which the network wants people to sign in, if the answer names it."""
@@ -176,7 +176,7 @@ class Probe:
         if url:
             self._tools.wants_page(self.way, url)
 
-    async def sign_in(self, wanted: Wanted, answer: Answer | None = None) -> Answer | None:
+    async def sign_in(self, wanted: ProbeChallenge, answer: Answer | None = None) -> Answer | None:
         """Send the request until its login is accepted; the desk says which, and learns of each.
 
         Args:
@@ -197,11 +197,11 @@ class Probe:
             if answer is not None and answer.login is not None and not answer.verified:
                 answer = await self._let_go(answer)
             outcome = await (self.send(None) if answer is None else self._try(answer))
-            if not isinstance(outcome, Wanted):
+            if not isinstance(outcome, ProbeChallenge):
                 return answer
             wanted, tried = outcome, answer
 
-    async def _ask(self, wanted: Wanted, tried: Answer | None) -> Answer | None:
+    async def _ask(self, wanted: ProbeChallenge, tried: Answer | None) -> Answer | None:
         """Return what the desk says; None: hear once more what is wanted."""
         space = self.way.space
         assert space is not None
@@ -220,7 +220,7 @@ class Probe:
         let_go = await self._tools.desk.departing(answer, self._waiter.target)
         return let_go if isinstance(let_go, Answer) else None
 
-    async def _try(self, answer: Answer) -> Response | Wanted | None:
+    async def _try(self, answer: Answer) -> Response | ProbeChallenge | None:
         """Send the request with a login, and tell the desk what came of it."""
         desk = self._tools.desk
         is_on_trial = desk.known(answer.space) is not answer
@@ -244,7 +244,7 @@ class Probe:
 
     # --- legs ---
 
-    async def _send_plainly(self, answer: Answer | None) -> Response | Wanted | None:
+    async def _send_plainly(self, answer: Answer | None) -> Response | ProbeChallenge | None:
         # To a SOCKS server the login goes with the connection, if it asks for one.
         self._is_spent = False
         self.close()
@@ -262,7 +262,7 @@ class Probe:
         finally:
             if self._kept is not stream:
                 stream.close()
-        return response if challenges is None else Wanted(challenges)
+        return response if challenges is None else ProbeChallenge(challenges)
 
     async def _is_kept(self, stream: Stream, response: Response) -> bool:
         """Return whether the connection of a 407 can carry the request once more."""
@@ -287,7 +287,7 @@ class Probe:
         stream.close()
         return None
 
-    async def _shake_hands(self, answer: Answer) -> Response | Wanted:
+    async def _shake_hands(self, answer: Answer) -> Response | ProbeChallenge:
         self._is_spent = self._is_answered = False
         # Those that came for this very request: what was offered before may have expired.
         challenges, self._challenges = self._challenges, ()
@@ -315,7 +315,7 @@ class Probe:
                 leg = await self._step(answer, handshake, challenges)
                 if isinstance(leg, Verdict):
                     verdict = leg.elsewhere() if is_elsewhere else leg
-                    return Wanted(challenges or (answer.challenge,), verdict)
+                    return ProbeChallenge(challenges or (answer.challenge,), verdict)
                 if not leg.same_connection and not is_open:
                     stream = await self._move(stream, answer)
                 self._is_spent = self._is_spent or (leg.whole and leg.credentials != b"")
@@ -323,7 +323,7 @@ class Probe:
                 is_elsewhere = asked_on is not stream
                 try:
                     response = await self._exchange(stream, leg, is_bound=is_bound)
-                except LostError:
+                except ProbeLostError:
                     # Some proxies close the connection behind their 407 without saying so.
                     if is_elsewhere or leg.same_connection or has_moved:
                         raise
@@ -347,9 +347,9 @@ class Probe:
         self._leftover = None
         return await self._tools.dialler.dial(self.call(self.way, answer))
 
-    def _to_sign(self, stream: Stream) -> ToSign:
+    def _to_sign(self, stream: Stream) -> RequestToSign:
         request = self._request
-        return ToSign(request.method, request_target(request), b"", stream.end_point)
+        return RequestToSign(request.method, request_target(request), b"", stream.end_point)
 
     async def _step(
         self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]
@@ -378,7 +378,7 @@ class Probe:
         """Send the request on this connection and return the head of its final answer.
 
         Raises:
-            RefusedError: There is no response. `LostError`: the upstream cannot have read the
+            RefusedError: There is no response. `ProbeLostError`: the upstream cannot have read the
                 request either, as far as can be told.
         """
         head = write_request(
@@ -394,7 +394,7 @@ class Probe:
                 leftover, self._leftover = self._leftover, None
                 return await _final_head(stream, self._request.method, leftover)
         except (OSError, EOFError, MessageError) as error:
-            kind = LostError if _is_unread(stream, error) else RefusedError
+            kind = ProbeLostError if _is_unread(stream, error) else RefusedError
             raise kind(self._silent()) from None
 
     async def _clear(self, stream: Stream, response: Response) -> bool:

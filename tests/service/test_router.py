@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.roads: which way each request goes."""
+"""Tests for trayproxy.service.router: which way each request goes."""
 
 import socket
 from dataclasses import replace
@@ -7,8 +7,8 @@ import pytest
 
 from trayproxy.desk.space import Space
 from trayproxy.http.target import Authority
-from trayproxy.profiles.profile import Profile, ProfileError, Scheme, SignIn, Upstream
-from trayproxy.service.roads import Roads
+from trayproxy.profiles.profile import Profile, ProfileError, ProxyScheme, SignIn, Upstream
+from trayproxy.service.router import Router
 
 OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
 TARGET = Authority("www.example", 80)
@@ -24,30 +24,30 @@ def _nobody_looks_anything_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_profile_there_is_no_way() -> None:
-    roads = Roads()
-    assert roads.way(TARGET) is None
+    roads = Router()
+    assert roads.route(TARGET) is None
     roads.use(None)
-    assert roads.way(TARGET) is None  # Never directly unless somebody has chosen that.
+    assert roads.route(TARGET) is None  # Never directly unless somebody has chosen that.
 
 
 def test_a_request_goes_through_the_upstream_with_its_login() -> None:
-    roads = Roads()
+    roads = Router()
     roads.use(OFFICE)
-    way = roads.way(TARGET)
+    way = roads.route(TARGET)
     assert way is not None
     assert (way.profile, way.upstream) == (OFFICE, OFFICE.upstream)
     assert way.space == Space("office", "http://proxy.example:8080")
     assert way.signs_in
     assert way.signs_requests
     assert not way.ends_at_target
-    assert roads.way(Authority("other.example", 443)) is way
+    assert roads.route(Authority("other.example", 443)) is way
 
 
 def test_connecting_directly_carries_no_login() -> None:
-    roads = Roads()
+    roads = Router()
     roads.use(OFFICE)
     roads.use(None, directly=True)
-    way = roads.way(TARGET)
+    way = roads.route(TARGET)
     assert way is not None
     assert (way.profile, way.upstream, way.space) == (None, None, None)
     assert way.ends_at_target
@@ -74,9 +74,9 @@ def test_connecting_directly_carries_no_login() -> None:
 def test_rules_are_decided_without_looking_anything_up(
     rules: tuple[str, ...], host: str, is_direct: bool
 ) -> None:
-    roads = Roads()
+    roads = Router()
     roads.use(replace(OFFICE, bypass=rules))
-    way = roads.way(Authority(host, 80))
+    way = roads.route(Authority(host, 80))
     assert way is not None
     assert (way.upstream is None) is is_direct
     assert (way.space is None) is is_direct
@@ -84,27 +84,27 @@ def test_rules_are_decided_without_looking_anything_up(
 
 
 def test_a_rule_that_cannot_be_read_changes_nothing() -> None:
-    roads = Roads()
+    roads = Router()
     roads.use(OFFICE)
-    before = roads.way(TARGET)
+    before = roads.route(TARGET)
     with pytest.raises(ProfileError):
         roads.use(replace(OFFICE, bypass=("10.0.0.0/99",)))
-    assert roads.way(TARGET) is before
+    assert roads.route(TARGET) is before
 
 
 def test_a_switch_makes_new_ways_so_that_nothing_old_is_taken_for_them() -> None:
-    roads = Roads()
+    roads = Router()
     roads.use(OFFICE)
-    before = roads.way(TARGET)
+    before = roads.route(TARGET)
     roads.use(OFFICE)
-    assert roads.way(TARGET) is not before
+    assert roads.route(TARGET) is not before
 
 
 def test_the_stand_ins_follow_in_their_order_each_with_its_own_login() -> None:
-    others = (Upstream("b.example", 1), Upstream("c.example", 2, Scheme.SOCKS5))
-    roads = Roads()
+    others = (Upstream("b.example", 1), Upstream("c.example", 2, ProxyScheme.SOCKS5))
+    roads = Router()
     roads.use(replace(OFFICE, fallbacks=others))
-    way = roads.way(TARGET)
+    way = roads.route(TARGET)
     assert way is not None
     assert tuple(other.upstream for other in way.others) == others
     assert len({one.space for one in (way, *way.others)}) == 3
@@ -115,8 +115,8 @@ def test_the_stand_ins_follow_in_their_order_each_with_its_own_login() -> None:
 
 
 def test_a_profile_without_sign_in_signs_nothing() -> None:
-    roads = Roads()
+    roads = Router()
     roads.use(replace(OFFICE, sign_in=SignIn.NONE))
-    way = roads.way(TARGET)
+    way = roads.route(TARGET)
     assert way is not None
     assert not way.signs_in

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Keyring, KeyringState, Problem
+from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
 from trayproxy.desk.store import Finding, Store
 from trayproxy.profiles.profile import Profile
 
@@ -15,7 +15,7 @@ Place = tuple[str, str]
 """A profile's id and the upstream whose password it is."""
 
 
-class Shelf:
+class KeyringInventory:
     """A keyring that takes notes of what is in it."""
 
     def __init__(self, vault: Store, changed: Callable[[], None]) -> None:
@@ -29,7 +29,7 @@ class Shelf:
         self._changed = changed
         self._held: dict[Place, bool] = {}
         self.survey = vault.survey
-        self.watch: Callable[[Callable[[Keyring], None]], None] = vault.watch
+        self.watch: Callable[[Callable[[KeyringStatus], None]], None] = vault.watch
 
     def holds(self, profile: Profile) -> bool | None:
         """Return whether it has one for the preferred upstream of a profile; None: not known."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class ListeningProgram:
     """Who listens at an address, as far as the system tells.
 
     Attributes:
@@ -32,7 +32,7 @@ class Listener:
     pid: int = 0
 
 
-class Names:
+class ProcessNames:
     """Finds the names of programs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -89,7 +89,7 @@ class Names:
         """
         return await self._loop.run_in_executor(self._thread, _stranger, connection, user)
 
-    def listener_at(self, address: str) -> Listener:
+    def listener_at(self, address: str) -> ListeningProgram:
         """Return who listens at an address of this computer.
 
         Args:
@@ -97,7 +97,7 @@ class Names:
         """
         return _listener(address)
 
-    async def of_listener(self, address: str) -> Listener:
+    async def of_listener(self, address: str) -> ListeningProgram:
         """Return who listens at an address of this computer, as `listener_at` does, without
         keeping the loop from other work."""
         return await self._loop.run_in_executor(self._thread, _listener, address)
@@ -128,13 +128,13 @@ def _stranger(connection: socket.SocketType, user: User) -> tuple[str, str]:
     return name, program.name if program is not None else ""
 
 
-def _listener(address: str) -> Listener:
+def _listener(address: str) -> ListeningProgram:
     from trayproxy.desktop.process_lookup.base import listener_at
 
     host, _, port = address.rpartition(":")
     end = host.strip("[]"), int(port)
     user, program = user_listening(end), listener_at(end)
-    return Listener(
+    return ListeningProgram(
         "" if user is None else name_of(user),
         program.name if program is not None else "",
         program.pid if program is not None else 0,

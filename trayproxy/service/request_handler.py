@@ -8,10 +8,10 @@ from time import time
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
-    Answer,
+    AnswerPrompt,
     CheckProfile,
     CheckResult,
-    Decline,
+    DeclinePrompt,
     DeleteProfile,
     Done,
     Event,
@@ -19,22 +19,22 @@ from trayproxy.control.messages import (
     ForgetLogin,
     GetStatus,
     Hello,
+    KeepPromptOpen,
     KeptInMemory,
     ListenerState,
     Problem,
-    QuestionChanged,
+    PromptChanged,
     Quit,
     Quitting,
     Reply,
     Request,
     SaveLogin,
     SaveProfile,
-    Show,
     ShowRequested,
+    ShowWindow,
     SignInNow,
     Step,
     Subscribe,
-    Typing,
     UsePort,
     UseProfile,
 )
@@ -43,15 +43,15 @@ from trayproxy.desk.desk import Desk
 from trayproxy.http.errors import MessageError
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
-from trayproxy.profiles.store import SettingsError, Store
+from trayproxy.profiles.store import SettingsError, SettingsStore
 from trayproxy.profiles.validate import check_port, check_profile
 from trayproxy.routing.route import Routes
-from trayproxy.service.check import Check
-from trayproxy.service.facts import Facts
-from trayproxy.service.login import Kept
-from trayproxy.service.probe import Tools
-from trayproxy.service.roads import Roads
-from trayproxy.service.screen import Screen
+from trayproxy.service.own_requests.probe import OwnRequestTools
+from trayproxy.service.own_requests.profile_check import ProfileCheck
+from trayproxy.service.own_requests.save_login import SaveOutcome
+from trayproxy.service.presence import Presence
+from trayproxy.service.router import Router
+from trayproxy.service.status_publisher import StatusPublisher
 
 logger = logging.getLogger(__name__)
 
@@ -76,22 +76,22 @@ NO_WINDOW = Problem(
 
 DETOUR_MOST_S = 3600
 """Seconds for which programs connect directly before the profile is used again, at most."""
-KeepLogin = Callable[[Profile, Login, bool], Awaitable[Kept]]
+KeepLogin = Callable[[Profile, Login, bool], Awaitable[SaveOutcome]]
 """Tries a login of a profile, typed just now or not, and keeps it if it is right."""
 
 
-class Reception:
+class RequestHandler:
     """Handles the requests of faces (`trayproxy.control.server.Handler`)."""
 
     def __init__(
         self,
         *,
         desk: Desk,
-        store: Store,
-        roads: Roads,
-        facts: Facts,
-        tools: Tools,
-        screen: Screen,
+        store: SettingsStore,
+        roads: Router,
+        facts: StatusPublisher,
+        tools: OwnRequestTools,
+        screen: Presence,
         forget_connections: Callable[[], None],
         quit_now: Callable[[], None],
         listen_at: Callable[[int], None],
@@ -138,7 +138,7 @@ class Reception:
     # --- who is here ---
 
     @property
-    def has_hearers(self) -> bool:
+    def has_subscribers(self) -> bool:
         """Whether a face wants to be told of changes."""
         return any(session.subscribed for session in self._sessions)
 
@@ -195,12 +195,12 @@ class Reception:
                 return await self._check_profile(session, profile, url)
             case SignInNow(profile_id):
                 return self._sign_in_now(profile_id)
-            case Answer(number, login, remember):
+            case AnswerPrompt(number, login, remember):
                 return _reply(self._desk.answer(number, login, remember), SIGN_IN)
-            case Decline(number, quiet):
+            case DeclinePrompt(number, quiet):
                 self._desk.decline(number, quiet)
                 return Done()
-            case Typing(number):
+            case KeepPromptOpen(number):
                 self._desk.typing(number)
                 return Done()
             case SaveLogin():
@@ -211,7 +211,7 @@ class Reception:
                     return Failed(NO_SUCH_PROFILE)
                 self._forget_connections()
                 return _reply(await self._desk.forget(wanted), KEYRING)
-            case Show(token):
+            case ShowWindow(token):
                 return self._show(token)
             case Quit():
                 self.tell(Quitting())
@@ -233,7 +233,7 @@ class Reception:
 
     def _subscribe(self, session: Session) -> Reply:
         for question in self._desk.questions():
-            session.send_event(QuestionChanged(question))
+            session.send_event(PromptChanged(question))
         self._facts.watch_traffic()
         return self._facts.status()
 
@@ -254,7 +254,7 @@ class Reception:
     async def _check_profile(self, session: Session, profile: Profile, url: str) -> Reply:
         checked = check_profile(profile)
         try:
-            check = Check(checked, url, self._tools)
+            check = ProfileCheck(checked, url, self._tools)
         except MessageError as error:
             problem = Problem("TP-807", "This address cannot be fetched", f"{url}: {error}.")
             return Failed(problem, NOT_DONE)

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.screen."""
+"""Tests for trayproxy.service.presence."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from trayproxy.desktop.screen_lock.base import OnLockChange
-from trayproxy.service.screen import Screen
+from trayproxy.service.presence import Presence
 
 
 class Watch:
@@ -34,7 +34,7 @@ class Place:
         self._loop = loop
         self.watch = Watch()
         self.told: list[bool] = []
-        self.screen = Screen(loop, self.told.append, self.watch.make)
+        self.screen = Presence(loop, self.told.append, self.watch.make)
 
     def lock(self, is_locked: bool) -> None:
         assert self.watch.told is not None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from trayproxy.control.messages import Problem
-from trayproxy.service.names import Listener, Names
+from trayproxy.service.process_names import ListeningProgram, ProcessNames
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ NAME_WIDTH = 20
 """The most characters of a user or program name in the title, which the menu shows."""
 
 
-class Door(Protocol):
+class LoopbackListener(Protocol):
     """The part of `trayproxy.engine.engine.Engine` that listens on both loopback addresses."""
 
     address: str
@@ -32,14 +32,14 @@ class Door(Protocol):
         """Listen on the other address, too; return that address if another program holds it."""
 
 
-class Beside:
+class OtherLoopback:
     """Reports which program holds the other address, until TrayProxy listens there itself."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        door: Door,
-        names: Names,
+        door: LoopbackListener,
+        names: ProcessNames,
         tell: Callable[[Problem | None], None],
     ) -> None:
         """Create an instance; `try_now` starts it.
@@ -101,7 +101,7 @@ class Beside:
             self._looking.cancel()
 
 
-def taken_by(owner: Listener, taken: str, address: str) -> Problem:
+def taken_by(owner: ListeningProgram, taken: str, address: str) -> Problem:
     """Return the problem that tells a person who holds the other address (TP-110).
 
     Args:

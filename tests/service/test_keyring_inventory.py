@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.shelf."""
+"""Tests for trayproxy.service.keyring_inventory."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Keyring, KeyringState, Problem
+from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
 from trayproxy.desk.store import Finding
 from trayproxy.profiles.profile import Profile, Upstream
-from trayproxy.service.shelf import Shelf
+from trayproxy.service.keyring_inventory import KeyringInventory
 
 OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
 LOGIN = Login("jdoe", "canary-77d2")
@@ -21,7 +21,7 @@ class Vault:
     """A keyring that says what the test says."""
 
     def __init__(self) -> None:
-        self.finding = Finding(None, Keyring(KeyringState.OK))
+        self.finding = Finding(None, KeyringStatus(KeyringState.OK))
         self.problem: Problem | None = None
 
     def find(self, profile: Profile, user: str = "") -> Future[Finding]:
@@ -37,26 +37,26 @@ class Vault:
     def forget(self, profile: Profile) -> Future[Problem | None]:
         return self.save(profile, LOGIN)
 
-    def survey(self) -> Future[Keyring]:
+    def survey(self) -> Future[KeyringStatus]:
         raise AssertionError("nobody asks")
 
-    def watch(self, tell: Callable[[Keyring], None]) -> None:
+    def watch(self, tell: Callable[[KeyringStatus], None]) -> None:
         raise AssertionError("nobody asks")
 
 
 @pytest.mark.parametrize(
     ("finding", "holds"),
     [
-        (Finding(LOGIN, Keyring(KeyringState.OK)), True),
-        (Finding(None, Keyring(KeyringState.OK)), False),
-        (Finding(None, Keyring(KeyringState.LOCKED)), None),
-        (Finding(None, Keyring(KeyringState.SILENT)), None),
+        (Finding(LOGIN, KeyringStatus(KeyringState.OK)), True),
+        (Finding(None, KeyringStatus(KeyringState.OK)), False),
+        (Finding(None, KeyringStatus(KeyringState.LOCKED)), None),
+        (Finding(None, KeyringStatus(KeyringState.SILENT)), None),
     ],
 )
 def test_what_was_found_is_known_from_then_on(finding: Finding, holds: bool | None) -> None:
     vault, changes = Vault(), [0]
     vault.finding = finding
-    shelf = Shelf(vault, lambda: changes.append(1))
+    shelf = KeyringInventory(vault, lambda: changes.append(1))
     assert shelf.holds(OFFICE) is None
     for _ in range(2):
         assert shelf.find(OFFICE).result() == finding
@@ -67,7 +67,7 @@ def test_what_was_found_is_known_from_then_on(finding: Finding, holds: bool | No
 
 def test_saving_and_forgetting_are_known_if_they_were_done() -> None:
     vault = Vault()
-    shelf = Shelf(vault, lambda: None)
+    shelf = KeyringInventory(vault, lambda: None)
     shelf.save(OFFICE, LOGIN)
     assert shelf.holds(OFFICE) is True
     vault.problem = FULL

@@ -13,7 +13,7 @@ from functools import partial
 from os import urandom
 
 from trayproxy.auth.login import Login
-from trayproxy.control.messages import Ending, KeyringState, Problem, Question
+from trayproxy.control.messages import Ending, KeyringState, Problem, Prompt
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.memory import Forwarding, Memory, MemoryFile
 from trayproxy.desk.problems import no_store, rejected_before, unrecorded
@@ -29,9 +29,9 @@ from trayproxy.engine.steps import Steps
 from trayproxy.engine.upstream import Address
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile
-from trayproxy.service.probe import Tools
+from trayproxy.service.own_requests.probe import OwnRequestTools
+from trayproxy.service.own_requests.trial import try_login
 from trayproxy.service.schemes import service_schemes
-from trayproxy.service.trial import try_login
 
 GIVE_UP_S = 60.0
 """Longer than any step of a sign-in takes that comes to anything."""
@@ -53,7 +53,7 @@ _KEEPS_NOTHING = (KeyringState.MISSING, KeyringState.UNSAFE, KeyringState.OFF)
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class SaveTools:
     """What a login is tried and kept with.
 
     Attributes:
@@ -77,7 +77,7 @@ class Means:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SaveOutcome:
     """What became of a login.
 
     Attributes:
@@ -89,7 +89,9 @@ class Kept:
     is_right: bool = False
 
 
-async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: bool) -> Kept:
+async def keep_login(
+    means: SaveTools, profile: Profile, login: Login, *, is_typed: bool
+) -> SaveOutcome:
     """Save a login once its proxy has accepted it.
 
     Args:
@@ -101,10 +103,10 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
     loop = asyncio.get_running_loop()
     keyring = await asyncio.wrap_future(means.vault.survey())
     if keyring.state in _KEEPS_NOTHING and not means.keeps_in_memory:
-        return Kept(NO_PLACE)
+        return SaveOutcome(NO_PLACE)
     space = Space.of(profile)
     if not is_typed and (rejected := await _rejected_before(means, space, login)):
-        return Kept(rejected)
+        return SaveOutcome(rejected)
     vault = _Remembered(means.vault)
     desk = Desk(
         vault=vault,
@@ -117,23 +119,23 @@ async def keep_login(means: Means, profile: Profile, login: Login, *, is_typed: 
     )
     dialler = Dialler(loop, means.limits, desk, means.is_own)
     via = b"trayproxy-" + urandom(4).hex().encode()
-    tools = Tools(desk, dialler, Steps(loop), means.limits, via, loop.time)
+    tools = OwnRequestTools(desk, dialler, Steps(loop), means.limits, via, loop.time)
     desk.on_try = partial(try_login, tools)
     desk.addresses_of = dialler.addresses_of
     try:
         async with asyncio.timeout(GIVE_UP_S):
             problem = await desk.save_login(profile, login, is_typed=is_typed)
     except TimeoutError:
-        return Kept(NOT_CHECKED)
+        return SaveOutcome(NOT_CHECKED)
     finally:
         desk.close()
     if problem is not None and problem.id == NOT_CHECKED.id:
-        return Kept(NOT_CHECKED)
+        return SaveOutcome(NOT_CHECKED)
     if problem == rejected_before():
         # The address, which is known by now, is that of a proxy with another name.
-        return Kept(await _rejected_before(means, space, login) or problem)
+        return SaveOutcome(await _rejected_before(means, space, login) or problem)
     said = vault.problem()
-    return Kept(said or problem, is_right=problem is None or said is not None)
+    return SaveOutcome(said or problem, is_right=problem is None or said is not None)
 
 
 def keep_login_at_rest(
@@ -164,7 +166,7 @@ def keep_login_at_rest(
     rejected = RejectedLogins(urandom(32))
     with asyncio.Runner() as runner, closing(MemoryFile(paths.sign_in_file)) as memory:
         # There is no listener of ours that a profile could lead back to.
-        means = Means(
+        means = SaveTools(
             vault,
             memory,
             rejected,
@@ -176,7 +178,7 @@ def keep_login_at_rest(
         return runner.run(keep_login(means, profile, login, is_typed=is_typed)).problem
 
 
-async def _rejected_before(means: Means, space: Space, login: Login) -> Problem | None:
+async def _rejected_before(means: SaveTools, space: Space, login: Login) -> Problem | None:
     """Return that the upstream rejected a login in this run or an earlier one, None if it did not.
 
     If the state folder does not answer, return that no login can be tried.
@@ -225,7 +227,7 @@ class _Borrowed(Forwarding):
 class _Nobody:
     """Hears of everything, and has nobody to tell."""
 
-    def question_changed(self, question: Question) -> None:
+    def question_changed(self, question: Prompt) -> None:
         """Tell nobody."""
 
     def question_closed(self, number: int, ending: Ending) -> None:

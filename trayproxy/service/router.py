@@ -6,7 +6,7 @@ from trayproxy.profiles.profile import Profile
 from trayproxy.routing.route import Direct, Routes
 
 
-class Roads:
+class Router:
     """Answers the engine's question where a request goes.
 
     Attributes:
@@ -37,7 +37,7 @@ class Roads:
         self._direct = Way.directly(profile) if profile is not None or directly else None
         self._through = Way.through(profile) if profile is not None else self._direct
 
-    def way(self, target: Authority) -> Way | None:
+    def route(self, target: Authority) -> Way | None:
         """Return the way to a target; None while there is no profile. Nothing is looked up."""
         if self._routes is None or not self._routes.bypass.rules:
             return self._through

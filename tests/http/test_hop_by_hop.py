@@ -1,9 +1,9 @@
-"""Tests for trayproxy.http.hops (RFC 9110, section 7.6)."""
+"""Tests for trayproxy.http.hop_by_hop (RFC 9110, section 7.6)."""
 
 import pytest
 
 from trayproxy.http.fields import parse_fields
-from trayproxy.http.hops import (
+from trayproxy.http.hop_by_hop import (
     connection_options,
     end_to_end,
     forwarded_trailers,

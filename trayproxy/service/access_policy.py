@@ -25,8 +25,8 @@ OPEN = Problem(
 )
 
 
-def make_guard(users: tuple[str, ...], on_refused: Refused) -> Guard:
-    """Return the guard of this user's service; `let_in` must come next.
+def make_access_control(users: tuple[str, ...], on_refused: Refused) -> Guard:
+    """Return the guard of this user's service; `apply_allowed_users` must come next.
 
     Args:
         users: `Listen.allow_users`.
@@ -46,7 +46,7 @@ def make_guard(users: tuple[str, ...], on_refused: Refused) -> Guard:
     return Guard(owners, own, on_refused=on_refused)
 
 
-def let_in(guard: Guard, users: tuple[str, ...]) -> tuple[Problem, ...]:
+def apply_allowed_users(guard: Guard, users: tuple[str, ...]) -> tuple[Problem, ...]:
     """Let these users connect from now on, beside the own; return what a person should know.
 
     May wait for a directory service, where users are named.

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.strangers."""
+"""Tests for trayproxy.service.refused_clients."""
 
 import asyncio
 import logging
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.strangers import NOBODY
-from trayproxy.control.messages import Strangers as Known
+from trayproxy.control.messages import RefusedClients as Known
 from trayproxy.desktop.users import User
-from trayproxy.service.names import Names
-from trayproxy.service.strangers import SAY_EVERY_S, USERS, Strangers
+from trayproxy.service.process_names import ProcessNames
+from trayproxy.service.refused_clients import SAY_EVERY_S, USERS, RefusedClientReporter
 
 
-class FakeNames(Names):
+class FakeNames(ProcessNames):
     """Knows names at once."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Stage:
         self.loop = Clock()
         self.names = FakeNames()
         self.told: list[Known] = []
-        self.strangers = Strangers(self.loop, self.names, self.told.append)
+        self.strangers = RefusedClientReporter(self.loop, self.names, self.told.append)
         self.connection = socket.socket()
 
     def refuse(self, user: User | None, times: int = 1) -> Known:

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.beside: who has the other address of ``localhost``."""
+"""Tests for trayproxy.service.other_loopback: who has the other address of ``localhost``."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,21 +6,21 @@ from collections.abc import Iterator
 import pytest
 
 from trayproxy.control.messages import Problem
-from trayproxy.service.beside import LOOK_EVERY_S, TRY_EVERY_S, Beside, taken_by
-from trayproxy.service.names import Listener, Names
+from trayproxy.service.other_loopback import LOOK_EVERY_S, TRY_EVERY_S, OtherLoopback, taken_by
+from trayproxy.service.process_names import ListeningProgram, ProcessNames
 
 TAKEN, ADDRESS = "[::1]:3128", "127.0.0.1:3128"
-NC = Listener("nobody", "nc", 4711)
+NC = ListeningProgram("nobody", "nc", 4711)
 
 
-class FakeNames(Names):
+class FakeNames(ProcessNames):
     """Knows who listens at once."""
 
     def __init__(self) -> None:
         self.listener = NC
         self.asked: list[str] = []
 
-    async def of_listener(self, address: str) -> Listener:
+    async def of_listener(self, address: str) -> ListeningProgram:
         self.asked.append(address)
         return self.listener
 
@@ -56,7 +56,7 @@ class Stage:
         self.names = FakeNames()
         self.door = Door()
         self.told: list[Problem | None] = []
-        self.beside = Beside(self.loop, self.door, self.names, self.told.append)
+        self.beside = OtherLoopback(self.loop, self.door, self.names, self.told.append)
 
     def turn(self) -> None:
         for _ in range(4):
@@ -103,7 +103,7 @@ def test_nothing_is_told_or_tried_where_nobody_has_it(stage: Stage) -> None:
 def test_another_owner_is_found_out_after_a_minute_and_not_before(stage: Stage) -> None:
     stage.beside.try_now()
     stage.turn()
-    stage.names.listener = Listener("jdoe", "ssh", 12)
+    stage.names.listener = ListeningProgram("jdoe", "ssh", 12)
     for _ in range(int(LOOK_EVERY_S / TRY_EVERY_S) - 1):
         stage.wait(TRY_EVERY_S)
     assert stage.names.asked == [TAKEN]
@@ -132,14 +132,19 @@ def test_closing_ends_the_tries(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("owner", "title"),
     [
-        (Listener("nobody", "nc", 1), "nc of user nobody listens on [::1]:3128"),
-        (Listener("nobody"), "A program of user nobody listens on [::1]:3128"),
-        (Listener(program="nc", pid=1), "nc listens on [::1]:3128"),
-        (Listener(), "Another program listens on [::1]:3128"),
-        (Listener("u" * 99, "p" * 99), f"{'p' * 20} of user {'u' * 20} listens on [::1]:3128"),
+        (ListeningProgram("nobody", "nc", 1), "nc of user nobody listens on [::1]:3128"),
+        (ListeningProgram("nobody"), "A program of user nobody listens on [::1]:3128"),
+        (ListeningProgram(program="nc", pid=1), "nc listens on [::1]:3128"),
+        (ListeningProgram(), "Another program listens on [::1]:3128"),
+        (
+            ListeningProgram("u" * 99, "p" * 99),
+            f"{'p' * 20} of user {'u' * 20} listens on [::1]:3128",
+        ),
     ],
 )
-def test_the_title_names_the_owner_as_far_as_it_is_known(owner: Listener, title: str) -> None:
+def test_the_title_names_the_owner_as_far_as_it_is_known(
+    owner: ListeningProgram, title: str
+) -> None:
     problem = taken_by(owner, TAKEN, ADDRESS)
     assert problem.title == title
     assert "set your programs to 127.0.0.1:3128" in problem.body

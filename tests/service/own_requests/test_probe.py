@@ -1,4 +1,5 @@
-"""Tests for trayproxy.service.probe: a request of our own, signed in like any program's."""
+"""Tests for trayproxy.service.own_requests.probe: a request of our own, signed in like any
+program's."""
 
 import asyncio
 import os
@@ -30,9 +31,9 @@ from trayproxy.engine.steps import Steps
 from trayproxy.http.request import Request
 from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile, Upstream
-from trayproxy.profiles.profile import Scheme as UpstreamScheme
-from trayproxy.service.probe import Probe, Tools, Wanted, request_for
-from trayproxy.service.trial import request_to
+from trayproxy.profiles.profile import ProxyScheme as UpstreamScheme
+from trayproxy.service.own_requests.probe import OwnRequestTools, Probe, ProbeChallenge, request_for
+from trayproxy.service.own_requests.trial import request_to
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ def played(
     async def run() -> tuple[T, FakeDesk]:
         loop, desk = asyncio.get_running_loop(), FakeDesk(LOGIN, schemes=schemes, knows_it=True)
         dialler = Dialler(loop, limits, desk, lambda addresses: False)
-        tools = Tools(desk, dialler, Steps(loop), limits, b"via", loop.time)
+        tools = OwnRequestTools(desk, dialler, Steps(loop), limits, b"via", loop.time)
         return await play(Probe(profile, request or request_for(URL), tools), desk), desk
 
     return asyncio.run(run())
@@ -66,7 +67,7 @@ def played(
 async def signed_in(probe: Probe, desk: FakeDesk) -> bool:
     """Sign in; return whether that took a login."""
     wanted = await probe.send(None)
-    assert isinstance(wanted, Wanted)
+    assert isinstance(wanted, ProbeChallenge)
     return await probe.sign_in(wanted) is not None
 
 
@@ -195,12 +196,12 @@ def test_a_silent_sign_in_server_holds_up_neither_the_verdict_nor_the_end(
     stack.callback(over.set)
     scheme = ScriptedScheme((Leg(b"NTLM eA=="),), blocks=True, before=lambda: over.wait(PATIENCE))
 
-    async def send(probe: Probe, desk: FakeDesk) -> Response | Wanted | None:
+    async def send(probe: Probe, desk: FakeDesk) -> Response | ProbeChallenge | None:
         assert probe.way.space is not None
         return await probe.send(desk.known(probe.way.space))
 
     begun = monotonic()
     outcome, _ = played(office(upstream.port), [scheme], send, replace(LIMITS, step_s=0.1))
-    assert isinstance(outcome, Wanted)
+    assert isinstance(outcome, ProbeChallenge)
     assert outcome.verdict == SERVER_SILENT
     assert monotonic() - begun < PATIENCE / 2

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.login: what a login is not saved for."""
+"""Tests for trayproxy.service.own_requests.save_login: what a login is not saved for."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from trayproxy.auth.login import Login
 from trayproxy.desk.rejected import RejectedLogins
 from trayproxy.desk.space import Space
 from trayproxy.engine.limits import LIMITS
-from trayproxy.service.login import Kept, Means, keep_login
+from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, keep_login
 
 
 class Hanging(Notes):
@@ -32,7 +32,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def test_a_state_folder_that_does_not_answer_is_told(loop: asyncio.AbstractEventLoop) -> None:
-    means = Means(
+    means = SaveTools(
         Shelf(),
         Hanging(),
         RejectedLogins(urandom(32)),
@@ -41,7 +41,7 @@ def test_a_state_folder_that_does_not_answer_is_told(loop: asyncio.AbstractEvent
         lambda addresses: False,
     )
 
-    async def kept() -> Kept:
+    async def kept() -> SaveOutcome:
         return await keep_login(means, OFFICE, RIGHT, is_typed=False)
 
     problem = loop.run_until_complete(kept()).problem

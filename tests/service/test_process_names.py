@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.names."""
+"""Tests for trayproxy.service.process_names."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from trayproxy.control.messages import Program
 from trayproxy.desk.answer import Waiter
 from trayproxy.desktop.process_lookup import base
 from trayproxy.desktop.socket_owner.base import Endpoint
-from trayproxy.service.names import Names
+from trayproxy.service.process_names import ProcessNames
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_hundreds_who_wait_at_once_are_looked_for_at_once(
     monkeypatch.setattr(base, "programs_of", look)
 
     async def ask() -> list[Program | None]:
-        names = Names(asyncio.get_running_loop())
+        names = ProcessNames(asyncio.get_running_loop())
         try:
             return await asyncio.gather(*(names.of_waiter(waiter) for _ in range(300)))
         finally:
@@ -54,7 +54,7 @@ def test_hundreds_who_wait_at_once_are_looked_for_at_once(
 
 def test_whoever_leaves_meanwhile_holds_nobody_up(waiter: Waiter) -> None:
     async def ask() -> Program | None:
-        names = Names(asyncio.get_running_loop())
+        names = ProcessNames(asyncio.get_running_loop())
         leaving = [asyncio.ensure_future(names.of_waiter(waiter)) for _ in range(3)]
         staying = asyncio.ensure_future(names.of_waiter(waiter))
         await asyncio.sleep(0)
@@ -72,7 +72,7 @@ def test_whoever_leaves_meanwhile_holds_nobody_up(waiter: Waiter) -> None:
 
 def test_nobody_is_left_waiting_at_the_end(waiter: Waiter) -> None:
     async def ask() -> bool:
-        names = Names(asyncio.get_running_loop())
+        names = ProcessNames(asyncio.get_running_loop())
         waiting = asyncio.ensure_future(names.of_waiter(waiter))
         await asyncio.sleep(0)
         await asyncio.sleep(0)

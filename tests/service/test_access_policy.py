@@ -1,4 +1,4 @@
-"""Tests for trayproxy.service.door."""
+"""Tests for trayproxy.service.access_policy."""
 
 import os
 import socket
@@ -7,24 +7,24 @@ import pytest
 
 from trayproxy.desktop.socket_owner.base import OwnerLookup, OwnerUnknownError
 from trayproxy.engine.guard import Guard
-from trayproxy.service import door
-from trayproxy.service.door import OPEN, let_in, make_guard
+from trayproxy.service import access_policy
+from trayproxy.service.access_policy import OPEN, apply_allowed_users, make_access_control
 
 
 def nobody(connection: socket.SocketType, user: object) -> None: ...
 
 
 def test_users_are_let_in_by_name_and_number() -> None:
-    guard = make_guard((), nobody)
-    assert let_in(guard, ("root", "1234567")) == ()
+    guard = make_access_control((), nobody)
+    assert apply_allowed_users(guard, ("root", "1234567")) == ()
     assert guard.allowed == {0, 1_234_567}
     assert not guard.open_to_all
     guard.close()
 
 
 def test_a_user_that_is_not_known_is_told_and_the_others_are_let_in() -> None:
-    guard = make_guard((), nobody)
-    (problem,) = let_in(guard, ("no-such-user", "root"))
+    guard = make_access_control((), nobody)
+    (problem,) = apply_allowed_users(guard, ("no-such-user", "root"))
     assert problem.id == "TP-107"
     assert "no-such-user" in problem.body
     assert guard.allowed == {0}
@@ -32,10 +32,10 @@ def test_a_user_that_is_not_known_is_told_and_the_others_are_let_in() -> None:
 
 
 def test_that_all_are_let_in_is_told_as_long_as_it_is_so() -> None:
-    guard = make_guard(("*",), nobody)
-    assert let_in(guard, ("*",)) == (OPEN,)
+    guard = make_access_control(("*",), nobody)
+    assert apply_allowed_users(guard, ("*",)) == (OPEN,)
     assert lets_in_ours(guard)
-    assert let_in(guard, ()) == ()
+    assert apply_allowed_users(guard, ()) == ()
     assert lets_in_ours(guard)
     assert not guard.allowed
     guard.close()
@@ -46,13 +46,13 @@ def does_not_tell() -> OwnerLookup:
 
 
 def test_a_system_that_does_not_tell_serves_all_or_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "open_owner_lookup", does_not_tell)
+    monkeypatch.setattr(access_policy, "open_owner_lookup", does_not_tell)
     with pytest.raises(OwnerUnknownError):
-        make_guard(("root",), nobody)
-    guard = make_guard(("*",), nobody)
-    let_in(guard, ("*",))
+        make_access_control(("root",), nobody)
+    guard = make_access_control(("*",), nobody)
+    apply_allowed_users(guard, ("*",))
     assert lets_in_ours(guard)
-    let_in(guard, (str(os.geteuid()),))
+    apply_allowed_users(guard, (str(os.geteuid()),))
     assert not lets_in_ours(guard)
 
 

@@ -7,7 +7,7 @@ The dialog translates them, the terminal shows them as they are. ``{store}``, ``
 
 from collections.abc import Mapping
 
-from trayproxy.control.messages import Why
+from trayproxy.control.messages import PromptReason
 
 
 def QT_TRANSLATE_NOOP(context: str, text: str) -> str:
@@ -15,64 +15,66 @@ def QT_TRANSLATE_NOOP(context: str, text: str) -> str:
     return text
 
 
-REASONS: Mapping[Why, str] = {
-    Why.SAVED_REJECTED: QT_TRANSLATE_NOOP(
+REASONS: Mapping[PromptReason, str] = {
+    PromptReason.SAVED_REJECTED: QT_TRANSLATE_NOOP(
         "SignIn", "The proxy did not accept the saved password. Did you change it?"
     ),
-    Why.TYPED_REJECTED: QT_TRANSLATE_NOOP("SignIn", "The proxy did not accept this password."),
-    Why.REPEATED: QT_TRANSLATE_NOOP(
+    PromptReason.TYPED_REJECTED: QT_TRANSLATE_NOOP(
+        "SignIn", "The proxy did not accept this password."
+    ),
+    PromptReason.REPEATED: QT_TRANSLATE_NOOP(
         "SignIn",
         "This is the same password, which the proxy did not accept; it was not sent again.",
     ),
-    Why.UNCHECKED: QT_TRANSLATE_NOOP(
+    PromptReason.UNCHECKED: QT_TRANSLATE_NOOP(
         "SignIn",
         "The password could not be checked yet: the proxy has neither accepted nor rejected it.",
     ),
-    Why.UNCLEAR: QT_TRANSLATE_NOOP(
+    PromptReason.UNCLEAR: QT_TRANSLATE_NOOP(
         "SignIn",
         "The proxy did not accept this sign-in, and the password could not be checked: it may be "
         "wrong, or several proxies share this name and do not know of each other.",
     ),
-    Why.UNRECORDED: QT_TRANSLATE_NOOP(
+    PromptReason.UNRECORDED: QT_TRANSLATE_NOOP(
         "SignIn",
         "The password was not sent: the folder in which TrayProxy notes that a password is being "
         "tried does not answer. It may be on a network drive.",
     ),
-    Why.KEYRING_LOCKED: QT_TRANSLATE_NOOP(
+    PromptReason.KEYRING_LOCKED: QT_TRANSLATE_NOOP(
         "SignIn",
         "{store} is locked. Unlock it to use the saved password, or type the password now.",
     ),
-    Why.KEYRING_SILENT: QT_TRANSLATE_NOOP(
+    PromptReason.KEYRING_SILENT: QT_TRANSLATE_NOOP(
         "SignIn", "{store} does not answer. It may be waiting for you in another window."
     ),
-    Why.EXPIRED: QT_TRANSLATE_NOOP(
+    PromptReason.EXPIRED: QT_TRANSLATE_NOOP(
         "SignIn",
         "Your password has expired or must be changed. Change it, then type the new one.",
     ),
-    Why.LOCKED: QT_TRANSLATE_NOOP(
+    PromptReason.LOCKED: QT_TRANSLATE_NOOP(
         "SignIn",
         "Your account is locked. Waiting 15–30 minutes or asking your help desk usually helps.",
     ),
-    Why.FALLBACK: QT_TRANSLATE_NOOP(
+    PromptReason.FALLBACK: QT_TRANSLATE_NOOP(
         "SignIn",
         "{before} could not be used here. The proxy also takes {method}, which protects your "
         "password less.",
     ),
-    Why.DOWNGRADE: QT_TRANSLATE_NOOP(
+    PromptReason.DOWNGRADE: QT_TRANSLATE_NOOP(
         "SignIn",
         "The proxy used to accept {before} and now wants {method}, which protects your password "
         "less. Sign in only if your company has changed this.",
     ),
-    Why.REALM_CHANGED: QT_TRANSLATE_NOOP(
+    PromptReason.REALM_CHANGED: QT_TRANSLATE_NOOP(
         "SignIn",
         "The proxy called itself “{before}” before. Sign in only if your company has changed this.",
     ),
 }
-"""By `Question.why`. `Why.NEEDED` and `Why.ASKED_FOR` need no sentence."""
+"""By `Prompt.reason`. `PromptReason.NEEDED` and `PromptReason.ASKED_FOR` need no sentence."""
 
 NAMELESS = QT_TRANSLATE_NOOP(
     "SignIn",
     "The proxy did not give itself this name before. Sign in only if your company has changed "
     "this.",
 )
-"""In place of the sentence of `Why.REALM_CHANGED` if the proxy gave itself no name before."""
+"""In place of `PromptReason.REALM_CHANGED`'s sentence if the proxy had given itself no name."""

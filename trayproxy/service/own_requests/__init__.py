@@ -1,0 +1,1 @@
+"""Requests of TrayProxy's own: trying a profile or a login, without a client that sent them."""
