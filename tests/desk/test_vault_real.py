@@ -99,7 +99,7 @@ def test_an_entry_that_another_program_removes_while_it_is_forgotten_is_forgotte
     vault = Vault()
     vault.save(OFFICE, RIGHT).result(SOON)
     remove_entry_before_it_is_read(monkeypatch)
-    states: list[Keyring] = []
+    states: list[KeyringStatus] = []
     vault.watch(states.append)
     assert vault.forget(OFFICE).result(SOON) is None
     assert states == []
