@@ -175,7 +175,7 @@ def stories(monkeypatch: pytest.MonkeyPatch) -> list[Story]:
             super().__init__(link)
             told.append(self)
 
-    monkeypatch.setattr(client_module, "DemoScript", Counted)
+    monkeypatch.setattr(client_module, "Story", Counted)
     return told
 
 
