@@ -7,7 +7,16 @@ the last scheme that we choose.
 from base64 import b64encode
 from dataclasses import dataclass
 
-from trayproxy.auth.login import UTF_8, Login, LoginError, encoded, needed, says_utf_8
+from trayproxy.auth.login import (
+    CONTROL_CHARACTERS,
+    UTF_8,
+    Login,
+    LoginError,
+    check_characters,
+    encoded,
+    needed,
+    says_utf_8,
+)
 from trayproxy.auth.scheme import ConstantSigner, Signer
 from trayproxy.http.challenges import Challenge
 
@@ -71,9 +80,5 @@ def basic_credentials(login: Login, encoding: str = UTF_8) -> bytes:
         raise LoginError(
             "A user name cannot contain a colon with the sign-in method of this proxy."
         )
-    for what, text in (("user name", login.user), ("password", login.password)):
-        if any(char < " " or char == "\x7f" for char in text):
-            raise LoginError(f"This {what} contains a control character, such as a line break.")
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise LoginError(f"This {what} contains half a character. Type it again.")
+    check_characters(login, CONTROL_CHARACTERS)
     return b"Basic " + b64encode(encoded(f"{login.user}:{login.password}", encoding))

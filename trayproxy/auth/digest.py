@@ -30,7 +30,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from weakref import WeakValueDictionary
 
-from trayproxy.auth.login import UTF_8, Login, LoginError, encoded, needed, says_utf_8
+from trayproxy.auth.login import (
+    CONTROL_CHARACTERS,
+    UTF_8,
+    Login,
+    LoginError,
+    check_characters,
+    encoded,
+    needed,
+    says_utf_8,
+)
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Signer, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
@@ -101,11 +110,7 @@ class Digest:
             raise LoginError(
                 "A user name cannot contain a colon with the sign-in method of this proxy."
             )
-        for what, text in (("user name", login.user), ("password", login.password)):
-            if any(char < " " or char == "\x7f" for char in text):
-                raise LoginError(f"This {what} contains a control character, such as a line break.")
-            if any("\ud800" <= char <= "\udfff" for char in text):
-                raise LoginError(f"This {what} contains half a character. Type it again.")
+        check_characters(login, CONTROL_CHARACTERS)
 
     def understands(self, challenge: Challenge) -> bool:
         """Return whether there is a nonce, a known algorithm and a known qop (section 3.3)."""

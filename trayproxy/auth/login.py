@@ -1,5 +1,6 @@
 """What a person types to sign in, and how it is written for those that want octets."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from unicodedata import normalize
 
@@ -7,6 +8,10 @@ from trayproxy.http.challenges import Challenge
 
 UTF_8 = "utf-8"
 """What a challenge may name as its ``charset``, and what we use where it names none."""
+
+
+CONTROL_CHARACTERS = frozenset(map(chr, (*range(0x20), 0x7F)))
+"""The control characters of ASCII."""
 
 
 class LoginError(ValueError):
@@ -27,6 +32,25 @@ class Login:
 
     user: str
     password: str = field(repr=False)
+
+
+def check_characters(login: Login, forbidden: Collection[str] = ()) -> None:
+    """Return if a scheme can encode every character of a login.
+
+    Args:
+        login: The user name and the password.
+        forbidden: The control characters that the scheme cannot carry.
+
+    Raises:
+        LoginError: The user name or the password contains a forbidden character, or half of a
+            surrogate pair, which no encoding can carry.
+    """
+    example = ", such as a line break" if "\n" in forbidden else ""
+    for part, text in (("user name", login.user), ("password", login.password)):
+        if any(char in forbidden for char in text):
+            raise LoginError(f"This {part} contains a control character{example}.")
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise LoginError(f"This {part} contains an invalid character. Retype it.")
 
 
 def windows_name(user: str) -> str:

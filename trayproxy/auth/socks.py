@@ -8,7 +8,7 @@ hides the password no better than Basic does.
 from dataclasses import dataclass
 from unicodedata import normalize
 
-from trayproxy.auth.login import Login, LoginError, needed
+from trayproxy.auth.login import Login, LoginError, check_characters, needed
 from trayproxy.auth.scheme import ConstantSigner, Signer
 from trayproxy.http.challenges import Challenge
 
@@ -68,10 +68,9 @@ def socks_credentials(login: Login) -> bytes:
     """
     if not login.user:
         raise LoginError("The sign-in method of this proxy needs a user name.")
+    check_characters(login)
     message = bytearray(b"\x01")
     for what, text in (("user name", login.user), ("password", login.password)):
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise LoginError(f"This {what} contains half a character. Type it again.")
         octets = normalize("NFC", text).encode()
         if len(octets) > LONGEST:
             raise LoginError(f"This {what} is longer than the sign-in method of this proxy allows.")

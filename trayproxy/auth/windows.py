@@ -7,7 +7,7 @@ challenge. They differ in the messages alone, which their signers know.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trayproxy.auth.login import Login, LoginError, windows_name
+from trayproxy.auth.login import Login, LoginError, check_characters, windows_name
 from trayproxy.auth.scheme import Signer
 from trayproxy.http.challenges import Challenge
 
@@ -60,8 +60,4 @@ def check_windows_login(login: Login) -> None:
     """
     if not windows_name(login.user).rpartition("\\")[2]:
         raise LoginError("The sign-in method of this proxy needs a user name.")
-    for what, text in (("user name", login.user), ("password", login.password)):
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise LoginError(f"This {what} contains half a character. Type it again.")
-        if "\0" in text:
-            raise LoginError(f"This {what} contains a control character.")
+    check_characters(login, "\0")

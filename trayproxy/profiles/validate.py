@@ -59,7 +59,7 @@ def check_name(text: str) -> str:
     if len(name) > NAME_LENGTH:
         raise ProfileError(f"The name is longer than {NAME_LENGTH} characters.")
     if _has_invisible(name):
-        raise ProfileError("The name has characters that cannot be seen; type it anew.")
+        raise ProfileError("The name contains invisible characters. Retype it.")
     return name
 
 
@@ -72,7 +72,7 @@ def check_user(text: str) -> str:
     if len(text) > USER_LENGTH:
         raise ProfileError(f"The user name is longer than {USER_LENGTH} characters.")
     if _has_invisible(text):
-        raise ProfileError("The user name has characters that cannot be seen; type it anew.")
+        raise ProfileError("The user name contains invisible characters. Retype it.")
     return text
 
 
