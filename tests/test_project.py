@@ -60,7 +60,7 @@ def test_the_imports_keep_the_rule() -> None:
         ("engine/__init__.py", "from trayproxy.ui import icons"),
         ("desk/machine.py", "import keyring"),
         ("desk/machine.py", "from trayproxy.engine import tunnel"),
-        ("routing/route.py", "import proxy"),
+        ("routing/bypass.py", "import proxy"),
         ("service/__init__.py", "from PySide6.QtCore import QObject"),
         ("service/__init__.py", "from trayproxy.cli import main"),
         ("control/client.py", "from trayproxy.desk import desk"),

@@ -258,7 +258,7 @@ def test_a_token_in_the_first_challenge_is_no_beginning_r_123() -> None:
     [
         ("", SECRET, "user name"),
         ("CORP\\", SECRET, "user name"),
-        ("a", SECRET + "\udc80", "half"),
+        ("a", SECRET + "\udc80", "invalid character"),
         ("a", SECRET + "\0", "control"),
     ],
 )

@@ -83,6 +83,28 @@ def test_rules_are_decided_without_looking_anything_up(
     assert way.signs_in is not is_direct
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "10.0.0.1", "192.168.1.1"])
+def test_loopback_and_private_hosts_go_through_the_upstream(host: str) -> None:
+    roads = Router()
+    roads.use(replace(OFFICE, bypass=(".corp.example",)))
+    way = roads.route(Authority(host, 80))
+    assert way is not None
+    assert way.upstream == OFFICE.upstream
+
+
+def test_a_request_for_the_upstream_itself_goes_through_the_upstream() -> None:
+    roads = Router()
+    roads.use(replace(OFFICE, bypass=(".corp.example",)))
+    way = roads.route(Authority("proxy.example", 8080))
+    assert way is not None
+    assert way.upstream == OFFICE.upstream
+
+
+def test_a_rule_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(ProfileError, match=r"^“10\.0\.0\.0/64”"):
+        Router().use(replace(OFFICE, bypass=("<local>", "10.0.0.0/64")))
+
+
 def test_a_rule_that_cannot_be_read_changes_nothing() -> None:
     roads = Router()
     roads.use(OFFICE)

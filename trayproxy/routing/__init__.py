@@ -1,6 +1,5 @@
-"""Which way a request goes: through the upstream proxy of a profile, or directly.
+"""The bypass rules: which hosts are reached directly instead of through the upstream proxy.
 
-`bypass` reads the rules of a profile and decides what they say about a host, `route` turns that
-into a `Route`. Pure and without I/O, DNS included. This room imports `trayproxy.profiles` and
-nothing else of TrayProxy.
+`bypass` parses the rules of a profile and matches hosts against them, without I/O and without
+looking up names. This package imports `trayproxy.profiles` and no other package of TrayProxy.
 """

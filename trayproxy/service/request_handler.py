@@ -45,7 +45,7 @@ from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, SettingsStore
 from trayproxy.profiles.validate import check_port, check_profile
-from trayproxy.routing.route import Routes
+from trayproxy.routing.bypass import Bypass
 from trayproxy.service.own_requests.probe import OwnRequestTools
 from trayproxy.service.own_requests.profile_check import ProfileCheck
 from trayproxy.service.own_requests.save_login import SaveOutcome
@@ -289,7 +289,7 @@ class RequestHandler:
 
     async def _save_profile(self, profile: Profile) -> Reply:
         profile = check_profile(profile)
-        Routes.of(profile)  # So that a bypass rule nobody can read is refused before it is saved.
+        Bypass.parse(profile.bypass)  # Refuses an invalid bypass rule before the profile is saved.
         active = self._roads.profile
         if self._temporary is not None and profile.id == self._temporary.id:
             self._temporary = None  # It is being kept: no longer for this run only.

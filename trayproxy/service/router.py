@@ -3,7 +3,7 @@
 from trayproxy.engine.way import Way
 from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile
-from trayproxy.routing.route import Direct, Routes
+from trayproxy.routing.bypass import Bypass
 
 
 class Router:
@@ -17,7 +17,7 @@ class Router:
     def __init__(self) -> None:
         self.profile: Profile | None = None
         self.is_direct = False
-        self._routes: Routes | None = None
+        self._bypass = Bypass()
         self._through: Way | None = None
         self._direct: Way | None = None
 
@@ -31,15 +31,13 @@ class Router:
         Raises:
             ProfileError: A bypass rule cannot be read.
         """
-        routes = Routes.of(profile) if profile is not None else None
-        self.profile, self._routes = profile, routes
+        bypass = Bypass.parse(profile.bypass) if profile is not None else Bypass()
+        self.profile, self._bypass = profile, bypass
         self.is_direct = directly and profile is None
         self._direct = Way.directly(profile) if profile is not None or directly else None
         self._through = Way.through(profile) if profile is not None else self._direct
 
     def route(self, target: Authority) -> Way | None:
         """Return the way to a target; None while there is no profile. Nothing is looked up."""
-        if self._routes is None or not self._routes.bypass.rules:
-            return self._through
-        route = self._routes.choose(target.host, target.port)
-        return self._direct if isinstance(route, Direct) else self._through
+        is_bypassed = self._bypass.matches(target.host, target.port)
+        return self._direct if is_bypassed else self._through
