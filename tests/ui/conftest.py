@@ -7,7 +7,7 @@ import pytest
 from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
 
-from tests.ui.service import ActingService
+from tests.ui.fake_service import FakeService
 
 # Before the first QApplication; a display of the person who runs the tests is none of ours.
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
@@ -25,5 +25,5 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def service() -> ActingService:
-    return ActingService()
+def service() -> FakeService:
+    return FakeService()

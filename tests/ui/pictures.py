@@ -9,7 +9,7 @@ from msgspec import structs
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 
-from tests.ui.service import NEEDED, OFFICE, QUESTION, STATUS
+from tests.ui.fake_service import NEEDED, OFFICE, PROMPT, STATUS
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
@@ -29,18 +29,16 @@ from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.sign_in_dialog import SignInDialog
 
 HOSTILE = structs.replace(
-    QUESTION,
+    PROMPT,
     profile="<b>R&D_\u202eelif</b> " + "W" * 100,
     realm="<img src=x>\u202e\x00 & _x_ " + "W" * 300,
-    programs=(
-        structs.replace(QUESTION.programs[0], name="<script>", target="\u0430" * 60 + ".com"),
-    ),
+    programs=(structs.replace(PROMPT.programs[0], name="<script>", target="\u0430" * 60 + ".com"),),
     waiting=10_000,
     keyring=KeyringStatus(KeyringState.UNSAFE, "PlaintextKeyring"),
     reason=PromptReason.UNCHECKED,
 )
 RENAMED = structs.replace(
-    QUESTION, reason=PromptReason.REALM_CHANGED, before="<b>Corp</b>\u202e Internet " + "W" * 300
+    PROMPT, reason=PromptReason.REALM_CHANGED, before="<b>Corp</b>\u202e Internet " + "W" * 300
 )
 TAKEN = structs.replace(
     STATUS,
@@ -102,19 +100,17 @@ STEPS = CheckResult(
 
 def sign_in() -> QWidget:
     """The question as it first comes."""
-    return SignInDialog(QUESTION)
+    return SignInDialog(PROMPT)
 
 
 def rejected() -> QWidget:
     """The second time that a password was not accepted."""
-    return SignInDialog(structs.replace(QUESTION, reason=PromptReason.TYPED_REJECTED, rejections=2))
+    return SignInDialog(structs.replace(PROMPT, reason=PromptReason.TYPED_REJECTED, rejections=2))
 
 
 def downgrade() -> QWidget:
     """A proxy that wants less than before."""
-    return SignInDialog(
-        structs.replace(QUESTION, reason=PromptReason.DOWNGRADE, before="Negotiate")
-    )
+    return SignInDialog(structs.replace(PROMPT, reason=PromptReason.DOWNGRADE, before="Negotiate"))
 
 
 def renamed() -> QWidget:
@@ -146,7 +142,7 @@ def window_with_the_port_taken() -> QWidget:
 def menu_with_the_port_taken() -> QWidget:
     """The menu at that time."""
     made = TrayMenu(QApplication.instance())
-    made.update(IconState.STOPPED, TAKEN, is_asked=False)
+    made.update(IconState.STOPPED, TAKEN, has_prompt=False)
     made.menu.popup(QPoint(0, 0))
     return made.menu
 
@@ -194,7 +190,7 @@ def panel() -> QWidget:
 def menu() -> QWidget:
     """The menu while a sign-in is needed."""
     made = TrayMenu(QApplication.instance())
-    made.update(IconState.SIGNIN, NEEDED, is_asked=True)
+    made.update(IconState.SIGNIN, NEEDED, has_prompt=True)
     made.menu.popup(QPoint(0, 0))
     return made.menu
 

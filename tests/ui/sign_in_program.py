@@ -11,7 +11,7 @@ from PySide6.QtCore import QEvent, QMimeData, QObject, QPointF, Qt
 from PySide6.QtGui import QClipboard, QDragEnterEvent, QDropEvent, QInputMethodEvent, QKeyEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
-from tests.ui.service import QUESTION
+from tests.ui.fake_service import PROMPT
 from trayproxy.ui.sign_in_dialog import SignInDialog
 
 
@@ -68,7 +68,7 @@ def main() -> int:
     application.installEventFilter(keys)
     for mode in (QClipboard.Mode.Clipboard, QClipboard.Mode.Selection):
         application.clipboard().setText(os.environ["CLIPBOARD"], mode)
-    dialog = SignInDialog(QUESTION)
+    dialog = SignInDialog(PROMPT)
     dialog.answered.connect(lambda login, _: print(f"answered {len(login.password)}", flush=True))
     dialog.show()
     return application.exec()

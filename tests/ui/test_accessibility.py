@@ -10,7 +10,7 @@ from PySide6.QtGui import QAccessible, QColor, QPalette
 from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
-from tests.ui.service import NEEDED, OFFICE, QUESTION
+from tests.ui.fake_service import NEEDED, OFFICE, PROMPT
 from trayproxy.control.messages import CheckProfile, Problem, PromptReason
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.icon_state import IconState
@@ -19,7 +19,7 @@ from trayproxy.ui.sign_in_dialog import SignInDialog
 
 
 def dialog() -> QWidget:
-    return SignInDialog(structs.replace(QUESTION, reason=PromptReason.TYPED_REJECTED, rejections=2))
+    return SignInDialog(structs.replace(PROMPT, reason=PromptReason.TYPED_REJECTED, rejections=2))
 
 
 def window() -> QWidget:

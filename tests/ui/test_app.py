@@ -9,9 +9,9 @@ from PySide6.QtGui import QAction, QGuiApplication
 from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton
 from pytestqt.qtbot import QtBot
 
-from tests.ui.service import NEEDED, OFFICE, QUESTION, STATUS, ActingService
-from tests.ui.test_prompts import SilentChannel
-from tests.ui.test_service_client import SlowConnect
+from tests.ui.fake_service import NEEDED, OFFICE, PROMPT, STATUS, FakeService
+from tests.ui.test_prompts import RecordingChannel
+from tests.ui.test_service_client import BlockedConnect
 from trayproxy.control.client import ThreadedConnector
 from trayproxy.control.messages import (
     CheckProfile,
@@ -35,8 +35,8 @@ REFUSED = Failed(Problem("TP-805", "There is no such profile any more", "Choose 
 
 
 @pytest.fixture
-def app(service: ActingService, qtbot: QtBot) -> Iterator[App]:
-    app = App(service.connect, lambda: None, channel=SilentChannel())
+def app(service: FakeService, qtbot: QtBot) -> Iterator[App]:
+    app = App(service.connect, lambda: None, channel=RecordingChannel())
     app.window.has_tray = True
     app.start()
     qtbot.waitUntil(lambda: label(app, "local_address") == "127.0.0.1:3128")
@@ -78,24 +78,24 @@ def test_the_address_is_copied(app: App) -> None:
     assert QGuiApplication.clipboard().text() == "127.0.0.1:3128"
 
 
-def test_a_profile_is_chosen(app: App, service: ActingService) -> None:
+def test_a_profile_is_chosen(app: App, service: FakeService) -> None:
     choose(app, "profile_lab")
     assert service.requests == [UseProfile("lab")]
 
 
 def test_a_middle_click_connects_directly_and_goes_back(
-    app: App, service: ActingService, qtbot: QtBot
+    app: App, service: FakeService, qtbot: QtBot
 ) -> None:
-    app.tray.turned_direct.emit()
+    app.tray.direct_toggled.emit()
     assert service.requests == [UseProfile(DIRECT_ID)]
-    service.show(structs.replace(NEEDED, profile=None, direct=True))
+    service.set_status(structs.replace(NEEDED, profile=None, direct=True))
     qtbot.waitUntil(lambda: "irectly" in heading(app))
-    app.tray.turned_direct.emit()
+    app.tray.direct_toggled.emit()
     assert service.requests[-1] == UseProfile("office")
 
 
-def test_what_could_not_be_done_is_said(app: App, service: ActingService, qtbot: QtBot) -> None:
-    service.answers[UseProfile] = lambda _: REFUSED
+def test_what_could_not_be_done_is_said(app: App, service: FakeService, qtbot: QtBot) -> None:
+    service.replies[UseProfile] = lambda _: REFUSED
     choose(app, "profile_lab")
     qtbot.waitUntil(lambda: "TP-805" in label(app, "message"))
     assert app.window.isVisible()
@@ -105,10 +105,10 @@ def test_what_could_not_be_done_is_said(app: App, service: ActingService, qtbot:
 
 
 def test_the_row_about_the_other_address_of_localhost_opens_the_window(
-    app: App, service: ActingService, qtbot: QtBot
+    app: App, service: FakeService, qtbot: QtBot
 ) -> None:
     taken = Problem("TP-110", "nc of user nobody listens on [::1]:3128", "End it.")
-    service.show(structs.replace(STATUS, notices=(taken,)))
+    service.set_status(structs.replace(STATUS, notices=(taken,)))
     qtbot.waitUntil(lambda: "TP-110" in label(app, "notices"))
     assert not app.window.isVisible()
     choose(app, "warning")
@@ -116,19 +116,19 @@ def test_the_row_about_the_other_address_of_localhost_opens_the_window(
     app.window.close()
 
 
-def test_sign_in_asks_the_service(app: App, service: ActingService, qtbot: QtBot) -> None:
-    service.show(NEEDED)
+def test_sign_in_asks_the_service(app: App, service: FakeService, qtbot: QtBot) -> None:
+    service.set_status(NEEDED)
     qtbot.waitUntil(lambda: "needed" in heading(app))
     choose(app, "sign_in")
     assert service.requests == [SignInNow("office")]
 
 
 def test_one_s_own_sign_in_has_no_question_but_a_reason(
-    app: App, service: ActingService, qtbot: QtBot
+    app: App, service: FakeService, qtbot: QtBot
 ) -> None:
     expired = Problem("TP-305", "Your Kerberos ticket has expired", "Sign in again.")
     own = replace(OFFICE, sign_in=SignIn.SSO)
-    service.show(structs.replace(NEEDED, profile=own, profiles=(own,), notices=(expired,)))
+    service.set_status(structs.replace(NEEDED, profile=own, profiles=(own,), notices=(expired,)))
     qtbot.waitUntil(lambda: "needed" in heading(app))
     choose(app, "sign_in")
     assert service.requests == [SignInNow("office")]
@@ -137,19 +137,19 @@ def test_one_s_own_sign_in_has_no_question_but_a_reason(
 
 
 def test_sign_in_shows_the_question_that_is_open(
-    app: App, service: ActingService, qtbot: QtBot
+    app: App, service: FakeService, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    qtbot.waitUntil(lambda: app.questions.dialog is not None)
+    service.open_prompt(PROMPT)
+    qtbot.waitUntil(lambda: app.prompts.dialog is not None)
     choose(app, "sign_in")
     assert not service.requests
 
 
 def test_a_click_opens_the_question_before_the_window(
-    app: App, service: ActingService, qtbot: QtBot
+    app: App, service: FakeService, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    qtbot.waitUntil(lambda: app.questions.dialog is not None)
+    service.open_prompt(PROMPT)
+    qtbot.waitUntil(lambda: app.prompts.dialog is not None)
     app.tray.primary.emit()
     assert not app.window.isVisible()
 
@@ -161,9 +161,9 @@ def test_a_click_shows_and_hides_the_window(app: App, qtbot: QtBot) -> None:
     assert not app.window.isVisible()
 
 
-def test_the_first_profile_is_saved_and_used(service: ActingService, qtbot: QtBot) -> None:
+def test_the_first_profile_is_saved_and_used(service: FakeService, qtbot: QtBot) -> None:
     service.status = structs.replace(STATUS, profile=None, profiles=())
-    app = App(service.connect, lambda: None, channel=SilentChannel())
+    app = App(service.connect, lambda: None, channel=RecordingChannel())
     app.window.has_tray = True
     app.start()
     qtbot.waitUntil(app.window.isVisible)
@@ -171,16 +171,16 @@ def test_the_first_profile_is_saved_and_used(service: ActingService, qtbot: QtBo
     assert isinstance(host, QLineEdit)
     qtbot.keyClicks(host, "proxy.corp.example:8080")
     press(app, "save")
-    qtbot.waitUntil(lambda: bool(service.asked(UseProfile)))
-    [saved] = service.asked(SaveProfile)
-    assert service.asked(UseProfile) == [UseProfile(saved.profile.id)]
+    qtbot.waitUntil(lambda: bool(service.requests_of(UseProfile)))
+    [saved] = service.requests_of(SaveProfile)
+    assert service.requests_of(UseProfile) == [UseProfile(saved.profile.id)]
     app.close()
 
 
 def test_a_profile_that_was_refused_stays_as_typed(
-    app: App, service: ActingService, qtbot: QtBot
+    app: App, service: FakeService, qtbot: QtBot
 ) -> None:
-    service.answers[SaveProfile] = lambda _: REFUSED
+    service.replies[SaveProfile] = lambda _: REFUSED
     app.show_window()
     name = app.window.findChild(QLineEdit, "name")
     assert isinstance(name, QLineEdit)
@@ -192,40 +192,40 @@ def test_a_profile_that_was_refused_stays_as_typed(
 
 
 def test_a_profile_is_deleted_with_its_password(
-    app: App, service: ActingService, qtbot: QtBot
+    app: App, service: FakeService, qtbot: QtBot
 ) -> None:
-    app.window.delete_wanted.emit(Deletion("lab", forget=True))
+    app.window.delete_requested.emit(Deletion("lab", forget=True))
     assert service.requests == [DeleteProfile("lab", forget=True)]
 
 
-def test_a_test_is_done_by_the_service(app: App, service: ActingService, qtbot: QtBot) -> None:
-    service.answers[CheckProfile] = lambda _: CheckResult(())
+def test_a_test_is_done_by_the_service(app: App, service: FakeService, qtbot: QtBot) -> None:
+    service.replies[CheckProfile] = lambda _: CheckResult(())
     app.show_window()
     press(app, "test")
     assert service.requests == [CheckProfile(OFFICE)]
     qtbot.waitUntil(lambda: label(app, "verdict") == "All good.")
 
 
-def test_a_password_is_forgotten(app: App, service: ActingService, qtbot: QtBot) -> None:
+def test_a_password_is_forgotten(app: App, service: FakeService, qtbot: QtBot) -> None:
     app.show_window()
     press(app, "forget_password")
     qtbot.waitUntil(lambda: label(app, "message") == "The saved password was removed.")
     assert service.requests == [ForgetLogin("office")]
 
 
-def test_someone_wants_to_see_the_window(app: App, service: ActingService, qtbot: QtBot) -> None:
+def test_someone_wants_to_see_the_window(app: App, service: FakeService, qtbot: QtBot) -> None:
     service.send(ShowRequested())
     qtbot.waitUntil(app.window.isVisible)
 
 
-def test_a_dead_service_is_shown_and_brought_back(service: ActingService, qtbot: QtBot) -> None:
+def test_a_dead_service_is_shown_and_brought_back(service: FakeService, qtbot: QtBot) -> None:
     def start() -> None:
         service.is_running = True
 
-    app = App(service.connect, start, channel=SilentChannel())
+    app = App(service.connect, start, channel=RecordingChannel())
     app.start()
     qtbot.waitUntil(lambda: heading(app).startswith("Office"))
-    service.die()
+    service.crash()
     qtbot.waitUntil(lambda: heading(app) == "Starting…")
     qtbot.waitUntil(lambda: heading(app).startswith("Office"))
     assert "TP-901" in label(app, "note")
@@ -234,7 +234,7 @@ def test_a_dead_service_is_shown_and_brought_back(service: ActingService, qtbot:
 
 @pytest.mark.parametrize("how", ["quit", "quitting"])
 def test_the_end_is_the_end(
-    how: str, app: App, service: ActingService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    how: str, app: App, service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
     monkeypatch.setattr("trayproxy.ui.app.QCoreApplication.exit", codes.append)
@@ -244,34 +244,34 @@ def test_the_end_is_the_end(
     else:
         service.send(Quitting())
     qtbot.waitUntil(lambda: codes == [0])
-    assert not app.link.is_open
+    assert not app.client.is_open
 
 
 @pytest.mark.parametrize("is_running", [True, False])
 def test_quit_while_the_tray_connects_ends_the_service_too(
-    is_running: bool, service: ActingService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    is_running: bool, service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
     monkeypatch.setattr("trayproxy.ui.app.QCoreApplication.exit", codes.append)
     service.is_running = is_running
-    connect = SlowConnect(service)
-    app = App(ThreadedConnector(connect), lambda: None, channel=SilentChannel())
+    connect = BlockedConnect(service)
+    app = App(ThreadedConnector(connect), lambda: None, channel=RecordingChannel())
     app.start()
     choose(app, "quit")
     assert codes == []
-    connect.may_go_on.set()
+    connect.is_released.set()
     qtbot.waitUntil(lambda: codes == [0])
     assert service.requests == ([Quit()] if is_running else [])
     app.close()
 
 
 def test_quit_while_a_started_service_is_awaited_ends_that_service(
-    service: ActingService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
     monkeypatch.setattr("trayproxy.ui.app.QCoreApplication.exit", codes.append)
     service.is_running = False
-    app = App(service.connect, lambda: None, channel=SilentChannel())
+    app = App(service.connect, lambda: None, channel=RecordingChannel())
     app.start()
     choose(app, "quit")
     assert codes == []

@@ -10,9 +10,9 @@ from msgspec import structs
 from trayproxy.control.messages import ListenerState, SignInState, Status, UpstreamState
 from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.ui.icon_state import (
-    COALESCE_S,
-    DWELL_S,
-    PATIENCE_S,
+    MIN_STATE_S,
+    MIN_SWAP_INTERVAL_S,
+    STARTING_TIMEOUT_S,
     TROUBLE_AFTER_S,
     IconFacts,
     IconState,
@@ -56,7 +56,7 @@ def test_all_facts_have_a_state(facts: IconFacts) -> None:
 
 TABLE = [
     (IconFacts(None, waited_s=1), IconState.STARTING),
-    (IconFacts(None, waited_s=PATIENCE_S + 1), IconState.STOPPED),
+    (IconFacts(None, waited_s=STARTING_TIMEOUT_S + 1), IconState.STOPPED),
     (IconFacts(structs.replace(READY, listener=ListenerState.STARTING)), IconState.STARTING),
     (IconFacts(structs.replace(READY, listener=ListenerState.FAILED)), IconState.STOPPED),
     (IconFacts(structs.replace(READY, profile=None, profiles=())), IconState.STARTING),
@@ -68,7 +68,7 @@ TABLE = [
     (IconFacts(structs.replace(DIRECT, listener=ListenerState.FAILED)), IconState.STOPPED),
     (IconFacts(READY), IconState.READY),
     (IconFacts(READY, switching=True), IconState.STARTING),
-    (IconFacts(READY, waited_s=PATIENCE_S + 1, switching=True), IconState.READY),
+    (IconFacts(READY, waited_s=STARTING_TIMEOUT_S + 1, switching=True), IconState.READY),
     (IconFacts(WORKS), IconState.OK),
     (IconFacts(structs.replace(WORKS, sign_in=SignInState.NONE)), IconState.OK),
     (IconFacts(structs.replace(WORKS, sign_in=SignInState.REJECTED)), IconState.SIGNIN),
@@ -116,16 +116,16 @@ def test_longer_trouble_is_never_better(facts: IconFacts, more: float) -> None:
 
 
 def shown(track: IconTrack, now: float) -> IconState:
-    track.look(now)
+    track.update_shown(now)
     return track.shown
 
 
 def test_trouble_is_shown_after_five_seconds_and_not_before() -> None:
     track = IconTrack(0)
     track.update(WORKS, 1, wall=1000)
-    assert track.look(1) is None
+    assert track.update_shown(1) is None
     track.update(structs.replace(UNREACHABLE, upstream_since=1001), 2, wall=1001)
-    assert track.look(2) == pytest.approx(5)
+    assert track.update_shown(2) == pytest.approx(5)
     assert shown(track, 6.9) is IconState.OK
     assert shown(track, 7) is IconState.TROUBLE
 
@@ -133,7 +133,7 @@ def test_trouble_is_shown_after_five_seconds_and_not_before() -> None:
 def test_trouble_that_is_old_when_we_come_is_shown_at_once() -> None:
     track = IconTrack(0)
     track.update(structs.replace(UNREACHABLE, upstream_since=900), 1, wall=1000)
-    track.look(1)
+    track.update_shown(1)
     assert track.shown is IconState.TROUBLE
 
 
@@ -142,16 +142,16 @@ def test_a_clock_set_back_hides_no_trouble() -> None:
     status = structs.replace(UNREACHABLE, upstream_since=1000)
     track.update(status, 1, wall=1000)
     track.update(structs.replace(status, active=1), 7, wall=10)
-    track.look(7)
+    track.update_shown(7)
     assert track.shown is IconState.TROUBLE
 
 
 def test_trouble_and_ok_stay_for_a_second_each() -> None:
     track = IconTrack(0)
     track.update(structs.replace(UNREACHABLE, upstream_since=0), 10, wall=1000)
-    track.look(10)
+    track.update_shown(10)
     track.update(structs.replace(WORKS, upstream_since=1000), 10.5, wall=1000)
-    assert track.look(10.5) == pytest.approx(DWELL_S - 0.5)
+    assert track.update_shown(10.5) == pytest.approx(MIN_STATE_S - 0.5)
     assert shown(track, 10.5) is IconState.TROUBLE
     assert shown(track, 11) is IconState.OK
 
@@ -159,24 +159,24 @@ def test_trouble_and_ok_stay_for_a_second_each() -> None:
 def test_a_needed_sign_in_is_shown_at_once() -> None:
     track = IconTrack(0)
     track.update(WORKS, 1, wall=0)
-    track.look(1)
+    track.update_shown(1)
     track.update(structs.replace(WORKS, sign_in=SignInState.NEEDED), 2, wall=0)
-    track.look(2)
+    track.update_shown(2)
     assert track.shown is IconState.SIGNIN
 
 
 def test_a_start_that_takes_too_long_is_told() -> None:
     track = IconTrack(0)
-    assert track.look(0) == pytest.approx(PATIENCE_S, abs=0.01)
-    track.look(PATIENCE_S + 0.01)
+    assert track.update_shown(0) == pytest.approx(STARTING_TIMEOUT_S, abs=0.01)
+    track.update_shown(STARTING_TIMEOUT_S + 0.01)
     assert track.shown is IconState.STOPPED
 
 
 def test_a_switch_shows_until_it_has_happened() -> None:
     track = IconTrack(0)
     track.update(WORKS, 1, wall=0)
-    track.look(1)
-    track.switch(2)
+    track.update_shown(1)
+    track.start_switch(2)
     assert shown(track, 2) is IconState.STARTING
     track.update(structs.replace(READY, profile=LAB), 2.5, wall=0)
     assert shown(track, 2.5) is IconState.READY
@@ -193,14 +193,14 @@ def test_swaps_are_never_closer_than_200_ms_and_the_truth_comes_in_time(
         now += pause
         track.update(status, now, wall=now)
         before = track.shown
-        track.look(now)
+        track.update_shown(now)
         if track.shown is not before:
-            assert now - swaps[-1] >= COALESCE_S - 0.002
+            assert now - swaps[-1] >= MIN_SWAP_INTERVAL_S - 0.002
             swaps.append(now)
     for _ in range(5):
-        wait = track.look(now)
+        wait = track.update_shown(now)
         if wait is None:
             break
         now += wait
-    assert track.look(now) is None
+    assert track.update_shown(now) is None
     assert track.shown is icon_state(track.facts(now))

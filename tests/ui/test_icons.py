@@ -7,9 +7,9 @@ from PySide6.QtGui import QColor, QImage, QPalette
 
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.ui.icon_state import IconState
-from trayproxy.ui.icons import TRAY_SIZES, action_icon, app_icon, render, resource, tray_icon
+from trayproxy.ui.icons import TRAY_SIZES, action_icon, app_icon, render, resource_path, tray_icon
 
-DRAWINGS = sorted(path.stem for path in resource("icons/tray").glob("*.svg"))
+DRAWINGS = sorted(path.stem for path in resource_path("icons/tray").glob("*.svg"))
 WHITE, BLACK, GREY = QColor("#ffffff"), QColor("#000000"), QColor("#808080")
 
 
@@ -72,7 +72,7 @@ def test_drawings_differ_by_shape_not_only_by_colour() -> None:
 
 @pytest.mark.parametrize("name", [name for name in DRAWINGS if name.endswith("symbolic")])
 def test_symbolic_drawings_leave_the_colour_to_the_desktop(name: str) -> None:
-    text = resource(f"icons/tray/{name}.svg").read_text()
+    text = resource_path(f"icons/tray/{name}.svg").read_text()
     assert text.count("<path") == text.count('fill="currentColor"')
 
 
@@ -90,7 +90,7 @@ def test_there_is_an_app_icon() -> None:
 
 
 def test_the_desktop_file_bears_the_application_id() -> None:
-    lines = resource(f"{APP_ID}.desktop").read_text().splitlines()
+    lines = resource_path(f"{APP_ID}.desktop").read_text().splitlines()
     # What X11 windows of Qt programs have as their class: the name, not the id.
     assert f"StartupWMClass={APP_NAME}" in lines
     assert f"Icon={APP_ID}" in lines
@@ -102,4 +102,4 @@ def test_resources_are_found_beside_or_inside_the_package(
     package = tmp_path / "trayproxy"
     (package / "resources").mkdir(parents=True)
     monkeypatch.setattr("trayproxy.__file__", str(package / "__init__.py"))
-    assert resource("x.svg") == package / "resources" / "x.svg"
+    assert resource_path("x.svg") == package / "resources" / "x.svg"

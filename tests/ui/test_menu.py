@@ -10,7 +10,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QSystemTrayIcon
 from pytestqt.qtbot import QtBot
 
-from tests.ui.service import LAB, NEEDED, OFFICE, STATUS
+from tests.ui.fake_service import LAB, NEEDED, OFFICE, STATUS
 from trayproxy.control.messages import (
     ListenerState,
     Problem,
@@ -25,7 +25,7 @@ from trayproxy.ui import texts
 from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.menu import PROFILES_SHOWN, TrayMenu
 from trayproxy.ui.text_sanitizer import MENU_WIDTH, TOOLTIP_UNITS, utf16_units
-from trayproxy.ui.tray import Gesture, gesture
+from trayproxy.ui.tray import Gesture, gesture_of
 
 Reason = QSystemTrayIcon.ActivationReason
 
@@ -84,7 +84,7 @@ def test_connecting_directly_is_one_of_the_choices(menu: TrayMenu, qtbot: QtBot)
 
 
 def test_the_menu_when_a_sign_in_is_needed(menu: TrayMenu) -> None:
-    menu.update(IconState.SIGNIN, NEEDED, is_asked=True)
+    menu.update(IconState.SIGNIN, NEEDED, has_prompt=True)
     assert rows(menu)[:4] == [
         "Office — sign-in needed (4 requests waiting)",
         "127.0.0.1:3128",
@@ -202,7 +202,7 @@ def test_the_first_row_tells_that_no_sign_in_is_possible(menu: TrayMenu) -> None
 def test_more_than_seven_profiles_go_to_a_submenu(menu: TrayMenu) -> None:
     many = tuple(Profile(f"p{n}", f"P{n}", Upstream("px", 3128)) for n in range(20))
     menu.update(
-        IconState.SIGNIN, structs.replace(NEEDED, profile=many[0], profiles=many), is_asked=True
+        IconState.SIGNIN, structs.replace(NEEDED, profile=many[0], profiles=many), has_prompt=True
     )
     assert "More profiles" in rows(menu)
     assert len([text for text in rows(menu) if "px:3128" in text]) == PROFILES_SHOWN
@@ -214,7 +214,7 @@ def test_more_than_seven_profiles_go_to_a_submenu(menu: TrayMenu) -> None:
     [
         ("address", "address_chosen"),
         ("sign_in", "sign_in_chosen"),
-        ("try_again", "try_again_chosen"),
+        ("try_again", "retry_chosen"),
         ("profiles", "profiles_chosen"),
         ("quit", "quit_chosen"),
     ],
@@ -227,15 +227,15 @@ def test_each_row_says_what_was_chosen(
 
 
 @pytest.mark.parametrize(
-    ("name", "quiet"),
+    ("name", "snooze"),
     [("not_now_a_while", Snooze.A_WHILE), ("not_now_until_chosen", Snooze.UNTIL_CHOSEN)],
 )
-def test_not_now_has_two_times(name: str, quiet: Snooze, menu: TrayMenu, qtbot: QtBot) -> None:
+def test_not_now_has_two_times(name: str, snooze: Snooze, menu: TrayMenu, qtbot: QtBot) -> None:
     found = menu.menu.findChild(QAction, name)
     assert isinstance(found, QAction)
     with qtbot.waitSignal(menu.not_now_chosen) as chosen:
         found.trigger()
-    assert chosen.args == [quiet]
+    assert chosen.args == [snooze]
 
 
 def test_a_copied_address_wears_a_tick_for_a_while(menu: TrayMenu, qtbot: QtBot) -> None:
@@ -245,7 +245,7 @@ def test_a_copied_address_wears_a_tick_for_a_while(menu: TrayMenu, qtbot: QtBot)
 
 
 def test_names_are_no_mnemonics(menu: TrayMenu) -> None:
-    menu.escape_for(over_dbus=True)
+    menu.set_over_dbus(over_dbus=True)
     profile = replace(OFFICE, name="R&D_1")
     menu.update(IconState.READY, structs.replace(STATUS, profile=profile, profiles=(profile,)))
     assert rows(menu)[0] == "R&&D__1 — ready, not used yet"
@@ -300,18 +300,18 @@ def test_rates_are_read_at_a_glance(octets: float, text: str) -> None:
         ("wayland", Reason.Trigger, Gesture.PRIMARY),
         ("xcb", Reason.DoubleClick, Gesture.NOTHING),
         ("xcb", Reason.Context, Gesture.NOTHING),
-        ("xcb", Reason.MiddleClick, Gesture.TURN_DIRECT),
+        ("xcb", Reason.MiddleClick, Gesture.TOGGLE_DIRECT),
         ("windows", Reason.Trigger, Gesture.PRIMARY_UNLESS_DOUBLE),
         ("windows", Reason.DoubleClick, Gesture.WINDOW),
         ("windows", Reason.Context, Gesture.NOTHING),
-        ("windows", Reason.MiddleClick, Gesture.TURN_DIRECT),
+        ("windows", Reason.MiddleClick, Gesture.TOGGLE_DIRECT),
         ("cocoa", Reason.Trigger, Gesture.NOTHING),
         ("cocoa", Reason.MiddleClick, Gesture.NOTHING),
         ("cocoa", Reason.DoubleClick, Gesture.NOTHING),
     ],
 )
 def test_the_table_of_gestures(platform: str, reason: Reason, meant: Gesture) -> None:
-    assert gesture(reason, platform) is meant
+    assert gesture_of(reason, platform) is meant
 
 
 @pytest.mark.qt_log_ignore("grabbing the keyboard", extend=True)

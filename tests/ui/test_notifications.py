@@ -9,11 +9,11 @@ from pytestqt.qtbot import QtBot
 from tests.support.bus import session_bus
 from tests.support.processes import Home
 from tests.support.sni_host import NotificationService, ShownNotification
-from tests.ui.service import QUESTION
+from tests.ui.fake_service import PROMPT
 from trayproxy.ui.notifications import DesktopNotifications, Notification, Notifier
-from trayproxy.ui.prompts import notice
+from trayproxy.ui.prompts import notification_for
 
-NOTICE = notice(QUESTION)
+NOTIFICATION = notification_for(PROMPT)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def shown(server: NotificationService, qtbot: QtBot) -> ShownNotification:
 def test_a_notice_is_shown_as_it_is(
     server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
-    channel.post(NOTICE)
+    channel.post(NOTIFICATION)
     said = shown(server, qtbot)
     assert said.title == "Sign-in needed for Office"
     assert said.body == "git (4312) and 3 others are waiting."
@@ -72,10 +72,10 @@ def test_a_notice_is_shown_as_it_is(
 def test_a_second_notice_takes_the_place_of_the_first(
     server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
-    channel.post(NOTICE)
+    channel.post(NOTIFICATION)
     first = shown(server, qtbot)
     qtbot.waitUntil(lambda: channel.is_shown)
-    channel.post(Notification("Other", "Text.", NOTICE.actions))
+    channel.post(Notification("Other", "Text.", NOTIFICATION.actions))
     qtbot.waitUntil(lambda: len(server.all) == 2)
     assert server.all[1].replaces == first.number
 
@@ -83,7 +83,7 @@ def test_a_second_notice_takes_the_place_of_the_first(
 def test_a_notice_is_withdrawn(
     server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
-    channel.post(NOTICE)
+    channel.post(NOTIFICATION)
     shown(server, qtbot)
     channel.withdraw()
     qtbot.waitUntil(lambda: not server.open)
@@ -92,11 +92,11 @@ def test_a_notice_is_withdrawn(
 def test_a_notice_withdrawn_before_it_was_shown_does_not_stay(
     server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
-    channel.post(NOTICE)
+    channel.post(NOTIFICATION)
     channel.withdraw()
-    channel.post(NOTICE)
+    channel.post(NOTIFICATION)
     qtbot.waitUntil(lambda: channel.is_shown)
-    channel.post(NOTICE)
+    channel.post(NOTIFICATION)
     channel.withdraw()
     qtbot.waitUntil(lambda: not server.open)
 
@@ -111,7 +111,7 @@ def test_an_action_comes_with_its_token(
     channel: DesktopNotifications,
     qtbot: QtBot,
 ) -> None:
-    channel.post(NOTICE)
+    channel.post(NOTIFICATION)
     said = shown(server, qtbot)
     qtbot.waitUntil(lambda: channel.is_shown)
     with qtbot.waitSignal(channel.chosen) as chosen:
@@ -123,7 +123,7 @@ def test_a_notice_is_shown_by_a_server_without_actions(
     bus: str, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
     with service_on(bus, "body") as server:
-        channel.post(NOTICE)
+        channel.post(NOTIFICATION)
         assert shown(server, qtbot).actions == ()
 
 
@@ -140,7 +140,7 @@ def test_mark_up_is_escaped_where_the_server_reads_it(
 def test_a_desktop_without_a_service_is_no_mistake(
     channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
-    channel.post(NOTICE)
+    channel.post(NOTIFICATION)
     channel.withdraw()
 
 
@@ -149,16 +149,16 @@ def test_a_session_without_a_bus_is_no_mistake(
 ) -> None:
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    channel.post(NOTICE)
+    channel.post(NOTIFICATION)
 
 
 def test_a_bus_that_goes_is_no_mistake(place: Home, qtbot: QtBot, bus: str) -> None:
     channel = DesktopNotifications()
     with service_on(bus, "body") as server:
-        channel.post(NOTICE)
+        channel.post(NOTIFICATION)
         shown(server, qtbot)
     channel.close()
-    channel.post(NOTICE)
+    channel.post(NOTIFICATION)
     channel.close()
 
 
@@ -167,12 +167,12 @@ def test_a_notice_waits_for_its_minute(
 ) -> None:
     now = [0.0]
     notifier = Notifier(channel, clock=lambda: now[0])
-    notifier.say(NOTICE)
+    notifier.notify(NOTIFICATION)
     shown(server, qtbot)
     notifier.withdraw()
     qtbot.waitUntil(lambda: not server.open)
     now[0] = 59.95
-    notifier.say(Notification("Other", "Text.", NOTICE.actions))
+    notifier.notify(Notification("Other", "Text.", NOTIFICATION.actions))
     assert len(server.all) == 1
     now[0] = 60.1
     qtbot.waitUntil(lambda: len(server.all) == 2)

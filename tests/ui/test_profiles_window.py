@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from tests.ui.service import LAB, NEEDED, OFFICE, STATUS
+from tests.ui.fake_service import LAB, NEEDED, OFFICE, STATUS
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
@@ -46,7 +46,7 @@ from trayproxy.profiles.profile import (
 )
 from trayproxy.ui.check_panel import CheckPanel, report, verdict
 from trayproxy.ui.icon_state import IconState
-from trayproxy.ui.profile_form import ProfileDraft, draft_of, tidied
+from trayproxy.ui.profile_form import ProfileDraft, draft_from_profile, normalized
 from trayproxy.ui.profiles_window import Deletion, ProfilesWindow
 
 Widget = TypeVar("Widget", bound=QObject)
@@ -119,14 +119,14 @@ def test_it_shows_the_state_the_address_and_the_profiles(window: ProfilesWindow)
 def test_a_needed_sign_in_can_be_done_from_here(window: ProfilesWindow, qtbot: QtBot) -> None:
     assert not child(window, QPushButton, "sign_in_now").isVisible()
     window.show_state(IconState.SIGNIN, NEEDED)
-    with qtbot.waitSignal(window.sign_in_wanted):
+    with qtbot.waitSignal(window.sign_in_requested):
         press(window, "sign_in_now")
 
 
 def test_without_a_service_it_can_be_tried_again(window: ProfilesWindow, qtbot: QtBot) -> None:
     window.show_state(IconState.STOPPED, None)
     assert label(window, "state") == "TrayProxy is not running"
-    with qtbot.waitSignal(window.try_again_wanted):
+    with qtbot.waitSignal(window.retry_requested):
         press(window, "try_again_now")
 
 
@@ -136,14 +136,14 @@ def test_another_port_can_be_used_from_here(window: ProfilesWindow, qtbot: QtBot
     window.show_state(IconState.STOPPED, status)
     assert child(window, QPushButton, "use_port_now").text() == "Use port 3129 instead"
     assert not child(window, QWidget, "address_row").isVisible()
-    with qtbot.waitSignal(window.port_wanted) as wanted:
+    with qtbot.waitSignal(window.port_requested) as wanted:
         press(window, "use_port_now")
     assert wanted.args == [3129]
     notice = Problem("TP-111", "TrayProxy uses port 3129 for now", "Set them to 127.0.0.1:3129.")
     window.show_state(IconState.OK, structs.replace(STATUS, wanted_port=3128, notices=(notice,)))
     assert child(window, QPushButton, "use_port_now").text() == "Go back to port 3128"
     assert "Set them to 127.0.0.1:3129." in label(window, "notices")
-    with qtbot.waitSignal(window.port_wanted) as wanted:
+    with qtbot.waitSignal(window.port_requested) as wanted:
         press(window, "use_port_now")
     assert wanted.args == [0]
 
@@ -180,7 +180,7 @@ def test_a_page_of_the_network_can_be_opened(window: ProfilesWindow, qtbot: QtBo
     url = "https://portal.example/login?<b>=1"
     notice = structs.replace(PAGE, url=url)
     window.show_state(IconState.OK, structs.replace(STATUS, notices=(notice,)))
-    with qtbot.waitSignal(window.page_wanted) as opened:
+    with qtbot.waitSignal(window.page_requested) as opened:
         press(window, "open_page_now")
     assert opened.args == [url]
     window.show_state(IconState.OK, STATUS)
@@ -195,7 +195,7 @@ def test_connecting_directly_for_a_while_is_offered_with_the_page(
     button = child(window, QPushButton, "direct_for_now")
     assert not button.isHidden()
     assert button.text() == "Connect directly for 5 minutes"
-    with qtbot.waitSignal(window.direct_for_now_wanted):
+    with qtbot.waitSignal(window.direct_for_now_requested):
         press(window, "direct_for_now")
     # There is nothing to offer while programs connect directly, or when the page has gone.
     for status in (structs.replace(offered, profile=None, direct=True), STATUS):
@@ -211,7 +211,7 @@ def test_only_web_pages_can_be_opened(window: ProfilesWindow, url: str) -> None:
 
 
 def test_the_address_can_be_copied(window: ProfilesWindow, qtbot: QtBot) -> None:
-    with qtbot.waitSignal(window.copy_wanted):
+    with qtbot.waitSignal(window.copy_requested):
         press(window, "copy_address")
 
 
@@ -226,7 +226,7 @@ def test_the_first_profile_needs_two_inputs(qtbot: QtBot) -> None:
     window.show()
     assert entries(window) == ["New profile"]
     type_into(window, "host", "http://proxy.corp.example:8080/", qtbot)
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     expected = Profile(
         "proxy-corp-example", "proxy.corp.example", Upstream("proxy.corp.example", 8080)
@@ -237,7 +237,7 @@ def test_the_first_profile_needs_two_inputs(qtbot: QtBot) -> None:
 def test_a_change_keeps_the_id(window: ProfilesWindow, qtbot: QtBot) -> None:
     type_into(window, "name", "Head office", qtbot)
     type_into(window, "bypass", "localhost, *.corp.example", qtbot)
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     assert wanted.args == [
         replace(OFFICE, name="Head office", bypass=("localhost", "*.corp.example"))
@@ -247,7 +247,7 @@ def test_a_change_keeps_the_id(window: ProfilesWindow, qtbot: QtBot) -> None:
 def test_a_profile_may_need_no_sign_in(window: ProfilesWindow, qtbot: QtBot) -> None:
     child(window, QRadioButton, "without_sign_in").click()
     assert not child(window, QLineEdit, "profile_user").isEnabled()
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     assert wanted.args == [replace(OFFICE, sign_in=SignIn.NONE)]
 
@@ -256,7 +256,7 @@ def test_a_profile_may_use_one_s_own_sign_in(window: ProfilesWindow, qtbot: QtBo
     child(window, QRadioButton, "with_own_sign_in").click()
     assert not child(window, QLineEdit, "profile_user").isEnabled()
     pick(window, "method", Method.NEGOTIATE)
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     assert wanted.args == [replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)]
 
@@ -266,7 +266,7 @@ def test_a_profile_may_allow_one_method_only(window: ProfilesWindow, qtbot: QtBo
     names = [box.itemText(row) for row in range(box.count())]
     assert names == ["Automatic", "Negotiate", "NTLM", "Digest", "Basic"]
     pick(window, "method", Method.NTLM)
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     assert wanted.args == [replace(OFFICE, method=Method.NTLM)]
 
@@ -276,14 +276,14 @@ def test_a_method_that_needs_a_password_does_not_go_with_one_s_own_sign_in(
 ) -> None:
     child(window, QRadioButton, "with_own_sign_in").click()
     pick(window, "method", Method.BASIC)
-    with qtbot.assertNotEmitted(window.save_wanted):
+    with qtbot.assertNotEmitted(window.save_requested):
         press(window, "save")
     assert "Automatic, Negotiate or NTLM" in label(window, "method_error")
     way = child(window, QRadioButton, "with_own_sign_in")
     assert "Automatic, Negotiate or NTLM" in way.accessibleDescription()
     pick(window, "method", Method.NTLM)
     assert label(window, "method_error") == ""
-    with qtbot.waitSignal(window.save_wanted):
+    with qtbot.waitSignal(window.save_requested):
         press(window, "save")
 
 
@@ -295,11 +295,11 @@ def test_a_profile_says_how_passwords_are_written_for_old_proxies_r_092(
     child(window, QToolButton, "advanced").click()
     assert [box.itemText(row) for row in range(box.count())] == ["UTF-8", "Latin-1"]
     pick(window, "encoding", Encoding.LATIN_1)
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     latin = replace(OFFICE, encoding=Encoding.LATIN_1)
     assert wanted.args == [latin]
-    assert draft_of(latin).encoding is Encoding.LATIN_1
+    assert draft_from_profile(latin).encoding is Encoding.LATIN_1
     child(window, QRadioButton, "with_own_sign_in").click()
     assert not box.isEnabled()
 
@@ -331,7 +331,7 @@ def test_a_mistake_is_told_under_its_field(
     if field == "name" and not text:
         type_into(window, "host", "bad host", qtbot)
     type_into(window, field, text, qtbot)
-    with qtbot.assertNotEmitted(window.save_wanted):
+    with qtbot.assertNotEmitted(window.save_requested):
         press(window, "save")
     assert said in label(window, f"{field}_error")
     assert said in child(window, QLineEdit, field).accessibleDescription()
@@ -378,7 +378,7 @@ def added(window: ProfilesWindow, qtbot: QtBot) -> Profile:
     child(window, QToolButton, "add_profile").click()
     type_into(window, "host", "branch-px:3128", qtbot)
     type_into(window, "name", "Branch", qtbot)
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     [profile] = wanted.args or []
     assert isinstance(profile, Profile)
@@ -410,7 +410,7 @@ def test_the_first_saved_profile_leaves_no_empty_one_behind(qtbot: QtBot) -> Non
     window.show_state(IconState.STARTING, NOTHING)
     window.show()
     type_into(window, "host", "proxy:8080", qtbot)
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     [profile] = wanted.args or []
     window.show_saved(profile)
@@ -423,7 +423,7 @@ def test_the_first_saved_profile_leaves_no_empty_one_behind(qtbot: QtBot) -> Non
 
 def test_what_is_typed_after_saving_stays(window: ProfilesWindow, qtbot: QtBot) -> None:
     type_into(window, "name", "Head", qtbot)
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     [profile] = wanted.args or []
     qtbot.keyClicks(child(window, QLineEdit, "name"), " office")
@@ -442,7 +442,7 @@ def test_why_a_change_was_not_made_is_said(window: ProfilesWindow) -> None:
 def test_another_profile_can_be_made_the_active_one(window: ProfilesWindow, qtbot: QtBot) -> None:
     assert not child(window, QPushButton, "use").isVisible()
     select(window, 1)
-    with qtbot.waitSignal(window.use_wanted) as wanted:
+    with qtbot.waitSignal(window.use_requested) as wanted:
         press(window, "use")
     assert wanted.args == ["lab"]
 
@@ -452,7 +452,7 @@ def test_connecting_directly_is_chosen_like_a_profile(window: ProfilesWindow, qt
     assert label(window, "direct_note").startswith("Programs reach every address directly")
     assert not child(window, QPushButton, "save").isVisible()
     assert not child(window, QToolButton, "delete_profile").isEnabled()
-    with qtbot.waitSignal(window.use_wanted) as wanted:
+    with qtbot.waitSignal(window.use_requested) as wanted:
         press(window, "use")
     assert wanted.args == [DIRECT_ID]
     window.show_state(IconState.DIRECT, structs.replace(STATUS, profile=None, direct=True))
@@ -478,7 +478,7 @@ def test_every_part_of_a_profile_is_kept_when_it_is_saved(
     assert label(window, "state").endswith("(encrypted)")
     assert child(window, QLineEdit, "ca_file").isVisible()
     type_into(window, "name", "Head office", qtbot)
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     assert wanted.args == [replace(full, name="Head office")]
 
@@ -487,7 +487,7 @@ def test_the_kind_of_proxy_can_be_chosen(window: ProfilesWindow, qtbot: QtBot) -
     scheme = child(window, QComboBox, "scheme")
     assert [scheme.itemText(n) for n in range(3)] == ["http://", "https://", "socks5://"]
     qtbot.keyClick(scheme, Qt.Key.Key_S)
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     [profile] = wanted.args or []
     assert isinstance(profile, Profile)
@@ -499,7 +499,7 @@ def test_what_few_need_is_hidden_until_it_is_wanted(window: ProfilesWindow, qtbo
     child(window, QToolButton, "advanced").click()
     type_into(window, "fallbacks", "b:1, https://c:2", qtbot)
     type_into(window, "ca_file", "/etc/company.pem", qtbot)
-    with qtbot.waitSignal(window.save_wanted) as wanted:
+    with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
     [profile] = wanted.args or []
     assert isinstance(profile, Profile)
@@ -523,7 +523,7 @@ def test_a_hidden_mistake_is_shown(
     advanced.click()
     type_into(window, field, text, qtbot)
     advanced.click()
-    with qtbot.assertNotEmitted(window.save_wanted):
+    with qtbot.assertNotEmitted(window.save_requested):
         press(window, "save")
     assert child(window, QLineEdit, field).isVisible()
     assert label(window, f"{field}_error")
@@ -543,7 +543,7 @@ def test_a_saved_password_can_be_forgotten(window: ProfilesWindow, qtbot: QtBot)
     assert label(window, "password_kept") == (
         "Kept in GNOME Keyring once the proxy has accepted it"
     )
-    with qtbot.waitSignal(window.forget_wanted) as wanted:
+    with qtbot.waitSignal(window.forget_requested) as wanted:
         press(window, "forget_password")
     assert wanted.args == ["office"]
 
@@ -589,7 +589,7 @@ def test_deleting_asks_and_offers_to_forget(
     too = child(box, QCheckBox, "forget_too")
     assert too.text() == "Also remove its saved password from GNOME Keyring"
     too.setChecked(forget)
-    with qtbot.waitSignal(window.delete_wanted) as wanted:
+    with qtbot.waitSignal(window.delete_requested) as wanted:
         choose(box, "Delete")
     assert wanted.args == [Deletion("office", forget)]
 
@@ -606,7 +606,7 @@ def test_deleting_the_profile_in_use_warns_first(
 
 def test_a_profile_can_be_kept(window: ProfilesWindow, qtbot: QtBot) -> None:
     child(window, QToolButton, "delete_profile").click()
-    with qtbot.assertNotEmitted(window.delete_wanted):
+    with qtbot.assertNotEmitted(window.delete_requested):
         choose(question(window, qtbot), "Keep")
 
 
@@ -626,7 +626,7 @@ def test_without_a_tray_closing_asks(window: ProfilesWindow, qtbot: QtBot) -> No
 def test_without_a_tray_one_can_quit(window: ProfilesWindow, qtbot: QtBot) -> None:
     window.has_tray = False
     window.close()
-    with qtbot.waitSignal(window.quit_wanted):
+    with qtbot.waitSignal(window.quit_requested):
         choose(question(window, qtbot), "Quit")
 
 
@@ -662,7 +662,7 @@ NOT_FOUND = CheckResult(
 
 
 def test_a_test_shows_its_steps(window: ProfilesWindow, qtbot: QtBot) -> None:
-    with qtbot.waitSignal(window.check_wanted) as wanted:
+    with qtbot.waitSignal(window.check_requested) as wanted:
         press(window, "test")
     [request] = wanted.args or []
     assert request == CheckProfile(OFFICE)
@@ -676,12 +676,12 @@ def test_a_test_shows_its_steps(window: ProfilesWindow, qtbot: QtBot) -> None:
 
 
 def test_a_test_can_be_repeated(window: ProfilesWindow, qtbot: QtBot) -> None:
-    with qtbot.waitSignal(window.check_wanted) as first:
+    with qtbot.waitSignal(window.check_requested) as first:
         press(window, "test")
     panel = child(window, CheckPanel, "check_panel")
     assert not child(panel, QPushButton, "test_again").isEnabled()
     window.show_check((first.args or [])[0], NOT_FOUND)
-    with qtbot.waitSignal(window.check_wanted) as second:
+    with qtbot.waitSignal(window.check_requested) as second:
         press(panel, "test_again")
     assert label(panel, "verdict") == "Testing…"
     # A reply to the test before is none to this one.
@@ -693,7 +693,7 @@ def test_a_test_can_be_repeated(window: ProfilesWindow, qtbot: QtBot) -> None:
 
 
 def test_a_late_reply_of_an_earlier_test_is_dropped(window: ProfilesWindow, qtbot: QtBot) -> None:
-    with qtbot.waitSignal(window.check_wanted) as first:
+    with qtbot.waitSignal(window.check_requested) as first:
         press(window, "test")
     press(window, "test")
     window.show_check((first.args or [])[0], GOOD)
@@ -703,7 +703,7 @@ def test_a_late_reply_of_an_earlier_test_is_dropped(window: ProfilesWindow, qtbo
 
 
 def test_a_test_that_needs_a_sign_in_offers_it(window: ProfilesWindow, qtbot: QtBot) -> None:
-    with qtbot.waitSignal(window.check_wanted) as wanted:
+    with qtbot.waitSignal(window.check_requested) as wanted:
         press(window, "test")
     panel = child(window, CheckPanel, "check_panel")
     button = child(panel, QPushButton, "sign_in")
@@ -714,7 +714,7 @@ def test_a_test_that_needs_a_sign_in_offers_it(window: ProfilesWindow, qtbot: Qt
     failed = Step("sign-in", StepState.FAILED, problem=snoozed)
     window.show_check(panel.request, CheckResult((failed,)))
     assert button.isVisible()
-    with qtbot.waitSignal(window.test_sign_in_wanted) as signed_in:
+    with qtbot.waitSignal(window.test_sign_in_requested) as signed_in:
         press(panel, "sign_in")
     assert signed_in.args == [OFFICE.id]
     panel.close()
@@ -751,12 +751,12 @@ def test_the_report_is_plain_and_tells_the_upstream() -> None:
     ],
 )
 def test_a_pasted_address_is_taken_apart(typed: str, host: str, port: str) -> None:
-    draft = tidied(ProfileDraft(name="x", host=typed))
+    draft = normalized(ProfileDraft(name="x", host=typed))
     assert (draft.host, draft.port) == (host, port)
 
 
 def test_a_profile_survives_being_text() -> None:
-    assert draft_of(OFFICE) == ProfileDraft(
+    assert draft_from_profile(OFFICE) == ProfileDraft(
         "Office", "proxy.corp.example", "8080", SignIn.PASSWORD, "CORP\\jdoe", ""
     )
 
@@ -771,4 +771,6 @@ def test_a_profile_survives_being_text() -> None:
     ],
 )
 def test_a_pasted_address_brings_its_kind(typed: str, scheme: ProxyScheme) -> None:
-    assert tidied(ProfileDraft(name="x", host=typed, scheme=ProxyScheme.SOCKS5)).scheme is scheme
+    assert (
+        normalized(ProfileDraft(name="x", host=typed, scheme=ProxyScheme.SOCKS5)).scheme is scheme
+    )

@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
-from tests.ui.service import QUESTION, ActingService
+from tests.ui.fake_service import PROMPT, FakeService
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     AnswerPrompt,
@@ -22,12 +22,12 @@ from trayproxy.control.messages import (
 )
 from trayproxy.ui.notifications import Notification, Notifier
 from trayproxy.ui.password_field import PasswordField
-from trayproxy.ui.prompts import NOT_NOW, SIGN_IN, PromptDialogs, notice
+from trayproxy.ui.prompts import NOT_NOW, SIGN_IN, PromptDialogs, notification_for
 from trayproxy.ui.service_client import ServiceClient
 from trayproxy.ui.sign_in_dialog import SignInDialog
 
 
-class SilentChannel(QObject):
+class RecordingChannel(QObject):
     """Remembers what it should have shown."""
 
     chosen = Signal(str, str)
@@ -37,8 +37,8 @@ class SilentChannel(QObject):
         self.shown: Notification | None = None
         self.posts = 0
 
-    def post(self, notice: Notification) -> None:
-        self.shown = notice
+    def post(self, notification: Notification) -> None:
+        self.shown = notification
         self.posts += 1
 
     def withdraw(self) -> None:
@@ -46,30 +46,30 @@ class SilentChannel(QObject):
 
 
 @pytest.fixture
-def channel(qapp: object) -> SilentChannel:
-    return SilentChannel()
+def channel(qapp: object) -> RecordingChannel:
+    return RecordingChannel()
 
 
 @pytest.fixture
-def questions(
-    service: ActingService, channel: SilentChannel, qtbot: QtBot
+def prompts(
+    service: FakeService, channel: RecordingChannel, qtbot: QtBot
 ) -> Iterator[PromptDialogs]:
-    link = ServiceClient(service.connect)
-    link.open()
+    client = ServiceClient(service.connect)
+    client.open()
     notifier = Notifier(channel)
-    made = PromptDialogs(link, notifier)
+    made = PromptDialogs(client, notifier)
     yield made
     made.close()
-    link.close()
+    client.close()
 
 
-def dialog_for(questions: PromptDialogs, qtbot: QtBot, number: int = 1) -> SignInDialog:
+def dialog_for(prompts: PromptDialogs, qtbot: QtBot, number: int = 1) -> SignInDialog:
     def is_open() -> bool:
-        return questions.dialog is not None and questions.dialog.question.number == number
+        return prompts.dialog is not None and prompts.dialog.prompt.number == number
 
     qtbot.waitUntil(is_open)
-    assert questions.dialog
-    return questions.dialog
+    assert prompts.dialog
+    return prompts.dialog
 
 
 def press(dialog: SignInDialog, name: str) -> None:
@@ -79,28 +79,28 @@ def press(dialog: SignInDialog, name: str) -> None:
 
 
 def test_a_question_opens_a_dialog(
-    questions: PromptDialogs, service: ActingService, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    assert dialog_for(questions, qtbot).isVisible()
-    assert questions.pending == QUESTION
+    service.open_prompt(PROMPT)
+    assert dialog_for(prompts, qtbot).isVisible()
+    assert prompts.pending == PROMPT
 
 
 def test_a_changed_question_changes_the_dialog(
-    questions: PromptDialogs, service: ActingService, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    dialog = dialog_for(questions, qtbot)
-    service.ask(replace(QUESTION, waiting=9))
-    qtbot.waitUntil(lambda: dialog.question.waiting == 9)
-    assert questions.dialog is dialog
+    service.open_prompt(PROMPT)
+    dialog = dialog_for(prompts, qtbot)
+    service.open_prompt(replace(PROMPT, waiting=9))
+    qtbot.waitUntil(lambda: dialog.prompt.waiting == 9)
+    assert prompts.dialog is dialog
 
 
 def test_an_answer_goes_to_the_service(
-    questions: PromptDialogs, service: ActingService, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    dialog = dialog_for(questions, qtbot)
+    service.open_prompt(PROMPT)
+    dialog = dialog_for(prompts, qtbot)
     field = dialog.findChild(PasswordField)
     assert isinstance(field, PasswordField)
     qtbot.keyClicks(field, "secret")
@@ -112,22 +112,22 @@ def test_an_answer_goes_to_the_service(
 
 
 def test_an_accepted_answer_closes_the_dialog(
-    questions: PromptDialogs, service: ActingService, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    press(dialog_for(questions, qtbot), "accept")
-    service.end_question(1, Ending.ACCEPTED)
-    qtbot.waitUntil(lambda: questions.dialog is None)
-    assert not service.asked(DeclinePrompt)
+    service.open_prompt(PROMPT)
+    press(dialog_for(prompts, qtbot), "accept")
+    service.close_prompt(1, Ending.ACCEPTED)
+    qtbot.waitUntil(lambda: prompts.dialog is None)
+    assert not service.requests_of(DeclinePrompt)
 
 
 def test_a_refused_answer_is_explained(
-    questions: PromptDialogs, service: ActingService, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
     problem = Problem("TP-302", "No", "It has a colon.")
-    service.answers[AnswerPrompt] = lambda _: Failed(problem)
-    service.ask(QUESTION)
-    dialog = dialog_for(questions, qtbot)
+    service.replies[AnswerPrompt] = lambda _: Failed(problem)
+    service.open_prompt(PROMPT)
+    dialog = dialog_for(prompts, qtbot)
     press(dialog, "accept")
     button = dialog.findChild(QPushButton, "accept")
     assert isinstance(button, QPushButton)
@@ -135,76 +135,76 @@ def test_a_refused_answer_is_explained(
 
 
 def test_cancel_declines_for_a_minute(
-    questions: PromptDialogs, service: ActingService, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    press(dialog_for(questions, qtbot), "cancel")
+    service.open_prompt(PROMPT)
+    press(dialog_for(prompts, qtbot), "cancel")
     assert service.requests == [DeclinePrompt(1, Snooze.A_MINUTE)]
-    assert questions.dialog is None
-    assert questions.pending is None
+    assert prompts.dialog is None
+    assert prompts.pending is None
 
 
 def test_a_question_that_is_gone_closes_silently(
-    questions: PromptDialogs, service: ActingService, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    dialog_for(questions, qtbot)
-    service.end_question(1, Ending.ABANDONED)
-    qtbot.waitUntil(lambda: questions.dialog is None)
+    service.open_prompt(PROMPT)
+    dialog_for(prompts, qtbot)
+    service.close_prompt(1, Ending.ABANDONED)
+    qtbot.waitUntil(lambda: prompts.dialog is None)
     assert not service.requests
 
 
 def test_questions_come_one_at_a_time(
-    questions: PromptDialogs, service: ActingService, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    service.ask(replace(QUESTION, number=2, profile="Lab"))
-    first = dialog_for(questions, qtbot)
+    service.open_prompt(PROMPT)
+    service.open_prompt(replace(PROMPT, number=2, profile="Lab"))
+    first = dialog_for(prompts, qtbot)
     press(first, "cancel")
-    assert dialog_for(questions, qtbot, number=2).isVisible()
+    assert dialog_for(prompts, qtbot, number=2).isVisible()
 
 
 def test_the_dialog_goes_with_the_service(
-    questions: PromptDialogs, service: ActingService, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    dialog_for(questions, qtbot)
-    service.die()
-    qtbot.waitUntil(lambda: questions.dialog is None)
-    assert questions.pending is None
+    service.open_prompt(PROMPT)
+    dialog_for(prompts, qtbot)
+    service.crash()
+    qtbot.waitUntil(lambda: prompts.dialog is None)
+    assert prompts.pending is None
 
 
 def test_an_unnoticed_dialog_is_notified_and_taken_back_when_it_ends(
-    questions: PromptDialogs, service: ActingService, channel: SilentChannel, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, channel: RecordingChannel, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    dialog = dialog_for(questions, qtbot)
+    service.open_prompt(PROMPT)
+    dialog = dialog_for(prompts, qtbot)
     dialog.hide()
-    dialog.unnoticed.emit()
-    assert channel.shown == notice(QUESTION)
-    service.end_question(1, Ending.ABANDONED)
+    dialog.not_activated.emit()
+    assert channel.shown == notification_for(PROMPT)
+    service.close_prompt(1, Ending.ABANDONED)
     qtbot.waitUntil(lambda: channel.shown is None)
 
 
 def test_the_same_is_not_notified_twice(
-    questions: PromptDialogs, service: ActingService, channel: SilentChannel, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, channel: RecordingChannel, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    dialog = dialog_for(questions, qtbot)
+    service.open_prompt(PROMPT)
+    dialog = dialog_for(prompts, qtbot)
     dialog.hide()
-    dialog.unnoticed.emit()
-    dialog.unnoticed.emit()
+    dialog.not_activated.emit()
+    dialog.not_activated.emit()
     assert channel.posts == 1
 
 
 def test_nothing_is_notified_while_one_of_our_windows_is_active(
-    questions: PromptDialogs, service: ActingService, channel: SilentChannel, qtbot: QtBot
+    prompts: PromptDialogs, service: FakeService, channel: RecordingChannel, qtbot: QtBot
 ) -> None:
-    service.ask(QUESTION)
-    dialog = dialog_for(questions, qtbot)
+    service.open_prompt(PROMPT)
+    dialog = dialog_for(prompts, qtbot)
     dialog.activateWindow()
     qtbot.waitUntil(dialog.isActiveWindow)
-    dialog.unnoticed.emit()
+    dialog.not_activated.emit()
     assert channel.shown is None
 
 
@@ -214,21 +214,21 @@ def test_nothing_is_notified_while_one_of_our_windows_is_active(
 def test_the_notification_can_do_what_the_dialog_can(
     action: str,
     requests: list[object],
-    questions: PromptDialogs,
-    service: ActingService,
-    channel: SilentChannel,
+    prompts: PromptDialogs,
+    service: FakeService,
+    channel: RecordingChannel,
     qtbot: QtBot,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("XDG_ACTIVATION_TOKEN", "")
-    service.ask(QUESTION)
-    dialog_for(questions, qtbot)
+    service.open_prompt(PROMPT)
+    dialog_for(prompts, qtbot)
     channel.chosen.emit(action, "token")
     assert service.requests == requests
 
 
 def test_the_notification_is_n1() -> None:
-    assert notice(QUESTION) == Notification(
+    assert notification_for(PROMPT) == Notification(
         "Sign-in needed for Office",
         "git (4312) and 3 others are waiting.",
         ((SIGN_IN, "Sign in…"), (NOT_NOW, "Not now")),
@@ -236,11 +236,11 @@ def test_the_notification_is_n1() -> None:
 
 
 def test_a_saved_password_that_failed_is_n2() -> None:
-    said = notice(replace(QUESTION, reason=PromptReason.SAVED_REJECTED))
+    said = notification_for(replace(PROMPT, reason=PromptReason.SAVED_REJECTED))
     assert said.title == "Password not accepted for Office"
 
 
 def test_a_title_has_at_most_60_characters() -> None:
     for why in PromptReason:
-        said = notice(replace(QUESTION, profile="x" * 500, reason=why))
+        said = notification_for(replace(PROMPT, profile="x" * 500, reason=why))
         assert len(said.title) <= 70

@@ -6,19 +6,19 @@ from tests.support.display import Desktop, desktop
 from tests.support.panel import window_manager
 from tests.support.portal import Appearance, Portal
 from tests.support.processes import SOURCES, Home
-from tests.ui.service import NEEDED, QUESTION
-from tests.ui.stage import staged_service, tray
+from tests.ui.fake_service import NEEDED, PROMPT
+from tests.ui.scripted_service import scripted_service, tray
 
 SHOT = SOURCES / "tests/artefacts/screenshots/sign-in.png"
 
 
 def test_the_dialog_is_as_the_readme_shows_it(place: Home) -> None:
-    with desktop(place) as here, window_manager(here), staged_service(here, NEEDED) as service:
+    with desktop(place) as here, window_manager(here), scripted_service(here, NEEDED) as service:
         portal = Portal(here.bus, Appearance.LIGHT)
         try:
             with tray(here, **Portal.ENVIRONMENT):
                 service.wait_for_tray()
-                service.ask(QUESTION)
+                service.open_prompt(PROMPT)
                 window = here.wait_for_window("^Sign in to proxy")
                 here.wait_until_active(window)
                 here.type("a password")

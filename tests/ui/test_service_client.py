@@ -9,7 +9,7 @@ from PySide6.QtCore import QCoreApplication, QEvent, QSocketNotifier
 from pytestqt.qtbot import QtBot
 
 from tests.support.lines import PATIENCE
-from tests.ui.service import QUESTION, STATUS, ActingService
+from tests.ui.fake_service import PROMPT, STATUS, FakeService
 from trayproxy.control.client import Client, ThreadedConnector
 from trayproxy.control.messages import (
     Done,
@@ -21,159 +21,159 @@ from trayproxy.control.messages import (
     Reply,
     ShowRequested,
 )
-from trayproxy.ui.service_client import GONE, ServiceClient
-from trayproxy.ui.service_supervisor import START_LIMIT_S, ServiceSupervisor
+from trayproxy.ui.service_client import SERVICE_LOST, ServiceClient
+from trayproxy.ui.service_supervisor import START_TIMEOUT_S, ServiceSupervisor
 
 
 @pytest.fixture
-def link(service: ActingService, qtbot: QtBot) -> Iterator[ServiceClient]:
-    link = ServiceClient(service.connect)
-    yield link
-    link.close()
+def client(service: FakeService, qtbot: QtBot) -> Iterator[ServiceClient]:
+    client = ServiceClient(service.connect)
+    yield client
+    client.close()
 
 
-def test_opening_brings_the_status(link: ServiceClient, qtbot: QtBot) -> None:
-    with qtbot.waitSignal(link.status_changed) as changed:
-        assert link.open()
+def test_opening_brings_the_status(client: ServiceClient, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(client.status_changed) as changed:
+        assert client.open()
     assert changed.args == [STATUS]
 
 
 def test_what_came_is_read_before_qt_reports_the_socket_again(
-    link: ServiceClient, service: ActingService, qtbot: QtBot
+    client: ServiceClient, service: FakeService, qtbot: QtBot
 ) -> None:
     # Qt's dispatcher on Windows delivers no queued call before the socket was read.
-    assert link.open()
+    assert client.open()
     events: list[str] = []
-    link.show_requested.connect(events.append)
+    client.show_requested.connect(events.append)
     service.send(ShowRequested("token"))
-    (notifier,) = link.findChildren(QSocketNotifier)
+    (notifier,) = client.findChildren(QSocketNotifier)
     QCoreApplication.sendEvent(notifier, QEvent(QEvent.Type.SockAct))
     assert events == ["token"]
 
 
-def test_there_may_be_no_service(service: ActingService, link: ServiceClient) -> None:
+def test_there_may_be_no_service(service: FakeService, client: ServiceClient) -> None:
     service.is_running = False
-    assert not link.open()
-    assert not link.is_open
+    assert not client.open()
+    assert not client.is_open
 
 
-def test_events_become_signals(service: ActingService, link: ServiceClient, qtbot: QtBot) -> None:
-    link.open()
+def test_events_become_signals(service: FakeService, client: ServiceClient, qtbot: QtBot) -> None:
+    client.open()
     with qtbot.waitSignals(
-        [link.question_changed, link.question_closed, link.show_requested, link.quitting]
+        [client.prompt_changed, client.prompt_closed, client.show_requested, client.quitting]
     ):
-        service.ask(QUESTION)
+        service.open_prompt(PROMPT)
         service.send(PromptClosed(1, Ending.DECLINED))
         service.send(ShowRequested("token"))
         service.send(Quitting())
 
 
 def test_a_reply_finds_its_request(
-    service: ActingService, link: ServiceClient, qtbot: QtBot
+    service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
-    link.open()
+    client.open()
     replies: list[Reply] = []
-    link.request(GetStatus(), replies.append)
+    client.request(GetStatus(), replies.append)
     qtbot.waitUntil(lambda: bool(replies))
     assert replies == [Done()]
 
 
 def test_requests_fail_when_the_service_dies(
-    service: ActingService, link: ServiceClient, qtbot: QtBot
+    service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
-    link.open()
-    service.answers[GetStatus] = lambda _: None
+    client.open()
+    service.replies[GetStatus] = lambda _: None
     replies: list[Reply] = []
-    link.request(GetStatus(), replies.append)
-    with qtbot.waitSignal(link.lost):
-        service.die()
-    assert replies == [Failed(GONE)]
-    assert not link.is_open
+    client.request(GetStatus(), replies.append)
+    with qtbot.waitSignal(client.lost):
+        service.crash()
+    assert replies == [Failed(SERVICE_LOST)]
+    assert not client.is_open
 
 
-def test_a_request_without_a_service_fails_later(link: ServiceClient, qtbot: QtBot) -> None:
+def test_a_request_without_a_service_fails_later(client: ServiceClient, qtbot: QtBot) -> None:
     replies: list[Reply] = []
-    link.request(GetStatus(), replies.append)
+    client.request(GetStatus(), replies.append)
     assert not replies
     qtbot.waitUntil(lambda: bool(replies))
-    assert replies == [Failed(GONE)]
+    assert replies == [Failed(SERVICE_LOST)]
 
 
-class SlowConnect:
+class BlockedConnect:
     """Connects when the test lets it, as to a port at which nobody listens any more."""
 
-    def __init__(self, service: ActingService) -> None:
-        self.may_go_on = threading.Event()
+    def __init__(self, service: FakeService) -> None:
+        self.is_released = threading.Event()
         self._service = service
 
     def __call__(self) -> Client:
-        assert self.may_go_on.wait(PATIENCE)
-        # What a window needs of a client, an ActingClient has.
+        assert self.is_released.wait(PATIENCE)
+        # What a window needs of a client, an FakeConnection has.
         return cast("Client", self._service.connect())
 
 
 def test_a_connection_that_takes_time_does_not_stop_the_window(
-    service: ActingService, qtbot: QtBot
+    service: FakeService, qtbot: QtBot
 ) -> None:
-    connect = SlowConnect(service)
-    link = ServiceClient(ThreadedConnector(connect))
-    with qtbot.waitSignal(link.status_changed), qtbot.waitSignal(link.opened):
-        assert not link.open()
-        assert not link.open()
-        connect.may_go_on.set()
-    assert link.is_open
-    assert not link.is_opening
-    link.close()
+    connect = BlockedConnect(service)
+    client = ServiceClient(ThreadedConnector(connect))
+    with qtbot.waitSignal(client.status_changed), qtbot.waitSignal(client.opened):
+        assert not client.open()
+        assert not client.open()
+        connect.is_released.set()
+    assert client.is_open
+    assert not client.is_opening
+    client.close()
 
 
-def test_a_service_that_proves_to_be_gone_is_started(service: ActingService, qtbot: QtBot) -> None:
+def test_a_service_that_proves_to_be_gone_is_started(service: FakeService, qtbot: QtBot) -> None:
     service.is_running = False
-    connect = SlowConnect(service)
-    link = ServiceClient(ThreadedConnector(connect))
+    connect = BlockedConnect(service)
+    client = ServiceClient(ThreadedConnector(connect))
     starts: list[None] = []
 
     def start() -> None:
         starts.append(None)
         service.is_running = True
 
-    keeper = ServiceSupervisor(link, start, parent=link)
-    keeper.ensure()
-    keeper.ensure()
-    assert link.is_opening
+    supervisor = ServiceSupervisor(client, start, parent=client)
+    supervisor.ensure_running()
+    supervisor.ensure_running()
+    assert client.is_opening
     assert not starts
-    with qtbot.waitSignal(link.opened):
-        connect.may_go_on.set()
+    with qtbot.waitSignal(client.opened):
+        connect.is_released.set()
     assert len(starts) == 1
-    link.close()
+    client.close()
 
 
 def test_a_stopped_keeper_starts_nothing_when_the_connection_fails(
-    service: ActingService, qtbot: QtBot
+    service: FakeService, qtbot: QtBot
 ) -> None:
     service.is_running = False
-    connect = SlowConnect(service)
-    link = ServiceClient(ThreadedConnector(connect))
+    connect = BlockedConnect(service)
+    client = ServiceClient(ThreadedConnector(connect))
     starts: list[None] = []
-    keeper = ServiceSupervisor(link, lambda: starts.append(None), parent=link)
-    keeper.ensure()
-    keeper.stop()
-    with qtbot.waitSignal(link.unreachable):
-        connect.may_go_on.set()
+    supervisor = ServiceSupervisor(client, lambda: starts.append(None), parent=client)
+    supervisor.ensure_running()
+    supervisor.stop()
+    with qtbot.waitSignal(client.unreachable):
+        connect.is_released.set()
     assert not starts
 
 
 def test_a_keeper_that_may_start_no_more_gives_up_when_the_connection_fails(
-    service: ActingService, qtbot: QtBot
+    service: FakeService, qtbot: QtBot
 ) -> None:
     service.is_running = False
-    connect = SlowConnect(service)
-    link = ServiceClient(ThreadedConnector(connect))
+    connect = BlockedConnect(service)
+    client = ServiceClient(ThreadedConnector(connect))
     starts: list[None] = []
-    keeper = ServiceSupervisor(link, lambda: starts.append(None), parent=link)
-    keeper.ensure()
-    assert keeper.start_no_more()
-    with qtbot.waitSignal(keeper.gave_up):
-        connect.may_go_on.set()
+    supervisor = ServiceSupervisor(client, lambda: starts.append(None), parent=client)
+    supervisor.ensure_running()
+    assert supervisor.stop_starting()
+    with qtbot.waitSignal(supervisor.gave_up):
+        connect.is_released.set()
     assert not starts
 
 
@@ -181,49 +181,49 @@ def test_a_keeper_that_may_start_no_more_gives_up_when_the_connection_fails(
 
 
 def test_a_service_is_started_when_there_is_none(
-    service: ActingService, link: ServiceClient, qtbot: QtBot
+    service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
 
     def start() -> None:
         service.is_running = True
 
-    with qtbot.waitSignal(link.opened):
-        ServiceSupervisor(link, start, parent=link).ensure()
+    with qtbot.waitSignal(client.opened):
+        ServiceSupervisor(client, start, parent=client).ensure_running()
 
 
-def test_a_running_service_is_not_started(link: ServiceClient, qtbot: QtBot) -> None:
+def test_a_running_service_is_not_started(client: ServiceClient, qtbot: QtBot) -> None:
     starts: list[None] = []
-    ServiceSupervisor(link, lambda: starts.append(None), parent=link).ensure()
-    assert link.is_open
+    ServiceSupervisor(client, lambda: starts.append(None), parent=client).ensure_running()
+    assert client.is_open
     assert not starts
 
 
 def test_a_service_that_died_is_brought_back(
-    service: ActingService, link: ServiceClient, qtbot: QtBot
+    service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     def start() -> None:
         service.is_running = True
 
-    keeper = ServiceSupervisor(link, start, parent=link)
-    keeper.ensure()
-    with qtbot.waitSignal(keeper.restarted):
-        service.die()
-    assert link.is_open
+    supervisor = ServiceSupervisor(client, start, parent=client)
+    supervisor.ensure_running()
+    with qtbot.waitSignal(supervisor.restarted):
+        service.crash()
+    assert client.is_open
 
 
 def test_a_connection_lost_without_a_death_is_not_called_a_restart(
-    service: ActingService, link: ServiceClient, qtbot: QtBot
+    service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
-    keeper = ServiceSupervisor(link, lambda: None, parent=link)
-    keeper.ensure()
-    with qtbot.assertNotEmitted(keeper.restarted), qtbot.waitSignal(link.opened):
-        service.die()
+    supervisor = ServiceSupervisor(client, lambda: None, parent=client)
+    supervisor.ensure_running()
+    with qtbot.assertNotEmitted(supervisor.restarted), qtbot.waitSignal(client.opened):
+        service.crash()
         service.is_running = True
 
 
 def test_a_service_that_cannot_be_started_is_tried_again(
-    service: ActingService, link: ServiceClient, qtbot: QtBot
+    service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
     starts: list[None] = []
@@ -234,54 +234,54 @@ def test_a_service_that_cannot_be_started_is_tried_again(
             raise OSError("no such program")
         service.is_running = True
 
-    with qtbot.waitSignal(link.opened):
-        ServiceSupervisor(link, start, parent=link).ensure()
+    with qtbot.waitSignal(client.opened):
+        ServiceSupervisor(client, start, parent=client).ensure_running()
     assert len(starts) == 2
 
 
 def test_a_stopped_keeper_leaves_the_service_as_it_is(
-    service: ActingService, link: ServiceClient, qtbot: QtBot
+    service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     starts: list[None] = []
-    keeper = ServiceSupervisor(link, lambda: starts.append(None), parent=link)
-    keeper.ensure()
-    keeper.stop()
-    with qtbot.waitSignal(link.lost):
-        service.die()
+    supervisor = ServiceSupervisor(client, lambda: starts.append(None), parent=client)
+    supervisor.ensure_running()
+    supervisor.stop()
+    with qtbot.waitSignal(client.lost):
+        service.crash()
     assert not starts
 
 
 def test_a_keeper_that_may_start_no_more_connects_to_the_service_that_it_has_started(
-    service: ActingService, link: ServiceClient, qtbot: QtBot
+    service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
-    keeper = ServiceSupervisor(link, lambda: None, parent=link)
-    keeper.ensure()
-    assert keeper.start_no_more()
-    with qtbot.waitSignal(link.opened):
+    supervisor = ServiceSupervisor(client, lambda: None, parent=client)
+    supervisor.ensure_running()
+    assert supervisor.stop_starting()
+    with qtbot.waitSignal(client.opened):
         service.is_running = True
 
 
 def test_a_keeper_that_may_start_no_more_gives_up_a_service_that_does_not_come(
-    service: ActingService, link: ServiceClient, qtbot: QtBot
+    service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
     now = 0.0
-    keeper = ServiceSupervisor(link, lambda: None, clock=lambda: now, parent=link)
-    keeper.ensure()
-    assert keeper.start_no_more()
-    with qtbot.waitSignal(keeper.gave_up):
-        now = START_LIMIT_S + 1
-    assert not keeper.start_no_more()
+    supervisor = ServiceSupervisor(client, lambda: None, clock=lambda: now, parent=client)
+    supervisor.ensure_running()
+    assert supervisor.stop_starting()
+    with qtbot.waitSignal(supervisor.gave_up):
+        now = START_TIMEOUT_S + 1
+    assert not supervisor.stop_starting()
 
 
 def test_a_keeper_that_waits_to_start_again_makes_no_connection(
-    service: ActingService, link: ServiceClient, qtbot: QtBot
+    service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     starts: list[None] = []
-    keeper = ServiceSupervisor(link, lambda: starts.append(None), parent=link)
-    keeper.ensure()
-    with qtbot.waitSignal(link.lost):
-        service.die()
-    assert not keeper.start_no_more()
+    supervisor = ServiceSupervisor(client, lambda: starts.append(None), parent=client)
+    supervisor.ensure_running()
+    with qtbot.waitSignal(client.lost):
+        service.crash()
+    assert not supervisor.stop_starting()
     assert not starts

@@ -9,7 +9,7 @@ from PySide6.QtGui import QAccessible, QFocusEvent
 from PySide6.QtWidgets import QCheckBox, QLabel, QLineEdit, QMenu, QPushButton
 from pytestqt.qtbot import QtBot
 
-from tests.ui.service import QUESTION
+from tests.ui.fake_service import PROMPT
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     KeyringState,
@@ -20,22 +20,22 @@ from trayproxy.control.messages import (
     Snooze,
     Transport,
 )
-from trayproxy.ui.password_field import PasswordField, caps_lock
+from trayproxy.ui.password_field import PasswordField, infer_caps_lock
 from trayproxy.ui.sign_in_dialog import SignInDialog
 
 Widget = TypeVar("Widget", bound=QObject)
 
-CHECKING = replace(QUESTION, checking=True)
-REJECTED = replace(QUESTION, reason=PromptReason.TYPED_REJECTED, rejections=1)
+CHECKING = replace(PROMPT, checking=True)
+REJECTED = replace(PROMPT, reason=PromptReason.TYPED_REJECTED, rejections=1)
 
 
 @pytest.fixture
 def dialog(qtbot: QtBot) -> SignInDialog:
-    return shown(qtbot, QUESTION)
+    return shown(qtbot, PROMPT)
 
 
-def shown(qtbot: QtBot, question: Prompt = QUESTION) -> SignInDialog:
-    dialog = SignInDialog(question)
+def shown(qtbot: QtBot, prompt: Prompt = PROMPT) -> SignInDialog:
+    dialog = SignInDialog(prompt)
     qtbot.addWidget(dialog)
     dialog.show()
     return dialog
@@ -74,7 +74,7 @@ def test_it_says_who_asks_for_whom_and_how(dialog: SignInDialog) -> None:
 
 def test_lines_that_are_not_true_are_not_there(qtbot: QtBot) -> None:
     dialog = shown(
-        qtbot, replace(QUESTION, realm="", programs=(), waiting=0, reason=PromptReason.ASKED_FOR)
+        qtbot, replace(PROMPT, realm="", programs=(), waiting=0, reason=PromptReason.ASKED_FOR)
     )
     assert "It says:" not in texts(dialog)
     assert "Needed by:" not in texts(dialog)
@@ -93,7 +93,7 @@ def test_lines_that_are_not_true_are_not_there(qtbot: QtBot) -> None:
 def test_the_encryption_line_is_that_of_the_table(
     transport: Transport, method: str, line: str, qtbot: QtBot
 ) -> None:
-    dialog = shown(qtbot, replace(QUESTION, transport=transport, method=method))
+    dialog = shown(qtbot, replace(PROMPT, transport=transport, method=method))
     assert [text for text in texts(dialog) if line in text]
 
 
@@ -105,39 +105,39 @@ def test_why_explains_in_plain_words(dialog: SignInDialog, qtbot: QtBot) -> None
 
 
 @pytest.mark.parametrize(
-    ("question", "line"),
+    ("prompt", "line"),
     [
         (
-            replace(QUESTION, reason=PromptReason.SAVED_REJECTED, rejections=1),
+            replace(PROMPT, reason=PromptReason.SAVED_REJECTED, rejections=1),
             "the saved password. Did you",
         ),
         (REJECTED, "did not accept this password"),
-        (replace(QUESTION, reason=PromptReason.UNCHECKED), "could not be checked"),
-        (replace(QUESTION, reason=PromptReason.UNRECORDED), "was not sent: the folder"),
-        (replace(QUESTION, reason=PromptReason.KEYRING_LOCKED), "GNOME Keyring is locked"),
-        (replace(QUESTION, reason=PromptReason.KEYRING_SILENT), "GNOME Keyring does not answer"),
-        (replace(QUESTION, reason=PromptReason.EXPIRED), "expired or must be changed"),
-        (replace(QUESTION, reason=PromptReason.LOCKED), "Your account is locked."),
+        (replace(PROMPT, reason=PromptReason.UNCHECKED), "could not be checked"),
+        (replace(PROMPT, reason=PromptReason.UNRECORDED), "was not sent: the folder"),
+        (replace(PROMPT, reason=PromptReason.KEYRING_LOCKED), "GNOME Keyring is locked"),
+        (replace(PROMPT, reason=PromptReason.KEYRING_SILENT), "GNOME Keyring does not answer"),
+        (replace(PROMPT, reason=PromptReason.EXPIRED), "expired or must be changed"),
+        (replace(PROMPT, reason=PromptReason.LOCKED), "Your account is locked."),
         (
-            replace(QUESTION, reason=PromptReason.FALLBACK, before="NTLM"),
+            replace(PROMPT, reason=PromptReason.FALLBACK, before="NTLM"),
             "NTLM could not be used here",
         ),
         (
-            replace(QUESTION, reason=PromptReason.DOWNGRADE, before="NTLM"),
+            replace(PROMPT, reason=PromptReason.DOWNGRADE, before="NTLM"),
             "accept NTLM and now wants Basic",
         ),
         (
-            replace(QUESTION, reason=PromptReason.REALM_CHANGED, before="Corp"),
+            replace(PROMPT, reason=PromptReason.REALM_CHANGED, before="Corp"),
             "itself “Corp” before",
         ),
         (
-            replace(QUESTION, reason=PromptReason.REALM_CHANGED),
+            replace(PROMPT, reason=PromptReason.REALM_CHANGED),
             "did not give itself this name before",
         ),
     ],
 )
-def test_it_says_why_it_asks(question: Prompt, line: str, qtbot: QtBot) -> None:
-    assert [text for text in texts(shown(qtbot, question)) if line in text]
+def test_it_says_why_it_asks(prompt: Prompt, line: str, qtbot: QtBot) -> None:
+    assert [text for text in texts(shown(qtbot, prompt)) if line in text]
 
 
 def test_the_lock_out_line_comes_with_the_second_rejection(qtbot: QtBot) -> None:
@@ -185,7 +185,7 @@ def test_a_hurried_person_is_asked_to_wait(qtbot: QtBot) -> None:
 def test_remembering_names_the_store_or_the_reason(
     keyring: KeyringStatus, text: str, reason: str, qtbot: QtBot
 ) -> None:
-    dialog = shown(qtbot, replace(QUESTION, keyring=keyring))
+    dialog = shown(qtbot, replace(PROMPT, keyring=keyring))
     box = child(dialog, QCheckBox, "remember")
     assert box.text() == text
     assert box.isEnabled() == box.isChecked() == (not reason)
@@ -197,12 +197,12 @@ def test_remembering_names_the_store_or_the_reason(
 
 def test_the_first_focus_is_the_first_thing_to_fill_in(qtbot: QtBot) -> None:
     for user, field in (("", "user"), ("alice", "password")):
-        dialog = shown(qtbot, replace(QUESTION, user=user))
+        dialog = shown(qtbot, replace(PROMPT, user=user))
         assert dialog.focusWidget() is child(dialog, QLineEdit, field)
 
 
 def test_sign_in_needs_a_user_name_and_no_password(qtbot: QtBot) -> None:
-    dialog = shown(qtbot, replace(QUESTION, user=""))
+    dialog = shown(qtbot, replace(PROMPT, user=""))
     assert not accept(dialog).isEnabled()
     qtbot.keyClicks(child(dialog, QLineEdit, "user"), "alice")
     assert accept(dialog).isEnabled()
@@ -241,14 +241,14 @@ def test_closing_declines_for_a_minute(dialog: SignInDialog, qtbot: QtBot) -> No
     assert declined.args == [Snooze.A_MINUTE]
 
 
-@pytest.mark.parametrize(("row", "quiet"), [(0, Snooze.A_WHILE), (1, Snooze.UNTIL_CHOSEN)])
+@pytest.mark.parametrize(("row", "snooze"), [(0, Snooze.A_WHILE), (1, Snooze.UNTIL_CHOSEN)])
 def test_not_now_offers_two_times(
-    row: int, quiet: Snooze, dialog: SignInDialog, qtbot: QtBot
+    row: int, snooze: Snooze, dialog: SignInDialog, qtbot: QtBot
 ) -> None:
     menu: QMenu = child(dialog, QPushButton, "not_now").menu()
     with qtbot.waitSignal(dialog.declined) as declined:
         menu.actions()[row].trigger()
-    assert declined.args == [quiet]
+    assert declined.args == [snooze]
 
 
 # --- Checking ------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def test_while_it_is_checked_nothing_can_be_changed(dialog: SignInDialog) -> Non
 
 def test_a_change_that_is_no_verdict_does_not_end_the_checking(dialog: SignInDialog) -> None:
     accept(dialog).click()
-    dialog.show_question(replace(QUESTION, waiting=9))
+    dialog.show_prompt(replace(PROMPT, waiting=9))
     assert not password(dialog).isEnabled()
 
 
@@ -273,8 +273,8 @@ def test_a_rejection_asks_again_with_the_password_selected(
 ) -> None:
     qtbot.keyClicks(password(dialog), "wrong")
     accept(dialog).click()
-    dialog.show_question(CHECKING)
-    dialog.show_question(REJECTED)
+    dialog.show_prompt(CHECKING)
+    dialog.show_prompt(REJECTED)
     assert password(dialog).isEnabled()
     assert (
         password(dialog).selectedText() == "\N{BLACK CIRCLE}" * 5
@@ -292,10 +292,10 @@ def test_a_rejection_asks_again_with_the_password_selected(
 def test_a_rejected_password_that_may_have_been_read_otherwise_says_so_r_092(
     qtbot: QtBot, method: str, typed: str, is_told: bool
 ) -> None:
-    dialog = shown(qtbot, replace(QUESTION, method=method))
+    dialog = shown(qtbot, replace(PROMPT, method=method))
     password(dialog).setText(typed)
     assert "text encoding" not in " ".join(texts(dialog))
-    dialog.show_question(replace(REJECTED, method=method))
+    dialog.show_prompt(replace(REJECTED, method=method))
     assert ("another text encoding in the profile" in " ".join(texts(dialog))) is is_told
 
 
@@ -323,11 +323,11 @@ def test_a_new_face_sees_that_an_answer_is_being_tried(qtbot: QtBot) -> None:
 
 
 def test_a_dialog_in_the_background_says_so(qtbot: QtBot) -> None:
-    dialog = SignInDialog(QUESTION)
+    dialog = SignInDialog(PROMPT)
     qtbot.addWidget(dialog)
-    other = SignInDialog(QUESTION)
+    other = SignInDialog(PROMPT)
     qtbot.addWidget(other)
-    with qtbot.waitSignal(dialog.unnoticed):
+    with qtbot.waitSignal(dialog.not_activated):
         dialog.present()
         other.show()
         other.activateWindow()
@@ -380,7 +380,7 @@ def test_ctrl_h_shows_the_password_until_the_focus_goes(dialog: SignInDialog, qt
 def test_caps_lock_is_inferred(
     before: bool | None, text: str, shift: bool, after: bool | None
 ) -> None:
-    assert caps_lock(before, text, shift=shift) is after
+    assert infer_caps_lock(before, text, shift=shift) is after
 
 
 def test_caps_lock_is_told_and_taken_back(dialog: SignInDialog, qtbot: QtBot) -> None:
@@ -398,16 +398,14 @@ def test_a_password_is_in_no_repr(dialog: SignInDialog, qtbot: QtBot) -> None:
 # --- Hostile text --------------------------------------------------------------------------------
 
 RENAMED = replace(
-    QUESTION, reason=PromptReason.REALM_CHANGED, before="<b>Corp</b>\u202e " + "W" * 300
+    PROMPT, reason=PromptReason.REALM_CHANGED, before="<b>Corp</b>\u202e " + "W" * 300
 )
 HOSTILE = replace(
-    QUESTION,
+    PROMPT,
     profile="<b>R&D_\u202eelif</b> " + "W" * 100,
     realm="<img src=x onerror=1>\u202e\x00 & _x_ 👩‍💻 " + "W" * 10_000,
     method="<i>Basic",
-    programs=(
-        replace(QUESTION.programs[0], name="<script>\u202e", target="\u0430" * 300 + ".com"),
-    ),
+    programs=(replace(PROMPT.programs[0], name="<script>\u202e", target="\u0430" * 300 + ".com"),),
     upstream="http://" + ".".join(["x" * 60] * 4) + ":8080",
 )
 
@@ -430,16 +428,16 @@ def labels(dialog: SignInDialog) -> list[QLabel]:
     return dialog.findChildren(QLabel)
 
 
-@pytest.mark.parametrize("question", [QUESTION, HOSTILE, RENAMED, replace(REJECTED, rejections=2)])
+@pytest.mark.parametrize("prompt", [PROMPT, HOSTILE, RENAMED, replace(REJECTED, rejections=2)])
 @pytest.mark.parametrize("points", [8, 14, 22])
-def test_no_label_is_clipped_at_any_text_size(question: Prompt, points: int, qtbot: QtBot) -> None:
-    dialog = SignInDialog(question)
+def test_no_label_is_clipped_at_any_text_size(prompt: Prompt, points: int, qtbot: QtBot) -> None:
+    dialog = SignInDialog(prompt)
     qtbot.addWidget(dialog)
     font = dialog.font()
     font.setPointSize(points)
     dialog.setFont(font)
     dialog.show()
-    dialog.show_question(dialog.question)
+    dialog.show_prompt(dialog.prompt)
     for label in labels(dialog):
         if label.isVisible() and label.text():
             needed = label.heightForWidth(label.width()) if label.wordWrap() else -1

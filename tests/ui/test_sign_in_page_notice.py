@@ -7,8 +7,8 @@ from msgspec import structs
 from PySide6.QtGui import QAction
 from pytestqt.qtbot import QtBot
 
-from tests.ui.service import STATUS, ActingService
-from tests.ui.test_prompts import SilentChannel
+from tests.ui.fake_service import STATUS, FakeService
+from tests.ui.test_prompts import RecordingChannel
 from trayproxy.control.messages import Problem, Status, UseProfile
 from trayproxy.profiles.profile import DIRECT_ID
 from trayproxy.ui.app import App
@@ -28,13 +28,13 @@ class Notices:
     """What is under test, and the screen that it speaks to."""
 
     def __init__(self) -> None:
-        self.channel = SilentChannel()
+        self.channel = RecordingChannel()
         self.notices = SignInPageNotice(Notifier(self.channel))
-        self.notices._believed.setInterval(0)
+        self.notices._delay_timer.setInterval(0)
 
     def see(self, status: Status | None, qtbot: QtBot) -> None:
         self.notices.update(status)
-        qtbot.waitUntil(lambda: not self.notices._believed.isActive())
+        qtbot.waitUntil(lambda: not self.notices._delay_timer.isActive())
 
 
 @pytest.fixture
@@ -55,10 +55,10 @@ def test_the_page_is_told_with_both_ways_out(page: Notices, qtbot: QtBot) -> Non
         "Connect directly for 5 minutes",
     ]
     assert "portal" not in shown.title + shown.body  # Nothing of it comes from the network.
-    with qtbot.waitSignal(page.notices.page_wanted) as opened:
+    with qtbot.waitSignal(page.notices.page_requested) as opened:
         page.channel.chosen.emit(OPEN_PAGE, "")
     assert opened.args == [URL]
-    with qtbot.waitSignal(page.notices.direct_wanted):
+    with qtbot.waitSignal(page.notices.direct_requested):
         page.channel.chosen.emit(CONNECT_DIRECTLY, "")
 
 
@@ -76,7 +76,7 @@ def test_the_page_is_told_once_and_withdrawn_with_its_cause(page: Notices, qtbot
 def test_nothing_is_told_that_is_over_within_seconds(
     status: Status | None, page: Notices, qtbot: QtBot
 ) -> None:
-    page.notices._believed.setInterval(60_000)
+    page.notices._delay_timer.setInterval(60_000)
     page.notices.update(WANTED)
     page.see(status, qtbot)
     assert page.channel.posts == 0
@@ -112,14 +112,16 @@ def test_the_state_says_until_when_programs_connect_directly() -> None:
 
 
 @pytest.fixture
-def app(service: ActingService, qtbot: QtBot) -> Iterator[App]:
-    app = App(service.connect, lambda: None, channel=SilentChannel(), page_channel=SilentChannel())
+def app(service: FakeService, qtbot: QtBot) -> Iterator[App]:
+    app = App(
+        service.connect, lambda: None, channel=RecordingChannel(), page_channel=RecordingChannel()
+    )
     app.start()
     yield app
     app.close()
 
 
-def test_the_offer_asks_for_five_minutes(app: App, service: ActingService, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: app.link.is_open)
-    app.page_notices.direct_wanted.emit()
+def test_the_offer_asks_for_five_minutes(app: App, service: FakeService, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: app.client.is_open)
+    app.page_notices.direct_requested.emit()
     qtbot.waitUntil(lambda: UseProfile(DIRECT_ID, 300) in service.requests)

@@ -12,7 +12,7 @@ from trayproxy.ui.text_sanitizer import (
     breakable,
     clean,
     elide,
-    fit,
+    fill_name,
     host_text,
     isolate,
     menu_text,
@@ -64,7 +64,7 @@ def test_both_ends_of_a_long_name_are_kept() -> None:
 
 @given(ANY)
 def test_a_menu_row_has_at_most_48_characters_beside_isolates(name: str) -> None:
-    row = fit("Sign in to {name}…", name).replace("\u2068", "").replace("\u2069", "")
+    row = fill_name("Sign in to {name}…", name).replace("\u2068", "").replace("\u2069", "")
     assert len(row) <= MENU_WIDTH
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trayproxy.ui.traffic_rate import STALE_S, TrafficRate
+from trayproxy.ui.traffic_rate import MAX_SAMPLE_AGE_S, TrafficRate
 
 
 def test_one_total_is_no_rate() -> None:
@@ -22,7 +22,7 @@ def test_old_totals_tell_nothing() -> None:
     meter = TrafficRate()
     meter.update(0, 0)
     meter.update(1000, 1)
-    assert meter.rate(1 + STALE_S + 0.1) is None
+    assert meter.rate(1 + MAX_SAMPLE_AGE_S + 0.1) is None
 
 
 def test_a_restarted_service_begins_anew() -> None:

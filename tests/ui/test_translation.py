@@ -59,7 +59,7 @@ def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> Non
         ) -> str:
             return text[::-1] if context == "SignIn" else ""
 
-    question = Prompt(
+    prompt = Prompt(
         number=1,
         profile_id="1",
         profile="Office",
@@ -73,7 +73,7 @@ def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> Non
     translator = Reversed()
     qapp.installTranslator(translator)
     try:
-        shown = rejection_line(question)
+        shown = rejection_line(prompt)
     finally:
         qapp.removeTranslator(translator)
     assert shown == prompt_reasons.REASONS[PromptReason.TYPED_REJECTED][::-1]

@@ -14,8 +14,8 @@ from msgspec import structs
 from tests.support.display import Desktop, desktop
 from tests.support.processes import Home, Process, running
 from tests.support.sni_host import TrayHost
-from tests.ui.service import LAB, NEEDED, OFFICE, QUESTION, STATUS
-from tests.ui.stage import StagedService, staged_service, tray
+from tests.ui.fake_service import LAB, NEEDED, OFFICE, PROMPT, STATUS
+from tests.ui.scripted_service import ScriptedService, scripted_service, tray
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     AnswerPrompt,
@@ -38,8 +38,8 @@ def here(place: Home) -> Iterator[Desktop]:
 
 
 @pytest.fixture
-def service(here: Desktop) -> Iterator[StagedService]:
-    with staged_service(here) as made:
+def service(here: Desktop) -> Iterator[ScriptedService]:
+    with scripted_service(here) as made:
         yield made
 
 
@@ -59,7 +59,7 @@ def host(here: Desktop) -> Iterator[TrayHost]:
 
 
 @pytest.fixture
-def program(here: Desktop, service: StagedService, host: TrayHost) -> Iterator[Process]:
+def program(here: Desktop, service: ScriptedService, host: TrayHost) -> Iterator[Process]:
     with tray(here) as process:
         yield process
         # What Qt has to complain about is a mistake of ours.
@@ -78,11 +78,11 @@ def test_the_icon_comes_in_all_sizes_with_its_state_in_words(host: TrayHost) -> 
 
 
 @pytest.mark.usefixtures("program")
-def test_another_state_is_another_picture(host: TrayHost, service: StagedService) -> None:
+def test_another_state_is_another_picture(host: TrayHost, service: ScriptedService) -> None:
     item = host.wait_for_item()
     host.wait_until(lambda: "connected" in item.tooltip)
     before = item.pixels
-    service.show(NEEDED)
+    service.set_status(NEEDED)
     host.wait_until(lambda: item.tooltip.startswith("Office: sign-in needed"))
     assert item.pixels != before
 
@@ -107,15 +107,15 @@ def test_the_menu_is_that_of_the_design(host: TrayHost) -> None:
 
 
 @pytest.mark.usefixtures("program")
-def test_names_arrive_as_they_are(host: TrayHost, service: StagedService) -> None:
+def test_names_arrive_as_they_are(host: TrayHost, service: ScriptedService) -> None:
     item = host.wait_for_item()
     profile = replace(OFFICE, name="R&D corp_proxy")
-    service.show(structs.replace(STATUS, profile=profile, profiles=(profile,)))
+    service.set_status(structs.replace(STATUS, profile=profile, profiles=(profile,)))
     host.wait_until(lambda: item.labels()[0].startswith("R&D corp_proxy — connected"))
 
 
 @pytest.mark.usefixtures("program")
-def test_a_profile_is_switched_by_two_gestures(host: TrayHost, service: StagedService) -> None:
+def test_a_profile_is_switched_by_two_gestures(host: TrayHost, service: ScriptedService) -> None:
     item = host.wait_for_item()
     host.wait_until(lambda: "Lab — lab-px:3128" in item.labels())
     item.click("Lab — lab-px")
@@ -125,18 +125,20 @@ def test_a_profile_is_switched_by_two_gestures(host: TrayHost, service: StagedSe
 
 
 @pytest.mark.usefixtures("program")
-def test_profiles_come_and_go_in_the_exported_menu(host: TrayHost, service: StagedService) -> None:
+def test_profiles_come_and_go_in_the_exported_menu(
+    host: TrayHost, service: ScriptedService
+) -> None:
     item = host.wait_for_item()
     branch = replace(LAB, id="branch", name="Branch")
-    service.show(structs.replace(STATUS, profiles=(OFFICE, branch)))
+    service.set_status(structs.replace(STATUS, profiles=(OFFICE, branch)))
     host.wait_until(lambda: "Branch — lab-px:3128" in item.labels())
     assert "Lab — lab-px:3128" not in item.labels()
 
 
 @pytest.mark.usefixtures("program")
-def test_sign_in_is_asked_for_from_the_menu(host: TrayHost, service: StagedService) -> None:
+def test_sign_in_is_asked_for_from_the_menu(host: TrayHost, service: ScriptedService) -> None:
     item = host.wait_for_item()
-    service.show(NEEDED)
+    service.set_status(NEEDED)
     host.wait_until(lambda: "Sign in to Office…" in item.labels())
     item.click("Sign in to Office")
     assert service.wait_for(SignInNow) == SignInNow("office")
@@ -144,17 +146,17 @@ def test_sign_in_is_asked_for_from_the_menu(host: TrayHost, service: StagedServi
 
 @pytest.mark.usefixtures("program")
 def test_not_now_is_in_the_menu_while_a_question_is_open(
-    host: TrayHost, service: StagedService
+    host: TrayHost, service: ScriptedService
 ) -> None:
     item = host.wait_for_item()
-    service.ask(QUESTION)
+    service.open_prompt(PROMPT)
     host.wait_until(lambda: "Not now" in item.labels())
     item.click("Until I choose")
     assert service.wait_for(DeclinePrompt) == DeclinePrompt(1, Snooze.UNTIL_CHOSEN)
 
 
 def test_quit_ends_the_service_and_the_tray(
-    program: Process, host: TrayHost, service: StagedService
+    program: Process, host: TrayHost, service: ScriptedService
 ) -> None:
     host.wait_for_item().click("Quit")
     service.wait_for(Quit)
@@ -164,14 +166,14 @@ def test_quit_ends_the_service_and_the_tray(
 # --- Hosts that come and go ----------------------------------------------------------------------
 
 
-def test_a_host_that_starts_later_gets_the_icon(here: Desktop, service: StagedService) -> None:
+def test_a_host_that_starts_later_gets_the_icon(here: Desktop, service: ScriptedService) -> None:
     with tray(here, "--background"):
         service.wait_for_tray()
         with host_on(here) as host:
             assert host.wait_for_item(timeout=5).tooltip
 
 
-def test_the_icon_survives_a_restart_of_the_host(here: Desktop, service: StagedService) -> None:
+def test_the_icon_survives_a_restart_of_the_host(here: Desktop, service: ScriptedService) -> None:
     with tray(here):
         with host_on(here) as host:
             host.wait_for_item()
@@ -192,7 +194,7 @@ def test_a_watcher_that_nobody_draws_is_no_tray(here: Desktop) -> None:
         assert here.wait_for_window(WINDOW_TITLE)
 
 
-def test_an_xembed_host_shows_the_icon(here: Desktop, service: StagedService) -> None:
+def test_an_xembed_host_shows_the_icon(here: Desktop, service: ScriptedService) -> None:
     argv = ["trayer", "--edge", "top", "--align", "left", "--widthtype", "request"]
     with running(argv, env=here.environment(), cwd=here.place.root), tray(here):
         service.wait_for_tray()
@@ -205,9 +207,9 @@ def test_an_xembed_host_shows_the_icon(here: Desktop, service: StagedService) ->
 
 
 def test_a_restarted_tray_shows_the_same_question(
-    here: Desktop, service: StagedService, host: TrayHost
+    here: Desktop, service: ScriptedService, host: TrayHost
 ) -> None:
-    service.ask(QUESTION)
+    service.open_prompt(PROMPT)
     for _ in range(2):
         with tray(here) as process:
             assert here.wait_for_window(SIGN_IN_TITLE)
@@ -217,12 +219,12 @@ def test_a_restarted_tray_shows_the_same_question(
 
 
 def test_a_tray_finds_a_service_that_came_back(here: Desktop, host: TrayHost) -> None:
-    with staged_service(here) as first, tray(here):
+    with scripted_service(here) as first, tray(here):
         item = host.wait_for_item()
         first.wait_for_tray()
         first.stop()
         host.wait_until(lambda: "connected" not in item.tooltip)
-        second = StagedService(first.paths)
+        second = ScriptedService(first.paths)
         second.wait_for_tray()
         host.wait_until(lambda: "connected" in item.tooltip)
         second.stop()
@@ -240,7 +242,7 @@ def test_a_tray_without_a_service_says_so(here: Desktop, host: TrayHost) -> None
 
 @pytest.mark.usefixtures("program")
 def test_a_second_start_shows_the_first(
-    here: Desktop, service: StagedService, host: TrayHost
+    here: Desktop, service: ScriptedService, host: TrayHost
 ) -> None:
     host.wait_for_item()
     service.wait_for_tray()
@@ -251,7 +253,7 @@ def test_a_second_start_shows_the_first(
 
 @pytest.mark.usefixtures("program")
 def test_a_second_start_in_the_background_shows_nothing(
-    here: Desktop, service: StagedService, host: TrayHost
+    here: Desktop, service: ScriptedService, host: TrayHost
 ) -> None:
     host.wait_for_item()
     with tray(here, "--background") as second:
@@ -260,12 +262,12 @@ def test_a_second_start_in_the_background_shows_nothing(
 
 
 def test_a_start_without_profiles_opens_the_window(here: Desktop, host: TrayHost) -> None:
-    with staged_service(here, structs.replace(STATUS, profile=None, profiles=())), tray(here):
+    with scripted_service(here, structs.replace(STATUS, profile=None, profiles=())), tray(here):
         assert here.wait_for_window(WINDOW_TITLE)
 
 
 def test_sigterm_ends_the_tray_alone(
-    program: Process, service: StagedService, host: TrayHost
+    program: Process, service: ScriptedService, host: TrayHost
 ) -> None:
     host.wait_for_item()
     program.signal(signal.SIGTERM)
@@ -273,7 +275,7 @@ def test_sigterm_ends_the_tray_alone(
     assert not [r for r in service.script.requests if isinstance(r, Quit)]
 
 
-def test_ctrl_c_ends_both(program: Process, service: StagedService, host: TrayHost) -> None:
+def test_ctrl_c_ends_both(program: Process, service: ScriptedService, host: TrayHost) -> None:
     host.wait_for_item()
     service.wait_for_tray()
     program.signal(signal.SIGINT)
@@ -284,12 +286,12 @@ def test_ctrl_c_ends_both(program: Process, service: StagedService, host: TrayHo
 # --- The dialog ----------------------------------------------------------------------------------
 
 
-def test_the_dialog_is_answered_with_real_keys(here: Desktop, service: StagedService) -> None:
+def test_the_dialog_is_answered_with_real_keys(here: Desktop, service: ScriptedService) -> None:
     # Without an ö on the keyboard xdotool lends it a key, and a busy program sees that too late.
     assert here.run("setxkbmap", "de").code == 0
     with tray(here):
         service.wait_for_tray()
-        service.ask(QUESTION)
+        service.open_prompt(PROMPT)
         window = here.wait_for_window(SIGN_IN_TITLE)
         here.run("xdotool", "windowfocus", "--sync", window)
         here.run("xdotool", "type", "Sesam öffne dich")

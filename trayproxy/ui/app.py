@@ -72,7 +72,7 @@ from trayproxy.ui.notifications import (
 from trayproxy.ui.profiles_window import Deletion, ProfilesWindow
 from trayproxy.ui.prompts import PromptDialogs
 from trayproxy.ui.service_client import ControlConnection, ServiceClient
-from trayproxy.ui.service_supervisor import START_LIMIT_S, ServiceSupervisor
+from trayproxy.ui.service_supervisor import START_TIMEOUT_S, ServiceSupervisor
 from trayproxy.ui.sign_in_page_notice import SignInPageNotice
 from trayproxy.ui.traffic_rate import TrafficRate
 from trayproxy.ui.tray import Tray
@@ -80,19 +80,19 @@ from trayproxy.ui.tray_host import TrayHost
 
 translate = QCoreApplication.translate
 
-NO_TRAY_AFTER_S = 30.0
+BACKGROUND_TRAY_TIMEOUT_S = 30.0
 """At log-in the panel may come late; after this the window stands in for the icon."""
-NO_TRAY_AFTER_START_S = 3.0
+TRAY_TIMEOUT_S = 3.0
 """The same when a person has started us: their panel is there or never will be."""
 DIRECT_FOR_S = 300
 """How long to connect directly, for a person to sign in on the network's own page (ux §3.8)."""
-SHOW_LIMIT_S = 10.0
+SHOW_TIMEOUT_S = 10.0
 """How long a second start tries to reach the first one's service, which may be restarting."""
 
-_INTERRUPTED = 130
+_EXIT_INTERRUPTED = 130
 
 
-class Interrupts(QObject):
+class SignalNotifier(QObject):
     """SIGINT and SIGTERM as Qt signals.
 
     Python runs its handlers between two steps of its own, and while Qt waits there are none; a
@@ -102,34 +102,34 @@ class Interrupts(QObject):
         raised(int): The number of a signal.
     """
 
-    raised = Signal(int)
+    received = Signal(int)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._ours, self._pythons = socket.socketpair()
-        for end in (self._ours, self._pythons):
+        self._read_end, self._write_end = socket.socketpair()
+        for end in (self._read_end, self._write_end):
             end.setblocking(False)
-        signal.set_wakeup_fd(self._pythons.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             # A handler of Python's is needed for the number to be written.
-            signal.signal(number, _ignore)
-        notifier = QSocketNotifier(self._ours.fileno(), QSocketNotifier.Type.Read, self)
+            signal.signal(number, _do_nothing)
+        notifier = QSocketNotifier(self._read_end.fileno(), QSocketNotifier.Type.Read, self)
         # Not queued: see `trayproxy.ui.service_client.ServiceClient.open`.
         notifier.activated.connect(self._receive)
 
     @Slot()
     def _receive(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            for number in self._ours.recv(64):
-                self.raised.emit(number)
+            for number in self._read_end.recv(64):
+                self.received.emit(number)
 
     def close(self) -> None:
         """Give the signals back."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        self._ours.close()
-        self._pythons.close()
+        self._read_end.close()
+        self._write_end.close()
 
 
 class App(QObject):
@@ -161,31 +161,31 @@ class App(QObject):
         self._is_quitting = False
         self._status: Status | None = None
         self._last_profile = ""
-        self._track = IconTrack(time.monotonic())
-        self._meter = TrafficRate()
-        self.link = ServiceClient(connect, self)
-        self.keeper = ServiceSupervisor(self.link, start_service, parent=self)
+        self._icon_track = IconTrack(time.monotonic())
+        self._traffic_rate = TrafficRate()
+        self.client = ServiceClient(connect, self)
+        self.supervisor = ServiceSupervisor(self.client, start_service, parent=self)
         self.notifier = Notifier(channel or self._make_channel(), parent=self)
         pages = Notifier(page_channel or self._make_channel(), parent=self)
         self.page_notices = SignInPageNotice(pages, self)
-        self.questions = PromptDialogs(self.link, self.notifier, self)
-        self.host = TrayHost(self)
+        self.prompts = PromptDialogs(self.client, self.notifier, self)
+        self.tray_host = TrayHost(self)
         self.menu = TrayMenu(self)
-        self.tray = Tray(self.host, self.menu, self)
+        self.tray = Tray(self.tray_host, self.menu, self)
         self.window = ProfilesWindow()
-        self._again = QTimer(self, singleShot=True)
-        self._no_tray = QTimer(self, singleShot=True)
-        self._connect_link()
+        self._refresh_timer = QTimer(self, singleShot=True)
+        self._no_tray_timer = QTimer(self, singleShot=True)
+        self._connect_client()
         self._connect_menu()
         self._connect_window()
 
     @Slot()
     def start(self) -> None:
         """Look for a tray and for the service."""
-        limit = NO_TRAY_AFTER_S if self._is_background else NO_TRAY_AFTER_START_S
-        self._no_tray.start(int(1000 * limit))
-        self.host.watch()
-        self.keeper.ensure()
+        limit = BACKGROUND_TRAY_TIMEOUT_S if self._is_background else TRAY_TIMEOUT_S
+        self._no_tray_timer.start(int(1000 * limit))
+        self.tray_host.watch()
+        self.supervisor.ensure_running()
         self._refresh()
 
     @Slot()
@@ -207,18 +207,18 @@ class App(QObject):
         connection is made.
         """
         self._is_quitting = True
-        is_connecting = self.keeper.start_no_more()
-        if self.link.is_open:
+        is_connecting = self.supervisor.stop_starting()
+        if self.client.is_open:
             self._quit_service()
         elif is_connecting:
-            QTimer.singleShot(int(1000 * START_LIMIT_S), self, self._end)
+            QTimer.singleShot(int(1000 * START_TIMEOUT_S), self, self._exit)
         else:
-            self._end()
+            self._exit()
 
     def _quit_service(self) -> None:
-        self.link.request(Quit(), self._on_quit)
+        self.client.request(Quit(), self._on_quit_reply)
         # A service that does not answer must not keep the tray on the screen.
-        QTimer.singleShot(3000, self, self._end)
+        QTimer.singleShot(3000, self, self._exit)
 
     @Slot()
     def _on_opened(self) -> None:
@@ -226,30 +226,30 @@ class App(QObject):
             self._quit_service()
 
     @Slot(int)
-    def on_signal(self, number: int) -> None:
+    def handle_signal(self, number: int) -> None:
         """End: all of TrayProxy at Ctrl+C, this program alone at SIGTERM.
 
         A session that ends, or a package manager, stops the tray; the service has its own ways.
         """
         if number == signal.SIGINT:
-            self._exit_code = _INTERRUPTED
+            self._exit_code = _EXIT_INTERRUPTED
             self.quit()
         else:
-            self._end()
+            self._exit()
 
     @Slot()
-    def _end(self) -> None:
-        self.keeper.stop()
-        self.link.close()
+    def _exit(self) -> None:
+        self.supervisor.stop()
+        self.client.close()
         QCoreApplication.exit(self._exit_code)
 
     def close(self) -> None:
         """Hang up and take everything off the screen; nothing happens after this."""
-        self.keeper.stop()
-        self.link.close()
-        self.questions.close()
-        self._again.stop()
-        self._no_tray.stop()
+        self.supervisor.stop()
+        self.client.close()
+        self.prompts.close()
+        self._refresh_timer.stop()
+        self._no_tray_timer.stop()
         self.tray.hide()
         self.window.hide()
         self.window.deleteLater()
@@ -262,52 +262,52 @@ class App(QObject):
             return self.findChild(TrayMessages) or TrayMessages(self)
         return DesktopNotifications(self)
 
-    def _connect_link(self) -> None:
-        self.link.opened.connect(self._on_opened)
-        self.link.status_changed.connect(self._on_status)
-        self.link.lost.connect(self._on_lost)
-        self.link.refused.connect(self._on_refused)
-        self.link.show_requested.connect(self._on_show)
-        self.link.quitting.connect(self._end)
-        self.keeper.restarted.connect(self._on_restarted)
-        self.keeper.gave_up.connect(self._end)
-        self.questions.changed.connect(self._refresh)
-        self._again.timeout.connect(self._refresh)
-        self._no_tray.timeout.connect(self._on_no_tray)
+    def _connect_client(self) -> None:
+        self.client.opened.connect(self._on_opened)
+        self.client.status_changed.connect(self._on_status)
+        self.client.lost.connect(self._on_lost)
+        self.client.refused.connect(self._on_refused)
+        self.client.show_requested.connect(self._on_show_requested)
+        self.client.quitting.connect(self._exit)
+        self.supervisor.restarted.connect(self._on_restarted)
+        self.supervisor.gave_up.connect(self._exit)
+        self.prompts.changed.connect(self._refresh)
+        self._refresh_timer.timeout.connect(self._refresh)
+        self._no_tray_timer.timeout.connect(self._on_no_tray_timeout)
 
     def _connect_menu(self) -> None:
-        self.menu.opening.connect(self._on_menu)
+        self.menu.opening.connect(self._on_menu_opening)
         self.menu.address_chosen.connect(self._copy_address)
         self.menu.sign_in_chosen.connect(self._sign_in)
-        self.menu.not_now_chosen.connect(self._not_now)
-        self.menu.profile_chosen.connect(self._use)
+        self.menu.not_now_chosen.connect(self._decline_prompt)
+        self.menu.profile_chosen.connect(self._use_profile)
         self.menu.profiles_chosen.connect(self.show_window)
         self.menu.port_chosen.connect(self._use_port)
         self.menu.direct_for_now_chosen.connect(self._connect_directly_for_now)
-        self.menu.try_again_chosen.connect(self.keeper.try_again)
+        self.menu.retry_chosen.connect(self.supervisor.retry_now)
         self.menu.quit_chosen.connect(self.quit)
-        self.tray.primary.connect(self._on_primary)
-        self.tray.window_wanted.connect(self.show_window)
-        self.tray.turned_direct.connect(self._turn_direct)
-        self.tray.created.connect(self._on_tray)
-        self.host.visibility_changed.connect(self._on_tray_seen)
+        self.tray.primary.connect(self._on_primary_click)
+        self.tray.window_requested.connect(self.show_window)
+        self.tray.direct_toggled.connect(self._toggle_direct)
+        self.tray.created.connect(self._on_tray_created)
+        self.tray_host.visibility_changed.connect(self._on_tray_visibility_changed)
 
     def _connect_window(self) -> None:
-        self.window.save_wanted.connect(self._save)
-        self.window.delete_wanted.connect(self._delete)
-        self.window.use_wanted.connect(self._use)
-        self.window.check_wanted.connect(self._check)
-        self.window.forget_wanted.connect(self._forget)
-        self.window.sign_in_wanted.connect(self._sign_in)
-        self.window.test_sign_in_wanted.connect(self._sign_in_to)
-        self.window.page_wanted.connect(self._open_page)
-        self.window.direct_for_now_wanted.connect(self._connect_directly_for_now)
-        self.page_notices.page_wanted.connect(self._open_page)
-        self.page_notices.direct_wanted.connect(self._connect_directly_for_now)
-        self.window.copy_wanted.connect(self._copy_address)
-        self.window.port_wanted.connect(self._use_port)
-        self.window.try_again_wanted.connect(self.keeper.try_again)
-        self.window.quit_wanted.connect(self.quit)
+        self.window.save_requested.connect(self._save_profile)
+        self.window.delete_requested.connect(self._delete_profile)
+        self.window.use_requested.connect(self._use_profile)
+        self.window.check_requested.connect(self._check_profile)
+        self.window.forget_requested.connect(self._forget_login)
+        self.window.sign_in_requested.connect(self._sign_in)
+        self.window.test_sign_in_requested.connect(self._sign_in_to)
+        self.window.page_requested.connect(self._open_page)
+        self.window.direct_for_now_requested.connect(self._connect_directly_for_now)
+        self.page_notices.page_requested.connect(self._open_page)
+        self.page_notices.direct_requested.connect(self._connect_directly_for_now)
+        self.window.copy_requested.connect(self._copy_address)
+        self.window.port_requested.connect(self._use_port)
+        self.window.retry_requested.connect(self.supervisor.retry_now)
+        self.window.quit_requested.connect(self.quit)
 
     @Slot(str)
     def _open_page(self, url: str) -> None:
@@ -325,8 +325,8 @@ class App(QObject):
         self._status = status
         if status.profile is not None:
             self._last_profile = status.profile.id
-        self._track.update(status, now, time.time())
-        self._meter.update(status.received, now)
+        self._icon_track.update(status, now, time.time())
+        self._traffic_rate.update(status.received, now)
         self.page_notices.update(status)
         self._refresh()
         if is_first and not status.profiles:
@@ -336,12 +336,12 @@ class App(QObject):
     def _on_lost(self) -> None:
         self._status = None
         self.page_notices.update(None)
-        self._track.update(None, time.monotonic(), time.time())
+        self._icon_track.update(None, time.monotonic(), time.time())
         self._refresh()
 
     @Slot(object)
     def _on_refused(self, failed: Failed) -> None:
-        self.keeper.stop()
+        self.supervisor.stop()
         self.window.show_note(texts.problem_text(failed.problem))
         self.show_window()
 
@@ -350,42 +350,42 @@ class App(QObject):
         self.window.show_note(texts.restarted_text())
 
     @Slot(str)
-    def _on_show(self, token: str) -> None:
+    def _on_show_requested(self, token: str) -> None:
         self.show_window(token)
 
-    def _on_quit(self, reply: Reply) -> None:
-        self._end()
+    def _on_quit_reply(self, reply: Reply) -> None:
+        self._exit()
 
     @Slot()
     def _refresh(self) -> None:
         """Show what is known now, and look again when time alone will change it."""
-        wait = self._track.look(time.monotonic())
+        wait = self._icon_track.update_shown(time.monotonic())
         if wait is not None:
-            self._again.start(max(1, int(1000 * wait) + 1))
-        state = self._track.shown
-        is_asked = self.questions.pending is not None
+            self._refresh_timer.start(max(1, int(1000 * wait) + 1))
+        state = self._icon_track.shown
+        has_prompt = self.prompts.pending is not None
         self.tray.show_state(state, texts.tray_tooltip(state, self._status))
-        rate = self._meter.rate(time.monotonic())
-        self.menu.update(state, self._status, is_asked=is_asked, received_per_s=rate)
-        self.window.show_state(state, self._status, is_asked=is_asked)
+        rate = self._traffic_rate.rate(time.monotonic())
+        self.menu.update(state, self._status, has_prompt=has_prompt, received_per_s=rate)
+        self.window.show_state(state, self._status, has_prompt=has_prompt)
 
     # --- The tray --------------------------------------------------------------------------------
 
     @Slot(object)
-    def _on_tray(self, icon: QSystemTrayIcon) -> None:
+    def _on_tray_created(self, icon: QSystemTrayIcon) -> None:
         channel = self.findChild(TrayMessages)
         if channel is not None:
-            channel.use(icon)
-        self._on_tray_seen()
+            channel.set_icon(icon)
+        self._on_tray_visibility_changed()
 
     @Slot()
-    def _on_tray_seen(self) -> None:
+    def _on_tray_visibility_changed(self) -> None:
         self.window.has_tray = self.tray.is_visible
         if self.tray.is_visible:
-            self._no_tray.stop()
+            self._no_tray_timer.stop()
 
     @Slot()
-    def _on_no_tray(self) -> None:
+    def _on_no_tray_timeout(self) -> None:
         self.window.show_note(texts.no_tray_text())
         if self._is_background:
             self.window.showMinimized()
@@ -393,8 +393,8 @@ class App(QObject):
             self.show_window()
 
     @Slot()
-    def _on_primary(self) -> None:
-        if self.questions.present():
+    def _on_primary_click(self) -> None:
+        if self.prompts.present():
             return
         if self.window.isVisible() and self.window.isActiveWindow():
             self.window.close()
@@ -402,8 +402,8 @@ class App(QObject):
             self.show_window()
 
     @Slot()
-    def _on_menu(self) -> None:
-        self.link.request(GetStatus(), self._on_status_reply)
+    def _on_menu_opening(self) -> None:
+        self.client.request(GetStatus(), self._on_status_reply)
 
     def _on_status_reply(self, reply: Reply) -> None:
         if isinstance(reply, Status):
@@ -418,84 +418,84 @@ class App(QObject):
 
     @Slot()
     def _sign_in(self) -> None:
-        if self.questions.present():
+        if self.prompts.present():
             return
         if self._status is not None and self._status.profile is not None:
-            self.link.request(SignInNow(self._status.profile.id), self._on_done)
+            self.client.request(SignInNow(self._status.profile.id), self._on_reply)
             if self._status.profile.sign_in is SignIn.SSO:
                 # Nothing is asked; what is the matter with the ticket stands in the window.
                 self.show_window()
 
     @Slot(str)
     def _sign_in_to(self, profile_id: str) -> None:
-        if not self.questions.present():
-            self.link.request(SignInNow(profile_id), self._on_done)
+        if not self.prompts.present():
+            self.client.request(SignInNow(profile_id), self._on_reply)
 
     @Slot(object)
-    def _not_now(self, quiet: Snooze) -> None:
-        self.questions.decline(quiet)
+    def _decline_prompt(self, snooze: Snooze) -> None:
+        self.prompts.decline(snooze)
 
     @Slot(str)
-    def _use(self, profile_id: str) -> None:
-        self._track.switch(time.monotonic())
-        self.link.request(UseProfile(profile_id), self._on_done)
+    def _use_profile(self, profile_id: str) -> None:
+        self._icon_track.start_switch(time.monotonic())
+        self.client.request(UseProfile(profile_id), self._on_reply)
         self._refresh()
 
     @Slot()
     def _connect_directly_for_now(self) -> None:
-        self._track.switch(time.monotonic())
-        self.link.request(UseProfile(DIRECT_ID, DIRECT_FOR_S), self._on_done)
+        self._icon_track.start_switch(time.monotonic())
+        self.client.request(UseProfile(DIRECT_ID, DIRECT_FOR_S), self._on_reply)
         self._refresh()
 
     @Slot(int)
     def _use_port(self, port: int) -> None:
-        self.link.request(UsePort(port), self._on_done)
+        self.client.request(UsePort(port), self._on_reply)
 
     @Slot()
-    def _turn_direct(self) -> None:
+    def _toggle_direct(self) -> None:
         """Connect directly, or go back to the profile that was used before."""
         status = self._status
         if status is None or not status.profiles:
             return
         known = {profile.id for profile in status.profiles}
         back = self._last_profile if self._last_profile in known else status.profiles[0].id
-        self._use(back if status.direct else DIRECT_ID)
+        self._use_profile(back if status.direct else DIRECT_ID)
 
     @Slot(object)
-    def _save(self, profile: Profile) -> None:
+    def _save_profile(self, profile: Profile) -> None:
         status = self._status
         is_first = status is not None and status.profile is None and not status.direct
-        self.link.request(
-            SaveProfile(profile), lambda reply: self._on_saved(profile, reply, use=is_first)
+        self.client.request(
+            SaveProfile(profile), lambda reply: self._on_save_reply(profile, reply, use=is_first)
         )
 
-    def _on_saved(self, profile: Profile, reply: Reply, *, use: bool) -> None:
+    def _on_save_reply(self, profile: Profile, reply: Reply, *, use: bool) -> None:
         if isinstance(reply, Failed):
             self.window.show_save_problem(reply.problem)
             return
         self.window.show_saved(profile)
         if use:
-            self._use(profile.id)
+            self._use_profile(profile.id)
 
     @Slot(object)
-    def _delete(self, deletion: Deletion) -> None:
-        self.link.request(DeleteProfile(deletion.profile_id, deletion.forget), self._on_done)
+    def _delete_profile(self, deletion: Deletion) -> None:
+        self.client.request(DeleteProfile(deletion.profile_id, deletion.forget), self._on_reply)
 
     @Slot(object)
-    def _check(self, request: CheckProfile) -> None:
-        self.link.request(request, lambda reply: self.window.show_check(request, reply))
+    def _check_profile(self, request: CheckProfile) -> None:
+        self.client.request(request, lambda reply: self.window.show_check(request, reply))
 
     @Slot(str)
-    def _forget(self, profile_id: str) -> None:
-        self.link.request(ForgetLogin(profile_id), self._on_forgotten)
+    def _forget_login(self, profile_id: str) -> None:
+        self.client.request(ForgetLogin(profile_id), self._on_forget_reply)
 
-    def _on_forgotten(self, reply: Reply) -> None:
+    def _on_forget_reply(self, reply: Reply) -> None:
         if isinstance(reply, Done):
             self.window.show_forgotten()
         else:
-            self._on_done(reply)
+            self._on_reply(reply)
 
-    def _on_done(self, reply: Reply) -> None:
+    def _on_reply(self, reply: Reply) -> None:
         """Say what did not work; what did shows by itself."""
         if isinstance(reply, Failed):
             self.window.show_save_problem(reply.problem)
@@ -518,7 +518,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     try:
         make_private(paths.runtime)
     except PathError as error:
-        _say(f"trayproxy: {error}")
+        _print_error(f"trayproxy: {error}")
         return 1
     lock = QLockFile(str(paths.runtime / "tray.lock"))
     # Only the death of its owner makes a lock stale, not its age.
@@ -528,24 +528,24 @@ def main(arguments: Sequence[str] = ()) -> int:
             return run(paths, lambda: start_service(paths), is_background=is_background)
         finally:
             lock.unlock()
-    return 0 if is_background else show_running(paths)
+    return 0 if is_background else show_running_tray(paths)
 
 
-def show_running(paths: Paths) -> int:
+def show_running_tray(paths: Paths) -> int:
     """Have the tray that runs show its window; return the exit code."""
     allow_foreground()
-    deadline = time.monotonic() + SHOW_LIMIT_S
+    deadline = time.monotonic() + SHOW_TIMEOUT_S
     request = ShowWindow(os.environ.get("XDG_ACTIVATION_TOKEN", ""))
     while time.monotonic() < deadline:
-        if isinstance(_ask_once(paths, request), Done):
+        if isinstance(_try_request(paths, request), Done):
             return 0
         # The service may be starting, or the other tray just connecting to it.
         time.sleep(0.2)
-    _say("trayproxy: the running TrayProxy does not answer")
+    _print_error("trayproxy: the running TrayProxy does not answer")
     return 1
 
 
-def _ask_once(paths: Paths, request: Request) -> Reply | None:
+def _try_request(paths: Paths, request: Request) -> Reply | None:
     try:
         with connect_to_service(paths) as client:
             client.hello("cli", asks=False)
@@ -581,13 +581,13 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
     application.setQuitOnLastWindowClosed(False)
     QGuiApplication.setDesktopFileName(APP_ID)
     application.setWindowIcon(app_icon())
-    interrupts = Interrupts()
+    interrupts = SignalNotifier()
     app = App(
         ThreadedConnector(lambda: connect_to_service(paths)),
         start,
         is_background=is_background,
     )
-    interrupts.raised.connect(app.on_signal)
+    interrupts.received.connect(app.handle_signal)
     QTimer.singleShot(0, app, app.start)
     try:
         return application.exec()
@@ -596,12 +596,12 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
         interrupts.close()
 
 
-def _ignore(number: int, frame: object) -> None:
+def _do_nothing(number: int, frame: object) -> None:
     """Be a handler: what is done about a signal is done by `Interrupts`."""
 
 
-def _say(words: str) -> None:
+def _print_error(text: str) -> None:
     """Tell whoever started us something, on standard error, which may be full or closed."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"{words}\n")
+        sys.stderr.write(f"{text}\n")
         sys.stderr.flush()

@@ -13,14 +13,14 @@ from trayproxy.ui.widgets import named, plain_label
 
 translate = QCoreApplication.translate
 
-_MARKS = {
+_STATE_SYMBOLS = {
     StepState.OK: "✔",
     StepState.FAILED: "✖",
     StepState.NOT_NEEDED: "–",
     StepState.NOT_TRIED: "–",
 }
-_DETAIL_WIDTH = 40
-_MARK, _NAME, _DETAIL, _TOOK = range(4)
+_DETAIL_LENGTH = 40
+_SYMBOL, _NAME, _DETAIL, _DURATION = range(4)
 
 
 class CheckPanel(QDialog):
@@ -31,8 +31,8 @@ class CheckPanel(QDialog):
         sign_in_wanted: Open the sign-in dialog of the tested profile.
     """
 
-    again_wanted = Signal()
-    sign_in_wanted = Signal()
+    repeat_requested = Signal()
+    sign_in_requested = Signal()
 
     def __init__(self, request: CheckProfile, parent: QWidget | None = None) -> None:
         """Create the panel; the test is under way.
@@ -50,28 +50,28 @@ class CheckPanel(QDialog):
         self._steps = QGridLayout()
         self._steps.setColumnStretch(_NAME, 3)
         self._steps.setColumnStretch(_DETAIL, 2)
-        self._verdict = plain_label("verdict", translate("Check", "Testing…"))
-        self._report = ""
+        self._verdict_label = plain_label("verdict", translate("Check", "Testing…"))
+        self._report_text = ""
         box = named(QDialogButtonBox(), "check_buttons")
         role = QDialogButtonBox.ButtonRole
-        self._copy = box.addButton(translate("Check", "Copy report"), role.ActionRole)
-        self._copy.setObjectName("copy_report")
-        self._copy.setEnabled(False)
-        self._copy.clicked.connect(self._on_copy)
-        self._sign_in = box.addButton(translate("Check", "Sign in…"), role.ActionRole)
-        self._sign_in.setObjectName("sign_in")
-        self._sign_in.setVisible(False)
-        self._sign_in.clicked.connect(self.sign_in_wanted)
-        self._again = box.addButton(translate("Check", "Test again"), role.ActionRole)
-        self._again.setObjectName("test_again")
-        self._again.setEnabled(False)
-        self._again.clicked.connect(self.again_wanted)
+        self._copy_button = box.addButton(translate("Check", "Copy report"), role.ActionRole)
+        self._copy_button.setObjectName("copy_report")
+        self._copy_button.setEnabled(False)
+        self._copy_button.clicked.connect(self._on_copy)
+        self._sign_in_button = box.addButton(translate("Check", "Sign in…"), role.ActionRole)
+        self._sign_in_button.setObjectName("sign_in")
+        self._sign_in_button.setVisible(False)
+        self._sign_in_button.clicked.connect(self.sign_in_requested)
+        self._repeat_button = box.addButton(translate("Check", "Test again"), role.ActionRole)
+        self._repeat_button.setObjectName("test_again")
+        self._repeat_button.setEnabled(False)
+        self._repeat_button.clicked.connect(self.repeat_requested)
         close = box.addButton(translate("Check", "Close"), role.RejectRole)
         close.setObjectName("close_check")
         box.rejected.connect(self.close)
         layout = QVBoxLayout(self)
         layout.addLayout(self._steps)
-        layout.addWidget(self._verdict)
+        layout.addWidget(self._verdict_label)
         layout.addStretch()
         layout.addWidget(box)
         close.setDefault(True)
@@ -87,43 +87,48 @@ class CheckPanel(QDialog):
         while (item := self._steps.takeAt(0)) is not None:
             if (label := item.widget()) is not None:
                 label.deleteLater()
-        self._verdict.setText(translate("Check", "Testing…"))
-        self._sign_in.setVisible(False)
-        for button in (self._copy, self._again):
+        self._verdict_label.setText(translate("Check", "Testing…"))
+        self._sign_in_button.setVisible(False)
+        for button in (self._copy_button, self._repeat_button):
             button.setEnabled(False)
 
     def show_reply(self, reply: Reply) -> None:
         """Show how the test came out."""
         if isinstance(reply, CheckResult):
             for row, step in enumerate(reply.steps):
-                self._add(row, step)
-            self._verdict.setText(breakable(verdict(reply)))
-            self._report = report(self.request.profile, reply)
-            self._copy.setEnabled(True)
-            self._sign_in.setVisible(_needs_sign_in(reply))
+                self._add_row(row, step)
+            self._verdict_label.setText(breakable(verdict(reply)))
+            self._report_text = report(self.request.profile, reply)
+            self._copy_button.setEnabled(True)
+            self._sign_in_button.setVisible(_needs_sign_in(reply))
         elif isinstance(reply, Failed):
-            self._verdict.setText(breakable(texts.problem_text(reply.problem)))
-        self._again.setEnabled(True)
-        announce(self, self._verdict.text())
+            self._verdict_label.setText(breakable(texts.problem_text(reply.problem)))
+        self._repeat_button.setEnabled(True)
+        announce(self, self._verdict_label.text())
         self.adjustSize()
 
-    def _add(self, row: int, step: Step) -> None:
-        mark = QLabel(_MARKS[step.state])
-        mark.setAlignment(Qt.AlignmentFlag.AlignTop)
-        mark.setAccessibleName(state_text(step.state))
+    def _add_row(self, row: int, step: Step) -> None:
+        symbol = QLabel(_STATE_SYMBOLS[step.state])
+        symbol.setAlignment(Qt.AlignmentFlag.AlignTop)
+        symbol.setAccessibleName(state_text(step.state))
         name = plain_label(f"step_{step.name}", step_text(step, self.request))
         detail = plain_label(f"detail_{step.name}", detail_text(step))
         for label in (name, detail):
             # Short by themselves; in columns, lines that wrap are given too much room.
             label.setWordWrap(False)
-        took = QLabel(took_text(step))
+        took = QLabel(duration_text(step))
         took.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
-        for column, label in ((_MARK, mark), (_NAME, name), (_DETAIL, detail), (_TOOK, took)):
+        for column, label in (
+            (_SYMBOL, symbol),
+            (_NAME, name),
+            (_DETAIL, detail),
+            (_DURATION, took),
+        ):
             self._steps.addWidget(label, row, column)
 
     @Slot()
     def _on_copy(self) -> None:
-        QGuiApplication.clipboard().setText(self._report)
+        QGuiApplication.clipboard().setText(self._report_text)
 
 
 def step_text(step: Step, request: CheckProfile) -> str:
@@ -146,15 +151,15 @@ def step_text(step: Step, request: CheckProfile) -> str:
             text = translate("Check", "Connect to the other proxy")
         case other:
             text = clean(other)
-    host = elide(host_text(upstream.host), _DETAIL_WIDTH)
-    return text.format(host=host, port=upstream.port, url=shorten(request.url, _DETAIL_WIDTH))
+    host = elide(host_text(upstream.host), _DETAIL_LENGTH)
+    return text.format(host=host, port=upstream.port, url=shorten(request.url, _DETAIL_LENGTH))
 
 
 def detail_text(step: Step) -> str:
     """Return what came out of a step."""
     if step.state is StepState.NOT_TRIED:
         return state_text(step.state)
-    return shorten(clean(step.detail), _DETAIL_WIDTH)
+    return shorten(clean(step.detail), _DETAIL_LENGTH)
 
 
 def state_text(state: StepState) -> str:
@@ -169,7 +174,7 @@ def state_text(state: StepState) -> str:
     return translate("Check", "not tried")
 
 
-def took_text(step: Step) -> str:
+def duration_text(step: Step) -> str:
     """Return how long it took, ``12 ms``."""
     if step.took is None:
         return ""

@@ -11,16 +11,16 @@ from trayproxy.control.messages import ListenerState, Status, UpstreamState
 from trayproxy.control.status_conditions import cannot_sign_in, lacks_choice, needs_sign_in
 from trayproxy.profiles.profile import Profile
 
-PATIENCE_S = 3.0
+STARTING_TIMEOUT_S = 3.0
 """How long *starting* is believed: for the service, its listener, and a switch of the profile."""
 TROUBLE_AFTER_S = 5.0
 """How long an upstream is unreachable before it is called trouble."""
-DWELL_S = 1.0
+MIN_STATE_S = 1.0
 """How long *trouble* and *ok* stay before one becomes the other."""
-COALESCE_S = 0.2
+MIN_SWAP_INTERVAL_S = 0.2
 """The least time between two swaps of the icon; each is a message to the desktop."""
 
-_TICK_S = 0.001
+_TIMER_RESOLUTION_S = 0.001
 """No timer is finer, and no difference between two times is worth waiting for."""
 
 
@@ -65,9 +65,9 @@ class IconFacts:
 def icon_state(facts: IconFacts) -> IconState:
     """Return the worst state that is true of the facts."""
     status = facts.status
-    patient = facts.waited_s <= PATIENCE_S
+    is_within_timeout = facts.waited_s <= STARTING_TIMEOUT_S
     if status is None or status.listener is ListenerState.STARTING:
-        return IconState.STARTING if patient else IconState.STOPPED
+        return IconState.STARTING if is_within_timeout else IconState.STOPPED
     if status.listener is ListenerState.FAILED:
         return IconState.STOPPED
     if needs_sign_in(status):
@@ -76,10 +76,10 @@ def icon_state(facts: IconFacts) -> IconState:
         return IconState.TROUBLE
     if status.upstream is UpstreamState.UNREACHABLE and facts.unreachable_s >= TROUBLE_AFTER_S:
         return IconState.TROUBLE
-    if lacks_choice(status) and not (facts.switching and patient):
+    if lacks_choice(status) and not (facts.switching and is_within_timeout):
         return IconState.STOPPED
     is_set = status.profile is not None or status.direct
-    if not is_set or (facts.switching and patient):
+    if not is_set or (facts.switching and is_within_timeout):
         return IconState.STARTING
     if status.direct:
         return IconState.DIRECT
@@ -96,7 +96,7 @@ class IconTrack:
         self.shown = IconState.STARTING
         """What the tray shows now."""
         self._status: Status | None = None
-        self._waits_since = now
+        self._waiting_since = now
         self._shown_since = now
         self._unreachable_since = now
         self._worked_before = False
@@ -113,57 +113,57 @@ class IconTrack:
         """
         before, self._status = self._status, status
         if _is_waiting(status) and not _is_waiting(before):
-            self._waits_since = now
+            self._waiting_since = now
         if status is None:
             self._switching = False
             return
-        if before is None or _reach(before) != _reach(status):
+        if before is None or _reachability(before) != _reachability(status):
             self._unreachable_since = now - max(0.0, wall - status.upstream_since)
-            self._worked_before = before is not None and _worked(before, status)
-        if before is not None and _chosen(before) != _chosen(status):
+            self._worked_before = before is not None and _worked_until(before, status)
+        if before is not None and _route_choice(before) != _route_choice(status):
             self._switching = False
 
-    def switch(self, now: float) -> None:
+    def start_switch(self, now: float) -> None:
         """Note that another profile was asked for."""
         self._switching = True
-        self._waits_since = now
+        self._waiting_since = now
 
     def facts(self, now: float) -> IconFacts:
         """Return what is decided from."""
         return IconFacts(
             self._status,
-            waited_s=now - self._waits_since,
+            waited_s=now - self._waiting_since,
             unreachable_s=now - self._unreachable_since,
             worked_before=self._worked_before,
             switching=self._switching,
         )
 
-    def look(self, now: float) -> float | None:
+    def update_shown(self, now: float) -> float | None:
         """Bring `shown` up to date; return after how many seconds to look again, None: no need."""
         wanted = icon_state(self.facts(now))
         if wanted is not self.shown:
-            hold = self._hold(wanted) - (now - self._shown_since)
-            if hold > _TICK_S:
-                return hold
+            hold_time = self._hold_time_s(wanted) - (now - self._shown_since)
+            if hold_time > _TIMER_RESOLUTION_S:
+                return hold_time
             self.shown, self._shown_since = wanted, now
-        return self._next_change(now)
+        return self._next_change_s(now)
 
-    def _hold(self, wanted: IconState) -> float:
-        flickering = {wanted, self.shown} == {IconState.TROUBLE, IconState.OK}
-        return DWELL_S if flickering else COALESCE_S
+    def _hold_time_s(self, wanted: IconState) -> float:
+        is_flicker = {wanted, self.shown} == {IconState.TROUBLE, IconState.OK}
+        return MIN_STATE_S if is_flicker else MIN_SWAP_INTERVAL_S
 
-    def _next_change(self, now: float) -> float | None:
+    def _next_change_s(self, now: float) -> float | None:
         facts = self.facts(now)
         status = facts.status
-        if (_is_waiting(status) or facts.switching) and facts.waited_s <= PATIENCE_S:
-            return PATIENCE_S - facts.waited_s + _TICK_S
+        if (_is_waiting(status) or facts.switching) and facts.waited_s <= STARTING_TIMEOUT_S:
+            return STARTING_TIMEOUT_S - facts.waited_s + _TIMER_RESOLUTION_S
         if status is None or status.upstream is not UpstreamState.UNREACHABLE:
             return None
         left = TROUBLE_AFTER_S - facts.unreachable_s
-        return max(left, _TICK_S) if left > 0 else None
+        return max(left, _TIMER_RESOLUTION_S) if left > 0 else None
 
 
-def _chosen(status: Status) -> tuple[Profile | None, bool]:
+def _route_choice(status: Status) -> tuple[Profile | None, bool]:
     return status.profile, status.direct
 
 
@@ -171,9 +171,9 @@ def _is_waiting(status: Status | None) -> bool:
     return status is None or status.listener is ListenerState.STARTING
 
 
-def _worked(before: Status, status: Status) -> bool:
+def _worked_until(before: Status, status: Status) -> bool:
     return before.profile == status.profile and before.upstream is UpstreamState.OK
 
 
-def _reach(status: Status) -> tuple[UpstreamState, float, str]:
+def _reachability(status: Status) -> tuple[UpstreamState, float, str]:
     return status.upstream, status.upstream_since, status.profile.id if status.profile else ""

@@ -16,7 +16,7 @@ TRAY_SIZES = (16, 20, 22, 24, 32, 40, 44, 48, 64)
 _ACTION_SIZES = (16, 24, 32, 48)
 
 
-def resource(name: str) -> Path:
+def resource_path(name: str) -> Path:
     """Return where a file of the folder ``resources`` lies.
 
     A wheel has the folder inside the package, the source tree beside it.
@@ -28,7 +28,7 @@ def resource(name: str) -> Path:
 
 def app_icon() -> QIcon:
     """Return the icon of windows and notifications."""
-    return QIcon(str(resource("icons/trayproxy.svg")))
+    return QIcon(str(resource_path("icons/trayproxy.svg")))
 
 
 def tray_icon(state: IconState) -> QIcon:
@@ -40,20 +40,20 @@ def tray_icon(state: IconState) -> QIcon:
     - Otherwise pixmaps in colour, with a light rim, that can be told from any panel.
     """
     if QGuiApplication.platformName() == "cocoa":
-        mask = _rendered(f"icons/tray/{state}-symbolic.svg", TRAY_SIZES)
+        mask = _render_icon(f"icons/tray/{state}-symbolic.svg", TRAY_SIZES)
         mask.setIsMask(True)
         return mask
     themed = f"{APP_ID}-{state}-symbolic"
     if QIcon.hasThemeIcon(themed):
         return QIcon.fromTheme(themed)
-    return _rendered(f"icons/tray/{state}.svg", TRAY_SIZES)
+    return _render_icon(f"icons/tray/{state}.svg", TRAY_SIZES)
 
 
 def action_icon(name: str, palette: QPalette) -> QIcon:
     """Return a one-colour icon in the colour of text, so that it follows light and dark."""
     colour = palette.color(QPalette.ColorRole.Text)
     faded = palette.color(QPalette.ColorGroup.Disabled, QPalette.ColorRole.Text)
-    icon = _rendered(f"icons/actions/{name}.svg", _ACTION_SIZES, colour)
+    icon = _render_icon(f"icons/actions/{name}.svg", _ACTION_SIZES, colour)
     for size in _ACTION_SIZES:
         pixmap = QPixmap.fromImage(render(f"icons/actions/{name}.svg", size, faded))
         icon.addPixmap(pixmap, QIcon.Mode.Disabled)
@@ -71,7 +71,7 @@ def render(name: str, size: int, colour: QColor | None = None) -> QImage:
     image = QImage(QSize(size, size), QImage.Format.Format_ARGB32_Premultiplied)
     image.fill(Qt.GlobalColor.transparent)
     painter = QPainter(image)
-    QSvgRenderer(str(resource(name))).render(painter)
+    QSvgRenderer(str(resource_path(name))).render(painter)
     if colour is not None:
         painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_SourceIn)
         painter.fillRect(image.rect(), colour)
@@ -79,7 +79,7 @@ def render(name: str, size: int, colour: QColor | None = None) -> QImage:
     return image
 
 
-def _rendered(name: str, sizes: Iterable[int], colour: QColor | None = None) -> QIcon:
+def _render_icon(name: str, sizes: Iterable[int], colour: QColor | None = None) -> QIcon:
     icon = QIcon()
     for size in sizes:
         icon.addPixmap(QPixmap.fromImage(render(name, size, colour)))

@@ -25,9 +25,9 @@ translate = QCoreApplication.translate
 
 PROFILES_SHOWN = 7
 """More go to a submenu: the menu has at most 14 rows."""
-PACE_MS = 2000
+ADDRESS_INTERVAL_MS = 2000
 """The row with the rate changes no faster, and not while the menu is open."""
-TICK_MS = 2000
+COPIED_ICON_MS = 2000
 """How long the copied address wears its tick."""
 
 
@@ -55,7 +55,7 @@ class TrayMenu(QObject):
     profiles_chosen = Signal()
     direct_for_now_chosen = Signal()
     port_chosen = Signal(int)
-    try_again_chosen = Signal()
+    retry_chosen = Signal()
     quit_chosen = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -67,42 +67,42 @@ class TrayMenu(QObject):
         self._profiles: dict[str, QAction] = {}
         self._group = QActionGroup(self)
         self._group.triggered.connect(self._on_profile)
-        self._heading = self._row("heading", enabled=False)
-        self._address = self._row("address", self._on_address)
-        self._warning = self._row("warning", self.profiles_chosen.emit)
-        self._direct_for_now = self._row("direct_for_now", self.direct_for_now_chosen.emit)
-        self._use_port = self._row("use_port", self._on_port)
-        self._try_again = self._row("try_again", self.try_again_chosen.emit)
-        self._sign_in = self._row("sign_in", self.sign_in_chosen.emit)
-        self._not_now = self._build_not_now()
+        self._heading = self._add_row("heading", enabled=False)
+        self._address = self._add_row("address", self._on_address)
+        self._warning = self._add_row("warning", self.profiles_chosen.emit)
+        self._direct_for_now = self._add_row("direct_for_now", self.direct_for_now_chosen.emit)
+        self._use_port = self._add_row("use_port", self._on_use_port)
+        self._try_again = self._add_row("try_again", self.retry_chosen.emit)
+        self._sign_in = self._add_row("sign_in", self.sign_in_chosen.emit)
+        self._not_now = self._add_not_now_menu()
         self.menu.addSeparator()
-        self._profile_heading = self._row("profile_heading", enabled=False)
-        self._direct = self._direct_row()
-        self._more = named(self.menu.addMenu(""), "more_profiles")
+        self._profile_heading = self._add_row("profile_heading", enabled=False)
+        self._direct = self._add_direct_row()
+        self._more_profiles = named(self.menu.addMenu(""), "more_profiles")
         self._end_of_profiles = self.menu.addSeparator()
-        self._window = self._row("profiles", self.profiles_chosen.emit)
+        self._profiles_window = self._add_row("profiles", self.profiles_chosen.emit)
         self.menu.addSeparator()
-        self._quit = self._row("quit", self.quit_chosen.emit)
-        self._tick = QTimer(self, singleShot=True, interval=TICK_MS)
-        self._tick.timeout.connect(self._untick)
-        self._pace = QTimer(self, singleShot=True, interval=PACE_MS)
-        self._pace.timeout.connect(self._show_address)
+        self._quit = self._add_row("quit", self.quit_chosen.emit)
+        self._copied_icon_timer = QTimer(self, singleShot=True, interval=COPIED_ICON_MS)
+        self._copied_icon_timer.timeout.connect(self._remove_copied_icon)
+        self._address_timer = QTimer(self, singleShot=True, interval=ADDRESS_INTERVAL_MS)
+        self._address_timer.timeout.connect(self._show_address)
         self._address_text = ""
         self._port = 0
-        self._name_rows()
+        self._set_fixed_texts()
         self.update(IconState.STARTING, None)
 
-    def escape_for(self, *, over_dbus: bool) -> None:
+    def set_over_dbus(self, *, over_dbus: bool) -> None:
         """Set who draws the menu; before it is shown first."""
         self._over_dbus = over_dbus
-        self._name_rows()
+        self._set_fixed_texts()
 
     def update(
         self,
         state: IconState,
         status: Status | None,
         *,
-        is_asked: bool = False,
+        has_prompt: bool = False,
         received_per_s: float | None = None,
     ) -> None:
         """Bring the rows up to date.
@@ -113,25 +113,27 @@ class TrayMenu(QObject):
             is_asked: Whether a question is open.
             received_per_s: Octets per second, None if not known.
         """
-        self._set(self._heading, texts.heading(state, status))
+        self._set_text(self._heading, texts.heading(state, status))
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
         self._show_port(texts.port_offer(status))
         self._address.setVisible(texts.has_address(status))
         warning = texts.warning_row(status)
         self._warning.setVisible(bool(warning))
-        self._set(self._warning, warning)
+        self._set_text(self._warning, warning)
         self._direct_for_now.setVisible(texts.offers_direct(status))
         if status is not None:
             self._address_text = texts.address_row(status, received_per_s)
-            if not self._pace.isActive():
+            if not self._address_timer.isActive():
                 self._show_address()
         profile = status.profile if status is not None else None
-        needed = status is not None and (needs_sign_in(status) or is_asked)
+        needed = status is not None and (needs_sign_in(status) or has_prompt)
         self._sign_in.setVisible(needed and profile is not None)
         if profile is not None:
-            self._set(self._sign_in, texts.sign_in_row(profile.name))
-        self._not_now.menuAction().setVisible(is_asked)
-        self.menu.setDefaultAction(self._sign_in if self._sign_in.isVisible() else self._window)
+            self._set_text(self._sign_in, texts.sign_in_row(profile.name))
+        self._not_now.menuAction().setVisible(has_prompt)
+        self.menu.setDefaultAction(
+            self._sign_in if self._sign_in.isVisible() else self._profiles_window
+        )
         self._show_profiles(
             status.profiles if status is not None else (),
             profile,
@@ -143,16 +145,16 @@ class TrayMenu(QObject):
         self._use_port.setVisible(offer is not None)
         if offer is not None:
             text, self._port = offer
-            self._set(self._use_port, text)
+            self._set_text(self._use_port, text)
 
     def _keep_on_screen(self) -> None:
         """Move an open menu that has grown: Qt lets it hang below the screen."""
         if not self.menu.isVisible():
             return
-        room = self.menu.screen().availableGeometry()
-        excess = self.menu.geometry().bottom() - room.bottom()
+        available = self.menu.screen().availableGeometry()
+        excess = self.menu.geometry().bottom() - available.bottom()
         if excess > 0:
-            self.menu.move(self.menu.x(), max(room.top(), self.menu.y() - excess))
+            self.menu.move(self.menu.x(), max(available.top(), self.menu.y() - excess))
 
     # --- Profiles --------------------------------------------------------------------------------
 
@@ -160,17 +162,17 @@ class TrayMenu(QObject):
         self, profiles: tuple[Profile, ...], active: Profile | None, *, is_direct: bool
     ) -> None:
         if tuple(self._profiles) != tuple(profile.id for profile in profiles):
-            self._replace(profiles)
+            self._replace_profile_rows(profiles)
         for profile in profiles:
             action = self._profiles[profile.id]
-            self._set(action, texts.profile_row(profile))
-        self._more.menuAction().setVisible(len(profiles) > PROFILES_SHOWN)
+            self._set_text(action, texts.profile_row(profile))
+        self._more_profiles.menuAction().setVisible(len(profiles) > PROFILES_SHOWN)
         for row in (self._profile_heading, self._direct, self._end_of_profiles):
             row.setVisible(bool(profiles) or is_direct)
         chosen = self._profiles.get(active.id) if active is not None else None
-        self._check(self._direct if is_direct else chosen)
+        self._check_row(self._direct if is_direct else chosen)
 
-    def _check(self, chosen: QAction | None) -> None:
+    def _check_row(self, chosen: QAction | None) -> None:
         """Put the mark on this row, or on none."""
         if chosen is not None:
             chosen.setChecked(True)
@@ -179,24 +181,24 @@ class TrayMenu(QObject):
             checked.setChecked(False)
             self._group.setExclusive(True)
 
-    def _replace(self, profiles: tuple[Profile, ...]) -> None:
+    def _replace_profile_rows(self, profiles: tuple[Profile, ...]) -> None:
         for action in self._profiles.values():
             self._group.removeAction(action)
             self.menu.removeAction(action)
-            self._more.removeAction(action)
+            self._more_profiles.removeAction(action)
             action.deleteLater()
         self._profiles.clear()
-        for place, profile in enumerate(profiles):
+        for index, profile in enumerate(profiles):
             action = named(QAction(self, checkable=True), f"profile_{profile.id}")
             action.setData(profile.id)
             self._group.addAction(action)
             self._profiles[profile.id] = action
-            if place < PROFILES_SHOWN:
+            if index < PROFILES_SHOWN:
                 self.menu.insertAction(self._direct, action)
             else:
-                self._more.addAction(action)
+                self._more_profiles.addAction(action)
 
-    def _direct_row(self) -> QAction:
+    def _add_direct_row(self) -> QAction:
         """Make the entry that stands among the profiles and is none."""
         action = named(QAction(self, checkable=True), "connect_directly")
         action.setData(DIRECT_ID)
@@ -210,7 +212,7 @@ class TrayMenu(QObject):
 
     # --- Rows ------------------------------------------------------------------------------------
 
-    def _row(
+    def _add_row(
         self, name: str, slot: Callable[[], object] | None = None, *, enabled: bool = True
     ) -> QAction:
         action = named(QAction(self), name)
@@ -220,27 +222,27 @@ class TrayMenu(QObject):
         self.menu.addAction(action)
         return action
 
-    def _build_not_now(self) -> QMenu:
+    def _add_not_now_menu(self) -> QMenu:
         menu = named(self.menu.addMenu(""), "not_now")
-        self._a_while = named(menu.addAction(""), "not_now_a_while")
-        self._a_while.triggered.connect(self._on_a_while)
-        self._until_chosen = named(menu.addAction(""), "not_now_until_chosen")
-        self._until_chosen.triggered.connect(self._on_until_chosen)
+        self._snooze_a_while = named(menu.addAction(""), "not_now_a_while")
+        self._snooze_a_while.triggered.connect(self._on_a_while)
+        self._snooze_until_chosen = named(menu.addAction(""), "not_now_until_chosen")
+        self._snooze_until_chosen.triggered.connect(self._on_until_chosen)
         return menu
 
-    def _name_rows(self) -> None:
-        self._set(self._try_again, translate("Tray", "Try again"))
-        self._set(self._not_now.menuAction(), translate("Tray", "Not now"))
-        self._set(self._direct_for_now, texts.direct_offer())
-        self._set(self._a_while, translate("Tray", "15 minutes"))
-        self._set(self._until_chosen, translate("Tray", "Until I choose"))
-        self._set(self._profile_heading, translate("Tray", "Profile"))
-        self._set(self._direct, translate("Tray", "Connect directly"))
-        self._set(self._more.menuAction(), translate("Tray", "More profiles"))
-        self._set(self._window, translate("Tray", "Profiles…"))
-        self._set(self._quit, translate("Tray", "Quit TrayProxy"))
+    def _set_fixed_texts(self) -> None:
+        self._set_text(self._try_again, translate("Tray", "Try again"))
+        self._set_text(self._not_now.menuAction(), translate("Tray", "Not now"))
+        self._set_text(self._direct_for_now, texts.direct_offer())
+        self._set_text(self._snooze_a_while, translate("Tray", "15 minutes"))
+        self._set_text(self._snooze_until_chosen, translate("Tray", "Until I choose"))
+        self._set_text(self._profile_heading, translate("Tray", "Profile"))
+        self._set_text(self._direct, translate("Tray", "Connect directly"))
+        self._set_text(self._more_profiles.menuAction(), translate("Tray", "More profiles"))
+        self._set_text(self._profiles_window, translate("Tray", "Profiles…"))
+        self._set_text(self._quit, translate("Tray", "Quit TrayProxy"))
 
-    def _set(self, action: QAction, text: str) -> None:
+    def _set_text(self, action: QAction, text: str) -> None:
         escaped = menu_text(text, over_dbus=self._over_dbus)
         # Each call is a message to the desktop, changed or not.
         if action.text() != escaped:
@@ -250,21 +252,21 @@ class TrayMenu(QObject):
     def _show_address(self) -> None:
         # An empty row in an open menu is no use to anyone.
         if not self.menu.isVisible() or not self._address.text():
-            self._set(self._address, self._address_text)
-        self._pace.start()
+            self._set_text(self._address, self._address_text)
+        self._address_timer.start()
 
     @Slot()
     def _on_address(self) -> None:
         self._address.setIcon(action_icon("done", self.menu.palette()))
-        self._tick.start()
+        self._copied_icon_timer.start()
         self.address_chosen.emit()
 
     @Slot()
-    def _on_port(self) -> None:
+    def _on_use_port(self) -> None:
         self.port_chosen.emit(self._port)
 
     @Slot()
-    def _untick(self) -> None:
+    def _remove_copied_icon(self) -> None:
         self._address.setIcon(QIcon())
 
     @Slot()

@@ -15,7 +15,7 @@ from PySide6.QtCore import QObject, QSocketNotifier, QTimer, Signal, SignalInsta
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 
 from trayproxy.identity import APP_ID, APP_NAME
-from trayproxy.ui.icons import resource
+from trayproxy.ui.icons import resource_path
 from trayproxy.ui.notification_policy import NotificationPolicy as Place
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 DEFAULT_ACTION = "default"
 """The click on the body, in the words of the notification specification."""
 
-_NORMAL = 1
-_STAYS = 0
+_URGENCY_NORMAL = 1
+_NEVER_EXPIRES = 0
 _SERVICE = "org.freedesktop.Notifications"
 _OBJECT = "/org/freedesktop/Notifications"
 
@@ -54,7 +54,7 @@ class NotificationChannel(Protocol):
         """A signal (str, str): the key of an action, and an XDG activation token or nothing."""
         ...
 
-    def post(self, notice: Notification) -> None:
+    def post(self, notification: Notification) -> None:
         """Show this in place of what was shown."""
         ...
 
@@ -88,38 +88,38 @@ class Notifier(QObject):
         super().__init__(parent)
         self._channel = channel
         self._clock = clock
-        self._place = Place()
-        self._waiting: Notification | None = None
-        self._later = QTimer(self, singleShot=True)
-        self._later.timeout.connect(self._try)
+        self._policy = Place()
+        self._pending: Notification | None = None
+        self._timer = QTimer(self, singleShot=True)
+        self._timer.timeout.connect(self._post_pending)
         channel.chosen.connect(self.chosen)
 
-    def say(self, notice: Notification) -> None:
+    def notify(self, notification: Notification) -> None:
         """Show a notice now, or when its minute has come, unless it is withdrawn before."""
-        self._waiting = notice
-        self._try()
+        self._pending = notification
+        self._post_pending()
 
     def withdraw(self) -> None:
         """The cause is gone."""
-        self._waiting = None
-        self._later.stop()
-        self._place.withdrawn()
+        self._pending = None
+        self._timer.stop()
+        self._policy.mark_withdrawn()
         self._channel.withdraw()
 
     @Slot()
-    def _try(self) -> None:
-        notice = self._waiting
-        if notice is None or QApplication.activeWindow() is not None:
+    def _post_pending(self) -> None:
+        notification = self._pending
+        if notification is None or QApplication.activeWindow() is not None:
             return
         now = self._clock()
-        wait = self._place.wait_s(notice, now)
-        if wait:
-            self._later.start(int(1000 * wait) + 1)
+        delay = self._policy.delay_s(notification, now)
+        if delay:
+            self._timer.start(int(1000 * delay) + 1)
             return
-        self._waiting = None
-        if wait is not None:
-            self._place.shown(notice, now)
-            self._channel.post(notice)
+        self._pending = None
+        if delay is not None:
+            self._policy.mark_shown(notification, now)
+            self._channel.post(notification)
 
 
 class TrayMessages(QObject):
@@ -136,18 +136,18 @@ class TrayMessages(QObject):
         self._icon: QSystemTrayIcon | None = None
         self._first_action = DEFAULT_ACTION
 
-    def use(self, icon: QSystemTrayIcon) -> None:
+    def set_icon(self, icon: QSystemTrayIcon) -> None:
         """Speak through this icon from now on."""
         self._icon = icon
         icon.messageClicked.connect(self._on_clicked)
 
-    def post(self, notice: Notification) -> None:
+    def post(self, notification: Notification) -> None:
         """Show it, if there is an icon."""
-        self._first_action = notice.actions[0][0] if notice.actions else DEFAULT_ACTION
+        self._first_action = notification.actions[0][0] if notification.actions else DEFAULT_ACTION
         if self._icon is not None:
             # 63 and 255 characters are what Windows keeps.
             kind = QSystemTrayIcon.MessageIcon.NoIcon
-            self._icon.showMessage(notice.title[:63], notice.body[:255], kind)
+            self._icon.showMessage(notification.title[:63], notification.body[:255], kind)
 
     def withdraw(self) -> None:
         """Do nothing: these messages go by themselves and Qt has no call for it."""
@@ -172,32 +172,32 @@ class DesktopNotifications(QObject):
         self._notifier: QSocketNotifier | None = None
         self._replies: dict[int, Callable[[Message], None]] = {}
         self._capabilities: frozenset[str] | None = None
-        self._wanted: Notification | None = None
-        self._said: Notification | None = None
-        self._is_asking = False
-        self._shown = 0
+        self._requested: Notification | None = None
+        self._sent: Notification | None = None
+        self._is_call_pending = False
+        self._shown_id = 0
         self._first_action = DEFAULT_ACTION
-        self._token = ""
+        self._activation_token = ""
 
     @property
     def is_shown(self) -> bool:
         """Whether a notification is on the screen, as far as the service has told."""
-        return self._shown != 0
+        return self._shown_id != 0
 
-    def post(self, notice: Notification) -> None:
+    def post(self, notification: Notification) -> None:
         """Show this in place of what was shown."""
-        self._wanted = notice
+        self._requested = notification
         if self._connection is None and not self._connect():
             return
-        if not self._is_asking:
-            self._go_on()
+        if not self._is_call_pending:
+            self._send_next_call()
 
     def withdraw(self) -> None:
         """Take away what was shown, also if the service has not told its number yet."""
-        self._wanted, self._said = None, None
-        if self._shown and self._connection is not None:
-            self._call("CloseNotification", "u", (self._shown,), None)
-        self._shown = 0
+        self._requested, self._sent = None, None
+        if self._shown_id and self._connection is not None:
+            self._call("CloseNotification", "u", (self._shown_id,), None)
+        self._shown_id = 0
 
     def close(self) -> None:
         """Leave the bus."""
@@ -208,8 +208,8 @@ class DesktopNotifications(QObject):
             self._connection.close()
         self._connection, self._notifier = None, None
         self._replies.clear()
-        self._capabilities, self._shown, self._said = None, 0, None
-        self._is_asking = False
+        self._capabilities, self._shown_id, self._sent = None, 0, None
+        self._is_call_pending = False
 
     def _connect(self) -> bool:
         from jeepney import MatchRule, message_bus
@@ -262,13 +262,13 @@ class DesktopNotifications(QObject):
             except OSError:
                 self._lose()
                 return
-            self._take(message)
+            self._on_message(message)
 
     def _lose(self) -> None:
         """The bus is gone, and with it everything that was known."""
         self.close()
 
-    def _take(self, message: "Message") -> None:
+    def _on_message(self, message: "Message") -> None:
         from jeepney import HeaderFields, MessageType
 
         fields = message.header.fields
@@ -279,61 +279,68 @@ class DesktopNotifications(QObject):
         if on_reply is not None:
             # One question at a time: a second `Notify` before the first has a number would be a
             # second notification.
-            self._is_asking = False
+            self._is_call_pending = False
             if message.header.message_type is MessageType.method_return:
                 on_reply(message)
-                self._go_on()
+                self._send_next_call()
 
-    def _go_on(self) -> None:
+    def _send_next_call(self) -> None:
         """Take the next step towards what is wanted on the screen."""
-        if self._wanted is None or self._wanted is self._said:
+        if self._requested is None or self._requested is self._sent:
             return
-        self._is_asking = True
+        self._is_call_pending = True
         if self._capabilities is None:
             self._call("GetCapabilities", None, (), self._on_capabilities)
         else:
-            self._notify(self._wanted, self._capabilities)
+            self._notify(self._requested, self._capabilities)
 
     def _on_capabilities(self, reply: "Message") -> None:
         self._capabilities = frozenset(reply.body[0])
 
-    def _notify(self, notice: Notification, capabilities: frozenset[str]) -> None:
-        self._said = notice
-        self._first_action = notice.actions[0][0] if notice.actions else DEFAULT_ACTION
-        self._token = ""
-        icon = str(resource("icons/trayproxy.svg"))
+    def _notify(self, notification: Notification, capabilities: frozenset[str]) -> None:
+        self._sent = notification
+        self._first_action = notification.actions[0][0] if notification.actions else DEFAULT_ACTION
+        self._activation_token = ""
+        icon = str(resource_path("icons/trayproxy.svg"))
         has_markup = "body-markup" in capabilities
-        body = html.escape(notice.body, quote=False) if has_markup else notice.body
+        body = html.escape(notification.body, quote=False) if has_markup else notification.body
         hints = {
             "desktop-entry": ("s", APP_ID),
-            "urgency": ("y", _NORMAL),
+            "urgency": ("y", _URGENCY_NORMAL),
             "resident": ("b", True),
             "suppress-sound": ("b", True),
         }
-        content = (icon, notice.title, body, _actions(notice, capabilities), hints, _STAYS)
-        self._call("Notify", "susssasa{sv}i", (APP_NAME, self._shown, *content), self._on_shown)
+        content = (
+            icon,
+            notification.title,
+            body,
+            _actions(notification, capabilities),
+            hints,
+            _NEVER_EXPIRES,
+        )
+        self._call("Notify", "susssasa{sv}i", (APP_NAME, self._shown_id, *content), self._on_shown)
 
     def _on_shown(self, reply: "Message") -> None:
-        self._shown = int(reply.body[0])
-        if self._wanted is None:
+        self._shown_id = int(reply.body[0])
+        if self._requested is None:
             self.withdraw()
 
     def _on_signal(self, member: str, body: tuple[object, ...]) -> None:
-        if len(body) != 2 or not self._shown or body[0] != self._shown:
+        if len(body) != 2 or not self._shown_id or body[0] != self._shown_id:
             return
         match member, body[1]:
             case "ActivationToken", str(token):
-                self._token = token
+                self._activation_token = token
             case "ActionInvoked", str(key):
-                token, self._token = self._token, ""
+                token, self._activation_token = self._activation_token, ""
                 self.chosen.emit(self._first_action if key == DEFAULT_ACTION else key, token)
             case "NotificationClosed", _:
-                self._shown = 0
+                self._shown_id = 0
 
 
-def _actions(notice: Notification, capabilities: frozenset[str]) -> list[str]:
-    if "actions" not in capabilities or not notice.actions:
+def _actions(notification: Notification, capabilities: frozenset[str]) -> list[str]:
+    if "actions" not in capabilities or not notification.actions:
         return []
     # The click on the body shows no text; the same action is a button as well.
-    pairs = [(DEFAULT_ACTION, notice.actions[0][1]), *notice.actions]
+    pairs = [(DEFAULT_ACTION, notification.actions[0][1]), *notification.actions]
     return [part for pair in pairs for part in pair]

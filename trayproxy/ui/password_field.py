@@ -54,12 +54,12 @@ class PasswordField(QLineEdit):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._caps_lock: bool | None = None
-        self._letters = array("I")
+        self._characters = array("I")
         """The code points of the password; as many as there are bullets in the document."""
-        self._composed = ""
+        self._preedit = ""
         """What an input method shows and has not committed."""
-        self._line = TextLine()
-        self._anchor = 0
+        self._text_line = TextLine()
+        self._selection_anchor = 0
         """Where a selection by the mouse began."""
         self.setEchoMode(QLineEdit.EchoMode.Password)
         self.setInputMethodHints(
@@ -71,32 +71,32 @@ class PasswordField(QLineEdit):
         # Shown, it could otherwise be dragged into any other window.
         self.setDragEnabled(False)
         # Connected first: whoever hears of a change finds `text` as it is after the change.
-        self.textEdited.connect(self._follow)
-        self.textChanged.connect(self._follow)
+        self.textEdited.connect(self._sync_characters)
+        self.textChanged.connect(self._sync_characters)
         for changed in (self.textChanged, self.selectionChanged, self.cursorPositionChanged):
             changed.connect(self._repaint)
-        self._eye = named(QAction(self, checkable=True), "show_password")
-        self._eye.setShortcut(QKeySequence("Ctrl+H"))
-        self._eye.toggled.connect(self._show)
-        self._paint_eye()
-        self.addAction(self._eye, QLineEdit.ActionPosition.TrailingPosition)
+        self._show_action = named(QAction(self, checkable=True), "show_password")
+        self._show_action.setShortcut(QKeySequence("Ctrl+H"))
+        self._show_action.toggled.connect(self._on_show_toggled)
+        self._update_show_action()
+        self.addAction(self._show_action, QLineEdit.ActionPosition.TrailingPosition)
 
     # --- The text --------------------------------------------------------------------------------
 
     def text(self) -> str:
         """Return what was typed."""
-        return "".join(map(chr, self._letters))
+        return "".join(map(chr, self._characters))
 
     def setText(self, text: str | None) -> None:
         """Replace the text."""
-        self._letters = array("I", map(ord, (text or "")[: self.maxLength()]))
-        super().setText(BULLET * len(self._letters))
+        self._characters = array("I", map(ord, (text or "")[: self.maxLength()]))
+        super().setText(BULLET * len(self._characters))
 
     def insert(self, text: str) -> None:
         """Put text in place of the selection, or at the cursor."""
         start, end = self._selected()
-        text = text[: self._room()]
-        self._letters[start:end] = array("I", map(ord, text))
+        text = text[: self._free_length()]
+        self._characters[start:end] = array("I", map(ord, text))
         super().insert(BULLET * len(text))
 
     def displayText(self) -> str:
@@ -108,9 +108,9 @@ class PasswordField(QLineEdit):
 
         Copies that Python, Qt's events or the input method made are beyond reach.
         """
-        self._eye.setChecked(False)
-        for index in range(len(self._letters)):
-            self._letters[index] = 0
+        self._show_action.setChecked(False)
+        for index in range(len(self._characters)):
+            self._characters[index] = 0
         self.clear()
 
     @Slot()
@@ -126,17 +126,17 @@ class PasswordField(QLineEdit):
         Asking the system works on some of them, and on Wayland not at all; keys tell everywhere.
         """
         if event.key() == Qt.Key.Key_CapsLock and self._caps_lock is not None:
-            self._note(not self._caps_lock)
+            self._set_caps_lock(not self._caps_lock)
         else:
             shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-            self._note(caps_lock(self._caps_lock, event.text(), shift=shift))
+            self._set_caps_lock(infer_caps_lock(self._caps_lock, event.text(), shift=shift))
         if event.matches(QKeySequence.StandardKey.Paste):
             # Shift and Insert paste from the clipboard, with Ctrl from what is selected elsewhere.
             selection = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
             is_selected = event.key() == Qt.Key.Key_Insert and event.modifiers() == selection
             self._paste(QClipboard.Mode.Selection if is_selected else QClipboard.Mode.Clipboard)
             event.accept()
-        elif _is_typed(event):
+        elif _inserts_text(event):
             self.insert(event.text())
             event.accept()
         else:
@@ -147,15 +147,15 @@ class PasswordField(QLineEdit):
         committed, from_cursor, length = event.commitString(), 0, 0
         if committed or event.replacementLength():
             start, end = self._selected()
-            committed = committed[: self._room()]
-            del self._letters[start:end]
+            committed = committed[: self._free_length()]
+            del self._characters[start:end]
             # Qt ignores a replacement that reaches beyond the text.
-            at = min(max(0, start + event.replacementStart()), len(self._letters))
-            length = min(event.replacementLength(), len(self._letters) - at)
+            at = min(max(0, start + event.replacementStart()), len(self._characters))
+            length = min(event.replacementLength(), len(self._characters) - at)
             from_cursor = at - start
-            self._letters[at : at + length] = array("I", map(ord, committed))
-        self._composed = event.preeditString()
-        masked = QInputMethodEvent(BULLET * units(self._composed), event.attributes())
+            self._characters[at : at + length] = array("I", map(ord, committed))
+        self._preedit = event.preeditString()
+        masked = QInputMethodEvent(BULLET * units(self._preedit), event.attributes())
         masked.setCommitString(BULLET * len(committed), from_cursor, length)
         super().inputMethodEvent(masked)
         event.setAccepted(masked.isAccepted())
@@ -179,8 +179,8 @@ class PasswordField(QLineEdit):
         delete.setEnabled(self.hasSelectedText())
         menu.addSeparator()
         select = menu.addAction(translate("SignIn", "Select &all"), self.selectAll)
-        select.setEnabled(bool(self._letters))
-        menu.addAction(self._eye)
+        select.setEnabled(bool(self._characters))
+        menu.addAction(self._show_action)
         menu.popup(event.globalPos())
 
     def _paste(self, mode: QClipboard.Mode) -> None:
@@ -188,7 +188,7 @@ class PasswordField(QLineEdit):
             self.insert(text)
 
     @Slot(str)
-    def _follow(self, document: str) -> None:
+    def _sync_characters(self, document: str) -> None:
         """Bring the letters in line with the document, which Qt has just changed.
 
         Characters that are no bullets are taken in, and bullets put in their place: assistive
@@ -198,14 +198,14 @@ class PasswordField(QLineEdit):
         after = len(document) - len(document.rstrip(BULLET))
         if before < len(document):
             written = document[before : len(document) - after]
-            self._letters[before : len(self._letters) - after] = array("I", map(ord, written))
+            self._characters[before : len(self._characters) - after] = array("I", map(ord, written))
             cursor = self.cursorPosition()
-            super().setText(BULLET * len(self._letters))
+            super().setText(BULLET * len(self._characters))
             self.setCursorPosition(cursor)
-        elif len(document) < len(self._letters):
+        elif len(document) < len(self._characters):
             # After a deletion the cursor is where the deleted text was.
             at = self.cursorPosition()
-            del self._letters[at : at + len(self._letters) - len(document)]
+            del self._characters[at : at + len(self._characters) - len(document)]
 
     def _selected(self) -> tuple[int, int]:
         """Return where the selection begins and ends; without one, twice the cursor."""
@@ -213,10 +213,10 @@ class PasswordField(QLineEdit):
             return self.selectionStart(), self.selectionEnd()
         return self.cursorPosition(), self.cursorPosition()
 
-    def _room(self) -> int:
+    def _free_length(self) -> int:
         """Return how many characters can come in place of the selection."""
         start, end = self._selected()
-        return self.maxLength() - len(self._letters) + end - start
+        return self.maxLength() - len(self._characters) + end - start
 
     # --- Shown on the screen ---------------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class PasswordField(QLineEdit):
             return
         self._lay_out()
         with QPainter(self) as painter:
-            self._line.paint(self, painter, self._selected())
+            self._text_line.paint(self, painter, self._selected())
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Put the cursor, or the end of the selection, where the person sees it."""
@@ -237,9 +237,9 @@ class PasswordField(QLineEdit):
             return
         at = self._index_at(event.position().x())
         if event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            self._select(at)
+            self._select_to(at)
         else:
-            self._anchor = at
+            self._selection_anchor = at
             self.setCursorPosition(at)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
@@ -247,7 +247,7 @@ class PasswordField(QLineEdit):
         if not self._is_shown():
             super().mouseMoveEvent(event)
         elif event.buttons() & Qt.MouseButton.LeftButton:
-            self._select(self._index_at(event.position().x()))
+            self._select_to(self._index_at(event.position().x()))
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         """Insert, at the middle button, what is selected elsewhere."""
@@ -266,35 +266,35 @@ class PasswordField(QLineEdit):
     def focusOutEvent(self, event: QFocusEvent) -> None:
         """Hide the password again: whoever looks away may walk away."""
         if event.reason() != Qt.FocusReason.PopupFocusReason:
-            self._eye.setChecked(False)
+            self._show_action.setChecked(False)
         super().focusOutEvent(event)
 
     def changeEvent(self, event: QEvent) -> None:
         """Follow light and dark."""
         if event.type() == QEvent.Type.PaletteChange:
-            self._paint_eye()
+            self._update_show_action()
         super().changeEvent(event)
 
     def _is_shown(self) -> bool:
-        return self._eye.isChecked()
+        return self._show_action.isChecked()
 
     def _index_at(self, x: float) -> int:
         """Return the place between two characters that is nearest to a point on the screen."""
         if not self._is_shown():
             return self.cursorPositionAt(QPoint(int(x), self.height() // 2))
         self._lay_out()
-        return self._line.index_at(x)
+        return self._text_line.index_at(x)
 
     def _lay_out(self) -> None:
-        self._line.lay_out(self, self.text(), self.cursorPosition(), self._composed)
+        self._text_line.lay_out(self, self.text(), self.cursorPosition(), self._preedit)
 
-    def _select(self, to: int) -> None:
-        self.setSelection(self._anchor, to - self._anchor)
+    def _select_to(self, to: int) -> None:
+        self.setSelection(self._selection_anchor, to - self._selection_anchor)
 
     @Slot(bool)
-    def _show(self, shown: bool) -> None:
-        self._line = TextLine()
-        self._paint_eye()
+    def _on_show_toggled(self, shown: bool) -> None:
+        self._text_line = TextLine()
+        self._update_show_action()
         self.update()
 
     @Slot()
@@ -302,19 +302,19 @@ class PasswordField(QLineEdit):
         if self._is_shown():
             self.update()
 
-    def _paint_eye(self) -> None:
-        shown = self._eye.isChecked()
-        self._eye.setIcon(action_icon("eye-off" if shown else "eye", self.palette()))
-        self._eye.setText(translate("SignIn", "Show password"))
-        self._eye.setToolTip(translate("SignIn", "Show password (Ctrl+H)"))
+    def _update_show_action(self) -> None:
+        shown = self._show_action.isChecked()
+        self._show_action.setIcon(action_icon("eye-off" if shown else "eye", self.palette()))
+        self._show_action.setText(translate("SignIn", "Show password"))
+        self._show_action.setToolTip(translate("SignIn", "Show password (Ctrl+H)"))
 
-    def _note(self, on: bool | None) -> None:
+    def _set_caps_lock(self, on: bool | None) -> None:
         if on is not None and on != self._caps_lock:
             self._caps_lock = on
             self.caps_lock_changed.emit(on)
 
 
-def caps_lock(before: bool | None, text: str, *, shift: bool) -> bool | None:
+def infer_caps_lock(before: bool | None, text: str, *, shift: bool) -> bool | None:
     """Infer whether Caps Lock is on.
 
     Args:
@@ -332,7 +332,7 @@ def caps_lock(before: bool | None, text: str, *, shift: bool) -> bool | None:
     return shift
 
 
-def _is_typed(event: QKeyEvent) -> bool:
+def _inserts_text(event: QKeyEvent) -> bool:
     """Return whether Qt would insert the text of a key (QInputControl::isAcceptableInput)."""
     if not event.text():
         return False

@@ -73,7 +73,7 @@ class ProfileDraft:
     encoding: Encoding = Encoding.UTF_8
 
 
-def draft_of(profile: Profile) -> ProfileDraft:
+def draft_from_profile(profile: Profile) -> ProfileDraft:
     """Return a profile as text."""
     return ProfileDraft(
         profile.name,
@@ -90,7 +90,7 @@ def draft_of(profile: Profile) -> ProfileDraft:
     )
 
 
-def tidied(draft: ProfileDraft) -> ProfileDraft:
+def normalized(draft: ProfileDraft) -> ProfileDraft:
     """Return the draft with an address that was pasted whole taken apart.
 
     ``https://proxy.corp.example:8080`` into the first field is what people do. A profile without a
@@ -136,14 +136,14 @@ class ProfileForm(QWidget):
     """
 
     edited = Signal()
-    forget_wanted = Signal()
+    forget_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Build the fields, empty."""
         super().__init__(parent)
         self.setObjectName("profile_form")
         self._errors: dict[QWidget, QLabel] = {}
-        self._taken: tuple[Profile, ...] = ()
+        self._existing_profiles: tuple[Profile, ...] = ()
         self._id = ""
         self._may_forget = False
         self._build()
@@ -158,8 +158,8 @@ class ProfileForm(QWidget):
             profile_id: Whose they are, empty for a new profile.
             profiles: All profiles there are; their names are taken.
         """
-        self._taken, self._id = tuple(profiles), profile_id
-        self._fill(draft)
+        self._existing_profiles, self._id = tuple(profiles), profile_id
+        self._set_fields(draft)
         for label in self._errors.values():
             label.hide()
         is_special = draft.encoding is not Encoding.UTF_8
@@ -171,7 +171,7 @@ class ProfileForm(QWidget):
             self._name.text(),
             self._host.text(),
             self._port.text(),
-            self._sign_in(),
+            self._selected_sign_in(),
             self._user.text(),
             self._bypass.text(),
             ProxyScheme(self._scheme.currentData()),
@@ -181,32 +181,32 @@ class ProfileForm(QWidget):
             Encoding(self._encoding.currentData()),
         )
 
-    def _sign_in(self) -> SignIn:
-        return next(way for way, button in self._ways.items() if button.isChecked())
+    def _selected_sign_in(self) -> SignIn:
+        return next(way for way, button in self._sign_in_buttons.items() if button.isChecked())
 
     def profile(self) -> Profile | None:
         """Return the profile, or None after having said under the fields what is wrong."""
-        self._tidy()
-        name = self._read(self._name, self._check_name)
-        host = self._read(self._host, check_host)
-        port = self._read(self._port, check_port)
-        user = self._read(self._user, check_user)
-        bypass = self._read(self._bypass, parse_rules)
-        fallbacks = self._read(self._fallbacks, self._check_fallbacks)
-        ca_file = self._read(self._ca_file, check_ca_file)
+        self._normalize()
+        name = self._read_field(self._name, self._check_name)
+        host = self._read_field(self._host, check_host)
+        port = self._read_field(self._port, check_port)
+        user = self._read_field(self._user, check_user)
+        bypass = self._read_field(self._bypass, parse_rules)
+        fallbacks = self._read_field(self._fallbacks, self._check_fallbacks)
+        ca_file = self._read_field(self._ca_file, check_ca_file)
         if name is None or host is None or port is None or user is None or bypass is None:
-            self._lead_to_mistake()
+            self._focus_first_error()
             return None
         if fallbacks is None or ca_file is None:
-            self._lead_to_mistake()
+            self._focus_first_error()
             return None
         draft = self.draft()
         upstream = Upstream(host, port, draft.scheme)
-        if not self._goes_together((upstream, *fallbacks)):
-            self._lead_to_mistake()
+        if not self._check_sign_in_method((upstream, *fallbacks)):
+            self._focus_first_error()
             return None
         return Profile(
-            self._id or make_id(name, (profile.id for profile in self._taken)),
+            self._id or make_id(name, (profile.id for profile in self._existing_profiles)),
             name,
             upstream,
             draft.sign_in,
@@ -218,32 +218,32 @@ class ProfileForm(QWidget):
             draft.encoding,
         )
 
-    def _goes_together(self, upstreams: Iterable[Upstream]) -> bool:
+    def _check_sign_in_method(self, upstreams: Iterable[Upstream]) -> bool:
         """Return whether one can sign in there as chosen; say it below if not."""
-        label, way = self._errors[self._method], self._ways[self._sign_in()]
+        label, way = self._errors[self._method], self._sign_in_buttons[self._selected_sign_in()]
         try:
-            check_sign_in(self._sign_in(), Method(self._method.currentData()), upstreams)
+            check_sign_in(self._selected_sign_in(), Method(self._method.currentData()), upstreams)
         except ProfileError as error:
             label.setText(breakable(str(error)))
             way.setAccessibleDescription(str(error))
             label.show()
             return False
-        self._forget_the_way()
+        self._clear_sign_in_error()
         return True
 
-    def _forget_the_way(self) -> None:
+    def _clear_sign_in_error(self) -> None:
         self._errors[self._method].hide()
-        for way in self._ways.values():
+        for way in self._sign_in_buttons.values():
             way.setAccessibleDescription("")
 
-    def _lead_to_mistake(self) -> None:
+    def _focus_first_error(self) -> None:
         """Lead to the first field that is wrong."""
-        wrong = self._first_wrong()
-        if wrong in (self._fallbacks, self._ca_file):
+        field = self._first_invalid_field()
+        if field in (self._fallbacks, self._ca_file):
             self._advanced.setChecked(True)
-        if wrong is self._method:
-            wrong = self._ways[self._sign_in()]
-        wrong.setFocus(Qt.FocusReason.OtherFocusReason)
+        if field is self._method:
+            field = self._sign_in_buttons[self._selected_sign_in()]
+        field.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def show_keyring(self, keyring: KeyringStatus, *, has_password: bool | None = None) -> None:
         """Say where the password is kept.
@@ -261,12 +261,12 @@ class ProfileForm(QWidget):
             )
         elif not text:
             text = translate("Profiles", "TrayProxy asks for it when the proxy does")
-        self._kept.setText(breakable(text))
+        self._password_status.setText(breakable(text))
 
-    def allow_forgetting(self, allowed: bool) -> None:
+    def set_forget_allowed(self, allowed: bool) -> None:
         """Offer to remove the saved password; a profile that is not saved has none."""
         self._may_forget = allowed
-        self._enable_login()
+        self._update_enabled()
 
     def focus_first(self) -> None:
         """Put the cursor where typing begins."""
@@ -276,14 +276,14 @@ class ProfileForm(QWidget):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Check a field that is left."""
         if event.type() == QEvent.Type.FocusOut:
-            self._check(watched)
+            self._check_field(watched)
         return super().eventFilter(watched, event)
 
     # --- Checks ----------------------------------------------------------------------------------
 
-    def _check(self, field: QObject) -> None:
+    def _check_field(self, field: QObject) -> None:
         if field is self._host:
-            self._tidy()
+            self._normalize()
         checks: dict[QObject, tuple[QLineEdit, Callable[[str], object]]] = {
             self._name: (self._name, self._check_name),
             self._host: (self._host, check_host),
@@ -296,12 +296,16 @@ class ProfileForm(QWidget):
         line, check = checks[field]
         # An empty field that was only passed through is no mistake yet.
         if line.text() or not self._errors[line].isHidden():
-            self._read(line, check)
+            self._read_field(line, check)
 
     def _check_name(self, text: str) -> str:
         name = check_name(text)
-        same = (p for p in self._taken if p.id != self._id and p.name.lower() == name.lower())
-        if next(same, None) is not None:
+        same_name = (
+            p
+            for p in self._existing_profiles
+            if p.id != self._id and p.name.lower() == name.lower()
+        )
+        if next(same_name, None) is not None:
             raise ProfileError(translate("Profiles", "Another profile has this name."))
         return name
 
@@ -316,7 +320,7 @@ class ProfileForm(QWidget):
             raise ProfileError(translate("Profiles", "The same proxy stands here twice."))
         return upstreams
 
-    def _read(self, field: QLineEdit, check: Callable[[str], Value]) -> Value | None:
+    def _read_field(self, field: QLineEdit, check: Callable[[str], Value]) -> Value | None:
         label = self._errors[field]
         try:
             value = check(field.text())
@@ -329,13 +333,13 @@ class ProfileForm(QWidget):
         label.hide()
         return value
 
-    def _first_wrong(self) -> QWidget:
+    def _first_invalid_field(self) -> QWidget:
         return next(field for field, label in self._errors.items() if not label.isHidden())
 
-    def _tidy(self) -> None:
-        self._fill(tidied(self.draft()))
+    def _normalize(self) -> None:
+        self._set_fields(normalized(self.draft()))
 
-    def _fill(self, draft: ProfileDraft) -> None:
+    def _set_fields(self, draft: ProfileDraft) -> None:
         for field, text in (
             (self._name, draft.name),
             (self._host, draft.host),
@@ -350,24 +354,24 @@ class ProfileForm(QWidget):
         self._scheme.setCurrentIndex(self._scheme.findData(draft.scheme))
         self._method.setCurrentIndex(self._method.findData(draft.method))
         self._encoding.setCurrentIndex(self._encoding.findData(draft.encoding))
-        self._ways[draft.sign_in].setChecked(True)
-        self._enable_login()
+        self._sign_in_buttons[draft.sign_in].setChecked(True)
+        self._update_enabled()
 
     @Slot()
-    def _enable_login(self) -> None:
-        with_password = self._sign_in() is SignIn.PASSWORD
+    def _update_enabled(self) -> None:
+        with_password = self._selected_sign_in() is SignIn.PASSWORD
         by_socks = self._scheme.currentData() == ProxyScheme.SOCKS5
         self._user.setEnabled(with_password)
-        self._kept.setEnabled(with_password)
-        self._forget.setEnabled(with_password and self._may_forget)
+        self._password_status.setEnabled(with_password)
+        self._forget_button.setEnabled(with_password and self._may_forget)
         # SOCKS5 has one way with a password and none of these (RFC 1929).
-        self._method.setEnabled(self._sign_in() is not SignIn.NONE and not by_socks)
+        self._method.setEnabled(self._selected_sign_in() is not SignIn.NONE and not by_socks)
         self._encoding.setEnabled(with_password and not by_socks)
 
     @Slot()
-    def _on_sign_in(self) -> None:
-        self._forget_the_way()
-        self._enable_login()
+    def _on_sign_in_changed(self) -> None:
+        self._clear_sign_in_error()
+        self._update_enabled()
         self.edited.emit()
 
     # --- Building --------------------------------------------------------------------------------
@@ -375,22 +379,22 @@ class ProfileForm(QWidget):
     def _build(self) -> None:
         form = QFormLayout(self)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self._name = self._line("name")
+        self._name = self._add_line_edit("name")
         form.addRow(translate("Profiles", "&Name:"), self._name)
-        form.addRow("", self._error(self._name))
+        form.addRow("", self._add_error_label(self._name))
         self._build_address(form)
         self._build_sign_in(form)
-        self._bypass = self._line("bypass")
+        self._bypass = self._add_line_edit("bypass")
         self._bypass.setPlaceholderText("localhost, *.corp.example")
         form.addRow(translate("Profiles", "&Do not use for:"), self._bypass)
-        form.addRow("", self._error(self._bypass))
+        form.addRow("", self._add_error_label(self._bypass))
         self._build_advanced(form)
 
     def _build_address(self, form: QFormLayout) -> None:
-        self._host = self._line("host")
+        self._host = self._add_line_edit("host")
         self._host.setPlaceholderText("proxy.corp.example")
         self._host.setAccessibleName(translate("Profiles", "Address of the proxy"))
-        self._port = self._line("port")
+        self._port = self._add_line_edit("port")
         self._port.setPlaceholderText("8080")
         self._port.setAccessibleName(translate("Profiles", "Port of the proxy"))
         self._port.setMaxLength(5)
@@ -406,7 +410,7 @@ class ProfileForm(QWidget):
         self._scheme.setAccessibleName(translate("Profiles", "Kind of proxy"))
         for scheme in ProxyScheme:
             self._scheme.addItem(f"{scheme}://", scheme)
-        self._scheme.activated.connect(self._on_sign_in)
+        self._scheme.activated.connect(self._on_sign_in_changed)
         parts.addWidget(self._scheme)
         parts.addWidget(self._host, 1)
         parts.addWidget(QLabel(":"))
@@ -414,40 +418,40 @@ class ProfileForm(QWidget):
         label = QLabel(translate("Profiles", "&Address:"))
         label.setBuddy(self._host)
         form.addRow(label, row)
-        form.addRow("", self._error(self._host))
-        form.addRow("", self._error(self._port))
+        form.addRow("", self._add_error_label(self._host))
+        form.addRow("", self._add_error_label(self._port))
 
     def _build_sign_in(self, form: QFormLayout) -> None:
-        self._ways = {
+        self._sign_in_buttons = {
             SignIn.PASSWORD: named(
                 QRadioButton(translate("Profiles", "User name and &password")), "with_password"
             ),
-            SignIn.SSO: named(QRadioButton(texts.own_sign_in()), "with_own_sign_in"),
+            SignIn.SSO: named(QRadioButton(texts.own_sign_in_text()), "with_own_sign_in"),
             SignIn.NONE: named(QRadioButton(translate("Profiles", "N&one")), "without_sign_in"),
         }
         choice = QVBoxLayout()
         group = QButtonGroup(self)
-        for button in self._ways.values():
+        for button in self._sign_in_buttons.values():
             group.addButton(button)
             choice.addWidget(button)
-            button.clicked.connect(self._on_sign_in)
-        self._ways[SignIn.PASSWORD].setChecked(True)
+            button.clicked.connect(self._on_sign_in_changed)
+        self._sign_in_buttons[SignIn.PASSWORD].setChecked(True)
         self._build_method()
-        self._user = self._line("profile_user")
+        self._user = self._add_line_edit("profile_user")
         self._user.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
-        self._kept = plain_label("password_kept")
-        self._forget = named(
+        self._password_status = plain_label("password_kept")
+        self._forget_button = named(
             QPushButton(translate("Profiles", "&Forget password")), "forget_password"
         )
-        self._forget.clicked.connect(self.forget_wanted)
+        self._forget_button.clicked.connect(self.forget_requested)
         form.addRow(translate("Profiles", "Sign-in:"), choice)
         form.addRow(translate("Profiles", "&Method:"), self._method)
-        form.addRow("", self._error(self._method))
+        form.addRow("", self._add_error_label(self._method))
         form.addRow(translate("Profiles", "&User name:"), self._user)
-        form.addRow("", self._error(self._user))
-        form.addRow(translate("Profiles", "Password:"), self._kept)
+        form.addRow("", self._add_error_label(self._user))
+        form.addRow(translate("Profiles", "Password:"), self._password_status)
         forget = QHBoxLayout()
-        forget.addWidget(self._forget)
+        forget.addWidget(self._forget_button)
         forget.addStretch()
         form.addRow("", forget)
 
@@ -459,7 +463,7 @@ class ProfileForm(QWidget):
         for method in Method:
             self._method.addItem(texts.method_name(method), method)
         self._method.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        self._method.activated.connect(self._on_sign_in)
+        self._method.activated.connect(self._on_sign_in_changed)
 
     def _build_encoding(self) -> None:
         self._encoding = named(QComboBox(), "encoding")
@@ -484,18 +488,18 @@ class ProfileForm(QWidget):
         self._advanced.setArrowType(Qt.ArrowType.RightArrow)
         self._advanced.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._advanced.toggled.connect(self._on_advanced)
-        self._fallbacks = self._line("fallbacks")
+        self._fallbacks = self._add_line_edit("fallbacks")
         self._fallbacks.setPlaceholderText("proxy2.corp.example:8080")
         self._fallbacks.setToolTip(
             translate("Profiles", "Used while the proxy above cannot be reached, in this order")
         )
-        self._ca_file = self._line("ca_file")
+        self._ca_file = self._add_line_edit("ca_file")
         self._ca_file.setPlaceholderText(translate("Profiles", "The system's authorities"))
         for field in (self._fallbacks, self._ca_file):
             field.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         self._build_encoding()
         choose = named(QPushButton(translate("Profiles", "&Choose…")), "choose_ca_file")
-        choose.clicked.connect(self._on_choose)
+        choose.clicked.connect(self._on_choose_ca_file)
         file = QWidget()
         parts = QHBoxLayout(file)
         parts.setContentsMargins(0, 0, 0, 0)
@@ -504,27 +508,27 @@ class ProfileForm(QWidget):
         label = QLabel(translate("Profiles", "Cert&ificate:"))
         label.setBuddy(self._ca_file)
         form.addRow("", self._advanced)
-        self._hidden_rows = QWidget()
-        rows = QFormLayout(self._hidden_rows)
+        self._advanced_rows = QWidget()
+        rows = QFormLayout(self._advanced_rows)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         rows.addRow(translate("Profiles", "Othe&rwise use:"), self._fallbacks)
-        rows.addRow("", self._error(self._fallbacks))
+        rows.addRow("", self._add_error_label(self._fallbacks))
         rows.addRow(label, file)
-        rows.addRow("", self._error(self._ca_file))
+        rows.addRow("", self._add_error_label(self._ca_file))
         rows.addRow(translate("Profiles", "Te&xt encoding:"), self._encoding)
-        self._hidden_rows.hide()
+        self._advanced_rows.hide()
         _align_labels(form, rows)
-        form.addRow(self._hidden_rows)
+        form.addRow(self._advanced_rows)
 
     @Slot(bool)
     def _on_advanced(self, is_open: bool) -> None:
         arrow = Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow
         self._advanced.setArrowType(arrow)
-        self._hidden_rows.setVisible(is_open)
+        self._advanced_rows.setVisible(is_open)
 
     @Slot()
-    def _on_choose(self) -> None:
+    def _on_choose_ca_file(self) -> None:
         dialog = named(QFileDialog(self), "ca_file_dialog")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         dialog.setNameFilters(
@@ -534,22 +538,22 @@ class ProfileForm(QWidget):
             ]
         )
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.fileSelected.connect(self._on_chosen)
+        dialog.fileSelected.connect(self._on_ca_file_chosen)
         dialog.open()
 
     @Slot(str)
-    def _on_chosen(self, path: str) -> None:
+    def _on_ca_file_chosen(self, path: str) -> None:
         self._ca_file.setText(QDir.toNativeSeparators(path))
-        self._read(self._ca_file, check_ca_file)
+        self._read_field(self._ca_file, check_ca_file)
         self.edited.emit()
 
-    def _line(self, name: str) -> QLineEdit:
+    def _add_line_edit(self, name: str) -> QLineEdit:
         line = named(QLineEdit(), name)
         line.textEdited.connect(self.edited)
         line.installEventFilter(self)
         return line
 
-    def _error(self, field: QWidget) -> QLabel:
+    def _add_error_label(self, field: QWidget) -> QLabel:
         label = plain_label(f"{field.objectName()}_error")
         font = label.font()
         font.setItalic(True)

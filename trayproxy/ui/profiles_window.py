@@ -41,16 +41,16 @@ from trayproxy.ui.accessibility import announce
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.icons import action_icon, render
-from trayproxy.ui.profile_form import ProfileDraft, ProfileForm, draft_of
+from trayproxy.ui.profile_form import ProfileDraft, ProfileForm, draft_from_profile
 from trayproxy.ui.text_sanitizer import NAME_WIDTH, breakable, clean, elide, isolate
 from trayproxy.ui.widgets import named, picture, plain_label, plain_tooltip
 
 translate = QCoreApplication.translate
 
-NEW = ""
+NEW_PROFILE = ""
 """Stands for the id of the profile that is being added."""
 
-_ID = Qt.ItemDataRole.UserRole
+_PROFILE_ID_ROLE = Qt.ItemDataRole.UserRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Deletion:
 
 
 @dataclass(frozen=True, slots=True)
-class Saving:
+class PendingSave:
     """A profile on its way to the settings file.
 
     Attributes:
@@ -97,19 +97,19 @@ class ProfilesWindow(QWidget):
         quit_wanted: End TrayProxy.
     """
 
-    save_wanted = Signal(object)
-    delete_wanted = Signal(object)
-    use_wanted = Signal(str)
-    check_wanted = Signal(object)
-    forget_wanted = Signal(str)
-    sign_in_wanted = Signal()
-    test_sign_in_wanted = Signal(str)
-    direct_for_now_wanted = Signal()
-    page_wanted = Signal(str)
-    copy_wanted = Signal()
-    port_wanted = Signal(int)
-    try_again_wanted = Signal()
-    quit_wanted = Signal()
+    save_requested = Signal(object)
+    delete_requested = Signal(object)
+    use_requested = Signal(str)
+    check_requested = Signal(object)
+    forget_requested = Signal(str)
+    sign_in_requested = Signal()
+    test_sign_in_requested = Signal(str)
+    direct_for_now_requested = Signal()
+    page_requested = Signal(str)
+    copy_requested = Signal()
+    port_requested = Signal(int)
+    retry_requested = Signal()
+    quit_requested = Signal()
 
     def __init__(self) -> None:
         """Build the window, hidden; nothing is known yet."""
@@ -123,19 +123,19 @@ class ProfilesWindow(QWidget):
         self._active = ""
         self._drafts: dict[str, ProfileDraft] = {}
         self._keyring = KeyringStatus(KeyringState.UNKNOWN)
-        self._saved: bool | None = None
-        self._saving: Saving | None = None
-        self._panel: CheckPanel | None = None
-        self._question: QMessageBox | None = None
+        self._has_saved_password: bool | None = None
+        self._pending_save: PendingSave | None = None
+        self._check_panel: CheckPanel | None = None
+        self._message_box: QMessageBox | None = None
         self._may_close = False
-        self._page = ""
+        self._sign_in_page_url = ""
         self._build()
         self.show_state(IconState.STARTING, None)
 
     # --- What is shown ---------------------------------------------------------------------------
 
     def show_state(
-        self, state: IconState, status: Status | None, *, is_asked: bool = False
+        self, state: IconState, status: Status | None, *, has_prompt: bool = False
     ) -> None:
         """Bring everything but the form up to date.
 
@@ -146,7 +146,7 @@ class ProfilesWindow(QWidget):
         """
         self._state_icon.setPixmap(self._state_pixmap(state))
         self._state.setText(breakable(texts.status_line(state, status)))
-        needed = status is not None and (needs_sign_in(status) or is_asked)
+        needed = status is not None and (needs_sign_in(status) or has_prompt)
         self._sign_in.setVisible(needed)
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
         self._show_port(texts.port_offer(status))
@@ -155,7 +155,7 @@ class ProfilesWindow(QWidget):
             widget.setEnabled(status is not None)
         if status is not None:
             self._address.setText(status.address)
-            self._keyring, self._saved = status.keyring, status.saved
+            self._keyring, self._has_saved_password = status.keyring, status.saved
             self._show_profiles(status)
             self._show_notices(status)
         self._update_buttons()
@@ -179,26 +179,26 @@ class ProfilesWindow(QWidget):
 
     def show_saved(self, profile: Profile) -> None:
         """Note that a profile was saved; its draft goes once the service shows it as saved."""
-        if self._saving is not None and self._saving.profile == profile:
-            self._saving = replace(self._saving, is_done=True)
+        if self._pending_save is not None and self._pending_save.profile == profile:
+            self._pending_save = replace(self._pending_save, is_done=True)
             self._message.hide()
             announce(self, translate("Profiles", "Profile saved"))
-            self._settle()
+            self._finish_save()
 
     def show_check(self, request: CheckProfile, reply: Reply) -> None:
         """Show how a test came out, if it is still looked at."""
-        if self._panel is not None and self._panel.request is request:
-            self._panel.show_reply(reply)
+        if self._check_panel is not None and self._check_panel.request is request:
+            self._check_panel.show_reply(reply)
 
     def show_forgotten(self) -> None:
         """Say that the saved password is gone."""
         self._message.setText(translate("Profiles", "The saved password was removed."))
         self._message.show()
 
-    def add(self) -> None:
+    def add_profile(self) -> None:
         """Begin a new profile, or go back to the one that was begun."""
-        self._drafts.setdefault(NEW, ProfileDraft())
-        self._fill_list(select=NEW)
+        self._drafts.setdefault(NEW_PROFILE, ProfileDraft())
+        self._fill_list(select=NEW_PROFILE)
         self._form.focus_first()
 
     def present(self) -> None:
@@ -215,7 +215,7 @@ class ProfilesWindow(QWidget):
             event.accept()
             return
         event.ignore()
-        self._ask_to_close()
+        self._confirm_close()
 
     def changeEvent(self, event: QEvent) -> None:
         """Follow light and dark."""
@@ -236,28 +236,30 @@ class ProfilesWindow(QWidget):
         ):
             was_active = self._active
             self._profiles, self._active = profiles, active
-            for gone in [key for key in self._drafts if key and key not in profiles]:
-                del self._drafts[gone]
-            self._fill_list(select=self._selected() or (NEW if self._drafts else was_active))
-        self._settle()
-        if not profiles and NEW not in self._drafts and not status.direct:
-            self.add()
+            for deleted_id in [key for key in self._drafts if key and key not in profiles]:
+                del self._drafts[deleted_id]
+            self._fill_list(
+                select=self._selected() or (NEW_PROFILE if self._drafts else was_active)
+            )
+        self._finish_save()
+        if not profiles and NEW_PROFILE not in self._drafts and not status.direct:
+            self.add_profile()
 
-    def _settle(self) -> None:
-        saving = self._saving
+    def _finish_save(self) -> None:
+        saving = self._pending_save
         if saving is None or not saving.is_done:
             return
         if self._profiles.get(saving.profile.id) != saving.profile:
             # What the service told last is older than its word that it was saved.
             return
-        self._saving = None
+        self._pending_save = None
         was_shown = self._selected() == saving.key
         if self._drafts.get(saving.key) == saving.draft:
             del self._drafts[saving.key]
         self._fill_list(select=saving.profile.id if was_shown else self._selected())
 
     def _fill_list(self, select: str) -> None:
-        entries = [*self._profiles, *([NEW] if NEW in self._drafts else [])]
+        entries = [*self._profiles, *([NEW_PROFILE] if NEW_PROFILE in self._drafts else [])]
         if self._profiles or self._active == DIRECT_ID:
             entries.append(DIRECT_ID)
         self._list.blockSignals(True)
@@ -272,9 +274,9 @@ class ProfilesWindow(QWidget):
 
     def _item(self, profile_id: str) -> QListWidgetItem:
         profile = self._profiles.get(profile_id)
-        name = clean(profile.name) if profile else self._name_of(profile_id)
+        name = clean(profile.name) if profile else self._special_name(profile_id)
         item = QListWidgetItem(isolate(elide(name, NAME_WIDTH)))
-        item.setData(_ID, profile_id)
+        item.setData(_PROFILE_ID_ROLE, profile_id)
         item.setToolTip(plain_tooltip(name))
         if profile_id and profile_id == self._active:
             font = item.font()
@@ -283,24 +285,26 @@ class ProfilesWindow(QWidget):
             item.setText(translate("Profiles", "{name} (active)").format(name=item.text()))
         return item
 
-    def _name_of(self, entry: str) -> str:
+    def _special_name(self, entry: str) -> str:
         if entry == DIRECT_ID:
             return translate("Tray", "Connect directly")
         return translate("Profiles", "New profile")
 
     def _selected(self) -> str:
         item = self._list.currentItem()
-        return str(item.data(_ID)) if item is not None else NEW
+        return str(item.data(_PROFILE_ID_ROLE)) if item is not None else NEW_PROFILE
 
     @Slot()
-    def _on_port(self) -> None:
-        self.port_wanted.emit(self._port)
+    def _on_use_port(self) -> None:
+        self.port_requested.emit(self._port)
 
     @Slot()
     def _show_selected(self) -> None:
         shown = self._selected()
         profile = self._profiles.get(shown)
-        draft = self._drafts.get(shown) or (draft_of(profile) if profile else ProfileDraft())
+        draft = self._drafts.get(shown) or (
+            draft_from_profile(profile) if profile else ProfileDraft()
+        )
         self._form.show_draft(draft, shown, self._profiles.values())
         self._message.hide()
         self._update_buttons()
@@ -322,9 +326,9 @@ class ProfilesWindow(QWidget):
         self._revert.setEnabled(shown in self._drafts and (is_saved or bool(self._profiles)))
         self._use.setVisible((is_saved or is_direct) and shown != self._active)
         # Only of the active profile it is known whether it has a password.
-        has_password = self._saved if shown == self._active else None
+        has_password = self._has_saved_password if shown == self._active else None
         self._form.show_keyring(self._keyring, has_password=has_password)
-        self._form.allow_forgetting(is_saved and has_password is not False)
+        self._form.set_forget_allowed(is_saved and has_password is not False)
 
     # --- What the person does --------------------------------------------------------------------
 
@@ -334,8 +338,8 @@ class ProfilesWindow(QWidget):
         if profile is not None:
             key, draft = self._selected(), self._form.draft()
             self._drafts[key] = draft
-            self._saving = Saving(key, draft, profile)
-            self.save_wanted.emit(profile)
+            self._pending_save = PendingSave(key, draft, profile)
+            self.save_requested.emit(profile)
 
     @Slot()
     def _on_revert(self) -> None:
@@ -345,7 +349,7 @@ class ProfilesWindow(QWidget):
     @Slot()
     def _on_use(self) -> None:
         if self._selected() in self._profiles or self._selected() == DIRECT_ID:
-            self.use_wanted.emit(self._selected())
+            self.use_requested.emit(self._selected())
 
     @Slot(QModelIndex)
     def _on_activated(self, _: QModelIndex) -> None:
@@ -356,30 +360,30 @@ class ProfilesWindow(QWidget):
         profile = self._form.profile()
         if profile is None:
             return
-        if self._panel is not None:
-            self._panel.deleteLater()
-        self._panel = CheckPanel(CheckProfile(profile), self)
-        self._panel.again_wanted.connect(self._on_test_again)
-        self._panel.sign_in_wanted.connect(self._on_test_sign_in)
-        self._panel.show()
-        self.check_wanted.emit(self._panel.request)
+        if self._check_panel is not None:
+            self._check_panel.deleteLater()
+        self._check_panel = CheckPanel(CheckProfile(profile), self)
+        self._check_panel.repeat_requested.connect(self._on_test_again)
+        self._check_panel.sign_in_requested.connect(self._on_test_sign_in)
+        self._check_panel.show()
+        self.check_requested.emit(self._check_panel.request)
 
     @Slot()
     def _on_test_again(self) -> None:
-        if self._panel is not None:
+        if self._check_panel is not None:
             # Another object: the reply to the test before is none to this one.
-            self._panel.restart(structs.replace(self._panel.request))
-            self.check_wanted.emit(self._panel.request)
+            self._check_panel.restart(structs.replace(self._check_panel.request))
+            self.check_requested.emit(self._check_panel.request)
 
     @Slot()
     def _on_test_sign_in(self) -> None:
-        if self._panel is not None:
-            self.test_sign_in_wanted.emit(self._panel.request.profile.id)
+        if self._check_panel is not None:
+            self.test_sign_in_requested.emit(self._check_panel.request.profile.id)
 
     @Slot()
     def _on_forget(self) -> None:
         if self._selected() in self._profiles:
-            self.forget_wanted.emit(self._selected())
+            self.forget_requested.emit(self._selected())
 
     @Slot()
     def _on_remove(self) -> None:
@@ -388,10 +392,10 @@ class ProfilesWindow(QWidget):
             self._on_revert()
             return
         name = isolate(elide(clean(profile.name), NAME_WIDTH))
-        question = self._ask(translate("Profiles", "Delete “{name}”?").format(name=name))
+        box = self._make_message_box(translate("Profiles", "Delete “{name}”?").format(name=name))
         if profile.id == self._active:
-            question.setIcon(QMessageBox.Icon.Warning)
-            question.setInformativeText(
+            box.setIcon(QMessageBox.Icon.Warning)
+            box.setInformativeText(
                 translate(
                     "Profiles",
                     "This profile is in use. Until you choose another one, programs cannot connect "
@@ -400,19 +404,19 @@ class ProfilesWindow(QWidget):
             )
         forget = named(QCheckBox(self._forget_text()), "forget_too")
         forget.setChecked(True)
-        question.setCheckBox(forget)
-        delete = question.addButton(
+        box.setCheckBox(forget)
+        delete = box.addButton(
             translate("Profiles", "Delete"), QMessageBox.ButtonRole.DestructiveRole
         )
-        keep = question.addButton(translate("Profiles", "Keep"), QMessageBox.ButtonRole.RejectRole)
-        question.setDefaultButton(keep)
-        question.setEscapeButton(keep)
+        keep = box.addButton(translate("Profiles", "Keep"), QMessageBox.ButtonRole.RejectRole)
+        box.setDefaultButton(keep)
+        box.setEscapeButton(keep)
 
         def on_click() -> None:
-            self.delete_wanted.emit(Deletion(profile.id, forget.isChecked()))
+            self.delete_requested.emit(Deletion(profile.id, forget.isChecked()))
 
         delete.clicked.connect(on_click)
-        question.open()
+        box.open()
 
     def _forget_text(self) -> str:
         if self._keyring.name:
@@ -420,39 +424,35 @@ class ProfilesWindow(QWidget):
             return text.format(store=clean(self._keyring.name))
         return translate("Profiles", "Also remove its saved password")
 
-    def _ask_to_close(self) -> None:
-        question = self._ask(
+    def _confirm_close(self) -> None:
+        box = self._make_message_box(
             translate(
                 "Window",
                 "Keep TrayProxy running without a window? Start it again to get this window back.",
             )
         )
-        keep = question.addButton(
-            translate("Window", "Keep running"), QMessageBox.ButtonRole.AcceptRole
-        )
-        end = question.addButton(
-            translate("Window", "Quit"), QMessageBox.ButtonRole.DestructiveRole
-        )
-        question.addButton(translate("Window", "Cancel"), QMessageBox.ButtonRole.RejectRole)
-        question.setDefaultButton(keep)
-        keep.clicked.connect(self._close_for_good)
-        end.clicked.connect(self.quit_wanted)
-        question.open()
+        keep = box.addButton(translate("Window", "Keep running"), QMessageBox.ButtonRole.AcceptRole)
+        end = box.addButton(translate("Window", "Quit"), QMessageBox.ButtonRole.DestructiveRole)
+        box.addButton(translate("Window", "Cancel"), QMessageBox.ButtonRole.RejectRole)
+        box.setDefaultButton(keep)
+        keep.clicked.connect(self._close_window)
+        end.clicked.connect(self.quit_requested)
+        box.open()
 
     @Slot()
-    def _close_for_good(self) -> None:
+    def _close_window(self) -> None:
         self._may_close = True
         self.close()
 
-    def _ask(self, text: str) -> QMessageBox:
+    def _make_message_box(self, text: str) -> QMessageBox:
         """Make a question that stands before the window and stops nothing else."""
-        if self._question is not None:
-            self._question.deleteLater()
-        self._question = named(QMessageBox(self), "question")
-        self._question.setIcon(QMessageBox.Icon.Question)
-        self._question.setTextFormat(Qt.TextFormat.PlainText)
-        self._question.setText(text)
-        return self._question
+        if self._message_box is not None:
+            self._message_box.deleteLater()
+        self._message_box = named(QMessageBox(self), "question")
+        self._message_box.setIcon(QMessageBox.Icon.Question)
+        self._message_box.setTextFormat(Qt.TextFormat.PlainText)
+        self._message_box.setText(text)
+        return self._message_box
 
     # --- Building --------------------------------------------------------------------------------
 
@@ -461,14 +461,14 @@ class ProfilesWindow(QWidget):
         lines = [texts.problem_text(problem) for problem in problems if problem is not None]
         self._notices.setText(breakable("\n".join(lines)))
         self._notices.setVisible(bool(lines))
-        self._page = texts.sign_in_page(status)
-        self._open_page.setVisible(bool(self._page))
-        self._open_page.setToolTip(plain_tooltip(self._page))
+        self._sign_in_page_url = texts.sign_in_page(status)
+        self._open_page.setVisible(bool(self._sign_in_page_url))
+        self._open_page.setToolTip(plain_tooltip(self._sign_in_page_url))
         self._direct_for_now.setVisible(texts.offers_direct(status))
 
     @Slot()
-    def _on_page(self) -> None:
-        self.page_wanted.emit(self._page)
+    def _on_open_page(self) -> None:
+        self.page_requested.emit(self._sign_in_page_url)
 
     def _build(self) -> None:
         layout = QVBoxLayout(self)
@@ -479,12 +479,12 @@ class ProfilesWindow(QWidget):
         self._open_page = named(
             QPushButton(translate("Window", "Open sign-in page…")), "open_page_now"
         )
-        self._open_page.clicked.connect(self._on_page)
+        self._open_page.clicked.connect(self._on_open_page)
         for label in (self._notices, self._note):
             label.hide()
             layout.addWidget(label)
         self._direct_for_now = named(QPushButton(texts.direct_offer()), "direct_for_now")
-        self._direct_for_now.clicked.connect(self.direct_for_now_wanted)
+        self._direct_for_now.clicked.connect(self.direct_for_now_requested)
         row = QHBoxLayout()
         for button in (self._open_page, self._direct_for_now):
             button.hide()
@@ -501,7 +501,7 @@ class ProfilesWindow(QWidget):
         self._paint_icons()
         QShortcut(QKeySequence(Qt.Key.Key_Escape), self).activated.connect(self.close)
         QShortcut(QKeySequence(QKeySequence.StandardKey.Quit), self).activated.connect(
-            self.quit_wanted
+            self.quit_requested
         )
         letters = self.fontMetrics().averageCharWidth()
         self.resize(letters * 110, self.fontMetrics().height() * 30)
@@ -513,11 +513,11 @@ class ProfilesWindow(QWidget):
         font.setBold(True)
         self._state.setFont(font)
         self._sign_in = named(QPushButton(translate("Window", "Sign in…")), "sign_in_now")
-        self._sign_in.clicked.connect(self.sign_in_wanted)
+        self._sign_in.clicked.connect(self.sign_in_requested)
         self._use_port = named(QPushButton(), "use_port_now")
-        self._use_port.clicked.connect(self._on_port)
+        self._use_port.clicked.connect(self._on_use_port)
         self._try_again = named(QPushButton(translate("Window", "Try again")), "try_again_now")
-        self._try_again.clicked.connect(self.try_again_wanted)
+        self._try_again.clicked.connect(self.retry_requested)
         row = QHBoxLayout()
         row.addWidget(self._state_icon, 0, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self._state, 1, Qt.AlignmentFlag.AlignVCenter)
@@ -534,7 +534,7 @@ class ProfilesWindow(QWidget):
         self._address.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         copy = named(QPushButton(translate("Window", "Copy")), "copy_address")
         copy.setAccessibleDescription(translate("Window", "Copies the local address"))
-        copy.clicked.connect(self.copy_wanted)
+        copy.clicked.connect(self.copy_requested)
         row = QHBoxLayout(self._address_row)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(QLabel(translate("Window", "Local address")))
@@ -554,7 +554,7 @@ class ProfilesWindow(QWidget):
         self._add = named(QToolButton(), "add_profile")
         self._add.setAccessibleName(translate("Profiles", "Add a profile"))
         self._add.setToolTip(translate("Profiles", "Add a profile"))
-        self._add.clicked.connect(self.add)
+        self._add.clicked.connect(self.add_profile)
         self._remove = named(QToolButton(), "delete_profile")
         self._remove.setAccessibleName(translate("Profiles", "Delete this profile"))
         self._remove.setToolTip(translate("Profiles", "Delete this profile"))
@@ -573,7 +573,7 @@ class ProfilesWindow(QWidget):
     def _build_editor(self) -> QVBoxLayout:
         self._form = ProfileForm()
         self._form.edited.connect(self._on_edited)
-        self._form.forget_wanted.connect(self._on_forget)
+        self._form.forget_requested.connect(self._on_forget)
         self._scroll = named(QScrollArea(), "form_scroll")
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
         self._scroll.setWidgetResizable(True)
@@ -590,10 +590,14 @@ class ProfilesWindow(QWidget):
         self._direct_note.hide()
         self._message = plain_label("message")
         self._message.hide()
-        self._test = self._button("test", translate("Profiles", "&Test connection"), self._on_test)
-        self._use = self._button("use", translate("Profiles", "Use this profile"), self._on_use)
-        self._revert = self._button("revert", translate("Profiles", "Revert"), self._on_revert)
-        self._save = self._button("save", translate("Profiles", "&Save"), self._on_save)
+        self._test = self._make_button(
+            "test", translate("Profiles", "&Test connection"), self._on_test
+        )
+        self._use = self._make_button(
+            "use", translate("Profiles", "Use this profile"), self._on_use
+        )
+        self._revert = self._make_button("revert", translate("Profiles", "Revert"), self._on_revert)
+        self._save = self._make_button("save", translate("Profiles", "&Save"), self._on_save)
         buttons = QHBoxLayout()
         buttons.addWidget(self._test)
         buttons.addWidget(self._use)
@@ -607,7 +611,7 @@ class ProfilesWindow(QWidget):
         column.addLayout(buttons)
         return column
 
-    def _button(self, name: str, text: str, slot: Callable[[], None]) -> QPushButton:
+    def _make_button(self, name: str, text: str, slot: Callable[[], None]) -> QPushButton:
         button = named(QPushButton(text), name)
         button.clicked.connect(slot)
         return button

@@ -21,7 +21,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.ui import texts
 from trayproxy.ui.notifications import Notification, Notifier
-from trayproxy.ui.service_client import GONE, ServiceClient
+from trayproxy.ui.service_client import SERVICE_LOST, ServiceClient
 from trayproxy.ui.sign_in_dialog import SignInDialog
 from trayproxy.ui.text_sanitizer import clean, elide, isolate
 
@@ -29,7 +29,7 @@ translate = QCoreApplication.translate
 
 SIGN_IN = "sign-in"
 NOT_NOW = "not-now"
-_TITLE_WIDTH = 30
+_PROFILE_LENGTH = 30
 
 
 class PromptDialogs(QObject):
@@ -42,7 +42,7 @@ class PromptDialogs(QObject):
     changed = Signal()
 
     def __init__(
-        self, link: ServiceClient, notifier: Notifier, parent: QObject | None = None
+        self, client: ServiceClient, notifier: Notifier, parent: QObject | None = None
     ) -> None:
         """Create it; questions come from the link.
 
@@ -52,19 +52,19 @@ class PromptDialogs(QObject):
             parent: Its owner.
         """
         super().__init__(parent)
-        self._link = link
+        self._client = client
         self._notifier = notifier
-        self._open: dict[int, Prompt] = {}
+        self._prompts: dict[int, Prompt] = {}
         self._dialog: SignInDialog | None = None
-        link.question_changed.connect(self._on_changed)
-        link.question_closed.connect(self._on_closed)
-        link.lost.connect(self.close)
-        notifier.chosen.connect(self._on_notice_chosen)
+        client.prompt_changed.connect(self._on_prompt_changed)
+        client.prompt_closed.connect(self._on_prompt_closed)
+        client.lost.connect(self.close)
+        notifier.chosen.connect(self._on_notification_action)
 
     @property
     def pending(self) -> Prompt | None:
         """The question that a person should answer next."""
-        return self._open[min(self._open)] if self._open else None
+        return self._prompts[min(self._prompts)] if self._prompts else None
 
     @property
     def dialog(self) -> SignInDialog | None:
@@ -85,32 +85,32 @@ class PromptDialogs(QObject):
         self._dialog.present()
         return True
 
-    def decline(self, quiet: Snooze) -> None:
+    def decline(self, snooze: Snooze) -> None:
         """Close the question for a while, as its own *Not now* does."""
         if self._dialog is not None:
-            self._dialog.decline(quiet)
+            self._dialog.decline(snooze)
 
     @Slot()
     def close(self) -> None:
         """Take the dialog off the screen; the questions stay with the service, if it lives."""
-        self._open.clear()
+        self._prompts.clear()
         if self._dialog is not None:
             self._dialog.dismiss()
         self.changed.emit()
 
     @Slot(object)
-    def _on_changed(self, question: Prompt) -> None:
-        self._open[question.number] = question
-        if self._dialog is not None and self._dialog.question.number == question.number:
-            self._dialog.show_question(question)
+    def _on_prompt_changed(self, prompt: Prompt) -> None:
+        self._prompts[prompt.number] = prompt
+        if self._dialog is not None and self._dialog.prompt.number == prompt.number:
+            self._dialog.show_prompt(prompt)
         self._show_next()
         self.changed.emit()
 
     @Slot(int, object)
-    def _on_closed(self, number: int, ending: Ending) -> None:
-        self._open.pop(number, None)
+    def _on_prompt_closed(self, number: int, ending: Ending) -> None:
+        self._prompts.pop(number, None)
         dialog = self._dialog
-        if dialog is not None and dialog.question.number == number:
+        if dialog is not None and dialog.prompt.number == number:
             self._notifier.withdraw()
             if ending is Ending.ACCEPTED:
                 dialog.show_accepted()
@@ -119,15 +119,15 @@ class PromptDialogs(QObject):
         self.changed.emit()
 
     def _show_next(self) -> None:
-        question = self.pending
-        if question is None or self._dialog is not None:
+        prompt = self.pending
+        if prompt is None or self._dialog is not None:
             return
-        dialog = SignInDialog(question)
+        dialog = SignInDialog(prompt)
         dialog.answered.connect(self._on_answered)
         dialog.declined.connect(self._on_declined)
         dialog.typed.connect(self._on_typed)
-        dialog.unnoticed.connect(self._on_unnoticed)
-        dialog.noticed.connect(self._notifier.withdraw)
+        dialog.not_activated.connect(self._on_not_activated)
+        dialog.activated.connect(self._notifier.withdraw)
         dialog.closed.connect(self._on_dialog_closed)
         self._dialog = dialog
         dialog.present()
@@ -137,29 +137,29 @@ class PromptDialogs(QObject):
         dialog = self._dialog
         if dialog is None:
             return
-        number = dialog.question.number
-        self._link.request(
+        number = dialog.prompt.number
+        self._client.request(
             AnswerPrompt(number, login, remember), lambda reply: self._on_reply(number, reply)
         )
 
     def _on_reply(self, number: int, reply: Reply) -> None:
         dialog = self._dialog
-        if not isinstance(reply, Failed) or reply.problem == GONE:
+        if not isinstance(reply, Failed) or reply.problem == SERVICE_LOST:
             return
-        if dialog is not None and dialog.question.number == number:
+        if dialog is not None and dialog.prompt.number == number:
             dialog.show_problem(reply.problem)
 
     @Slot(object)
-    def _on_declined(self, quiet: Snooze) -> None:
+    def _on_declined(self, snooze: Snooze) -> None:
         if self._dialog is not None:
-            number = self._dialog.question.number
-            self._open.pop(number, None)
-            self._link.request(DeclinePrompt(number, quiet))
+            number = self._dialog.prompt.number
+            self._prompts.pop(number, None)
+            self._client.request(DeclinePrompt(number, snooze))
 
     @Slot()
     def _on_typed(self) -> None:
         if self._dialog is not None:
-            self._link.request(KeepPromptOpen(self._dialog.question.number))
+            self._client.request(KeepPromptOpen(self._dialog.prompt.number))
 
     @Slot()
     def _on_dialog_closed(self) -> None:
@@ -171,29 +171,29 @@ class PromptDialogs(QObject):
         self.changed.emit()
 
     @Slot()
-    def _on_unnoticed(self) -> None:
+    def _on_not_activated(self) -> None:
         if self._dialog is not None:
-            self._notifier.say(notice(self._dialog.question))
+            self._notifier.notify(notification_for(self._dialog.prompt))
 
     @Slot(str, str)
-    def _on_notice_chosen(self, action: str, token: str) -> None:
+    def _on_notification_action(self, action: str, token: str) -> None:
         if action == NOT_NOW:
             self.decline(Snooze.A_WHILE)
         elif action == SIGN_IN:
             self.present(token)
 
 
-def notice(question: Prompt) -> Notification:
+def notification_for(prompt: Prompt) -> Notification:
     """Return what a notification says about a question: N1, or N2 for a saved password."""
-    profile = isolate(elide(clean(question.profile), _TITLE_WIDTH))
+    profile = isolate(elide(clean(prompt.profile), _PROFILE_LENGTH))
     actions = (
         (SIGN_IN, translate("Notification", "Sign in…")),
         (NOT_NOW, translate("Notification", "Not now")),
     )
-    if question.reason is PromptReason.SAVED_REJECTED:
+    if prompt.reason is PromptReason.SAVED_REJECTED:
         title = translate("Notification", "Password not accepted for {profile}")
         body = translate("Notification", "The saved password did not work. Did you change it?")
     else:
         title = translate("Notification", "Sign-in needed for {profile}")
-        body = texts.waiting_text(question)
+        body = texts.waiting_text(prompt)
     return Notification(title.format(profile=profile), body, actions)

@@ -6,12 +6,12 @@ one that crashes at once must not keep the computer busy, one that crashed once 
 
 from collections import deque
 
-FIRST_DELAY_S = 1.0
-LONGEST_DELAY_S = 60.0
-STARTS = 5
+MIN_DELAY_S = 1.0
+MAX_DELAY_S = 60.0
+MAX_STARTS = 5
 """How many starts there may be within `WINDOW_S`."""
 WINDOW_S = 300.0
-STEADY_S = 60.0
+STABLE_UPTIME_S = 60.0
 """A service that has lived so long starts the back-off anew."""
 
 
@@ -19,31 +19,31 @@ class RestartPolicy:
     """Counts starts and says how long to wait before the next."""
 
     def __init__(self) -> None:
-        self._starts: deque[float] = deque(maxlen=STARTS)
-        self._delay_s = FIRST_DELAY_S
+        self._start_times: deque[float] = deque(maxlen=MAX_STARTS)
+        self._delay_s = MIN_DELAY_S
 
-    def started(self, now: float) -> None:
+    def record_start(self, now: float) -> None:
         """Note a start."""
-        self._starts.append(now)
+        self._start_times.append(now)
 
-    def died(self, now: float, lived_s: float) -> float:
+    def next_delay_s(self, now: float, uptime_s: float) -> float:
         """Return the seconds to wait before the next start.
 
         Args:
             now: The time, in seconds of any clock that never goes back.
             lived_s: How long the service had answered, 0 if it never did.
         """
-        if lived_s >= STEADY_S:
-            self._delay_s = FIRST_DELAY_S
-        delay = max(self._delay_s, self._until_room(now))
-        self._delay_s = min(2 * self._delay_s, LONGEST_DELAY_S)
+        if uptime_s >= STABLE_UPTIME_S:
+            self._delay_s = MIN_DELAY_S
+        delay = max(self._delay_s, self._rate_limit_delay_s(now))
+        self._delay_s = min(2 * self._delay_s, MAX_DELAY_S)
         return delay
 
     def reset(self) -> None:
         """Forget what was: a person asked for another try."""
-        self._starts.clear()
-        self._delay_s = FIRST_DELAY_S
+        self._start_times.clear()
+        self._delay_s = MIN_DELAY_S
 
-    def _until_room(self, now: float) -> float:
-        full = len(self._starts) == STARTS
-        return self._starts[0] + WINDOW_S - now if full else 0.0
+    def _rate_limit_delay_s(self, now: float) -> float:
+        is_full = len(self._start_times) == MAX_STARTS
+        return self._start_times[0] + WINDOW_S - now if is_full else 0.0

@@ -33,10 +33,10 @@ from trayproxy.control.messages import (
 
 OnReply = Callable[[Reply], None]
 
-_AGAIN_MS = 10
+_RETRY_INTERVAL_MS = 10
 """How often a connection that is being made is looked at."""
 
-GONE = Problem(
+SERVICE_LOST = Problem(
     "TP-901",
     "TrayProxy had to restart its proxy",
     "It ended unexpectedly. Connections were cut; settings are unchanged.",
@@ -84,8 +84,8 @@ class ServiceClient(QObject):
     lost = Signal()
     refused = Signal(object)
     status_changed = Signal(object)
-    question_changed = Signal(object)
-    question_closed = Signal(int, object)
+    prompt_changed = Signal(object)
+    prompt_closed = Signal(int, object)
     show_requested = Signal(str)
     quitting = Signal()
 
@@ -102,21 +102,21 @@ class ServiceClient(QObject):
         """
         super().__init__(parent)
         self._connect = connect
-        self._client: ControlConnection | None = None
+        self._connection: ControlConnection | None = None
         self._notifier: QSocketNotifier | None = None
         self._replies: dict[int, OnReply] = {}
-        self._again = QTimer(self, interval=_AGAIN_MS)
-        self._again.timeout.connect(self._open_at_last)
+        self._retry_timer = QTimer(self, interval=_RETRY_INTERVAL_MS)
+        self._retry_timer.timeout.connect(self._retry_open)
 
     @property
     def is_opening(self) -> bool:
         """Whether a connection is being made; `opened` or `unreachable` will follow."""
-        return self._again.isActive()
+        return self._retry_timer.isActive()
 
     @property
     def is_open(self) -> bool:
         """Whether there is a connection."""
-        return self._client is not None
+        return self._connection is not None
 
     def open(self) -> bool:
         """Connect, introduce ourselves and ask for events.
@@ -124,29 +124,29 @@ class ServiceClient(QObject):
         Returns:
             Whether there is a connection now. If not, one may be made (`is_opening`).
         """
-        if self._client is not None:
+        if self._connection is not None:
             return True
-        self._again.stop()
+        self._retry_timer.stop()
         try:
-            self._client = self._connect()
+            self._connection = self._connect()
         except ConnectPendingError:
-            self._again.start()
+            self._retry_timer.start()
             return False
         except (NotRunningError, UntrustedPeerError, OSError):
             return False
-        self._notifier = QSocketNotifier(self._client.fileno(), QSocketNotifier.Type.Read, self)
+        self._notifier = QSocketNotifier(self._connection.fileno(), QSocketNotifier.Type.Read, self)
         # Not queued: Qt's event dispatcher on Windows reports a socket again until it was read,
         # and delivers no queued call in between.
         self._notifier.activated.connect(self._receive)
-        self.request(Hello("tray", asks=True, pid=os.getpid()), self._introduced)
-        self.request(Subscribe(), self._subscribed)
+        self.request(Hello("tray", asks=True, pid=os.getpid()), self._on_hello_reply)
+        self.request(Subscribe(), self._on_subscribe_reply)
         if not self.is_open:
             return False
         self.opened.emit()
         return True
 
     @Slot()
-    def _open_at_last(self) -> None:
+    def _retry_open(self) -> None:
         if not self.open() and not self.is_opening:
             self.unreachable.emit()
 
@@ -158,79 +158,79 @@ class ServiceClient(QObject):
             on_reply: Called with the reply, once; with a `Failed` when the service goes first.
                 Never called before this returns.
         """
-        reply = on_reply if on_reply is not None else _ignore
-        if self._client is None:
-            QTimer.singleShot(0, self, lambda: reply(Failed(GONE)))
+        reply = on_reply if on_reply is not None else _ignore_reply
+        if self._connection is None:
+            QTimer.singleShot(0, self, lambda: reply(Failed(SERVICE_LOST)))
             return
         try:
-            number = self._client.send(message)
+            number = self._connection.send(message)
         except DisconnectedError:
-            QTimer.singleShot(0, self, lambda: reply(Failed(GONE)))
-            self._lose()
+            QTimer.singleShot(0, self, lambda: reply(Failed(SERVICE_LOST)))
+            self._on_disconnected()
             return
         self._replies[number] = reply
 
     def close(self) -> None:
         """Hang up, without a signal."""
-        self._again.stop()
+        self._retry_timer.stop()
         if self._notifier is not None:
             self._notifier.setEnabled(False)
             self._notifier.deleteLater()
-        if self._client is not None:
-            self._client.close()
-        self._client, self._notifier = None, None
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._notifier = None, None
         self._replies.clear()
 
     @Slot()
     def _receive(self) -> None:
-        client = self._client
-        if client is None:
+        connection = self._connection
+        if connection is None:
             return
         try:
-            arrived = client.receive_ready()
+            envelopes = connection.receive_ready()
         except (DisconnectedError, ProtocolError):
-            self._lose()
+            self._on_disconnected()
             return
-        for envelope in arrived:
+        for envelope in envelopes:
             # A handler may have closed the link, or opened it anew.
-            if self._client is client:
-                self._take(envelope)
+            if self._connection is connection:
+                self._dispatch(envelope)
 
-    def _take(self, envelope: Envelope) -> None:
+    def _dispatch(self, envelope: Envelope) -> None:
         message = envelope.message
         if isinstance(message, Event):
-            self._announce(message)
+            self._emit_event(message)
         elif isinstance(message, Reply):
-            self._replies.pop(envelope.number, _ignore)(message)
+            self._replies.pop(envelope.number, _ignore_reply)(message)
 
-    def _announce(self, event: Event) -> None:
+    def _emit_event(self, event: Event) -> None:
         match event:
             case StatusChanged(status):
                 self.status_changed.emit(status)
-            case PromptChanged(question):
-                self.question_changed.emit(question)
+            case PromptChanged(prompt):
+                self.prompt_changed.emit(prompt)
             case PromptClosed(number, ending):
-                self.question_closed.emit(number, ending)
+                self.prompt_closed.emit(number, ending)
             case ShowRequested(token):
                 self.show_requested.emit(token)
             case Quitting():
                 self.quitting.emit()
 
-    def _introduced(self, reply: Reply) -> None:
-        if isinstance(reply, Failed) and reply.problem != GONE:
+    def _on_hello_reply(self, reply: Reply) -> None:
+        if isinstance(reply, Failed) and reply.problem != SERVICE_LOST:
             self.refused.emit(reply)
 
-    def _subscribed(self, reply: Reply) -> None:
+    def _on_subscribe_reply(self, reply: Reply) -> None:
         if isinstance(reply, Status):
             self.status_changed.emit(reply)
 
-    def _lose(self) -> None:
-        waiting = tuple(self._replies.values())
+    def _on_disconnected(self) -> None:
+        callbacks = tuple(self._replies.values())
         self.close()
-        for reply in waiting:
-            reply(Failed(GONE))
+        for reply in callbacks:
+            reply(Failed(SERVICE_LOST))
         self.lost.emit()
 
 
-def _ignore(reply: Reply) -> None:
+def _ignore_reply(reply: Reply) -> None:
     """Take a reply that nobody asked to see."""

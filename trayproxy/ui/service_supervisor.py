@@ -8,9 +8,9 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from trayproxy.ui.restart_policy import RestartPolicy
 from trayproxy.ui.service_client import ServiceClient
 
-POLL_MS = 100
+POLL_INTERVAL_MS = 100
 """How often a started service is tried: it answers after a third of a second or so."""
-START_LIMIT_S = 10.0
+START_TIMEOUT_S = 10.0
 """A service that does not answer by then is given up; the back-off decides on the next."""
 
 
@@ -27,7 +27,7 @@ class ServiceSupervisor(QObject):
 
     def __init__(
         self,
-        link: ServiceClient,
+        client: ServiceClient,
         start_service: Callable[[], object],
         clock: Callable[[], float] = time.monotonic,
         parent: QObject | None = None,
@@ -41,108 +41,108 @@ class ServiceSupervisor(QObject):
             parent: Its owner.
         """
         super().__init__(parent)
-        self._link = link
+        self._client = client
         self._start_service = start_service
         self._clock = clock
-        self._backoff = RestartPolicy()
-        self._opened_at: float | None = None
-        self._give_up_at = 0.0
-        self._was_open = False
-        self._is_over = False
-        self._has_died = False
-        self._is_looking = False
-        self._poll = QTimer(self, interval=POLL_MS)
-        self._poll.timeout.connect(self._try_to_open)
-        self._pause = QTimer(self, singleShot=True)
-        self._pause.timeout.connect(self.ensure)
-        link.opened.connect(self._on_opened)
-        link.unreachable.connect(self._on_unreachable)
-        link.lost.connect(self._on_lost)
+        self._policy = RestartPolicy()
+        self._connected_at: float | None = None
+        self._start_deadline = 0.0
+        self._was_connected = False
+        self._is_stopped = False
+        self._is_restart = False
+        self._is_first_attempt = False
+        self._poll_timer = QTimer(self, interval=POLL_INTERVAL_MS)
+        self._poll_timer.timeout.connect(self._poll_service)
+        self._restart_timer = QTimer(self, singleShot=True)
+        self._restart_timer.timeout.connect(self.ensure_running)
+        client.opened.connect(self._on_opened)
+        client.unreachable.connect(self._on_unreachable)
+        client.lost.connect(self._on_lost)
 
     @Slot()
-    def ensure(self) -> None:
+    def ensure_running(self) -> None:
         """Connect; start the service if nobody answers."""
-        self._pause.stop()
-        if self._is_over:
+        self._restart_timer.stop()
+        if self._is_stopped:
             return
-        if self._poll.isActive() or self._link.open():
+        if self._poll_timer.isActive() or self._client.open():
             return
-        self._is_looking = self._link.is_opening
-        if not self._is_looking:
-            self._start()
+        self._is_first_attempt = self._client.is_opening
+        if not self._is_first_attempt:
+            self._start_and_poll()
 
-    def _start(self) -> None:
-        self._has_died = self._was_open
-        self._backoff.started(self._clock())
-        self._give_up_at = self._clock() + START_LIMIT_S
+    def _start_and_poll(self) -> None:
+        self._is_restart = self._was_connected
+        self._policy.record_start(self._clock())
+        self._start_deadline = self._clock() + START_TIMEOUT_S
         try:
             self._start_service()
         except OSError:
-            self._wait()
+            self._schedule_restart()
         else:
-            self._poll.start()
+            self._poll_timer.start()
 
     @Slot()
-    def try_again(self) -> None:
+    def retry_now(self) -> None:
         """Do not wait any longer: a person asked."""
-        self._backoff.reset()
-        self.ensure()
+        self._policy.reset()
+        self.ensure_running()
 
     def stop(self) -> None:
         """Leave the service as it is from now on."""
-        self._is_over = True
-        self._is_looking = False
-        self._poll.stop()
-        self._pause.stop()
+        self._is_stopped = True
+        self._is_first_attempt = False
+        self._poll_timer.stop()
+        self._restart_timer.stop()
 
-    def start_no_more(self) -> bool:
+    def stop_starting(self) -> bool:
         """Start no service from now on, and finish connecting to a running or just started one.
 
         Returns:
             Whether a connection is being made. `ServiceClient.opened` or `gave_up` follows.
         """
-        self._is_over = True
-        self._pause.stop()
-        return self._is_looking or self._poll.isActive()
+        self._is_stopped = True
+        self._restart_timer.stop()
+        return self._is_first_attempt or self._poll_timer.isActive()
 
     @Slot()
     def _on_unreachable(self) -> None:
-        if not self._is_looking:
+        if not self._is_first_attempt:
             return
-        self._is_looking = False
-        if self._is_over:
+        self._is_first_attempt = False
+        if self._is_stopped:
             self.gave_up.emit()
         else:
-            self._start()
+            self._start_and_poll()
 
     @Slot()
-    def _try_to_open(self) -> None:
-        if self._link.is_opening or self._link.open() or self._clock() <= self._give_up_at:
+    def _poll_service(self) -> None:
+        if self._client.is_opening or self._client.open() or self._clock() <= self._start_deadline:
             return
-        if self._is_over:
-            self._poll.stop()
+        if self._is_stopped:
+            self._poll_timer.stop()
             self.gave_up.emit()
         else:
-            self._wait()
+            self._schedule_restart()
 
     @Slot()
     def _on_opened(self) -> None:
-        self._poll.stop()
-        self._is_looking = False
-        self._opened_at = self._clock()
-        self._was_open = True
-        if self._has_died:
-            self._has_died = False
+        self._poll_timer.stop()
+        self._is_first_attempt = False
+        self._connected_at = self._clock()
+        self._was_connected = True
+        if self._is_restart:
+            self._is_restart = False
             self.restarted.emit()
 
     @Slot()
     def _on_lost(self) -> None:
-        if not self._is_over:
-            self._wait()
+        if not self._is_stopped:
+            self._schedule_restart()
 
-    def _wait(self) -> None:
-        self._poll.stop()
+    def _schedule_restart(self) -> None:
+        self._poll_timer.stop()
         now = self._clock()
-        lived = 0.0 if self._opened_at is None else now - self._opened_at
-        self._opened_at = None
-        self._pause.start(int(1000 * self._backoff.died(now, lived)))
+        uptime = 0.0 if self._connected_at is None else now - self._connected_at
+        self._connected_at = None
+        self._restart_timer.start(int(1000 * self._policy.next_delay_s(now, uptime)))

@@ -38,11 +38,11 @@ from trayproxy.ui.widgets import named, picture, plain_label, plain_tooltip, sta
 
 translate = QCoreApplication.translate
 
-WIDTH_IN_LETTERS = 72
+WIDTH_IN_CHARACTERS = 72
 """The width of the dialog in average letters of its font: it grows with larger text."""
 CLOSE_AFTER_MS = 300
 """How long *Signed in* is seen."""
-NOTICE_AFTER_MS = 400
+ACTIVATION_TIMEOUT_MS = 400
 """A dialog that has not become active by then is in the background (ux §3.6)."""
 _SELECTABLE_LENGTH = 60
 
@@ -71,11 +71,11 @@ class SignInDialog(QDialog):
     answered = Signal(object, bool)
     declined = Signal(object)
     typed = Signal()
-    unnoticed = Signal()
-    noticed = Signal()
+    not_activated = Signal()
+    activated = Signal()
     closed = Signal()
 
-    def __init__(self, question: Prompt, parent: QWidget | None = None) -> None:
+    def __init__(self, prompt: Prompt, parent: QWidget | None = None) -> None:
         """Create the dialog, hidden; `present` shows it.
 
         Args:
@@ -86,46 +86,46 @@ class SignInDialog(QDialog):
         self.setObjectName("sign_in")
         self.setWindowTitle(translate("SignIn", "Sign in to proxy — TrayProxy"))
         self._phase = DialogPhase.ASKING
-        self._question = question
-        self._was_tried = False
-        self._has_typed = False
+        self._prompt = prompt
+        self._has_checked = False
+        self._has_edited = False
         self._build()
-        self._user.setText(question.user)
-        self._remember.setChecked(texts.can_remember(question.keyring))
-        self.show_question(question)
+        self._user_field.setText(prompt.user)
+        self._remember_box.setChecked(texts.can_remember(prompt.keyring))
+        self.show_prompt(prompt)
 
     # --- What is shown ---------------------------------------------------------------------------
 
     @property
-    def question(self) -> Prompt:
+    def prompt(self) -> Prompt:
         """The question as last seen."""
-        return self._question
+        return self._prompt
 
-    def show_question(self, question: Prompt) -> None:
+    def show_prompt(self, prompt: Prompt) -> None:
         """Take in a change of the question, a verdict among them."""
-        before, self._question = self._question, question
+        before, self._prompt = self._prompt, prompt
         if self._phase is DialogPhase.CHECKING:
-            self._was_tried = self._was_tried or question.checking
-            is_judged = self._was_tried and not question.checking
-            is_known = question.reason is PromptReason.REPEATED and not question.checking
-            if is_judged or is_known or question.rejections > before.rejections:
-                self._ask_again()
-        elif question.checking and self._phase is DialogPhase.ASKING:
-            self._was_tried = True
+            self._has_checked = self._has_checked or prompt.checking
+            is_checked = self._has_checked and not prompt.checking
+            is_repeated = prompt.reason is PromptReason.REPEATED and not prompt.checking
+            if is_checked or is_repeated or prompt.rejections > before.rejections:
+                self._return_to_asking()
+        elif prompt.checking and self._phase is DialogPhase.ASKING:
+            self._has_checked = True
             self._enter(DialogPhase.CHECKING)
-        self._fill()
+        self._show_facts()
 
     def show_problem(self, problem: Problem) -> None:
         """Say why an answer could not even be tried, and ask again."""
-        self._ask_again()
+        self._return_to_asking()
         self._set_error(texts.problem_text(problem))
-        self._fit()
+        self._resize_to_fit()
 
     def show_accepted(self) -> None:
         """Say that it worked, and close."""
         self._enter(DialogPhase.OVER)
-        self._password.wipe()
-        self._sign_in.setText(translate("SignIn", "Signed in"))
+        self._password_field.wipe()
+        self._sign_in_button.setText(translate("SignIn", "Signed in"))
         announce(self, translate("SignIn", "Signed in"))
         QTimer.singleShot(CLOSE_AFTER_MS, self, self.close)
 
@@ -141,7 +141,7 @@ class SignInDialog(QDialog):
         self.raise_()
         self.activateWindow()
         QApplication.alert(self)
-        QTimer.singleShot(NOTICE_AFTER_MS, self, self._check_noticed)
+        QTimer.singleShot(ACTIVATION_TIMEOUT_MS, self, self._check_activation)
 
     # --- What the person does --------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class SignInDialog(QDialog):
         """Leave no password behind, whoever closes the window."""
         if self._phase is not DialogPhase.OVER:
             self.decline(Snooze.A_MINUTE)
-        self._password.wipe()
+        self._password_field.wipe()
         # QDialog's own handler would call reject() and stay open.
         event.accept()
         self.closed.emit()
@@ -162,7 +162,7 @@ class SignInDialog(QDialog):
         """Put the focus on what is to be filled in first."""
         super().showEvent(event)
         exclude_from_capture(int(self.winId()))
-        self._fit()
+        self._resize_to_fit()
         if not event.spontaneous():
             self._first_field().setFocus(Qt.FocusReason.OtherFocusReason)
 
@@ -170,28 +170,28 @@ class SignInDialog(QDialog):
         """Notice that the person has come to it."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ActivationChange and self.isActiveWindow():
-            self.noticed.emit()
+            self.activated.emit()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Keep every line whole: narrower is higher."""
         super().resizeEvent(event)
         self.setMinimumHeight(self._height_for(event.size().width()))
 
-    def decline(self, quiet: Snooze) -> None:
+    def decline(self, snooze: Snooze) -> None:
         """Say that the person does not answer now, and close."""
         if self._phase is DialogPhase.OVER:
             return
         self._enter(DialogPhase.OVER)
-        self.declined.emit(quiet)
+        self.declined.emit(snooze)
         self.close()
 
     @Slot()
-    def _answer(self) -> None:
-        if self._phase is not DialogPhase.ASKING or not self._user.text().strip():
+    def _submit(self) -> None:
+        if self._phase is not DialogPhase.ASKING or not self._user_field.text().strip():
             return
-        self._was_tried = False
-        login = Login(self._user.text().strip(), self._password.text())
-        remember = self._remember.isChecked() and self._remember.isEnabled()
+        self._has_checked = False
+        login = Login(self._user_field.text().strip(), self._password_field.text())
+        remember = self._remember_box.isChecked() and self._remember_box.isEnabled()
         self._enter(DialogPhase.CHECKING)
         self.answered.emit(login, remember)
 
@@ -206,96 +206,96 @@ class SignInDialog(QDialog):
     @Slot()
     def _on_edited(self) -> None:
         self._update_button()
-        if not self._has_typed:
-            self._has_typed = True
+        if not self._has_edited:
+            self._has_edited = True
             self.typed.emit()
 
     @Slot(bool)
-    def _on_caps_lock(self, on: bool) -> None:
-        self._caps.setVisible(on)
+    def _on_caps_lock_changed(self, on: bool) -> None:
+        self._caps_lock_row.setVisible(on)
         if on:
-            announce(self, self._caps_text.text())
-        self._fit()
+            announce(self, self._caps_lock_text.text())
+        self._resize_to_fit()
 
     @Slot(bool)
-    def _on_why(self, shown: bool) -> None:
-        self._transport_why.setVisible(shown)
-        self._fit()
+    def _on_why_toggled(self, shown: bool) -> None:
+        self._transport_details.setVisible(shown)
+        self._resize_to_fit()
 
     @Slot()
-    def _check_noticed(self) -> None:
+    def _check_activation(self) -> None:
         if self.isVisible() and self._phase is DialogPhase.ASKING and not self.isActiveWindow():
-            self.unnoticed.emit()
+            self.not_activated.emit()
 
     # --- Phases ----------------------------------------------------------------------------------
 
     def _enter(self, phase: DialogPhase) -> None:
         self._phase = phase
-        for widget in (self._user, self._password):
+        for widget in (self._user_field, self._password_field):
             widget.setEnabled(phase is DialogPhase.ASKING)
-        self._enable_remember()
-        self._not_now.setEnabled(phase is not DialogPhase.OVER)
-        self._cancel.setEnabled(phase is not DialogPhase.OVER)
+        self._update_remember()
+        self._not_now_button.setEnabled(phase is not DialogPhase.OVER)
+        self._cancel_button.setEnabled(phase is not DialogPhase.OVER)
         self._update_button()
 
-    def _ask_again(self) -> None:
+    def _return_to_asking(self) -> None:
         self._enter(DialogPhase.ASKING)
-        self._password.selectAll()
-        self._password.setFocus(Qt.FocusReason.OtherFocusReason)
+        self._password_field.selectAll()
+        self._password_field.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _update_button(self) -> None:
         if self._phase is DialogPhase.CHECKING:
-            self._sign_in.setText(translate("SignIn", "Signing in…"))
-        elif self._question.hurried:
-            self._sign_in.setText(translate("SignIn", "Try anyway"))
+            self._sign_in_button.setText(translate("SignIn", "Signing in…"))
+        elif self._prompt.hurried:
+            self._sign_in_button.setText(translate("SignIn", "Try anyway"))
         else:
-            self._sign_in.setText(translate("SignIn", "Sign in"))
-        ready = self._phase is DialogPhase.ASKING and bool(self._user.text().strip())
-        self._sign_in.setEnabled(ready)
+            self._sign_in_button.setText(translate("SignIn", "Sign in"))
+        ready = self._phase is DialogPhase.ASKING and bool(self._user_field.text().strip())
+        self._sign_in_button.setEnabled(ready)
 
-    def _enable_remember(self) -> None:
-        can = texts.can_remember(self._question.keyring)
-        self._remember.setEnabled(can and self._phase is DialogPhase.ASKING)
+    def _update_remember(self) -> None:
+        can = texts.can_remember(self._prompt.keyring)
+        self._remember_box.setEnabled(can and self._phase is DialogPhase.ASKING)
         if not can:
-            self._remember.setChecked(False)
+            self._remember_box.setChecked(False)
 
     def _first_field(self) -> QWidget:
-        return self._password if self._user.text() else self._user
+        return self._password_field if self._user_field.text() else self._user_field
 
     # --- Filling ---------------------------------------------------------------------------------
 
-    def _fill(self) -> None:
-        question = self._question
-        self._heading.setText(breakable(texts.question_heading(question)))
-        upstream = texts.upstream_text(question.upstream)
+    def _show_facts(self) -> None:
+        prompt = self._prompt
+        self._heading_label.setText(breakable(texts.prompt_heading(prompt)))
+        upstream = texts.upstream_text(prompt.upstream)
         is_short = len(upstream) <= _SELECTABLE_LENGTH
-        self._proxy.setText(upstream if is_short else breakable(upstream))
+        self._proxy_label.setText(upstream if is_short else breakable(upstream))
         flag = Qt.TextInteractionFlag
-        self._proxy.setTextInteractionFlags(
+        self._proxy_label.setTextInteractionFlags(
             # Copied, the invisible breaks of a long name would go along.
             flag.TextSelectableByMouse if is_short else flag.NoTextInteraction
         )
-        self._method.setText(breakable(shorten(clean(question.method), 40)))
-        self._set_row(self._realm, texts.realm(question))
-        self._realm.setToolTip(plain_tooltip(texts.realm_tooltip(question)))
-        self._set_row(self._needed_by, texts.needed_by(question))
-        self._transport_text.setText(texts.transport_line(question))
-        self._transport_icon.setPixmap(standard_pixmap(self, _transport_icon(question.transport)))
-        self._transport_why.setText(breakable(texts.transport_why(question)))
-        self._set_error("" if question.checking else self._reason())
-        self._lock_out.setText(texts.lock_out_line(question))
-        self._lock_out.setVisible(bool(self._lock_out.text()))
-        self._remember.setText(texts.remember_text(question.keyring))
-        self._no_remember.setText(texts.no_remember_reason(question.keyring))
-        self._no_remember.setVisible(bool(self._no_remember.text()))
-        self._enable_remember()
+        self._method_label.setText(breakable(shorten(clean(prompt.method), 40)))
+        self._set_row(self._realm_label, texts.realm_text(prompt))
+        self._realm_label.setToolTip(plain_tooltip(texts.realm_tooltip(prompt)))
+        self._set_row(self._needed_by_label, texts.needed_by_text(prompt))
+        self._transport_text.setText(texts.transport_line(prompt))
+        self._transport_icon.setPixmap(standard_pixmap(self, _transport_icon(prompt.transport)))
+        self._transport_details.setText(breakable(texts.transport_explanation(prompt)))
+        self._set_error("" if prompt.checking else self._error_text_for_prompt())
+        self._lock_out_label.setText(texts.lock_out_line(prompt))
+        self._lock_out_label.setVisible(bool(self._lock_out_label.text()))
+        self._remember_box.setText(texts.remember_text(prompt.keyring))
+        self._no_remember_label.setText(texts.no_remember_reason(prompt.keyring))
+        self._no_remember_label.setVisible(bool(self._no_remember_label.text()))
+        self._update_remember()
         self._update_button()
-        self._describe()
-        self._fit()
+        self._update_accessible_description()
+        self._resize_to_fit()
 
-    def _reason(self) -> str:
-        typed = self._user.text() + self._password.text()
-        lines = texts.rejection_line(self._question), texts.encoding_line(self._question, typed)
+    def _error_text_for_prompt(self) -> str:
+        typed = self._user_field.text() + self._password_field.text()
+        lines = texts.rejection_line(self._prompt), texts.encoding_line(self._prompt, typed)
         return " ".join(filter(None, lines))
 
     def _set_row(self, label: QLabel, text: str) -> None:
@@ -306,17 +306,23 @@ class SignInDialog(QDialog):
         is_new = bool(text) and text != self._error_text.text()
         self._error_text.setText(breakable(text))
         self._error.setVisible(bool(text))
-        if is_new and self._question.reason is not PromptReason.NEEDED:
+        if is_new and self._prompt.reason is not PromptReason.NEEDED:
             announce(self, text, assertive=True)
 
-    def _describe(self) -> None:
+    def _update_accessible_description(self) -> None:
         """Have a screen reader say what the eye sees, when the dialog opens."""
-        labels = (self._proxy, self._realm, self._transport_text, self._error_text, self._lock_out)
+        labels = (
+            self._proxy_label,
+            self._realm_label,
+            self._transport_text,
+            self._error_text,
+            self._lock_out_label,
+        )
         lines = [label.text().replace("\u200b", "") for label in labels if label.text()]
         self.setAccessibleDescription(" ".join(lines))
 
-    def _fit(self) -> None:
-        width = self.fontMetrics().averageCharWidth() * WIDTH_IN_LETTERS
+    def _resize_to_fit(self) -> None:
+        width = self.fontMetrics().averageCharWidth() * WIDTH_IN_CHARACTERS
         width = max(self.width(), width) if self.isVisible() else width
         height = self._height_for(width)
         self.setMinimumHeight(height)
@@ -332,12 +338,12 @@ class SignInDialog(QDialog):
 
     def _build(self) -> None:
         layout = QVBoxLayout(self)
-        self._heading = plain_label("heading")
-        font = self._heading.font()
+        self._heading_label = plain_label("heading")
+        font = self._heading_label.font()
         font.setBold(True)
         font.setPointSizeF(font.pointSizeF() * 1.15)
-        self._heading.setFont(font)
-        layout.addWidget(self._heading)
+        self._heading_label.setFont(font)
+        layout.addWidget(self._heading_label)
         layout.addLayout(self._build_facts())
         self._build_transport(layout)
         self._build_error(layout)
@@ -345,43 +351,43 @@ class SignInDialog(QDialog):
         layout.addStretch()
         layout.addLayout(self._build_buttons())
         # Only within the dialog: earlier Qt makes the first button in tab order the default.
-        self._sign_in.setDefault(True)
-        self._order_tabs()
+        self._sign_in_button.setDefault(True)
+        self._set_tab_order()
 
     def _build_facts(self) -> QFormLayout:
         self._facts = QFormLayout()
         self._facts.setContentsMargins(self._indent(), 0, 0, 0)
         self._facts.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        self._proxy = plain_label("proxy")
-        self._proxy.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
-        self._realm = plain_label("realm")
-        self._method = plain_label("method")
-        self._needed_by = plain_label("needed_by")
-        self._facts.addRow(translate("SignIn", "Proxy:"), self._proxy)
-        self._facts.addRow(translate("SignIn", "It says:"), self._realm)
-        self._facts.addRow(translate("SignIn", "Method:"), self._method)
-        self._facts.addRow(translate("SignIn", "Needed by:"), self._needed_by)
+        self._proxy_label = plain_label("proxy")
+        self._proxy_label.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._realm_label = plain_label("realm")
+        self._method_label = plain_label("method")
+        self._needed_by_label = plain_label("needed_by")
+        self._facts.addRow(translate("SignIn", "Proxy:"), self._proxy_label)
+        self._facts.addRow(translate("SignIn", "It says:"), self._realm_label)
+        self._facts.addRow(translate("SignIn", "Method:"), self._method_label)
+        self._facts.addRow(translate("SignIn", "Needed by:"), self._needed_by_label)
         return self._facts
 
     def _build_transport(self, layout: QVBoxLayout) -> None:
         self._transport_icon = picture("transport_icon", QPixmap())
         self._transport_text = plain_label("transport")
-        self._why = named(QPushButton(translate("SignIn", "Why?")), "why")
-        self._why.setCheckable(True)
-        self._why.setAutoDefault(False)
-        self._why.setAccessibleDescription(
+        self._why_button = named(QPushButton(translate("SignIn", "Why?")), "why")
+        self._why_button.setCheckable(True)
+        self._why_button.setAutoDefault(False)
+        self._why_button.setAccessibleDescription(
             translate("SignIn", "Explains how the password travels to the proxy")
         )
-        self._why.toggled.connect(self._on_why)
+        self._why_button.toggled.connect(self._on_why_toggled)
         row = QHBoxLayout()
         row.addWidget(self._transport_icon, 0, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self._transport_text, 1)
-        row.addWidget(self._why)
+        row.addWidget(self._why_button)
         layout.addLayout(row)
-        self._transport_why = plain_label("transport_why")
-        self._transport_why.setContentsMargins(self._indent(), 0, 0, 0)
-        self._transport_why.setVisible(False)
-        layout.addWidget(self._transport_why)
+        self._transport_details = plain_label("transport_why")
+        self._transport_details.setContentsMargins(self._indent(), 0, 0, 0)
+        self._transport_details.setVisible(False)
+        layout.addWidget(self._transport_details)
 
     def _build_error(self, layout: QVBoxLayout) -> None:
         self._error = named(QWidget(), "error")
@@ -394,49 +400,49 @@ class SignInDialog(QDialog):
         row.addWidget(self._error_text, 1)
         self._error.setVisible(False)
         layout.addWidget(self._error)
-        self._lock_out = plain_label("lock_out")
-        self._lock_out.setContentsMargins(self._indent(), 0, 0, 0)
-        layout.addWidget(self._lock_out)
+        self._lock_out_label = plain_label("lock_out")
+        self._lock_out_label.setContentsMargins(self._indent(), 0, 0, 0)
+        layout.addWidget(self._lock_out_label)
 
     def _build_fields(self) -> QFormLayout:
-        self._user = named(QLineEdit(), "user")
-        self._user.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
-        self._user.setInputMethodHints(
+        self._user_field = named(QLineEdit(), "user")
+        self._user_field.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._user_field.setInputMethodHints(
             Qt.InputMethodHint.ImhNoAutoUppercase | Qt.InputMethodHint.ImhNoPredictiveText
         )
-        self._user.textEdited.connect(self._on_edited)
-        self._password = PasswordField()
-        self._password.setObjectName("password")
-        self._password.textEdited.connect(self._on_edited)
-        self._password.caps_lock_changed.connect(self._on_caps_lock)
-        self._remember = named(QCheckBox(), "remember")
-        self._no_remember = plain_label("no_remember")
+        self._user_field.textEdited.connect(self._on_edited)
+        self._password_field = PasswordField()
+        self._password_field.setObjectName("password")
+        self._password_field.textEdited.connect(self._on_edited)
+        self._password_field.caps_lock_changed.connect(self._on_caps_lock_changed)
+        self._remember_box = named(QCheckBox(), "remember")
+        self._no_remember_label = plain_label("no_remember")
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.addRow(translate("SignIn", "&User name:"), self._user)
-        form.addRow(translate("SignIn", "&Password:"), self._password)
-        form.addRow("", self._build_caps())
-        form.addRow("", self._remember)
-        form.addRow("", self._no_remember)
+        form.addRow(translate("SignIn", "&User name:"), self._user_field)
+        form.addRow(translate("SignIn", "&Password:"), self._password_field)
+        form.addRow("", self._build_caps_lock_row())
+        form.addRow("", self._remember_box)
+        form.addRow("", self._no_remember_label)
         return form
 
-    def _build_caps(self) -> QWidget:
-        self._caps = named(QWidget(), "caps_lock")
+    def _build_caps_lock_row(self) -> QWidget:
+        self._caps_lock_row = named(QWidget(), "caps_lock")
         arrow = action_icon("caps-lock", self.palette()).pixmap(self._icon_size())
         icon = picture("caps_lock_icon", arrow)
-        self._caps_text = plain_label("caps_lock_text")
-        self._caps_text.setText(translate("SignIn", "Caps Lock is on"))
-        row = QHBoxLayout(self._caps)
+        self._caps_lock_text = plain_label("caps_lock_text")
+        self._caps_lock_text.setText(translate("SignIn", "Caps Lock is on"))
+        row = QHBoxLayout(self._caps_lock_row)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(icon)
-        row.addWidget(self._caps_text, 1)
-        self._caps.setVisible(False)
-        return self._caps
+        row.addWidget(self._caps_lock_text, 1)
+        self._caps_lock_row.setVisible(False)
+        return self._caps_lock_row
 
     def _build_buttons(self) -> QHBoxLayout:
-        self._not_now = named(QPushButton(translate("SignIn", "Not now")), "not_now")
-        self._not_now.setAutoDefault(False)
-        menu = QMenu(self._not_now)
+        self._not_now_button = named(QPushButton(translate("SignIn", "Not now")), "not_now")
+        self._not_now_button.setAutoDefault(False)
+        menu = QMenu(self._not_now_button)
         for text, slot in (
             (translate("SignIn", "15 minutes"), self._decline_for_a_while),
             (translate("SignIn", "Until I choose"), self._decline_until_chosen),
@@ -444,30 +450,30 @@ class SignInDialog(QDialog):
             action = QAction(text, menu)
             action.triggered.connect(slot)
             menu.addAction(action)
-        self._not_now.setMenu(menu)
+        self._not_now_button.setMenu(menu)
         box = named(QDialogButtonBox(), "buttons")
         role = QDialogButtonBox.ButtonRole
-        self._sign_in = box.addButton(translate("SignIn", "Sign in"), role.AcceptRole)
-        self._sign_in.setObjectName("accept")
-        self._cancel = box.addButton(translate("SignIn", "Cancel"), role.RejectRole)
-        self._cancel.setObjectName("cancel")
-        box.accepted.connect(self._answer)
+        self._sign_in_button = box.addButton(translate("SignIn", "Sign in"), role.AcceptRole)
+        self._sign_in_button.setObjectName("accept")
+        self._cancel_button = box.addButton(translate("SignIn", "Cancel"), role.RejectRole)
+        self._cancel_button.setObjectName("cancel")
+        box.accepted.connect(self._submit)
         box.rejected.connect(self.reject)
         row = QHBoxLayout()
-        row.addWidget(self._not_now)
+        row.addWidget(self._not_now_button)
         row.addStretch()
         row.addWidget(box)
         return row
 
-    def _order_tabs(self) -> None:
+    def _set_tab_order(self) -> None:
         order = (
-            self._why,
-            self._user,
-            self._password,
-            self._remember,
-            self._not_now,
-            self._cancel,
-            self._sign_in,
+            self._why_button,
+            self._user_field,
+            self._password_field,
+            self._remember_box,
+            self._not_now_button,
+            self._cancel_button,
+            self._sign_in_button,
         )
         for first, second in pairwise(order):
             self.setTabOrder(first, second)

@@ -10,7 +10,7 @@ translate = QCoreApplication.translate
 
 OPEN_PAGE = "open-page"
 CONNECT_DIRECTLY = "connect-directly"
-BELIEVED_AFTER_MS = 5000
+SHOW_DELAY_MS = 5000
 """A page that is no longer wanted within this time is not worth a notification (ux §4.1, 4)."""
 
 
@@ -22,8 +22,8 @@ class SignInPageNotice(QObject):
         direct_wanted: Connect directly for the time being.
     """
 
-    page_wanted = Signal(str)
-    direct_wanted = Signal()
+    page_requested = Signal(str)
+    direct_requested = Signal()
 
     def __init__(self, notifier: Notifier, parent: QObject | None = None) -> None:
         """Create it; `update` gives it the facts.
@@ -36,9 +36,9 @@ class SignInPageNotice(QObject):
         self._notifier = notifier
         self._page = ""
         self._offers_direct = False
-        self._is_said = False
-        self._believed = QTimer(self, singleShot=True, interval=BELIEVED_AFTER_MS)
-        self._believed.timeout.connect(self._say)
+        self._is_shown = False
+        self._delay_timer = QTimer(self, singleShot=True, interval=SHOW_DELAY_MS)
+        self._delay_timer.timeout.connect(self._show)
         notifier.chosen.connect(self._on_chosen)
 
     def update(self, status: Status | None) -> None:
@@ -50,30 +50,30 @@ class SignInPageNotice(QObject):
         if not page or (status is not None and status.direct):
             self._withdraw()
         elif is_locked:
-            self._believed.stop()  # Nobody would see it; it is said after the screen is unlocked.
-        elif page != before or not (self._is_said or self._believed.isActive()):
-            self._believed.start()
+            self._delay_timer.stop()  # Shown after the screen is unlocked.
+        elif page != before or not (self._is_shown or self._delay_timer.isActive()):
+            self._delay_timer.start()
 
     @Slot()
-    def _say(self) -> None:
-        self._is_said = True
-        self._notifier.say(notice(offers_direct=self._offers_direct))
+    def _show(self) -> None:
+        self._is_shown = True
+        self._notifier.notify(sign_in_page_notification(offers_direct=self._offers_direct))
 
     def _withdraw(self) -> None:
-        self._believed.stop()
-        if self._is_said:
-            self._is_said = False
+        self._delay_timer.stop()
+        if self._is_shown:
+            self._is_shown = False
             self._notifier.withdraw()
 
     @Slot(str, str)
     def _on_chosen(self, action: str, token: str) -> None:
         if action == OPEN_PAGE and self._page:
-            self.page_wanted.emit(self._page)
+            self.page_requested.emit(self._page)
         elif action == CONNECT_DIRECTLY:
-            self.direct_wanted.emit()
+            self.direct_requested.emit()
 
 
-def notice(*, offers_direct: bool) -> Notification:
+def sign_in_page_notification(*, offers_direct: bool) -> Notification:
     """Return what the notification says. It shows nothing that comes from the network.
 
     Args:

@@ -17,7 +17,7 @@ TOOLTIP_UNITS = 120
 
 _ELLIPSIS = "…"
 _JOINERS = "\u200c\u200d"
-_MARKS_IN_A_ROW = 4
+_MAX_COMBINING_MARKS = 4
 _LATIN_LOOK_ALIKES = frozenset("асԁеһіјӏорԛѕԝхуүαικνορτυχ")
 _SCRIPTS_WRITTEN_TOGETHER = (
     {"LATIN", "CJK", "HIRAGANA", "KATAKANA"},
@@ -34,21 +34,21 @@ def clean(text: str) -> str:
     Persian and emoji are not readable without them. Of more than four accents in a row the rest
     goes: they would be drawn over the lines above and below.
     """
-    visible = (_visible(character) for character in text)
+    visible = (_without_controls(character) for character in text)
     line = " ".join("".join(visible).split())
-    return "".join(_thinned(line))
+    return "".join(_limit_marks(line))
 
 
-def _visible(character: str) -> str:
+def _without_controls(character: str) -> str:
     if character.isspace():
         return " "
     category = unicodedata.category(character)
     return "" if category.startswith("C") and character not in _JOINERS else character
 
 
-def _thinned(line: str) -> list[str]:
+def _limit_marks(line: str) -> list[str]:
     runs = groupby(line, key=lambda character: unicodedata.category(character) in ("Mn", "Me"))
-    return ["".join(run)[: _MARKS_IN_A_ROW if marks else None] for marks, run in runs]
+    return ["".join(run)[: _MAX_COMBINING_MARKS if marks else None] for marks, run in runs]
 
 
 def shorten(text: str, limit: int) -> str:
@@ -67,7 +67,7 @@ def elide(text: str, limit: int) -> str:
     return text[: limit - 1 - tail] + _ELLIPSIS + text[len(text) - tail :]
 
 
-def fit(template: str, name: str, limit: int = MENU_WIDTH) -> str:
+def fill_name(template: str, name: str, limit: int = MENU_WIDTH) -> str:
     """Fill the one ``{name}`` of a template so that the whole is at most `limit` characters."""
     room = limit - len(template.format(name=""))
     return template.format(name=isolate(elide(clean(name), max(1, min(NAME_WIDTH, room)))))
@@ -103,8 +103,8 @@ def isolate(text: str) -> str:
 
     Wraps in FIRST STRONG ISOLATE … POP DIRECTIONAL ISOLATE, and only where there are such letters.
     """
-    turns = any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text)
-    return f"\u2068{text}\u2069" if turns else text
+    has_rtl = any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text)
+    return f"\u2068{text}\u2069" if has_rtl else text
 
 
 def host_text(host: str) -> str:
@@ -126,16 +126,18 @@ def _label_text(label: str) -> str:
     except UnicodeError:
         return label
     # What decodes to ASCII was never encoded: ``xn--bank-`` is not ``bank``.
-    shows_itself = not unicode_form.isascii() and _is_plain(unicode_form)
-    return unicode_form if shows_itself else ascii_form
+    is_shown_in_unicode = not unicode_form.isascii() and _is_single_script(unicode_form)
+    return unicode_form if is_shown_in_unicode else ascii_form
 
 
-def _is_plain(label: str) -> bool:
+def _is_single_script(label: str) -> bool:
     letters = [character for character in label.lower() if character.isalpha()]
     scripts = {unicodedata.name(letter, "?").split()[0] for letter in letters}
     if len(scripts) == 1:
         return not _LATIN_LOOK_ALIKES.issuperset(letters)
-    return any(scripts <= together for together in _SCRIPTS_WRITTEN_TOGETHER)
+    return any(
+        scripts <= scripts_of_one_language for scripts_of_one_language in _SCRIPTS_WRITTEN_TOGETHER
+    )
 
 
 def breakable(text: str, width: int = 24) -> str:

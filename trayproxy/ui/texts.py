@@ -28,7 +28,7 @@ from trayproxy.ui.text_sanitizer import (
     NAME_WIDTH,
     clean,
     elide,
-    fit,
+    fill_name,
     host_text,
     isolate,
     shorten,
@@ -39,11 +39,11 @@ translate = QCoreApplication.translate
 translated = QCoreApplication.translate
 """For a text that lupdate finds elsewhere: it would read a variable as the text of `translate`."""
 
-REALM_WIDTH = 80
+REALM_LENGTH = 80
 """What is shown of a realm; the tooltip has `REALM_TOOLTIP_WIDTH`."""
-REALM_TOOLTIP_WIDTH = 150
-TARGET_WIDTH = 40
-ACCOUNT_AT_RISK = 3
+REALM_TOOLTIP_LENGTH = 150
+TARGET_LENGTH = 40
+LOCK_OUT_RISK_REJECTIONS = 3
 """So many rejected passwords in a row may have locked the account (ux §3.4)."""
 _URGENT = frozenset({"TP-110", "TP-111", "TP-310", "TP-311"})
 """The notices that the menu and the tooltip show, too."""
@@ -53,39 +53,39 @@ def heading(state: IconState, status: Status | None) -> str:
     """Return the first row of the menu: the state in words, at most 48 characters."""
     if status is not None and state is IconState.SIGNIN and status.waiting > 0:
         template = Plurals().requests_waiting(status.waiting)
-        return fit(template, _profile_name(status))
+        return fill_name(template, _profile_name(status))
     return first_line(state, status)
 
 
 def first_line(state: IconState, status: Status | None) -> str:
     """Return the state in words, at most 48 characters (ux §3.1, last column)."""
     if status is None or status.listener is ListenerState.FAILED:
-        return _stopped(state, status)
+        return _stopped_line(state, status)
     if lacks_choice(status):
         return translate("Tray", "No profile is in use — choose one")
     if state is IconState.STOPPED:
-        return _stopped(state, status)
+        return _stopped_line(state, status)
     if status.profile is None and not status.direct:
         return translate("Tray", "No profile yet")
     name = _profile_name(status)
     match state:
         case IconState.SIGNIN:
-            return fit(translate("Tray", "{name}: sign-in needed"), name)
+            return fill_name(translate("Tray", "{name}: sign-in needed"), name)
         case IconState.DIRECT:
-            return _directly(status)
+            return _direct_line(status)
         case IconState.TROUBLE if cannot_sign_in(status):
-            return fit(translate("Tray", "{name}: no common way to sign in"), name)
+            return fill_name(translate("Tray", "{name}: no common way to sign in"), name)
         case IconState.TROUBLE if status.profile is not None:
             line = translate("Tray", "{name}: cannot reach {host}")
-            return _two(line, name, host_text(status.profile.upstream.host))
+            return _fill_name_and_host(line, name, host_text(status.profile.upstream.host))
         case IconState.STARTING:
             return translate("Tray", "Starting…")
         case IconState.READY:
-            return fit(translate("Tray", "{name} — ready, not used yet"), name)
+            return fill_name(translate("Tray", "{name} — ready, not used yet"), name)
     if status.user and status.sign_in is not SignInState.NONE:
         line = translate("Tray", "{name} — connected as {host}")
-        return _two(line, name, clean(status.user))
-    return fit(translate("Tray", "{name} — connected"), name)
+        return _fill_name_and_host(line, name, clean(status.user))
+    return fill_name(translate("Tray", "{name} — connected"), name)
 
 
 def tray_tooltip(state: IconState, status: Status | None) -> str:
@@ -103,22 +103,22 @@ def tray_tooltip(state: IconState, status: Status | None) -> str:
     return tooltip(lines)
 
 
-def _stopped(state: IconState, status: Status | None) -> str:
+def _stopped_line(state: IconState, status: Status | None) -> str:
     if state is IconState.STARTING:
         return translate("Tray", "Starting…")
     if status is not None and status.problem is not None:
-        why = _within(clean(status.problem.title))
+        why = _as_clause(clean(status.problem.title))
         text = translate("Tray", "Not running — {why}").format(why=why)
         return shorten(text, MENU_WIDTH)
     return translate("Tray", "TrayProxy is not running")
 
 
-def _within(title: str) -> str:
+def _as_clause(title: str) -> str:
     """Return the title of a problem as it stands within a sentence; our name stays as it is."""
     return title if title.startswith("TrayProxy") else title[:1].lower() + title[1:]
 
 
-def _two(template: str, name: str, other: str) -> str:
+def _fill_name_and_host(template: str, name: str, other: str) -> str:
     """Fill ``{name}`` and ``{host}``; the name gives way first, down to 16 characters."""
     fixed = len(template.format(name="", host=""))
     room = MENU_WIDTH - fixed
@@ -164,7 +164,7 @@ def direct_offer() -> str:
     return translate("Tray", "Connect directly for 5 minutes")
 
 
-def _directly(status: Status) -> str:
+def _direct_line(status: Status) -> str:
     if status.direct_until is None:
         return translate("Tray", "Connecting directly")
     until = QLocale().toString(
@@ -234,7 +234,7 @@ def authority(upstream: Upstream) -> str:
 
 def sign_in_row(profile_name: str) -> str:
     """Return the row that opens the sign-in dialog."""
-    return fit(translate("Tray", "Sign in to {name}…"), profile_name)
+    return fill_name(translate("Tray", "Sign in to {name}…"), profile_name)
 
 
 def status_line(state: IconState, status: Status | None) -> str:
@@ -252,23 +252,23 @@ def status_line(state: IconState, status: Status | None) -> str:
 # --- The question --------------------------------------------------------------------------------
 
 
-def question_heading(question: Prompt) -> str:
+def prompt_heading(prompt: Prompt) -> str:
     """Return who asks, by the name that the person gave it."""
     return translate("SignIn", "Proxy “{profile}” wants you to sign in").format(
-        profile=isolate(elide(clean(question.profile), NAME_WIDTH))
+        profile=isolate(elide(clean(prompt.profile), NAME_WIDTH))
     )
 
 
-def realm(question: Prompt) -> str:
+def realm_text(prompt: Prompt) -> str:
     """Return what the proxy calls itself, in quotation marks; empty if it said nothing."""
-    said = clean(question.realm)
-    return f"“{isolate(shorten(said, REALM_WIDTH))}”" if said else ""
+    text = clean(prompt.realm)
+    return f"“{isolate(shorten(text, REALM_LENGTH))}”" if text else ""
 
 
-def realm_tooltip(question: Prompt) -> str:
+def realm_tooltip(prompt: Prompt) -> str:
     """Return more of a long realm, empty if all of it is shown."""
-    said = clean(question.realm)
-    return shorten(said, REALM_TOOLTIP_WIDTH) if len(said) > REALM_WIDTH else ""
+    text = clean(prompt.realm)
+    return shorten(text, REALM_TOOLTIP_LENGTH) if len(text) > REALM_LENGTH else ""
 
 
 def upstream_text(url: str) -> str:
@@ -277,35 +277,35 @@ def upstream_text(url: str) -> str:
     return f"{scheme}{mark}{host_text(rest)}" if mark else host_text(scheme)
 
 
-def needed_by(question: Prompt) -> str:
+def needed_by_text(prompt: Prompt) -> str:
     """Return who waits: ``git (4312) → github.com:443, and 3 more``; empty if nobody does."""
-    if question.waiting <= 0 or not question.programs:
+    if prompt.waiting <= 0 or not prompt.programs:
         return ""
-    first = question.programs[0]
-    text = f"{program(first)} → {shorten(host_text(first.target), TARGET_WIDTH)}"
-    if question.waiting == 1:
+    first = prompt.programs[0]
+    text = f"{program_text(first)} → {shorten(host_text(first.target), TARGET_LENGTH)}"
+    if prompt.waiting == 1:
         return text
     return translate("SignIn", "{program}, and {number} more").format(
-        program=text, number=question.waiting - 1
+        program=text, number=prompt.waiting - 1
     )
 
 
-def program(waiting: Program) -> str:
+def program_text(waiting: Program) -> str:
     """Return ``git (4312)``, or that it is not known."""
-    name = shorten(clean(waiting.name), TARGET_WIDTH)
+    name = shorten(clean(waiting.name), TARGET_LENGTH)
     if not name:
         return translate("SignIn", "A program on this computer")
     return f"{isolate(name)} ({waiting.pid})" if waiting.pid else isolate(name)
 
 
-def transport_line(question: Prompt) -> str:
+def transport_line(prompt: Prompt) -> str:
     """Return how well the password is protected on its way (ux §3.5)."""
-    match question.transport:
+    match prompt.transport:
         case Transport.READABLE:
             return translate("SignIn", "The password travels unencrypted to this proxy.")
         case Transport.ENCRYPTED:
             return translate("SignIn", "The connection to the proxy is encrypted.")
-    if question.method.lower() == "digest":
+    if prompt.method.lower() == "digest":
         return translate(
             "SignIn",
             "The password itself is not sent, but the connection to the proxy is not encrypted.",
@@ -316,9 +316,9 @@ def transport_line(question: Prompt) -> str:
     )
 
 
-def transport_why(question: Prompt) -> str:
+def transport_explanation(prompt: Prompt) -> str:
     """Return what the line means for the person, in plain words."""
-    match question.transport:
+    match prompt.transport:
         case Transport.READABLE:
             return translate(
                 "SignIn",
@@ -327,7 +327,7 @@ def transport_why(question: Prompt) -> str:
                 "network path can read them. Your company chose this method; programs without "
                 "TrayProxy would send them in the same way. Ask your help desk whether the proxy "
                 "offers a safer one.",
-            ).format(method=clean(question.method))
+            ).format(method=clean(prompt.method))
         case Transport.ENCRYPTED:
             return translate(
                 "SignIn",
@@ -341,33 +341,33 @@ def transport_why(question: Prompt) -> str:
     )
 
 
-def rejection_line(question: Prompt) -> str:
+def rejection_line(prompt: Prompt) -> str:
     """Return why the person is asked, empty if only because no password is known."""
-    reason = REASONS.get(question.reason)
+    reason = REASONS.get(prompt.reason)
     if reason is None:
         return ""
-    before = clean(question.before)
-    if question.reason is PromptReason.REALM_CHANGED:
+    before = clean(prompt.before)
+    if prompt.reason is PromptReason.REALM_CHANGED:
         reason = reason if before else NAMELESS
-        before = isolate(shorten(before, REALM_WIDTH))
+        before = isolate(shorten(before, REALM_LENGTH))
     else:
-        before = shorten(before, TARGET_WIDTH)
+        before = shorten(before, TARGET_LENGTH)
     return translated("SignIn", reason).format(
-        store=store_name(question.keyring),
+        store=store_name(prompt.keyring),
         before=before,
-        method=shorten(clean(question.method), TARGET_WIDTH),
+        method=shorten(clean(prompt.method), TARGET_LENGTH),
     )
 
 
-def encoding_line(question: Prompt, typed: str) -> str:
+def encoding_line(prompt: Prompt, typed: str) -> str:
     """Return what else may be the matter with a login that was rejected; empty if nothing.
 
     Args:
         question: The question.
         typed: User name and password, as they were typed.
     """
-    is_octets = question.method.lower() in ("basic", "digest")
-    is_rejected = question.reason in (PromptReason.TYPED_REJECTED, PromptReason.REPEATED)
+    is_octets = prompt.method.lower() in ("basic", "digest")
+    is_rejected = prompt.reason in (PromptReason.TYPED_REJECTED, PromptReason.REPEATED)
     if not is_rejected or typed.isascii() or not is_octets:
         return ""
     return translate(
@@ -377,17 +377,17 @@ def encoding_line(question: Prompt, typed: str) -> str:
     )
 
 
-def lock_out_line(question: Prompt) -> str:
+def lock_out_line(prompt: Prompt) -> str:
     """Return the warning about lock-outs, from the second rejection on."""
-    if question.reason is PromptReason.LOCKED:
+    if prompt.reason is PromptReason.LOCKED:
         return ""  # That is known, and said already.
-    if question.hurried and question.rejections >= ACCOUNT_AT_RISK:
+    if prompt.hurried and prompt.rejections >= LOCK_OUT_RISK_REJECTIONS:
         return translate(
             "SignIn",
             "Your account may be locked: the proxy rejected {number} passwords in a row. Waiting "
             "15–30 minutes or asking your help desk usually helps.",
-        ).format(number=question.rejections)
-    if question.rejections >= 2:
+        ).format(number=prompt.rejections)
+    if prompt.rejections >= 2:
         return translate("SignIn", "Many companies lock accounts after 3–5 wrong tries.")
     return ""
 
@@ -431,12 +431,12 @@ def no_remember_reason(keyring: KeyringStatus) -> str:
     return ""
 
 
-def waiting_text(question: Prompt) -> str:
+def waiting_text(prompt: Prompt) -> str:
     """Return ``git and 3 others are waiting.`` for a notification (N1)."""
-    if question.waiting <= 0 or not question.programs:
+    if prompt.waiting <= 0 or not prompt.programs:
         return translate("Notification", "The proxy wants you to sign in.")
-    name = program(question.programs[0])
-    others = question.waiting - 1
+    name = program_text(prompt.programs[0])
+    others = prompt.waiting - 1
     if others == 0:
         return translate("Notification", "{program} is waiting.").format(program=name)
     return Plurals().others_waiting(others).format(program=name)
@@ -445,7 +445,7 @@ def waiting_text(question: Prompt) -> str:
 # --- Ways to sign in -----------------------------------------------------------------------------
 
 
-def own_sign_in() -> str:
+def own_sign_in_text() -> str:
     """Return what signing in with a ticket or the log-on to Windows is called."""
     return translate("Profiles", "My Windows/&Kerberos sign-in (no password)")
 

@@ -11,7 +11,7 @@ from trayproxy.ui.icons import tray_icon
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.tray_host import TrayHost
 
-DOUBLE_CLICK_MS = 150
+DOUBLE_CLICK_TIMEOUT_MS = 150
 """How long a click may become a double click on Windows; Qt withholds the second release."""
 
 _Reason = QSystemTrayIcon.ActivationReason
@@ -28,11 +28,11 @@ class Gesture(Enum):
     """The same, once it is clear that no second click follows."""
     WINDOW = auto()
     """The window, shown."""
-    TURN_DIRECT = auto()
+    TOGGLE_DIRECT = auto()
     """*Connect directly*, or back to the profile."""
 
 
-def gesture(reason: QSystemTrayIcon.ActivationReason, platform: str) -> Gesture:
+def gesture_of(reason: QSystemTrayIcon.ActivationReason, platform: str) -> Gesture:
     """Return what a click means on a platform (the table of ux §3.2).
 
     GNOME shows the menu at the first click and sends the second one as an ordinary activation, so
@@ -46,7 +46,7 @@ def gesture(reason: QSystemTrayIcon.ActivationReason, platform: str) -> Gesture:
         case "cocoa", _:
             return Gesture.NOTHING
         case _, _Reason.MiddleClick:
-            return Gesture.TURN_DIRECT
+            return Gesture.TOGGLE_DIRECT
         case "windows", _Reason.Trigger:
             return Gesture.PRIMARY_UNLESS_DOUBLE
         case "windows", _Reason.DoubleClick:
@@ -67,11 +67,11 @@ class Tray(QObject):
     """
 
     primary = Signal()
-    window_wanted = Signal()
-    turned_direct = Signal()
+    window_requested = Signal()
+    direct_toggled = Signal()
     created = Signal(object)
 
-    def __init__(self, host: TrayHost, menu: TrayMenu, parent: QObject | None = None) -> None:
+    def __init__(self, tray_host: TrayHost, menu: TrayMenu, parent: QObject | None = None) -> None:
         """Create it, without an icon.
 
         Args:
@@ -80,19 +80,19 @@ class Tray(QObject):
             parent: Its owner.
         """
         super().__init__(parent)
-        self._host = host
+        self._tray_host = tray_host
         self._menu = menu
         self._icon: QSystemTrayIcon | None = None
         self._state = IconState.STARTING
         self._tooltip = ""
-        self._click = QTimer(self, singleShot=True, interval=DOUBLE_CLICK_MS)
-        self._click.timeout.connect(self.primary)
-        host.appeared.connect(self._create)
+        self._double_click_timer = QTimer(self, singleShot=True, interval=DOUBLE_CLICK_TIMEOUT_MS)
+        self._double_click_timer.timeout.connect(self.primary)
+        tray_host.appeared.connect(self._create)
 
     @property
     def is_visible(self) -> bool:
         """Whether a person can reach us by the icon."""
-        return self._icon is not None and self._host.is_visible
+        return self._icon is not None and self._tray_host.is_visible
 
     def show_state(self, state: IconState, tooltip: str) -> None:
         """Say this from now on."""
@@ -109,7 +109,7 @@ class Tray(QObject):
 
     @Slot()
     def _create(self) -> None:
-        self._menu.escape_for(over_dbus=self._host.is_over_dbus)
+        self._menu.set_over_dbus(over_dbus=self._tray_host.is_over_dbus)
         icon = QSystemTrayIcon(tray_icon(self._state), self)
         icon.setToolTip(self._tooltip)
         # GNOME does not draw an icon that comes without a menu.
@@ -121,14 +121,14 @@ class Tray(QObject):
 
     @Slot(QSystemTrayIcon.ActivationReason)
     def _on_activated(self, reason: QSystemTrayIcon.ActivationReason) -> None:
-        match gesture(reason, QGuiApplication.platformName()):
+        match gesture_of(reason, QGuiApplication.platformName()):
             case Gesture.PRIMARY:
                 # At once: on Wayland the activation token is good for this moment only.
                 self.primary.emit()
             case Gesture.PRIMARY_UNLESS_DOUBLE:
-                self._click.start()
+                self._double_click_timer.start()
             case Gesture.WINDOW:
-                self._click.stop()
-                self.window_wanted.emit()
-            case Gesture.TURN_DIRECT:
-                self.turned_direct.emit()
+                self._double_click_timer.stop()
+                self.window_requested.emit()
+            case Gesture.TOGGLE_DIRECT:
+                self.direct_toggled.emit()

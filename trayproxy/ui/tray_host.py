@@ -17,11 +17,11 @@ from PySide6.QtDBus import (
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QSystemTrayIcon
 
-WATCHER = "org.kde.StatusNotifierWatcher"
-POLL_MS = 1000
+WATCHER_NAME = "org.kde.StatusNotifierWatcher"
+POLL_INTERVAL_MS = 1000
 """An XEmbed host is found by asking only; and only until there is one."""
 
-_PATH = "/StatusNotifierWatcher"
+_WATCHER_PATH = "/StatusNotifierWatcher"
 _PLATFORMS_WITHOUT_DBUS = ("windows", "cocoa")
 
 
@@ -41,9 +41,9 @@ class TrayHost(QObject):
         super().__init__(parent)
         self._has_appeared = False
         self._has_host = False
-        self._poll = QTimer(self, interval=POLL_MS)
-        self._poll.timeout.connect(self._look)
-        self._names: QDBusServiceWatcher | None = None
+        self._poll = QTimer(self, interval=POLL_INTERVAL_MS)
+        self._poll.timeout.connect(self._check_for_tray)
+        self._service_watcher: QDBusServiceWatcher | None = None
 
     @property
     def is_over_dbus(self) -> bool:
@@ -51,7 +51,7 @@ class TrayHost(QObject):
         if QGuiApplication.platformName() in _PLATFORMS_WITHOUT_DBUS:
             return False
         bus = QDBusConnection.sessionBus()
-        return bus.isConnected() and bool(bus.interface().isServiceRegistered(WATCHER).value())
+        return bus.isConnected() and bool(bus.interface().isServiceRegistered(WATCHER_NAME).value())
 
     @property
     def is_visible(self) -> bool:
@@ -65,18 +65,18 @@ class TrayHost(QObject):
         bus = QDBusConnection.sessionBus()
         if QGuiApplication.platformName() not in _PLATFORMS_WITHOUT_DBUS and bus.isConnected():
             mode = QDBusServiceWatcher.WatchModeFlag.WatchForOwnerChange
-            self._names = QDBusServiceWatcher(WATCHER, bus, mode, self)
-            self._names.serviceRegistered.connect(self._look)
-            self._names.serviceUnregistered.connect(self._on_gone)
+            self._service_watcher = QDBusServiceWatcher(WATCHER_NAME, bus, mode, self)
+            self._service_watcher.serviceRegistered.connect(self._check_for_tray)
+            self._service_watcher.serviceUnregistered.connect(self._on_watcher_gone)
             # The stubs want octets here, PySide6 itself only takes text (6.11).
-            ask: Any = SLOT("_ask_for_host()")
+            slot: Any = SLOT("_query_host()")
             for name in ("StatusNotifierHostRegistered", "StatusNotifierHostUnregistered"):
-                bus.connect(WATCHER, _PATH, WATCHER, name, self, ask)
-        self._look()
+                bus.connect(WATCHER_NAME, _WATCHER_PATH, WATCHER_NAME, name, self, slot)
+        self._check_for_tray()
 
     @Slot()
-    def _look(self) -> None:
-        self._ask_for_host()
+    def _check_for_tray(self) -> None:
+        self._query_host()
         if self._has_appeared:
             return
         if QSystemTrayIcon.isSystemTrayAvailable():
@@ -87,30 +87,30 @@ class TrayHost(QObject):
             self._poll.start()
 
     @Slot()
-    def _on_gone(self) -> None:
+    def _on_watcher_gone(self) -> None:
         self._has_host = False
         self.visibility_changed.emit()
 
     @Slot()
-    def _ask_for_host(self) -> None:
+    def _query_host(self) -> None:
         if not self.is_over_dbus:
             return
         properties = "org.freedesktop.DBus.Properties"
-        question = QDBusMessage.createMethodCall(WATCHER, _PATH, properties, "Get")
-        question.setArguments([WATCHER, "IsStatusNotifierHostRegistered"])
-        call = QDBusConnection.sessionBus().asyncCall(question)
-        QDBusPendingCallWatcher(call, self).finished.connect(self._on_host)
+        message = QDBusMessage.createMethodCall(WATCHER_NAME, _WATCHER_PATH, properties, "Get")
+        message.setArguments([WATCHER_NAME, "IsStatusNotifierHostRegistered"])
+        call = QDBusConnection.sessionBus().asyncCall(message)
+        QDBusPendingCallWatcher(call, self).finished.connect(self._on_host_reply)
 
     @Slot(QDBusPendingCallWatcher)
-    def _on_host(self, call: QDBusPendingCallWatcher) -> None:
+    def _on_host_reply(self, call: QDBusPendingCallWatcher) -> None:
         arguments = call.reply().arguments()
         call.deleteLater()
-        before, self._has_host = self._has_host, _is_true(arguments)
+        before, self._has_host = self._has_host, _bool_value(arguments)
         if before != self._has_host:
             self.visibility_changed.emit()
 
 
-def _is_true(arguments: list[object]) -> bool:
+def _bool_value(arguments: list[object]) -> bool:
     """Unpack the variant of a property's value."""
     value = arguments[0] if arguments else False
     variant = getattr(value, "variant", None)

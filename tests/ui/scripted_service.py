@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from tests.support.display import Desktop
 from tests.support.lines import PATIENCE
 from tests.support.processes import SOURCES, Process, running
-from tests.ui.service import STATUS
+from tests.ui.fake_service import STATUS
 from trayproxy.control.messages import (
     Done,
     Event,
@@ -41,12 +41,12 @@ from trayproxy.paths import Paths, locate
 Message = TypeVar("Message")
 
 
-class Script:
+class ScriptedHandler:
     """The handler: keeps a status and a question, and remembers what it was asked."""
 
     def __init__(self, status: Status) -> None:
         self.status = status
-        self.question: Prompt | None = None
+        self.prompt: Prompt | None = None
         self.requests: list[Request] = []
         self.sessions: set[Session] = set()
         self.changed = threading.Condition()
@@ -62,24 +62,24 @@ class Script:
     def _reply(self, session: Session, request: Request) -> Reply:
         match request:
             case Subscribe():
-                if self.question is not None:
-                    session.send_event(PromptChanged(self.question))
+                if self.prompt is not None:
+                    session.send_event(PromptChanged(self.prompt))
                 return self.status
             case GetStatus():
                 return self.status
             case UseProfile(profile_id):
                 wanted = next(p for p in self.status.profiles if p.id == profile_id)
                 self.status = replace(self.status, profile=wanted)
-                self.tell(StatusChanged(self.status))
+                self.send_to_faces(StatusChanged(self.status))
             case ShowWindow(token):
                 if not any(session.face == "tray" for session in self.sessions):
                     return Failed(Problem("TP-703", "No window", "None."))
-                self.tell(ShowRequested(token))
+                self.send_to_faces(ShowRequested(token))
             case Quit():
-                self.tell(Quitting())
+                self.send_to_faces(Quitting())
         return Done()
 
-    def tell(self, event: Event) -> None:
+    def send_to_faces(self, event: Event) -> None:
         """Tell all faces; on the loop's thread."""
         for session in self.sessions:
             session.send_event(event)
@@ -97,33 +97,33 @@ class Script:
             self.changed.notify_all()
 
 
-class StagedService:
+class ScriptedService:
     """The service, told from the test's thread what to be."""
 
     def __init__(self, paths: Paths, status: Status = STATUS) -> None:
         """Listen."""
         self.paths = paths
         self._is_running = True
-        self.script = Script(status)
+        self.script = ScriptedHandler(status)
         self._loop = asyncio.new_event_loop()
         self._server = Server(paths, self.script)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._run(self._server.start())
 
-    def show(self, status: Status) -> None:
+    def set_status(self, status: Status) -> None:
         """Change the facts."""
         self.script.status = status
-        self._call(lambda: self.script.tell(StatusChanged(status)))
+        self._call(lambda: self.script.send_to_faces(StatusChanged(status)))
 
-    def ask(self, question: Prompt) -> None:
+    def open_prompt(self, prompt: Prompt) -> None:
         """Open a question, or change it."""
-        self.script.question = question
-        self._call(lambda: self.script.tell(PromptChanged(question)))
+        self.script.prompt = prompt
+        self._call(lambda: self.script.send_to_faces(PromptChanged(prompt)))
 
     def send(self, event: Event) -> None:
         """Tell the faces something."""
-        self._call(lambda: self.script.tell(event))
+        self._call(lambda: self.script.send_to_faces(event))
 
     def wait_for(self, kind: type[Message], timeout: float = PATIENCE) -> Message:
         """Wait for a request of a kind; return the first one."""
@@ -166,9 +166,9 @@ def paths_of(desktop: Desktop) -> Paths:
 
 
 @contextmanager
-def staged_service(desktop: Desktop, status: Status = STATUS) -> Iterator[StagedService]:
+def scripted_service(desktop: Desktop, status: Status = STATUS) -> Iterator[ScriptedService]:
     """Run a service for a desktop's tray."""
-    service = StagedService(paths_of(desktop), status)
+    service = ScriptedService(paths_of(desktop), status)
     try:
         yield service
     finally:

@@ -49,7 +49,7 @@ STATUS = Status(
     keyring=KeyringStatus(KeyringState.OK, "GNOME Keyring"),
 )
 NEEDED = replace(STATUS, sign_in=SignInState.NEEDED, waiting=4)
-QUESTION = Prompt(
+PROMPT = Prompt(
     1,
     "office",
     "Office",
@@ -67,53 +67,53 @@ QUESTION = Prompt(
 Message = TypeVar("Message")
 
 
-class ActingClient:
-    """One connection to the `ActingService`."""
+class FakeConnection:
+    """One connection to the `FakeService`."""
 
-    def __init__(self, service: "ActingService") -> None:
+    def __init__(self, service: "FakeService") -> None:
         self._service = service
-        self._ours, self._theirs = socket.socketpair()
-        self._arrived: list[Envelope] = []
+        self._socket, self._peer = socket.socketpair()
+        self._envelopes: list[Envelope] = []
         self._number = 0
-        self._is_gone = False
+        self._is_closed = False
 
     def fileno(self) -> int:
-        return self._ours.fileno()
+        return self._socket.fileno()
 
     def send(self, message: Request) -> int:
-        if self._is_gone:
+        if self._is_closed:
             raise DisconnectedError("gone")
         self._number += 1
         reply = self._service.receive(message)
         if reply is not None:
-            self.deliver(Envelope(reply, self._number))
+            self.queue(Envelope(reply, self._number))
         return self._number
 
     def receive_ready(self) -> list[Envelope]:
-        self._ours.setblocking(False)
+        self._socket.setblocking(False)
         try:
-            self._ours.recv(4096)
+            self._socket.recv(4096)
         except BlockingIOError:
             return []
-        arrived, self._arrived = self._arrived, []
-        if self._is_gone and not arrived:
+        envelopes, self._envelopes = self._envelopes, []
+        if self._is_closed and not envelopes:
             raise DisconnectedError("gone")
-        return arrived
+        return envelopes
 
     def close(self) -> None:
-        self._ours.close()
-        self._theirs.close()
+        self._socket.close()
+        self._peer.close()
 
-    def deliver(self, envelope: Envelope) -> None:
-        self._arrived.append(envelope)
-        self._theirs.send(b".")
+    def queue(self, envelope: Envelope) -> None:
+        self._envelopes.append(envelope)
+        self._peer.send(b".")
 
-    def hang_up(self) -> None:
-        self._is_gone = True
-        self._theirs.close()
+    def disconnect(self) -> None:
+        self._is_closed = True
+        self._peer.close()
 
 
-class ActingService:
+class FakeService:
     """Replies `Done` unless told otherwise, and remembers what it was asked.
 
     Attributes:
@@ -126,14 +126,14 @@ class ActingService:
     def __init__(self, status: Status = STATUS) -> None:
         self.status = status
         self.requests: list[Request] = []
-        self.answers: dict[type, Callable[[Request], Reply | None]] = {}
+        self.replies: dict[type, Callable[[Request], Reply | None]] = {}
         self.is_running = True
-        self._client: ActingClient | None = None
+        self._client: FakeConnection | None = None
 
-    def connect(self) -> ActingClient:
+    def connect(self) -> FakeConnection:
         if not self.is_running:
             raise NotRunningError("not running")
-        self._client = ActingClient(self)
+        self._client = FakeConnection(self)
         return self._client
 
     def receive(self, message: Request) -> Reply | None:
@@ -142,28 +142,28 @@ class ActingService:
         if isinstance(message, Subscribe):
             return self.status
         self.requests.append(message)
-        answer = self.answers.get(type(message))
-        return answer(message) if answer else Done()
+        make_reply = self.replies.get(type(message))
+        return make_reply(message) if make_reply else Done()
 
     def send(self, event: Event) -> None:
         assert self._client
-        self._client.deliver(Envelope(event))
+        self._client.queue(Envelope(event))
 
-    def show(self, status: Status) -> None:
+    def set_status(self, status: Status) -> None:
         self.status = status
         self.send(StatusChanged(status))
 
-    def ask(self, question: Prompt) -> None:
-        self.send(PromptChanged(question))
+    def open_prompt(self, prompt: Prompt) -> None:
+        self.send(PromptChanged(prompt))
 
-    def end_question(self, number: int, ending: Ending) -> None:
+    def close_prompt(self, number: int, ending: Ending) -> None:
         self.send(PromptClosed(number, ending))
 
-    def die(self) -> None:
+    def crash(self) -> None:
         self.is_running = False
         assert self._client
-        self._client.hang_up()
+        self._client.disconnect()
 
-    def asked(self, kind: type[Message]) -> list[Message]:
+    def requests_of(self, kind: type[Message]) -> list[Message]:
         """Return the requests of a kind."""
         return [request for request in self.requests if isinstance(request, kind)]
