@@ -86,13 +86,13 @@ def test_the_scheme_of_the_guide_refuses_what_is_no_token() -> None:
 
 
 def test_the_screen_of_the_guide_reports_each_change_once() -> None:
-    told: list[bool] = []
-    screen = example("PollingScreen")(told.append)
+    reported: list[bool] = []
+    screen = example("PollingScreen")(reported.append)
     screen.start()
     for is_locked in (False, True, True, False):
-        screen.look(is_locked)
+        screen.poll(is_locked)
     screen.stop()
-    assert told == [True, False]
+    assert reported == [True, False]
 
 
 # --- the hooks -----------------------------------------------------------------------------------

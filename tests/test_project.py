@@ -68,6 +68,9 @@ def test_the_imports_keep_the_rule() -> None:
         ("ui/icons.py", "from trayproxy.desk import vault"),
         ("ui/icons.py", "from trayproxy import service"),
         ("cli/main.py", "from trayproxy.engine import tunnel"),
+        ("desktop/screen_lock/base.py", "from trayproxy.desktop.screen_lock import factory"),
+        ("desktop/screen_lock/linux.py", "from trayproxy.desktop.screen_lock import windows"),
+        ("desktop/users.py", "def f() -> None:\n    from trayproxy.desktop import socket_owner"),
         ("stranger.py", "import dataclasses"),
     ],
 )

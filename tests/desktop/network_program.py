@@ -6,7 +6,7 @@ Run by test_network.py as ``unshare -rnm``, so that this is nobody else's networ
 import asyncio
 import subprocess
 
-from trayproxy.desktop.network_change.base import watch_network
+from trayproxy.desktop.network_change.factory import watch_network
 from trayproxy.desktop.network_change.linux import read_network
 
 PATIENCE_S = 10.0

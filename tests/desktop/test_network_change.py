@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desktop.network_change.base and the way of each system."""
+"""Tests for trayproxy.desktop.network_change."""
 
 import asyncio
 import ctypes
@@ -15,15 +15,14 @@ import pytest
 
 from tests.desktop import network_program
 from tests.support.namespaces import ALONE, skip_without_namespaces
-from trayproxy.desktop.network_change import base as network_module
-from trayproxy.desktop.network_change import linux, macos, windows
+from trayproxy.desktop.network_change import factory, linux, macos, windows
 from trayproxy.desktop.network_change.base import (
     SETTLE_S,
     Debounce,
     NullNetworkWatch,
     is_of_interest,
-    watch_network,
 )
+from trayproxy.desktop.network_change.factory import watch_network
 
 SOURCES = Path(__file__).parents[2]
 OFFICE = ip_address("192.0.2.7").packed
@@ -103,7 +102,7 @@ def test_a_system_that_does_not_tell_is_no_error(
     def refuse(*_: object) -> None:
         raise PermissionError("a sandbox")
 
-    monkeypatch.setattr(network_module, "_watch", refuse)
+    monkeypatch.setattr(factory, "_system_watch", refuse)
     watch = watch_network(loop, lambda: None)
     assert isinstance(watch, NullNetworkWatch)
     watch.close()

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desktop.process_lookup.base."""
+"""Tests for trayproxy.desktop.process_lookup."""
 
 import os
 import socket
@@ -10,7 +10,10 @@ import pytest
 
 from tests.support.strangers import needs_ipv6
 from trayproxy.desktop.process_lookup import linux
-from trayproxy.desktop.process_lookup.base import End, RunningProgram, programs_of, script_name
+from trayproxy.desktop.process_lookup.base import RunningProgram
+from trayproxy.desktop.process_lookup.names import script_name
+from trayproxy.desktop.process_lookup.programs import programs_of
+from trayproxy.desktop.socket_owner.base import Endpoint
 
 CONNECT = """
 import socket, sys
@@ -19,7 +22,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))):
 """
 
 
-def program_of(local: End, peer: End) -> RunningProgram | None:
+def program_of(local: Endpoint, peer: Endpoint) -> RunningProgram | None:
     [program] = programs_of([(local, peer)])
     return program
 

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desktop.screen_lock.base and the way of each system."""
+"""Tests for trayproxy.desktop.screen_lock."""
 
 import ctypes
 import queue
@@ -14,7 +14,8 @@ from tests.support.bus import session_bus
 from tests.support.lines import PATIENCE
 from tests.support.processes import Home
 from tests.support.screen import Logind, ScreenSaver
-from trayproxy.desktop.screen_lock.base import ScreenLockWatch, watch_screen_lock
+from trayproxy.desktop.screen_lock.base import ScreenLockWatch
+from trayproxy.desktop.screen_lock.factory import watch_screen_lock
 from trayproxy.desktop.screen_lock.linux import SAVERS, LinuxScreenLock
 from trayproxy.desktop.screen_lock.macos import Frameworks, MacScreenLock, is_locked
 from trayproxy.desktop.screen_lock.windows import (

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desktop.socket_owner.base and the way of each system."""
+"""Tests for trayproxy.desktop.socket_owner, users and windows_token."""
 
 import ctypes
 import errno
@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 
 from tests.support.strangers import NOBODY, Then, has_ipv6, needs_ipv6, needs_root, program
-from trayproxy.desktop.socket_owner import base as owner_module
+from trayproxy.desktop.socket_owner import factory
 from trayproxy.desktop.socket_owner.base import (
     Endpoint,
     NullOwnerLookup,
     OwnerLookup,
     OwnerUnknownError,
     SocketOwner,
-    open_owner_lookup,
-    user_listening,
 )
+from trayproxy.desktop.socket_owner.factory import open_owner_lookup, user_listening
 from trayproxy.desktop.socket_owner.linux import _REQUEST, ProcNetLookup, SockDiagLookup, _frame
 from trayproxy.desktop.socket_owner.macos import MacOwnerLookup, find
 from trayproxy.desktop.socket_owner.windows import UNKNOWN_USER as UNNAMED
-from trayproxy.desktop.socket_owner.windows import OwnerLibraries, WindowsOwnerLookup, find_process
+from trayproxy.desktop.socket_owner.windows import WindowsOwnerLookup, find_process
 from trayproxy.desktop.users import find_user, name_of, own_user
+from trayproxy.desktop.windows_token import ProcessTokens, TokenLibraries
 
 SYN_SENT = 2
 """The first octet of `tcp_info` of a socket that waits for an answer."""
@@ -226,14 +226,12 @@ class Liar:
 
 
 def test_a_way_that_does_not_know_us_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        owner_module, "_lookups", lambda: [NullOwnerLookup(), Liar(), ProcNetLookup()]
-    )
+    monkeypatch.setattr(factory, "_lookups", lambda: [NullOwnerLookup(), Liar(), ProcNetLookup()])
     assert isinstance(open_owner_lookup(), ProcNetLookup)
 
 
 def test_without_any_way_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner_module, "_lookups", lambda: [NullOwnerLookup(), Liar()])
+    monkeypatch.setattr(factory, "_lookups", lambda: [NullOwnerLookup(), Liar()])
     with pytest.raises(OwnerUnknownError):
         open_owner_lookup()
 
@@ -399,8 +397,8 @@ class FakeWindows:
         self.open: set[int] = set()
         self._texts: list[Any] = []
 
-    def libraries(self) -> OwnerLibraries:
-        return OwnerLibraries(self, self, self)
+    def lookup(self) -> WindowsOwnerLookup:
+        return WindowsOwnerLookup(self, ProcessTokens(TokenLibraries(self, self)))
 
     def GetExtendedTcpTable(  # noqa: N802  # its name
         self, buffer: Any, size: Any, order: bool, family: int, table_class: int, reserved: int
@@ -457,7 +455,7 @@ def test_windows_tells_the_user_of_the_process(ends: tuple[Endpoint, Endpoint, i
     local, peer, family = ends
     rows = [row(local, peer, family, 11), row(peer, local, family, 22)]
     fake = FakeWindows(rows, {11: "S-1-5-21-1", 22: "S-1-5-21-2"})
-    found = WindowsOwnerLookup(fake.libraries()).owner_of(local, peer, family)
+    found = fake.lookup().owner_of(local, peer, family)
     assert found == SocketOwner("S-1-5-21-2", is_open=True)
     assert fake.open == set(), "a handle was not closed"
 
@@ -466,23 +464,19 @@ def test_windows_asks_again_with_more_room() -> None:
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 22)], {22: "S-1-5-21-2"})
     fake.needs = 100_000
-    assert WindowsOwnerLookup(fake.libraries()).owner_of(local, peer, family) is not None
+    assert fake.lookup().owner_of(local, peer, family) is not None
 
 
 def test_a_process_of_windows_that_refuses_is_not_us() -> None:
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 22)], {})
-    assert WindowsOwnerLookup(fake.libraries()).owner_of(local, peer, family) == SocketOwner(
-        UNNAMED, is_open=True
-    )
+    assert fake.lookup().owner_of(local, peer, family) == SocketOwner(UNNAMED, is_open=True)
 
 
 def test_a_connection_of_windows_without_a_process_is_not_open() -> None:
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 0, state=7)], {})
-    assert WindowsOwnerLookup(fake.libraries()).owner_of(local, peer, family) == SocketOwner(
-        UNNAMED, is_open=False
-    )
+    assert fake.lookup().owner_of(local, peer, family) == SocketOwner(UNNAMED, is_open=False)
 
 
 @pytest.mark.parametrize("state", range(1, 13))
@@ -499,7 +493,7 @@ def test_a_process_id_of_windows_that_was_given_away_meanwhile_is_nobodys() -> N
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 22)], {22: "S-1-5-21-1"})
     fake.then = [row(peer, local, family, 0, state=7)]
-    assert WindowsOwnerLookup(fake.libraries()).owner_of(local, peer, family) is None
+    assert fake.lookup().owner_of(local, peer, family) is None
     assert fake.open == set(), "a handle was not closed"
 
 
@@ -508,7 +502,7 @@ def test_windows_tells_the_user_of_a_listener(at: str) -> None:
     listener = row((at, 3128), ("0.0.0.0", 0), socket.AF_INET, 33, 2)
     fake = FakeWindows([row(*ENDS["IPv4"], 22), listener], {22: "S-1", 33: "S-2"})
     fake.table_class = 3
-    windows = WindowsOwnerLookup(fake.libraries())
+    windows = fake.lookup()
     assert windows.user_listening(("127.0.0.1", 3128), socket.AF_INET) == "S-2"
     assert windows.user_listening(("127.0.0.1", 3129), socket.AF_INET) is None
 
@@ -518,4 +512,4 @@ def test_windows_that_refuses_its_table_is_an_error() -> None:
     fake.needs = 1 << 30
     fake.GetExtendedTcpTable = lambda *_: 5  # type: ignore[method-assign]  # access denied
     with pytest.raises(OSError, match="returned 5"):
-        WindowsOwnerLookup(fake.libraries()).owner_of(*ENDS["IPv4"])
+        fake.lookup().owner_of(*ENDS["IPv4"])

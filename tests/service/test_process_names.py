@@ -9,7 +9,8 @@ import pytest
 
 from trayproxy.control.messages import Program
 from trayproxy.desk.answer import Waiter
-from trayproxy.desktop.process_lookup import base
+from trayproxy.desktop.process_lookup import programs
+from trayproxy.desktop.process_lookup.base import RunningProgram
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.service.process_names import ProcessNames
 
@@ -28,15 +29,15 @@ def test_hundreds_who_wait_at_once_are_looked_for_at_once(
 ) -> None:
     """One look takes some hundredths of a second: three hundred would take many."""
     looks: list[int] = []
-    find = base.programs_of
+    find = programs.programs_of
 
     def look(
         connections: Sequence[tuple[Endpoint, Endpoint]],
-    ) -> "list[base.RunningProgram | None]":
+    ) -> list[RunningProgram | None]:
         looks.append(len(connections))
         return find(connections)
 
-    monkeypatch.setattr(base, "programs_of", look)
+    monkeypatch.setattr(programs, "programs_of", look)
 
     async def ask() -> list[Program | None]:
         names = ProcessNames(asyncio.get_running_loop())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.windows.conftest import trayproxy
-from trayproxy.desktop.acl_windows import make_private_by_acl
+from trayproxy.desktop.private_folder.windows import make_private_by_acl
 from trayproxy.desktop.users import own_user
 from trayproxy.paths import PathError
 

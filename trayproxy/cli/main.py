@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _close_home(paths: Paths) -> None:
     if HOME_VARIABLE not in os.environ:
         return
-    from trayproxy.desktop.home import close_home
+    from trayproxy.desktop.private_folder.factory import close_home
 
     try:
         close_home(paths)

@@ -15,9 +15,9 @@ if sys.platform == "win32":
         """
         import os
 
-        from trayproxy.desktop.socket_owner.windows import Windows
+        from trayproxy.desktop.windows_token import ProcessTokens
 
-        user = Windows().user_of_process(os.getpid())
+        user = ProcessTokens().user_of_process(os.getpid())
         if user is None:
             raise OSError("the own user is not known")
         return user

@@ -14,9 +14,9 @@ from trayproxy.desktop.socket_owner.base import (
     Endpoint,
     OwnerLookup,
     SocketOwner,
-    open_owner_lookup,
     require_peer,
 )
+from trayproxy.desktop.socket_owner.factory import open_owner_lookup
 from trayproxy.desktop.users import User, own_user
 
 Inquiry = asyncio.Future[None]

@@ -5,8 +5,8 @@ from trayproxy.desktop.socket_owner.base import (
     NullOwnerLookup,
     OwnerLookup,
     OwnerUnknownError,
-    open_owner_lookup,
 )
+from trayproxy.desktop.socket_owner.factory import open_owner_lookup
 from trayproxy.desktop.users import find_user, own_user
 from trayproxy.engine.guard import Guard, Refused
 from trayproxy.profiles.config import EVERYONE

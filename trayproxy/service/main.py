@@ -29,7 +29,7 @@ from trayproxy.desk.store import Nowhere
 from trayproxy.desk.vault import Vault
 from trayproxy.desktop.hardening import raise_descriptor_limit
 from trayproxy.desktop.kerberos import keep_names
-from trayproxy.desktop.network_change.base import watch_network
+from trayproxy.desktop.network_change.factory import watch_network
 from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.desktop.ports import free_port_after, is_taken
 from trayproxy.desktop.socket_owner.base import OwnerUnknownError

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from trayproxy.desktop.screen_lock.base import OnLockChange, ScreenLockWatch, watch_screen_lock
+from trayproxy.desktop.screen_lock.base import OnLockChange, ScreenLockWatch
+from trayproxy.desktop.screen_lock.factory import watch_screen_lock
 
 TERMINAL = "terminal"
 """The face that asks elsewhere than on the screen (`trayproxy.cli.terminal_prompts`)."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from trayproxy.control.messages import Program
 from trayproxy.desk.answer import Waiter
-from trayproxy.desktop.socket_owner.base import Endpoint, user_listening
+from trayproxy.desktop.socket_owner.base import Endpoint
+from trayproxy.desktop.socket_owner.factory import user_listening
 from trayproxy.desktop.users import User, name_of
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class ProcessNames:
 
 def _programs(connections: Sequence[tuple[Endpoint, Endpoint]]) -> "list[RunningProgram | None]":
     # Here, in the thread: with psutil it takes 30 ms to load, and is needed when somebody waits.
-    from trayproxy.desktop.process_lookup.base import programs_of
+    from trayproxy.desktop.process_lookup.programs import programs_of
 
     return programs_of(connections)
 
@@ -129,7 +130,7 @@ def _stranger(connection: socket.SocketType, user: User) -> tuple[str, str]:
 
 
 def _listener(address: str) -> ListeningProgram:
-    from trayproxy.desktop.process_lookup.base import listener_at
+    from trayproxy.desktop.process_lookup.programs import listener_at
 
     host, _, port = address.rpartition(":")
     end = host.strip("[]"), int(port)

@@ -8,14 +8,10 @@ with the radio beside a Mac.
 """
 
 import asyncio
-import logging
 import socket
-import sys
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Protocol
-
-logger = logging.getLogger(__name__)
 
 SETTLE_S = 0.5
 """How long to wait for more: a network comes up in many steps, and counts once."""
@@ -38,43 +34,6 @@ class NullNetworkWatch:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def watch_network(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> NetworkWatch:
-    """Call back after each change of networks, once for all that happens together.
-
-    Sleeping and waking up is no change if the network is the same afterwards (`sleep`).
-
-    Args:
-        loop: Whose thread this is called in, and `changed` too.
-        changed: What to do.
-
-    Returns:
-        To be closed before the loop is. A system that does not tell is no error: a sandbox may
-        forbid it, and what follows is what followed before anybody told.
-    """
-    try:
-        return _watch(loop, changed)
-    except (OSError, NotImplementedError) as error:
-        logger.info("changes of the network are not told: %s", error)
-        return NullNetworkWatch()
-
-
-def _watch(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> NetworkWatch:
-    if sys.platform == "win32":
-        from trayproxy.desktop.network_change.windows import Windows
-
-        return Windows(loop, changed)
-    elif sys.platform == "darwin":
-        from trayproxy.desktop.network_change.macos import listen
-
-        return listen(loop, changed)
-    elif sys.platform == "linux":
-        from trayproxy.desktop.network_change.linux import LinuxNetworkWatch
-
-        return LinuxNetworkWatch(loop, changed)
-    else:
-        raise NotImplementedError(sys.platform)
 
 
 class Debounce:

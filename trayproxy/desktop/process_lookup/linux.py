@@ -11,21 +11,18 @@ import os
 import socket
 from collections.abc import Iterator
 
-from trayproxy.desktop.socket_owner.base import Endpoint
+from trayproxy.desktop.process_lookup.base import ConnectionEnds
 from trayproxy.desktop.socket_owner.linux import SockDiagLookup
 
-_Ends = tuple[Endpoint, Endpoint]
-"""Those of a program, and then ours."""
 
-
-def pids_of(wanted: set[_Ends]) -> dict[_Ends, int]:
+def pids_of(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
     """Return the processes that hold these connections, as far as we may know.
 
     Raises:
         OSError: The kernel does not tell.
     """
     inodes = _inodes_of(wanted)
-    found: dict[_Ends, int] = {}
+    found: dict[ConnectionEnds, int] = {}
     if inodes:
         for process, held in _sockets():
             if held in inodes:
@@ -35,7 +32,7 @@ def pids_of(wanted: set[_Ends]) -> dict[_Ends, int]:
     return found
 
 
-def _inodes_of(wanted: set[_Ends]) -> dict[str, _Ends]:
+def _inodes_of(wanted: set[ConnectionEnds]) -> dict[str, ConnectionEnds]:
     """Return which connection a link in ``/proc`` stands for."""
     inodes = {}
     with contextlib.closing(SockDiagLookup()) as kernel:

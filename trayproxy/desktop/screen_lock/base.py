@@ -5,7 +5,6 @@ system that says nothing has a screen that is never locked: a question that nobo
 itself, one that is never asked would cost everybody their requests.
 """
 
-import sys
 from collections.abc import Callable
 from typing import Protocol
 
@@ -23,26 +22,6 @@ class ScreenLockWatch(Protocol):
     def stop(self) -> None:
         """Watch no more; nothing is told after this. Once stopped it stays so."""
         ...
-
-
-def watch_screen_lock(told: OnLockChange) -> ScreenLockWatch:
-    """Return this system's watch, not started.
-
-    Args:
-        told: Told of each change.
-    """
-    if sys.platform == "win32":
-        from trayproxy.desktop.screen_lock.windows import WindowsScreen
-
-        return WindowsScreen(told)
-    elif sys.platform == "darwin":
-        from trayproxy.desktop.screen_lock.macos import MacScreen
-
-        return MacScreen(told)
-    else:
-        from trayproxy.desktop.screen_lock.linux import LinuxScreenLock
-
-        return LinuxScreenLock(told)
 
 
 class ChangeFilter:

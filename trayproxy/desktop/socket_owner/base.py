@@ -16,11 +16,10 @@ connected its peer keeps these addresses, and what was looked up before was abou
 import contextlib
 import socket
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from trayproxy.desktop.users import User, own_user
+from trayproxy.desktop.users import User
 
 Endpoint = tuple[str, int]
 """An IP address and a port: the first two items of what `socket.getsockname` gives."""
@@ -86,19 +85,6 @@ class OwnerUnknownError(OSError):
     """No way of this system to tell whose a connection is works here."""
 
 
-def open_owner_lookup() -> OwnerLookup:
-    """Return the first of this system's ways that knows a connection of our own when it sees one.
-
-    Raises:
-        NotToldError: None does.
-    """
-    for owners in _lookups():
-        if _finds_own_user(owners):
-            return owners
-        owners.close()
-    raise OwnerUnknownError("this system does not tell whose connections it makes")
-
-
 class NullOwnerLookup:
     """The way of a system that does not tell."""
 
@@ -112,55 +98,3 @@ class NullOwnerLookup:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def user_listening(address: Endpoint) -> User | None:
-    """Return whose program listens at an address of this computer; None if none does, or this
-    system does not tell."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    with contextlib.suppress(OSError):
-        if sys.platform == "win32":
-            from trayproxy.desktop.socket_owner.windows import Windows
-
-            return Windows().user_listening(address, family)
-        elif sys.platform == "darwin":
-            from trayproxy.desktop.socket_owner.macos import MacOS
-
-            return MacOS().user_listening(address, family)
-        else:
-            from trayproxy.desktop.socket_owner.linux import SockDiagLookup
-
-            with contextlib.closing(SockDiagLookup()) as kernel:
-                return kernel.user_listening(address, family)
-    return None
-
-
-def _lookups() -> Sequence[OwnerLookup]:
-    """Return what there is on this system, the best first. None of them raises when made."""
-    if sys.platform == "win32":
-        from trayproxy.desktop.socket_owner.windows import Windows
-
-        return [Windows()]
-    elif sys.platform == "darwin":
-        from trayproxy.desktop.socket_owner.macos import MacOS
-
-        return [MacOS()]
-    else:
-        from trayproxy.desktop.socket_owner.linux import ProcNetLookup, SockDiagLookup
-
-        return [SockDiagLookup(), ProcNetLookup()]
-
-
-def _finds_own_user(owners: OwnerLookup) -> bool:
-    """Whether it tells the truth about a connection that this very process makes."""
-    with (
-        contextlib.suppress(OSError),
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.socket() as ours,
-    ):
-        ours.connect(listener.getsockname())
-        accepted, peer = listener.accept()
-        with accepted:
-            found = owners.owner_of(accepted.getsockname(), peer, accepted.family)
-        return found == SocketOwner(own_user(), is_open=True)
-    return False

@@ -19,20 +19,15 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from trayproxy.desktop.socket_owner.base import Endpoint, SocketOwner
 from trayproxy.desktop.users import User
+from trayproxy.desktop.windows_token import ProcessTokens
 
 _TCP_TABLE_OWNER_PID_LISTENER, _TCP_TABLE_OWNER_PID_CONNECTIONS = 3, 4
 _AF_INET, _AF_INET6 = 2, 23
 _NO_ERROR, _INSUFFICIENT_BUFFER = 0, 122
-_PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
-_TOKEN_QUERY = 0x0008
-_TOKEN_USER = 1
 _LISTEN, _ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT = 2, 5, 6, 7, 8
 _CONNECTED = frozenset({_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT})
 """The states (MIB_TCP_STATE) of an end that is connected to us, half-closed or not."""
@@ -51,25 +46,18 @@ UNKNOWN_USER = ""
 """The user of a process that does not tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerLibraries:
-    """The libraries of Windows that are called."""
-
-    iphlpapi: Any
-    kernel32: Any
-    advapi32: Any
-
-
 class WindowsOwnerLookup:
     """Asks Windows."""
 
-    def __init__(self, libraries: OwnerLibraries | None = None) -> None:
+    def __init__(self, iphlpapi: Any = None, tokens: ProcessTokens | None = None) -> None:
         """Open nothing.
 
         Args:
-            libraries: What to call; None for the system's.
+            iphlpapi: The library ``iphlpapi``; None to load the system's.
+            tokens: The tokens of processes; None for the system's.
         """
-        self._libraries = libraries
+        self._iphlpapi = iphlpapi
+        self._tokens = tokens or ProcessTokens()
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         """Return who is at the other end; see `Owners`."""
@@ -78,8 +66,8 @@ class WindowsOwnerLookup:
             return None
         if process == 0:
             return SocketOwner(UNKNOWN_USER, is_open=False)
-        with self._held(process) as handle:
-            user = self._user_of_handle(handle) if handle else None
+        with self._tokens.open_process(process) as handle:
+            user = self._tokens.user_of_handle(handle) if handle else None
             if find_process(self._table(family), local, peer, family) != process:
                 return None
         return SocketOwner(UNKNOWN_USER if user is None else user, is_open=True)
@@ -91,74 +79,22 @@ class WindowsOwnerLookup:
         for at in (address, (anywhere, address[1])):
             process = find_process(table, (anywhere, 0), at, family, frozenset({_LISTEN}))
             if process:
-                return self.user_of_process(process)
+                return self._tokens.user_of_process(process)
         return None
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def user_of_process(self, process: int) -> str | None:
-        """Return the user of a process, ``S-1-5-21-…``; None if it has ended or does not tell."""
-        with self._held(process) as handle:
-            return self._user_of_handle(handle) if handle else None
-
-    @contextmanager
-    def _held(self, process: int) -> Iterator[int | None]:
-        """Hold a process, so that its id stays its own; None if it has ended or does not allow
-        it."""
-        kernel = self._called.kernel32
-        handle = kernel.OpenProcess(_PROCESS_QUERY_LIMITED_INFORMATION, False, process)
-        try:
-            yield handle or None
-        finally:
-            if handle:
-                kernel.CloseHandle(handle)
-
-    def _user_of_handle(self, handle: int) -> str | None:
-        """Return the user of a process that is held; None if it does not tell."""
-        token = ctypes.c_void_p()
-        try:
-            advapi = self._called.advapi32
-            if not advapi.OpenProcessToken(handle, _TOKEN_QUERY, ctypes.byref(token)):
-                return None
-            return self._user_of_token(token)
-        finally:
-            if token:
-                self._called.kernel32.CloseHandle(token)
-
-    @property
-    def _called(self) -> OwnerLibraries:
-        if self._libraries is None:
-            self._libraries = load_libraries()
-        return self._libraries
-
-    def _user_of_token(self, token: ctypes.c_void_p) -> str | None:
-        advapi = self._called.advapi32
-        length = ctypes.c_uint32()
-        # Fails, and tells how much room it needs.
-        advapi.GetTokenInformation(token, _TOKEN_USER, None, 0, ctypes.byref(length))
-        # TOKEN_USER begins with a pointer to the SID, which follows in the same buffer.
-        buffer = ctypes.create_string_buffer(max(length.value, ctypes.sizeof(ctypes.c_void_p)))
-        size = ctypes.c_uint32(len(buffer))
-        if not advapi.GetTokenInformation(token, _TOKEN_USER, buffer, size, ctypes.byref(length)):
-            return None
-        sid = ctypes.c_void_p.from_buffer(buffer)
-        text = ctypes.c_wchar_p()
-        if not advapi.ConvertSidToStringSidW(sid, ctypes.byref(text)):
-            return None
-        try:
-            return text.value
-        finally:
-            self._called.kernel32.LocalFree(text)
-
     def _table(self, family: int, kind: int = _TCP_TABLE_OWNER_PID_CONNECTIONS) -> bytes:
+        if self._iphlpapi is None:
+            self._iphlpapi = load_iphlpapi()
         of_family = _AF_INET6 if family == socket.AF_INET6 else _AF_INET
         size = ctypes.c_uint32(_SPARE)
         code = _INSUFFICIENT_BUFFER
         for _ in range(_TRIES):
             buffer = ctypes.create_string_buffer(size.value + _SPARE)
             size.value = len(buffer)
-            code = self._called.iphlpapi.GetExtendedTcpTable(
+            code = self._iphlpapi.GetExtendedTcpTable(
                 *(buffer, ctypes.byref(size), False),
                 *(of_family, kind, 0),
             )
@@ -202,26 +138,14 @@ def find_process(
 
 if sys.platform == "win32":
 
-    def load_libraries() -> OwnerLibraries:
-        """Return the system's libraries, with the types of what is not an int."""
-        libraries = OwnerLibraries(
-            *(ctypes.WinDLL(name) for name in ("iphlpapi", "kernel32", "advapi32"))
-        )
-        pointer = ctypes.c_void_p
-        libraries.kernel32.OpenProcess.restype = pointer
-        libraries.kernel32.CloseHandle.argtypes = [pointer]
-        libraries.kernel32.LocalFree.argtypes = [pointer]
-        token_of = libraries.advapi32.OpenProcessToken
-        token_of.argtypes = [pointer, ctypes.c_uint32, pointer]
-        information = libraries.advapi32.GetTokenInformation
-        information.argtypes = [pointer, ctypes.c_int, pointer, ctypes.c_uint32, pointer]
-        libraries.advapi32.ConvertSidToStringSidW.argtypes = [pointer, pointer]
-        return libraries
+    def load_iphlpapi() -> Any:
+        """Return the system's library for the tables of connections."""
+        return ctypes.WinDLL("iphlpapi")
 
 else:
 
-    def load_libraries() -> OwnerLibraries:
-        """Return the libraries, which this system does not have.
+    def load_iphlpapi() -> Any:
+        """Return the library, which this system does not have.
 
         Raises:
             OSError: Always.

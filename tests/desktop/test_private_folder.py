@@ -1,11 +1,12 @@
-"""Tests for trayproxy.desktop.home: the folder of TRAYPROXY_HOME is closed to other users."""
+"""Tests for trayproxy.desktop.private_folder: the folder of TRAYPROXY_HOME."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-from trayproxy.desktop.home import close_home
+from trayproxy.desktop.private_folder import windows
+from trayproxy.desktop.private_folder.factory import close_home
 from trayproxy.paths import HOME_VARIABLE, PathError, locate
 
 
@@ -23,7 +24,7 @@ def test_on_windows_the_folder_that_the_variable_names_is_closed(
     closed: list[Path] = []
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
     paths = locate()
-    monkeypatch.setattr("trayproxy.desktop.acl_windows.make_private_by_acl", closed.append)
+    monkeypatch.setattr(windows, "make_private_by_acl", closed.append)
     monkeypatch.setattr(sys, "platform", platform)
     close_home(paths, {HOME_VARIABLE: str(tmp_path)} if is_named else {})
     assert closed == [tmp_path] * is_closed
@@ -35,7 +36,7 @@ def test_a_folder_that_cannot_be_closed_is_an_error(
     def refuse(folder: Path) -> None:
         raise PathError(f"{folder} belongs to another user")
 
-    monkeypatch.setattr("trayproxy.desktop.acl_windows.make_private_by_acl", refuse)
+    monkeypatch.setattr(windows, "make_private_by_acl", refuse)
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
     with pytest.raises(PathError):

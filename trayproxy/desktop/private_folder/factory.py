@@ -22,6 +22,6 @@ def close_home(paths: Paths, environ: Mapping[str, str] = os.environ) -> None:
         PathError: It cannot be closed, or is another user's.
     """
     if sys.platform == "win32" and environ.get(HOME_VARIABLE):
-        from trayproxy.desktop.acl_windows import make_private_by_acl
+        from trayproxy.desktop.private_folder.windows import make_private_by_acl
 
         make_private_by_acl(paths.config.parent)

@@ -1,0 +1,1 @@
+"""Deny other users access to a folder that has no private parent, on each operating system."""
