@@ -1,5 +1,6 @@
 """Tests for trayproxy.control: client and server together."""
 
+import asyncio
 import select
 
 import pytest
@@ -64,6 +65,15 @@ def test_a_slow_request_holds_up_no_other(running: Running) -> None:
 def test_a_reply_that_does_not_come_is_not_waited_for(running: Running) -> None:
     with running.client() as client, pytest.raises(NoReplyError):
         client.request(CheckProfile(OFFICE), timeout_s=0.05)
+
+
+def test_a_request_whose_face_has_left_ends_with_the_server(running: Running) -> None:
+    with running.client() as client, pytest.raises(NoReplyError):
+        client.request(CheckProfile(OFFICE), timeout_s=0.05)
+    assert running.handler.left.wait(5)
+    running.do(running.server.close)
+    # The task that looks is the only one.
+    assert running.do(lambda: len(asyncio.all_tasks())) == 1
 
 
 def test_a_handler_that_breaks_is_told_and_survived(running: Running) -> None:

@@ -197,6 +197,7 @@ class Session(asyncio.Protocol):
     def _start(self, request: Request, number: int) -> None:
         task = asyncio.get_running_loop().create_task(self._work(request, number))
         self._tasks.add(task)
+        self._server.keep(task)
         task.add_done_callback(self._finished)
         if len(self._tasks) >= _MAX_REQUESTS and self._transport is not None:
             self._transport.pause_reading()
@@ -261,6 +262,7 @@ class Server:
         self._server: asyncio.Server | None = None
         self._keeper: asyncio.TimerHandle | None = None
         self._sessions: set[Session] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
 
     @property
@@ -302,9 +304,23 @@ class Server:
                 await asyncio.wait_for(self._empty.wait(), _FLUSH_S)
         for session in tuple(self._sessions):
             session.abort()
+        await self._end_requests()
         self._lock.release()
 
+    async def _end_requests(self) -> None:
+        """Cancel the requests that are at work, those of faces that have left among them."""
+        tasks = self._tasks - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_FLUSH_S)
+
     # What the sessions call.
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Hold a request that is at work, also when its face has left: asyncio does not."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def admit(self, session: Session, connection: socket.socket) -> PeerCheck | None:
         """Let a connection in, or not.
