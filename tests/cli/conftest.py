@@ -12,7 +12,7 @@ import pytest
 from tests.cli.home import ROOT, Screen, Service
 from tests.control.running import Running
 from trayproxy.cli.main import main
-from trayproxy.control.address import UnixAddress
+from trayproxy.control.unix_socket import UnixAddress
 from trayproxy.paths import Paths, locate
 
 Cli = Callable[..., tuple[int, str, str]]

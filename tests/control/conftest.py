@@ -7,8 +7,8 @@ import pytest
 import uvloop
 
 from tests.control.running import Running
-from trayproxy.control.address import UnixAddress
 from trayproxy.control.loopback import LoopbackAddress
+from trayproxy.control.unix_socket import UnixAddress
 from trayproxy.paths import Paths, locate
 
 

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from trayproxy.control.address import ControlAddress
 from trayproxy.control.client import Client
 from trayproxy.control.messages import (
     CheckProfile,
@@ -24,6 +23,7 @@ from trayproxy.control.messages import (
     UseProfile,
 )
 from trayproxy.control.server import Handler, Server, Session
+from trayproxy.control.transport import ControlAddress
 from trayproxy.paths import Paths
 
 QUESTION = Prompt(

@@ -18,17 +18,12 @@ import pytest
 from tests.control.running import STATUS, Running
 from tests.support.lines import PATIENCE
 from trayproxy.control import loopback
-from trayproxy.control.address import (
-    NotRunningError,
-    UnixAddress,
-    UntrustedPeerError,
-    address,
-    check_peer,
-    peer_uid,
-)
+from trayproxy.control.address import address
 from trayproxy.control.client import connect
 from trayproxy.control.loopback import LoopbackAddress
 from trayproxy.control.messages import GetStatus
+from trayproxy.control.transport import NotRunningError, UntrustedPeerError
+from trayproxy.control.unix_socket import UnixAddress, check_peer, peer_uid
 from trayproxy.paths import Paths
 
 NOBODY = 65534

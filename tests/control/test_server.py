@@ -14,12 +14,13 @@ import pytest
 from tests.control.running import STATUS, Recorder, Running
 from tests.support.hearers import tell
 from trayproxy.control import server as server_module
-from trayproxy.control.address import NotRunningError, UnixAddress
 from trayproxy.control.client import Client, DisconnectedError, ServiceRefusedError, connect
 from trayproxy.control.codec import MAX_LINE
 from trayproxy.control.lock import AlreadyRunningError, InstanceLock
 from trayproxy.control.messages import GetStatus, Hello, StatusChanged, Subscribe
 from trayproxy.control.server import MAX_SESSIONS, Server
+from trayproxy.control.transport import NotRunningError
+from trayproxy.control.unix_socket import UnixAddress
 from trayproxy.paths import Paths
 
 HELLO = b'{"type":"Hello","number":1,"message":{"face":"cli","asks":false}}\n'
@@ -28,7 +29,8 @@ SECRET = b"canary-4f1c"
 HOLD = """
 import sys, time
 from pathlib import Path
-from trayproxy.control.address import NotRunningError, UnixAddress
+from trayproxy.control.transport import NotRunningError
+from trayproxy.control.unix_socket import UnixAddress
 from trayproxy.control.lock import InstanceLock
 lock = InstanceLock(Path(sys.argv[1]))
 lock.take()

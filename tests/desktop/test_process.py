@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from tests.support.processes import Home
-from trayproxy.control.address import NotRunningError
 from trayproxy.control.client import Client, connect
 from trayproxy.control.messages import Done, GetStatus, Quit, Status
+from trayproxy.control.transport import NotRunningError
 from trayproxy.desktop.process import WORDS, command, environment, start_service
 from trayproxy.paths import Paths, locate
 

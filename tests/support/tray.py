@@ -14,9 +14,9 @@ from tests.support.display import Desktop
 from tests.support.lines import PATIENCE
 from tests.support.ports import free_port
 from tests.support.processes import SOURCES, Process, Result
-from trayproxy.control.address import NotRunningError
 from trayproxy.control.client import DisconnectedError, NoReplyError, connect
 from trayproxy.control.messages import GetStatus, ListenerState, Status
+from trayproxy.control.transport import NotRunningError
 from trayproxy.paths import locate
 
 

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from trayproxy.control.address import NotRunningError
 from trayproxy.control.client import DisconnectedError
 from trayproxy.control.messages import (
     Done,
@@ -32,6 +31,7 @@ from trayproxy.control.messages import (
     Transport,
     UpstreamState,
 )
+from trayproxy.control.transport import NotRunningError
 from trayproxy.profiles.profile import Profile, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080), user="CORP\\jdoe")

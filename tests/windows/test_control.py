@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.lines import PATIENCE
 from tests.windows.conftest import Service, trayproxy
-from trayproxy.control.address import NotRunningError
 from trayproxy.control.client import connect
 from trayproxy.control.loopback import LoopbackAddress
+from trayproxy.control.transport import NotRunningError
 from trayproxy.paths import locate
 
 

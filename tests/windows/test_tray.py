@@ -14,9 +14,9 @@ import pytest
 from PySide6.QtGui import QImage
 
 from tests.windows.conftest import LONG, SETTINGS, Program, program
-from trayproxy.control.address import NotRunningError
 from trayproxy.control.client import DisconnectedError, NoReplyError, connect
 from trayproxy.control.messages import Done, Quit, Reply, Request, SaveProfile, ShowWindow
+from trayproxy.control.transport import NotRunningError
 from trayproxy.paths import HOME_VARIABLE, Paths, locate
 from trayproxy.profiles.profile import Profile, Upstream
 

@@ -15,7 +15,6 @@ from time import monotonic
 from trayproxy.auth.login import Login
 from trayproxy.cli import prompt_text as show
 from trayproxy.cli.output import printable_line
-from trayproxy.control.address import NotRunningError, UntrustedPeerError
 from trayproxy.control.client import (
     Client,
     DisconnectedError,
@@ -40,6 +39,7 @@ from trayproxy.control.messages import (
     Status,
     Subscribe,
 )
+from trayproxy.control.transport import NotRunningError, UntrustedPeerError
 from trayproxy.desktop.terminal import AbandonedError, Terminal, open_terminal
 from trayproxy.paths import Paths
 

@@ -15,9 +15,10 @@ from threading import Thread
 from types import TracebackType
 from typing import Self
 
-from trayproxy.control.address import NotRunningError, UntrustedPeerError, address
+from trayproxy.control.address import address
 from trayproxy.control.codec import Lines, decode_answer, encode
 from trayproxy.control.messages import Envelope, Event, Failed, Hello, Reply, Request
+from trayproxy.control.transport import NotRunningError, UntrustedPeerError
 from trayproxy.paths import Paths
 
 _CHUNK = 64 * 1024
@@ -214,7 +215,7 @@ def connect(paths: Paths, timeout_s: float = 5.0) -> Client:
     """Connect to this user's service; say `Client.hello` next.
 
     Raises:
-        NotRunningError: There is none (`trayproxy.control.address`).
+        NotRunningError: No service runs (`trayproxy.control.transport`).
         UntrustedPeerError: Something of another user listens there.
     """
     return Client(address(paths).connect(timeout_s))
@@ -242,7 +243,7 @@ class ThreadedConnector:
 
         Raises:
             ConnectPendingError: It is not known yet; the first call always raises this.
-            NotRunningError: There is no service (`trayproxy.control.address`).
+            NotRunningError: No service runs (`trayproxy.control.transport`).
             UntrustedPeerError: Something of another user listens there.
             OSError: The connection could not be made.
         """

@@ -11,7 +11,7 @@ import secrets
 import socket
 from pathlib import Path
 
-from trayproxy.control.address import BACKLOG, NotRunningError, PeerCheck, UntrustedPeerError
+from trayproxy.control.transport import BACKLOG, NotRunningError, PeerCheck, UntrustedPeerError
 from trayproxy.paths import make_private
 
 _KEEP_S = 5.0

@@ -10,7 +10,7 @@ import logging
 import socket
 from typing import Any, Protocol
 
-from trayproxy.control.address import ControlAddress, PeerCheck, UntrustedPeerError, address
+from trayproxy.control.address import address
 from trayproxy.control.codec import Lines, ProtocolError, decode_request, encode
 from trayproxy.control.lock import InstanceLock
 from trayproxy.control.messages import (
@@ -25,6 +25,7 @@ from trayproxy.control.messages import (
     Request,
     Subscribe,
 )
+from trayproxy.control.transport import ControlAddress, PeerCheck, UntrustedPeerError
 from trayproxy.paths import Paths, make_private
 
 MAX_SESSIONS = 64

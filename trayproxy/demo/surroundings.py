@@ -16,7 +16,6 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-from trayproxy.control.address import NotRunningError, UntrustedPeerError
 from trayproxy.control.client import (
     Client,
     DisconnectedError,
@@ -26,6 +25,7 @@ from trayproxy.control.client import (
 )
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import Failed, Quit, Reply, Request, SaveProfile, UseProfile
+from trayproxy.control.transport import NotRunningError, UntrustedPeerError
 from trayproxy.demo.company_network import LAB, OFFICE, CompanyNetwork
 from trayproxy.demo.wire import LOOPBACK
 from trayproxy.desktop import process

@@ -26,7 +26,6 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 
 from trayproxy import __version__
-from trayproxy.control.address import NotRunningError, UntrustedPeerError
 from trayproxy.control.client import (
     DisconnectedError,
     NoReplyError,
@@ -53,6 +52,7 @@ from trayproxy.control.messages import (
     UsePort,
     UseProfile,
 )
+from trayproxy.control.transport import NotRunningError, UntrustedPeerError
 from trayproxy.desktop.hardening import harden
 from trayproxy.desktop.process import start_service
 from trayproxy.desktop.window import allow_foreground, hide_from_dock, name_program

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from PySide6.QtCore import QObject, QSocketNotifier, QTimer, Signal, Slot
 
-from trayproxy.control.address import NotRunningError, UntrustedPeerError
 from trayproxy.control.client import ConnectPendingError, DisconnectedError
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
@@ -30,6 +29,7 @@ from trayproxy.control.messages import (
     StatusChanged,
     Subscribe,
 )
+from trayproxy.control.transport import NotRunningError, UntrustedPeerError
 
 OnReply = Callable[[Reply], None]
 
