@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from tests.cli.conftest import Cli
 from tests.cli.home import LAB, OFFICE, Service
 from trayproxy.cli.check import exit_code
-from trayproxy.cli.output import ExitCode
 from trayproxy.control.messages import (
     CheckProfile,
     CheckResult,
@@ -20,6 +19,7 @@ from trayproxy.control.messages import (
     StepState,
     Transport,
 )
+from trayproxy.exit_codes import ExitCode
 
 WELL = CheckResult(
     (

@@ -7,7 +7,6 @@ import msgspec
 
 from trayproxy.cli.output import (
     CommandError,
-    ExitCode,
     code_of,
     json_line,
     print_line,
@@ -29,6 +28,7 @@ from trayproxy.control.messages import (
     StepState,
     Subscribe,
 )
+from trayproxy.exit_codes import ExitCode
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile
 

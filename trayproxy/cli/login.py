@@ -8,9 +8,10 @@ import getpass
 import sys
 
 from trayproxy.auth.login import Login
-from trayproxy.cli.output import CommandError, ExitCode, code_of, print_message, printable_line
+from trayproxy.cli.output import CommandError, code_of, print_message, printable_line
 from trayproxy.cli.settings import settings
 from trayproxy.desktop.hardening import harden
+from trayproxy.exit_codes import ExitCode
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import SignIn
 

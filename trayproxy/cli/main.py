@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from trayproxy import __version__
-from trayproxy.cli.output import CommandError, ExitCode, print_line, print_message, printable_line
+from trayproxy.cli.output import CommandError, print_line, print_message, printable_line
 from trayproxy.cli.streams import (
     discard_output,
     discard_unwritten_errors,
     ensure_streams,
     take_all_characters,
 )
+from trayproxy.exit_codes import ExitCode
 from trayproxy.paths import HOME_VARIABLE, PathError, Paths, locate
 
 Arguments = argparse.Namespace

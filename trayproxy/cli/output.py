@@ -5,28 +5,13 @@ import sys
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
-from enum import IntEnum
 from typing import Any
 
 import msgspec
 
 from trayproxy.cli.streams import discard_output
 from trayproxy.control.messages import Failed, Problem
-
-
-class ExitCode(IntEnum):
-    """Exit codes (ux §7.1)."""
-
-    DONE = 0
-    FAILED = 1
-    USAGE = 2
-    NOT_RUNNING = 3
-    SIGN_IN = 4
-    UPSTREAM = 5
-    KEYRING = 6
-    PORT = 7
-    INTERRUPTED = 130
-
+from trayproxy.exit_codes import ExitCode
 
 _HUNDREDS = {"2": ExitCode.UPSTREAM, "3": ExitCode.SIGN_IN, "4": ExitCode.KEYRING}
 _CODES = {

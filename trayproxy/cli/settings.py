@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from trayproxy.auth.login import Login
-from trayproxy.cli.output import CommandError, ExitCode, code_of, printable_line
+from trayproxy.cli.output import CommandError, code_of, printable_line
 from trayproxy.cli.service_client import connect_if_running, request, status
 from trayproxy.control.client import Client
 from trayproxy.control.lock import AlreadyRunningError, InstanceLock
@@ -21,6 +21,7 @@ from trayproxy.control.messages import (
     SaveProfile,
     UseProfile,
 )
+from trayproxy.exit_codes import ExitCode
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError

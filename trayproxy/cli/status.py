@@ -4,7 +4,7 @@ from time import localtime, strftime
 
 import msgspec
 
-from trayproxy.cli.output import ExitCode, code_of, json_line, print_line, printable_line
+from trayproxy.cli.output import code_of, json_line, print_line, printable_line
 from trayproxy.cli.service_client import require_service
 from trayproxy.cli.service_client import status as ask
 from trayproxy.control.messages import (
@@ -17,6 +17,7 @@ from trayproxy.control.messages import (
     UpstreamState,
 )
 from trayproxy.control.status_conditions import cannot_sign_in, lacks_choice, needs_sign_in
+from trayproxy.exit_codes import ExitCode
 from trayproxy.paths import Paths
 
 JSON_SCHEMA = 1

@@ -21,10 +21,7 @@ from trayproxy.demo.surroundings import (
 )
 from trayproxy.demo.upstream import ProxyLogEntry
 from trayproxy.desktop.display import display_problem
-
-_DONE = 0
-_FAILED = 1
-_INTERRUPTED = 130
+from trayproxy.exit_codes import ExitCode
 
 
 def main(say: Say) -> int:
@@ -47,7 +44,7 @@ def main(say: Say) -> int:
                 say(f"{problem} TrayProxy does without a tray icon, and asks in this terminal.")
             return show(say, not problem)
     except KeyboardInterrupt:
-        return _DONE if attended else _INTERRUPTED
+        return ExitCode.DONE if attended else ExitCode.INTERRUPTED
 
 
 def play(say: Say) -> int:
@@ -73,9 +70,9 @@ def play(say: Say) -> int:
                 say(f"  ok      {sentence}.")
     except (OSError, StepError, SurroundingsError, *CONTROL_ERRORS) as error:
         say(f"  FAILED  {error}")
-        return _FAILED
+        return ExitCode.FAILED
     say("All steps came out as promised.")
-    return _DONE
+    return ExitCode.DONE
 
 
 def show(say: Say, display: bool) -> int:
@@ -107,9 +104,9 @@ def show(say: Say, display: bool) -> int:
             follow(client, happenings, tell_all if display else tell_requests, say)
     except (OSError, SurroundingsError, *CONTROL_ERRORS) as error:
         say(f"The demonstration ends: {error}")
-        return _FAILED
+        return ExitCode.FAILED
     say("TrayProxy has ended, and so does the demonstration.")
-    return _DONE
+    return ExitCode.DONE
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ from trayproxy.desktop.ports import free_port_after, is_taken
 from trayproxy.desktop.socket_owner.base import OwnerUnknownError
 from trayproxy.engine.engine import Engine, Parts
 from trayproxy.engine.limits import LIMITS, Limits
+from trayproxy.exit_codes import ExitCode
 from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError
@@ -57,8 +58,6 @@ from trayproxy.service.status_publisher import StatusPublisher
 logger = logging.getLogger(__name__)
 
 TEMPORARY_ID = "this-run"
-OK, NOT_DONE, PORT_IN_USE = 0, 1, 7
-"""Exit codes (ux §7.1)."""
 OWN_DESCRIPTORS = 40
 """What the service holds without clients, 22 as measured, and what faces and programs take that are
 told to come again."""
@@ -142,13 +141,15 @@ class Service:
         try:
             self._build(loop)
         except OwnerUnknownError:
-            return fail(UNTOLD.id, UNTOLD.title, UNTOLD.body, NOT_DONE)
+            return fail(UNTOLD.id, UNTOLD.title, UNTOLD.body, ExitCode.FAILED)
         try:
             await self._server.start()
         except AlreadyRunningError as error:
-            return fail("TP-104", str(error), "Use it, or end it with: trayproxy quit", NOT_DONE)
+            return fail(
+                "TP-104", str(error), "Use it, or end it with: trayproxy quit", ExitCode.FAILED
+            )
         except (PathError, OSError) as error:
-            return fail("TP-105", "TrayProxy cannot start", f"{error}.", NOT_DONE)
+            return fail("TP-105", "TrayProxy cannot start", f"{error}.", ExitCode.FAILED)
         try:
             return await self._run_with_faces(loop)
         finally:
@@ -260,17 +261,17 @@ class Service:
             profile = self._first_profile()
             self._reception.start_with(profile, directly=self._begins_directly())
         except ProfileError as error:
-            return fail("TP-806", "The profile cannot be used", str(error), NOT_DONE)
+            return fail("TP-806", "The profile cannot be used", str(error), ExitCode.FAILED)
         problem = self._preload(profile)
         if problem is not None:
-            return fail(problem.id, problem.title, problem.body, NOT_DONE)
+            return fail(problem.id, problem.title, problem.body, ExitCode.FAILED)
         self._listen_to_signals(loop)
         problem = await self._listen()
         if problem is not None:
-            return fail(problem.id, problem.title, problem.body, PORT_IN_USE)
+            return fail(problem.id, problem.title, problem.body, ExitCode.PORT)
         if self._stop.is_set():
             await self._close()
-            return OK
+            return ExitCode.DONE
         # First: a change is not missed that comes as soon as programs are told where to connect.
         watch = watch_network(loop, self._network_changed)
         self._listens()
@@ -278,7 +279,7 @@ class Service:
         logger.info("quitting")
         watch.close()
         await self._close()
-        return OK
+        return ExitCode.DONE
 
     def _first_profile(self) -> Profile | None:
         """Return the profile to begin with.

@@ -40,6 +40,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.server import Session
 from trayproxy.desk.desk import Desk
+from trayproxy.exit_codes import ExitCode
 from trayproxy.http.errors import MessageError
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
@@ -55,10 +56,12 @@ from trayproxy.service.status_publisher import StatusPublisher
 
 logger = logging.getLogger(__name__)
 
-NOT_DONE, NOT_RUNNING, SIGN_IN, UPSTREAM, KEYRING, PORT = 1, 3, 4, 5, 6, 7
-"""Exit codes of the command line (ux §7.1)."""
-
-LOGIN_CODES = {"TP-302": SIGN_IN, "TP-303": SIGN_IN, "TP-307": UPSTREAM, "TP-311": NOT_DONE}
+LOGIN_CODES = {
+    "TP-302": ExitCode.SIGN_IN,
+    "TP-303": ExitCode.SIGN_IN,
+    "TP-307": ExitCode.UPSTREAM,
+    "TP-311": ExitCode.FAILED,
+}
 """Exit codes for a login that was not saved, by the problem; else it is about the keyring."""
 
 NO_SUCH_PROFILE = Problem(
@@ -171,9 +174,11 @@ class RequestHandler:
         try:
             return await self._handle(session, request)
         except SettingsError as error:
-            return Failed(Problem(error.id, error.title, error.body), NOT_DONE)
+            return Failed(Problem(error.id, error.title, error.body), ExitCode.FAILED)
         except ProfileError as error:
-            return Failed(Problem("TP-806", "The profile cannot be used", str(error)), NOT_DONE)
+            return Failed(
+                Problem("TP-806", "The profile cannot be used", str(error)), ExitCode.FAILED
+            )
 
     async def _handle(self, session: Session, request: Request) -> Reply:
         match request:
@@ -196,7 +201,7 @@ class RequestHandler:
             case SignInNow(profile_id):
                 return self._sign_in_now(profile_id)
             case AnswerPrompt(number, login, remember):
-                return _reply(self._desk.answer(number, login, remember), SIGN_IN)
+                return _reply(self._desk.answer(number, login, remember), ExitCode.SIGN_IN)
             case DeclinePrompt(number, quiet):
                 self._desk.decline(number, quiet)
                 return Done()
@@ -210,7 +215,7 @@ class RequestHandler:
                 if wanted is None:
                     return Failed(NO_SUCH_PROFILE)
                 self._forget_connections()
-                return _reply(await self._desk.forget(wanted), KEYRING)
+                return _reply(await self._desk.forget(wanted), ExitCode.KEYRING)
             case ShowWindow(token):
                 return self._show(token)
             case Quit():
@@ -229,7 +234,7 @@ class RequestHandler:
             await asyncio.gather(*self._keeping)  # The next command finds the user name.
             return KeptInMemory(kept.problem) if kept.problem else Done()
         assert kept.problem is not None  # A login that is not right was not kept.
-        return Failed(kept.problem, LOGIN_CODES.get(kept.problem.id, KEYRING))
+        return Failed(kept.problem, LOGIN_CODES.get(kept.problem.id, ExitCode.KEYRING))
 
     def _subscribe(self, session: Session) -> Reply:
         for question in self._desk.questions():
@@ -239,7 +244,7 @@ class RequestHandler:
 
     def _show(self, token: str) -> Reply:
         if not any(session.face == "tray" for session in self._sessions):
-            return Failed(NO_WINDOW, NOT_RUNNING)
+            return Failed(NO_WINDOW, ExitCode.NOT_RUNNING)
         self._screen.person_acts()
         self.tell(ShowRequested(token))
         return Done()
@@ -249,7 +254,7 @@ class RequestHandler:
         if profile is None:
             return Failed(NO_SUCH_PROFILE)
         self._screen.person_acts()
-        return _reply(self._desk.sign_in_now(profile), SIGN_IN)
+        return _reply(self._desk.sign_in_now(profile), ExitCode.SIGN_IN)
 
     async def _check_profile(self, session: Session, profile: Profile, url: str) -> Reply:
         checked = check_profile(profile)
@@ -257,7 +262,7 @@ class RequestHandler:
             check = ProfileCheck(checked, url, self._tools)
         except MessageError as error:
             problem = Problem("TP-807", "This address cannot be fetched", f"{url}: {error}.")
-            return Failed(problem, NOT_DONE)
+            return Failed(problem, ExitCode.FAILED)
         task = asyncio.create_task(check.run())
         # Nobody reads the outcome of a face that has gone, and its question would wait on.
         self._checks.setdefault(session, set()).add(task)
@@ -340,7 +345,7 @@ class RequestHandler:
         active = self._roads.profile
         is_gone = active is not None and active.id == profile_id
         self._use(None if is_gone else active, directly=self._roads.is_direct)
-        return _reply(problem, KEYRING)
+        return _reply(problem, ExitCode.KEYRING)
 
     async def _use_profile(self, profile_id: str, for_s: int) -> Reply:
         directly = profile_id == DIRECT_ID
@@ -377,9 +382,9 @@ class RequestHandler:
     def _use_port(self, port: int) -> Reply:
         if port == 0:
             problem = self._listen_as_set()
-            return Done() if problem is None else Failed(problem, PORT)
+            return Done() if problem is None else Failed(problem, ExitCode.PORT)
         if self._facts.listener is not ListenerState.FAILED:
-            return Failed(LISTENS_ALREADY, NOT_DONE)
+            return Failed(LISTENS_ALREADY, ExitCode.FAILED)
         self._listen_at(check_port(port))
         return Done()
 
