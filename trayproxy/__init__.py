@@ -12,35 +12,36 @@ Programs that cannot sign in to a company proxy connect to TrayProxy on localhos
                      │ tray (PySide6)    │   │ command line      │
                      └───────────────────┘   └───────────────────┘
 
-The *service* owns everything that must survive a closed window: listener, profiles, logins, open
-questions. *Faces* own nothing; they are clients of one control protocol. A tray that crashed has
-lost no connection, and a new one shows the same open question.
+The *service* owns everything that must survive a closed window: the listener, the profiles, the
+logins and the open prompts. The *front ends* (tray, command line) own no such state; they are
+clients of one control protocol. When the tray crashes, no connection is lost, and a new tray shows
+the same open prompt.
 
-Rooms, and the one rule: imports point one way, and import-linter keeps it so (pyproject.toml)::
+The packages. Imports point one way; import-linter checks the order (pyproject.toml)::
 
     http       RFC 9110/9112 without I/O: heads, framing, fields, challenges
-    auth       RFC 7617 without I/O: the schemes, and which one to answer with
-    desk       one question per protection space; vault.py is the keyring
+    auth       the authentication schemes (RFC 7617 and others) without I/O, and their selection
+    desk       one prompt per protection space; vault.py is the keyring
     routing    which way a request goes
     engine     the forwarding proxy, on proxy.py's Work contract
     profiles   the profile value and its TOML store
-    desktop    what differs between operating systems
-    control    the messages, the server, the client
-    service    builds the parts, starts and stops them in order
-    cli, ui    the faces
-    demo       a company network on loopback to try it all with
+    desktop    everything that differs between operating systems
+    control    the control protocol: messages, server, client
+    service    constructs the parts, starts them and stops them in order
+    cli, ui    the front ends
+    demo       a company network on loopback for trying TrayProxy
 
-Beside them three small modules that any room may ask: `identity` (what we are called), `paths`
-(where files live) and `logs`; and `options`, what ``trayproxy run`` was told.
+Any package may import these small modules: `identity` (the application's names), `paths` (where
+files are), `logs`, and `exit_codes`. `options` holds the parsed options of ``trayproxy run``.
 
 ``http ← auth ← desk``; ``http, auth, routing ← engine``; everything ``← service``;
 ``control ← cli, ui``. Only `engine` imports proxy.py, only `desk.vault` imports keyring, only `ui`
-imports PySide6, only `desktop` knows which operating system it is on; `http` and `auth` import
-nothing that does I/O, tells the time or makes threads.
+imports PySide6, and only `desktop` depends on the operating system; `http` and `auth` import
+no module that does I/O, reads a clock or starts threads.
 
 The documents that docstrings, comments and tests cite (``ux §3.4``, ``security.md``, R, T and F
 numbers) are in ``resources/docs/design``: ux.md, security.md, http.md.
 """
 
 __version__ = "0.1.0"
-"""The version, here and nowhere else."""
+"""The version of TrayProxy; its only definition."""
