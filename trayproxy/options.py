@@ -18,7 +18,7 @@ class RunOptions:
             system's.
         user: The user name for `upstream`; empty: ask.
         password: Its password, from standard input; None: ask.
-        stays: Wait for a port that is taken, and tell the faces meanwhile, instead of ending.
+        wait_for_port: True to wait for a port that is in use; False to end with an error.
         sign_in: How one signs in to `upstream`.
         method: What `upstream` may be answered with.
         no_prompt: Nobody is asked, whichever faces there are: a parked request gets its 503.
@@ -30,7 +30,7 @@ class RunOptions:
     user: str = ""
     password: str | None = field(default=None, repr=False)
     no_prompt: bool = False
-    stays: bool = False
+    wait_for_port: bool = False
     ca_file: str = ""
     sign_in: SignIn = SignIn.PASSWORD
     method: Method = Method.AUTOMATIC

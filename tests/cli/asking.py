@@ -91,7 +91,7 @@ class Desk:
                 checking=False,
                 rejections=count,
                 reason=PromptReason.TYPED_REJECTED,
-                hurried=count >= 3,
+                confirm_retry=count >= 3,
             )
 
     def change(self, **changes: object) -> None:
@@ -137,7 +137,7 @@ def describe(request: Request) -> str:
 def main(kind: str) -> None:
     questions = {
         "plain": QUESTION,
-        "hurried": replace(QUESTION, rejections=3, hurried=True),
+        "confirm-retry": replace(QUESTION, rejections=3, confirm_retry=True),
         "unsafe": replace(QUESTION, keyring=KeyringStatus(KeyringState.UNSAFE, "Plain")),
         "stranger": replace(QUESTION, user=""),
         "unnamed": replace(QUESTION, programs=(Program("", 0, "github.example:443"),)),

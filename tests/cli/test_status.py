@@ -65,7 +65,7 @@ def test_a_locked_screen_is_shown(cli: Cli, service: Service) -> None:
 def test_strangers_are_shown_if_there_were_some(cli: Cli, service: Service) -> None:
     assert "Refused" not in cli("status")[1]
     known = RefusedClients(3, "nobody", "nc", mktime((2026, 7, 1, 12, 5, 0, 0, 0, -1)))
-    service.status = replace(service.status, strangers=known)
+    service.status = replace(service.status, refused_clients=known)
     _, out, _ = cli("status")
     assert "  Refused:        3 connections, the last one of user nobody (nc) at 12:05\n" in out
     told = json.loads(cli("status", "--json")[1])["strangers"]
@@ -73,14 +73,14 @@ def test_strangers_are_shown_if_there_were_some(cli: Cli, service: Service) -> N
 
 
 def test_a_stranger_without_a_name_is_shown_too(cli: Cli, service: Service) -> None:
-    service.status = replace(service.status, strangers=RefusedClients(1, last=1e9))
+    service.status = replace(service.status, refused_clients=RefusedClients(1, last=1e9))
     _, out, _ = cli("status")
     assert "1 connection, the last one of a program that had gone already at " in out
 
 
 def test_json_is_printable_ascii_whatever_a_program_is_called(cli: Cli, service: Service) -> None:
     name = "\x9b2J \u202e Ü 👩"
-    service.status = replace(service.status, strangers=RefusedClients(1, "nobody", name, 0.0))
+    service.status = replace(service.status, refused_clients=RefusedClients(1, "nobody", name, 0.0))
     out = cli("status", "--json")[1]
     assert out.isascii()
     assert out.removesuffix("\n").isprintable()

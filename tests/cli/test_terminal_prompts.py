@@ -128,16 +128,17 @@ def test_nothing_typed_is_not_now(asking: Screen, paths: Paths, keys: str) -> No
         asking.see("Password")
         asking.type(keys[1])
     asking.see("Not signed in")
-    assert said(asking, paths)[-1] == "DeclinePrompt(number=1, quiet=<Snooze.A_MINUTE: 'a-minute'>)"
+    declined = "DeclinePrompt(number=1, snooze=<Snooze.A_MINUTE: 'a-minute'>)"
+    assert said(asking, paths)[-1] == declined
 
 
 def test_who_may_be_locked_out_is_asked_first(screen: Make, paths: Paths) -> None:
-    asking = screen("tests.cli.asking", "hurried")
+    asking = screen("tests.cli.asking", "confirm-retry")
     asking.see("Your account may be locked: the proxy rejected 3 passwords")
     asking.see(r"Try anyway\? \[y/N\] ")
     asking.type("\n")
     asking.see("Not signed in")
-    assert said(asking, paths) == ["DeclinePrompt(number=1, quiet=<Snooze.A_MINUTE: 'a-minute'>)"]
+    assert said(asking, paths) == ["DeclinePrompt(number=1, snooze=<Snooze.A_MINUTE: 'a-minute'>)"]
 
 
 def test_an_unsafe_keyring_is_not_offered(screen: Make, paths: Paths) -> None:
@@ -165,7 +166,7 @@ def test_an_answer_from_another_face_ends_the_question(asking: Screen, paths: Pa
     asking.see("Password")
     asking.type("half a passw")
     with connect(paths) as tray:
-        tray.hello("tray", asks=True)
+        tray.hello("tray", can_prompt=True)
         tray.request(AnswerPrompt(1, Login("jdoe", "right"), remember=True))
     asking.see("Signing in…\n")
     asking.see("Signed in.\n")
@@ -179,7 +180,7 @@ def test_what_is_typed_survives_a_change_of_who_waits(asking: Screen, paths: Pat
     asking.see("Password")
     asking.type("ri")
     with connect(paths) as tray:
-        tray.hello("tray", asks=True)
+        tray.hello("tray", can_prompt=True)
         tray.request(KeepPromptOpen(1))
         # The handler of this service tells everyone again what is open.
         tray.request(SignInNow("office"))
@@ -206,7 +207,7 @@ def test_in_the_background_it_waits_for_its_turn(screen: Make, paths: Paths) -> 
     shell = screen("tests.cli.behind")
     shell.see("Needed by")
     with connect(paths) as tray:
-        tray.hello("tray", asks=False)
+        tray.hello("tray", can_prompt=False)
         # The service goes on: neither writing nor wanting to read has stopped it.
         assert tray.request(SignInNow("office")) == Done()
         assert "User name" not in shell.shown
@@ -245,7 +246,7 @@ def test_another_services_questions_are_not_asked_here(screen: Make, paths: Path
     face = TerminalPrompts(paths, lambda: Writer(shown), pid)
     face.start()
     with connect(paths) as probe:
-        probe.hello("cli", asks=False)
+        probe.hello("cli", can_prompt=False)
     face.stop()
     assert shown == ["closed"]
 
@@ -355,7 +356,7 @@ def test_a_line_is_shown_when_it_is_true(change: dict[str, Any], line: str) -> N
 
 
 def test_an_account_that_is_locked_is_said_to_be_so_once() -> None:
-    locked = replace(QUESTION, reason=PromptReason.LOCKED, rejections=1, hurried=True)
+    locked = replace(QUESTION, reason=PromptReason.LOCKED, rejections=1, confirm_retry=True)
     assert len([line for line in show.lines(locked) if "locked" in line]) == 1
 
 

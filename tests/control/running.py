@@ -45,7 +45,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        self.attached_faces: list[str] = []
+        self.attached_front_ends: list[str] = []
         self.left = threading.Event()
         self.checks_may_end = asyncio.Event()
 
@@ -67,7 +67,7 @@ class Recorder:
         return Done()
 
     def attached(self, session: Session) -> None:
-        self.attached_faces.append(session.face)
+        self.attached_front_ends.append(session.front_end)
 
     def detached(self, session: Session) -> None:
         self.left.set()
@@ -78,15 +78,15 @@ class Running:
 
     def __init__(
         self,
-        at: ControlAddress,
+        address: ControlAddress,
         paths: Paths,
         new_loop: Callable[[], object],
         handler: Handler | None = None,
     ) -> None:
-        self.at = at
+        self.address = address
         self.paths = paths
         self.handler = Recorder()
-        self.server = Server(paths, handler or self.handler, at)
+        self.server = Server(paths, handler or self.handler, address)
         self._loop = new_loop()
         assert isinstance(self._loop, asyncio.AbstractEventLoop)
         self.loop = self._loop
@@ -107,9 +107,9 @@ class Running:
 
         return asyncio.run_coroutine_threadsafe(call(), self.loop).result(10)
 
-    def client(self, face: str = "cli", *, asks: bool = False) -> Client:
-        client = Client(self.at.connect(5))
-        client.hello(face, asks=asks)
+    def client(self, front_end: str = "cli", *, can_prompt: bool = False) -> Client:
+        client = Client(self.address.connect(5))
+        client.hello(front_end, can_prompt=can_prompt)
         return client
 
     def end(self) -> None:

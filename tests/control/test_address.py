@@ -18,12 +18,12 @@ import pytest
 from tests.control.running import STATUS, Running
 from tests.support.lines import PATIENCE
 from trayproxy.control import loopback
-from trayproxy.control.address import address
+from trayproxy.control.address import control_address
 from trayproxy.control.client import connect
 from trayproxy.control.loopback import LoopbackAddress
 from trayproxy.control.messages import GetStatus
 from trayproxy.control.transport import NotRunningError, UntrustedPeerError
-from trayproxy.control.unix_socket import UnixAddress, check_peer, peer_uid
+from trayproxy.control.unix_socket import UnixAddress, peer_uid, require_own_uid
 from trayproxy.paths import Paths
 
 NOBODY = 65534
@@ -35,7 +35,7 @@ os.setgid(int(sys.argv[2])), os.setuid(int(sys.argv[2]))
 where.connect(sys.argv[1])
 where.settimeout(10)
 try:
-    where.sendall(b'{"type":"Hello","number":1,"message":{"face":"cli","asks":false}}\\n')
+    where.sendall(b'{"type":"Hello","number":1,"message":{"front_end":"cli","can_prompt":false}}\\n')
     print(len(where.recv(100)))
 except (BrokenPipeError, ConnectionResetError):
     print(0)
@@ -43,13 +43,13 @@ except (BrokenPipeError, ConnectionResetError):
 
 
 def test_this_user_is_let_in() -> None:
-    check_peer(os.geteuid())
+    require_own_uid(os.geteuid())
 
 
 @pytest.mark.parametrize("uid", [None, os.geteuid() + 1, NOBODY])
 def test_nobody_else_is_let_in(uid: int | None) -> None:
     with pytest.raises(UntrustedPeerError):
-        check_peer(uid)
+        require_own_uid(uid)
 
 
 def test_the_kernel_tells_whose_the_other_end_is() -> None:
@@ -62,13 +62,13 @@ def test_an_address_that_was_removed_is_put_back(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As by Storage Sense on Windows; there the lock's file, which is open, keeps the folder.
-    monkeypatch.setattr(loopback, "_KEEP_S", 0.01)
+    monkeypatch.setattr(loopback, "_CHECK_INTERVAL_S", 0.01)
     kept: queue.Queue[bool] = queue.Queue()
 
     class Watched(LoopbackAddress):
-        def keep(self) -> float:
+        def maintain(self) -> float:
             was_there = paths.socket.exists()
-            pause_s = super().keep()
+            pause_s = super().maintain()
             kept.put(was_there)
             return pause_s
 
@@ -114,17 +114,17 @@ def test_an_address_that_cannot_be_written_yet_is_written_later(
     with monkeypatch.context() as changed:
         changed.setattr(Path, "replace", held)
         listener = place.listen()
-        assert place.keep() < 1
+        assert place.maintain() < 1
         place.remove()
     with listener:
         assert not (home / "file").exists()
-        assert place.keep() > 1
+        assert place.maintain() > 1
         assert (home / "file").read_text().split()[0] == str(listener.getsockname()[1])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_users_process_gets_nothing(running: Running) -> None:
-    if not isinstance(running.at, UnixAddress):
+    if not isinstance(running.address, UnixAddress):
         return
     # As if the folders and the socket had been left open to all: the check of the peer must hold.
     for path in (running.paths.socket, running.paths.runtime, running.paths.runtime.parent):
@@ -132,7 +132,7 @@ def test_another_users_process_gets_nothing(running: Running) -> None:
     command = [sys.executable, "-c", CONNECT_AS, str(running.paths.socket), str(NOBODY)]
     child = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert child.stdout == "0\n"
-    assert running.handler.attached_faces == []
+    assert running.handler.attached_front_ends == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -185,11 +185,11 @@ def test_a_broken_address_file_is_not_running(home: Path, text: str) -> None:
 
 
 def test_unix_sockets_are_used_where_there_are_any(paths: Paths) -> None:
-    assert isinstance(address(paths), UnixAddress)
+    assert isinstance(control_address(paths), UnixAddress)
 
 
 def test_a_process_that_does_not_know_the_key_gets_nothing(home: Path, running: Running) -> None:
-    if not isinstance(running.at, LoopbackAddress):
+    if not isinstance(running.address, LoopbackAddress):
         return
     port = int(running.paths.socket.read_text().split()[0])
     (home / "guess").write_text(f"{port} {secrets.token_hex(32)}\n")
@@ -203,7 +203,7 @@ def test_a_process_that_does_not_know_the_key_gets_nothing(home: Path, running: 
                 received += more
     # At most the service's own proof, of which nothing follows.
     assert len(received) in (0, 48)
-    assert running.handler.attached_faces == []
+    assert running.handler.attached_front_ends == []
 
 
 def test_the_proof_may_come_in_pieces(home: Path) -> None:
@@ -213,7 +213,7 @@ def test_the_proof_may_come_in_pieces(home: Path) -> None:
         thread.start()
         connection, _ = listener.accept()
         with connection:
-            guard = place.guard(connection)
+            guard = place.check_peer(connection)
             rest = None
             while rest is None:
                 reply, rest = guard.receive(connection.recv(1))
@@ -244,7 +244,7 @@ def test_a_process_that_took_the_port_is_not_believed(home: Path) -> None:
 
 
 def test_the_clients_of_a_home_find_its_service(running: Running) -> None:
-    if isinstance(running.at, UnixAddress):
+    if isinstance(running.address, UnixAddress):
         with connect(running.paths) as client:
-            client.hello("cli", asks=False)
+            client.hello("cli", can_prompt=False)
             assert client.request(GetStatus()) == STATUS

@@ -11,10 +11,10 @@ from tests.control.running import QUESTION, STATUS
 from trayproxy.auth.login import Login
 from trayproxy.control.codec import (
     MAX_LINE,
-    Lines,
+    LineSplitter,
     ProtocolError,
-    decode_answer,
     decode_request,
+    decode_service_message,
     encode,
 )
 from trayproxy.control.messages import (
@@ -84,7 +84,7 @@ def test_a_request_arrives_as_it_was_sent(request_: Request) -> None:
     ids=lambda message: type(message).__name__,
 )
 def test_an_answer_arrives_as_it_was_sent(message: Reply | Event) -> None:
-    assert decode_answer(encode(Envelope(message, 9))) == Envelope(message, 9)
+    assert decode_service_message(encode(Envelope(message, 9))) == Envelope(message, 9)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -154,7 +154,7 @@ def test_what_cannot_be_sent_is_refused_before(text: str) -> None:
 @given(st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b""))), st.integers(1, 9))
 def test_lines_come_out_however_they_are_cut(lines: list[bytes], size: int) -> None:
     stream = b"".join(line + b"\n" for line in lines)
-    reader = Lines()
+    reader = LineSplitter()
     out = [
         line for at in range(0, len(stream), size) for line in reader.feed(stream[at : at + size])
     ]
@@ -162,8 +162,8 @@ def test_lines_come_out_however_they_are_cut(lines: list[bytes], size: int) -> N
 
 
 def test_a_line_has_a_limit() -> None:
-    assert list(Lines(4).feed(b"abc\n")) == [b"abc"]
+    assert list(LineSplitter(4).feed(b"abc\n")) == [b"abc"]
     for chunks in [[b"abcd\n"], [b"abcd"], [b"ab", b"c", b"d"], [b"ab", b"cd\n"]]:
-        reader = Lines(4)
+        reader = LineSplitter(4)
         with pytest.raises(ProtocolError):
             list(itertools.chain.from_iterable(map(reader.feed, chunks)))

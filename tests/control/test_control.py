@@ -31,11 +31,11 @@ def test_a_request_gets_its_reply(running: Running) -> None:
         assert client.request(GetStatus()) == STATUS
         assert client.request(UseProfile("office")) == Done()
     assert running.handler.requests == [GetStatus(), UseProfile("office")]
-    assert running.handler.attached_faces == ["cli"]
+    assert running.handler.attached_front_ends == ["cli"]
 
 
 def test_events_come_to_those_who_subscribed(running: Running) -> None:
-    with running.client() as silent, running.client("tray", asks=True) as client:
+    with running.client() as silent, running.client("tray", can_prompt=True) as client:
         assert client.request(Subscribe()) == STATUS
         running.do(lambda: tell(running.server, Quitting()))
         events = client.events(5)

@@ -23,7 +23,7 @@ from trayproxy.control.transport import NotRunningError
 from trayproxy.control.unix_socket import UnixAddress
 from trayproxy.paths import Paths
 
-HELLO = b'{"type":"Hello","number":1,"message":{"face":"cli","asks":false}}\n'
+HELLO = b'{"type":"Hello","number":1,"message":{"front_end":"cli","can_prompt":false}}\n'
 SECRET = b"canary-4f1c"
 
 HOLD = """
@@ -33,7 +33,7 @@ from trayproxy.control.transport import NotRunningError
 from trayproxy.control.unix_socket import UnixAddress
 from trayproxy.control.lock import InstanceLock
 lock = InstanceLock(Path(sys.argv[1]))
-lock.take()
+lock.acquire()
 listener = UnixAddress(Path(sys.argv[2])).listen()
 print("held", flush=True)
 sys.stdin.read()
@@ -42,7 +42,7 @@ sys.stdin.read()
 
 def talk(running: Running, octets: bytes) -> bytes:
     """Send octets and return everything that comes until the server hangs up."""
-    with running.at.connect(5) as connection:
+    with running.address.connect(5) as connection:
         received = b""
         try:
             connection.sendall(octets)
@@ -61,7 +61,7 @@ def talk(running: Running, octets: bytes) -> bytes:
         b"\0" * 100 + b"\n",
         b"x" * (MAX_LINE + 1),
         b'{"type":"GetStatus","number":1,"message":{}}\n',
-        b'{"type":"Hello","number":0,"message":{"face":"","asks":false}}\n',
+        b'{"type":"Hello","number":0,"message":{"front_end":"","can_prompt":false}}\n',
         HELLO + HELLO,
         HELLO + b'{"type":"GetStatus","number":0,"message":{}}\n',
         HELLO + b'{"type":"GetStatus","number":-1,"message":{}}\n',
@@ -83,20 +83,20 @@ def test_what_is_not_the_protocol_is_cut_off(
 
 
 def test_a_face_of_another_version_is_told(running: Running) -> None:
-    with Client(running.at.connect(5)) as client:
+    with Client(running.address.connect(5)) as client:
         reply = client.request(Hello("tray", True, schema=999))
     assert type(reply).__name__ == "Failed"
     with (
-        Client(running.at.connect(5)) as client,
+        Client(running.address.connect(5)) as client,
         pytest.raises(ServiceRefusedError, match="another"),
     ):
-        client.hello("", asks=True)
+        client.hello("", can_prompt=True)
 
 
 def test_who_does_not_introduce_himself_is_cut_off(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_HELLO_S", 0.05)
+    monkeypatch.setattr(server_module, "_HELLO_TIMEOUT_S", 0.05)
     assert talk(running, b"") == b""
 
 
@@ -135,7 +135,7 @@ def test_too_many_faces_are_refused(running: Running) -> None:
 
 def test_a_flood_of_requests_is_worked_off_in_turns(running: Running) -> None:
     line = b'{"type":"GetStatus","number":2,"message":{}}\n'
-    with running.at.connect(5) as connection:
+    with running.address.connect(5) as connection:
         connection.sendall(HELLO + line * 1000)
         received = b""
         while received.count(b"\n") < 1001:
@@ -145,7 +145,7 @@ def test_a_flood_of_requests_is_worked_off_in_turns(running: Running) -> None:
 
 def test_a_second_service_is_refused_and_harms_nothing(running: Running) -> None:
     async def second() -> None:
-        await Server(running.paths, Recorder(), running.at).start()
+        await Server(running.paths, Recorder(), running.address).start()
 
     with pytest.raises(AlreadyRunningError) as caught:
         asyncio.run(second())
@@ -162,14 +162,14 @@ def test_a_killed_services_socket_is_replaced(paths: Paths) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == b"held\n"
         with pytest.raises(AlreadyRunningError) as caught:
-            InstanceLock(paths.lock).take()
+            InstanceLock(paths.lock).acquire()
         assert caught.value.pid == child.pid
         child.send_signal(signal.SIGKILL)
     assert paths.socket.exists()
     running = Running(UnixAddress(paths.socket), paths, asyncio.new_event_loop)
     try:
         with connect(paths) as client:
-            client.hello("cli", asks=False)
+            client.hello("cli", can_prompt=False)
             assert client.request(GetStatus()) == STATUS
     finally:
         running.end()
@@ -178,16 +178,16 @@ def test_a_killed_services_socket_is_replaced(paths: Paths) -> None:
 def test_a_lock_files_old_number_means_nothing(paths: Paths) -> None:
     paths.lock.write_text(f"{os.getpid()}\n")
     lock = InstanceLock(paths.lock)
-    lock.take()
+    lock.acquire()
     lock.release()
 
 
 def test_the_lock_can_be_taken_again(paths: Paths) -> None:
     first, second = InstanceLock(paths.lock), InstanceLock(paths.lock)
-    first.take()
+    first.acquire()
     with pytest.raises(AlreadyRunningError):
-        second.take()
+        second.acquire()
     first.release()
     first.release()
-    second.take()
+    second.acquire()
     second.release()

@@ -550,7 +550,7 @@ def test_a_first_request_that_was_forbidden_is_cleared_up_when_the_person_insist
     back = play.reject(first, target="blocked.example:443")
     assert play.question_due.reason is PromptReason.SAVED_REJECTED
     play.enter(RIGHT)
-    assert play.question.hurried
+    assert play.question.confirm_retry
     play.enter(RIGHT)
     assert play.all(TryOwn)[-1].target == ""
     assert play.question.checking
@@ -755,7 +755,7 @@ def test_a_saved_login_that_an_earlier_run_saw_rejected_is_not_sent(play: Play) 
     assert (play.question.reason, play.question.user) == (PromptReason.SAVED_REJECTED, "jdoe")
     play.enter(WRONG)
     assert play.released() == []
-    assert (play.question.rejections, play.question.hurried) == (0, True)
+    assert (play.question.rejections, play.question.confirm_retry) == (0, True)
     play.enter(WRONG)
     assert play.released() == [waiter]
 

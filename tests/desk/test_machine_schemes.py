@@ -233,7 +233,7 @@ def test_what_the_upstream_says_about_the_account_is_told(
     (first,) = at.ask()
     at.enter(RIGHT)
     at.challenge(tried=at.mark(first), scheme="negotiate", verdict=Verdict(kind))
-    assert (at.question.reason, at.question.hurried) == (why, hurried)
+    assert (at.question.reason, at.question.confirm_retry) == (why, hurried)
     assert at.machine.facts("office").sign_in is SignInState.REJECTED
 
 

@@ -184,7 +184,7 @@ class Office(RuleBasedStateMachine):
         question = self.play.machine.question(number)
         assert question
         is_unknown = question.reason is PromptReason.UNCHECKED
-        if question.hurried or is_unknown or question.profile_id in self.lifted:
+        if question.confirm_retry or is_unknown or question.profile_id in self.lifted:
             self.insisted[question.profile_id, login] += 1
         self.touched.add(number)
         self.agreed.add((login, question.method.lower()))

@@ -95,11 +95,11 @@ def test_a_second_answer_while_one_is_checked_is_not_sent(play: Play) -> None:
 def test_three_rejections_within_ten_minutes_need_insistence(play: Play) -> None:
     play.ask()
     for attempt in range(3):
-        assert not play.question.hurried
+        assert not play.question.confirm_retry
         play.enter(Login("jdoe", f"wrong{attempt}"))
         play.reject(play.released()[-1])
         play.wait(60)
-    assert (play.question.rejections, play.question.hurried) == (3, True)
+    assert (play.question.rejections, play.question.confirm_retry) == (3, True)
 
 
 def test_three_rejections_over_a_longer_time_do_not(play: Play) -> None:
@@ -111,7 +111,7 @@ def test_three_rejections_over_a_longer_time_do_not(play: Play) -> None:
         play.wait(290)
         play.challenge()
         play.wait(290)
-    assert (play.question.rejections, play.question.hurried) == (3, False)
+    assert (play.question.rejections, play.question.confirm_retry) == (3, False)
 
 
 def test_success_clears_the_count(play: Play) -> None:
@@ -138,7 +138,7 @@ def test_a_rejected_login_typed_again_costs_no_log_on(play: Play) -> None:
     question = play.question
     assert len(play.released()) == 1
     assert (question.reason, question.rejections) == (PromptReason.REPEATED, 1)
-    assert question.hurried
+    assert question.confirm_retry
     assert not question.checking
 
 
@@ -244,7 +244,7 @@ def test_a_login_given_up_before_its_rejection_came_is_not_sent_again(play: Play
     play.ask()
     play.enter(WRONG)
     assert play.released() == [first]
-    assert play.question.hurried
+    assert play.question.confirm_retry
 
 
 # --- Verdicts that are none -----------------------------------------------------------------------

@@ -119,5 +119,5 @@ def attached(paths: Paths) -> Client:
             assert time.monotonic() < deadline
             select.select([], [], [], 0.05)
         else:
-            client.hello("cli", asks=False)
+            client.hello("cli", can_prompt=False)
             return client

@@ -135,7 +135,7 @@ def test_a_proxy_that_is_not_there_is_told_with_what_to_do(office: Office, type_
 def test_the_question_of_a_test_that_was_left_closes(office: Office) -> None:
     here = office.begin(office.run())
     with connect(here.service.paths) as client:
-        client.hello("cli", asks=False)
+        client.hello("cli", can_prompt=False)
         client.send(CheckProfile(office.profile, office.origin.url("/hello")))
         question = here.face.wait_for_question()
     assert here.face.wait_for_ending(question) is Ending.ABANDONED

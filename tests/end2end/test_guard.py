@@ -82,7 +82,7 @@ def test_another_users_program_gets_nothing_and_is_told_why(
         assert ours.answer() == SERVED
     assert len(upstream.peers) == 1
     running.process.err.wait_for("refused a connection of user nobody, program python")
-    told = running.status().strangers
+    told = running.status().refused_clients
     assert (told.count, told.user) == (3, "nobody")
     assert told.program.startswith("python")
     shown = said_by(place, "status").stdout
@@ -104,7 +104,7 @@ def test_curl_of_another_user_shows_how_it_may_be_allowed(run: Run, upstream: Sc
     tunnel = as_nobody([*curl, "-v", "https://origin.test/"])
     assert "403 TrayProxy serves only its own user; allow_users adds others" in tunnel.stderr
     assert len(upstream.peers) == 0
-    assert running.status().strangers.count == 3
+    assert running.status().refused_clients.count == 3
 
 
 @needs_root
@@ -130,7 +130,7 @@ def test_apt_says_how_it_may_be_allowed(run: Run, upstream: Scripted, open_folde
     )
     said = result.stdout + result.stderr
     assert "403  TrayProxy serves only its own user; allow_users adds others (TP-109)" in said
-    assert running.status().strangers.user == "_apt"
+    assert running.status().refused_clients.user == "_apt"
     assert len(upstream.peers) == 0
 
 
@@ -192,9 +192,9 @@ def test_what_another_user_has_sent_and_left_is_not_passed_on(run: Run, upstream
     running.process.signal(signal.SIGSTOP)
     with program(at(running), Then.CLOSES, user=NOBODY, octets=GET):
         running.process.signal(signal.SIGCONT)
-        wait_for_status(running, lambda status: status.strangers.count == 1)
+        wait_for_status(running, lambda status: status.refused_clients.count == 1)
     assert len(upstream.peers) == 0
-    assert running.status().strangers.user == ""
+    assert running.status().refused_clients.user == ""
 
 
 def wait_for_status(running: Service, holds: Callable[[Status], bool]) -> Status:

@@ -50,7 +50,7 @@ def test_a_port_that_windows_refuses_is_told_as_taken_and_another_one_offered(
 ) -> None:
     monkeypatch.setattr(main, "is_taken", lambda error: error.errno == errno.EACCES)
     monkeypatch.setattr(main, "free_port_after", lambda port, host: port + 1)
-    service = Service(RunOptions(stays=True), Paths(*[tmp_path] * 5), on_ready=print)
+    service = Service(RunOptions(wait_for_port=True), Paths(*[tmp_path] * 5), on_ready=print)
     service._engine = cast(Engine, SimpleNamespace(address="127.0.0.1:3128"))
     service._names = cast(ProcessNames, SimpleNamespace(listener_at=lambda address: owner))
     refused = OSError(errno.EACCES, "WSAEACCES")

@@ -16,7 +16,7 @@ from typing import TypeVar
 from tests.support.held import Held
 from tests.support.lines import PATIENCE
 from trayproxy.auth.login import Login
-from trayproxy.control.address import address
+from trayproxy.control.address import control_address
 from trayproxy.control.client import Client, DisconnectedError, NoReplyError
 from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import (
@@ -79,9 +79,9 @@ class Face(Held):
         self._gone = False
         self._closed = False
         self._bell, self._ring = os.pipe()
-        self._wire = _Recording(address(paths).connect(PATIENCE))
+        self._wire = _Recording(control_address(paths).connect(PATIENCE))
         self._client = Client(self._wire)
-        self._client.hello("tray" if asks else "cli", asks=asks, timeout_s=PATIENCE)
+        self._client.hello("tray" if asks else "cli", can_prompt=asks, timeout_s=PATIENCE)
         status = self._client.request(Subscribe(), PATIENCE)
         assert isinstance(status, Status), status
         self._statuses.append(status)

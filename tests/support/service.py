@@ -45,7 +45,7 @@ class Service:
     def status(self) -> Status:
         """Ask it for its status."""
         with connect(self.paths) as client:
-            client.hello("cli", asks=False)
+            client.hello("cli", can_prompt=False)
             status = client.request(GetStatus())
         assert isinstance(status, Status), status
         return status

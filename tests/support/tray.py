@@ -75,7 +75,7 @@ class Tray:
         """Ask the service for its status; None if there is no service."""
         try:
             with connect(self.paths) as client:
-                client.hello("cli", asks=False)
+                client.hello("cli", can_prompt=False)
                 status = client.request(GetStatus())
         except (NotRunningError, DisconnectedError, NoReplyError, OSError):
             return None

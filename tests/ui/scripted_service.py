@@ -72,7 +72,7 @@ class ScriptedHandler:
                 self.status = replace(self.status, profile=wanted)
                 self.send_to_faces(StatusChanged(self.status))
             case ShowWindow(token):
-                if not any(session.face == "tray" for session in self.sessions):
+                if not any(session.front_end == "tray" for session in self.sessions):
                     return Failed(Problem("TP-703", "No window", "None."))
                 self.send_to_faces(ShowRequested(token))
             case Quit():
@@ -139,7 +139,8 @@ class ScriptedService:
         """Wait until a tray is attached, or gone."""
         with self.script.changed:
             assert self.script.changed.wait_for(
-                lambda: any(s.face == "tray" for s in self.script.sessions) is present, PATIENCE
+                lambda: any(s.front_end == "tray" for s in self.script.sessions) is present,
+                PATIENCE,
             )
 
     def stop(self) -> None:

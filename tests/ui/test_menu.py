@@ -331,5 +331,5 @@ def test_strangers_are_told_in_the_tooltip_if_there_were_some(qapp: object) -> N
         (1, "1 connection of other users refused"),
         (7, "7 connections of other users refused"),
     ):
-        told = structs.replace(status, strangers=RefusedClients(count))
+        told = structs.replace(status, refused_clients=RefusedClients(count))
         assert texts.tray_tooltip(IconState.READY, told).splitlines()[2:] == [line]

@@ -147,7 +147,7 @@ def test_the_lock_out_line_comes_with_the_second_rejection(qtbot: QtBot) -> None
 
 
 def test_an_account_that_is_locked_is_said_to_be_so_once(qtbot: QtBot) -> None:
-    locked = replace(REJECTED, reason=PromptReason.LOCKED, rejections=1, hurried=True)
+    locked = replace(REJECTED, reason=PromptReason.LOCKED, rejections=1, confirm_retry=True)
     dialog = shown(qtbot, locked)
     assert accept(dialog).text() == "Try anyway"
     assert len([text for text in texts(dialog) if "locked" in text]) == 1
@@ -155,7 +155,7 @@ def test_an_account_that_is_locked_is_said_to_be_so_once(qtbot: QtBot) -> None:
 
 def test_a_repeated_password_is_told_and_counts_only_those_that_were_sent(qtbot: QtBot) -> None:
     dialog = shown(
-        qtbot, replace(REJECTED, reason=PromptReason.REPEATED, rejections=1, hurried=True)
+        qtbot, replace(REJECTED, reason=PromptReason.REPEATED, rejections=1, confirm_retry=True)
     )
     assert [text for text in texts(dialog) if "same password" in text and "not sent again" in text]
     assert not [text for text in texts(dialog) if "account may be locked" in text]
@@ -163,7 +163,7 @@ def test_a_repeated_password_is_told_and_counts_only_those_that_were_sent(qtbot:
 
 
 def test_a_hurried_person_is_asked_to_wait(qtbot: QtBot) -> None:
-    dialog = shown(qtbot, replace(REJECTED, rejections=3, hurried=True))
+    dialog = shown(qtbot, replace(REJECTED, rejections=3, confirm_retry=True))
     assert accept(dialog).text() == "Try anyway"
     assert [text for text in texts(dialog) if "rejected 3 passwords in a row" in text]
 

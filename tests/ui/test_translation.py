@@ -49,7 +49,7 @@ def test_plurals_are_marked_as_such(found: ElementTree.Element) -> None:
 def test_the_reasons_for_a_question_are_found(found: ElementTree.Element) -> None:
     contexts = {context.findtext("name"): context for context in found.findall("context")}
     texts = {text.text for text in contexts["SignIn"].findall("message/source")}
-    assert {*prompt_reasons.REASONS.values(), prompt_reasons.NAMELESS} <= texts
+    assert {*prompt_reasons.REASON_TEXTS.values(), prompt_reasons.NO_PREVIOUS_REALM_TEXT} <= texts
 
 
 def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> None:
@@ -76,4 +76,4 @@ def test_the_dialog_shows_the_translation_of_a_reason(qapp: QApplication) -> Non
         shown = rejection_line(prompt)
     finally:
         qapp.removeTranslator(translator)
-    assert shown == prompt_reasons.REASONS[PromptReason.TYPED_REJECTED][::-1]
+    assert shown == prompt_reasons.REASON_TEXTS[PromptReason.TYPED_REJECTED][::-1]

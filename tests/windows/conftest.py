@@ -92,7 +92,7 @@ class Service:
     def client(self) -> Client:
         """Return a connection to its control address."""
         client = connect(self.paths)
-        client.hello("cli", asks=False)
+        client.hello("cli", can_prompt=False)
         return client
 
     def quit(self) -> int:

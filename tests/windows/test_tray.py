@@ -108,7 +108,7 @@ def ask(paths: Paths, request: Request) -> Reply | None:
     """Ask the service; return its reply, None if it does not run."""
     try:
         with connect(paths) as client:
-            client.hello("cli", asks=False)
+            client.hello("cli", can_prompt=False)
             return client.request(request)
     except (NotRunningError, DisconnectedError, NoReplyError, OSError):
         return None

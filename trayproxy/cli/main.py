@@ -113,7 +113,7 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         upstream=arguments.upstream,
         user=arguments.user or "",
         no_prompt=arguments.no_prompt,
-        stays=arguments.stay,
+        wait_for_port=arguments.stay,
         ca_file=arguments.ca_file or "",
         sign_in=SignIn(arguments.sign_in or SignIn.PASSWORD),
         method=Method(arguments.method or Method.AUTOMATIC),

@@ -9,7 +9,7 @@ from trayproxy.control.messages import (
     PromptReason,
     Transport,
 )
-from trayproxy.control.prompt_reasons import NAMELESS, REASONS
+from trayproxy.control.prompt_reasons import NO_PREVIOUS_REALM_TEXT, REASON_TEXTS
 
 _NAME = 60
 _REALM = 80
@@ -63,10 +63,10 @@ def why(question: Prompt) -> str:
     """Return why the person is asked, empty if only because no password is known."""
     before = printable_line(question.before, _REALM)
     if question.reason is PromptReason.REALM_CHANGED and not before:
-        return NAMELESS
+        return NO_PREVIOUS_REALM_TEXT
     method = printable_line(question.method, _NAME)
     words = {"store": store(question.keyring), "before": before, "method": method}
-    return REASONS.get(question.reason, "").format(**words)
+    return REASON_TEXTS.get(question.reason, "").format(**words)
 
 
 def encoding(question: Prompt) -> str:
@@ -85,7 +85,7 @@ def lock_out(question: Prompt) -> str:
     """Return the warning about locked accounts, from the second rejection on."""
     if question.reason is PromptReason.LOCKED:
         return ""  # That is known, and said already.
-    if question.hurried and question.rejections >= _ACCOUNT_AT_RISK:
+    if question.confirm_retry and question.rejections >= _ACCOUNT_AT_RISK:
         return (
             f"Your account may be locked: the proxy rejected {question.rejections} passwords in a "
             "row. Waiting 15 to 30 minutes or asking your help desk usually helps."

@@ -30,7 +30,7 @@ def connect_if_running(paths: Paths) -> Client | None:
     except UntrustedPeerError as error:
         raise CommandError(f"What runs in the place of TrayProxy is not yours: {error}.") from None
     try:
-        client.hello("cli", asks=False)
+        client.hello("cli", can_prompt=False)
     except ServiceRefusedError as error:
         raise CommandError.refused(error.failed) from None
     except (DisconnectedError, NoReplyError, ProtocolError) as error:

@@ -312,7 +312,7 @@ def _lock(paths: Paths) -> Iterator[None]:
         deadline = time.monotonic() + _LOCK_WAIT_S
         while True:
             try:
-                lock.take()
+                lock.acquire()
                 break
             except AlreadyRunningError:
                 if time.monotonic() > deadline:

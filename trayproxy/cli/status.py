@@ -16,7 +16,7 @@ from trayproxy.control.messages import (
     Status,
     UpstreamState,
 )
-from trayproxy.control.status_conditions import cannot_sign_in, lacks_choice, needs_sign_in
+from trayproxy.control.status_conditions import cannot_sign_in, has_no_active_profile, needs_sign_in
 from trayproxy.exit_codes import ExitCode
 from trayproxy.paths import Paths
 
@@ -76,8 +76,8 @@ def as_text(status: Status) -> str:
         rows.append(("Connections", str(status.active)))
     if status.screen_locked:
         rows.append(("Screen", "locked; questions wait until you are back"))
-    if status.strangers.count:
-        rows.append(("Refused", strangers(status.strangers)))
+    if status.refused_clients.count:
+        rows.append(("Refused", strangers(status.refused_clients)))
     for problem in (status.problem, *status.notices):
         if problem is not None:
             text = f"{printable_line(problem.title)}. {printable_line(problem.body)} ({problem.id})"
@@ -92,7 +92,7 @@ def state(status: Status) -> str:
         return "stopped"
     if status.listener is ListenerState.STARTING:
         return "starting"
-    if lacks_choice(status):
+    if has_no_active_profile(status):
         return "stopped"
     if needs_sign_in(status):
         return "signin"
@@ -107,7 +107,7 @@ def heading(status: Status) -> str:
     """Return the state as a sentence without a full stop, as the tray's menu begins."""
     if status.listener is ListenerState.FAILED:
         return "Not running"
-    if lacks_choice(status):
+    if has_no_active_profile(status):
         return "No profile is in use; choose one: trayproxy profiles use"
     if status.profile is None and not status.direct:
         return "No profile yet"

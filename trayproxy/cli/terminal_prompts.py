@@ -127,7 +127,7 @@ class TerminalPrompts:
         except NotRunningError:
             return False
         with client:
-            client.hello("terminal", asks=True)
+            client.hello("terminal", can_prompt=True)
             reply = client.request(Subscribe())
             if not isinstance(reply, Status) or reply.pid != self._pid:
                 return False
@@ -231,7 +231,9 @@ class _Conversation:
 
     def _answer(self, question: Prompt) -> AnswerPrompt | DeclinePrompt:
         decline = DeclinePrompt(question.number, Snooze.A_MINUTE)
-        if question.hurried and not self._agrees(question, "Try anyway? [y/N] ", default=False):
+        if question.confirm_retry and not self._agrees(
+            question, "Try anyway? [y/N] ", default=False
+        ):
             return decline
         suggested = printable_line(question.user)
         prompt = f"User name [{suggested}]: " if suggested else "User name (empty: not now): "

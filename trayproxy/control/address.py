@@ -12,7 +12,7 @@ from trayproxy.control.unix_socket import UnixAddress
 from trayproxy.paths import Paths
 
 
-def address(paths: Paths) -> ControlAddress:
+def control_address(paths: Paths) -> ControlAddress:
     """Return the address of this user's service, by what this system offers."""
     if hasattr(socket, "AF_UNIX"):
         return UnixAddress(paths.socket)

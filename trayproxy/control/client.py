@@ -15,14 +15,14 @@ from threading import Thread
 from types import TracebackType
 from typing import Self
 
-from trayproxy.control.address import address
-from trayproxy.control.codec import Lines, decode_answer, encode
+from trayproxy.control.address import control_address
+from trayproxy.control.codec import LineSplitter, decode_service_message, encode
 from trayproxy.control.messages import Envelope, Event, Failed, Hello, Reply, Request
 from trayproxy.control.transport import NotRunningError, UntrustedPeerError
 from trayproxy.paths import Paths
 
 _CHUNK = 64 * 1024
-_READY_CHUNKS = 16
+_MAX_READY_CHUNKS = 16
 """How much one `receive_ready` reads at most, so that a window stays alive in a flood."""
 _SEND_TIMEOUT_S = 5.0
 
@@ -57,8 +57,8 @@ class Client:
     def __init__(self, connection: socket.socket) -> None:
         """Take over a connection that `Address.connect` has proven."""
         self._socket = connection
-        self._lines = Lines()
-        self._arrived: deque[Envelope] = deque()
+        self._lines = LineSplitter()
+        self._received: deque[Envelope] = deque()
         self._number = 0
 
     def __enter__(self) -> Self:
@@ -72,7 +72,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def hello(self, face: str, *, asks: bool, timeout_s: float = 5.0) -> None:
+    def hello(self, front_end: str, *, can_prompt: bool, timeout_s: float = 5.0) -> None:
         """Introduce this face; hangs up if that does not succeed.
 
         Args:
@@ -86,7 +86,7 @@ class Client:
             NoReplyError: Nothing came in time.
         """
         try:
-            reply = self.request(Hello(face, asks, pid=os.getpid()), timeout_s)
+            reply = self.request(Hello(front_end, can_prompt, pid=os.getpid()), timeout_s)
             if isinstance(reply, Failed):
                 raise ServiceRefusedError(reply)
         except BaseException:
@@ -122,17 +122,17 @@ class Client:
         """
         number = self.send(message)
         deadline = time.monotonic() + timeout_s
-        kept: deque[Envelope] = deque()
+        others: deque[Envelope] = deque()
         try:
             while True:
-                envelope = self._next(deadline)
+                envelope = self._next_envelope(deadline)
                 if envelope.number == number:
                     reply = envelope.message
                     assert isinstance(reply, Reply)
                     return reply
-                kept.append(envelope)
+                others.append(envelope)
         finally:
-            self._arrived.extendleft(reversed(kept))
+            self._received.extendleft(reversed(others))
 
     def events(self, timeout_s: float | None = None) -> Iterator[Event]:
         """Yield events as they come; replies nobody waited for are dropped.
@@ -147,7 +147,7 @@ class Client:
         while True:
             deadline = None if timeout_s is None else time.monotonic() + timeout_s
             try:
-                message = self._next(deadline).message
+                message = self._next_envelope(deadline).message
             except NoReplyError:
                 return
             if isinstance(message, Event):
@@ -168,26 +168,26 @@ class Client:
             ProtocolError: What came was no message; nothing more can be read.
         """
         self._socket.settimeout(0)
-        gone: DisconnectedError | None = None
+        disconnected: DisconnectedError | None = None
         with contextlib.suppress(BlockingIOError):
-            for _ in range(_READY_CHUNKS):
+            for _ in range(_MAX_READY_CHUNKS):
                 try:
                     self._read()
                 except DisconnectedError as error:
-                    gone = error
+                    disconnected = error
                     break
-        arrived = list(self._arrived)
-        self._arrived.clear()
-        if gone is not None and not arrived:
-            raise gone
-        return arrived
+        received = list(self._received)
+        self._received.clear()
+        if disconnected is not None and not received:
+            raise disconnected
+        return received
 
     def close(self) -> None:
         """Hang up; harmless when done before."""
         self._socket.close()
 
-    def _next(self, deadline: float | None) -> Envelope:
-        while not self._arrived:
+    def _next_envelope(self, deadline: float | None) -> Envelope:
+        while not self._received:
             wait_s = None if deadline is None else deadline - time.monotonic()
             if wait_s is not None and wait_s <= 0:
                 raise NoReplyError("TrayProxy did not reply in time")
@@ -196,7 +196,7 @@ class Client:
                 self._read()
             except TimeoutError:
                 raise NoReplyError("TrayProxy did not reply in time") from None
-        return self._arrived.popleft()
+        return self._received.popleft()
 
     def _read(self) -> None:
         """Read once, as the socket's time limit says."""
@@ -208,7 +208,7 @@ class Client:
             raise DisconnectedError(str(error)) from None
         if not octets:
             raise DisconnectedError("TrayProxy has closed the connection")
-        self._arrived.extend(map(decode_answer, self._lines.feed(octets)))
+        self._received.extend(map(decode_service_message, self._lines.feed(octets)))
 
 
 def connect(paths: Paths, timeout_s: float = 5.0) -> Client:
@@ -218,7 +218,7 @@ def connect(paths: Paths, timeout_s: float = 5.0) -> Client:
         NotRunningError: No service runs (`trayproxy.control.transport`).
         UntrustedPeerError: Something of another user listens there.
     """
-    return Client(address(paths).connect(timeout_s))
+    return Client(control_address(paths).connect(timeout_s))
 
 
 class ThreadedConnector:

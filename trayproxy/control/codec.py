@@ -47,12 +47,12 @@ class _Head(msgspec.Struct, frozen=True):
     number: int = 0
 
 
-def _by_name(union: UnionType) -> dict[str, Any]:
+def _types_by_name(union: UnionType) -> dict[str, Any]:
     return {kind.__name__: kind for kind in get_args(union)}
 
 
-_REQUESTS = _by_name(Request)
-_ANSWERS = _by_name(Reply | Event)
+_REQUESTS = _types_by_name(Request)
+_SERVICE_MESSAGES = _types_by_name(Reply | Event)
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -80,13 +80,13 @@ def decode_request(line: bytes) -> tuple[Request, int]:
     return _decode(line, _REQUESTS)
 
 
-def decode_answer(line: bytes) -> Envelope:
+def decode_service_message(line: bytes) -> Envelope:
     """Return the reply or event of a line.
 
     Raises:
         ProtocolError: It is none.
     """
-    return Envelope(*_decode(line, _ANSWERS))
+    return Envelope(*_decode(line, _SERVICE_MESSAGES))
 
 
 def _decode(line: bytes, kinds: dict[str, Any]) -> tuple[Any, int]:
@@ -104,7 +104,7 @@ def _decode(line: bytes, kinds: dict[str, Any]) -> tuple[Any, int]:
         raise ProtocolError(f"not a {kind.__name__}", head.number) from None
 
 
-class Lines:
+class LineSplitter:
     """Cuts what a socket delivers into lines."""
 
     def __init__(self, limit: int = MAX_LINE) -> None:

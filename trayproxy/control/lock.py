@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from types import ModuleType
 
-_PID_SPAN = 32
+_PID_SIZE = 32
 """The pid stands in the first octets; the lock, where it is one of octets, lies behind them."""
 
 
@@ -25,7 +25,7 @@ class AlreadyRunningError(Exception):
 
 
 class InstanceLock:
-    """The lock, held from `take` to `release` or the end of the process."""
+    """The lock, held from `acquire` to `release` or the end of the process."""
 
     def __init__(self, path: Path) -> None:
         """Name the file; its folder must exist.
@@ -36,7 +36,7 @@ class InstanceLock:
         self._path = path
         self._descriptor: int | None = None
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Take the lock at once.
 
         Raises:
@@ -65,7 +65,7 @@ class InstanceLock:
 
 def _read_pid(descriptor: int) -> int:
     os.lseek(descriptor, 0, os.SEEK_SET)
-    text = os.read(descriptor, _PID_SPAN).strip()
+    text = os.read(descriptor, _PID_SIZE).strip()
     return int(text) if text.isdigit() else 0
 
 
@@ -74,15 +74,15 @@ def _lock(descriptor: int) -> None:
     try:
         import fcntl
     except ImportError:
-        _lock_octet(descriptor)
+        _lock_with_msvcrt(descriptor)
     else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _lock_octet(descriptor: int) -> None:
+def _lock_with_msvcrt(descriptor: int) -> None:
     # Windows locks are mandatory: behind the pid, so that others can still read it.
     import msvcrt as module
 
     msvcrt: ModuleType = module
-    os.lseek(descriptor, _PID_SPAN, os.SEEK_SET)
+    os.lseek(descriptor, _PID_SIZE, os.SEEK_SET)
     msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)

@@ -14,12 +14,12 @@ from pathlib import Path
 from trayproxy.control.transport import BACKLOG, NotRunningError, PeerCheck, UntrustedPeerError
 from trayproxy.paths import make_private
 
-_KEEP_S = 5.0
+_CHECK_INTERVAL_S = 5.0
 """How often the service looks at its file: less than a face waits for a service that it started."""
-_KEEP_AGAIN_S = 0.25
+_RETRY_INTERVAL_S = 0.25
 """The same while the file cannot be written."""
 
-_CONNECT_S = 0.5
+_CONNECT_TIMEOUT_S = 0.5
 """How long a connection to a loopback port may take. Where somebody listens, the system accepts at
 once; Windows asks a port where nobody does three times, which takes two seconds."""
 
@@ -46,7 +46,7 @@ class LoopbackAddress:
         """
         self._path = path
         self._key = b""
-        self._text = ""
+        self._content = ""
 
     def listen(self) -> socket.socket:
         """Take a free port, and write it down with a new key."""
@@ -58,8 +58,8 @@ class LoopbackAddress:
             listener.bind(("127.0.0.1", 0))
             listener.listen(BACKLOG)
             self._key = secrets.token_bytes(_KEY_SIZE)
-            self._text = f"{listener.getsockname()[1]} {self._key.hex()}\n"
-            # Held open by another program: `keep` writes it.
+            self._content = f"{listener.getsockname()[1]} {self._key.hex()}\n"
+            # Held open by another program: `maintain` writes it.
             with contextlib.suppress(PermissionError):
                 self._write()
         except OSError:
@@ -67,29 +67,29 @@ class LoopbackAddress:
             raise
         return listener
 
-    def keep(self) -> float:
+    def maintain(self) -> float:
         """Write the file again, with its folder, if somebody has removed or changed it."""
         try:
-            if self._path.read_text("ascii") == self._text:
-                return _KEEP_S
+            if self._path.read_text("ascii") == self._content:
+                return _CHECK_INTERVAL_S
         except (OSError, ValueError):
             pass
         try:
             make_private(self._path.parent)
             self._write()
         except OSError:
-            return _KEEP_AGAIN_S
-        return _KEEP_S
+            return _RETRY_INTERVAL_S
+        return _CHECK_INTERVAL_S
 
-    def guard(self, connection: socket.socket) -> PeerCheck:
+    def check_peer(self, connection: socket.socket) -> PeerCheck:
         """Demand a proof of the key; whoever can read the file is this user."""
-        return _ServiceProof(self._key)
+        return _ServiceHandshake(self._key)
 
     def connect(self, timeout_s: float) -> socket.socket:
         """Connect to the port that the file tells, and exchange the proofs."""
         try:
             port, key = self._path.read_text("ascii").split()
-            limit_s = min(timeout_s, _CONNECT_S)
+            limit_s = min(timeout_s, _CONNECT_TIMEOUT_S)
             connection = socket.create_connection(("127.0.0.1", int(port)), limit_s)
             connection.settimeout(timeout_s)
         except (OSError, ValueError) as error:
@@ -97,7 +97,7 @@ class LoopbackAddress:
         try:
             # Small messages to and fro: waiting to fill a segment would cost 40 ms each.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _prove(connection, bytes.fromhex(key))
+            _prove_key(connection, bytes.fromhex(key))
         except UntrustedPeerError:
             connection.close()
             raise
@@ -117,11 +117,11 @@ class LoopbackAddress:
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="ascii") as file:
-            file.write(self._text)
+            file.write(self._content)
         new.replace(self._path)
 
 
-class _ServiceProof:
+class _ServiceHandshake:
     """The service's side of `LoopbackAddress`."""
 
     def __init__(self, key: bytes) -> None:
@@ -139,26 +139,26 @@ class _ServiceProof:
             reply = own + _proof(self._key, b"service", self._nonces)
         if not self._nonces or len(self._received) < _PROOF_SIZE:
             return reply, None
-        _believe(self._received[:_PROOF_SIZE], _proof(self._key, b"client", self._nonces))
+        _verify_proof(self._received[:_PROOF_SIZE], _proof(self._key, b"client", self._nonces))
         return reply, self._received[_PROOF_SIZE:]
 
 
-def _prove(connection: socket.socket, key: bytes) -> None:
+def _prove_key(connection: socket.socket, key: bytes) -> None:
     """The client's side of `LoopbackAddress`."""
     nonces = secrets.token_bytes(_NONCE_SIZE)
     connection.sendall(nonces)
-    nonces += _receive(connection, _NONCE_SIZE)
-    _believe(_receive(connection, _PROOF_SIZE), _proof(key, b"service", nonces))
+    nonces += _receive_exactly(connection, _NONCE_SIZE)
+    _verify_proof(_receive_exactly(connection, _PROOF_SIZE), _proof(key, b"service", nonces))
     connection.sendall(_proof(key, b"client", nonces))
 
 
-def _receive(connection: socket.socket, size: int) -> bytes:
+def _receive_exactly(connection: socket.socket, size: int) -> bytes:
     octets = b""
     while len(octets) < size:
-        more = connection.recv(size - len(octets))
-        if not more:
+        chunk = connection.recv(size - len(octets))
+        if not chunk:
             raise ConnectionResetError("it hung up")
-        octets += more
+        octets += chunk
     return octets
 
 
@@ -166,6 +166,6 @@ def _proof(key: bytes, side: bytes, nonces: bytes) -> bytes:
     return hmac.digest(key, side + nonces, "sha256")
 
 
-def _believe(given: bytes, right: bytes) -> None:
-    if not hmac.compare_digest(given, right):
+def _verify_proof(received: bytes, expected: bytes) -> None:
+    if not hmac.compare_digest(received, expected):
         raise UntrustedPeerError("the other end does not know the key")

@@ -14,7 +14,7 @@ same reason; a copy that differs is made by `msgspec.structs.replace`.
 
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from trayproxy.auth.login import Login
 from trayproxy.profiles.profile import Profile
@@ -139,7 +139,7 @@ class Status(Struct, frozen=True):
         direct: Programs connect directly: the person has chosen that in place of a profile.
         direct_until: When the profile that was in use before is used again, in seconds since the
             epoch; None: not by itself.
-        strangers: Who wanted to connect and may not.
+        refused_clients: Who wanted to connect and may not.
         spare_port: A port near the wanted one that is free while that is taken; 0: none is known.
         wanted_port: The port of the settings while TrayProxy listens at another one for this run;
             0: it listens where the settings say.
@@ -168,7 +168,7 @@ class Status(Struct, frozen=True):
     notices: tuple[Problem, ...] = ()
     schema: int = SCHEMA
     direct: bool = False
-    strangers: RefusedClients = RefusedClients()
+    refused_clients: RefusedClients = field(name="strangers", default=RefusedClients())
     spare_port: int = 0
     wanted_port: int = 0
     screen_locked: bool = False
@@ -254,7 +254,7 @@ class Prompt(Struct, frozen=True):
         programs: Who waits, oldest first, at most 20.
         waiting: How many requests wait in all; 0 if everyone has left.
         rejections: How many logins were rejected in a row.
-        hurried: Three rejections within 10 minutes: the button says *Try anyway*.
+        confirm_retry: Three rejections within 10 minutes: the button says *Try anyway*.
         checking: An answer is being tried; the fields are disabled until this turns False.
         keyring: Where the password would be kept.
         before: For `PromptReason.DOWNGRADE` the method that the proxy accepted before, ``NTLM``;
@@ -274,7 +274,7 @@ class Prompt(Struct, frozen=True):
     programs: tuple[Program, ...] = ()
     waiting: int = 0
     rejections: int = 0
-    hurried: bool = False
+    confirm_retry: bool = False
     checking: bool = False
     keyring: KeyringStatus = KeyringStatus(KeyringState.UNKNOWN)
     before: str = ""
@@ -298,14 +298,14 @@ class Hello(Struct, frozen=True):
     """The first message on a connection. Reply: `Done`, or `Failed` if the schema differs.
 
     Attributes:
-        face: ``tray``, ``terminal`` or ``cli``.
-        asks: Whether this face can put questions to a person.
+        front_end: ``tray``, ``terminal`` or ``cli``.
+        can_prompt: Whether this face can put questions to a person.
         schema: The version of the protocol that the face speaks.
         pid: The face's process id.
     """
 
-    face: str
-    asks: bool
+    front_end: str
+    can_prompt: bool
     schema: int = SCHEMA
     pid: int = 0
 
@@ -404,7 +404,7 @@ class DeclinePrompt(Struct, frozen=True):
     """The person does not answer now. Reply: `Done`."""
 
     number: int
-    quiet: Snooze
+    snooze: Snooze
 
 
 class KeepPromptOpen(Struct, frozen=True):

@@ -15,7 +15,7 @@ def QT_TRANSLATE_NOOP(context: str, text: str) -> str:
     return text
 
 
-REASONS: Mapping[PromptReason, str] = {
+REASON_TEXTS: Mapping[PromptReason, str] = {
     PromptReason.SAVED_REJECTED: QT_TRANSLATE_NOOP(
         "SignIn", "The proxy did not accept the saved password. Did you change it?"
     ),
@@ -72,7 +72,7 @@ REASONS: Mapping[PromptReason, str] = {
 }
 """By `Prompt.reason`. `PromptReason.NEEDED` and `PromptReason.ASKED_FOR` need no sentence."""
 
-NAMELESS = QT_TRANSLATE_NOOP(
+NO_PREVIOUS_REALM_TEXT = QT_TRANSLATE_NOOP(
     "SignIn",
     "The proxy did not give itself this name before. Sign in only if your company has changed "
     "this.",

@@ -10,8 +10,8 @@ import logging
 import socket
 from typing import Any, Protocol
 
-from trayproxy.control.address import address
-from trayproxy.control.codec import Lines, ProtocolError, decode_request, encode
+from trayproxy.control.address import control_address
+from trayproxy.control.codec import LineSplitter, ProtocolError, decode_request, encode
 from trayproxy.control.lock import InstanceLock
 from trayproxy.control.messages import (
     SCHEMA,
@@ -31,23 +31,23 @@ from trayproxy.paths import Paths, make_private
 MAX_SESSIONS = 64
 """A face or two are usual; every `trayproxy status` is one for a moment."""
 
-_HELLO_S = 10.0
+_HELLO_TIMEOUT_S = 10.0
 """How long a connection may stay without having said who it is."""
-_MAX_BACKLOG = 4 * 1024 * 1024
+_MAX_WRITE_BUFFER = 4 * 1024 * 1024
 """Octets that may wait for a face that does not read; then it is dropped and may come back."""
 _MAX_REQUESTS = 64
 """Requests of one session at work at a time; then nothing more is read from it."""
-_FLUSH_S = 1.0
+_FLUSH_TIMEOUT_S = 1.0
 """How long `Server.close` lets last replies leave."""
 
 logger = logging.getLogger(__name__)
 
-_OTHER_VERSION = Problem(
+_VERSION_MISMATCH = Problem(
     "TP-902",
     "The running TrayProxy is another version",
     "Quit TrayProxy and start it again.",
 )
-_BROKE = Problem(
+_INTERNAL_ERROR = Problem(
     "TP-903",
     "TrayProxy could not do this",
     "Something went wrong inside TrayProxy; its log file has the details.",
@@ -77,8 +77,8 @@ class Session(asyncio.Protocol):
     """One face's connection.
 
     Attributes:
-        face: What the face calls itself (`messages.Hello`); empty before it did.
-        asks: Whether it can put questions to a person.
+        front_end: What the face calls itself (`messages.Hello`); empty before it did.
+        can_prompt: Whether it can put questions to a person.
         pid: Its process id as it says, 0 if it did not.
         subscribed: Whether it wants events.
     """
@@ -89,27 +89,27 @@ class Session(asyncio.Protocol):
         Args:
             server: Whose session this is.
         """
-        self.face = ""
-        self.asks = False
+        self.front_end = ""
+        self.can_prompt = False
         self.pid = 0
         self.subscribed = False
         self._server = server
         self._transport: asyncio.Transport | None = None
-        self._guard: PeerCheck | None = None
-        self._lines = Lines()
+        self._peer_check: PeerCheck | None = None
+        self._lines = LineSplitter()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._held: list[Event] | None = None
-        self._hello_limit: asyncio.TimerHandle | None = None
+        self._deferred_events: list[Event] | None = None
+        self._hello_timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<Session {self.face or 'unnamed'} pid={self.pid}>"
+        return f"<Session {self.front_end or 'unnamed'} pid={self.pid}>"
 
     def send_event(self, event: Event) -> None:
         """Send an event, if the face wants events and is still there."""
         if not self.subscribed:
             return
-        if self._held is not None:
-            self._held.append(event)
+        if self._deferred_events is not None:
+            self._deferred_events.append(event)
         else:
             self._send(Envelope(event))
 
@@ -133,92 +133,96 @@ class Session(asyncio.Protocol):
         """
         self._transport = transport
         try:
-            self._guard = self._server.admit(self, transport.get_extra_info("socket"))
+            self._peer_check = self._server.admit(self, transport.get_extra_info("socket"))
         except UntrustedPeerError as error:
             logger.warning("refused a control connection: %s", error)
             transport.abort()
             return
         loop = asyncio.get_running_loop()
-        self._hello_limit = loop.call_later(_HELLO_S, transport.abort)
+        self._hello_timer = loop.call_later(_HELLO_TIMEOUT_S, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Handle each complete request."""
         try:
-            for line in self._lines.feed(self._unguard(data)):
-                self._receive(*decode_request(line))
+            for line in self._lines.feed(self._complete_peer_check(data)):
+                self._dispatch(*decode_request(line))
         except UntrustedPeerError as error:
             logger.warning("refused a control connection: %s", error)
             self.abort()
         except ProtocolError as error:
             logger.warning("%r: %s; closing", self, error)
             if error.number:
-                self._send(Envelope(Failed(_OTHER_VERSION), error.number))
+                self._send(Envelope(Failed(_VERSION_MISMATCH), error.number))
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the face. What it has asked for is still done."""
-        if self._hello_limit is not None:
-            self._hello_limit.cancel()
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
         self._transport = None
-        self._server.leave(self)
+        self._server.remove(self)
 
     # The rest is ours.
 
-    def _unguard(self, octets: bytes) -> bytes:
-        if self._guard is None:
+    def _complete_peer_check(self, octets: bytes) -> bytes:
+        if self._peer_check is None:
             return octets
-        reply, rest = self._guard.receive(octets)
+        reply, rest = self._peer_check.receive(octets)
         if self._transport is not None and reply:
             self._transport.write(reply)
         if rest is None:
             return b""
-        self._guard = None
+        self._peer_check = None
         return rest
 
-    def _receive(self, request: Request, number: int) -> None:
+    def _dispatch(self, request: Request, number: int) -> None:
         # Closing takes a turn of the loop, in which more may have come.
         if self._transport is None or self._transport.is_closing():
             return
-        if isinstance(request, Hello) and not self.face:
-            self._introduce(request, number)
-        elif isinstance(request, Hello) or not self.face or number < 1:
+        if isinstance(request, Hello) and not self.front_end:
+            self._accept_hello(request, number)
+        elif isinstance(request, Hello) or not self.front_end or number < 1:
             raise ProtocolError("not what comes next", number)
         else:
-            self._start(request, number)
+            self._start_task(request, number)
 
-    def _introduce(self, hello: Hello, number: int) -> None:
-        if hello.schema != SCHEMA or not hello.face:
+    def _accept_hello(self, hello: Hello, number: int) -> None:
+        if hello.schema != SCHEMA or not hello.front_end:
             raise ProtocolError("a face of another version", number)
-        if self._hello_limit is not None:
-            self._hello_limit.cancel()
-        self.face, self.asks, self.pid = hello.face[:32], hello.asks, hello.pid
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+        self.front_end, self.can_prompt, self.pid = (
+            hello.front_end[:32],
+            hello.can_prompt,
+            hello.pid,
+        )
         self._send(Envelope(Done(), number))
         self._server.handler.attached(self)
 
-    def _start(self, request: Request, number: int) -> None:
-        task = asyncio.get_running_loop().create_task(self._work(request, number))
+    def _start_task(self, request: Request, number: int) -> None:
+        task = asyncio.get_running_loop().create_task(self._handle(request, number))
         self._tasks.add(task)
         self._server.keep(task)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(self._on_task_done)
         if len(self._tasks) >= _MAX_REQUESTS and self._transport is not None:
             self._transport.pause_reading()
 
-    async def _work(self, request: Request, number: int) -> None:
+    async def _handle(self, request: Request, number: int) -> None:
         subscribes = isinstance(request, Subscribe)
         if subscribes:
-            self.subscribed, self._held = True, []
+            self.subscribed, self._deferred_events = True, []
         try:
             reply = await self._server.handler.handle(self, request)
         except Exception:
             logger.exception("%s could not be handled", type(request).__name__)
-            reply = Failed(_BROKE)
+            reply = Failed(_INTERNAL_ERROR)
         self._send(Envelope(reply, number))
         if subscribes:
-            held, self._held = self._held or [], None
-            for event in held:
+            deferred, self._deferred_events = self._deferred_events or [], None
+            for event in deferred:
                 self.send_event(event)
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if len(self._tasks) < _MAX_REQUESTS and self._transport is not None:
             self._transport.resume_reading()
@@ -233,9 +237,9 @@ class Session(asyncio.Protocol):
             logger.exception("a %s could not be sent", type(envelope.message).__name__)
             if not envelope.number:
                 return
-            line = encode(Envelope(Failed(_BROKE), envelope.number))
+            line = encode(Envelope(Failed(_INTERNAL_ERROR), envelope.number))
         transport.write(line)
-        if transport.get_write_buffer_size() > _MAX_BACKLOG:
+        if transport.get_write_buffer_size() > _MAX_WRITE_BUFFER:
             logger.warning("%r does not read; dropped", self)
             transport.abort()
 
@@ -248,7 +252,9 @@ class Session(asyncio.Protocol):
 class Server:
     """The control socket, and this user's only one: it is also the single-instance lock."""
 
-    def __init__(self, paths: Paths, handler: Handler, at: ControlAddress | None = None) -> None:
+    def __init__(
+        self, paths: Paths, handler: Handler, address: ControlAddress | None = None
+    ) -> None:
         """Name the place; nothing is opened.
 
         Args:
@@ -258,18 +264,18 @@ class Server:
         """
         self.handler = handler
         self._paths = paths
-        self._address = at or address(paths)
+        self._address = address or control_address(paths)
         self._lock = InstanceLock(paths.lock)
         self._server: asyncio.Server | None = None
-        self._keeper: asyncio.TimerHandle | None = None
+        self._maintenance_timer: asyncio.TimerHandle | None = None
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._empty = asyncio.Event()
+        self._all_closed = asyncio.Event()
 
     @property
     def sessions(self) -> tuple[Session, ...]:
         """The faces that have introduced themselves."""
-        return tuple(session for session in self._sessions if session.face)
+        return tuple(session for session in self._sessions if session.front_end)
 
     async def start(self) -> None:
         """Take the lock and accept connections.
@@ -280,29 +286,29 @@ class Server:
             OSError: The socket cannot be made.
         """
         make_private(self._paths.runtime)
-        self._lock.take()
+        self._lock.acquire()
         try:
-            self._server = await self._listen(self._address.listen())
+            self._server = await self._serve(self._address.listen())
         except BaseException:
             self._lock.release()
             raise
-        self._keep_address()
+        self._maintain_address()
 
     async def close(self) -> None:
         """Stop accepting, let what was sent leave, give up the lock; harmless when not started."""
         if self._server is not None:
             self._server.close()
             self._server = None
-            if self._keeper is not None:
-                self._keeper.cancel()
+            if self._maintenance_timer is not None:
+                self._maintenance_timer.cancel()
             self._address.remove()
         for session in tuple(self._sessions):
             session.cancel()
             session.close()
         if self._sessions:
-            self._empty.clear()
+            self._all_closed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), _FLUSH_S)
+                await asyncio.wait_for(self._all_closed.wait(), _FLUSH_TIMEOUT_S)
         for session in tuple(self._sessions):
             session.abort()
         await self._end_requests()
@@ -314,7 +320,7 @@ class Server:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=_FLUSH_S)
+            await asyncio.wait(tasks, timeout=_FLUSH_TIMEOUT_S)
 
     # What the sessions call.
 
@@ -334,30 +340,30 @@ class Server:
         """
         if len(self._sessions) >= MAX_SESSIONS:
             raise UntrustedPeerError("too many connections")
-        guard = self._address.guard(connection)
+        peer_check = self._address.check_peer(connection)
         self._sessions.add(session)
-        return guard
+        return peer_check
 
-    def leave(self, session: Session) -> None:
+    def remove(self, session: Session) -> None:
         """A connection has ended, admitted or not."""
         if session in self._sessions:
             self._sessions.discard(session)
-            if session.face:
+            if session.front_end:
                 self.handler.detached(session)
         if not self._sessions:
-            self._empty.set()
+            self._all_closed.set()
 
-    def _keep_address(self) -> None:
-        pause_s = self._address.keep()
-        if pause_s is not None:
+    def _maintain_address(self) -> None:
+        interval_s = self._address.maintain()
+        if interval_s is not None:
             loop = asyncio.get_running_loop()
-            self._keeper = loop.call_later(pause_s, self._keep_address)
+            self._maintenance_timer = loop.call_later(interval_s, self._maintain_address)
 
-    async def _listen(self, listener: socket.socket) -> asyncio.Server:
+    async def _serve(self, listener: socket.socket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         if listener.family == getattr(socket, "AF_UNIX", None):
-            return await loop.create_unix_server(self._session, sock=listener)
-        return await loop.create_server(self._session, sock=listener)
+            return await loop.create_unix_server(self._new_session, sock=listener)
+        return await loop.create_server(self._new_session, sock=listener)
 
-    def _session(self) -> Session:
+    def _new_session(self) -> Session:
         return Session(self)

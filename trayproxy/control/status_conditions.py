@@ -3,7 +3,7 @@
 from trayproxy.control.messages import SignInState, Status
 
 
-def lacks_choice(status: Status) -> bool:
+def has_no_active_profile(status: Status) -> bool:
     """Return whether there are profiles and none is in use, so that every request is refused."""
     return status.profile is None and not status.direct and bool(status.profiles)
 

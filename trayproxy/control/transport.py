@@ -46,7 +46,7 @@ class ControlAddress(Protocol):
         """
         ...
 
-    def keep(self) -> float | None:
+    def maintain(self) -> float | None:
         """Put the address back if somebody has taken it away; the caller holds the instance lock.
 
         Returns:
@@ -54,7 +54,7 @@ class ControlAddress(Protocol):
         """
         ...
 
-    def guard(self, connection: socket.socket) -> PeerCheck | None:
+    def check_peer(self, connection: socket.socket) -> PeerCheck | None:
         """Return what must be proven on an accepted connection, None if nothing more is.
 
         Raises:

@@ -36,15 +36,15 @@ class UnixAddress:
             raise
         return listener
 
-    def keep(self) -> None:
+    def maintain(self) -> None:
         """Do nothing: the runtime folder of a log-in session lasts as long as the session.
 
         The address cannot be put back either: a new socket would be needed.
         """
 
-    def guard(self, connection: socket.socket) -> PeerCheck | None:
+    def check_peer(self, connection: socket.socket) -> PeerCheck | None:
         """Ask the kernel whose the other end is; then nothing is left to prove."""
-        check_peer(peer_uid(connection))
+        require_own_uid(peer_uid(connection))
         return None
 
     def connect(self, timeout_s: float) -> socket.socket:
@@ -53,7 +53,7 @@ class UnixAddress:
         try:
             connection.settimeout(timeout_s)
             connection.connect(str(self._path))
-            check_peer(peer_uid(connection))
+            require_own_uid(peer_uid(connection))
         except OSError as error:
             connection.close()
             raise NotRunningError(error.strerror or str(error)) from None
@@ -67,7 +67,7 @@ class UnixAddress:
         self._path.unlink(missing_ok=True)
 
 
-def check_peer(uid: int | None) -> None:
+def require_own_uid(uid: int | None) -> None:
     """Let this user in and nobody else, root neither: its TrayProxy has its own address.
 
     Args:

@@ -81,7 +81,7 @@ class TemporaryHome:
             asks: Whether this face answers questions.
         """
         client = connect(self.paths)
-        client.hello("terminal" if asks else "cli", asks=asks)
+        client.hello("terminal" if asks else "cli", can_prompt=asks)
         return client
 
 

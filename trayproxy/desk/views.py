@@ -194,7 +194,7 @@ class Views:
             programs=tuple(programs[: self.board.rules.programs_most]),
             waiting=len(programs),
             rejections=len(case.rejections),
-            hurried=case.is_hurried(self.board.now, self.board.rules),
+            confirm_retry=case.is_hurried(self.board.now, self.board.rules),
             checking=case.is_checking,
             keyring=self.board.keyring,
             before=case.before[:REALM_MOST] if case.why in NAMES_BEFORE else "",

@@ -337,7 +337,7 @@ class Service:
             except OSError as error:
                 spare = self._spare_port(error)
                 problem = self._not_listening(error, spare)
-                if not self._options.stays:
+                if not self._options.wait_for_port:
                     return problem
                 if problem != self._facts.problem:
                     logger.error("%s: %s", problem.title, problem.body)
@@ -395,7 +395,7 @@ class Service:
         address = self._engine.address
         hint = (
             "TrayProxy starts by itself once the port is free."
-            if self._options.stays
+            if self._options.wait_for_port
             else f"Choose another port, such as --listen {address.rpartition(':')[0]}:{spare}."
         )
         return self._why_not_listening(error, address, hint)

@@ -158,7 +158,7 @@ class RequestHandler:
         self._count_askers()
 
     def _count_askers(self) -> None:
-        asking = [s.face for s in self._sessions if s.asks and not self._no_prompt]
+        asking = [s.front_end for s in self._sessions if s.can_prompt and not self._no_prompt]
         self._screen.faces(asking)
         self._desk.set_askers(len(asking))
 
@@ -243,7 +243,7 @@ class RequestHandler:
         return self._facts.status()
 
     def _show(self, token: str) -> Reply:
-        if not any(session.face == "tray" for session in self._sessions):
+        if not any(session.front_end == "tray" for session in self._sessions):
             return Failed(NO_WINDOW, ExitCode.NOT_RUNNING)
         self._screen.person_acts()
         self.tell(ShowRequested(token))

@@ -245,7 +245,7 @@ class StatusPublisher:
             ),
             direct=self.direct,
             direct_until=self.direct_until,
-            strangers=self.strangers,
+            refused_clients=self.strangers,
             spare_port=self.spare_port,
             wanted_port=self.wanted_port,
             screen_locked=self.screen_locked,

@@ -548,7 +548,7 @@ def show_running_tray(paths: Paths) -> int:
 def _try_request(paths: Paths, request: Request) -> Reply | None:
     try:
         with connect_to_service(paths) as client:
-            client.hello("cli", asks=False)
+            client.hello("cli", can_prompt=False)
             return client.request(request)
     except (
         NotRunningError,

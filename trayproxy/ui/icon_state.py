@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from trayproxy.control.messages import ListenerState, Status, UpstreamState
-from trayproxy.control.status_conditions import cannot_sign_in, lacks_choice, needs_sign_in
+from trayproxy.control.status_conditions import cannot_sign_in, has_no_active_profile, needs_sign_in
 from trayproxy.profiles.profile import Profile
 
 STARTING_TIMEOUT_S = 3.0
@@ -76,7 +76,7 @@ def icon_state(facts: IconFacts) -> IconState:
         return IconState.TROUBLE
     if status.upstream is UpstreamState.UNREACHABLE and facts.unreachable_s >= TROUBLE_AFTER_S:
         return IconState.TROUBLE
-    if lacks_choice(status) and not (facts.switching and is_within_timeout):
+    if has_no_active_profile(status) and not (facts.switching and is_within_timeout):
         return IconState.STOPPED
     is_set = status.profile is not None or status.direct
     if not is_set or (facts.switching and is_within_timeout):

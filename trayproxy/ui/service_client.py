@@ -138,7 +138,7 @@ class ServiceClient(QObject):
         # Not queued: Qt's event dispatcher on Windows reports a socket again until it was read,
         # and delivers no queued call in between.
         self._notifier.activated.connect(self._receive)
-        self.request(Hello("tray", asks=True, pid=os.getpid()), self._on_hello_reply)
+        self.request(Hello("tray", can_prompt=True, pid=os.getpid()), self._on_hello_reply)
         self.request(Subscribe(), self._on_subscribe_reply)
         if not self.is_open:
             return False

@@ -246,7 +246,7 @@ class SignInDialog(QDialog):
     def _update_button(self) -> None:
         if self._phase is DialogPhase.CHECKING:
             self._sign_in_button.setText(translate("SignIn", "Signing in…"))
-        elif self._prompt.hurried:
+        elif self._prompt.confirm_retry:
             self._sign_in_button.setText(translate("SignIn", "Try anyway"))
         else:
             self._sign_in_button.setText(translate("SignIn", "Sign in"))

@@ -18,8 +18,8 @@ from trayproxy.control.messages import (
     Status,
     Transport,
 )
-from trayproxy.control.prompt_reasons import NAMELESS, REASONS
-from trayproxy.control.status_conditions import cannot_sign_in, lacks_choice
+from trayproxy.control.prompt_reasons import NO_PREVIOUS_REALM_TEXT, REASON_TEXTS
+from trayproxy.control.status_conditions import cannot_sign_in, has_no_active_profile
 from trayproxy.profiles.profile import Encoding, Method, Profile, ProxyScheme, Upstream
 from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.plurals import Plurals
@@ -61,7 +61,7 @@ def first_line(state: IconState, status: Status | None) -> str:
     """Return the state in words, at most 48 characters (ux §3.1, last column)."""
     if status is None or status.listener is ListenerState.FAILED:
         return _stopped_line(state, status)
-    if lacks_choice(status):
+    if has_no_active_profile(status):
         return translate("Tray", "No profile is in use — choose one")
     if state is IconState.STOPPED:
         return _stopped_line(state, status)
@@ -98,8 +98,8 @@ def tray_tooltip(state: IconState, status: Status | None) -> str:
             lines.append(clean(status.problem.title))
         if warning := warning_row(status):
             lines.append(warning)
-        if status.strangers.count:
-            lines.append(Plurals().refused(status.strangers.count))
+        if status.refused_clients.count:
+            lines.append(Plurals().refused(status.refused_clients.count))
     return tooltip(lines)
 
 
@@ -343,12 +343,12 @@ def transport_explanation(prompt: Prompt) -> str:
 
 def rejection_line(prompt: Prompt) -> str:
     """Return why the person is asked, empty if only because no password is known."""
-    reason = REASONS.get(prompt.reason)
+    reason = REASON_TEXTS.get(prompt.reason)
     if reason is None:
         return ""
     before = clean(prompt.before)
     if prompt.reason is PromptReason.REALM_CHANGED:
-        reason = reason if before else NAMELESS
+        reason = reason if before else NO_PREVIOUS_REALM_TEXT
         before = isolate(shorten(before, REALM_LENGTH))
     else:
         before = shorten(before, TARGET_LENGTH)
@@ -381,7 +381,7 @@ def lock_out_line(prompt: Prompt) -> str:
     """Return the warning about lock-outs, from the second rejection on."""
     if prompt.reason is PromptReason.LOCKED:
         return ""  # That is known, and said already.
-    if prompt.hurried and prompt.rejections >= LOCK_OUT_RISK_REJECTIONS:
+    if prompt.confirm_retry and prompt.rejections >= LOCK_OUT_RISK_REJECTIONS:
         return translate(
             "SignIn",
             "Your account may be locked: the proxy rejected {number} passwords in a row. Waiting "
