@@ -55,7 +55,7 @@ class Paths:
 
     @property
     def sign_in_file(self) -> Path:
-        """What is remembered of proxies and of rejected logins (`trayproxy.desk.memory`)."""
+        """What is remembered of proxies and of rejected logins (`trayproxy.desk.history`)."""
         return self.state / "sign-in.json"
 
     @property

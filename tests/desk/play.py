@@ -14,46 +14,52 @@ from trayproxy.control.messages import (
     Snooze,
     Transport,
 )
-from trayproxy.desk.events import (
-    Accepted,
-    AskersChanged,
-    Challenged,
-    Declined,
+from trayproxy.desk.history import HistoryRecord
+from trayproxy.desk.machine.events import (
+    ClientLeft,
     Effect,
     Event,
-    Found,
-    Inconclusive,
-    Left,
-    LookUp,
-    Offered,
-    OnTrial,
-    PutOnTrial,
-    QuestionClosed,
-    Refuse,
-    Release,
-    Tick,
-    Touched,
-    Tried,
-    Typed,
-    Unproved,
-    Way,
+    FrontEndsChanged,
+    LoginAccepted,
+    LoginInconclusive,
+    LoginUnproved,
+    LookupFinished,
+    LookUpLogin,
+    NotifyPromptClosed,
+    OfferedScheme,
+    PromptAnswered,
+    PromptDeclined,
+    PromptTouched,
+    RecordTrial,
+    RefuseRequest,
+    ReleaseRequest,
+    RequestChallenged,
+    SignInMethod,
+    TimePassed,
+    TrialRecorded,
+    TriedLogin,
 )
-from trayproxy.desk.machine import Machine
-from trayproxy.desk.memory import Record
-from trayproxy.desk.rejected import RejectedLogins
-from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import BY_LOGIN, Key, Mark, Pin, Space
+from trayproxy.desk.machine.limits import DeskLimits
+from trayproxy.desk.machine.machine import Machine
+from trayproxy.desk.protection_space import (
+    BY_LOGIN,
+    LoginId,
+    ProtectionSpace,
+    UpstreamFingerprint,
+    UpstreamId,
+)
+from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.profiles.profile import Profile, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080), user="jdoe")
 LAB = Profile("lab", "Lab", Upstream("lab-px", 3128))
-KEY = Key(Space.of(OFFICE), "Corp", BY_LOGIN)
-LAB_KEY = Key(Space.of(LAB), "Lab", BY_LOGIN)
-WAY = Way("Basic", Transport.READABLE)
-BASIC = Offered("basic", WAY, "basic")
-DIGEST = Offered("digest", Way("Digest", Transport.SCRAMBLED), "digest-md5")
-NTLM = Offered("ntlm", Way("NTLM", Transport.SCRAMBLED), "ntlm")
-NEGOTIATE = Offered("negotiate", Way("Negotiate", Transport.SCRAMBLED), "negotiate")
+KEY = ProtectionSpace(UpstreamId.of(OFFICE), "Corp", BY_LOGIN)
+LAB_KEY = ProtectionSpace(UpstreamId.of(LAB), "Lab", BY_LOGIN)
+WAY = SignInMethod("Basic", Transport.READABLE)
+BASIC = OfferedScheme("basic", WAY, "basic")
+DIGEST = OfferedScheme("digest", SignInMethod("Digest", Transport.SCRAMBLED), "digest-md5")
+NTLM = OfferedScheme("ntlm", SignInMethod("NTLM", Transport.SCRAMBLED), "ntlm")
+NEGOTIATE = OfferedScheme("negotiate", SignInMethod("Negotiate", Transport.SCRAMBLED), "negotiate")
 OFFERED = {offer.scheme: offer for offer in (BASIC, DIGEST, NTLM, NEGOTIATE)}
 RIGHT = Login("jdoe", "right")
 WRONG = Login("jdoe", "wrong")
@@ -67,28 +73,28 @@ E = TypeVar("E", bound=Effect)
 class Play:
     """A machine, its clock, and all that it wanted done, in order."""
 
-    rules: Rules = field(default_factory=Rules)
+    rules: DeskLimits = field(default_factory=DeskLimits)
     now: float = 1000.0
     waiters: int = 0
     effects: list[Effect] = field(default_factory=list)
     targets: dict[int, str] = field(default_factory=dict)
-    pins: dict[Space, Pin] = field(default_factory=dict)
-    offers: tuple[Offered, ...] = (BASIC,)
-    records: dict[Login, Record] = field(default_factory=dict)
+    pins: dict[UpstreamId, UpstreamFingerprint] = field(default_factory=dict)
+    offers: tuple[OfferedScheme, ...] = (BASIC,)
+    records: dict[Login, HistoryRecord] = field(default_factory=dict)
     """What earlier runs say about logins."""
 
     def __post_init__(self) -> None:
         self.machine = Machine(self.rules, RejectedLogins(b"0123456789abcdef"), self.pins)
-        self.do(AskersChanged(1))
+        self.do(FrontEndsChanged(1))
 
     def do(self, event: Event) -> list[Effect]:
         effects = self.machine.handle(self.now, event)
         for effect in effects:  # It grows meanwhile.
-            if isinstance(effect, PutOnTrial):
-                found = self.records.get(effect.login, Record())
+            if isinstance(effect, RecordTrial):
+                found = self.records.get(effect.login, HistoryRecord())
                 if effect.insists:
-                    found = Record()
-                event = OnTrial(effect.number, effect.space, effect.login, *astuple(found))
+                    found = HistoryRecord()
+                event = TrialRecorded(effect.number, effect.space, effect.login, *astuple(found))
                 effects += self.machine.handle(self.now, event)
         self.effects += effects
         return effects
@@ -99,7 +105,7 @@ class Play:
         while (deadline := self.machine.deadline()) <= end:
             assert deadline > self.now, "the machine would never sleep"
             self.now = deadline
-            effects += self.do(Tick())
+            effects += self.do(TimePassed())
         self.now = end
         return effects
 
@@ -107,19 +113,19 @@ class Play:
 
     def challenge(
         self,
-        key: Key = KEY,
+        key: ProtectionSpace = KEY,
         profile: Profile = OFFICE,
         target: str = "",
-        tried: Mark | None = None,
+        tried: LoginId | None = None,
         program: Program | None = None,
         strayed: bool = False,
         verdict: Verdict | None = None,
         scheme: str = "",
-        offers: tuple[Offered, ...] | None = None,
+        offers: tuple[OfferedScheme, ...] | None = None,
         is_final: bool = False,
         own: bool = False,
         otherwise: bool = False,
-        spent: tuple[tuple[Mark, str], ...] = (),
+        spent: tuple[tuple[LoginId, str], ...] = (),
         flight: int | None = None,
     ) -> int:
         """Let a request get a 407; return its number.
@@ -136,51 +142,51 @@ class Play:
             name = scheme or "basic"
             # By default the request that was released last.
             number = self.flight(tried) if flight is None else flight
-            carried = Tried(tried, name, verdict, is_final, strayed, not otherwise, number)
+            carried = TriedLogin(tried, name, verdict, is_final, strayed, not otherwise, number)
         offered = self.offers if offers is None else offers
         self.do(
-            Challenged(
+            RequestChallenged(
                 self.waiters, key, profile, offered, where, carried, program, own, frozenset(spent)
             ),
         )
         return self.waiters
 
-    def flight(self, mark: Mark) -> int:
+    def flight(self, mark: LoginId) -> int:
         """Return the number of the last request that was released with a login; 0 if none was."""
-        found = [effect.waiter for effect in self.all(Release) if effect.mark == mark]
+        found = [effect.waiter for effect in self.all(ReleaseRequest) if effect.mark == mark]
         return found[-1] if found else 0
 
     def leave(self, waiter: int) -> list[Effect]:
-        return self.do(Left(waiter))
+        return self.do(ClientLeft(waiter))
 
     def found(self, login: Login | None, keyring: KeyringStatus = GNOME) -> list[Effect]:
         """Answer the last question to the keyring."""
-        return self.do(Found(self.all(LookUp)[-1].lookup, login, keyring))
+        return self.do(LookupFinished(self.all(LookUpLogin)[-1].lookup, login, keyring))
 
     def enter(self, login: Login, remember: bool = True) -> list[Effect]:
-        return self.do(Typed(self.question.number, login, remember))
+        return self.do(PromptAnswered(self.question.number, login, remember))
 
     def touch(self) -> list[Effect]:
-        return self.do(Touched(self.question.number))
+        return self.do(PromptTouched(self.question.number))
 
     def decline(self, quiet: Snooze = Snooze.A_MINUTE) -> list[Effect]:
-        return self.do(Declined(self.question.number, quiet))
+        return self.do(PromptDeclined(self.question.number, quiet))
 
     def accept(self, waiter: int) -> list[Effect]:
         """Let the request that was released come back with a 200."""
         scheme = self.scheme(waiter)
         target, label = self.targets.get(waiter, ""), OFFERED[scheme].label
-        return self.do(Accepted(self.mark(waiter), scheme, label, target, waiter))
+        return self.do(LoginAccepted(self.mark(waiter), scheme, label, target, waiter))
 
     def answer(self, waiter: int, *, is_doubtful: bool = True) -> list[Effect]:
         """Let the request that was released come back with an answer that proves nothing."""
-        return self.do(Unproved(self.mark(waiter), self.targets[waiter], is_doubtful, waiter))
+        return self.do(LoginUnproved(self.mark(waiter), self.targets[waiter], is_doubtful, waiter))
 
     def fail(self, waiter: int, *, sent: bool = False) -> list[Effect]:
         """Let the request that was released come back with nothing."""
-        return self.do(Inconclusive(self.mark(waiter), sent, waiter))
+        return self.do(LoginInconclusive(self.mark(waiter), sent, waiter))
 
-    def reject(self, waiter: int, key: Key = KEY, target: str = "") -> int:
+    def reject(self, waiter: int, key: ProtectionSpace = KEY, target: str = "") -> int:
         """Let the request that was released come back with a 407; return its new number."""
         return self.challenge(key, tried=self.mark(waiter), target=target, flight=waiter)
 
@@ -193,7 +199,7 @@ class Play:
         self.wait(self.rules.gather)
         return waiters
 
-    def trust(self, login: Login = RIGHT) -> Mark:
+    def trust(self, login: Login = RIGHT) -> LoginId:
         """Let a login be asked for, typed and accepted."""
         (waiter,) = self.ask()
         self.enter(login)
@@ -223,21 +229,23 @@ class Play:
         return [effect for effect in self.effects if isinstance(effect, kind)]
 
     def released(self) -> list[int]:
-        return [effect.waiter for effect in self.all(Release)]
+        return [effect.waiter for effect in self.all(ReleaseRequest)]
 
-    def mark(self, waiter: int) -> Mark:
-        (mark,) = [effect.mark for effect in self.all(Release) if effect.waiter == waiter]
+    def mark(self, waiter: int) -> LoginId:
+        (mark,) = [effect.mark for effect in self.all(ReleaseRequest) if effect.waiter == waiter]
         return mark
 
     def scheme(self, waiter: int) -> str:
-        (scheme,) = [effect.scheme for effect in self.all(Release) if effect.waiter == waiter]
+        (scheme,) = [
+            effect.scheme for effect in self.all(ReleaseRequest) if effect.waiter == waiter
+        ]
         return scheme
 
     def refused(self) -> dict[int, str]:
-        return {effect.waiter: effect.reason.name for effect in self.all(Refuse)}
+        return {effect.waiter: effect.reason.name for effect in self.all(RefuseRequest)}
 
     def endings(self) -> list[str]:
-        return [effect.ending.name for effect in self.all(QuestionClosed)]
+        return [effect.ending.name for effect in self.all(NotifyPromptClosed)]
 
 
 def fact(play: Play) -> SignInState:

@@ -26,16 +26,16 @@ from trayproxy.control.messages import (
     Snooze,
     Transport,
 )
-from trayproxy.desk.answer import Answer, Outcome, Waiter
+from trayproxy.desk.credential_store import LookupResult
+from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
-from trayproxy.desk.space import Space
-from trayproxy.desk.store import Finding
+from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 BASIC = parse_challenges([b'Basic realm="Corp"'])
-SPACE = Space.of(OFFICE)
+SPACE = UpstreamId.of(OFFICE)
 SECRET = Login("jdoe", "Zx9-hidden")
 
 
@@ -87,11 +87,11 @@ class Shelf:
     pending: list[Callable[[], None]] = field(default_factory=list)
     tell: Callable[[KeyringStatus], None] | None = None
 
-    def find(self, profile: Profile, user: str = "") -> ThreadFuture[Finding]:
+    def find(self, profile: Profile, user: str = "") -> ThreadFuture[LookupResult]:
         self.asked.append((profile.id, user))
         self.entries.append(str(profile.upstream))
-        future: ThreadFuture[Finding] = ThreadFuture()
-        self._later(lambda: future.set_result(Finding(self.login, self.keyring)))
+        future: ThreadFuture[LookupResult] = ThreadFuture()
+        self._later(lambda: future.set_result(LookupResult(self.login, self.keyring)))
         return future
 
     def save(self, profile: Profile, login: Login) -> ThreadFuture[Problem | None]:
@@ -168,13 +168,15 @@ class Office:
 
     def challenge(
         self,
-        tried: Answer | None = None,
+        tried: Credentials | None = None,
         target: str = "github.com:443",
         profile: Profile = OFFICE,
         challenges: object = None,
     ) -> Seated:
         offered = BASIC if challenges is None else parse_challenges([str(challenges).encode()])
-        return self.desk.challenged(Space.of(profile), profile, offered, Waiter(target), tried)
+        return self.desk.challenged(
+            UpstreamId.of(profile), profile, offered, PendingRequest(target), tried
+        )
 
     def wait(self, seconds: float = 0.3) -> None:
         self.loop.run_until_complete(asyncio.sleep(seconds))
@@ -187,7 +189,7 @@ class Office:
     def enter(self, login: Login = RIGHT, remember: bool = True) -> None:
         assert self.desk.answer(self.face.question.number, login, remember) is None
 
-    def trust(self) -> Answer:
+    def trust(self) -> Credentials:
         (seat,) = self.ask()
         self.enter()
         answer = answered(seat)
@@ -196,15 +198,15 @@ class Office:
         return answer
 
 
-def answered(seat: Seated) -> Answer:
+def answered(seat: Seated) -> Credentials:
     result = seat.result()
-    assert isinstance(result, Answer)
+    assert isinstance(result, Credentials)
     return result
 
 
-def is_same(one: Answer | None, other: Answer) -> bool:
+def is_same(one: Credentials | None, other: Credentials) -> bool:
     """Return whether two answers are the same but for the request that each was let go for."""
-    return one is not None and (one.mark, one.signer) == (other.mark, other.signer)
+    return one is not None and (one.login_id, one.signer) == (other.login_id, other.signer)
 
 
 def refused(seat: Seated) -> Refusal:
@@ -231,8 +233,8 @@ def test_a_request_waits_for_the_person_and_goes_on(office: Office) -> None:
     assert not seat.done()
     office.enter()
     answer = answered(seat)
-    assert answer.credentials(b"CONNECT", b"github.com:443") == b"Basic amRvZTpyaWdodA=="
-    assert (answer.space, answer.scheme, answer.generation) == (SPACE, Basic(), 1)
+    assert answer.header_value(b"CONNECT", b"github.com:443") == b"Basic amRvZTpyaWdodA=="
+    assert (answer.upstream_id, answer.scheme, answer.generation) == (SPACE, Basic(), 1)
 
 
 def test_an_accepted_login_is_known_saved_and_closes_the_question(office: Office) -> None:
@@ -316,7 +318,7 @@ def test_a_scheme_we_do_not_have_is_told(office: Office) -> None:
 
 
 def test_a_407_without_a_challenge_is_told_r_080(office: Office) -> None:
-    seat = office.desk.challenged(SPACE, OFFICE, (), Waiter("a"), None)
+    seat = office.desk.challenged(SPACE, OFFICE, (), PendingRequest("a"), None)
     assert "offers nothing. " in refused(seat).problem.body
 
 
@@ -511,9 +513,9 @@ def test_until_chosen_has_no_time_of_day(office: Office) -> None:
 
 
 def test_the_program_that_waits_is_found_and_named(office: Office) -> None:
-    asked: list[Waiter] = []
+    asked: list[PendingRequest] = []
 
-    async def identify(waiter: Waiter) -> Program | None:
+    async def identify(waiter: PendingRequest) -> Program | None:
         asked.append(waiter)
         await asyncio.sleep(1)
         return Program("git", 4312, waiter.target)
@@ -531,7 +533,7 @@ def test_a_program_that_cannot_be_found_is_looked_for_once(
 ) -> None:
     calls = [0]
 
-    def identify(waiter: Waiter) -> Awaitable[Program | None]:
+    def identify(waiter: PendingRequest) -> Awaitable[Program | None]:
         calls[0] += 1
         future: asyncio.Future[Program | None] = office.loop.create_future()
         if found:
@@ -552,7 +554,7 @@ def test_closing_the_desk_ends_the_search_for_programs_without_an_error(office: 
     office.loop.set_exception_handler(lambda loop, context: errors.append(context))
     searches: list[asyncio.Future[Program | None]] = []
 
-    def identify(waiter: Waiter) -> Awaitable[Program | None]:
+    def identify(waiter: PendingRequest) -> Awaitable[Program | None]:
         searches.append(office.loop.create_future())
         return searches[-1]
 
@@ -567,7 +569,7 @@ def test_closing_the_desk_ends_the_search_for_programs_without_an_error(office: 
 def test_only_programs_that_a_question_names_are_looked_for(office: Office) -> None:
     calls = [0]
 
-    async def identify(waiter: Waiter) -> Program | None:
+    async def identify(waiter: PendingRequest) -> Program | None:
         calls[0] += 1
         return None
 
@@ -696,7 +698,7 @@ def test_a_profile_switched_while_the_question_is_open_keeps_who_waits(office: O
     (seat,) = office.ask()
     office.desk.profile_switched(LAB)
     office.enter()
-    assert answered(seat).space == SPACE
+    assert answered(seat).upstream_id == SPACE
 
 
 def test_an_edited_upstream_withdraws_question_and_requests(office: Office) -> None:
@@ -711,7 +713,7 @@ def test_an_edited_upstream_does_not_get_the_login_of_the_old_one(office: Office
     office.trust()
     edited = replace(OFFICE, upstream=Upstream("other", 1))
     office.desk.profile_changed(edited)
-    assert office.desk.known(Space.of(edited)) is None
+    assert office.desk.known(UpstreamId.of(edited)) is None
     assert office.desk.known(SPACE) is None
 
 
@@ -770,8 +772,10 @@ SOCKS = Profile("socks", "Socks", Upstream("socks-px", 1080, ProxyScheme.SOCKS5)
 def challenged_at(
     office: Office, profile: Profile, upstream: Upstream, challenges: Sequence[Challenge] = BASIC
 ) -> Seated:
-    space = Space(profile.id, str(upstream))
-    return office.desk.challenged(space, profile, challenges, Waiter("github.com:443"), None)
+    space = UpstreamId(profile.id, str(upstream))
+    return office.desk.challenged(
+        space, profile, challenges, PendingRequest("github.com:443"), None
+    )
 
 
 def test_a_stand_in_is_asked_about_by_its_own_name(office: Office) -> None:
@@ -784,7 +788,7 @@ def test_a_stand_in_is_asked_about_by_its_own_name(office: Office) -> None:
     assert not second.done()
     assert office.face.question.upstream == str(STAND_IN)
     assert office.face.question.reason is PromptReason.NEEDED
-    assert office.desk.known(Space(SEVERAL.id, str(STAND_IN))) is None
+    assert office.desk.known(UpstreamId(SEVERAL.id, str(STAND_IN))) is None
 
 
 def test_each_upstream_has_an_entry_of_its_own_in_the_keyring(office: Office) -> None:
@@ -815,7 +819,7 @@ def test_a_socks_proxy_is_signed_in_to_in_its_own_way(office: Office) -> None:
     question = office.face.question
     assert (question.method, question.transport) == ("SOCKS5", Transport.READABLE)
     office.enter(Login("CORP:jdoe", "pass"))  # A colon means nothing there.
-    assert answered(seat).credentials(b"", b"") == b"\x01\x09CORP:jdoe\x04pass"
+    assert answered(seat).header_value(b"", b"") == b"\x01\x09CORP:jdoe\x04pass"
 
 
 def test_a_login_that_socks_cannot_carry_is_told(office: Office) -> None:
@@ -851,9 +855,9 @@ def test_a_socks_proxy_that_refuses_a_login_is_not_asked_once_more(office: Offic
     office.enter()
     answer = answered(seat)
     office.desk.accepted(answer)
-    space = Space.of(SOCKS)
+    space = UpstreamId.of(SOCKS)
     office.desk.challenged(
-        space, SOCKS, (socks_challenge(),), Waiter("blocked.example:443"), answer
+        space, SOCKS, (socks_challenge(),), PendingRequest("blocked.example:443"), answer
     )
     office.wait()
     assert tries == []
@@ -875,7 +879,7 @@ def test_a_site_that_refuses_a_login_it_accepted_is_cleared_up_elsewhere(office:
     answer = answered(seat)
     office.desk.accepted(answer, "github.com:443")
     office.desk.accepted(answer, "site.example:80")
-    office.desk.challenged(SPACE, OFFICE, BASIC, Waiter("site.example:443"), answer)
+    office.desk.challenged(SPACE, OFFICE, BASIC, PendingRequest("site.example:443"), answer)
     office.wait()
     assert tries[0] == "github.com:443"
 
@@ -903,33 +907,33 @@ def test_each_acceptance_makes_it_recent_anew(office: Office) -> None:
     assert not answer.verified
 
 
-def doubt(office: Office, answer: Answer) -> None:
+def doubt(office: Office, answer: Credentials) -> None:
     office.challenge(answer)
 
 
-def lock(office: Office, answer: Answer) -> None:
+def lock(office: Office, answer: Credentials) -> None:
     office.desk.screen_locked(True)
 
 
-def see_another_realm(office: Office, answer: Answer) -> None:
+def see_another_realm(office: Office, answer: Credentials) -> None:
     office.challenge(challenges='Basic realm="Other"')
 
 
-def forget(office: Office, answer: Answer) -> None:
+def forget(office: Office, answer: Credentials) -> None:
     office.desk.forget(OFFICE)
 
 
-def delete(office: Office, answer: Answer) -> None:
+def delete(office: Office, answer: Credentials) -> None:
     office.desk.profile_deleted(OFFICE.id)
 
 
-def give_another(office: Office, answer: Answer) -> None:
+def give_another(office: Office, answer: Credentials) -> None:
     assert office.desk.preload(OFFICE, SECRET) is None
 
 
 @pytest.mark.parametrize("happens", [doubt, lock, see_another_realm, forget, delete, give_another])
 def test_a_login_is_not_sent_without_need(
-    office: Office, happens: Callable[[Office, Answer], None]
+    office: Office, happens: Callable[[Office, Credentials], None]
 ) -> None:
     answer = office.trust()
     happens(office, answer)
@@ -1008,7 +1012,7 @@ def test_a_request_goes_on_in_another_realm_once_or_four_times_if_that_is_free(
     office.enter(WRONG)
     office.desk.accepted(answered(seat))
     realms = [BASIC, parse_challenges([b'Basic realm="Other"'])]
-    waiter, carried, seen = Waiter("github.com:443"), corp, list[bool]()
+    waiter, carried, seen = PendingRequest("github.com:443"), corp, list[bool]()
     while True:
         realms.reverse()
         seat = office.desk.challenged(SPACE, OFFICE, realms[0], waiter, carried, verdict)

@@ -13,15 +13,15 @@ from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import ConstantSigner, Scheme, Signer, Verdict, VerdictKind
 from trayproxy.control.messages import Ending, Problem, PromptReason, SignInState
-from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.memory import Record
+from trayproxy.desk.history import HistoryRecord
 from trayproxy.desk.problems import Refusal
-from trayproxy.desk.space import Pin, Space
+from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn, Upstream
 
-SPACE = Space.of(OFFICE)
+SPACE = UpstreamId.of(OFFICE)
 SSO = replace(OFFICE, sign_in=SignIn.SSO, user="")
 ALL = 'Negotiate, NTLM, Basic realm="Corp"'
 UNUSABLE = Verdict(VerdictKind.UNUSABLE, "Install the extra “kerberos”.")
@@ -63,40 +63,40 @@ WRAPPED = Ticket("negotiate", "NTLM in Negotiate", "ntlm")
 class Notes:
     """A memory that keeps no file."""
 
-    pins: Mapping[Space, Pin] = field(default_factory=dict)
+    pins: Mapping[UpstreamId, UpstreamFingerprint] = field(default_factory=dict)
     wrong: set[Login] = field(default_factory=set)
     heard: list[tuple[str, object]] = field(default_factory=list)
     closed: bool = False
     hangs: bool = False
     """The folder of the state does not answer."""
 
-    def rejected_for(self, space: Space, login: Login) -> ThreadFuture[str | None]:
+    def rejected_for(self, space: UpstreamId, login: Login) -> ThreadFuture[str | None]:
         known: ThreadFuture[str | None] = ThreadFuture()
         known.set_result(space.profile_id if login in self.wrong else None)
         return known
 
-    def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
+    def found_at(self, space: UpstreamId, addresses: tuple[str, ...]) -> None:
         self.heard.append(("found at", addresses))
 
     def try_out(
-        self, space: Space, login: Login, *, insists: bool, is_saved: bool = False
-    ) -> ThreadFuture[Record]:
-        found: ThreadFuture[Record] = ThreadFuture()
+        self, space: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
+    ) -> ThreadFuture[HistoryRecord]:
+        found: ThreadFuture[HistoryRecord] = ThreadFuture()
         if self.hangs:
             return found
-        found.set_result(Record(is_rejected=login in self.wrong and not insists))
+        found.set_result(HistoryRecord(is_rejected=login in self.wrong and not insists))
         return found
 
-    def spare(self, space: Space, login: Login) -> None:
+    def spare(self, space: UpstreamId, login: Login) -> None:
         self.heard.append(("spare", login))
 
-    def rejected(self, space: Space, login: Login) -> None:
+    def rejected(self, space: UpstreamId, login: Login) -> None:
         self.heard.append(("rejected", login))
 
-    def accepted(self, space: Space, login: Login) -> None:
+    def accepted(self, space: UpstreamId, login: Login) -> None:
         self.heard.append(("accepted", login))
 
-    def pin(self, space: Space, pin: Pin | None) -> None:
+    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
         self.heard.append(("pin", pin))
 
     def forget(self, profile_id: str) -> None:
@@ -129,11 +129,11 @@ class Branch(Office):
         self.desk.set_askers(1)
 
     def back(
-        self, answer: Answer, verdict: Verdict, challenges: str = "", profile: Profile = OFFICE
+        self, answer: Credentials, verdict: Verdict, challenges: str = "", profile: Profile = OFFICE
     ) -> Seated:
         """Let a request come back with a verdict."""
         offered = parse_challenges([challenges.encode()] if challenges else [])
-        waiter = Waiter("github.com:443")
+        waiter = PendingRequest("github.com:443")
         return self.desk.challenged(SPACE, profile, offered, waiter, answer, verdict)
 
     async def try_own(self, profile: Profile, target: str) -> bool:
@@ -143,8 +143,10 @@ class Branch(Office):
             raise ConnectionError
         offered, tried = parse_challenges([ALL.encode()]), None
         while True:
-            waiter = Waiter(target or "example.com:80", own=True)
-            outcome = await self.desk.challenged(Space.of(profile), profile, offered, waiter, tried)
+            waiter = PendingRequest(target or "example.com:80", own=True)
+            outcome = await self.desk.challenged(
+                UpstreamId.of(profile), profile, offered, waiter, tried
+            )
             if isinstance(outcome, Refusal):
                 return True
             assert outcome
@@ -186,7 +188,7 @@ def test_the_strongest_scheme_signs_with_the_name_of_the_upstream_r_127(branch: 
     answer = answered(seat)
     assert answer.scheme is NEGOTIATE
     assert answer.label == "negotiate"
-    assert answer.credentials(b"GET", b"/") == b"Negotiate jdoe proxy.corp.example"
+    assert answer.header_value(b"GET", b"/") == b"Negotiate jdoe proxy.corp.example"
 
 
 def test_of_two_schemes_of_one_name_the_second_takes_over(branch: Branch) -> None:
@@ -202,7 +204,7 @@ def test_which_scheme_is_used_does_not_change_whom_the_login_is_for(branch: Bran
     branch.enter()
     first = answered(seat)
     second = answered(branch.back(first, UNUSABLE, ALL))
-    assert (second.scheme, second.mark) == (NTLM, first.mark)
+    assert (second.scheme, second.login_id) == (NTLM, first.login_id)
 
 
 def test_a_verdict_without_challenges_makes_us_listen_again(branch: Branch) -> None:
@@ -293,9 +295,9 @@ def test_a_request_that_is_wanted_now_in_this_way_now_in_that_comes_to_an_end(
     branch: Branch,
 ) -> None:
     """No login was sent, so that nothing is known of it; but the proxy could go on for ever."""
-    waiter = Waiter("github.com:443")
+    waiter = PendingRequest("github.com:443")
 
-    def challenged(offered: str, tried: Answer | None = None) -> Seated:
+    def challenged(offered: str, tried: Credentials | None = None) -> Seated:
         challenges = parse_challenges([offered.encode()])
         verdict = UNUSABLE if tried else None
         seat = branch.desk.challenged(SPACE, OFFICE, challenges, waiter, tried, verdict)
@@ -317,11 +319,11 @@ def test_a_request_that_is_wanted_now_in_this_way_now_in_that_comes_to_an_end(
 def test_ones_own_sign_in_is_used_without_a_question(branch: Branch) -> None:
     answer = answered(branch.challenge(profile=SSO, challenges=ALL))
     assert (answer.login, answer.scheme) == (None, NEGOTIATE)
-    assert answer.credentials(b"GET", b"/") == b"Negotiate me proxy.corp.example"
+    assert answer.header_value(b"GET", b"/") == b"Negotiate me proxy.corp.example"
     branch.desk.accepted(answer)
     known = branch.desk.known(SPACE)
     assert known is not None
-    assert (known.mark, known.signer) == (answer.mark, answer.signer)
+    assert (known.login_id, known.signer) == (answer.login_id, answer.signer)
     branch.wait()
     assert branch.face.questions == []
     assert branch.shelf.asked == []
@@ -349,7 +351,7 @@ def test_a_missing_ticket_is_a_notice_until_there_is_one(branch: Branch) -> None
     for scheme in (NEGOTIATE, WRAPPED):
         assert answer.scheme is scheme
         outcome = branch.back(answer, NO_TICKET, "Negotiate", SSO).result()
-        answer = outcome if isinstance(outcome, Answer) else answer
+        answer = outcome if isinstance(outcome, Credentials) else answer
     assert outcome is None
     told = refused(branch.challenge(profile=SSO, challenges="Negotiate"))
     assert (told.problem.id, told.retry_after) == ("TP-305", 5)
@@ -386,7 +388,7 @@ def test_each_reason_why_kerberos_gives_no_token_has_its_own_title(
     answer = answered(branch.challenge(profile=SSO, challenges="Negotiate"))
     for _ in range(2):  # The ticket alone, and inside Negotiate.
         outcome = branch.back(answer, Verdict(kind), "Negotiate", SSO).result()
-        answer = outcome if isinstance(outcome, Answer) else answer
+        answer = outcome if isinstance(outcome, Credentials) else answer
     told = refused(branch.challenge(profile=SSO, challenges="Negotiate")).problem
     assert (told.id, told.title) == (problem_id, title)
     assert [notice.title for notice in branch.desk.notices] == [title]
@@ -511,7 +513,7 @@ def test_what_happens_is_remembered(branch: Branch) -> None:
     again = branch.back(answered(seat), Verdict(VerdictKind.REJECTED), ALL)
     branch.enter(RIGHT)
     branch.desk.accepted(answered(again))
-    pin = Pin("negotiate", ("Corp",))
+    pin = UpstreamFingerprint("negotiate", ("Corp",))
     heard = [("rejected", WRONG), ("accepted", RIGHT), ("pin", pin)]
     assert branch.memory.heard == heard
     branch.desk.forget(OFFICE)
@@ -536,7 +538,7 @@ def test_quitting_forgets_nothing(branch: Branch) -> None:
 
 def test_a_proxy_weaker_than_in_an_earlier_run_is_asked_about() -> None:
     loop = SkippingLoop()
-    memory = Notes(pins={SPACE: Pin("ntlm", ("Corp",))})
+    memory = Notes(pins={SPACE: UpstreamFingerprint("ntlm", ("Corp",))})
     branch = Branch(loop, memory=memory)
     branch.shelf.login = RIGHT
     seat = ask(branch, 'Basic realm="Corp"')
@@ -579,8 +581,8 @@ def test_a_profile_moved_elsewhere_in_mid_trial_gets_no_verdict(branch: Branch) 
 # --- How a login is written -----------------------------------------------------------------------
 
 
-def credentials_of(answer: Answer) -> bytes:
-    return answer.credentials(b"GET", b"http://a.example/")
+def credentials_of(answer: Credentials) -> bytes:
+    return answer.header_value(b"GET", b"http://a.example/")
 
 
 def test_a_login_is_written_as_the_profile_says_and_in_no_second_way_r_092(branch: Branch) -> None:

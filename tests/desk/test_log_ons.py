@@ -20,35 +20,35 @@ from hypothesis import strategies as st
 from tests.desk.play import KEY, OFFICE, RIGHT, WRONG, Play
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import PromptReason
-from trayproxy.desk.case import Case, Phase
-from trayproxy.desk.events import (
-    Accepted,
-    Challenged,
-    Depart,
-    Departing,
+from trayproxy.desk.machine.events import (
+    AllowDeparture,
+    CancelTrial,
+    ClientLeft,
     Effect,
     Event,
-    Found,
-    Inconclusive,
-    Left,
-    LookUp,
+    LoginAccepted,
+    LoginDeparting,
+    LoginInconclusive,
+    LoginUnproved,
+    LookupFinished,
+    LookUpLogin,
     NetworkChanged,
-    OnTrial,
-    Overdue,
-    OwnEnded,
-    PutOnTrial,
-    Reason,
-    Rejected,
-    Release,
-    Spared,
-    Switched,
-    Tick,
-    Tried,
-    TryOwn,
-    Unproved,
+    OwnRequestEnded,
+    ProfileSwitched,
+    RecordRejection,
+    RecordTrial,
+    RefusalReason,
+    ReleaseRequest,
+    RequestChallenged,
+    SendOwnRequest,
+    TimePassed,
+    TrialRecorded,
+    TriedLogin,
+    UpstreamOverdue,
 )
-from trayproxy.desk.space import Key, Mark, Space
-from trayproxy.desk.views import Trial
+from trayproxy.desk.machine.queries import TrialState
+from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
+from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.profiles.profile import Upstream
 
 LONG = settings(max_examples=200, deadline=None)
@@ -74,19 +74,27 @@ def on_trial(kind: str) -> tuple[Play, int]:
     mark = play.trust()
     if kind == "old":
         play.wait(play.rules.fresh + 1)
-        play.do(Departing(50, mark, "host50.example:443"))
-        assert play.all(Depart) == [Depart(50, 50)]
+        play.do(LoginDeparting(50, mark, "host50.example:443"))
+        assert play.all(AllowDeparture) == [AllowDeparture(50, 50)]
         return play, 50
     play.challenge(tried=mark, target="blocked.example:443", flight=play.released()[-1])
-    canary = play.challenge(target=play.all(TryOwn)[-1].target, own=True)
+    canary = play.challenge(target=play.all(SendOwnRequest)[-1].target, own=True)
     play.challenge(target="waiting.example:443")
     return play, canary
 
 
-def state_of_trial(case: Case) -> tuple[object, ...]:
+def state_of_trial(case: SpaceState) -> tuple[object, ...]:
     """Return all that a verdict on the present login would change."""
     counts = (case.accepted, case.doubts, case.unanswered)
-    return case.phase, case.mark, case.login, counts, case.own, set(case.flights), set(case.vague)
+    return (
+        case.phase,
+        case.login_id,
+        case.login,
+        counts,
+        case.own,
+        set(case.flights),
+        set(case.vague),
+    )
 
 
 OTHERS = st.sampled_from(
@@ -111,42 +119,42 @@ def test_a_request_that_never_carried_the_login_changes_no_trial(
 ) -> None:
     play, canary = on_trial(kind)
     case = play.machine.board.cases[KEY]
-    mark, before = case.mark, state_of_trial(case)
+    mark, before = case.login_id, state_of_trial(case)
     released = play.released()
     for event in events:
         waiting = [number for number in case.parked if number != canary]
         match event:
             case "lost" if kind != "old":
-                play.do(Inconclusive(mark, sent=True, flight=canary + 1000))
+                play.do(LoginInconclusive(mark, sent=True, flight=canary + 1000))
             case "lost unsent":
-                play.do(Inconclusive(mark, sent=False))
+                play.do(LoginInconclusive(mark, sent=False))
             case "vague":
-                play.do(Unproved(mark, "vague.example:443", flight=canary + 1000))
+                play.do(LoginUnproved(mark, "vague.example:443", flight=canary + 1000))
             case "an old login":
                 old = replace(mark, generation=mark.generation - 1)
-                play.do(Accepted(old, "basic", "basic", "old.example:443", canary + 1000))
-                play.do(Unproved(old, "old.example:443", flight=canary + 1000))
-                play.do(Inconclusive(old, sent=True, flight=canary + 1000))
+                play.do(LoginAccepted(old, "basic", "basic", "old.example:443", canary + 1000))
+                play.do(LoginUnproved(old, "old.example:443", flight=canary + 1000))
+                play.do(LoginInconclusive(old, sent=True, flight=canary + 1000))
                 play.challenge(tried=old, target="old.example:443", flight=canary + 1000)
                 released = play.released() if kind == "old" else released
             case "accepted before" if kind == "in doubt":
-                play.do(Accepted(mark, "basic", "basic", "early.example:443", canary + 1000))
+                play.do(LoginAccepted(mark, "basic", "basic", "early.example:443", canary + 1000))
             case "leaves" if waiting:
                 play.leave(waiting[0])
             case "comes" if kind != "old":
                 play.challenge()
             case "no such own":
-                play.do(OwnEnded(1000, asked=True))
+                play.do(OwnRequestEnded(1000, asked=True))
             case "waits":
                 play.wait(0.1)
         assert state_of_trial(case) == before
         assert play.released() == released
     if is_right:
-        play.do(Accepted(mark, "basic", "basic", "a.example:443", canary))
+        play.do(LoginAccepted(mark, "basic", "basic", "a.example:443", canary))
         assert play.machine.is_trusted(mark)
     else:
         play.challenge(tried=mark, own=kind == "in doubt", flight=canary)
-        assert case.phase is (Phase.HELD if kind == "old" else Phase.ASKING)
+        assert case.phase is (SpacePhase.HELD if kind == "old" else SpacePhase.ASKING)
         assert play.released() == released
 
 
@@ -167,14 +175,14 @@ class OneAtATime(Play):
 
     def __post_init__(self) -> None:
         self.away: list[int] = []
-        self.ours: list[TryOwn] = []
+        self.ours: list[SendOwnRequest] = []
         self.left_at = self.proved_at = 0.0
         self.refused_by: set[str] = set()
         super().__post_init__()
         self.machine.board.tries_itself = True
         self.carried = self.trust()
         for host in self.HOSTS:
-            self.do(Accepted(self.carried, "basic", "basic", host))
+            self.do(LoginAccepted(self.carried, "basic", "basic", host))
         self.proved()
 
     def proved(self) -> None:
@@ -186,16 +194,16 @@ class OneAtATime(Play):
         effects = super().do(event)
         for effect in effects:
             match effect:
-                case Depart(_, 0):
+                case AllowDeparture(_, 0):
                     assert self.now < self.proved_at + self.rules.fresh
                     assert not self.refused_by
-                case Depart(number, flight):
+                case AllowDeparture(number, flight):
                     assert number == flight
                     assert not self.refused_by, "none goes after a refusal"
                     assert not self.away or self.now >= self.left_at + self.rules.pace
                     self.away.append(flight)
                     self.left_at = self.now
-                case TryOwn(_, _, target):
+                case SendOwnRequest(_, _, target):
                     assert target not in self.refused_by
                     self.ours.append(effect)
         return effects
@@ -205,7 +213,7 @@ class OneAtATime(Play):
             case "depart":
                 self.waiters += 1
                 self.targets[self.waiters] = host
-                self.do(Departing(self.waiters, self.carried, host))
+                self.do(LoginDeparting(self.waiters, self.carried, host))
             case "a moment":
                 self.wait(0.5)
             case "the pace":
@@ -220,12 +228,12 @@ class OneAtATime(Play):
         match event:
             case "accepted":
                 self.proved()
-                self.do(Accepted(self.carried, "basic", "basic", target, number))
+                self.do(LoginAccepted(self.carried, "basic", "basic", target, number))
             case "refused":
                 self.refused_by.add(target)
                 self.challenge(tried=self.carried, target=target, flight=number)
             case "lost":
-                self.do(Inconclusive(self.carried, sent=True, flight=number))
+                self.do(LoginInconclusive(self.carried, sent=True, flight=number))
 
 
 TURNS = st.tuples(
@@ -245,7 +253,7 @@ def test_a_login_not_proved_lately_is_on_one_request_at_a_time(
     play = OneAtATime()
     for event, host in events:
         play.happen(event, host)
-        if play.machine.board.cases[KEY].phase is not Phase.TRUSTED:
+        if play.machine.board.cases[KEY].phase is not SpacePhase.TRUSTED:
             break
     else:
         return
@@ -305,7 +313,7 @@ class Mute(Play):
     def __post_init__(self) -> None:
         self.sent = 0
         self.away: list[int] = []
-        self.tries: list[TryOwn] = []
+        self.tries: list[SendOwnRequest] = []
         super().__post_init__()
         self.machine.board.tries_itself = True
         self.carried = self.trust()
@@ -314,17 +322,17 @@ class Mute(Play):
         effects = super().do(event)
         for effect in effects:
             match effect:
-                case Depart(number, flight):
+                case AllowDeparture(number, flight):
                     self.sent += 1
                     assert flight == number, "only a login that was proved goes on all requests"
                     self.away.append(flight)
-                case Release(waiter, mark, _) if self.machine.is_trusted(mark):
+                case ReleaseRequest(waiter, mark, _) if self.machine.is_trusted(mark):
                     # It needs a turn like all others.
-                    self.do(Departing(waiter, mark, "late.example:443"))
-                case Release(waiter, _, _):
+                    self.do(LoginDeparting(waiter, mark, "late.example:443"))
+                case ReleaseRequest(waiter, _, _):
                     self.sent += 1
                     self.away.append(waiter)
-                case TryOwn():
+                case SendOwnRequest():
                     self.tries.append(effect)
         return effects
 
@@ -332,20 +340,22 @@ class Mute(Play):
         match event:
             case "depart":
                 self.waiters += 1
-                self.do(Departing(self.waiters, self.carried, f"host{self.waiters}.example:443"))
+                self.do(
+                    LoginDeparting(self.waiters, self.carried, f"host{self.waiters}.example:443")
+                )
             case "challenge":
                 self.challenge()
             case "lose" if self.away:
-                self.do(Inconclusive(self.carried, sent=True, flight=self.away.pop(0)))
+                self.do(LoginInconclusive(self.carried, sent=True, flight=self.away.pop(0)))
             case "lose an old one":
-                self.do(Inconclusive(self.carried, sent=True))
+                self.do(LoginInconclusive(self.carried, sent=True))
             case "ours" if self.tries:
                 attempt = self.tries.pop(0)
                 waiter = self.challenge(target=attempt.target, own=True)
                 if waiter in self.away:
                     self.away.remove(waiter)
-                    self.do(Inconclusive(self.carried, sent=True, flight=waiter))
-                self.do(OwnEnded(attempt.number, asked=True))
+                    self.do(LoginInconclusive(self.carried, sent=True, flight=waiter))
+                self.do(OwnRequestEnded(attempt.number, asked=True))
             case "wait":
                 self.wait(1)
 
@@ -366,9 +376,9 @@ def test_an_unanswered_login_is_sent_twice_and_once_by_ourselves(
     play.sent = 0
     play.away.clear()
     if waiting:
-        play.do(Overdue(play.carried, waiting))
+        play.do(UpstreamOverdue(play.carried, waiting))
     elif not is_stale:
-        play.do(Inconclusive(play.carried, sent=True))
+        play.do(LoginInconclusive(play.carried, sent=True))
     before = min(play.rules.unanswered, waiting or not is_stale)
     for event in events:
         play.happen(event)
@@ -395,7 +405,7 @@ def test_the_verdict_counts_whoever_has_left_and_whatever_was_typed_since(
     case = play.machine.board.cases[KEY]
 
     def sends() -> int:
-        return sum(one.mark in marks for one in play.all(Release))
+        return sum(one.mark in marks for one in play.all(ReleaseRequest))
 
     marks = {mark}
     for event in events:
@@ -419,17 +429,17 @@ def test_the_verdict_counts_whoever_has_left_and_whatever_was_typed_since(
             case "network":
                 play.do(NetworkChanged())
         if case.login == RIGHT:
-            marks.add(case.mark)
+            marks.add(case.login_id)
         assert sends() == 1, "it is on its way, and nothing is known of it"
     is_present = case.login == RIGHT
     if is_right:
         play.accept(canary)
         assert case.accepted is not None or not is_present
-        assert not play.machine.board.is_rejected(KEY.space, RIGHT)
+        assert not play.machine.board.is_rejected(KEY.upstream_id, RIGHT)
     else:
         play.challenge(tried=mark, flight=canary)
-        assert play.machine.board.is_rejected(KEY.space, RIGHT)
-        assert play.all(Rejected) == [Rejected(KEY.space, RIGHT)]
+        assert play.machine.board.is_rejected(KEY.upstream_id, RIGHT)
+        assert play.all(RecordRejection) == [RecordRejection(KEY.upstream_id, RIGHT)]
         play.wait(play.rules.not_now)
         play.challenge()
         assert sends() == 1
@@ -447,7 +457,7 @@ class Recorded(Play):
     """
 
     def __post_init__(self) -> None:
-        self.orders: deque[PutOnTrial] = deque()
+        self.orders: deque[RecordTrial] = deque()
         self.lookups: deque[int] = deque()
         self.agreed: list[Login] = []
         self.proved: set[Login] = set()
@@ -458,14 +468,14 @@ class Recorded(Play):
         self.effects += effects
         for effect in effects:
             match effect:
-                case PutOnTrial():
+                case RecordTrial():
                     self.orders.append(effect)
-                case LookUp(lookup, _, _):
+                case LookUpLogin(lookup, _, _):
                     self.lookups.append(lookup)
-                case Spared(_, spared):
+                case CancelTrial(_, spared):
                     if spared in self.agreed:
                         self.agreed.remove(spared)
-                case Release(_, mark, _):
+                case ReleaseRequest(_, mark, _):
                     login = self.machine.login(mark)
                     assert login in self.proved or login in self.agreed
         return effects
@@ -479,7 +489,7 @@ class Recorded(Play):
             hold_s, is_rejected = 0.0, False
         if not hold_s and not is_rejected:
             self.agreed.append(order.login)
-        self.do(OnTrial(order.number, order.space, order.login, is_rejected, hold_s))
+        self.do(TrialRecorded(order.number, order.space, order.login, is_rejected, hold_s))
         return True
 
 
@@ -495,14 +505,14 @@ def test_no_login_leaves_before_its_trial_is_on_record(events: list[str]) -> Non
     waiting: list[int] = []
     for event in events:
         case = play.machine.board.cases.get(KEY)
-        away = [r.waiter for r in play.all(Release)]
+        away = [r.waiter for r in play.all(ReleaseRequest)]
         match event:
             case "request":
                 waiting.append(play.challenge())
             case "found" if play.lookups:
-                play.do(Found(play.lookups.popleft(), RIGHT, play.machine.keyring))
+                play.do(LookupFinished(play.lookups.popleft(), RIGHT, play.machine.keyring))
             case "leave" if waiting:
-                play.do(Left(waiting.pop(0)))
+                play.do(ClientLeft(waiting.pop(0)))
             case "wait":
                 play.wait(0.2)
             case "long wait":
@@ -511,10 +521,10 @@ def test_no_login_leaves_before_its_trial_is_on_record(events: list[str]) -> Non
                 play.record()
             case "type" if play.is_asking:
                 play.enter(WRONG)
-            case "accept" if case and case.phase is Phase.CHECKING and away and case.login:
+            case "accept" if case and case.phase is SpacePhase.CHECKING and away and case.login:
                 play.proved.add(case.login)
                 play.accept(away[-1])
-            case "lose" if case and case.phase is Phase.CHECKING and away:
+            case "lose" if case and case.phase is SpacePhase.CHECKING and away:
                 play.fail(away[-1], sent=True)
 
 
@@ -528,7 +538,7 @@ def test_a_login_that_an_earlier_run_tried_is_asked_about_and_not_sent(
 ) -> None:
     play = Recorded()
     play.challenge()
-    play.do(Found(play.lookups.popleft(), RIGHT, play.machine.keyring))
+    play.do(LookupFinished(play.lookups.popleft(), RIGHT, play.machine.keyring))
     assert play.record(hold_s=0.0 if is_rejected else hold_s, is_rejected=is_rejected)
     for event in events:
         if event == "request":
@@ -536,7 +546,7 @@ def test_a_login_that_an_earlier_run_tried_is_asked_about_and_not_sent(
         elif event == "wait":
             play.wait(0.5)
         else:
-            play.do(Tick())
+            play.do(TimePassed())
         assert play.released() == []
     assert play.question_due
     play.enter(RIGHT)
@@ -550,7 +560,9 @@ def test_a_login_that_an_earlier_run_tried_is_asked_about_and_not_sent(
 def test_only_a_saved_login_may_be_put_on_record_without_its_name(is_saved: bool) -> None:
     play = Recorded()
     play.challenge()
-    play.do(Found(play.lookups.popleft(), RIGHT if is_saved else None, play.machine.keyring))
+    play.do(
+        LookupFinished(play.lookups.popleft(), RIGHT if is_saved else None, play.machine.keyring)
+    )
     if not is_saved:
         play.wait(play.rules.gather)
         play.enter(RIGHT)
@@ -560,18 +572,18 @@ def test_only_a_saved_login_may_be_put_on_record_without_its_name(is_saved: bool
 def test_a_login_whose_trial_is_being_put_on_record_is_under_way() -> None:
     play = Recorded()
     play.challenge()
-    play.do(Found(play.lookups.popleft(), RIGHT, play.machine.keyring))
-    generation = play.machine.generation(KEY.space)
-    assert play.machine.trial(KEY.space, generation) is Trial.UNDER_WAY
+    play.do(LookupFinished(play.lookups.popleft(), RIGHT, play.machine.keyring))
+    generation = play.machine.generation(KEY.upstream_id)
+    assert play.machine.trial(KEY.upstream_id, generation) is TrialState.UNDER_WAY
     play.record()
     play.fail(play.released()[0], sent=True)
-    assert play.machine.trial(KEY.space, generation) is Trial.OPEN
+    assert play.machine.trial(KEY.upstream_id, generation) is TrialState.OPEN
 
 
 def test_a_login_that_cannot_be_put_on_record_is_not_sent_and_its_requests_hear_why() -> None:
     play = Recorded()
     first = play.challenge()
-    play.do(Found(play.lookups.popleft(), RIGHT, play.machine.keyring))
+    play.do(LookupFinished(play.lookups.popleft(), RIGHT, play.machine.keyring))
     play.wait(play.rules.record - 0.1)
     assert play.refused() == {}
     play.wait(0.2)
@@ -580,7 +592,7 @@ def test_a_login_that_cannot_be_put_on_record_is_not_sent_and_its_requests_hear_
     assert play.refused()[second] == "UNRECORDED"  # At once.
     assert play.released() == []
     told = [(trouble.reason, trouble.text) for trouble in play.machine.troubles()]
-    assert told == [(Reason.UNRECORDED, "")]
+    assert told == [(RefusalReason.UNRECORDED, "")]
 
     play.record()  # The folder answers after all.
     third = play.challenge()
@@ -592,17 +604,17 @@ def test_a_person_whose_login_cannot_be_put_on_record_is_told_and_it_is_sent_lat
     play = Recorded()
     play.machine.board.tries_itself = True
     play.challenge()
-    play.do(Found(play.lookups.popleft(), None, play.machine.keyring))
+    play.do(LookupFinished(play.lookups.popleft(), None, play.machine.keyring))
     play.wait(play.rules.gather)
     play.enter(RIGHT)
     assert play.question.checking
     play.wait(play.rules.record)
     assert (play.question.reason, play.question.checking) == (PromptReason.UNRECORDED, False)
-    assert play.all(TryOwn) == []  # It would be refused as well.
+    assert play.all(SendOwnRequest) == []  # It would be refused as well.
 
     play.record()
     assert play.question.reason is not PromptReason.UNRECORDED
-    (own,) = play.all(TryOwn)  # The request that waited was refused.
+    (own,) = play.all(SendOwnRequest)  # The request that waited was refused.
     play.challenge(own=True, target=own.target)
     assert len(play.released()) == 1
 
@@ -610,7 +622,7 @@ def test_a_person_whose_login_cannot_be_put_on_record_is_told_and_it_is_sent_lat
 def test_another_login_typed_meanwhile_is_put_on_record_anew() -> None:
     play = Recorded()
     play.challenge()
-    play.do(Found(play.lookups.popleft(), None, play.machine.keyring))
+    play.do(LookupFinished(play.lookups.popleft(), None, play.machine.keyring))
     play.wait(play.rules.gather)
     play.enter(WRONG)
     play.wait(play.rules.record)
@@ -627,7 +639,7 @@ def test_another_login_typed_meanwhile_is_put_on_record_anew() -> None:
 def test_an_accepted_login_is_not_held_up_by_a_folder_that_does_not_answer() -> None:
     play = Recorded()
     play.challenge()
-    play.do(Found(play.lookups.popleft(), RIGHT, play.machine.keyring))
+    play.do(LookupFinished(play.lookups.popleft(), RIGHT, play.machine.keyring))
     play.record()
     play.proved.add(RIGHT)
     play.accept(play.released()[0])
@@ -672,18 +684,20 @@ def test_a_login_is_rejected_once_at_each_place_whatever_its_profile(
         host, address = PLACES[name]
         addresses = (address,) if is_resolved else ()
         profile = replace(OFFICE, id=name, name=name, upstream=Upstream(host, 8080))
-        key = Key(Space.of(profile), "Corp", KEY.family)
-        places = known.setdefault(name, {key.space.upstream})
+        key = ProtectionSpace(UpstreamId.of(profile), "Corp", KEY.family)
+        places = known.setdefault(name, {key.upstream_id.upstream})
         places.update(addresses)
-        play.do(Switched(profile))
+        play.do(ProfileSwitched(profile))
         for _ in range(1 + more):
             waiter += 1
             at, where = len(play.effects), f"host{waiter}.example:80"
-            play.do(Challenged(waiter, key, profile, play.offers, where, addresses=addresses))
+            play.do(
+                RequestChallenged(waiter, key, profile, play.offers, where, addresses=addresses)
+            )
             for effect in list(play.effects[at:]):
-                if isinstance(effect, LookUp):
-                    play.do(Found(effect.lookup, login, play.machine.keyring))
-            sent = [one for one in play.effects[at:] if isinstance(one, Release)]
+                if isinstance(effect, LookUpLogin):
+                    play.do(LookupFinished(effect.lookup, login, play.machine.keyring))
+            sent = [one for one in play.effects[at:] if isinstance(one, ReleaseRequest)]
             for one in sent:
                 carried = play.machine.login(one.mark)
                 assert carried is not None
@@ -694,13 +708,13 @@ def test_a_login_is_rejected_once_at_each_place_whatever_its_profile(
         play.wait(10)
 
 
-def answer(play: Play, sent: Release, key: Key, login: Login) -> None:
+def answer(play: Play, sent: ReleaseRequest, key: ProtectionSpace, login: Login) -> None:
     """Let the upstream accept the right login, and refuse the other one."""
     if login == RIGHT:
-        play.do(Accepted(sent.mark, "basic", "basic", "a.example:80", sent.waiter))
+        play.do(LoginAccepted(sent.mark, "basic", "basic", "a.example:80", sent.waiter))
         return
-    tried = Tried(Mark(key, sent.mark.generation), "basic", flight=sent.waiter)
-    profile = play.machine.board.profiles[key.space.profile_id]
+    tried = TriedLogin(LoginId(key, sent.mark.generation), "basic", flight=sent.waiter)
+    profile = play.machine.board.profiles[key.upstream_id.profile_id]
     assert profile is not None
     play.waiters += 1
-    play.do(Challenged(play.waiters, key, profile, play.offers, "a.example:80", tried))
+    play.do(RequestChallenged(play.waiters, key, profile, play.offers, "a.example:80", tried))

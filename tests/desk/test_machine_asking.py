@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.machine: who waits, and when a person is asked (ux §3.4)."""
+"""Tests for trayproxy.desk.machine.machine: who waits, and when a person is asked (ux §3.4)."""
 
 from math import inf
 
@@ -6,25 +6,25 @@ import pytest
 
 from tests.desk.play import GNOME, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.control.messages import Program, PromptReason, SignInState, Snooze
-from trayproxy.desk.events import (
-    AskersChanged,
-    Identified,
-    LookUp,
+from trayproxy.desk.machine.events import (
+    FrontEndsChanged,
+    LookUpLogin,
     NetworkChanged,
-    Save,
-    Switched,
-    Wanted,
+    ProfileSwitched,
+    ProgramIdentified,
+    SaveLoginToKeyring,
+    SignInRequested,
 )
-from trayproxy.desk.space import Key
+from trayproxy.desk.protection_space import ProtectionSpace
 
 # --- Parking and asking ---------------------------------------------------------------------------
 
 
 def test_the_keyring_is_read_only_when_a_407_has_asked(play: Play) -> None:
-    play.do(Switched(OFFICE))
-    assert play.all(LookUp) == []
+    play.do(ProfileSwitched(OFFICE))
+    assert play.all(LookUpLogin) == []
     play.challenge()
-    assert [(look.profile.id, look.user) for look in play.all(LookUp)] == [("office", "jdoe")]
+    assert [(look.profile.id, look.user) for look in play.all(LookUpLogin)] == [("office", "jdoe")]
 
 
 def test_a_question_gathers_requests_before_it_opens(play: Play) -> None:
@@ -39,7 +39,7 @@ def test_a_question_gathers_requests_before_it_opens(play: Play) -> None:
 
 def test_500_requests_cost_one_look_into_the_keyring_and_one_question(play: Play) -> None:
     play.ask(500)
-    assert len(play.all(LookUp)) == 1
+    assert len(play.all(LookUpLogin)) == 1
     assert play.question.number == 1
     assert play.question.waiting == 500
     assert len(play.question.programs) == 20
@@ -62,7 +62,7 @@ def test_a_question_says_all_that_a_person_needs(play: Play) -> None:
 def test_a_program_found_later_is_named(play: Play) -> None:
     (waiter,) = play.ask()
     assert play.machine.strangers(1) == (waiter,)
-    play.do(Identified(waiter, Program("git", 1, "x:443")))
+    play.do(ProgramIdentified(waiter, Program("git", 1, "x:443")))
     assert play.question.programs == (Program("git", 1, "x:443"),)
     assert play.machine.strangers(1) == ()
 
@@ -118,7 +118,7 @@ def test_a_second_protection_space_queues_behind_the_open_question(play: Play) -
 
 
 def test_the_question_whose_request_waited_longest_opens_first(play: Play) -> None:
-    third = Key(KEY.space, "Third", "basic")
+    third = ProtectionSpace(KEY.upstream_id, "Third", "basic")
     (waiter,) = play.ask()
     play.challenge(third)
     play.found(None)
@@ -166,9 +166,11 @@ def test_until_chosen_never_ends_by_itself(play: Play) -> None:
     assert play.refused()[late] == "DECLINED"
 
 
-@pytest.mark.parametrize("event", [Switched(LAB), NetworkChanged(), Wanted(OFFICE, WAY)])
+@pytest.mark.parametrize(
+    "event", [ProfileSwitched(LAB), NetworkChanged(), SignInRequested(OFFICE, WAY)]
+)
 def test_not_now_ends_with_what_changes_the_situation(
-    play: Play, event: Switched | NetworkChanged | Wanted
+    play: Play, event: ProfileSwitched | NetworkChanged | SignInRequested
 ) -> None:
     play.ask()
     play.decline(Snooze.UNTIL_CHOSEN)
@@ -190,7 +192,7 @@ def test_cancel_during_the_check_voids_the_login(play: Play) -> None:
     play.enter(RIGHT)
     play.decline()
     play.accept(first)
-    assert play.all(Save) == []
+    assert play.all(SaveLoginToKeyring) == []
     assert fact(play) is SignInState.SNOOZED
 
 
@@ -219,12 +221,12 @@ def test_an_answer_without_a_request_is_kept_for_the_next_one(play: Play) -> Non
     play.touch()
     play.leave(waiter)
     play.enter(RIGHT)
-    assert play.all(Save) == []
+    assert play.all(SaveLoginToKeyring) == []
     assert not play.is_asking
     retry = play.challenge()
     assert play.released() == [retry]
     play.accept(retry)
-    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
 def test_an_answer_kept_for_later_is_tried_on_one_request_only(play: Play) -> None:
@@ -253,7 +255,7 @@ def test_a_forsaken_half_typed_question_does_not_block_others_for_ever(play: Pla
 
 
 def test_without_a_face_the_keyring_is_tried_before_the_refusal(play: Play) -> None:
-    play.do(AskersChanged(0))
+    play.do(FrontEndsChanged(0))
     play.wait(31)
     waiter = play.challenge()
     assert play.refused() == {}
@@ -263,7 +265,7 @@ def test_without_a_face_the_keyring_is_tried_before_the_refusal(play: Play) -> N
 
 
 def test_without_a_face_a_saved_login_works(play: Play) -> None:
-    play.do(AskersChanged(0))
+    play.do(FrontEndsChanged(0))
     play.wait(31)
     waiter = play.challenge()
     play.found(RIGHT)
@@ -272,7 +274,7 @@ def test_without_a_face_a_saved_login_works(play: Play) -> None:
 
 
 def test_without_a_face_a_rejected_login_refuses_all(play: Play) -> None:
-    play.do(AskersChanged(0))
+    play.do(FrontEndsChanged(0))
     play.wait(31)
     first, second = play.challenge(), play.challenge()
     play.found(WRONG)
@@ -283,16 +285,16 @@ def test_without_a_face_a_rejected_login_refuses_all(play: Play) -> None:
 def test_a_tray_that_restarts_finds_the_same_question(play: Play) -> None:
     play.ask(2)
     before = play.question
-    play.do(AskersChanged(0))
+    play.do(FrontEndsChanged(0))
     play.wait(20)
-    play.do(AskersChanged(1))
+    play.do(FrontEndsChanged(1))
     assert play.question == before
     assert play.refused() == {}
 
 
 def test_a_tray_that_does_not_come_back_refuses_who_waits(play: Play) -> None:
     waiters = play.ask(2)
-    play.do(AskersChanged(0))
+    play.do(FrontEndsChanged(0))
     play.wait(30)
     assert play.refused() == dict.fromkeys(waiters, "UNATTENDED")
     assert not play.is_asking
@@ -300,7 +302,7 @@ def test_a_tray_that_does_not_come_back_refuses_who_waits(play: Play) -> None:
 
 def test_the_grace_begins_when_the_last_face_goes_however_long_it_was_there(play: Play) -> None:
     play.wait(3600)
-    play.do(AskersChanged(0))
+    play.do(FrontEndsChanged(0))
     waiter = play.challenge()
     play.found(None)
     play.wait(29)

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.machine: where logins come from, and that none is shown."""
+"""Tests for trayproxy.desk.machine.machine: where logins come from, and that none is shown."""
 
 from dataclasses import replace
 
@@ -7,25 +7,25 @@ import pytest
 from tests.desk.play import GNOME, KEY, LAB, LOCKED, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus, PromptReason, SignInState
-from trayproxy.desk.case import Case
-from trayproxy.desk.events import (
-    AskersChanged,
-    Forgotten,
-    Given,
-    LookUp,
-    Save,
-    Survey,
-    Surveyed,
-    Switched,
-    UserKnown,
-    Wanted,
+from trayproxy.desk.machine.events import (
+    FrontEndsChanged,
+    KeepUserName,
+    KeyringSurveyed,
+    LoginGiven,
+    LoginsForgotten,
+    LookUpLogin,
+    ProfileSwitched,
+    SaveLoginToKeyring,
+    SignInRequested,
+    SurveyKeyring,
 )
-from trayproxy.desk.space import Key, Pin, Space
+from trayproxy.desk.machine.space_state import SpaceState
+from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, UpstreamId
 from trayproxy.profiles.profile import Upstream
 
 OTHER = Login("asmith", "another")
 SPARE = Upstream("spare.corp.example", 8080)
-REALM = Key(KEY.space, "Other", KEY.family)
+REALM = ProtectionSpace(KEY.upstream_id, "Other", KEY.family)
 
 # --- The keyring ----------------------------------------------------------------------------------
 
@@ -76,11 +76,11 @@ def test_a_late_answer_of_the_keyring_is_too_late_after_cancel(play: Play) -> No
 def test_a_locked_keyring_is_not_bothered_at_every_request(play: Play) -> None:
     for _ in range(10):
         waiter = play.challenge()
-        if len(play.all(LookUp)) == 1 and play.machine.keyring.state is KeyringState.UNKNOWN:
+        if len(play.all(LookUpLogin)) == 1 and play.machine.keyring.state is KeyringState.UNKNOWN:
             play.found(None, LOCKED)
         play.leave(waiter)
         play.wait(30)
-    assert len(play.all(LookUp)) == 1
+    assert len(play.all(LookUpLogin)) == 1
 
 
 def test_what_the_keyring_gives_after_all_clients_have_left_is_kept(play: Play) -> None:
@@ -91,16 +91,16 @@ def test_what_the_keyring_gives_after_all_clients_have_left_is_kept(play: Play) 
 
 
 def test_only_the_active_profiles_login_is_read(play: Play) -> None:
-    play.do(Switched(LAB))
+    play.do(ProfileSwitched(LAB))
     play.challenge()
     play.wait(0.15)
-    assert play.all(LookUp) == []
+    assert play.all(LookUpLogin) == []
     assert play.question.profile == "Office"
 
 
 def test_a_new_keyring_state_reaches_the_open_question(play: Play) -> None:
     play.ask()
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     missing = KeyringStatus(KeyringState.MISSING)
     play.found(None, missing)
     assert play.question.keyring == missing
@@ -110,70 +110,70 @@ def test_a_new_keyring_state_reaches_the_open_question(play: Play) -> None:
 
 
 def test_sign_in_from_the_menu_opens_a_question_that_nobody_waits_for(play: Play) -> None:
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     assert play.question.reason is PromptReason.ASKED_FOR
-    assert play.all(Survey) == [Survey()]
+    assert play.all(SurveyKeyring) == [SurveyKeyring()]
     play.wait(1000)
     assert play.is_asking
 
 
 def test_the_first_challenge_fills_in_what_the_menu_could_not_know(play: Play) -> None:
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     play.challenge()
     assert (play.question.realm, play.question.reason) == ("Corp", PromptReason.NEEDED)
 
 
 def test_an_answer_before_any_challenge_is_used_at_the_first(play: Play) -> None:
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     play.enter(RIGHT)
     waiter = play.challenge()
     play.accept(waiter)
-    assert play.all(LookUp) == []
-    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.all(LookUpLogin) == []
+    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
 def test_sign_in_from_the_menu_changes_a_password_that_works(play: Play) -> None:
     play.trust()
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     assert play.question.reason is PromptReason.ASKED_FOR
     play.wait(61)
     play.enter(Login("jdoe", "newer"))
     waiter = play.challenge()
     play.accept(waiter)
-    assert play.all(Save)[-1] == Save(OFFICE, Login("jdoe", "newer"))
+    assert play.all(SaveLoginToKeyring)[-1] == SaveLoginToKeyring(OFFICE, Login("jdoe", "newer"))
 
 
 def test_a_login_given_after_a_question_was_cancelled_is_known_to_be_needed(play: Play) -> None:
     """Also if the keyring had not answered yet when the question was cancelled."""
     play.challenge()
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     play.decline()
     assert fact(play) is SignInState.SNOOZED
-    play.do(Given(OFFICE, WAY, RIGHT))
+    play.do(LoginGiven(OFFICE, WAY, RIGHT))
     assert fact(play) is SignInState.NEEDED
 
 
 def test_cancelling_a_change_leaves_the_login_that_works(play: Play) -> None:
     mark = play.trust()
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     play.decline()
-    assert play.machine.trusted() == {KEY.space: mark}
+    assert play.machine.trusted() == {KEY.upstream_id: mark}
 
 
 def test_a_given_login_is_used_at_the_first_407_and_not_kept(play: Play) -> None:
-    play.do(Given(OFFICE, WAY, RIGHT))
+    play.do(LoginGiven(OFFICE, WAY, RIGHT))
     first, second = play.challenge(), play.challenge()
     assert play.released() == [first]
     play.accept(first)
     assert play.released() == [first, second]
-    assert play.all(LookUp) == []
-    assert play.all(Save) == []
+    assert play.all(LookUpLogin) == []
+    assert play.all(SaveLoginToKeyring) == []
 
 
 def test_a_given_login_that_is_rejected_is_not_tried_again(play: Play) -> None:
-    play.do(AskersChanged(0))
+    play.do(FrontEndsChanged(0))
     play.wait(31)
-    play.do(Given(OFFICE, WAY, WRONG))
+    play.do(LoginGiven(OFFICE, WAY, WRONG))
     first = play.challenge()
     play.reject(first)
     play.found(None)
@@ -190,19 +190,19 @@ def test_a_keyring_that_another_program_unlocks_is_noticed_while_a_question_is_o
     waiter = play.challenge()
     play.found(None, LOCKED)
     assert play.question_due.reason is PromptReason.KEYRING_LOCKED
-    before = len(play.all(Survey))
+    before = len(play.all(SurveyKeyring))
     play.wait(2)
-    assert len(play.all(Survey)) - before == 2
-    play.do(Surveyed(LOCKED))
-    assert len(play.all(LookUp)) == 1
-    play.do(Surveyed(GNOME))
-    assert len(play.all(LookUp)) == 2
+    assert len(play.all(SurveyKeyring)) - before == 2
+    play.do(KeyringSurveyed(LOCKED))
+    assert len(play.all(LookUpLogin)) == 1
+    play.do(KeyringSurveyed(GNOME))
+    assert len(play.all(LookUpLogin)) == 2
     play.found(RIGHT)
     play.accept(waiter)
     assert play.endings() == ["ACCEPTED"]
 
 
-def locked_question(play: Play) -> Case:
+def locked_question(play: Play) -> SpaceState:
     """Let a question be open because the keyring is locked."""
     play.challenge()
     play.found(None, LOCKED)
@@ -230,16 +230,16 @@ def locked_question_after_another_realm(play: Play, *, login: Login, is_right: b
 
 def reads_when_unlocked(play: Play) -> bool:
     """Unlock the keyring; return whether it is read for the open question."""
-    before = len(play.all(LookUp))
-    play.do(Surveyed(GNOME))
-    return len(play.all(LookUp)) > before
+    before = len(play.all(LookUpLogin))
+    play.do(KeyringSurveyed(GNOME))
+    return len(play.all(LookUpLogin)) > before
 
 
 def test_an_unlocked_keyring_is_not_read_for_a_profile_that_is_no_longer_active(
     play: Play,
 ) -> None:
     case = locked_question(play)
-    play.do(Switched(LAB))
+    play.do(ProfileSwitched(LAB))
     assert case.asked is not None
     assert not reads_when_unlocked(play)
 
@@ -257,10 +257,11 @@ def test_an_unlocked_keyring_is_not_read_after_a_rejection_in_another_realm(play
 
 
 @pytest.mark.parametrize(
-    ("pins", "is_read"), [({}, False), ({KEY.space: Pin("basic", ("Other", "Corp"))}, True)]
+    ("pins", "is_read"),
+    [({}, False), ({KEY.upstream_id: UpstreamFingerprint("basic", ("Other", "Corp"))}, True)],
 )
 def test_an_unlocked_keyring_is_read_for_a_pinned_realm_once_a_login_is_right_in_another(
-    pins: dict[Space, Pin], is_read: bool
+    pins: dict[UpstreamId, UpstreamFingerprint], is_read: bool
 ) -> None:
     """Threat T4: the password belongs to the realms where it was right."""
     play = Play(pins=pins)
@@ -273,12 +274,12 @@ def test_without_an_open_question_nobody_looks_at_a_locked_keyring(play: Play) -
     play.found(None, LOCKED)
     play.leave(waiter)
     play.wait(60)
-    assert play.all(Survey) == []
+    assert play.all(SurveyKeyring) == []
 
 
 def test_a_login_given_while_a_question_is_open_answers_it(play: Play) -> None:
     first, second = play.ask(2)
-    play.do(Given(OFFICE, WAY, RIGHT))
+    play.do(LoginGiven(OFFICE, WAY, RIGHT))
     play.accept(first)
     assert play.released() == [first, second]
     assert play.endings() == ["ACCEPTED"]
@@ -286,7 +287,7 @@ def test_a_login_given_while_a_question_is_open_answers_it(play: Play) -> None:
 
 def test_a_login_that_was_replaced_is_trusted_no_more(play: Play) -> None:
     before = play.trust(RIGHT)
-    play.do(Given(OFFICE, WAY, OTHER))
+    play.do(LoginGiven(OFFICE, WAY, OTHER))
     waiter = play.challenge()
     play.accept(waiter)
     now = play.mark(waiter)
@@ -316,15 +317,15 @@ def test_no_repr_shows_a_password(play: Play) -> None:
 
 def test_the_accepted_user_name_is_kept_in_the_profile_and_suggested(play: Play) -> None:
     nameless = replace(OFFICE, user="")
-    play.do(Switched(nameless))
+    play.do(ProfileSwitched(nameless))
     waiter = play.challenge(profile=nameless)
     play.found(None)
     assert play.question_due.user == ""
     play.enter(RIGHT)
-    assert play.all(UserKnown) == []
+    assert play.all(KeepUserName) == []
     play.accept(waiter)
-    assert play.all(UserKnown) == [UserKnown("office", RIGHT.user)]
-    play.do(Forgotten("office"))
+    assert play.all(KeepUserName) == [KeepUserName("office", RIGHT.user)]
+    play.do(LoginsForgotten("office"))
     play.challenge(profile=nameless)
     play.found(None)
     assert play.question_due.user == RIGHT.user
@@ -332,48 +333,48 @@ def test_the_accepted_user_name_is_kept_in_the_profile_and_suggested(play: Play)
 
 def test_a_user_name_that_the_profile_has_is_not_kept_again(play: Play) -> None:
     play.trust(RIGHT)
-    assert play.all(UserKnown) == []
+    assert play.all(KeepUserName) == []
 
 
 def test_another_user_name_that_a_person_typed_replaces_that_of_the_profile(play: Play) -> None:
     mark = play.trust(OTHER)
-    assert play.all(UserKnown) == [UserKnown("office", OTHER.user)]
+    assert play.all(KeepUserName) == [KeepUserName("office", OTHER.user)]
     # The keyring is told of the profile as it was: it removes the entry under the old name.
-    (saved,) = play.all(Save)
+    (saved,) = play.all(SaveLoginToKeyring)
     assert (saved.profile.user, saved.login) == (OFFICE.user, OTHER)
     # The login stays in use, and the keyring is asked for the new name from now on.
     assert play.machine.is_trusted(mark)
-    play.do(Forgotten("office"))
+    play.do(LoginsForgotten("office"))
     play.challenge()
-    assert [one.user for one in play.all(LookUp)][-1] == OTHER.user
+    assert [one.user for one in play.all(LookUpLogin)][-1] == OTHER.user
 
 
 def test_a_rejected_user_name_does_not_replace_that_of_the_profile(play: Play) -> None:
     (waiter,) = play.ask()
     play.enter(OTHER)
     play.reject(waiter)
-    assert play.all(UserKnown) == []
+    assert play.all(KeepUserName) == []
 
 
 def test_a_user_name_that_no_person_typed_does_not_replace_that_of_the_profile(play: Play) -> None:
-    play.do(Given(OFFICE, WAY, OTHER))
+    play.do(LoginGiven(OFFICE, WAY, OTHER))
     play.accept(play.challenge())
-    assert play.all(UserKnown) == []
+    assert play.all(KeepUserName) == []
 
 
 def test_a_login_that_was_accepted_elsewhere_replaces_the_user_name_at_once(play: Play) -> None:
-    play.do(Given(OFFICE, WAY, OTHER, is_proved=True))
-    assert play.all(UserKnown) == [UserKnown("office", OTHER.user)]
+    play.do(LoginGiven(OFFICE, WAY, OTHER, is_proved=True))
+    assert play.all(KeepUserName) == [KeepUserName("office", OTHER.user)]
 
 
 def test_the_user_name_stays_while_another_upstream_accepts_it(play: Play) -> None:
     spare = replace(OFFICE, fallbacks=(SPARE,))
-    play.do(Switched(spare))
+    play.do(ProfileSwitched(spare))
     play.trust(RIGHT)
-    elsewhere = Key(Space("office", str(SPARE)), KEY.realm, KEY.family)
+    elsewhere = ProtectionSpace(UpstreamId("office", str(SPARE)), KEY.realm, KEY.family)
     waiter = play.challenge(profile=spare, key=elsewhere)
     play.found(None)
     play.wait(1)
     play.enter(OTHER)
     play.accept(waiter)
-    assert play.all(UserKnown) == []
+    assert play.all(KeepUserName) == []

@@ -8,37 +8,37 @@ import pytest
 from tests.desk.play import BASIC, GNOME, KEY, LAB, LAB_KEY, OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Program, PromptReason, SignInState, Snooze
-from trayproxy.desk.events import (
-    Accepted,
-    Cleared,
-    Declined,
-    Deleted,
-    Edited,
+from trayproxy.desk.history import HistoryRecord
+from trayproxy.desk.machine.events import (
+    ClearRejection,
+    ClientLeft,
     Event,
-    Found,
-    Given,
-    Identified,
-    Inconclusive,
-    Left,
-    LookUp,
-    OwnEnded,
-    Rejected,
-    Save,
+    LoginAccepted,
+    LoginGiven,
+    LoginInconclusive,
+    LoginUnproved,
+    LookupFinished,
+    LookUpLogin,
+    OwnRequestEnded,
+    ProfileDeleted,
+    ProfileEdited,
+    ProfileSwitched,
+    ProgramIdentified,
+    PromptAnswered,
+    PromptDeclined,
+    PromptTouched,
+    RecordRejection,
+    SaveLoginToKeyring,
     ScreenLocked,
-    Switched,
-    Touched,
-    TryOwn,
-    Typed,
-    Unproved,
-    Wanted,
+    SendOwnRequest,
+    SignInRequested,
 )
-from trayproxy.desk.memory import Record
-from trayproxy.desk.space import Key, Mark, Space
-from trayproxy.desk.trials import CHECK_PAGES
-from trayproxy.desk.views import Trial
+from trayproxy.desk.machine.queries import TrialState
+from trayproxy.desk.machine.verification import CHECK_PAGES
+from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.profiles.profile import Upstream
 
-SPACE = Space.of(OFFICE)
+SPACE = UpstreamId.of(OFFICE)
 
 
 @pytest.fixture
@@ -50,12 +50,12 @@ def play() -> Play:
 
 def own(play: Play) -> int:
     """Let the request of our own get its first 407."""
-    tries = play.all(TryOwn)
+    tries = play.all(SendOwnRequest)
     return play.challenge(target=tries[-1].target or "example.com:80", own=True)
 
 
 def end(play: Play, *, asked: bool = True) -> None:
-    play.do(OwnEnded(play.all(TryOwn)[-1].number, asked))
+    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, asked))
 
 
 def give_up_while_typing(play: Play, login: Login = RIGHT) -> None:
@@ -70,13 +70,13 @@ def give_up_while_typing(play: Play, login: Login = RIGHT) -> None:
 
 def test_an_answer_is_tried_by_ourselves_when_its_client_has_gone(play: Play) -> None:
     give_up_while_typing(play)
-    assert play.all(TryOwn) == [TryOwn(1, OFFICE, "host1.example:443")]
+    assert play.all(SendOwnRequest) == [SendOwnRequest(1, OFFICE, "host1.example:443")]
     assert play.question.checking
     ours = own(play)
     assert play.mark(ours)
     play.accept(ours)
     end(play)
-    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
     assert play.endings() == ["ACCEPTED"]
 
 
@@ -101,7 +101,7 @@ def test_a_client_that_leaves_during_the_check_is_replaced_by_ourselves(play: Pl
     (waiter,) = play.ask()
     play.enter(RIGHT)
     play.fail(waiter, sent=True)
-    assert len(play.all(TryOwn)) == 1
+    assert len(play.all(SendOwnRequest)) == 1
     play.accept(own(play))
     assert play.endings() == ["ACCEPTED"]
 
@@ -110,7 +110,7 @@ def test_an_upstream_out_of_reach_leaves_the_question_open_and_says_why(play: Pl
     give_up_while_typing(play)
     end(play)
     assert (play.question.reason, play.question.checking) == (PromptReason.UNCHECKED, False)
-    assert len(play.all(TryOwn)) == 1
+    assert len(play.all(SendOwnRequest)) == 1
     retry = play.challenge()
     play.accept(retry)
     assert play.endings() == ["ACCEPTED"]
@@ -129,7 +129,7 @@ def test_typing_it_again_tries_again_by_ourselves(play: Play) -> None:
     give_up_while_typing(play)
     end(play)
     play.enter(RIGHT)
-    assert len(play.all(TryOwn)) == 2
+    assert len(play.all(SendOwnRequest)) == 2
 
 
 def test_a_client_that_comes_meanwhile_is_as_good_as_ours(play: Play) -> None:
@@ -161,19 +161,19 @@ def test_our_own_request_asks_no_person(play: Play) -> None:
 
 
 def test_signing_in_from_the_menu_is_checked_at_once(play: Play) -> None:
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     play.enter(RIGHT)
-    assert play.all(TryOwn)[-1].target == ""
+    assert play.all(SendOwnRequest)[-1].target == ""
     play.accept(own(play))
     assert play.endings() == ["ACCEPTED"]
-    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
 def test_an_untouched_question_closes_with_its_last_client_and_tries_nothing(play: Play) -> None:
     (waiter,) = play.ask()
     play.leave(waiter)
     assert play.endings() == ["ABANDONED"]
-    assert play.all(TryOwn) == []
+    assert play.all(SendOwnRequest) == []
     play.ask()
     assert play.is_asking
 
@@ -182,16 +182,16 @@ def test_an_untouched_question_closes_with_its_last_client_and_tries_nothing(pla
 
 
 def give(play: Play, login: Login) -> int:
-    play.do(Given(OFFICE, WAY, login, remember=True))
+    play.do(LoginGiven(OFFICE, WAY, login, remember=True))
     return play.machine.generation(SPACE)
 
 
 def test_a_login_to_be_saved_is_tried_first(play: Play) -> None:
     generation = give(play, RIGHT)
-    assert play.all(Save) == []
-    assert play.machine.trial(SPACE, generation) is Trial.UNDER_WAY
+    assert play.all(SaveLoginToKeyring) == []
+    assert play.machine.trial(SPACE, generation) is TrialState.UNDER_WAY
     play.accept(own(play))
-    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
 def test_a_login_to_be_saved_that_is_wrong_is_not_saved(play: Play) -> None:
@@ -199,35 +199,38 @@ def test_a_login_to_be_saved_that_is_wrong_is_not_saved(play: Play) -> None:
     generation = give(play, WRONG)
     play.challenge(tried=play.mark(own(play)), own=True)
     end(play)
-    assert play.machine.trial(SPACE, generation) is Trial.WRONG
-    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.machine.trial(SPACE, generation) is TrialState.WRONG
+    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
 def test_a_login_that_could_not_be_checked_is_saved_once_it_is_accepted(play: Play) -> None:
     generation = give(play, RIGHT)
     end(play)
-    assert play.machine.trial(SPACE, generation) is Trial.OPEN
+    assert play.machine.trial(SPACE, generation) is TrialState.OPEN
     play.accept(play.challenge())
-    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
 def test_a_login_given_for_this_run_is_not_under_way_before_a_request_needs_it(play: Play) -> None:
-    play.do(Given(OFFICE, WAY, RIGHT))
-    assert play.machine.trial(SPACE, play.machine.generation(SPACE)) is Trial.OPEN
+    play.do(LoginGiven(OFFICE, WAY, RIGHT))
+    assert play.machine.trial(SPACE, play.machine.generation(SPACE)) is TrialState.OPEN
 
 
 def test_a_wrong_login_is_not_under_way_until_our_own_request_has_ended(play: Play) -> None:
     generation = give(play, WRONG)
     play.challenge(tried=play.mark(own(play)), own=True)
-    assert play.machine.trial(SPACE, generation) is Trial.WRONG
+    assert play.machine.trial(SPACE, generation) is TrialState.WRONG
 
 
 @pytest.mark.parametrize(
     ("record", "trial"),
-    [(Record(is_rejected=True), Trial.UNSENT), (Record(hold_s=600.0), Trial.OPEN)],
+    [
+        (HistoryRecord(is_rejected=True), TrialState.UNSENT),
+        (HistoryRecord(hold_s=600.0), TrialState.OPEN),
+    ],
 )
 def test_a_login_to_be_saved_that_an_earlier_run_sent_is_sent_only_if_it_was_typed(
-    play: Play, record: Record, trial: Trial
+    play: Play, record: HistoryRecord, trial: TrialState
 ) -> None:
     """The record may be found only now, by the address that another name leads to."""
     play.records[WRONG] = record
@@ -236,7 +239,7 @@ def test_a_login_to_be_saved_that_an_earlier_run_sent_is_sent_only_if_it_was_typ
     assert play.released() == []
     end(play)
     assert play.machine.trial(SPACE, generation) is trial
-    play.do(Given(OFFICE, WAY, WRONG, remember=True, insists=True))
+    play.do(LoginGiven(OFFICE, WAY, WRONG, remember=True, insists=True))
     again = own(play)
     assert play.released() == [again]
 
@@ -256,13 +259,13 @@ def test_a_refused_address_is_cleared_up_where_the_login_was_right(play: Play) -
     good = trusted(play)
     mark = play.mark(1)
     blocked = play.challenge(tried=mark, target="blocked.example:443")
-    assert play.all(TryOwn)[-1].target == good
+    assert play.all(SendOwnRequest)[-1].target == good
     assert blocked not in play.refused()
     play.accept(own(play))
     assert play.refused() == {blocked: "FORBIDDEN"}
     assert play.machine.is_trusted(mark)
     assert not play.is_asking
-    assert play.all(Rejected) == []
+    assert play.all(RecordRejection) == []
 
 
 def test_that_holds_however_long_ago_the_login_was_used(play: Play) -> None:
@@ -278,37 +281,37 @@ def test_a_changed_password_costs_two_log_ons_at_most(play: Play) -> None:
     mark = play.mark(1)
     waiters = [play.challenge(tried=mark) for _ in range(20)]
     ours = own(play)
-    play.challenge(tried=mark, target=play.all(TryOwn)[-1].target, own=True)
+    play.challenge(tried=mark, target=play.all(SendOwnRequest)[-1].target, own=True)
     end(play)
     assert [waiter for waiter in play.released() if waiter in waiters] == []
     assert play.released()[-1] == ours
     question = play.question_due
     assert (question.reason, question.waiting) == (PromptReason.SAVED_REJECTED, 20)
-    assert play.all(Rejected) == [Rejected(SPACE, RIGHT)]
+    assert play.all(RecordRejection) == [RecordRejection(SPACE, RIGHT)]
 
 
 def test_a_host_that_accepted_a_login_and_refuses_it_is_cleared_up_elsewhere(play: Play) -> None:
     """Its quota may be used up, or its hours over: that the login was right there does not tell."""
     mark = play.trust()
-    play.do(Accepted(mark, "basic", "basic", "github.com:443"))
-    play.do(Accepted(mark, "basic", "basic", "site.example:443"))
+    play.do(LoginAccepted(mark, "basic", "basic", "github.com:443"))
+    play.do(LoginAccepted(mark, "basic", "basic", "site.example:443"))
     blocked = play.challenge(tried=mark, target="site.example:80")
-    assert play.all(TryOwn)[-1].target == "github.com:443"
+    assert play.all(SendOwnRequest)[-1].target == "github.com:443"
     play.accept(own(play))
     assert play.refused() == {blocked: "FORBIDDEN"}
-    assert play.all(Rejected) == []
+    assert play.all(RecordRejection) == []
 
 
 def test_a_login_refused_at_the_only_host_that_accepted_it_is_tried_anywhere(play: Play) -> None:
     good = trusted(play)
     mark = play.mark(1)
     play.challenge(tried=mark, target=good)
-    assert play.all(TryOwn)[-1].target == ""
+    assert play.all(SendOwnRequest)[-1].target == ""
     play.accept(own(play))
     again = play.challenge(tried=mark, target=good)
     assert play.refused()[again] == "FORBIDDEN"
     assert play.machine.is_trusted(mark)
-    assert len(play.all(TryOwn)) == 1
+    assert len(play.all(SendOwnRequest)) == 1
 
 
 @pytest.mark.parametrize("requests", [1, 50])
@@ -324,7 +327,7 @@ def test_a_changed_password_costs_two_log_ons_whatever_its_hosts_accepted_before
     play.challenge(tried=play.mark(ours), target="example.com:80", own=True)
     end(play)
     assert play.question_due.reason is PromptReason.SAVED_REJECTED
-    assert play.all(Rejected) == [Rejected(SPACE, RIGHT)]
+    assert play.all(RecordRejection) == [RecordRejection(SPACE, RIGHT)]
     assert len(play.released()) == before
 
 
@@ -333,10 +336,10 @@ def test_a_second_refusal_of_what_had_left_before_the_first_is_no_rejection(play
     mark = play.trust()
     hosts = ("a.example:443", "b.example:443")
     for host in hosts:
-        play.do(Accepted(mark, "basic", "basic", host))
+        play.do(LoginAccepted(mark, "basic", "basic", host))
     for host in hosts:
         play.challenge(tried=mark, target=host)
-    assert play.all(Rejected) == []
+    assert play.all(RecordRejection) == []
     assert not play.is_asking
 
 
@@ -349,7 +352,7 @@ def test_a_refusal_of_a_client_does_not_tell_where_a_host_is_unknown(play: Play)
     end(play)
     second = play.challenge(target="ad2.example:443")
     play.challenge(tried=play.mark(second), target="ad2.example:443")
-    assert play.all(Rejected) == []
+    assert play.all(RecordRejection) == []
 
 
 def test_a_host_stays_forbidden_for_the_next_login_of_the_user(play: Play) -> None:
@@ -359,9 +362,9 @@ def test_a_host_stays_forbidden_for_the_next_login_of_the_user(play: Play) -> No
     play.challenge(tried=mark, target="blocked.example:443")
     play.accept(own(play))
     end(play)
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     play.enter(Login("jdoe", "new"))
-    assert play.all(TryOwn)[-1].target == ""
+    assert play.all(SendOwnRequest)[-1].target == ""
     waiting = play.challenge(target="blocked.example:80")
     assert waiting not in play.released()
     play.accept(own(play))
@@ -376,7 +379,7 @@ def test_a_refusal_by_a_forbidden_host_says_nothing_about_the_next_login_of_the_
     play.challenge(tried=play.mark(1), target="blocked.example:443")
     play.accept(own(play))
     end(play)
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     new = Login("jdoe", "new")
     play.enter(new)
     waiting = play.challenge(target="blocked.example:80")
@@ -384,7 +387,7 @@ def test_a_refusal_by_a_forbidden_host_says_nothing_about_the_next_login_of_the_
     assert play.released()[-1] == waiting
     back = play.reject(waiting, target="blocked.example:80")
     assert play.refused()[back] == "FORBIDDEN"
-    assert Rejected(SPACE, new) not in play.all(Rejected)
+    assert RecordRejection(SPACE, new) not in play.all(RecordRejection)
     assert play.question.reason is PromptReason.UNCHECKED
 
 
@@ -398,12 +401,12 @@ def test_an_answer_that_proves_nothing_saves_and_releases_nothing(play: Play) ->
     play.enter(RIGHT)
     play.answer(first)
     assert play.released() == [first]
-    assert (play.all(Save), play.endings()) == ([], [])
+    assert (play.all(SaveLoginToKeyring), play.endings()) == ([], [])
     assert play.machine.trusted() == {}
-    assert play.all(TryOwn)[-1].target == ""
+    assert play.all(SendOwnRequest)[-1].target == ""
     play.accept(own(play))
     assert second in play.released()
-    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
     assert play.endings() == ["ACCEPTED"]
 
 
@@ -421,7 +424,7 @@ def test_a_waiting_request_to_another_host_is_as_good_as_ours(play: Play) -> Non
     play.enter(RIGHT)
     play.answer(first)
     assert play.released() == [first, second]
-    assert play.all(TryOwn) == []
+    assert play.all(SendOwnRequest) == []
 
 
 def test_a_wrong_password_to_a_proxy_that_always_says_500_is_sent_three_times(play: Play) -> None:
@@ -434,7 +437,7 @@ def test_a_wrong_password_to_a_proxy_that_always_says_500_is_sent_three_times(pl
     end(play)
     assert play.released() == [*waiters[:2], ours]
     assert (play.question.reason, play.question.waiting) == (PromptReason.UNCHECKED, 18)
-    assert play.all(Save) == []
+    assert play.all(SaveLoginToKeyring) == []
 
 
 def test_a_first_try_of_our_own_goes_where_a_program_wanted_to_go(play: Play) -> None:
@@ -444,7 +447,7 @@ def test_a_first_try_of_our_own_goes_where_a_program_wanted_to_go(play: Play) ->
     play.found(RIGHT)
     play.leave(left)
     play.answer(first)
-    assert [effect.target for effect in play.all(TryOwn)] == ["b.example:443"]
+    assert [effect.target for effect in play.all(SendOwnRequest)] == ["b.example:443"]
 
 
 def test_the_last_try_before_the_person_is_asked_goes_to_a_page_that_is_always_there(
@@ -455,7 +458,7 @@ def test_the_last_try_before_the_person_is_asked_goes_to_a_page_that_is_always_t
     play.enter(RIGHT)
     for _ in range(2):
         play.answer(play.released()[-1])
-    assert play.all(TryOwn)[-1].target == ""
+    assert play.all(SendOwnRequest)[-1].target == ""
     play.accept(own(play))
     assert set(play.released()) >= set(waiters)
     assert play.endings() == ["ACCEPTED"]
@@ -467,25 +470,25 @@ def test_answers_that_only_sites_give_stop_nobody(play: Play) -> None:
     for _ in waiters:
         play.answer(play.released()[-1], is_doubtful=False)
     assert play.released() == waiters
-    assert play.all(Save) == []
+    assert play.all(SaveLoginToKeyring) == []
 
 
 def test_our_own_request_that_proves_nothing_either_goes_to_each_place_once(play: Play) -> None:
     generation = give(play, RIGHT)
     for _ in range(play.rules.unproved):
-        assert play.machine.trial(SPACE, generation) is Trial.UNDER_WAY
+        assert play.machine.trial(SPACE, generation) is TrialState.UNDER_WAY
         play.answer(own(play))
         end(play)
-    assert [attempt.target for attempt in play.all(TryOwn)] == ["", *CHECK_PAGES]
-    assert play.machine.trial(SPACE, generation) is Trial.OPEN
-    assert play.all(Save) == []
+    assert [attempt.target for attempt in play.all(SendOwnRequest)] == ["", *CHECK_PAGES]
+    assert play.machine.trial(SPACE, generation) is TrialState.OPEN
+    assert play.all(SaveLoginToKeyring) == []
 
 
 def test_an_answer_typed_without_clients_is_proved_elsewhere(play: Play) -> None:
     give_up_while_typing(play)
     play.answer(own(play))
     end(play)
-    assert [attempt.target for attempt in play.all(TryOwn)] == ["host1.example:443", ""]
+    assert [attempt.target for attempt in play.all(SendOwnRequest)] == ["host1.example:443", ""]
     play.accept(own(play))
     assert play.endings() == ["ACCEPTED"]
 
@@ -503,7 +506,7 @@ def test_without_requests_of_our_own_the_next_request_tells() -> None:
 def test_a_login_accepted_before_stays_accepted_whatever_is_answered(play: Play) -> None:
     good = trusted(play)
     mark = play.mark(1)
-    play.do(Unproved(mark, good))
+    play.do(LoginUnproved(mark, good))
     assert play.machine.is_trusted(mark)
 
 
@@ -511,7 +514,7 @@ def test_many_forbidden_addresses_at_once_are_cleared_up_by_one_request(play: Pl
     trusted(play)
     mark = play.mark(1)
     blocked = [play.challenge(tried=mark, target=f"ad{n}.example:443") for n in range(50)]
-    assert len(play.all(TryOwn)) == 1
+    assert len(play.all(SendOwnRequest)) == 1
     play.accept(own(play))
     assert play.refused() == dict.fromkeys(blocked, "FORBIDDEN")
     assert play.machine.facts("office").sign_in is SignInState.OK
@@ -526,17 +529,17 @@ def test_a_forbidden_address_is_found_out_once(play: Play) -> None:
     again = play.challenge(tried=mark, target="blocked.example:443")
     assert play.refused()[again] == "FORBIDDEN"
     assert play.machine.is_trusted(mark)
-    assert len(play.all(TryOwn)) == 1
+    assert len(play.all(SendOwnRequest)) == 1
     play.wait(601)
     play.challenge(tried=mark, target="blocked.example:443")
-    assert len(play.all(TryOwn)) == 2
+    assert len(play.all(SendOwnRequest)) == 2
 
 
 def test_without_an_answer_to_ours_the_addresses_are_taken_for_forbidden(play: Play) -> None:
     trusted(play)
     blocked = play.challenge(tried=play.mark(1), target="blocked.example:443")
     end(play)
-    assert play.all(TryOwn)[-1].target == ""
+    assert play.all(SendOwnRequest)[-1].target == ""
     assert play.refused() == {}
     end(play)
     assert play.refused() == {blocked: "FORBIDDEN"}
@@ -552,7 +555,7 @@ def test_a_first_request_that_was_forbidden_is_cleared_up_when_the_person_insist
     play.enter(RIGHT)
     assert play.question.confirm_retry
     play.enter(RIGHT)
-    assert play.all(TryOwn)[-1].target == ""
+    assert play.all(SendOwnRequest)[-1].target == ""
     assert play.question.checking
     play.accept(own(play))
     assert back in play.released()
@@ -569,26 +572,26 @@ def test_a_login_that_is_insisted_on_is_on_one_request_of_our_own(play: Play) ->
     play.wait(0.15)
     play.enter(RIGHT)
     play.enter(RIGHT)
-    assert len(play.all(TryOwn)) == 1
+    assert len(play.all(SendOwnRequest)) == 1
     play.challenge(target="blocked.example:443")  # Something happens before ours is asked.
     assert play.released() == [first]
     ours = own(play)
     play.fail(ours, sent=True)
     end(play)
     play.wait(30)
-    assert len(play.all(TryOwn)) == 1
+    assert len(play.all(SendOwnRequest)) == 1
 
 
 def test_a_login_that_our_own_request_is_about_to_try_is_under_way(play: Play) -> None:
     give_up_while_typing(play)
     generation = play.machine.generation(SPACE)
-    assert play.machine.trial(SPACE, generation) is Trial.UNDER_WAY
+    assert play.machine.trial(SPACE, generation) is TrialState.UNDER_WAY
     end(play)
-    assert play.machine.trial(SPACE, generation) is Trial.OPEN
+    assert play.machine.trial(SPACE, generation) is TrialState.OPEN
 
 
 def test_a_login_that_is_tried_in_another_realm_already_is_under_way(play: Play) -> None:
-    other = Key(SPACE, "Other", KEY.family)
+    other = ProtectionSpace(SPACE, "Other", KEY.family)
     play.ask()
     first = play.challenge(other)
     play.found(RIGHT)
@@ -596,7 +599,7 @@ def test_a_login_that_is_tried_in_another_realm_already_is_under_way(play: Play)
     play.enter(RIGHT)
     assert play.released() == [first]
     generation = play.machine.generation(SPACE)
-    assert play.machine.trial(SPACE, generation) is Trial.UNDER_WAY
+    assert play.machine.trial(SPACE, generation) is TrialState.UNDER_WAY
 
 
 # --- Late, after the profile is gone --------------------------------------------------------------
@@ -605,17 +608,17 @@ def test_a_login_that_is_tried_in_another_realm_already_is_under_way(play: Play)
 @pytest.mark.parametrize(
     "late",
     [
-        lambda mark: Inconclusive(mark, sent=True),
-        lambda mark: Accepted(mark, "basic", "basic", "github.com:443"),
-        lambda mark: Unproved(mark, "github.com:443"),
-        lambda mark: OwnEnded(1, asked=True),
-        lambda mark: OwnEnded(1, asked=False),
+        lambda mark: LoginInconclusive(mark, sent=True),
+        lambda mark: LoginAccepted(mark, "basic", "basic", "github.com:443"),
+        lambda mark: LoginUnproved(mark, "github.com:443"),
+        lambda mark: OwnRequestEnded(1, asked=True),
+        lambda mark: OwnRequestEnded(1, asked=False),
     ],
     ids=["inconclusive", "accepted", "unproved", "own, asked", "own, not asked"],
 )
 @pytest.mark.parametrize("is_own", [True, False], ids=["own", "client"])
 def test_what_comes_back_after_its_profile_was_deleted_changes_nothing(
-    play: Play, late: Callable[[Mark], Event], is_own: bool
+    play: Play, late: Callable[[LoginId], Event], is_own: bool
 ) -> None:
     if is_own:
         give_up_while_typing(play)
@@ -624,7 +627,7 @@ def test_what_comes_back_after_its_profile_was_deleted_changes_nothing(
         first = play.challenge()
         play.found(RIGHT)
         mark = play.mark(first)
-    play.do(Deleted("office"))
+    play.do(ProfileDeleted("office"))
     before = len(play.effects)
     play.do(late(mark))
     assert play.effects[before:] == []
@@ -635,12 +638,12 @@ def test_what_comes_back_after_its_profile_was_deleted_changes_nothing(
 @pytest.mark.parametrize(
     "late",
     [
-        Typed(1, RIGHT, remember=True),
-        Declined(1, Snooze.A_WHILE),
-        Touched(1),
-        Identified(1, Program("git", 4312, "github.com:443")),
-        Found(1, RIGHT, GNOME),
-        Left(1),
+        PromptAnswered(1, RIGHT, remember=True),
+        PromptDeclined(1, Snooze.A_WHILE),
+        PromptTouched(1),
+        ProgramIdentified(1, Program("git", 4312, "github.com:443")),
+        LookupFinished(1, RIGHT, GNOME),
+        ClientLeft(1),
     ],
     ids=lambda event: type(event).__name__,
 )
@@ -648,7 +651,7 @@ def test_what_is_done_about_the_question_of_a_deleted_profile_changes_nothing(
     play: Play, late: Event
 ) -> None:
     play.ask()
-    play.do(Deleted("office"))
+    play.do(ProfileDeleted("office"))
     assert play.do(late) == []
     assert play.machine.board.cases == {}
 
@@ -657,10 +660,10 @@ def test_a_refusal_after_its_profile_was_deleted_is_told_that(play: Play) -> Non
     first = play.challenge()
     play.found(RIGHT)
     mark = play.mark(first)
-    play.do(Deleted("office"))
+    play.do(ProfileDeleted("office"))
     late = play.challenge(tried=mark)
     assert play.refused() == {late: "WITHDRAWN"}
-    assert play.all(Rejected) == []
+    assert play.all(RecordRejection) == []
     assert play.machine.board.cases == {}
 
 
@@ -673,7 +676,7 @@ def test_who_insists_is_obeyed_on_another_address_first(play: Play) -> None:
     play.enter(RIGHT)
     play.enter(RIGHT)
     assert play.released()[-1] == other
-    assert play.all(TryOwn) == []
+    assert play.all(SendOwnRequest) == []
 
 
 def test_a_site_that_is_down_does_not_stop_the_others_while_a_login_is_in_doubt(
@@ -694,7 +697,7 @@ def test_a_site_that_is_down_does_not_stop_the_others_while_a_login_is_in_doubt(
 
 def test_a_login_in_doubt_does_not_keep_the_person_from_typing_another(play: Play) -> None:
     trusted(play)
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     play.challenge(tried=play.mark(1), target="blocked.example:443")
     own(play)
     assert not play.question.checking
@@ -740,15 +743,15 @@ def test_a_rejection_is_to_be_remembered_and_an_acceptance_lifts_it(play: Play) 
     (waiter,) = play.ask()
     play.enter(WRONG)
     again = play.reject(waiter)
-    assert play.all(Rejected) == [Rejected(SPACE, WRONG)]
+    assert play.all(RecordRejection) == [RecordRejection(SPACE, WRONG)]
     play.enter(RIGHT)
     play.accept(again)
-    assert play.all(Cleared) == [Cleared(SPACE, RIGHT)]
+    assert play.all(ClearRejection) == [ClearRejection(SPACE, RIGHT)]
 
 
 def test_a_saved_login_that_an_earlier_run_saw_rejected_is_not_sent(play: Play) -> None:
     waiter = play.challenge()
-    play.records[WRONG] = Record(is_rejected=True)
+    play.records[WRONG] = HistoryRecord(is_rejected=True)
     play.found(WRONG)
     play.wait(0.15)
     assert play.released() == []
@@ -795,11 +798,11 @@ def test_a_saved_login_works_behind_the_lock(play: Play) -> None:
 
 def test_two_profiles_on_one_proxy_have_each_their_user(play: Play) -> None:
     twin = replace(OFFICE, id="twin", name="Twin", user="admin")
-    key = replace(KEY, space=Space.of(twin))
+    key = replace(KEY, upstream_id=UpstreamId.of(twin))
     first = play.challenge()
     play.found(RIGHT)
     play.accept(first)
-    play.do(Switched(twin))
+    play.do(ProfileSwitched(twin))
     second = play.challenge(key, twin)
     play.found(Login("admin", "other"))
     play.accept(second)
@@ -817,8 +820,8 @@ def test_a_login_rejected_for_one_profile_is_not_sent_for_another_with_its_upstr
     first = play.challenge()
     play.found(WRONG)
     play.leave(play.reject(first))
-    play.do(Switched(twin))
-    play.challenge(replace(KEY, space=Space.of(twin)), twin)
+    play.do(ProfileSwitched(twin))
+    play.challenge(replace(KEY, upstream_id=UpstreamId.of(twin)), twin)
     play.found(WRONG)
     assert play.released() == [first]
     assert play.question_due.reason is PromptReason.SAVED_REJECTED
@@ -827,13 +830,13 @@ def test_a_login_rejected_for_one_profile_is_not_sent_for_another_with_its_upstr
 def test_each_upstream_of_a_profile_is_asked_about_for_itself(play: Play) -> None:
     spare = Upstream("spare.corp.example", 8080)
     both = replace(OFFICE, fallbacks=(spare,))
-    play.do(Switched(both))
-    other = replace(KEY, space=Space("office", str(spare)))
+    play.do(ProfileSwitched(both))
+    other = replace(KEY, upstream_id=UpstreamId("office", str(spare)))
     first = play.challenge(profile=both)
     play.found(RIGHT)
     play.accept(first)
     second = play.challenge(other, both)
-    assert play.all(LookUp)[-1].profile == replace(OFFICE, upstream=spare)
+    assert play.all(LookUpLogin)[-1].profile == replace(OFFICE, upstream=spare)
     play.found(None)
     play.wait(0.15)
     assert play.question.upstream == str(spare)
@@ -846,7 +849,7 @@ def test_an_edit_while_the_question_is_open_keeps_it_if_the_upstream_stays(play:
     (waiter,) = play.ask()
     number = play.question.number
     renamed = replace(OFFICE, name="Headquarters", user="admin")
-    play.do(Edited(renamed))
+    play.do(ProfileEdited(renamed))
     assert (play.question.number, play.question.profile) == (number, "Headquarters")
     play.enter(RIGHT)
     assert play.released() == [waiter]
@@ -855,7 +858,7 @@ def test_an_edit_while_the_question_is_open_keeps_it_if_the_upstream_stays(play:
 def test_an_edit_that_takes_the_upstream_away_voids_what_is_typed_then(play: Play) -> None:
     (waiter,) = play.ask()
     number = play.question.number
-    play.do(Edited(replace(OFFICE, upstream=Upstream("else.example", 8080))))
+    play.do(ProfileEdited(replace(OFFICE, upstream=Upstream("else.example", 8080))))
     assert play.refused() == {waiter: "WITHDRAWN"}
     assert play.endings() == ["WITHDRAWN"]
     play.machine.question(number)
@@ -865,7 +868,7 @@ def test_an_edit_that_takes_the_upstream_away_voids_what_is_typed_then(play: Pla
 def test_a_switch_in_mid_handshake_lets_it_end_where_it_began(play: Play) -> None:
     first = play.challenge()
     play.found(RIGHT)
-    play.do(Switched(LAB))
+    play.do(ProfileSwitched(LAB))
     second = play.challenge(LAB_KEY, LAB)
     play.accept(first)
     assert play.machine.is_trusted(play.mark(first))
@@ -876,7 +879,7 @@ def test_a_profile_deleted_in_mid_handshake_gets_no_verdict(play: Play) -> None:
     first = play.challenge()
     play.found(WRONG)
     mark = play.mark(first)
-    play.do(Deleted("office"))
+    play.do(ProfileDeleted("office"))
     late = play.challenge(tried=mark)
     assert play.refused() == {late: "WITHDRAWN"}
     assert not play.is_asking

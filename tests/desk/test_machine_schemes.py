@@ -7,37 +7,43 @@ import pytest
 from tests.desk.play import BASIC, DIGEST, KEY, NEGOTIATE, NTLM, OFFICE, RIGHT, Play
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.control.messages import PromptReason, SignInState, Transport
-from trayproxy.desk.events import (
-    AskersChanged,
-    Edited,
-    Forgotten,
-    Listen,
-    LookUp,
+from trayproxy.desk.machine.events import (
+    ClearHistory,
+    FrontEndsChanged,
+    LoginsForgotten,
+    LookUpLogin,
     NetworkChanged,
-    Offered,
-    Pinned,
-    Refuse,
-    Rejected,
-    Unremembered,
-    Wanted,
+    OfferedScheme,
+    ProfileEdited,
+    RecordFingerprint,
+    RecordRejection,
+    RefuseRequest,
+    SendWithoutLogin,
+    SignInRequested,
 )
-from trayproxy.desk.space import BY_SSO, Key, Mark, Pin, Space
+from trayproxy.desk.protection_space import (
+    BY_SSO,
+    LoginId,
+    ProtectionSpace,
+    UpstreamFingerprint,
+    UpstreamId,
+)
 from trayproxy.profiles.profile import Method, SignIn
 
-SPACE = Space.of(OFFICE)
+SPACE = UpstreamId.of(OFFICE)
 UNUSABLE = Verdict(VerdictKind.UNUSABLE, "The library is missing.")
 TOO_LARGE = Verdict(VerdictKind.UNUSABLE, "Too large to be signed.", lacks_content=True)
 NO_TICKET = Verdict(VerdictKind.NO_TICKET)
 ALL = (NEGOTIATE, NTLM, DIGEST, BASIC)
 SSO = replace(OFFICE, sign_in=SignIn.SSO, user="")
-SSO_KEY = Key(SPACE, "Corp", BY_SSO)
+SSO_KEY = ProtectionSpace(SPACE, "Corp", BY_SSO)
 
 
-def play(*offers: Offered, pin: Pin | None = None) -> Play:
+def play(*offers: OfferedScheme, pin: UpstreamFingerprint | None = None) -> Play:
     return Play(offers=offers or ALL, pins={SPACE: pin} if pin else {})
 
 
-def unusable(at: Play, waiter: int, verdict: Verdict = UNUSABLE, key: Key = KEY) -> int:
+def unusable(at: Play, waiter: int, verdict: Verdict = UNUSABLE, key: ProtectionSpace = KEY) -> int:
     """Let the request that was released come back because its scheme came to nothing."""
     return at.challenge(
         key,
@@ -81,7 +87,7 @@ def test_a_scheme_that_cannot_be_used_is_no_rejection() -> None:
 
 
 def test_a_method_accepted_before_that_fails_today_is_not_said_to_be_gone() -> None:
-    at = play(NEGOTIATE, NTLM, pin=Pin("negotiate", ("Corp",)))
+    at = play(NEGOTIATE, NTLM, pin=UpstreamFingerprint("negotiate", ("Corp",)))
     first = at.challenge()
     at.found(RIGHT)
     unusable(at, first)
@@ -146,9 +152,9 @@ def test_when_nothing_can_be_used_the_request_is_told_and_the_login_is_kept() ->
     (first,) = at.ask()
     at.enter(RIGHT)
     again = unusable(at, first)
-    assert at.all(Listen) == [Listen(again)]
+    assert at.all(SendWithoutLogin) == [SendWithoutLogin(again)]
     bare = at.challenge()
-    (refused,) = at.all(Refuse)
+    (refused,) = at.all(RefuseRequest)
     assert (refused.waiter, refused.reason.name) == (bare, "UNUSABLE")
     assert refused.text == "The library is missing."
     at.wait(60)
@@ -184,7 +190,7 @@ def test_what_is_offered_is_heard_again_when_a_handshake_ends_in_the_middle() ->
     (first,) = at.ask()
     at.enter(RIGHT)
     at.challenge(tried=at.mark(first), scheme="ntlm", verdict=UNUSABLE, offers=())
-    assert len(at.all(Listen)) == 1
+    assert len(at.all(SendWithoutLogin)) == 1
     assert at.scheme(at.challenge()) == "digest"
 
 
@@ -249,10 +255,10 @@ def test_a_final_verdict_on_a_login_that_worked_is_not_taken_for_a_forbidden_add
 
 
 def test_basic_in_clear_to_a_proxy_that_took_ntlm_before_is_asked_about() -> None:
-    at = play(BASIC, pin=Pin("ntlm", ("Corp",)))
+    at = play(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
     at.challenge()
     at.wait(0.15)
-    assert at.all(LookUp) == []
+    assert at.all(LookUpLogin) == []
     question = at.question
     assert (question.reason, question.before, question.method) == (
         PromptReason.DOWNGRADE,
@@ -263,40 +269,42 @@ def test_basic_in_clear_to_a_proxy_that_took_ntlm_before_is_asked_about() -> Non
 
 
 def test_a_weaker_digest_is_less_than_before() -> None:
-    at = play(DIGEST, pin=Pin("digest-sha-256", ("Corp",)))
+    at = play(DIGEST, pin=UpstreamFingerprint("digest-sha-256", ("Corp",)))
     at.challenge()
     at.wait(0.15)
     assert (at.question.reason, at.question.before) == (PromptReason.DOWNGRADE, "Digest (SHA-256)")
 
 
 def test_as_much_as_before_asks_nobody() -> None:
-    at = play(NTLM, BASIC, pin=Pin("ntlm", ("Corp",)))
+    at = play(NTLM, BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
     first = at.challenge()
     at.found(RIGHT)
     assert at.scheme(first) == "ntlm"
 
 
 def test_more_than_before_is_used_and_remembered() -> None:
-    at = play(NTLM, BASIC, pin=Pin("basic", ("Corp",)))
+    at = play(NTLM, BASIC, pin=UpstreamFingerprint("basic", ("Corp",)))
     first = at.challenge()
     at.found(RIGHT)
     at.accept(first)
-    assert at.all(Pinned) == [Pinned(SPACE, Pin("ntlm", ("Corp",)))]
+    assert at.all(RecordFingerprint) == [
+        RecordFingerprint(SPACE, UpstreamFingerprint("ntlm", ("Corp",)))
+    ]
 
 
 def test_a_person_who_agrees_to_less_is_not_asked_again() -> None:
-    at = play(BASIC, pin=Pin("ntlm", ("Corp",)))
+    at = play(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
     first = at.challenge()
     at.wait(0.15)
     at.enter(RIGHT)
     at.accept(first)
-    assert at.machine.board.pins[SPACE] == Pin("basic", ("Corp",))
+    assert at.machine.board.pins[SPACE] == UpstreamFingerprint("basic", ("Corp",))
 
 
 def test_a_method_chosen_in_the_profile_is_agreed_to() -> None:
-    at = play(BASIC, pin=Pin("ntlm", ("Corp",)))
+    at = play(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
     at.challenge(profile=replace(OFFICE, method=Method.BASIC))
-    assert len(at.all(LookUp)) == 1
+    assert len(at.all(LookUpLogin)) == 1
 
 
 def test_one_request_that_wants_less_does_not_stop_the_others() -> None:
@@ -320,7 +328,7 @@ def test_one_request_that_wants_less_does_not_stop_the_others() -> None:
 PAIRS = [(one, other) for one in ALL for other in ALL if one is not other]
 
 
-def sent_and_asked_for(at: Play, mark: Mark, first: Offered, second: Offered) -> int:
+def sent_and_asked_for(at: Play, mark: LoginId, first: OfferedScheme, second: OfferedScheme) -> int:
     """Let a request that was sent by one scheme come back with a 407 that offers only another."""
     return at.challenge(
         tried=mark,
@@ -335,10 +343,12 @@ def sent_and_asked_for(at: Play, mark: Mark, first: Offered, second: Offered) ->
     ("first", "second"), [(one, other) for one, other in PAIRS if other.strength > one.strength]
 )
 @pytest.mark.parametrize("faces", [0, 1])
-def test_a_stronger_way_is_taken_silently(first: Offered, second: Offered, faces: int) -> None:
+def test_a_stronger_way_is_taken_silently(
+    first: OfferedScheme, second: OfferedScheme, faces: int
+) -> None:
     at = play(first)
     mark = at.trust()
-    at.do(AskersChanged(faces))
+    at.do(FrontEndsChanged(faces))
     back = sent_and_asked_for(at, mark, first, second)
     assert (at.scheme(back), at.mark(back)) == (second.scheme, mark)
     at.accept(back)
@@ -352,7 +362,7 @@ def test_a_stronger_way_is_taken_silently(first: Offered, second: Offered, faces
 )
 class TestAWeakerWay:
     def test_is_asked_about_once_and_then_neither_is_refused(
-        self, first: Offered, second: Offered
+        self, first: OfferedScheme, second: OfferedScheme
     ) -> None:
         at = play(first)
         mark = at.trust()
@@ -375,20 +385,20 @@ class TestAWeakerWay:
         assert (at.refused(), at.is_asking) == ({}, False)
 
     def test_is_refused_without_a_person_and_that_says_why(
-        self, first: Offered, second: Offered
+        self, first: OfferedScheme, second: OfferedScheme
     ) -> None:
         at = play(first)
         mark = at.trust()
-        at.do(AskersChanged(0))
+        at.do(FrontEndsChanged(0))
         at.wait(60)
         weak = sent_and_asked_for(at, mark, first, second)
-        (refused,) = at.all(Refuse)
+        (refused,) = at.all(RefuseRequest)
         assert (refused.waiter, refused.reason.name) == (weak, "WEAKER")
         assert f"by {second.way.title} " in refused.text
         assert at.machine.is_trusted(mark)
 
     def test_is_left_alone_for_a_while_when_the_person_declines(
-        self, first: Offered, second: Offered
+        self, first: OfferedScheme, second: OfferedScheme
     ) -> None:
         at = play(first)
         mark = at.trust()
@@ -404,13 +414,13 @@ class TestAWeakerWay:
         assert at.question_due.reason is PromptReason.DOWNGRADE
 
     def test_is_not_waited_for_when_the_last_face_goes(
-        self, first: Offered, second: Offered
+        self, first: OfferedScheme, second: OfferedScheme
     ) -> None:
         at = play(first)
         mark = at.trust()
         weak = sent_and_asked_for(at, mark, first, second)
         at.wait(0.15)
-        at.do(AskersChanged(0))
+        at.do(FrontEndsChanged(0))
         at.wait(30)
         assert at.refused() == {weak: "WEAKER"}
         assert not at.is_asking
@@ -418,20 +428,22 @@ class TestAWeakerWay:
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_a_way_that_is_not_offered_again_is_no_verdict_on_a_login_on_trial(
-    first: Offered, second: Offered
+    first: OfferedScheme, second: OfferedScheme
 ) -> None:
     at = play(first)
     waiter = at.challenge()
     at.found(RIGHT)
     back = sent_and_asked_for(at, at.mark(waiter), first, second)
     assert at.scheme(back) == second.scheme
-    assert at.all(Rejected) == []
+    assert at.all(RecordRejection) == []
     at.accept(back)
     assert at.machine.facts("office").sign_in is SignInState.OK
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_what_was_sent_and_is_offered_again_is_forbidden(first: Offered, second: Offered) -> None:
+def test_what_was_sent_and_is_offered_again_is_forbidden(
+    first: OfferedScheme, second: OfferedScheme
+) -> None:
     at = play(first, second)
     mark = at.trust()
     both = ((mark, first.name), (mark, second.name))
@@ -443,7 +455,9 @@ def test_what_was_sent_and_is_offered_again_is_forbidden(first: Offered, second:
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_a_login_on_trial_is_sent_once_by_each_way(first: Offered, second: Offered) -> None:
+def test_a_login_on_trial_is_sent_once_by_each_way(
+    first: OfferedScheme, second: OfferedScheme
+) -> None:
     at = play(first)
     waiter = at.challenge()
     at.found(RIGHT)
@@ -484,8 +498,8 @@ def test_a_407_without_a_realm_is_about_the_realm_that_is_known() -> None:
 
 
 def test_a_login_from_the_menu_does_not_go_to_an_upstream_that_offers_less() -> None:
-    at = play(BASIC, pin=Pin("ntlm", ("Corp",)))
-    at.do(Wanted(OFFICE, BASIC.way))
+    at = play(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
+    at.do(SignInRequested(OFFICE, BASIC.way))
     at.enter(RIGHT)
     at.challenge()
     assert at.released() == []
@@ -496,10 +510,10 @@ def test_a_login_from_the_menu_does_not_go_to_an_upstream_that_offers_less() -> 
 
 
 def test_another_realm_than_in_an_earlier_run_is_asked_about() -> None:
-    at = play(BASIC, pin=Pin("basic", ("Headquarters",)))
+    at = play(BASIC, pin=UpstreamFingerprint("basic", ("Headquarters",)))
     first = at.challenge()
     at.wait(0.15)
-    assert at.all(LookUp) == []
+    assert at.all(LookUpLogin) == []
     assert (at.question.reason, at.question.before) == (PromptReason.REALM_CHANGED, "Headquarters")
     at.enter(RIGHT)
     at.accept(first)
@@ -507,8 +521,8 @@ def test_another_realm_than_in_an_earlier_run_is_asked_about() -> None:
 
 
 def test_with_nobody_to_ask_the_refusal_names_the_realm_that_changed() -> None:
-    at = play(BASIC, pin=Pin("basic", ("Headquarters",)))
-    at.do(AskersChanged(0))
+    at = play(BASIC, pin=UpstreamFingerprint("basic", ("Headquarters",)))
+    at.do(FrontEndsChanged(0))
     at.wait(31)
     waiter = at.challenge()
     assert at.refused() == {waiter: "WEAKER"}
@@ -517,7 +531,9 @@ def test_with_nobody_to_ask_the_refusal_names_the_realm_that_changed() -> None:
 def test_the_first_realm_is_believed_and_remembered() -> None:
     at = play(BASIC)
     at.trust()
-    assert at.all(Pinned) == [Pinned(SPACE, Pin("basic", ("Corp",)))]
+    assert at.all(RecordFingerprint) == [
+        RecordFingerprint(SPACE, UpstreamFingerprint("basic", ("Corp",)))
+    ]
 
 
 @pytest.mark.parametrize("faces", [0, 1])
@@ -525,7 +541,7 @@ def test_another_realm_that_asks_in_a_stronger_way_gets_the_accepted_login(faces
     """The upstream has had the password itself already."""
     at = play(BASIC)
     at.trust()
-    at.do(AskersChanged(faces))
+    at.do(FrontEndsChanged(faces))
     waiter = at.challenge(replace(KEY, realm="Other"), offers=(DIGEST,))
     assert (at.scheme(waiter), at.machine.login(at.mark(waiter))) == ("digest", RIGHT)
     at.accept(waiter)
@@ -542,8 +558,8 @@ def test_two_realms_with_the_same_login_are_both_known_from_then_on() -> None:
     assert at.question.reason is PromptReason.REALM_CHANGED
     at.enter(RIGHT)
     at.accept(at.released()[-1])
-    assert at.machine.board.pins[SPACE] == Pin("basic", ("Other", "Corp"))
-    later = play(BASIC, pin=Pin("basic", ("Other", "Corp")))
+    assert at.machine.board.pins[SPACE] == UpstreamFingerprint("basic", ("Other", "Corp"))
+    later = play(BASIC, pin=UpstreamFingerprint("basic", ("Other", "Corp")))
     for key in (KEY, other):
         waiter = later.challenge(key)
         later.found(RIGHT)
@@ -562,17 +578,17 @@ def test_a_realm_with_another_login_takes_the_place_of_the_first() -> None:
 
 
 def test_forgetting_the_login_forgets_who_the_upstream_was() -> None:
-    at = play(BASIC, pin=Pin("ntlm", ("Corp",)))
-    at.do(Forgotten("office"))
-    assert at.all(Unremembered) == [Unremembered("office")]
+    at = play(BASIC, pin=UpstreamFingerprint("ntlm", ("Corp",)))
+    at.do(LoginsForgotten("office"))
+    assert at.all(ClearHistory) == [ClearHistory("office")]
     at.challenge()
-    assert len(at.all(LookUp)) == 1
+    assert len(at.all(LookUpLogin)) == 1
 
 
 # --- One's own sign-in ----------------------------------------------------------------------------
 
 
-def sso(*offers: Offered) -> Play:
+def sso(*offers: OfferedScheme) -> Play:
     return Play(offers=offers or (NEGOTIATE, NTLM))
 
 
@@ -583,7 +599,7 @@ def test_ones_own_sign_in_asks_neither_keyring_nor_person() -> None:
     assert at.machine.login(at.mark(first)) is None
     at.accept(first)
     assert at.released() == [first, second]
-    assert at.all(LookUp) == []
+    assert at.all(LookUpLogin) == []
     assert at.machine.facts("office").sign_in is SignInState.OK
 
 
@@ -637,7 +653,7 @@ def test_a_password_waits_for_a_sign_in_server_and_nobody_is_asked() -> None:
     at.wait(3)
     at.accept(at.challenge())
     assert not at.is_asking
-    assert not at.all(Rejected)
+    assert not at.all(RecordRejection)
 
 
 def test_a_sign_in_server_that_goes_away_is_not_blamed_on_a_request() -> None:
@@ -676,14 +692,16 @@ def test_ones_own_sign_in_that_is_rejected_is_left_alone_for_a_while() -> None:
 
 
 def test_ones_own_sign_in_is_not_sent_where_less_is_offered_than_before() -> None:
-    at = Play(offers=(NTLM,), pins={SPACE: Pin("negotiate", ("Corp",))})
+    at = Play(offers=(NTLM,), pins={SPACE: UpstreamFingerprint("negotiate", ("Corp",))})
     waiter = at.challenge(SSO_KEY, SSO)
     assert at.refused() == {waiter: "WEAKER"}
     assert at.released() == []
 
 
 def test_another_realm_does_not_keep_ones_own_sign_in_from_its_host() -> None:
-    at = Play(offers=(NEGOTIATE,), pins={SPACE: Pin("negotiate", ("Headquarters",))})
+    at = Play(
+        offers=(NEGOTIATE,), pins={SPACE: UpstreamFingerprint("negotiate", ("Headquarters",))}
+    )
     assert at.scheme(at.challenge(SSO_KEY, SSO)) == "negotiate"
 
 
@@ -704,7 +722,7 @@ def test_try_again_looks_for_a_ticket_at_once() -> None:
     at = sso(NEGOTIATE)
     first = at.challenge(SSO_KEY, SSO)
     unusable(at, first, NO_TICKET, SSO_KEY)
-    at.do(Wanted(SSO, NEGOTIATE.way))
+    at.do(SignInRequested(SSO, NEGOTIATE.way))
     assert at.scheme(at.challenge(SSO_KEY, SSO)) == "negotiate"
     assert not at.is_asking
 
@@ -712,15 +730,15 @@ def test_try_again_looks_for_a_ticket_at_once() -> None:
 def test_a_profile_that_changes_to_its_own_sign_in_forgets_the_login() -> None:
     at = play(NEGOTIATE)
     mark = at.trust()
-    at.do(Edited(SSO))
+    at.do(ProfileEdited(SSO))
     assert at.machine.login(mark) is None
-    assert at.mark(at.challenge(SSO_KEY, SSO)).key == SSO_KEY
+    assert at.mark(at.challenge(SSO_KEY, SSO)).space == SSO_KEY
 
 
 def test_another_method_in_the_profile_is_used_for_the_next_request() -> None:
     at = play(NTLM, BASIC)
     mark = at.trust()
-    at.do(Edited(replace(OFFICE, method=Method.BASIC)))
+    at.do(ProfileEdited(replace(OFFICE, method=Method.BASIC)))
     assert at.machine.trusted() == {}
     waiter = at.challenge(profile=replace(OFFICE, method=Method.BASIC), offers=(BASIC,))
     assert (at.scheme(waiter), at.mark(waiter)) == ("basic", mark)

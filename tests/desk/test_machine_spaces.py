@@ -1,4 +1,5 @@
-"""Tests for trayproxy.desk.machine: to whom a login may go, and what a late 407 says of it."""
+"""Tests for trayproxy.desk.machine.machine: to whom a login may go, and what a late 407 says of
+it."""
 
 from dataclasses import replace
 
@@ -21,23 +22,29 @@ from tests.desk.play import (
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.control.messages import PromptReason, SignInState
-from trayproxy.desk.events import (
-    AskersChanged,
-    Deleted,
-    Depart,
-    Departing,
-    Edited,
-    Forgotten,
-    Found,
-    Given,
-    LookUp,
-    Offered,
-    Rejected,
-    TryOwn,
-    Wanted,
+from trayproxy.desk.machine.events import (
+    AllowDeparture,
+    FrontEndsChanged,
+    LoginDeparting,
+    LoginGiven,
+    LoginsForgotten,
+    LookupFinished,
+    LookUpLogin,
+    OfferedScheme,
+    ProfileDeleted,
+    ProfileEdited,
+    RecordRejection,
+    SendOwnRequest,
+    SignInRequested,
 )
-from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import REALM_MOST, Key, Pin, Space, bounded_realm
+from trayproxy.desk.machine.limits import DeskLimits
+from trayproxy.desk.protection_space import (
+    REALM_MOST,
+    ProtectionSpace,
+    UpstreamFingerprint,
+    UpstreamId,
+    bounded_realm,
+)
 from trayproxy.profiles.profile import Profile, SignIn, Upstream
 
 # --- Late losers and forbidden addresses ----------------------------------------------------------
@@ -79,7 +86,7 @@ def test_a_login_in_doubt_is_tried_on_one_request_at_a_time(play: Play) -> None:
     assert play.released()[1:] == [second]
     play.accept(second)
     assert play.released()[1:] == [second, third]
-    assert play.machine.trusted() == {KEY.space: mark}
+    assert play.machine.trusted() == {KEY.upstream_id: mark}
 
 
 def test_the_same_forbidden_address_is_not_tried_again_at_once(play: Play) -> None:
@@ -143,7 +150,7 @@ def test_only_the_login_that_was_right_until_now_may_be_insisted_on(play: Play) 
 
 # --- Realms ---------------------------------------------------------------------------------------
 
-OTHER = Key(KEY.space, "Other", "basic")
+OTHER = ProtectionSpace(KEY.upstream_id, "Other", "basic")
 
 
 def test_another_realm_of_the_upstream_does_not_get_the_saved_login_by_itself(play: Play) -> None:
@@ -153,26 +160,26 @@ def test_another_realm_of_the_upstream_does_not_get_the_saved_login_by_itself(pl
     play.accept(play.released()[-1])
     play.challenge(OTHER, tried=play.mark(1))
     play.wait(0.15)
-    assert len(play.all(LookUp)) == 1
+    assert len(play.all(LookUpLogin)) == 1
     assert play.question.realm == "Other"
 
 
 def test_the_realm_where_a_saved_login_was_accepted_last_is_pinned_first() -> None:
     """The realms that a pin has too many of are dropped from its end."""
-    play = Play(pins={KEY.space: Pin("basic", ("Other", "Corp"))})
+    play = Play(pins={KEY.upstream_id: UpstreamFingerprint("basic", ("Other", "Corp"))})
     waiter = play.challenge()
     play.found(RIGHT)
     play.accept(waiter)
-    assert play.machine.board.pins[KEY.space].realms == ("Corp", "Other")
+    assert play.machine.board.pins[KEY.upstream_id].realms == ("Corp", "Other")
 
 
 def test_a_login_that_is_not_saved_does_not_change_where_the_saved_one_is_right() -> None:
-    play = Play(pins={KEY.space: Pin("basic", ("Other",))})
+    play = Play(pins={KEY.upstream_id: UpstreamFingerprint("basic", ("Other",))})
     waiter = play.challenge()
     assert play.question_due.realm == "Corp"
     play.enter(RIGHT, remember=False)
     play.accept(waiter)
-    assert play.machine.board.pins[KEY.space].realms == ("Other",)
+    assert play.machine.board.pins[KEY.upstream_id].realms == ("Other",)
 
 
 def test_after_a_rejection_the_keyring_is_not_read_for_another_realm(play: Play) -> None:
@@ -181,9 +188,9 @@ def test_after_a_rejection_the_keyring_is_not_read_for_another_realm(play: Play)
     play.found(WRONG)
     play.leave(play.reject(waiter))
     play.wait(play.rules.relook + 1)
-    before = len(play.all(LookUp))
+    before = len(play.all(LookUpLogin))
     play.challenge(OTHER)
-    assert len(play.all(LookUp)) == before
+    assert len(play.all(LookUpLogin)) == before
 
 
 def test_an_upstream_with_two_realms_is_not_sent_a_login_unasked(play: Play) -> None:
@@ -192,7 +199,7 @@ def test_an_upstream_with_two_realms_is_not_sent_a_login_unasked(play: Play) -> 
     assert play.machine.trusted() == {}
     play.wait(601)
     play.accept(play.challenge())
-    assert play.machine.trusted() == {KEY.space: mark}
+    assert play.machine.trusted() == {KEY.upstream_id: mark}
 
 
 def test_a_refusal_in_the_name_of_another_realm_says_nothing_about_the_login(play: Play) -> None:
@@ -201,7 +208,7 @@ def test_a_refusal_in_the_name_of_another_realm_says_nothing_about_the_login(pla
     play.enter(WRONG)
     other = play.challenge(OTHER, tried=play.mark(first))
     assert fact(play) is SignInState.NEEDED
-    assert play.all(Rejected) == []
+    assert play.all(RecordRejection) == []
     play.found(None)
     assert play.question_due.realm == "Other"
     play.leave(other)
@@ -232,14 +239,14 @@ def test_a_login_that_was_not_sent_to_another_realm_is_kept_for_its_own(play: Pl
     ("offer", "goes"), [(DIGEST, True), (BASIC, False)], ids=["digest", "basic"]
 )
 def test_without_anybody_to_ask_a_login_given_for_this_run_follows_a_proxy_to_another_realm(
-    offer: Offered, goes: bool
+    offer: OfferedScheme, goes: bool
 ) -> None:
     """Proxies behind one address may each call themselves by their own name. Where the password
     would be readable it stays in its realm (threat T4)."""
     play = Play(offers=(offer,))
-    play.do(AskersChanged(0))
+    play.do(FrontEndsChanged(0))
     play.wait(60)
-    play.do(Given(OFFICE, offer.way, RIGHT))
+    play.do(LoginGiven(OFFICE, offer.way, RIGHT))
     first = play.challenge()
     play.accept(first)
     other = play.challenge(OTHER)
@@ -249,7 +256,7 @@ def test_without_anybody_to_ask_a_login_given_for_this_run_follows_a_proxy_to_an
 
 def test_a_person_who_can_be_asked_is_asked_about_another_realm_of_a_login_given() -> None:
     play = Play(offers=(DIGEST,))
-    play.do(Given(OFFICE, DIGEST.way, RIGHT))
+    play.do(LoginGiven(OFFICE, DIGEST.way, RIGHT))
     play.accept(play.challenge())
     other = play.challenge(OTHER)
     assert other not in play.released()
@@ -258,9 +265,9 @@ def test_a_person_who_can_be_asked_is_asked_about_another_realm_of_a_login_given
 
 def test_without_anybody_to_ask_a_login_refused_by_another_realm_is_tried_three_times() -> None:
     play = Play()
-    play.do(AskersChanged(0))
+    play.do(FrontEndsChanged(0))
     play.wait(60)
-    play.do(Given(OFFICE, WAY, WRONG))
+    play.do(LoginGiven(OFFICE, WAY, WRONG))
     for _ in range(10):
         sent = play.challenge()
         if sent in play.released():
@@ -271,7 +278,7 @@ def test_without_anybody_to_ask_a_login_refused_by_another_realm_is_tried_three_
 def test_a_login_on_trial_in_one_realm_is_not_tried_in_another(play: Play) -> None:
     other = play.challenge(OTHER)
     play.ask()
-    play.do(Found(1, WRONG, GNOME))
+    play.do(LookupFinished(1, WRONG, GNOME))
     play.enter(WRONG)
     assert play.released() == [other]
     play.challenge(OTHER, tried=play.mark(other))
@@ -283,7 +290,7 @@ def test_a_login_on_trial_in_one_realm_is_not_tried_in_another(play: Play) -> No
 def test_a_login_right_in_one_realm_is_tried_in_another_then(play: Play) -> None:
     other = play.challenge(OTHER)
     (waiter,) = play.ask()
-    play.do(Found(1, RIGHT, GNOME))
+    play.do(LookupFinished(1, RIGHT, GNOME))
     play.enter(RIGHT)
     play.accept(other)
     assert play.released() == [other, waiter]
@@ -295,7 +302,7 @@ def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(
 ) -> None:
     """Whether or not a person can be asked: each refusal may have been a failed log-on."""
     mark = play.trust()
-    play.do(AskersChanged(faces))
+    play.do(FrontEndsChanged(faces))
     play.wait(play.rules.grace)
     play.challenge(tried=mark)
     first, second = play.challenge(), play.challenge()
@@ -303,7 +310,7 @@ def test_refusals_in_the_name_of_another_realm_set_a_login_in_doubt_aside(
     assert play.released()[1:] == [first, second]
     play.challenge(OTHER, tried=mark)
     assert fact(play) is SignInState.NEEDED
-    assert play.all(Rejected) == []
+    assert play.all(RecordRejection) == []
     before = len(play.released())
     play.challenge()
     assert len(play.released()) == before
@@ -325,47 +332,47 @@ def test_an_upstream_that_alternates_realms_does_not_send_a_request_round_for_ev
 
 
 def test_an_upstream_that_invents_realms_costs_bounded_memory() -> None:
-    play = Play(Rules(cases_most=8))
+    play = Play(DeskLimits(cases_most=8))
     for number in range(100):
-        waiter = play.challenge(Key(KEY.space, f"realm {number}", "basic"))
+        waiter = play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {number}", "basic"))
         play.leave(waiter)
     assert len(play.machine.board.cases) <= 8
 
 
 def test_realms_that_are_invented_do_not_push_out_a_login_that_works() -> None:
-    play = Play(Rules(cases_most=4))
+    play = Play(DeskLimits(cases_most=4))
     play.trust()
     for number in range(10):
-        play.leave(play.challenge(Key(KEY.space, f"realm {number}", "basic")))
+        play.leave(play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {number}", "basic")))
     assert play.challenge() in play.released()
 
 
 def test_an_open_question_outlives_realms_that_are_invented() -> None:
-    play = Play(Rules(cases_most=4))
+    play = Play(DeskLimits(cases_most=4))
     (waiter,) = play.ask()
     play.touch()
     play.leave(waiter)
     number = play.question.number
     for count in range(10):
-        invented = play.challenge(Key(KEY.space, f"realm {count}", "basic"))
+        invented = play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {count}", "basic"))
         assert invented not in play.refused()
         play.leave(invented)
     assert play.machine.question(number)
 
 
 def test_a_new_realm_beside_idle_ones_is_not_crowded_out() -> None:
-    play = Play(Rules(cases_most=3))
+    play = Play(DeskLimits(cases_most=3))
     waits = play.challenge()
     for count in range(5):
-        play.leave(play.challenge(Key(KEY.space, f"realm {count}", "basic")))
-    new = play.challenge(Key(KEY.space, "new", "basic"))
+        play.leave(play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {count}", "basic")))
+    new = play.challenge(ProtectionSpace(KEY.upstream_id, "new", "basic"))
     assert play.refused() == {}
     assert {waits, new} <= play.machine.board.homes.keys()
 
 
-def lab_key(realm: str) -> Key:
+def lab_key(realm: str) -> ProtectionSpace:
     """Return another realm of the laboratory."""
-    return Key(LAB_KEY.space, realm, LAB_KEY.family)
+    return ProtectionSpace(LAB_KEY.upstream_id, realm, LAB_KEY.family)
 
 
 def crowd(play: Play, count: int = 3) -> None:
@@ -376,28 +383,28 @@ def crowd(play: Play, count: int = 3) -> None:
 
 
 def test_the_realm_that_was_seen_longest_ago_is_forgotten_first() -> None:
-    play = Play(Rules(cases_most=2))
+    play = Play(DeskLimits(cases_most=2))
     crowd(play, 3)
     assert [key.realm for key in play.machine.board.cases] == ["invented 1", "invented 2"]
 
 
 def test_a_login_on_its_way_outlives_realms_that_are_invented() -> None:
     """Without its case, the verdict on the login would be lost."""
-    play = Play(Rules(cases_most=2))
+    play = Play(DeskLimits(cases_most=2))
     waiter = play.challenge()
     play.found(WRONG)
     assert play.released() == [waiter]
     play.wait(1)
     crowd(play)
     play.reject(waiter)
-    assert play.all(Rejected) == [Rejected(KEY.space, WRONG)]
+    assert play.all(RecordRejection) == [RecordRejection(KEY.upstream_id, WRONG)]
 
 
 def test_a_login_that_our_own_request_is_about_to_try_outlives_realms_that_are_invented() -> None:
-    play = Play(Rules(cases_most=2))
+    play = Play(DeskLimits(cases_most=2))
     play.machine.board.tries_itself = True
-    play.do(Given(OFFICE, WAY, RIGHT, remember=True))
-    assert len(play.all(TryOwn)) == 1
+    play.do(LoginGiven(OFFICE, WAY, RIGHT, remember=True))
+    assert len(play.all(SendOwnRequest)) == 1
     play.wait(1)
     crowd(play)
     assert play.challenge(own=True) in play.released()
@@ -405,18 +412,18 @@ def test_a_login_that_our_own_request_is_about_to_try_outlives_realms_that_are_i
 
 def test_requests_that_wait_for_their_turn_outlive_realms_that_are_invented() -> None:
     """The login of their case was accepted longest ago; that of the other is forgotten."""
-    play = Play(Rules(cases_most=2))
+    play = Play(DeskLimits(cases_most=2))
     mark = play.trust()
     play.wait(play.rules.fresh + 1)
-    play.do(Given(LAB, WAY, RIGHT))
+    play.do(LoginGiven(LAB, WAY, RIGHT))
     play.accept(play.challenge(LAB_KEY, LAB))
     for number in (901, 902):
-        play.do(Departing(number, mark, "github.com:443"))
-    assert play.all(Depart) == [Depart(901, 901)]
+        play.do(LoginDeparting(number, mark, "github.com:443"))
+    assert play.all(AllowDeparture) == [AllowDeparture(901, 901)]
     play.wait(1)
     play.leave(play.challenge(lab_key("invented"), LAB))
     play.wait(play.rules.pace)
-    assert play.all(Depart)[1:] == [Depart(902, 902)]
+    assert play.all(AllowDeparture)[1:] == [AllowDeparture(902, 902)]
 
 
 def test_a_refusal_in_another_realm_after_the_first_realm_was_withdrawn_blames_nothing(
@@ -425,10 +432,10 @@ def test_a_refusal_in_another_realm_after_the_first_realm_was_withdrawn_blames_n
     (waiter,) = play.ask()
     play.enter(RIGHT)
     mark = play.mark(waiter)
-    play.do(Edited(replace(OFFICE, sign_in=SignIn.NONE)))
-    play.do(Edited(OFFICE))
+    play.do(ProfileEdited(replace(OFFICE, sign_in=SignIn.NONE)))
+    play.do(ProfileEdited(OFFICE))
     other = play.challenge(OTHER, tried=mark)
-    assert play.all(Rejected) == []
+    assert play.all(RecordRejection) == []
     play.found(None)
     assert (play.question_due.realm, play.question.reason) == ("Other", PromptReason.NEEDED)
     assert play.machine.board.homes.keys() == {other}
@@ -441,7 +448,7 @@ def test_who_wants_to_sign_in_gets_the_question_that_is_open(play: Play) -> None
     play.challenge(OTHER)
     play.wait(1)
     number = play.question.number
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     assert play.machine.numbers() == (number,)
 
 
@@ -454,8 +461,10 @@ def test_a_realm_of_128_characters_is_kept_as_it_is_and_a_longer_one_is_cut() ->
 
 
 def test_too_many_realms_that_all_wait_are_refused() -> None:
-    play = Play(Rules(cases_most=2))
-    waiters = [play.challenge(Key(KEY.space, f"realm {n}", "basic")) for n in range(3)]
+    play = Play(DeskLimits(cases_most=2))
+    waiters = [
+        play.challenge(ProtectionSpace(KEY.upstream_id, f"realm {n}", "basic")) for n in range(3)
+    ]
     assert play.refused() == {waiters[2]: "CROWDED"}
 
 
@@ -464,14 +473,14 @@ def test_too_many_realms_that_all_wait_are_refused() -> None:
 
 def test_a_deleted_profile_withdraws_its_question(play: Play) -> None:
     waiters = play.ask(2)
-    play.do(Deleted("office"))
+    play.do(ProfileDeleted("office"))
     assert play.endings() == ["WITHDRAWN"]
     assert play.refused() == dict.fromkeys(waiters, "WITHDRAWN")
 
 
 def test_a_request_that_outlived_its_profile_asks_nobody(play: Play) -> None:
     play.ask()
-    play.do(Deleted("office"))
+    play.do(ProfileDeleted("office"))
     waiter = play.challenge()
     assert play.refused()[waiter] == "WITHDRAWN"
 
@@ -485,40 +494,40 @@ def test_a_request_that_outlived_its_profile_asks_nobody(play: Play) -> None:
 )
 def test_an_answer_is_not_sent_to_another_upstream_than_asked(play: Play, edited: Profile) -> None:
     play.ask()
-    play.do(Edited(edited))
+    play.do(ProfileEdited(edited))
     assert play.endings() == ["WITHDRAWN"]
 
 
 def test_a_renamed_profile_keeps_its_question_and_its_login(play: Play) -> None:
     mark = play.trust()
-    play.do(Edited(replace(OFFICE, name="Head office")))
-    assert play.machine.trusted() == {KEY.space: mark}
+    play.do(ProfileEdited(replace(OFFICE, name="Head office")))
+    assert play.machine.trusted() == {KEY.upstream_id: mark}
 
 
 def test_the_user_name_of_an_accepted_login_may_be_noted_in_the_profile(play: Play) -> None:
     mark = play.trust(Login("CORP\\jdoe", "right"))
-    play.do(Edited(replace(OFFICE, user="CORP\\jdoe")))
-    assert play.machine.trusted() == {KEY.space: mark}
+    play.do(ProfileEdited(replace(OFFICE, user="CORP\\jdoe")))
+    assert play.machine.trusted() == {KEY.upstream_id: mark}
 
 
 def test_another_user_name_in_the_profile_needs_another_login(play: Play) -> None:
     play.trust()
-    play.do(Edited(replace(OFFICE, user="bob")))
+    play.do(ProfileEdited(replace(OFFICE, user="bob")))
     assert play.machine.trusted() == {}
     play.challenge(profile=replace(OFFICE, user="bob"))
-    assert play.all(LookUp)[-1].user == "bob"
+    assert play.all(LookUpLogin)[-1].user == "bob"
 
 
 def test_profiles_with_the_same_upstream_do_not_share_a_login(play: Play) -> None:
     play.trust()
     twin = replace(OFFICE, id="twin", name="Twin")
-    waiter = play.challenge(Key(Space.of(twin), "Corp", "basic"), twin)
+    waiter = play.challenge(ProtectionSpace(UpstreamId.of(twin), "Corp", "basic"), twin)
     assert waiter not in play.released()
 
 
 def test_forget_forgets(play: Play) -> None:
     play.trust()
-    play.do(Forgotten("office"))
+    play.do(LoginsForgotten("office"))
     assert play.machine.trusted() == {}
     assert fact(play) is SignInState.UNTESTED
     assert play.machine.login(play.mark(1)) is None

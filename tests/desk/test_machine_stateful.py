@@ -1,4 +1,4 @@
-"""Any order of events: what trayproxy.desk.machine guarantees whatever happens."""
+"""Any order of events: what trayproxy.desk.machine.machine guarantees whatever happens."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -19,38 +19,44 @@ from tests.desk.play import BASIC, GNOME, LAB, LOCKED, NTLM, OFFICE, WAY, Play
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.control.messages import PromptReason, Snooze
-from trayproxy.desk.case import Phase
-from trayproxy.desk.events import (
-    Accepted,
-    AskersChanged,
-    Declined,
+from trayproxy.desk.machine.events import (
+    ClientLeft,
     Effect,
     Event,
-    Forgotten,
-    Found,
-    Given,
-    Inconclusive,
-    Left,
-    Listen,
-    LookUp,
+    FrontEndsChanged,
+    LoginAccepted,
+    LoginGiven,
+    LoginInconclusive,
+    LoginsForgotten,
+    LoginUnproved,
+    LookupFinished,
+    LookUpLogin,
     NetworkChanged,
-    Offered,
-    OwnEnded,
-    Pinned,
-    QuestionChanged,
-    QuestionClosed,
-    Refuse,
-    Release,
-    Save,
-    Switched,
-    Touched,
-    TryOwn,
-    Typed,
-    Unproved,
-    Wanted,
+    NotifyPromptChanged,
+    NotifyPromptClosed,
+    OfferedScheme,
+    OwnRequestEnded,
+    ProfileSwitched,
+    PromptAnswered,
+    PromptDeclined,
+    PromptTouched,
+    RecordFingerprint,
+    RefuseRequest,
+    ReleaseRequest,
+    SaveLoginToKeyring,
+    SendOwnRequest,
+    SendWithoutLogin,
+    SignInRequested,
 )
-from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import BY_LOGIN, Key, Mark, Pin, Space
+from trayproxy.desk.machine.limits import DeskLimits
+from trayproxy.desk.machine.space_state import SpacePhase
+from trayproxy.desk.protection_space import (
+    BY_LOGIN,
+    LoginId,
+    ProtectionSpace,
+    UpstreamFingerprint,
+    UpstreamId,
+)
 from trayproxy.profiles.profile import Profile
 
 RIGHT, NEVER_RIGHT, RIGHT_LATER = (Login("jdoe", p) for p in ("right", "never", "later"))
@@ -63,7 +69,7 @@ class Sent:
     """A request between us and the upstream."""
 
     profile: Profile
-    mark: Mark | None
+    mark: LoginId | None
     login: Login | None
     is_canary: bool
     scheme: str = "basic"
@@ -76,14 +82,14 @@ class Office(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.play = Play(Rules(parked_most=6))
+        self.play = Play(DeskLimits(parked_most=6))
         self.play.machine.board.tries_itself = True
         self.right = RIGHT
         self.were_right = {RIGHT}
         self.sent: list[Sent] = []
         self.lookups: list[int] = []
         self.parked: dict[int, Profile] = {}
-        self.tries: list[TryOwn] = []
+        self.tries: list[SendOwnRequest] = []
         self.ours: dict[int, int] = {}
         self.agreed: set[tuple[Login, str]] = set()
         self.failed: Counter[tuple[str, Login]] = Counter()
@@ -124,7 +130,7 @@ class Office(RuleBasedStateMachine):
     def the_upstream_forbids(self, where: str) -> None:
         sent = next(s for s in self.sent if s.login == self.right)
         self.sent.remove(sent)
-        self.challenge(sent, sent.mark.key.realm if sent.mark else "Corp", where)
+        self.challenge(sent, sent.mark.space.realm if sent.mark else "Corp", where)
 
     @precondition(lambda self: self.right == RIGHT)
     @rule()
@@ -138,16 +144,16 @@ class Office(RuleBasedStateMachine):
         sent = next(s for s in self.sent if s.mark)
         self.sent.remove(sent)
         if sent.mark:
-            self.do(Inconclusive(sent.mark, flight=sent.flight))
+            self.do(LoginInconclusive(sent.mark, flight=sent.flight))
         if sent.own:
-            self.do(OwnEnded(sent.own, asked=True))
+            self.do(OwnRequestEnded(sent.own, asked=True))
 
     @precondition(lambda self: self.tries)
     @rule(reached=st.booleans())
     def our_own_request_is_sent(self, reached: bool) -> None:
         attempt = self.tries.pop(0)
         if not reached:
-            self.do(OwnEnded(attempt.number, asked=True))
+            self.do(OwnRequestEnded(attempt.number, asked=True))
             return
         nothing = Sent(attempt.profile, None, None, is_canary=False, own=attempt.number)
         self.challenge(nothing, "Corp", attempt.target)
@@ -158,12 +164,12 @@ class Office(RuleBasedStateMachine):
         for _ in range(len(self.parked) if all_of_them else 1):
             if clients := set(self.parked) - set(self.ours):
                 del self.parked[min(clients)]
-                self.do(Left(min(clients)))
+                self.do(ClientLeft(min(clients)))
 
     @precondition(lambda self: self.lookups)
     @rule(login=st.none() | st.sampled_from(LOGINS))
     def the_keyring_answers(self, login: Login | None) -> None:
-        self.do(Found(self.lookups.pop(0), login, GNOME))
+        self.do(LookupFinished(self.lookups.pop(0), login, GNOME))
 
     @rule()
     def a_moment_passes(self) -> None:
@@ -188,21 +194,21 @@ class Office(RuleBasedStateMachine):
             self.insisted[question.profile_id, login] += 1
         self.touched.add(number)
         self.agreed.add((login, question.method.lower()))
-        self.do(Typed(number, login, remember))
+        self.do(PromptAnswered(number, login, remember))
         if at_once:
             self.answer_all()
 
     @precondition(lambda self: self.play.is_asking)
     @rule(quiet=st.sampled_from(Snooze))
     def the_person_declines(self, quiet: Snooze) -> None:
-        self.do(Declined(self.play.machine.numbers()[0], quiet))
+        self.do(PromptDeclined(self.play.machine.numbers()[0], quiet))
 
     @precondition(lambda self: self.play.is_asking)
     @rule()
     def the_person_types(self) -> None:
         number = self.play.machine.numbers()[0]
         self.touched.add(number)
-        self.do(Touched(number))
+        self.do(PromptTouched(number))
 
     # --- What comes of it ----------------------------------------------------------------------
 
@@ -213,7 +219,7 @@ class Office(RuleBasedStateMachine):
         target: str = "",
         verdict: Verdict | None = None,
     ) -> None:
-        key = Key(Space.of(sent.profile), realm, BY_LOGIN)
+        key = ProtectionSpace(UpstreamId.of(sent.profile), realm, BY_LOGIN)
         at = len(self.play.effects)
         waiter = self.play.waiters + 1
         self.parked[waiter] = sent.profile
@@ -237,35 +243,35 @@ class Office(RuleBasedStateMachine):
     def take(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Release(waiter, mark, scheme):
+                case ReleaseRequest(waiter, mark, scheme):
                     profile = self.parked.pop(waiter)
                     self.release(profile, mark, scheme, self.ours.pop(waiter, 0), waiter)
-                case Listen(waiter):
+                case SendWithoutLogin(waiter):
                     profile = self.parked.pop(waiter)
                     own = self.ours.pop(waiter, 0)
                     self.sent.append(Sent(profile, None, None, is_canary=False, own=own))
-                case Refuse(waiter, _):
+                case RefuseRequest(waiter, _):
                     del self.parked[waiter]
                     if number := self.ours.pop(waiter, 0):
                         self.ended.append(number)
-                case TryOwn():
+                case SendOwnRequest():
                     self.tries.append(effect)
-                case LookUp(lookup, _, _):
+                case LookUpLogin(lookup, _, _):
                     self.lookups.append(lookup)
-                case Save(_, login):
+                case SaveLoginToKeyring(_, login):
                     assert login in self.were_right
-                case QuestionChanged(number):
+                case NotifyPromptChanged(number):
                     self.numbers.add(number)
-                case QuestionClosed(number, _):
+                case NotifyPromptClosed(number, _):
                     assert number in self.numbers
         while self.ended:
-            self.do(OwnEnded(self.ended.pop(), asked=True))
+            self.do(OwnRequestEnded(self.ended.pop(), asked=True))
 
     def send(self, profile: Profile) -> None:
-        mark = self.play.machine.trusted().get(Space.of(profile))
+        mark = self.play.machine.trusted().get(UpstreamId.of(profile))
         login = self.play.machine.login(mark) if mark else None
         # A login that is sent unasked is used with the scheme that it was accepted with.
-        scheme = self.play.machine.board.cases[mark.key].scheme if mark else ""
+        scheme = self.play.machine.board.cases[mark.space].scheme if mark else ""
         self.sent.append(Sent(profile, mark, login, is_canary=False, scheme=scheme))
 
     def answer_all(self) -> None:
@@ -275,15 +281,15 @@ class Office(RuleBasedStateMachine):
     def answer(self, sent: Sent, realm: str) -> None:
         """Let the upstream say what it thinks of a request."""
         if sent.login == self.right and sent.mark:
-            self.do(Accepted(sent.mark, sent.scheme, sent.scheme, flight=sent.flight))
+            self.do(LoginAccepted(sent.mark, sent.scheme, sent.scheme, flight=sent.flight))
             if sent.own:
-                self.do(OwnEnded(sent.own, asked=True))
+                self.do(OwnRequestEnded(sent.own, asked=True))
             return
         if sent.login:
             self.failed[sent.profile.id, sent.login] += 1
         self.challenge(sent, realm)
 
-    def release(self, profile: Profile, mark: Mark, scheme: str, own: int, flight: int) -> None:
+    def release(self, profile: Profile, mark: LoginId, scheme: str, own: int, flight: int) -> None:
         login = self.play.machine.login(mark)
         assert login, "a login was released that there is no more"
         trusted = self.play.machine.is_trusted(mark)
@@ -323,7 +329,7 @@ class Office(RuleBasedStateMachine):
                 question.waiting
                 or question.checking
                 or number in self.touched
-                or (self.phase(number) is Phase.CHECKING)
+                or (self.phase(number) is SpacePhase.CHECKING)
             )
 
     @invariant()
@@ -336,14 +342,14 @@ class Office(RuleBasedStateMachine):
         if self.play.machine._questions.is_attended:
             return
         for case in self.play.machine.board.cases.values():
-            assert not (case.phase is Phase.ASKING and case.parked)
+            assert not (case.phase is SpacePhase.ASKING and case.parked)
 
     @invariant()
     def what_is_sent_unasked_was_accepted(self) -> None:
         for mark in self.play.machine.trusted().values():
             assert self.play.machine.login(mark) in self.were_right
 
-    def phase(self, number: int) -> Phase:
+    def phase(self, number: int) -> SpacePhase:
         cases = self.play.machine.board.cases.values()
         return next(c.phase for c in cases if c.asked and c.asked.number == number)
 
@@ -369,18 +375,18 @@ class Vague(Office):
             super().answer(sent, realm)
             return
         where = f"host{len(self.play.effects) % 5}.example:443"
-        self.do(Unproved(sent.mark, where, self.is_doubtful, sent.flight))
+        self.do(LoginUnproved(sent.mark, where, self.is_doubtful, sent.flight))
         if sent.own:
-            self.do(OwnEnded(sent.own, asked=True))
+            self.do(OwnRequestEnded(sent.own, asked=True))
 
     def do(self, event: Event) -> None:
-        if isinstance(event, Accepted) and (login := self.play.machine.login(event.mark)):
+        if isinstance(event, LoginAccepted) and (login := self.play.machine.login(event.mark)):
             self.proved.add(login)
         super().do(event)
 
     def take(self, effects: list[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Save):
+            if isinstance(effect, SaveLoginToKeyring):
                 assert effect.login in self.proved
         super().take(effects)
 
@@ -396,10 +402,10 @@ class Schemes(Office):
     def __init__(self) -> None:
         super().__init__()
         self.play.offers = (NTLM, BASIC)
-        self.strongest: dict[Space, str] = {}
+        self.strongest: dict[UpstreamId, str] = {}
 
     @rule(offers=st.sampled_from(((NTLM, BASIC), (NTLM,), (BASIC,))))
-    def the_upstream_offers(self, offers: tuple[Offered, ...]) -> None:
+    def the_upstream_offers(self, offers: tuple[OfferedScheme, ...]) -> None:
         self.play.offers = offers
 
     @precondition(lambda self: any(sent.scheme == "ntlm" for sent in self.sent))
@@ -409,14 +415,16 @@ class Schemes(Office):
         self.sent.remove(sent)
         if kind is not VerdictKind.UNUSABLE and sent.login:
             self.failed[sent.profile.id, sent.login] += 1
-        self.challenge(sent, sent.mark.key.realm if sent.mark else "Corp", "", Verdict(kind))
+        self.challenge(sent, sent.mark.space.realm if sent.mark else "Corp", "", Verdict(kind))
 
     def take(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Pinned(space, Pin(label, _)):
+                case RecordFingerprint(space, UpstreamFingerprint(label, _)):
                     self.strongest[space] = label
-                case Release(_, mark, "basic") if self.strongest.get(mark.key.space) == "ntlm":
+                case ReleaseRequest(_, mark, "basic") if (
+                    self.strongest.get(mark.space.upstream_id) == "ntlm"
+                ):
                     login = self.play.machine.login(mark)
                     assert login
                     assert (login, "basic") in self.agreed
@@ -432,7 +440,7 @@ class TwoProfiles(Office):
 
     @rule(profile=st.sampled_from((*PROFILES, None)))
     def the_profile_is_switched(self, profile: Profile | None) -> None:
-        self.do(Switched(profile))
+        self.do(ProfileSwitched(profile))
 
 
 class TwoRealms(Office):
@@ -446,7 +454,7 @@ class TwoRealms(Office):
     @precondition(lambda self: self.lookups)
     @rule()
     def the_keyring_is_locked(self) -> None:
-        self.do(Found(self.lookups.pop(0), None, LOCKED))
+        self.do(LookupFinished(self.lookups.pop(0), None, LOCKED))
 
 
 class Faceless(Office):
@@ -454,12 +462,12 @@ class Faceless(Office):
 
     def __init__(self) -> None:
         super().__init__()
-        self.play.do(AskersChanged(0))
+        self.play.do(FrontEndsChanged(0))
         self.play.wait(60.0)
 
     @rule(count=st.sampled_from((0, 1)))
     def faces_come_and_go(self, count: int) -> None:
-        self.do(AskersChanged(count))
+        self.do(FrontEndsChanged(count))
 
 
 class Commands(Office):
@@ -469,19 +477,19 @@ class Commands(Office):
     def the_person_wants_to_sign_in(self) -> None:
         self.lifted.add("office")
         before = set(self.play.machine.numbers())
-        self.do(Wanted(OFFICE, WAY))
+        self.do(SignInRequested(OFFICE, WAY))
         self.wanted |= set(self.play.machine.numbers()) - before
         self.touched |= set(self.play.machine.numbers())
 
     @rule(login=st.sampled_from(LOGINS))
     def the_command_line_gives_a_login(self, login: Login) -> None:
         self.insisted["office", login] += 1
-        self.do(Given(OFFICE, WAY, login))
+        self.do(LoginGiven(OFFICE, WAY, login))
 
     @rule()
     def the_login_is_forgotten(self) -> None:
         self.insisted.update(("office", login) for login in LOGINS)
-        self.do(Forgotten("office"))
+        self.do(LoginsForgotten("office"))
 
     @rule()
     def the_network_changes(self) -> None:

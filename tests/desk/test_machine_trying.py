@@ -1,11 +1,18 @@
-"""Tests for trayproxy.desk.machine: what is typed is tried on one request, and never twice."""
+"""Tests for trayproxy.desk.machine.machine: what is typed is tried on one request, and never
+twice."""
 
 import itertools
 
 from tests.desk.play import OFFICE, RIGHT, WAY, WRONG, Play, fact
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import PromptReason, SignInState
-from trayproxy.desk.events import AskersChanged, LookUp, NetworkChanged, Save, Wanted
+from trayproxy.desk.machine.events import (
+    FrontEndsChanged,
+    LookUpLogin,
+    NetworkChanged,
+    SaveLoginToKeyring,
+    SignInRequested,
+)
 
 
 def why(play: Play) -> PromptReason:
@@ -44,17 +51,17 @@ def test_only_success_saves(play: Play) -> None:
     first, _ = play.ask(2)
     play.enter(WRONG)
     play.reject(first)
-    assert play.all(Save) == []
+    assert play.all(SaveLoginToKeyring) == []
     play.enter(RIGHT)
     play.accept(play.released()[-1])
-    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
 def test_what_is_not_to_be_remembered_is_not_saved(play: Play) -> None:
     (waiter,) = play.ask()
     play.enter(RIGHT, remember=False)
     play.accept(waiter)
-    assert play.all(Save) == []
+    assert play.all(SaveLoginToKeyring) == []
 
 
 def test_a_request_that_comes_during_the_check_waits_for_the_verdict(play: Play) -> None:
@@ -160,7 +167,7 @@ def test_sign_in_from_the_menu_lifts_a_rejection_once(play: Play) -> None:
     play.ask()
     play.enter(WRONG)
     play.reject(play.released()[-1])
-    play.do(Wanted(OFFICE, WAY))
+    play.do(SignInRequested(OFFICE, WAY))
     play.enter(WRONG)
     assert len(play.released()) == 2
     play.reject(play.released()[-1])
@@ -185,7 +192,7 @@ def test_a_saved_login_that_works_asks_nobody_and_is_not_saved_again(play: Play)
     play.accept(waiters[0])
     play.wait(1)
     assert play.released() == waiters
-    assert play.all(Save) == []
+    assert play.all(SaveLoginToKeyring) == []
     assert play.machine.numbers() == ()
     assert fact(play) is SignInState.OK
 
@@ -223,7 +230,7 @@ def test_after_three_rejections_not_even_a_changed_saved_login_is_tried_by_itsel
     play.wait(61)
     play.challenge()
     assert last in play.refused()
-    assert len(play.all(LookUp)) == 1
+    assert len(play.all(LookUpLogin)) == 1
 
 
 def test_the_saved_login_typed_by_hand_is_known_to_be_wrong(play: Play) -> None:
@@ -293,7 +300,7 @@ def test_a_slow_canary_that_succeeds_in_the_end_counts(play: Play) -> None:
     play.wait(30)
     play.accept(first)
     assert play.endings() == ["ACCEPTED"]
-    assert play.all(Save) == [Save(OFFICE, RIGHT)]
+    assert play.all(SaveLoginToKeyring) == [SaveLoginToKeyring(OFFICE, RIGHT)]
 
 
 def test_a_slow_canary_that_is_rejected_in_the_end_costs_one_log_on(play: Play) -> None:
@@ -336,15 +343,15 @@ def test_a_saved_login_that_gets_no_answer_twice_is_not_tried_for_a_while(play: 
     play.leave(third)
     play.wait(60)
     play.challenge()
-    assert len(play.all(LookUp)) == 1
+    assert len(play.all(LookUpLogin)) == 1
     play.wait(900)
     play.challenge()
-    assert len(play.all(LookUp)) == 2
+    assert len(play.all(LookUpLogin)) == 2
 
 
 def test_a_saved_login_that_never_gets_an_answer_is_sent_seldom(play: Play) -> None:
     """Whoever leaves instead of saying no may have counted a failed log-on each time."""
-    play.do(AskersChanged(0))
+    play.do(FrontEndsChanged(0))
     play.challenge()
     play.found(RIGHT)
     sent: list[int] = []
@@ -352,9 +359,9 @@ def test_a_saved_login_that_never_gets_an_answer_is_sent_seldom(play: Play) -> N
         while len(sent) < len(play.released()):
             sent.append(minute)
             play.fail(play.released()[-1], sent=True)
-        lookups = len(play.all(LookUp))
+        lookups = len(play.all(LookUpLogin))
         play.challenge()
-        if len(play.all(LookUp)) > lookups:
+        if len(play.all(LookUpLogin)) > lookups:
             play.found(RIGHT)
         play.wait(60)
     assert len(sent) == 5

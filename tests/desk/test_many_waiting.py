@@ -12,7 +12,7 @@ from types import FrameType
 import pytest
 
 from tests.desk.play import BASIC, KEY, OFFICE, RIGHT, Play
-from trayproxy.desk.events import Challenged, Effect, Event
+from trayproxy.desk.machine.events import Effect, Event, RequestChallenged
 
 FEW, MANY = 20, 220
 
@@ -65,6 +65,6 @@ def test_one_more_request_that_waits_costs_no_more_among_many(
     begin(play)
     costs = []
     for number in range(2, MANY + 1):
-        event = Challenged(number, KEY, OFFICE, (BASIC,), f"host{number}.example:443")
+        event = RequestChallenged(number, KEY, OFFICE, (BASIC,), f"host{number}.example:443")
         costs.append(calls(partial(play.machine.handle, play.now, event)))
     assert costs[MANY - 2] == costs[FEW]

@@ -15,8 +15,8 @@ from trayproxy.control.messages import (
     SignInNow,
     SignInState,
 )
-from trayproxy.desk.memory import MemoryFile
-from trayproxy.desk.space import Pin, Space
+from trayproxy.desk.history import HistoryFile
+from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId
 
 
 def nobody_waits(question: Prompt) -> bool:
@@ -142,8 +142,8 @@ def test_a_proxy_that_is_not_what_it_was_gets_no_password_unasked(
     first = office.start()
     save(office, first)
     first.end()
-    memory = MemoryFile(first.service.paths.state / "sign-in.json")
-    memory.pin(Space.of(office.profile), Pin(label, (realm,)))
+    memory = HistoryFile(first.service.paths.state / "sign-in.json")
+    memory.pin(UpstreamId.of(office.profile), UpstreamFingerprint(label, (realm,)))
     memory.close()
     signed_in = sum(access.signed for access in office.proxy.accesses())
     second = office.resume()

@@ -15,10 +15,10 @@ from trayproxy.auth.ntlm import ntlm_scheme
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind, choose
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.control.messages import Problem
-from trayproxy.desk.answer import Answer, Standing, Waiter
+from trayproxy.desk.credentials import AcceptanceRecord, Credentials, PendingRequest
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
-from trayproxy.desk.space import Key, Mark, Space
+from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.engine.pages import Page
 from trayproxy.engine.way import Way
 from trayproxy.http.challenges import Challenge
@@ -35,11 +35,11 @@ NOTHING_USABLE = Refusal(Problem("TP-303", "No common way to sign in", "None."),
 class Turn:
     """A request at the desk."""
 
-    future: "asyncio.Future[Answer | Refusal | None]"
-    space: Space
+    future: "asyncio.Future[Credentials | Refusal | None]"
+    space: UpstreamId
     challenges: tuple[Challenge, ...]
-    waiter: Waiter
-    tried: Answer | None
+    waiter: PendingRequest
+    tried: Credentials | None
     verdict: Verdict | None
 
     @property
@@ -86,26 +86,26 @@ class FakeDesk(Desk):
         self.doubts_all = False
         self.schemes = (SocksPassword(), *(schemes or (ntlm_scheme(), Digest(os.urandom), Basic())))
         self.turns: list[Turn] = []
-        self.acceptances: list[Answer] = []
-        self.doubts: list[Answer] = []
+        self.acceptances: list[Credentials] = []
+        self.doubts: list[Credentials] = []
         self.open: list[tuple[str, bool]] = []
         self.spent: list[bool] = []
-        self.spaces: list[Space] = []
+        self.spaces: list[UpstreamId] = []
         self.network_changes = 0
         self.is_calm = False
-        self._accepted: dict[Space, Answer] = {}
-        self._made: dict[Space, Answer] = {}
+        self._accepted: dict[UpstreamId, Credentials] = {}
+        self._made: dict[UpstreamId, Credentials] = {}
         self._generation = 0
-        self._waiting: list[tuple[asyncio.Future[Answer | Refusal | None], Answer]] = []
+        self._waiting: list[tuple[asyncio.Future[Credentials | Refusal | None], Credentials]] = []
         self.is_under_way = False
         self.was_unanswered = False
-        self.overdues: list[Answer] = []
+        self.overdues: list[Credentials] = []
         self.waited: list[int] = []
         self.departures = 0
         self._knows_it = knows_it
         self._changed = threading.Condition()
 
-    def known(self, space: Space) -> Answer | None:
+    def known(self, space: UpstreamId) -> Credentials | None:
         answer = self._accepted.get(space)
         if answer is None and self._knows_it and self.login is not None:
             by_socks = space.upstream.startswith("socks5:")
@@ -113,22 +113,22 @@ class FakeDesk(Desk):
             return self._answer_with(space, Offer(scheme, Challenge(scheme.name)), self.login)
         return answer
 
-    def is_sure_of(self, answer: Answer) -> bool:
-        known = self.known(answer.space)
-        is_known = known is not None and known.mark == answer.mark
+    def is_sure_of(self, answer: Credentials) -> bool:
+        known = self.known(answer.upstream_id)
+        is_known = known is not None and known.login_id == answer.login_id
         return self.is_calm and answer.verified and is_known
 
     def challenged(
         self,
-        space: Space,
+        space: UpstreamId,
         profile: Profile,
         challenges: Sequence[Challenge],
-        waiter: Waiter,
-        tried: Answer | None,
+        waiter: PendingRequest,
+        tried: Credentials | None,
         verdict: Verdict | None = None,
-    ) -> "asyncio.Future[Answer | Refusal | None]":
+    ) -> "asyncio.Future[Credentials | Refusal | None]":
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer | Refusal | None] = loop.create_future()
+        future: asyncio.Future[Credentials | Refusal | None] = loop.create_future()
         self.spaces.append(space)
         if tried is not None:
             self._landed()
@@ -148,9 +148,13 @@ class FakeDesk(Desk):
             self._changed.notify_all()
         return future
 
-    def departing(self, answer: Answer, target: str) -> "asyncio.Future[Answer | Refusal | None]":
+    def departing(
+        self, answer: Credentials, target: str
+    ) -> "asyncio.Future[Credentials | Refusal | None]":
         """Let one request go with a login; the others when something has become of it."""
-        future: asyncio.Future[Answer | Refusal | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Credentials | Refusal | None] = (
+            asyncio.get_running_loop().create_future()
+        )
         self._waiting.append((future, answer))
         self._let_go()
         with self._changed:
@@ -162,7 +166,7 @@ class FakeDesk(Desk):
         for future, answer in list(self._waiting):
             if future.done():
                 self._waiting.remove((future, answer))
-            elif self.known(answer.space) is not answer:
+            elif self.known(answer.upstream_id) is not answer:
                 future.set_result(None)
             elif answer.verified:
                 future.set_result(answer)
@@ -179,21 +183,21 @@ class FakeDesk(Desk):
         self.is_under_way = False
         self._let_go()
 
-    def accepted(self, answer: Answer, target: str = "") -> None:
+    def accepted(self, answer: Credentials, target: str = "") -> None:
         self._landed()
         with self._changed:
             self.acceptances.append(answer)
-            answer.standing.fresh = not self.doubts_all
-            self._accepted[answer.space] = self._made.get(answer.space, answer)
+            answer.acceptance.is_recent = not self.doubts_all
+            self._accepted[answer.upstream_id] = self._made.get(answer.upstream_id, answer)
             self._changed.notify_all()
 
-    def unproved(self, answer: Answer, target: str, *, is_doubtful: bool) -> None:
+    def unproved(self, answer: Credentials, target: str, *, is_doubtful: bool) -> None:
         self._landed()
         with self._changed:
             self.open.append((target, is_doubtful))
             self._changed.notify_all()
 
-    def inconclusive(self, answer: Answer, why: str, *, sent: bool = True) -> None:
+    def inconclusive(self, answer: Credentials, why: str, *, sent: bool = True) -> None:
         self._landed()
         self.was_unanswered = self.was_unanswered or sent
         with self._changed:
@@ -201,7 +205,7 @@ class FakeDesk(Desk):
             self.spent.append(sent)
             self._changed.notify_all()
 
-    def overdue(self, answer: Answer, count: int) -> None:
+    def overdue(self, answer: Credentials, count: int) -> None:
         with self._changed:
             self.overdues.append(answer)
             self.waited.append(count)
@@ -255,19 +259,19 @@ class FakeDesk(Desk):
         with self._changed:
             assert self._changed.wait_for(lambda: self.departures >= count, PATIENCE)
 
-    def _answer_with(self, space: Space, offer: Offer, login: Login | None) -> Answer:
+    def _answer_with(self, space: UpstreamId, offer: Offer, login: Login | None) -> Credentials:
         made = self._made.get(space)
         if made is not None and made.login == login and made.scheme is offer.scheme:
             return made
         self._generation += 1
         scheme, challenge = offer.scheme, offer.challenge
-        answer = Answer(
-            Mark(Key(space, challenge.realm, scheme.family), self._generation),
+        answer = Credentials(
+            LoginId(ProtectionSpace(space, challenge.realm, scheme.family), self._generation),
             login,
             scheme,
             challenge,
             scheme.signer(challenge, login, ""),
-            Standing(),
+            AcceptanceRecord(),
         )
         self._made[space] = answer
         return answer

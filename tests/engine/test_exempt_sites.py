@@ -16,7 +16,7 @@ from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, challenge
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Scheme
-from trayproxy.desk.space import Space
+from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.client import ClientWork
 from trayproxy.engine.exempt_sites import SITES_KEPT, ExemptSites
 from trayproxy.engine.memory import Plan
@@ -29,7 +29,10 @@ from trayproxy.http.target import Authority
 
 Play = Callable[..., Scripted]
 
-SPACE, OTHER = Space("office", "http://proxy.test:3128"), Space("home", "http://proxy.test:3128")
+SPACE, OTHER = (
+    UpstreamId("office", "http://proxy.test:3128"),
+    UpstreamId("home", "http://proxy.test:3128"),
+)
 SITE = Authority("free.test", 80)
 
 FREE, ASKED = b"http://free.test/", b"http://asked.test/"

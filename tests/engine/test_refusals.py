@@ -10,8 +10,8 @@ from tests.engine.wire import connect, get
 from tests.support.scripted import Scripted, answering, challenge
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.scheme import Offer
-from trayproxy.desk.answer import Answer
-from trayproxy.desk.space import Space
+from trayproxy.desk.credentials import Credentials
+from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.refusals import (
     Evidence,
     Refusals,
@@ -109,13 +109,13 @@ def test_no_answer_but_2xx_and_304_proves_a_login(status: int) -> None:
 
 # --- A proxy that refuses a login with a 401 ------------------------------------------------------
 
-SPACE = Space("office", "http://proxy.test:3128")
-OTHER = Space("lab", "http://proxy.test:3128")
+SPACE = UpstreamId("office", "http://proxy.test:3128")
+OTHER = UpstreamId("lab", "http://proxy.test:3128")
 SERVER = b"Server: tinyproxy/1.11.0"
 ASKS = b'WWW-Authenticate: Basic realm="r"'
 
 
-def answer_in(realm: str, space: Space = SPACE) -> Answer:
+def answer_in(realm: str, space: UpstreamId = SPACE) -> Credentials:
     challenge = Challenge("basic", (("realm", realm),) if realm else ())
     return FakeDesk(LOGIN)._answer_with(space, Offer(Basic(), challenge), LOGIN)
 
@@ -125,7 +125,7 @@ def response(status: int, *lines: bytes, method: bytes = b"GET") -> Response:
     return parse_response(head, method)
 
 
-def refusals(*lines: bytes, space: Space = SPACE) -> Refusals:
+def refusals(*lines: bytes, space: UpstreamId = SPACE) -> Refusals:
     """Return what has seen a 407 of a proxy with these lines."""
     known = Refusals()
     asked = known.wanted_by(
@@ -183,7 +183,7 @@ def test_a_401_to_connect_needs_no_marks_but_a_challenge() -> None:
 def test_what_many_proxies_look_like_is_not_remembered_for_ever() -> None:
     known = refusals(SERVER)
     for number in range(200):
-        space = Space(f"profile-{number}", "http://proxy.test:3128")
+        space = UpstreamId(f"profile-{number}", "http://proxy.test:3128")
         known.wanted_by(response(407, SERVER), b"GET", space, None)
         assert len(known._servers) <= 64
 

@@ -200,7 +200,7 @@ def test_a_time_out_is_no_rejection(start: Start, black_hole: int, recorder: Rec
     assert not desk.turns
     # No request carried the login of the first upstream; the second got its own.
     assert desk.doubts == []
-    assert [answer.space.upstream for answer in desk.acceptances] == [
+    assert [answer.upstream_id.upstream for answer in desk.acceptances] == [
         f"http://127.0.0.1:{recorder.port}"
     ]
 

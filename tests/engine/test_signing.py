@@ -38,9 +38,9 @@ from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, Verdict, VerdictKind
 from trayproxy.auth.scheme import Scheme as SchemeOfAuth
-from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.problems import Refusal
-from trayproxy.desk.space import Space
+from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.steps import AT_ONCE
 from trayproxy.engine.strand import Wait
@@ -775,13 +775,13 @@ class Listening(FakeDesk):
 
     def challenged(
         self,
-        space: Space,
+        space: UpstreamId,
         profile: Profile,
         challenges: Sequence[Challenge],
-        waiter: Waiter,
-        tried: Answer | None,
+        waiter: PendingRequest,
+        tried: Credentials | None,
         verdict: Verdict | None = None,
-    ) -> "asyncio.Future[Answer | Refusal | None]":
+    ) -> "asyncio.Future[Credentials | Refusal | None]":
         is_first = not self.turns
         self.login = None if is_first else LOGIN
         future = super().challenged(space, profile, challenges, waiter, tried, verdict)
@@ -1323,7 +1323,7 @@ def test_a_password_that_is_still_right_lets_all_go_on(
 def test_nobody_waits_for_long_behind_an_answer_that_takes_its_time(
     start: Start, script: Play, stack: ExitStack
 ) -> None:
-    """The desk lets one more go after a while, see trayproxy.desk.turns."""
+    """The desk lets one more go after a while, see trayproxy.desk.machine.pacing."""
     upstream = Changed(stack, is_right=True)
     engine = start(
         office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)

@@ -7,9 +7,9 @@ import pytest
 
 from tests.engine.schemes import two_legs
 from trayproxy.auth.login import Login
-from trayproxy.desk.answer import Answer, Standing
-from trayproxy.desk.space import Key as DeskKey
-from trayproxy.desk.space import Mark, Space
+from trayproxy.desk.credentials import AcceptanceRecord, Credentials
+from trayproxy.desk.protection_space import LoginId, UpstreamId
+from trayproxy.desk.protection_space import ProtectionSpace as DeskKey
 from trayproxy.engine.spares import (
     BACK_OFF_S,
     FAILURES_AT_MOST,
@@ -27,12 +27,12 @@ from trayproxy.engine.way import Way
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.target import Authority
 
-SPACE = Space("office", "http://proxy.test:8080")
+SPACE = UpstreamId("office", "http://proxy.test:8080")
 TARGET = Authority("site.test", 443)
 
 
 def key(generation: int = 1, epoch: int = 0) -> Key:
-    mark = Mark(DeskKey(SPACE, "", "login"), generation)
+    mark = LoginId(DeskKey(SPACE, "", "login"), generation)
     return Key(SPACE.upstream, SPACE.profile_id, generation, epoch, mark)
 
 
@@ -41,7 +41,9 @@ def order(target: Authority = TARGET) -> Order:
     mark = key().signed_in
     assert mark is not None
     login = Login("user", "pass")
-    answer = Answer(mark, login, scheme, challenge, scheme.signer(challenge, login, ""), Standing())
+    answer = Credentials(
+        mark, login, scheme, challenge, scheme.signer(challenge, login, ""), AcceptanceRecord()
+    )
     return Order(Way.directly(), answer, target)
 
 

@@ -20,7 +20,7 @@ from tests.support.scripted import (
     challenge,
     closing_early,
 )
-from trayproxy.desk.answer import Answer
+from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.hop import Hop
 from trayproxy.engine.limits import Limits
 from trayproxy.engine.link import Link
@@ -418,9 +418,9 @@ def test_a_refusal_is_one_failed_log_on_and_the_desk_hears_of_it(start: Start, b
     (turn,) = engine.desk.turns
     (accepted,) = engine.desk.acceptances
     assert turn.tried is not None
-    assert (turn.verdict, turn.tried.mark, turn.waiter.target) == (
+    assert (turn.verdict, turn.tried.login_id, turn.waiter.target) == (
         REJECTED,
-        accepted.mark,
+        accepted.login_id,
         "",  # The host is not to blame for the method HEAD.
     )
     assert not is_ready(engine)
@@ -498,7 +498,7 @@ def test_a_desk_that_has_another_answer_is_told_that_nobody_needs_it(
         def challenged(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
             future = super().challenged(*args, **kwargs)  # type: ignore[arg-type]
             given = self.known(self.turns[-1].space)
-            if not future.done() or not isinstance(future.result(), Answer):
+            if not future.done() or not isinstance(future.result(), Credentials):
                 other: object = type(future)(loop=future.get_loop())
                 other.set_result(given)  # type: ignore[attr-defined]
                 return other

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trayproxy.desk.space import Space
+from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.way import Way
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
@@ -22,7 +22,7 @@ def test_a_way_through_a_profile(scheme: ProxyScheme, sign_in: SignIn) -> None:
         str(Upstream("two.test", 3128, scheme)),
     ]
     for one in (way, *way.others):
-        assert one.space == Space("office", str(one.upstream))
+        assert one.space == UpstreamId("office", str(one.upstream))
         assert one.signs_in is signs_in
         assert one.is_by_socks is is_by_socks
         assert one.ends_at_target is is_by_socks

@@ -8,7 +8,7 @@ import pytest
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
-from trayproxy.desk.store import Finding
+from trayproxy.desk.credential_store import LookupResult
 from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.service.keyring_inventory import KeyringInventory
 
@@ -21,11 +21,11 @@ class Vault:
     """A keyring that says what the test says."""
 
     def __init__(self) -> None:
-        self.finding = Finding(None, KeyringStatus(KeyringState.OK))
+        self.finding = LookupResult(None, KeyringStatus(KeyringState.OK))
         self.problem: Problem | None = None
 
-    def find(self, profile: Profile, user: str = "") -> Future[Finding]:
-        found: Future[Finding] = Future()
+    def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
+        found: Future[LookupResult] = Future()
         found.set_result(self.finding)
         return found
 
@@ -47,13 +47,13 @@ class Vault:
 @pytest.mark.parametrize(
     ("finding", "holds"),
     [
-        (Finding(LOGIN, KeyringStatus(KeyringState.OK)), True),
-        (Finding(None, KeyringStatus(KeyringState.OK)), False),
-        (Finding(None, KeyringStatus(KeyringState.LOCKED)), None),
-        (Finding(None, KeyringStatus(KeyringState.SILENT)), None),
+        (LookupResult(LOGIN, KeyringStatus(KeyringState.OK)), True),
+        (LookupResult(None, KeyringStatus(KeyringState.OK)), False),
+        (LookupResult(None, KeyringStatus(KeyringState.LOCKED)), None),
+        (LookupResult(None, KeyringStatus(KeyringState.SILENT)), None),
     ],
 )
-def test_what_was_found_is_known_from_then_on(finding: Finding, holds: bool | None) -> None:
+def test_what_was_found_is_known_from_then_on(finding: LookupResult, holds: bool | None) -> None:
     vault, changes = Vault(), [0]
     vault.finding = finding
     shelf = KeyringInventory(vault, lambda: changes.append(1))

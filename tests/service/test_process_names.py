@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from trayproxy.control.messages import Program
-from trayproxy.desk.answer import Waiter
+from trayproxy.desk.credentials import PendingRequest
 from trayproxy.desktop.process_lookup import programs
 from trayproxy.desktop.process_lookup.base import RunningProgram
 from trayproxy.desktop.socket_owner.base import Endpoint
@@ -16,16 +16,18 @@ from trayproxy.service.process_names import ProcessNames
 
 
 @pytest.fixture
-def waiter() -> Iterator[Waiter]:
+def waiter() -> Iterator[PendingRequest]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()
         with theirs, ours:
-            yield Waiter("site.test:443", connection=(ours.getsockname(), ours.getpeername()))
+            yield PendingRequest(
+                "site.test:443", connection=(ours.getsockname(), ours.getpeername())
+            )
 
 
 def test_hundreds_who_wait_at_once_are_looked_for_at_once(
-    waiter: Waiter, monkeypatch: pytest.MonkeyPatch
+    waiter: PendingRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One look takes some hundredths of a second: three hundred would take many."""
     looks: list[int] = []
@@ -53,7 +55,7 @@ def test_hundreds_who_wait_at_once_are_looked_for_at_once(
     assert len(looks) <= 2  # Those that ask while the first look goes on share the next one.
 
 
-def test_whoever_leaves_meanwhile_holds_nobody_up(waiter: Waiter) -> None:
+def test_whoever_leaves_meanwhile_holds_nobody_up(waiter: PendingRequest) -> None:
     async def ask() -> Program | None:
         names = ProcessNames(asyncio.get_running_loop())
         leaving = [asyncio.ensure_future(names.of_waiter(waiter)) for _ in range(3)]
@@ -71,7 +73,7 @@ def test_whoever_leaves_meanwhile_holds_nobody_up(waiter: Waiter) -> None:
     assert (program.pid, program.target) == (os.getpid(), "site.test:443")
 
 
-def test_nobody_is_left_waiting_at_the_end(waiter: Waiter) -> None:
+def test_nobody_is_left_waiting_at_the_end(waiter: PendingRequest) -> None:
     async def ask() -> bool:
         names = ProcessNames(asyncio.get_running_loop())
         waiting = asyncio.ensure_future(names.of_waiter(waiter))

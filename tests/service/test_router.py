@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from trayproxy.desk.space import Space
+from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, ProfileError, ProxyScheme, SignIn, Upstream
 from trayproxy.service.router import Router
@@ -36,7 +36,7 @@ def test_a_request_goes_through_the_upstream_with_its_login() -> None:
     way = roads.route(TARGET)
     assert way is not None
     assert (way.profile, way.upstream) == (OFFICE, OFFICE.upstream)
-    assert way.space == Space("office", "http://proxy.example:8080")
+    assert way.space == UpstreamId("office", "http://proxy.example:8080")
     assert way.signs_in
     assert way.signs_requests
     assert not way.ends_at_target

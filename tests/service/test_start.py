@@ -103,7 +103,7 @@ def test_a_login_that_nobody_has_rejected_loads_no_openssl() -> None:
     code = """
 import sys
 from trayproxy.auth.login import Login
-from trayproxy.desk.rejected import RejectedLogins
+from trayproxy.desk.rejected_logins import RejectedLogins
 rejected, login = RejectedLogins(bytes(16)), Login("jdoe", "hidden")
 assert not rejected.has(["http://proxy.corp.example:8080"], login)
 rejected.discard(["http://proxy.corp.example:8080"], login)

@@ -28,7 +28,7 @@ class MistakenError(Exception):
     """A program was told that the proxy forbids its request.
 
     That is TrayProxy's first thought when a login is refused that was right a moment ago, and it is
-    mistaken when the password was changed just then (`trayproxy.desk.rules`).
+    mistaken when the password was changed just then (`trayproxy.desk.machine.limits`).
     """
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState
-from trayproxy.desk.vault import Vault
+from trayproxy.desk.keyring_store import KeyringStore
 from trayproxy.profiles.profile import Profile, Upstream
 
 OFFICE = Profile("office", "Office", Upstream("proxy.corp.example", 8080))
@@ -16,34 +16,34 @@ MOST = 1280
 
 
 @pytest.fixture
-def vault() -> Iterator[Vault]:
-    vault = Vault()
+def vault() -> Iterator[KeyringStore]:
+    vault = KeyringStore()
     yield vault
     vault.forget(OFFICE).result(PATIENCE)
 
 
 @pytest.mark.parametrize("password", ["hunter2", "pässwörd €", "\U0001f511 key", "x" * MOST])
-def test_a_password_comes_back_as_it_was(vault: Vault, password: str) -> None:
+def test_a_password_comes_back_as_it_was(vault: KeyringStore, password: str) -> None:
     assert vault.save(OFFICE, Login("CORP\\jdoe", password)).result(PATIENCE) is None
-    found = Vault().find(OFFICE).result(PATIENCE)
+    found = KeyringStore().find(OFFICE).result(PATIENCE)
     assert found.login == Login("CORP\\jdoe", password)
     assert found.keyring.state is KeyringState.OK
 
 
-def test_a_password_that_is_too_long_is_refused_in_words(vault: Vault) -> None:
+def test_a_password_that_is_too_long_is_refused_in_words(vault: KeyringStore) -> None:
     problem = vault.save(OFFICE, Login("jdoe", "x" * (MOST + 1))).result(PATIENCE)
     assert problem is not None
     assert problem.id.startswith("TP-4")
     assert vault.find(OFFICE).result(PATIENCE).login is None
 
 
-def test_a_forgotten_password_is_gone(vault: Vault) -> None:
+def test_a_forgotten_password_is_gone(vault: KeyringStore) -> None:
     vault.save(OFFICE, Login("jdoe", "hunter2")).result(PATIENCE)
     assert vault.forget(OFFICE).result(PATIENCE) is None
     assert vault.find(OFFICE).result(PATIENCE).login is None
 
 
-def test_another_upstream_of_the_profile_has_no_password(vault: Vault) -> None:
+def test_another_upstream_of_the_profile_has_no_password(vault: KeyringStore) -> None:
     vault.save(OFFICE, Login("jdoe", "hunter2")).result(PATIENCE)
     elsewhere = Profile("office", "Office", Upstream("proxy.evil.example", 8080))
     assert vault.find(elsewhere).result(PATIENCE).login is None

@@ -76,7 +76,7 @@ class ProfileList:
 
 
 class PasswordStore(Protocol):
-    """The keyring, as far as it is needed here (`trayproxy.desk.vault`)."""
+    """The keyring, as far as it is needed here (`trayproxy.desk.keyring_store`)."""
 
     def forget(self, profile: Profile) -> "Future[Problem | None]":
         """Remove the login of a profile."""
@@ -275,7 +275,7 @@ def _save_login(
     paths: Paths, config: Config, profile: Profile, login: Login, is_typed: bool
 ) -> Problem | None:
     # It brings what talks to proxies, which only this verb pays for.
-    from trayproxy.desk.vault import Vault as Keyring
+    from trayproxy.desk.keyring_store import KeyringStore as Keyring
     from trayproxy.service.own_requests.save_login import keep_login_at_rest
 
     return keep_login_at_rest(
@@ -285,7 +285,7 @@ def _save_login(
 
 def _open_vault() -> PasswordStore:
     # It brings the keyring's libraries, which only these two verbs pay for.
-    from trayproxy.desk.vault import Vault as Keyring
+    from trayproxy.desk.keyring_store import KeyringStore as Keyring
 
     return Keyring()
 

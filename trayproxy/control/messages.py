@@ -8,8 +8,8 @@ nothing.
 Times are seconds since the epoch (UTC). Texts that came from the network are marked "untrusted":
 they may hold any character, and are shown as plain text, shortened.
 
-They are msgspec's values, not dataclasses, as those of `trayproxy.desk.events` are, and for the
-same reason; a copy that differs is made by `msgspec.structs.replace`.
+They are msgspec's values, not dataclasses, as those of `trayproxy.desk.machine.events` are, and for
+the same reason; a copy that differs is made by `msgspec.structs.replace`.
 """
 
 from enum import StrEnum

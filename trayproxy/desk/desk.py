@@ -1,8 +1,8 @@
 """The sign-in desk on an event loop.
 
-`Desk` turns what happens into events for `trayproxy.desk.machine`, and does what that wants done:
-it completes futures, reads the keyring in the thread of the vault, wakes up when time has passed
-and lets faces know. It decides nothing.
+`Desk` turns what happens into events for `trayproxy.desk.machine.machine`, and does what that wants
+done: it completes futures, reads the keyring in the thread of the vault, wakes up when time has
+passed and lets faces know. It decides nothing.
 
 All methods belong to the thread of the loop.
 """
@@ -24,61 +24,77 @@ from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, VerdictKind
 from trayproxy.control.messages import KeyringStatus, Problem, Program, Prompt, Snooze
-from trayproxy.desk.answer import Answer, Outcome, Seat, Standing, Waiter
-from trayproxy.desk.events import (
-    Accepted,
-    AskersChanged,
-    Challenged,
-    Cleared,
-    Declined,
-    Deleted,
-    Depart,
-    Departing,
-    Edited,
+from trayproxy.desk.challenge_reader import (
+    ChallengeReader,
+    is_repeated,
+    name_of,
+    offered,
+    tried_with,
+)
+from trayproxy.desk.change_feed import ChangeFeed, ChangeListener
+from trayproxy.desk.credential_store import CredentialStore, LookupResult
+from trayproxy.desk.credentials import (
+    AcceptanceRecord,
+    Credentials,
+    CredentialsFuture,
+    Outcome,
+    PendingRequest,
+)
+from trayproxy.desk.history import History, HistoryRecord, NullHistory
+from trayproxy.desk.machine.events import (
+    AllowDeparture,
+    CancelTrial,
+    ClearHistory,
+    ClearRejection,
+    ClientLeft,
     Effect,
     Event,
-    Forgotten,
-    Found,
-    Given,
-    Identified,
-    Inconclusive,
-    Left,
-    Listen,
-    LookUp,
+    FrontEndsChanged,
+    KeepUserName,
+    KeyringSurveyed,
+    LoginAccepted,
+    LoginDeparting,
+    LoginGiven,
+    LoginInconclusive,
+    LoginSaved,
+    LoginsForgotten,
+    LoginUnproved,
+    LookupFinished,
+    LookUpLogin,
     NetworkChanged,
     NoCommonScheme,
-    OnTrial,
-    Overdue,
-    OwnEnded,
-    Pinned,
-    PutOnTrial,
-    QuestionChanged,
-    QuestionClosed,
-    Recall,
-    Refuse,
-    Rejected,
-    Release,
-    Save,
-    Saved,
+    NotifyPromptChanged,
+    NotifyPromptClosed,
+    OwnRequestEnded,
+    ProfileDeleted,
+    ProfileEdited,
+    ProfileSwitched,
+    ProgramIdentified,
+    PromptAnswered,
+    PromptDeclined,
+    PromptTouched,
+    RecallLogin,
+    RecordFingerprint,
+    RecordRejection,
+    RecordTrial,
+    RefuseRequest,
+    ReleaseRequest,
+    RequestChallenged,
+    SaveLoginToKeyring,
     ScreenLocked,
-    Spared,
-    Survey,
-    Surveyed,
-    Switched,
-    Tick,
-    Touched,
-    Tried,
-    TryOwn,
-    Typed,
-    Unproved,
-    Unremembered,
-    UserKnown,
-    Wanted,
+    SendOwnRequest,
+    SendWithoutLogin,
+    SignInRequested,
+    SurveyKeyring,
+    TimePassed,
+    TrialRecorded,
+    TriedLogin,
+    UpstreamOverdue,
 )
-from trayproxy.desk.machine import Machine
-from trayproxy.desk.memory import Forgetful, Memory, Record
-from trayproxy.desk.news import Listener, News
-from trayproxy.desk.offers import Offers, is_repeated, name_of, offered, tried_with
+from trayproxy.desk.machine.limits import DeskLimits
+from trayproxy.desk.machine.machine import Machine
+from trayproxy.desk.machine.outcomes import is_costless
+from trayproxy.desk.machine.queries import ProfileFacts, TrialState
 from trayproxy.desk.problems import (
     kept_in_memory,
     no_common_scheme,
@@ -94,12 +110,8 @@ from trayproxy.desk.problems import (
     store_silent,
     unrecorded,
 )
-from trayproxy.desk.rejected import RejectedLogins
-from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import Key, Mark, Space
-from trayproxy.desk.store import Finding, Store
-from trayproxy.desk.verdicts import is_costless
-from trayproxy.desk.views import Facts, Trial
+from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
+from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile, SignIn
 
@@ -110,15 +122,15 @@ T = TypeVar("T")
 STRAYS_MOST = 4
 """How often a request may meet another realm than it was meant for before its login was sent."""
 
-Identify = Callable[[Waiter], Awaitable[Program | None]]
+Identify = Callable[[PendingRequest], Awaitable[Program | None]]
 """Finds the program that sent a request; called only for requests that a question names."""
 
 TryLogin = Callable[[Profile, str], Coroutine[None, None, bool]]
 """Sends a request of our own to the one upstream of a profile, to find out about a login.
 
 It is sent like that of any program, without a login at first, and goes to the target that is named,
-``github.com:443``, or wherever if none is. Its `Waiter` is our own (`Waiter.own`). False if the
-upstream let it through without asking for a login.
+``github.com:443``, or wherever if none is. Its `PendingRequest` is our own (`PendingRequest.own`).
+False if the upstream let it through without asking for a login.
 """
 
 
@@ -126,11 +138,11 @@ upstream let it through without asking for a login.
 class _Parked:
     """A request that waits, as the shell sees it."""
 
-    seat: Seat
-    waiter: Waiter
+    seat: CredentialsFuture
+    waiter: PendingRequest
     profile: Profile
     offers: tuple[Offer, ...]
-    tried: Answer | None
+    tried: Credentials | None
     strays: bool
     is_identified: bool = False
 
@@ -149,15 +161,15 @@ class Desk:
     def __init__(
         self,
         *,
-        vault: Store,
-        listener: Listener,
+        vault: CredentialStore,
+        listener: ChangeListener,
         loop: AbstractEventLoop,
         clock: Callable[[], float] | None = None,
         schemes: Sequence[Scheme] = (Basic(),),
-        rules: Rules | None = None,
+        rules: DeskLimits | None = None,
         rejected: RejectedLogins | None = None,
         identify: Identify | None = None,
-        memory: Memory | None = None,
+        memory: History | None = None,
         is_installed: Callable[[str], bool] = lambda family: True,
     ) -> None:
         """Open the desk.
@@ -179,20 +191,20 @@ class Desk:
         self._vault = vault
         self._loop = loop
         self._clock = clock or loop.time
-        self._offers = Offers(schemes, is_installed)
-        self._rules = rules or Rules()
-        self._memory = memory or Forgetful()
+        self._offers = ChallengeReader(schemes, is_installed)
+        self._rules = rules or DeskLimits()
+        self._memory = memory or NullHistory()
         self._machine = Machine(self._rules, self.rejected, self._memory.pins)
         self._on_try: TryLogin | None = None
         self.on_user: Callable[[str, str], None] | None = None
-        self._news = News(self._machine, listener, loop, self._find_out_who_waits)
+        self._news = ChangeFeed(self._machine, listener, loop, self._find_out_who_waits)
         self.addresses_of: Callable[[str], tuple[str, ...]] = lambda upstream: ()
         self._events: list[Event] = []
         self._parked: dict[int, _Parked] = {}
-        self._departing: dict[int, tuple[Seat, Answer]] = {}
+        self._departing: dict[int, tuple[CredentialsFuture, Credentials]] = {}
         self._waiters = 0
-        self._answers: dict[tuple[Key, tuple[str, str]], Answer] = {}
-        self._known: dict[Space, Answer] = {}
+        self._answers: dict[tuple[ProtectionSpace, tuple[str, str]], Credentials] = {}
+        self._known: dict[UpstreamId, Credentials] = {}
         self._notices: tuple[Problem, ...] = ()
         self._askers = 0
         self._alarm: TimerHandle | None = None
@@ -200,39 +212,39 @@ class Desk:
         self._snooze = (0.0, 0.0)
         self._findings: set[Future[Program | None]] = set()
         self._tries: set[Future[bool]] = set()
-        self._savings: dict[Space, tuple[int, Future[Problem | None]]] = {}
+        self._savings: dict[UpstreamId, tuple[int, Future[Problem | None]]] = {}
         vault.watch(self._threadsafe(self._surveyed))
 
     # --- For the engine ----------------------------------------------------------------------
 
-    def known(self, space: Space) -> Answer | None:
+    def known(self, space: UpstreamId) -> Credentials | None:
         """Return the answer to send before this upstream asks, None if there is none.
 
         Called for every request.
         """
         return self._known.get(space)
 
-    def is_sure_of(self, answer: Answer) -> bool:
+    def is_sure_of(self, answer: Credentials) -> bool:
         """Whether a request that no program waits for may carry this answer.
 
         It was accepted moments ago and is what this upstream is sent unasked, nothing is asked or
         in doubt about it, and the screen is not locked.
         """
-        known = self.known(answer.space)
+        known = self.known(answer.upstream_id)
         return (
             answer.verified
             and known is not None
-            and (known.mark, known.scheme) == (answer.mark, answer.scheme)
-            and self._machine.is_settled(answer.space)
+            and (known.login_id, known.scheme) == (answer.login_id, answer.scheme)
+            and self._machine.is_settled(answer.upstream_id)
         )
 
     def challenged(
         self,
-        space: Space,
+        space: UpstreamId,
         profile: Profile,
         challenges: Sequence[Challenge],
-        waiter: Waiter,
-        tried: Answer | None,
+        waiter: PendingRequest,
+        tried: Credentials | None,
         verdict: Verdict | None = None,
     ) -> Future[Outcome]:
         """Take a request that got a 407.
@@ -253,11 +265,11 @@ class Desk:
         """
         self._waiters += 1
         number = self._waiters
-        seat = Seat(self._loop, partial(self._left, number))
+        seat = CredentialsFuture(self._loop, partial(self._left, number))
         profile = self._machine.profile(profile)
         offers = self._offers.read(challenges, space, profile)
         is_other_way = tried is not None and not is_repeated(tried, challenges)
-        if not offers and tried and tried.space == space and not is_other_way:
+        if not offers and tried and tried.upstream_id == space and not is_other_way:
             # What is said besides a verdict may be about that alone (a 401, the end of a
             # handshake): then the offer is the one that was tried.
             offers = () if verdict and is_costless(verdict) else tried.offers
@@ -274,18 +286,18 @@ class Desk:
             seat.set_result(told)
         else:
             key = self._offers.key(challenges, space, profile, tried)
-            strays = tried is not None and tried.mark.key != key
+            strays = tried is not None and tried.login_id.space != key
             waiter.strays += strays
             # A scheme that came to nothing has sent no login; where another one is wanted in its
             # place, it is not to come back to it.
             if tried and (not is_costless(verdict) or (is_other_way and not strays)):
-                waiter.spent |= {(tried.mark, f"{name_of(tried.scheme)} {tried.label}")}
+                waiter.spent |= {(tried.login_id, f"{name_of(tried.scheme)} {tried.label}")}
             # Once, if that may have cost a log-on; behind a balancer it may take some more tries
             # until a connection leads to the proxy that has asked.
             strays = strays and (not is_costless(verdict) or waiter.strays >= STRAYS_MOST)
             self._parked[number] = _Parked(seat, waiter, profile, offers, tried, strays)
             self._handle(
-                Challenged(
+                RequestChallenged(
                     number,
                     key,
                     profile,
@@ -300,14 +312,14 @@ class Desk:
             )
         return seat
 
-    def _locate(self, space: Space) -> tuple[str, ...]:
+    def _locate(self, space: UpstreamId) -> tuple[str, ...]:
         """Return the addresses of an upstream; the memory hears of them first."""
         addresses = self.addresses_of(space.upstream)
         if addresses:
             self._memory.found_at(space, addresses)
         return addresses
 
-    def departing(self, answer: Answer, target: str) -> Future[Outcome]:
+    def departing(self, answer: Credentials, target: str) -> Future[Outcome]:
         """Take a request that is about to carry a login that was not proved lately.
 
         Args:
@@ -321,9 +333,9 @@ class Desk:
         """
         self._waiters += 1
         number = self._waiters
-        seat = Seat(self._loop, partial(self._left, number))
+        seat = CredentialsFuture(self._loop, partial(self._left, number))
         self._departing[number] = (seat, answer)
-        self._handle(Departing(number, answer.mark, target))
+        self._handle(LoginDeparting(number, answer.login_id, target))
         return seat
 
     def give_up(self, seat: Future[Outcome]) -> None:
@@ -337,24 +349,24 @@ class Desk:
         """
         if seat.cancel() or seat.cancelled():
             return
-        if isinstance(answer := seat.result(), Answer):
+        if isinstance(answer := seat.result(), Credentials):
             self.inconclusive(answer, "nobody waits for it", sent=False)
 
-    def accepted(self, answer: Answer, target: str = "") -> None:
+    def accepted(self, answer: Credentials, target: str = "") -> None:
         """Record that the response to a request proves that its login was accepted.
 
-        Need not be called while `Answer.verified`; it is so for longer if it is.
+        Need not be called while `Credentials.verified`; it is so for longer if it is.
 
         Args:
             answer: What the request carried.
             target: Where it went, ``github.com:443``; empty if no target was named yet.
         """
         name = name_of(answer.scheme)
-        self._handle(Accepted(answer.mark, name, answer.label, target, answer.flight))
-        if self._machine.is_proved(answer.mark):
-            answer.standing.refresh(self._loop, self._rules.fresh)
+        self._handle(LoginAccepted(answer.login_id, name, answer.label, target, answer.flight))
+        if self._machine.is_proved(answer.login_id):
+            answer.acceptance.refresh(self._loop, self._rules.fresh)
 
-    def unproved(self, answer: Answer, target: str, *, is_doubtful: bool) -> None:
+    def unproved(self, answer: Credentials, target: str, *, is_doubtful: bool) -> None:
         """Record that the response to a request does not tell whether its login is right.
 
         Args:
@@ -363,14 +375,16 @@ class Desk:
             is_doubtful: A proxy may give this response to a wrong login as well.
         """
         if not answer.verified:
-            _log.info("profile %s: a sign-in could not be checked yet", answer.space.profile_id)
-            self._handle(Unproved(answer.mark, target, is_doubtful, answer.flight))
+            _log.info(
+                "profile %s: a sign-in could not be checked yet", answer.upstream_id.profile_id
+            )
+            self._handle(LoginUnproved(answer.login_id, target, is_doubtful, answer.flight))
 
-    def inconclusive(self, answer: Answer, why: str, *, sent: bool = True) -> None:
+    def inconclusive(self, answer: Credentials, why: str, *, sent: bool = True) -> None:
         """Take note that a request with this answer got no response at all.
 
         One that never carried the login need not be reported, unless the desk has let it go
-        (`Answer.flight`).
+        (`Credentials.flight`).
 
         Args:
             answer: What it carried.
@@ -378,10 +392,12 @@ class Desk:
             sent: Whether the login may have arrived, and have cost a log-on.
         """
         if sent or not answer.verified:
-            _log.info("profile %s: a sign-in was not checked: %s", answer.space.profile_id, why)
-            self._handle(Inconclusive(answer.mark, sent, answer.flight))
+            _log.info(
+                "profile %s: a sign-in was not checked: %s", answer.upstream_id.profile_id, why
+            )
+            self._handle(LoginInconclusive(answer.login_id, sent, answer.flight))
 
-    def overdue(self, answer: Answer, count: int) -> None:
+    def overdue(self, answer: Credentials, count: int) -> None:
         """Record that an upstream has answered no request at all for a moment.
 
         The login is not taken for proved any more: from here one request at a time carries it.
@@ -391,7 +407,7 @@ class Desk:
             count: How many requests with this login wait.
         """
         if answer.login is not None and not answer.flight:
-            self._handle(Overdue(answer.mark, count))
+            self._handle(UpstreamOverdue(answer.login_id, count))
 
     # --- For faces ---------------------------------------------------------------------------
 
@@ -416,16 +432,16 @@ class Desk:
             return question_gone()
         problem = self._offers.check(login, question.upstream, question.method)
         if problem is None:
-            self._handle(Typed(number, login, remember))
+            self._handle(PromptAnswered(number, login, remember))
         return problem
 
     def decline(self, number: int, quiet: Snooze) -> None:
         """Take a person's *Cancel* or *Not now*."""
-        self._handle(Declined(number, quiet))
+        self._handle(PromptDeclined(number, quiet))
 
     def typing(self, number: int) -> None:
         """Take note that a person has begun to answer: the question does not close by itself."""
-        self._handle(Touched(number))
+        self._handle(PromptTouched(number))
 
     def sign_in_now(self, profile: Profile) -> Problem | None:
         """Open the question of a profile although nothing waits.
@@ -437,7 +453,7 @@ class Desk:
             return not_signing_in(profile).problem
         if not self._askers and profile.sign_in is SignIn.PASSWORD:
             return nobody_asks(profile)
-        self._handle(Wanted(profile, self._offers.guess(profile)))
+        self._handle(SignInRequested(profile, self._offers.guess(profile)))
         return None
 
     def preload(self, profile: Profile, login: Login, *, is_proved: bool = False) -> Problem | None:
@@ -468,7 +484,7 @@ class Desk:
         problem = self._offers.check(login, str(profile.upstream))
         if problem is None:
             way = self._offers.guess(profile)
-            self._handle(Given(profile, way, login, remember, insists, is_proved))
+            self._handle(LoginGiven(profile, way, login, remember, insists, is_proved))
         return problem
 
     def save_login(
@@ -496,7 +512,7 @@ class Desk:
         if problem:
             told.set_result(problem)
         else:
-            space = Space.of(profile)
+            space = UpstreamId.of(profile)
             self._savings[space] = (self._machine.generation(space), told)
             self._tell_savings()
         return told
@@ -505,15 +521,15 @@ class Desk:
         """Tell who waits for a login to be kept, as soon as it will not be."""
         for space, (generation, told) in list(self._savings.items()):
             match self._machine.trial(space, generation):
-                case Trial.UNDER_WAY | Trial.RIGHT:
+                case TrialState.UNDER_WAY | TrialState.RIGHT:
                     continue  # A right one is being saved.
-                case Trial.WRONG:
+                case TrialState.WRONG:
                     problem = not_accepted()
-                case Trial.UNSENT:
+                case TrialState.UNSENT:
                     problem = rejected_before()
-                case Trial.OPEN:
+                case TrialState.OPEN:
                     problem = not_checked()
-                case Trial.UNRECORDED:
+                case TrialState.UNRECORDED:
                     problem = unrecorded()
             del self._savings[space]
             if not told.done():
@@ -525,7 +541,7 @@ class Desk:
         Returns:
             Why one could not be removed, None if all were.
         """
-        self._handle(Forgotten(profile.id))
+        self._handle(LoginsForgotten(profile.id))
         each = (profile.at(str(upstream)) for upstream in profile.upstreams)
         return self._written(*map(self._vault.forget, each))
 
@@ -536,13 +552,13 @@ class Desk:
         nothing to offer; if the last face has just gone, only some time later.
         """
         self._askers = count
-        self._handle(AskersChanged(count))
+        self._handle(FrontEndsChanged(count))
 
-    def facts(self, profile_id: str) -> Facts:
+    def facts(self, profile_id: str) -> ProfileFacts:
         """Return what is known about the sign-in of a profile.
 
-        `Facts.snoozed_until` is in seconds since the epoch here; None also if the quiet time ends
-        only when the person acts.
+        `ProfileFacts.snoozed_until` is in seconds since the epoch here; None also if the quiet time
+        ends only when the person acts.
         """
         facts = self._machine.facts(profile_id)
         if facts.snoozed_until is None:
@@ -579,18 +595,18 @@ class Desk:
 
     def profile_switched(self, profile: Profile | None) -> None:
         """Take note of the active profile; only its saved login is ever read."""
-        self._handle(Switched(profile))
+        self._handle(ProfileSwitched(profile))
 
     def profile_changed(self, profile: Profile) -> None:
         """Take note of a profile that was added or edited.
 
         Who waits for an upstream that is the profile's no longer is told to try again.
         """
-        self._handle(Edited(profile))
+        self._handle(ProfileEdited(profile))
 
     def profile_deleted(self, profile_id: str) -> None:
         """Take note of a profile that is gone."""
-        self._handle(Deleted(profile_id))
+        self._handle(ProfileDeleted(profile_id))
 
     def network_changed(self) -> None:
         """Take note of another network, or of a wake-up: *Not now* ends."""
@@ -613,7 +629,7 @@ class Desk:
     def close(self) -> None:
         """Withdraw all questions and refuse all requests; the service quits."""
         for profile_id in self._machine.profiles():
-            self._handle(Deleted(profile_id, for_good=False))
+            self._handle(ProfileDeleted(profile_id, for_good=False))
         for finding in self._findings:
             finding.cancel()
         for attempt in self._tries:
@@ -640,10 +656,10 @@ class Desk:
 
     def _left(self, number: int) -> None:
         if self._parked.pop(number, None) or self._departing.pop(number, None):
-            self._handle(Left(number))
+            self._handle(ClientLeft(number))
 
     def _surveyed(self, keyring: KeyringStatus) -> None:
-        self._handle(Surveyed(keyring))
+        self._handle(KeyringSurveyed(keyring))
 
     def _set_alarm(self) -> None:
         """Wake up at the machine's deadline; an alarm that is set too early costs one tick."""
@@ -657,68 +673,77 @@ class Desk:
 
     def _ring(self) -> None:
         self._alarm, self._alarm_at = None, inf
-        self._handle(Tick())
+        self._handle(TimePassed())
 
     # --- Effects -----------------------------------------------------------------------------
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Release(number, mark, scheme):
+            case ReleaseRequest(number, mark, scheme):
                 self._release(number, mark, scheme)
-            case Depart(number, flight):
+            case AllowDeparture(number, flight):
                 seat, answer = self._departing.pop(number)
                 seat.set_result(replace(answer, flight=flight) if flight else answer)
-            case Recall(number):
+            case RecallLogin(number):
                 self._departing.pop(number)[0].set_result(None)
-            case Listen(number):
+            case SendWithoutLogin(number):
                 self._parked.pop(number).seat.set_result(None)
-            case Refuse(number, reason, text):
+            case RefuseRequest(number, reason, text):
                 parked = self._parked.pop(number)
                 parked.seat.set_result(refusal(reason, parked.profile, text))
-            case TryOwn():
+            case SendOwnRequest():
                 self._try_own(effect)
-            case PutOnTrial():
+            case RecordTrial():
                 self._put_on_trial(effect)
-            case QuestionChanged(number):
+            case NotifyPromptChanged(number):
                 self._news.changed(number)
-            case QuestionClosed(number, ending):
+            case NotifyPromptClosed(number, ending):
                 self._news.closed(number, ending)
-            case UserKnown(profile_id, user):
+            case KeepUserName(profile_id, user):
                 if self.on_user is not None:
                     self.on_user(profile_id, user)
-            case LookUp() | Survey() | Save():
+            case LookUpLogin() | SurveyKeyring() | SaveLoginToKeyring():
                 self._use_vault(effect)
-            case Rejected() | Cleared() | Spared() | Pinned() | Unremembered():
+            case (
+                RecordRejection()
+                | ClearRejection()
+                | CancelTrial()
+                | RecordFingerprint()
+                | ClearHistory()
+            ):
                 self._remember(effect)
 
-    def _use_vault(self, effect: LookUp | Survey | Save) -> None:
+    def _use_vault(self, effect: LookUpLogin | SurveyKeyring | SaveLoginToKeyring) -> None:
         match effect:
-            case LookUp(lookup, profile, user):
+            case LookUpLogin(lookup, profile, user):
                 finding = self._vault.find(profile, user)
-                self._on_result(finding, partial(self._found, lookup, Space.of(profile)))
-            case Survey():
+                self._on_result(finding, partial(self._found, lookup, UpstreamId.of(profile)))
+            case SurveyKeyring():
                 self._on_result(self._vault.survey(), self._surveyed)
-            case Save(profile, login):
+            case SaveLoginToKeyring(profile, login):
                 self._tell_saved(self._saved(profile, login), profile)
 
-    def _remember(self, effect: Rejected | Cleared | Spared | Pinned | Unremembered) -> None:
+    def _remember(
+        self,
+        effect: RecordRejection | ClearRejection | CancelTrial | RecordFingerprint | ClearHistory,
+    ) -> None:
         match effect:
-            case Rejected(space, login):
+            case RecordRejection(space, login):
                 self._memory.rejected(space, login)
-            case Cleared(space, login):
+            case ClearRejection(space, login):
                 self._memory.accepted(space, login)
-            case Spared(space, login):
+            case CancelTrial(space, login):
                 self._memory.spare(space, login)
-            case Pinned(space, pin):
+            case RecordFingerprint(space, pin):
                 self._memory.pin(space, pin)
-            case Unremembered(profile_id):
+            case ClearHistory(profile_id):
                 self._memory.forget(profile_id)
 
-    def _put_on_trial(self, effect: PutOnTrial) -> None:
+    def _put_on_trial(self, effect: RecordTrial) -> None:
         number, space, login = effect.number, effect.space, effect.login
 
-        def tell(record: Record) -> None:
-            self._handle(OnTrial(number, space, login, record.is_rejected, record.hold_s))
+        def tell(record: HistoryRecord) -> None:
+            self._handle(TrialRecorded(number, space, login, record.is_rejected, record.hold_s))
 
         recorded = self._memory.try_out(
             space, login, insists=effect.insists, is_saved=effect.is_saved
@@ -730,7 +755,7 @@ class Desk:
 
     def _tell_saved(self, saved: Future[Problem | None], profile: Profile) -> None:
         """Tell who waits for this login to be kept."""
-        _, told = self._savings.pop(Space.of(profile), (0, None))
+        _, told = self._savings.pop(UpstreamId.of(profile), (0, None))
 
         def tell(done: Future[Problem | None]) -> None:
             if told and not told.done():
@@ -738,7 +763,7 @@ class Desk:
 
         saved.add_done_callback(tell)
 
-    def _release(self, number: int, mark: Mark, scheme: str) -> None:
+    def _release(self, number: int, mark: LoginId, scheme: str) -> None:
         """Give a request its answer; a scheme that cannot make one is one that cannot be used."""
         parked = self._parked[number]
         found = next(offer for offer in parked.offers if name_of(offer.scheme) == scheme)
@@ -753,60 +778,62 @@ class Desk:
             answer = replace(answer, flight=number)
         parked.seat.set_result(replace(answer, strayed=True) if parked.strays else answer)
 
-    def _not_released(self, number: int, mark: Mark, offer: Offer, reason: str) -> None:
+    def _not_released(self, number: int, mark: LoginId, offer: Offer, reason: str) -> None:
         parked = self._parked.get(number)
         verdict = Verdict(VerdictKind.UNUSABLE, reason)
         if parked is None:
-            self._handle(Inconclusive(mark, sent=False, flight=number))
+            self._handle(LoginInconclusive(mark, sent=False, flight=number))
             return
         self._handle(
-            Challenged(
+            RequestChallenged(
                 number,
-                mark.key,
+                mark.space,
                 parked.profile,
-                offered(parked.offers, mark.key.space),
+                offered(parked.offers, mark.space.upstream_id),
                 parked.waiter.target,
-                Tried(mark, name_of(offer.scheme), verdict, flight=number),
+                TriedLogin(mark, name_of(offer.scheme), verdict, flight=number),
                 parked.waiter.program,
                 parked.waiter.own,
                 parked.waiter.spent,
             )
         )
 
-    def _answer(self, offer: Offer, mark: Mark, offers: tuple[Offer, ...]) -> Answer:
+    def _answer(self, offer: Offer, mark: LoginId, offers: tuple[Offer, ...]) -> Credentials:
         """Return the one answer for a login and a way, so that requests share what it counts."""
         way = (name_of(offer.scheme), offer.label)
-        answer = self._answers.get((mark.key, way))
-        if answer is None or answer.mark != mark or answer.scheme is not offer.scheme:
+        answer = self._answers.get((mark.space, way))
+        if answer is None or answer.login_id != mark or answer.scheme is not offer.scheme:
             login = self._machine.login(mark)
-            host = urlsplit(mark.key.space.upstream).hostname or ""
+            host = urlsplit(mark.space.upstream_id.upstream).hostname or ""
             signer = offer.scheme.signer(offer.challenge, login, host)
-            answer = Answer(mark, login, offer.scheme, offer.challenge, signer, Standing(), offers)
-            self._answers[mark.key, way] = answer
+            answer = Credentials(
+                mark, login, offer.scheme, offer.challenge, signer, AcceptanceRecord(), offers
+            )
+            self._answers[mark.space, way] = answer
         return answer
 
     def _refresh_known(self) -> None:
         for key, answer in list(self._answers.items()):
-            if not self._machine.is_proved(answer.mark):
-                answer.standing.fresh = False
-            if not self._machine.is_present(answer.mark):
+            if not self._machine.is_proved(answer.login_id):
+                answer.acceptance.is_recent = False
+            if not self._machine.is_present(answer.login_id):
                 del self._answers[key]
         trusted = self._machine.trusted()
         answers = (
-            (space, self._answers.get((mark.key, self._machine.way(mark))))
+            (space, self._answers.get((mark.space, self._machine.way(mark))))
             for space, mark in trusted.items()
         )
         self._known = {space: answer for space, answer in answers if answer}
 
     # --- Requests of our own -----------------------------------------------------------------
 
-    def _try_own(self, effect: TryOwn) -> None:
+    def _try_own(self, effect: SendOwnRequest) -> None:
         assert self._on_try is not None
         attempt = ensure_future(self._on_try(effect.profile, effect.target), loop=self._loop)
         self._tries.add(attempt)
         attempt.add_done_callback(partial(self._tried_own, effect))
 
-    def _tried_own(self, effect: TryOwn, attempt: Future[bool]) -> None:
+    def _tried_own(self, effect: SendOwnRequest, attempt: Future[bool]) -> None:
         self._tries.discard(attempt)
         if attempt.cancelled():
             return
@@ -817,17 +844,17 @@ class Desk:
                 effect.profile.id,
                 type(error).__name__,
             )
-        self._handle(OwnEnded(effect.number, asked=error is not None or attempt.result()))
+        self._handle(OwnRequestEnded(effect.number, asked=error is not None or attempt.result()))
 
     # --- The keyring -------------------------------------------------------------------------
 
-    def _found(self, lookup: int, space: Space, finding: Finding) -> None:
+    def _found(self, lookup: int, space: UpstreamId, finding: LookupResult) -> None:
         login = finding.login
         if login is None or self._offers.check(login, space.upstream) is not None:
-            self._handle(Found(lookup, None, finding.keyring))
+            self._handle(LookupFinished(lookup, None, finding.keyring))
             return
 
-        self._handle(Found(lookup, login, finding.keyring))
+        self._handle(LookupFinished(lookup, login, finding.keyring))
 
     def _saved(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """As `_written`; what cannot be saved stays in memory, and the person is told so."""
@@ -844,7 +871,7 @@ class Desk:
 
     def _note_saved(self, profile_id: str, written: Future[Problem | None]) -> None:
         if not written.cancelled() and written.result() is None:
-            self._handle(Saved(profile_id))
+            self._handle(LoginSaved(profile_id))
 
     def _written(self, *writings: ThreadFuture[Problem | None]) -> Future[Problem | None]:
         """Return when the keyring has been written to, and keep what went wrong as a notice.
@@ -906,4 +933,4 @@ class Desk:
         elif program := finding.result():
             if parked := self._parked.get(waiter):
                 parked.waiter.program = program
-            self._handle(Identified(waiter, program))
+            self._handle(ProgramIdentified(waiter, program))

@@ -9,7 +9,7 @@ from trayproxy.control.messages import KeyringState
 _REASON_MOST = 120
 
 
-class UnusableError(Exception):
+class KeyringUnusableError(Exception):
     """There is no back-end that may be used now."""
 
     def __init__(self, state: KeyringState) -> None:
@@ -19,7 +19,7 @@ class UnusableError(Exception):
 
 def state_after(error: Exception) -> KeyringState:
     """Return what an error says about the keyring."""
-    if isinstance(error, UnusableError):
+    if isinstance(error, KeyringUnusableError):
         return error.state
     if isinstance(error, UnicodeError):
         return KeyringState.OK
@@ -49,7 +49,7 @@ def _state_after_dbus(name: str) -> KeyringState:
 
 def reason_of(error: Exception) -> str:
     """Return what went wrong, in a few words that hold nothing of a login."""
-    if isinstance(error, UnusableError):
+    if isinstance(error, KeyringUnusableError):
         return f"it is {error.state.value}"
     if isinstance(error, UnicodeError):
         return "it cannot keep these characters"

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from trayproxy.auth.scheme import Scheme
 from trayproxy.control.messages import Problem
-from trayproxy.desk.events import Reason
+from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Profile
 
@@ -33,10 +33,10 @@ class Refusal:
     problem: Problem
     retry_after: int | None
     details: str
-    reason: Reason | None = None
+    reason: RefusalReason | None = None
 
 
-def refusal(reason: Reason, profile: Profile, text: str = "") -> Refusal:
+def refusal(reason: RefusalReason, profile: Profile, text: str = "") -> Refusal:
     """Return what a request is told that had been parked.
 
     Args:
@@ -44,14 +44,14 @@ def refusal(reason: Reason, profile: Profile, text: str = "") -> Refusal:
         profile: Its profile.
         text: What else is known, whole sentences of ours.
     """
-    retry_after = None if reason is Reason.FORBIDDEN else RETRY_AFTER_S
+    retry_after = None if reason is RefusalReason.FORBIDDEN else RETRY_AFTER_S
     problem = _PROBLEMS[reason](profile.name)
     if text:
         problem = replace(problem, body=f"{text} {problem.body}")
     return Refusal(problem, retry_after, reason.value, reason)
 
 
-def problem_of(reason: Reason, profile: Profile, text: str = "") -> Problem:
+def problem_of(reason: RefusalReason, profile: Profile, text: str = "") -> Problem:
     """Return the same as faces are told it."""
     return refusal(reason, profile, text).problem
 
@@ -301,21 +301,21 @@ def _unrecorded(profile: str) -> Problem:
 
 
 _PROBLEMS = {
-    Reason.DECLINED: _cancelled,
-    Reason.UNATTENDED: _unattended,
-    Reason.TIMED_OUT: _timed_out,
-    Reason.CROWDED: _crowded,
-    Reason.FORBIDDEN: _forbidden,
-    Reason.WITHDRAWN: _withdrawn,
-    Reason.UNUSABLE: _unusable,
-    Reason.NO_TICKET: _no_ticket,
-    Reason.TICKET_EXPIRED: _ticket_expired,
-    Reason.SERVER_UNREACHABLE: _server_unreachable,
-    Reason.UNKNOWN_PROXY: _unknown_proxy,
-    Reason.UNKNOWN_USER: _unknown_user,
-    Reason.NOT_ACCEPTED: _not_accepted,
-    Reason.WEAKER: _weaker,
-    Reason.UNRECORDED: _unrecorded,
+    RefusalReason.DECLINED: _cancelled,
+    RefusalReason.UNATTENDED: _unattended,
+    RefusalReason.TIMED_OUT: _timed_out,
+    RefusalReason.CROWDED: _crowded,
+    RefusalReason.FORBIDDEN: _forbidden,
+    RefusalReason.WITHDRAWN: _withdrawn,
+    RefusalReason.UNUSABLE: _unusable,
+    RefusalReason.NO_TICKET: _no_ticket,
+    RefusalReason.TICKET_EXPIRED: _ticket_expired,
+    RefusalReason.SERVER_UNREACHABLE: _server_unreachable,
+    RefusalReason.UNKNOWN_PROXY: _unknown_proxy,
+    RefusalReason.UNKNOWN_USER: _unknown_user,
+    RefusalReason.NOT_ACCEPTED: _not_accepted,
+    RefusalReason.WEAKER: _weaker,
+    RefusalReason.UNRECORDED: _unrecorded,
 }
 
 

@@ -1,7 +1,7 @@
 """Who is first to do something that others wait for, and for how long they wait.
 
 The connections that are signed in ahead use it (`warming`). Which request may carry a login that
-was not proved lately is the desk's decision (`trayproxy.desk.turns`).
+was not proved lately is the desk's decision (`trayproxy.desk.machine.pacing`).
 """
 
 import asyncio

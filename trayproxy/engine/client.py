@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from proxy.core.work import Work
 
-from trayproxy.desk.answer import Answer
+from trayproxy.desk.credentials import Credentials
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.memory import Plan
 from trayproxy.engine.pages import Page, write_page
@@ -91,7 +91,7 @@ class ClientWork(Work[Accepted]):
         self.is_late = False
         self.is_one_too_many = False
         self.between = True
-        self.carried: Answer | None = None
+        self.carried: Credentials | None = None
         self._unheard: tuple[float, int] | None = None
         self._story: Story | None = None
         self._strand: Strand | None = None
@@ -278,7 +278,7 @@ class ClientWork(Work[Accepted]):
             self.engine.desk.overdue(carried, self.engine.count_unanswered(carried))
 
     @property
-    def login_on_its_way(self) -> Answer | None:
+    def login_on_its_way(self) -> Credentials | None:
         """The login that the present request carries and that has no answer yet, None if none."""
         upstream = self.upstream
         if self.carried is None and self.plan is not None and upstream is not None:

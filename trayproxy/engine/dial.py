@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from trayproxy.auth.socks import socks_challenge
-from trayproxy.desk.answer import Answer
+from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.desk import Desk
 from trayproxy.engine.arrival import LOOK_AGAIN_S, Arrival, MovedError, until_change
 from trayproxy.engine.handshake import HandshakeError
@@ -118,7 +118,7 @@ class Call:
 
     way: Way
     target: Authority
-    answer: Answer | None
+    answer: Credentials | None
     pause: Pause
     release: Release
     begun: socket.SocketType | None = None
@@ -332,7 +332,7 @@ class Dialler:
     async def _through_socks(self, call: Call, upstream: Upstream, stream: Stream) -> Stream:
         answer, limits = call.answer, self._limits
         try:
-            message = answer.credentials(b"", b"") if answer is not None else None
+            message = answer.header_value(b"", b"") if answer is not None else None
             greeting = greet(message, may_sign_in=call.way.signs_in)
             signed_in = await self._converse(call, stream, greeting, limits.agree_s)
             if answer is not None and not answer.verified:
@@ -354,7 +354,7 @@ class Dialler:
         call.release(stream.descriptor)
         return stream
 
-    def _give_verdict(self, answer: Answer, *, signed_in: bool) -> None:
+    def _give_verdict(self, answer: Credentials, *, signed_in: bool) -> None:
         if signed_in:
             self._desk.accepted(answer)
         else:

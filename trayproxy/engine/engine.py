@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from proxy.common.flag import flags as proxy_flags
 from proxy.core.listener.tcp import TcpSocketListener
 
-from trayproxy.desk.answer import Answer
+from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.desk import Desk
 from trayproxy.desktop.ports import is_taken
 from trayproxy.desktop.suspend_clock import sleep_clock
@@ -320,14 +320,14 @@ class Engine:
         found: int = listening.getsockname()[1]
         return found
 
-    def count_unanswered(self, answer: Answer) -> int:
+    def count_unanswered(self, answer: Credentials) -> int:
         """Return how many requests with this login wait at a next hop that says nothing, at least
         one. A request does not count if others were answered since it began: its site is slow."""
-        count = self.late_verdicts.count(answer.mark)
+        count = self.late_verdicts.count(answer.login_id)
         for work in self.executor.works.values():
             if isinstance(work, ClientWork) and work.upstream is not None:
                 carried = work.login_on_its_way
-                is_same = carried is not None and carried.mark == answer.mark
+                is_same = carried is not None and carried.login_id == answer.login_id
                 count += is_same and work.upstream.is_unheard
         return max(1, count)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
-from trayproxy.desk.answer import Answer, Outcome, Waiter
+from trayproxy.desk.credentials import Credentials, Outcome, PendingRequest
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import SignInWantedError, UnreachableError
@@ -78,15 +78,15 @@ class Attempt:
         withheld: The login that is known and not sent, since the site is exempt.
     """
 
-    answer: Answer | None
+    answer: Credentials | None
     is_on_trial: bool = False
     is_asked_for: bool = False
     is_fresh: bool = False
-    withheld: Answer | None = None
+    withheld: Credentials | None = None
 
 
 def note_evidence(
-    desk: Desk, answer: Answer, request: Request, response: Response, *, on_trial: bool
+    desk: Desk, answer: Credentials, request: Request, response: Response, *, on_trial: bool
 ) -> None:
     """Tell the desk what the answer to a request says about the login that the request carried.
 
@@ -198,7 +198,7 @@ class Exchange:
         self._plan = plan
         self._request = plan.request
         self._relay = Relay(link, plan)
-        self._waiter: Waiter | None = None
+        self._waiter: PendingRequest | None = None
         self._sent = sent
         self._dead: tuple[Way, ...] = ()
         self._failure: UnreachableError | None = None
@@ -339,7 +339,7 @@ class Exchange:
         turn = self._turn_at_desk(Wanted(wanted.challenges), None)
         return await self._wait_at_desk(turn)
 
-    def _known(self) -> Answer | None:
+    def _known(self) -> Credentials | None:
         """Return the login to send before anybody asks for it."""
         way = self._hop.way
         return self._engine.desk.known(way.space) if way.signs_in and way.space else None
@@ -394,14 +394,14 @@ class Exchange:
         await self._link.deliver(ESTABLISHED)
         return self._relay.become_tunnel(upstream.stream)
 
-    def _turn_at_desk(self, wanted: Wanted, tried: Answer | None) -> "Future[Outcome]":
+    def _turn_at_desk(self, wanted: Wanted, tried: Credentials | None) -> "Future[Outcome]":
         """Take a turn at the sign-in desk, which hears what has become of the login."""
         space = self._hop.way.space
         assert space is not None
         if self._waiter is None:
             client = self._client.socket
             ends = (client.getsockname()[:2], client.getpeername()[:2])
-            self._waiter = Waiter(
+            self._waiter = PendingRequest(
                 str(self._request.target.authority),
                 connection=ends,
             )
@@ -422,6 +422,6 @@ class Exchange:
             raise RefusedError(refusal_page(result))
         if result is None:
             return Attempt(None, is_fresh=True)
-        known = self._engine.desk.known(result.space)
-        is_trusted = known is not None and known.mark == result.mark
+        known = self._engine.desk.known(result.upstream_id)
+        is_trusted = known is not None and known.login_id == result.login_id
         return Attempt(result, is_on_trial=not is_trusted, is_asked_for=True)

@@ -5,7 +5,7 @@ without any login gets the next requests without one at first, until the upstrea
 there (R-086).
 """
 
-from trayproxy.desk.space import Space
+from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.target import Authority
 
 SITES_KEPT = 1000
@@ -19,13 +19,13 @@ class ExemptSites:
     __slots__ = ("_sites",)
 
     def __init__(self) -> None:
-        self._sites: dict[tuple[Space, Authority], None] = {}
+        self._sites: dict[tuple[UpstreamId, Authority], None] = {}
 
-    def has(self, space: Space, site: Authority) -> bool:
+    def has(self, space: UpstreamId, site: Authority) -> bool:
         """Return whether a request for this site goes to this upstream without a login at first."""
         return (space, site) in self._sites
 
-    def note_served(self, space: Space, site: Authority) -> None:
+    def note_served(self, space: UpstreamId, site: Authority) -> None:
         """Remember that a request without a login was let through to the site."""
         sites, key = self._sites, (space, site)
         sites.pop(key, None)
@@ -33,7 +33,7 @@ class ExemptSites:
         if len(sites) > SITES_KEPT:
             del sites[next(iter(sites))]
 
-    def note_asked(self, space: Space, site: Authority) -> bool:
+    def note_asked(self, space: UpstreamId, site: Authority) -> bool:
         """Remember that the upstream asks for a login for this site. Return whether the site was
         exempt until now."""
         key = (space, site)

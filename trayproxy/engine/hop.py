@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from trayproxy.desk.answer import Answer, Outcome
+from trayproxy.desk.credentials import Credentials, Outcome
 from trayproxy.desk.desk import Desk
 from trayproxy.engine.dial import Call, UnusableError
 from trayproxy.engine.pages import Page, RefusedError, silent, slow_or_silent, slow_site
@@ -25,9 +25,9 @@ LOOK_AGAIN_S = 0.5
 """How often to look whether a client is still there that cannot say so."""
 
 
-def _signed_in(key: Key, answer: Answer) -> Key:
+def _signed_in(key: Key, answer: Credentials) -> Key:
     """Return what a connection may be used for that is signed in with this login."""
-    return key._replace(signed_in=answer.mark)
+    return key._replace(signed_in=answer.login_id)
 
 
 class Hop:
@@ -79,7 +79,7 @@ class Hop:
 
     async def connected(
         self,
-        answer: Answer | None,
+        answer: Credentials | None,
         *,
         fresh: bool,
         on_trial: bool = False,
@@ -126,15 +126,15 @@ class Hop:
         else:
             own.stream.close()
 
-    def _key(self, answer: Answer | None) -> Key:
+    def _key(self, answer: Credentials | None) -> Key:
         """Return what connections have in common that nobody is signed in on, and that requests
         with this answer may take."""
         epoch = self._engine.pool.epoch
         if answer is None:
             return Key(self._name(), epoch=epoch)
-        return Key(self._name(), answer.space.profile_id, answer.generation, epoch)
+        return Key(self._name(), answer.upstream_id.profile_id, answer.generation, epoch)
 
-    def _fits(self, connection: Connection, key: Key, answer: Answer | None) -> bool:
+    def _fits(self, connection: Connection, key: Key, answer: Credentials | None) -> bool:
         """Whether a connection may carry this answer."""
         if connection.key == key:
             return True
@@ -144,7 +144,7 @@ class Hop:
         return connection.key in (_signed_in(key, answer), self._key(None))
 
     def _from_pool(
-        self, key: Key, answer: Answer | None, *, uses_up: bool = False
+        self, key: Key, answer: Credentials | None, *, uses_up: bool = False
     ) -> Connection | None:
         pool, is_connect = self._engine.pool, self._request.method == b"CONNECT"
         signs = answer is not None and self.way.signs_requests
@@ -159,7 +159,7 @@ class Hop:
 
     # --- connections that are signed in ahead (see `warming`) ---
 
-    def get_in_line(self, answer: Answer) -> None:
+    def get_in_line(self, answer: Credentials) -> None:
         """Say that this request needs a connection that is signed in with this login."""
         key = _signed_in(self._key(answer), answer)
         own = self._link.upstream
@@ -181,7 +181,7 @@ class Hop:
             key, self._taken_key = self._taken_key, None
             self._engine.warming.took(key)
 
-    def paid(self, answer: Answer) -> None:
+    def paid(self, answer: Credentials) -> None:
         """Say that it had to sign one in with more than one message."""
         target = self._request.target.authority
         assert target is not None
@@ -204,7 +204,7 @@ class Hop:
             await self.pause(Wait({}, future=over, timeout=left))
         return True
 
-    def _taken(self, connection: Connection, key: Key, answer: Answer | None) -> Connection:
+    def _taken(self, connection: Connection, key: Key, answer: Credentials | None) -> Connection:
         """Write down what a connection is used for now."""
         connection.way = self.way
         if self._heard is None or self._heard[0] is not self.way:
@@ -221,7 +221,7 @@ class Hop:
         hop = str(self.way.upstream or "direct:")
         return f"{hop} {self._request.target.authority}" if self.way.ends_at_target else hop
 
-    async def _dial(self, answer: Answer | None) -> Stream:
+    async def _dial(self, answer: Credentials | None) -> Stream:
         """Return a new connection to the next hop.
 
         Raises:

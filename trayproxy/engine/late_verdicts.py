@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
-from trayproxy.desk.answer import Answer, Waiter
-from trayproxy.desk.space import Mark
+from trayproxy.desk.credentials import Credentials, PendingRequest
+from trayproxy.desk.protection_space import LoginId
 from trayproxy.engine.exchange import note_evidence
 from trayproxy.engine.relay import BrokenError, Heads
 from trayproxy.engine.sender import Kept, Sender
@@ -61,9 +61,9 @@ class LateVerdicts:
         task.add_done_callback(self._tasks.discard)
         return True
 
-    def count(self, mark: Mark) -> int:
+    def count(self, mark: LoginId) -> int:
         """Return how many requests with this login wait for a next hop that does not respond."""
-        waiting = [spent for spent in self._waiting if spent.answer.mark == mark]
+        waiting = [spent for spent in self._waiting if spent.answer.login_id == mark]
         return sum(spent.connection.is_unheard for spent in waiting)
 
     async def close(self) -> None:
@@ -141,7 +141,7 @@ class LateVerdicts:
         if spent.connection.is_unheard:
             self._engine.desk.overdue(spent.answer, self._engine.count_unanswered(spent.answer))
 
-    def _silent(self, answer: Answer) -> None:
+    def _silent(self, answer: Credentials) -> None:
         self._engine.desk.inconclusive(answer, "the client has left", sent=True)
 
     def _tell(self, spent: Spent, response: Response) -> None:
@@ -164,13 +164,13 @@ class LateVerdicts:
         self,
         way: Way,
         target: str,
-        answer: Answer,
+        answer: Credentials,
         challenges: tuple[Challenge, ...],
         verdict: Verdict,
     ) -> None:
         """Tell the desk that the next hop refused the login, or did not say why."""
         desk = self._engine.desk
         assert way.profile is not None  # A next hop with a login belongs to one.
-        waiter = Waiter(target)
-        seat = desk.challenged(answer.space, way.profile, challenges, waiter, answer, verdict)
+        waiter = PendingRequest(target)
+        seat = desk.challenged(answer.upstream_id, way.profile, challenges, waiter, answer, verdict)
         desk.give_up(seat)

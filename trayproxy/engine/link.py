@@ -6,7 +6,7 @@ That is a client connection, or nobody at all: see `warming`.
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from trayproxy.desk.answer import Answer
+from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import Connection
 
@@ -33,7 +33,7 @@ class Link(Protocol):
     begun: socket.SocketType | None
     deadline: float | None
     is_late: bool
-    carried: Answer | None
+    carried: Credentials | None
 
     def deadline_in(self, seconds: float) -> None:
         """Limit how long it may wait from now on."""

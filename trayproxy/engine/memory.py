@@ -8,7 +8,7 @@ not found.
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from trayproxy.desk.answer import Answer
+from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.pages import Page
 from trayproxy.engine.upstream import Key
 from trayproxy.engine.way import Way
@@ -85,12 +85,16 @@ class Plan:
         )
         self.wire = b""
         self.way: Way | None = None
-        self.answer: Answer | None = None
-        self.known: Answer | None = None
+        self.answer: Credentials | None = None
+        self.known: Credentials | None = None
         self.key = NO_KEY
 
     def suits(
-        self, way: Way, answer: Answer | None, key: Key | None, withheld: Answer | None = None
+        self,
+        way: Way,
+        answer: Credentials | None,
+        key: Key | None,
+        withheld: Credentials | None = None,
     ) -> bool:
         """Whether it was sent like that before."""
         is_same_login = self.answer is answer and self.known is (answer or withheld)
@@ -100,9 +104,9 @@ class Plan:
         self,
         wire: bytes,
         way: Way,
-        answer: Answer | None,
+        answer: Credentials | None,
         key: Key,
-        withheld: Answer | None = None,
+        withheld: Credentials | None = None,
     ) -> None:
         """Keep how it was sent: while all that stays, it is sent like that again."""
         self.wire, self.way, self.answer, self.key = wire, way, answer, key

@@ -16,8 +16,8 @@ names no challenge, and with a redirect to a log-in page on another host.
 from enum import Enum, auto
 from urllib.parse import urlsplit
 
-from trayproxy.desk.answer import Answer
-from trayproxy.desk.space import Space
+from trayproxy.desk.credentials import Credentials
+from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.request import Request
 from trayproxy.http.response import Response
@@ -141,33 +141,37 @@ class Refusals:
     """Tells refusals; remembers what the last 407 of each upstream looked like."""
 
     def __init__(self) -> None:
-        self._servers: dict[Space, bytes] = {}
-        self._cut: set[Space] = set()
-        self._keeping: set[Space] = set()
+        self._servers: dict[UpstreamId, bytes] = {}
+        self._cut: set[UpstreamId] = set()
+        self._keeping: set[UpstreamId] = set()
 
-    def note_cut(self, space: Space | None) -> None:
+    def note_cut(self, space: UpstreamId | None) -> None:
         """Remember that an upload without a login was cut off: its 407 may have been lost."""
         if space is not None and len(self._cut) < _SPACES_KEPT:
             self._cut.add(space)
 
-    def was_cut(self, space: Space | None) -> bool:
+    def was_cut(self, space: UpstreamId | None) -> bool:
         """Return whether the last upload was cut off, and forget it: the next one asks first."""
         if space not in self._cut:
             return False
         self._cut.discard(space)
         return True
 
-    def note_kept(self, space: Space | None) -> None:
+    def note_kept(self, space: UpstreamId | None) -> None:
         """Remember that an upstream keeps a connection open behind its 407, as it says."""
         if space is not None and len(self._keeping) < _SPACES_KEPT:
             self._keeping.add(space)
 
-    def was_kept(self, space: Space | None) -> bool:
+    def was_kept(self, space: UpstreamId | None) -> bool:
         """Return whether an upstream has kept a connection open behind its 407."""
         return space in self._keeping
 
     def wanted_by(
-        self, response: Response, method: bytes, space: Space | None, carried: Answer | None
+        self,
+        response: Response,
+        method: bytes,
+        space: UpstreamId | None,
+        carried: Credentials | None,
     ) -> tuple[Challenge, ...] | None:
         """Return the challenges of a refusal, None if the response is none.
 
@@ -187,15 +191,15 @@ class Refusals:
         is_own = method == b"CONNECT" or self._bears_the_marks(response, challenges, carried)
         return challenges if challenges and is_own else None
 
-    def _remember(self, space: Space, server: bytes) -> None:
+    def _remember(self, space: UpstreamId, server: bytes) -> None:
         if len(self._servers) >= _SPACES_KEPT:
             self._servers.clear()
         self._servers[space] = server
 
     def _bears_the_marks(
-        self, response: Response, challenges: tuple[Challenge, ...], carried: Answer
+        self, response: Response, challenges: tuple[Challenge, ...], carried: Credentials
     ) -> bool:
-        server, asked = self._servers.get(carried.space), carried.challenge
+        server, asked = self._servers.get(carried.upstream_id), carried.challenge
         return (
             bool(server)
             and response.fields.get_all(b"server") == (server,)

@@ -73,10 +73,10 @@ def _is_as_before(link: "ClientWork", plan: Plan) -> bool:
     known = engine.desk.known(way.space) if way.space is not None and way.signs_in else None
     if plan.known is not known:
         return False
-    # One that was not accepted lately goes out alone at first: see `trayproxy.desk.turns`.
+    # One that was not accepted lately goes out alone at first: see `trayproxy.desk.machine.pacing`.
     # `standing.fresh` is `Answer.verified` without a call.
     answer = plan.answer
-    is_sure = answer is None or answer.standing.fresh or plan.key.signed_in is not None
+    is_sure = answer is None or answer.acceptance.is_recent or plan.key.signed_in is not None
     return is_sure and engine.pool.is_current(plan.key)
 
 
@@ -205,5 +205,10 @@ def _note(link: "ClientWork", upstream: Connection, *, confirms: bool) -> None:
     way.pulse.answers += 1
     engine.observer.reached(way)
     # That a connection is still signed in says nothing about the login.
-    if answer is not None and not answer.standing.fresh and confirms and not upstream.is_signed_in:
+    if (
+        answer is not None
+        and not answer.acceptance.is_recent
+        and confirms
+        and not upstream.is_signed_in
+    ):
         engine.desk.accepted(answer)

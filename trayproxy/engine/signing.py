@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
-from trayproxy.desk.answer import Answer
+from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.hop import Hop
 from trayproxy.engine.leftover import Leftover
 from trayproxy.engine.memory import Plan
@@ -112,7 +112,7 @@ class Spent:
     connection: Connection
     plan: Plan
     way: Way
-    answer: Answer
+    answer: Credentials
     is_on_trial: bool
     handshake: Handshake | None = None
     is_elsewhere: bool = False
@@ -140,7 +140,7 @@ class SpentGreeting:
 
     stream: Stream
     way: Way
-    answer: Answer
+    answer: Credentials
     target: str
     is_on_trial: bool
 
@@ -239,16 +239,16 @@ class Signing:
         self._is_on_trial = False
         self._is_to_hurry = False
         self._way = hop.way
-        self._withheld: Answer | None = None
-        self.carried: Answer | None = None
+        self._withheld: Credentials | None = None
+        self.carried: Credentials | None = None
         self.is_proved = False
         self.is_spent = False
 
     async def attempt(
         self,
-        answer: Answer | None,
+        answer: Credentials | None,
         *,
-        withheld: Answer | None = None,
+        withheld: Credentials | None = None,
         on_trial: bool = False,
         fresh: bool = False,
     ) -> Response | Wanted:
@@ -277,7 +277,7 @@ class Signing:
         finally:
             self._hop.end_sign_in()
 
-    async def _attempt(self, answer: Answer | None, *, fresh: bool) -> Response | Wanted:
+    async def _attempt(self, answer: Credentials | None, *, fresh: bool) -> Response | Wanted:
         is_bound = answer is not None and answer.scheme.binds_connection
         losses = 0
         while True:
@@ -317,7 +317,7 @@ class Signing:
                 return outcome
             fresh = False
 
-    async def connect(self, answer: Answer | None, *, on_trial: bool = False) -> None:
+    async def connect(self, answer: Credentials | None, *, on_trial: bool = False) -> None:
         """Connect to the next hop for a tunnel that needs no request.
 
         Args:
@@ -340,7 +340,7 @@ class Signing:
         self._is_on_trial = on_trial
         self._has_asked_again = self._asks_idle = False
 
-    async def _had_to_wait(self, answer: Answer) -> bool:
+    async def _had_to_wait(self, answer: Credentials) -> bool:
         """Let the desk say that this request may carry a login, and set `carried`. Return whether
         that took some time, so that a connection has to be looked for again.
 
@@ -357,7 +357,7 @@ class Signing:
         turn = self._link.engine.desk.departing(answer, target)
         has_waited = not turn.done()
         let_go = await self._hop.served(turn)
-        if not isinstance(let_go, Answer):
+        if not isinstance(let_go, Credentials):
             raise SupersededError
         self.carried = let_go
         if has_waited:
@@ -365,13 +365,13 @@ class Signing:
             self._challenges, self._is_challenged, self._asked_on = (), False, None
         return has_waited
 
-    def _needs_turn(self, answer: Answer) -> bool:
+    def _needs_turn(self, answer: Credentials) -> bool:
         """Whether to send this may cost a log-on that nobody expects."""
         is_password = answer.login is not None
         is_new = self._sent is None and not self._is_on_trial
         return is_password and is_new and not answer.verified
 
-    def _is_to_ask_first(self, answer: Answer) -> bool:
+    def _is_to_ask_first(self, answer: Credentials) -> bool:
         """Return whether the request goes without the login at first, and needs no turn for that.
 
         A challenge of an earlier request (a nonce of Digest) may be too old, and not every next hop
@@ -394,7 +394,7 @@ class Signing:
         is_whole = not sender.body_started or sender.kept.whole
         return self._request.method in REPEATABLE and is_whole
 
-    def leave_to_be_read(self, answer: Answer) -> bool:
+    def leave_to_be_read(self, answer: Credentials) -> bool:
         """Have the answer to a request read although its client has left. Return False if the
         login was not sent, or no answer can come."""
         link, hop = self._link, self._hop
@@ -424,15 +424,15 @@ class Signing:
         link.upstream = None
         return True
 
-    def _is_withdrawn(self, answer: Answer) -> bool:
+    def _is_withdrawn(self, answer: Credentials) -> bool:
         """Whether the desk hands a login out no more that it trusted: another request has come back
         with it, or it was changed. One on trial was not trusted in the first place."""
         if self._is_on_trial:
             return False
-        known = self._link.engine.desk.known(answer.space)
-        return known is None or known.mark != answer.mark
+        known = self._link.engine.desk.known(answer.upstream_id)
+        return known is None or known.login_id != answer.login_id
 
-    async def _connected(self, answer: Answer | None, *, fresh: bool) -> Connection:
+    async def _connected(self, answer: Credentials | None, *, fresh: bool) -> Connection:
         if self._sent is not None:
             return self._sent
         if self._hop.way.signs_requests or answer is None:
@@ -454,7 +454,7 @@ class Signing:
         finally:
             self.is_spent = self._hop.is_spent
 
-    def _shared_login(self) -> Answer | None:
+    def _shared_login(self) -> Credentials | None:
         """Return the login whose connections a request without a login may use, None if any.
 
         So a program that goes to exempt sites and to others keeps one connection for both. A tunnel
@@ -476,7 +476,7 @@ class Signing:
         return RefusedError(CUT_SHORT)
 
     async def _try_on(
-        self, upstream: Connection, answer: Answer | None
+        self, upstream: Connection, answer: Credentials | None
     ) -> Response | Wanted | None:
         """Send the request on this connection; None: once more, knowing more than before."""
         is_signed_in = upstream.is_signed_in
@@ -506,7 +506,7 @@ class Signing:
         await self.clear(upstream, response)
         return Wanted(self._challenges, Verdict(VerdictKind.REJECTED) if carried else None)
 
-    def _asks_where_it_was_asked(self, answer: Answer | None) -> bool:
+    def _asks_where_it_was_asked(self, answer: Credentials | None) -> bool:
         """Return whether the login goes on a connection of earlier, if there is one, after the next
         hop was asked on it once more: a dead connection then costs no log-on.
 
@@ -518,7 +518,7 @@ class Signing:
         is_askable = not self._is_once or self._asks_by_head(answer)
         return self._is_on_trial and is_askable and not self._has_asked_again
 
-    def _is_to_ask_here(self, upstream: Connection, answer: Answer) -> bool:
+    def _is_to_ask_here(self, upstream: Connection, answer: Credentials) -> bool:
         """Return whether the next hop must be asked once more for a challenge, on this connection.
 
         Behind a balancer each connection may lead to another proxy, which knows only the challenges
@@ -533,7 +533,7 @@ class Signing:
         self._has_asked_again = True
         return True
 
-    def _asks_by_head(self, answer: Answer) -> bool:
+    def _asks_by_head(self, answer: Credentials) -> bool:
         """Return whether an own request, in place of this one, asks for the challenge.
 
         A connection does not go on behind the 407 of a request that may be sent only once (see
@@ -581,7 +581,7 @@ class Signing:
         await self.clear(upstream, response, method=plan.request.method)
         return True
 
-    def _is_unknown(self, answer: Answer) -> bool:
+    def _is_unknown(self, answer: Credentials) -> bool:
         """Return whether the last 407 may mean that the next hop does not know the nonce, rather
         than that the nonce is too old, and an own request asks for one where it is then used."""
         is_stale = any(
@@ -593,7 +593,9 @@ class Signing:
 
     # --- handshakes ---
 
-    async def _shake_hands(self, upstream: Connection, answer: Answer) -> Response | Wanted | None:
+    async def _shake_hands(
+        self, upstream: Connection, answer: Credentials
+    ) -> Response | Wanted | None:
         """Send the legs of a handshake, the first one on this connection."""
         handshake, step = await self._begin(upstream, answer)
         is_premature = isinstance(step, Verdict) or (self._has_content and not step.whole)
@@ -646,7 +648,9 @@ class Signing:
             self._link.drop_upstream()
         return Wanted(self._challenges, step)
 
-    async def _begin(self, upstream: Connection, answer: Answer) -> tuple[Handshake, Leg | Verdict]:
+    async def _begin(
+        self, upstream: Connection, answer: Credentials
+    ) -> tuple[Handshake, Leg | Verdict]:
         """Return a handshake and its first step, for which all content may have to be here."""
         while True:
             handshake = answer.signer.begin(self._to_sign(upstream))
@@ -703,7 +707,7 @@ class Signing:
         return RequestToSign(self._request.method, target, self._sender.content(), stream.end_point)
 
     async def _step(
-        self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]
+        self, answer: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
         """Return the next step of a handshake; the client may leave meanwhile."""
         if not (answer.scheme.blocks and answer.signer.blocks):
@@ -735,7 +739,7 @@ class Signing:
         await self.clear(upstream, response)
         return Wanted(self._challenges, step) if isinstance(step, Verdict) else None
 
-    async def _send_leg(self, upstream: Connection, answer: Answer, leg: Leg) -> Response:
+    async def _send_leg(self, upstream: Connection, answer: Credentials, leg: Leg) -> Response:
         request, credentials = self._request, leg.credentials or None
         is_bound = answer.scheme.binds_connection
         if not leg.whole and self._has_content:
@@ -749,13 +753,13 @@ class Signing:
         return await self._send(upstream, head, carried=carried)
 
     async def _get_through(
-        self, upstream: Connection, answer: Answer, leg: Leg, response: Response
+        self, upstream: Connection, answer: Credentials, leg: Leg, response: Response
     ) -> Response | Wanted:
         """Return the answer to the request that a leg went with."""
         if leg.whole and leg.credentials:
             self.is_proved = True
             if answer.scheme.binds_connection:
-                upstream.key = upstream.key._replace(signed_in=answer.mark)
+                upstream.key = upstream.key._replace(signed_in=answer.login_id)
                 upstream.answer = answer
             return response
         if leg.whole or not self._has_content:
@@ -779,7 +783,7 @@ class Signing:
         head: bytes,
         *,
         whole: bool = True,
-        carried: Answer | None = None,
+        carried: Credentials | None = None,
         heads: Heads | None = None,
     ) -> Response:
         """Send the request once and return the head of its final answer.
@@ -841,7 +845,9 @@ class Signing:
         self._is_to_hurry = True
         raise LostError(counts=False)
 
-    def _may_repeat(self, upstream: Connection, carried: Answer | None, error: BrokenError) -> bool:
+    def _may_repeat(
+        self, upstream: Connection, carried: Credentials | None, error: BrokenError
+    ) -> bool:
         """Whether the whole request may be sent again after its connection failed.
 
         One that was kept may have been closed by the other side just now; then sending it once
@@ -873,8 +879,8 @@ class Signing:
     def _write_head(
         self,
         upstream: Connection,
-        answer: Answer | None,
-        carried: Answer | None,
+        answer: Credentials | None,
+        carried: Credentials | None,
         *,
         is_sure: bool,
     ) -> bytes:
@@ -894,7 +900,7 @@ class Signing:
             return plan.wire
         credentials = None
         if carried is not None:
-            credentials = carried.credentials(request.method, request_target(request))
+            credentials = carried.header_value(request.method, request_target(request))
         wire = self._write(request, credentials, persists=upstream.is_signed_in)
         if is_planned:
             plan.was_written(wire, way, answer, upstream.key, withheld)
@@ -925,7 +931,7 @@ class Signing:
 
     # --- refusals ---
 
-    def _is_refusal(self, response: Response, carried: Answer | None) -> bool:
+    def _is_refusal(self, response: Response, carried: Credentials | None) -> bool:
         """Whether the next hop wants a login, or another one; remember what it offers.
 
         Raises:
@@ -1033,6 +1039,6 @@ class Signing:
         return not stream.inbox and not stream.ended and (body.is_plain or in_handshake)
 
 
-def _may_cost_a_log_on(answer: Answer) -> bool:
+def _may_cost_a_log_on(answer: Credentials) -> bool:
     """Whether sending it may count as a failed log-on: a ticket is no password."""
     return answer.login is not None and answer.scheme.family != "negotiate"

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from math import inf
 
-from trayproxy.desk.answer import Answer
+from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.upstream import Key
 from trayproxy.engine.way import Way
 from trayproxy.http.target import Authority
@@ -54,7 +54,7 @@ class Order:
 
     __slots__ = ("answer", "target", "way")
 
-    def __init__(self, way: Way, answer: Answer, target: Authority) -> None:
+    def __init__(self, way: Way, answer: Credentials, target: Authority) -> None:
         self.way = way
         self.answer = answer
         self.target = target
@@ -207,7 +207,7 @@ class Spares:
         return kind is not None and kind.is_wanted
 
     def begin(
-        self, key: Key, now: float, *, is_ready: bool, may_carry: Callable[[Answer], bool]
+        self, key: Key, now: float, *, is_ready: bool, may_carry: Callable[[Credentials], bool]
     ) -> Order | None:
         """Return what to begin now; None: nothing.
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
-from trayproxy.desk.answer import Answer
-from trayproxy.desk.space import Mark
+from trayproxy.desk.credentials import Credentials
+from trayproxy.desk.protection_space import LoginId
 from trayproxy.engine.descriptors import Descriptors
 from trayproxy.engine.leftover import Leftover
 from trayproxy.engine.limits import Limits
@@ -301,7 +301,7 @@ class Key(NamedTuple):
     owner: str = ""
     generation: int = 0
     epoch: int = 0
-    signed_in: Mark | None = None
+    signed_in: LoginId | None = None
 
 
 class Connection:
@@ -324,7 +324,7 @@ class Connection:
         self.key = key
         self.used = 0
         self.way: Way | None = None
-        self.answer: Answer | None = None
+        self.answer: Credentials | None = None
         self.leftover: Leftover | None = None
         self.heard_before = 0
 

@@ -26,8 +26,8 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trayproxy.desk.answer import Answer, Waiter
-from trayproxy.desk.verdicts import is_costless
+from trayproxy.desk.credentials import Credentials, PendingRequest
+from trayproxy.desk.machine.outcomes import is_costless
 from trayproxy.engine.canaries import Canaries
 from trayproxy.engine.exchange import Attempt, carry_out
 from trayproxy.engine.hop import Hop
@@ -86,7 +86,7 @@ class Unattended:
         self.begun: socket.SocketType | None = None
         self.deadline: float | None = None
         self.is_late = False
-        self.carried: Answer | None = None
+        self.carried: Credentials | None = None
 
     def deadline_in(self, seconds: float) -> None:
         """Leave the limit as it is: there is one for the whole."""
@@ -125,7 +125,7 @@ class SpareHop(Hop):
         return await wait
 
     def _from_pool(
-        self, key: Key, answer: Answer | None, *, uses_up: bool = False
+        self, key: Key, answer: Credentials | None, *, uses_up: bool = False
     ) -> Connection | None:
         """Take nothing: what is there is for programs."""
         return None
@@ -136,10 +136,10 @@ class SpareHop(Hop):
     def was_silent(self) -> None:
         """Count nothing: clients find out whether it is dead."""
 
-    def get_in_line(self, answer: Answer) -> None:
+    def get_in_line(self, answer: Credentials) -> None:
         """Let those go first who wait for a connection."""
 
-    def paid(self, answer: Answer) -> None:
+    def paid(self, answer: Credentials) -> None:
         """Want no other one for it."""
 
 
@@ -188,7 +188,7 @@ class Spare:
         """
         link, order = self._link, self._order
         # The same login, but not as it was let go for the one request that the order came from.
-        answer = self._engine.desk.known(order.answer.space) or order.answer
+        answer = self._engine.desk.known(order.answer.upstream_id) or order.answer
         plan = Plan(request_to(order.target), None)
         hop = SpareHop(link, plan.request, order.way, order.way)
         sender = Sender(link.client, NoBody(), Kept(wanted=False))
@@ -210,7 +210,7 @@ class Spare:
         self._engine.pool.keep(connection)
         return Fate.KEPT
 
-    def _report(self, outcome: Wanted | None, answer: Answer) -> None:
+    def _report(self, outcome: Wanted | None, answer: Credentials) -> None:
         """Tell the desk that the login was refused, to a request that is not there any more.
 
         So the desk finds out by itself whether it is the login, or this request that the next hop
@@ -222,9 +222,9 @@ class Spare:
         assert profile is not None  # A next hop with a login belongs to one.
         # Without the target: the proxy may refuse the method HEAD, which no program has used there,
         # and the host must not be taken for forbidden over that.
-        waiter = Waiter("")
+        waiter = PendingRequest("")
         seat = desk.challenged(
-            answer.space, profile, outcome.challenges, waiter, answer, outcome.verdict
+            answer.upstream_id, profile, outcome.challenges, waiter, answer, outcome.verdict
         )
         desk.give_up(seat)
 

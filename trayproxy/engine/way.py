@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from trayproxy.desk.space import Space
+from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
@@ -46,7 +46,7 @@ class Way:
 
     profile: Profile | None
     upstream: Upstream | None
-    space: Space | None
+    space: UpstreamId | None
     others: tuple["Way", ...] = ()
     signs_in: bool = field(init=False)
     is_by_socks: bool = field(init=False)
@@ -73,7 +73,7 @@ class Way:
     def through(cls, profile: Profile) -> "Way":
         """Return the way through the upstreams of a profile."""
         first, *others = (
-            cls(profile, upstream, Space(profile.id, str(upstream)))
+            cls(profile, upstream, UpstreamId(profile.id, str(upstream)))
             for upstream in profile.upstreams
         )
         return replace(first, others=tuple(others))

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
-from trayproxy.desk.store import Finding, Store
+from trayproxy.desk.credential_store import CredentialStore, LookupResult
 from trayproxy.profiles.profile import Profile
 
 Place = tuple[str, str]
@@ -18,7 +18,7 @@ Place = tuple[str, str]
 class KeyringInventory:
     """A keyring that takes notes of what is in it."""
 
-    def __init__(self, vault: Store, changed: Callable[[], None]) -> None:
+    def __init__(self, vault: CredentialStore, changed: Callable[[], None]) -> None:
         """Stand before a keyring; nothing is known of what is in it.
 
         Args:
@@ -35,10 +35,10 @@ class KeyringInventory:
         """Return whether it has one for the preferred upstream of a profile; None: not known."""
         return self._held.get(_place(profile))
 
-    def find(self, profile: Profile, user: str = "") -> Future[Finding]:
+    def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
         """Read the login of a profile for its upstream; of whatever user if none is named."""
 
-        def note(found: "Future[Finding]") -> None:
+        def note(found: "Future[LookupResult]") -> None:
             finding = found.result()
             # A keyring that is locked or silent has not been looked into.
             if finding.login is not None or finding.keyring.state is KeyringState.OK:

@@ -23,10 +23,10 @@ from trayproxy.control.messages import (
     StatusChanged,
 )
 from trayproxy.control.server import Server
+from trayproxy.desk.credential_store import NullCredentialStore
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.memory import Memory, MemoryFile, Unpinned
-from trayproxy.desk.store import Nowhere
-from trayproxy.desk.vault import Vault
+from trayproxy.desk.history import History, HistoryFile, HistoryWithoutFingerprints
+from trayproxy.desk.keyring_store import KeyringStore
 from trayproxy.desktop.hardening import raise_descriptor_limit
 from trayproxy.desktop.kerberos import keep_names
 from trayproxy.desktop.network_change.factory import watch_network
@@ -168,11 +168,11 @@ class Service:
         # An upstream for this run only: nothing is written, not in the keyring either.
         keeps = self._options.upstream is None
         self._vault = KeyringInventory(
-            Vault() if keeps else Nowhere(), partial(self._shelf_changed, loop)
+            KeyringStore() if keeps else NullCredentialStore(), partial(self._shelf_changed, loop)
         )
-        memory = MemoryFile(self._paths.sign_in_file)
+        memory = HistoryFile(self._paths.sign_in_file)
         # Which logins were rejected is kept all the same: a restart must not send one again.
-        self._memory: Memory = memory if keeps else Unpinned(memory)
+        self._memory: History = memory if keeps else HistoryWithoutFingerprints(memory)
         self._desk = Desk(
             vault=self._vault,
             listener=self,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trayproxy.control.messages import Program
-from trayproxy.desk.answer import Waiter
+from trayproxy.desk.credentials import PendingRequest
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.desktop.socket_owner.factory import user_listening
 from trayproxy.desktop.users import User, name_of
@@ -44,7 +44,7 @@ class ProcessNames:
         ] = []
         self._looking: asyncio.Task[None] | None = None
 
-    async def of_waiter(self, waiter: Waiter) -> Program | None:
+    async def of_waiter(self, waiter: PendingRequest) -> Program | None:
         """Return the program that waits, None if it cannot be told.
 
         Args:

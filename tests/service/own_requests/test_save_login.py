@@ -11,8 +11,8 @@ from tests.desk.play import OFFICE, RIGHT
 from tests.desk.test_desk import Shelf, SkippingLoop
 from tests.desk.test_desk_schemes import Notes
 from trayproxy.auth.login import Login
-from trayproxy.desk.rejected import RejectedLogins
-from trayproxy.desk.space import Space
+from trayproxy.desk.protection_space import UpstreamId
+from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.engine.limits import LIMITS
 from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, keep_login
 
@@ -20,7 +20,7 @@ from trayproxy.service.own_requests.save_login import SaveOutcome, SaveTools, ke
 class Hanging(Notes):
     """A memory on a network drive that does not answer."""
 
-    def rejected_for(self, space: Space, login: Login) -> Future[str | None]:
+    def rejected_for(self, space: UpstreamId, login: Login) -> Future[str | None]:
         return Future()
 
 

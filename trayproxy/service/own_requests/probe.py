@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
-from trayproxy.desk.answer import Answer, Waiter
+from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import Call, Dialler, SignInWantedError, TargetRefusedError
@@ -129,9 +129,9 @@ class Probe:
         self._leftover: Leftover | None = None
         self._challenges: tuple[Challenge, ...] = ()
         self._refusals = Refusals()
-        self._waiter = Waiter(str(request.target.authority), own=is_trial)
+        self._waiter = PendingRequest(str(request.target.authority), own=is_trial)
 
-    def call(self, way: Way, answer: Answer | None) -> Call:
+    def call(self, way: Way, answer: Credentials | None) -> Call:
         """Return how to reach the target of the request this way."""
         target = self._request.target.authority
         assert target is not None
@@ -149,7 +149,7 @@ class Probe:
             self._kept.close()
             self._kept = None
 
-    async def send(self, answer: Answer | None) -> Response | ProbeChallenge | None:
+    async def send(self, answer: Credentials | None) -> Response | ProbeChallenge | None:
         """Send the request with a login, or without, and return what came of it.
 
         Returns:
@@ -176,7 +176,9 @@ class Probe:
         if url:
             self._tools.wants_page(self.way, url)
 
-    async def sign_in(self, wanted: ProbeChallenge, answer: Answer | None = None) -> Answer | None:
+    async def sign_in(
+        self, wanted: ProbeChallenge, answer: Credentials | None = None
+    ) -> Credentials | None:
         """Send the request until its login is accepted; the desk says which, and learns of each.
 
         Args:
@@ -190,7 +192,7 @@ class Probe:
             NotSignedInError: There is none.
             RefusedError: There is no answer.
         """
-        tried: Answer | None = None
+        tried: Credentials | None = None
         while True:
             if answer is None or answer is tried:
                 answer = await self._ask(wanted, tried)
@@ -201,7 +203,7 @@ class Probe:
                 return answer
             wanted, tried = outcome, answer
 
-    async def _ask(self, wanted: ProbeChallenge, tried: Answer | None) -> Answer | None:
+    async def _ask(self, wanted: ProbeChallenge, tried: Credentials | None) -> Credentials | None:
         """Return what the desk says; None: hear once more what is wanted."""
         space = self.way.space
         assert space is not None
@@ -212,18 +214,18 @@ class Probe:
             raise NotSignedInError(result)
         return result
 
-    async def _let_go(self, answer: Answer) -> Answer | None:
+    async def _let_go(self, answer: Credentials) -> Credentials | None:
         """Return a login as the desk lets this request carry it; None: hear once more what is
         wanted, since the login is not to be sent any more."""
         if answer.flight:
             return answer
         let_go = await self._tools.desk.departing(answer, self._waiter.target)
-        return let_go if isinstance(let_go, Answer) else None
+        return let_go if isinstance(let_go, Credentials) else None
 
-    async def _try(self, answer: Answer) -> Response | ProbeChallenge | None:
+    async def _try(self, answer: Credentials) -> Response | ProbeChallenge | None:
         """Send the request with a login, and tell the desk what came of it."""
         desk = self._tools.desk
-        is_on_trial = desk.known(answer.space) is not answer
+        is_on_trial = desk.known(answer.upstream_id) is not answer
         try:
             outcome = await self.send(answer)
         except TargetRefusedError:
@@ -244,7 +246,7 @@ class Probe:
 
     # --- legs ---
 
-    async def _send_plainly(self, answer: Answer | None) -> Response | ProbeChallenge | None:
+    async def _send_plainly(self, answer: Credentials | None) -> Response | ProbeChallenge | None:
         # To a SOCKS server the login goes with the connection, if it asks for one.
         self._is_spent = False
         self.close()
@@ -287,7 +289,7 @@ class Probe:
         stream.close()
         return None
 
-    async def _shake_hands(self, answer: Answer) -> Response | ProbeChallenge:
+    async def _shake_hands(self, answer: Credentials) -> Response | ProbeChallenge:
         self._is_spent = self._is_answered = False
         # Those that came for this very request: what was offered before may have expired.
         challenges, self._challenges = self._challenges, ()
@@ -341,7 +343,7 @@ class Probe:
         finally:
             stream.close()
 
-    async def _move(self, stream: Stream, answer: Answer) -> Stream:
+    async def _move(self, stream: Stream, answer: Credentials) -> Stream:
         """Close a connection, and return a new one for the same request."""
         stream.close()
         self._leftover = None
@@ -352,7 +354,7 @@ class Probe:
         return RequestToSign(request.method, request_target(request), b"", stream.end_point)
 
     async def _step(
-        self, answer: Answer, handshake: Handshake, challenges: tuple[Challenge, ...]
+        self, answer: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
         if not (answer.scheme.blocks and answer.signer.blocks):
             return handshake.step(challenges)
@@ -363,7 +365,7 @@ class Probe:
             return SERVER_SILENT
 
     def _wanted_by(
-        self, response: Response, carried: Answer | None
+        self, response: Response, carried: Credentials | None
     ) -> tuple[Challenge, ...] | None:
         """Return the challenges of a refusal, None if the response is none."""
         if self.way.ends_at_target:

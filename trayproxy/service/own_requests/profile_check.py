@@ -15,8 +15,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from trayproxy.control.messages import Problem, Step, StepState
-from trayproxy.desk.answer import Answer
-from trayproxy.desk.events import Reason
+from trayproxy.desk.credentials import Credentials
+from trayproxy.desk.machine.events import RefusalReason
 from trayproxy.engine.dial import TargetRefusedError
 from trayproxy.engine.pages import Page, RefusedError, not_found
 from trayproxy.engine.upstream import literal_address
@@ -88,7 +88,7 @@ class ProfileCheck:
         self._probe = Probe(profile, request_for(url), tools)
         self._way = self._probe.way
         self._done: list[Step] = []
-        self._answer: Answer | None = None
+        self._answer: Credentials | None = None
         self._wanted: ProbeChallenge | None = None
 
     async def run(self) -> tuple[Step, ...]:
@@ -122,7 +122,7 @@ class ProfileCheck:
         except StepFailedError as failed:
             step = Step(name, StepState.FAILED, problem=failed.problem)
         except NotSignedInError as failed:
-            is_snoozed = failed.refusal.reason is Reason.DECLINED
+            is_snoozed = failed.refusal.reason is RefusalReason.DECLINED
             problem = SNOOZED if is_snoozed else failed.refusal.problem
             step = Step(name, StepState.FAILED, problem=problem)
         except RefusedError as refused:
@@ -220,7 +220,7 @@ class ProfileCheck:
         return Problem(problem_id, title, f"{works}, but the page did not load. Try another page.")
 
 
-def _as(answer: Answer) -> str:
+def _as(answer: Credentials) -> str:
     """Return as whom one has signed in, and how; one's own sign-in has no name of ours."""
     who = f"as {answer.login.user}" if answer.login else "by your own sign-in"
     return f"{who} ({answer.scheme.title})"

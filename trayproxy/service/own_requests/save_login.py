@@ -14,13 +14,13 @@ from os import urandom
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Ending, KeyringState, Problem, Prompt
+from trayproxy.desk.credential_store import CredentialStore
 from trayproxy.desk.desk import Desk
-from trayproxy.desk.memory import Forwarding, Memory, MemoryFile
+from trayproxy.desk.history import ForwardingHistory, History, HistoryFile
+from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.problems import no_store, rejected_before, unrecorded
-from trayproxy.desk.rejected import RejectedLogins
-from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import Space
-from trayproxy.desk.store import Store
+from trayproxy.desk.protection_space import UpstreamId
+from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.desktop.kerberos import keep_names
 from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.engine.dial import Dialler
@@ -67,8 +67,8 @@ class SaveTools:
             keep.
     """
 
-    vault: Store
-    memory: Memory
+    vault: CredentialStore
+    memory: History
     rejected: RejectedLogins
     limits: Limits
     name_of: Callable[[str], str]
@@ -104,7 +104,7 @@ async def keep_login(
     keyring = await asyncio.wrap_future(means.vault.survey())
     if keyring.state in _KEEPS_NOTHING and not means.keeps_in_memory:
         return SaveOutcome(NO_PLACE)
-    space = Space.of(profile)
+    space = UpstreamId.of(profile)
     if not is_typed and (rejected := await _rejected_before(means, space, login)):
         return SaveOutcome(rejected)
     vault = _Remembered(means.vault)
@@ -140,7 +140,7 @@ async def keep_login(
 
 def keep_login_at_rest(
     paths: Paths,
-    vault: Store,
+    vault: CredentialStore,
     profile: Profile,
     login: Login,
     *,
@@ -164,7 +164,7 @@ def keep_login_at_rest(
     """
     keep_names()
     rejected = RejectedLogins(urandom(32))
-    with asyncio.Runner() as runner, closing(MemoryFile(paths.sign_in_file)) as memory:
+    with asyncio.Runner() as runner, closing(HistoryFile(paths.sign_in_file)) as memory:
         # There is no listener of ours that a profile could lead back to.
         means = SaveTools(
             vault,
@@ -178,14 +178,14 @@ def keep_login_at_rest(
         return runner.run(keep_login(means, profile, login, is_typed=is_typed)).problem
 
 
-async def _rejected_before(means: SaveTools, space: Space, login: Login) -> Problem | None:
+async def _rejected_before(means: SaveTools, space: UpstreamId, login: Login) -> Problem | None:
     """Return that the upstream rejected a login in this run or an earlier one, None if it did not.
 
     If the state folder does not answer, return that no login can be tried.
     """
     is_known = means.rejected.has((space.upstream,), login)
     try:
-        async with asyncio.timeout(Rules().record):
+        async with asyncio.timeout(DeskLimits().record):
             profile_id = await asyncio.wrap_future(means.memory.rejected_for(space, login))
     except TimeoutError:
         return rejected_before() if is_known else unrecorded()
@@ -198,7 +198,7 @@ async def _rejected_before(means: SaveTools, space: Space, login: Login) -> Prob
 class _Remembered:
     """A keyring that remembers what it said about the last login, in its own words."""
 
-    def __init__(self, vault: Store) -> None:
+    def __init__(self, vault: CredentialStore) -> None:
         self.find = vault.find
         self.forget = vault.forget
         self.survey = vault.survey
@@ -217,7 +217,7 @@ class _Remembered:
         return self._said.result() if self._said is not None and self._said.done() else None
 
 
-class _Borrowed(Forwarding):
+class _Borrowed(ForwardingHistory):
     """The memory of another desk, which closes it."""
 
     def close(self) -> None:

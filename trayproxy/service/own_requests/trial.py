@@ -7,7 +7,7 @@ program wanted to go and changes nothing there: the upstream asks for a login be
 
 from contextlib import suppress
 
-from trayproxy.desk.trials import CHECK_PAGES
+from trayproxy.desk.machine.verification import CHECK_PAGES
 from trayproxy.engine.dial import TargetRefusedError
 from trayproxy.engine.refusals import Evidence, evidence
 from trayproxy.http.request import Request, parse_request

@@ -1,13 +1,13 @@
-"""Tests for trayproxy.desk.store: the store of a run that must leave nothing behind."""
+"""Tests for trayproxy.desk.credential_store: the store of a run that must leave nothing behind."""
 
 from tests.desk.play import OFFICE, RIGHT
 from trayproxy.control.messages import KeyringState, KeyringStatus
-from trayproxy.desk.store import Finding, Nowhere
+from trayproxy.desk.credential_store import LookupResult, NullCredentialStore
 
 
 def test_a_store_that_keeps_nothing_says_so_at_once() -> None:
-    store, off = Nowhere(), KeyringStatus(KeyringState.OFF)
-    assert store.find(OFFICE, "jdoe").result(0) == Finding(None, off)
+    store, off = NullCredentialStore(), KeyringStatus(KeyringState.OFF)
+    assert store.find(OFFICE, "jdoe").result(0) == LookupResult(None, off)
     assert store.survey().result(0) == off
     assert store.save(OFFICE, RIGHT).result(0) is not None
     assert store.forget(OFFICE).result(0) is None

@@ -2,7 +2,7 @@
 
 A login is bound to the pinned identity of an upstream, exactly as configured, and within it to the
 realm that asked for it: a proxy that suddenly calls itself something else is a stranger who gets
-nothing without a question. So is one that offers less than it used to (`Pin`).
+nothing without a question. So is one that offers less than it used to (`UpstreamFingerprint`).
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def host_of(target: str) -> str:
     return target.rpartition(":")[0].lower()
 
 
-class Space(NamedTuple):
+class UpstreamId(NamedTuple):
     """Where credentials may go: one upstream of one profile.
 
     A tuple because `trayproxy.desk.desk.Desk.known` hashes it for every request, which takes a
@@ -39,52 +39,52 @@ class Space(NamedTuple):
     upstream: str
 
     @classmethod
-    def of(cls, profile: Profile) -> "Space":
+    def of(cls, profile: Profile) -> "UpstreamId":
         """Return the space of a profile's preferred upstream."""
         return cls(profile.id, str(profile.upstream))
 
     @classmethod
-    def all_of(cls, profile: Profile) -> "tuple[Space, ...]":
+    def all_of(cls, profile: Profile) -> "tuple[UpstreamId, ...]":
         """Return the spaces of a profile's upstreams: a login for one is none for the others."""
         return tuple(cls(profile.id, str(upstream)) for upstream in profile.upstreams)
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ProtectionSpace:
     """A protection space (RFC 9110, section 11.5): what one question is about.
 
     Attributes:
-        space: The upstream of a profile.
+        upstream_id: The upstream of a profile.
         realm: What the upstream calls itself. Untrusted.
         family: What shares a login: `BY_LOGIN`, `BY_SSO`, or that of SOCKS; empty for the blank
             key.
     """
 
-    space: Space
+    upstream_id: UpstreamId
     realm: str
     family: str
 
     @classmethod
-    def blank(cls, space: Space) -> "Key":
+    def blank(cls, space: UpstreamId) -> "ProtectionSpace":
         """Return the key for an upstream that has not asked yet."""
         return cls(space, "", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class LoginId:
     """Names one login of one protection space, and nothing secret about it.
 
     Attributes:
-        key: The protection space.
+        space: The protection space.
         generation: Grows with every new login of that space.
     """
 
-    key: Key
+    space: ProtectionSpace
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class UpstreamFingerprint:
     """What an upstream was when it last accepted a login (threats T4 and T5).
 
     Attributes:

@@ -8,34 +8,34 @@ from msgspec.structs import replace
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
 from trayproxy.control.messages import KeyringState, KeyringStatus, PromptReason, Transport
-from trayproxy.desk.board import LASTING, Board
-from trayproxy.desk.case import Case, Phase, Source
-from trayproxy.desk.choice import objection, pick
-from trayproxy.desk.events import Found, LookUp, Spared, Survey
-from trayproxy.desk.questions import NAMES_BEFORE, Questions
+from trayproxy.desk.machine.events import CancelTrial, LookupFinished, LookUpLogin, SurveyKeyring
+from trayproxy.desk.machine.prompts import NAMES_BEFORE, Prompts
+from trayproxy.desk.machine.scheme_policy import objection, pick
+from trayproxy.desk.machine.space_state import LoginSource, SpacePhase, SpaceState
+from trayproxy.desk.machine.state import LASTING, DeskState
 from trayproxy.profiles.profile import SignIn
 
 _UNTOLD_MOST = 32
 
 
-class Logins:
+class CredentialLookup:
     """Finds logins in the keyring, and makes them the present ones."""
 
-    def __init__(self, board: Board, questions: Questions) -> None:
+    def __init__(self, board: DeskState, questions: Prompts) -> None:
         self._board = board
         self._questions = questions
         self._lookups = 0
 
-    def begin(self, case: Case) -> None:
+    def begin(self, case: SpaceState) -> None:
         """Find a login for the first request that waits: in the keyring, or from the person."""
         board = self._board
         if case.profile.sign_in is SignIn.SSO:
-            return self.take(case, None, Source.OWN)
+            return self.take(case, None, LoginSource.OWN)
         if sibling := self._sibling_to_follow(case):
             self.take(case, sibling.login, sibling.source)
             case.labels.update(sibling.labels)
             return None
-        if case.source is Source.GIVEN and case.login and case.why is PromptReason.UNCHECKED:
+        if case.source is LoginSource.GIVEN and case.login and case.why is PromptReason.UNCHECKED:
             return self._try_again(case)
         if why := self._objection(case):
             return self._questions.ask(case, why)
@@ -46,11 +46,11 @@ class Logins:
         self._lookups += 1
         case.lookup = self._lookups
         case.lookup_until = board.now + board.rules.patience
-        case.move(Phase.LOOKING)
-        board.effects.append(LookUp(case.lookup, case.kept_for, case.profile.user))
+        case.move(SpacePhase.LOOKING)
+        board.effects.append(LookUpLogin(case.lookup, case.kept_for, case.profile.user))
         return None
 
-    def _sibling_to_follow(self, case: Case) -> Case | None:
+    def _sibling_to_follow(self, case: SpaceState) -> SpaceState | None:
         """Return another realm of this upstream whose login may be sent here without asking.
 
         It was accepted there in a weaker way than the one that is offered here, so that the
@@ -62,32 +62,32 @@ class Logins:
         """
         offer = pick(case, case.offers, self._board.now)
         for other in self._board.siblings(case):
-            is_accepted = other.phase is Phase.TRUSTED and other.login is not None
+            is_accepted = other.phase is SpacePhase.TRUSTED and other.login is not None
             if not offer or not is_accepted:
                 continue
             weakest = min(map(strength, other.labels))
             is_hidden = offer.way.transport is not Transport.READABLE
-            is_alone = other.source is Source.GIVEN and not self._questions.is_attended
+            is_alone = other.source is LoginSource.GIVEN and not self._questions.is_attended
             is_as_good = is_hidden and is_alone and weakest == offer.strength
             if weakest < offer.strength or is_as_good:
                 return other
         return None
 
-    def _try_again(self, case: Case) -> None:
+    def _try_again(self, case: SpaceState) -> None:
         """Send a login again that was given for this run and got no answer, after a while: nobody
         may be there to be asked, and no keyring holds it."""
         if self._board.now < case.silent_until:
             self._questions.ask(case, PromptReason.UNCHECKED)
         else:
-            case.move(Phase.HELD)
+            case.move(SpacePhase.HELD)
 
-    def _objection(self, case: Case) -> PromptReason | None:
+    def _objection(self, case: SpaceState) -> PromptReason | None:
         """Return why no saved login may be sent to this upstream as it is now."""
         offer = pick(case, case.offers, self._board.now)
         case.consent = None
         return objection(self._board, case, offer, case.offers) if offer else None
 
-    def _may_look_up(self, case: Case) -> bool:
+    def _may_look_up(self, case: SpaceState) -> bool:
         """Return whether a saved login may be used without a question.
 
         Not of a profile that is no longer active. Not after three rejections in a row. Not for
@@ -102,13 +102,13 @@ class Logins:
         others = board.siblings(case)
         if any(c.rejections for c in others):
             return False
-        pin = board.pins.get(case.key.space)
+        pin = board.pins.get(case.key.upstream_id)
         is_pinned = pin is not None and case.key.realm in pin.realms
         return is_pinned or not any(c.accepted is not None for c in others)
 
     # --- The keyring -------------------------------------------------------------------------
 
-    def found(self, event: Found) -> None:
+    def found(self, event: LookupFinished) -> None:
         """Take what the keyring holds."""
         board = self._board
         self.surveyed(event.keyring)
@@ -119,22 +119,22 @@ class Logins:
         blocked = event.keyring.state in (KeyringState.LOCKED, KeyringState.SILENT)
         wait = board.rules.relook_locked if blocked else board.rules.relook
         case.relook_at = board.now + wait
-        if case.phase not in (Phase.LOOKING, Phase.ASKING):
+        if case.phase not in (SpacePhase.LOOKING, SpacePhase.ASKING):
             return
         login = event.login
         if login:
-            board.saved.add(case.key.space.profile_id)
+            board.saved.add(case.key.upstream_id.profile_id)
         if login is None:
             self._questions.ask(case, self._why_without(case))
-        elif board.is_rejected(case.key.space, login):
+        elif board.is_rejected(case.key.upstream_id, login):
             case.user = login.user
             self._questions.ask(case, PromptReason.SAVED_REJECTED)
         elif self._is_silenced(case, login):
             self._questions.ask(case, PromptReason.UNCHECKED)
         else:
-            self.take(case, login, Source.SAVED)
+            self.take(case, login, LoginSource.SAVED)
 
-    def _is_silenced(self, case: Case, login: Login) -> bool:
+    def _is_silenced(self, case: SpaceState, login: Login) -> bool:
         """Return whether a saved login has gone without an answer too often of late.
 
         Some proxies and SOCKS servers say nothing to a wrong password and just leave.
@@ -152,23 +152,23 @@ class Logins:
         for case in board.cases.values():
             board.changed(case)
 
-    def look_for_unlocking(self, case: Case) -> None:
+    def look_for_unlocking(self, case: SpaceState) -> None:
         """Look from time to time whether another program has unlocked the keyring, while a question
         is open because it was locked."""
         board = self._board
         if self._waits_for_keyring(case) and board.now >= case.survey_at:
             case.survey_at = board.now + board.rules.resurvey
-            board.effects.append(Survey())
+            board.effects.append(SurveyKeyring())
 
-    def times(self, case: Case) -> Iterator[float]:
+    def times(self, case: SpaceState) -> Iterator[float]:
         """Yield when to look for that again."""
         if self._waits_for_keyring(case):
             yield case.survey_at
 
     @staticmethod
-    def _waits_for_keyring(case: Case) -> bool:
+    def _waits_for_keyring(case: SpaceState) -> bool:
         is_locked = case.why in (PromptReason.KEYRING_LOCKED, PromptReason.KEYRING_SILENT)
-        return case.phase is Phase.ASKING and case.asked is not None and is_locked
+        return case.phase is SpacePhase.ASKING and case.asked is not None and is_locked
 
     def unlocked(self) -> None:
         """Read the keyring for the questions that are open because it was locked."""
@@ -177,9 +177,9 @@ class Logins:
             if self._waits_for_keyring(case) and self._may_look_up(case):
                 self._lookups += 1
                 case.lookup = self._lookups
-                board.effects.append(LookUp(case.lookup, case.kept_for, case.profile.user))
+                board.effects.append(LookUpLogin(case.lookup, case.kept_for, case.profile.user))
 
-    def give_up_waiting(self, case: Case) -> None:
+    def give_up_waiting(self, case: SpaceState) -> None:
         """Ask without the keyring; what it says later is used if it still fits."""
         board = self._board
         case.lookup_until = inf
@@ -188,7 +188,7 @@ class Logins:
             self.surveyed(replace(board.keyring, state=KeyringState.SILENT))
         self._questions.ask(case, self._why_without(case))
 
-    def _why_without(self, case: Case) -> PromptReason:
+    def _why_without(self, case: SpaceState) -> PromptReason:
         """Return why to ask when the keyring has nothing to offer."""
         if self._board.keyring.state is KeyringState.LOCKED:
             return PromptReason.KEYRING_LOCKED
@@ -198,7 +198,7 @@ class Logins:
 
     # --- The present login -------------------------------------------------------------------
 
-    def take(self, case: Case, login: Login | None, source: Source) -> None:
+    def take(self, case: SpaceState, login: Login | None, source: LoginSource) -> None:
         """Make this the login of a case, to be tried on the next request.
 
         Args:
@@ -206,18 +206,18 @@ class Logins:
             login: None for one's own sign-in.
             source: Where it came from.
         """
-        is_again = login is not None and login == case.login and source is Source.SAVED
+        is_again = login is not None and login == case.login and source is LoginSource.SAVED
         unanswered = case.unanswered if is_again else 0
         self.renew(case)
         case.login, case.source, case.unanswered = login, source, unanswered
         case.locked = False
         if login:
             case.user = login.user
-            case.insisted = self._board.is_rejected(case.key.space, login)
-        if source is not Source.SAVED and case.why not in NAMES_BEFORE:
+            case.insisted = self._board.is_rejected(case.key.upstream_id, login)
+        if source is not LoginSource.SAVED and case.why not in NAMES_BEFORE:
             case.setbacks.clear()  # They may have been about the user who signed in.
-        if case.phase is not Phase.HELD:
-            case.move(Phase.HELD)
+        if case.phase is not SpacePhase.HELD:
+            case.move(SpacePhase.HELD)
         if (
             case.why in (PromptReason.UNCHECKED, PromptReason.UNRECORDED)
             or case.why in NAMES_BEFORE
@@ -225,19 +225,19 @@ class Logins:
             case.why = PromptReason.NEEDED
         self._board.changed(case)
 
-    def renew(self, case: Case) -> None:
+    def renew(self, case: SpaceState) -> None:
         """Begin a new generation, without a login; the last one is not accepted any more."""
         if case.on_record and case.login:
-            self._board.effects.append(Spared(case.key.space, case.login))
+            self._board.effects.append(CancelTrial(case.key.upstream_id, case.login))
         case.on_record = False
         case.end_record()
-        if case.login and case.accepted is None and case.phase is Phase.CHECKING:
+        if case.login and case.accepted is None and case.phase is SpacePhase.CHECKING:
             case.untold[case.generation] = case.login
             if len(case.untold) > _UNTOLD_MOST:
                 del case.untold[min(case.untold)]
         case.generation += 1
         case.login, case.remember, case.consent = None, False, None
-        case.source = Source.SAVED
+        case.source = LoginSource.SAVED
         case.accepted, case.doubts, case.unanswered = None, 0, 0
         case.stumbles = 0
         case.scheme, case.strict_until = "", 0.0

@@ -15,31 +15,36 @@ they count as unanswered.
 
 from collections.abc import Iterator
 
-from trayproxy.desk.board import Board
-from trayproxy.desk.case import Case, Flight, Phase
-from trayproxy.desk.events import Depart, Departing, Overdue, Recall
-from trayproxy.desk.trials import Trials
+from trayproxy.desk.machine.events import (
+    AllowDeparture,
+    LoginDeparting,
+    RecallLogin,
+    UpstreamOverdue,
+)
+from trayproxy.desk.machine.space_state import LoginInFlight, SpacePhase, SpaceState
+from trayproxy.desk.machine.state import DeskState
+from trayproxy.desk.machine.verification import Verification
 
 
-class Turns:
+class Pacing:
     """Releases queued requests one at a time while their login has not been proved recently."""
 
-    def __init__(self, board: Board, trials: Trials) -> None:
+    def __init__(self, board: DeskState, trials: Verification) -> None:
         self._board = board
         self._trials = trials
 
-    def departing(self, event: Departing) -> None:
+    def departing(self, event: LoginDeparting) -> None:
         """Queue a request that is about to carry a login; recall it if the login is not trusted."""
-        case = self._board.cases.get(event.mark.key)
-        if case is None or case.mark != event.mark or case.phase is not Phase.TRUSTED:
-            self._board.effects.append(Recall(event.number))
+        case = self._board.cases.get(event.mark.space)
+        if case is None or case.login_id != event.mark or case.phase is not SpacePhase.TRUSTED:
+            self._board.effects.append(RecallLogin(event.number))
         else:
             case.queue[event.number] = event.target
 
-    def overdue(self, event: Overdue) -> None:
+    def overdue(self, event: UpstreamOverdue) -> None:
         """Treat a login as unproved because the upstream has stopped responding to its requests."""
-        case = self._board.cases.get(event.mark.key)
-        if case is None or case.mark != event.mark or case.phase is not Phase.TRUSTED:
+        case = self._board.cases.get(event.mark.space)
+        if case is None or case.login_id != event.mark or case.phase is not SpacePhase.TRUSTED:
             return
         if case.unanswered or case.flights:
             return
@@ -60,36 +65,36 @@ class Turns:
             if case.queue:
                 self._serve(case)
 
-    def times(self, case: Case) -> Iterator[float]:
+    def times(self, case: SpaceState) -> Iterator[float]:
         """Yield the time at which the next queued request of a case may be released."""
         if case.queue:
             yield case.left_at + self._board.rules.pace
 
-    def _serve(self, case: Case) -> None:
+    def _serve(self, case: SpaceState) -> None:
         board = self._board
         if case.is_proved(board.now, board.rules):
             for number in case.queue:
-                board.effects.append(Depart(number, 0))
+                board.effects.append(AllowDeparture(number, 0))
             case.queue.clear()
             return
-        if case.phase is Phase.TRUSTED and not self._is_due(case):
+        if case.phase is SpacePhase.TRUSTED and not self._is_due(case):
             return
-        if case.phase is Phase.TRUSTED and self._are_too_many(case):
+        if case.phase is SpacePhase.TRUSTED and self._are_too_many(case):
             self._trials.doubt_silence(case)
-        if case.phase is not Phase.TRUSTED:
+        if case.phase is not SpacePhase.TRUSTED:
             board.recall(case)
             return
         number = next(iter(case.queue))
-        case.flights[number] = Flight(board.now, case.queue.pop(number))
+        case.flights[number] = LoginInFlight(board.now, case.queue.pop(number))
         case.left_at, case.is_overdue = board.now, False
-        board.effects.append(Depart(number, number))
+        board.effects.append(AllowDeparture(number, number))
 
-    def _is_due(self, case: Case) -> bool:
+    def _is_due(self, case: SpaceState) -> bool:
         rules = self._board.rules
         is_first = not case.flights and case.unanswered < rules.unanswered
         return is_first or self._board.now >= case.left_at + rules.pace
 
-    def _are_too_many(self, case: Case) -> bool:
+    def _are_too_many(self, case: SpaceState) -> bool:
         board = self._board
         count = len(case.flights) + case.unanswered
         return board.tries_itself and count >= board.rules.unanswered

@@ -6,13 +6,13 @@ from enum import Enum, auto
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import strength
 from trayproxy.control.messages import KeyringStatus, Problem, Program, Prompt, SignInState
-from trayproxy.desk.board import Board
-from trayproxy.desk.case import Case, Phase
-from trayproxy.desk.choice import objection, pick, trouble
-from trayproxy.desk.events import Reason
-from trayproxy.desk.person import most_wanted
-from trayproxy.desk.questions import NAMES_BEFORE
-from trayproxy.desk.space import Mark, Space
+from trayproxy.desk.machine.events import RefusalReason
+from trayproxy.desk.machine.prompts import NAMES_BEFORE
+from trayproxy.desk.machine.scheme_policy import objection, pick, trouble
+from trayproxy.desk.machine.space_state import SpacePhase, SpaceState
+from trayproxy.desk.machine.state import DeskState
+from trayproxy.desk.machine.user_actions import most_wanted
+from trayproxy.desk.protection_space import LoginId, UpstreamId
 from trayproxy.profiles.profile import Profile
 
 REALM_MOST = 1024
@@ -28,7 +28,7 @@ _WORST_FIRST = (
 )
 
 
-class Trial(Enum):
+class TrialState(Enum):
     """What is known of a login."""
 
     UNDER_WAY = auto()
@@ -42,7 +42,7 @@ class Trial(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class SignInTrouble:
     """Why no login can be sent to an upstream now.
 
     Attributes:
@@ -52,12 +52,12 @@ class Trouble:
     """
 
     profile: Profile
-    reason: Reason
+    reason: RefusalReason
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ProfileFacts:
     """What a face is told about the sign-in of a profile.
 
     Attributes:
@@ -76,14 +76,14 @@ class Facts:
     saved: bool = False
 
 
-class Views:
+class Queries:
     """The state of the desk for those who look at it.
 
     Attributes:
         board: What is known; for the parts of the machine only.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: DeskState) -> None:
         self.board = board
 
     # --- What one can see --------------------------------------------------------------------
@@ -93,67 +93,69 @@ class Views:
         """The password store, as far as it is known."""
         return self.board.keyring
 
-    def login(self, mark: Mark) -> Login | None:
+    def login(self, mark: LoginId) -> Login | None:
         """Return the login that a mark names, None if it is the present one no longer."""
-        case = self.board.cases.get(mark.key)
+        case = self.board.cases.get(mark.space)
         return case.login if case and case.generation == mark.generation else None
 
-    def way(self, mark: Mark) -> tuple[str, str]:
+    def way(self, mark: LoginId) -> tuple[str, str]:
         """Return the scheme that a login is sent with before it is asked for, and how strong that
         is, as in `Offered`; both empty if that is not known."""
-        case = self.board.cases.get(mark.key)
-        if case is None or case.mark != mark:
+        case = self.board.cases.get(mark.space)
+        if case is None or case.login_id != mark:
             return ("", "")
         labels = [label for label, scheme in case.labels.items() if scheme == case.scheme]
         return (case.scheme, max(labels, key=strength, default=""))
 
-    def is_present(self, mark: Mark) -> bool:
+    def is_present(self, mark: LoginId) -> bool:
         """Return whether a mark names a present login, or one's own sign-in."""
-        case = self.board.cases.get(mark.key)
-        return case is not None and case.mark == mark and case.has_login
+        case = self.board.cases.get(mark.space)
+        return case is not None and case.login_id == mark and case.has_login
 
-    def is_trusted(self, mark: Mark) -> bool:
+    def is_trusted(self, mark: LoginId) -> bool:
         """Return whether a mark names a present login that was found to be right."""
-        case = self.board.cases.get(mark.key)
-        return case is not None and case.mark == mark and case.phase is Phase.TRUSTED
+        case = self.board.cases.get(mark.space)
+        return case is not None and case.login_id == mark and case.phase is SpacePhase.TRUSTED
 
-    def is_proved(self, mark: Mark) -> bool:
+    def is_proved(self, mark: LoginId) -> bool:
         """Return whether a mark names a trusted login that no request went unanswered with."""
-        case = self.board.cases.get(mark.key)
+        case = self.board.cases.get(mark.space)
         return self.is_trusted(mark) and case is not None and not case.unanswered
 
-    def is_settled(self, space: Space) -> bool:
+    def is_settled(self, space: UpstreamId) -> bool:
         """Return whether nothing is asked, put off or in doubt about an upstream, and somebody is
         there whom one could ask."""
         cases = self.board.cases_at(space)
-        is_open = any(c.asked or c.doubts or c.unanswered or c.phase is Phase.QUIET for c in cases)
+        is_open = any(
+            c.asked or c.doubts or c.unanswered or c.phase is SpacePhase.QUIET for c in cases
+        )
         return not (is_open or self.board.screen_locked)
 
-    def generation(self, space: Space) -> int:
+    def generation(self, space: UpstreamId) -> int:
         """Return the generation of the login that an upstream would be sent now."""
         cases = self.board.cases_at(space)
         return most_wanted(cases).generation if cases else 0
 
-    def trial(self, space: Space, generation: int) -> Trial:
+    def trial(self, space: UpstreamId, generation: int) -> TrialState:
         """Return what is known of a login of an upstream, whatever realm it went to."""
         for case in self.board.cases.values():
-            if case.key.space == space and case.generation == generation:
+            if case.key.upstream_id == space and case.generation == generation:
                 return _trial(case)
-        return Trial.OPEN
+        return TrialState.OPEN
 
-    def trusted(self) -> dict[Space, Mark]:
+    def trusted(self) -> dict[UpstreamId, LoginId]:
         """Return the logins to send to upstreams before they ask.
 
         None for an upstream that goes by several realms: which one a request is for only its 407
         tells, and a login sent to the wrong one is a failed log-on.
         """
-        spaces: dict[Space, list[Case]] = {}
+        spaces: dict[UpstreamId, list[SpaceState]] = {}
         for case in self.board.cases.values():
-            spaces.setdefault(case.key.space, []).append(case)
+            spaces.setdefault(case.key.upstream_id, []).append(case)
         present = {space: self._present(cases) for space, cases in spaces.items()}
-        return {s: c.mark for s, c in present.items() if c and c.phase is Phase.TRUSTED}
+        return {s: c.login_id for s, c in present.items() if c and c.phase is SpacePhase.TRUSTED}
 
-    def _present(self, cases: list[Case]) -> Case | None:
+    def _present(self, cases: list[SpaceState]) -> SpaceState | None:
         """Return the realm that an upstream goes by, None if by several."""
         if len(cases) > 1:
             since = self.board.now - self.board.rules.realms
@@ -168,7 +170,7 @@ class Views:
 
     def profiles(self) -> frozenset[str]:
         """Return the profiles of which anything is known."""
-        cases = frozenset(key.space.profile_id for key in self.board.cases)
+        cases = frozenset(key.upstream_id.profile_id for key in self.board.cases)
         return cases | {space.profile_id for space in self.board.unusable}
 
     def numbers(self) -> tuple[int, ...]:
@@ -185,7 +187,7 @@ class Views:
             number=number,
             profile_id=case.profile.id,
             profile=case.profile.name,
-            upstream=case.key.space.upstream,
+            upstream=case.key.upstream_id.upstream,
             realm=case.key.realm[:REALM_MOST],
             method=case.way.title,
             transport=case.way.transport,
@@ -200,16 +202,16 @@ class Views:
             before=case.before[:REALM_MOST] if case.why in NAMES_BEFORE else "",
         )
 
-    def facts(self, profile_id: str) -> Facts:
+    def facts(self, profile_id: str) -> ProfileFacts:
         """Return what is known about the sign-in of a profile."""
         cases = self.board.cases_of(profile_id)
         states = {case.sign_in for case in cases}
         if self.no_common_scheme(profile_id):
             states.add(SignInState.UNUSABLE)
-        quiet = [c.quiet_until for c in cases if c.phase is Phase.QUIET]
-        trusted = [c for c in cases if c.phase is Phase.TRUSTED and c.login]
+        quiet = [c.quiet_until for c in cases if c.phase is SpacePhase.QUIET]
+        trusted = [c for c in cases if c.phase is SpacePhase.TRUSTED and c.login]
         latest = max(trusted, key=lambda case: case.seen, default=None)
-        return Facts(
+        return ProfileFacts(
             next((state for state in _WORST_FIRST if state in states), SignInState.UNTESTED),
             latest.login.user if latest and latest.login else "",
             max(quiet, default=None),
@@ -222,31 +224,31 @@ class Views:
         found = self.board.unusable.items()
         return tuple(p for space, p in found if profile_id in ("", space.profile_id))
 
-    def troubles(self) -> tuple[Trouble, ...]:
+    def troubles(self) -> tuple[SignInTrouble, ...]:
         """Return why no login can be sent, for each upstream where that is so."""
         found = map(self._trouble, self.board.cases.values())
         return tuple(dict.fromkeys(filter(None, found)))
 
-    def _trouble(self, case: Case) -> Trouble | None:
+    def _trouble(self, case: SpaceState) -> SignInTrouble | None:
         if case.is_record_late:
-            return Trouble(case.profile, Reason.UNRECORDED, "")
-        if case.phase is not Phase.HELD or not case.needed or not case.offers:
+            return SignInTrouble(case.profile, RefusalReason.UNRECORDED, "")
+        if case.phase is not SpacePhase.HELD or not case.needed or not case.offers:
             return None
         offer = pick(case, case.offers, self.board.now)
         if offer and objection(self.board, case, offer, case.offers) is None:
             return None
         found = trouble(case, self.board.now)
-        return Trouble(case.profile, found.reason, found.text) if found else None
+        return SignInTrouble(case.profile, found.reason, found.text) if found else None
 
 
-def _trial(case: Case) -> Trial:
-    if case.phase is Phase.TRUSTED:
-        return Trial.RIGHT
+def _trial(case: SpaceState) -> TrialState:
+    if case.phase is SpacePhase.TRUSTED:
+        return TrialState.RIGHT
     if case.is_record_late:
-        return Trial.UNRECORDED
+        return TrialState.UNRECORDED
     is_about_to_go = case.own or case.blocked or case.recording
-    if case.phase is Phase.CHECKING or (case.phase is Phase.HELD and is_about_to_go):
-        return Trial.UNDER_WAY
+    if case.phase is SpacePhase.CHECKING or (case.phase is SpacePhase.HELD and is_about_to_go):
+        return TrialState.UNDER_WAY
     if case.unsent:
-        return Trial.UNSENT
-    return Trial.WRONG if case.sign_in is SignInState.REJECTED else Trial.OPEN
+        return TrialState.UNSENT
+    return TrialState.WRONG if case.sign_in is SignInState.REJECTED else TrialState.OPEN

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from math import inf
 
 from trayproxy.control.messages import Ending, PromptReason
-from trayproxy.desk.board import Board
-from trayproxy.desk.case import Asked, Case, Parked, Phase
-from trayproxy.desk.choice import before, pick, weaker_text
-from trayproxy.desk.events import QuestionClosed, Reason, Way
+from trayproxy.desk.machine.events import NotifyPromptClosed, RefusalReason, SignInMethod
+from trayproxy.desk.machine.scheme_policy import before, pick, weaker_text
+from trayproxy.desk.machine.space_state import OpenPrompt, ParkedRequest, SpacePhase, SpaceState
+from trayproxy.desk.machine.state import DeskState
 
 NAMES_BEFORE = frozenset(
     {PromptReason.DOWNGRADE, PromptReason.FALLBACK, PromptReason.REALM_CHANGED}
@@ -19,27 +19,29 @@ NAMES_BEFORE = frozenset(
 """The reasons to ask that are about what the upstream was."""
 
 
-class Questions:
+class Prompts:
     """Opens and closes the questions."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: DeskState) -> None:
         self._board = board
         self._numbers = 0
         self._askers = 0
         self._askers_gone = -inf
 
-    def ask(self, case: Case, why: PromptReason) -> None:
+    def ask(self, case: SpaceState, why: PromptReason) -> None:
         """Leave a case to the person. The question itself opens when it is its turn."""
         board = self._board
         case.why = why
         case.before = before(board, case, why) if why in NAMES_BEFORE else ""
         case.stop_trial()
-        if case.phase is not Phase.ASKING:
-            case.move(Phase.ASKING)
+        if case.phase is not SpacePhase.ASKING:
+            case.move(SpacePhase.ASKING)
         case.gather_until = board.now + board.rules.gather
         board.changed(case)
 
-    def ask_about(self, case: Case, request: Parked, why: PromptReason, way: Way) -> None:
+    def ask_about(
+        self, case: SpaceState, request: ParkedRequest, why: PromptReason, way: SignInMethod
+    ) -> None:
         """Let one request wait for the person; the login of its case stays in use for the others.
 
         Called again and again while the request waits.
@@ -59,20 +61,20 @@ class Questions:
                 case.gather_until = board.now + board.rules.gather
             board.changed(case)
 
-    def open(self, case: Case) -> None:
+    def open(self, case: SpaceState) -> None:
         """Open the question about a case."""
         self._numbers += 1
-        case.asked = Asked(self._numbers)
+        case.asked = OpenPrompt(self._numbers)
         case.survey_at = self._board.now + self._board.rules.resurvey
         self._board.changed(case)
 
-    def close(self, case: Case, ending: Ending) -> None:
+    def close(self, case: SpaceState, ending: Ending) -> None:
         """End the question about a case, if there is one."""
         if case.asked:
-            self._board.effects.append(QuestionClosed(case.asked.number, ending))
+            self._board.effects.append(NotifyPromptClosed(case.asked.number, ending))
             case.asked = None
 
-    def touch(self, case: Case) -> None:
+    def touch(self, case: SpaceState) -> None:
         """Take note that the person is busy with the question about a case."""
         if case.asked:
             case.asked.touched, case.asked.seen = True, self._board.now
@@ -121,36 +123,36 @@ class Questions:
             if case.asked and case.asked.seen + rules.attention > self._board.now:
                 yield case.asked.seen + rules.attention
 
-    def _close_if_abandoned(self, case: Case) -> None:
+    def _close_if_abandoned(self, case: SpaceState) -> None:
         if case.asked is None or case.asked.touched or case.has_clients:
             return
-        if case.phase is Phase.ASKING or (case.phase is Phase.HELD and not case.parked):
+        if case.phase is SpacePhase.ASKING or (case.phase is SpacePhase.HELD and not case.parked):
             self.close(case, Ending.ABANDONED)
-        elif case.phase is Phase.TRUSTED:
+        elif case.phase is SpacePhase.TRUSTED:
             case.why = PromptReason.NEEDED
             self.close(case, Ending.ABANDONED)
 
-    def _refuse_our_own(self, case: Case) -> None:
+    def _refuse_our_own(self, case: SpaceState) -> None:
         """Give up a request of our own that needs the person: nobody waits for it."""
-        if case.phase is Phase.ASKING and case.asked is None and not case.has_clients:
-            self._board.refuse_all(case, Reason.UNATTENDED)
+        if case.phase is SpacePhase.ASKING and case.asked is None and not case.has_clients:
+            self._board.refuse_all(case, RefusalReason.UNATTENDED)
 
     def _refuse_unattended(self) -> None:
         for case in self._board.cases.values():
-            if case.phase is Phase.ASKING:
+            if case.phase is SpacePhase.ASKING:
                 self.close(case, Ending.ABANDONED)
                 self._refuse_waiting(case)
-            elif case.phase is Phase.TRUSTED and case.objected:
+            elif case.phase is SpacePhase.TRUSTED and case.objected:
                 self.close(case, Ending.ABANDONED)
 
-    def _refuse_waiting(self, case: Case) -> None:
+    def _refuse_waiting(self, case: SpaceState) -> None:
         """Tell the requests of a case that nobody can be asked about them."""
         if case.why in NAMES_BEFORE:
             offer = pick(case, case.offers, self._board.now)
             text = weaker_text(self._board, case, offer, case.why) if offer else ""
-            self._board.refuse_all(case, Reason.WEAKER, text)
+            self._board.refuse_all(case, RefusalReason.WEAKER, text)
         else:
-            self._board.refuse_all(case, Reason.UNATTENDED)
+            self._board.refuse_all(case, RefusalReason.UNATTENDED)
 
     def _open_next(self) -> None:
         """Open the question whose request has waited longest."""
@@ -161,20 +163,20 @@ class Questions:
         if due:
             self.open(min(due, key=lambda case: case.waits_since))
 
-    def _queued(self) -> Iterator[Case]:
+    def _queued(self) -> Iterator[SpaceState]:
         for case in self._board.cases.values():
             if case.asked is not None:
                 continue
-            if case.phase is Phase.ASKING:
+            if case.phase is SpacePhase.ASKING:
                 waits = case.has_clients
             else:
-                waits = case.phase is Phase.TRUSTED and bool(case.objected)
+                waits = case.phase is SpacePhase.TRUSTED and bool(case.objected)
             if waits:
                 yield case
 
-    def _holds_the_floor(self, case: Case) -> bool:
+    def _holds_the_floor(self, case: SpaceState) -> bool:
         """Return whether the person is busy with this question."""
         if case.asked is None:
             return False
         is_watched = self._board.now < case.asked.seen + self._board.rules.attention
-        return bool(case.parked) or case.phase is Phase.CHECKING or is_watched
+        return bool(case.parked) or case.phase is SpacePhase.CHECKING or is_watched

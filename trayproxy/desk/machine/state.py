@@ -1,7 +1,7 @@
 """What all parts of the machine look at and write to: the cases, the time, and what to do about it.
 
-`trayproxy.desk.machine` puts the parts together. Each decides about one thing (questions, logins,
-verdicts, schemes, the person), and all of them leave their effects here.
+`trayproxy.desk.machine.machine` puts the parts together. Each decides about one thing (questions,
+logins, verdicts, schemes, the person), and all of them leave their effects here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,21 +9,21 @@ from dataclasses import replace
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus, Problem, PromptReason
-from trayproxy.desk.case import Case, Parked, Phase
-from trayproxy.desk.events import (
+from trayproxy.desk.machine.events import (
     Effect,
-    Pinned,
-    QuestionChanged,
-    Reason,
-    Recall,
-    Refuse,
-    Release,
-    UserKnown,
-    Way,
+    KeepUserName,
+    NotifyPromptChanged,
+    RecallLogin,
+    RecordFingerprint,
+    RefusalReason,
+    RefuseRequest,
+    ReleaseRequest,
+    SignInMethod,
 )
-from trayproxy.desk.rejected import RejectedLogins
-from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import Key, Pin, Space
+from trayproxy.desk.machine.limits import DeskLimits
+from trayproxy.desk.machine.space_state import ParkedRequest, SpacePhase, SpaceState
+from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, UpstreamId
+from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.profiles.profile import Profile
 
 LASTING = frozenset(
@@ -43,7 +43,7 @@ LASTING = frozenset(
 """The reasons to ask that still hold when a question is asked again later."""
 
 
-class Board:
+class DeskState:
     """The state of the desk.
 
     Attributes:
@@ -67,21 +67,21 @@ class Board:
 
     def __init__(
         self,
-        rules: Rules,
+        rules: DeskLimits,
         rejected: RejectedLogins,
-        pins: Mapping[Space, Pin],
+        pins: Mapping[UpstreamId, UpstreamFingerprint],
     ) -> None:
         self.rules = rules
         self.rejected = rejected
         self.pins = dict(pins)
         self.now = 0.0
         self.keyring = KeyringStatus(KeyringState.UNKNOWN)
-        self.cases: dict[Key, Case] = {}
-        self.homes: dict[int, Case] = {}
-        self.addresses: dict[Space, tuple[str, ...]] = {}
+        self.cases: dict[ProtectionSpace, SpaceState] = {}
+        self.homes: dict[int, SpaceState] = {}
+        self.addresses: dict[UpstreamId, tuple[str, ...]] = {}
         self.active: Profile | None = None
         self.profiles: dict[str, Profile | None] = {}
-        self.unusable: dict[Space, Problem] = {}
+        self.unusable: dict[UpstreamId, Problem] = {}
         self.saved: set[str] = set()
         self.tries_itself = False
         self.screen_locked = False
@@ -89,43 +89,43 @@ class Board:
 
     # --- Cases -------------------------------------------------------------------------------
 
-    def cases_of(self, profile_id: str) -> list[Case]:
+    def cases_of(self, profile_id: str) -> list[SpaceState]:
         """Return the cases of a profile."""
-        return [c for c in self.cases.values() if c.key.space.profile_id == profile_id]
+        return [c for c in self.cases.values() if c.key.upstream_id.profile_id == profile_id]
 
-    def cases_at(self, space: Space) -> list[Case]:
+    def cases_at(self, space: UpstreamId) -> list[SpaceState]:
         """Return the cases of an upstream, one for each realm."""
-        return [c for c in self.cases.values() if c.key.space == space]
+        return [c for c in self.cases.values() if c.key.upstream_id == space]
 
-    def siblings(self, case: Case) -> list[Case]:
+    def siblings(self, case: SpaceState) -> list[SpaceState]:
         """Return the other realms of its upstream."""
-        return [c for c in self.cases_at(case.key.space) if c is not case]
+        return [c for c in self.cases_at(case.key.upstream_id) if c is not case]
 
-    def places(self, space: Space) -> tuple[str, ...]:
+    def places(self, space: UpstreamId) -> tuple[str, ...]:
         """Return where rejections by an upstream hold: at its URL, and at its addresses."""
         return (space.upstream, *self.addresses.get(space, ()))
 
-    def is_rejected(self, space: Space, login: Login) -> bool:
+    def is_rejected(self, space: UpstreamId, login: Login) -> bool:
         """Return whether an upstream has rejected a login, to whatever profile."""
         return self.rejected.has(self.places(space), login)
 
-    def neighbours(self, case: Case) -> list[Case]:
+    def neighbours(self, case: SpaceState) -> list[SpaceState]:
         """Return the other cases of its upstream, of whatever profile and realm."""
-        places = set(self.places(case.key.space))
+        places = set(self.places(case.key.upstream_id))
         return [
             other
             for other in self.cases.values()
-            if other is not case and not places.isdisjoint(self.places(other.key.space))
+            if other is not case and not places.isdisjoint(self.places(other.key.upstream_id))
         ]
 
-    def asked(self, number: int) -> Case | None:
+    def asked(self, number: int) -> SpaceState | None:
         """Return the case that a question is about, None if there is none of that number."""
         for case in self.cases.values():
             if case.asked and case.asked.number == number:
                 return case
         return None
 
-    def keep_user(self, case: Case, *, replaces: bool) -> None:
+    def keep_user(self, case: SpaceState, *, replaces: bool) -> None:
         """Suggest the user name of an accepted login from now on, and keep it in the profile.
 
         A profile has one user name. Where another of its upstreams, or another realm, has accepted
@@ -147,13 +147,15 @@ class Board:
         self.profiles[profile.id] = profile
         for one in cases:
             one.profile = profile
-        self.effects.append(UserKnown(profile.id, user))
+        self.effects.append(KeepUserName(profile.id, user))
 
-    def new_case(self, key: Key, profile: Profile, way: Way) -> Case | None:
+    def new_case(
+        self, key: ProtectionSpace, profile: Profile, way: SignInMethod
+    ) -> SpaceState | None:
         """Return a case for a protection space; None if there are too many that matter."""
         if len(self.cases) >= self.rules.cases_most and not self._drop_a_case():
             return None
-        case = Case(key, profile, way, self.now, relook_at=self.now)
+        case = SpaceState(key, profile, way, self.now, relook_at=self.now)
         self.cases[key] = case
         return case
 
@@ -162,11 +164,11 @@ class Board:
         idle = [
             c
             for c in self.cases.values()
-            if c.is_idle and c.phase is not Phase.CHECKING and not (c.own or c.queue)
+            if c.is_idle and c.phase is not SpacePhase.CHECKING and not (c.own or c.queue)
         ]
         if not idle:
             return False
-        oldest = min(idle, key=lambda case: (case.phase is Phase.TRUSTED, case.seen))
+        oldest = min(idle, key=lambda case: (case.phase is SpacePhase.TRUSTED, case.seen))
         del self.cases[oldest.key]
         return True
 
@@ -177,7 +179,7 @@ class Board:
 
     # --- Requests ----------------------------------------------------------------------------
 
-    def park(self, case: Case, request: Parked) -> None:
+    def park(self, case: SpaceState, request: ParkedRequest) -> None:
         """Let a request wait."""
         case.parked[request.waiter] = request
         self.homes[request.waiter] = case
@@ -190,7 +192,7 @@ class Board:
             del case.parked[waiter]
             self.changed(case)
 
-    def empty(self, case: Case) -> list[Parked]:
+    def empty(self, case: SpaceState) -> list[ParkedRequest]:
         """Take all requests out of a case, the oldest first."""
         requests = list(case.parked.values())
         for request in requests:
@@ -198,27 +200,27 @@ class Board:
         case.parked.clear()
         return requests
 
-    def refuse(self, waiter: int, reason: Reason, text: str = "") -> None:
+    def refuse(self, waiter: int, reason: RefusalReason, text: str = "") -> None:
         """Give a request a reason in place of a login."""
-        self.effects.append(Refuse(waiter, reason, text))
+        self.effects.append(RefuseRequest(waiter, reason, text))
 
-    def refuse_all(self, case: Case, reason: Reason, text: str = "") -> None:
+    def refuse_all(self, case: SpaceState, reason: RefusalReason, text: str = "") -> None:
         """Give all requests of a case a reason."""
         for request in self.empty(case):
             self.refuse(request.waiter, reason, text)
 
-    def release(self, waiter: int, case: Case, scheme: str) -> None:
+    def release(self, waiter: int, case: SpaceState, scheme: str) -> None:
         """Give a request the present login."""
-        self.effects.append(Release(waiter, case.mark, scheme))
+        self.effects.append(ReleaseRequest(waiter, case.login_id, scheme))
 
-    def recall(self, case: Case) -> None:
+    def recall(self, case: SpaceState) -> None:
         """Let no request that waits for its turn carry the login of a case."""
-        self.effects += map(Recall, case.queue)
+        self.effects += map(RecallLogin, case.queue)
         case.queue.clear()
 
     # --- Pins --------------------------------------------------------------------------------
 
-    def pin(self, space: Space, pin: Pin | None) -> None:
+    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
         """Remember what an upstream is; None: forget it."""
         if self.pins.get(space) == pin:
             return
@@ -226,15 +228,15 @@ class Board:
             del self.pins[space]
         else:
             self.pins[space] = pin
-        self.effects.append(Pinned(space, pin))
+        self.effects.append(RecordFingerprint(space, pin))
 
     # --- Telling -----------------------------------------------------------------------------
 
-    def changed(self, case: Case) -> None:
+    def changed(self, case: SpaceState) -> None:
         """Take note that a question may read differently."""
         if case.asked:
-            self.effects.append(QuestionChanged(case.asked.number))
+            self.effects.append(NotifyPromptChanged(case.asked.number))
 
-    def open_questions(self) -> Iterator[Case]:
+    def open_questions(self) -> Iterator[SpaceState]:
         """Yield the cases that a question is open about."""
         return (case for case in self.cases.values() if case.asked)

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.vault: with the keyring library and a real GNOME Keyring."""
+"""Tests for trayproxy.desk.keyring_store: with the keyring library and a real GNOME Keyring."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ from tests.desk.play import LAB, OFFICE, RIGHT
 from tests.support.keyring_session import KeyringSession
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus
-from trayproxy.desk.store import Finding
-from trayproxy.desk.vault import Vault, service_name
+from trayproxy.desk.credential_store import LookupResult
+from trayproxy.desk.keyring_store import KeyringStore, service_name
 
 GNOME = KeyringStatus(KeyringState.OK, "GNOME Keyring")
 LOCKED = KeyringStatus(KeyringState.LOCKED, "GNOME Keyring")
@@ -21,12 +21,12 @@ SOON = 8.0
 
 @pytest.mark.usefixtures("session")
 def test_a_login_is_kept_by_the_name_that_people_know() -> None:
-    assert Vault().save(OFFICE, RIGHT).result(SOON) is None
-    assert Vault().find(OFFICE).result(SOON) == Finding(RIGHT, GNOME)
+    assert KeyringStore().save(OFFICE, RIGHT).result(SOON) is None
+    assert KeyringStore().find(OFFICE).result(SOON) == LookupResult(RIGHT, GNOME)
 
 
 def test_an_entry_says_whose_it_is(session: KeyringSession) -> None:
-    Vault().save(OFFICE, Login("CORP\\jdoe", "right")).result(SOON)
+    KeyringStore().save(OFFICE, Login("CORP\\jdoe", "right")).result(SOON)
     (entry,) = session.entries()
     assert entry.label == "TrayProxy — Office (CORP\\jdoe)"
     # The library may add some of its own.
@@ -38,7 +38,7 @@ def test_an_entry_says_whose_it_is(session: KeyringSession) -> None:
 
 
 def test_another_user_of_a_profile_leaves_no_entry_behind(session: KeyringSession) -> None:
-    vault = Vault()
+    vault = KeyringStore()
     vault.save(LAB, RIGHT)
     vault.save(OFFICE, Login("bob", "old"))
     vault.save(OFFICE, RIGHT).result(SOON)
@@ -52,7 +52,7 @@ def test_another_user_of_a_profile_leaves_no_entry_behind(session: KeyringSessio
 
 @pytest.mark.usefixtures("session")
 def test_any_text_comes_back_as_it_was() -> None:
-    vault = Vault()
+    vault = KeyringStore()
     for password in ("päss€ 😀", "a\0b", ' "q\\', "x" * 100_000):
         vault.save(OFFICE, Login("jörg", password))
         assert vault.find(OFFICE, "jörg").result(SOON).login == Login("jörg", password)
@@ -75,28 +75,28 @@ def remove_entry_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_entry_that_another_program_removes_while_it_is_read_is_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    vault = Vault()
+    vault = KeyringStore()
     vault.save(OFFICE, RIGHT).result(SOON)
     remove_entry_before_it_is_read(monkeypatch)
-    assert vault.find(OFFICE).result(SOON) == Finding(None, GNOME)
+    assert vault.find(OFFICE).result(SOON) == LookupResult(None, GNOME)
 
 
 @pytest.mark.parametrize("saved", [RIGHT, Login("bob", "old")], ids=["the same", "another"])
 def test_an_entry_that_another_program_removes_while_one_is_saved_is_saved_anew(
     saved: Login, session: KeyringSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vault = Vault()
+    vault = KeyringStore()
     vault.save(OFFICE, saved).result(SOON)
     remove_entry_before_it_is_read(monkeypatch)
     assert vault.save(OFFICE, RIGHT).result(SOON) is None
-    assert vault.find(OFFICE).result(SOON) == Finding(RIGHT, GNOME)
+    assert vault.find(OFFICE).result(SOON) == LookupResult(RIGHT, GNOME)
     assert len(session.entries()) == 1
 
 
 def test_an_entry_that_another_program_removes_while_it_is_forgotten_is_forgotten(
     session: KeyringSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vault = Vault()
+    vault = KeyringStore()
     vault.save(OFFICE, RIGHT).result(SOON)
     remove_entry_before_it_is_read(monkeypatch)
     states: list[KeyringStatus] = []
@@ -108,17 +108,17 @@ def test_an_entry_that_another_program_removes_while_it_is_forgotten_is_forgotte
 
 @pytest.mark.usefixtures("session")
 def test_half_a_character_cannot_be_kept_and_is_told() -> None:
-    problem = Vault().save(OFFICE, Login("jdoe", "Zx9\udc80hidden")).result(SOON)
+    problem = KeyringStore().save(OFFICE, Login("jdoe", "Zx9\udc80hidden")).result(SOON)
     assert problem
     assert "cannot keep these characters" in problem.body
     assert "hidden" not in repr(problem)
 
 
 def test_a_locked_keyring_is_a_state_and_no_wait(session: KeyringSession) -> None:
-    vault = Vault()
+    vault = KeyringStore()
     vault.save(OFFICE, RIGHT).result(SOON)
     session.lock()
-    assert vault.find(OFFICE).result(SOON) == Finding(None, LOCKED)
+    assert vault.find(OFFICE).result(SOON) == LookupResult(None, LOCKED)
     problem = vault.save(OFFICE, RIGHT).result(SOON)
     assert problem
     assert problem.id == "TP-404"
@@ -128,26 +128,26 @@ def test_a_locked_keyring_without_an_entry_is_not_unlocked_for_nothing(
     session: KeyringSession,
 ) -> None:
     session.lock()
-    assert Vault().find(OFFICE).result(SOON) == Finding(None, LOCKED)
-    assert Vault().forget(OFFICE).result(SOON) is None
+    assert KeyringStore().find(OFFICE).result(SOON) == LookupResult(None, LOCKED)
+    assert KeyringStore().forget(OFFICE).result(SOON) is None
 
 
 def test_a_stopped_keyring_is_silent_within_the_limit_and_used_when_it_goes_on(
     session: KeyringSession,
 ) -> None:
-    vault = Vault(limit=0.3)
+    vault = KeyringStore(limit=0.3)
     vault.save(OFFICE, RIGHT).result(SOON)
     with session.frozen():
         finding = vault.find(OFFICE)
         with pytest.raises(TimeoutError):
             finding.result(0.4)
         assert vault.keyring == KeyringStatus(KeyringState.SILENT, "GNOME Keyring")
-    assert finding.result(SOON) == Finding(RIGHT, GNOME)
+    assert finding.result(SOON) == LookupResult(RIGHT, GNOME)
     assert vault.keyring == GNOME
 
 
 def test_a_keyring_that_dies_is_a_state(session: KeyringSession) -> None:
-    vault = Vault()
+    vault = KeyringStore()
     vault.save(OFFICE, RIGHT).result(SOON)
     session.kill()
     finding = vault.find(OFFICE).result(SOON)
@@ -194,7 +194,7 @@ def test_what_the_person_configured_is_obeyed_if_it_is_safe(
 def test_a_keyring_that_starts_after_us_is_found(
     session: KeyringSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    vault = Vault()
+    vault = KeyringStore()
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert vault.survey().result(SOON).state is not KeyringState.OK
@@ -204,10 +204,10 @@ def test_a_keyring_that_starts_after_us_is_found(
 
 def test_a_process_can_end_while_the_keyring_hangs(session: KeyringSession) -> None:
     program = """
-from trayproxy.desk.vault import Vault
+from trayproxy.desk.keyring_store import KeyringStore
 from trayproxy.profiles.profile import Profile, Upstream
 try:
-    Vault().find(Profile("office", "Office", Upstream("proxy", 8080))).result(1)
+    KeyringStore().find(Profile("office", "Office", Upstream("proxy", 8080))).result(1)
 except TimeoutError:
     print("it hangs")
 """
@@ -231,8 +231,8 @@ class PlainText(KeyringBackend):
 def survey(prelude: str = "") -> str:
     """Return what a fresh process finds; the library remembers back-ends for a whole process."""
     return run(
-        f"{prelude}\nfrom trayproxy.desk.vault import Vault\n"
-        "print(Vault().survey().result(8).state.value)"
+        f"{prelude}\nfrom trayproxy.desk.keyring_store import KeyringStore\n"
+        "print(KeyringStore().survey().result(8).state.value)"
     )
 
 

@@ -8,8 +8,8 @@ from math import inf
 from typing import Protocol
 
 from trayproxy.control.messages import Ending, KeyringStatus, Problem, Prompt, SignInState
-from trayproxy.desk.machine import Machine
-from trayproxy.desk.views import Facts
+from trayproxy.desk.machine.machine import Machine
+from trayproxy.desk.machine.queries import ProfileFacts
 
 TELL_EVERY_S = 0.05
 """Faces are told at most this often; a person sees no delay."""
@@ -17,7 +17,7 @@ TELL_EVERY_S = 0.05
 _log = getLogger(__name__)
 
 
-class Listener(Protocol):
+class ChangeListener(Protocol):
     """Who hears of changes; called from the loop, never from within a call to the desk."""
 
     def question_changed(self, question: Prompt) -> None:
@@ -32,20 +32,20 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """All that `Listener.facts_changed` is about."""
+    """All that `ChangeListener.facts_changed` is about."""
 
-    profiles: dict[str, Facts] = field(default_factory=dict)
+    profiles: dict[str, ProfileFacts] = field(default_factory=dict)
     keyring: KeyringStatus | None = None
     notices: tuple[Problem, ...] = ()
 
 
-class News:
+class ChangeFeed:
     """Tells a listener what is different since it was last told."""
 
     def __init__(
         self,
         machine: Machine,
-        listener: Listener,
+        listener: ChangeListener,
         loop: AbstractEventLoop,
         told: Callable[[int], None],
     ) -> None:
@@ -123,7 +123,7 @@ class News:
         if before == self._facts:
             return
         for profile_id, facts in profiles.items():
-            known = before.profiles.get(profile_id, Facts()).sign_in
+            known = before.profiles.get(profile_id, ProfileFacts()).sign_in
             _log_change(profile_id, known, facts.sign_in)
         self._listener.facts_changed()
 

@@ -1,4 +1,4 @@
-"""Where logins are kept, as the desk sees it. `trayproxy.desk.vault` is the real one."""
+"""Where logins are kept, as the desk sees it. `trayproxy.desk.keyring_store` is the real one."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LookupResult:
     """What the keyring holds for a profile.
 
     Attributes:
@@ -26,10 +26,10 @@ class Finding:
     keyring: KeyringStatus
 
 
-class Store(Protocol):
+class CredentialStore(Protocol):
     """Keeps logins. Nothing here blocks or raises; what went wrong is part of the result."""
 
-    def find(self, profile: Profile, user: str = "") -> Future[Finding]:
+    def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
         """Read the login of a profile for its upstream; of whatever user if none is named."""
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
@@ -45,14 +45,14 @@ class Store(Protocol):
         """Call this, from any thread, when the keyring turns out to be in another state."""
 
 
-class Nowhere:
+class NullCredentialStore:
     """A store that keeps nothing, for a run that must leave nothing behind."""
 
     _NONE = KeyringStatus(KeyringState.OFF)
 
-    def find(self, profile: Profile, user: str = "") -> Future[Finding]:
+    def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
         """Find nothing."""
-        return _done(Finding(None, self._NONE))
+        return _done(LookupResult(None, self._NONE))
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """Say that nothing is kept."""

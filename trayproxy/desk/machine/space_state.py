@@ -13,7 +13,7 @@ The phases of a login and the moves between them::
 One's own sign-in needs neither keyring nor person: it goes from EMPTY to HELD at once, and back to
 it for as long as it cannot be used.
 
-A case is only data and what can be read off it; `trayproxy.desk.machine` moves it.
+A case is only data and what can be read off it; `trayproxy.desk.machine.machine` moves it.
 """
 
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ from math import inf
 
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import Program, PromptReason, SignInState
-from trayproxy.desk.events import Offered, Reason, Way
-from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import Key, Mark, host_of
+from trayproxy.desk.machine.events import OfferedScheme, RefusalReason, SignInMethod
+from trayproxy.desk.machine.limits import DeskLimits
+from trayproxy.desk.protection_space import LoginId, ProtectionSpace, host_of
 from trayproxy.profiles.profile import Profile
 
 
-class Phase(Enum):
+class SpacePhase(Enum):
     """How far a protection space has come."""
 
     EMPTY = "empty"
@@ -47,14 +47,34 @@ class Phase(Enum):
     """The person does not want to be asked for a while."""
 
 
-MOVES: dict[Phase, frozenset[Phase]] = {
-    Phase.EMPTY: frozenset({Phase.LOOKING, Phase.ASKING, Phase.HELD}),
-    Phase.LOOKING: frozenset({Phase.EMPTY, Phase.ASKING, Phase.HELD, Phase.QUIET}),
-    Phase.ASKING: frozenset({Phase.EMPTY, Phase.LOOKING, Phase.HELD, Phase.TRUSTED, Phase.QUIET}),
-    Phase.HELD: frozenset({Phase.EMPTY, Phase.ASKING, Phase.CHECKING, Phase.TRUSTED, Phase.QUIET}),
-    Phase.CHECKING: frozenset({Phase.EMPTY, Phase.ASKING, Phase.HELD, Phase.TRUSTED, Phase.QUIET}),
-    Phase.TRUSTED: frozenset({Phase.EMPTY, Phase.ASKING, Phase.HELD}),
-    Phase.QUIET: frozenset({Phase.EMPTY, Phase.ASKING, Phase.HELD}),
+MOVES: dict[SpacePhase, frozenset[SpacePhase]] = {
+    SpacePhase.EMPTY: frozenset({SpacePhase.LOOKING, SpacePhase.ASKING, SpacePhase.HELD}),
+    SpacePhase.LOOKING: frozenset(
+        {SpacePhase.EMPTY, SpacePhase.ASKING, SpacePhase.HELD, SpacePhase.QUIET}
+    ),
+    SpacePhase.ASKING: frozenset(
+        {
+            SpacePhase.EMPTY,
+            SpacePhase.LOOKING,
+            SpacePhase.HELD,
+            SpacePhase.TRUSTED,
+            SpacePhase.QUIET,
+        }
+    ),
+    SpacePhase.HELD: frozenset(
+        {
+            SpacePhase.EMPTY,
+            SpacePhase.ASKING,
+            SpacePhase.CHECKING,
+            SpacePhase.TRUSTED,
+            SpacePhase.QUIET,
+        }
+    ),
+    SpacePhase.CHECKING: frozenset(
+        {SpacePhase.EMPTY, SpacePhase.ASKING, SpacePhase.HELD, SpacePhase.TRUSTED, SpacePhase.QUIET}
+    ),
+    SpacePhase.TRUSTED: frozenset({SpacePhase.EMPTY, SpacePhase.ASKING, SpacePhase.HELD}),
+    SpacePhase.QUIET: frozenset({SpacePhase.EMPTY, SpacePhase.ASKING, SpacePhase.HELD}),
 }
 """From each phase, where one may go. A move that is not listed is a mistake of ours."""
 
@@ -70,7 +90,7 @@ REJECTED = frozenset(
 """The reasons to ask that follow a rejection."""
 
 
-class Source(Enum):
+class LoginSource(Enum):
     """Where a login came from."""
 
     SAVED = "saved"
@@ -84,7 +104,7 @@ class Source(Enum):
 
 
 @dataclass(slots=True)
-class Parked:
+class ParkedRequest:
     """A request that waits.
 
     Attributes:
@@ -95,7 +115,7 @@ class Parked:
         offers: What its 407 offered, the strongest first.
         own: It is ours.
         refused: It has been sent with the present login.
-        spent: With which logins, and in which ways (`Offered.name`), it has been refused.
+        spent: With which logins, and in which ways (`OfferedScheme.name`), it has been refused.
         objection: Why it waits for the person although the present login was accepted: this
             upstream wants the login of this request in a weaker way (threat T5).
     """
@@ -104,19 +124,19 @@ class Parked:
     since: float
     target: str
     program: Program | None
-    offers: tuple[Offered, ...] = ()
+    offers: tuple[OfferedScheme, ...] = ()
     own: bool = False
     refused: bool = False
-    spent: frozenset[tuple[Mark, str]] = frozenset()
+    spent: frozenset[tuple[LoginId, str]] = frozenset()
     objection: PromptReason | None = None
 
-    def unspent(self, mark: Mark) -> tuple[Offered, ...]:
+    def unspent(self, mark: LoginId) -> tuple[OfferedScheme, ...]:
         """Return the offers by which this login has not been sent with this request."""
         return tuple(one for one in self.offers if (mark, one.name) not in self.spent)
 
 
 @dataclass(frozen=True, slots=True)
-class Setback:
+class SchemeSetback:
     """Why a scheme is left alone for a while.
 
     Attributes:
@@ -128,12 +148,12 @@ class Setback:
 
     until: float
     count: int
-    reason: Reason
+    reason: RefusalReason
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class LoginInFlight:
     """A request on its way with a login that is not proved.
 
     Attributes:
@@ -146,7 +166,7 @@ class Flight:
 
 
 @dataclass(slots=True)
-class Asked:
+class OpenPrompt:
     """An open question.
 
     Attributes:
@@ -161,7 +181,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Case:
+class SpaceState:
     """One protection space.
 
     Attributes:
@@ -172,7 +192,7 @@ class Case:
         seen: When the upstream last asked or accepted.
         phase: How far it has come; set by `move`.
         login: The login of the present generation. It stays after a rejection, in case that
-            turns out to be wrong; only `Phase.TRUSTED` sends it unasked.
+            turns out to be wrong; only `SpacePhase.TRUSTED` sends it unasked.
         source: Where the login came from.
         remember: Save it once it was accepted.
         generation: Grows with every new login.
@@ -199,8 +219,10 @@ class Case:
         goods: The targets for which the present login was accepted, the latest last.
         vague: The hosts whose responses have not told whether the present login is right.
         trial: What the canary signs in with.
-        scheme: The strongest scheme that the present login was accepted with, as in `Offered`.
-        labels: How strong the ways are that it was accepted in, as in `Offered`, and their schemes.
+        scheme: The strongest scheme that the present login was accepted with, as in
+            `OfferedScheme`.
+        labels: How strong the ways are that it was accepted in, as in `OfferedScheme`, and their
+            schemes.
         consent: What the person was told of how the present login, which they typed, will travel.
         setbacks: Schemes that cannot be used now.
         stumbles: How often in a row the scheme that was accepted could not be used after all.
@@ -240,21 +262,21 @@ class Case:
         survey_at: When to look next whether it has been unlocked.
     """
 
-    key: Key
+    key: ProtectionSpace
     profile: Profile
-    way: Way
+    way: SignInMethod
     seen: float
-    offers: tuple[Offered, ...] = ()
-    phase: Phase = Phase.EMPTY
+    offers: tuple[OfferedScheme, ...] = ()
+    phase: SpacePhase = SpacePhase.EMPTY
     login: Login | None = None
-    source: Source = Source.SAVED
+    source: LoginSource = LoginSource.SAVED
     remember: bool = False
     generation: int = 0
     accepted: float | None = None
     doubts: int = 0
     suspects: dict[str, float] = field(default_factory=dict)
     forbidden: dict[str, float] = field(default_factory=dict)
-    flights: dict[int, Flight] = field(default_factory=dict)
+    flights: dict[int, LoginInFlight] = field(default_factory=dict)
     queue: dict[int, str] = field(default_factory=dict)
     left_at: float = -inf
     on_record: bool = False
@@ -267,11 +289,11 @@ class Case:
     blamed: str = ""
     goods: dict[str, None] = field(default_factory=dict)
     vague: set[str] = field(default_factory=set)
-    trial: Offered | None = None
+    trial: OfferedScheme | None = None
     scheme: str = ""
     labels: dict[str, str] = field(default_factory=dict)
-    consent: Offered | None = None
-    setbacks: dict[str, Setback] = field(default_factory=dict)
+    consent: OfferedScheme | None = None
+    setbacks: dict[str, SchemeSetback] = field(default_factory=dict)
     stumbles: int = 0
     unanswered: int = 0
     is_overdue: bool = False
@@ -287,9 +309,9 @@ class Case:
     before: str = ""
     untold: dict[int, Login] = field(default_factory=dict)
     blocked: bool = False
-    parked: dict[int, Parked] = field(default_factory=dict)
+    parked: dict[int, ParkedRequest] = field(default_factory=dict)
     gather_until: float = 0.0
-    asked: Asked | None = None
+    asked: OpenPrompt | None = None
     why: PromptReason = PromptReason.NEEDED
     needed: bool = False
     user: str = ""
@@ -306,24 +328,24 @@ class Case:
     relook_at: float = 0.0
     survey_at: float = 0.0
 
-    def move(self, phase: Phase) -> None:
+    def move(self, phase: SpacePhase) -> None:
         """Enter another phase."""
         assert phase in MOVES[self.phase], f"{self.phase} to {phase}"
         self.phase = phase
-        if phase is Phase.ASKING:
+        if phase is SpacePhase.ASKING:
             self.needed = True
-        elif phase in (Phase.TRUSTED, Phase.EMPTY):
+        elif phase in (SpacePhase.TRUSTED, SpacePhase.EMPTY):
             self.needed = False
 
     @property
-    def mark(self) -> Mark:
+    def login_id(self) -> LoginId:
         """The name of the present login."""
-        return Mark(self.key, self.generation)
+        return LoginId(self.key, self.generation)
 
     @property
     def kept_for(self) -> Profile:
         """The profile with this upstream alone: each has an entry of its own in the keyring."""
-        return self.profile.at(self.key.space.upstream)
+        return self.profile.at(self.key.upstream_id.upstream)
 
     @property
     def waits_since(self) -> float:
@@ -343,10 +365,10 @@ class Case:
     @property
     def has_login(self) -> bool:
         """Whether there is something to sign in with; one's own sign-in needs no login."""
-        return self.login is not None or self.source is Source.OWN
+        return self.login is not None or self.source is LoginSource.OWN
 
     @property
-    def clients(self) -> list[Parked]:
+    def clients(self) -> list[ParkedRequest]:
         """The requests of programs that wait, the oldest first."""
         return [request for request in self.parked.values() if not request.own]
 
@@ -361,13 +383,13 @@ class Case:
             or self.accepted is not None
         ):
             return False
-        is_under_way = self.phase is Phase.HELD and (
+        is_under_way = self.phase is SpacePhase.HELD and (
             self.own > 0 or self.blocked or self.recording > 0
         )
-        return self.phase is Phase.CHECKING or is_under_way
+        return self.phase is SpacePhase.CHECKING or is_under_way
 
     @property
-    def objected(self) -> list[Parked]:
+    def objected(self) -> list[ParkedRequest]:
         """The requests that wait for the person although the present login was accepted."""
         return [request for request in self.clients if request.objection is not None]
 
@@ -379,9 +401,9 @@ class Case:
         """Take note that the canary is back, or is waited for no longer."""
         self.canary_until = self.canary_lost = inf
 
-    def is_proved(self, now: float, rules: Rules) -> bool:
+    def is_proved(self, now: float, rules: DeskLimits) -> bool:
         """Return whether the login was accepted lately, and every request since was answered."""
-        if self.phase is not Phase.TRUSTED or self.accepted is None or self.unanswered:
+        if self.phase is not SpacePhase.TRUSTED or self.accepted is None or self.unanswered:
             return False
         return now < self.accepted + rules.fresh
 
@@ -389,21 +411,21 @@ class Case:
         """Return whether the login was right, and has been refused or not answered since."""
         return self.accepted is not None and (self.doubts > 0 or self.unanswered > 0)
 
-    def is_hurried(self, now: float, rules: Rules) -> bool:
+    def is_hurried(self, now: float, rules: DeskLimits) -> bool:
         """Return whether the next try needs the person's *Try anyway*."""
         return self.repeated or self.locked or self.is_at_risk(now, rules)
 
-    def is_at_risk(self, now: float, rules: Rules) -> bool:
+    def is_at_risk(self, now: float, rules: DeskLimits) -> bool:
         """Return whether so many logins were rejected lately that the account may get locked."""
         recent = sum(1 for at in self.rejections if now - at <= rules.hurry)
         return recent >= rules.rejections
 
-    def is_suspect(self, target: str, now: float, rules: Rules) -> bool:
+    def is_suspect(self, target: str, now: float, rules: DeskLimits) -> bool:
         """Return whether this login was refused for the host of this target moments ago."""
         at = self.suspects.get(host_of(target))
         return at is not None and now - at <= rules.moments
 
-    def is_forbidden(self, target: str, now: float, rules: Rules) -> bool:
+    def is_forbidden(self, target: str, now: float, rules: DeskLimits) -> bool:
         """Return whether the host of this target was found to be forbidden to a right login."""
         at = self.forbidden.get(host_of(target))
         return at is not None and now - at <= rules.forbidden
@@ -413,7 +435,7 @@ class Case:
         host = host_of(target)
         return any(host == host_of(good) for good in self.goods)
 
-    def tells_nothing(self, target: str, now: float, rules: Rules) -> bool:
+    def tells_nothing(self, target: str, now: float, rules: DeskLimits) -> bool:
         """Return whether a request to this target would not tell if the present login is right:
         its host answers vaguely, or refuses right logins, too."""
         return host_of(target) in self.vague or self.is_forbidden(target, now, rules)
@@ -421,9 +443,9 @@ class Case:
     @property
     def sign_in(self) -> SignInState:
         """The phase as a fact for faces (ux §3.1)."""
-        if self.phase is Phase.TRUSTED or (self.accepted is not None and self.doubts):
+        if self.phase is SpacePhase.TRUSTED or (self.accepted is not None and self.doubts):
             return SignInState.OK
-        if self.phase is Phase.QUIET:
+        if self.phase is SpacePhase.QUIET:
             return SignInState.SNOOZED
         if not self.needed:
             return SignInState.UNTESTED

@@ -9,9 +9,9 @@ some requests and in another way for others; each is answered in a way that its 
 
 from trayproxy.auth.scheme import Verdict, VerdictKind, strength
 from trayproxy.control.messages import PromptReason, Transport
-from trayproxy.desk.board import Board
-from trayproxy.desk.case import Case, Setback, Source
-from trayproxy.desk.events import Offered, Reason
+from trayproxy.desk.machine.events import OfferedScheme, RefusalReason
+from trayproxy.desk.machine.space_state import LoginSource, SchemeSetback, SpaceState
+from trayproxy.desk.machine.state import DeskState
 from trayproxy.profiles.profile import Method
 
 NO_TICKETS = frozenset({VerdictKind.NO_TICKET, VerdictKind.TICKET_EXPIRED})
@@ -22,19 +22,19 @@ _TITLES = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Kerberos"}
 _COVER = {Transport.READABLE: 0, Transport.SCRAMBLED: 1, Transport.ENCRYPTED: 2}
 
 _REASONS = {
-    VerdictKind.NO_TICKET: Reason.NO_TICKET,
-    VerdictKind.TICKET_EXPIRED: Reason.TICKET_EXPIRED,
-    VerdictKind.SERVER_UNREACHABLE: Reason.SERVER_UNREACHABLE,
-    VerdictKind.UNKNOWN_PROXY: Reason.UNKNOWN_PROXY,
-    VerdictKind.UNKNOWN_USER: Reason.UNKNOWN_USER,
-    VerdictKind.UNUSABLE: Reason.UNUSABLE,
-    VerdictKind.REJECTED: Reason.NOT_ACCEPTED,
-    VerdictKind.EXPIRED: Reason.NOT_ACCEPTED,
-    VerdictKind.LOCKED: Reason.NOT_ACCEPTED,
+    VerdictKind.NO_TICKET: RefusalReason.NO_TICKET,
+    VerdictKind.TICKET_EXPIRED: RefusalReason.TICKET_EXPIRED,
+    VerdictKind.SERVER_UNREACHABLE: RefusalReason.SERVER_UNREACHABLE,
+    VerdictKind.UNKNOWN_PROXY: RefusalReason.UNKNOWN_PROXY,
+    VerdictKind.UNKNOWN_USER: RefusalReason.UNKNOWN_USER,
+    VerdictKind.UNUSABLE: RefusalReason.UNUSABLE,
+    VerdictKind.REJECTED: RefusalReason.NOT_ACCEPTED,
+    VerdictKind.EXPIRED: RefusalReason.NOT_ACCEPTED,
+    VerdictKind.LOCKED: RefusalReason.NOT_ACCEPTED,
 }
 
 
-def pick(case: Case, offers: tuple[Offered, ...], now: float) -> Offered | None:
+def pick(case: SpaceState, offers: tuple[OfferedScheme, ...], now: float) -> OfferedScheme | None:
     """Return the scheme to use, None if none of those on offer can be used now.
 
     The one that the present login was accepted with is kept to while it is offered: going back to
@@ -45,13 +45,13 @@ def pick(case: Case, offers: tuple[Offered, ...], now: float) -> Offered | None:
     return next(kept, usable[0] if usable else None)
 
 
-def is_set_back(case: Case, scheme: str, now: float) -> bool:
+def is_set_back(case: SpaceState, scheme: str, now: float) -> bool:
     """Return whether a scheme is left alone."""
     setback = case.setbacks.get(scheme)
     return setback is not None and now < setback.until
 
 
-def set_back(board: Board, case: Case, scheme: str, verdict: Verdict) -> None:
+def set_back(board: DeskState, case: SpaceState, scheme: str, verdict: Verdict) -> None:
     """Leave a scheme alone for a while: it came to nothing, and the login is not to blame."""
     before = case.setbacks.get(scheme)
     count = before.count + 1 if before else 1
@@ -62,16 +62,16 @@ def set_back(board: Board, case: Case, scheme: str, verdict: Verdict) -> None:
     elif verdict.kind is VerdictKind.SERVER_UNREACHABLE or verdict.may_pass:
         wait = rules.unreachable
     reason = _REASONS[verdict.kind]
-    case.setbacks[scheme] = Setback(board.now + wait, count, reason, verdict.text)
+    case.setbacks[scheme] = SchemeSetback(board.now + wait, count, reason, verdict.text)
 
 
-def trouble(case: Case, now: float) -> Setback | None:
+def trouble(case: SpaceState, now: float) -> SchemeSetback | None:
     """Return why no scheme can be used: what happened to the strongest that was tried."""
     return next((setback for setback in case.setbacks.values() if now < setback.until), None)
 
 
 def objection(
-    board: Board, case: Case, offer: Offered, offers: tuple[Offered, ...]
+    board: DeskState, case: SpaceState, offer: OfferedScheme, offers: tuple[OfferedScheme, ...]
 ) -> PromptReason | None:
     """Return why a login must not be sent in this way without asking, None if it may be.
 
@@ -83,7 +83,7 @@ def objection(
         offer: How it would be sent.
         offers: All ways on offer.
     """
-    pin, consent = board.pins.get(case.key.space), case.consent
+    pin, consent = board.pins.get(case.key.upstream_id), case.consent
     if any(strength(label) <= offer.strength for label in case.labels):
         return None  # It was accepted in a way as weak as this one: the upstream knows it already.
     demanded = _demands(case, pin.label) if pin else 0
@@ -93,22 +93,22 @@ def objection(
         return PromptReason.FALLBACK if is_there else PromptReason.DOWNGRADE
     if consent and _COVER[offer.way.transport] < _COVER[consent.way.transport]:
         return PromptReason.FALLBACK
-    is_tied = consent is None and case.source is not Source.OWN
+    is_tied = consent is None and case.source is not LoginSource.OWN
     if pin and is_tied and case.key.realm not in pin.realms:
         return PromptReason.REALM_CHANGED
     return None
 
 
-def _demands(case: Case, label: str) -> int:
+def _demands(case: SpaceState, label: str) -> int:
     """Return how strong a scheme must be at least."""
     if case.profile.method is not Method.AUTOMATIC:
         return 0  # The person has chosen it in the settings of the profile.
     return min(strength(label), case.consent.strength) if case.consent else strength(label)
 
 
-def before(board: Board, case: Case, why: PromptReason) -> str:
+def before(board: DeskState, case: SpaceState, why: PromptReason) -> str:
     """Return what the upstream was, in words for a person."""
-    pin = board.pins.get(case.key.space)
+    pin = board.pins.get(case.key.upstream_id)
     if why is PromptReason.FALLBACK and case.consent:
         return case.consent.way.title
     if why is PromptReason.REALM_CHANGED:
@@ -116,7 +116,7 @@ def before(board: Board, case: Case, why: PromptReason) -> str:
     return _title(pin.label) if pin else ""
 
 
-def weaker_text(board: Board, case: Case, offer: Offered, why: PromptReason) -> str:
+def weaker_text(board: DeskState, case: SpaceState, offer: OfferedScheme, why: PromptReason) -> str:
     """Return what a weaker offer is about, a sentence of ours for people."""
     was = before(board, case, why)
     if why is PromptReason.REALM_CHANGED or not was:

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desk.vault: with doubles of a back-end."""
+"""Tests for trayproxy.desk.keyring_store: with doubles of a back-end."""
 
 import logging
 import subprocess
@@ -24,9 +24,9 @@ from tests.desk.play import LAB, OFFICE, RIGHT
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus
 from trayproxy.desk import secret_service
-from trayproxy.desk.keyring_errors import UnusableError, reason_of, state_after
-from trayproxy.desk.store import Finding
-from trayproxy.desk.vault import Opened, Vault, service_name
+from trayproxy.desk.credential_store import LookupResult
+from trayproxy.desk.keyring_errors import KeyringUnusableError, reason_of, state_after
+from trayproxy.desk.keyring_store import KeyringStore, OpenKeyring, service_name
 from trayproxy.profiles.profile import Upstream
 
 SECRET = "Zx9-hidden"
@@ -105,8 +105,8 @@ class SecretServiceKeyring(Hanging):
     __module__ = "keyring.backends.SecretService"
 
 
-def vault_on(ring: Memory, clock: Callable[[], float] = lambda: 0.0) -> Vault:
-    return Vault(open_ring=lambda: Opened(ring, "Test Keyring"), clock=clock)
+def vault_on(ring: Memory, clock: Callable[[], float] = lambda: 0.0) -> KeyringStore:
+    return KeyringStore(open_ring=lambda: OpenKeyring(ring, "Test Keyring"), clock=clock)
 
 
 # --- Entries --------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def vault_on(ring: Memory, clock: Callable[[], float] = lambda: 0.0) -> Vault:
 def test_what_is_saved_is_found_again() -> None:
     vault = vault_on(Memory())
     assert vault.save(OFFICE, RIGHT).result(SOON) is None
-    assert vault.find(OFFICE, "jdoe").result(SOON) == Finding(RIGHT, OK)
+    assert vault.find(OFFICE, "jdoe").result(SOON) == LookupResult(RIGHT, OK)
 
 
 def test_a_profile_without_a_user_name_finds_its_entry() -> None:
@@ -178,7 +178,7 @@ def test_forgetting_what_is_not_there_is_no_problem() -> None:
 def test_an_empty_secret_is_none() -> None:
     # KWallet gives back as empty what it had no time to write.
     ring = Memory({(service_name(OFFICE), "jdoe"): ""})
-    assert vault_on(ring).find(OFFICE).result(SOON) == Finding(None, OK)
+    assert vault_on(ring).find(OFFICE).result(SOON) == LookupResult(None, OK)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ class WindowsError(Exception):
         (PasswordSetError("no"), KeyringState.OK),
         (PasswordDeleteError("no"), KeyringState.OK),
         (WindowsError(), KeyringState.MISSING),
-        (UnusableError(KeyringState.UNSAFE), KeyringState.UNSAFE),
+        (KeyringUnusableError(KeyringState.UNSAFE), KeyringState.UNSAFE),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -259,7 +259,7 @@ def test_every_error_is_a_state(raised: Exception, state: KeyringState) -> None:
     assert state_after(raised) is state
     vault = vault_on(Raising(raised))
     finding = vault.find(OFFICE, "jdoe").result(SOON)
-    assert finding == Finding(None, KeyringStatus(state, "Test Keyring")) or isinstance(
+    assert finding == LookupResult(None, KeyringStatus(state, "Test Keyring")) or isinstance(
         raised, UnicodeError
     )
     problem = vault.save(OFFICE, Login("jdoe", SECRET)).result(SOON)
@@ -301,19 +301,19 @@ def test_a_reason_is_short_and_holds_no_secret(raised: Exception, reason: str) -
 
 def test_a_keyring_that_failed_once_is_looked_for_again() -> None:
     rings = iter([Raising(KeyringLocked("x")), Memory({(service_name(OFFICE), "jdoe"): "right"})])
-    vault = Vault(open_ring=lambda: Opened(next(rings), "Test Keyring"))
+    vault = KeyringStore(open_ring=lambda: OpenKeyring(next(rings), "Test Keyring"))
     assert vault.find(OFFICE).result(SOON).login is None
-    assert vault.find(OFFICE).result(SOON) == Finding(RIGHT, OK)
+    assert vault.find(OFFICE).result(SOON) == LookupResult(RIGHT, OK)
 
 
 @pytest.mark.parametrize("state", [KeyringState.MISSING, KeyringState.UNSAFE])
 def test_without_a_safe_keyring_nothing_is_kept_and_that_is_told(state: KeyringState) -> None:
-    def no_ring() -> Opened:
-        raise UnusableError(state)
+    def no_ring() -> OpenKeyring:
+        raise KeyringUnusableError(state)
 
-    vault = Vault(open_ring=no_ring)
+    vault = KeyringStore(open_ring=no_ring)
     assert vault.survey().result(SOON) == KeyringStatus(state)
-    assert vault.find(OFFICE).result(SOON) == Finding(None, KeyringStatus(state))
+    assert vault.find(OFFICE).result(SOON) == LookupResult(None, KeyringStatus(state))
     problem = vault.save(OFFICE, RIGHT).result(SOON)
     assert problem
     assert problem.id == "TP-402"
@@ -321,7 +321,7 @@ def test_without_a_safe_keyring_nothing_is_kept_and_that_is_told(state: KeyringS
 
 
 def test_nothing_is_looked_at_before_something_is_wanted() -> None:
-    vault = Vault(open_ring=lambda: pytest.fail("the keyring was opened"))
+    vault = KeyringStore(open_ring=lambda: pytest.fail("the keyring was opened"))
     assert vault.keyring == KeyringStatus(KeyringState.UNKNOWN)
 
 
@@ -345,7 +345,7 @@ def test_a_keyring_that_takes_longer_than_the_limit_is_silent_and_its_late_answe
     now[0] = 8.0
     assert vault.keyring == structs.replace(OK, state=KeyringState.SILENT)
     ring.released.set()
-    assert finding.result(SOON) == Finding(RIGHT, OK)
+    assert finding.result(SOON) == LookupResult(RIGHT, OK)
 
 
 def test_a_keyring_that_another_program_has_unlocked_is_seen_while_its_prompt_hangs(
@@ -366,26 +366,26 @@ def test_a_keyring_that_another_program_has_unlocked_is_seen_while_its_prompt_ha
     assert vault.survey().result(SOON) == OK
     assert not finding.done()
     ring.released.set()
-    assert finding.result(SOON) == Finding(None, OK)
+    assert finding.result(SOON) == LookupResult(None, OK)
 
 
 def test_a_keyring_that_hangs_for_ever_does_not_keep_the_program_from_ending() -> None:
     program = """
 from threading import Event
-from trayproxy.desk.vault import Vault
+from trayproxy.desk.keyring_store import KeyringStore
 from trayproxy.profiles.profile import Profile, Upstream
 reached = Event()
 def hang():
     reached.set()
     Event().wait()
-Vault(open_ring=hang).find(Profile("office", "Office", Upstream("proxy", 8080)))
+KeyringStore(open_ring=hang).find(Profile("office", "Office", Upstream("proxy", 8080)))
 reached.wait()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
 
 
 def test_importing_the_vault_does_not_import_the_keyring_library() -> None:
-    program = "import sys, trayproxy.desk.vault; sys.exit('keyring' in sys.modules)"
+    program = "import sys, trayproxy.desk.keyring_store; sys.exit('keyring' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
 
 

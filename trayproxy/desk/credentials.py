@@ -8,12 +8,12 @@ from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, Offer, RequestToSign, Scheme, Signer
 from trayproxy.control.messages import Program
 from trayproxy.desk.problems import Refusal
-from trayproxy.desk.space import Mark, Space
+from trayproxy.desk.protection_space import LoginId, UpstreamId
 from trayproxy.http.challenges import Challenge
 
 
 @dataclass(slots=True)
-class Waiter:
+class PendingRequest:
     """A request that a 407 came for; the same one each time that it comes back with a 407.
 
     Attributes:
@@ -21,8 +21,9 @@ class Waiter:
         program: Who sent it, None while that is not known. The desk writes down what it finds out.
         connection: Whatever the service needs to find that out; the desk does not look at it.
         own: The request is ours, sent to find out whether a login is right. No question names it.
-        spent: With which logins, and in which ways (`trayproxy.desk.events.Offered.name`), it has
-            been refused. The desk keeps this, and `strays`.
+        spent: With which logins, and in which ways
+            (`trayproxy.desk.machine.events.OfferedScheme.name`), it has been refused. The desk
+            keeps this, and `strays`.
         strays: How often it was answered in the name of another realm than it was meant for.
     """
 
@@ -30,19 +31,19 @@ class Waiter:
     program: Program | None = None
     connection: object = field(default=None, repr=False)
     own: bool = False
-    spent: frozenset[tuple[Mark, str]] = frozenset()
+    spent: frozenset[tuple[LoginId, str]] = frozenset()
     strays: int = 0
 
 
 @dataclass(slots=True)
-class Standing:
+class AcceptanceRecord:
     """What a login has been good for.
 
     Attributes:
-        fresh: It was accepted so recently that another acceptance is no news.
+        is_recent: It was accepted so recently that another acceptance is no news.
     """
 
-    fresh: bool = False
+    is_recent: bool = False
     _timer: TimerHandle | None = field(default=None, repr=False)
 
     def refresh(self, loop: AbstractEventLoop, seconds: float) -> None:
@@ -54,49 +55,49 @@ class Standing:
         """
         if self._timer is not None:
             self._timer.cancel()
-        self.fresh = True
+        self.is_recent = True
         self._timer = loop.call_later(seconds, self._expire)
 
     def _expire(self) -> None:
-        self.fresh, self._timer = False, None
+        self.is_recent, self._timer = False, None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class Credentials:
     """What a request carries. Two answers are the same if they are one object.
 
     Attributes:
-        mark: Which login of which protection space.
+        login_id: Which login of which protection space.
         login: That login; None for one's own sign-in, a ticket or the log-on to Windows.
         scheme: How it is used.
         challenge: What it answers.
         signer: Signs requests with it.
-        standing: Shared by all answers with this login.
+        acceptance: Shared by all answers with this login.
         offers: All that the scheme was chosen from.
         strayed: The request has been sent from one realm to another already.
         flight: What the desk calls the one request that carries this; 0 if the login was proved
             lately and any request may carry it.
     """
 
-    mark: Mark
+    login_id: LoginId
     login: Login | None
     scheme: Scheme
     challenge: Challenge
     signer: Signer = field(repr=False)
-    standing: Standing = field(repr=False)
+    acceptance: AcceptanceRecord = field(repr=False)
     offers: tuple[Offer, ...] = field(default=(), repr=False)
     strayed: bool = False
     flight: int = 0
 
     @property
-    def space(self) -> Space:
+    def upstream_id(self) -> UpstreamId:
         """The only upstream that it may be sent to."""
-        return self.mark.key.space
+        return self.login_id.space.upstream_id
 
     @property
     def generation(self) -> int:
         """Grows with every new login of the protection space."""
-        return self.mark.generation
+        return self.login_id.generation
 
     @property
     def verified(self) -> bool:
@@ -105,7 +106,7 @@ class Answer:
         False again some seconds after the last time: the desk has to know whether a login that is
         refused all of a sudden was accepted moments ago.
         """
-        return self.standing.fresh
+        return self.acceptance.is_recent
 
     @property
     def repeats(self) -> bool:
@@ -117,7 +118,7 @@ class Answer:
         """How strong it is, as in `trayproxy.auth.scheme.Offer`."""
         return Offer(self.scheme, self.challenge).label
 
-    def credentials(self, method: bytes, target: bytes) -> bytes:
+    def header_value(self, method: bytes, target: bytes) -> bytes:
         """Return the value of ``Proxy-Authorization`` for a request, of a scheme with one leg.
 
         Args:
@@ -129,12 +130,12 @@ class Answer:
         return leg.credentials
 
 
-Outcome = Answer | Refusal | None
+Outcome = Credentials | Refusal | None
 """What comes of waiting at the desk: something to send, something to tell the client, or None: send
 the request without anything, to hear once more what is offered."""
 
 
-class Seat(Future[Outcome]):
+class CredentialsFuture(Future[Outcome]):
     """Where a request waits. Cancelling it tells the desk at once that the client has left.
 
     At once, because between a cancellation and its callback the desk could spend the one try of a

@@ -10,33 +10,39 @@ without the login first: if it does not even ask for one, the login is not the r
 
 If no client is there to try it on, because it gave up while the person typed, a request of our own
 takes its place. So it does where those of the clients cannot tell: they go to hosts that have
-answered vaguely (see `trayproxy.desk.verdicts`), or that refuse logins that are right.
+answered vaguely (see `trayproxy.desk.machine.outcomes`), or that refuse logins that are right.
 """
 
 from collections.abc import Iterator
 from math import inf
 
 from trayproxy.control.messages import Ending, PromptReason
-from trayproxy.desk.board import Board
-from trayproxy.desk.case import Case, Flight, Parked, Phase, Source
-from trayproxy.desk.choice import objection, pick, trouble, weaker_text
-from trayproxy.desk.events import (
-    Inconclusive,
-    Offered,
-    OnTrial,
-    OwnEnded,
-    PutOnTrial,
-    Reason,
-    Spared,
-    TryOwn,
-    Unproved,
+from trayproxy.desk.machine.events import (
+    CancelTrial,
+    LoginInconclusive,
+    LoginUnproved,
+    OfferedScheme,
+    OwnRequestEnded,
+    RecordTrial,
+    RefusalReason,
+    SendOwnRequest,
+    TrialRecorded,
 )
-from trayproxy.desk.questions import Questions
-from trayproxy.desk.space import host_of
-from trayproxy.desk.verdicts import Verdicts
+from trayproxy.desk.machine.outcomes import Outcomes
+from trayproxy.desk.machine.prompts import Prompts
+from trayproxy.desk.machine.scheme_policy import objection, pick, trouble, weaker_text
+from trayproxy.desk.machine.space_state import (
+    LoginInFlight,
+    LoginSource,
+    ParkedRequest,
+    SpacePhase,
+    SpaceState,
+)
+from trayproxy.desk.machine.state import DeskState
+from trayproxy.desk.protection_space import host_of
 
 ANYWHERE = ""
-"""No particular target, as in `TryOwn`."""
+"""No particular target, as in `SendOwnRequest`."""
 CHECK_PAGES = ("detectportal.firefox.com:80", "www.msftconnecttest.com:80")
 """Where a request of our own goes next if a proxy blocks the page that stands for no particular
 target. Every Firefox and every Windows asks these hosts for a small page (see
@@ -44,10 +50,10 @@ target. Every Firefox and every Windows asks these hosts for a small page (see
 nobody anything."""
 
 
-class Trials:
+class Verification:
     """Sends the canaries."""
 
-    def __init__(self, board: Board, questions: Questions, verdicts: Verdicts) -> None:
+    def __init__(self, board: DeskState, questions: Prompts, verdicts: Outcomes) -> None:
         self._board = board
         self._questions = questions
         self._verdicts = verdicts
@@ -58,23 +64,23 @@ class Trials:
         """Send what can be sent."""
         for case in self._board.cases.values():
             if case.is_record_late:
-                self._board.refuse_all(case, Reason.UNRECORDED)
-            elif case.phase is Phase.TRUSTED:
+                self._board.refuse_all(case, RefusalReason.UNRECORDED)
+            elif case.phase is SpacePhase.TRUSTED:
                 for request in list(case.parked.values()):
                     self._serve(case, request)
-            elif case.phase is Phase.HELD and case.parked:
+            elif case.phase is SpacePhase.HELD and case.parked:
                 self._try(case)
-            elif case.phase is Phase.HELD:
+            elif case.phase is SpacePhase.HELD:
                 self._try_without_clients(case)
 
-    def times(self, case: Case) -> Iterator[float]:
+    def times(self, case: SpaceState) -> Iterator[float]:
         """Yield when something becomes due for a case."""
         yield case.canary_until
         yield case.canary_lost
         yield case.own_until
         yield case.record_until
 
-    def expire(self, case: Case) -> None:
+    def expire(self, case: SpaceState) -> None:
         """Do what has become due for a case."""
         now = self._board.now
         if now >= case.own_until:
@@ -91,23 +97,23 @@ class Trials:
 
     # --- Without an answer ---------------------------------------------------------------------
 
-    def inconclusive(self, event: Inconclusive) -> None:
+    def inconclusive(self, event: LoginInconclusive) -> None:
         """Take note that a request came back without an answer.
 
         It changes nothing if the request never carried the login in question.
         """
-        case = self._board.cases.get(event.mark.key)
+        case = self._board.cases.get(event.mark.space)
         if case is None:
             return
         case.untold.pop(event.mark.generation, None)
-        if case.mark != event.mark:
+        if case.login_id != event.mark:
             return
         flight = case.flights.pop(event.flight, None)
         if not event.sent and flight is not None and case.login and case.accepted is None:
-            self._board.effects.append(Spared(case.key.space, case.login))
-        if case.phase is Phase.CHECKING and flight is not None:
+            self._board.effects.append(CancelTrial(case.key.upstream_id, case.login))
+        if case.phase is SpacePhase.CHECKING and flight is not None:
             self._verdicts.leave_open(case, sent=event.sent)
-        elif case.phase is Phase.TRUSTED and event.sent and (flight or not case.unanswered):
+        elif case.phase is SpacePhase.TRUSTED and event.sent and (flight or not case.unanswered):
             # Others that left at the same time as the first one say no more than the first one.
             case.unanswered += 1
             case.is_overdue = False
@@ -116,18 +122,18 @@ class Trials:
             if case.unanswered >= self._board.rules.unanswered:
                 self.doubt_silence(case)
 
-    def unproved(self, event: Unproved) -> None:
+    def unproved(self, event: LoginUnproved) -> None:
         """Keep a login on trial whose request got a response that proves nothing.
 
         The next canary goes to another host. A login that was right before was not refused, and
         the upstream does answer: there is no reason to ask anybody.
         """
-        case = self._board.cases.get(event.mark.key)
+        case = self._board.cases.get(event.mark.space)
         if case is None:
             return
         case.untold.pop(event.mark.generation, None)
         flight = case.flights.pop(event.flight, None)  # Of the present login alone.
-        if case.phase is not Phase.CHECKING or flight is None:
+        if case.phase is not SpacePhase.CHECKING or flight is None:
             return
         if case.accepted is None:
             case.vague.add(host_of(event.target))
@@ -137,27 +143,27 @@ class Trials:
         case.unanswered = min(case.unanswered, 1)
         self._verdicts.leave_open(case, sent=False)
         if not case.doubts:
-            case.move(Phase.TRUSTED)
+            case.move(SpacePhase.TRUSTED)
 
-    def doubt_silence(self, case: Case) -> None:
+    def doubt_silence(self, case: SpaceState) -> None:
         """Find out whether the login is the reason why requests get no answer."""
         if case.login is None or not self._board.tries_itself:
             return
         case.unanswered = max(case.unanswered, self._board.rules.unanswered)
         case.is_overdue = False
         case.vague.update(host_of(flight.target) for flight in case.flights.values())
-        case.move(Phase.HELD)
+        case.move(SpacePhase.HELD)
         self.try_ourselves(case)
 
-    def _acquit(self, case: Case) -> None:
+    def _acquit(self, case: SpaceState) -> None:
         """Go on with a login if the upstream does not ask for one, or does not answer at all."""
-        is_asked_about = case.phase is Phase.HELD and case.accepted is not None
+        is_asked_about = case.phase is SpacePhase.HELD and case.accepted is not None
         if is_asked_about and case.unanswered and not case.doubts and not case.own_asked:
             case.unanswered = 1
             case.own_tries = 0
-            case.move(Phase.TRUSTED)
+            case.move(SpacePhase.TRUSTED)
 
-    def _take_long(self, case: Case) -> None:
+    def _take_long(self, case: SpaceState) -> None:
         case.canary_until = inf
         if case.accepted is not None:
             self._verdicts.leave_open(case, sent=True)
@@ -165,14 +171,14 @@ class Trials:
         case.why = PromptReason.UNCHECKED
         self._board.changed(case)
 
-    def _serve(self, case: Case, request: Parked) -> None:
+    def _serve(self, case: SpaceState, request: ParkedRequest) -> None:
         """Give a login that is right to a request."""
         board = self._board
-        offers = request.unspent(case.mark)
+        offers = request.unspent(case.login_id)
         offer = pick(case, offers, board.now)
         if not offers:
             board.leave(request.waiter)
-            board.refuse(request.waiter, Reason.FORBIDDEN)
+            board.refuse(request.waiter, RefusalReason.FORBIDDEN)
         elif offer is None:
             self._refuse_for_trouble(case, request.waiter)
         elif why := objection(board, case, offer, request.offers):
@@ -181,22 +187,24 @@ class Trials:
             board.leave(request.waiter)
             board.release(request.waiter, case, offer.scheme)
 
-    def _object_to(self, case: Case, request: Parked, offer: Offered, why: PromptReason) -> None:
+    def _object_to(
+        self, case: SpaceState, request: ParkedRequest, offer: OfferedScheme, why: PromptReason
+    ) -> None:
         """Let one request wait for the person, while the others go on with the present login.
 
         Without anybody to ask, or who wants to be asked, the request is refused.
         """
         board, now = self._board, self._board.now
         is_askable = self._questions.is_attended and now >= case.strict_until
-        if case.source is Source.OWN or request.own or not is_askable:
+        if case.source is LoginSource.OWN or request.own or not is_askable:
             board.leave(request.waiter)
-            board.refuse(request.waiter, Reason.WEAKER, weaker_text(board, case, offer, why))
+            board.refuse(request.waiter, RefusalReason.WEAKER, weaker_text(board, case, offer, why))
         else:
             self._questions.ask_about(case, request, why, offer.way)
 
     # --- On a request of a program -----------------------------------------------------------
 
-    def _try(self, case: Case) -> None:
+    def _try(self, case: SpaceState) -> None:
         """Send the present login on a request, unless its verdict is on its way already.
 
         One try per login and upstream, not one per realm: the account is the same.
@@ -205,7 +213,11 @@ class Trials:
         was_blocked, case.blocked = case.blocked, self._is_under_way(case)
         if case.blocked:
             return
-        if case.login and not case.insisted and self._board.is_rejected(case.key.space, case.login):
+        if (
+            case.login
+            and not case.insisted
+            and self._board.is_rejected(case.key.upstream_id, case.login)
+        ):
             if was_blocked:
                 self._verdicts.reject(case)  # It has been sent once, and this is the verdict.
             else:
@@ -220,11 +232,11 @@ class Trials:
             if not case.recording:
                 self._try_next(case)
 
-    def _has_means(self, case: Case) -> bool:
+    def _has_means(self, case: SpaceState) -> bool:
         """Return whether one more request of our own may tell about a login in doubt."""
         return self._board.tries_itself and case.own_tries < self._board.rules.own_most
 
-    def _tells_nothing(self, case: Case) -> bool:
+    def _tells_nothing(self, case: SpaceState) -> bool:
         """Return whether a rejected login would only be sent where it was rejected.
 
         If a forbidden address was taken for a wrong password, the person is right to insist; but
@@ -235,7 +247,7 @@ class Trials:
             return False
         return case.own > 0 or case.own_generation != case.generation
 
-    def _seeks_proof(self, case: Case) -> bool:
+    def _seeks_proof(self, case: SpaceState) -> bool:
         """Return whether TrayProxy's own request is to find out about a login on trial, or does so.
 
         So it is where no waiting request can tell, since each goes to a host that answers vaguely,
@@ -257,7 +269,7 @@ class Trials:
             self.try_ourselves(case, target)
         return case.own > 0 and case.own_until < inf
 
-    def _elsewhere(self, case: Case) -> str | None:
+    def _elsewhere(self, case: SpaceState) -> str | None:
         """Return where a request of our own can tell more, None if we know of no such place.
 
         Where the login was right; while nothing is known of it, where a program wanted to go; or
@@ -276,27 +288,27 @@ class Trials:
                 return target
         return None
 
-    def _is_under_way(self, case: Case) -> bool:
+    def _is_under_way(self, case: SpaceState) -> bool:
         """Return whether the very same login is on a canary, of another realm or typed before."""
         if case.login is None:
             return False
         others = self._board.neighbours(case)
         if any(case.login in one.untold.values() for one in (case, *others)):
             return True
-        return any(c.phase is Phase.CHECKING and c.login == case.login for c in others)
+        return any(c.phase is SpacePhase.CHECKING and c.login == case.login for c in others)
 
-    def _try_next(self, case: Case) -> None:
+    def _try_next(self, case: SpaceState) -> None:
         """Send the present login on one request that can tell whether it is right."""
         board = self._board
-        objected: tuple[Offered, PromptReason] | None = None
+        objected: tuple[OfferedScheme, PromptReason] | None = None
         for request in self._in_order(case):
             if case.is_suspect(request.target, board.now, board.rules) and not request.own:
                 if case.own or self._has_means(case):
                     continue
                 board.leave(request.waiter)
-                board.refuse(request.waiter, Reason.FORBIDDEN)
+                board.refuse(request.waiter, RefusalReason.FORBIDDEN)
                 continue
-            offers = request.unspent(case.mark)
+            offers = request.unspent(case.login_id)
             if not offers:
                 # The upstream has refused this login in every way that it offers.
                 return self._verdicts.reject(case)
@@ -311,8 +323,8 @@ class Trials:
                 return self._put_on_trial(case, insists=case.insisted)
             case.on_record = False
             board.leave(request.waiter)
-            case.move(Phase.CHECKING)
-            case.flights[request.waiter] = Flight(board.now, request.target)
+            case.move(SpacePhase.CHECKING)
+            case.flights[request.waiter] = LoginInFlight(board.now, request.target)
             case.canary_until = board.now + board.rules.canary
             case.canary_lost = board.now + board.rules.lost
             case.canary, case.trial = request.target, offer
@@ -325,7 +337,7 @@ class Trials:
 
     # --- On record -----------------------------------------------------------------------------
 
-    def _put_on_trial(self, case: Case, *, insists: bool) -> None:
+    def _put_on_trial(self, case: SpaceState, *, insists: bool) -> None:
         """Have it written down that a login is about to be sent that was never accepted.
 
         A run that ends before the verdict must not leave the login to be sent once more.
@@ -335,25 +347,25 @@ class Trials:
         self._records += 1
         case.recording = self._records
         case.record_until = self._board.now + self._board.rules.record
-        is_saved = case.source is Source.SAVED
-        order = PutOnTrial(case.recording, case.key.space, case.login, insists, is_saved)
+        is_saved = case.source is LoginSource.SAVED
+        order = RecordTrial(case.recording, case.key.upstream_id, case.login, insists, is_saved)
         self._board.effects.append(order)
         self._board.changed(case)
 
-    def _lack_record(self, case: Case) -> None:
+    def _lack_record(self, case: SpaceState) -> None:
         """Tell requests and person that the login cannot be put on record, and so is not sent."""
         case.record_until, case.is_record_late = inf, True
         case.why = PromptReason.UNRECORDED
         self._board.changed(case)
 
-    def on_trial(self, event: OnTrial) -> None:
+    def on_trial(self, event: TrialRecorded) -> None:
         """Send the login now that its trial is on record, or ask if an earlier run tried it."""
         board = self._board
         case = next((c for c in board.cases.values() if c.recording == event.number), None)
         is_on_record = not event.is_rejected and event.hold_s <= 0
         if case is None:
             if is_on_record:
-                board.effects.append(Spared(event.space, event.login))
+                board.effects.append(CancelTrial(event.space, event.login))
             return
         if case.is_record_late:
             case.own_generation = 0  # What was refused meanwhile is tried once more.
@@ -362,9 +374,9 @@ class Trials:
         if is_on_record:
             case.on_record = True
         elif event.is_rejected:
-            board.rejected.add(board.places(case.key.space), event.login)
+            board.rejected.add(board.places(case.key.upstream_id), event.login)
             self._verdicts.known_wrong(case)
-        elif case.source is Source.TYPED:
+        elif case.source is LoginSource.TYPED:
             self._put_on_trial(case, insists=True)  # The person has just decided.
         else:
             case.unanswered = max(case.unanswered, board.rules.unanswered)
@@ -372,7 +384,7 @@ class Trials:
             case.relook_at = board.now + board.rules.relook_locked
             self._questions.ask(case, PromptReason.UNCHECKED)
 
-    def _in_order(self, case: Case) -> list[Parked]:
+    def _in_order(self, case: SpaceState) -> list[ParkedRequest]:
         """Return the requests that a canary may be, the one that tells most first.
 
         After a refusal that may be about the address alone, only one where the login was right
@@ -392,7 +404,7 @@ class Trials:
             ),
         )
 
-    def _refuse_for_trouble(self, case: Case, waiter: int) -> None:
+    def _refuse_for_trouble(self, case: SpaceState, waiter: int) -> None:
         """Tell a request why there is no scheme for it."""
         board = self._board
         board.leave(waiter)
@@ -401,32 +413,34 @@ class Trials:
         assert found is not None, "an offer that is not picked is left alone for a reason"
         board.refuse(waiter, found.reason, found.text)
 
-    def _object(self, case: Case, offer: Offered, why: PromptReason) -> None:
+    def _object(self, case: SpaceState, offer: OfferedScheme, why: PromptReason) -> None:
         """Do not send a login to an upstream that is not as it was, but ask.
 
         One's own sign-in leaves nothing to ask about: it is not sent.
         """
-        if case.source is Source.OWN:
+        if case.source is LoginSource.OWN:
             case.needed = True
             found = trouble(case, self._board.now)
             if found:
                 self._board.refuse_all(case, found.reason, found.text)
             else:
                 text = weaker_text(self._board, case, offer, why)
-                self._board.refuse_all(case, Reason.WEAKER, text)
+                self._board.refuse_all(case, RefusalReason.WEAKER, text)
         else:
             case.way = offer.way
             self._questions.ask(case, why)
 
     # --- On a request of our own -------------------------------------------------------------
 
-    def _try_without_clients(self, case: Case) -> None:
+    def _try_without_clients(self, case: SpaceState) -> None:
         """Try what the person has typed, although the clients that needed it have gone.
 
         Or never came: a login from the command line is saved only if it is right.
         """
-        is_answer = case.source is Source.TYPED and case.asked is not None and case.asked.touched
-        is_to_be_saved = case.source is Source.GIVEN and case.remember
+        is_answer = (
+            case.source is LoginSource.TYPED and case.asked is not None and case.asked.touched
+        )
+        is_to_be_saved = case.source is LoginSource.GIVEN and case.remember
         if (is_answer or is_to_be_saved) and case.own_generation != case.generation:
             self.try_ourselves(case)
         elif case.vague and case.accepted is None and not case.own:
@@ -434,7 +448,7 @@ class Trials:
             if target is not None:
                 self.try_ourselves(case, target)
 
-    def try_ourselves(self, case: Case, target: str | None = None) -> None:
+    def try_ourselves(self, case: SpaceState, target: str | None = None) -> None:
         """Send a request of our own; without the means for it, the next one of a program tells.
 
         Args:
@@ -452,10 +466,10 @@ class Trials:
             target = self._elsewhere(case) or ANYWHERE
         case.own_targets.add(target)
         case.own_tries += 1
-        board.effects.append(TryOwn(case.own, case.kept_for, target))
+        board.effects.append(SendOwnRequest(case.own, case.kept_for, target))
         board.changed(case)
 
-    def own_ended(self, event: OwnEnded) -> None:
+    def own_ended(self, event: OwnRequestEnded) -> None:
         """Take note that our request is back; if there was a verdict, it is known already."""
         cases = self._board.cases.values()
         case = next((case for case in cases if case.own == event.number), None)
@@ -463,7 +477,7 @@ class Trials:
             return
         case.own, case.own_until = 0, inf
         self._acquit(case)
-        if case.phase is Phase.HELD and not case.parked and case.accepted is None:
+        if case.phase is SpacePhase.HELD and not case.parked and case.accepted is None:
             if case.is_record_late:
                 pass  # The person has been told why it is not sent.
             elif event.asked:

@@ -1,4 +1,4 @@
-"""What happens to the desk, and what it wants done: the words of `trayproxy.desk.machine`.
+"""What happens to the desk, and what it wants done: the words of `trayproxy.desk.machine.machine`.
 
 Events are facts, effects are orders. All are values: a test writes them down, and the shell of
 `trayproxy.desk.desk` turns futures, threads and faces into the one and the other into the like.
@@ -14,13 +14,18 @@ from msgspec import Struct
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, strength
 from trayproxy.control.messages import Ending, KeyringStatus, Problem, Program, Snooze, Transport
-from trayproxy.desk.space import Key, Mark, Pin, Space
+from trayproxy.desk.protection_space import (
+    LoginId,
+    ProtectionSpace,
+    UpstreamFingerprint,
+    UpstreamId,
+)
 from trayproxy.profiles.profile import Profile
 
 # --- Events: what the engine saw -----------------------------------------------------------------
 
 
-class Way(Struct, frozen=True):
+class SignInMethod(Struct, frozen=True):
     """How the upstream wants one to sign in, for people.
 
     Attributes:
@@ -32,7 +37,7 @@ class Way(Struct, frozen=True):
     transport: Transport
 
 
-class Offered(Struct, frozen=True):
+class OfferedScheme(Struct, frozen=True):
     """A scheme that a 407 offers, and that we and the profile can use.
 
     Attributes:
@@ -42,7 +47,7 @@ class Offered(Struct, frozen=True):
     """
 
     scheme: str
-    way: Way
+    way: SignInMethod
     label: str
 
     @property
@@ -56,23 +61,23 @@ class Offered(Struct, frozen=True):
         return strength(self.label)
 
 
-class Tried(Struct, frozen=True):
+class TriedLogin(Struct, frozen=True):
     """What a refused request carried.
 
     Attributes:
         mark: Which login.
-        scheme: The scheme that it was used with, as in `Offered`.
+        scheme: The scheme that it was used with, as in `OfferedScheme`.
         verdict: How the handshake ended; None if all that is known is the 407.
         is_final: The verdict is about the login whatever the address was: it came from a sign-in
             server, in a way in which no forbidden address is answered, or before any was named.
         strayed: The request has already been sent from one realm to another.
         is_repeated: The 407 offers the same auth-scheme once more, or none at all. If not, the
             upstream only wants the login in another way for this request.
-        flight: The number of the `Release` or `Depart` that let the request go; 0 if the login was
-            proved so lately that none was needed.
+        flight: The number of the `ReleaseRequest` or `AllowDeparture` that let the request go; 0 if
+            the login was proved so lately that none was needed.
     """
 
-    mark: Mark
+    mark: LoginId
     scheme: str = ""
     verdict: Verdict | None = None
     is_final: bool = False
@@ -81,7 +86,7 @@ class Tried(Struct, frozen=True):
     flight: int = 0
 
 
-class Challenged(Struct, frozen=True):
+class RequestChallenged(Struct, frozen=True):
     """A request got a 407 and waits.
 
     Attributes:
@@ -95,18 +100,19 @@ class Challenged(Struct, frozen=True):
         program: Who sent it, if that is known already.
         addresses: Those of the upstream, ``192.0.2.1:8080``, as far as they are known.
         own: We have sent it ourselves to find out whether a login is right.
-        spent: With which logins, and in which ways (`Offered.name`), the request has been refused.
+        spent: With which logins, and in which ways (`OfferedScheme.name`), the request has been
+            refused.
     """
 
     waiter: int
-    key: Key
+    key: ProtectionSpace
     profile: Profile
-    offers: tuple[Offered, ...]
+    offers: tuple[OfferedScheme, ...]
     target: str
-    tried: Tried | None = None
+    tried: TriedLogin | None = None
     program: Program | None = None
     own: bool = False
-    spent: frozenset[tuple[Mark, str]] = frozenset()
+    spent: frozenset[tuple[LoginId, str]] = frozenset()
     addresses: tuple[str, ...] = ()
 
 
@@ -118,29 +124,29 @@ class NoCommonScheme(Struct, frozen=True):
         problem: What the client of the request is told.
     """
 
-    space: Space
+    space: UpstreamId
     problem: Problem
 
 
-class Accepted(Struct, frozen=True):
+class LoginAccepted(Struct, frozen=True):
     """The response to a request proves that the upstream accepted the login of the request.
 
     Attributes:
         mark: Which login.
-        scheme: The scheme that it was used with, as in `Offered`.
-        label: How strong that is, as in `Offered`.
+        scheme: The scheme that it was used with, as in `OfferedScheme`.
+        label: How strong that is, as in `OfferedScheme`.
         target: Where the request went, ``github.com:443``; empty if that is not known.
-        flight: As in `Tried`.
+        flight: As in `TriedLogin`.
     """
 
-    mark: Mark
+    mark: LoginId
     scheme: str = ""
     label: str = ""
     target: str = ""
     flight: int = 0
 
 
-class Unproved(Struct, frozen=True):
+class LoginUnproved(Struct, frozen=True):
     """The response to a request neither proves nor rejects the login of the request.
 
     Attributes:
@@ -148,30 +154,30 @@ class Unproved(Struct, frozen=True):
         target: Where the request went, ``github.com:443``.
         is_doubtful: A proxy may give this response to a wrong login, which may have cost a failed
             log-on; otherwise only a site gives it.
-        flight: As in `Tried`.
+        flight: As in `TriedLogin`.
     """
 
-    mark: Mark
+    mark: LoginId
     target: str
     is_doubtful: bool = True
     flight: int = 0
 
 
-class Inconclusive(Struct, frozen=True):
+class LoginInconclusive(Struct, frozen=True):
     """A request that was to carry this login got no response at all.
 
     Attributes:
         mark: Which login.
         sent: The login may have arrived, and have cost a log-on.
-        flight: As in `Tried`.
+        flight: As in `TriedLogin`.
     """
 
-    mark: Mark
+    mark: LoginId
     sent: bool = True
     flight: int = 0
 
 
-class Overdue(Struct, frozen=True):
+class UpstreamOverdue(Struct, frozen=True):
     """An upstream has answered no request at all for a moment, and requests with a login wait.
 
     Attributes:
@@ -179,29 +185,29 @@ class Overdue(Struct, frozen=True):
         count: How many requests with this login wait for an answer.
     """
 
-    mark: Mark
+    mark: LoginId
     count: int = 1
 
 
-class Departing(Struct, frozen=True):
+class LoginDeparting(Struct, frozen=True):
     """A request is about to carry a login that was right, but was not proved lately.
 
     Attributes:
-        number: The request; from the same numbers as `Challenged.waiter`.
+        number: The request; from the same numbers as `RequestChallenged.waiter`.
         mark: Which login.
         target: Where the request wants to go. Untrusted.
     """
 
     number: int
-    mark: Mark
+    mark: LoginId
     target: str
 
 
-class OwnEnded(Struct, frozen=True):
-    """The request of our own has come to its end (`TryOwn`); a verdict was told before.
+class OwnRequestEnded(Struct, frozen=True):
+    """The request of our own has come to its end (`SendOwnRequest`); a verdict was told before.
 
     Attributes:
-        number: As in `TryOwn`.
+        number: As in `SendOwnRequest`.
         asked: Whether the upstream wanted a login, or nothing is known of it.
     """
 
@@ -209,13 +215,13 @@ class OwnEnded(Struct, frozen=True):
     asked: bool
 
 
-class Left(Struct, frozen=True):
+class ClientLeft(Struct, frozen=True):
     """The client of a parked request has gone."""
 
     waiter: int
 
 
-class Identified(Struct, frozen=True):
+class ProgramIdentified(Struct, frozen=True):
     """It is known now which program waits."""
 
     waiter: int
@@ -225,7 +231,7 @@ class Identified(Struct, frozen=True):
 # --- Events: what the person did -----------------------------------------------------------------
 
 
-class Typed(Struct, frozen=True):
+class PromptAnswered(Struct, frozen=True):
     """The person answered a question."""
 
     number: int
@@ -233,27 +239,27 @@ class Typed(Struct, frozen=True):
     remember: bool
 
 
-class Declined(Struct, frozen=True):
+class PromptDeclined(Struct, frozen=True):
     """The person does not answer now."""
 
     number: int
     quiet: Snooze
 
 
-class Touched(Struct, frozen=True):
+class PromptTouched(Struct, frozen=True):
     """The person has begun to answer."""
 
     number: int
 
 
-class Wanted(Struct, frozen=True):
+class SignInRequested(Struct, frozen=True):
     """The person wants to sign in although nothing waits."""
 
     profile: Profile
-    way: Way
+    way: SignInMethod
 
 
-class Given(Struct, frozen=True):
+class LoginGiven(Struct, frozen=True):
     """A login that nobody was asked for: use it at the next 407.
 
     Attributes:
@@ -267,26 +273,26 @@ class Given(Struct, frozen=True):
     """
 
     profile: Profile
-    way: Way
+    way: SignInMethod
     login: Login
     remember: bool = False
     insists: bool = False
     is_proved: bool = False
 
 
-class Forgotten(Struct, frozen=True):
+class LoginsForgotten(Struct, frozen=True):
     """The person wants the logins of a profile forgotten."""
 
     profile_id: str
 
 
-class Edited(Struct, frozen=True):
+class ProfileEdited(Struct, frozen=True):
     """A profile was added or changed: its upstream, or its need of a password, may be another."""
 
     profile: Profile
 
 
-class Deleted(Struct, frozen=True):
+class ProfileDeleted(Struct, frozen=True):
     """A profile is gone, or the service quits.
 
     Attributes:
@@ -298,7 +304,7 @@ class Deleted(Struct, frozen=True):
     for_good: bool = True
 
 
-class Switched(Struct, frozen=True):
+class ProfileSwitched(Struct, frozen=True):
     """Another profile is the active one; None if none is."""
 
     profile: Profile | None
@@ -307,7 +313,7 @@ class Switched(Struct, frozen=True):
 # --- Events: what the world did ------------------------------------------------------------------
 
 
-class Found(Struct, frozen=True):
+class LookupFinished(Struct, frozen=True):
     """The keyring has answered.
 
     Attributes:
@@ -321,32 +327,32 @@ class Found(Struct, frozen=True):
     keyring: KeyringStatus
 
 
-class OnTrial(Struct, frozen=True):
+class TrialRecorded(Struct, frozen=True):
     """It is written down that a login is on trial, unless an earlier run speaks against that.
 
     Attributes:
-        number: As in `PutOnTrial`.
-        space: As in `PutOnTrial`.
-        login: As in `PutOnTrial`.
+        number: As in `RecordTrial`.
+        space: As in `RecordTrial`.
+        login: As in `RecordTrial`.
         is_rejected: The login was rejected in an earlier run.
         hold_s: For how many seconds the login is not to be sent by itself, since an earlier run
             sent it and was not told a verdict; 0 if it may be sent.
     """
 
     number: int
-    space: Space
+    space: UpstreamId
     login: Login
     is_rejected: bool = False
     hold_s: float = 0.0
 
 
-class Saved(Struct, frozen=True):
+class LoginSaved(Struct, frozen=True):
     """The keyring has taken a login of a profile."""
 
     profile_id: str
 
 
-class Surveyed(Struct, frozen=True):
+class KeyringSurveyed(Struct, frozen=True):
     """The state of the keyring is known, or is another now."""
 
     keyring: KeyringStatus
@@ -362,51 +368,51 @@ class ScreenLocked(Struct, frozen=True):
     locked: bool
 
 
-class AskersChanged(Struct, frozen=True):
+class FrontEndsChanged(Struct, frozen=True):
     """So many faces can ask a person now."""
 
     count: int
 
 
-class Tick(Struct, frozen=True):
+class TimePassed(Struct, frozen=True):
     """Nothing, but time has passed."""
 
 
 Event = (
-    Challenged
+    RequestChallenged
     | NoCommonScheme
-    | Accepted
-    | Unproved
-    | Inconclusive
-    | Departing
-    | Overdue
-    | OwnEnded
-    | Left
-    | Identified
-    | Typed
-    | Declined
-    | Touched
-    | Wanted
-    | Given
-    | Forgotten
-    | Edited
-    | Deleted
-    | Switched
-    | Found
-    | OnTrial
-    | Saved
-    | Surveyed
+    | LoginAccepted
+    | LoginUnproved
+    | LoginInconclusive
+    | LoginDeparting
+    | UpstreamOverdue
+    | OwnRequestEnded
+    | ClientLeft
+    | ProgramIdentified
+    | PromptAnswered
+    | PromptDeclined
+    | PromptTouched
+    | SignInRequested
+    | LoginGiven
+    | LoginsForgotten
+    | ProfileEdited
+    | ProfileDeleted
+    | ProfileSwitched
+    | LookupFinished
+    | TrialRecorded
+    | LoginSaved
+    | KeyringSurveyed
     | NetworkChanged
     | ScreenLocked
-    | AskersChanged
-    | Tick
+    | FrontEndsChanged
+    | TimePassed
 )
 
 
 # --- Effects -------------------------------------------------------------------------------------
 
 
-class Reason(Enum):
+class RefusalReason(Enum):
     """Why a request is refused."""
 
     DECLINED = "sign-in cancelled"
@@ -426,16 +432,16 @@ class Reason(Enum):
     UNRECORDED = "the state folder does not answer"
 
 
-class Release(Struct, frozen=True):
+class ReleaseRequest(Struct, frozen=True):
     """Send the request again with this login, by this scheme of those that its 407 offered."""
 
     waiter: int
-    mark: Mark
+    mark: LoginId
     scheme: str
 
 
-class Depart(Struct, frozen=True):
-    """Let a request carry the login that it named in `Departing`.
+class AllowDeparture(Struct, frozen=True):
+    """Let a request carry the login that it named in `LoginDeparting`.
 
     Attributes:
         number: Which request.
@@ -446,19 +452,19 @@ class Depart(Struct, frozen=True):
     flight: int
 
 
-class Recall(Struct, frozen=True):
-    """Do not let a request carry the login that it named in `Departing`."""
+class RecallLogin(Struct, frozen=True):
+    """Do not let a request carry the login that it named in `LoginDeparting`."""
 
     number: int
 
 
-class Listen(Struct, frozen=True):
+class SendWithoutLogin(Struct, frozen=True):
     """Send the request again without a login, to hear what is offered; it comes back."""
 
     waiter: int
 
 
-class Refuse(Struct, frozen=True):
+class RefuseRequest(Struct, frozen=True):
     """Tell the client of the request that it will not be sent.
 
     Attributes:
@@ -468,15 +474,15 @@ class Refuse(Struct, frozen=True):
     """
 
     waiter: int
-    reason: Reason
+    reason: RefusalReason
     text: str = ""
 
 
-class PutOnTrial(Struct, frozen=True):
-    """Write down that a login is about to be sent that was never accepted. Event: `OnTrial`.
+class RecordTrial(Struct, frozen=True):
+    """Write down that a login is about to be sent that was never accepted. Event: `TrialRecorded`.
 
     Attributes:
-        number: To name in `OnTrial`.
+        number: To name in `TrialRecorded`.
         space: Where the login is to be sent.
         login: The login.
         insists: The person wants it sent whatever earlier runs say.
@@ -484,27 +490,27 @@ class PutOnTrial(Struct, frozen=True):
     """
 
     number: int
-    space: Space
+    space: UpstreamId
     login: Login
     insists: bool
     is_saved: bool
 
 
-class Spared(Struct, frozen=True):
+class CancelTrial(Struct, frozen=True):
     """A login that was put on trial was not sent: remove what was written down."""
 
-    space: Space
+    space: UpstreamId
     login: Login
 
 
-class TryOwn(Struct, frozen=True):
+class SendOwnRequest(Struct, frozen=True):
     """Find out whether the login of a protection space is right, since no client does.
 
     By a request like that of any program: it is sent without a login, waits at the desk when a 407
-    comes, and reports as any other. Event: `OwnEnded`.
+    comes, and reports as any other. Event: `OwnRequestEnded`.
 
     Attributes:
-        number: To name in `OwnEnded`.
+        number: To name in `OwnRequestEnded`.
         profile: With the upstream of that protection space alone.
         target: Where a program wanted to go, ``github.com:443``; empty if none ever did.
     """
@@ -514,11 +520,11 @@ class TryOwn(Struct, frozen=True):
     target: str
 
 
-class LookUp(Struct, frozen=True):
-    """Read the keyring. Event: `Found`.
+class LookUpLogin(Struct, frozen=True):
+    """Read the keyring. Event: `LookupFinished`.
 
     Attributes:
-        lookup: To name in `Found`.
+        lookup: To name in `LookupFinished`.
         profile: Whose login, for the upstream that the profile has.
         user: Of this user; empty: of whatever user there is.
     """
@@ -528,58 +534,58 @@ class LookUp(Struct, frozen=True):
     user: str
 
 
-class Survey(Struct, frozen=True):
-    """Find out which keyring there is, without reading anything. Event: `Surveyed`."""
+class SurveyKeyring(Struct, frozen=True):
+    """Find out which keyring there is, without reading anything. Event: `KeyringSurveyed`."""
 
 
-class Save(Struct, frozen=True):
+class SaveLoginToKeyring(Struct, frozen=True):
     """Write a login that was accepted to the keyring."""
 
     profile: Profile
     login: Login
 
 
-class UserKnown(Struct, frozen=True):
+class KeepUserName(Struct, frozen=True):
     """An upstream accepted a login with another user name than the profile's: keep it there."""
 
     profile_id: str
     user: str
 
 
-class Rejected(Struct, frozen=True):
+class RecordRejection(Struct, frozen=True):
     """An upstream rejected a login: remember that in later runs."""
 
-    space: Space
+    space: UpstreamId
     login: Login
 
 
-class Cleared(Struct, frozen=True):
+class ClearRejection(Struct, frozen=True):
     """An upstream accepted a login: forget that it ever rejected it."""
 
-    space: Space
+    space: UpstreamId
     login: Login
 
 
-class Pinned(Struct, frozen=True):
+class RecordFingerprint(Struct, frozen=True):
     """What an upstream is was learnt, or is forgotten: None."""
 
-    space: Space
-    pin: Pin | None
+    space: UpstreamId
+    pin: UpstreamFingerprint | None
 
 
-class Unremembered(Struct, frozen=True):
+class ClearHistory(Struct, frozen=True):
     """Nothing is remembered of a profile any more: not what was rejected, and not who it was."""
 
     profile_id: str
 
 
-class QuestionChanged(Struct, frozen=True):
+class NotifyPromptChanged(Struct, frozen=True):
     """A question is open, and new or different."""
 
     number: int
 
 
-class QuestionClosed(Struct, frozen=True):
+class NotifyPromptClosed(Struct, frozen=True):
     """A question has ended."""
 
     number: int
@@ -587,22 +593,22 @@ class QuestionClosed(Struct, frozen=True):
 
 
 Effect = (
-    Release
-    | Depart
-    | Recall
-    | Listen
-    | Refuse
-    | PutOnTrial
-    | Spared
-    | TryOwn
-    | LookUp
-    | Survey
-    | Save
-    | UserKnown
-    | Rejected
-    | Cleared
-    | Pinned
-    | Unremembered
-    | QuestionChanged
-    | QuestionClosed
+    ReleaseRequest
+    | AllowDeparture
+    | RecallLogin
+    | SendWithoutLogin
+    | RefuseRequest
+    | RecordTrial
+    | CancelTrial
+    | SendOwnRequest
+    | LookUpLogin
+    | SurveyKeyring
+    | SaveLoginToKeyring
+    | KeepUserName
+    | RecordRejection
+    | ClearRejection
+    | RecordFingerprint
+    | ClearHistory
+    | NotifyPromptChanged
+    | NotifyPromptClosed
 )

@@ -23,9 +23,14 @@ from typing import Protocol, TypeVar, cast
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import KeyringState, KeyringStatus, Problem
 from trayproxy.desk import secret_service
-from trayproxy.desk.keyring_errors import UnusableError, is_entry_gone, reason_of, state_after
+from trayproxy.desk.credential_store import LookupResult
+from trayproxy.desk.keyring_errors import (
+    KeyringUnusableError,
+    is_entry_gone,
+    reason_of,
+    state_after,
+)
 from trayproxy.desk.problems import no_store, not_removed, not_saved
-from trayproxy.desk.store import Finding
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.profiles.profile import Profile
 
@@ -59,7 +64,7 @@ T = TypeVar("T")
 _log = getLogger(__name__)
 
 
-class Credential(Protocol):
+class BackendCredential(Protocol):
     """What a back-end has found."""
 
     @property
@@ -71,10 +76,10 @@ class Credential(Protocol):
         """The secret."""
 
 
-class Ring(Protocol):
+class KeyringBackend(Protocol):
     """A back-end of the keyring library, as far as we use it."""
 
-    def get_credential(self, service: str, username: str | None) -> Credential | None:
+    def get_credential(self, service: str, username: str | None) -> BackendCredential | None:
         """Read an entry; of any user if none is named, where the back-end can."""
 
     def set_password(self, service: str, username: str, password: str) -> None:
@@ -85,7 +90,7 @@ class Ring(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenKeyring:
     """A back-end that may be used.
 
     Attributes:
@@ -93,7 +98,7 @@ class Opened:
         name: What people call it; empty if only the bus knows.
     """
 
-    ring: Ring
+    ring: KeyringBackend
     name: str
 
     @property
@@ -112,7 +117,7 @@ def service_name(profile: Profile) -> str:
     return f"{APP_ID} [{profile.id} {profile.upstream}]"
 
 
-class Vault:
+class KeyringStore:
     """Reads and writes logins in the keyring, and says what state it is in.
 
     No method blocks, and no result is an exception.
@@ -122,24 +127,24 @@ class Vault:
         self,
         *,
         limit: float = LIMIT_S,
-        open_ring: Callable[[], Opened] | None = None,
+        open_ring: Callable[[], OpenKeyring] | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Create a vault; nothing is looked at before it is asked for something.
 
         Args:
             limit: Seconds after which a keyring counts as silent.
-            open_ring: Finds the back-end; raises `UnusableError`.
+            open_ring: Finds the back-end; raises `KeyringUnusableError`.
             clock: Seconds on a monotonic clock.
         """
         self._limit = limit
-        self._open_ring = open_ring or open_safe_ring
+        self._open_ring = open_ring or open_safe_backend
         self._clock = clock
         self._keyring = KeyringStatus(KeyringState.UNKNOWN)
         self._watchers: list[Callable[[KeyringStatus], None]] = []
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread: Thread | None = None
-        self._opened: Opened | None = None
+        self._opened: OpenKeyring | None = None
         self._busy_since: float | None = None
 
     @property
@@ -155,7 +160,7 @@ class Vault:
         """Call this, from our thread, when the keyring turns out to be in another state."""
         self._watchers.append(tell)
 
-    def find(self, profile: Profile, user: str = "") -> Future[Finding]:
+    def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
         """Read the login of a profile for its upstream.
 
         Args:
@@ -164,13 +169,13 @@ class Vault:
                 that (the macOS Keychain cannot).
         """
 
-        def job(opened: Opened) -> Finding:
+        def job(opened: OpenKeyring) -> LookupResult:
             login = _find(opened, service_name(profile), user)
             # A locked keyring that holds nothing of ours was not unlocked.
             self._become(_state_of(opened))
-            return Finding(login, self._keyring)
+            return LookupResult(login, self._keyring)
 
-        return self._submit(job, lambda error: Finding(None, self._keyring))
+        return self._submit(job, lambda error: LookupResult(None, self._keyring))
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
         """Keep the login of a profile, in the place of any other.
@@ -179,7 +184,7 @@ class Vault:
             Why it could not be kept, None if it was.
         """
 
-        def job(opened: Opened) -> Problem | None:
+        def job(opened: OpenKeyring) -> Problem | None:
             reason = _unkeepable(opened, login)
             if reason:
                 return not_saved(self._keyring.name, reason)
@@ -198,7 +203,7 @@ class Vault:
             Why they could not be removed, None if they were.
         """
 
-        def job(opened: Opened) -> Problem | None:
+        def job(opened: OpenKeyring) -> Problem | None:
             _forget(opened, service_name(profile), profile.user)
             return None
 
@@ -241,7 +246,9 @@ class Vault:
 
     # --- In our thread -----------------------------------------------------------------------
 
-    def _submit(self, job: Callable[[Opened], T], on_error: Callable[[Exception], T]) -> Future[T]:
+    def _submit(
+        self, job: Callable[[OpenKeyring], T], on_error: Callable[[Exception], T]
+    ) -> Future[T]:
         future: Future[T] = Future()
 
         def run() -> None:
@@ -263,7 +270,7 @@ class Vault:
                 self._busy_since = None
             del job  # It may hold a login, and the next one may be long in coming.
 
-    def _attempt(self, job: Callable[[Opened], T], on_error: Callable[[Exception], T]) -> T:
+    def _attempt(self, job: Callable[[OpenKeyring], T], on_error: Callable[[Exception], T]) -> T:
         """Do a job; whatever goes wrong is a state of the keyring."""
         try:
             opened = self._opened = self._opened or self._open_ring()
@@ -302,7 +309,7 @@ class Vault:
 # --- Entries -----------------------------------------------------------------------------------
 
 
-def _do(job: Callable[[Opened], T], opened: Opened) -> T:
+def _do(job: Callable[[OpenKeyring], T], opened: OpenKeyring) -> T:
     """Do a job, and do it again if another program removed an entry between the job's calls.
 
     The calls to a Secret Service find an entry first and read or delete it after that. Every job
@@ -317,7 +324,7 @@ def _do(job: Callable[[Opened], T], opened: Opened) -> T:
     return job(opened)
 
 
-def _find(opened: Opened, service: str, user: str) -> Login | None:
+def _find(opened: OpenKeyring, service: str, user: str) -> Login | None:
     if not _has_entries(opened, service):
         return None
     _unlock(opened)
@@ -331,7 +338,7 @@ def _find(opened: Opened, service: str, user: str) -> Login | None:
     return Login(str(credential.username or user), str(credential.password))
 
 
-def _save(opened: Opened, profile: Profile, login: Login) -> None:
+def _save(opened: OpenKeyring, profile: Profile, login: Login) -> None:
     _unlock(opened)
     service = service_name(profile)
     before = {_user_at(opened, service, user) for user in (None, profile.user)}
@@ -343,7 +350,7 @@ def _save(opened: Opened, profile: Profile, login: Login) -> None:
         secret_service.set_label(service, login.user, label)
 
 
-def _user_at(opened: Opened, service: str, user: str | None) -> str:
+def _user_at(opened: OpenKeyring, service: str, user: str | None) -> str:
     """Return the user name of an entry, empty if there is none.
 
     Args:
@@ -355,7 +362,7 @@ def _user_at(opened: Opened, service: str, user: str | None) -> str:
     return (entry.username or user or "") if entry else ""
 
 
-def _forget(opened: Opened, service: str, user: str) -> None:
+def _forget(opened: OpenKeyring, service: str, user: str) -> None:
     if not _has_entries(opened, service):
         return
     _unlock(opened)
@@ -368,22 +375,22 @@ def _forget(opened: Opened, service: str, user: str) -> None:
         opened.ring.delete_password(service, user)
 
 
-def _has_entries(opened: Opened, service: str) -> bool:
+def _has_entries(opened: OpenKeyring, service: str) -> bool:
     """Return False if it is useless to ask the back-end, which may ask the person to unlock it."""
     return opened.module != _SERVICE or secret_service.has_entries(service)
 
 
-def _unlock(opened: Opened) -> None:
+def _unlock(opened: OpenKeyring) -> None:
     if opened.module == _SERVICE and not secret_service.unlock():
-        raise UnusableError(KeyringState.LOCKED)
+        raise KeyringUnusableError(KeyringState.LOCKED)
 
 
-def _state_of(opened: Opened) -> KeyringState:
+def _state_of(opened: OpenKeyring) -> KeyringState:
     is_locked = opened.module == _SERVICE and secret_service.is_locked()
     return KeyringState.LOCKED if is_locked else KeyringState.OK
 
 
-def _unkeepable(opened: Opened, login: Login) -> str:
+def _unkeepable(opened: OpenKeyring, login: Login) -> str:
     """Return why this back-end cannot keep a login, empty if it can."""
     if not login.user:
         return "a password needs a user name"
@@ -401,11 +408,11 @@ def _utf16_units(text: str) -> int:
 # --- Back-ends ---------------------------------------------------------------------------------
 
 
-def open_safe_ring() -> Opened:
+def open_safe_backend() -> OpenKeyring:
     """Return the back-end that the person configured, or else the best one; only if it is safe.
 
     Raises:
-        UnusableError: There is none, or only what would not encrypt.
+        KeyringUnusableError: There is none, or only what would not encrypt.
     """
     from keyring import backend, core
 
@@ -416,7 +423,7 @@ def open_safe_ring() -> Opened:
     return _first_safe(rings or backend.get_all_keyring())
 
 
-def _members(ring: Ring) -> list[Ring]:
+def _members(ring: KeyringBackend) -> list[KeyringBackend]:
     """Return the back-ends that a chainer would try, or the one that it is."""
     if type(ring).__module__ == "keyring.backends.chainer":
         return list(cast("_Chainer", ring).backends)
@@ -424,10 +431,10 @@ def _members(ring: Ring) -> list[Ring]:
 
 
 class _Chainer(Protocol):
-    backends: Iterable[Ring]
+    backends: Iterable[KeyringBackend]
 
 
-def _viable_safe_rings() -> Iterator[Ring]:
+def _viable_safe_rings() -> Iterator[KeyringBackend]:
     """Yield the safe back-ends that work here, the best first.
 
     The library would remember for ever what it found the first time; a keyring may start after us.
@@ -438,17 +445,17 @@ def _viable_safe_rings() -> Iterator[Ring]:
         yield ring_class()
 
 
-def _first_safe(rings: Iterable[Ring]) -> Opened:
+def _first_safe(rings: Iterable[KeyringBackend]) -> OpenKeyring:
     rings = list(rings)
     for ring in rings:
         kind = (type(ring).__module__, type(ring).__qualname__)
         if kind in SAFE:
-            return Opened(_in_our_name(ring), SAFE[kind])
+            return OpenKeyring(_in_our_name(ring), SAFE[kind])
     is_unsafe = any(not _is_none_at_all(ring) for ring in rings)
-    raise UnusableError(KeyringState.UNSAFE if is_unsafe else KeyringState.MISSING)
+    raise KeyringUnusableError(KeyringState.UNSAFE if is_unsafe else KeyringState.MISSING)
 
 
-def _is_none_at_all(ring: Ring) -> bool:
+def _is_none_at_all(ring: KeyringBackend) -> bool:
     """Return whether a back-end keeps nothing: `fail`, `null` and a chainer without members."""
     return type(ring).__module__ in {f"keyring.backends.{n}" for n in ("fail", "null", "chainer")}
 
@@ -456,10 +463,10 @@ def _is_none_at_all(ring: Ring) -> bool:
 class _Named(Protocol):
     appid: str
 
-    def with_properties(self, **properties: str) -> Ring: ...
+    def with_properties(self, **properties: str) -> KeyringBackend: ...
 
 
-def _in_our_name(ring: Ring) -> Ring:
+def _in_our_name(ring: KeyringBackend) -> KeyringBackend:
     """Let entries say that they are ours, where the back-end tells who wrote them."""
     if hasattr(ring, "appid"):
         return cast("_Named", ring).with_properties(appid=APP_NAME)

@@ -1,4 +1,5 @@
-"""Tests for trayproxy.desk.turns, and for the rules of one failed log-on for each password."""
+"""Tests for trayproxy.desk.machine.pacing, and for the rules of one failed log-on for each
+password."""
 
 from dataclasses import replace
 
@@ -9,26 +10,26 @@ from hypothesis import strategies as st
 from tests.desk.play import KEY, OFFICE, RIGHT, WRONG, Play
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import PromptReason
-from trayproxy.desk.case import Phase
-from trayproxy.desk.events import (
-    Accepted,
-    AskersChanged,
-    Challenged,
-    Deleted,
-    Depart,
-    Departing,
-    Given,
-    Inconclusive,
-    Overdue,
-    OwnEnded,
-    Recall,
-    Release,
-    Spared,
-    Switched,
-    TryOwn,
+from trayproxy.desk.history import HistoryRecord
+from trayproxy.desk.machine.events import (
+    AllowDeparture,
+    CancelTrial,
+    FrontEndsChanged,
+    LoginAccepted,
+    LoginDeparting,
+    LoginGiven,
+    LoginInconclusive,
+    OwnRequestEnded,
+    ProfileDeleted,
+    ProfileSwitched,
+    RecallLogin,
+    ReleaseRequest,
+    RequestChallenged,
+    SendOwnRequest,
+    UpstreamOverdue,
 )
-from trayproxy.desk.memory import Record
-from trayproxy.desk.space import Key, Mark, Space
+from trayproxy.desk.machine.space_state import SpacePhase
+from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.profiles.profile import Upstream
 
 
@@ -49,33 +50,33 @@ class Stale(Play):
             numbers.append(self.waiters)
             target = f"host{self.waiters}.example:443"
             self.targets[self.waiters] = target
-            self.do(Departing(self.waiters, self.carried, target))
+            self.do(LoginDeparting(self.waiters, self.carried, target))
         return numbers
 
     @property
     def gone(self) -> list[int]:
-        return [effect.number for effect in self.all(Depart)]
+        return [effect.number for effect in self.all(AllowDeparture)]
 
     @property
     def recalled(self) -> list[int]:
-        return [effect.number for effect in self.all(Recall)]
+        return [effect.number for effect in self.all(RecallLogin)]
 
     def prove(self, number: int) -> None:
-        self.do(Accepted(self.carried, "basic", "basic", self.targets[number], number))
+        self.do(LoginAccepted(self.carried, "basic", "basic", self.targets[number], number))
 
     def refuse(self, number: int) -> int:
         return self.challenge(tried=self.carried, target=self.targets[number], flight=number)
 
     def lose(self, number: int = 0) -> None:
-        self.do(Inconclusive(self.carried, sent=True, flight=number))
+        self.do(LoginInconclusive(self.carried, sent=True, flight=number))
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> SpacePhase:
         return self.machine.board.cases[KEY].phase
 
     def own(self) -> int:
         """Let the upstream ask our own request for a login; return what it is released as."""
-        waiter = self.challenge(target=self.all(TryOwn)[-1].target, own=True)
+        waiter = self.challenge(target=self.all(SendOwnRequest)[-1].target, own=True)
         assert self.released()[-1] == waiter
         return waiter
 
@@ -89,7 +90,7 @@ def test_one_goes_and_the_others_follow_when_it_is_accepted() -> None:
     assert play.gone == [first]
     play.prove(first)
     assert play.gone == [first, *others]
-    assert {effect.flight for effect in play.all(Depart)[1:]} == {0}
+    assert {effect.flight for effect in play.all(AllowDeparture)[1:]} == {0}
 
 
 def test_without_a_verdict_one_more_goes_after_two_seconds_and_then_our_own() -> None:
@@ -101,7 +102,7 @@ def test_without_a_verdict_one_more_goes_after_two_seconds_and_then_our_own() ->
     assert play.gone == [first, second]
     play.wait(2)
     assert play.gone == [first, second]
-    assert len(play.all(TryOwn)) == 1
+    assert len(play.all(SendOwnRequest)) == 1
 
 
 def test_without_requests_of_our_own_one_more_goes_each_two_seconds() -> None:
@@ -130,7 +131,7 @@ def test_our_own_request_does_not_go_to_the_address_that_has_just_refused() -> N
     (again,) = play.depart()
     play.targets[again] = play.targets[first]
     play.refuse(again)
-    assert play.all(TryOwn)[-1].target != play.targets[first]
+    assert play.all(SendOwnRequest)[-1].target != play.targets[first]
 
 
 def test_a_changed_password_costs_two_log_ons_however_many_wait() -> None:
@@ -141,7 +142,7 @@ def test_a_changed_password_costs_two_log_ons_however_many_wait() -> None:
     for _ in others:
         play.challenge()
     play.challenge(tried=play.mark(ours), own=True, flight=ours)
-    assert play.phase is Phase.ASKING
+    assert play.phase is SpacePhase.ASKING
     assert play.refused().get(first) is None
     assert "FORBIDDEN" not in play.refused().values()
 
@@ -165,9 +166,9 @@ def test_a_client_that_leaves_does_not_take_back_the_login_that_its_request_carr
 
 def test_after_its_profile_was_deleted_a_login_is_on_no_request() -> None:
     play = Stale()
-    play.do(Deleted("office"))
+    play.do(ProfileDeleted("office"))
     before = len(play.effects)
-    play.do(Overdue(play.carried, 2))
+    play.do(UpstreamOverdue(play.carried, 2))
     assert play.effects[before:] == []
     assert play.depart() == play.recalled
 
@@ -181,8 +182,8 @@ def test_an_acceptance_of_what_left_before_a_refusal_does_not_count() -> None:
     first, _ = play.depart(2)
     play.wait(2)
     play.refuse(first)
-    play.do(Accepted(play.carried, "basic", "basic"))
-    assert play.phase is Phase.HELD
+    play.do(LoginAccepted(play.carried, "basic", "basic"))
+    assert play.phase is SpacePhase.HELD
 
 
 @given(st.lists(st.sampled_from(("lost", "unsent", "accepted", "left")), max_size=12))
@@ -191,18 +192,18 @@ def test_what_never_carried_the_login_changes_no_trial(events: list[str]) -> Non
     first, second, *_ = play.depart(4)
     play.refuse(first)
     ours = play.own()
-    assert play.phase is Phase.CHECKING
+    assert play.phase is SpacePhase.CHECKING
     for event in events:
         match event:
             case "lost":
-                play.do(Inconclusive(play.carried, sent=True, flight=second))
+                play.do(LoginInconclusive(play.carried, sent=True, flight=second))
             case "unsent":
-                play.do(Inconclusive(play.carried, sent=False))
+                play.do(LoginInconclusive(play.carried, sent=False))
             case "accepted":
-                play.do(Accepted(play.carried, "basic", "basic"))
+                play.do(LoginAccepted(play.carried, "basic", "basic"))
             case "left":
                 play.leave(second)
-        assert play.phase is Phase.CHECKING
+        assert play.phase is SpacePhase.CHECKING
     play.challenge(tried=play.mark(ours), own=True, flight=ours)
     assert play.phase.name == "ASKING"
 
@@ -212,7 +213,7 @@ def test_never_more_are_on_their_way_than_may_go_unanswered(events: list[str]) -
     play = Stale()
     away: list[int] = []
     for event in events:
-        known = len(play.all(Depart))
+        known = len(play.all(AllowDeparture))
         if event == "depart":
             play.depart(3)
         elif event == "wait":
@@ -225,10 +226,10 @@ def test_never_more_are_on_their_way_than_may_go_unanswered(events: list[str]) -
                 play.refuse(number)
             else:
                 play.lose(number)
-        away += [effect.flight for effect in play.all(Depart)[known:] if effect.flight]
+        away += [effect.flight for effect in play.all(AllowDeparture)[known:] if effect.flight]
         case = play.machine.board.cases[KEY]
         assert len(case.flights) <= play.rules.unanswered
-        assert not case.queue or case.phase is Phase.TRUSTED
+        assert not case.queue or case.phase is SpacePhase.TRUSTED
         if case.doubts:
             assert not case.queue
 
@@ -242,11 +243,11 @@ def test_after_two_without_an_answer_ours_asks_and_then_the_person_is_asked() ->
     for _ in range(2):
         (number,) = play.depart()
         play.lose(number)
-    assert play.phase is Phase.HELD
+    assert play.phase is SpacePhase.HELD
     ours = play.own()
     play.challenge()
-    play.do(Inconclusive(play.mark(ours), sent=True, flight=ours))
-    play.do(OwnEnded(play.all(TryOwn)[-1].number, asked=True))
+    play.do(LoginInconclusive(play.mark(ours), sent=True, flight=ours))
+    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, asked=True))
     assert play.question_due.reason is PromptReason.UNCHECKED
     assert len(play.gone) + 1 == 3
 
@@ -256,8 +257,8 @@ def test_an_upstream_that_does_not_even_ask_is_not_the_logins_fault() -> None:
     for _ in range(2):
         (number,) = play.depart()
         play.lose(number)
-    play.do(OwnEnded(play.all(TryOwn)[-1].number, asked=True))
-    assert play.phase is Phase.TRUSTED
+    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, asked=True))
+    assert play.phase is SpacePhase.TRUSTED
     assert not play.is_asking
 
 
@@ -269,7 +270,7 @@ def test_without_requests_of_our_own_the_next_request_goes_all_the_same() -> Non
         play.wait(play.rules.pace)
         assert play.gone[-1] == number
         play.lose(number)
-    assert play.phase is Phase.TRUSTED
+    assert play.phase is SpacePhase.TRUSTED
     assert not play.is_asking
 
 
@@ -280,7 +281,7 @@ def test_an_upstream_that_accepts_ours_is_well() -> None:
         play.lose(number)
     play.accept(play.own())
     (number,) = play.depart()
-    assert play.all(Depart)[-1] == Depart(number, 0)
+    assert play.all(AllowDeparture)[-1] == AllowDeparture(number, 0)
 
 
 def test_connections_that_are_lost_together_count_as_one() -> None:
@@ -290,8 +291,8 @@ def test_connections_that_are_lost_together_count_as_one() -> None:
     play.prove(first)
     for _ in range(20):
         play.lose()
-    assert play.phase is Phase.TRUSTED
-    assert play.all(TryOwn) == []
+    assert play.phase is SpacePhase.TRUSTED
+    assert play.all(SendOwnRequest) == []
     (number,) = play.depart()
     assert play.gone[-1] == number
 
@@ -304,15 +305,15 @@ class Fresh(Stale):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.do(Accepted(self.carried, "basic", "basic", "a.example:443"))
+        self.do(LoginAccepted(self.carried, "basic", "basic", "a.example:443"))
 
     def fall_silent(self, count: int) -> None:
         """Let the upstream answer nothing while so many requests wait that carry the login."""
-        self.do(Overdue(self.carried, count))
+        self.do(UpstreamOverdue(self.carried, count))
 
     @property
     def sent_ours(self) -> bool:
-        return bool(self.all(TryOwn))
+        return bool(self.all(SendOwnRequest))
 
 
 def test_one_without_an_answer_is_followed_by_one_more_and_then_by_ours() -> None:
@@ -336,8 +337,8 @@ def test_several_without_an_answer_are_followed_by_ours_alone(count: int) -> Non
     assert play.gone == []
     play.challenge()
     ours = play.own()
-    play.do(Inconclusive(play.mark(ours), sent=True, flight=ours))
-    play.do(OwnEnded(play.all(TryOwn)[-1].number, asked=True))
+    play.do(LoginInconclusive(play.mark(ours), sent=True, flight=ours))
+    play.do(OwnRequestEnded(play.all(SendOwnRequest)[-1].number, asked=True))
     assert play.question_due.reason is PromptReason.UNCHECKED
 
 
@@ -345,7 +346,7 @@ def test_silence_says_nothing_new_of_a_login_that_goes_on_one_request_at_a_time(
     """The requests that wait for their turn do not carry it."""
     play = Stale()
     first, second, _ = play.depart(3)
-    play.do(Overdue(play.carried, 50))
+    play.do(UpstreamOverdue(play.carried, 50))
     play.wait(play.rules.pace)
     assert play.gone == [first, second]
 
@@ -354,7 +355,7 @@ def test_a_late_answer_of_a_slow_site_lets_the_others_go() -> None:
     play = Fresh()
     play.fall_silent(3)
     numbers = play.depart(3)
-    play.do(Accepted(play.carried, "basic", "basic", "slow.example:443"))
+    play.do(LoginAccepted(play.carried, "basic", "basic", "slow.example:443"))
     assert play.gone == numbers
     assert not play.sent_ours
 
@@ -371,9 +372,9 @@ def test_a_login_given_for_this_run_is_sent_again_after_a_while() -> None:
     """Without a person nobody else would ever end it, and no keyring holds it."""
     play = Play()
 
-    play.do(AskersChanged(0))
+    play.do(FrontEndsChanged(0))
     play.wait(60)
-    play.do(Given(OFFICE, play.offers[0].way, RIGHT))
+    play.do(LoginGiven(OFFICE, play.offers[0].way, RIGHT))
     for _ in range(2):
         play.fail(play.challenge(), sent=True)
     for seconds in play.rules.short_silences[:3]:
@@ -389,7 +390,7 @@ def test_a_login_given_for_this_run_is_sent_again_after_a_while() -> None:
 
 
 def test_a_login_that_an_earlier_run_left_on_trial_is_asked_about() -> None:
-    play = Play(records={RIGHT: Record(hold_s=3600)})
+    play = Play(records={RIGHT: HistoryRecord(hold_s=3600)})
     play.challenge()
     play.found(RIGHT)
     assert play.released() == []
@@ -403,7 +404,7 @@ def test_a_login_that_was_not_sent_is_not_left_on_record() -> None:
     waiter = play.challenge()
     play.found(RIGHT)
     play.fail(waiter, sent=False)
-    assert play.all(Spared) == [Spared(KEY.space, RIGHT)]
+    assert play.all(CancelTrial) == [CancelTrial(KEY.upstream_id, RIGHT)]
 
 
 @pytest.mark.parametrize("login", [RIGHT, WRONG])
@@ -413,12 +414,12 @@ def test_what_is_rejected_at_an_address_is_known_under_another_name(login: Login
     play = Play()
     alias = replace(OFFICE, id="alias", upstream=Upstream("alias.corp.example", 8080))
     there = ("192.0.2.1:8080",)
-    play.do(Challenged(901, KEY, OFFICE, play.offers, "a:80", addresses=there))
+    play.do(RequestChallenged(901, KEY, OFFICE, play.offers, "a:80", addresses=there))
     play.found(WRONG)
-    play.do(Switched(alias))
-    key = Key(Space.of(alias), "Corp", KEY.family)
-    play.challenge(tried=Mark(KEY, 1), flight=901)
-    play.do(Challenged(902, key, alias, play.offers, "b:80", addresses=there))
+    play.do(ProfileSwitched(alias))
+    key = ProtectionSpace(UpstreamId.of(alias), "Corp", KEY.family)
+    play.challenge(tried=LoginId(KEY, 1), flight=901)
+    play.do(RequestChallenged(902, key, alias, play.offers, "b:80", addresses=there))
     play.found(login)
-    sent = [effect.waiter for effect in play.all(Release)]
+    sent = [effect.waiter for effect in play.all(ReleaseRequest)]
     assert (902 in sent) is (login == RIGHT)

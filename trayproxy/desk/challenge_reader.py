@@ -8,10 +8,16 @@ from trayproxy.auth.scheme import Offer, Scheme, Verdict, choose
 from trayproxy.auth.schemes import allowed, writing
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.control.messages import Problem, Transport
-from trayproxy.desk.answer import Answer
-from trayproxy.desk.events import Offered, Tried, Way
+from trayproxy.desk.credentials import Credentials
+from trayproxy.desk.machine.events import OfferedScheme, SignInMethod, TriedLogin
 from trayproxy.desk.problems import unusable_login
-from trayproxy.desk.space import BY_LOGIN, BY_SSO, Key, Space, bounded_realm
+from trayproxy.desk.protection_space import (
+    BY_LOGIN,
+    BY_SSO,
+    ProtectionSpace,
+    UpstreamId,
+    bounded_realm,
+)
 from trayproxy.http.challenges import Challenge
 from trayproxy.profiles.profile import Encoding, Profile, SignIn
 
@@ -19,7 +25,7 @@ SOCKS_SCHEMES: tuple[Scheme, ...] = (SocksPassword(),)
 """How one signs in to a SOCKS proxy; none of HTTP's schemes means anything there."""
 
 
-class Offers:
+class ChallengeReader:
     """Reads challenges."""
 
     def __init__(self, schemes: Sequence[Scheme], is_installed: Callable[[str], bool]) -> None:
@@ -37,7 +43,7 @@ class Offers:
     def _at(self, upstream: str) -> tuple[Scheme, ...]:
         return SOCKS_SCHEMES if upstream.startswith("socks5:") else self._schemes
 
-    def usable(self, space: Space, profile: Profile) -> tuple[Scheme, ...]:
+    def usable(self, space: UpstreamId, profile: Profile) -> tuple[Scheme, ...]:
         """Return the schemes that a profile allows at an upstream, the strongest first."""
         schemes = self._at(space.upstream)
         if schemes is SOCKS_SCHEMES:
@@ -60,7 +66,7 @@ class Offers:
         return replace(offer, scheme=next(present, offer.scheme))
 
     def read(
-        self, challenges: Sequence[Challenge], space: Space, profile: Profile
+        self, challenges: Sequence[Challenge], space: UpstreamId, profile: Profile
     ) -> tuple[Offer, ...]:
         """Return what of the schemes on offer a profile can use, the strongest first.
 
@@ -73,10 +79,10 @@ class Offers:
     def key(
         self,
         challenges: Sequence[Challenge],
-        space: Space,
+        space: UpstreamId,
         profile: Profile,
-        tried: Answer | None,
-    ) -> Key:
+        tried: Credentials | None,
+    ) -> ProtectionSpace:
         """Return who asks.
 
         The realm is that of the strongest scheme that has one, whether or not it can be used: NTLM
@@ -84,13 +90,13 @@ class Offers:
         """
         offers = _understood(challenges, self._at(space.upstream))
         realms = [offer.challenge.realm for offer in offers]
-        if tried and not any(realms) and tried.space == space:
+        if tried and not any(realms) and tried.upstream_id == space:
             # The end of a handshake, which tells of nothing but itself.
-            return tried.mark.key
+            return tried.login_id.space
         family = BY_SSO if profile.sign_in is SignIn.SSO else BY_LOGIN
         if space.upstream.startswith("socks5:"):
             family = SOCKS_SCHEMES[0].family
-        return Key(space, bounded_realm(next(filter(None, realms), "")), family)
+        return ProtectionSpace(space, bounded_realm(next(filter(None, realms), "")), family)
 
     def check(self, login: Login, upstream: str, method: str = "") -> Problem | None:
         """Return why a login cannot be used; None if a scheme can express it.
@@ -112,10 +118,10 @@ class Offers:
                 return None
         return problem
 
-    def guess(self, profile: Profile) -> Way:
+    def guess(self, profile: Profile) -> SignInMethod:
         """Return how an upstream will ask that has not asked yet: in the least safe way."""
         upstream = str(profile.upstream)
-        schemes = self.usable(Space.of(profile), profile) or self._at(upstream)
+        schemes = self.usable(UpstreamId.of(profile), profile) or self._at(upstream)
         return _way(schemes[-1], upstream)
 
 
@@ -124,12 +130,14 @@ def _understood(challenges: Sequence[Challenge], schemes: Sequence[Scheme]) -> t
     return tuple(filter(None, found))
 
 
-def tried_with(answer: Answer, verdict: Verdict | None, challenges: Sequence[Challenge]) -> Tried:
+def tried_with(
+    answer: Credentials, verdict: Verdict | None, challenges: Sequence[Challenge]
+) -> TriedLogin:
     """Return what a request carried that has come back, in the words of the machine."""
     # A SOCKS server asks for the login before it hears of any target.
     is_final = (verdict is not None and not challenges) or answer.scheme in SOCKS_SCHEMES
-    return Tried(
-        answer.mark,
+    return TriedLogin(
+        answer.login_id,
         name_of(answer.scheme),
         verdict,
         is_final,
@@ -139,7 +147,7 @@ def tried_with(answer: Answer, verdict: Verdict | None, challenges: Sequence[Cha
     )
 
 
-def is_repeated(answer: Answer, challenges: Sequence[Challenge]) -> bool:
+def is_repeated(answer: Credentials, challenges: Sequence[Challenge]) -> bool:
     """Return whether a 407 offers once more what the refused request carried.
 
     If not, it says nothing about the login: the upstream wants it in another way. What Digest signs
@@ -161,16 +169,18 @@ def name_of(scheme: Scheme) -> str:
     return f"{scheme.name} by {scheme.family}"
 
 
-def offered(offers: Sequence[Offer], space: Space) -> tuple[Offered, ...]:
+def offered(offers: Sequence[Offer], space: UpstreamId) -> tuple[OfferedScheme, ...]:
     """Return what an upstream offers, in the words of the machine."""
     return tuple(
-        Offered(name_of(offer.scheme), _way(offer.scheme, space.upstream), offer.label)
+        OfferedScheme(name_of(offer.scheme), _way(offer.scheme, space.upstream), offer.label)
         for offer in offers
     )
 
 
-def _way(scheme: Scheme, upstream: str) -> Way:
+def _way(scheme: Scheme, upstream: str) -> SignInMethod:
     """Return how a scheme signs in over the connection to an upstream (ux §3.5)."""
     if upstream.startswith("https:"):
-        return Way(scheme.title, Transport.ENCRYPTED)
-    return Way(scheme.title, Transport.READABLE if scheme.readable else Transport.SCRAMBLED)
+        return SignInMethod(scheme.title, Transport.ENCRYPTED)
+    return SignInMethod(
+        scheme.title, Transport.READABLE if scheme.readable else Transport.SCRAMBLED
+    )

@@ -42,14 +42,14 @@ from time import time
 from typing import Any, Protocol, TypeVar
 
 from trayproxy.auth.login import Login
-from trayproxy.desk.space import Pin, Space, bounded_realm
+from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId, bounded_realm
 from trayproxy.profiles.store import read_file, replace_file
 
 SCHEMA = 1
 SIZE_MOST = 256 * 1024
 """Octets; a larger file is something else, and none is written."""
 CLOSE_S = 3.0
-"""Seconds that `MemoryFile.close` waits for one thing to be written."""
+"""Seconds that `HistoryFile.close` waits for one thing to be written."""
 ADDRESSES_MOST = 8
 """Addresses remembered per upstream."""
 HOLD_S = (600.0, 3600.0, 14400.0, 57600.0)
@@ -73,7 +73,7 @@ _log = getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class HistoryRecord:
     """What earlier runs say about a login that is about to be tried.
 
     Attributes:
@@ -86,26 +86,26 @@ class Record:
     hold_s: float = 0.0
 
 
-class Memory(Protocol):
+class History(Protocol):
     """Remembers between runs. Nothing here raises, blocks or waits."""
 
     @property
-    def pins(self) -> Mapping[Space, Pin]:
+    def pins(self) -> Mapping[UpstreamId, UpstreamFingerprint]:
         """What upstreams were when they last accepted a login, as it was at the start."""
 
-    def rejected_for(self, space: Space, login: Login) -> Future[str | None]:
+    def rejected_for(self, space: UpstreamId, login: Login) -> Future[str | None]:
         """Find out for which profile an upstream rejected this login, in whatever run.
 
         Returns:
             The id of the profile, that of `space` if there are several; None if it did not.
         """
 
-    def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
+    def found_at(self, space: UpstreamId, addresses: tuple[str, ...]) -> None:
         """Note the addresses of an upstream, under which its rejections are found again."""
 
     def try_out(
-        self, space: Space, login: Login, *, insists: bool, is_saved: bool = False
-    ) -> Future[Record]:
+        self, space: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
+    ) -> Future[HistoryRecord]:
         """Write down that a login is on trial, unless an earlier run speaks against the trial.
 
         Where it cannot be written down the login may be tried all the same.
@@ -117,16 +117,16 @@ class Memory(Protocol):
             is_saved: It comes from the keyring.
         """
 
-    def spare(self, space: Space, login: Login) -> None:
+    def spare(self, space: UpstreamId, login: Login) -> None:
         """Remove what `try_out` wrote down last: the login was not sent after all."""
 
-    def rejected(self, space: Space, login: Login) -> None:
+    def rejected(self, space: UpstreamId, login: Login) -> None:
         """Remember that an upstream rejected a login."""
 
-    def accepted(self, space: Space, login: Login) -> None:
+    def accepted(self, space: UpstreamId, login: Login) -> None:
         """Forget that an upstream ever rejected a login."""
 
-    def pin(self, space: Space, pin: Pin | None) -> None:
+    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
         """Remember what an upstream is; None: forget it."""
 
     def forget(self, profile_id: str) -> None:
@@ -136,34 +136,34 @@ class Memory(Protocol):
         """Have written what there is to write."""
 
 
-class Forgetful:
+class NullHistory:
     """Remembers nothing, for a run that must leave nothing behind."""
 
-    pins: Mapping[Space, Pin] = {}
+    pins: Mapping[UpstreamId, UpstreamFingerprint] = {}
 
-    def rejected_for(self, space: Space, login: Login) -> Future[str | None]:
+    def rejected_for(self, space: UpstreamId, login: Login) -> Future[str | None]:
         """Know of nothing."""
         return _done(None)
 
-    def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
+    def found_at(self, space: UpstreamId, addresses: tuple[str, ...]) -> None:
         """Forget it."""
 
     def try_out(
-        self, space: Space, login: Login, *, insists: bool, is_saved: bool = False
-    ) -> Future[Record]:
+        self, space: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
+    ) -> Future[HistoryRecord]:
         """Know of nothing."""
-        return _done(Record())
+        return _done(HistoryRecord())
 
-    def spare(self, space: Space, login: Login) -> None:
+    def spare(self, space: UpstreamId, login: Login) -> None:
         """Have nothing to remove."""
 
-    def rejected(self, space: Space, login: Login) -> None:
+    def rejected(self, space: UpstreamId, login: Login) -> None:
         """Forget it."""
 
-    def accepted(self, space: Space, login: Login) -> None:
+    def accepted(self, space: UpstreamId, login: Login) -> None:
         """Have nothing to forget."""
 
-    def pin(self, space: Space, pin: Pin | None) -> None:
+    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
         """Forget it."""
 
     def forget(self, profile_id: str) -> None:
@@ -192,7 +192,7 @@ class _Trial:
 class _Upstream:
     """What the file says about one upstream of one profile."""
 
-    pin: Pin | None = None
+    pin: UpstreamFingerprint | None = None
     rejected: list[str] = field(default_factory=list)
     addresses: tuple[str, ...] = ()
     trials: dict[str, _Trial] = field(default_factory=dict)
@@ -202,8 +202,8 @@ class _Upstream:
         return bool(self.pin or self.rejected or self.trials)
 
 
-class MemoryFile:
-    """A `Memory` in a file, with one thread for hashing and writing."""
+class HistoryFile:
+    """A `History` in a file, with one thread for hashing and writing."""
 
     def __init__(
         self, path: Path, now: Callable[[], float] = time, name_after_s: float = NAME_AFTER_S
@@ -218,9 +218,9 @@ class MemoryFile:
         self._path = path
         self._now = now
         self._name_after_s = name_after_s
-        self._unnamed: tuple[Space, Login] | None = None
+        self._unnamed: tuple[UpstreamId, Login] | None = None
         """The login of the trial of this run that has no name yet; used by our thread only."""
-        self._addresses: dict[Space, tuple[str, ...]] = {}
+        self._addresses: dict[UpstreamId, tuple[str, ...]] = {}
         self._salt, self._upstreams = self._read()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._worker: Thread | None = None
@@ -230,11 +230,11 @@ class MemoryFile:
         leaves no trial behind."""
 
     @property
-    def pins(self) -> Mapping[Space, Pin]:
+    def pins(self) -> Mapping[UpstreamId, UpstreamFingerprint]:
         """What upstreams were when they last accepted a login."""
         return {space: one.pin for space, one in self._upstreams.items() if one.pin}
 
-    def rejected_for(self, space: Space, login: Login) -> Future[str | None]:
+    def rejected_for(self, space: UpstreamId, login: Login) -> Future[str | None]:
         """Find out for which profile an upstream rejected this login, in whatever run.
 
         Returns:
@@ -251,31 +251,31 @@ class MemoryFile:
 
         return self._do(find) if self._upstreams or self._worker else _done(None)
 
-    def found_at(self, space: Space, addresses: tuple[str, ...]) -> None:
+    def found_at(self, space: UpstreamId, addresses: tuple[str, ...]) -> None:
         """Note the addresses of an upstream, under which its rejections are found again."""
         self._addresses[space] = addresses[:ADDRESSES_MOST]
 
     def try_out(
-        self, space: Space, login: Login, *, insists: bool, is_saved: bool = False
-    ) -> Future[Record]:
+        self, space: UpstreamId, login: Login, *, insists: bool, is_saved: bool = False
+    ) -> Future[HistoryRecord]:
         """Write down that a login is on trial, unless an earlier run speaks against the trial."""
 
-        def note() -> Record:
+        def note() -> HistoryRecord:
             self._name()
             there = list(self._there(space).values())
             if is_saved and not any(one.rejected or one.trials for one in there):
                 self._upstream(space).trials[UNNAMED] = _Trial(1, self._now(), is_ours=True)
                 self._unnamed = space, login
                 self._write()
-                return Record()
+                return HistoryRecord()
             fingerprint = self._fingerprint(login)
             if not insists and self._is_rejected(space, fingerprint):
-                return Record(is_rejected=True)
+                return HistoryRecord(is_rejected=True)
             names = (fingerprint, UNNAMED) if is_saved else (fingerprint,)
             known = [one.trials[name] for one in there for name in names if name in one.trials]
             hold_s = max((self._hold(trial) for trial in known if not trial.is_ours), default=0.0)
             if hold_s > 0 and not insists:
-                return Record(hold_s=hold_s)
+                return HistoryRecord(hold_s=hold_s)
             count = max((trial.count for trial in known), default=0)
             upstream = self._upstream(space)
             for name in names:
@@ -284,19 +284,19 @@ class MemoryFile:
             while len(upstream.trials) > REJECTED_MOST:
                 del upstream.trials[next(iter(upstream.trials))]
             self._write()
-            return Record()
+            return HistoryRecord()
 
-        def note_if_possible() -> Record:
+        def note_if_possible() -> HistoryRecord:
             try:
                 return note()
             except (ImportError, ValueError, MemoryError) as error:
                 # Where OpenSSL is restricted (FIPS) there may be no scrypt.
                 _log.warning("a sign-in cannot be put on record: %s", type(error).__name__)
-                return Record()
+                return HistoryRecord()
 
         return self._do(note_if_possible)
 
-    def spare(self, space: Space, login: Login) -> None:
+    def spare(self, space: UpstreamId, login: Login) -> None:
         """Remove what `try_out` wrote down last: the login was not sent after all."""
 
         def note() -> None:
@@ -312,7 +312,7 @@ class MemoryFile:
 
         self._do(note)
 
-    def rejected(self, space: Space, login: Login) -> None:
+    def rejected(self, space: UpstreamId, login: Login) -> None:
         """Remember that an upstream rejected a login."""
 
         def note() -> None:
@@ -330,7 +330,7 @@ class MemoryFile:
 
         self._do(note)
 
-    def accepted(self, space: Space, login: Login) -> None:
+    def accepted(self, space: UpstreamId, login: Login) -> None:
         """Forget that an upstream ever rejected a login, and that the login is on trial."""
 
         def note() -> None:
@@ -350,11 +350,15 @@ class MemoryFile:
         if self._upstreams or self._worker:
             self._do(note)
 
-    def pin(self, space: Space, pin: Pin | None) -> None:
+    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
         """Remember what an upstream is; None: forget it."""
 
         def note() -> None:
-            bounded = Pin(pin.label, tuple(map(bounded_realm, pin.realms))) if pin else None
+            bounded = (
+                UpstreamFingerprint(pin.label, tuple(map(bounded_realm, pin.realms)))
+                if pin
+                else None
+            )
             self._upstream(space).pin = bounded
             self._write()
 
@@ -432,14 +436,14 @@ class MemoryFile:
             trials[fingerprint] = trial
             self._write()
 
-    def _drop_unnamed(self, space: Space, login: Login) -> bool:
+    def _drop_unnamed(self, space: UpstreamId, login: Login) -> bool:
         """Remove the trial that has no name yet if it is that of this login; tell whether."""
         if self._unnamed != (space, login):
             return False
         self._unnamed = None
         return self._upstream(space).trials.pop(UNNAMED, None) is not None
 
-    def _forget(self, space: Space, fingerprint: str) -> bool:
+    def _forget(self, space: UpstreamId, fingerprint: str) -> bool:
         """Remove rejections and trials of a login at an upstream; return whether there were any."""
         changed = False
         for one in self._there(space).values():
@@ -449,7 +453,7 @@ class MemoryFile:
                 changed = True
         return changed
 
-    def _upstream(self, space: Space) -> _Upstream:
+    def _upstream(self, space: UpstreamId) -> _Upstream:
         if space not in self._upstreams:
             while len(self._upstreams) >= SPACES_MOST:
                 del self._upstreams[next(iter(self._upstreams))]
@@ -458,7 +462,7 @@ class MemoryFile:
         upstream.addresses = self._addresses.get(space, upstream.addresses)
         return upstream
 
-    def _there(self, space: Space) -> dict[Space, _Upstream]:
+    def _there(self, space: UpstreamId) -> dict[UpstreamId, _Upstream]:
         """Return what is known of an upstream, whatever the profile and the name."""
         known = self._upstreams.get(space)
         addresses = {*self._addresses.get(space, ()), *(known.addresses if known else ())}
@@ -468,10 +472,10 @@ class MemoryFile:
             if other.upstream == space.upstream or not addresses.isdisjoint(one.addresses)
         }
 
-    def _is_rejected(self, space: Space, fingerprint: str) -> bool:
+    def _is_rejected(self, space: UpstreamId, fingerprint: str) -> bool:
         return any(fingerprint in one.rejected for one in self._there(space).values())
 
-    def _trials_of(self, space: Space, fingerprint: str) -> list[_Upstream]:
+    def _trials_of(self, space: UpstreamId, fingerprint: str) -> list[_Upstream]:
         return [one for one in self._there(space).values() if fingerprint in one.trials]
 
     def _hold(self, trial: _Trial) -> float:
@@ -495,7 +499,7 @@ class MemoryFile:
 
     # --- The file ----------------------------------------------------------------------------
 
-    def _read(self) -> tuple[bytes, dict[Space, _Upstream]]:
+    def _read(self) -> tuple[bytes, dict[UpstreamId, _Upstream]]:
         try:
             octets = read_file(self._path, SIZE_MOST + 1)
         except FileNotFoundError:
@@ -549,10 +553,10 @@ class MemoryFile:
         return dumps(document, indent=1).encode("ascii")
 
 
-class Forwarding:
-    """A `Memory` that passes each call on to another one; subclasses replace some of the calls."""
+class ForwardingHistory:
+    """A `History` that passes each call on to another one; subclasses replace some of the calls."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: History) -> None:
         self.pins = memory.pins
         self.rejected_for = memory.rejected_for
         self.found_at = memory.found_at
@@ -563,7 +567,7 @@ class Forwarding:
         self.forget = memory.forget
         self._memory = memory
 
-    def pin(self, space: Space, pin: Pin | None) -> None:
+    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
         """Remember what an upstream is; None: forget it."""
         self._memory.pin(space, pin)
 
@@ -572,18 +576,18 @@ class Forwarding:
         self._memory.close()
 
 
-class Unpinned(Forwarding):
-    """A `Memory` that keeps rejections and trials, and nothing of what upstreams are."""
+class HistoryWithoutFingerprints(ForwardingHistory):
+    """A `History` that keeps rejections and trials, and nothing of what upstreams are."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: History) -> None:
         super().__init__(memory)
         self.pins = {}
 
-    def pin(self, space: Space, pin: Pin | None) -> None:
+    def pin(self, space: UpstreamId, pin: UpstreamFingerprint | None) -> None:
         """Keep nothing."""
 
 
-def _parse(document: Any) -> tuple[bytes, dict[Space, _Upstream]]:
+def _parse(document: Any) -> tuple[bytes, dict[UpstreamId, _Upstream]]:
     """Read the document of a file.
 
     Raises:
@@ -596,9 +600,13 @@ def _parse(document: Any) -> tuple[bytes, dict[Space, _Upstream]]:
         raise ValueError("no salt")
     upstreams = {}
     for entry in _list(document["upstreams"])[:SPACES_MOST]:
-        space = Space(_text(entry["profile"]), _text(entry["upstream"]))
+        space = UpstreamId(_text(entry["profile"]), _text(entry["upstream"]))
         realms = tuple(_texts(entry["realms"]))
-        pin = Pin(_text(entry["label"]), realms) if entry["label"] and realms else None
+        pin = (
+            UpstreamFingerprint(_text(entry["label"]), realms)
+            if entry["label"] and realms
+            else None
+        )
         rejected = _texts(entry["rejected"])[-REJECTED_MOST:]
         addresses = tuple(_texts(entry.get("addresses", [])))
         trials = {

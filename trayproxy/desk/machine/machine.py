@@ -15,7 +15,8 @@ timer, so every path through it can be played by a test. What it guarantees:
 - A request that waits gets an answer or a reason, within five minutes.
 
 A rejection has no event of its own. It is a request that comes back with a 407 and says which login
-it carried (`Challenged.tried`); how that compares with the present generation is the verdict.
+it carried (`RequestChallenged.tried`); how that compares with the present generation is the
+verdict.
 
 `Machine` itself places requests, follows the profiles and keeps the time. The rest is decided in
 `questions`, `logins`, `verdicts`, `trials`, `choice` and `person`, which share a `board`.
@@ -27,67 +28,67 @@ from math import inf
 from msgspec import structs
 
 from trayproxy.control.messages import Ending, KeyringState, KeyringStatus, Program, PromptReason
-from trayproxy.desk.board import Board
-from trayproxy.desk.case import Case, Flight, Parked, Phase
-from trayproxy.desk.choice import objection, pick
-from trayproxy.desk.events import (
-    Accepted,
-    AskersChanged,
-    Challenged,
-    Declined,
-    Deleted,
-    Departing,
-    Edited,
+from trayproxy.desk.machine.credential_lookup import CredentialLookup
+from trayproxy.desk.machine.events import (
+    ClientLeft,
     Effect,
     Event,
-    Forgotten,
-    Found,
-    Given,
-    Identified,
-    Inconclusive,
-    Left,
-    Listen,
+    FrontEndsChanged,
+    KeyringSurveyed,
+    LoginAccepted,
+    LoginDeparting,
+    LoginGiven,
+    LoginInconclusive,
+    LoginSaved,
+    LoginsForgotten,
+    LoginUnproved,
+    LookupFinished,
     NetworkChanged,
     NoCommonScheme,
-    OnTrial,
-    Overdue,
-    OwnEnded,
-    Reason,
-    Saved,
+    OwnRequestEnded,
+    ProfileDeleted,
+    ProfileEdited,
+    ProfileSwitched,
+    ProgramIdentified,
+    PromptAnswered,
+    PromptDeclined,
+    PromptTouched,
+    RefusalReason,
+    RequestChallenged,
     ScreenLocked,
-    Surveyed,
-    Switched,
-    Tick,
-    Touched,
-    Tried,
-    Typed,
-    Unproved,
-    Wanted,
+    SendWithoutLogin,
+    SignInRequested,
+    TimePassed,
+    TrialRecorded,
+    TriedLogin,
+    UpstreamOverdue,
 )
-from trayproxy.desk.logins import Logins
-from trayproxy.desk.person import Person
-from trayproxy.desk.questions import Questions
-from trayproxy.desk.rejected import RejectedLogins
-from trayproxy.desk.rules import Rules
-from trayproxy.desk.space import Key, Pin, Space
-from trayproxy.desk.trials import Trials
-from trayproxy.desk.turns import Turns
-from trayproxy.desk.verdicts import Verdicts, is_costless
-from trayproxy.desk.views import Views
+from trayproxy.desk.machine.limits import DeskLimits
+from trayproxy.desk.machine.outcomes import Outcomes, is_costless
+from trayproxy.desk.machine.pacing import Pacing
+from trayproxy.desk.machine.prompts import Prompts
+from trayproxy.desk.machine.queries import Queries
+from trayproxy.desk.machine.scheme_policy import objection, pick
+from trayproxy.desk.machine.space_state import LoginInFlight, ParkedRequest, SpacePhase, SpaceState
+from trayproxy.desk.machine.state import DeskState
+from trayproxy.desk.machine.user_actions import UserActions
+from trayproxy.desk.machine.verification import Verification
+from trayproxy.desk.protection_space import ProtectionSpace, UpstreamFingerprint, UpstreamId
+from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.profiles.profile import Profile, SignIn
 
 _BY_METHOD = frozenset({PromptReason.DOWNGRADE, PromptReason.FALLBACK})
-_WITH_LOGIN = frozenset({Phase.HELD, Phase.CHECKING, Phase.TRUSTED})
+_WITH_LOGIN = frozenset({SpacePhase.HELD, SpacePhase.CHECKING, SpacePhase.TRUSTED})
 
 
-class Machine(Views):
+class Machine(Queries):
     """All protection spaces, and the questions about them."""
 
     def __init__(
         self,
-        rules: Rules,
+        rules: DeskLimits,
         rejected: RejectedLogins,
-        pins: Mapping[Space, Pin],
+        pins: Mapping[UpstreamId, UpstreamFingerprint],
     ) -> None:
         """Create a machine that knows nothing of this run.
 
@@ -96,13 +97,13 @@ class Machine(Views):
             rejected: Logins not to send by themselves; it is added to.
             pins: What upstreams were when they last accepted a login.
         """
-        super().__init__(Board(rules, rejected, pins))
-        self._questions = Questions(self.board)
-        self._logins = Logins(self.board, self._questions)
-        self._verdicts = Verdicts(self.board, self._questions)
-        self._trials = Trials(self.board, self._questions, self._verdicts)
-        self._turns = Turns(self.board, self._trials)
-        self._person = Person(self.board, self._questions, self._logins, self._trials)
+        super().__init__(DeskState(rules, rejected, pins))
+        self._questions = Prompts(self.board)
+        self._logins = CredentialLookup(self.board, self._questions)
+        self._verdicts = Outcomes(self.board, self._questions)
+        self._trials = Verification(self.board, self._questions, self._verdicts)
+        self._turns = Pacing(self.board, self._trials)
+        self._person = UserActions(self.board, self._questions, self._logins, self._trials)
 
     # --- What it is told ---------------------------------------------------------------------
 
@@ -130,83 +131,83 @@ class Machine(Views):
 
     def _dispatch(self, event: Event) -> None:
         match event:
-            case Challenged():
+            case RequestChallenged():
                 self._challenged(event)
             case NoCommonScheme(space, problem):
                 self.board.unusable[space] = problem
-            case Accepted():
-                self.board.unusable.pop(event.mark.key.space, None)
+            case LoginAccepted():
+                self.board.unusable.pop(event.mark.space.upstream_id, None)
                 self._verdicts.accepted(event)
-            case Unproved():
+            case LoginUnproved():
                 self._trials.unproved(event)
-            case Inconclusive():
+            case LoginInconclusive():
                 self._trials.inconclusive(event)
-            case Departing():
+            case LoginDeparting():
                 self._turns.departing(event)
-            case Overdue():
+            case UpstreamOverdue():
                 self._turns.overdue(event)
-            case OwnEnded():
+            case OwnRequestEnded():
                 self._trials.own_ended(event)
-            case Left(waiter):
+            case ClientLeft(waiter):
                 self.board.leave(waiter)
                 self._turns.left(waiter)
-            case Identified(waiter, program):
+            case ProgramIdentified(waiter, program):
                 self._identified(waiter, program)
-            case Found():
+            case LookupFinished():
                 self._logins.found(event)
-            case OnTrial():
+            case TrialRecorded():
                 self._trials.on_trial(event)
-            case Saved(profile_id):
+            case LoginSaved(profile_id):
                 self.board.saved.add(profile_id)
-            case Surveyed(keyring):
+            case KeyringSurveyed(keyring):
                 self._surveyed(keyring)
-            case Tick():
+            case TimePassed():
                 pass
             case NetworkChanged():
                 self._network_changed()
             case ScreenLocked(locked):
                 self._questions.lock_screen(locked)
-            case AskersChanged(count):
+            case FrontEndsChanged(count):
                 self._questions.set_askers(count)
             case _:
                 self._dispatch_wish(event)
 
     def _dispatch_wish(
         self,
-        event: Typed
-        | Declined
-        | Touched
-        | Wanted
-        | Given
-        | Forgotten
-        | Edited
-        | Deleted
-        | Switched,
+        event: PromptAnswered
+        | PromptDeclined
+        | PromptTouched
+        | SignInRequested
+        | LoginGiven
+        | LoginsForgotten
+        | ProfileEdited
+        | ProfileDeleted
+        | ProfileSwitched,
     ) -> None:
         match event:
-            case Typed():
+            case PromptAnswered():
                 self._person.typed(event)
-            case Declined(number, quiet):
+            case PromptDeclined(number, quiet):
                 self._person.declined(number, quiet)
-            case Touched(number):
+            case PromptTouched(number):
                 self._person.touched(number)
-            case Wanted(profile, way):
+            case SignInRequested(profile, way):
                 self._person.wanted(profile, way)
-            case Given():
+            case LoginGiven():
                 self._person.given(event)
-            case Forgotten(profile_id):
+            case LoginsForgotten(profile_id):
                 self._person.forgotten(profile_id)
-            case Edited(profile):
+            case ProfileEdited(profile):
                 self._edited(profile)
-            case Deleted(profile_id, for_good):
+            case ProfileDeleted(profile_id, for_good):
                 self._deleted(profile_id, for_good=for_good)
-            case Switched(profile):
+            case ProfileSwitched(profile):
                 self._switched(profile)
 
     # --- Time, and profiles as they are ---------------------------------------------------------
 
     def deadline(self) -> float:
-        """Return when to send a `Tick` at the latest; infinite if time changes nothing."""
+        """Return when to send a `TimePassed` at the latest; infinite if time changes nothing."""
         times = [time for case in self.board.cases.values() for time in self._times(case)]
         return min((*times, *self._questions.times()), default=inf)
 
@@ -216,31 +217,31 @@ class Machine(Views):
 
     # --- Requests ----------------------------------------------------------------------------
 
-    def _challenged(self, event: Challenged) -> None:
+    def _challenged(self, event: RequestChallenged) -> None:
         board, tried = self.board, event.tried
         event = structs.replace(event, key=self._home(event.key))
-        if not self._is_current(event.key.space, event.profile):
-            return board.refuse(event.waiter, Reason.WITHDRAWN)
+        if not self._is_current(event.key.upstream_id, event.profile):
+            return board.refuse(event.waiter, RefusalReason.WITHDRAWN)
         if event.addresses:
-            board.addresses[event.key.space] = event.addresses
-        strayed = tried is not None and tried.mark.key != event.key
+            board.addresses[event.key.upstream_id] = event.addresses
+        strayed = tried is not None and tried.mark.space != event.key
         if tried:
             self._verdicts.settle_late(tried)
         if tried and strayed:
             self._verdicts.settle_stray(tried, event.key)
         if event.key not in board.cases and not event.offers:
-            board.effects.append(Listen(event.waiter))
+            board.effects.append(SendWithoutLogin(event.waiter))
             return None
         case = self._case_for(event)
         if case is None:
-            return board.refuse(event.waiter, Reason.CROWDED)
+            return board.refuse(event.waiter, RefusalReason.CROWDED)
         if event.offers:
-            board.unusable.pop(event.key.space, None)
+            board.unusable.pop(event.key.upstream_id, None)
         self._hear(case, event)
         flight = case.flights.pop(tried.flight, None) if tried else None
         if tried and strayed and tried.strayed:
-            return board.refuse(event.waiter, Reason.FORBIDDEN)
-        request = Parked(
+            return board.refuse(event.waiter, RefusalReason.FORBIDDEN)
+        request = ParkedRequest(
             event.waiter,
             board.now,
             event.target,
@@ -249,11 +250,11 @@ class Machine(Views):
             event.own,
             spent=event.spent,
         )
-        if tried and tried.mark == case.mark:
+        if tried and tried.mark == case.login_id:
             return self._come_back(case, request, event, tried, flight)
         return self._place(case, request)
 
-    def _hear(self, case: Case, event: Challenged) -> None:
+    def _hear(self, case: SpaceState, event: RequestChallenged) -> None:
         """Take note of how an upstream asks."""
         case.seen = self.board.now
         if event.own:
@@ -267,11 +268,11 @@ class Machine(Views):
 
     def _come_back(
         self,
-        case: Case,
-        request: Parked,
-        event: Challenged,
-        tried: Tried,
-        flight: Flight | None,
+        case: SpaceState,
+        request: ParkedRequest,
+        event: RequestChallenged,
+        tried: TriedLogin,
+        flight: LoginInFlight | None,
     ) -> None:
         """Place a request that was refused with the present login."""
         board = self.board
@@ -284,27 +285,27 @@ class Machine(Views):
             if not self._verdicts.unusable(
                 case, tried, tried.verdict, is_offered=is_offered, is_trial=is_trial
             ):
-                return board.refuse(event.waiter, Reason.UNUSABLE, tried.verdict.text)
+                return board.refuse(event.waiter, RefusalReason.UNUSABLE, tried.verdict.text)
             if pick(case, event.offers, board.now) is None:
                 # What else it offers was perhaps not said in the middle of a handshake, and is
                 # not to be taken from an earlier answer.
-                board.effects.append(Listen(event.waiter))
+                board.effects.append(SendWithoutLogin(event.waiter))
                 return None
             return self._place(case, request)
         if self._verdicts.refused(case, event, tried, is_trial=is_trial):
             return self._place(case, request)
-        if case.phase is Phase.TRUSTED or event.own or not self._verdicts.can_find_out(case):
-            return board.refuse(event.waiter, Reason.FORBIDDEN)
+        if case.phase is SpacePhase.TRUSTED or event.own or not self._verdicts.can_find_out(case):
+            return board.refuse(event.waiter, RefusalReason.FORBIDDEN)
         request.refused = True
         self._place(case, request)
         return self._trials.try_ourselves(case)
 
-    def _is_current(self, space: Space, profile: Profile) -> bool:
+    def _is_current(self, space: UpstreamId, profile: Profile) -> bool:
         """Return whether a request belongs to its profile as that is now."""
         now = self.board.profiles.get(profile.id, profile)
         return now is not None and _belongs(space, now)
 
-    def _home(self, key: Key) -> Key:
+    def _home(self, key: ProtectionSpace) -> ProtectionSpace:
         """Return the protection space that a 407 is about.
 
         One that names no realm, as NTLM and Negotiate do not, is about the realm of its upstream
@@ -312,57 +313,58 @@ class Machine(Views):
         """
         if key.realm or key in self.board.cases:
             return key
-        known = [c for c in self.board.cases_at(key.space) if c.key.family == key.family]
-        latest = max(known, key=lambda c: (c.phase is Phase.TRUSTED, c.seen), default=None)
+        known = [c for c in self.board.cases_at(key.upstream_id) if c.key.family == key.family]
+        latest = max(known, key=lambda c: (c.phase is SpacePhase.TRUSTED, c.seen), default=None)
         return latest.key if latest else key
 
-    def _case_for(self, event: Challenged) -> Case | None:
+    def _case_for(self, event: RequestChallenged) -> SpaceState | None:
         """Return the case of a challenge; a blank one is filled in by the first challenge."""
         board = self.board
         if case := board.cases.get(event.key):
             return case
-        blank = board.cases.pop(Key.blank(event.key.space), None)
+        blank = board.cases.pop(ProtectionSpace.blank(event.key.upstream_id), None)
         if blank:
             blank.key = event.key
             board.cases[event.key] = blank
             return blank
         return board.new_case(event.key, event.profile, event.offers[0].way)
 
-    def _place(self, case: Case, request: Parked) -> None:
-        """Refuse a request, or let it wait; `Trials` releases it, at once if nothing is open."""
+    def _place(self, case: SpaceState, request: ParkedRequest) -> None:
+        """Refuse a request, or let it wait; `Verification` releases it, at once if nothing is
+        open."""
         board = self.board
-        if case.phase is Phase.QUIET:
-            return board.refuse(request.waiter, Reason.DECLINED)
-        if len(case.parked) >= board.rules.parked_most and case.phase is not Phase.TRUSTED:
-            return board.refuse(request.waiter, Reason.CROWDED)
+        if case.phase is SpacePhase.QUIET:
+            return board.refuse(request.waiter, RefusalReason.DECLINED)
+        if len(case.parked) >= board.rules.parked_most and case.phase is not SpacePhase.TRUSTED:
+            return board.refuse(request.waiter, RefusalReason.CROWDED)
         if request.own and case.phase not in _WITH_LOGIN:
-            return board.refuse(request.waiter, Reason.WITHDRAWN)
+            return board.refuse(request.waiter, RefusalReason.WITHDRAWN)
         if case.why is PromptReason.ASKED_FOR:
             case.why = PromptReason.NEEDED
         is_first = not case.parked
         board.park(case, request)
-        if case.phase is Phase.EMPTY:
+        if case.phase is SpacePhase.EMPTY:
             return self._logins.begin(case)
-        if case.phase is Phase.ASKING and self._is_itself_again(case, request):
+        if case.phase is SpacePhase.ASKING and self._is_itself_again(case, request):
             return self._trust_again(case)
-        if case.phase is Phase.ASKING and is_first and case.asked is None:
+        if case.phase is SpacePhase.ASKING and is_first and case.asked is None:
             return self._logins.begin(case)
         return None
 
-    def _is_itself_again(self, case: Case, request: Parked) -> bool:
+    def _is_itself_again(self, case: SpaceState, request: ParkedRequest) -> bool:
         """Return whether an upstream that had become another is what it was once more."""
         if case.why not in _BY_METHOD or case.accepted is None:
             return False
         offer = pick(case, request.offers, self.board.now)
         return offer is not None and objection(self.board, case, offer, request.offers) is None
 
-    def _trust_again(self, case: Case) -> None:
+    def _trust_again(self, case: SpaceState) -> None:
         """Go on with an upstream that is what it was, but for the requests that it was not for."""
         for request in list(case.parked.values()):
             if not self._is_itself_again(case, request):
                 self.board.leave(request.waiter)
-                self.board.refuse(request.waiter, Reason.WEAKER)
-        case.move(Phase.HELD)
+                self.board.refuse(request.waiter, RefusalReason.WEAKER)
+        case.move(SpacePhase.HELD)
 
     def _identified(self, waiter: int, program: Program) -> None:
         case = self.board.homes.get(waiter)
@@ -397,13 +399,15 @@ class Machine(Views):
         board.profiles[profile.id] = profile
         board.usable_again(profile.id)
         cases = board.cases_of(profile.id)
-        gone = [c for c in cases if not _belongs(c.key.space, profile) or not _fits(c, profile)]
+        gone = [
+            c for c in cases if not _belongs(c.key.upstream_id, profile) or not _fits(c, profile)
+        ]
         self._withdraw(gone)
         for case in cases:
             if case not in gone:
                 self._follow(case, profile)
 
-    def _follow(self, case: Case, profile: Profile) -> None:
+    def _follow(self, case: SpaceState, profile: Profile) -> None:
         """Go on with a case whose profile was edited."""
         user_changed = profile.user not in ("", case.profile.user)
         way_changed = (profile.method, profile.encoding) != (
@@ -415,9 +419,9 @@ class Machine(Views):
         if way_changed:
             case.setbacks.clear()
             case.scheme, case.consent = "", None
-            if case.phase is Phase.TRUSTED:
+            if case.phase is SpacePhase.TRUSTED:
                 # The login is right; the next request tells whether it is in the new way, too.
-                case.move(Phase.HELD)
+                case.move(SpacePhase.HELD)
         if user_changed and (case.login is None or case.login.user != profile.user):
             self._person.reset(case)
 
@@ -428,46 +432,46 @@ class Machine(Views):
         if for_good:
             self._person.unremember(profile_id)
 
-    def _withdraw(self, cases: Iterable[Case]) -> None:
+    def _withdraw(self, cases: Iterable[SpaceState]) -> None:
         for case in cases:
             self._questions.close(case, Ending.WITHDRAWN)
-            self.board.refuse_all(case, Reason.WITHDRAWN)
+            self.board.refuse_all(case, RefusalReason.WITHDRAWN)
             self.board.recall(case)
             del self.board.cases[case.key]
 
     # --- Time --------------------------------------------------------------------------------
 
-    def _expire(self, case: Case) -> None:
+    def _expire(self, case: SpaceState) -> None:
         board = self.board
         for request in list(case.parked.values()):
             if board.now < request.since + board.rules.parked:
                 break
             board.leave(request.waiter)
-            board.refuse(request.waiter, Reason.TIMED_OUT)
+            board.refuse(request.waiter, RefusalReason.TIMED_OUT)
         self._trials.expire(case)
-        if case.phase is Phase.LOOKING and board.now >= case.lookup_until:
+        if case.phase is SpacePhase.LOOKING and board.now >= case.lookup_until:
             self._logins.give_up_waiting(case)
         self._logins.look_for_unlocking(case)
-        if case.phase is Phase.QUIET and board.now >= case.quiet_until:
-            case.move(Phase.ASKING)
+        if case.phase is SpacePhase.QUIET and board.now >= case.quiet_until:
+            case.move(SpacePhase.ASKING)
 
-    def _times(self, case: Case) -> Iterator[float]:
+    def _times(self, case: SpaceState) -> Iterator[float]:
         """Yield when something becomes due for this case."""
         yield case.waits_since + self.board.rules.parked
         yield from self._trials.times(case)
         yield from self._logins.times(case)
         yield from self._turns.times(case)
-        if case.phase is Phase.LOOKING:
+        if case.phase is SpacePhase.LOOKING:
             yield case.lookup_until
-        if case.phase is Phase.QUIET:
+        if case.phase is SpacePhase.QUIET:
             yield case.quiet_until
 
 
-def _belongs(space: Space, profile: Profile) -> bool:
+def _belongs(space: UpstreamId, profile: Profile) -> bool:
     """Return whether a profile, as it is now, signs in to this upstream."""
-    return space in Space.all_of(profile) and profile.sign_in is not SignIn.NONE
+    return space in UpstreamId.all_of(profile) and profile.sign_in is not SignIn.NONE
 
 
-def _fits(case: Case, profile: Profile) -> bool:
+def _fits(case: SpaceState, profile: Profile) -> bool:
     """Return whether a profile, as it is now, signs in in the way of this case."""
     return case.profile.sign_in is profile.sign_in

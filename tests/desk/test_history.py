@@ -13,23 +13,23 @@ from typing import Any
 import pytest
 
 from trayproxy.auth.login import Login
-from trayproxy.desk.memory import (
+from trayproxy.desk.history import (
     HOLD_S,
     REJECTED_MOST,
     SIZE_MOST,
     UNNAMED,
-    Forgetful,
-    MemoryFile,
-    Record,
-    Unpinned,
+    HistoryFile,
+    HistoryRecord,
+    HistoryWithoutFingerprints,
+    NullHistory,
 )
-from trayproxy.desk.space import Pin, Space, bounded_realm
+from trayproxy.desk.protection_space import UpstreamFingerprint, UpstreamId, bounded_realm
 
-SPACE = Space("office", "http://proxy.corp.example:8080")
-OTHER = Space("lab", "http://proxy.corp.example:8080")
-ELSEWHERE = Space("office", "http://other.corp.example:8080")
+SPACE = UpstreamId("office", "http://proxy.corp.example:8080")
+OTHER = UpstreamId("lab", "http://proxy.corp.example:8080")
+ELSEWHERE = UpstreamId("office", "http://other.corp.example:8080")
 LOGIN = Login("CORP\\jdoe", "Zx9-hidden ü")
-PIN = Pin("ntlm", ("Corp", "Ünïcode \N{SNOWMAN}"))
+PIN = UpstreamFingerprint("ntlm", ("Corp", "Ünïcode \N{SNOWMAN}"))
 
 
 @pytest.fixture
@@ -38,23 +38,23 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def memory(path: Path) -> Iterator[MemoryFile]:
-    memory = MemoryFile(path)
+def memory(path: Path) -> Iterator[HistoryFile]:
+    memory = HistoryFile(path)
     yield memory
     memory.close()
 
 
-def again(memory: MemoryFile, path: Path) -> MemoryFile:
+def again(memory: HistoryFile, path: Path) -> HistoryFile:
     """End the run and begin another."""
     memory.close()
-    return MemoryFile(path)
+    return HistoryFile(path)
 
 
-def was_rejected(memory: MemoryFile, login: Login = LOGIN, space: Space = SPACE) -> bool:
+def was_rejected(memory: HistoryFile, login: Login = LOGIN, space: UpstreamId = SPACE) -> bool:
     return memory.rejected_for(space, login).result(10) is not None
 
 
-def test_a_rejected_login_is_known_in_the_next_run(memory: MemoryFile, path: Path) -> None:
+def test_a_rejected_login_is_known_in_the_next_run(memory: HistoryFile, path: Path) -> None:
     memory.rejected(SPACE, LOGIN)
     later = again(memory, path)
     assert was_rejected(later)
@@ -65,21 +65,21 @@ def test_a_rejected_login_is_known_in_the_next_run(memory: MemoryFile, path: Pat
     later.close()
 
 
-def test_an_accepted_login_is_rejected_no_more(memory: MemoryFile, path: Path) -> None:
+def test_an_accepted_login_is_rejected_no_more(memory: HistoryFile, path: Path) -> None:
     memory.rejected(SPACE, LOGIN)
     memory.accepted(SPACE, LOGIN)
     later = again(memory, path)
     assert not was_rejected(later)
 
 
-def test_what_an_upstream_was_is_known_in_the_next_run(memory: MemoryFile, path: Path) -> None:
+def test_what_an_upstream_was_is_known_in_the_next_run(memory: HistoryFile, path: Path) -> None:
     memory.pin(SPACE, PIN)
     memory.pin(OTHER, PIN)
     memory.pin(OTHER, None)
     assert again(memory, path).pins == {SPACE: PIN}
 
 
-def test_a_profile_that_is_forgotten_leaves_nothing(memory: MemoryFile, path: Path) -> None:
+def test_a_profile_that_is_forgotten_leaves_nothing(memory: HistoryFile, path: Path) -> None:
     memory.rejected(SPACE, LOGIN)
     memory.pin(SPACE, PIN)
     memory.pin(OTHER, PIN)
@@ -90,7 +90,7 @@ def test_a_profile_that_is_forgotten_leaves_nothing(memory: MemoryFile, path: Pa
     assert "office" not in path.read_text()
 
 
-def test_only_the_latest_rejections_are_kept(memory: MemoryFile, path: Path) -> None:
+def test_only_the_latest_rejections_are_kept(memory: HistoryFile, path: Path) -> None:
     logins = [Login("jdoe", str(number)) for number in range(REJECTED_MOST + 1)]
     for login in logins:
         memory.rejected(SPACE, login)
@@ -100,7 +100,7 @@ def test_only_the_latest_rejections_are_kept(memory: MemoryFile, path: Path) -> 
     later.close()
 
 
-def test_nothing_is_written_before_there_is_something(memory: MemoryFile, path: Path) -> None:
+def test_nothing_is_written_before_there_is_something(memory: HistoryFile, path: Path) -> None:
     assert not was_rejected(memory)
     memory.accepted(SPACE, LOGIN)
     memory.forget("office")
@@ -109,7 +109,7 @@ def test_nothing_is_written_before_there_is_something(memory: MemoryFile, path: 
 
 
 def test_the_file_holds_no_secret_and_little_to_guess_one_by(
-    memory: MemoryFile, path: Path
+    memory: HistoryFile, path: Path
 ) -> None:
     memory.rejected(SPACE, LOGIN)
     memory.pin(SPACE, PIN)
@@ -126,7 +126,7 @@ def test_the_file_holds_no_secret_and_little_to_guess_one_by(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, the folder's ACL protects it")
-def test_nobody_else_may_read_the_file(memory: MemoryFile, path: Path) -> None:
+def test_nobody_else_may_read_the_file(memory: HistoryFile, path: Path) -> None:
     memory.pin(SPACE, PIN)
     memory.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -152,7 +152,7 @@ def test_nobody_else_may_read_the_file(memory: MemoryFile, path: Path) -> None:
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, octets: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(octets)
-    memory = MemoryFile(path)
+    memory = HistoryFile(path)
     assert memory.pins == {}
     assert path.with_name("sign-in.json.bad").read_bytes() == octets
     memory.pin(SPACE, PIN)
@@ -174,7 +174,7 @@ WHOLE: dict[str, Any] = {
         }
     ],
 }
-"""A file that is whole, as `MemoryFile` writes it."""
+"""A file that is whole, as `HistoryFile` writes it."""
 
 OF_UPSTREAM = ("profile", "upstream", "label", "realms", "rejected", "addresses", "tried")
 OF_TRIAL = ("login", "count", "last")
@@ -219,7 +219,7 @@ def test_a_whole_file_with_a_wrong_type_in_it_is_set_aside(
     octets = changed(place, value)
     path.parent.mkdir()
     path.write_bytes(octets)
-    memory = MemoryFile(path)
+    memory = HistoryFile(path)
     assert memory.pins == {}
     assert not was_rejected(memory)
     assert path.with_name("sign-in.json.bad").read_bytes() == octets
@@ -232,7 +232,7 @@ def test_the_whole_file_itself_is_read_and_one_of_an_earlier_version_too(
 ) -> None:
     path.parent.mkdir()
     path.write_bytes(changed(place, value))
-    assert MemoryFile(path).pins == {SPACE: Pin("ntlm", ("Corp",))}
+    assert HistoryFile(path).pins == {SPACE: UpstreamFingerprint("ntlm", ("Corp",))}
     assert not path.with_name("sign-in.json.bad").exists()
 
 
@@ -242,11 +242,11 @@ def test_a_file_of_256_kib_is_read_and_a_larger_one_set_aside(
 ) -> None:
     path.parent.mkdir()
     path.write_bytes(json.dumps(WHOLE).encode().ljust(size))
-    assert bool(MemoryFile(path).pins) is is_read
+    assert bool(HistoryFile(path).pins) is is_read
     assert path.with_name("sign-in.json.bad").exists() is not is_read
 
 
-def test_all_of_a_file_survives_being_read_and_written(memory: MemoryFile, path: Path) -> None:
+def test_all_of_a_file_survives_being_read_and_written(memory: HistoryFile, path: Path) -> None:
     path.parent.mkdir()
     path.write_text(json.dumps(WHOLE))
     later = again(memory, path)
@@ -260,7 +260,7 @@ def test_all_of_a_file_survives_being_read_and_written(memory: MemoryFile, path:
 def test_a_disk_that_cannot_be_written_to_costs_only_the_memory(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
-    memory = MemoryFile(in_the_way / "sign-in.json")
+    memory = HistoryFile(in_the_way / "sign-in.json")
     memory.pin(SPACE, PIN)
     memory.rejected(SPACE, LOGIN)
     memory.close()
@@ -276,20 +276,20 @@ def test_a_folder_that_does_not_answer_holds_up_nobody(
         began.set()
         goes_on.wait()
 
-    monkeypatch.setattr("trayproxy.desk.memory.replace_file", hang)
-    monkeypatch.setattr("trayproxy.desk.memory.CLOSE_S", 0.01)
-    memory = MemoryFile(path)
+    monkeypatch.setattr("trayproxy.desk.history.replace_file", hang)
+    monkeypatch.setattr("trayproxy.desk.history.CLOSE_S", 0.01)
+    memory = HistoryFile(path)
     recorded = memory.try_out(SPACE, LOGIN, insists=False)
     assert began.wait(30)
     memory.pin(SPACE, PIN)
     memory.close()  # It comes back, although the folder does not.
     assert not recorded.done()
     goes_on.set()
-    assert recorded.result(30) == Record()
+    assert recorded.result(30) == HistoryRecord()
 
 
 def test_a_run_that_must_leave_nothing_behind_remembers_nothing() -> None:
-    memory = Forgetful()
+    memory = NullHistory()
     memory.rejected(SPACE, LOGIN)
     memory.accepted(SPACE, LOGIN)
     memory.pin(SPACE, PIN)
@@ -302,12 +302,14 @@ def test_a_run_that_must_leave_nothing_behind_remembers_nothing() -> None:
 # --- Logins on trial ------------------------------------------------------------------------------
 
 
-def test_a_login_on_trial_is_held_back_in_the_next_run(memory: MemoryFile, path: Path) -> None:
-    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == Record()
-    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == Record()  # In the same run.
+def test_a_login_on_trial_is_held_back_in_the_next_run(memory: HistoryFile, path: Path) -> None:
+    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+    assert (
+        memory.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
+    )  # In the same run.
     later = again(memory, path)
     assert later.try_out(SPACE, LOGIN, insists=False).result(10).hold_s > HOLD_S[1] - 60
-    assert later.try_out(SPACE, LOGIN, insists=True).result(10) == Record()
+    assert later.try_out(SPACE, LOGIN, insists=True).result(10) == HistoryRecord()
     later.close()
 
 
@@ -331,10 +333,10 @@ def names_in(path: Path) -> list[str]:
 
 
 def test_a_login_that_is_accepted_at_once_costs_no_hash(
-    memory: MemoryFile, path: Path, hashes: "SimpleQueue[str]"
+    memory: HistoryFile, path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
     """Each run begins with such a trial, and its first request would wait for the hash."""
-    assert memory.try_out(SPACE, LOGIN, insists=False, is_saved=True).result(10) == Record()
+    assert memory.try_out(SPACE, LOGIN, insists=False, is_saved=True).result(10) == HistoryRecord()
     assert names_in(path) == [UNNAMED]
     memory.accepted(SPACE, LOGIN)
     memory.close()
@@ -345,31 +347,31 @@ def test_a_login_that_is_accepted_at_once_costs_no_hash(
 def test_a_trial_without_a_verdict_is_given_the_name_of_its_login(
     path: Path, hashes: "SimpleQueue[str]"
 ) -> None:
-    memory = MemoryFile(path, name_after_s=0)
+    memory = HistoryFile(path, name_after_s=0)
     memory.try_out(SPACE, LOGIN, insists=False, is_saved=True)
     name = hashes.get(timeout=10)
     later = again(memory, path)
     assert names_in(path) == [name]
     another = Login(LOGIN.user, "another")
-    assert later.try_out(SPACE, another, insists=False).result(10) == Record()
+    assert later.try_out(SPACE, another, insists=False).result(10) == HistoryRecord()
     assert later.try_out(SPACE, LOGIN, insists=False).result(10).hold_s > 0
     later.close()
 
 
 def test_a_run_that_is_killed_at_once_holds_the_saved_login_back_in_the_next(
-    memory: MemoryFile, path: Path
+    memory: HistoryFile, path: Path
 ) -> None:
     """Nothing says which it was, and one more try with it would be one more failed log-on."""
     memory.try_out(SPACE, LOGIN, insists=False, is_saved=True).result(10)
-    later = MemoryFile(path)
+    later = HistoryFile(path)
     another = Login(LOGIN.user, "another")
     for login in (LOGIN, another):
         held = later.try_out(SPACE, login, insists=False, is_saved=True).result(10)
         assert held.hold_s > 0
-    assert later.try_out(ELSEWHERE, LOGIN, insists=False).result(10) == Record()
+    assert later.try_out(ELSEWHERE, LOGIN, insists=False).result(10) == HistoryRecord()
     # What is typed or given for this run is another one, or is meant.
-    assert later.try_out(SPACE, another, insists=False).result(10) == Record()
-    assert later.try_out(SPACE, LOGIN, insists=True).result(10) == Record()
+    assert later.try_out(SPACE, another, insists=False).result(10) == HistoryRecord()
+    assert later.try_out(SPACE, LOGIN, insists=True).result(10) == HistoryRecord()
     later.accepted(SPACE, another)
     later.accepted(SPACE, LOGIN)
     later.accepted(ELSEWHERE, LOGIN)
@@ -378,23 +380,23 @@ def test_a_run_that_is_killed_at_once_holds_the_saved_login_back_in_the_next(
 
 
 def test_a_run_that_is_killed_at_once_holds_back_only_the_login_that_was_typed(
-    memory: MemoryFile, path: Path
+    memory: HistoryFile, path: Path
 ) -> None:
     """Its name is in the file before it is sent."""
     memory.try_out(SPACE, LOGIN, insists=False).result(10)
     assert UNNAMED not in names_in(path)
-    later = MemoryFile(path)
+    later = HistoryFile(path)
     another = Login(LOGIN.user, "another")
     for is_saved in (True, False):
         tried = later.try_out(SPACE, another, insists=False, is_saved=is_saved).result(10)
-        assert tried == Record()
+        assert tried == HistoryRecord()
     for is_saved in (True, False):
         held = later.try_out(SPACE, LOGIN, insists=False, is_saved=is_saved).result(10)
         assert held.hold_s > 0
     later.close()
 
 
-def test_an_acceptance_ends_no_trial_of_another_login(memory: MemoryFile, path: Path) -> None:
+def test_an_acceptance_ends_no_trial_of_another_login(memory: HistoryFile, path: Path) -> None:
     another = Login(LOGIN.user, "another")
     memory.try_out(OTHER, another, insists=False)
     memory.accepted(SPACE, LOGIN)
@@ -404,7 +406,7 @@ def test_an_acceptance_ends_no_trial_of_another_login(memory: MemoryFile, path: 
 
 
 def test_a_login_is_tried_where_it_cannot_be_put_on_record(
-    memory: MemoryFile, monkeypatch: pytest.MonkeyPatch
+    memory: HistoryFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise nobody could sign in on a computer whose OpenSSL has no scrypt."""
 
@@ -412,35 +414,35 @@ def test_a_login_is_tried_where_it_cannot_be_put_on_record(
         raise ValueError
 
     monkeypatch.setattr("hashlib.scrypt", refuse)
-    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == Record()
+    assert memory.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
 
 
 def test_it_is_held_back_for_a_while_only(path: Path) -> None:
-    first = MemoryFile(path, now=lambda: 1_000_000.0)
+    first = HistoryFile(path, now=lambda: 1_000_000.0)
     first.try_out(SPACE, LOGIN, insists=False).result(10)
     first.close()
     moments = iter((1_000_000.0, 1_000_599.0))
-    later = MemoryFile(path, now=lambda: next(moments))
+    later = HistoryFile(path, now=lambda: next(moments))
     for left in (600.0, 1.0):
-        assert later.try_out(SPACE, LOGIN, insists=False).result(10) == Record(hold_s=left)
-    later = MemoryFile(path, now=lambda: 1_000_600.0)
-    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == Record()
+        assert later.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord(hold_s=left)
+    later = HistoryFile(path, now=lambda: 1_000_600.0)
+    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
     later.close()
 
 
 @pytest.mark.parametrize("ends", ["accepted", "spare"])
 def test_a_trial_that_has_ended_holds_nothing_back(
-    memory: MemoryFile, path: Path, ends: str
+    memory: HistoryFile, path: Path, ends: str
 ) -> None:
     memory.try_out(SPACE, LOGIN, insists=False)
     getattr(memory, ends)(SPACE, LOGIN)
     later = again(memory, path)
-    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == Record()
+    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord()
     later.close()
 
 
 def test_a_login_that_was_not_sent_now_stays_on_trial_for_an_earlier_run(
-    memory: MemoryFile, path: Path
+    memory: HistoryFile, path: Path
 ) -> None:
     memory.try_out(SPACE, LOGIN, insists=False)
     second = again(memory, path)
@@ -452,16 +454,16 @@ def test_a_login_that_was_not_sent_now_stays_on_trial_for_an_earlier_run(
     third.close()
 
 
-def test_a_trial_that_was_rejected_is_a_rejection(memory: MemoryFile, path: Path) -> None:
+def test_a_trial_that_was_rejected_is_a_rejection(memory: HistoryFile, path: Path) -> None:
     memory.try_out(SPACE, LOGIN, insists=False)
     memory.rejected(SPACE, LOGIN)
     later = again(memory, path)
-    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == Record(is_rejected=True)
+    assert later.try_out(SPACE, LOGIN, insists=False).result(10) == HistoryRecord(is_rejected=True)
     later.close()
 
 
 def test_a_rejection_is_known_under_another_name_of_the_address(
-    memory: MemoryFile, path: Path
+    memory: HistoryFile, path: Path
 ) -> None:
     memory.found_at(SPACE, ("192.0.2.1:8080",))
     memory.rejected(SPACE, LOGIN)
@@ -473,7 +475,7 @@ def test_a_rejection_is_known_under_another_name_of_the_address(
 
 
 def test_several_rejections_of_a_login_say_no_more_of_it_than_one(
-    memory: MemoryFile, path: Path
+    memory: HistoryFile, path: Path
 ) -> None:
     for space in (SPACE, OTHER, ELSEWHERE):
         memory.rejected(space, LOGIN)
@@ -482,16 +484,18 @@ def test_several_rejections_of_a_login_say_no_more_of_it_than_one(
     assert len({tuple(entry["rejected"]) for entry in entries}) == 1
 
 
-def test_what_would_not_be_read_again_is_not_written(memory: MemoryFile, path: Path) -> None:
+def test_what_would_not_be_read_again_is_not_written(memory: HistoryFile, path: Path) -> None:
     """An upstream may call itself by a name of 32,000 letters."""
     memory.rejected(SPACE, LOGIN)
     for number in range(60):
-        space = Space(f"p{number}", f"http://proxy{number}.example:3128")
-        memory.pin(space, Pin("basic", tuple(f"{n}" + "\xff" * 32_000 for n in range(8))))
+        space = UpstreamId(f"p{number}", f"http://proxy{number}.example:3128")
+        memory.pin(
+            space, UpstreamFingerprint("basic", tuple(f"{n}" + "\xff" * 32_000 for n in range(8)))
+        )
     later = again(memory, path)
     assert path.stat().st_size <= SIZE_MOST
     assert not path.with_name("sign-in.json.bad").exists()
-    assert Space("p59", "http://proxy59.example:3128") in later.pins
+    assert UpstreamId("p59", "http://proxy59.example:3128") in later.pins
     later.close()
 
 
@@ -502,11 +506,11 @@ def test_two_long_realms_stay_two() -> None:
 
 
 def test_a_run_for_one_upstream_keeps_rejections_and_no_pins(path: Path) -> None:
-    run = Unpinned(MemoryFile(path))
+    run = HistoryWithoutFingerprints(HistoryFile(path))
     run.pin(SPACE, PIN)
     run.rejected(SPACE, LOGIN)
     run.close()
-    later = MemoryFile(path)
+    later = HistoryFile(path)
     assert later.pins == {}
     assert was_rejected(later)
     later.close()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class DeskLimits:
     """How long and how many (ux §3.4). All times are seconds.
 
     Attributes:

@@ -1,0 +1,1 @@
+"""The decisions of the sign-in desk: a pure state machine, without I/O and without a clock."""
