@@ -278,7 +278,7 @@ def test_nothing_is_done_in_a_home_that_cannot_be_closed_to_others(
     def refuse(paths: Paths) -> None:
         raise PathError(f"{paths.config.parent} belongs to another user")
 
-    monkeypatch.setattr("trayproxy.desktop.private_folder.factory.close_home", refuse)
+    monkeypatch.setattr("trayproxy.desktop.private_folder.factory.make_home_private", refuse)
     code, out, err = cli("profiles", "add", "Office", "proxy.test:3128")
     assert (code, out) == (1, "")
     assert f"{paths.config.parent} belongs to another user." in err

@@ -270,7 +270,7 @@ class Writer:
         self._shown.append(text)
 
     def read_line(
-        self, prompt: str, *, hidden: bool, watch: Sequence[int], go_on: Callable[[], bool]
+        self, prompt: str, *, hidden: bool, watch: Sequence[int], is_wanted: Callable[[], bool]
     ) -> str | None:
         raise AssertionError("nothing is asked")
 

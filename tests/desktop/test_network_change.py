@@ -20,7 +20,7 @@ from trayproxy.desktop.network_change.base import (
     SETTLE_S,
     Debounce,
     NullNetworkWatch,
-    is_of_interest,
+    identifies_network,
 )
 from trayproxy.desktop.network_change.factory import watch_network
 
@@ -93,7 +93,7 @@ def test_nothing_is_told_after_the_end() -> None:
     [(OFFICE, True), (OFFICE6, True), (HERE, False), (CABLE, False), (CABLE6, False)],
 )
 def test_addresses_of_one_link_or_of_none_say_nothing(address: bytes, counts: bool) -> None:
-    assert is_of_interest(address) is counts
+    assert identifies_network(address) is counts
 
 
 def test_a_system_that_does_not_tell_is_no_error(
@@ -173,13 +173,13 @@ def message(kind: int, body: bytes) -> bytes:
     ],
 )
 def test_looking_is_for_what_may_matter(octets: bytes, matters: bool) -> None:
-    ((kind, body),) = linux.messages(octets)
-    assert linux.may_matter(kind, body) is matters
+    ((kind, body),) = linux.parse_messages(octets)
+    assert linux.is_relevant(kind, body) is matters
 
 
 def test_messages_that_make_no_sense_end_the_reading() -> None:
     good = message(20, bytes(8))
-    assert len(list(linux.messages(good + bytes(16)))) == 1
+    assert len(list(linux.parse_messages(good + bytes(16)))) == 1
 
 
 # --- macOS ---------------------------------------------------------------------------------------
@@ -206,16 +206,16 @@ def mac_message(kind: int, address: bytes) -> bytes:
     ("address", "matters"), [(OFFICE, True), (OFFICE6, True), (HERE, False), (CABLE6, False)]
 )
 def test_macos_tells_which_address_came_or_went(kind: int, address: bytes, matters: bool) -> None:
-    assert macos.may_matter(mac_message(kind, address)) is matters
+    assert macos.is_relevant(mac_message(kind, address)) is matters
 
 
 def test_other_messages_of_macos_say_nothing() -> None:
-    assert not macos.may_matter(mac_message(0x1, OFFICE))
+    assert not macos.is_relevant(mac_message(0x1, OFFICE))
 
 
 @pytest.mark.parametrize("length", range(0, 76))
 def test_a_short_message_of_macos_says_nothing_wrong(length: int) -> None:
-    macos.may_matter(mac_message(0xC, OFFICE6)[:length])
+    macos.is_relevant(mac_message(0xC, OFFICE6)[:length])
 
 
 # --- Windows -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trayproxy.desktop.private_folder import windows
-from trayproxy.desktop.private_folder.factory import close_home
+from trayproxy.desktop.private_folder.factory import make_home_private
 from trayproxy.paths import HOME_VARIABLE, PathError, locate
 
 
@@ -26,7 +26,7 @@ def test_on_windows_the_folder_that_the_variable_names_is_closed(
     paths = locate()
     monkeypatch.setattr(windows, "make_private_by_acl", closed.append)
     monkeypatch.setattr(sys, "platform", platform)
-    close_home(paths, {HOME_VARIABLE: str(tmp_path)} if is_named else {})
+    make_home_private(paths, {HOME_VARIABLE: str(tmp_path)} if is_named else {})
     assert closed == [tmp_path] * is_closed
 
 
@@ -40,4 +40,4 @@ def test_a_folder_that_cannot_be_closed_is_an_error(
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
     with pytest.raises(PathError):
-        close_home(locate())
+        make_home_private(locate())

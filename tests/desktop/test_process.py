@@ -16,7 +16,7 @@ from tests.support.processes import Home
 from trayproxy.control.client import Client, connect
 from trayproxy.control.messages import Done, GetStatus, Quit, Status
 from trayproxy.control.transport import NotRunningError
-from trayproxy.desktop.process import WORDS, command, environment, start_service
+from trayproxy.desktop.process import OUTPUT_FILE, command, environment, start_service
 from trayproxy.paths import Paths, locate
 
 
@@ -83,13 +83,13 @@ def test_the_service_is_apart_from_its_starter(
         os.set_inheritable(inherited.fileno(), True)
         pid = start_service(paths, os.environ)
         wait_for_end(pid)
-    words = paths.log / WORDS
-    said, descriptors, session = words.read_text().splitlines()
+    output = paths.log / OUTPUT_FILE
+    said, descriptors, session = output.read_text().splitlines()
     assert said == "run --quiet --stay in /, stdin /dev/null"
     # 0, 1, 2, and the one that lists.
     assert int(descriptors) == 4
     assert int(session) == pid
-    assert stat.S_IMODE(words.stat().st_mode) == 0o600
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
 
 
 def test_a_started_service_is_reached_and_told_to_end(place: Home) -> None:
@@ -106,7 +106,7 @@ def test_a_started_service_is_reached_and_told_to_end(place: Home) -> None:
     wait_for_end(pid)
     assert not psutil.pid_exists(pid)
     assert "listening on 127.0.0.1:" in paths.log_file.read_text()
-    assert "INFO" not in (paths.log / WORDS).read_text()
+    assert "INFO" not in (paths.log / OUTPUT_FILE).read_text()
 
 
 def attached(paths: Paths) -> Client:

@@ -279,7 +279,7 @@ def test_the_dictionary_of_the_session_says_whether_a_mac_is_locked(
 
 def test_a_mac_tells_when_it_is_locked_and_when_not(heard: Heard, started: Start) -> None:
     session = Session()
-    started(MacScreenLock(heard.tell, Frameworks(session.played, session.played), every_s=0.01))
+    started(MacScreenLock(heard.tell, Frameworks(session.played, session.played), interval_s=0.01))
     session.looks.acquire(timeout=PATIENCE)
     session.entries = {b"CGSSessionScreenIsLocked": True}
     assert heard.next() is True

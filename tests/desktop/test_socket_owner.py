@@ -22,8 +22,13 @@ from trayproxy.desktop.socket_owner.base import (
     SocketOwner,
 )
 from trayproxy.desktop.socket_owner.factory import open_owner_lookup, user_listening
-from trayproxy.desktop.socket_owner.linux import _REQUEST, ProcNetLookup, SockDiagLookup, _frame
-from trayproxy.desktop.socket_owner.macos import MacOwnerLookup, find
+from trayproxy.desktop.socket_owner.linux import (
+    _REQUEST,
+    ProcNetLookup,
+    SockDiagLookup,
+    _request_parts,
+)
+from trayproxy.desktop.socket_owner.macos import MacOwnerLookup, find_owner
 from trayproxy.desktop.socket_owner.windows import UNKNOWN_USER as UNNAMED
 from trayproxy.desktop.socket_owner.windows import WindowsOwnerLookup, find_process
 from trayproxy.desktop.users import find_user, name_of, own_user
@@ -192,7 +197,7 @@ def test_an_answer_to_another_question_is_none_to_this(accept: Accept) -> None:
         assert owners.owner_of(local, peer, socket.AF_INET) == OURS
         assert owners._socket is not None
         # Of a connection that there is not: the kernel has said so before the next question.
-        start, kind, ends, _ = _frame(local, peer[0], socket.AF_INET)
+        start, kind, ends, _ = _request_parts(local, peer[0], socket.AF_INET)
         owners._socket.send(_REQUEST.pack(start, 4711, kind, 1, ends))
         assert owners.owner_of(local, peer, socket.AF_INET) == OURS
     owners.close()
@@ -322,14 +327,14 @@ def test_macos_tells_by_its_table(ends: tuple[Endpoint, Endpoint, int], more: in
 def test_macos_has_no_owner_for_a_connection_without_a_socket() -> None:
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, local, family, 0, handle=0))
-    assert find(table, local, peer, family) == SocketOwner(0, is_open=False)
+    assert find_owner(table, local, peer, family) == SocketOwner(0, is_open=False)
 
 
 def test_macos_has_no_owner_for_a_connection_that_no_process_holds() -> None:
     """Its socket stays, with its user, until the kernel has delivered what was sent."""
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, local, family, 501, flags=0x0001, state=9))
-    assert find(table, local, peer, family) == SocketOwner(501, is_open=False)
+    assert find_owner(table, local, peer, family) == SocketOwner(501, is_open=False)
 
 
 @pytest.mark.parametrize("state", range(11))
@@ -337,13 +342,13 @@ def test_only_an_end_that_is_connected_is_open_on_macos(state: int) -> None:
     """By the states of bsd/netinet/tcp_fsm.h."""
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, local, family, 501, state=state))
-    assert find(table, local, peer, family) == SocketOwner(501, is_open=state in (4, 5, 6, 9))
+    assert find_owner(table, local, peer, family) == SocketOwner(501, is_open=state in (4, 5, 6, 9))
 
 
 def test_macos_does_not_know_other_connections() -> None:
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, (local[0], 1), family, 501), pcb(("127.0.0.2", peer[1]), local, 2, 1))
-    assert find(table, local, peer, family) is None
+    assert find_owner(table, local, peer, family) is None
 
 
 @pytest.mark.parametrize("at", ["127.0.0.1", "0.0.0.0"])
@@ -369,7 +374,7 @@ def test_macos_that_refuses_is_an_error() -> None:
 @pytest.mark.parametrize("cut", [b"", b"\0" * 3, struct.pack("=II", 24, 0) + bytes(24)])
 def test_a_table_of_macos_that_makes_no_sense_is_an_error(cut: bytes) -> None:
     with pytest.raises(OSError, match="pcblist_n"):
-        find(cut, *ENDS["IPv4"])
+        find_owner(cut, *ENDS["IPv4"])
 
 
 # --- Windows -------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def test_the_tray_says_what_it_is_before_its_first_window(monkeypatch: pytest.Mo
         calls.append("hidden")
         raise StoppedError
 
-    monkeypatch.setattr(app, "name_program", calls.append)
+    monkeypatch.setattr(app, "set_application_id", calls.append)
     monkeypatch.setattr(app, "QApplication", application)
     monkeypatch.setattr(app, "hide_from_dock", hide)
     with pytest.raises(StoppedError):

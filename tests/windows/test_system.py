@@ -16,7 +16,7 @@ from trayproxy.desktop.screen_lock.windows import (
     WindowsScreenLock,
 )
 from trayproxy.desktop.users import own_user
-from trayproxy.desktop.window import name_program
+from trayproxy.desktop.window import set_application_id
 from trayproxy.identity import APP_ID
 
 
@@ -29,7 +29,7 @@ def user32() -> Any:
 
 
 def test_the_task_bar_is_told_which_application_this_is() -> None:
-    assert name_program(APP_ID)
+    assert set_application_id(APP_ID)
 
 
 def test_the_user_of_this_process_is_known() -> None:
@@ -40,7 +40,7 @@ def test_a_locked_screen_is_told() -> None:
     told: queue.Queue[bool] = queue.Queue()
     screen = WindowsScreenLock(told.put)
     screen.start()
-    assert screen._is_made.wait(PATIENCE)
+    assert screen._window_created.wait(PATIENCE)
     window = user32().FindWindowW("TrayProxyScreen", None)
     assert window
     # Wine locks no screen: the message is sent as Windows would.

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parsed.parser.error(f"unrecognized arguments: {' '.join(map(printable_line, unknown))}")
         verb: Verb = parsed.verb
         paths = locate()
-        _close_home(paths)
+        _make_home_private(paths)
         return verb(paths, parsed) or ExitCode.DONE
     except CommandError as error:
         print_message(error.words)
@@ -61,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard_unwritten_errors()
 
 
-def _close_home(paths: Paths) -> None:
+def _make_home_private(paths: Paths) -> None:
     if HOME_VARIABLE not in os.environ:
         return
-    from trayproxy.desktop.private_folder.factory import close_home
+    from trayproxy.desktop.private_folder.factory import make_home_private
 
     try:
-        close_home(paths)
+        make_home_private(paths)
     except PathError as error:
         raise CommandError(f"{error}.") from None
 

@@ -261,13 +261,13 @@ class _Conversation:
         return line.startswith("y") if line else default
 
     def _line(self, question: Prompt, prompt: str, *, hidden: bool = False) -> str | None:
-        def go_on() -> bool:
+        def is_wanted() -> bool:
             self._receive()
             now = self._open.get(question.number)
             return now is not None and not now.checking
 
         watch = [self._client.fileno(), self._wake]
-        return self._terminal.read_line(prompt, hidden=hidden, watch=watch, go_on=go_on)
+        return self._terminal.read_line(prompt, hidden=hidden, watch=watch, is_wanted=is_wanted)
 
     def _say(self, *lines: str) -> None:
         self._terminal.write("".join(f"{line}\n" for line in lines))

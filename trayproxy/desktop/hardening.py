@@ -8,7 +8,7 @@ import contextlib
 import faulthandler
 import sys
 
-_DESCRIPTORS = 65_536
+_MAX_DESCRIPTORS = 65_536
 """More than this are of no use: the engine serves 16,384 clients."""
 
 
@@ -36,7 +36,7 @@ def harden(*, uses_portals: bool = False) -> None:
             only the core dump is forbidden.
     """
     if sys.platform == "win32":
-        _leave_out_the_heap()
+        _exclude_heap_from_crash_reports()
     else:
         import resource
 
@@ -61,12 +61,14 @@ def raise_descriptor_limit() -> int:
     """
     if sys.platform == "win32":
         # Sockets are no descriptors of the C library there, and have no such limit.
-        return _DESCRIPTORS
+        return _MAX_DESCRIPTORS
     else:
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        allowed = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+        allowed = (
+            _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
+        )
         # macOS says "unlimited", and then refuses more than OPEN_MAX (setrlimit(2) there).
         for wanted in (allowed, min(allowed, 10_240)):
             if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -74,7 +76,7 @@ def raise_descriptor_limit() -> int:
             with contextlib.suppress(OSError, ValueError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
                 soft = wanted
-        return _DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+        return _MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
 if sys.platform == "linux":
@@ -91,7 +93,7 @@ if sys.platform == "linux":
 if sys.platform == "win32":
     _WER_FAULT_REPORTING_FLAG_NOHEAP = 1
 
-    def _leave_out_the_heap() -> None:
+    def _exclude_heap_from_crash_reports() -> None:
         import ctypes
 
         with contextlib.suppress(OSError, AttributeError):

@@ -13,13 +13,13 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 _VARIABLE = "KRB5_CONFIG"
-_SYSTEM = "/etc/krb5.conf"
+_SYSTEM_FILE = "/etc/krb5.conf"
 """What counts on Linux if the variable is not set; so MIT's and Heimdal's are built everywhere."""
 
-_OURS = Path(__file__).with_name("krb5.conf")
+_OWN_FILE = Path(__file__).with_name("krb5.conf")
 
 
-def keep_names(environ: MutableMapping[str, str] = os.environ) -> None:
+def disable_name_canonicalization(environ: MutableMapping[str, str] = os.environ) -> None:
     """Let libkrb5 look up no other name of a host, unless this computer's settings say so.
 
     To be called before it is first used. Only on Linux: Windows has its own Kerberos, and where
@@ -28,8 +28,8 @@ def keep_names(environ: MutableMapping[str, str] = os.environ) -> None:
     Args:
         environ: The environment of this process, where libkrb5 reads where its settings are.
     """
-    files = environ.get(_VARIABLE, "") or _SYSTEM
-    ours = str(_OURS)
-    is_path = ":" not in ours and _OURS.is_file()  # It is a list with colons.
-    if sys.platform == "linux" and is_path and ours not in files.split(":"):
-        environ[_VARIABLE] = f"{files}:{ours}"
+    files = environ.get(_VARIABLE, "") or _SYSTEM_FILE
+    own_file = str(_OWN_FILE)
+    is_path = ":" not in own_file and _OWN_FILE.is_file()  # It is a list with colons.
+    if sys.platform == "linux" and is_path and own_file not in files.split(":"):
+        environ[_VARIABLE] = f"{files}:{own_file}"

@@ -8,8 +8,8 @@ import sys
 from functools import cache
 from importlib.util import find_spec
 
-_LIBRARY = "spnego"
-_TICKETS = ("sspilib",) if sys.platform == "win32" else ("gssapi", "krb5")
+_NTLM_MODULE = "spnego"
+_KERBEROS_MODULES = ("sspilib",) if sys.platform == "win32" else ("gssapi", "krb5")
 
 
 @cache
@@ -21,15 +21,15 @@ def is_installed(family: str) -> bool:
     """
     match family:
         case "ntlm":
-            needed: tuple[str, ...] = (_LIBRARY,)
+            needed: tuple[str, ...] = (_NTLM_MODULE,)
         case "negotiate":
-            needed = (_LIBRARY, *_TICKETS)
+            needed = (_NTLM_MODULE, *_KERBEROS_MODULES)
         case _:
             needed = ()
-    return all(map(_is_there, needed))
+    return all(map(_can_import, needed))
 
 
-def _is_there(module: str) -> bool:
+def _can_import(module: str) -> bool:
     try:
         return find_spec(module) is not None
     except (ImportError, ValueError):

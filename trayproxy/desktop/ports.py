@@ -28,10 +28,10 @@ def free_port_after(port: int, host: str) -> int:
         port: The one that is taken.
         host: A loopback IP literal without brackets.
     """
-    for other in range(port + 1, min(port + PORTS_TRIED, HIGHEST_PORT) + 1):
+    for candidate in range(port + 1, min(port + PORTS_TRIED, HIGHEST_PORT) + 1):
         with suppress(OSError):
-            _try(other, host)
-            return other
+            _try_to_bind(candidate, host)
+            return candidate
     return 0
 
 
@@ -43,13 +43,13 @@ def is_in_use(port: int, host: str) -> bool:
         host: A loopback IP literal without brackets.
     """
     try:
-        _try(port, host)
+        _try_to_bind(port, host)
     except OSError as error:
         return is_taken(error)
     return False
 
 
-def _try(port: int, host: str) -> None:
+def _try_to_bind(port: int, host: str) -> None:
     """Bind to an address as the engine does, and let go of it again.
 
     Raises:

@@ -10,7 +10,7 @@ from threading import Thread
 
 from trayproxy.paths import HOME_VARIABLE, Paths, make_private
 
-WORDS = "service.out"
+OUTPUT_FILE = "service.out"
 """In the log folder: what the service said that did not go through its log, such as a crash."""
 
 _NOT_INHERITED = frozenset({"XDG_ACTIVATION_TOKEN", "DESKTOP_STARTUP_ID", "NOTIFY_SOCKET"})
@@ -35,20 +35,20 @@ def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
         OSError: It cannot be started.
     """
     make_private(paths.log)
-    words = os.open(paths.log / WORDS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    output = os.open(paths.log / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         process = subprocess.Popen(
             command("run", "--quiet", "--stay"),
             stdin=subprocess.DEVNULL,
-            stdout=words,
-            stderr=words,
+            stdout=output,
+            stderr=output,
             cwd=Path.home().anchor,
             env=environment(environ),
             start_new_session=True,
             creationflags=_creation_flags(),
         )
     finally:
-        os.close(words)
+        os.close(output)
     # The system keeps what is left of a child until someone has asked how it ended.
     Thread(target=process.wait, name="service", daemon=True).start()
     return process.pid

@@ -30,7 +30,7 @@ virtual environment another one.
 
 def guess_shell(environ: Mapping[str, str] = os.environ) -> str:
     """Return one of `SHELLS`: the program that started us if it is one, else the log-in shell."""
-    for name in (_starter_name(), environ.get("SHELL", "")):
+    for name in (_starting_program(), environ.get("SHELL", "")):
         if shell := known_shell(name):
             return shell
     return "powershell" if os.name == "nt" else "bash"
@@ -42,7 +42,7 @@ def known_shell(program: str) -> str | None:
     return _KNOWN_AS.get(name.removeprefix("-").removesuffix(".exe"))
 
 
-def _starter_name() -> str:
+def _starting_program() -> str:
     """Return the name of the nearest ancestor that is none of `_LAUNCHERS`, empty if unknown."""
     try:
         for ancestor in psutil.Process().parents():

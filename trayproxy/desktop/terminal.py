@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 _LINE_SIZE = 4096
 """Octets of a line that a terminal in canonical mode hands over (termios(3))."""
-_LOOK_AGAIN_S = 1.0
+_CHECK_INTERVAL_S = 1.0
 """How often to look whether the terminal is ours again, or shows what is typed again."""
-_KEY_POLL_S = 0.05
+_KEY_POLL_INTERVAL_S = 0.05
 
 
 class AbandonedError(Exception):
@@ -34,15 +34,15 @@ class Terminal(Protocol):
         ...
 
     def read_line(
-        self, prompt: str, *, hidden: bool, watch: Sequence[int], go_on: Callable[[], bool]
+        self, prompt: str, *, hidden: bool, watch: Sequence[int], is_wanted: Callable[[], bool]
     ) -> str | None:
         """Return a line without its end, None at the end of input (Ctrl+D; Ctrl+Z on Windows).
 
         Args:
             prompt: Shown before.
             hidden: Whether what is typed stays unseen.
-            watch: Sockets; as soon as one can be read, `go_on` is called.
-            go_on: Returns whether the line is still wanted.
+            watch: Sockets; as soon as one can be read, `is_wanted` is called.
+            is_wanted: Returns whether the line is still wanted.
 
         Raises:
             AbandonedError: It is not.
@@ -80,10 +80,10 @@ class _Tty:
             octets = octets[os.write(self._descriptor, octets) :]
 
     def read_line(
-        self, prompt: str, *, hidden: bool, watch: Sequence[int], go_on: Callable[[], bool]
+        self, prompt: str, *, hidden: bool, watch: Sequence[int], is_wanted: Callable[[], bool]
     ) -> str | None:
         with self._echo_off() if hidden else contextlib.nullcontext():
-            octets = self._read(prompt, watch, go_on, hidden=hidden)
+            octets = self._read(prompt, watch, is_wanted, hidden=hidden)
         if hidden or not octets.endswith(b"\n"):
             self.write("\n")
         return octets.decode("utf-8").rstrip("\r\n") if octets else None
@@ -92,25 +92,27 @@ class _Tty:
         os.close(self._descriptor)
 
     def _read(
-        self, prompt: str, watch: Sequence[int], go_on: Callable[[], bool], *, hidden: bool
+        self, prompt: str, watch: Sequence[int], is_wanted: Callable[[], bool], *, hidden: bool
     ) -> bytes:
-        shown = False
+        is_prompt_shown = False
         while True:
-            ours = self._is_ours()
-            if ours and not shown:
+            is_foreground = self._is_foreground()
+            if is_foreground and not is_prompt_shown:
                 self.write(prompt)
-                shown = True
-            ready, _, _ = select.select([*watch, *[self._descriptor][:ours]], [], [], _LOOK_AGAIN_S)
-            if any(descriptor in ready for descriptor in watch) and not go_on():
+                is_prompt_shown = True
+            ready, _, _ = select.select(
+                [*watch, *[self._descriptor][:is_foreground]], [], [], _CHECK_INTERVAL_S
+            )
+            if any(descriptor in ready for descriptor in watch) and not is_wanted():
                 self.write("\n")
                 raise AbandonedError
-            if self._descriptor in ready and self._is_ours():
+            if self._descriptor in ready and self._is_foreground():
                 return os.read(self._descriptor, _LINE_SIZE)
-            if hidden and ours and not ready:
+            if hidden and is_foreground and not ready:
                 # A shell that has suspended and resumed us shows what is typed again.
-                self._hide()
+                self._turn_echo_off()
 
-    def _is_ours(self) -> bool:
+    def _is_foreground(self) -> bool:
         return os.tcgetpgrp(self._descriptor) == os.getpgrp()
 
     @contextmanager
@@ -118,7 +120,7 @@ class _Tty:
         import termios
 
         before = termios.tcgetattr(self._descriptor)
-        self._hide()
+        self._turn_echo_off()
         # What was typed before this prompt was seen is not meant for it.
         termios.tcflush(self._descriptor, termios.TCIFLUSH)
         try:
@@ -126,7 +128,7 @@ class _Tty:
         finally:
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, before)
 
-    def _hide(self) -> None:
+    def _turn_echo_off(self) -> None:
         import termios
 
         attributes = termios.tcgetattr(self._descriptor)
@@ -138,35 +140,35 @@ class _Console:
     """Windows' console, key by key: there is no waiting for keys and sockets at once."""
 
     def __init__(self) -> None:
-        self._keys: Any = importlib.import_module("msvcrt")
+        self._msvcrt: Any = importlib.import_module("msvcrt")
 
     def write(self, text: str) -> None:
         for char in text.replace("\n", "\r\n"):
-            self._keys.putwch(char)
+            self._msvcrt.putwch(char)
 
     def read_line(
-        self, prompt: str, *, hidden: bool, watch: Sequence[int], go_on: Callable[[], bool]
+        self, prompt: str, *, hidden: bool, watch: Sequence[int], is_wanted: Callable[[], bool]
     ) -> str | None:
         self.write(prompt)
         line = ""
         while True:
-            if select.select(watch, [], [], _KEY_POLL_S)[0] and not go_on():
+            if select.select(watch, [], [], _KEY_POLL_INTERVAL_S)[0] and not is_wanted():
                 self.write("\n")
                 raise AbandonedError
-            while self._keys.kbhit():
-                key = self._keys.getwch()
+            while self._msvcrt.kbhit():
+                key = self._msvcrt.getwch()
                 if key in "\r\n\x1a":
                     self.write("\n")
                     return None if key == "\x1a" and not line else line
-                line = self._typed(line, key, hidden=hidden)
+                line = self._edit_line(line, key, hidden=hidden)
 
     def close(self) -> None:
         pass
 
-    def _typed(self, line: str, key: str, *, hidden: bool) -> str:
+    def _edit_line(self, line: str, key: str, *, hidden: bool) -> str:
         if key in "\0\xe0":
             # An arrow or function key; its code is a second character.
-            self._keys.getwch()
+            self._msvcrt.getwch()
             return line
         if key == "\x03":
             os.kill(os.getpid(), signal.SIGINT)

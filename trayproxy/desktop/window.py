@@ -36,7 +36,7 @@ def allow_foreground() -> bool:
     return False
 
 
-def name_program(app_id: str) -> bool:
+def set_application_id(app_id: str) -> bool:
     """Tell the system which application this process is, before its first window.
 
     Windows groups the buttons of the task bar, and names who sends a notification, by the process's

@@ -28,7 +28,7 @@ from trayproxy.desk.desk import Desk
 from trayproxy.desk.history import History, HistoryFile, HistoryWithoutFingerprints
 from trayproxy.desk.keyring_store import KeyringStore
 from trayproxy.desktop.hardening import raise_descriptor_limit
-from trayproxy.desktop.kerberos import keep_names
+from trayproxy.desktop.kerberos import disable_name_canonicalization
 from trayproxy.desktop.network_change.factory import watch_network
 from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.desktop.ports import free_port_after, is_taken
@@ -76,7 +76,7 @@ def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> i
     Returns:
         The exit code. What went wrong has been said on standard error.
     """
-    keep_names()
+    disable_name_canonicalization()
     limits = limits_for(raise_descriptor_limit())
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         return runner.run(Service(options, paths, on_ready, limits).run())

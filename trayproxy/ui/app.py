@@ -55,7 +55,7 @@ from trayproxy.control.messages import (
 from trayproxy.control.transport import NotRunningError, UntrustedPeerError
 from trayproxy.desktop.hardening import harden
 from trayproxy.desktop.process import start_service
-from trayproxy.desktop.window import allow_foreground, hide_from_dock, name_program
+from trayproxy.desktop.window import allow_foreground, hide_from_dock, set_application_id
 from trayproxy.identity import APP_ID, APP_NAME
 from trayproxy.paths import PathError, Paths, locate, make_private
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn
@@ -573,7 +573,7 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
     Returns:
         The exit code.
     """
-    name_program(APP_ID)
+    set_application_id(APP_ID)
     application = QApplication([sys.argv[0]])
     hide_from_dock()
     application.setApplicationName(APP_NAME)

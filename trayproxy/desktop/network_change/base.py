@@ -17,7 +17,7 @@ SETTLE_S = 0.5
 """How long to wait for more: a network comes up in many steps, and counts once."""
 
 
-_AT_ONCE = 1 << 16
+_RECEIVE_SIZE = 1 << 16
 """Octets that are taken from the kernel at once."""
 
 
@@ -39,15 +39,15 @@ class NullNetworkWatch:
 class Debounce:
     """Waits until changes that come together are over, then tells of them once."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_settled: Callable[[], None]) -> None:
         """Wait for the first.
 
         Args:
             loop: Its clock counts.
-            tell: Called once for all.
+            on_settled: Called once for all.
         """
         self._loop = loop
-        self._tell = tell
+        self._on_settled = on_settled
         self._timer: asyncio.TimerHandle | None = None
 
     def trigger(self) -> None:
@@ -57,7 +57,7 @@ class Debounce:
 
     def _settle(self) -> None:
         self._timer = None
-        self._tell()
+        self._on_settled()
 
     def close(self) -> None:
         """Tell nothing any more."""
@@ -72,44 +72,44 @@ class SocketWatch:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        told_on: socket.socket,
-        may_matter: Callable[[bytes], bool],
-        calm: Debounce,
+        notifications: socket.socket,
+        is_relevant: Callable[[bytes], bool],
+        debounce: Debounce,
     ) -> None:
         """Begin.
 
         Args:
             loop: Wakes up when the kernel tells something.
-            told_on: Never blocks; it is closed with this.
-            may_matter: Whether what was told may mean another network.
-            calm: Is disturbed then; it is closed with this.
+            notifications: Never blocks; it is closed with this.
+            is_relevant: Whether what was told may mean another network.
+            debounce: Is disturbed then; it is closed with this.
         """
         self._loop = loop
-        self._socket = told_on
-        self._may_matter = may_matter
-        self._calm = calm
-        loop.add_reader(told_on.fileno(), self._hear)
+        self._socket = notifications
+        self._is_relevant = is_relevant
+        self._debounce = debounce
+        loop.add_reader(notifications.fileno(), self._on_readable)
 
     def close(self) -> None:
         """Hear no more."""
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
-        self._calm.close()
+        self._debounce.close()
 
-    def _hear(self) -> None:
+    def _on_readable(self) -> None:
         try:
-            told = self._socket.recv(_AT_ONCE)
+            message = self._socket.recv(_RECEIVE_SIZE)
         except BlockingIOError:
             return
         except OSError:
             # ENOBUFS: there was more than the socket could hold (netlink(7), route(4)).
-            self._calm.trigger()
+            self._debounce.trigger()
             return
-        if self._may_matter(told):
-            self._calm.trigger()
+        if self._is_relevant(message):
+            self._debounce.trigger()
 
 
-def is_of_interest(address: bytes) -> bool:
+def identifies_network(address: bytes) -> bool:
     """Whether an address of ours says something about the network that we are in.
 
     Args:

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trayproxy.desktop.network_change.base import Debounce, SocketWatch, is_of_interest
+from trayproxy.desktop.network_change.base import Debounce, SocketWatch, identifies_network
 
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 """RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE (linux/rtnetlink.h)."""
@@ -41,8 +41,8 @@ _IFA_F_TENTATIVE = 0x40
 _LOOPBACK = 1
 """The index of ``lo`` in every network namespace (LOOPBACK_IFINDEX of the kernel)."""
 
-_READ_AT_ONCE = 1 << 16
-_INTERFACES = Path("/sys/class/net")
+_RECEIVE_SIZE = 1 << 16
+_INTERFACES_FOLDER = Path("/sys/class/net")
 
 Network = frozenset[tuple[int, bytes]]
 """What counts: our addresses, and the gateways of default routes, each with the index of its
@@ -54,37 +54,39 @@ _Message = tuple[int, bytes]
 class LinuxNetworkWatch:
     """Listens to the kernel on one netlink socket, and looks on another when it may matter."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> None:
         """Listen; see `trayproxy.desktop.network_change.base.watch_network`.
 
         Raises:
             OSError: The kernel does not tell.
         """
-        self._changed = changed
-        told_on = _open(_GROUPS)
+        self._on_change = on_change
+        notifications = _open(_GROUPS)
         try:
             self._network = read_network()
         except OSError:
-            told_on.close()
+            notifications.close()
             raise
-        self._listening = SocketWatch(loop, told_on, _any_may_matter, Debounce(loop, self._look))
+        self._watch = SocketWatch(
+            loop, notifications, _any_is_relevant, Debounce(loop, self._compare)
+        )
 
     def close(self) -> None:
         """Hear no more."""
-        self._listening.close()
+        self._watch.close()
 
-    def _look(self) -> None:
+    def _compare(self) -> None:
         with contextlib.suppress(OSError):
             before, self._network = self._network, read_network()
             if self._network != before:
-                self._changed()
+                self._on_change()
 
 
-def _any_may_matter(octets: bytes) -> bool:
-    return any(may_matter(kind, body) for kind, body in messages(octets))
+def _any_is_relevant(octets: bytes) -> bool:
+    return any(is_relevant(kind, body) for kind, body in parse_messages(octets))
 
 
-def may_matter(kind: int, body: bytes) -> bool:
+def is_relevant(kind: int, body: bytes) -> bool:
     """Whether what the kernel says may mean another network; this is cheap, looking is not."""
     if kind in (_NEW_ROUTE, _DEL_ROUTE):
         length: int = _ROUTE.unpack_from(body)[1]
@@ -110,24 +112,24 @@ def read_network() -> Network:
     with _open(groups=0) as connection:
         for kind, body in _dump(connection, _GET_ROUTE):
             if kind == _NEW_ROUTE:
-                gateways.update(_gateway(body))
+                gateways.update(_default_gateway(body))
         for kind, body in _dump(connection, _GET_ADDRESS):
             if kind == _NEW_ADDRESS:
-                addresses.update(_address(body))
+                addresses.update(_usable_address(body))
     routed = {index for index, _ in gateways}
-    inner = {index for index, _ in addresses if index not in routed and _is_bridge(index)}
-    return frozenset(gateways | {one for one in addresses if one[0] not in inner})
+    internal = {index for index, _ in addresses if index not in routed and _is_bridge(index)}
+    return frozenset(gateways | {address for address in addresses if address[0] not in internal})
 
 
-def messages(octets: bytes) -> Iterator[_Message]:
+def parse_messages(octets: bytes) -> Iterator[_Message]:
     """Take apart what was received at once."""
-    at = 0
-    while at + _HEADER.size <= len(octets):
-        length, kind, *_ = _HEADER.unpack_from(octets, at)
+    offset = 0
+    while offset + _HEADER.size <= len(octets):
+        length, kind, *_ = _HEADER.unpack_from(octets, offset)
         if length < _HEADER.size:
             return
-        yield kind, octets[at + _HEADER.size : at + length]
-        at += _aligned(length)
+        yield kind, octets[offset + _HEADER.size : offset + length]
+        offset += _aligned(length)
 
 
 def _open(groups: int) -> socket.socket:
@@ -144,16 +146,16 @@ def _open(groups: int) -> socket.socket:
     return connection
 
 
-def _dump(connection: socket.socket, what: int) -> Iterator[_Message]:
+def _dump(connection: socket.socket, request_type: int) -> Iterator[_Message]:
     """Ask for all that there is of something.
 
     The kernel has the next part ready when the last one was received: this never waits.
     """
-    everything = _ROUTE.pack(*(0,) * 9)
-    length = _HEADER.size + len(everything)
-    connection.send(_HEADER.pack(length, what, _NLM_F_REQUEST_DUMP, 1, 0) + everything)
+    request = _ROUTE.pack(*(0,) * 9)
+    length = _HEADER.size + len(request)
+    connection.send(_HEADER.pack(length, request_type, _NLM_F_REQUEST_DUMP, 1, 0) + request)
     while True:
-        for kind, body in messages(connection.recv(_READ_AT_ONCE)):
+        for kind, body in parse_messages(connection.recv(_RECEIVE_SIZE)):
             if kind == _NLMSG_DONE:
                 return
             if kind == _NLMSG_ERROR:
@@ -161,35 +163,35 @@ def _dump(connection: socket.socket, what: int) -> Iterator[_Message]:
             yield kind, body
 
 
-def _gateway(body: bytes) -> Iterator[tuple[int, bytes]]:
+def _default_gateway(body: bytes) -> Iterator[tuple[int, bytes]]:
     _, length, *_, kind, _ = _ROUTE.unpack_from(body)
     if length == 0 and kind == _RTN_UNICAST:
-        found = _attributes(body[_ROUTE.size :])
-        interface = _INDEX.unpack(found.get(_RTA_OIF, bytes(_INDEX.size)))[0]
+        attributes = _attributes(body[_ROUTE.size :])
+        interface = _INDEX.unpack(attributes.get(_RTA_OIF, bytes(_INDEX.size)))[0]
         if interface != _LOOPBACK:
-            yield interface, found.get(_RTA_GATEWAY, b"")
+            yield interface, attributes.get(_RTA_GATEWAY, b"")
 
 
-def _address(body: bytes) -> Iterator[tuple[int, bytes]]:
+def _usable_address(body: bytes) -> Iterator[tuple[int, bytes]]:
     _, _, flags, _, interface = _ADDRESS.unpack_from(body)
-    found = _attributes(body[_ADDRESS.size :])
+    attributes = _attributes(body[_ADDRESS.size :])
     # Of a point-to-point link IFA_ADDRESS is the other end.
-    address = found.get(_IFA_LOCAL, found.get(_IFA_ADDRESS, bytes(4)))
+    address = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS, bytes(4)))
     # One that is tentative cannot be used yet (RFC 4862, section 5.4); the kernel tells when it is.
-    if interface != _LOOPBACK and not flags & _IFA_F_TENTATIVE and is_of_interest(address):
+    if interface != _LOOPBACK and not flags & _IFA_F_TENTATIVE and identifies_network(address):
         yield interface, address
 
 
 def _attributes(octets: bytes) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    at = 0
-    while at + _ATTRIBUTE.size <= len(octets):
-        length, kind = _ATTRIBUTE.unpack_from(octets, at)
+    attributes: dict[int, bytes] = {}
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(octets):
+        length, kind = _ATTRIBUTE.unpack_from(octets, offset)
         if length < _ATTRIBUTE.size:
             break
-        found[kind] = octets[at + _ATTRIBUTE.size : at + length]
-        at += _aligned(length)
-    return found
+        attributes[kind] = octets[offset + _ATTRIBUTE.size : offset + length]
+        offset += _aligned(length)
+    return attributes
 
 
 def _aligned(length: int) -> int:
@@ -199,5 +201,5 @@ def _aligned(length: int) -> int:
 def _is_bridge(interface: int) -> bool:
     """Whether it joins others inside this computer, as those of containers and guests do."""
     with contextlib.suppress(OSError):
-        return (_INTERFACES / socket.if_indextoname(interface) / "bridge").is_dir()
+        return (_INTERFACES_FOLDER / socket.if_indextoname(interface) / "bridge").is_dir()
     return False

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from trayproxy.paths import HOME_VARIABLE, Paths
 
 
-def close_home(paths: Paths, environ: Mapping[str, str] = os.environ) -> None:
+def make_home_private(paths: Paths, environ: Mapping[str, str] = os.environ) -> None:
     """Close the folder that `HOME_VARIABLE` names, if it names one, to other users.
 
     On Windows the folders of `trayproxy.paths` lie in the user's profile, which others cannot

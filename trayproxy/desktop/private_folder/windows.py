@@ -40,19 +40,19 @@ def make_private_by_acl(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         user = str(own_user())
-        libraries = _Libraries()
-        owner = libraries.owner_of(folder)
+        functions = _SecurityFunctions()
+        owner = functions.owner_of(folder)
         if owner not in (user, *_OWNERS):
             raise PathError(f"{folder} belongs to another user ({owner})")
-        libraries.close(folder, user)
+        functions.restrict_to(folder, user)
     except PathError:
         raise
     except OSError as error:
         raise PathError(f"{folder} cannot be made private: {error.strerror or error}") from error
 
 
-class _Libraries:
-    """The two libraries of Windows that are called."""
+class _SecurityFunctions:
+    """The two functions of Windows that are called."""
 
     def __init__(self) -> None:
         load: Any = getattr(ctypes, "WinDLL", None)
@@ -92,7 +92,7 @@ class _Libraries:
         finally:
             self._kernel32.LocalFree(descriptor)
 
-    def close(self, folder: Path, user: str) -> None:
+    def restrict_to(self, folder: Path, user: str) -> None:
         """Give access to a folder only to a user, the administrators and the system.
 
         Raises:
@@ -114,10 +114,10 @@ class _Libraries:
             # A missing list (NULL) would give access to everybody.
             if not (found and is_there and dacl):
                 raise OSError("its access control list could not be made")
-            what = _DACL | _PROTECTED_DACL
+            information = _DACL | _PROTECTED_DACL
             self._check(
                 self._advapi32.SetNamedSecurityInfoW(
-                    str(folder), _FILE_OBJECT, what, None, None, dacl, None
+                    str(folder), _FILE_OBJECT, information, None, None, dacl, None
                 )
             )
         finally:
@@ -125,10 +125,10 @@ class _Libraries:
 
     def _check(self, code: int) -> None:
         if code:
-            raise OSError(code, _words(code))
+            raise OSError(code, _error_text(code))
 
 
-def _words(code: int) -> str:
+def _error_text(code: int) -> str:
     """Return the message of Windows for an error code."""
-    words: Any = getattr(ctypes, "FormatError", os.strerror)
-    return str(words(code))
+    format_error: Any = getattr(ctypes, "FormatError", os.strerror)
+    return str(format_error(code))

@@ -21,29 +21,29 @@ def pids_of(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
     Raises:
         OSError: The kernel does not tell.
     """
-    inodes = _inodes_of(wanted)
+    inodes = _connections_by_inode(wanted)
     found: dict[ConnectionEnds, int] = {}
     if inodes:
-        for process, held in _sockets():
-            if held in inodes:
-                found[inodes.pop(held)] = process
+        for pid, link in _open_descriptors():
+            if link in inodes:
+                found[inodes.pop(link)] = pid
                 if not inodes:
                     break
     return found
 
 
-def _inodes_of(wanted: set[ConnectionEnds]) -> dict[str, ConnectionEnds]:
+def _connections_by_inode(wanted: set[ConnectionEnds]) -> dict[str, ConnectionEnds]:
     """Return which connection a link in ``/proc`` stands for."""
     inodes = {}
     with contextlib.closing(SockDiagLookup()) as kernel:
-        for theirs, ours in wanted:
-            family = socket.AF_INET6 if ":" in theirs[0] else socket.AF_INET
-            if inode := kernel.inode_of(ours, theirs, family):
-                inodes[f"socket:[{inode}]"] = theirs, ours
+        for program_end, own_end in wanted:
+            family = socket.AF_INET6 if ":" in program_end[0] else socket.AF_INET
+            if inode := kernel.inode_of(own_end, program_end, family):
+                inodes[f"socket:[{inode}]"] = program_end, own_end
     return inodes
 
 
-def _sockets() -> Iterator[tuple[int, str]]:
+def _open_descriptors() -> Iterator[tuple[int, str]]:
     """Return the processes that we may look into, with each thing that they hold."""
     for process in filter(str.isdigit, os.listdir("/proc")):
         folder = f"/proc/{process}/fd"

@@ -9,8 +9,8 @@ import psutil
 NAME_LENGTH = 60
 """Characters of a name that are shown."""
 
-_INTERPRETER = re.compile(r"(python|pypy|perl|ruby|node|nodejs|bash|sh|dash|zsh)[0-9.]*(\.exe)?")
-_HELPERS = {"git-remote-http": "git", "git-remote-https": "git"}
+_INTERPRETERS = re.compile(r"(python|pypy|perl|ruby|node|nodejs|bash|sh|dash|zsh)[0-9.]*(\.exe)?")
+_HELPER_PROGRAMS = {"git-remote-http": "git", "git-remote-https": "git"}
 """Programs that people have not started themselves, by those they have."""
 
 
@@ -21,10 +21,10 @@ def program_name(process: psutil.Process) -> str:
         psutil.Error: The process has ended, or belongs to another user.
     """
     name = str(process.name())
-    if _INTERPRETER.fullmatch(name.lower()):
+    if _INTERPRETERS.fullmatch(name.lower()):
         with contextlib.suppress(psutil.Error):
             name = script_name(process.cmdline()) or name
-    name = _HELPERS.get(name.removesuffix(".exe"), name)
+    name = _HELPER_PROGRAMS.get(name.removesuffix(".exe"), name)
     shown = "".join(char if char.isprintable() else "?" for char in name)
     return shown[:NAME_LENGTH] or "?"
 

@@ -10,7 +10,7 @@ from trayproxy.desktop.process_lookup.factory import pid_lookups
 from trayproxy.desktop.process_lookup.names import program_name
 from trayproxy.desktop.socket_owner.base import Endpoint
 
-_EVERYWHERE = ("0.0.0.0", "::")
+_WILDCARD_ADDRESSES = ("0.0.0.0", "::")
 
 
 def programs_of(connections: Sequence[tuple[Endpoint, Endpoint]]) -> list[RunningProgram | None]:
@@ -27,21 +27,21 @@ def programs_of(connections: Sequence[tuple[Endpoint, Endpoint]]) -> list[Runnin
         tell.
     """
     try:
-        wanted = [_ends_as_theirs(local, peer) for local, peer in connections]
-        pids = _pids_of({ends for ends in wanted if ends is not None})
+        wanted = [_peer_view(local, peer) for local, peer in connections]
+        pids = _find_pids({ends for ends in wanted if ends is not None})
     except (psutil.Error, OSError, ValueError):
         # psutil raises what the system's tables raise; whatever it is, we do not know.
         return [None] * len(connections)
-    return [_owner(pids[ends]) if ends in pids else None for ends in wanted]
+    return [_program_with_pid(pids[ends]) if ends in pids else None for ends in wanted]
 
 
-def _ends_as_theirs(local: Endpoint, peer: Endpoint) -> ConnectionEnds | None:
+def _peer_view(local: Endpoint, peer: Endpoint) -> ConnectionEnds | None:
     with contextlib.suppress(ValueError):
         return as_ipv4(peer), as_ipv4(local)
     return None
 
 
-def _owner(pid: int) -> RunningProgram | None:
+def _program_with_pid(pid: int) -> RunningProgram | None:
     with contextlib.suppress(psutil.Error, OSError):
         return RunningProgram(program_name(psutil.Process(pid)), pid)
     return None
@@ -61,7 +61,7 @@ def listener_at(address: Endpoint) -> RunningProgram | None:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.pid:
                 host, port = as_ipv4(connection.laddr)
-                if port == wanted[1] and (host == wanted[0] or host in _EVERYWHERE):
+                if port == wanted[1] and (host == wanted[0] or host in _WILDCARD_ADDRESSES):
                     name = program_name(psutil.Process(connection.pid))
                     return RunningProgram(name, connection.pid)
     except (psutil.Error, OSError, ValueError):
@@ -70,7 +70,7 @@ def listener_at(address: Endpoint) -> RunningProgram | None:
     return None
 
 
-def _pids_of(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
+def _find_pids(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
     for pids_of in pid_lookups():
         with contextlib.suppress(OSError):
             return pids_of(wanted)

@@ -8,7 +8,7 @@ import psutil
 
 from trayproxy.desktop.process_lookup.base import ConnectionEnds, as_ipv4
 
-_SEARCH_S = 2.0
+_SEARCH_TIMEOUT_S = 2.0
 """How long to ask one process after the other, where there is no table of all."""
 
 
@@ -25,11 +25,11 @@ def pids_of(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
         return {ends: row.pid for row in rows if (ends := _ends(row)) in wanted and ends}
     except psutil.AccessDenied:
         # macOS shows the table of all to root only; each process of ours may be asked.
-        return _pids_among_ours(wanted)
+        return _pids_of_own_processes(wanted)
 
 
-def _pids_among_ours(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
-    deadline = time.monotonic() + _SEARCH_S
+def _pids_of_own_processes(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
+    deadline = time.monotonic() + _SEARCH_TIMEOUT_S
     found: dict[ConnectionEnds, int] = {}
     for process in psutil.process_iter():
         if time.monotonic() > deadline or len(found) == len(wanted):

@@ -27,13 +27,13 @@ class ScreenLockWatch(Protocol):
 class ChangeFilter:
     """Tells what is new, and nothing twice."""
 
-    def __init__(self, told: OnLockChange) -> None:
+    def __init__(self, on_change: OnLockChange) -> None:
         """Begin with a screen that is not locked."""
-        self._told = told
+        self._on_change = on_change
         self._is_locked = False
 
     def update(self, is_locked: bool) -> None:
         """Take note of what the screen is."""
         if is_locked != self._is_locked:
             self._is_locked = is_locked
-            self._told(is_locked)
+            self._on_change(is_locked)

@@ -5,21 +5,21 @@ import sys
 from trayproxy.desktop.screen_lock.base import OnLockChange, ScreenLockWatch
 
 
-def watch_screen_lock(told: OnLockChange) -> ScreenLockWatch:
+def watch_screen_lock(on_change: OnLockChange) -> ScreenLockWatch:
     """Return this system's watch, not started.
 
     Args:
-        told: Told of each change.
+        on_change: Told of each change.
     """
     if sys.platform == "win32":
         from trayproxy.desktop.screen_lock.windows import WindowsScreenLock
 
-        return WindowsScreenLock(told)
+        return WindowsScreenLock(on_change)
     elif sys.platform == "darwin":
         from trayproxy.desktop.screen_lock.macos import MacScreenLock
 
-        return MacScreenLock(told)
+        return MacScreenLock(on_change)
     else:
         from trayproxy.desktop.screen_lock.linux import LinuxScreenLock
 
-        return LinuxScreenLock(told)
+        return LinuxScreenLock(on_change)

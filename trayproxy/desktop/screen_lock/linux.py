@@ -50,16 +50,16 @@ class LinuxScreenLock:
     """Listens to both buses in a thread."""
 
     def __init__(
-        self, told: OnLockChange, session: str = "SESSION", system: str = "SYSTEM"
+        self, on_change: OnLockChange, session: str = "SESSION", system: str = "SYSTEM"
     ) -> None:
         """Open nothing.
 
         Args:
-            told: Told of each change.
+            on_change: Told of each change.
             session: The address of the session bus; by default the environment's.
             system: The address of the system bus.
         """
-        self._changes = ChangeFilter(told)
+        self._changes = ChangeFilter(on_change)
         self._buses: tuple[tuple[str, type[BusSource]], ...] = (
             (session, ScreenSaverSource),
             (system, LogindSource),
@@ -79,20 +79,26 @@ class LinuxScreenLock:
         self._wake.close()
 
     def _run(self) -> None:
-        lines = [line for bus, source in self._buses if (line := _open(bus, source))]
+        connections = [
+            connection for bus, source in self._buses if (connection := _open(bus, source))
+        ]
         try:
-            while lines:
-                self._changes.update(any(line.source.is_locked for line in lines))
-                awaited: list[socket.socket | BusConnection] = [self._wake, *lines]
-                ready, _, _ = select.select(awaited, [], [])
+            while connections:
+                self._changes.update(any(connection.source.is_locked for connection in connections))
+                sources: list[socket.socket | BusConnection] = [self._wake, *connections]
+                ready, _, _ = select.select(sources, [], [])
                 if self._wake in ready:
                     return
                 # A bus that has gone says nothing any more, and keeps nothing locked.
-                lines = [line for line in lines if line not in ready or line.read()]
+                connections = [
+                    connection
+                    for connection in connections
+                    if connection not in ready or connection.process_messages()
+                ]
             self._changes.update(False)
         finally:
-            for line in lines:
-                line.close()
+            for connection in connections:
+                connection.close()
 
 
 class BusSource(Protocol):
@@ -103,11 +109,11 @@ class BusSource(Protocol):
         """Whether it says so at present."""
         ...
 
-    def start(self, line: "BusConnection") -> None:
+    def start(self, connection: "BusConnection") -> None:
         """Ask for what is to be known."""
         ...
 
-    def receive(self, message: "Message") -> None:
+    def on_signal(self, message: "Message") -> None:
         """Take in a signal."""
         ...
 
@@ -118,37 +124,37 @@ class ScreenSaverSource:
     def __init__(self) -> None:
         """Know of none."""
         self._active: dict[str, bool] = {}
-        self._line: BusConnection | None = None
+        self._connection: BusConnection | None = None
 
     @property
     def is_locked(self) -> bool:
         """Whether one of them is active."""
         return any(self._active.values())
 
-    def start(self, line: "BusConnection") -> None:
+    def start(self, connection: "BusConnection") -> None:
         """Listen to each that there is now, and that comes later."""
-        self._line = line
+        self._connection = connection
         for name in SAVERS:
-            line.subscribe(sender=name, interface=name, member="ActiveChanged")
-            line.subscribe(sender=_BUS, interface=_BUS, member="NameOwnerChanged", arg0=name)
-            self._ask(name)
+            connection.subscribe(sender=name, interface=name, member="ActiveChanged")
+            connection.subscribe(sender=_BUS, interface=_BUS, member="NameOwnerChanged", arg0=name)
+            self._request_state(name)
 
-    def receive(self, message: "Message") -> None:
+    def on_signal(self, message: "Message") -> None:
         """Take in what one of them says, or that it has come or gone."""
-        match _of(message), message.body:
+        match _interface_and_member(message), message.body:
             case (interface, "ActiveChanged"), (bool(is_active),) if interface in SAVERS:
                 self._active[interface] = is_active
             case (_, "NameOwnerChanged"), (str(name), _, str(new)) if name in SAVERS:
                 self._active[name] = False
                 if new:
-                    self._ask(name)
+                    self._request_state(name)
 
-    def _ask(self, name: str) -> None:
-        def take(body: "Sequence[object]") -> None:
+    def _request_state(self, name: str) -> None:
+        def on_reply(body: "Sequence[object]") -> None:
             self._active[name] = list(body) == [True]
 
-        if self._line is not None:
-            self._line.call(name, SAVERS[name], name, "GetActive", take)
+        if self._connection is not None:
+            self._connection.call(name, SAVERS[name], name, "GetActive", on_reply)
 
 
 class LogindSource:
@@ -158,31 +164,33 @@ class LogindSource:
         """Know nothing."""
         self.is_locked = False
 
-    def start(self, line: "BusConnection") -> None:
+    def start(self, connection: "BusConnection") -> None:
         """Find the session, and listen to it.
 
         ``auto`` is the session of the caller or, of a service without one, the graphical session of
         its user (since systemd 243).
         """
 
-        def found(body: "Sequence[object]") -> None:
+        def on_session(body: "Sequence[object]") -> None:
             match body:
                 case (str(path),):
-                    line.subscribe(
+                    connection.subscribe(
                         sender=LOGIND, path=path, interface=_PROPERTIES, member="PropertiesChanged"
                     )
-                    line.call(LOGIND, path, _PROPERTIES, "Get", self._told, _SESSION, _HINT)
+                    connection.call(
+                        LOGIND, path, _PROPERTIES, "Get", self._set_hint, _SESSION, _HINT
+                    )
 
-        line.call(LOGIND, _MANAGER_PATH, _MANAGER, "GetSession", found, "auto")
+        connection.call(LOGIND, _MANAGER_PATH, _MANAGER, "GetSession", on_session, "auto")
 
-    def receive(self, message: "Message") -> None:
+    def on_signal(self, message: "Message") -> None:
         """Take in a change of the session."""
-        match _of(message), message.body:
+        match _interface_and_member(message), message.body:
             case (_, "PropertiesChanged"), (str(interface), dict(changed), _):
                 if interface == _SESSION and _HINT in changed:
-                    self._told([changed[_HINT]])
+                    self._set_hint([changed[_HINT]])
 
-    def _told(self, body: "Sequence[object]") -> None:
+    def _set_hint(self, body: "Sequence[object]") -> None:
         # A variant comes with its signature.
         self.is_locked = list(body) == [("b", True)]
 
@@ -193,7 +201,7 @@ class BusConnection:
     def __init__(self, connection: "DBusConnection", source: BusSource) -> None:
         """Ask what the source wants to know."""
         self._connection = connection
-        self._awaited: dict[int, Callable[[Sequence[object]], None]] = {}
+        self._pending_replies: dict[int, Callable[[Sequence[object]], None]] = {}
         self.source = source
         source.start(self)
 
@@ -221,8 +229,8 @@ class BusConnection:
         path: str,
         interface: str,
         member: str,
-        use: Callable[[Sequence[object]], None],
-        *texts: str,
+        on_reply: Callable[[Sequence[object]], None],
+        *arguments: str,
     ) -> None:
         """Call a method of something that runs; nothing is started for it.
 
@@ -231,24 +239,24 @@ class BusConnection:
             path: Its object.
             interface: Of the method.
             member: The method.
-            use: Gets what it returned, nothing if it was an error.
-            texts: Its arguments.
+            on_reply: Gets what it returned, nothing if it was an error.
+            arguments: Its arguments.
         """
         from jeepney import DBusAddress, new_method_call
         from jeepney.low_level import MessageFlag
 
         address = DBusAddress(path, bus_name=name, interface=interface)
-        message = new_method_call(address, member, "s" * len(texts), texts)
+        message = new_method_call(address, member, "s" * len(arguments), arguments)
         message.header.flags = MessageFlag.no_auto_start
         serial = next(self._connection.outgoing_serial)
-        self._awaited[serial] = use
+        self._pending_replies[serial] = on_reply
         self._connection.send(message, serial=serial)
 
-    def read(self) -> bool:
+    def process_messages(self) -> bool:
         """Take in what has come; return whether the bus is still there."""
         try:
             while True:
-                self._take(self._connection.receive(timeout=0))
+                self._dispatch(self._connection.receive(timeout=0))
         except TimeoutError:
             return True
         except (OSError, ValueError) as error:
@@ -260,16 +268,16 @@ class BusConnection:
         """Leave the bus."""
         self._connection.close()
 
-    def _take(self, message: "Message") -> None:
+    def _dispatch(self, message: "Message") -> None:
         from jeepney import HeaderFields, MessageType
 
         kind = message.header.message_type
         if kind is MessageType.signal:
-            self.source.receive(message)
-        elif use := self._awaited.pop(
+            self.source.on_signal(message)
+        elif on_reply := self._pending_replies.pop(
             message.header.fields.get(HeaderFields.reply_serial, 0), None
         ):
-            use(message.body if kind is MessageType.method_return else ())
+            on_reply(message.body if kind is MessageType.method_return else ())
 
 
 def _open(bus: str, source: Callable[[], BusSource]) -> BusConnection | None:
@@ -284,7 +292,7 @@ def _open(bus: str, source: Callable[[], BusSource]) -> BusConnection | None:
         return None
 
 
-def _of(message: "Message") -> tuple[str, str]:
+def _interface_and_member(message: "Message") -> tuple[str, str]:
     from jeepney import HeaderFields
 
     fields = message.header.fields

@@ -23,7 +23,7 @@ from trayproxy.desktop.screen_lock.base import ChangeFilter, OnLockChange
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 5.0
+POLL_INTERVAL_S = 5.0
 """Long for a computer, short for a person who comes back to it."""
 
 _NUMBER_INT = 9
@@ -47,20 +47,20 @@ class MacScreenLock:
 
     def __init__(
         self,
-        told: OnLockChange,
+        on_change: OnLockChange,
         frameworks: Frameworks | None = None,
-        every_s: float = LOOK_EVERY_S,
+        interval_s: float = POLL_INTERVAL_S,
     ) -> None:
         """Look at nothing yet.
 
         Args:
-            told: Told of each change.
+            on_change: Told of each change.
             frameworks: What to call; None for the system's.
-            every_s: How often to look.
+            interval_s: How often to look.
         """
-        self._changes = ChangeFilter(told)
+        self._changes = ChangeFilter(on_change)
         self._frameworks = frameworks
-        self._every_s = every_s
+        self._interval_s = interval_s
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
 
@@ -82,7 +82,7 @@ class MacScreenLock:
             return
         while not self._stopped.is_set():
             self._changes.update(is_locked(frameworks))
-            self._stopped.wait(self._every_s)
+            self._stopped.wait(self._interval_s)
 
 
 def is_locked(frameworks: Frameworks) -> bool:

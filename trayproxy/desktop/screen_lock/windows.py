@@ -29,8 +29,8 @@ _CLASS_NAME = "TrayProxyScreen"
 _STOP_S = 2.0
 
 # Off Windows there is one way to call only, with which tests call.
-_FUNCTION: Any = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)
-WindowProcedure = _FUNCTION(
+_FUNCTION_TYPE: Any = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)
+WindowProcedure = _FUNCTION_TYPE(
     ctypes.c_ssize_t, ctypes.c_void_p, ctypes.c_uint, ctypes.c_size_t, ctypes.c_ssize_t
 )
 """``WNDPROC``: window, message, and two parameters whose meaning is the message's."""
@@ -65,17 +65,17 @@ class SessionLibraries:
 class WindowsScreenLock:
     """Has the session tell a window in a thread of its own."""
 
-    def __init__(self, told: OnLockChange, libraries: SessionLibraries | None = None) -> None:
+    def __init__(self, on_change: OnLockChange, libraries: SessionLibraries | None = None) -> None:
         """Make no window yet.
 
         Args:
-            told: Told of each change.
+            on_change: Told of each change.
             libraries: What to call; None for the system's.
         """
-        self._changes = ChangeFilter(told)
+        self._changes = ChangeFilter(on_change)
         self._libraries = libraries
         self._window: int | None = None
-        self._is_made = threading.Event()
+        self._window_created = threading.Event()
         # Windows keeps no reference to it.
         self._procedure = WindowProcedure(self._on_message)
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
@@ -88,7 +88,7 @@ class WindowsScreenLock:
         """Watch no more."""
         if self._thread.ident is None:
             return
-        self._is_made.wait(_STOP_S)
+        self._window_created.wait(_STOP_S)
         if self._window and self._libraries:
             self._libraries.user32.PostMessageW(self._window, WM_CLOSE, 0, 0)
         self._thread.join(_STOP_S)
@@ -96,15 +96,15 @@ class WindowsScreenLock:
     def _run(self) -> None:
         try:
             self._libraries = self._libraries or _load()
-            self._window = self._make_window(self._libraries)
+            self._window = self._create_window(self._libraries)
         except (OSError, AttributeError) as error:
             logger.info("whether the screen is locked is not known: %s", error)
         finally:
-            self._is_made.set()
+            self._window_created.set()
         if self._window and self._libraries:
-            self._receive(self._libraries)
+            self._run_message_loop(self._libraries)
 
-    def _make_window(self, libraries: SessionLibraries) -> int | None:
+    def _create_window(self, libraries: SessionLibraries) -> int | None:
         instance = libraries.kernel32.GetModuleHandleW(None)
         kind = WindowClass(procedure=self._procedure, instance=instance, class_name=_CLASS_NAME)
         libraries.user32.RegisterClassW(ctypes.byref(kind))
@@ -118,7 +118,7 @@ class WindowsScreenLock:
             raise OSError("the session does not tell")
         return int(window)
 
-    def _receive(self, libraries: SessionLibraries) -> None:
+    def _run_message_loop(self, libraries: SessionLibraries) -> None:
         # The procedure is called while this waits. MSG has at most 48 octets.
         message = ctypes.create_string_buffer(64)
         while libraries.user32.GetMessageW(message, None, 0, 0) > 0:

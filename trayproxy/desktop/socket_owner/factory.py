@@ -1,4 +1,4 @@
-"""Choose the look-up of socket owners of this operating system."""
+"""Choose the look-up of socket owners for this operating system."""
 
 import contextlib
 import socket
@@ -20,10 +20,10 @@ def open_owner_lookup() -> OwnerLookup:
     Raises:
         OwnerUnknownError: None does.
     """
-    for owners in _lookups():
-        if _finds_own_user(owners):
-            return owners
-        owners.close()
+    for lookup in _lookups():
+        if _finds_own_user(lookup):
+            return lookup
+        lookup.close()
     raise OwnerUnknownError("this system does not tell whose connections it makes")
 
 
@@ -64,7 +64,7 @@ def _lookups() -> Sequence[OwnerLookup]:
         return [SockDiagLookup(), ProcNetLookup()]
 
 
-def _finds_own_user(owners: OwnerLookup) -> bool:
+def _finds_own_user(lookup: OwnerLookup) -> bool:
     """Whether it tells the truth about a connection that this very process makes."""
     with (
         contextlib.suppress(OSError),
@@ -74,6 +74,6 @@ def _finds_own_user(owners: OwnerLookup) -> bool:
         ours.connect(listener.getsockname())
         accepted, peer = listener.accept()
         with accepted:
-            found = owners.owner_of(accepted.getsockname(), peer, accepted.family)
+            found = lookup.owner_of(accepted.getsockname(), peer, accepted.family)
         return found == SocketOwner(own_user(), is_open=True)
     return False

@@ -32,7 +32,7 @@ _NLM_F_REQUEST = 1
 # (linux/inet_diag.h), with the one port that differs in it.
 _REQUEST = struct.Struct("=8sI12sH46s")
 _HEADER_START = struct.Struct("=IHH")
-_SENDER_AND_KIND = struct.Struct("=IBBBBI")
+_SENDER_AND_FAMILY = struct.Struct("=IBBBBI")
 # The interface, and no cookie. The kernel looks a socket up as for a packet that comes in by this
 # interface: it finds those bound to it (SO_BINDTODEVICE) and those bound to none. Connections
 # between programs of one computer pass the loopback interface, which is always the first one of a
@@ -45,7 +45,7 @@ _EVERY_STATE = 0xFFFFFFFF
 # ports, the user and the inode.
 _HEADER = struct.Struct("=4xH2xI4x")
 _ERROR = struct.Struct("=i")
-_ANSWER = struct.Struct("=17xB2xHH56xII")
+_RESPONSE = struct.Struct("=17xB2xHH56xII")
 
 _ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT, _LISTEN = 1, 4, 5, 8, 10
 _CONNECTED = frozenset({_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT})
@@ -57,7 +57,7 @@ class SockDiagLookup:
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
-        self._number = 0
+        self._sequence = 0
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         """Return who is at the other end; see `Owners`."""
@@ -65,7 +65,7 @@ class SockDiagLookup:
         if found is None:
             return None
         user, inode, state = found
-        return _known(user, inode != 0 and state in _CONNECTED)
+        return _shared_owner(user, inode != 0 and state in _CONNECTED)
 
     def inode_of(self, local: Endpoint, peer: Endpoint, family: int) -> int:
         """Return the inode of the socket at the other end, by which a process holds it.
@@ -90,27 +90,29 @@ class SockDiagLookup:
         Raises:
             OSError: The kernel does not tell.
         """
-        nowhere = "::" if family == socket.AF_INET6 else "0.0.0.0", 0
-        start, kind, ends, _ = _frame(nowhere, address[0], family)
-        number = self._number = (self._number + 1) & 0xFFFFFFFF
+        any_end = "::" if family == socket.AF_INET6 else "0.0.0.0", 0
+        start, kind, ends, _ = _request_parts(any_end, address[0], family)
+        sequence = self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         port = socket.htons(address[1])
-        answer = self._ask(_REQUEST.pack(start, number, kind, port, ends), number)
-        if answer is None:
+        response = self._send_request(_REQUEST.pack(start, sequence, kind, port, ends), sequence)
+        if response is None:
             return None
-        state, _, _, user, _ = _ANSWER.unpack_from(answer)
+        state, _, _, user, _ = _RESPONSE.unpack_from(response)
         return int(user) if state == _LISTEN else None
 
     def _look_up(self, local: Endpoint, peer: Endpoint, family: int) -> tuple[int, int, int] | None:
         """Return the user, the inode and the state of the socket at the other end, whose own
         address is our peer. This is asked for every connection."""
-        start, kind, ends, ours = _frame(local, peer[0], family)
+        start, kind, ends, ours = _request_parts(local, peer[0], family)
         theirs = socket.htons(peer[1])
-        number = self._number = (self._number + 1) & 0xFFFFFFFF
+        sequence = self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         try:
-            answer = self._ask(_REQUEST.pack(start, number, kind, theirs, ends), number)
-            if answer is None:
+            response = self._send_request(
+                _REQUEST.pack(start, sequence, kind, theirs, ends), sequence
+            )
+            if response is None:
                 return None
-            state, their_port, our_port, user, inode = _ANSWER.unpack_from(answer)
+            state, their_port, our_port, user, inode = _RESPONSE.unpack_from(response)
         except (OSError, struct.error) as error:
             # Whatever state it is in: the next one begins anew.
             self.close()
@@ -124,20 +126,20 @@ class SockDiagLookup:
             self._socket.close()
             self._socket = None
 
-    def _ask(self, request: bytes, number: int) -> bytes | None:
+    def _send_request(self, request: bytes, sequence: int) -> bytes | None:
         """Return the answer to a message of this number; None: there is no such connection."""
         if self._socket is None:
             self._socket = _connect()
         self._socket.send(request)
         while True:
             # The kernel answers before `send` returns: this never waits.
-            answer = self._socket.recv(4096)
-            kind, replied = _HEADER.unpack_from(answer)
-            if replied != number:
+            response = self._socket.recv(4096)
+            kind, replied = _HEADER.unpack_from(response)
+            if replied != sequence:
                 continue
             if kind == _SOCK_DIAG_BY_FAMILY:
-                return answer
-            code = -_ERROR.unpack_from(answer, _HEADER.size)[0] if kind == _NLMSG_ERROR else 0
+                return response
+            code = -_ERROR.unpack_from(response, _HEADER.size)[0] if kind == _NLMSG_ERROR else 0
             if code != errno.ENOENT:
                 raise OSError(code or errno.EPROTO, "sock_diag")
             return None
@@ -157,13 +159,13 @@ def _connect() -> socket.socket:
 
 
 @lru_cache(maxsize=16)
-def _frame(local: Endpoint, peer: str, family: int) -> tuple[bytes, bytes, bytes, int]:
+def _request_parts(local: Endpoint, peer: str, family: int) -> tuple[bytes, bytes, bytes, int]:
     """Return the parts of the message that stay the same: before its number, before the port of the
     other end, and behind that; and our port, in the order of the network."""
     ours = socket.htons(local[1])
     return (
         _HEADER_START.pack(_REQUEST.size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST),
-        _SENDER_AND_KIND.pack(0, family, socket.IPPROTO_TCP, 0, 0, _EVERY_STATE),
+        _SENDER_AND_FAMILY.pack(0, family, socket.IPPROTO_TCP, 0, 0, _EVERY_STATE),
         b"".join(
             (
                 struct.pack("=H", ours),
@@ -177,7 +179,7 @@ def _frame(local: Endpoint, peer: str, family: int) -> tuple[bytes, bytes, bytes
 
 
 @lru_cache(maxsize=64)
-def _known(user: int, is_open: bool) -> SocketOwner:
+def _shared_owner(user: int, is_open: bool) -> SocketOwner:
     return SocketOwner(user, is_open=is_open)
 
 
@@ -189,10 +191,10 @@ class ProcNetLookup:
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         """Return who is at the other end; see `Owners`."""
-        ends = [(_written(peer, family), _written(local, family), family)]
+        ends = [(_table_format(peer, family), _table_format(local, family), family)]
         if family == socket.AF_INET:
             # A socket for both versions is in the other table, even when it speaks IPv4.
-            ends.append((_mapped(ends[0][0]), _mapped(ends[0][1]), socket.AF_INET6))
+            ends.append((_ipv4_mapped(ends[0][0]), _ipv4_mapped(ends[0][1]), socket.AF_INET6))
         for theirs, ours, of_family in ends:
             table = self._folder / ("tcp6" if of_family == socket.AF_INET6 else "tcp")
             if (of_family != family and not table.exists()) or not theirs:
@@ -223,7 +225,7 @@ def _find(table: bytes, theirs: str, ours: str) -> SocketOwner | None:
     return next(iter(found)) if len(found) == 1 else None
 
 
-def _written(end: Endpoint, family: int) -> str:
+def _table_format(end: Endpoint, family: int) -> str:
     """Return an end as the tables have it: words of 32 bits in the order of this processor."""
     octets = socket.inet_pton(family, end[0])
     words = (octets[at : at + 4] for at in range(0, len(octets), 4))
@@ -231,7 +233,7 @@ def _written(end: Endpoint, family: int) -> str:
     return f"{address}:{end[1]:04X}"
 
 
-def _mapped(written: str) -> str:
+def _ipv4_mapped(written: str) -> str:
     """Return an IPv4 end in IPv6 (RFC 4291, section 2.5.5.2), as the tables have it."""
     prefix = f"{int.from_bytes(bytes([0, 0, 255, 255]), sys.byteorder):08X}"
     return f"{0:016X}{prefix}{written}"

@@ -46,9 +46,9 @@ _LISTEN, _ESTABLISHED, _CLOSE_WAIT, _FIN_WAIT_1, _FIN_WAIT_2 = 1, 4, 5, 6, 9
 _CONNECTED = frozenset({_ESTABLISHED, _CLOSE_WAIT, _FIN_WAIT_1, _FIN_WAIT_2})
 """The states of an end that is connected to us, half-closed or not."""
 
-_SPARE = 16_384
+_SPARE_SIZE = 16_384
 """Octets for connections that begin between asking for the size and for the table."""
-_TRIES = 4
+_ATTEMPTS = 4
 
 
 class MacOwnerLookup:
@@ -64,13 +64,13 @@ class MacOwnerLookup:
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         """Return who is at the other end; see `Owners`."""
-        return find(self._table(), local, peer, family)
+        return find_owner(self._table(), local, peer, family)
 
     def user_listening(self, address: Endpoint, family: int) -> User | None:
         """Return whose program listens at an address; None if none does."""
-        anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"
-        for at in (address, (anywhere, address[1])):
-            found = find(self._table(), (anywhere, 0), at, family, frozenset({_LISTEN}))
+        any_address = "::" if family == socket.AF_INET6 else "0.0.0.0"
+        for at in (address, (any_address, address[1])):
+            found = find_owner(self._table(), (any_address, 0), at, family, frozenset({_LISTEN}))
             if found is not None and found.is_open:
                 return found.user
         return None
@@ -82,10 +82,10 @@ class MacOwnerLookup:
         if self._libc is None:
             self._libc = ctypes.CDLL(None, use_errno=True)
         length = ctypes.c_size_t()
-        for _ in range(_TRIES):
+        for _ in range(_ATTEMPTS):
             if self._libc.sysctlbyname(_NAME, None, ctypes.byref(length), None, 0):
                 break
-            buffer = ctypes.create_string_buffer(length.value + _SPARE)
+            buffer = ctypes.create_string_buffer(length.value + _SPARE_SIZE)
             length.value = len(buffer)
             if not self._libc.sysctlbyname(_NAME, buffer, ctypes.byref(length), None, 0):
                 return buffer.raw[: length.value]
@@ -95,7 +95,7 @@ class MacOwnerLookup:
         raise OSError(code, os.strerror(code))
 
 
-def find(
+def find_owner(
     table: bytes, local: Endpoint, peer: Endpoint, family: int, states: frozenset[int] = _CONNECTED
 ) -> SocketOwner | None:
     """Return the owner of the end that is our peer, as a table tells.
@@ -110,7 +110,7 @@ def find(
     Raises:
         OSError: The table is not what we know.
     """
-    is_theirs = False
+    is_peer = False
     user, is_held = 0, False
     try:
         at = _padded(_LENGTH.unpack_from(table)[0])
@@ -119,11 +119,11 @@ def find(
             if length < _LENGTH_AND_KIND.size:
                 raise OSError(errno.EPROTO, "pcblist_n")
             if kind == _XSO_INPCB:
-                is_theirs = _ends(table, at) == _wanted(local, peer, family)
-            elif kind == _XSO_SOCKET and is_theirs:
+                is_peer = _record_ends(table, at) == _peer_ends(local, peer, family)
+            elif kind == _XSO_SOCKET and is_peer:
                 handle, flags, user = _SOCKET.unpack_from(table, at)
                 is_held = handle != 0 and not flags & _SS_NOFDREF
-            elif kind == _XSO_TCPCB and is_theirs:
+            elif kind == _XSO_TCPCB and is_peer:
                 (state,) = _TCPCB.unpack_from(table, at)
                 return SocketOwner(user, is_open=is_held and state in states)
             at += _padded(length)
@@ -136,7 +136,7 @@ def _padded(length: int) -> int:
     return (length + 7) & ~7
 
 
-def _ends(table: bytes, at: int) -> tuple[int, int, bytes, bytes]:
+def _record_ends(table: bytes, at: int) -> tuple[int, int, bytes, bytes]:
     """Return foreign port, local port, foreign address and local address of a connection."""
     foreign_port, local_port, version, foreign, local = _INPCB.unpack_from(table, at)
     if version & _INP_IPV4:
@@ -144,7 +144,7 @@ def _ends(table: bytes, at: int) -> tuple[int, int, bytes, bytes]:
     return foreign_port, local_port, foreign, local
 
 
-def _wanted(local: Endpoint, peer: Endpoint, family: int) -> tuple[int, int, bytes, bytes]:
+def _peer_ends(local: Endpoint, peer: Endpoint, family: int) -> tuple[int, int, bytes, bytes]:
     """Return the same of the end that is our peer: what is foreign to it is ours."""
     return (
         local[1],

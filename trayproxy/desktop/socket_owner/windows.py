@@ -39,9 +39,9 @@ _ROW = struct.Struct("<I 4s 2s2x 4s 2s2x I")
 # local address, scope, port; remote address, scope, port; state, process.
 _ROW6 = struct.Struct("<16s 4x 2s2x 16s 4x 2s2x I I")
 
-_SPARE = 16_384
+_SPARE_SIZE = 16_384
 """Octets for connections that begin between asking for the size and for the table."""
-_TRIES = 4
+_ATTEMPTS = 4
 UNKNOWN_USER = ""
 """The user of a process that does not tell."""
 
@@ -75,9 +75,9 @@ class WindowsOwnerLookup:
     def user_listening(self, address: Endpoint, family: int) -> User | None:
         """Return whose program listens at an address; None if none does, or it does not tell."""
         table = self._table(family, _TCP_TABLE_OWNER_PID_LISTENER)
-        anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"
-        for at in (address, (anywhere, address[1])):
-            process = find_process(table, (anywhere, 0), at, family, frozenset({_LISTEN}))
+        any_address = "::" if family == socket.AF_INET6 else "0.0.0.0"
+        for at in (address, (any_address, address[1])):
+            process = find_process(table, (any_address, 0), at, family, frozenset({_LISTEN}))
             if process:
                 return self._tokens.user_of_process(process)
         return None
@@ -89,10 +89,10 @@ class WindowsOwnerLookup:
         if self._iphlpapi is None:
             self._iphlpapi = load_iphlpapi()
         of_family = _AF_INET6 if family == socket.AF_INET6 else _AF_INET
-        size = ctypes.c_uint32(_SPARE)
+        size = ctypes.c_uint32(_SPARE_SIZE)
         code = _INSUFFICIENT_BUFFER
-        for _ in range(_TRIES):
-            buffer = ctypes.create_string_buffer(size.value + _SPARE)
+        for _ in range(_ATTEMPTS):
+            buffer = ctypes.create_string_buffer(size.value + _SPARE_SIZE)
             size.value = len(buffer)
             code = self._iphlpapi.GetExtendedTcpTable(
                 *(buffer, ctypes.byref(size), False),

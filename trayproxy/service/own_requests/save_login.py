@@ -21,7 +21,7 @@ from trayproxy.desk.machine.limits import DeskLimits
 from trayproxy.desk.problems import no_store, rejected_before, unrecorded
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
-from trayproxy.desktop.kerberos import keep_names
+from trayproxy.desktop.kerberos import disable_name_canonicalization
 from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.engine.dial import Dialler
 from trayproxy.engine.limits import LIMITS, Limits
@@ -162,7 +162,7 @@ def keep_login_at_rest(
     Returns:
         Why it was not saved, None if it was.
     """
-    keep_names()
+    disable_name_canonicalization()
     rejected = RejectedLogins(urandom(32))
     with asyncio.Runner() as runner, closing(HistoryFile(paths.sign_in_file)) as memory:
         # There is no listener of ours that a profile could lead back to.
