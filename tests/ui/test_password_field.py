@@ -55,7 +55,7 @@ def shown(field: PasswordField) -> PasswordField:
     return field
 
 
-# --- It edits as Qt does -------------------------------------------------------------------------
+# --- Editing -------------------------------------------------------------------------------------
 
 
 def typed(text: str) -> Edit:
@@ -185,7 +185,7 @@ def test_no_more_is_taken_than_there_is_room_for(field: PasswordField) -> None:
     assert QLineEdit.text(field) == 4 * BULLET
 
 
-# --- Paste, drop, menu ---------------------------------------------------------------------------
+# --- Paste, drop, context menu -------------------------------------------------------------------
 
 
 def test_text_is_dropped_where_it_is_let_go(field: PasswordField) -> None:
@@ -226,7 +226,7 @@ def test_what_is_shown_cannot_be_copied(field: PasswordField) -> None:
     assert QApplication.clipboard().text() == "before"
 
 
-# --- Shown on the screen -------------------------------------------------------------------------
+# --- Password shown ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["", "secret", "W" * 80, "p😀ss", "שלום", "a\n\u202eb"])

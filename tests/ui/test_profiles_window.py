@@ -106,7 +106,7 @@ def label(window: QWidget, name: str) -> str:
     return found.text().replace("\u200b", "") if found.isVisibleTo(window) else ""
 
 
-# --- What it shows -------------------------------------------------------------------------------
+# --- Display -------------------------------------------------------------------------------------
 
 
 def test_it_shows_the_state_the_address_and_the_profiles(window: ProfilesWindow) -> None:
@@ -637,7 +637,7 @@ def test_escape_closes(window: ProfilesWindow, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: not window.isVisible())
 
 
-# --- The test panel ------------------------------------------------------------------------------
+# --- Test panel ----------------------------------------------------------------------------------
 
 GOOD = CheckResult(
     (

@@ -177,7 +177,7 @@ def test_a_keeper_that_may_start_no_more_gives_up_when_the_connection_fails(
     assert not starts
 
 
-# --- The keeper ----------------------------------------------------------------------------------
+# --- ServiceSupervisor ---------------------------------------------------------------------------
 
 
 def test_a_service_is_started_when_there_is_none(

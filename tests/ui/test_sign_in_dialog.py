@@ -60,7 +60,7 @@ def accept(dialog: SignInDialog) -> QPushButton:
     return child(dialog, QPushButton, "accept")
 
 
-# --- What it says --------------------------------------------------------------------------------
+# --- Displayed texts -----------------------------------------------------------------------------
 
 
 def test_it_says_who_asks_for_whom_and_how(dialog: SignInDialog) -> None:
@@ -192,7 +192,7 @@ def test_remembering_names_the_store_or_the_reason(
     assert not reason or [line for line in texts(dialog) if reason in line]
 
 
-# --- Filling in ----------------------------------------------------------------------------------
+# --- Input ---------------------------------------------------------------------------------------
 
 
 def test_the_first_focus_is_the_first_thing_to_fill_in(qtbot: QtBot) -> None:
@@ -333,7 +333,7 @@ def test_a_dialog_in_the_background_says_so(qtbot: QtBot) -> None:
         other.activateWindow()
 
 
-# --- The password --------------------------------------------------------------------------------
+# --- Password field ------------------------------------------------------------------------------
 
 
 def test_the_password_is_hidden_and_forgotten(dialog: SignInDialog, qtbot: QtBot) -> None:

@@ -66,7 +66,7 @@ def program(here: Desktop, service: ScriptedService, host: TrayHost) -> Iterator
         assert not process.err.text
 
 
-# --- The icon ------------------------------------------------------------------------------------
+# --- Icon and menu -------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("program")
@@ -163,7 +163,7 @@ def test_quit_ends_the_service_and_the_tray(
     assert program.wait() == 0
 
 
-# --- Hosts that come and go ----------------------------------------------------------------------
+# --- Tray hosts ----------------------------------------------------------------------------------
 
 
 def test_a_host_that_starts_later_gets_the_icon(here: Desktop, service: ScriptedService) -> None:
@@ -203,7 +203,7 @@ def test_an_xembed_host_shows_the_icon(here: Desktop, service: ScriptedService) 
         assert here.wait_for_window(WINDOW_TITLE)
 
 
-# --- The service ---------------------------------------------------------------------------------
+# --- Service connection --------------------------------------------------------------------------
 
 
 def test_a_restarted_tray_shows_the_same_question(
@@ -237,7 +237,7 @@ def test_a_tray_without_a_service_says_so(here: Desktop, host: TrayHost) -> None
         assert "Try again" in item.labels()
 
 
-# --- Starting and ending -------------------------------------------------------------------------
+# --- Start and exit ------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("program")
@@ -283,7 +283,7 @@ def test_ctrl_c_ends_both(program: Process, service: ScriptedService, host: Tray
     service.wait_for(Quit)
 
 
-# --- The dialog ----------------------------------------------------------------------------------
+# --- Sign-in dialog ------------------------------------------------------------------------------
 
 
 def test_the_dialog_is_answered_with_real_keys(here: Desktop, service: ScriptedService) -> None:

@@ -1,16 +1,19 @@
-"""The face with windows: tray icon, sign-in dialog, profile editor.
+"""The graphical client of the service: tray icon, sign-in dialog and profiles window.
 
-It owns nothing. What it shows comes from the service as whole states, what a person does goes to
-the service as requests (`trayproxy.control.messages`). Killed, it loses no connection and no
-question; started again, it shows the same ones.
+The tray stores nothing. The service sends its state as complete messages, and each user action
+becomes a request to the service (`trayproxy.control.messages`). When the tray is killed, no
+connection and no prompt is lost; a restarted tray shows the same prompts.
 
-The only room that imports PySide6; besides it imports `trayproxy.control`, `trayproxy.profiles`,
-`trayproxy.auth.login`, `trayproxy.desktop`, `trayproxy.paths` and `trayproxy.identity`.
+This is the only package that imports PySide6. It also imports `trayproxy.control`,
+`trayproxy.profiles`, `trayproxy.auth.login`, `trayproxy.desktop`, `trayproxy.paths` and
+`trayproxy.identity`.
 
-Apart from Qt, and tested without it: `state` (which icon), `plain` (text from strangers),
-`lifeline` (when to start the service again), `manners` (when a notification may be sent).
+These modules do not import Qt and are tested without it: `icon_state` (which icon to show),
+`text_sanitizer` (untrusted text), `restart_policy` (when to restart the service),
+`notification_policy` (when a notification may be shown) and `traffic_rate`.
 
-Rules kept everywhere: no ``exec()`` and no nested loop; text from the network is plain text,
-cleaned and shortened; menus are built once and their actions changed; `translate` is called with
-a literal context and a literal text, or lupdate does not find it (ux §6.3).
+Rules for the whole package: no ``exec()`` and no nested event loop; text from the network is shown
+as plain text, sanitized and truncated; menus are built once and only their actions change;
+`translate` is called with a literal context and a literal text, because lupdate finds no others
+(ux §6.3).
 """

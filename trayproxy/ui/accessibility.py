@@ -1,16 +1,16 @@
-"""Saying a change to people who do not see it."""
+"""Announcements to assistive technology."""
 
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent
 from PySide6.QtWidgets import QWidget
 
 
 def announce(widget: QWidget, text: str, *, assertive: bool = False) -> None:
-    """Have assistive technology read a text.
+    """Announce a text to assistive technology such as a screen reader.
 
     Args:
-        widget: Where it happened.
+        widget: The widget that the announcement is about.
         text: Plain text, a sentence.
-        assertive: Interrupt what is being read; for errors.
+        assertive: Interrupt the current speech output; for errors.
     """
     event = QAccessibleAnnouncementEvent(widget, text)
     politeness = QAccessible.AnnouncementPoliteness

@@ -1,7 +1,8 @@
-"""The tray program: puts the parts together, and has done what a person asks for.
+"""The tray program: creates the parts of the user interface and carries out the user's actions.
 
-There is one tray per person, found by a lock beside the control socket. Ending the tray alone
-(SIGTERM, log-out, a crash) leaves the service to its programs; *Quit* and Ctrl+C end both.
+A lock file beside the control socket ensures that each user has one tray. When only the tray ends
+(SIGTERM, log-out, a crash), the service keeps running; *Quit* and Ctrl+C end the tray and the
+service.
 """
 
 import contextlib
@@ -81,13 +82,15 @@ from trayproxy.ui.tray_host import TrayHost
 translate = QCoreApplication.translate
 
 BACKGROUND_TRAY_TIMEOUT_S = 30.0
-"""At log-in the panel may come late; after this the window stands in for the icon."""
+"""Seconds without a system tray after which the window is shown instead of the icon. The panel of
+the desktop may start late at log-in.
+"""
 TRAY_TIMEOUT_S = 3.0
-"""The same when a person has started us: their panel is there or never will be."""
+"""The same for a tray started by the user: the panel is already running, if there is one."""
 DIRECT_FOR_S = 300
-"""How long to connect directly, for a person to sign in on the network's own page (ux §3.8)."""
+"""Seconds of a temporary direct connection, for signing in on the network's own page (ux §3.8)."""
 SHOW_TIMEOUT_S = 10.0
-"""How long a second start tries to reach the first one's service, which may be restarting."""
+"""Seconds for which a second tray process tries to reach the service, which may be restarting."""
 
 _EXIT_INTERRUPTED = 130
 
@@ -95,11 +98,12 @@ _EXIT_INTERRUPTED = 130
 class SignalNotifier(QObject):
     """SIGINT and SIGTERM as Qt signals.
 
-    Python runs its handlers between two steps of its own, and while Qt waits there are none; a
-    descriptor that Qt watches wakes it (ux §9, 43).
+    Python runs signal handlers between two bytecode instructions, and it executes none while Qt
+    waits for events. Python therefore writes each signal number to a socket, and a
+    `QSocketNotifier` on that socket wakes Qt (ux §9, 43).
 
     Signals:
-        raised(int): The number of a signal.
+        received(int): The number of a signal.
     """
 
     received = Signal(int)
@@ -111,10 +115,11 @@ class SignalNotifier(QObject):
             end.setblocking(False)
         signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
-            # A handler of Python's is needed for the number to be written.
+            # Python writes the number to the socket only if the signal has a Python handler.
             signal.signal(number, _do_nothing)
         notifier = QSocketNotifier(self._read_end.fileno(), QSocketNotifier.Type.Read, self)
-        # Not queued: see `trayproxy.ui.service_client.ServiceClient.open`.
+        # A direct connection, not a queued one: see
+        # `trayproxy.ui.service_client.ServiceClient.open`.
         notifier.activated.connect(self._receive)
 
     @Slot()
@@ -124,7 +129,7 @@ class SignalNotifier(QObject):
                 self.received.emit(number)
 
     def close(self) -> None:
-        """Give the signals back."""
+        """Restore the default handlers and close the sockets."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -133,7 +138,7 @@ class SignalNotifier(QObject):
 
 
 class App(QObject):
-    """The tray, the window and the dialog, and what they have done."""
+    """Connects the tray, the window and the dialogs to the service."""
 
     def __init__(
         self,
@@ -145,15 +150,16 @@ class App(QObject):
         page_channel: NotificationChannel | None = None,
         parent: QObject | None = None,
     ) -> None:
-        """Put the parts together; `start` begins.
+        """Create the parts of the user interface; `start` connects to the service.
 
         Args:
             connect: Connects to the service (`trayproxy.ui.service_client.ServiceClient`).
-            start_service: Starts one (`trayproxy.ui.service_supervisor.ServiceSupervisor`).
-            is_background: Nobody looks: we were started with the session.
-            channel: How notifications get to the screen; None: as this desktop does it.
-            page_channel: The same for those about a sign-in page, which have a place of their own.
-            parent: Its owner.
+            start_service: Starts the service (`trayproxy.ui.service_supervisor.ServiceSupervisor`).
+            is_background: True if the tray was started with the session and should open no window.
+            channel: Shows notifications about sign-in; None: the channel of this desktop.
+            page_channel: The same for notifications about a sign-in page, which do not replace
+                those about sign-in.
+            parent: The Qt parent.
         """
         super().__init__(parent)
         self._is_background = is_background
@@ -181,7 +187,7 @@ class App(QObject):
 
     @Slot()
     def start(self) -> None:
-        """Look for a tray and for the service."""
+        """Wait for a system tray, and connect to the service."""
         limit = BACKGROUND_TRAY_TIMEOUT_S if self._is_background else TRAY_TIMEOUT_S
         self._no_tray_timer.start(int(1000 * limit))
         self.tray_host.watch()
@@ -190,10 +196,10 @@ class App(QObject):
 
     @Slot()
     def show_window(self, token: str = "") -> None:
-        """Show the window.
+        """Show the window and activate it.
 
         Args:
-            token: An XDG activation token, for a compositor that asks why.
+            token: An XDG activation token, which some compositors require for activation.
         """
         if token:
             os.environ["XDG_ACTIVATION_TOKEN"] = token
@@ -201,10 +207,10 @@ class App(QObject):
 
     @Slot()
     def quit(self) -> None:
-        """End TrayProxy, the service and this.
+        """Quit TrayProxy: the service and the tray.
 
-        A service that the tray is still connecting to, or has just started, is ended once the
-        connection is made.
+        If the tray is still connecting to the service, or has just started it, the service is told
+        to quit as soon as the connection is open.
         """
         self._is_quitting = True
         is_connecting = self.supervisor.stop_starting()
@@ -217,7 +223,7 @@ class App(QObject):
 
     def _quit_service(self) -> None:
         self.client.request(Quit(), self._on_quit_reply)
-        # A service that does not answer must not keep the tray on the screen.
+        # The tray exits even if the service does not reply.
         QTimer.singleShot(3000, self, self._exit)
 
     @Slot()
@@ -227,9 +233,10 @@ class App(QObject):
 
     @Slot(int)
     def handle_signal(self, number: int) -> None:
-        """End: all of TrayProxy at Ctrl+C, this program alone at SIGTERM.
+        """Quit TrayProxy at SIGINT; end only the tray at SIGTERM.
 
-        A session that ends, or a package manager, stops the tray; the service has its own ways.
+        SIGTERM comes from a session that ends or from a package manager; the service is stopped
+        separately.
         """
         if number == signal.SIGINT:
             self._exit_code = _EXIT_INTERRUPTED
@@ -244,7 +251,7 @@ class App(QObject):
         QCoreApplication.exit(self._exit_code)
 
     def close(self) -> None:
-        """Hang up and take everything off the screen; nothing happens after this."""
+        """Disconnect from the service, remove all windows and stop all timers."""
         self.supervisor.stop()
         self.client.close()
         self.prompts.close()
@@ -258,7 +265,7 @@ class App(QObject):
 
     def _make_channel(self) -> NotificationChannel:
         if QGuiApplication.platformName() in ("windows", "cocoa"):
-            # An icon shows one message at a time, and does not tell which one was clicked.
+            # One icon shows one message at a time and does not report which message was clicked.
             return self.findChild(TrayMessages) or TrayMessages(self)
         return DesktopNotifications(self)
 
@@ -311,12 +318,12 @@ class App(QObject):
 
     @Slot(str)
     def _open_page(self, url: str) -> None:
-        """Open a page in the browser whose URL came from the network, if it is a web page."""
+        """Open a URL in the browser if its scheme is http or https. The URL is untrusted."""
         page = QUrl(url, QUrl.ParsingMode.StrictMode)
         if page.isValid() and page.scheme() in ("http", "https"):
             QDesktopServices.openUrl(page)
 
-    # --- What the service says -------------------------------------------------------------------
+    # --- Service events --------------------------------------------------------------------------
 
     @Slot(object)
     def _on_status(self, status: Status) -> None:
@@ -358,7 +365,7 @@ class App(QObject):
 
     @Slot()
     def _refresh(self) -> None:
-        """Show what is known now, and look again when time alone will change it."""
+        """Update the icon, the menu and the window, and schedule the next time-dependent update."""
         wait = self._icon_track.update_shown(time.monotonic())
         if wait is not None:
             self._refresh_timer.start(max(1, int(1000 * wait) + 1))
@@ -369,7 +376,7 @@ class App(QObject):
         self.menu.update(state, self._status, has_prompt=has_prompt, received_per_s=rate)
         self.window.show_state(state, self._status, has_prompt=has_prompt)
 
-    # --- The tray --------------------------------------------------------------------------------
+    # --- Tray events -----------------------------------------------------------------------------
 
     @Slot(object)
     def _on_tray_created(self, icon: QSystemTrayIcon) -> None:
@@ -409,7 +416,7 @@ class App(QObject):
         if isinstance(reply, Status):
             self._on_status(reply)
 
-    # --- What a person wants ---------------------------------------------------------------------
+    # --- User actions ----------------------------------------------------------------------------
 
     @Slot()
     def _copy_address(self) -> None:
@@ -423,7 +430,8 @@ class App(QObject):
         if self._status is not None and self._status.profile is not None:
             self.client.request(SignInNow(self._status.profile.id), self._on_reply)
             if self._status.profile.sign_in is SignIn.SSO:
-                # Nothing is asked; what is the matter with the ticket stands in the window.
+                # There is no prompt; the window shows the problem with the Kerberos ticket or
+                # log-on.
                 self.show_window()
 
     @Slot(str)
@@ -453,7 +461,7 @@ class App(QObject):
 
     @Slot()
     def _toggle_direct(self) -> None:
-        """Connect directly, or go back to the profile that was used before."""
+        """Connect directly, or return to the previous profile."""
         status = self._status
         if status is None or not status.profiles:
             return
@@ -496,7 +504,7 @@ class App(QObject):
             self._on_reply(reply)
 
     def _on_reply(self, reply: Reply) -> None:
-        """Say what did not work; what did shows by itself."""
+        """Show the problem if a request failed; the next status shows a success."""
         if isinstance(reply, Failed):
             self.window.show_save_problem(reply.problem)
             self.show_window()
@@ -504,13 +512,14 @@ class App(QObject):
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Run the tray, or show the one that runs.
+    """Run the tray, or show the window of the running tray.
 
     Args:
-        arguments: ``--background`` when started with the session: nothing is shown by itself.
+        arguments: ``--background`` if the tray was started with the session and should open no
+            window.
 
     Returns:
-        0; 1 if the other tray cannot be reached; 130 after Ctrl+C.
+        The exit code: 0; 1 if the running tray cannot be reached; 130 after Ctrl+C.
     """
     harden(uses_portals=True)
     is_background = "--background" in arguments
@@ -521,7 +530,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         _print_error(f"trayproxy: {error}")
         return 1
     lock = QLockFile(str(paths.runtime / "tray.lock"))
-    # Only the death of its owner makes a lock stale, not its age.
+    # A lock becomes stale when its owner has died, never by its age.
     lock.setStaleLockTime(0)
     if lock.tryLock(0):
         try:
@@ -532,14 +541,14 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 def show_running_tray(paths: Paths) -> int:
-    """Have the tray that runs show its window; return the exit code."""
+    """Ask the running tray to show its window; return the exit code."""
     allow_foreground()
     deadline = time.monotonic() + SHOW_TIMEOUT_S
     request = ShowWindow(os.environ.get("XDG_ACTIVATION_TOKEN", ""))
     while time.monotonic() < deadline:
         if isinstance(_try_request(paths, request), Done):
             return 0
-        # The service may be starting, or the other tray just connecting to it.
+        # The service may still be starting, or the other tray may still be connecting to it.
         time.sleep(0.2)
     _print_error("trayproxy: the running TrayProxy does not answer")
     return 1
@@ -563,11 +572,11 @@ def _try_request(paths: Paths, request: Request) -> Reply | None:
 
 
 def run(paths: Paths, start: Callable[[], object], *, is_background: bool = False) -> int:
-    """Be the tray until the end; the caller holds the lock.
+    """Run the tray until it exits; the caller holds the lock file.
 
     Args:
-        paths: Where the service is reached.
-        start: Starts a service (`trayproxy.ui.service_supervisor.ServiceSupervisor`).
+        paths: The paths of the control socket.
+        start: Starts the service (`trayproxy.ui.service_supervisor.ServiceSupervisor`).
         is_background: See `App`.
 
     Returns:
@@ -597,11 +606,11 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
 
 
 def _do_nothing(number: int, frame: object) -> None:
-    """Be a handler: what is done about a signal is done by `Interrupts`."""
+    """Ignore a signal in the Python handler; `SignalNotifier` reports the signal to Qt."""
 
 
 def _print_error(text: str) -> None:
-    """Tell whoever started us something, on standard error, which may be full or closed."""
+    """Write a line to standard error, which may be full or closed."""
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The test of a profile, step by step (ux §3.3): what works, what does not, what to do."""
+"""The dialog with the steps and the result of a connection test (ux §3.3)."""
 
 from PySide6.QtCore import QCoreApplication, QLocale, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication
@@ -24,27 +24,27 @@ _SYMBOL, _NAME, _DETAIL, _DURATION = range(4)
 
 
 class CheckPanel(QDialog):
-    """Shows one test of one profile.
+    """Dialog with the steps and the result of one test of a profile.
 
     Signals:
-        again_wanted: Test the same once more; `restart` comes next.
-        sign_in_wanted: Open the sign-in dialog of the tested profile.
+        repeat_requested: Repeat the test; the receiver calls `restart`.
+        sign_in_requested: Open the sign-in dialog of the tested profile.
     """
 
     repeat_requested = Signal()
     sign_in_requested = Signal()
 
     def __init__(self, request: CheckProfile, parent: QWidget | None = None) -> None:
-        """Create the panel; the test is under way.
+        """Create the dialog for a running test.
 
         Args:
-            request: What is tested.
-            parent: The window it belongs to.
+            request: The request of the test.
+            parent: The window of the dialog.
         """
         super().__init__(parent)
         self.setObjectName("check_panel")
         self.request = request
-        """What is tested."""
+        """The request of the test."""
         name = elide(clean(request.profile.name), 40)
         self.setWindowTitle(translate("Check", "Test “{profile}”").format(profile=isolate(name)))
         self._steps = QGridLayout()
@@ -78,10 +78,10 @@ class CheckPanel(QDialog):
         self.setMinimumWidth(self.fontMetrics().averageCharWidth() * 80)
 
     def restart(self, request: CheckProfile) -> None:
-        """Show that the next test is under way.
+        """Clear the result and show that a test is running.
 
         Args:
-            request: What is tested.
+            request: The request of the new test.
         """
         self.request = request
         while (item := self._steps.takeAt(0)) is not None:
@@ -93,7 +93,7 @@ class CheckPanel(QDialog):
             button.setEnabled(False)
 
     def show_reply(self, reply: Reply) -> None:
-        """Show how the test came out."""
+        """Show the result of the test, or the problem if the test could not run."""
         if isinstance(reply, CheckResult):
             for row, step in enumerate(reply.steps):
                 self._add_row(row, step)
@@ -114,7 +114,7 @@ class CheckPanel(QDialog):
         name = plain_label(f"step_{step.name}", step_text(step, self.request))
         detail = plain_label(f"detail_{step.name}", detail_text(step))
         for label in (name, detail):
-            # Short by themselves; in columns, lines that wrap are given too much room.
+            # The texts are short, and a grid layout gives word-wrapped labels too much height.
             label.setWordWrap(False)
         took = QLabel(duration_text(step))
         took.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
@@ -132,7 +132,7 @@ class CheckPanel(QDialog):
 
 
 def step_text(step: Step, request: CheckProfile) -> str:
-    """Return what a step does."""
+    """Return the description of a test step."""
     upstream = request.profile.upstream
     match step.name:
         case "find":
@@ -156,14 +156,14 @@ def step_text(step: Step, request: CheckProfile) -> str:
 
 
 def detail_text(step: Step) -> str:
-    """Return what came out of a step."""
+    """Return the result of a test step."""
     if step.state is StepState.NOT_TRIED:
         return state_text(step.state)
     return shorten(clean(step.detail), _DETAIL_LENGTH)
 
 
 def state_text(state: StepState) -> str:
-    """Return how a step came out, in words."""
+    """Return the state of a test step in words."""
     match state:
         case StepState.OK:
             return translate("Check", "works")
@@ -175,14 +175,14 @@ def state_text(state: StepState) -> str:
 
 
 def duration_text(step: Step) -> str:
-    """Return how long it took, ``12 ms``."""
+    """Return the duration of a test step, ``12 ms``; empty if it was not measured."""
     if step.took is None:
         return ""
     return translate("Check", "{number} ms").format(number=QLocale().toString(round(step.took)))
 
 
 def verdict(result: CheckResult) -> str:
-    """Return the outcome: that all is well, or what to do about the first thing that is not."""
+    """Return the text for the whole test: the problem of the first failed step, or *All good.*"""
     for step in result.steps:
         if step.state is StepState.FAILED:
             if step.problem is not None:
@@ -194,14 +194,14 @@ def verdict(result: CheckResult) -> str:
 
 
 def _needs_sign_in(result: CheckResult) -> bool:
-    """Return whether the test failed only because the person has not signed in (TP-301)."""
+    """Return whether the first failed step failed because the user has not signed in (TP-301)."""
     problems = (step.problem for step in result.steps if step.state is StepState.FAILED)
     first = next(problems, None)
     return first is not None and first.id == "TP-301"
 
 
 def report(profile: Profile, result: CheckResult) -> str:
-    """Return the test as text for a help desk; in English and without a secret."""
+    """Return the test result as text for a help desk, in English and without secrets."""
     lines = [f"TrayProxy test of {profile.upstream}"]
     for step in result.steps:
         took = "" if step.took is None else f" ({step.took:.0f} ms)"

@@ -1,7 +1,8 @@
-"""Which icon the tray shows: the decision of ux §3.1, without Qt and without a clock of its own.
+"""The state of the tray icon (ux §3.1), computed without Qt and without reading a clock.
 
-`icon_state` is the precedence table: a total function of the facts. `IconTrack` adds time: trouble
-is believed after five seconds, does not flicker, and swaps are never closer than 200 ms.
+`icon_state` is a pure function and implements the precedence table. `IconTrack` adds the
+time-dependent rules: an unreachable upstream is shown as trouble after five seconds, *trouble* and
+*ok* do not flicker, and two icon changes are at least 200 ms apart.
 """
 
 from dataclasses import dataclass
@@ -12,47 +13,48 @@ from trayproxy.control.status_conditions import cannot_sign_in, has_no_active_pr
 from trayproxy.profiles.profile import Profile
 
 STARTING_TIMEOUT_S = 3.0
-"""How long *starting* is believed: for the service, its listener, and a switch of the profile."""
+"""Seconds for which *starting* is shown: for the service, its listener and a profile switch."""
 TROUBLE_AFTER_S = 5.0
-"""How long an upstream is unreachable before it is called trouble."""
+"""Seconds for which an upstream is unreachable before the icon shows *trouble*."""
 MIN_STATE_S = 1.0
-"""How long *trouble* and *ok* stay before one becomes the other."""
+"""Minimum seconds for which *trouble* or *ok* is shown before it is replaced by the other state."""
 MIN_SWAP_INTERVAL_S = 0.2
-"""The least time between two swaps of the icon; each is a message to the desktop."""
+"""Minimum seconds between two icon changes; each change is a D-Bus message to the desktop."""
 
 _TIMER_RESOLUTION_S = 0.001
-"""No timer is finer, and no difference between two times is worth waiting for."""
+"""Seconds; the resolution of timers. A shorter remaining time is not waited for."""
 
 
 class IconState(StrEnum):
-    """What the icon says, worst first; the values are the names of the drawings."""
+    """The states of the icon, worst first; the values are the base names of the icon files."""
 
     STOPPED = "stopped"
     """Programs cannot use TrayProxy: it does not listen, or no profile is in use."""
     SIGNIN = "signin"
-    """A person has something to do."""
+    """The user has to sign in."""
     TROUBLE = "trouble"
-    """Upstream cannot be reached, or TrayProxy cannot sign in to it."""
+    """The upstream cannot be reached, or TrayProxy cannot sign in to it."""
     STARTING = "starting"
-    """Not yet of use: starting, switching, or no profile was added yet."""
+    """Not usable yet: starting, switching profiles, or no profile exists."""
     DIRECT = "direct"
-    """Programs connect directly, as the person has chosen."""
+    """Programs connect directly, as the user has chosen."""
     READY = "ready"
-    """All is set, nothing has been measured."""
+    """A profile is in use; no request has been sent to its upstream yet."""
     OK = "ok"
-    """The last exchange with upstream succeeded."""
+    """The last exchange with the upstream succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class IconFacts:
-    """What the icon is decided from.
+    """The input of `icon_state`.
 
     Attributes:
-        status: What the service said last; None while it is not there.
-        waited_s: Seconds since we wait for the service, its listener or a switch.
-        unreachable_s: Seconds since upstream became unreachable.
-        worked_before: Whether upstream answered until it became unreachable.
-        switching: A switch of the profile was asked for and has not happened yet.
+        status: The last status of the service; None while the service is not connected.
+        waited_s: Seconds since the tray began to wait for the service, its listener or a profile
+            switch.
+        unreachable_s: Seconds since the upstream became unreachable.
+        worked_before: True if the upstream responded until it became unreachable.
+        switching: True if a profile switch was requested and the status does not show it yet.
     """
 
     status: Status | None
@@ -63,7 +65,7 @@ class IconFacts:
 
 
 def icon_state(facts: IconFacts) -> IconState:
-    """Return the worst state that is true of the facts."""
+    """Return the worst applicable icon state."""
     status = facts.status
     is_within_timeout = facts.waited_s <= STARTING_TIMEOUT_S
     if status is None or status.listener is ListenerState.STARTING:
@@ -90,11 +92,14 @@ def icon_state(facts: IconFacts) -> IconState:
 
 
 class IconTrack:
-    """The icon over time. Its time is any clock that never goes back, in seconds."""
+    """The icon state over time.
+
+    All times are seconds of a monotonic clock, which the caller passes in.
+    """
 
     def __init__(self, now: float) -> None:
         self.shown = IconState.STARTING
-        """What the tray shows now."""
+        """The state shown by the tray."""
         self._status: Status | None = None
         self._waiting_since = now
         self._shown_since = now
@@ -103,13 +108,13 @@ class IconTrack:
         self._switching = False
 
     def update(self, status: Status | None, now: float, wall: float) -> None:
-        """Take in what the service says, None when it went away.
+        """Store a new status, None if the service has disconnected.
 
         Args:
             status: The new status.
-            now: The time.
-            wall: The time in seconds since the epoch. It is compared with the service's once, when
-                upstream becomes unreachable, so that a clock set back hides no trouble.
+            now: The time of the monotonic clock.
+            wall: Seconds since the epoch. This time is compared with the status only when the
+                upstream becomes unreachable, so that a clock set back does not hide trouble.
         """
         before, self._status = self._status, status
         if _is_waiting(status) and not _is_waiting(before):
@@ -124,12 +129,12 @@ class IconTrack:
             self._switching = False
 
     def start_switch(self, now: float) -> None:
-        """Note that another profile was asked for."""
+        """Record a request to switch the profile."""
         self._switching = True
         self._waiting_since = now
 
     def facts(self, now: float) -> IconFacts:
-        """Return what is decided from."""
+        """Return the input of `icon_state` at a time."""
         return IconFacts(
             self._status,
             waited_s=now - self._waiting_since,
@@ -139,7 +144,11 @@ class IconTrack:
         )
 
     def update_shown(self, now: float) -> float | None:
-        """Bring `shown` up to date; return after how many seconds to look again, None: no need."""
+        """Update `shown`.
+
+        Returns:
+            The seconds until `shown` may change without a new status, None if it will not.
+        """
         wanted = icon_state(self.facts(now))
         if wanted is not self.shown:
             hold_time = self._hold_time_s(wanted) - (now - self._shown_since)

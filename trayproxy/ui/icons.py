@@ -1,4 +1,4 @@
-"""The drawings: found in a wheel and in the source tree, rendered at the sizes of trays."""
+"""Loads the icon files and renders them at the sizes used by system trays."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,14 +12,15 @@ from trayproxy.identity import APP_ID
 from trayproxy.ui.icon_state import IconState
 
 TRAY_SIZES = (16, 20, 22, 24, 32, 40, 44, 48, 64)
-"""Pixels. Of a lone SVG Qt sends 22 and 64 only, and the desktop scales those."""
+"""Pixels. For an SVG icon Qt sends only 22 and 64 pixels, and the desktop scales these."""
 _ACTION_SIZES = (16, 24, 32, 48)
 
 
 def resource_path(name: str) -> Path:
-    """Return where a file of the folder ``resources`` lies.
+    """Return the path of a file in the ``resources`` folder.
 
-    A wheel has the folder inside the package, the source tree beside it.
+    A wheel contains the folder inside the package; in the source tree the folder is beside the
+    package.
     """
     package = Path(trayproxy.__file__).parent
     inside = package / "resources"
@@ -32,12 +33,12 @@ def app_icon() -> QIcon:
 
 
 def tray_icon(state: IconState) -> QIcon:
-    """Return the icon for a state, as this desktop wants it.
+    """Return the tray icon for a state, in the form that suits the desktop.
 
-    - macOS colours a mask itself.
-    - A symbolic icon that is installed in the desktop's theme goes by its name, and the panel gives
-      it the panel's colour.
-    - Otherwise pixmaps in colour, with a light rim, that can be told from any panel.
+    - macOS: a mask, which the system colours.
+    - A symbolic icon installed in the icon theme is requested by name; the panel draws it
+      in its own colour.
+    - Otherwise: colour pixmaps with a light outline, which are visible on any panel.
     """
     if QGuiApplication.platformName() == "cocoa":
         mask = _render_icon(f"icons/tray/{state}-symbolic.svg", TRAY_SIZES)
@@ -50,7 +51,7 @@ def tray_icon(state: IconState) -> QIcon:
 
 
 def action_icon(name: str, palette: QPalette) -> QIcon:
-    """Return a one-colour icon in the colour of text, so that it follows light and dark."""
+    """Return a monochrome icon in the text colour of a palette, for light and dark themes."""
     colour = palette.color(QPalette.ColorRole.Text)
     faded = palette.color(QPalette.ColorGroup.Disabled, QPalette.ColorRole.Text)
     icon = _render_icon(f"icons/actions/{name}.svg", _ACTION_SIZES, colour)
@@ -61,12 +62,12 @@ def action_icon(name: str, palette: QPalette) -> QIcon:
 
 
 def render(name: str, size: int, colour: QColor | None = None) -> QImage:
-    """Draw a resource.
+    """Render an SVG file.
 
     Args:
-        name: The SVG file.
+        name: The path of the SVG file below ``resources``.
         size: Width and height in pixels.
-        colour: Replaces every colour of the drawing; None: as drawn.
+        colour: Replaces every colour of the drawing; None: keep the colours.
     """
     image = QImage(QSize(size, size), QImage.Format.Format_ARGB32_Premultiplied)
     image.fill(Qt.GlobalColor.transparent)

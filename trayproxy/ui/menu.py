@@ -1,9 +1,9 @@
-"""The menu of the tray icon (ux §3.2).
+"""The context menu of the tray icon (ux §3.2).
 
-Built once; later only texts, visibility and checks change, and profiles come and go in their own
-section. A menu that is cleared and rebuilt, or a submenu filled when it opens, is blank or dead on
-some desktops, because they draw it from D-Bus (ux §2a). For the same reason there are no widgets,
-no section titles and no meaning in bold type.
+The menu is built once. Later only texts, visibility and check marks change; the rows of profiles
+are added and removed in their own section. Some desktops draw the menu from D-Bus and show it empty
+or without function if it is cleared and rebuilt, or if a submenu is filled when it opens (ux §2a).
+For the same reason the menu has no widgets and no section titles, and bold type carries no meaning.
 """
 
 from collections.abc import Callable
@@ -24,27 +24,32 @@ from trayproxy.ui.widgets import named
 translate = QCoreApplication.translate
 
 PROFILES_SHOWN = 7
-"""More go to a submenu: the menu has at most 14 rows."""
+"""The number of profiles in the menu itself; further profiles are in a submenu. The menu has at
+most 14 rows.
+"""
 ADDRESS_INTERVAL_MS = 2000
-"""The row with the rate changes no faster, and not while the menu is open."""
+"""Minimum milliseconds between two changes of the row with the traffic rate. The row does not
+change while the menu is open.
+"""
 COPIED_ICON_MS = 2000
-"""How long the copied address wears its tick."""
+"""Milliseconds for which the address row shows a check mark after the address was copied."""
 
 
 class TrayMenu(QObject):
-    """The rows, and what was chosen.
+    """The context menu, with a signal for each action.
 
     Signals:
-        opening: It is about to be shown.
+        opening: The menu is about to open.
         address_chosen: Copy the local address.
         sign_in_chosen: Open the sign-in dialog.
-        not_now_chosen(Quiet): Do not ask for a while.
-        profile_chosen(str): Make the profile with this id the active one.
+        not_now_chosen(Snooze): Close the prompt and show none for this time.
+        profile_chosen(str): Activate the profile with this id.
         profiles_chosen: Open the window.
-        direct_for_now_chosen: Connect directly for the time being.
-        port_chosen(int): Listen at this port, since the wanted one is taken; 0: at that again.
-        try_again_chosen: Start the service now.
-        quit_chosen: End TrayProxy.
+        direct_for_now_chosen: Connect directly for a limited time.
+        port_chosen(int): Listen on this port, because the configured port is taken; 0: return to
+            the configured port.
+        retry_chosen: Start the service now.
+        quit_chosen: Quit TrayProxy.
     """
 
     opening = Signal()
@@ -59,7 +64,7 @@ class TrayMenu(QObject):
     quit_chosen = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Build the menu; nothing is known yet."""
+        """Build the menu for a service that is not connected yet."""
         super().__init__(parent)
         self.menu = named(QMenu(), "tray_menu")
         self.menu.aboutToShow.connect(self.opening)
@@ -93,7 +98,9 @@ class TrayMenu(QObject):
         self.update(IconState.STARTING, None)
 
     def set_over_dbus(self, *, over_dbus: bool) -> None:
-        """Set who draws the menu; before it is shown first."""
+        """Set whether the desktop draws the menu from D-Bus. Call this before the menu is first
+        shown.
+        """
         self._over_dbus = over_dbus
         self._set_fixed_texts()
 
@@ -105,13 +112,13 @@ class TrayMenu(QObject):
         has_prompt: bool = False,
         received_per_s: float | None = None,
     ) -> None:
-        """Bring the rows up to date.
+        """Update the rows.
 
         Args:
-            state: What the icon says.
-            status: The facts; None while there is no service.
-            is_asked: Whether a question is open.
-            received_per_s: Octets per second, None if not known.
+            state: The state of the icon.
+            status: The status of the service; None while the service is not connected.
+            has_prompt: True if a prompt is open.
+            received_per_s: Octets per second received from upstreams and targets, None if unknown.
         """
         self._set_text(self._heading, texts.heading(state, status))
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
@@ -148,7 +155,7 @@ class TrayMenu(QObject):
             self._set_text(self._use_port, text)
 
     def _keep_on_screen(self) -> None:
-        """Move an open menu that has grown: Qt lets it hang below the screen."""
+        """Move an open menu up if it has grown below the screen; Qt does not do this."""
         if not self.menu.isVisible():
             return
         available = self.menu.screen().availableGeometry()
@@ -173,7 +180,7 @@ class TrayMenu(QObject):
         self._check_row(self._direct if is_direct else chosen)
 
     def _check_row(self, chosen: QAction | None) -> None:
-        """Put the mark on this row, or on none."""
+        """Check a row, or uncheck all rows if the row is None."""
         if chosen is not None:
             chosen.setChecked(True)
         elif (checked := self._group.checkedAction()) is not None:
@@ -199,7 +206,9 @@ class TrayMenu(QObject):
                 self._more_profiles.addAction(action)
 
     def _add_direct_row(self) -> QAction:
-        """Make the entry that stands among the profiles and is none."""
+        """Add the row *Connect directly*, which is in the group of the profiles and is not a
+        profile.
+        """
         action = named(QAction(self, checkable=True), "connect_directly")
         action.setData(DIRECT_ID)
         self._group.addAction(action)
@@ -244,13 +253,13 @@ class TrayMenu(QObject):
 
     def _set_text(self, action: QAction, text: str) -> None:
         escaped = menu_text(text, over_dbus=self._over_dbus)
-        # Each call is a message to the desktop, changed or not.
+        # Each call of setText() is a D-Bus message to the desktop, even if the text is the same.
         if action.text() != escaped:
             action.setText(escaped)
 
     @Slot()
     def _show_address(self) -> None:
-        # An empty row in an open menu is no use to anyone.
+        # The row is also filled while the menu is open if it is still empty.
         if not self.menu.isVisible() or not self._address.text():
             self._set_text(self._address, self._address_text)
         self._address_timer.start()

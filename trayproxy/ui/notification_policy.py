@@ -1,24 +1,28 @@
-"""When a notification may be sent (ux §4.1), decided without Qt and without a clock of its own."""
+"""Decides when a notification may be shown (ux §4.1), without Qt and without reading a clock."""
 
 from collections.abc import Hashable
 
 MIN_INTERVAL_S = 60.0
-"""A category of notifications speaks at most once in this time."""
+"""Minimum seconds between two notifications of the same category."""
 
 
 class NotificationPolicy:
-    """The place of one category on the screen: what was said there last, and when."""
+    """The limits of one category of notifications: no repetition, and a minimum interval.
+
+    All times are seconds of a monotonic clock, which the caller passes in.
+    """
 
     def __init__(self) -> None:
         self._last_shown: Hashable = None
         self._last_shown_at: float | None = None
 
     def delay_s(self, state: Hashable, now: float) -> float | None:
-        """Return how long to wait before saying this; 0: say it now, None: it was just said.
+        """Return the seconds until a notification may be shown; 0: now, None: it was shown already.
 
         Args:
-            state: What would be said, not None; the same state twice is silence.
-            now: The time, in seconds of any clock that never goes back.
+            state: The content of the notification, not None. A notification with the content of the
+                last one is not shown again.
+            now: The current time.
         """
         if self._last_shown_at is None:
             return 0.0
@@ -27,9 +31,9 @@ class NotificationPolicy:
         return max(0.0, self._last_shown_at + MIN_INTERVAL_S - now)
 
     def mark_shown(self, state: Hashable, now: float) -> None:
-        """Note that this was said."""
+        """Record the notification as shown."""
         self._last_shown, self._last_shown_at = state, now
 
     def mark_withdrawn(self) -> None:
-        """Note that the cause is gone: the same may be said again, after its minute."""
+        """Record the end of the cause: the same notification may be shown again."""
         self._last_shown = None

@@ -1,8 +1,9 @@
-"""Notifications: one place on the screen for *Sign-in needed* (ux §4, N1 and N2).
+"""Shows desktop notifications such as *Sign-in needed* (ux §4, N1 and N2).
 
-On Linux it talks to ``org.freedesktop.Notifications`` itself, by jeepney: Qt's `showMessage` there
-opens a new notification each time, is clickable only as *critical*, and takes over the tooltip;
-and PySide6's QtDBus cannot send the signature ``susssasa{sv}i``. Elsewhere `showMessage` it is.
+On Linux the module calls ``org.freedesktop.Notifications`` over D-Bus with jeepney. Qt's
+`showMessage` opens a new notification each time there, can be clicked only if it is *critical*, and
+replaces the tooltip; PySide6's QtDBus cannot send the signature ``susssasa{sv}i``. On Windows and
+macOS the module uses `showMessage`.
 """
 
 import html
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from jeepney.io.blocking import DBusConnection
 
 DEFAULT_ACTION = "default"
-"""The click on the body, in the words of the notification specification."""
+"""The key of the action for a click on the body (Desktop Notifications Specification)."""
 
 _URGENCY_NORMAL = 1
 _NEVER_EXPIRES = 0
@@ -33,12 +34,12 @@ _OBJECT = "/org/freedesktop/Notifications"
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What is said.
+    """The content of a notification.
 
     Attributes:
         title: At most 60 characters.
-        body: A sentence or two. Never mark-up.
-        actions: Key and text of each; the first is what a click on the body does.
+        body: One or two sentences of plain text without markup.
+        actions: Key and text of each action; a click on the body triggers the first action.
     """
 
     title: str
@@ -47,27 +48,29 @@ class Notification:
 
 
 class NotificationChannel(Protocol):
-    """A way to the screen, for one notification at a time."""
+    """Shows notifications on the screen, never more than one."""
 
     @property
     def chosen(self) -> SignalInstance:
-        """A signal (str, str): the key of an action, and an XDG activation token or nothing."""
+        """A signal (str, str): the key of the chosen action, and an XDG activation token or ""."""
         ...
 
     def post(self, notification: Notification) -> None:
-        """Show this in place of what was shown."""
+        """Show a notification in place of the previous one."""
         ...
 
     def withdraw(self) -> None:
-        """Take away what was shown."""
+        """Remove the notification from the screen."""
         ...
 
 
 class Notifier(QObject):
-    """Says things with manners: not twice, not each minute, not while a person looks at us.
+    """Shows notifications within the limits of `NotificationPolicy`.
+
+    No notification is shown while a window of TrayProxy is active.
 
     Signals:
-        chosen(str, str): The key of an action, and an XDG activation token or nothing.
+        chosen(str, str): The key of the chosen action, and an XDG activation token or "".
     """
 
     chosen = Signal(str, str)
@@ -81,9 +84,9 @@ class Notifier(QObject):
         """Create a notifier.
 
         Args:
-            channel: The way to the screen.
-            clock: Seconds, never going back.
-            parent: Its owner.
+            channel: Shows the notifications.
+            clock: A monotonic clock, in seconds.
+            parent: The Qt parent.
         """
         super().__init__(parent)
         self._channel = channel
@@ -95,12 +98,15 @@ class Notifier(QObject):
         channel.chosen.connect(self.chosen)
 
     def notify(self, notification: Notification) -> None:
-        """Show a notice now, or when its minute has come, unless it is withdrawn before."""
+        """Show a notification now, or later if the policy requires a delay.
+
+        `withdraw` cancels a delayed notification.
+        """
         self._pending = notification
         self._post_pending()
 
     def withdraw(self) -> None:
-        """The cause is gone."""
+        """Remove the notification and cancel a delayed one, because its cause has ended."""
         self._pending = None
         self._timer.stop()
         self._policy.mark_withdrawn()
@@ -123,7 +129,7 @@ class Notifier(QObject):
 
 
 class TrayMessages(QObject):
-    """Qt's own messages, for Windows and macOS.
+    """Notification channel for Windows and macOS: the messages of the tray icon.
 
     Signals:
         chosen(str, str): See `NotificationChannel`.
@@ -137,20 +143,20 @@ class TrayMessages(QObject):
         self._first_action = DEFAULT_ACTION
 
     def set_icon(self, icon: QSystemTrayIcon) -> None:
-        """Speak through this icon from now on."""
+        """Set the tray icon for the messages."""
         self._icon = icon
         icon.messageClicked.connect(self._on_clicked)
 
     def post(self, notification: Notification) -> None:
-        """Show it, if there is an icon."""
+        """Show a notification, if the tray icon exists."""
         self._first_action = notification.actions[0][0] if notification.actions else DEFAULT_ACTION
         if self._icon is not None:
-            # 63 and 255 characters are what Windows keeps.
+            # Windows keeps at most 63 and 255 characters.
             kind = QSystemTrayIcon.MessageIcon.NoIcon
             self._icon.showMessage(notification.title[:63], notification.body[:255], kind)
 
     def withdraw(self) -> None:
-        """Do nothing: these messages go by themselves and Qt has no call for it."""
+        """Do nothing: these messages disappear by themselves, and Qt cannot remove them."""
 
     @Slot()
     def _on_clicked(self) -> None:
@@ -158,7 +164,9 @@ class TrayMessages(QObject):
 
 
 class DesktopNotifications(QObject):
-    """The notification service of the desktop, over D-Bus; silent where there is none.
+    """Notification channel for Linux: the notification service of the desktop, over D-Bus.
+
+    Without a session bus or a notification service, nothing is shown and no error is raised.
 
     Signals:
         chosen(str, str): See `NotificationChannel`.
@@ -181,11 +189,13 @@ class DesktopNotifications(QObject):
 
     @property
     def is_shown(self) -> bool:
-        """Whether a notification is on the screen, as far as the service has told."""
+        """True if a notification is on the screen, according to the replies and signals of the
+        service.
+        """
         return self._shown_id != 0
 
     def post(self, notification: Notification) -> None:
-        """Show this in place of what was shown."""
+        """Show a notification in place of the previous one."""
         self._requested = notification
         if self._connection is None and not self._connect():
             return
@@ -193,14 +203,14 @@ class DesktopNotifications(QObject):
             self._send_next_call()
 
     def withdraw(self) -> None:
-        """Take away what was shown, also if the service has not told its number yet."""
+        """Remove the notification, even if the service has not returned its id yet."""
         self._requested, self._sent = None, None
         if self._shown_id and self._connection is not None:
             self._call("CloseNotification", "u", (self._shown_id,), None)
         self._shown_id = 0
 
     def close(self) -> None:
-        """Leave the bus."""
+        """Disconnect from the session bus."""
         if self._notifier is not None:
             self._notifier.setEnabled(False)
             self._notifier.deleteLater()
@@ -218,7 +228,7 @@ class DesktopNotifications(QObject):
         try:
             self._connection = open_dbus_connection("SESSION")
         except (OSError, KeyError, ValueError):
-            # No session bus, or an address that jeepney cannot use: icon and menu remain.
+            # There is no session bus, or jeepney does not support its address.
             return False
         descriptor = self._connection.sock.fileno()
         self._notifier = QSocketNotifier(descriptor, QSocketNotifier.Type.Read, self)
@@ -265,7 +275,7 @@ class DesktopNotifications(QObject):
             self._on_message(message)
 
     def _lose(self) -> None:
-        """The bus is gone, and with it everything that was known."""
+        """Handle a lost connection to the session bus."""
         self.close()
 
     def _on_message(self, message: "Message") -> None:
@@ -277,15 +287,15 @@ class DesktopNotifications(QObject):
             return
         on_reply = self._replies.pop(fields.get(HeaderFields.reply_serial, 0), None)
         if on_reply is not None:
-            # One question at a time: a second `Notify` before the first has a number would be a
-            # second notification.
+            # One call at a time: a second `Notify` before the first one has returned an id would
+            # open a second notification.
             self._is_call_pending = False
             if message.header.message_type is MessageType.method_return:
                 on_reply(message)
                 self._send_next_call()
 
     def _send_next_call(self) -> None:
-        """Take the next step towards what is wanted on the screen."""
+        """Send the next D-Bus call needed to show the requested notification."""
         if self._requested is None or self._requested is self._sent:
             return
         self._is_call_pending = True
@@ -341,6 +351,6 @@ class DesktopNotifications(QObject):
 def _actions(notification: Notification, capabilities: frozenset[str]) -> list[str]:
     if "actions" not in capabilities or not notification.actions:
         return []
-    # The click on the body shows no text; the same action is a button as well.
+    # The default action has no button, so the same action is added as a button.
     pairs = [(DEFAULT_ACTION, notification.actions[0][1]), *notification.actions]
     return [part for pair in pairs for part in pair]

@@ -1,10 +1,10 @@
-"""The field that a password is typed into.
+"""A line edit for passwords that does not disclose them to the accessibility bus.
 
-Qt tells the accessibility bus every change of a line edit with the text that came or went, whatever
-the echo mode is, and every program of the session can listen there. So the document of the field
-holds one bullet for each character, and nothing else: the characters are beside it, in
-`PasswordField._letters`. Qt edits the bullets; whatever would put text into the document (keys,
-input methods, paste, drop) is caught before, and put there as bullets.
+Qt reports each change of a line edit to the accessibility bus, including the inserted or removed
+text, whatever the echo mode is, and every program of the session can listen there. The document of
+this field therefore contains one bullet for each character of the password; the characters are
+stored in `PasswordField._characters`. Qt edits the bullets. Text from keys, input methods, paste
+and drop is intercepted and inserted as bullets.
 """
 
 import unicodedata
@@ -34,19 +34,19 @@ from trayproxy.ui.widgets import named
 translate = QCoreApplication.translate
 
 BULLET = "\N{BULLET}"
-"""What stands in the document for a character of the password."""
+"""The character in the document for each character of the password."""
 
 
 class PasswordField(QLineEdit):
-    """Hides what is typed, can show it on the screen for a moment, notices Caps Lock.
+    """Line edit for passwords: masks the text, can show it temporarily, and detects Caps Lock.
 
-    To Qt, and so to screen readers and input methods, the text is bullets, also while the person
-    has it shown: a screen reader that spoke the password would tell it to the whole room, and
-    every other program on the accessibility bus. The signals of `QLineEdit` carry bullets, too;
-    `text` returns what was typed.
+    For Qt, and thus for screen readers and input methods, the text consists of bullets, even while
+    the password is visible: a screen reader would otherwise read the password aloud, and every
+    program on the accessibility bus could receive it. The signals of `QLineEdit` also carry
+    bullets; `text` returns the password.
 
     Signals:
-        caps_lock_changed(bool): Caps Lock was found to be on or off.
+        caps_lock_changed(bool): The detected state of Caps Lock has changed.
     """
 
     caps_lock_changed = Signal(bool)
@@ -55,12 +55,12 @@ class PasswordField(QLineEdit):
         super().__init__(parent)
         self._caps_lock: bool | None = None
         self._characters = array("I")
-        """The code points of the password; as many as there are bullets in the document."""
+        """The code points of the password, one for each bullet in the document."""
         self._preedit = ""
-        """What an input method shows and has not committed."""
+        """The uncommitted text of an input method."""
         self._text_line = TextLine()
         self._selection_anchor = 0
-        """Where a selection by the mouse began."""
+        """The index at which a selection with the mouse began."""
         self.setEchoMode(QLineEdit.EchoMode.Password)
         self.setInputMethodHints(
             Qt.InputMethodHint.ImhSensitiveData
@@ -68,9 +68,9 @@ class PasswordField(QLineEdit):
             | Qt.InputMethodHint.ImhNoPredictiveText
             | Qt.InputMethodHint.ImhNoAutoUppercase
         )
-        # Shown, it could otherwise be dragged into any other window.
+        # A visible password could otherwise be dragged into another window.
         self.setDragEnabled(False)
-        # Connected first: whoever hears of a change finds `text` as it is after the change.
+        # Connected first, so that `text` is up to date in all other slots of these signals.
         self.textEdited.connect(self._sync_characters)
         self.textChanged.connect(self._sync_characters)
         for changed in (self.textChanged, self.selectionChanged, self.cursorPositionChanged):
@@ -81,32 +81,32 @@ class PasswordField(QLineEdit):
         self._update_show_action()
         self.addAction(self._show_action, QLineEdit.ActionPosition.TrailingPosition)
 
-    # --- The text --------------------------------------------------------------------------------
+    # --- Text ------------------------------------------------------------------------------------
 
     def text(self) -> str:
-        """Return what was typed."""
+        """Return the password."""
         return "".join(map(chr, self._characters))
 
     def setText(self, text: str | None) -> None:
-        """Replace the text."""
+        """Replace the password."""
         self._characters = array("I", map(ord, (text or "")[: self.maxLength()]))
         super().setText(BULLET * len(self._characters))
 
     def insert(self, text: str) -> None:
-        """Put text in place of the selection, or at the cursor."""
+        """Insert text at the cursor, or replace the selection."""
         start, end = self._selected()
         text = text[: self._free_length()]
         self._characters[start:end] = array("I", map(ord, text))
         super().insert(BULLET * len(text))
 
     def displayText(self) -> str:
-        """Return what is on the screen."""
+        """Return the text as drawn on the screen."""
         return self.text() if self._is_shown() else super().displayText()
 
     def wipe(self) -> None:
-        """Forget the text: overwritten first, and no undo brings it back.
+        """Overwrite and clear the password; undo does not restore it.
 
-        Copies that Python, Qt's events or the input method made are beyond reach.
+        Copies in Python, in Qt events and in the input method cannot be overwritten.
         """
         self._show_action.setChecked(False)
         for index in range(len(self._characters)):
@@ -115,15 +115,15 @@ class PasswordField(QLineEdit):
 
     @Slot()
     def paste(self) -> None:
-        """Insert what is on the clipboard."""
+        """Insert the text of the clipboard."""
         self._paste(QClipboard.Mode.Clipboard)
 
-    # --- What puts text into the document --------------------------------------------------------
+    # --- Text input ------------------------------------------------------------------------------
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Insert what a key gave; infer Caps Lock from it.
+        """Insert the text of a key, and infer the state of Caps Lock from it.
 
-        Asking the system works on some of them, and on Wayland not at all; keys tell everywhere.
+        The operating system reports Caps Lock on some platforms only, and not on Wayland.
         """
         if event.key() == Qt.Key.Key_CapsLock and self._caps_lock is not None:
             self._set_caps_lock(not self._caps_lock)
@@ -131,7 +131,7 @@ class PasswordField(QLineEdit):
             shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
             self._set_caps_lock(infer_caps_lock(self._caps_lock, event.text(), shift=shift))
         if event.matches(QKeySequence.StandardKey.Paste):
-            # Shift and Insert paste from the clipboard, with Ctrl from what is selected elsewhere.
+            # Shift+Insert pastes the clipboard, Ctrl+Shift+Insert the primary selection.
             selection = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
             is_selected = event.key() == Qt.Key.Key_Insert and event.modifiers() == selection
             self._paste(QClipboard.Mode.Selection if is_selected else QClipboard.Mode.Clipboard)
@@ -143,13 +143,13 @@ class PasswordField(QLineEdit):
             super().keyPressEvent(event)
 
     def inputMethodEvent(self, event: QInputMethodEvent) -> None:
-        """Let Qt see bullets of the same length: what is being composed, and what is committed."""
+        """Pass an input method event to Qt with bullets in place of its preedit and commit text."""
         committed, from_cursor, length = event.commitString(), 0, 0
         if committed or event.replacementLength():
             start, end = self._selected()
             committed = committed[: self._free_length()]
             del self._characters[start:end]
-            # Qt ignores a replacement that reaches beyond the text.
+            # Qt ignores a replacement range beyond the text.
             at = min(max(0, start + event.replacementStart()), len(self._characters))
             length = min(event.replacementLength(), len(self._characters) - at)
             from_cursor = at - start
@@ -162,7 +162,7 @@ class PasswordField(QLineEdit):
         self._repaint()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """Insert the text that was dropped, where it was dropped."""
+        """Insert dropped text at the drop position."""
         text = event.mimeData().text()
         self.deselect()
         self.setCursorPosition(self._index_at(event.position().x()))
@@ -170,7 +170,7 @@ class PasswordField(QLineEdit):
         event.acceptProposedAction()
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
-        """Offer what can be done with a password; Qt's own menu pastes without asking us."""
+        """Open a context menu with the actions for a password; Qt's own menu bypasses `paste`."""
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         paste = menu.addAction(translate("SignIn", "&Paste"), self.paste)
@@ -189,10 +189,10 @@ class PasswordField(QLineEdit):
 
     @Slot(str)
     def _sync_characters(self, document: str) -> None:
-        """Bring the letters in line with the document, which Qt has just changed.
+        """Update the characters after Qt has changed the document.
 
-        Characters that are no bullets are taken in, and bullets put in their place: assistive
-        technology can write into a field directly.
+        Assistive technology can write text into the document directly. Such text is moved to the
+        characters, and bullets replace it in the document.
         """
         before = len(document) - len(document.lstrip(BULLET))
         after = len(document) - len(document.rstrip(BULLET))
@@ -203,25 +203,25 @@ class PasswordField(QLineEdit):
             super().setText(BULLET * len(self._characters))
             self.setCursorPosition(cursor)
         elif len(document) < len(self._characters):
-            # After a deletion the cursor is where the deleted text was.
+            # After a deletion the cursor is at the position of the deleted text.
             at = self.cursorPosition()
             del self._characters[at : at + len(self._characters) - len(document)]
 
     def _selected(self) -> tuple[int, int]:
-        """Return where the selection begins and ends; without one, twice the cursor."""
+        """Return the start and the end of the selection; without a selection, the cursor twice."""
         if self.hasSelectedText():
             return self.selectionStart(), self.selectionEnd()
         return self.cursorPosition(), self.cursorPosition()
 
     def _free_length(self) -> int:
-        """Return how many characters can come in place of the selection."""
+        """Return how many characters can be inserted in place of the selection."""
         start, end = self._selected()
         return self.maxLength() - len(self._characters) + end - start
 
-    # --- Shown on the screen ---------------------------------------------------------------------
+    # --- Password shown --------------------------------------------------------------------------
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Draw the characters in place of Qt's bullets while the person wants to see them."""
+        """Draw the characters in place of bullets while the password is visible."""
         if not self._is_shown():
             super().paintEvent(event)
             return
@@ -230,7 +230,7 @@ class PasswordField(QLineEdit):
             self._text_line.paint(self, painter, self._selected())
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        """Put the cursor, or the end of the selection, where the person sees it."""
+        """Move the cursor, or the end of the selection, to the clicked character."""
         is_left = event.button() == Qt.MouseButton.LeftButton
         if not (self._is_shown() and is_left):
             super().mousePressEvent(event)
@@ -243,14 +243,14 @@ class PasswordField(QLineEdit):
             self.setCursorPosition(at)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        """Select up to where the person sees it."""
+        """Extend the selection to the character at the mouse position."""
         if not self._is_shown():
             super().mouseMoveEvent(event)
         elif event.buttons() & Qt.MouseButton.LeftButton:
             self._select_to(self._index_at(event.position().x()))
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        """Insert, at the middle button, what is selected elsewhere."""
+        """Insert the primary selection if the middle button was released."""
         clipboard = QGuiApplication.clipboard()
         if event.button() == Qt.MouseButton.MiddleButton and clipboard.supportsSelection():
             self.deselect()
@@ -259,18 +259,18 @@ class PasswordField(QLineEdit):
             super().mouseReleaseEvent(event)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
-        """Select all: a password has no words."""
+        """Select the whole password, because it has no words."""
         if event.button() == Qt.MouseButton.LeftButton:
             self.selectAll()
 
     def focusOutEvent(self, event: QFocusEvent) -> None:
-        """Hide the password again: whoever looks away may walk away."""
+        """Mask the password again when the field loses the focus."""
         if event.reason() != Qt.FocusReason.PopupFocusReason:
             self._show_action.setChecked(False)
         super().focusOutEvent(event)
 
     def changeEvent(self, event: QEvent) -> None:
-        """Follow light and dark."""
+        """Repaint the icon when the palette changes."""
         if event.type() == QEvent.Type.PaletteChange:
             self._update_show_action()
         super().changeEvent(event)
@@ -279,7 +279,7 @@ class PasswordField(QLineEdit):
         return self._show_action.isChecked()
 
     def _index_at(self, x: float) -> int:
-        """Return the place between two characters that is nearest to a point on the screen."""
+        """Return the cursor index nearest to a horizontal position, in pixels."""
         if not self._is_shown():
             return self.cursorPositionAt(QPoint(int(x), self.height() // 2))
         self._lay_out()
@@ -315,15 +315,16 @@ class PasswordField(QLineEdit):
 
 
 def infer_caps_lock(before: bool | None, text: str, *, shift: bool) -> bool | None:
-    """Infer whether Caps Lock is on.
+    """Infer the state of Caps Lock from a key press.
 
     Args:
-        before: What was known; None: nothing.
-        text: What the key gave.
-        shift: Whether Shift was held.
+        before: The state known so far; None: unknown.
+        text: The text of the key.
+        shift: True if Shift was pressed.
 
     Returns:
-        What is known now. A capital letter with Shift tells nothing: on macOS it is one either way.
+        The new state; None: unknown. A capital letter with Shift does not change the state, because
+        macOS produces it with and without Caps Lock.
     """
     if len(text) != 1 or text.lower() == text.upper():
         return before
@@ -338,7 +339,7 @@ def _inserts_text(event: QKeyEvent) -> bool:
         return False
     category = unicodedata.category(event.text()[0])
     if category == "Cf":
-        # Windows types such characters with Ctrl and Shift.
+        # On Windows, Ctrl+Shift combinations insert characters of this category.
         return True
     ctrl, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
     if event.modifiers() in (ctrl, ctrl | shift):

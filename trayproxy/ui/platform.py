@@ -1,4 +1,4 @@
-"""Whether Qt can load the plugin that shows windows here; without one Qt aborts the process."""
+"""Checks whether Qt can load a platform plugin; without one, Qt aborts the process."""
 
 import os
 from collections.abc import Mapping
@@ -7,27 +7,29 @@ from pathlib import Path
 from PySide6.QtCore import QLibraryInfo, QPluginLoader
 
 _PLUGINS = {"WAYLAND_DISPLAY": "libqwayland.so", "DISPLAY": "libqxcb.so"}
-"""File names of platform plugins, by the variable that says that there is such a display."""
+"""File names of platform plugins, by the environment variable that names the display."""
 
 
 def load_error(environ: Mapping[str, str] = os.environ) -> str:
-    """Load the platform plugin and return why none can be loaded, empty if one was.
+    """Load the platform plugin and return the error, empty if a plugin was loaded.
 
-    Qt falls back from one plugin to another, so that one is enough. A plugin that the person has
-    chosen by ``QT_QPA_PLATFORM`` is not checked.
+    Qt tries the plugins one after another, so a single loadable plugin is sufficient. A plugin
+    chosen by the user with ``QT_QPA_PLATFORM`` is not checked.
 
     Args:
-        environ: Where X11 and Wayland tell of themselves.
+        environ: The environment variables with the name of the X11 or Wayland display.
 
     Returns:
-        What the dynamic loader says, with the name of a missing library; or an empty string.
+        The error message of the dynamic loader with the name of a missing library, or an empty
+        string.
     """
     if environ.get("QT_QPA_PLATFORM"):
         return ""
     folder = Path(QLibraryInfo.path(QLibraryInfo.LibraryPath.PluginsPath), "platforms")
     error = ""
     for variable, name in _PLUGINS.items():
-        # Windows and macOS have neither; older releases of Qt name the one for Wayland differently.
+        # Windows and macOS set neither variable; older Qt releases use another file name for
+        # Wayland.
         if not environ.get(variable) or not (folder / name).exists():
             continue
         loader = QPluginLoader(str(folder / name))

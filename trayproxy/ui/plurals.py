@@ -1,31 +1,32 @@
-"""Sentences that depend on a number, for languages with more plural forms than English.
+"""Texts that contain a number, for languages with more plural forms than English.
 
-They are apart from the others because of lupdate (6.11): in `translate` it takes a variable as the
-number for an encoding, and the text for one without plural forms; in ``self.tr`` it does not. And
-``self.tr`` must not stand in a class that also calls `translate`.
+These texts are in a module of their own because of lupdate (6.11). In a call of `translate`,
+lupdate takes a variable in the place of the number for an encoding, and records the text without
+plural forms; in a call of ``self.tr`` it does not. A class that calls ``self.tr`` must not also
+call `translate`.
 """
 
 from PySide6.QtCore import QObject
 
 
 class Plurals(QObject):
-    """The sentences; their context is the name of this class."""
+    """The texts with plural forms; the class name is their translation context."""
 
     def requests_waiting(self, number: int) -> str:
-        """Return the heading of the menu, to be filled with ``{name}``."""
+        """Return the heading of the menu with the placeholder ``{name}``."""
         text = self.tr("{name} — sign-in needed (%n request(s) waiting)", "", number)
         return _in_english(text, number)
 
     def refused(self, number: int) -> str:
-        """Return a line of the tooltip."""
+        """Return the line of the tooltip about refused connections."""
         text = self.tr("%n connection(s) of other users refused", "", number)
         return _in_english(text, number)
 
     def others_waiting(self, number: int) -> str:
-        """Return the sentence of a notification, to be filled with ``{program}``."""
+        """Return the body of a notification with the placeholder ``{program}``."""
         return _in_english(self.tr("{program} and %n other(s) are waiting.", "", number), number)
 
 
 def _in_english(text: str, number: int) -> str:
-    """Choose the form where no translation has done so."""
+    """Return the text with its English plural form, if no translation has inserted the number."""
     return text.replace("(s)", "" if number == 1 else "s").replace("%n", str(number))

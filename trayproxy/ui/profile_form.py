@@ -1,7 +1,7 @@
-"""The right half of the window: one profile, being edited.
+"""The form of a profile, in the right half of the window.
 
-What was typed is kept as text, a `ProfileDraft`, until it is a `Profile`; what keeps it from being
-one is said under the field, when the field is left (ux §3.3).
+The input is kept as text in a `ProfileDraft` until it is saved as a `Profile`. An invalid field
+shows its error below the field when the focus leaves it (ux §3.3).
 """
 
 from collections.abc import Callable, Iterable
@@ -58,7 +58,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class ProfileDraft:
-    """A profile as typed so far; every part may be wrong."""
+    """The input of the form as text; each field may be invalid."""
 
     name: str = ""
     host: str = ""
@@ -74,7 +74,7 @@ class ProfileDraft:
 
 
 def draft_from_profile(profile: Profile) -> ProfileDraft:
-    """Return a profile as text."""
+    """Return the draft of a saved profile."""
     return ProfileDraft(
         profile.name,
         profile.upstream.host,
@@ -91,10 +91,10 @@ def draft_from_profile(profile: Profile) -> ProfileDraft:
 
 
 def normalized(draft: ProfileDraft) -> ProfileDraft:
-    """Return the draft with an address that was pasted whole taken apart.
+    """Return the draft with a complete address in the host field split into its parts.
 
-    ``https://proxy.corp.example:8080`` into the first field is what people do. A profile without a
-    name gets that of its proxy.
+    Users paste addresses such as ``https://proxy.corp.example:8080`` into the host field. A draft
+    without a name gets the host as its name.
     """
     host, port, scheme = draft.host.strip(), draft.port, draft.scheme
     if not _is_host(host):
@@ -118,7 +118,7 @@ def _is_host(text: str) -> bool:
 
 
 def _align_labels(*forms: QFormLayout) -> None:
-    """Let the fields of several forms that stand below each other begin at the same place."""
+    """Give the labels of several forms the same width, to align their fields."""
     role = QFormLayout.ItemRole.LabelRole
     items = (form.itemAt(row, role) for form in forms for row in range(form.rowCount()))
     labels = [widget for item in items if item is not None and (widget := item.widget())]
@@ -128,18 +128,18 @@ def _align_labels(*forms: QFormLayout) -> None:
 
 
 class ProfileForm(QWidget):
-    """Edits one profile.
+    """Form for the fields of one profile.
 
     Signals:
-        edited: Something was changed by hand.
-        forget_wanted: Remove the saved password.
+        edited: The user has changed a field.
+        forget_requested: Remove the saved password.
     """
 
     edited = Signal()
     forget_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Build the fields, empty."""
+        """Build the form with empty fields."""
         super().__init__(parent)
         self.setObjectName("profile_form")
         self._errors: dict[QWidget, QLabel] = {}
@@ -148,15 +148,15 @@ class ProfileForm(QWidget):
         self._may_forget = False
         self._build()
 
-    # --- Content ---------------------------------------------------------------------------------
+    # --- Reading and writing ---------------------------------------------------------------------
 
     def show_draft(self, draft: ProfileDraft, profile_id: str, profiles: Iterable[Profile]) -> None:
-        """Edit this.
+        """Show a draft and hide all errors.
 
         Args:
-            draft: The texts.
-            profile_id: Whose they are, empty for a new profile.
-            profiles: All profiles there are; their names are taken.
+            draft: The draft.
+            profile_id: The id of the edited profile, empty for a new profile.
+            profiles: All profiles; the name of the draft must differ from their names.
         """
         self._existing_profiles, self._id = tuple(profiles), profile_id
         self._set_fields(draft)
@@ -166,7 +166,7 @@ class ProfileForm(QWidget):
         self._advanced.setChecked(bool(draft.fallbacks or draft.ca_file or is_special))
 
     def draft(self) -> ProfileDraft:
-        """Return what is typed."""
+        """Return the input of the form."""
         return ProfileDraft(
             self._name.text(),
             self._host.text(),
@@ -185,7 +185,10 @@ class ProfileForm(QWidget):
         return next(way for way, button in self._sign_in_buttons.items() if button.isChecked())
 
     def profile(self) -> Profile | None:
-        """Return the profile, or None after having said under the fields what is wrong."""
+        """Return the edited profile, or None if the input is invalid.
+
+        If the input is invalid, the errors are shown below the fields.
+        """
         self._normalize()
         name = self._read_field(self._name, self._check_name)
         host = self._read_field(self._host, check_host)
@@ -219,7 +222,9 @@ class ProfileForm(QWidget):
         )
 
     def _check_sign_in_method(self, upstreams: Iterable[Upstream]) -> bool:
-        """Return whether one can sign in there as chosen; say it below if not."""
+        """Return whether the sign-in, the method and the upstreams can be combined; show the error
+        if not.
+        """
         label, way = self._errors[self._method], self._sign_in_buttons[self._selected_sign_in()]
         try:
             check_sign_in(self._selected_sign_in(), Method(self._method.currentData()), upstreams)
@@ -237,7 +242,7 @@ class ProfileForm(QWidget):
             way.setAccessibleDescription("")
 
     def _focus_first_error(self) -> None:
-        """Lead to the first field that is wrong."""
+        """Move the focus to the first invalid field."""
         field = self._first_invalid_field()
         if field in (self._fallbacks, self._ca_file):
             self._advanced.setChecked(True)
@@ -246,11 +251,11 @@ class ProfileForm(QWidget):
         field.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def show_keyring(self, keyring: KeyringStatus, *, has_password: bool | None = None) -> None:
-        """Say where the password is kept.
+        """Show where the password of the profile is stored.
 
         Args:
-            keyring: The password store.
-            has_password: Whether it holds one of this profile; None: not known.
+            keyring: The state of the password store.
+            has_password: True if the store has a password for this profile; None if unknown.
         """
         text = texts.no_remember_reason(keyring)
         if has_password:
@@ -264,17 +269,17 @@ class ProfileForm(QWidget):
         self._password_status.setText(breakable(text))
 
     def set_forget_allowed(self, allowed: bool) -> None:
-        """Offer to remove the saved password; a profile that is not saved has none."""
+        """Enable or disable *Forget password*."""
         self._may_forget = allowed
         self._update_enabled()
 
     def focus_first(self) -> None:
-        """Put the cursor where typing begins."""
+        """Move the focus to the first field to fill in."""
         field = self._host if not self._host.text() else self._name
         field.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Check a field that is left."""
+        """Check a field when the focus leaves it."""
         if event.type() == QEvent.Type.FocusOut:
             self._check_field(watched)
         return super().eventFilter(watched, event)
@@ -294,7 +299,7 @@ class ProfileForm(QWidget):
             self._ca_file: (self._ca_file, check_ca_file),
         }
         line, check = checks[field]
-        # An empty field that was only passed through is no mistake yet.
+        # An empty field without an error is not checked: the user may fill it in later.
         if line.text() or not self._errors[line].isHidden():
             self._read_field(line, check)
 
@@ -315,7 +320,7 @@ class ProfileForm(QWidget):
         try:
             first = Upstream(check_host(draft.host), check_port(draft.port), draft.scheme)
         except ProfileError:
-            return upstreams  # That is said under another field.
+            return upstreams  # The error is shown below the host or port field.
         if len({first, *upstreams}) <= len(upstreams):
             raise ProfileError(translate("Profiles", "The same proxy stands here twice."))
         return upstreams
@@ -364,7 +369,7 @@ class ProfileForm(QWidget):
         self._user.setEnabled(with_password)
         self._password_status.setEnabled(with_password)
         self._forget_button.setEnabled(with_password and self._may_forget)
-        # SOCKS5 has one way with a password and none of these (RFC 1929).
+        # SOCKS5 has one method with a password, and no choice of encoding (RFC 1929).
         self._method.setEnabled(self._selected_sign_in() is not SignIn.NONE and not by_socks)
         self._encoding.setEnabled(with_password and not by_socks)
 
@@ -402,7 +407,7 @@ class ProfileForm(QWidget):
         for field in (self._host, self._port):
             field.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         row = QWidget()
-        # An address reads from left to right in every language.
+        # An address is written from left to right in every language.
         row.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         parts = QHBoxLayout(row)
         parts.setContentsMargins(0, 0, 0, 0)

@@ -1,8 +1,9 @@
-"""The window: what is going on, and the profiles (ux §3.3).
+"""The main window: the state of the service, and the profiles (ux §3.3).
 
-It is shown what is, and says what a person wants; `trayproxy.ui.app` has it done. Where there is no
-tray it is the whole face, so everything in the menu is also here. What was typed and not saved
-stays as a draft when another profile is looked at.
+The window shows the status and emits a signal for each user action; `trayproxy.ui.app` carries the
+actions out. On a desktop without a system tray the window replaces the tray icon, so it offers
+every action of the menu. Unsaved input is kept as a draft when the user selects another
+profile.
 """
 
 from collections.abc import Callable
@@ -48,14 +49,19 @@ from trayproxy.ui.widgets import named, picture, plain_label, plain_tooltip
 translate = QCoreApplication.translate
 
 NEW_PROFILE = ""
-"""Stands for the id of the profile that is being added."""
+"""The key of a new profile, which has no id yet."""
 
 _PROFILE_ID_ROLE = Qt.ItemDataRole.UserRole
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """A profile to delete, and whether its saved password goes as well."""
+    """A request to delete a profile.
+
+    Attributes:
+        profile_id: The id of the profile.
+        forget: True if the saved password is removed as well.
+    """
 
     profile_id: str
     forget: bool
@@ -63,13 +69,13 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class PendingSave:
-    """A profile on its way to the settings file.
+    """A profile sent to the service, to be saved.
 
     Attributes:
-        key: Its place in the list: its id, or `NEW`.
-        draft: What was typed when it was sent; it may have been changed since.
-        profile: What was sent.
-        is_done: The service has said that it was saved.
+        key: The key of the profile in the list: its id, or `NEW_PROFILE`.
+        draft: The draft at the time of the request; the current draft may differ.
+        profile: The profile as sent to the service.
+        is_done: True if the service has confirmed the request.
     """
 
     key: str
@@ -79,22 +85,24 @@ class PendingSave:
 
 
 class ProfilesWindow(QWidget):
-    """Shows the state and edits the profiles.
+    """Window with the status and the profiles.
 
     Signals:
-        save_wanted(Profile): Add or change this profile.
-        delete_wanted(Deletion): Remove a profile.
-        use_wanted(str): Make the profile with this id the active one.
-        check_wanted(CheckProfile): Try this; the reply goes to `show_check`.
-        forget_wanted(str): Remove the saved password of the profile with this id.
-        sign_in_wanted: Open the sign-in dialog.
-        test_sign_in_wanted(str): Open the sign-in dialog of the tested profile, which has this id.
-        direct_for_now_wanted: Connect directly for the time being.
-        page_wanted(str): Open the page with this URL, which is untrusted, in the browser.
-        copy_wanted: Copy the local address.
-        port_wanted(int): Listen at this port, since the wanted one is taken; 0: at that again.
-        try_again_wanted: Start the service now.
-        quit_wanted: End TrayProxy.
+        save_requested(Profile): Add or change this profile.
+        delete_requested(Deletion): Delete a profile.
+        use_requested(str): Activate the profile with this id.
+        check_requested(CheckProfile): Test a profile; the reply goes to `show_check`.
+        forget_requested(str): Remove the saved password of the profile with this id.
+        sign_in_requested: Open the sign-in dialog.
+        test_sign_in_requested(str): Open the sign-in dialog of the tested profile, which has this
+            id.
+        direct_for_now_requested: Connect directly for a limited time.
+        page_requested(str): Open the page with this URL in the browser. The URL is untrusted.
+        copy_requested: Copy the local address.
+        port_requested(int): Listen on this port, because the configured port is taken; 0: return to
+            the configured port.
+        retry_requested: Start the service now.
+        quit_requested: Quit TrayProxy.
     """
 
     save_requested = Signal(object)
@@ -112,12 +120,12 @@ class ProfilesWindow(QWidget):
     quit_requested = Signal()
 
     def __init__(self) -> None:
-        """Build the window, hidden; nothing is known yet."""
+        """Build the window, hidden, for a service that is not connected yet."""
         super().__init__()
         self.setObjectName("profiles_window")
         self.setWindowTitle(translate("Window", "TrayProxy"))
         self.has_tray = False
-        """Whether a person can get the window back from the tray once it is closed."""
+        """True if the user can reopen the window from the tray icon."""
         self._port = 0
         self._profiles: dict[str, Profile] = {}
         self._active = ""
@@ -132,17 +140,17 @@ class ProfilesWindow(QWidget):
         self._build()
         self.show_state(IconState.STARTING, None)
 
-    # --- What is shown ---------------------------------------------------------------------------
+    # --- Display ---------------------------------------------------------------------------------
 
     def show_state(
         self, state: IconState, status: Status | None, *, has_prompt: bool = False
     ) -> None:
-        """Bring everything but the form up to date.
+        """Update the state, the address, the notices and the list of profiles.
 
         Args:
-            state: What the icon says.
-            status: The facts, None while there is no service.
-            is_asked: Whether a question is open.
+            state: The state of the icon.
+            status: The status of the service, None while the service is not connected.
+            has_prompt: True if a prompt is open.
         """
         self._state_icon.setPixmap(self._state_pixmap(state))
         self._state.setText(breakable(texts.status_line(state, status)))
@@ -167,18 +175,21 @@ class ProfilesWindow(QWidget):
             self._use_port.setText(text)
 
     def show_note(self, text: str) -> None:
-        """Say something that stays until it is replaced; an empty text takes it away."""
+        """Show a note until it is replaced; an empty text hides the note."""
         self._note.setText(breakable(text))
         self._note.setVisible(bool(text))
 
     def show_save_problem(self, problem: Problem) -> None:
-        """Say why a change was not made."""
+        """Show why a change was not saved."""
         self._message.setText(breakable(texts.problem_text(problem)))
         self._message.show()
         announce(self, self._message.text(), assertive=True)
 
     def show_saved(self, profile: Profile) -> None:
-        """Note that a profile was saved; its draft goes once the service shows it as saved."""
+        """Record that the service has saved a profile.
+
+        The draft is deleted when the status contains the saved profile.
+        """
         if self._pending_save is not None and self._pending_save.profile == profile:
             self._pending_save = replace(self._pending_save, is_done=True)
             self._message.hide()
@@ -186,30 +197,30 @@ class ProfilesWindow(QWidget):
             self._finish_save()
 
     def show_check(self, request: CheckProfile, reply: Reply) -> None:
-        """Show how a test came out, if it is still looked at."""
+        """Show the result of a test, unless another test was started or the panel was closed."""
         if self._check_panel is not None and self._check_panel.request is request:
             self._check_panel.show_reply(reply)
 
     def show_forgotten(self) -> None:
-        """Say that the saved password is gone."""
+        """Show that the saved password was removed."""
         self._message.setText(translate("Profiles", "The saved password was removed."))
         self._message.show()
 
     def add_profile(self) -> None:
-        """Begin a new profile, or go back to the one that was begun."""
+        """Select the draft of a new profile; create the draft if it does not exist."""
         self._drafts.setdefault(NEW_PROFILE, ProfileDraft())
         self._fill_list(select=NEW_PROFILE)
         self._form.focus_first()
 
     def present(self) -> None:
-        """Bring the window to the front."""
+        """Show and activate the window."""
         self.show()
         self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
         self.raise_()
         self.activateWindow()
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Hide where there is a way back; otherwise ask first (ux §2g)."""
+        """Close the window if the tray icon can reopen it; otherwise ask first (ux §2g)."""
         if self.has_tray or self._may_close:
             self._may_close = False
             event.accept()
@@ -218,7 +229,7 @@ class ProfilesWindow(QWidget):
         self._confirm_close()
 
     def changeEvent(self, event: QEvent) -> None:
-        """Follow light and dark."""
+        """Repaint the icons when the palette changes."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange:
             self._paint_icons()
@@ -250,7 +261,7 @@ class ProfilesWindow(QWidget):
         if saving is None or not saving.is_done:
             return
         if self._profiles.get(saving.profile.id) != saving.profile:
-            # What the service told last is older than its word that it was saved.
+            # The last status is older than the confirmation of the save.
             return
         self._pending_save = None
         was_shown = self._selected() == saving.key
@@ -325,12 +336,12 @@ class ProfilesWindow(QWidget):
         is_saved = shown in self._profiles
         self._revert.setEnabled(shown in self._drafts and (is_saved or bool(self._profiles)))
         self._use.setVisible((is_saved or is_direct) and shown != self._active)
-        # Only of the active profile it is known whether it has a password.
+        # The status reports a saved password for the active profile only.
         has_password = self._has_saved_password if shown == self._active else None
         self._form.show_keyring(self._keyring, has_password=has_password)
         self._form.set_forget_allowed(is_saved and has_password is not False)
 
-    # --- What the person does --------------------------------------------------------------------
+    # --- User actions ----------------------------------------------------------------------------
 
     @Slot()
     def _on_save(self) -> None:
@@ -371,7 +382,7 @@ class ProfilesWindow(QWidget):
     @Slot()
     def _on_test_again(self) -> None:
         if self._check_panel is not None:
-            # Another object: the reply to the test before is none to this one.
+            # A copy of the request: `show_check` identifies the test by its request object.
             self._check_panel.restart(structs.replace(self._check_panel.request))
             self.check_requested.emit(self._check_panel.request)
 
@@ -445,7 +456,7 @@ class ProfilesWindow(QWidget):
         self.close()
 
     def _make_message_box(self, text: str) -> QMessageBox:
-        """Make a question that stands before the window and stops nothing else."""
+        """Create a message box that is modal to the window and does not block the program."""
         if self._message_box is not None:
             self._message_box.deleteLater()
         self._message_box = named(QMessageBox(self), "question")

@@ -1,6 +1,6 @@
-"""The open questions: which dialog is on the screen, and how a person is told of it.
+"""Shows the open prompts of the service as dialogs and notifications.
 
-One dialog at a time, the oldest question first; the others wait behind it (ux §3.4).
+One dialog is shown at a time, for the oldest prompt; the other prompts wait (ux §3.4).
 """
 
 import os
@@ -33,10 +33,10 @@ _PROFILE_LENGTH = 30
 
 
 class PromptDialogs(QObject):
-    """Shows the service's questions and brings it the answers.
+    """Shows a dialog for each prompt and sends the user's input to the service.
 
     Signals:
-        changed: `pending` may be another one.
+        changed: `pending` may have changed.
     """
 
     changed = Signal()
@@ -44,12 +44,12 @@ class PromptDialogs(QObject):
     def __init__(
         self, client: ServiceClient, notifier: Notifier, parent: QObject | None = None
     ) -> None:
-        """Create it; questions come from the link.
+        """Create the object; prompts come from the signals of the client.
 
         Args:
-            link: The service.
-            notifier: Tells a person who looks elsewhere.
-            parent: Its owner.
+            client: The connection to the service.
+            notifier: Shows a notification if the dialog is in the background.
+            parent: The Qt parent.
         """
         super().__init__(parent)
         self._client = client
@@ -63,36 +63,36 @@ class PromptDialogs(QObject):
 
     @property
     def pending(self) -> Prompt | None:
-        """The question that a person should answer next."""
+        """The oldest open prompt, None if there is no prompt."""
         return self._prompts[min(self._prompts)] if self._prompts else None
 
     @property
     def dialog(self) -> SignInDialog | None:
-        """The dialog on the screen."""
+        """The dialog on the screen, None if there is no dialog."""
         return self._dialog
 
     def present(self, token: str = "") -> bool:
-        """Bring the dialog to the front; tell whether there is one.
+        """Activate the dialog; return whether there is a dialog.
 
         Args:
-            token: An XDG activation token, for a compositor that asks why.
+            token: An XDG activation token, which some compositors require for activation.
         """
         if self._dialog is None:
             return False
-        # Qt takes it from the environment for the next activation (QTBUG-95714).
+        # Qt reads the token from the environment at the next activation (QTBUG-95714).
         if token:
             os.environ["XDG_ACTIVATION_TOKEN"] = token
         self._dialog.present()
         return True
 
     def decline(self, snooze: Snooze) -> None:
-        """Close the question for a while, as its own *Not now* does."""
+        """Close the dialog and decline its prompt for a time, as *Not now* in the dialog does."""
         if self._dialog is not None:
             self._dialog.decline(snooze)
 
     @Slot()
     def close(self) -> None:
-        """Take the dialog off the screen; the questions stay with the service, if it lives."""
+        """Close the dialog. The prompts stay open in the service if it is still running."""
         self._prompts.clear()
         if self._dialog is not None:
             self._dialog.dismiss()
@@ -184,7 +184,7 @@ class PromptDialogs(QObject):
 
 
 def notification_for(prompt: Prompt) -> Notification:
-    """Return what a notification says about a question: N1, or N2 for a saved password."""
+    """Return the notification about a prompt: N1, or N2 for a rejected saved password."""
     profile = isolate(elide(clean(prompt.profile), _PROFILE_LENGTH))
     actions = (
         (SIGN_IN, translate("Notification", "Sign in…")),

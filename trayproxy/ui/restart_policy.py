@@ -1,7 +1,8 @@
-"""When to start the service again, decided without Qt and without a clock of its own.
+"""Decides when to restart the service, without Qt and without reading a clock.
 
-A service that dies is brought back after 1, 2, 4 … 60 seconds, at most five times in five minutes:
-one that crashes at once must not keep the computer busy, one that crashed once must not be missed.
+After the service has ended, it is restarted after 1, 2, 4 … 60 seconds, at most five times in five
+minutes. The back-off limits the load if the service crashes at each start; after a single crash the
+service is available again after one second.
 """
 
 from collections import deque
@@ -9,29 +10,29 @@ from collections import deque
 MIN_DELAY_S = 1.0
 MAX_DELAY_S = 60.0
 MAX_STARTS = 5
-"""How many starts there may be within `WINDOW_S`."""
+"""Maximum number of starts within `WINDOW_S`."""
 WINDOW_S = 300.0
 STABLE_UPTIME_S = 60.0
-"""A service that has lived so long starts the back-off anew."""
+"""Seconds of uptime after which the delay returns to `MIN_DELAY_S`."""
 
 
 class RestartPolicy:
-    """Counts starts and says how long to wait before the next."""
+    """Exponential back-off with a limit on the number of starts."""
 
     def __init__(self) -> None:
         self._start_times: deque[float] = deque(maxlen=MAX_STARTS)
         self._delay_s = MIN_DELAY_S
 
     def record_start(self, now: float) -> None:
-        """Note a start."""
+        """Record a start."""
         self._start_times.append(now)
 
     def next_delay_s(self, now: float, uptime_s: float) -> float:
-        """Return the seconds to wait before the next start.
+        """Return the seconds until the next start, and double the delay of the start after that.
 
         Args:
-            now: The time, in seconds of any clock that never goes back.
-            lived_s: How long the service had answered, 0 if it never did.
+            now: The time of a monotonic clock, in seconds.
+            uptime_s: Seconds for which the service was connected, 0 if it never was.
         """
         if uptime_s >= STABLE_UPTIME_S:
             self._delay_s = MIN_DELAY_S
@@ -40,7 +41,7 @@ class RestartPolicy:
         return delay
 
     def reset(self) -> None:
-        """Forget what was: a person asked for another try."""
+        """Forget all starts and delays, because the user has requested a start."""
         self._start_times.clear()
         self._delay_s = MIN_DELAY_S
 

@@ -1,8 +1,7 @@
-"""The tray's connection to the service, as Qt signals.
+"""The tray's connection to the service, with Qt signals for events.
 
-It says what came and sends what it is told; when to connect again is
-`trayproxy.ui.service_supervisor`'s business. Everything happens on the thread of the window,
-without waiting.
+`ServiceClient` sends requests and emits a signal for each event; `trayproxy.ui.service_supervisor`
+decides when to connect. Everything runs on the GUI thread without blocking.
 """
 
 import os
@@ -34,49 +33,50 @@ from trayproxy.control.transport import NotRunningError, UntrustedPeerError
 OnReply = Callable[[Reply], None]
 
 _RETRY_INTERVAL_MS = 10
-"""How often a connection that is being made is looked at."""
+"""Milliseconds between two checks of a connection attempt in progress."""
 
 SERVICE_LOST = Problem(
     "TP-901",
     "TrayProxy had to restart its proxy",
     "It ended unexpectedly. Connections were cut; settings are unchanged.",
 )
-"""What a request comes to when the service goes before it replies (ux §5.2)."""
+"""The problem of a request whose service disconnects before it replies (ux §5.2)."""
 
 
 class ControlConnection(Protocol):
-    """A connection to the service, as `trayproxy.control.client.Client` is one."""
+    """A connection to the service, such as `trayproxy.control.client.Client`."""
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when something has come."""
+        """Return a descriptor, which becomes readable when messages have arrived."""
         ...
 
     def send(self, message: Request) -> int:
-        """Send a request without waiting, return its number; raise `DisconnectedError`."""
+        """Send a request without blocking and return its number; raise `DisconnectedError`."""
         ...
 
     def receive_ready(self) -> list[Envelope]:
-        """Return what has come, without waiting; raise `DisconnectedError`."""
+        """Return the received messages, without blocking; raise `DisconnectedError`."""
         ...
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         ...
 
 
 class ServiceClient(QObject):
-    """One connection at a time, to a service that may come and go.
+    """The connection to the service; it can be closed and opened again.
 
     Signals:
-        opened: A connection is made; events will follow.
-        unreachable: `open` returned False while `is_opening`, and there is no service.
-        lost: The connection is gone. Requests without a reply have had a `Failed`.
-        refused(Failed): The service does not talk to this version of us.
-        status_changed(Status): The facts, whole.
-        question_changed(Question): A question, whole.
-        question_closed(int, Ending): The number of a question, and how it ended.
-        show_requested(str): Someone wants to see the window; an XDG activation token or nothing.
-        quitting: The service ends because it was told to.
+        opened: The connection is open; events follow.
+        unreachable: A connection attempt in progress (`is_opening`) has failed: the service is not
+            running.
+        lost: The connection was lost. Each request without a reply has received `Failed`.
+        refused(Failed): The service does not support the protocol version of the tray.
+        status_changed(Status): The complete new status.
+        prompt_changed(Prompt): A prompt was opened or has changed; the complete prompt.
+        prompt_closed(int, Ending): The number of a closed prompt, and its result.
+        show_requested(str): Show the window; an XDG activation token or "".
+        quitting: The service quits on request.
     """
 
     opened = Signal()
@@ -92,13 +92,13 @@ class ServiceClient(QObject):
     def __init__(
         self, connect: Callable[[], ControlConnection], parent: QObject | None = None
     ) -> None:
-        """Create a link, not yet open.
+        """Create a client without a connection.
 
         Args:
-            connect: Makes a connection without waiting; raises `NotRunningError`,
-                `UntrustedPeerError`, `OSError`, or `ConnectPendingError` as long as it has to be
-                called again.
-            parent: Its owner.
+            connect: Opens a connection without blocking. Raises `NotRunningError`,
+                `UntrustedPeerError` or `OSError`, and `ConnectPendingError` if it must be called
+                again later.
+            parent: The Qt parent.
         """
         super().__init__(parent)
         self._connect = connect
@@ -110,19 +110,20 @@ class ServiceClient(QObject):
 
     @property
     def is_opening(self) -> bool:
-        """Whether a connection is being made; `opened` or `unreachable` will follow."""
+        """True while a connection attempt is in progress; `opened` or `unreachable` follows."""
         return self._retry_timer.isActive()
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection."""
+        """True if the connection is open."""
         return self._connection is not None
 
     def open(self) -> bool:
-        """Connect, introduce ourselves and ask for events.
+        """Connect, send `Hello` and subscribe to events.
 
         Returns:
-            Whether there is a connection now. If not, one may be made (`is_opening`).
+            True if the connection is open. False if the attempt has failed or is in progress
+            (`is_opening`).
         """
         if self._connection is not None:
             return True
@@ -135,8 +136,8 @@ class ServiceClient(QObject):
         except (NotRunningError, UntrustedPeerError, OSError):
             return False
         self._notifier = QSocketNotifier(self._connection.fileno(), QSocketNotifier.Type.Read, self)
-        # Not queued: Qt's event dispatcher on Windows reports a socket again until it was read,
-        # and delivers no queued call in between.
+        # A direct connection, not a queued one: on Windows, Qt's event dispatcher reports a socket
+        # again until it was read, and delivers no queued call in between.
         self._notifier.activated.connect(self._receive)
         self.request(Hello("tray", can_prompt=True, pid=os.getpid()), self._on_hello_reply)
         self.request(Subscribe(), self._on_subscribe_reply)
@@ -154,9 +155,9 @@ class ServiceClient(QObject):
         """Send a request.
 
         Args:
-            message: What is asked.
-            on_reply: Called with the reply, once; with a `Failed` when the service goes first.
-                Never called before this returns.
+            message: The request.
+            on_reply: Called once with the reply, or with `Failed` if the connection is lost first.
+                Never called before this method returns.
         """
         reply = on_reply if on_reply is not None else _ignore_reply
         if self._connection is None:
@@ -171,7 +172,7 @@ class ServiceClient(QObject):
         self._replies[number] = reply
 
     def close(self) -> None:
-        """Hang up, without a signal."""
+        """Close the connection without emitting a signal."""
         self._retry_timer.stop()
         if self._notifier is not None:
             self._notifier.setEnabled(False)
@@ -192,7 +193,7 @@ class ServiceClient(QObject):
             self._on_disconnected()
             return
         for envelope in envelopes:
-            # A handler may have closed the link, or opened it anew.
+            # A slot may have closed the connection, or opened another.
             if self._connection is connection:
                 self._dispatch(envelope)
 
@@ -233,4 +234,4 @@ class ServiceClient(QObject):
 
 
 def _ignore_reply(reply: Reply) -> None:
-    """Take a reply that nobody asked to see."""
+    """Ignore the reply to a request without a callback."""

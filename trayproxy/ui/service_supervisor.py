@@ -1,4 +1,4 @@
-"""Keeps the tray connected: starts the service when there is none, again when it dies."""
+"""Keeps the tray connected: starts the service if it is not running, and restarts it."""
 
 import time
 from collections.abc import Callable
@@ -9,17 +9,19 @@ from trayproxy.ui.restart_policy import RestartPolicy
 from trayproxy.ui.service_client import ServiceClient
 
 POLL_INTERVAL_MS = 100
-"""How often a started service is tried: it answers after a third of a second or so."""
+"""Milliseconds between two connection attempts to a starting service. A start takes about
+300 ms.
+"""
 START_TIMEOUT_S = 10.0
-"""A service that does not answer by then is given up; the back-off decides on the next."""
+"""Seconds after which a start counts as failed; the restart policy then sets the next delay."""
 
 
 class ServiceSupervisor(QObject):
-    """Opens the link and keeps it open, until told that the end is wanted.
+    """Keeps a `ServiceClient` connected until `stop` or `stop_starting` is called.
 
     Signals:
-        restarted: The service is back after it had died (TP-901).
-        gave_up: After `start_no_more`: the connection that was being made will not be made.
+        restarted: The service is connected again after it had ended (TP-901).
+        gave_up: Emitted after `stop_starting` if the connection attempt in progress has failed.
     """
 
     restarted = Signal()
@@ -32,13 +34,13 @@ class ServiceSupervisor(QObject):
         clock: Callable[[], float] = time.monotonic,
         parent: QObject | None = None,
     ) -> None:
-        """Create a keeper that does nothing yet.
+        """Create a supervisor; `ensure_running` connects for the first time.
 
         Args:
-            link: What to keep open.
-            start_service: Starts a service and returns; raises `OSError` if it cannot.
-            clock: Seconds, never going back.
-            parent: Its owner.
+            client: The client to keep connected.
+            start_service: Starts the service and returns; raises `OSError` if the start fails.
+            clock: A monotonic clock, in seconds.
+            parent: The Qt parent.
         """
         super().__init__(parent)
         self._client = client
@@ -61,7 +63,7 @@ class ServiceSupervisor(QObject):
 
     @Slot()
     def ensure_running(self) -> None:
-        """Connect; start the service if nobody answers."""
+        """Connect to the service; start the service if it is not running."""
         self._restart_timer.stop()
         if self._is_stopped:
             return
@@ -84,22 +86,25 @@ class ServiceSupervisor(QObject):
 
     @Slot()
     def retry_now(self) -> None:
-        """Do not wait any longer: a person asked."""
+        """Connect or start the service without waiting for the back-off, because the user has
+        requested it.
+        """
         self._policy.reset()
         self.ensure_running()
 
     def stop(self) -> None:
-        """Leave the service as it is from now on."""
+        """Stop all connection attempts and starts; the service itself is not affected."""
         self._is_stopped = True
         self._is_first_attempt = False
         self._poll_timer.stop()
         self._restart_timer.stop()
 
     def stop_starting(self) -> bool:
-        """Start no service from now on, and finish connecting to a running or just started one.
+        """Start no service from now on; finish a connection attempt in progress.
 
         Returns:
-            Whether a connection is being made. `ServiceClient.opened` or `gave_up` follows.
+            True if a connection attempt is in progress. `ServiceClient.opened` or `gave_up`
+            follows.
         """
         self._is_stopped = True
         self._restart_timer.stop()

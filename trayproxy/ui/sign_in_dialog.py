@@ -1,8 +1,8 @@
 """The sign-in dialog (ux §3.3).
 
-It shows one question and says what the person did about it; it decides nothing. Everything in it
-that came from the network is plain text, cleaned and bounded by `trayproxy.ui.texts`. Rows are
-shown only where they are true, so that the few there are get read.
+The dialog shows one prompt and emits a signal for each user action; it takes no decisions. All text
+from the network is plain text, sanitized and truncated by `trayproxy.ui.texts`. Rows without
+content are hidden, to draw attention to the others.
 """
 
 from enum import Enum, auto
@@ -39,33 +39,37 @@ from trayproxy.ui.widgets import named, picture, plain_label, plain_tooltip, sta
 translate = QCoreApplication.translate
 
 WIDTH_IN_CHARACTERS = 72
-"""The width of the dialog in average letters of its font: it grows with larger text."""
+"""The width of the dialog in average characters of its font, so that the dialog grows with the
+font.
+"""
 CLOSE_AFTER_MS = 300
-"""How long *Signed in* is seen."""
+"""Milliseconds for which *Signed in* is shown."""
 ACTIVATION_TIMEOUT_MS = 400
-"""A dialog that has not become active by then is in the background (ux §3.6)."""
+"""Milliseconds after which an inactive dialog counts as being in the background (ux §3.6)."""
 _SELECTABLE_LENGTH = 60
 
 
 class DialogPhase(Enum):
-    """Where the conversation with the person is."""
+    """The phases of the dialog."""
 
     ASKING = auto()
+    """The user can enter a login."""
     CHECKING = auto()
-    """An answer is being tried."""
+    """A login is being verified."""
     OVER = auto()
+    """The prompt is closed."""
 
 
 class SignInDialog(QDialog):
-    """Asks one question.
+    """Dialog for one prompt.
 
     Signals:
-        answered(Login, bool): What was typed, and whether to remember it.
-        declined(Quiet): The person does not answer now.
-        typed: The fields were touched for the first time.
-        unnoticed: It is open and has not become the active window.
-        noticed: It became the active window.
-        closed: It is no longer on the screen, for whatever reason.
+        answered(Login, bool): The entered login, and True to save it.
+        declined(Snooze): The user has declined the prompt for this time.
+        typed: The user has edited a field for the first time.
+        not_activated: The dialog was shown and has not become the active window.
+        activated: The dialog has become the active window.
+        closed: The dialog was closed, for any reason.
     """
 
     answered = Signal(object, bool)
@@ -79,8 +83,8 @@ class SignInDialog(QDialog):
         """Create the dialog, hidden; `present` shows it.
 
         Args:
-            question: What to ask.
-            parent: Usually none: it is a window of its own.
+            prompt: The prompt to show.
+            parent: The parent widget; None for a separate window.
         """
         super().__init__(parent, Qt.WindowType.Dialog)
         self.setObjectName("sign_in")
@@ -94,15 +98,17 @@ class SignInDialog(QDialog):
         self._remember_box.setChecked(texts.can_remember(prompt.keyring))
         self.show_prompt(prompt)
 
-    # --- What is shown ---------------------------------------------------------------------------
+    # --- Display ---------------------------------------------------------------------------------
 
     @property
     def prompt(self) -> Prompt:
-        """The question as last seen."""
+        """The last version of the prompt."""
         return self._prompt
 
     def show_prompt(self, prompt: Prompt) -> None:
-        """Take in a change of the question, a verdict among them."""
+        """Show a new version of the prompt; if it rejects the login, the user can enter another
+        login.
+        """
         before, self._prompt = self._prompt, prompt
         if self._phase is DialogPhase.CHECKING:
             self._has_checked = self._has_checked or prompt.checking
@@ -116,13 +122,13 @@ class SignInDialog(QDialog):
         self._show_facts()
 
     def show_problem(self, problem: Problem) -> None:
-        """Say why an answer could not even be tried, and ask again."""
+        """Show why a login was not sent, and let the user enter another login."""
         self._return_to_asking()
         self._set_error(texts.problem_text(problem))
         self._resize_to_fit()
 
     def show_accepted(self) -> None:
-        """Say that it worked, and close."""
+        """Show *Signed in*, then close the dialog."""
         self._enter(DialogPhase.OVER)
         self._password_field.wipe()
         self._sign_in_button.setText(translate("SignIn", "Signed in"))
@@ -130,12 +136,12 @@ class SignInDialog(QDialog):
         QTimer.singleShot(CLOSE_AFTER_MS, self, self.close)
 
     def dismiss(self) -> None:
-        """Close without an answer: the question is gone."""
+        """Close the dialog without an answer, because the prompt was closed."""
         self._enter(DialogPhase.OVER)
         self.close()
 
     def present(self) -> None:
-        """Show it and ask for attention, without taking the focus by force (ux §3.6)."""
+        """Show the dialog and request attention, without forcing the focus (ux §3.6)."""
         self.show()
         self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
         self.raise_()
@@ -143,23 +149,23 @@ class SignInDialog(QDialog):
         QApplication.alert(self)
         QTimer.singleShot(ACTIVATION_TIMEOUT_MS, self, self._check_activation)
 
-    # --- What the person does --------------------------------------------------------------------
+    # --- User actions ----------------------------------------------------------------------------
 
     def reject(self) -> None:
-        """Decline for a minute: *Cancel*, Escape and the close button."""
+        """Decline the prompt for a minute; called by *Cancel*, Escape and the close button."""
         self.decline(Snooze.A_MINUTE)
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Leave no password behind, whoever closes the window."""
+        """Decline the prompt if it is open, and wipe the password."""
         if self._phase is not DialogPhase.OVER:
             self.decline(Snooze.A_MINUTE)
         self._password_field.wipe()
-        # QDialog's own handler would call reject() and stay open.
+        # QDialog.closeEvent() would call reject() and leave the dialog open.
         event.accept()
         self.closed.emit()
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Put the focus on what is to be filled in first."""
+        """Exclude the dialog from screen capture and focus the first field to fill in."""
         super().showEvent(event)
         exclude_from_capture(int(self.winId()))
         self._resize_to_fit()
@@ -167,18 +173,18 @@ class SignInDialog(QDialog):
             self._first_field().setFocus(Qt.FocusReason.OtherFocusReason)
 
     def changeEvent(self, event: QEvent) -> None:
-        """Notice that the person has come to it."""
+        """Emit `activated` when the dialog becomes the active window."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ActivationChange and self.isActiveWindow():
             self.activated.emit()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Keep every line whole: narrower is higher."""
+        """Set the minimum height for the new width, to show all lines completely."""
         super().resizeEvent(event)
         self.setMinimumHeight(self._height_for(event.size().width()))
 
     def decline(self, snooze: Snooze) -> None:
-        """Say that the person does not answer now, and close."""
+        """Decline the prompt for a time and close the dialog."""
         if self._phase is DialogPhase.OVER:
             return
         self._enter(DialogPhase.OVER)
@@ -262,7 +268,7 @@ class SignInDialog(QDialog):
     def _first_field(self) -> QWidget:
         return self._password_field if self._user_field.text() else self._user_field
 
-    # --- Filling ---------------------------------------------------------------------------------
+    # --- Facts of the prompt ---------------------------------------------------------------------
 
     def _show_facts(self) -> None:
         prompt = self._prompt
@@ -272,7 +278,7 @@ class SignInDialog(QDialog):
         self._proxy_label.setText(upstream if is_short else breakable(upstream))
         flag = Qt.TextInteractionFlag
         self._proxy_label.setTextInteractionFlags(
-            # Copied, the invisible breaks of a long name would go along.
+            # A long name contains zero-width spaces, which would be copied as well.
             flag.TextSelectableByMouse if is_short else flag.NoTextInteraction
         )
         self._method_label.setText(breakable(shorten(clean(prompt.method), 40)))
@@ -310,7 +316,7 @@ class SignInDialog(QDialog):
             announce(self, text, assertive=True)
 
     def _update_accessible_description(self) -> None:
-        """Have a screen reader say what the eye sees, when the dialog opens."""
+        """Set the description for screen readers, which is read when the dialog opens."""
         labels = (
             self._proxy_label,
             self._realm_label,
@@ -350,7 +356,8 @@ class SignInDialog(QDialog):
         layout.addLayout(self._build_fields())
         layout.addStretch()
         layout.addLayout(self._build_buttons())
-        # Only within the dialog: earlier Qt makes the first button in tab order the default.
+        # Set after the button is in the dialog: otherwise Qt makes the first button in tab order
+        # the default.
         self._sign_in_button.setDefault(True)
         self._set_tab_order()
 

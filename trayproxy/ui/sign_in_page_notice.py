@@ -1,4 +1,4 @@
-"""The notification that the network wants people to sign in on a page of its own (ux §3.8, N10)."""
+"""The notification that the network requires signing in on its own web page (ux §3.8, N10)."""
 
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 
@@ -11,26 +11,29 @@ translate = QCoreApplication.translate
 OPEN_PAGE = "open-page"
 CONNECT_DIRECTLY = "connect-directly"
 SHOW_DELAY_MS = 5000
-"""A page that is no longer wanted within this time is not worth a notification (ux §4.1, 4)."""
+"""Milliseconds of delay. There is no notification if the page is no longer required by then
+(ux §4.1, 4).
+"""
 
 
 class SignInPageNotice(QObject):
-    """Tells a person who looks elsewhere about a sign-in page, and withdraws that with its cause.
+    """Shows a notification about a sign-in page and withdraws it when the page is no longer
+    required.
 
     Signals:
-        page_wanted(str): Open the page with this URL, which is untrusted, in the browser.
-        direct_wanted: Connect directly for the time being.
+        page_requested(str): Open the page with this URL in the browser. The URL is untrusted.
+        direct_requested: Connect directly for a limited time.
     """
 
     page_requested = Signal(str)
     direct_requested = Signal()
 
     def __init__(self, notifier: Notifier, parent: QObject | None = None) -> None:
-        """Create it; `update` gives it the facts.
+        """Create the object; `update` passes the status to it.
 
         Args:
-            notifier: Shows its notification; others may use the same channel.
-            parent: Its owner.
+            notifier: Shows the notification.
+            parent: The Qt parent.
         """
         super().__init__(parent)
         self._notifier = notifier
@@ -42,7 +45,7 @@ class SignInPageNotice(QObject):
         notifier.chosen.connect(self._on_chosen)
 
     def update(self, status: Status | None) -> None:
-        """Take in what the service says, None when it went away."""
+        """Process a new status, None if the service has disconnected."""
         page = texts.sign_in_page(status)
         is_locked = status is not None and status.screen_locked
         self._offers_direct = texts.offers_direct(status)
@@ -74,10 +77,10 @@ class SignInPageNotice(QObject):
 
 
 def sign_in_page_notification(*, offers_direct: bool) -> Notification:
-    """Return what the notification says. It shows nothing that comes from the network.
+    """Return the notification. It contains no text from the network.
 
     Args:
-        offers_direct: Whether programs can be connected directly for the time being.
+        offers_direct: True if the notification offers to connect directly for a limited time.
     """
     actions = [(OPEN_PAGE, translate("Notification", "Open sign-in page…"))]
     if offers_direct:

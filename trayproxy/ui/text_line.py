@@ -1,4 +1,4 @@
-"""Draw one line of text in a line edit in place of the line edit's own text."""
+"""Draws one line of text in a line edit in place of the text drawn by Qt."""
 
 import unicodedata
 
@@ -7,7 +7,7 @@ from PySide6.QtGui import QPainter, QPalette, QTextCharFormat, QTextLayout, QTex
 from PySide6.QtWidgets import QLineEdit, QStyle, QStyleOptionFrame, QToolButton
 
 _MARGIN = 2
-"""Pixels that `QLineEdit` leaves free on both sides of its text."""
+"""Pixels of free space on both sides of the text of a `QLineEdit`."""
 
 
 class TextLine:
@@ -32,7 +32,7 @@ class TextLine:
             field: The line edit in which the text will be drawn.
             text: The text. Invisible characters are drawn as U+FFFD.
             cursor: The index of the cursor in `text`.
-            composed: The text that an input method shows at the cursor and has not committed.
+            composed: The uncommitted text of an input method, shown at the cursor.
         """
         shown = visible(text)
         self._units = [0]
@@ -57,7 +57,7 @@ class TextLine:
             self._scroll = max(0.0, min(self._scroll, line.naturalTextWidth() - room))
 
     def index_at(self, x: float) -> int:
-        """Return the cursor index that is nearest to a point.
+        """Return the cursor index nearest to a point.
 
         Args:
             x: The horizontal position in the line edit, in pixels.

@@ -1,19 +1,20 @@
-"""Text from strangers, made fit to show: cleaned, shortened, and escaped for menus.
+"""Sanitizes untrusted text for display: cleans, truncates and escapes it.
 
-A realm, a target or a profile name may hold anything: line breaks that push text out of sight,
-bidirectional controls that turn a host name around, a hundred accents on one letter. Nothing of
-this is rejected; it is shown as what it is, in a bounded space (ux §2a, §2c).
+A realm, a target or a profile name may contain any character: line breaks to move text out of
+sight, bidirectional controls to reorder a host name, a hundred combining marks on a letter.
+Such text is not rejected; it is shown without harmful characters and within a length limit (ux §2a,
+§2c).
 """
 
 import unicodedata
 from itertools import groupby
 
 MENU_WIDTH = 48
-"""The longest text of a menu row, in characters (ux §3.2)."""
+"""Maximum length of the text of a menu row, in characters (ux §3.2)."""
 NAME_WIDTH = 40
-"""The longest profile name within one."""
+"""Maximum length of a profile name within such a text, in characters."""
 TOOLTIP_UNITS = 120
-"""The longest tooltip in UTF-16 units: Windows keeps 127."""
+"""Maximum length of a tooltip in UTF-16 code units; Windows keeps 127."""
 
 _ELLIPSIS = "…"
 _JOINERS = "\u200c\u200d"
@@ -27,12 +28,14 @@ _SCRIPTS_WRITTEN_TOGETHER = (
 
 
 def clean(text: str) -> str:
-    """Return one line without invisible characters.
+    """Return the text as a single line without invisible characters.
 
-    White space of any kind and line ends become single spaces; control, format (all bidirectional
-    ones among them), surrogate and unassigned characters go. The zero-width joiners stay, because
-    Persian and emoji are not readable without them. Of more than four accents in a row the rest
-    goes: they would be drawn over the lines above and below.
+    - White space and line ends become single spaces.
+    - Control, format (including all bidirectional controls), surrogate, private-use and unassigned
+      characters are removed. The zero-width joiners are kept, because Persian text and emoji need
+      them.
+    - After four combining marks in a row, further marks are removed: they would overlap the lines
+      above and below.
     """
     visible = (_without_controls(character) for character in text)
     line = " ".join("".join(visible).split())
@@ -52,14 +55,14 @@ def _limit_marks(line: str) -> list[str]:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Return at most `limit` characters, the end replaced by an ellipsis."""
+    """Return at most `limit` characters; an ellipsis replaces the rest of a longer text."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + _ELLIPSIS
 
 
 def elide(text: str, limit: int) -> str:
-    """Return at most `limit` characters, the middle replaced by an ellipsis.
+    """Return at most `limit` characters; an ellipsis replaces the middle of a longer text.
 
-    Names that differ at their ends only, as numbered branch offices do, stay distinct.
+    Names with different ends, such as numbered branch offices, remain distinguishable.
     """
     if len(text) <= limit:
         return text
@@ -68,18 +71,18 @@ def elide(text: str, limit: int) -> str:
 
 
 def fill_name(template: str, name: str, limit: int = MENU_WIDTH) -> str:
-    """Fill the one ``{name}`` of a template so that the whole is at most `limit` characters."""
+    """Insert a name for ``{name}``, shortened to keep the result within `limit` characters."""
     room = limit - len(template.format(name=""))
     return template.format(name=isolate(elide(clean(name), max(1, min(NAME_WIDTH, room)))))
 
 
 def utf16_units(text: str) -> int:
-    """Return the length that Windows counts."""
+    """Return the length of a text in UTF-16 code units, in which Windows counts."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def tooltip(lines: list[str]) -> str:
-    """Return at most three lines within `TOOLTIP_UNITS`; the first ones matter most."""
+    """Return the first three lines within `TOOLTIP_UNITS`; the end is cut off first."""
     text = "\n".join(line for line in lines[:3] if line)
     while utf16_units(text) > TOOLTIP_UNITS:
         text = text[:-2].rstrip() + _ELLIPSIS
@@ -87,31 +90,32 @@ def tooltip(lines: list[str]) -> str:
 
 
 def menu_text(text: str, *, over_dbus: bool) -> str:
-    """Escape what a menu would take for a mnemonic.
+    """Escape the characters for mnemonics in a menu.
 
     Args:
-        text: The text as a person should read it.
-        over_dbus: Whether the desktop draws the menu from D-Bus. There an underscore marks the
-            mnemonic and Qt does not double it; in Qt's own menus it is just an underscore.
+        text: The text as the user should read it.
+        over_dbus: True if the desktop draws the menu from D-Bus. There an underscore marks a
+            mnemonic, and Qt does not escape it; in Qt's own menus an underscore has no meaning.
     """
     escaped = text.replace("&", "&&")
     return escaped.replace("_", "__") if over_dbus else escaped
 
 
 def isolate(text: str) -> str:
-    """Keep right-to-left letters of a name from reordering the sentence around it.
+    """Enclose a text with right-to-left letters in bidirectional isolates.
 
-    Wraps in FIRST STRONG ISOLATE … POP DIRECTIONAL ISOLATE, and only where there are such letters.
+    FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE prevent the letters from reordering the
+    sentence around the text. A text without such letters is returned unchanged.
     """
     has_rtl = any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text)
     return f"\u2068{text}\u2069" if has_rtl else text
 
 
 def host_text(host: str) -> str:
-    """Return a host name as a person may safely read it.
+    """Return a host name in a form that does not imitate another host name.
 
-    A label in one script is shown in that script. One that mixes scripts, or is made of letters
-    that look Latin and are not, is shown in its ASCII form (``xn--…``), as browsers do.
+    A label in one script is shown in that script. A label that mixes scripts, or consists of
+    letters that look like Latin letters, is shown in its ASCII form (``xn--…``), as in browsers.
     """
     return ".".join(_label_text(label) for label in clean(host).split("."))
 
@@ -125,7 +129,7 @@ def _label_text(label: str) -> str:
             ascii_form = "xn--" + label.lower().encode("punycode").decode("ascii")
     except UnicodeError:
         return label
-    # What decodes to ASCII was never encoded: ``xn--bank-`` is not ``bank``.
+    # An ASCII result was not encoded by IDNA: ``xn--bank-`` is not ``bank``.
     is_shown_in_unicode = not unicode_form.isascii() and _is_single_script(unicode_form)
     return unicode_form if is_shown_in_unicode else ascii_form
 
@@ -141,10 +145,10 @@ def _is_single_script(label: str) -> bool:
 
 
 def breakable(text: str, width: int = 24) -> str:
-    """Allow a line break within each word that is longer than `width`.
+    """Insert zero-width spaces into words longer than `width`, to allow line breaks there.
 
-    A label wraps between words only: a realm of 80 letters without a space would make the dialog
-    wider than the screen.
+    A label breaks lines between words only; a realm of 80 letters without a space would make the
+    dialog wider than the screen.
     """
     words = (
         "\u200b".join(word[start : start + width] for start in range(0, len(word), width))

@@ -1,7 +1,7 @@
-"""What a person reads, made from facts (ux §3.1 to §3.5, §5). No widgets, no decisions.
+"""The texts of the user interface, made from the status and from prompts (ux §3.1 to §3.5, §5).
 
-Placeholders are filled after translation; names and other text from outside are cleaned and
-bounded on the way in.
+Placeholders are filled in after translation. Names and other untrusted text are sanitized and
+truncated before they are inserted.
 """
 
 from PySide6.QtCore import QCoreApplication, QDateTime, QLocale
@@ -37,16 +37,18 @@ from trayproxy.ui.text_sanitizer import (
 
 translate = QCoreApplication.translate
 translated = QCoreApplication.translate
-"""For a text that lupdate finds elsewhere: it would read a variable as the text of `translate`."""
+"""Alias of `translate` for a text in a variable, which lupdate finds elsewhere; in a call of
+`translate`, lupdate would take the variable for the text.
+"""
 
 REALM_LENGTH = 80
-"""What is shown of a realm; the tooltip has `REALM_TOOLTIP_WIDTH`."""
+"""Maximum length of a realm, in characters; the tooltip has up to `REALM_TOOLTIP_LENGTH`."""
 REALM_TOOLTIP_LENGTH = 150
 TARGET_LENGTH = 40
 LOCK_OUT_RISK_REJECTIONS = 3
-"""So many rejected passwords in a row may have locked the account (ux §3.4)."""
+"""The number of consecutive rejections after which the account may be locked (ux §3.4)."""
 _URGENT = frozenset({"TP-110", "TP-111", "TP-310", "TP-311"})
-"""The notices that the menu and the tooltip show, too."""
+"""The ids of notices that the menu and the tooltip show as well."""
 
 
 def heading(state: IconState, status: Status | None) -> str:
@@ -89,7 +91,7 @@ def first_line(state: IconState, status: Status | None) -> str:
 
 
 def tray_tooltip(state: IconState, status: Status | None) -> str:
-    """Return the tooltip: the state, the local address, and what else is wrong."""
+    """Return the tooltip: the state, the local address, and further problems."""
     lines = [first_line(state, status)]
     if status is not None:
         if has_address(status):
@@ -114,12 +116,14 @@ def _stopped_line(state: IconState, status: Status | None) -> str:
 
 
 def _as_clause(title: str) -> str:
-    """Return the title of a problem as it stands within a sentence; our name stays as it is."""
+    """Return the title of a problem for use within a sentence; the name TrayProxy keeps its
+    capital.
+    """
     return title if title.startswith("TrayProxy") else title[:1].lower() + title[1:]
 
 
 def _fill_name_and_host(template: str, name: str, other: str) -> str:
-    """Fill ``{name}`` and ``{host}``; the name gives way first, down to 16 characters."""
+    """Fill ``{name}`` and ``{host}``; the name is shortened first, down to 16 characters."""
     fixed = len(template.format(name="", host=""))
     room = MENU_WIDTH - fixed
     name = elide(clean(name), max(min(16, len(name)), room - len(other)))
@@ -131,9 +135,10 @@ def _profile_name(status: Status) -> str:
 
 
 def warning_row(status: Status | None) -> str:
-    """Return the title of the notice that the menu shows, empty if there is none.
+    """Return the title of the notice in the menu, empty if there is no notice.
 
-    Only what lets requests go elsewhere unseen, or stops all of them: the window shows all notices.
+    The menu shows a notice only if requests may bypass TrayProxy unnoticed or all fail; the window
+    shows all notices.
     """
     if status is not None:
         for problem in status.notices:
@@ -143,9 +148,10 @@ def warning_row(status: Status | None) -> str:
 
 
 def sign_in_page(status: Status | None) -> str:
-    """Return the page on which the network wants people to sign in, empty if there is none.
+    """Return the URL of the page on which the network requires signing in, empty if there is no
+    page.
 
-    Its URL comes from the network: only web pages are opened.
+    The URL is untrusted; only http and https URLs are returned.
     """
     for problem in status.notices if status is not None else ():
         if problem.url.startswith(("http://", "https://")):
@@ -154,13 +160,16 @@ def sign_in_page(status: Status | None) -> str:
 
 
 def offers_direct(status: Status | None) -> bool:
-    """Return whether to offer to connect directly for a while, since the network wants people to
-    sign in on a page of its own, which may be out of reach through the proxy (ux §3.8)."""
+    """Return whether to offer a temporary direct connection (ux §3.8).
+
+    The offer is made while the network requires signing in on its own page: the page may be
+    unreachable through the proxy.
+    """
     return bool(sign_in_page(status)) and status is not None and status.profile is not None
 
 
 def direct_offer() -> str:
-    """Return the text of that offer on a button and in the menu."""
+    """Return the text of the offer to connect directly, for a button and for the menu."""
     return translate("Tray", "Connect directly for 5 minutes")
 
 
@@ -175,10 +184,10 @@ def _direct_line(status: Status) -> str:
 
 
 def port_offer(status: Status | None) -> tuple[str, int] | None:
-    """Return a row that changes the local port, with the port to ask for; None without an offer.
+    """Return the text and the port of an offer to change the local port, None if there is no offer.
 
-    Where the wanted port is taken another one is offered, for this run; there, the way back, which
-    is asked for as port 0.
+    If the configured port is taken, the offer is another port for this run. While the other port is
+    used, the offer is to return to the configured port, requested as port 0.
     """
     if status is None:
         return None
@@ -191,7 +200,7 @@ def port_offer(status: Status | None) -> tuple[str, int] | None:
 
 
 def has_address(status: Status | None) -> bool:
-    """Return whether programs reach us at the local address, or soon will."""
+    """Return whether programs can connect to the local address, or soon will."""
     return status is not None and status.listener is not ListenerState.FAILED
 
 
@@ -199,7 +208,7 @@ def has_address(status: Status | None) -> bool:
 
 
 def address_row(status: Status, received_per_s: float | None) -> str:
-    """Return the second row: the local address, and what goes through it."""
+    """Return the second row of the menu: the local address and the traffic."""
     parts = [status.address]
     if status.active:
         parts.append(translate("Tray", "{number} active").format(number=status.active))
@@ -218,7 +227,7 @@ def rate(octets_per_s: float) -> str:
 
 
 def profile_row(profile: Profile) -> str:
-    """Return ``Office — proxy.corp:8080`` in at most 48 characters; the name is worth more."""
+    """Return ``Office — proxy.corp:8080`` within 48 characters; the address is shortened first."""
     name = elide(clean(profile.name), NAME_WIDTH)
     room = MENU_WIDTH - len(name) - 3
     if room < 8:
@@ -227,18 +236,18 @@ def profile_row(profile: Profile) -> str:
 
 
 def authority(upstream: Upstream) -> str:
-    """Return ``proxy.corp.example:8080`` as a person may safely read it."""
+    """Return ``proxy.corp.example:8080`` in a form that does not imitate another host."""
     host = f"[{clean(upstream.host)}]" if ":" in upstream.host else host_text(upstream.host)
     return f"{host}:{upstream.port}"
 
 
 def sign_in_row(profile_name: str) -> str:
-    """Return the row that opens the sign-in dialog."""
+    """Return the text of the row for the sign-in dialog."""
     return fill_name(translate("Tray", "Sign in to {name}…"), profile_name)
 
 
 def status_line(state: IconState, status: Status | None) -> str:
-    """Return the state in a sentence with room, for the window."""
+    """Return the state in a sentence for the window."""
     if status is None or status.profile is None or state not in (IconState.OK, IconState.READY):
         return first_line(state, status)
     upstream = status.profile.upstream
@@ -249,36 +258,36 @@ def status_line(state: IconState, status: Status | None) -> str:
     return template.format(state=first_line(state, status), proxy=authority(upstream))
 
 
-# --- The question --------------------------------------------------------------------------------
+# --- Prompt texts --------------------------------------------------------------------------------
 
 
 def prompt_heading(prompt: Prompt) -> str:
-    """Return who asks, by the name that the person gave it."""
+    """Return the heading of the sign-in dialog, with the name of the profile."""
     return translate("SignIn", "Proxy “{profile}” wants you to sign in").format(
         profile=isolate(elide(clean(prompt.profile), NAME_WIDTH))
     )
 
 
 def realm_text(prompt: Prompt) -> str:
-    """Return what the proxy calls itself, in quotation marks; empty if it said nothing."""
+    """Return the realm of the proxy in quotation marks; empty if the proxy sent no realm."""
     text = clean(prompt.realm)
     return f"“{isolate(shorten(text, REALM_LENGTH))}”" if text else ""
 
 
 def realm_tooltip(prompt: Prompt) -> str:
-    """Return more of a long realm, empty if all of it is shown."""
+    """Return a longer part of the realm, empty if `realm_text` contains all of it."""
     text = clean(prompt.realm)
     return shorten(text, REALM_TOOLTIP_LENGTH) if len(text) > REALM_LENGTH else ""
 
 
 def upstream_text(url: str) -> str:
-    """Return an upstream's URL as a person may safely read it."""
+    """Return the URL of an upstream in a form that does not imitate another host."""
     scheme, mark, rest = clean(url).partition("://")
     return f"{scheme}{mark}{host_text(rest)}" if mark else host_text(scheme)
 
 
 def needed_by_text(prompt: Prompt) -> str:
-    """Return who waits: ``git (4312) → github.com:443, and 3 more``; empty if nobody does."""
+    """Return ``git (4312) → github.com:443, and 3 more``; empty if no program waits."""
     if prompt.waiting <= 0 or not prompt.programs:
         return ""
     first = prompt.programs[0]
@@ -291,7 +300,7 @@ def needed_by_text(prompt: Prompt) -> str:
 
 
 def program_text(waiting: Program) -> str:
-    """Return ``git (4312)``, or that it is not known."""
+    """Return a program as ``git (4312)``, or a text for an unknown program."""
     name = shorten(clean(waiting.name), TARGET_LENGTH)
     if not name:
         return translate("SignIn", "A program on this computer")
@@ -299,7 +308,7 @@ def program_text(waiting: Program) -> str:
 
 
 def transport_line(prompt: Prompt) -> str:
-    """Return how well the password is protected on its way (ux §3.5)."""
+    """Return how the password is protected on its way to the proxy (ux §3.5)."""
     match prompt.transport:
         case Transport.READABLE:
             return translate("SignIn", "The password travels unencrypted to this proxy.")
@@ -317,7 +326,7 @@ def transport_line(prompt: Prompt) -> str:
 
 
 def transport_explanation(prompt: Prompt) -> str:
-    """Return what the line means for the person, in plain words."""
+    """Return a plain explanation of `transport_line`."""
     match prompt.transport:
         case Transport.READABLE:
             return translate(
@@ -342,7 +351,7 @@ def transport_explanation(prompt: Prompt) -> str:
 
 
 def rejection_line(prompt: Prompt) -> str:
-    """Return why the person is asked, empty if only because no password is known."""
+    """Return why the user is prompted, empty if the only reason is a missing password."""
     reason = REASON_TEXTS.get(prompt.reason)
     if reason is None:
         return ""
@@ -360,10 +369,10 @@ def rejection_line(prompt: Prompt) -> str:
 
 
 def encoding_line(prompt: Prompt, typed: str) -> str:
-    """Return what else may be the matter with a login that was rejected; empty if nothing.
+    """Return a hint about the text encoding of a rejected login, empty if it does not apply.
 
     Args:
-        question: The question.
+        prompt: The prompt.
         typed: User name and password, as they were typed.
     """
     is_octets = prompt.method.lower() in ("basic", "digest")
@@ -378,9 +387,9 @@ def encoding_line(prompt: Prompt, typed: str) -> str:
 
 
 def lock_out_line(prompt: Prompt) -> str:
-    """Return the warning about lock-outs, from the second rejection on."""
+    """Return the warning about account lock-out, shown from the second rejection on."""
     if prompt.reason is PromptReason.LOCKED:
-        return ""  # That is known, and said already.
+        return ""  # The reason of the prompt says so already.
     if prompt.confirm_retry and prompt.rejections >= LOCK_OUT_RISK_REJECTIONS:
         return translate(
             "SignIn",
@@ -393,24 +402,24 @@ def lock_out_line(prompt: Prompt) -> str:
 
 
 def store_name(keyring: KeyringStatus) -> str:
-    """Return the password store by the name that the person knows."""
+    """Return the name of the password store as the user knows it."""
     return clean(keyring.name) or translate("SignIn", "Your keyring")
 
 
 def remember_text(keyring: KeyringStatus) -> str:
-    """Return the text of the check box."""
+    """Return the text of the check box for saving the password."""
     if keyring.name and can_remember(keyring):
         return translate("SignIn", "Remember in {store}").format(store=clean(keyring.name))
     return translate("SignIn", "Remember the password")
 
 
 def can_remember(keyring: KeyringStatus) -> bool:
-    """Tell whether there is a safe place for passwords."""
+    """Return whether the password store is safe to use."""
     return keyring.state not in (KeyringState.UNSAFE, KeyringState.MISSING, KeyringState.OFF)
 
 
 def no_remember_reason(keyring: KeyringStatus) -> str:
-    """Return why passwords cannot be kept, empty if they can (ux §5.3, TP-402)."""
+    """Return why passwords cannot be saved, empty if they can be saved (ux §5.3, TP-402)."""
     match keyring.state:
         case KeyringState.UNSAFE:
             return translate(
@@ -442,16 +451,16 @@ def waiting_text(prompt: Prompt) -> str:
     return Plurals().others_waiting(others).format(program=name)
 
 
-# --- Ways to sign in -----------------------------------------------------------------------------
+# --- Sign-in methods -----------------------------------------------------------------------------
 
 
 def own_sign_in_text() -> str:
-    """Return what signing in with a ticket or the log-on to Windows is called."""
+    """Return the name of signing in with a Kerberos ticket or the log-on to Windows."""
     return translate("Profiles", "My Windows/&Kerberos sign-in (no password)")
 
 
 def method_name(method: Method) -> str:
-    """Return an authentication scheme by the name that it has everywhere."""
+    """Return the name of an authentication scheme; only *Automatic* is translated."""
     match method:
         case Method.NEGOTIATE:
             return "Negotiate"
@@ -465,7 +474,7 @@ def method_name(method: Method) -> str:
 
 
 def encoding_name(encoding: Encoding) -> str:
-    """Return a text encoding by the name that it has everywhere."""
+    """Return the name of a text encoding, which is not translated."""
     return "Latin-1" if encoding is Encoding.LATIN_1 else "UTF-8"
 
 
@@ -473,12 +482,12 @@ def encoding_name(encoding: Encoding) -> str:
 
 
 def problem_text(problem: Problem) -> str:
-    """Return title, body and id of a problem as one paragraph."""
+    """Return title, body and id of a problem as a paragraph."""
     return f"{clean(problem.title)}. {clean(problem.body)} ({problem.id})"
 
 
 def restarted_text() -> str:
-    """Say that the service had died and is back (TP-901)."""
+    """Return the text about a restart of the service after a crash (TP-901)."""
     title = translate("Window", "TrayProxy had to restart its proxy")
     body = translate(
         "Window", "It ended unexpectedly. Connections were cut; settings are unchanged."
@@ -487,7 +496,7 @@ def restarted_text() -> str:
 
 
 def no_tray_text() -> str:
-    """Say why there is a window in place of an icon (TP-701)."""
+    """Return the text about a desktop without tray icons (TP-701)."""
     title = translate("Window", "This desktop shows no tray icons")
     body = translate(
         "Window",

@@ -1,21 +1,24 @@
-"""How fast traffic flows, from the totals in each `Status`."""
+"""Computes the traffic rate from the totals in each `Status`."""
 
 from collections import deque
 
 AVERAGING_WINDOW_S = 2.0
-"""A rate is the average over about this time."""
+"""Approximate seconds over which the rate is averaged."""
 MAX_SAMPLE_AGE_S = 6.0
-"""Totals older than this tell nothing about now."""
+"""Maximum age of a total, in seconds; older totals are ignored."""
 
 
 class TrafficRate:
-    """Octets per second, from totals. Its time never goes back, in seconds."""
+    """The current traffic rate in octets per second.
+
+    All times are seconds of a monotonic clock, which the caller passes in.
+    """
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque()
 
     def update(self, total: int, now: float) -> None:
-        """Take in a total; a smaller one than before means that the service was restarted."""
+        """Add a total; a smaller total than before means that the service was restarted."""
         if self._samples and total < self._samples[-1][1]:
             self._samples.clear()
         self._samples.append((now, total))
@@ -23,7 +26,7 @@ class TrafficRate:
             self._samples.popleft()
 
     def rate(self, now: float) -> float | None:
-        """Return the octets per second, None while they are not known."""
+        """Return the octets per second, None while the rate is unknown."""
         if len(self._samples) < 2 or now - self._samples[-1][0] > MAX_SAMPLE_AGE_S:
             return None
         (start, first), (end, last) = self._samples[0], self._samples[-1]

@@ -1,4 +1,4 @@
-"""The tray icon: made when there is a place for it, and what a click on it means (ux §2a, §3.2)."""
+"""Creates the tray icon when a tray is available, and handles clicks on it (ux §2a, §3.2)."""
 
 from enum import Enum, auto
 
@@ -12,35 +12,37 @@ from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.tray_host import TrayHost
 
 DOUBLE_CLICK_TIMEOUT_MS = 150
-"""How long a click may become a double click on Windows; Qt withholds the second release."""
+"""Milliseconds within which a click may become a double click on Windows; Qt does not report the
+second release.
+"""
 
 _Reason = QSystemTrayIcon.ActivationReason
 
 
 class Gesture(Enum):
-    """What a click asks for."""
+    """The action of a click on the icon."""
 
     NOTHING = auto()
-    """The desktop shows the menu itself, or nothing is meant."""
+    """No action; the desktop may show the menu itself."""
     PRIMARY = auto()
-    """The sign-in dialog if one is pending, else the window, shown or hidden."""
+    """Show the sign-in dialog if a prompt is open, otherwise show or hide the window."""
     PRIMARY_UNLESS_DOUBLE = auto()
-    """The same, once it is clear that no second click follows."""
+    """The same action as `PRIMARY`, once no second click has followed."""
     WINDOW = auto()
-    """The window, shown."""
+    """Show the window."""
     TOGGLE_DIRECT = auto()
-    """*Connect directly*, or back to the profile."""
+    """Connect directly, or return to the profile."""
 
 
 def gesture_of(reason: QSystemTrayIcon.ActivationReason, platform: str) -> Gesture:
-    """Return what a click means on a platform (the table of ux §3.2).
+    """Return the action of a click on a platform (the table of ux §3.2).
 
-    GNOME shows the menu at the first click and sends the second one as an ordinary activation, so
-    it needs no line of its own.
+    GNOME shows the menu at the first click and reports a second click as an ordinary activation, so
+    GNOME needs no case of its own.
 
     Args:
-        reason: Which click.
-        platform: Qt's name of the window system.
+        reason: The kind of click.
+        platform: The name of the Qt platform plugin.
     """
     match platform, reason:
         case "cocoa", _:
@@ -57,13 +59,13 @@ def gesture_of(reason: QSystemTrayIcon.ActivationReason, platform: str) -> Gestu
 
 
 class Tray(QObject):
-    """Shows a state in the tray, from the moment that there is one.
+    """The tray icon, created as soon as a tray is available.
 
     Signals:
-        primary: A person wants what matters now.
-        window_wanted: A person wants the window.
-        turned_direct: A person wants to connect directly, or no longer.
-        created(QSystemTrayIcon): The icon exists now.
+        primary: The user requests the sign-in dialog or the window (`Gesture.PRIMARY`).
+        window_requested: The user requests the window.
+        direct_toggled: The user requests to connect directly, or to return to the profile.
+        created(QSystemTrayIcon): The icon was created.
     """
 
     primary = Signal()
@@ -72,12 +74,12 @@ class Tray(QObject):
     created = Signal(object)
 
     def __init__(self, tray_host: TrayHost, menu: TrayMenu, parent: QObject | None = None) -> None:
-        """Create it, without an icon.
+        """Create the object without an icon.
 
         Args:
-            host: Says when there is a place for the icon.
-            menu: What the icon offers.
-            parent: Its owner.
+            tray_host: Signals when a tray is available.
+            menu: The context menu of the icon.
+            parent: The Qt parent.
         """
         super().__init__(parent)
         self._tray_host = tray_host
@@ -91,11 +93,11 @@ class Tray(QObject):
 
     @property
     def is_visible(self) -> bool:
-        """Whether a person can reach us by the icon."""
+        """True if the user can see the icon."""
         return self._icon is not None and self._tray_host.is_visible
 
     def show_state(self, state: IconState, tooltip: str) -> None:
-        """Say this from now on."""
+        """Set the icon and the tooltip."""
         if self._icon is not None and state is not self._state:
             self._icon.setIcon(tray_icon(state))
         if self._icon is not None and tooltip != self._tooltip:
@@ -103,7 +105,7 @@ class Tray(QObject):
         self._state, self._tooltip = state, tooltip
 
     def hide(self) -> None:
-        """Leave the tray."""
+        """Hide the icon."""
         if self._icon is not None:
             self._icon.hide()
 
@@ -112,7 +114,7 @@ class Tray(QObject):
         self._menu.set_over_dbus(over_dbus=self._tray_host.is_over_dbus)
         icon = QSystemTrayIcon(tray_icon(self._state), self)
         icon.setToolTip(self._tooltip)
-        # GNOME does not draw an icon that comes without a menu.
+        # GNOME does not draw an icon without a context menu.
         icon.setContextMenu(self._menu.menu)
         icon.activated.connect(self._on_activated)
         icon.show()
@@ -123,7 +125,7 @@ class Tray(QObject):
     def _on_activated(self, reason: QSystemTrayIcon.ActivationReason) -> None:
         match gesture_of(reason, QGuiApplication.platformName()):
             case Gesture.PRIMARY:
-                # At once: on Wayland the activation token is good for this moment only.
+                # Without delay: on Wayland the activation token is valid only for a moment.
                 self.primary.emit()
             case Gesture.PRIMARY_UNLESS_DOUBLE:
                 self._double_click_timer.start()

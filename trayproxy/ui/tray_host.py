@@ -1,8 +1,9 @@
-"""Whether the desktop has a place for tray icons, and whether a person can see it.
+"""Detects whether the desktop has a system tray and whether the user can see it.
 
-At log-in the panel often comes after us, some desktops have none, and some programs own the name
-``org.kde.StatusNotifierWatcher`` before they draw anything. An icon made before its host is there
-never shows (measured with Qt 6.12), so the host is waited for, for as long as it takes.
+At log-in the panel often starts after TrayProxy, some desktops have no tray, and some programs own
+the D-Bus name ``org.kde.StatusNotifierWatcher`` before they draw icons. An icon created
+before its host exists is never shown (measured with Qt 6.12), so the icon is created only after the
+host has appeared, without a time limit.
 """
 
 from typing import Any
@@ -19,25 +20,27 @@ from PySide6.QtWidgets import QSystemTrayIcon
 
 WATCHER_NAME = "org.kde.StatusNotifierWatcher"
 POLL_INTERVAL_MS = 1000
-"""An XEmbed host is found by asking only; and only until there is one."""
+"""Milliseconds between two checks. An XEmbed host can only be detected by polling; polling ends
+when a tray is found.
+"""
 
 _WATCHER_PATH = "/StatusNotifierWatcher"
 _PLATFORMS_WITHOUT_DBUS = ("windows", "cocoa")
 
 
 class TrayHost(QObject):
-    """Watches for a tray.
+    """Watches for a system tray.
 
     Signals:
-        appeared: There is a place for an icon now; emitted once.
-        visibility_changed: `is_visible` may be different.
+        appeared: A tray is available; emitted once.
+        visibility_changed: `is_visible` may have changed.
     """
 
     appeared = Signal()
     visibility_changed = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Create it; `watch` begins."""
+        """Create the object; `watch` starts the detection."""
         super().__init__(parent)
         self._has_appeared = False
         self._has_host = False
@@ -47,7 +50,7 @@ class TrayHost(QObject):
 
     @property
     def is_over_dbus(self) -> bool:
-        """Whether the desktop draws icon and menu from what we export, not Qt itself."""
+        """True if the desktop draws the icon and the menu from D-Bus instead of Qt."""
         if QGuiApplication.platformName() in _PLATFORMS_WITHOUT_DBUS:
             return False
         bus = QDBusConnection.sessionBus()
@@ -55,20 +58,20 @@ class TrayHost(QObject):
 
     @property
     def is_visible(self) -> bool:
-        """Whether a person can see an icon, as far as anybody can tell."""
+        """True if the user can see a tray icon, as far as this can be detected."""
         if not QSystemTrayIcon.isSystemTrayAvailable():
             return False
         return self._has_host or not self.is_over_dbus
 
     def watch(self) -> None:
-        """Look now, and from now on."""
+        """Check for a tray now, and watch for changes."""
         bus = QDBusConnection.sessionBus()
         if QGuiApplication.platformName() not in _PLATFORMS_WITHOUT_DBUS and bus.isConnected():
             mode = QDBusServiceWatcher.WatchModeFlag.WatchForOwnerChange
             self._service_watcher = QDBusServiceWatcher(WATCHER_NAME, bus, mode, self)
             self._service_watcher.serviceRegistered.connect(self._check_for_tray)
             self._service_watcher.serviceUnregistered.connect(self._on_watcher_gone)
-            # The stubs want octets here, PySide6 itself only takes text (6.11).
+            # The type stubs require bytes here; PySide6 accepts only str (6.11).
             slot: Any = SLOT("_query_host()")
             for name in ("StatusNotifierHostRegistered", "StatusNotifierHostUnregistered"):
                 bus.connect(WATCHER_NAME, _WATCHER_PATH, WATCHER_NAME, name, self, slot)
@@ -111,7 +114,7 @@ class TrayHost(QObject):
 
 
 def _bool_value(arguments: list[object]) -> bool:
-    """Unpack the variant of a property's value."""
+    """Return the boolean in a D-Bus variant, False if there is no value."""
     value = arguments[0] if arguments else False
     variant = getattr(value, "variant", None)
     return bool(variant() if callable(variant) else value) and value is not None

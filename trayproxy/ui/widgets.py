@@ -1,4 +1,4 @@
-"""Small makers of widgets, each with a name for tests and for assistive technology."""
+"""Functions to create widgets with object names for tests and assistive technology."""
 
 from typing import TypeVar
 
@@ -10,13 +10,13 @@ Named = TypeVar("Named", bound=QObject)
 
 
 def named(thing: Named, name: str) -> Named:
-    """Give an object its name and return it."""
+    """Set the object name of an object and return the object."""
     thing.setObjectName(name)
     return thing
 
 
 def plain_label(name: str, text: str = "") -> QLabel:
-    """Make a label for text from anywhere: never mark-up, broken into lines as needed."""
+    """Create a label for untrusted text: without markup, with word wrap."""
     label = named(QLabel(text), name)
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setWordWrap(True)
@@ -25,7 +25,7 @@ def plain_label(name: str, text: str = "") -> QLabel:
 
 
 def picture(name: str, pixmap: QPixmap) -> QLabel:
-    """Make a label that is only a picture. What it says is also said in words beside it."""
+    """Create a label with a picture. The text beside the picture has the same meaning."""
     label = named(QLabel(), name)
     label.setPixmap(pixmap)
     label.setAlignment(Qt.AlignmentFlag.AlignTop)
@@ -33,11 +33,11 @@ def picture(name: str, pixmap: QPixmap) -> QLabel:
 
 
 def standard_pixmap(widget: QWidget, icon: QStyle.StandardPixmap) -> QPixmap:
-    """Return an icon of the style, as high as a line of text."""
+    """Return a standard icon of the style, at the height of a line of text."""
     return widget.style().standardIcon(icon).pixmap(widget.fontMetrics().height())
 
 
 def plain_tooltip(text: str) -> str:
-    """Protect a tooltip: it has no plain format, and what looks like HTML becomes HTML."""
+    """Escape a tooltip, because Qt renders text with HTML tags as HTML."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return f"<span>{escaped}</span>" if text else ""
