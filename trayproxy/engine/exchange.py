@@ -12,7 +12,6 @@ from trayproxy.desk.problems import Refusal
 from trayproxy.engine.dial import SignInWantedError, UnreachableError
 from trayproxy.engine.hop import Hop
 from trayproxy.engine.memory import Plan
-from trayproxy.engine.own_request import head_for
 from trayproxy.engine.pages import (
     NO_PROFILE,
     TOO_LARGE_BUT_SIGNED_IN,
@@ -31,6 +30,7 @@ from trayproxy.engine.signing import (
     TooLargeError,
     UnansweredError,
     Wanted,
+    head_for,
 )
 from trayproxy.engine.upstream import Connection
 from trayproxy.engine.way import Way

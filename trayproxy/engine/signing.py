@@ -20,7 +20,6 @@ from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.hop import Hop
 from trayproxy.engine.leftover import Leftover
 from trayproxy.engine.memory import Plan
-from trayproxy.engine.own_request import head_for
 from trayproxy.engine.pages import (
     CUT_SHORT,
     SITE_WANTS_SIGN_IN,
@@ -39,8 +38,9 @@ from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Length, NoBody, UntilClose
 from trayproxy.http.hop_by_hop import connection_options
-from trayproxy.http.request import Request, request_target, write_request
+from trayproxy.http.request import Request, parse_request, request_target, write_request
 from trayproxy.http.response import Response
+from trayproxy.http.target import Authority
 
 if TYPE_CHECKING:
     from trayproxy.engine.link import Link
@@ -156,6 +156,19 @@ class Wanted:
 
     challenges: tuple[Challenge, ...]
     verdict: Verdict | None = None
+
+
+def head_for(target: Authority) -> Request:
+    """Return an own request that changes nothing at the target (RFC 9110, section 9.2.1).
+
+    Raises:
+        MessageError: The target is none.
+    """
+    head = (
+        f"HEAD http://{target}/ HTTP/1.1\r\nHost: {target}\r\n"
+        "User-Agent: TrayProxy\r\nContent-Length: 0\r\n\r\n"
+    )
+    return parse_request(head.encode("ascii"))
 
 
 def judged(verdict: Verdict, *, is_elsewhere: bool) -> Verdict:
