@@ -1,5 +1,6 @@
-"""The control protocol between the service and its faces (tray, window, command line).
+"""The control protocol between the service and its front ends (tray, window, command line).
 
-JSON lines over a socket that only this user can reach; `messages` has every message as a frozen
-dataclass. A face owns nothing: it shows what the service tells it and sends what the person wants.
+Messages are JSON lines over a connection that only this user can open; `messages` defines each
+message as a frozen value. A front end owns no state: it shows the state of the service and sends
+the user's requests.
 """

@@ -1,8 +1,10 @@
 """Choose the control address that this system supports.
 
-Where the system has Unix sockets, the address is one in the private runtime folder, and the kernel
-names the user at the other end. Elsewhere (Windows) it is a loopback connection: a private file
-contains the port and a random key, and both sides prove that they know the key without sending it.
+A system with Unix sockets uses a Unix socket in the private runtime folder, and the kernel reports
+the user id of each peer. Other systems (Windows) use a loopback connection: a private file contains
+the port and a random key, and both sides prove that they know the key without sending it. A process
+of another user that has taken the port of a dead service therefore learns no secret, and the front
+end rejects it.
 """
 
 import socket
@@ -13,10 +15,10 @@ from trayproxy.paths import Paths
 
 
 def control_address(paths: Paths) -> ControlAddress:
-    """Return the address of this user's service, by what this system offers."""
+    """Return the address of this user's service, a Unix socket where the system supports one."""
     if hasattr(socket, "AF_UNIX"):
         return UnixAddress(paths.socket)
-    # Not at the top: its cryptography takes a tenth of the time of `trayproxy status`.
+    # Imported here: the cryptography modules take a tenth of the time of `trayproxy status`.
     from trayproxy.control.loopback import LoopbackAddress
 
     return LoopbackAddress(paths.socket)

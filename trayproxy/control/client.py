@@ -1,7 +1,7 @@
-"""A face's end of the control socket: blocking, for one thread, without asyncio.
+"""The client side of the control protocol: blocking, for one thread, without asyncio.
 
-The command line calls `Client.request`. A face with its own event loop watches `Client.fileno`,
-sends with `Client.send` and takes what came with `Client.receive_ready`.
+The command line calls `Client.request`. A front end with its own event loop watches
+`Client.fileno`, sends with `Client.send` and reads with `Client.receive_ready`.
 """
 
 import contextlib
@@ -23,23 +23,24 @@ from trayproxy.paths import Paths
 
 _CHUNK = 64 * 1024
 _MAX_READY_CHUNKS = 16
-"""How much one `receive_ready` reads at most, so that a window stays alive in a flood."""
+"""The maximum number of reads in one call of `receive_ready`, so that a window stays responsive
+when many messages arrive."""
 _SEND_TIMEOUT_S = 5.0
 
 
 class DisconnectedError(Exception):
-    """The service has closed the connection, or has gone."""
+    """The service has closed the connection or has ended."""
 
 
 class NoReplyError(Exception):
-    """The service did not reply in time."""
+    """The service did not reply before the timeout."""
 
 
 class ServiceRefusedError(Exception):
-    """The service does not talk to this face.
+    """The service has rejected this front end's `Hello`.
 
     Attributes:
-        failed: Its reply.
+        failed: The reply of the service.
     """
 
     def __init__(self, failed: Failed) -> None:
@@ -48,14 +49,14 @@ class ServiceRefusedError(Exception):
 
 
 class ConnectPendingError(Exception):
-    """A connection is being made: call the `ThreadedConnector` again."""
+    """The connection is not complete yet: call the `ThreadedConnector` again."""
 
 
 class Client:
-    """A connection to the service. `hello` must be the first thing said."""
+    """A connection to the service. Call `hello` before any other method that sends."""
 
     def __init__(self, connection: socket.socket) -> None:
-        """Take over a connection that `Address.connect` has proven."""
+        """Use a connection that `ControlAddress.connect` has opened and checked."""
         self._socket = connection
         self._lines = LineSplitter()
         self._received: deque[Envelope] = deque()
@@ -73,17 +74,17 @@ class Client:
         self.close()
 
     def hello(self, front_end: str, *, can_prompt: bool, timeout_s: float = 5.0) -> None:
-        """Introduce this face; hangs up if that does not succeed.
+        """Send `Hello` and wait for the reply; close the connection if that fails.
 
         Args:
-            face: As in `messages.Hello`.
-            asks: Whether it can put questions to a person.
-            timeout_s: How long to wait for the reply.
+            front_end: The kind of front end, as in `messages.Hello`.
+            can_prompt: True if the front end can show prompts to a person.
+            timeout_s: The timeout for the reply, in seconds.
 
         Raises:
-            ServiceRefusedError: The service is of another version.
-            DisconnectedError: The connection is gone.
-            NoReplyError: Nothing came in time.
+            ServiceRefusedError: The service uses another version of the protocol.
+            DisconnectedError: The connection is closed.
+            NoReplyError: No reply arrived before the timeout.
         """
         try:
             reply = self.request(Hello(front_end, can_prompt, pid=os.getpid()), timeout_s)
@@ -97,11 +98,11 @@ class Client:
         """Send a request without waiting for its reply.
 
         Returns:
-            Its number; the reply's envelope will bear it.
+            The number of the request, which the envelope of its reply repeats.
 
         Raises:
-            DisconnectedError: The connection is gone, or the service has stopped reading.
-            ProtocolError: The message cannot be sent, whatever the connection.
+            DisconnectedError: The connection is closed, or the service has stopped reading.
+            ProtocolError: The message cannot be encoded.
         """
         self._number += 1
         line = encode(Envelope(message, self._number))
@@ -113,12 +114,12 @@ class Client:
         return self._number
 
     def request(self, message: Request, timeout_s: float = 10.0) -> Reply:
-        """Send a request and return its reply; what comes in between is kept for later.
+        """Send a request and return its reply; other messages that arrive are queued.
 
         Raises:
-            DisconnectedError: The connection is gone.
-            NoReplyError: Nothing came in time.
-            ProtocolError: The message cannot be sent, or what came was no message.
+            DisconnectedError: The connection is closed.
+            NoReplyError: No reply arrived before the timeout.
+            ProtocolError: The request cannot be encoded, or a received line is not a message.
         """
         number = self.send(message)
         deadline = time.monotonic() + timeout_s
@@ -135,14 +136,15 @@ class Client:
             self._received.extendleft(reversed(others))
 
     def events(self, timeout_s: float | None = None) -> Iterator[Event]:
-        """Yield events as they come; replies nobody waited for are dropped.
+        """Yield events as they arrive; discard replies.
 
         Args:
-            timeout_s: How long to wait for each; None: for ever. The iterator ends when it is over.
+            timeout_s: The timeout for each event, after which the iterator ends; None for no
+                timeout.
 
         Raises:
-            DisconnectedError: The connection is gone.
-            ProtocolError: What came was no message.
+            DisconnectedError: The connection is closed.
+            ProtocolError: A received line is not a message.
         """
         while True:
             deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -154,18 +156,19 @@ class Client:
                 yield message
 
     def fileno(self) -> int:
-        """Return the descriptor to watch for reading; `receive_ready` may have more than it shows.
+        """Return the descriptor to watch for reading.
 
-        After `request`, call `receive_ready` once: events may have come with the reply.
+        After `request`, call `receive_ready` once even if the descriptor is not readable: events
+        may have arrived together with the reply.
         """
         return self._socket.fileno()
 
     def receive_ready(self) -> list[Envelope]:
-        """Return what has come, without waiting.
+        """Return the messages that have arrived, without waiting.
 
         Raises:
-            DisconnectedError: The connection is gone and everything that came was returned before.
-            ProtocolError: What came was no message; nothing more can be read.
+            DisconnectedError: The connection is closed, and all messages have been returned before.
+            ProtocolError: A received line is not a message; the stream cannot be read any further.
         """
         self._socket.settimeout(0)
         disconnected: DisconnectedError | None = None
@@ -183,7 +186,7 @@ class Client:
         return received
 
     def close(self) -> None:
-        """Hang up; harmless when done before."""
+        """Close the connection; harmless if it is closed."""
         self._socket.close()
 
     def _next_envelope(self, deadline: float | None) -> Envelope:
@@ -199,7 +202,7 @@ class Client:
         return self._received.popleft()
 
     def _read(self) -> None:
-        """Read once, as the socket's time limit says."""
+        """Read once, within the timeout that is set on the socket."""
         try:
             octets = self._socket.recv(_CHUNK)
         except (BlockingIOError, TimeoutError):
@@ -212,44 +215,44 @@ class Client:
 
 
 def connect(paths: Paths, timeout_s: float = 5.0) -> Client:
-    """Connect to this user's service; say `Client.hello` next.
+    """Connect to this user's service; the caller must call `Client.hello` next.
 
     Raises:
-        NotRunningError: No service runs (`trayproxy.control.transport`).
-        UntrustedPeerError: Something of another user listens there.
+        NotRunningError: No service is running (`trayproxy.control.transport`).
+        UntrustedPeerError: A process of another user listens at the address.
     """
     return Client(control_address(paths).connect(timeout_s))
 
 
 class ThreadedConnector:
-    """Connects to this user's service for a thread that must not wait: that of a window.
+    """Connects to this user's service for a thread that must not block, such as the Qt main thread.
 
-    Connecting may take time where the address is a loopback port: nobody listens at the port of a
-    service that has died, or a busy service proves late that it is the right one. So a thread of
-    its own connects, and the caller comes back for the result.
+    Connecting to a loopback port may take time: the service may have died and left a closed port,
+    or a busy service may be slow to prove that it knows the key. A separate thread connects, and
+    the caller polls for the result.
     """
 
     def __init__(self, connect: Callable[[], Client]) -> None:
-        """Connect to nothing yet.
+        """Store the connect function; no connection is opened.
 
         Args:
-            connect: Makes a connection, and may wait. Called on a thread of its own.
+            connect: Returns a new connection, and may block. Called on a separate thread.
         """
         self._connect = connect
         self._result: Future[Client] | None = None
 
     def __call__(self) -> Client:
-        """Return the connection; the next call makes another one.
+        """Return the connection, and forget it: the next call starts another attempt.
 
         Raises:
-            ConnectPendingError: It is not known yet; the first call always raises this.
-            NotRunningError: No service runs (`trayproxy.control.transport`).
-            UntrustedPeerError: Something of another user listens there.
-            OSError: The connection could not be made.
+            ConnectPendingError: The attempt is not complete; the first call always raises this.
+            NotRunningError: No service is running (`trayproxy.control.transport`).
+            UntrustedPeerError: A process of another user listens at the address.
+            OSError: The connection could not be opened.
         """
         if self._result is None:
             self._result = Future()
-            # What it waits for must not keep the program from ending.
+            # A daemon thread: a blocked attempt must not keep the program from ending.
             Thread(target=self._run, args=(self._result,), name="connect", daemon=True).start()
         if not self._result.done():
             raise ConnectPendingError
@@ -262,5 +265,5 @@ class ThreadedConnector:
         except (NotRunningError, UntrustedPeerError, OSError) as error:
             result.set_exception(error)
         finally:
-            # Nothing, unless it ended in a way that nobody expects.
+            # No effect unless the attempt ended with an unexpected exception.
             result.cancel()

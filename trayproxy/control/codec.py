@@ -1,12 +1,13 @@
-"""The control protocol on the wire: one JSON object a line.
+"""The wire format of the control protocol: one JSON object per line.
 
 ::
 
     {"type": "UseProfile", "number": 3, "message": {"profile_id": "office"}}
 
-``type`` is the name of a value in `trayproxy.control.messages`. Unknown members of a message
-are ignored, so that a newer face may say more; anything else that does not fit its types is refused
-whole. JSON escapes line feeds inside strings: a line feed always ends a message.
+``type`` is the name of a class in `trayproxy.control.messages`. Unknown members of a message are
+ignored, so that a newer front end may send additional members; a message with any other type
+mismatch is rejected as a whole. JSON escapes line feeds inside strings, so a line feed always ends
+a message.
 """
 
 from collections.abc import Iterator
@@ -18,16 +19,17 @@ import msgspec
 from trayproxy.control.messages import Envelope, Event, Reply, Request
 
 MAX_LINE = 1024 * 1024
-"""Octets of a line with its end. The largest real message is a `Status` with many profiles."""
+"""The maximum length of a line with its line feed, in octets. The largest real message is a
+`Status` with many profiles."""
 
 Message = Request | Reply | Event
 
 
 class ProtocolError(Exception):
-    """What came is not a message. The text holds nothing of what came: it may be a password.
+    """Received octets are not a message. The text contains none of them: they may be a password.
 
     Attributes:
-        number: The number of the request if that much could be read, else 0.
+        number: The number of the request if it could be decoded, else 0.
     """
 
     def __init__(self, reason: str, number: int = 0) -> None:
@@ -56,10 +58,11 @@ _SERVICE_MESSAGES = _types_by_name(Reply | Event)
 
 
 def encode(envelope: Envelope) -> bytes:
-    """Return the line, with its line feed.
+    """Return a message as a line with its line feed.
 
     Raises:
-        ProtocolError: The message is too long, or a text in it is no Unicode (a lone surrogate).
+        ProtocolError: The message is too long, or a text in it is not valid Unicode (a lone
+            surrogate).
     """
     wire = _Wire(type(envelope.message).__name__, envelope.number, envelope.message)
     try:
@@ -72,25 +75,25 @@ def encode(envelope: Envelope) -> bytes:
 
 
 def decode_request(line: bytes) -> tuple[Request, int]:
-    """Return the request of a line, and its number.
+    """Return the request in a line, and the request's number.
 
     Raises:
-        ProtocolError: It is none.
+        ProtocolError: The line is not a request.
     """
     return _decode(line, _REQUESTS)
 
 
 def decode_service_message(line: bytes) -> Envelope:
-    """Return the reply or event of a line.
+    """Return the reply or event in a line.
 
     Raises:
-        ProtocolError: It is none.
+        ProtocolError: The line is neither a reply nor an event.
     """
     return Envelope(*_decode(line, _SERVICE_MESSAGES))
 
 
 def _decode(line: bytes, kinds: dict[str, Any]) -> tuple[Any, int]:
-    # `from None` throughout: msgspec's errors may quote what they read.
+    # `from None` in each case: msgspec's errors may quote the octets.
     try:
         head = msgspec.json.decode(line, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -105,13 +108,13 @@ def _decode(line: bytes, kinds: dict[str, Any]) -> tuple[Any, int]:
 
 
 class LineSplitter:
-    """Cuts what a socket delivers into lines."""
+    """Splits the octets of a stream into lines."""
 
     def __init__(self, limit: int = MAX_LINE) -> None:
-        """Begin with nothing.
+        """Start with an empty buffer.
 
         Args:
-            limit: How long a line may be, its line feed included, octets.
+            limit: The maximum length of a line with its line feed, in octets.
         """
         self._limit = limit
         self._rest = bytearray()
@@ -120,7 +123,7 @@ class LineSplitter:
         """Yield each line that is now complete, without its line feed.
 
         Raises:
-            ProtocolError: A line is too long; nothing more can be read.
+            ProtocolError: A line is too long; the stream cannot be read any further.
         """
         start = 0
         while (end := octets.find(b"\n", start)) >= 0:

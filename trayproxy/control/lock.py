@@ -1,7 +1,8 @@
-"""One service per user: a lock that the operating system drops with its holder, however that ends.
+"""The single-instance lock: the operating system releases it when the process ends in any way.
 
-The lock is on an open file, never on the number in it: a process id may be stale or used again
-(security.md F20). The file is never removed, or two processes could hold two files of one name.
+The lock is on an open file. The process id in the file is for display only: it may be stale or
+reused (security.md F20). The file is never removed; otherwise two processes could each lock a
+different file of the same name.
 """
 
 import os
@@ -9,14 +10,14 @@ from pathlib import Path
 from types import ModuleType
 
 _PID_SIZE = 32
-"""The pid stands in the first octets; the lock, where it is one of octets, lies behind them."""
+"""The octets of the file that contain the process id; a lock of one octet is behind them."""
 
 
 class AlreadyRunningError(Exception):
     """Another service holds the lock.
 
     Attributes:
-        pid: Its process id as it wrote it, 0 if unknown. Only to be shown.
+        pid: The process id that the other service wrote, 0 if unknown. For display only.
     """
 
     def __init__(self, pid: int) -> None:
@@ -25,23 +26,23 @@ class AlreadyRunningError(Exception):
 
 
 class InstanceLock:
-    """The lock, held from `acquire` to `release` or the end of the process."""
+    """The single-instance lock, held from `acquire` to `release` or to the end of the process."""
 
     def __init__(self, path: Path) -> None:
-        """Name the file; its folder must exist.
+        """Set the path of the lock file; its folder must exist.
 
         Args:
-            path: In a folder that only this user can enter.
+            path: The lock file, in a folder that only this user can enter.
         """
         self._path = path
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock at once.
+        """Acquire the lock without waiting.
 
         Raises:
-            AlreadyRunningError: Someone else has it.
-            OSError: The file cannot be made.
+            AlreadyRunningError: Another process holds the lock.
+            OSError: The lock file cannot be created.
         """
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(self._path, flags, 0o600)
@@ -57,7 +58,7 @@ class InstanceLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Let the next one in; harmless when the lock is not held."""
+        """Release the lock, if this process holds it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -70,7 +71,7 @@ def _read_pid(descriptor: int) -> int:
 
 
 def _lock(descriptor: int) -> None:
-    """Lock an open file without waiting, by whichever of the two calls this system has."""
+    """Lock an open file without waiting, with flock() or on Windows with msvcrt.locking()."""
     try:
         import fcntl
     except ImportError:
@@ -80,7 +81,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _lock_with_msvcrt(descriptor: int) -> None:
-    # Windows locks are mandatory: behind the pid, so that others can still read it.
+    # Windows locks are mandatory. The locked octet is behind the pid, which stays readable.
     import msvcrt as module
 
     msvcrt: ModuleType = module

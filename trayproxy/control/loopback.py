@@ -1,6 +1,6 @@
-"""The control address where there are no Unix sockets: a loopback port with a key.
+"""The control address of systems without Unix sockets: a loopback port and a key.
 
-Both sides prove that they know the key, which only this user can read, and neither sends it.
+Both sides prove that they know the key, which only this user can read; neither side sends it.
 """
 
 import contextlib
@@ -15,13 +15,14 @@ from trayproxy.control.transport import BACKLOG, NotRunningError, PeerCheck, Unt
 from trayproxy.paths import make_private
 
 _CHECK_INTERVAL_S = 5.0
-"""How often the service looks at its file: less than a face waits for a service that it started."""
+"""The interval at which the service checks its address file; shorter than the time for which a
+front end waits for a service that it has started."""
 _RETRY_INTERVAL_S = 0.25
-"""The same while the file cannot be written."""
+"""The interval of the checks while the address file cannot be written."""
 
 _CONNECT_TIMEOUT_S = 0.5
-"""How long a connection to a loopback port may take. Where somebody listens, the system accepts at
-once; Windows asks a port where nobody does three times, which takes two seconds."""
+"""The timeout for connecting to a loopback port. The system accepts at once if a program listens;
+Windows retries a closed port three times, which takes two seconds."""
 
 _KEY_SIZE = 32
 _NONCE_SIZE = 16
@@ -31,7 +32,7 @@ _PROOF_SIZE = hashlib.sha256().digest_size
 class LoopbackAddress:
     """A loopback port and a key, both in a private file.
 
-    The proof, with nonces so that none serves twice::
+    The proof, with nonces that prevent a replay::
 
         client → nonce C
         service → nonce S, HMAC-SHA256(key, "service" C S)
@@ -39,27 +40,27 @@ class LoopbackAddress:
     """
 
     def __init__(self, path: Path) -> None:
-        """Name the file.
+        """Set the path of the address file.
 
         Args:
-            path: In a private folder.
+            path: The file, in a private folder.
         """
         self._path = path
         self._key = b""
         self._content = ""
 
     def listen(self) -> socket.socket:
-        """Take a free port, and write it down with a new key."""
+        """Listen on a free port and write the port and a new key to the address file."""
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            # Without it another process on Windows may bind the very same port.
+            # Without this option, another process on Windows could bind the same port.
             if exclusive := getattr(socket, "SO_EXCLUSIVEADDRUSE", None):
                 listener.setsockopt(socket.SOL_SOCKET, exclusive, 1)
             listener.bind(("127.0.0.1", 0))
             listener.listen(BACKLOG)
             self._key = secrets.token_bytes(_KEY_SIZE)
             self._content = f"{listener.getsockname()[1]} {self._key.hex()}\n"
-            # Held open by another program: `maintain` writes it.
+            # If another program holds the file open, `maintain` writes it later.
             with contextlib.suppress(PermissionError):
                 self._write()
         except OSError:
@@ -68,7 +69,8 @@ class LoopbackAddress:
         return listener
 
     def maintain(self) -> float:
-        """Write the file again, with its folder, if somebody has removed or changed it."""
+        """Write the address file again, with its folder, if another program has removed or changed
+        it."""
         try:
             if self._path.read_text("ascii") == self._content:
                 return _CHECK_INTERVAL_S
@@ -82,11 +84,12 @@ class LoopbackAddress:
         return _CHECK_INTERVAL_S
 
     def check_peer(self, connection: socket.socket) -> PeerCheck:
-        """Demand a proof of the key; whoever can read the file is this user."""
+        """Return a check that requires a proof of the key: only this user can read the address
+        file."""
         return _ServiceHandshake(self._key)
 
     def connect(self, timeout_s: float) -> socket.socket:
-        """Connect to the port that the file tells, and exchange the proofs."""
+        """Connect to the port in the address file and exchange the proofs."""
         try:
             port, key = self._path.read_text("ascii").split()
             limit_s = min(timeout_s, _CONNECT_TIMEOUT_S)
@@ -95,7 +98,7 @@ class LoopbackAddress:
         except (OSError, ValueError) as error:
             raise NotRunningError(getattr(error, "strerror", "") or "no address") from None
         try:
-            # Small messages to and fro: waiting to fill a segment would cost 40 ms each.
+            # The messages are small; Nagle's algorithm would delay each one by 40 ms.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _prove_key(connection, bytes.fromhex(key))
         except UntrustedPeerError:
@@ -107,12 +110,13 @@ class LoopbackAddress:
         return connection
 
     def remove(self) -> None:
-        """Remove the file; one that another program has open stays, and leads nowhere."""
+        """Remove the address file; if another program has it open, the file stays but is
+        useless."""
         with contextlib.suppress(PermissionError):
             self._path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        # Renamed into place: a face never reads half of it.
+        # Renamed into place, so that a front end never reads an incomplete file.
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -122,7 +126,7 @@ class LoopbackAddress:
 
 
 class _ServiceHandshake:
-    """The service's side of `LoopbackAddress`."""
+    """The service's side of the proof (`LoopbackAddress`)."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -144,7 +148,7 @@ class _ServiceHandshake:
 
 
 def _prove_key(connection: socket.socket, key: bytes) -> None:
-    """The client's side of `LoopbackAddress`."""
+    """Run the client's side of the proof (`LoopbackAddress`)."""
     nonces = secrets.token_bytes(_NONCE_SIZE)
     connection.sendall(nonces)
     nonces += _receive_exactly(connection, _NONCE_SIZE)

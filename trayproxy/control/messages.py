@@ -1,15 +1,15 @@
-"""Every message of the control protocol, one frozen value each.
+"""The messages of the control protocol, each a frozen value.
 
-A face sends a *request* and gets exactly one *reply* with the same number. After `Subscribe` it
-also gets *events*: a whole `Status` when anything in it changes, and a whole `Prompt` when one
-opens or changes. Events are states, not differences: a face that was started late has missed
-nothing.
+A front end sends a *request* and receives exactly one *reply* with the same number. After
+`Subscribe` it also receives *events*: a whole `Status` when any of its fields changes, and a whole
+`Prompt` when a prompt opens or changes. An event contains the complete state and not a difference,
+so a front end that starts late needs no history.
 
-Times are seconds since the epoch (UTC). Texts that came from the network are marked "untrusted":
-they may hold any character, and are shown as plain text, shortened.
+Times are seconds since the epoch (UTC). A text marked "untrusted" comes from the network: it may
+contain any character, and a front end must shorten it and show it as plain text.
 
-They are msgspec's values, not dataclasses, as those of `trayproxy.desk.machine.events` are, and for
-the same reason; a copy that differs is made by `msgspec.structs.replace`.
+Like the events of `trayproxy.desk.machine.events`, the messages are msgspec structs and not
+dataclasses, for the same reason. `msgspec.structs.replace` makes a modified copy.
 """
 
 from enum import StrEnum
@@ -20,14 +20,14 @@ from trayproxy.auth.login import Login
 from trayproxy.profiles.profile import Profile
 
 SCHEMA = 3
-"""Raised when a message changes in a way that an older face would misread."""
+"""The version of the protocol; raised when an older front end would misread a changed message."""
 
 
-# --- Facts (ux §3.1), inside `Status` -----------------------------------------------------------
+# --- The parts of `Status` (ux §3.1) -------------------------------------------------------------
 
 
 class ListenerState(StrEnum):
-    """Whether programs can connect to us."""
+    """The state of the listener: only when it is up can programs connect to TrayProxy."""
 
     STARTING = "starting"
     UP = "up"
@@ -35,22 +35,22 @@ class ListenerState(StrEnum):
 
 
 class SignInState(StrEnum):
-    """What is known about the login of the active profile."""
+    """The state of the active profile's login."""
 
     NONE = "none"
     """The profile needs no sign-in."""
     UNTESTED = "untested"
-    """Nothing has been sent yet, or upstream has not asked."""
+    """No login has been sent yet, or the upstream has not requested one."""
     OK = "ok"
     NEEDED = "needed"
     REJECTED = "rejected"
     SNOOZED = "snoozed"
     UNUSABLE = "unusable"
-    """The upstream demands a sign-in that TrayProxy cannot do here (TP-303); no login helps."""
+    """The upstream requires a scheme that TrayProxy cannot use here (TP-303); no login helps."""
 
 
 class UpstreamState(StrEnum):
-    """What the last exchange with the upstream proxy of the active profile came to."""
+    """The result of the last exchange with the active profile's upstream."""
 
     UNKNOWN = "unknown"
     OK = "ok"
@@ -58,30 +58,30 @@ class UpstreamState(StrEnum):
 
 
 class KeyringState(StrEnum):
-    """Whether passwords can be kept."""
+    """The state of the keyring, on which it depends whether passwords can be saved."""
 
     UNKNOWN = "unknown"
-    """Not asked yet; the keyring is only looked at when a password is needed."""
+    """Not known yet: TrayProxy opens the keyring only when it needs a password."""
     OK = "ok"
     LOCKED = "locked"
     SILENT = "silent"
-    """It does not answer (TP-403)."""
+    """The keyring does not respond (TP-403)."""
     UNSAFE = "unsafe"
-    """The only store would write passwords unprotected: it is not used (TP-402)."""
+    """The only available store would write passwords unencrypted, so it is not used (TP-402)."""
     MISSING = "missing"
     OFF = "off"
-    """This run keeps no passwords (``run --upstream``); the system may have a keyring."""
+    """This run saves no passwords (``run --upstream``), even if the system has a keyring."""
 
 
 class Problem(Struct, frozen=True):
-    """An error as a person reads it (ux §5.2).
+    """An error or a warning for the user (ux §5.2).
 
     Attributes:
-        id: ``TP-201``; stable, searchable.
+        id: The stable, searchable code, ``TP-201``.
         title: At most 60 characters, no full stop.
-        body: What happened, why, and what to do.
-        url: A page that a person may open in a browser, with ``http`` or ``https``; empty if there
-            is none. Untrusted.
+        body: The event, its cause, and the user's next step.
+        url: A page to open in a browser, ``http`` or ``https``; empty if there is no page.
+            Untrusted.
     """
 
     id: str
@@ -91,7 +91,7 @@ class Problem(Struct, frozen=True):
 
 
 class KeyringStatus(Struct, frozen=True):
-    """The password store, by the name the person knows it by (``GNOME Keyring``)."""
+    """The state of the password store, and its name as the user knows it (``GNOME Keyring``)."""
 
     state: KeyringState
     name: str = ""
@@ -101,10 +101,11 @@ class RefusedClients(Struct, frozen=True):
     """Connections that were refused because another user of this computer made them.
 
     Attributes:
-        count: How many since the start.
-        user: Who made the last one, ``nobody``; empty if it had gone before that could be told.
-        program: With which program; empty if that cannot be told.
-        last: When, 0 if there was none.
+        count: The number of refused connections since the start.
+        user: The user of the last refused connection, ``nobody``; empty if unknown, because the
+            connection had closed.
+        program: The program of the last refused connection; empty if unknown.
+        last: The time of the last refused connection, 0 if no connection was refused.
     """
 
     count: int = 0
@@ -114,38 +115,42 @@ class RefusedClients(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """All facts that a face shows.
+    """The complete state that a front end shows.
 
     Attributes:
         version: TrayProxy's version.
         pid: The service's process id.
-        listener: Whether it accepts connections.
-        address: The local address, ``127.0.0.1:3128``; the wanted one while not up.
-        profile: The active profile, None while there is none.
-        profiles: All profiles in menu order, the active one among them.
+        listener: The state of the listener.
+        address: The local address, ``127.0.0.1:3128``; while the listener is not up, the configured
+            address.
+        profile: The active profile, None if no profile is active.
+        profiles: All profiles in menu order, including the active one.
         sign_in: The state of the active profile's login.
-        user: The user name that was accepted last, empty if none was.
-        snoozed_until: End of the quiet time; None: not snoozed, or until the person acts.
+        user: The user name that was accepted last, empty if none was accepted.
+        snoozed_until: The end of the snooze; None if not snoozed, or snoozed until the user signs
+            in.
         upstream: The state of the active profile's upstream.
-        upstream_since: When `upstream` became what it is.
-        keyring: The password store.
-        waiting: How many requests wait for a sign-in.
-        active: How many client connections are open.
+        upstream_since: The time at which `upstream` changed to its present value.
+        keyring: The state of the password store.
+        waiting: The number of requests that wait for a sign-in.
+        active: The number of open client connections.
         received: Octets relayed to clients since the start.
         sent: Octets relayed from clients since the start.
-        problem: The worst thing wrong now, None if nothing is.
-        notices: Other things a person should know, such as a settings file with a mistake.
+        problem: The most severe current problem, None if there is no problem.
+        notices: Other problems that the user should see, such as an error in the settings file.
         schema: The version of this protocol.
-        direct: Programs connect directly: the person has chosen that in place of a profile.
-        direct_until: When the profile that was in use before is used again, in seconds since the
-            epoch; None: not by itself.
-        refused_clients: Who wanted to connect and may not.
-        spare_port: A port near the wanted one that is free while that is taken; 0: none is known.
-        wanted_port: The port of the settings while TrayProxy listens at another one for this run;
-            0: it listens where the settings say.
-        screen_locked: Questions wait for somebody to come back to the screen.
-        saved: Whether the keyring holds a password of the active profile; None: not known, since it
-            is not looked into for that alone.
+        direct: True if the user has chosen direct connections instead of a profile.
+        direct_until: The time at which the previous profile becomes active again, in seconds since
+            the epoch; None if it does not by itself.
+        refused_clients: The clients of other users that were refused; ``strangers`` on the wire and
+            in the output of ``trayproxy status --json``.
+        spare_port: A free port near the configured one while the configured port is in use; 0 if
+            unknown.
+        wanted_port: The configured port while TrayProxy listens on another port in this run; 0 if
+            it listens on the configured port.
+        screen_locked: True if the screen is locked: prompts wait until it is unlocked.
+        saved: True if the keyring contains a password of the active profile; None if unknown,
+            because the keyring is not opened only for this.
     """
 
     version: str
@@ -176,61 +181,63 @@ class Status(Struct, frozen=True):
     direct_until: float | None = None
 
 
-# --- The question (ux §3.3, §3.4) ----------------------------------------------------------------
+# --- The prompt (ux §3.3, §3.4) ------------------------------------------------------------------
 
 
 class Transport(StrEnum):
-    """How well a password is protected on its way to the upstream (ux §3.5)."""
+    """The protection of a password on its way to the upstream (ux §3.5)."""
 
     READABLE = "readable"
     SCRAMBLED = "scrambled"
-    """Not sent itself, over a connection that is not encrypted."""
+    """The password itself is not sent, but the connection is not encrypted."""
     ENCRYPTED = "encrypted"
 
 
 class PromptReason(StrEnum):
-    """Why the person is asked."""
+    """The reason for a prompt."""
 
     NEEDED = "needed"
     """No login is known."""
     SAVED_REJECTED = "saved-rejected"
     """The proxy did not accept the saved password."""
     TYPED_REJECTED = "typed-rejected"
-    """The proxy did not accept what was just typed."""
+    """The proxy did not accept the login that was typed last."""
     REPEATED = "repeated"
-    """What was just typed is the login that the proxy did not accept: it was not sent again."""
+    """The login that was typed last is the one that the proxy rejected before; it was not sent
+    again."""
     UNCHECKED = "unchecked"
-    """The login could not be checked yet: the proxy did not answer, or its answers (403, 502, a
-    redirect to another host) do not tell whether it accepted the login."""
+    """The login could not be verified yet: the proxy did not respond, or its response (403, 502, a
+    redirect to another host) does not show whether it accepted the login."""
     UNCLEAR = "unclear"
-    """The proxy refused the login, but another one of the same name than had asked for it may have
-    done so (a farm of proxies): the login is not known to be wrong, and is not sent again."""
+    """The proxy refused the login, but another proxy of the same name (a farm of proxies) may have
+    sent the challenge: the login is not known to be wrong, and is not sent again."""
     UNRECORDED = "unrecorded"
-    """The login was not sent, because the state folder does not answer (TP-311)."""
+    """The login was not sent, because the state folder does not respond (TP-311)."""
     KEYRING_LOCKED = "keyring-locked"
     KEYRING_SILENT = "keyring-silent"
     ASKED_FOR = "asked-for"
-    """The person chose *Sign in* from the menu; nothing waits."""
+    """The user chose *Sign in* in the menu; no request is waiting."""
     EXPIRED = "expired"
-    """The proxy says that the password has expired, or must be changed first."""
+    """The proxy reports that the password has expired or must be changed first."""
     LOCKED = "locked"
-    """The proxy says that the account is locked or disabled (TP-304)."""
+    """The proxy reports that the account is locked or disabled (TP-304)."""
     DOWNGRADE = "downgrade"
-    """The proxy offers a weaker method than the one that it accepted before: `Prompt.before`."""
+    """The proxy offers a weaker scheme than the scheme that it accepted before
+    (`Prompt.before`)."""
     FALLBACK = "fallback"
-    """The method that the person was told of cannot be used here, and the next one shows the
-    password to more people: `Prompt.before` and `Prompt.method`."""
+    """The scheme shown before (`Prompt.before`) cannot be used here, and the next one
+    (`Prompt.method`) exposes the password to more people."""
     REALM_CHANGED = "realm-changed"
-    """The proxy calls itself something else than before: `Prompt.before`."""
+    """The proxy sent a different realm than before (`Prompt.before`)."""
 
 
 class Program(Struct, frozen=True):
-    """A program that waits.
+    """A program whose request waits for a login.
 
     Attributes:
-        name: ``git``; empty if it cannot be told.
-        pid: Its process id, 0 if it cannot be told.
-        target: Where it wants to go, ``github.com:443``. Untrusted.
+        name: The name of the program, ``git``; empty if unknown.
+        pid: The process id of the program, 0 if unknown.
+        target: The host and port that the request is for, ``github.com:443``. Untrusted.
     """
 
     name: str
@@ -239,27 +246,27 @@ class Program(Struct, frozen=True):
 
 
 class Prompt(Struct, frozen=True):
-    """The one open question of a protection space, whole.
+    """The one open prompt of a protection space, complete.
 
     Attributes:
-        number: Names it in `AnswerPrompt` and `DeclinePrompt`; never used twice in a run.
-        profile_id: Whose upstream asks.
-        profile: That profile's name.
+        number: Identifies the prompt in `AnswerPrompt` and `DeclinePrompt`; unique within a run.
+        profile_id: The id of the profile whose upstream requests the login.
+        profile: The name of that profile.
         upstream: The upstream's URL as configured.
-        realm: What the upstream calls itself. Untrusted; empty if it said nothing.
-        method: The scheme, ``Basic``.
-        transport: How the password travels.
-        user: The user name to start with, may be empty.
-        reason: Why the person is asked.
-        programs: Who waits, oldest first, at most 20.
-        waiting: How many requests wait in all; 0 if everyone has left.
-        rejections: How many logins were rejected in a row.
-        confirm_retry: Three rejections within 10 minutes: the button says *Try anyway*.
-        checking: An answer is being tried; the fields are disabled until this turns False.
-        keyring: Where the password would be kept.
-        before: For `PromptReason.DOWNGRADE` the method that the proxy accepted before, ``NTLM``;
-            for `PromptReason.FALLBACK` the method that cannot be used, ``Kerberos``; for
-            `PromptReason.REALM_CHANGED` what it called itself, untrusted, empty if it said nothing.
+        realm: The realm that the upstream sent. Untrusted; empty if the upstream sent none.
+        method: The authentication scheme, ``Basic``.
+        transport: The protection of the password on its way to the upstream.
+        user: The user name that is filled in, may be empty.
+        reason: The reason for the prompt.
+        programs: The programs that wait, oldest request first, at most 20.
+        waiting: The number of requests that wait; 0 if all their clients have disconnected.
+        rejections: The number of consecutive rejected logins.
+        confirm_retry: True after three rejections within 10 minutes: the button reads *Try anyway*.
+        checking: True while a typed login is verified; the fields are disabled meanwhile.
+        keyring: The password store that would keep the password.
+        before: For `PromptReason.DOWNGRADE` the scheme that the proxy accepted before, ``NTLM``;
+            for `PromptReason.FALLBACK` the scheme that cannot be used, ``Kerberos``; for
+            `PromptReason.REALM_CHANGED` the previous realm, untrusted, empty if there was none.
     """
 
     number: int
@@ -281,27 +288,28 @@ class Prompt(Struct, frozen=True):
 
 
 class Ending(StrEnum):
-    """How a question ended."""
+    """The reason for which a prompt closed."""
 
     ACCEPTED = "accepted"
     DECLINED = "declined"
     ABANDONED = "abandoned"
-    """Nobody waits any more and nothing was typed."""
+    """No request waits any more, and the user had typed no login."""
     WITHDRAWN = "withdrawn"
-    """The profile was deleted or changed, or the service quits."""
+    """The profile was deleted or changed, or the service ends."""
 
 
 # --- Requests ------------------------------------------------------------------------------------
 
 
 class Hello(Struct, frozen=True):
-    """The first message on a connection. Reply: `Done`, or `Failed` if the schema differs.
+    """Introduce the front end; the first message of a connection. Reply: `Done`, or `Failed` if the
+    schema differs.
 
     Attributes:
-        front_end: ``tray``, ``terminal`` or ``cli``.
-        can_prompt: Whether this face can put questions to a person.
-        schema: The version of the protocol that the face speaks.
-        pid: The face's process id.
+        front_end: The kind of front end: ``tray``, ``terminal`` or ``cli``.
+        can_prompt: True if the front end can show prompts to a person.
+        schema: The version of the protocol that the front end uses.
+        pid: The process id of the front end.
     """
 
     front_end: str
@@ -311,33 +319,35 @@ class Hello(Struct, frozen=True):
 
 
 class GetStatus(Struct, frozen=True):
-    """Reply: `Status`."""
+    """Request the status. Reply: `Status`."""
 
 
 class Subscribe(Struct, frozen=True):
-    """Send me events from now on. Reply: `Status`; then each open question as an event."""
+    """Subscribe to events. Reply: `Status`, followed by each open prompt as an event."""
 
 
 class SaveProfile(Struct, frozen=True):
-    """Add the profile, or replace the one with its id. Reply: `Done` or `Failed`."""
+    """Add the profile, or replace the profile with the same id. Reply: `Done` or `Failed`."""
 
     profile: Profile
 
 
 class DeleteProfile(Struct, frozen=True):
-    """Delete a profile, with its saved password if `forget`. Reply: `Done` or `Failed`."""
+    """Delete a profile, and its saved password if `forget` is True. Reply: `Done` or `Failed`."""
 
     profile_id: str
     forget: bool
 
 
 class UseProfile(Struct, frozen=True):
-    """Make this profile the active one for new requests. Reply: `Done` or `Failed`.
+    """Make a profile the active one for new requests. Reply: `Done` or `Failed`.
 
     Attributes:
-        profile_id: Its id; `trayproxy.profiles.profile.DIRECT_ID` for none: connect directly.
-        for_s: With `DIRECT_ID`: go back to the present profile after so many seconds, an hour at
-            most, and leave the settings as they are; 0: for good.
+        profile_id: The id of the profile; `trayproxy.profiles.profile.DIRECT_ID` to connect
+            directly.
+        for_s: With `DIRECT_ID`, the number of seconds, at most an hour, after which the present
+            profile becomes active again, without a change of the settings; 0 to connect directly
+            permanently.
     """
 
     profile_id: str
@@ -345,21 +355,22 @@ class UseProfile(Struct, frozen=True):
 
 
 class UsePort(Struct, frozen=True):
-    """Listen at this port in this run, since the wanted one is taken. Reply: `Done` or `Failed`.
+    """Listen on another port in this run, because the configured one is in use. Reply: `Done` or
+    `Failed`.
 
     Attributes:
-        port: 1 to 65535; 0: at the wanted one again. The settings stay as they are.
+        port: 1 to 65535; 0 to listen on the configured port again. The settings do not change.
     """
 
     port: int
 
 
 class CheckProfile(Struct, frozen=True):
-    """Try a profile, saved or not, step by step. Reply: `CheckResult`.
+    """Test a profile, saved or not, step by step. Reply: `CheckResult`.
 
     Attributes:
-        profile: What to try; its saved password is used at most once.
-        url: What to fetch through it.
+        profile: The profile to test; its saved password is used at most once.
+        url: The URL to fetch through the profile's upstream.
     """
 
     profile: Profile
@@ -367,21 +378,21 @@ class CheckProfile(Struct, frozen=True):
 
 
 class SignInNow(Struct, frozen=True):
-    """Open the question of this profile although nothing waits. Reply: `Done` or `Failed`.
+    """Open the prompt of a profile although no request waits. Reply: `Done` or `Failed`.
 
-    Also lifts a quiet time and a rejection.
+    The request also ends a snooze and clears a rejection.
     """
 
     profile_id: str
 
 
 class AnswerPrompt(Struct, frozen=True):
-    """What the person typed. Reply: `Done`, or `Failed` if the question is gone.
+    """Submit the login that the user typed. Reply: `Done`, or `Failed` if the prompt has closed.
 
     Attributes:
-        number: The question.
+        number: The number of the prompt.
         login: The user name and the password.
-        remember: Keep it in the keyring once it was accepted.
+        remember: True to save the login in the keyring after the upstream has accepted it.
     """
 
     number: int
@@ -390,38 +401,40 @@ class AnswerPrompt(Struct, frozen=True):
 
 
 class Snooze(StrEnum):
-    """How long not to ask again."""
+    """The time during which no prompt is shown."""
 
     A_MINUTE = "a-minute"
     """*Cancel*: 60 seconds."""
     A_WHILE = "a-while"
     """*Not now*: 15 minutes."""
     UNTIL_CHOSEN = "until-chosen"
-    """*Not now*: until the person chooses *Sign in*."""
+    """*Not now*: until the user chooses *Sign in*."""
 
 
 class DeclinePrompt(Struct, frozen=True):
-    """The person does not answer now. Reply: `Done`."""
+    """Close a prompt without a login. Reply: `Done`."""
 
     number: int
     snooze: Snooze
 
 
 class KeepPromptOpen(Struct, frozen=True):
-    """The person has touched the fields: do not close the question. Reply: `Done`."""
+    """Keep a prompt open, because the user has edited its fields. Reply: `Done`."""
 
     number: int
 
 
 class SaveLogin(Struct, frozen=True):
-    """Keep this login for a profile in the keyring (``trayproxy login``). Reply: `Done`, `Failed`.
+    """Save a login of a profile in the keyring (``trayproxy login``). Reply: `Done`, `KeptInMemory`
+    or `Failed`.
 
-    It is tried first, and kept and used only if the upstream accepts it.
+    The login is verified first, and saved and used only if the upstream accepts it.
 
     Attributes:
-        profile_id: Whose login.
+        profile_id: The id of the login's profile.
         login: The login.
-        is_typed: A person has just typed it. If not, one that was rejected before is not tried.
+        is_typed: True if a person has just typed the login. If False, a login that was rejected
+            before is not sent.
     """
 
     profile_id: str
@@ -430,19 +443,19 @@ class SaveLogin(Struct, frozen=True):
 
 
 class KeptInMemory(Struct, frozen=True):
-    """The upstream proxy has accepted a login (`SaveLogin`), which the keyring does not keep.
+    """The upstream has accepted the login of a `SaveLogin`, but the keyring does not keep it.
 
     The login stays in memory until the service ends.
 
     Attributes:
-        problem: Why the keyring does not keep the login.
+        problem: The reason for which the keyring does not keep the login.
     """
 
     problem: Problem
 
 
 class ForgetLogin(Struct, frozen=True):
-    """Remove a profile's saved password and forget what is in memory. Reply: `Done`, `Failed`."""
+    """Delete a profile's password from the keyring and from memory. Reply: `Done` or `Failed`."""
 
     profile_id: str
 
@@ -451,29 +464,29 @@ class ShowWindow(Struct, frozen=True):
     """Show the window (second start, ``trayproxy show``). Reply: `Done`; `Failed` without a tray.
 
     Attributes:
-        token: The XDG activation token of the caller, empty if none.
+        token: The caller's XDG activation token, empty if there is none.
     """
 
     token: str = ""
 
 
 class Quit(Struct, frozen=True):
-    """End TrayProxy, service and faces. Reply: `Done`, then the connection closes."""
+    """End the service and all front ends. Reply: `Done`, then the connection closes."""
 
 
 # --- Replies -------------------------------------------------------------------------------------
 
 
 class Done(Struct, frozen=True):
-    """It was done."""
+    """The request succeeded."""
 
 
 class Failed(Struct, frozen=True):
-    """It was not done, and why.
+    """The request failed.
 
     Attributes:
-        problem: What to tell the person.
-        exit_code: What the command line returns (ux §7.1).
+        problem: The problem to show to the user.
+        exit_code: The exit code of the command line (ux §7.1).
     """
 
     problem: Problem
@@ -481,7 +494,7 @@ class Failed(Struct, frozen=True):
 
 
 class StepState(StrEnum):
-    """How a step of a test came out."""
+    """The result of one step of a profile test."""
 
     OK = "ok"
     FAILED = "failed"
@@ -490,15 +503,15 @@ class StepState(StrEnum):
 
 
 class Step(Struct, frozen=True):
-    """One line of the test panel (ux §3.3).
+    """One step of a profile test, shown as a line of the test panel (ux §3.3).
 
     Attributes:
         name: ``find``, ``connect``, ``encryption``, ``challenge``, ``sign-in`` or ``fetch``; then
-            ``fallback`` for each other upstream of the profile: whether it can be reached.
-        state: How it came out.
+            ``fallback`` for the reachability of each other upstream of the profile.
+        state: The result of the step.
         detail: An address, a status, a scheme and realm. Untrusted.
-        took: Milliseconds, None if not tried.
-        problem: What to tell the person if it failed.
+        took: The duration in milliseconds, None if the step was not tried.
+        problem: The problem to show to the user if the step failed.
     """
 
     name: str
@@ -509,7 +522,7 @@ class Step(Struct, frozen=True):
 
 
 class CheckResult(Struct, frozen=True):
-    """All steps in order."""
+    """The result of a profile test: all steps in order."""
 
     steps: tuple[Step, ...]
 
@@ -518,32 +531,32 @@ class CheckResult(Struct, frozen=True):
 
 
 class StatusChanged(Struct, frozen=True):
-    """Something in the status changed; at most 5 a second."""
+    """The status changed; sent at most 5 times a second."""
 
     status: Status
 
 
 class PromptChanged(Struct, frozen=True):
-    """A question opened, or something in it changed."""
+    """A prompt opened, or one of its fields changed."""
 
     prompt: Prompt
 
 
 class PromptClosed(Struct, frozen=True):
-    """A question ended."""
+    """A prompt closed."""
 
     number: int
     ending: Ending
 
 
 class ShowRequested(Struct, frozen=True):
-    """Someone wants to see the window."""
+    """A request to show the window has arrived."""
 
     token: str = ""
 
 
 class Quitting(Struct, frozen=True):
-    """The service ends because it was told to; do not restart it."""
+    """The service ends on request; the receiver must not restart it."""
 
 
 Request = (
@@ -569,11 +582,12 @@ Event = StatusChanged | PromptChanged | PromptClosed | ShowRequested | Quitting
 
 
 class Envelope(Struct, frozen=True):
-    """A message on the wire.
+    """A message with its number, as sent over the connection.
 
     Attributes:
-        message: The message itself.
-        number: Of the request that it is, or that it replies to; 0 for an event.
+        message: The message.
+        number: The number of the request, or of the request that a reply belongs to; 0 for an
+            event.
     """
 
     message: Request | Reply | Event

@@ -1,8 +1,8 @@
-"""The sentences that tell a person why TrayProxy asks for a login (ux §5.2), in English.
+"""The sentences that explain to the user why TrayProxy asks for a login (ux §5.2), in English.
 
-The dialog translates them, the terminal shows them as they are. ``{store}``, ``{before}`` and
-``{method}`` are filled after translation: the password store, `Question.before` and
-`Question.method`.
+The dialog translates the sentences; the terminal shows them in English. The placeholders
+``{store}``, ``{before}`` and ``{method}`` are filled after translation with the name of the
+password store, `Prompt.before` and `Prompt.method`.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from trayproxy.control.messages import PromptReason
 
 
 def QT_TRANSLATE_NOOP(context: str, text: str) -> str:
-    """Return the text. By the name of this function Qt's lupdate finds texts to translate."""
+    """Return the text unchanged; Qt's lupdate finds translatable texts by this function's name."""
     return text
 
 
@@ -70,11 +70,12 @@ REASON_TEXTS: Mapping[PromptReason, str] = {
         "The proxy called itself “{before}” before. Sign in only if your company has changed this.",
     ),
 }
-"""By `Prompt.reason`. `PromptReason.NEEDED` and `PromptReason.ASKED_FOR` need no sentence."""
+"""The sentence for each `Prompt.reason`. `PromptReason.NEEDED` and `PromptReason.ASKED_FOR` need no
+sentence."""
 
 NO_PREVIOUS_REALM_TEXT = QT_TRANSLATE_NOOP(
     "SignIn",
     "The proxy did not give itself this name before. Sign in only if your company has changed "
     "this.",
 )
-"""In place of `PromptReason.REALM_CHANGED`'s sentence if the proxy had given itself no name."""
+"""The sentence for `PromptReason.REALM_CHANGED` if the proxy sent no realm before."""

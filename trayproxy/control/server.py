@@ -1,7 +1,8 @@
-"""The service's end of the control socket, on asyncio or uvloop.
+"""The server side of the control protocol, on asyncio or uvloop.
 
-It knows the protocol and not what it means: a `Handler` does. One connection is one `Session`; its
-requests run side by side, because a test of a profile takes seconds while the tray must stay quick.
+The server implements the protocol; a `Handler` carries out the requests. Each connection is a
+`Session`, and the requests of a session run concurrently: a profile test takes seconds, during
+which the tray must stay responsive.
 """
 
 import asyncio
@@ -29,16 +30,18 @@ from trayproxy.control.transport import ControlAddress, PeerCheck, UntrustedPeer
 from trayproxy.paths import Paths, make_private
 
 MAX_SESSIONS = 64
-"""A face or two are usual; every `trayproxy status` is one for a moment."""
+"""The maximum number of sessions. One or two are usual; each `trayproxy status` briefly adds
+one."""
 
 _HELLO_TIMEOUT_S = 10.0
-"""How long a connection may stay without having said who it is."""
+"""The time within which a new connection must send `Hello`."""
 _MAX_WRITE_BUFFER = 4 * 1024 * 1024
-"""Octets that may wait for a face that does not read; then it is dropped and may come back."""
+"""The octets that may be buffered for a front end that does not read; above, the connection is
+aborted, and the front end may reconnect."""
 _MAX_REQUESTS = 64
-"""Requests of one session at work at a time; then nothing more is read from it."""
+"""The concurrent requests of one session; above, the session stops reading."""
 _FLUSH_TIMEOUT_S = 1.0
-"""How long `Server.close` lets last replies leave."""
+"""The time for which `Server.close` waits until the last replies are sent."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,39 +58,41 @@ _INTERNAL_ERROR = Problem(
 
 
 class Handler(Protocol):
-    """What the requests mean. All methods are called on the event loop."""
+    """The interface that carries out requests. All methods are called on the event loop."""
 
     async def handle(self, session: "Session", request: Request) -> Reply:
-        """Do what is asked; never called with `Hello`.
+        """Carry out a request and return its reply; never called with `Hello`.
 
-        While it handles `Subscribe`, events sent to the session follow the reply.
+        While `Subscribe` is handled, events that are sent to the session are held back until its
+        reply is sent.
         """
         ...
 
     def attached(self, session: "Session") -> None:
-        """A face has introduced itself."""
+        """Handle a front end that has just sent its `Hello`."""
         ...
 
     def detached(self, session: "Session") -> None:
-        """A face that had introduced itself has gone; its requests may still be at work."""
+        """Handle the disconnection of a front end that had sent its `Hello`; its requests may still
+        run."""
         ...
 
 
 class Session(asyncio.Protocol):
-    """One face's connection.
+    """The connection of one front end.
 
     Attributes:
-        front_end: What the face calls itself (`messages.Hello`); empty before it did.
-        can_prompt: Whether it can put questions to a person.
-        pid: Its process id as it says, 0 if it did not.
-        subscribed: Whether it wants events.
+        front_end: The kind of front end (`messages.Hello`); empty before `Hello` has arrived.
+        can_prompt: True if the front end can show prompts to a person.
+        pid: The process id that the front end sent, 0 if it sent none.
+        subscribed: True after `Subscribe`: events are sent to the front end.
     """
 
     def __init__(self, server: "Server") -> None:
-        """Wait for the connection.
+        """Create the session of a connection that the event loop is about to open.
 
         Args:
-            server: Whose session this is.
+            server: The server that accepted the connection.
         """
         self.front_end = ""
         self.can_prompt = False
@@ -105,7 +110,7 @@ class Session(asyncio.Protocol):
         return f"<Session {self.front_end or 'unnamed'} pid={self.pid}>"
 
     def send_event(self, event: Event) -> None:
-        """Send an event, if the face wants events and is still there."""
+        """Send an event if the front end has subscribed and is still connected."""
         if not self.subscribed:
             return
         if self._deferred_events is not None:
@@ -114,22 +119,22 @@ class Session(asyncio.Protocol):
             self._send(Envelope(event))
 
     def close(self) -> None:
-        """Hang up once everything sent has left."""
+        """Close the connection after all buffered data has been sent."""
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
-        """Hang up at once."""
+        """Close the connection immediately."""
         if self._transport is not None:
             self._transport.abort()
 
-    # What asyncio calls.
+    # Callbacks of asyncio.Protocol.
 
     def connection_made(self, transport: Any) -> None:
-        """Check whose the connection is before an octet is read.
+        """Check that the connection belongs to this user, before any octet is read.
 
         Args:
-            transport: An `asyncio.Transport`, or uvloop's, which is one without saying so.
+            transport: An `asyncio.Transport`, or uvloop's, which does not declare that type.
         """
         self._transport = transport
         try:
@@ -142,7 +147,7 @@ class Session(asyncio.Protocol):
         self._hello_timer = loop.call_later(_HELLO_TIMEOUT_S, transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Handle each complete request."""
+        """Handle each request that is now complete."""
         try:
             for line in self._lines.feed(self._complete_peer_check(data)):
                 self._dispatch(*decode_request(line))
@@ -156,13 +161,13 @@ class Session(asyncio.Protocol):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the face. What it has asked for is still done."""
+        """Remove the session from the server; its requests still run to their end."""
         if self._hello_timer is not None:
             self._hello_timer.cancel()
         self._transport = None
         self._server.remove(self)
 
-    # The rest is ours.
+    # Helpers.
 
     def _complete_peer_check(self, octets: bytes) -> bytes:
         if self._peer_check is None:
@@ -176,7 +181,7 @@ class Session(asyncio.Protocol):
         return rest
 
     def _dispatch(self, request: Request, number: int) -> None:
-        # Closing takes a turn of the loop, in which more may have come.
+        # Between close() and connection_lost(), more requests may arrive.
         if self._transport is None or self._transport.is_closing():
             return
         if isinstance(request, Hello) and not self.front_end:
@@ -202,7 +207,7 @@ class Session(asyncio.Protocol):
     def _start_task(self, request: Request, number: int) -> None:
         task = asyncio.get_running_loop().create_task(self._handle(request, number))
         self._tasks.add(task)
-        self._server.keep(task)
+        self._server.track(task)
         task.add_done_callback(self._on_task_done)
         if len(self._tasks) >= _MAX_REQUESTS and self._transport is not None:
             self._transport.pause_reading()
@@ -244,23 +249,23 @@ class Session(asyncio.Protocol):
             transport.abort()
 
     def cancel(self) -> None:
-        """Give up the requests at work."""
+        """Cancel the running requests of this session."""
         for task in self._tasks:
             task.cancel()
 
 
 class Server:
-    """The control socket, and this user's only one: it is also the single-instance lock."""
+    """The server of the control socket. It also holds the single-instance lock of this user."""
 
     def __init__(
         self, paths: Paths, handler: Handler, address: ControlAddress | None = None
     ) -> None:
-        """Name the place; nothing is opened.
+        """Set the paths, the handler and the address; no socket is opened.
 
         Args:
-            paths: Where the socket and the lock are.
-            handler: What the requests mean.
-            at: The kind of address; None: what this system offers.
+            paths: The folders with the socket and the lock.
+            handler: The handler that carries out the requests.
+            address: The address to listen at; None for the address that this system supports.
         """
         self.handler = handler
         self._paths = paths
@@ -274,16 +279,16 @@ class Server:
 
     @property
     def sessions(self) -> tuple[Session, ...]:
-        """The faces that have introduced themselves."""
+        """The sessions whose front ends have sent their `Hello`."""
         return tuple(session for session in self._sessions if session.front_end)
 
     async def start(self) -> None:
-        """Take the lock and accept connections.
+        """Acquire the instance lock and accept connections.
 
         Raises:
-            AlreadyRunningError: Another service of this user runs.
-            PathError: The runtime folder is not ours.
-            OSError: The socket cannot be made.
+            AlreadyRunningError: Another service of this user is running.
+            PathError: The runtime folder belongs to another user.
+            OSError: The socket cannot be created.
         """
         make_private(self._paths.runtime)
         self._lock.acquire()
@@ -295,7 +300,8 @@ class Server:
         self._maintain_address()
 
     async def close(self) -> None:
-        """Stop accepting, let what was sent leave, give up the lock; harmless when not started."""
+        """Close the listener, flush and close the sessions, and release the lock; harmless before
+        `start`."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -315,28 +321,30 @@ class Server:
         self._lock.release()
 
     async def _end_requests(self) -> None:
-        """Cancel the requests that are at work, those of faces that have left among them."""
+        """Cancel the running requests, including requests of front ends that have disconnected."""
         tasks = self._tasks - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_FLUSH_TIMEOUT_S)
 
-    # What the sessions call.
+    # Called by the sessions.
 
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Hold a request that is at work, also when its face has left: asyncio does not."""
+    def track(self, task: asyncio.Task[None]) -> None:
+        """Hold a reference to a running request until its end: asyncio holds none, and its session
+        may end earlier."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def admit(self, session: Session, connection: socket.socket) -> PeerCheck | None:
-        """Let a connection in, or not.
+        """Register a session.
 
         Returns:
-            What it has to prove yet.
+            The check that the connection must still pass; None if it has passed.
 
         Raises:
-            UntrustedPeerError: It is not this user's, or there are too many.
+            UntrustedPeerError: The connection belongs to another user, or there are too many
+                sessions.
         """
         if len(self._sessions) >= MAX_SESSIONS:
             raise UntrustedPeerError("too many connections")
@@ -345,7 +353,7 @@ class Server:
         return peer_check
 
     def remove(self, session: Session) -> None:
-        """A connection has ended, admitted or not."""
+        """Remove a session whose connection has closed, admitted or not."""
         if session in self._sessions:
             self._sessions.discard(session)
             if session.front_end:

@@ -8,26 +8,26 @@ import socket
 from typing import Protocol
 
 BACKLOG = 64
-"""Connections that may wait to be accepted."""
+"""The backlog of the listening socket: connections that may wait for accept()."""
 
 
 class NotRunningError(Exception):
-    """No service answers at this address."""
+    """No service accepts connections at this address."""
 
 
 class UntrustedPeerError(Exception):
-    """The other end is not this user's; nothing was sent to it."""
+    """The peer is not a process of this user; no message was sent to it."""
 
 
 class PeerCheck(Protocol):
-    """Decides, as octets come in, whether a connection is this user's. One for each connection."""
+    """The check that the peer of one accepted connection is a process of this user."""
 
     def receive(self, octets: bytes) -> tuple[bytes, bytes | None]:
-        """Take octets until the other end has proven itself.
+        """Process octets of the peer's proof.
 
         Returns:
-            What to send back; and None while more is needed, else what of the octets is already
-            protocol.
+            The octets to send to the peer; and None while the proof is incomplete, else the octets
+            after the proof, which belong to the protocol.
 
         Raises:
             UntrustedPeerError: The proof is wrong.
@@ -36,41 +36,45 @@ class PeerCheck(Protocol):
 
 
 class ControlAddress(Protocol):
-    """A way for the faces of one user to reach that user's service."""
+    """The address at which front ends reach the service of the same user."""
 
     def listen(self) -> socket.socket:
-        """Make the listening socket; the caller holds the instance lock.
+        """Return a new listening socket; the caller must hold the instance lock.
 
         Raises:
-            OSError: It cannot be made.
+            OSError: The socket or its file cannot be created.
         """
         ...
 
     def maintain(self) -> float | None:
-        """Put the address back if somebody has taken it away; the caller holds the instance lock.
+        """Restore the address if another program has removed it; the caller must hold the instance
+        lock.
 
         Returns:
-            After how many seconds to call this again, None if it need not be.
+            The seconds until the next call; None if no further call is needed.
         """
         ...
 
     def check_peer(self, connection: socket.socket) -> PeerCheck | None:
-        """Return what must be proven on an accepted connection, None if nothing more is.
+        """Return the check that an accepted connection must still pass; None if it has passed.
 
         Raises:
-            UntrustedPeerError: The connection is another user's.
+            UntrustedPeerError: The connection belongs to another user.
         """
         ...
 
     def connect(self, timeout_s: float) -> socket.socket:
-        """Return a connection to the service, proven to be this user's.
+        """Return a connection to the service, after the check that this user owns the service.
+
+        Args:
+            timeout_s: The timeout of each socket operation, in seconds.
 
         Raises:
-            NotRunningError: Nobody listens.
-            UntrustedPeerError: Somebody else does.
+            NotRunningError: No program accepts connections at this address.
+            UntrustedPeerError: A process of another user accepts connections at this address.
         """
         ...
 
     def remove(self) -> None:
-        """Take the address away; the caller holds the instance lock."""
+        """Remove the address; the caller must hold the instance lock."""
         ...

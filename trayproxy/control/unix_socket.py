@@ -1,4 +1,4 @@
-"""The control address as a Unix socket, whose peers the kernel identifies by their user id."""
+"""The control address as a Unix socket; the kernel reports the user id of each peer."""
 
 import contextlib
 import os
@@ -9,14 +9,15 @@ from pathlib import Path
 from trayproxy.control.transport import BACKLOG, NotRunningError, PeerCheck, UntrustedPeerError
 
 _LOCAL_PEERCRED = 1
-"""macOS and the BSDs, <sys/un.h>: at level 0 it yields a `struct xucred` (unix(4))."""
+"""The socket option of macOS and the BSDs (<sys/un.h>) that returns a `struct xucred` at level 0
+(unix(4))."""
 
 
 class UnixAddress:
-    """A Unix socket whose ends are checked by the kernel's word for their user."""
+    """A Unix socket whose peers are checked by the user id that the kernel reports."""
 
     def __init__(self, path: Path) -> None:
-        """Name it.
+        """Set the path of the socket.
 
         Args:
             path: The socket, in a private folder, shorter than `paths.SOCKET_PATH_LIMIT`.
@@ -24,7 +25,7 @@ class UnixAddress:
         self._path = path
 
     def listen(self) -> socket.socket:
-        """Make the socket, mode 0600, in place of the one that a dead service left."""
+        """Return a new listening socket of mode 0600; replace the socket file of a dead service."""
         self.remove()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -37,18 +38,18 @@ class UnixAddress:
         return listener
 
     def maintain(self) -> None:
-        """Do nothing: the runtime folder of a log-in session lasts as long as the session.
+        """Do nothing: the runtime folder exists as long as the log-in session.
 
-        The address cannot be put back either: a new socket would be needed.
+        A removed socket file could not be restored: a new listening socket would be needed.
         """
 
     def check_peer(self, connection: socket.socket) -> PeerCheck | None:
-        """Ask the kernel whose the other end is; then nothing is left to prove."""
+        """Check the user id of the peer; return None because no further check is needed."""
         require_own_uid(peer_uid(connection))
         return None
 
     def connect(self, timeout_s: float) -> socket.socket:
-        """Connect, and ask the kernel whose the service is."""
+        """Connect to the socket and check the user id of the service."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(timeout_s)
@@ -63,18 +64,18 @@ class UnixAddress:
         return connection
 
     def remove(self) -> None:
-        """Remove the socket from its folder."""
+        """Remove the socket file."""
         self._path.unlink(missing_ok=True)
 
 
 def require_own_uid(uid: int | None) -> None:
-    """Let this user in and nobody else, root neither: its TrayProxy has its own address.
+    """Raise unless a user id is this user's; root's is rejected too: root has its own TrayProxy.
 
     Args:
-        uid: Whose the other end is; None if the kernel did not say.
+        uid: The user id of the peer; None if the kernel did not report one.
 
     Raises:
-        UntrustedPeerError: It is someone else's, or nobody knows.
+        UntrustedPeerError: The user id is unknown or another user's.
     """
     if uid is None:
         raise UntrustedPeerError("the system does not tell whose the other end is")
@@ -83,14 +84,14 @@ def require_own_uid(uid: int | None) -> None:
 
 
 def peer_uid(connection: socket.socket) -> int | None:
-    """Return the user at the other end of a Unix socket, None if this system cannot tell."""
+    """Return the user id of the peer of a Unix socket, None if this system does not report it."""
     if (option := getattr(socket, "SO_PEERCRED", None)) is not None:
-        # Linux: struct ucred, pid uid gid, as when the end connected or listened (unix(7)).
+        # Linux: struct ucred (pid, uid, gid) at the time of connect() or listen() (unix(7)).
         size = struct.calcsize("3i")
         _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, size))
         return int(uid)
     with contextlib.suppress(OSError, struct.error):
-        # struct xucred begins with its version (0) and the user id.
+        # struct xucred begins with the version (0) and the user id.
         octets = connection.getsockopt(0, _LOCAL_PEERCRED, 76)
         version, uid = struct.unpack_from("=II", octets)
         return int(uid) if version == 0 else None
