@@ -1,4 +1,4 @@
-"""Choose the control address that this system supports.
+"""Choose the control address for this system.
 
 A system with Unix sockets uses a Unix socket in the private runtime folder, and the kernel reports
 the user id of each peer. Other systems (Windows) use a loopback connection: a private file contains

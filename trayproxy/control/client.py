@@ -23,7 +23,7 @@ from trayproxy.paths import Paths
 
 _CHUNK = 64 * 1024
 _MAX_READY_CHUNKS = 16
-"""The maximum number of reads in one call of `receive_ready`, so that a window stays responsive
+"""The maximum number of reads in one call of `receive_ready`, to keep a window responsive
 when many messages arrive."""
 _SEND_TIMEOUT_S = 5.0
 
@@ -53,10 +53,10 @@ class ConnectPendingError(Exception):
 
 
 class Client:
-    """A connection to the service. Call `hello` before any other method that sends."""
+    """A connection to the service. Call `hello` before any other method."""
 
     def __init__(self, connection: socket.socket) -> None:
-        """Use a connection that `ControlAddress.connect` has opened and checked."""
+        """Use a connection opened and checked by `ControlAddress.connect`."""
         self._socket = connection
         self._lines = LineSplitter()
         self._received: deque[Envelope] = deque()
@@ -114,7 +114,7 @@ class Client:
         return self._number
 
     def request(self, message: Request, timeout_s: float = 10.0) -> Reply:
-        """Send a request and return its reply; other messages that arrive are queued.
+        """Send a request and return its reply; other received messages are queued.
 
         Raises:
             DisconnectedError: The connection is closed.
@@ -164,7 +164,7 @@ class Client:
         return self._socket.fileno()
 
     def receive_ready(self) -> list[Envelope]:
-        """Return the messages that have arrived, without waiting.
+        """Return the received messages, without waiting.
 
         Raises:
             DisconnectedError: The connection is closed, and all messages have been returned before.
@@ -202,7 +202,7 @@ class Client:
         return self._received.popleft()
 
     def _read(self) -> None:
-        """Read once, within the timeout that is set on the socket."""
+        """Read once, within the socket's timeout."""
         try:
             octets = self._socket.recv(_CHUNK)
         except (BlockingIOError, TimeoutError):

@@ -120,7 +120,7 @@ class LineSplitter:
         self._rest = bytearray()
 
     def feed(self, octets: bytes) -> Iterator[bytes]:
-        """Yield each line that is now complete, without its line feed.
+        """Yield each complete line, without its line feed.
 
         Raises:
             ProtocolError: A line is too long; the stream cannot be read any further.

@@ -10,14 +10,14 @@ from pathlib import Path
 from types import ModuleType
 
 _PID_SIZE = 32
-"""The octets of the file that contain the process id; a lock of one octet is behind them."""
+"""The octets reserved for the process id; a lock of one octet is behind them."""
 
 
 class AlreadyRunningError(Exception):
     """Another service holds the lock.
 
     Attributes:
-        pid: The process id that the other service wrote, 0 if unknown. For display only.
+        pid: The process id written by the other service, 0 if unknown. For display only.
     """
 
     def __init__(self, pid: int) -> None:
@@ -32,7 +32,7 @@ class InstanceLock:
         """Set the path of the lock file; its folder must exist.
 
         Args:
-            path: The lock file, in a folder that only this user can enter.
+            path: The lock file, in a folder private to this user.
         """
         self._path = path
         self._descriptor: int | None = None

@@ -16,7 +16,7 @@ from trayproxy.paths import make_private
 
 _CHECK_INTERVAL_S = 5.0
 """The interval at which the service checks its address file; shorter than the time for which a
-front end waits for a service that it has started."""
+front end waits for a service it has started."""
 _RETRY_INTERVAL_S = 0.25
 """The interval of the checks while the address file cannot be written."""
 
@@ -32,7 +32,7 @@ _PROOF_SIZE = hashlib.sha256().digest_size
 class LoopbackAddress:
     """A loopback port and a key, both in a private file.
 
-    The proof, with nonces that prevent a replay::
+    The proof, with nonces against a replay::
 
         client → nonce C
         service → nonce S, HMAC-SHA256(key, "service" C S)

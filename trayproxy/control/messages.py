@@ -3,7 +3,7 @@
 A front end sends a *request* and receives exactly one *reply* with the same number. After
 `Subscribe` it also receives *events*: a whole `Status` when any of its fields changes, and a whole
 `Prompt` when a prompt opens or changes. An event contains the complete state and not a difference,
-so a front end that starts late needs no history.
+so a front end started late needs no history.
 
 Times are seconds since the epoch (UTC). A text marked "untrusted" comes from the network: it may
 contain any character, and a front end must shorten it and show it as plain text.
@@ -46,7 +46,7 @@ class SignInState(StrEnum):
     REJECTED = "rejected"
     SNOOZED = "snoozed"
     UNUSABLE = "unusable"
-    """The upstream requires a scheme that TrayProxy cannot use here (TP-303); no login helps."""
+    """The upstream requires a scheme not supported here (TP-303); no login helps."""
 
 
 class UpstreamState(StrEnum):
@@ -115,7 +115,7 @@ class RefusedClients(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """The complete state that a front end shows.
+    """The complete state shown by a front end.
 
     Attributes:
         version: TrayProxy's version.
@@ -126,25 +126,25 @@ class Status(Struct, frozen=True):
         profile: The active profile, None if no profile is active.
         profiles: All profiles in menu order, including the active one.
         sign_in: The state of the active profile's login.
-        user: The user name that was accepted last, empty if none was accepted.
+        user: The last accepted user name, empty if none was accepted.
         snoozed_until: The end of the snooze; None if not snoozed, or snoozed until the user signs
             in.
         upstream: The state of the active profile's upstream.
         upstream_since: The time at which `upstream` changed to its present value.
         keyring: The state of the password store.
-        waiting: The number of requests that wait for a sign-in.
+        waiting: The number of requests waiting for a sign-in.
         active: The number of open client connections.
         received: Octets relayed to clients since the start.
         sent: Octets relayed from clients since the start.
         problem: The most severe current problem, None if there is no problem.
-        notices: Other problems that the user should see, such as an error in the settings file.
+        notices: Other problems for the user, such as an error in the settings file.
         schema: The version of this protocol.
         direct: True if the user has chosen direct connections instead of a profile.
         direct_until: The time at which the previous profile becomes active again, in seconds since
             the epoch; None if it does not by itself.
-        refused_clients: The clients of other users that were refused; ``strangers`` on the wire and
+        refused_clients: The refused clients of other users; ``strangers`` on the wire and
             in the output of ``trayproxy status --json``.
-        spare_port: A free port near the configured one while the configured port is in use; 0 if
+        spare_port: A free port near the configured port while the configured port is in use; 0 if
             unknown.
         wanted_port: The configured port while TrayProxy listens on another port in this run; 0 if
             it listens on the configured port.
@@ -201,16 +201,15 @@ class PromptReason(StrEnum):
     SAVED_REJECTED = "saved-rejected"
     """The proxy did not accept the saved password."""
     TYPED_REJECTED = "typed-rejected"
-    """The proxy did not accept the login that was typed last."""
+    """The proxy did not accept the last typed login."""
     REPEATED = "repeated"
-    """The login that was typed last is the one that the proxy rejected before; it was not sent
-    again."""
+    """The last typed login is the rejected login again; it was not sent."""
     UNCHECKED = "unchecked"
     """The login could not be verified yet: the proxy did not respond, or its response (403, 502, a
     redirect to another host) does not show whether it accepted the login."""
     UNCLEAR = "unclear"
-    """The proxy refused the login, but another proxy of the same name (a farm of proxies) may have
-    sent the challenge: the login is not known to be wrong, and is not sent again."""
+    """The login was refused, possibly by another proxy of the same name than the proxy that sent
+    the challenge (a farm of proxies): the login is not known to be wrong, and is not sent again."""
     UNRECORDED = "unrecorded"
     """The login was not sent, because the state folder does not respond (TP-311)."""
     KEYRING_LOCKED = "keyring-locked"
@@ -222,22 +221,21 @@ class PromptReason(StrEnum):
     LOCKED = "locked"
     """The proxy reports that the account is locked or disabled (TP-304)."""
     DOWNGRADE = "downgrade"
-    """The proxy offers a weaker scheme than the scheme that it accepted before
-    (`Prompt.before`)."""
+    """The proxy offers a weaker scheme than the last accepted scheme (`Prompt.before`)."""
     FALLBACK = "fallback"
-    """The scheme shown before (`Prompt.before`) cannot be used here, and the next one
+    """The preferred scheme (`Prompt.before`) cannot be used here, and its fallback
     (`Prompt.method`) exposes the password to more people."""
     REALM_CHANGED = "realm-changed"
     """The proxy sent a different realm than before (`Prompt.before`)."""
 
 
 class Program(Struct, frozen=True):
-    """A program whose request waits for a login.
+    """A program with a request that waits for a login.
 
     Attributes:
         name: The name of the program, ``git``; empty if unknown.
         pid: The process id of the program, 0 if unknown.
-        target: The host and port that the request is for, ``github.com:443``. Untrusted.
+        target: The host and port of the request, ``github.com:443``. Untrusted.
     """
 
     name: str
@@ -251,21 +249,21 @@ class Prompt(Struct, frozen=True):
     Attributes:
         number: Identifies the prompt in `AnswerPrompt` and `DeclinePrompt`; unique within a run.
         profile_id: The id of the profile whose upstream requests the login.
-        profile: The name of that profile.
+        profile: The name of the profile.
         upstream: The upstream's URL as configured.
-        realm: The realm that the upstream sent. Untrusted; empty if the upstream sent none.
+        realm: The realm sent by the upstream. Untrusted; empty if there was none.
         method: The authentication scheme, ``Basic``.
         transport: The protection of the password on its way to the upstream.
-        user: The user name that is filled in, may be empty.
+        user: The user name to fill in, may be empty.
         reason: The reason for the prompt.
-        programs: The programs that wait, oldest request first, at most 20.
-        waiting: The number of requests that wait; 0 if all their clients have disconnected.
+        programs: The waiting programs, oldest request first, at most 20.
+        waiting: The number of waiting requests; 0 if all their clients have disconnected.
         rejections: The number of consecutive rejected logins.
         confirm_retry: True after three rejections within 10 minutes: the button reads *Try anyway*.
         checking: True while a typed login is verified; the fields are disabled meanwhile.
-        keyring: The password store that would keep the password.
-        before: For `PromptReason.DOWNGRADE` the scheme that the proxy accepted before, ``NTLM``;
-            for `PromptReason.FALLBACK` the scheme that cannot be used, ``Kerberos``; for
+        keyring: The password store for the password.
+        before: For `PromptReason.DOWNGRADE` the last accepted scheme, ``NTLM``;
+            for `PromptReason.FALLBACK` the unusable scheme, ``Kerberos``; for
             `PromptReason.REALM_CHANGED` the previous realm, untrusted, empty if there was none.
     """
 
@@ -308,7 +306,7 @@ class Hello(Struct, frozen=True):
     Attributes:
         front_end: The kind of front end: ``tray``, ``terminal`` or ``cli``.
         can_prompt: True if the front end can show prompts to a person.
-        schema: The version of the protocol that the front end uses.
+        schema: The front end's version of the protocol.
         pid: The process id of the front end.
     """
 
@@ -355,7 +353,7 @@ class UseProfile(Struct, frozen=True):
 
 
 class UsePort(Struct, frozen=True):
-    """Listen on another port in this run, because the configured one is in use. Reply: `Done` or
+    """Listen on another port in this run, because the configured port is in use. Reply: `Done` or
     `Failed`.
 
     Attributes:
@@ -387,7 +385,7 @@ class SignInNow(Struct, frozen=True):
 
 
 class AnswerPrompt(Struct, frozen=True):
-    """Submit the login that the user typed. Reply: `Done`, or `Failed` if the prompt has closed.
+    """Submit the typed login. Reply: `Done`, or `Failed` if the prompt has closed.
 
     Attributes:
         number: The number of the prompt.
@@ -433,8 +431,8 @@ class SaveLogin(Struct, frozen=True):
     Attributes:
         profile_id: The id of the login's profile.
         login: The login.
-        is_typed: True if a person has just typed the login. If False, a login that was rejected
-            before is not sent.
+        is_typed: True if a person has just typed the login. If False, a rejected login is not sent
+            again.
     """
 
     profile_id: str

@@ -1,4 +1,4 @@
-"""The sentences that explain to the user why TrayProxy asks for a login (ux §5.2), in English.
+"""The sentences that explain the reason of a prompt to the user (ux §5.2), in English.
 
 The dialog translates the sentences; the terminal shows them in English. The placeholders
 ``{store}``, ``{before}`` and ``{method}`` are filled after translation with the name of the

@@ -36,7 +36,7 @@ one."""
 _HELLO_TIMEOUT_S = 10.0
 """The time within which a new connection must send `Hello`."""
 _MAX_WRITE_BUFFER = 4 * 1024 * 1024
-"""The octets that may be buffered for a front end that does not read; above, the connection is
+"""The maximum buffered octets for a front end that does not read; above, the connection is
 aborted, and the front end may reconnect."""
 _MAX_REQUESTS = 64
 """The concurrent requests of one session; above, the session stops reading."""
@@ -58,22 +58,22 @@ _INTERNAL_ERROR = Problem(
 
 
 class Handler(Protocol):
-    """The interface that carries out requests. All methods are called on the event loop."""
+    """Carries out requests for the server. All methods are called on the event loop."""
 
     async def handle(self, session: "Session", request: Request) -> Reply:
         """Carry out a request and return its reply; never called with `Hello`.
 
-        While `Subscribe` is handled, events that are sent to the session are held back until its
+        While `Subscribe` is handled, events sent to the session are held back until its
         reply is sent.
         """
         ...
 
     def attached(self, session: "Session") -> None:
-        """Handle a front end that has just sent its `Hello`."""
+        """Handle the connection of a front end after its `Hello`."""
         ...
 
     def detached(self, session: "Session") -> None:
-        """Handle the disconnection of a front end that had sent its `Hello`; its requests may still
+        """Handle the disconnection of a front end after its `Hello`; its requests may still
         run."""
         ...
 
@@ -84,15 +84,15 @@ class Session(asyncio.Protocol):
     Attributes:
         front_end: The kind of front end (`messages.Hello`); empty before `Hello` has arrived.
         can_prompt: True if the front end can show prompts to a person.
-        pid: The process id that the front end sent, 0 if it sent none.
+        pid: The process id sent by the front end, 0 if none.
         subscribed: True after `Subscribe`: events are sent to the front end.
     """
 
     def __init__(self, server: "Server") -> None:
-        """Create the session of a connection that the event loop is about to open.
+        """Create a session; the event loop then calls `connection_made`.
 
         Args:
-            server: The server that accepted the connection.
+            server: The server of the session.
         """
         self.front_end = ""
         self.can_prompt = False
@@ -131,7 +131,7 @@ class Session(asyncio.Protocol):
     # Callbacks of asyncio.Protocol.
 
     def connection_made(self, transport: Any) -> None:
-        """Check that the connection belongs to this user, before any octet is read.
+        """Check the owner of the connection before reading any octet.
 
         Args:
             transport: An `asyncio.Transport`, or uvloop's, which does not declare that type.
@@ -147,7 +147,7 @@ class Session(asyncio.Protocol):
         self._hello_timer = loop.call_later(_HELLO_TIMEOUT_S, transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Handle each request that is now complete."""
+        """Handle each complete request."""
         try:
             for line in self._lines.feed(self._complete_peer_check(data)):
                 self._dispatch(*decode_request(line))
@@ -265,7 +265,7 @@ class Server:
         Args:
             paths: The folders with the socket and the lock.
             handler: The handler that carries out the requests.
-            address: The address to listen at; None for the address that this system supports.
+            address: The address to listen at; None for this system's address.
         """
         self.handler = handler
         self._paths = paths
@@ -321,7 +321,7 @@ class Server:
         self._lock.release()
 
     async def _end_requests(self) -> None:
-        """Cancel the running requests, including requests of front ends that have disconnected."""
+        """Cancel the running requests, including requests of disconnected front ends."""
         tasks = self._tasks - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -340,7 +340,7 @@ class Server:
         """Register a session.
 
         Returns:
-            The check that the connection must still pass; None if it has passed.
+            The remaining check of the connection; None if it has passed.
 
         Raises:
             UntrustedPeerError: The connection belongs to another user, or there are too many
@@ -353,7 +353,7 @@ class Server:
         return peer_check
 
     def remove(self, session: Session) -> None:
-        """Remove a session whose connection has closed, admitted or not."""
+        """Remove a session after its connection has closed, admitted or not."""
         if session in self._sessions:
             self._sessions.discard(session)
             if session.front_end:

@@ -18,5 +18,5 @@ def needs_sign_in(status: Status) -> bool:
 
 
 def cannot_sign_in(status: Status) -> bool:
-    """Return True if the upstream requires an authentication scheme that TrayProxy cannot use."""
+    """Return True if the upstream requires an unsupported authentication scheme."""
     return status.profile is not None and status.sign_in is SignInState.UNUSABLE

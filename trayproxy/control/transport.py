@@ -8,7 +8,7 @@ import socket
 from typing import Protocol
 
 BACKLOG = 64
-"""The backlog of the listening socket: connections that may wait for accept()."""
+"""The maximum number of connections waiting for accept()."""
 
 
 class NotRunningError(Exception):
@@ -56,7 +56,7 @@ class ControlAddress(Protocol):
         ...
 
     def check_peer(self, connection: socket.socket) -> PeerCheck | None:
-        """Return the check that an accepted connection must still pass; None if it has passed.
+        """Return the remaining check of an accepted connection; None if it has passed.
 
         Raises:
             UntrustedPeerError: The connection belongs to another user.

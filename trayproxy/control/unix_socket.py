@@ -14,7 +14,7 @@ _LOCAL_PEERCRED = 1
 
 
 class UnixAddress:
-    """A Unix socket whose peers are checked by the user id that the kernel reports."""
+    """A Unix socket whose peers are checked by their user id, as reported by the kernel."""
 
     def __init__(self, path: Path) -> None:
         """Set the path of the socket.
@@ -72,7 +72,7 @@ def require_own_uid(uid: int | None) -> None:
     """Raise unless a user id is this user's; root's is rejected too: root has its own TrayProxy.
 
     Args:
-        uid: The user id of the peer; None if the kernel did not report one.
+        uid: The user id of the peer; None if unknown.
 
     Raises:
         UntrustedPeerError: The user id is unknown or another user's.
