@@ -68,7 +68,7 @@ def encode(envelope: Envelope) -> bytes:
     try:
         line = msgspec.json.encode(wire) + b"\n"
     except UnicodeEncodeError:
-        raise ProtocolError("a text holds what Unicode cannot express", envelope.number) from None
+        raise ProtocolError("a text is not valid Unicode", envelope.number) from None
     if len(line) > MAX_LINE:
         raise ProtocolError(f"a message of {len(line)} octets is too long", envelope.number)
     return line

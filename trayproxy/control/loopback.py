@@ -161,7 +161,7 @@ def _receive_exactly(connection: socket.socket, size: int) -> bytes:
     while len(octets) < size:
         chunk = connection.recv(size - len(octets))
         if not chunk:
-            raise ConnectionResetError("it hung up")
+            raise ConnectionResetError("the other end closed the connection")
         octets += chunk
     return octets
 

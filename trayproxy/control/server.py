@@ -187,13 +187,13 @@ class Session(asyncio.Protocol):
         if isinstance(request, Hello) and not self.front_end:
             self._accept_hello(request, number)
         elif isinstance(request, Hello) or not self.front_end or number < 1:
-            raise ProtocolError("not what comes next", number)
+            raise ProtocolError("an unexpected message", number)
         else:
             self._start_task(request, number)
 
     def _accept_hello(self, hello: Hello, number: int) -> None:
         if hello.schema != SCHEMA or not hello.front_end:
-            raise ProtocolError("a face of another version", number)
+            raise ProtocolError("a front end of another version", number)
         if self._hello_timer is not None:
             self._hello_timer.cancel()
         self.front_end, self.can_prompt, self.pid = (
@@ -245,7 +245,7 @@ class Session(asyncio.Protocol):
             line = encode(Envelope(Failed(_INTERNAL_ERROR), envelope.number))
         transport.write(line)
         if transport.get_write_buffer_size() > _MAX_WRITE_BUFFER:
-            logger.warning("%r does not read; dropped", self)
+            logger.warning("%r does not read; aborted its connection", self)
             transport.abort()
 
     def cancel(self) -> None:

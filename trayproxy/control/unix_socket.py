@@ -78,7 +78,7 @@ def require_own_uid(uid: int | None) -> None:
         UntrustedPeerError: The user id is unknown or another user's.
     """
     if uid is None:
-        raise UntrustedPeerError("the system does not tell whose the other end is")
+        raise UntrustedPeerError("the system does not report the user id of the other end")
     if uid != os.geteuid():
         raise UntrustedPeerError(f"the other end belongs to another user (uid {uid})")
 
