@@ -116,7 +116,7 @@ def test_no_octets_do_more_than_be_refused(octets: bytes | str) -> None:
         b'{"type": "GetStatus", "number": 1.5, "message": {}}',
         b'{"type": "UseProfile", "number": 1, "message": {}}',
         b'{"type": "UseProfile", "number": 1, "message": {"profile_id": 3}}',
-        b'{"type": "DeclinePrompt", "number": 1, "message": {"number": 1, "quiet": "for ever"}}',
+        b'{"type": "DeclinePrompt", "number": 1, "message": {"number": 1, "snooze": "for ever"}}',
         b'{"type": "UseProfile", "number": 1, "message": {"profile_id": "\xff"}}',
         b'{"type": "UseProfile", "number": 1, "message": {"profile_id": "a"}} trailing',
         b"[" * 100_000,
