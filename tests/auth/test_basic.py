@@ -113,7 +113,7 @@ def test_a_long_password_is_not_cut() -> None:
 def test_every_request_is_signed_alike() -> None:
     signer = Basic().signer(Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example")
     leg = Leg(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
-    assert signer.repeats
+    assert signer.is_constant
     assert signer.begin(RequestToSign(b"GET", b"http://a.example/")).step(()) == leg
     assert signer.begin(RequestToSign(b"CONNECT", b"b.example:443")).step(()) == leg
 

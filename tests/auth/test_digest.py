@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trayproxy.auth.digest import MOST_IDLE, MOST_STALE, Digest
+from trayproxy.auth.digest import MAX_IDLE, MAX_STALE, Digest
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Leg, RequestToSign, Signer, Verdict, VerdictKind, choose
 from trayproxy.http.challenges import Challenge, parse_challenges
@@ -23,29 +23,31 @@ LOGIN = Login("user", "pass")
 CNONCE = bytes(range(16))
 GET = RequestToSign(b"GET", b"http://a.example/x", b"")
 REJECTED = Verdict(VerdictKind.REJECTED)
-NOTHING = Fields()
+NO_FIELDS = Fields()
 
 
 def digest(random: Callable[[int], bytes] = lambda size: CNONCE[:size]) -> Digest:
     return Digest(random)
 
 
-def one(text: str) -> Challenge:
+def digest_challenge(text: str) -> Challenge:
     return parse_challenges([f"Digest {text}".encode()])[0]
 
 
 def signer_for(text: str, login: Login = LOGIN) -> Signer:
-    return digest().signer(one(text), login, "proxy.example")
+    return digest().signer(digest_challenge(text), login, "proxy.example")
 
 
-def signed(signer: Signer, request: RequestToSign = GET, *challenges: Challenge) -> dict[str, str]:
+def params_of_first_leg(
+    signer: Signer, request: RequestToSign = GET, *challenges: Challenge
+) -> dict[str, str]:
     """Return the parameters of the first leg."""
     return params(signer.begin(request).step(challenges))
 
 
 def params(leg: Leg | Verdict) -> dict[str, str]:
     assert isinstance(leg, Leg)
-    assert (leg.whole, leg.same_connection) == (True, False)
+    assert (leg.with_content, leg.same_connection) == (True, False)
     (credentials,) = parse_challenges([leg.credentials])
     assert credentials.scheme == "digest"
     return dict(credentials.params)
@@ -64,7 +66,7 @@ RFC_7616 = 'realm="http-auth@example.org", qop="auth, auth-int", nonce="{}", opa
 RFC_CNONCE = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
 
 
-class Fixed(bytes):
+class FixedOctets(bytes):
     """Random octets whose hexadecimal form is the cnonce of an example."""
 
     def hex(self, *_: object) -> str:
@@ -83,10 +85,12 @@ class Fixed(bytes):
     ],
 )
 def test_the_examples_of_rfc_7616_come_out_r_101(algorithm: str, response: str) -> None:
-    scheme = digest(lambda size: Fixed(RFC_CNONCE.encode()))
+    scheme = digest(lambda size: FixedOctets(RFC_CNONCE.encode()))
     login = Login("Mufasa", "Circle of Life")
-    signer = scheme.signer(one(f"{RFC_7616}, algorithm={algorithm}"), login, "proxy.example")
-    fields = signed(signer, RequestToSign(b"GET", b"/dir/index.html", b""))
+    signer = scheme.signer(
+        digest_challenge(f"{RFC_7616}, algorithm={algorithm}"), login, "proxy.example"
+    )
+    fields = params_of_first_leg(signer, RequestToSign(b"GET", b"/dir/index.html", b""))
     assert fields["response"] == response
     assert fields["opaque"] == "FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"
     assert (fields["qop"], fields["nc"], fields["algorithm"]) == ("auth", "00000001", algorithm)
@@ -96,7 +100,7 @@ def test_the_user_name_is_hashed_if_the_proxy_wants_so_r_107_r_108() -> None:
     """RFC 7616, section 3.9.2; its numbers are of SHA-512 cut short, which erratum 4897 says."""
     text = 'realm="api@example.org", qop="auth", algorithm=SHA-512-256, nonce="5TsQ", opaque="HRPC"'
     login = Login("Jäsøn Doe", "Secret, or not?")
-    fields = signed(signer_for(f"{text}, charset=UTF-8, userhash=true", login))
+    fields = params_of_first_leg(signer_for(f"{text}, charset=UTF-8, userhash=true", login))
     algorithm = "sha512_256"
     ha1 = hashed(algorithm, "Jäsøn Doe", "api@example.org", "Secret, or not?")
     ha2 = hashed(algorithm, "GET", "http://a.example/x")
@@ -111,7 +115,7 @@ def test_a_proxy_without_qop_gets_the_answer_of_rfc_2069_r_104() -> None:
     """Its section 2.4, with the response of erratum 749. Corpus U109."""
     text = 'realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", opaque="5ccc"'
     login = Login("Mufasa", "CircleOfLife")
-    fields = signed(signer_for(text, login), RequestToSign(b"GET", b"/dir/index.html"))
+    fields = params_of_first_leg(signer_for(text, login), RequestToSign(b"GET", b"/dir/index.html"))
     assert fields["response"] == "1949323746fe6a43ef61f9606e7febea"
     assert {"qop", "nc", "cnonce", "algorithm"}.isdisjoint(fields)
 
@@ -140,7 +144,7 @@ def test_every_algorithm_signs_for_requests_one_after_the_other_r_101(
         assert fields["algorithm"] == algorithm + session
         expected = hashed(name, ha1, "n", number, CNONCE.hex(), "auth", ha2)
         assert fields["response"] == expected
-        handshake.learn(NOTHING)
+        handshake.finish(NO_FIELDS)
 
 
 @pytest.mark.parametrize(
@@ -148,13 +152,15 @@ def test_every_algorithm_signs_for_requests_one_after_the_other_r_101(
 )
 def test_the_uri_is_the_request_target_as_sent_r_103(method: bytes, target: bytes) -> None:
     # Apache answers 400 to anything else.
-    fields = signed(signer_for('realm="c", nonce="n", qop="auth"'), RequestToSign(method, target))
+    fields = params_of_first_leg(
+        signer_for('realm="c", nonce="n", qop="auth"'), RequestToSign(method, target)
+    )
     assert fields["uri"] == target.decode()
 
 
 def test_the_content_is_signed_where_nothing_less_is_offered_r_104() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth-int", algorithm=SHA-256')
-    fields = signed(signer, RequestToSign(b"POST", b"http://a.example/", b"text"))
+    fields = params_of_first_leg(signer, RequestToSign(b"POST", b"http://a.example/", b"text"))
     ha1 = hashed("sha256", "user", "c", "pass")
     ha2 = hashed("sha256", "POST", "http://a.example/", hashed("sha256", "text"))
     expected = hashed("sha256", ha1, "n", "00000001", CNONCE.hex(), "auth-int", ha2)
@@ -171,7 +177,7 @@ def test_content_that_is_not_at_hand_cannot_be_signed() -> None:
 def test_a_nonce_that_waits_for_content_is_still_the_next_one_to_be_used() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth-int"')
     signer.begin(RequestToSign(b"POST", b"http://a.example/", None)).step(())
-    fields = signed(signer, RequestToSign(b"POST", b"http://a.example/", b"text"))
+    fields = params_of_first_leg(signer, RequestToSign(b"POST", b"http://a.example/", b"text"))
     assert (fields["nonce"], fields["nc"]) == ("n", "00000001")
 
 
@@ -200,8 +206,8 @@ def test_a_realm_with_quotes_is_sent_back_as_it_was_meant() -> None:
 def test_a_user_name_beyond_ascii_goes_as_username_star_to_those_that_know_it_r_108() -> None:
     # Corpus U114.
     login = Login("jörg", "päss")
-    old = signed(signer_for('realm="c", nonce="n", qop="auth"', login))
-    new = signed(signer_for('realm="c", nonce="n", qop="auth", charset=UTF-8', login))
+    old = params_of_first_leg(signer_for('realm="c", nonce="n", qop="auth"', login))
+    new = params_of_first_leg(signer_for('realm="c", nonce="n", qop="auth", charset=UTF-8', login))
     assert old["username"].encode("iso-8859-1") == "jörg".encode()
     assert unquote_to_bytes(new["username*"].removeprefix("UTF-8''")) == "jörg".encode()
     assert ("username*" in old, "username" in new) == (False, False)
@@ -213,9 +219,9 @@ def test_a_user_name_beyond_ascii_goes_as_username_star_to_those_that_know_it_r_
 def test_a_proxy_without_a_charset_gets_the_encoding_of_the_profile_r_092(
     encoding: str, charset: str
 ) -> None:
-    challenge = one(f'realm="c", nonce="n", qop="auth"{charset}')
+    challenge = digest_challenge(f'realm="c", nonce="n", qop="auth"{charset}')
     scheme = Digest(lambda size: CNONCE[:size], encoding)
-    fields = signed(scheme.signer(challenge, Login("jörg", "päss"), "proxy.example"))
+    fields = params_of_first_leg(scheme.signer(challenge, Login("jörg", "päss"), "proxy.example"))
     written = "utf-8" if charset else encoding
     if not charset:
         assert fields["username"].encode("iso-8859-1") == "jörg".encode(written)
@@ -227,9 +233,9 @@ def test_a_proxy_without_a_charset_gets_the_encoding_of_the_profile_r_092(
 
 def test_composed_and_decomposed_letters_are_the_same_login() -> None:
     text = 'realm="c", nonce="n", qop="auth"'
-    assert signed(signer_for(text, Login("jo\u0308rg", "u\u0308"))) == signed(
-        signer_for(text, Login("jörg", "ü"))
-    )
+    assert params_of_first_leg(
+        signer_for(text, Login("jo\u0308rg", "u\u0308"))
+    ) == params_of_first_leg(signer_for(text, Login("jörg", "ü")))
 
 
 # --- which challenges ---------------------------------------------------------------------------
@@ -247,7 +253,7 @@ def test_composed_and_decomposed_letters_are_the_same_login() -> None:
 )
 def test_a_challenge_that_cannot_be_answered_is_none_r_100(text: str) -> None:
     # Corpus U108, U118.
-    assert not digest().understands(one(text))
+    assert not digest().understands(digest_challenge(text))
 
 
 @pytest.mark.parametrize(
@@ -265,10 +271,10 @@ def test_a_challenge_that_cannot_be_answered_is_none_r_100(text: str) -> None:
 def test_the_qop_is_one_that_is_offered_or_nothing_is_sent_r_104(
     offered: str, chosen: str | None
 ) -> None:
-    challenge = one(f'realm="c", nonce="n", qop="{offered}"')
+    challenge = digest_challenge(f'realm="c", nonce="n", qop="{offered}"')
     assert digest().understands(challenge) == (chosen != "")
     if chosen != "":
-        fields = signed(digest().signer(challenge, LOGIN, "proxy.example"))
+        fields = params_of_first_leg(digest().signer(challenge, LOGIN, "proxy.example"))
         assert fields.get("qop") == chosen
         assert ("nc" in fields, "cnonce" in fields) == (bool(chosen), bool(chosen))
 
@@ -281,7 +287,7 @@ def test_the_domain_says_nothing_of_a_proxy_r_109() -> None:
         fields = params(handshake.step(()))
         assert (fields["uri"], fields["nc"]) == (target.decode(), f"{number:08x}")
         assert "domain" not in fields
-        handshake.learn(NOTHING)
+        handshake.finish(NO_FIELDS)
 
 
 @pytest.mark.parametrize(
@@ -297,8 +303,8 @@ def test_the_domain_says_nothing_of_a_proxy_r_109() -> None:
 )
 def test_sloppy_challenges_are_answered(text: str) -> None:
     # Corpus U111, U112.
-    assert digest().understands(one(text))
-    assert signed(signer_for(text)).get("qop", "auth") == "auth"
+    assert digest().understands(digest_challenge(text))
+    assert params_of_first_leg(signer_for(text)).get("qop", "auth") == "auth"
 
 
 def test_of_several_the_first_that_is_known_is_answered_r_100() -> None:
@@ -319,7 +325,7 @@ def test_what_real_proxies_send_is_answered(path: Path) -> None:
     values = [line.partition(b":")[2] for line in lines if line.lower().startswith(b"proxy-authen")]
     offer = choose(parse_challenges(values), [digest()])
     assert offer is not None
-    fields = signed(digest().signer(offer.challenge, LOGIN, "proxy.example"))
+    fields = params_of_first_leg(digest().signer(offer.challenge, LOGIN, "proxy.example"))
     ha1 = hashed("md5", "user", offer.challenge.realm, "pass")
     ha2 = hashed("md5", "GET", "http://a.example/x")
     between = (fields["nonce"], "00000001", CNONCE.hex(), "auth")
@@ -335,7 +341,7 @@ def test_a_nonce_is_used_again_when_its_request_is_answered_r_110() -> None:
     for number in range(1, 5):
         handshake = signer.begin(GET)
         assert params(handshake.step(()))["nc"] == f"{number:08x}"
-        handshake.learn(NOTHING)
+        handshake.finish(NO_FIELDS)
 
 
 def test_parallel_requests_never_share_a_nonce_r_106() -> None:
@@ -344,11 +350,11 @@ def test_parallel_requests_never_share_a_nonce_r_106() -> None:
     first, second = signer.begin(GET), signer.begin(GET)
     assert params(first.step(()))["nonce"] == "n1"
     assert second.step(()) == Leg(b"")
-    other = params(second.step((one('realm="c", nonce="n2", qop="auth"'),)))
+    other = params(second.step((digest_challenge('realm="c", nonce="n2", qop="auth"'),)))
     assert (other["nonce"], other["nc"]) == ("n2", "00000001")
-    first.learn(NOTHING)
-    second.learn(NOTHING)
-    both = [signed(signer), signed(signer)]
+    first.finish(NO_FIELDS)
+    second.finish(NO_FIELDS)
+    both = [params_of_first_leg(signer), params_of_first_leg(signer)]
     assert {(fields["nonce"], fields["nc"]) for fields in both} == {
         ("n1", "00000002"),
         ("n2", "00000002"),
@@ -357,14 +363,14 @@ def test_parallel_requests_never_share_a_nonce_r_106() -> None:
 
 def test_a_request_brings_the_nonce_of_the_407_that_made_it_wait() -> None:
     signer = signer_for('realm="c", nonce="n1", qop="auth"')
-    parked = [one(f'realm="c", nonce="n{number}", qop="auth"') for number in (1, 2, 3)]
-    nonces = [signed(signer, GET, challenge)["nonce"] for challenge in parked]
+    parked = [digest_challenge(f'realm="c", nonce="n{number}", qop="auth"') for number in (1, 2, 3)]
+    nonces = [params_of_first_leg(signer, GET, challenge)["nonce"] for challenge in parked]
     assert nonces == ["n1", "n2", "n3"]
 
 
 def test_requests_that_were_given_the_same_nonce_share_its_count() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth"')
-    challenge = one('realm="c", nonce="n", qop="auth"')
+    challenge = digest_challenge('realm="c", nonce="n", qop="auth"')
     handshakes = [signer.begin(GET) for _ in range(3)]
     assert [params(each.step((challenge,)))["nc"] for each in handshakes] == [
         "00000001",
@@ -372,8 +378,8 @@ def test_requests_that_were_given_the_same_nonce_share_its_count() -> None:
         "00000003",
     ]
     for handshake in handshakes:
-        handshake.learn(NOTHING)
-    assert signed(signer)["nc"] == "00000004"
+        handshake.finish(NO_FIELDS)
+    assert params_of_first_leg(signer)["nc"] == "00000004"
     assert signer.begin(GET).step(()) == Leg(b""), "there was but one nonce"
 
 
@@ -386,13 +392,13 @@ def test_the_nonce_of_a_request_that_was_given_up_is_not_used_again() -> None:
 def test_nonces_do_not_pile_up() -> None:
     numbers = count()
     signer = signer_for('realm="c", nonce="n", qop="auth"')
-    handshakes = [signer.begin(GET) for _ in range(3 * MOST_IDLE)]
+    handshakes = [signer.begin(GET) for _ in range(3 * MAX_IDLE)]
     for handshake in handshakes:
-        handshake.step((one(f'realm="c", nonce="{next(numbers)}", qop="auth"'),))
+        handshake.step((digest_challenge(f'realm="c", nonce="{next(numbers)}", qop="auth"'),))
     for handshake in handshakes:
-        handshake.learn(NOTHING)
+        handshake.finish(NO_FIELDS)
     again = [signer.begin(GET).step(()) for _ in handshakes]
-    assert sum(leg != Leg(b"") for leg in again) == MOST_IDLE
+    assert sum(leg != Leg(b"") for leg in again) == MAX_IDLE
 
 
 def test_the_next_nonce_begins_a_new_count_r_106() -> None:
@@ -400,8 +406,8 @@ def test_the_next_nonce_begins_a_new_count_r_106() -> None:
     signer = signer_for('realm="c", nonce="n1", qop="auth"')
     handshake = signer.begin(GET)
     handshake.step(())
-    handshake.learn(Fields(((b"Proxy-Authentication-Info", b'nextnonce="n2", qop=auth'),)))
-    fields = signed(signer)
+    handshake.finish(Fields(((b"Proxy-Authentication-Info", b'nextnonce="n2", qop=auth'),)))
+    fields = params_of_first_leg(signer)
     assert (fields["nonce"], fields["nc"]) == ("n2", "00000001")
 
 
@@ -410,8 +416,8 @@ def test_other_information_changes_nothing(value: bytes) -> None:
     signer = signer_for('realm="c", nonce="n1", qop="auth"')
     handshake = signer.begin(GET)
     handshake.step(())
-    handshake.learn(Fields(((b"Proxy-Authentication-Info", value),)))
-    assert signed(signer)["nonce"] == "n1"
+    handshake.finish(Fields(((b"Proxy-Authentication-Info", value),)))
+    assert params_of_first_leg(signer)["nonce"] == "n1"
 
 
 def test_the_session_key_outlives_the_next_nonce() -> None:
@@ -419,10 +425,10 @@ def test_the_session_key_outlives_the_next_nonce() -> None:
     signer = signer_for('realm="c", nonce="n1", qop="auth", algorithm=MD5-sess')
     handshake = signer.begin(GET)
     handshake.step(())
-    handshake.learn(Fields(((b"Proxy-Authentication-Info", b'nextnonce="n2"'),)))
+    handshake.finish(Fields(((b"Proxy-Authentication-Info", b'nextnonce="n2"'),)))
     key = hashed("md5", hashed("md5", "user", "c", "pass"), "n1", CNONCE.hex())
     ha2 = hashed("md5", "GET", "http://a.example/x")
-    fields = signed(signer)
+    fields = params_of_first_leg(signer)
     assert fields["response"] == hashed("md5", key, "n2", "00000001", fields["cnonce"], "auth", ha2)
 
 
@@ -433,7 +439,9 @@ def test_a_stale_nonce_is_renewed_in_silence_r_105() -> None:
     # Corpus U115.
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
-    fields = params(handshake.step((one('realm="c", nonce="n2", qop="auth", stale=TRUE'),)))
+    fields = params(
+        handshake.step((digest_challenge('realm="c", nonce="n2", qop="auth", stale=TRUE'),))
+    )
     assert (fields["nonce"], fields["nc"]) == ("n2", "00000001")
 
 
@@ -443,7 +451,7 @@ def test_a_stale_nonce_is_renewed_for_every_algorithm_in_any_case(algorithm: str
     handshake.step(())
     for number, spelt in enumerate((algorithm.upper(), algorithm.lower()), start=2):
         stale = f'realm="c", nonce="n{number}", qop="auth", algorithm={spelt}, stale=true'
-        fields = params(handshake.step((one(stale),)))
+        fields = params(handshake.step((digest_challenge(stale),)))
         assert (fields["nonce"], fields["algorithm"]) == (f"n{number}", spelt)
 
 
@@ -451,14 +459,14 @@ def test_a_stale_nonce_with_another_charset_is_not_signed() -> None:
     """The login is hashed, and its password not kept to be hashed in another encoding."""
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
-    stale = one('realm="c", nonce="n2", qop="auth", charset=UTF-8, stale=true')
+    stale = digest_challenge('realm="c", nonce="n2", qop="auth", charset=UTF-8, stale=true')
     assert isinstance(handshake.step((stale,)), Verdict)
 
 
 def test_a_challenge_without_an_algorithm_goes_on_where_md5_was_named() -> None:
     handshake = signer_for('realm="c", nonce="n1", qop="auth", algorithm=md5').begin(GET)
     handshake.step(())
-    stale = one('realm="c", nonce="n2", qop="auth", stale=true')
+    stale = digest_challenge('realm="c", nonce="n2", qop="auth", stale=true')
     assert "algorithm" not in params(handshake.step((stale,)))
 
 
@@ -466,16 +474,16 @@ def test_a_challenge_without_an_algorithm_goes_on_where_md5_was_named() -> None:
     "challenges",
     [
         (),
-        (one('realm="c", nonce="n2", qop="auth", stale=false'),),
-        (one('realm="c", nonce="n2", qop="auth"'),),
+        (digest_challenge('realm="c", nonce="n2", qop="auth", stale=false'),),
+        (digest_challenge('realm="c", nonce="n2", qop="auth"'),),
         (Challenge("basic"),),
-        (one('realm="other", nonce="n2", qop="auth", stale=true'),),
+        (digest_challenge('realm="other", nonce="n2", qop="auth", stale=true'),),
     ],
 )
 def test_any_other_407_is_a_rejection_and_ends_it_r_105(challenges: tuple[Challenge, ...]) -> None:
     # Corpus U117.
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
-    handshake.step((one('realm="c", nonce="n1", qop="auth"'),))
+    handshake.step((digest_challenge('realm="c", nonce="n1", qop="auth"'),))
     verdict = handshake.step(challenges)
     assert isinstance(verdict, Verdict)
     assert verdict.kind is VerdictKind.REJECTED
@@ -493,26 +501,26 @@ def test_a_refusal_on_another_connection_is_clear_only_if_the_proxy_knows_the_no
     refusal: str, kind: VerdictKind
 ) -> None:
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
-    handshake.step((one('realm="c", nonce="n1", qop="auth"'),))
-    verdict = handshake.step((one(refusal),))
+    handshake.step((digest_challenge('realm="c", nonce="n1", qop="auth"'),))
+    verdict = handshake.step((digest_challenge(refusal),))
     assert isinstance(verdict, Verdict)
-    assert verdict.elsewhere().kind is kind
+    assert verdict.on_other_connection().kind is kind
 
 
 def test_a_nonce_of_another_407_that_is_refused_is_followed_by_the_new_one_once() -> None:
     """A proxy behind a balancer does not know the nonces of the others, nor always says so."""
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     assert params(handshake.step(()))["nonce"] == "n1"
-    fields = params(handshake.step((one('realm="c", nonce="n2", qop="auth"'),)))
+    fields = params(handshake.step((digest_challenge('realm="c", nonce="n2", qop="auth"'),)))
     assert (fields["nonce"], fields["nc"]) == ("n2", "00000001")
-    verdict = handshake.step((one('realm="c", nonce="n3", qop="auth"'),))
+    verdict = handshake.step((digest_challenge('realm="c", nonce="n3", qop="auth"'),))
     assert verdict == replace(REJECTED, other_nonce=True)
 
 
 def test_a_nonce_that_is_refused_and_given_out_again_is_not_to_blame() -> None:
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
-    assert handshake.step((one('realm="c", nonce="n1", qop="auth"'),)) == REJECTED
+    assert handshake.step((digest_challenge('realm="c", nonce="n1", qop="auth"'),)) == REJECTED
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-512-256", "MD5-sess"])
@@ -520,17 +528,17 @@ def test_another_algorithm_is_not_signed_even_for_a_stale_nonce(algorithm: str) 
     handshake = signer_for('realm="c", nonce="n1", qop="auth", algorithm=SHA-256').begin(GET)
     handshake.step(())
     stale = f'realm="c", nonce="n2", qop="auth", algorithm={algorithm}, stale=true'
-    assert handshake.step((one(stale),)) == REJECTED
+    assert handshake.step((digest_challenge(stale),)) == REJECTED
 
 
 def test_a_proxy_that_finds_everything_stale_is_given_up_and_its_clock_named() -> None:
     # T14, F30.
     handshake = signer_for('realm="c", nonce="n0", qop="auth"').begin(GET)
     handshake.step(())
-    for number in range(1, MOST_STALE + 1):
-        stale = one(f'realm="c", nonce="n{number}", qop="auth", stale=true')
+    for number in range(1, MAX_STALE + 1):
+        stale = digest_challenge(f'realm="c", nonce="n{number}", qop="auth", stale=true')
         assert params(handshake.step((stale,)))["nonce"] == f"n{number}"
-    verdict = handshake.step((one('realm="c", nonce="n9", qop="auth", stale=true'),))
+    verdict = handshake.step((digest_challenge('realm="c", nonce="n9", qop="auth", stale=true'),))
     assert isinstance(verdict, Verdict)
     assert verdict.kind is VerdictKind.UNUSABLE
     assert "clock" in verdict.text

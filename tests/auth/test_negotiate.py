@@ -46,7 +46,7 @@ def test_one_leg_with_the_whole_request_is_all() -> None:
     signer = signer_with(tickets)
     leg = signer.begin(GET).step(())
     assert isinstance(leg, Leg)
-    assert (leg.whole, leg.same_connection, signer.repeats) == (True, False, False)
+    assert (leg.with_content, leg.same_connection, signer.is_constant) == (True, False, False)
     assert leg.credentials.startswith(b"Negotiate ")
     assert b"token 1" in b64decode(leg.credentials.removeprefix(b"Negotiate "), validate=True)
     assert tickets.end_points == [b"end point"]
@@ -80,7 +80,7 @@ def test_a_407_after_tickets_were_taken_is_for_the_desk_to_explain() -> None:
     signer = signer_with(FakeTickets(), LOGIN)
     first = signer.begin(GET)
     first.step(())
-    first.learn(Fields())
+    first.finish(Fields())
     second = signer.begin(GET)
     second.step(())
     assert kind(second.step((BARE,))) is VerdictKind.REJECTED
@@ -109,7 +109,7 @@ def test_a_sign_in_that_is_complete_is_not_what_a_407_is_about(size: int) -> Non
     told = first.step((taken,))
     assert isinstance(told, Verdict)
     assert (told.kind, "has taken the Kerberos ticket" in told.text) == (VerdictKind.UNUSABLE, True)
-    second.learn(Fields())
+    second.finish(Fields())
     third = signer.begin(GET)
     third.step(())
     assert third.step((taken,)) == Verdict(VerdictKind.REJECTED)

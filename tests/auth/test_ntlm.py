@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trayproxy.auth.login import Login, LoginError
-from trayproxy.auth.ntlm import LONGEST, ntlm_in_negotiate, ntlm_scheme, read_type2
+from trayproxy.auth.ntlm import MAX_TYPE2_SIZE, ntlm_in_negotiate, ntlm_scheme, read_type2
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, VerdictKind
 from trayproxy.auth.spnego import NTLM_EXTRA, TokenError, Tokens
 from trayproxy.auth.windows import WindowsScheme
@@ -39,9 +39,9 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NTLM_USER_FILE", str(file))
 
 
-def begun(scheme: WindowsScheme, login: Login = LOGIN, end_point: bytes = b"") -> Handshake:
+def begin(scheme: WindowsScheme, login: Login = LOGIN, end_point: bytes = b"") -> Handshake:
     signer = scheme.signer(BARE, login, "proxy.corp.example")
-    assert not signer.repeats
+    assert not signer.is_constant
     return signer.begin(RequestToSign(GET.method, GET.target, GET.body, end_point))
 
 
@@ -78,23 +78,23 @@ def test_a_login_is_accepted_in_two_legs_on_one_connection_r_120_r_125_r_127(
         application_data=b"tls-server-end-point:" + end_point
     )
     server = spnego.server(protocol="ntlm", channel_bindings=bindings if end_point else None)
-    handshake = begun(scheme, end_point=end_point)
+    handshake = begin(scheme, end_point=end_point)
     first = handshake.step(())
     type_2 = server.step(sent(first, title))
     second = handshake.step(challenge(type_2, name))
     assert isinstance(first, Leg)
     assert isinstance(second, Leg)
-    assert (first.whole, first.same_connection) == (False, False)
-    assert (second.whole, second.same_connection) == (True, True)
+    assert (first.with_content, first.same_connection) == (False, False)
+    assert (second.with_content, second.same_connection) == (True, True)
     server.step(sent(second, title))
     assert (server.complete, server.client_principal) == (True, "CORP\\jdoe")
-    handshake.learn(Fields())
+    handshake.finish(Fields())
 
 
 @pytest.mark.usefixtures("users")
 def test_a_wrong_password_leaves_once_and_is_rejected_r_122() -> None:
     server = spnego.server(protocol="ntlm")
-    handshake = begun(ntlm_scheme(), Login("CORP\\jdoe", "wrong"))
+    handshake = begin(ntlm_scheme(), Login("CORP\\jdoe", "wrong"))
     type_3 = handshake.step(challenge(server.step(sent(handshake.step(())))))
     with pytest.raises(spnego.exceptions.InvalidTokenError):
         server.step(sent(type_3))
@@ -105,7 +105,7 @@ def test_a_wrong_password_leaves_once_and_is_rejected_r_122() -> None:
 def test_whatever_comes_after_the_response_is_a_rejection_r_122(
     challenges: tuple[Challenge, ...],
 ) -> None:
-    handshake = begun(ntlm_scheme())
+    handshake = begin(ntlm_scheme())
     handshake.step(())
     assert isinstance(handshake.step((Challenge("ntlm", token68=TYPE_2),)), Leg)
     assert handshake.step(challenges) == REJECTED
@@ -113,7 +113,7 @@ def test_whatever_comes_after_the_response_is_a_rejection_r_122(
 
 
 def test_the_response_is_ntlmv2_and_has_no_lm_part() -> None:
-    handshake = begun(ntlm_scheme())
+    handshake = begin(ntlm_scheme())
     handshake.step(())
     type_3 = sent(handshake.step((Challenge("ntlm", token68=TYPE_2),)))
     lm_size, nt_size = (int.from_bytes(type_3[at : at + 2], "little") for at in (12, 20))
@@ -123,7 +123,7 @@ def test_the_response_is_ntlmv2_and_has_no_lm_part() -> None:
 
 
 def test_the_first_message_says_nothing_of_who_signs_in() -> None:
-    message = sent(begun(ntlm_scheme()).step(()))
+    message = sent(begin(ntlm_scheme()).step(()))
     for word in ("jdoe", "CORP", SECRET):
         assert word.encode() not in message
         assert word.encode("utf-16-le") not in message
@@ -156,7 +156,7 @@ def test_every_connection_has_an_exchange_of_its_own_r_121() -> None:
 def test_without_a_challenge_nothing_of_the_login_leaves_r_124(
     challenges: tuple[Challenge, ...],
 ) -> None:
-    handshake = begun(ntlm_scheme())
+    handshake = begin(ntlm_scheme())
     handshake.step(())
     assert kind(handshake.step(challenges)) is VerdictKind.UNUSABLE
 
@@ -180,7 +180,7 @@ def changed(at: int, value: int, size: int = 2) -> bytes:
         pytest.param(changed(44, 65, 4), id="information beyond the end"),
         pytest.param(changed(66, 0xFF), id="a pair too long"),
         pytest.param(changed(88, 7), id="no end of pairs"),
-        pytest.param(b64decode(TYPE_2) + bytes(LONGEST), id="endless"),
+        pytest.param(b64decode(TYPE_2) + bytes(MAX_TYPE2_SIZE), id="endless"),
         pytest.param(b64decode(TYPE_2)[:47], id="short"),
     ],
 )
@@ -198,7 +198,7 @@ def test_a_challenge_without_target_information_is_one() -> None:
 
 @given(st.binary(max_size=200), st.booleans())
 def test_no_challenge_breaks_the_handshake_r_124(octets: bytes, has_header: bool) -> None:
-    handshake = begun(ntlm_scheme())
+    handshake = begin(ntlm_scheme())
     handshake.step(())
     header = b64decode(TYPE_2)[:40] if has_header else b""
     step = handshake.step(challenge(header + octets))
@@ -206,7 +206,7 @@ def test_no_challenge_breaks_the_handshake_r_124(octets: bytes, has_header: bool
 
 
 @st.composite
-def almost_right(draw: st.DrawFn) -> bytes:
+def nearly_valid_messages(draw: st.DrawFn) -> bytes:
     """Draw messages that are right but for some numbers, or the size of what they point to."""
     pairs = draw(st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=40)), max_size=200))
     info = b"".join(
@@ -226,15 +226,15 @@ def almost_right(draw: st.DrawFn) -> bytes:
     return bytes(message[: draw(st.integers(0, len(message)))] if draw(st.booleans()) else message)
 
 
-@given(almost_right())
+@given(nearly_valid_messages())
 def test_what_is_almost_a_challenge_ends_in_a_leg_or_one_verdict_r_124(message: bytes) -> None:
     """Whatever the library thinks of what has passed our checks."""
-    handshake = begun(ntlm_scheme())
+    handshake = begin(ntlm_scheme())
     handshake.step(())
     step = handshake.step(challenge(message))
     assert isinstance(step, Leg) or step.kind is VerdictKind.UNUSABLE
     if isinstance(step, Leg):
-        assert len(message) <= LONGEST
+        assert len(message) <= MAX_TYPE2_SIZE
         assert read_type2("ntlm", challenge(message)) == message
 
 
@@ -272,7 +272,7 @@ def test_what_windows_cannot_carry_is_refused_and_not_repeated(
 
 @pytest.mark.parametrize("user", ["jdoe", "CORP\\jdoe", "jdoe@corp.example", "a:b", "jörg"])
 def test_names_are_taken_in_every_form_that_windows_knows(user: str) -> None:
-    handshake = begun(ntlm_scheme(), Login(user, "pässword"))
+    handshake = begin(ntlm_scheme(), Login(user, "pässword"))
     handshake.step(())
     type_3 = sent(handshake.step((Challenge("ntlm", token68=TYPE_2),)))
     assert user.rpartition("\\")[2].encode("utf-16-le") in type_3
@@ -287,7 +287,7 @@ def test_a_password_that_looks_like_a_hash_is_a_password(
     file.write_text(f"CORP\\jdoe:0:{'0' * 32}:{nt_hash(password)}:[U]:LCT-0\n")
     monkeypatch.setenv("NTLM_USER_FILE", str(file))
     server = spnego.server(protocol="ntlm")
-    handshake = begun(ntlm_scheme(), Login("CORP\\jdoe", password))
+    handshake = begin(ntlm_scheme(), Login("CORP\\jdoe", password))
     type_2 = server.step(sent(handshake.step(())))
     server.step(sent(handshake.step(challenge(type_2))))
     assert server.complete
@@ -311,12 +311,12 @@ def test_without_a_login_there_must_be_windows(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_missing_library_is_named_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "spnego", None)
-    assert begun(ntlm_scheme()).step(()) == Verdict(VerdictKind.UNUSABLE, NTLM_EXTRA)
+    assert begin(ntlm_scheme()).step(()) == Verdict(VerdictKind.UNUSABLE, NTLM_EXTRA)
     assert "trayproxy[ntlm]" in NTLM_EXTRA
 
 
 def test_nothing_that_is_shown_holds_the_password() -> None:
-    handshake = begun(ntlm_scheme())
+    handshake = begin(ntlm_scheme())
     first = handshake.step(())
     second = handshake.step((Challenge("ntlm", token68=TYPE_2),))
     assert isinstance(second, Leg)
@@ -325,7 +325,7 @@ def test_nothing_that_is_shown_holds_the_password() -> None:
     assert second.credentials.decode() not in shown
 
 
-class Broken(Tokens):
+class BrokenTokens(Tokens):
     """A library that breaks in the second step."""
 
     def step(self, token: bytes | None) -> bytes:
@@ -335,7 +335,7 @@ class Broken(Tokens):
 
 
 def test_what_the_library_cannot_do_is_the_verdict() -> None:
-    handshake = begun(ntlm_scheme(lambda login, host, end_point: Broken()))
-    assert handshake.step(()) == Leg(b"NTLM MQ==", whole=False)
+    handshake = begin(ntlm_scheme(lambda login, host, end_point: BrokenTokens()))
+    assert handshake.step(()) == Leg(b"NTLM MQ==", with_content=False)
     step = handshake.step((Challenge("ntlm", token68=TYPE_2),))
     assert step == Verdict(VerdictKind.UNUSABLE, "broken")

@@ -39,7 +39,7 @@ def random(count: int) -> bytes:
     return bytes(range(0xA0, 0xA0 + count))
 
 
-AROUND = NtlmEnvironment(random, lambda: NOW_NS, COMPUTER)
+ENVIRONMENT = NtlmEnvironment(random, lambda: NOW_NS, COMPUTER)
 
 
 def pair(kind: int, value: bytes) -> bytes:
@@ -67,7 +67,7 @@ def type_2(flags: int, pairs: bytes, name: bytes = b"C\0O\0R\0P\0") -> bytes:
     )
 
 
-def of_library(
+def pyspnego_messages(
     monkeypatch: pytest.MonkeyPatch, login: Login, challenge: bytes, end_point: bytes
 ) -> tuple[bytes, bytes]:
     """Return the messages that pyspnego sends with the same random numbers and the same time."""
@@ -138,9 +138,9 @@ def test_messages_are_those_of_pyspnego_octet_for_octet(
     monkeypatch: pytest.MonkeyPatch, login: Login, flags: int, pairs: bytes, end_point: bytes
 ) -> None:
     challenge = type_2(flags, pairs)
-    negotiate, response = of_library(monkeypatch, login, challenge, end_point)
+    negotiate, response = pyspnego_messages(monkeypatch, login, challenge, end_point)
     key = NtlmKey.derive(login, HOST)
-    assert authenticate(key, AROUND, negotiate, challenge, end_point) == response
+    assert authenticate(key, ENVIRONMENT, negotiate, challenge, end_point) == response
 
 
 def test_the_example_of_ms_nlmp_comes_out() -> None:
@@ -216,13 +216,13 @@ def test_a_password_that_looks_like_hashes_is_a_password() -> None:
 def test_target_information_of_a_wrong_size_is_not_answered(pairs: bytes) -> None:
     key = NtlmKey.derive(Login("jdoe", SECRET), HOST)
     with pytest.raises(UnusableChallengeError):
-        authenticate(key, AROUND, bytes(40), type_2(FLAGS, pairs), b"")
+        authenticate(key, ENVIRONMENT, bytes(40), type_2(FLAGS, pairs), b"")
 
 
 def test_a_name_beyond_the_proxys_encoding_is_not_sent() -> None:
     key = NtlmKey.derive(Login("CORP\\иван", SECRET), HOST)
     with pytest.raises(UnusableChallengeError):
-        authenticate(key, AROUND, bytes(40), type_2(FLAGS & ~UNICODE, PLAIN + END), b"")
+        authenticate(key, ENVIRONMENT, bytes(40), type_2(FLAGS & ~UNICODE, PLAIN + END), b"")
 
 
 def test_nothing_that_is_shown_holds_the_key() -> None:
@@ -234,7 +234,7 @@ def test_nothing_that_is_shown_holds_the_key() -> None:
 # --- in place of the library --------------------------------------------------------------------
 
 
-def answered(handshake: Handshake, challenge: bytes) -> Leg | Verdict:
+def respond(handshake: Handshake, challenge: bytes) -> Leg | Verdict:
     """Return the second step of a handshake, after the challenge."""
     assert isinstance(handshake.step(()), Leg)
     return handshake.step((Challenge("ntlm", token68=b64encode(challenge).decode()),))
@@ -242,20 +242,20 @@ def answered(handshake: Handshake, challenge: bytes) -> Leg | Verdict:
 
 def handshakes(count: int) -> list[Handshake]:
     around = NtlmEnvironment(os.urandom, lambda: NOW_NS, COMPUTER)
-    signer = ntlm_scheme(surroundings=around).signer(
+    signer = ntlm_scheme(environment=around).signer(
         Challenge("ntlm"), Login("CORP\\jdoe", SECRET), HOST
     )
     return [signer.begin(RequestToSign(b"GET", b"http://a.example/", b"")) for _ in range(count)]
 
 
 def test_every_connection_has_random_numbers_of_its_own() -> None:
-    steps = [answered(one, type_2(FLAGS | SIGN, PLAIN + END)) for one in handshakes(3)]
+    steps = [respond(one, type_2(FLAGS | SIGN, PLAIN + END)) for one in handshakes(3)]
     assert len({step.credentials for step in steps if isinstance(step, Leg)}) == 3
 
 
 def test_a_challenge_that_cannot_be_answered_says_nothing_about_the_password() -> None:
     (handshake,) = handshakes(1)
-    step = answered(handshake, type_2(FLAGS, pair(7, b"short") + END))
+    step = respond(handshake, type_2(FLAGS, pair(7, b"short") + END))
     assert isinstance(step, Verdict)
     assert step.kind is VerdictKind.UNUSABLE
 

@@ -12,13 +12,13 @@ from trayproxy.http.challenges import Challenge, parse_challenges
 
 
 @dataclass(frozen=True, slots=True)
-class Stronger:
+class FakeDigest:
     """A scheme that needs a nonce, as Digest does."""
 
     name: str = "digest"
     title: str = "Digest"
     family: str = "digest"
-    readable: bool = False
+    sends_password: bool = False
     binds_connection: bool = False
     blocks: bool = False
     needs_login: bool = True
@@ -34,7 +34,7 @@ class Stronger:
 
 
 def chosen(lines: Sequence[bytes]) -> str:
-    offer = choose(parse_challenges(lines), [Stronger(), Basic()])
+    offer = choose(parse_challenges(lines), [FakeDigest(), Basic()])
     return offer.scheme.name if offer else ""
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Scheme, choose, strength
-from trayproxy.auth.schemes import ANY_METHOD, allowed, http_schemes, writing
+from trayproxy.auth.schemes import ANY_METHOD, allowed_schemes, http_schemes, with_encoding
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.http.challenges import Challenge, parse_challenges
 
@@ -75,11 +75,11 @@ def test_there_is_a_way_to_sign_in_to_every_real_proxy(path: Path) -> None:
     ],
 )
 def test_a_profile_allows_any_method_or_one(method: str, own: bool, names: list[str]) -> None:
-    assert [scheme.name for scheme in allowed(SCHEMES, method, own=own)] == names
+    assert [scheme.name for scheme in allowed_schemes(SCHEMES, method, own_sign_in=own)] == names
 
 
 def test_another_encoding_is_a_matter_of_basic_and_digest_alone_r_092() -> None:
-    latin = writing(SCHEMES, "latin-1")
+    latin = with_encoding(SCHEMES, "latin-1")
     assert latin[:3] == SCHEMES[:3]
     assert [getattr(scheme, "encoding", "") for scheme in latin[3:]] == ["latin-1", "latin-1"]
     assert [getattr(scheme, "encoding", "") for scheme in SCHEMES[3:]] == ["utf-8", "utf-8"]
@@ -115,7 +115,7 @@ def test_each_scheme_has_its_properties() -> None:
     found = [
         (
             *(scheme.name, scheme.title, scheme.family),
-            *(scheme.readable, scheme.binds_connection, scheme.blocks, scheme.needs_login),
+            *(scheme.sends_password, scheme.binds_connection, scheme.blocks, scheme.needs_login),
         )
         for scheme in (*SCHEMES, SocksPassword())
     ]

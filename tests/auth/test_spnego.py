@@ -89,7 +89,7 @@ class CountingLock:
             assert self._wanted.acquire(timeout=PATIENCE)
 
 
-class Library:
+class FakePyspnego:
     """pyspnego, as far as we use it.
 
     Attributes:
@@ -105,35 +105,35 @@ class Library:
         self.stepping: Callable[[int], None] = lambda number: None
         self.bindings: list[object] = []
         self.steps = 0
-        self.kind = Context
+        self.kind = FakeContext
 
-    def client(self, credential: object, **keywords: object) -> "Context":
+    def client(self, credential: object, **keywords: object) -> "FakeContext":
         self.calls.append({"credential": credential, **keywords})
         self.opening()
         return self.kind(self)
 
 
-class Context:
-    def __init__(self, library: Library) -> None:
-        self.played = library
+class FakeContext:
+    def __init__(self, library: FakePyspnego) -> None:
+        self.library = library
 
-    def new_context(self) -> "Context":
-        return Context(self.played)
+    def new_context(self) -> "FakeContext":
+        return FakeContext(self.library)
 
     def step(self, token: bytes | None = None, *, channel_bindings: object = None) -> bytes:
-        self.played.steps += 1
-        self.played.bindings.append(channel_bindings)
-        self.played.stepping(self.played.steps)
-        return b"token %d" % self.played.steps
+        self.library.steps += 1
+        self.library.bindings.append(channel_bindings)
+        self.library.stepping(self.library.steps)
+        return b"token %d" % self.library.steps
 
 
-class NTLMProxy(Context):
+class NTLMProxy(FakeContext):
     """What pyspnego computes NTLM with where there is no Windows."""
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Library:
-    library = Library()
+def library(monkeypatch: pytest.MonkeyPatch) -> FakePyspnego:
+    library = FakePyspnego()
     spnego, errors, bindings, krb5 = map(
         ModuleType, ("spnego", "spnego.exceptions", "spnego.channel_bindings", "krb5")
     )
@@ -159,7 +159,7 @@ def failing(error: Exception) -> Callable[[], None]:
     return fail
 
 
-def refused(call: Callable[[], object]) -> Verdict:
+def verdict_of(call: Callable[[], object]) -> Verdict:
     with pytest.raises(TokenError) as refusal:
         call()
     assert SECRET not in f"{refusal.value!r} {refusal.value} {refusal.value.verdict.text}"
@@ -170,7 +170,7 @@ def refused(call: Callable[[], object]) -> Verdict:
 
 
 def test_negotiate_is_never_asked_for_and_the_name_is_that_of_the_profile_r_127(
-    library: Library,
+    library: FakePyspnego,
 ) -> None:
     """It falls back from Kerberos to NTLM in silence."""
     NtlmLogin(LOGIN, HOST).begin(b"").step(None)
@@ -185,7 +185,9 @@ def test_negotiate_is_never_asked_for_and_the_name_is_that_of_the_profile_r_127(
     ]
 
 
-def test_tokens_are_bound_to_the_connection_where_that_is_encrypted_r_127(library: Library) -> None:
+def test_tokens_are_bound_to_the_connection_where_that_is_encrypted_r_127(
+    library: FakePyspnego,
+) -> None:
     # RFC 5929, section 4.
     tickets = KerberosTickets(LOGIN, HOST)
     tickets.token(b"\x01")
@@ -212,13 +214,15 @@ def test_tokens_are_bound_to_the_connection_where_that_is_encrypted_r_127(librar
         ("j@doe@corp.example", "j@doe@CORP.EXAMPLE"),
     ],
 )
-def test_names_of_windows_become_principals(library: Library, typed: str, principal: str) -> None:
+def test_names_of_windows_become_principals(
+    library: FakePyspnego, typed: str, principal: str
+) -> None:
     KerberosTickets(Login(typed, SECRET), HOST).token(b"")
     assert library.calls[0]["credential"] == (principal, SECRET)
 
 
 def test_names_stay_as_they_are_for_ntlm_and_without_libkrb5(
-    library: Library, monkeypatch: pytest.MonkeyPatch
+    library: FakePyspnego, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     NtlmLogin(Login("CORP\\jdoe", SECRET), HOST).begin(b"")
     monkeypatch.setitem(sys.modules, "krb5", None)
@@ -241,13 +245,13 @@ def test_names_stay_as_they_are_for_ntlm_and_without_libkrb5(
     ],
 )
 def test_a_domain_in_front_of_a_slash_is_sent_as_windows_writes_it(
-    library: Library, typed: str, sent: str
+    library: FakePyspnego, typed: str, sent: str
 ) -> None:
     NtlmLogin(Login(typed, SECRET), HOST).begin(b"")
     assert library.calls[0]["credential"] == (sent, SECRET)
 
 
-def test_keys_are_derived_from_a_password_once_for_all_connections(library: Library) -> None:
+def test_keys_are_derived_from_a_password_once_for_all_connections(library: FakePyspnego) -> None:
     messages = NtlmLogin(Login("CORP/jdoe", SECRET), HOST)
     for end_point in (b"", b"\x01", b"\x02"):
         exchange = messages.begin(end_point)
@@ -258,22 +262,22 @@ def test_keys_are_derived_from_a_password_once_for_all_connections(library: Libr
     assert library.bindings == [None, None, first, first, second, second]
 
 
-def test_an_exchange_waits_for_nothing_but_the_library_and_windows(library: Library) -> None:
+def test_an_exchange_waits_for_nothing_but_the_library_and_windows(library: FakePyspnego) -> None:
     messages = NtlmLogin(LOGIN, HOST)
-    assert messages.waits
+    assert messages.may_block
     messages.begin(b"")
-    assert messages.waits
+    assert messages.may_block
     library.kind = NTLMProxy
     in_python = NtlmLogin(LOGIN, HOST)
     in_python.begin(b"")
-    assert not in_python.waits
+    assert not in_python.may_block
 
 
-AROUND = NtlmEnvironment(bytes, lambda: 0, "LAPTOP")
+ENVIRONMENT = NtlmEnvironment(bytes, lambda: 0, "LAPTOP")
 
 
-def test_windows_computes_its_own_messages(library: Library) -> None:
-    messages = NtlmLogin(LOGIN, HOST, AROUND)
+def test_windows_computes_its_own_messages(library: FakePyspnego) -> None:
+    messages = NtlmLogin(LOGIN, HOST, ENVIRONMENT)
     for number in (1, 3):
         exchange = messages.begin(b"")
         assert exchange.step(None) == b"token %d" % number
@@ -281,25 +285,25 @@ def test_windows_computes_its_own_messages(library: Library) -> None:
 
 
 def test_the_library_gives_the_first_message_alone_where_it_computes_in_python(
-    library: Library,
+    library: FakePyspnego,
 ) -> None:
     library.kind = NTLMProxy
-    messages = NtlmLogin(LOGIN, HOST, AROUND)
+    messages = NtlmLogin(LOGIN, HOST, ENVIRONMENT)
     for _ in range(3):
         assert messages.begin(b"").step(None) == b"token 1"
     assert library.steps == len(library.calls) == 1
 
 
-def test_the_logged_on_user_of_windows_is_left_to_the_library(library: Library) -> None:
+def test_the_logged_on_user_of_windows_is_left_to_the_library(library: FakePyspnego) -> None:
     library.kind = NTLMProxy
-    messages = NtlmLogin(None, HOST, AROUND)
+    messages = NtlmLogin(None, HOST, ENVIRONMENT)
     assert [messages.begin(b"").step(None) for _ in range(2)] == [b"token 1", b"token 2"]
 
 
-def test_what_could_not_be_begun_is_begun_anew(library: Library) -> None:
+def test_what_could_not_be_begun_is_begun_anew(library: FakePyspnego) -> None:
     messages = NtlmLogin(LOGIN, HOST)
     library.opening = failing(ImportError(SECRET))
-    assert refused(lambda: messages.begin(b"")) == Verdict(VerdictKind.UNUSABLE, NTLM_EXTRA)
+    assert verdict_of(lambda: messages.begin(b"")) == Verdict(VerdictKind.UNUSABLE, NTLM_EXTRA)
     library.opening = lambda: None
     assert messages.begin(b"").step(None) == b"token 1"
 
@@ -328,13 +332,13 @@ def test_what_could_not_be_begun_is_begun_anew(library: Library) -> None:
     ],
 )
 def test_every_code_has_its_verdict(
-    library: Library, code: int, kind: VerdictKind, word: str
+    library: FakePyspnego, code: int, kind: VerdictKind, word: str
 ) -> None:
     for error in (Krb5Error(code), GssError(code), WindowsError(code)):
         library.opening = failing(SpnegoError(error))
-        verdict = refused(lambda: KerberosTickets(LOGIN, HOST).token(b""))
+        verdict = verdict_of(lambda: KerberosTickets(LOGIN, HOST).token(b""))
         library.opening = failing(error)
-        assert refused(lambda: KerberosTickets(LOGIN, HOST).token(b"")) == verdict
+        assert verdict_of(lambda: KerberosTickets(LOGIN, HOST).token(b"")) == verdict
         assert verdict.kind is kind
         assert word in verdict.text
 
@@ -362,20 +366,20 @@ OF_THIS_COMPUTER = {
     ("code", "kind"), [(code, kind) for kind, codes in CODES.items() for code in codes]
 )
 def test_each_code_of_the_tables_is_of_its_kind(
-    library: Library, code: int, kind: VerdictKind
+    library: FakePyspnego, code: int, kind: VerdictKind
 ) -> None:
     library.opening = failing(Krb5Error(code))
-    assert refused(lambda: KerberosTickets(LOGIN, HOST).token(b"")).kind is kind
+    assert verdict_of(lambda: KerberosTickets(LOGIN, HOST).token(b"")).kind is kind
 
 
 @pytest.mark.parametrize(
     ("code", "word"), [(code, word) for word, codes in OF_THIS_COMPUTER.items() for code in codes]
 )
 def test_each_code_that_is_about_this_computer_says_so(
-    library: Library, code: int, word: str
+    library: FakePyspnego, code: int, word: str
 ) -> None:
     library.opening = failing(Krb5Error(code))
-    verdict = refused(lambda: KerberosTickets(LOGIN, HOST).token(b""))
+    verdict = verdict_of(lambda: KerberosTickets(LOGIN, HOST).token(b""))
     assert verdict.kind is VerdictKind.UNUSABLE
     assert word in verdict.text
     assert str(code) not in verdict.text
@@ -391,27 +395,28 @@ def test_each_code_that_is_about_this_computer_says_so(
     ],
 )
 def test_without_a_ticket_it_is_told_and_looked_for_again_next_time(
-    library: Library, error: Exception, verdict: Verdict
+    library: FakePyspnego, error: Exception, verdict: Verdict
 ) -> None:
     # TP-305 recovers by itself when a ticket appears.
     tickets = KerberosTickets(None, HOST)
     library.opening = failing(error)
-    assert refused(lambda: tickets.token(b"")) == verdict
+    assert verdict_of(lambda: tickets.token(b"")) == verdict
     library.opening = lambda: None
     assert tickets.token(b"") == b"token 1"
 
 
 @pytest.mark.parametrize("error", [ValueError(SECRET), IndexError(), KeyError(SECRET)])
-def test_whatever_breaks_is_a_verdict(library: Library, error: Exception) -> None:
+def test_whatever_breaks_is_a_verdict(library: FakePyspnego, error: Exception) -> None:
     def fail(number: int) -> None:
         raise error
 
     library.stepping = fail
     for login in (None, LOGIN):
         token = partial(KerberosTickets(login, HOST).token, b"")
-        assert refused(token).kind is VerdictKind.UNUSABLE
+        assert verdict_of(token).kind is VerdictKind.UNUSABLE
     assert (
-        refused(lambda: NtlmLogin(LOGIN, HOST).begin(b"").step(b"x")).kind is VerdictKind.UNUSABLE
+        verdict_of(lambda: NtlmLogin(LOGIN, HOST).begin(b"").step(b"x")).kind
+        is VerdictKind.UNUSABLE
     )
 
 
@@ -426,45 +431,45 @@ def lock(monkeypatch: pytest.MonkeyPatch) -> CountingLock:
     return made
 
 
-def refused_at_once(
+def concurrent_verdicts(
     tickets: KerberosTickets, lock: CountingLock, answer: threading.Event
 ) -> set[VerdictKind]:
     """Return the verdicts for nine threads that all ask before the server answers."""
     token = partial(tickets.token, b"")
     with ThreadPoolExecutor(9) as threads:
-        asking = [threads.submit(lambda: refused(token).kind) for _ in range(9)]
+        asking = [threads.submit(lambda: verdict_of(token).kind) for _ in range(9)]
         lock.wait_until_wanted(9)
         answer.set()
         return {each.result(PATIENCE) for each in asking}
 
 
 @pytest.mark.parametrize("code", [-1765328360, -1765328361, -1765328366])
-def test_a_password_that_was_refused_is_never_sent_again(library: Library, code: int) -> None:
+def test_a_password_that_was_refused_is_never_sent_again(library: FakePyspnego, code: int) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     library.opening = failing(Krb5Error(code))
-    verdicts = {refused(lambda: tickets.token(b"")).kind for _ in range(5)}
+    verdicts = {verdict_of(lambda: tickets.token(b"")).kind for _ in range(5)}
     assert len(verdicts) == 1
     assert len(library.calls) == 1
 
 
-def test_a_silent_server_is_asked_again_later(library: Library) -> None:
+def test_a_silent_server_is_asked_again_later(library: FakePyspnego) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     library.opening = failing(Krb5Error(-1765328228))
-    refused(lambda: tickets.token(b""))
+    verdict_of(lambda: tickets.token(b""))
     library.opening = lambda: None
     assert tickets.token(b"") == b"token 1"
 
 
 @pytest.mark.parametrize("login", [None, LOGIN], ids=["own", "password"])
 def test_a_server_that_stays_silent_is_asked_by_one_at_a_time_and_used_once_it_is_back(
-    library: Library, monkeypatch: pytest.MonkeyPatch, login: Login | None
+    library: FakePyspnego, monkeypatch: pytest.MonkeyPatch, login: Login | None
 ) -> None:
     """Whoever needs a ticket meanwhile waits only a moment."""
-    monkeypatch.setattr("trayproxy.auth.spnego.MOMENT_S", 0.01)
+    monkeypatch.setattr("trayproxy.auth.spnego.RETRY_WAIT_S", 0.01)
     tickets = KerberosTickets(login, HOST)
     unreachable = failing(Krb5Error(-1765328228))
     library.opening = unreachable
-    assert refused(lambda: tickets.token(b"")).kind is VerdictKind.SERVER_UNREACHABLE
+    assert verdict_of(lambda: tickets.token(b"")).kind is VerdictKind.SERVER_UNREACHABLE
     is_back = threading.Event()
 
     def wait() -> None:
@@ -472,27 +477,27 @@ def test_a_server_that_stays_silent_is_asked_by_one_at_a_time_and_used_once_it_i
 
     library.opening = wait
     for _ in range(5):
-        assert refused(lambda: tickets.token(b"")).kind is VerdictKind.SERVER_UNREACHABLE
+        assert verdict_of(lambda: tickets.token(b"")).kind is VerdictKind.SERVER_UNREACHABLE
     assert len(library.calls) == 2
     is_back.set()
-    monkeypatch.setattr("trayproxy.auth.spnego.MOMENT_S", PATIENCE)
+    monkeypatch.setattr("trayproxy.auth.spnego.RETRY_WAIT_S", PATIENCE)
     assert tickets.token(b"") == b"token 2"
     assert tickets.token(b"") == b"token 3"
 
 
 def test_a_password_that_is_refused_when_the_server_is_back_is_sent_once(
-    library: Library, monkeypatch: pytest.MonkeyPatch
+    library: FakePyspnego, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     library.opening = failing(Krb5Error(-1765328228))
-    refused(lambda: tickets.token(b""))
+    verdict_of(lambda: tickets.token(b""))
     library.opening = failing(Krb5Error(-1765328360))
-    kinds = {refused(lambda: tickets.token(b"")).kind for _ in range(4)}
+    kinds = {verdict_of(lambda: tickets.token(b"")).kind for _ in range(4)}
     assert kinds == {VerdictKind.REJECTED}
     assert len(library.calls) == 2
 
 
-def test_the_server_is_asked_once_for_many_connections(library: Library) -> None:
+def test_the_server_is_asked_once_for_many_connections(library: FakePyspnego) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     assert len({tickets.token(b"") for _ in range(5)}) == 5
     assert len(library.calls) == 1
@@ -500,7 +505,7 @@ def test_the_server_is_asked_once_for_many_connections(library: Library) -> None
 
 @pytest.mark.parametrize("code", [-1765328360, -1765328228])
 def test_those_who_wait_for_an_answer_share_it(
-    library: Library, lock: CountingLock, code: int
+    library: FakePyspnego, lock: CountingLock, code: int
 ) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     answer = threading.Event()
@@ -510,14 +515,14 @@ def test_those_who_wait_for_an_answer_share_it(
         raise Krb5Error(code)
 
     library.opening = wait
-    assert len(refused_at_once(tickets, lock, answer)) == 1
+    assert len(concurrent_verdicts(tickets, lock, answer)) == 1
     assert len(library.calls) == 1
 
 
 @pytest.mark.parametrize("code", [-2146893044, -1073741276, -1073741260])
 @pytest.mark.parametrize("is_renewal", [False, True], ids=["first", "renewal"])
 def test_a_password_that_is_checked_by_the_token_is_checked_once(
-    library: Library, lock: CountingLock, code: int, is_renewal: bool
+    library: FakePyspnego, lock: CountingLock, code: int, is_renewal: bool
 ) -> None:
     """On Windows (SSPI) making the credential asks nobody; the token does."""
     tickets = KerberosTickets(LOGIN, HOST)
@@ -532,14 +537,14 @@ def test_a_password_that_is_checked_by_the_token_is_checked_once(
         raise WindowsError(code)
 
     library.stepping = deny
-    assert len(refused_at_once(tickets, lock, answer)) == 1
-    refused(lambda: tickets.token(b""))
+    assert len(concurrent_verdicts(tickets, lock, answer)) == 1
+    verdict_of(lambda: tickets.token(b""))
     assert library.steps - before == 1
 
 
 @pytest.mark.parametrize("code", [-2146893039, -1765328228])
 def test_a_server_that_is_silent_at_the_token_is_asked_once_and_again_later(
-    library: Library, lock: CountingLock, code: int
+    library: FakePyspnego, lock: CountingLock, code: int
 ) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     answer = threading.Event()
@@ -549,7 +554,7 @@ def test_a_server_that_is_silent_at_the_token_is_asked_once_and_again_later(
         raise WindowsError(code)
 
     library.stepping = fail
-    assert refused_at_once(tickets, lock, answer) == {VerdictKind.SERVER_UNREACHABLE}
+    assert concurrent_verdicts(tickets, lock, answer) == {VerdictKind.SERVER_UNREACHABLE}
     assert library.steps == 1
     library.stepping = lambda number: None
     assert tickets.token(b"") == b"token 2"
@@ -557,21 +562,21 @@ def test_a_server_that_is_silent_at_the_token_is_asked_once_and_again_later(
 
 @pytest.mark.parametrize("token", [b"", None])
 def test_a_library_that_returns_no_token_is_a_verdict(
-    library: Library, monkeypatch: pytest.MonkeyPatch, token: bytes | None
+    library: FakePyspnego, monkeypatch: pytest.MonkeyPatch, token: bytes | None
 ) -> None:
-    monkeypatch.setattr(Context, "step", lambda self, *args, **keywords: token)
+    monkeypatch.setattr(FakeContext, "step", lambda self, *args, **keywords: token)
     for login in (None, LOGIN):
         tickets = KerberosTickets(login, HOST)
-        verdict = refused(partial(tickets.token, b""))
+        verdict = verdict_of(partial(tickets.token, b""))
         assert verdict.kind is VerdictKind.UNUSABLE
         assert "came to an end" in verdict.text
     for message in (None, b"type 2"):
-        verdict = refused(partial(NtlmLogin(LOGIN, HOST).begin(b"").step, message))
+        verdict = verdict_of(partial(NtlmLogin(LOGIN, HOST).begin(b"").step, message))
         assert verdict.kind is VerdictKind.UNUSABLE
         assert "came to an end" in verdict.text
 
 
-def test_a_ticket_that_has_expired_is_fetched_anew_once(library: Library) -> None:
+def test_a_ticket_that_has_expired_is_fetched_anew_once(library: FakePyspnego) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     tickets.token(b"")
 
@@ -584,7 +589,7 @@ def test_a_ticket_that_has_expired_is_fetched_anew_once(library: Library) -> Non
     assert len(library.calls) == 2
 
 
-def test_a_password_that_was_changed_meanwhile_fails_once(library: Library) -> None:
+def test_a_password_that_was_changed_meanwhile_fails_once(library: FakePyspnego) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     tickets.token(b"")
 
@@ -593,6 +598,6 @@ def test_a_password_that_was_changed_meanwhile_fails_once(library: Library) -> N
 
     library.stepping = expire
     library.opening = failing(Krb5Error(-1765328360))
-    kinds = [refused(lambda: tickets.token(b"")).kind for _ in range(4)]
+    kinds = [verdict_of(lambda: tickets.token(b"")).kind for _ in range(4)]
     assert kinds == [VerdictKind.REJECTED] * 4
     assert len(library.calls) == 2

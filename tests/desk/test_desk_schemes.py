@@ -35,7 +35,7 @@ class Ticket:
     name: str
     title: str
     family: str
-    readable: bool = False
+    sends_password: bool = False
     needs_login: bool = False
     binds_connection: bool = True
     blocks: bool = False

@@ -620,7 +620,7 @@ def test_a_missing_ticket_is_told_and_looked_for_every_few_seconds() -> None:
 
 
 UNREACHABLE = Verdict(VerdictKind.SERVER_UNREACHABLE)
-SILENT = Verdict(VerdictKind.UNUSABLE, "It does not answer.", may_pass=True)
+SILENT = Verdict(VerdictKind.UNUSABLE, "It does not answer.", is_transient=True)
 
 
 @pytest.mark.parametrize("verdict", [UNREACHABLE, SILENT])

@@ -34,7 +34,7 @@ class Scripted:
         self.told.append(challenges)
         return self.steps[min(len(self.told), len(self.steps)) - 1]
 
-    def learn(self, fields: Fields) -> None:
+    def finish(self, fields: Fields) -> None:
         self.learnt += 1
 
 
@@ -51,11 +51,11 @@ class ScriptedScheme:
     name: str = "ntlm"
     title: str = "Scripted"
     family: str = "ntlm"
-    readable: bool = False
+    sends_password: bool = False
     binds_connection: bool = True
     blocks: bool = False
     needs_login: bool = True
-    repeats: bool = False
+    is_constant: bool = False
     before: Callable[[], object] = lambda: None
     handshakes: list[Scripted] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ class ScriptedScheme:
         return self.handshakes[-1]
 
 
-TYPE_1 = Leg(b"NTLM b25l", whole=False)
+TYPE_1 = Leg(b"NTLM b25l", with_content=False)
 TYPE_3 = Leg(b"NTLM dGhyZWU=", same_connection=True)
 REJECTED = Verdict(VerdictKind.REJECTED)
 UNUSABLE = Verdict(VerdictKind.UNUSABLE, "It cannot be used here.")
@@ -91,11 +91,11 @@ class Ticket:
     name = "negotiate"
     title = "Kerberos"
     family = "negotiate"
-    readable = False
+    sends_password = False
     binds_connection = True
     blocks = True
     needs_login = False
-    repeats = False
+    is_constant = False
 
     def check(self, login: Login) -> None:
         pass
@@ -123,5 +123,5 @@ class _Tokens:
             return REJECTED
         return Leg(b"Negotiate bW9yZQ==", same_connection=True) if token.isalnum() else UNUSABLE
 
-    def learn(self, fields: Fields) -> None:
+    def finish(self, fields: Fields) -> None:
         pass

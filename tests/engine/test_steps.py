@@ -33,7 +33,7 @@ class Waiting:
         assert self.may_end.wait(PATIENCE)
         return LEG
 
-    def learn(self, fields: Fields) -> None:
+    def finish(self, fields: Fields) -> None:
         pass
 
     def wait_for(self, count: int) -> None:

@@ -13,9 +13,9 @@ from trayproxy.auth.login import (
     Login,
     LoginError,
     check_characters,
-    encoded,
-    needed,
-    says_utf_8,
+    encode_nfc,
+    require_login,
+    requires_utf_8,
 )
 from trayproxy.auth.scheme import ConstantSigner, Signer
 from trayproxy.http.challenges import Challenge
@@ -33,7 +33,7 @@ class Basic:
     name: str = "basic"
     title: str = "Basic"
     family: str = "basic"
-    readable: bool = True
+    sends_password: bool = True
     binds_connection: bool = False
     blocks: bool = False
     needs_login: bool = True
@@ -56,8 +56,8 @@ class Basic:
         Raises:
             LoginError: See `basic_credentials`; or there is no login.
         """
-        encoding = UTF_8 if says_utf_8(challenge) else self.encoding
-        return ConstantSigner(basic_credentials(needed(login), encoding))
+        encoding = UTF_8 if requires_utf_8(challenge) else self.encoding
+        return ConstantSigner(basic_credentials(require_login(login), encoding))
 
 
 def basic_credentials(login: Login, encoding: str = UTF_8) -> bytes:
@@ -81,4 +81,4 @@ def basic_credentials(login: Login, encoding: str = UTF_8) -> bytes:
             "A user name cannot contain a colon with the sign-in method of this proxy."
         )
     check_characters(login, CONTROL_CHARACTERS)
-    return b"Basic " + b64encode(encoded(f"{login.user}:{login.password}", encoding))
+    return b"Basic " + b64encode(encode_nfc(f"{login.user}:{login.password}", encoding))

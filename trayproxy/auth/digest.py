@@ -36,18 +36,18 @@ from trayproxy.auth.login import (
     Login,
     LoginError,
     check_characters,
-    encoded,
-    needed,
-    says_utf_8,
+    encode_nfc,
+    require_login,
+    requires_utf_8,
 )
 from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Signer, Verdict, VerdictKind
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
 
-MOST_STALE = 3
+MAX_STALE = 3
 """How often in a row the proxy may declare a nonce too old before that is an error (T14)."""
 
-MOST_IDLE = 64
+MAX_IDLE = 64
 """Nonces that are kept for the next requests; the one that was idle for longest goes first."""
 
 _LAST_COUNT = 0xFFFFFFFF
@@ -94,7 +94,7 @@ class Digest:
     name: str = "digest"
     title: str = "Digest"
     family: str = "digest"
-    readable: bool = False
+    sends_password: bool = False
     binds_connection: bool = False
     blocks: bool = False
     needs_login: bool = True
@@ -123,7 +123,7 @@ class Digest:
             LoginError: See `check`; or there is no login, or it has a character that the encoding
                 has not got.
         """
-        login = needed(login)
+        login = require_login(login)
         self.check(login)
         terms = _Terms.of(challenge)
         assert terms is not None, "only challenges that are understood get a signer"
@@ -145,7 +145,7 @@ class _Terms:
         hides_user: Whether it wants the user name hashed.
         nonce: To be used first.
         is_stale: Whether it says that the nonce before was too old, and nothing else was wrong.
-        tells_stale: Whether it says if the nonce before was too old (``stale=false``, too).
+        states_stale: Whether it says if the nonce before was too old (``stale=false``, too).
     """
 
     realm: str
@@ -156,7 +156,7 @@ class _Terms:
     hides_user: bool
     nonce: str
     is_stale: bool
-    tells_stale: bool
+    states_stale: bool
 
     @classmethod
     def of(cls, challenge: Challenge) -> "_Terms | None":
@@ -173,25 +173,25 @@ class _Terms:
             algorithm=algorithm,
             qop=qop,
             opaque=challenge.param("opaque"),
-            utf8=says_utf_8(challenge),
-            hides_user=_is(challenge, "userhash", "true"),
+            utf8=requires_utf_8(challenge),
+            hides_user=_param_is(challenge, "userhash", "true"),
             nonce=nonce,
-            is_stale=_is(challenge, "stale", "true"),
-            tells_stale=challenge.param("stale") is not None,
+            is_stale=_param_is(challenge, "stale", "true"),
+            states_stale=challenge.param("stale") is not None,
         )
 
-    def continues(self, earlier: "_Terms") -> bool:
+    def is_compatible(self, earlier: "_Terms") -> bool:
         """Return whether a signer made for earlier terms can sign by these too."""
         same = self.realm == earlier.realm and self.utf8 == earlier.utf8
         return same and (self.algorithm or "md5").lower() == (earlier.algorithm or "md5").lower()
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
-class _Line:
+class _Nonce:
     """A nonce and what was signed with it.
 
     Attributes:
-        terms: Of the challenge that brought it.
+        answerable_terms: Of the challenge that brought it.
         nonce: The nonce, or what followed it (``nextnonce``).
         cnonce: Ours, the same for the whole line, so that there is one session key (section 3.4.2).
         secret: The hash that signs: HA1, or the session key of ``-sess``.
@@ -199,7 +199,7 @@ class _Line:
     """
 
     terms: _Terms
-    nonce: str
+    value: str
     cnonce: str
     secret: bytes = field(repr=False)
     count: int = 0
@@ -208,7 +208,7 @@ class _Line:
 class DigestSigner:
     """A login at work in one realm."""
 
-    repeats = False
+    is_constant = False
     blocks = False
 
     def __init__(
@@ -231,98 +231,98 @@ class DigestSigner:
         self._random = random
         self._hash = digest
         encoding = UTF_8 if terms.utf8 else encoding
-        self._user = encoded(login.user, encoding)
-        password = encoded(login.password, encoding)
+        self._user = encode_nfc(login.user, encoding)
+        password = encode_nfc(login.password, encoding)
         realm = terms.realm.encode("iso-8859-1")
         self._ha1 = digest(b":".join((self._user, realm, password)))
         self._user_hash = digest(self._user + b":" + realm)
         # A proxy may give the same nonce to several requests: then they share its count.
-        self._lines: WeakValueDictionary[str, _Line] = WeakValueDictionary()
-        self._idle = [self.line(terms)]
+        self._nonces: WeakValueDictionary[str, _Nonce] = WeakValueDictionary()
+        self._idle = [self.nonce_of(terms)]
 
     def begin(self, request: RequestToSign) -> Handshake:
         """Return the handshake for a request."""
         return _DigestHandshake(self, request)
 
-    def borrow(self, challenges: tuple[Challenge, ...]) -> _Line | None:
+    def take_nonce(self, challenges: tuple[Challenge, ...]) -> _Nonce | None:
         """Return a nonce for one request alone, None if there is none.
 
         Args:
             challenges: Those that this request came back with, if any: its own nonce goes first.
         """
-        if terms := self.terms(challenges):
-            return self.line(terms)
+        if terms := self.answerable_terms(challenges):
+            return self.nonce_of(terms)
         return self._idle.pop() if self._idle else None
 
-    def line(self, terms: _Terms) -> _Line:
-        """Return the line of a nonce that came for the very request that needs it."""
-        line = self._lines.get(terms.nonce)
-        if line is None:
-            line = _Line(terms, terms.nonce, *self._keys(terms))
-            self._lines[line.nonce] = line
-        elif line in self._idle:
-            self._idle.remove(line)
-        return line
+    def nonce_of(self, terms: _Terms) -> _Nonce:
+        """Return the nonce of a nonce that came for the very request that needs it."""
+        nonce = self._nonces.get(terms.nonce)
+        if nonce is None:
+            nonce = _Nonce(terms, terms.nonce, *self._keys(terms))
+            self._nonces[nonce.value] = nonce
+        elif nonce in self._idle:
+            self._idle.remove(nonce)
+        return nonce
 
-    def give_back(self, line: _Line, next_nonce: str | None) -> None:
-        """Take a line back, for the next request.
+    def release_nonce(self, nonce: _Nonce, next_nonce: str | None) -> None:
+        """Take a nonce back, for the next request.
 
         Args:
-            line: Of a request that was answered.
+            nonce: Of a request that was answered.
             next_nonce: What is to be used from now on; the count begins anew (section 3.5).
         """
-        if next_nonce is not None and next_nonce != line.nonce:
-            line.nonce, line.count = next_nonce, 0
-            self._lines[next_nonce] = line
-        if line.count < _LAST_COUNT and line not in self._idle:
-            self._idle.append(line)
-            del self._idle[:-MOST_IDLE]
+        if next_nonce is not None and next_nonce != nonce.value:
+            nonce.value, nonce.count = next_nonce, 0
+            self._nonces[next_nonce] = nonce
+        if nonce.count < _LAST_COUNT and nonce not in self._idle:
+            self._idle.append(nonce)
+            del self._idle[:-MAX_IDLE]
 
-    def terms(self, challenges: tuple[Challenge, ...]) -> _Terms | None:
+    def answerable_terms(self, challenges: tuple[Challenge, ...]) -> _Terms | None:
         """Return the first challenge that this login and algorithm answer (section 3.7)."""
         for challenge in challenges:
             if challenge.scheme == "digest":
                 terms = _Terms.of(challenge)
-                if terms is not None and terms.continues(self._terms):
+                if terms is not None and terms.is_compatible(self._terms):
                     return terms
         return None
 
-    def is_for_another(self, challenges: tuple[Challenge, ...]) -> bool:
+    def asks_only_others(self, challenges: tuple[Challenge, ...]) -> bool:
         """Return whether Digest is asked for, but only in realms or by algorithms of others."""
         is_asked = any(challenge.scheme == "digest" for challenge in challenges)
-        return is_asked and self.terms(challenges) is None
+        return is_asked and self.answerable_terms(challenges) is None
 
-    def sign(self, line: _Line, request: RequestToSign) -> bytes | None:
+    def sign(self, nonce: _Nonce, request: RequestToSign) -> bytes | None:
         """Return the credentials of a request; None if its content must be known and is not.
 
         The parameters are those of section 3.4, quoted as there: `algorithm`, `qop` and `nc` are
         not, the others are.
         """
-        terms = line.terms
+        terms = nonce.terms
         signed = [request.method, request.target]
         if terms.qop is Qop.AUTH_INT:
             if request.body is None:
                 return None
             signed.append(self._hash(request.body))
-        line.count += 1
-        nonce = line.nonce.encode("iso-8859-1")
-        count, cnonce = b"%08x" % line.count, line.cnonce.encode()
+        nonce.count += 1
+        value = nonce.value.encode("iso-8859-1")
+        count, cnonce = b"%08x" % nonce.count, nonce.cnonce.encode()
         between = [] if terms.qop is Qop.NONE else [count, cnonce, terms.qop.value.encode()]
-        parts = [line.secret, nonce, *between, self._hash(b":".join(signed))]
+        parts = [nonce.secret, value, *between, self._hash(b":".join(signed))]
         params = [
             *self._user_params(terms),
-            b"realm=" + _quoted(terms.realm.encode("iso-8859-1")),
-            b"nonce=" + _quoted(nonce),
-            b"uri=" + _quoted(request.target),
+            b"realm=" + _quote(terms.realm.encode("iso-8859-1")),
+            b"nonce=" + _quote(value),
+            b"uri=" + _quote(request.target),
         ]
         if terms.algorithm is not None:
             params.append(b"algorithm=" + terms.algorithm.encode("iso-8859-1"))
-        params.append(b"response=" + _quoted(self._hash(b":".join(parts))))
+        params.append(b"response=" + _quote(self._hash(b":".join(parts))))
         if terms.opaque is not None:
-            params.append(b"opaque=" + _quoted(terms.opaque.encode("iso-8859-1")))
+            params.append(b"opaque=" + _quote(terms.opaque.encode("iso-8859-1")))
         if terms.qop is not Qop.NONE:
             params += [b"qop=" + terms.qop.value.encode(), b"nc=" + count]
-            params.append(b"cnonce=" + _quoted(cnonce))
+            params.append(b"cnonce=" + _quote(cnonce))
         return b"Digest " + b", ".join(params)
 
     def _user_params(self, terms: _Terms) -> list[bytes]:
@@ -332,10 +332,10 @@ class DigestSigner:
         which is what their ``charset`` shows. The others get the octets that were hashed.
         """
         if terms.hides_user:
-            return [b"username=" + _quoted(self._user_hash), b"userhash=true"]
+            return [b"username=" + _quote(self._user_hash), b"userhash=true"]
         if terms.utf8 and not self._user.isascii():
-            return [b"username*=UTF-8''" + _percent_encoded(self._user)]
-        return [b"username=" + _quoted(self._user)]
+            return [b"username*=UTF-8''" + _percent_encode(self._user)]
+        return [b"username=" + _quote(self._user)]
 
     def _keys(self, terms: _Terms) -> tuple[str, bytes]:
         """Return a new cnonce and the hash that signs with it."""
@@ -352,8 +352,8 @@ class _DigestHandshake:
     def __init__(self, signer: DigestSigner, request: RequestToSign) -> None:
         self._signer = signer
         self._request = request
-        self._line: _Line | None = None
-        self._is_lent = False  # Rather than brought by the 407 that this request came back with.
+        self._nonce: _Nonce | None = None
+        self._is_pooled = False  # Rather than brought by the 407 that this request came back with.
         self._legs = 0
         self._stale = 0
 
@@ -361,42 +361,42 @@ class _DigestHandshake:
         """Return the next leg: without credentials at most once, signed four times at most."""
         self._legs += 1
         if self._legs == 1:
-            if self._signer.is_for_another(challenges):
+            if self._signer.asks_only_others(challenges):
                 return Verdict(VerdictKind.UNUSABLE, _CHANGED)
-            self._line = self._signer.borrow(challenges)
-            self._is_lent = self._signer.terms(challenges) is None
-            return self._sign() if self._line else Leg(b"")
-        line, self._line = self._line, None
-        terms = self._signer.terms(challenges)
-        if line is None:
+            self._nonce = self._signer.take_nonce(challenges)
+            self._is_pooled = self._signer.answerable_terms(challenges) is None
+            return self._sign() if self._nonce else Leg(b"")
+        nonce, self._nonce = self._nonce, None
+        terms = self._signer.answerable_terms(challenges)
+        if nonce is None:
             if terms is None:
                 return Verdict(VerdictKind.UNUSABLE, _CHANGED)
         elif terms is None:
             return Verdict(VerdictKind.REJECTED)
         elif terms.is_stale:
             self._stale += 1
-            if self._stale > MOST_STALE:
+            if self._stale > MAX_STALE:
                 return Verdict(VerdictKind.UNUSABLE, _ALWAYS_STALE)
-        elif terms.nonce == line.nonce:
+        elif terms.nonce == nonce.value:
             return Verdict(VerdictKind.REJECTED)
-        elif not self._is_lent:
-            return Verdict(VerdictKind.REJECTED, other_nonce=not terms.tells_stale)
-        self._line, self._is_lent = self._signer.line(terms), False
+        elif not self._is_pooled:
+            return Verdict(VerdictKind.REJECTED, other_nonce=not terms.states_stale)
+        self._nonce, self._is_pooled = self._signer.nonce_of(terms), False
         return self._sign()
 
-    def learn(self, fields: Fields) -> None:
+    def finish(self, fields: Fields) -> None:
         """Give the nonce back, or the one that the proxy wants to see next (section 3.5)."""
-        if self._line is not None:
-            line, self._line = self._line, None
-            self._signer.give_back(line, _next_nonce(fields))
+        if self._nonce is not None:
+            nonce, self._nonce = self._nonce, None
+            self._signer.release_nonce(nonce, _next_nonce(fields))
 
     def _sign(self) -> Leg | Verdict:
-        assert self._line is not None
-        credentials = self._signer.sign(self._line, self._request)
+        assert self._nonce is not None
+        credentials = self._signer.sign(self._nonce, self._request)
         if credentials is None:
-            line, self._line = self._line, None
-            if self._is_lent:
-                self._signer.give_back(line, None)
+            nonce, self._nonce = self._nonce, None
+            if self._is_pooled:
+                self._signer.release_nonce(nonce, None)
             return Verdict(VerdictKind.UNUSABLE, _NO_CONTENT, lacks_content=True)
         return Leg(credentials)
 
@@ -441,17 +441,17 @@ def _is_session(algorithm: str | None) -> bool:
     return algorithm is not None and algorithm.lower().endswith("-sess")
 
 
-def _is(challenge: Challenge, name: str, value: str) -> bool:
+def _param_is(challenge: Challenge, name: str, value: str) -> bool:
     return (challenge.param(name) or "").lower() == value
 
 
-def _percent_encoded(octets: bytes) -> bytes:
+def _percent_encode(octets: bytes) -> bytes:
     """Return the value of a parameter whose name ends with an asterisk (RFC 8187, section 3.2)."""
     return b"".join(
         b"%c" % octet if octet in _ATTR_CHARS else b"%%%02X" % octet for octet in octets
     )
 
 
-def _quoted(octets: bytes) -> bytes:
+def _quote(octets: bytes) -> bytes:
     """Return a quoted-string (RFC 9110, section 5.6.4)."""
     return b'"' + octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'

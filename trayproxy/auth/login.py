@@ -70,7 +70,7 @@ def windows_name(user: str) -> str:
     return f"{domain}\\{name}"
 
 
-def says_utf_8(challenge: Challenge) -> bool:
+def requires_utf_8(challenge: Challenge) -> bool:
     """Return whether a proxy says how it encodes names and passwords.
 
     ``UTF-8`` is all that it may say, in any case; whatever else it says is as good as nothing
@@ -79,7 +79,7 @@ def says_utf_8(challenge: Challenge) -> bool:
     return (challenge.param("charset") or "").lower() == UTF_8
 
 
-def encoded(text: str, encoding: str) -> bytes:
+def encode_nfc(text: str, encoding: str) -> bytes:
     """Return a user name or a password as octets, of its composed form (NFC).
 
     Args:
@@ -99,7 +99,7 @@ def encoded(text: str, encoding: str) -> bytes:
     return octets
 
 
-def needed(login: Login | None) -> Login:
+def require_login(login: Login | None) -> Login:
     """Return the login, for a scheme that has nothing else to sign in with.
 
     Raises:

@@ -40,12 +40,14 @@ _COMPLETED = re.compile(rb"\xa1%b\x30%b" % (_LENGTH, _LENGTH), re.DOTALL)
 _ACCEPTED = bytes.fromhex("a0030a0100")
 """The state accept-completed."""
 
-_NOT_TAKEN = (
+_TICKET_REFUSED = (
     "This proxy did not take the Kerberos ticket, although the company's sign-in server "
     "gave one out for it."
 )
-_NOT_THIS = "This proxy has taken the Kerberos ticket, and refuses this request all the same."
-_OTHER_WAY = "This proxy wants to go on in another way than by Kerberos."
+_REQUEST_REFUSED = (
+    "This proxy has taken the Kerberos ticket, and refuses this request all the same."
+)
+_OTHER_MECHANISM = "This proxy wants to go on in another way than by Kerberos."
 
 TicketSource = Callable[[Login | None, str], Tickets]
 """From a login, or None for one's own tickets, and a host to tickets for it."""
@@ -58,16 +60,16 @@ def kerberos_scheme(tickets: TicketSource = KerberosTickets) -> WindowsScheme:
         tickets: Where they come from.
     """
 
-    def signs(login: Login | None, host: str) -> Signer:
+    def make_signer(login: Login | None, host: str) -> Signer:
         return NegotiateSigner(tickets(login, host), has_password=login is not None)
 
-    return WindowsScheme(signs, name="negotiate", title="Kerberos", family="negotiate")
+    return WindowsScheme(make_signer, name="negotiate", title="Kerberos", family="negotiate")
 
 
 class NegotiateSigner:
     """One's tickets at work."""
 
-    repeats = False
+    is_constant = False
     blocks = True
 
     def __init__(self, tickets: Tickets, *, has_password: bool) -> None:
@@ -79,7 +81,7 @@ class NegotiateSigner:
         """
         self._tickets = tickets
         self._has_password = has_password
-        self._was_taken = False
+        self._was_accepted = False
 
     def begin(self, request: RequestToSign) -> Handshake:
         """Return the handshake for a connection; the request is not part of it."""
@@ -93,11 +95,11 @@ class NegotiateSigner:
         """
         return b"Negotiate " + b64encode(spnego_init(self._tickets.token(end_point)))
 
-    def taken(self) -> None:
+    def mark_accepted(self) -> None:
         """Note that the proxy takes our tickets."""
-        self._was_taken = True
+        self._was_accepted = True
 
-    def refused(self, challenges: tuple[Challenge, ...]) -> Verdict:
+    def rejection_verdict(self, challenges: tuple[Challenge, ...]) -> Verdict:
         """Return what a 407 to our token says.
 
         A password that the sign-in server has accepted is not wrong: that the proxy takes no ticket
@@ -108,9 +110,9 @@ class NegotiateSigner:
         tokens = [each.token68 for each in challenges if each.scheme == "negotiate"]
         completed = [is_completed(token) for token in filter(None, tokens)]
         if not all(completed):
-            return Verdict(VerdictKind.UNUSABLE, _OTHER_WAY)
-        if self._has_password and not self._was_taken:
-            return Verdict(VerdictKind.UNUSABLE, _NOT_THIS if completed else _NOT_TAKEN)
+            return Verdict(VerdictKind.UNUSABLE, _OTHER_MECHANISM)
+        if self._has_password and not self._was_accepted:
+            return Verdict(VerdictKind.UNUSABLE, _REQUEST_REFUSED if completed else _TICKET_REFUSED)
         return Verdict(VerdictKind.REJECTED)
 
 
@@ -123,16 +125,16 @@ class _NegotiateHandshake:
     def step(self, challenges: tuple[Challenge, ...]) -> Leg | Verdict:
         """Return the one leg, and then what became of it."""
         if self._is_sent:
-            return self._signer.refused(challenges)
+            return self._signer.rejection_verdict(challenges)
         self._is_sent = True
         try:
             return Leg(self._signer.credentials(self._end_point))
         except TokenError as error:
             return error.verdict
 
-    def learn(self, fields: Fields) -> None:
+    def finish(self, fields: Fields) -> None:
         """Learn that the ticket was taken. The proof that the proxy may add was not asked for."""
-        self._signer.taken()
+        self._signer.mark_accepted()
 
 
 def is_completed(token: str) -> bool:

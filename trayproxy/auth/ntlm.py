@@ -25,87 +25,87 @@ from trayproxy.auth.windows import WindowsScheme
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
 
-LONGEST = 8192
+MAX_TYPE2_SIZE = 8192
 """Octets of a type-2 message; those of large companies have some 500."""
 
-_SHORTEST = 48
+_MIN_TYPE2_SIZE = 48
 """Octets in front of what the security buffers of a type-2 message point to."""
 
 _SIGNATURE = b"NTLMSSP\0" + (2).to_bytes(4, "little")
 _REFUSED = "The proxy ended the NTLM sign-in before the password was used."
 _MALFORMED = "The proxy's answer to the beginning of the NTLM sign-in makes no sense."
 
-Opening = Callable[[Login | None, str, bytes], Tokens]
+StartExchange = Callable[[Login | None, str, bytes], Tokens]
 """Begins an exchange of messages: login, host, end point (see `NtlmLogin`)."""
 
 
 def ntlm_scheme(
-    opening: Opening | None = None,
+    start: StartExchange | None = None,
     name: str = "ntlm",
-    surroundings: NtlmEnvironment | None = None,
+    environment: NtlmEnvironment | None = None,
 ) -> WindowsScheme:
     """Return what answers NTLM challenges.
 
     Args:
-        opening: Where the messages come from; None: from `NtlmLogin`.
+        start: Where the messages come from; None: from `NtlmLogin`.
         name: The auth-scheme that they travel under, in lower case.
-        surroundings: What `NtlmLogin` needs to compute responses itself; None: pyspnego does that.
+        environment: What `NtlmLogin` needs to compute responses itself; None: pyspnego does that.
     """
 
     def signs(login: Login | None, host: str) -> Signer:
-        if opening is not None:
-            return NtlmSigner(name, lambda end_point: opening(login, host, end_point))
-        messages = NtlmLogin(login, host, surroundings)
-        return NtlmSigner(name, messages.begin, lambda: messages.waits)
+        if start is not None:
+            return NtlmSigner(name, lambda end_point: start(login, host, end_point))
+        messages = NtlmLogin(login, host, environment)
+        return NtlmSigner(name, messages.begin, lambda: messages.may_block)
 
     return WindowsScheme(signs, name, title="NTLM", family="ntlm")
 
 
-def ntlm_in_negotiate(surroundings: NtlmEnvironment | None = None) -> WindowsScheme:
+def ntlm_in_negotiate(environment: NtlmEnvironment | None = None) -> WindowsScheme:
     """Return what answers Negotiate challenges by NTLM; our own choice, see the module.
 
     Args:
-        surroundings: See `ntlm_scheme`.
+        environment: See `ntlm_scheme`.
     """
-    return ntlm_scheme(name="negotiate", surroundings=surroundings)
+    return ntlm_scheme(name="negotiate", environment=environment)
 
 
 class NtlmSigner:
     """A login at work, one exchange of messages per connection."""
 
-    repeats = False
+    is_constant = False
 
     def __init__(
         self,
         scheme: str,
-        opening: Callable[[bytes], Tokens],
-        waits: Callable[[], bool] = lambda: True,
+        start: Callable[[bytes], Tokens],
+        may_block: Callable[[], bool] = lambda: True,
     ) -> None:
         """Begin nothing yet.
 
         Args:
             scheme: The auth-scheme that the messages travel under, in lower case.
             opening: Begins an exchange; takes the end point of the connection.
-            waits: Returns whether a step may wait for something at present.
+            may_block: Returns whether a step may wait for something at present.
         """
         self._scheme = scheme
-        self._opening = opening
-        self._waits = waits
+        self._start = start
+        self._may_block = may_block
 
     @property
     def blocks(self) -> bool:
         """Whether a step may wait: once the library is loaded, it only computes."""
-        return self._waits()
+        return self._may_block()
 
     def begin(self, request: RequestToSign) -> Handshake:
         """Return the handshake for a connection; the request is not part of it."""
-        return _NtlmHandshake(self._scheme, lambda: self._opening(request.end_point))
+        return _NtlmHandshake(self._scheme, lambda: self._start(request.end_point))
 
 
 class _NtlmHandshake:
     def __init__(self, scheme: str, opening: Callable[[], Tokens]) -> None:
         self._scheme = scheme
-        self._opening = opening
+        self._start = opening
         self._tokens: Tokens | None = None
         self._is_finished = False
 
@@ -119,8 +119,8 @@ class _NtlmHandshake:
             return error.verdict
 
     def _negotiate(self) -> Leg:
-        self._tokens = self._opening()
-        return Leg(self._credentials(self._tokens.step(None)), whole=False)
+        self._tokens = self._start()
+        return Leg(self._credentials(self._tokens.step(None)), with_content=False)
 
     def _authenticate(self, challenges: tuple[Challenge, ...]) -> Leg:
         assert self._tokens is not None
@@ -129,7 +129,7 @@ class _NtlmHandshake:
         self._is_finished = True
         return Leg(credentials, same_connection=True)
 
-    def learn(self, fields: Fields) -> None:
+    def finish(self, fields: Fields) -> None:
         """Learn nothing: the connection is signed in."""
 
     def _credentials(self, message: bytes) -> bytes:
@@ -163,7 +163,7 @@ def read_type2(scheme: str, challenges: tuple[Challenge, ...]) -> bytes:
 
 def _is_type2(message: bytes) -> bool:
     """Check what MS-NLMP, section 2.2.1.2 says of a CHALLENGE_MESSAGE."""
-    if not _SHORTEST <= len(message) <= LONGEST or not message.startswith(_SIGNATURE):
+    if not _MIN_TYPE2_SIZE <= len(message) <= MAX_TYPE2_SIZE or not message.startswith(_SIGNATURE):
         return False
     name, info = _buffer(message, 12), _buffer(message, 40)
     return name is not None and info is not None and _is_av_list(info)
@@ -173,7 +173,7 @@ def _buffer(message: bytes, at: int) -> bytes | None:
     """Return what a security buffer points to, None if that is not inside the message."""
     size = int.from_bytes(message[at : at + 2], "little")
     start = int.from_bytes(message[at + 4 : at + 8], "little")
-    if size and (start < _SHORTEST or start + size > len(message)):
+    if size and (start < _MIN_TYPE2_SIZE or start + size > len(message)):
         return None
     return message[start : start + size] if size else b""
 

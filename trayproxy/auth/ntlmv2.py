@@ -99,13 +99,13 @@ class NtlmKey:
 
 
 def authenticate(
-    key: NtlmKey, around: NtlmEnvironment, negotiate: bytes, challenge: bytes, end_point: bytes
+    key: NtlmKey, environment: NtlmEnvironment, negotiate: bytes, challenge: bytes, end_point: bytes
 ) -> bytes:
     """Return the AUTHENTICATE_MESSAGE (type 3) that answers a challenge.
 
     Args:
         key: The key derived from the login.
-        around: The source of random octets, the clock and the name of the computer.
+        environment: The source of random octets, the clock and the name of the computer.
         negotiate: The NEGOTIATE_MESSAGE (type 1) that was sent on the connection; it ends with its
             version.
         challenge: The CHALLENGE_MESSAGE (type 2) that came back.
@@ -120,7 +120,7 @@ def authenticate(
     timestamp = pairs.get(_TIMESTAMP)
     has_mic = timestamp is not None
     if timestamp is None:
-        timestamp = _EIGHT.pack(_FILETIME_OF_1970 + around.clock() // 100)
+        timestamp = _EIGHT.pack(_FILETIME_OF_1970 + environment.clock() // 100)
     if end_point:
         pairs[_CHANNEL_BINDINGS] = channel_bindings(end_point)
     pairs[_TARGET_NAME] = key.service
@@ -128,7 +128,7 @@ def authenticate(
         (known,) = _FOUR.unpack(pairs.get(_FLAGS, bytes(4)))
         pairs[_FLAGS] = _FOUR.pack(known | _HAS_MIC)
 
-    nonce, server = around.random(8), challenge[24:32]
+    nonce, server = environment.random(8), challenge[24:32]
     info = b"".join(_PAIR.pack(kind, len(value)) + value for kind, value in pairs.items())
     # The last eight octets are the end of the pairs and the four octets of section 3.3.2.
     temporary = b"\1\1\0\0\0\0\0\0" + timestamp + nonce + bytes(4) + info + bytes(8)
@@ -142,11 +142,11 @@ def authenticate(
     if flags & _KEY_EXCHANGE:
         encrypted_key = b"\0"  # No message is signed or sealed with this key.
         if flags & _SIGN_OR_SEAL:
-            own = around.random(16)
+            own = environment.random(16)
             encrypted_key, session_key = rc4(session_key, own), own
 
     version = negotiate[_VERSION_AT] if flags & _VERSION else b""
-    computer = around.computer if version else ""
+    computer = environment.computer if version else ""
     try:
         encoding = "utf-16-le" if flags & _UNICODE else _OEM
         names = [text.encode(encoding) for text in (key.domain, key.user, computer)]

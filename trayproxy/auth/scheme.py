@@ -48,13 +48,13 @@ class Leg:
     Attributes:
         credentials: The value of ``Proxy-Authorization``; for SOCKS, the message. Empty: the
             request goes without any, to learn from its 407 what is needed for them.
-        whole: Whether the request goes as it is. If not, it goes with ``Content-Length: 0`` and is
-            answered with a 407 for certain; that costs no log-on.
+        with_content: True to send the request as it is. If False, it is sent with
+            ``Content-Length: 0`` and is certainly answered with a 407; that costs no log-on.
         same_connection: Whether it must go on the connection that the last 407 came on.
     """
 
     credentials: bytes = field(repr=False)
-    whole: bool = True
+    with_content: bool = True
     same_connection: bool = False
 
 
@@ -65,7 +65,7 @@ class VerdictKind(Enum):
     """The upstream, or the company's sign-in server, does not accept this login."""
 
     UNCLEAR = auto()
-    """The upstream refused the credentials, perhaps not for the login (`Verdict.elsewhere`)."""
+    """The upstream refused the credentials, perhaps not for the login."""
 
     EXPIRED = auto()
     """The password has expired or must be changed."""
@@ -92,7 +92,7 @@ class VerdictKind(Enum):
     """The scheme cannot be used here or now; the login was not tried and may be right."""
 
 
-COSTLESS = frozenset(
+PASSWORD_NOT_CHECKED = frozenset(
     {
         VerdictKind.NO_TICKET,
         VerdictKind.TICKET_EXPIRED,
@@ -115,7 +115,7 @@ class Verdict:
             without text of the upstream; empty if the kind says it all.
         lacks_content: Only the content of the request was missing, and no login was sent: with it,
             a new handshake may come to something.
-        may_pass: The reason may be gone in a moment, so it is worth trying again soon.
+        is_transient: The reason may be gone in a moment, so it is worth trying again soon.
         other_nonce: The refusal brought another nonce and did not say whether the signed nonce was
             stale. An upstream that has given out the signed nonce has refused the login; another
             one behind the same name may only not know the nonce.
@@ -124,10 +124,10 @@ class Verdict:
     kind: VerdictKind
     text: str = ""
     lacks_content: bool = False
-    may_pass: bool = False
+    is_transient: bool = False
     other_nonce: bool = False
 
-    def elsewhere(self) -> "Verdict":
+    def on_other_connection(self) -> "Verdict":
         """Return the verdict for credentials that left on another connection than their challenge.
 
         Behind a balancer that connection may lead to another upstream. Whether the login was
@@ -150,7 +150,7 @@ class Handshake(Protocol):
                 to carry, if any.
         """
 
-    def learn(self, fields: Fields) -> None:
+    def finish(self, fields: Fields) -> None:
         """Read what the upstream says with a final response that is no 407 (RFC 7615).
 
         To be called as soon as the head of that response is there: other requests may wait for
@@ -169,7 +169,7 @@ class Signer(Protocol):
     """
 
     @property
-    def repeats(self) -> bool:
+    def is_constant(self) -> bool:
         """Whether a request that is sent again carries the same credentials again.
 
         If so, they may be kept together with its head.
@@ -199,7 +199,7 @@ class Scheme(Protocol):
         """What shares a login with it: a login accepted in one family says nothing of another."""
 
     @property
-    def readable(self) -> bool:
+    def sends_password(self) -> bool:
         """Whether the password itself travels, for whoever reads the connection."""
 
     @property
@@ -249,7 +249,7 @@ class ConstantSigner:
     credentials: bytes = field(repr=False)
 
     @property
-    def repeats(self) -> bool:
+    def is_constant(self) -> bool:
         """True."""
         return True
 
@@ -274,7 +274,7 @@ class _OneLeg:
         self.is_sent = True
         return Leg(self.credentials)
 
-    def learn(self, fields: Fields) -> None:
+    def finish(self, fields: Fields) -> None:
         """Learn nothing: there is nothing to be said."""
 
 

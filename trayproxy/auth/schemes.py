@@ -15,7 +15,7 @@ ANY_METHOD = "automatic"
 
 
 def http_schemes(
-    random: Callable[[int], bytes], surroundings: NtlmEnvironment | None = None
+    random: Callable[[int], bytes], environment: NtlmEnvironment | None = None
 ) -> tuple[Scheme, ...]:
     """Return all schemes, the strongest first, for `trayproxy.auth.scheme.choose`.
 
@@ -24,18 +24,18 @@ def http_schemes(
 
     Args:
         random: Returns that many octets nobody can foretell.
-        surroundings: What our own computation of NTLMv2 needs; None: pyspnego computes it.
+        environment: What our own computation of NTLMv2 needs; None: pyspnego computes it.
     """
     return (
         kerberos_scheme(),
-        ntlm_scheme(surroundings=surroundings),
-        ntlm_in_negotiate(surroundings),
+        ntlm_scheme(environment=environment),
+        ntlm_in_negotiate(environment),
         Digest(random),
         Basic(),
     )
 
 
-def writing(schemes: Iterable[Scheme], encoding: str) -> tuple[Scheme, ...]:
+def with_encoding(schemes: Iterable[Scheme], encoding: str) -> tuple[Scheme, ...]:
     """Return the schemes with logins in another encoding, where a proxy does not name its own.
 
     That is a matter of Basic and Digest: the others are always Unicode.
@@ -50,16 +50,18 @@ def writing(schemes: Iterable[Scheme], encoding: str) -> tuple[Scheme, ...]:
     )
 
 
-def allowed(schemes: Iterable[Scheme], method: str, *, own: bool) -> tuple[Scheme, ...]:
+def allowed_schemes(
+    schemes: Iterable[Scheme], method: str, *, own_sign_in: bool
+) -> tuple[Scheme, ...]:
     """Return the schemes that a profile allows, in their order.
 
     Args:
         schemes: Ours.
         method: `ANY_METHOD`, or the auth-scheme that alone may be used, in lower case.
-        own: Whether one's own sign-in is to be used, with which not every scheme can do.
+        own_sign_in: Whether one's own sign-in is to be used, with which not every scheme can do.
     """
     return tuple(
         scheme
         for scheme in schemes
-        if method in (ANY_METHOD, scheme.name) and not (own and scheme.needs_login)
+        if method in (ANY_METHOD, scheme.name) and not (own_sign_in and scheme.needs_login)
     )

@@ -8,13 +8,13 @@ hides the password no better than Basic does.
 from dataclasses import dataclass
 from unicodedata import normalize
 
-from trayproxy.auth.login import Login, LoginError, check_characters, needed
+from trayproxy.auth.login import Login, LoginError, check_characters, require_login
 from trayproxy.auth.scheme import ConstantSigner, Signer
 from trayproxy.http.challenges import Challenge
 
 NAME = "socks5/password"
 """No auth-scheme of HTTP has this name: a slash is not allowed there (RFC 9110, section 5.6.2)."""
-LONGEST = 255
+MAX_PART_SIZE = 255
 """Octets; each length is one octet on the wire (section 2)."""
 
 
@@ -30,7 +30,7 @@ class SocksPassword:
     name: str = NAME
     title: str = "SOCKS5"
     family: str = NAME
-    readable: bool = True
+    sends_password: bool = True
     binds_connection: bool = False
     blocks: bool = False
     needs_login: bool = True
@@ -53,7 +53,7 @@ class SocksPassword:
         Raises:
             LoginError: See `socks_credentials`; or there is no login.
         """
-        return ConstantSigner(socks_credentials(needed(login)))
+        return ConstantSigner(socks_credentials(require_login(login)))
 
 
 def socks_credentials(login: Login) -> bytes:
@@ -72,7 +72,7 @@ def socks_credentials(login: Login) -> bytes:
     message = bytearray(b"\x01")
     for what, text in (("user name", login.user), ("password", login.password)):
         octets = normalize("NFC", text).encode()
-        if len(octets) > LONGEST:
+        if len(octets) > MAX_PART_SIZE:
             raise LoginError(f"This {what} is longer than the sign-in method of this proxy allows.")
         message.append(len(octets))
         message += octets

@@ -45,7 +45,7 @@ WRONG_CLOCK = (
 )
 _NOT_SET_UP = "Kerberos is not set up on this computer."
 _KERBEROS_FAILED = "Kerberos could not be used (error {})."
-_CAME_TO_AN_END = "The sign-in came to an end before the proxy had taken it."
+_ENDED_EARLY = "The sign-in came to an end before the proxy had taken it."
 _NTLM_FAILED = "The proxy's answer to the beginning of the NTLM sign-in makes no sense."
 _NO_WINDOWS = "NTLM without a password works only where one is signed in to Windows."
 _UNKNOWN_PROXY = (
@@ -162,29 +162,29 @@ class NtlmLogin:
     """
 
     def __init__(
-        self, login: Login | None, host: str, surroundings: NtlmEnvironment | None = None
+        self, login: Login | None, host: str, environment: NtlmEnvironment | None = None
     ) -> None:
         """Make nothing yet.
 
         Args:
             login: None for the log-on to Windows.
             host: The upstream, which the response is bound to.
-            surroundings: What our own computation needs; None: the library computes.
+            environment: What our own computation needs; None: the library computes.
         """
         self._login = login
         self._host = host
-        self._surroundings = surroundings
-        self._first: spnego.ContextProxy | None = None
-        self._own: _OwnNtlm | None = None
+        self._environment = environment
+        self._template: spnego.ContextProxy | None = None
+        self._local: _LocalNtlm | None = None
 
     @property
-    def waits(self) -> bool:
+    def may_block(self) -> bool:
         """Whether a step may wait: the library is to be loaded, or Windows (SSPI) is asked."""
-        return not self._is_computed
+        return not self._is_local
 
     @property
-    def _is_computed(self) -> bool:
-        return type(self._first).__name__ == "NTLMProxy"
+    def _is_local(self) -> bool:
+        return type(self._template).__name__ == "NTLMProxy"
 
     def begin(self, end_point: bytes) -> Tokens:
         """Return a new exchange of messages.
@@ -195,54 +195,56 @@ class NtlmLogin:
         Raises:
             TokenError: The library is missing, or there is nothing to sign in with.
         """
-        if self._own is not None:
-            return _OwnTokens(self._own, end_point)
+        if self._local is not None:
+            return _LocalTokens(self._local, end_point)
         explain = _ntlm_explanation(self._login, self._host)
 
         def make() -> "spnego.ContextProxy":
-            if self._first is None:
-                self._first = _client("ntlm", self._login, self._host, b"")
-            return self._first.new_context()
+            if self._template is None:
+                self._template = _client("ntlm", self._login, self._host, b"")
+            return self._template.new_context()
 
         context = _guarded(make, explain)
-        login, surroundings = self._login, self._surroundings
-        if login is not None and surroundings is not None and self._is_computed:
+        login, environment = self._login, self._environment
+        if login is not None and environment is not None and self._is_local:
             negotiate = _guarded(lambda: context.step(None), explain)
-            self._own = _OwnNtlm(NtlmKey.derive(login, self._host), surroundings, negotiate)
-            return _OwnTokens(self._own, end_point)
+            self._local = _LocalNtlm(NtlmKey.derive(login, self._host), environment, negotiate)
+            return _LocalTokens(self._local, end_point)
         return _NtlmTokens(context, explain, _guarded(lambda: (_binding(end_point),), explain)[0])
 
 
 @dataclass(frozen=True, slots=True)
-class _OwnNtlm:
+class _LocalNtlm:
     """What all exchanges of one login have in common.
 
     Attributes:
         key: The login.
-        surroundings: Random numbers, the time and the name of the computer.
+        environment: Random numbers, the time and the name of the computer.
         negotiate: The type-1 message, the same for each connection.
     """
 
     key: NtlmKey
-    surroundings: NtlmEnvironment
+    environment: NtlmEnvironment
     negotiate: bytes
 
 
-class _OwnTokens:
+class _LocalTokens:
     """An exchange of messages that is computed here."""
 
-    __slots__ = ("_end_point", "_own")
+    __slots__ = ("_end_point", "_local")
 
-    def __init__(self, own: _OwnNtlm, end_point: bytes) -> None:
-        self._own = own
+    def __init__(self, own: _LocalNtlm, end_point: bytes) -> None:
+        self._local = own
         self._end_point = end_point
 
     def step(self, token: bytes | None) -> bytes:
-        own = self._own
+        local = self._local
         if token is None:
-            return own.negotiate
+            return local.negotiate
         try:
-            return authenticate(own.key, own.surroundings, own.negotiate, token, self._end_point)
+            return authenticate(
+                local.key, local.environment, local.negotiate, token, self._end_point
+            )
         except UnusableChallengeError:
             raise TokenError(Verdict(VerdictKind.UNUSABLE, _NTLM_FAILED)) from None
 
@@ -276,7 +278,7 @@ class _NtlmTokens:
         )
 
 
-MOMENT_S = 1.0
+RETRY_WAIT_S = 1.0
 """Seconds to wait for a sign-in server that could not be reached last time."""
 
 
@@ -347,7 +349,7 @@ class KerberosTickets:
         self._source: spnego.ContextProxy | None = None
         self._verdict: Verdict | None = None
         self._failures = 0
-        self._beginning = Lock()
+        self._retry_lock = Lock()
         self._retry: _Retry | None = None
 
     def token(self, end_point: bytes) -> bytes:
@@ -359,26 +361,26 @@ class KerberosTickets:
         known = self._verdict
         if known is None or known.kind is not VerdictKind.SERVER_UNREACHABLE:
             return self._token(end_point)
-        with self._beginning:
-            retry, is_ours = self._retry, False
+        with self._retry_lock:
+            retry, is_own_retry = self._retry, False
             if retry is None or retry.is_over:
-                retry, is_ours = _Retry(lambda: self._token(end_point)), True
+                retry, is_own_retry = _Retry(lambda: self._token(end_point)), True
                 self._retry = retry
-        if not retry.wait(MOMENT_S):
+        if not retry.wait(RETRY_WAIT_S):
             raise TokenError(known)
         # A token is for one connection.
-        return retry.result() if is_ours else self._token(end_point)
+        return retry.result() if is_own_retry else self._token(end_point)
 
     def _token(self, end_point: bytes) -> bytes:
         if self._login is None:
-            return self._own_token(end_point)
+            return self._ticket_token(end_point)
         failures = self._failures
         with self._lock:
             is_shared = self._failures != failures
             if self._verdict is not None and (is_shared or self._verdict.kind in _FINAL):
                 raise TokenError(self._verdict)
             try:
-                token = self._draw(end_point)
+                token = self._password_token(end_point)
             except TokenError as error:
                 self._verdict = error.verdict
                 self._failures += 1
@@ -386,7 +388,7 @@ class KerberosTickets:
             self._verdict = None
             return token
 
-    def _own_token(self, end_point: bytes) -> bytes:
+    def _ticket_token(self, end_point: bytes) -> bytes:
         """Return a token made with the tickets that the person has already."""
         try:
             token = self._guarded(lambda: _client("kerberos", None, self._host, end_point).step())
@@ -396,7 +398,7 @@ class KerberosTickets:
         self._verdict = None
         return token
 
-    def _draw(self, end_point: bytes) -> bytes:
+    def _password_token(self, end_point: bytes) -> bytes:
         """Return a token made with the password, renewing an expired ticket once.
 
         The caller holds the lock.
@@ -483,7 +485,7 @@ def _guarded(call: Callable[[], T | None], explain: Callable[[Exception], Verdic
     except Exception as error:
         raise TokenError(explain(error)) from error
     if not result:
-        raise TokenError(Verdict(VerdictKind.UNUSABLE, _CAME_TO_AN_END))
+        raise TokenError(Verdict(VerdictKind.UNUSABLE, _ENDED_EARLY))
     return result
 
 

@@ -17,14 +17,14 @@ class WindowsScheme:
     """Answers the challenges of one such scheme.
 
     Attributes:
-        signs: Makes the signer: from a login, or None for one's own sign-in, and the host.
+        make_signer: Makes the signer: from a login, or None for one's own sign-in, and the host.
     """
 
-    signs: Callable[[Login | None, str], Signer]
+    make_signer: Callable[[Login | None, str], Signer]
     name: str
     title: str
     family: str
-    readable: bool = False
+    sends_password: bool = False
     binds_connection: bool = True
     blocks: bool = True
     needs_login: bool = False
@@ -49,7 +49,7 @@ class WindowsScheme:
         """
         if login is not None:
             self.check(login)
-        return self.signs(login, host)
+        return self.make_signer(login, host)
 
 
 def check_windows_login(login: Login) -> None:

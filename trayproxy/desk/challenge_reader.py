@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, choose
-from trayproxy.auth.schemes import allowed, writing
+from trayproxy.auth.schemes import allowed_schemes, with_encoding
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.control.messages import Problem, Transport
 from trayproxy.desk.credentials import Credentials
@@ -37,7 +37,7 @@ class ChallengeReader:
         """
         self._schemes = tuple(schemes)
         # Made once: answers are told apart by their scheme.
-        self._older = {Encoding.LATIN_1: writing(schemes, Encoding.LATIN_1)}
+        self._older = {Encoding.LATIN_1: with_encoding(schemes, Encoding.LATIN_1)}
         self._is_installed = is_installed
 
     def _at(self, upstream: str) -> tuple[Scheme, ...]:
@@ -49,7 +49,7 @@ class ChallengeReader:
         if schemes is SOCKS_SCHEMES:
             return schemes
         schemes = self._written(profile)
-        return allowed(schemes, profile.method, own=profile.sign_in is SignIn.SSO)
+        return allowed_schemes(schemes, profile.method, own_sign_in=profile.sign_in is SignIn.SSO)
 
     def _written(self, profile: Profile) -> tuple[Scheme, ...]:
         return self._older.get(profile.encoding, self._schemes)
@@ -182,5 +182,5 @@ def _way(scheme: Scheme, upstream: str) -> SignInMethod:
     if upstream.startswith("https:"):
         return SignInMethod(scheme.title, Transport.ENCRYPTED)
     return SignInMethod(
-        scheme.title, Transport.READABLE if scheme.readable else Transport.SCRAMBLED
+        scheme.title, Transport.READABLE if scheme.sends_password else Transport.SCRAMBLED
     )

@@ -111,7 +111,7 @@ class Credentials:
     @property
     def repeats(self) -> bool:
         """Whether the credentials of a request may be kept together with its head."""
-        return self.signer.repeats
+        return self.signer.is_constant
 
     @property
     def label(self) -> str:

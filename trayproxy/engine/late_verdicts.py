@@ -151,7 +151,7 @@ class LateVerdicts:
         challenges = engine.refusals.wanted_by(response, request.method, way.space, answer)
         if challenges is None:
             if spent.handshake is not None:
-                spent.handshake.learn(response.fields)
+                spent.handshake.finish(response.fields)
             note_evidence(desk, answer, request, response, on_trial=spent.is_on_trial)
             return
         verdict = spent.verdict(challenges)

@@ -56,7 +56,7 @@ LEGS_AT_MOST = 8
 """Of one handshake: Digest needs four if its nonces grow stale, Kerberos two."""
 ENDLESS = Verdict(VerdictKind.UNUSABLE, "The proxy's sign-in comes to no end.")
 SERVER_SILENT = Verdict(
-    VerdictKind.UNUSABLE, "The company's sign-in server does not answer.", may_pass=True
+    VerdictKind.UNUSABLE, "The company's sign-in server does not answer.", is_transient=True
 )
 NOT_ASKED_FOR = Verdict(VerdictKind.UNUSABLE, "The proxy asks for a sign-in only now and then.")
 
@@ -173,7 +173,7 @@ def head_for(target: Authority) -> Request:
 
 def judged(verdict: Verdict, *, is_elsewhere: bool) -> Verdict:
     """Return the verdict on credentials that left on the connection of their challenge, or not."""
-    return verdict.elsewhere() if is_elsewhere else verdict
+    return verdict.on_other_connection() if is_elsewhere else verdict
 
 
 class Signing:
@@ -611,7 +611,7 @@ class Signing:
     ) -> Response | Wanted | None:
         """Send the legs of a handshake, the first one on this connection."""
         handshake, step = await self._begin(upstream, answer)
-        is_premature = isinstance(step, Verdict) or (self._has_content and not step.whole)
+        is_premature = isinstance(step, Verdict) or (self._has_content and not step.with_content)
         if is_premature and not self._is_challenged:
             return await self._ask_first(upstream, step)
         place = self._link.upstream
@@ -627,7 +627,7 @@ class Signing:
                 place = await self._hop.connected(answer, fresh=False, on_trial=self._is_on_trial)
             if place is None:
                 raise LostError
-            if (step.same_connection or step.whole) and self._is_withdrawn(answer):
+            if (step.same_connection or step.with_content) and self._is_withdrawn(answer):
                 # Refused to another request since the first leg: here it would be once more.
                 self._link.drop_upstream()
                 raise SupersededError
@@ -635,7 +635,7 @@ class Signing:
             self._is_elsewhere = is_elsewhere = self._asked_on is not place
             response = await self._send_leg(place, answer, step)
             if not self._is_refusal(response, answer if step.credentials else None):
-                handshake.learn(response.fields)
+                handshake.finish(response.fields)
                 found = await self._get_through(place, answer, step, response)
                 if self.is_proved and legs > 1:
                     self._hop.paid(answer)
@@ -755,27 +755,27 @@ class Signing:
     async def _send_leg(self, upstream: Connection, answer: Credentials, leg: Leg) -> Response:
         request, credentials = self._request, leg.credentials or None
         is_bound = answer.scheme.binds_connection
-        if not leg.whole and self._has_content:
+        if not leg.with_content and self._has_content:
             empty = replace(request, framing=Length(0), expects_continue=False)
             head = self._write(empty, credentials, persists=is_bound)
             return await self._send(upstream, head, whole=False)
-        is_last = is_bound and leg.whole
+        is_last = is_bound and leg.with_content
         request = self._held(request, is_sure=is_last and not self._is_on_trial)
         head = self._write(request, credentials, persists=is_bound)
-        carried = answer if leg.whole and credentials is not None else None
+        carried = answer if leg.with_content and credentials is not None else None
         return await self._send(upstream, head, carried=carried)
 
     async def _get_through(
         self, upstream: Connection, answer: Credentials, leg: Leg, response: Response
     ) -> Response | Wanted:
         """Return the answer to the request that a leg went with."""
-        if leg.whole and leg.credentials:
+        if leg.with_content and leg.credentials:
             self.is_proved = True
             if answer.scheme.binds_connection:
                 upstream.key = upstream.key._replace(signed_in=answer.login_id)
                 upstream.answer = answer
             return response
-        if leg.whole or not self._has_content:
+        if leg.with_content or not self._has_content:
             return response
         # It answers a request without content, which nobody has sent. There was a 407 before, so
         # this next hop does not know what it wants, and gets what the client has sent.

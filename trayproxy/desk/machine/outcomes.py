@@ -12,7 +12,7 @@ it is never sent again by itself.
 """
 
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import COSTLESS, Verdict, VerdictKind, strength
+from trayproxy.auth.scheme import PASSWORD_NOT_CHECKED, Verdict, VerdictKind, strength
 from trayproxy.control.messages import Ending, PromptReason
 from trayproxy.desk.machine.events import (
     ClearRejection,
@@ -401,4 +401,4 @@ class Outcomes:
 
 def is_costless(verdict: Verdict | None) -> bool:
     """Return whether a handshake ended before the login was tried."""
-    return verdict is not None and verdict.kind in COSTLESS
+    return verdict is not None and verdict.kind in PASSWORD_NOT_CHECKED

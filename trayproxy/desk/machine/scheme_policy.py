@@ -59,7 +59,7 @@ def set_back(board: DeskState, case: SpaceState, scheme: str, verdict: Verdict) 
     wait = rules.backoff[min(count, len(rules.backoff)) - 1]
     if verdict.kind in NO_TICKETS:
         wait = rules.ticket
-    elif verdict.kind is VerdictKind.SERVER_UNREACHABLE or verdict.may_pass:
+    elif verdict.kind is VerdictKind.SERVER_UNREACHABLE or verdict.is_transient:
         wait = rules.unreachable
     reason = _REASONS[verdict.kind]
     case.setbacks[scheme] = SchemeSetback(board.now + wait, count, reason, verdict.text)

@@ -316,11 +316,11 @@ class Probe:
             while True:
                 leg = await self._step(answer, handshake, challenges)
                 if isinstance(leg, Verdict):
-                    verdict = leg.elsewhere() if is_elsewhere else leg
+                    verdict = leg.on_other_connection() if is_elsewhere else leg
                     return ProbeChallenge(challenges or (answer.challenge,), verdict)
                 if not leg.same_connection and not is_open:
                     stream = await self._move(stream, answer)
-                self._is_spent = self._is_spent or (leg.whole and leg.credentials != b"")
+                self._is_spent = self._is_spent or (leg.with_content and leg.credentials != b"")
                 is_bound = answer.scheme.binds_connection
                 is_elsewhere = asked_on is not stream
                 try:
@@ -335,8 +335,8 @@ class Probe:
                     response = await self._exchange(stream, leg, is_bound=is_bound)
                 wanted = self._wanted_by(response, answer if leg.credentials else None)
                 if wanted is None:
-                    self._is_answered = leg.whole and leg.credentials != b""
-                    handshake.learn(response.fields)
+                    self._is_answered = leg.with_content and leg.credentials != b""
+                    handshake.finish(response.fields)
                     return response
                 challenges, asked_on = wanted, stream
                 is_open = await self._clear(stream, response)
