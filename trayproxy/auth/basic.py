@@ -1,7 +1,7 @@
 """The Basic authentication scheme (RFC 7617).
 
-Basic hides nothing: whoever reads the connection to the proxy reads the password. It is therefore
-the last scheme that we choose.
+Basic sends the password in clear text: an eavesdropper on the connection to the proxy can read it.
+Basic is therefore the last scheme in the order of preference.
 """
 
 from base64 import b64encode
@@ -23,10 +23,10 @@ from trayproxy.http.challenges import Challenge
 
 @dataclass(frozen=True, slots=True)
 class Basic:
-    """Answers Basic challenges.
+    """The scheme that answers Basic challenges.
 
     Attributes:
-        encoding: Of logins for a proxy that does not say how it encodes them.
+        encoding: The encoding of logins for a proxy whose challenge has no ``charset``.
     """
 
     encoding: str = UTF_8
@@ -47,14 +47,14 @@ class Basic:
         basic_credentials(login)
 
     def understands(self, challenge: Challenge) -> bool:
-        """Return True: even without a realm, as proxy.py sends it, we know what is wanted."""
+        """Return True: a challenge without a realm, as proxy.py sends it, can be answered too."""
         return True
 
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return the same credentials for every request, computed once.
+        """Return a signer with the same credentials for every request, computed once.
 
         Raises:
-            LoginError: See `basic_credentials`; or there is no login.
+            LoginError: See `basic_credentials`; or the login is None.
         """
         encoding = UTF_8 if requires_utf_8(challenge) else self.encoding
         return ConstantSigner(basic_credentials(require_login(login), encoding))
@@ -63,18 +63,19 @@ class Basic:
 def basic_credentials(login: Login, encoding: str = UTF_8) -> bytes:
     """Return ``Basic`` and the token68 for a login (section 2).
 
-    The octets are UTF-8 of the NFC form, which is what ``charset="UTF-8"`` demands (section 2.1).
-    Without that parameter the encoding is undefined; it is the same then, unless the profile says
-    otherwise: trying a second encoding by ourselves would cost a second failed log-on.
+    The token68 encodes the UTF-8 octets of the NFC form, as ``charset="UTF-8"`` requires (section
+    2.1). Without that parameter the encoding is undefined, and UTF-8 is used unless the profile
+    names another encoding: trying a second encoding automatically would cost a second failed
+    log-on.
 
     Args:
-        login: The login.
+        login: The user name and the password.
         encoding: Python's name of the encoding.
 
     Raises:
-        LoginError: The user name has a colon, which ends it on the wire; or either part has a
-            control character (section 2) or half a surrogate pair, which no encoding can carry, or
-            a character that this one has not got.
+        LoginError: The user name contains a colon, which separates it from the password; or the
+            user name or the password contains a control character (section 2), half of a surrogate
+            pair, or a character that the encoding cannot represent.
     """
     if ":" in login.user:
         raise LoginError(

@@ -1,4 +1,4 @@
-"""What a person types to sign in, and how it is written for those that want octets."""
+"""The login that a person types, and its checks and encodings."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from unicodedata import normalize
 from trayproxy.http.challenges import Challenge
 
 UTF_8 = "utf-8"
-"""What a challenge may name as its ``charset``, and what we use where it names none."""
+"""The only value of ``charset`` that a challenge may have, and the default encoding."""
 
 
 CONTROL_CHARACTERS = frozenset(map(chr, (*range(0x20), 0x7F)))
@@ -15,19 +15,19 @@ CONTROL_CHARACTERS = frozenset(map(chr, (*range(0x20), 0x7F)))
 
 
 class LoginError(ValueError):
-    """A scheme cannot express this login; the text says why, for the person who typed it.
+    """A scheme cannot carry this login. The text gives the reason to the person who typed it.
 
-    The text never holds any part of the login.
+    The text never contains any part of the login.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A user name and its password, any Unicode text. The password is hidden from `repr`.
+    """A user name and its password, any Unicode text. `repr` omits the password.
 
     Attributes:
-        user: The user-id as typed, with a domain where the company wants one (``CORP\\jdoe``).
-        password: The secret. It goes to the keyring and to its own upstream, nowhere else.
+        user: The user name as typed, with a domain where the company requires one (``CORP\\jdoe``).
+        password: The secret. It is sent only to the keyring and to the upstream that it belongs to.
     """
 
     user: str
@@ -43,7 +43,7 @@ def check_characters(login: Login, forbidden: Collection[str] = ()) -> None:
 
     Raises:
         LoginError: The user name or the password contains a forbidden character, or half of a
-            surrogate pair, which no encoding can carry.
+            surrogate pair, which no encoding can represent.
     """
     example = ", such as a line break" if "\n" in forbidden else ""
     for part, text in (("user name", login.user), ("password", login.password)):
@@ -54,14 +54,15 @@ def check_characters(login: Login, forbidden: Collection[str] = ()) -> None:
 
 
 def windows_name(user: str) -> str:
-    r"""Return a user name with its domain in front of a backslash, as Windows writes it.
+    r"""Return a user name with a backslash after its domain, as Windows writes it.
 
-    ``CORP/jdoe`` becomes ``CORP\jdoe``; curl and Samba read both alike. A name with a backslash or
-    an at sign already says where its domain ends, and is returned as it is: the principal
-    ``jdoe/admin@CORP.EXAMPLE`` is one name. So is a slash with nothing on one side of it.
+    ``CORP/jdoe`` becomes ``CORP\jdoe``; curl and Samba treat the two alike. A name with a backslash
+    or an at sign already marks the end of its domain and is returned unchanged: the principal
+    ``jdoe/admin@CORP.EXAMPLE`` is a single name. A name that begins or ends with its slash is
+    returned unchanged too.
 
     Args:
-        user: As typed.
+        user: The user name as typed.
     """
     domain, slash, name = user.partition("/")
     is_domain = slash and domain and name and "/" not in name
@@ -71,23 +72,23 @@ def windows_name(user: str) -> str:
 
 
 def requires_utf_8(challenge: Challenge) -> bool:
-    """Return whether a proxy says how it encodes names and passwords.
+    """Return whether a challenge requires user names and passwords in UTF-8.
 
-    ``UTF-8`` is all that it may say, in any case; whatever else it says is as good as nothing
-    (RFC 7617, section 2.1; RFC 7616, section 3.3).
+    ``UTF-8``, in any case, is the only valid value of ``charset``; any other value is ignored (RFC
+    7617, section 2.1; RFC 7616, section 3.3).
     """
     return (challenge.param("charset") or "").lower() == UTF_8
 
 
 def encode_nfc(text: str, encoding: str) -> bytes:
-    """Return a user name or a password as octets, of its composed form (NFC).
+    """Return the octets of a user name or a password in its composed form (NFC).
 
     Args:
-        text: The text.
+        text: The user name or the password.
         encoding: Python's name of the encoding.
 
     Raises:
-        LoginError: There is a character in it that the encoding has not got.
+        LoginError: The text contains a character that the encoding cannot represent.
     """
     composed = normalize("NFC", text)
     octets = composed.encode(encoding, "ignore")  # Python's own error would quote the text.
@@ -100,10 +101,10 @@ def encode_nfc(text: str, encoding: str) -> bytes:
 
 
 def require_login(login: Login | None) -> Login:
-    """Return the login, for a scheme that has nothing else to sign in with.
+    """Return the login, for a scheme that cannot authenticate without one.
 
     Raises:
-        LoginError: There is none.
+        LoginError: The login is None.
     """
     if login is None:
         raise LoginError("The sign-in method of this proxy needs a user name and a password.")

@@ -1,16 +1,17 @@
-"""What an authentication scheme is, and which one to use (RFC 9110, section 11).
+"""The protocols of authentication schemes, and the choice among them (RFC 9110, section 11).
 
-Signing in takes three steps, each with a value of its own:
+Authentication uses three kinds of objects:
 
-- a `Scheme` says whether a challenge can be answered at all, and with which logins;
-- its `Signer` is one login at work at one protection space. All requests that carry that login
-  share it, so that it keeps what they share: the ``nc`` of Digest, the ticket of Kerberos;
-- a `Handshake` is one request on its way to be signed, on one connection. It is asked for a `Leg`,
-  told the challenges of the 407 that this leg came back with, and asked again, until the request
-  goes through or there is a `Verdict`.
+- A `Scheme` decides whether it can answer a challenge, and which logins it can carry.
+- A `Signer` holds one login for one protection space. All requests that carry the login share the
+  signer, and with it their common state: the ``nc`` of Digest, the ticket of Kerberos.
+- A `Handshake` authenticates one request on one connection. Its `step` method returns the next
+  `Leg`. After each 407, `step` is called again with the challenges of the 407, until the request
+  succeeds or `step` returns a `Verdict`.
 
-Basic has one leg that is the same for all requests (`ConstantSigner`). Digest has one or, when its
-nonce is stale, some more. NTLM has two, and Negotiate one or two, on one connection.
+A Basic handshake has one leg, which is the same for all requests (`ConstantSigner`). Digest has one
+leg, and more if its nonce is stale. NTLM has two legs and Negotiate one or two, all on one
+connection.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,14 +26,14 @@ from trayproxy.http.fields import Fields
 
 @dataclass(frozen=True, slots=True)
 class RequestToSign:
-    """What a scheme may sign of a request.
+    """The parts of a request that a scheme may include in its credentials.
 
     Attributes:
-        method: As sent.
+        method: The method as sent.
         target: The request-target as sent: the authority for CONNECT, an absolute URI otherwise.
-        body: The whole content, empty if there is none; None if it is not at hand.
-        end_point: What stands for the upstream's end of the TLS connection to it, the hash of its
-            certificate (RFC 5929, section 4.1); empty without TLS.
+        body: The whole content, empty if there is no content; None if it has not been read.
+        end_point: The channel binding ``tls-server-end-point``: the hash of the certificate of the
+            upstream (RFC 5929, section 4.1); empty without TLS.
     """
 
     method: bytes
@@ -43,14 +44,15 @@ class RequestToSign:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """What goes out next.
+    """The next message of a handshake.
 
     Attributes:
-        credentials: The value of ``Proxy-Authorization``; for SOCKS, the message. Empty: the
-            request goes without any, to learn from its 407 what is needed for them.
-        with_content: True to send the request as it is. If False, it is sent with
+        credentials: The value of ``Proxy-Authorization``; for SOCKS, the message. If empty, the
+            request is sent without credentials, because its 407 has to bring the data for computing
+            them.
+        with_content: True to send the request as it is. If False, the request is sent with
             ``Content-Length: 0`` and is certainly answered with a 407; that costs no log-on.
-        same_connection: Whether it must go on the connection that the last 407 came on.
+        same_connection: True if the leg must be sent on the connection of the last 407.
     """
 
     credentials: bytes = field(repr=False)
@@ -59,13 +61,14 @@ class Leg:
 
 
 class VerdictKind(Enum):
-    """Why a handshake has come to nothing."""
+    """The reason for which a handshake failed."""
 
     REJECTED = auto()
     """The upstream, or the company's sign-in server, does not accept this login."""
 
     UNCLEAR = auto()
-    """The upstream refused the credentials, perhaps not for the login."""
+    """The upstream refused the credentials, but possibly not because of the login (see
+    `Verdict.on_other_connection`)."""
 
     EXPIRED = auto()
     """The password has expired or must be changed."""
@@ -89,7 +92,7 @@ class VerdictKind(Enum):
     """The KDC has no principal for this user name."""
 
     UNUSABLE = auto()
-    """The scheme cannot be used here or now; the login was not tried and may be right."""
+    """The scheme cannot be used here or now; the login was not tried and may be correct."""
 
 
 PASSWORD_NOT_CHECKED = frozenset(
@@ -102,23 +105,26 @@ PASSWORD_NOT_CHECKED = frozenset(
         VerdictKind.UNUSABLE,
     }
 )
-"""The kinds of verdict after which no password was checked: none of them is a failed log-on."""
+"""The kinds of verdict without a password check: none of them is a failed log-on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The end of a handshake that has come to nothing.
+    """The result of a failed handshake.
 
     Attributes:
-        kind: Why. Only `VerdictKind.REJECTED` and the three behind it may have cost a log-on.
-        text: What to tell the person besides, one or two sentences of ours, without secrets and
-            without text of the upstream; empty if the kind says it all.
-        lacks_content: Only the content of the request was missing, and no login was sent: with it,
-            a new handshake may come to something.
-        is_transient: The reason may be gone in a moment, so it is worth trying again soon.
-        other_nonce: The refusal brought another nonce and did not say whether the signed nonce was
-            stale. An upstream that has given out the signed nonce has refused the login; another
-            one behind the same name may only not know the nonce.
+        kind: The reason. Only `VerdictKind.REJECTED` and the next three kinds may have cost a
+            log-on.
+        text: An explanation for the person in addition to the kind: one or two sentences of
+            TrayProxy without secrets and without text of the upstream; empty if the kind is
+            explanation enough.
+        lacks_content: True if only the content of the request was missing, and no login was sent. A
+            new handshake with the content may succeed.
+        is_transient: True if the reason may disappear within moments, so that an early retry makes
+            sense.
+        other_nonce: True if the refusal contained another nonce and did not state whether the
+            signed nonce was stale. If the upstream issued the signed nonce, it has refused the
+            login. Another upstream behind the same name may only not recognise the nonce.
     """
 
     kind: VerdictKind
@@ -128,59 +134,59 @@ class Verdict:
     other_nonce: bool = False
 
     def on_other_connection(self) -> "Verdict":
-        """Return the verdict for credentials that left on another connection than their challenge.
+        """Return the verdict for credentials sent on another connection than their challenge.
 
-        Behind a balancer that connection may lead to another upstream. Whether the login was
-        refused cannot be told then, if the upstream does not say which nonces it knows.
+        Behind a load balancer the two connections may lead to different upstreams. If the refusal
+        does not state which nonces are valid, it is then unknown whether the login was refused.
         """
         return replace(self, kind=VerdictKind.UNCLEAR) if self.other_nonce else self
 
 
 class Handshake(Protocol):
-    """One request on its way to be signed, on one connection."""
+    """The authentication of one request on one connection."""
 
     def step(self, challenges: tuple[Challenge, ...]) -> Leg | Verdict:
-        """Return what goes out next, or why nothing will.
+        """Return the next leg, or the verdict if the handshake has failed.
 
-        Never raises: what goes wrong is a verdict. After a verdict there is no further step.
+        This method never raises: every failure is a verdict. It must not be called again after a
+        verdict.
 
         Args:
-            challenges: Of the 407 that answered the last leg, which may have none. For the first
-                leg, those of the 407 that this very request came back with before it had an answer
-                to carry, if any.
+            challenges: The challenges of the 407 to the last leg, possibly none. For the first leg,
+                the challenges of a 407 to this same request before it carried credentials, if any.
         """
 
     def finish(self, fields: Fields) -> None:
-        """Read what the upstream says with a final response that is no 407 (RFC 7615).
+        """Read the authentication fields of a final response that is not a 407 (RFC 7615).
 
-        To be called as soon as the head of that response is there: other requests may wait for
-        what this one holds.
+        Must be called as soon as the head of the response has been received: other requests may
+        wait for a resource that this handshake holds.
 
         Args:
-            fields: Of that response; ``Proxy-Authentication-Info`` is in them, if anything.
+            fields: The fields of the response, possibly including ``Proxy-Authentication-Info``.
         """
 
 
 class Signer(Protocol):
-    """One login at work at one protection space; all requests that carry it share it.
+    """A login in use for one protection space, shared by all requests that carry the login.
 
-    Those of a scheme that `Scheme.blocks`, and their handshakes, may be used by several threads at
-    a time; those of others belong to one thread.
+    If `Scheme.blocks` is true, several threads may use the signer and its handshakes at a time.
+    Otherwise all of them belong to a single thread.
     """
 
     @property
     def is_constant(self) -> bool:
-        """Whether a request that is sent again carries the same credentials again.
+        """True if a request that is sent again carries the same credentials again.
 
-        If so, they may be kept together with its head.
+        Such credentials may be cached together with the head of the request.
         """
 
     @property
     def blocks(self) -> bool:
-        """Whether a step may wait at present, of a scheme that `Scheme.blocks` in general."""
+        """True if a step may block now, for a scheme whose `Scheme.blocks` is true."""
 
     def begin(self, request: RequestToSign) -> Handshake:
-        """Return the handshake for a request; a request that is sent again needs a new one."""
+        """Return the handshake for a request; a repeated request needs a new handshake."""
 
 
 class Scheme(Protocol):
@@ -188,78 +194,81 @@ class Scheme(Protocol):
 
     @property
     def name(self) -> str:
-        """Its auth-scheme in lower case, ``basic``: how challenges name it."""
+        """The auth-scheme in lower case, as challenges name it: ``basic``."""
 
     @property
     def title(self) -> str:
-        """Its name as a person reads it, ``Basic``."""
+        """The name of the scheme for a person: ``Basic``."""
 
     @property
     def family(self) -> str:
-        """What shares a login with it: a login accepted in one family says nothing of another."""
+        """The name of the group of schemes that share a login.
+
+        An accepted login in one family says nothing about another family.
+        """
 
     @property
     def sends_password(self) -> bool:
-        """Whether the password itself travels, for whoever reads the connection."""
+        """True if the password itself is sent, readable for an eavesdropper on the connection."""
 
     @property
     def binds_connection(self) -> bool:
-        """Whether it signs in the connection, and with it all further requests on it."""
+        """True if the scheme authenticates the connection, including all later requests on it."""
 
     @property
     def blocks(self) -> bool:
-        """Whether a step may wait for the network or the disk, and belongs in a thread."""
+        """True if a step may wait for the network or the disk, and must run in a thread."""
 
     @property
     def needs_login(self) -> bool:
-        """Whether there is no signing in without a login: no ticket, no log-on to Windows."""
+        """True if the scheme needs a login and cannot use a ticket or the log-on to Windows."""
 
     def check(self, login: Login) -> None:
-        """Return if the scheme can express the login.
+        """Return if the scheme can carry the login.
 
         Raises:
-            LoginError: It cannot; the text says why.
+            LoginError: The scheme cannot carry the login; the text gives the reason.
         """
 
     def understands(self, challenge: Challenge) -> bool:
-        """Return whether a challenge of this scheme can be answered."""
+        """Return whether the scheme can answer this challenge, which names the scheme."""
 
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return what signs requests with this login.
+        """Return the signer that authenticates requests with this login.
 
         Args:
-            challenge: What is answered.
-            login: None for one's own sign-in: a ticket, or the log-on to Windows. Only for schemes
-                that have such a thing.
-            host: The name of the upstream as configured, without brackets.
+            challenge: The challenge to answer.
+            login: The login, or None for the user's own sign-in: a ticket, or the log-on to
+                Windows. None requires a scheme that supports the own sign-in.
+            host: The host name of the upstream as configured, without brackets.
 
         Raises:
-            LoginError: The scheme cannot express the login, or needs one.
+            LoginError: The scheme cannot carry the login, or needs a login.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class ConstantSigner:
-    """A signer whose credentials are the same for every request, and computed once.
+    """A signer with credentials that are computed once and are the same for every request.
 
     Attributes:
-        credentials: Of every request.
+        credentials: The credentials of every request.
     """
 
     credentials: bytes = field(repr=False)
 
     @property
     def is_constant(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     @property
     def blocks(self) -> bool:
-        """False."""
+        """Return False."""
         return False
 
     def begin(self, request: RequestToSign) -> Handshake:
-        """Return a handshake of one leg; it is rejected if that comes back."""
+        """Return a handshake of one leg. A 407 to that leg is a rejection."""
         return _OneLeg(self.credentials)
 
 
@@ -275,19 +284,19 @@ class _OneLeg:
         return Leg(self.credentials)
 
     def finish(self, fields: Fields) -> None:
-        """Learn nothing: there is nothing to be said."""
+        """Do nothing: these credentials do not depend on responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A challenge, and the scheme of ours that answers it."""
+    """A challenge and the scheme that can answer it."""
 
     scheme: Scheme
     challenge: Challenge
 
     @property
     def label(self) -> str:
-        """What to remember of how strong it is, see `strength`: ``ntlm``, ``digest-sha-256``."""
+        """The name of the scheme's strength, see `strength`: ``ntlm``, ``digest-sha-256``."""
         if self.scheme.name != "digest":
             return self.scheme.family
         algorithm = (self.challenge.param("algorithm") or "md5").lower()
@@ -305,29 +314,30 @@ _WEAKEST_FIRST = (
 
 
 def strength(label: str) -> int:
-    """Return how strong a way of signing in is: the more, the stronger; 0 if it is not known.
+    """Return the strength of an authentication scheme; 0 if the label is unknown.
 
-    Basic gives the password to whoever reads along, Digest something to guess it with, NTLM the
-    same but slower, and Kerberos nothing that has to do with it. An upstream that takes less than
-    it took before may not be the one that it was (RFC 7616, section 5.8).
+    Basic reveals the password to an eavesdropper. Digest reveals a hash for guessing the password,
+    NTLM a hash that is slower to attack, and Kerberos nothing derived from the password. An
+    upstream that now accepts only weaker schemes may be a different server (RFC 7616, section 5.8).
 
     Args:
-        label: Of an `Offer`.
+        label: The label of an `Offer`.
     """
     return _WEAKEST_FIRST.index(label) + 1 if label in _WEAKEST_FIRST else 0
 
 
 def choose(challenges: Sequence[Challenge], schemes: Iterable[Scheme]) -> Offer | None:
-    """Pick the strongest scheme that this response offered (RFC 9110, section 11.4).
+    """Return the strongest scheme that a response offers (RFC 9110, section 11.4).
 
     Args:
-        challenges: Of one 407, in the order received. Of several for one scheme the first that is
-            understood counts (RFC 7616, section 3.7).
-        schemes: Ours, the strongest first. The order of the challenges says nothing about strength.
+        challenges: The challenges of one 407, in the order received. If several challenges name one
+            scheme, the first understood challenge is used (RFC 7616, section 3.7).
+        schemes: The schemes to choose from, the strongest first. The order of the challenges says
+            nothing about strength.
 
     Returns:
-        None if nothing offered can be answered, a bare or unknown 407 among others: then no
-        credentials of any kind are sent.
+        The challenge and its scheme. None if no challenge can be answered, as for a 407 without
+        known schemes; the request is then sent without credentials.
     """
     for scheme in schemes:
         for challenge in challenges:

@@ -1,4 +1,4 @@
-"""The schemes that we have for HTTP, and which of them a profile allows."""
+"""The list of HTTP authentication schemes, and the schemes that a profile allows."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -11,20 +11,20 @@ from trayproxy.auth.ntlmv2 import NtlmEnvironment
 from trayproxy.auth.scheme import Scheme
 
 ANY_METHOD = "automatic"
-"""The method of a profile that leaves the choice to us."""
+"""The method of a profile that allows every scheme."""
 
 
 def http_schemes(
     random: Callable[[int], bytes], environment: NtlmEnvironment | None = None
 ) -> tuple[Scheme, ...]:
-    """Return all schemes, the strongest first, for `trayproxy.auth.scheme.choose`.
+    """Return all HTTP schemes, the strongest first, for `trayproxy.auth.scheme.choose`.
 
-    NTLM where it is offered by name comes before NTLM inside Negotiate, which not every proxy that
-    offers Negotiate can do.
+    NTLM that is offered by name precedes NTLM inside Negotiate, because not every proxy that offers
+    Negotiate supports NTLM there.
 
     Args:
-        random: Returns that many octets nobody can foretell.
-        environment: What our own computation of NTLMv2 needs; None: pyspnego computes it.
+        random: Returns this many cryptographically random octets.
+        environment: The inputs for computing NTLMv2 responses here; None: pyspnego computes them.
     """
     return (
         kerberos_scheme(),
@@ -36,13 +36,13 @@ def http_schemes(
 
 
 def with_encoding(schemes: Iterable[Scheme], encoding: str) -> tuple[Scheme, ...]:
-    """Return the schemes with logins in another encoding, where a proxy does not name its own.
+    """Return the schemes with another default encoding, used if a challenge has no ``charset``.
 
-    That is a matter of Basic and Digest: the others are always Unicode.
+    Only Basic and Digest have a default encoding: the other schemes always use Unicode.
 
     Args:
-        schemes: Ours.
-        encoding: Python's name of it.
+        schemes: The schemes to adapt.
+        encoding: Python's name of the encoding.
     """
     return tuple(
         replace(scheme, encoding=encoding) if isinstance(scheme, Basic | Digest) else scheme
@@ -53,12 +53,12 @@ def with_encoding(schemes: Iterable[Scheme], encoding: str) -> tuple[Scheme, ...
 def allowed_schemes(
     schemes: Iterable[Scheme], method: str, *, own_sign_in: bool
 ) -> tuple[Scheme, ...]:
-    """Return the schemes that a profile allows, in their order.
+    """Return the schemes that a profile allows, in the given order.
 
     Args:
-        schemes: Ours.
-        method: `ANY_METHOD`, or the auth-scheme that alone may be used, in lower case.
-        own_sign_in: Whether one's own sign-in is to be used, with which not every scheme can do.
+        schemes: The available schemes.
+        method: `ANY_METHOD`, or the name of the only auth-scheme that may be used, in lower case.
+        own_sign_in: True to use the user's own sign-in, which leaves out schemes that need a login.
     """
     return tuple(
         scheme

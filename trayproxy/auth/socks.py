@@ -1,8 +1,8 @@
-"""User name and password of SOCKS5 (RFC 1929), as a scheme beside those of HTTP.
+"""The user name and password method of SOCKS5 (RFC 1929), as a scheme like those of HTTP.
 
-SOCKS5 negotiates below HTTP, but asks a person the same thing. So a server that chose this method
-is taken for one that sent a challenge, and what answers it is the whole sub-negotiation, which
-hides the password no better than Basic does.
+SOCKS5 authenticates below HTTP, but needs the same login from a person. A server that selects this
+method is therefore represented by a challenge. The credentials that answer it are the message of
+the sub-negotiation, which protects the password no better than Basic.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,21 @@ from trayproxy.auth.scheme import ConstantSigner, Signer
 from trayproxy.http.challenges import Challenge
 
 NAME = "socks5/password"
-"""No auth-scheme of HTTP has this name: a slash is not allowed there (RFC 9110, section 5.6.2)."""
+"""The name of the method. No HTTP auth-scheme can have a slash in its name (RFC 9110, section
+5.6.2)."""
 MAX_PART_SIZE = 255
-"""Octets; each length is one octet on the wire (section 2)."""
+"""The maximum size of the user name and of the password in octets: each length is one octet on the
+wire (section 2)."""
 
 
 def socks_challenge() -> Challenge:
-    """Return what stands for a server's choice of this method. SOCKS knows no realms."""
+    """Return the challenge that represents a server's choice of this method (it has no realms)."""
     return Challenge(NAME)
 
 
 @dataclass(frozen=True, slots=True)
 class SocksPassword:
-    """Answers a SOCKS5 server that wants a user name and a password."""
+    """The scheme for a SOCKS5 server that requires a user name and a password."""
 
     name: str = NAME
     title: str = "SOCKS5"
@@ -48,10 +50,10 @@ class SocksPassword:
         return True
 
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return the same message for every connection, computed once.
+        """Return a signer with the same message for every connection, computed once.
 
         Raises:
-            LoginError: See `socks_credentials`; or there is no login.
+            LoginError: See `socks_credentials`; or the login is None.
         """
         return ConstantSigner(socks_credentials(require_login(login)))
 
@@ -59,12 +61,12 @@ class SocksPassword:
 def socks_credentials(login: Login) -> bytes:
     """Return the message that carries a login (RFC 1929, section 2).
 
-    The RFC names no encoding. It is UTF-8 of the NFC form, for the reasons given at
-    `trayproxy.auth.basic.basic_credentials`.
+    The RFC names no encoding. The message uses the UTF-8 octets of the NFC form, for the reasons
+    given at `trayproxy.auth.basic.basic_credentials`.
 
     Raises:
-        LoginError: A part is longer than 255 octets, has half a surrogate pair, which no encoding
-            can carry, or there is no user name.
+        LoginError: The user name is empty, or the user name or the password is longer than 255
+            octets or contains half of a surrogate pair.
     """
     if not login.user:
         raise LoginError("The sign-in method of this proxy needs a user name.")

@@ -1,7 +1,8 @@
-"""What NTLM and Kerberos have in common: they sign in connections, to a company's Windows network.
+"""The code that NTLM and Kerberos share: both authenticate connections with Windows logins.
 
-Both take a login of Windows or, without one, the sign-in to this computer, and begin with a bare
-challenge. They differ in the messages alone, which their signers know.
+Both schemes use a Windows login or, without a login, the user's log-on to this computer, and both
+begin with a challenge without parameters. The schemes differ only in their messages, which the
+signers implement.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,11 @@ from trayproxy.http.challenges import Challenge
 
 @dataclass(frozen=True, slots=True)
 class WindowsScheme:
-    """Answers the challenges of one such scheme.
+    """A scheme that answers NTLM or Negotiate challenges.
 
     Attributes:
-        make_signer: Makes the signer: from a login, or None for one's own sign-in, and the host.
+        make_signer: Returns the signer for a login, or for the user's own sign-in if the login is
+            None, and the host of the upstream.
     """
 
     make_signer: Callable[[Login | None, str], Signer]
@@ -33,16 +35,16 @@ class WindowsScheme:
         """Return if the scheme can carry the login; see `check_windows_login`.
 
         Raises:
-            LoginError: It cannot.
+            LoginError: The scheme cannot carry the login.
         """
         check_windows_login(login)
 
     def understands(self, challenge: Challenge) -> bool:
-        """Return whether it is bare: a message before our first one is no beginning."""
+        """Return whether the challenge has no token: a token before message 1 is invalid."""
         return not challenge.token68
 
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return a signer that begins anew for each connection.
+        """Return a signer that begins a new handshake for each connection.
 
         Raises:
             LoginError: See `check`.
@@ -53,10 +55,11 @@ class WindowsScheme:
 
 
 def check_windows_login(login: Login) -> None:
-    """Return if Windows' ways to sign in can carry a login.
+    """Return if NTLM and Kerberos can carry a login.
 
     Raises:
-        LoginError: There is no user name, or half a surrogate pair.
+        LoginError: The user name is empty, or either part contains a NUL character or half of a
+            surrogate pair.
     """
     if not windows_name(login.user).rpartition("\\")[2]:
         raise LoginError("The sign-in method of this proxy needs a user name.")
