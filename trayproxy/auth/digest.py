@@ -1,28 +1,28 @@
-"""The Digest authentication scheme (RFC 7616; RFC 2069 for proxies that know no ``qop``).
+"""The Digest authentication scheme (RFC 7616; RFC 2069 for proxies without ``qop``).
 
-The proxy gives out a nonce, a request is signed with a hash over the login, the nonce and how
-often the nonce was used (``nc``). Strict proxies refuse a count that does not grow, and requests
-that leave on several connections arrive in any order. Therefore a nonce is lent to one request at
-a time and comes back when that request is answered. A request that finds none free brings the
-nonce of the 407 that made it wait, or goes without credentials and gets one by its 407: that costs
-a round trip now and then and is never taken for a failed log-on, as a count out of order could be.
-There are soon as many nonces as requests at a time.
+The proxy issues a nonce. The credentials of a request contain a hash of the login, the nonce and
+the number of uses of the nonce (``nc``). Strict proxies refuse a count that does not grow, and
+requests on several connections arrive in any order. Therefore one request at a time holds a nonce,
+and releases the nonce when the response arrives. If no nonce is free, the request uses the nonce of
+the 407 that it was parked for, or is sent without credentials and gets a nonce from its own 407.
+That costs an occasional round trip, but unlike a count out of order it is never taken for a failed
+log-on. After a short time there are as many nonces as concurrent requests.
 
-Only ``stale=true`` says that the login was right and the nonce too old (section 3.3). Proxies
-behind a balancer know only the nonces that they have given out themselves, and not all of them say
-so. So a request whose nonce did not come with its own 407 is signed once more with the nonce of the
-407 that refused it. Any other 407 to a signed request is a rejection, and the login is not tried
-with the new nonce.
+Only ``stale=true`` states that the login was correct and the nonce too old (section 3.3). A proxy
+behind a load balancer recognises only the nonces that it has issued itself, and not every such
+proxy sends ``stale=true``. Therefore a request whose nonce was not issued in its own 407 is
+repeated once with the nonce of the 407 that refused it. Any other 407 to a request with credentials
+is a rejection, and the login is not repeated with the new nonce.
 
-Two kinds of 407 do not tell whether the login is wrong. One that names another realm or another
-algorithm is no answer to what was signed (RFC 9110, section 11.5): the desk finds that out from its
-challenges. And a proxy that closes the connection also behind the 407 of a HEAD gets the
-credentials on another connection, behind a balancer perhaps at another machine, which does not know
-the nonce: that verdict is `VerdictKind.UNCLEAR`, unless the proxy says ``stale=false`` or repeats
-the nonce.
+Two kinds of 407 do not show whether the login is wrong. A 407 that names another realm or another
+algorithm does not answer the credentials (RFC 9110, section 11.5); the desk detects it by its
+challenges. And if a proxy closes the connection even after the 407 of a HEAD, the credentials are
+sent on another connection. Behind a load balancer that connection may lead to another machine,
+which does not recognise the nonce. The verdict is then `VerdictKind.UNCLEAR`, unless the proxy
+sends ``stale=false`` or repeats the nonce.
 
-``rspauth``, by which the proxy may prove that it knows the password too, is not checked: the
-response is relayed by then, and who signs in to a proxy hardly knows what to do about it.
+``rspauth``, by which the proxy can prove that it knows the password, is not checked: by then the
+response is being relayed, and a person could hardly act on the result.
 """
 
 from collections.abc import Callable
@@ -45,10 +45,10 @@ from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.fields import Fields
 
 MAX_STALE = 3
-"""How often in a row the proxy may declare a nonce too old before that is an error (T14)."""
+"""The number of consecutive stale nonces after which a further stale nonce is an error (T14)."""
 
 MAX_IDLE = 64
-"""Nonces that are kept for the next requests; the one that was idle for longest goes first."""
+"""The maximum number of free nonces; the nonce that has been free for longest is dropped first."""
 
 _LAST_COUNT = 0xFFFFFFFF
 _ATTR_CHARS = frozenset(
@@ -68,25 +68,25 @@ _NO_CONTENT = (
 
 
 class Qop(Enum):
-    """What is protected beside the login (section 3.3)."""
+    """The quality of protection: the parts of the message that the hash covers (section 3.3)."""
 
     NONE = ""
-    """RFC 2069: the request-target, and no count."""
+    """RFC 2069: method and request-target, and no count."""
     AUTH = "auth"
     AUTH_INT = "auth-int"
 
 
 Hash = Callable[[bytes], bytes]
-"""From octets to a digest in lower-case hexadecimal digits."""
+"""Returns the digest of octets in lower-case hexadecimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """Answers Digest challenges.
+    """The scheme that answers Digest challenges.
 
     Attributes:
-        random: Returns that many octets nobody can foretell.
-        encoding: Of logins for a proxy that does not say how it encodes them.
+        random: Returns this many cryptographically random octets.
+        encoding: The encoding of logins for a proxy whose challenge has no ``charset``.
     """
 
     random: Callable[[int], bytes] = field(repr=False, compare=False)
@@ -103,8 +103,9 @@ class Digest:
         """Return if Digest can carry the login.
 
         Raises:
-            LoginError: A colon in the user name, which ends it within the hash (section 4), a
-                control character or half a surrogate pair in either part.
+            LoginError: The user name contains a colon, which separates it from the realm within the
+                hash (section 4), or the user name or the password contains a control character or
+                half of a surrogate pair.
         """
         if ":" in login.user:
             raise LoginError(
@@ -113,15 +114,15 @@ class Digest:
         check_characters(login, CONTROL_CHARACTERS)
 
     def understands(self, challenge: Challenge) -> bool:
-        """Return whether there is a nonce, a known algorithm and a known qop (section 3.3)."""
+        """Return whether a challenge has a nonce, a known algorithm and qop (section 3.3)."""
         return _Terms.of(challenge) is not None
 
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
         """Return a signer that keeps the hash of the login, not the password.
 
         Raises:
-            LoginError: See `check`; or there is no login, or it has a character that the encoding
-                has not got.
+            LoginError: See `check`; or the login is None, or contains a character that the encoding
+                cannot represent.
         """
         login = require_login(login)
         self.check(login)
@@ -132,20 +133,21 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """What a challenge asks for, apart from its nonce.
+    """The parameters of a challenge.
 
-    Text is ISO-8859-1, each character one octet of the wire.
+    Text is ISO-8859-1: each character is one octet on the wire.
 
     Attributes:
-        realm: Where the login belongs.
-        algorithm: As the proxy writes it, to be repeated so; None if it names none, which is MD5.
-        qop: The least of what it offers that we can do for every request.
-        opaque: To be sent back; None if there is none.
-        utf8: Whether the proxy says how it encodes names and passwords.
-        hides_user: Whether it wants the user name hashed.
-        nonce: To be used first.
-        is_stale: Whether it says that the nonce before was too old, and nothing else was wrong.
-        states_stale: Whether it says if the nonce before was too old (``stale=false``, too).
+        realm: The realm.
+        algorithm: The algorithm as the proxy writes it, which is how it is sent back; None if the
+            challenge names none, which means MD5.
+        qop: The least demanding of the offered options that can be used for every request.
+        opaque: The value to send back; None if there is no such parameter.
+        utf8: True if the challenge requires user names and passwords in UTF-8.
+        hides_user: True if the user name must be sent as a hash.
+        nonce: The nonce of the challenge.
+        is_stale: True if the challenge states that only the previous nonce was too old.
+        states_stale: True if the challenge has a ``stale`` parameter, ``stale=false`` included.
     """
 
     realm: str
@@ -160,14 +162,14 @@ class _Terms:
 
     @classmethod
     def of(cls, challenge: Challenge) -> "_Terms | None":
-        """Read a challenge; None if it is none that can be answered."""
+        """Return the parameters of a challenge; None if the challenge cannot be answered."""
         nonce = challenge.param("nonce")
         algorithm = challenge.param("algorithm")
         qop = _qop(challenge.param("qop"))
         if not nonce or qop is None or _hash(algorithm) is None:
             return None
         if _is_session(algorithm) and qop is Qop.NONE:
-            return None  # There is no cnonce to make a session of (section 3.4.2).
+            return None  # A session key needs a cnonce (section 3.4.2).
         return cls(
             realm=challenge.param("realm") or "",
             algorithm=algorithm,
@@ -181,21 +183,22 @@ class _Terms:
         )
 
     def is_compatible(self, earlier: "_Terms") -> bool:
-        """Return whether a signer made for earlier terms can sign by these too."""
+        """Return whether a signer made for earlier parameters can use these too."""
         same = self.realm == earlier.realm and self.utf8 == earlier.utf8
         return same and (self.algorithm or "md5").lower() == (earlier.algorithm or "md5").lower()
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class _Nonce:
-    """A nonce and what was signed with it.
+    """A nonce and the state of its use.
 
     Attributes:
-        answerable_terms: Of the challenge that brought it.
-        nonce: The nonce, or what followed it (``nextnonce``).
-        cnonce: Ours, the same for the whole line, so that there is one session key (section 3.4.2).
-        secret: The hash that signs: HA1, or the session key of ``-sess``.
-        count: How many requests were signed with this nonce.
+        terms: The parameters of the challenge that issued the nonce.
+        value: The nonce, or the ``nextnonce`` that replaced it.
+        cnonce: The client nonce. It stays the same when ``nextnonce`` replaces the nonce, so that
+            the session key does too (section 3.4.2).
+        secret: The keyed part of the hash: HA1, or the session key of ``-sess``.
+        count: The number of requests that were authenticated with this nonce.
     """
 
     terms: _Terms
@@ -206,7 +209,7 @@ class _Nonce:
 
 
 class DigestSigner:
-    """A login at work in one realm."""
+    """A login in use for one realm, and the nonces that are free."""
 
     is_constant = False
     blocks = False
@@ -214,16 +217,16 @@ class DigestSigner:
     def __init__(
         self, terms: _Terms, login: Login, random: Callable[[int], bytes], encoding: str = UTF_8
     ) -> None:
-        """Hash the login for good; the password is not kept.
+        """Hash the login. The password is not kept.
 
         Args:
-            terms: Of the challenge that is answered, whose nonce is used first.
-            login: The login.
-            random: Returns that many octets nobody can foretell.
-            encoding: Of the login, unless the proxy says that it is UTF-8.
+            terms: The parameters of the challenge to answer. Its nonce is the first free nonce.
+            login: The user name and the password.
+            random: Returns this many cryptographically random octets.
+            encoding: The encoding of the login if the challenge does not require UTF-8.
 
         Raises:
-            LoginError: It has not got a character of the login.
+            LoginError: The login contains a character that the encoding cannot represent.
         """
         digest = _hash(terms.algorithm)
         assert digest is not None
@@ -236,7 +239,7 @@ class DigestSigner:
         realm = terms.realm.encode("iso-8859-1")
         self._ha1 = digest(b":".join((self._user, realm, password)))
         self._user_hash = digest(self._user + b":" + realm)
-        # A proxy may give the same nonce to several requests: then they share its count.
+        # A proxy may issue the same nonce to several requests, which then share its count.
         self._nonces: WeakValueDictionary[str, _Nonce] = WeakValueDictionary()
         self._idle = [self.nonce_of(terms)]
 
@@ -245,17 +248,18 @@ class DigestSigner:
         return _DigestHandshake(self, request)
 
     def take_nonce(self, challenges: tuple[Challenge, ...]) -> _Nonce | None:
-        """Return a nonce for one request alone, None if there is none.
+        """Return a nonce for the exclusive use of one request; None if no nonce is free.
 
         Args:
-            challenges: Those that this request came back with, if any: its own nonce goes first.
+            challenges: The challenges of a 407 to this request, if any. The nonce of such a
+                challenge is preferred.
         """
         if terms := self.answerable_terms(challenges):
             return self.nonce_of(terms)
         return self._idle.pop() if self._idle else None
 
     def nonce_of(self, terms: _Terms) -> _Nonce:
-        """Return the nonce of a nonce that came for the very request that needs it."""
+        """Return the nonce of a challenge and mark the nonce as taken."""
         nonce = self._nonces.get(terms.nonce)
         if nonce is None:
             nonce = _Nonce(terms, terms.nonce, *self._keys(terms))
@@ -265,11 +269,12 @@ class DigestSigner:
         return nonce
 
     def release_nonce(self, nonce: _Nonce, next_nonce: str | None) -> None:
-        """Take a nonce back, for the next request.
+        """Make a nonce available for the next request.
 
         Args:
-            nonce: Of a request that was answered.
-            next_nonce: What is to be used from now on; the count begins anew (section 3.5).
+            nonce: The nonce of a request whose response has arrived.
+            next_nonce: The nonce to use from now on; its count starts again (section 3.5). None
+                keeps the nonce.
         """
         if next_nonce is not None and next_nonce != nonce.value:
             nonce.value, nonce.count = next_nonce, 0
@@ -279,7 +284,7 @@ class DigestSigner:
             del self._idle[:-MAX_IDLE]
 
     def answerable_terms(self, challenges: tuple[Challenge, ...]) -> _Terms | None:
-        """Return the first challenge that this login and algorithm answer (section 3.7)."""
+        """Return the first challenge that this login and algorithm can answer (section 3.7)."""
         for challenge in challenges:
             if challenge.scheme == "digest":
                 terms = _Terms.of(challenge)
@@ -288,15 +293,15 @@ class DigestSigner:
         return None
 
     def asks_only_others(self, challenges: tuple[Challenge, ...]) -> bool:
-        """Return whether Digest is asked for, but only in realms or by algorithms of others."""
+        """Return whether all Digest challenges, at least one, have another realm or algorithm."""
         is_asked = any(challenge.scheme == "digest" for challenge in challenges)
         return is_asked and self.answerable_terms(challenges) is None
 
     def sign(self, nonce: _Nonce, request: RequestToSign) -> bytes | None:
-        """Return the credentials of a request; None if its content must be known and is not.
+        """Return the credentials of a request; None if its content is needed and has not been read.
 
-        The parameters are those of section 3.4, quoted as there: `algorithm`, `qop` and `nc` are
-        not, the others are.
+        The parameters are those of section 3.4, quoted as specified there: all values are quoted
+        except `algorithm`, `qop` and `nc`.
         """
         terms = nonce.terms
         signed = [request.method, request.target]
@@ -328,8 +333,9 @@ class DigestSigner:
     def _user_params(self, terms: _Terms) -> list[bytes]:
         """Return ``username`` or ``username*``, never both (section 3.4).
 
-        What is not ASCII goes as ``username*`` only to proxies that are new enough to know it,
-        which is what their ``charset`` shows. The others get the octets that were hashed.
+        A user name with characters outside ASCII is sent as ``username*`` only if the challenge has
+        a ``charset``, which shows that the proxy implements RFC 7616. Otherwise ``username``
+        contains the octets that were hashed.
         """
         if terms.hides_user:
             return [b"username=" + _quote(self._user_hash), b"userhash=true"]
@@ -338,7 +344,7 @@ class DigestSigner:
         return [b"username=" + _quote(self._user)]
 
     def _keys(self, terms: _Terms) -> tuple[str, bytes]:
-        """Return a new cnonce and the hash that signs with it."""
+        """Return a new cnonce and the secret to use with it: HA1, or the session key."""
         cnonce = self._random(16).hex()
         if not _is_session(terms.algorithm):
             return cnonce, self._ha1
@@ -347,18 +353,18 @@ class DigestSigner:
 
 
 class _DigestHandshake:
-    """One request on its way to be signed, and the nonce that it holds."""
+    """The Digest authentication of one request, and the nonce that it holds."""
 
     def __init__(self, signer: DigestSigner, request: RequestToSign) -> None:
         self._signer = signer
         self._request = request
         self._nonce: _Nonce | None = None
-        self._is_pooled = False  # Rather than brought by the 407 that this request came back with.
+        self._is_pooled = False  # False if a 407 to this request issued the nonce.
         self._legs = 0
         self._stale = 0
 
     def step(self, challenges: tuple[Challenge, ...]) -> Leg | Verdict:
-        """Return the next leg: without credentials at most once, signed four times at most."""
+        """Return the next leg: at most one without, and at most four with credentials."""
         self._legs += 1
         if self._legs == 1:
             if self._signer.asks_only_others(challenges):
@@ -385,7 +391,7 @@ class _DigestHandshake:
         return self._sign()
 
     def finish(self, fields: Fields) -> None:
-        """Give the nonce back, or the one that the proxy wants to see next (section 3.5)."""
+        """Release the nonce, replaced by ``nextnonce`` if the proxy sends one (section 3.5)."""
         if self._nonce is not None:
             nonce, self._nonce = self._nonce, None
             self._signer.release_nonce(nonce, _next_nonce(fields))
@@ -410,9 +416,9 @@ def _next_nonce(fields: Fields) -> str | None:
 
 
 def _qop(offered: str | None) -> Qop | None:
-    """Return what to do of what is offered, None if nothing of it can be done.
+    """Return the option to use; None if none of the offered options is known.
 
-    ``auth`` before ``auth-int``, for which the whole content must be known before it is sent.
+    ``auth`` is preferred to ``auth-int``, which needs the whole content before the request is sent.
     """
     if offered is None:
         return Qop.NONE
@@ -423,16 +429,16 @@ def _qop(offered: str | None) -> Qop | None:
 
 
 def _hash(algorithm: str | None) -> Hash | None:
-    """Return the hash function of an algorithm, None if we have not got it."""
+    """Return the hash function of an algorithm; None if it is unknown or not available."""
     name = _ALGORITHMS.get((algorithm or "md5").lower().removesuffix("-sess"))
     if name is None:
         return None
-    import hashlib  # Loads OpenSSL, which a proxy with another scheme does not need.
+    import hashlib  # Not at the top: it loads OpenSSL, which other schemes do not need.
 
     try:
-        # Not for security as FIPS means it; without this MD5 is missing there.
+        # In FIPS mode MD5 is available only with this argument.
         hashlib.new(name, usedforsecurity=False)
-    except ValueError:  # SHA-512/256 is OpenSSL's, which not every Python has in a new version.
+    except ValueError:  # SHA-512/256 needs a recent OpenSSL.
         return None
     return lambda octets: hashlib.new(name, octets, usedforsecurity=False).hexdigest().encode()
 

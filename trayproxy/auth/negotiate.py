@@ -1,18 +1,19 @@
 """The Negotiate authentication scheme (RFC 4559) with Kerberos.
 
-With a ticket the person has already (*my sign-in*) no password is needed and none is stored. With a
-login the company's sign-in server (the KDC) is asked for a ticket: what it says about the password
-is known before the proxy sees anything, and a wrong one costs one failed log-on.
+With a Kerberos ticket of the user (*my sign-in*), no password is needed and none is stored. With a
+login, a ticket is requested from the company's sign-in server (the KDC). The KDC checks the
+password before the proxy receives anything, and a wrong password costs one failed log-on.
 
-The token is a fresh one for each connection: proxies remember those that they have seen. It is sent
-with the first request of the connection, whole, and that is all: we ask for no proof that the proxy
-is who it says, which a 200 would not wait for anyway. It is wrapped as SPNEGO (RFC 4178, section
-4.2.1) with Kerberos as the only mechanism offered, so that nothing falls back to another in
-silence. NTLM inside Negotiate is `trayproxy.auth.ntlm.ntlm_in_negotiate`.
+Each connection gets a new token, because proxies remember the tokens that they have received. The
+token is sent with the first request of the connection, which is sent with its content, and
+completes the handshake. Mutual authentication is not requested: a 200 would be relayed before its
+proof could be checked. The token is wrapped as SPNEGO (RFC 4178, section 4.2.1) with Kerberos as
+the only offered mechanism, which excludes a silent fallback to another mechanism. NTLM inside
+Negotiate is `trayproxy.auth.ntlm.ntlm_in_negotiate`.
 
-The proxy's principal is ``HTTP/`` and the host as configured. libkrb5 would look for another name
-of it in the DNS; the service has told it not to (`trayproxy.desktop`), unless the settings of the
-computer want that (``dns_canonicalize_hostname``).
+The principal of the proxy is ``HTTP/`` and the host as configured. By default libkrb5 would look up
+a canonical name in the DNS; the service disables that (`trayproxy.desktop`), unless
+``dns_canonicalize_hostname`` is set in the computer's configuration.
 """
 
 import re
@@ -35,7 +36,7 @@ _KERBEROS = bytes.fromhex("06092a864886f712010202")
 
 _LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..)"
 _COMPLETED = re.compile(rb"\xa1%b\x30%b" % (_LENGTH, _LENGTH), re.DOTALL)
-"""How a NegTokenResp begins (RFC 4178, section 4.2.2); its first element may be the state."""
+"""The beginning of a NegTokenResp (RFC 4178, section 4.2.2); its first element may be the state."""
 
 _ACCEPTED = bytes.fromhex("a0030a0100")
 """The state accept-completed."""
@@ -50,14 +51,14 @@ _REQUEST_REFUSED = (
 _OTHER_MECHANISM = "This proxy wants to go on in another way than by Kerberos."
 
 TicketSource = Callable[[Login | None, str], Tickets]
-"""From a login, or None for one's own tickets, and a host to tickets for it."""
+"""Returns the tickets for a login and a host; a login of None means the user's own tickets."""
 
 
 def kerberos_scheme(tickets: TicketSource = KerberosTickets) -> WindowsScheme:
-    """Return what answers Negotiate challenges by Kerberos.
+    """Return the scheme that answers Negotiate challenges with Kerberos.
 
     Args:
-        tickets: Where they come from.
+        tickets: The source of the tickets.
     """
 
     def make_signer(login: Login | None, host: str) -> Signer:
@@ -67,17 +68,17 @@ def kerberos_scheme(tickets: TicketSource = KerberosTickets) -> WindowsScheme:
 
 
 class NegotiateSigner:
-    """One's tickets at work."""
+    """The Kerberos tickets in use for one upstream."""
 
     is_constant = False
     blocks = True
 
     def __init__(self, tickets: Tickets, *, has_password: bool) -> None:
-        """Ask for nothing yet.
+        """Create the signer without requesting a ticket.
 
         Args:
-            tickets: Where they come from.
-            has_password: Whether the sign-in server has seen and accepted a password for them.
+            tickets: The source of the tokens.
+            has_password: True if the tickets are requested with a password, which the KDC checks.
         """
         self._tickets = tickets
         self._has_password = has_password
@@ -91,21 +92,22 @@ class NegotiateSigner:
         """Return the credentials for one connection.
 
         Raises:
-            TokenError: There is no ticket.
+            TokenError: No ticket is available.
         """
         return b"Negotiate " + b64encode(spnego_init(self._tickets.token(end_point)))
 
     def mark_accepted(self) -> None:
-        """Note that the proxy takes our tickets."""
+        """Record that the proxy has accepted a ticket."""
         self._was_accepted = True
 
     def rejection_verdict(self, challenges: tuple[Challenge, ...]) -> Verdict:
-        """Return what a 407 to our token says.
+        """Return the verdict for a 407 to a token.
 
-        A password that the sign-in server has accepted is not wrong: that the proxy takes no ticket
-        of it, as when its own key is out of date, says that Kerberos cannot be used there. Where it
-        did take one, it is the request that is not allowed, which is not ours to tell. Squid adds
-        to such a 407 a token that says so: it is the end of the sign-in, and nothing to go on from.
+        A password that the KDC has accepted is correct. If the proxy refuses each ticket, for
+        example because its own key is out of date, Kerberos cannot be used with this proxy. If the
+        proxy has accepted a ticket before, it refuses only this request; the desk explains that to
+        the person. Squid adds a token to such a 407 that states a completed handshake; the token
+        does not continue the handshake.
         """
         tokens = [each.token68 for each in challenges if each.scheme == "negotiate"]
         completed = [is_completed(token) for token in filter(None, tokens)]
@@ -123,7 +125,7 @@ class _NegotiateHandshake:
         self._is_sent = False
 
     def step(self, challenges: tuple[Challenge, ...]) -> Leg | Verdict:
-        """Return the one leg, and then what became of it."""
+        """Return the only leg, and on the second call the verdict."""
         if self._is_sent:
             return self._signer.rejection_verdict(challenges)
         self._is_sent = True
@@ -133,15 +135,15 @@ class _NegotiateHandshake:
             return error.verdict
 
     def finish(self, fields: Fields) -> None:
-        """Learn that the ticket was taken. The proof that the proxy may add was not asked for."""
+        """Record that the ticket was accepted. A mutual authentication token is ignored."""
         self._signer.mark_accepted()
 
 
 def is_completed(token: str) -> bool:
-    """Return whether a proxy's token says that the sign-in is complete and accepted.
+    """Return whether a proxy's token states that the handshake is completed and accepted.
 
     Args:
-        token: In base64, or whatever stood in its place.
+        token: The token68 of the challenge, base64 if it is valid.
     """
     try:
         octets = b64decode(token, validate=True)
@@ -152,10 +154,10 @@ def is_completed(token: str) -> bool:
 
 
 def spnego_init(token: bytes) -> bytes:
-    """Return a Kerberos token as the first token of SPNEGO (RFC 4178, section 4.2.1).
+    """Return a Kerberos token as the initial SPNEGO token (RFC 4178, section 4.2.1).
 
     Args:
-        token: The mechanism's own (RFC 4121, section 4.1).
+        token: The Kerberos token (RFC 4121, section 4.1).
     """
     mechanisms = _der(0xA0, _der(0x30, _KERBEROS))
     optimistic = _der(0xA2, _der(0x04, token))

@@ -1,16 +1,17 @@
-"""The NTLM authentication scheme (MS-NTHT, MS-NLMP), bare and inside Negotiate.
+"""The NTLM authentication scheme (MS-NTHT, MS-NLMP), by name and inside Negotiate.
 
-NTLM signs in a connection, in two legs: a type-1 message, which says nothing secret and goes with
-an empty request; the proxy's challenge (type 2) in its 407; and the response (type 3) with the
-request itself. It is NTLMv2 always. Proxies reserve a helper for each sign-in that has begun, so
-that a type-1 message must not leave before there is a login to finish with; and squid answers no
-further sign-in on a connection where one has failed, so that each begins on a fresh connection.
+NTLM authenticates a connection in two legs. The first leg is a type-1 message without secrets, on a
+request without content; the proxy answers with a 407 and its challenge (type 2). The second leg is
+the response (type 3), on the request itself. The response is always NTLMv2. Proxies reserve a
+helper process for each handshake that has begun; therefore no type-1 message is sent before there
+is a login to complete the handshake with. Squid answers no further handshake on a connection after
+a failed handshake; therefore each handshake begins on a new connection.
 
-A proxy that offers *Negotiate* may mean Kerberos, NTLM or both. pyspnego, asked for Negotiate,
-falls back from one to the other in silence, so it is never asked for it. `ntlm_in_negotiate` is our
-own, explicit choice of NTLM there, a scheme like others, to be chosen when Kerberos has turned out
-to be impossible and NTLM itself is not offered. Its messages are not wrapped in SPNEGO: Windows
-proxies, Samba and squid's wrapper all take them as they are, the latter takes nothing else.
+A proxy that offers *Negotiate* may support Kerberos, NTLM or both. pyspnego's Negotiate falls back
+silently from one mechanism to the other, so it is not used. `ntlm_in_negotiate` selects NTLM
+explicitly. It is a scheme of its own, chosen when Kerberos has proved unusable and the proxy does
+not offer NTLM by name. Its messages are not wrapped in SPNEGO: Windows proxies, Samba and squid's
+wrapper accept raw messages, and squid's wrapper accepts no others.
 """
 
 from base64 import b64decode, b64encode
@@ -26,17 +27,17 @@ from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
 
 MAX_TYPE2_SIZE = 8192
-"""Octets of a type-2 message; those of large companies have some 500."""
+"""The maximum size of a type-2 message in octets; those of large companies have about 500."""
 
 _MIN_TYPE2_SIZE = 48
-"""Octets in front of what the security buffers of a type-2 message point to."""
+"""The size in octets of the fixed part of a type-2 message, before the payload."""
 
 _SIGNATURE = b"NTLMSSP\0" + (2).to_bytes(4, "little")
 _REFUSED = "The proxy ended the NTLM sign-in before the password was used."
 _MALFORMED = "The proxy's answer to the beginning of the NTLM sign-in makes no sense."
 
 StartExchange = Callable[[Login | None, str, bytes], Tokens]
-"""Begins an exchange of messages: login, host, end point (see `NtlmLogin`)."""
+"""Starts an exchange of messages for a login, a host and an end point (see `NtlmLogin`)."""
 
 
 def ntlm_scheme(
@@ -44,12 +45,13 @@ def ntlm_scheme(
     name: str = "ntlm",
     environment: NtlmEnvironment | None = None,
 ) -> WindowsScheme:
-    """Return what answers NTLM challenges.
+    """Return the scheme that answers NTLM challenges.
 
     Args:
-        start: Where the messages come from; None: from `NtlmLogin`.
-        name: The auth-scheme that they travel under, in lower case.
-        environment: What `NtlmLogin` needs to compute responses itself; None: pyspnego does that.
+        start: Starts an exchange of messages; None: `NtlmLogin` does.
+        name: The auth-scheme that carries the messages, in lower case.
+        environment: The inputs with which `NtlmLogin` computes responses itself; None: pyspnego
+            computes them.
     """
 
     def signs(login: Login | None, host: str) -> Signer:
@@ -62,7 +64,7 @@ def ntlm_scheme(
 
 
 def ntlm_in_negotiate(environment: NtlmEnvironment | None = None) -> WindowsScheme:
-    """Return what answers Negotiate challenges by NTLM; our own choice, see the module.
+    """Return the scheme that answers Negotiate challenges with NTLM; see the module docstring.
 
     Args:
         environment: See `ntlm_scheme`.
@@ -71,7 +73,7 @@ def ntlm_in_negotiate(environment: NtlmEnvironment | None = None) -> WindowsSche
 
 
 class NtlmSigner:
-    """A login at work, one exchange of messages per connection."""
+    """A login in use for one upstream, with one exchange of messages per connection."""
 
     is_constant = False
 
@@ -81,12 +83,12 @@ class NtlmSigner:
         start: Callable[[bytes], Tokens],
         may_block: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Begin nothing yet.
+        """Create the signer without starting an exchange.
 
         Args:
-            scheme: The auth-scheme that the messages travel under, in lower case.
-            opening: Begins an exchange; takes the end point of the connection.
-            may_block: Returns whether a step may wait for something at present.
+            scheme: The auth-scheme that carries the messages, in lower case.
+            start: Starts an exchange; its argument is the end point of the connection.
+            may_block: Returns whether a step may block now.
         """
         self._scheme = scheme
         self._start = start
@@ -94,7 +96,7 @@ class NtlmSigner:
 
     @property
     def blocks(self) -> bool:
-        """Whether a step may wait: once the library is loaded, it only computes."""
+        """True if a step may block: with pyspnego loaded, a step is pure computation."""
         return self._may_block()
 
     def begin(self, request: RequestToSign) -> Handshake:
@@ -110,7 +112,7 @@ class _NtlmHandshake:
         self._is_finished = False
 
     def step(self, challenges: tuple[Challenge, ...]) -> Leg | Verdict:
-        """Return the type-1 message, the type-3 message, and then that it was rejected."""
+        """Return the type-1 message, then the type-3 message, and then a rejection."""
         if self._is_finished:
             return Verdict(VerdictKind.REJECTED)
         try:
@@ -130,7 +132,7 @@ class _NtlmHandshake:
         return Leg(credentials, same_connection=True)
 
     def finish(self, fields: Fields) -> None:
-        """Learn nothing: the connection is signed in."""
+        """Do nothing: the connection is authenticated."""
 
     def _credentials(self, message: bytes) -> bytes:
         title = b"NTLM " if self._scheme == "ntlm" else b"Negotiate "
@@ -138,15 +140,16 @@ class _NtlmHandshake:
 
 
 def read_type2(scheme: str, challenges: tuple[Challenge, ...]) -> bytes:
-    """Return the proxy's message, checked before a library sees it.
+    """Return the proxy's type-2 message after checking its structure.
 
     Args:
-        scheme: The auth-scheme that it must be of.
-        challenges: Of the 407 to our type-1 message.
+        scheme: The auth-scheme of the challenge that contains the message.
+        challenges: The challenges of the 407 to the type-1 message.
 
     Raises:
-        TokenError: There is none, or it is none (`VerdictKind.UNUSABLE`): not strictly base64, too
-            short or too long, of another type, or with parts outside of itself.
+        TokenError: No challenge contains a message, or the message is invalid
+            (`VerdictKind.UNUSABLE`): not strictly base64, too short or too long, of another type,
+            or with a part that lies outside the message.
     """
     tokens = [challenge.token68 for challenge in challenges if challenge.scheme == scheme]
     token = next(filter(None, tokens), None)
@@ -162,7 +165,7 @@ def read_type2(scheme: str, challenges: tuple[Challenge, ...]) -> bytes:
 
 
 def _is_type2(message: bytes) -> bool:
-    """Check what MS-NLMP, section 2.2.1.2 says of a CHALLENGE_MESSAGE."""
+    """Return whether a message is a valid CHALLENGE_MESSAGE (MS-NLMP, section 2.2.1.2)."""
     if not _MIN_TYPE2_SIZE <= len(message) <= MAX_TYPE2_SIZE or not message.startswith(_SIGNATURE):
         return False
     name, info = _buffer(message, 12), _buffer(message, 40)
@@ -170,7 +173,7 @@ def _is_type2(message: bytes) -> bool:
 
 
 def _buffer(message: bytes, at: int) -> bytes | None:
-    """Return what a security buffer points to, None if that is not inside the message."""
+    """Return the data that a security buffer refers to; None if it lies outside the message."""
     size = int.from_bytes(message[at : at + 2], "little")
     start = int.from_bytes(message[at + 4 : at + 8], "little")
     if size and (start < _MIN_TYPE2_SIZE or start + size > len(message)):
@@ -179,7 +182,7 @@ def _buffer(message: bytes, at: int) -> bytes | None:
 
 
 def _is_av_list(info: bytes) -> bool:
-    """Check the target information: pairs, the last of which says so (section 2.2.2.1)."""
+    """Return whether target information is a terminated list of AV_PAIRs (section 2.2.2.1)."""
     at = 0
     while at + 4 <= len(info):
         kind = int.from_bytes(info[at : at + 2], "little")

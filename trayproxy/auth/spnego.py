@@ -1,18 +1,19 @@
-"""The seam to pyspnego, which speaks NTLM and Kerberos (MS-NLMP; RFC 4120, RFC 4121).
+"""The adapter for pyspnego, which implements NTLM and Kerberos (MS-NLMP; RFC 4120, RFC 4121).
 
-The only module of this room that does I/O, and only by the library: a ticket may have to be fetched
-from the company's sign-in server (the KDC), which takes 27 seconds if that is silent. Its functions
-belong in a thread (`Scheme.blocks`); the library is imported there when it is first needed.
+This is the only module of the package that does I/O, and only through the library: a ticket may
+have to be requested from the company's sign-in server (the KDC), which takes 27 seconds if the KDC
+does not answer. The functions must run in a thread (`Scheme.blocks`); the library is imported there
+on first use.
 
-The library is asked for ``ntlm`` or ``kerberos``, never for ``negotiate``: that falls back from
-Kerberos to NTLM without a word. Whatever it raises, and it raises much (its own errors, those of
-GSSAPI, libkrb5 and Windows, `struct.error`), becomes a `TokenError` with a verdict; nothing of an
-error's own text goes on. Passwords are handed over as `spnego.Password`, because a plain password
-of two times 32 hexadecimal digits with a colon between would be taken for a hash.
+The library is asked for ``ntlm`` or ``kerberos``, never for ``negotiate``, which falls back
+silently from Kerberos to NTLM. Each exception of the library (its own errors, those of GSSAPI,
+libkrb5 and Windows, and `struct.error`) becomes a `TokenError` with a verdict, without the text of
+the exception. Passwords are passed as `spnego.Password`, because the library takes a plain string
+of two times 32 hexadecimal digits with a colon between them for NT hashes.
 
-On Windows pyspnego uses the system's SSPI, elsewhere its own NTLM and the system's GSSAPI. libkrb5
-asks the *primary* KDC again after a refusal if the configuration names one (``primary_kdc``,
-``admin_server``): where it is not the same machine, a wrong password reaches two of them.
+On Windows pyspnego uses the system's SSPI, elsewhere its own NTLM and the system's GSSAPI. If the
+configuration names a *primary* KDC (``primary_kdc``, ``admin_server``), libkrb5 asks it again after
+a refusal: if the primary KDC is another machine, a wrong password reaches two of them.
 """
 
 from collections.abc import Callable
@@ -57,7 +58,7 @@ _UNKNOWN_PROXY = (
 _KINDS = {
     VerdictKind.REJECTED: (
         -1765328360,  # KRB5KDC_ERR_PREAUTH_FAILED
-        -1765328353,  # KRB5KRB_AP_ERR_BAD_INTEGRITY: the KDC's answer opens with another password
+        -1765328353,  # KRB5KRB_AP_ERR_BAD_INTEGRITY: the reply does not decrypt with this password
         -1765328174,  # KRB5_PREAUTH_FAILED
         -2146893044,  # SEC_E_LOGON_DENIED
         -1073741715,  # STATUS_LOGON_FAILURE
@@ -100,7 +101,7 @@ _KIND_TEXTS = {VerdictKind.UNKNOWN_PROXY: _UNKNOWN_PROXY}
 _TEXTS = {
     WRONG_CLOCK: (
         -1765328347,  # KRB5KRB_AP_ERR_SKEW
-        -1765328351,  # KRB5KRB_AP_ERR_TKT_NYV: valid later only
+        -1765328351,  # KRB5KRB_AP_ERR_TKT_NYV: the ticket is not yet valid
         -2146893020,  # SEC_E_TIME_SKEW
     ),
     _NOT_SET_UP: (
@@ -113,10 +114,10 @@ _FINAL = (VerdictKind.REJECTED, VerdictKind.EXPIRED, VerdictKind.LOCKED)
 
 
 class TokenError(Exception):
-    """There is no token.
+    """No token could be made.
 
     Attributes:
-        verdict: Why.
+        verdict: The reason.
     """
 
     def __init__(self, verdict: Verdict) -> None:
@@ -131,45 +132,46 @@ class Tokens(Protocol):
         """Return the next token.
 
         Args:
-            token: What the upstream has sent; None at first.
+            token: The token that the upstream has sent; None in the first step.
 
         Raises:
-            TokenError: There is none.
+            TokenError: No token could be made.
         """
 
 
 class Tickets(Protocol):
-    """One's right to tickets for one upstream; used by several threads at a time."""
+    """The source of Kerberos tokens for one upstream; several threads may use it at a time."""
 
     def token(self, end_point: bytes) -> bytes:
-        """Return a fresh token for one connection: a ticket and the proof that it is ours.
+        """Return a new token for one connection: a ticket and its authenticator.
 
         Args:
             end_point: See `trayproxy.auth.scheme.RequestToSign`.
 
         Raises:
-            TokenError: There is no ticket.
+            TokenError: No ticket is available.
         """
 
 
 class NtlmLogin:
-    """One login at one upstream: begins exchanges of NTLM messages, by NTLMv2.
+    """A login at one upstream. It starts exchanges of NTLMv2 messages.
 
-    The library makes the first context: so it is known to be there, and whether it computes NTLM
-    itself or has Windows (SSPI) do it. It derives keys from the password for each context, which
-    takes milliseconds, and needs half a millisecond for each response. So where it computes NTLM
-    itself, `trayproxy.auth.ntlmv2` does that instead, with the library's type-1 message.
+    pyspnego makes the first context. That proves that the library is installed, and shows whether
+    it computes NTLM itself or uses Windows (SSPI). For each context pyspnego derives keys from the
+    password, which takes milliseconds, and each response takes half a millisecond. Therefore, where
+    pyspnego would compute NTLM itself, `trayproxy.auth.ntlmv2` computes the responses to pyspnego's
+    type-1 message instead.
     """
 
     def __init__(
         self, login: Login | None, host: str, environment: NtlmEnvironment | None = None
     ) -> None:
-        """Make nothing yet.
+        """Create the object without making a context.
 
         Args:
-            login: None for the log-on to Windows.
-            host: The upstream, which the response is bound to.
-            environment: What our own computation needs; None: the library computes.
+            login: The login; None to use the log-on to Windows.
+            host: The host name of the upstream, to which the response is bound.
+            environment: The inputs for computing responses here; None: pyspnego computes them.
         """
         self._login = login
         self._host = host
@@ -179,7 +181,7 @@ class NtlmLogin:
 
     @property
     def may_block(self) -> bool:
-        """Whether a step may wait: the library is to be loaded, or Windows (SSPI) is asked."""
+        """True if a step may block: the library is not loaded yet, or Windows (SSPI) is used."""
         return not self._is_local
 
     @property
@@ -193,7 +195,7 @@ class NtlmLogin:
             end_point: See `trayproxy.auth.scheme.RequestToSign`.
 
         Raises:
-            TokenError: The library is missing, or there is nothing to sign in with.
+            TokenError: The library is not installed, or Windows has no log-on to use.
         """
         if self._local is not None:
             return _LocalTokens(self._local, end_point)
@@ -215,11 +217,11 @@ class NtlmLogin:
 
 @dataclass(frozen=True, slots=True)
 class _LocalNtlm:
-    """What all exchanges of one login have in common.
+    """The values that all exchanges of one login share.
 
     Attributes:
-        key: The login.
-        environment: Random numbers, the time and the name of the computer.
+        key: The key derived from the login.
+        environment: The random numbers, the clock and the name of the computer.
         negotiate: The type-1 message, the same for each connection.
     """
 
@@ -229,7 +231,7 @@ class _LocalNtlm:
 
 
 class _LocalTokens:
-    """An exchange of messages that is computed here."""
+    """An exchange of messages that `trayproxy.auth.ntlmv2` computes."""
 
     __slots__ = ("_end_point", "_local")
 
@@ -279,11 +281,11 @@ class _NtlmTokens:
 
 
 RETRY_WAIT_S = 1.0
-"""Seconds to wait for a sign-in server that could not be reached last time."""
+"""The seconds that a request waits for a KDC that could not be reached the last time."""
 
 
 class _Retry:
-    """Asks a sign-in server again, in a thread that the end of the program does not wait for."""
+    """A request to the KDC in a daemon thread, so that it does not delay the end of the program."""
 
     def __init__(self, ask: Callable[[], bytes]) -> None:
         self._ask = ask
@@ -297,14 +299,14 @@ class _Retry:
         return self._over.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end; return whether it has come."""
+        """Wait until the request has ended or the time is over; return whether it has ended."""
         return self._over.wait(seconds)
 
     def result(self) -> bytes:
         """Return the token.
 
         Raises:
-            TokenError: There is none.
+            TokenError: The request has failed.
         """
         if self._error is not None:
             raise TokenError(self._error.verdict)
@@ -320,28 +322,28 @@ class _Retry:
 
 
 class KerberosTickets:
-    """One's right to Kerberos tickets for one upstream.
+    """The Kerberos tickets of one login, or of the user, for one upstream.
 
-    With a login the sign-in server is asked once, whoever needs it first; what it says of the login
-    is said to all that need it later, without asking again: each time would be a failed log-on.
-    Any other failure is shared by those who waited for it, so that a silent server keeps a hundred
-    requests no longer than one.
+    With a login, the first caller requests a ticket from the KDC. If the KDC refuses the login, all
+    later callers get the same verdict without a new request, because each request would be a failed
+    log-on. Any other failure is shared by the callers that waited for it, so that an unresponsive
+    KDC delays a hundred requests no longer than one.
 
-    A server that could not be reached is asked again in a thread of its own, one at a time: libkrb5
-    asks a silent one for half a minute. Whoever needs a ticket meanwhile waits only a moment, so
-    that the server may be tried again often, and is used as soon as it is back.
+    A KDC that could not be reached is asked again in a thread of its own, one request at a time:
+    libkrb5 waits half a minute for an unresponsive KDC. Callers wait only `RETRY_WAIT_S` for that
+    thread. So retries can be frequent, and the KDC is used again as soon as it answers.
 
-    The lock is held until a token has been made. On Windows, making the credential handle asks
-    nobody; the server checks the password when the first token is requested
-    (``InitializeSecurityContext``), and again whenever the ticket has to be renewed.
+    The lock is held until a token has been made. On Windows, acquiring the credential handle
+    contacts no server; the KDC checks the password when the first token is requested
+    (``InitializeSecurityContext``), and again at each renewal of the ticket.
     """
 
     def __init__(self, login: Login | None, host: str) -> None:
-        """Ask for nothing yet.
+        """Create the object without requesting a ticket.
 
         Args:
-            login: None to use the tickets that the person has already.
-            host: The upstream; its principal is ``HTTP/host``.
+            login: The login; None to use the tickets that the user already has.
+            host: The host name of the upstream; its principal is ``HTTP/host``.
         """
         self._login = login
         self._host = host
@@ -353,10 +355,10 @@ class KerberosTickets:
         self._retry: _Retry | None = None
 
     def token(self, end_point: bytes) -> bytes:
-        """Return a fresh token; see `Tickets.token`.
+        """Return a new token; see `Tickets.token`.
 
         Raises:
-            TokenError: There is no ticket.
+            TokenError: No ticket is available.
         """
         known = self._verdict
         if known is None or known.kind is not VerdictKind.SERVER_UNREACHABLE:
@@ -368,7 +370,7 @@ class KerberosTickets:
                 self._retry = retry
         if not retry.wait(RETRY_WAIT_S):
             raise TokenError(known)
-        # A token is for one connection.
+        # The token of a retry is for the connection of the caller that started the retry.
         return retry.result() if is_own_retry else self._token(end_point)
 
     def _token(self, end_point: bytes) -> bytes:
@@ -389,7 +391,7 @@ class KerberosTickets:
             return token
 
     def _ticket_token(self, end_point: bytes) -> bytes:
-        """Return a token made with the tickets that the person has already."""
+        """Return a token made with the tickets that the user already has."""
         try:
             token = self._guarded(lambda: _client("kerberos", None, self._host, end_point).step())
         except TokenError as error:
@@ -399,7 +401,7 @@ class KerberosTickets:
         return token
 
     def _password_token(self, end_point: bytes) -> bytes:
-        """Return a token made with the password, renewing an expired ticket once.
+        """Return a token made with the password, requesting a new ticket once if it has expired.
 
         The caller holds the lock.
         """
@@ -432,9 +434,9 @@ def _client(
 ) -> "spnego.ContextProxy":
     import spnego
 
-    # Kerberos: nothing is signed or sealed, and the proxy need not sign in to us, so that one leg
-    # is enough. NTLM: without a key to sign with, pyspnego 0.12.4 sends a response that Samba
-    # refuses.
+    # Kerberos: no messages are signed or sealed, and mutual authentication is not requested, so
+    # that one leg is enough. NTLM: without a signing key, pyspnego 0.12.4 sends a response that
+    # Samba refuses.
     wishes = spnego.ContextReq.none if protocol == "kerberos" else spnego.ContextReq.default
     credential = None
     if login is not None:
@@ -460,11 +462,11 @@ def _binding(end_point: bytes) -> "GssChannelBindings | None":
 
 
 def _principal(user: str) -> str:
-    r"""Return the principal of a user name, see `windows_name`.
+    r"""Return the Kerberos principal of a user name, see `windows_name`.
 
-    ``CORP\jdoe`` is of this computer's own realm if that begins with CORP, else of a realm CORP.
-    The part behind an @ is the realm, which is in capitals where Windows rules. Windows itself
-    (no libkrb5) takes names as they are typed.
+    ``CORP\jdoe`` is in the default realm of this computer if that realm begins with CORP, otherwise
+    in the realm CORP. The part after an at sign is the realm, converted to upper case as Windows
+    domains require. On Windows (without libkrb5) the user name is returned as typed.
     """
     try:
         import krb5
@@ -490,7 +492,7 @@ def _guarded(call: Callable[[], T | None], explain: Callable[[Exception], Verdic
 
 
 def _explain(error: Exception, host: str, extra: str) -> Verdict | None:
-    """Return what an error of the library says, None if it says nothing we know."""
+    """Return the verdict for an exception of the library; None if the exception is unknown."""
     if isinstance(error, ImportError):
         return Verdict(VerdictKind.UNUSABLE, extra)
     from spnego.exceptions import CredentialsExpiredError, NoCredentialError
@@ -510,7 +512,7 @@ def _explain(error: Exception, host: str, extra: str) -> Verdict | None:
 
 
 def _code(error: Exception) -> int:
-    """Return the code of libkrb5 (by itself or within GSSAPI) or Windows, 0 if there is none."""
+    """Return the error code of libkrb5 (direct or within GSSAPI) or of Windows, otherwise 0."""
     base = getattr(error, "base_error", None) or error
     for name in ("err_code", "min_code", "winerror"):
         code = getattr(base, name, None)
