@@ -39,7 +39,7 @@ def test_composed_and_decomposed_letters_give_the_same_octets_r_091() -> None:
 
 
 def answer_to(text: str, encoding: str, login: Login) -> bytes:
-    """Return the octets of a login that answer a challenge."""
+    """Return the octets of the login in the credentials for a challenge."""
     (challenge,) = parse_challenges([text.encode()])
     scheme = Basic(encoding)
     assert scheme.understands(challenge)

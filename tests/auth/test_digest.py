@@ -67,7 +67,7 @@ RFC_CNONCE = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
 
 
 class FixedOctets(bytes):
-    """Random octets whose hexadecimal form is the cnonce of an example."""
+    """Random octets with the cnonce of an RFC example as their hexadecimal form."""
 
     def hex(self, *_: object) -> str:
         return self.decode()
@@ -97,7 +97,7 @@ def test_the_examples_of_rfc_7616_come_out_r_101(algorithm: str, response: str) 
 
 
 def test_the_user_name_is_hashed_if_the_proxy_wants_so_r_107_r_108() -> None:
-    """RFC 7616, section 3.9.2; its numbers are of SHA-512 cut short, which erratum 4897 says."""
+    """RFC 7616, section 3.9.2, with truncated SHA-512 as its hash (erratum 4897)."""
     text = 'realm="api@example.org", qop="auth", algorithm=SHA-512-256, nonce="5TsQ", opaque="HRPC"'
     login = Login("Jäsøn Doe", "Secret, or not?")
     fields = params_of_first_leg(signer_for(f"{text}, charset=UTF-8, userhash=true", login))
@@ -112,7 +112,7 @@ def test_the_user_name_is_hashed_if_the_proxy_wants_so_r_107_r_108() -> None:
 
 
 def test_a_proxy_without_qop_gets_the_answer_of_rfc_2069_r_104() -> None:
-    """Its section 2.4, with the response of erratum 749. Corpus U109."""
+    """RFC 2069, section 2.4, with the response of erratum 749. Corpus U109."""
     text = 'realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", opaque="5ccc"'
     login = Login("Mufasa", "CircleOfLife")
     fields = params_of_first_leg(signer_for(text, login), RequestToSign(b"GET", b"/dir/index.html"))
@@ -120,7 +120,7 @@ def test_a_proxy_without_qop_gets_the_answer_of_rfc_2069_r_104() -> None:
     assert {"qop", "nc", "cnonce", "algorithm"}.isdisjoint(fields)
 
 
-# --- what is signed -----------------------------------------------------------------------------
+# --- credentials --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_composed_and_decomposed_letters_are_the_same_login() -> None:
     ) == params_of_first_leg(signer_for(text, Login("jörg", "ü")))
 
 
-# --- which challenges ---------------------------------------------------------------------------
+# --- challenges ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_the_qop_is_one_that_is_offered_or_nothing_is_sent_r_104(
 
 
 def test_the_domain_says_nothing_of_a_proxy_r_109() -> None:
-    """RFC 7616, section 3.3: the protection space of a proxy is all of it."""
+    """RFC 7616, section 3.3: the protection space of a proxy is the entire proxy."""
     signer = signer_for('realm="c", nonce="n", qop="auth", domain="http://only.example/here"')
     for number, target in enumerate((b"http://other.example/", b"c.example:443"), 1):
         handshake = signer.begin(RequestToSign(b"GET", target))
@@ -345,7 +345,7 @@ def test_a_nonce_is_used_again_when_its_request_is_answered_r_110() -> None:
 
 
 def test_parallel_requests_never_share_a_nonce_r_106() -> None:
-    # Strict proxies refuse a count that comes out of order.
+    # Strict proxies refuse a count out of order.
     signer = signer_for('realm="c", nonce="n1", qop="auth"')
     first, second = signer.begin(GET), signer.begin(GET)
     assert params(first.step(()))["nonce"] == "n1"
@@ -402,7 +402,7 @@ def test_nonces_do_not_pile_up() -> None:
 
 
 def test_the_next_nonce_begins_a_new_count_r_106() -> None:
-    # Squid sends it near the end of a nonce.
+    # Squid sends ``nextnonce`` shortly before a nonce expires.
     signer = signer_for('realm="c", nonce="n1", qop="auth"')
     handshake = signer.begin(GET)
     handshake.step(())
@@ -421,7 +421,7 @@ def test_other_information_changes_nothing(value: bytes) -> None:
 
 
 def test_the_session_key_outlives_the_next_nonce() -> None:
-    """RFC 7616, section 3.4.2: it lasts until the next challenge."""
+    """RFC 7616, section 3.4.2: the session key is valid until the next challenge."""
     signer = signer_for('realm="c", nonce="n1", qop="auth", algorithm=MD5-sess')
     handshake = signer.begin(GET)
     handshake.step(())
@@ -432,7 +432,7 @@ def test_the_session_key_outlives_the_next_nonce() -> None:
     assert fields["response"] == hashed("md5", key, "n2", "00000001", fields["cnonce"], "auth", ha2)
 
 
-# --- what comes back ----------------------------------------------------------------------------
+# --- responses ----------------------------------------------------------------------------------
 
 
 def test_a_stale_nonce_is_renewed_in_silence_r_105() -> None:
@@ -456,7 +456,7 @@ def test_a_stale_nonce_is_renewed_for_every_algorithm_in_any_case(algorithm: str
 
 
 def test_a_stale_nonce_with_another_charset_is_not_signed() -> None:
-    """The login is hashed, and its password not kept to be hashed in another encoding."""
+    """The signer keeps only a hash of the login, which cannot be encoded again."""
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
     stale = digest_challenge('realm="c", nonce="n2", qop="auth", charset=UTF-8, stale=true')
@@ -508,7 +508,7 @@ def test_a_refusal_on_another_connection_is_clear_only_if_the_proxy_knows_the_no
 
 
 def test_a_nonce_of_another_407_that_is_refused_is_followed_by_the_new_one_once() -> None:
-    """A proxy behind a balancer does not know the nonces of the others, nor always says so."""
+    """A proxy behind a load balancer does not recognise the nonces of other proxies."""
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     assert params(handshake.step(()))["nonce"] == "n1"
     fields = params(handshake.step((digest_challenge('realm="c", nonce="n2", qop="auth"'),)))
@@ -601,7 +601,7 @@ def test_credentials_are_one_field_value_that_reads_as_it_was_meant(
     leg = signer.begin(RequestToSign(b"GET", target)).step(())
     assert isinstance(leg, Leg)
     if not is_field_value(leg.credentials):
-        # Neither fields nor targets that came over the wire have control characters.
+        # Fields and targets received from the network contain no control characters.
         assert not is_field_value("".join(octets.values()).encode("iso-8859-1") + target)
         return
     fields = params(leg)

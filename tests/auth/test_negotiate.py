@@ -1,4 +1,4 @@
-"""Tests for trayproxy.auth.negotiate. That real proxies take the tokens is shown end to end."""
+"""Tests for trayproxy.auth.negotiate. End-to-end tests send the tokens to real proxies."""
 
 from base64 import b64decode, b64encode
 
@@ -19,7 +19,7 @@ BARE = Challenge("negotiate")
 
 
 class FakeTickets:
-    """Gives out tokens that are numbered, or fails."""
+    """Tickets with numbered tokens, or with a verdict instead."""
 
     def __init__(self, verdict: Verdict | None = None) -> None:
         self.verdict = verdict
@@ -53,7 +53,7 @@ def test_one_leg_with_the_whole_request_is_all() -> None:
 
 
 def test_every_connection_gets_a_token_of_its_own_r_121() -> None:
-    """Proxies remember the tokens that they have seen."""
+    """Proxies remember received tokens and refuse them the second time."""
     signer = signer_with(FakeTickets())
     legs = {signer.begin(GET).step(()) for _ in range(3)}
     assert len(legs) == 3
@@ -76,7 +76,7 @@ def test_a_password_that_the_sign_in_server_took_is_not_blamed_for_a_proxy_witho
 
 
 def test_a_407_after_tickets_were_taken_is_for_the_desk_to_explain() -> None:
-    """The URL may be forbidden."""
+    """The proxy may forbid the URL."""
     signer = signer_with(FakeTickets(), LOGIN)
     first = signer.begin(GET)
     first.step(())
@@ -87,7 +87,7 @@ def test_a_407_after_tickets_were_taken_is_for_the_desk_to_explain() -> None:
 
 
 def response(state: int, size: int = 0) -> str:
-    """Return a token of the proxy's with this state (RFC 4178, section 4.2.2)."""
+    """Return a token of the proxy with this state (RFC 4178, section 4.2.2)."""
     content = bytes([0xA0, 3, 0x0A, 1, state]) + element(0xA2, b"r" * size)
     return b64encode(element(0xA1, element(0x30, content))).decode()
 
@@ -100,7 +100,7 @@ def element(tag: int, content: bytes) -> bytes:
 
 @pytest.mark.parametrize("size", [0, 100, 300])
 def test_a_sign_in_that_is_complete_is_not_what_a_407_is_about(size: int) -> None:
-    """Squid adds the end of the sign-in to the 407 of an address that a rule forbids."""
+    """Squid adds the completed handshake's token to the 407 for a forbidden address."""
     taken = Challenge("negotiate", token68=response(0, size))
     signer = signer_with(FakeTickets(), LOGIN)
     first, second = signer.begin(GET), signer.begin(GET)
@@ -113,7 +113,7 @@ def test_a_sign_in_that_is_complete_is_not_what_a_407_is_about(size: int) -> Non
     third = signer.begin(GET)
     third.step(())
     assert third.step((taken,)) == Verdict(VerdictKind.REJECTED)
-    # Another mechanism would have more to say.
+    # Another mechanism would need a further token.
     fourth = signer.begin(GET)
     fourth.step(())
     assert kind(fourth.step((Challenge("negotiate", token68=response(1, size)),))) is (
@@ -154,7 +154,7 @@ def test_a_login_without_a_user_name_is_refused() -> None:
 
 
 def test_the_wrapping_is_that_of_rfc_4178() -> None:
-    """Section 4.2.1: an InitialContextToken that offers one mechanism."""
+    """Section 4.2.1: an InitialContextToken with a single mechanism."""
     assert spnego_init(b"ticket").hex() == "".join(
         [
             "6025",  # [APPLICATION 0]
@@ -176,7 +176,7 @@ def test_tokens_of_any_size_are_wrapped(size: int) -> None:
 
 
 def inner(element: bytes) -> bytes:
-    """Return the content of a DER element that is all there is."""
+    """Return the content of a DER element without trailing octets."""
     if element[1] < 0x80:
         assert len(element) == 2 + element[1]
         return element[2:]

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.auth.ntlm, against pyspnego's own server where messages must be right."""
+"""Tests for trayproxy.auth.ntlm, against pyspnego's server wherever messages must be valid."""
 
 import os
 from base64 import b64decode, b64encode
@@ -33,7 +33,7 @@ TYPE_2 = (
 
 @pytest.fixture
 def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who may sign in to pyspnego's server."""
+    """Create the user file of pyspnego's server."""
     file = tmp_path / "users"
     file.write_text(f"CORP:jdoe:{SECRET}\n")
     monkeypatch.setenv("NTLM_USER_FILE", str(file))
@@ -138,7 +138,7 @@ def test_every_connection_has_an_exchange_of_its_own_r_121() -> None:
     assert len({sent(handshake.step(type_2)) for handshake in handshakes}) == 3
 
 
-# --- what is no type-2 message ------------------------------------------------------------------
+# --- invalid type-2 messages --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_without_a_challenge_nothing_of_the_login_leaves_r_124(
 
 
 def changed(at: int, value: int, size: int = 2) -> bytes:
-    """Return the good message with a number in it changed."""
+    """Return the valid message with one number changed."""
     message = bytearray(b64decode(TYPE_2))
     message[at : at + size] = value.to_bytes(size, "little")
     return bytes(message)
@@ -191,7 +191,7 @@ def test_a_malformed_challenge_does_not_reach_the_library_r_124(message: bytes) 
 
 
 def test_a_challenge_without_target_information_is_one() -> None:
-    """As of squid's ntlm_fake_auth, and of Windows NT 4."""
+    """Squid's ntlm_fake_auth and Windows NT 4 send such challenges."""
     message = changed(40, 0)[:64]
     assert read_type2("ntlm", challenge(message)) == message
 
@@ -207,7 +207,7 @@ def test_no_challenge_breaks_the_handshake_r_124(octets: bytes, has_header: bool
 
 @st.composite
 def nearly_valid_messages(draw: st.DrawFn) -> bytes:
-    """Draw messages that are right but for some numbers, or the size of what they point to."""
+    """Draw messages that are valid except for some numbers, or the size of their payload."""
     pairs = draw(st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=40)), max_size=200))
     info = b"".join(
         kind.to_bytes(2, "little") + len(value).to_bytes(2, "little") + value
@@ -228,7 +228,7 @@ def nearly_valid_messages(draw: st.DrawFn) -> bytes:
 
 @given(nearly_valid_messages())
 def test_what_is_almost_a_challenge_ends_in_a_leg_or_one_verdict_r_124(message: bytes) -> None:
-    """Whatever the library thinks of what has passed our checks."""
+    """Even if the message passes TrayProxy's checks and not those of the library."""
     handshake = begin(ntlm_scheme())
     handshake.step(())
     step = handshake.step(challenge(message))
@@ -326,7 +326,7 @@ def test_nothing_that_is_shown_holds_the_password() -> None:
 
 
 class BrokenTokens(Tokens):
-    """A library that breaks in the second step."""
+    """A library with an exception in the second step."""
 
     def step(self, token: bytes | None) -> bytes:
         if token is None:

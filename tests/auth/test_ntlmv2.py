@@ -70,7 +70,7 @@ def type_2(flags: int, pairs: bytes, name: bytes = b"C\0O\0R\0P\0") -> bytes:
 def pyspnego_messages(
     monkeypatch: pytest.MonkeyPatch, login: Login, challenge: bytes, end_point: bytes
 ) -> tuple[bytes, bytes]:
-    """Return the messages that pyspnego sends with the same random numbers and the same time."""
+    """Return the messages of pyspnego for the same random numbers and the same time."""
     from spnego._ntlm_raw import messages
 
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=NOW_NS // 1000)
@@ -231,7 +231,7 @@ def test_nothing_that_is_shown_holds_the_key() -> None:
     assert repr(key.response_key) not in repr(key)
 
 
-# --- in place of the library --------------------------------------------------------------------
+# --- instead of the library ---------------------------------------------------------------------
 
 
 def respond(handshake: Handshake, challenge: bytes) -> Leg | Verdict:

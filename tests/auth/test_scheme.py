@@ -13,7 +13,7 @@ from trayproxy.http.challenges import Challenge, parse_challenges
 
 @dataclass(frozen=True, slots=True)
 class FakeDigest:
-    """A scheme that needs a nonce, as Digest does."""
+    """A scheme that needs a nonce, like Digest."""
 
     name: str = "digest"
     title: str = "Digest"

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.auth.schemes, and of the order among schemes."""
+"""Tests for trayproxy.auth.schemes and for the order of the schemes."""
 
 from pathlib import Path
 

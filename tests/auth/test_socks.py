@@ -55,7 +55,7 @@ def test_lengths_on_the_wire_are_right(user: str, password: str) -> None:
 
 
 def test_no_http_proxy_can_ask_for_it() -> None:
-    """A login in this form would go where HTTP's own schemes may not be in use."""
+    """Otherwise an HTTP proxy could request a readable login despite the allowed schemes."""
     socks = SocksPassword()
     assert choose([socks_challenge()], [socks]) == Offer(socks, socks_challenge())
     for value in (NAME, f'{NAME} realm="x"', f"Basic, {NAME}"):

@@ -1,6 +1,7 @@
-"""Tests for trayproxy.auth.spnego, with a library that plays what the real ones do.
+"""Tests for trayproxy.auth.spnego, with a fake pyspnego.
 
-What they do is written down in the errors' codes; the real ones are asked end to end.
+The fake library raises exceptions with the error codes of the real libraries. End-to-end tests use
+the real libraries.
 """
 
 import sys
@@ -31,7 +32,7 @@ PATIENCE = 10
 
 
 class SpnegoError(Exception):
-    """As pyspnego's: the system's error is inside."""
+    """Like pyspnego's exception: contains the system's exception."""
 
     def __init__(self, base_error: Exception | None = None) -> None:
         super().__init__(f"jdoe {SECRET}")
@@ -47,7 +48,7 @@ class CredentialsExpiredError(SpnegoError):
 
 
 class GssError(Exception):
-    """As of python-gssapi: the code is unsigned."""
+    """Like python-gssapi's exception: the code is unsigned."""
 
     def __init__(self, code: int) -> None:
         super().__init__(SECRET)
@@ -55,7 +56,7 @@ class GssError(Exception):
 
 
 class Krb5Error(Exception):
-    """As of python-krb5, which pyspnego lets through."""
+    """Like python-krb5's exception, which pyspnego does not convert."""
 
     def __init__(self, code: int) -> None:
         super().__init__(SECRET)
@@ -63,7 +64,7 @@ class Krb5Error(Exception):
 
 
 class WindowsError(Exception):
-    """As of sspilib."""
+    """Like sspilib's exception."""
 
     def __init__(self, code: int) -> None:
         super().__init__(SECRET)
@@ -71,7 +72,7 @@ class WindowsError(Exception):
 
 
 class CountingLock:
-    """A lock that knows how many wanted it."""
+    """A lock that counts the attempts to acquire it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -90,13 +91,13 @@ class CountingLock:
 
 
 class FakePyspnego:
-    """pyspnego, as far as we use it.
+    """The part of pyspnego that TrayProxy uses.
 
     Attributes:
-        calls: The keywords of every client, and who signs in.
-        opening: What making a client does beside that.
-        stepping: What a step does; its number goes in.
-        kind: What a client is.
+        calls: The keyword arguments and the credential of each client.
+        opening: Called when a client is created.
+        stepping: Called in each step, with the number of the step.
+        kind: The class of the clients.
     """
 
     def __init__(self) -> None:
@@ -128,7 +129,7 @@ class FakeContext:
 
 
 class NTLMProxy(FakeContext):
-    """What pyspnego computes NTLM with where there is no Windows."""
+    """The class with which pyspnego computes NTLM outside Windows."""
 
 
 @pytest.fixture
@@ -166,13 +167,13 @@ def verdict_of(call: Callable[[], object]) -> Verdict:
     return refusal.value.verdict
 
 
-# --- what is asked of the library ---------------------------------------------------------------
+# --- arguments of the library -------------------------------------------------------------------
 
 
 def test_negotiate_is_never_asked_for_and_the_name_is_that_of_the_profile_r_127(
     library: FakePyspnego,
 ) -> None:
-    """It falls back from Kerberos to NTLM in silence."""
+    """Negotiate falls back silently from Kerberos to NTLM."""
     NtlmLogin(LOGIN, HOST).begin(b"").step(None)
     KerberosTickets(LOGIN, HOST).token(b"")
     KerberosTickets(None, HOST).token(b"")
@@ -308,7 +309,7 @@ def test_what_could_not_be_begun_is_begun_anew(library: FakePyspnego) -> None:
     assert messages.begin(b"").step(None) == b"token 1"
 
 
-# --- what errors mean ---------------------------------------------------------------------------
+# --- error codes --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -397,7 +398,7 @@ def test_each_code_that_is_about_this_computer_says_so(
 def test_without_a_ticket_it_is_told_and_looked_for_again_next_time(
     library: FakePyspnego, error: Exception, verdict: Verdict
 ) -> None:
-    # TP-305 recovers by itself when a ticket appears.
+    # TP-305 disappears when a ticket is available.
     tickets = KerberosTickets(None, HOST)
     library.opening = failing(error)
     assert verdict_of(lambda: tickets.token(b"")) == verdict
@@ -425,7 +426,7 @@ def test_whatever_breaks_is_a_verdict(library: FakePyspnego, error: Exception) -
 
 @pytest.fixture
 def lock(monkeypatch: pytest.MonkeyPatch) -> CountingLock:
-    """The lock of the tickets that are made in the test."""
+    """The lock of the tickets created in the test."""
     made = CountingLock()
     monkeypatch.setattr("trayproxy.auth.spnego.Lock", lambda: made)
     return made
@@ -464,7 +465,7 @@ def test_a_silent_server_is_asked_again_later(library: FakePyspnego) -> None:
 def test_a_server_that_stays_silent_is_asked_by_one_at_a_time_and_used_once_it_is_back(
     library: FakePyspnego, monkeypatch: pytest.MonkeyPatch, login: Login | None
 ) -> None:
-    """Whoever needs a ticket meanwhile waits only a moment."""
+    """Other callers wait only `RETRY_WAIT_S` for a ticket."""
     monkeypatch.setattr("trayproxy.auth.spnego.RETRY_WAIT_S", 0.01)
     tickets = KerberosTickets(login, HOST)
     unreachable = failing(Krb5Error(-1765328228))
@@ -524,7 +525,7 @@ def test_those_who_wait_for_an_answer_share_it(
 def test_a_password_that_is_checked_by_the_token_is_checked_once(
     library: FakePyspnego, lock: CountingLock, code: int, is_renewal: bool
 ) -> None:
-    """On Windows (SSPI) making the credential asks nobody; the token does."""
+    """On Windows (SSPI) the password is checked by the token, not by the credential handle."""
     tickets = KerberosTickets(LOGIN, HOST)
     if is_renewal:
         tickets.token(b"")

@@ -2,11 +2,11 @@
 
 `scheme` defines the protocol of a scheme and selects the strongest scheme. `basic` (RFC 7617),
 `digest` (RFC 7616), `ntlm`, `negotiate` (RFC 4559) and `socks` (RFC 1929) implement schemes;
-`schemes` lists the HTTP schemes. `windows` contains the code that `ntlm` and `negotiate` share, and
+`schemes` lists the HTTP schemes. `windows` contains the code shared by `ntlm` and `negotiate`, and
 `login` the user name and password. `trayproxy.desk.machine` decides which login answers a
 challenge, and `trayproxy.engine.exchange` sends the credentials and reads the response.
 
-This package imports `trayproxy.http` and no module that does I/O, reads the time or starts threads.
-The exception is `spnego`, the only module that uses pyspnego: it imports pyspnego on first use, and
-may request a ticket from the company's sign-in server.
+This package imports `trayproxy.http` and no module with I/O, clocks or threads. The exception is
+`spnego`, the adapter for pyspnego: it imports pyspnego on first use, and may request a ticket from
+the company's sign-in server.
 """

@@ -23,10 +23,10 @@ from trayproxy.http.challenges import Challenge
 
 @dataclass(frozen=True, slots=True)
 class Basic:
-    """The scheme that answers Basic challenges.
+    """The Basic scheme.
 
     Attributes:
-        encoding: The encoding of logins for a proxy whose challenge has no ``charset``.
+        encoding: The encoding of logins for challenges without ``charset``.
     """
 
     encoding: str = UTF_8
@@ -75,7 +75,7 @@ def basic_credentials(login: Login, encoding: str = UTF_8) -> bytes:
     Raises:
         LoginError: The user name contains a colon, which separates it from the password; or the
             user name or the password contains a control character (section 2), half of a surrogate
-            pair, or a character that the encoding cannot represent.
+            pair, or a character outside the encoding.
     """
     if ":" in login.user:
         raise LoginError(

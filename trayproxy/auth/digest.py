@@ -1,25 +1,25 @@
 """The Digest authentication scheme (RFC 7616; RFC 2069 for proxies without ``qop``).
 
 The proxy issues a nonce. The credentials of a request contain a hash of the login, the nonce and
-the number of uses of the nonce (``nc``). Strict proxies refuse a count that does not grow, and
-requests on several connections arrive in any order. Therefore one request at a time holds a nonce,
-and releases the nonce when the response arrives. If no nonce is free, the request uses the nonce of
-the 407 that it was parked for, or is sent without credentials and gets a nonce from its own 407.
-That costs an occasional round trip, but unlike a count out of order it is never taken for a failed
-log-on. After a short time there are as many nonces as concurrent requests.
+the number of uses of the nonce (``nc``). Strict proxies refuse a count out of order, and requests
+on several connections arrive in any order. Therefore a nonce is held by a single request at a time,
+until its response arrives. A request that was parked after a 407 uses the nonce of its 407. Any
+other request uses a free nonce or, if no nonce is free, is sent without credentials and gets a
+nonce from its 407. The extra round trips are rare, and unlike a count out of order they are never
+taken for a failed log-on. After a short time there are as many nonces as concurrent requests.
 
-Only ``stale=true`` states that the login was correct and the nonce too old (section 3.3). A proxy
-behind a load balancer recognises only the nonces that it has issued itself, and not every such
-proxy sends ``stale=true``. Therefore a request whose nonce was not issued in its own 407 is
-repeated once with the nonce of the 407 that refused it. Any other 407 to a request with credentials
-is a rejection, and the login is not repeated with the new nonce.
+Only ``stale=true`` means a correct login and an expired nonce (section 3.3). A proxy behind a load
+balancer recognises only its own nonces, and not every such proxy sends ``stale=true``. Therefore,
+if the nonce was not issued in a 407 to the same request, the request is repeated once with the
+nonce of the refusal. Any other 407 to a request with credentials is a rejection, and the login is
+not repeated with the new nonce.
 
-Two kinds of 407 do not show whether the login is wrong. A 407 that names another realm or another
+Two kinds of 407 do not show whether the login is wrong. A 407 with another realm or another
 algorithm does not answer the credentials (RFC 9110, section 11.5); the desk detects it by its
 challenges. And if a proxy closes the connection even after the 407 of a HEAD, the credentials are
-sent on another connection. Behind a load balancer that connection may lead to another machine,
-which does not recognise the nonce. The verdict is then `VerdictKind.UNCLEAR`, unless the proxy
-sends ``stale=false`` or repeats the nonce.
+sent on another connection. Behind a load balancer, the other connection may lead to another
+machine, which does not recognise the nonce. The verdict is then `VerdictKind.UNCLEAR`, unless the
+proxy sends ``stale=false`` or repeats the nonce.
 
 ``rspauth``, by which the proxy can prove that it knows the password, is not checked: by then the
 response is being relayed, and a person could hardly act on the result.
@@ -68,7 +68,7 @@ _NO_CONTENT = (
 
 
 class Qop(Enum):
-    """The quality of protection: the parts of the message that the hash covers (section 3.3)."""
+    """The quality of protection: the parts of the message covered by the hash (section 3.3)."""
 
     NONE = ""
     """RFC 2069: method and request-target, and no count."""
@@ -82,11 +82,11 @@ Hash = Callable[[bytes], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The scheme that answers Digest challenges.
+    """The Digest scheme.
 
     Attributes:
         random: Returns this many cryptographically random octets.
-        encoding: The encoding of logins for a proxy whose challenge has no ``charset``.
+        encoding: The encoding of logins for challenges without ``charset``.
     """
 
     random: Callable[[int], bytes] = field(repr=False, compare=False)
@@ -118,11 +118,11 @@ class Digest:
         return _Terms.of(challenge) is not None
 
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return a signer that keeps the hash of the login, not the password.
+        """Return a signer that keeps a hash of the login, not the password.
 
         Raises:
-            LoginError: See `check`; or the login is None, or contains a character that the encoding
-                cannot represent.
+            LoginError: See `check`; or the login is None, or contains a character outside the
+                encoding.
         """
         login = require_login(login)
         self.check(login)
@@ -135,13 +135,13 @@ class Digest:
 class _Terms:
     """The parameters of a challenge.
 
-    Text is ISO-8859-1: each character is one octet on the wire.
+    Text is ISO-8859-1: each character is an octet on the wire.
 
     Attributes:
         realm: The realm.
         algorithm: The algorithm as the proxy writes it, which is how it is sent back; None if the
             challenge names none, which means MD5.
-        qop: The least demanding of the offered options that can be used for every request.
+        qop: The least demanding of the offered options.
         opaque: The value to send back; None if there is no such parameter.
         utf8: True if the challenge requires user names and passwords in UTF-8.
         hides_user: True if the user name must be sent as a hash.
@@ -193,12 +193,12 @@ class _Nonce:
     """A nonce and the state of its use.
 
     Attributes:
-        terms: The parameters of the challenge that issued the nonce.
-        value: The nonce, or the ``nextnonce`` that replaced it.
-        cnonce: The client nonce. It stays the same when ``nextnonce`` replaces the nonce, so that
-            the session key does too (section 3.4.2).
+        terms: The parameters of the challenge with the nonce.
+        value: The nonce, or its replacement by ``nextnonce``.
+        cnonce: The client nonce. The client nonce and the session key stay the same after
+            ``nextnonce`` (section 3.4.2).
         secret: The keyed part of the hash: HA1, or the session key of ``-sess``.
-        count: The number of requests that were authenticated with this nonce.
+        count: The number of requests authenticated with this nonce.
     """
 
     terms: _Terms
@@ -209,7 +209,7 @@ class _Nonce:
 
 
 class DigestSigner:
-    """A login in use for one realm, and the nonces that are free."""
+    """A login in use for a realm, and the free nonces."""
 
     is_constant = False
     blocks = False
@@ -226,7 +226,7 @@ class DigestSigner:
             encoding: The encoding of the login if the challenge does not require UTF-8.
 
         Raises:
-            LoginError: The login contains a character that the encoding cannot represent.
+            LoginError: The login contains a character outside the encoding.
         """
         digest = _hash(terms.algorithm)
         assert digest is not None
@@ -248,7 +248,7 @@ class DigestSigner:
         return _DigestHandshake(self, request)
 
     def take_nonce(self, challenges: tuple[Challenge, ...]) -> _Nonce | None:
-        """Return a nonce for the exclusive use of one request; None if no nonce is free.
+        """Return a nonce for exclusive use by a request; None if no nonce is free.
 
         Args:
             challenges: The challenges of a 407 to this request, if any. The nonce of such a
@@ -272,7 +272,7 @@ class DigestSigner:
         """Make a nonce available for the next request.
 
         Args:
-            nonce: The nonce of a request whose response has arrived.
+            nonce: The nonce of an answered request.
             next_nonce: The nonce to use from now on; its count starts again (section 3.5). None
                 keeps the nonce.
         """
@@ -284,7 +284,7 @@ class DigestSigner:
             del self._idle[:-MAX_IDLE]
 
     def answerable_terms(self, challenges: tuple[Challenge, ...]) -> _Terms | None:
-        """Return the first challenge that this login and algorithm can answer (section 3.7)."""
+        """Return the first challenge with this signer's realm and algorithm (section 3.7)."""
         for challenge in challenges:
             if challenge.scheme == "digest":
                 terms = _Terms.of(challenge)
@@ -293,7 +293,7 @@ class DigestSigner:
         return None
 
     def asks_only_others(self, challenges: tuple[Challenge, ...]) -> bool:
-        """Return whether all Digest challenges, at least one, have another realm or algorithm."""
+        """Return whether there are Digest challenges, but all with other realms or algorithms."""
         is_asked = any(challenge.scheme == "digest" for challenge in challenges)
         return is_asked and self.answerable_terms(challenges) is None
 
@@ -334,8 +334,8 @@ class DigestSigner:
         """Return ``username`` or ``username*``, never both (section 3.4).
 
         A user name with characters outside ASCII is sent as ``username*`` only if the challenge has
-        a ``charset``, which shows that the proxy implements RFC 7616. Otherwise ``username``
-        contains the octets that were hashed.
+        a ``charset``, which proves support of RFC 7616. Otherwise ``username`` contains the hashed
+        octets.
         """
         if terms.hides_user:
             return [b"username=" + _quote(self._user_hash), b"userhash=true"]
@@ -353,7 +353,7 @@ class DigestSigner:
 
 
 class _DigestHandshake:
-    """The Digest authentication of one request, and the nonce that it holds."""
+    """The Digest authentication of a request, and its nonce."""
 
     def __init__(self, signer: DigestSigner, request: RequestToSign) -> None:
         self._signer = signer
@@ -391,7 +391,7 @@ class _DigestHandshake:
         return self._sign()
 
     def finish(self, fields: Fields) -> None:
-        """Release the nonce, replaced by ``nextnonce`` if the proxy sends one (section 3.5)."""
+        """Release the nonce, replaced by ``nextnonce`` if there is such a field (section 3.5)."""
         if self._nonce is not None:
             nonce, self._nonce = self._nonce, None
             self._signer.release_nonce(nonce, _next_nonce(fields))
@@ -452,7 +452,7 @@ def _param_is(challenge: Challenge, name: str, value: str) -> bool:
 
 
 def _percent_encode(octets: bytes) -> bytes:
-    """Return the value of a parameter whose name ends with an asterisk (RFC 8187, section 3.2)."""
+    """Return the value of an extended parameter such as ``username*`` (RFC 8187, section 3.2)."""
     return b"".join(
         b"%c" % octet if octet in _ATTR_CHARS else b"%%%02X" % octet for octet in octets
     )

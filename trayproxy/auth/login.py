@@ -1,4 +1,4 @@
-"""The login that a person types, and its checks and encodings."""
+"""The login typed by a person, with its checks and encodings."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from unicodedata import normalize
 from trayproxy.http.challenges import Challenge
 
 UTF_8 = "utf-8"
-"""The only value of ``charset`` that a challenge may have, and the default encoding."""
+"""The only valid value of ``charset`` in a challenge, and the default encoding."""
 
 
 CONTROL_CHARACTERS = frozenset(map(chr, (*range(0x20), 0x7F)))
@@ -26,8 +26,8 @@ class Login:
     """A user name and its password, any Unicode text. `repr` omits the password.
 
     Attributes:
-        user: The user name as typed, with a domain where the company requires one (``CORP\\jdoe``).
-        password: The secret. It is sent only to the keyring and to the upstream that it belongs to.
+        user: The user name as typed, with a domain if the company requires it (``CORP\\jdoe``).
+        password: The secret. It is sent only to the keyring and to its own upstream.
     """
 
     user: str
@@ -39,7 +39,7 @@ def check_characters(login: Login, forbidden: Collection[str] = ()) -> None:
 
     Args:
         login: The user name and the password.
-        forbidden: The control characters that the scheme cannot carry.
+        forbidden: The control characters not allowed by the scheme.
 
     Raises:
         LoginError: The user name or the password contains a forbidden character, or half of a
@@ -88,7 +88,7 @@ def encode_nfc(text: str, encoding: str) -> bytes:
         encoding: Python's name of the encoding.
 
     Raises:
-        LoginError: The text contains a character that the encoding cannot represent.
+        LoginError: The text contains a character outside the encoding.
     """
     composed = normalize("NFC", text)
     octets = composed.encode(encoding, "ignore")  # Python's own error would quote the text.
@@ -101,7 +101,7 @@ def encode_nfc(text: str, encoding: str) -> bytes:
 
 
 def require_login(login: Login | None) -> Login:
-    """Return the login, for a scheme that cannot authenticate without one.
+    """Return the login, for a scheme that needs a login.
 
     Raises:
         LoginError: The login is None.

@@ -2,17 +2,17 @@
 
 With a Kerberos ticket of the user (*my sign-in*), no password is needed and none is stored. With a
 login, a ticket is requested from the company's sign-in server (the KDC). The KDC checks the
-password before the proxy receives anything, and a wrong password costs one failed log-on.
+password before the proxy receives anything, and a wrong password costs a single failed log-on.
 
-Each connection gets a new token, because proxies remember the tokens that they have received. The
-token is sent with the first request of the connection, which is sent with its content, and
-completes the handshake. Mutual authentication is not requested: a 200 would be relayed before its
-proof could be checked. The token is wrapped as SPNEGO (RFC 4178, section 4.2.1) with Kerberos as
-the only offered mechanism, which excludes a silent fallback to another mechanism. NTLM inside
-Negotiate is `trayproxy.auth.ntlm.ntlm_in_negotiate`.
+Each connection gets a new token, because proxies remember received tokens. The first request of the
+connection carries the token and its own content; the handshake is then complete. Mutual
+authentication is not requested: a 200 would be relayed before its proof could be checked. The token
+is wrapped as SPNEGO (RFC 4178, section 4.2.1) with Kerberos as the only offered mechanism, which
+excludes a silent fallback to another mechanism. NTLM inside Negotiate is
+`trayproxy.auth.ntlm.ntlm_in_negotiate`.
 
 The principal of the proxy is ``HTTP/`` and the host as configured. By default libkrb5 would look up
-a canonical name in the DNS; the service disables that (`trayproxy.desktop`), unless
+a canonical name in the DNS; the service disables the lookup (`trayproxy.desktop`), unless
 ``dns_canonicalize_hostname`` is set in the computer's configuration.
 """
 
@@ -55,7 +55,7 @@ TicketSource = Callable[[Login | None, str], Tickets]
 
 
 def kerberos_scheme(tickets: TicketSource = KerberosTickets) -> WindowsScheme:
-    """Return the scheme that answers Negotiate challenges with Kerberos.
+    """Return the Negotiate scheme with Kerberos.
 
     Args:
         tickets: The source of the tickets.
@@ -68,7 +68,7 @@ def kerberos_scheme(tickets: TicketSource = KerberosTickets) -> WindowsScheme:
 
 
 class NegotiateSigner:
-    """The Kerberos tickets in use for one upstream."""
+    """The Kerberos tickets in use for an upstream."""
 
     is_constant = False
     blocks = True
@@ -89,7 +89,7 @@ class NegotiateSigner:
         return _NegotiateHandshake(self, request.end_point)
 
     def credentials(self, end_point: bytes) -> bytes:
-        """Return the credentials for one connection.
+        """Return the credentials for a connection.
 
         Raises:
             TokenError: No ticket is available.
@@ -103,10 +103,10 @@ class NegotiateSigner:
     def rejection_verdict(self, challenges: tuple[Challenge, ...]) -> Verdict:
         """Return the verdict for a 407 to a token.
 
-        A password that the KDC has accepted is correct. If the proxy refuses each ticket, for
-        example because its own key is out of date, Kerberos cannot be used with this proxy. If the
-        proxy has accepted a ticket before, it refuses only this request; the desk explains that to
-        the person. Squid adds a token to such a 407 that states a completed handshake; the token
+        A password accepted by the KDC is correct. If the proxy refuses each ticket, for example
+        because its own key is out of date, Kerberos cannot be used with this proxy. If the proxy
+        has accepted a ticket before, it refuses only this request; the desk explains the refusal to
+        the person. To such a 407 squid adds a token that states a completed handshake; the token
         does not continue the handshake.
         """
         tokens = [each.token68 for each in challenges if each.scheme == "negotiate"]

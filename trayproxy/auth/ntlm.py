@@ -3,15 +3,15 @@
 NTLM authenticates a connection in two legs. The first leg is a type-1 message without secrets, on a
 request without content; the proxy answers with a 407 and its challenge (type 2). The second leg is
 the response (type 3), on the request itself. The response is always NTLMv2. Proxies reserve a
-helper process for each handshake that has begun; therefore no type-1 message is sent before there
-is a login to complete the handshake with. Squid answers no further handshake on a connection after
-a failed handshake; therefore each handshake begins on a new connection.
+helper process for each started handshake; therefore no type-1 message is sent before there is a
+login to complete the handshake with. Squid answers no further handshake on a connection after a
+failed handshake; therefore each handshake begins on a new connection.
 
-A proxy that offers *Negotiate* may support Kerberos, NTLM or both. pyspnego's Negotiate falls back
-silently from one mechanism to the other, so it is not used. `ntlm_in_negotiate` selects NTLM
-explicitly. It is a scheme of its own, chosen when Kerberos has proved unusable and the proxy does
-not offer NTLM by name. Its messages are not wrapped in SPNEGO: Windows proxies, Samba and squid's
-wrapper accept raw messages, and squid's wrapper accepts no others.
+A proxy offering *Negotiate* may support Kerberos, NTLM or both. pyspnego's Negotiate falls back
+silently between the mechanisms, so it is not used. `ntlm_in_negotiate` selects NTLM explicitly. It
+is a scheme of its own, chosen when Kerberos has proved unusable and the proxy does not offer NTLM
+by name. Its messages are not wrapped in SPNEGO: Windows proxies, Samba and squid's wrapper accept
+raw messages, and squid's wrapper accepts no others.
 """
 
 from base64 import b64decode, b64encode
@@ -45,11 +45,11 @@ def ntlm_scheme(
     name: str = "ntlm",
     environment: NtlmEnvironment | None = None,
 ) -> WindowsScheme:
-    """Return the scheme that answers NTLM challenges.
+    """Return the NTLM scheme.
 
     Args:
         start: Starts an exchange of messages; None: `NtlmLogin` does.
-        name: The auth-scheme that carries the messages, in lower case.
+        name: The auth-scheme of the messages, in lower case.
         environment: The inputs with which `NtlmLogin` computes responses itself; None: pyspnego
             computes them.
     """
@@ -64,7 +64,7 @@ def ntlm_scheme(
 
 
 def ntlm_in_negotiate(environment: NtlmEnvironment | None = None) -> WindowsScheme:
-    """Return the scheme that answers Negotiate challenges with NTLM; see the module docstring.
+    """Return the Negotiate scheme with NTLM; see the module docstring.
 
     Args:
         environment: See `ntlm_scheme`.
@@ -73,7 +73,7 @@ def ntlm_in_negotiate(environment: NtlmEnvironment | None = None) -> WindowsSche
 
 
 class NtlmSigner:
-    """A login in use for one upstream, with one exchange of messages per connection."""
+    """A login in use for an upstream, with an exchange of messages per connection."""
 
     is_constant = False
 
@@ -86,7 +86,7 @@ class NtlmSigner:
         """Create the signer without starting an exchange.
 
         Args:
-            scheme: The auth-scheme that carries the messages, in lower case.
+            scheme: The auth-scheme of the messages, in lower case.
             start: Starts an exchange; its argument is the end point of the connection.
             may_block: Returns whether a step may block now.
         """
@@ -96,7 +96,7 @@ class NtlmSigner:
 
     @property
     def blocks(self) -> bool:
-        """True if a step may block: with pyspnego loaded, a step is pure computation."""
+        """True if a step may block: loading pyspnego and calling Windows (SSPI) do."""
         return self._may_block()
 
     def begin(self, request: RequestToSign) -> Handshake:
@@ -143,13 +143,13 @@ def read_type2(scheme: str, challenges: tuple[Challenge, ...]) -> bytes:
     """Return the proxy's type-2 message after checking its structure.
 
     Args:
-        scheme: The auth-scheme of the challenge that contains the message.
+        scheme: The auth-scheme of the challenge with the message.
         challenges: The challenges of the 407 to the type-1 message.
 
     Raises:
         TokenError: No challenge contains a message, or the message is invalid
             (`VerdictKind.UNUSABLE`): not strictly base64, too short or too long, of another type,
-            or with a part that lies outside the message.
+            or with a part outside the message.
     """
     tokens = [challenge.token68 for challenge in challenges if challenge.scheme == scheme]
     token = next(filter(None, tokens), None)
@@ -173,7 +173,7 @@ def _is_type2(message: bytes) -> bool:
 
 
 def _buffer(message: bytes, at: int) -> bytes | None:
-    """Return the data that a security buffer refers to; None if it lies outside the message."""
+    """Return the data of a security buffer; None if the data is outside the message."""
     size = int.from_bytes(message[at : at + 2], "little")
     start = int.from_bytes(message[at + 4 : at + 8], "little")
     if size and (start < _MIN_TYPE2_SIZE or start + size > len(message)):

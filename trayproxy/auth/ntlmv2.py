@@ -1,9 +1,9 @@
-"""Compute the NTLMv2 response to a proxy's challenge (MS-NLMP, sections 3.1.5.1.2 and 3.3.2).
+"""The computation of NTLMv2 responses (MS-NLMP, sections 3.1.5.1.2 and 3.3.2).
 
-pyspnego computes the same response, and the tests compare both octet for octet. But pyspnego builds
-an object for each field and derives signing keys that no proxy uses, which takes half a millisecond
-for each connection; this module takes a twentieth of that. Values that depend on the login alone
-are derived once (`NtlmKey`).
+pyspnego computes the same response, and the tests compare the two octet for octet. But pyspnego
+builds an object for each field and derives unused signing keys, which takes half a millisecond for
+each connection; this module takes a twentieth of the time. Values derived from the login alone are
+computed once (`NtlmKey`).
 
 A message carries an integrity code (MIC) if the challenge has a timestamp, and channel bindings if
 the connection has an end point, as MS-NLMP requires.
@@ -32,13 +32,13 @@ _CHANNEL_BINDINGS = 10
 _HAS_MIC = 0x0000_0002
 
 _OEM = "windows-1252"
-"""The encoding of names for a proxy that does not negotiate Unicode, the same as pyspnego's."""
+"""The encoding of names for a proxy without the Unicode flag, the same as pyspnego's."""
 _SIGNATURE = b"NTLMSSP\0" + (3).to_bytes(4, "little")
 _FIXED = 64
 """The size, in octets, of the part of an AUTHENTICATE_MESSAGE before version, MIC and payload."""
 _FILETIME_OF_1970 = 116_444_736_000_000_000
 _VERSION_AT = slice(32, 40)
-"""The version in a NEGOTIATE_MESSAGE that has no payload."""
+"""The version in a NEGOTIATE_MESSAGE without payload."""
 
 _PAIR = Struct("<HH")
 _BUFFER = Struct("<HHI")
@@ -67,7 +67,7 @@ class NtlmEnvironment:
 
 @dataclass(frozen=True, slots=True)
 class NtlmKey:
-    """The values that the responses of one login to one upstream share.
+    """The values shared by the responses of a login to an upstream.
 
     Attributes:
         domain: The part of the user name before the backslash; empty if there is none.
@@ -101,14 +101,13 @@ class NtlmKey:
 def authenticate(
     key: NtlmKey, environment: NtlmEnvironment, negotiate: bytes, challenge: bytes, end_point: bytes
 ) -> bytes:
-    """Return the AUTHENTICATE_MESSAGE (type 3) that answers a challenge.
+    """Return the AUTHENTICATE_MESSAGE (type 3) for a challenge.
 
     Args:
         key: The key derived from the login.
         environment: The source of random octets, the clock and the name of the computer.
-        negotiate: The NEGOTIATE_MESSAGE (type 1) that was sent on the connection; it ends with its
-            version.
-        challenge: The CHALLENGE_MESSAGE (type 2) that came back.
+        negotiate: The NEGOTIATE_MESSAGE (type 1) sent on the connection; it ends with its version.
+        challenge: The CHALLENGE_MESSAGE (type 2) received in response.
         end_point: The hash of the upstream's certificate; empty on a connection without TLS.
 
     Raises:
@@ -167,7 +166,7 @@ def authenticate(
 
 
 def channel_bindings(end_point: bytes) -> bytes:
-    """Return the hash that binds a response to a TLS connection (section 3.1.5.1.2).
+    """Return the hash for binding a response to a TLS connection (section 3.1.5.1.2).
 
     It is the MD5 hash of a ``gss_channel_bindings_struct`` (RFC 2744, section 3.11) without
     addresses and with the data of RFC 5929, section 4.
@@ -185,7 +184,7 @@ def _hmac_md5(key: bytes, data: bytes) -> bytes:
 
 
 def _pairs(challenge: bytes) -> dict[int, bytes]:
-    """Return the AV_PAIRs in the target information of a challenge, without the final one.
+    """Return the AV_PAIRs in the target information of a challenge, without the final pair.
 
     Raises:
         UnusableChallengeError: A pair is incomplete, or the timestamp or the flags have a wrong

@@ -3,15 +3,15 @@
 Authentication uses three kinds of objects:
 
 - A `Scheme` decides whether it can answer a challenge, and which logins it can carry.
-- A `Signer` holds one login for one protection space. All requests that carry the login share the
-  signer, and with it their common state: the ``nc`` of Digest, the ticket of Kerberos.
-- A `Handshake` authenticates one request on one connection. Its `step` method returns the next
+- A `Signer` holds a login for a protection space. All requests with this login share the signer,
+  and with it their common state: the ``nc`` of Digest, the ticket of Kerberos.
+- A `Handshake` authenticates a single request on a connection. Its `step` method returns the next
   `Leg`. After each 407, `step` is called again with the challenges of the 407, until the request
   succeeds or `step` returns a `Verdict`.
 
-A Basic handshake has one leg, which is the same for all requests (`ConstantSigner`). Digest has one
-leg, and more if its nonce is stale. NTLM has two legs and Negotiate one or two, all on one
-connection.
+A Basic handshake has a single leg, which is the same for all requests (`ConstantSigner`). A Digest
+handshake has a second leg if its nonce is stale. An NTLM handshake has two legs on the same
+connection, and a Negotiate handshake a single leg.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ from trayproxy.http.fields import Fields
 
 @dataclass(frozen=True, slots=True)
 class RequestToSign:
-    """The parts of a request that a scheme may include in its credentials.
+    """The parts of a request from which a scheme computes credentials.
 
     Attributes:
         method: The method as sent.
@@ -51,7 +51,7 @@ class Leg:
             request is sent without credentials, because its 407 has to bring the data for computing
             them.
         with_content: True to send the request as it is. If False, the request is sent with
-            ``Content-Length: 0`` and is certainly answered with a 407; that costs no log-on.
+            ``Content-Length: 0`` and is certainly answered with a 407, which costs no log-on.
         same_connection: True if the leg must be sent on the connection of the last 407.
     """
 
@@ -115,12 +115,12 @@ class Verdict:
     Attributes:
         kind: The reason. Only `VerdictKind.REJECTED` and the next three kinds may have cost a
             log-on.
-        text: An explanation for the person in addition to the kind: one or two sentences of
-            TrayProxy without secrets and without text of the upstream; empty if the kind is
-            explanation enough.
+        text: An explanation for the person in addition to the kind: a sentence or two of TrayProxy
+            without secrets and without text of the upstream; empty if the kind is explanation
+            enough.
         lacks_content: True if only the content of the request was missing, and no login was sent. A
             new handshake with the content may succeed.
-        is_transient: True if the reason may disappear within moments, so that an early retry makes
+        is_transient: True if the reason may disappear within moments, and an early retry makes
             sense.
         other_nonce: True if the refusal contained another nonce and did not state whether the
             signed nonce was stale. If the upstream issued the signed nonce, it has refused the
@@ -143,7 +143,7 @@ class Verdict:
 
 
 class Handshake(Protocol):
-    """The authentication of one request on one connection."""
+    """The authentication of a request on a connection."""
 
     def step(self, challenges: tuple[Challenge, ...]) -> Leg | Verdict:
         """Return the next leg, or the verdict if the handshake has failed.
@@ -157,10 +157,10 @@ class Handshake(Protocol):
         """
 
     def finish(self, fields: Fields) -> None:
-        """Read the authentication fields of a final response that is not a 407 (RFC 7615).
+        """Read the authentication fields of a final response other than a 407 (RFC 7615).
 
         Must be called as soon as the head of the response has been received: other requests may
-        wait for a resource that this handshake holds.
+        wait for a resource held by this handshake.
 
         Args:
             fields: The fields of the response, possibly including ``Proxy-Authentication-Info``.
@@ -168,7 +168,7 @@ class Handshake(Protocol):
 
 
 class Signer(Protocol):
-    """A login in use for one protection space, shared by all requests that carry the login.
+    """A login in use for a protection space, shared by all requests with this login.
 
     If `Scheme.blocks` is true, several threads may use the signer and its handshakes at a time.
     Otherwise all of them belong to a single thread.
@@ -176,14 +176,14 @@ class Signer(Protocol):
 
     @property
     def is_constant(self) -> bool:
-        """True if a request that is sent again carries the same credentials again.
+        """True if a repeated request carries the same credentials again.
 
         Such credentials may be cached together with the head of the request.
         """
 
     @property
     def blocks(self) -> bool:
-        """True if a step may block now, for a scheme whose `Scheme.blocks` is true."""
+        """True if a step may block now, for schemes with `Scheme.blocks`."""
 
     def begin(self, request: RequestToSign) -> Handshake:
         """Return the handshake for a request; a repeated request needs a new handshake."""
@@ -202,9 +202,8 @@ class Scheme(Protocol):
 
     @property
     def family(self) -> str:
-        """The name of the group of schemes that share a login.
-
-        An accepted login in one family says nothing about another family.
+        """The family of the scheme: an accepted login is known to be correct within its family
+        only.
         """
 
     @property
@@ -234,12 +233,12 @@ class Scheme(Protocol):
         """Return whether the scheme can answer this challenge, which names the scheme."""
 
     def signer(self, challenge: Challenge, login: Login | None, host: str) -> Signer:
-        """Return the signer that authenticates requests with this login.
+        """Return the signer for requests with this login.
 
         Args:
             challenge: The challenge to answer.
             login: The login, or None for the user's own sign-in: a ticket, or the log-on to
-                Windows. None requires a scheme that supports the own sign-in.
+                Windows. None requires a scheme without `needs_login`.
             host: The host name of the upstream as configured, without brackets.
 
         Raises:
@@ -249,7 +248,7 @@ class Scheme(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConstantSigner:
-    """A signer with credentials that are computed once and are the same for every request.
+    """A signer with the same credentials for every request.
 
     Attributes:
         credentials: The credentials of every request.
@@ -268,7 +267,7 @@ class ConstantSigner:
         return False
 
     def begin(self, request: RequestToSign) -> Handshake:
-        """Return a handshake of one leg. A 407 to that leg is a rejection."""
+        """Return a handshake of a single leg. A 407 to this leg is a rejection."""
         return _OneLeg(self.credentials)
 
 
@@ -318,7 +317,7 @@ def strength(label: str) -> int:
 
     Basic reveals the password to an eavesdropper. Digest reveals a hash for guessing the password,
     NTLM a hash that is slower to attack, and Kerberos nothing derived from the password. An
-    upstream that now accepts only weaker schemes may be a different server (RFC 7616, section 5.8).
+    upstream that now offers only weaker schemes may be a different server (RFC 7616, section 5.8).
 
     Args:
         label: The label of an `Offer`.
@@ -327,11 +326,11 @@ def strength(label: str) -> int:
 
 
 def choose(challenges: Sequence[Challenge], schemes: Iterable[Scheme]) -> Offer | None:
-    """Return the strongest scheme that a response offers (RFC 9110, section 11.4).
+    """Return the strongest scheme offered by a response (RFC 9110, section 11.4).
 
     Args:
-        challenges: The challenges of one 407, in the order received. If several challenges name one
-            scheme, the first understood challenge is used (RFC 7616, section 3.7).
+        challenges: The challenges of a 407, in the order received. If several challenges name the
+            same scheme, the first understood challenge is used (RFC 7616, section 3.7).
         schemes: The schemes to choose from, the strongest first. The order of the challenges says
             nothing about strength.
 

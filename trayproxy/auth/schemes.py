@@ -1,4 +1,4 @@
-"""The list of HTTP authentication schemes, and the schemes that a profile allows."""
+"""The list of HTTP authentication schemes, and the schemes allowed by a profile."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -19,8 +19,8 @@ def http_schemes(
 ) -> tuple[Scheme, ...]:
     """Return all HTTP schemes, the strongest first, for `trayproxy.auth.scheme.choose`.
 
-    NTLM that is offered by name precedes NTLM inside Negotiate, because not every proxy that offers
-    Negotiate supports NTLM there.
+    NTLM by name precedes NTLM inside Negotiate, because not every proxy that offers Negotiate
+    supports NTLM there.
 
     Args:
         random: Returns this many cryptographically random octets.
@@ -53,12 +53,13 @@ def with_encoding(schemes: Iterable[Scheme], encoding: str) -> tuple[Scheme, ...
 def allowed_schemes(
     schemes: Iterable[Scheme], method: str, *, own_sign_in: bool
 ) -> tuple[Scheme, ...]:
-    """Return the schemes that a profile allows, in the given order.
+    """Return the schemes allowed by a profile, in the given order.
 
     Args:
         schemes: The available schemes.
         method: `ANY_METHOD`, or the name of the only auth-scheme that may be used, in lower case.
-        own_sign_in: True to use the user's own sign-in, which leaves out schemes that need a login.
+        own_sign_in: True to use the user's own sign-in, which excludes schemes with
+            `Scheme.needs_login`.
     """
     return tuple(
         scheme

@@ -1,8 +1,8 @@
 """The user name and password method of SOCKS5 (RFC 1929), as a scheme like those of HTTP.
 
 SOCKS5 authenticates below HTTP, but needs the same login from a person. A server that selects this
-method is therefore represented by a challenge. The credentials that answer it are the message of
-the sub-negotiation, which protects the password no better than Basic.
+method is therefore represented by a challenge. The credentials are the message of the
+sub-negotiation, which protects the password no better than Basic.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ NAME = "socks5/password"
 """The name of the method. No HTTP auth-scheme can have a slash in its name (RFC 9110, section
 5.6.2)."""
 MAX_PART_SIZE = 255
-"""The maximum size of the user name and of the password in octets: each length is one octet on the
-wire (section 2)."""
+"""The maximum size of the user name and of the password in octets: each length is a single octet on
+the wire (section 2)."""
 
 
 def socks_challenge() -> Challenge:
-    """Return the challenge that represents a server's choice of this method (it has no realms)."""
+    """Return the challenge for a server's choice of this method, without a realm."""
     return Challenge(NAME)
 
 
 @dataclass(frozen=True, slots=True)
 class SocksPassword:
-    """The scheme for a SOCKS5 server that requires a user name and a password."""
+    """The scheme for SOCKS5 servers with the user name and password method."""
 
     name: str = NAME
     title: str = "SOCKS5"

@@ -1,9 +1,9 @@
 """The adapter for pyspnego, which implements NTLM and Kerberos (MS-NLMP; RFC 4120, RFC 4121).
 
-This is the only module of the package that does I/O, and only through the library: a ticket may
-have to be requested from the company's sign-in server (the KDC), which takes 27 seconds if the KDC
-does not answer. The functions must run in a thread (`Scheme.blocks`); the library is imported there
-on first use.
+This is the only module of the package with I/O, and only through the library: a ticket may have to
+be requested from the company's sign-in server (the KDC), which takes 27 seconds if the KDC does not
+answer. The functions must run in a thread (`Scheme.blocks`); the library is imported there on first
+use.
 
 The library is asked for ``ntlm`` or ``kerberos``, never for ``negotiate``, which falls back
 silently from Kerberos to NTLM. Each exception of the library (its own errors, those of GSSAPI,
@@ -126,13 +126,13 @@ class TokenError(Exception):
 
 
 class Tokens(Protocol):
-    """One exchange of tokens with an upstream."""
+    """An exchange of tokens with an upstream."""
 
     def step(self, token: bytes | None) -> bytes:
         """Return the next token.
 
         Args:
-            token: The token that the upstream has sent; None in the first step.
+            token: The token received from the upstream; None in the first step.
 
         Raises:
             TokenError: No token could be made.
@@ -140,10 +140,10 @@ class Tokens(Protocol):
 
 
 class Tickets(Protocol):
-    """The source of Kerberos tokens for one upstream; several threads may use it at a time."""
+    """The source of Kerberos tokens for an upstream; several threads may use it at a time."""
 
     def token(self, end_point: bytes) -> bytes:
-        """Return a new token for one connection: a ticket and its authenticator.
+        """Return a new token for a connection: a ticket and its authenticator.
 
         Args:
             end_point: See `trayproxy.auth.scheme.RequestToSign`.
@@ -154,13 +154,13 @@ class Tickets(Protocol):
 
 
 class NtlmLogin:
-    """A login at one upstream. It starts exchanges of NTLMv2 messages.
+    """The login at an upstream, which starts exchanges of NTLMv2 messages.
 
-    pyspnego makes the first context. That proves that the library is installed, and shows whether
-    it computes NTLM itself or uses Windows (SSPI). For each context pyspnego derives keys from the
-    password, which takes milliseconds, and each response takes half a millisecond. Therefore, where
-    pyspnego would compute NTLM itself, `trayproxy.auth.ntlmv2` computes the responses to pyspnego's
-    type-1 message instead.
+    pyspnego makes the first context. The context proves that the library is installed, and shows
+    whether the library computes NTLM itself or uses Windows (SSPI). For each context pyspnego
+    derives keys from the password, which takes milliseconds, and each response takes half a
+    millisecond. Therefore, where pyspnego would compute NTLM itself, `trayproxy.auth.ntlmv2`
+    computes the responses to pyspnego's type-1 message instead.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class NtlmLogin:
 
 @dataclass(frozen=True, slots=True)
 class _LocalNtlm:
-    """The values that all exchanges of one login share.
+    """The values shared by all exchanges of a login.
 
     Attributes:
         key: The key derived from the login.
@@ -231,7 +231,7 @@ class _LocalNtlm:
 
 
 class _LocalTokens:
-    """An exchange of messages that `trayproxy.auth.ntlmv2` computes."""
+    """An exchange of messages computed by `trayproxy.auth.ntlmv2`."""
 
     __slots__ = ("_end_point", "_local")
 
@@ -281,11 +281,11 @@ class _NtlmTokens:
 
 
 RETRY_WAIT_S = 1.0
-"""The seconds that a request waits for a KDC that could not be reached the last time."""
+"""The seconds to wait for a KDC that could not be reached the last time."""
 
 
 class _Retry:
-    """A request to the KDC in a daemon thread, so that it does not delay the end of the program."""
+    """A request to the KDC in a daemon thread, which does not delay the end of the program."""
 
     def __init__(self, ask: Callable[[], bytes]) -> None:
         self._ask = ask
@@ -322,16 +322,16 @@ class _Retry:
 
 
 class KerberosTickets:
-    """The Kerberos tickets of one login, or of the user, for one upstream.
+    """The Kerberos tickets of a login, or of the user, for an upstream.
 
     With a login, the first caller requests a ticket from the KDC. If the KDC refuses the login, all
     later callers get the same verdict without a new request, because each request would be a failed
-    log-on. Any other failure is shared by the callers that waited for it, so that an unresponsive
-    KDC delays a hundred requests no longer than one.
+    log-on. Any other failure is shared by all waiting callers: an unresponsive KDC delays a hundred
+    requests no longer than a single request.
 
-    A KDC that could not be reached is asked again in a thread of its own, one request at a time:
-    libkrb5 waits half a minute for an unresponsive KDC. Callers wait only `RETRY_WAIT_S` for that
-    thread. So retries can be frequent, and the KDC is used again as soon as it answers.
+    A KDC that could not be reached is asked again in a separate thread, with a single request at a
+    time: libkrb5 waits half a minute for an unresponsive KDC. Callers wait only `RETRY_WAIT_S` for
+    the thread. So retries can be frequent, and the KDC is used again as soon as it answers.
 
     The lock is held until a token has been made. On Windows, acquiring the credential handle
     contacts no server; the KDC checks the password when the first token is requested
@@ -342,7 +342,7 @@ class KerberosTickets:
         """Create the object without requesting a ticket.
 
         Args:
-            login: The login; None to use the tickets that the user already has.
+            login: The login; None to use the user's existing tickets.
             host: The host name of the upstream; its principal is ``HTTP/host``.
         """
         self._login = login
@@ -391,7 +391,7 @@ class KerberosTickets:
             return token
 
     def _ticket_token(self, end_point: bytes) -> bytes:
-        """Return a token made with the tickets that the user already has."""
+        """Return a token made with the user's existing tickets."""
         try:
             token = self._guarded(lambda: _client("kerberos", None, self._host, end_point).step())
         except TokenError as error:
@@ -464,7 +464,7 @@ def _binding(end_point: bytes) -> "GssChannelBindings | None":
 def _principal(user: str) -> str:
     r"""Return the Kerberos principal of a user name, see `windows_name`.
 
-    ``CORP\jdoe`` is in the default realm of this computer if that realm begins with CORP, otherwise
+    ``CORP\jdoe`` is in the default realm of this computer if this realm begins with CORP, otherwise
     in the realm CORP. The part after an at sign is the realm, converted to upper case as Windows
     domains require. On Windows (without libkrb5) the user name is returned as typed.
     """

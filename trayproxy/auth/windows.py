@@ -1,4 +1,4 @@
-"""The code that NTLM and Kerberos share: both authenticate connections with Windows logins.
+"""The common code of NTLM and Kerberos: both authenticate connections with Windows logins.
 
 Both schemes use a Windows login or, without a login, the user's log-on to this computer, and both
 begin with a challenge without parameters. The schemes differ only in their messages, which the
@@ -15,7 +15,7 @@ from trayproxy.http.challenges import Challenge
 
 @dataclass(frozen=True, slots=True)
 class WindowsScheme:
-    """A scheme that answers NTLM or Negotiate challenges.
+    """The NTLM or the Negotiate scheme.
 
     Attributes:
         make_signer: Returns the signer for a login, or for the user's own sign-in if the login is
