@@ -25,7 +25,9 @@ CANARY = "Zx9-canary-secret"
         pytest.param("alice", "a:b", b"YWxpY2U6YTpi", id="a colon in the password"),
     ],
 )
-def test_credentials_are_those_of_the_rfc(user: str, password: str, credentials: bytes) -> None:
+def test_credentials_match_the_examples_of_the_rfc(
+    user: str, password: str, credentials: bytes
+) -> None:
     assert basic_credentials(Login(user, password)) == b"Basic " + credentials
 
 
@@ -49,13 +51,13 @@ def answer_to(text: str, encoding: str, login: Login) -> bytes:
 
 
 @pytest.mark.parametrize("text", ["Basic realm=a, foo=bar", 'Basic x="charset=latin-1", realm="a"'])
-def test_parameters_that_nobody_knows_are_ignored_r_091(text: str) -> None:
+def test_unknown_parameters_are_ignored_r_091(text: str) -> None:
     assert answer_to(text, "utf-8", Login("jörg", "ü")) == "jörg:ü".encode()
 
 
 @pytest.mark.parametrize("charset", ["UTF-8", "utf-8", '"Utf-8"'])
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_a_proxy_that_says_utf_8_gets_it_whatever_the_profile_says_r_091(
+def test_charset_utf_8_overrides_the_encoding_of_the_profile_r_091(
     charset: str, encoding: str
 ) -> None:
     text = f"Basic realm=a, charset={charset}"
@@ -67,14 +69,14 @@ def test_a_proxy_that_says_utf_8_gets_it_whatever_the_profile_says_r_091(
     "text", ["Basic realm=a", "Basic realm=a, charset=ISO-8859-1", 'Basic realm=a, charset=""']
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_a_proxy_that_does_not_gets_what_the_profile_says_r_091_r_092(
+def test_without_charset_the_encoding_of_the_profile_is_used_r_091_r_092(
     text: str, encoding: str
 ) -> None:
     decomposed = Login(normalize("NFD", "jörg"), "ü")
     assert answer_to(text, encoding, decomposed) == "jörg:ü".encode(encoding)
 
 
-def test_a_character_that_the_encoding_has_not_got_is_told_and_not_replaced_r_092() -> None:
+def test_a_character_outside_the_encoding_is_reported_and_not_replaced_r_092() -> None:
     with pytest.raises(LoginError, match="has not got") as refused:
         Basic("latin-1").signer(Challenge("basic"), Login("jdoe", CANARY + "€"), "")
     assert CANARY not in f"{refused.value!r}{refused.value.__context__!r}"
@@ -91,7 +93,7 @@ def test_a_character_that_the_encoding_has_not_got_is_told_and_not_replaced_r_09
         ("jdoe", CANARY + "\udc80", "password contains an invalid character"),
     ],
 )
-def test_what_basic_cannot_carry_is_refused_in_plain_words_r_090(
+def test_logins_that_basic_cannot_carry_are_refused_with_the_reason_r_090(
     user: str, password: str, text: str
 ) -> None:
     with pytest.raises(LoginError, match=text) as refused:
@@ -100,17 +102,17 @@ def test_what_basic_cannot_carry_is_refused_in_plain_words_r_090(
 
 
 @pytest.mark.parametrize("special", ["@", "#", '"', "\\", "%40", "§", " lead", "trail ", ";", "😀"])
-def test_special_characters_are_carried_as_they_are(special: str) -> None:
+def test_special_characters_are_sent_unchanged(special: str) -> None:
     octets = b64decode(basic_credentials(Login("u", special)).removeprefix(b"Basic "))
     assert octets == b"u:" + special.encode()
 
 
-def test_a_long_password_is_not_cut() -> None:
+def test_a_long_password_is_not_truncated() -> None:
     octets = b64decode(basic_credentials(Login("u", "x" * 5000)).removeprefix(b"Basic "))
     assert len(octets) == 5002
 
 
-def test_every_request_is_signed_alike() -> None:
+def test_every_request_has_the_same_credentials() -> None:
     signer = Basic().signer(Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example")
     leg = Leg(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
     assert signer.is_constant
@@ -119,14 +121,14 @@ def test_every_request_is_signed_alike() -> None:
 
 
 @pytest.mark.parametrize("challenges", [(Challenge("basic"),), ()])
-def test_credentials_that_come_back_are_rejected(challenges: tuple[Challenge, ...]) -> None:
+def test_a_second_407_is_a_rejection(challenges: tuple[Challenge, ...]) -> None:
     signer = Basic().signer(Challenge("basic"), Login("Aladdin", "open sesame"), "proxy.example")
     handshake = signer.begin(RequestToSign(b"GET", b"http://a.example/"))
     handshake.step(())
     assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
 
 
-def test_there_is_no_basic_without_a_login() -> None:
+def test_basic_needs_a_login() -> None:
     with pytest.raises(LoginError, match="user name and a password"):
         Basic().signer(Challenge("basic"), None, "proxy.example")
 

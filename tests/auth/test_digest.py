@@ -84,7 +84,7 @@ class FixedOctets(bytes):
         ),
     ],
 )
-def test_the_examples_of_rfc_7616_come_out_r_101(algorithm: str, response: str) -> None:
+def test_credentials_match_the_examples_of_rfc_7616_r_101(algorithm: str, response: str) -> None:
     scheme = digest(lambda size: FixedOctets(RFC_CNONCE.encode()))
     login = Login("Mufasa", "Circle of Life")
     signer = scheme.signer(
@@ -96,7 +96,7 @@ def test_the_examples_of_rfc_7616_come_out_r_101(algorithm: str, response: str) 
     assert (fields["qop"], fields["nc"], fields["algorithm"]) == ("auth", "00000001", algorithm)
 
 
-def test_the_user_name_is_hashed_if_the_proxy_wants_so_r_107_r_108() -> None:
+def test_the_user_name_is_hashed_if_the_proxy_requires_it_r_107_r_108() -> None:
     """RFC 7616, section 3.9.2, with truncated SHA-512 as its hash (erratum 4897)."""
     text = 'realm="api@example.org", qop="auth", algorithm=SHA-512-256, nonce="5TsQ", opaque="HRPC"'
     login = Login("Jäsøn Doe", "Secret, or not?")
@@ -111,7 +111,7 @@ def test_the_user_name_is_hashed_if_the_proxy_wants_so_r_107_r_108() -> None:
     assert fields["response"] == expected
 
 
-def test_a_proxy_without_qop_gets_the_answer_of_rfc_2069_r_104() -> None:
+def test_without_qop_the_response_is_that_of_rfc_2069_r_104() -> None:
     """RFC 2069, section 2.4, with the response of erratum 749. Corpus U109."""
     text = 'realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", opaque="5ccc"'
     login = Login("Mufasa", "CircleOfLife")
@@ -128,7 +128,7 @@ def test_a_proxy_without_qop_gets_the_answer_of_rfc_2069_r_104() -> None:
     [("MD5", "md5"), ("SHA-256", "sha256"), ("SHA-512-256", "sha512_256"), ("md5", "md5")],
 )
 @pytest.mark.parametrize("session", ["", "-sess"])
-def test_every_algorithm_signs_for_requests_one_after_the_other_r_101(
+def test_every_algorithm_authenticates_consecutive_requests_r_101(
     algorithm: str, name: str, session: str
 ) -> None:
     # Corpus U105, U123, U124.
@@ -158,7 +158,7 @@ def test_the_uri_is_the_request_target_as_sent_r_103(method: bytes, target: byte
     assert fields["uri"] == target.decode()
 
 
-def test_the_content_is_signed_where_nothing_less_is_offered_r_104() -> None:
+def test_the_content_is_hashed_if_only_auth_int_is_offered_r_104() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth-int", algorithm=SHA-256')
     fields = params_of_first_leg(signer, RequestToSign(b"POST", b"http://a.example/", b"text"))
     ha1 = hashed("sha256", "user", "c", "pass")
@@ -167,21 +167,21 @@ def test_the_content_is_signed_where_nothing_less_is_offered_r_104() -> None:
     assert (fields["qop"], fields["response"]) == ("auth-int", expected)
 
 
-def test_content_that_is_not_at_hand_cannot_be_signed() -> None:
+def test_unread_content_cannot_be_hashed() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth-int"')
     verdict = signer.begin(RequestToSign(b"POST", b"http://a.example/", None)).step(())
     assert isinstance(verdict, Verdict)
     assert (verdict.kind, verdict.lacks_content) == (VerdictKind.UNUSABLE, True)
 
 
-def test_a_nonce_that_waits_for_content_is_still_the_next_one_to_be_used() -> None:
+def test_a_nonce_is_not_used_up_by_missing_content() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth-int"')
     signer.begin(RequestToSign(b"POST", b"http://a.example/", None)).step(())
     fields = params_of_first_leg(signer, RequestToSign(b"POST", b"http://a.example/", b"text"))
     assert (fields["nonce"], fields["nc"]) == ("n", "00000001")
 
 
-def test_quotes_are_where_the_rfc_wants_them_r_102() -> None:
+def test_parameters_are_quoted_as_in_the_rfc_r_102() -> None:
     text = 'realm="c", nonce="n", qop="auth", algorithm=MD5, opaque="o"'
     leg = signer_for(text).begin(GET).step(())
     assert isinstance(leg, Leg)
@@ -196,14 +196,14 @@ def test_quotes_are_where_the_rfc_wants_them_r_102() -> None:
     ]
 
 
-def test_a_realm_with_quotes_is_sent_back_as_it_was_meant() -> None:
+def test_a_realm_with_quotes_is_escaped() -> None:
     # Corpus U120.
     leg = signer_for(r'realm="a\"b\\c", nonce="n"').begin(GET).step(())
     assert isinstance(leg, Leg)
     assert rb'realm="a\"b\\c"' in leg.credentials
 
 
-def test_a_user_name_beyond_ascii_goes_as_username_star_to_those_that_know_it_r_108() -> None:
+def test_a_user_name_outside_ascii_is_sent_as_username_star_if_supported_r_108() -> None:
     # Corpus U114.
     login = Login("jörg", "päss")
     old = params_of_first_leg(signer_for('realm="c", nonce="n", qop="auth"', login))
@@ -251,7 +251,7 @@ def test_composed_and_decomposed_letters_are_the_same_login() -> None:
         'realm="c", nonce="n", algorithm=MD5-sess',
     ],
 )
-def test_a_challenge_that_cannot_be_answered_is_none_r_100(text: str) -> None:
+def test_an_unusable_challenge_is_not_understood_r_100(text: str) -> None:
     # Corpus U108, U118.
     assert not digest().understands(digest_challenge(text))
 
@@ -268,9 +268,7 @@ def test_a_challenge_that_cannot_be_answered_is_none_r_100(text: str) -> None:
         ("auth-conf", ""),
     ],
 )
-def test_the_qop_is_one_that_is_offered_or_nothing_is_sent_r_104(
-    offered: str, chosen: str | None
-) -> None:
+def test_the_qop_is_an_offered_option_r_104(offered: str, chosen: str | None) -> None:
     challenge = digest_challenge(f'realm="c", nonce="n", qop="{offered}"')
     assert digest().understands(challenge) == (chosen != "")
     if chosen != "":
@@ -279,7 +277,7 @@ def test_the_qop_is_one_that_is_offered_or_nothing_is_sent_r_104(
         assert ("nc" in fields, "cnonce" in fields) == (bool(chosen), bool(chosen))
 
 
-def test_the_domain_says_nothing_of_a_proxy_r_109() -> None:
+def test_the_domain_parameter_is_ignored_r_109() -> None:
     """RFC 7616, section 3.3: the protection space of a proxy is the entire proxy."""
     signer = signer_for('realm="c", nonce="n", qop="auth", domain="http://only.example/here"')
     for number, target in enumerate((b"http://other.example/", b"c.example:443"), 1):
@@ -301,13 +299,13 @@ def test_the_domain_says_nothing_of_a_proxy_r_109() -> None:
         'nonce="n"',
     ],
 )
-def test_sloppy_challenges_are_answered(text: str) -> None:
+def test_malformed_challenges_are_answered(text: str) -> None:
     # Corpus U111, U112.
     assert digest().understands(digest_challenge(text))
     assert params_of_first_leg(signer_for(text)).get("qop", "auth") == "auth"
 
 
-def test_of_several_the_first_that_is_known_is_answered_r_100() -> None:
+def test_the_first_known_challenge_is_answered_r_100() -> None:
     # Corpus U106: the order is the proxy's preference (RFC 7616, section 3.7).
     lines = [
         b'Digest realm="c", nonce="n1", qop="auth", algorithm=SHA-9000',
@@ -320,7 +318,7 @@ def test_of_several_the_first_that_is_known_is_answered_r_100() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(RAW.glob("*-digest-*.txt")), ids=lambda path: path.stem)
-def test_what_real_proxies_send_is_answered(path: Path) -> None:
+def test_challenges_of_real_proxies_are_answered(path: Path) -> None:
     lines = path.read_bytes().split(b"\r\n")
     values = [line.partition(b":")[2] for line in lines if line.lower().startswith(b"proxy-authen")]
     offer = choose(parse_challenges(values), [digest()])
@@ -335,7 +333,7 @@ def test_what_real_proxies_send_is_answered(path: Path) -> None:
 # --- one nonce, one request at a time -----------------------------------------------------------
 
 
-def test_a_nonce_is_used_again_when_its_request_is_answered_r_110() -> None:
+def test_a_nonce_is_used_again_after_the_response_r_110() -> None:
     # Corpus U123.
     signer = signer_for('realm="c", nonce="n", qop="auth"')
     for number in range(1, 5):
@@ -361,14 +359,14 @@ def test_parallel_requests_never_share_a_nonce_r_106() -> None:
     }
 
 
-def test_a_request_brings_the_nonce_of_the_407_that_made_it_wait() -> None:
+def test_a_parked_request_uses_the_nonce_of_its_407() -> None:
     signer = signer_for('realm="c", nonce="n1", qop="auth"')
     parked = [digest_challenge(f'realm="c", nonce="n{number}", qop="auth"') for number in (1, 2, 3)]
     nonces = [params_of_first_leg(signer, GET, challenge)["nonce"] for challenge in parked]
     assert nonces == ["n1", "n2", "n3"]
 
 
-def test_requests_that_were_given_the_same_nonce_share_its_count() -> None:
+def test_requests_with_the_same_nonce_share_its_count() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth"')
     challenge = digest_challenge('realm="c", nonce="n", qop="auth"')
     handshakes = [signer.begin(GET) for _ in range(3)]
@@ -383,13 +381,13 @@ def test_requests_that_were_given_the_same_nonce_share_its_count() -> None:
     assert signer.begin(GET).step(()) == Leg(b""), "there was but one nonce"
 
 
-def test_the_nonce_of_a_request_that_was_given_up_is_not_used_again() -> None:
+def test_the_nonce_of_an_abandoned_request_is_not_used_again() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth"')
     signer.begin(GET).step(())
     assert signer.begin(GET).step(()) == Leg(b"")
 
 
-def test_nonces_do_not_pile_up() -> None:
+def test_the_number_of_free_nonces_is_limited() -> None:
     numbers = count()
     signer = signer_for('realm="c", nonce="n", qop="auth"')
     handshakes = [signer.begin(GET) for _ in range(3 * MAX_IDLE)]
@@ -401,7 +399,7 @@ def test_nonces_do_not_pile_up() -> None:
     assert sum(leg != Leg(b"") for leg in again) == MAX_IDLE
 
 
-def test_the_next_nonce_begins_a_new_count_r_106() -> None:
+def test_nextnonce_resets_the_count_r_106() -> None:
     # Squid sends ``nextnonce`` shortly before a nonce expires.
     signer = signer_for('realm="c", nonce="n1", qop="auth"')
     handshake = signer.begin(GET)
@@ -412,7 +410,7 @@ def test_the_next_nonce_begins_a_new_count_r_106() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b'nextnonce=""', b'rspauth="x"', b",,=", b"nextnonce"])
-def test_other_information_changes_nothing(value: bytes) -> None:
+def test_other_authentication_info_is_ignored(value: bytes) -> None:
     signer = signer_for('realm="c", nonce="n1", qop="auth"')
     handshake = signer.begin(GET)
     handshake.step(())
@@ -420,7 +418,7 @@ def test_other_information_changes_nothing(value: bytes) -> None:
     assert params_of_first_leg(signer)["nonce"] == "n1"
 
 
-def test_the_session_key_outlives_the_next_nonce() -> None:
+def test_nextnonce_keeps_the_session_key() -> None:
     """RFC 7616, section 3.4.2: the session key is valid until the next challenge."""
     signer = signer_for('realm="c", nonce="n1", qop="auth", algorithm=MD5-sess')
     handshake = signer.begin(GET)
@@ -435,7 +433,7 @@ def test_the_session_key_outlives_the_next_nonce() -> None:
 # --- responses ----------------------------------------------------------------------------------
 
 
-def test_a_stale_nonce_is_renewed_in_silence_r_105() -> None:
+def test_a_stale_nonce_is_replaced_without_a_rejection_r_105() -> None:
     # Corpus U115.
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
@@ -446,7 +444,7 @@ def test_a_stale_nonce_is_renewed_in_silence_r_105() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "sha-512-256", "MD5-sess", "SHA-256-sess"])
-def test_a_stale_nonce_is_renewed_for_every_algorithm_in_any_case(algorithm: str) -> None:
+def test_a_stale_nonce_is_replaced_for_every_algorithm_in_any_case(algorithm: str) -> None:
     handshake = signer_for(f'realm="c", nonce="n1", qop="auth", algorithm={algorithm}').begin(GET)
     handshake.step(())
     for number, spelt in enumerate((algorithm.upper(), algorithm.lower()), start=2):
@@ -455,7 +453,7 @@ def test_a_stale_nonce_is_renewed_for_every_algorithm_in_any_case(algorithm: str
         assert (fields["nonce"], fields["algorithm"]) == (f"n{number}", spelt)
 
 
-def test_a_stale_nonce_with_another_charset_is_not_signed() -> None:
+def test_a_stale_challenge_with_another_charset_is_not_answered() -> None:
     """The signer keeps only a hash of the login, which cannot be encoded again."""
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
@@ -463,7 +461,7 @@ def test_a_stale_nonce_with_another_charset_is_not_signed() -> None:
     assert isinstance(handshake.step((stale,)), Verdict)
 
 
-def test_a_challenge_without_an_algorithm_goes_on_where_md5_was_named() -> None:
+def test_a_missing_algorithm_is_the_same_as_md5() -> None:
     handshake = signer_for('realm="c", nonce="n1", qop="auth", algorithm=md5').begin(GET)
     handshake.step(())
     stale = digest_challenge('realm="c", nonce="n2", qop="auth", stale=true')
@@ -480,7 +478,7 @@ def test_a_challenge_without_an_algorithm_goes_on_where_md5_was_named() -> None:
         (digest_challenge('realm="other", nonce="n2", qop="auth", stale=true'),),
     ],
 )
-def test_any_other_407_is_a_rejection_and_ends_it_r_105(challenges: tuple[Challenge, ...]) -> None:
+def test_any_other_407_is_a_rejection_r_105(challenges: tuple[Challenge, ...]) -> None:
     # Corpus U117.
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step((digest_challenge('realm="c", nonce="n1", qop="auth"'),))
@@ -497,7 +495,7 @@ def test_any_other_407_is_a_rejection_and_ends_it_r_105(challenges: tuple[Challe
         ('realm="c", nonce="n1", qop="auth"', VerdictKind.REJECTED),
     ],
 )
-def test_a_refusal_on_another_connection_is_clear_only_if_the_proxy_knows_the_nonce(
+def test_a_refusal_on_another_connection_is_unclear_unless_the_proxy_knows_the_nonce(
     refusal: str, kind: VerdictKind
 ) -> None:
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
@@ -507,7 +505,7 @@ def test_a_refusal_on_another_connection_is_clear_only_if_the_proxy_knows_the_no
     assert verdict.on_other_connection().kind is kind
 
 
-def test_a_nonce_of_another_407_that_is_refused_is_followed_by_the_new_one_once() -> None:
+def test_a_refused_nonce_of_another_407_is_replaced_once() -> None:
     """A proxy behind a load balancer does not recognise the nonces of other proxies."""
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     assert params(handshake.step(()))["nonce"] == "n1"
@@ -517,21 +515,21 @@ def test_a_nonce_of_another_407_that_is_refused_is_followed_by_the_new_one_once(
     assert verdict == replace(REJECTED, other_nonce=True)
 
 
-def test_a_nonce_that_is_refused_and_given_out_again_is_not_to_blame() -> None:
+def test_a_refusal_with_the_same_nonce_is_a_rejection() -> None:
     handshake = signer_for('realm="c", nonce="n1", qop="auth"').begin(GET)
     handshake.step(())
     assert handshake.step((digest_challenge('realm="c", nonce="n1", qop="auth"'),)) == REJECTED
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-512-256", "MD5-sess"])
-def test_another_algorithm_is_not_signed_even_for_a_stale_nonce(algorithm: str) -> None:
+def test_a_stale_challenge_with_another_algorithm_is_not_answered(algorithm: str) -> None:
     handshake = signer_for('realm="c", nonce="n1", qop="auth", algorithm=SHA-256').begin(GET)
     handshake.step(())
     stale = f'realm="c", nonce="n2", qop="auth", algorithm={algorithm}, stale=true'
     assert handshake.step((digest_challenge(stale),)) == REJECTED
 
 
-def test_a_proxy_that_finds_everything_stale_is_given_up_and_its_clock_named() -> None:
+def test_repeated_stale_nonces_are_a_problem_of_the_clock() -> None:
     # T14, F30.
     handshake = signer_for('realm="c", nonce="n0", qop="auth"').begin(GET)
     handshake.step(())
@@ -544,7 +542,7 @@ def test_a_proxy_that_finds_everything_stale_is_given_up_and_its_clock_named() -
     assert "clock" in verdict.text
 
 
-def test_a_407_to_a_request_without_credentials_is_no_rejection() -> None:
+def test_a_407_to_a_request_without_credentials_is_not_a_rejection() -> None:
     signer = signer_for('realm="c", nonce="n1", qop="auth"')
     signer.begin(GET).step(())
     handshake = signer.begin(GET)
@@ -561,13 +559,15 @@ def test_a_407_to_a_request_without_credentials_is_no_rejection() -> None:
     ("user", "password"),
     [("a:b", SECRET), ("a\n", SECRET), ("a", SECRET + "\x7f"), ("a", SECRET + "\ud800")],
 )
-def test_what_digest_cannot_carry_is_refused_and_not_repeated(user: str, password: str) -> None:
+def test_logins_that_digest_cannot_carry_are_refused_without_quoting_them(
+    user: str, password: str
+) -> None:
     with pytest.raises(LoginError) as refused:
         digest().check(Login(user, password))
     assert SECRET not in f"{refused.value!r}{refused.value.__context__!r}"
 
 
-def test_the_password_is_hashed_and_nowhere_kept() -> None:
+def test_the_password_is_hashed_and_not_kept() -> None:
     signer = signer_for('realm="c", nonce="n", qop="auth"', Login("user", SECRET))
     handshake = signer.begin(GET)
     leg = handshake.step(())
@@ -586,7 +586,7 @@ def test_the_password_is_hashed_and_nowhere_kept() -> None:
     nonce=st.text(min_size=1),
     target=st.binary(min_size=1),
 )
-def test_credentials_are_one_field_value_that_reads_as_it_was_meant(
+def test_credentials_are_a_field_value_that_parses_back(
     user: str, password: str, realm: str, nonce: str, target: bytes
 ) -> None:
     texts = {"realm": realm, "nonce": nonce, "qop": "auth"}

@@ -41,7 +41,7 @@ def kind(step: Leg | Verdict) -> VerdictKind:
     return step.kind
 
 
-def test_one_leg_with_the_whole_request_is_all() -> None:
+def test_the_handshake_is_one_leg_with_content() -> None:
     tickets = FakeTickets()
     signer = signer_with(tickets)
     leg = signer.begin(GET).step(())
@@ -60,7 +60,7 @@ def test_every_connection_gets_a_token_of_its_own_r_121() -> None:
 
 
 @pytest.mark.parametrize("challenges", [(), (BARE,), (BARE, Challenge("basic"))])
-def test_a_ticket_that_is_refused_is_not_sent_again_r_122(
+def test_a_refused_ticket_is_not_sent_again_r_122(
     challenges: tuple[Challenge, ...],
 ) -> None:
     # Corpus U153.
@@ -69,13 +69,13 @@ def test_a_ticket_that_is_refused_is_not_sent_again_r_122(
     assert handshake.step(challenges) == Verdict(VerdictKind.REJECTED)
 
 
-def test_a_password_that_the_sign_in_server_took_is_not_blamed_for_a_proxy_without_key() -> None:
+def test_a_password_accepted_by_the_kdc_is_not_rejected_by_the_proxy() -> None:
     handshake = signer_with(FakeTickets(), LOGIN).begin(GET)
     handshake.step(())
     assert kind(handshake.step((BARE,))) is VerdictKind.UNUSABLE
 
 
-def test_a_407_after_tickets_were_taken_is_for_the_desk_to_explain() -> None:
+def test_a_407_after_an_accepted_ticket_is_a_rejection() -> None:
     """The proxy may forbid the URL."""
     signer = signer_with(FakeTickets(), LOGIN)
     first = signer.begin(GET)
@@ -99,7 +99,7 @@ def element(tag: int, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("size", [0, 100, 300])
-def test_a_sign_in_that_is_complete_is_not_what_a_407_is_about(size: int) -> None:
+def test_a_completed_token_in_a_407_does_not_continue_the_handshake(size: int) -> None:
     """Squid adds the completed handshake's token to the 407 for a forbidden address."""
     taken = Challenge("negotiate", token68=response(0, size))
     signer = signer_with(FakeTickets(), LOGIN)
@@ -129,7 +129,7 @@ def test_no_token_of_a_proxy_raises(token: str) -> None:
 
 
 @pytest.mark.parametrize("value", [b"Negotiate oYIBhjCC", b"Negotiate ???"])
-def test_a_proxy_that_wants_another_mechanism_cannot_have_it_here(value: bytes) -> None:
+def test_another_mechanism_of_negotiate_is_unusable(value: bytes) -> None:
     # Corpus U149, U150: NTLM inside Negotiate is a scheme of its own.
     handshake = signer_with(FakeTickets()).begin(GET)
     handshake.step(())
@@ -137,7 +137,7 @@ def test_a_proxy_that_wants_another_mechanism_cannot_have_it_here(value: bytes) 
 
 
 @pytest.mark.parametrize("reason", VerdictKind)
-def test_what_stands_in_the_way_of_a_ticket_is_the_verdict(reason: VerdictKind) -> None:
+def test_a_missing_ticket_is_the_verdict(reason: VerdictKind) -> None:
     verdict = Verdict(reason, "why")
     assert signer_with(FakeTickets(verdict), LOGIN).begin(GET).step(()) == verdict
 
@@ -153,7 +153,7 @@ def test_a_login_without_a_user_name_is_refused() -> None:
         signer_with(FakeTickets(), Login("", "secret"))
 
 
-def test_the_wrapping_is_that_of_rfc_4178() -> None:
+def test_the_token_is_wrapped_as_in_rfc_4178() -> None:
     """Section 4.2.1: an InitialContextToken with a single mechanism."""
     assert spnego_init(b"ticket").hex() == "".join(
         [

@@ -92,7 +92,7 @@ def test_a_login_is_accepted_in_two_legs_on_one_connection_r_120_r_125_r_127(
 
 
 @pytest.mark.usefixtures("users")
-def test_a_wrong_password_leaves_once_and_is_rejected_r_122() -> None:
+def test_a_wrong_password_is_sent_once_and_rejected_r_122() -> None:
     server = spnego.server(protocol="ntlm")
     handshake = begin(ntlm_scheme(), Login("CORP\\jdoe", "wrong"))
     type_3 = handshake.step(challenge(server.step(sent(handshake.step(())))))
@@ -102,7 +102,7 @@ def test_a_wrong_password_leaves_once_and_is_rejected_r_122() -> None:
 
 
 @pytest.mark.parametrize("challenges", [(), (BARE,), (Challenge("basic"),), challenge(b"x")])
-def test_whatever_comes_after_the_response_is_a_rejection_r_122(
+def test_any_407_after_the_response_is_a_rejection_r_122(
     challenges: tuple[Challenge, ...],
 ) -> None:
     handshake = begin(ntlm_scheme())
@@ -122,7 +122,7 @@ def test_the_response_is_ntlmv2_and_has_no_lm_part() -> None:
     assert type_3[lm_start : lm_start + lm_size] == bytes(24)
 
 
-def test_the_first_message_says_nothing_of_who_signs_in() -> None:
+def test_the_type_1_message_contains_nothing_of_the_login() -> None:
     message = sent(begin(ntlm_scheme()).step(()))
     for word in ("jdoe", "CORP", SECRET):
         assert word.encode() not in message
@@ -153,7 +153,7 @@ def test_every_connection_has_an_exchange_of_its_own_r_121() -> None:
         pytest.param((Challenge("ntlm", token68="\xe4\xf6"),), id="not ASCII"),
     ],
 )
-def test_without_a_challenge_nothing_of_the_login_leaves_r_124(
+def test_without_a_type_2_message_nothing_of_the_login_is_sent_r_124(
     challenges: tuple[Challenge, ...],
 ) -> None:
     handshake = begin(ntlm_scheme())
@@ -190,14 +190,14 @@ def test_a_malformed_challenge_does_not_reach_the_library_r_124(message: bytes) 
     assert refused.value.verdict.kind is VerdictKind.UNUSABLE
 
 
-def test_a_challenge_without_target_information_is_one() -> None:
+def test_a_challenge_without_target_information_is_valid() -> None:
     """Squid's ntlm_fake_auth and Windows NT 4 send such challenges."""
     message = changed(40, 0)[:64]
     assert read_type2("ntlm", challenge(message)) == message
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_no_challenge_breaks_the_handshake_r_124(octets: bytes, has_header: bool) -> None:
+def test_no_challenge_makes_the_handshake_raise_r_124(octets: bytes, has_header: bool) -> None:
     handshake = begin(ntlm_scheme())
     handshake.step(())
     header = b64decode(TYPE_2)[:40] if has_header else b""
@@ -227,7 +227,7 @@ def nearly_valid_messages(draw: st.DrawFn) -> bytes:
 
 
 @given(nearly_valid_messages())
-def test_what_is_almost_a_challenge_ends_in_a_leg_or_one_verdict_r_124(message: bytes) -> None:
+def test_a_nearly_valid_challenge_gives_a_leg_or_a_verdict_r_124(message: bytes) -> None:
     """Even if the message passes TrayProxy's checks and not those of the library."""
     handshake = begin(ntlm_scheme())
     handshake.step(())
@@ -262,7 +262,7 @@ def test_a_token_in_the_first_challenge_is_no_beginning_r_123() -> None:
         ("a", SECRET + "\0", "control"),
     ],
 )
-def test_what_windows_cannot_carry_is_refused_and_not_repeated(
+def test_logins_that_windows_cannot_carry_are_refused_without_quoting_them(
     user: str, password: str, text: str
 ) -> None:
     with pytest.raises(LoginError, match=text) as refused:
@@ -271,7 +271,7 @@ def test_what_windows_cannot_carry_is_refused_and_not_repeated(
 
 
 @pytest.mark.parametrize("user", ["jdoe", "CORP\\jdoe", "jdoe@corp.example", "a:b", "jörg"])
-def test_names_are_taken_in_every_form_that_windows_knows(user: str) -> None:
+def test_user_names_are_accepted_in_every_form_of_windows(user: str) -> None:
     handshake = begin(ntlm_scheme(), Login(user, "pässword"))
     handshake.step(())
     type_3 = sent(handshake.step((Challenge("ntlm", token68=TYPE_2),)))
@@ -300,7 +300,7 @@ def nt_hash(password: str) -> str:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there one is signed in to Windows")
-def test_without_a_login_there_must_be_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ntlm_without_a_login_needs_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NTLM_USER_FILE", raising=False)
     signer = ntlm_scheme().signer(BARE, None, "proxy.corp.example")
     step = signer.begin(GET).step(())
@@ -315,7 +315,7 @@ def test_a_missing_library_is_named_by_its_extra(monkeypatch: pytest.MonkeyPatch
     assert "trayproxy[ntlm]" in NTLM_EXTRA
 
 
-def test_nothing_that_is_shown_holds_the_password() -> None:
+def test_no_representation_contains_the_password() -> None:
     handshake = begin(ntlm_scheme())
     first = handshake.step(())
     second = handshake.step((Challenge("ntlm", token68=TYPE_2),))
@@ -334,7 +334,7 @@ class BrokenTokens(Tokens):
         raise TokenError(Verdict(VerdictKind.UNUSABLE, "broken"))
 
 
-def test_what_the_library_cannot_do_is_the_verdict() -> None:
+def test_a_failure_of_the_library_is_the_verdict() -> None:
     handshake = begin(ntlm_scheme(lambda login, host, end_point: BrokenTokens()))
     assert handshake.step(()) == Leg(b"NTLM MQ==", with_content=False)
     step = handshake.step((Challenge("ntlm", token68=TYPE_2),))

@@ -134,7 +134,7 @@ END = bytes(4)
     ],
     ids=["domain", "name", "principal", "umlauts"],
 )
-def test_messages_are_those_of_pyspnego_octet_for_octet(
+def test_messages_equal_those_of_pyspnego(
     monkeypatch: pytest.MonkeyPatch, login: Login, flags: int, pairs: bytes, end_point: bytes
 ) -> None:
     challenge = type_2(flags, pairs)
@@ -143,7 +143,7 @@ def test_messages_are_those_of_pyspnego_octet_for_octet(
     assert authenticate(key, ENVIRONMENT, negotiate, challenge, end_point) == response
 
 
-def test_the_example_of_ms_nlmp_comes_out() -> None:
+def test_the_key_matches_the_example_of_ms_nlmp() -> None:
     """MS-NLMP, section 4.2.4.1.1 (``NTOWFv2``)."""
     key = NtlmKey.derive(Login("Domain\\User", "Password"), HOST)
     assert key.response_key.hex() == "0c868a403bfd7a93a3001ef22ef02e3f"
@@ -164,12 +164,12 @@ def test_the_example_of_ms_nlmp_comes_out() -> None:
         (b"1234567890" * 8, "e33b4ddc9c38f2199c3e7b164fcc0536"),
     ],
 )
-def test_md4_is_that_of_rfc_1320(text: bytes, digest: str) -> None:
+def test_md4_matches_rfc_1320(text: bytes, digest: str) -> None:
     assert md4(text).hex() == digest
 
 
 @given(st.binary(max_size=300))
-def test_md4_is_that_of_pyspnego(data: bytes) -> None:
+def test_md4_equals_that_of_pyspnego(data: bytes) -> None:
     from spnego._ntlm_raw.md4 import md4 as other
 
     assert md4(data) == other(data)
@@ -183,11 +183,11 @@ def test_md4_is_that_of_pyspnego(data: bytes) -> None:
         (b"Secret", b"Attack at dawn", "45a01f645fc35b383552544b9bf5"),
     ],
 )
-def test_rc4_gives_the_known_octets(key: bytes, text: bytes, encrypted: str) -> None:
+def test_rc4_matches_the_test_vectors(key: bytes, text: bytes, encrypted: str) -> None:
     assert rc4(key, text).hex() == encrypted
 
 
-def test_bindings_are_those_of_pyspnego() -> None:
+def test_channel_bindings_equal_those_of_pyspnego() -> None:
     other = spnego.channel_bindings.GssChannelBindings(
         application_data=b"tls-server-end-point:" + bytes(range(48))
     )
@@ -219,13 +219,13 @@ def test_target_information_of_a_wrong_size_is_not_answered(pairs: bytes) -> Non
         authenticate(key, ENVIRONMENT, bytes(40), type_2(FLAGS, pairs), b"")
 
 
-def test_a_name_beyond_the_proxys_encoding_is_not_sent() -> None:
+def test_a_name_outside_the_encoding_of_the_proxy_is_not_sent() -> None:
     key = NtlmKey.derive(Login("CORP\\иван", SECRET), HOST)
     with pytest.raises(UnusableChallengeError):
         authenticate(key, ENVIRONMENT, bytes(40), type_2(FLAGS & ~UNICODE, PLAIN + END), b"")
 
 
-def test_nothing_that_is_shown_holds_the_key() -> None:
+def test_no_representation_contains_the_key() -> None:
     key = NtlmKey.derive(Login("CORP\\jdoe", SECRET), HOST)
     assert key.response_key.hex() not in repr(key)
     assert repr(key.response_key) not in repr(key)
@@ -241,8 +241,8 @@ def respond(handshake: Handshake, challenge: bytes) -> Leg | Verdict:
 
 
 def handshakes(count: int) -> list[Handshake]:
-    around = NtlmEnvironment(os.urandom, lambda: NOW_NS, COMPUTER)
-    signer = ntlm_scheme(environment=around).signer(
+    environment = NtlmEnvironment(os.urandom, lambda: NOW_NS, COMPUTER)
+    signer = ntlm_scheme(environment=environment).signer(
         Challenge("ntlm"), Login("CORP\\jdoe", SECRET), HOST
     )
     return [signer.begin(RequestToSign(b"GET", b"http://a.example/", b"")) for _ in range(count)]
@@ -253,7 +253,7 @@ def test_every_connection_has_random_numbers_of_its_own() -> None:
     assert len({step.credentials for step in steps if isinstance(step, Leg)}) == 3
 
 
-def test_a_challenge_that_cannot_be_answered_says_nothing_about_the_password() -> None:
+def test_an_unusable_challenge_is_not_a_rejection() -> None:
     (handshake,) = handshakes(1)
     step = respond(handshake, type_2(FLAGS, pair(7, b"short") + END))
     assert isinstance(step, Verdict)

@@ -48,22 +48,22 @@ def chosen(lines: Sequence[bytes]) -> str:
         [b"Negotiate"],
     ],
 )
-def test_a_407_that_offers_nothing_of_ours_gets_no_credentials_r_080(lines: list[bytes]) -> None:
+def test_a_407_without_known_schemes_gets_no_credentials_r_080(lines: list[bytes]) -> None:
     # Corpus U069, U070, U097.
     assert chosen(lines) == ""
 
 
 @pytest.mark.parametrize("line", [b"Basic", b"basic realm=corp", b'BASIC realm="corp"'])
-def test_basic_is_known_by_any_case_and_without_a_realm_r_081(line: bytes) -> None:
+def test_basic_is_recognised_in_any_case_and_without_a_realm_r_081(line: bytes) -> None:
     # Corpus U090; proxy.py sends no realm.
     assert chosen([line]) == "basic"
 
 
-def test_the_strongest_is_chosen_whatever_the_order_r_082() -> None:
+def test_the_strongest_scheme_is_chosen_in_any_order_r_082() -> None:
     # Corpus U093.
     lines = [b'Basic realm="a"', b'Digest realm="b", nonce="n"']
     assert chosen(lines) == chosen(lines[::-1]) == "digest"
 
 
-def test_an_unusable_challenge_leaves_the_next_weaker_scheme() -> None:
+def test_after_an_unusable_challenge_the_next_weaker_scheme_is_chosen() -> None:
     assert chosen([b'Digest realm="b"', b'Basic realm="a"']) == "basic"

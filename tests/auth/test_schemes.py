@@ -25,7 +25,7 @@ def label(values: list[bytes], schemes: tuple[Scheme, ...] = SCHEMES) -> str:
     return offer.label if offer else ""
 
 
-def test_the_strongest_on_offer_is_chosen_whatever_the_order_r_082() -> None:
+def test_the_strongest_offered_scheme_is_chosen_in_any_order_r_082() -> None:
     # Corpus U091.
     values = list(LINES)
     labels = []
@@ -36,7 +36,7 @@ def test_the_strongest_on_offer_is_chosen_whatever_the_order_r_082() -> None:
     assert labels == ["negotiate", "ntlm", "digest-md5", "basic"]
 
 
-def test_what_has_proved_unusable_leaves_the_next_way() -> None:
+def test_after_an_unusable_scheme_the_next_scheme_is_chosen() -> None:
     schemes, labels = SCHEMES, []
     while offer := choose(parse_challenges([b"Negotiate", b"Basic"]), schemes):
         labels.append((offer.scheme.name, offer.label))
@@ -51,7 +51,7 @@ def test_a_token_in_the_first_challenge_offers_nothing_r_123() -> None:
 
 
 @pytest.mark.parametrize("path", RAW, ids=lambda path: path.stem)
-def test_there_is_a_way_to_sign_in_to_every_real_proxy(path: Path) -> None:
+def test_every_real_proxy_offers_a_known_scheme(path: Path) -> None:
     head = path.read_bytes().partition(b"\r\n\r\n")[0].split(b"\r\n")
     lines = [line.partition(b":") for line in head]
     values = [value.strip() for name, _, value in lines if name.lower() == b"proxy-authenticate"]
@@ -78,14 +78,14 @@ def test_a_profile_allows_any_method_or_one(method: str, own: bool, names: list[
     assert [scheme.name for scheme in allowed_schemes(SCHEMES, method, own_sign_in=own)] == names
 
 
-def test_another_encoding_is_a_matter_of_basic_and_digest_alone_r_092() -> None:
+def test_only_basic_and_digest_have_an_encoding_r_092() -> None:
     latin = with_encoding(SCHEMES, "latin-1")
     assert latin[:3] == SCHEMES[:3]
     assert [getattr(scheme, "encoding", "") for scheme in latin[3:]] == ["latin-1", "latin-1"]
     assert [getattr(scheme, "encoding", "") for scheme in SCHEMES[3:]] == ["utf-8", "utf-8"]
 
 
-def test_less_than_before_is_known_by_its_label() -> None:
+def test_a_weaker_offer_has_a_label_of_less_strength() -> None:
     # T5; RFC 7616, section 5.8.
     labels = ["", "basic", "digest-md5", "digest-sha-256", "digest-sha-512-256", "ntlm"]
     labels.append("negotiate")
@@ -95,7 +95,7 @@ def test_less_than_before_is_known_by_its_label() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "md5-sess", "SHA-256", "SHA-256-sess", "SHA-512-256"])
-def test_every_way_to_sign_in_has_its_strength(algorithm: str) -> None:
+def test_every_scheme_has_a_strength(algorithm: str) -> None:
     value = f'Digest realm="a", nonce="n", qop="auth", algorithm={algorithm}'
     assert strength(label([value.encode()])) > strength("basic")
 
@@ -123,7 +123,7 @@ def test_each_scheme_has_its_properties() -> None:
 
 
 @pytest.mark.parametrize("scheme", [*SCHEMES, SocksPassword()], ids=lambda scheme: scheme.title)
-def test_a_scheme_without_a_login_says_so(scheme: Scheme) -> None:
+def test_a_scheme_that_needs_a_login_refuses_none(scheme: Scheme) -> None:
     challenge = Challenge(scheme.name, (("nonce", "n"),))
     if scheme.needs_login:
         with pytest.raises(LoginError, match="user name and a password"):

@@ -10,22 +10,22 @@ from trayproxy.auth.socks import NAME, SocksPassword, socks_challenge, socks_cre
 from trayproxy.http.challenges import parse_challenges
 
 
-def test_a_login_is_the_message_of_rfc_1929() -> None:
+def test_the_message_is_that_of_rfc_1929() -> None:
     login = Login("jdoe", "pa55 w:rd")
     assert socks_credentials(login) == b"\x01\x04jdoe\x09pa55 w:rd"
     signer = SocksPassword().signer(socks_challenge(), login, "proxy.example")
     assert signer.begin(RequestToSign(b"", b"")).step(()) == Leg(socks_credentials(login))
 
 
-def test_text_is_utf8_in_its_composed_form() -> None:
+def test_text_is_encoded_as_utf_8_in_composed_form() -> None:
     assert socks_credentials(Login("Jo\u0308rg", "ß")) == b"\x01\x05J\xc3\xb6rg\x02\xc3\x9f"
 
 
-def test_a_colon_is_a_character_like_any_other() -> None:
+def test_a_colon_is_allowed() -> None:
     assert b"CORP:jdoe" in socks_credentials(Login("CORP:jdoe", "x"))
 
 
-def test_an_empty_password_is_one() -> None:
+def test_an_empty_password_is_allowed() -> None:
     assert socks_credentials(Login("jdoe", "")) == b"\x01\x04jdoe\x00"
 
 
@@ -38,7 +38,7 @@ def test_an_empty_password_is_one() -> None:
         Login("jdoe", "canary\ud800"),
     ],
 )
-def test_a_login_that_cannot_be_carried_is_refused_and_not_repeated(login: Login) -> None:
+def test_an_invalid_login_is_refused_without_quoting_it(login: Login) -> None:
     with pytest.raises(LoginError) as refused:
         SocksPassword().check(login)
     assert "canary" not in str(refused.value)
@@ -54,7 +54,7 @@ def test_lengths_on_the_wire_are_right(user: str, password: str) -> None:
     assert len(message) == 3 + size + message[2 + size]
 
 
-def test_no_http_proxy_can_ask_for_it() -> None:
+def test_no_http_challenge_can_name_the_socks_method() -> None:
     """Otherwise an HTTP proxy could request a readable login despite the allowed schemes."""
     socks = SocksPassword()
     assert choose([socks_challenge()], [socks]) == Offer(socks, socks_challenge())

@@ -170,7 +170,7 @@ def verdict_of(call: Callable[[], object]) -> Verdict:
 # --- arguments of the library -------------------------------------------------------------------
 
 
-def test_negotiate_is_never_asked_for_and_the_name_is_that_of_the_profile_r_127(
+def test_negotiate_is_never_requested_and_the_host_is_that_of_the_profile_r_127(
     library: FakePyspnego,
 ) -> None:
     """Negotiate falls back silently from Kerberos to NTLM."""
@@ -186,7 +186,7 @@ def test_negotiate_is_never_asked_for_and_the_name_is_that_of_the_profile_r_127(
     ]
 
 
-def test_tokens_are_bound_to_the_connection_where_that_is_encrypted_r_127(
+def test_tokens_are_bound_to_tls_connections_r_127(
     library: FakePyspnego,
 ) -> None:
     # RFC 5929, section 4.
@@ -215,14 +215,14 @@ def test_tokens_are_bound_to_the_connection_where_that_is_encrypted_r_127(
         ("j@doe@corp.example", "j@doe@CORP.EXAMPLE"),
     ],
 )
-def test_names_of_windows_become_principals(
+def test_windows_user_names_become_principals(
     library: FakePyspnego, typed: str, principal: str
 ) -> None:
     KerberosTickets(Login(typed, SECRET), HOST).token(b"")
     assert library.calls[0]["credential"] == (principal, SECRET)
 
 
-def test_names_stay_as_they_are_for_ntlm_and_without_libkrb5(
+def test_user_names_are_unchanged_for_ntlm_and_without_libkrb5(
     library: FakePyspnego, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     NtlmLogin(Login("CORP\\jdoe", SECRET), HOST).begin(b"")
@@ -245,7 +245,7 @@ def test_names_stay_as_they_are_for_ntlm_and_without_libkrb5(
         ("jdoe", "jdoe"),
     ],
 )
-def test_a_domain_in_front_of_a_slash_is_sent_as_windows_writes_it(
+def test_a_domain_before_a_slash_is_sent_with_a_backslash(
     library: FakePyspnego, typed: str, sent: str
 ) -> None:
     NtlmLogin(Login(typed, SECRET), HOST).begin(b"")
@@ -263,7 +263,7 @@ def test_keys_are_derived_from_a_password_once_for_all_connections(library: Fake
     assert library.bindings == [None, None, first, first, second, second]
 
 
-def test_an_exchange_waits_for_nothing_but_the_library_and_windows(library: FakePyspnego) -> None:
+def test_an_exchange_blocks_only_for_loading_and_windows(library: FakePyspnego) -> None:
     messages = NtlmLogin(LOGIN, HOST)
     assert messages.may_block
     messages.begin(b"")
@@ -277,7 +277,7 @@ def test_an_exchange_waits_for_nothing_but_the_library_and_windows(library: Fake
 ENVIRONMENT = NtlmEnvironment(bytes, lambda: 0, "LAPTOP")
 
 
-def test_windows_computes_its_own_messages(library: FakePyspnego) -> None:
+def test_windows_computes_its_messages_itself(library: FakePyspnego) -> None:
     messages = NtlmLogin(LOGIN, HOST, ENVIRONMENT)
     for number in (1, 3):
         exchange = messages.begin(b"")
@@ -285,7 +285,7 @@ def test_windows_computes_its_own_messages(library: FakePyspnego) -> None:
         assert exchange.step(b"type 2") == b"token %d" % (number + 1)
 
 
-def test_the_library_gives_the_first_message_alone_where_it_computes_in_python(
+def test_the_library_computes_only_the_type_1_message_outside_windows(
     library: FakePyspnego,
 ) -> None:
     library.kind = NTLMProxy
@@ -295,13 +295,13 @@ def test_the_library_gives_the_first_message_alone_where_it_computes_in_python(
     assert library.steps == len(library.calls) == 1
 
 
-def test_the_logged_on_user_of_windows_is_left_to_the_library(library: FakePyspnego) -> None:
+def test_the_log_on_to_windows_is_used_by_the_library(library: FakePyspnego) -> None:
     library.kind = NTLMProxy
     messages = NtlmLogin(None, HOST, ENVIRONMENT)
     assert [messages.begin(b"").step(None) for _ in range(2)] == [b"token 1", b"token 2"]
 
 
-def test_what_could_not_be_begun_is_begun_anew(library: FakePyspnego) -> None:
+def test_a_failed_start_is_repeated(library: FakePyspnego) -> None:
     messages = NtlmLogin(LOGIN, HOST)
     library.opening = failing(ImportError(SECRET))
     assert verdict_of(lambda: messages.begin(b"")) == Verdict(VerdictKind.UNUSABLE, NTLM_EXTRA)
@@ -366,7 +366,7 @@ OF_THIS_COMPUTER = {
 @pytest.mark.parametrize(
     ("code", "kind"), [(code, kind) for kind, codes in CODES.items() for code in codes]
 )
-def test_each_code_of_the_tables_is_of_its_kind(
+def test_each_code_of_the_tables_has_its_kind(
     library: FakePyspnego, code: int, kind: VerdictKind
 ) -> None:
     library.opening = failing(Krb5Error(code))
@@ -376,9 +376,7 @@ def test_each_code_of_the_tables_is_of_its_kind(
 @pytest.mark.parametrize(
     ("code", "word"), [(code, word) for word, codes in OF_THIS_COMPUTER.items() for code in codes]
 )
-def test_each_code_that_is_about_this_computer_says_so(
-    library: FakePyspnego, code: int, word: str
-) -> None:
+def test_codes_about_this_computer_have_a_text(library: FakePyspnego, code: int, word: str) -> None:
     library.opening = failing(Krb5Error(code))
     verdict = verdict_of(lambda: KerberosTickets(LOGIN, HOST).token(b""))
     assert verdict.kind is VerdictKind.UNUSABLE
@@ -395,7 +393,7 @@ def test_each_code_that_is_about_this_computer_says_so(
         (SpnegoError(GssError(-1765328347)), Verdict(VerdictKind.UNUSABLE, WRONG_CLOCK)),
     ],
 )
-def test_without_a_ticket_it_is_told_and_looked_for_again_next_time(
+def test_a_missing_ticket_is_reported_and_requested_again_next_time(
     library: FakePyspnego, error: Exception, verdict: Verdict
 ) -> None:
     # TP-305 disappears when a ticket is available.
@@ -407,7 +405,7 @@ def test_without_a_ticket_it_is_told_and_looked_for_again_next_time(
 
 
 @pytest.mark.parametrize("error", [ValueError(SECRET), IndexError(), KeyError(SECRET)])
-def test_whatever_breaks_is_a_verdict(library: FakePyspnego, error: Exception) -> None:
+def test_every_exception_is_a_verdict(library: FakePyspnego, error: Exception) -> None:
     def fail(number: int) -> None:
         raise error
 
@@ -445,7 +443,7 @@ def concurrent_verdicts(
 
 
 @pytest.mark.parametrize("code", [-1765328360, -1765328361, -1765328366])
-def test_a_password_that_was_refused_is_never_sent_again(library: FakePyspnego, code: int) -> None:
+def test_a_refused_password_is_never_sent_again(library: FakePyspnego, code: int) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     library.opening = failing(Krb5Error(code))
     verdicts = {verdict_of(lambda: tickets.token(b"")).kind for _ in range(5)}
@@ -453,7 +451,7 @@ def test_a_password_that_was_refused_is_never_sent_again(library: FakePyspnego, 
     assert len(library.calls) == 1
 
 
-def test_a_silent_server_is_asked_again_later(library: FakePyspnego) -> None:
+def test_an_unresponsive_kdc_is_asked_again_later(library: FakePyspnego) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     library.opening = failing(Krb5Error(-1765328228))
     verdict_of(lambda: tickets.token(b""))
@@ -462,7 +460,7 @@ def test_a_silent_server_is_asked_again_later(library: FakePyspnego) -> None:
 
 
 @pytest.mark.parametrize("login", [None, LOGIN], ids=["own", "password"])
-def test_a_server_that_stays_silent_is_asked_by_one_at_a_time_and_used_once_it_is_back(
+def test_an_unresponsive_kdc_gets_one_request_at_a_time_and_is_used_when_back(
     library: FakePyspnego, monkeypatch: pytest.MonkeyPatch, login: Login | None
 ) -> None:
     """Other callers wait only `RETRY_WAIT_S` for a ticket."""
@@ -486,7 +484,7 @@ def test_a_server_that_stays_silent_is_asked_by_one_at_a_time_and_used_once_it_i
     assert tickets.token(b"") == b"token 3"
 
 
-def test_a_password_that_is_refused_when_the_server_is_back_is_sent_once(
+def test_a_password_refused_by_a_kdc_that_is_back_is_sent_once(
     library: FakePyspnego, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
@@ -498,14 +496,14 @@ def test_a_password_that_is_refused_when_the_server_is_back_is_sent_once(
     assert len(library.calls) == 2
 
 
-def test_the_server_is_asked_once_for_many_connections(library: FakePyspnego) -> None:
+def test_the_kdc_is_asked_once_for_many_connections(library: FakePyspnego) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     assert len({tickets.token(b"") for _ in range(5)}) == 5
     assert len(library.calls) == 1
 
 
 @pytest.mark.parametrize("code", [-1765328360, -1765328228])
-def test_those_who_wait_for_an_answer_share_it(
+def test_waiting_callers_share_the_result(
     library: FakePyspnego, lock: CountingLock, code: int
 ) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
@@ -522,7 +520,7 @@ def test_those_who_wait_for_an_answer_share_it(
 
 @pytest.mark.parametrize("code", [-2146893044, -1073741276, -1073741260])
 @pytest.mark.parametrize("is_renewal", [False, True], ids=["first", "renewal"])
-def test_a_password_that_is_checked_by_the_token_is_checked_once(
+def test_a_password_checked_with_the_token_is_sent_once(
     library: FakePyspnego, lock: CountingLock, code: int, is_renewal: bool
 ) -> None:
     """On Windows (SSPI) the password is checked by the token, not by the credential handle."""
@@ -544,7 +542,7 @@ def test_a_password_that_is_checked_by_the_token_is_checked_once(
 
 
 @pytest.mark.parametrize("code", [-2146893039, -1765328228])
-def test_a_server_that_is_silent_at_the_token_is_asked_once_and_again_later(
+def test_a_kdc_unresponsive_at_the_token_is_asked_once_and_again_later(
     library: FakePyspnego, lock: CountingLock, code: int
 ) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
@@ -562,7 +560,7 @@ def test_a_server_that_is_silent_at_the_token_is_asked_once_and_again_later(
 
 
 @pytest.mark.parametrize("token", [b"", None])
-def test_a_library_that_returns_no_token_is_a_verdict(
+def test_a_missing_token_of_the_library_is_a_verdict(
     library: FakePyspnego, monkeypatch: pytest.MonkeyPatch, token: bytes | None
 ) -> None:
     monkeypatch.setattr(FakeContext, "step", lambda self, *args, **keywords: token)
@@ -577,7 +575,7 @@ def test_a_library_that_returns_no_token_is_a_verdict(
         assert "came to an end" in verdict.text
 
 
-def test_a_ticket_that_has_expired_is_fetched_anew_once(library: FakePyspnego) -> None:
+def test_an_expired_ticket_is_renewed_once(library: FakePyspnego) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     tickets.token(b"")
 
@@ -590,7 +588,7 @@ def test_a_ticket_that_has_expired_is_fetched_anew_once(library: FakePyspnego) -
     assert len(library.calls) == 2
 
 
-def test_a_password_that_was_changed_meanwhile_fails_once(library: FakePyspnego) -> None:
+def test_a_changed_password_fails_once(library: FakePyspnego) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
     tickets.token(b"")
 
