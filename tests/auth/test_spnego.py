@@ -116,16 +116,16 @@ class FakePyspnego:
 
 class FakeContext:
     def __init__(self, library: FakePyspnego) -> None:
-        self.library = library
+        self.parent = library
 
     def new_context(self) -> "FakeContext":
-        return FakeContext(self.library)
+        return FakeContext(self.parent)
 
     def step(self, token: bytes | None = None, *, channel_bindings: object = None) -> bytes:
-        self.library.steps += 1
-        self.library.bindings.append(channel_bindings)
-        self.library.stepping(self.library.steps)
-        return b"token %d" % self.library.steps
+        self.parent.steps += 1
+        self.parent.bindings.append(channel_bindings)
+        self.parent.stepping(self.parent.steps)
+        return b"token %d" % self.parent.steps
 
 
 class NTLMProxy(FakeContext):
