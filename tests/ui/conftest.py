@@ -14,7 +14,7 @@ os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+def no_window_is_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
     """No window and no running timer outlives its test."""
     yield
     if "qapp" not in request.fixturenames:

@@ -40,7 +40,7 @@ HOSTILE = structs.replace(
 RENAMED = structs.replace(
     PROMPT, reason=PromptReason.REALM_CHANGED, before="<b>Corp</b>\u202e Internet " + "W" * 300
 )
-TAKEN = structs.replace(
+PORT_TAKEN = structs.replace(
     STATUS,
     listener=ListenerState.FAILED,
     spare_port=3129,
@@ -131,18 +131,18 @@ def window() -> QWidget:
     return made
 
 
-def window_with_the_port_taken() -> QWidget:
+def window_with_port_taken() -> QWidget:
     """The window while another program has the port."""
     made = ProfilesWindow()
     made.has_tray = True
-    made.show_state(IconState.STOPPED, TAKEN)
+    made.show_state(IconState.STOPPED, PORT_TAKEN)
     return made
 
 
-def menu_with_the_port_taken() -> QWidget:
+def menu_with_port_taken() -> QWidget:
     """The menu at that time."""
     made = TrayMenu(QApplication.instance())
-    made.update(IconState.STOPPED, TAKEN, has_prompt=False)
+    made.update(IconState.STOPPED, PORT_TAKEN, has_prompt=False)
     made.menu.popup(QPoint(0, 0))
     return made.menu
 
@@ -166,21 +166,21 @@ def window_without_password() -> QWidget:
     return made
 
 
-def panel_of_a_failure() -> QWidget:
+def failed_check_panel() -> QWidget:
     """A test in which something is wrong."""
     made = CheckPanel(CheckProfile(OFFICE))
     made.show_reply(FAILED_STEPS)
     return made
 
 
-def panel_of_a_snooze() -> QWidget:
+def snoozed_check_panel() -> QWidget:
     """A test that needs a sign-in first."""
     made = CheckPanel(CheckProfile(OFFICE))
     made.show_reply(SNOOZED_STEPS)
     return made
 
 
-def panel() -> QWidget:
+def check_panel() -> QWidget:
     """A test in which all is well."""
     made = CheckPanel(CheckProfile(OFFICE))
     made.show_reply(STEPS)
@@ -203,17 +203,17 @@ PICTURES: dict[str, Callable[[], QWidget]] = {
     "sign-in-hostile": hostile,
     "window": window,
     "window-without-password": window_without_password,
-    "window-port-taken": window_with_the_port_taken,
+    "window-port-taken": window_with_port_taken,
     "window-advanced": window_with_all_fields,
-    "test": panel,
-    "test-failed": panel_of_a_failure,
-    "test-snoozed": panel_of_a_snooze,
+    "test": check_panel,
+    "test-failed": failed_check_panel,
+    "test-snoozed": snoozed_check_panel,
     "menu": menu,
-    "menu-port-taken": menu_with_the_port_taken,
+    "menu-port-taken": menu_with_port_taken,
 }
 
 
-def take(folder: Path, scheme: str) -> None:
+def save_pictures(folder: Path, scheme: str) -> None:
     """Take all pictures in one colour scheme."""
     for name, make in PICTURES.items():
         widget = make()
@@ -230,4 +230,4 @@ if __name__ == "__main__":
     application = QApplication(sys.argv)
     for colours in (Qt.ColorScheme.Light, Qt.ColorScheme.Dark):
         application.styleHints().setColorScheme(colours)
-        take(Path(sys.argv[1]), colours.name.lower())
+        save_pictures(Path(sys.argv[1]), colours.name.lower())

@@ -70,16 +70,16 @@ class ScriptedHandler:
             case UseProfile(profile_id):
                 wanted = next(p for p in self.status.profiles if p.id == profile_id)
                 self.status = replace(self.status, profile=wanted)
-                self.send_to_faces(StatusChanged(self.status))
+                self.broadcast(StatusChanged(self.status))
             case ShowWindow(token):
                 if not any(session.front_end == "tray" for session in self.sessions):
                     return Failed(Problem("TP-703", "No window", "None."))
-                self.send_to_faces(ShowRequested(token))
+                self.broadcast(ShowRequested(token))
             case Quit():
-                self.send_to_faces(Quitting())
+                self.broadcast(Quitting())
         return Done()
 
-    def send_to_faces(self, event: Event) -> None:
+    def broadcast(self, event: Event) -> None:
         """Tell all faces; on the loop's thread."""
         for session in self.sessions:
             session.send_event(event)
@@ -104,42 +104,42 @@ class ScriptedService:
         """Listen."""
         self.paths = paths
         self._is_running = True
-        self.script = ScriptedHandler(status)
+        self.handler = ScriptedHandler(status)
         self._loop = asyncio.new_event_loop()
-        self._server = Server(paths, self.script)
+        self._server = Server(paths, self.handler)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._run(self._server.start())
 
     def set_status(self, status: Status) -> None:
         """Change the facts."""
-        self.script.status = status
-        self._call(lambda: self.script.send_to_faces(StatusChanged(status)))
+        self.handler.status = status
+        self._call(lambda: self.handler.broadcast(StatusChanged(status)))
 
     def open_prompt(self, prompt: Prompt) -> None:
         """Open a question, or change it."""
-        self.script.prompt = prompt
-        self._call(lambda: self.script.send_to_faces(PromptChanged(prompt)))
+        self.handler.prompt = prompt
+        self._call(lambda: self.handler.broadcast(PromptChanged(prompt)))
 
     def send(self, event: Event) -> None:
         """Tell the faces something."""
-        self._call(lambda: self.script.send_to_faces(event))
+        self._call(lambda: self.handler.broadcast(event))
 
     def wait_for(self, kind: type[Message], timeout: float = PATIENCE) -> Message:
         """Wait for a request of a kind; return the first one."""
 
         def found() -> list[Message]:
-            return [request for request in self.script.requests if isinstance(request, kind)]
+            return [request for request in self.handler.requests if isinstance(request, kind)]
 
-        with self.script.changed:
-            assert self.script.changed.wait_for(found, timeout), f"no {kind.__name__}"
+        with self.handler.changed:
+            assert self.handler.changed.wait_for(found, timeout), f"no {kind.__name__}"
             return found()[0]
 
     def wait_for_tray(self, present: bool = True) -> None:
         """Wait until a tray is attached, or gone."""
-        with self.script.changed:
-            assert self.script.changed.wait_for(
-                lambda: any(s.front_end == "tray" for s in self.script.sessions) is present,
+        with self.handler.changed:
+            assert self.handler.changed.wait_for(
+                lambda: any(s.front_end == "tray" for s in self.handler.sessions) is present,
                 PATIENCE,
             )
 

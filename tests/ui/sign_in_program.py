@@ -15,7 +15,7 @@ from tests.ui.fake_service import PROMPT
 from trayproxy.ui.sign_in_dialog import SignInDialog
 
 
-class Keys(QObject):
+class FakeInputKeys(QObject):
     """Plays input methods and mice at the press of a key."""
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -64,7 +64,7 @@ def focused() -> QWidget:
 def main() -> int:
     """Show the dialog until it is closed."""
     application = QApplication(sys.argv[:1])
-    keys = Keys()
+    keys = FakeInputKeys()
     application.installEventFilter(keys)
     for mode in (QClipboard.Mode.Clipboard, QClipboard.Mode.Selection):
         application.clipboard().setText(os.environ["CLIPBOARD"], mode)

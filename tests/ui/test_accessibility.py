@@ -37,7 +37,7 @@ def panel() -> QWidget:
     return CheckPanel(CheckProfile(OFFICE))
 
 
-EVERYTHING = pytest.mark.parametrize("make", [dialog, window, panel])
+all_windows = pytest.mark.parametrize("make", [dialog, window, panel])
 
 
 def shown(make: Callable[[], QWidget], qtbot: QtBot) -> QWidget:
@@ -49,7 +49,7 @@ def shown(make: Callable[[], QWidget], qtbot: QtBot) -> QWidget:
     return made
 
 
-def reachable(widget: QWidget) -> list[QWidget]:
+def focusable_widgets(widget: QWidget) -> list[QWidget]:
     return [
         child
         for child in widget.findChildren(QWidget)
@@ -60,35 +60,33 @@ def reachable(widget: QWidget) -> list[QWidget]:
     ]
 
 
-@EVERYTHING
-def test_whatever_gets_the_focus_has_a_name_and_a_role(
+@all_windows
+def test_focusable_widgets_have_a_name_and_a_role(
     make: Callable[[], QWidget], qtbot: QtBot
 ) -> None:
     made = shown(make, qtbot)
-    for widget in reachable(made):
+    for widget in focusable_widgets(made):
         interface = QAccessible.queryAccessibleInterface(widget)
         assert interface.text(QAccessible.Text.Name), widget.objectName() or widget
         assert interface.role() not in (QAccessible.Role.NoRole, QAccessible.Role.Client)
 
 
-@EVERYTHING
-def test_the_tab_key_reaches_everything_and_is_never_caught(
-    make: Callable[[], QWidget], qtbot: QtBot
-) -> None:
+@all_windows
+def test_tab_reaches_every_focusable_widget(make: Callable[[], QWidget], qtbot: QtBot) -> None:
     made = shown(make, qtbot)
-    wanted = {id(widget) for widget in reachable(made)}
+    wanted = {id(widget) for widget in focusable_widgets(made)}
     seen: set[int] = set()
     for _ in range(2 * len(wanted) + 2):
         focused = QApplication.focusWidget()
         if focused is not None:
             seen.add(id(focused))
         qtbot.keyClick(focused or made, Qt.Key.Key_Tab)
-    missed = [w.objectName() for w in reachable(made) if id(w) not in seen]
+    missed = [w.objectName() for w in focusable_widgets(made) if id(w) not in seen]
     # Of a group of radio buttons the tab key takes one.
     assert set(missed) <= {"without_sign_in", "with_password"}
 
 
-@EVERYTHING
+@all_windows
 @pytest.mark.parametrize("points", [9, 20])
 def test_no_label_is_clipped(make: Callable[[], QWidget], points: int, qtbot: QtBot) -> None:
     before = QApplication.font()
@@ -108,8 +106,8 @@ def test_no_label_is_clipped(make: Callable[[], QWidget], points: int, qtbot: Qt
         QApplication.setFont(before)
 
 
-@EVERYTHING
-def test_text_from_outside_is_never_mark_up(make: Callable[[], QWidget], qtbot: QtBot) -> None:
+@all_windows
+def test_labels_are_plain_text(make: Callable[[], QWidget], qtbot: QtBot) -> None:
     own = {"scheme", ""}
     made = shown(make, qtbot)
     for label in made.findChildren(QLabel):
@@ -117,10 +115,10 @@ def test_text_from_outside_is_never_mark_up(make: Callable[[], QWidget], qtbot: 
         assert is_plain or label.objectName() in own or not label.text(), label.objectName()
 
 
-@EVERYTHING
-def test_what_can_be_pressed_is_large_enough(make: Callable[[], QWidget], qtbot: QtBot) -> None:
+@all_windows
+def test_focusable_widgets_are_large_enough(make: Callable[[], QWidget], qtbot: QtBot) -> None:
     made = shown(make, qtbot)
-    for widget in reachable(made):
+    for widget in focusable_widgets(made):
         assert widget.height() >= (20 if isinstance(widget, QLineEdit) else 16), widget.objectName()
 
 

@@ -24,7 +24,7 @@ BULLETS = frozenset("\N{BULLET}\N{BLACK CIRCLE}")
 
 
 @dataclass(frozen=True, slots=True)
-class SignIn:
+class DialogOnBus:
     """The dialog on a desktop, and somebody who listens.
 
     Attributes:
@@ -47,7 +47,7 @@ class SignIn:
 
 
 @pytest.fixture
-def sign_in(place: Home) -> Iterator[SignIn]:
+def sign_in(place: Home) -> Iterator[DialogOnBus]:
     with x_server(place) as display, accessibility_bus(place) as bus:
         here = Desktop(place, display, bus.session)
         listener = Listener(bus)
@@ -58,20 +58,22 @@ def sign_in(place: Home) -> Iterator[SignIn]:
         with window_manager(here), running(argv, env=environment, cwd=SOURCES) as process:
             here.wait_until_active(here.wait_for_window("^Sign in to proxy"))
             password = listener.wait_for_field(PASSWORD_TEXT)
-            yield SignIn(here, listener, process, listener.wait_for_field(TEXT), password)
+            yield DialogOnBus(here, listener, process, listener.wait_for_field(TEXT), password)
         listener.stop()
 
 
-def told(sign_in: SignIn, field: Field) -> str:
+def texts_on_bus(sign_in: DialogOnBus, field: Field) -> str:
     return "".join(change.text for change in sign_in.listener.changes(field))
 
 
-def test_the_user_name_can_be_heard_and_the_password_cannot(sign_in: SignIn) -> None:
+def test_the_accessibility_bus_carries_the_user_name_but_not_the_password(
+    sign_in: DialogOnBus,
+) -> None:
     here, listener = sign_in.here, sign_in.listener
     here.press("shift+Tab")
     here.type("Zoe")
     # Whoever hears this would hear the password as well.
-    listener.wait_until(lambda: "Zoe" in told(sign_in, sign_in.user))
+    listener.wait_until(lambda: "Zoe" in texts_on_bus(sign_in, sign_in.user))
     here.press("Tab")
     here.type(TYPED)
     sign_in.wait_for_length(length := len(TYPED))
@@ -96,7 +98,7 @@ def test_the_user_name_can_be_heard_and_the_password_cannot(sign_in: SignIn) -> 
     here.press("Escape")
     assert sign_in.process.wait() == 0
     assert set(shown) <= BULLETS
-    assert set(told(sign_in, sign_in.password)) <= BULLETS
+    assert set(texts_on_bus(sign_in, sign_in.password)) <= BULLETS
     kinds = {change.kind for change in listener.changes(sign_in.password)}
     assert kinds == {"insert", "delete"}
     heard = listener.heard()

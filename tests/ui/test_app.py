@@ -73,17 +73,17 @@ def test_the_state_is_shown_in_menu_and_window(app: App, qtbot: QtBot) -> None:
     assert label(app, "state").startswith("Office — connected as CORP\\jdoe")
 
 
-def test_the_address_is_copied(app: App) -> None:
+def test_the_address_row_copies_the_address(app: App) -> None:
     choose(app, "address")
     assert QGuiApplication.clipboard().text() == "127.0.0.1:3128"
 
 
-def test_a_profile_is_chosen(app: App, service: FakeService) -> None:
+def test_a_profile_row_activates_the_profile(app: App, service: FakeService) -> None:
     choose(app, "profile_lab")
     assert service.requests == [UseProfile("lab")]
 
 
-def test_a_middle_click_connects_directly_and_goes_back(
+def test_a_middle_click_toggles_the_direct_connection(
     app: App, service: FakeService, qtbot: QtBot
 ) -> None:
     app.tray.direct_toggled.emit()
@@ -94,7 +94,7 @@ def test_a_middle_click_connects_directly_and_goes_back(
     assert service.requests[-1] == UseProfile("office")
 
 
-def test_what_could_not_be_done_is_said(app: App, service: FakeService, qtbot: QtBot) -> None:
+def test_a_failed_request_shows_its_problem(app: App, service: FakeService, qtbot: QtBot) -> None:
     service.replies[UseProfile] = lambda _: REFUSED
     choose(app, "profile_lab")
     qtbot.waitUntil(lambda: "TP-805" in label(app, "message"))
@@ -116,14 +116,14 @@ def test_the_row_about_the_other_address_of_localhost_opens_the_window(
     app.window.close()
 
 
-def test_sign_in_asks_the_service(app: App, service: FakeService, qtbot: QtBot) -> None:
+def test_sign_in_row_sends_sign_in_now(app: App, service: FakeService, qtbot: QtBot) -> None:
     service.set_status(NEEDED)
     qtbot.waitUntil(lambda: "needed" in heading(app))
     choose(app, "sign_in")
     assert service.requests == [SignInNow("office")]
 
 
-def test_one_s_own_sign_in_has_no_question_but_a_reason(
+def test_sign_in_with_sso_shows_the_window_with_the_problem(
     app: App, service: FakeService, qtbot: QtBot
 ) -> None:
     expired = Problem("TP-305", "Your Kerberos ticket has expired", "Sign in again.")
@@ -136,32 +136,30 @@ def test_one_s_own_sign_in_has_no_question_but_a_reason(
     app.window.close()
 
 
-def test_sign_in_shows_the_question_that_is_open(
-    app: App, service: FakeService, qtbot: QtBot
-) -> None:
+def test_sign_in_row_presents_the_open_prompt(app: App, service: FakeService, qtbot: QtBot) -> None:
     service.open_prompt(PROMPT)
     qtbot.waitUntil(lambda: app.prompts.dialog is not None)
     choose(app, "sign_in")
     assert not service.requests
 
 
-def test_a_click_opens_the_question_before_the_window(
+def test_a_click_presents_the_open_prompt_instead_of_the_window(
     app: App, service: FakeService, qtbot: QtBot
 ) -> None:
     service.open_prompt(PROMPT)
     qtbot.waitUntil(lambda: app.prompts.dialog is not None)
-    app.tray.primary.emit()
+    app.tray.primary_activated.emit()
     assert not app.window.isVisible()
 
 
 def test_a_click_shows_and_hides_the_window(app: App, qtbot: QtBot) -> None:
-    app.tray.primary.emit()
+    app.tray.primary_activated.emit()
     qtbot.waitUntil(app.window.isActiveWindow)
-    app.tray.primary.emit()
+    app.tray.primary_activated.emit()
     assert not app.window.isVisible()
 
 
-def test_the_first_profile_is_saved_and_used(service: FakeService, qtbot: QtBot) -> None:
+def test_the_first_saved_profile_is_activated(service: FakeService, qtbot: QtBot) -> None:
     service.status = structs.replace(STATUS, profile=None, profiles=())
     app = App(service.connect, lambda: None, channel=RecordingChannel())
     app.window.has_tray = True
@@ -177,7 +175,7 @@ def test_the_first_profile_is_saved_and_used(service: FakeService, qtbot: QtBot)
     app.close()
 
 
-def test_a_profile_that_was_refused_stays_as_typed(
+def test_a_profile_that_cannot_be_saved_keeps_the_input(
     app: App, service: FakeService, qtbot: QtBot
 ) -> None:
     service.replies[SaveProfile] = lambda _: REFUSED
@@ -198,7 +196,9 @@ def test_a_profile_is_deleted_with_its_password(
     assert service.requests == [DeleteProfile("lab", forget=True)]
 
 
-def test_a_test_is_done_by_the_service(app: App, service: FakeService, qtbot: QtBot) -> None:
+def test_the_test_button_sends_a_check_request(
+    app: App, service: FakeService, qtbot: QtBot
+) -> None:
     service.replies[CheckProfile] = lambda _: CheckResult(())
     app.show_window()
     press(app, "test")
@@ -206,19 +206,19 @@ def test_a_test_is_done_by_the_service(app: App, service: FakeService, qtbot: Qt
     qtbot.waitUntil(lambda: label(app, "verdict") == "All good.")
 
 
-def test_a_password_is_forgotten(app: App, service: FakeService, qtbot: QtBot) -> None:
+def test_forget_password_sends_forget_login(app: App, service: FakeService, qtbot: QtBot) -> None:
     app.show_window()
     press(app, "forget_password")
     qtbot.waitUntil(lambda: label(app, "message") == "The saved password was removed.")
     assert service.requests == [ForgetLogin("office")]
 
 
-def test_someone_wants_to_see_the_window(app: App, service: FakeService, qtbot: QtBot) -> None:
+def test_show_requested_shows_the_window(app: App, service: FakeService, qtbot: QtBot) -> None:
     service.send(ShowRequested())
     qtbot.waitUntil(app.window.isVisible)
 
 
-def test_a_dead_service_is_shown_and_brought_back(service: FakeService, qtbot: QtBot) -> None:
+def test_a_crashed_service_is_shown_and_restarted(service: FakeService, qtbot: QtBot) -> None:
     def start() -> None:
         service.is_running = True
 
@@ -233,7 +233,7 @@ def test_a_dead_service_is_shown_and_brought_back(service: FakeService, qtbot: Q
 
 
 @pytest.mark.parametrize("how", ["quit", "quitting"])
-def test_the_end_is_the_end(
+def test_quit_exits_the_tray(
     how: str, app: App, service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
@@ -248,7 +248,7 @@ def test_the_end_is_the_end(
 
 
 @pytest.mark.parametrize("is_running", [True, False])
-def test_quit_while_the_tray_connects_ends_the_service_too(
+def test_quit_while_connecting_also_quits_the_service(
     is_running: bool, service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
@@ -265,7 +265,7 @@ def test_quit_while_the_tray_connects_ends_the_service_too(
     app.close()
 
 
-def test_quit_while_a_started_service_is_awaited_ends_that_service(
+def test_quit_while_the_service_starts_also_quits_the_service(
     service: FakeService, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []

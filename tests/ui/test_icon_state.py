@@ -44,13 +44,13 @@ FACTS = st.builds(
     status=st.none() | STATUSES,
     waited_s=st.floats(0, 10),
     unreachable_s=st.floats(0, 10),
-    worked_before=st.booleans(),
+    responded_before=st.booleans(),
     switching=st.booleans(),
 )
 
 
 @given(FACTS)
-def test_all_facts_have_a_state(facts: IconFacts) -> None:
+def test_every_input_has_a_state(facts: IconFacts) -> None:
     assert icon_state(facts) in IconState
 
 
@@ -74,29 +74,29 @@ TABLE = [
     (IconFacts(structs.replace(WORKS, sign_in=SignInState.REJECTED)), IconState.SIGNIN),
     (IconFacts(structs.replace(WORKS, sign_in=SignInState.SNOOZED)), IconState.SIGNIN),
     (IconFacts(UNREACHABLE, unreachable_s=1), IconState.READY),
-    (IconFacts(UNREACHABLE, unreachable_s=1, worked_before=True), IconState.OK),
+    (IconFacts(UNREACHABLE, unreachable_s=1, responded_before=True), IconState.OK),
     (IconFacts(UNREACHABLE, unreachable_s=TROUBLE_AFTER_S), IconState.TROUBLE),
 ]
 
 
 @pytest.mark.parametrize(("facts", "state"), TABLE)
-def test_the_table(facts: IconFacts, state: IconState) -> None:
+def test_the_precedence_table(facts: IconFacts, state: IconState) -> None:
     assert icon_state(facts) is state
 
 
-def test_the_table_reaches_every_state() -> None:
+def test_the_precedence_table_reaches_every_state() -> None:
     assert {state for _, state in TABLE} == set(IconState)
 
 
 @given(FACTS)
-def test_a_failed_listener_is_never_hidden(facts: IconFacts) -> None:
+def test_a_failed_listener_always_shows_stopped(facts: IconFacts) -> None:
     if facts.status is not None:
         failed = structs.replace(facts.status, listener=ListenerState.FAILED)
         assert icon_state(replace(facts, status=failed)) is IconState.STOPPED
 
 
 @given(FACTS, st.sampled_from([SignInState.NEEDED, SignInState.REJECTED, SignInState.SNOOZED]))
-def test_a_needed_sign_in_is_hidden_by_nothing_but_a_listener_that_is_not_up(
+def test_a_needed_sign_in_has_precedence_while_the_listener_is_up(
     facts: IconFacts, sign_in: SignInState
 ) -> None:
     if facts.status is not None:
@@ -110,7 +110,7 @@ ORDER = list(IconState)
 
 
 @given(FACTS, st.floats(0, 10))
-def test_longer_trouble_is_never_better(facts: IconFacts, more: float) -> None:
+def test_longer_unreachability_never_improves_the_state(facts: IconFacts, more: float) -> None:
     later = replace(facts, unreachable_s=facts.unreachable_s + more)
     assert ORDER.index(icon_state(later)) <= ORDER.index(icon_state(facts))
 
@@ -120,7 +120,7 @@ def shown(track: IconTrack, now: float) -> IconState:
     return track.shown
 
 
-def test_trouble_is_shown_after_five_seconds_and_not_before() -> None:
+def test_trouble_is_shown_after_exactly_five_seconds() -> None:
     track = IconTrack(0)
     track.update(WORKS, 1, wall=1000)
     assert track.update_shown(1) is None
@@ -130,7 +130,7 @@ def test_trouble_is_shown_after_five_seconds_and_not_before() -> None:
     assert shown(track, 7) is IconState.TROUBLE
 
 
-def test_trouble_that_is_old_when_we_come_is_shown_at_once() -> None:
+def test_trouble_older_than_the_tray_is_shown_at_once() -> None:
     track = IconTrack(0)
     track.update(structs.replace(UNREACHABLE, upstream_since=900), 1, wall=1000)
     track.update_shown(1)
@@ -165,7 +165,7 @@ def test_a_needed_sign_in_is_shown_at_once() -> None:
     assert track.shown is IconState.SIGNIN
 
 
-def test_a_start_that_takes_too_long_is_told() -> None:
+def test_a_start_that_takes_too_long_shows_stopped() -> None:
     track = IconTrack(0)
     assert track.update_shown(0) == pytest.approx(STARTING_TIMEOUT_S, abs=0.01)
     track.update_shown(STARTING_TIMEOUT_S + 0.01)
@@ -183,7 +183,7 @@ def test_a_switch_shows_until_it_has_happened() -> None:
 
 
 @given(st.lists(st.tuples(st.none() | STATUSES, st.floats(0, 2)), max_size=20))
-def test_swaps_are_never_closer_than_200_ms_and_the_truth_comes_in_time(
+def test_swaps_are_at_least_200_ms_apart_and_end_in_the_right_state(
     events: list[tuple[Status | None, float]],
 ) -> None:
     now = 0.0

@@ -23,8 +23,8 @@ def luminance(colour: QColor) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one: QColor, other: QColor) -> float:
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+def contrast(first: QColor, second: QColor) -> float:
+    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 
 
@@ -34,7 +34,7 @@ def colours(image: QImage) -> list[QColor]:
     return [colour for colour in found if colour.alpha() > 200]
 
 
-def test_every_state_has_its_two_drawings() -> None:
+def test_every_state_has_two_drawings() -> None:
     for state in IconState:
         assert {state, f"{state}-symbolic"} <= set(DRAWINGS)
 
@@ -55,13 +55,13 @@ def test_a_drawing_fills_its_16_pixels(name: str) -> None:
 @pytest.mark.usefixtures("qapp")
 @pytest.mark.parametrize("name", [name for name in DRAWINGS if not name.endswith("symbolic")])
 @pytest.mark.parametrize("panel", [WHITE, BLACK, GREY], ids=["white", "black", "grey"])
-def test_a_drawing_can_be_told_from_the_panel(name: str, panel: QColor) -> None:
+def test_a_drawing_contrasts_with_the_panel(name: str, panel: QColor) -> None:
     seen = [c for c in colours(render(f"icons/tray/{name}.svg", 16)) if contrast(c, panel) >= 3]
     assert len(seen) >= 20
 
 
 @pytest.mark.usefixtures("qapp")
-def test_drawings_differ_by_shape_not_only_by_colour() -> None:
+def test_drawings_differ_in_shape() -> None:
     shapes = {
         bytes(render(f"icons/tray/{name}.svg", 16, BLACK).constBits())
         for name in DRAWINGS
@@ -71,13 +71,13 @@ def test_drawings_differ_by_shape_not_only_by_colour() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in DRAWINGS if name.endswith("symbolic")])
-def test_symbolic_drawings_leave_the_colour_to_the_desktop(name: str) -> None:
+def test_symbolic_drawings_use_the_current_colour(name: str) -> None:
     text = resource_path(f"icons/tray/{name}.svg").read_text()
     assert text.count("<path") == text.count('fill="currentColor"')
 
 
 @pytest.mark.usefixtures("qapp")
-def test_action_icons_take_the_colour_of_text() -> None:
+def test_action_icons_have_the_text_colour() -> None:
     palette = QPalette(QColor("#303030"))
     palette.setColor(QPalette.ColorRole.Text, QColor("#ff0000"))
     image = action_icon("eye", palette).pixmap(16).toImage()
@@ -89,7 +89,7 @@ def test_there_is_an_app_icon() -> None:
     assert not app_icon().pixmap(64).isNull()
 
 
-def test_the_desktop_file_bears_the_application_id() -> None:
+def test_the_desktop_file_contains_the_application_id() -> None:
     lines = resource_path(f"{APP_ID}.desktop").read_text().splitlines()
     # What X11 windows of Qt programs have as their class: the name, not the id.
     assert f"StartupWMClass={APP_NAME}" in lines

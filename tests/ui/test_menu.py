@@ -48,7 +48,7 @@ def row(menu: TrayMenu, name: str) -> QAction:
     return found
 
 
-def test_the_menu_when_all_is_well(menu: TrayMenu) -> None:
+def test_the_menu_while_connected(menu: TrayMenu) -> None:
     menu.update(IconState.OK, structs.replace(STATUS, active=3), received_per_s=1.2e6)
     assert rows(menu) == [
         "Office — connected as CORP\\jdoe",
@@ -65,7 +65,7 @@ def test_the_menu_when_all_is_well(menu: TrayMenu) -> None:
     ]
 
 
-def test_connecting_directly_is_one_of_the_choices(menu: TrayMenu, qtbot: QtBot) -> None:
+def test_connect_directly_is_in_the_profile_group(menu: TrayMenu, qtbot: QtBot) -> None:
     direct = row(menu, "connect_directly")
     menu.update(IconState.OK, STATUS)
     assert not direct.isChecked()
@@ -94,7 +94,7 @@ def test_the_menu_when_a_sign_in_is_needed(menu: TrayMenu) -> None:
     assert menu.menu.defaultAction() is row(menu, "sign_in")
 
 
-def test_there_is_a_way_back_when_the_question_is_gone(menu: TrayMenu) -> None:
+def test_the_sign_in_row_stays_while_snoozed(menu: TrayMenu) -> None:
     menu.update(IconState.SIGNIN, structs.replace(NEEDED, sign_in=SignInState.SNOOZED, waiting=0))
     assert "Sign in to Office…" in rows(menu)
     assert "Not now" not in rows(menu)
@@ -105,7 +105,7 @@ def test_the_menu_without_a_service(menu: TrayMenu) -> None:
     assert rows(menu)[:2] == ["TrayProxy is not running", "Try again"]
 
 
-def test_the_menu_says_why_the_listener_failed(menu: TrayMenu) -> None:
+def test_the_menu_shows_why_the_listener_failed(menu: TrayMenu) -> None:
     problem = Problem("TP-101", "Port 3128 is taken", "squid uses it.")
     status = structs.replace(STATUS, listener=ListenerState.FAILED, problem=problem)
     menu.update(IconState.STOPPED, status)
@@ -115,7 +115,7 @@ def test_the_menu_says_why_the_listener_failed(menu: TrayMenu) -> None:
     assert STATUS.address not in " ".join(rows(menu))
 
 
-def test_a_port_that_is_free_is_offered_in_place_of_one_that_is_taken(
+def test_a_free_port_is_offered_when_the_configured_port_is_taken(
     menu: TrayMenu, qtbot: QtBot
 ) -> None:
     status = structs.replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
@@ -128,7 +128,9 @@ def test_a_port_that_is_free_is_offered_in_place_of_one_that_is_taken(
     assert "Use port 3129 instead" not in rows(menu)
 
 
-def test_another_port_is_told_and_can_be_taken_back(menu: TrayMenu, qtbot: QtBot) -> None:
+def test_the_menu_shows_the_other_port_and_offers_the_configured_port(
+    menu: TrayMenu, qtbot: QtBot
+) -> None:
     notice = Problem("TP-111", "TrayProxy uses port 3129 for now", "Set them to 127.0.0.1:3129.")
     status = structs.replace(STATUS, wanted_port=3128, notices=(notice,))
     menu.update(IconState.OK, status)
@@ -141,7 +143,9 @@ def test_another_port_is_told_and_can_be_taken_back(menu: TrayMenu, qtbot: QtBot
     assert "Go back to port 3128" not in rows(menu)
 
 
-def test_whoever_has_the_other_address_of_localhost_is_named(menu: TrayMenu, qtbot: QtBot) -> None:
+def test_the_program_on_the_other_address_of_localhost_is_named(
+    menu: TrayMenu, qtbot: QtBot
+) -> None:
     title = "python3 of user nobody listens on [::1]:3128"
     other = Problem("TP-801", "The settings file has a mistake", "line 3.")
     notices = (other, Problem("TP-110", title, "End it."))
@@ -163,14 +167,14 @@ def test_profiles_are_a_radio_group(menu: TrayMenu, qtbot: QtBot) -> None:
     assert not row(menu, "profile_office").isChecked()
 
 
-def test_a_switch_that_failed_is_taken_back(menu: TrayMenu) -> None:
+def test_a_failed_switch_is_undone_in_the_menu(menu: TrayMenu) -> None:
     menu.update(IconState.OK, STATUS)
     row(menu, "profile_lab").trigger()
     menu.update(IconState.OK, STATUS)
     assert row(menu, "profile_office").isChecked()
 
 
-def test_rows_stay_the_same_objects_while_profiles_do(menu: TrayMenu) -> None:
+def test_rows_are_reused_when_a_profile_changes(menu: TrayMenu) -> None:
     menu.update(IconState.OK, STATUS)
     before = menu.menu.actions()
     renamed = replace(OFFICE, name="Head office")
@@ -179,7 +183,7 @@ def test_rows_stay_the_same_objects_while_profiles_do(menu: TrayMenu) -> None:
     assert "Head office — proxy.corp.example:8080" in rows(menu)
 
 
-def test_profiles_come_and_go(menu: TrayMenu) -> None:
+def test_profile_rows_are_added_and_removed(menu: TrayMenu) -> None:
     menu.update(IconState.OK, STATUS)
     menu.update(IconState.OK, structs.replace(STATUS, profiles=(OFFICE,)))
     assert "Lab — lab-px:3128" not in rows(menu)
@@ -188,18 +192,18 @@ def test_profiles_come_and_go(menu: TrayMenu) -> None:
     assert rows(menu)[0] == "No profile yet"
 
 
-def test_the_first_row_tells_that_no_profile_is_in_use(menu: TrayMenu) -> None:
+def test_the_heading_says_no_profile_is_in_use(menu: TrayMenu) -> None:
     menu.update(IconState.STOPPED, structs.replace(STATUS, profile=None))
     assert rows(menu)[0] == "No profile is in use — choose one"
 
 
-def test_the_first_row_tells_that_no_sign_in_is_possible(menu: TrayMenu) -> None:
+def test_the_heading_says_no_sign_in_is_possible(menu: TrayMenu) -> None:
     menu.update(IconState.TROUBLE, structs.replace(STATUS, sign_in=SignInState.UNUSABLE))
     assert rows(menu)[0] == "Office: no common way to sign in"
     assert not row(menu, "sign_in").isVisible()
 
 
-def test_more_than_seven_profiles_go_to_a_submenu(menu: TrayMenu) -> None:
+def test_more_than_seven_profiles_are_in_a_submenu(menu: TrayMenu) -> None:
     many = tuple(Profile(f"p{n}", f"P{n}", Upstream("px", 3128)) for n in range(20))
     menu.update(
         IconState.SIGNIN, structs.replace(NEEDED, profile=many[0], profiles=many), has_prompt=True
@@ -219,9 +223,7 @@ def test_more_than_seven_profiles_go_to_a_submenu(menu: TrayMenu) -> None:
         ("quit", "quit_chosen"),
     ],
 )
-def test_each_row_says_what_was_chosen(
-    name: str, signal: str, menu: TrayMenu, qtbot: QtBot
-) -> None:
+def test_each_row_emits_its_signal(name: str, signal: str, menu: TrayMenu, qtbot: QtBot) -> None:
     with qtbot.waitSignal(getattr(menu, signal)):
         row(menu, name).trigger()
 
@@ -230,7 +232,9 @@ def test_each_row_says_what_was_chosen(
     ("name", "snooze"),
     [("not_now_a_while", Snooze.A_WHILE), ("not_now_until_chosen", Snooze.UNTIL_CHOSEN)],
 )
-def test_not_now_has_two_times(name: str, snooze: Snooze, menu: TrayMenu, qtbot: QtBot) -> None:
+def test_not_now_offers_two_snoozes(
+    name: str, snooze: Snooze, menu: TrayMenu, qtbot: QtBot
+) -> None:
     found = menu.menu.findChild(QAction, name)
     assert isinstance(found, QAction)
     with qtbot.waitSignal(menu.not_now_chosen) as chosen:
@@ -238,13 +242,13 @@ def test_not_now_has_two_times(name: str, snooze: Snooze, menu: TrayMenu, qtbot:
     assert chosen.args == [snooze]
 
 
-def test_a_copied_address_wears_a_tick_for_a_while(menu: TrayMenu, qtbot: QtBot) -> None:
+def test_the_address_row_shows_a_check_mark_after_copying(menu: TrayMenu, qtbot: QtBot) -> None:
     row(menu, "address").trigger()
     assert not row(menu, "address").icon().isNull()
     qtbot.waitUntil(lambda: row(menu, "address").icon().isNull())
 
 
-def test_names_are_no_mnemonics(menu: TrayMenu) -> None:
+def test_names_contain_no_mnemonics(menu: TrayMenu) -> None:
     menu.set_over_dbus(over_dbus=True)
     profile = replace(OFFICE, name="R&D_1")
     menu.update(IconState.READY, structs.replace(STATUS, profile=profile, profiles=(profile,)))
@@ -273,7 +277,9 @@ STATUSES = st.builds(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(status=STATUSES, state=st.sampled_from(IconState))
-def test_no_text_is_longer_than_its_place(status: Status, state: IconState, qapp: object) -> None:
+def test_texts_are_within_their_length_limits(
+    status: Status, state: IconState, qapp: object
+) -> None:
     for text in (
         texts.heading(state, status),
         texts.first_line(state, status),
@@ -289,12 +295,12 @@ def test_no_text_is_longer_than_its_place(status: Status, state: IconState, qapp
     ("octets", "text"),
     [(0, "0 B/s"), (1500, "1.5 kB/s"), (1.2e6, "1.2 MB/s"), (25e6, "25 MB/s"), (3e9, "3.0 GB/s")],
 )
-def test_rates_are_read_at_a_glance(octets: float, text: str) -> None:
+def test_rates_have_two_significant_figures(octets: float, text: str) -> None:
     assert texts.rate(octets) == text
 
 
 @pytest.mark.parametrize(
-    ("platform", "reason", "meant"),
+    ("platform", "reason", "expected"),
     [
         ("xcb", Reason.Trigger, Gesture.PRIMARY),
         ("wayland", Reason.Trigger, Gesture.PRIMARY),
@@ -310,12 +316,12 @@ def test_rates_are_read_at_a_glance(octets: float, text: str) -> None:
         ("cocoa", Reason.DoubleClick, Gesture.NOTHING),
     ],
 )
-def test_the_table_of_gestures(platform: str, reason: Reason, meant: Gesture) -> None:
-    assert gesture_of(reason, platform) is meant
+def test_the_gesture_table(platform: str, reason: Reason, expected: Gesture) -> None:
+    assert gesture_of(reason, platform) is expected
 
 
 @pytest.mark.qt_log_ignore("grabbing the keyboard", extend=True)
-def test_a_menu_that_was_opened_early_is_filled_and_stays_on_the_screen(menu: TrayMenu) -> None:
+def test_an_open_menu_is_filled_and_stays_on_the_screen(menu: TrayMenu) -> None:
     room = menu.menu.screen().availableGeometry()
     menu.menu.popup(room.bottomLeft())
     menu.update(IconState.OK, STATUS)
@@ -324,12 +330,12 @@ def test_a_menu_that_was_opened_early_is_filled_and_stays_on_the_screen(menu: Tr
     menu.menu.hide()
 
 
-def test_strangers_are_told_in_the_tooltip_if_there_were_some(qapp: object) -> None:
+def test_the_tooltip_shows_the_number_of_refused_connections(qapp: object) -> None:
     status = Status("1", 1, ListenerState.UP, "127.0.0.1:3128")
     assert texts.tray_tooltip(IconState.READY, status).splitlines()[1:] == ["127.0.0.1:3128"]
     for count, line in (
         (1, "1 connection of other users refused"),
         (7, "7 connections of other users refused"),
     ):
-        told = structs.replace(status, refused_clients=RefusedClients(count))
-        assert texts.tray_tooltip(IconState.READY, told).splitlines()[2:] == [line]
+        refused = structs.replace(status, refused_clients=RefusedClients(count))
+        assert texts.tray_tooltip(IconState.READY, refused).splitlines()[2:] == [line]

@@ -50,26 +50,26 @@ def shown(server: NotificationService, qtbot: QtBot) -> ShownNotification:
     return server.open[-1]
 
 
-def test_a_notice_is_shown_as_it_is(
+def test_a_notification_is_sent_with_its_content_and_hints(
     server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
     channel.post(NOTIFICATION)
-    said = shown(server, qtbot)
-    assert said.title == "Sign-in needed for Office"
-    assert said.body == "git (4312) and 3 others are waiting."
-    assert said.actions == (
+    shown_notification = shown(server, qtbot)
+    assert shown_notification.title == "Sign-in needed for Office"
+    assert shown_notification.body == "git (4312) and 3 others are waiting."
+    assert shown_notification.actions == (
         "default", "Sign in…", "sign-in", "Sign in…", "not-now", "Not now",
     )  # fmt: skip
-    assert said.hints == {
+    assert shown_notification.hints == {
         "desktop-entry": "io.github.trayproxy.TrayProxy",
         "urgency": 1,
         "resident": True,
         "suppress-sound": True,
     }
-    assert said.expires == 0
+    assert shown_notification.expires == 0
 
 
-def test_a_second_notice_takes_the_place_of_the_first(
+def test_a_second_notification_replaces_the_first(
     server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
     channel.post(NOTIFICATION)
@@ -80,7 +80,7 @@ def test_a_second_notice_takes_the_place_of_the_first(
     assert server.all[1].replaces == first.number
 
 
-def test_a_notice_is_withdrawn(
+def test_a_notification_is_withdrawn(
     server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
     channel.post(NOTIFICATION)
@@ -89,7 +89,7 @@ def test_a_notice_is_withdrawn(
     qtbot.waitUntil(lambda: not server.open)
 
 
-def test_a_notice_withdrawn_before_it_was_shown_does_not_stay(
+def test_a_notification_withdrawn_before_it_has_an_id_is_removed(
     server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
     channel.post(NOTIFICATION)
@@ -102,24 +102,25 @@ def test_a_notice_withdrawn_before_it_was_shown_does_not_stay(
 
 
 @pytest.mark.parametrize(
-    ("clicked", "meant"), [("default", "sign-in"), ("sign-in", "sign-in"), ("not-now", "not-now")]
+    ("clicked", "expected"),
+    [("default", "sign-in"), ("sign-in", "sign-in"), ("not-now", "not-now")],
 )
-def test_an_action_comes_with_its_token(
+def test_an_action_is_emitted_with_its_token(
     clicked: str,
-    meant: str,
+    expected: str,
     server: NotificationService,
     channel: DesktopNotifications,
     qtbot: QtBot,
 ) -> None:
     channel.post(NOTIFICATION)
-    said = shown(server, qtbot)
+    shown_notification = shown(server, qtbot)
     qtbot.waitUntil(lambda: channel.is_shown)
     with qtbot.waitSignal(channel.chosen) as chosen:
-        server.choose(said, clicked, token="wayland-token")
-    assert chosen.args == [meant, "wayland-token"]
+        server.choose(shown_notification, clicked, token="wayland-token")
+    assert chosen.args == [expected, "wayland-token"]
 
 
-def test_a_notice_is_shown_by_a_server_without_actions(
+def test_a_server_without_actions_gets_no_actions(
     bus: str, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
     with service_on(bus, "body") as server:
@@ -127,24 +128,24 @@ def test_a_notice_is_shown_by_a_server_without_actions(
         assert shown(server, qtbot).actions == ()
 
 
-def test_mark_up_is_escaped_where_the_server_reads_it(
+def test_markup_is_escaped_for_a_server_with_body_markup(
     bus: str, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
     with service_on(bus, "body", "body-markup") as server:
         channel.post(Notification("<b>", "<b>git</b> & co", ()))
-        said = shown(server, qtbot)
-        assert said.body == "&lt;b&gt;git&lt;/b&gt; &amp; co"
-        assert said.title == "<b>"
+        shown_notification = shown(server, qtbot)
+        assert shown_notification.body == "&lt;b&gt;git&lt;/b&gt; &amp; co"
+        assert shown_notification.title == "<b>"
 
 
-def test_a_desktop_without_a_service_is_no_mistake(
+def test_a_desktop_without_a_notification_service_raises_no_error(
     channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
     channel.post(NOTIFICATION)
     channel.withdraw()
 
 
-def test_a_session_without_a_bus_is_no_mistake(
+def test_a_session_without_a_bus_raises_no_error(
     channel: DesktopNotifications, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
@@ -152,7 +153,7 @@ def test_a_session_without_a_bus_is_no_mistake(
     channel.post(NOTIFICATION)
 
 
-def test_a_bus_that_goes_is_no_mistake(place: Home, qtbot: QtBot, bus: str) -> None:
+def test_a_closed_bus_raises_no_error(place: Home, qtbot: QtBot, bus: str) -> None:
     channel = DesktopNotifications()
     with service_on(bus, "body") as server:
         channel.post(NOTIFICATION)
@@ -162,7 +163,7 @@ def test_a_bus_that_goes_is_no_mistake(place: Home, qtbot: QtBot, bus: str) -> N
     channel.close()
 
 
-def test_a_notice_waits_for_its_minute(
+def test_a_notification_waits_for_the_interval(
     server: NotificationService, channel: DesktopNotifications, qtbot: QtBot
 ) -> None:
     now = [0.0]

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import QApplication, QLineEdit, QMenu
 from pytestqt.qtbot import QtBot
 
 from trayproxy.ui.password_field import BULLET, PasswordField
-from trayproxy.ui.text_line import TextLine, visible
+from trayproxy.ui.text_line import TextLine, replace_invisible
 
 KEY, MODIFIER = Qt.Key, Qt.KeyboardModifier
 PLAIN, SHIFT, CTRL = MODIFIER.NoModifier, MODIFIER.ShiftModifier, MODIFIER.ControlModifier
@@ -108,7 +108,7 @@ EDITS = st.one_of(
 @pytest.mark.usefixtures("qapp")
 @given(edits=st.lists(EDITS, max_size=20))
 @settings(max_examples=200)
-def test_it_edits_as_the_field_of_qt_does(edits: list[Edit]) -> None:
+def test_edits_have_the_same_result_as_in_a_line_edit(edits: list[Edit]) -> None:
     field, model = PasswordField(), QLineEdit()
     model.setEchoMode(QLineEdit.EchoMode.Password)
     QApplication.clipboard().setText("pasted")
@@ -132,7 +132,7 @@ def test_a_replacement_beyond_the_text_is_cut(
     assert "x" in field.text()
 
 
-def test_a_listener_to_a_change_finds_the_text_after_the_change(field: PasswordField) -> None:
+def test_the_text_is_up_to_date_in_slots_of_text_edited(field: PasswordField) -> None:
     heard: list[str] = []
     field.textEdited.connect(lambda _: heard.append(field.text()))
     for edit in (typed("a"), typed("b"), pressed(KEY.Key_Backspace, PLAIN), typed("c")):
@@ -141,7 +141,7 @@ def test_a_listener_to_a_change_finds_the_text_after_the_change(field: PasswordF
 
 
 @pytest.mark.parametrize("text", ["é", "😀", "\u200d", "\ue000", "ع", "İ"])
-def test_a_character_is_a_bullet_whatever_it_is(field: PasswordField, text: str) -> None:
+def test_every_character_is_one_bullet(field: PasswordField, text: str) -> None:
     press(field, KEY.Key_unknown, PLAIN, f"{text}")
     press(field, KEY.Key_A, PLAIN, "a")
     assert field.text() == text + "a"
@@ -152,12 +152,14 @@ def test_a_character_is_a_bullet_whatever_it_is(field: PasswordField, text: str)
 
 
 @pytest.mark.parametrize(("key", "text"), [(KEY.Key_Return, "\r"), (KEY.Key_C, "\x03")])
-def test_keys_that_type_nothing_type_nothing(field: PasswordField, key: Qt.Key, text: str) -> None:
+def test_control_characters_are_not_inserted(field: PasswordField, key: Qt.Key, text: str) -> None:
     press(field, key, CTRL if text == "\x03" else PLAIN, text)
     assert field.text() == ""
 
 
-def test_what_assistive_technology_writes_is_taken_in(field: PasswordField) -> None:
+def test_text_written_by_assistive_technology_is_moved_to_the_characters(
+    field: PasswordField,
+) -> None:
     field.setText("abc")
     interface = QAccessible.queryAccessibleInterface(field)
     interface.setText(QAccessible.Text.Value, BULLET + "new" + BULLET)
@@ -165,7 +167,7 @@ def test_what_assistive_technology_writes_is_taken_in(field: PasswordField) -> N
     assert QLineEdit.text(field) == 5 * BULLET
 
 
-def test_it_is_announced_as_a_password_also_while_it_is_shown(field: PasswordField) -> None:
+def test_accessibility_reports_a_password_edit_even_while_visible(field: PasswordField) -> None:
     field.setText("secret")
     for made in (field, shown(field)):
         interface = QAccessible.queryAccessibleInterface(made)
@@ -173,7 +175,7 @@ def test_it_is_announced_as_a_password_also_while_it_is_shown(field: PasswordFie
         assert "secret" not in interface.text(QAccessible.Text.Value)
 
 
-def test_no_more_is_taken_than_there_is_room_for(field: PasswordField) -> None:
+def test_text_beyond_the_maximum_length_is_dropped(field: PasswordField) -> None:
     field.setMaxLength(4)
     field.setText("abcdef")
     assert field.text() == "abcd"
@@ -188,7 +190,7 @@ def test_no_more_is_taken_than_there_is_room_for(field: PasswordField) -> None:
 # --- Paste, drop, context menu -------------------------------------------------------------------
 
 
-def test_text_is_dropped_where_it_is_let_go(field: PasswordField) -> None:
+def test_dropped_text_is_inserted_at_the_drop_position(field: PasswordField) -> None:
     field.setText("ab")
     mime = QMimeData()
     mime.setText("drop")
@@ -217,7 +219,7 @@ def test_the_menu_pastes_deletes_selects_and_shows(
         assert QLineEdit.text(field) == BULLET * len(text)
 
 
-def test_what_is_shown_cannot_be_copied(field: PasswordField) -> None:
+def test_a_visible_password_cannot_be_copied(field: PasswordField) -> None:
     QApplication.clipboard().setText("before")
     shown(field).setText("secret")
     for key in (KEY.Key_C, KEY.Key_X):
@@ -230,7 +232,7 @@ def test_what_is_shown_cannot_be_copied(field: PasswordField) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "secret", "W" * 80, "p😀ss", "שלום", "a\n\u202eb"])
-def test_what_is_shown_is_drawn_and_a_click_finds_each_character(
+def test_a_visible_password_is_drawn_and_points_map_to_its_characters(
     field: PasswordField, text: str, qtbot: QtBot
 ) -> None:
     field.setText(text)
@@ -240,18 +242,18 @@ def test_what_is_shown_is_drawn_and_a_click_finds_each_character(
     line = TextLine()
     for index in range(len(text) + 1):
         field.setCursorPosition(index)
-        line.lay_out(field, text, index)
+        line.layout_text(field, text, index)
         found = {line.index_at(x) for x in range(field.width())}
         assert found <= set(range(len(text) + 1))
         assert index in found, "the cursor is out of sight"
 
 
-def test_the_mouse_selects_what_it_is_drawn_over(field: PasswordField, qtbot: QtBot) -> None:
+def test_the_mouse_selects_characters(field: PasswordField, qtbot: QtBot) -> None:
     field.resize(400, field.height())
     shown(field).setText("iiiiiiiiiiWWWWWWWWWW")
     button = Qt.MouseButton.LeftButton
     line = TextLine()
-    line.lay_out(field, field.text(), 0)
+    line.layout_text(field, field.text(), 0)
     (ten, *_) = [x for x in range(400) if line.index_at(x) == 10]
     qtbot.mousePress(field, button, pos=QPoint(1, 8))
     assert field.cursorPosition() == 0
@@ -265,7 +267,7 @@ def test_the_mouse_selects_what_it_is_drawn_over(field: PasswordField, qtbot: Qt
     assert len(field.selectedText()) == 10
 
 
-def test_what_an_input_method_composes_is_seen_only_while_the_text_is_shown(
+def test_preedit_text_is_drawn_only_while_the_password_is_visible(
     field: PasswordField,
 ) -> None:
     compose(field, "w")
@@ -278,5 +280,5 @@ def test_what_an_input_method_composes_is_seen_only_while_the_text_is_shown(
     assert field.grab().toImage() != one
 
 
-def test_characters_without_a_shape_get_one() -> None:
-    assert visible("a\tb\u202ec\ud800") == "a�b�c�"
+def test_invisible_characters_are_replaced() -> None:
+    assert replace_invisible("a\tb\u202ec\ud800") == "a�b�c�"

@@ -48,9 +48,7 @@ def lightness(image: QImage) -> float:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_window_is_light_or_dark_as_the_desktop_is(
-    name: str, pictures: dict[str, QImage]
-) -> None:
+def test_a_window_follows_the_colour_scheme(name: str, pictures: dict[str, QImage]) -> None:
     assert lightness(pictures[f"{name}-light"]) > 180
     assert lightness(pictures[f"{name}-dark"]) < 90
 

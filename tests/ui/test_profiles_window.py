@@ -109,28 +109,28 @@ def label(window: QWidget, name: str) -> str:
 # --- Display -------------------------------------------------------------------------------------
 
 
-def test_it_shows_the_state_the_address_and_the_profiles(window: ProfilesWindow) -> None:
+def test_the_window_shows_the_state_the_address_and_the_profiles(window: ProfilesWindow) -> None:
     assert label(window, "state").startswith("Office — connected as CORP\\jdoe · proxy.corp")
     assert label(window, "local_address") == "127.0.0.1:3128"
     assert entries(window) == ["Office (active)", "Lab", "Connect directly"]
     assert child(window, QLineEdit, "host").text() == "proxy.corp.example"
 
 
-def test_a_needed_sign_in_can_be_done_from_here(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_the_window_offers_a_needed_sign_in(window: ProfilesWindow, qtbot: QtBot) -> None:
     assert not child(window, QPushButton, "sign_in_now").isVisible()
     window.show_state(IconState.SIGNIN, NEEDED)
     with qtbot.waitSignal(window.sign_in_requested):
         press(window, "sign_in_now")
 
 
-def test_without_a_service_it_can_be_tried_again(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_the_window_offers_a_retry_without_a_service(window: ProfilesWindow, qtbot: QtBot) -> None:
     window.show_state(IconState.STOPPED, None)
     assert label(window, "state") == "TrayProxy is not running"
     with qtbot.waitSignal(window.retry_requested):
         press(window, "try_again_now")
 
 
-def test_another_port_can_be_used_from_here(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_the_window_offers_another_port(window: ProfilesWindow, qtbot: QtBot) -> None:
     assert not child(window, QPushButton, "use_port_now").isVisible()
     status = structs.replace(STATUS, listener=ListenerState.FAILED, spare_port=3129)
     window.show_state(IconState.STOPPED, status)
@@ -176,7 +176,7 @@ def test_a_program_on_the_other_address_of_localhost_is_named(window: ProfilesWi
 PAGE = Problem("TP-310", "This network wants you to sign in on its own page", "Open it.")
 
 
-def test_a_page_of_the_network_can_be_opened(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_the_window_opens_the_sign_in_page(window: ProfilesWindow, qtbot: QtBot) -> None:
     url = "https://portal.example/login?<b>=1"
     notice = structs.replace(PAGE, url=url)
     window.show_state(IconState.OK, structs.replace(STATUS, notices=(notice,)))
@@ -187,7 +187,7 @@ def test_a_page_of_the_network_can_be_opened(window: ProfilesWindow, qtbot: QtBo
     assert child(window, QPushButton, "open_page_now").isHidden()
 
 
-def test_connecting_directly_for_a_while_is_offered_with_the_page(
+def test_a_temporary_direct_connection_is_offered_with_the_sign_in_page(
     window: ProfilesWindow, qtbot: QtBot
 ) -> None:
     offered = structs.replace(STATUS, notices=(structs.replace(PAGE, url="http://p.example/"),))
@@ -244,7 +244,7 @@ def test_a_change_keeps_the_id(window: ProfilesWindow, qtbot: QtBot) -> None:
     ]
 
 
-def test_a_profile_may_need_no_sign_in(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_a_profile_can_be_saved_without_sign_in(window: ProfilesWindow, qtbot: QtBot) -> None:
     child(window, QRadioButton, "without_sign_in").click()
     assert not child(window, QLineEdit, "profile_user").isEnabled()
     with qtbot.waitSignal(window.save_requested) as wanted:
@@ -252,7 +252,7 @@ def test_a_profile_may_need_no_sign_in(window: ProfilesWindow, qtbot: QtBot) -> 
     assert wanted.args == [replace(OFFICE, sign_in=SignIn.NONE)]
 
 
-def test_a_profile_may_use_one_s_own_sign_in(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_a_profile_can_be_saved_with_sso(window: ProfilesWindow, qtbot: QtBot) -> None:
     child(window, QRadioButton, "with_own_sign_in").click()
     assert not child(window, QLineEdit, "profile_user").isEnabled()
     pick(window, "method", Method.NEGOTIATE)
@@ -261,7 +261,7 @@ def test_a_profile_may_use_one_s_own_sign_in(window: ProfilesWindow, qtbot: QtBo
     assert wanted.args == [replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)]
 
 
-def test_a_profile_may_allow_one_method_only(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_a_profile_can_be_saved_with_a_single_method(window: ProfilesWindow, qtbot: QtBot) -> None:
     box = child(window, QComboBox, "method")
     names = [box.itemText(row) for row in range(box.count())]
     assert names == ["Automatic", "Negotiate", "NTLM", "Digest", "Basic"]
@@ -271,7 +271,7 @@ def test_a_profile_may_allow_one_method_only(window: ProfilesWindow, qtbot: QtBo
     assert wanted.args == [replace(OFFICE, method=Method.NTLM)]
 
 
-def test_a_method_that_needs_a_password_does_not_go_with_one_s_own_sign_in(
+def test_a_method_that_needs_a_password_is_rejected_with_sso(
     window: ProfilesWindow, qtbot: QtBot
 ) -> None:
     child(window, QRadioButton, "with_own_sign_in").click()
@@ -287,7 +287,7 @@ def test_a_method_that_needs_a_password_does_not_go_with_one_s_own_sign_in(
         press(window, "save")
 
 
-def test_a_profile_says_how_passwords_are_written_for_old_proxies_r_092(
+def test_a_profile_can_be_saved_with_a_text_encoding_r_092(
     window: ProfilesWindow, qtbot: QtBot
 ) -> None:
     box = child(window, QComboBox, "encoding")
@@ -304,7 +304,7 @@ def test_a_profile_says_how_passwords_are_written_for_old_proxies_r_092(
     assert not box.isEnabled()
 
 
-def test_where_there_is_no_choice_of_methods_none_is_offered(window: ProfilesWindow) -> None:
+def test_the_method_is_disabled_if_there_is_no_choice(window: ProfilesWindow) -> None:
     box = child(window, QComboBox, "method")
     assert box.isEnabled()
     pick(window, "scheme", ProxyScheme.SOCKS5)
@@ -325,7 +325,7 @@ def test_where_there_is_no_choice_of_methods_none_is_offered(window: ProfilesWin
         ("bypass", "\u202e", "host names with commas"),
     ],
 )
-def test_a_mistake_is_told_under_its_field(
+def test_an_error_is_shown_below_its_field(
     field: str, text: str, said: str, window: ProfilesWindow, qtbot: QtBot
 ) -> None:
     if field == "name" and not text:
@@ -337,7 +337,7 @@ def test_a_mistake_is_told_under_its_field(
     assert said in child(window, QLineEdit, field).accessibleDescription()
 
 
-def test_a_field_is_checked_when_it_is_left(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_a_field_is_checked_when_it_loses_the_focus(window: ProfilesWindow, qtbot: QtBot) -> None:
     window.activateWindow()
     qtbot.waitUntil(window.isActiveWindow)
     port = child(window, QLineEdit, "port")
@@ -347,7 +347,7 @@ def test_a_field_is_checked_when_it_is_left(window: ProfilesWindow, qtbot: QtBot
     assert "The port is a number" in label(window, "port_error")
 
 
-def test_what_was_typed_stays_when_another_profile_is_looked_at(
+def test_a_draft_is_kept_when_another_profile_is_selected(
     window: ProfilesWindow, qtbot: QtBot
 ) -> None:
     type_into(window, "name", "Head office", qtbot)
@@ -359,9 +359,7 @@ def test_what_was_typed_stays_when_another_profile_is_looked_at(
     assert child(window, QLineEdit, "name").text() == "Office"
 
 
-def test_a_change_from_elsewhere_does_not_overwrite_what_is_typed(
-    window: ProfilesWindow, qtbot: QtBot
-) -> None:
+def test_a_new_status_does_not_overwrite_a_draft(window: ProfilesWindow, qtbot: QtBot) -> None:
     type_into(window, "name", "Head office", qtbot)
     changed = replace(OFFICE, user="bob")
     window.show_state(
@@ -403,7 +401,7 @@ def test_a_saved_new_profile_is_selected(
     assert not child(window, QPushButton, "revert").isEnabled()
 
 
-def test_the_first_saved_profile_leaves_no_empty_one_behind(qtbot: QtBot) -> None:
+def test_the_first_saved_profile_leaves_no_empty_entry(qtbot: QtBot) -> None:
     window = ProfilesWindow()
     qtbot.addWidget(window)
     window.has_tray = True
@@ -421,7 +419,7 @@ def test_the_first_saved_profile_leaves_no_empty_one_behind(qtbot: QtBot) -> Non
     assert entries(window) == ["proxy (active)", "Connect directly"]
 
 
-def test_what_is_typed_after_saving_stays(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_input_after_saving_is_kept(window: ProfilesWindow, qtbot: QtBot) -> None:
     type_into(window, "name", "Head", qtbot)
     with qtbot.waitSignal(window.save_requested) as wanted:
         press(window, "save")
@@ -434,12 +432,12 @@ def test_what_is_typed_after_saving_stays(window: ProfilesWindow, qtbot: QtBot) 
     assert child(window, QLineEdit, "name").text() == "Head office"
 
 
-def test_why_a_change_was_not_made_is_said(window: ProfilesWindow) -> None:
+def test_the_problem_of_a_failed_save_is_shown(window: ProfilesWindow) -> None:
     window.show_save_problem(Problem("TP-801", "The settings file has a mistake", "Line 3."))
     assert "TP-801" in label(window, "message")
 
 
-def test_another_profile_can_be_made_the_active_one(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_another_profile_can_be_activated(window: ProfilesWindow, qtbot: QtBot) -> None:
     assert not child(window, QPushButton, "use").isVisible()
     select(window, 1)
     with qtbot.waitSignal(window.use_requested) as wanted:
@@ -447,7 +445,9 @@ def test_another_profile_can_be_made_the_active_one(window: ProfilesWindow, qtbo
     assert wanted.args == ["lab"]
 
 
-def test_connecting_directly_is_chosen_like_a_profile(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_connect_directly_can_be_activated_like_a_profile(
+    window: ProfilesWindow, qtbot: QtBot
+) -> None:
     select(window, 2)
     assert label(window, "direct_note").startswith("Programs reach every address directly")
     assert not child(window, QPushButton, "save").isVisible()
@@ -464,7 +464,7 @@ def test_connecting_directly_is_chosen_like_a_profile(window: ProfilesWindow, qt
     assert not label(window, "direct_note")
 
 
-def test_every_part_of_a_profile_is_kept_when_it_is_saved(
+def test_every_field_of_a_profile_is_kept_when_it_is_saved(
     window: ProfilesWindow, qtbot: QtBot
 ) -> None:
     """An encrypted proxy must not become a plain one because somebody changed its name."""
@@ -483,7 +483,7 @@ def test_every_part_of_a_profile_is_kept_when_it_is_saved(
     assert wanted.args == [replace(full, name="Head office")]
 
 
-def test_the_kind_of_proxy_can_be_chosen(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_the_scheme_of_the_proxy_can_be_selected(window: ProfilesWindow, qtbot: QtBot) -> None:
     scheme = child(window, QComboBox, "scheme")
     assert [scheme.itemText(n) for n in range(3)] == ["http://", "https://", "socks5://"]
     qtbot.keyClick(scheme, Qt.Key.Key_S)
@@ -494,7 +494,7 @@ def test_the_kind_of_proxy_can_be_chosen(window: ProfilesWindow, qtbot: QtBot) -
     assert profile.upstream == replace(OFFICE.upstream, scheme=ProxyScheme.SOCKS5)
 
 
-def test_what_few_need_is_hidden_until_it_is_wanted(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_advanced_fields_are_hidden_until_requested(window: ProfilesWindow, qtbot: QtBot) -> None:
     assert not child(window, QLineEdit, "fallbacks").isVisible()
     child(window, QToolButton, "advanced").click()
     type_into(window, "fallbacks", "b:1, https://c:2", qtbot)
@@ -516,7 +516,7 @@ def test_what_few_need_is_hidden_until_it_is_wanted(window: ProfilesWindow, qtbo
         ("ca_file", "company.pem"),
     ],
 )
-def test_a_hidden_mistake_is_shown(
+def test_an_error_in_an_advanced_field_is_shown(
     window: ProfilesWindow, qtbot: QtBot, field: str, text: str
 ) -> None:
     advanced = child(window, QToolButton, "advanced")
@@ -529,7 +529,7 @@ def test_a_hidden_mistake_is_shown(
     assert label(window, f"{field}_error")
 
 
-def test_a_file_can_be_chosen(window: ProfilesWindow, tmp_path: Path) -> None:
+def test_a_certificate_file_can_be_selected(window: ProfilesWindow, tmp_path: Path) -> None:
     child(window, QToolButton, "advanced").click()
     press(window, "choose_ca_file")
     dialog = child(window, QFileDialog, "ca_file_dialog")
@@ -548,7 +548,7 @@ def test_a_saved_password_can_be_forgotten(window: ProfilesWindow, qtbot: QtBot)
     assert wanted.args == ["office"]
 
 
-def test_a_password_that_is_kept_is_said_to_be(window: ProfilesWindow) -> None:
+def test_the_form_shows_whether_a_password_is_saved(window: ProfilesWindow) -> None:
     window.show_state(IconState.OK, structs.replace(STATUS, saved=True))
     assert label(window, "password_kept") == "Kept in GNOME Keyring"
     assert child(window, QPushButton, "forget_password").isEnabled()
@@ -561,7 +561,7 @@ def test_a_password_that_is_kept_is_said_to_be(window: ProfilesWindow) -> None:
     assert not child(window, QPushButton, "forget_password").isEnabled()
 
 
-def test_an_unsafe_keyring_is_said(window: ProfilesWindow) -> None:
+def test_an_unsafe_keyring_is_shown(window: ProfilesWindow) -> None:
     keyring = KeyringStatus(KeyringState.UNSAFE, "PlaintextKeyring")
     window.show_state(IconState.OK, structs.replace(STATUS, keyring=keyring))
     assert "unprotected" in label(window, "password_kept")
@@ -580,7 +580,7 @@ def choose(box: QMessageBox, text: str) -> None:
 
 
 @pytest.mark.parametrize("forget", [True, False])
-def test_deleting_asks_and_offers_to_forget(
+def test_deleting_asks_first_and_offers_to_remove_the_password(
     forget: bool, window: ProfilesWindow, qtbot: QtBot
 ) -> None:
     child(window, QToolButton, "delete_profile").click()
@@ -604,7 +604,7 @@ def test_deleting_the_profile_in_use_warns_first(
     assert ("programs cannot connect" in warning) is warns
 
 
-def test_a_profile_can_be_kept(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_deleting_can_be_cancelled(window: ProfilesWindow, qtbot: QtBot) -> None:
     child(window, QToolButton, "delete_profile").click()
     with qtbot.assertNotEmitted(window.delete_requested):
         choose(question(window, qtbot), "Keep")
@@ -615,7 +615,7 @@ def test_with_a_tray_the_window_closes(window: ProfilesWindow) -> None:
     assert not window.isVisible()
 
 
-def test_without_a_tray_closing_asks(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_without_a_tray_closing_asks_first(window: ProfilesWindow, qtbot: QtBot) -> None:
     window.has_tray = False
     window.close()
     assert window.isVisible()
@@ -623,7 +623,7 @@ def test_without_a_tray_closing_asks(window: ProfilesWindow, qtbot: QtBot) -> No
     assert not window.isVisible()
 
 
-def test_without_a_tray_one_can_quit(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_without_a_tray_closing_can_quit(window: ProfilesWindow, qtbot: QtBot) -> None:
     window.has_tray = False
     window.close()
     with qtbot.waitSignal(window.quit_requested):
@@ -661,7 +661,7 @@ NOT_FOUND = CheckResult(
 )
 
 
-def test_a_test_shows_its_steps(window: ProfilesWindow, qtbot: QtBot) -> None:
+def test_the_panel_shows_the_steps_of_a_test(window: ProfilesWindow, qtbot: QtBot) -> None:
     with qtbot.waitSignal(window.check_requested) as wanted:
         press(window, "test")
     [request] = wanted.args or []
@@ -724,14 +724,14 @@ def test_the_failing_step_is_explained() -> None:
     assert verdict(NOT_FOUND) == "proxy.corp was not found. You may be outside the VPN. (TP-201)"
 
 
-def test_a_test_that_could_not_run_says_why(qtbot: QtBot) -> None:
+def test_the_panel_shows_why_a_test_could_not_run(qtbot: QtBot) -> None:
     panel = CheckPanel(CheckProfile(OFFICE))
     qtbot.addWidget(panel)
     panel.show_reply(Failed(Problem("TP-901", "Gone", "Try again.")))
     assert "TP-901" in child(panel, QLabel, "verdict").text()
 
 
-def test_the_report_is_plain_and_tells_the_upstream() -> None:
+def test_the_report_contains_the_upstream_and_the_steps() -> None:
     text = report(OFFICE, GOOD)
     assert text.startswith("TrayProxy test of http://proxy.corp.example:8080\n")
     assert "sign-in: ok as CORP\\jdoe (31 ms)" in text
@@ -750,12 +750,12 @@ def test_the_report_is_plain_and_tells_the_upstream() -> None:
         ("proxy", "proxy", ""),
     ],
 )
-def test_a_pasted_address_is_taken_apart(typed: str, host: str, port: str) -> None:
+def test_a_pasted_address_is_split(typed: str, host: str, port: str) -> None:
     draft = normalized(ProfileDraft(name="x", host=typed))
     assert (draft.host, draft.port) == (host, port)
 
 
-def test_a_profile_survives_being_text() -> None:
+def test_a_profile_becomes_a_draft() -> None:
     assert draft_from_profile(OFFICE) == ProfileDraft(
         "Office", "proxy.corp.example", "8080", SignIn.PASSWORD, "CORP\\jdoe", ""
     )
@@ -770,7 +770,7 @@ def test_a_profile_survives_being_text() -> None:
         ("proxy:8080", ProxyScheme.SOCKS5),  # As it was chosen before.
     ],
 )
-def test_a_pasted_address_brings_its_kind(typed: str, scheme: ProxyScheme) -> None:
+def test_a_pasted_address_sets_the_scheme(typed: str, scheme: ProxyScheme) -> None:
     assert (
         normalized(ProfileDraft(name="x", host=typed, scheme=ProxyScheme.SOCKS5)).scheme is scheme
     )

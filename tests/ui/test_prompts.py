@@ -78,7 +78,7 @@ def press(dialog: SignInDialog, name: str) -> None:
     button.click()
 
 
-def test_a_question_opens_a_dialog(
+def test_a_prompt_opens_a_dialog(
     prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
     service.open_prompt(PROMPT)
@@ -86,7 +86,7 @@ def test_a_question_opens_a_dialog(
     assert prompts.pending == PROMPT
 
 
-def test_a_changed_question_changes_the_dialog(
+def test_a_changed_prompt_updates_the_dialog(
     prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
     service.open_prompt(PROMPT)
@@ -96,7 +96,7 @@ def test_a_changed_question_changes_the_dialog(
     assert prompts.dialog is dialog
 
 
-def test_an_answer_goes_to_the_service(
+def test_an_answer_is_sent_to_the_service(
     prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
     service.open_prompt(PROMPT)
@@ -121,7 +121,7 @@ def test_an_accepted_answer_closes_the_dialog(
     assert not service.requests_of(DeclinePrompt)
 
 
-def test_a_refused_answer_is_explained(
+def test_a_failed_answer_enables_the_dialog(
     prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
     problem = Problem("TP-302", "No", "It has a colon.")
@@ -144,7 +144,7 @@ def test_cancel_declines_for_a_minute(
     assert prompts.pending is None
 
 
-def test_a_question_that_is_gone_closes_silently(
+def test_a_closed_prompt_closes_the_dialog_without_a_request(
     prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
     service.open_prompt(PROMPT)
@@ -154,7 +154,7 @@ def test_a_question_that_is_gone_closes_silently(
     assert not service.requests
 
 
-def test_questions_come_one_at_a_time(
+def test_prompts_are_shown_one_after_another(
     prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
     service.open_prompt(PROMPT)
@@ -164,7 +164,7 @@ def test_questions_come_one_at_a_time(
     assert dialog_for(prompts, qtbot, number=2).isVisible()
 
 
-def test_the_dialog_goes_with_the_service(
+def test_the_dialog_closes_when_the_service_is_lost(
     prompts: PromptDialogs, service: FakeService, qtbot: QtBot
 ) -> None:
     service.open_prompt(PROMPT)
@@ -174,7 +174,7 @@ def test_the_dialog_goes_with_the_service(
     assert prompts.pending is None
 
 
-def test_an_unnoticed_dialog_is_notified_and_taken_back_when_it_ends(
+def test_a_dialog_in_the_background_has_a_notification_until_its_prompt_closes(
     prompts: PromptDialogs, service: FakeService, channel: RecordingChannel, qtbot: QtBot
 ) -> None:
     service.open_prompt(PROMPT)
@@ -186,7 +186,7 @@ def test_an_unnoticed_dialog_is_notified_and_taken_back_when_it_ends(
     qtbot.waitUntil(lambda: channel.shown is None)
 
 
-def test_the_same_is_not_notified_twice(
+def test_the_same_prompt_has_one_notification(
     prompts: PromptDialogs, service: FakeService, channel: RecordingChannel, qtbot: QtBot
 ) -> None:
     service.open_prompt(PROMPT)
@@ -197,7 +197,7 @@ def test_the_same_is_not_notified_twice(
     assert channel.posts == 1
 
 
-def test_nothing_is_notified_while_one_of_our_windows_is_active(
+def test_no_notification_is_shown_while_a_window_is_active(
     prompts: PromptDialogs, service: FakeService, channel: RecordingChannel, qtbot: QtBot
 ) -> None:
     service.open_prompt(PROMPT)
@@ -211,7 +211,7 @@ def test_nothing_is_notified_while_one_of_our_windows_is_active(
 @pytest.mark.parametrize(
     ("action", "requests"), [(SIGN_IN, []), (NOT_NOW, [DeclinePrompt(1, Snooze.A_WHILE)])]
 )
-def test_the_notification_can_do_what_the_dialog_can(
+def test_the_actions_of_the_notification(
     action: str,
     requests: list[object],
     prompts: PromptDialogs,
@@ -236,11 +236,11 @@ def test_the_notification_is_n1() -> None:
 
 
 def test_a_saved_password_that_failed_is_n2() -> None:
-    said = notification_for(replace(PROMPT, reason=PromptReason.SAVED_REJECTED))
-    assert said.title == "Password not accepted for Office"
+    notification = notification_for(replace(PROMPT, reason=PromptReason.SAVED_REJECTED))
+    assert notification.title == "Password not accepted for Office"
 
 
 def test_a_title_has_at_most_60_characters() -> None:
-    for why in PromptReason:
-        said = notification_for(replace(PROMPT, profile="x" * 500, reason=why))
-        assert len(said.title) <= 70
+    for reason in PromptReason:
+        notification = notification_for(replace(PROMPT, profile="x" * 500, reason=reason))
+        assert len(notification.title) <= 70

@@ -17,14 +17,14 @@ def test_the_delay_doubles() -> None:
     assert [policy.next_delay_s(0, 0) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
-def test_a_service_that_lived_for_long_is_brought_back_soon() -> None:
+def test_a_long_uptime_resets_the_delay() -> None:
     policy = RestartPolicy()
     for _ in range(5):
         policy.next_delay_s(0, 0)
     assert policy.next_delay_s(0, STABLE_UPTIME_S) == 1
 
 
-def test_a_person_need_not_wait() -> None:
+def test_a_reset_restores_the_first_delay() -> None:
     policy = RestartPolicy()
     for _ in range(MAX_STARTS):
         policy.record_start(0)

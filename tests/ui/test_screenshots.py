@@ -12,7 +12,7 @@ from tests.ui.scripted_service import scripted_service, tray
 SHOT = SOURCES / "tests/artefacts/screenshots/sign-in.png"
 
 
-def test_the_dialog_is_as_the_readme_shows_it(place: Home) -> None:
+def test_the_screenshot_of_the_readme(place: Home) -> None:
     with desktop(place) as here, window_manager(here), scripted_service(here, NEEDED) as service:
         portal = Portal(here.bus, Appearance.LIGHT)
         try:

@@ -32,13 +32,13 @@ def client(service: FakeService, qtbot: QtBot) -> Iterator[ServiceClient]:
     client.close()
 
 
-def test_opening_brings_the_status(client: ServiceClient, qtbot: QtBot) -> None:
+def test_opening_emits_the_status(client: ServiceClient, qtbot: QtBot) -> None:
     with qtbot.waitSignal(client.status_changed) as changed:
         assert client.open()
     assert changed.args == [STATUS]
 
 
-def test_what_came_is_read_before_qt_reports_the_socket_again(
+def test_messages_are_read_in_the_slot_of_the_socket_notifier(
     client: ServiceClient, service: FakeService, qtbot: QtBot
 ) -> None:
     # Qt's dispatcher on Windows delivers no queued call before the socket was read.
@@ -51,7 +51,7 @@ def test_what_came_is_read_before_qt_reports_the_socket_again(
     assert events == ["token"]
 
 
-def test_there_may_be_no_service(service: FakeService, client: ServiceClient) -> None:
+def test_open_returns_false_without_a_service(service: FakeService, client: ServiceClient) -> None:
     service.is_running = False
     assert not client.open()
     assert not client.is_open
@@ -68,7 +68,7 @@ def test_events_become_signals(service: FakeService, client: ServiceClient, qtbo
         service.send(Quitting())
 
 
-def test_a_reply_finds_its_request(
+def test_a_reply_is_passed_to_its_callback(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     client.open()
@@ -78,7 +78,7 @@ def test_a_reply_finds_its_request(
     assert replies == [Done()]
 
 
-def test_requests_fail_when_the_service_dies(
+def test_requests_fail_when_the_connection_is_lost(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     client.open()
@@ -91,7 +91,9 @@ def test_requests_fail_when_the_service_dies(
     assert not client.is_open
 
 
-def test_a_request_without_a_service_fails_later(client: ServiceClient, qtbot: QtBot) -> None:
+def test_a_request_without_a_connection_fails_asynchronously(
+    client: ServiceClient, qtbot: QtBot
+) -> None:
     replies: list[Reply] = []
     client.request(GetStatus(), replies.append)
     assert not replies
@@ -112,9 +114,7 @@ class BlockedConnect:
         return cast("Client", self._service.connect())
 
 
-def test_a_connection_that_takes_time_does_not_stop_the_window(
-    service: FakeService, qtbot: QtBot
-) -> None:
+def test_a_slow_connection_attempt_does_not_block(service: FakeService, qtbot: QtBot) -> None:
     connect = BlockedConnect(service)
     client = ServiceClient(ThreadedConnector(connect))
     with qtbot.waitSignal(client.status_changed), qtbot.waitSignal(client.opened):
@@ -126,7 +126,9 @@ def test_a_connection_that_takes_time_does_not_stop_the_window(
     client.close()
 
 
-def test_a_service_that_proves_to_be_gone_is_started(service: FakeService, qtbot: QtBot) -> None:
+def test_the_service_is_started_after_a_slow_attempt_fails(
+    service: FakeService, qtbot: QtBot
+) -> None:
     service.is_running = False
     connect = BlockedConnect(service)
     client = ServiceClient(ThreadedConnector(connect))
@@ -147,7 +149,7 @@ def test_a_service_that_proves_to_be_gone_is_started(service: FakeService, qtbot
     client.close()
 
 
-def test_a_stopped_keeper_starts_nothing_when_the_connection_fails(
+def test_a_stopped_supervisor_does_not_start_the_service(
     service: FakeService, qtbot: QtBot
 ) -> None:
     service.is_running = False
@@ -162,9 +164,7 @@ def test_a_stopped_keeper_starts_nothing_when_the_connection_fails(
     assert not starts
 
 
-def test_a_keeper_that_may_start_no_more_gives_up_when_the_connection_fails(
-    service: FakeService, qtbot: QtBot
-) -> None:
+def test_after_stop_starting_a_failed_attempt_gives_up(service: FakeService, qtbot: QtBot) -> None:
     service.is_running = False
     connect = BlockedConnect(service)
     client = ServiceClient(ThreadedConnector(connect))
@@ -180,7 +180,7 @@ def test_a_keeper_that_may_start_no_more_gives_up_when_the_connection_fails(
 # --- ServiceSupervisor ---------------------------------------------------------------------------
 
 
-def test_a_service_is_started_when_there_is_none(
+def test_the_service_is_started_if_it_is_not_running(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
@@ -199,7 +199,7 @@ def test_a_running_service_is_not_started(client: ServiceClient, qtbot: QtBot) -
     assert not starts
 
 
-def test_a_service_that_died_is_brought_back(
+def test_a_crashed_service_is_restarted(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     def start() -> None:
@@ -212,7 +212,7 @@ def test_a_service_that_died_is_brought_back(
     assert client.is_open
 
 
-def test_a_connection_lost_without_a_death_is_not_called_a_restart(
+def test_a_reconnection_without_a_start_is_no_restart(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     supervisor = ServiceSupervisor(client, lambda: None, parent=client)
@@ -222,7 +222,7 @@ def test_a_connection_lost_without_a_death_is_not_called_a_restart(
         service.is_running = True
 
 
-def test_a_service_that_cannot_be_started_is_tried_again(
+def test_a_failed_start_is_retried(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
@@ -239,7 +239,7 @@ def test_a_service_that_cannot_be_started_is_tried_again(
     assert len(starts) == 2
 
 
-def test_a_stopped_keeper_leaves_the_service_as_it_is(
+def test_a_stopped_supervisor_does_not_restart_the_service(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     starts: list[None] = []
@@ -251,7 +251,7 @@ def test_a_stopped_keeper_leaves_the_service_as_it_is(
     assert not starts
 
 
-def test_a_keeper_that_may_start_no_more_connects_to_the_service_that_it_has_started(
+def test_after_stop_starting_the_started_service_is_connected(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
@@ -262,7 +262,7 @@ def test_a_keeper_that_may_start_no_more_connects_to_the_service_that_it_has_sta
         service.is_running = True
 
 
-def test_a_keeper_that_may_start_no_more_gives_up_a_service_that_does_not_come(
+def test_after_stop_starting_a_start_that_times_out_gives_up(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     service.is_running = False
@@ -275,7 +275,7 @@ def test_a_keeper_that_may_start_no_more_gives_up_a_service_that_does_not_come(
     assert not supervisor.stop_starting()
 
 
-def test_a_keeper_that_waits_to_start_again_makes_no_connection(
+def test_stop_starting_returns_false_during_the_back_off(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:
     starts: list[None] = []

@@ -63,7 +63,7 @@ def accept(dialog: SignInDialog) -> QPushButton:
 # --- Displayed texts -----------------------------------------------------------------------------
 
 
-def test_it_says_who_asks_for_whom_and_how(dialog: SignInDialog) -> None:
+def test_the_dialog_shows_the_profile_the_proxy_and_the_program(dialog: SignInDialog) -> None:
     assert "Proxy “Office” wants you to sign in" in texts(dialog)
     assert "http://proxy.corp.example:8080" in texts(dialog)
     assert "“Corporate Internet Access”" in texts(dialog)
@@ -72,7 +72,7 @@ def test_it_says_who_asks_for_whom_and_how(dialog: SignInDialog) -> None:
     assert "The password travels unencrypted to this proxy." in texts(dialog)
 
 
-def test_lines_that_are_not_true_are_not_there(qtbot: QtBot) -> None:
+def test_rows_without_content_are_hidden(qtbot: QtBot) -> None:
     dialog = shown(
         qtbot, replace(PROMPT, realm="", programs=(), waiting=0, reason=PromptReason.ASKED_FOR)
     )
@@ -90,14 +90,12 @@ def test_lines_that_are_not_true_are_not_there(qtbot: QtBot) -> None:
         (Transport.ENCRYPTED, "Basic", "is encrypted"),
     ],
 )
-def test_the_encryption_line_is_that_of_the_table(
-    transport: Transport, method: str, line: str, qtbot: QtBot
-) -> None:
+def test_the_transport_line(transport: Transport, method: str, line: str, qtbot: QtBot) -> None:
     dialog = shown(qtbot, replace(PROMPT, transport=transport, method=method))
     assert [text for text in texts(dialog) if line in text]
 
 
-def test_why_explains_in_plain_words(dialog: SignInDialog, qtbot: QtBot) -> None:
+def test_why_shows_an_explanation(dialog: SignInDialog, qtbot: QtBot) -> None:
     before = dialog.height()
     child(dialog, QPushButton, "why").click()
     assert [text for text in texts(dialog) if "Your company chose this method" in text]
@@ -136,24 +134,24 @@ def test_why_explains_in_plain_words(dialog: SignInDialog, qtbot: QtBot) -> None
         ),
     ],
 )
-def test_it_says_why_it_asks(prompt: Prompt, line: str, qtbot: QtBot) -> None:
+def test_the_dialog_shows_the_reason_of_the_prompt(prompt: Prompt, line: str, qtbot: QtBot) -> None:
     assert [text for text in texts(shown(qtbot, prompt)) if line in text]
 
 
-def test_the_lock_out_line_comes_with_the_second_rejection(qtbot: QtBot) -> None:
+def test_the_lock_out_line_is_shown_after_the_second_rejection(qtbot: QtBot) -> None:
     line = "Many companies lock accounts after 3–5 wrong tries."
     assert line not in texts(shown(qtbot, REJECTED))
     assert line in texts(shown(qtbot, replace(REJECTED, rejections=2)))
 
 
-def test_an_account_that_is_locked_is_said_to_be_so_once(qtbot: QtBot) -> None:
+def test_a_locked_account_is_mentioned_once(qtbot: QtBot) -> None:
     locked = replace(REJECTED, reason=PromptReason.LOCKED, rejections=1, confirm_retry=True)
     dialog = shown(qtbot, locked)
     assert accept(dialog).text() == "Try anyway"
     assert len([text for text in texts(dialog) if "locked" in text]) == 1
 
 
-def test_a_repeated_password_is_told_and_counts_only_those_that_were_sent(qtbot: QtBot) -> None:
+def test_a_repeated_password_is_explained_and_not_counted_as_rejection(qtbot: QtBot) -> None:
     dialog = shown(
         qtbot, replace(REJECTED, reason=PromptReason.REPEATED, rejections=1, confirm_retry=True)
     )
@@ -162,7 +160,7 @@ def test_a_repeated_password_is_told_and_counts_only_those_that_were_sent(qtbot:
     assert accept(dialog).text() == "Try anyway"
 
 
-def test_a_hurried_person_is_asked_to_wait(qtbot: QtBot) -> None:
+def test_rejections_in_quick_succession_ask_the_user_to_wait(qtbot: QtBot) -> None:
     dialog = shown(qtbot, replace(REJECTED, rejections=3, confirm_retry=True))
     assert accept(dialog).text() == "Try anyway"
     assert [text for text in texts(dialog) if "rejected 3 passwords in a row" in text]
@@ -182,7 +180,7 @@ def test_a_hurried_person_is_asked_to_wait(qtbot: QtBot) -> None:
         (KeyringStatus(KeyringState.OFF), "Remember the password", "started to keep no passwords"),
     ],
 )
-def test_remembering_names_the_store_or_the_reason(
+def test_the_remember_box_names_the_store_or_the_reason(
     keyring: KeyringStatus, text: str, reason: str, qtbot: QtBot
 ) -> None:
     dialog = shown(qtbot, replace(PROMPT, keyring=keyring))
@@ -195,7 +193,7 @@ def test_remembering_names_the_store_or_the_reason(
 # --- Input ---------------------------------------------------------------------------------------
 
 
-def test_the_first_focus_is_the_first_thing_to_fill_in(qtbot: QtBot) -> None:
+def test_the_first_empty_field_has_the_focus(qtbot: QtBot) -> None:
     for user, field in (("", "user"), ("alice", "password")):
         dialog = shown(qtbot, replace(PROMPT, user=user))
         assert dialog.focusWidget() is child(dialog, QLineEdit, field)
@@ -215,14 +213,14 @@ def test_enter_signs_in(dialog: SignInDialog, qtbot: QtBot) -> None:
     assert answered.args == [Login("CORP\\jdoe", "secret"), True]
 
 
-def test_not_to_remember_is_said(dialog: SignInDialog, qtbot: QtBot) -> None:
+def test_the_remember_box_is_part_of_the_answer(dialog: SignInDialog, qtbot: QtBot) -> None:
     child(dialog, QCheckBox, "remember").setChecked(False)
     with qtbot.waitSignal(dialog.answered) as answered:
         accept(dialog).click()
     assert answered.args == [Login("CORP\\jdoe", ""), False]
 
 
-def test_typing_is_told_once(dialog: SignInDialog, qtbot: QtBot) -> None:
+def test_typed_is_emitted_once(dialog: SignInDialog, qtbot: QtBot) -> None:
     typed: list[None] = []
     dialog.typed.connect(lambda: typed.append(None))
     qtbot.keyClicks(password(dialog), "secret")
@@ -254,7 +252,7 @@ def test_not_now_offers_two_times(
 # --- Checking ------------------------------------------------------------------------------------
 
 
-def test_while_it_is_checked_nothing_can_be_changed(dialog: SignInDialog) -> None:
+def test_fields_are_disabled_while_checking(dialog: SignInDialog) -> None:
     accept(dialog).click()
     assert accept(dialog).text() == "Signing in…"
     assert not accept(dialog).isEnabled()
@@ -262,13 +260,13 @@ def test_while_it_is_checked_nothing_can_be_changed(dialog: SignInDialog) -> Non
     assert dialog.isVisible()
 
 
-def test_a_change_that_is_no_verdict_does_not_end_the_checking(dialog: SignInDialog) -> None:
+def test_a_prompt_change_without_a_verdict_does_not_end_the_check(dialog: SignInDialog) -> None:
     accept(dialog).click()
     dialog.show_prompt(replace(PROMPT, waiting=9))
     assert not password(dialog).isEnabled()
 
 
-def test_a_rejection_asks_again_with_the_password_selected(
+def test_a_rejection_enables_the_fields_and_selects_the_password(
     dialog: SignInDialog, qtbot: QtBot
 ) -> None:
     qtbot.keyClicks(password(dialog), "wrong")
@@ -289,7 +287,7 @@ def test_a_rejection_asks_again_with_the_password_selected(
     ("method", "typed", "is_told"),
     [("Basic", "pässword", True), ("Basic", "password", False), ("NTLM", "pässword", False)],
 )
-def test_a_rejected_password_that_may_have_been_read_otherwise_says_so_r_092(
+def test_a_rejected_non_ascii_password_shows_the_encoding_hint_r_092(
     qtbot: QtBot, method: str, typed: str, is_told: bool
 ) -> None:
     dialog = shown(qtbot, replace(PROMPT, method=method))
@@ -299,7 +297,7 @@ def test_a_rejected_password_that_may_have_been_read_otherwise_says_so_r_092(
     assert ("another text encoding in the profile" in " ".join(texts(dialog))) is is_told
 
 
-def test_success_is_seen_and_then_closes(dialog: SignInDialog, qtbot: QtBot) -> None:
+def test_an_accepted_login_shows_signed_in_and_closes(dialog: SignInDialog, qtbot: QtBot) -> None:
     qtbot.keyClicks(password(dialog), "secret")
     accept(dialog).click()
     with qtbot.assertNotEmitted(dialog.declined), qtbot.waitSignal(dialog.closed):
@@ -309,20 +307,20 @@ def test_success_is_seen_and_then_closes(dialog: SignInDialog, qtbot: QtBot) -> 
     assert password(dialog).text() == ""
 
 
-def test_an_answer_that_cannot_be_tried_says_so(dialog: SignInDialog) -> None:
+def test_an_answer_that_cannot_be_sent_shows_its_problem(dialog: SignInDialog) -> None:
     accept(dialog).click()
     dialog.show_problem(Problem("TP-302", "This user name cannot be sent", "It has a colon."))
     assert "This user name cannot be sent. It has a colon. (TP-302)" in texts(dialog)
     assert password(dialog).isEnabled()
 
 
-def test_a_new_face_sees_that_an_answer_is_being_tried(qtbot: QtBot) -> None:
+def test_a_new_dialog_shows_a_check_in_progress(qtbot: QtBot) -> None:
     dialog = shown(qtbot, CHECKING)
     assert accept(dialog).text() == "Signing in…"
     assert not password(dialog).isEnabled()
 
 
-def test_a_dialog_in_the_background_says_so(qtbot: QtBot) -> None:
+def test_a_dialog_in_the_background_emits_not_activated(qtbot: QtBot) -> None:
     dialog = SignInDialog(PROMPT)
     qtbot.addWidget(dialog)
     other = SignInDialog(PROMPT)
@@ -336,7 +334,7 @@ def test_a_dialog_in_the_background_says_so(qtbot: QtBot) -> None:
 # --- Password field ------------------------------------------------------------------------------
 
 
-def test_the_password_is_hidden_and_forgotten(dialog: SignInDialog, qtbot: QtBot) -> None:
+def test_the_password_is_masked_and_wiped(dialog: SignInDialog, qtbot: QtBot) -> None:
     field = password(dialog)
     qtbot.keyClicks(field, "secret")
     assert field.displayText() != "secret"
@@ -346,14 +344,16 @@ def test_the_password_is_hidden_and_forgotten(dialog: SignInDialog, qtbot: QtBot
     assert field.text() == ""
 
 
-def test_input_methods_are_told_that_it_is_secret(dialog: SignInDialog) -> None:
+def test_the_password_field_has_the_input_method_hints_for_passwords(dialog: SignInDialog) -> None:
     hints = password(dialog).inputMethodHints()
     assert hints & Qt.InputMethodHint.ImhSensitiveData
     assert hints & Qt.InputMethodHint.ImhHiddenText
     assert not password(dialog).dragEnabled()
 
 
-def test_ctrl_h_shows_the_password_until_the_focus_goes(dialog: SignInDialog, qtbot: QtBot) -> None:
+def test_ctrl_h_shows_the_password_until_the_focus_leaves(
+    dialog: SignInDialog, qtbot: QtBot
+) -> None:
     field = password(dialog)
     dialog.activateWindow()
     qtbot.waitUntil(dialog.isActiveWindow)
@@ -383,14 +383,14 @@ def test_caps_lock_is_inferred(
     assert infer_caps_lock(before, text, shift=shift) is after
 
 
-def test_caps_lock_is_told_and_taken_back(dialog: SignInDialog, qtbot: QtBot) -> None:
+def test_the_caps_lock_row_follows_caps_lock(dialog: SignInDialog, qtbot: QtBot) -> None:
     qtbot.keyClick(password(dialog), "A")
     assert "Caps Lock is on" in texts(dialog)
     qtbot.keyClick(password(dialog), Qt.Key.Key_CapsLock)
     assert "Caps Lock is on" not in texts(dialog)
 
 
-def test_a_password_is_in_no_repr(dialog: SignInDialog, qtbot: QtBot) -> None:
+def test_no_repr_contains_the_password(dialog: SignInDialog, qtbot: QtBot) -> None:
     qtbot.keyClicks(password(dialog), "canary77")
     assert "canary77" not in repr(dialog) + repr(vars(dialog))
 
@@ -410,7 +410,7 @@ HOSTILE = replace(
 )
 
 
-def test_hostile_text_is_shown_as_text_and_bounded(qtbot: QtBot) -> None:
+def test_hostile_text_is_plain_and_truncated(qtbot: QtBot) -> None:
     dialog = shown(qtbot, HOSTILE)
     assert all(label.textFormat() is not Qt.TextFormat.RichText for label in labels(dialog))
     shown_texts = " ".join(texts(dialog))
@@ -455,13 +455,15 @@ def test_every_field_has_a_name_and_a_role(dialog: SignInDialog) -> None:
         assert interface.role() not in (QAccessible.Role.NoRole, QAccessible.Role.Client)
 
 
-def test_the_password_field_is_one_for_assistive_technology(dialog: SignInDialog) -> None:
+def test_the_password_field_is_a_password_edit_for_assistive_technology(
+    dialog: SignInDialog,
+) -> None:
     interface = QAccessible.queryAccessibleInterface(password(dialog))
     assert interface.text(QAccessible.Text.Name) == "Password:"
     assert interface.state().passwordEdit
 
 
-def test_a_screen_reader_hears_what_matters_when_it_opens(qtbot: QtBot) -> None:
+def test_the_accessible_description_contains_the_facts_of_the_prompt(qtbot: QtBot) -> None:
     description = shown(qtbot, REJECTED).accessibleDescription()
     for part in (
         "http://proxy.corp.example:8080",
@@ -472,7 +474,7 @@ def test_a_screen_reader_hears_what_matters_when_it_opens(qtbot: QtBot) -> None:
         assert part in description
 
 
-def test_tab_goes_through_it_in_reading_order(dialog: SignInDialog, qtbot: QtBot) -> None:
+def test_the_tab_order_is_the_reading_order(dialog: SignInDialog, qtbot: QtBot) -> None:
     dialog.activateWindow()
     qtbot.waitUntil(dialog.isActiveWindow)
     child(dialog, QPushButton, "why").setFocus()

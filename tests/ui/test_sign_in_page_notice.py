@@ -24,7 +24,7 @@ WANTED = structs.replace(STATUS, notices=(PAGE,))
 TITLE = "This network wants you to sign in on its own page"
 
 
-class Notices:
+class PageNoticeFixture:
     """What is under test, and the screen that it speaks to."""
 
     def __init__(self) -> None:
@@ -32,19 +32,21 @@ class Notices:
         self.notices = SignInPageNotice(Notifier(self.channel))
         self.notices._delay_timer.setInterval(0)
 
-    def see(self, status: Status | None, qtbot: QtBot) -> None:
+    def update(self, status: Status | None, qtbot: QtBot) -> None:
         self.notices.update(status)
         qtbot.waitUntil(lambda: not self.notices._delay_timer.isActive())
 
 
 @pytest.fixture
-def page(qapp: object) -> Notices:
-    return Notices()
+def screen(qapp: object) -> PageNoticeFixture:
+    return PageNoticeFixture()
 
 
-def test_the_page_is_told_with_both_ways_out(page: Notices, qtbot: QtBot) -> None:
-    page.see(WANTED, qtbot)
-    shown = page.channel.shown
+def test_the_notification_offers_the_page_and_a_direct_connection(
+    screen: PageNoticeFixture, qtbot: QtBot
+) -> None:
+    screen.update(WANTED, qtbot)
+    shown = screen.channel.shown
     assert shown is not None
     assert (shown.title, [key for key, _ in shown.actions]) == (
         TITLE,
@@ -55,40 +57,42 @@ def test_the_page_is_told_with_both_ways_out(page: Notices, qtbot: QtBot) -> Non
         "Connect directly for 5 minutes",
     ]
     assert "portal" not in shown.title + shown.body  # Nothing of it comes from the network.
-    with qtbot.waitSignal(page.notices.page_requested) as opened:
-        page.channel.chosen.emit(OPEN_PAGE, "")
+    with qtbot.waitSignal(screen.notices.page_requested) as opened:
+        screen.channel.chosen.emit(OPEN_PAGE, "")
     assert opened.args == [URL]
-    with qtbot.waitSignal(page.notices.direct_requested):
-        page.channel.chosen.emit(CONNECT_DIRECTLY, "")
+    with qtbot.waitSignal(screen.notices.direct_requested):
+        screen.channel.chosen.emit(CONNECT_DIRECTLY, "")
 
 
-def test_the_page_is_told_once_and_withdrawn_with_its_cause(page: Notices, qtbot: QtBot) -> None:
-    page.see(WANTED, qtbot)
-    page.see(structs.replace(WANTED, received=1), qtbot)
-    assert page.channel.posts == 1
-    page.see(STATUS, qtbot)
-    assert page.channel.shown is None
+def test_the_notification_is_shown_once_and_withdrawn_with_the_page(
+    screen: PageNoticeFixture, qtbot: QtBot
+) -> None:
+    screen.update(WANTED, qtbot)
+    screen.update(structs.replace(WANTED, received=1), qtbot)
+    assert screen.channel.posts == 1
+    screen.update(STATUS, qtbot)
+    assert screen.channel.shown is None
 
 
 @pytest.mark.parametrize(
     "status", [STATUS, None, structs.replace(WANTED, profile=None, direct=True)]
 )
-def test_nothing_is_told_that_is_over_within_seconds(
-    status: Status | None, page: Notices, qtbot: QtBot
+def test_a_page_that_disappears_within_the_delay_has_no_notification(
+    status: Status | None, screen: PageNoticeFixture, qtbot: QtBot
 ) -> None:
-    page.notices._delay_timer.setInterval(60_000)
-    page.notices.update(WANTED)
-    page.see(status, qtbot)
-    assert page.channel.posts == 0
+    screen.notices._delay_timer.setInterval(60_000)
+    screen.notices.update(WANTED)
+    screen.update(status, qtbot)
+    assert screen.channel.posts == 0
 
 
-def test_behind_a_locked_screen_the_page_is_told_after_the_unlocking(
-    page: Notices, qtbot: QtBot
+def test_the_notification_is_shown_after_the_screen_is_unlocked(
+    screen: PageNoticeFixture, qtbot: QtBot
 ) -> None:
-    page.see(structs.replace(WANTED, screen_locked=True), qtbot)
-    assert page.channel.posts == 0
-    page.see(WANTED, qtbot)
-    assert page.channel.posts == 1
+    screen.update(structs.replace(WANTED, screen_locked=True), qtbot)
+    assert screen.channel.posts == 0
+    screen.update(WANTED, qtbot)
+    assert screen.channel.posts == 1
 
 
 def test_the_menu_offers_to_connect_directly(qtbot: QtBot) -> None:
@@ -104,7 +108,7 @@ def test_the_menu_offers_to_connect_directly(qtbot: QtBot) -> None:
         row.trigger()
 
 
-def test_the_state_says_until_when_programs_connect_directly() -> None:
+def test_the_heading_shows_the_end_of_a_temporary_direct_connection() -> None:
     direct = structs.replace(STATUS, profile=None, direct=True)
     assert first_line(IconState.DIRECT, direct) == "Connecting directly"
     for_now = structs.replace(direct, direct_until=1_796_009_015.0)
@@ -121,7 +125,9 @@ def app(service: FakeService, qtbot: QtBot) -> Iterator[App]:
     app.close()
 
 
-def test_the_offer_asks_for_five_minutes(app: App, service: FakeService, qtbot: QtBot) -> None:
+def test_the_direct_action_requests_five_minutes(
+    app: App, service: FakeService, qtbot: QtBot
+) -> None:
     qtbot.waitUntil(lambda: app.client.is_open)
     app.page_notices.direct_requested.emit()
     qtbot.waitUntil(lambda: UseProfile(DIRECT_ID, 300) in service.requests)

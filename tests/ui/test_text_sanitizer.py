@@ -26,21 +26,21 @@ ANY = st.text(st.characters())
 
 @given(ANY)
 def test_no_control_or_bidirectional_character_is_left(text: str) -> None:
-    left = {unicodedata.category(c) for c in clean(text)} - {"Cf"}
-    assert not any(category.startswith("C") for category in left)
+    categories = {unicodedata.category(c) for c in clean(text)} - {"Cf"}
+    assert not any(category.startswith("C") for category in categories)
     assert not {unicodedata.bidirectional(c) for c in clean(text)} & {
         "LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI",
     }  # fmt: skip
 
 
 @given(ANY)
-def test_what_is_clean_is_one_line_and_stays_as_it_is(text: str) -> None:
+def test_clean_returns_one_line_and_is_idempotent(text: str) -> None:
     once = clean(text)
     assert len(once.splitlines()) <= 1
     assert clean(once) == once
 
 
-def test_a_nul_and_a_turn_around_go() -> None:
+def test_nul_and_bidirectional_controls_are_removed() -> None:
     assert clean("a\0b\u202ecod.exe") == "abcod.exe"
 
 
@@ -48,12 +48,12 @@ def test_persian_and_emoji_keep_their_joiners() -> None:
     assert clean("می\u200cخو\u0627\u0647م 👩\u200d💻") == "می\u200cخو\u0627\u0647م 👩\u200d💻"
 
 
-def test_a_tower_of_accents_is_cut() -> None:
+def test_combining_marks_are_limited() -> None:
     assert clean("e" + "\u0301" * 200 + "x") == "e" + "\u0301" * 4 + "x"
 
 
 @given(ANY, st.integers(1, 60))
-def test_what_is_cut_is_as_short_as_asked(text: str, limit: int) -> None:
+def test_shortened_text_is_within_the_limit(text: str, limit: int) -> None:
     assert len(shorten(text, limit)) <= limit
     assert len(elide(text, limit)) <= limit
 
@@ -63,7 +63,7 @@ def test_both_ends_of_a_long_name_are_kept() -> None:
 
 
 @given(ANY)
-def test_a_menu_row_has_at_most_48_characters_beside_isolates(name: str) -> None:
+def test_a_menu_row_has_at_most_48_characters_without_isolates(name: str) -> None:
     row = fill_name("Sign in to {name}…", name).replace("\u2068", "").replace("\u2069", "")
     assert len(row) <= MENU_WIDTH
 
@@ -73,12 +73,12 @@ def test_a_tooltip_fits_windows(lines: list[str]) -> None:
     assert utf16_units(tooltip(lines)) <= TOOLTIP_UNITS
 
 
-def test_an_ampersand_and_an_underscore_are_no_mnemonics() -> None:
+def test_ampersands_and_underscores_are_escaped() -> None:
     assert menu_text("R&D corp_proxy", over_dbus=True) == "R&&D corp__proxy"
     assert menu_text("R&D corp_proxy", over_dbus=False) == "R&&D corp_proxy"
 
 
-def test_only_text_that_turns_is_isolated() -> None:
+def test_only_right_to_left_text_is_isolated() -> None:
     assert isolate("Office") == "Office"
     assert isolate("משרד") == "\u2068משרד\u2069"
 
@@ -97,7 +97,7 @@ def test_only_text_that_turns_is_isolated() -> None:
         ("xn--bank-.example", "xn--bank-.example"),
     ],
 )
-def test_a_host_that_poses_as_another_is_shown_in_ascii(host: str, shown: str) -> None:
+def test_a_host_that_imitates_another_is_shown_in_ascii(host: str, shown: str) -> None:
     assert host_text(host) == shown
 
 

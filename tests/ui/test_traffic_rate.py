@@ -5,7 +5,7 @@ import pytest
 from trayproxy.ui.traffic_rate import MAX_SAMPLE_AGE_S, TrafficRate
 
 
-def test_one_total_is_no_rate() -> None:
+def test_the_rate_is_unknown_after_one_total() -> None:
     meter = TrafficRate()
     meter.update(1000, 0)
     assert meter.rate(0) is None
@@ -18,14 +18,14 @@ def test_the_rate_is_the_average_of_the_last_seconds() -> None:
     assert meter.rate(9) == pytest.approx(500)
 
 
-def test_old_totals_tell_nothing() -> None:
+def test_the_rate_is_unknown_after_old_totals() -> None:
     meter = TrafficRate()
     meter.update(0, 0)
     meter.update(1000, 1)
     assert meter.rate(1 + MAX_SAMPLE_AGE_S + 0.1) is None
 
 
-def test_a_restarted_service_begins_anew() -> None:
+def test_a_smaller_total_resets_the_rate() -> None:
     meter = TrafficRate()
     meter.update(10**9, 0)
     meter.update(0, 1)

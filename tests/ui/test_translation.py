@@ -28,7 +28,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> ElementTree.Element:
     return ElementTree.parse(file).getroot()
 
 
-def test_every_context_is_a_literal_one(found: ElementTree.Element) -> None:
+def test_every_context_is_known(found: ElementTree.Element) -> None:
     assert {name.text for name in found.findall("context/name")} == CONTEXTS
 
 
@@ -46,7 +46,7 @@ def test_plurals_are_marked_as_such(found: ElementTree.Element) -> None:
         assert ("%n" in source) == (message.get("numerus") == "yes"), source
 
 
-def test_the_reasons_for_a_question_are_found(found: ElementTree.Element) -> None:
+def test_the_reasons_of_a_prompt_are_found(found: ElementTree.Element) -> None:
     contexts = {context.findtext("name"): context for context in found.findall("context")}
     texts = {text.text for text in contexts["SignIn"].findall("message/source")}
     assert {*prompt_reasons.REASON_TEXTS.values(), prompt_reasons.NO_PREVIOUS_REALM_TEXT} <= texts

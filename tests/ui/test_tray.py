@@ -70,7 +70,7 @@ def program(here: Desktop, service: ScriptedService, host: TrayHost) -> Iterator
 
 
 @pytest.mark.usefixtures("program")
-def test_the_icon_comes_in_all_sizes_with_its_state_in_words(host: TrayHost) -> None:
+def test_the_icon_has_all_sizes_and_a_tooltip_with_the_state(host: TrayHost) -> None:
     item = host.wait_for_item()
     host.wait_until(lambda: "connected" in item.tooltip)
     assert item.pixmap_sizes == set(TRAY_SIZES)
@@ -78,7 +78,7 @@ def test_the_icon_comes_in_all_sizes_with_its_state_in_words(host: TrayHost) -> 
 
 
 @pytest.mark.usefixtures("program")
-def test_another_state_is_another_picture(host: TrayHost, service: ScriptedService) -> None:
+def test_another_state_changes_the_picture(host: TrayHost, service: ScriptedService) -> None:
     item = host.wait_for_item()
     host.wait_until(lambda: "connected" in item.tooltip)
     before = item.pixels
@@ -88,7 +88,7 @@ def test_another_state_is_another_picture(host: TrayHost, service: ScriptedServi
 
 
 @pytest.mark.usefixtures("program")
-def test_the_menu_is_that_of_the_design(host: TrayHost) -> None:
+def test_the_exported_menu_has_the_designed_rows(host: TrayHost) -> None:
     item = host.wait_for_item()
     host.wait_until(lambda: item.labels()[0].startswith("Office"))
     assert item.labels() == [
@@ -107,7 +107,7 @@ def test_the_menu_is_that_of_the_design(host: TrayHost) -> None:
 
 
 @pytest.mark.usefixtures("program")
-def test_names_arrive_as_they_are(host: TrayHost, service: ScriptedService) -> None:
+def test_names_are_exported_unescaped(host: TrayHost, service: ScriptedService) -> None:
     item = host.wait_for_item()
     profile = replace(OFFICE, name="R&D corp_proxy")
     service.set_status(structs.replace(STATUS, profile=profile, profiles=(profile,)))
@@ -115,7 +115,9 @@ def test_names_arrive_as_they_are(host: TrayHost, service: ScriptedService) -> N
 
 
 @pytest.mark.usefixtures("program")
-def test_a_profile_is_switched_by_two_gestures(host: TrayHost, service: ScriptedService) -> None:
+def test_a_profile_is_switched_from_the_exported_menu(
+    host: TrayHost, service: ScriptedService
+) -> None:
     item = host.wait_for_item()
     host.wait_until(lambda: "Lab — lab-px:3128" in item.labels())
     item.click("Lab — lab-px")
@@ -125,7 +127,7 @@ def test_a_profile_is_switched_by_two_gestures(host: TrayHost, service: Scripted
 
 
 @pytest.mark.usefixtures("program")
-def test_profiles_come_and_go_in_the_exported_menu(
+def test_profile_rows_are_replaced_in_the_exported_menu(
     host: TrayHost, service: ScriptedService
 ) -> None:
     item = host.wait_for_item()
@@ -136,7 +138,9 @@ def test_profiles_come_and_go_in_the_exported_menu(
 
 
 @pytest.mark.usefixtures("program")
-def test_sign_in_is_asked_for_from_the_menu(host: TrayHost, service: ScriptedService) -> None:
+def test_sign_in_is_requested_from_the_exported_menu(
+    host: TrayHost, service: ScriptedService
+) -> None:
     item = host.wait_for_item()
     service.set_status(NEEDED)
     host.wait_until(lambda: "Sign in to Office…" in item.labels())
@@ -145,7 +149,7 @@ def test_sign_in_is_asked_for_from_the_menu(host: TrayHost, service: ScriptedSer
 
 
 @pytest.mark.usefixtures("program")
-def test_not_now_is_in_the_menu_while_a_question_is_open(
+def test_not_now_is_in_the_menu_while_a_prompt_is_open(
     host: TrayHost, service: ScriptedService
 ) -> None:
     item = host.wait_for_item()
@@ -189,7 +193,7 @@ def test_without_a_tray_there_is_a_window(here: Desktop) -> None:
 
 
 @pytest.mark.usefixtures("service")
-def test_a_watcher_that_nobody_draws_is_no_tray(here: Desktop) -> None:
+def test_a_watcher_without_a_host_is_no_tray(here: Desktop) -> None:
     with host_on(here, has_host=False), tray(here):
         assert here.wait_for_window(WINDOW_TITLE)
 
@@ -206,7 +210,7 @@ def test_an_xembed_host_shows_the_icon(here: Desktop, service: ScriptedService) 
 # --- Service connection --------------------------------------------------------------------------
 
 
-def test_a_restarted_tray_shows_the_same_question(
+def test_a_restarted_tray_shows_the_same_prompt(
     here: Desktop, service: ScriptedService, host: TrayHost
 ) -> None:
     service.open_prompt(PROMPT)
@@ -215,10 +219,10 @@ def test_a_restarted_tray_shows_the_same_question(
             assert here.wait_for_window(SIGN_IN_TITLE)
             process.signal(signal.SIGKILL)
             process.wait()
-    assert not [r for r in service.script.requests if isinstance(r, DeclinePrompt)]
+    assert not [r for r in service.handler.requests if isinstance(r, DeclinePrompt)]
 
 
-def test_a_tray_finds_a_service_that_came_back(here: Desktop, host: TrayHost) -> None:
+def test_the_tray_reconnects_to_a_restarted_service(here: Desktop, host: TrayHost) -> None:
     with scripted_service(here) as first, tray(here):
         item = host.wait_for_item()
         first.wait_for_tray()
@@ -230,7 +234,7 @@ def test_a_tray_finds_a_service_that_came_back(here: Desktop, host: TrayHost) ->
         second.stop()
 
 
-def test_a_tray_without_a_service_says_so(here: Desktop, host: TrayHost) -> None:
+def test_the_menu_shows_a_missing_service(here: Desktop, host: TrayHost) -> None:
     with tray(here):
         item = host.wait_for_item()
         host.wait_until(lambda: "TrayProxy is not running" in item.labels())
@@ -241,7 +245,7 @@ def test_a_tray_without_a_service_says_so(here: Desktop, host: TrayHost) -> None
 
 
 @pytest.mark.usefixtures("program")
-def test_a_second_start_shows_the_first(
+def test_a_second_start_shows_the_window_of_the_first(
     here: Desktop, service: ScriptedService, host: TrayHost
 ) -> None:
     host.wait_for_item()
@@ -266,16 +270,18 @@ def test_a_start_without_profiles_opens_the_window(here: Desktop, host: TrayHost
         assert here.wait_for_window(WINDOW_TITLE)
 
 
-def test_sigterm_ends_the_tray_alone(
+def test_sigterm_ends_only_the_tray(
     program: Process, service: ScriptedService, host: TrayHost
 ) -> None:
     host.wait_for_item()
     program.signal(signal.SIGTERM)
     assert program.wait() == 0
-    assert not [r for r in service.script.requests if isinstance(r, Quit)]
+    assert not [r for r in service.handler.requests if isinstance(r, Quit)]
 
 
-def test_ctrl_c_ends_both(program: Process, service: ScriptedService, host: TrayHost) -> None:
+def test_ctrl_c_quits_the_tray_and_the_service(
+    program: Process, service: ScriptedService, host: TrayHost
+) -> None:
     host.wait_for_item()
     service.wait_for_tray()
     program.signal(signal.SIGINT)
@@ -286,7 +292,7 @@ def test_ctrl_c_ends_both(program: Process, service: ScriptedService, host: Tray
 # --- Sign-in dialog ------------------------------------------------------------------------------
 
 
-def test_the_dialog_is_answered_with_real_keys(here: Desktop, service: ScriptedService) -> None:
+def test_the_dialog_accepts_real_key_presses(here: Desktop, service: ScriptedService) -> None:
     # Without an ö on the keyboard xdotool lends it a key, and a busy program sees that too late.
     assert here.run("setxkbmap", "de").code == 0
     with tray(here):

@@ -293,7 +293,7 @@ class App(QObject):
         self.menu.direct_for_now_chosen.connect(self._connect_directly_for_now)
         self.menu.retry_chosen.connect(self.supervisor.retry_now)
         self.menu.quit_chosen.connect(self.quit)
-        self.tray.primary.connect(self._on_primary_click)
+        self.tray.primary_activated.connect(self._on_primary_click)
         self.tray.window_requested.connect(self.show_window)
         self.tray.direct_toggled.connect(self._toggle_direct)
         self.tray.created.connect(self._on_tray_created)
@@ -306,7 +306,7 @@ class App(QObject):
         self.window.check_requested.connect(self._check_profile)
         self.window.forget_requested.connect(self._forget_login)
         self.window.sign_in_requested.connect(self._sign_in)
-        self.window.test_sign_in_requested.connect(self._sign_in_to)
+        self.window.test_sign_in_requested.connect(self._sign_in_to_profile)
         self.window.page_requested.connect(self._open_page)
         self.window.direct_for_now_requested.connect(self._connect_directly_for_now)
         self.page_notices.page_requested.connect(self._open_page)
@@ -319,9 +319,9 @@ class App(QObject):
     @Slot(str)
     def _open_page(self, url: str) -> None:
         """Open a URL in the browser if its scheme is http or https. The URL is untrusted."""
-        page = QUrl(url, QUrl.ParsingMode.StrictMode)
-        if page.isValid() and page.scheme() in ("http", "https"):
-            QDesktopServices.openUrl(page)
+        page_url = QUrl(url, QUrl.ParsingMode.StrictMode)
+        if page_url.isValid() and page_url.scheme() in ("http", "https"):
+            QDesktopServices.openUrl(page_url)
 
     # --- Service events --------------------------------------------------------------------------
 
@@ -366,9 +366,9 @@ class App(QObject):
     @Slot()
     def _refresh(self) -> None:
         """Update the icon, the menu and the window, and schedule the next time-dependent update."""
-        wait = self._icon_track.update_shown(time.monotonic())
-        if wait is not None:
-            self._refresh_timer.start(max(1, int(1000 * wait) + 1))
+        delay = self._icon_track.update_shown(time.monotonic())
+        if delay is not None:
+            self._refresh_timer.start(max(1, int(1000 * delay) + 1))
         state = self._icon_track.shown
         has_prompt = self.prompts.pending is not None
         self.tray.show_state(state, texts.tray_tooltip(state, self._status))
@@ -435,7 +435,7 @@ class App(QObject):
                 self.show_window()
 
     @Slot(str)
-    def _sign_in_to(self, profile_id: str) -> None:
+    def _sign_in_to_profile(self, profile_id: str) -> None:
         if not self.prompts.present():
             self.client.request(SignInNow(profile_id), self._on_reply)
 
@@ -465,9 +465,11 @@ class App(QObject):
         status = self._status
         if status is None or not status.profiles:
             return
-        known = {profile.id for profile in status.profiles}
-        back = self._last_profile if self._last_profile in known else status.profiles[0].id
-        self._use_profile(back if status.direct else DIRECT_ID)
+        known_ids = {profile.id for profile in status.profiles}
+        previous_id = (
+            self._last_profile if self._last_profile in known_ids else status.profiles[0].id
+        )
+        self._use_profile(previous_id if status.direct else DIRECT_ID)
 
     @Slot(object)
     def _save_profile(self, profile: Profile) -> None:

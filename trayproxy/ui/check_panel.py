@@ -116,13 +116,13 @@ class CheckPanel(QDialog):
         for label in (name, detail):
             # The texts are short, and a grid layout gives word-wrapped labels too much height.
             label.setWordWrap(False)
-        took = QLabel(duration_text(step))
-        took.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
+        duration = QLabel(duration_text(step))
+        duration.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
         for column, label in (
             (_SYMBOL, symbol),
             (_NAME, name),
             (_DETAIL, detail),
-            (_DURATION, took),
+            (_DURATION, duration),
         ):
             self._steps.addWidget(label, row, column)
 

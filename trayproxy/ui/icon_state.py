@@ -60,7 +60,7 @@ class IconFacts:
     status: Status | None
     waited_s: float = 0.0
     unreachable_s: float = 0.0
-    worked_before: bool = False
+    responded_before: bool = False
     switching: bool = False
 
 
@@ -80,15 +80,15 @@ def icon_state(facts: IconFacts) -> IconState:
         return IconState.TROUBLE
     if has_no_active_profile(status) and not (facts.switching and is_within_timeout):
         return IconState.STOPPED
-    is_set = status.profile is not None or status.direct
-    if not is_set or (facts.switching and is_within_timeout):
+    has_route = status.profile is not None or status.direct
+    if not has_route or (facts.switching and is_within_timeout):
         return IconState.STARTING
     if status.direct:
         return IconState.DIRECT
-    works = status.upstream is UpstreamState.OK or (
-        status.upstream is UpstreamState.UNREACHABLE and facts.worked_before
+    is_ok = status.upstream is UpstreamState.OK or (
+        status.upstream is UpstreamState.UNREACHABLE and facts.responded_before
     )
-    return IconState.OK if works else IconState.READY
+    return IconState.OK if is_ok else IconState.READY
 
 
 class IconTrack:
@@ -104,7 +104,7 @@ class IconTrack:
         self._waiting_since = now
         self._shown_since = now
         self._unreachable_since = now
-        self._worked_before = False
+        self._responded_before = False
         self._switching = False
 
     def update(self, status: Status | None, now: float, wall: float) -> None:
@@ -124,7 +124,7 @@ class IconTrack:
             return
         if before is None or _reachability(before) != _reachability(status):
             self._unreachable_since = now - max(0.0, wall - status.upstream_since)
-            self._worked_before = before is not None and _worked_until(before, status)
+            self._responded_before = before is not None and _responded_until(before, status)
         if before is not None and _route_choice(before) != _route_choice(status):
             self._switching = False
 
@@ -139,7 +139,7 @@ class IconTrack:
             self._status,
             waited_s=now - self._waiting_since,
             unreachable_s=now - self._unreachable_since,
-            worked_before=self._worked_before,
+            responded_before=self._responded_before,
             switching=self._switching,
         )
 
@@ -149,16 +149,16 @@ class IconTrack:
         Returns:
             The seconds until `shown` may change without a new status, None if it will not.
         """
-        wanted = icon_state(self.facts(now))
-        if wanted is not self.shown:
-            hold_time = self._hold_time_s(wanted) - (now - self._shown_since)
+        new_state = icon_state(self.facts(now))
+        if new_state is not self.shown:
+            hold_time = self._hold_time_s(new_state) - (now - self._shown_since)
             if hold_time > _TIMER_RESOLUTION_S:
                 return hold_time
-            self.shown, self._shown_since = wanted, now
+            self.shown, self._shown_since = new_state, now
         return self._next_change_s(now)
 
-    def _hold_time_s(self, wanted: IconState) -> float:
-        is_flicker = {wanted, self.shown} == {IconState.TROUBLE, IconState.OK}
+    def _hold_time_s(self, new_state: IconState) -> float:
+        is_flicker = {new_state, self.shown} == {IconState.TROUBLE, IconState.OK}
         return MIN_STATE_S if is_flicker else MIN_SWAP_INTERVAL_S
 
     def _next_change_s(self, now: float) -> float | None:
@@ -168,8 +168,8 @@ class IconTrack:
             return STARTING_TIMEOUT_S - facts.waited_s + _TIMER_RESOLUTION_S
         if status is None or status.upstream is not UpstreamState.UNREACHABLE:
             return None
-        left = TROUBLE_AFTER_S - facts.unreachable_s
-        return max(left, _TIMER_RESOLUTION_S) if left > 0 else None
+        remaining = TROUBLE_AFTER_S - facts.unreachable_s
+        return max(remaining, _TIMER_RESOLUTION_S) if remaining > 0 else None
 
 
 def _route_choice(status: Status) -> tuple[Profile | None, bool]:
@@ -180,7 +180,7 @@ def _is_waiting(status: Status | None) -> bool:
     return status is None or status.listener is ListenerState.STARTING
 
 
-def _worked_until(before: Status, status: Status) -> bool:
+def _responded_until(before: Status, status: Status) -> bool:
     return before.profile == status.profile and before.upstream is UpstreamState.OK
 
 

@@ -133,8 +133,8 @@ class TrayMenu(QObject):
             if not self._address_timer.isActive():
                 self._show_address()
         profile = status.profile if status is not None else None
-        needed = status is not None and (needs_sign_in(status) or has_prompt)
-        self._sign_in.setVisible(needed and profile is not None)
+        needs_login = status is not None and (needs_sign_in(status) or has_prompt)
+        self._sign_in.setVisible(needs_login and profile is not None)
         if profile is not None:
             self._set_text(self._sign_in, texts.sign_in_row(profile.name))
         self._not_now.menuAction().setVisible(has_prompt)

@@ -258,7 +258,7 @@ class DesktopNotifications(QObject):
         try:
             connection.send(message, serial=serial)
         except OSError:
-            self._lose()
+            self._on_disconnected()
             return False
         return True
 
@@ -270,11 +270,11 @@ class DesktopNotifications(QObject):
             except TimeoutError:
                 return
             except OSError:
-                self._lose()
+                self._on_disconnected()
                 return
             self._on_message(message)
 
-    def _lose(self) -> None:
+    def _on_disconnected(self) -> None:
         """Handle a lost connection to the session bus."""
         self.close()
 

@@ -28,7 +28,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QLineEdit, QMenu, QWidget
 
 from trayproxy.ui.icons import action_icon
-from trayproxy.ui.text_line import TextLine, units
+from trayproxy.ui.text_line import TextLine, utf16_length
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
@@ -101,7 +101,7 @@ class PasswordField(QLineEdit):
 
     def displayText(self) -> str:
         """Return the text as drawn on the screen."""
-        return self.text() if self._is_shown() else super().displayText()
+        return self.text() if self._is_text_visible() else super().displayText()
 
     def wipe(self) -> None:
         """Overwrite and clear the password; undo does not restore it.
@@ -155,7 +155,7 @@ class PasswordField(QLineEdit):
             from_cursor = at - start
             self._characters[at : at + length] = array("I", map(ord, committed))
         self._preedit = event.preeditString()
-        masked = QInputMethodEvent(BULLET * units(self._preedit), event.attributes())
+        masked = QInputMethodEvent(BULLET * utf16_length(self._preedit), event.attributes())
         masked.setCommitString(BULLET * len(committed), from_cursor, length)
         super().inputMethodEvent(masked)
         event.setAccepted(masked.isAccepted())
@@ -222,17 +222,17 @@ class PasswordField(QLineEdit):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the characters in place of bullets while the password is visible."""
-        if not self._is_shown():
+        if not self._is_text_visible():
             super().paintEvent(event)
             return
-        self._lay_out()
+        self._layout_text()
         with QPainter(self) as painter:
             self._text_line.paint(self, painter, self._selected())
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Move the cursor, or the end of the selection, to the clicked character."""
         is_left = event.button() == Qt.MouseButton.LeftButton
-        if not (self._is_shown() and is_left):
+        if not (self._is_text_visible() and is_left):
             super().mousePressEvent(event)
             return
         at = self._index_at(event.position().x())
@@ -244,7 +244,7 @@ class PasswordField(QLineEdit):
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         """Extend the selection to the character at the mouse position."""
-        if not self._is_shown():
+        if not self._is_text_visible():
             super().mouseMoveEvent(event)
         elif event.buttons() & Qt.MouseButton.LeftButton:
             self._select_to(self._index_at(event.position().x()))
@@ -255,7 +255,7 @@ class PasswordField(QLineEdit):
         if event.button() == Qt.MouseButton.MiddleButton and clipboard.supportsSelection():
             self.deselect()
             self._paste(QClipboard.Mode.Selection)
-        elif not self._is_shown():
+        elif not self._is_text_visible():
             super().mouseReleaseEvent(event)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
@@ -275,43 +275,43 @@ class PasswordField(QLineEdit):
             self._update_show_action()
         super().changeEvent(event)
 
-    def _is_shown(self) -> bool:
+    def _is_text_visible(self) -> bool:
         return self._show_action.isChecked()
 
     def _index_at(self, x: float) -> int:
         """Return the cursor index nearest to a horizontal position, in pixels."""
-        if not self._is_shown():
+        if not self._is_text_visible():
             return self.cursorPositionAt(QPoint(int(x), self.height() // 2))
-        self._lay_out()
+        self._layout_text()
         return self._text_line.index_at(x)
 
-    def _lay_out(self) -> None:
-        self._text_line.lay_out(self, self.text(), self.cursorPosition(), self._preedit)
+    def _layout_text(self) -> None:
+        self._text_line.layout_text(self, self.text(), self.cursorPosition(), self._preedit)
 
     def _select_to(self, to: int) -> None:
         self.setSelection(self._selection_anchor, to - self._selection_anchor)
 
     @Slot(bool)
-    def _on_show_toggled(self, shown: bool) -> None:
+    def _on_show_toggled(self, is_visible: bool) -> None:
         self._text_line = TextLine()
         self._update_show_action()
         self.update()
 
     @Slot()
     def _repaint(self) -> None:
-        if self._is_shown():
+        if self._is_text_visible():
             self.update()
 
     def _update_show_action(self) -> None:
-        shown = self._show_action.isChecked()
-        self._show_action.setIcon(action_icon("eye-off" if shown else "eye", self.palette()))
+        is_visible = self._show_action.isChecked()
+        self._show_action.setIcon(action_icon("eye-off" if is_visible else "eye", self.palette()))
         self._show_action.setText(translate("SignIn", "Show password"))
         self._show_action.setToolTip(translate("SignIn", "Show password (Ctrl+H)"))
 
-    def _set_caps_lock(self, on: bool | None) -> None:
-        if on is not None and on != self._caps_lock:
-            self._caps_lock = on
-            self.caps_lock_changed.emit(on)
+    def _set_caps_lock(self, is_on: bool | None) -> None:
+        if is_on is not None and is_on != self._caps_lock:
+            self._caps_lock = is_on
+            self.caps_lock_changed.emit(is_on)
 
 
 def infer_caps_lock(before: bool | None, text: str, *, shift: bool) -> bool | None:

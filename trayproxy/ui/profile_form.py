@@ -182,7 +182,9 @@ class ProfileForm(QWidget):
         )
 
     def _selected_sign_in(self) -> SignIn:
-        return next(way for way, button in self._sign_in_buttons.items() if button.isChecked())
+        return next(
+            sign_in for sign_in, button in self._sign_in_buttons.items() if button.isChecked()
+        )
 
     def profile(self) -> Profile | None:
         """Return the edited profile, or None if the input is invalid.
@@ -225,12 +227,12 @@ class ProfileForm(QWidget):
         """Return whether the sign-in, the method and the upstreams can be combined; show the error
         if not.
         """
-        label, way = self._errors[self._method], self._sign_in_buttons[self._selected_sign_in()]
+        label, button = self._errors[self._method], self._sign_in_buttons[self._selected_sign_in()]
         try:
             check_sign_in(self._selected_sign_in(), Method(self._method.currentData()), upstreams)
         except ProfileError as error:
             label.setText(breakable(str(error)))
-            way.setAccessibleDescription(str(error))
+            button.setAccessibleDescription(str(error))
             label.show()
             return False
         self._clear_sign_in_error()
@@ -238,8 +240,8 @@ class ProfileForm(QWidget):
 
     def _clear_sign_in_error(self) -> None:
         self._errors[self._method].hide()
-        for way in self._sign_in_buttons.values():
-            way.setAccessibleDescription("")
+        for button in self._sign_in_buttons.values():
+            button.setAccessibleDescription("")
 
     def _focus_first_error(self) -> None:
         """Move the focus to the first invalid field."""
@@ -365,13 +367,13 @@ class ProfileForm(QWidget):
     @Slot()
     def _update_enabled(self) -> None:
         with_password = self._selected_sign_in() is SignIn.PASSWORD
-        by_socks = self._scheme.currentData() == ProxyScheme.SOCKS5
+        is_socks = self._scheme.currentData() == ProxyScheme.SOCKS5
         self._user.setEnabled(with_password)
         self._password_status.setEnabled(with_password)
         self._forget_button.setEnabled(with_password and self._may_forget)
         # SOCKS5 has one method with a password, and no choice of encoding (RFC 1929).
-        self._method.setEnabled(self._selected_sign_in() is not SignIn.NONE and not by_socks)
-        self._encoding.setEnabled(with_password and not by_socks)
+        self._method.setEnabled(self._selected_sign_in() is not SignIn.NONE and not is_socks)
+        self._encoding.setEnabled(with_password and not is_socks)
 
     @Slot()
     def _on_sign_in_changed(self) -> None:
@@ -434,11 +436,11 @@ class ProfileForm(QWidget):
             SignIn.SSO: named(QRadioButton(texts.own_sign_in_text()), "with_own_sign_in"),
             SignIn.NONE: named(QRadioButton(translate("Profiles", "N&one")), "without_sign_in"),
         }
-        choice = QVBoxLayout()
+        column = QVBoxLayout()
         group = QButtonGroup(self)
         for button in self._sign_in_buttons.values():
             group.addButton(button)
-            choice.addWidget(button)
+            column.addWidget(button)
             button.clicked.connect(self._on_sign_in_changed)
         self._sign_in_buttons[SignIn.PASSWORD].setChecked(True)
         self._build_method()
@@ -449,7 +451,7 @@ class ProfileForm(QWidget):
             QPushButton(translate("Profiles", "&Forget password")), "forget_password"
         )
         self._forget_button.clicked.connect(self.forget_requested)
-        form.addRow(translate("Profiles", "Sign-in:"), choice)
+        form.addRow(translate("Profiles", "Sign-in:"), column)
         form.addRow(translate("Profiles", "&Method:"), self._method)
         form.addRow("", self._add_error_label(self._method))
         form.addRow(translate("Profiles", "&User name:"), self._user)
@@ -503,13 +505,13 @@ class ProfileForm(QWidget):
         for field in (self._fallbacks, self._ca_file):
             field.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         self._build_encoding()
-        choose = named(QPushButton(translate("Profiles", "&Choose…")), "choose_ca_file")
-        choose.clicked.connect(self._on_choose_ca_file)
+        choose_button = named(QPushButton(translate("Profiles", "&Choose…")), "choose_ca_file")
+        choose_button.clicked.connect(self._on_choose_ca_file)
         file = QWidget()
         parts = QHBoxLayout(file)
         parts.setContentsMargins(0, 0, 0, 0)
         parts.addWidget(self._ca_file, 1)
-        parts.addWidget(choose)
+        parts.addWidget(choose_button)
         label = QLabel(translate("Profiles", "Cert&ificate:"))
         label.setBuddy(self._ca_file)
         form.addRow("", self._advanced)

@@ -44,7 +44,7 @@ from trayproxy.ui.icon_state import IconState
 from trayproxy.ui.icons import action_icon, render
 from trayproxy.ui.profile_form import ProfileDraft, ProfileForm, draft_from_profile
 from trayproxy.ui.text_sanitizer import NAME_WIDTH, breakable, clean, elide, isolate
-from trayproxy.ui.widgets import named, picture, plain_label, plain_tooltip
+from trayproxy.ui.widgets import named, picture_label, plain_label, plain_tooltip
 
 translate = QCoreApplication.translate
 
@@ -154,8 +154,8 @@ class ProfilesWindow(QWidget):
         """
         self._state_icon.setPixmap(self._state_pixmap(state))
         self._state.setText(breakable(texts.status_line(state, status)))
-        needed = status is not None and (needs_sign_in(status) or has_prompt)
-        self._sign_in.setVisible(needed)
+        needs_login = status is not None and (needs_sign_in(status) or has_prompt)
+        self._sign_in.setVisible(needs_login)
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
         self._show_port(texts.port_offer(status))
         self._address_row.setVisible(texts.has_address(status))
@@ -257,17 +257,17 @@ class ProfilesWindow(QWidget):
             self.add_profile()
 
     def _finish_save(self) -> None:
-        saving = self._pending_save
-        if saving is None or not saving.is_done:
+        pending = self._pending_save
+        if pending is None or not pending.is_done:
             return
-        if self._profiles.get(saving.profile.id) != saving.profile:
+        if self._profiles.get(pending.profile.id) != pending.profile:
             # The last status is older than the confirmation of the save.
             return
         self._pending_save = None
-        was_shown = self._selected() == saving.key
-        if self._drafts.get(saving.key) == saving.draft:
-            del self._drafts[saving.key]
-        self._fill_list(select=saving.profile.id if was_shown else self._selected())
+        was_selected = self._selected() == pending.key
+        if self._drafts.get(pending.key) == pending.draft:
+            del self._drafts[pending.key]
+        self._fill_list(select=pending.profile.id if was_selected else self._selected())
 
     def _fill_list(self, select: str) -> None:
         entries = [*self._profiles, *([NEW_PROFILE] if NEW_PROFILE in self._drafts else [])]
@@ -277,8 +277,8 @@ class ProfilesWindow(QWidget):
         self._list.clear()
         for profile_id in entries:
             self._list.addItem(self._item(profile_id))
-        wanted = select if select in entries else self._active
-        row = entries.index(wanted) if wanted in entries else 0
+        selected = select if select in entries else self._active
+        row = entries.index(selected) if selected in entries else 0
         self._list.setCurrentRow(row)
         self._list.blockSignals(False)
         self._show_selected()
@@ -311,12 +311,12 @@ class ProfilesWindow(QWidget):
 
     @Slot()
     def _show_selected(self) -> None:
-        shown = self._selected()
-        profile = self._profiles.get(shown)
-        draft = self._drafts.get(shown) or (
+        selected_key = self._selected()
+        profile = self._profiles.get(selected_key)
+        draft = self._drafts.get(selected_key) or (
             draft_from_profile(profile) if profile else ProfileDraft()
         )
-        self._form.show_draft(draft, shown, self._profiles.values())
+        self._form.show_draft(draft, selected_key, self._profiles.values())
         self._message.hide()
         self._update_buttons()
 
@@ -326,18 +326,18 @@ class ProfilesWindow(QWidget):
         self._update_buttons()
 
     def _update_buttons(self) -> None:
-        shown = self._selected()
-        is_direct = shown == DIRECT_ID
+        selected_key = self._selected()
+        is_direct = selected_key == DIRECT_ID
         self._scroll.setVisible(not is_direct)
         self._direct_note.setVisible(is_direct)
         for widget in (self._test, self._revert, self._save):
             widget.setVisible(not is_direct)
         self._remove.setEnabled(not is_direct and self._test.isEnabled())
-        is_saved = shown in self._profiles
-        self._revert.setEnabled(shown in self._drafts and (is_saved or bool(self._profiles)))
-        self._use.setVisible((is_saved or is_direct) and shown != self._active)
+        is_saved = selected_key in self._profiles
+        self._revert.setEnabled(selected_key in self._drafts and (is_saved or bool(self._profiles)))
+        self._use.setVisible((is_saved or is_direct) and selected_key != self._active)
         # The status reports a saved password for the active profile only.
-        has_password = self._has_saved_password if shown == self._active else None
+        has_password = self._has_saved_password if selected_key == self._active else None
         self._form.show_keyring(self._keyring, has_password=has_password)
         self._form.set_forget_allowed(is_saved and has_password is not False)
 
@@ -416,17 +416,19 @@ class ProfilesWindow(QWidget):
         forget = named(QCheckBox(self._forget_text()), "forget_too")
         forget.setChecked(True)
         box.setCheckBox(forget)
-        delete = box.addButton(
+        delete_button = box.addButton(
             translate("Profiles", "Delete"), QMessageBox.ButtonRole.DestructiveRole
         )
-        keep = box.addButton(translate("Profiles", "Keep"), QMessageBox.ButtonRole.RejectRole)
-        box.setDefaultButton(keep)
-        box.setEscapeButton(keep)
+        keep_button = box.addButton(
+            translate("Profiles", "Keep"), QMessageBox.ButtonRole.RejectRole
+        )
+        box.setDefaultButton(keep_button)
+        box.setEscapeButton(keep_button)
 
         def on_click() -> None:
             self.delete_requested.emit(Deletion(profile.id, forget.isChecked()))
 
-        delete.clicked.connect(on_click)
+        delete_button.clicked.connect(on_click)
         box.open()
 
     def _forget_text(self) -> str:
@@ -442,12 +444,16 @@ class ProfilesWindow(QWidget):
                 "Keep TrayProxy running without a window? Start it again to get this window back.",
             )
         )
-        keep = box.addButton(translate("Window", "Keep running"), QMessageBox.ButtonRole.AcceptRole)
-        end = box.addButton(translate("Window", "Quit"), QMessageBox.ButtonRole.DestructiveRole)
+        keep_button = box.addButton(
+            translate("Window", "Keep running"), QMessageBox.ButtonRole.AcceptRole
+        )
+        quit_button = box.addButton(
+            translate("Window", "Quit"), QMessageBox.ButtonRole.DestructiveRole
+        )
         box.addButton(translate("Window", "Cancel"), QMessageBox.ButtonRole.RejectRole)
-        box.setDefaultButton(keep)
-        keep.clicked.connect(self._close_window)
-        end.clicked.connect(self.quit_requested)
+        box.setDefaultButton(keep_button)
+        keep_button.clicked.connect(self._close_window)
+        quit_button.clicked.connect(self.quit_requested)
         box.open()
 
     @Slot()
@@ -505,20 +511,20 @@ class ProfilesWindow(QWidget):
         line = named(QFrame(), "line")
         line.setFrameShape(QFrame.Shape.HLine)
         layout.addWidget(line)
-        halves = QHBoxLayout()
-        halves.addLayout(self._build_list())
-        halves.addLayout(self._build_editor(), 1)
-        layout.addLayout(halves, 1)
+        columns = QHBoxLayout()
+        columns.addLayout(self._build_list())
+        columns.addLayout(self._build_editor(), 1)
+        layout.addLayout(columns, 1)
         self._paint_icons()
         QShortcut(QKeySequence(Qt.Key.Key_Escape), self).activated.connect(self.close)
         QShortcut(QKeySequence(QKeySequence.StandardKey.Quit), self).activated.connect(
             self.quit_requested
         )
-        letters = self.fontMetrics().averageCharWidth()
-        self.resize(letters * 110, self.fontMetrics().height() * 30)
+        character_width = self.fontMetrics().averageCharWidth()
+        self.resize(character_width * 110, self.fontMetrics().height() * 30)
 
     def _build_head(self) -> QHBoxLayout:
-        self._state_icon = picture("state_icon", self._state_pixmap(IconState.STARTING))
+        self._state_icon = picture_label("state_icon", self._state_pixmap(IconState.STARTING))
         self._state = plain_label("state")
         font = self._state.font()
         font.setBold(True)

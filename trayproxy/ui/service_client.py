@@ -104,7 +104,7 @@ class ServiceClient(QObject):
         self._connect = connect
         self._connection: ControlConnection | None = None
         self._notifier: QSocketNotifier | None = None
-        self._replies: dict[int, OnReply] = {}
+        self._reply_callbacks: dict[int, OnReply] = {}
         self._retry_timer = QTimer(self, interval=_RETRY_INTERVAL_MS)
         self._retry_timer.timeout.connect(self._retry_open)
 
@@ -169,7 +169,7 @@ class ServiceClient(QObject):
             QTimer.singleShot(0, self, lambda: reply(Failed(SERVICE_LOST)))
             self._on_disconnected()
             return
-        self._replies[number] = reply
+        self._reply_callbacks[number] = reply
 
     def close(self) -> None:
         """Close the connection without emitting a signal."""
@@ -180,7 +180,7 @@ class ServiceClient(QObject):
         if self._connection is not None:
             self._connection.close()
         self._connection, self._notifier = None, None
-        self._replies.clear()
+        self._reply_callbacks.clear()
 
     @Slot()
     def _receive(self) -> None:
@@ -202,7 +202,7 @@ class ServiceClient(QObject):
         if isinstance(message, Event):
             self._emit_event(message)
         elif isinstance(message, Reply):
-            self._replies.pop(envelope.number, _ignore_reply)(message)
+            self._reply_callbacks.pop(envelope.number, _ignore_reply)(message)
 
     def _emit_event(self, event: Event) -> None:
         match event:
@@ -226,7 +226,7 @@ class ServiceClient(QObject):
             self.status_changed.emit(reply)
 
     def _on_disconnected(self) -> None:
-        callbacks = tuple(self._replies.values())
+        callbacks = tuple(self._reply_callbacks.values())
         self.close()
         for reply in callbacks:
             reply(Failed(SERVICE_LOST))

@@ -34,7 +34,7 @@ from trayproxy.ui.accessibility import announce
 from trayproxy.ui.icons import action_icon
 from trayproxy.ui.password_field import PasswordField
 from trayproxy.ui.text_sanitizer import breakable, clean, shorten
-from trayproxy.ui.widgets import named, picture, plain_label, plain_tooltip, standard_pixmap
+from trayproxy.ui.widgets import named, picture_label, plain_label, plain_tooltip, standard_pixmap
 
 translate = QCoreApplication.translate
 
@@ -56,7 +56,7 @@ class DialogPhase(Enum):
     """The user can enter a login."""
     CHECKING = auto()
     """A login is being verified."""
-    OVER = auto()
+    CLOSED = auto()
     """The prompt is closed."""
 
 
@@ -129,7 +129,7 @@ class SignInDialog(QDialog):
 
     def show_accepted(self) -> None:
         """Show *Signed in*, then close the dialog."""
-        self._enter(DialogPhase.OVER)
+        self._enter(DialogPhase.CLOSED)
         self._password_field.wipe()
         self._sign_in_button.setText(translate("SignIn", "Signed in"))
         announce(self, translate("SignIn", "Signed in"))
@@ -137,7 +137,7 @@ class SignInDialog(QDialog):
 
     def dismiss(self) -> None:
         """Close the dialog without an answer, because the prompt was closed."""
-        self._enter(DialogPhase.OVER)
+        self._enter(DialogPhase.CLOSED)
         self.close()
 
     def present(self) -> None:
@@ -157,7 +157,7 @@ class SignInDialog(QDialog):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Decline the prompt if it is open, and wipe the password."""
-        if self._phase is not DialogPhase.OVER:
+        if self._phase is not DialogPhase.CLOSED:
             self.decline(Snooze.A_MINUTE)
         self._password_field.wipe()
         # QDialog.closeEvent() would call reject() and leave the dialog open.
@@ -185,9 +185,9 @@ class SignInDialog(QDialog):
 
     def decline(self, snooze: Snooze) -> None:
         """Decline the prompt for a time and close the dialog."""
-        if self._phase is DialogPhase.OVER:
+        if self._phase is DialogPhase.CLOSED:
             return
-        self._enter(DialogPhase.OVER)
+        self._enter(DialogPhase.CLOSED)
         self.declined.emit(snooze)
         self.close()
 
@@ -240,8 +240,8 @@ class SignInDialog(QDialog):
         for widget in (self._user_field, self._password_field):
             widget.setEnabled(phase is DialogPhase.ASKING)
         self._update_remember()
-        self._not_now_button.setEnabled(phase is not DialogPhase.OVER)
-        self._cancel_button.setEnabled(phase is not DialogPhase.OVER)
+        self._not_now_button.setEnabled(phase is not DialogPhase.CLOSED)
+        self._cancel_button.setEnabled(phase is not DialogPhase.CLOSED)
         self._update_button()
 
     def _return_to_asking(self) -> None:
@@ -377,7 +377,7 @@ class SignInDialog(QDialog):
         return self._facts
 
     def _build_transport(self, layout: QVBoxLayout) -> None:
-        self._transport_icon = picture("transport_icon", QPixmap())
+        self._transport_icon = picture_label("transport_icon", QPixmap())
         self._transport_text = plain_label("transport")
         self._why_button = named(QPushButton(translate("SignIn", "Why?")), "why")
         self._why_button.setCheckable(True)
@@ -399,7 +399,7 @@ class SignInDialog(QDialog):
     def _build_error(self, layout: QVBoxLayout) -> None:
         self._error = named(QWidget(), "error")
         critical = standard_pixmap(self, QStyle.StandardPixmap.SP_MessageBoxCritical)
-        icon = picture("error_icon", critical)
+        icon = picture_label("error_icon", critical)
         self._error_text = plain_label("error_text")
         row = QHBoxLayout(self._error)
         row.setContentsMargins(0, 0, 0, 0)
@@ -436,7 +436,7 @@ class SignInDialog(QDialog):
     def _build_caps_lock_row(self) -> QWidget:
         self._caps_lock_row = named(QWidget(), "caps_lock")
         arrow = action_icon("caps-lock", self.palette()).pixmap(self._icon_size())
-        icon = picture("caps_lock_icon", arrow)
+        icon = picture_label("caps_lock_icon", arrow)
         self._caps_lock_text = plain_label("caps_lock_text")
         self._caps_lock_text.setText(translate("SignIn", "Caps Lock is on"))
         row = QHBoxLayout(self._caps_lock_row)

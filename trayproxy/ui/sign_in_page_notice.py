@@ -37,7 +37,7 @@ class SignInPageNotice(QObject):
         """
         super().__init__(parent)
         self._notifier = notifier
-        self._page = ""
+        self._page_url = ""
         self._offers_direct = False
         self._is_shown = False
         self._delay_timer = QTimer(self, singleShot=True, interval=SHOW_DELAY_MS)
@@ -49,7 +49,7 @@ class SignInPageNotice(QObject):
         page = texts.sign_in_page(status)
         is_locked = status is not None and status.screen_locked
         self._offers_direct = texts.offers_direct(status)
-        before, self._page = self._page, page
+        before, self._page_url = self._page_url, page
         if not page or (status is not None and status.direct):
             self._withdraw()
         elif is_locked:
@@ -70,8 +70,8 @@ class SignInPageNotice(QObject):
 
     @Slot(str, str)
     def _on_chosen(self, action: str, token: str) -> None:
-        if action == OPEN_PAGE and self._page:
-            self.page_requested.emit(self._page)
+        if action == OPEN_PAGE and self._page_url:
+            self.page_requested.emit(self._page_url)
         elif action == CONNECT_DIRECTLY:
             self.direct_requested.emit()
 

@@ -25,7 +25,7 @@ class TextLine:
         """The position of each character in the layout, in UTF-16 units, and of the end."""
         self._cursor = 0
 
-    def lay_out(self, field: QLineEdit, text: str, cursor: int, composed: str = "") -> None:
+    def layout_text(self, field: QLineEdit, text: str, cursor: int, composed: str = "") -> None:
         """Lay out a text; `index_at` and `paint` use this layout.
 
         Args:
@@ -34,10 +34,10 @@ class TextLine:
             cursor: The index of the cursor in `text`.
             composed: The uncommitted text of an input method, shown at the cursor.
         """
-        shown = visible(text)
+        shown = replace_invisible(text)
         self._units = [0]
         for char in shown:
-            self._units.append(self._units[-1] + units(char))
+            self._units.append(self._units[-1] + utf16_length(char))
         self._cursor = self._units[cursor]
         self._box = _text_box(field)
         option = QTextOption()
@@ -45,13 +45,13 @@ class TextLine:
         option.setWrapMode(QTextOption.WrapMode.NoWrap)
         self._layout = QTextLayout(shown, field.font())
         self._layout.setTextOption(option)
-        self._layout.setPreeditArea(self._cursor, visible(composed))
+        self._layout.setPreeditArea(self._cursor, replace_invisible(composed))
         self._layout.beginLayout()
         line = self._layout.createLine()
         self._layout.endLayout()
         if line.isValid():
             # In the layout, the cursor is after the composed text.
-            at = self._x(self._cursor + units(visible(composed)))
+            at = self._cursor_x(self._cursor + utf16_length(replace_invisible(composed)))
             room = self._box.width() - 1
             self._scroll = min(max(self._scroll, at - room), at)
             self._scroll = max(0.0, min(self._scroll, line.naturalTextWidth() - room))
@@ -89,37 +89,37 @@ class TextLine:
             self._layout.drawCursor(painter, at, self._cursor_unit(), width)
 
     def _cursor_unit(self) -> int:
-        return self._cursor + units(self._layout.preeditAreaText())
+        return self._cursor + utf16_length(self._layout.preeditAreaText())
 
-    def _x(self, unit: int) -> float:
+    def _cursor_x(self, unit: int) -> float:
         # PySide6 also returns the in-out argument of the C++ function.
-        found = self._layout.lineAt(0).cursorToX(unit)
-        assert isinstance(found, tuple)
-        return float(found[0])
+        position = self._layout.lineAt(0).cursorToX(unit)
+        assert isinstance(position, tuple)
+        return float(position[0])
 
     def _formats(
         self, palette: QPalette, selected: tuple[int, int]
     ) -> list[QTextLayout.FormatRange]:
         formats = []
-        if composed := units(self._layout.preeditAreaText()):
+        if composed := utf16_length(self._layout.preeditAreaText()):
             underlined = QTextCharFormat()
             underlined.setFontUnderline(True)
-            formats.append(_range(self._cursor, composed, underlined))
+            formats.append(_format_range(self._cursor, composed, underlined))
         start, end = (self._units[index] for index in selected)
         if start < end:
-            marked = QTextCharFormat()
-            marked.setBackground(palette.brush(QPalette.ColorRole.Highlight))
-            marked.setForeground(palette.brush(QPalette.ColorRole.HighlightedText))
-            formats.append(_range(start, end - start, marked))
+            selection = QTextCharFormat()
+            selection.setBackground(palette.brush(QPalette.ColorRole.Highlight))
+            selection.setForeground(palette.brush(QPalette.ColorRole.HighlightedText))
+            formats.append(_format_range(start, end - start, selection))
         return formats
 
 
-def visible(text: str) -> str:
+def replace_invisible(text: str) -> str:
     """Return the text with U+FFFD in place of each invisible character."""
     return "".join("\N{REPLACEMENT CHARACTER}" if _is_invisible(char) else char for char in text)
 
 
-def units(text: str) -> int:
+def utf16_length(text: str) -> int:
     """Return the length of a text in UTF-16 units, in which Qt counts."""
     return len(text) + sum(char > "\uffff" for char in text)
 
@@ -129,10 +129,10 @@ def _is_invisible(char: str) -> bool:
     return category in ("Zl", "Zp") or category.startswith("C")
 
 
-def _range(start: int, length: int, style: QTextCharFormat) -> QTextLayout.FormatRange:
-    made = QTextLayout.FormatRange()
-    made.start, made.length, made.format = start, length, style
-    return made
+def _format_range(start: int, length: int, style: QTextCharFormat) -> QTextLayout.FormatRange:
+    result = QTextLayout.FormatRange()
+    result.start, result.length, result.format = start, length, style
+    return result
 
 
 def _text_box(field: QLineEdit) -> QRect:

@@ -282,8 +282,8 @@ def realm_tooltip(prompt: Prompt) -> str:
 
 def upstream_text(url: str) -> str:
     """Return the URL of an upstream in a form that does not imitate another host."""
-    scheme, mark, rest = clean(url).partition("://")
-    return f"{scheme}{mark}{host_text(rest)}" if mark else host_text(scheme)
+    scheme, separator, rest = clean(url).partition("://")
+    return f"{scheme}{separator}{host_text(rest)}" if separator else host_text(scheme)
 
 
 def needed_by_text(prompt: Prompt) -> str:

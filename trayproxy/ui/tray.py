@@ -68,7 +68,7 @@ class Tray(QObject):
         created(QSystemTrayIcon): The icon was created.
     """
 
-    primary = Signal()
+    primary_activated = Signal()
     window_requested = Signal()
     direct_toggled = Signal()
     created = Signal(object)
@@ -88,7 +88,7 @@ class Tray(QObject):
         self._state = IconState.STARTING
         self._tooltip = ""
         self._double_click_timer = QTimer(self, singleShot=True, interval=DOUBLE_CLICK_TIMEOUT_MS)
-        self._double_click_timer.timeout.connect(self.primary)
+        self._double_click_timer.timeout.connect(self.primary_activated)
         tray_host.appeared.connect(self._create)
 
     @property
@@ -126,7 +126,7 @@ class Tray(QObject):
         match gesture_of(reason, QGuiApplication.platformName()):
             case Gesture.PRIMARY:
                 # Without delay: on Wayland the activation token is valid only for a moment.
-                self.primary.emit()
+                self.primary_activated.emit()
             case Gesture.PRIMARY_UNLESS_DOUBLE:
                 self._double_click_timer.start()
             case Gesture.WINDOW:

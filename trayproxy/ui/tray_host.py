@@ -44,8 +44,8 @@ class TrayHost(QObject):
         super().__init__(parent)
         self._has_appeared = False
         self._has_host = False
-        self._poll = QTimer(self, interval=POLL_INTERVAL_MS)
-        self._poll.timeout.connect(self._check_for_tray)
+        self._poll_timer = QTimer(self, interval=POLL_INTERVAL_MS)
+        self._poll_timer.timeout.connect(self._check_for_tray)
         self._service_watcher: QDBusServiceWatcher | None = None
 
     @property
@@ -84,10 +84,10 @@ class TrayHost(QObject):
             return
         if QSystemTrayIcon.isSystemTrayAvailable():
             self._has_appeared = True
-            self._poll.stop()
+            self._poll_timer.stop()
             self.appeared.emit()
         else:
-            self._poll.start()
+            self._poll_timer.start()
 
     @Slot()
     def _on_watcher_gone(self) -> None:

@@ -9,10 +9,10 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QStyle, QWidget
 Named = TypeVar("Named", bound=QObject)
 
 
-def named(thing: Named, name: str) -> Named:
+def named(target: Named, name: str) -> Named:
     """Set the object name of an object and return the object."""
-    thing.setObjectName(name)
-    return thing
+    target.setObjectName(name)
+    return target
 
 
 def plain_label(name: str, text: str = "") -> QLabel:
@@ -24,7 +24,7 @@ def plain_label(name: str, text: str = "") -> QLabel:
     return label
 
 
-def picture(name: str, pixmap: QPixmap) -> QLabel:
+def picture_label(name: str, pixmap: QPixmap) -> QLabel:
     """Create a label with a picture. The text beside the picture has the same meaning."""
     label = named(QLabel(), name)
     label.setPixmap(pixmap)
