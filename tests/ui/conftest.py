@@ -1,4 +1,4 @@
-"""Qt without a display for the widgets; tests of the real tray start programs of their own."""
+"""Runs Qt with the offscreen platform plugin; tests of the real tray start separate programs."""
 
 import os
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from PySide6.QtWidgets import QApplication
 
 from tests.ui.fake_service import FakeService
 
-# Before the first QApplication; a display of the person who runs the tests is none of ours.
+# Set before the first QApplication, so that the tests never use the display of the developer.
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 
 @pytest.fixture(autouse=True)
 def no_window_is_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No window and no running timer outlives its test."""
+    """Check that no test leaves a window open."""
     yield
     if "qapp" not in request.fixturenames:
         return

@@ -1,5 +1,4 @@
-"""A service that does what the test says: the far end of a `ServiceClient`, without a socket
-server."""
+"""A fake service: the peer of a `ServiceClient`, without a control server."""
 
 import socket
 from collections.abc import Callable
@@ -68,7 +67,7 @@ Message = TypeVar("Message")
 
 
 class FakeConnection:
-    """One connection to the `FakeService`."""
+    """A connection to the `FakeService`."""
 
     def __init__(self, service: "FakeService") -> None:
         self._service = service
@@ -114,13 +113,13 @@ class FakeConnection:
 
 
 class FakeService:
-    """Replies `Done` unless told otherwise, and remembers what it was asked.
+    """Replies `Done` to each request unless the test sets another reply, and records the requests.
 
     Attributes:
-        status: What `Subscribe` and `GetStatus` are told.
-        requests: All that was asked, without the introduction.
-        answers: What to reply to a kind of request, in place of `Done`; None: nothing.
-        is_running: Whether one can connect.
+        status: The reply to `Subscribe` and `GetStatus`.
+        requests: All received requests except `Hello` and `Subscribe`.
+        replies: For a type of request, a function from the request to its reply; None: no reply.
+        is_running: True if connections are accepted.
     """
 
     def __init__(self, status: Status = STATUS) -> None:
@@ -165,5 +164,5 @@ class FakeService:
         self._client.disconnect()
 
     def requests_of(self, kind: type[Message]) -> list[Message]:
-        """Return the requests of a kind."""
+        """Return the received requests of a type."""
         return [request for request in self.requests if isinstance(request, kind)]

@@ -1,4 +1,4 @@
-"""Takes pictures of every window, light and dark, into a folder. Run on an X server."""
+"""Saves pictures of every window, light and dark, to a folder. Run this on an X server."""
 
 import sys
 from collections.abc import Callable
@@ -99,32 +99,32 @@ STEPS = CheckResult(
 
 
 def sign_in() -> QWidget:
-    """The question as it first comes."""
+    """Return the dialog of a new prompt."""
     return SignInDialog(PROMPT)
 
 
 def rejected() -> QWidget:
-    """The second time that a password was not accepted."""
+    """Return the dialog after the second rejected password."""
     return SignInDialog(structs.replace(PROMPT, reason=PromptReason.TYPED_REJECTED, rejections=2))
 
 
 def downgrade() -> QWidget:
-    """A proxy that wants less than before."""
+    """Return the dialog of a proxy after a change to a weaker method."""
     return SignInDialog(structs.replace(PROMPT, reason=PromptReason.DOWNGRADE, before="Negotiate"))
 
 
 def renamed() -> QWidget:
-    """A proxy that calls itself something else than before."""
+    """Return the dialog of a proxy with a changed realm."""
     return SignInDialog(RENAMED)
 
 
 def hostile() -> QWidget:
-    """A proxy that would like to look like something else."""
+    """Return the dialog of a proxy with hostile texts."""
     return SignInDialog(HOSTILE)
 
 
 def window() -> QWidget:
-    """The window with two profiles."""
+    """Return the window with two profiles."""
     made = ProfilesWindow()
     made.has_tray = True
     made.show_state(IconState.OK, STATUS)
@@ -132,7 +132,7 @@ def window() -> QWidget:
 
 
 def window_with_port_taken() -> QWidget:
-    """The window while another program has the port."""
+    """Return the window while another program uses the port."""
     made = ProfilesWindow()
     made.has_tray = True
     made.show_state(IconState.STOPPED, PORT_TAKEN)
@@ -140,7 +140,7 @@ def window_with_port_taken() -> QWidget:
 
 
 def menu_with_port_taken() -> QWidget:
-    """The menu at that time."""
+    """Return the menu while another program uses the port."""
     made = TrayMenu(QApplication.instance())
     made.update(IconState.STOPPED, PORT_TAKEN, has_prompt=False)
     made.menu.popup(QPoint(0, 0))
@@ -148,7 +148,7 @@ def menu_with_port_taken() -> QWidget:
 
 
 def window_with_all_fields() -> QWidget:
-    """The window with a profile that uses what few do."""
+    """Return the window with a profile with advanced fields."""
     made = ProfilesWindow()
     made.has_tray = True
     latin = replace(OFFICE, encoding=Encoding.LATIN_1)
@@ -158,7 +158,7 @@ def window_with_all_fields() -> QWidget:
 
 
 def window_without_password() -> QWidget:
-    """The window with a profile that uses the person's own sign-in."""
+    """Return the window with a profile that uses SSO."""
     own = replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)
     made = ProfilesWindow()
     made.has_tray = True
@@ -167,28 +167,28 @@ def window_without_password() -> QWidget:
 
 
 def failed_check_panel() -> QWidget:
-    """A test in which something is wrong."""
+    """Return the panel of a failed test."""
     made = CheckPanel(CheckProfile(OFFICE))
     made.show_reply(FAILED_STEPS)
     return made
 
 
 def snoozed_check_panel() -> QWidget:
-    """A test that needs a sign-in first."""
+    """Return the panel of a test that failed because a sign-in is needed first."""
     made = CheckPanel(CheckProfile(OFFICE))
     made.show_reply(SNOOZED_STEPS)
     return made
 
 
 def check_panel() -> QWidget:
-    """A test in which all is well."""
+    """Return the panel of a successful test."""
     made = CheckPanel(CheckProfile(OFFICE))
     made.show_reply(STEPS)
     return made
 
 
 def menu() -> QWidget:
-    """The menu while a sign-in is needed."""
+    """Return the menu while a sign-in is needed."""
     made = TrayMenu(QApplication.instance())
     made.update(IconState.SIGNIN, NEEDED, has_prompt=True)
     made.menu.popup(QPoint(0, 0))
@@ -214,12 +214,12 @@ PICTURES: dict[str, Callable[[], QWidget]] = {
 
 
 def save_pictures(folder: Path, scheme: str) -> None:
-    """Take all pictures in one colour scheme."""
+    """Save all pictures in one colour scheme."""
     for name, make in PICTURES.items():
         widget = make()
         widget.show()
         widget.activateWindow()
-        # What is laid out, painted and focused later is part of the picture.
+        # Layout, painting and focus changes may need several iterations of the event loop.
         for _ in range(20):
             QApplication.processEvents()
         assert widget.grab().save(str(folder / f"{name}-{scheme}.png"))

@@ -1,4 +1,4 @@
-"""The tray as a program of its own, in front of a service that does what the test says.
+"""The tray as a separate program, connected to a service with scripted replies.
 
 The service is the real control server with a scripted handler, in a thread.
 """
@@ -42,7 +42,7 @@ Message = TypeVar("Message")
 
 
 class ScriptedHandler:
-    """The handler: keeps a status and a question, and remembers what it was asked."""
+    """Request handler with a status and a prompt set by the test; records the requests."""
 
     def __init__(self, status: Status) -> None:
         self.status = status
@@ -52,7 +52,7 @@ class ScriptedHandler:
         self.changed = threading.Condition()
 
     async def handle(self, session: Session, request: Request) -> Reply:
-        """Do what is asked."""
+        """Record a request and return its reply."""
         reply = self._reply(session, request)
         with self.changed:
             self.requests.append(request)
@@ -80,28 +80,28 @@ class ScriptedHandler:
         return Done()
 
     def broadcast(self, event: Event) -> None:
-        """Tell all faces; on the loop's thread."""
+        """Send an event to all sessions. Call this on the thread of the event loop."""
         for session in self.sessions:
             session.send_event(event)
 
     def attached(self, session: Session) -> None:
-        """A face has come."""
+        """Add a session."""
         with self.changed:
             self.sessions.add(session)
             self.changed.notify_all()
 
     def detached(self, session: Session) -> None:
-        """A face has gone."""
+        """Remove a session."""
         with self.changed:
             self.sessions.discard(session)
             self.changed.notify_all()
 
 
 class ScriptedService:
-    """The service, told from the test's thread what to be."""
+    """A control server in a thread, controlled from the thread of the test."""
 
     def __init__(self, paths: Paths, status: Status = STATUS) -> None:
-        """Listen."""
+        """Start the server."""
         self.paths = paths
         self._is_running = True
         self.handler = ScriptedHandler(status)
@@ -112,21 +112,21 @@ class ScriptedService:
         self._run(self._server.start())
 
     def set_status(self, status: Status) -> None:
-        """Change the facts."""
+        """Set the status and send it to all sessions."""
         self.handler.status = status
         self._call(lambda: self.handler.broadcast(StatusChanged(status)))
 
     def open_prompt(self, prompt: Prompt) -> None:
-        """Open a question, or change it."""
+        """Open a prompt, or replace the open prompt."""
         self.handler.prompt = prompt
         self._call(lambda: self.handler.broadcast(PromptChanged(prompt)))
 
     def send(self, event: Event) -> None:
-        """Tell the faces something."""
+        """Send an event to all sessions."""
         self._call(lambda: self.handler.broadcast(event))
 
     def wait_for(self, kind: type[Message], timeout: float = PATIENCE) -> Message:
-        """Wait for a request of a kind; return the first one."""
+        """Wait for a request of a type; return the first such request."""
 
         def found() -> list[Message]:
             return [request for request in self.handler.requests if isinstance(request, kind)]
@@ -136,7 +136,7 @@ class ScriptedService:
             return found()[0]
 
     def wait_for_tray(self, present: bool = True) -> None:
-        """Wait until a tray is attached, or gone."""
+        """Wait until a tray is connected or, with `present` False, disconnected."""
         with self.handler.changed:
             assert self.handler.changed.wait_for(
                 lambda: any(s.front_end == "tray" for s in self.handler.sessions) is present,
@@ -144,7 +144,7 @@ class ScriptedService:
             )
 
     def stop(self) -> None:
-        """End without a word, as a service that was killed does; harmless when done before."""
+        """Close the server without a `Quitting` event, like a crash; do nothing if it is closed."""
         if not self._is_running:
             return
         self._is_running = False
@@ -162,13 +162,13 @@ class ScriptedService:
 
 
 def paths_of(desktop: Desktop) -> Paths:
-    """Return where TrayProxy lives on a desktop."""
+    """Return the paths of TrayProxy on a desktop."""
     return locate({"TRAYPROXY_HOME": str(desktop.place.root / "tp")})
 
 
 @contextmanager
 def scripted_service(desktop: Desktop, status: Status = STATUS) -> Iterator[ScriptedService]:
-    """Run a service for a desktop's tray."""
+    """Run a scripted service for the tray of a desktop."""
     service = ScriptedService(paths_of(desktop), status)
     try:
         yield service
@@ -178,7 +178,7 @@ def scripted_service(desktop: Desktop, status: Status = STATUS) -> Iterator[Scri
 
 @contextmanager
 def tray(desktop: Desktop, *arguments: str, **more: str) -> Iterator[Process]:
-    """Run the tray. It starts no service of its own."""
+    """Run the tray. It starts no service."""
     home = str(desktop.place.root / "tp")
     env = desktop.environment(TRAYPROXY_HOME=home, PYTHONPATH=str(SOURCES), **more)
     argv = [sys.executable, "-X", "faulthandler", "-m", "tests.ui.tray_program", *arguments]

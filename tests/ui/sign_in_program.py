@@ -1,7 +1,8 @@
-"""The sign-in dialog alone, and two keys that play what a keyboard cannot give.
+"""Shows only the sign-in dialog, with two keys to simulate other input.
 
-F2 is an input method that composes and commits the text of ``COMPOSED``; F3 drops the text of
-``DROPPED`` into the field that has the focus. ``CLIPBOARD`` is on the clipboard and selected.
+F2 simulates an input method: it composes and commits the text of ``COMPOSED``. F3 drops the text of
+``DROPPED`` into the focused field. ``CLIPBOARD`` is the text of the clipboard and of the primary
+selection.
 """
 
 import os
@@ -16,10 +17,10 @@ from trayproxy.ui.sign_in_dialog import SignInDialog
 
 
 class FakeInputKeys(QObject):
-    """Plays input methods and mice at the press of a key."""
+    """Event filter: F2 simulates an input method, F3 a drop."""
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Take the two keys."""
+        """Handle F2 and F3."""
         if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.KeyPress:
             return False
         match event.key():
@@ -33,7 +34,7 @@ class FakeInputKeys(QObject):
 
 
 def compose(text: str) -> None:
-    """Be an input method: show each part of the text, then commit it."""
+    """Simulate an input method: compose the text character by character, then commit it."""
     field = focused()
     for end in range(1, len(text) + 1):
         QApplication.sendEvent(field, QInputMethodEvent(text[:end], []))
@@ -43,7 +44,7 @@ def compose(text: str) -> None:
 
 
 def drop(text: str) -> None:
-    """Drop a text into the field."""
+    """Drop a text into the focused field."""
     field = focused()
     mime = QMimeData()
     mime.setText(text)
@@ -55,7 +56,7 @@ def drop(text: str) -> None:
 
 
 def focused() -> QWidget:
-    """Return the field that has the focus."""
+    """Return the focused field."""
     field = QApplication.focusWidget()
     assert field is not None
     return field

@@ -1,4 +1,4 @@
-"""Every window with the keyboard alone, read aloud, and with large text (ux §6.1)."""
+"""Tests of every window: keyboard navigation, accessible names and large fonts (ux §6.1)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -82,7 +82,7 @@ def test_tab_reaches_every_focusable_widget(make: Callable[[], QWidget], qtbot: 
             seen.add(id(focused))
         qtbot.keyClick(focused or made, Qt.Key.Key_Tab)
     missed = [w.objectName() for w in focusable_widgets(made) if id(w) not in seen]
-    # Of a group of radio buttons the tab key takes one.
+    # The tab key stops at one radio button of a group.
     assert set(missed) <= {"without_sign_in", "with_password"}
 
 

@@ -1,4 +1,4 @@
-"""What programs that listen on the accessibility bus learn of the sign-in dialog (promise 3)."""
+"""Tests of what the sign-in dialog discloses on the accessibility bus (promise 3)."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.support.display import Desktop, x_server
 from tests.support.panel import window_manager
 from tests.support.processes import SOURCES, Home, Process, running
 
-# Tests with a display of their own are quicker one after the other.
+# Tests that start an X server run faster one after another.
 pytestmark = pytest.mark.xdist_group("display")
 
 TYPED = "typed-Kq7w"
@@ -20,17 +20,17 @@ COMPOSED = "composed-Zt9y"
 DROPPED = "dropped-Jm5p"
 SHOWN = "shown-Hr8f"
 BULLETS = frozenset("\N{BULLET}\N{BLACK CIRCLE}")
-"""What the password may be heard as; the style of the window has one of its own."""
+"""The characters allowed for the password: the bullet, and the mask character of the style."""
 
 
 @dataclass(frozen=True, slots=True)
 class DialogOnBus:
-    """The dialog on a desktop, and somebody who listens.
+    """The sign-in dialog on a desktop with a listener on the accessibility bus.
 
     Attributes:
         here: The desktop.
         listener: A program on the accessibility bus.
-        process: Shows the dialog.
+        process: The program with the dialog.
         user: The field for the user name.
         password: The field for the password.
     """
@@ -42,7 +42,7 @@ class DialogOnBus:
     password: Field
 
     def wait_for_length(self, length: int) -> None:
-        """Wait until the field for the password has that many characters."""
+        """Wait until the password has this length."""
         self.listener.wait_until(lambda: len(self.listener.read(self.password)) == length)
 
 
@@ -72,7 +72,7 @@ def test_the_accessibility_bus_carries_the_user_name_but_not_the_password(
     here, listener = sign_in.here, sign_in.listener
     here.press("shift+Tab")
     here.type("Zoe")
-    # Whoever hears this would hear the password as well.
+    # The listener receives the user name, so it would receive the password as well.
     listener.wait_until(lambda: "Zoe" in texts_on_bus(sign_in, sign_in.user))
     here.press("Tab")
     here.type(TYPED)

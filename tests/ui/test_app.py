@@ -1,4 +1,4 @@
-"""Tests for trayproxy.ui.app: what a person does has its effect, with an acting service."""
+"""Tests for trayproxy.ui.app: user actions and events, with a fake service."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.ui.icon_state: the precedence of ux §3.1, and its times."""
+"""Tests for trayproxy.ui.icon_state: the precedence of ux §3.1, and its time limits."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.ui.icons and the drawings."""
+"""Tests for trayproxy.ui.icons and the icon files."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ WHITE, BLACK, GREY = QColor("#ffffff"), QColor("#000000"), QColor("#808080")
 
 
 def luminance(colour: QColor) -> float:
-    """Relative luminance (WCAG 2.2)."""
+    """Return the relative luminance (WCAG 2.2)."""
 
     def linear(value: float) -> float:
         return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
@@ -29,7 +29,7 @@ def contrast(first: QColor, second: QColor) -> float:
 
 
 def colours(image: QImage) -> list[QColor]:
-    """The colours of all pixels that are not see-through."""
+    """Return the colours of all opaque pixels."""
     found = (image.pixelColor(x, y) for x in range(image.width()) for y in range(image.height()))
     return [colour for colour in found if colour.alpha() > 200]
 
@@ -91,7 +91,7 @@ def test_there_is_an_app_icon() -> None:
 
 def test_the_desktop_file_contains_the_application_id() -> None:
     lines = resource_path(f"{APP_ID}.desktop").read_text().splitlines()
-    # What X11 windows of Qt programs have as their class: the name, not the id.
+    # The window class of Qt programs on X11 is the application name, not the id.
     assert f"StartupWMClass={APP_NAME}" in lines
     assert f"Icon={APP_ID}" in lines
 

@@ -111,7 +111,7 @@ def test_the_menu_shows_why_the_listener_failed(menu: TrayMenu) -> None:
     menu.update(IconState.STOPPED, status)
     assert rows(menu)[0] == "Not running — port 3128 is taken"
     assert not row(menu, "use_port").isVisible()
-    # Whoever copies it would send programs to somebody else.
+    # Another program has the address: it must not be offered for copying.
     assert STATUS.address not in " ".join(rows(menu))
 
 

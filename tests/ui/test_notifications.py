@@ -1,4 +1,4 @@
-"""Tests for trayproxy.ui.notifications: the desktop's notification service over a real bus."""
+"""Tests for trayproxy.ui.notifications with a notification service on a real session bus."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

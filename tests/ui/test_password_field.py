@@ -68,13 +68,13 @@ def pressed(key: Qt.Key, modifiers: Qt.KeyboardModifier) -> Edit:
 
 def composed(shown: str, commit: str, start: int, length: int) -> Edit:
     def edit(field: QLineEdit) -> None:
-        # Qt fails at a replacement beyond the text.
+        # Qt ignores a replacement range beyond the text.
         before = field.selectionStart() if field.hasSelectedText() else field.cursorPosition()
         left = len(field.text()) - len(field.selectedText())
         at = max(0, before + start)
         left -= at
         compose(field, shown)
-        # While it composes no other key gets through.
+        # During composition, keys do not reach the field.
         compose(field, "", commit, at - before, min(length, left) if commit else 0)
 
     return edit

@@ -1,4 +1,4 @@
-"""Pictures of every window, light and dark: kept beside the tests, to be looked at by people."""
+"""Pictures of every window, light and dark, saved beside the tests for visual inspection."""
 
 import shutil
 import sys
@@ -23,10 +23,10 @@ def here() -> Iterator[Desktop]:
 
 @pytest.fixture(scope="module")
 def pictures(here: Desktop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, QImage]:
-    """All pictures by their names."""
-    # Another worker may be making its own at this moment.
+    """Return all pictures by their names."""
+    # Another test worker may be saving pictures at the same time.
     drawn = tmp_path_factory.mktemp("pictures")
-    # Qt follows a colour scheme that a program sets on desktops only that have one.
+    # Qt applies a colour scheme set by a program only on desktops that support colour schemes.
     env = here.environment(XDG_CURRENT_DESKTOP="GNOME", PYTHONPATH=str(SOURCES))
     argv = [sys.executable, "-m", "tests.ui.pictures", str(drawn)]
     with running(argv, env=env, cwd=SOURCES) as process:
@@ -38,7 +38,7 @@ def pictures(here: Desktop, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 def lightness(image: QImage) -> float:
-    """The average of a picture, 0 to 255."""
+    """Return the average lightness of a picture, 0 to 255."""
     pixels = [
         image.pixelColor(x, y).lightness()
         for x in range(0, image.width(), 7)

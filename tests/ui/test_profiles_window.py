@@ -1,4 +1,4 @@
-"""Tests for trayproxy.ui.profiles_window, its form and its test panel."""
+"""Tests for trayproxy.ui.profiles_window, profile_form and check_panel."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -87,7 +87,7 @@ def type_into(window: ProfilesWindow, name: str, text: str, qtbot: QtBot) -> Non
     if text.isascii():
         qtbot.keyClicks(line, text)
     else:
-        # QTest aborts on keys that no keyboard has; this is what pasting does.
+        # QTest aborts on keys that no keyboard has; insert() works like pasting.
         line.insert(text)
 
 
@@ -164,7 +164,7 @@ def test_a_program_on_the_other_address_of_localhost_is_named(window: ProfilesWi
     window.show_state(IconState.OK, structs.replace(STATUS, notices=notices))
     shown = child(window, QLabel, "notices")
     assert shown.isVisible()
-    # A name that looks like markup is shown as it is.
+    # A name that contains markup is shown literally.
     assert shown.textFormat() is Qt.TextFormat.PlainText
     assert f"{title}. {advice} (TP-110)" in label(window, "notices").split("\n")
     window.show_state(IconState.OK, structs.replace(STATUS, notices=(other,)))
@@ -197,7 +197,7 @@ def test_a_temporary_direct_connection_is_offered_with_the_sign_in_page(
     assert button.text() == "Connect directly for 5 minutes"
     with qtbot.waitSignal(window.direct_for_now_requested):
         press(window, "direct_for_now")
-    # There is nothing to offer while programs connect directly, or when the page has gone.
+    # There is no offer while programs connect directly, or without a sign-in page.
     for status in (structs.replace(offered, profile=None, direct=True), STATUS):
         window.show_state(IconState.DIRECT, status)
         assert button.isHidden()
@@ -372,7 +372,7 @@ def test_a_new_status_does_not_overwrite_a_draft(window: ProfilesWindow, qtbot: 
 
 
 def added(window: ProfilesWindow, qtbot: QtBot) -> Profile:
-    """Add a profile and save it; return what was sent."""
+    """Add a profile and save it; return the profile of the request."""
     child(window, QToolButton, "add_profile").click()
     type_into(window, "host", "branch-px:3128", qtbot)
     type_into(window, "name", "Branch", qtbot)
@@ -467,7 +467,7 @@ def test_connect_directly_can_be_activated_like_a_profile(
 def test_every_field_of_a_profile_is_kept_when_it_is_saved(
     window: ProfilesWindow, qtbot: QtBot
 ) -> None:
-    """An encrypted proxy must not become a plain one because somebody changed its name."""
+    """An https proxy must not become an http proxy because its name was changed."""
     full = replace(
         OFFICE,
         upstream=replace(OFFICE.upstream, scheme=ProxyScheme.HTTPS),
@@ -552,7 +552,7 @@ def test_the_form_shows_whether_a_password_is_saved(window: ProfilesWindow) -> N
     window.show_state(IconState.OK, structs.replace(STATUS, saved=True))
     assert label(window, "password_kept") == "Kept in GNOME Keyring"
     assert child(window, QPushButton, "forget_password").isEnabled()
-    # Of another profile that is not known.
+    # The status contains no information about passwords of other profiles.
     select(window, 1)
     assert label(window, "password_kept") == "Kept in GNOME Keyring once the proxy has accepted it"
     assert child(window, QPushButton, "forget_password").isEnabled()
@@ -684,7 +684,7 @@ def test_a_test_can_be_repeated(window: ProfilesWindow, qtbot: QtBot) -> None:
     with qtbot.waitSignal(window.check_requested) as second:
         press(panel, "test_again")
     assert label(panel, "verdict") == "Testing…"
-    # A reply to the test before is none to this one.
+    # A reply to the previous test is ignored.
     window.show_check((first.args or [])[0], NOT_FOUND)
     assert label(panel, "verdict") == "Testing…"
     window.show_check((second.args or [])[0], GOOD)
@@ -767,7 +767,7 @@ def test_a_profile_becomes_a_draft() -> None:
         ("https://proxy:8443", ProxyScheme.HTTPS),
         ("socks5://proxy:1080", ProxyScheme.SOCKS5),
         ("http://proxy:8080", ProxyScheme.HTTP),
-        ("proxy:8080", ProxyScheme.SOCKS5),  # As it was chosen before.
+        ("proxy:8080", ProxyScheme.SOCKS5),  # The scheme is unchanged.
     ],
 )
 def test_a_pasted_address_sets_the_scheme(typed: str, scheme: ProxyScheme) -> None:

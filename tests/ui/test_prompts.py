@@ -1,4 +1,4 @@
-"""Tests for trayproxy.ui.prompts: what the person does reaches the service, and the reverse."""
+"""Tests for trayproxy.ui.prompts: prompts of the service, and the answers of the user."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ from trayproxy.ui.sign_in_dialog import SignInDialog
 
 
 class RecordingChannel(QObject):
-    """Remembers what it should have shown."""
+    """Notification channel for tests: records the posted notification."""
 
     chosen = Signal(str, str)
 

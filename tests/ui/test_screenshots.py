@@ -1,4 +1,4 @@
-"""The picture in the README: the real tray, in front of a service that asks what offices ask."""
+"""Takes the screenshot of the README: the real tray with a typical sign-in prompt."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_the_screenshot_of_the_readme(place: Home) -> None:
 
 
 def shoot(here: Desktop, window: str, path: Path) -> None:
-    """Take a picture of a window with its frame."""
+    """Save a picture of a window with its frame."""
     path.parent.mkdir(parents=True, exist_ok=True)
     result = here.run("import", "-frame", "-window", window, path)
     assert result.code == 0, result.err

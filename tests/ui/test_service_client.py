@@ -102,7 +102,7 @@ def test_a_request_without_a_connection_fails_asynchronously(
 
 
 class BlockedConnect:
-    """Connects when the test lets it, as to a port at which nobody listens any more."""
+    """Connect function that blocks until the test releases it, like an unresponsive port."""
 
     def __init__(self, service: FakeService) -> None:
         self.is_released = threading.Event()
@@ -110,7 +110,7 @@ class BlockedConnect:
 
     def __call__(self) -> Client:
         assert self.is_released.wait(PATIENCE)
-        # What a window needs of a client, an FakeConnection has.
+        # A FakeConnection has all methods of a client that `ServiceClient` calls.
         return cast("Client", self._service.connect())
 
 

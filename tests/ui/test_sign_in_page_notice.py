@@ -1,4 +1,4 @@
-"""Tests for trayproxy.ui.sign_in_page_notice: a sign-in page is told once, and withdrawn."""
+"""Tests for trayproxy.ui.sign_in_page_notice: the notification is shown once, and withdrawn."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ TITLE = "This network wants you to sign in on its own page"
 
 
 class PageNoticeFixture:
-    """What is under test, and the screen that it speaks to."""
+    """A `SignInPageNotice` with a recording channel and without delay."""
 
     def __init__(self) -> None:
         self.channel = RecordingChannel()
@@ -56,7 +56,7 @@ def test_the_notification_offers_the_page_and_a_direct_connection(
         "Open sign-in page…",
         "Connect directly for 5 minutes",
     ]
-    assert "portal" not in shown.title + shown.body  # Nothing of it comes from the network.
+    assert "portal" not in shown.title + shown.body  # No text from the network.
     with qtbot.waitSignal(screen.notices.page_requested) as opened:
         screen.channel.chosen.emit(OPEN_PAGE, "")
     assert opened.args == [URL]

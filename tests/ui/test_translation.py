@@ -1,4 +1,4 @@
-"""The texts can be translated: lupdate finds each with its context (ux §6.3)."""
+"""Tests of the translatable texts: lupdate finds each text with its context (ux §6.3)."""
 
 import subprocess
 import xml.etree.ElementTree as ElementTree
@@ -20,7 +20,7 @@ CONTEXTS = {"Check", "Plurals", "Notification", "Profiles", "SignIn", "Tray", "W
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> ElementTree.Element:
-    """What lupdate makes of the sources."""
+    """Return the output of lupdate for all sources."""
     file = tmp_path_factory.mktemp("translation") / "texts.ts"
     tool = Path(PySide6.__file__).parent / "lupdate"
     argv = [str(tool), *map(str, SOURCES), "-ts", str(file)]
@@ -35,7 +35,7 @@ def test_every_context_is_known(found: ElementTree.Element) -> None:
 def test_every_text_is_found(found: ElementTree.Element) -> None:
     calls = sum(path.read_text(encoding="utf-8").count("translate(") for path in SOURCES)
     sources = [text.text or "" for text in found.findall("context/message/source")]
-    # Equal texts in one context are one entry.
+    # Equal texts in a context are a single entry.
     assert len(sources) >= 0.85 * calls
     assert all(sources)
 

@@ -1,6 +1,6 @@
-"""The real tray on a real X server: over D-Bus with a host of ours, and in an XEmbed host.
+"""Tests of the real tray on a real X server, with a StatusNotifierItem host and an XEmbed host.
 
-Nothing here runs inside the test's process but the panel and the service it talks to.
+Only the host and the service run in the process of the test.
 """
 
 import signal
@@ -62,7 +62,7 @@ def host(here: Desktop) -> Iterator[TrayHost]:
 def program(here: Desktop, service: ScriptedService, host: TrayHost) -> Iterator[Process]:
     with tray(here) as process:
         yield process
-        # What Qt has to complain about is a mistake of ours.
+        # A warning of Qt is a bug of TrayProxy.
         assert not process.err.text
 
 
@@ -293,7 +293,8 @@ def test_ctrl_c_quits_the_tray_and_the_service(
 
 
 def test_the_dialog_accepts_real_key_presses(here: Desktop, service: ScriptedService) -> None:
-    # Without an ö on the keyboard xdotool lends it a key, and a busy program sees that too late.
+    # Without an ö on the keyboard, xdotool remaps a key, and a busy program sees the new map too
+    # late.
     assert here.run("setxkbmap", "de").code == 0
     with tray(here):
         service.wait_for_tray()

@@ -1,4 +1,4 @@
-"""The tray as `trayproxy.ui.app.main` runs it, but that it never starts a service."""
+"""Runs the tray like `trayproxy.ui.app.main`, but never starts a service."""
 
 import sys
 
@@ -8,7 +8,7 @@ from trayproxy.ui import app
 
 
 def no_service(paths: object) -> int:
-    """Start nothing: the test has the service."""
+    """Fail like a missing program: the test runs the service."""
     raise FileNotFoundError
 
 
