@@ -3,7 +3,7 @@
 import sys
 
 User = int | str
-"""A user id as the system writes it: a number on Unix, the text of a SID on Windows."""
+"""A user id: a number on Unix, a SID as text on Windows."""
 
 if sys.platform == "win32":
 
@@ -11,7 +11,7 @@ if sys.platform == "win32":
         """Return the user that this process runs as.
 
         Raises:
-            OSError: The system does not tell.
+            OSError: Windows does not report the user.
         """
         import os
 
@@ -23,15 +23,15 @@ if sys.platform == "win32":
         return user
 
     def find_user(text: str) -> User | None:
-        """Return the user of a SID, ``S-1-5-18``; None if it is none.
+        """Return the user with a SID, such as ``S-1-5-18``; None if the text is not a SID.
 
-        Names are not looked up: what runs as somebody else cannot be asked for its user without
-        being an administrator, so that no name would ever be found at a connection.
+        Names of users are not resolved: the user of another user's process is visible to
+        administrators only, so a connection would never match.
         """
         return text.upper() if text.upper().startswith("S-1-") else None
 
     def name_of(user: User) -> str:
-        """Return what to call a user."""
+        """Return the SID of a user, which also serves as the user's name."""
         return str(user)
 
 else:
@@ -39,13 +39,13 @@ else:
     import pwd
 
     def own_user() -> User:
-        """Return the user that this process runs as: whose the sockets that it makes are."""
+        """Return the user that this process runs as, who also owns the sockets that it opens."""
         return os.geteuid()
 
     def find_user(text: str) -> User | None:
-        """Return the user of a name or a number; None if there is no such user.
+        """Return the user with a name or a number; None if no user has this name.
 
-        May wait for a directory service.
+        This function may wait for a directory service.
         """
         if text.isascii() and text.isdigit():
             return int(text)
@@ -55,9 +55,9 @@ else:
             return None
 
     def name_of(user: User) -> str:
-        """Return the name of a user, the number if there is no name.
+        """Return the name of a user; the number if the user has no name.
 
-        May wait for a directory service.
+        This function may wait for a directory service.
         """
         try:
             return pwd.getpwuid(int(user)).pw_name

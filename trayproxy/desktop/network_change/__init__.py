@@ -1,1 +1,1 @@
-"""Watch for changes of the computer's network, on each operating system."""
+"""Report changes of the computer's network, on each operating system."""

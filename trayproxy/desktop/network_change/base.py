@@ -1,10 +1,10 @@
-"""Hearing that this computer has moved to another network (security.md, F12).
+"""The protocol of a watch for network changes, and the code that its implementations share.
 
-Each system tells the moment it happens, and nothing is done until then: no timer, no thread. What
-counts is where we can be reached and how we reach others: addresses that are valid beyond one
-cable, and default routes where the system tells of them. Loopback is of no interest, and neither
-are addresses of one link (RFC 3927, RFC 4291 section 2.5.6), which come and go with containers and
-with the radio beside a Mac.
+A watch reports that this computer has moved to another network (security.md, F12). The operating
+system notifies the watch: there is no polling, no timer and no thread in between. A change counts
+if it concerns an address that is valid beyond one link, or, where the system reports routes, a
+default route. Loopback addresses and link-local addresses (RFC 3927, RFC 4291 section 2.5.6) are
+ignored: link-local addresses come and go with containers and with the wireless interfaces of Macs.
 """
 
 import asyncio
@@ -14,44 +14,45 @@ from ipaddress import ip_address
 from typing import Protocol
 
 SETTLE_S = 0.5
-"""How long to wait for more: a network comes up in many steps, and counts once."""
+"""Seconds between the first notification of a change and its report.
 
+A network comes up in many steps; the steps within this time are reported as one change."""
 
 _RECEIVE_SIZE = 1 << 16
-"""Octets that are taken from the kernel at once."""
+"""Octets that are received from the kernel in one call."""
 
 
 class NetworkWatch(Protocol):
-    """Hears of changes until it is closed."""
+    """A watch for network changes. It reports changes from its creation until `close`."""
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop the watch; its callback is not called after this."""
         ...
 
 
 class NullNetworkWatch:
-    """The watch of a system that does not tell."""
+    """The watch for a system that does not report network changes."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: this watch holds no resources."""
 
 
 class Debounce:
-    """Waits until changes that come together are over, then tells of them once."""
+    """Combines notifications that arrive within `SETTLE_S` into one call of a callback."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_settled: Callable[[], None]) -> None:
-        """Wait for the first.
+        """Create a debounce that has not been triggered.
 
         Args:
-            loop: Its clock counts.
-            on_settled: Called once for all.
+            loop: The event loop that runs the timer and the callback.
+            on_settled: Called once, `SETTLE_S` after the first trigger.
         """
         self._loop = loop
         self._on_settled = on_settled
         self._timer: asyncio.TimerHandle | None = None
 
     def trigger(self) -> None:
-        """Take note of one."""
+        """Start the timer, unless it is running already."""
         if self._timer is None:
             self._timer = self._loop.call_later(SETTLE_S, self._settle)
 
@@ -60,14 +61,14 @@ class Debounce:
         self._on_settled()
 
     def close(self) -> None:
-        """Tell nothing any more."""
+        """Cancel the timer; the callback is not called."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
 
 class SocketWatch:
-    """Listens to the kernel on a socket on which it tells of changes."""
+    """A watch that receives notifications from the kernel on a socket."""
 
     def __init__(
         self,
@@ -76,13 +77,14 @@ class SocketWatch:
         is_relevant: Callable[[bytes], bool],
         debounce: Debounce,
     ) -> None:
-        """Begin.
+        """Register the socket with the event loop.
 
         Args:
-            loop: Wakes up when the kernel tells something.
-            notifications: Never blocks; it is closed with this.
-            is_relevant: Whether what was told may mean another network.
-            debounce: Is disturbed then; it is closed with this.
+            loop: The event loop that waits for the socket.
+            notifications: A non-blocking socket that receives the kernel's notifications. `close`
+                closes it.
+            is_relevant: Returns True if the received octets may mean a change of the network.
+            debounce: Triggered by relevant notifications. `close` closes it.
         """
         self._loop = loop
         self._socket = notifications
@@ -91,7 +93,7 @@ class SocketWatch:
         loop.add_reader(notifications.fileno(), self._on_readable)
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop the watch, and close the socket and the debounce."""
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
         self._debounce.close()
@@ -102,7 +104,7 @@ class SocketWatch:
         except BlockingIOError:
             return
         except OSError:
-            # ENOBUFS: there was more than the socket could hold (netlink(7), route(4)).
+            # ENOBUFS: the socket's buffer has overflowed (netlink(7), route(4)).
             self._debounce.trigger()
             return
         if self._is_relevant(message):
@@ -110,10 +112,10 @@ class SocketWatch:
 
 
 def identifies_network(address: bytes) -> bool:
-    """Whether an address of ours says something about the network that we are in.
+    """Return True if an address of this computer depends on the network that it is connected to.
 
     Args:
-        address: In 4 or 16 octets.
+        address: An IPv4 address in 4 octets or an IPv6 address in 16 octets.
     """
     found = ip_address(address)
     return not (found.is_loopback or found.is_link_local or found.is_unspecified)

@@ -11,17 +11,19 @@ logger = logging.getLogger(__name__)
 
 
 def watch_network(loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> NetworkWatch:
-    """Call back after each change of networks, once for all that happens together.
+    """Call a function after each change of the network.
 
-    Sleeping and waking up is no change if the network is the same afterwards (`sleep`).
+    Changes within `SETTLE_S` seconds are reported by one call. Suspending and resuming the computer
+    is not a change if the network is the same afterwards (see
+    `trayproxy.desktop.suspend_clock`).
 
     Args:
-        loop: Whose thread this is called in, and `on_change` too.
-        on_change: What to do.
+        loop: The running event loop; it calls `on_change`.
+        on_change: The function to call.
 
     Returns:
-        To be closed before the loop is. A system that does not tell is no error: a sandbox may
-        forbid it, and what follows is what followed before anybody told.
+        The watch; close it before the loop is closed. If the system does not report network
+        changes, for example in a sandbox, a `NullNetworkWatch`.
     """
     try:
         return _system_watch(loop, on_change)

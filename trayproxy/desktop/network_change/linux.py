@@ -1,10 +1,11 @@
 """Linux: changes of the network, by rtnetlink(7).
 
-The kernel sends every change of links, addresses and routes to whoever asks for it; no privilege is
-needed. These messages only say *when* to look: what the network is now is then read in one go, and
-compared with what it was. That is more than they say (a link that goes down takes its IPv4 routes
-along without a word), and less: lifetimes are renewed with every router advertisement, and the
-bridges of containers change nothing for us.
+The kernel sends every change of links, addresses and routes to the subscribed sockets; subscribing
+needs no privilege. The notifications only decide *when* to compare: the watch then reads all
+addresses and default routes and compares them with those that it read before. The comparison finds
+changes without a notification (a link that goes down loses its IPv4 routes silently), and ignores
+notifications without a change (every router advertisement renews lifetimes; bridges of containers
+are internal to this computer).
 """
 
 import asyncio
@@ -25,9 +26,9 @@ _NEW_ADDRESS, _DEL_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _DEL_ROUTE, _GET_ROUTE = 24, 25, 26
 
 _HEADER = struct.Struct("=IHHII")
-# struct ifinfomsg: family, type, index, flags, which flags have changed.
+# struct ifinfomsg: family, type, index, flags, mask of the changed flags.
 _LINK = struct.Struct("=BxHiII")
-# struct ifaddrmsg: family, length of the prefix, flags, scope, index.
+# struct ifaddrmsg: family, prefix length, flags, scope, index.
 _ADDRESS = struct.Struct("=BBBBI")
 # struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags.
 _ROUTE = struct.Struct("=BBBBBBBBI")
@@ -45,20 +46,24 @@ _RECEIVE_SIZE = 1 << 16
 _INTERFACES_FOLDER = Path("/sys/class/net")
 
 Network = frozenset[tuple[int, bytes]]
-"""What counts: our addresses, and the gateways of default routes, each with the index of its
-interface."""
+"""The state that is compared: the addresses of this computer, and the gateways of its default
+routes, each with the index of its interface."""
 _Message = tuple[int, bytes]
-"""Its type, and what is behind its header."""
+"""The type of a netlink message, and the octets after its header."""
 
 
 class LinuxNetworkWatch:
-    """Listens to the kernel on one netlink socket, and looks on another when it may matter."""
+    """A watch that receives notifications on a netlink socket and then compares the network."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> None:
-        """Listen; see `trayproxy.desktop.network_change.base.watch_network`.
+        """Start the watch, and read the present network.
+
+        Args:
+            loop: The running event loop.
+            on_change: Called after a change of the network.
 
         Raises:
-            OSError: The kernel does not tell.
+            OSError: The kernel refuses the socket or the request.
         """
         self._on_change = on_change
         notifications = _open(_GROUPS)
@@ -72,7 +77,7 @@ class LinuxNetworkWatch:
         )
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop the watch."""
         self._watch.close()
 
     def _compare(self) -> None:
@@ -87,7 +92,14 @@ def _any_is_relevant(octets: bytes) -> bool:
 
 
 def is_relevant(kind: int, body: bytes) -> bool:
-    """Whether what the kernel says may mean another network; this is cheap, looking is not."""
+    """Return True if a notification may mean a change of the network.
+
+    This check is cheap; reading the network is not.
+
+    Args:
+        kind: The type of the netlink message.
+        body: The octets after its header.
+    """
     if kind in (_NEW_ROUTE, _DEL_ROUTE):
         length: int = _ROUTE.unpack_from(body)[1]
         return length == 0
@@ -95,17 +107,20 @@ def is_relevant(kind: int, body: bytes) -> bool:
         index: int = _ADDRESS.unpack_from(body)[4]
         return index != _LOOPBACK
     if kind == _NEW_LINK:
-        # A radio that searches, a cable that is counted: the link is what it was.
+        # Wireless scans and statistics are reported too, without a change of IFF_UP.
         _, _, index, _, changed = _LINK.unpack_from(body)
         return index != _LOOPBACK and bool(changed & _IFF_UP)
     return kind == _DEL_LINK
 
 
 def read_network() -> Network:
-    """Return what the network is now.
+    """Return the present addresses and default gateways of this computer.
+
+    Addresses of bridges without a default route are left out: they belong to containers and
+    virtual machines.
 
     Raises:
-        OSError: The kernel does not tell.
+        OSError: The kernel refuses the request.
     """
     addresses: set[tuple[int, bytes]] = set()
     gateways: set[tuple[int, bytes]] = set()
@@ -122,7 +137,7 @@ def read_network() -> Network:
 
 
 def parse_messages(octets: bytes) -> Iterator[_Message]:
-    """Take apart what was received at once."""
+    """Return the netlink messages in the octets of one `recv`; stop at a malformed message."""
     offset = 0
     while offset + _HEADER.size <= len(octets):
         length, kind, *_ = _HEADER.unpack_from(octets, offset)
@@ -138,7 +153,7 @@ def _open(groups: int) -> socket.socket:
     )
     try:
         connection.bind((0, groups))
-        # To the kernel, so that it alone is heard (netlink(7)).
+        # Connected to the kernel, the socket receives messages from no other sender (netlink(7)).
         connection.connect((0, 0))
     except OSError:
         connection.close()
@@ -147,9 +162,14 @@ def _open(groups: int) -> socket.socket:
 
 
 def _dump(connection: socket.socket, request_type: int) -> Iterator[_Message]:
-    """Ask for all that there is of something.
+    """Request all objects of a kind, and return the messages of the response.
 
-    The kernel has the next part ready when the last one was received: this never waits.
+    The kernel prepares the next part of the response while `recv` returns the previous part, so
+    this function never waits.
+
+    Args:
+        connection: A netlink socket.
+        request_type: ``RTM_GETROUTE`` or ``RTM_GETADDR``.
     """
     request = _ROUTE.pack(*(0,) * 9)
     length = _HEADER.size + len(request)
@@ -175,9 +195,10 @@ def _default_gateway(body: bytes) -> Iterator[tuple[int, bytes]]:
 def _usable_address(body: bytes) -> Iterator[tuple[int, bytes]]:
     _, _, flags, _, interface = _ADDRESS.unpack_from(body)
     attributes = _attributes(body[_ADDRESS.size :])
-    # Of a point-to-point link IFA_ADDRESS is the other end.
+    # On a point-to-point link, IFA_ADDRESS is the address of the other end.
     address = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS, bytes(4)))
-    # One that is tentative cannot be used yet (RFC 4862, section 5.4); the kernel tells when it is.
+    # A tentative address cannot be used yet (RFC 4862, section 5.4); the kernel sends another
+    # notification when the address has become usable.
     if interface != _LOOPBACK and not flags & _IFA_F_TENTATIVE and identifies_network(address):
         yield interface, address
 
@@ -199,7 +220,7 @@ def _aligned(length: int) -> int:
 
 
 def _is_bridge(interface: int) -> bool:
-    """Whether it joins others inside this computer, as those of containers and guests do."""
+    """Return True if an interface is a bridge, as containers and virtual machines use it."""
     with contextlib.suppress(OSError):
         return (_INTERFACES_FOLDER / socket.if_indextoname(interface) / "bridge").is_dir()
     return False

@@ -1,10 +1,10 @@
-"""macOS: changes of the network, by a routing socket (route(4) there).
+"""macOS: changes of the network, by a routing socket (route(4) of macOS).
 
-The kernel sends a message to every open one when an address comes or goes. Their layout is that of
-net/if.h (``struct ifa_msghdr``) and net/route.h; each address behind it takes a multiple of four
-octets, and at least four.
+The kernel sends a message to every open routing socket when an address is added or removed. The
+layout of the message is in net/if.h (``struct ifa_msghdr``) and net/route.h; each socket address
+after the header is padded to a multiple of four octets, and takes at least four.
 
-Written from these headers and tested with messages made after them; it was not run on macOS.
+Written from these headers and tested with messages built from them; it was not run on macOS.
 """
 
 import asyncio
@@ -17,22 +17,27 @@ from trayproxy.desktop.network_change.base import Debounce, SocketWatch, identif
 _PF_ROUTE = 17
 _RTM_NEWADDR, _RTM_DELADDR = 0xC, 0xD
 _HEADER = struct.Struct("=HBBii")
-"""Length, version, type, which addresses follow, flags."""
+"""Length, version, type, bit mask of the socket addresses that follow, flags."""
 _HEADER_LENGTH = 20
-"""With the index of the interface and its metric."""
+"""Octets of the header, including the index of the interface and its metric."""
 _RTA_IFA = 0x20
-"""The address of the interface; those of lower bits stand before it."""
+"""The bit of the interface's address; the addresses of lower bits precede it."""
 _ADDRESS_SLICES = {2: slice(4, 8), 30: slice(8, 24)}
-"""Where the address is, by family (AF_INET, AF_INET6), in ``struct sockaddr_in`` and ``_in6``."""
+"""The octets of the IP address in ``struct sockaddr_in`` and ``sockaddr_in6``, by family (AF_INET,
+AF_INET6)."""
 
 
 def watch_routing_socket(
     loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]
 ) -> SocketWatch:
-    """Listen; see `trayproxy.desktop.network_change.base.watch_network`.
+    """Return a watch that receives notifications on a routing socket.
+
+    Args:
+        loop: The running event loop.
+        on_change: Called after a change of the network.
 
     Raises:
-        OSError: The kernel does not tell.
+        OSError: The kernel refuses the socket.
     """
     notifications = socket.socket(_PF_ROUTE, socket.SOCK_RAW, 0)
     notifications.setblocking(False)
@@ -40,7 +45,11 @@ def watch_routing_socket(
 
 
 def is_relevant(message: bytes) -> bool:
-    """Whether a message tells of an address that comes or goes and means another network."""
+    """Return True if a message reports an added or removed address that identifies a network.
+
+    Args:
+        message: The octets of one `recv` on the routing socket.
+    """
     if len(message) < _HEADER_LENGTH:
         return False
     _, _, kind, present, _ = _HEADER.unpack_from(message)

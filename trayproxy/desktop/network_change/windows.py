@@ -1,11 +1,11 @@
 """Windows: changes of the network, by ``NotifyUnicastIpAddressChange`` (netioapi.h).
 
-Windows calls back, in a thread of its own, when an address comes, goes or changes
-(learn.microsoft.com, "NotifyUnicastIpAddressChange function"). It is the successor of
-``NotifyAddrChange`` that also tells which address, and knows of IPv6.
+Windows calls a function, in a thread of its own, when an address is added, removed or changed
+(learn.microsoft.com, "NotifyUnicastIpAddressChange function"). Unlike its predecessor
+``NotifyAddrChange``, it reports the address, and supports IPv6.
 
-Written from this documentation and tested with functions made after it; it was not run on Windows.
-Under Wine the registration and its end were run; no address changed.
+Written from this documentation and tested with replacements of the functions; it was not run on
+Windows. Registration and deregistration were run under Wine, where no address changed.
 """
 
 import asyncio
@@ -21,19 +21,20 @@ from trayproxy.desktop.network_change.base import Debounce, identifies_network
 _AF_UNSPEC = 0
 _NO_ERROR = 0
 _ADDED, _DELETED = 1, 2
-"""Of MIB_NOTIFICATION_TYPE; what else there is are lifetimes and the like."""
+"""Values of MIB_NOTIFICATION_TYPE. The other values report changed parameters, such as
+lifetimes, and the initial notification."""
 _SOCKADDR_SIZE = 28
-"""Octets of MIB_UNICASTIPADDRESS_ROW that are read: its SOCKADDR_INET."""
+"""Octets of SOCKADDR_INET, with which MIB_UNICASTIPADDRESS_ROW begins."""
 _ADDRESS_SLICES = {2: slice(4, 8), 23: slice(8, 24)}
-"""Where the address is in it, by family (AF_INET, AF_INET6)."""
+"""The octets of the IP address in SOCKADDR_INET, by family (AF_INET, AF_INET6)."""
 
 _FUNCTION_TYPE: Any = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)
 CALLBACK = _FUNCTION_TYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
-"""PUNICAST_IPADDRESS_CHANGE_CALLBACK: context, row, kind."""
+"""PUNICAST_IPADDRESS_CHANGE_CALLBACK: context, row, notification type."""
 
 
 class WindowsNetworkWatch:
-    """Is called back by Windows."""
+    """A watch that Windows notifies through a callback."""
 
     def __init__(
         self,
@@ -41,20 +42,20 @@ class WindowsNetworkWatch:
         on_change: Callable[[], None],
         library: Any = None,
     ) -> None:
-        """Listen; see `trayproxy.desktop.network_change.base.watch_network`.
+        """Register for notifications.
 
         Args:
-            loop: As there.
-            on_change: As there.
-            library: iphlpapi.dll; None for the real one.
+            loop: The running event loop.
+            on_change: Called by the loop after a change of the network.
+            library: The library ``iphlpapi``; None to load the system's.
 
         Raises:
-            OSError: Windows does not tell.
+            OSError: Windows refuses the registration, or this is not Windows.
         """
         self._loop = loop
         self._debounce = Debounce(loop, on_change)
         self._library = library or load_library()
-        # Windows keeps the address of this object: it must live as long as the registration.
+        # Windows calls this object's address: the object must exist as long as the registration.
         self._callback = CALLBACK(self._on_address_change)
         self._handle = ctypes.c_void_p()
         code = self._library.NotifyUnicastIpAddressChange(
@@ -64,12 +65,12 @@ class WindowsNetworkWatch:
             raise OSError(errno.EIO, f"NotifyUnicastIpAddressChange: error {code}")
 
     def close(self) -> None:
-        """Hear no more. Returns when no call is under way."""
+        """Deregister. Windows waits here until a running callback has returned."""
         self._library.CancelMibChangeNotify2(self._handle)
         self._debounce.close()
 
     def _on_address_change(self, context: int | None, row: int | None, kind: int) -> None:
-        """Be called, in a thread of Windows: what it leaves to the loop's is all it does."""
+        """Trigger the debounce in the event loop. Windows calls this in a thread of its own."""
         if (
             row
             and kind in (_ADDED, _DELETED)
@@ -80,10 +81,10 @@ class WindowsNetworkWatch:
 
 
 def is_relevant(row: bytes) -> bool:
-    """Whether an address means another network.
+    """Return True if a changed address identifies a network.
 
     Args:
-        row: The start of a MIB_UNICASTIPADDRESS_ROW.
+        row: The first octets of a MIB_UNICASTIPADDRESS_ROW.
     """
     address_slice = _ADDRESS_SLICES.get(int.from_bytes(row[:2], "little"))
     return address_slice is not None and identifies_network(row[address_slice])
@@ -92,13 +93,13 @@ def is_relevant(row: bytes) -> bool:
 if sys.platform == "win32":
 
     def load_library() -> Any:
-        """Return the library of the system that knows its network."""
+        """Load the library ``iphlpapi``."""
         return ctypes.WinDLL("iphlpapi")
 
 else:
 
     def load_library() -> Any:
-        """Return the library, which this system does not have.
+        """Raise an error: this library exists only on Windows.
 
         Raises:
             OSError: Always.

@@ -1,8 +1,9 @@
-"""Which program a loopback connection belongs to (ux §3.3, *Needed by*).
+"""The values of the look-up of programs, and the protocol of its implementations.
 
-The answer is for a person to read and may be missing: other users' programs, and on macOS all but
-our own, are closed to us. It is not for deciding who may connect. Every function looks through all
-processes, which takes milliseconds: call it in a worker thread, and only when asking.
+The look-up finds the name of the program that a loopback connection belongs to, for a person to
+read (ux §3.3, *Needed by*). The name may be missing: the processes of other users, and on macOS
+also system processes, are not accessible. It must not be used for access control; see
+`trayproxy.desktop.socket_owner` for that.
 """
 
 import ipaddress
@@ -12,16 +13,17 @@ from typing import Protocol
 from trayproxy.desktop.socket_owner.base import Endpoint
 
 ConnectionEnds = tuple[Endpoint, Endpoint]
-"""The two ends of a connection as its program sees them: the program's end, then ours."""
+"""The two ends of a connection: the end of the program, then the end of this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningProgram:
-    """A program that runs.
+    """A running program.
 
     Attributes:
-        name: As people know it: ``git``; of a script, the script's name. Printable, not empty.
-        pid: Its process id.
+        name: The name as people know it, such as ``git``; for a script, the name of the script.
+            Printable, not empty.
+        pid: The process id.
     """
 
     name: str
@@ -29,19 +31,28 @@ class RunningProgram:
 
 
 class PidLookup(Protocol):
-    """A function that finds the processes that hold connections."""
+    """A function that finds the processes at the other ends of connections."""
 
     def __call__(self, wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
-        """Return the process ids of the programs that hold these connections, as far as known.
+        """Return the process id of each connection whose process was found.
+
+        Args:
+            wanted: The connections.
 
         Raises:
-            OSError: The system does not report them.
+            OSError: The system does not report the processes.
         """
         ...
 
 
 def as_ipv4(end: Endpoint) -> Endpoint:
-    """Return an end as IPv4 where a socket for both versions gives it as IPv6 (RFC 4291, 2.5.5)."""
+    """Return an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2) as IPv4; others unchanged.
+
+    A dual-stack socket has such addresses.
+
+    Raises:
+        ValueError: The address is not an IP address.
+    """
     address = ipaddress.ip_address(end[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address), end[1]

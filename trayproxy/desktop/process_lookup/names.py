@@ -1,4 +1,4 @@
-"""Names of programs, as people know them."""
+"""The names of running programs, as people know them."""
 
 import contextlib
 import re
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import psutil
 
 NAME_LENGTH = 60
-"""Characters of a name that are shown."""
+"""The largest length of a shown name, in characters."""
 
 _INTERPRETERS = re.compile(r"(python|pypy|perl|ruby|node|nodejs|bash|sh|dash|zsh)[0-9.]*(\.exe)?")
 _HELPER_PROGRAMS = {"git-remote-http": "git", "git-remote-https": "git"}
-"""Programs that people have not started themselves, by those they have."""
+"""The program that a person has started, by the helper program that it runs."""
 
 
 def program_name(process: psutil.Process) -> str:
-    """Return the name of a program as people know it, printable and not empty.
+    """Return the name of a program as people know it: printable, not empty, at most `NAME_LENGTH`.
 
     Raises:
         psutil.Error: The process has ended, or belongs to another user.
@@ -30,9 +30,16 @@ def program_name(process: psutil.Process) -> str:
 
 
 def script_name(command: Sequence[str]) -> str:
-    """Return what an interpreter runs, from its command line; empty if that has no name.
+    """Return the name of the script or module that an interpreter runs.
 
-    Only the script's own name is taken: the rest of a command line may hold passwords.
+    No other part of the command line is returned: it may contain passwords.
+
+    Args:
+        command: The command line of the interpreter.
+
+    Returns:
+        Empty if the interpreter runs interactively, or code from its command line or from standard
+        input.
     """
     arguments = iter(command[1:])
     for argument in arguments:
@@ -41,6 +48,6 @@ def script_name(command: Sequence[str]) -> str:
         if argument in ("-c", "-e", "-"):
             return ""
         if not argument.startswith("-"):
-            # On any system: a path of Windows has both.
+            # Paths on Windows may contain both separators.
             return re.split(r"[\\/]", argument)[-1]
     return ""

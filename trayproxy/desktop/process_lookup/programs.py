@@ -1,4 +1,8 @@
-"""The programs at the other ends of connections, and behind listening addresses."""
+"""Find the programs at the other ends of connections, and the program that listens at an address.
+
+Each function inspects all processes, which takes milliseconds: call it in a worker thread, and only
+when a name is needed.
+"""
 
 import contextlib
 from collections.abc import Sequence
@@ -14,23 +18,23 @@ _WILDCARD_ADDRESSES = ("0.0.0.0", "::")
 
 
 def programs_of(connections: Sequence[tuple[Endpoint, Endpoint]]) -> list[RunningProgram | None]:
-    """Return the programs at the other ends of connections to us.
+    """Return the programs at the other ends of connections to this process.
 
-    They are looked for together, as that costs little more than looking for one.
+    A search for many connections takes little longer than a search for one.
 
     Args:
-        connections: Our end of each, the first two items of what `socket.getsockname` gives, and
-            the other, likewise from `socket.getpeername`.
+        connections: The two ends of each connection: the first two items of the results of
+            `socket.getsockname` and of `socket.getpeername`.
 
     Returns:
-        One for each connection, in the same order; None if it has gone, or the system does not
-        tell.
+        A program for each connection, in the same order; None if the connection is closed or the
+        system does not report its process.
     """
     try:
         wanted = [_peer_view(local, peer) for local, peer in connections]
         pids = _find_pids({ends for ends in wanted if ends is not None})
     except (psutil.Error, OSError, ValueError):
-        # psutil raises what the system's tables raise; whatever it is, we do not know.
+        # psutil passes on the errors of the system's tables: the programs are unknown then.
         return [None] * len(connections)
     return [_program_with_pid(pids[ends]) if ends in pids else None for ends in wanted]
 
@@ -54,7 +58,7 @@ def listener_at(address: Endpoint) -> RunningProgram | None:
         address: An IP address and a port.
 
     Returns:
-        None if nothing does, or the system does not tell.
+        None if no program listens there, or the system does not report it.
     """
     try:
         wanted = as_ipv4(address)
@@ -65,7 +69,7 @@ def listener_at(address: Endpoint) -> RunningProgram | None:
                     name = program_name(psutil.Process(connection.pid))
                     return RunningProgram(name, connection.pid)
     except (psutil.Error, OSError, ValueError):
-        # As in `programs_of`: whatever it is, we do not know.
+        # As in `programs_of`: the program is unknown.
         return None
     return None
 

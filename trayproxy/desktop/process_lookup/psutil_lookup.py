@@ -1,4 +1,4 @@
-"""Any system: which process holds the other end of a connection, by psutil."""
+"""All systems: the process at the other end of a connection, by psutil."""
 
 import contextlib
 import time
@@ -9,22 +9,25 @@ import psutil
 from trayproxy.desktop.process_lookup.base import ConnectionEnds, as_ipv4
 
 _SEARCH_TIMEOUT_S = 2.0
-"""How long to ask one process after the other, where there is no table of all."""
+"""Seconds to inspect single processes, on a system without a readable table of all connections."""
 
 
 def pids_of(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
-    """Return the processes that hold these connections, by the table of all connections.
+    """Return the process id of each connection in the system's table of connections.
+
+    Args:
+        wanted: The connections.
 
     Raises:
         psutil.Error: The system does not report its connections.
-        OSError: Likewise.
+        OSError: The table cannot be read.
     """
     try:
-        # Most rows may be of connections that have ended and are nobody's.
+        # Rows of closed connections, often most of the table, have no process.
         rows = (row for row in psutil.net_connections("tcp") if row.pid)
         return {ends: row.pid for row in rows if (ends := _ends(row)) in wanted and ends}
     except psutil.AccessDenied:
-        # macOS shows the table of all to root only; each process of ours may be asked.
+        # macOS shows the whole table only to root, but the connections of this user's processes.
         return _pids_of_own_processes(wanted)
 
 

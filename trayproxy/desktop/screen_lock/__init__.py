@@ -1,1 +1,1 @@
-"""Watch whether the screen is locked, on each operating system."""
+"""Report whether the screen is locked, on each operating system."""

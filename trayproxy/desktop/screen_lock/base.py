@@ -1,39 +1,41 @@
-"""Whether the screen is locked: nobody is to be asked then (ux §2c, *Screen locked*).
+"""The protocol of a watch for the lock of the screen, and the code that its implementations share.
 
-What a system says of its screen comes by itself; nothing is asked again and again but on macOS. A
-system that says nothing has a screen that is never locked: a question that nobody sees closes by
-itself, one that is never asked would cost everybody their requests.
+TrayProxy shows no prompt while the screen is locked (ux §2c, *Screen locked*). Linux and Windows
+notify the watch of changes; only on macOS the watch polls. If a system does not report the lock,
+the screen counts as unlocked: a prompt that is not seen closes by itself, but without a prompt all
+requests that need a login would fail.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
 OnLockChange = Callable[[bool], None]
-"""Called when the screen is locked, and when it no longer is; by the thread of the watch."""
+"""A callback: called in the thread of the watch with True when the screen is locked, and with False
+when it is unlocked."""
 
 
 class ScreenLockWatch(Protocol):
-    """One system's way to tell."""
+    """A watch for the lock of the screen on one operating system."""
 
     def start(self) -> None:
-        """Watch from now on. A screen that is not locked now is not told."""
+        """Start the watch. A screen that is unlocked at the start is not reported."""
         ...
 
     def stop(self) -> None:
-        """Watch no more; nothing is told after this. Once stopped it stays so."""
+        """Stop the watch; its callback is not called after this. It cannot be started again."""
         ...
 
 
 class ChangeFilter:
-    """Tells what is new, and nothing twice."""
+    """Calls a callback when the lock state differs from the last reported state."""
 
     def __init__(self, on_change: OnLockChange) -> None:
-        """Begin with a screen that is not locked."""
+        """Create a filter whose last reported state is "unlocked"."""
         self._on_change = on_change
         self._is_locked = False
 
     def update(self, is_locked: bool) -> None:
-        """Take note of what the screen is."""
+        """Set the lock state, and call the callback if the state has changed."""
         if is_locked != self._is_locked:
             self._is_locked = is_locked
             self._on_change(is_locked)

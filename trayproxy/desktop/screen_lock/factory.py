@@ -6,10 +6,10 @@ from trayproxy.desktop.screen_lock.base import OnLockChange, ScreenLockWatch
 
 
 def watch_screen_lock(on_change: OnLockChange) -> ScreenLockWatch:
-    """Return this system's watch, not started.
+    """Return the watch of this operating system. It is not started.
 
     Args:
-        on_change: Told of each change.
+        on_change: Called for each change of the lock state, in the thread of the watch.
     """
     if sys.platform == "win32":
         from trayproxy.desktop.screen_lock.windows import WindowsScreenLock

@@ -1,14 +1,17 @@
-"""Linux: whether the screen is locked, by what the desktop says on both D-Buses.
+"""Linux: the lock of the screen, by D-Bus signals of logind and of screen savers.
 
-Two have to be heard, because no desktop says it everywhere:
+The watch listens on the system bus and on the session bus, because no service is available on
+every desktop:
 
-- logind keeps a ``LockedHint`` for each session (org.freedesktop.login1(5)). Its signals ``Lock``
-  and ``Unlock`` are not facts but requests to the desktop, and ``Unlock`` comes only where
-  somebody asks for it by ``loginctl``: a screen that has no locker would stay locked for us.
-- screen savers say ``ActiveChanged`` (Idle Inhibition Service specification; GNOME, Cinnamon, MATE
-  and Xfce each have a name of their own for it). One that leaves the bus locks nothing any more.
+- logind has the property ``LockedHint`` for each session (org.freedesktop.login1(5)). The signals
+  ``Lock`` and ``Unlock`` of logind are not used: they are requests to the desktop, and ``Unlock``
+  is sent only for ``loginctl unlock-session``. On a desktop without a screen locker, the screen
+  would count as locked for ever.
+- Screen savers send the signal ``ActiveChanged`` (Idle Inhibition Service specification; GNOME,
+  Cinnamon, MATE and Xfce each have an interface of their own for it). When a screen saver leaves
+  the bus, it no longer counts as active.
 
-Nothing is started that does not run, and nothing wakes up but for a message.
+The watch starts no D-Bus service, and its thread wakes up only for messages.
 """
 
 import logging
@@ -33,7 +36,8 @@ SAVERS = {
     "org.mate.ScreenSaver": "/org/mate/ScreenSaver",
     "org.xfce.ScreenSaver": "/org/xfce/ScreenSaver",
 }
-"""Names on the session bus, which are those of their interfaces, too; and their objects."""
+"""The object path of each screen saver, by its name on the session bus. Its interface has the same
+name."""
 
 LOGIND = "org.freedesktop.login1"
 _MANAGER_PATH = "/org/freedesktop/login1"
@@ -43,21 +47,22 @@ _HINT = "LockedHint"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _BUS = "org.freedesktop.DBus"
 _STOP_S = 2.0
-"""More than a bus may take at the start."""
+"""Seconds to wait for the thread to end; connecting to a bus takes less."""
 
 
 class LinuxScreenLock:
-    """Listens to both buses in a thread."""
+    """A watch that listens to the session bus and the system bus in a thread."""
 
     def __init__(
         self, on_change: OnLockChange, session: str = "SESSION", system: str = "SYSTEM"
     ) -> None:
-        """Open nothing.
+        """Create a watch without connecting to a bus.
 
         Args:
-            on_change: Told of each change.
-            session: The address of the session bus; by default the environment's.
-            system: The address of the system bus.
+            on_change: Called for each change of the lock state, in the thread of the watch.
+            session: The address of the session bus; by default, the address in the environment.
+            system: The address of the system bus; by default, the address in the environment or
+                the standard address.
         """
         self._changes = ChangeFilter(on_change)
         self._buses: tuple[tuple[str, type[BusSource]], ...] = (
@@ -68,11 +73,11 @@ class LinuxScreenLock:
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop the thread, and wait until it has ended."""
         self._waker.close()
         if self._thread.ident is not None:
             self._thread.join(_STOP_S)
@@ -89,7 +94,7 @@ class LinuxScreenLock:
                 ready, _, _ = select.select(sources, [], [])
                 if self._wake in ready:
                     return
-                # A bus that has gone says nothing any more, and keeps nothing locked.
+                # A bus that has closed its connection reports no lock any more.
                 connections = [
                     connection
                     for connection in connections
@@ -102,37 +107,37 @@ class LinuxScreenLock:
 
 
 class BusSource(Protocol):
-    """What says on one bus whether the screen is locked."""
+    """A service on a bus that reports the lock of the screen."""
 
     @property
     def is_locked(self) -> bool:
-        """Whether it says so at present."""
+        """True if the service reports a locked screen at present."""
         ...
 
     def start(self, connection: "BusConnection") -> None:
-        """Ask for what is to be known."""
+        """Subscribe to the signals of the service, and request its present state."""
         ...
 
     def on_signal(self, message: "Message") -> None:
-        """Take in a signal."""
+        """Update the state from a received signal."""
         ...
 
 
 class ScreenSaverSource:
-    """The screen savers of the session bus."""
+    """The screen savers on the session bus."""
 
     def __init__(self) -> None:
-        """Know of none."""
+        """Create a source with no known screen saver."""
         self._active: dict[str, bool] = {}
         self._connection: BusConnection | None = None
 
     @property
     def is_locked(self) -> bool:
-        """Whether one of them is active."""
+        """True if a screen saver is active."""
         return any(self._active.values())
 
     def start(self, connection: "BusConnection") -> None:
-        """Listen to each that there is now, and that comes later."""
+        """Subscribe to all screen savers, also to those that start later."""
         self._connection = connection
         for name in SAVERS:
             connection.subscribe(sender=name, interface=name, member="ActiveChanged")
@@ -140,7 +145,7 @@ class ScreenSaverSource:
             self._request_state(name)
 
     def on_signal(self, message: "Message") -> None:
-        """Take in what one of them says, or that it has come or gone."""
+        """Update the state of a screen saver that has changed, started or ended."""
         match _interface_and_member(message), message.body:
             case (interface, "ActiveChanged"), (bool(is_active),) if interface in SAVERS:
                 self._active[interface] = is_active
@@ -158,17 +163,17 @@ class ScreenSaverSource:
 
 
 class LogindSource:
-    """The session of this person in logind, on the system bus."""
+    """The session of this user in logind, on the system bus."""
 
     def __init__(self) -> None:
-        """Know nothing."""
+        """Create a source for a session that is not locked."""
         self.is_locked = False
 
     def start(self, connection: "BusConnection") -> None:
-        """Find the session, and listen to it.
+        """Find the session, subscribe to the changes of its properties, and request its hint.
 
-        ``auto`` is the session of the caller or, of a service without one, the graphical session of
-        its user (since systemd 243).
+        ``auto`` is the session of the calling process; if the process has none, the graphical
+        session of its user (since systemd 243).
         """
 
         def on_session(body: "Sequence[object]") -> None:
@@ -184,37 +189,37 @@ class LogindSource:
         connection.call(LOGIND, _MANAGER_PATH, _MANAGER, "GetSession", on_session, "auto")
 
     def on_signal(self, message: "Message") -> None:
-        """Take in a change of the session."""
+        """Update the state from changed properties of the session."""
         match _interface_and_member(message), message.body:
             case (_, "PropertiesChanged"), (str(interface), dict(changed), _):
                 if interface == _SESSION and _HINT in changed:
                     self._set_hint([changed[_HINT]])
 
     def _set_hint(self, body: "Sequence[object]") -> None:
-        # A variant comes with its signature.
+        # jeepney returns a variant as its signature and its value.
         self.is_locked = list(body) == [("b", True)]
 
 
 class BusConnection:
-    """A connection to a bus, and what is asked on it."""
+    """A connection to a bus, with the callbacks for the replies that are pending on it."""
 
     def __init__(self, connection: "DBusConnection", source: BusSource) -> None:
-        """Ask what the source wants to know."""
+        """Start a source on a connection to a bus."""
         self._connection = connection
         self._pending_replies: dict[int, Callable[[Sequence[object]], None]] = {}
         self.source = source
         source.start(self)
 
     def fileno(self) -> int:
-        """Return what to wait for."""
+        """Return the file descriptor of the connection, for `select.select`."""
         return int(self._connection.sock.fileno())
 
     def subscribe(self, *, arg0: str | None = None, **match: str) -> None:
-        """Have signals sent to us.
+        """Subscribe to signals.
 
         Args:
-            arg0: The first argument that they must have.
-            match: What else they must be.
+            arg0: The first argument of the signals; None for any.
+            match: Other conditions of the match rule, such as ``sender`` and ``member``.
         """
         from jeepney import MatchRule, message_bus
 
@@ -232,15 +237,17 @@ class BusConnection:
         on_reply: Callable[[Sequence[object]], None],
         *arguments: str,
     ) -> None:
-        """Call a method of something that runs; nothing is started for it.
+        """Call a method of a D-Bus service without waiting for the reply.
+
+        The bus does not start a service for this call.
 
         Args:
-            name: Whose.
-            path: Its object.
-            interface: Of the method.
-            member: The method.
-            on_reply: Gets what it returned, nothing if it was an error.
-            arguments: Its arguments.
+            name: The bus name of the service.
+            path: The path of the object.
+            interface: The interface of the method.
+            member: The name of the method.
+            on_reply: Called with the body of the reply; with an empty sequence after an error.
+            arguments: The arguments of the method, all strings.
         """
         from jeepney import DBusAddress, new_method_call
         from jeepney.low_level import MessageFlag
@@ -253,7 +260,7 @@ class BusConnection:
         self._connection.send(message, serial=serial)
 
     def process_messages(self) -> bool:
-        """Take in what has come; return whether the bus is still there."""
+        """Process all received messages. Return False, and close, if the bus has disconnected."""
         try:
             while True:
                 self._dispatch(self._connection.receive(timeout=0))
@@ -265,7 +272,7 @@ class BusConnection:
             return False
 
     def close(self) -> None:
-        """Leave the bus."""
+        """Close the connection."""
         self._connection.close()
 
     def _dispatch(self, message: "Message") -> None:
@@ -281,13 +288,13 @@ class BusConnection:
 
 
 def _open(bus: str, source: Callable[[], BusSource]) -> BusConnection | None:
-    """Return a line to a bus, None if there is no such bus."""
+    """Connect to a bus and start a source on it; return None if the bus cannot be reached."""
     from jeepney.io.blocking import open_dbus_connection
 
     try:
         return BusConnection(open_dbus_connection(bus=bus), source())
     except (OSError, KeyError, ValueError, RuntimeError) as error:
-        # KeyError: there is no address in the environment, as in a container.
+        # KeyError: the environment has no address of the bus, as in a container.
         logger.info("whether the screen is locked is not known by the %s bus: %r", bus, error)
         return None
 

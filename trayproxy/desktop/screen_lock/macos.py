@@ -1,16 +1,17 @@
-"""macOS: whether the screen is locked, by the window server's dictionary of the session.
+"""macOS: the lock of the screen, by the session dictionary of the window server.
 
-``CGSessionCopyCurrentDictionary`` (Quartz Display Services) has ``CGSSessionScreenIsLocked`` while
-it is. Apple documents neither this key nor the type of its value; the documented keys of the
-dictionary whose values are truths, such as ``kCGSessionOnConsoleKey``, have a CFBoolean
-(CGSession.h). So the value is asked for its type first: CFBooleanGetValue of anything else is
-undefined, and a CFNumber is read as a number.
+The dictionary that ``CGSessionCopyCurrentDictionary`` (Quartz Display Services) returns contains
+the key ``CGSSessionScreenIsLocked`` while the screen is locked. Apple documents neither this key
+nor the type of its value. The documented Boolean keys of the dictionary, such as
+``kCGSessionOnConsoleKey``, have a CFBoolean (CGSession.h). The type of the value is therefore
+checked first, since CFBooleanGetValue is undefined for other types; a CFNumber is read as a number.
 
-The distributed notifications ``com.apple.screenIsLocked`` and ``…Unlocked`` would come by
-themselves, but only to the run loop of a program's main thread, which a service without windows
-does not have; so the dictionary is looked at, seldom enough not to be noticed.
+The distributed notifications ``com.apple.screenIsLocked`` and ``com.apple.screenIsUnlocked`` are
+delivered only to the run loop of a program's main thread, and a service without windows runs none.
+So the watch polls the dictionary, at an interval that needs no noticeable CPU time.
 
-Written from this documentation and tested with functions made after it; it was not run on macOS.
+Written from this documentation and tested with replacements of the functions; it was not run on
+macOS.
 """
 
 import ctypes
@@ -24,7 +25,7 @@ from trayproxy.desktop.screen_lock.base import ChangeFilter, OnLockChange
 logger = logging.getLogger(__name__)
 
 POLL_INTERVAL_S = 5.0
-"""Long for a computer, short for a person who comes back to it."""
+"""Seconds between two polls: rare for the computer, soon enough for a person who unlocks it."""
 
 _NUMBER_INT = 9
 """``kCFNumberIntType`` (CFNumber.h): a C int."""
@@ -36,14 +37,14 @@ _STOP_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Frameworks:
-    """The frameworks of macOS that are called."""
+    """The frameworks of macOS that this module calls."""
 
     core_graphics: Any
     core_foundation: Any
 
 
 class MacScreenLock:
-    """Looks at the session from time to time."""
+    """A watch that polls the session dictionary in a thread."""
 
     def __init__(
         self,
@@ -51,12 +52,12 @@ class MacScreenLock:
         frameworks: Frameworks | None = None,
         interval_s: float = POLL_INTERVAL_S,
     ) -> None:
-        """Look at nothing yet.
+        """Create a watch that is not started.
 
         Args:
-            on_change: Told of each change.
-            frameworks: What to call; None for the system's.
-            interval_s: How often to look.
+            on_change: Called for each change of the lock state, in the thread of the watch.
+            frameworks: The frameworks to call; None to load the system's.
+            interval_s: The seconds between two polls.
         """
         self._changes = ChangeFilter(on_change)
         self._frameworks = frameworks
@@ -65,11 +66,11 @@ class MacScreenLock:
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop the thread, and wait until it has ended."""
         self._stopped.set()
         if self._thread.ident is not None:
             self._thread.join(_STOP_S)
@@ -86,7 +87,14 @@ class MacScreenLock:
 
 
 def is_locked(frameworks: Frameworks) -> bool:
-    """Return whether the screen is locked; without a session in the window server it is not."""
+    """Return whether the screen is locked.
+
+    Args:
+        frameworks: The frameworks to call.
+
+    Returns:
+        False also if this process has no session in the window server.
+    """
     graphics, foundation = frameworks.core_graphics, frameworks.core_foundation
     session = graphics.CGSessionCopyCurrentDictionary()
     if not session:
@@ -101,24 +109,24 @@ def is_locked(frameworks: Frameworks) -> bool:
 
 
 def _is_true(foundation: Any, value: int) -> bool:
-    """Return whether a value of Core Foundation is true, or a number other than 0."""
+    """Return True if a value of Core Foundation is a true CFBoolean or a CFNumber other than 0."""
     kind = foundation.CFGetTypeID(value)
     if kind == foundation.CFBooleanGetTypeID():
         return bool(foundation.CFBooleanGetValue(value))
     if kind == foundation.CFNumberGetTypeID():
         number = ctypes.c_int()
-        # It returns false for a number that does not fit an int, and gives its nearest int then.
+        # For a number that does not fit an int, it returns false and stores the nearest int.
         foundation.CFNumberGetValue(value, _NUMBER_INT, ctypes.byref(number))
         return number.value != 0
     return False
 
 
 def _load() -> Frameworks:
-    """Return the system's frameworks with their types.
+    """Load the frameworks of the system, and declare the types of their functions.
 
     Raises:
-        OSError: There are none.
-        AttributeError: They have other functions.
+        OSError: The frameworks cannot be loaded.
+        AttributeError: A framework lacks a function.
     """
     folder = "/System/Library/Frameworks"
     graphics: Any = ctypes.CDLL(f"{folder}/CoreGraphics.framework/CoreGraphics")

@@ -1,13 +1,13 @@
-"""Windows: whether the session is locked, by the messages that it sends to a window of ours.
+"""Windows: the lock of the session, by messages to a hidden window.
 
-``WTSRegisterSessionNotification`` has ``WM_WTSSESSION_CHANGE`` sent to a window
-(learn.microsoft.com, wtsapi32.h and "WM_WTSSESSION_CHANGE message"). Ours is never shown; it
-belongs to a thread that does nothing but wait for messages. What the session was before is not
-asked: the flags of ``WTSINFOEX_LEVEL1`` mean the opposite on some versions of Windows (same place),
-and who starts a program is before the screen.
+After ``WTSRegisterSessionNotification``, Windows sends ``WM_WTSSESSION_CHANGE`` to a window
+(learn.microsoft.com, wtsapi32.h and "WM_WTSSESSION_CHANGE message"). The watch creates a window
+that is never shown, in a thread that runs its message loop. The lock state at the start is not
+queried: the flags of ``WTSINFOEX_LEVEL1`` have the opposite meaning on some versions of Windows
+(same source), and the session is unlocked when its user starts a program.
 
-Written from this documentation and tested with functions made after it; it was not run on Windows.
-Under Wine the window was run with messages of a test's own: nothing there locks a screen.
+Written from this documentation and tested with replacements of the functions; it was not run on
+Windows. The window was run under Wine with messages from a test, since Wine locks no session.
 """
 
 import ctypes
@@ -28,12 +28,12 @@ _NOTIFY_FOR_THIS_SESSION = 0
 _CLASS_NAME = "TrayProxyScreen"
 _STOP_S = 2.0
 
-# Off Windows there is one way to call only, with which tests call.
+# On other systems, only tests call these functions, with the one calling convention of C.
 _FUNCTION_TYPE: Any = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)
 WindowProcedure = _FUNCTION_TYPE(
     ctypes.c_ssize_t, ctypes.c_void_p, ctypes.c_uint, ctypes.c_size_t, ctypes.c_ssize_t
 )
-"""``WNDPROC``: window, message, and two parameters whose meaning is the message's."""
+"""``WNDPROC``: window, message, and the two parameters of the message."""
 
 
 class WindowClass(ctypes.Structure):
@@ -55,7 +55,7 @@ class WindowClass(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class SessionLibraries:
-    """The libraries of Windows that are called."""
+    """The libraries of Windows that this module calls."""
 
     user32: Any
     kernel32: Any
@@ -63,29 +63,29 @@ class SessionLibraries:
 
 
 class WindowsScreenLock:
-    """Has the session tell a window in a thread of its own."""
+    """A watch with a hidden window, whose message loop runs in a thread."""
 
     def __init__(self, on_change: OnLockChange, libraries: SessionLibraries | None = None) -> None:
-        """Make no window yet.
+        """Create a watch that is not started.
 
         Args:
-            on_change: Told of each change.
-            libraries: What to call; None for the system's.
+            on_change: Called for each change of the lock state, in the thread of the watch.
+            libraries: The libraries to call; None to load the system's.
         """
         self._changes = ChangeFilter(on_change)
         self._libraries = libraries
         self._window: int | None = None
         self._window_created = threading.Event()
-        # Windows keeps no reference to it.
+        # Windows holds no reference to this object.
         self._procedure = WindowProcedure(self._on_message)
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Start the thread, which creates the window."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Close the window, and wait until the thread has ended."""
         if self._thread.ident is None:
             return
         self._window_created.wait(_STOP_S)
@@ -119,7 +119,7 @@ class WindowsScreenLock:
         return int(window)
 
     def _run_message_loop(self, libraries: SessionLibraries) -> None:
-        # The procedure is called while this waits. MSG has at most 48 octets.
+        # GetMessageW calls the window procedure while it waits. MSG has at most 48 octets.
         message = ctypes.create_string_buffer(64)
         while libraries.user32.GetMessageW(message, None, 0, 0) > 0:
             libraries.user32.DispatchMessageW(message)
@@ -136,16 +136,16 @@ class WindowsScreenLock:
             self._libraries.wtsapi32.WTSUnRegisterSessionNotification(window)
             user32.PostQuitMessage(0)
             return 0
-        # WM_CLOSE is answered with DestroyWindow there, by the window's own thread as it has to be.
+        # For WM_CLOSE it calls DestroyWindow, which only the thread of the window may call.
         return int(user32.DefWindowProcW(window, message, first, second))
 
 
 def _load() -> SessionLibraries:
-    """Return the system's libraries with the types that do not fit an int.
+    """Load the libraries of the system, and declare the types of the functions that need it.
 
     Raises:
-        OSError: They cannot be loaded.
-        AttributeError: This is not Windows, or they have other functions.
+        OSError: The libraries cannot be loaded, or this is not Windows.
+        AttributeError: A library lacks a function.
     """
     load: Any = getattr(ctypes, "WinDLL", None)
     if load is None:
