@@ -1,9 +1,30 @@
-"""What differs between operating systems, one module a service of theirs.
+"""Everything that differs between operating systems.
 
-The only room that may ask which system it is on. `peers` tells which program a connection belongs
-to, `process` starts the service apart from its starter, `terminal` reads from the terminal we were
-started from, `shell` and `display` tell what else is there, `window` is what Qt does not know of
-windows, `sleep` tells how long the computer has slept, `network` that it has moved to another
-network, `owner` whose a connection is, `users` who its users are, `hardening` keeps what a process
-knows to itself, `kerberos` keeps libkrb5 to the names of the profiles. It imports no other room.
+No other package asks which operating system it runs on. A service of the operating system with
+several implementations is a folder: ``base`` has the protocol, the shared code and, where needed,
+the null implementation; a module for each system implements the protocol; ``factory`` chooses the
+implementation::
+
+    network_change         reports that the computer has moved to another network
+    private_folder         denies other users access to a folder
+    process_lookup         finds the program at the other end of a connection, to name it
+    screen_lock            reports whether the screen is locked
+    socket_owner           finds the user at the other end of a connection, for access control
+
+The other services are one module each::
+
+    display                checks that Qt can open a display
+    dock_macos             removes the icon of this process from the Dock
+    hardening              protects the memory of this process, and raises its descriptor limit
+    kerberos               stops libkrb5 from replacing the names of proxies
+    optional_dependencies  checks whether the modules for NTLM and Kerberos are installed
+    ports                  finds free ports
+    process                starts the service in the background
+    qt_libraries           lists the system libraries that PySide6 needs
+    shell                  guesses the shell of the user
+    suspend_clock          measures how long the computer was suspended
+    terminal               reads lines from the controlling terminal
+    users                  finds users by id and name
+    window                 calls the window functions of the system that Qt lacks
+    windows_token          reads the user of a process on Windows
 """

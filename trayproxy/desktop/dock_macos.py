@@ -1,11 +1,12 @@
-"""macOS: a program without an icon in the Dock, as ``LSUIElement`` makes one that has a bundle.
+"""macOS: removes the icon of a process from the Dock.
 
-``-[NSApplication setActivationPolicy:]`` with ``NSApplicationActivationPolicyAccessory`` does the
-same for a process that runs (developer.apple.com, NSApplication.ActivationPolicy, "accessory": it
-corresponds to the key in the application's Info.plist being 1). Its windows can be shown and
-activated.
+``-[NSApplication setActivationPolicy:]`` with ``NSApplicationActivationPolicyAccessory`` has the
+same effect on a running process as the key ``LSUIElement`` in the ``Info.plist`` of an application
+bundle (developer.apple.com, NSApplication.ActivationPolicy, "accessory"). The windows of the
+process can still be shown and activated.
 
-Written from this documentation and tested with functions made after it; it was not run on macOS.
+Written from this documentation and tested with replacements of the functions; it was not run on
+macOS.
 """
 
 import ctypes
@@ -19,7 +20,7 @@ _ACCESSORY = 1
 
 
 def become_accessory(runtime: Any = None) -> bool:
-    """Take this process's icon out of the Dock; return whether the system did so.
+    """Remove the icon of this process from the Dock. Return False if that is not possible.
 
     Args:
         runtime: The Objective-C runtime to call (objc/runtime.h); None for the system's.
@@ -39,7 +40,7 @@ def become_accessory(runtime: Any = None) -> bool:
 
 
 class _Runtime:
-    """The system's Objective-C runtime, its functions with their types."""
+    """The Objective-C runtime of the system, with the types of its functions declared."""
 
     def __init__(self) -> None:
         library: Any = ctypes.CDLL("/usr/lib/libobjc.A.dylib")
@@ -48,7 +49,8 @@ class _Runtime:
         self.sel_registerName = library.sel_registerName
         for function in (self.objc_getClass, self.sel_registerName):
             function.restype, function.argtypes = pointer, [ctypes.c_char_p]
-        # On Apple's processors objc_msgSend must be called as what the method is, not as variadic.
+        # On Apple's processors, objc_msgSend must be called with the signature of the method, not
+        # as a variadic function.
         self.send: Any = ctypes.CFUNCTYPE(pointer, pointer, pointer)(("objc_msgSend", library))
         self.send_number: Any = ctypes.CFUNCTYPE(ctypes.c_bool, pointer, pointer, ctypes.c_long)(
             ("objc_msgSend", library)
@@ -56,10 +58,10 @@ class _Runtime:
 
 
 def _load() -> _Runtime:
-    """Return the system's runtime.
+    """Load the Objective-C runtime of the system.
 
     Raises:
-        OSError: There is none.
-        AttributeError: It has other functions.
+        OSError: The library cannot be loaded.
+        AttributeError: The library lacks a function.
     """
     return _Runtime()

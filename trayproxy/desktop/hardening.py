@@ -1,7 +1,7 @@
-"""Keeping what a process knows to itself, and letting it have as many connections as it may.
+"""Protects the memory of this process from other programs, and raises its descriptor limit.
 
-This makes it no easier than it has to be to get at a password that is in memory (security.md, T15
-and T16). It is no protection from a program that already runs as the same user and means harm.
+The protection concerns passwords in memory (security.md, T15 and T16). It does not stop a malicious
+program that runs as the same user.
 """
 
 import contextlib
@@ -9,58 +9,60 @@ import faulthandler
 import sys
 
 _MAX_DESCRIPTORS = 65_536
-"""More than this are of no use: the engine serves 16,384 clients."""
+"""The largest useful number of descriptors: the engine serves 16,384 clients."""
 
 
 def harden(*, uses_portals: bool = False) -> None:
-    """Let nobody read the memory of this process, nor find it in a dump.
+    """Protect the memory of this process from other processes, and prevent memory dumps.
 
-    A process that will hold a password calls this first, before it reads one.
+    A process that will hold a password calls this before it reads the password.
 
-    On Linux the process becomes "not dumpable" (prctl(2), PR_SET_DUMPABLE): no core dump whatever
-    the system's settings are, and its files below ``/proc`` that show memory, environment and
-    descriptors belong to root. On all of Unix the largest core dump is set to nothing
-    (setrlimit(2)). macOS protects the memory of processes by the hardened runtime of a signed
-    application, which a program cannot switch on itself. On Windows reports of a crash leave out
-    the heap (learn.microsoft.com, WerSetFlags); the memory of a process is open to its user. What
-    is done on these two was not run.
+    - Linux: the process becomes not dumpable (prctl(2), PR_SET_DUMPABLE). It leaves no core dump,
+      regardless of the system's settings, and its files below ``/proc`` with memory, environment
+      and descriptors belong to root.
+    - All Unix systems: the size limit of core dumps becomes 0 (setrlimit(2)).
+    - macOS: only the hardened runtime of a signed application protects the memory of a process. A
+      program cannot enable it for itself.
+    - Windows: crash reports leave out the heap (learn.microsoft.com, WerSetFlags). Other processes
+      of the same user can read the memory.
 
-    A crash of the interpreter still says where it was, in the functions' names without their
-    values.
+    The code for macOS and Windows was not run there. A crash of the interpreter still prints the
+    names of the active functions, without values.
 
     Args:
-        uses_portals: Whether the process shows windows. xdg-desktop-portal opens
-            ``/proc/PID/root`` of each process that calls it, and refuses the call of one that is
-            not dumpable (flatpak/xdg-desktop-portal, issues 785 and 1490): there would be no file
-            dialog, and no light or dark as the desktop has it. Such a process stays dumpable, and
-            only the core dump is forbidden.
+        uses_portals: True if the process shows windows. xdg-desktop-portal opens
+            ``/proc/PID/root`` of each process that calls it, and rejects the call if the process is
+            not dumpable (flatpak/xdg-desktop-portal, issues 785 and 1490): file dialogs and the
+            light or dark colour scheme of the desktop would not work. So this process stays
+            dumpable, and only core dumps are prevented.
     """
     if sys.platform == "win32":
         _exclude_heap_from_crash_reports()
     else:
         import resource
 
-        # Of a dumpable process Linux gives the dump to a handler such as systemd-coredump whatever
-        # the limit is, but not when the limit is one octet (fs/coredump.c). No dump fits in that.
+        # With a limit of 0, Linux still passes the core dump of a dumpable process to a handler
+        # such as systemd-coredump. With a limit of one octet it does not (fs/coredump.c), and no
+        # dump fits.
         largest = 1 if uses_portals and sys.platform == "linux" else 0
-        # ValueError: of a limit that is lower already.
+        # ValueError: the limit is lower already.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_CORE, (largest, largest))
     if sys.platform == "linux" and not uses_portals:
         _become_undumpable()
-    # There may be no standard error, or none with a descriptor.
+    # Standard error may be missing, or may have no descriptor.
     with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
         faulthandler.enable()
 
 
 def raise_descriptor_limit() -> int:
-    """Allow this process as many descriptors as the system lets it have; return how many.
+    """Raise the descriptor limit of this process as far as the system permits; return the limit.
 
-    Most systems let programs have 1,024 at first, because of those that use select(2), and many
-    more if they ask.
+    On most systems the initial (soft) limit is 1,024, for the sake of programs that use select(2);
+    a program may raise it up to the hard limit.
     """
     if sys.platform == "win32":
-        # Sockets are no descriptors of the C library there, and have no such limit.
+        # Sockets on Windows are not descriptors of the C library, and have no such limit.
         return _MAX_DESCRIPTORS
     else:
         import resource
@@ -69,7 +71,7 @@ def raise_descriptor_limit() -> int:
         allowed = (
             _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
         )
-        # macOS says "unlimited", and then refuses more than OPEN_MAX (setrlimit(2) there).
+        # macOS reports "unlimited", but rejects more than OPEN_MAX (setrlimit(2) of macOS).
         for wanted in (allowed, min(allowed, 10_240)):
             if soft == resource.RLIM_INFINITY or soft >= wanted:
                 break
@@ -85,7 +87,7 @@ if sys.platform == "linux":
     def _become_undumpable() -> None:
         import ctypes
 
-        # prctl(2) is missing from the C library of no Linux; a sandbox may refuse it.
+        # Every C library for Linux has prctl(2), but a sandbox may reject the call.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 

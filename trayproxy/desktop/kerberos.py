@@ -1,10 +1,11 @@
-"""Kerberos takes the name of a proxy as it is written in the profile.
+"""Stops libkrb5 from replacing the host name of a proxy before it requests a ticket.
 
-libkrb5 asks the DNS for the "real" name of a host first, forwards and backwards, and wants a ticket
-for that one: who answers for the DNS chooses whom we sign in to, and a name that was right fails
-for a reason that nobody sees. Its setting ``dns_canonicalize_hostname`` ends that (krb5.conf(5)),
-and cannot be made through GSSAPI; so a file with it is added behind the ones of this computer,
-where it counts only if those say nothing about it.
+By default, libkrb5 canonicalizes a host name by forward and reverse DNS look-ups, and requests a
+ticket for the resulting name. A forged DNS response could then choose the server to which TrayProxy
+signs in, and a correct name could fail without a visible reason. The setting
+``dns_canonicalize_hostname`` turns this off (krb5.conf(5)), but it cannot be set through GSSAPI. So
+this module appends a file with the setting to the configuration files of this computer; libkrb5
+uses the setting only if the other files do not contain it.
 """
 
 import os
@@ -14,22 +15,24 @@ from pathlib import Path
 
 _VARIABLE = "KRB5_CONFIG"
 _SYSTEM_FILE = "/etc/krb5.conf"
-"""What counts on Linux if the variable is not set; so MIT's and Heimdal's are built everywhere."""
+"""The file that libkrb5 reads on Linux if the variable is not set, both MIT's and Heimdal's."""
 
 _OWN_FILE = Path(__file__).with_name("krb5.conf")
 
 
 def disable_name_canonicalization(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Let libkrb5 look up no other name of a host, unless this computer's settings say so.
+    """Turn off the canonicalization of host names, unless the settings of this computer set it.
 
-    To be called before it is first used. Only on Linux: Windows has its own Kerberos, and where
-    that of macOS looks for its settings is not told.
+    Call this before the first use of libkrb5. It has an effect only on Linux: Windows has its own
+    Kerberos, and the configuration files of Kerberos on macOS are not documented.
 
     Args:
-        environ: The environment of this process, where libkrb5 reads where its settings are.
+        environ: The environment of this process; libkrb5 reads the paths of its files from it.
     """
     files = environ.get(_VARIABLE, "") or _SYSTEM_FILE
     own_file = str(_OWN_FILE)
-    is_path = ":" not in own_file and _OWN_FILE.is_file()  # It is a list with colons.
+    is_path = (
+        ":" not in own_file and _OWN_FILE.is_file()
+    )  # The variable is a list separated by colons.
     if sys.platform == "linux" and is_path and own_file not in files.split(":"):
         environ[_VARIABLE] = f"{files}:{own_file}"

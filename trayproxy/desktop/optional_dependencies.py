@@ -1,7 +1,7 @@
-"""Whether what NTLM and Kerberos need is installed; they are extras of the installation.
+"""Checks whether the optional dependencies for NTLM and Kerberos are installed.
 
-Nothing is imported to find that out: that would take a quarter of a second, and most proxies want
-neither.
+The check does not import the modules: importing takes a quarter of a second, and most proxies use
+neither scheme.
 """
 
 import sys
@@ -14,10 +14,11 @@ _KERBEROS_MODULES = ("sspilib",) if sys.platform == "win32" else ("gssapi", "krb
 
 @cache
 def is_installed(family: str) -> bool:
-    """Return whether the schemes of a family can be used here.
+    """Return True if the modules for a family of schemes are installed.
 
     Args:
-        family: As in `trayproxy.auth.scheme.Scheme`; one that needs nothing is always there.
+        family: The family of a `trayproxy.auth.scheme.Scheme`. A family without optional
+            dependencies counts as installed.
     """
     match family:
         case "ntlm":

@@ -1,4 +1,4 @@
-"""Which local ports are free, as this system tells."""
+"""Finds free local ports, and classifies the errors of listening."""
 
 import errno
 import socket
@@ -6,15 +6,20 @@ import sys
 from contextlib import suppress
 
 PORTS_TRIED, HIGHEST_PORT = 2_000, 65535
-"""Windows sets ports aside in blocks of 100, of which several may follow each other."""
+"""Windows reserves ports in blocks of 100, and several blocks may be adjacent: so many ports are
+tried."""
 
 
 def is_taken(error: OSError) -> bool:
-    """Return whether listening has failed because the port is somebody else's.
+    """Return True if listening has failed because the port is in use or reserved.
 
-    Windows refuses access (WSAEACCES) to a port that another program uses alone
-    (SO_EXCLUSIVEADDRUSE), or that the system has set aside (``netsh interface ipv4 show
-    excludedportrange tcp``). Elsewhere that means a port below 1024, which only root may use.
+    Windows reports WSAEACCES for a port that another program uses exclusively
+    (SO_EXCLUSIVEADDRUSE), or that the system has reserved (``netsh interface ipv4 show
+    excludedportrange tcp``). On other systems, EACCES is reported for ports below 1024, which only
+    root may use.
+
+    Args:
+        error: The error of ``bind`` or ``listen``.
     """
     if error.errno == errno.EADDRINUSE:
         return True
@@ -22,10 +27,10 @@ def is_taken(error: OSError) -> bool:
 
 
 def free_port_after(port: int, host: str) -> int:
-    """Return the next port that nobody listens on at this address; 0 if none of the next is free.
+    """Return the next free port at an address; 0 if none of the next `PORTS_TRIED` ports is free.
 
     Args:
-        port: The one that is taken.
+        port: The port after which the search begins.
         host: A loopback IP literal without brackets.
     """
     for candidate in range(port + 1, min(port + PORTS_TRIED, HIGHEST_PORT) + 1):
@@ -36,10 +41,10 @@ def free_port_after(port: int, host: str) -> int:
 
 
 def is_in_use(port: int, host: str) -> bool:
-    """Return whether another program listens on this address.
+    """Return True if another program uses a port at an address.
 
     Args:
-        port: Which.
+        port: The port.
         host: A loopback IP literal without brackets.
     """
     try:
@@ -50,13 +55,13 @@ def is_in_use(port: int, host: str) -> bool:
 
 
 def _try_to_bind(port: int, host: str) -> None:
-    """Bind to an address as the engine does, and let go of it again.
+    """Bind a socket to an address as the engine does, and close the socket.
 
     Raises:
-        OSError: That cannot be done.
+        OSError: The socket cannot be bound.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        # On Windows the other option would find taken ports free.
+        # On Windows, SO_REUSEADDR would permit binding to a port that is in use.
         exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
         probe.setsockopt(socket.SOL_SOCKET, exclusive, 1)
         probe.bind((host, port))

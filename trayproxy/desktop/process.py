@@ -1,4 +1,4 @@
-"""Starting the service apart from who starts it, so that it outlives a tray that crashes."""
+"""Starts the service as a background process that outlives the process that started it."""
 
 import os
 import site
@@ -11,7 +11,8 @@ from threading import Thread
 from trayproxy.paths import HOME_VARIABLE, Paths, make_private
 
 OUTPUT_FILE = "service.out"
-"""In the log folder: what the service said that did not go through its log, such as a crash."""
+"""The name of the file with the standard output and standard error of the service, such as the
+traceback of a crash. It is in the log folder."""
 
 _NOT_INHERITED = frozenset({"XDG_ACTIVATION_TOKEN", "DESKTOP_STARTUP_ID", "NOTIFY_SOCKET"})
 
@@ -19,20 +20,20 @@ _NOT_INHERITED = frozenset({"XDG_ACTIVATION_TOKEN", "DESKTOP_STARTUP_ID", "NOTIF
 def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
     """Start ``trayproxy run`` in the background.
 
-    It has a session of its own, so it gets no Ctrl+C, no hang-up and no end from its starter, and
-    outlives it. Whether it accepts connections, and when it has ended, is seen at its control
-    socket; a second one ends by itself.
+    The service has a session of its own: it does not receive Ctrl+C or a hang-up from the terminal
+    of this process, and outlives this process. Its control socket shows when it accepts connections
+    and when it has ended. A second service ends by itself.
 
     Args:
-        paths: Where it writes what it says.
-        environ: What it inherits, but for start-up tokens and proxy variables, which may hold
-            passwords and are of no use to it.
+        paths: The folders of TrayProxy; the service writes its output below the log folder.
+        environ: The environment that the service inherits. Start-up tokens and proxy variables are
+            removed: the service does not use them, and proxy variables may contain passwords.
 
     Returns:
-        Its process id.
+        The process id of the service.
 
     Raises:
-        OSError: It cannot be started.
+        OSError: The service cannot be started.
     """
     make_private(paths.log)
     output = os.open(paths.log / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -49,37 +50,51 @@ def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
         )
     finally:
         os.close(output)
-    # The system keeps what is left of a child until someone has asked how it ended.
+    # Waiting removes the zombie process that a child leaves when it ends.
     Thread(target=process.wait, name="service", daemon=True).start()
     return process.pid
 
 
 def command(*arguments: str) -> list[str]:
-    """Return the command line that runs this very TrayProxy."""
+    """Return the command line that runs this installation of TrayProxy.
+
+    Args:
+        arguments: The arguments after the name of the program.
+    """
     if getattr(sys, "frozen", False):
         return [sys.executable, *arguments]
-    # -P: modules in the working folder are none of ours.
+    # -P: do not import modules from the working folder.
     return [sys.executable, "-P", "-m", "trayproxy", *arguments]
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return what a background process of ours inherits."""
+    """Return the environment of a background process of TrayProxy.
+
+    Start-up tokens and proxy variables are removed, and a relative `HOME_VARIABLE` is made absolute.
+    ``PYTHONPATH`` names the source folder if TrayProxy is not installed.
+
+    Args:
+        inherited: The environment of this process.
+    """
     kept = {
         name: value
         for name, value in inherited.items()
         if name not in _NOT_INHERITED and not name.lower().endswith("_proxy")
     }
     if home := kept.get(HOME_VARIABLE):
-        # It starts in another folder.
+        # The process starts in another working folder.
         kept[HOME_VARIABLE] = os.path.abspath(home)
     root = str(Path(__file__).parents[2])
     if root not in {*site.getsitepackages(), site.getusersitepackages()}:
-        # Run from its source, where only we know it to be.
+        # TrayProxy runs from its source folder, which other processes do not search for modules.
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH", "")]))
     return kept
 
 
 def _creation_flags() -> int:
-    """Return the flags of Windows' CreateProcess: no console, and no Ctrl+C from ours; else 0."""
+    """Return the flags of CreateProcess on Windows: no console, no Ctrl+C from this console.
+
+    On other systems, return 0.
+    """
     names = ("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP")
     return sum(getattr(subprocess, name, 0) for name in names)

@@ -1,4 +1,4 @@
-"""Which shell the person types in."""
+"""Guesses the shell in which the user types commands."""
 
 import os
 import re
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import psutil
 
 SHELLS = ("bash", "zsh", "fish", "nu", "powershell", "cmd")
-"""Those whose settings we can write. Others of the Bourne family read bash's."""
+"""The shells for which `trayproxy env` prints settings. Other Bourne shells read the settings for
+bash."""
 
 _KNOWN_AS = {
     **{name: name for name in SHELLS},
@@ -21,15 +22,22 @@ _KNOWN_AS = {
 
 
 _LAUNCHERS = re.compile(r"(python.*|trayproxy.*|pyw?|pipx|uvx?)(\.exe)?", re.IGNORECASE | re.ASCII)
-"""Programs that stand between a shell and this process.
+"""Programs that may run between the shell and this process.
 
-On Windows the console script ``trayproxy.exe`` starts ``python.exe``, and the ``python.exe`` of a
-virtual environment another one.
+On Windows, the console script ``trayproxy.exe`` starts ``python.exe``, and the ``python.exe`` of a
+virtual environment starts another ``python.exe``.
 """
 
 
 def guess_shell(environ: Mapping[str, str] = os.environ) -> str:
-    """Return one of `SHELLS`: the program that started us if it is one, else the log-in shell."""
+    """Return the shell that started this process, or else the login shell.
+
+    Args:
+        environ: The environment; ``SHELL`` names the login shell.
+
+    Returns:
+        One of `SHELLS`; the usual shell of the system if no shell was found.
+    """
     for name in (_starting_program(), environ.get("SHELL", "")):
         if shell := known_shell(name):
             return shell
@@ -37,19 +45,29 @@ def guess_shell(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def known_shell(program: str) -> str | None:
-    r"""Return the shell of a program's name or path: ``-bash``, ``/bin/zsh``, ``C:\…\cmd.exe``."""
+    r"""Return the shell with a program name or path: ``-bash``, ``/bin/zsh``, ``C:\…\cmd.exe``.
+
+    Args:
+        program: The name or path.
+
+    Returns:
+        One of `SHELLS`; None for a program that is not a known shell.
+    """
     name = program.replace("\\", "/").rsplit("/", 1)[-1].lower()
     return _KNOWN_AS.get(name.removeprefix("-").removesuffix(".exe"))
 
 
 def _starting_program() -> str:
-    """Return the name of the nearest ancestor that is none of `_LAUNCHERS`, empty if unknown."""
+    """Return the name of the nearest ancestor process that `_LAUNCHERS` does not match.
+
+    The name is empty if the ancestors cannot be inspected.
+    """
     try:
         for ancestor in psutil.Process().parents():
             name = str(ancestor.name())
             if not _LAUNCHERS.fullmatch(name):
                 return name
     except psutil.Error:
-        # It has ended, or is another user's.
+        # An ancestor has ended, or belongs to another user.
         pass
     return ""

@@ -1,4 +1,5 @@
-"""How long this computer has slept, by clocks that count sleep and clocks that do not."""
+"""Measures how long this computer was suspended: the difference between a clock that includes the
+time of suspension and a clock that excludes it."""
 
 import sys
 import time
@@ -7,13 +8,19 @@ from functools import partial
 
 
 def sleep_clock() -> Callable[[], float]:
-    """Return a clock that goes on only while the computer sleeps, in seconds; its start means
-    nothing.
+    """Return a clock that advances only while the computer is suspended.
 
-    Linux has ``CLOCK_BOOTTIME`` beside ``CLOCK_MONOTONIC`` (clock_gettime(2)), macOS
-    ``CLOCK_MONOTONIC_RAW`` beside ``CLOCK_UPTIME_RAW`` (clock_gettime(3)), Windows the tick count
-    beside the unbiased interrupt time (learn.microsoft.com, "Interrupt Time"). Elsewhere the wall
-    clock has to serve, which also jumps when somebody sets it.
+    The clock is the difference of two clocks of the system:
+
+    - Linux: ``CLOCK_BOOTTIME`` and ``CLOCK_MONOTONIC`` (clock_gettime(2)).
+    - macOS: ``CLOCK_MONOTONIC_RAW`` and ``CLOCK_UPTIME_RAW`` (clock_gettime(3)).
+    - Windows: the tick count and the unbiased interrupt time (learn.microsoft.com, "Interrupt
+      Time").
+    - Other systems: the wall clock and the monotonic clock; setting the wall clock therefore looks
+      like a suspension.
+
+    Returns:
+        A function that returns seconds. Only differences between two results are meaningful.
     """
     if sys.platform == "win32":
         return _windows_clock()

@@ -1,8 +1,9 @@
-"""The terminal that this process was started from: words to it, lines from it, echo off if wanted.
+"""Reads lines from, and writes to, the controlling terminal of this process.
 
-Not standard input and output, which may lead elsewhere. Reading can be given up when something else
-happens, such as an answer from another face. On Unix by termios(3); on Windows by the console calls
-of the C library (_getwch, _kbhit).
+Standard input and output are not used: they may be redirected. Reading can be abandoned when
+another event occurs, such as a login that the user has typed in a window. The implementation for
+Unix uses termios(3); the implementation for Windows uses the console functions of the C library
+(_getwch, _kbhit).
 """
 
 import contextlib
@@ -16,51 +17,54 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 _LINE_SIZE = 4096
-"""Octets of a line that a terminal in canonical mode hands over (termios(3))."""
+"""The largest number of octets in a line of a terminal in canonical mode (termios(3))."""
 _CHECK_INTERVAL_S = 1.0
-"""How often to look whether the terminal is ours again, or shows what is typed again."""
+"""Seconds between two checks whether this process is in the foreground and echo is still off."""
 _KEY_POLL_INTERVAL_S = 0.05
 
 
 class AbandonedError(Exception):
-    """Reading was given up: nobody needs the line any more."""
+    """Reading was abandoned because the line is no longer wanted."""
 
 
 class Terminal(Protocol):
-    """A terminal with a person before it. For one thread."""
+    """A terminal that a person uses. An instance is for one thread."""
 
     def write(self, text: str) -> None:
-        """Show text, which holds no controls but line feeds."""
+        """Write text, which must contain no control characters except line feeds."""
         ...
 
     def read_line(
         self, prompt: str, *, hidden: bool, watch: Sequence[int], is_wanted: Callable[[], bool]
     ) -> str | None:
-        """Return a line without its end, None at the end of input (Ctrl+D; Ctrl+Z on Windows).
+        """Read a line, and return it without its line terminator.
 
         Args:
-            prompt: Shown before.
-            hidden: Whether what is typed stays unseen.
-            watch: Sockets; as soon as one can be read, `is_wanted` is called.
-            is_wanted: Returns whether the line is still wanted.
+            prompt: The text that is written before the line is read.
+            hidden: True if typed characters are not shown.
+            watch: Descriptors of sockets; when a socket becomes readable, `is_wanted` is called.
+            is_wanted: Returns True if the line is still wanted.
+
+        Returns:
+            None at the end of input (Ctrl+D; Ctrl+Z on Windows).
 
         Raises:
-            AbandonedError: It is not.
-            OSError: The terminal is gone.
-            UnicodeDecodeError: What was typed is no text.
+            AbandonedError: The line is no longer wanted.
+            OSError: The terminal was closed.
+            UnicodeDecodeError: The line is not valid UTF-8.
         """
         ...
 
     def close(self) -> None:
-        """Leave the terminal as it was found."""
+        """Close the terminal."""
         ...
 
 
 def open_terminal() -> Terminal:
-    """Return the terminal of this process; call it in the thread that will use it.
+    """Open the controlling terminal of this process. Call this in the thread that will use it.
 
     Raises:
-        OSError: There is none.
+        OSError: This process has no terminal.
     """
     if sys.platform == "win32":
         return _Console()
@@ -70,8 +74,9 @@ def open_terminal() -> Terminal:
 class _Tty:
     def __init__(self) -> None:
         self._descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        # In the background these would stop the whole process, service and all; blocked in this
-        # thread, reading fails with EIO instead and writing just works (tty_ioctl(4)).
+        # In the background, these signals would stop the whole process, including the service.
+        # While they are blocked in this thread, reading fails with EIO, and writing works
+        # (tty_ioctl(4)).
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN, signal.SIGTTOU})
 
     def write(self, text: str) -> None:
@@ -109,7 +114,7 @@ class _Tty:
             if self._descriptor in ready and self._is_foreground():
                 return os.read(self._descriptor, _LINE_SIZE)
             if hidden and is_foreground and not ready:
-                # A shell that has suspended and resumed us shows what is typed again.
+                # A shell that has suspended and resumed this process has turned echo on again.
                 self._turn_echo_off()
 
     def _is_foreground(self) -> bool:
@@ -121,7 +126,7 @@ class _Tty:
 
         before = termios.tcgetattr(self._descriptor)
         self._turn_echo_off()
-        # What was typed before this prompt was seen is not meant for it.
+        # Discard characters that were typed before the prompt was shown.
         termios.tcflush(self._descriptor, termios.TCIFLUSH)
         try:
             yield
@@ -137,7 +142,10 @@ class _Tty:
 
 
 class _Console:
-    """Windows' console, key by key: there is no waiting for keys and sockets at once."""
+    """The console of Windows, read key by key.
+
+    Windows cannot wait for keys and sockets in one call, so the keys are polled.
+    """
 
     def __init__(self) -> None:
         self._msvcrt: Any = importlib.import_module("msvcrt")
@@ -167,7 +175,7 @@ class _Console:
 
     def _edit_line(self, line: str, key: str, *, hidden: bool) -> str:
         if key in "\0\xe0":
-            # An arrow or function key; its code is a second character.
+            # An arrow or function key: a second character is its code.
             self._msvcrt.getwch()
             return line
         if key == "\x03":

@@ -1,20 +1,21 @@
-"""What a program with windows asks of the system beside what Qt offers."""
+"""Window functions of the operating system that Qt does not offer."""
 
 import sys
 
 _WDA_EXCLUDEFROMCAPTURE = 0x11
-"""Windows 10 2004 and newer; older ones refuse it, nothing changes (SetWindowDisplayAffinity)."""
+"""SetWindowDisplayAffinity accepts this value on Windows 10 version 2004 and newer. Older versions
+return an error, and nothing changes."""
 _ASFW_ANY = -1
 
 
 def exclude_from_capture(window: int) -> bool:
-    """Ask the system not to show a window to programs that record the screen.
+    """Exclude a window from screenshots and screen recordings. Only Windows supports this.
 
     Args:
         window: The native handle (``HWND``).
 
     Returns:
-        Whether it will do so; elsewhere than on Windows nothing happens.
+        True if the window is excluded.
     """
     if sys.platform == "win32":
         import ctypes
@@ -24,10 +25,13 @@ def exclude_from_capture(window: int) -> bool:
 
 
 def allow_foreground() -> bool:
-    """Let the program that we ask to show its window bring it to the front.
+    """Allow another process to bring its window to the foreground.
 
-    Windows grants that only to the program a person has just started, which is us, and it may be
-    handed on (AllowSetForegroundWindow). Elsewhere an activation token does this.
+    Windows grants this right only to the program that the user has just started, which may pass it
+    on (AllowSetForegroundWindow). On Linux, an activation token has this effect.
+
+    Returns:
+        True if the right was passed on; always False on other systems.
     """
     if sys.platform == "win32":
         import ctypes
@@ -37,36 +41,35 @@ def allow_foreground() -> bool:
 
 
 def set_application_id(app_id: str) -> bool:
-    """Tell the system which application this process is, before its first window.
+    """Set the AppUserModelID of this process. Call this before the first window is created.
 
-    Windows groups the buttons of the task bar, and names who sends a notification, by the process's
-    AppUserModelID; without one ours would be Python's
-    (learn.microsoft.com, SetCurrentProcessExplicitAppUserModelID).
+    Windows groups the buttons of the taskbar by this id, and shows its application as the sender of
+    notifications. Without this call, the application would be Python (learn.microsoft.com,
+    SetCurrentProcessExplicitAppUserModelID).
 
     Args:
-        app_id: At most 128 characters without blanks.
+        app_id: At most 128 characters, no blanks.
 
     Returns:
-        Whether it was told; elsewhere than on Windows nothing happens.
+        True if the id was set; always False on other systems.
     """
     if sys.platform == "win32":
         import ctypes
 
         name = ctypes.windll.shell32.SetCurrentProcessExplicitAppUserModelID
         name.argtypes = [ctypes.c_wchar_p]
-        # An HRESULT, 0 if it was done.
+        # An HRESULT: 0 is success.
         return bool(name(app_id) == 0)
     return False
 
 
 def hide_from_dock() -> bool:
-    """Show no icon in the Dock of macOS; call it when the `QApplication` is there.
+    """Remove the icon of this process from the Dock. Call this after the `QApplication` is created.
 
-    Qt makes a program that does not come in a bundle an ordinary one, with an icon in the Dock and
-    a menu bar.
+    Qt gives a program without an application bundle an icon in the Dock and a menu bar.
 
     Returns:
-        Whether that was done; elsewhere than on macOS nothing happens.
+        True if the icon was removed; always False on other systems.
     """
     if sys.platform == "darwin":
         from trayproxy.desktop.dock_macos import become_accessory

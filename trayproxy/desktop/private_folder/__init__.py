@@ -1,1 +1,1 @@
-"""Deny other users access to a folder that has no private parent, on each operating system."""
+"""Make a folder private to its user where the mode of the folder does not do so."""

@@ -1,4 +1,4 @@
-"""The folder that ``TRAYPROXY_HOME`` names, where a mode does not close it."""
+"""Choose how the folder in ``TRAYPROXY_HOME`` is made private on this operating system."""
 
 import os
 import sys
@@ -8,18 +8,18 @@ from trayproxy.paths import HOME_VARIABLE, Paths
 
 
 def make_home_private(paths: Paths, environ: Mapping[str, str] = os.environ) -> None:
-    """Close the folder that `HOME_VARIABLE` names, if it names one, to other users.
+    """Deny other users access to the folder in `HOME_VARIABLE`, if the variable is set.
 
-    On Windows the folders of `trayproxy.paths` lie in the user's profile, which others cannot
-    enter; a folder that the variable names may lie anywhere. On Unix
-    `trayproxy.paths.make_private` gives each folder its mode, and nothing is done here.
+    On Windows, the default folders of `trayproxy.paths` are in the user's profile, which other
+    users cannot access, but the folder in the variable may be anywhere. On Unix this function does
+    nothing, because `trayproxy.paths.make_private` sets the mode of each folder.
 
     Args:
-        paths: What `trayproxy.paths.locate` returned for this environment.
-        environ: Where the variable is looked up.
+        paths: The result of `trayproxy.paths.locate` for this environment.
+        environ: The environment variables.
 
     Raises:
-        PathError: It cannot be closed, or is another user's.
+        PathError: The folder cannot be made private, or belongs to another user.
     """
     if sys.platform == "win32" and environ.get(HOME_VARIABLE):
         from trayproxy.desktop.private_folder.windows import make_private_by_acl

@@ -24,8 +24,9 @@ _REVISION = 1
 """``SDDL_REVISION_1`` (sddl.h)."""
 
 _OWNERS = ("S-1-5-32-544", "S-1-5-18")
-"""The accounts that may own the folder besides the user: the administrators group, which owns what
-an administrator creates with elevated rights, and the system. Both can access any folder anyway."""
+"""The accounts besides the user that may own the folder: the system, and the administrators group,
+which owns the folders created by an administrator with elevated rights. Both can access any folder
+anyway."""
 
 
 def make_private_by_acl(folder: Path) -> None:
@@ -52,7 +53,7 @@ def make_private_by_acl(folder: Path) -> None:
 
 
 class _SecurityFunctions:
-    """The two functions of Windows that are called."""
+    """The functions of Windows for the owner and the access control list of a folder."""
 
     def __init__(self) -> None:
         load: Any = getattr(ctypes, "WinDLL", None)
@@ -93,12 +94,12 @@ class _SecurityFunctions:
             self._kernel32.LocalFree(descriptor)
 
     def restrict_to(self, folder: Path, user: str) -> None:
-        """Give access to a folder only to a user, the administrators and the system.
+        """Restrict the access to a folder to a user, the administrators and the system.
 
         Raises:
             OSError: The access control list could not be set.
         """
-        # FA: all rights; OI and CI: files and folders in it inherit them.
+        # FA: all rights; OI and CI: files and folders inside the folder inherit the entries.
         entries = "".join(f"(A;OICI;FA;;;{who})" for who in (user, "BA", "SY"))
         descriptor = ctypes.c_void_p()
         if not self._advapi32.ConvertStringSecurityDescriptorToSecurityDescriptorW(
@@ -111,7 +112,7 @@ class _SecurityFunctions:
                 *(descriptor, ctypes.byref(is_there)),
                 *(ctypes.byref(dacl), ctypes.byref(is_default)),
             )
-            # A missing list (NULL) would give access to everybody.
+            # A NULL list would give access to all users.
             if not (found and is_there and dacl):
                 raise OSError("its access control list could not be made")
             information = _DACL | _PROTECTED_DACL

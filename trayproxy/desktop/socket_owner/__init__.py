@@ -1,1 +1,1 @@
-"""Find out which user owns the other end of a loopback connection, on each operating system."""
+"""Find the user who owns the other end of a loopback connection, on each operating system."""

@@ -1,16 +1,18 @@
-"""Whose end of a connection it is: for deciding who may connect (security.md, T1).
+"""The values of the look-up of socket owners, and the protocol of its implementations.
 
-Not to be mixed up with `peers`, which finds a name for a person to read and may take its time. This
-is asked once for every accepted connection, before an octet of it is read.
+Access control looks up the owner of the other end of every accepted connection, before an octet is
+read from it (security.md, T1). (`trayproxy.desktop.process_lookup` is slower, and finds the name of
+a program for a person to read.)
 
-What decides is whether a process still holds the socket. A program may send a request and be gone
-before we look; the kernel then keeps the connection on nobody's behalf, and Linux and macOS both
-say "user 0" of it. Believing that would let everyone in as root.
+The owner is valid only while a process holds the socket. A program may send a request and end
+before the look-up; the kernel then keeps the connection without a process, and Linux and macOS
+report user 0 as its owner. Accepting this answer would admit every user as root.
 
-What is looked up are two addresses, and another program may have them by then: a client that resets
-its connection before it is accepted gives its port free, with the octets that it has sent still to
-be read from our end. So `require_peer` is called after every look-up. As long as our end is
-connected its peer keeps these addresses, and what was looked up before was about that peer.
+The look-up is by the two addresses of the connection, which another program may have taken in the
+meantime: when a client resets its connection before it is accepted, its port becomes free, while
+the octets that it has sent can still be read at the accepting end. So `require_peer` must be called
+after every look-up. While the accepting end is connected, its peer keeps its address, and the owner
+that was found before is the owner of this peer.
 """
 
 import contextlib
@@ -22,16 +24,17 @@ from typing import Protocol
 from trayproxy.desktop.users import User
 
 Endpoint = tuple[str, int]
-"""An IP address and a port: the first two items of what `socket.getsockname` gives."""
+"""An IP address and a port: the first two items of the result of `socket.getsockname`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SocketOwner:
-    """Who made a socket.
+    """The owner of a socket.
 
     Attributes:
-        user: Whose it is; means nothing once it is not open.
-        is_open: Whether a process holds it and it is connected. A half-closed one still is.
+        user: The user who has opened the socket. Meaningless if `is_open` is False.
+        is_open: True if a process holds the socket and the socket is connected; a half-closed
+            connection counts as connected.
     """
 
     user: User
@@ -39,62 +42,62 @@ class SocketOwner:
 
 
 class OwnerLookup(Protocol):
-    """One system's way to tell. To be used by one thread."""
+    """A look-up of socket owners on one operating system. An instance is for one thread."""
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
-        """Return who is at the other end of a connection to us.
+        """Return the owner of the other end of a connection to this process.
 
-        The answer is about this connection only if `require_peer` finds it connected afterwards.
+        The result applies to this connection only if `require_peer` raises no error afterwards.
 
         Args:
-            local: Our end.
+            local: The end of this process.
             peer: The other end, on this computer.
-            family: Of our socket, ``AF_INET`` or ``AF_INET6``.
+            family: The family of this process's socket, ``AF_INET`` or ``AF_INET6``.
 
         Returns:
-            None if the system knows of no such connection: it was reset, or never was ours.
+            None if the system has no such connection, for example after a reset.
 
         Raises:
-            OSError: The system does not tell.
+            OSError: The system does not report the owner.
         """
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release the resources of the look-up."""
         ...
 
 
 def require_peer(connection: socket.SocketType) -> None:
-    """Raise an error if the other end of a connection has left it by a reset.
+    """Raise an error if the peer has reset a connection.
 
     Args:
-        connection: Ours, and non-blocking.
+        connection: An accepted, non-blocking socket.
 
     Raises:
-        OSError: The connection is over, and its addresses may be those of another one.
+        OSError: The connection was reset, and its addresses may belong to another connection.
     """
-    # ENOTCONN once it was reset (EINVAL on macOS), also while there are octets to read.
+    # After a reset this fails with ENOTCONN (EINVAL on macOS), even while octets can be read.
     connection.getpeername()
     if sys.platform == "win32":
-        # Windows remembers the address until the socket is closed; reading tells of the reset.
+        # Windows keeps the address until the socket is closed; a read reports the reset.
         with contextlib.suppress(BlockingIOError):
             connection.recv(1, socket.MSG_PEEK)
 
 
 class OwnerUnknownError(OSError):
-    """No way of this system to tell whose a connection is works here."""
+    """No look-up of socket owners works on this system."""
 
 
 class NullOwnerLookup:
-    """The way of a system that does not tell."""
+    """The look-up for a system that does not report socket owners."""
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
-        """Tell nothing.
+        """Raise an error.
 
         Raises:
-            NotToldError: Always.
+            OwnerUnknownError: Always.
         """
         raise OwnerUnknownError("this system does not tell whose connections it makes")
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: this look-up holds no resources."""

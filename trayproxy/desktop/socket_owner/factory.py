@@ -15,10 +15,10 @@ from trayproxy.desktop.users import User, own_user
 
 
 def open_owner_lookup() -> OwnerLookup:
-    """Return the first of this system's ways that knows a connection of our own when it sees one.
+    """Return the first look-up of this system that reports the true owner of a test connection.
 
     Raises:
-        OwnerUnknownError: None does.
+        OwnerUnknownError: No look-up does.
     """
     for lookup in _lookups():
         if _finds_own_user(lookup):
@@ -28,8 +28,14 @@ def open_owner_lookup() -> OwnerLookup:
 
 
 def user_listening(address: Endpoint) -> User | None:
-    """Return whose program listens at an address of this computer; None if none does, or this
-    system does not tell."""
+    """Return the user whose program listens at an address of this computer.
+
+    Args:
+        address: An IP address and a port.
+
+    Returns:
+        None if no program listens there, or the system does not report the user.
+    """
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with contextlib.suppress(OSError):
         if sys.platform == "win32":
@@ -49,7 +55,7 @@ def user_listening(address: Endpoint) -> User | None:
 
 
 def _lookups() -> Sequence[OwnerLookup]:
-    """Return what there is on this system, the best first. None of them raises when made."""
+    """Return the look-ups of this system, the best first. Their constructors raise no errors."""
     if sys.platform == "win32":
         from trayproxy.desktop.socket_owner.windows import WindowsOwnerLookup
 
@@ -65,7 +71,7 @@ def _lookups() -> Sequence[OwnerLookup]:
 
 
 def _finds_own_user(lookup: OwnerLookup) -> bool:
-    """Whether it tells the truth about a connection that this very process makes."""
+    """Return True if a look-up reports this user as the owner of a connection of this process."""
     with (
         contextlib.suppress(OSError),
         socket.create_server(("127.0.0.1", 0)) as listener,

@@ -1,16 +1,18 @@
-"""Linux: whose a connection is, by NETLINK_SOCK_DIAG or by the tables below ``/proc/net``.
+"""Linux: the owner of a socket, by sock_diag(7) or by the tables ``/proc/net/tcp`` and ``tcp6``.
 
-sock_diag(7): one message with the four ends of the connection, one answer at once; it needs no
-privilege, and its cost does not depend on how many connections there are. Measured: 6 to 13 µs,
-against 1.2 ms for reading ``/proc/net/tcp`` on an idle system and 12 ms beside 4,000 connections.
+With sock_diag(7), a look-up is one request with the addresses and ports of the connection, and one
+response. It needs no privilege, and its duration does not depend on the number of connections.
+Measured: 6 to 13 µs; reading ``/proc/net/tcp`` takes 1.2 ms on an idle system, and 12 ms with 4,000
+connections.
 
-Both tell the inode of the socket. It is 0 as soon as no process holds the socket, together with a
-user id of 0 (measured on Linux 6.18, whose `sk_set_socket` says so, too; older kernels derive both
-from the socket's file). A half-closed socket that is held has its inode and its true user.
+Both sources report the inode of the socket. When no process holds the socket any more, the inode
+and the user id are 0 (measured on Linux 6.18, and visible in its `sk_set_socket`; older kernels
+derive both from the file of the socket). A half-closed socket that a process holds has its inode
+and its true user id.
 
-Both tell the state of the socket, too. Only an end that has been connected is believed: while our
-end is still that of a client that has left, the same ends may be those of a program that is just
-connecting (``SYN_SENT``), and that program is not our peer.
+Both sources report the state of the socket. Only the states of a connected socket are accepted:
+after a client has reset its connection, another program that is connecting (``SYN_SENT``) may have
+the same address and port, and is not the peer.
 """
 
 import errno
@@ -28,39 +30,40 @@ _SOCK_DIAG_BY_FAMILY = 20
 _NLMSG_ERROR = 2
 _NLM_F_REQUEST = 1
 
-# Requests: struct nlmsghdr in two parts, with its number between them, then struct inet_diag_req_v2
-# (linux/inet_diag.h), with the one port that differs in it.
+# Requests: struct nlmsghdr in two parts, with the sequence number between them, then struct
+# inet_diag_req_v2 (linux/inet_diag.h), with the source port between two parts: only the sequence
+# number and this port differ between requests.
 _REQUEST = struct.Struct("=8sI12sH46s")
 _HEADER_START = struct.Struct("=IHH")
 _SENDER_AND_FAMILY = struct.Struct("=IBBBBI")
-# The interface, and no cookie. The kernel looks a socket up as for a packet that comes in by this
-# interface: it finds those bound to it (SO_BINDTODEVICE) and those bound to none. Connections
-# between programs of one computer pass the loopback interface, which is always the first one of a
-# network namespace (LOOPBACK_IFINDEX in include/net/flow.h).
+# The interface, and no cookie. The kernel looks up the socket that would receive a packet from this
+# interface: sockets that are bound to the interface (SO_BINDTODEVICE) or to none. Connections
+# within one computer use the loopback interface, whose index is 1 in every network namespace
+# (LOOPBACK_IFINDEX in include/net/flow.h).
 _LOOPBACK = 1
 _LOOPBACK_AND_ANY_COOKIE = struct.pack("=III", _LOOPBACK, 0xFFFFFFFF, 0xFFFFFFFF)
 _EVERY_STATE = 0xFFFFFFFF
 
-# Answers: of struct nlmsghdr the type and the number; of struct inet_diag_msg the state, the two
-# ports, the user and the inode.
+# Responses: type and sequence number of struct nlmsghdr; state, ports, user id and inode of struct
+# inet_diag_msg.
 _HEADER = struct.Struct("=4xH2xI4x")
 _ERROR = struct.Struct("=i")
 _RESPONSE = struct.Struct("=17xB2xHH56xII")
 
 _ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT, _LISTEN = 1, 4, 5, 8, 10
 _CONNECTED = frozenset({_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT})
-"""The states (include/net/tcp_states.h) of an end that is connected to us, half-closed or not."""
+"""The states (include/net/tcp_states.h) of a connected socket, half-closed or not."""
 
 
 class SockDiagLookup:
-    """Asks the kernel, on one netlink socket that stays open."""
+    """A look-up by sock_diag(7), on a netlink socket that stays open between look-ups."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._sequence = 0
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
-        """Return who is at the other end; see `Owners`."""
+        """Return the owner of the other end; see `OwnerLookup.owner_of`."""
         found = self._look_up(local, peer, family)
         if found is None:
             return None
@@ -68,27 +71,31 @@ class SockDiagLookup:
         return _shared_owner(user, inode != 0 and state in _CONNECTED)
 
     def inode_of(self, local: Endpoint, peer: Endpoint, family: int) -> int:
-        """Return the inode of the socket at the other end, by which a process holds it.
+        """Return the inode of the socket at the other end of a connection.
 
         Args:
-            local: Our end.
+            local: The end of this process.
             peer: The other end, on this computer.
             family: ``AF_INET`` or ``AF_INET6``.
 
         Returns:
-            0 if no process holds it, or there is none.
+            0 if no process holds the socket, or there is no such socket.
 
         Raises:
-            OSError: The kernel does not tell.
+            OSError: The kernel refuses the request.
         """
         found = self._look_up(local, peer, family)
         return 0 if found is None else found[1]
 
     def user_listening(self, address: Endpoint, family: int) -> User | None:
-        """Return whose program listens at an address; None if none does.
+        """Return the user whose program listens at an address; None if no program does.
+
+        Args:
+            address: An IP address and a port.
+            family: ``AF_INET`` or ``AF_INET6``.
 
         Raises:
-            OSError: The kernel does not tell.
+            OSError: The kernel refuses the request.
         """
         any_end = "::" if family == socket.AF_INET6 else "0.0.0.0", 0
         start, kind, ends, _ = _request_parts(any_end, address[0], family)
@@ -101,8 +108,10 @@ class SockDiagLookup:
         return int(user) if state == _LISTEN else None
 
     def _look_up(self, local: Endpoint, peer: Endpoint, family: int) -> tuple[int, int, int] | None:
-        """Return the user, the inode and the state of the socket at the other end, whose own
-        address is our peer. This is asked for every connection."""
+        """Return the user id, the inode and the state of the socket at the other end.
+
+        This is on the path of every accepted connection.
+        """
         start, kind, ends, ours = _request_parts(local, peer[0], family)
         theirs = socket.htons(peer[1])
         sequence = self._sequence = (self._sequence + 1) & 0xFFFFFFFF
@@ -114,10 +123,10 @@ class SockDiagLookup:
                 return None
             state, their_port, our_port, user, inode = _RESPONSE.unpack_from(response)
         except (OSError, struct.error) as error:
-            # Whatever state it is in: the next one begins anew.
+            # A response may still be pending on the socket: the next look-up opens a new socket.
             self.close()
             raise OSError(getattr(error, "errno", None) or errno.EPROTO, "sock_diag") from error
-        # Without such a connection the kernel offers a listener at that address instead.
+        # If there is no such connection, the kernel returns a listener at the address instead.
         return (user, inode, state) if (their_port, our_port) == (theirs, ours) else None
 
     def close(self) -> None:
@@ -127,12 +136,12 @@ class SockDiagLookup:
             self._socket = None
 
     def _send_request(self, request: bytes, sequence: int) -> bytes | None:
-        """Return the answer to a message of this number; None: there is no such connection."""
+        """Send a request, and return its response; None if there is no such socket."""
         if self._socket is None:
             self._socket = _connect()
         self._socket.send(request)
         while True:
-            # The kernel answers before `send` returns: this never waits.
+            # The kernel has queued the response before `send` returns, so `recv` never waits.
             response = self._socket.recv(4096)
             kind, replied = _HEADER.unpack_from(response)
             if replied != sequence:
@@ -150,7 +159,7 @@ def _connect() -> socket.socket:
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_SOCK_DIAG
     )
     try:
-        # To the kernel, so that it alone can answer (netlink(7)).
+        # Connected to the kernel, the socket receives messages from no other sender (netlink(7)).
         connection.connect((0, 0))
     except OSError:
         connection.close()
@@ -160,8 +169,12 @@ def _connect() -> socket.socket:
 
 @lru_cache(maxsize=16)
 def _request_parts(local: Endpoint, peer: str, family: int) -> tuple[bytes, bytes, bytes, int]:
-    """Return the parts of the message that stay the same: before its number, before the port of the
-    other end, and behind that; and our port, in the order of the network."""
+    """Return the constant parts of a request, and the port of this process's end.
+
+    Returns:
+        The octets before the sequence number, between the sequence number and the port of the other
+        end, and after that port; and the port of this process's end in network byte order.
+    """
     ours = socket.htons(local[1])
     return (
         _HEADER_START.pack(_REQUEST.size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST),
@@ -184,16 +197,16 @@ def _shared_owner(user: int, is_open: bool) -> SocketOwner:
 
 
 class ProcNetLookup:
-    """Reads the tables of all connections (proc_net_tcp.rst of the kernel's documentation)."""
+    """A look-up in the tables of all connections (proc_net_tcp.rst in the kernel documentation)."""
 
     def __init__(self, folder: Path = Path("/proc/net")) -> None:
         self._folder = folder
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
-        """Return who is at the other end; see `Owners`."""
+        """Return the owner of the other end; see `OwnerLookup.owner_of`."""
         ends = [(_table_format(peer, family), _table_format(local, family), family)]
         if family == socket.AF_INET:
-            # A socket for both versions is in the other table, even when it speaks IPv4.
+            # A dual-stack socket is in the table of IPv6, even for a connection over IPv4.
             ends.append((_ipv4_mapped(ends[0][0]), _ipv4_mapped(ends[0][1]), socket.AF_INET6))
         for theirs, ours, of_family in ends:
             table = self._folder / ("tcp6" if of_family == socket.AF_INET6 else "tcp")
@@ -204,14 +217,14 @@ class ProcNetLookup:
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: this look-up holds no resources."""
 
 
 def _find(table: bytes, theirs: str, ours: str) -> SocketOwner | None:
-    """Return the owner of the socket with these ends.
+    """Return the owner of the socket with these two ends, in the format of the table.
 
     Sockets that are bound to different interfaces may have the same ends, and the table does not
-    tell which of them is our peer: such a socket is nobody's.
+    show which of them is the peer. None is returned if their owners differ.
     """
     ends = f" {theirs} {ours} ".encode()
     found: set[SocketOwner] = set()
@@ -226,7 +239,7 @@ def _find(table: bytes, theirs: str, ours: str) -> SocketOwner | None:
 
 
 def _table_format(end: Endpoint, family: int) -> str:
-    """Return an end as the tables have it: words of 32 bits in the order of this processor."""
+    """Return an end in the format of the tables: 32-bit words in the processor's byte order."""
     octets = socket.inet_pton(family, end[0])
     words = (octets[at : at + 4] for at in range(0, len(octets), 4))
     address = "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
@@ -234,6 +247,7 @@ def _table_format(end: Endpoint, family: int) -> str:
 
 
 def _ipv4_mapped(written: str) -> str:
-    """Return an IPv4 end in IPv6 (RFC 4291, section 2.5.5.2), as the tables have it."""
+    """Return an IPv4 end as an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2); both in the
+    format of the tables."""
     prefix = f"{int.from_bytes(bytes([0, 0, 255, 255]), sys.byteorder):08X}"
     return f"{0:016X}{prefix}{written}"

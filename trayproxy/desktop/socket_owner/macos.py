@@ -1,19 +1,19 @@
-"""macOS: whose a connection is, by the kernel's table of TCP connections.
+"""macOS: the owner of a socket, by the kernel's table of TCP connections.
 
-``net.inet.tcp.pcblist_n`` (sysctl(3)) is what netstat(1) reads. Its records begin with their length
-and their kind, are padded to 8 octets, and come in groups, one for each connection, which begin
-with its ends and then tell of its socket (xnu: bsd/netinet/in_pcb.h, `xinpcb_n`, and
-bsd/sys/socketvar.h, `xsocket_n`, both packed to 4 octets). Going by lengths and kinds it does not
-matter that records have grown at their ends.
+The table is ``net.inet.tcp.pcblist_n`` (sysctl(3)), which netstat(1) reads, too. A record begins
+with its length and its kind, and is padded to 8 octets. Each connection has a group of records: the
+first contains its ends, others describe its socket (xnu: bsd/netinet/in_pcb.h, `xinpcb_n`, and
+bsd/sys/socketvar.h, `xsocket_n`, both packed to 4 octets). Since the records are parsed by length
+and kind, fields that a newer kernel appends do no harm.
 
-A connection that no process holds any more stays in the table, with the user who made it, until the
-kernel has delivered the rest of it: `so_state` then has `SS_NOFDREF` (bsd/kern/uipc_socket.c,
-`soclose_locked`). Later it has no socket, and `xso_so` and `so_uid` are 0
-(bsd/netinet/in_pcblist.c, `sotoxsocket_n`). The last record of a group tells the state of the
-connection (bsd/netinet/tcp_var.h, `xtcpcb_n`; bsd/netinet/tcp_fsm.h).
+A connection that no process holds any more stays in the table, with the user who opened it, until
+the kernel has delivered its remaining octets; its `so_state` then contains `SS_NOFDREF`
+(bsd/kern/uipc_socket.c, `soclose_locked`). After that the connection has no socket, and `xso_so`
+and `so_uid` are 0 (bsd/netinet/in_pcblist.c, `sotoxsocket_n`). The last record of a group contains
+the state of the connection (bsd/netinet/tcp_var.h, `xtcpcb_n`; bsd/netinet/tcp_fsm.h).
 
-Written from these headers and tested with tables made after them; it was not run on macOS.
-`open_owners` tries it on a connection of our own before it is believed.
+Written from these headers and tested with tables built from them; it was not run on macOS.
+`trayproxy.desktop.socket_owner.factory.open_owner_lookup` checks it with a test connection.
 """
 
 import ctypes
@@ -34,40 +34,48 @@ _INP_IPV4 = 0x1
 
 _LENGTH = struct.Struct("=I")
 _LENGTH_AND_KIND = struct.Struct("=II")
-# Of `xinpcb_n`: foreign and local port at 16, flags of the version at 44, the addresses at 48 and
-# 64; an IPv4 address is in the last four octets.
+# `xinpcb_n`: foreign and local port at 16, flags of the IP version at 44, foreign and local address
+# at 48 and 64; an IPv4 address is in the last four octets.
 _INPCB = struct.Struct("!16x HH 24x B 3x 16s16s")
-# Of `xsocket_n`: the socket's handle at 8, its flags at 26, the user at 64.
+# `xsocket_n`: handle of the socket at 8, its flags at 26, user id at 64.
 _SOCKET = struct.Struct("=8x Q 10x H 36x I")
 _SS_NOFDREF = 0x0001
-# Of `xtcpcb_n`: the state at 36.
+# `xtcpcb_n`: state at 36.
 _TCPCB = struct.Struct("=36x i")
 _LISTEN, _ESTABLISHED, _CLOSE_WAIT, _FIN_WAIT_1, _FIN_WAIT_2 = 1, 4, 5, 6, 9
 _CONNECTED = frozenset({_ESTABLISHED, _CLOSE_WAIT, _FIN_WAIT_1, _FIN_WAIT_2})
-"""The states of an end that is connected to us, half-closed or not."""
+"""The states of a connected socket, half-closed or not."""
 
 _SPARE_SIZE = 16_384
-"""Octets for connections that begin between asking for the size and for the table."""
+"""Octets for connections that are opened between the queries for the size and for the table."""
 _ATTEMPTS = 4
 
 
 class MacOwnerLookup:
-    """Reads the kernel's table."""
+    """A look-up in the kernel's table of TCP connections."""
 
     def __init__(self, libc: Any = None) -> None:
-        """Open nothing.
+        """Create a look-up without loading a library.
 
         Args:
-            libc: The C library; None for this process's.
+            libc: The C library; None for the library of this process.
         """
         self._libc = libc
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
-        """Return who is at the other end; see `Owners`."""
+        """Return the owner of the other end; see `OwnerLookup.owner_of`."""
         return find_owner(self._table(), local, peer, family)
 
     def user_listening(self, address: Endpoint, family: int) -> User | None:
-        """Return whose program listens at an address; None if none does."""
+        """Return the user whose program listens at an address; None if no program does.
+
+        Args:
+            address: An IP address and a port.
+            family: ``AF_INET`` or ``AF_INET6``.
+
+        Raises:
+            OSError: The table cannot be read.
+        """
         any_address = "::" if family == socket.AF_INET6 else "0.0.0.0"
         for at in (address, (any_address, address[1])):
             found = find_owner(self._table(), (any_address, 0), at, family, frozenset({_LISTEN}))
@@ -76,7 +84,7 @@ class MacOwnerLookup:
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: this look-up holds no resources."""
 
     def _table(self) -> bytes:
         if self._libc is None:
@@ -98,17 +106,20 @@ class MacOwnerLookup:
 def find_owner(
     table: bytes, local: Endpoint, peer: Endpoint, family: int, states: frozenset[int] = _CONNECTED
 ) -> SocketOwner | None:
-    """Return the owner of the end that is our peer, as a table tells.
+    """Return the owner of the other end of a connection, from the table of connections.
 
     Args:
-        table: What the kernel gave.
-        local: Our end.
-        peer: The other one.
-        family: Of our socket.
-        states: In which the end counts as open.
+        table: The octets of ``net.inet.tcp.pcblist_n``.
+        local: The end of this process.
+        peer: The other end.
+        family: The family of this process's socket.
+        states: The states in which the other end counts as open.
+
+    Returns:
+        None if the table has no such connection.
 
     Raises:
-        OSError: The table is not what we know.
+        OSError: The table is malformed.
     """
     is_peer = False
     user, is_held = 0, False
@@ -137,7 +148,7 @@ def _padded(length: int) -> int:
 
 
 def _record_ends(table: bytes, at: int) -> tuple[int, int, bytes, bytes]:
-    """Return foreign port, local port, foreign address and local address of a connection."""
+    """Return the foreign port, local port, foreign address and local address of a record."""
     foreign_port, local_port, version, foreign, local = _INPCB.unpack_from(table, at)
     if version & _INP_IPV4:
         return foreign_port, local_port, foreign[12:], local[12:]
@@ -145,7 +156,7 @@ def _record_ends(table: bytes, at: int) -> tuple[int, int, bytes, bytes]:
 
 
 def _peer_ends(local: Endpoint, peer: Endpoint, family: int) -> tuple[int, int, bytes, bytes]:
-    """Return the same of the end that is our peer: what is foreign to it is ours."""
+    """Return the same of the record of the peer: this process's end is the foreign end there."""
     return (
         local[1],
         peer[1],

@@ -1,17 +1,18 @@
-"""Windows: whose a connection is, by the table of TCP connections and the token of a process.
+"""Windows: the owner of a socket, by the table of TCP connections and the token of a process.
 
-``GetExtendedTcpTable`` tells the process of each connection (learn.microsoft.com, iphlpapi.h:
-MIB_TCPTABLE_OWNER_PID and MIB_TCP6TABLE_OWNER_PID); ``OpenProcessToken`` and
-``GetTokenInformation`` tell the user of a process, as a SID. Processes of other users refuse to be
-opened, unless we are an administrator: such an owner has no name, and is not us.
+``GetExtendedTcpTable`` reports the process of each connection (learn.microsoft.com, iphlpapi.h:
+MIB_TCPTABLE_OWNER_PID and MIB_TCP6TABLE_OWNER_PID), and `trayproxy.desktop.windows_token` reads the
+user of a process. The processes of other users cannot be opened, unless this process runs as an
+administrator: their owner is `UNKNOWN_USER`, who differs from every user.
 
-A connection that nobody holds is listed with process 0 or with one that has ended. A process id may
-come to belong to another process between both questions, so the table is read again while the
-process is held: as long as somebody has a handle of it, its id belongs to no other one.
+A connection that no process holds is listed with process id 0, or with the id of a process that has
+ended. Windows may reuse a process id between the two queries. So the table is read again while the
+process is open: Windows does not reuse the id of a process to which a handle exists.
 
-Written from this documentation and tested with functions made after it; it was not run on Windows.
-Wine tells the user of a process, and of each connection that it is process 0's. `open_owners` tries
-this on a connection of our own before it is believed.
+Written from this documentation and tested with replacements of the functions; it was not run on
+Windows. Wine reports the user of a process, but process id 0 for each connection.
+`trayproxy.desktop.socket_owner.factory.open_owner_lookup` makes a test connection to check the
+look-up.
 """
 
 import ctypes
@@ -30,37 +31,37 @@ _AF_INET, _AF_INET6 = 2, 23
 _NO_ERROR, _INSUFFICIENT_BUFFER = 0, 122
 _LISTEN, _ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT = 2, 5, 6, 7, 8
 _CONNECTED = frozenset({_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT})
-"""The states (MIB_TCP_STATE) of an end that is connected to us, half-closed or not."""
+"""The states (MIB_TCP_STATE) of a connected socket, half-closed or not."""
 
 _COUNT = struct.Struct("<I")
-# state, local address, local port, remote address, remote port, process. Ports are in network order
-# in the lower half of a DWORD.
+# State, local address, local port, remote address, remote port, process id. Ports are in network
+# byte order in the lower half of a DWORD.
 _ROW = struct.Struct("<I 4s 2s2x 4s 2s2x I")
-# local address, scope, port; remote address, scope, port; state, process.
+# Local address, scope, port; remote address, scope, port; state, process id.
 _ROW6 = struct.Struct("<16s 4x 2s2x 16s 4x 2s2x I I")
 
 _SPARE_SIZE = 16_384
-"""Octets for connections that begin between asking for the size and for the table."""
+"""Octets for connections that are opened between the queries for the size and for the table."""
 _ATTEMPTS = 4
 UNKNOWN_USER = ""
-"""The user of a process that does not tell."""
+"""The user of a process that cannot be opened."""
 
 
 class WindowsOwnerLookup:
-    """Asks Windows."""
+    """A look-up in the table of TCP connections of Windows."""
 
     def __init__(self, iphlpapi: Any = None, tokens: ProcessTokens | None = None) -> None:
-        """Open nothing.
+        """Create a look-up without loading a library.
 
         Args:
             iphlpapi: The library ``iphlpapi``; None to load the system's.
-            tokens: The tokens of processes; None for the system's.
+            tokens: The reader of access tokens; None for a reader with the system's libraries.
         """
         self._iphlpapi = iphlpapi
         self._tokens = tokens or ProcessTokens()
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
-        """Return who is at the other end; see `Owners`."""
+        """Return the owner of the other end; see `OwnerLookup.owner_of`."""
         process = find_process(self._table(family), local, peer, family)
         if process is None:
             return None
@@ -73,7 +74,18 @@ class WindowsOwnerLookup:
         return SocketOwner(UNKNOWN_USER if user is None else user, is_open=True)
 
     def user_listening(self, address: Endpoint, family: int) -> User | None:
-        """Return whose program listens at an address; None if none does, or it does not tell."""
+        """Return the user whose program listens at an address.
+
+        Args:
+            address: An IP address and a port.
+            family: ``AF_INET`` or ``AF_INET6``.
+
+        Returns:
+            None if no program listens there, or its process cannot be opened.
+
+        Raises:
+            OSError: The table cannot be read.
+        """
         table = self._table(family, _TCP_TABLE_OWNER_PID_LISTENER)
         any_address = "::" if family == socket.AF_INET6 else "0.0.0.0"
         for at in (address, (any_address, address[1])):
@@ -83,7 +95,7 @@ class WindowsOwnerLookup:
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: this look-up holds no resources."""
 
     def _table(self, family: int, kind: int = _TCP_TABLE_OWNER_PID_CONNECTIONS) -> bytes:
         if self._iphlpapi is None:
@@ -108,15 +120,18 @@ class WindowsOwnerLookup:
 def find_process(
     table: bytes, local: Endpoint, peer: Endpoint, family: int, states: frozenset[int] = _CONNECTED
 ) -> int | None:
-    """Return the process of the end that is our peer, as a table tells; 0 if none holds it or it is
-    not connected; None if there is no such end.
+    """Return the process id of the other end of a connection, from the table of connections.
 
     Args:
-        table: What Windows gave.
-        local: Our end.
-        peer: The other one.
-        family: Of our socket.
-        states: In which the end counts as held.
+        table: The octets of a MIB_TCPTABLE_OWNER_PID or MIB_TCP6TABLE_OWNER_PID.
+        local: The end of this process.
+        peer: The other end.
+        family: The family of this process's socket.
+        states: The states in which the process of the other end is returned.
+
+    Returns:
+        0 if no process holds the other end, or it has another state; None if the table has no such
+        connection.
     """
     theirs = socket.inet_pton(family, peer[0]), peer[1].to_bytes(2, "big")
     ours = socket.inet_pton(family, local[0]), local[1].to_bytes(2, "big")
@@ -139,13 +154,13 @@ def find_process(
 if sys.platform == "win32":
 
     def load_iphlpapi() -> Any:
-        """Return the system's library for the tables of connections."""
+        """Load the library ``iphlpapi``."""
         return ctypes.WinDLL("iphlpapi")
 
 else:
 
     def load_iphlpapi() -> Any:
-        """Return the library, which this system does not have.
+        """Raise an error: this library exists only on Windows.
 
         Raises:
             OSError: Always.
