@@ -1,4 +1,4 @@
-"""Everything that differs between operating systems.
+"""The differences between operating systems.
 
 No other package asks which operating system it runs on. A service of the operating system with
 several implementations is a folder: ``base`` has the protocol, the shared code and, where needed,
@@ -11,20 +11,20 @@ implementation::
     screen_lock            reports whether the screen is locked
     socket_owner           finds the user at the other end of a connection, for access control
 
-The other services are one module each::
+Each other service is a module::
 
-    display                checks that Qt can open a display
+    display                checks whether Qt can open a display
     dock_macos             removes the icon of this process from the Dock
     hardening              protects the memory of this process, and raises its descriptor limit
     kerberos               stops libkrb5 from replacing the names of proxies
     optional_dependencies  checks whether the modules for NTLM and Kerberos are installed
     ports                  finds free ports
     process                starts the service in the background
-    qt_libraries           lists the system libraries that PySide6 needs
+    qt_libraries           lists the system libraries needed by PySide6
     shell                  guesses the shell of the user
     suspend_clock          measures how long the computer was suspended
     terminal               reads lines from the controlling terminal
     users                  finds users by id and name
-    window                 calls the window functions of the system that Qt lacks
+    window                 calls window functions that Qt lacks
     windows_token          reads the user of a process on Windows
 """

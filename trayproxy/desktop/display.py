@@ -1,4 +1,4 @@
-"""Check that a display can be opened: otherwise Qt would abort the process."""
+"""Check whether a display can be opened: without a display, Qt would abort the process."""
 
 import ctypes
 import os
@@ -14,8 +14,8 @@ NO_DISPLAY = "There is no display."
 def display_problem(environ: Mapping[str, str] = os.environ) -> str:
     """Return why Qt cannot open a display, as a sentence; empty if Qt can open one.
 
-    The displays that Qt would try are opened and closed again. Qt tries both Wayland and X11, so
-    one display that can be opened is enough.
+    This function opens and closes each display that Qt would try. Qt tries both Wayland and X11,
+    so a single usable display is enough.
 
     Args:
         environ: The environment variables. They name the X11 and Wayland displays; QT_QPA_PLATFORM

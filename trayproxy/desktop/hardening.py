@@ -1,7 +1,7 @@
 """Protects the memory of this process from other programs, and raises its descriptor limit.
 
-The protection concerns passwords in memory (security.md, T15 and T16). It does not stop a malicious
-program that runs as the same user.
+The protection concerns passwords in memory (security.md, T15 and T16). A malicious program
+of the same user can still read the memory.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ _MAX_DESCRIPTORS = 65_536
 def harden(*, uses_portals: bool = False) -> None:
     """Protect the memory of this process from other processes, and prevent memory dumps.
 
-    A process that will hold a password calls this before it reads the password.
+    A process calls this before it reads a password.
 
     - Linux: the process becomes not dumpable (prctl(2), PR_SET_DUMPABLE). It leaves no core dump,
       regardless of the system's settings, and its files below ``/proc`` with memory, environment
@@ -31,7 +31,7 @@ def harden(*, uses_portals: bool = False) -> None:
 
     Args:
         uses_portals: True if the process shows windows. xdg-desktop-portal opens
-            ``/proc/PID/root`` of each process that calls it, and rejects the call if the process is
+            ``/proc/PID/root`` of each calling process, and rejects the call if the process is
             not dumpable (flatpak/xdg-desktop-portal, issues 785 and 1490): file dialogs and the
             light or dark colour scheme of the desktop would not work. So this process stays
             dumpable, and only core dumps are prevented.

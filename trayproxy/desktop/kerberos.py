@@ -15,7 +15,7 @@ from pathlib import Path
 
 _VARIABLE = "KRB5_CONFIG"
 _SYSTEM_FILE = "/etc/krb5.conf"
-"""The file that libkrb5 reads on Linux if the variable is not set, both MIT's and Heimdal's."""
+"""The configuration file of MIT's and Heimdal's libkrb5 on Linux, if the variable is not set."""
 
 _OWN_FILE = Path(__file__).with_name("krb5.conf")
 

@@ -13,8 +13,8 @@ tried."""
 def is_taken(error: OSError) -> bool:
     """Return True if listening has failed because the port is in use or reserved.
 
-    Windows reports WSAEACCES for a port that another program uses exclusively
-    (SO_EXCLUSIVEADDRUSE), or that the system has reserved (``netsh interface ipv4 show
+    Windows reports WSAEACCES for a port in exclusive use by another program
+    (SO_EXCLUSIVEADDRUSE), and for a port reserved by the system (``netsh interface ipv4 show
     excludedportrange tcp``). On other systems, EACCES is reported for ports below 1024, which only
     root may use.
 

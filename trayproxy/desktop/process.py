@@ -1,4 +1,4 @@
-"""Starts the service as a background process that outlives the process that started it."""
+"""Starts the service as a background process, independent of the starting process."""
 
 import os
 import site
@@ -26,7 +26,7 @@ def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
 
     Args:
         paths: The folders of TrayProxy; the service writes its output below the log folder.
-        environ: The environment that the service inherits. Start-up tokens and proxy variables are
+        environ: The environment to pass on to the service. Start-up tokens and proxy variables are
             removed: the service does not use them, and proxy variables may contain passwords.
 
     Returns:
@@ -56,7 +56,7 @@ def start_service(paths: Paths, environ: Mapping[str, str] = os.environ) -> int:
 
 
 def command(*arguments: str) -> list[str]:
-    """Return the command line that runs this installation of TrayProxy.
+    """Return the command line for this installation of TrayProxy.
 
     Args:
         arguments: The arguments after the name of the program.
@@ -70,7 +70,7 @@ def command(*arguments: str) -> list[str]:
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a background process of TrayProxy.
 
-    Start-up tokens and proxy variables are removed, and a relative `HOME_VARIABLE` is made absolute.
+    Start-up tokens and proxy variables are removed. A relative `HOME_VARIABLE` is made absolute.
     ``PYTHONPATH`` names the source folder if TrayProxy is not installed.
 
     Args:

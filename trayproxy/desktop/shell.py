@@ -30,7 +30,7 @@ virtual environment starts another ``python.exe``.
 
 
 def guess_shell(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the shell that started this process, or else the login shell.
+    """Return the shell among the ancestors of this process, or else the login shell.
 
     Args:
         environ: The environment; ``SHELL`` names the login shell.
@@ -51,14 +51,14 @@ def known_shell(program: str) -> str | None:
         program: The name or path.
 
     Returns:
-        One of `SHELLS`; None for a program that is not a known shell.
+        One of `SHELLS`; None for any other program.
     """
     name = program.replace("\\", "/").rsplit("/", 1)[-1].lower()
     return _KNOWN_AS.get(name.removeprefix("-").removesuffix(".exe"))
 
 
 def _starting_program() -> str:
-    """Return the name of the nearest ancestor process that `_LAUNCHERS` does not match.
+    """Return the name of the nearest ancestor process not matched by `_LAUNCHERS`.
 
     The name is empty if the ancestors cannot be inspected.
     """

@@ -1,7 +1,7 @@
 """Reads lines from, and writes to, the controlling terminal of this process.
 
 Standard input and output are not used: they may be redirected. Reading can be abandoned when
-another event occurs, such as a login that the user has typed in a window. The implementation for
+another event occurs, such as a login typed in a window. The implementation for
 Unix uses termios(3); the implementation for Windows uses the console functions of the C library
 (_getwch, _kbhit).
 """
@@ -28,7 +28,7 @@ class AbandonedError(Exception):
 
 
 class Terminal(Protocol):
-    """A terminal that a person uses. An instance is for one thread."""
+    """The terminal of a user. An instance is for one thread."""
 
     def write(self, text: str) -> None:
         """Write text, which must contain no control characters except line feeds."""
@@ -40,7 +40,7 @@ class Terminal(Protocol):
         """Read a line, and return it without its line terminator.
 
         Args:
-            prompt: The text that is written before the line is read.
+            prompt: The text to write before reading the line.
             hidden: True if typed characters are not shown.
             watch: Descriptors of sockets; when a socket becomes readable, `is_wanted` is called.
             is_wanted: Returns True if the line is still wanted.

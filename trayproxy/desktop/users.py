@@ -8,7 +8,7 @@ User = int | str
 if sys.platform == "win32":
 
     def own_user() -> User:
-        """Return the user that this process runs as.
+        """Return the user of this process.
 
         Raises:
             OSError: Windows does not report the user.
@@ -39,7 +39,7 @@ else:
     import pwd
 
     def own_user() -> User:
-        """Return the user that this process runs as, who also owns the sockets that it opens."""
+        """Return the effective user of this process, who also owns its sockets."""
         return os.geteuid()
 
     def find_user(text: str) -> User | None:

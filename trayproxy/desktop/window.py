@@ -27,8 +27,8 @@ def exclude_from_capture(window: int) -> bool:
 def allow_foreground() -> bool:
     """Allow another process to bring its window to the foreground.
 
-    Windows grants this right only to the program that the user has just started, which may pass it
-    on (AllowSetForegroundWindow). On Linux, an activation token has this effect.
+    Windows grants this right only to the program most recently started by the user; this program
+    may pass the right on (AllowSetForegroundWindow). On Linux, an activation token has this effect.
 
     Returns:
         True if the right was passed on; always False on other systems.

@@ -22,7 +22,7 @@ _TOKEN_USER = 1
 
 @dataclass(frozen=True, slots=True)
 class TokenLibraries:
-    """The libraries of Windows that read access tokens."""
+    """The libraries of Windows with the functions for access tokens."""
 
     kernel32: Any
     advapi32: Any
@@ -122,7 +122,7 @@ class ProcessTokens:
 if sys.platform == "win32":
 
     def load_libraries() -> TokenLibraries:
-        """Load the libraries, and declare the types of the functions that take pointers."""
+        """Load the libraries, and declare the types of the pointers in their signatures."""
         libraries = TokenLibraries(*(ctypes.WinDLL(name) for name in ("kernel32", "advapi32")))
         pointer = ctypes.c_void_p
         libraries.kernel32.OpenProcess.restype = pointer

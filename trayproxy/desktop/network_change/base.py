@@ -1,8 +1,8 @@
-"""The protocol of a watch for network changes, and the code that its implementations share.
+"""The protocol of a watch for network changes, and the code shared by its implementations.
 
-A watch reports that this computer has moved to another network (security.md, F12). The operating
+A watch reports moves of this computer to another network (security.md, F12). The operating
 system notifies the watch: there is no polling, no timer and no thread in between. A change counts
-if it concerns an address that is valid beyond one link, or, where the system reports routes, a
+if it concerns an address valid beyond its link, or, where the system reports routes, a
 default route. Loopback addresses and link-local addresses (RFC 3927, RFC 4291 section 2.5.6) are
 ignored: link-local addresses come and go with containers and with the wireless interfaces of Macs.
 """
@@ -16,10 +16,10 @@ from typing import Protocol
 SETTLE_S = 0.5
 """Seconds between the first notification of a change and its report.
 
-A network comes up in many steps; the steps within this time are reported as one change."""
+A network comes up in many steps; the steps within this time are reported as a single change."""
 
 _RECEIVE_SIZE = 1 << 16
-"""Octets that are received from the kernel in one call."""
+"""The largest number of octets received from the kernel in one call."""
 
 
 class NetworkWatch(Protocol):
@@ -38,13 +38,13 @@ class NullNetworkWatch:
 
 
 class Debounce:
-    """Combines notifications that arrive within `SETTLE_S` into one call of a callback."""
+    """Combines the notifications within `SETTLE_S` seconds into one call of a callback."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_settled: Callable[[], None]) -> None:
-        """Create a debounce that has not been triggered.
+        """Create a debounce whose timer is not running.
 
         Args:
-            loop: The event loop that runs the timer and the callback.
+            loop: The event loop for the timer and the callback.
             on_settled: Called once, `SETTLE_S` after the first trigger.
         """
         self._loop = loop
@@ -80,8 +80,8 @@ class SocketWatch:
         """Register the socket with the event loop.
 
         Args:
-            loop: The event loop that waits for the socket.
-            notifications: A non-blocking socket that receives the kernel's notifications. `close`
+            loop: The event loop to register with.
+            notifications: A non-blocking socket with notifications from the kernel. `close`
                 closes it.
             is_relevant: Returns True if the received octets may mean a change of the network.
             debounce: Triggered by relevant notifications. `close` closes it.
@@ -112,7 +112,9 @@ class SocketWatch:
 
 
 def identifies_network(address: bytes) -> bool:
-    """Return True if an address of this computer depends on the network that it is connected to.
+    """Return True if an address shows to which network this computer is connected.
+
+    Loopback, link-local and unspecified addresses do not show that.
 
     Args:
         address: An IPv4 address in 4 octets or an IPv6 address in 16 octets.

@@ -2,10 +2,10 @@
 
 The kernel sends every change of links, addresses and routes to the subscribed sockets; subscribing
 needs no privilege. The notifications only decide *when* to compare: the watch then reads all
-addresses and default routes and compares them with those that it read before. The comparison finds
-changes without a notification (a link that goes down loses its IPv4 routes silently), and ignores
-notifications without a change (every router advertisement renews lifetimes; bridges of containers
-are internal to this computer).
+addresses and default routes and compares them with its previous state. The comparison finds
+changes without a notification (when a link goes down, its IPv4 routes disappear silently), and
+ignores notifications without a change (every router advertisement renews lifetimes; bridges of
+containers are internal to this computer).
 """
 
 import asyncio
@@ -46,14 +46,14 @@ _RECEIVE_SIZE = 1 << 16
 _INTERFACES_FOLDER = Path("/sys/class/net")
 
 Network = frozenset[tuple[int, bytes]]
-"""The state that is compared: the addresses of this computer, and the gateways of its default
+"""The compared state: the addresses of this computer, and the gateways of its default
 routes, each with the index of its interface."""
 _Message = tuple[int, bytes]
 """The type of a netlink message, and the octets after its header."""
 
 
 class LinuxNetworkWatch:
-    """A watch that receives notifications on a netlink socket and then compares the network."""
+    """A watch that compares the network after each relevant notification on a netlink socket."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> None:
         """Start the watch, and read the present network.

@@ -17,7 +17,7 @@ from trayproxy.desktop.network_change.base import Debounce, SocketWatch, identif
 _PF_ROUTE = 17
 _RTM_NEWADDR, _RTM_DELADDR = 0xC, 0xD
 _HEADER = struct.Struct("=HBBii")
-"""Length, version, type, bit mask of the socket addresses that follow, flags."""
+"""Length, version, type, bit mask of the following socket addresses, flags."""
 _HEADER_LENGTH = 20
 """Octets of the header, including the index of the interface and its metric."""
 _RTA_IFA = 0x20
@@ -30,7 +30,7 @@ AF_INET6)."""
 def watch_routing_socket(
     loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]
 ) -> SocketWatch:
-    """Return a watch that receives notifications on a routing socket.
+    """Return a watch with a routing socket for notifications.
 
     Args:
         loop: The running event loop.

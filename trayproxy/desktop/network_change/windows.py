@@ -34,7 +34,7 @@ CALLBACK = _FUNCTION_TYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 
 
 class WindowsNetworkWatch:
-    """A watch that Windows notifies through a callback."""
+    """A watch notified by Windows through a callback."""
 
     def __init__(
         self,

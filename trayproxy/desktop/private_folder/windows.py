@@ -1,4 +1,4 @@
-"""Windows: make a folder that only its user, the administrators and the system can access.
+"""Windows: restrict the access to a folder to its user, the administrators and the system.
 
 `SetNamedSecurityInfoW` sets a *protected* access control list: the folder inherits no entries from
 its parent, and files and folders inside it inherit its entries (learn.microsoft.com, aclapi.h and
@@ -24,7 +24,7 @@ _REVISION = 1
 """``SDDL_REVISION_1`` (sddl.h)."""
 
 _OWNERS = ("S-1-5-32-544", "S-1-5-18")
-"""The accounts besides the user that may own the folder: the system, and the administrators group,
+"""The permitted owners of the folder besides the user: the system, and the administrators group,
 which owns the folders created by an administrator with elevated rights. Both can access any folder
 anyway."""
 

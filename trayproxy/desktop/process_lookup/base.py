@@ -1,9 +1,8 @@
 """The values of the look-up of programs, and the protocol of its implementations.
 
-The look-up finds the name of the program that a loopback connection belongs to, for a person to
-read (ux §3.3, *Needed by*). The name may be missing: the processes of other users, and on macOS
-also system processes, are not accessible. It must not be used for access control; see
-`trayproxy.desktop.socket_owner` for that.
+The look-up names the program at the other end of a loopback connection, for a person to read (ux
+§3.3, *Needed by*). The name may be missing: the processes of other users, and on macOS also system
+processes, are not accessible. Access control uses `trayproxy.desktop.socket_owner` instead.
 """
 
 import ipaddress
@@ -34,7 +33,7 @@ class PidLookup(Protocol):
     """A function that finds the processes at the other ends of connections."""
 
     def __call__(self, wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
-        """Return the process id of each connection whose process was found.
+        """Return the process ids of connections; a connection is missing if its process is unknown.
 
         Args:
             wanted: The connections.

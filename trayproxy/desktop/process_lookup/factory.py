@@ -8,7 +8,7 @@ from trayproxy.desktop.process_lookup.base import PidLookup
 
 
 def pid_lookups() -> Sequence[PidLookup]:
-    """Return the look-ups that work on this system, the fastest first."""
+    """Return the look-ups of this system, the fastest first."""
     if sys.platform == "linux":
         from trayproxy.desktop.process_lookup import linux
 

@@ -3,7 +3,7 @@
 The kernel is asked for the inodes of the sockets (sock_diag(7)); then the open descriptors of the
 processes are searched for these inodes (proc_pid_fd(5)). The table of all connections is not read:
 after many short connections it has 28,000 rows, and reading them takes a second of CPU time and
-11 MiB of memory that are not freed (measured).
+11 MiB of memory, which are not freed (measured).
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from trayproxy.desktop.socket_owner.linux import SockDiagLookup
 
 
 def pids_of(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
-    """Return the process id of each connection whose process this user may inspect.
+    """Return the process ids of connections, where this user may inspect the process.
 
     Args:
         wanted: The connections.
@@ -47,7 +47,7 @@ def _connections_by_inode(wanted: set[ConnectionEnds]) -> dict[str, ConnectionEn
 
 
 def _open_descriptors() -> Iterator[tuple[int, str]]:
-    """Return the process id and the link of each open descriptor that this user may read."""
+    """Return the process id and the link of each open descriptor, where this user may read it."""
     for process in filter(str.isdigit, os.listdir("/proc")):
         folder = f"/proc/{process}/fd"
         # The process belongs to another user, or has ended in the meantime.

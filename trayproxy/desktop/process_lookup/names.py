@@ -11,7 +11,7 @@ NAME_LENGTH = 60
 
 _INTERPRETERS = re.compile(r"(python|pypy|perl|ruby|node|nodejs|bash|sh|dash|zsh)[0-9.]*(\.exe)?")
 _HELPER_PROGRAMS = {"git-remote-http": "git", "git-remote-https": "git"}
-"""The program that a person has started, by the helper program that it runs."""
+"""The name to show for a helper program: the program that the user has started."""
 
 
 def program_name(process: psutil.Process) -> str:
@@ -30,7 +30,7 @@ def program_name(process: psutil.Process) -> str:
 
 
 def script_name(command: Sequence[str]) -> str:
-    """Return the name of the script or module that an interpreter runs.
+    """Return the name of the script or module in the command line of an interpreter.
 
     No other part of the command line is returned: it may contain passwords.
 

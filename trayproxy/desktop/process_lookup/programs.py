@@ -1,4 +1,4 @@
-"""Find the programs at the other ends of connections, and the program that listens at an address.
+"""Find the programs at the other ends of connections, and the program listening at an address.
 
 Each function inspects all processes, which takes milliseconds: call it in a worker thread, and only
 when a name is needed.
@@ -20,7 +20,7 @@ _WILDCARD_ADDRESSES = ("0.0.0.0", "::")
 def programs_of(connections: Sequence[tuple[Endpoint, Endpoint]]) -> list[RunningProgram | None]:
     """Return the programs at the other ends of connections to this process.
 
-    A search for many connections takes little longer than a search for one.
+    A search for many connections takes little longer than a search for a single connection.
 
     Args:
         connections: The two ends of each connection: the first two items of the results of
@@ -52,7 +52,7 @@ def _program_with_pid(pid: int) -> RunningProgram | None:
 
 
 def listener_at(address: Endpoint) -> RunningProgram | None:
-    """Return the program that listens at an address of this computer.
+    """Return the program listening at an address of this computer.
 
     Args:
         address: An IP address and a port.

@@ -1,9 +1,9 @@
-"""The protocol of a watch for the lock of the screen, and the code that its implementations share.
+"""The protocol of a watch for the lock of the screen, and the code shared by its implementations.
 
 TrayProxy shows no prompt while the screen is locked (ux §2c, *Screen locked*). Linux and Windows
 notify the watch of changes; only on macOS the watch polls. If a system does not report the lock,
-the screen counts as unlocked: a prompt that is not seen closes by itself, but without a prompt all
-requests that need a login would fail.
+the screen counts as unlocked: a prompt behind the lock closes by itself, but without any prompt,
+every request that needs a login would fail.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class ScreenLockWatch(Protocol):
     """A watch for the lock of the screen on one operating system."""
 
     def start(self) -> None:
-        """Start the watch. A screen that is unlocked at the start is not reported."""
+        """Start the watch. An unlocked screen at the start is not reported."""
         ...
 
     def stop(self) -> None:
@@ -30,7 +30,7 @@ class ChangeFilter:
     """Calls a callback when the lock state differs from the last reported state."""
 
     def __init__(self, on_change: OnLockChange) -> None:
-        """Create a filter whose last reported state is "unlocked"."""
+        """Create a filter; an unlocked screen counts as already reported."""
         self._on_change = on_change
         self._is_locked = False
 

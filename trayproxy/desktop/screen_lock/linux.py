@@ -107,7 +107,7 @@ class LinuxScreenLock:
 
 
 class BusSource(Protocol):
-    """A service on a bus that reports the lock of the screen."""
+    """A D-Bus service that reports the lock of the screen."""
 
     @property
     def is_locked(self) -> bool:
@@ -137,7 +137,7 @@ class ScreenSaverSource:
         return any(self._active.values())
 
     def start(self, connection: "BusConnection") -> None:
-        """Subscribe to all screen savers, also to those that start later."""
+        """Subscribe to all screen savers, including those not yet started."""
         self._connection = connection
         for name in SAVERS:
             connection.subscribe(sender=name, interface=name, member="ActiveChanged")
@@ -145,7 +145,7 @@ class ScreenSaverSource:
             self._request_state(name)
 
     def on_signal(self, message: "Message") -> None:
-        """Update the state of a screen saver that has changed, started or ended."""
+        """Update the state of a screen saver after it has changed, started or ended."""
         match _interface_and_member(message), message.body:
             case (interface, "ActiveChanged"), (bool(is_active),) if interface in SAVERS:
                 self._active[interface] = is_active
@@ -166,7 +166,7 @@ class LogindSource:
     """The session of this user in logind, on the system bus."""
 
     def __init__(self) -> None:
-        """Create a source for a session that is not locked."""
+        """Create a source for a session, initially unlocked."""
         self.is_locked = False
 
     def start(self, connection: "BusConnection") -> None:
@@ -201,7 +201,7 @@ class LogindSource:
 
 
 class BusConnection:
-    """A connection to a bus, with the callbacks for the replies that are pending on it."""
+    """A connection to a bus, with a callback for each pending reply."""
 
     def __init__(self, connection: "DBusConnection", source: BusSource) -> None:
         """Start a source on a connection to a bus."""

@@ -1,7 +1,7 @@
 """macOS: the lock of the screen, by the session dictionary of the window server.
 
-The dictionary that ``CGSessionCopyCurrentDictionary`` (Quartz Display Services) returns contains
-the key ``CGSSessionScreenIsLocked`` while the screen is locked. Apple documents neither this key
+The result of ``CGSessionCopyCurrentDictionary`` (Quartz Display Services) contains the key
+``CGSSessionScreenIsLocked`` while the screen is locked. Apple documents neither this key
 nor the type of its value. The documented Boolean keys of the dictionary, such as
 ``kCGSessionOnConsoleKey``, have a CFBoolean (CGSession.h). The type of the value is therefore
 checked first, since CFBooleanGetValue is undefined for other types; a CFNumber is read as a number.
@@ -37,7 +37,7 @@ _STOP_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Frameworks:
-    """The frameworks of macOS that this module calls."""
+    """The frameworks of macOS called by this module."""
 
     core_graphics: Any
     core_foundation: Any
@@ -52,7 +52,7 @@ class MacScreenLock:
         frameworks: Frameworks | None = None,
         interval_s: float = POLL_INTERVAL_S,
     ) -> None:
-        """Create a watch that is not started.
+        """Create a stopped watch.
 
         Args:
             on_change: Called for each change of the lock state, in the thread of the watch.

@@ -1,8 +1,8 @@
 """Windows: the lock of the session, by messages to a hidden window.
 
 After ``WTSRegisterSessionNotification``, Windows sends ``WM_WTSSESSION_CHANGE`` to a window
-(learn.microsoft.com, wtsapi32.h and "WM_WTSSESSION_CHANGE message"). The watch creates a window
-that is never shown, in a thread that runs its message loop. The lock state at the start is not
+(learn.microsoft.com, wtsapi32.h and "WM_WTSSESSION_CHANGE message"). The watch creates a hidden
+window in a thread, and runs its message loop there. The lock state at the start is not
 queried: the flags of ``WTSINFOEX_LEVEL1`` have the opposite meaning on some versions of Windows
 (same source), and the session is unlocked when its user starts a program.
 
@@ -55,7 +55,7 @@ class WindowClass(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class SessionLibraries:
-    """The libraries of Windows that this module calls."""
+    """The libraries of Windows called by this module."""
 
     user32: Any
     kernel32: Any
@@ -63,10 +63,10 @@ class SessionLibraries:
 
 
 class WindowsScreenLock:
-    """A watch with a hidden window, whose message loop runs in a thread."""
+    """A watch with a hidden window and a thread for its message loop."""
 
     def __init__(self, on_change: OnLockChange, libraries: SessionLibraries | None = None) -> None:
-        """Create a watch that is not started.
+        """Create a stopped watch.
 
         Args:
             on_change: Called for each change of the lock state, in the thread of the watch.
@@ -141,7 +141,7 @@ class WindowsScreenLock:
 
 
 def _load() -> SessionLibraries:
-    """Load the libraries of the system, and declare the types of the functions that need it.
+    """Load the libraries of the system, and declare the types of their functions where needed.
 
     Raises:
         OSError: The libraries cannot be loaded, or this is not Windows.

@@ -10,9 +10,9 @@ report user 0 as its owner. Accepting this answer would admit every user as root
 
 The look-up is by the two addresses of the connection, which another program may have taken in the
 meantime: when a client resets its connection before it is accepted, its port becomes free, while
-the octets that it has sent can still be read at the accepting end. So `require_peer` must be called
+its octets can still be read at the accepting end. So `require_peer` must be called
 after every look-up. While the accepting end is connected, its peer keeps its address, and the owner
-that was found before is the owner of this peer.
+found before is the owner of this peer.
 """
 
 import contextlib

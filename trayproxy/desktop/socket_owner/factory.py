@@ -15,10 +15,10 @@ from trayproxy.desktop.users import User, own_user
 
 
 def open_owner_lookup() -> OwnerLookup:
-    """Return the first look-up of this system that reports the true owner of a test connection.
+    """Return the first working look-up of this system, checked with a test connection.
 
     Raises:
-        OwnerUnknownError: No look-up does.
+        OwnerUnknownError: No look-up has reported the true owner of the test connection.
     """
     for lookup in _lookups():
         if _finds_own_user(lookup):
@@ -28,7 +28,7 @@ def open_owner_lookup() -> OwnerLookup:
 
 
 def user_listening(address: Endpoint) -> User | None:
-    """Return the user whose program listens at an address of this computer.
+    """Return the user of the program listening at an address of this computer.
 
     Args:
         address: An IP address and a port.

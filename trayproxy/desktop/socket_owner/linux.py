@@ -7,12 +7,12 @@ connections.
 
 Both sources report the inode of the socket. When no process holds the socket any more, the inode
 and the user id are 0 (measured on Linux 6.18, and visible in its `sk_set_socket`; older kernels
-derive both from the file of the socket). A half-closed socket that a process holds has its inode
-and its true user id.
+derive both from the file of the socket). A half-closed socket held by a process has its inode and
+its true user id.
 
 Both sources report the state of the socket. Only the states of a connected socket are accepted:
-after a client has reset its connection, another program that is connecting (``SYN_SENT``) may have
-the same address and port, and is not the peer.
+after a client has reset its connection, another program may be connecting (``SYN_SENT``) from
+the same address and port without being the peer.
 """
 
 import errno
@@ -56,7 +56,7 @@ _CONNECTED = frozenset({_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT})
 
 
 class SockDiagLookup:
-    """A look-up by sock_diag(7), on a netlink socket that stays open between look-ups."""
+    """A look-up by sock_diag(7), on a persistent netlink socket."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
@@ -88,7 +88,7 @@ class SockDiagLookup:
         return 0 if found is None else found[1]
 
     def user_listening(self, address: Endpoint, family: int) -> User | None:
-        """Return the user whose program listens at an address; None if no program does.
+        """Return the user of the program listening at an address; None without such a program.
 
         Args:
             address: An IP address and a port.
@@ -223,7 +223,7 @@ class ProcNetLookup:
 def _find(table: bytes, theirs: str, ours: str) -> SocketOwner | None:
     """Return the owner of the socket with these two ends, in the format of the table.
 
-    Sockets that are bound to different interfaces may have the same ends, and the table does not
+    Sockets bound to different interfaces may have the same ends, and the table does not
     show which of them is the peer. None is returned if their owners differ.
     """
     ends = f" {theirs} {ours} ".encode()

@@ -4,12 +4,12 @@ The table is ``net.inet.tcp.pcblist_n`` (sysctl(3)), which netstat(1) reads, too
 with its length and its kind, and is padded to 8 octets. Each connection has a group of records: the
 first contains its ends, others describe its socket (xnu: bsd/netinet/in_pcb.h, `xinpcb_n`, and
 bsd/sys/socketvar.h, `xsocket_n`, both packed to 4 octets). Since the records are parsed by length
-and kind, fields that a newer kernel appends do no harm.
+and kind, fields appended by newer kernels do no harm.
 
-A connection that no process holds any more stays in the table, with the user who opened it, until
-the kernel has delivered its remaining octets; its `so_state` then contains `SS_NOFDREF`
-(bsd/kern/uipc_socket.c, `soclose_locked`). After that the connection has no socket, and `xso_so`
-and `so_uid` are 0 (bsd/netinet/in_pcblist.c, `sotoxsocket_n`). The last record of a group contains
+A connection without a process stays in the table, with the user who opened it, until the kernel has
+delivered its remaining octets; its `so_state` then contains `SS_NOFDREF` (bsd/kern/uipc_socket.c,
+`soclose_locked`). After the delivery the connection has no socket, and `xso_so` and `so_uid` are 0
+(bsd/netinet/in_pcblist.c, `sotoxsocket_n`). The last record of a group contains
 the state of the connection (bsd/netinet/tcp_var.h, `xtcpcb_n`; bsd/netinet/tcp_fsm.h).
 
 Written from these headers and tested with tables built from them; it was not run on macOS.
@@ -47,7 +47,7 @@ _CONNECTED = frozenset({_ESTABLISHED, _CLOSE_WAIT, _FIN_WAIT_1, _FIN_WAIT_2})
 """The states of a connected socket, half-closed or not."""
 
 _SPARE_SIZE = 16_384
-"""Octets for connections that are opened between the queries for the size and for the table."""
+"""Octets for connections opened between the queries for the size and for the table."""
 _ATTEMPTS = 4
 
 
@@ -67,7 +67,7 @@ class MacOwnerLookup:
         return find_owner(self._table(), local, peer, family)
 
     def user_listening(self, address: Endpoint, family: int) -> User | None:
-        """Return the user whose program listens at an address; None if no program does.
+        """Return the user of the program listening at an address; None without such a program.
 
         Args:
             address: An IP address and a port.

@@ -5,9 +5,9 @@ MIB_TCPTABLE_OWNER_PID and MIB_TCP6TABLE_OWNER_PID), and `trayproxy.desktop.wind
 user of a process. The processes of other users cannot be opened, unless this process runs as an
 administrator: their owner is `UNKNOWN_USER`, who differs from every user.
 
-A connection that no process holds is listed with process id 0, or with the id of a process that has
-ended. Windows may reuse a process id between the two queries. So the table is read again while the
-process is open: Windows does not reuse the id of a process to which a handle exists.
+A connection without a process is listed with process id 0, or with the id of an ended process.
+Windows may reuse a process id between the two queries. So the table is read again while the process
+is open: Windows does not reuse the id of a process to which a handle exists.
 
 Written from this documentation and tested with replacements of the functions; it was not run on
 Windows. Wine reports the user of a process, but process id 0 for each connection.
@@ -41,10 +41,10 @@ _ROW = struct.Struct("<I 4s 2s2x 4s 2s2x I")
 _ROW6 = struct.Struct("<16s 4x 2s2x 16s 4x 2s2x I I")
 
 _SPARE_SIZE = 16_384
-"""Octets for connections that are opened between the queries for the size and for the table."""
+"""Octets for connections opened between the queries for the size and for the table."""
 _ATTEMPTS = 4
 UNKNOWN_USER = ""
-"""The user of a process that cannot be opened."""
+"""The user of an inaccessible process."""
 
 
 class WindowsOwnerLookup:
@@ -74,7 +74,7 @@ class WindowsOwnerLookup:
         return SocketOwner(UNKNOWN_USER if user is None else user, is_open=True)
 
     def user_listening(self, address: Endpoint, family: int) -> User | None:
-        """Return the user whose program listens at an address.
+        """Return the user of the program listening at an address.
 
         Args:
             address: An IP address and a port.
