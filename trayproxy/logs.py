@@ -26,14 +26,14 @@ LEVEL_VARIABLE = "TRAYPROXY_LOG_LEVEL"
 """``DEBUG``, ``INFO`` (the default), ``WARNING`` or ``ERROR``."""
 
 _FILE_SIZE = 1_000_000
-_OLD_FILES = 4
-_WAITING = 10_000
+_BACKUP_COUNT = 4
+_QUEUE_SIZE = 10_000
 """Records that may wait for the disk; more are dropped."""
 
-_END_S = 2.0
+_STOP_TIMEOUT_S = 2.0
 """How long `Logs.stop` waits for a place in the queue, and for records that are not written."""
 
-_LENGTH = 10_000
+_MAX_LENGTH = 10_000
 """Characters of a message, and of a trace, that are written."""
 
 _HIDDEN = "[hidden]"
@@ -77,7 +77,7 @@ class Logs:
 
     def __init__(self) -> None:
         self._writer: _Writer | None = None
-        self._entrance: logging.Handler | None = None
+        self._queue_handler: logging.Handler | None = None
 
     def start(
         self, file: Path | None, *, to_stderr: bool, environ: Mapping[str, str] = os.environ
@@ -99,15 +99,15 @@ class Logs:
             handlers.append(_StandardError(descriptor))
         for handler in handlers:
             handler.setFormatter(_Formatter())
-        records: queue.Queue[logging.LogRecord | None] = queue.Queue(_WAITING)
-        self._entrance = _Entrance(records)
+        records: queue.Queue[logging.LogRecord | None] = queue.Queue(_QUEUE_SIZE)
+        self._queue_handler = _RecordQueueHandler(records)
         self._writer = _Writer(records, handlers)
         # Else handlers write what failed, with the record, to a terminal that may be gone.
         logging.raiseExceptions = False
         logging.captureWarnings(capture=True)
         self._writer.start()
         root = logging.getLogger()
-        root.addHandler(self._entrance)
+        root.addHandler(self._queue_handler)
         root.setLevel(_level(environ))
 
     def stop(self) -> None:
@@ -115,12 +115,12 @@ class Logs:
 
         What the disk or the terminal does not take for two seconds is given up.
         """
-        if self._writer is None or self._entrance is None:
+        if self._writer is None or self._queue_handler is None:
             return
         logging.captureWarnings(capture=False)
-        logging.getLogger().removeHandler(self._entrance)
+        logging.getLogger().removeHandler(self._queue_handler)
         self._writer.stop()
-        self._writer = self._entrance = None
+        self._writer = self._queue_handler = None
 
 
 class _Writer:
@@ -139,13 +139,13 @@ class _Writer:
 
     def stop(self) -> None:
         try:
-            self._records.put(None, timeout=_END_S)
+            self._records.put(None, timeout=_STOP_TIMEOUT_S)
         except queue.Full:
             return
-        waiting = _WAITING + 1
+        waiting = _QUEUE_SIZE + 1
         # As long as it gets on.
         while self._thread.is_alive() and waiting > (waiting := self._records.qsize()):
-            self._thread.join(_END_S)
+            self._thread.join(_STOP_TIMEOUT_S)
 
     def _run(self) -> None:
         while (record := self._records.get()) is not None:
@@ -157,7 +157,7 @@ class _Writer:
                 handler.close()
 
 
-class _Entrance(QueueHandler):
+class _RecordQueueHandler(QueueHandler):
     """Takes records where they arise; they are laid out in the thread that writes them."""
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
@@ -183,7 +183,7 @@ class _Formatter(logging.Formatter):
 def _cut(text: str) -> str:
     # First redacted: of a secret that is cut in two, a half might not be recognised.
     text = redact(text)
-    return text if len(text) <= _LENGTH else f"{text[:_LENGTH]}… ({len(text)} characters)"
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}… ({len(text)} characters)"
 
 
 class _NoLock:
@@ -217,7 +217,7 @@ class _LogFile(RotatingFileHandler):
         super().__init__(
             file,
             maxBytes=_FILE_SIZE,
-            backupCount=_OLD_FILES,
+            backupCount=_BACKUP_COUNT,
             encoding="utf-8",
             errors="backslashreplace",
         )
@@ -227,7 +227,7 @@ class _LogFile(RotatingFileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = self.stream
-        if stream is not None and not self._is_there(stream):
+        if stream is not None and not self._is_current(stream):
             # Somebody has rotated or removed it, perhaps with its folder: begin anew.
             with contextlib.suppress(OSError):
                 stream.close()
@@ -239,7 +239,7 @@ class _LogFile(RotatingFileHandler):
         with contextlib.suppress(OSError):
             FileHandler.emit(self, record)
 
-    def _is_there(self, stream: TextIO) -> bool:
+    def _is_current(self, stream: TextIO) -> bool:
         try:
             return os.path.samestat(os.stat(self.baseFilename), os.fstat(stream.fileno()))
         except OSError:

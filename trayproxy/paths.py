@@ -87,7 +87,7 @@ def locate(environ: Mapping[str, str] = os.environ) -> Paths:
     if home := environ.get(HOME_VARIABLE):
         # One home, one socket, however its path is spelt.
         root = Path(os.path.realpath(Path(home).expanduser()))
-        runtime = _short(root / "runtime")
+        runtime = _with_short_socket_path(root / "runtime")
         return Paths(root / "config", root / "state", root / "cache", root / "log", runtime)
     import platformdirs
 
@@ -96,7 +96,7 @@ def locate(environ: Mapping[str, str] = os.environ) -> Paths:
         state=platformdirs.user_state_path(_APP, appauthor=False),
         cache=platformdirs.user_cache_path(_APP, appauthor=False),
         log=platformdirs.user_log_path(_APP, appauthor=False),
-        runtime=_short(_runtime()),
+        runtime=_with_short_socket_path(_runtime()),
     )
 
 
@@ -144,20 +144,20 @@ def _runtime() -> Path:
         try:
             runtime = platformdirs.user_runtime_path(_APP, appauthor=False)
         except PermissionError:
-            return _private("run")
+            return _state_subfolder("run")
     # The last resort of platformdirs is below the shared folder for temporary files, where another
     # user can make a folder of that name first, and TrayProxy would never start.
-    return _private("run") if runtime.parent.name.startswith("runtime-") else runtime
+    return _state_subfolder("run") if runtime.parent.name.startswith("runtime-") else runtime
 
 
-def _short(runtime: Path) -> Path:
+def _with_short_socket_path(runtime: Path) -> Path:
     """Return the folder itself, or a short stand-in that every process of this user finds."""
     if _is_short(runtime):
         return runtime
     import hashlib
 
     name = "run-" + hashlib.sha256(os.fsencode(runtime)).hexdigest()[:12]
-    if _is_short(private := _private(name)):
+    if _is_short(private := _state_subfolder(name)):
         return private
     # The home of this user has a path of some 60 octets. Not tempfile's folder: $TMPDIR may differ
     # between the service and a face.
@@ -168,7 +168,7 @@ def _is_short(runtime: Path) -> bool:
     return not hasattr(os, "geteuid") or len(os.fsencode(runtime / _SOCKET)) < SOCKET_PATH_LIMIT
 
 
-def _private(name: str) -> Path:
+def _state_subfolder(name: str) -> Path:
     """Return a folder in the state directory, where only this user can make one."""
     import platformdirs
 

@@ -53,7 +53,7 @@ QUESTION = Prompt(
 )
 
 
-class Desk:
+class FakePromptService:
     """Asks until the password is right."""
 
     def __init__(self, question: Prompt) -> None:
@@ -115,7 +115,7 @@ class Desk:
         pass
 
 
-async def serve(desk: Desk) -> None:
+async def serve(desk: FakePromptService) -> None:
     paths = locate()
     desk.server = Server(paths, desk)
     face = TerminalPrompts(paths)
@@ -142,7 +142,7 @@ def main(kind: str) -> None:
         "stranger": replace(QUESTION, user=""),
         "unnamed": replace(QUESTION, programs=(Program("", 0, "github.example:443"),)),
     }
-    desk = Desk(questions[kind])
+    desk = FakePromptService(questions[kind])
     asyncio.run(serve(desk))
     Path(os.environ["TRAYPROXY_HOME"], "said").write_text("\n".join(map(describe, desk.said)))
 

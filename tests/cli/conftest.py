@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.home import ROOT, Screen, Service
+from tests.cli.home import ROOT, FakeService, TerminalScreen
 from tests.control.running import Running
 from trayproxy.cli.main import main
 from trayproxy.control.unix_socket import UnixAddress
@@ -50,9 +50,9 @@ def cli(paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def service(paths: Paths) -> Iterator[Service]:
+def service(paths: Paths) -> Iterator[FakeService]:
     paths.prepare()
-    service = Service()
+    service = FakeService()
     running = Running(UnixAddress(paths.socket), paths, asyncio.new_event_loop, service)
 
     def end() -> None:
@@ -66,12 +66,12 @@ def service(paths: Paths) -> Iterator[Service]:
 
 
 @pytest.fixture
-def screen(paths: Paths) -> Iterator[Callable[..., Screen]]:
+def screen(paths: Paths) -> Iterator[Callable[..., TerminalScreen]]:
     environ = {**os.environ, "TRAYPROXY_HOME": str(paths.config.parent), "PYTHONPATH": str(ROOT)}
     with ExitStack() as stack:
 
-        def make(*command: str) -> Screen:
-            made = Screen(*command, environ=environ)
+        def make(*command: str) -> TerminalScreen:
+            made = TerminalScreen(*command, environ=environ)
             stack.callback(made.close)
             return made
 

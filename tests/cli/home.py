@@ -50,7 +50,7 @@ ROOT = Path(__file__).parents[2]
 LIMIT_S = 20.0
 
 
-class Service:
+class FakeService:
     """Does what the real one would, in memory."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Service:
         self.requests: list[Request] = []
         self.refusal: Failed | None = None
         self.result = CheckResult(())
-        self.kept: KeptInMemory | None = None
+        self.kept_in_memory: KeptInMemory | None = None
         self.question: Prompt | None = None
         self.quit: Callable[[], None] = lambda: None
         self.ending: asyncio.Task[None] | None = None
@@ -83,8 +83,8 @@ class Service:
                 self.config = self.config.without(profile_id)
             case UseProfile(profile_id):
                 self.config = self.config.using(profile_id)
-            case SaveLogin() if self.kept:
-                return self.kept
+            case SaveLogin() if self.kept_in_memory:
+                return self.kept_in_memory
             case SaveLogin() | ForgetLogin() | ShowWindow():
                 pass
             case Quit():
@@ -112,7 +112,7 @@ def connected(status: Status) -> Status:
 LOCKED = Failed(Problem("TP-401", "GNOME Keyring is locked", "Unlock it."), 6)
 
 
-class Screen:
+class TerminalScreen:
     """A terminal with a program on it, and a person before it."""
 
     def __init__(self, *command: str, environ: dict[str, str]) -> None:
@@ -137,7 +137,7 @@ class Screen:
         self.shown = ""
         self._from = 0
 
-    def see(self, pattern: str) -> str:
+    def wait_for(self, pattern: str) -> str:
         """Wait until something appears after what was seen last; return it."""
         deadline = time.monotonic() + LIMIT_S
         while not (found := re.compile(pattern).search(self.shown, self._from)):
@@ -157,7 +157,7 @@ class Screen:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
-    def echoes(self) -> bool:
+    def has_echo(self) -> bool:
         local: int = termios.tcgetattr(self._master)[3]
         return bool(local & termios.ECHO)
 

@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.home import Service
+from tests.cli.home import FakeService
 from trayproxy.cli import env
-from trayproxy.cli.env import setting, unsetting
+from trayproxy.cli.env import set_commands, unset_commands
 from trayproxy.control.messages import ListenerState, Problem
 from trayproxy.desktop.shell import SHELLS, guess_shell, known_shell
 from trayproxy.paths import Paths
@@ -26,7 +26,7 @@ def test_a_real_shell_takes_the_settings_and_their_undoing(shell: str) -> None:
     assert program is not None, "packaging/test installs it"
     kind = known_shell(shell)
     assert kind is not None
-    commands = [setting(kind, "127.0.0.1:3128"), SHOW, unsetting(kind), SHOW]
+    commands = [set_commands(kind, "127.0.0.1:3128"), SHOW, unset_commands(kind), SHOW]
     run = subprocess.run(
         [program, "-c", "\n".join(commands)], capture_output=True, text=True, env={}, check=True
     )
@@ -39,19 +39,21 @@ def test_a_real_shell_takes_the_settings_and_their_undoing(shell: str) -> None:
 
 
 def test_every_shell_has_its_own_words() -> None:
-    assert setting("bash", "[::1]:1").startswith("export http_proxy='http://[::1]:1' ")
-    assert setting("nu", "127.0.0.1:1").startswith('load-env {http_proxy: "http://127.0.0.1:1", ')
-    assert "$env:HTTPS_PROXY = 'http://127.0.0.1:1'" in setting("powershell", "127.0.0.1:1")
-    assert 'set "HTTP_PROXY=http://127.0.0.1:1"' in setting("cmd", "127.0.0.1:1")
-    assert unsetting("cmd").splitlines()[0] == 'set "HTTP_PROXY="'
-    assert unsetting("powershell").startswith("Remove-Item Env:http_proxy,Env:https_proxy,")
-    assert unsetting("nu").startswith("hide-env -i http_proxy ")
+    assert set_commands("bash", "[::1]:1").startswith("export http_proxy='http://[::1]:1' ")
+    assert set_commands("nu", "127.0.0.1:1").startswith(
+        'load-env {http_proxy: "http://127.0.0.1:1", '
+    )
+    assert "$env:HTTPS_PROXY = 'http://127.0.0.1:1'" in set_commands("powershell", "127.0.0.1:1")
+    assert 'set "HTTP_PROXY=http://127.0.0.1:1"' in set_commands("cmd", "127.0.0.1:1")
+    assert unset_commands("cmd").splitlines()[0] == 'set "HTTP_PROXY="'
+    assert unset_commands("powershell").startswith("Remove-Item Env:http_proxy,Env:https_proxy,")
+    assert unset_commands("nu").startswith("hide-env -i http_proxy ")
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_nothing_in_an_address_becomes_a_command(shell: str) -> None:
     # The service is ours, but what it says is still quoted.
-    text = setting(shell, "x';`id`")
+    text = set_commands(shell, "x';`id`")
     if shell not in ("cmd", "nu"):
         assert "'x';" not in text.replace("'\"'\"'", "").replace("''", "").replace("\\'", "")
 
@@ -65,7 +67,7 @@ def test_with_the_port_taken_nothing_is_printed(
         address = f"127.0.0.1:{other.getsockname()[1]}"
         paths.config_file.write_text(f"[listen]\nport = {other.getsockname()[1]}\n")
         if is_running:
-            service: Service = request.getfixturevalue("service")
+            service: FakeService = request.getfixturevalue("service")
             problem = Problem("TP-101", "Port 3128 is taken", f"squid already uses {address}.")
             failed = ListenerState.FAILED
             service.status = replace(service.status, listener=failed, problem=problem)
@@ -77,7 +79,7 @@ def test_with_the_port_taken_nothing_is_printed(
         assert address in cli("env", "--shell", "bash")[1]
 
 
-def test_the_address_is_the_running_services(cli: Cli, service: Service) -> None:
+def test_the_address_is_the_running_services(cli: Cli, service: FakeService) -> None:
     code, out, _ = cli("env", "--shell", "bash")
     assert code == 0
     assert "http_proxy=http://127.0.0.1:4128 " in out

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.home import ROOT, Service
+from tests.cli.home import ROOT, FakeService
 from tests.support.ports import free_port
 from trayproxy import __version__
 from trayproxy.cli.main import _parser
@@ -263,7 +263,7 @@ def test_debug_info_tells_versions_and_no_names(
     ],
 )
 def test_debug_info_tells_the_state_and_nobodys_name(
-    cli: Cli, service: Service, changes: dict[str, Any], state: str
+    cli: Cli, service: FakeService, changes: dict[str, Any], state: str
 ) -> None:
     service.status = replace(service.status, **changes)
     code, out, err = cli("--debug-info")

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from tests.cli.conftest import Cli
-from tests.cli.home import LAB, LOCKED, OFFICE, Screen, Service
+from tests.cli.home import LAB, LOCKED, OFFICE, FakeService, TerminalScreen
 from trayproxy.auth.login import Login
 from trayproxy.cli.main import _parser
 from trayproxy.cli.output import CommandError
@@ -78,7 +78,7 @@ def test_connecting_directly_is_chosen_like_a_profile(cli: Cli, config: Path, na
     assert not SettingsStore(config).load().is_direct
 
 
-def test_a_service_is_told_to_connect_directly(cli: Cli, service: Service) -> None:
+def test_a_service_is_told_to_connect_directly(cli: Cli, service: FakeService) -> None:
     assert cli("profiles", "use", "direct")[0] == 0
     assert UseProfile(DIRECT_ID) in service.requests
     service.status = structs.replace(service.status, profile=None, direct=True)
@@ -185,7 +185,7 @@ def test_a_change_that_does_not_go_together_is_told(cli: Cli, config: Path) -> N
     assert profile.sign_in is SignIn.PASSWORD
 
 
-def test_a_running_service_is_told_of_a_change(cli: Cli, service: Service) -> None:
+def test_a_running_service_is_told_of_a_change(cli: Cli, service: FakeService) -> None:
     assert cli("profiles", "edit", "Lab", "--sign-in", "sso")[0] == 0
     assert service.requests == [SaveProfile(replace(LAB, sign_in=SignIn.SSO))]
 
@@ -217,13 +217,13 @@ def test_a_removed_profile_is_gone(cli: Cli, config: Path) -> None:
 
 @pytest.mark.parametrize("answer", ["y", "", "n"])
 def test_at_a_terminal_the_profile_in_use_is_removed_only_when_the_person_agrees(
-    answer: str, screen: Callable[..., Screen], service: Service
+    answer: str, screen: Callable[..., TerminalScreen], service: FakeService
 ) -> None:
     at = screen("trayproxy", "profiles", "remove", "Office")
-    at.see("is in use. Until you choose another profile, programs cannot connect")
-    at.see(r"Remove it\? \[y/N\] ")
+    at.wait_for("is in use. Until you choose another profile, programs cannot connect")
+    at.wait_for(r"Remove it\? \[y/N\] ")
     at.type(f"{answer}\n")
-    at.see("Removed “Office”." if answer == "y" else "Nothing was removed.")
+    at.wait_for("Removed “Office”." if answer == "y" else "Nothing was removed.")
     assert at.end() == (0 if answer == "y" else 1)
     removed = [one for one in service.requests if isinstance(one, DeleteProfile)]
     assert removed == ([DeleteProfile("office", forget=True)] if answer == "y" else [])
@@ -263,7 +263,7 @@ def test_a_broken_file_is_reported(cli: Cli, paths: Paths) -> None:
     assert paths.config_file.read_text() == "schema = 1\nactive = \n"
 
 
-def test_a_running_service_is_asked(cli: Cli, service: Service, config: Path) -> None:
+def test_a_running_service_is_asked(cli: Cli, service: FakeService, config: Path) -> None:
     assert cli("profiles", "add", "New", "new.example:1", "--use")[0] == 0
     assert service.config.profile == Profile("new", "New", Upstream("new.example", 1))
     assert cli("profiles", "use", "Office")[0] == 0
@@ -275,13 +275,15 @@ def test_a_running_service_is_asked(cli: Cli, service: Service, config: Path) ->
     assert not config.exists()
 
 
-def test_a_new_profile_does_not_take_the_id_of_a_renamed_one(cli: Cli, service: Service) -> None:
+def test_a_new_profile_does_not_take_the_id_of_a_renamed_one(
+    cli: Cli, service: FakeService
+) -> None:
     service.config = service.config.with_profile(Profile("office", "Head office", OFFICE.upstream))
     cli("profiles", "add", "Office", "new.example:1")
     assert [profile.id for profile in service.config.profiles] == ["office", "lab", "office-2"]
 
 
-def test_a_profile_without_a_password_takes_none(cli: Cli, service: Service) -> None:
+def test_a_profile_without_a_password_takes_none(cli: Cli, service: FakeService) -> None:
     for way, words in ((SignIn.SSO, "Windows or Kerberos"), (SignIn.NONE, "to need no sign-in")):
         service.config = service.config.with_profile(replace(OFFICE, sign_in=way))
         code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
@@ -290,7 +292,7 @@ def test_a_profile_without_a_password_takes_none(cli: Cli, service: Service) -> 
     assert service.requests == []
 
 
-def test_a_password_is_read_from_standard_input(cli: Cli, service: Service) -> None:
+def test_a_password_is_read_from_standard_input(cli: Cli, service: FakeService) -> None:
     code, out, err = cli("login", "--stdin", stdin=f"{SECRET} ü \r\nsecond\n".encode())
     assert (code, out) == (0, "")
     assert SECRET not in err
@@ -312,7 +314,7 @@ def test_a_password_is_read_from_standard_input(cli: Cli, service: Service) -> N
     ],
 )
 def test_what_cannot_be_saved_is_told(
-    cli: Cli, service: Service, arguments: list[str], stdin: bytes, code: int, words: str
+    cli: Cli, service: FakeService, arguments: list[str], stdin: bytes, code: int, words: str
 ) -> None:
     ended, out, err = cli(*arguments, stdin=stdin)
     assert (ended, out) == (code, "")
@@ -320,7 +322,7 @@ def test_what_cannot_be_saved_is_told(
     assert service.requests == []
 
 
-def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: Service) -> None:
+def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: FakeService) -> None:
     service.refusal = LOCKED
     for arguments in (["login", "--stdin"], ["logout"]):
         code, _, err = cli(*arguments, stdin=b"x\n")
@@ -328,35 +330,41 @@ def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: Service) -> None:
         assert err.endswith("GNOME Keyring is locked. Unlock it. (TP-401)\n")
 
 
-def test_a_password_is_forgotten(cli: Cli, service: Service) -> None:
+def test_a_password_is_forgotten(cli: Cli, service: FakeService) -> None:
     code, _, err = cli("logout", "Office")
     # True also if nothing was saved.
     assert (code, err) == (0, "TrayProxy keeps no password of “Office” any more.\n")
     assert service.requests == [ForgetLogin("office")]
 
 
-def test_a_password_is_typed_unseen(screen: Callable[..., Screen], service: Service) -> None:
+def test_a_password_is_typed_unseen(
+    screen: Callable[..., TerminalScreen], service: FakeService
+) -> None:
     at = screen("trayproxy", "login", "Lab")
-    at.see("User name: ")
+    at.wait_for("User name: ")
     at.type("jdoe\n")
-    at.see("Password for jdoe: ")
-    assert not at.echoes()
+    at.wait_for("Password for jdoe: ")
+    assert not at.has_echo()
     at.type(f"{SECRET}\n")
-    at.see("is saved")
+    at.wait_for("is saved")
     assert at.end() == 0
     assert SECRET not in at.shown
     assert service.requests == [SaveLogin("lab", Login("jdoe", SECRET))]
 
 
 def test_a_login_that_the_keyring_cannot_keep_is_in_use_until_the_service_ends(
-    cli: Cli, service: Service
+    cli: Cli, service: FakeService
 ) -> None:
-    service.kept = KeptInMemory(Problem("TP-402", "No safe place for passwords", "No keyring."))
+    service.kept_in_memory = KeptInMemory(
+        Problem("TP-402", "No safe place for passwords", "No keyring.")
+    )
     code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
     assert code == 0
     assert "has accepted the password. TrayProxy keeps it in memory until it quits." in err
     assert "(TP-402)" in err
-    service.kept = KeptInMemory(Problem("TP-404", "The password could not be saved", "Full."))
+    service.kept_in_memory = KeptInMemory(
+        Problem("TP-404", "The password could not be saved", "Full.")
+    )
     code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
     assert code == 6
     assert "keeps it in memory" in err
@@ -364,13 +372,13 @@ def test_a_login_that_the_keyring_cannot_keep_is_in_use_until_the_service_ends(
 
 
 def test_an_interrupted_login_saves_nothing(
-    screen: Callable[..., Screen], service: Service
+    screen: Callable[..., TerminalScreen], service: FakeService
 ) -> None:
     at = screen("trayproxy", "login")
-    at.see("Password for ")
+    at.wait_for("Password for ")
     at.type(f"{SECRET}\x03")
     assert at.end() == 130
-    assert at.echoes()
+    assert at.has_echo()
     assert "Traceback" not in at.shown
     assert service.requests == []
 
@@ -406,7 +414,7 @@ def test_why_a_password_was_not_saved_is_told_by_the_exit_code(
     )
     with pytest.raises(CommandError, match=problem) as caught:
         at.save_login(at.profiles().find(None), Login("a", "b"), is_typed=False)
-    assert caught.value.code == code
+    assert caught.value.exit_code == code
 
 
 def test_a_keyring_that_refuses_is_told(cli: Cli, paths: Paths) -> None:
@@ -415,27 +423,27 @@ def test_a_keyring_that_refuses_is_told(cli: Cli, paths: Paths) -> None:
     office = at.profiles().find(None)
     with pytest.raises(CommandError, match="TP-401") as caught:
         at.forget_login(office)
-    assert caught.value.code == 6
+    assert caught.value.exit_code == 6
     with pytest.raises(CommandError, match="is removed, but its password may be left"):
         at.delete(office, forget=True)
     assert at.profiles().all == ()
 
 
 def test_the_window_is_asked_for(
-    cli: Cli, service: Service, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_ACTIVATION_TOKEN", "token")
     assert cli("show") == (0, "", "")
     assert service.requests == [ShowWindow("token")]
 
 
-def test_quitting_waits_for_the_end(cli: Cli, service: Service, paths: Paths) -> None:
+def test_quitting_waits_for_the_end(cli: Cli, service: FakeService, paths: Paths) -> None:
     assert cli("quit") == (0, "", "")
     assert service.requests == [Quit()]
     assert cli("status")[0] == 3
 
 
-def test_names_are_shown_without_their_tricks(cli: Cli, service: Service) -> None:
+def test_names_are_shown_without_their_tricks(cli: Cli, service: FakeService) -> None:
     service.config = service.config.with_profile(
         Profile("lab", "Lab <b>&_x</b>", LAB.upstream, user="jdoe")
     )

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.cli.home import Screen
+from tests.cli.home import TerminalScreen
 from tests.support.scripted import OK, Peer, Scripted, challenge
 from trayproxy.paths import Paths
 
@@ -30,43 +30,45 @@ def fetch(port: str) -> bytes:
         return connection.recv(4096)
 
 
-def start(screen: Callable[..., Screen], upstream: Scripted, *more: str) -> tuple[Screen, str]:
+def start(
+    screen: Callable[..., TerminalScreen], upstream: Scripted, *more: str
+) -> tuple[TerminalScreen, str]:
     at = screen(
         *("trayproxy", "run", "--listen", "127.0.0.1:0"),
         *("--upstream", f"127.0.0.1:{upstream.port}", "--user", "jdoe", *more),
     )
-    return at, at.see(r"listening on 127\.0\.0\.1:\d+\n").strip().rpartition(":")[2]
+    return at, at.wait_for(r"listening on 127\.0\.0\.1:\d+\n").strip().rpartition(":")[2]
 
 
-def sign_in(at: Screen, password: str) -> None:
-    at.see(r"User name \[jdoe\]: ")
+def sign_in(at: TerminalScreen, password: str) -> None:
+    at.wait_for(r"User name \[jdoe\]: ")
     at.type("\n")
-    at.see("Password")
+    at.wait_for("Password")
     at.type(f"{password}\n")
-    at.see("This run keeps no passwords")
+    at.wait_for("This run keeps no passwords")
 
 
 def test_the_terminal_asks_and_the_request_goes_through(
-    screen: Callable[..., Screen], paths: Paths
+    screen: Callable[..., TerminalScreen], paths: Paths
 ) -> None:
     with Scripted(sign_in_wanted) as upstream, ThreadPoolExecutor(1) as pool:
         at, port = start(screen, upstream)
         answer: Future[bytes] = pool.submit(fetch, port)
-        at.see(re.escape(f"Proxy:      http://127.0.0.1:{upstream.port}"))
-        at.see("It says:    “Corp”")
+        at.wait_for(re.escape(f"Proxy:      http://127.0.0.1:{upstream.port}"))
+        at.wait_for("It says:    “Corp”")
         sign_in(at, "wrong")
-        at.see("did not accept this password")
+        at.wait_for("did not accept this password")
         sign_in(at, SECRET)
-        at.see("Signed in.")
+        at.wait_for("Signed in.")
         assert answer.result(30).startswith(b"HTTP/1.1 200 ")
         at.type("\x03")
         assert at.end() == 0
-    assert at.echoes()
+    assert at.has_echo()
     assert "canary" not in at.shown
     assert "INFO" not in at.shown
 
 
-def test_without_prompts_the_terminal_stays_silent(screen: Callable[..., Screen]) -> None:
+def test_without_prompts_the_terminal_stays_silent(screen: Callable[..., TerminalScreen]) -> None:
     with Scripted(sign_in_wanted) as upstream:
         at, port = start(screen, upstream, "--no-prompt")
         assert fetch(port).startswith(b"HTTP/1.1 503 ")
@@ -85,7 +87,7 @@ def test_without_prompts_the_terminal_stays_silent(screen: Callable[..., Screen]
     ],
 )
 def test_the_log_is_shown_only_on_a_terminal_that_does_not_ask(
-    screen: Callable[..., Screen], paths: Paths, options: list[str], is_shown: bool
+    screen: Callable[..., TerminalScreen], paths: Paths, options: list[str], is_shown: bool
 ) -> None:
     with Scripted(sign_in_wanted) as upstream:
         at, port = start(screen, upstream, *options)

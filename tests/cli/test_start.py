@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.cli.home import ROOT, Screen
+from tests.cli.home import ROOT, TerminalScreen
 from tests.support.ports import free_port
 from trayproxy.paths import Paths
 
@@ -15,14 +15,14 @@ DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 
 
 @pytest.fixture
-def person(paths: Paths) -> Iterator[Callable[..., Screen]]:
+def person(paths: Paths) -> Iterator[Callable[..., TerminalScreen]]:
     """Start a program in a terminal, with a display or without."""
     home = {"TRAYPROXY_HOME": str(paths.config.parent), "PYTHONPATH": str(ROOT)}
     others = {name: value for name, value in os.environ.items() if name not in DISPLAYS}
     with ExitStack() as stack:
 
-        def make(*command: str, **display: str) -> Screen:
-            made = Screen(*command, environ={**others, **home, **display})
+        def make(*command: str, **display: str) -> TerminalScreen:
+            made = TerminalScreen(*command, environ={**others, **home, **display})
             stack.callback(made.close)
             return made
 
@@ -30,24 +30,24 @@ def person(paths: Paths) -> Iterator[Callable[..., Screen]]:
 
 
 def test_where_the_display_cannot_be_opened_trayproxy_goes_on_without_a_tray(
-    person: Callable[..., Screen], paths: Paths
+    person: Callable[..., TerminalScreen], paths: Paths
 ) -> None:
     paths.prepare()
     port = free_port()
     paths.config_file.write_text(f"[listen]\nport = {port}\n")
     at = person("trayproxy", DISPLAY=DEAD)
-    at.see(f"The display {DEAD} cannot be opened. TrayProxy runs without a tray icon, as ")
-    at.see(f"listening on 127.0.0.1:{port}\n")
+    at.wait_for(f"The display {DEAD} cannot be opened. TrayProxy runs without a tray icon, as ")
+    at.wait_for(f"listening on 127.0.0.1:{port}\n")
     at.type("\x03")
     assert at.end() == 0
 
 
 def test_without_a_display_the_demonstration_asks_in_the_terminal(
-    person: Callable[..., Screen],
+    person: Callable[..., TerminalScreen],
 ) -> None:
     at = person("trayproxy", "demo", DISPLAY=DEAD)
-    at.see(f"The display {DEAD} cannot be opened. TrayProxy does without a tray icon")
-    at.see("it asks in this terminal")
-    at.see("Ctrl\\+C ends the demonstration")
+    at.wait_for(f"The display {DEAD} cannot be opened. TrayProxy does without a tray icon")
+    at.wait_for("it asks in this terminal")
+    at.wait_for("Ctrl\\+C ends the demonstration")
     at.type("\x03")
     assert at.end() == 0

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.home import OFFICE, Service, connected
+from tests.cli.home import OFFICE, FakeService, connected
 from trayproxy.cli.status import exit_code, heading, state
 from trayproxy.control.messages import (
     ListenerState,
@@ -22,7 +22,7 @@ from trayproxy.control.messages import (
 UP = Status("0.1.0", 7, ListenerState.UP, "127.0.0.1:3128", profile=OFFICE, profiles=(OFFICE,))
 
 
-def test_the_status_is_shown_as_text(cli: Cli, service: Service) -> None:
+def test_the_status_is_shown_as_text(cli: Cli, service: FakeService) -> None:
     service.status = connected(service.status)
     assert cli("status") == (
         0,
@@ -36,7 +36,7 @@ def test_the_status_is_shown_as_text(cli: Cli, service: Service) -> None:
     )
 
 
-def test_problems_are_shown_with_their_ids(cli: Cli, service: Service) -> None:
+def test_problems_are_shown_with_their_ids(cli: Cli, service: FakeService) -> None:
     service.status = replace(
         service.status,
         problem=Problem("TP-203", "proxy.example does not answer", "No answer\x1b[2J."),
@@ -49,20 +49,20 @@ def test_problems_are_shown_with_their_ids(cli: Cli, service: Service) -> None:
 
 @pytest.mark.parametrize(("saved", "words"), [(True, "saved"), (False, "not saved")])
 def test_whether_a_password_is_saved_is_shown_if_it_is_known(
-    saved: bool, words: str, cli: Cli, service: Service
+    saved: bool, words: str, cli: Cli, service: FakeService
 ) -> None:
     assert "Password" not in cli("status")[1]
     service.status = replace(service.status, saved=saved)
     assert f"  Password:       {words}\n" in cli("status")[1]
 
 
-def test_a_locked_screen_is_shown(cli: Cli, service: Service) -> None:
+def test_a_locked_screen_is_shown(cli: Cli, service: FakeService) -> None:
     assert "Screen" not in cli("status")[1]
     service.status = replace(service.status, screen_locked=True)
     assert "  Screen:         locked; questions wait" in cli("status")[1]
 
 
-def test_strangers_are_shown_if_there_were_some(cli: Cli, service: Service) -> None:
+def test_strangers_are_shown_if_there_were_some(cli: Cli, service: FakeService) -> None:
     assert "Refused" not in cli("status")[1]
     known = RefusedClients(3, "nobody", "nc", mktime((2026, 7, 1, 12, 5, 0, 0, 0, -1)))
     service.status = replace(service.status, refused_clients=known)
@@ -72,13 +72,15 @@ def test_strangers_are_shown_if_there_were_some(cli: Cli, service: Service) -> N
     assert told == {"count": 3, "user": "nobody", "program": "nc", "last": known.last}
 
 
-def test_a_stranger_without_a_name_is_shown_too(cli: Cli, service: Service) -> None:
+def test_a_stranger_without_a_name_is_shown_too(cli: Cli, service: FakeService) -> None:
     service.status = replace(service.status, refused_clients=RefusedClients(1, last=1e9))
     _, out, _ = cli("status")
     assert "1 connection, the last one of a program that had gone already at " in out
 
 
-def test_json_is_printable_ascii_whatever_a_program_is_called(cli: Cli, service: Service) -> None:
+def test_json_is_printable_ascii_whatever_a_program_is_called(
+    cli: Cli, service: FakeService
+) -> None:
     name = "\x9b2J \u202e Ü 👩"
     service.status = replace(service.status, refused_clients=RefusedClients(1, "nobody", name, 0.0))
     out = cli("status", "--json")[1]
@@ -87,7 +89,7 @@ def test_json_is_printable_ascii_whatever_a_program_is_called(cli: Cli, service:
     assert json.loads(out)["strangers"]["program"] == name
 
 
-def test_json_is_versioned(cli: Cli, service: Service) -> None:
+def test_json_is_versioned(cli: Cli, service: FakeService) -> None:
     service.status = connected(service.status)
     code, out, err = cli("status", "--json")
     known = json.loads(out)

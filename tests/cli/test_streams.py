@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tests.cli.home import ROOT, Service, connected
+from tests.cli.home import ROOT, FakeService, connected
 from trayproxy.control.messages import CheckResult, Step, StepState
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile, Upstream
@@ -52,7 +52,7 @@ def run(
 
 
 @pytest.fixture
-def known(service: Service) -> Service:
+def known(service: FakeService) -> FakeService:
     """A service in which every text has characters that code pages lack."""
     profile = Profile("office", NAME, Upstream("proxy.example", 8080), user="jörg日")
     service.config = service.config.with_profile(profile)

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.asking import QUESTION
-from tests.cli.home import ROOT, Screen
+from tests.cli.home import ROOT, TerminalScreen
 from trayproxy.auth.login import Login
 from trayproxy.cli import prompt_text as show
 from trayproxy.cli.terminal_prompts import TerminalPrompts
@@ -30,7 +30,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.paths import Paths
 
-Make = Callable[..., Screen]
+Make = Callable[..., TerminalScreen]
 SHOWN = """\
 Proxy “Office” wants you to sign in
   Proxy:      http://proxy.example:8080
@@ -42,29 +42,29 @@ Proxy “Office” wants you to sign in
 
 
 @pytest.fixture
-def asking(screen: Make) -> Screen:
+def asking(screen: Make) -> TerminalScreen:
     return screen("tests.cli.asking", "plain")
 
 
-def said(screen: Screen, paths: Paths) -> list[str]:
+def said(screen: TerminalScreen, paths: Paths) -> list[str]:
     """End the service; return what it was told."""
     screen.process.send_signal(signal.SIGTERM)
     assert screen.end() == 0
-    assert screen.echoes()
+    assert screen.has_echo()
     return (paths.config.parent / "said").read_text().splitlines()
 
 
-def test_the_question_is_shown_and_answered(asking: Screen, paths: Paths) -> None:
-    asking.see(re.escape(SHOWN))
-    asking.see(r"User name \[CORP\\jdoe\]: ")
+def test_the_question_is_shown_and_answered(asking: TerminalScreen, paths: Paths) -> None:
+    asking.wait_for(re.escape(SHOWN))
+    asking.wait_for(r"User name \[CORP\\jdoe\]: ")
     asking.type("\n")
-    asking.see("Password .*: ")
-    assert not asking.echoes()
+    asking.wait_for("Password .*: ")
+    assert not asking.has_echo()
     asking.type("right\n")
-    asking.see(r"Remember in GNOME Keyring\? \[Y/n\] ")
-    assert asking.echoes()
+    asking.wait_for(r"Remember in GNOME Keyring\? \[Y/n\] ")
+    assert asking.has_echo()
     asking.type("\n")
-    asking.see("Signing in…\nSigned in.\n")
+    asking.wait_for("Signing in…\nSigned in.\n")
     assert said(asking, paths) == [
         "KeepPromptOpen(number=1)",
         "AnswerPrompt(number=1, login=Login(user='CORP\\\\jdoe'), remember=True) right",
@@ -76,31 +76,31 @@ def test_the_question_is_shown_and_answered(asking: Screen, paths: Paths) -> Non
 
 def test_the_question_is_printed_once_the_waiting_program_is_known(screen: Make) -> None:
     asking = screen("tests.cli.asking", "unnamed")
-    asking.see(r"User name .*: ")
+    asking.wait_for(r"User name .*: ")
     assert SHOWN in asking.shown
     assert "A program" not in asking.shown
 
 
-def test_a_rejection_asks_again_and_says_why(asking: Screen, paths: Paths) -> None:
+def test_a_rejection_asks_again_and_says_why(asking: TerminalScreen, paths: Paths) -> None:
     for line, following in (
         ("", "did not accept this password"),
         ("me", "lock accounts after 3 to 5 wrong tries"),
     ):
-        asking.see("User name")
+        asking.wait_for("User name")
         asking.type(f"{line}\n")
-        asking.see("Password")
+        asking.wait_for("Password")
         asking.type("wrong\n")
-        asking.see("Remember")
+        asking.wait_for("Remember")
         asking.type("n\n")
-        asking.see("Signing in…")
-        asking.see(following)
-    asking.see("User name")
+        asking.wait_for("Signing in…")
+        asking.wait_for(following)
+    asking.wait_for("User name")
     asking.type("\n")
-    asking.see("Password")
+    asking.wait_for("Password")
     asking.type("right\n")
-    asking.see("Remember")
+    asking.wait_for("Remember")
     asking.type("n\n")
-    asking.see("Signed in.")
+    asking.wait_for("Signed in.")
     answers = [line for line in said(asking, paths) if line.startswith("AnswerPrompt")]
     assert len(answers) == 3
     assert "user='me'" in answers[1]
@@ -108,76 +108,78 @@ def test_a_rejection_asks_again_and_says_why(asking: Screen, paths: Paths) -> No
 
 
 def test_a_rejected_password_that_may_have_been_read_otherwise_says_so_r_092(
-    asking: Screen,
+    asking: TerminalScreen,
 ) -> None:
     for typed, following in (("pässword", "--encoding latin-1"), ("wrong", "lock accounts")):
-        asking.see("User name")
+        asking.wait_for("User name")
         asking.type("me\n")
-        asking.see("Password")
+        asking.wait_for("Password")
         asking.type(f"{typed}\n")
-        asking.see("Remember")
+        asking.wait_for("Remember")
         asking.type("n\n")
-        asking.see(following)
+        asking.wait_for(following)
 
 
 @pytest.mark.parametrize("keys", ["\x04", "\n\n", "\n\x04"], ids=["end", "empty", "end-2"])
-def test_nothing_typed_is_not_now(asking: Screen, paths: Paths, keys: str) -> None:
-    asking.see("User name")
+def test_nothing_typed_is_not_now(asking: TerminalScreen, paths: Paths, keys: str) -> None:
+    asking.wait_for("User name")
     asking.type(keys[0])
     if len(keys) > 1:
-        asking.see("Password")
+        asking.wait_for("Password")
         asking.type(keys[1])
-    asking.see("Not signed in")
+    asking.wait_for("Not signed in")
     declined = "DeclinePrompt(number=1, snooze=<Snooze.A_MINUTE: 'a-minute'>)"
     assert said(asking, paths)[-1] == declined
 
 
 def test_who_may_be_locked_out_is_asked_first(screen: Make, paths: Paths) -> None:
     asking = screen("tests.cli.asking", "confirm-retry")
-    asking.see("Your account may be locked: the proxy rejected 3 passwords")
-    asking.see(r"Try anyway\? \[y/N\] ")
+    asking.wait_for("Your account may be locked: the proxy rejected 3 passwords")
+    asking.wait_for(r"Try anyway\? \[y/N\] ")
     asking.type("\n")
-    asking.see("Not signed in")
+    asking.wait_for("Not signed in")
     assert said(asking, paths) == ["DeclinePrompt(number=1, snooze=<Snooze.A_MINUTE: 'a-minute'>)"]
 
 
 def test_an_unsafe_keyring_is_not_offered(screen: Make, paths: Paths) -> None:
     asking = screen("tests.cli.asking", "unsafe")
-    asking.see("User name")
+    asking.wait_for("User name")
     asking.type("\n")
-    asking.see("Password")
+    asking.wait_for("Password")
     asking.type("right\n")
-    asking.see("Remembering is off: Plain would store the password unprotected.")
-    asking.see("Signed in.")
+    asking.wait_for("Remembering is off: Plain would store the password unprotected.")
+    asking.wait_for("Signed in.")
     assert "remember=False" in said(asking, paths)[-1]
 
 
 def test_a_user_name_is_needed(screen: Make, paths: Paths) -> None:
     asking = screen("tests.cli.asking", "stranger")
-    asking.see(r"User name \(empty: not now\): ")
+    asking.wait_for(r"User name \(empty: not now\): ")
     asking.type("\n")
-    asking.see("Not signed in")
+    asking.wait_for("Not signed in")
     assert said(asking, paths)[-1].startswith("DeclinePrompt")
 
 
-def test_an_answer_from_another_face_ends_the_question(asking: Screen, paths: Paths) -> None:
-    asking.see("User name")
+def test_an_answer_from_another_face_ends_the_question(
+    asking: TerminalScreen, paths: Paths
+) -> None:
+    asking.wait_for("User name")
     asking.type("\n")
-    asking.see("Password")
+    asking.wait_for("Password")
     asking.type("half a passw")
     with connect(paths) as tray:
         tray.hello("tray", can_prompt=True)
         tray.request(AnswerPrompt(1, Login("jdoe", "right"), remember=True))
-    asking.see("Signing in…\n")
-    asking.see("Signed in.\n")
-    assert asking.echoes()
+    asking.wait_for("Signing in…\n")
+    asking.wait_for("Signed in.\n")
+    assert asking.has_echo()
     assert [line for line in said(asking, paths) if "half" in line] == []
 
 
-def test_what_is_typed_survives_a_change_of_who_waits(asking: Screen, paths: Paths) -> None:
-    asking.see("User name")
+def test_what_is_typed_survives_a_change_of_who_waits(asking: TerminalScreen, paths: Paths) -> None:
+    asking.wait_for("User name")
     asking.type("\n")
-    asking.see("Password")
+    asking.wait_for("Password")
     asking.type("ri")
     with connect(paths) as tray:
         tray.hello("tray", can_prompt=True)
@@ -185,40 +187,40 @@ def test_what_is_typed_survives_a_change_of_who_waits(asking: Screen, paths: Pat
         # The handler of this service tells everyone again what is open.
         tray.request(SignInNow("office"))
     asking.type("ght\n")
-    asking.see("Remember")
+    asking.wait_for("Remember")
     asking.type("\n")
-    asking.see("Signed in.")
+    asking.wait_for("Signed in.")
     assert asking.shown.count("Password") == 1
     assert said(asking, paths)[-1].endswith(" right")
 
 
-def test_an_interrupt_leaves_the_terminal_as_it_was(asking: Screen, paths: Paths) -> None:
-    asking.see("User name")
+def test_an_interrupt_leaves_the_terminal_as_it_was(asking: TerminalScreen, paths: Paths) -> None:
+    asking.wait_for("User name")
     asking.type("\n")
-    asking.see("Password")
-    assert not asking.echoes()
+    asking.wait_for("Password")
+    assert not asking.has_echo()
     asking.type("\x03")
     assert asking.end() == 0
-    assert asking.echoes()
+    assert asking.has_echo()
     assert "Traceback" not in asking.shown
 
 
 def test_in_the_background_it_waits_for_its_turn(screen: Make, paths: Paths) -> None:
     shell = screen("tests.cli.behind")
-    shell.see("Needed by")
+    shell.wait_for("Needed by")
     with connect(paths) as tray:
         tray.hello("tray", can_prompt=False)
         # The service goes on: neither writing nor wanting to read has stopped it.
         assert tray.request(SignInNow("office")) == Done()
         assert "User name" not in shell.shown
         shell.process.send_signal(signal.SIGUSR1)
-        shell.see("User name")
+        shell.wait_for("User name")
         shell.type("\n")
-        shell.see("Password")
+        shell.wait_for("Password")
         shell.type("right\n")
-        shell.see("Remember")
+        shell.wait_for("Remember")
         shell.type("\n")
-        shell.see("Signed in.")
+        shell.wait_for("Signed in.")
         shell.type("\x03")
         assert shell.end() == 0
 
@@ -240,7 +242,7 @@ def test_a_service_without_a_terminal_asks_nowhere(paths: Paths) -> None:
 
 def test_another_services_questions_are_not_asked_here(screen: Make, paths: Paths) -> None:
     other = screen("tests.cli.asking", "plain")
-    other.see("User name")
+    other.wait_for("User name")
     pid = os.getpid()
     shown: list[str] = []
     face = TerminalPrompts(paths, lambda: Writer(shown), pid)
@@ -352,17 +354,17 @@ class Writer:
     ],
 )
 def test_a_line_is_shown_when_it_is_true(change: dict[str, Any], line: str) -> None:
-    assert line in show.lines(replace(QUESTION, **change))
+    assert line in show.prompt_lines(replace(QUESTION, **change))
 
 
 def test_an_account_that_is_locked_is_said_to_be_so_once() -> None:
     locked = replace(QUESTION, reason=PromptReason.LOCKED, rejections=1, confirm_retry=True)
-    assert len([line for line in show.lines(locked) if "locked" in line]) == 1
+    assert len([line for line in show.prompt_lines(locked) if "locked" in line]) == 1
 
 
 def test_lines_that_are_not_true_are_not_shown() -> None:
     bare = replace(QUESTION, realm="", programs=(), waiting=0)
-    assert show.lines(bare) == [
+    assert show.prompt_lines(bare) == [
         "Proxy “Office” wants you to sign in",
         "  Proxy:      http://proxy.example:8080",
         "  Method:     Basic",

@@ -11,7 +11,13 @@ from trayproxy.control.messages import (
     Transport,
 )
 from trayproxy.demo.company_network import CompanyNetwork, Ports
-from trayproxy.demo.guide import Happening, command, opening, tell_all, tell_requests
+from trayproxy.demo.guide import (
+    DemoEvent,
+    command,
+    describe_event,
+    describe_proxy_entry,
+    introduction,
+)
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
 
 PROXY = "http://127.0.0.1:3128"
@@ -25,19 +31,19 @@ def question(why: PromptReason) -> Prompt:
 
 
 def test_the_opening_says_what_to_type() -> None:
-    text = "\n".join(opening(NETWORK, PROXY, has_tray=True))
+    text = "\n".join(introduction(NETWORK, PROXY, has_tray=True))
     for fact in ("demo", "qwertyui", "http://127.0.0.1:8080", PROXY, "http://www.demo.example/"):
         assert fact in text
 
 
 @pytest.mark.parametrize("has_tray", [True, False])
 def test_the_opening_fits_a_terminal(has_tray: bool) -> None:
-    lines = list(opening(NETWORK, "http://127.0.0.1:65535", has_tray=has_tray))
+    lines = list(introduction(NETWORK, "http://127.0.0.1:65535", has_tray=has_tray))
     assert max(map(len, lines)) <= 100
 
 
 def test_without_a_tray_nobody_is_sent_to_its_menu() -> None:
-    text = "\n".join(opening(NETWORK, PROXY, has_tray=False))
+    text = "\n".join(introduction(NETWORK, PROXY, has_tray=False))
     assert "in this terminal" in text
     assert "menu" not in text
 
@@ -53,7 +59,10 @@ def test_the_command_is_python_where_there_is_no_curl() -> None:
 @pytest.mark.parametrize(
     ("happening", "words"),
     [
-        (ProxyLogEntry("Office", ProxyDecision.ASKED, "GET http://x/"), "407, wants a sign-in"),
+        (
+            ProxyLogEntry("Office", ProxyDecision.CHALLENGED, "GET http://x/"),
+            "407, wants a sign-in",
+        ),
         (ProxyLogEntry("Office", ProxyDecision.REJECTED, "GET http://x/"), "407, wrong password"),
         (ProxyLogEntry("Lab", ProxyDecision.PASSED, "GET http://x/"), "Lab: passed"),
         (PromptChanged(question(PromptReason.NEEDED)), "asks you to sign in to “Office”"),
@@ -62,21 +71,21 @@ def test_the_command_is_python_where_there_is_no_curl() -> None:
         (PromptClosed(1, Ending.DECLINED), "closed"),
     ],
 )
-def test_what_happens_is_told_in_a_line(happening: Happening, words: str) -> None:
-    assert words in tell_all(happening)
+def test_what_happens_is_told_in_a_line(happening: DemoEvent, words: str) -> None:
+    assert words in describe_event(happening)
 
 
 def test_what_is_no_news_is_not_told() -> None:
-    assert tell_all(Quitting()) == ""
+    assert describe_event(Quitting()) == ""
 
 
 def test_a_request_cannot_write_on_the_terminal() -> None:
-    told = tell_all(
-        ProxyLogEntry("Office", ProxyDecision.ASKED, "GET \x1b]0;evil\x07" + "x" * 1000)
+    told = describe_event(
+        ProxyLogEntry("Office", ProxyDecision.CHALLENGED, "GET \x1b]0;evil\x07" + "x" * 1000)
     )
     assert told.isprintable()
     assert len(told) < 200
 
 
 def test_a_terminal_that_asks_is_not_told_so() -> None:
-    assert tell_requests(PromptChanged(question(PromptReason.NEEDED))) == ""
+    assert describe_proxy_entry(PromptChanged(question(PromptReason.NEEDED))) == ""

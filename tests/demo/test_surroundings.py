@@ -11,7 +11,7 @@ from trayproxy.demo.surroundings import (
     NO_KEYRING,
     SurroundingsError,
     TemporaryHome,
-    private,
+    isolated_environment,
     profiles,
     service,
     temporary_home,
@@ -27,7 +27,7 @@ def network() -> Iterator[CompanyNetwork]:
 
 def test_the_environment_leads_to_nothing_of_the_persons_own(tmp_path: Path) -> None:
     inherited = {"PATH": "/bin", "TRAYPROXY_HOME": "/home/me", "PYTHON_KEYRING_BACKEND": "mine"}
-    assert private(inherited, tmp_path) == {
+    assert isolated_environment(inherited, tmp_path) == {
         "PATH": "/bin",
         "TRAYPROXY_HOME": str(tmp_path),
         "PYTHON_KEYRING_BACKEND": NO_KEYRING,
@@ -42,9 +42,9 @@ def test_the_environment_has_no_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_the_home_is_gone_afterwards() -> None:
     with temporary_home() as made:
-        assert made.home.is_dir()
-        assert all(made.home.resolve() in folder.parents for folder in (made.paths.config,))
-    assert not made.home.exists()
+        assert made.folder.is_dir()
+        assert all(made.folder.resolve() in folder.parents for folder in (made.paths.config,))
+    assert not made.folder.exists()
 
 
 def test_the_profiles_lead_to_the_two_proxies(network: CompanyNetwork) -> None:

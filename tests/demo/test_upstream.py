@@ -55,7 +55,7 @@ def test_a_request_without_a_login_is_challenged_with_the_realm(
     response = connection.getresponse()
     assert response.status == 407
     assert response.getheader("Proxy-Authenticate") == 'Basic realm="Office", charset="UTF-8"'
-    assert log == [ProxyLogEntry(OFFICE, ProxyDecision.ASKED, f"GET {URL}")]
+    assert log == [ProxyLogEntry(OFFICE, ProxyDecision.CHALLENGED, f"GET {URL}")]
 
 
 def test_the_connection_of_a_challenge_serves_the_next_request(
@@ -82,7 +82,7 @@ def test_a_wrong_password_is_logged_as_rejected(
     connection = connect()
     connection.request("GET", URL, headers=signed(Login(network.login.user, "wrong")))
     assert connection.getresponse().status == 407
-    assert [entry.verdict for entry in log] == [ProxyDecision.REJECTED]
+    assert [entry.decision for entry in log] == [ProxyDecision.REJECTED]
 
 
 def test_the_scheme_is_recognised_in_any_case(connect: Connect, network: CompanyNetwork) -> None:

@@ -7,13 +7,13 @@ import msgspec
 
 from trayproxy.cli.output import (
     CommandError,
-    code_of,
+    exit_code_for,
     json_line,
     print_line,
     print_message,
     printable_line,
 )
-from trayproxy.cli.service_client import require_service, status
+from trayproxy.cli.service_client import fetch_status, require_service
 from trayproxy.cli.settings import ProfileList
 from trayproxy.control.client import Client, DisconnectedError
 from trayproxy.control.codec import ProtocolError
@@ -34,7 +34,7 @@ from trayproxy.profiles.profile import Profile
 
 JSON_SCHEMA = 1
 """Of the output of ``--json``; raised when a member changes its meaning or goes."""
-WAIT_S = 400.0
+REPLY_TIMEOUT_S = 400.0
 """A person may be asked to sign in meanwhile, and a request waits five minutes for that."""
 
 _MARKS = {
@@ -43,10 +43,10 @@ _MARKS = {
     StepState.NOT_NEEDED: "–",
     StepState.NOT_TRIED: "–",
 }
-_DETAIL = 60
+_DETAIL_LENGTH = 60
 
 
-def test(paths: Paths, name: str | None, url: str | None, *, json: bool) -> int:
+def run_test(paths: Paths, name: str | None, url: str | None, *, json: bool) -> int:
     """Try a profile and print what came of it.
 
     Args:
@@ -62,12 +62,12 @@ def test(paths: Paths, name: str | None, url: str | None, *, json: bool) -> int:
         CommandError: It cannot be tried.
     """
     with require_service(paths) as client:
-        known = status(client)
-        profile = ProfileList(known.profiles, known.profile, known.direct).find(name)
+        status = fetch_status(client)
+        profile = ProfileList(status.profiles, status.profile, status.direct).find(name)
         request = CheckProfile(profile) if url is None else CheckProfile(profile, url)
         if not json:
             print_line(f"Test of “{printable_line(profile.name)}”")
-        result = _result(client, request)
+        result = _run_check(client, request)
     print_line(as_json(profile, result) if json else as_text(request, result))
     return exit_code(result)
 
@@ -92,7 +92,7 @@ def as_text(request: CheckProfile, result: CheckResult) -> str:
         f"  {mark} " + "  ".join(filter(None, (f"{text:<{width}}", detail, _took(step)))).rstrip()
         for (mark, text, detail), step in zip(rows, result.steps, strict=True)
     ]
-    return "\n".join([*lines, verdict(result)])
+    return "\n".join([*lines, summary(result)])
 
 
 def step_text(step: Step, request: CheckProfile) -> str:
@@ -107,17 +107,17 @@ def step_text(step: Step, request: CheckProfile) -> str:
         "fetch": f"Fetch {request.url}",
         "fallback": "Connect to the other proxy",
     }
-    return printable_line(texts.get(step.name, step.name), _DETAIL)
+    return printable_line(texts.get(step.name, step.name), _DETAIL_LENGTH)
 
 
-def verdict(result: CheckResult) -> str:
+def summary(result: CheckResult) -> str:
     """Return that all is well, or what to do about the first thing that is not."""
     step = _first_failed(result)
     if step is None:
         return "All good."
     if step.problem is None:
         return f"This step did not work: {printable_line(step.detail)}"
-    return CommandError.of(step.problem).words
+    return CommandError.from_problem(step.problem).message
 
 
 def exit_code(result: CheckResult) -> ExitCode:
@@ -126,7 +126,7 @@ def exit_code(result: CheckResult) -> ExitCode:
     if step is None:
         return ExitCode.DONE
     # What has no number of its own went wrong on the way to the proxy or at it.
-    return code_of(step.problem) if step.problem and step.problem.id else ExitCode.UPSTREAM
+    return exit_code_for(step.problem) if step.problem and step.problem.id else ExitCode.UPSTREAM
 
 
 def _first_failed(result: CheckResult) -> Step | None:
@@ -135,7 +135,9 @@ def _first_failed(result: CheckResult) -> Step | None:
 
 def _detail(step: Step) -> str:
     return (
-        "not tried" if step.state is StepState.NOT_TRIED else printable_line(step.detail, _DETAIL)
+        "not tried"
+        if step.state is StepState.NOT_TRIED
+        else printable_line(step.detail, _DETAIL_LENGTH)
     )
 
 
@@ -143,38 +145,38 @@ def _took(step: Step) -> str:
     return "" if step.took is None else f"({step.took:.0f} ms)"
 
 
-def _result(client: Client, request: CheckProfile) -> CheckResult:
+def _run_check(client: Client, request: CheckProfile) -> CheckResult:
     """Return the outcome; say where a person is asked while it is waited for."""
     try:
         client.send(Subscribe())
         number = client.send(request)
-        reply = _reply(client, number, request.profile)
+        reply = _wait_for_reply(client, number, request.profile)
     except (DisconnectedError, ProtocolError) as error:
         raise CommandError(f"TrayProxy runs, but does not answer ({error}).") from None
     if isinstance(reply, Failed):
-        raise CommandError.refused(reply)
+        raise CommandError.from_reply(reply)
     if not isinstance(reply, CheckResult):
         raise CommandError("TrayProxy gave an answer that was not asked for.")
     return reply
 
 
-def _reply(client: Client, number: int, profile: Profile) -> Reply:
-    deadline = time.monotonic() + WAIT_S
-    is_told = False
-    while (left := deadline - time.monotonic()) > 0:
+def _wait_for_reply(client: Client, number: int, profile: Profile) -> Reply:
+    deadline = time.monotonic() + REPLY_TIMEOUT_S
+    is_announced = False
+    while (left_s := deadline - time.monotonic()) > 0:
         for envelope in client.receive_ready():
             message = envelope.message
             if envelope.number == number and isinstance(message, Reply):
                 return message
-            if isinstance(message, PromptChanged) and not is_told:
-                is_told = _is_for_a_person(message.prompt, profile)
-        select.select([client.fileno()], [], [], left)
+            if isinstance(message, PromptChanged) and not is_announced:
+                is_announced = _announce_prompt(message.prompt, profile)
+        select.select([client.fileno()], [], [], left_s)
     raise CommandError("The test did not end in time. (TP-203)", ExitCode.UPSTREAM)
 
 
-def _is_for_a_person(question: Prompt, profile: Profile) -> bool:
+def _announce_prompt(prompt: Prompt, profile: Profile) -> bool:
     """Say that the test waits for a person, if it does."""
-    waits = question.profile_id == profile.id and question.waiting > 0 and not question.checking
-    if waits:
+    is_waiting = prompt.profile_id == profile.id and prompt.waiting > 0 and not prompt.checking
+    if is_waiting:
         print_message("TrayProxy asks for the sign-in in its window; the test goes on then.")
-    return waits
+    return is_waiting

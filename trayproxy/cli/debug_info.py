@@ -8,9 +8,8 @@ from pathlib import Path
 
 from trayproxy import __version__
 from trayproxy.cli.output import CommandError, print_line, printable_line
-from trayproxy.cli.service_client import connect_if_running
-from trayproxy.cli.service_client import status as ask
-from trayproxy.cli.status import keyring, state
+from trayproxy.cli.service_client import connect_if_running, fetch_status
+from trayproxy.cli.status import keyring_text, state
 from trayproxy.paths import Paths
 
 _PACKAGES = (
@@ -25,17 +24,22 @@ _PACKAGES = (
     "platformdirs",
     "tomlkit",
 )
-_DESKTOP = ("XDG_CURRENT_DESKTOP", "XDG_SESSION_TYPE", "QT_QPA_PLATFORM", "WAYLAND_DISPLAY")
-_OVERRIDES = ("TRAYPROXY_HOME", "TRAYPROXY_LOG_LEVEL")
+_DESKTOP_VARIABLES = (
+    "XDG_CURRENT_DESKTOP",
+    "XDG_SESSION_TYPE",
+    "QT_QPA_PLATFORM",
+    "WAYLAND_DISPLAY",
+)
+_OWN_VARIABLES = ("TRAYPROXY_HOME", "TRAYPROXY_LOG_LEVEL")
 
 
 def show(paths: Paths) -> None:
     """Print it. Nothing in it names the person, a proxy or a password."""
-    for title, text in facts(paths, os.environ):
+    for title, text in debug_lines(paths, os.environ):
         print_line(f"{title + ':':<20} {text}")
 
 
-def facts(paths: Paths, environ: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+def debug_lines(paths: Paths, environ: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     """Yield title and text of each line."""
     yield "TrayProxy", __version__
     yield "Python", f"{platform.python_version()} ({platform.python_implementation()})"
@@ -45,29 +49,29 @@ def facts(paths: Paths, environ: Mapping[str, str]) -> Iterable[tuple[str, str]]
             yield package, version(package)
         except PackageNotFoundError:
             yield package, "not installed"
-    for name in (*_DESKTOP, *_OVERRIDES):
+    for name in (*_DESKTOP_VARIABLES, *_OWN_VARIABLES):
         if value := environ.get(name):
             yield name, _without_home(printable_line(value))
     yield "Settings", _without_home(str(paths.config_file))
     yield "Log", _without_home(str(paths.log_file))
-    yield from _service(paths)
+    yield from _service_lines(paths)
 
 
-def _service(paths: Paths) -> Iterable[tuple[str, str]]:
+def _service_lines(paths: Paths) -> Iterable[tuple[str, str]]:
     try:
         client = connect_if_running(paths)
         if client is None:
             yield "Service", "not running"
             return
         with client:
-            known = ask(client)
+            status = fetch_status(client)
     except CommandError as error:
-        yield "Service", error.words
+        yield "Service", error.message
         return
-    yield "Service", f"{known.version}, on {known.address}"
+    yield "Service", f"{status.version}, on {status.address}"
     # Bare words: sentences name the profile, its proxy or the user, which are nobody's business.
-    yield "State", f"{state(known)} (sign-in {known.sign_in}, proxy {known.upstream})"
-    yield "Keyring", keyring(known.keyring)
+    yield "State", f"{state(status)} (sign-in {status.sign_in}, proxy {status.upstream})"
+    yield "Keyring", keyring_text(status.keyring)
 
 
 def _without_home(text: str) -> str:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from shlex import quote
 
 from trayproxy.cli.output import CommandError, print_line, print_message
-from trayproxy.cli.service_client import NOT_RUNNING, connect_if_running
-from trayproxy.cli.service_client import status as ask
+from trayproxy.cli.service_client import NOT_RUNNING, connect_if_running, fetch_status
 from trayproxy.control.messages import ListenerState, Problem
 from trayproxy.desktop.ports import is_in_use
 from trayproxy.desktop.shell import guess_shell
@@ -18,7 +17,7 @@ from trayproxy.profiles.store import SettingsError, SettingsStore
 NO_PROXY = "localhost,127.0.0.1,::1"
 _NAMES = ("http_proxy", "https_proxy", "no_proxy")
 
-_USES = {
+_USAGE = {
     "fish": "trayproxy env | source",
     "powershell": "trayproxy env | Out-String | Invoke-Expression",
 }
@@ -32,14 +31,14 @@ def show(paths: Paths, shell: str | None, *, unset: bool) -> None:
             known before TrayProxy runs. Nothing was printed.
     """
     shell = shell or guess_shell()
-    print_line(unsetting(shell) if unset else setting(shell, _address(paths)))
+    print_line(unset_commands(shell) if unset else set_commands(shell, _address(paths)))
     if sys.stdout.isatty() and shell not in ("cmd", "nu"):
         option = " --unset" if unset else ""
-        use = _USES.get(shell, 'eval "$(trayproxy env)"')
+        use = _USAGE.get(shell, 'eval "$(trayproxy env)"')
         print_message(f"# To use this: {use.replace('trayproxy env', 'trayproxy env' + option)}")
 
 
-def setting(shell: str, address: str) -> str:
+def set_commands(shell: str, address: str) -> str:
     """Return the commands that make programs of a shell use TrayProxy.
 
     Args:
@@ -49,22 +48,24 @@ def setting(shell: str, address: str) -> str:
     url = f"http://{address}"
     values = dict(zip(_NAMES, (url, url, NO_PROXY), strict=True))
     # Most programs read one case or the other, a few only lower case; cmd knows no case.
-    both = values | {name.upper(): value for name, value in values.items()}
+    variables = values | {name.upper(): value for name, value in values.items()}
     match shell:
         case "fish":
-            return _lines("set -gx {} {}", both, quote)
+            return _lines("set -gx {} {}", variables, quote)
         case "nu":
-            pairs = ", ".join(f"{name}: {_double(value)}" for name, value in both.items())
+            pairs = ", ".join(
+                f"{name}: {_quote_nushell(value)}" for name, value in variables.items()
+            )
             return f"load-env {{{pairs}}}"
         case "powershell":
-            return _lines("$env:{} = {}", both, _single)
+            return _lines("$env:{} = {}", variables, _quote_powershell)
         case "cmd":
-            return _lines('set "{}={}"', {name.upper(): both[name] for name in _NAMES}, str)
-    return "export " + " ".join(f"{name}={quote(value)}" for name, value in both.items())
+            return _lines('set "{}={}"', {name.upper(): variables[name] for name in _NAMES}, str)
+    return "export " + " ".join(f"{name}={quote(value)}" for name, value in variables.items())
 
 
-def unsetting(shell: str) -> str:
-    """Return the commands that undo those of `setting`."""
+def unset_commands(shell: str) -> str:
+    """Return the commands that undo those of `set_commands`."""
     names = (*_NAMES, *map(str.upper, _NAMES))
     match shell:
         case "fish":
@@ -82,12 +83,12 @@ def _lines(template: str, values: Mapping[str, str], quoted: Callable[[str], str
     return "\n".join(template.format(name, quoted(value)) for name, value in values.items())
 
 
-def _single(text: str) -> str:
+def _quote_powershell(text: str) -> str:
     """Quote for PowerShell, where a quotation mark is doubled and nothing else is special."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def _double(text: str) -> str:
+def _quote_nushell(text: str) -> str:
     """Quote for Nushell."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -101,9 +102,9 @@ def _address(paths: Paths) -> str:
     client = connect_if_running(paths)
     if client is not None:
         with client:
-            status = ask(client)
+            status = fetch_status(client)
         if status.listener is ListenerState.FAILED and status.problem is not None:
-            raise CommandError.of(status.problem, ExitCode.PORT)
+            raise CommandError.from_problem(status.problem, ExitCode.PORT)
         return status.address
     try:
         listen = SettingsStore(paths.config_file).load().listen
@@ -113,7 +114,7 @@ def _address(paths: Paths) -> str:
         raise CommandError(NOT_RUNNING, ExitCode.NOT_RUNNING)
     if is_in_use(listen.port, listen.host):
         body = f"Another program already uses {listen}."
-        raise CommandError.of(
+        raise CommandError.from_problem(
             Problem("TP-101", f"Port {listen.port} is taken", body), ExitCode.PORT
         )
     return str(listen)

@@ -8,8 +8,8 @@ import getpass
 import sys
 
 from trayproxy.auth.login import Login
-from trayproxy.cli.output import CommandError, code_of, print_message, printable_line
-from trayproxy.cli.settings import settings
+from trayproxy.cli.output import CommandError, exit_code_for, print_message, printable_line
+from trayproxy.cli.settings import open_settings
 from trayproxy.desktop.hardening import harden
 from trayproxy.exit_codes import ExitCode
 from trayproxy.paths import Paths
@@ -17,7 +17,7 @@ from trayproxy.profiles.profile import SignIn
 
 NO_KEYRING = "TP-402"
 """The problem that a login is kept in memory because no keyring can keep it: no failure."""
-_NO_PASSWORD = {
+_NO_PASSWORD_TEXTS = {
     SignIn.SSO: "uses your Windows or Kerberos sign-in: there is no password to save.",
     SignIn.NONE: "is set to need no sign-in: there is no password to save.",
 }
@@ -39,26 +39,30 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
     harden()
     if not from_stdin and not sys.stdin.isatty():
         raise CommandError("There is no terminal to ask at. Use --stdin.", ExitCode.USAGE)
-    with settings(paths) as at:
-        profile = at.profiles().find(name)
+    with open_settings(paths) as settings:
+        profile = settings.profiles().find(name)
     if profile.sign_in is not SignIn.PASSWORD:
-        raise CommandError(f"“{printable_line(profile.name)}” {_NO_PASSWORD[profile.sign_in]}")
-    who = profile.user if user is None else user
-    if not who and from_stdin:
+        raise CommandError(
+            f"“{printable_line(profile.name)}” {_NO_PASSWORD_TEXTS[profile.sign_in]}"
+        )
+    user_name = profile.user if user is None else user
+    if not user_name and from_stdin:
         words = f"“{printable_line(profile.name)}” has no user name. Give one with --user."
         raise CommandError(words, ExitCode.USAGE)
     if not from_stdin:
         print_message(f"“{printable_line(profile.name)}” is {profile.upstream}.")
     try:
-        who = who or _ask_user()
+        user_name = user_name or _ask_user()
         password = (
-            read_line() if from_stdin else getpass.getpass(f"Password for {printable_line(who)}: ")
+            read_password_line()
+            if from_stdin
+            else getpass.getpass(f"Password for {printable_line(user_name)}: ")
         )
     except UnicodeDecodeError:
         raise CommandError(f"This terminal does not send {sys.stdin.encoding} text.") from None
     # Anew: a person may take long, and nothing is locked meanwhile.
-    with settings(paths) as at:
-        problem = at.save_login(profile, Login(who, password), is_typed=not from_stdin)
+    with open_settings(paths) as settings:
+        problem = settings.save_login(profile, Login(user_name, password), is_typed=not from_stdin)
     if problem is None:
         print_message("The proxy has accepted the password; it is saved.")
         return
@@ -66,19 +70,19 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
         "The proxy has accepted the password. TrayProxy keeps it in memory until it quits."
     )
     if problem.id != NO_KEYRING:
-        raise CommandError.of(problem, code_of(problem))
+        raise CommandError.from_problem(problem, exit_code_for(problem))
     print_message(f"{printable_line(problem.title)}. {printable_line(problem.body)} ({problem.id})")
 
 
 def logout(paths: Paths, name: str | None) -> None:
     """Remove the saved password of a profile, the active one without a name."""
-    with settings(paths) as at:
-        profile = at.profiles().find(name)
-        at.forget_login(profile)
+    with open_settings(paths) as settings:
+        profile = settings.profiles().find(name)
+        settings.forget_login(profile)
     print_message(f"TrayProxy keeps no password of “{printable_line(profile.name)}” any more.")
 
 
-def read_line() -> str:
+def read_password_line() -> str:
     """Return the first line of standard input without its end.
 
     Raises:

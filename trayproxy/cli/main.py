@@ -16,7 +16,7 @@ from trayproxy.cli.streams import (
     discard_output,
     discard_unwritten_errors,
     ensure_streams,
-    take_all_characters,
+    replace_unencodable,
 )
 from trayproxy.exit_codes import ExitCode
 from trayproxy.paths import HOME_VARIABLE, PathError, Paths, locate
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if None in (sys.stdin, sys.stdout, sys.stderr):
         ensure_streams()
-    take_all_characters()
+    replace_unencodable()
     try:
         parser = _parser()
         _check_verbs(parser, given)
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _make_home_private(paths)
         return verb(paths, parsed) or ExitCode.DONE
     except CommandError as error:
-        print_message(error.words)
-        return error.code
+        print_message(error.message)
+        return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -76,9 +76,9 @@ def _make_home_private(paths: Paths) -> None:
 
 
 def _tray(paths: Paths, arguments: Arguments) -> int:
-    from trayproxy.cli.start import tray
+    from trayproxy.cli.start import run_tray
 
-    return tray(paths, ["--background"] if arguments.background else [])
+    return run_tray(paths, ["--background"] if arguments.background else [])
 
 
 def _run(paths: Paths, arguments: Arguments) -> int:
@@ -147,14 +147,14 @@ def _profiles_show(paths: Paths, arguments: Arguments) -> None:
 def _profiles_add(paths: Paths, arguments: Arguments) -> None:
     from trayproxy.cli.profiles import ProfileChange, add
 
-    change = ProfileChange(**{part: getattr(arguments, part) for part in _PARTS})
+    change = ProfileChange(**{part: getattr(arguments, part) for part in _PROFILE_OPTIONS})
     add(paths, arguments.name, arguments.upstream, change, use=arguments.use)
 
 
 def _profiles_edit(paths: Paths, arguments: Arguments) -> None:
     from trayproxy.cli.profiles import ProfileChange, edit
 
-    parts = {part: getattr(arguments, part) for part in (*_PARTS, "name", "upstream")}
+    parts = {part: getattr(arguments, part) for part in (*_PROFILE_OPTIONS, "name", "upstream")}
     if all(value is None for value in parts.values()):
         raise CommandError(
             "Say what to change; see: trayproxy profiles edit --help", ExitCode.USAGE
@@ -175,9 +175,9 @@ def _profiles_use(paths: Paths, arguments: Arguments) -> None:
 
 
 def _test(paths: Paths, arguments: Arguments) -> int:
-    from trayproxy.cli.check import test
+    from trayproxy.cli.check import run_test
 
-    return test(paths, arguments.profile, arguments.url, json=arguments.json)
+    return run_test(paths, arguments.profile, arguments.url, json=arguments.json)
 
 
 def _login(paths: Paths, arguments: Arguments) -> None:
@@ -286,7 +286,7 @@ def _parser() -> _Parser:
     status = verbs.add("status", _status, "show what TrayProxy knows", "trayproxy status --json")
     status.add_argument("--json", action="store_true", help='for programs; "schema" is 1')
     _add_profiles(verbs)
-    _add_sign_in(verbs)
+    _add_login_verbs(verbs)
     _add_test(verbs)
     verbs.add("show", _show, "show the window of the running TrayProxy", "trayproxy show")
     verbs.add("quit", _quit, "end the running TrayProxy", "trayproxy quit")
@@ -325,24 +325,29 @@ def _add_run(verbs: _Verbs) -> None:
         "trayproxy run --upstream proxy.example:8080 --user jdoe",
     )
     run.add_argument(
-        "--listen", metavar="HOST:PORT", type=_checked("parse_listen"), help="port 0: any free one"
+        "--listen",
+        metavar="HOST:PORT",
+        type=_validated("parse_listen"),
+        help="port 0: any free one",
     )
     which = run.add_mutually_exclusive_group()
     which.add_argument("--profile", metavar="NAME", help="use this profile in this run")
     which.add_argument(
         "--upstream",
         metavar="URL",
-        type=_checked("parse_upstream"),
+        type=_validated("parse_upstream"),
         help="use this proxy in this run; nothing is saved",
     )
     run.add_argument(
         "--ca-file",
         metavar="FILE",
-        type=_file_here,
+        type=_existing_file,
         help="with --upstream: the company's certificate, for an https proxy",
     )
-    run.add_argument("--user", metavar="NAME", type=_checked("check_user"), help="with --upstream")
-    _add_ways_to_sign_in(run, "with --upstream: ")
+    run.add_argument(
+        "--user", metavar="NAME", type=_validated("check_user"), help="with --upstream"
+    )
+    _add_sign_in_options(run, "with --upstream: ")
     run.add_argument(
         "--password-stdin",
         action="store_true",
@@ -372,14 +377,14 @@ def _add_profiles(verbs: _Verbs) -> None:
         "add a profile",
         "trayproxy profiles add Office proxy.example:8080 --user jdoe",
     )
-    add.add_argument("name", metavar="NAME", type=_checked("check_name"))
+    add.add_argument("name", metavar="NAME", type=_validated("check_name"))
     add.add_argument(
         "upstream",
         metavar="HOST:PORT",
-        type=_checked("parse_upstream"),
+        type=_validated("parse_upstream"),
         help="the company's proxy; with https:// or socks5:// in front if it is one of those",
     )
-    _add_parts(add, _file_here)
+    _add_profile_options(add, _existing_file)
     add.add_argument("--use", action="store_true", help="use it now (the first one always is)")
     edit = inner.add(
         "edit",
@@ -388,15 +393,15 @@ def _add_profiles(verbs: _Verbs) -> None:
         "trayproxy profiles edit Office --sign-in sso --method negotiate",
     )
     edit.add_argument("profile", metavar="NAME")
-    edit.add_argument("--name", metavar="NAME", type=_checked("check_name"), help="another name")
+    edit.add_argument("--name", metavar="NAME", type=_validated("check_name"), help="another name")
     edit.add_argument(
         "--address",
         dest="upstream",
         metavar="HOST:PORT",
-        type=_checked("parse_upstream"),
+        type=_validated("parse_upstream"),
         help="another proxy; one has to sign in there anew",
     )
-    _add_parts(edit, _file_here_or_none)
+    _add_profile_options(edit, _existing_file_or_empty)
     remove = inner.add(
         "remove", _profiles_remove, "delete a profile", "trayproxy profiles remove Lab"
     )
@@ -410,14 +415,14 @@ def _add_profiles(verbs: _Verbs) -> None:
     use.add_argument("profile", metavar="NAME")
 
 
-_PARTS = ("user", "sign_in", "method", "encoding", "bypass", "fallbacks", "ca_file")
-"""What `_add_parts` adds, None if it is not given."""
+_PROFILE_OPTIONS = ("user", "sign_in", "method", "encoding", "bypass", "fallbacks", "ca_file")
+"""What `_add_profile_options` adds, None if it is not given."""
 
 
-def _add_parts(parser: _Parser, file: Callable[[str], str]) -> None:
+def _add_profile_options(parser: _Parser, file: Callable[[str], str]) -> None:
     """Add the options for the parts of a profile."""
-    parser.add_argument("--user", metavar="NAME", type=_checked("check_user"), help="user name")
-    _add_ways_to_sign_in(parser)
+    parser.add_argument("--user", metavar="NAME", type=_validated("check_user"), help="user name")
+    _add_sign_in_options(parser)
     parser.add_argument(
         "--encoding",
         choices=["utf-8", "latin-1"],
@@ -426,14 +431,14 @@ def _add_parts(parser: _Parser, file: Callable[[str], str]) -> None:
     parser.add_argument(
         "--bypass",
         metavar="HOSTS",
-        type=_checked("parse_rules"),
+        type=_validated("parse_rules"),
         help="do not use the proxy for these, such as localhost,*.example",
     )
     parser.add_argument(
         "--fallback",
         dest="fallbacks",
         metavar="ADDRESSES",
-        type=_checked("parse_upstreams"),
+        type=_validated("parse_upstreams"),
         help="use these while the proxy cannot be reached, separated by commas",
     )
     parser.add_argument(
@@ -444,7 +449,7 @@ def _add_parts(parser: _Parser, file: Callable[[str], str]) -> None:
     )
 
 
-def _add_ways_to_sign_in(parser: _Parser, when: str = "") -> None:
+def _add_sign_in_options(parser: _Parser, when: str = "") -> None:
     parser.add_argument(
         "--sign-in",
         choices=["password", "sso", "none"],
@@ -470,13 +475,13 @@ def _add_test(verbs: _Verbs) -> None:
     test.add_argument("--json", action="store_true", help='for programs; "schema" is 1')
 
 
-def _add_sign_in(verbs: _Verbs) -> None:
+def _add_login_verbs(verbs: _Verbs) -> None:
     login = verbs.add(
         "login", _login, "try a password at the proxy, and save it", "trayproxy login Office"
     )
     login.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the one in use")
     login.add_argument(
-        "--user", metavar="NAME", type=_checked("check_user"), help="another user name"
+        "--user", metavar="NAME", type=_validated("check_user"), help="another user name"
     )
     login.add_argument(
         "--stdin", action="store_true", help="read the password from standard input, one line"
@@ -499,20 +504,20 @@ def _add_env(verbs: _Verbs) -> None:
     env.add_argument("--unset", action="store_true", help="print what undoes them")
 
 
-def _file_here(path: str) -> str:
+def _existing_file(path: str) -> str:
     """Return the whole path of a file that exists; the service does not run where we do."""
     whole = os.path.abspath(path)
     if not os.path.isfile(whole):
         raise argparse.ArgumentTypeError("there is no such file")
-    checked: str = _checked("check_ca_file")(whole)
+    checked: str = _validated("check_ca_file")(whole)
     return checked
 
 
-def _file_here_or_none(path: str) -> str:
-    return _file_here(path) if path else ""
+def _existing_file_or_empty(path: str) -> str:
+    return _existing_file(path) if path else ""
 
 
-def _checked(function: str) -> Callable[[str], Any]:
+def _validated(function: str) -> Callable[[str], Any]:
     """Let argparse call a function of `trayproxy.profiles.validate`, and tell what that says."""
 
     def convert(text: str) -> Any:

@@ -24,7 +24,7 @@ _CODES = {
 could not be put on record (TP-311) was not sent."""
 
 
-def code_of(problem: Problem) -> ExitCode:
+def exit_code_for(problem: Problem) -> ExitCode:
     """Return the exit code that tells of a problem (ux §5.2): by the hundreds of its id."""
     if problem.id in _CODES:
         return _CODES[problem.id]
@@ -35,26 +35,26 @@ class CommandError(Exception):
     """The verb ends here, with these words.
 
     Attributes:
-        words: For the person; a sentence or more.
-        code: The exit code.
+        message: For the person; a sentence or more.
+        exit_code: The exit code.
     """
 
     def __init__(self, words: str, code: int = ExitCode.FAILED) -> None:
         super().__init__(words)
-        self.words = words
-        self.code = code
+        self.message = words
+        self.exit_code = code
 
     @classmethod
-    def of(cls, problem: Problem, code: int = ExitCode.FAILED) -> "CommandError":
+    def from_problem(cls, problem: Problem, code: int = ExitCode.FAILED) -> "CommandError":
         """Return the end that a problem makes."""
         return cls(
             f"{printable_line(problem.title)}. {printable_line(problem.body)} ({problem.id})", code
         )
 
     @classmethod
-    def refused(cls, failed: Failed) -> "CommandError":
+    def from_reply(cls, failed: Failed) -> "CommandError":
         """Return the end that a reply of the service makes."""
-        return cls.of(failed.problem, failed.exit_code)
+        return cls.from_problem(failed.problem, failed.exit_code)
 
 
 def print_line(text: str) -> None:

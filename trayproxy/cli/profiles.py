@@ -5,26 +5,26 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from trayproxy.cli.output import CommandError, print_line, print_message, printable_line
-from trayproxy.cli.settings import ProfileList, settings
+from trayproxy.cli.settings import ProfileList, open_settings
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import DIRECT_NAME, Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.validate import make_id
 
 T = TypeVar("T")
 
-_SIGN_IN = {
+_SIGN_IN_TEXTS = {
     SignIn.PASSWORD: "user name and password",
     SignIn.SSO: "your Windows or Kerberos sign-in, no password",
     SignIn.NONE: "none",
 }
-_METHOD = {
+_METHOD_TEXTS = {
     Method.NEGOTIATE: "Negotiate",
     Method.NTLM: "NTLM",
     Method.DIGEST: "Digest",
     Method.BASIC: "Basic",
 }
 
-_ENCODING = {Encoding.LATIN_1: "Latin-1"}
+_ENCODING_TEXTS = {Encoding.LATIN_1: "Latin-1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +47,30 @@ class ProfileChange:
     fallbacks: tuple[Upstream, ...] | None = None
     ca_file: str | None = None
 
-    def of(self, profile: Profile) -> Profile:
+    def apply(self, profile: Profile) -> Profile:
         """Return the profile with these parts."""
         return replace(
             profile,
-            name=_given(self.name, profile.name),
-            upstream=_given(self.upstream, profile.upstream),
-            user=_given(self.user, profile.user),
-            sign_in=SignIn(_given(self.sign_in, profile.sign_in)),
-            method=Method(_given(self.method, profile.method)),
-            encoding=Encoding(_given(self.encoding, profile.encoding)),
-            bypass=_given(self.bypass, profile.bypass),
-            fallbacks=_given(self.fallbacks, profile.fallbacks),
-            ca_file=_given(self.ca_file, profile.ca_file),
+            name=_or_default(self.name, profile.name),
+            upstream=_or_default(self.upstream, profile.upstream),
+            user=_or_default(self.user, profile.user),
+            sign_in=SignIn(_or_default(self.sign_in, profile.sign_in)),
+            method=Method(_or_default(self.method, profile.method)),
+            encoding=Encoding(_or_default(self.encoding, profile.encoding)),
+            bypass=_or_default(self.bypass, profile.bypass),
+            fallbacks=_or_default(self.fallbacks, profile.fallbacks),
+            ca_file=_or_default(self.ca_file, profile.ca_file),
         )
 
 
-def _given(value: T | None, default: T) -> T:
+def _or_default(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
 def show_list(paths: Paths) -> None:
     """Print all profiles, the active one marked with an asterisk."""
-    with settings(paths) as at:
-        profiles = at.profiles()
+    with open_settings(paths) as settings:
+        profiles = settings.profiles()
     if not profiles.all:
         print_message(
             "There are no profiles yet. Add one: trayproxy profiles add Office proxy.example:8080"
@@ -87,17 +87,17 @@ def show_list(paths: Paths) -> None:
 
 def show_one(paths: Paths, name: str | None) -> None:
     """Print one profile, the active one without a name."""
-    with settings(paths) as at:
-        profiles = at.profiles()
+    with open_settings(paths) as settings:
+        profiles = settings.profiles()
     profile = profiles.find(name)
     rows = {
         "Name": printable_line(profile.name),
         "Proxy": str(profile.upstream),
         "Otherwise": ", ".join(map(str, profile.fallbacks)),
         "Certificate": printable_line(profile.ca_file),
-        "Sign-in": _SIGN_IN[profile.sign_in],
-        "Method": _METHOD.get(profile.method, ""),
-        "Encoding": _ENCODING.get(profile.encoding, ""),
+        "Sign-in": _SIGN_IN_TEXTS[profile.sign_in],
+        "Method": _METHOD_TEXTS.get(profile.method, ""),
+        "Encoding": _ENCODING_TEXTS.get(profile.encoding, ""),
         "User name": printable_line(profile.user) or "not set",
         "Not used for": ", ".join(map(printable_line, profile.bypass)) or "nothing",
         "In use": "yes" if _is_active(profile, profiles) else "no",
@@ -119,13 +119,13 @@ def add(paths: Paths, name: str, upstream: Upstream, parts: ProfileChange, *, us
         parts: What else was given.
         use: Make it the active one, even if another one is.
     """
-    with settings(paths) as at:
-        taken = [profile.id for profile in at.profiles().all]
-        made = parts.of(Profile(make_id(name, taken), name, upstream))
-        at.save(made)
+    with open_settings(paths) as settings:
+        taken = [profile.id for profile in settings.profiles().all]
+        made = parts.apply(Profile(make_id(name, taken), name, upstream))
+        settings.save(made)
         if use:
-            at.use(made)
-        in_use = _is_active(made, at.profiles())
+            settings.use(made)
+        in_use = _is_active(made, settings.profiles())
     print_message(
         f"Added “{printable_line(made.name)}”{', which is in use now' if in_use else ''}."
     )
@@ -133,9 +133,9 @@ def add(paths: Paths, name: str, upstream: Upstream, parts: ProfileChange, *, us
 
 def edit(paths: Paths, name: str, change: ProfileChange) -> None:
     """Change parts of a profile."""
-    with settings(paths) as at:
-        changed = change.of(at.profiles().find(name))
-        at.save(changed)
+    with open_settings(paths) as settings:
+        changed = change.apply(settings.profiles().find(name))
+        settings.save(changed)
     print_message(f"Changed “{printable_line(changed.name)}”.")
 
 
@@ -147,22 +147,22 @@ def remove(paths: Paths, name: str, *, forget: bool) -> None:
     Raises:
         CommandError: The person has not agreed, or the profile cannot be deleted.
     """
-    with settings(paths) as at:
-        profiles = at.profiles()
+    with open_settings(paths) as settings:
+        profiles = settings.profiles()
     profile = profiles.find(name)
     if _is_active(profile, profiles) and sys.stdin.isatty():
         _confirm_removal(profile)
     # Opened again: a person may take long to answer, and other commands must not wait for that.
-    with settings(paths) as at:
-        profile = at.profiles().find(name)
-        at.delete(profile, forget=forget)
-        left = at.profiles()
+    with open_settings(paths) as settings:
+        profile = settings.profiles().find(name)
+        settings.delete(profile, forget=forget)
+        remaining = settings.profiles()
     print_message(f"Removed “{printable_line(profile.name)}”.")
-    if not left.all:
+    if not remaining.all:
         print_message(
             "No profile is left. Add one: trayproxy profiles add Office proxy.example:8080"
         )
-    elif left.active is None and not left.direct:
+    elif remaining.active is None and not remaining.direct:
         print_message("No profile is in use now. Choose one: trayproxy profiles use")
 
 
@@ -178,14 +178,14 @@ def _confirm_removal(profile: Profile) -> None:
 
 def use(paths: Paths, name: str) -> None:
     """Make a profile the active one, or let programs connect directly."""
-    with settings(paths) as at:
-        profiles = at.profiles()
+    with open_settings(paths) as settings:
+        profiles = settings.profiles()
         if profiles.means_direct(name):
-            at.connect_directly()
+            settings.connect_directly()
             print_message("Programs connect directly now, without a proxy.")
             return
         profile = profiles.find(name)
-        at.use(profile)
+        settings.use(profile)
     print_message(f"“{printable_line(profile.name)}” is in use.")
 
 

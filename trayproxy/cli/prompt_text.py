@@ -11,40 +11,43 @@ from trayproxy.control.messages import (
 )
 from trayproxy.control.prompt_reasons import NO_PREVIOUS_REALM_TEXT, REASON_TEXTS
 
-_NAME = 60
-_REALM = 80
-_ACCOUNT_AT_RISK = 3
+_NAME_LENGTH = 60
+_REALM_LENGTH = 80
+_LOCKOUT_RISK_REJECTIONS = 3
 """So many rejected passwords in a row may have locked the account (ux §3.4)."""
-_IN_OCTETS = frozenset({"basic", "digest"})
+_SCHEMES_WITH_ENCODING = frozenset({"basic", "digest"})
 
 
-def lines(question: Prompt) -> list[str]:
+def prompt_lines(prompt: Prompt) -> list[str]:
     """Return what is shown above the prompts; only what is true."""
     rows = [
-        ("Proxy", printable_line(question.upstream)),
-        ("Method", printable_line(question.method)),
+        ("Proxy", printable_line(prompt.upstream)),
+        ("Method", printable_line(prompt.method)),
     ]
-    if question.realm:
-        rows.insert(1, ("It says", f"“{printable_line(question.realm, _REALM)}”"))
-    if who := needed_by(question):
-        rows.append(("Needed by", who))
-    shown = [f"Proxy “{printable_line(question.profile, _NAME)}” wants you to sign in"]
+    if prompt.realm:
+        rows.insert(1, ("It says", f"“{printable_line(prompt.realm, _REALM_LENGTH)}”"))
+    if programs := waiting_programs(prompt):
+        rows.append(("Needed by", programs))
+    shown = [f"Proxy “{printable_line(prompt.profile, _NAME_LENGTH)}” wants you to sign in"]
     shown += [f"  {title + ':':<11} {text}" for title, text in rows]
-    shown += [f"  {line}" for line in (transport(question), why(question), lock_out(question))]
+    shown += [
+        f"  {line}"
+        for line in (transport_text(prompt), reason_text(prompt), lockout_warning(prompt))
+    ]
     return [line for line in shown if line.strip()]
 
 
-def needed_by(question: Prompt) -> str:
+def waiting_programs(prompt: Prompt) -> str:
     """Return who waits: ``git (4312) → github.com:443, and 3 more``; empty if nobody does."""
-    if not question.programs or not question.waiting:
+    if not prompt.programs or not prompt.waiting:
         return ""
-    more = question.waiting - 1
-    return _program(question.programs[0]) + (f", and {more} more" if more else "")
+    more = prompt.waiting - 1
+    return _program(prompt.programs[0]) + (f", and {more} more" if more else "")
 
 
-def transport(question: Prompt) -> str:
+def transport_text(prompt: Prompt) -> str:
     """Return how well the password is protected on its way (ux §3.5)."""
-    match question.transport:
+    match prompt.transport:
         case Transport.READABLE:
             return (
                 "Warning: the password travels unencrypted to this proxy. "
@@ -52,59 +55,61 @@ def transport(question: Prompt) -> str:
             )
         case Transport.ENCRYPTED:
             return "The connection to the proxy is encrypted."
-    if question.method.lower() == "digest":
+    if prompt.method.lower() == "digest":
         return "The password itself is not sent, but the connection to the proxy is not encrypted."
     return (
         "Your password is not sent in readable form; the connection to the proxy is not encrypted."
     )
 
 
-def why(question: Prompt) -> str:
+def reason_text(prompt: Prompt) -> str:
     """Return why the person is asked, empty if only because no password is known."""
-    before = printable_line(question.before, _REALM)
-    if question.reason is PromptReason.REALM_CHANGED and not before:
+    before = printable_line(prompt.before, _REALM_LENGTH)
+    if prompt.reason is PromptReason.REALM_CHANGED and not before:
         return NO_PREVIOUS_REALM_TEXT
-    method = printable_line(question.method, _NAME)
-    words = {"store": store(question.keyring), "before": before, "method": method}
-    return REASON_TEXTS.get(question.reason, "").format(**words)
+    method = printable_line(prompt.method, _NAME_LENGTH)
+    words = {"store": keyring_name(prompt.keyring), "before": before, "method": method}
+    return REASON_TEXTS.get(prompt.reason, "").format(**words)
 
 
-def encoding(question: Prompt) -> str:
+def encoding_hint(prompt: Prompt) -> str:
     """Return what may be the matter with a login beyond ASCII that was rejected, if it is that."""
-    is_rejected = question.reason in (PromptReason.TYPED_REJECTED, PromptReason.REPEATED)
-    if not is_rejected or question.method.lower() not in _IN_OCTETS:
+    is_rejected = prompt.reason in (PromptReason.TYPED_REJECTED, PromptReason.REPEATED)
+    if not is_rejected or prompt.method.lower() not in _SCHEMES_WITH_ENCODING:
         return ""
     return (
         "If it is right: some older proxies read letters such as ä or é in another way. "
-        f'Try: trayproxy profiles edit "{printable_line(question.profile, _NAME)}" '
+        f'Try: trayproxy profiles edit "{printable_line(prompt.profile, _NAME_LENGTH)}" '
         "--encoding latin-1"
     )
 
 
-def lock_out(question: Prompt) -> str:
+def lockout_warning(prompt: Prompt) -> str:
     """Return the warning about locked accounts, from the second rejection on."""
-    if question.reason is PromptReason.LOCKED:
+    if prompt.reason is PromptReason.LOCKED:
         return ""  # That is known, and said already.
-    if question.confirm_retry and question.rejections >= _ACCOUNT_AT_RISK:
+    if prompt.confirm_retry and prompt.rejections >= _LOCKOUT_RISK_REJECTIONS:
         return (
-            f"Your account may be locked: the proxy rejected {question.rejections} passwords in a "
+            f"Your account may be locked: the proxy rejected {prompt.rejections} passwords in a "
             "row. Waiting 15 to 30 minutes or asking your help desk usually helps."
         )
-    if question.rejections >= 2:
+    if prompt.rejections >= 2:
         return "Many companies lock accounts after 3 to 5 wrong tries."
     return ""
 
 
-def store(keyring: KeyringStatus) -> str:
+def keyring_name(keyring: KeyringStatus) -> str:
     """Return the password store as people know it."""
-    return printable_line(keyring.name, _NAME) or "Your keyring"
+    return printable_line(keyring.name, _NAME_LENGTH) or "Your keyring"
 
 
-def no_remembering(keyring: KeyringStatus) -> str:
+def remember_unavailable(keyring: KeyringStatus) -> str:
     """Return why passwords cannot be kept, empty if they can (ux §5.3, TP-402)."""
     match keyring.state:
         case KeyringState.UNSAFE:
-            return f"Remembering is off: {store(keyring)} would store the password unprotected."
+            return (
+                f"Remembering is off: {keyring_name(keyring)} would store the password unprotected."
+            )
         case KeyringState.MISSING:
             return "Remembering is off: this system offers no keyring."
         case KeyringState.OFF:
@@ -113,6 +118,6 @@ def no_remembering(keyring: KeyringStatus) -> str:
 
 
 def _program(waiting: Program) -> str:
-    name = printable_line(waiting.name, _NAME) or "A program"
+    name = printable_line(waiting.name, _NAME_LENGTH) or "A program"
     pid = f" ({waiting.pid})" if waiting.pid else ""
-    return f"{name}{pid} → {printable_line(waiting.target, _NAME)}"
+    return f"{name}{pid} → {printable_line(waiting.target, _NAME_LENGTH)}"

@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from threading import Thread
 
-from trayproxy.cli.login import read_line
+from trayproxy.cli.login import read_password_line
 from trayproxy.cli.output import CommandError, print_line
 from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.desktop.hardening import harden
@@ -15,7 +15,7 @@ from trayproxy.options import RunOptions
 from trayproxy.paths import Paths
 from trayproxy.service.main import run as serve
 
-_SETTLE_S = 2.0
+_SETTLE_TIMEOUT_S = 2.0
 """How long the terminal may take to attach, a few milliseconds as a rule."""
 
 
@@ -36,19 +36,19 @@ def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: 
     """
     harden()
     if password_from_stdin:
-        options = replace(options, password=read_line())
+        options = replace(options, password=read_password_line())
     with ExitStack() as stack:
-        asks = has_terminal() and not options.no_prompt
+        can_prompt = has_terminal() and not options.no_prompt
         logs = Logs()
         stack.callback(logs.stop)
         # A line of the log in the middle of a question would look like a part of it.
-        logs.start(paths.log_file, to_stderr=not (quiet or asks))
-        if not asks:
-            return serve(options, paths, say_where)
-        face = TerminalPrompts(paths)
-        stack.callback(face.stop)
-        face.start()
-        return serve(options, paths, _once_settled(face, say_where))
+        logs.start(paths.log_file, to_stderr=not (quiet or can_prompt))
+        if not can_prompt:
+            return serve(options, paths, print_address)
+        prompts = TerminalPrompts(paths)
+        stack.callback(prompts.stop)
+        prompts.start()
+        return serve(options, paths, _when_settled(prompts, print_address))
 
 
 def has_terminal() -> bool:
@@ -56,21 +56,23 @@ def has_terminal() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
-def say_where(address: str) -> None:
+def print_address(address: str) -> None:
     """Print the line that says that programs can connect."""
     # Who started us waits for this very line, or has no interest and no standard output for it.
     with suppress(CommandError, OSError, ValueError):
         print_line(f"listening on {address}")
 
 
-def _once_settled(face: TerminalPrompts, say: Callable[[str], None]) -> Callable[[str], None]:
+def _when_settled(
+    prompts: TerminalPrompts, print_ready: Callable[[str], None]
+) -> Callable[[str], None]:
     """Let it be said when the terminal can ask: a request that comes before is refused at once.
 
     The face attaches by the loop that calls us, so waiting is for another thread.
     """
 
     def wait(address: str) -> None:
-        face.is_settled.wait(_SETTLE_S)
-        say(address)
+        prompts.is_settled.wait(_SETTLE_TIMEOUT_S)
+        print_ready(address)
 
     return lambda address: Thread(target=wait, args=(address,), daemon=True).start()

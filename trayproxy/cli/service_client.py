@@ -32,7 +32,7 @@ def connect_if_running(paths: Paths) -> Client | None:
     try:
         client.hello("cli", can_prompt=False)
     except ServiceRefusedError as error:
-        raise CommandError.refused(error.failed) from None
+        raise CommandError.from_reply(error.failed) from None
     except (DisconnectedError, NoReplyError, ProtocolError) as error:
         raise _silent(error) from None
     return client
@@ -66,11 +66,11 @@ def request(client: Client, message: Request, timeout_s: float = 30.0) -> Reply:
     except (DisconnectedError, NoReplyError, ProtocolError) as error:
         raise _silent(error) from None
     if isinstance(reply, Failed):
-        raise CommandError.refused(reply)
+        raise CommandError.from_reply(reply)
     return reply
 
 
-def status(client: Client) -> Status:
+def fetch_status(client: Client) -> Status:
     """Return what the service knows.
 
     Raises:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from trayproxy.auth.login import Login
-from trayproxy.cli.output import CommandError, code_of, printable_line
-from trayproxy.cli.service_client import connect_if_running, request, status
+from trayproxy.cli.output import CommandError, exit_code_for, printable_line
+from trayproxy.cli.service_client import connect_if_running, fetch_status, request
 from trayproxy.control.client import Client
 from trayproxy.control.lock import AlreadyRunningError, InstanceLock
 from trayproxy.control.messages import (
@@ -27,10 +27,10 @@ from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, SettingsStore
 
-_LOCK_WAIT_S = 5.0
-_KEYRING_WAIT_S = 60.0
+_LOCK_TIMEOUT_S = 5.0
+_KEYRING_TIMEOUT_S = 60.0
 """A person may have to unlock it; the vault itself gives up on one that is silent."""
-_LOGIN_WAIT_S = 150.0
+_LOGIN_TIMEOUT_S = 150.0
 """The login is tried first, and the proxy may take its time."""
 
 
@@ -62,14 +62,14 @@ class ProfileList:
             return self.active
         found = Config(profiles=self.all).find(name)
         if found is None:
-            raise CommandError(f"There is no profile “{printable_line(name)}”. {self._known()}")
+            raise CommandError(f"There is no profile “{printable_line(name)}”. {self._available()}")
         return found
 
     def means_direct(self, name: str) -> bool:
         """Return whether a person means *Connect directly*."""
         return Config(profiles=self.all).means_direct(name)
 
-    def _known(self) -> str:
+    def _available(self) -> str:
         if not self.all:
             return "There are none yet; add one: trayproxy profiles add."
         return f"There are: {', '.join(printable_line(profile.name) for profile in self.all)}."
@@ -83,7 +83,7 @@ class PasswordStore(Protocol):
         ...
 
 
-SaveLoginHere = Callable[[Paths, Config, Profile, Login, bool], Problem | None]
+SaveLoginOffline = Callable[[Paths, Config, Profile, Login, bool], Problem | None]
 """Tries a login of one of the profiles, typed just now or not, and keeps it; returns why it was not
 kept."""
 
@@ -134,7 +134,7 @@ class Settings(Protocol):
 
 
 @contextmanager
-def settings(
+def open_settings(
     paths: Paths, open_vault: Callable[[], PasswordStore] | None = None
 ) -> Iterator[Settings]:
     """Yield the settings of the running service, or those at rest.
@@ -151,7 +151,7 @@ def settings(
         with client:
             yield ServiceSettings(client)
         return
-    with _lock(paths):
+    with _edit_lock(paths):
         yield OfflineSettings(paths, open_vault or _open_vault)
 
 
@@ -164,8 +164,8 @@ class ServiceSettings:
 
     def profiles(self) -> ProfileList:
         """Return the profiles."""
-        known = status(self._client)
-        return ProfileList(known.profiles, known.profile, known.direct)
+        status = fetch_status(self._client)
+        return ProfileList(status.profiles, status.profile, status.direct)
 
     def save(self, profile: Profile) -> None:
         """Add a profile, or change the one with its id."""
@@ -173,7 +173,7 @@ class ServiceSettings:
 
     def delete(self, profile: Profile, *, forget: bool) -> None:
         """Delete a profile, with its saved password if `forget`."""
-        request(self._client, DeleteProfile(profile.id, forget), _KEYRING_WAIT_S)
+        request(self._client, DeleteProfile(profile.id, forget), _KEYRING_TIMEOUT_S)
 
     def use(self, profile: Profile) -> None:
         """Make a profile the active one."""
@@ -185,12 +185,12 @@ class ServiceSettings:
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> Problem | None:
         """Keep a login in the keyring, else in the memory of the service, once it was accepted."""
-        reply = request(self._client, SaveLogin(profile.id, login, is_typed), _LOGIN_WAIT_S)
+        reply = request(self._client, SaveLogin(profile.id, login, is_typed), _LOGIN_TIMEOUT_S)
         return reply.problem if isinstance(reply, KeptInMemory) else None
 
     def forget_login(self, profile: Profile) -> None:
         """Remove a profile's login from the keyring."""
-        request(self._client, ForgetLogin(profile.id), _KEYRING_WAIT_S)
+        request(self._client, ForgetLogin(profile.id), _KEYRING_TIMEOUT_S)
 
 
 class OfflineSettings:
@@ -200,7 +200,7 @@ class OfflineSettings:
         self,
         paths: Paths,
         open_vault: Callable[[], PasswordStore],
-        save: SaveLoginHere | None = None,
+        save: SaveLoginOffline | None = None,
     ) -> None:
         """Name the file; the keyring is opened when it is needed.
 
@@ -212,7 +212,7 @@ class OfflineSettings:
         self._paths = paths
         self._store = SettingsStore(paths.config_file)
         self._open_vault = open_vault
-        self._save = save or _save_login
+        self._save = save or _save_login_offline
 
     def profiles(self) -> ProfileList:
         """Return the profiles."""
@@ -232,7 +232,7 @@ class OfflineSettings:
             self.forget_login(profile)
         except CommandError as error:
             words = f"“{printable_line(profile.name)}” is removed, but its password may be left. "
-            raise CommandError(words + error.words, error.code) from None
+            raise CommandError(words + error.message, error.exit_code) from None
 
     def use(self, profile: Profile) -> None:
         """Make a profile the active one."""
@@ -246,7 +246,7 @@ class OfflineSettings:
         """Keep a login in the keyring once the proxy has accepted it."""
         problem = self._save(self._paths, self._load(), profile, login, is_typed)
         if problem is not None:
-            raise CommandError.of(problem, code_of(problem))
+            raise CommandError.from_problem(problem, exit_code_for(problem))
         if profile.user != login.user:
             self._change(lambda config: config.with_profile(replace(profile, user=login.user)))
 
@@ -254,24 +254,24 @@ class OfflineSettings:
         """Remove a profile's logins from the keyring: each of its upstreams may have one."""
         vault = self._open_vault()
         for upstream in profile.upstreams:
-            _wait(vault.forget(profile.at(str(upstream))))
+            _wait_for_keyring(vault.forget(profile.at(str(upstream))))
 
     def _load(self) -> Config:
         try:
             return self._store.load()
         except SettingsError as error:
-            raise _end(error) from None
+            raise _settings_error(error) from None
 
     def _change(self, change: Callable[[Config], Config]) -> None:
         try:
             self._store.save(change(self._load()))
         except SettingsError as error:
-            raise _end(error) from None
+            raise _settings_error(error) from None
         except ProfileError as error:
             raise CommandError(f"The profile was not saved. {error}") from None
 
 
-def _save_login(
+def _save_login_offline(
     paths: Paths, config: Config, profile: Profile, login: Login, is_typed: bool
 ) -> Problem | None:
     # It brings what talks to proxies, which only this verb pays for.
@@ -290,26 +290,26 @@ def _open_vault() -> PasswordStore:
     return Keyring()
 
 
-def _wait(outcome: "Future[Problem | None]") -> None:
+def _wait_for_keyring(outcome: "Future[Problem | None]") -> None:
     try:
-        problem = outcome.result(_KEYRING_WAIT_S)
+        problem = outcome.result(_KEYRING_TIMEOUT_S)
     except TimeoutError:
         raise CommandError("The keyring does not answer. (TP-403)", ExitCode.KEYRING) from None
     if problem is not None:
-        raise CommandError.of(problem, ExitCode.KEYRING)
+        raise CommandError.from_problem(problem, ExitCode.KEYRING)
 
 
-def _end(error: SettingsError) -> CommandError:
-    return CommandError.of(Problem(error.id, error.title, error.body))
+def _settings_error(error: SettingsError) -> CommandError:
+    return CommandError.from_problem(Problem(error.id, error.title, error.body))
 
 
 @contextmanager
-def _lock(paths: Paths) -> Iterator[None]:
+def _edit_lock(paths: Paths) -> Iterator[None]:
     """Let no two commands change the file at once; a service would be asked instead."""
     try:
         paths.prepare()
         lock = InstanceLock(paths.runtime / "edit.lock")
-        deadline = time.monotonic() + _LOCK_WAIT_S
+        deadline = time.monotonic() + _LOCK_TIMEOUT_S
         while True:
             try:
                 lock.acquire()

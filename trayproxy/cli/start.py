@@ -10,7 +10,7 @@ _WITHOUT = "“trayproxy run” does without a tray icon: it asks at this termin
 _PYSIDE6_MISSING = "The tray needs PySide6, which is not installed: pip install PySide6-Essentials"
 
 
-def tray(paths: Paths, arguments: Sequence[str]) -> int:
+def run_tray(paths: Paths, arguments: Sequence[str]) -> int:
     """Run the tray until it ends; where the display cannot be opened, the service in its place.
 
     Args:
@@ -30,7 +30,7 @@ def tray(paths: Paths, arguments: Sequence[str]) -> int:
             f"{printable_line(problem)} TrayProxy runs without a tray icon, "
             "as “trayproxy run” does."
         )
-        return _serve(paths)
+        return _run_service(paths)
     try:
         from trayproxy.ui.platform import load_error
 
@@ -46,7 +46,7 @@ def tray(paths: Paths, arguments: Sequence[str]) -> int:
     return main(list(arguments))
 
 
-def _serve(paths: Paths) -> int:
+def _run_service(paths: Paths) -> int:
     from trayproxy.cli.run import run
     from trayproxy.options import RunOptions
 

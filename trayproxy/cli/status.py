@@ -4,9 +4,8 @@ from time import localtime, strftime
 
 import msgspec
 
-from trayproxy.cli.output import code_of, json_line, print_line, printable_line
-from trayproxy.cli.service_client import require_service
-from trayproxy.cli.service_client import status as ask
+from trayproxy.cli.output import exit_code_for, json_line, print_line, printable_line
+from trayproxy.cli.service_client import fetch_status, require_service
 from trayproxy.control.messages import (
     KeyringState,
     KeyringStatus,
@@ -23,7 +22,7 @@ from trayproxy.paths import Paths
 JSON_SCHEMA = 1
 """Of the output of ``--json``; raised when a member changes its meaning or goes."""
 
-_SIGN_IN = {
+_SIGN_IN_TEXTS = {
     SignInState.NONE: "not wanted by this profile",
     SignInState.UNTESTED: "the proxy has not asked yet",
     SignInState.OK: "accepted",
@@ -33,7 +32,7 @@ _SIGN_IN = {
     SignInState.UNUSABLE: "the proxy offers no way that TrayProxy can use here",
 }
 
-_KEYRING = {
+_KEYRING_TEXTS = {
     KeyringState.UNKNOWN: "not used yet",
     KeyringState.OK: "in use",
     KeyringState.LOCKED: "locked",
@@ -51,9 +50,9 @@ def show(paths: Paths, *, json: bool) -> ExitCode:
         CommandError: None runs.
     """
     with require_service(paths) as client:
-        known = ask(client)
-    print_line(as_json(known) if json else as_text(known))
-    return exit_code(known)
+        status = fetch_status(client)
+    print_line(as_json(status) if json else as_text(status))
+    return exit_code(status)
 
 
 def as_json(status: Status) -> str:
@@ -68,16 +67,16 @@ def as_text(status: Status) -> str:
     rows = [("Local address", status.address)]
     if status.profile is not None:
         rows.append(("Proxy", ", ".join(map(str, status.profile.upstreams))))
-        rows.append(("Sign-in", _SIGN_IN[status.sign_in]))
+        rows.append(("Sign-in", _SIGN_IN_TEXTS[status.sign_in]))
         if status.saved is not None:
             rows.append(("Password", "saved" if status.saved else "not saved"))
-    rows.append(("Keyring", keyring(status.keyring)))
+    rows.append(("Keyring", keyring_text(status.keyring)))
     if status.active:
         rows.append(("Connections", str(status.active)))
     if status.screen_locked:
         rows.append(("Screen", "locked; questions wait until you are back"))
     if status.refused_clients.count:
-        rows.append(("Refused", strangers(status.refused_clients)))
+        rows.append(("Refused", refused_clients_text(status.refused_clients)))
     for problem in (status.problem, *status.notices):
         if problem is not None:
             text = f"{printable_line(problem.title)}. {printable_line(problem.body)} ({problem.id})"
@@ -136,7 +135,7 @@ def heading(status: Status) -> str:
 def exit_code(status: Status) -> ExitCode:
     """Return how ``trayproxy status`` ends (ux §7.1): 0 if programs can use TrayProxy."""
     if status.listener is ListenerState.FAILED and status.problem is not None:
-        return code_of(status.problem)
+        return exit_code_for(status.problem)
     if needs_sign_in(status) or cannot_sign_in(status):
         return ExitCode.SIGN_IN
     if status.upstream is UpstreamState.UNREACHABLE:
@@ -144,23 +143,23 @@ def exit_code(status: Status) -> ExitCode:
     return ExitCode.FAILED if state(status) == "stopped" else ExitCode.DONE
 
 
-def strangers(refused: RefusedClients) -> str:
+def refused_clients_text(refused: RefusedClients) -> str:
     """Return who was refused, and how often."""
     connections = "connection" if refused.count == 1 else "connections"
-    who = (
+    origin = (
         f"user {printable_line(refused.user)}"
         if refused.user
         else "a program that had gone already"
     )
     program = f" ({printable_line(refused.program)})" if refused.program else ""
     last = strftime("%H:%M", localtime(refused.last))
-    return f"{refused.count} {connections}, the last one of {who}{program} at {last}"
+    return f"{refused.count} {connections}, the last one of {origin}{program} at {last}"
 
 
-def keyring(known: KeyringStatus) -> str:
+def keyring_text(keyring: KeyringStatus) -> str:
     """Return a password store and its state."""
     return (
-        f"{printable_line(known.name)}, {_KEYRING[known.state]}"
-        if known.name
-        else _KEYRING[known.state]
+        f"{printable_line(keyring.name)}, {_KEYRING_TEXTS[keyring.state]}"
+        if keyring.name
+        else _KEYRING_TEXTS[keyring.state]
     )

@@ -15,10 +15,10 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
-_ERRORS = "trayproxy.plain"
+_ERROR_HANDLER = "trayproxy.plain"
 """The name of our error handler for characters missing in an encoding (`codecs`)."""
 
-_PLAIN = {
+_ASCII = {
     "“": '"',
     "”": '"',
     "…": "...",
@@ -48,16 +48,16 @@ def ensure_streams() -> None:
     sys.stderr = _or_discard(sys.stderr)
 
 
-def take_all_characters() -> None:
+def replace_unencodable() -> None:
     """Let standard output and standard error write any text, whatever their encoding.
 
     Characters of our own texts become similar ASCII characters; other characters that the encoding
     lacks are escaped as in a Python string, ``\\u65e5``.
     """
-    codecs.register_error(_ERRORS, _replace)
+    codecs.register_error(_ERROR_HANDLER, _encode_replacement)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=_ERRORS)
+            stream.reconfigure(errors=_ERROR_HANDLER)
 
 
 def discard_output() -> None:
@@ -81,12 +81,12 @@ def _discard(stream: TextIO) -> None:
     os.close(null)
 
 
-def _replace(error: UnicodeError) -> tuple[str, int]:
+def _encode_replacement(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    refused = error.object[error.start : error.end]
+    unencodable = error.object[error.start : error.end]
     # The handler may get several characters at once. Every encoding has the backslash.
-    plain = [_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in refused]
+    plain = [_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in unencodable]
     return "".join(plain), error.end
 
 

@@ -45,15 +45,15 @@ from trayproxy.paths import Paths
 
 logger = logging.getLogger(__name__)
 
-_TRY_AGAIN_S = 0.05
+_RETRY_INTERVAL_S = 0.05
 """While the service starts, in this very process."""
-_NAME_S = 1.0
+_NAME_TIMEOUT_S = 1.0
 """How long a question waits, before it is printed, for the service to find out which program waits:
 printed lines cannot be changed. Finding the name takes some milliseconds on a calm computer."""
-_END_S = 2.0
+_STOP_TIMEOUT_S = 2.0
 """How long `TerminalPrompts.stop` waits for the terminal to be left as it was found."""
 
-_CLOSED = {
+_ENDING_TEXTS = {
     Ending.ACCEPTED: "Signed in.",
     Ending.DECLINED: "Not signed in; programs get an error for a while.",
     Ending.ABANDONED: "Nobody waits for this any more.",
@@ -97,7 +97,7 @@ class TerminalPrompts:
     def stop(self) -> None:
         """Ask no more, and leave the terminal as it was found."""
         self._waker.close()
-        self._thread.join(_END_S)
+        self._thread.join(_STOP_TIMEOUT_S)
         self._wake.close()
 
     def _run(self) -> None:
@@ -108,8 +108,8 @@ class TerminalPrompts:
             self.is_settled.set()
             return
         try:
-            while not self._talk(terminal):
-                if select.select([self._wake], [], [], _TRY_AGAIN_S)[0]:
+            while not self._serve_connection(terminal):
+                if select.select([self._wake], [], [], _RETRY_INTERVAL_S)[0]:
                     return
         except (_StoppedError, DisconnectedError, NoReplyError):
             # The service has ended, and with it what there was to ask.
@@ -120,7 +120,7 @@ class TerminalPrompts:
             self.is_settled.set()
             terminal.close()
 
-    def _talk(self, terminal: Terminal) -> bool:
+    def _serve_connection(self, terminal: Terminal) -> bool:
         """Ask until the service ends; return False at once if it is not there yet."""
         try:
             client = connect(self._paths)
@@ -132,11 +132,11 @@ class TerminalPrompts:
             if not isinstance(reply, Status) or reply.pid != self._pid:
                 return False
             self.is_settled.set()
-            _Conversation(terminal, client, self._wake.fileno()).hold()
+            _PromptSession(terminal, client, self._wake.fileno()).run()
         return True
 
 
-class _Conversation:
+class _PromptSession:
     """The questions of one connection."""
 
     def __init__(self, terminal: Terminal, client: Client, wake: int) -> None:
@@ -146,30 +146,34 @@ class _Conversation:
         self._open: dict[int, Prompt] = {}
         self._answered: dict[int, Prompt] = {}
         """What was asked when it was answered; asked again when that has changed."""
-        self._opened: dict[int, float] = {}
+        self._first_received: dict[int, float] = {}
         """When each question that named no program was first received, on the monotonic clock."""
-        self._beyond_ascii: set[int] = set()
+        self._non_ascii: set[int] = set()
         """The questions whose last answer had letters that not all proxies read alike."""
 
-    def hold(self) -> None:
+    def run(self) -> None:
         self._receive()
         while True:
-            question = next(filter(self._is_for_us, self._open.values()), None)
-            if question is not None and (left := self._left_to_name(question)) <= 0:
-                self._ask(question)
+            prompt = next(filter(self._needs_prompt, self._open.values()), None)
+            if prompt is not None and (wait_s := self._name_wait_s(prompt)) <= 0:
+                self._show_prompt(prompt)
                 continue
-            wait = None if question is None else left
+            wait = None if prompt is None else wait_s
             select.select([self._client.fileno(), self._wake], [], [], wait)
             self._receive()
 
-    def _left_to_name(self, question: Prompt) -> float:
+    def _name_wait_s(self, prompt: Prompt) -> float:
         """Return for how many seconds to wait for the name of the first waiting program."""
-        if not question.programs or question.programs[0].name:
+        if not prompt.programs or prompt.programs[0].name:
             return 0.0
-        return self._opened.setdefault(question.number, monotonic()) + _NAME_S - monotonic()
+        return (
+            self._first_received.setdefault(prompt.number, monotonic())
+            + _NAME_TIMEOUT_S
+            - monotonic()
+        )
 
-    def _is_for_us(self, question: Prompt) -> bool:
-        return not question.checking and question.number not in self._answered
+    def _needs_prompt(self, prompt: Prompt) -> bool:
+        return not prompt.checking and prompt.number not in self._answered
 
     # What comes from the service.
 
@@ -178,105 +182,105 @@ class _Conversation:
             raise _StoppedError
         for envelope in self._client.receive_ready():
             match envelope.message:
-                case PromptChanged(question):
-                    self._changed(question)
+                case PromptChanged(prompt):
+                    self._on_prompt_changed(prompt)
                 case PromptClosed(number, ending):
-                    self._closed(number, ending)
+                    self._on_prompt_closed(number, ending)
                 case Quitting():
                     raise _StoppedError
 
-    def _changed(self, question: Prompt) -> None:
-        before = self._open.get(question.number)
-        self._open[question.number] = question
-        if question.checking and (before is None or not before.checking):
-            self._say("Signing in…")
-        answered = self._answered.get(question.number)
+    def _on_prompt_changed(self, prompt: Prompt) -> None:
+        before = self._open.get(prompt.number)
+        self._open[prompt.number] = prompt
+        if prompt.checking and (before is None or not before.checking):
+            self._write_lines("Signing in…")
+        answered = self._answered.get(prompt.number)
         was_checked = before is not None and before.checking
         if (
             answered
-            and not question.checking
-            and (was_checked or _reason(answered) != _reason(question))
+            and not prompt.checking
+            and (was_checked or _rejection(answered) != _rejection(prompt))
         ):
-            del self._answered[question.number]
+            del self._answered[prompt.number]
 
-    def _closed(self, number: int, ending: Ending) -> None:
+    def _on_prompt_closed(self, number: int, ending: Ending) -> None:
         self._answered.pop(number, None)
-        self._opened.pop(number, None)
+        self._first_received.pop(number, None)
         if self._open.pop(number, None) is not None:
-            self._say(_CLOSED[ending])
+            self._write_lines(_ENDING_TEXTS[ending])
 
     def _request(self, message: Request) -> Reply:
         return self._client.request(message)
 
     # What comes from the person.
 
-    def _ask(self, question: Prompt) -> None:
-        hint = show.encoding(question) if question.number in self._beyond_ascii else ""
-        self._say("", *show.lines(question), *([hint] if hint else []))
+    def _show_prompt(self, prompt: Prompt) -> None:
+        hint = show.encoding_hint(prompt) if prompt.number in self._non_ascii else ""
+        self._write_lines("", *show.prompt_lines(prompt), *([hint] if hint else []))
         try:
-            message = self._answer(question)
+            message = self._read_answer(prompt)
         except AbandonedError:
             return
         except UnicodeDecodeError:
-            self._say("This terminal does not send UTF-8. Try again.")
+            self._write_lines("This terminal does not send UTF-8. Try again.")
             return
-        self._answered[question.number] = question
+        self._answered[prompt.number] = prompt
         reply = self._request(message)
         if isinstance(reply, Failed):
-            del self._answered[question.number]
-            self._say(
+            del self._answered[prompt.number]
+            self._write_lines(
                 f"{printable_line(reply.problem.title)}. {printable_line(reply.problem.body)}"
             )
         self._receive()
 
-    def _answer(self, question: Prompt) -> AnswerPrompt | DeclinePrompt:
-        decline = DeclinePrompt(question.number, Snooze.A_MINUTE)
-        if question.confirm_retry and not self._agrees(
-            question, "Try anyway? [y/N] ", default=False
-        ):
+    def _read_answer(self, prompt: Prompt) -> AnswerPrompt | DeclinePrompt:
+        decline = DeclinePrompt(prompt.number, Snooze.A_MINUTE)
+        if prompt.confirm_retry and not self._confirms(prompt, "Try anyway? [y/N] ", default=False):
             return decline
-        suggested = printable_line(question.user)
-        prompt = f"User name [{suggested}]: " if suggested else "User name (empty: not now): "
-        user = self._line(question, prompt)
-        if user is None or not (user.strip() or question.user):
+        suggested = printable_line(prompt.user)
+        label = f"User name [{suggested}]: " if suggested else "User name (empty: not now): "
+        user = self._read_line(prompt, label)
+        if user is None or not (user.strip() or prompt.user):
             return decline
-        self._request(KeepPromptOpen(question.number))
-        password = self._line(question, "Password (empty: not now): ", hidden=True)
+        self._request(KeepPromptOpen(prompt.number))
+        password = self._read_line(prompt, "Password (empty: not now): ", hidden=True)
         if not password:
             return decline
-        login = Login(user.strip() or question.user, password)
-        self._beyond_ascii.discard(question.number)
+        login = Login(user.strip() or prompt.user, password)
+        self._non_ascii.discard(prompt.number)
         if not f"{login.user}{login.password}".isascii():
-            self._beyond_ascii.add(question.number)
-        return AnswerPrompt(question.number, login, self._remembers(question))
+            self._non_ascii.add(prompt.number)
+        return AnswerPrompt(prompt.number, login, self._wants_remembered(prompt))
 
-    def _remembers(self, question: Prompt) -> bool:
-        if reason := show.no_remembering(question.keyring):
-            self._say(reason)
+    def _wants_remembered(self, prompt: Prompt) -> bool:
+        if reason := show.remember_unavailable(prompt.keyring):
+            self._write_lines(reason)
             return False
-        return self._agrees(question, f"Remember in {_in(question)}? [Y/n] ", default=True)
+        return self._confirms(
+            prompt, f"Remember in {_keyring_in_sentence(prompt)}? [Y/n] ", default=True
+        )
 
-    def _agrees(self, question: Prompt, prompt: str, *, default: bool) -> bool:
-        line = (self._line(question, prompt) or "").strip().lower()
+    def _confirms(self, prompt: Prompt, label: str, *, default: bool) -> bool:
+        line = (self._read_line(prompt, label) or "").strip().lower()
         return line.startswith("y") if line else default
 
-    def _line(self, question: Prompt, prompt: str, *, hidden: bool = False) -> str | None:
+    def _read_line(self, prompt: Prompt, label: str, *, hidden: bool = False) -> str | None:
         def is_wanted() -> bool:
             self._receive()
-            now = self._open.get(question.number)
+            now = self._open.get(prompt.number)
             return now is not None and not now.checking
 
         watch = [self._client.fileno(), self._wake]
-        return self._terminal.read_line(prompt, hidden=hidden, watch=watch, is_wanted=is_wanted)
+        return self._terminal.read_line(label, hidden=hidden, watch=watch, is_wanted=is_wanted)
 
-    def _say(self, *lines: str) -> None:
+    def _write_lines(self, *lines: str) -> None:
         self._terminal.write("".join(f"{line}\n" for line in lines))
 
 
-def _reason(question: Prompt) -> tuple[object, ...]:
-    return question.reason, question.rejections
+def _rejection(prompt: Prompt) -> tuple[object, ...]:
+    return prompt.reason, prompt.rejections
 
 
-def _in(question: Prompt) -> str:
-    name = show.store(question.keyring)
-    return name[0].lower() + name[1:] if not question.keyring.name else name
+def _keyring_in_sentence(prompt: Prompt) -> str:
+    name = show.keyring_name(prompt.keyring)
+    return name[0].lower() + name[1:] if not prompt.keyring.name else name

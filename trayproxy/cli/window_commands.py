@@ -9,7 +9,7 @@ from trayproxy.control.codec import ProtocolError
 from trayproxy.control.messages import Quit, ShowWindow
 from trayproxy.paths import Paths
 
-_END_S = 15.0
+_QUIT_TIMEOUT_S = 15.0
 """How long a service may take to end its connections."""
 
 
@@ -24,7 +24,7 @@ def quit_service(paths: Paths) -> None:
     with require_service(paths) as client:
         request(client, Quit())
         try:
-            for _ in client.events(_END_S):
+            for _ in client.events(_QUIT_TIMEOUT_S):
                 pass
         except (DisconnectedError, ProtocolError):
             return

@@ -20,10 +20,10 @@ from trayproxy.demo.company_network import LAB, OFFICE, URL, CompanyNetwork
 from trayproxy.demo.surroundings import CONTROL_ERRORS, SurroundingsError
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 """Shows a line to the person."""
 
-_INTERRUPTIBLE_S = 1.0
+_POLL_INTERVAL_S = 1.0
 """On Windows a wait without an end is deaf to Ctrl+C."""
 
 
@@ -32,13 +32,13 @@ class ServiceEnded:
     """The service has ended without a word."""
 
 
-Happening = ProxyLogEntry | Event | ServiceEnded
+DemoEvent = ProxyLogEntry | Event | ServiceEnded
 
-Tell = Callable[[Happening], str]
+DescribeEvent = Callable[[DemoEvent], str]
 """Returns what happened as a line, empty if it is no news."""
 
 
-def opening(network: CompanyNetwork, proxy_url: str, *, has_tray: bool) -> Iterator[str]:
+def introduction(network: CompanyNetwork, proxy_url: str, *, has_tray: bool) -> Iterator[str]:
     """Yield the lines that say what runs and what to try.
 
     Args:
@@ -80,7 +80,9 @@ def command(proxy_url: str, curl: str | None) -> str:
     return f'http_proxy={proxy_url} python3 -c "{script}"'
 
 
-def follow(client: Client, happenings: "SimpleQueue[Happening]", tell: Tell, say: Say) -> None:
+def follow(
+    client: Client, events: "SimpleQueue[DemoEvent]", describe: DescribeEvent, print_line: PrintLine
+) -> None:
     """Tell what happens until TrayProxy is told to quit.
 
     Args:
@@ -93,40 +95,40 @@ def follow(client: Client, happenings: "SimpleQueue[Happening]", tell: Tell, say
         StageError: The service ended without being told to.
     """
     client.request(Subscribe())
-    Thread(target=_listen, args=(client, happenings), daemon=True).start()
-    told: set[tuple[int, PromptReason]] = set()
+    Thread(target=_listen, args=(client, events), daemon=True).start()
+    seen: set[tuple[int, PromptReason]] = set()
     while True:
-        happening = _next(happenings)
-        if isinstance(happening, Quitting):
+        event = _next(events)
+        if isinstance(event, Quitting):
             return
-        if isinstance(happening, ServiceEnded):
+        if isinstance(event, ServiceEnded):
             raise SurroundingsError("TrayProxy has ended unexpectedly")
-        if isinstance(happening, PromptChanged):
+        if isinstance(event, PromptChanged):
             # A question changes with everyone who waits; only its reasons are news.
-            fact = (happening.prompt.number, happening.prompt.reason)
-            if fact in told:
+            key = (event.prompt.number, event.prompt.reason)
+            if key in seen:
                 continue
-            told.add(fact)
-        if line := tell(happening):
-            say(f"  {line}")
+            seen.add(key)
+        if line := describe(event):
+            print_line(f"  {line}")
 
 
-def tell_requests(happening: Happening) -> str:
+def describe_proxy_entry(event: DemoEvent) -> str:
     """Return what the proxies have seen as a line, empty for anything else."""
-    match happening:
-        case ProxyLogEntry(proxy, ProxyDecision.ASKED, request):
-            return f"{proxy}: 407, wants a sign-in     {_plain(request)}"
+    match event:
+        case ProxyLogEntry(proxy, ProxyDecision.CHALLENGED, request):
+            return f"{proxy}: 407, wants a sign-in     {_printable(request)}"
         case ProxyLogEntry(proxy, ProxyDecision.REJECTED, request):
-            return f"{proxy}: 407, wrong password      {_plain(request)}"
+            return f"{proxy}: 407, wrong password      {_printable(request)}"
         case ProxyLogEntry(proxy, ProxyDecision.PASSED, request):
-            return f"{proxy}: passed                   {_plain(request)}"
+            return f"{proxy}: passed                   {_printable(request)}"
         case _:
             return ""
 
 
-def tell_all(happening: Happening) -> str:
+def describe_event(event: DemoEvent) -> str:
     """Return what happened as a line, empty if it is no news."""
-    match happening:
+    match event:
         case PromptChanged(question) if question.reason is PromptReason.TYPED_REJECTED:
             return "TrayProxy: asks again, the proxy did not accept this password"
         case PromptChanged(question):
@@ -136,24 +138,24 @@ def tell_all(happening: Happening) -> str:
         case PromptClosed():
             return "TrayProxy: the question is closed"
         case _:
-            return tell_requests(happening)
+            return describe_proxy_entry(event)
 
 
-def _plain(untrusted: str) -> str:
+def _printable(untrusted: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in untrusted[:100])
 
 
-def _listen(client: Client, happenings: "SimpleQueue[Happening]") -> None:
+def _listen(client: Client, events: "SimpleQueue[DemoEvent]") -> None:
     try:
         for event in client.events():
-            happenings.put(event)
+            events.put(event)
     except (OSError, *CONTROL_ERRORS):
-        happenings.put(ServiceEnded())
+        events.put(ServiceEnded())
 
 
-def _next(happenings: "SimpleQueue[Happening]") -> Happening:
+def _next(events: "SimpleQueue[DemoEvent]") -> DemoEvent:
     while True:
         try:
-            return happenings.get(timeout=_INTERRUPTIBLE_S)
+            return events.get(timeout=_POLL_INTERVAL_S)
         except Empty:
             continue

@@ -9,13 +9,20 @@ from queue import SimpleQueue
 from types import FrameType
 
 from trayproxy.demo.company_network import company_network
-from trayproxy.demo.guide import Happening, Say, follow, opening, tell_all, tell_requests
+from trayproxy.demo.guide import (
+    DemoEvent,
+    PrintLine,
+    describe_event,
+    describe_proxy_entry,
+    follow,
+    introduction,
+)
 from trayproxy.demo.script import DemoScript, StepError
 from trayproxy.demo.surroundings import (
     CONTROL_ERRORS,
     SurroundingsError,
+    save_profiles,
     service,
-    set_up,
     temporary_home,
     tray,
 )
@@ -24,7 +31,7 @@ from trayproxy.desktop.display import display_problem
 from trayproxy.exit_codes import ExitCode
 
 
-def main(say: Say) -> int:
+def main(print_line: PrintLine) -> int:
     """Run the demonstration.
 
     A person at a terminal is told what to do; without one it plays by itself.
@@ -35,19 +42,21 @@ def main(say: Say) -> int:
     Returns:
         0; 1 if something did not come out as promised; 130 after Ctrl+C while it played by itself.
     """
-    attended = sys.stdin.isatty() and sys.stdout.isatty()
+    is_interactive = sys.stdin.isatty() and sys.stdout.isatty()
     try:
-        with _ended_by_signals():
-            if not attended:
-                return play(say)
+        with _exit_on_signals():
+            if not is_interactive:
+                return play(print_line)
             if problem := display_problem():
-                say(f"{problem} TrayProxy does without a tray icon, and asks in this terminal.")
-            return show(say, not problem)
+                print_line(
+                    f"{problem} TrayProxy does without a tray icon, and asks in this terminal."
+                )
+            return show(print_line, not problem)
     except KeyboardInterrupt:
-        return ExitCode.DONE if attended else ExitCode.INTERRUPTED
+        return ExitCode.DONE if is_interactive else ExitCode.INTERRUPTED
 
 
-def play(say: Say) -> int:
+def play(print_line: PrintLine) -> int:
     """Play the main job by itself, step by step.
 
     Args:
@@ -57,25 +66,25 @@ def play(say: Say) -> int:
         0, or 1 if a step failed.
     """
     log: list[ProxyLogEntry] = []
-    say("TrayProxy plays its main job by itself, in a temporary folder, on loopback.")
+    print_line("TrayProxy plays its main job by itself, in a temporary folder, on loopback.")
     try:
         with (
-            temporary_home() as made,
+            temporary_home() as home,
             ThreadPoolExecutor(max_workers=2) as programs,
             company_network(log.append) as network,
-            service(made, terminal=False) as running,
-            made.attach(asks=True) as client,
+            service(home, terminal=False) as running,
+            home.attach(can_prompt=True) as client,
         ):
-            for sentence in DemoScript(network, log, made, running, client, programs).play():
-                say(f"  ok      {sentence}.")
+            for sentence in DemoScript(network, log, home, running, client, programs).play():
+                print_line(f"  ok      {sentence}.")
     except (OSError, StepError, SurroundingsError, *CONTROL_ERRORS) as error:
-        say(f"  FAILED  {error}")
+        print_line(f"  FAILED  {error}")
         return ExitCode.FAILED
-    say("All steps came out as promised.")
+    print_line("All steps came out as promised.")
     return ExitCode.DONE
 
 
-def show(say: Say, display: bool) -> int:
+def show(print_line: PrintLine, display: bool) -> int:
     """Let the person do the main job; ends with *Quit* or Ctrl+C.
 
     Args:
@@ -85,43 +94,44 @@ def show(say: Say, display: bool) -> int:
     Returns:
         0, or 1 if something did not start or ended unexpectedly.
     """
-    happenings: SimpleQueue[Happening] = SimpleQueue()
+    events: SimpleQueue[DemoEvent] = SimpleQueue()
     try:
         with (
-            temporary_home() as made,
-            company_network(happenings.put) as network,
-            service(made, terminal=not display) as running,
-            tray(made) if display else contextlib.nullcontext(),
-            made.attach(asks=False) as client,
+            temporary_home() as home,
+            company_network(events.put) as network,
+            service(home, terminal=not display) as running,
+            tray(home) if display else contextlib.nullcontext(),
+            home.attach(can_prompt=False) as client,
         ):
             # This face says that it can ask, and leaves. Until the tray is there, requests wait for
             # its return, as they do while a tray restarts; without any face they would be refused.
-            with made.attach(asks=True) as first:
-                set_up(first, network)
-            for line in opening(network, running.url, has_tray=display):
-                say(line)
+            with home.attach(can_prompt=True) as prompting:
+                save_profiles(prompting, network)
+            for line in introduction(network, running.url, has_tray=display):
+                print_line(line)
             # The terminal tells of its questions itself.
-            follow(client, happenings, tell_all if display else tell_requests, say)
+            follow(client, events, describe_event if display else describe_proxy_entry, print_line)
     except (OSError, SurroundingsError, *CONTROL_ERRORS) as error:
-        say(f"The demonstration ends: {error}")
+        print_line(f"The demonstration ends: {error}")
         return ExitCode.FAILED
-    say("TrayProxy has ended, and so does the demonstration.")
+    print_line("TrayProxy has ended, and so does the demonstration.")
     return ExitCode.DONE
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _exit_on_signals() -> Iterator[None]:
     """Let a signal that ends a program unwind it first, so that nothing is left running."""
 
-    def leave(number: int, _: FrameType | None) -> None:
+    def exit_by_signal(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     names = (name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-    before = {
-        number: signal.signal(number, leave) for number in (getattr(signal, n) for n in names)
+    previous = {
+        number: signal.signal(number, exit_by_signal)
+        for number in (getattr(signal, n) for n in names)
     }
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

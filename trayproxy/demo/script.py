@@ -36,9 +36,9 @@ from trayproxy.demo.surroundings import (
     RunningService,
     SurroundingsError,
     TemporaryHome,
-    ask,
     profiles,
-    set_up,
+    request,
+    save_profiles,
 )
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
 
@@ -47,7 +47,7 @@ STEP_TIMEOUT_S = 20.0
 
 _END_TIMEOUT_S = 20.0
 
-_E = TypeVar("_E", bound=Event)
+_EventT = TypeVar("_EventT", bound=Event)
 
 
 class StepError(Exception):
@@ -61,7 +61,7 @@ class DemoScript:
         self,
         network: CompanyNetwork,
         log: list[ProxyLogEntry],
-        made: TemporaryHome,
+        home: TemporaryHome,
         running: RunningService,
         client: Client,
         programs: Executor,
@@ -78,12 +78,12 @@ class DemoScript:
         """
         self._network = network
         self._log = log
-        self._stage = made
+        self._home = home
         self._service = running
         self._client = client
         self._programs = programs
         self._waiting: list[Future[FetchedPage]] = []
-        self._questions: set[int] = set()
+        self._prompt_numbers: set[int] = set()
 
     def play(self) -> Iterator[str]:
         """Play the steps one by one.
@@ -121,7 +121,7 @@ class DemoScript:
         return f"Alone, a program gets nowhere: the proxy “{OFFICE}” answers 407"
 
     def _trayproxy_learns_the_profiles(self) -> str:
-        set_up(self._client, self._network)
+        save_profiles(self._client, self._network)
         self._client.request(Subscribe())
         return (
             f"TrayProxy listens on {self._service.url} and has the profiles “{OFFICE}” and “{LAB}”"
@@ -130,16 +130,16 @@ class DemoScript:
     def _two_programs_wait_for_one_question(self) -> str:
         port = self._service.port
         self._waiting = [self._programs.submit(f, port) for f in (fetch, fetch_through_tunnel)]
-        asked = self._wait(PromptChanged, lambda event: event.prompt.waiting == 2).prompt
-        _check(len(self._questions) == 1, f"{len(self._questions)} questions were asked")
+        prompt = self._wait_for(PromptChanged, lambda event: event.prompt.waiting == 2).prompt
+        _check(len(self._prompt_numbers) == 1, f"{len(self._prompt_numbers)} questions were asked")
         return (
             "Two programs use TrayProxy and wait; it asks one question: the proxy"
-            f" “{asked.profile}” ({asked.upstream}, {asked.method}) wants a sign-in"
+            f" “{prompt.profile}” ({prompt.upstream}, {prompt.method}) wants a sign-in"
         )
 
     def _a_wrong_password_is_tried_once(self) -> str:
         self._answer(Login(self._network.login.user, "not the password"))
-        self._wait(
+        self._wait_for(
             PromptChanged,
             lambda event: (
                 event.prompt.reason is PromptReason.TYPED_REJECTED and not event.prompt.checking
@@ -150,7 +150,7 @@ class DemoScript:
 
     def _the_right_password_lets_both_pass(self) -> str:
         self._answer(self._network.login)
-        closed = self._wait(PromptClosed, lambda _: True)
+        closed = self._wait_for(PromptClosed, lambda _: True)
         _check(closed.ending is Ending.ACCEPTED, f"the question ended as “{closed.ending}”")
         for program in self._waiting:
             _check_page(program.result(STEP_TIMEOUT_S))
@@ -158,26 +158,26 @@ class DemoScript:
         return "The right password: the question closes, and both programs get their page (200)"
 
     def _the_next_requests_are_not_asked_about(self) -> str:
-        before = self._count(ProxyDecision.ASKED)
-        for use in (fetch, fetch_through_tunnel):
-            _check_page(use(self._service.port))
-        _check(self._count(ProxyDecision.ASKED) == before, "the proxy had to ask again")
+        before = self._count(ProxyDecision.CHALLENGED)
+        for fetch_page in (fetch, fetch_through_tunnel):
+            _check_page(fetch_page(self._service.port))
+        _check(self._count(ProxyDecision.CHALLENGED) == before, "the proxy had to ask again")
         self._check_no_new_question()
         return "The next requests pass at once: neither you nor TrayProxy is asked again"
 
     def _a_switched_profile_is_used_at_once(self) -> str:
-        ask(self._client, UseProfile(profiles(self._network)[1].id))
+        request(self._client, UseProfile(profiles(self._network)[1].id))
         _check_page(fetch(self._service.port))
         _check(self._log[-1].proxy == LAB, f"the request went through “{self._log[-1].proxy}”")
         return f"After a switch to the profile “{LAB}” the next request goes through its proxy"
 
     def _nothing_is_left_behind(self) -> str:
-        status = ask(self._client, GetStatus())
+        status = request(self._client, GetStatus())
         assert isinstance(status, Status)
         _check(status.keyring.state is not KeyringState.OK, "a keyring was used")
         password = self._network.login.password.encode()
         user_pass = self._network.login.user.encode() + b":" + password
-        for file in self._stage.home.rglob("*"):
+        for file in self._home.folder.rglob("*"):
             octets = file.read_bytes() if file.is_file() else b""
             _check(password not in octets, f"the password lies in {file.name}")
             _check(b64encode(user_pass) not in octets, f"the password lies in {file.name}")
@@ -190,45 +190,45 @@ class DemoScript:
         return "TrayProxy ends when it is told to"
 
     def _answer(self, login: Login) -> None:
-        (number,) = self._questions
+        (number,) = self._prompt_numbers
         # There is no keyring here that could remember it.
-        ask(self._client, AnswerPrompt(number, login, remember=False))
+        request(self._client, AnswerPrompt(number, login, remember=False))
 
-    def _wait(self, kind: type[_E], wanted: Callable[[_E], bool]) -> _E:
+    def _wait_for(self, kind: type[_EventT], condition: Callable[[_EventT], bool]) -> _EventT:
         """Return the first event that is wanted; note the questions on the way."""
         deadline = time.monotonic() + STEP_TIMEOUT_S
         while (left_s := deadline - time.monotonic()) > 0:
             for event in self._client.events(left_s):
-                self._note(event)
-                if isinstance(event, kind) and wanted(event):
+                self._record(event)
+                if isinstance(event, kind) and condition(event):
                     return event
                 break
         raise StepError(f"after {STEP_TIMEOUT_S:.0f} s TrayProxy had not said so")
 
-    def _note(self, event: Event) -> None:
+    def _record(self, event: Event) -> None:
         if isinstance(event, PromptChanged):
-            self._questions.add(event.prompt.number)
+            self._prompt_numbers.add(event.prompt.number)
 
     def _check_no_new_question(self) -> None:
-        known = len(self._questions)
+        count_before = len(self._prompt_numbers)
         # Whatever was asked was sent before this reply.
-        ask(self._client, GetStatus())
+        request(self._client, GetStatus())
         for event in self._client.events(0.0):
-            self._note(event)
-        _check(len(self._questions) == known, "a question was asked")
+            self._record(event)
+        _check(len(self._prompt_numbers) == count_before, "a question was asked")
 
     def _check_rejections(self) -> None:
         count = self._count(ProxyDecision.REJECTED)
         _check(count == 1, f"the proxy has seen {count} wrong passwords")
 
     def _count(self, verdict: ProxyDecision) -> int:
-        return sum(entry.verdict is verdict for entry in self._log)
+        return sum(entry.decision is verdict for entry in self._log)
 
 
 def _check_page(page: FetchedPage) -> None:
     _check(page == FetchedPage(200, PAGE), f"a program got {page.status}: {page.text[:200]!r}")
 
 
-def _check(holds: bool, otherwise: str) -> None:
+def _check(holds: bool, failure: str) -> None:
     if not holds:
-        raise StepError(otherwise)
+        raise StepError(failure)

@@ -60,54 +60,54 @@ class TemporaryHome:
     """A temporary home.
 
     Attributes:
-        home: The folder.
+        folder: The folder.
     """
 
-    home: Path
+    folder: Path
 
     @property
     def paths(self) -> Paths:
         """Where the service's files lie below the home."""
-        return locate({HOME_VARIABLE: str(self.home)})
+        return locate({HOME_VARIABLE: str(self.folder)})
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the demonstration's processes."""
-        return private(process.environment(os.environ), self.home)
+        return isolated_environment(process.environment(os.environ), self.folder)
 
-    def attach(self, *, asks: bool) -> Client:
+    def attach(self, *, can_prompt: bool) -> Client:
         """Return a connection to the service, with the introductions made.
 
         Args:
             asks: Whether this face answers questions.
         """
         client = connect(self.paths)
-        client.hello("terminal" if asks else "cli", can_prompt=asks)
+        client.hello("terminal" if can_prompt else "cli", can_prompt=can_prompt)
         return client
 
 
 @contextlib.contextmanager
 def temporary_home() -> Iterator[TemporaryHome]:
     """Make a home, and remove it at the end with whatever still runs in it."""
-    with tempfile.TemporaryDirectory(prefix="trayproxy-demo-") as home:
-        made = TemporaryHome(Path(home))
+    with tempfile.TemporaryDirectory(prefix="trayproxy-demo-") as folder:
+        home = TemporaryHome(Path(folder))
         try:
-            yield made
+            yield home
         finally:
-            _quit(made)
+            _quit(home)
 
 
-def _quit(made: TemporaryHome) -> None:
+def _quit(home: TemporaryHome) -> None:
     # Not only the service that we started: the tray may have started another.
-    with contextlib.suppress(*CONTROL_ERRORS), made.attach(asks=False) as client:
+    with contextlib.suppress(*CONTROL_ERRORS), home.attach(can_prompt=False) as client:
         client.request(Quit())
 
 
-def private(inherited: Mapping[str, str], home: Path) -> dict[str, str]:
+def isolated_environment(inherited: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return an environment that leads to no settings and no keyring of the person's own.
 
     Args:
         inherited: The environment to begin with: display, language, where programs are.
-        home: What `HOME_VARIABLE` is set to.
+        folder: What `HOME_VARIABLE` is set to.
     """
     return {**inherited, HOME_VARIABLE: str(home), "PYTHON_KEYRING_BACKEND": NO_KEYRING}
 
@@ -131,7 +131,7 @@ class RunningService:
 
 
 @contextlib.contextmanager
-def service(made: TemporaryHome, *, terminal: bool) -> Iterator[RunningService]:
+def service(home: TemporaryHome, *, terminal: bool) -> Iterator[RunningService]:
     """Run ``trayproxy run`` until the block ends.
 
     Args:
@@ -141,12 +141,12 @@ def service(made: TemporaryHome, *, terminal: bool) -> Iterator[RunningService]:
     Raises:
         StageError: It does not start.
     """
-    words = made.home / "service.err"
+    error_file = home.folder / "service.err"
     with contextlib.ExitStack() as opened:
-        errors = None if terminal else opened.enter_context(words.open("w", encoding="utf-8"))
-        started = subprocess.Popen(
+        errors = None if terminal else opened.enter_context(error_file.open("w", encoding="utf-8"))
+        running = subprocess.Popen(
             process.command("run", "--listen", f"{LOOPBACK}:0"),
-            env=made.environment(),
+            env=home.environment(),
             stdin=None if terminal else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -155,27 +155,27 @@ def service(made: TemporaryHome, *, terminal: bool) -> Iterator[RunningService]:
             start_new_session=not terminal,
         )
     try:
-        yield RunningService(started, _port(started, words))
+        yield RunningService(running, _port(running, error_file))
     finally:
-        end(started)
+        terminate(running)
 
 
 @contextlib.contextmanager
-def tray(made: TemporaryHome) -> Iterator[subprocess.Popen[bytes]]:
+def tray(home: TemporaryHome) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``trayproxy``, the tray, until the block ends."""
-    started = subprocess.Popen(
+    running = subprocess.Popen(
         process.command(),
-        env=made.environment(),
+        env=home.environment(),
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        yield started
+        yield running
     finally:
-        end(started)
+        terminate(running)
 
 
-def end(running: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+def terminate(running: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     """End a process, kindly at first."""
     running.terminate()
     try:
@@ -185,31 +185,33 @@ def end(running: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
         running.wait()
 
 
-def _port(running: subprocess.Popen[str], words: Path) -> int:
+def _port(running: subprocess.Popen[str], error_file: Path) -> int:
     assert running.stdout is not None
-    listening: Future[int] = Future()
+    port: Future[int] = Future()
     # The thread reads on to the end: a full pipe would stop the service.
-    Thread(target=_read, args=(running.stdout, listening), daemon=True).start()
+    Thread(target=_read, args=(running.stdout, port), daemon=True).start()
     try:
-        return listening.result(START_TIMEOUT_S)
+        return port.result(START_TIMEOUT_S)
     except FutureTimeoutError:
         raise SurroundingsError(
             f"TrayProxy does not listen after {START_TIMEOUT_S:.0f} s"
         ) from None
     except EOFError:
         # All its words are there once it has ended.
-        end(running)
-        said = words.read_text("utf-8")[-_LAST_WORDS:].strip() if words.exists() else ""
-        raise SurroundingsError(f"TrayProxy ended with code {running.returncode}. {said}") from None
+        terminate(running)
+        output = error_file.read_text("utf-8")[-_LAST_WORDS:].strip() if error_file.exists() else ""
+        raise SurroundingsError(
+            f"TrayProxy ended with code {running.returncode}. {output}"
+        ) from None
 
 
-def _read(output: IO[str], listening: Future[int]) -> None:
+def _read(output: IO[str], port: Future[int]) -> None:
     with output:
         for line in output:
-            if line.startswith(_LISTENING) and not listening.done():
-                listening.set_result(int(line.rpartition(":")[2]))
-    if not listening.done():
-        listening.set_exception(EOFError())
+            if line.startswith(_LISTENING) and not port.done():
+                port.set_result(int(line.rpartition(":")[2]))
+    if not port.done():
+        port.set_exception(EOFError())
 
 
 def profiles(network: CompanyNetwork) -> tuple[Profile, Profile]:
@@ -222,19 +224,19 @@ def profiles(network: CompanyNetwork) -> tuple[Profile, Profile]:
     )
 
 
-def set_up(client: Client, network: CompanyNetwork) -> None:
+def save_profiles(client: Client, network: CompanyNetwork) -> None:
     """Give the service the two profiles and make “Office” the active one.
 
     Raises:
         StageError: The service refuses one.
     """
-    made = profiles(network)
-    for profile in made:
-        ask(client, SaveProfile(profile))
-    ask(client, UseProfile(made[0].id))
+    demo_profiles = profiles(network)
+    for profile in demo_profiles:
+        request(client, SaveProfile(profile))
+    request(client, UseProfile(demo_profiles[0].id))
 
 
-def ask(client: Client, request: Request) -> Reply:
+def request(client: Client, request: Request) -> Reply:
     """Send a request and return its reply.
 
     Raises:

@@ -27,7 +27,7 @@ from trayproxy.demo.wire import (
 class ProxyDecision(Enum):
     """What the proxy thought of a request."""
 
-    ASKED = auto()
+    CHALLENGED = auto()
     """It brought no credentials: 407."""
     REJECTED = auto()
     """It brought the wrong ones: 407. In a company, a step towards a locked account."""
@@ -40,12 +40,12 @@ class ProxyLogEntry:
 
     Attributes:
         proxy: The proxy's name.
-        verdict: What became of the request.
+        decision: What became of the request.
         request: Its method and target. Untrusted.
     """
 
     proxy: str
-    verdict: ProxyDecision
+    decision: ProxyDecision
     request: str
 
 
@@ -68,9 +68,9 @@ class DemoProxy:
     async def serve(self, stream: DemoStream) -> None:
         """Serve a client's connection: challenge as often as needed, then pass one request."""
         while (head := await read_head(stream.reader)) is not None:
-            verdict = self._judge(head)
-            self.log(ProxyLogEntry(self.name, verdict, f"{head.method} {head.target}"))
-            if verdict is ProxyDecision.PASSED:
+            decision = self._decide(head)
+            self.log(ProxyLogEntry(self.name, decision, f"{head.method} {head.target}"))
+            if decision is ProxyDecision.PASSED:
                 await self._pass(head, stream)
                 return
             stream.writer.write(self._challenge(head))
@@ -79,16 +79,16 @@ class DemoProxy:
                 # The body would be read as the next request.
                 return
 
-    def _judge(self, head: DemoRequestHead) -> ProxyDecision:
+    def _decide(self, head: DemoRequestHead) -> ProxyDecision:
         credentials = head.value("proxy-authorization")
         if self.login is None:
             return ProxyDecision.PASSED
         if not credentials:
-            return ProxyDecision.ASKED
+            return ProxyDecision.CHALLENGED
         # The scheme's name is case-insensitive, the token is not (RFC 9110, section 11.1).
         scheme, _, token = credentials.partition(" ")
-        right = b64encode(f"{self.login.user}:{self.login.password}".encode())
-        if scheme.lower() == "basic" and hmac.compare_digest(token.encode(), right):
+        expected = b64encode(f"{self.login.user}:{self.login.password}".encode())
+        if scheme.lower() == "basic" and hmac.compare_digest(token.encode(), expected):
             return ProxyDecision.PASSED
         return ProxyDecision.REJECTED
 
@@ -144,12 +144,12 @@ async def _forward(head: DemoRequestHead, client: DemoStream, origin: DemoStream
     await asyncio.gather(body, return_exceptions=True)
 
 
-_OURS = ("connection", "keep-alive", "proxy-authorization", "proxy-connection")
+_CONNECTION_FIELDS = ("connection", "keep-alive", "proxy-authorization", "proxy-connection")
 
 
 def _rewritten(head: DemoRequestHead) -> bytes:
     parts = urlsplit(head.target)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    kept = [f"{name}: {value}" for name, value in head.fields if name not in _OURS]
+    kept = [f"{name}: {value}" for name, value in head.fields if name not in _CONNECTION_FIELDS]
     lines = [f"{head.method} {path} HTTP/1.1", *kept, "Connection: close", "", ""]
     return "\r\n".join(lines).encode("latin-1")
