@@ -125,74 +125,74 @@ def hostile() -> QWidget:
 
 def window() -> QWidget:
     """Return the window with two profiles."""
-    made = ProfilesWindow()
-    made.has_tray = True
-    made.show_state(IconState.OK, STATUS)
-    return made
+    widget = ProfilesWindow()
+    widget.has_tray = True
+    widget.show_state(IconState.OK, STATUS)
+    return widget
 
 
 def window_with_port_taken() -> QWidget:
     """Return the window while another program uses the port."""
-    made = ProfilesWindow()
-    made.has_tray = True
-    made.show_state(IconState.STOPPED, PORT_TAKEN)
-    return made
+    widget = ProfilesWindow()
+    widget.has_tray = True
+    widget.show_state(IconState.STOPPED, PORT_TAKEN)
+    return widget
 
 
 def menu_with_port_taken() -> QWidget:
     """Return the menu while another program uses the port."""
-    made = TrayMenu(QApplication.instance())
-    made.update(IconState.STOPPED, PORT_TAKEN, has_prompt=False)
-    made.menu.popup(QPoint(0, 0))
-    return made.menu
+    widget = TrayMenu(QApplication.instance())
+    widget.update(IconState.STOPPED, PORT_TAKEN, has_prompt=False)
+    widget.menu.popup(QPoint(0, 0))
+    return widget.menu
 
 
 def window_with_all_fields() -> QWidget:
     """Return the window with a profile with advanced fields."""
-    made = ProfilesWindow()
-    made.has_tray = True
+    widget = ProfilesWindow()
+    widget.has_tray = True
     latin = replace(OFFICE, encoding=Encoding.LATIN_1)
-    made.show_state(IconState.OK, structs.replace(STATUS, profile=latin, profiles=(latin,)))
-    made.resize(made.width(), 640)
-    return made
+    widget.show_state(IconState.OK, structs.replace(STATUS, profile=latin, profiles=(latin,)))
+    widget.resize(widget.width(), 640)
+    return widget
 
 
 def window_without_password() -> QWidget:
     """Return the window with a profile that uses SSO."""
     own = replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)
-    made = ProfilesWindow()
-    made.has_tray = True
-    made.show_state(IconState.OK, structs.replace(STATUS, profile=own, profiles=(own,)))
-    return made
+    widget = ProfilesWindow()
+    widget.has_tray = True
+    widget.show_state(IconState.OK, structs.replace(STATUS, profile=own, profiles=(own,)))
+    return widget
 
 
 def failed_check_panel() -> QWidget:
     """Return the panel of a failed test."""
-    made = CheckPanel(CheckProfile(OFFICE))
-    made.show_reply(FAILED_STEPS)
-    return made
+    widget = CheckPanel(CheckProfile(OFFICE))
+    widget.show_reply(FAILED_STEPS)
+    return widget
 
 
 def snoozed_check_panel() -> QWidget:
     """Return the panel of a test that failed because a sign-in is needed first."""
-    made = CheckPanel(CheckProfile(OFFICE))
-    made.show_reply(SNOOZED_STEPS)
-    return made
+    widget = CheckPanel(CheckProfile(OFFICE))
+    widget.show_reply(SNOOZED_STEPS)
+    return widget
 
 
 def check_panel() -> QWidget:
     """Return the panel of a successful test."""
-    made = CheckPanel(CheckProfile(OFFICE))
-    made.show_reply(STEPS)
-    return made
+    widget = CheckPanel(CheckProfile(OFFICE))
+    widget.show_reply(STEPS)
+    return widget
 
 
 def menu() -> QWidget:
     """Return the menu while a sign-in is needed."""
-    made = TrayMenu(QApplication.instance())
-    made.update(IconState.SIGNIN, NEEDED, has_prompt=True)
-    made.menu.popup(QPoint(0, 0))
-    return made.menu
+    widget = TrayMenu(QApplication.instance())
+    widget.update(IconState.SIGNIN, NEEDED, has_prompt=True)
+    widget.menu.popup(QPoint(0, 0))
+    return widget.menu
 
 
 PICTURES: dict[str, Callable[[], QWidget]] = {

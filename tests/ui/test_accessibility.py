@@ -23,14 +23,14 @@ def dialog() -> QWidget:
 
 
 def window() -> QWidget:
-    made = ProfilesWindow()
-    made.has_tray = True
+    window = ProfilesWindow()
+    window.has_tray = True
     notice = Problem("TP-801", "The settings file has a mistake", "config.toml, line 3: no value.")
-    long = replace(OFFICE, name="<b>Änderungs & _verwaltung_</b> " * 3)
-    status = structs.replace(NEEDED, profile=long, profiles=(long,), notices=(notice,))
-    made.show_state(IconState.SIGNIN, status)
-    made.show_note("A note that is long enough to need more than one line " * 3)
-    return made
+    long_name = replace(OFFICE, name="<b>Änderungs & _verwaltung_</b> " * 3)
+    status = structs.replace(NEEDED, profile=long_name, profiles=(long_name,), notices=(notice,))
+    window.show_state(IconState.SIGNIN, status)
+    window.show_note("A note that is long enough to need more than one line " * 3)
+    return window
 
 
 def panel() -> QWidget:
@@ -41,12 +41,12 @@ all_windows = pytest.mark.parametrize("make", [dialog, window, panel])
 
 
 def shown(make: Callable[[], QWidget], qtbot: QtBot) -> QWidget:
-    made = make()
-    qtbot.addWidget(made)
-    made.show()
-    made.activateWindow()
-    qtbot.waitUntil(made.isActiveWindow)
-    return made
+    window = make()
+    qtbot.addWidget(window)
+    window.show()
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    return window
 
 
 def focusable_widgets(widget: QWidget) -> list[QWidget]:
@@ -64,8 +64,8 @@ def focusable_widgets(widget: QWidget) -> list[QWidget]:
 def test_focusable_widgets_have_a_name_and_a_role(
     make: Callable[[], QWidget], qtbot: QtBot
 ) -> None:
-    made = shown(make, qtbot)
-    for widget in focusable_widgets(made):
+    window = shown(make, qtbot)
+    for widget in focusable_widgets(window):
         interface = QAccessible.queryAccessibleInterface(widget)
         assert interface.text(QAccessible.Text.Name), widget.objectName() or widget
         assert interface.role() not in (QAccessible.Role.NoRole, QAccessible.Role.Client)
@@ -73,15 +73,15 @@ def test_focusable_widgets_have_a_name_and_a_role(
 
 @all_windows
 def test_tab_reaches_every_focusable_widget(make: Callable[[], QWidget], qtbot: QtBot) -> None:
-    made = shown(make, qtbot)
-    wanted = {id(widget) for widget in focusable_widgets(made)}
+    window = shown(make, qtbot)
+    expected = {id(widget) for widget in focusable_widgets(window)}
     seen: set[int] = set()
-    for _ in range(2 * len(wanted) + 2):
+    for _ in range(2 * len(expected) + 2):
         focused = QApplication.focusWidget()
         if focused is not None:
             seen.add(id(focused))
-        qtbot.keyClick(focused or made, Qt.Key.Key_Tab)
-    missed = [w.objectName() for w in focusable_widgets(made) if id(w) not in seen]
+        qtbot.keyClick(focused or window, Qt.Key.Key_Tab)
+    missed = [w.objectName() for w in focusable_widgets(window) if id(w) not in seen]
     # The tab key stops at one radio button of a group.
     assert set(missed) <= {"without_sign_in", "with_password"}
 
@@ -94,9 +94,9 @@ def test_no_label_is_clipped(make: Callable[[], QWidget], points: int, qtbot: Qt
     larger.setPointSize(points)
     QApplication.setFont(larger)
     try:
-        made = shown(make, qtbot)
+        window = shown(make, qtbot)
         QApplication.processEvents()
-        for label in made.findChildren(QLabel):
+        for label in window.findChildren(QLabel):
             if label.isVisible() and label.text():
                 assert label.width() >= label.minimumSizeHint().width(), label.objectName()
                 if label.wordWrap():
@@ -109,16 +109,16 @@ def test_no_label_is_clipped(make: Callable[[], QWidget], points: int, qtbot: Qt
 @all_windows
 def test_labels_are_plain_text(make: Callable[[], QWidget], qtbot: QtBot) -> None:
     own = {"scheme", ""}
-    made = shown(make, qtbot)
-    for label in made.findChildren(QLabel):
+    window = shown(make, qtbot)
+    for label in window.findChildren(QLabel):
         is_plain = label.textFormat() is Qt.TextFormat.PlainText
         assert is_plain or label.objectName() in own or not label.text(), label.objectName()
 
 
 @all_windows
 def test_focusable_widgets_are_large_enough(make: Callable[[], QWidget], qtbot: QtBot) -> None:
-    made = shown(make, qtbot)
-    for widget in focusable_widgets(made):
+    window = shown(make, qtbot)
+    for widget in focusable_widgets(window):
         assert widget.height() >= (20 if isinstance(widget, QLineEdit) else 16), widget.objectName()
 
 

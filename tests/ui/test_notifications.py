@@ -25,17 +25,17 @@ def bus(place: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @contextmanager
 def service_on(bus: str, *capabilities: str) -> Iterator[NotificationService]:
-    made = NotificationService(bus, capabilities)
+    service = NotificationService(bus, capabilities)
     try:
-        yield made
+        yield service
     finally:
-        made.stop()
+        service.stop()
 
 
 @pytest.fixture
 def server(bus: str) -> Iterator[NotificationService]:
-    with service_on(bus, "actions", "body") as made:
-        yield made
+    with service_on(bus, "actions", "body") as service:
+        yield service
 
 
 @pytest.fixture

@@ -28,13 +28,13 @@ Edit = Callable[[QLineEdit], None]
 
 @pytest.fixture
 def field(qtbot: QtBot) -> PasswordField:
-    made = PasswordField()
-    qtbot.addWidget(made)
-    made.show()
-    made.activateWindow()
-    made.setFocus()
-    qtbot.waitUntil(made.hasFocus)
-    return made
+    widget = PasswordField()
+    qtbot.addWidget(widget)
+    widget.show()
+    widget.activateWindow()
+    widget.setFocus()
+    qtbot.waitUntil(widget.hasFocus)
+    return widget
 
 
 def press(field: QLineEdit, key: int, modifiers: Qt.KeyboardModifier, text: str = "") -> None:
@@ -133,11 +133,11 @@ def test_a_replacement_beyond_the_text_is_cut(
 
 
 def test_the_text_is_up_to_date_in_slots_of_text_edited(field: PasswordField) -> None:
-    heard: list[str] = []
-    field.textEdited.connect(lambda _: heard.append(field.text()))
+    texts: list[str] = []
+    field.textEdited.connect(lambda _: texts.append(field.text()))
     for edit in (typed("a"), typed("b"), pressed(KEY.Key_Backspace, PLAIN), typed("c")):
         edit(field)
-    assert heard == ["a", "ab", "a", "ac"]
+    assert texts == ["a", "ab", "a", "ac"]
 
 
 @pytest.mark.parametrize("text", ["é", "😀", "\u200d", "\ue000", "ع", "İ"])
@@ -169,8 +169,8 @@ def test_text_written_by_assistive_technology_is_moved_to_the_characters(
 
 def test_accessibility_reports_a_password_edit_even_while_visible(field: PasswordField) -> None:
     field.setText("secret")
-    for made in (field, shown(field)):
-        interface = QAccessible.queryAccessibleInterface(made)
+    for widget in (field, shown(field)):
+        interface = QAccessible.queryAccessibleInterface(widget)
         assert interface.state().passwordEdit
         assert "secret" not in interface.text(QAccessible.Text.Value)
 

@@ -17,8 +17,8 @@ FOLDER = Path(__file__).parents[1] / "artefacts" / "pictures"
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[Desktop]:
-    with home() as place, desktop(place) as made:
-        yield made
+    with home() as place, desktop(place) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

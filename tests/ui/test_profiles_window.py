@@ -136,16 +136,16 @@ def test_the_window_offers_another_port(window: ProfilesWindow, qtbot: QtBot) ->
     window.show_state(IconState.STOPPED, status)
     assert child(window, QPushButton, "use_port_now").text() == "Use port 3129 instead"
     assert not child(window, QWidget, "address_row").isVisible()
-    with qtbot.waitSignal(window.port_requested) as wanted:
+    with qtbot.waitSignal(window.port_requested) as emitted:
         press(window, "use_port_now")
-    assert wanted.args == [3129]
+    assert emitted.args == [3129]
     notice = Problem("TP-111", "TrayProxy uses port 3129 for now", "Set them to 127.0.0.1:3129.")
     window.show_state(IconState.OK, structs.replace(STATUS, wanted_port=3128, notices=(notice,)))
     assert child(window, QPushButton, "use_port_now").text() == "Go back to port 3128"
     assert "Set them to 127.0.0.1:3129." in label(window, "notices")
-    with qtbot.waitSignal(window.port_requested) as wanted:
+    with qtbot.waitSignal(window.port_requested) as emitted:
         press(window, "use_port_now")
-    assert wanted.args == [0]
+    assert emitted.args == [0]
 
 
 def test_problems_are_shown_with_their_id(window: ProfilesWindow) -> None:
@@ -226,20 +226,20 @@ def test_the_first_profile_needs_two_inputs(qtbot: QtBot) -> None:
     window.show()
     assert entries(window) == ["New profile"]
     type_into(window, "host", "http://proxy.corp.example:8080/", qtbot)
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
     expected = Profile(
         "proxy-corp-example", "proxy.corp.example", Upstream("proxy.corp.example", 8080)
     )
-    assert wanted.args == [expected]
+    assert emitted.args == [expected]
 
 
 def test_a_change_keeps_the_id(window: ProfilesWindow, qtbot: QtBot) -> None:
     type_into(window, "name", "Head office", qtbot)
     type_into(window, "bypass", "localhost, *.corp.example", qtbot)
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
-    assert wanted.args == [
+    assert emitted.args == [
         replace(OFFICE, name="Head office", bypass=("localhost", "*.corp.example"))
     ]
 
@@ -247,18 +247,18 @@ def test_a_change_keeps_the_id(window: ProfilesWindow, qtbot: QtBot) -> None:
 def test_a_profile_can_be_saved_without_sign_in(window: ProfilesWindow, qtbot: QtBot) -> None:
     child(window, QRadioButton, "without_sign_in").click()
     assert not child(window, QLineEdit, "profile_user").isEnabled()
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
-    assert wanted.args == [replace(OFFICE, sign_in=SignIn.NONE)]
+    assert emitted.args == [replace(OFFICE, sign_in=SignIn.NONE)]
 
 
 def test_a_profile_can_be_saved_with_sso(window: ProfilesWindow, qtbot: QtBot) -> None:
     child(window, QRadioButton, "with_own_sign_in").click()
     assert not child(window, QLineEdit, "profile_user").isEnabled()
     pick(window, "method", Method.NEGOTIATE)
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
-    assert wanted.args == [replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)]
+    assert emitted.args == [replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)]
 
 
 def test_a_profile_can_be_saved_with_a_single_method(window: ProfilesWindow, qtbot: QtBot) -> None:
@@ -266,9 +266,9 @@ def test_a_profile_can_be_saved_with_a_single_method(window: ProfilesWindow, qtb
     names = [box.itemText(row) for row in range(box.count())]
     assert names == ["Automatic", "Negotiate", "NTLM", "Digest", "Basic"]
     pick(window, "method", Method.NTLM)
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
-    assert wanted.args == [replace(OFFICE, method=Method.NTLM)]
+    assert emitted.args == [replace(OFFICE, method=Method.NTLM)]
 
 
 def test_a_method_that_needs_a_password_is_rejected_with_sso(
@@ -295,10 +295,10 @@ def test_a_profile_can_be_saved_with_a_text_encoding_r_092(
     child(window, QToolButton, "advanced").click()
     assert [box.itemText(row) for row in range(box.count())] == ["UTF-8", "Latin-1"]
     pick(window, "encoding", Encoding.LATIN_1)
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
     latin = replace(OFFICE, encoding=Encoding.LATIN_1)
-    assert wanted.args == [latin]
+    assert emitted.args == [latin]
     assert draft_from_profile(latin).encoding is Encoding.LATIN_1
     child(window, QRadioButton, "with_own_sign_in").click()
     assert not box.isEnabled()
@@ -316,7 +316,7 @@ def test_the_method_is_disabled_if_there_is_no_choice(window: ProfilesWindow) ->
 
 
 @pytest.mark.parametrize(
-    ("field", "text", "said"),
+    ("field", "text", "error"),
     [
         ("name", "", "Give the profile a name."),
         ("name", "lab", "Another profile has this name."),
@@ -326,15 +326,15 @@ def test_the_method_is_disabled_if_there_is_no_choice(window: ProfilesWindow) ->
     ],
 )
 def test_an_error_is_shown_below_its_field(
-    field: str, text: str, said: str, window: ProfilesWindow, qtbot: QtBot
+    field: str, text: str, error: str, window: ProfilesWindow, qtbot: QtBot
 ) -> None:
     if field == "name" and not text:
         type_into(window, "host", "bad host", qtbot)
     type_into(window, field, text, qtbot)
     with qtbot.assertNotEmitted(window.save_requested):
         press(window, "save")
-    assert said in label(window, f"{field}_error")
-    assert said in child(window, QLineEdit, field).accessibleDescription()
+    assert error in label(window, f"{field}_error")
+    assert error in child(window, QLineEdit, field).accessibleDescription()
 
 
 def test_a_field_is_checked_when_it_loses_the_focus(window: ProfilesWindow, qtbot: QtBot) -> None:
@@ -376,9 +376,9 @@ def added(window: ProfilesWindow, qtbot: QtBot) -> Profile:
     child(window, QToolButton, "add_profile").click()
     type_into(window, "host", "branch-px:3128", qtbot)
     type_into(window, "name", "Branch", qtbot)
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
-    [profile] = wanted.args or []
+    [profile] = emitted.args or []
     assert isinstance(profile, Profile)
     return profile
 
@@ -408,9 +408,9 @@ def test_the_first_saved_profile_leaves_no_empty_entry(qtbot: QtBot) -> None:
     window.show_state(IconState.STARTING, NOTHING)
     window.show()
     type_into(window, "host", "proxy:8080", qtbot)
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
-    [profile] = wanted.args or []
+    [profile] = emitted.args or []
     window.show_saved(profile)
     window.show_state(IconState.STARTING, NOTHING)
     window.show_state(
@@ -421,9 +421,9 @@ def test_the_first_saved_profile_leaves_no_empty_entry(qtbot: QtBot) -> None:
 
 def test_input_after_saving_is_kept(window: ProfilesWindow, qtbot: QtBot) -> None:
     type_into(window, "name", "Head", qtbot)
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
-    [profile] = wanted.args or []
+    [profile] = emitted.args or []
     qtbot.keyClicks(child(window, QLineEdit, "name"), " office")
     window.show_saved(profile)
     window.show_state(
@@ -440,9 +440,9 @@ def test_the_problem_of_a_failed_save_is_shown(window: ProfilesWindow) -> None:
 def test_another_profile_can_be_activated(window: ProfilesWindow, qtbot: QtBot) -> None:
     assert not child(window, QPushButton, "use").isVisible()
     select(window, 1)
-    with qtbot.waitSignal(window.use_requested) as wanted:
+    with qtbot.waitSignal(window.use_requested) as emitted:
         press(window, "use")
-    assert wanted.args == ["lab"]
+    assert emitted.args == ["lab"]
 
 
 def test_connect_directly_can_be_activated_like_a_profile(
@@ -452,9 +452,9 @@ def test_connect_directly_can_be_activated_like_a_profile(
     assert label(window, "direct_note").startswith("Programs reach every address directly")
     assert not child(window, QPushButton, "save").isVisible()
     assert not child(window, QToolButton, "delete_profile").isEnabled()
-    with qtbot.waitSignal(window.use_requested) as wanted:
+    with qtbot.waitSignal(window.use_requested) as emitted:
         press(window, "use")
-    assert wanted.args == [DIRECT_ID]
+    assert emitted.args == [DIRECT_ID]
     window.show_state(IconState.DIRECT, structs.replace(STATUS, profile=None, direct=True))
     assert entries(window) == ["Office", "Lab", "Connect directly (active)"]
     assert label(window, "state") == "Connecting directly"
@@ -478,18 +478,18 @@ def test_every_field_of_a_profile_is_kept_when_it_is_saved(
     assert label(window, "state").endswith("(encrypted)")
     assert child(window, QLineEdit, "ca_file").isVisible()
     type_into(window, "name", "Head office", qtbot)
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
-    assert wanted.args == [replace(full, name="Head office")]
+    assert emitted.args == [replace(full, name="Head office")]
 
 
 def test_the_scheme_of_the_proxy_can_be_selected(window: ProfilesWindow, qtbot: QtBot) -> None:
     scheme = child(window, QComboBox, "scheme")
     assert [scheme.itemText(n) for n in range(3)] == ["http://", "https://", "socks5://"]
     qtbot.keyClick(scheme, Qt.Key.Key_S)
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
-    [profile] = wanted.args or []
+    [profile] = emitted.args or []
     assert isinstance(profile, Profile)
     assert profile.upstream == replace(OFFICE.upstream, scheme=ProxyScheme.SOCKS5)
 
@@ -499,9 +499,9 @@ def test_advanced_fields_are_hidden_until_requested(window: ProfilesWindow, qtbo
     child(window, QToolButton, "advanced").click()
     type_into(window, "fallbacks", "b:1, https://c:2", qtbot)
     type_into(window, "ca_file", "/etc/company.pem", qtbot)
-    with qtbot.waitSignal(window.save_requested) as wanted:
+    with qtbot.waitSignal(window.save_requested) as emitted:
         press(window, "save")
-    [profile] = wanted.args or []
+    [profile] = emitted.args or []
     assert isinstance(profile, Profile)
     assert profile.fallbacks == (Upstream("b", 1), Upstream("c", 2, ProxyScheme.HTTPS))
     assert profile.ca_file == "/etc/company.pem"
@@ -543,9 +543,9 @@ def test_a_saved_password_can_be_forgotten(window: ProfilesWindow, qtbot: QtBot)
     assert label(window, "password_kept") == (
         "Kept in GNOME Keyring once the proxy has accepted it"
     )
-    with qtbot.waitSignal(window.forget_requested) as wanted:
+    with qtbot.waitSignal(window.forget_requested) as emitted:
         press(window, "forget_password")
-    assert wanted.args == ["office"]
+    assert emitted.args == ["office"]
 
 
 def test_the_form_shows_whether_a_password_is_saved(window: ProfilesWindow) -> None:
@@ -570,7 +570,7 @@ def test_an_unsafe_keyring_is_shown(window: ProfilesWindow) -> None:
 # --- Deleting and closing ------------------------------------------------------------------------
 
 
-def question(window: ProfilesWindow, qtbot: QtBot) -> QMessageBox:
+def message_box(window: ProfilesWindow, qtbot: QtBot) -> QMessageBox:
     qtbot.waitUntil(lambda: window.findChild(QMessageBox, "question") is not None)
     return child(window, QMessageBox, "question")
 
@@ -584,14 +584,14 @@ def test_deleting_asks_first_and_offers_to_remove_the_password(
     forget: bool, window: ProfilesWindow, qtbot: QtBot
 ) -> None:
     child(window, QToolButton, "delete_profile").click()
-    box = question(window, qtbot)
+    box = message_box(window, qtbot)
     assert box.text() == "Delete “Office”?"
     too = child(box, QCheckBox, "forget_too")
     assert too.text() == "Also remove its saved password from GNOME Keyring"
     too.setChecked(forget)
-    with qtbot.waitSignal(window.delete_requested) as wanted:
+    with qtbot.waitSignal(window.delete_requested) as emitted:
         choose(box, "Delete")
-    assert wanted.args == [Deletion("office", forget)]
+    assert emitted.args == [Deletion("office", forget)]
 
 
 @pytest.mark.parametrize(("row", "warns"), [(0, True), (1, False)])
@@ -600,14 +600,14 @@ def test_deleting_the_profile_in_use_warns_first(
 ) -> None:
     select(window, row)
     child(window, QToolButton, "delete_profile").click()
-    warning = question(window, qtbot).informativeText()
+    warning = message_box(window, qtbot).informativeText()
     assert ("programs cannot connect" in warning) is warns
 
 
 def test_deleting_can_be_cancelled(window: ProfilesWindow, qtbot: QtBot) -> None:
     child(window, QToolButton, "delete_profile").click()
     with qtbot.assertNotEmitted(window.delete_requested):
-        choose(question(window, qtbot), "Keep")
+        choose(message_box(window, qtbot), "Keep")
 
 
 def test_with_a_tray_the_window_closes(window: ProfilesWindow) -> None:
@@ -619,7 +619,7 @@ def test_without_a_tray_closing_asks_first(window: ProfilesWindow, qtbot: QtBot)
     window.has_tray = False
     window.close()
     assert window.isVisible()
-    choose(question(window, qtbot), "Keep running")
+    choose(message_box(window, qtbot), "Keep running")
     assert not window.isVisible()
 
 
@@ -627,7 +627,7 @@ def test_without_a_tray_closing_can_quit(window: ProfilesWindow, qtbot: QtBot) -
     window.has_tray = False
     window.close()
     with qtbot.waitSignal(window.quit_requested):
-        choose(question(window, qtbot), "Quit")
+        choose(message_box(window, qtbot), "Quit")
 
 
 def test_escape_closes(window: ProfilesWindow, qtbot: QtBot) -> None:
@@ -662,9 +662,9 @@ NOT_FOUND = CheckResult(
 
 
 def test_the_panel_shows_the_steps_of_a_test(window: ProfilesWindow, qtbot: QtBot) -> None:
-    with qtbot.waitSignal(window.check_requested) as wanted:
+    with qtbot.waitSignal(window.check_requested) as emitted:
         press(window, "test")
-    [request] = wanted.args or []
+    [request] = emitted.args or []
     assert request == CheckProfile(OFFICE)
     panel = child(window, CheckPanel, "check_panel")
     assert label(panel, "verdict") == "Testing…"
@@ -703,11 +703,11 @@ def test_a_late_reply_of_an_earlier_test_is_dropped(window: ProfilesWindow, qtbo
 
 
 def test_a_test_that_needs_a_sign_in_offers_it(window: ProfilesWindow, qtbot: QtBot) -> None:
-    with qtbot.waitSignal(window.check_requested) as wanted:
+    with qtbot.waitSignal(window.check_requested) as emitted:
         press(window, "test")
     panel = child(window, CheckPanel, "check_panel")
     button = child(panel, QPushButton, "sign_in")
-    window.show_check((wanted.args or [])[0], NOT_FOUND)
+    window.show_check((emitted.args or [])[0], NOT_FOUND)
     assert not button.isVisible()
     press(panel, "test_again")
     snoozed = Problem("TP-301", "TrayProxy does not ask for a sign-in now", "Sign in.")

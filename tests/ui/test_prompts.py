@@ -57,9 +57,9 @@ def prompts(
     client = ServiceClient(service.connect)
     client.open()
     notifier = Notifier(channel)
-    made = PromptDialogs(client, notifier)
-    yield made
-    made.close()
+    dialogs = PromptDialogs(client, notifier)
+    yield dialogs
+    dialogs.close()
     client.close()
 
 

@@ -20,7 +20,7 @@ from trayproxy.ui.texts import first_line
 
 URL = "https://portal.example/login?<b>=1"
 PAGE = Problem("TP-310", "This network wants you to sign in on its own page", "Open it.", URL)
-WANTED = structs.replace(STATUS, notices=(PAGE,))
+PAGE_REQUIRED = structs.replace(STATUS, notices=(PAGE,))
 TITLE = "This network wants you to sign in on its own page"
 
 
@@ -45,7 +45,7 @@ def screen(qapp: object) -> PageNoticeFixture:
 def test_the_notification_offers_the_page_and_a_direct_connection(
     screen: PageNoticeFixture, qtbot: QtBot
 ) -> None:
-    screen.update(WANTED, qtbot)
+    screen.update(PAGE_REQUIRED, qtbot)
     shown = screen.channel.shown
     assert shown is not None
     assert (shown.title, [key for key, _ in shown.actions]) == (
@@ -67,21 +67,21 @@ def test_the_notification_offers_the_page_and_a_direct_connection(
 def test_the_notification_is_shown_once_and_withdrawn_with_the_page(
     screen: PageNoticeFixture, qtbot: QtBot
 ) -> None:
-    screen.update(WANTED, qtbot)
-    screen.update(structs.replace(WANTED, received=1), qtbot)
+    screen.update(PAGE_REQUIRED, qtbot)
+    screen.update(structs.replace(PAGE_REQUIRED, received=1), qtbot)
     assert screen.channel.posts == 1
     screen.update(STATUS, qtbot)
     assert screen.channel.shown is None
 
 
 @pytest.mark.parametrize(
-    "status", [STATUS, None, structs.replace(WANTED, profile=None, direct=True)]
+    "status", [STATUS, None, structs.replace(PAGE_REQUIRED, profile=None, direct=True)]
 )
 def test_a_page_that_disappears_within_the_delay_has_no_notification(
     status: Status | None, screen: PageNoticeFixture, qtbot: QtBot
 ) -> None:
     screen.notices._delay_timer.setInterval(60_000)
-    screen.notices.update(WANTED)
+    screen.notices.update(PAGE_REQUIRED)
     screen.update(status, qtbot)
     assert screen.channel.posts == 0
 
@@ -89,9 +89,9 @@ def test_a_page_that_disappears_within_the_delay_has_no_notification(
 def test_the_notification_is_shown_after_the_screen_is_unlocked(
     screen: PageNoticeFixture, qtbot: QtBot
 ) -> None:
-    screen.update(structs.replace(WANTED, screen_locked=True), qtbot)
+    screen.update(structs.replace(PAGE_REQUIRED, screen_locked=True), qtbot)
     assert screen.channel.posts == 0
-    screen.update(WANTED, qtbot)
+    screen.update(PAGE_REQUIRED, qtbot)
     assert screen.channel.posts == 1
 
 
@@ -101,7 +101,7 @@ def test_the_menu_offers_to_connect_directly(qtbot: QtBot) -> None:
     assert isinstance(row, QAction)
     menu.update(IconState.OK, STATUS)
     assert not row.isVisible()
-    menu.update(IconState.OK, WANTED)
+    menu.update(IconState.OK, PAGE_REQUIRED)
     assert row.isVisible()
     assert row.text().replace("&", "") == "Connect directly for 5 minutes"
     with qtbot.waitSignal(menu.direct_for_now_chosen):

@@ -33,14 +33,14 @@ WINDOW_TITLE = "^TrayProxy$"
 
 @pytest.fixture
 def here(place: Home) -> Iterator[Desktop]:
-    with desktop(place) as made:
-        yield made
+    with desktop(place) as started:
+        yield started
 
 
 @pytest.fixture
 def service(here: Desktop) -> Iterator[ScriptedService]:
-    with scripted_service(here) as made:
-        yield made
+    with scripted_service(here) as started:
+        yield started
 
 
 @contextmanager
@@ -54,8 +54,8 @@ def host_on(here: Desktop, *, has_host: bool = True) -> Iterator[TrayHost]:
 
 @pytest.fixture
 def host(here: Desktop) -> Iterator[TrayHost]:
-    with host_on(here) as made:
-        yield made
+    with host_on(here) as started:
+        yield started
 
 
 @pytest.fixture
