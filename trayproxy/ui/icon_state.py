@@ -53,7 +53,7 @@ class IconFacts:
         waited_s: Seconds since the tray began to wait for the service, its listener or a profile
             switch.
         unreachable_s: Seconds since the upstream became unreachable.
-        worked_before: True if the upstream responded until it became unreachable.
+        responded_before: True if the upstream responded until it became unreachable.
         switching: True if a profile switch was requested and the status does not show it yet.
     """
 

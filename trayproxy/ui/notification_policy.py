@@ -35,5 +35,5 @@ class NotificationPolicy:
         self._last_shown, self._last_shown_at = state, now
 
     def mark_withdrawn(self) -> None:
-        """Record the end of the cause: the same notification may be shown again."""
+        """Record that the cause has ended; the same notification may then be shown again."""
         self._last_shown = None

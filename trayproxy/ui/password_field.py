@@ -1,10 +1,10 @@
 """A line edit for passwords that does not disclose them to the accessibility bus.
 
-Qt reports each change of a line edit to the accessibility bus, including the inserted or removed
-text, whatever the echo mode is, and every program of the session can listen there. The document of
-this field therefore contains one bullet for each character of the password; the characters are
-stored in `PasswordField._characters`. Qt edits the bullets. Text from keys, input methods, paste
-and drop is intercepted and inserted as bullets.
+In every echo mode, Qt reports each change of a line edit to the accessibility bus, including the
+inserted or removed text, and every program of the session can listen there. The document of this
+field therefore contains one bullet for each character of the password; the characters are stored in
+`PasswordField._characters`. Qt edits the bullets. Text from keys, input methods, paste and drop is
+intercepted and inserted as bullets.
 """
 
 import unicodedata

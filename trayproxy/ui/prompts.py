@@ -86,7 +86,9 @@ class PromptDialogs(QObject):
         return True
 
     def decline(self, snooze: Snooze) -> None:
-        """Close the dialog and decline its prompt for a time, as *Not now* in the dialog does."""
+        """Decline the prompt of the dialog for the time of the snooze, as its *Not now* button
+        does.
+        """
         if self._dialog is not None:
             self._dialog.decline(snooze)
 

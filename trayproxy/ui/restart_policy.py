@@ -41,7 +41,7 @@ class RestartPolicy:
         return delay
 
     def reset(self) -> None:
-        """Forget all starts and delays, because the user has requested a start."""
+        """Clear the recorded starts and the back-off, because the user has requested a start."""
         self._start_times.clear()
         self._delay_s = MIN_DELAY_S
 

@@ -47,7 +47,7 @@ class ControlConnection(Protocol):
     """A connection to the service, such as `trayproxy.control.client.Client`."""
 
     def fileno(self) -> int:
-        """Return a descriptor, which becomes readable when messages have arrived."""
+        """Return the file descriptor; it becomes readable when messages have arrived."""
         ...
 
     def send(self, message: Request) -> int:

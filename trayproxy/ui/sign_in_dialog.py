@@ -106,8 +106,9 @@ class SignInDialog(QDialog):
         return self._prompt
 
     def show_prompt(self, prompt: Prompt) -> None:
-        """Show a new version of the prompt; if it rejects the login, the user can enter another
-        login.
+        """Show a new version of the prompt.
+
+        If the new version shows a rejection of the login, the fields are enabled again.
         """
         before, self._prompt = self._prompt, prompt
         if self._phase is DialogPhase.CHECKING:
@@ -184,7 +185,7 @@ class SignInDialog(QDialog):
         self.setMinimumHeight(self._height_for(event.size().width()))
 
     def decline(self, snooze: Snooze) -> None:
-        """Decline the prompt for a time and close the dialog."""
+        """Decline the prompt for the time of the snooze and close the dialog."""
         if self._phase is DialogPhase.CLOSED:
             return
         self._enter(DialogPhase.CLOSED)

@@ -48,7 +48,7 @@ TARGET_LENGTH = 40
 LOCK_OUT_RISK_REJECTIONS = 3
 """The number of consecutive rejections after which the account may be locked (ux §3.4)."""
 _URGENT = frozenset({"TP-110", "TP-111", "TP-310", "TP-311"})
-"""The ids of notices that the menu and the tooltip show as well."""
+"""The ids of the notices shown in the menu and in the tooltip, in addition to the window."""
 
 
 def heading(state: IconState, status: Status | None) -> str:

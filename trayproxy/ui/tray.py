@@ -62,7 +62,7 @@ class Tray(QObject):
     """The tray icon, created as soon as a tray is available.
 
     Signals:
-        primary: The user requests the sign-in dialog or the window (`Gesture.PRIMARY`).
+        primary_activated: The user requests the sign-in dialog or the window (`Gesture.PRIMARY`).
         window_requested: The user requests the window.
         direct_toggled: The user requests to connect directly, or to return to the profile.
         created(QSystemTrayIcon): The icon was created.
