@@ -1,7 +1,7 @@
 """The tray program: creates the parts of the user interface and carries out the user's actions.
 
-A lock file beside the control socket ensures that each user has one tray. When only the tray ends
-(SIGTERM, log-out, a crash), the service keeps running; *Quit* and Ctrl+C end the tray and the
+A lock file beside the control socket ensures that each user has a single tray. When only the tray
+ends (SIGTERM, log-out, a crash), the service keeps running; *Quit* and Ctrl+C end the tray and the
 service.
 """
 
@@ -86,7 +86,7 @@ BACKGROUND_TRAY_TIMEOUT_S = 30.0
 the desktop may start late at log-in.
 """
 TRAY_TIMEOUT_S = 3.0
-"""The same for a tray started by the user: the panel is already running, if there is one."""
+"""The same for a tray started by the user: if there is a panel, it is already running."""
 DIRECT_FOR_S = 300
 """Seconds of a temporary direct connection, for signing in on the network's own page (ux §3.8)."""
 SHOW_TIMEOUT_S = 10.0

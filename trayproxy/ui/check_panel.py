@@ -24,7 +24,7 @@ _SYMBOL, _NAME, _DETAIL, _DURATION = range(4)
 
 
 class CheckPanel(QDialog):
-    """Dialog with the steps and the result of one test of a profile.
+    """Dialog with the steps and the result of a test of a profile.
 
     Signals:
         repeat_requested: Repeat the test; the receiver calls `restart`.

@@ -7,7 +7,7 @@ MIN_INTERVAL_S = 60.0
 
 
 class NotificationPolicy:
-    """The limits of one category of notifications: no repetition, and a minimum interval.
+    """The limits of a category of notifications: no repetition, and a minimum interval.
 
     All times are seconds of a monotonic clock, which the caller passes in.
     """

@@ -48,7 +48,7 @@ class Notification:
 
 
 class NotificationChannel(Protocol):
-    """Shows notifications on the screen, never more than one."""
+    """Shows a notification on the screen; a new notification replaces the previous one."""
 
     @property
     def chosen(self) -> SignalInstance:
@@ -106,7 +106,7 @@ class Notifier(QObject):
         self._post_pending()
 
     def withdraw(self) -> None:
-        """Remove the notification and cancel a delayed one, because its cause has ended."""
+        """Remove the notification and cancel a delayed notification; the cause has ended."""
         self._pending = None
         self._timer.stop()
         self._policy.mark_withdrawn()

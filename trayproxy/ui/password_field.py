@@ -55,7 +55,7 @@ class PasswordField(QLineEdit):
         super().__init__(parent)
         self._caps_lock: bool | None = None
         self._characters = array("I")
-        """The code points of the password, one for each bullet in the document."""
+        """The code points of the password; the document has a bullet for each of them."""
         self._preedit = ""
         """The uncommitted text of an input method."""
         self._text_line = TextLine()

@@ -1,4 +1,4 @@
-"""Checks whether Qt can load a platform plugin; without one, Qt aborts the process."""
+"""Checks whether Qt can load a platform plugin; otherwise Qt aborts the process."""
 
 import os
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ _PLUGINS = {"WAYLAND_DISPLAY": "libqwayland.so", "DISPLAY": "libqxcb.so"}
 def load_error(environ: Mapping[str, str] = os.environ) -> str:
     """Load the platform plugin and return the error, empty if a plugin was loaded.
 
-    Qt tries the plugins one after another, so a single loadable plugin is sufficient. A plugin
-    chosen by the user with ``QT_QPA_PLATFORM`` is not checked.
+    Qt tries all plugins, so a single loadable plugin is sufficient. A plugin chosen by the user
+    with ``QT_QPA_PLATFORM`` is not checked.
 
     Args:
         environ: The environment variables with the name of the X11 or Wayland display.

@@ -128,7 +128,7 @@ def _align_labels(*forms: QFormLayout) -> None:
 
 
 class ProfileForm(QWidget):
-    """Form for the fields of one profile.
+    """Form for the fields of a profile.
 
     Signals:
         edited: The user has changed a field.

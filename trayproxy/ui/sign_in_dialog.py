@@ -1,6 +1,6 @@
 """The sign-in dialog (ux §3.3).
 
-The dialog shows one prompt and emits a signal for each user action; it takes no decisions. All text
+The dialog shows a prompt and emits a signal for each user action; it takes no decisions. All text
 from the network is plain text, sanitized and truncated by `trayproxy.ui.texts`. Rows without
 content are hidden, to draw attention to the others.
 """
@@ -61,7 +61,7 @@ class DialogPhase(Enum):
 
 
 class SignInDialog(QDialog):
-    """Dialog for one prompt.
+    """Dialog for a prompt.
 
     Signals:
         answered(Login, bool): The entered login, and True to save it.

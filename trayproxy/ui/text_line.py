@@ -1,4 +1,4 @@
-"""Draws one line of text in a line edit in place of the text drawn by Qt."""
+"""Draws the text of a line edit in place of Qt."""
 
 import unicodedata
 

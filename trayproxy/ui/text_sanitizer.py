@@ -82,7 +82,7 @@ def utf16_units(text: str) -> int:
 
 
 def tooltip(lines: list[str]) -> str:
-    """Return the first three lines as one text, cut off at `TOOLTIP_UNITS`."""
+    """Return the first three lines as a text, cut off at `TOOLTIP_UNITS`."""
     text = "\n".join(line for line in lines[:3] if line)
     while utf16_units(text) > TOOLTIP_UNITS:
         text = text[:-2].rstrip() + _ELLIPSIS
