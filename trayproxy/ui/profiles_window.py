@@ -197,7 +197,7 @@ class ProfilesWindow(QWidget):
             self._finish_save()
 
     def show_check(self, request: CheckProfile, reply: Reply) -> None:
-        """Show the result of a test, unless another test was started or the panel was closed."""
+        """Show the result of a test, unless another test was started after it."""
         if self._check_panel is not None and self._check_panel.request is request:
             self._check_panel.show_reply(reply)
 
