@@ -7,7 +7,7 @@ import pytest
 
 from tests.http.test_checklist import LINES
 from trayproxy.cli.main import main
-from trayproxy.profiles.document import read
+from trayproxy.profiles.document import parse_settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "resources" / "docs"
@@ -242,7 +242,7 @@ def test_the_settings_of_the_guide_can_be_read() -> None:
         for path in GUIDE
         for block in re.findall(r"```toml\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
     ]
-    assert {read(block).listen.allow_users for block in blocks} == {(), ("_apt", "root")}
+    assert {parse_settings(block).listen.allow_users for block in blocks} == {(), ("_apt", "root")}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

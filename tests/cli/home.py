@@ -80,9 +80,9 @@ class FakeService:
             case SaveProfile(profile):
                 self.config = self.config.with_profile(profile)
             case DeleteProfile(profile_id, _):
-                self.config = self.config.without(profile_id)
+                self.config = self.config.without_profile(profile_id)
             case UseProfile(profile_id):
-                self.config = self.config.using(profile_id)
+                self.config = self.config.with_active(profile_id)
             case SaveLogin() if self.kept_in_memory:
                 return self.kept_in_memory
             case SaveLogin() | ForgetLogin() | ShowWindow():

@@ -30,25 +30,25 @@ def test_two_profiles_cannot_have_one_name() -> None:
 
 
 def test_removing_the_active_profile_makes_no_other_active() -> None:
-    assert BOTH.without("office") == Config(profiles=(LAB,))
-    assert BOTH.without("lab").active == "office"
-    assert BOTH.without("none") == BOTH
+    assert BOTH.without_profile("office") == Config(profiles=(LAB,))
+    assert BOTH.without_profile("lab").active == "office"
+    assert BOTH.without_profile("none") == BOTH
 
 
 def test_connecting_directly_is_a_choice_like_a_profile() -> None:
-    direct = BOTH.using(DIRECT_ID)
+    direct = BOTH.with_active(DIRECT_ID)
     assert direct.is_direct
     assert direct.profile is None
-    assert not direct.using("lab").is_direct
+    assert not direct.with_active("lab").is_direct
     assert not Config().is_direct  # Nothing was chosen: nobody may be sent there unasked.
-    assert direct.without("office").is_direct
+    assert direct.without_profile("office").is_direct
     assert direct.with_profile(replace(LAB, id="third", name="Third")).is_direct
 
 
 def test_only_a_profile_that_exists_can_be_used() -> None:
-    assert BOTH.using("lab").profile == LAB
+    assert BOTH.with_active("lab").profile == LAB
     with pytest.raises(ProfileError):
-        BOTH.using("none")
+        BOTH.with_active("none")
 
 
 def test_a_profile_is_found_by_name_or_id() -> None:

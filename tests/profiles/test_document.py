@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trayproxy.profiles.config import Config, ListenAddress
-from trayproxy.profiles.document import HEADER, MistakeError, NewerError, read, write
+from trayproxy.profiles.document import (
+    HEADER,
+    InvalidSettingsError,
+    NewerSchemaError,
+    parse_settings,
+    rewrite_settings,
+)
 from trayproxy.profiles.profile import (
     DIRECT_ID,
     Encoding,
@@ -58,11 +64,11 @@ CONFIG = Config(ListenAddress(port=8888), "lab", (OFFICE, LAB))
 
 
 def test_settings_are_read() -> None:
-    assert read(TEXT) == CONFIG
+    assert parse_settings(TEXT) == CONFIG
 
 
 def test_nothing_means_the_defaults() -> None:
-    assert read("") == read(HEADER) == Config()
+    assert parse_settings("") == parse_settings(HEADER) == Config()
 
 
 @pytest.mark.parametrize(
@@ -105,8 +111,8 @@ def test_nothing_means_the_defaults() -> None:
 def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, reason: str) -> None:
     assert old in TEXT
     count = 2 if old == "[[profiles]]" else 1
-    with pytest.raises(MistakeError) as caught:
-        read(TEXT.replace(old, new, count))
+    with pytest.raises(InvalidSettingsError) as caught:
+        parse_settings(TEXT.replace(old, new, count))
     assert (caught.value.line, reason) == (
         line,
         reason if reason.lower() in caught.value.reason.lower() else caught.value.reason,
@@ -116,26 +122,31 @@ def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, reason: 
 
 def test_users_are_read_by_name_and_number_and_stay_as_written() -> None:
     text = 'schema = 1\nactive = ""\n[listen]\nallow_users = ["_apt ", 105]  # for apt\n'
-    config = read(text)
+    config = parse_settings(text)
     assert config.listen == ListenAddress(allow_users=("_apt", "105"))
-    assert 'allow_users = ["_apt ", 105]  # for apt' in write(text, config.with_profile(OFFICE))
-    assert read(write(text, replace(config, listen=ListenAddress()))).listen == ListenAddress()
+    assert 'allow_users = ["_apt ", 105]  # for apt' in rewrite_settings(
+        text, config.with_profile(OFFICE)
+    )
+    assert (
+        parse_settings(rewrite_settings(text, replace(config, listen=ListenAddress()))).listen
+        == ListenAddress()
+    )
 
 
 def test_a_newer_file_is_left_to_a_newer_trayproxy() -> None:
-    with pytest.raises(NewerError) as caught:
-        read("schema = 2\nprofiles = 3\n")
+    with pytest.raises(NewerSchemaError) as caught:
+        parse_settings("schema = 2\nprofiles = 3\n")
     assert caught.value.schema == 2
 
 
 @pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "\0" * 1000, "{}", "\ufeff", "a" * 9999])
 def test_nonsense_is_a_mistake(text: str) -> None:
-    with pytest.raises(MistakeError):
-        read(text)
+    with pytest.raises(InvalidSettingsError):
+        parse_settings(text)
 
 
 def test_a_new_file_reads_well() -> None:
-    assert write("", Config().with_profile(OFFICE)) == (
+    assert rewrite_settings("", Config().with_profile(OFFICE)) == (
         "# The settings of TrayProxy. Passwords are not here: they are in the keyring.\n"
         "schema = 1\n"
         'active = "office"\n'
@@ -158,69 +169,69 @@ def test_what_a_new_profile_seldom_has_is_written_only_if_it_has_it() -> None:
         fallbacks=(Upstream("b.example", 1080, ProxyScheme.SOCKS5),),
         ca_file="/etc/company.pem",
     )
-    text = write("", Config().with_profile(profile))
+    text = rewrite_settings("", Config().with_profile(profile))
     assert 'upstream = "https://proxy.example:443"\n' in text
     assert 'fallbacks = ["socks5://b.example:1080"]\n' in text
     assert 'ca_file = "/etc/company.pem"\n' in text
-    assert read(text).profile == profile
+    assert parse_settings(text).profile == profile
 
 
 def test_one_s_own_sign_in_and_a_method_are_kept() -> None:
     profile = replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)
-    text = write("", Config().with_profile(profile))
+    text = rewrite_settings("", Config().with_profile(profile))
     assert 'sign_in = "sso"\n' in text
     assert 'method = "negotiate"\n' in text
-    assert read(text).profile == profile
+    assert parse_settings(text).profile == profile
     # Which most profiles do not choose they do not show.
-    assert "method" not in write("", Config().with_profile(OFFICE))
+    assert "method" not in rewrite_settings("", Config().with_profile(OFFICE))
 
 
 def test_an_encoding_of_logins_is_kept_r_092() -> None:
     profile = replace(OFFICE, encoding=Encoding.LATIN_1)
-    text = write("", Config().with_profile(profile))
+    text = rewrite_settings("", Config().with_profile(profile))
     assert 'encoding = "latin-1"\n' in text
-    assert read(text).profile == profile
-    assert "encoding" not in write("", Config().with_profile(OFFICE))
+    assert parse_settings(text).profile == profile
+    assert "encoding" not in rewrite_settings("", Config().with_profile(OFFICE))
 
 
 def test_that_programs_connect_directly_is_kept() -> None:
-    text = write(TEXT, CONFIG.using(DIRECT_ID))
+    text = rewrite_settings(TEXT, CONFIG.with_active(DIRECT_ID))
     assert text == TEXT.replace('active = "lab"', 'active = "direct"')
-    assert read(text).is_direct
+    assert parse_settings(text).is_direct
 
 
 def test_what_does_not_change_is_not_written_anew() -> None:
-    assert write(TEXT, CONFIG) == TEXT
+    assert rewrite_settings(TEXT, CONFIG) == TEXT
 
 
 def test_a_change_touches_its_own_line_only() -> None:
-    changed = write(TEXT, CONFIG.using("office"))
+    changed = rewrite_settings(TEXT, CONFIG.with_active("office"))
     assert changed == TEXT.replace('active = "lab"', 'active = "office"')
-    changed = write(TEXT, replace(CONFIG, listen=ListenAddress(port=1)))
+    changed = rewrite_settings(TEXT, replace(CONFIG, listen=ListenAddress(port=1)))
     assert changed == TEXT.replace("port = 8888", "port = 1")
 
 
 def test_a_new_key_stands_with_the_others() -> None:
-    changed = write(TEXT, CONFIG.with_profile(replace(OFFICE, sign_in=SignIn.NONE)))
+    changed = rewrite_settings(TEXT, CONFIG.with_profile(replace(OFFICE, sign_in=SignIn.NONE)))
     assert changed == TEXT.replace('mood = "good"\n', 'mood = "good"\nsign_in = "none"\n')
 
 
 def test_a_new_profile_stands_last() -> None:
     new = Profile("new", "New", Upstream("new.example", 1))
-    changed = write(TEXT, CONFIG.with_profile(new))
+    changed = rewrite_settings(TEXT, CONFIG.with_profile(new))
     before, _, after = changed.partition('\n[[profiles]]\nid = "new"')
     assert before.count("[[profiles]]") == 2
     assert "# About something newer\n" in changed
-    assert read(changed) == CONFIG.with_profile(new)
+    assert parse_settings(changed) == CONFIG.with_profile(new)
     assert after
 
 
 def test_a_removed_profile_leaves_the_comments_of_the_next() -> None:
-    changed = write(TEXT, CONFIG.without("office"))
+    changed = rewrite_settings(TEXT, CONFIG.without_profile("office"))
     assert 'mood = "good"' not in changed
     for comment in ("# My settings", '# About the lab\n[[profiles]]\nid = "lab"', "# the first"):
         assert comment in changed
-    gone = write(TEXT, CONFIG.without("office").without("lab"))
+    gone = rewrite_settings(TEXT, CONFIG.without_profile("office").without_profile("lab"))
     assert "profiles" not in tomllib.loads(gone)
     assert "# About something newer\n[newer]\nx = 1\n" in gone
 
@@ -233,19 +244,21 @@ def test_a_removed_profile_leaves_the_comments_of_the_next() -> None:
     ],
 )
 def test_a_layout_that_cannot_be_changed_is_not(text: str) -> None:
-    config = read(text)
-    with pytest.raises(MistakeError, match="layout"):
-        write(text, config.with_profile(LAB))
+    config = parse_settings(text)
+    with pytest.raises(InvalidSettingsError, match="layout"):
+        rewrite_settings(text, config.with_profile(LAB))
 
 
 def test_a_file_without_a_line_end_is_changed_well() -> None:
-    assert read(write("[listen]\nport = 1", CONFIG)) == CONFIG
+    assert parse_settings(rewrite_settings("[listen]\nport = 1", CONFIG)) == CONFIG
 
 
 def test_windows_line_ends_are_understood() -> None:
     text = TEXT.replace("\n", "\r\n")
-    assert read(text) == CONFIG
-    assert read(write(text, CONFIG.without("lab"))) == CONFIG.without("lab")
+    assert parse_settings(text) == CONFIG
+    assert parse_settings(
+        rewrite_settings(text, CONFIG.without_profile("lab"))
+    ) == CONFIG.without_profile("lab")
 
 
 IDS = ["a", "b", "c", "d"]
@@ -342,7 +355,7 @@ def apply(config: Config, edit: tuple[str, object]) -> Config:
         case ("put", Profile() as profile):
             return config.with_profile(profile)
         case ("use", str(profile_id)):
-            return config.using(profile_id)
+            return config.with_active(profile_id)
         case ("listen", ListenAddress() as listen):
             return replace(config, listen=listen)
     raise AssertionError(edit)
@@ -367,15 +380,15 @@ def test_edits_keep_every_remark_and_round_trip(
         except ProfileError:
             continue
     text = lay_out(config, remarks, keys)
-    assert read(text) == config
+    assert parse_settings(text) == config
     before = remarks_of(text)
     for edit in edits:
         try:
             config = apply(config, edit)
         except ProfileError:
             continue
-        text = write(text, config)
-        assert read(text) == config
+        text = rewrite_settings(text, config)
+        assert parse_settings(text) == config
     assert remarks_of(text) == before
     assert tomllib.loads(text)["last"] == {"x": 1}
 
@@ -398,9 +411,9 @@ def test_removing_profiles_keeps_the_rest(
     text = lay_out(config, remarks, keys)
     outside = remarks_of(text.partition("[[profiles]]")[0])
     for profile_id in gone:
-        config = config.without(profile_id)
-        text = write(text, config)
-        assert read(text) == config
+        config = config.without_profile(profile_id)
+        text = rewrite_settings(text, config)
+        assert parse_settings(text) == config
     assert not set(outside) - set(remarks_of(text))
     assert tomllib.loads(text)["last"] == {"x": 1}
 
@@ -408,11 +421,11 @@ def test_removing_profiles_keeps_the_rest(
 @given(st.text(max_size=300))
 def test_any_text_is_read_or_is_a_mistake(text: str) -> None:
     try:
-        config = read(text)
-    except (MistakeError, NewerError):
+        config = parse_settings(text)
+    except (InvalidSettingsError, NewerSchemaError):
         return
     try:
-        changed = write(text, config.with_profile(LAB))
-    except MistakeError:
+        changed = rewrite_settings(text, config.with_profile(LAB))
+    except InvalidSettingsError:
         return
-    assert read(changed) == config.with_profile(LAB)
+    assert parse_settings(changed) == config.with_profile(LAB)

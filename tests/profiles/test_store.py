@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from trayproxy.profiles import store as store_module
-from trayproxy.profiles.config import PROFILES, Config
+from trayproxy.profiles.config import MAX_PROFILES, Config
 from trayproxy.profiles.profile import Profile, ProfileError, Upstream
-from trayproxy.profiles.store import SIZE_LIMIT, SettingsError, SettingsStore, replace_file
+from trayproxy.profiles.store import MAX_SIZE, SettingsError, SettingsStore, replace_file
 
 OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
 LAB = Profile("lab", "Lab", Upstream("lab.example", 8080))
@@ -130,7 +130,7 @@ def test_the_file_is_private(saved: Path) -> None:
         (b"\n\n\xff\xfe", 3),
         (b"\0" * 4096, 1),
         (b"[[profiles]]\nid = 'a'\n", 1),
-        (b"#" * (SIZE_LIMIT + 1), 1),
+        (b"#" * (MAX_SIZE + 1), 1),
     ],
     ids=["cut", "binary", "zeros", "incomplete", "large"],
 )
@@ -201,7 +201,7 @@ def test_dots_that_are_no_parts_of_a_key_are_let_through(saved: Path, text: str)
 
 def test_there_are_no_more_profiles_than_can_be_read_again(path: Path) -> None:
     config = Config()
-    for number in range(PROFILES):
+    for number in range(MAX_PROFILES):
         config = config.with_profile(replace(OFFICE, id=f"p{number}", name=str(number)))
     store = SettingsStore(path)
     store.load()
@@ -247,7 +247,7 @@ def test_what_is_no_file_is_not_waited_for(saved: Path, tmp_path: Path, kind: st
     good.unlink()
     make(good)
     assert store.load_last_good() is None
-    assert store.changed_outside() is False
+    assert store.is_changed_on_disk() is False
 
 
 def test_a_newer_file_is_left_alone(saved: Path) -> None:
@@ -265,9 +265,9 @@ def test_a_file_changed_meanwhile_is_not_written_over(saved: Path) -> None:
     store, other = SettingsStore(saved), SettingsStore(saved)
     store.load()
     other.load()
-    assert not store.changed_outside()
+    assert not store.is_changed_on_disk()
     other.save(TWO)
-    assert store.changed_outside()
+    assert store.is_changed_on_disk()
     with pytest.raises(SettingsError) as caught:
         store.save(Config())
     assert caught.value.id == "TP-804"
@@ -281,7 +281,7 @@ def test_a_file_that_appeared_or_vanished_was_changed(saved: Path) -> None:
     store = SettingsStore(saved)
     store.load()
     saved.unlink()
-    assert store.changed_outside()
+    assert store.is_changed_on_disk()
     with pytest.raises(SettingsError):
         store.save(TWO)
     assert store.load() == Config()
@@ -389,7 +389,7 @@ def test_a_planted_link_is_not_followed(saved: Path) -> None:
     assert not saved.is_symlink()
 
 
-class Scanner:
+class FakeVirusScanner:
     """A program that has files open when they are to be renamed or removed, as on Windows."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str, attempts: int) -> None:
@@ -410,7 +410,7 @@ class Scanner:
 def test_a_file_that_a_scanner_has_open_is_replaced_soon(
     saved: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    scanner = Scanner(monkeypatch, step, 3)
+    scanner = FakeVirusScanner(monkeypatch, step, 3)
     replace_file(saved, b"schema = 1\n")
     assert saved.read_bytes() == b"schema = 1\n"
     assert scanner.refused == 3
@@ -418,7 +418,7 @@ def test_a_file_that_a_scanner_has_open_is_replaced_soon(
 
 def test_a_file_that_stays_open_is_given_up(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = saved.read_bytes()
-    Scanner(monkeypatch, "replace", 1000)
+    FakeVirusScanner(monkeypatch, "replace", 1000)
     with pytest.raises(PermissionError):
         replace_file(saved, b"schema = 1\n")
     assert saved.read_bytes() == before

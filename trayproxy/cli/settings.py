@@ -67,7 +67,7 @@ class ProfileList:
 
     def means_direct(self, name: str) -> bool:
         """Return whether a person means *Connect directly*."""
-        return Config(profiles=self.all).means_direct(name)
+        return Config(profiles=self.all).names_direct(name)
 
     def _available(self) -> str:
         if not self.all:
@@ -225,7 +225,7 @@ class OfflineSettings:
 
     def delete(self, profile: Profile, *, forget: bool) -> None:
         """Delete a profile, with its saved password if `forget`."""
-        self._change(lambda config: config.without(profile.id))
+        self._change(lambda config: config.without_profile(profile.id))
         if not forget:
             return
         try:
@@ -236,11 +236,11 @@ class OfflineSettings:
 
     def use(self, profile: Profile) -> None:
         """Make a profile the active one."""
-        self._change(lambda config: config.using(profile.id))
+        self._change(lambda config: config.with_active(profile.id))
 
     def connect_directly(self) -> None:
         """Let programs connect directly in place of a profile."""
-        self._change(lambda config: config.using(DIRECT_ID))
+        self._change(lambda config: config.with_active(DIRECT_ID))
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
         """Keep a login in the keyring once the proxy has accepted it."""
@@ -254,7 +254,7 @@ class OfflineSettings:
         """Remove a profile's logins from the keyring: each of its upstreams may have one."""
         vault = self._open_vault()
         for upstream in profile.upstreams:
-            _wait_for_keyring(vault.forget(profile.at(str(upstream))))
+            _wait_for_keyring(vault.forget(profile.with_only(str(upstream))))
 
     def _load(self) -> Config:
         try:

@@ -542,7 +542,7 @@ class Desk:
             Why one could not be removed, None if all were.
         """
         self._handle(LoginsForgotten(profile.id))
-        each = (profile.at(str(upstream)) for upstream in profile.upstreams)
+        each = (profile.with_only(str(upstream)) for upstream in profile.upstreams)
         return self._written(*map(self._vault.forget, each))
 
     def set_askers(self, count: int) -> None:

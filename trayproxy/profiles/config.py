@@ -8,7 +8,7 @@ from trayproxy.profiles.validate import check_profile
 DEFAULT_PORT = 3128
 """Squid's, which people and their firewalls know as a proxy's."""
 
-PROFILES = 200
+MAX_PROFILES = 200
 """More are a mistake: nobody chooses among so many in a menu."""
 
 EVERYONE = "*"
@@ -75,7 +75,7 @@ class Config:
         named = (p for p in self.profiles if p.name.casefold() == wanted)
         return next(named, None) or self.by_id(wanted)
 
-    def means_direct(self, name: str) -> bool:
+    def names_direct(self, name: str) -> bool:
         """Return whether a person means *Connect directly*: by its name whatever the case, or by
         its id if no profile has that for a name."""
         wanted = name.strip().casefold()
@@ -88,7 +88,7 @@ class Config:
 
         Raises:
             ProfileError: A part of it is refused, another profile has its name, or there are
-                `PROFILES` already.
+                `MAX_PROFILES` already.
         """
         profile = check_profile(profile)
         others = [p for p in self.profiles if p.id != profile.id]
@@ -96,13 +96,13 @@ class Config:
             raise ProfileError(f"There is a profile “{profile.name}” already.")
         if len(others) < len(self.profiles):
             profiles = tuple(profile if p.id == profile.id else p for p in self.profiles)
-        elif len(others) == PROFILES:
-            raise ProfileError(f"There are {PROFILES} profiles already. Delete one first.")
+        elif len(others) == MAX_PROFILES:
+            raise ProfileError(f"There are {MAX_PROFILES} profiles already. Delete one first.")
         else:
             profiles = (*self.profiles, profile)
         return replace(self, profiles=profiles, active=self.active or profile.id)
 
-    def without(self, profile_id: str) -> "Config":
+    def without_profile(self, profile_id: str) -> "Config":
         """Return the settings without a profile; if it was active, none is.
 
         Another one is not made active: requests would go where nobody sent them.
@@ -111,7 +111,7 @@ class Config:
         active = "" if self.active == profile_id else self.active
         return replace(self, profiles=profiles, active=active)
 
-    def using(self, profile_id: str) -> "Config":
+    def with_active(self, profile_id: str) -> "Config":
         """Return the settings with another profile active, or with `DIRECT_ID` none at all.
 
         Raises:

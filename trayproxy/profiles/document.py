@@ -8,9 +8,12 @@ stay where they are.
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, TypeVar
 
-from trayproxy.profiles.config import PROFILES, Config, ListenAddress
+from msgspec import ValidationError, convert
+
+from trayproxy.profiles.config import MAX_PROFILES, Config, ListenAddress
 from trayproxy.profiles.profile import (
     DIRECT_ID,
     Encoding,
@@ -42,10 +45,11 @@ active = ""
 """
 """How a new file begins."""
 
+E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 V = TypeVar("V")
 
-_KINDS = {int: "a number", str: "a text", list: "a list", dict: "a table"}
+_TYPE_NAMES = {int: "a number", str: "a text", list: "a list", dict: "a table"}
 _HEADER_LINE = re.compile(r"\s*\[")
 _REASON_LENGTH = 200
 _TEXTS = re.compile(
@@ -64,7 +68,7 @@ _LARGEST = 2**63
 _SECRET_KEYS = frozenset({"password", "passwd", "pass", "secret", "token"})
 
 
-class MistakeError(Exception):
+class InvalidSettingsError(Exception):
     """The text cannot be read as settings.
 
     Attributes:
@@ -78,7 +82,7 @@ class MistakeError(Exception):
         self.reason = reason
 
 
-class NewerError(Exception):
+class NewerSchemaError(Exception):
     """The text was written by a newer TrayProxy.
 
     Attributes:
@@ -90,64 +94,64 @@ class NewerError(Exception):
         self.schema = schema
 
 
-def read(text: str) -> Config:
+def parse_settings(text: str) -> Config:
     """Return the settings of the text; what is missing is as in `Config`.
 
     Raises:
-        MistakeError: It is no TOML, or something in it cannot be used.
-        NewerError: It needs a newer TrayProxy.
+        InvalidSettingsError: It is no TOML, or something in it cannot be used.
+        NewerSchemaError: It needs a newer TrayProxy.
     """
     _check_keys(text)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _syntax_mistake(text, error) from None
+        raise _syntax_error(text, error) from None
     except ValueError:
         # Python refuses to read numbers of more than 4,300 digits (sys.set_int_max_str_digits).
-        raise MistakeError(_line_of(text, _LONG_NUMBER), "a number is too long") from None
+        raise InvalidSettingsError(_line_of(text, _LONG_NUMBER), "a number is too long") from None
     except RecursionError:
-        raise MistakeError(0, "it is nested too deeply") from None
+        raise InvalidSettingsError(0, "it is nested too deeply") from None
     return _config(_Table(document, text.splitlines()))
 
 
-def write(text: str, config: Config) -> str:
-    """Return the text changed so that `read` gives these settings.
+def rewrite_settings(text: str, config: Config) -> str:
+    """Return the text changed so that `parse_settings` gives these settings.
 
     Comments, order and unknown keys stay, but those inside a profile that goes.
 
     Args:
-        text: What `read` has accepted; empty for a new file.
+        text: What `parse_settings` has accepted; empty for a new file.
         config: The settings wanted.
 
     Raises:
-        MistakeError: The text is laid out in a way that cannot be changed safely.
+        InvalidSettingsError: The text is laid out in a way that cannot be changed safely.
     """
     # Not at the top: it would double the time of `trayproxy status`.
-    from trayproxy.profiles.edit import edit
+    from trayproxy.profiles.edit import apply_settings
 
     text = text or HEADER
-    changed = edit(text if text.endswith("\n") else text + "\n", config, SCHEMA)
+    changed = apply_settings(text if text.endswith("\n") else text + "\n", config, SCHEMA)
     try:
-        if changed is not None and read(changed) == config:
+        if changed is not None and parse_settings(changed) == config:
             return changed
-    except MistakeError:
+    except InvalidSettingsError:
         pass
     # Better no change than a wrong one, whatever tomlkit made of an unusual layout.
-    raise MistakeError(0, "it has a layout that TrayProxy cannot change")
+    raise InvalidSettingsError(0, "it has a layout that TrayProxy cannot change")
 
 
 def _check_keys(text: str) -> None:
     """Refuse a key of many parts, for which tomllib takes time that grows with their square.
 
     Raises:
-        MistakeError: There is one.
+        InvalidSettingsError: There is one.
     """
     plain = _TEXTS.sub(lambda found: "\n" * found[0].count("\n"), text)
     for number, line in enumerate(plain.split("\n"), 1):
         if line.count(".") >= _KEY_PARTS and any(
             part.count(".") >= _KEY_PARTS for part in _KEY_ENDS.split(line)
         ):
-            raise MistakeError(number, "a key has too many parts")
+            raise InvalidSettingsError(number, "a key has too many parts")
 
 
 def _line_of(text: str, pattern: re.Pattern[str]) -> int:
@@ -156,14 +160,14 @@ def _line_of(text: str, pattern: re.Pattern[str]) -> int:
     return text.count("\n", 0, found.start()) + 1 if found else 0
 
 
-def _syntax_mistake(text: str, error: tomllib.TOMLDecodeError) -> MistakeError:
+def _syntax_error(text: str, error: tomllib.TOMLDecodeError) -> InvalidSettingsError:
     # The position is in the message only, before Python 3.14.
     message = str(error)
     found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
     line = int(found[1]) if found and found[1] else text.count("\n") + 1
     # A part of it may be a key from the file.
     reason = (message[: found.start()] if found else message)[:_REASON_LENGTH]
-    return MistakeError(line, reason[:1].lower() + reason[1:])
+    return InvalidSettingsError(line, reason[:1].lower() + reason[1:])
 
 
 class _Table:
@@ -190,19 +194,27 @@ class _Table:
     def get(self, key: str, kind: type[T], default: T | None = None) -> T:
         value = self._values.get(key, default)
         if value is None:
-            raise self.mistake("", f"{key} is missing")
-        # A bool is an int to Python, but not to TOML.
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.mistake(key, f"{key} is {_KINDS[kind]}")
+            raise self.error("", f"{key} is missing")
+        try:
+            value = convert(value, kind)
+        except ValidationError:
+            raise self.error(key, f"{key} is {_TYPE_NAMES[kind]}") from None
         if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
-            raise self.mistake(key, f"{key} is too large a number")
+            raise self.error(key, f"{key} is too large a number")
         return value
+
+    def choice(self, key: str, default: E) -> E:
+        choices = type(default)
+        try:
+            return convert(self.get(key, str, str(default)), choices)
+        except ValidationError:
+            raise self.error(key, f"{key} is {' or '.join(choices)}") from None
 
     def check(self, key: str, check: Callable[[V], T], value: V) -> T:
         try:
             return check(value)
         except ProfileError as error:
-            raise self.mistake(key, str(error).rstrip(".")) from None
+            raise self.error(key, str(error).rstrip(".")) from None
 
     def table(self, key: str) -> "_Table":
         return _Table(self.get(key, dict, {}), self._lines, (key, 0))
@@ -210,24 +222,24 @@ class _Table:
     def tables(self, key: str) -> "Iterable[_Table]":
         for index, values in enumerate(self.get(key, list, [])):
             if not isinstance(values, dict):
-                raise self.mistake(key, f"{key} is a list of tables")
+                raise self.error(key, f"{key} is a list of tables")
             yield _Table(values, self._lines, (key, index))
 
-    def mistake(self, key: str, reason: str) -> MistakeError:
+    def error(self, key: str, reason: str) -> InvalidSettingsError:
         """Return the error with the line of the key, of the table, or the first.
 
         tomllib tells no positions; this looks for the usual layout, and serves messages only.
         """
-        start = self._start()
+        start = self._first_line()
         for number in range(start, len(self._lines)):
             line = self._lines[number]
             if number > start and _HEADER_LINE.match(line):
                 break
             if key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
-                return MistakeError(number + 1, reason)
-        return MistakeError(start + 1, reason)
+                return InvalidSettingsError(number + 1, reason)
+        return InvalidSettingsError(start + 1, reason)
 
-    def _start(self) -> int:
+    def _first_line(self) -> int:
         """Return the index of the line that the table begins at, 0 if that is not found."""
         if self._header is None:
             return 0
@@ -240,14 +252,14 @@ class _Table:
 def _config(document: _Table) -> Config:
     schema = document.get("schema", int, SCHEMA)
     if schema > SCHEMA:
-        raise NewerError(schema)
+        raise NewerSchemaError(schema)
     if schema < 1:
-        raise document.mistake("schema", f"schema is {SCHEMA}")
+        raise document.error("schema", f"schema is {SCHEMA}")
     listen = _listen(document.table("listen"))
     profiles = _profiles(document)
     active = document.get("active", str, "")
     if active not in {"", DIRECT_ID, *(profile.id for profile in profiles)}:
-        raise document.mistake("active", f"active is not the id of a profile, nor {DIRECT_ID}")
+        raise document.error("active", f"active is not the id of a profile, nor {DIRECT_ID}")
     return Config(listen, active, profiles)
 
 
@@ -256,13 +268,13 @@ def _profiles(document: _Table) -> tuple[Profile, ...]:
     ids: set[str] = set()
     names: set[str] = set()
     for table in document.tables("profiles"):
-        if len(profiles) == PROFILES:
-            raise table.mistake("", f"there are more than {PROFILES} profiles")
+        if len(profiles) == MAX_PROFILES:
+            raise table.error("", f"there are more than {MAX_PROFILES} profiles")
         profile = _profile(table)
         if profile.id in ids:
-            raise table.mistake("id", "two profiles have this id")
+            raise table.error("id", "two profiles have this id")
         if profile.name.casefold() in names:
-            raise table.mistake("name", f"There is a profile “{profile.name}” already")
+            raise table.error("name", f"There is a profile “{profile.name}” already")
         profiles.append(profile)
         ids.add(profile.id)
         names.add(profile.name.casefold())
@@ -282,10 +294,9 @@ def _listen(table: _Table) -> ListenAddress:
 def _profile(table: _Table) -> Profile:
     for key in table.names():
         if key.lower() in _SECRET_KEYS:
-            raise table.mistake(key, "passwords are not kept here; use trayproxy login")
-    sign_in = table.check("sign_in", _sign_in, table.get("sign_in", str, str(SignIn.PASSWORD)))
-    method = table.check("method", _method, table.get("method", str, str(Method.AUTOMATIC)))
-    encoding = table.get("encoding", str, str(Encoding.UTF_8))
+            raise table.error(key, "passwords are not kept here; use trayproxy login")
+    sign_in = table.choice("sign_in", SignIn.PASSWORD)
+    method = table.choice("method", Method.AUTOMATIC)
     profile = Profile(
         id=table.get("id", str),
         name=table.get("name", str),
@@ -296,7 +307,7 @@ def _profile(table: _Table) -> Profile:
         fallbacks=table.check("fallbacks", _upstreams, table.get("fallbacks", list, [])),
         ca_file=table.check("ca_file", check_ca_file, table.get("ca_file", str, "")),
         method=method,
-        encoding=table.check("encoding", _encoding, encoding),
+        encoding=table.choice("encoding", Encoding.UTF_8),
     )
     table.check("name", check_name, profile.name)
     table.check("user", check_user, profile.user)
@@ -304,28 +315,11 @@ def _profile(table: _Table) -> Profile:
 
 
 def _system_users(users: list[Any]) -> tuple[str, ...]:
-    # A bool is an int to Python, but not to TOML.
-    if not all(isinstance(user, str | int) and not isinstance(user, bool) for user in users):
-        raise ProfileError("allow_users is a list of names and numbers")
-    return tuple(check_system_user(str(user)) for user in users)
-
-
-def _sign_in(text: str) -> SignIn:
-    if text not in tuple(SignIn):
-        raise ProfileError(f"sign_in is {' or '.join(SignIn)}")
-    return SignIn(text)
-
-
-def _method(text: str) -> Method:
-    if text not in tuple(Method):
-        raise ProfileError(f"method is {' or '.join(Method)}")
-    return Method(text)
-
-
-def _encoding(text: str) -> Encoding:
-    if text not in tuple(Encoding):
-        raise ProfileError(f"encoding is {' or '.join(Encoding)}")
-    return Encoding(text)
+    try:
+        checked = convert(users, list[str | int])
+    except ValidationError:
+        raise ProfileError("allow_users is a list of names and numbers") from None
+    return tuple(check_system_user(str(user)) for user in checked)
 
 
 def _rules(texts: list[Any]) -> tuple[str, ...]:
@@ -337,6 +331,7 @@ def _upstreams(texts: list[Any]) -> tuple[Upstream, ...]:
 
 
 def _texts(key: str, values: list[Any]) -> list[str]:
-    if not all(isinstance(value, str) for value in values):
-        raise ProfileError(f"{key} is a list of texts")
-    return values
+    try:
+        return convert(values, list[str])
+    except ValidationError:
+        raise ProfileError(f"{key} is a list of texts") from None

@@ -20,11 +20,11 @@ from trayproxy.profiles.validate import parse_upstream
 
 _Body = list[tuple[Key | None, Item]]
 
-_RARE = frozenset({"fallbacks", "ca_file", "method", "encoding"})
+_OPTIONAL_KEYS = frozenset({"fallbacks", "ca_file", "method", "encoding"})
 """Keys that a new profile shows only if they say something; the others invite to be filled in."""
 
 
-def edit(text: str, config: Config, schema: int) -> str | None:
+def apply_settings(text: str, config: Config, schema: int) -> str | None:
     """Return the text with these settings, None if its layout is beyond this.
 
     The caller checks the outcome by reading it.
@@ -36,11 +36,11 @@ def edit(text: str, config: Config, schema: int) -> str | None:
     """
     try:
         document = tomlkit.parse(text)
-        loose = _change_profiles(document, config.profiles)
+        detached = _change_profiles(document, config.profiles)
         _change_listen(document, config.listen)
         changes = {"active": (config.active, "")}
         _change_keys(document, {"schema": (document.get("schema", schema), None), **changes})
-        _put_above_profiles(document.body, loose)
+        _insert_above_profiles(document.body, detached)
         return document.as_string()
     except (TOMLKitError, ValueError, TypeError, AttributeError, LookupError):
         # What tomlkit raises on layouts that it can read and not change is not documented.
@@ -74,7 +74,7 @@ def _change_profiles(document: tomlkit.TOMLDocument, profiles: Iterable[Profile]
     array = document["profiles"]
     if not isinstance(array, AoT):
         raise TypeError("the profiles are not [[profiles]]")
-    loose = _remove(array, wanted)
+    detached = _remove(array, wanted)
     known = {str(table["id"]): table for table in array.body}
     for profile_id, profile in wanted.items():
         if profile_id in known:
@@ -83,26 +83,26 @@ def _change_profiles(document: tomlkit.TOMLDocument, profiles: Iterable[Profile]
             _add(array, profile)
     order = list(wanted)
     array.body.sort(key=lambda table: order.index(str(table["id"])))
-    return loose
+    return detached
 
 
 def _remove(array: AoT, wanted: Mapping[str, Profile]) -> _Body:
-    loose: _Body = []
+    detached: _Body = []
     kept: list[Table] = []
     for table in array.body:
         if str(table["id"]) in wanted:
             kept.append(table)
             continue
-        above = kept[-1].value.body if kept else loose
-        above.extend(_tail(table.value.body))
+        above = kept[-1].value.body if kept else detached
+        above.extend(_trailing_comments(table.value.body))
     array.body[:] = kept
-    return loose
+    return detached
 
 
 def _add(array: AoT, profile: Profile) -> None:
     table = tomlkit.table()
     for key, (value, default) in {"id": (profile.id, None), **_keys(profile)}.items():
-        if key not in _RARE or value != default:
+        if key not in _OPTIONAL_KEYS or value != default:
             table.append(key, value)
     array.append(table)
 
@@ -128,13 +128,13 @@ def _change_keys(container: Container, changes: Mapping[str, tuple[Any, Any]]) -
         if key not in container:
             if value != default:
                 missing.append((SingleKey(key), tomlkit.item(value)))
-        elif not _means(key, container[key], value):
+        elif not _is_equal(key, container[key], value):
             container[key] = value
-    at = _after_keys(container.body)
+    at = _insertion_index(container.body)
     container.body[at:at] = missing
 
 
-def _means(key: str, old: object, value: object) -> bool:
+def _is_equal(key: str, old: object, value: object) -> bool:
     """Return whether what stands there may stay, however the person has written it."""
     if key == "upstream" and isinstance(old, str) and isinstance(value, str):
         return parse_upstream(old) == parse_upstream(value)
@@ -145,7 +145,7 @@ def _means(key: str, old: object, value: object) -> bool:
     return old == value
 
 
-def _after_keys(body: _Body) -> int:
+def _insertion_index(body: _Body) -> int:
     """Return where a new key goes: below the last one, above tables and what belongs to them."""
     at = 0
     for index, (key, item) in enumerate(body):
@@ -156,19 +156,19 @@ def _after_keys(body: _Body) -> int:
     return at
 
 
-def _tail(body: _Body) -> _Body:
+def _trailing_comments(body: _Body) -> _Body:
     """Return the comments below the last key, with the blank lines between them."""
     at = max((n for n, (key, _) in enumerate(body) if key is not None), default=-1)
     tail = body[at + 1 :]
     return tail if any(isinstance(item, Comment) for _, item in tail) else []
 
 
-def _put_above_profiles(body: _Body, loose: _Body) -> None:
+def _insert_above_profiles(body: _Body, detached: _Body) -> None:
     """Put comments above the first profile, or in place of the last one that went."""
     for index, (key, item) in enumerate(body):
         if key is not None and key.key == "profiles":
             # An empty array of tables would be written as `profiles = []`, above everything.
-            body[index : index + 1] = loose if not item else [*loose, (key, item)]
+            body[index : index + 1] = detached if not item else [*detached, (key, item)]
             return
 
 

@@ -51,7 +51,7 @@ class Method(StrEnum):
     BASIC = auto()
 
     @property
-    def takes_sso(self) -> bool:
+    def supports_sso(self) -> bool:
         """Whether it can sign in without a password of its own."""
         return self not in (Method.DIGEST, Method.BASIC)
 
@@ -132,7 +132,7 @@ class Profile:
         """All its upstreams, the preferred one first."""
         return (self.upstream, *self.fallbacks)
 
-    def at(self, upstream: str) -> "Profile":
+    def with_only(self, upstream: str) -> "Profile":
         """Return the profile with one of its upstreams alone.
 
         Args:

@@ -15,9 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trayproxy.profiles.config import Config
-from trayproxy.profiles.document import SCHEMA, MistakeError, NewerError, read, write
+from trayproxy.profiles.document import (
+    SCHEMA,
+    InvalidSettingsError,
+    NewerSchemaError,
+    parse_settings,
+    rewrite_settings,
+)
 
-SIZE_LIMIT = 128 * 1024
+MAX_SIZE = 128 * 1024
 """Octets. Nobody writes that many settings; a larger file is something else."""
 
 _PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.4)
@@ -63,7 +69,7 @@ class SettingsStore:
         self.config = Config()
         self._path = path
         self._last_good = last_good
-        self._known: bytes | None = None
+        self._last_read: bytes | None = None
         """What the file held when it was read; empty if there was none."""
 
     def load(self) -> Config:
@@ -73,11 +79,11 @@ class SettingsStore:
             SettingsError: It cannot be used. `config` is as before, and saving is refused until
                 the file can be read.
         """
-        self._known = None
-        octets = self._octets()
-        config = self._read(octets)
-        self._known, self.config = octets, config
-        self._keep_good(octets)
+        self._last_read = None
+        octets = self._read_octets()
+        config = self._parse(octets)
+        self._last_read, self.config = octets, config
+        self._save_last_good(octets)
         return config
 
     def load_last_good(self) -> Config | None:
@@ -85,17 +91,17 @@ class SettingsStore:
         if self._last_good is None:
             return None
         try:
-            self.config = read(read_file(self._last_good, SIZE_LIMIT).decode())
-        except (OSError, UnicodeDecodeError, MistakeError, NewerError):
+            self.config = parse_settings(read_file(self._last_good, MAX_SIZE).decode())
+        except (OSError, UnicodeDecodeError, InvalidSettingsError, NewerSchemaError):
             return None
         return self.config
 
-    def changed_outside(self) -> bool:
+    def is_changed_on_disk(self) -> bool:
         """Return whether the file is another than was read or saved last."""
         try:
-            return self._octets() != self._known
+            return self._read_octets() != self._last_read
         except SettingsError:
-            return self._known is not None
+            return self._last_read is not None
 
     def save(self, config: Config) -> None:
         """Change the file so that it holds these settings; `load` must have come before.
@@ -103,52 +109,52 @@ class SettingsStore:
         Raises:
             SettingsError: It was not done, and the file is as it was.
         """
-        octets = self._octets()
-        if self._known is None or octets != self._known:
-            self._read(octets)
+        octets = self._read_octets()
+        if self._last_read is None or octets != self._last_read:
+            self._parse(octets)
             raise SettingsError(
                 "TP-804",
                 "The settings file was changed meanwhile",
                 f"{self._path} is not as TrayProxy has read it. Nothing was saved; try again.",
             )
         try:
-            text = write(octets.decode("utf-8-sig"), config)
-        except MistakeError as error:
+            text = rewrite_settings(octets.decode("utf-8-sig"), config)
+        except InvalidSettingsError as error:
             raise self._not_saved(error.reason) from None
         new = text.encode()
         try:
             replace_file(self._path, new)
         except OSError as error:
             raise self._not_saved(error.strerror or str(error)) from None
-        self._known, self.config = new, config
-        self._keep_good(new)
+        self._last_read, self.config = new, config
+        self._save_last_good(new)
 
-    def _octets(self) -> bytes:
+    def _read_octets(self) -> bytes:
         try:
-            octets = read_file(self._path, SIZE_LIMIT + 1)
+            octets = read_file(self._path, MAX_SIZE + 1)
         except FileNotFoundError:
             return b""
         except NotAFileError:
-            raise self._mistake(0, "it is not a file") from None
+            raise self._invalid(0, "it is not a file") from None
         except OSError as error:
             raise SettingsError(
                 "TP-802",
                 "The settings cannot be read",
                 f"{self._path}: {error.strerror or error}.",
             ) from None
-        if len(octets) > SIZE_LIMIT:
-            raise self._mistake(1, "it is too large for settings")
+        if len(octets) > MAX_SIZE:
+            raise self._invalid(1, "it is too large for settings")
         return octets
 
-    def _read(self, octets: bytes) -> Config:
+    def _parse(self, octets: bytes) -> Config:
         try:
-            return read(octets.decode("utf-8-sig"))
+            return parse_settings(octets.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             line = octets.count(b"\n", 0, error.start) + 1
-            raise self._mistake(line, "it is not UTF-8 text") from None
-        except MistakeError as error:
-            raise self._mistake(error.line, error.reason) from None
-        except NewerError as error:
+            raise self._invalid(line, "it is not UTF-8 text") from None
+        except InvalidSettingsError as error:
+            raise self._invalid(error.line, error.reason) from None
+        except NewerSchemaError as error:
             raise SettingsError(
                 "TP-803",
                 "The settings are from a newer TrayProxy",
@@ -156,15 +162,15 @@ class SettingsStore:
                 "The file was not touched. Update TrayProxy, or move the file away.",
             ) from None
 
-    def _mistake(self, line: int, reason: str) -> SettingsError:
+    def _invalid(self, line: int, reason: str) -> SettingsError:
         where = f"{self._path}, line {line}" if line else str(self._path)
         return SettingsError(
             "TP-801",
             "The settings file has a mistake",
-            f"{where}: {reason}. {self._instead()}",
+            f"{where}: {reason}. {self._replacement_text()}",
         )
 
-    def _instead(self) -> str:
+    def _replacement_text(self) -> str:
         """Say what serves in place of a file with a mistake."""
         if self._last_good is None:
             # A command ends here; nothing is in use.
@@ -179,18 +185,18 @@ class SettingsStore:
             f"{self._path}: {reason}. The file was not touched.",
         )
 
-    def _keep_good(self, octets: bytes) -> None:
+    def _save_last_good(self, octets: bytes) -> None:
         if self._last_good is None or not octets:
             return
         # It only serves a later start with a broken file: no reason to fail now.
         with contextlib.suppress(OSError):
-            if not self._has_good(octets):
+            if not self._is_last_good(octets):
                 replace_file(self._last_good, octets)
 
-    def _has_good(self, octets: bytes) -> bool:
+    def _is_last_good(self, octets: bytes) -> bool:
         assert self._last_good is not None
         with contextlib.suppress(FileNotFoundError, NotAFileError):
-            return read_file(self._last_good, SIZE_LIMIT + 1) == octets
+            return read_file(self._last_good, MAX_SIZE + 1) == octets
         return False
 
 
@@ -242,7 +248,7 @@ def replace_file(path: Path, octets: bytes, *, is_durable: bool = True) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = target.with_name(f".{target.name}.new")
     # What a killed process left; O_EXCL makes sure that what is written to is ours.
-    _while_held_open(lambda: new.unlink(missing_ok=True))
+    _retry_while_open(lambda: new.unlink(missing_ok=True))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(new, flags, 0o600)
     try:
@@ -251,7 +257,7 @@ def replace_file(path: Path, octets: bytes, *, is_durable: bool = True) -> None:
             file.flush()
             if is_durable:
                 os.fsync(file.fileno())
-        _while_held_open(lambda: new.replace(target))
+        _retry_while_open(lambda: new.replace(target))
     except BaseException:
         with contextlib.suppress(PermissionError):
             new.unlink(missing_ok=True)
@@ -260,7 +266,7 @@ def replace_file(path: Path, octets: bytes, *, is_durable: bool = True) -> None:
         _sync_folder(target.parent)
 
 
-def _while_held_open(step: Callable[[], object]) -> None:
+def _retry_while_open(step: Callable[[], object]) -> None:
     """Do one step, again after each pause of `_PAUSES_S` while it raises PermissionError.
 
     Raises:

@@ -22,11 +22,11 @@ from trayproxy.profiles.profile import (
     Upstream,
 )
 
-NAME_LENGTH = 100
-USER_LENGTH = 256
-RULE_LENGTH = 255
-PATH_LENGTH = 4096
-FALLBACKS = 8
+MAX_NAME_LENGTH = 100
+MAX_USER_LENGTH = 256
+MAX_RULE_LENGTH = 255
+MAX_PATH_LENGTH = 4096
+MAX_FALLBACKS = 8
 """More would only make a request wait for longer before it is told that nothing answers."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -56,8 +56,8 @@ def check_name(text: str) -> str:
         raise ProfileError("TrayProxy has an entry of this name already. Choose another name.")
     if not name:
         raise ProfileError("Give the profile a name.")
-    if len(name) > NAME_LENGTH:
-        raise ProfileError(f"The name is longer than {NAME_LENGTH} characters.")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ProfileError(f"The name is longer than {MAX_NAME_LENGTH} characters.")
     if _has_invisible(name):
         raise ProfileError("The name contains invisible characters. Retype it.")
     return name
@@ -69,8 +69,8 @@ def check_user(text: str) -> str:
     Raises:
         ProfileError: It is too long or has control characters.
     """
-    if len(text) > USER_LENGTH:
-        raise ProfileError(f"The user name is longer than {USER_LENGTH} characters.")
+    if len(text) > MAX_USER_LENGTH:
+        raise ProfileError(f"The user name is longer than {MAX_USER_LENGTH} characters.")
     if _has_invisible(text):
         raise ProfileError("The user name contains invisible characters. Retype it.")
     return text
@@ -85,7 +85,12 @@ def check_system_user(text: str) -> str:
         ProfileError: It is empty, too long, or has blanks or characters that cannot be seen.
     """
     user = text.strip()
-    if not user or len(user) > USER_LENGTH or _has_invisible(user) or any(map(str.isspace, user)):
+    if (
+        not user
+        or len(user) > MAX_USER_LENGTH
+        or _has_invisible(user)
+        or any(map(str.isspace, user))
+    ):
         raise ProfileError("Write the names of users of this computer, such as _apt.")
     return user
 
@@ -99,7 +104,12 @@ def check_rule(text: str) -> str:
         ProfileError: It is empty, too long, or has blanks or characters that cannot be seen.
     """
     rule = text.strip()
-    if not rule or len(rule) > RULE_LENGTH or _has_invisible(rule) or any(map(str.isspace, rule)):
+    if (
+        not rule
+        or len(rule) > MAX_RULE_LENGTH
+        or _has_invisible(rule)
+        or any(map(str.isspace, rule))
+    ):
         raise ProfileError("Write host names with commas between, such as localhost, *.example.")
     return rule
 
@@ -133,7 +143,7 @@ def parse_upstream(text: str) -> Upstream:
     scheme = check_scheme(parts["scheme"] or ProxyScheme.HTTP)
     if parts["rest"] not in ("", "/"):
         raise ProfileError(f"Write only the host and the port of the proxy, {_EXAMPLE}.")
-    host, port = _split(parts["authority"])
+    host, port = _split_port(parts["authority"])
     if port is None:
         raise ProfileError(f"Add the port, {_EXAMPLE}.")
     return Upstream(check_host(host), check_port(port), scheme)
@@ -168,7 +178,7 @@ def check_ca_file(text: str) -> str:
         ProfileError: It is not a whole path, too long, or has characters that cannot be seen.
     """
     path = text.strip()
-    if len(path) > PATH_LENGTH or _has_invisible(path):
+    if len(path) > MAX_PATH_LENGTH or _has_invisible(path):
         raise ProfileError("Write the path of a file with certificates, or choose it.")
     # The service does not run where the person types.
     if path and not (PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()):
@@ -184,7 +194,7 @@ def parse_listen(text: str) -> tuple[str, int]:
             sign-in of this user (security.md T3).
     """
     text = text.strip()
-    host, port = ("", text) if text.isascii() and text.isdigit() else _split(text)
+    host, port = ("", text) if text.isascii() and text.isdigit() else _split_port(text)
     if port is None:
         raise ProfileError("Write an address and a port, such as 127.0.0.1:3128.")
     return check_listen_host(host or "127.0.0.1"), check_port(port, lowest=0)
@@ -220,7 +230,7 @@ def check_host(text: str) -> str:
         ProfileError: It cannot be a host.
     """
     try:
-        return _literal(text)
+        return _ip_literal(text)
     except ValueError:
         pass
     host = _to_ascii(text)
@@ -260,8 +270,8 @@ def check_profile(profile: Profile) -> Profile:
     if profile.id == DIRECT_ID:
         raise ProfileError(f"The id “{DIRECT_ID}” means “{DIRECT_NAME}”; choose another one.")
     upstreams = tuple(map(check_upstream, profile.upstreams))
-    if len(upstreams) > 1 + FALLBACKS:
-        raise ProfileError(f"A profile has at most {FALLBACKS} other proxies.")
+    if len(upstreams) > 1 + MAX_FALLBACKS:
+        raise ProfileError(f"A profile has at most {MAX_FALLBACKS} other proxies.")
     if len(set(upstreams)) < len(upstreams):
         raise ProfileError("The same proxy stands in the profile twice.")
     sign_in, method = SignIn(profile.sign_in), Method(profile.method)
@@ -288,7 +298,7 @@ def check_sign_in(sign_in: SignIn, method: Method, upstreams: Iterable[Upstream]
     by_socks = any(upstream.scheme is ProxyScheme.SOCKS5 for upstream in upstreams)
     if sign_in is SignIn.SSO and by_socks:
         raise ProfileError("A SOCKS5 proxy needs a user name and a password, or no sign-in.")
-    if sign_in is SignIn.SSO and not method.takes_sso:
+    if sign_in is SignIn.SSO and not method.supports_sso:
         raise ProfileError("Your own sign-in works with the method Automatic, Negotiate or NTLM.")
 
 
@@ -320,7 +330,7 @@ def make_id(name: str, taken: Iterable[str]) -> str:
     return made
 
 
-def _literal(text: str) -> str:
+def _ip_literal(text: str) -> str:
     """Return an IP literal in its shortest form.
 
     Raises:
@@ -335,7 +345,7 @@ def _literal(text: str) -> str:
     return f"{found}{mark}{zone}"
 
 
-def _split(authority: str) -> tuple[str, str | None]:
+def _split_port(authority: str) -> tuple[str, str | None]:
     parts = _AUTHORITY.fullmatch(authority)
     if not parts:
         raise ProfileError("Put an IPv6 address in brackets, such as [::1]:3128.")
@@ -347,7 +357,7 @@ def _split(authority: str) -> tuple[str, str | None]:
         try:
             if ":" not in address:
                 raise ValueError("not IPv6")
-            return _literal(f"{address}{mark}{zone}"), parts["port"]
+            return _ip_literal(f"{address}{mark}{zone}"), parts["port"]
         except ValueError:
             raise ProfileError("In brackets stands an IPv6 address, such as [::1]:3128.") from None
     return parts["host"], parts["port"]

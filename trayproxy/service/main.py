@@ -316,7 +316,7 @@ class Service:
             return False
         if options.profile_name is None:
             return config.is_direct
-        return config.means_direct(options.profile_name)
+        return config.names_direct(options.profile_name)
 
     def _preload(self, profile: Profile | None) -> Problem | None:
         """Take the password from standard input; return why it cannot be used, if it cannot."""

@@ -340,7 +340,7 @@ class RequestHandler:
         if profile is None:
             return Failed(NO_SUCH_PROFILE)
         problem = await self._desk.forget(profile) if forget else None
-        await self._save(lambda config: config.without(profile_id))
+        await self._save(lambda config: config.without_profile(profile_id))
         self._desk.profile_deleted(profile_id)
         active = self._roads.profile
         is_gone = active is not None and active.id == profile_id
@@ -358,7 +358,7 @@ class RequestHandler:
             return Failed(NO_SUCH_PROFILE)
         self._use(profile, directly=directly)
         if profile is None or profile is not self._temporary:
-            await self._save(lambda config: config.using(profile_id))
+            await self._save(lambda config: config.with_active(profile_id))
         return Done()
 
     def _detour(self, back: Profile, for_s: int) -> None:
@@ -431,7 +431,7 @@ class RequestHandler:
             ProfileError: The change cannot be made.
         """
         async with self._saving:
-            if await asyncio.to_thread(self._store.changed_outside):
+            if await asyncio.to_thread(self._store.is_changed_on_disk):
                 await asyncio.to_thread(self._store.load)
             config = change(self._store.config)
             await asyncio.to_thread(self._store.save, config)

@@ -345,7 +345,7 @@ class SpaceState:
     @property
     def kept_for(self) -> Profile:
         """The profile with this upstream alone: each has an entry of its own in the keyring."""
-        return self.profile.at(self.key.upstream_id.upstream)
+        return self.profile.with_only(self.key.upstream_id.upstream)
 
     @property
     def waits_since(self) -> float:
