@@ -182,7 +182,7 @@ def test_one_s_own_sign_in_and_a_method_are_kept() -> None:
     assert 'sign_in = "sso"\n' in text
     assert 'method = "negotiate"\n' in text
     assert parse_settings(text).profile == profile
-    # Which most profiles do not choose they do not show.
+    # Values most profiles do not set are not written.
     assert "method" not in rewrite_settings("", Config().with_profile(OFFICE))
 
 
@@ -296,7 +296,7 @@ EDITS = st.one_of(
 
 
 def lay_out(config: Config, remarks: list[str], keys: list[bool]) -> str:
-    """Write the settings as a person might, with remarks between the lines, some keys left out."""
+    """Write the settings like a user, with comments between the lines and some keys left out."""
     number = 0
     marks = itertools.cycle(remarks)
     full = itertools.cycle(keys)

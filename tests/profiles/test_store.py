@@ -1,4 +1,4 @@
-"""Tests for trayproxy.profiles.store: the file on disk, and what may happen to it."""
+"""Tests for trayproxy.profiles.store: the file on disk, and its failures."""
 
 import os
 import stat
@@ -83,7 +83,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def saved(path: Path) -> Path:
-    """A file with one profile."""
+    """Return a file with a single profile."""
     store = SettingsStore(path)
     store.load()
     store.save(ONE)
@@ -172,7 +172,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_text_holds_up_who_reads_it(saved: Path, text: str) -> None:
-    # In a process of its own: nothing else can end what is computed for ever.
+    # In a separate process, because only its end can stop an endless computation.
     saved.write_text(text)
     script = (
         "import sys; from pathlib import Path; from trayproxy.profiles.store import *\n"
@@ -243,7 +243,7 @@ def test_what_is_no_file_is_not_waited_for(saved: Path, tmp_path: Path, kind: st
         assert caught.value.id == "TP-801"
         assert caught.value.body.startswith(f"{saved}: it is not a file. ")
     assert store.load_last_good() == ONE
-    # The copy as well: without it there are the defaults.
+    # The same for the copy, without which the defaults are used.
     good.unlink()
     make(good)
     assert store.load_last_good() is None
@@ -376,7 +376,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_file(saved: Path) -> Non
     assert code == 0
     assert outcomes.count(ONE) >= 3
     assert outcomes[-1] == TWO
-    # What the killed ones left is in nobody's way, and is not kept.
+    # The temporary files of killed processes are harmless and are removed.
     assert [entry.name for entry in saved.parent.iterdir()] == ["config.toml"]
 
 
@@ -390,7 +390,7 @@ def test_a_planted_link_is_not_followed(saved: Path) -> None:
 
 
 class FakeVirusScanner:
-    """A program that has files open when they are to be renamed or removed, as on Windows."""
+    """A program with open files while they are renamed or deleted, as on Windows."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str, attempts: int) -> None:
         self.refused = 0

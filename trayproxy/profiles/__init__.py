@@ -1,6 +1,6 @@
-"""The profiles: which upstream proxy, and how one signs in to it. Never a secret.
+"""Profiles and settings: the upstream proxies and how to sign in to them. They contain no secrets.
 
-`profile` is the value, `config` all settings together, `validate` reads strictly what a person
-types. `store` is the file, `document` its text, `edit` changes that and keeps its comments. This
-room imports nothing else of TrayProxy.
+`profile` defines a profile and `config` the settings. `validate` checks user input strictly.
+`store` reads and writes the settings file, `document` parses its text, and `edit` changes the text
+without losing comments. This package imports no other package of TrayProxy.
 """

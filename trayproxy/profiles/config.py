@@ -1,4 +1,4 @@
-"""The settings as a value: the local address, the profiles, and which of them is active."""
+"""The settings as a value: the local address, the profiles and the active profile."""
 
 from dataclasses import dataclass, replace
 
@@ -6,13 +6,13 @@ from trayproxy.profiles.profile import DIRECT_ID, DIRECT_NAME, Profile, ProfileE
 from trayproxy.profiles.validate import check_profile
 
 DEFAULT_PORT = 3128
-"""Squid's, which people and their firewalls know as a proxy's."""
+"""The default port of squid, which people and firewalls know as a proxy port."""
 
 MAX_PROFILES = 200
-"""More are a mistake: nobody chooses among so many in a menu."""
+"""The maximum number of profiles; the menu is not usable with more."""
 
 EVERYONE = "*"
-"""In `ListenAddress.allow_users`: nobody is asked who it is."""
+"""In `ListenAddress.allow_users`: every user may connect, without a check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class ListenAddress:
 
     Attributes:
         host: A loopback IP literal without brackets.
-        port: 0 to 65535; 0 picks a free one.
-        allow_users: Users of this computer who may connect beside the one that TrayProxy runs as,
-            by name or by number (on Windows by SID), or `EVERYONE`.
+        port: 0 to 65535; 0 selects a free port.
+        allow_users: Users of this computer who may connect in addition to the user that runs
+            TrayProxy, by name or number (on Windows by SID), or `EVERYONE`.
     """
 
     host: str = "127.0.0.1"
@@ -37,13 +37,14 @@ class ListenAddress:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings. Each change makes a new one.
+    """All settings, immutable.
 
     Attributes:
-        listen: Where programs connect to.
-        active: The id of the profile in use; `DIRECT_ID` while programs connect directly; empty if
-            neither was chosen.
-        profiles: In menu order; ids and, whatever the case, names are unique.
+        listen: The local address.
+        active: The id of the active profile; `DIRECT_ID` for *Connect directly*; empty if neither
+            was chosen.
+        profiles: The profiles in menu order; ids are unique, and names are unique without regard to
+            case.
     """
 
     listen: ListenAddress = ListenAddress()
@@ -52,43 +53,45 @@ class Config:
 
     @property
     def profile(self) -> Profile | None:
-        """The active profile."""
+        """The active profile; None if there is none."""
         return self.by_id(self.active)
 
     @property
     def is_direct(self) -> bool:
-        """Whether programs connect directly."""
+        """True if *Connect directly* is active."""
         return self.active == DIRECT_ID
 
     def by_id(self, profile_id: str) -> Profile | None:
-        """Return the profile with this id, None if there is none."""
+        """Return the profile with this id, or None."""
         return next((p for p in self.profiles if p.id == profile_id), None)
 
     def name_of(self, profile_id: str) -> str:
-        """Return the name of the profile with this id, empty if there is none."""
+        """Return the name of the profile with this id, or an empty string."""
         profile = self.by_id(profile_id)
         return "" if profile is None else profile.name
 
     def find(self, name: str) -> Profile | None:
-        """Return the profile that a person means: by its name whatever the case, else by its id."""
+        """Return the profile with this name, in any case, or with this id; otherwise None."""
         wanted = name.strip().casefold()
         named = (p for p in self.profiles if p.name.casefold() == wanted)
         return next(named, None) or self.by_id(wanted)
 
     def names_direct(self, name: str) -> bool:
-        """Return whether a person means *Connect directly*: by its name whatever the case, or by
-        its id if no profile has that for a name."""
+        """Return whether a user's input means *Connect directly*.
+
+        The input is its name in any case, or its id, unless the input is the name of a profile.
+        """
         wanted = name.strip().casefold()
         return wanted in (DIRECT_NAME.casefold(), DIRECT_ID) and self.find(name) is None
 
     def with_profile(self, profile: Profile) -> "Config":
-        """Return the settings with a profile added at the end, or put in place of its id's.
+        """Return the settings with a profile added at the end, or replaced if its id exists.
 
-        While no profile is active the added one becomes so.
+        The added profile becomes active if none is.
 
         Raises:
-            ProfileError: A part of it is refused, another profile has its name, or there are
-                `MAX_PROFILES` already.
+            ProfileError: A part of the profile is invalid, another profile has its name, or there
+                are `MAX_PROFILES` already.
         """
         profile = check_profile(profile)
         others = [p for p in self.profiles if p.id != profile.id]
@@ -103,16 +106,17 @@ class Config:
         return replace(self, profiles=profiles, active=self.active or profile.id)
 
     def without_profile(self, profile_id: str) -> "Config":
-        """Return the settings without a profile; if it was active, none is.
+        """Return the settings without a profile.
 
-        Another one is not made active: requests would go where nobody sent them.
+        If the profile was active, no profile is active afterwards: the choice of another profile,
+        and thus of another proxy for all requests, is left to the user.
         """
         profiles = tuple(p for p in self.profiles if p.id != profile_id)
         active = "" if self.active == profile_id else self.active
         return replace(self, profiles=profiles, active=active)
 
     def with_active(self, profile_id: str) -> "Config":
-        """Return the settings with another profile active, or with `DIRECT_ID` none at all.
+        """Return the settings with another profile active, or *Connect directly* for `DIRECT_ID`.
 
         Raises:
             ProfileError: There is no such profile.

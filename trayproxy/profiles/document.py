@@ -1,8 +1,8 @@
-"""The text of ``config.toml``: read into a `Config`, and changed without losing a comment.
+"""The text of ``config.toml``: parsed into a `Config`, and changed without losing comments.
 
-Reading is by `tomllib`, which is at hand; `edit` and its tomlkit are imported when something is
-written, because that takes longer than all of a short command. Keys that this version does not know
-stay where they are.
+Parsing uses `tomllib` from the standard library. `edit` and tomlkit are imported only for writing,
+because the import takes longer than an entire short command. Keys unknown to this version are
+preserved.
 """
 
 import re
@@ -36,14 +36,14 @@ from trayproxy.profiles.validate import (
 )
 
 SCHEMA = 1
-"""Raised when an older TrayProxy would misread the file."""
+"""The version of the format, raised when older versions of TrayProxy would misread the file."""
 
 HEADER = f"""\
 # The settings of TrayProxy. Passwords are not here: they are in the keyring.
 schema = {SCHEMA}
 active = ""
 """
-"""How a new file begins."""
+"""The beginning of a new file."""
 
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
@@ -57,23 +57,23 @@ _TEXTS = re.compile(
     r"""|"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|\#[^\n]*""",
     re.DOTALL,
 )
-"""Texts, also quoted parts of keys, and comments. One without an end goes to the end: each octet is
-looked at once."""
+"""Strings, including quoted parts of keys, and comments. An unterminated string extends to the end
+of the text, so that the match takes linear time."""
 _KEY_ENDS = re.compile(r"[=,\[\]{}]")
 _KEY_PARTS = 16
-"""None of our keys has more than three."""
+"""The number of dots from which a key is refused. Known keys have at most three parts."""
 _LONG_NUMBER = re.compile(r"[0-9_]{4300,}")
 _LARGEST = 2**63
-"""Of the numbers that TOML promises (v1.0.0, Integer)."""
+"""The limit of the integers guaranteed by TOML (v1.0.0, Integer)."""
 _SECRET_KEYS = frozenset({"password", "passwd", "pass", "secret", "token"})
 
 
 class InvalidSettingsError(Exception):
-    """The text cannot be read as settings.
+    """The text cannot be parsed as settings.
 
     Attributes:
-        line: Where, from 1; 0 if nowhere in particular.
-        reason: What is wrong, as a clause without a full stop. Holds no value from the file.
+        line: The line number, from 1; 0 if the error has no line.
+        reason: The error as a clause without a full stop. It contains no value of the file.
     """
 
     def __init__(self, line: int, reason: str) -> None:
@@ -83,10 +83,10 @@ class InvalidSettingsError(Exception):
 
 
 class NewerSchemaError(Exception):
-    """The text was written by a newer TrayProxy.
+    """The text was written by a newer version of TrayProxy.
 
     Attributes:
-        schema: Which it says it has.
+        schema: The schema of the text.
     """
 
     def __init__(self, schema: int) -> None:
@@ -95,11 +95,11 @@ class NewerSchemaError(Exception):
 
 
 def parse_settings(text: str) -> Config:
-    """Return the settings of the text; what is missing is as in `Config`.
+    """Return the settings of the text; missing keys have the defaults of `Config`.
 
     Raises:
-        InvalidSettingsError: It is no TOML, or something in it cannot be used.
-        NewerSchemaError: It needs a newer TrayProxy.
+        InvalidSettingsError: The text is not valid TOML, or a key or value is invalid.
+        NewerSchemaError: The text has a schema of a newer TrayProxy.
     """
     _check_keys(text)
     try:
@@ -115,18 +115,18 @@ def parse_settings(text: str) -> Config:
 
 
 def rewrite_settings(text: str, config: Config) -> str:
-    """Return the text changed so that `parse_settings` gives these settings.
+    """Return the text changed so that `parse_settings` returns these settings.
 
-    Comments, order and unknown keys stay, but those inside a profile that goes.
+    Comments, order and unknown keys are preserved, except inside a removed profile.
 
     Args:
-        text: What `parse_settings` has accepted; empty for a new file.
-        config: The settings wanted.
+        text: A text accepted by `parse_settings`; empty for a new file.
+        config: The new settings.
 
     Raises:
-        InvalidSettingsError: The text is laid out in a way that cannot be changed safely.
+        InvalidSettingsError: The layout of the text cannot be changed safely.
     """
-    # Not at the top: it would double the time of `trayproxy status`.
+    # Not at the top: the import would double the time of `trayproxy status`.
     from trayproxy.profiles.edit import apply_settings
 
     text = text or HEADER
@@ -136,15 +136,15 @@ def rewrite_settings(text: str, config: Config) -> str:
             return changed
     except InvalidSettingsError:
         pass
-    # Better no change than a wrong one, whatever tomlkit made of an unusual layout.
+    # tomlkit may change an unusual layout incorrectly: such a change is refused.
     raise InvalidSettingsError(0, "it has a layout that TrayProxy cannot change")
 
 
 def _check_keys(text: str) -> None:
-    """Refuse a key of many parts, for which tomllib takes time that grows with their square.
+    """Refuse keys of many parts, which take tomllib quadratic time.
 
     Raises:
-        InvalidSettingsError: There is one.
+        InvalidSettingsError: The text contains such a key.
     """
     plain = _TEXTS.sub(lambda found: "\n" * found[0].count("\n"), text)
     for number, line in enumerate(plain.split("\n"), 1):
@@ -155,34 +155,34 @@ def _check_keys(text: str) -> None:
 
 
 def _line_of(text: str, pattern: re.Pattern[str]) -> int:
-    """Return the number of the first line with a pattern in it, 0 without one."""
+    """Return the number of the first line with a match of the pattern; 0 without a match."""
     found = pattern.search(text)
     return text.count("\n", 0, found.start()) + 1 if found else 0
 
 
 def _syntax_error(text: str, error: tomllib.TOMLDecodeError) -> InvalidSettingsError:
-    # The position is in the message only, before Python 3.14.
+    # Before Python 3.14, only the message contains the position.
     message = str(error)
     found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
     line = int(found[1]) if found and found[1] else text.count("\n") + 1
-    # A part of it may be a key from the file.
+    # The message may contain a key from the file.
     reason = (message[: found.start()] if found else message)[:_REASON_LENGTH]
     return InvalidSettingsError(line, reason[:1].lower() + reason[1:])
 
 
 class _Table:
-    """One table of the file, which knows the line of what is refused in it."""
+    """A table of the file. It finds the lines of invalid values."""
 
     def __init__(
         self, values: Mapping[str, Any], lines: Sequence[str], header: tuple[str, int] | None = None
     ) -> None:
-        """Take a table.
+        """Wrap a table.
 
         Args:
-            values: What is in it.
-            lines: The whole file.
-            header: The name of the table, and how many of that name stand before it; None: the
-                table is the whole file.
+            values: The keys and values of the table.
+            lines: All lines of the file.
+            header: The name of the table, and the number of tables of this name before it; None:
+                the top-level table.
         """
         self._values = values
         self._lines = lines
@@ -226,9 +226,10 @@ class _Table:
             yield _Table(values, self._lines, (key, index))
 
     def error(self, key: str, reason: str) -> InvalidSettingsError:
-        """Return the error with the line of the key, of the table, or the first.
+        """Return the error with the line of the key, otherwise of the table, otherwise line 1.
 
-        tomllib tells no positions; this looks for the usual layout, and serves messages only.
+        tomllib reports no positions, so the line is found by its usual layout. The line is used for
+        messages only.
         """
         start = self._first_line()
         for number in range(start, len(self._lines)):
@@ -240,7 +241,7 @@ class _Table:
         return InvalidSettingsError(start + 1, reason)
 
     def _first_line(self) -> int:
-        """Return the index of the line that the table begins at, 0 if that is not found."""
+        """Return the index of the line with the header of the table, or 0 if it is not found."""
         if self._header is None:
             return 0
         key, index = self._header

@@ -1,9 +1,10 @@
-"""Changes to the text of ``config.toml``, by tomlkit.
+"""Changes to the text of ``config.toml`` with tomlkit.
 
-tomlkit hangs comments that stand above a table at the end of the table before. Left to itself it
-puts a new key below those comments, and drops them with the table they do not belong to. So new
-keys are put next to the last key, and such comments are handed on. Both is done on the parsed body,
-whose index is stale afterwards: look up first, insert last.
+tomlkit attaches the comments above a table to the end of the previous table. Without correction it
+would insert new keys below those comments, and delete the comments together with the previous
+table. Therefore new keys are inserted after the last key, and the comments of a deleted table are
+moved. Both operate on the parsed body and leave its index out of date: all look-ups must precede
+the insertions.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,18 +22,19 @@ from trayproxy.profiles.validate import parse_upstream
 _Body = list[tuple[Key | None, Item]]
 
 _OPTIONAL_KEYS = frozenset({"fallbacks", "ca_file", "method", "encoding"})
-"""Keys that a new profile shows only if they say something; the others invite to be filled in."""
+"""Keys written for a new profile only with a value other than the default. The other keys are
+always written, for the user to fill in."""
 
 
 def apply_settings(text: str, config: Config, schema: int) -> str | None:
-    """Return the text with these settings, None if its layout is beyond this.
+    """Return the text with these settings, or None if its layout is not supported.
 
-    The caller checks the outcome by reading it.
+    The caller must check the result by parsing it.
 
     Args:
-        text: TOML that ends with a line feed.
-        config: The settings wanted.
-        schema: What a text without one gets.
+        text: TOML with a line feed at the end.
+        config: The new settings.
+        schema: The schema for a text without a schema.
     """
     try:
         document = tomlkit.parse(text)
@@ -43,7 +45,7 @@ def apply_settings(text: str, config: Config, schema: int) -> str | None:
         _insert_above_profiles(document.body, detached)
         return document.as_string()
     except (TOMLKitError, ValueError, TypeError, AttributeError, LookupError):
-        # What tomlkit raises on layouts that it can read and not change is not documented.
+        # The exceptions of tomlkit for layouts it can parse but not change are not documented.
         return None
 
 
@@ -52,7 +54,7 @@ def _change_listen(document: tomlkit.TOMLDocument, listen: ListenAddress) -> Non
     if "listen" not in document:
         if listen == default:
             return
-        # Before the profiles it would take over the comments above the first one.
+        # Before the profiles, the table would take over the comments above the first profile.
         document.append("listen", tomlkit.table())
     table = document["listen"]
     changes = {
@@ -64,7 +66,7 @@ def _change_listen(document: tomlkit.TOMLDocument, listen: ListenAddress) -> Non
 
 
 def _change_profiles(document: tomlkit.TOMLDocument, profiles: Iterable[Profile]) -> _Body:
-    """Change, add and remove profiles; return comments that now stand above all of them."""
+    """Change, add and remove profiles; return comments that are now above the first profile."""
     wanted = {profile.id: profile for profile in profiles}
     if "profiles" not in document:
         if not wanted:
@@ -108,7 +110,7 @@ def _add(array: AoT, profile: Profile) -> None:
 
 
 def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
-    """Return each key with its value and with what it means to leave it out."""
+    """Return each key with its value and its default."""
     return {
         "name": (profile.name, None),
         "upstream": (str(profile.upstream), None),
@@ -135,7 +137,7 @@ def _change_keys(container: Container, changes: Mapping[str, tuple[Any, Any]]) -
 
 
 def _is_equal(key: str, old: object, value: object) -> bool:
-    """Return whether what stands there may stay, however the person has written it."""
+    """Return whether the existing value means the same as the new value, in any notation."""
     if key == "upstream" and isinstance(old, str) and isinstance(value, str):
         return parse_upstream(old) == parse_upstream(value)
     if key == "allow_users" and isinstance(old, list):
@@ -146,7 +148,7 @@ def _is_equal(key: str, old: object, value: object) -> bool:
 
 
 def _insertion_index(body: _Body) -> int:
-    """Return where a new key goes: below the last one, above tables and what belongs to them."""
+    """Return the index for a new key: after the last key, before tables and their comments."""
     at = 0
     for index, (key, item) in enumerate(body):
         if isinstance(item, Table | AoT):
@@ -164,10 +166,10 @@ def _trailing_comments(body: _Body) -> _Body:
 
 
 def _insert_above_profiles(body: _Body, detached: _Body) -> None:
-    """Put comments above the first profile, or in place of the last one that went."""
+    """Insert comments above the first profile, or in place of the last removed profile."""
     for index, (key, item) in enumerate(body):
         if key is not None and key.key == "profiles":
-            # An empty array of tables would be written as `profiles = []`, above everything.
+            # An empty array of tables would be written as `profiles = []` at the top of the file.
             body[index : index + 1] = detached if not item else [*detached, (key, item)]
             return
 

@@ -1,50 +1,50 @@
-"""A profile: one way to the internet, by its name in the tray menu."""
+"""A profile: an entry of the tray menu, with an upstream proxy and how to sign in to it."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 
 
 class ProfileError(ValueError):
-    """A profile, or a part of one, that cannot be used; the text says why and what to write."""
+    """A profile or a part of it is invalid; the text gives the reason and the valid form."""
 
 
 DIRECT_ID = "direct"
-"""Stands where the id of a profile may, and means *Connect directly*: no upstream and no login."""
+"""The id of *Connect directly*, which uses no upstream and no login."""
 DIRECT_NAME = "Connect directly"
-"""What people call that. No profile has this id or this name."""
+"""The name of *Connect directly*. No profile has this id or this name."""
 
 
 class ProxyScheme(StrEnum):
-    """How TrayProxy talks to an upstream proxy."""
+    """The protocol between TrayProxy and an upstream proxy."""
 
     HTTP = auto()
     HTTPS = auto()
-    """HTTP inside TLS: nobody on the way reads what is sent, passwords among it."""
+    """HTTP over TLS, which hides requests and passwords from eavesdroppers."""
     SOCKS5 = auto()
     """RFC 1928, with or without a user name and a password (RFC 1929)."""
 
 
 class SignIn(StrEnum):
-    """How one signs in to the upstream proxy of a profile."""
+    """The kind of sign-in to the upstream proxy of a profile."""
 
     PASSWORD = auto()
-    """With a user name and a password that TrayProxy asks for and keeps in the keyring."""
+    """A user name and a password, which TrayProxy prompts for and keeps in the keyring."""
     NONE = auto()
-    """Not at all: a 407 is an error and nobody is asked."""
+    """No sign-in: a 407 is an error, without a prompt."""
     SSO = auto()
-    """As whoever is signed in to this computer: with a Kerberos ticket, on Windows with the log-on.
-    No password is asked for and none is kept."""
+    """The own sign-in: a Kerberos ticket, on Windows the log-on. TrayProxy prompts for no password
+    and keeps none."""
 
 
 class Method(StrEnum):
-    """Which authentication schemes may be used: all of them, or one (ux §3.3).
+    """The allowed authentication schemes: all, or a single scheme (ux §3.3).
 
-    But for `AUTOMATIC` the values are the schemes' own names, as challenges write them in lower
-    case (RFC 9110, section 11.1).
+    Except for `AUTOMATIC`, the values are the names of the schemes in challenges, in lower case
+    (RFC 9110, section 11.1).
     """
 
     AUTOMATIC = auto()
-    """The strongest that the proxy offers."""
+    """The strongest scheme offered by the proxy."""
     NEGOTIATE = auto()
     NTLM = auto()
     DIGEST = auto()
@@ -52,31 +52,32 @@ class Method(StrEnum):
 
     @property
     def supports_sso(self) -> bool:
-        """Whether it can sign in without a password of its own."""
+        """True if the method can authenticate without a password."""
         return self not in (Method.DIGEST, Method.BASIC)
 
 
 class Encoding(StrEnum):
-    """How logins are written for an upstream that does not say how it encodes them.
+    """The encoding of logins for an upstream with challenges without ``charset``.
 
-    The values are Python's names. Only Basic and Digest have this question (RFC 7617, section 2.1),
-    and only letters beyond ASCII: trying both would be two failed log-ons.
+    The values are Python's names. Only Basic and Digest use the encoding (RFC 7617, section 2.1),
+    and it matters only for characters outside ASCII. Trying both encodings would cost two failed
+    log-ons.
     """
 
     UTF_8 = "utf-8"
     LATIN_1 = "latin-1"
-    """ISO-8859-1, as older proxies of Western Europe read them."""
+    """ISO-8859-1, as older proxies in Western Europe expect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """An upstream proxy as configured; the pinned identity that a login belongs to.
+    """An upstream proxy as configured. A login belongs to exactly this value.
 
     Attributes:
-        host: A DNS name in its ASCII form, lower case, or an IP literal without brackets; one of
-            IPv6 may have a zone (RFC 4007, section 11), ``fe80::1%eth0``.
+        host: A DNS name in its ASCII form, lower case, or an IP literal without brackets. An IPv6
+            literal may have a zone (RFC 4007, section 11), ``fe80::1%eth0``.
         port: 1 to 65535.
-        scheme: How TrayProxy talks to it.
+        scheme: The protocol.
     """
 
     host: str
@@ -84,10 +85,10 @@ class Upstream:
     scheme: ProxyScheme = ProxyScheme.HTTP
 
     def __str__(self) -> str:
-        """Return its URL, ``http://proxy.corp.example:8080``; IPv6 literals get brackets.
+        """Return the URL, ``http://proxy.corp.example:8080``; IPv6 literals get brackets.
 
-        A zone stands in it as people write it, ``[fe80::1%eth0]``. Where that could be read as an
-        escaped one (RFC 6874, section 2) it is escaped: ``%25250`` is the interface 250.
+        A zone is written as people write it, ``[fe80::1%eth0]``, unless its percent sign could be
+        read as escaped (RFC 6874, section 2). Then it is escaped: ``%25250`` is the interface 250.
         """
         address, mark, zone = self.host.partition("%")
         if len(zone) > 2 and zone.startswith("25"):
@@ -98,22 +99,22 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One entry of the profile menu.
+    """An entry of the profile menu.
 
     Attributes:
-        id: Never changes once made, not even with the name; keyring entries are found by it.
-            ``[a-z0-9][a-z0-9-]{0,63}``.
-        name: What the person calls it, 1 to 100 characters, unique whatever the case.
-        upstream: Where its requests go.
-        sign_in: How one signs in there.
-        user: The user name to suggest, and whose keyring entry is read; empty if unknown.
-        bypass: Hosts that are reached without the upstream (`trayproxy.routing.bypass`).
-        fallbacks: Where its requests go while `upstream` cannot be reached, in the order of
-            preference. Each has a login of its own.
-        ca_file: The file (PEM or DER) with the authorities that sign the certificates of its https
-            upstreams, in place of those that the system trusts; empty: the system's.
-        method: What its http and https upstreams may be answered with.
-        encoding: How logins are written for those that do not say how they encode them.
+        id: ``[a-z0-9][a-z0-9-]{0,63}``. The id never changes, even if the name does: it is part of
+            the names of keyring entries.
+        name: The name chosen by the user, 1 to 100 characters, unique without regard to case.
+        upstream: The preferred upstream.
+        sign_in: The kind of sign-in to the upstreams.
+        user: The user name to suggest and to look up in the keyring; empty if unknown.
+        bypass: Hosts reached without the upstream (`trayproxy.routing.bypass`).
+        fallbacks: The upstreams for the time in which `upstream` cannot be reached, in order of
+            preference. Each has its own login.
+        ca_file: The file (PEM or DER) with the certificate authorities of the https upstreams,
+            instead of those of the system; empty: those of the system.
+        method: The allowed authentication schemes of the http and https upstreams.
+        encoding: The encoding of logins for challenges without ``charset``.
     """
 
     id: str
@@ -129,14 +130,14 @@ class Profile:
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:
-        """All its upstreams, the preferred one first."""
+        """All upstreams of the profile, the preferred upstream first."""
         return (self.upstream, *self.fallbacks)
 
     def with_only(self, upstream: str) -> "Profile":
-        """Return the profile with one of its upstreams alone.
+        """Return the profile with a single upstream.
 
         Args:
-            upstream: Its URL; of none of them, it is the preferred one.
+            upstream: The URL of the upstream; for an unknown URL, the preferred upstream is kept.
         """
         named = (one for one in self.upstreams if str(one) == upstream)
         return replace(self, upstream=next(named, self.upstream), fallbacks=())

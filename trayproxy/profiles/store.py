@@ -1,9 +1,9 @@
-"""``config.toml`` on disk: read whole, written whole or not at all.
+"""The file ``config.toml``: read and written atomically.
 
-The file belongs to the person: one with a mistake is reported and left alone, and one that was
-changed since it was read is not written over. A write goes to a new file beside it, which takes its
-place once it is on the disk; whatever happens in between, the old or the new settings are there
-(security.md F16 to F18).
+The file belongs to the user. An invalid file is reported and not changed, and a file with changes
+since it was last read is not overwritten. New contents are written to a temporary file, which
+replaces the settings file when the contents are on the disk; at any time the settings file contains
+either the old or the new settings (security.md F16 to F18).
 """
 
 import contextlib
@@ -24,20 +24,21 @@ from trayproxy.profiles.document import (
 )
 
 MAX_SIZE = 128 * 1024
-"""Octets. Nobody writes that many settings; a larger file is something else."""
+"""The maximum size in octets. A larger file cannot be a file of settings."""
 
 _PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.4)
-"""Between two attempts to replace a file that another program has open: a second together."""
+"""The pauses between the attempts to replace a file that another program has open, a second in
+total."""
 
 
 class SettingsError(Exception):
     """The settings cannot be read or saved (ux §5.2).
 
     Attributes:
-        id: ``TP-801`` the file has a mistake, ``TP-802`` it cannot be written or read, ``TP-803``
-            it is from a newer TrayProxy, ``TP-804`` it was changed since it was read.
+        id: ``TP-801`` the file is invalid, ``TP-802`` it cannot be read or written, ``TP-803`` it
+            has a schema of a newer TrayProxy, ``TP-804`` it was changed since it was read.
         title: At most 60 characters, no full stop.
-        body: What happened, and what to do.
+        body: The error and its remedy.
     """
 
     def __init__(self, problem_id: str, title: str, body: str) -> None:
@@ -48,35 +49,35 @@ class SettingsError(Exception):
 
 
 class NotAFileError(OSError):
-    """What has the name of a file is none: reading it might never end."""
+    """A path is not a regular file. Reading it could block forever."""
 
 
 class SettingsStore:
-    """The settings file of one process.
+    """The settings file of a process.
 
     Attributes:
-        config: The settings as last read or saved; the defaults before.
+        config: The settings as last read or saved; before that, the defaults.
     """
 
     def __init__(self, path: Path, last_good: Path | None = None) -> None:
-        """Name the files; nothing is read.
+        """Create the store without reading a file.
 
         Args:
-            path: The settings; may be a link into a person's collection of such files.
-            last_good: Where a copy of the settings is kept that could be read, for a start with a
-                file that has a mistake. None: no copy.
+            path: The settings file; may be a symbolic link.
+            last_good: The file for a copy of the last valid settings, for a start with an invalid
+                settings file. None: no copy.
         """
         self.config = Config()
         self._path = path
         self._last_good = last_good
         self._last_read: bytes | None = None
-        """What the file held when it was read; empty if there was none."""
+        """The contents of the file when it was last read; empty if there was no file."""
 
     def load(self) -> Config:
-        """Read the file; without one, the settings are the defaults.
+        """Read the file; without a file, the settings are the defaults.
 
         Raises:
-            SettingsError: It cannot be used. `config` is as before, and saving is refused until
+            SettingsError: The file cannot be used. `config` is unchanged, and `save` fails until
                 the file can be read.
         """
         self._last_read = None
@@ -87,7 +88,7 @@ class SettingsStore:
         return config
 
     def load_last_good(self) -> Config | None:
-        """Return the settings of the last run that could read them, to run with a broken file."""
+        """Return the last valid settings, for a start with an invalid file; None if missing."""
         if self._last_good is None:
             return None
         try:
@@ -97,17 +98,17 @@ class SettingsStore:
         return self.config
 
     def is_changed_on_disk(self) -> bool:
-        """Return whether the file is another than was read or saved last."""
+        """Return whether the file differs from its contents when last read or saved."""
         try:
             return self._read_octets() != self._last_read
         except SettingsError:
             return self._last_read is not None
 
     def save(self, config: Config) -> None:
-        """Change the file so that it holds these settings; `load` must have come before.
+        """Write these settings to the file; `load` must have been called before.
 
         Raises:
-            SettingsError: It was not done, and the file is as it was.
+            SettingsError: The settings were not saved, and the file is unchanged.
         """
         octets = self._read_octets()
         if self._last_read is None or octets != self._last_read:
@@ -171,9 +172,9 @@ class SettingsStore:
         )
 
     def _replacement_text(self) -> str:
-        """Say what serves in place of a file with a mistake."""
+        """Return the sentence about the settings used instead of an invalid file."""
         if self._last_good is None:
-            # A command ends here; nothing is in use.
+            # A command ends with the error and uses no settings.
             return "The file was not touched."
         used = "The last good settings" if self._last_good.exists() else "The defaults"
         return f"{used} are in use; the file was not touched."
@@ -188,7 +189,7 @@ class SettingsStore:
     def _save_last_good(self, octets: bytes) -> None:
         if self._last_good is None or not octets:
             return
-        # It only serves a later start with a broken file: no reason to fail now.
+        # The copy is needed only for a later start with an invalid file.
         with contextlib.suppress(OSError):
             if not self._is_last_good(octets):
                 replace_file(self._last_good, octets)
@@ -201,21 +202,21 @@ class SettingsStore:
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """Return the beginning of a file without waiting for anybody.
+    """Return the beginning of a file without blocking.
 
     Args:
-        path: The file; a FIFO would have to be opened by somebody else, too.
-        limit: How many octets to read at most.
+        path: The file. Opening a FIFO would block until another process opens it.
+        limit: The maximum number of octets to read.
 
     Raises:
-        NotAFileError: It is a folder, a FIFO, a device.
-        OSError: It cannot be read.
+        NotAFileError: The path is a folder, a FIFO or a device.
+        OSError: The file cannot be read.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags)
     except PermissionError:
-        # Windows opens no folder.
+        # On Windows, opening a folder fails.
         if path.is_dir():
             raise NotAFileError(errno.EISDIR, "It is not a file") from None
         raise
@@ -227,27 +228,27 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 def replace_file(path: Path, octets: bytes, *, is_durable: bool = True) -> None:
-    """Give a file new contents, all of them or none; mode 0600.
+    """Replace the contents of a file atomically; mode 0600.
 
-    Windows lets nobody replace or remove a file that another program has open without sharing it
-    for deletion: MoveFileEx fails with ERROR_ACCESS_DENIED (5) or ERROR_SHARING_VIOLATION (32),
-    which Python raises as PermissionError. Virus scanners and indexers open each new file for a
-    moment, so both steps are repeated for up to a second. Do not call this on a thread that must
-    not wait.
+    Windows refuses to replace or delete a file that another program has open without sharing it for
+    deletion: MoveFileEx fails with ERROR_ACCESS_DENIED (5) or ERROR_SHARING_VIOLATION (32), which
+    Python raises as PermissionError. Virus scanners and indexers open each new file for a moment,
+    so both steps are repeated for up to a second. Do not call this function on a thread that must
+    not block.
 
     Args:
-        path: The file; of a link, what it points to. A missing folder is made, mode 0700.
+        path: The file, or a link to it. A missing folder is created with mode 0700.
         octets: The new contents.
-        is_durable: Wait until they are on the disk, where a power cut leaves them. Without that
-            they are there for whoever reads the file from now on, also after a crash of TrayProxy.
+        is_durable: True to wait until the contents are on the disk and survive a power failure.
+            Otherwise they survive only a crash of TrayProxy.
 
     Raises:
-        OSError: It was not done, and the file is as it was.
+        OSError: The contents were not replaced, and the file is unchanged.
     """
     target = Path(os.path.realpath(path))
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = target.with_name(f".{target.name}.new")
-    # What a killed process left; O_EXCL makes sure that what is written to is ours.
+    # A killed process may have left the temporary file. O_EXCL excludes writing to a planted file.
     _retry_while_open(lambda: new.unlink(missing_ok=True))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(new, flags, 0o600)
@@ -267,10 +268,10 @@ def replace_file(path: Path, octets: bytes, *, is_durable: bool = True) -> None:
 
 
 def _retry_while_open(step: Callable[[], object]) -> None:
-    """Do one step, again after each pause of `_PAUSES_S` while it raises PermissionError.
+    """Call a function, and again after each pause of `_PAUSES_S` while it raises PermissionError.
 
     Raises:
-        OSError: The step's last error.
+        OSError: The last error of the function.
     """
     for pause_s in _PAUSES_S:
         try:
@@ -283,7 +284,7 @@ def _retry_while_open(step: Callable[[], object]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a rename on the disk, where folders can be opened for that (not on Windows)."""
+    """Sync a rename to the disk, if the system can open folders for this (not on Windows)."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""What a person types, read strictly: names, addresses, user names.
+"""Strict checks of user input: names, addresses, user names.
 
-Every refusal is a `ProfileError` whose text fits under the field and says what to write. No text
-repeats what was typed where that may be a password.
+Each `ProfileError` has a text that fits below the input field and gives the valid form. No text
+quotes input that may contain a password.
 """
 
 import ipaddress
@@ -27,7 +27,7 @@ MAX_USER_LENGTH = 256
 MAX_RULE_LENGTH = 255
 MAX_PATH_LENGTH = 4096
 MAX_FALLBACKS = 8
-"""More would only make a request wait for longer before it is told that nothing answers."""
+"""The maximum number of fallbacks: each adds to the wait before an error is reported."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -40,15 +40,15 @@ _ZONE = re.compile(r"[A-Za-z0-9._~-]{1,32}")
 _EXAMPLE = "such as proxy.example:8080"
 
 _AMBIGUOUS = frozenset("ßς\u200c\u200d")
-"""IDNA 2003, which Python speaks, and IDNA 2008 make different host names of these (RFC 5894, 1.3):
-a password must not go to the wrong one."""
+"""Characters with different host names in IDNA 2003, which Python implements, and IDNA 2008 (RFC
+5894, section 1.3): a password must not be sent to the wrong host."""
 
 
 def check_name(text: str) -> str:
-    """Return a profile's name without the blanks around it.
+    """Return the name of a profile without surrounding blanks.
 
     Raises:
-        ProfileError: It is empty, too long, has characters that cannot be seen, or is that of
+        ProfileError: The name is empty, too long, contains invisible characters, or is the name of
             *Connect directly*.
     """
     name = text.strip()
@@ -64,10 +64,10 @@ def check_name(text: str) -> str:
 
 
 def check_user(text: str) -> str:
-    r"""Return a user name as typed; empty is allowed, and so is a domain (``CORP\jdoe``).
+    r"""Return a user name as typed; it may be empty or contain a domain (``CORP\jdoe``).
 
     Raises:
-        ProfileError: It is too long or has control characters.
+        ProfileError: The user name is too long or contains control characters.
     """
     if len(text) > MAX_USER_LENGTH:
         raise ProfileError(f"The user name is longer than {MAX_USER_LENGTH} characters.")
@@ -77,12 +77,12 @@ def check_user(text: str) -> str:
 
 
 def check_system_user(text: str) -> str:
-    """Return the name or the number of a user of this computer without the blanks around it.
+    """Return the name or number of a user of this computer without surrounding blanks.
 
-    Whether there is one is found out where it is used: settings may be for several computers.
+    The existence of the user is not checked: settings may be used on several computers.
 
     Raises:
-        ProfileError: It is empty, too long, or has blanks or characters that cannot be seen.
+        ProfileError: The name is empty, too long, or contains blanks or invisible characters.
     """
     user = text.strip()
     if (
@@ -96,12 +96,13 @@ def check_system_user(text: str) -> str:
 
 
 def check_rule(text: str) -> str:
-    """Return one entry of *Do not use for* without the blanks around it.
+    """Return an entry of *Do not use for* without surrounding blanks.
 
-    What it means is decided where it is used; here it only has to be one word.
+    The syntax of the entry is checked by `trayproxy.routing.bypass`; here it must only be a single
+    word.
 
     Raises:
-        ProfileError: It is empty, too long, or has blanks or characters that cannot be seen.
+        ProfileError: The entry is empty, too long, or contains blanks or invisible characters.
     """
     rule = text.strip()
     if (
@@ -115,10 +116,10 @@ def check_rule(text: str) -> str:
 
 
 def parse_rules(text: str) -> tuple[str, ...]:
-    """Return the entries of *Do not use for*, written with commas or blanks between.
+    """Return the entries of *Do not use for*, separated by commas or blanks.
 
     Raises:
-        ProfileError: One is refused.
+        ProfileError: An entry is invalid.
     """
     return tuple(check_rule(rule) for rule in re.split(r"[,\s]+", text) if rule)
 
@@ -126,11 +127,11 @@ def parse_rules(text: str) -> tuple[str, ...]:
 def parse_upstream(text: str) -> Upstream:
     """Return the upstream proxy of ``proxy.example:8080``, ``https://…:8443/`` or ``[::1]:3128``.
 
-    Without a scheme it is http. ``socks5h``, as curl calls it, is socks5 here: names are always
-    left to the proxy.
+    The default scheme is http. ``socks5h``, as in curl, is the same as socks5: names are always
+    resolved by the proxy.
 
     Raises:
-        ProfileError: It is none of these, or has a user name or password in it.
+        ProfileError: The text has another form, or contains a user name or password.
     """
     parts = _URL.fullmatch(text.strip())
     if not parts or not parts["authority"]:
@@ -150,19 +151,19 @@ def parse_upstream(text: str) -> Upstream:
 
 
 def parse_upstreams(text: str) -> tuple[Upstream, ...]:
-    """Return several upstream proxies, written with commas or blanks between.
+    """Return several upstream proxies, separated by commas or blanks.
 
     Raises:
-        ProfileError: One is refused.
+        ProfileError: An address is invalid.
     """
     return tuple(parse_upstream(address) for address in re.split(r"[,\s]+", text) if address)
 
 
 def check_scheme(text: str) -> ProxyScheme:
-    """Return how to talk to an upstream proxy.
+    """Return the protocol for an upstream proxy.
 
     Raises:
-        ProfileError: TrayProxy does not speak that.
+        ProfileError: The protocol is not supported.
     """
     name = text.lower()
     try:
@@ -172,15 +173,15 @@ def check_scheme(text: str) -> ProxyScheme:
 
 
 def check_ca_file(text: str) -> str:
-    """Return the path of a file with certificates as typed; whether it is there shows in use.
+    """Return the path of a file with certificates as typed, without accessing the file.
 
     Raises:
-        ProfileError: It is not a whole path, too long, or has characters that cannot be seen.
+        ProfileError: The path is not absolute, is too long, or contains invisible characters.
     """
     path = text.strip()
     if len(path) > MAX_PATH_LENGTH or _has_invisible(path):
         raise ProfileError("Write the path of a file with certificates, or choose it.")
-    # The service does not run where the person types.
+    # The service may run with another current directory than the program of the user.
     if path and not (PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()):
         raise ProfileError("Write the whole path of the file, from the top folder on.")
     return path
@@ -190,8 +191,8 @@ def parse_listen(text: str) -> tuple[str, int]:
     """Return the local address of ``127.0.0.1:3128``, ``[::1]:3128``, ``:3128`` or ``3128``.
 
     Raises:
-        ProfileError: It is none, or other computers could reach it: whoever can connect uses the
-            sign-in of this user (security.md T3).
+        ProfileError: The text has another form, or other computers could reach the address: each
+            client uses the sign-in of this user (security.md T3).
     """
     text = text.strip()
     host, port = ("", text) if text.isascii() and text.isdigit() else _split_port(text)
@@ -201,10 +202,10 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def check_listen_host(text: str) -> str:
-    """Return a loopback address; ``localhost`` is 127.0.0.1, whatever the name may resolve to.
+    """Return a loopback address; ``localhost`` is 127.0.0.1, without name resolution.
 
     Raises:
-        ProfileError: It is another address, or a name.
+        ProfileError: The text is another address, or a name.
     """
     if text.lower() == "localhost":
         return "127.0.0.1"
@@ -221,13 +222,13 @@ def check_listen_host(text: str) -> str:
 
 
 def check_host(text: str) -> str:
-    """Return a host in its pinned form: ASCII, lower case, IP literals in their shortest form.
+    """Return a host in its canonical form: ASCII, lower case, IP literals in their shortest form.
 
     Args:
         text: A DNS name, which may be international, or an IP literal without brackets.
 
     Raises:
-        ProfileError: It cannot be a host.
+        ProfileError: The text is not a valid host.
     """
     try:
         return _ip_literal(text)
@@ -238,7 +239,7 @@ def check_host(text: str) -> str:
     if len(host) > 253 or not all(map(_LABEL.fullmatch, labels)):
         raise ProfileError(f"This is not the name of a computer; write one {_EXAMPLE}.")
     if re.fullmatch(r"[0-9]+|0[xX][0-9A-Fa-f]*", labels[-1]):
-        # Resolvers read 127.1 or 0x7f000001 as addresses (inet_aton(3)); people do not.
+        # Resolvers read 127.1 or 0x7f000001 as addresses (inet_aton(3)), unlike people.
         raise ProfileError("Write the IP address in full, such as 10.0.0.41.")
     return host.lower()
 
@@ -247,11 +248,11 @@ def check_port(text: str | int, lowest: int = 1) -> int:
     """Return a port number.
 
     Args:
-        text: In decimal digits.
-        lowest: 0 where it means any free port.
+        text: The number, or its decimal digits.
+        lowest: The lowest valid number: 0 where it means any free port.
 
     Raises:
-        ProfileError: It is none.
+        ProfileError: The text is not a port number.
     """
     digits = str(text)
     if digits.isascii() and digits.isdigit() and len(digits) <= 5 and lowest <= int(digits) < 65536:
@@ -260,10 +261,10 @@ def check_port(text: str | int, lowest: int = 1) -> int:
 
 
 def check_profile(profile: Profile) -> Profile:
-    """Return the profile with every part in its checked form.
+    """Return the profile with every part in its canonical form.
 
     Raises:
-        ProfileError: A part is refused.
+        ProfileError: A part is invalid.
     """
     if not _ID.fullmatch(profile.id):
         raise ProfileError("The id of a profile has lower-case letters, digits and hyphens only.")
@@ -290,10 +291,10 @@ def check_profile(profile: Profile) -> Profile:
 
 
 def check_sign_in(sign_in: SignIn, method: Method, upstreams: Iterable[Upstream]) -> None:
-    """Return if one can sign in to these upstreams in this way.
+    """Return if this kind of sign-in is possible with this method and these upstreams.
 
     Raises:
-        ProfileError: One cannot.
+        ProfileError: The kind of sign-in is not possible.
     """
     by_socks = any(upstream.scheme is ProxyScheme.SOCKS5 for upstream in upstreams)
     if sign_in is SignIn.SSO and by_socks:
@@ -303,10 +304,10 @@ def check_sign_in(sign_in: SignIn, method: Method, upstreams: Iterable[Upstream]
 
 
 def check_upstream(upstream: Upstream) -> Upstream:
-    """Return an upstream proxy with every part in its checked form.
+    """Return an upstream proxy with every part in its canonical form.
 
     Raises:
-        ProfileError: A part is refused.
+        ProfileError: A part is invalid.
     """
     return Upstream(
         check_host(upstream.host), check_port(upstream.port), check_scheme(upstream.scheme)
@@ -314,11 +315,11 @@ def check_upstream(upstream: Upstream) -> Upstream:
 
 
 def make_id(name: str, taken: Iterable[str]) -> str:
-    """Return a new profile's id, made from its name so that the settings file reads well.
+    """Return the id for a new profile, derived from its name for readability of the settings file.
 
     Args:
-        name: The profile's first name; later names do not change the id.
-        taken: The ids that exist.
+        name: The first name of the profile; later names do not change the id.
+        taken: The existing ids.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain)[:56].strip("-") or "profile"
@@ -334,7 +335,7 @@ def _ip_literal(text: str) -> str:
     """Return an IP literal in its shortest form.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not an IP literal.
     """
     address, mark, zone = text.partition("%")
     if mark and not _ZONE.fullmatch(zone):
@@ -351,7 +352,7 @@ def _split_port(authority: str) -> tuple[str, str | None]:
         raise ProfileError("Put an IPv6 address in brackets, such as [::1]:3128.")
     if parts["literal"] is not None:
         address, mark, zone = parts["literal"].partition("%")
-        # In a URL the percent sign is escaped (RFC 6874, section 2); people write it plain.
+        # In a URL the percent sign is escaped (RFC 6874, section 2); people write it unescaped.
         if len(zone) > 2 and zone.startswith("25"):
             zone = zone[2:]
         try:
