@@ -12,17 +12,17 @@ LAB = Profile("lab", "Lab", Upstream("lab.example", 8080))
 BOTH = Config().with_profile(OFFICE).with_profile(LAB)
 
 
-def test_the_first_profile_is_used_at_once() -> None:
+def test_the_first_profile_becomes_active() -> None:
     assert BOTH.profile == OFFICE
     assert BOTH.profiles == (OFFICE, LAB)
 
 
-def test_a_changed_profile_keeps_its_place() -> None:
+def test_a_changed_profile_keeps_its_position() -> None:
     renamed = replace(OFFICE, name="Head office")
     assert BOTH.with_profile(renamed).profiles == (renamed, LAB)
 
 
-def test_two_profiles_cannot_have_one_name() -> None:
+def test_two_profiles_cannot_have_the_same_name() -> None:
     with pytest.raises(ProfileError, match="already"):
         BOTH.with_profile(replace(LAB, name="oFFICE"))
     with pytest.raises(ProfileError, match="already"):
@@ -35,7 +35,7 @@ def test_removing_the_active_profile_makes_no_other_active() -> None:
     assert BOTH.without_profile("none") == BOTH
 
 
-def test_connecting_directly_is_a_choice_like_a_profile() -> None:
+def test_connecting_directly_is_selected_like_a_profile() -> None:
     direct = BOTH.with_active(DIRECT_ID)
     assert direct.is_direct
     assert direct.profile is None
@@ -45,7 +45,7 @@ def test_connecting_directly_is_a_choice_like_a_profile() -> None:
     assert direct.with_profile(replace(LAB, id="third", name="Third")).is_direct
 
 
-def test_only_a_profile_that_exists_can_be_used() -> None:
+def test_only_an_existing_profile_can_become_active() -> None:
     assert BOTH.with_active("lab").profile == LAB
     with pytest.raises(ProfileError):
         BOTH.with_active("none")
@@ -57,7 +57,7 @@ def test_a_profile_is_found_by_name_or_id() -> None:
     assert renamed.find("none") is None
 
 
-def test_a_name_goes_before_an_id() -> None:
+def test_a_name_has_precedence_over_an_id() -> None:
     config = BOTH.with_profile(replace(OFFICE, name="Lab 1")).with_profile(
         Profile("x", "Office", LAB.upstream)
     )
@@ -66,6 +66,6 @@ def test_a_name_goes_before_an_id() -> None:
     assert found.id == "x"
 
 
-def test_an_address_is_written_as_people_write_it() -> None:
+def test_an_ipv6_address_is_shown_in_brackets() -> None:
     assert str(ListenAddress()) == "127.0.0.1:3128"
     assert str(ListenAddress("::1", 80)) == "[::1]:80"

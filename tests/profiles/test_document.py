@@ -67,7 +67,7 @@ def test_settings_are_read() -> None:
     assert parse_settings(TEXT) == CONFIG
 
 
-def test_nothing_means_the_defaults() -> None:
+def test_an_empty_text_means_the_defaults() -> None:
     assert parse_settings("") == parse_settings(HEADER) == Config()
 
 
@@ -108,7 +108,7 @@ def test_nothing_means_the_defaults() -> None:
         ("[[profiles]]", "[profiles]", 19, "annot"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, reason: str) -> None:
+def test_an_error_is_reported_with_its_line(old: str, new: str, line: int, reason: str) -> None:
     assert old in TEXT
     count = 2 if old == "[[profiles]]" else 1
     with pytest.raises(InvalidSettingsError) as caught:
@@ -120,7 +120,7 @@ def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, reason: 
     assert "canary" not in str(caught.value)
 
 
-def test_users_are_read_by_name_and_number_and_stay_as_written() -> None:
+def test_users_are_read_by_name_and_number_and_kept_as_written() -> None:
     text = 'schema = 1\nactive = ""\n[listen]\nallow_users = ["_apt ", 105]  # for apt\n'
     config = parse_settings(text)
     assert config.listen == ListenAddress(allow_users=("_apt", "105"))
@@ -133,19 +133,19 @@ def test_users_are_read_by_name_and_number_and_stay_as_written() -> None:
     )
 
 
-def test_a_newer_file_is_left_to_a_newer_trayproxy() -> None:
+def test_a_newer_schema_is_refused() -> None:
     with pytest.raises(NewerSchemaError) as caught:
         parse_settings("schema = 2\nprofiles = 3\n")
     assert caught.value.schema == 2
 
 
 @pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "\0" * 1000, "{}", "\ufeff", "a" * 9999])
-def test_nonsense_is_a_mistake(text: str) -> None:
+def test_invalid_toml_is_an_error(text: str) -> None:
     with pytest.raises(InvalidSettingsError):
         parse_settings(text)
 
 
-def test_a_new_file_reads_well() -> None:
+def test_a_new_file_has_all_usual_keys() -> None:
     assert rewrite_settings("", Config().with_profile(OFFICE)) == (
         "# The settings of TrayProxy. Passwords are not here: they are in the keyring.\n"
         "schema = 1\n"
@@ -161,7 +161,7 @@ def test_a_new_file_reads_well() -> None:
     )
 
 
-def test_what_a_new_profile_seldom_has_is_written_only_if_it_has_it() -> None:
+def test_optional_keys_of_a_new_profile_are_written_only_with_a_value() -> None:
     profile = Profile(
         "office",
         "Office",
@@ -176,7 +176,7 @@ def test_what_a_new_profile_seldom_has_is_written_only_if_it_has_it() -> None:
     assert parse_settings(text).profile == profile
 
 
-def test_one_s_own_sign_in_and_a_method_are_kept() -> None:
+def test_the_own_sign_in_and_a_method_are_kept() -> None:
     profile = replace(OFFICE, sign_in=SignIn.SSO, method=Method.NEGOTIATE)
     text = rewrite_settings("", Config().with_profile(profile))
     assert 'sign_in = "sso"\n' in text
@@ -194,29 +194,29 @@ def test_an_encoding_of_logins_is_kept_r_092() -> None:
     assert "encoding" not in rewrite_settings("", Config().with_profile(OFFICE))
 
 
-def test_that_programs_connect_directly_is_kept() -> None:
+def test_connecting_directly_is_kept() -> None:
     text = rewrite_settings(TEXT, CONFIG.with_active(DIRECT_ID))
     assert text == TEXT.replace('active = "lab"', 'active = "direct"')
     assert parse_settings(text).is_direct
 
 
-def test_what_does_not_change_is_not_written_anew() -> None:
+def test_unchanged_values_are_not_rewritten() -> None:
     assert rewrite_settings(TEXT, CONFIG) == TEXT
 
 
-def test_a_change_touches_its_own_line_only() -> None:
+def test_a_change_affects_only_its_own_line() -> None:
     changed = rewrite_settings(TEXT, CONFIG.with_active("office"))
     assert changed == TEXT.replace('active = "lab"', 'active = "office"')
     changed = rewrite_settings(TEXT, replace(CONFIG, listen=ListenAddress(port=1)))
     assert changed == TEXT.replace("port = 8888", "port = 1")
 
 
-def test_a_new_key_stands_with_the_others() -> None:
+def test_a_new_key_is_inserted_after_the_last_key() -> None:
     changed = rewrite_settings(TEXT, CONFIG.with_profile(replace(OFFICE, sign_in=SignIn.NONE)))
     assert changed == TEXT.replace('mood = "good"\n', 'mood = "good"\nsign_in = "none"\n')
 
 
-def test_a_new_profile_stands_last() -> None:
+def test_a_new_profile_is_appended() -> None:
     new = Profile("new", "New", Upstream("new.example", 1))
     changed = rewrite_settings(TEXT, CONFIG.with_profile(new))
     before, _, after = changed.partition('\n[[profiles]]\nid = "new"')
@@ -226,7 +226,7 @@ def test_a_new_profile_stands_last() -> None:
     assert after
 
 
-def test_a_removed_profile_leaves_the_comments_of_the_next() -> None:
+def test_removing_a_profile_keeps_the_comments_of_the_next_profile() -> None:
     changed = rewrite_settings(TEXT, CONFIG.without_profile("office"))
     assert 'mood = "good"' not in changed
     for comment in ("# My settings", '# About the lab\n[[profiles]]\nid = "lab"', "# the first"):
@@ -243,17 +243,17 @@ def test_a_removed_profile_leaves_the_comments_of_the_next() -> None:
         'profiles = [{id = "a", name = "A", upstream = "a:1"}]\nlisten.port = 3128\n',
     ],
 )
-def test_a_layout_that_cannot_be_changed_is_not(text: str) -> None:
+def test_an_unsupported_layout_is_not_changed(text: str) -> None:
     config = parse_settings(text)
     with pytest.raises(InvalidSettingsError, match="layout"):
         rewrite_settings(text, config.with_profile(LAB))
 
 
-def test_a_file_without_a_line_end_is_changed_well() -> None:
+def test_a_file_without_a_final_line_end_can_be_changed() -> None:
     assert parse_settings(rewrite_settings("[listen]\nport = 1", CONFIG)) == CONFIG
 
 
-def test_windows_line_ends_are_understood() -> None:
+def test_windows_line_ends_are_accepted() -> None:
     text = TEXT.replace("\n", "\r\n")
     assert parse_settings(text) == CONFIG
     assert parse_settings(
@@ -262,11 +262,11 @@ def test_windows_line_ends_are_understood() -> None:
 
 
 IDS = ["a", "b", "c", "d"]
-COMMENT = st.sampled_from(["", "\n", "# remark {}\n", "\n# remark {}\n\n", "  # remark {}\n"])
+COMMENT = st.sampled_from(["", "\n", "# comment {}\n", "\n# comment {}\n\n", "  # comment {}\n"])
 PROFILES = st.builds(
     Profile,
     id=st.sampled_from(IDS),
-    name=st.sampled_from(["A", "B", "C", "Büro “x” # no remark", 'D"\\']),
+    name=st.sampled_from(["A", "B", "C", "Büro “x” # no comment", 'D"\\']),
     upstream=st.builds(Upstream, st.sampled_from(["a.example", "::1"]), st.integers(1, 65535)),
     sign_in=st.sampled_from(SignIn),
     user=st.sampled_from(["", "CORP\\jdoe", "ü'\"#"]),
@@ -295,10 +295,10 @@ EDITS = st.one_of(
 )
 
 
-def lay_out(config: Config, remarks: list[str], keys: list[bool]) -> str:
+def lay_out(config: Config, comments: list[str], keys: list[bool]) -> str:
     """Write the settings like a user, with comments between the lines and some keys left out."""
     number = 0
-    marks = itertools.cycle(remarks)
+    marks = itertools.cycle(comments)
     full = itertools.cycle(keys)
     lines: list[str] = []
 
@@ -315,7 +315,7 @@ def lay_out(config: Config, remarks: list[str], keys: list[bool]) -> str:
         line(f"active = '{config.active}'\n")
     if config.listen != ListenAddress():
         line("[listen]\n")
-        line(f"host = '{config.listen.host}'  # remark in line\n")
+        line(f"host = '{config.listen.host}'  # comment in line\n")
         line(f"port = {config.listen.port}\n")
     for profile in config.profiles:
         line("[[profiles]]\n")
@@ -346,8 +346,10 @@ def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def remarks_of(text: str) -> list[str]:
-    return sorted(line.strip() for line in text.splitlines() if line.strip().startswith("# remark"))
+def comments_of(text: str) -> list[str]:
+    return sorted(
+        line.strip() for line in text.splitlines() if line.strip().startswith("# comment")
+    )
 
 
 def apply(config: Config, edit: tuple[str, object]) -> Config:
@@ -367,9 +369,9 @@ def apply(config: Config, edit: tuple[str, object]) -> Config:
     st.lists(st.booleans(), min_size=1, max_size=9),
     st.lists(EDITS, max_size=6),
 )
-def test_edits_keep_every_remark_and_round_trip(
+def test_edits_keep_every_comment_and_round_trip(
     profiles: list[Profile],
-    remarks: list[str],
+    comments: list[str],
     keys: list[bool],
     edits: list[tuple[str, object]],
 ) -> None:
@@ -379,9 +381,9 @@ def test_edits_keep_every_remark_and_round_trip(
             config = config.with_profile(profile)
         except ProfileError:
             continue
-    text = lay_out(config, remarks, keys)
+    text = lay_out(config, comments, keys)
     assert parse_settings(text) == config
-    before = remarks_of(text)
+    before = comments_of(text)
     for edit in edits:
         try:
             config = apply(config, edit)
@@ -389,7 +391,7 @@ def test_edits_keep_every_remark_and_round_trip(
             continue
         text = rewrite_settings(text, config)
         assert parse_settings(text) == config
-    assert remarks_of(text) == before
+    assert comments_of(text) == before
     assert tomllib.loads(text)["last"] == {"x": 1}
 
 
@@ -400,7 +402,7 @@ def test_edits_keep_every_remark_and_round_trip(
     st.permutations(IDS),
 )
 def test_removing_profiles_keeps_the_rest(
-    profiles: list[Profile], remarks: list[str], keys: list[bool], gone: list[str]
+    profiles: list[Profile], comments: list[str], keys: list[bool], gone: list[str]
 ) -> None:
     config = Config()
     for profile in profiles:
@@ -408,18 +410,18 @@ def test_removing_profiles_keeps_the_rest(
             config = config.with_profile(profile)
         except ProfileError:
             continue
-    text = lay_out(config, remarks, keys)
-    outside = remarks_of(text.partition("[[profiles]]")[0])
+    text = lay_out(config, comments, keys)
+    outside = comments_of(text.partition("[[profiles]]")[0])
     for profile_id in gone:
         config = config.without_profile(profile_id)
         text = rewrite_settings(text, config)
         assert parse_settings(text) == config
-    assert not set(outside) - set(remarks_of(text))
+    assert not set(outside) - set(comments_of(text))
     assert tomllib.loads(text)["last"] == {"x": 1}
 
 
 @given(st.text(max_size=300))
-def test_any_text_is_read_or_is_a_mistake(text: str) -> None:
+def test_any_text_is_parsed_or_raises_the_documented_error(text: str) -> None:
     try:
         config = parse_settings(text)
     except (InvalidSettingsError, NewerSchemaError):

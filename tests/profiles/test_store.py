@@ -90,12 +90,12 @@ def saved(path: Path) -> Path:
     return path
 
 
-def test_without_a_file_there_are_the_defaults(path: Path) -> None:
+def test_without_a_file_the_settings_are_the_defaults(path: Path) -> None:
     assert SettingsStore(path).load() == Config()
     assert not path.exists()
 
 
-def test_what_was_saved_is_read_again(saved: Path) -> None:
+def test_saved_settings_are_read_again(saved: Path) -> None:
     store = SettingsStore(saved)
     assert store.load() == ONE
     store.save(TWO)
@@ -104,7 +104,7 @@ def test_what_was_saved_is_read_again(saved: Path) -> None:
 
 
 @pytest.mark.unix
-def test_the_first_save_makes_a_private_folder(path: Path) -> None:
+def test_the_first_save_creates_a_private_folder(path: Path) -> None:
     below = path.parent / "new" / path.name
     store = SettingsStore(below)
     store.load()
@@ -134,7 +134,7 @@ def test_the_file_is_private(saved: Path) -> None:
     ],
     ids=["cut", "binary", "zeros", "incomplete", "large"],
 )
-def test_a_broken_file_is_reported_and_left_alone(saved: Path, octets: bytes, line: int) -> None:
+def test_an_invalid_file_is_reported_and_not_changed(saved: Path, octets: bytes, line: int) -> None:
     store = SettingsStore(saved)
     store.load()
     saved.write_bytes(octets)
@@ -171,7 +171,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_no_text_holds_up_who_reads_it(saved: Path, text: str) -> None:
+def test_every_text_is_parsed_quickly(saved: Path, text: str) -> None:
     # In a separate process, because only its end can stop an endless computation.
     saved.write_text(text)
     script = (
@@ -194,12 +194,12 @@ def test_no_text_holds_up_who_reads_it(saved: Path, text: str) -> None:
         "a.b.c.d = 1",
     ],
 )
-def test_dots_that_are_no_parts_of_a_key_are_let_through(saved: Path, text: str) -> None:
+def test_dots_outside_keys_are_accepted(saved: Path, text: str) -> None:
     saved.write_text(text)
     assert SettingsStore(saved).load() == Config()
 
 
-def test_there_are_no_more_profiles_than_can_be_read_again(path: Path) -> None:
+def test_the_number_of_profiles_is_limited(path: Path) -> None:
     config = Config()
     for number in range(MAX_PROFILES):
         config = config.with_profile(replace(OFFICE, id=f"p{number}", name=str(number)))
@@ -212,7 +212,7 @@ def test_there_are_no_more_profiles_than_can_be_read_again(path: Path) -> None:
         config.with_profile(OFFICE)
 
 
-def test_a_folder_is_no_file_where_the_system_opens_none(
+def test_a_folder_is_not_a_file_where_folders_cannot_be_opened(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def windows_open(path: Path, *_: int) -> int:
@@ -230,7 +230,9 @@ def test_a_folder_is_no_file_where_the_system_opens_none(
 
 
 @pytest.mark.parametrize("kind", [pytest.param("mkfifo", marks=pytest.mark.unix), "mkdir"])
-def test_what_is_no_file_is_not_waited_for(saved: Path, tmp_path: Path, kind: str) -> None:
+def test_reading_something_other_than_a_file_does_not_block(
+    saved: Path, tmp_path: Path, kind: str
+) -> None:
     good = tmp_path / "last-good.toml"
     SettingsStore(saved, good).load()
     saved.unlink()
@@ -250,7 +252,7 @@ def test_what_is_no_file_is_not_waited_for(saved: Path, tmp_path: Path, kind: st
     assert store.is_changed_on_disk() is False
 
 
-def test_a_newer_file_is_left_alone(saved: Path) -> None:
+def test_a_file_of_a_newer_version_is_not_changed(saved: Path) -> None:
     saved.write_text("schema = 99\n")
     store = SettingsStore(saved)
     with pytest.raises(SettingsError, match="newer") as caught:
@@ -261,7 +263,7 @@ def test_a_newer_file_is_left_alone(saved: Path) -> None:
     assert saved.read_text() == "schema = 99\n"
 
 
-def test_a_file_changed_meanwhile_is_not_written_over(saved: Path) -> None:
+def test_a_file_changed_on_disk_is_not_overwritten(saved: Path) -> None:
     store, other = SettingsStore(saved), SettingsStore(saved)
     store.load()
     other.load()
@@ -277,7 +279,7 @@ def test_a_file_changed_meanwhile_is_not_written_over(saved: Path) -> None:
     assert SettingsStore(saved).load() == ONE
 
 
-def test_a_file_that_appeared_or_vanished_was_changed(saved: Path) -> None:
+def test_a_created_or_deleted_file_is_changed_on_disk(saved: Path) -> None:
     store = SettingsStore(saved)
     store.load()
     saved.unlink()
@@ -288,7 +290,7 @@ def test_a_file_that_appeared_or_vanished_was_changed(saved: Path) -> None:
 
 
 @pytest.mark.unix
-def test_a_linked_file_is_changed_where_it_is(tmp_path: Path, saved: Path) -> None:
+def test_the_target_of_a_link_is_changed(tmp_path: Path, saved: Path) -> None:
     link = tmp_path / "elsewhere" / "config.toml"
     link.parent.mkdir()
     link.symlink_to(saved)
@@ -299,7 +301,7 @@ def test_a_linked_file_is_changed_where_it_is(tmp_path: Path, saved: Path) -> No
     assert SettingsStore(saved).load() == TWO
 
 
-def test_a_byte_order_mark_is_no_mistake(saved: Path) -> None:
+def test_a_byte_order_mark_is_accepted(saved: Path) -> None:
     saved.write_bytes(b"\xef\xbb\xbf" + saved.read_bytes())
     store = SettingsStore(saved)
     assert store.load() == ONE
@@ -307,7 +309,7 @@ def test_a_byte_order_mark_is_no_mistake(saved: Path) -> None:
     assert SettingsStore(saved).load() == TWO
 
 
-def test_what_serves_in_place_of_a_broken_file_is_told(saved: Path) -> None:
+def test_the_error_names_the_settings_in_use(saved: Path) -> None:
     good, fine = saved.with_name("good.toml"), saved.read_bytes()
 
     def told() -> str:
@@ -323,7 +325,7 @@ def test_what_serves_in_place_of_a_broken_file_is_told(saved: Path) -> None:
 
 
 @pytest.mark.unix
-def test_the_last_good_settings_serve_a_start_with_a_broken_file(saved: Path) -> None:
+def test_the_last_good_settings_are_used_for_a_start_with_an_invalid_file(saved: Path) -> None:
     good = saved.with_name("good.toml")
     assert SettingsStore(saved, good).load_last_good() is None
     SettingsStore(saved, good).load()
@@ -338,7 +340,7 @@ def test_the_last_good_settings_serve_a_start_with_a_broken_file(saved: Path) ->
 
 
 @pytest.mark.unix
-def test_a_full_disk_leaves_the_old_file(saved: Path) -> None:
+def test_a_full_disk_keeps_the_old_file(saved: Path) -> None:
     before = saved.read_bytes()
     problem, title, body = run(DISK_FULL, saved).stdout.splitlines()
     assert (problem, title) == ("TP-802", "The settings could not be saved")
@@ -348,7 +350,7 @@ def test_a_full_disk_leaves_the_old_file(saved: Path) -> None:
 
 
 @pytest.mark.unix
-def test_a_read_only_folder_leaves_the_old_file(saved: Path) -> None:
+def test_a_read_only_folder_keeps_the_old_file(saved: Path) -> None:
     before = saved.read_bytes()
     saved.chmod(0o644)
     for folder in (saved.parent, *saved.parent.parents[:2]):
@@ -363,7 +365,7 @@ def test_a_read_only_folder_leaves_the_old_file(saved: Path) -> None:
     assert saved.read_bytes() == before
 
 
-def test_a_kill_at_any_moment_leaves_the_old_or_the_new_file(saved: Path) -> None:
+def test_after_a_kill_at_any_moment_the_file_is_the_old_or_the_new_file(saved: Path) -> None:
     before = saved.read_bytes()
     outcomes = []
     for event in range(1, 20):
@@ -407,7 +409,7 @@ class FakeVirusScanner:
 
 
 @pytest.mark.parametrize("step", ["replace", "unlink"])
-def test_a_file_that_a_scanner_has_open_is_replaced_soon(
+def test_a_file_opened_by_a_scanner_is_replaced_after_a_retry(
     saved: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     scanner = FakeVirusScanner(monkeypatch, step, 3)
@@ -416,7 +418,9 @@ def test_a_file_that_a_scanner_has_open_is_replaced_soon(
     assert scanner.refused == 3
 
 
-def test_a_file_that_stays_open_is_given_up(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_stays_open_is_not_replaced(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = saved.read_bytes()
     FakeVirusScanner(monkeypatch, "replace", 1000)
     with pytest.raises(PermissionError):

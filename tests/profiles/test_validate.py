@@ -46,7 +46,7 @@ SECRET = "canary-77"
         ("xn--bcher-kva.example:80", Upstream("xn--bcher-kva.example", 80)),
     ],
 )
-def test_an_address_is_read_as_people_write_it(text: str, upstream: Upstream) -> None:
+def test_an_upstream_address_is_parsed(text: str, upstream: Upstream) -> None:
     assert parse_upstream(text) == upstream
 
 
@@ -98,7 +98,7 @@ def test_an_address_is_read_as_people_write_it(text: str, upstream: Upstream) ->
         "\ud800.example:80",
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(ProfileError, match=r"\.$"):
         parse_upstream(text)
 
@@ -113,14 +113,14 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         ("[fe80::1%25250]:80", "fe80::1%250", "http://[fe80::1%25250]:80"),
     ],
 )
-def test_an_address_of_ipv6_may_have_a_zone(text: str, host: str, written: str) -> None:
+def test_an_ipv6_address_may_have_a_zone(text: str, host: str, written: str) -> None:
     upstream = parse_upstream(text)
     assert (upstream.host, str(upstream)) == (host, written)
     assert parse_upstream(written) == upstream == check_upstream(upstream)
 
 
 @pytest.mark.parametrize("text", [f"http://jdoe:{SECRET}@proxy:80", f"{SECRET}@proxy:80"])
-def test_a_password_in_an_address_is_refused_and_not_repeated(text: str) -> None:
+def test_a_password_in_an_address_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(ProfileError, match="keyring") as caught:
         parse_upstream(text)
     assert SECRET not in str(caught.value)
@@ -147,29 +147,29 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ("127.0.0.2:1", ("127.0.0.2", 1)),
     ],
 )
-def test_a_local_address_is_read(text: str, address: tuple[str, int]) -> None:
+def test_a_local_address_is_parsed(text: str, address: tuple[str, int]) -> None:
     assert parse_listen(text) == address
 
 
 @pytest.mark.parametrize(
     "text", ["", "0.0.0.0:80", "[::]:80", "10.0.0.1:80", "proxy:80", "127.0.0.1", "::1:80", "x:y"]
 )
-def test_an_address_that_others_could_reach_is_refused(text: str) -> None:
+def test_an_address_reachable_from_other_computers_is_refused(text: str) -> None:
     with pytest.raises(ProfileError):
         parse_listen(text)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\u202eb", "a\u200bb", "\ud800", "x" * 101])
-def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(ProfileError):
         check_name(name)
 
 
-def test_a_name_loses_the_blanks_around_it() -> None:
+def test_blanks_around_a_name_are_removed() -> None:
     assert check_name("  Büro & <Lab>_1 ") == "Büro & <Lab>_1"
 
 
-def test_a_user_name_is_taken_as_typed() -> None:
+def test_a_user_name_is_kept_as_typed() -> None:
     assert check_user("CORP\\jdoe ü") == "CORP\\jdoe ü"
     assert check_user("") == ""
     for wrong in ("a\0", "a\r\nb", "x" * 257):
@@ -188,7 +188,7 @@ def test_rules_are_separated_by_commas_or_blanks() -> None:
             check_rule(wrong)
 
 
-def test_a_profile_is_brought_into_its_checked_form() -> None:
+def test_a_profile_is_returned_in_its_canonical_form() -> None:
     rough = Profile(
         "office", " Office ", Upstream("Proxy.Example", 8080), SignIn.NONE, "", (" a ",)
     )
@@ -217,13 +217,13 @@ def test_a_profile_is_brought_into_its_checked_form() -> None:
             check_profile(wrong)
 
 
-def test_one_s_own_sign_in_has_no_use_for_the_methods_that_need_a_password() -> None:
+def test_the_own_sign_in_excludes_methods_with_a_password() -> None:
     for method in (Method.AUTOMATIC, Method.NEGOTIATE, Method.NTLM):
         own = replace(OFFICE, sign_in=SignIn.SSO, method=method)
         assert check_profile(own) == own
 
 
-def test_every_upstream_of_a_profile_is_brought_into_its_checked_form() -> None:
+def test_every_upstream_of_a_profile_is_returned_in_its_canonical_form() -> None:
     rough = replace(
         OFFICE, fallbacks=(Upstream("B.Example", 443, ProxyScheme.HTTPS),), ca_file=" /ca "
     )
@@ -246,14 +246,14 @@ def test_several_proxies_are_separated_by_commas_or_blanks() -> None:
 @pytest.mark.parametrize(
     "path", ["", "/etc/company.pem", "C:\\Company\\ca.pem", "\\\\server\\ca.pem"]
 )
-def test_the_file_of_an_authority_is_taken_by_its_whole_path(path: str) -> None:
+def test_the_path_of_a_ca_file_must_be_absolute(path: str) -> None:
     assert check_ca_file(path) == path
 
 
 @pytest.mark.parametrize(
     "path", ["company.pem", "~/company.pem", "./ca", "/a\0b", "/" + "x" * 4096]
 )
-def test_a_file_that_the_service_may_not_find_is_refused(path: str) -> None:
+def test_an_invalid_path_of_a_ca_file_is_refused(path: str) -> None:
     with pytest.raises(ProfileError):
         check_ca_file(path)
 
@@ -275,12 +275,12 @@ def test_an_id_is_made_from_the_name(name: str, taken: list[str], made: str) -> 
 
 
 @given(st.text(max_size=120), st.sets(st.text("abc-2", max_size=5)))
-def test_any_name_makes_a_new_id(name: str, taken: set[str]) -> None:
+def test_every_name_gives_a_new_id(name: str, taken: set[str]) -> None:
     made = make_id(name, taken)
     assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", made)
     assert made not in taken
 
 
-def test_a_host_is_pinned_in_one_form() -> None:
+def test_a_host_has_a_canonical_form() -> None:
     assert check_host("PROXY.Corp") == check_host("proxy.corp") == "proxy.corp"
     assert check_host("0:0::1") == "::1"
