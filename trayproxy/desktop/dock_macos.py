@@ -28,7 +28,7 @@ def become_accessory(runtime: Any = None) -> bool:
     try:
         runtime = runtime or _load()
     except (OSError, AttributeError) as error:
-        logger.info("the icon stays in the Dock: %s", error)
+        logger.info("the icon cannot be removed from the Dock: %s", error)
         return False
     application = runtime.send(
         runtime.objc_getClass(b"NSApplication"), runtime.sel_registerName(b"sharedApplication")

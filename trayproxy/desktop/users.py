@@ -19,7 +19,7 @@ if sys.platform == "win32":
 
         user = ProcessTokens().user_of_process(os.getpid())
         if user is None:
-            raise OSError("the own user is not known")
+            raise OSError("Windows does not report the user of this process")
         return user
 
     def find_user(text: str) -> User | None:

@@ -28,7 +28,7 @@ def watch_network(loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]
     try:
         return _system_watch(loop, on_change)
     except (OSError, NotImplementedError) as error:
-        logger.info("changes of the network are not told: %s", error)
+        logger.info("network changes are not reported: %s", error)
         return NullNetworkWatch()
 
 

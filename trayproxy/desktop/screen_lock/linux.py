@@ -267,7 +267,7 @@ class BusConnection:
         except TimeoutError:
             return True
         except (OSError, ValueError) as error:
-            logger.info("a bus says no more whether the screen is locked: %s", error)
+            logger.info("a bus that reports the lock of the screen has disconnected: %s", error)
             self.close()
             return False
 
@@ -295,7 +295,7 @@ def _open(bus: str, source: Callable[[], BusSource]) -> BusConnection | None:
         return BusConnection(open_dbus_connection(bus=bus), source())
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         # KeyError: the environment has no address of the bus, as in a container.
-        logger.info("whether the screen is locked is not known by the %s bus: %r", bus, error)
+        logger.info("the lock of the screen is not reported by the %s bus: %r", bus, error)
         return None
 
 

@@ -79,7 +79,7 @@ class MacScreenLock:
         try:
             frameworks = self._frameworks or _load()
         except (OSError, AttributeError) as error:
-            logger.info("whether the screen is locked is not known: %s", error)
+            logger.info("the lock of the screen is not reported: %s", error)
             return
         while not self._stopped.is_set():
             self._changes.update(is_locked(frameworks))

@@ -98,7 +98,7 @@ class WindowsScreenLock:
             self._libraries = self._libraries or _load()
             self._window = self._create_window(self._libraries)
         except (OSError, AttributeError) as error:
-            logger.info("whether the screen is locked is not known: %s", error)
+            logger.info("the lock of the screen is not reported: %s", error)
         finally:
             self._window_created.set()
         if self._window and self._libraries:
@@ -112,10 +112,10 @@ class WindowsScreenLock:
             0, _CLASS_NAME, None, 0, 0, 0, 0, 0, None, None, instance, None
         )
         if not window:
-            raise OSError("there is no window to be told by")
+            raise OSError("the window cannot be created")
         if not libraries.wtsapi32.WTSRegisterSessionNotification(window, _NOTIFY_FOR_THIS_SESSION):
             libraries.user32.DestroyWindow(window)
-            raise OSError("the session does not tell")
+            raise OSError("the window cannot be registered for session changes")
         return int(window)
 
     def _run_message_loop(self, libraries: SessionLibraries) -> None:

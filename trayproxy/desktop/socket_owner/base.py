@@ -97,7 +97,7 @@ class NullOwnerLookup:
         Raises:
             OwnerUnknownError: Always.
         """
-        raise OwnerUnknownError("this system does not tell whose connections it makes")
+        raise OwnerUnknownError("this system does not report the owners of connections")
 
     def close(self) -> None:
         """Do nothing: this look-up holds no resources."""

@@ -24,7 +24,7 @@ def open_owner_lookup() -> OwnerLookup:
         if _finds_own_user(lookup):
             return lookup
         lookup.close()
-    raise OwnerUnknownError("this system does not tell whose connections it makes")
+    raise OwnerUnknownError("this system does not report the owners of connections")
 
 
 def user_listening(address: Endpoint) -> User | None:
