@@ -1,6 +1,6 @@
-"""Changes the network of a namespace of its own, and says what was noticed, one line a change.
+"""Changes the network, and prints for each change whether a watch has reported it.
 
-Run by test_network.py as ``unshare -rnm``, so that this is nobody else's network.
+test_network_change.py runs this program in a network namespace of its own.
 """
 
 import asyncio
@@ -9,14 +9,14 @@ import subprocess
 from trayproxy.desktop.network_change.factory import watch_network
 from trayproxy.desktop.network_change.linux import read_network
 
-PATIENCE_S = 10.0
-BEGINNING = (
+TIMEOUT_S = 10.0
+SET_UP = (
     "link add far type veth peer near",
     "link set far up",
     "link set near up",
     "link set lo up",
 )
-SILENT = (
+IRRELEVANT = (
     "address add 10.9.9.9/32 dev lo",
     "link add inside type bridge",
     "link set inside up",
@@ -24,7 +24,7 @@ SILENT = (
     "address add 169.254.7.7/16 dev far",
     "link set far mtu 1400",
 )
-TOLD = (
+RELEVANT = (
     "address add 192.0.2.7/24 dev far",
     "route add default via 192.0.2.1",
     "link set far down",
@@ -32,36 +32,36 @@ TOLD = (
     "link set far up",
     "address add 2001:db8::7/64 dev far",
 )
-NOTHING_BY_ITSELF = "link set far up"
-"""There is no address by then; after it there can be one of IPv6."""
+UNREPORTED_STEP = "link set far up"
+"""A step without a report: it adds no address, but lets the next step add an IPv6 address."""
 
 
 def ip(command: str) -> None:
     subprocess.run(["ip", *command.split()], check=True)
 
 
-async def change() -> None:
-    noticed = asyncio.Event()
-    watch = watch_network(asyncio.get_running_loop(), noticed.set)
-    for command in TOLD:
+async def make_relevant_changes() -> None:
+    reported = asyncio.Event()
+    watch = watch_network(asyncio.get_running_loop(), reported.set)
+    for command in RELEVANT:
         ip(command)
-        if command == NOTHING_BY_ITSELF:
+        if command == UNREPORTED_STEP:
             continue
-        await asyncio.wait_for(noticed.wait(), PATIENCE_S)
-        noticed.clear()
-        print("noticed:", command, flush=True)
+        await asyncio.wait_for(reported.wait(), TIMEOUT_S)
+        reported.clear()
+        print("reported:", command, flush=True)
     watch.close()
 
 
-def change_nothing() -> None:
-    for command in SILENT:
+def make_irrelevant_changes() -> None:
+    for command in IRRELEVANT:
         before = read_network()
         ip(command)
-        print("the same:" if read_network() == before else "another:", command, flush=True)
+        print("unchanged:" if read_network() == before else "changed:", command, flush=True)
 
 
 if __name__ == "__main__":
-    for beginning in BEGINNING:
-        ip(beginning)
-    change_nothing()
-    asyncio.run(change())
+    for command in SET_UP:
+        ip(command)
+    make_irrelevant_changes()
+    asyncio.run(make_relevant_changes())

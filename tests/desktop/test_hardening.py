@@ -1,6 +1,6 @@
 """Tests for trayproxy.desktop.hardening.
 
-Each is in a process of its own: it cannot be undone.
+Each test runs a process of its own, because hardening cannot be undone.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_nobody_reads_the_memory_of_the_process() -> None:
+def test_the_process_becomes_undumpable_and_leaves_no_core_dump() -> None:
     code = (
         "import ctypes, resource\n"
         "from trayproxy.desktop.hardening import harden\n"
@@ -34,7 +34,7 @@ def test_nobody_reads_the_memory_of_the_process() -> None:
     assert run(code).stdout == "0\n(0, 0)\n"
 
 
-def test_a_process_that_shows_windows_leaves_no_dump_and_can_be_seen_by_portals() -> None:
+def test_a_process_with_windows_leaves_no_core_dump_and_stays_dumpable_for_portals() -> None:
     code = (
         "import ctypes, resource\n"
         "from trayproxy.desktop.hardening import harden\n"
@@ -43,7 +43,7 @@ def test_a_process_that_shows_windows_leaves_no_dump_and_can_be_seen_by_portals(
         "print(ctypes.CDLL(None).prctl(get_dumpable, 0, 0, 0, 0))\n"
         "print(resource.getrlimit(resource.RLIMIT_CORE))\n"
     )
-    # One octet: of none at all the kernel would still give a dump to a handler of the system.
+    # One octet: with a limit of 0, the kernel would pass the core dump to a handler of the system.
     assert run(code).stdout == "1\n(1, 1)\n"
 
 
@@ -76,7 +76,7 @@ main(sys.argv[1:])
         "run --upstream proxy.test:1 --user jdoe --password-stdin --no-prompt",
     ],
 )
-def test_it_comes_before_a_password_is_read(
+def test_the_command_line_is_hardened_before_it_reads_a_password(
     verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAYPROXY_HOME", str(tmp_path))
@@ -84,7 +84,7 @@ def test_it_comes_before_a_password_is_read(
     assert "0 (0, 0)" in result.stdout.splitlines(), result.stderr
 
 
-def test_it_comes_before_anything_else_in_the_tray(tmp_path: Path) -> None:
+def test_the_tray_is_hardened_before_its_other_start_up_steps(tmp_path: Path) -> None:
     code = (
         "import resource\n"
         "from trayproxy.ui import app\n"
@@ -94,7 +94,7 @@ def test_it_comes_before_anything_else_in_the_tray(tmp_path: Path) -> None:
     assert run(code).stdout == "(1, 1)\n"
 
 
-def test_a_hardened_process_still_knows_itself() -> None:
+def test_a_hardened_process_can_inspect_itself() -> None:
     code = (
         "import os, psutil\n"
         "from trayproxy.desktop.hardening import harden\n"
@@ -109,7 +109,7 @@ def test_a_hardened_process_still_knows_itself() -> None:
     assert (result.stdout, result.stderr) == ("True\n", "")
 
 
-def test_a_crash_says_where_and_no_value() -> None:
+def test_a_crash_prints_function_names_without_values() -> None:
     code = (
         "import faulthandler\n"
         "from trayproxy.desktop.hardening import harden\n"
@@ -124,7 +124,7 @@ def test_a_crash_says_where_and_no_value() -> None:
     assert "canary-" + "7f3a" not in result.stderr
 
 
-def test_without_standard_error_it_is_done_all_the_same() -> None:
+def test_hardening_works_without_standard_error() -> None:
     code = (
         "import sys\n"
         "from trayproxy.desktop.hardening import harden\n"
@@ -138,7 +138,7 @@ def test_without_standard_error_it_is_done_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("soft", "hard", "found"), [(256, 4096, 4096), (300, 300, 300), (128, 20_000, 20_000)]
 )
-def test_as_many_descriptors_as_may_be_had(soft: int, hard: int, found: int) -> None:
+def test_the_descriptor_limit_is_raised_to_the_hard_limit(soft: int, hard: int, found: int) -> None:
     code = (
         "import resource, sys\n"
         "from trayproxy.desktop.hardening import raise_descriptor_limit\n"

@@ -10,9 +10,9 @@ import pytest
 from trayproxy.desktop.kerberos import disable_name_canonicalization
 
 SOURCES = Path(__file__).parents[2]
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is added")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="other systems are left unchanged")
 
-# An address has another name by reverse look-up, without any server.
+# The reverse look-up of this address returns another name, without any DNS server.
 CODE = """\
 from trayproxy.desktop.kerberos import disable_name_canonicalization
 disable_name_canonicalization()
@@ -23,7 +23,7 @@ print(name.canonicalize(gssapi.MechType.kerberos))
 
 
 def principal(file: Path, settings: str, code: str = CODE) -> str:
-    """Return whom libkrb5 takes the proxy 127.0.0.1 for."""
+    """Return the principal for which libkrb5 would request a ticket for the proxy 127.0.0.1."""
     file.write_text(f"[libdefaults]\n default_realm = TEST.LAN\n{settings}")
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -37,31 +37,31 @@ def principal(file: Path, settings: str, code: str = CODE) -> str:
 
 
 @LINUX
-def test_the_proxy_is_called_as_in_the_profile_r_127(tmp_path: Path) -> None:
+def test_the_principal_has_the_host_name_of_the_profile_r_127(tmp_path: Path) -> None:
     file = tmp_path / "krb5.conf"
     assert principal(file, "") == "HTTP/127.0.0.1"
-    without_us = CODE.replace("disable_name_canonicalization()\n", "")
-    assert principal(file, "", without_us) == "HTTP/localhost"
+    without_settings = CODE.replace("disable_name_canonicalization()\n", "")
+    assert principal(file, "", without_settings) == "HTTP/localhost"
 
 
 @LINUX
-def test_what_the_computer_is_set_to_comes_first_r_127(tmp_path: Path) -> None:
+def test_the_settings_of_the_computer_take_precedence_r_127(tmp_path: Path) -> None:
     settings = " dns_canonicalize_hostname = true\n"
     assert principal(tmp_path / "krb5.conf", settings) == "HTTP/localhost"
 
 
 @LINUX
 @pytest.mark.parametrize("before", ["", "/etc/krb5.conf", "/home/jdoe/krb5.conf:/etc/krb5.conf"])
-def test_our_file_is_the_last_one_and_there_once(before: str) -> None:
+def test_the_own_file_is_appended_once_as_the_last_file(before: str) -> None:
     environ = {"KRB5_CONFIG": before} if before else {}
     disable_name_canonicalization(environ)
     disable_name_canonicalization(environ)
-    *others, ours = environ["KRB5_CONFIG"].split(":")
+    *others, own_file = environ["KRB5_CONFIG"].split(":")
     assert ":".join(others) == before or others == ["/etc/krb5.conf"]
-    assert "dns_canonicalize_hostname = false" in Path(ours).read_text("utf-8")
+    assert "dns_canonicalize_hostname = false" in Path(own_file).read_text("utf-8")
 
 
-def test_elsewhere_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_systems_are_left_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     environ: dict[str, str] = {}
     disable_name_canonicalization(environ)

@@ -27,9 +27,9 @@ from trayproxy.desktop.network_change.factory import watch_network
 SOURCES = Path(__file__).parents[2]
 OFFICE = ip_address("192.0.2.7").packed
 OFFICE6 = ip_address("2001:db8::7").packed
-HERE = ip_address("127.0.0.1").packed
-CABLE = ip_address("169.254.1.1").packed
-CABLE6 = ip_address("fe80::1").packed
+LOOPBACK = ip_address("127.0.0.1").packed
+LINK_LOCAL = ip_address("169.254.1.1").packed
+LINK_LOCAL6 = ip_address("fe80::1").packed
 
 
 @pytest.fixture
@@ -39,64 +39,66 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-class Timers:
-    """A loop of which only the timers are used."""
+class FakeLoop:
+    """An event loop with timers, which a test runs by hand."""
 
     def __init__(self) -> None:
-        self.pending: list[tuple[float, Callable[[], None]]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
 
     def call_later(self, delay: float, call: Callable[[], None]) -> Any:
-        self.pending.append((delay, call))
+        self.timers.append((delay, call))
         return self
 
     def cancel(self) -> None:
-        self.pending.clear()
+        self.timers.clear()
 
     def call_soon_threadsafe(self, call: Callable[[], None]) -> None:
         call()
 
-    def ring(self) -> None:
-        (_, call), *self.pending = self.pending
+    def run_timer(self) -> None:
+        (_, call), *self.timers = self.timers
         call()
 
 
-def calm_with(timers: Timers, told: list[str]) -> Debounce:
-    return Debounce(timers, lambda: told.append("changed"))  # type: ignore[arg-type]  # a part of one
+def debounce_with(loop: FakeLoop, reports: list[str]) -> Debounce:
+    return Debounce(loop, lambda: reports.append("changed"))  # type: ignore[arg-type]  # only timers are used
 
 
 # --- everywhere ----------------------------------------------------------------------------------
 
 
-def test_changes_that_come_together_are_told_once() -> None:
-    timers, told = Timers(), list[str]()
-    calm = calm_with(timers, told)
+def test_simultaneous_changes_are_reported_once() -> None:
+    loop, reports = FakeLoop(), list[str]()
+    debounce = debounce_with(loop, reports)
     for _ in range(100):
-        calm.trigger()
-    assert [delay for delay, _ in timers.pending] == [SETTLE_S]
-    timers.ring()
-    assert told == ["changed"]
-    calm.trigger()
-    timers.ring()
-    assert told == ["changed"] * 2
+        debounce.trigger()
+    assert [delay for delay, _ in loop.timers] == [SETTLE_S]
+    loop.run_timer()
+    assert reports == ["changed"]
+    debounce.trigger()
+    loop.run_timer()
+    assert reports == ["changed"] * 2
 
 
-def test_nothing_is_told_after_the_end() -> None:
-    timers, told = Timers(), list[str]()
-    calm = calm_with(timers, told)
-    calm.trigger()
-    calm.close()
-    assert not timers.pending
+def test_a_closed_debounce_reports_nothing() -> None:
+    loop, reports = FakeLoop(), list[str]()
+    debounce = debounce_with(loop, reports)
+    debounce.trigger()
+    debounce.close()
+    assert not loop.timers
 
 
 @pytest.mark.parametrize(
-    ("address", "counts"),
-    [(OFFICE, True), (OFFICE6, True), (HERE, False), (CABLE, False), (CABLE6, False)],
+    ("address", "is_identifying"),
+    [(OFFICE, True), (OFFICE6, True), (LOOPBACK, False), (LINK_LOCAL, False), (LINK_LOCAL6, False)],
 )
-def test_addresses_of_one_link_or_of_none_say_nothing(address: bytes, counts: bool) -> None:
-    assert identifies_network(address) is counts
+def test_loopback_and_link_local_addresses_identify_no_network(
+    address: bytes, is_identifying: bool
+) -> None:
+    assert identifies_network(address) is is_identifying
 
 
-def test_a_system_that_does_not_tell_is_no_error(
+def test_a_system_without_reports_gets_the_null_watch(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -111,13 +113,13 @@ def test_a_system_that_does_not_tell_is_no_error(
 # --- Linux ---------------------------------------------------------------------------------------
 
 
-def test_this_system_tells(loop: asyncio.AbstractEventLoop) -> None:
+def test_this_system_has_a_watch(loop: asyncio.AbstractEventLoop) -> None:
     watch = watch_network(loop, lambda: None)
     assert isinstance(watch, linux.LinuxNetworkWatch)
     watch.close()
 
 
-def test_watching_leaves_nothing_behind(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_closed_watch_leaves_no_descriptor_open(loop: asyncio.AbstractEventLoop) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         watch_network(loop, lambda: None).close()
@@ -125,30 +127,30 @@ def test_watching_leaves_nothing_behind(loop: asyncio.AbstractEventLoop) -> None
 
 
 @pytest.fixture(scope="module")
-def lines() -> list[str]:
-    """What a program says that changes the network of its own namespace, which nobody else uses."""
+def output() -> list[str]:
+    """The output of `network_program`, which ran in a network namespace of its own."""
     skip_without_namespaces()
-    # Its /sys has to be mounted anew to show its own interfaces.
-    alone = [*ALONE, "sh", "-c", 'mount -t sysfs none /sys && exec "$@"', "sh"]
+    # /sys must be mounted again to show the interfaces of the namespace.
+    namespace = [*ALONE, "sh", "-c", 'mount -t sysfs none /sys && exec "$@"', "sh"]
     program = [sys.executable, "-m", "tests.desktop.network_program"]
-    run = subprocess.run([*alone, *program], cwd=SOURCES, capture_output=True, text=True)
+    run = subprocess.run([*namespace, *program], cwd=SOURCES, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return run.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
     "command",
-    [one for one in network_program.TOLD if one != network_program.NOTHING_BY_ITSELF],
+    [command for command in network_program.RELEVANT if command != network_program.UNREPORTED_STEP],
 )
-def test_the_kernel_tells_of_another_network(lines: list[str], command: str) -> None:
-    assert f"noticed: {command}" in lines
+def test_a_change_of_the_network_is_reported(output: list[str], command: str) -> None:
+    assert f"reported: {command}" in output
 
 
-@pytest.mark.parametrize("command", network_program.SILENT)
-def test_loopback_one_link_and_containers_are_no_other_network(
-    lines: list[str], command: str
+@pytest.mark.parametrize("command", network_program.IRRELEVANT)
+def test_changes_of_loopback_link_local_and_container_addresses_are_ignored(
+    output: list[str], command: str
 ) -> None:
-    assert f"the same: {command}" in lines
+    assert f"unchanged: {command}" in output
 
 
 def message(kind: int, body: bytes) -> bytes:
@@ -156,28 +158,28 @@ def message(kind: int, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("octets", "matters"),
+    ("octets", "is_relevant"),
     [
-        # An address of lo, and one of another interface.
+        # An address of lo; addresses of another interface.
         (message(20, struct.pack("=BBBBI", 2, 32, 0, 0, 1)), False),
         (message(20, struct.pack("=BBBBI", 2, 24, 0, 0, 2)), True),
         (message(21, struct.pack("=BBBBI", 10, 64, 0, 0, 2)), True),
-        # A route to a network, and the default route.
+        # A route to a network; the default route.
         (message(24, struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, 2, 0, 1, 0)), False),
         (message(25, struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 254, 2, 0, 1, 0)), True),
-        # A radio that searches; a link that goes up; one that is taken away.
+        # A wireless scan; a link that goes up; a removed link.
         (message(16, struct.pack("=BxHiII", 0, 1, 2, 0x1003, 0)), False),
         (message(16, struct.pack("=BxHiII", 0, 1, 2, 0x1003, 1)), True),
         (message(17, struct.pack("=BxHiII", 0, 1, 2, 0x1002, 0)), True),
         (message(16, struct.pack("=BxHiII", 0, 772, 1, 0x49, 1)), False),
     ],
 )
-def test_looking_is_for_what_may_matter(octets: bytes, matters: bool) -> None:
+def test_only_relevant_notifications_lead_to_a_comparison(octets: bytes, is_relevant: bool) -> None:
     ((kind, body),) = linux.parse_messages(octets)
-    assert linux.is_relevant(kind, body) is matters
+    assert linux.is_relevant(kind, body) is is_relevant
 
 
-def test_messages_that_make_no_sense_end_the_reading() -> None:
+def test_parsing_stops_at_a_malformed_message() -> None:
     good = message(20, bytes(8))
     assert len(list(linux.parse_messages(good + bytes(16)))) == 1
 
@@ -186,14 +188,14 @@ def test_messages_that_make_no_sense_end_the_reading() -> None:
 
 
 def sockaddr(address: bytes) -> bytes:
-    """Return an address as macOS has it."""
+    """Return an IP address as a socket address of macOS."""
     if len(address) == 4:
         return bytes([16, socket.AF_INET, 0, 0]) + address + bytes(8)
     return bytes([28, 30, 0, 0]) + bytes(4) + address + bytes(4)
 
 
 def mac_message(kind: int, address: bytes) -> bytes:
-    """Return a message of route(4): netmask, interface and address, as macOS sends them."""
+    """Return a message of route(4) of macOS with a netmask, an interface and an address."""
     netmask = bytes([7, 0, 0, 0, 255, 255, 255, 0])
     interface = bytes([20, 18]) + bytes(18)
     body = netmask + interface + sockaddr(address)
@@ -203,26 +205,29 @@ def mac_message(kind: int, address: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", [0xC, 0xD])
 @pytest.mark.parametrize(
-    ("address", "matters"), [(OFFICE, True), (OFFICE6, True), (HERE, False), (CABLE6, False)]
+    ("address", "is_relevant"),
+    [(OFFICE, True), (OFFICE6, True), (LOOPBACK, False), (LINK_LOCAL6, False)],
 )
-def test_macos_tells_which_address_came_or_went(kind: int, address: bytes, matters: bool) -> None:
-    assert macos.is_relevant(mac_message(kind, address)) is matters
+def test_macos_reports_added_and_removed_addresses(
+    kind: int, address: bytes, is_relevant: bool
+) -> None:
+    assert macos.is_relevant(mac_message(kind, address)) is is_relevant
 
 
-def test_other_messages_of_macos_say_nothing() -> None:
+def test_other_messages_of_macos_are_ignored() -> None:
     assert not macos.is_relevant(mac_message(0x1, OFFICE))
 
 
 @pytest.mark.parametrize("length", range(0, 76))
-def test_a_short_message_of_macos_says_nothing_wrong(length: int) -> None:
+def test_a_truncated_message_of_macos_raises_no_error(length: int) -> None:
     macos.is_relevant(mac_message(0xC, OFFICE6)[:length])
 
 
 # --- Windows -------------------------------------------------------------------------------------
 
 
-class Iphlpapi:
-    """The functions of iphlpapi.dll that are called."""
+class FakeIphlpapi:
+    """The functions of iphlpapi.dll for notifications of address changes."""
 
     def __init__(self, code: int = 0) -> None:
         self.code = code
@@ -240,7 +245,7 @@ class Iphlpapi:
         return 0
 
     def call(self, kind: int, address: bytes) -> None:
-        """Call back as Windows does."""
+        """Call the registered callback, as Windows does."""
         family, gap = (2, 2) if len(address) == 4 else (23, 6)
         row = struct.pack("<H", family) + bytes(gap) + address
         buffer = ctypes.create_string_buffer(row.ljust(80, b"\0"))
@@ -248,33 +253,33 @@ class Iphlpapi:
 
 
 @pytest.mark.parametrize(
-    ("kind", "address", "told"),
+    ("kind", "address", "expected"),
     [
         (1, OFFICE, ["changed"]),
         (2, OFFICE6, ["changed"]),
         (0, OFFICE, []),
-        (1, HERE, []),
-        (1, CABLE6, []),
+        (1, LOOPBACK, []),
+        (1, LINK_LOCAL6, []),
     ],
-    ids=["added", "deleted", "renewed", "loopback", "of one link"],
+    ids=["added", "deleted", "renewed", "loopback", "link-local"],
 )
-def test_windows_tells_which_address_came_or_went(
-    kind: int, address: bytes, told: list[str]
+def test_windows_reports_added_and_removed_addresses(
+    kind: int, address: bytes, expected: list[str]
 ) -> None:
-    library, timers, heard = Iphlpapi(), Timers(), list[str]()
+    library, loop, reports = FakeIphlpapi(), FakeLoop(), list[str]()
     watch = windows.WindowsNetworkWatch(
-        timers,  # type: ignore[arg-type]  # what is used of a loop
-        lambda: heard.append("changed"),
+        loop,  # type: ignore[arg-type]  # only timers are used
+        lambda: reports.append("changed"),
         library,
     )
     library.call(kind, address)
-    while timers.pending:
-        timers.ring()
-    assert heard == told
+    while loop.timers:
+        loop.run_timer()
+    assert reports == expected
     watch.close()
     assert library.cancelled
 
 
-def test_a_windows_that_refuses_is_said(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_failed_registration_on_windows_is_an_error(loop: asyncio.AbstractEventLoop) -> None:
     with pytest.raises(OSError, match="error 5"):
-        windows.WindowsNetworkWatch(loop, lambda: None, Iphlpapi(code=5))
+        windows.WindowsNetworkWatch(loop, lambda: None, FakeIphlpapi(code=5))

@@ -11,7 +11,7 @@ from trayproxy.desktop.ports import HIGHEST_PORT, free_port_after, is_taken
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
-def test_the_next_port_that_is_free_can_be_listened_at(host: str) -> None:
+def test_the_next_free_port_is_found(host: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as taken:
         taken.bind((host, 0))
@@ -19,11 +19,11 @@ def test_the_next_port_that_is_free_can_be_listened_at(host: str) -> None:
         port = taken.getsockname()[1]
         found = free_port_after(port - 1, host)
         assert found != port
-        if found:  # Below it, all of the next may be taken.
+        if found:  # All tried ports may be in use.
             assert port - 1 < found <= HIGHEST_PORT
 
 
-def test_after_the_last_port_there_is_none() -> None:
+def test_after_the_highest_port_no_port_is_free() -> None:
     assert free_port_after(HIGHEST_PORT, "127.0.0.1") == 0
 
 
@@ -37,18 +37,18 @@ def test_after_the_last_port_there_is_none() -> None:
         (errno.EADDRNOTAVAIL, "win32", False),
     ],
 )
-def test_a_port_that_windows_refuses_is_taken(
+def test_windows_reports_a_taken_port_as_access_denied(
     code: int, system: str, taken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """WSAEACCES: another program uses it alone, or the system has set it aside."""
+    """WSAEACCES: another program uses the port exclusively, or the system has reserved it."""
     monkeypatch.setattr(sys, "platform", system)
     assert is_taken(OSError(code, "no")) is taken
 
 
-def test_a_free_port_is_found_behind_blocks_that_are_set_aside(
+def test_a_free_port_is_found_after_reserved_blocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Windows sets aside 100 ports at once, and several such blocks in a row."""
+    """Windows reserves blocks of 100 ports, and several blocks may be adjacent."""
 
     class Excluded(socket.socket):
         def bind(self, address: object) -> None:

@@ -14,7 +14,7 @@ from trayproxy.paths import HOME_VARIABLE, PathError, locate
     ("platform", "is_named", "is_closed"),
     [("win32", True, True), ("win32", False, False), ("linux", True, False)],
 )
-def test_on_windows_the_folder_that_the_variable_names_is_closed(
+def test_the_folder_in_the_variable_is_made_private_on_windows(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     platform: str,
@@ -30,7 +30,7 @@ def test_on_windows_the_folder_that_the_variable_names_is_closed(
     assert closed == [tmp_path] * is_closed
 
 
-def test_a_folder_that_cannot_be_closed_is_an_error(
+def test_a_folder_that_cannot_be_made_private_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(folder: Path) -> None:

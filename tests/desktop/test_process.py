@@ -20,11 +20,11 @@ from trayproxy.desktop.process import OUTPUT_FILE, command, environment, start_s
 from trayproxy.paths import Paths, locate
 
 
-def test_the_command_runs_this_trayproxy() -> None:
+def test_the_command_runs_this_installation() -> None:
     assert command("run") == [sys.executable, "-P", "-m", "trayproxy", "run"]
 
 
-def test_what_may_hold_a_password_is_not_inherited() -> None:
+def test_proxy_variables_and_start_up_tokens_are_not_inherited() -> None:
     kept = environment(
         {
             "HTTP_PROXY": "http://u:p@h:1",
@@ -39,12 +39,12 @@ def test_what_may_hold_a_password_is_not_inherited() -> None:
     assert kept == {"DISPLAY": ":0", "DBUS_SESSION_BUS_ADDRESS": "unix:path=/x"}
 
 
-def test_a_relative_home_is_the_same_home_for_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_home_is_made_absolute_for_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/usr")
     assert environment({"TRAYPROXY_HOME": "here"})["TRAYPROXY_HOME"] == "/usr/here"
 
 
-def test_this_trayproxy_is_found_from_anywhere() -> None:
+def test_this_installation_is_importable_from_any_folder() -> None:
     code = "import trayproxy; print(trayproxy.__file__)"
     found = subprocess.run(
         [sys.executable, "-P", "-c", code],
@@ -64,10 +64,10 @@ def wait_for_end(pid: int) -> None:
         psutil.Process(pid).wait(30)
 
 
-def test_the_service_is_apart_from_its_starter(
+def test_the_service_has_its_own_session_output_and_descriptors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Any program will do for the way that it is started.
+    # A shell script in place of TrayProxy prints how it was started.
     program = tmp_path / "program"
     program.write_text(
         "#!/bin/sh\n"
@@ -86,13 +86,13 @@ def test_the_service_is_apart_from_its_starter(
     output = paths.log / OUTPUT_FILE
     said, descriptors, session = output.read_text().splitlines()
     assert said == "run --quiet --stay in /, stdin /dev/null"
-    # 0, 1, 2, and the one that lists.
+    # 0, 1, 2, and the descriptor of the listed folder.
     assert int(descriptors) == 4
     assert int(session) == pid
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
 
 
-def test_a_started_service_is_reached_and_told_to_end(place: Home) -> None:
+def test_a_started_service_answers_and_quits(place: Home) -> None:
     paths = locate({"TRAYPROXY_HOME": str(place.root)})
     paths.config.mkdir(parents=True)
     paths.config_file.write_text("[listen]\nport = 0\n")
@@ -110,7 +110,7 @@ def test_a_started_service_is_reached_and_told_to_end(place: Home) -> None:
 
 
 def attached(paths: Paths) -> Client:
-    """Connect as a tray does: again and again, until the service is there."""
+    """Connect as the tray does: try until the service accepts the connection."""
     deadline = time.monotonic() + 30
     while True:
         try:

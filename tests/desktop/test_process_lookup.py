@@ -52,72 +52,72 @@ def test_the_program_at_the_other_end_is_named(listener: socket.socket) -> None:
     assert gone is None
 
 
-def test_our_own_end_is_not_taken_for_theirs(listener: socket.socket) -> None:
-    ours = socket.create_connection(listener.getsockname())
-    theirs, _ = listener.accept()
-    with ours, theirs:
-        owner = program_of(*ends(theirs))
+def test_a_connection_within_this_process_is_found(listener: socket.socket) -> None:
+    client = socket.create_connection(listener.getsockname())
+    accepted, _ = listener.accept()
+    with client, accepted:
+        owner = program_of(*ends(accepted))
         assert owner is not None
         assert owner.pid == os.getpid()
 
 
-def test_ipv4_in_ipv6_is_recognised() -> None:
+def test_an_ipv4_mapped_address_is_found() -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
-        ours = socket.create_connection(("127.0.0.1", listener.getsockname()[1]))
-        theirs, _ = listener.accept()
-        with ours, theirs:
-            assert isinstance(program_of(*ends(theirs)), RunningProgram)
+        client = socket.create_connection(("127.0.0.1", listener.getsockname()[1]))
+        accepted, _ = listener.accept()
+        with client, accepted:
+            assert isinstance(program_of(*ends(accepted)), RunningProgram)
 
 
-def test_many_are_looked_for_at_once(listener: socket.socket) -> None:
-    nobodys = (("127.0.0.1", 1), ("127.0.0.1", 2))
-    ours = [socket.create_connection(listener.getsockname()) for _ in range(2)]
-    theirs = [listener.accept()[0] for _ in range(2)]
+def test_several_connections_are_looked_up_in_one_call(listener: socket.socket) -> None:
+    unknown = (("127.0.0.1", 1), ("127.0.0.1", 2))
+    client = [socket.create_connection(listener.getsockname()) for _ in range(2)]
+    accepted = [listener.accept()[0] for _ in range(2)]
     try:
-        owners = programs_of([ends(theirs[0]), nobodys, (("no address", 1), nobodys[1])])
+        owners = programs_of([ends(accepted[0]), unknown, (("no address", 1), unknown[1])])
         assert [owner.pid if owner else None for owner in owners] == [os.getpid(), None, None]
         assert programs_of([]) == []
     finally:
-        for connection in (*ours, *theirs):
+        for connection in (*client, *accepted):
             connection.close()
 
 
 @needs_ipv6
-def test_ipv6_is_found_too() -> None:
+def test_an_ipv6_connection_is_found() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
-        ours = socket.create_connection(listener.getsockname()[:2])
-        theirs, _ = listener.accept()
-        with ours, theirs:
-            assert isinstance(program_of(*ends(theirs)), RunningProgram)
+        client = socket.create_connection(listener.getsockname()[:2])
+        accepted, _ = listener.accept()
+        with client, accepted:
+            assert isinstance(program_of(*ends(accepted)), RunningProgram)
 
 
-def test_where_the_kernel_does_not_tell_its_table_is_read(
+def test_the_table_is_read_if_sock_diag_fails(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(wanted: object) -> None:
         raise PermissionError("a sandbox")
 
     monkeypatch.setattr(linux, "pids_of", refuse)
-    ours = socket.create_connection(listener.getsockname())
-    theirs, _ = listener.accept()
-    with ours, theirs:
-        owner = program_of(*ends(theirs))
+    client = socket.create_connection(listener.getsockname())
+    accepted, _ = listener.accept()
+    with client, accepted:
+        owner = program_of(*ends(accepted))
         assert owner is not None
         assert owner.pid == os.getpid()
 
 
-def test_what_nobody_holds_any_more_is_nobodys(listener: socket.socket) -> None:
-    ours = socket.create_connection(listener.getsockname())
-    theirs, _ = listener.accept()
-    with theirs:
-        both = ends(theirs)
-        ours.close()
-        assert theirs.recv(1) == b""
+def test_a_closed_connection_has_no_program(listener: socket.socket) -> None:
+    client = socket.create_connection(listener.getsockname())
+    accepted, _ = listener.accept()
+    with accepted:
+        both = ends(accepted)
+        client.close()
+        assert accepted.recv(1) == b""
         assert program_of(*both) is None
 
 
 @pytest.mark.parametrize("end", [("127.0.0.1", 1), ("no address", 1), ("", 0)])
-def test_what_is_nobodys_is_nobodys(end: tuple[str, int]) -> None:
+def test_an_unknown_connection_has_no_program(end: tuple[str, int]) -> None:
     assert program_of(end, ("127.0.0.1", 2)) is None
 
 

@@ -1,4 +1,4 @@
-"""The list of Qt's system libraries, beside the wheels of PySide6, the README and the program."""
+"""Tests for trayproxy.desktop.qt_libraries: the list agrees with the wheels and the README."""
 
 import os
 import re
@@ -32,7 +32,7 @@ ESSENTIAL = (
     "ld-linux", "libc.", "libdl.", "libgcc_s.", "libm.", "libpthread.", "libresolv.", "libstdc++.",
     "libz.", "libzstd.",
 )  # fmt: skip
-"""How the names of libraries begin that dpkg and apt need themselves."""
+"""The prefixes of the libraries that dpkg and apt depend on; they are always installed."""
 
 
 def linked_with(file: Path) -> list[str]:
@@ -40,7 +40,7 @@ def linked_with(file: Path) -> list[str]:
     return re.findall(r"\(NEEDED\).*\[(.+)\]", done.stdout)
 
 
-def test_the_list_has_what_the_wheels_are_linked_with_and_nothing_else() -> None:
+def test_the_list_equals_the_libraries_that_the_wheels_are_linked_with() -> None:
     folders = (WHEEL / "Qt" / "lib", WHEEL, WHEEL.parent / "shiboken6")
     own = {file.name: file for folder in folders for file in folder.glob("*.so*")}
     pending = [WHEEL / f"{module}.abi3.so" for module in MODULES]
@@ -60,7 +60,7 @@ def test_the_list_has_what_the_wheels_are_linked_with_and_nothing_else() -> None
     assert needed == set(PACKAGES)
 
 
-def test_the_modules_of_the_list_are_those_that_the_program_imports() -> None:
+def test_the_checked_modules_are_the_imported_modules() -> None:
     imported = {
         module
         for path in (ROOT / "trayproxy").rglob("*.py")
@@ -69,13 +69,13 @@ def test_the_modules_of_the_list_are_those_that_the_program_imports() -> None:
     assert imported == set(MODULES)
 
 
-def test_the_readme_names_the_packages_of_the_list() -> None:
+def test_the_readme_names_all_packages() -> None:
     text = (ROOT / "README.md").read_text("utf-8").replace("\\\n", " ")
     (line,) = re.findall(r"^sudo apt-get install .*libegl1.*$", text, re.MULTILINE)
     assert shlex.split(line) == command(missing_packages(lambda library: False)).split()
 
 
-def test_all_that_is_missing_is_named_at_once() -> None:
+def test_all_missing_packages_are_named() -> None:
     assert missing_packages(lambda library: True) == ()
     gone = {"libEGL.so.1", "libgthread-2.0.so.0", "libglib-2.0.so.0"}
     assert missing_packages(lambda library: library not in gone) == (
@@ -85,10 +85,10 @@ def test_all_that_is_missing_is_named_at_once() -> None:
     )
 
 
-def test_what_is_installed_under_another_name_is_not_missing() -> None:
+def test_a_renamed_package_is_not_missing() -> None:
     """Debian 13 has libglib-2.0.so.0 in libglib2.0-0t64."""
     script = ROOT / "trayproxy" / "desktop" / "qt_libraries.py"
-    # As packaging/setup.sh does it: by a Python that has no package of ours.
+    # As in packaging/setup.sh: by a Python without the packages of this project.
     done = subprocess.run(
         [sys.executable, "-I", script], capture_output=True, text=True, check=True
     )
@@ -103,7 +103,7 @@ def test_what_is_installed_under_another_name_is_not_missing() -> None:
     ],
     ids=["before Qt starts", "its plugin only"],
 )
-def test_the_program_names_all_libraries_that_it_does_not_find(
+def test_the_program_names_the_packages_of_all_missing_libraries(
     tmp_path: Path, hidden: tuple[str, ...]
 ) -> None:
     loaded = subprocess.run(
@@ -118,7 +118,7 @@ def test_the_program_names_all_libraries_that_it_does_not_find(
     done = subprocess.run(
         [*ALONE, "sh", "-c", start],
         cwd=ROOT,
-        # With a connection that is open already, whether there is a display is left to Qt.
+        # With WAYLAND_SOCKET, TrayProxy does not check the display before it starts Qt.
         env={
             **environment,
             "DISPLAY": ":1",

@@ -29,24 +29,24 @@ from trayproxy.desktop.screen_lock.windows import (
 )
 
 
-class Heard:
-    """What a watch has told."""
+class Reports:
+    """The lock states that a watch has reported."""
 
     def __init__(self) -> None:
-        self._told: queue.Queue[bool] = queue.Queue()
-        self.tell: Callable[[bool], None] = self._told.put
+        self._states: queue.Queue[bool] = queue.Queue()
+        self.add: Callable[[bool], None] = self._states.put
 
     def next(self) -> bool:
-        return self._told.get(timeout=PATIENCE)
+        return self._states.get(timeout=PATIENCE)
 
     @property
-    def is_all(self) -> bool:
-        return self._told.empty()
+    def is_empty(self) -> bool:
+        return self._states.empty()
 
 
 @pytest.fixture
-def heard() -> Heard:
-    return Heard()
+def reports() -> Reports:
+    return Reports()
 
 
 @pytest.fixture
@@ -77,139 +77,141 @@ def no_bus(place: Home) -> str:
 
 
 @pytest.mark.parametrize("name", SAVERS)
-def test_a_screen_saver_that_becomes_active_locks_the_screen(
-    name: str, bus: str, place: Home, heard: Heard, started: Start
+def test_an_active_screen_saver_locks_the_screen(
+    name: str, bus: str, place: Home, reports: Reports, started: Start
 ) -> None:
     saver = ScreenSaver(bus, name)
     try:
-        started(LinuxScreenLock(heard.tell, bus, no_bus(place)))
+        started(LinuxScreenLock(reports.add, bus, no_bus(place)))
         saver.wait_until(lambda: saver.asked)
         saver.set(active=True)
-        assert heard.next() is True
+        assert reports.next() is True
         saver.set(active=False)
-        assert heard.next() is False
+        assert reports.next() is False
     finally:
         saver.stop()
 
 
-def test_a_screen_that_is_locked_already_is_told(
-    bus: str, place: Home, heard: Heard, started: Start
+def test_a_screen_saver_active_at_the_start_is_reported(
+    bus: str, place: Home, reports: Reports, started: Start
 ) -> None:
     saver = ScreenSaver(bus, "org.gnome.ScreenSaver", active=True)
     try:
-        started(LinuxScreenLock(heard.tell, bus, no_bus(place)))
-        assert heard.next() is True
+        started(LinuxScreenLock(reports.add, bus, no_bus(place)))
+        assert reports.next() is True
     finally:
         saver.stop()
-    # It has crashed, and locks nothing any more.
-    assert heard.next() is False
+    # The screen saver has left the bus.
+    assert reports.next() is False
 
 
-def test_a_screen_saver_that_comes_later_is_heard(
-    bus: str, place: Home, heard: Heard, started: Start
+def test_a_screen_saver_that_starts_later_is_reported(
+    bus: str, place: Home, reports: Reports, started: Start
 ) -> None:
     early = ScreenSaver(bus, "org.gnome.ScreenSaver")
     late = None
     try:
-        started(LinuxScreenLock(heard.tell, bus, no_bus(place)))
+        started(LinuxScreenLock(reports.add, bus, no_bus(place)))
         early.wait_until(lambda: early.asked)
         late = ScreenSaver(bus, "org.freedesktop.ScreenSaver", active=True)
-        assert heard.next() is True
+        assert reports.next() is True
         late.stop()
-        assert heard.next() is False
+        assert reports.next() is False
     finally:
         early.stop()
 
 
-def test_the_hint_of_logind_locks_the_screen_and_its_request_does_not(
-    bus: str, place: Home, heard: Heard, started: Start
+def test_the_hint_of_logind_is_reported_and_its_lock_signal_is_not(
+    bus: str, place: Home, reports: Reports, started: Start
 ) -> None:
     logind = Logind(bus)
     try:
-        started(LinuxScreenLock(heard.tell, no_bus(place), bus))
+        started(LinuxScreenLock(reports.add, no_bus(place), bus))
         logind.wait_until(lambda: logind.asked)
         logind.ask_to_lock()
         logind.set(locked=True)
-        assert heard.next() is True
+        assert reports.next() is True
         logind.set(locked=False)
-        assert heard.next() is False
+        assert reports.next() is False
     finally:
         logind.stop()
-    assert heard.is_all
+    assert reports.is_empty
 
 
-def test_a_session_that_is_locked_already_is_told(
-    bus: str, place: Home, heard: Heard, started: Start
+def test_a_session_locked_at_the_start_is_reported(
+    bus: str, place: Home, reports: Reports, started: Start
 ) -> None:
     logind = Logind(bus, locked=True)
     try:
-        started(LinuxScreenLock(heard.tell, no_bus(place), bus))
-        assert heard.next() is True
+        started(LinuxScreenLock(reports.add, no_bus(place), bus))
+        assert reports.next() is True
     finally:
         logind.stop()
 
 
-def test_a_screen_is_locked_as_long_as_one_of_both_says_so(
-    bus: str, heard: Heard, started: Start
+def test_the_screen_is_locked_while_either_source_reports_it(
+    bus: str, reports: Reports, started: Start
 ) -> None:
-    # Both buses are one here: they are told apart by who speaks.
+    # Both sources use the same bus here: signals are distinguished by their sender.
     logind, saver = Logind(bus), ScreenSaver(bus, "org.gnome.ScreenSaver")
     try:
-        started(LinuxScreenLock(heard.tell, bus, bus))
+        started(LinuxScreenLock(reports.add, bus, bus))
         logind.wait_until(lambda: logind.asked)
         saver.wait_until(lambda: saver.asked)
         saver.set(active=True)
-        assert heard.next() is True
+        assert reports.next() is True
         logind.set(locked=True)
         saver.set(active=False)
         logind.set(locked=False)
-        assert heard.next() is False
-        assert heard.is_all
+        assert reports.next() is False
+        assert reports.is_empty
     finally:
         logind.stop()
         saver.stop()
 
 
-def test_a_bus_that_goes_keeps_nothing_locked(place: Home, heard: Heard, started: Start) -> None:
+def test_a_disconnected_bus_unlocks_the_screen(
+    place: Home, reports: Reports, started: Start
+) -> None:
     with session_bus(place) as address:
         saver = ScreenSaver(address, "org.gnome.ScreenSaver", active=True)
-        started(LinuxScreenLock(heard.tell, address, no_bus(place)))
-        assert heard.next() is True
-    assert heard.next() is False
+        started(LinuxScreenLock(reports.add, address, no_bus(place)))
+        assert reports.next() is True
+    assert reports.next() is False
     saver.stop()
 
 
-def test_without_a_bus_nothing_is_told_and_nothing_is_waited_for(
-    place: Home, heard: Heard, monkeypatch: pytest.MonkeyPatch
+def test_without_a_bus_the_thread_ends_without_a_report(
+    place: Home, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
-    watch = LinuxScreenLock(heard.tell, "SESSION", no_bus(place))
+    watch = LinuxScreenLock(reports.add, "SESSION", no_bus(place))
     watch.start()
     watch.stop()
-    assert heard.is_all
+    assert reports.is_empty
     assert not [thread for thread in threading.enumerate() if thread.name == "screen"]
 
 
-def test_a_watch_that_was_not_started_can_be_stopped(heard: Heard) -> None:
-    watch_screen_lock(heard.tell).stop()
-    MacScreenLock(heard.tell).stop()
-    WindowsScreenLock(heard.tell).stop()
-    assert heard.is_all
+def test_a_watch_can_be_stopped_before_its_start(reports: Reports) -> None:
+    watch_screen_lock(reports.add).stop()
+    MacScreenLock(reports.add).stop()
+    WindowsScreenLock(reports.add).stop()
+    assert reports.is_empty
 
 
 # --- macOS ---------------------------------------------------------------------------------------
 
 
-class Session:
-    """Both frameworks, as far as they are called; counts what is not given back."""
+class FakeFrameworks:
+    """The called functions of both frameworks, with a count of the unreleased objects."""
 
     def __init__(self) -> None:
         self.entries: dict[bytes, object] | None = {}
         self.held = 0
-        self.looks = threading.Semaphore(0)
+        self.polls = threading.Semaphore(0)
 
     def cgsession_copy_current_dictionary(self) -> int | None:
-        self.looks.release()
+        self.polls.release()
         if self.entries is None:
             return None
         self.held += 1
@@ -228,7 +230,7 @@ class Session:
         return type(value[0])
 
     def cf_boolean_get_value(self, value: list[object]) -> int:
-        # What it returns for anything else is undefined.
+        # For other types, the result is undefined.
         assert isinstance(value[0], bool)
         return value[0]
 
@@ -242,7 +244,7 @@ class Session:
         self.held -= 1
 
     @property
-    def played(self) -> SimpleNamespace:
+    def functions(self) -> SimpleNamespace:
         return SimpleNamespace(
             CGSessionCopyCurrentDictionary=self.cgsession_copy_current_dictionary,
             CFStringCreateWithCString=self.cf_string_create_with_cstring,
@@ -268,35 +270,39 @@ class Session:
         ({b"CGSSessionScreenIsLocked": "yes"}, False),
     ],
 )
-def test_the_dictionary_of_the_session_says_whether_a_mac_is_locked(
+def test_macos_reads_the_lock_from_the_session_dictionary(
     entries: dict[bytes, object] | None, locked: bool
 ) -> None:
-    session = Session()
-    session.entries = entries
-    assert is_locked(Frameworks(session.played, session.played)) is locked
-    assert session.held == 0
+    frameworks = FakeFrameworks()
+    frameworks.entries = entries
+    assert is_locked(Frameworks(frameworks.functions, frameworks.functions)) is locked
+    assert frameworks.held == 0
 
 
-def test_a_mac_tells_when_it_is_locked_and_when_not(heard: Heard, started: Start) -> None:
-    session = Session()
-    started(MacScreenLock(heard.tell, Frameworks(session.played, session.played), interval_s=0.01))
-    session.looks.acquire(timeout=PATIENCE)
-    session.entries = {b"CGSSessionScreenIsLocked": True}
-    assert heard.next() is True
-    session.entries = {}
-    assert heard.next() is False
+def test_macos_reports_lock_and_unlock(reports: Reports, started: Start) -> None:
+    frameworks = FakeFrameworks()
+    started(
+        MacScreenLock(
+            reports.add, Frameworks(frameworks.functions, frameworks.functions), interval_s=0.01
+        )
+    )
+    frameworks.polls.acquire(timeout=PATIENCE)
+    frameworks.entries = {b"CGSSessionScreenIsLocked": True}
+    assert reports.next() is True
+    frameworks.entries = {}
+    assert reports.next() is False
 
 
 # --- Windows -------------------------------------------------------------------------------------
 
 
-class User32:
-    """The functions of windows, with one window and a queue of messages."""
+class FakeUser32:
+    """The functions of user32 for windows, with one window and a queue of messages."""
 
     def __init__(self) -> None:
         self.procedure: Any = None
         self.posted: queue.Queue[tuple[int, int] | None] = queue.Queue()
-        self.is_made = True
+        self.creates_windows = True
         self.classes: list[str] = []
 
     def register_class(self, kind: Any) -> int:
@@ -309,7 +315,7 @@ class User32:
         return 1
 
     def create_window_ex(self, *_: object) -> int:
-        return 77 if self.is_made else 0
+        return 77 if self.creates_windows else 0
 
     def destroy_window(self, _: int) -> None:
         self.procedure(77, WM_DESTROY, 0, 0)
@@ -334,7 +340,7 @@ class User32:
         self.procedure(77, self._next[0], self._next[1], 0)
 
     @property
-    def played(self) -> SimpleNamespace:
+    def functions(self) -> SimpleNamespace:
         return SimpleNamespace(
             RegisterClassW=self.register_class,
             UnregisterClassW=self.unregister_class,
@@ -348,71 +354,73 @@ class User32:
         )
 
 
-class Wtsapi32:
-    """The functions of sessions."""
+class FakeWtsapi32:
+    """The functions of wtsapi32 for sessions."""
 
     def __init__(self) -> None:
         self.registered: list[int] = []
-        self.tells = True
+        self.registers = True
 
     def wts_register_session_notification(self, window: int, flags: int) -> int:
         assert flags == 0
         self.registered.append(window)
-        return int(self.tells)
+        return int(self.registers)
 
     def wts_un_register_session_notification(self, window: int) -> int:
         self.registered.remove(window)
         return 1
 
     @property
-    def played(self) -> SimpleNamespace:
+    def functions(self) -> SimpleNamespace:
         return SimpleNamespace(
             WTSRegisterSessionNotification=self.wts_register_session_notification,
             WTSUnRegisterSessionNotification=self.wts_un_register_session_notification,
         )
 
 
-class Kernel32:
-    """The functions of modules."""
+class FakeKernel32:
+    """The functions of kernel32 for modules."""
 
     def get_module_handle(self, _: None) -> int:
         return 5
 
     @property
-    def played(self) -> SimpleNamespace:
+    def functions(self) -> SimpleNamespace:
         return SimpleNamespace(
             GetModuleHandleW=self.get_module_handle,
         )
 
 
-def test_a_window_is_told_of_the_locks_of_its_session(heard: Heard) -> None:
-    user32, wtsapi32 = User32(), Wtsapi32()
+def test_windows_reports_lock_and_unlock(reports: Reports) -> None:
+    user32, wtsapi32 = FakeUser32(), FakeWtsapi32()
     watch = WindowsScreenLock(
-        heard.tell, SessionLibraries(user32.played, Kernel32().played, wtsapi32.played)
+        reports.add,
+        SessionLibraries(user32.functions, FakeKernel32().functions, wtsapi32.functions),
     )
     watch.start()
-    for what in (1, WTS_SESSION_LOCK, WTS_SESSION_LOCK, WTS_SESSION_UNLOCK):
-        user32.post_message(77, WM_WTSSESSION_CHANGE, what, 0)
-    assert (heard.next(), heard.next()) == (True, False)
+    for event in (1, WTS_SESSION_LOCK, WTS_SESSION_LOCK, WTS_SESSION_UNLOCK):
+        user32.post_message(77, WM_WTSSESSION_CHANGE, event, 0)
+    assert (reports.next(), reports.next()) == (True, False)
     watch.stop()
-    assert heard.is_all
+    assert reports.is_empty
     assert (wtsapi32.registered, user32.classes) == ([], [])
 
 
-def test_a_session_that_does_not_tell_has_no_lock(heard: Heard) -> None:
+def test_a_failed_registration_on_windows_reports_no_lock(reports: Reports) -> None:
     for lacking in ("window", "session"):
-        user32, wtsapi32 = User32(), Wtsapi32()
-        user32.is_made, wtsapi32.tells = lacking != "window", lacking != "session"
+        user32, wtsapi32 = FakeUser32(), FakeWtsapi32()
+        user32.creates_windows, wtsapi32.registers = lacking != "window", lacking != "session"
         watch = WindowsScreenLock(
-            heard.tell, SessionLibraries(user32.played, Kernel32().played, wtsapi32.played)
+            reports.add,
+            SessionLibraries(user32.functions, FakeKernel32().functions, wtsapi32.functions),
         )
         watch.start()
         watch.stop()
-        assert heard.is_all
+        assert reports.is_empty
 
 
-def test_the_class_of_a_window_is_as_large_as_windows_has_it() -> None:
+def test_the_window_class_has_the_size_of_wndclassw() -> None:
     from trayproxy.desktop.screen_lock.windows import WindowClass
 
-    # Four octets of style, of each extra, and seven pointers, with the gaps of 64 bits.
+    # Three fields of four octets and seven pointers of eight, with the padding of a 64-bit system.
     assert ctypes.sizeof(WindowClass) == 72

@@ -29,14 +29,14 @@ from trayproxy.desktop.socket_owner.linux import (
     _request_parts,
 )
 from trayproxy.desktop.socket_owner.macos import MacOwnerLookup, find_owner
-from trayproxy.desktop.socket_owner.windows import UNKNOWN_USER as UNNAMED
+from trayproxy.desktop.socket_owner.windows import UNKNOWN_USER as UNKNOWN
 from trayproxy.desktop.socket_owner.windows import WindowsOwnerLookup, find_process
 from trayproxy.desktop.users import find_user, name_of, own_user
 from trayproxy.desktop.windows_token import ProcessTokens, TokenLibraries
 
 SYN_SENT = 2
-"""The first octet of `tcp_info` of a socket that waits for an answer."""
-OURS = SocketOwner(os.geteuid(), is_open=True)
+"""The state of a connecting socket: the first octet of its `tcp_info`."""
+OWN_SOCKET = SocketOwner(os.geteuid(), is_open=True)
 IPV6 = ["::1", "::"] if has_ipv6() else []
 ENDS: dict[str, tuple[Endpoint, Endpoint, int]] = {
     "IPv4": (("127.0.0.1", 3128), ("127.0.0.1", 50_000), socket.AF_INET),
@@ -45,7 +45,7 @@ ENDS: dict[str, tuple[Endpoint, Endpoint, int]] = {
 
 
 @pytest.fixture(params=[SockDiagLookup, ProcNetLookup])
-def owners(request: pytest.FixtureRequest) -> Iterator[OwnerLookup]:
+def lookup(request: pytest.FixtureRequest) -> Iterator[OwnerLookup]:
     made: OwnerLookup = request.param()
     yield made
     made.close()
@@ -65,59 +65,59 @@ def accept() -> Iterator[Callable[[], tuple[socket.socket, Endpoint]]]:
 
 
 Accept = Any
-"""Accepts a connection; its attribute `address` says where."""
+"""A function that accepts a connection; its attribute `address` is the address of the listener."""
 
 
 # --- Linux ---------------------------------------------------------------------------------------
 
 
-def test_a_program_of_ours_is_ours(owners: OwnerLookup, accept: Accept) -> None:
+def test_a_program_of_this_user_has_this_user(lookup: OwnerLookup, accept: Accept) -> None:
     with program(accept.address):
         connection, peer = accept()
-        assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) == OURS
+        assert lookup.owner_of(connection.getsockname(), peer, socket.AF_INET) == OWN_SOCKET
 
 
 @needs_root
-def test_a_program_of_another_user_is_that_users(owners: OwnerLookup, accept: Accept) -> None:
+def test_a_program_of_another_user_has_that_user(lookup: OwnerLookup, accept: Accept) -> None:
     with program(accept.address, user=NOBODY):
         connection, peer = accept()
-        found = owners.owner_of(connection.getsockname(), peer, socket.AF_INET)
+        found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
     assert found == SocketOwner(NOBODY, is_open=True)
 
 
 @needs_root
-def test_a_half_closed_connection_still_has_its_user(owners: OwnerLookup, accept: Accept) -> None:
+def test_a_half_closed_connection_still_has_its_user(lookup: OwnerLookup, accept: Accept) -> None:
     with program(accept.address, Then.HALF_CLOSES, user=NOBODY):
         connection, peer = accept()
-        found = owners.owner_of(connection.getsockname(), peer, socket.AF_INET)
+        found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
     assert found == SocketOwner(NOBODY, is_open=True)
 
 
 @needs_root
-def test_what_was_sent_and_left_is_not_roots(owners: OwnerLookup, accept: Accept) -> None:
-    """The kernel says user 0 of a connection that no process holds any more."""
+def test_a_connection_without_a_process_is_not_open(lookup: OwnerLookup, accept: Accept) -> None:
+    """For a connection without a process, the kernel reports user 0."""
     with program(accept.address, Then.CLOSES, user=NOBODY, octets=b"GET"):
         connection, peer = accept()
-        found = owners.owner_of(connection.getsockname(), peer, socket.AF_INET)
+        found = lookup.owner_of(connection.getsockname(), peer, socket.AF_INET)
         assert connection.recv(3, socket.MSG_PEEK) == b"GET"
     assert found is None or not found.is_open
 
 
-def test_a_connection_that_was_reset_is_nobodys(owners: OwnerLookup, accept: Accept) -> None:
+def test_a_reset_connection_is_unknown(lookup: OwnerLookup, accept: Accept) -> None:
     with program(accept.address, Then.RESETS, octets=b"GET"):
         connection, peer = accept()
-        assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) is None
+        assert lookup.owner_of(connection.getsockname(), peer, socket.AF_INET) is None
 
 
-def test_a_listener_at_the_port_of_the_peer_is_not_the_peer(owners: OwnerLookup) -> None:
-    """The kernel offers one where there is no such connection."""
+def test_a_listener_at_the_port_of_the_peer_is_not_the_peer(lookup: OwnerLookup) -> None:
+    """The kernel returns a listener if there is no such connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         peer = listener.getsockname()
-        assert owners.owner_of(("127.0.0.1", 1), peer, socket.AF_INET) is None
+        assert lookup.owner_of(("127.0.0.1", 1), peer, socket.AF_INET) is None
 
 
-def test_a_program_that_is_still_connecting_is_not_connected(owners: OwnerLookup) -> None:
-    """It has these ends, and is not the peer of whom we have accepted from them."""
+def test_a_connecting_socket_is_not_open(lookup: OwnerLookup) -> None:
+    """The connecting socket has the ends of the accepted connection, but is not its peer."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -128,15 +128,15 @@ def test_a_program_that_is_still_connecting_is_not_connected(owners: OwnerLookup
             client.setblocking(False)
             client.connect_ex(at)
             if client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == SYN_SENT:
-                found = owners.owner_of(at, client.getsockname(), socket.AF_INET)
+                found = lookup.owner_of(at, client.getsockname(), socket.AF_INET)
                 assert found == SocketOwner(os.geteuid(), is_open=False)
                 return
         raise AssertionError("the queue of the listener did not fill")
 
 
 @pytest.mark.parametrize("state", range(1, 13))
-def test_only_an_end_that_is_connected_is_open(tmp_path: Path, state: int) -> None:
-    """By the states of include/net/tcp_states.h."""
+def test_only_a_connected_socket_is_open(tmp_path: Path, state: int) -> None:
+    """The states are those of include/net/tcp_states.h."""
     ends = "0100007F:C350 0100007F:0C38"
     line = (
         f"   0: {ends} {state:02X} 00000000:00000000 00:00000000 00000000  1000        0 4711 1\n"
@@ -146,7 +146,7 @@ def test_only_an_end_that_is_connected_is_open(tmp_path: Path, state: int) -> No
     assert found == SocketOwner(1000, is_open=state in (1, 4, 5, 8))
 
 
-def test_sockets_with_the_same_ends_are_nobodys(tmp_path: Path) -> None:
+def test_sockets_with_the_same_ends_and_different_owners_are_unknown(tmp_path: Path) -> None:
     ends = "0100007F:C350 0100007F:0C38"
     rest = "00000000:00000000 00:00000000 00000000"
     lines = [f"   {user}: {ends} 01 {rest}  {user}        0 4711 1\n" for user in (1000, 1001)]
@@ -155,7 +155,7 @@ def test_sockets_with_the_same_ends_are_nobodys(tmp_path: Path) -> None:
 
 
 @needs_ipv6
-def test_ipv6_is_told_too(owners: OwnerLookup) -> None:
+def test_an_ipv6_connection_has_an_owner(lookup: OwnerLookup) -> None:
     with (
         socket.create_server(("::1", 0), family=socket.AF_INET6) as listener,
         socket.socket(socket.AF_INET6) as client,
@@ -164,65 +164,67 @@ def test_ipv6_is_told_too(owners: OwnerLookup) -> None:
         connection, peer = listener.accept()
         with connection:
             local = connection.getsockname()[:2]
-            assert owners.owner_of(local, peer[:2], socket.AF_INET6) == OURS
+            assert lookup.owner_of(local, peer[:2], socket.AF_INET6) == OWN_SOCKET
 
 
 @needs_ipv6
-def test_ipv4_from_a_socket_for_both_is_told_too(owners: OwnerLookup, accept: Accept) -> None:
+def test_an_ipv4_connection_of_a_dual_stack_socket_has_an_owner(
+    lookup: OwnerLookup, accept: Accept
+) -> None:
     with socket.socket(socket.AF_INET6) as client:
         client.connect((f"::ffff:{accept.address[0]}", accept.address[1]))
         connection, peer = accept()
         assert peer[0] == "127.0.0.1"
-        assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) == OURS
+        assert lookup.owner_of(connection.getsockname(), peer, socket.AF_INET) == OWN_SOCKET
 
 
-def test_our_own_end_is_not_taken_for_theirs(owners: OwnerLookup) -> None:
-    assert owners.owner_of(("127.0.0.1", 1), ("127.0.0.1", 2), socket.AF_INET) is None
+def test_a_connection_that_does_not_exist_is_unknown(lookup: OwnerLookup) -> None:
+    assert lookup.owner_of(("127.0.0.1", 1), ("127.0.0.1", 2), socket.AF_INET) is None
 
 
-def test_it_asks_anew_after_it_was_closed(accept: Accept) -> None:
-    owners = SockDiagLookup()
+def test_a_closed_look_up_opens_a_new_socket(accept: Accept) -> None:
+    lookup = SockDiagLookup()
     with program(accept.address):
         connection, peer = accept()
         for _ in range(2):
-            assert owners.owner_of(connection.getsockname(), peer, socket.AF_INET) == OURS
-            owners.close()
+            assert lookup.owner_of(connection.getsockname(), peer, socket.AF_INET) == OWN_SOCKET
+            lookup.close()
 
 
-def test_an_answer_to_another_question_is_none_to_this(accept: Accept) -> None:
-    owners = SockDiagLookup()
+def test_a_response_to_an_earlier_request_is_skipped(accept: Accept) -> None:
+    lookup = SockDiagLookup()
     with program(accept.address):
         connection, peer = accept()
         local = connection.getsockname()
-        assert owners.owner_of(local, peer, socket.AF_INET) == OURS
-        assert owners._socket is not None
-        # Of a connection that there is not: the kernel has said so before the next question.
+        assert lookup.owner_of(local, peer, socket.AF_INET) == OWN_SOCKET
+        assert lookup._socket is not None
+        # A request for a connection that does not exist: its response precedes the next one.
         start, kind, ends, _ = _request_parts(local, peer[0], socket.AF_INET)
-        owners._socket.send(_REQUEST.pack(start, 4711, kind, 1, ends))
-        assert owners.owner_of(local, peer, socket.AF_INET) == OURS
-    owners.close()
+        lookup._socket.send(_REQUEST.pack(start, 4711, kind, 1, ends))
+        assert lookup.owner_of(local, peer, socket.AF_INET) == OWN_SOCKET
+    lookup.close()
 
 
-@pytest.mark.parametrize("at", ["127.0.0.1", "0.0.0.0", *IPV6])
-def test_the_user_of_a_listener_is_told(at: str) -> None:
-    family = socket.AF_INET6 if ":" in at else socket.AF_INET
-    with socket.create_server((at, 0), family=family) as listener:
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", *IPV6])
+def test_the_user_of_a_listener_is_found(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as listener:
         port = listener.getsockname()[1]
         wanted = "::1" if family == socket.AF_INET6 else "127.0.0.1"
         assert user_listening((wanted, port)) == os.geteuid()
-        elsewhere = os.geteuid() if at == "0.0.0.0" else None
+        elsewhere = os.geteuid() if address == "0.0.0.0" else None
         assert user_listening(("127.0.0.2", port)) == elsewhere
     assert user_listening((wanted, port)) is None
 
 
-def test_this_system_tells() -> None:
-    owners = open_owner_lookup()
-    assert isinstance(owners, SockDiagLookup)
-    owners.close()
+def test_this_system_uses_sock_diag() -> None:
+    lookup = open_owner_lookup()
+    assert isinstance(lookup, SockDiagLookup)
+    lookup.close()
 
 
-class Liar:
-    """Takes everybody for us, but closed."""
+class WrongOwnerLookup:
+    """A look-up that reports this user for every connection, and no process."""
 
     def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
         return SocketOwner(own_user(), is_open=False)
@@ -230,13 +232,17 @@ class Liar:
     def close(self) -> None: ...
 
 
-def test_a_way_that_does_not_know_us_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factory, "_lookups", lambda: [NullOwnerLookup(), Liar(), ProcNetLookup()])
+def test_a_look_up_that_fails_the_test_connection_is_skipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        factory, "_lookups", lambda: [NullOwnerLookup(), WrongOwnerLookup(), ProcNetLookup()]
+    )
     assert isinstance(open_owner_lookup(), ProcNetLookup)
 
 
-def test_without_any_way_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factory, "_lookups", lambda: [NullOwnerLookup(), Liar()])
+def test_without_a_working_look_up_opening_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factory, "_lookups", lambda: [NullOwnerLookup(), WrongOwnerLookup()])
     with pytest.raises(OwnerUnknownError):
         open_owner_lookup()
 
@@ -261,7 +267,7 @@ def pcb(
     state: int = 4,
     more: int = 0,
 ) -> list[bytes]:
-    """Return the records of one connection, as its own end has them (xnu, pcblist_n)."""
+    """Return the records of a connection, seen from its local end (xnu, pcblist_n)."""
     is_v4 = family == socket.AF_INET
     foreign, own = (socket.inet_pton(family, end[0]).rjust(16, b"\0") for end in (peer, local))
     inpcb = struct.pack("=8x8x") + struct.pack("!HH", peer[1], local[1]) + bytes(24)
@@ -284,7 +290,7 @@ def pcblist(*connections: list[bytes]) -> bytes:
 
 
 class FakeLibc:
-    """The sysctl call of macOS."""
+    """The C library of macOS, with the table of connections."""
 
     def __init__(self, table: bytes, *, growth: int = 0, failure: int = 0) -> None:
         self.table = table
@@ -299,7 +305,7 @@ class FakeLibc:
             return -1
         if buffer is None:
             length._obj.value = len(self.table)
-            # Others connect in the meantime.
+            # Other programs connect in the meantime.
             self.table += bytes(self._growth)
             self._growth = 0
             return 0
@@ -313,9 +319,11 @@ class FakeLibc:
 
 @pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
 @pytest.mark.parametrize("more", [0, 4, 24], ids="grown by {}".format)
-def test_macos_tells_by_its_table(ends: tuple[Endpoint, Endpoint, int], more: int) -> None:
+def test_macos_finds_the_owner_in_the_table(
+    ends: tuple[Endpoint, Endpoint, int], more: int
+) -> None:
     local, peer, family = ends
-    # Our own end has our user, whoever connects.
+    # The record of the accepting end has another user.
     table = pcblist(
         pcb(local, peer, family, 501, more=more), pcb(peer, local, family, 502, more=more)
     )
@@ -324,55 +332,55 @@ def test_macos_tells_by_its_table(ends: tuple[Endpoint, Endpoint, int], more: in
     assert set(libc.names) == {b"net.inet.tcp.pcblist_n"}
 
 
-def test_macos_has_no_owner_for_a_connection_without_a_socket() -> None:
+def test_a_connection_without_a_socket_is_not_open_on_macos() -> None:
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, local, family, 0, handle=0))
     assert find_owner(table, local, peer, family) == SocketOwner(0, is_open=False)
 
 
-def test_macos_has_no_owner_for_a_connection_that_no_process_holds() -> None:
-    """Its socket stays, with its user, until the kernel has delivered what was sent."""
+def test_a_connection_without_a_process_is_not_open_on_macos() -> None:
+    """The socket and its user stay until the kernel has delivered the remaining octets."""
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, local, family, 501, flags=0x0001, state=9))
     assert find_owner(table, local, peer, family) == SocketOwner(501, is_open=False)
 
 
 @pytest.mark.parametrize("state", range(11))
-def test_only_an_end_that_is_connected_is_open_on_macos(state: int) -> None:
-    """By the states of bsd/netinet/tcp_fsm.h."""
+def test_only_a_connected_socket_is_open_on_macos(state: int) -> None:
+    """The states are those of bsd/netinet/tcp_fsm.h."""
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, local, family, 501, state=state))
     assert find_owner(table, local, peer, family) == SocketOwner(501, is_open=state in (4, 5, 6, 9))
 
 
-def test_macos_does_not_know_other_connections() -> None:
+def test_macos_ignores_other_connections() -> None:
     local, peer, family = ENDS["IPv4"]
     table = pcblist(pcb(peer, (local[0], 1), family, 501), pcb(("127.0.0.2", peer[1]), local, 2, 1))
     assert find_owner(table, local, peer, family) is None
 
 
-@pytest.mark.parametrize("at", ["127.0.0.1", "0.0.0.0"])
-def test_macos_tells_the_user_of_a_listener(at: str) -> None:
-    listener = pcb((at, 3128), ("0.0.0.0", 0), socket.AF_INET, 502, state=1)
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_macos_finds_the_user_of_a_listener(address: str) -> None:
+    listener = pcb((address, 3128), ("0.0.0.0", 0), socket.AF_INET, 502, state=1)
     libc = FakeLibc(pcblist(pcb(*ENDS["IPv4"], 501), listener))
     assert MacOwnerLookup(libc).user_listening(("127.0.0.1", 3128), socket.AF_INET) == 502
     assert MacOwnerLookup(libc).user_listening(("127.0.0.1", 3129), socket.AF_INET) is None
 
 
-def test_macos_asks_again_when_the_table_has_grown() -> None:
+def test_macos_reads_again_if_the_table_has_grown() -> None:
     local, peer, family = ENDS["IPv4"]
     libc = FakeLibc(pcblist(pcb(peer, local, family, 501)), growth=20_000)
     assert MacOwnerLookup(libc).owner_of(local, peer, family) == SocketOwner(501, is_open=True)
     assert len(libc.names) == 4
 
 
-def test_macos_that_refuses_is_an_error() -> None:
+def test_a_refused_table_of_macos_is_an_error() -> None:
     with pytest.raises(PermissionError):
         MacOwnerLookup(FakeLibc(b"", failure=errno.EPERM)).owner_of(*ENDS["IPv4"])
 
 
 @pytest.mark.parametrize("cut", [b"", b"\0" * 3, struct.pack("=II", 24, 0) + bytes(24)])
-def test_a_table_of_macos_that_makes_no_sense_is_an_error(cut: bytes) -> None:
+def test_a_malformed_table_of_macos_is_an_error(cut: bytes) -> None:
     with pytest.raises(OSError, match="pcblist_n"):
         find_owner(cut, *ENDS["IPv4"])
 
@@ -391,7 +399,7 @@ def row(local: Endpoint, peer: Endpoint, family: int, process: int, state: int =
 
 
 class FakeWindows:
-    """The functions of Windows that are called, each in the place of its library."""
+    """The called functions of iphlpapi, kernel32 and advapi32."""
 
     def __init__(self, rows: list[bytes], users: dict[int, str]) -> None:
         self.table = struct.pack("<I", len(rows)) + b"".join(rows)
@@ -438,7 +446,7 @@ class FakeWindows:
         needed._obj.value = 44
         if buffer is None:
             return 0
-        # The "SID" is the number of the process.
+        # The "SID" is the process id.
         ctypes.memmove(buffer, struct.pack("=Q", token.value - 1000), 8)
         return 1
 
@@ -456,7 +464,7 @@ class FakeWindows:
 
 
 @pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
-def test_windows_tells_the_user_of_the_process(ends: tuple[Endpoint, Endpoint, int]) -> None:
+def test_windows_finds_the_user_of_the_process(ends: tuple[Endpoint, Endpoint, int]) -> None:
     local, peer, family = ends
     rows = [row(local, peer, family, 11), row(peer, local, family, 22)]
     fake = FakeWindows(rows, {11: "S-1-5-21-1", 22: "S-1-5-21-2"})
@@ -465,36 +473,36 @@ def test_windows_tells_the_user_of_the_process(ends: tuple[Endpoint, Endpoint, i
     assert fake.open == set(), "a handle was not closed"
 
 
-def test_windows_asks_again_with_more_room() -> None:
+def test_windows_reads_again_with_a_larger_buffer() -> None:
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 22)], {22: "S-1-5-21-2"})
     fake.needs = 100_000
     assert fake.lookup().owner_of(local, peer, family) is not None
 
 
-def test_a_process_of_windows_that_refuses_is_not_us() -> None:
+def test_a_process_that_cannot_be_opened_on_windows_has_the_unknown_user() -> None:
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 22)], {})
-    assert fake.lookup().owner_of(local, peer, family) == SocketOwner(UNNAMED, is_open=True)
+    assert fake.lookup().owner_of(local, peer, family) == SocketOwner(UNKNOWN, is_open=True)
 
 
-def test_a_connection_of_windows_without_a_process_is_not_open() -> None:
+def test_a_connection_without_a_process_is_not_open_on_windows() -> None:
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 0, state=7)], {})
-    assert fake.lookup().owner_of(local, peer, family) == SocketOwner(UNNAMED, is_open=False)
+    assert fake.lookup().owner_of(local, peer, family) == SocketOwner(UNKNOWN, is_open=False)
 
 
 @pytest.mark.parametrize("state", range(1, 13))
-def test_only_an_end_that_is_connected_has_a_process_on_windows(state: int) -> None:
-    """By the states of MIB_TCPROW_OWNER_PID; a listener is no end."""
+def test_only_a_connected_socket_has_a_process_on_windows(state: int) -> None:
+    """The states are those of MIB_TCPROW_OWNER_PID; a listener is not an end of a connection."""
     local, peer, family = ENDS["IPv4"]
     table = struct.pack("<I", 1) + row(peer, local, family, 22, state)
     process = 22 if state in (5, 6, 7, 8) else None if state == 2 else 0
     assert find_process(table, local, peer, family) == process
 
 
-def test_a_process_id_of_windows_that_was_given_away_meanwhile_is_nobodys() -> None:
-    """The process ends after the first look, and a program of ours gets its number."""
+def test_a_reused_process_id_on_windows_has_no_owner() -> None:
+    """The process ends after the first query, and a program of this user gets its process id."""
     local, peer, family = ENDS["IPv4"]
     fake = FakeWindows([row(peer, local, family, 22)], {22: "S-1-5-21-1"})
     fake.then = [row(peer, local, family, 0, state=7)]
@@ -502,9 +510,9 @@ def test_a_process_id_of_windows_that_was_given_away_meanwhile_is_nobodys() -> N
     assert fake.open == set(), "a handle was not closed"
 
 
-@pytest.mark.parametrize("at", ["127.0.0.1", "0.0.0.0"])
-def test_windows_tells_the_user_of_a_listener(at: str) -> None:
-    listener = row((at, 3128), ("0.0.0.0", 0), socket.AF_INET, 33, 2)
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_windows_finds_the_user_of_a_listener(address: str) -> None:
+    listener = row((address, 3128), ("0.0.0.0", 0), socket.AF_INET, 33, 2)
     fake = FakeWindows([row(*ENDS["IPv4"], 22), listener], {22: "S-1", 33: "S-2"})
     fake.table_class = 3
     windows = fake.lookup()
@@ -512,7 +520,7 @@ def test_windows_tells_the_user_of_a_listener(at: str) -> None:
     assert windows.user_listening(("127.0.0.1", 3129), socket.AF_INET) is None
 
 
-def test_windows_that_refuses_its_table_is_an_error() -> None:
+def test_a_refused_table_of_windows_is_an_error() -> None:
     fake = FakeWindows([], {})
     fake.needs = 1 << 30
     fake.GetExtendedTcpTable = lambda *_: 5  # type: ignore[method-assign]  # access denied

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.desktop.window: what a program with windows asks of the system."""
+"""Tests for trayproxy.desktop.window."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ from trayproxy.paths import locate
 from trayproxy.ui import app
 
 
-class ObjectiveC:
+class FakeObjectiveC:
     """The Objective-C runtime, with a class NSApplication that has one object."""
 
     def __init__(self, *, agrees: bool) -> None:
@@ -28,7 +28,7 @@ class ObjectiveC:
         return self._agrees
 
     @property
-    def played(self) -> SimpleNamespace:
+    def functions(self) -> SimpleNamespace:
         return SimpleNamespace(
             objc_getClass=bytes,
             sel_registerName=bytes,
@@ -38,17 +38,19 @@ class ObjectiveC:
 
 
 @pytest.mark.parametrize("agrees", [True, False])
-def test_a_mac_is_asked_to_show_no_icon_in_the_dock(agrees: bool) -> None:
-    runtime = ObjectiveC(agrees=agrees)
-    assert become_accessory(runtime.played) is agrees
+def test_the_icon_is_removed_from_the_dock(agrees: bool) -> None:
+    runtime = FakeObjectiveC(agrees=agrees)
+    assert become_accessory(runtime.functions) is agrees
     assert runtime.policy == 1
 
 
-def test_where_there_is_no_objective_c_the_icon_stays() -> None:
+def test_without_the_objective_c_runtime_the_icon_stays() -> None:
     assert become_accessory() is False
 
 
-def test_the_tray_says_what_it_is_before_its_first_window(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tray_sets_its_application_id_before_its_first_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     calls: list[Any] = []
 
     class StoppedError(Exception):

@@ -1,4 +1,4 @@
-"""The folder that TRAYPROXY_HOME names is closed to other users."""
+"""Tests for trayproxy.desktop.private_folder on Windows."""
 
 import ctypes
 import os
@@ -48,9 +48,9 @@ def set_access(folder: Path, entries: str) -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that is open to everybody, and not in the user's profile.
+    """A folder that all users can access, outside the user's profile.
 
-    It lies in one that is closed: under Wine 8 a folder inherits whatever is set.
+    Its parent is private: under Wine 8, a folder inherits entries regardless of the settings.
     """
     with TemporaryDirectory(dir="C:\\") as made:
         set_access(Path(made), f"(A;OICI;FA;;;{own_user()})")
@@ -61,34 +61,34 @@ def folder() -> Iterator[Path]:
         yield folder
 
 
-def test_a_folder_that_was_open_is_closed(folder: Path) -> None:
+def test_an_open_folder_is_made_private(folder: Path) -> None:
     make_private_by_acl(folder)
     entries = access(folder)
     assert ";;;WD)" not in entries
     assert f"(A;OICI;FA;;;{own_user()})" in entries
 
 
-def test_a_missing_folder_is_made_closed(folder: Path) -> None:
+def test_a_missing_folder_is_created_private(folder: Path) -> None:
     (folder.parent / "open").mkdir()
     make_private_by_acl(folder.parent / "new")
     assert ";;;WD)" in access(folder.parent / "open")
     assert ";;;WD)" not in access(folder.parent / "new")
 
 
-def test_what_is_in_it_can_still_be_used(folder: Path) -> None:
+def test_files_in_the_folder_stay_accessible(folder: Path) -> None:
     make_private_by_acl(folder)
     (folder / "file").write_text("text")
     make_private_by_acl(folder)
     assert (folder / "file").read_text() == "text"
 
 
-def test_a_folder_that_cannot_be_had_is_told(folder: Path) -> None:
+def test_a_path_that_is_a_file_is_an_error(folder: Path) -> None:
     (folder / "file").touch()
     with pytest.raises(PathError):
         make_private_by_acl(folder / "file")
 
 
-def test_every_command_closes_the_home(folder: Path) -> None:
+def test_every_command_makes_the_home_private(folder: Path) -> None:
     code, said = trayproxy(folder, "profiles", "list")
     assert code == 0, said
     assert ";;;WD)" not in access(folder)
