@@ -1,4 +1,4 @@
-"""``trayproxy test``: a profile tried step by step, with the words of the window (ux §3.3)."""
+"""``trayproxy test``: test a profile step by step, with the texts of the window (ux §3.3)."""
 
 import select
 import time
@@ -33,9 +33,9 @@ from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile
 
 JSON_SCHEMA = 1
-"""Of the output of ``--json``; raised when a member changes its meaning or goes."""
+"""The version of the ``--json`` output; raised when a member is removed or changes its meaning."""
 REPLY_TIMEOUT_S = 400.0
-"""A person may be asked to sign in meanwhile, and a request waits five minutes for that."""
+"""The timeout for the test result. A request waits five minutes for a prompt to be answered."""
 
 _MARKS = {
     StepState.OK: "✔",
@@ -47,19 +47,19 @@ _DETAIL_LENGTH = 60
 
 
 def run_test(paths: Paths, name: str | None, url: str | None, *, json: bool) -> int:
-    """Try a profile and print what came of it.
+    """Test a profile and print the result.
 
     Args:
-        paths: Whose service does it.
-        name: The profile; None: the active one.
-        url: What to fetch through it; None: a page that is always there.
-        json: Print it for programs, one line.
+        paths: The paths of the service.
+        name: The profile; None for the active profile.
+        url: The URL to fetch; None for the default of `CheckProfile`.
+        json: True to print one line of JSON.
 
     Returns:
-        The exit code: 0 if everything works, else what the first thing is that does not.
+        The exit code: 0 if every step succeeded, else the code of the first failed step.
 
     Raises:
-        CommandError: It cannot be tried.
+        CommandError: The test cannot be run.
     """
     with require_service(paths) as client:
         status = fetch_status(client)
@@ -73,7 +73,7 @@ def run_test(paths: Paths, name: str | None, url: str | None, *, json: bool) -> 
 
 
 def as_json(profile: Profile, result: CheckResult) -> str:
-    """Return the outcome for programs, one line; ``took`` is in milliseconds."""
+    """Return the result as one line of JSON; ``took`` is in milliseconds."""
     members = {
         "schema": JSON_SCHEMA,
         "profile": profile.id,
@@ -85,7 +85,7 @@ def as_json(profile: Profile, result: CheckResult) -> str:
 
 
 def as_text(request: CheckProfile, result: CheckResult) -> str:
-    """Return the outcome for a person: a line for each step, and what to do."""
+    """Return the result as text: a line for each step, and the next action for the user."""
     rows = [(_MARKS[step.state], step_text(step, request), _detail(step)) for step in result.steps]
     width = max(len(text) for _, text, _ in rows)
     lines = [
@@ -96,7 +96,7 @@ def as_text(request: CheckProfile, result: CheckResult) -> str:
 
 
 def step_text(step: Step, request: CheckProfile) -> str:
-    """Return what a step does."""
+    """Return the description of a step."""
     upstream = request.profile.upstream
     texts = {
         "find": f"Find {upstream.host}",
@@ -111,7 +111,7 @@ def step_text(step: Step, request: CheckProfile) -> str:
 
 
 def summary(result: CheckResult) -> str:
-    """Return that all is well, or what to do about the first thing that is not."""
+    """Return that every step succeeded, or the problem of the first failed step."""
     step = _first_failed(result)
     if step is None:
         return "All good."
@@ -121,11 +121,11 @@ def summary(result: CheckResult) -> str:
 
 
 def exit_code(result: CheckResult) -> ExitCode:
-    """Return how the command ends (ux §7.1)."""
+    """Return the exit code of the command (ux §7.1)."""
     step = _first_failed(result)
     if step is None:
         return ExitCode.DONE
-    # What has no number of its own went wrong on the way to the proxy or at it.
+    # A failed step without a problem code failed on the way to the proxy or at the proxy.
     return exit_code_for(step.problem) if step.problem and step.problem.id else ExitCode.UPSTREAM
 
 
@@ -146,7 +146,7 @@ def _took(step: Step) -> str:
 
 
 def _run_check(client: Client, request: CheckProfile) -> CheckResult:
-    """Return the outcome; say where a person is asked while it is waited for."""
+    """Return the test result; meanwhile report a prompt that opens in the window."""
     try:
         client.send(Subscribe())
         number = client.send(request)
@@ -175,7 +175,8 @@ def _wait_for_reply(client: Client, number: int, profile: Profile) -> Reply:
 
 
 def _announce_prompt(prompt: Prompt, profile: Profile) -> bool:
-    """Say that the test waits for a person, if it does."""
+    """Print that the test waits for a prompt, if the prompt belongs to it; return True if
+    printed."""
     is_waiting = prompt.profile_id == profile.id and prompt.waiting > 0 and not prompt.checking
     if is_waiting:
         print_message("TrayProxy asks for the sign-in in its window; the test goes on then.")

@@ -1,4 +1,4 @@
-"""``trayproxy --debug-info``: what a report of a problem needs to say about this computer."""
+"""``trayproxy --debug-info``: print the facts about this computer that a bug report needs."""
 
 import os
 import platform
@@ -34,13 +34,13 @@ _OWN_VARIABLES = ("TRAYPROXY_HOME", "TRAYPROXY_LOG_LEVEL")
 
 
 def show(paths: Paths) -> None:
-    """Print it. Nothing in it names the person, a proxy or a password."""
+    """Print the debug information; it contains no user name, no proxy and no password."""
     for title, text in debug_lines(paths, os.environ):
         print_line(f"{title + ':':<20} {text}")
 
 
 def debug_lines(paths: Paths, environ: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """Yield title and text of each line."""
+    """Yield the title and the text of each line."""
     yield "TrayProxy", __version__
     yield "Python", f"{platform.python_version()} ({platform.python_implementation()})"
     yield "System", platform.platform()
@@ -69,7 +69,7 @@ def _service_lines(paths: Paths) -> Iterable[tuple[str, str]]:
         yield "Service", error.message
         return
     yield "Service", f"{status.version}, on {status.address}"
-    # Bare words: sentences name the profile, its proxy or the user, which are nobody's business.
+    # State names only: sentences would contain the profile, its proxy or the user name.
     yield "State", f"{state(status)} (sign-in {status.sign_in}, proxy {status.upstream})"
     yield "Keyring", keyring_text(status.keyring)
 

@@ -1,4 +1,4 @@
-"""``trayproxy env``: settings for the shell, and their undoing (ux §3.9)."""
+"""``trayproxy env``: print shell commands that set or unset the proxy variables (ux §3.9)."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -24,11 +24,11 @@ _USAGE = {
 
 
 def show(paths: Paths, shell: str | None, *, unset: bool) -> None:
-    """Print commands for a shell, which is guessed if none is named.
+    """Print commands for a shell; without a shell name, detect the calling shell.
 
     Raises:
-        CommandError: Programs would reach another one than TrayProxy, or the local address is not
-            known before TrayProxy runs. Nothing was printed.
+        CommandError: Another program uses the local address, or the address is unknown until the
+            service runs. Nothing was printed.
     """
     shell = shell or guess_shell()
     print_line(unset_commands(shell) if unset else set_commands(shell, _address(paths)))
@@ -43,11 +43,11 @@ def set_commands(shell: str, address: str) -> str:
 
     Args:
         shell: One of `trayproxy.desktop.shell.SHELLS`.
-        address: ``127.0.0.1:3128``.
+        address: The local address, ``127.0.0.1:3128``.
     """
     url = f"http://{address}"
     values = dict(zip(_NAMES, (url, url, NO_PROXY), strict=True))
-    # Most programs read one case or the other, a few only lower case; cmd knows no case.
+    # Most programs read either case, a few only lower case; cmd ignores case.
     variables = values | {name.upper(): value for name, value in values.items()}
     match shell:
         case "fish":
@@ -65,7 +65,7 @@ def set_commands(shell: str, address: str) -> str:
 
 
 def unset_commands(shell: str) -> str:
-    """Return the commands that undo those of `set_commands`."""
+    """Return the commands that unset the variables of `set_commands`."""
     names = (*_NAMES, *map(str.upper, _NAMES))
     match shell:
         case "fish":
@@ -84,20 +84,20 @@ def _lines(template: str, values: Mapping[str, str], quoted: Callable[[str], str
 
 
 def _quote_powershell(text: str) -> str:
-    """Quote for PowerShell, where a quotation mark is doubled and nothing else is special."""
+    """Quote text for PowerShell, where only the quotation mark is special and is doubled."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def _quote_nushell(text: str) -> str:
-    """Quote for Nushell."""
+    """Quote text for Nushell."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _address(paths: Paths) -> str:
-    """Return where programs reach TrayProxy, or will once it runs.
+    """Return the local address of the running service, or the address of the settings file.
 
     Raises:
-        CommandError: Another program is there (exit code 7), or the address is not known yet.
+        CommandError: Another program uses the address (exit code 7), or the port is not fixed.
     """
     client = connect_if_running(paths)
     if client is not None:

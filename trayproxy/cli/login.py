@@ -1,7 +1,7 @@
-"""``trayproxy login`` and ``trayproxy logout``: the saved password of a profile.
+"""``trayproxy login`` and ``trayproxy logout``: save or delete the password of a profile.
 
-A password comes from the terminal, unseen, or from standard input; never from an argument, which
-every process of the computer could read.
+The password is read from the terminal without echo, or from standard input; never from an argument,
+which every process of the computer could read.
 """
 
 import getpass
@@ -16,7 +16,7 @@ from trayproxy.paths import Paths
 from trayproxy.profiles.profile import SignIn
 
 NO_KEYRING = "TP-402"
-"""The problem that a login is kept in memory because no keyring can keep it: no failure."""
+"""The problem code of a login kept in memory because there is no keyring: not a failure."""
 _NO_PASSWORD_TEXTS = {
     SignIn.SSO: "uses your Windows or Kerberos sign-in: there is no password to save.",
     SignIn.NONE: "is set to need no sign-in: there is no password to save.",
@@ -24,17 +24,17 @@ _NO_PASSWORD_TEXTS = {
 
 
 def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool) -> None:
-    """Save the password of a profile once the proxy has accepted it.
+    """Save the password of a profile after the proxy has accepted it.
 
     Args:
-        paths: Whose.
-        name: The profile; None: the active one.
-        user: The user name; None: the profile's, else ask.
-        from_stdin: Read one line of standard input instead of asking.
+        paths: The paths of the settings and the service.
+        name: The profile; None for the active profile.
+        user: The user name; None for the profile's user name, or a prompt if it is empty.
+        from_stdin: True to read one line of standard input instead of prompting.
 
     Raises:
-        CommandError: It was not saved: with exit code 4 if the proxy did not accept it, with 5 if
-            it did not answer.
+        CommandError: The password was not saved. The exit code is 4 if the proxy rejected it, 5 if
+            the proxy did not respond.
     """
     harden()
     if not from_stdin and not sys.stdin.isatty():
@@ -60,7 +60,7 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
         )
     except UnicodeDecodeError:
         raise CommandError(f"This terminal does not send {sys.stdin.encoding} text.") from None
-    # Anew: a person may take long, and nothing is locked meanwhile.
+    # Opened again: while the user types, no lock must be held.
     with open_settings(paths) as settings:
         problem = settings.save_login(profile, Login(user_name, password), is_typed=not from_stdin)
     if problem is None:
@@ -75,7 +75,7 @@ def login(paths: Paths, name: str | None, user: str | None, *, from_stdin: bool)
 
 
 def logout(paths: Paths, name: str | None) -> None:
-    """Remove the saved password of a profile, the active one without a name."""
+    """Delete the saved password of a profile; without a name, of the active profile."""
     with open_settings(paths) as settings:
         profile = settings.profiles().find(name)
         settings.forget_login(profile)
@@ -83,10 +83,10 @@ def logout(paths: Paths, name: str | None) -> None:
 
 
 def read_password_line() -> str:
-    """Return the first line of standard input without its end.
+    """Return the first line of standard input without its line end.
 
     Raises:
-        CommandError: There is none, or it is no text.
+        CommandError: Standard input is empty, or the line is not UTF-8.
     """
     try:
         line = sys.stdin.buffer.readline().decode("utf-8")

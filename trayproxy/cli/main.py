@@ -1,6 +1,6 @@
-"""The command line: which verbs there are, and what each takes (ux §7.1).
+"""The entry point of the command line: the verbs and their options (ux §7.1).
 
-Only what every verb needs is imported here; each function imports its own.
+This module imports only the modules needed by every verb; each verb's function imports the others.
 """
 
 import argparse
@@ -26,10 +26,10 @@ Verb = Callable[[Paths, Arguments], int | None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says.
+    """Parse the command line and run its verb.
 
     Args:
-        arguments: Without the program's name; None: this process's.
+        arguments: The arguments without the program's name; None for those of this process.
 
     Returns:
         The exit code (ux §7.1).
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Who read our output has seen enough.
+        # The reader of the output has closed the pipe.
         discard_output()
         return ExitCode.DONE
     finally:
@@ -94,7 +94,7 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         raise CommandError(words, ExitCode.USAGE)
     if arguments.password_stdin and not arguments.user:
         raise CommandError("--password-stdin needs --user.", ExitCode.USAGE)
-    # While modules are loaded there is nothing to collect: a tenth of the start-up time.
+    # Garbage collections during the imports would take a tenth of the start-up time.
     gc.disable()
     try:
         from trayproxy.service.lazy_openssl import import_without_openssl
@@ -105,7 +105,7 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         from trayproxy.profiles.profile import Method, SignIn
     finally:
         gc.enable()
-    # What was loaded stays: collections need not look at it again.
+    # The loaded modules are permanent: exclude them from later collections.
     gc.freeze()
     options = RunOptions(
         listen=arguments.listen,
@@ -222,33 +222,34 @@ def _debug_info(paths: Paths, arguments: Arguments) -> None:
     show(paths)
 
 
-# --- What they take ------------------------------------------------------------------------------
+# --- The parser ----------------------------------------------------------------------------------
 
 
 class _Parser(argparse.ArgumentParser):
-    """Knows its verbs, and says what is wrong in one line.
+    """An argument parser with verbs; it reports errors in one line.
 
     Attributes:
-        verbs: Each verb with its own parser; none where there are no verbs.
+        verbs: The parser of each verb; empty if the parser has no verbs.
     """
 
     def __init__(self, **settings: Any) -> None:
-        # An option that is cut short today may mean another one tomorrow.
+        # An abbreviation could become ambiguous when an option is added.
         super().__init__(allow_abbrev=False, **settings)
         self.verbs: dict[str, _Parser] = {}
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the command line, and end."""
+        """Print a usage error, and exit."""
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Write the help, the version or an error; argparse does all its output here."""
+        """Print the help, the version or an error; argparse writes all its output with this
+        method."""
         write = print_line if file is sys.stdout else print_message
         write(message.removesuffix("\n"))
 
 
 def _check_verbs(parser: _Parser, given: Sequence[str]) -> None:
-    """End with the nearest verb if one is not known; no option before a verb takes a value."""
+    """Report an unknown verb with the nearest known verb; options before a verb take no values."""
     for word in given:
         if not parser.verbs:
             return
@@ -305,7 +306,7 @@ class _Verbs:
         self._actions = parser.add_subparsers(title="verbs", metavar="VERB")
 
     def add(self, name: str, verb: Verb, summary: str, example: str) -> _Parser:
-        """Add a verb with one line of help and one example."""
+        """Add a verb with a one-line help text and an example."""
         made: _Parser = self._actions.add_parser(
             name,
             help=summary,
@@ -359,7 +360,7 @@ def _add_run(verbs: _Verbs) -> None:
         action="store_true",
         help="log to the log file only; a terminal that asks shows no log",
     )
-    # For the tray, which can show what is the matter only while there is a service to ask.
+    # For the tray: it can show the problem only while the service is running.
     run.add_argument("--stay", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -416,11 +417,11 @@ def _add_profiles(verbs: _Verbs) -> None:
 
 
 _PROFILE_OPTIONS = ("user", "sign_in", "method", "encoding", "bypass", "fallbacks", "ca_file")
-"""What `_add_profile_options` adds, None if it is not given."""
+"""The attributes that `_add_profile_options` adds; the value is None if an option is absent."""
 
 
 def _add_profile_options(parser: _Parser, file: Callable[[str], str]) -> None:
-    """Add the options for the parts of a profile."""
+    """Add the options for the fields of a profile."""
     parser.add_argument("--user", metavar="NAME", type=_validated("check_user"), help="user name")
     _add_sign_in_options(parser)
     parser.add_argument(
@@ -505,7 +506,7 @@ def _add_env(verbs: _Verbs) -> None:
 
 
 def _existing_file(path: str) -> str:
-    """Return the whole path of a file that exists; the service does not run where we do."""
+    """Return the absolute path of an existing file; the service may run in another folder."""
     whole = os.path.abspath(path)
     if not os.path.isfile(whole):
         raise argparse.ArgumentTypeError("there is no such file")
@@ -518,7 +519,7 @@ def _existing_file_or_empty(path: str) -> str:
 
 
 def _validated(function: str) -> Callable[[str], Any]:
-    """Let argparse call a function of `trayproxy.profiles.validate`, and tell what that says."""
+    """Return an argparse type that applies a function of `trayproxy.profiles.validate`."""
 
     def convert(text: str) -> Any:
         from trayproxy.profiles import validate

@@ -1,4 +1,4 @@
-"""What the command line says, and how it ends."""
+"""Write the command line's output, and choose its exit codes."""
 
 import re
 import sys
@@ -20,22 +20,22 @@ _CODES = {
     "TP-307": ExitCode.UPSTREAM,
     "TP-311": ExitCode.FAILED,
 }
-"""A password that could not be checked (TP-307) is the proxy's silence, not its verdict; one that
-could not be put on record (TP-311) was not sent."""
+"""The exit codes of problems that differ from the rule of `_HUNDREDS`: a login that could not be
+verified (TP-307) was not rejected, and an unrecorded login (TP-311) was not sent."""
 
 
 def exit_code_for(problem: Problem) -> ExitCode:
-    """Return the exit code that tells of a problem (ux §5.2): by the hundreds of its id."""
+    """Return the exit code for a problem (ux §5.2), chosen by the hundreds of the problem's id."""
     if problem.id in _CODES:
         return _CODES[problem.id]
     return _HUNDREDS.get(problem.id.removeprefix("TP-")[:1], ExitCode.FAILED)
 
 
 class CommandError(Exception):
-    """The verb ends here, with these words.
+    """The verb fails with a message and an exit code.
 
     Attributes:
-        message: For the person; a sentence or more.
+        message: The message for the user, one or more sentences.
         exit_code: The exit code.
     """
 
@@ -46,23 +46,23 @@ class CommandError(Exception):
 
     @classmethod
     def from_problem(cls, problem: Problem, code: int = ExitCode.FAILED) -> "CommandError":
-        """Return the end that a problem makes."""
+        """Return the error with the text of a problem."""
         return cls(
             f"{printable_line(problem.title)}. {printable_line(problem.body)} ({problem.id})", code
         )
 
     @classmethod
     def from_reply(cls, failed: Failed) -> "CommandError":
-        """Return the end that a reply of the service makes."""
+        """Return the error for a failure reply of the service."""
         return cls.from_problem(failed.problem, failed.exit_code)
 
 
 def print_line(text: str) -> None:
-    """Write a line of what the verb was asked for to standard output.
+    """Write a line of the verb's result to standard output.
 
     Raises:
-        CommandError: It cannot be written (a full disk); nothing more will be.
-        BrokenPipeError: Whoever reads it has seen enough.
+        CommandError: The line cannot be written (a full disk); further output is discarded.
+        BrokenPipeError: The reader has closed the pipe.
     """
     try:
         print(text, flush=True)
@@ -74,16 +74,17 @@ def print_line(text: str) -> None:
 
 
 def print_message(words: str, end: str = "\n") -> None:
-    """Tell the person something, on standard error. There is no way to say that this fails."""
+    """Write a message for the user to standard error; ignore a failure, which could not be
+    reported."""
     with suppress(OSError):
         print(words, file=sys.stderr, end=end, flush=True)
 
 
 def printable_line(text: str, limit: int = 400) -> str:
-    """Return text from elsewhere as one line that a terminal takes for nothing but text.
+    """Return untrusted text as one line without terminal control sequences.
 
-    Controls, among them the escape that commands a terminal, invisible and bidirectional characters
-    are dropped, white space becomes single spaces, and the end is cut.
+    Control characters (including escape), invisible characters and bidirectional controls are
+    removed, white space is collapsed to single spaces, and the text is truncated.
     """
     kept = (" " if char.isspace() else char for char in text)
     shown = "".join(char for char in kept if not unicodedata.category(char).startswith("C"))
@@ -92,16 +93,16 @@ def printable_line(text: str, limit: int = 400) -> str:
 
 
 def json_line(members: Mapping[str, Any]) -> str:
-    """Return an object of JSON as one line of printable ASCII.
+    """Return a JSON object as one line of printable ASCII.
 
-    Texts in it come from the network and from settings. Terminals take some characters beyond
-    ASCII for commands (C1 controls), and others change the order of what is shown (bidi controls);
-    escaped, each program reads what the text was.
+    The texts in the object come from the network and from settings. Terminals interpret some
+    characters beyond ASCII as commands (C1 controls), and others change the display order
+    (bidirectional controls). Escaped, all characters reach the program that reads the JSON.
     """
     return _NOT_PRINTABLE.sub(_escaped, msgspec.json.encode(members).decode())
 
 
-# The controls below are escaped by every writer of JSON (RFC 8259, section 7).
+# The encoder escapes the control characters below U+0020 itself (RFC 8259, section 7).
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 

@@ -1,4 +1,4 @@
-"""``trayproxy profiles``: list, add, show, edit, remove, use."""
+"""``trayproxy profiles``: list, add, show, edit, remove and use profiles."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -29,12 +29,12 @@ _ENCODING_TEXTS = {Encoding.LATIN_1: "Latin-1"}
 
 @dataclass(frozen=True, slots=True)
 class ProfileChange:
-    """The parts of a profile that were given; None leaves one as it is.
+    """The fields of a profile set by the command line; None leaves a field unchanged.
 
     Attributes:
-        name: What the person calls it.
-        upstream: Where its requests go.
-        user: As in `Profile`, and so are the others.
+        name: The name of the profile.
+        upstream: The upstream of the profile.
+        user: As in `Profile`, like the following attributes.
     """
 
     name: str | None = None
@@ -48,7 +48,7 @@ class ProfileChange:
     ca_file: str | None = None
 
     def apply(self, profile: Profile) -> Profile:
-        """Return the profile with these parts."""
+        """Return the profile with the changes applied."""
         return replace(
             profile,
             name=_or_default(self.name, profile.name),
@@ -68,7 +68,7 @@ def _or_default(value: T | None, default: T) -> T:
 
 
 def show_list(paths: Paths) -> None:
-    """Print all profiles, the active one marked with an asterisk."""
+    """Print all profiles; an asterisk marks the active profile."""
     with open_settings(paths) as settings:
         profiles = settings.profiles()
     if not profiles.all:
@@ -86,7 +86,7 @@ def show_list(paths: Paths) -> None:
 
 
 def show_one(paths: Paths, name: str | None) -> None:
-    """Print one profile, the active one without a name."""
+    """Print one profile; without a name, the active profile."""
     with open_settings(paths) as settings:
         profiles = settings.profiles()
     profile = profiles.find(name)
@@ -104,7 +104,7 @@ def show_one(paths: Paths, name: str | None) -> None:
         "Id": profile.id,
     }
     for title, text in rows.items():
-        # What most profiles do not have is not shown.
+        # Fields without a value are not shown.
         if text:
             print_line(f"{title + ':':<14}{text}")
 
@@ -113,11 +113,11 @@ def add(paths: Paths, name: str, upstream: Upstream, parts: ProfileChange, *, us
     """Add a profile.
 
     Args:
-        paths: Where.
-        name: Its name.
-        upstream: Its proxy.
-        parts: What else was given.
-        use: Make it the active one, even if another one is.
+        paths: The paths of the settings and the service.
+        name: The name of the profile.
+        upstream: The upstream of the profile.
+        parts: The other fields of the profile.
+        use: True to activate the profile even if another profile is active.
     """
     with open_settings(paths) as settings:
         taken = [profile.id for profile in settings.profiles().all]
@@ -132,7 +132,7 @@ def add(paths: Paths, name: str, upstream: Upstream, parts: ProfileChange, *, us
 
 
 def edit(paths: Paths, name: str, change: ProfileChange) -> None:
-    """Change parts of a profile."""
+    """Change fields of a profile."""
     with open_settings(paths) as settings:
         changed = change.apply(settings.profiles().find(name))
         settings.save(changed)
@@ -140,19 +140,19 @@ def edit(paths: Paths, name: str, change: ProfileChange) -> None:
 
 
 def remove(paths: Paths, name: str, *, forget: bool) -> None:
-    """Delete a profile, with its saved password if `forget`.
+    """Delete a profile, and its saved password if `forget` is True.
 
-    At a terminal, the profile in use is deleted only after the person has agreed.
+    At a terminal, the active profile is deleted only after a confirmation.
 
     Raises:
-        CommandError: The person has not agreed, or the profile cannot be deleted.
+        CommandError: The user did not confirm, or the profile cannot be deleted.
     """
     with open_settings(paths) as settings:
         profiles = settings.profiles()
     profile = profiles.find(name)
     if _is_active(profile, profiles) and sys.stdin.isatty():
         _confirm_removal(profile)
-    # Opened again: a person may take long to answer, and other commands must not wait for that.
+    # Opened again: other commands must not wait for the lock while the user decides.
     with open_settings(paths) as settings:
         profile = settings.profiles().find(name)
         settings.delete(profile, forget=forget)
@@ -177,7 +177,7 @@ def _confirm_removal(profile: Profile) -> None:
 
 
 def use(paths: Paths, name: str) -> None:
-    """Make a profile the active one, or let programs connect directly."""
+    """Activate a profile, or make programs connect directly."""
     with open_settings(paths) as settings:
         profiles = settings.profiles()
         if profiles.means_direct(name):

@@ -1,4 +1,4 @@
-"""The question as lines of a terminal, with the content of the dialog (ux §3.3, §3.5)."""
+"""Format a prompt as lines of a terminal, with the content of the dialog (ux §3.3, §3.5)."""
 
 from trayproxy.cli.output import printable_line
 from trayproxy.control.messages import (
@@ -14,12 +14,12 @@ from trayproxy.control.prompt_reasons import NO_PREVIOUS_REALM_TEXT, REASON_TEXT
 _NAME_LENGTH = 60
 _REALM_LENGTH = 80
 _LOCKOUT_RISK_REJECTIONS = 3
-"""So many rejected passwords in a row may have locked the account (ux §3.4)."""
+"""The number of consecutive rejected passwords after which the account may be locked (ux §3.4)."""
 _SCHEMES_WITH_ENCODING = frozenset({"basic", "digest"})
 
 
 def prompt_lines(prompt: Prompt) -> list[str]:
-    """Return what is shown above the prompts; only what is true."""
+    """Return the lines above the input fields; lines without content are omitted."""
     rows = [
         ("Proxy", printable_line(prompt.upstream)),
         ("Method", printable_line(prompt.method)),
@@ -38,7 +38,8 @@ def prompt_lines(prompt: Prompt) -> list[str]:
 
 
 def waiting_programs(prompt: Prompt) -> str:
-    """Return who waits: ``git (4312) → github.com:443, and 3 more``; empty if nobody does."""
+    """Return the waiting programs, ``git (4312) → github.com:443, and 3 more``; empty if no
+    request waits."""
     if not prompt.programs or not prompt.waiting:
         return ""
     more = prompt.waiting - 1
@@ -46,7 +47,7 @@ def waiting_programs(prompt: Prompt) -> str:
 
 
 def transport_text(prompt: Prompt) -> str:
-    """Return how well the password is protected on its way (ux §3.5)."""
+    """Return the protection of the password on its way to the proxy (ux §3.5)."""
     match prompt.transport:
         case Transport.READABLE:
             return (
@@ -63,7 +64,7 @@ def transport_text(prompt: Prompt) -> str:
 
 
 def reason_text(prompt: Prompt) -> str:
-    """Return why the person is asked, empty if only because no password is known."""
+    """Return the reason for the prompt, empty if no explanation is needed."""
     before = printable_line(prompt.before, _REALM_LENGTH)
     if prompt.reason is PromptReason.REALM_CHANGED and not before:
         return NO_PREVIOUS_REALM_TEXT
@@ -73,7 +74,8 @@ def reason_text(prompt: Prompt) -> str:
 
 
 def encoding_hint(prompt: Prompt) -> str:
-    """Return what may be the matter with a login beyond ASCII that was rejected, if it is that."""
+    """Return the hint about encodings for a rejected login with non-ASCII characters, empty if the
+    scheme is not affected."""
     is_rejected = prompt.reason in (PromptReason.TYPED_REJECTED, PromptReason.REPEATED)
     if not is_rejected or prompt.method.lower() not in _SCHEMES_WITH_ENCODING:
         return ""
@@ -87,7 +89,7 @@ def encoding_hint(prompt: Prompt) -> str:
 def lockout_warning(prompt: Prompt) -> str:
     """Return the warning about locked accounts, from the second rejection on."""
     if prompt.reason is PromptReason.LOCKED:
-        return ""  # That is known, and said already.
+        return ""  # The reason already mentions the locked account.
     if prompt.confirm_retry and prompt.rejections >= _LOCKOUT_RISK_REJECTIONS:
         return (
             f"Your account may be locked: the proxy rejected {prompt.rejections} passwords in a "
@@ -99,12 +101,13 @@ def lockout_warning(prompt: Prompt) -> str:
 
 
 def keyring_name(keyring: KeyringStatus) -> str:
-    """Return the password store as people know it."""
+    """Return the name of the password store as the user knows it."""
     return printable_line(keyring.name, _NAME_LENGTH) or "Your keyring"
 
 
 def remember_unavailable(keyring: KeyringStatus) -> str:
-    """Return why passwords cannot be kept, empty if they can (ux §5.3, TP-402)."""
+    """Return the reason for which passwords cannot be saved, empty if they can (ux §5.3,
+    TP-402)."""
     match keyring.state:
         case KeyringState.UNSAFE:
             return (

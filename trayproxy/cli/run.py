@@ -1,4 +1,4 @@
-"""``trayproxy run``: the service in this process, with this terminal as its face."""
+"""``trayproxy run``: run the service in this process, with this terminal as its front end."""
 
 import sys
 from collections.abc import Callable
@@ -16,23 +16,23 @@ from trayproxy.paths import Paths
 from trayproxy.service.main import run as serve
 
 _SETTLE_TIMEOUT_S = 2.0
-"""How long the terminal may take to attach, a few milliseconds as a rule."""
+"""The timeout for the terminal to connect to the service; usually a few milliseconds pass."""
 
 
 def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: bool) -> int:
     """Run the service until it ends.
 
     Args:
-        paths: Whose.
-        options: What the command line said, without the password.
-        password_from_stdin: Read the password of `RunOptions.upstream` first.
-        quiet: Log to the log file only. So it is wherever the terminal asks.
+        paths: The paths of the service.
+        options: The options of the command line, without the password.
+        password_from_stdin: True to read the password of `RunOptions.upstream` from standard input.
+        quiet: True to log to the log file only, as on a terminal with prompts.
 
     Returns:
         The exit code.
 
     Raises:
-        CommandError: There is no password where one was promised.
+        CommandError: Standard input contains no password.
     """
     harden()
     if password_from_stdin:
@@ -41,7 +41,7 @@ def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: 
         can_prompt = has_terminal() and not options.no_prompt
         logs = Logs()
         stack.callback(logs.stop)
-        # A line of the log in the middle of a question would look like a part of it.
+        # A log line in the middle of a prompt would look like a part of the prompt.
         logs.start(paths.log_file, to_stderr=not (quiet or can_prompt))
         if not can_prompt:
             return serve(options, paths, print_address)
@@ -52,13 +52,13 @@ def run(paths: Paths, options: RunOptions, *, password_from_stdin: bool, quiet: 
 
 
 def has_terminal() -> bool:
-    """Return whether a person sits at standard input and reads standard error."""
+    """Return True if standard input and standard error are terminals."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
 def print_address(address: str) -> None:
-    """Print the line that says that programs can connect."""
-    # Who started us waits for this very line, or has no interest and no standard output for it.
+    """Print the line with the local address: programs can connect now."""
+    # A parent process may wait for this line; otherwise standard output may be closed.
     with suppress(CommandError, OSError, ValueError):
         print_line(f"listening on {address}")
 
@@ -66,9 +66,10 @@ def print_address(address: str) -> None:
 def _when_settled(
     prompts: TerminalPrompts, print_ready: Callable[[str], None]
 ) -> Callable[[str], None]:
-    """Let it be said when the terminal can ask: a request that comes before is refused at once.
+    """Return a callback that prints the address after the terminal can show prompts.
 
-    The face attaches by the loop that calls us, so waiting is for another thread.
+    A request that arrives earlier would be refused at once. The callback waits on a separate
+    thread, because the terminal connects through the event loop of the caller.
     """
 
     def wait(address: str) -> None:

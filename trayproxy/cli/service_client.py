@@ -1,4 +1,4 @@
-"""Talking to the running service, or finding out that there is none."""
+"""Connect the command line to the running service, or report that no service is running."""
 
 from trayproxy.cli.output import CommandError
 from trayproxy.control.client import (
@@ -18,10 +18,10 @@ NOT_RUNNING = "TrayProxy is not running. Start it with “trayproxy”."
 
 
 def connect_if_running(paths: Paths) -> Client | None:
-    """Return a connection to the service, None if none runs.
+    """Return a connection to the service, None if no service is running.
 
     Raises:
-        CommandError: There is one that does not talk to us.
+        CommandError: The service is another user's, has another version, or does not respond.
     """
     try:
         client = connect(paths)
@@ -42,7 +42,7 @@ def require_service(paths: Paths) -> Client:
     """Return a connection to the service.
 
     Raises:
-        CommandError: None runs (exit code 3), or it does not talk to us.
+        CommandError: No service is running (exit code 3), or it cannot be used.
     """
     client = connect_if_running(paths)
     if client is None:
@@ -51,15 +51,15 @@ def require_service(paths: Paths) -> Client:
 
 
 def request(client: Client, message: Request, timeout_s: float = 30.0) -> Reply:
-    """Return the reply to a request.
+    """Send a request and return its reply.
 
     Args:
         client: The connection.
         message: The request.
-        timeout_s: How long to wait. A keyring may ask a person to unlock it.
+        timeout_s: The timeout, in seconds. The keyring may ask the user to unlock it.
 
     Raises:
-        CommandError: It was not done, or there is no reply.
+        CommandError: The request failed, or there was no reply.
     """
     try:
         reply = client.request(message, timeout_s)
@@ -71,10 +71,10 @@ def request(client: Client, message: Request, timeout_s: float = 30.0) -> Reply:
 
 
 def fetch_status(client: Client) -> Status:
-    """Return what the service knows.
+    """Return the status of the service.
 
     Raises:
-        CommandError: It does not tell.
+        CommandError: The service did not reply.
     """
     reply = request(client, GetStatus(), 5.0)
     if not isinstance(reply, Status):

@@ -1,4 +1,5 @@
-"""The settings, wherever they are changed: by the running service, or here while none runs."""
+"""Change the settings through the running service, or in the settings file while no service
+runs."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -29,19 +30,20 @@ from trayproxy.profiles.store import SettingsError, SettingsStore
 
 _LOCK_TIMEOUT_S = 5.0
 _KEYRING_TIMEOUT_S = 60.0
-"""A person may have to unlock it; the vault itself gives up on one that is silent."""
+"""The timeout of keyring operations: the user may have to unlock the keyring. The keyring code has
+its own shorter timeout for an unresponsive keyring."""
 _LOGIN_TIMEOUT_S = 150.0
-"""The login is tried first, and the proxy may take its time."""
+"""The timeout of `SaveLogin`: the login is verified at the proxy, which may be slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileList:
-    """The profiles as they are now.
+    """The current profiles.
 
     Attributes:
-        all: In menu order.
-        active: The one in use, None if none is.
-        direct: Programs connect directly.
+        all: All profiles in menu order.
+        active: The active profile, None if no profile is active.
+        direct: True if programs connect directly.
     """
 
     all: tuple[Profile, ...]
@@ -49,10 +51,10 @@ class ProfileList:
     direct: bool = False
 
     def find(self, name: str | None) -> Profile:
-        """Return the profile that a person means, the active one without a name.
+        """Return the profile with a name or id; without a name, the active profile.
 
         Raises:
-            CommandError: There is none.
+            CommandError: There is no such profile.
         """
         if name is None:
             if self.active is None:
@@ -66,7 +68,7 @@ class ProfileList:
         return found
 
     def means_direct(self, name: str) -> bool:
-        """Return whether a person means *Connect directly*."""
+        """Return True if a name stands for *Connect directly*."""
         return Config(profiles=self.all).names_direct(name)
 
     def _available(self) -> str:
@@ -76,22 +78,22 @@ class ProfileList:
 
 
 class PasswordStore(Protocol):
-    """The keyring, as far as it is needed here (`trayproxy.desk.keyring_store`)."""
+    """The part of the keyring interface needed without a service (`trayproxy.desk.vault`)."""
 
     def forget(self, profile: Profile) -> "Future[Problem | None]":
-        """Remove the login of a profile."""
+        """Delete the login of a profile."""
         ...
 
 
 SaveLoginOffline = Callable[[Paths, Config, Profile, Login, bool], Problem | None]
-"""Tries a login of one of the profiles, typed just now or not, and keeps it; returns why it was not
-kept."""
+"""Verifies a login of a profile, which was just typed or not, and saves it; returns the problem if
+the login was not saved."""
 
 
 class Settings(Protocol):
-    """The settings, and the passwords that belong to the profiles.
+    """The settings, and the passwords of the profiles.
 
-    Every method raises `CommandError` if it cannot do what it says.
+    Each method raises `CommandError` if it fails.
     """
 
     def profiles(self) -> ProfileList:
@@ -99,37 +101,37 @@ class Settings(Protocol):
         ...
 
     def save(self, profile: Profile) -> None:
-        """Add a profile, or change the one with its id."""
+        """Add a profile, or replace the profile with the same id."""
         ...
 
     def delete(self, profile: Profile, *, forget: bool) -> None:
-        """Delete a profile, with its saved password if `forget`."""
+        """Delete a profile, and its saved password if `forget` is True."""
         ...
 
     def use(self, profile: Profile) -> None:
-        """Make a profile the active one."""
+        """Activate a profile."""
         ...
 
     def connect_directly(self) -> None:
-        """Let programs connect directly in place of a profile."""
+        """Make programs connect directly instead of through a profile."""
         ...
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> Problem | None:
-        """Keep a login in the keyring once the proxy has accepted it.
+        """Save a login in the keyring after the proxy has accepted it.
 
         Args:
-            profile: Whose login.
+            profile: The profile of the login.
             login: The login.
-            is_typed: A person has just typed it.
+            is_typed: True if a person has just typed the login.
 
         Returns:
-            Why the running service keeps the accepted login in memory only; None if the keyring
-            keeps it.
+            The reason for which the running service keeps the accepted login in memory only; None
+            if the keyring keeps it.
         """
         ...
 
     def forget_login(self, profile: Profile) -> None:
-        """Remove a profile's login from the keyring."""
+        """Delete a profile's login from the keyring."""
         ...
 
 
@@ -137,14 +139,14 @@ class Settings(Protocol):
 def open_settings(
     paths: Paths, open_vault: Callable[[], PasswordStore] | None = None
 ) -> Iterator[Settings]:
-    """Yield the settings of the running service, or those at rest.
+    """Yield the settings of the running service; without a service, those of the settings file.
 
     Args:
-        paths: Whose settings.
-        open_vault: Makes the keyring for settings at rest; None: this user's.
+        paths: The paths of the settings and the service.
+        open_vault: Opens the keyring for settings at rest; None for this user's keyring.
 
     Raises:
-        CommandError: They cannot be had.
+        CommandError: The settings cannot be opened.
     """
     client = connect_if_running(paths)
     if client is not None:
@@ -159,7 +161,7 @@ class ServiceSettings:
     """The settings of the running service."""
 
     def __init__(self, client: Client) -> None:
-        """Use a connection that has said hello."""
+        """Use a connection after its `Hello`."""
         self._client = client
 
     def profiles(self) -> ProfileList:
@@ -168,28 +170,28 @@ class ServiceSettings:
         return ProfileList(status.profiles, status.profile, status.direct)
 
     def save(self, profile: Profile) -> None:
-        """Add a profile, or change the one with its id."""
+        """Add a profile, or replace the profile with the same id."""
         request(self._client, SaveProfile(profile))
 
     def delete(self, profile: Profile, *, forget: bool) -> None:
-        """Delete a profile, with its saved password if `forget`."""
+        """Delete a profile, and its saved password if `forget` is True."""
         request(self._client, DeleteProfile(profile.id, forget), _KEYRING_TIMEOUT_S)
 
     def use(self, profile: Profile) -> None:
-        """Make a profile the active one."""
+        """Activate a profile."""
         request(self._client, UseProfile(profile.id))
 
     def connect_directly(self) -> None:
-        """Let programs connect directly in place of a profile."""
+        """Make programs connect directly instead of through a profile."""
         request(self._client, UseProfile(DIRECT_ID))
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> Problem | None:
-        """Keep a login in the keyring, else in the memory of the service, once it was accepted."""
+        """Save an accepted login in the keyring; if that fails, the service keeps it in memory."""
         reply = request(self._client, SaveLogin(profile.id, login, is_typed), _LOGIN_TIMEOUT_S)
         return reply.problem if isinstance(reply, KeptInMemory) else None
 
     def forget_login(self, profile: Profile) -> None:
-        """Remove a profile's login from the keyring."""
+        """Delete a profile's login from the keyring."""
         request(self._client, ForgetLogin(profile.id), _KEYRING_TIMEOUT_S)
 
 
@@ -202,12 +204,13 @@ class OfflineSettings:
         open_vault: Callable[[], PasswordStore],
         save: SaveLoginOffline | None = None,
     ) -> None:
-        """Name the file; the keyring is opened when it is needed.
+        """Set the path of the settings file; the keyring is opened on demand.
 
         Args:
-            paths: Where the settings are.
-            open_vault: Makes the keyring.
-            save: Tries a login and keeps it; None: at its proxy, in this user's keyring.
+            paths: The paths of the settings.
+            open_vault: Opens the keyring.
+            save: Verifies and saves a login; None to verify at the proxy and save in this user's
+                keyring.
         """
         self._paths = paths
         self._store = SettingsStore(paths.config_file)
@@ -220,11 +223,11 @@ class OfflineSettings:
         return ProfileList(config.profiles, config.profile, config.is_direct)
 
     def save(self, profile: Profile) -> None:
-        """Add a profile, or change the one with its id."""
+        """Add a profile, or replace the profile with the same id."""
         self._change(lambda config: config.with_profile(profile))
 
     def delete(self, profile: Profile, *, forget: bool) -> None:
-        """Delete a profile, with its saved password if `forget`."""
+        """Delete a profile, and its saved password if `forget` is True."""
         self._change(lambda config: config.without_profile(profile.id))
         if not forget:
             return
@@ -235,15 +238,15 @@ class OfflineSettings:
             raise CommandError(words + error.message, error.exit_code) from None
 
     def use(self, profile: Profile) -> None:
-        """Make a profile the active one."""
+        """Activate a profile."""
         self._change(lambda config: config.with_active(profile.id))
 
     def connect_directly(self) -> None:
-        """Let programs connect directly in place of a profile."""
+        """Make programs connect directly instead of through a profile."""
         self._change(lambda config: config.with_active(DIRECT_ID))
 
     def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
-        """Keep a login in the keyring once the proxy has accepted it."""
+        """Save a login in the keyring after the proxy has accepted it."""
         problem = self._save(self._paths, self._load(), profile, login, is_typed)
         if problem is not None:
             raise CommandError.from_problem(problem, exit_code_for(problem))
@@ -251,7 +254,7 @@ class OfflineSettings:
             self._change(lambda config: config.with_profile(replace(profile, user=login.user)))
 
     def forget_login(self, profile: Profile) -> None:
-        """Remove a profile's logins from the keyring: each of its upstreams may have one."""
+        """Delete a profile's logins from the keyring: each of its upstreams may have a login."""
         vault = self._open_vault()
         for upstream in profile.upstreams:
             _wait_for_keyring(vault.forget(profile.with_only(str(upstream))))
@@ -274,7 +277,7 @@ class OfflineSettings:
 def _save_login_offline(
     paths: Paths, config: Config, profile: Profile, login: Login, is_typed: bool
 ) -> Problem | None:
-    # It brings what talks to proxies, which only this verb pays for.
+    # Imported here: only this verb needs the modules for connections to proxies.
     from trayproxy.desk.keyring_store import KeyringStore as Keyring
     from trayproxy.service.own_requests.save_login import keep_login_at_rest
 
@@ -284,7 +287,7 @@ def _save_login_offline(
 
 
 def _open_vault() -> PasswordStore:
-    # It brings the keyring's libraries, which only these two verbs pay for.
+    # Imported here: only two verbs need the keyring's libraries.
     from trayproxy.desk.keyring_store import KeyringStore as Keyring
 
     return Keyring()
@@ -305,7 +308,7 @@ def _settings_error(error: SettingsError) -> CommandError:
 
 @contextmanager
 def _edit_lock(paths: Paths) -> Iterator[None]:
-    """Let no two commands change the file at once; a service would be asked instead."""
+    """Hold the lock of the settings file, so that no other command changes the file meanwhile."""
     try:
         paths.prepare()
         lock = InstanceLock(paths.runtime / "edit.lock")

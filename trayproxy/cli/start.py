@@ -1,4 +1,4 @@
-"""``trayproxy``: the tray, where there can be one."""
+"""``trayproxy``: start the tray, or the service where the display cannot be opened."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,17 @@ _PYSIDE6_MISSING = "The tray needs PySide6, which is not installed: pip install 
 
 
 def run_tray(paths: Paths, arguments: Sequence[str]) -> int:
-    """Run the tray until it ends; where the display cannot be opened, the service in its place.
+    """Run the tray until it ends; run the service instead if the display cannot be opened.
 
     Args:
-        paths: Whose.
-        arguments: What the command line had.
+        paths: The paths of the service.
+        arguments: The arguments of the command line.
 
     Returns:
         The exit code.
 
     Raises:
-        CommandError: There can be no tray here.
+        CommandError: The tray cannot run on this system.
     """
     if (problem := display_problem()) == NO_DISPLAY:
         raise CommandError(f"{problem} {_WITHOUT}")
@@ -54,10 +54,10 @@ def _run_service(paths: Paths) -> int:
 
 
 def _libraries_missing(error: str) -> str:
-    """Return the text that names all that must be installed, not only the first library.
+    """Return the message with all missing system libraries and not only the first.
 
     Args:
-        error: What the dynamic loader says about the first that it did not find.
+        error: The dynamic loader's message about the first missing library.
     """
     from trayproxy.desktop.qt_libraries import command, missing_packages
 

@@ -1,4 +1,4 @@
-"""``trayproxy status``."""
+"""``trayproxy status``: print the status of the service as text or JSON."""
 
 from time import localtime, strftime
 
@@ -20,7 +20,7 @@ from trayproxy.exit_codes import ExitCode
 from trayproxy.paths import Paths
 
 JSON_SCHEMA = 1
-"""Of the output of ``--json``; raised when a member changes its meaning or goes."""
+"""The version of the ``--json`` output; raised when a member is removed or changes its meaning."""
 
 _SIGN_IN_TEXTS = {
     SignInState.NONE: "not wanted by this profile",
@@ -44,10 +44,10 @@ _KEYRING_TEXTS = {
 
 
 def show(paths: Paths, *, json: bool) -> ExitCode:
-    """Print what the running service knows; return the exit code.
+    """Print the status of the running service; return the exit code.
 
     Raises:
-        CommandError: None runs.
+        CommandError: No service is running.
     """
     with require_service(paths) as client:
         status = fetch_status(client)
@@ -56,14 +56,15 @@ def show(paths: Paths, *, json: bool) -> ExitCode:
 
 
 def as_json(status: Status) -> str:
-    """Return the status for programs, one line: `Status` with ``state``, and its own ``schema``."""
+    """Return the status as one line of JSON: the fields of `Status`, ``state``, and the output's
+    own ``schema``."""
     members = msgspec.to_builtins(status)
     members |= {"schema": JSON_SCHEMA, "state": state(status)}
     return json_line(members)
 
 
 def as_text(status: Status) -> str:
-    """Return the status for a person."""
+    """Return the status as lines of text."""
     rows = [("Local address", status.address)]
     if status.profile is not None:
         rows.append(("Proxy", ", ".join(map(str, status.profile.upstreams))))
@@ -86,7 +87,7 @@ def as_text(status: Status) -> str:
 
 
 def state(status: Status) -> str:
-    """Return the state in the tray's word for it (ux §3.1), without its patience."""
+    """Return the name of the tray icon's state (ux §3.1), without the tray's delays."""
     if status.listener is ListenerState.FAILED:
         return "stopped"
     if status.listener is ListenerState.STARTING:
@@ -103,7 +104,7 @@ def state(status: Status) -> str:
 
 
 def heading(status: Status) -> str:
-    """Return the state as a sentence without a full stop, as the tray's menu begins."""
+    """Return the state as a sentence without a full stop, like the first line of the tray menu."""
     if status.listener is ListenerState.FAILED:
         return "Not running"
     if has_no_active_profile(status):
@@ -133,7 +134,7 @@ def heading(status: Status) -> str:
 
 
 def exit_code(status: Status) -> ExitCode:
-    """Return how ``trayproxy status`` ends (ux §7.1): 0 if programs can use TrayProxy."""
+    """Return the exit code of ``trayproxy status`` (ux §7.1): 0 if programs can use TrayProxy."""
     if status.listener is ListenerState.FAILED and status.problem is not None:
         return exit_code_for(status.problem)
     if needs_sign_in(status) or cannot_sign_in(status):
@@ -144,7 +145,7 @@ def exit_code(status: Status) -> ExitCode:
 
 
 def refused_clients_text(refused: RefusedClients) -> str:
-    """Return who was refused, and how often."""
+    """Return the number of refused connections and the origin of the last refused connection."""
     connections = "connection" if refused.count == 1 else "connections"
     origin = (
         f"user {printable_line(refused.user)}"
@@ -157,7 +158,7 @@ def refused_clients_text(refused: RefusedClients) -> str:
 
 
 def keyring_text(keyring: KeyringStatus) -> str:
-    """Return a password store and its state."""
+    """Return the name and the state of the password store."""
     return (
         f"{printable_line(keyring.name)}, {_KEYRING_TEXTS[keyring.state]}"
         if keyring.name

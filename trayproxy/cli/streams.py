@@ -1,4 +1,4 @@
-"""Make the standard streams usable where they are missing or have a limited encoding.
+"""Make the standard streams usable if they are missing or have a limited encoding.
 
 In a program without a console, such as ``trayproxyw`` on Windows, ``sys.stdin``, ``sys.stdout`` and
 ``sys.stderr`` are None (docs.python.org, ``sys.__stderr__``). They are replaced at the start, so
@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TextIO
 
 _ERROR_HANDLER = "trayproxy.plain"
-"""The name of our error handler for characters missing in an encoding (`codecs`)."""
+"""The name of the error handler for unencodable characters (`codecs`)."""
 
 _ASCII = {
     "“": '"',
@@ -27,18 +27,18 @@ _ASCII = {
     "✔": "+",
     "✖": "x",
 }
-"""ASCII replacements for the characters of our texts that some code pages lack."""
+"""ASCII replacements for characters in the texts of TrayProxy that some code pages lack."""
 
 
 class _Discard(io.StringIO):
-    """A text stream that discards everything written to it."""
+    """A text stream that discards all output."""
 
     def write(self, text: str, /) -> int:
         return len(text)
 
 
 def ensure_streams() -> None:
-    """Replace standard streams that are None by an empty input and by outputs that discard.
+    """Replace missing standard streams (None) by an empty input and by outputs that discard.
 
     The new streams are not terminals; `fileno` raises `io.UnsupportedOperation`.
     """
@@ -49,10 +49,10 @@ def ensure_streams() -> None:
 
 
 def replace_unencodable() -> None:
-    """Let standard output and standard error write any text, whatever their encoding.
+    """Make standard output and standard error accept any text, whatever their encoding.
 
-    Characters of our own texts become similar ASCII characters; other characters that the encoding
-    lacks are escaped as in a Python string, ``\\u65e5``.
+    Typographic characters of TrayProxy's texts become similar ASCII characters; other characters
+    that the encoding lacks are escaped as in a Python string, ``\\u65e5``.
     """
     codecs.register_error(_ERROR_HANDLER, _encode_replacement)
     for stream in (sys.stdout, sys.stderr):
@@ -66,8 +66,10 @@ def discard_output() -> None:
 
 
 def discard_unwritten_errors() -> None:
-    """Discard buffered standard error if it cannot be written. Python would try to write it again
-    at exit, and Python 3.11.2 would replace the exit code by 120 if that failed."""
+    """Discard buffered standard error if it cannot be written.
+
+    Python would try to write it again at exit, and Python 3.11.2 would then exit with code 120.
+    """
     try:
         sys.stderr.flush()
     except (OSError, ValueError):  # The disk is full, or the stream is closed.

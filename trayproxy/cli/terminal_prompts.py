@@ -1,7 +1,8 @@
-"""The terminal as a face: it asks the service's questions where ``trayproxy run`` was started.
+"""Show prompts at the terminal in which ``trayproxy run`` was started.
 
-A thread with a blocking client of its own, so that a person who thinks holds up nothing. The same
-question may be open in the tray; whoever answers first ends it for both.
+The terminal is a front end with its own thread and a blocking client; waiting for input does not
+block the service. The same prompt may be open in the tray; the first answer closes the prompt in
+both.
 """
 
 import logging
@@ -46,12 +47,13 @@ from trayproxy.paths import Paths
 logger = logging.getLogger(__name__)
 
 _RETRY_INTERVAL_S = 0.05
-"""While the service starts, in this very process."""
+"""The interval of connection attempts while the service starts in this process."""
 _NAME_TIMEOUT_S = 1.0
-"""How long a question waits, before it is printed, for the service to find out which program waits:
-printed lines cannot be changed. Finding the name takes some milliseconds on a calm computer."""
+"""The time for which a prompt is held back until the service has found the name of the waiting
+program, because printed lines cannot be changed. Finding the name usually takes a few
+milliseconds."""
 _STOP_TIMEOUT_S = 2.0
-"""How long `TerminalPrompts.stop` waits for the terminal to be left as it was found."""
+"""The time for which `TerminalPrompts.stop` waits until the terminal's mode is restored."""
 
 _ENDING_TEXTS = {
     Ending.ACCEPTED: "Signed in.",
@@ -66,22 +68,22 @@ class _StoppedError(Exception):
 
 
 class TerminalPrompts:
-    """Asks at the terminal, from `start` to `stop`.
+    """Shows prompts at the terminal, from `start` to `stop`.
 
     Attributes:
-        is_settled: Set once it can ask, or knows that it cannot.
+        is_settled: Set after the terminal can show prompts, or after it has failed to.
     """
 
     def __init__(
         self, paths: Paths, open_it: Callable[[], Terminal] = open_terminal, pid: int | None = None
     ) -> None:
-        """Name the service; nothing is opened.
+        """Set the service and the terminal; nothing is opened.
 
         Args:
-            paths: Where the service is.
-            open_it: Opens the terminal, in the thread of this face.
-            pid: The service's process id; None: this process's. Another service that runs in the
-                same place is not ours to ask for.
+            paths: The paths of the service.
+            open_it: Opens the terminal; called on this front end's thread.
+            pid: The process id of the service; None for this process. The prompts of another
+                service at the same paths are not shown.
         """
         self._paths = paths
         self._open = open_it
@@ -91,11 +93,11 @@ class TerminalPrompts:
         self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
 
     def start(self) -> None:
-        """Ask from now on; waits for the service by itself."""
+        """Start the thread, which connects to the service and shows its prompts."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more, and leave the terminal as it was found."""
+        """Stop showing prompts, and restore the terminal's mode."""
         self._waker.close()
         self._thread.join(_STOP_TIMEOUT_S)
         self._wake.close()
@@ -112,7 +114,7 @@ class TerminalPrompts:
                 if select.select([self._wake], [], [], _RETRY_INTERVAL_S)[0]:
                     return
         except (_StoppedError, DisconnectedError, NoReplyError):
-            # The service has ended, and with it what there was to ask.
+            # The service has ended, so its prompts have closed.
             return
         except (UntrustedPeerError, ServiceRefusedError, ProtocolError, OSError) as error:
             logger.warning("the terminal asks no more: %s", error)
@@ -121,7 +123,7 @@ class TerminalPrompts:
             terminal.close()
 
     def _serve_connection(self, terminal: Terminal) -> bool:
-        """Ask until the service ends; return False at once if it is not there yet."""
+        """Show prompts until the service ends; return False if the service is not running yet."""
         try:
             client = connect(self._paths)
         except NotRunningError:
@@ -137,7 +139,7 @@ class TerminalPrompts:
 
 
 class _PromptSession:
-    """The questions of one connection."""
+    """The prompts of one connection to the service."""
 
     def __init__(self, terminal: Terminal, client: Client, wake: int) -> None:
         self._terminal = terminal
@@ -145,11 +147,14 @@ class _PromptSession:
         self._wake = wake
         self._open: dict[int, Prompt] = {}
         self._answered: dict[int, Prompt] = {}
-        """What was asked when it was answered; asked again when that has changed."""
+        """The prompts as they were when they were answered; a prompt with a new reason is shown
+        again."""
         self._first_received: dict[int, float] = {}
-        """When each question that named no program was first received, on the monotonic clock."""
+        """The time (monotonic clock) at which each prompt without a program name was first
+        received."""
         self._non_ascii: set[int] = set()
-        """The questions whose last answer had letters that not all proxies read alike."""
+        """The prompts with a last answer that contains non-ASCII characters, which some proxies
+        decode differently."""
 
     def run(self) -> None:
         self._receive()
@@ -163,7 +168,7 @@ class _PromptSession:
             self._receive()
 
     def _name_wait_s(self, prompt: Prompt) -> float:
-        """Return for how many seconds to wait for the name of the first waiting program."""
+        """Return the seconds to wait for the name of the first waiting program."""
         if not prompt.programs or prompt.programs[0].name:
             return 0.0
         return (
@@ -175,7 +180,7 @@ class _PromptSession:
     def _needs_prompt(self, prompt: Prompt) -> bool:
         return not prompt.checking and prompt.number not in self._answered
 
-    # What comes from the service.
+    # Messages from the service.
 
     def _receive(self) -> None:
         if select.select([self._wake], [], [], 0)[0]:
@@ -212,7 +217,7 @@ class _PromptSession:
     def _request(self, message: Request) -> Reply:
         return self._client.request(message)
 
-    # What comes from the person.
+    # Input from the user.
 
     def _show_prompt(self, prompt: Prompt) -> None:
         hint = show.encoding_hint(prompt) if prompt.number in self._non_ascii else ""

@@ -1,4 +1,4 @@
-"""``trayproxy show`` and ``trayproxy quit``: for the one that runs."""
+"""``trayproxy show`` and ``trayproxy quit``: commands for the running TrayProxy."""
 
 import os
 
@@ -10,17 +10,17 @@ from trayproxy.control.messages import Quit, ShowWindow
 from trayproxy.paths import Paths
 
 _QUIT_TIMEOUT_S = 15.0
-"""How long a service may take to end its connections."""
+"""The timeout for the service to close its connections and end."""
 
 
 def show(paths: Paths) -> None:
-    """Show the window; it comes to the front where the desktop has given us leave."""
+    """Show the window; it is raised if the desktop's activation token permits."""
     with require_service(paths) as client:
         request(client, ShowWindow(os.environ.get("XDG_ACTIVATION_TOKEN", "")))
 
 
 def quit_service(paths: Paths) -> None:
-    """End TrayProxy, and return when it has ended."""
+    """End TrayProxy, and return after it has ended."""
     with require_service(paths) as client:
         request(client, Quit())
         try:
