@@ -1,4 +1,4 @@
-"""``python -m trayproxy`` is the same as ``trayproxy``."""
+"""Run ``trayproxy`` as ``python -m trayproxy``."""
 
 import sys
 

@@ -1,11 +1,11 @@
-"""What TrayProxy is called by the systems it meets.
+"""The names by which other systems identify TrayProxy.
 
-The application id names it on the desktop, on D-Bus and in the keyring. It never changes: entries
-in people's keyrings are found by it.
+The application id is used on the desktop, on D-Bus and in the keyring. It must never change:
+entries in users' keyrings are found by it.
 """
 
 APP_ID = "io.github.trayproxy.TrayProxy"
-"""Reverse-DNS id (Desktop Entry Specification, "File naming")."""
+"""The reverse-DNS id (Desktop Entry Specification, "File naming")."""
 
 APP_NAME = "TrayProxy"
-"""The name as a person reads it."""
+"""The name of the application as shown to the user."""

@@ -1,8 +1,8 @@
-"""The log: five files of a megabyte, nothing secret in them, and never in the way.
+"""The log: five files of one megabyte, without secrets, and without delays for the program.
 
-Records are handed to a thread, so that a slow disk does not delay a request; what a full disk or a
-closed terminal refuses is dropped, and so is what a stopped terminal does not take (security.md
-F31). Every line passes one redaction, whoever wrote it: libraries log what they like (T16).
+Records are written on a separate thread, so that a slow disk does not delay requests. Records that
+a full disk, a closed terminal or a stopped terminal does not accept are dropped (security.md F31).
+Every line is redacted, because libraries may log secrets (T16).
 """
 
 import contextlib
@@ -23,21 +23,23 @@ from typing import TextIO, cast
 from trayproxy.paths import make_private
 
 LEVEL_VARIABLE = "TRAYPROXY_LOG_LEVEL"
-"""``DEBUG``, ``INFO`` (the default), ``WARNING`` or ``ERROR``."""
+"""The environment variable for the log level: ``DEBUG``, ``INFO`` (the default), ``WARNING`` or
+``ERROR``."""
 
 _FILE_SIZE = 1_000_000
 _BACKUP_COUNT = 4
 _QUEUE_SIZE = 10_000
-"""Records that may wait for the disk; more are dropped."""
+"""The maximum number of records in the queue; further records are dropped."""
 
 _STOP_TIMEOUT_S = 2.0
-"""How long `Logs.stop` waits for a place in the queue, and for records that are not written."""
+"""The timeout of `Logs.stop` for a place in the queue, and for each time that no record was
+written."""
 
 _MAX_LENGTH = 10_000
-"""Characters of a message, and of a trace, that are written."""
+"""The maximum length of a message and of a traceback, in characters."""
 
 _HIDDEN = "[hidden]"
-# A field's value ends with its line, or where a line end, quote or bracket of a `repr` stands.
+# A field's value ends at the end of the line, or at a line end or quote of a `repr`.
 _SECRET_FIELD = re.compile(
     r"\b((?:proxy-)?authorization|(?:set-)?cookie2?)"
     r"([\"']?[ \t]*[:=,][ \t]*b?[\"']?)(?:(?!\\r|\\n|[\r\n\"']).)*",
@@ -46,11 +48,11 @@ _SECRET_FIELD = re.compile(
 _CREDENTIALS = re.compile(
     r"\b(Basic|Bearer|Negotiate|NTLM)( +)(?!\w+=[\"\w])[A-Za-z0-9+/_~.-]{4,}=*", re.IGNORECASE
 )
-# As pyspnego logs them, for debugging, and wherever an NTLM message stands by itself.
+# The tokens in pyspnego's debug log, and any NTLM message.
 _TOKENS = re.compile(r"(\bstep (?:in|out)put: ?|\bTlRMTVNTU)[A-Za-z0-9+/]+=*")
 _DIGEST = re.compile(r"\b(response|cnonce)( ?= ?\"?)[0-9A-Za-z+/=]+", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#\"'<>]*@")
-# Taken whole, with a query or without: a stranger's text of many beginnings is read only once.
+# Matches a URL with or without a query, so that untrusted text is scanned in linear time.
 _URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{0,15}://[^\s#\"'<>]+")
 _TARGET_QUERY = re.compile(r"((?:^|[\s\"'])/[^\s?#\"'<>]*\?)[^\s#\"'<>]+")
 _CONTROL = {n: f"\\x{n:02x}" for n in (*range(0x20), *range(0x7F, 0xA0)) if chr(n) not in "\n\t"}
@@ -82,16 +84,16 @@ class Logs:
     def start(
         self, file: Path | None, *, to_stderr: bool, environ: Mapping[str, str] = os.environ
     ) -> None:
-        """Log from now on. A file that cannot be made is done without.
+        """Start logging; continue without a log file if it cannot be created.
 
         Args:
-            file: The newest file; its folder is made private. None: no file.
-            to_stderr: Whether the terminal, or whatever is there, gets the log too.
-            environ: Has `LEVEL_VARIABLE`.
+            file: The newest log file; its folder is made private. None for no file.
+            to_stderr: True to log to standard error too.
+            environ: The environment with `LEVEL_VARIABLE`.
         """
         handlers: list[logging.Handler] = []
         if file is not None:
-            # Without a place for its log TrayProxy is still of use.
+            # A missing log file must not keep TrayProxy from starting.
             with contextlib.suppress(OSError):
                 make_private(file.parent)
                 handlers.append(_LogFile(file))
@@ -102,7 +104,7 @@ class Logs:
         records: queue.Queue[logging.LogRecord | None] = queue.Queue(_QUEUE_SIZE)
         self._queue_handler = _RecordQueueHandler(records)
         self._writer = _Writer(records, handlers)
-        # Else handlers write what failed, with the record, to a terminal that may be gone.
+        # Otherwise handlers write their errors to standard error, which may be closed.
         logging.raiseExceptions = False
         logging.captureWarnings(capture=True)
         self._writer.start()
@@ -111,9 +113,9 @@ class Logs:
         root.setLevel(_level(environ))
 
     def stop(self) -> None:
-        """Write what waits, and log nothing more; harmless when not started.
+        """Write the queued records and stop logging; harmless before `start`.
 
-        What the disk or the terminal does not take for two seconds is given up.
+        Records that the disk or the terminal does not accept within two seconds are dropped.
         """
         if self._writer is None or self._queue_handler is None:
             return
@@ -124,14 +126,14 @@ class Logs:
 
 
 class _Writer:
-    """The thread that writes, which alone uses the handlers."""
+    """The thread that writes the records; only this thread uses the handlers."""
 
     def __init__(
         self, records: "queue.Queue[logging.LogRecord | None]", handlers: list[logging.Handler]
     ) -> None:
         self._records = records
         self._handlers = handlers
-        # What it waits for may never come: it must not keep the program from ending.
+        # A daemon thread: a blocked write must not keep the program from ending.
         self._thread = Thread(target=self._run, name="log", daemon=True)
 
     def start(self) -> None:
@@ -143,7 +145,7 @@ class _Writer:
         except queue.Full:
             return
         waiting = _QUEUE_SIZE + 1
-        # As long as it gets on.
+        # Wait while the queue becomes shorter.
         while self._thread.is_alive() and waiting > (waiting := self._records.qsize()):
             self._thread.join(_STOP_TIMEOUT_S)
 
@@ -152,16 +154,16 @@ class _Writer:
             for handler in self._handlers:
                 handler.handle(record)
         for handler in self._handlers:
-            # Closing writes once more what the disk has refused.
+            # close() writes buffered data again and may fail again.
             with contextlib.suppress(OSError):
                 handler.close()
 
 
 class _RecordQueueHandler(QueueHandler):
-    """Takes records where they arise; they are laid out in the thread that writes them."""
+    """Queues records; the writer's thread formats them."""
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        # What the arguments refer to may change or be closed before the thread comes to it.
+        # Format the arguments now: the objects may change or be closed before the writer runs.
         record = copy.copy(record)
         record.msg, record.args = record.getMessage(), None
         if record.exc_info:
@@ -172,7 +174,7 @@ class _RecordQueueHandler(QueueHandler):
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        # One record, one line: what came from the network must not look like another record.
+        # A record is a single line: text from the network must not look like another record.
         message = record.getMessage().replace("\n", "\\n").translate(_CONTROL)
         text = f"{self.formatTime(record)} {record.levelname} {record.name}: {_cut(message)}"
         if record.exc_text:
@@ -181,7 +183,7 @@ class _Formatter(logging.Formatter):
 
 
 def _cut(text: str) -> str:
-    # First redacted: of a secret that is cut in two, a half might not be recognised.
+    # Redact before truncating: a truncated secret might not be recognised.
     text = redact(text)
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}… ({len(text)} characters)"
 
@@ -189,8 +191,8 @@ def _cut(text: str) -> str:
 class _NoLock:
     """A lock that never waits, for handlers that only one thread uses.
 
-    `logging.shutdown` takes the lock of every handler when Python ends; a writer that is stuck on a
-    stopped terminal would keep the program from ending. The attribute must not be None: from
+    `logging.shutdown` acquires the lock of every handler when Python ends; a writer that blocks on
+    a stopped terminal would keep the program from ending. The attribute must not be None: from
     CPython 3.13 on `logging.Handler.handle` runs ``with self.lock``.
     """
 
@@ -208,7 +210,7 @@ class _NoLock:
 
 
 def _no_lock() -> RLock:
-    """Return a `_NoLock` under the type that `logging` gives to `Handler.lock`."""
+    """Return a `_NoLock` with the type of `Handler.lock`."""
     return cast("RLock", _NoLock())
 
 
@@ -228,11 +230,11 @@ class _LogFile(RotatingFileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         stream = self.stream
         if stream is not None and not self._is_current(stream):
-            # Somebody has rotated or removed it, perhaps with its folder: begin anew.
+            # Another program has rotated or removed the file or its folder: open a new file.
             with contextlib.suppress(OSError):
                 stream.close()
             self.stream = None
-        # A file that another program has open cannot be renamed on Windows: it grows, then.
+        # On Windows, a file that another program has open cannot be renamed; it then keeps growing.
         with contextlib.suppress(OSError):
             if self.shouldRollover(record):
                 self.doRollover()
@@ -247,18 +249,18 @@ class _LogFile(RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         make_private(Path(self.baseFilename).parent)
-        # The umask may leave new files open to others.
-        # A FIFO in its place is refused instead of waited for.
+        # Mode 0600: the umask may permit other users to read new files.
+        # O_NONBLOCK: opening a FIFO at this path fails instead of blocking.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
         descriptor = os.open(self.baseFilename, flags, 0o600)
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
 
 class _StandardError(logging.Handler):
-    """Writes to a descriptor, without Python's buffers.
+    """Writes to the descriptor of standard error, without Python's buffers.
 
-    Python waits for their lock when it ends, and a terminal that was stopped (Ctrl+S), or a program
-    that reads no more, would never let go of it.
+    At exit, Python acquires the lock of its buffers; a stopped terminal (Ctrl+S), or a program that
+    no longer reads, would block the exit.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -270,14 +272,14 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         octets = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
-        # It is gone: there is nobody to tell.
+        # Standard error is closed: the failure cannot be reported.
         with contextlib.suppress(OSError):
             while octets:
                 octets = octets[os.write(self._descriptor, octets) :]
 
 
 def _standard_error() -> int | None:
-    """Return its descriptor, None if there is none."""
+    """Return the descriptor of standard error, None if it has none."""
     try:
         return sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What ``trayproxy run`` was told on the command line, checked and parsed."""
+"""The options of ``trayproxy run``, checked and parsed."""
 
 from dataclasses import dataclass, field
 
@@ -7,21 +7,22 @@ from trayproxy.profiles.profile import Method, SignIn, Upstream
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How to run the service in this process.
+    """The options for running the service in this process.
 
     Attributes:
-        listen: The local address for this run, a loopback literal and a port, 0 for any free one;
-            None: as the settings say.
-        profile_name: The name or id of the profile to use in this run; None: the active one.
-        upstream: Instead of a profile: an upstream for this run only; nothing is written.
-        ca_file: For an https `upstream`: the file with the authorities to believe; empty: the
-            system's.
-        user: The user name for `upstream`; empty: ask.
-        password: Its password, from standard input; None: ask.
+        listen: The local address for this run, a loopback literal and a port, 0 for any free port;
+            None for the address of the settings.
+        profile_name: The name or id of the profile for this run; None for the active profile.
+        upstream: An upstream for this run in place of a profile; nothing is saved.
+        ca_file: For an https `upstream`: the file of trusted certificate authorities; empty for
+            those of the system.
+        user: The user name for `upstream`; empty to prompt for it.
+        password: The password for `upstream`, from standard input; None to prompt for it.
         wait_for_port: True to wait for a port that is in use; False to end with an error.
-        sign_in: How one signs in to `upstream`.
-        method: What `upstream` may be answered with.
-        no_prompt: Nobody is asked, whichever faces there are: a parked request gets its 503.
+        sign_in: The way of signing in to `upstream`.
+        method: The authentication scheme to use with `upstream`.
+        no_prompt: True to show no prompts, even if front ends are connected: a request that needs a
+            login receives 503.
     """
 
     listen: tuple[str, int] | None = None

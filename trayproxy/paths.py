@@ -1,7 +1,8 @@
-"""Where files live (ux §7.2): below ``$TRAYPROXY_HOME``, or where platformdirs says.
+"""The paths of TrayProxy's files (ux §7.2): below ``$TRAYPROXY_HOME``, or as platformdirs defines.
 
-Every folder is private. Another user who can write to the runtime folder could put a control socket
-of their own there and be told the password; so a folder that is not ours is refused, not repaired.
+Every folder is private. In a runtime folder that is writable by another user, that user could
+create a control socket and receive the password; therefore a folder of another user is rejected and
+not repaired.
 """
 
 import os
@@ -12,29 +13,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOME_VARIABLE = "TRAYPROXY_HOME"
-"""Names a folder that everything is put below, for tests, demonstrations and second instances."""
+"""The environment variable for a folder that contains all files, for tests, demonstrations and
+second instances."""
 
 SOCKET_PATH_LIMIT = 104
-"""Octets of ``sockaddr_un.sun_path`` with its NUL where it is smallest (macOS; Linux has 108)."""
+"""The size of ``sockaddr_un.sun_path`` with its NUL, in octets, on the system with the smallest
+limit (macOS; Linux has 108)."""
 
 _APP = "trayproxy"
 _SOCKET = "ipc.sock"
 
 
 class PathError(OSError):
-    """A folder cannot be made private; the text says which and why."""
+    """A folder cannot be made private; the text contains the folder and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """The folders of this user's TrayProxy. None of them needs to exist yet.
+    """The folders of this user's TrayProxy. They need not exist.
 
     Attributes:
-        config: Settings, worth a backup.
-        state: What is remembered between runs and may be lost.
-        cache: What can be fetched again.
-        log: Log files.
-        runtime: The control socket and its lock; mostly gone after a restart of the computer.
+        config: The settings, worth a backup.
+        state: Data that is kept between runs and may be lost.
+        cache: Data that can be fetched again.
+        log: The log files.
+        runtime: The control socket and its lock; usually deleted when the computer restarts.
     """
 
     config: Path
@@ -45,7 +48,7 @@ class Paths:
 
     @property
     def config_file(self) -> Path:
-        """The settings."""
+        """The settings file."""
         return self.config / "config.toml"
 
     @property
@@ -55,37 +58,37 @@ class Paths:
 
     @property
     def sign_in_file(self) -> Path:
-        """What is remembered of proxies and of rejected logins (`trayproxy.desk.history`)."""
+        """The history of proxies and rejected logins (`trayproxy.desk.history`)."""
         return self.state / "sign-in.json"
 
     @property
     def socket(self) -> Path:
-        """The control socket; where there are none, the file that says how to connect."""
+        """The control socket; without Unix sockets, the file with the port and the key."""
         return self.runtime / _SOCKET
 
     @property
     def lock(self) -> Path:
-        """The file whose lock the running service holds."""
+        """The file with the instance lock of the running service."""
         return self.runtime / "service.lock"
 
     def prepare(self) -> None:
-        """Make every folder, private.
+        """Create every folder as a private folder.
 
         Raises:
-            PathError: One cannot be made, or belongs to someone else.
+            PathError: A folder cannot be created, or belongs to another user.
         """
         for folder in (self.config, self.state, self.cache, self.log, self.runtime):
             make_private(folder)
 
 
 def locate(environ: Mapping[str, str] = os.environ) -> Paths:
-    """Return the folders for this user, by the environment; touches nothing.
+    """Return the folders for this user, as the environment defines them; create nothing.
 
     Args:
-        environ: Where `HOME_VARIABLE` is looked up; platformdirs reads the process's own.
+        environ: The environment for `HOME_VARIABLE`; platformdirs reads the process's environment.
     """
     if home := environ.get(HOME_VARIABLE):
-        # One home, one socket, however its path is spelt.
+        # The real path: two spellings of a home must lead to the same socket.
         root = Path(os.path.realpath(Path(home).expanduser()))
         runtime = _with_short_socket_path(root / "runtime")
         return Paths(root / "config", root / "state", root / "cache", root / "log", runtime)
@@ -101,13 +104,14 @@ def locate(environ: Mapping[str, str] = os.environ) -> Paths:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only this user can enter; an existing one is checked and closed to others.
+    """Create a folder that only this user can enter; check and restrict an existing folder.
 
     Args:
-        folder: Missing parents are made as well, private too.
+        folder: The folder. Missing parents are created, as private folders too.
 
     Raises:
-        PathError: It cannot be made, is not a folder, or it (or the link to it) is another user's.
+        PathError: The folder cannot be created, is not a folder, or belongs to another user; so may
+            a link to it.
     """
     try:
         for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
@@ -126,7 +130,7 @@ def make_private(folder: Path) -> None:
 
 
 def _check_owner(folder: Path, status: os.stat_result) -> None:
-    # Windows has no user ids; there the folders lie in the profile, which is private by its ACL.
+    # Windows has no user ids; there the folders are in the profile, which is private by its ACL.
     if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
         raise PathError(f"{folder} belongs to another user (uid {status.st_uid})")
 
@@ -135,23 +139,24 @@ def _runtime() -> Path:
     import platformdirs
 
     if not hasattr(os, "geteuid"):
-        # Windows. platformdirs names a folder below %LOCALAPPDATA%\\Temp, whose old files Storage
-        # Sense and Disk Cleanup remove, also of programs that run.
+        # Windows. platformdirs returns a folder below %LOCALAPPDATA%\\Temp; Storage Sense and Disk
+        # Cleanup delete its old files, even files of running programs.
         return platformdirs.user_data_path(_APP, appauthor=False) / "run"
     with warnings.catch_warnings():
-        # No login session, no XDG_RUNTIME_DIR: ordinary over ssh, and no news for anyone.
+        # platformdirs warns if XDG_RUNTIME_DIR is missing, which is normal over ssh.
         warnings.simplefilter("ignore")
         try:
             runtime = platformdirs.user_runtime_path(_APP, appauthor=False)
         except PermissionError:
             return _state_subfolder("run")
-    # The last resort of platformdirs is below the shared folder for temporary files, where another
-    # user can make a folder of that name first, and TrayProxy would never start.
+    # The fallback of platformdirs is in the shared folder for temporary files: another user could
+    # create a folder of that name first, and TrayProxy would never start.
     return _state_subfolder("run") if runtime.parent.name.startswith("runtime-") else runtime
 
 
 def _with_short_socket_path(runtime: Path) -> Path:
-    """Return the folder itself, or a short stand-in that every process of this user finds."""
+    """Return the folder, or a folder with a short path that every process of this user derives from
+    it."""
     if _is_short(runtime):
         return runtime
     import hashlib
@@ -159,8 +164,8 @@ def _with_short_socket_path(runtime: Path) -> Path:
     name = "run-" + hashlib.sha256(os.fsencode(runtime)).hexdigest()[:12]
     if _is_short(private := _state_subfolder(name)):
         return private
-    # The home of this user has a path of some 60 octets. Not tempfile's folder: $TMPDIR may differ
-    # between the service and a face.
+    # The path of the user's home is longer than some 60 octets. tempfile's folder cannot be used:
+    # $TMPDIR may differ between the service and a front end.
     return Path(f"/tmp/{_APP}-{os.geteuid()}-{name}")
 
 
@@ -169,7 +174,7 @@ def _is_short(runtime: Path) -> bool:
 
 
 def _state_subfolder(name: str) -> Path:
-    """Return a folder in the state directory, where only this user can make one."""
+    """Return a folder in the state directory, in which only this user can create files."""
     import platformdirs
 
     return platformdirs.user_state_path(_APP, appauthor=False) / name

@@ -1,10 +1,12 @@
-"""The demonstration, ``trayproxy demo``: the main job on one computer; nothing of yours is touched.
+"""The demonstration, ``trayproxy demo``: TrayProxy's main use case on a single computer, without a
+change to the user's settings or keyring.
 
-A small company network on loopback (`office`: a web site, and upstream proxies in front of it), a
-temporary home for the real service and the real tray (`stage`), and two ways to see the main job:
-played by itself and checked step by step (`story`), or done by the person (`guide`).
+It consists of a small company network on loopback (`company_network`: a web site behind two
+upstream proxies), a temporary home with the real service and the real tray (`surroundings`), and
+two ways to run the use case: automatically, with a check of each step (`script`), or by the user
+(`guide`).
 
-This room is a face that brings its own upstream: it imports `trayproxy.control`, the values that
-the messages carry, and `trayproxy.paths`. The service and the tray are separate processes, started
-as a person would start them.
+The package is a front end with its own upstream: it imports `trayproxy.control`, the values in the
+messages, and `trayproxy.paths`. The service and the tray are separate processes, started with the
+usual commands.
 """

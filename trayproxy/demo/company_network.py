@@ -1,7 +1,7 @@
-"""The demonstration's company network, in a thread of its own: a web site behind two proxies.
+"""The company network of the demonstration, on its own thread: a web site behind two proxies.
 
-“Office” demands a sign-in, “Lab” does not. The site has an invented name that only they know, so a
-page that arrives has come through one of them.
+The proxy “Office” requires a sign-in, “Lab” does not. Only the proxies resolve the site's invented
+name, so a page that arrives has passed through a proxy.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from trayproxy.demo.upstream import DemoProxy, ProxyLogEntry
 from trayproxy.demo.wire import LOOPBACK, listening
 
 SITE = ("www.demo.example", 80)
-"""The web site's host and port; ``example`` belongs to nobody (RFC 2606, section 3)."""
+"""The web site's host and port; the ``example`` domain is reserved (RFC 2606, section 3)."""
 
 URL = f"http://{SITE[0]}/"
 
@@ -33,7 +33,7 @@ _PASSWORD_LENGTH = 8
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the proxies listen on `LOOPBACK`."""
+    """The ports of the proxies on `LOOPBACK`."""
 
     office: int
     lab: int
@@ -41,11 +41,11 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class CompanyNetwork:
-    """The network, running.
+    """The running network.
 
     Attributes:
-        login: What the proxy “Office” accepts.
-        ports: Where the proxies listen.
+        login: The login that the proxy “Office” accepts.
+        ports: The ports of the proxies.
     """
 
     login: Login
@@ -58,7 +58,7 @@ class CompanyNetwork:
 
 
 def new_login() -> Login:
-    """Return a login made for this run; its password is easily typed."""
+    """Return a new login with a random password that is easy to type."""
     letters = (secrets.choice(string.ascii_lowercase) for _ in range(_PASSWORD_LENGTH))
     return Login(_USER, "".join(letters))
 

@@ -1,4 +1,4 @@
-"""The main job, done by the person: what to type, and what happens meanwhile."""
+"""The interactive demonstration: print instructions, and report events."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,30 +21,30 @@ from trayproxy.demo.surroundings import CONTROL_ERRORS, SurroundingsError
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
 
 PrintLine = Callable[[str], None]
-"""Shows a line to the person."""
+"""Prints a line for the user."""
 
 _POLL_INTERVAL_S = 1.0
-"""On Windows a wait without an end is deaf to Ctrl+C."""
+"""On Windows, a wait without a timeout cannot be interrupted by Ctrl+C."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceEnded:
-    """The service has ended without a word."""
+    """The connection to the service closed without `Quitting`."""
 
 
 DemoEvent = ProxyLogEntry | Event | ServiceEnded
 
 DescribeEvent = Callable[[DemoEvent], str]
-"""Returns what happened as a line, empty if it is no news."""
+"""Returns a line that describes an event, empty if the event is not reported."""
 
 
 def introduction(network: CompanyNetwork, proxy_url: str, *, has_tray: bool) -> Iterator[str]:
-    """Yield the lines that say what runs and what to try.
+    """Yield the lines of the instructions.
 
     Args:
         network: The company's network.
-        proxy_url: TrayProxy, as a program's proxy.
-        has_tray: Whether questions come as a dialog; else in this terminal.
+        proxy_url: The URL of TrayProxy as a program's proxy.
+        has_tray: True if prompts are shown as dialogs, False if they are shown in this terminal.
     """
     where = "its icon is in your tray" if has_tray else "it asks in this terminal"
     yield "A demonstration of TrayProxy. Everything runs on this computer, in a temporary folder;"
@@ -68,11 +68,11 @@ def introduction(network: CompanyNetwork, proxy_url: str, *, has_tray: bool) -> 
 
 
 def command(proxy_url: str, curl: str | None) -> str:
-    """Return a command line that fetches the page through TrayProxy with what is installed.
+    """Return a command line that fetches the page through TrayProxy with an installed program.
 
     Args:
-        proxy_url: TrayProxy, as a program's proxy.
-        curl: Where curl is, None if it is not installed.
+        proxy_url: The URL of TrayProxy as a program's proxy.
+        curl: The path of curl, None if curl is not installed.
     """
     if curl:
         return f"curl -x {proxy_url} {URL}"
@@ -83,16 +83,16 @@ def command(proxy_url: str, curl: str | None) -> str:
 def follow(
     client: Client, events: "SimpleQueue[DemoEvent]", describe: DescribeEvent, print_line: PrintLine
 ) -> None:
-    """Tell what happens until TrayProxy is told to quit.
+    """Print events until TrayProxy quits.
 
     Args:
-        client: A face of the service.
-        happenings: Where the proxies put their log; the service's events join them.
-        tell: Puts it into words.
-        say: Shows a line.
+        client: A connection to the service.
+        events: The queue of the proxies' log entries; the events of the service are added to it.
+        describe: Returns the line for an event.
+        print_line: Prints a line for the user.
 
     Raises:
-        StageError: The service ended without being told to.
+        SurroundingsError: The service ended unexpectedly.
     """
     client.request(Subscribe())
     Thread(target=_listen, args=(client, events), daemon=True).start()
@@ -104,7 +104,7 @@ def follow(
         if isinstance(event, ServiceEnded):
             raise SurroundingsError("TrayProxy has ended unexpectedly")
         if isinstance(event, PromptChanged):
-            # A question changes with everyone who waits; only its reasons are news.
+            # A prompt also changes with each waiting request; report it once for each reason.
             key = (event.prompt.number, event.prompt.reason)
             if key in seen:
                 continue
@@ -114,7 +114,7 @@ def follow(
 
 
 def describe_proxy_entry(event: DemoEvent) -> str:
-    """Return what the proxies have seen as a line, empty for anything else."""
+    """Return the line for a proxy's log entry, empty for any other event."""
     match event:
         case ProxyLogEntry(proxy, ProxyDecision.CHALLENGED, request):
             return f"{proxy}: 407, wants a sign-in     {_printable(request)}"
@@ -127,7 +127,7 @@ def describe_proxy_entry(event: DemoEvent) -> str:
 
 
 def describe_event(event: DemoEvent) -> str:
-    """Return what happened as a line, empty if it is no news."""
+    """Return the line for an event, empty if the event is not reported."""
     match event:
         case PromptChanged(question) if question.reason is PromptReason.TYPED_REJECTED:
             return "TrayProxy: asks again, the proxy did not accept this password"

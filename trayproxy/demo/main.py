@@ -1,4 +1,4 @@
-"""``trayproxy demo``: puts the pieces together, and takes everything away again."""
+"""``trayproxy demo``: start the parts of the demonstration, and remove everything at the end."""
 
 import contextlib
 import signal
@@ -34,13 +34,13 @@ from trayproxy.exit_codes import ExitCode
 def main(print_line: PrintLine) -> int:
     """Run the demonstration.
 
-    A person at a terminal is told what to do; without one it plays by itself.
+    At a terminal, the demonstration prints instructions; otherwise it runs automatically.
 
     Args:
-        say: Shows a line.
+        print_line: Prints a line for the user.
 
     Returns:
-        0; 1 if something did not come out as promised; 130 after Ctrl+C while it played by itself.
+        0; 1 if a step failed; 130 after Ctrl+C during the automatic run.
     """
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty()
     try:
@@ -57,10 +57,10 @@ def main(print_line: PrintLine) -> int:
 
 
 def play(print_line: PrintLine) -> int:
-    """Play the main job by itself, step by step.
+    """Run the use case automatically, step by step.
 
     Args:
-        say: Shows a line.
+        print_line: Prints a line for the user.
 
     Returns:
         0, or 1 if a step failed.
@@ -85,14 +85,14 @@ def play(print_line: PrintLine) -> int:
 
 
 def show(print_line: PrintLine, display: bool) -> int:
-    """Let the person do the main job; ends with *Quit* or Ctrl+C.
+    """Run the interactive demonstration, until *Quit* or Ctrl+C.
 
     Args:
-        say: Shows a line.
-        display: Show the tray; else the service asks in this terminal.
+        print_line: Prints a line for the user.
+        display: True to show the tray; False to show prompts in this terminal.
 
     Returns:
-        0, or 1 if something did not start or ended unexpectedly.
+        0, or 1 if a part did not start or ended unexpectedly.
     """
     events: SimpleQueue[DemoEvent] = SimpleQueue()
     try:
@@ -103,13 +103,14 @@ def show(print_line: PrintLine, display: bool) -> int:
             tray(home) if display else contextlib.nullcontext(),
             home.attach(can_prompt=False) as client,
         ):
-            # This face says that it can ask, and leaves. Until the tray is there, requests wait for
-            # its return, as they do while a tray restarts; without any face they would be refused.
+            # This front end announces that it can show prompts, and disconnects. Requests then wait
+            # until the tray connects, as during a restart of the tray; without any front end they
+            # would be refused.
             with home.attach(can_prompt=True) as prompting:
                 save_profiles(prompting, network)
             for line in introduction(network, running.url, has_tray=display):
                 print_line(line)
-            # The terminal tells of its questions itself.
+            # The terminal shows its prompts itself.
             follow(client, events, describe_event if display else describe_proxy_entry, print_line)
     except (OSError, SurroundingsError, *CONTROL_ERRORS) as error:
         print_line(f"The demonstration ends: {error}")
@@ -120,7 +121,7 @@ def show(print_line: PrintLine, display: bool) -> int:
 
 @contextlib.contextmanager
 def _exit_on_signals() -> Iterator[None]:
-    """Let a signal that ends a program unwind it first, so that nothing is left running."""
+    """Turn SIGTERM and SIGHUP into SystemExit, so that all context managers clean up."""
 
     def exit_by_signal(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""The demonstration's web site: one page."""
+"""The web site of the demonstration: one page."""
 
 from trayproxy.demo.wire import DemoRequestHead, DemoStream, read_head, write_response
 
@@ -6,9 +6,9 @@ PAGE = "This is the demonstration's page. The proxy let you in.\n"
 
 
 async def serve_page(stream: DemoStream) -> None:
-    """Answer requests on one connection with the page until the client leaves."""
+    """Respond to the requests of one connection with the page until the client disconnects."""
     while (head := await read_head(stream.reader)) is not None:
-        # A body is not read, so nothing behind it can be.
+        # The body of a request is not read, so no request after it can be read.
         last = head.has_body or head.value("connection").lower() == "close"
         stream.writer.write(_answer(head, last))
         await stream.writer.drain()

@@ -1,4 +1,4 @@
-"""A program that knows nothing of sign-ins, as so many do: it fetches the page through a proxy."""
+"""A program without support for proxy authentication: it fetches the page through a proxy."""
 
 import http.client
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class FetchedPage:
-    """What came back.
+    """The response to the program's request.
 
     Attributes:
         status: The status code.
@@ -23,11 +23,11 @@ class FetchedPage:
 
 
 def fetch(proxy_port: int) -> FetchedPage:
-    """Fetch the page by a plain request in absolute form (RFC 9112, section 3.2.2).
+    """Fetch the page with a request in absolute form (RFC 9112, section 3.2.2).
 
     Raises:
-        OSError: There was no answer.
-        http.client.HTTPException: The answer was no HTTP.
+        OSError: There was no response.
+        http.client.HTTPException: The response was not HTTP.
     """
     connection = http.client.HTTPConnection(LOOPBACK, proxy_port, _TIMEOUT_S)
     return _get(connection, URL)
@@ -37,8 +37,8 @@ def fetch_through_tunnel(proxy_port: int) -> FetchedPage:
     """Fetch the page through a tunnel (CONNECT), as for https.
 
     Raises:
-        OSError: There was no answer, or the tunnel was refused; the text has the status.
-        http.client.HTTPException: The answer was no HTTP.
+        OSError: There was no response, or the tunnel was refused; the text contains the status.
+        http.client.HTTPException: The response was not HTTP.
     """
     connection = http.client.HTTPConnection(LOOPBACK, proxy_port, _TIMEOUT_S)
     connection.set_tunnel(*SITE)

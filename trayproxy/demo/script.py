@@ -1,8 +1,8 @@
-"""The main job, played by itself and checked step by step.
+"""The automatic demonstration: run the use case and check each step.
 
-Two programs meet a 407, one question is asked, a wrong and then the right password are typed, the
-programs get their page, and the next request is not asked about. Each step says in one sentence
-what happened; the first that does not come out as promised ends the story.
+Two programs receive a 407, TrayProxy opens a single prompt, a wrong and then the right password are
+entered, the programs receive their page, and the next request opens no prompt. Each step returns a
+sentence; the first failed step ends the script.
 """
 
 import http.client
@@ -43,7 +43,7 @@ from trayproxy.demo.surroundings import (
 from trayproxy.demo.upstream import ProxyDecision, ProxyLogEntry
 
 STEP_TIMEOUT_S = 20.0
-"""How long a step may wait for what it promises."""
+"""The timeout for the expected result of a step."""
 
 _END_TIMEOUT_S = 20.0
 
@@ -51,11 +51,11 @@ _EventT = TypeVar("_EventT", bound=Event)
 
 
 class StepError(Exception):
-    """A step did not come out as promised; the text says how."""
+    """A step did not have the expected result; the text contains the difference."""
 
 
 class DemoScript:
-    """The steps, in their order; each returns the sentence that tells it."""
+    """The steps of the script, in order; each step returns a sentence about its result."""
 
     def __init__(
         self,
@@ -66,15 +66,15 @@ class DemoScript:
         client: Client,
         programs: Executor,
     ) -> None:
-        """Set the story on its stage.
+        """Set the parts of the demonstration.
 
         Args:
             network: The company's network.
-            log: What its proxies have seen; grows meanwhile.
-            made: The home of the service.
+            log: The log of the proxies; it grows while the script runs.
+            home: The home of the service.
             running: The service.
-            client: A face of the service that answers questions.
-            programs: Where programs run while the story goes on; room for two.
+            client: A connection to the service as a front end that answers prompts.
+            programs: The executor for the programs, with at least two threads.
         """
         self._network = network
         self._log = log
@@ -86,13 +86,13 @@ class DemoScript:
         self._prompt_numbers: set[int] = set()
 
     def play(self) -> Iterator[str]:
-        """Play the steps one by one.
+        """Run the steps in order.
 
         Yields:
-            What has happened.
+            The sentence about the result of a step.
 
         Raises:
-            StepError: A step did not come out as promised.
+            StepError: A step did not have the expected result.
         """
         for step in (
             self._a_program_alone_is_refused,
@@ -191,11 +191,12 @@ class DemoScript:
 
     def _answer(self, login: Login) -> None:
         (number,) = self._prompt_numbers
-        # There is no keyring here that could remember it.
+        # The demonstration has no keyring.
         request(self._client, AnswerPrompt(number, login, remember=False))
 
     def _wait_for(self, kind: type[_EventT], condition: Callable[[_EventT], bool]) -> _EventT:
-        """Return the first event that is wanted; note the questions on the way."""
+        """Return the first event of a type that fulfils a condition; record the prompts on the
+        way."""
         deadline = time.monotonic() + STEP_TIMEOUT_S
         while (left_s := deadline - time.monotonic()) > 0:
             for event in self._client.events(left_s):
@@ -211,7 +212,7 @@ class DemoScript:
 
     def _check_no_new_question(self) -> None:
         count_before = len(self._prompt_numbers)
-        # Whatever was asked was sent before this reply.
+        # The event of a new prompt would arrive before this reply.
         request(self._client, GetStatus())
         for event in self._client.events(0.0):
             self._record(event)

@@ -1,7 +1,7 @@
-"""Where the demonstration plays: a temporary home, the real service in it, and the real tray.
+"""The processes of the demonstration: the real service and the real tray, in a temporary home.
 
-Everything is started as a person would start it, with an environment in which nothing of the
-person's own can be reached: not their settings, not their keyring, not their proxy variables.
+Both are started with the usual commands, in an environment without access to the user's settings,
+keyring and proxy variables.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from trayproxy.paths import HOME_VARIABLE, Paths, locate
 from trayproxy.profiles.profile import Profile, SignIn, Upstream
 
 NO_KEYRING = "keyring.backends.fail.Keyring"
-"""keyring's backend that stores nothing; TrayProxy then keeps passwords in memory only."""
+"""The keyring backend that stores no passwords; TrayProxy then keeps passwords in memory only."""
 
 START_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 10.0
@@ -48,26 +48,26 @@ CONTROL_ERRORS = (
     ServiceRefusedError,
     ProtocolError,
 )
-"""What a conversation with the service may end in."""
+"""The errors of a connection to the service."""
 
 
 class SurroundingsError(Exception):
-    """Something did not start or did not do as asked; the text says what and why."""
+    """A process did not start or a request failed; the text contains the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemporaryHome:
-    """A temporary home.
+    """A temporary home of TrayProxy.
 
     Attributes:
-        folder: The folder.
+        folder: The folder of the home.
     """
 
     folder: Path
 
     @property
     def paths(self) -> Paths:
-        """Where the service's files lie below the home."""
+        """The paths of the service's files in the home."""
         return locate({HOME_VARIABLE: str(self.folder)})
 
     def environment(self) -> dict[str, str]:
@@ -75,10 +75,10 @@ class TemporaryHome:
         return isolated_environment(process.environment(os.environ), self.folder)
 
     def attach(self, *, can_prompt: bool) -> Client:
-        """Return a connection to the service, with the introductions made.
+        """Return a connection to the service, after `Hello`.
 
         Args:
-            asks: Whether this face answers questions.
+            can_prompt: True if this front end answers prompts.
         """
         client = connect(self.paths)
         client.hello("terminal" if can_prompt else "cli", can_prompt=can_prompt)
@@ -87,7 +87,7 @@ class TemporaryHome:
 
 @contextlib.contextmanager
 def temporary_home() -> Iterator[TemporaryHome]:
-    """Make a home, and remove it at the end with whatever still runs in it."""
+    """Create a home; at the end, quit the service that runs in it and remove the home."""
     with tempfile.TemporaryDirectory(prefix="trayproxy-demo-") as folder:
         home = TemporaryHome(Path(folder))
         try:
@@ -97,28 +97,28 @@ def temporary_home() -> Iterator[TemporaryHome]:
 
 
 def _quit(home: TemporaryHome) -> None:
-    # Not only the service that we started: the tray may have started another.
+    # The tray may have started another service than the demonstration.
     with contextlib.suppress(*CONTROL_ERRORS), home.attach(can_prompt=False) as client:
         client.request(Quit())
 
 
 def isolated_environment(inherited: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return an environment that leads to no settings and no keyring of the person's own.
+    """Return an environment without access to the user's settings and keyring.
 
     Args:
-        inherited: The environment to begin with: display, language, where programs are.
-        folder: What `HOME_VARIABLE` is set to.
+        inherited: The base environment, with the display, the language and the path.
+        home: The value of `HOME_VARIABLE`.
     """
     return {**inherited, HOME_VARIABLE: str(home), "PYTHON_KEYRING_BACKEND": NO_KEYRING}
 
 
 @dataclass(frozen=True, slots=True)
 class RunningService:
-    """The service, running.
+    """The running service.
 
     Attributes:
-        process: Its process.
-        port: Where it listens on `LOOPBACK`.
+        process: The process of the service.
+        port: The port of the service on `LOOPBACK`.
     """
 
     process: subprocess.Popen[str]
@@ -126,7 +126,7 @@ class RunningService:
 
     @property
     def url(self) -> str:
-        """What a program takes for its proxy."""
+        """The URL of the service as a program's proxy."""
         return f"http://{LOOPBACK}:{self.port}"
 
 
@@ -135,11 +135,11 @@ def service(home: TemporaryHome, *, terminal: bool) -> Iterator[RunningService]:
     """Run ``trayproxy run`` until the block ends.
 
     Args:
-        made: The home it runs in.
-        terminal: Leave it the terminal, so that it asks its questions there.
+        home: The home of the service.
+        terminal: True to give the terminal to the service, which then shows prompts there.
 
     Raises:
-        StageError: It does not start.
+        SurroundingsError: The service does not start.
     """
     error_file = home.folder / "service.err"
     with contextlib.ExitStack() as opened:
@@ -151,7 +151,8 @@ def service(home: TemporaryHome, *, terminal: bool) -> Iterator[RunningService]:
             stdout=subprocess.PIPE,
             stderr=errors,
             encoding="utf-8",
-            # Ctrl+C is ours to handle, but who asks at the terminal must belong to its session.
+            # The demonstration handles Ctrl+C itself; a service with the terminal must stay in the
+            # terminal's session.
             start_new_session=not terminal,
         )
     try:
@@ -176,7 +177,7 @@ def tray(home: TemporaryHome) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def terminate(running: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    """End a process, kindly at first."""
+    """End a process with SIGTERM, after a timeout with SIGKILL."""
     running.terminate()
     try:
         running.wait(_END_TIMEOUT_S)
@@ -188,7 +189,7 @@ def terminate(running: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
 def _port(running: subprocess.Popen[str], error_file: Path) -> int:
     assert running.stdout is not None
     port: Future[int] = Future()
-    # The thread reads on to the end: a full pipe would stop the service.
+    # The thread reads until the end: a full pipe would block the service.
     Thread(target=_read, args=(running.stdout, port), daemon=True).start()
     try:
         return port.result(START_TIMEOUT_S)
@@ -197,7 +198,7 @@ def _port(running: subprocess.Popen[str], error_file: Path) -> int:
             f"TrayProxy does not listen after {START_TIMEOUT_S:.0f} s"
         ) from None
     except EOFError:
-        # All its words are there once it has ended.
+        # The error file is complete after the end of the process.
         terminate(running)
         output = error_file.read_text("utf-8")[-_LAST_WORDS:].strip() if error_file.exists() else ""
         raise SurroundingsError(
@@ -225,10 +226,10 @@ def profiles(network: CompanyNetwork) -> tuple[Profile, Profile]:
 
 
 def save_profiles(client: Client, network: CompanyNetwork) -> None:
-    """Give the service the two profiles and make “Office” the active one.
+    """Save the two profiles in the service and activate “Office”.
 
     Raises:
-        StageError: The service refuses one.
+        SurroundingsError: The service rejects a profile.
     """
     demo_profiles = profiles(network)
     for profile in demo_profiles:
@@ -240,7 +241,7 @@ def request(client: Client, request: Request) -> Reply:
     """Send a request and return its reply.
 
     Raises:
-        StageError: The service could not do it.
+        SurroundingsError: The request failed.
     """
     reply = client.request(request)
     if isinstance(reply, Failed):

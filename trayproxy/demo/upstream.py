@@ -1,7 +1,9 @@
-"""The demonstration's upstream proxy: asks for a sign-in, and keeps a log (RFC 9110, section 11.7).
+"""The upstream proxy of the demonstration: it requires a sign-in, and keeps a log (RFC 9110,
+section 11.7).
 
-It speaks Basic (RFC 7617), passes plain requests and tunnels, and reaches invented hosts only. What
-passed keeps its connection to the end, so each passed request costs one; a refused one does not.
+The proxy supports Basic (RFC 7617), forwards plain requests and tunnels, and reaches invented hosts
+only. It closes the connection after each forwarded request; after a challenge the connection stays
+open.
 """
 
 import asyncio
@@ -25,23 +27,24 @@ from trayproxy.demo.wire import (
 
 
 class ProxyDecision(Enum):
-    """What the proxy thought of a request."""
+    """The decision of the proxy about a request."""
 
     CHALLENGED = auto()
-    """It brought no credentials: 407."""
+    """The request had no credentials: 407."""
     REJECTED = auto()
-    """It brought the wrong ones: 407. In a company, a step towards a locked account."""
+    """The request had wrong credentials: 407. At a company proxy, such requests may lock the
+    account."""
     PASSED = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyLogEntry:
-    """A line of the proxy's log.
+    """An entry of the proxy's log.
 
     Attributes:
-        proxy: The proxy's name.
-        decision: What became of the request.
-        request: Its method and target. Untrusted.
+        proxy: The name of the proxy.
+        decision: The decision about the request.
+        request: The method and the target of the request. Untrusted.
     """
 
     proxy: str
@@ -54,9 +57,9 @@ class DemoProxy:
     """An upstream proxy.
 
     Attributes:
-        name: Its realm, and its name in the log.
-        login: Who may pass, None: everyone.
-        hosts: The port on loopback of each host and port that can be reached through it.
+        name: The proxy's realm, and its name in the log.
+        login: The login that the proxy accepts, None to accept all requests.
+        hosts: The loopback port for each host and port that can be reached through the proxy.
         log: Called with every request, on the loop's thread.
     """
 
@@ -66,7 +69,8 @@ class DemoProxy:
     log: Callable[[ProxyLogEntry], None]
 
     async def serve(self, stream: DemoStream) -> None:
-        """Serve a client's connection: challenge as often as needed, then pass one request."""
+        """Serve a client connection: send challenges until a request is accepted, then forward the
+        request."""
         while (head := await read_head(stream.reader)) is not None:
             decision = self._decide(head)
             self.log(ProxyLogEntry(self.name, decision, f"{head.method} {head.target}"))
@@ -76,7 +80,7 @@ class DemoProxy:
             stream.writer.write(self._challenge(head))
             await stream.writer.drain()
             if head.has_body:
-                # The body would be read as the next request.
+                # The body was not read, and would be parsed as the next request.
                 return
 
     def _decide(self, head: DemoRequestHead) -> ProxyDecision:
@@ -85,7 +89,7 @@ class DemoProxy:
             return ProxyDecision.PASSED
         if not credentials:
             return ProxyDecision.CHALLENGED
-        # The scheme's name is case-insensitive, the token is not (RFC 9110, section 11.1).
+        # The scheme's name is case-insensitive; the token is not (RFC 9110, section 11.1).
         scheme, _, token = credentials.partition(" ")
         expected = b64encode(f"{self.login.user}:{self.login.password}".encode())
         if scheme.lower() == "basic" and hmac.compare_digest(token.encode(), expected):
@@ -136,7 +140,8 @@ async def _tunnel(client: DemoStream, origin: DemoStream) -> None:
 
 
 async def _forward(head: DemoRequestHead, client: DemoStream, origin: DemoStream) -> None:
-    """Send the request on its own connection to the origin, whose end is the response's end."""
+    """Forward the request on a new connection to the origin; the response ends with the
+    connection."""
     origin.writer.write(_rewritten(head))
     body = asyncio.create_task(relay(client.reader, origin.writer))
     await relay(origin.reader, client.writer)

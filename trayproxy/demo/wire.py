@@ -1,7 +1,7 @@
-"""Just enough HTTP/1.1 for the ends of the demonstration (RFC 9112), on asyncio streams.
+"""A minimal HTTP/1.1 implementation for the demonstration (RFC 9112), on asyncio streams.
 
-It serves well-formed messages without bodies, which is what the demonstration sends. It is no part
-of the proxy and shares nothing with it: a mistake on one side must not hide one on the other.
+It handles well-formed messages without bodies, as the demonstration sends them. It shares no code
+with the proxy: a mistake in one implementation must not hide the same mistake in the other.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 LOOPBACK = "127.0.0.1"
 
 HEAD_LIMIT = 64 * 1024
-"""Octets of a head; more closes the connection."""
+"""The maximum size of a head in octets; a larger head closes the connection."""
 
 _CHUNK = 64 * 1024
 
@@ -25,7 +25,7 @@ class DemoStream:
     writer: asyncio.StreamWriter
 
     def close(self) -> None:
-        """Close it without waiting."""
+        """Close the connection without waiting."""
         self.writer.close()
 
 
@@ -34,9 +34,9 @@ class DemoRequestHead:
     """The head of a request.
 
     Attributes:
-        method: As received.
-        target: As received.
-        fields: Name, in lower case, and value of each line.
+        method: The method as received.
+        target: The request target as received.
+        fields: The name in lower case and the value of each field line.
     """
 
     method: str
@@ -44,19 +44,21 @@ class DemoRequestHead:
     fields: tuple[tuple[str, str], ...]
 
     def value(self, name: str) -> str:
-        """Return the value of the first field of this name (lower case), empty if there is none."""
+        """Return the value of the first field with a name (lower case), empty if there is no such
+        field."""
         return next((value for field, value in self.fields if field == name), "")
 
     @property
     def has_body(self) -> bool:
-        """Whether a body follows (RFC 9112, section 6)."""
+        """True if a body follows the head (RFC 9112, section 6)."""
         return self.value("content-length") not in ("", "0") or bool(
             self.value("transfer-encoding")
         )
 
 
 async def read_head(reader: asyncio.StreamReader) -> DemoRequestHead | None:
-    """Read the head of the next request; None if there is none that can be understood."""
+    """Return the head of the next request; None at the end of the stream or if the head is
+    malformed."""
     try:
         octets = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
@@ -77,13 +79,14 @@ def _field(line: str) -> tuple[str, str]:
 def write_response(
     status: str, body: str = "", fields: Iterable[str] = (), *, head_only: bool = False
 ) -> bytes:
-    """Return a whole response with a text.
+    """Return a complete response with a text body.
 
     Args:
-        status: The code and its reason, ``200 OK``.
+        status: The status code and the reason phrase, ``200 OK``.
         body: The text.
-        fields: Further field lines, ``Connection: close``.
-        head_only: Leave the body away, as an answer to HEAD must (RFC 9110, section 9.3.2).
+        fields: Additional field lines, ``Connection: close``.
+        head_only: True to omit the body, as required in a response to HEAD (RFC 9110, section
+            9.3.2).
     """
     octets = body.encode()
     lines = [
@@ -98,7 +101,8 @@ def write_response(
 
 
 async def relay(octets: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
-    """Pass on what comes until its end, and then the end itself (RFC 9110, section 9.3.6)."""
+    """Relay octets until the end of the stream, then shut down the other stream (RFC 9110, section
+    9.3.6)."""
     with contextlib.suppress(ConnectionError):
         while data := await octets.read(_CHUNK):
             to.write(data)
@@ -109,10 +113,10 @@ async def relay(octets: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
 
 @contextlib.asynccontextmanager
 async def listening(serve: Callable[[DemoStream], Awaitable[None]]) -> AsyncIterator[int]:
-    """Serve on a free loopback port until the block ends; that ends open connections too.
+    """Serve connections on a free loopback port until the block ends; then close all connections.
 
     Args:
-        serve: Serves one connection, which is closed behind it.
+        serve: Serves one connection, which is closed afterwards.
 
     Yields:
         The port.
