@@ -1,7 +1,7 @@
 """Protects the memory of this process from other programs, and raises its descriptor limit.
 
-The protection concerns passwords in memory (security.md, T15 and T16). A malicious program
-of the same user can still read the memory.
+The protection concerns passwords in memory (security.md, T15 and T16). A malicious program of the
+same user can still read the memory.
 """
 
 import contextlib

@@ -45,7 +45,7 @@ def guess_shell(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def known_shell(program: str) -> str | None:
-    r"""Return the shell with a program name or path: ``-bash``, ``/bin/zsh``, ``C:\…\cmd.exe``.
+    r"""Return the shell of a program name or path: ``-bash``, ``/bin/zsh``, ``C:\…\cmd.exe``.
 
     Args:
         program: The name or path.

@@ -1,9 +1,9 @@
 """Reads lines from, and writes to, the controlling terminal of this process.
 
 Standard input and output are not used: they may be redirected. Reading can be abandoned when
-another event occurs, such as a login typed in a window. The implementation for
-Unix uses termios(3); the implementation for Windows uses the console functions of the C library
-(_getwch, _kbhit).
+another event occurs, such as a login typed in a window. The implementation for Unix uses
+termios(3); the implementation for Windows uses the console functions of the C library (_getwch,
+_kbhit).
 """
 
 import contextlib

@@ -14,8 +14,7 @@ def watch_network(loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]
     """Call a function after each change of the network.
 
     Changes within `SETTLE_S` seconds are reported by one call. Suspending and resuming the computer
-    is not a change if the network is the same afterwards (see
-    `trayproxy.desktop.suspend_clock`).
+    is not a change if the network is the same afterwards (see `trayproxy.desktop.suspend_clock`).
 
     Args:
         loop: The running event loop; it calls `on_change`.

@@ -16,7 +16,7 @@ from trayproxy.desktop.socket_owner.linux import SockDiagLookup
 
 
 def pids_of(wanted: set[ConnectionEnds]) -> dict[ConnectionEnds, int]:
-    """Return the process ids of connections, where this user may inspect the process.
+    """Return the process ids of connections; leave out processes that this user may not inspect.
 
     Args:
         wanted: The connections.

@@ -1,8 +1,8 @@
 """macOS: the lock of the screen, by the session dictionary of the window server.
 
 The result of ``CGSessionCopyCurrentDictionary`` (Quartz Display Services) contains the key
-``CGSSessionScreenIsLocked`` while the screen is locked. Apple documents neither this key
-nor the type of its value. The documented Boolean keys of the dictionary, such as
+``CGSSessionScreenIsLocked`` while the screen is locked. Apple documents neither this key nor the
+type of its value. The documented Boolean keys of the dictionary, such as
 ``kCGSessionOnConsoleKey``, have a CFBoolean (CGSession.h). The type of the value is therefore
 checked first, since CFBooleanGetValue is undefined for other types; a CFNumber is read as a number.
 
@@ -52,7 +52,7 @@ class MacScreenLock:
         frameworks: Frameworks | None = None,
         interval_s: float = POLL_INTERVAL_S,
     ) -> None:
-        """Create a stopped watch.
+        """Create a watch; `start` starts the polling.
 
         Args:
             on_change: Called for each change of the lock state, in the thread of the watch.

@@ -37,7 +37,7 @@ WindowProcedure = _FUNCTION_TYPE(
 
 
 class WindowClass(ctypes.Structure):
-    """``WNDCLASSW`` (winuser.h)."""
+    """The structure ``WNDCLASSW`` (winuser.h), which describes a window class."""
 
     _fields_ = (
         ("style", ctypes.c_uint),
@@ -66,7 +66,7 @@ class WindowsScreenLock:
     """A watch with a hidden window and a thread for its message loop."""
 
     def __init__(self, on_change: OnLockChange, libraries: SessionLibraries | None = None) -> None:
-        """Create a stopped watch.
+        """Create a watch; `start` creates its window.
 
         Args:
             on_change: Called for each change of the lock state, in the thread of the watch.

@@ -11,8 +11,8 @@ derive both from the file of the socket). A half-closed socket held by a process
 its true user id.
 
 Both sources report the state of the socket. Only the states of a connected socket are accepted:
-after a client has reset its connection, another program may be connecting (``SYN_SENT``) from
-the same address and port without being the peer.
+after a client has reset its connection, another program may be connecting (``SYN_SENT``) from the
+same address and port without being the peer.
 """
 
 import errno
@@ -88,7 +88,7 @@ class SockDiagLookup:
         return 0 if found is None else found[1]
 
     def user_listening(self, address: Endpoint, family: int) -> User | None:
-        """Return the user of the program listening at an address; None without such a program.
+        """Return the user of the program listening at an address; None if no program does.
 
         Args:
             address: An IP address and a port.
@@ -223,8 +223,8 @@ class ProcNetLookup:
 def _find(table: bytes, theirs: str, ours: str) -> SocketOwner | None:
     """Return the owner of the socket with these two ends, in the format of the table.
 
-    Sockets bound to different interfaces may have the same ends, and the table does not
-    show which of them is the peer. None is returned if their owners differ.
+    Sockets bound to different interfaces may have the same ends, and the table does not show which
+    of them is the peer. None is returned if their owners differ.
     """
     ends = f" {theirs} {ours} ".encode()
     found: set[SocketOwner] = set()

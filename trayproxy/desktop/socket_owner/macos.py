@@ -9,8 +9,8 @@ and kind, fields appended by newer kernels do no harm.
 A connection without a process stays in the table, with the user who opened it, until the kernel has
 delivered its remaining octets; its `so_state` then contains `SS_NOFDREF` (bsd/kern/uipc_socket.c,
 `soclose_locked`). After the delivery the connection has no socket, and `xso_so` and `so_uid` are 0
-(bsd/netinet/in_pcblist.c, `sotoxsocket_n`). The last record of a group contains
-the state of the connection (bsd/netinet/tcp_var.h, `xtcpcb_n`; bsd/netinet/tcp_fsm.h).
+(bsd/netinet/in_pcblist.c, `sotoxsocket_n`). The last record of a group contains the state of the
+connection (bsd/netinet/tcp_var.h, `xtcpcb_n`; bsd/netinet/tcp_fsm.h).
 
 Written from these headers and tested with tables built from them; it was not run on macOS.
 `trayproxy.desktop.socket_owner.factory.open_owner_lookup` checks it with a test connection.
@@ -67,7 +67,7 @@ class MacOwnerLookup:
         return find_owner(self._table(), local, peer, family)
 
     def user_listening(self, address: Endpoint, family: int) -> User | None:
-        """Return the user of the program listening at an address; None without such a program.
+        """Return the user of the program listening at an address; None if no program does.
 
         Args:
             address: An IP address and a port.
@@ -156,7 +156,7 @@ def _record_ends(table: bytes, at: int) -> tuple[int, int, bytes, bytes]:
 
 
 def _peer_ends(local: Endpoint, peer: Endpoint, family: int) -> tuple[int, int, bytes, bytes]:
-    """Return the same of the record of the peer: this process's end is the foreign end there."""
+    """Return these four values for the record of the peer, whose foreign end is this process."""
     return (
         local[1],
         peer[1],
