@@ -37,10 +37,10 @@ from trayproxy.engine.socks import (
 from trayproxy.http.body import (
     Body,
     ChunkedBody,
-    answer_reader,
-    body_reader,
-    last_chunk,
+    request_body_reader,
+    response_body_reader,
     write_chunk,
+    write_last_chunk,
 )
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.errors import MessageError
@@ -76,7 +76,7 @@ def request_that_goes_on_is_clean(octets: bytes) -> None:
     """What goes upstream is one request, in the form that our reader takes as it is."""
     end = find_head(octets) if _is_complete(octets) else None
     request = _request(octets, end)
-    if request is None or request.ends_here:
+    if request is None or request.has_max_forwards_zero:
         return
     if request.target.form in (Form.ORIGIN, Form.ASTERISK):
         return  # Answered by us.
@@ -89,7 +89,7 @@ def request_that_goes_on_is_clean(octets: bytes) -> None:
     login = again.fields.get_all(b"proxy-authorization")
     assert login == (() if request.method == b"TRACE" else (CREDENTIALS,))
     assert len(again.fields.get_all(b"host")) == 1
-    if request.method == b"CONNECT" or not request.is_spoken_here:
+    if request.method == b"CONNECT" or not request.can_be_sent_directly:
         return  # A direct way answers a URL of another scheme with a page.
     direct = write_request(request, via=VIA, credentials=None, direct=True)
     _must_be_clean(direct)
@@ -115,15 +115,15 @@ def request_rewritten_is_taken_by_others(octets: bytes) -> None:
     """A whole request that goes on, with its content, is one that h11 understands the same way."""
     ours = _whole_request(octets)
     request = _request(octets, find_head(octets)) if ours is not None else None
-    if ours is None or request is None or request.ends_here:
+    if ours is None or request is None or request.has_max_forwards_zero:
         return
     if request.target.form is not Form.ABSOLUTE:
         return
-    body = body_reader(request.framing)
+    body = request_body_reader(request.framing)
     head = write_request(request, via=VIA, credentials=CREDENTIALS)
     content = ours.body
     if isinstance(body, ChunkedBody):
-        content = write_chunk(content) + last_chunk(Fields())
+        content = write_chunk(content) + write_last_chunk(Fields())
     assert h11_request(head + content).body == ours.body
 
 
@@ -195,7 +195,7 @@ def chunks_are_read_the_same_however_they_come(octets: bytes) -> None:
         return
     content, used, _, trailers = whole
     assert used <= len(octets)
-    again = _chunks(write_chunk(content) + last_chunk(Fields(trailers)), [1 << 20])
+    again = _chunks(write_chunk(content) + write_last_chunk(Fields(trailers)), [1 << 20])
     assert again is not None
     assert again[0] == content
     assert again[2]
@@ -336,7 +336,7 @@ def _whole_request(octets: bytes) -> Reading | None:
     request = _request(octets, end)
     if request is None or end is None:
         return None
-    content = _content(body_reader(request.framing), octets[end:])
+    content = _content(request_body_reader(request.framing), octets[end:])
     if content is None:
         return None
     fields = tuple((name.lower(), value) for name, value in request.fields)
@@ -351,7 +351,7 @@ def _whole_response(octets: bytes) -> Reading | None:
         return None
     if response.status < 200 or response.status in (204, 304):
         return None  # Of these we do not read the framing that they cannot have.
-    content = _content(answer_reader(response.framing), octets[end:])
+    content = _content(response_body_reader(response.framing), octets[end:])
     if content is None:
         return None
     fields = tuple((name.lower(), value) for name, value in response.fields)
@@ -370,12 +370,12 @@ def _rewritten_response(octets: bytes) -> tuple[bytes, bool]:
     used again."""
     end = find_response_head(octets)
     response = parse_response(octets[:end], b"GET")
-    body = answer_reader(response.framing)
+    body = response_body_reader(response.framing)
     content = b"".join(body.feed(octets[end:])[0])
     if isinstance(body, ChunkedBody):
-        content = write_chunk(content) + last_chunk(Fields())
+        content = write_chunk(content) + write_last_chunk(Fields())
     written = write_response(response, via=VIA, client_minor=1, close=False)
-    return written + content, response.keep_alive and body.is_plain
+    return written + content, response.keep_alive and body.is_unambiguous
 
 
 def _content(body: Body, octets: bytes) -> bytes | None:

@@ -20,10 +20,10 @@ from tests.http.readers import (
 )
 from trayproxy.http.body import (
     ChunkedBody,
-    answer_reader,
-    body_reader,
-    last_chunk,
+    request_body_reader,
+    response_body_reader,
     write_chunk,
+    write_last_chunk,
 )
 from trayproxy.http.errors import MessageError
 from trayproxy.http.fields import Fields
@@ -57,7 +57,7 @@ def read_request(octets: bytes) -> Reading:
     if end is None:
         raise RefusedError("incomplete")
     request = parse_request(octets[:end])
-    body = body_reader(request.framing)
+    body = request_body_reader(request.framing)
     pieces, _ = body.feed(octets[end:])
     body.eof()
     fields = tuple((name.lower(), value) for name, value in request.fields)
@@ -70,7 +70,7 @@ def read_response(octets: bytes) -> Reading:
     if end is None:
         raise RefusedError("incomplete")
     response = parse_response(octets[:end], b"GET")
-    body = answer_reader(response.framing)
+    body = response_body_reader(response.framing)
     pieces, _ = body.feed(octets[end:])
     body.eof()
     fields = tuple((name.lower(), value) for name, value in response.fields)
@@ -82,19 +82,19 @@ def is_sure(octets: bytes) -> bool:
     """Tell whether the connection would be used again behind this response to a GET."""
     end = find_response_head(octets)
     response = parse_response(octets[:end], b"GET")
-    body = answer_reader(response.framing)
+    body = response_body_reader(response.framing)
     body.feed(octets[end:])
-    return response.keep_alive and body.is_plain
+    return response.keep_alive and body.is_unambiguous
 
 
 def rewritten(octets: bytes) -> bytes:
     """Return what the client gets of this response to a GET."""
     end = find_response_head(octets)
     response = parse_response(octets[:end], b"GET")
-    body = answer_reader(response.framing)
+    body = response_body_reader(response.framing)
     content = b"".join(body.feed(octets[end:])[0])
     if isinstance(body, ChunkedBody):
-        content = write_chunk(content) + last_chunk(Fields())
+        content = write_chunk(content) + write_last_chunk(Fields())
     return write_response(response, via=VIA, client_minor=1, close=False) + content
 
 
@@ -305,7 +305,7 @@ def test_a_written_request_is_read_by_others_and_written_the_same_again(
     assert again.target.authority == request.target.authority
     assert again.expects_continue == request.expects_continue
     assert again.upgrade == request.upgrade
-    if again.ends_here:
+    if again.has_max_forwards_zero:
         return
     twice = parse_request(write_request(again, via=VIA, credentials=b"Basic dTpw"))
     assert twice.target == again.target

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.http.readers import h11_request, llhttp_request
-from trayproxy.http.body import Body, answer_reader, body_reader, last_chunk, write_chunk
+from trayproxy.http.body import (
+    Body,
+    request_body_reader,
+    response_body_reader,
+    write_chunk,
+    write_last_chunk,
+)
 from trayproxy.http.errors import MessageError
 from trayproxy.http.fields import Fields, parse_fields
 from trayproxy.http.framing import Chunked, Framing, Length, NoBody, UntilClose
@@ -27,7 +33,7 @@ def feed(body: Body, *parts: bytes | memoryview) -> tuple[bytes, bytes]:
 
 
 def chunked(*parts: bytes, limits: MessageLimits | None = None) -> tuple[Body, bytes, bytes]:
-    body = body_reader(Chunked(), limits or MessageLimits())
+    body = request_body_reader(Chunked(), limits or MessageLimits())
     return body, *feed(body, *parts)
 
 
@@ -36,18 +42,18 @@ def octets(data: bytes) -> list[bytes]:
 
 
 def test_no_content_is_complete_at_once() -> None:
-    body = body_reader(NoBody())
+    body = request_body_reader(NoBody())
     assert body.done
     assert body.feed(b"next") == ([], 0)
     body.eof()
 
 
 def test_a_length_of_zero_is_complete_at_once() -> None:
-    assert body_reader(Length(0)).done
+    assert request_body_reader(Length(0)).done
 
 
 def test_counted_content_ends_where_it_says() -> None:
-    body = body_reader(Length(5))
+    body = request_body_reader(Length(5))
     assert feed(body, b"he", b"lloGET") == (b"hello", b"GET")
     assert body.done
     body.eof()
@@ -55,13 +61,13 @@ def test_counted_content_ends_where_it_says() -> None:
 
 def test_counted_content_is_handed_on_as_it_came() -> None:
     data = b"x" * 1000
-    pieces, taken = body_reader(Length(10**19)).feed(data)
+    pieces, taken = request_body_reader(Length(10**19)).feed(data)
     assert pieces[0] is data
     assert taken == 1000
 
 
 def test_unframed_content_ends_with_the_connection() -> None:
-    body = body_reader(UntilClose())
+    body = request_body_reader(UntilClose())
     assert feed(body, b"he", b"", b"llo") == (b"hello", b"")
     assert not body.done
     body.eof()
@@ -79,7 +85,9 @@ def test_unframed_content_ends_with_the_connection() -> None:
         (Chunked(), b"5\r\nhello\r\n0\r\n"),
     ],
 )
-@pytest.mark.parametrize(("reader", "status"), [(body_reader, 400), (answer_reader, 502)])
+@pytest.mark.parametrize(
+    ("reader", "status"), [(request_body_reader, 400), (response_body_reader, 502)]
+)
 def test_an_early_end_is_noticed_r_044(
     framing: Framing, part: bytes, reader: Callable[[Framing], Body], status: int
 ) -> None:
@@ -106,7 +114,7 @@ def test_an_early_end_is_noticed_r_044(
 )
 def test_chunks_are_decoded_whole_and_octet_by_octet(data: bytes, content: bytes) -> None:
     for parts in ([data + b"GET"], [*octets(data), b"GET"], [memoryview(data + b"GET")]):
-        body = body_reader(Chunked())
+        body = request_body_reader(Chunked())
         assert feed(body, *parts) == (content, b"GET")
         assert body.done
         body.eof()
@@ -154,7 +162,7 @@ def test_malformed_chunks_are_refused_r_046(data: bytes) -> None:
 
 
 def test_what_came_before_a_malformed_chunk_is_handed_out_first() -> None:
-    body = answer_reader(Chunked())
+    body = response_body_reader(Chunked())
     assert feed(body, b"5\r\nhello\r\n") == (b"hello", b"")
     with pytest.raises(MessageError) as refused:
         body.feed(b"x\r\n")
@@ -182,7 +190,7 @@ def test_extensions_and_trailers_are_bounded_r_046() -> None:
 def test_trailers_are_kept_apart_r_047() -> None:
     body, _, _ = chunked(b"0\r\nX-Sum: 9\r\nContent-Length: 9\r\n\r\n")
     assert body.trailers.lines == ((b"X-Sum", b"9"), (b"Content-Length", b"9"))
-    assert last_chunk(body.trailers) == b"0\r\nX-Sum: 9\r\n\r\n"
+    assert write_last_chunk(body.trailers) == b"0\r\nX-Sum: 9\r\n\r\n"
 
 
 def test_data_within_a_chunk_is_handed_on_as_it_came() -> None:
@@ -199,7 +207,7 @@ def test_data_within_a_chunk_is_handed_on_as_it_came() -> None:
 def test_an_empty_chunk_is_not_written_since_it_would_be_the_last() -> None:
     assert write_chunk(b"") == b""
     assert write_chunk(memoryview(b"0123456789")) == b"a\r\n0123456789\r\n"
-    assert last_chunk(Fields()) == b"0\r\n\r\n"
+    assert write_last_chunk(Fields()) == b"0\r\n\r\n"
 
 
 SIZES = st.lists(st.binary(min_size=1, max_size=40), max_size=8)
@@ -213,7 +221,7 @@ def test_decoding_does_not_depend_on_how_octets_are_split(
 ) -> None:
     data = b"".join(b"%x%b\r\n%b\r\n" % (len(c), extension, c) for c in chunks)
     data += b"0\r\nX-Sum: 9\r\n\r\nGET"
-    body, position, content = body_reader(Chunked()), 0, b""
+    body, position, content = request_body_reader(Chunked()), 0, b""
     for cut in [*cuts, len(data)]:
         part = data[position : position + cut]
         pieces, taken = body.feed(memoryview(part) if views else part)
@@ -229,15 +237,15 @@ def test_decoding_does_not_depend_on_how_octets_are_split(
 @settings(max_examples=200, deadline=None)
 @given(SIZES)
 def test_what_is_written_is_read_by_others(chunks: list[bytes]) -> None:
-    written = b"".join(map(write_chunk, chunks)) + last_chunk(parse_fields([b"X: y"]))
-    assert feed(body_reader(Chunked()), written) == (b"".join(chunks), b"")
+    written = b"".join(map(write_chunk, chunks)) + write_last_chunk(parse_fields([b"X: y"]))
+    assert feed(request_body_reader(Chunked()), written) == (b"".join(chunks), b"")
     for read in (h11_request, llhttp_request):
         assert read(CHUNKED_POST + written).body == b"".join(chunks)
 
 
 @pytest.mark.parametrize("data", [b"abc", memoryview(b"abc")])
 def test_the_largest_sizes_are_only_counted(data: bytes | memoryview) -> None:
-    assert feed(body_reader(Length(10**19 - 1)), data) == (b"abc", b"")
+    assert feed(request_body_reader(Length(10**19 - 1)), data) == (b"abc", b"")
     body, content, _ = chunked(b"FFFFFFFFFFFFFFFF\r\nabc")
     assert content == b"abc"
     assert feed(body, data) == (b"abc", b"")

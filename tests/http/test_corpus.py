@@ -17,17 +17,17 @@ from tests.http.readers import h11_request, h11_response, llhttp_request, llhttp
 from trayproxy.http.body import (
     Body,
     ChunkedBody,
-    answer_reader,
-    body_reader,
-    last_chunk,
+    request_body_reader,
+    response_body_reader,
     write_chunk,
+    write_last_chunk,
 )
 from trayproxy.http.challenges import parse_challenges
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Chunked, UntilClose
 from trayproxy.http.heads import find_head, find_response_head
-from trayproxy.http.hop_by_hop import has_passed
-from trayproxy.http.limits import LIMITS, MessageLimits
+from trayproxy.http.hop_by_hop import is_loop
+from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 from trayproxy.http.request import Request, parse_request, write_request
 from trayproxy.http.response import (
     Response,
@@ -91,18 +91,18 @@ Finder = Callable[[bytes | bytearray, MessageLimits, int, int], int | None]
 
 def find(finder: Finder, octets: bytes, piecewise: bool) -> int | None:
     if not piecewise:
-        return finder(octets, LIMITS, 0, 0)
+        return finder(octets, DEFAULT_LIMITS, 0, 0)
     buffer = bytearray()
     for octet in octets:
         buffer.append(octet)
-        if end := finder(buffer, LIMITS, 0, len(buffer) - 1):
+        if end := finder(buffer, DEFAULT_LIMITS, 0, len(buffer) - 1):
             return end
     return None
 
 
 def rewrite_body(body: Body, content: bytes) -> bytes:
     return (
-        write_chunk(content) + last_chunk(body.trailers)
+        write_chunk(content) + write_last_chunk(body.trailers)
         if isinstance(body, ChunkedBody)
         else content
     )
@@ -141,7 +141,7 @@ def forward(octets: bytes, piecewise: bool) -> Outcome:
 def forward_body(
     request: Request, head: bytes, octets: bytes, piecewise: bool, outcome: Outcome
 ) -> tuple[str, bytes]:
-    body = body_reader(request.framing)
+    body = request_body_reader(request.framing)
     try:
         content, taken = feed(body, octets, piecewise)
         body.eof()
@@ -157,9 +157,9 @@ def answered_by_us(request: Request) -> str | None:
     """Tell what the engine answers by itself; what exactly, in origin-form, is its business."""
     if request.target.form in (Form.ORIGIN, Form.ASTERISK):
         return "reject-400"
-    if request.method == b"OPTIONS" and request.ends_here:
+    if request.method == b"OPTIONS" and request.has_max_forwards_zero:
         return "local-200"
-    return "reject-508" if has_passed(request.fields, VIA) else None
+    return "reject-508" if is_loop(request.fields, VIA) else None
 
 
 def check_patterns(patterns: dict[str, Any], head: bytes, everything: bytes) -> None:
@@ -277,7 +277,7 @@ def answer(case: dict[str, Any], request: Request) -> Answer:
 
 
 def answer_body(response: Response, octets: bytes, result: Answer) -> None:
-    body = answer_reader(response.framing)
+    body = response_body_reader(response.framing)
     try:
         result.body, _ = feed(body, octets, piecewise=False)
         body.eof()

@@ -4,14 +4,14 @@ import pytest
 
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_head, find_response_head, split_head
-from trayproxy.http.limits import LIMITS, MessageLimits
+from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 
 GET = b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 SMALL = MessageLimits(request_line=40, head=120, line=80)
 
 
-def status_of(buffer: bytes, limits: MessageLimits = LIMITS) -> int:
+def status_of(buffer: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> int:
     with pytest.raises(MessageError) as refused:
         find_head(buffer, limits)
     return refused.value.status
@@ -33,8 +33,8 @@ def test_a_part_of_a_responses_head_is_incomplete(length: int) -> None:
 
 
 def test_a_message_may_begin_anywhere_in_the_buffer() -> None:
-    assert find_head(GET + GET, LIMITS, len(GET)) == 2 * len(GET)
-    assert find_head(GET + GET[:-1], LIMITS, len(GET)) is None
+    assert find_head(GET + GET, DEFAULT_LIMITS, len(GET)) == 2 * len(GET)
+    assert find_head(GET + GET[:-1], DEFAULT_LIMITS, len(GET)) is None
 
 
 @pytest.mark.parametrize("count", range(9))
@@ -146,7 +146,7 @@ def test_each_call_looks_at_new_octets_only() -> None:
         poisoned = max(len(line), seen - len(b"\r\n\r\n"))
         buffer = bytearray(head[:length])
         buffer[len(line) : poisoned] = b"\n" * (poisoned - len(line))
-        end = find_head(buffer, LIMITS, 0, seen)
+        end = find_head(buffer, DEFAULT_LIMITS, 0, seen)
         assert end == (length if length == len(head) else None)
 
 
@@ -173,5 +173,5 @@ def test_what_no_head_has_is_seen_at_once_wherever_the_reads_are_cut(junk: bytes
     seen = len(buffer) if cut < len(junk) else len(line)
     buffer += junk[cut:]
     with pytest.raises(MessageError) as refused:
-        find_head(buffer, LIMITS, 0, seen)
+        find_head(buffer, DEFAULT_LIMITS, 0, seen)
     assert refused.value.status == 400

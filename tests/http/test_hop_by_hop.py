@@ -7,7 +7,7 @@ from trayproxy.http.hop_by_hop import (
     connection_options,
     end_to_end,
     forwarded_trailers,
-    has_passed,
+    is_loop,
     upgrade_protocols,
     via_line,
 )
@@ -28,7 +28,7 @@ from trayproxy.http.hop_by_hop import (
 )
 def test_our_own_name_in_via_is_a_loop_r_055(via: tuple[bytes, ...], passed: bool) -> None:
     fields = parse_fields([b"Via: " + value for value in via])
-    assert has_passed(fields, b"tray-5f0c") is passed
+    assert is_loop(fields, b"tray-5f0c") is passed
 
 
 def test_trailers_that_would_change_the_message_are_dropped_r_047() -> None:

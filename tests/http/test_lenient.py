@@ -5,12 +5,17 @@ from itertools import product
 import pytest
 
 from tests.http.readers import h11_response, llhttp_response
-from trayproxy.http.body import answer_reader, body_reader, last_chunk, write_chunk
+from trayproxy.http.body import (
+    request_body_reader,
+    response_body_reader,
+    write_chunk,
+    write_last_chunk,
+)
 from trayproxy.http.errors import MessageError, TooLargeError
 from trayproxy.http.framing import Chunked, Length
 from trayproxy.http.heads import find_head, find_response_head
-from trayproxy.http.lenient_lines import is_tidy, tidy
-from trayproxy.http.limits import LIMITS
+from trayproxy.http.lenient_lines import is_strict, to_strict_lines
+from trayproxy.http.limits import DEFAULT_LIMITS
 from trayproxy.http.request import parse_request
 from trayproxy.http.response import Response, parse_response, write_response
 
@@ -23,7 +28,7 @@ def read(octets: bytes, method: bytes = b"GET") -> tuple[Response, bytes]:
     buffer, found = bytearray(), None
     for octet in octets:
         buffer.append(octet)
-        found = found or find_response_head(buffer, LIMITS, 0, len(buffer) - 1)
+        found = found or find_response_head(buffer, DEFAULT_LIMITS, 0, len(buffer) - 1)
     assert end == found
     assert end is not None
     return parse_response(octets[:end], method), octets[end:]
@@ -99,9 +104,9 @@ def test_a_bare_cr_stays_refused_r_002(octets: bytes) -> None:
 
 def test_empty_lines_in_front_of_an_answer_may_be_bare_lf_but_not_many() -> None:
     assert read(b"\n\r\n\nHTTP/1.1 204 No Content\n\n")[0].status == 204
-    assert find_response_head(b"\n" * LIMITS.empty_lines) is None
+    assert find_response_head(b"\n" * DEFAULT_LIMITS.empty_lines) is None
     with pytest.raises(MessageError, match="empty lines"):
-        find_response_head(b"\n" * (LIMITS.empty_lines + 1))
+        find_response_head(b"\n" * (DEFAULT_LIMITS.empty_lines + 1))
 
 
 @pytest.mark.parametrize("octets", [b"\n", b"GET http://a/ HTTP/1.1\nHost: a\n\n"])
@@ -137,7 +142,7 @@ def test_no_request_has_a_bare_lf_or_a_folded_line(line: bytes) -> None:
 )
 def test_chunks_of_an_answer_may_have_blanks_and_bare_lf(octets: bytes, is_plain: bool) -> None:
     for parts in ([octets + b"HTTP/"], [bytes([octet]) for octet in octets + b"HTTP/"]):
-        body, content, used = answer_reader(Chunked()), b"", 0
+        body, content, used = response_body_reader(Chunked()), b"", 0
         for part in parts:
             if not body.done:
                 pieces, taken = body.feed(part)
@@ -145,13 +150,13 @@ def test_chunks_of_an_answer_may_have_blanks_and_bare_lf(octets: bytes, is_plain
                 used += taken
         assert (content, used, body.done) == (b"ok", len(octets), True)
         assert body.trailers.lines == ((b"X", b"y"),)
-        assert body.is_plain is is_plain
+        assert body.is_unambiguous is is_plain
         again = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        again += write_chunk(content) + last_chunk(body.trailers)
+        again += write_chunk(content) + write_last_chunk(body.trailers)
         assert h11_response(again).body == llhttp_response(again).body == b"ok"
     if not is_plain:
         with pytest.raises(MessageError):
-            body_reader(Chunked()).feed(octets)
+            request_body_reader(Chunked()).feed(octets)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +176,7 @@ def test_chunks_of_an_answer_may_have_blanks_and_bare_lf(octets: bytes, is_plain
 )
 def test_what_nobody_reads_is_a_502(octets: bytes) -> None:
     for parts in ([octets], [bytes([octet]) for octet in octets]):
-        body = answer_reader(Chunked())
+        body = response_body_reader(Chunked())
         with pytest.raises(MessageError) as refused:
             list(map(body.feed, parts))
         assert refused.value.status == 502
@@ -179,11 +184,11 @@ def test_what_nobody_reads_is_a_502(octets: bytes) -> None:
 
 def test_what_is_tidy_stays_as_it_is() -> None:
     for section in (b"", b"A: b\r\n", b"A: b\r\nC: d\r\n\r\n"):
-        assert is_tidy(section)
-        assert tidy(section, has_start_line=False) == section
+        assert is_strict(section)
+        assert to_strict_lines(section, has_start_line=False) == section
     for section in (b"A: b\n", b"A:\r\n b\r\n", b"A:\r\n\tb\r\n", b"A: b\r\nC: d\n"):
-        assert not is_tidy(section)
-        assert is_tidy(tidy(section, has_start_line=False))
+        assert not is_strict(section)
+        assert is_strict(to_strict_lines(section, has_start_line=False))
 
 
 # --- limits -------------------------------------------------------------------------------------
@@ -219,7 +224,7 @@ def test_there_may_be_512_fields_of_64_kib_in_small_reads_and_in_linear_time_r_0
         for begin in range(0, len(head), 4096):
             seen = len(buffer)
             buffer += head[begin : begin + 4096]
-            end = find(buffer, LIMITS, 0, seen)
+            end = find(buffer, DEFAULT_LIMITS, 0, seen)
         assert end == len(head)
     assert len(parse_response(head, b"GET").fields) == 512
     folded = response_with(b"X: " + b"\r\n ".join([b"x" * 100] * 500))
@@ -253,14 +258,14 @@ def test_a_line_without_end_is_refused_before_its_end(start: bytes) -> None:
 
 
 @pytest.mark.parametrize("start", [b"GET http://a/ HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n"])
-@pytest.mark.parametrize("empty", [0, LIMITS.empty_lines])
+@pytest.mark.parametrize("empty", [0, DEFAULT_LIMITS.empty_lines])
 def test_empty_lines_in_front_do_not_count_for_the_longest_line(start: bytes, empty: int) -> None:
     find = find_head if start.startswith(b"GET") else find_response_head
-    longest = b"\r\n" * empty + start + b"X: ".ljust(LIMITS.line, b"x") + b"\r\n"
+    longest = b"\r\n" * empty + start + b"X: ".ljust(DEFAULT_LIMITS.line, b"x") + b"\r\n"
     assert find(longest) is None
     assert find(longest[:-2] + b"x\r\n\r\n") is not None  # That is for the reading of the lines.
     # Without a line end at all it is too long as soon as no end could make it right.
-    endless = b"\r\n" * empty + start + b"x" * (LIMITS.line + 1)
+    endless = b"\r\n" * empty + start + b"x" * (DEFAULT_LIMITS.line + 1)
     assert find(endless) is None
     with pytest.raises(TooLargeError):
         find(endless + b"x")

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from trayproxy.http.body import body_reader
+from trayproxy.http.body import request_body_reader
 from trayproxy.http.errors import MessageError
 from trayproxy.http.fields import parse_fields
 from trayproxy.http.framing import Chunked
 from trayproxy.http.heads import find_head, split_head
-from trayproxy.http.limits import LIMITS
+from trayproxy.http.limits import DEFAULT_LIMITS
 
 
 def first_line(octets: int) -> None:
@@ -32,7 +32,7 @@ def empty_lines(count: int) -> None:
 
 def chunk_size_line(octets: int) -> None:
     """Feed a chunk size with an extension, its line end included."""
-    body_reader(Chunked()).feed(b"1;".ljust(octets - 2, b"x") + b"\r\na\r\n0\r\n\r\n")
+    request_body_reader(Chunked()).feed(b"1;".ljust(octets - 2, b"x") + b"\r\na\r\n0\r\n\r\n")
 
 
 def trailer_section(octets: int) -> None:
@@ -40,7 +40,7 @@ def trailer_section(octets: int) -> None:
     half = octets // 2
     lines = b"X: ".ljust(half - 2, b"x") + b"\r\n" + b"Y: ".ljust(octets - half - 4, b"y") + b"\r\n"
     assert len(lines + b"\r\n") == octets
-    body_reader(Chunked()).feed(b"0\r\n" + lines + b"\r\n")
+    request_body_reader(Chunked()).feed(b"0\r\n" + lines + b"\r\n")
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_the_figure_is_allowed_and_one_more_is_not_r_009_r_010(
 
 
 def test_a_head_has_room_for_as_many_lines_as_are_allowed_each_as_long_as_is_allowed() -> None:
-    assert LIMITS.head == 16_384 + 512 * 66_560
+    assert DEFAULT_LIMITS.head == 16_384 + 512 * 66_560

@@ -352,9 +352,9 @@ def test_a_url_of_any_scheme_goes_on_to_a_proxy_as_it_is_r_029(
     request = parse_request(head(b"GET %b HTTP/1.1" % url, host=b"Host: other.test"))
     written = write_request(request, via=VIA, credentials=None)
     assert written.startswith(b"GET %b HTTP/1.1\r\nHost: %b\r\n" % (sent, host))
-    assert request.is_spoken_here is sent.startswith(b"http:")
+    assert request.can_be_sent_directly is sent.startswith(b"http:")
     assert b"p%40ss" not in repr(request).encode()
-    if not request.is_spoken_here:
+    if not request.can_be_sent_directly:
         with pytest.raises(ValueError, match="only a proxy"):
             write_request(request, via=VIA, credentials=None, direct=True)
 
@@ -380,15 +380,15 @@ def test_max_forwards_is_counted_down_r_054() -> None:
 
 def test_max_forwards_0_is_answered_here_r_054() -> None:
     request = parse_request(options(b"Max-Forwards: 0"))
-    assert request.ends_here
-    assert not parse_request(options(b"Max-Forwards: 1")).ends_here
+    assert request.has_max_forwards_zero
+    assert not parse_request(options(b"Max-Forwards: 1")).has_max_forwards_zero
     with pytest.raises(ValueError, match="used up"):
         write_request(request, via=VIA, credentials=None)
 
 
 def test_max_forwards_of_other_methods_is_left_alone() -> None:
     request = parse_request(get(b"Max-Forwards: 0"))
-    assert not request.ends_here
+    assert not request.has_max_forwards_zero
     assert b"\r\nMax-Forwards: 0\r\n" in write_request(request, via=VIA, credentials=None)
 
 

@@ -41,7 +41,7 @@ from trayproxy.engine.turned_away import TurnedAway
 from trayproxy.engine.upstream import Address, Pool, literal_address
 from trayproxy.engine.warming import Warming
 from trayproxy.engine.way import Signpost, Way
-from trayproxy.http.hop_by_hop import has_passed
+from trayproxy.http.hop_by_hop import is_loop
 from trayproxy.http.request import Request
 
 logger = logging.getLogger(__name__)
@@ -392,7 +392,7 @@ class Engine:
 
     def is_loop(self, request: Request) -> bool:
         """Whether a request has passed here before, or wants to come here."""
-        if has_passed(request.fields, self.via):
+        if is_loop(request.fields, self.via):
             return True
         target = request.target.authority
         if target is None or target.port != self._port:

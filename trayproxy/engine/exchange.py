@@ -257,7 +257,7 @@ class Exchange:
         framing = self._request.framing
         may_ask = isinstance(framing, Length) and framing.octets > KEPT_AT_MOST
         while True:
-            if hop.way.ends_at_target and not self._request.is_spoken_here:
+            if hop.way.ends_at_target and not self._request.can_be_sent_directly:
                 target = self._request.target
                 host = target.authority.host if target.authority else ""
                 raise RefusedError(only_by_proxy(target.scheme.decode("ascii"), host))

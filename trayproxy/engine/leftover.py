@@ -7,7 +7,7 @@ response head, or none is sent.
 """
 
 from trayproxy.engine.stream import Stream
-from trayproxy.http.body import answer_reader
+from trayproxy.http.body import response_body_reader
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Chunked, Length, response_framing
 from trayproxy.http.response import Response
@@ -26,7 +26,7 @@ class Leftover:
         Args:
             framing: The framing of the content that the proxy may send.
         """
-        self._body = answer_reader(framing)
+        self._body = response_body_reader(framing)
         self._is_begun = False
 
     @classmethod

@@ -11,7 +11,7 @@ from trayproxy.engine.strand import READ, TIMED_OUT, WRITE, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.tunnel import Tunnel
 from trayproxy.engine.upstream import Connection
-from trayproxy.http.body import Body, Octets, answer_reader, last_chunk, write_chunk
+from trayproxy.http.body import Body, Octets, response_body_reader, write_chunk, write_last_chunk
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Chunked, Length, UntilClose
 from trayproxy.http.heads import find_response_head
@@ -239,7 +239,7 @@ class Relay(Heads):
             self._remember(response, head, dated=dated)
         if not dated:
             head = self._engine.date.add(head)
-        body = answer_reader(response.framing)
+        body = response_body_reader(response.framing)
         is_chunked = isinstance(framing, Chunked)
         try:
             first = self._next_part(stream, body, is_chunked)
@@ -255,7 +255,7 @@ class Relay(Heads):
             link.drop_upstream()
             link.cut()
             return False
-        is_sure = response.keep_alive and body.is_plain
+        is_sure = response.keep_alive and body.is_unambiguous
         if not (is_sure and sender.done) or stream.inbox or stream.ended:
             link.drop_upstream()
         if not keep_alive:
@@ -349,11 +349,11 @@ class Relay(Heads):
             if pieces:
                 self._engine.counters.received += sum(map(len, pieces))
                 return self._framed(pieces, body, chunked)
-        return last_chunk(body.trailers) if chunked else b""
+        return write_last_chunk(body.trailers) if chunked else b""
 
     @staticmethod
     def _framed(pieces: list[Octets], body: Body, chunked: bool) -> Octets:
         if not chunked:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        end = [last_chunk(body.trailers)] if body.done else []
+        end = [write_last_chunk(body.trailers)] if body.done else []
         return b"".join([*map(write_chunk, pieces), *end])

@@ -9,7 +9,7 @@ import logging
 from tempfile import SpooledTemporaryFile
 
 from trayproxy.engine.stream import CHUNK, Stream
-from trayproxy.http.body import Octets, body_reader, last_chunk, write_chunk
+from trayproxy.http.body import Octets, request_body_reader, write_chunk, write_last_chunk
 from trayproxy.http.framing import Chunked, Framing
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Sender:
 
     def __init__(self, client: Stream, framing: Framing, kept: Kept) -> None:
         self._client = client
-        self._body = body_reader(framing)
+        self._body = request_body_reader(framing)
         self._chunked = isinstance(framing, Chunked)
         self._out: memoryview | None = None
         self._replaying = False
@@ -208,7 +208,7 @@ class Sender:
             elif self._body.done:
                 self._finished = True
                 if self._chunked:
-                    self._out = memoryview(last_chunk(self._body.trailers))
+                    self._out = memoryview(write_last_chunk(self._body.trailers))
             elif not self._read_client():
                 return
 

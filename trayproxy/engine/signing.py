@@ -33,7 +33,7 @@ from trayproxy.engine.strand import READ, TIMED_OUT, Wait
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.upstream import Connection
 from trayproxy.engine.way import Way
-from trayproxy.http.body import answer_reader
+from trayproxy.http.body import response_body_reader
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import Length, NoBody, UntilClose
@@ -939,7 +939,7 @@ class Signing:
         direct = self._hop.way.ends_at_target
         via = self._link.engine.via
         return write_request(
-            request, via=via, credentials=credentials, direct=direct, persists=persists
+            request, via=via, credentials=credentials, direct=direct, request_keep_alive=persists
         )
 
     # --- refusals ---
@@ -1026,7 +1026,7 @@ class Signing:
         engine, stream = self._link.engine, upstream.stream
         at_most = engine.limits.drain_octets
         upstream.leftover = Leftover.of(response, method, at_most)
-        body = answer_reader(response.framing)
+        body = response_body_reader(response.framing)
         left, end = engine.limits.drain_octets, engine.loop.time() + engine.limits.refusal_s
         self._link.deadline = None
         try:
@@ -1049,7 +1049,7 @@ class Signing:
         except (OSError, MessageError):
             return False
         upstream.skip_leftover()
-        return not stream.inbox and not stream.ended and (body.is_plain or in_handshake)
+        return not stream.inbox and not stream.ended and (body.is_unambiguous or in_handshake)
 
 
 def _may_cost_a_log_on(answer: Credentials) -> bool:

@@ -169,6 +169,6 @@ class Story:
             return Page(405, "TRACE is not passed on", "It could reveal your sign-in.", allow="GET")
         if self._engine.is_loop(request):
             return LOOP
-        if request.ends_here:
+        if request.has_max_forwards_zero:
             return LAST_STOP
         return None

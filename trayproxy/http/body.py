@@ -12,8 +12,8 @@ from trayproxy.http.errors import MessageError, TooLargeError
 from trayproxy.http.fields import Fields, parse_fields, write_fields
 from trayproxy.http.framing import Chunked, Framing, Length, NoBody
 from trayproxy.http.hop_by_hop import forwarded_trailers
-from trayproxy.http.lenient_lines import is_tidy, tidy
-from trayproxy.http.limits import LIMITS, MessageLimits
+from trayproxy.http.lenient_lines import is_strict, to_strict_lines
+from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 
 Octets = bytes | memoryview
 
@@ -32,13 +32,13 @@ class Body(Protocol):
     Attributes:
         done: Whether the content is complete.
         trailers: As received, once it is.
-        is_plain: Nothing of it was in a form that another reader may understand otherwise. If
+        is_unambiguous: Nothing of it was in a form that another reader may understand otherwise. If
             something was, the connection must not be used again.
     """
 
     done: bool
     trailers: Fields
-    is_plain: bool
+    is_unambiguous: bool
 
     def feed(self, data: Octets) -> tuple[list[Octets], int]:
         """Take octets from the connection.
@@ -60,7 +60,7 @@ class Body(Protocol):
         """
 
 
-def body_reader(framing: Framing, limits: MessageLimits = LIMITS) -> Body:
+def request_body_reader(framing: Framing, limits: MessageLimits = DEFAULT_LIMITS) -> Body:
     """Return a reader for the content of a request; a MessageError of it says 400.
 
     Args:
@@ -70,7 +70,7 @@ def body_reader(framing: Framing, limits: MessageLimits = LIMITS) -> Body:
     return _reader(framing, limits, 400)
 
 
-def answer_reader(framing: Framing, limits: MessageLimits = LIMITS) -> Body:
+def response_body_reader(framing: Framing, limits: MessageLimits = DEFAULT_LIMITS) -> Body:
     """Return a reader for the content of a response; a MessageError of it says 502.
 
     It also reads chunks that many servers write and the grammar does not allow: see `ChunkedBody`.
@@ -81,31 +81,31 @@ def answer_reader(framing: Framing, limits: MessageLimits = LIMITS) -> Body:
 def _reader(framing: Framing, limits: MessageLimits, status: int) -> Body:
     match framing:
         case NoBody():
-            return CountedBody(0, status)
+            return FixedLengthBody(0, status)
         case Length(octets):
-            return CountedBody(octets, status)
+            return FixedLengthBody(octets, status)
         case Chunked():
             return ChunkedBody(limits, status, lenient=status == 502)
         case _:
-            return UnframedBody()
+            return UntilCloseBody()
 
 
-class CountedBody:
+class FixedLengthBody:
     """Content of a known length, also of none."""
 
-    is_plain = True
+    is_unambiguous = True
 
     def __init__(self, octets: int, status: int = 400) -> None:
         self.done = octets == 0
         self.trailers = Fields()
-        self._missing = octets
+        self._remaining = octets
         self._status = status
 
     def feed(self, data: Octets) -> tuple[list[Octets], int]:
         """Take octets; see `Body`."""
-        piece = data[: self._missing]
-        self._missing -= len(piece)
-        self.done = self._missing == 0
+        piece = data[: self._remaining]
+        self._remaining -= len(piece)
+        self.done = self._remaining == 0
         return ([piece] if piece else []), len(piece)
 
     def eof(self) -> None:
@@ -114,10 +114,10 @@ class CountedBody:
             raise _incomplete(self._status)
 
 
-class UnframedBody:
+class UntilCloseBody:
     """Content that ends with its connection: nobody can tell whether all of it came."""
 
-    is_plain = True
+    is_unambiguous = True
 
     def __init__(self) -> None:
         self.done = False
@@ -148,7 +148,7 @@ class ChunkedBody:
     """
 
     def __init__(
-        self, limits: MessageLimits = LIMITS, status: int = 400, *, lenient: bool = False
+        self, limits: MessageLimits = DEFAULT_LIMITS, status: int = 400, *, lenient: bool = False
     ) -> None:
         """Begin in front of the first chunk.
 
@@ -158,20 +158,20 @@ class ChunkedBody:
             lenient: Take blanks behind a size, a bare LF as the end of a line, and folded trailers.
         """
         self.done = False
-        self.is_plain = True
+        self.is_unambiguous = True
         self.trailers = Fields()
         self._lenient = lenient
         self._limits = limits
         self._status = status
         self._state = _State.SIZE
-        self._missing = 0
+        self._remaining = 0
         self._line = bytearray()
         self._trailer_lines: list[bytes] = []
-        self._trailer_room = limits.trailers
+        self._trailer_limit = limits.trailers
 
     def feed(self, data: Octets) -> tuple[list[Octets], int]:
         """Take octets; see `Body`."""
-        if 0 < len(data) <= self._missing:
+        if 0 < len(data) <= self._remaining:
             # Within a chunk, where most octets of a large message are: nothing to copy or to find.
             self._count(len(data))
             return [data], len(data)
@@ -182,15 +182,15 @@ class ChunkedBody:
         while position < len(octets) and not self.done:
             match self._state:
                 case _State.SIZE:
-                    position = self._take_whole_chunks(octets, view, position, pieces)
-                    position = self._take_size(octets, position)
+                    position = self._read_whole_chunks(octets, view, position, pieces)
+                    position = self._read_size(octets, position)
                 case _State.DATA:
-                    pieces.append(view[position : position + self._missing])
+                    pieces.append(view[position : position + self._remaining])
                     position += self._count(len(pieces[-1]))
                 case _State.DATA_END:
-                    position = self._take_data_end(octets, position)
+                    position = self._read_data_end(octets, position)
                 case _State.TRAILERS:
-                    position = self._take_trailers(octets, position)
+                    position = self._read_trailers(octets, position)
         return pieces, position
 
     def eof(self) -> None:
@@ -200,7 +200,7 @@ class ChunkedBody:
 
     # What follows takes what it can from the octets at a position and returns the one behind it.
 
-    def _take_whole_chunks(
+    def _read_whole_chunks(
         self, octets: bytes, view: memoryview, position: int, pieces: list[Octets]
     ) -> int:
         """Take the chunks that have come in one piece; the others are for the other methods.
@@ -217,29 +217,29 @@ class ChunkedBody:
             position = end + len(_CRLF)
         return position
 
-    def _take_size(self, octets: bytes, position: int) -> int:
-        line, position = self._take_line(octets, position, self._limits.chunk_line)
+    def _read_size(self, octets: bytes, position: int) -> int:
+        line, position = self._read_line(octets, position, self._limits.chunk_line)
         if line is None:
             return position
         match = _SIZE_LINE.fullmatch(line)
         if match is None and self._lenient:
-            self.is_plain = False
+            self.is_unambiguous = False
             match = re.fullmatch(_LENIENT_SIZE_LINE, line)
         if match is None:
             raise MessageError(self._status, "a chunk size is malformed")
-        self._missing = int(match[1], 16)
-        self._state = _State.DATA if self._missing else _State.TRAILERS
+        self._remaining = int(match[1], 16)
+        self._state = _State.DATA if self._remaining else _State.TRAILERS
         return position
 
     def _count(self, octets: int) -> int:
-        self._missing -= octets
-        if not self._missing:
+        self._remaining -= octets
+        if not self._remaining:
             self._state = _State.DATA_END
         return octets
 
-    def _take_data_end(self, octets: bytes, position: int) -> int:
+    def _read_data_end(self, octets: bytes, position: int) -> int:
         if self._lenient and not self._line and octets.startswith(b"\n", position):
-            self.is_plain = False
+            self.is_unambiguous = False
             self._state = _State.SIZE
             return position + 1
         expected = _CRLF[len(self._line) :]
@@ -252,31 +252,31 @@ class ChunkedBody:
             self._state = _State.SIZE
         return position + len(found)
 
-    def _take_trailers(self, octets: bytes, position: int) -> int:
-        line, position = self._take_line(octets, position, self._trailer_room)
+    def _read_trailers(self, octets: bytes, position: int) -> int:
+        line, position = self._read_line(octets, position, self._trailer_limit)
         if line is None:
             return position
         if not line.endswith(_CRLF) and not self._lenient:
             raise MessageError(self._status, "the trailers are malformed")
         if line not in (_CRLF, b"\n"):
-            self._trailer_room -= len(line)
+            self._trailer_limit -= len(line)
             self._trailer_lines.append(line)
             return position
-        self.is_plain = self.is_plain and line == _CRLF
+        self.is_unambiguous = self.is_unambiguous and line == _CRLF
         try:
-            self.trailers = self._read_trailers(b"".join(self._trailer_lines))
+            self.trailers = self._parse_trailers(b"".join(self._trailer_lines))
         except MessageError as error:
             raise type(error)(self._status, str(error)) from None
         self.done = True
         return position
 
-    def _read_trailers(self, section: bytes) -> Fields:
-        if self._lenient and not is_tidy(section):
-            self.is_plain = False
-            section = tidy(section, has_start_line=False)
+    def _parse_trailers(self, section: bytes) -> Fields:
+        if self._lenient and not is_strict(section):
+            self.is_unambiguous = False
+            section = to_strict_lines(section, has_start_line=False)
         return parse_fields(section.split(_CRLF)[:-1], self._limits)
 
-    def _take_line(self, octets: bytes, position: int, room: int) -> tuple[bytes | None, int]:
+    def _read_line(self, octets: bytes, position: int, room: int) -> tuple[bytes | None, int]:
         """Take octets up to a line feed; the line is None as long as that has not come."""
         left = room - len(self._line)
         end = octets.find(b"\n", position, position + left) + 1
@@ -297,7 +297,7 @@ def write_chunk(data: Octets) -> bytes:
     return b"".join((b"%x\r\n" % len(data), data, _CRLF)) if data else b""
 
 
-def last_chunk(trailers: Fields) -> bytes:
+def write_last_chunk(trailers: Fields) -> bytes:
     """Write the end of chunked content.
 
     Args:

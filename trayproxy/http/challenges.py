@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from trayproxy.http.heads import TCHAR
 
-_MOST_CHALLENGES = 32
-_MOST_PARAMS = 32
+_MAX_CHALLENGES = 32
+_MAX_PARAMS = 32
 
 _TOKEN = rf"[{TCHAR.decode('ascii')}]+"
 _SEPARATORS = re.compile(r"[ \t,]*")
@@ -28,7 +28,7 @@ _WHITESPACE = re.compile(r"[ \t]*")
 # Inside quotes: text, an escaped character, or a quote that may be the closing one.
 _QUOTED_PART = re.compile(r'([^"\\]+)|\\(.)|(")|\\', re.DOTALL)
 # A quote closes if the challenge goes on behind it as it should, or with its comma forgotten.
-_BEHIND_QUOTES = re.compile(rf"[ \t]*(?:,|\Z)|[ \t]+{_TOKEN}[ \t]*=")
+_AFTER_QUOTE = re.compile(rf"[ \t]*(?:,|\Z)|[ \t]+{_TOKEN}[ \t]*=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def parse_challenges(values: Iterable[bytes]) -> tuple[Challenge, ...]:
     return reader.challenges()
 
 
-class _Draft:
+class _ChallengeBuilder:
     """A challenge whose parameters may still follow."""
 
     def __init__(self, scheme: str) -> None:
@@ -88,7 +88,7 @@ class _Draft:
         self.token68 = ""
 
     def add(self, name: str, value: str) -> None:
-        if len(self.params) < _MOST_PARAMS:
+        if len(self.params) < _MAX_PARAMS:
             self.params.setdefault(name, value)
 
 
@@ -96,36 +96,36 @@ class _Reader:
     """Reads one list of challenges, line by line and element by element."""
 
     def __init__(self) -> None:
-        self._drafts: list[_Draft] = []
+        self._builders: list[_ChallengeBuilder] = []
 
     def challenges(self) -> tuple[Challenge, ...]:
         return tuple(
-            Challenge(draft.scheme, tuple(draft.params.items()), draft.token68)
-            for draft in self._drafts[:_MOST_CHALLENGES]
+            Challenge(builder.scheme, tuple(builder.params.items()), builder.token68)
+            for builder in self._builders[:_MAX_CHALLENGES]
         )
 
     def read(self, text: str) -> None:
-        position = _behind(_SEPARATORS, text, 0)
-        while position < len(text) and len(self._drafts) <= _MOST_CHALLENGES:
+        position = _end_of_match(_SEPARATORS, text, 0)
+        while position < len(text) and len(self._builders) <= _MAX_CHALLENGES:
             position = self._read_element(text, position)
-            position = _behind(_SEPARATORS, text, position)
+            position = _end_of_match(_SEPARATORS, text, position)
 
     def _read_element(self, text: str, position: int) -> int:
         """Read a parameter of the current challenge, or the beginning of the next one."""
-        behind = self._read_params(text, position)
-        if behind > position:
-            return _behind(_REST, text, behind)
+        end = self._read_params(text, position)
+        if end > position:
+            return _end_of_match(_REST, text, end)
         scheme = _SCHEME.match(text, position)
         if scheme is None:
-            return _behind(_REST, text, position)
-        draft = _Draft(scheme[1].lower())
-        self._drafts.append(draft)
-        behind = self._read_params(text, scheme.end())
-        if behind == scheme.end():
-            behind = _behind(_REST, text, behind)
-            draft.token68 = text[scheme.end() : behind].rstrip(" \t")
-            return behind
-        return _behind(_REST, text, behind)
+            return _end_of_match(_REST, text, position)
+        builder = _ChallengeBuilder(scheme[1].lower())
+        self._builders.append(builder)
+        end = self._read_params(text, scheme.end())
+        if end == scheme.end():
+            end = _end_of_match(_REST, text, end)
+            builder.token68 = text[scheme.end() : end].rstrip(" \t")
+            return end
+        return _end_of_match(_REST, text, end)
 
     def _read_params(self, text: str, position: int) -> int:
         """Read parameters, several if commas between them are forgotten."""
@@ -133,25 +133,25 @@ class _Reader:
             if text[name.end()] == '"':
                 value, position = _read_quoted(text, name.end() + 1)
             else:
-                position = _behind(_PLAIN_VALUE, text, name.end())
+                position = _end_of_match(_PLAIN_VALUE, text, name.end())
                 value = text[name.end() : position]
-            if self._drafts:
-                self._drafts[-1].add(name[1].lower(), value)
-            position = _behind(_WHITESPACE, text, position)
+            if self._builders:
+                self._builders[-1].add(name[1].lower(), value)
+            position = _end_of_match(_WHITESPACE, text, position)
         return position
 
 
 def _read_quoted(text: str, position: int) -> tuple[str, int]:
-    """Read a quoted string from behind its first quote; return it and the position behind it."""
+    """Read a quoted string from end its first quote; return it and the position end it."""
     parts: list[str] = []
     while part := _QUOTED_PART.match(text, position):
         position = part.end()
-        if part[3] and _BEHIND_QUOTES.match(text, position):
+        if part[3] and _AFTER_QUOTE.match(text, position):
             break
         parts.append(part[1] or part[2] or part[0])
     return "".join(parts), position
 
 
-def _behind(pattern: re.Pattern[str], text: str, position: int) -> int:
+def _end_of_match(pattern: re.Pattern[str], text: str, position: int) -> int:
     match = pattern.match(text, position)
     return match.end() if match else position

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import TCHAR, header_too_large
-from trayproxy.http.limits import LIMITS, MessageLimits
+from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 
 # Values have no control octet but HTAB. RFC 9110, section 5.5 lets us keep some; strict readers
 # behind us (llhttp) refuse them, and none has a use.
@@ -19,7 +19,7 @@ _RESPONSE_LINE = re.compile(rb"([%b]+)[ \t]*:(%b)" % (TCHAR, _VALUE))
 _OWS = b" \t"
 
 # Lists that we take apart. Each of their elements takes more memory than its octets.
-_LISTS = (
+_LIST_FIELDS = (
     b"connection",
     b"content-length",
     b"expect",
@@ -94,7 +94,7 @@ class Fields:
         return Fields(tuple(line for line in self.lines if line[0].lower() not in names))
 
 
-def parse_fields(lines: Iterable[bytes], limits: MessageLimits = LIMITS) -> Fields:
+def parse_fields(lines: Iterable[bytes], limits: MessageLimits = DEFAULT_LIMITS) -> Fields:
     """Read the field lines of a request, or of trailers.
 
     Args:
@@ -109,7 +109,7 @@ def parse_fields(lines: Iterable[bytes], limits: MessageLimits = LIMITS) -> Fiel
     return _parse(lines, _LINE, limits)
 
 
-def parse_response_fields(lines: Iterable[bytes], limits: MessageLimits = LIMITS) -> Fields:
+def parse_response_fields(lines: Iterable[bytes], limits: MessageLimits = DEFAULT_LIMITS) -> Fields:
     """Read the field lines of a response; as `parse_fields`, but `Name :` loses its space."""
     return _parse(lines, _RESPONSE_LINE, limits)
 
@@ -138,7 +138,7 @@ def _parse(lines: Iterable[bytes], pattern: re.Pattern[bytes], limits: MessageLi
             raise header_too_large(limits)
         match = pattern.fullmatch(line)
         if match is None:
-            raise MessageError(400, _what_is_wrong(line))
+            raise MessageError(400, _syntax_error(line))
         parsed.append((match[1], match[2].strip(_OWS)))
     fields = Fields(tuple(parsed))
     if size > limits.line:
@@ -152,12 +152,12 @@ def _check_lists(fields: Fields, limits: MessageLimits) -> None:
     Raises:
         TooLargeError: They are.
     """
-    values = [value for name in _LISTS for value in fields.get_all(name)]
+    values = [value for name in _LIST_FIELDS for value in fields.get_all(name)]
     if sum(map(len, values)) > limits.line:
         raise header_too_large(limits)
 
 
-def _what_is_wrong(line: bytes) -> str:
+def _syntax_error(line: bytes) -> str:
     """Say why a line is no field line, without repeating any of it."""
     name, colon, _ = line.partition(b":")
     if line[:1] in (b" ", b"\t"):

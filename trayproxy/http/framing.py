@@ -25,10 +25,10 @@ class NoBody:
     """There is no content.
 
     Attributes:
-        announced: The Content-Length of an answer to HEAD, or of a 304: what GET would bring.
+        announced_length: The Content-Length of an answer to HEAD, or of a 304.
     """
 
-    announced: int | None = None
+    announced_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def response_framing(method: bytes, status: int, fields: Fields) -> Framing:
     return UntilClose()
 
 
-def is_plain(fields: Fields) -> bool:
+def is_unambiguous(fields: Fields) -> bool:
     """Tell whether every reader takes the framing of a response with these fields for the same."""
     if b"transfer-encoding" not in fields:
         return True

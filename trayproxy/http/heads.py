@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 
 from trayproxy.http.errors import MessageError, TooLargeError
-from trayproxy.http.lenient_lines import is_tidy, tidy
-from trayproxy.http.limits import LIMITS, MessageLimits
+from trayproxy.http.lenient_lines import is_strict, to_strict_lines
+from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 
 TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 """The inside of a character class: what a token is made of (RFC 9110, section 5.6.2)."""
@@ -29,33 +29,33 @@ _OWN_LIMIT = "which is TrayProxy's own limit"
 _END = b"\r\n\r\n"
 _REQUEST_ENDS = (_END,)
 _RESPONSE_ENDS = (b"\n\r\n", b"\n\n")
-_LONGEST_END = len(_END)
+_MAX_END_LENGTH = len(_END)
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _HeadSyntax:
     """How the heads of requests, or of responses, are read.
 
     Attributes:
         opening: Their first octets, as far as they are here.
         start_line: Their first line, without its line end.
         ends: What a head may end with; the one that comes first counts.
-        junk: What is in no head: NUL, a CR without its LF, and in requests the reverse.
+        invalid: What is in no head: NUL, a CR without its LF, and in requests the reverse.
     """
 
     opening: re.Pattern[bytes]
     start_line: re.Pattern[bytes]
     ends: tuple[bytes, ...]
-    junk: re.Pattern[bytes]
+    invalid: re.Pattern[bytes]
 
 
-_REQUEST = _Kind(
+_REQUEST = _HeadSyntax(
     re.compile(rb"[%b]|\r?\Z" % TCHAR),
     REQUEST_LINE,
     _REQUEST_ENDS,
     re.compile(rb"[^\r]\n|\r[^\n]|\x00"),
 )
-_RESPONSE = _Kind(
+_RESPONSE = _HeadSyntax(
     re.compile(rb"HTTP/|(?:HTTP|HTT|HT|H|\r)?\Z"),
     STATUS_LINE,
     _RESPONSE_ENDS,
@@ -64,7 +64,7 @@ _RESPONSE = _Kind(
 
 
 def find_head(
-    buffer: bytes | bytearray, limits: MessageLimits = LIMITS, start: int = 0, seen: int = 0
+    buffer: bytes | bytearray, limits: MessageLimits = DEFAULT_LIMITS, start: int = 0, seen: int = 0
 ) -> int | None:
     """Find the end of a request's head.
 
@@ -88,7 +88,7 @@ def find_head(
 
 
 def find_response_head(
-    buffer: bytes | bytearray, limits: MessageLimits = LIMITS, start: int = 0, seen: int = 0
+    buffer: bytes | bytearray, limits: MessageLimits = DEFAULT_LIMITS, start: int = 0, seen: int = 0
 ) -> int | None:
     """Find the end of a response's head; as `find_head`, but every MessageError is a 502.
 
@@ -100,7 +100,7 @@ def find_response_head(
         raise type(error)(502, str(error)) from None
 
 
-def split_head(head: bytes, limits: MessageLimits = LIMITS) -> list[bytes]:
+def split_head(head: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> list[bytes]:
     """Split a whole head into its start line and field lines, without line ends.
 
     Args:
@@ -114,7 +114,9 @@ def split_head(head: bytes, limits: MessageLimits = LIMITS) -> list[bytes]:
     return _split(head[begin:], limits)
 
 
-def split_response_head(head: bytes, limits: MessageLimits = LIMITS) -> tuple[list[bytes], bool]:
+def split_response_head(
+    head: bytes, limits: MessageLimits = DEFAULT_LIMITS
+) -> tuple[list[bytes], bool]:
     """Split the whole head of a response into its status line and field lines, without line ends.
 
     Args:
@@ -130,9 +132,9 @@ def split_response_head(head: bytes, limits: MessageLimits = LIMITS) -> tuple[li
     """
     head = head[_skip_empty_lines(head, 0, _RESPONSE, limits) :]
     _check_count(head, limits)  # Before it is made tidy, which takes memory for each line, too.
-    if is_tidy(head):
+    if is_strict(head):
         return _split(head, limits), True
-    return _split(tidy(head, has_start_line=True), limits), False
+    return _split(to_strict_lines(head, has_start_line=True), limits), False
 
 
 def header_too_large(limits: MessageLimits) -> TooLargeError:
@@ -168,14 +170,14 @@ def _check_count(head: bytes, limits: MessageLimits) -> None:
 
 
 def _find(
-    buffer: bytes | bytearray, kind: _Kind, limits: MessageLimits, start: int, seen: int
+    buffer: bytes | bytearray, syntax: _HeadSyntax, limits: MessageLimits, start: int, seen: int
 ) -> int | None:
-    begin = _skip_empty_lines(buffer, start, kind, limits)
-    end = _end_of_head(buffer, kind.ends, max(begin, seen - _LONGEST_END + 1))
+    begin = _skip_empty_lines(buffer, start, syntax, limits)
+    end = _end_of_head(buffer, syntax.ends, max(begin, seen - _MAX_END_LENGTH + 1))
     if (end or len(buffer)) - begin > limits.head:
         raise _too_long(buffer, begin, limits)
     if not end:
-        _check_part(buffer, kind, limits, begin, seen)
+        _check_incomplete(buffer, syntax, limits, begin, seen)
     return end or None
 
 
@@ -190,13 +192,13 @@ def _end_of_head(buffer: bytes | bytearray, ends: tuple[bytes, ...], start: int)
 
 
 def _skip_empty_lines(
-    buffer: bytes | bytearray, start: int, kind: _Kind, limits: MessageLimits
+    buffer: bytes | bytearray, start: int, syntax: _HeadSyntax, limits: MessageLimits
 ) -> int:
     begin, count = start, 0
     while True:
         if buffer.startswith(b"\r\n", begin):
             begin += 2
-        elif kind is _RESPONSE and buffer.startswith(b"\n", begin):
+        elif syntax is _RESPONSE and buffer.startswith(b"\n", begin):
             begin += 1
         else:
             return begin
@@ -205,11 +207,11 @@ def _skip_empty_lines(
             raise MessageError(400, "too many empty lines before the message")
 
 
-def _check_part(
-    buffer: bytes | bytearray, kind: _Kind, limits: MessageLimits, begin: int, seen: int
+def _check_incomplete(
+    buffer: bytes | bytearray, syntax: _HeadSyntax, limits: MessageLimits, begin: int, seen: int
 ) -> None:
     """Check what has come of an incomplete head since the last look."""
-    if kind.junk.search(buffer, max(begin, seen - 1)):
+    if syntax.invalid.search(buffer, max(begin, seen - 1)):
         raise MessageError(400, "the head has a line end or an octet that no head has")
     longest = limits.line + len(b"\r\n")
     if buffer.rfind(b"\n", max(begin, len(buffer) - longest)) < 0 < len(buffer) - begin - longest:
@@ -218,11 +220,11 @@ def _check_part(
     if line_end < 0:
         if len(buffer) - begin > limits.request_line + 1:
             raise _too_long(buffer, begin, limits)
-        if seen < begin + len(b"HTTP/") and not kind.opening.match(buffer, begin):
+        if seen < begin + len(b"HTTP/") and not syntax.opening.match(buffer, begin):
             raise MessageError(400, "this is not HTTP")
         return
     is_whole = buffer[line_end - 1 : line_end] == b"\r"
-    if line_end >= seen and not kind.start_line.fullmatch(buffer, begin, line_end - is_whole):
+    if line_end >= seen and not syntax.start_line.fullmatch(buffer, begin, line_end - is_whole):
         raise MessageError(400, "the first line is malformed")
 
 

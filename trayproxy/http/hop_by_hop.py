@@ -46,15 +46,15 @@ _NOT_UPGRADED_TO = frozenset({b"h2c"})
 
 
 def end_to_end(
-    fields: Fields, also_without: frozenset[bytes] = frozenset()
+    fields: Fields, excluded: frozenset[bytes] = frozenset()
 ) -> list[tuple[bytes, bytes]]:
     """Return the lines to be forwarded: neither hop-by-hop nor named by Connection.
 
     Args:
         fields: As received.
-        also_without: More names to leave out, in lower case; they are written anew elsewhere.
+        excluded: More names to leave out, in lower case; they are written anew elsewhere.
     """
-    left_out = _HOP_BY_HOP.union(also_without, fields.tokens(b"connection"))
+    left_out = _HOP_BY_HOP.union(excluded, fields.tokens(b"connection"))
     return [line for line in fields if line[0].lower() not in left_out]
 
 
@@ -83,7 +83,7 @@ def upgrade_protocols(fields: Fields, minor: int) -> tuple[bytes, ...]:
     return tuple(p for p in fields.elements(b"upgrade") if p.lower() not in _NOT_UPGRADED_TO)
 
 
-def has_passed(fields: Fields, pseudonym: bytes) -> bool:
+def is_loop(fields: Fields, pseudonym: bytes) -> bool:
     """Tell whether Via names us: the message is in a loop (section 7.6.3).
 
     Args:

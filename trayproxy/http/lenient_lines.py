@@ -15,7 +15,7 @@ _BARE_LF = rb"(?<!\r)\n"
 _FOLD = rb"\r\n[ \t]+"
 
 
-def is_tidy(section: bytes) -> bool:
+def is_strict(section: bytes) -> bool:
     """Return whether every line ends with CRLF and no line is folded."""
     return (
         section.count(b"\n") == section.count(b"\r\n")
@@ -24,7 +24,7 @@ def is_tidy(section: bytes) -> bool:
     )
 
 
-def tidy(section: bytes, *, has_start_line: bool) -> bytes:
+def to_strict_lines(section: bytes, *, has_start_line: bool) -> bytes:
     """Return the section with CRLF line ends and with each fold replaced by one SP.
 
     Args:

@@ -32,5 +32,5 @@ class MessageLimits:
     trailers: int = 66_560
 
 
-LIMITS = MessageLimits()
+DEFAULT_LIMITS = MessageLimits()
 """The limits that hold unless somebody says otherwise."""

@@ -13,7 +13,7 @@ from trayproxy.http.fields import Fields, field_line, is_field_value, parse_fiel
 from trayproxy.http.framing import Framing, Length, NoBody, framing_line, request_framing
 from trayproxy.http.heads import REQUEST_LINE, split_head
 from trayproxy.http.hop_by_hop import connection_options, end_to_end, upgrade_protocols, via_line
-from trayproxy.http.limits import LIMITS, MessageLimits
+from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 from trayproxy.http.target import (
     HTTP,
     Form,
@@ -27,9 +27,9 @@ from trayproxy.http.target import (
 )
 
 _HOPS = re.compile(rb"[0-9]{1,9}")
-_WRITTEN_ANEW = frozenset({b"host", b"expect"})
+_REPLACED_FIELDS = frozenset({b"host", b"expect"})
 _MAX_FORWARDS = frozenset({b"max-forwards"})
-_PERSISTS = b"Proxy-Connection: keep-alive\r\n"
+_KEEP_ALIVE_LINE = b"Proxy-Connection: keep-alive\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +60,17 @@ class Request:
     max_forwards: int | None = None
 
     @property
-    def ends_here(self) -> bool:
+    def has_max_forwards_zero(self) -> bool:
         """Whether it must be answered here, and not passed on (RFC 9110, section 7.6.2)."""
         return self.max_forwards == 0
 
     @property
-    def is_spoken_here(self) -> bool:
+    def can_be_sent_directly(self) -> bool:
         """Whether its target can be asked directly: by CONNECT, or by a URL of http."""
         return self.target.scheme == HTTP
 
 
-def parse_request(head: bytes, limits: MessageLimits = LIMITS) -> Request:
+def parse_request(head: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Request:
     """Read the head of a request.
 
     Args:
@@ -116,7 +116,7 @@ def request_target(request: Request, *, direct: bool = False) -> bytes:
         return raw_authority(target.authority)
     if target.form is not Form.ABSOLUTE:
         raise ValueError("only absolute-form and CONNECT to a proxy are forwarded")
-    if direct and not request.is_spoken_here:
+    if direct and not request.can_be_sent_directly:
         raise ValueError("only a proxy can fetch a URL of another scheme than http")
     # OPTIONS without a path asks about the server as a whole, and the last proxy says so with an
     # asterisk (RFC 9112, section 3.2.4). For the others an empty path is the same as "/".
@@ -133,7 +133,7 @@ def write_request(
     via: bytes,
     credentials: bytes | None,
     direct: bool = False,
-    persists: bool = False,
+    request_keep_alive: bool = False,
 ) -> bytes:
     """Write the head that goes upstream.
 
@@ -143,25 +143,25 @@ def write_request(
         credentials: The value of Proxy-Authorization. Left out on TRACE, which may be reflected
             (RFC 9110, section 9.3.8), and when the request goes to the origin itself.
         direct: Whether it goes to the origin itself: in origin-form then.
-        persists: Whether to ask the next proxy to keep the connection open, which proxies of
+        request_keep_alive: Whether to ask the proxy to keep the connection open, which proxies of
             HTTP/1.0 do not do unasked. They know the older name of the field (RFC 9112, appendix
             C.2.2).
 
     Raises:
         ValueError: The request is not one to forward, or the credentials cannot be a field value.
     """
-    if request.ends_here:
+    if request.has_max_forwards_zero:
         raise ValueError("Max-Forwards is used up")
     line = b"%b %b HTTP/1.1\r\n" % (request.method, request_target(request, direct=direct))
     is_counted = request.max_forwards is not None
-    written_anew = _WRITTEN_ANEW | _MAX_FORWARDS if is_counted else _WRITTEN_ANEW
+    replaced = _REPLACED_FIELDS | _MAX_FORWARDS if is_counted else _REPLACED_FIELDS
     return b"".join(
         (
             line,
             field_line(b"Host", host_field(request.target)),
-            write_fields(end_to_end(request.fields, written_anew)),
-            write_fields(_new_lines(request, via)),
-            _PERSISTS if persists and not direct else b"",
+            write_fields(end_to_end(request.fields, replaced)),
+            write_fields(_added_lines(request, via)),
+            _KEEP_ALIVE_LINE if request_keep_alive and not direct else b"",
             b"" if direct else _credentials_line(request, credentials),
             b"\r\n",
         )
@@ -210,7 +210,7 @@ def _max_forwards(method: bytes, fields: Fields) -> int | None:
     return int(values[0])
 
 
-def _new_lines(request: Request, via: bytes) -> list[tuple[bytes, bytes]]:
+def _added_lines(request: Request, via: bytes) -> list[tuple[bytes, bytes]]:
     lines = [via_line(request.minor, via), *framing_line(request.framing)]
     if request.max_forwards is not None:
         lines.append((b"Max-Forwards", b"%d" % (request.max_forwards - 1)))

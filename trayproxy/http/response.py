@@ -10,12 +10,12 @@ from trayproxy.http.framing import (
     Framing,
     UntilClose,
     framing_line,
-    is_plain,
+    is_unambiguous,
     response_framing,
 )
 from trayproxy.http.heads import STATUS_LINE, split_response_head
 from trayproxy.http.hop_by_hop import connection_options, end_to_end, upgrade_protocols, via_line
-from trayproxy.http.limits import LIMITS, MessageLimits
+from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 from trayproxy.http.request import Request
 
 _SWITCHING_PROTOCOLS = 101
@@ -54,7 +54,7 @@ class Response:
         return self.status < 200 and self.status != _SWITCHING_PROTOCOLS
 
 
-def parse_response(head: bytes, method: bytes, limits: MessageLimits = LIMITS) -> Response:
+def parse_response(head: bytes, method: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Response:
     """Read the head of a response.
 
     Args:
@@ -118,21 +118,21 @@ def write_interim(response: Response, *, via: bytes, client_minor: int) -> bytes
 
 
 def _parse(head: bytes, method: bytes, limits: MessageLimits) -> Response:
-    (first, *lines), is_tidy = split_response_head(head, limits)
+    (first, *lines), is_strict = split_response_head(head, limits)
     match = STATUS_LINE.fullmatch(first)
     if match is None:
         raise MessageError(502, "the status line is malformed")
     minor, status = int(match[1]), int(match[2])
     fields = parse_response_fields(lines, limits)
     framing = response_framing(method, status, fields)
-    is_sure = is_tidy and is_plain(fields) and not _has_spaced_framing(head)
+    is_certain = is_strict and is_unambiguous(fields) and not _has_spaced_framing(head)
     return Response(
         minor,
         status,
         match[3] or b"",
         fields,
         framing,
-        keep_alive=is_sure and _keep_alive(minor, fields, framing),
+        keep_alive=is_certain and _keep_alive(minor, fields, framing),
         opens_tunnel=method == b"CONNECT" and 200 <= status < 300,
     )
 

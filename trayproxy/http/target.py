@@ -26,8 +26,8 @@ _DEFAULT_PORTS = {b"http": 80, b"https": 443, b"ws": 80, b"wss": 443, b"ftp": 21
 _UNKNOWN_PORT = 0
 # RFC 9110, section 4.2.4, and section 3 of RFC 6455, which takes http's authority over.
 _WITHOUT_USER = frozenset({b"http", b"https", b"ws", b"wss"})
-_LONGEST_HOST = 255
-_LARGEST_PORT = 65_535
+_MAX_HOST_LENGTH = 255
+_MAX_PORT = 65_535
 
 _SCHEME = re.compile(rb"([A-Za-z][0-9A-Za-z+.-]{0,31})://")
 # RFC 3986, section 3.2.1. A backslash would be a slash to some readers, and end the authority.
@@ -114,7 +114,7 @@ def is_host_field(value: bytes) -> bool:
     RFC 9110, section 7.2.
     """
     try:
-        _split(value)
+        _split_authority(value)
     except MessageError:
         return False
     return True
@@ -156,7 +156,7 @@ def _absolute(raw: bytes, scheme: bytes, begin: int) -> Target:
     user = b""
     if scheme not in _WITHOUT_USER and (match := _USER.match(raw, begin, end.start())):
         user, begin = match[0], match.end()
-    host, port = _split(raw[begin : end.start()])
+    host, port = _split_authority(raw[begin : end.start()])
     if not host:
         raise MessageError(400, "the request-target has no host")
     # An empty port is the default one (RFC 3986, section 6.2.3).
@@ -169,13 +169,13 @@ def _default_port(scheme: bytes) -> int:
 
 
 def _connect_authority(raw: bytes) -> Authority:
-    host, port = _split(raw)
+    host, port = _split_authority(raw)
     if not host or port is None:
         raise MessageError(400, "CONNECT needs a host and a port")
     return Authority(host, port)
 
 
-def _split(authority: bytes) -> tuple[str, int | None]:
+def _split_authority(authority: bytes) -> tuple[str, int | None]:
     """Split an authority into host, perhaps empty, and port, None where there are no digits."""
     match = _HOST_AND_PORT.fullmatch(authority)
     if match is None:
@@ -186,7 +186,7 @@ def _split(authority: bytes) -> tuple[str, int | None]:
     if not digits:
         return host, None
     port = int(digits)
-    if not 1 <= port <= _LARGEST_PORT:
+    if not 1 <= port <= _MAX_PORT:
         raise MessageError(400, "the port is out of range")
     return host, port
 
@@ -201,7 +201,7 @@ def _checked_address(address: bytes) -> str:
 
 
 def _checked_name(name: bytes) -> str:
-    if len(name) > _LONGEST_HOST or name.startswith(b".") or b".." in name:
+    if len(name) > _MAX_HOST_LENGTH or name.startswith(b".") or b".." in name:
         raise MessageError(400, "the host or its port is invalid")
     return name.decode("ascii").lower()
 

@@ -30,7 +30,7 @@ from trayproxy.engine.steps import Steps
 from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
 from trayproxy.engine.stream import Stream
 from trayproxy.engine.way import Way
-from trayproxy.http.body import answer_reader
+from trayproxy.http.body import response_body_reader
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_response_head
@@ -388,7 +388,7 @@ class Probe:
             via=self._tools.via,
             credentials=leg.credentials or None if leg else None,
             direct=self.way.ends_at_target,
-            persists=is_bound,
+            request_keep_alive=is_bound,
         )
         try:
             async with asyncio.timeout(self._tools.limits.connect_head_s):
@@ -410,7 +410,7 @@ class Probe:
         """
         limits = self._tools.limits
         self._leftover = Leftover.of(response, self._request.method, limits.drain_octets)
-        body = answer_reader(response.framing)
+        body = response_body_reader(response.framing)
         left = limits.drain_octets
         try:
             async with asyncio.timeout(limits.linger_s):
