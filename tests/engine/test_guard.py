@@ -344,7 +344,7 @@ def test_a_request_that_was_reset_is_not_served_as_that_of_the_next_client(
 @needs_root
 def test_an_allowed_user_is_served(recorder: Recorder, start: Start) -> None:
     engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
-    engine.call(lambda: setattr(engine.engine.guard, "allowed_schemes", frozenset({NOBODY})))
+    engine.call(lambda: setattr(engine.engine.guard, "allowed", frozenset({NOBODY})))
     with program(address_of(engine), user=NOBODY, octets=GET) as other:
         assert other.answer() == "HTTP/1.1 200"
 
