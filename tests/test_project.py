@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,46 @@ def test_only_desktop_asks_which_system_it_is_on() -> None:
         if asks_for_the_system(ast.parse(path.read_text("utf-8")))
     }
     assert {path for path in asking if not path.startswith("desktop/")} == set()
+
+
+def module_file(module: str) -> Path:
+    folder = ROOT.joinpath(*module.split("."))
+    return folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+
+
+@cache
+def top_level_names(path: Path) -> set[str]:
+    """Return the names that a module defines or imports, on any operating system."""
+    found = {child.stem for child in path.parent.iterdir()} if path.stem == "__init__" else set()
+    pending = list(ast.parse(path.read_text("utf-8")).body)
+    while pending:
+        node = pending.pop()
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                found.add(node.name)
+            case ast.Import() | ast.ImportFrom():
+                found |= {alias.asname or alias.name for alias in node.names}
+            case ast.Assign() | ast.AnnAssign():
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = (name for target in targets for name in ast.walk(target))
+                found |= {name.id for name in names if isinstance(name, ast.Name)}
+            case _:
+                children = ast.iter_child_nodes(node)
+                pending += [child for child in children if isinstance(child, ast.stmt)]
+    return found
+
+
+def test_every_imported_name_exists_on_each_operating_system() -> None:
+    """The type checker skips the branches of other operating systems."""
+    missing = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.module}.{alias.name}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("trayproxy")
+        for alias in node.names
+        if alias.name not in top_level_names(module_file(node.module or ""))
+    ]
+    assert missing == []
 
 
 def notifier_connections(tree: ast.Module) -> list[str]:

@@ -389,12 +389,12 @@ def test_a_malformed_table_of_macos_is_an_error(cut: bytes) -> None:
 
 
 def row(local: Endpoint, peer: Endpoint, family: int, process: int, state: int = 5) -> bytes:
-    ours, theirs = (socket.inet_pton(family, end[0]) for end in (local, peer))
+    local_address, peer_address = (socket.inet_pton(family, end[0]) for end in (local, peer))
     ports = [end[1].to_bytes(2, "big") + bytes(2) for end in (local, peer)]
     if family == socket.AF_INET6:
-        ends = ours + bytes(4) + ports[0] + theirs + bytes(4) + ports[1]
+        ends = local_address + bytes(4) + ports[0] + peer_address + bytes(4) + ports[1]
         return ends + struct.pack("<II", state, process)
-    ends = ours + ports[0] + theirs + ports[1]
+    ends = local_address + ports[0] + peer_address + ports[1]
     return struct.pack("<I", state) + ends + struct.pack("<I", process)
 
 

@@ -75,9 +75,9 @@ def _finds_own_user(lookup: OwnerLookup) -> bool:
     with (
         contextlib.suppress(OSError),
         socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.socket() as ours,
+        socket.socket() as client,
     ):
-        ours.connect(listener.getsockname())
+        client.connect(listener.getsockname())
         accepted, peer = listener.accept()
         with accepted:
             found = lookup.owner_of(accepted.getsockname(), peer, accepted.family)

@@ -112,22 +112,24 @@ class SockDiagLookup:
 
         This is on the path of every accepted connection.
         """
-        start, kind, ends, ours = _request_parts(local, peer[0], family)
-        theirs = socket.htons(peer[1])
+        start, kind, ends, local_port = _request_parts(local, peer[0], family)
+        peer_port = socket.htons(peer[1])
         sequence = self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         try:
             response = self._send_request(
-                _REQUEST.pack(start, sequence, kind, theirs, ends), sequence
+                _REQUEST.pack(start, sequence, kind, peer_port, ends), sequence
             )
             if response is None:
                 return None
-            state, their_port, our_port, user, inode = _RESPONSE.unpack_from(response)
+            state, found_peer_port, found_local_port, user, inode = _RESPONSE.unpack_from(response)
         except (OSError, struct.error) as error:
             # A response may still be pending on the socket: the next look-up opens a new socket.
             self.close()
             raise OSError(getattr(error, "errno", None) or errno.EPROTO, "sock_diag") from error
         # If there is no such connection, the kernel returns a listener at the address instead.
-        return (user, inode, state) if (their_port, our_port) == (theirs, ours) else None
+        if (found_peer_port, found_local_port) != (peer_port, local_port):
+            return None
+        return user, inode, state
 
     def close(self) -> None:
         """Close the netlink socket."""
@@ -175,19 +177,19 @@ def _request_parts(local: Endpoint, peer: str, family: int) -> tuple[bytes, byte
         The octets before the sequence number, between the sequence number and the port of the other
         end, and after that port; and the port of this process's end in network byte order.
     """
-    ours = socket.htons(local[1])
+    local_port = socket.htons(local[1])
     return (
         _HEADER_START.pack(_REQUEST.size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST),
         _SENDER_AND_FAMILY.pack(0, family, socket.IPPROTO_TCP, 0, 0, _EVERY_STATE),
         b"".join(
             (
-                struct.pack("=H", ours),
+                struct.pack("=H", local_port),
                 socket.inet_pton(family, peer).ljust(16, b"\0"),
                 socket.inet_pton(family, local[0]).ljust(16, b"\0"),
                 _LOOPBACK_AND_ANY_COOKIE,
             )
         ),
-        ours,
+        local_port,
     )
 
 
@@ -208,11 +210,11 @@ class ProcNetLookup:
         if family == socket.AF_INET:
             # A dual-stack socket is in the table of IPv6, even for a connection over IPv4.
             ends.append((_ipv4_mapped(ends[0][0]), _ipv4_mapped(ends[0][1]), socket.AF_INET6))
-        for theirs, ours, of_family in ends:
+        for peer_end, local_end, of_family in ends:
             table = self._folder / ("tcp6" if of_family == socket.AF_INET6 else "tcp")
-            if (of_family != family and not table.exists()) or not theirs:
+            if (of_family != family and not table.exists()) or not peer_end:
                 continue
-            if (found := _find(table.read_bytes(), theirs, ours)) is not None:
+            if (found := _find(table.read_bytes(), peer_end, local_end)) is not None:
                 return found
         return None
 
@@ -220,13 +222,13 @@ class ProcNetLookup:
         """Do nothing: this look-up holds no resources."""
 
 
-def _find(table: bytes, theirs: str, ours: str) -> SocketOwner | None:
+def _find(table: bytes, peer_end: str, local_end: str) -> SocketOwner | None:
     """Return the owner of the socket with these two ends, in the format of the table.
 
     Sockets bound to different interfaces may have the same ends, and the table does not show which
     of them is the peer. None is returned if their owners differ.
     """
-    ends = f" {theirs} {ours} ".encode()
+    ends = f" {peer_end} {local_end} ".encode()
     found: set[SocketOwner] = set()
     at = table.find(ends)
     while at >= 0:
@@ -246,8 +248,8 @@ def _table_format(end: Endpoint, family: int) -> str:
     return f"{address}:{end[1]:04X}"
 
 
-def _ipv4_mapped(written: str) -> str:
+def _ipv4_mapped(end: str) -> str:
     """Return an IPv4 end as an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2); both in the
     format of the tables."""
     prefix = f"{int.from_bytes(bytes([0, 0, 255, 255]), sys.byteorder):08X}"
-    return f"{0:016X}{prefix}{written}"
+    return f"{0:016X}{prefix}{end}"

@@ -133,8 +133,8 @@ def find_process(
         0 if no process holds the other end, or it has another state; None if the table has no such
         connection.
     """
-    theirs = socket.inet_pton(family, peer[0]), peer[1].to_bytes(2, "big")
-    ours = socket.inet_pton(family, local[0]), local[1].to_bytes(2, "big")
+    peer_end = socket.inet_pton(family, peer[0]), peer[1].to_bytes(2, "big")
+    local_end = socket.inet_pton(family, local[0]), local[1].to_bytes(2, "big")
     layout = _ROW6 if family == socket.AF_INET6 else _ROW
     (count,) = _COUNT.unpack_from(table)
     for row in layout.iter_unpack(table[_COUNT.size : _COUNT.size + count * layout.size]):
@@ -142,7 +142,7 @@ def find_process(
             address, port, to, to_port, state, process = row
         else:
             state, address, port, to, to_port, process = row
-        if (address, port) != theirs or (state != _LISTEN and (to, to_port) != ours):
+        if (address, port) != peer_end or (state != _LISTEN and (to, to_port) != local_end):
             continue
         if state in states:
             return int(process)
