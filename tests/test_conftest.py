@@ -20,7 +20,7 @@ def outcome_of(reason: str) -> str:
     return str(report.outcome)
 
 
-def test_what_is_skipped_has_failed_where_everything_is_installed(
+def test_a_skip_is_a_failure_where_everything_is_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(VARIABLE, "1")
@@ -29,6 +29,6 @@ def test_what_is_skipped_has_failed_where_everything_is_installed(
     assert outcome_of("Skipped: this computer has no IPv6") == "skipped"
 
 
-def test_what_is_skipped_by_hand_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deselected_test_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert outcome_of("Skipped: needs ip") == "skipped"

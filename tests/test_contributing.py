@@ -80,7 +80,7 @@ def test_the_scheme_of_the_guide_answers_a_challenge() -> None:
     assert leg.credentials == b"Bearer abc.DEF=="
 
 
-def test_the_scheme_of_the_guide_refuses_what_is_no_token() -> None:
+def test_the_scheme_of_the_guide_rejects_an_invalid_token() -> None:
     with pytest.raises(LoginError):
         example("Bearer")().check(Login("jdoe", "two words"))
 
@@ -98,7 +98,7 @@ def test_the_screen_of_the_guide_reports_each_change_once() -> None:
 # --- the hooks -----------------------------------------------------------------------------------
 
 
-def test_the_hooks_run_what_is_locked() -> None:
+def test_the_hooks_run_the_locked_versions() -> None:
     lock = (ROOT / "packaging" / "locked" / "test.txt").read_text("utf-8")
     locked = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
     package = {"ruff": "ruff", "mypy": "mypy", "lint-imports": "import-linter"}
@@ -160,7 +160,7 @@ def test_each_system_is_tested_with_the_oldest_and_the_newest_python() -> None:
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
-def test_a_form_asks_for_something(path: Path) -> None:
+def test_an_issue_form_has_input_fields(path: Path) -> None:
     form = read(path)
     assert form["name"]
     assert form["description"]
@@ -170,6 +170,6 @@ def test_a_form_asks_for_something(path: Path) -> None:
     assert any(field.get("validations", {}).get("required") for field in fields)
 
 
-def test_weaknesses_are_not_reported_in_public() -> None:
+def test_vulnerabilities_are_reported_in_private() -> None:
     assert "SECURITY.md" in (GITHUB / "ISSUE_TEMPLATE" / "bug.yml").read_text("utf-8")
     assert read(GITHUB / "ISSUE_TEMPLATE" / "config.yml") == {"blank_issues_enabled": False}

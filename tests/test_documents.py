@@ -100,7 +100,7 @@ def catalogue() -> dict[str, bool]:
     return {problem: not missing for problem, missing in rows}
 
 
-def test_every_cited_section_of_the_ux_document_is_there(sources: Sources) -> None:
+def test_each_cited_section_of_the_ux_document_exists(sources: Sources) -> None:
     cited: Places = {}
     for text, places in sources.citations(UX).items():
         for section in UX_SECTION.findall(text):
@@ -109,7 +109,7 @@ def test_every_cited_section_of_the_ux_document_is_there(sources: Sources) -> No
     assert not without_target(cited, sections("ux.md"))
 
 
-def test_every_cited_mistake_of_the_ux_document_is_there(sources: Sources) -> None:
+def test_each_cited_mistake_of_the_ux_document_exists(sources: Sources) -> None:
     chapter = document("ux.md").partition("\n## 9. ")[2].partition("\n## ")[0]
     known = {str(number) for number in range(1, 47)}
     assert known <= set(re.findall(r"(?<![\w.#-])\d{1,2}(?= [a-zA-Z`\"])", chapter))
@@ -118,13 +118,13 @@ def test_every_cited_mistake_of_the_ux_document_is_there(sources: Sources) -> No
     assert not without_target(cited, known)
 
 
-def test_every_cited_section_of_the_security_document_is_there(sources: Sources) -> None:
+def test_each_cited_section_of_the_security_document_exists(sources: Sources) -> None:
     cited = sources.citations(SECURITY_SECTION)
     assert {"1.3", "3"} <= cited.keys()
     assert not without_target(cited, sections("security.md"))
 
 
-def test_every_cited_threat_and_fault_is_there(sources: Sources) -> None:
+def test_each_cited_threat_and_fault_exists(sources: Sources) -> None:
     threats = numbers("security.md", r"#### (T\d+) ")
     faults = numbers("security.md", r"\| (F\d\d) \|")
     assert threats == {f"T{number}" for number in range(1, 18)}
@@ -134,26 +134,26 @@ def test_every_cited_threat_and_fault_is_there(sources: Sources) -> None:
     assert not without_target(cited, threats | faults)
 
 
-def test_every_cited_mitigation_is_there(sources: Sources) -> None:
+def test_each_cited_mitigation_exists(sources: Sources) -> None:
     cited = sources.citations(MITIGATION)
     assert cited
     assert not without_target(cited, numbers("security.md", r"\*\*(M\d)[ :]"))
 
 
-def test_every_cited_invariant_of_the_corpus_is_there(sources: Sources) -> None:
+def test_each_cited_invariant_of_the_corpus_exists(sources: Sources) -> None:
     cited = sources.citations(INVARIANT)
     assert cited
     assert not without_target(cited, numbers("http.md", r"- \*\*(I\d)\*\* "))
 
 
-def test_every_cited_notification_is_there(sources: Sources) -> None:
+def test_each_cited_notification_exists(sources: Sources) -> None:
     planned = set(NOTIFICATION.findall(document("ux.md").partition("### 4.2")[2]))
     cited = sources.citations(NOTIFICATION)
     assert {"N1", "N2", "N10"} == numbers("ux.md", r"\| (N\d+) \|") <= cited.keys()
     assert not without_target(cited, planned)
 
 
-def test_every_cited_workload_is_measured(sources: Sources) -> None:
+def test_each_cited_workload_is_measured(sources: Sources) -> None:
     measured = (ROOT / "tests" / "bench" / "workloads.py").read_text("utf-8")
     known = set(re.findall(r'"(W\d)(?:-\w+)?"', measured))
     cited = sources.citations(WORKLOAD)
@@ -161,34 +161,34 @@ def test_every_cited_workload_is_measured(sources: Sources) -> None:
     assert not without_target(cited, known)
 
 
-def test_the_lines_of_the_http_checklist_are_those_that_have_a_test() -> None:
+def test_each_line_of_the_http_checklist_has_a_test() -> None:
     lines = re.findall(
         r"^- \*\*R-(\d{3})\*\* \[(?:MUST|SHOULD|P)\] ", document("http.md"), re.MULTILINE
     )
     assert [int(line) for line in lines] == list(LINES)
 
 
-def test_every_cited_line_of_the_http_checklist_is_there(sources: Sources) -> None:
+def test_each_cited_line_of_the_http_checklist_exists(sources: Sources) -> None:
     known = {f"{number:03}" for number in LINES}
     cited = sources.citations(REQUIREMENT) | sources.citations(ENDING)
     assert {"R-074", "r_074"} <= cited.keys()
     assert not {name: places for name, places in cited.items() if name[-3:] not in known}
 
 
-def test_the_cases_that_the_documents_name_are_in_the_corpus() -> None:
+def test_the_cases_named_in_the_documents_are_in_the_corpus() -> None:
     corpus = (ROOT / "tests" / "http" / "corpus.json").read_text("utf-8")
     cited = {case for name in ("http.md", "security.md") for case in CASE.findall(document(name))}
     assert {"C001", "U153"} <= cited
     assert {case for case in cited if f'"id": "{case}"' not in corpus} == set()
 
 
-def test_every_cited_problem_is_explained_or_planned(sources: Sources) -> None:
+def test_each_cited_problem_is_explained_or_planned(sources: Sources) -> None:
     explained = set(re.findall(r"^\| (TP-\d{3}) ", PROBLEMS.read_text("utf-8"), re.MULTILINE))
     assert {problem for problem, is_built in catalogue().items() if is_built} == explained
     assert not without_target(sources.citations(PROBLEM), set(catalogue()))
 
 
-def test_the_flows_are_diagrams_that_can_be_drawn() -> None:
+def test_the_flows_are_valid_diagrams() -> None:
     diagrams = re.findall(r"^```mermaid\n(.*?)^```", document("flows.md"), re.MULTILINE | re.DOTALL)
     assert len(diagrams) == 4
     for diagram in diagrams:
@@ -204,14 +204,14 @@ def test_the_flows_are_diagrams_that_can_be_drawn() -> None:
         assert begun == sum(line.strip() == "end" for line in lines)
 
 
-def test_the_guide_is_whole_and_the_readme_leads_to_it() -> None:
+def test_the_guide_is_complete_and_linked_from_the_readme() -> None:
     names = ("first-steps", "sign-in", "profiles", "headless", "security", "troubleshooting")
     assert {path.stem for path in DOCS.glob("*.md")} == set(names)
     links = {name for name, _ in LINK.findall((ROOT / "README.md").read_text("utf-8"))}
     assert {f"resources/docs/{name}.md" for name in names} <= links
 
 
-def test_the_verbs_and_options_that_the_guide_names_exist(
+def test_the_verbs_and_options_in_the_guide_exist(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     code = [
@@ -236,7 +236,7 @@ def test_the_verbs_and_options_that_the_guide_names_exist(
     assert named - options - {"--remove", "--windows"} == set()
 
 
-def test_the_settings_of_the_guide_can_be_read() -> None:
+def test_the_settings_in_the_guide_can_be_parsed() -> None:
     blocks = [
         block
         for path in GUIDE
@@ -246,7 +246,7 @@ def test_the_settings_of_the_guide_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_link_of_a_document_leads_to_a_file(path: Path) -> None:
+def test_each_link_of_a_document_has_a_target(path: Path) -> None:
     for name, anchor in LINK.findall(path.read_text("utf-8")):
         target = path.parent / name if name else path
         assert target.exists(), name

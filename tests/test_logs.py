@@ -63,7 +63,7 @@ def logs(file: Path) -> Iterator[Logs]:
         f'Digest username="jdoe", response="{SECRET.encode().hex()}", cnonce="{SECRET}x"',
     ],
 )
-def test_what_gives_access_is_hidden(text: str) -> None:
+def test_secrets_are_redacted(text: str) -> None:
     out = redact(text)
     assert "[hidden]" in out
     for form in (SECRET, BASIC, SECRET.encode().hex()):
@@ -82,12 +82,12 @@ def test_what_gives_access_is_hidden(text: str) -> None:
         'File "/usr/lib/python3/x.py", line 3',
     ],
 )
-def test_what_gives_none_stays(text: str) -> None:
+def test_other_text_is_not_redacted(text: str) -> None:
     assert redact(text) == text
 
 
 @given(st.text("ab:=?@/ \"'\r\nCookie", max_size=60), st.sampled_from(["Cookie: ", "://u:"]))
-def test_nothing_that_comes_before_hides_a_secret_from_the_redaction(text: str, mark: str) -> None:
+def test_preceding_text_does_not_prevent_redaction(text: str, mark: str) -> None:
     assert SECRET not in redact(f"{text}\n{mark}{SECRET}@h")
 
 
@@ -138,7 +138,7 @@ def test_the_log_is_private(logs: Logs, file: Path) -> None:
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-def test_a_trace_is_written_without_its_secrets(logs: Logs, file: Path) -> None:
+def test_a_traceback_is_redacted(logs: Logs, file: Path) -> None:
     try:
         raise ValueError(f"http://jdoe:{SECRET}@proxy")
     except ValueError:
@@ -157,7 +157,7 @@ def test_network_text_cannot_forge_a_record(logs: Logs, file: Path) -> None:
     assert "\x1b" not in file.read_text()
 
 
-def test_arguments_are_taken_as_they_were(logs: Logs, file: Path) -> None:
+def test_arguments_are_formatted_when_logged(logs: Logs, file: Path) -> None:
     mutable = ["before"]
     logging.warning("%s", mutable)
     mutable[0] = "after"
@@ -165,7 +165,7 @@ def test_arguments_are_taken_as_they_were(logs: Logs, file: Path) -> None:
     assert "before" in file.read_text()
 
 
-def test_a_wrong_call_breaks_nothing(file: Path) -> None:
+def test_a_malformed_logging_call_is_harmless(file: Path) -> None:
     # In a process of its own: what pytest captures of it cannot be sent between its workers.
     script = (
         "import logging, sys\n"
@@ -194,7 +194,7 @@ def test_warnings_are_logged(logs: Logs, file: Path) -> None:
 
 
 @pytest.mark.parametrize("piece", ["a://", "a.", "://", "Basic ", "Cookie", "?/ ", "x=1 "])
-def test_a_long_text_from_a_stranger_is_cut_soon(logs: Logs, file: Path, piece: str) -> None:
+def test_a_long_untrusted_text_is_truncated_quickly(logs: Logs, file: Path, piece: str) -> None:
     logging.warning("realm %s end", piece * (50_000 // len(piece)))
     logging.warning("next")
     before = time.process_time()
@@ -205,7 +205,7 @@ def test_a_long_text_from_a_stranger_is_cut_soon(logs: Logs, file: Path, piece: 
     assert second.endswith("next")
 
 
-def test_old_files_are_kept_to_five(file: Path) -> None:
+def test_at_most_five_files_are_kept(file: Path) -> None:
     logs = Logs()
     logs.start(file, to_stderr=False, environ={})
     try:
@@ -219,7 +219,7 @@ def test_old_files_are_kept_to_five(file: Path) -> None:
     assert all(stat.S_IMODE(entry.stat().st_mode) == 0o600 for entry in file.parent.iterdir())
 
 
-def test_a_file_that_cannot_be_renamed_is_written_on(
+def test_a_file_that_cannot_be_renamed_keeps_growing(
     logs: Logs, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Windows renames no file that another program has open.
@@ -236,7 +236,7 @@ def test_a_file_that_cannot_be_renamed_is_written_on(
     assert file.stat().st_size > 120 * 9000
 
 
-def test_a_full_disk_stops_the_log_and_nothing_else(tmp_path: Path) -> None:
+def test_a_full_disk_stops_only_the_log(tmp_path: Path) -> None:
     script = (
         "import logging, resource, sys\n"
         "from pathlib import Path\n"
@@ -261,7 +261,7 @@ def test_a_full_disk_stops_the_log_and_nothing_else(tmp_path: Path) -> None:
     assert (run.returncode, run.stdout) == (0, "done\n")
 
 
-def test_a_log_that_was_taken_away_begins_anew(logs: Logs, file: Path) -> None:
+def test_a_removed_log_file_is_created_again(logs: Logs, file: Path) -> None:
     def write(text: str) -> None:
         logging.warning(text)
         deadline = time.monotonic() + 30
@@ -278,9 +278,7 @@ def test_a_log_that_was_taken_away_begins_anew(logs: Logs, file: Path) -> None:
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-def test_a_folder_that_cannot_be_written_to_costs_lines_and_nothing_else(
-    logs: Logs, file: Path
-) -> None:
+def test_an_unwritable_folder_loses_only_log_lines(logs: Logs, file: Path) -> None:
     shutil.rmtree(file.parent)
     # Even root cannot make a folder where there is a file.
     file.parent.write_text("in the way")
@@ -290,7 +288,7 @@ def test_a_folder_that_cannot_be_written_to_costs_lines_and_nothing_else(
     assert file.parent.read_text() == "in the way"
 
 
-def test_who_reads_no_more_delays_nothing_and_keeps_nobody_from_ending() -> None:
+def test_a_blocked_standard_error_delays_neither_logging_nor_exit() -> None:
     script = (
         "import logging, sys, time\n"
         "from trayproxy.logs import Logs\n"
@@ -319,7 +317,7 @@ def test_who_reads_no_more_delays_nothing_and_keeps_nobody_from_ending() -> None
     assert float(out) < 2
 
 
-def test_no_place_for_a_log_is_no_reason_to_fail(tmp_path: Path) -> None:
+def test_a_missing_log_folder_is_not_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     logs = Logs()
     logs.start(tmp_path / "file" / "trayproxy.log", to_stderr=False, environ={})
@@ -328,7 +326,7 @@ def test_no_place_for_a_log_is_no_reason_to_fail(tmp_path: Path) -> None:
     logs.stop()
 
 
-def test_a_fifo_in_the_place_of_the_log_is_not_waited_for(file: Path) -> None:
+def test_a_fifo_in_place_of_the_log_does_not_block(file: Path) -> None:
     file.parent.mkdir(mode=0o700, parents=True)
     os.mkfifo(file)
     logs = Logs()
@@ -337,7 +335,7 @@ def test_a_fifo_in_the_place_of_the_log_is_not_waited_for(file: Path) -> None:
     logs.stop()
 
 
-def test_the_level_is_chosen_by_the_environment(file: Path) -> None:
+def test_the_environment_sets_the_level(file: Path) -> None:
     for level, lines in (("debug", 2), ("ERROR", 0), ("nonsense", 1)):
         logs = Logs()
         logs.start(file, to_stderr=False, environ={"TRAYPROXY_LOG_LEVEL": level})

@@ -26,7 +26,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_home_holds_everything(tmp_path: Path) -> None:
+def test_a_home_contains_all_folders(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="tp-") as folder:
         home = Path(folder)
         paths = locate({"TRAYPROXY_HOME": folder})
@@ -35,7 +35,7 @@ def test_a_home_holds_everything(tmp_path: Path) -> None:
         )
 
 
-def test_preparing_makes_private_folders(tmp_path: Path) -> None:
+def test_prepare_creates_private_folders(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         paths = locate({"TRAYPROXY_HOME": str(tmp_path / "new")})
@@ -47,7 +47,7 @@ def test_preparing_makes_private_folders(tmp_path: Path) -> None:
     assert mode(tmp_path / "new") == 0o700
 
 
-def test_an_open_folder_is_closed(tmp_path: Path) -> None:
+def test_the_mode_of_an_existing_folder_is_restricted(tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(0o777)
@@ -56,7 +56,7 @@ def test_an_open_folder_is_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_another_users_folder_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     folder, link = tmp_path / "theirs", tmp_path / "link"
     folder.mkdir()
     link.symlink_to(tmp_path)
@@ -67,7 +67,7 @@ def test_another_users_folder_is_refused(tmp_path: Path) -> None:
             make_private(theirs)
 
 
-def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PathError, match="not a folder"):
         make_private(tmp_path / "file")
@@ -75,7 +75,7 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
         make_private(tmp_path / "file" / "below")
 
 
-def test_a_long_home_has_a_short_socket_that_every_face_finds(
+def test_a_long_home_has_a_short_socket_path_for_every_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / ("x" * 100)
@@ -94,7 +94,7 @@ def test_a_long_home_has_a_short_socket_that_every_face_finds(
     assert len(os.fsencode(locate({"TRAYPROXY_HOME": str(home)}).socket)) < SOCKET_PATH_LIMIT
 
 
-def test_without_a_runtime_folder_nobody_can_take_its_place(
+def test_without_a_runtime_folder_the_state_folder_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As platformdirs does without a log-in session, and when somebody has made its folder already.
@@ -116,7 +116,7 @@ def test_without_a_runtime_folder_nobody_can_take_its_place(
 
 
 @pytest.mark.parametrize("runtime", ["", "missing", "own"])
-def test_without_a_home_the_desktops_folders_are_used(short_home: Path, runtime: str) -> None:
+def test_without_a_home_the_platform_folders_are_used(short_home: Path, runtime: str) -> None:
     script = (
         "import warnings; warnings.simplefilter('error')\n"
         "from trayproxy.paths import locate\n"
@@ -149,7 +149,7 @@ def test_without_a_home_the_desktops_folders_are_used(short_home: Path, runtime:
         }
 
 
-def test_without_user_ids_the_runtime_folder_is_none_that_the_system_empties(
+def test_without_user_ids_the_runtime_folder_is_not_a_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Windows has no os.geteuid, and a user_runtime_path below %LOCALAPPDATA%\\Temp.
@@ -159,7 +159,7 @@ def test_without_user_ids_the_runtime_folder_is_none_that_the_system_empties(
     assert locate({}).runtime == tmp_path / "local" / "run"
 
 
-def test_locating_warns_nobody_and_makes_nothing(tmp_path: Path) -> None:
+def test_locate_issues_no_warning_and_creates_nothing(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         locate({"TRAYPROXY_HOME": str(tmp_path / "none")})

@@ -44,7 +44,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_imports_keep_the_rule() -> None:
+def test_the_import_contracts_are_kept() -> None:
     linted = contracts(ROOT)
     assert linted.returncode == 0, linted.stdout
 
@@ -75,7 +75,7 @@ def test_the_imports_keep_the_rule() -> None:
         ("stranger.py", "import dataclasses"),
     ],
 )
-def test_an_import_against_the_rule_is_found(copy: Path, module: str, statement: str) -> None:
+def test_a_forbidden_import_breaks_a_contract(copy: Path, module: str, statement: str) -> None:
     path = copy / "trayproxy" / module
     before = path.read_text("utf-8") if path.exists() else None
     path.write_text(f"{before or ''}\n{statement}\n", "utf-8")
@@ -104,7 +104,7 @@ def asks_for_the_system(tree: ast.Module) -> bool:
     return any(asked_for(node) & SYSTEM_QUESTIONS for node in ast.walk(tree))
 
 
-def test_only_desktop_asks_which_system_it_is_on() -> None:
+def test_only_desktop_depends_on_the_operating_system() -> None:
     asking = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
@@ -162,7 +162,7 @@ def notifier_connections(tree: ast.Module) -> list[str]:
     ]
 
 
-def test_no_socket_notifier_is_connected_through_a_queue() -> None:
+def test_no_socket_notifier_has_a_queued_connection() -> None:
     # Qt's dispatcher on Windows would report the socket for ever and deliver no queued call.
     made, connected = 0, []
     for path in PACKAGE.rglob("*.py"):
@@ -176,12 +176,12 @@ def test_no_socket_notifier_is_connected_through_a_queue() -> None:
     assert [call for call in connected if "QueuedConnection" in call] == []
 
 
-def test_every_room_says_what_it_is() -> None:
+def test_each_package_has_a_docstring() -> None:
     for path in PACKAGE.rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path
 
 
-def test_the_architecture_names_every_room() -> None:
+def test_the_architecture_names_each_package() -> None:
     text = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))) or ""
     rooms = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("_")}
     assert {"http", "demo", "logs"} <= rooms
@@ -201,7 +201,7 @@ def normalised(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", name[0]).lower()
 
 
-def test_the_lock_files_have_every_dependency() -> None:
+def test_the_lock_files_contain_each_dependency() -> None:
     project = project_table()
     run, test = (ROOT / "packaging" / "locked" / name for name in ("run.txt", "test.txt"))
     dependencies = project["dependencies"]
@@ -214,7 +214,7 @@ def test_the_lock_files_have_every_dependency() -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
-def test_a_lock_file_has_hashes_and_no_places(lock: Path) -> None:
+def test_a_lock_file_has_hashes_and_no_urls(lock: Path) -> None:
     text = lock.read_text("utf-8")
     packages = re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]
     assert packages
@@ -231,12 +231,12 @@ def test_python_3_11_never_gets_the_pyside_that_aborts(lock: Path) -> None:
             assert marker == "python_full_version >= '3.12'"
 
 
-def test_keyrings_that_store_plain_text_are_no_dependency() -> None:
+def test_keyrings_that_store_plain_text_are_not_dependencies() -> None:
     for lock in LOCKS:
         assert "keyrings-alt" not in {name for name, _ in locked(lock)}
 
 
-def test_the_pythons_are_said_once() -> None:
+def test_the_python_versions_are_stated_once() -> None:
     assert project_table()["requires-python"] == ">=3.11,<3.15"
     setup = (ROOT / "packaging" / "setup.sh").read_text("utf-8")
     assert "(3, 11) <= sys.version_info < (3, 15)" in setup
@@ -292,7 +292,7 @@ def test_the_verbs_of_the_readme_exist() -> None:
         assert re.search(rf"\b{verb}\b", helped), verb
 
 
-def test_every_problem_is_explained_and_no_other() -> None:
+def test_exactly_the_existing_problems_are_explained() -> None:
     sources = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
     problems = (ROOT / "resources" / "problems.md").read_text("utf-8")
     explained = re.findall(r"^\| (TP-\d{3}) ", problems, re.MULTILINE)
@@ -300,7 +300,7 @@ def test_every_problem_is_explained_and_no_other() -> None:
     assert set(re.findall(r"TP-\d{3}", sources)) == set(explained)
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     told = subprocess.run(
         [sys.executable, "-m", "trayproxy", "--version"],
         capture_output=True,
@@ -311,12 +311,12 @@ def test_the_version_is_told() -> None:
     assert told == f"trayproxy {trayproxy.__version__}\n"
 
 
-def test_the_changelog_begins_with_what_is_unreleased() -> None:
+def test_the_changelog_starts_with_unreleased_changes() -> None:
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert headings[0] == "[Unreleased]"
 
 
-def test_at_the_top_lies_only_what_belongs_there() -> None:
+def test_the_top_folder_contains_only_known_files() -> None:
     tracked = subprocess.run(
         ["git", "ls-tree", "--name-only", "HEAD"],
         cwd=ROOT,

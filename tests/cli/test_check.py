@@ -46,7 +46,7 @@ def failed(code: str, *, fallback: bool = False) -> CheckResult:
     )
 
 
-def test_every_step_is_shown_with_its_time(cli: Cli, service: FakeService) -> None:
+def test_each_step_is_printed_with_its_duration(cli: Cli, service: FakeService) -> None:
     service.result = WELL
     assert cli("test") == (
         0,
@@ -63,13 +63,13 @@ def test_every_step_is_shown_with_its_time(cli: Cli, service: FakeService) -> No
     assert CheckProfile(OFFICE) in service.requests
 
 
-def test_another_profile_and_another_page_can_be_tried(cli: Cli, service: FakeService) -> None:
+def test_another_profile_and_another_url_can_be_tested(cli: Cli, service: FakeService) -> None:
     service.result = WELL
     assert cli("test", "lab", "--url", "http://intranet.example/")[0] == 0
     assert CheckProfile(LAB, "http://intranet.example/") in service.requests
 
 
-def test_a_step_that_fails_is_told_with_what_to_do(cli: Cli, service: FakeService) -> None:
+def test_a_failed_step_is_printed_with_its_problem(cli: Cli, service: FakeService) -> None:
     service.result = failed("TP-203")
     code, out, err = cli("test")
     assert (code, err) == (5, "")
@@ -78,7 +78,7 @@ def test_a_step_that_fails_is_told_with_what_to_do(cli: Cli, service: FakeServic
     assert out.endswith("proxy.example does not answer. No answer within 15 seconds. (TP-203)\n")
 
 
-def test_json_is_versioned_and_says_what_the_exit_code_says(cli: Cli, service: FakeService) -> None:
+def test_json_has_a_schema_and_the_exit_code(cli: Cli, service: FakeService) -> None:
     service.result = failed("TP-302")
     code, out, err = cli("test", "--json")
     told = json.loads(out)
@@ -95,7 +95,7 @@ def test_json_is_versioned_and_says_what_the_exit_code_says(cli: Cli, service: F
     assert told["steps"][1]["problem"]["id"] == "TP-302"
 
 
-def test_json_is_printable_ascii_whatever_a_proxy_says(cli: Cli, service: FakeService) -> None:
+def test_json_is_printable_ascii_for_any_text_of_a_proxy(cli: Cli, service: FakeService) -> None:
     detail = '\x1b[2J \x7f \x9b2J \u202egnp.exe \u2028 Bücher 👩 "\\'
     service.result = CheckResult((Step("challenge", StepState.OK, detail, 1.0),))
     _, out, _ = cli("test", "--json")
@@ -116,11 +116,13 @@ def test_json_is_printable_ascii_whatever_a_proxy_says(cli: Cli, service: FakeSe
         (failed("TP-202", fallback=True), ExitCode.UPSTREAM),
     ],
 )
-def test_the_exit_code_says_what_does_not_work(result: CheckResult, code: ExitCode) -> None:
+def test_the_exit_code_depends_on_the_first_failed_step(
+    result: CheckResult, code: ExitCode
+) -> None:
     assert exit_code(result) is code
 
 
-def test_a_test_that_waits_for_a_person_says_so_once(cli: Cli, service: FakeService) -> None:
+def test_a_test_that_waits_for_a_prompt_reports_it_once(cli: Cli, service: FakeService) -> None:
     service.result = WELL
     service.question = Prompt(
         1,
@@ -143,7 +145,7 @@ def test_a_test_that_waits_for_a_person_says_so_once(cli: Cli, service: FakeServ
     assert cli("test")[2] == ""
 
 
-def test_what_cannot_be_tried_is_told(cli: Cli, service: FakeService) -> None:
+def test_a_test_that_cannot_run_is_reported(cli: Cli, service: FakeService) -> None:
     service.refusal = Failed(Problem("TP-807", "This address cannot be fetched", "ftp://x."))
     assert cli("test", "--url", "ftp://x")[0] == 1
     service.refusal = None

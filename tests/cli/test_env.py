@@ -21,7 +21,7 @@ SHOW = "; ".join(f'echo "{name}=${name}"' for name in NAMES)
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "fish"])
-def test_a_real_shell_takes_the_settings_and_their_undoing(shell: str) -> None:
+def test_a_real_shell_accepts_the_set_and_unset_commands(shell: str) -> None:
     program = shutil.which(shell)
     assert program is not None, "packaging/test installs it"
     kind = known_shell(shell)
@@ -38,7 +38,7 @@ def test_a_real_shell_takes_the_settings_and_their_undoing(shell: str) -> None:
     ]
 
 
-def test_every_shell_has_its_own_words() -> None:
+def test_each_shell_has_its_own_syntax() -> None:
     assert set_commands("bash", "[::1]:1").startswith("export http_proxy='http://[::1]:1' ")
     assert set_commands("nu", "127.0.0.1:1").startswith(
         'load-env {http_proxy: "http://127.0.0.1:1", '
@@ -51,7 +51,7 @@ def test_every_shell_has_its_own_words() -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_nothing_in_an_address_becomes_a_command(shell: str) -> None:
+def test_an_address_cannot_inject_a_command(shell: str) -> None:
     # The service is ours, but what it says is still quoted.
     text = set_commands(shell, "x';`id`")
     if shell not in ("cmd", "nu"):
@@ -59,7 +59,7 @@ def test_nothing_in_an_address_becomes_a_command(shell: str) -> None:
 
 
 @pytest.mark.parametrize("is_running", [True, False])
-def test_with_the_port_taken_nothing_is_printed(
+def test_nothing_is_printed_while_the_port_is_in_use(
     cli: Cli, paths: Paths, is_running: bool, request: pytest.FixtureRequest
 ) -> None:
     paths.prepare()
@@ -79,13 +79,13 @@ def test_with_the_port_taken_nothing_is_printed(
         assert address in cli("env", "--shell", "bash")[1]
 
 
-def test_the_address_is_the_running_services(cli: Cli, service: FakeService) -> None:
+def test_the_address_of_the_running_service_is_used(cli: Cli, service: FakeService) -> None:
     code, out, _ = cli("env", "--shell", "bash")
     assert code == 0
     assert "http_proxy=http://127.0.0.1:4128 " in out
 
 
-def test_without_a_service_the_address_is_as_set(
+def test_without_a_service_the_configured_address_is_used(
     cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whether somebody listens there on this computer says nothing.
@@ -145,14 +145,14 @@ class Ancestor:
         (("python.exe", "trayproxy.exe", "", "cmd.exe"), "fish"),
     ],
 )
-def test_the_shell_is_found_above_the_programs_that_started_us(
+def test_the_shell_is_found_among_the_ancestor_processes(
     names: tuple[str, ...], shell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(psutil, "Process", lambda: Ancestor(names))
     assert guess_shell({"SHELL": "/usr/bin/fish"}) == shell
 
 
-def test_the_log_in_shell_is_the_second_guess() -> None:
+def test_the_log_in_shell_is_the_fallback() -> None:
     # Whatever started the tests, the guess is one that we can write for.
     assert guess_shell({"SHELL": "/usr/bin/fish"}) in SHELLS
     assert guess_shell({}) in SHELLS

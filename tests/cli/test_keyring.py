@@ -36,7 +36,7 @@ def proxy() -> Iterator[Squid]:
         yield running
 
 
-def test_a_saved_password_lies_in_the_keyring_and_nowhere_else(place: Home, proxy: Squid) -> None:
+def test_a_saved_password_is_stored_only_in_the_keyring(place: Home, proxy: Squid) -> None:
     with keyring_session(place) as session:
         trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
         saved = trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
@@ -50,7 +50,7 @@ def test_a_saved_password_lies_in_the_keyring_and_nowhere_else(place: Home, prox
         assert session.entries() == []
 
 
-def test_a_removed_profile_takes_its_password_along(place: Home, proxy: Squid) -> None:
+def test_removing_a_profile_deletes_its_password(place: Home, proxy: Squid) -> None:
     with keyring_session(place) as session:
         for name in ("Office", "Lab"):
             trayproxy(session, "profiles", "add", name, proxy.address, "--user", "jdoe")
@@ -62,7 +62,7 @@ def test_a_removed_profile_takes_its_password_along(place: Home, proxy: Squid) -
 
 
 @pytest.mark.parametrize("state", [State.LOCKED, State.ABSENT])
-def test_a_keyring_that_cannot_be_used_is_told(place: Home, state: State, proxy: Squid) -> None:
+def test_an_unusable_keyring_is_reported(place: Home, state: State, proxy: Squid) -> None:
     with keyring_session(place, state) as session:
         trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
         saved = trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n")
@@ -73,7 +73,7 @@ def test_a_keyring_that_cannot_be_used_is_told(place: Home, state: State, proxy:
     assert "Traceback" not in saved.stderr
 
 
-def test_a_wrong_password_costs_one_log_on_and_leaves_what_works(place: Home) -> None:
+def test_a_wrong_password_causes_one_failed_log_on_and_keeps_the_saved_one(place: Home) -> None:
     with keyring_session(place) as session, squid(Setup(users={"jdoe": SECRET})) as proxy:
         trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
         assert trayproxy(session, "login", "--stdin", stdin=f"{SECRET}\n").returncode == 0
@@ -105,7 +105,7 @@ def test_a_password_that_was_rejected_for_another_profile_is_not_sent_again(
         assert proxy.failed_logons() == 1
 
 
-def test_an_accepted_login_puts_another_user_name_in_the_profile(place: Home) -> None:
+def test_an_accepted_login_changes_the_user_name_of_the_profile(place: Home) -> None:
     users = {"jdoe": SECRET, "asmith": "another"}
     with keyring_session(place) as session, squid(Setup(users=users)) as proxy:
         trayproxy(session, "profiles", "add", "Office", proxy.address, "--user", "jdoe")
@@ -117,7 +117,7 @@ def test_an_accepted_login_puts_another_user_name_in_the_profile(place: Home) ->
         assert "asmith" in (session.home / "tp" / "config" / "config.toml").read_text()
 
 
-def test_a_password_that_could_not_be_checked_is_not_saved(place: Home) -> None:
+def test_an_unverified_password_is_not_saved(place: Home) -> None:
     with keyring_session(place) as session:
         address = f"127.0.0.1:{free_port()}"
         trayproxy(session, "profiles", "add", "Office", address, "--user", "jdoe")

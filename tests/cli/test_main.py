@@ -22,14 +22,14 @@ VERBS = ["run", "status", "profiles", "login", "logout", "test", "show", "quit",
 INNER = ["list", "show", "add", "edit", "remove", "use"]
 
 
-def test_the_version_is_one_line(cli: Cli) -> None:
+def test_the_version_is_printed_as_one_line(cli: Cli) -> None:
     assert cli("--version") == (0, f"trayproxy {__version__}\n", "")
 
 
 @pytest.mark.parametrize(
     "verbs", [[], *[[verb] for verb in VERBS], *[["profiles", verb] for verb in INNER]]
 )
-def test_help_has_one_example_that_can_be_read(cli: Cli, verbs: list[str]) -> None:
+def test_help_has_one_example_that_parses(cli: Cli, verbs: list[str]) -> None:
     code, out, err = cli(*verbs, "--help")
     assert (code, err) == (0, "")
     examples = re.findall(r"^Example: (.+)$", out, re.MULTILINE)
@@ -89,7 +89,7 @@ os._exit(code)
         (["stauts"], 2),
     ],
 )
-def test_a_program_without_a_console_says_nothing_and_ends_as_usual(
+def test_a_program_without_a_console_prints_nothing_and_exits_normally(
     paths: Paths, given: list[str], code: int
 ) -> None:
     # As trayproxyw does on Windows. Another program may have the usual port.
@@ -106,7 +106,7 @@ def test_a_program_without_a_console_says_nothing_and_ends_as_usual(
     assert (run.returncode, run.stdout, run.stderr) == (code, "", "")
 
 
-def test_a_verb_that_is_like_none_lists_all(cli: Cli) -> None:
+def test_an_unknown_verb_without_a_near_match_lists_all(cli: Cli) -> None:
     code, _, err = cli("xyzzy")
     assert code == 2
     assert all(verb in err for verb in VERBS)
@@ -134,7 +134,7 @@ def test_a_verb_that_is_like_none_lists_all(cli: Cli) -> None:
         (["login"], "--stdin"),
     ],
 )
-def test_wrong_usage_is_told(cli: Cli, given: list[str], words: str) -> None:
+def test_a_usage_error_is_reported(cli: Cli, given: list[str], words: str) -> None:
     code, out, err = cli(*given)
     assert (code, out) == (2, "")
     assert words in err
@@ -152,7 +152,7 @@ def test_wrong_usage_is_told(cli: Cli, given: list[str], words: str) -> None:
         (["profiles", "use", "Lab", "x"], "trayproxy profiles use"),
     ],
 )
-def test_what_is_too_much_leads_to_the_help_of_the_verb(
+def test_an_extra_argument_refers_to_the_help_of_the_verb(
     cli: Cli, given: list[str], verb: str
 ) -> None:
     code, _, err = cli(*given)
@@ -161,7 +161,7 @@ def test_what_is_too_much_leads_to_the_help_of_the_verb(
 
 
 @pytest.mark.parametrize("verb", ["status", "show", "quit", "test"])
-def test_what_needs_a_service_says_that_there_is_none(cli: Cli, verb: str) -> None:
+def test_a_verb_that_needs_a_service_reports_that_none_is_running(cli: Cli, verb: str) -> None:
     assert cli(verb) == (3, "", "TrayProxy is not running. Start it with “trayproxy”.\n")
 
 
@@ -209,7 +209,7 @@ def test_status_takes_little_more_than_python_itself(paths: object) -> None:
     assert status < 3.0 * bare
 
 
-def test_output_that_nobody_reads_is_no_error(paths: object) -> None:
+def test_a_closed_output_pipe_is_not_an_error(paths: object) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "wb") as closed:
@@ -223,9 +223,7 @@ def test_output_that_nobody_reads_is_no_error(paths: object) -> None:
     assert (run.returncode, run.stderr) == (0, b"")
 
 
-def test_without_a_display_the_tray_says_what_to_do(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_display_the_tray_suggests_run(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
     code, _, err = cli()
@@ -233,7 +231,7 @@ def test_without_a_display_the_tray_says_what_to_do(
     assert "trayproxy run" in err
 
 
-def test_debug_info_tells_versions_and_no_names(
+def test_debug_info_contains_versions_and_no_names(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -262,7 +260,7 @@ def test_debug_info_tells_versions_and_no_names(
         ({"direct": True}, "direct (sign-in none, proxy unknown)"),
     ],
 )
-def test_debug_info_tells_the_state_and_nobodys_name(
+def test_debug_info_contains_the_state_and_no_names(
     cli: Cli, service: FakeService, changes: dict[str, Any], state: str
 ) -> None:
     service.status = replace(service.status, **changes)
@@ -272,7 +270,7 @@ def test_debug_info_tells_the_state_and_nobodys_name(
     assert not any(name in out for name in ("Office", "proxy.example", "jdoe"))
 
 
-def test_nothing_is_done_in_a_home_that_cannot_be_closed_to_others(
+def test_a_home_that_cannot_be_made_private_is_refused(
     cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(paths: Paths) -> None:

@@ -50,7 +50,7 @@ class FakeVault:
         return future
 
 
-def test_profiles_are_added_listed_and_chosen_without_a_service(cli: Cli, config: Path) -> None:
+def test_profiles_are_added_listed_and_activated_without_a_service(cli: Cli, config: Path) -> None:
     assert cli(*ADD_OFFICE) == (0, "", "Added “Office”, which is in use now.\n")
     assert cli(*ADD_LAB) == (0, "", "Added “Lab”.\n")
     assert cli("profiles", "list") == (
@@ -78,14 +78,14 @@ def test_connecting_directly_is_chosen_like_a_profile(cli: Cli, config: Path, na
     assert not SettingsStore(config).load().is_direct
 
 
-def test_a_service_is_told_to_connect_directly(cli: Cli, service: FakeService) -> None:
+def test_a_running_service_connects_directly(cli: Cli, service: FakeService) -> None:
     assert cli("profiles", "use", "direct")[0] == 0
     assert UseProfile(DIRECT_ID) in service.requests
     service.status = structs.replace(service.status, profile=None, direct=True)
     assert cli("profiles", "list")[1].endswith("* Connect directly\n")
 
 
-def test_other_kinds_of_proxies_can_be_added_and_are_shown(
+def test_https_and_socks_proxies_can_be_added_and_are_shown(
     cli: Cli, config: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "company.pem"
@@ -106,14 +106,14 @@ def test_other_kinds_of_proxies_can_be_added_and_are_shown(
     assert f"Certificate:  {file}\n" in out
 
 
-def test_a_certificate_file_that_is_not_there_is_told(cli: Cli, tmp_path: Path) -> None:
+def test_a_missing_certificate_file_is_reported(cli: Cli, tmp_path: Path) -> None:
     where = ["https://proxy.example:8443", "--ca-file", str(tmp_path / "none")]
     code, _, err = cli("profiles", "add", "Office", *where)
     assert code == 2
     assert "there is no such file" in err
 
 
-def test_every_part_of_a_profile_can_be_given(cli: Cli, config: Path) -> None:
+def test_each_field_of_a_profile_has_an_option(cli: Cli, config: Path) -> None:
     cli(*ADD_OFFICE)
     options = ["--sign-in", "none", "--bypass", "localhost, *.lab", "--use"]
     assert cli(*ADD_LAB, *options)[0] == 0
@@ -132,7 +132,7 @@ def test_every_part_of_a_profile_can_be_given(cli: Cli, config: Path) -> None:
     )
 
 
-def test_one_s_own_sign_in_and_a_method_can_be_given(cli: Cli, config: Path) -> None:
+def test_single_sign_on_and_a_method_have_options(cli: Cli, config: Path) -> None:
     assert cli(*ADD_OFFICE, "--sign-in", "sso", "--method", "negotiate")[0] == 0
     profile = SettingsStore(config).load().profile
     assert profile is not None
@@ -152,7 +152,7 @@ def test_an_encoding_can_be_given_and_is_shown_r_092(cli: Cli, config: Path) -> 
     assert "Encoding:     Latin-1\n" in cli("profiles", "show")[1]
 
 
-def test_every_way_to_sign_in_can_be_written() -> None:
+def test_each_sign_in_and_method_has_a_text() -> None:
     add = _parser().verbs["profiles"].verbs["add"]
     choices = {action.dest: action.choices for action in add._actions}
     assert set(choices["sign_in"] or ()) == set(SignIn)
@@ -160,7 +160,7 @@ def test_every_way_to_sign_in_can_be_written() -> None:
     assert set(choices["encoding"] or ()) == set(Encoding)
 
 
-def test_a_change_leaves_what_is_not_given(cli: Cli, config: Path) -> None:
+def test_a_change_keeps_the_other_fields(cli: Cli, config: Path) -> None:
     cli(*ADD_OFFICE, "--bypass", "localhost", "--fallback", "b:1")
     before = SettingsStore(config).load().profile
     assert before is not None
@@ -175,7 +175,7 @@ def test_a_change_leaves_what_is_not_given(cli: Cli, config: Path) -> None:
     assert (after.id, str(after.upstream)) == (before.id, "https://c.example:2")
 
 
-def test_a_change_that_does_not_go_together_is_told(cli: Cli, config: Path) -> None:
+def test_an_inconsistent_change_is_reported(cli: Cli, config: Path) -> None:
     cli(*ADD_OFFICE)
     code, _, err = cli("profiles", "edit", "Office", "--sign-in", "sso", "--method", "basic")
     assert code == 1
@@ -185,12 +185,12 @@ def test_a_change_that_does_not_go_together_is_told(cli: Cli, config: Path) -> N
     assert profile.sign_in is SignIn.PASSWORD
 
 
-def test_a_running_service_is_told_of_a_change(cli: Cli, service: FakeService) -> None:
+def test_a_change_is_sent_to_the_running_service(cli: Cli, service: FakeService) -> None:
     assert cli("profiles", "edit", "Lab", "--sign-in", "sso")[0] == 0
     assert service.requests == [SaveProfile(replace(LAB, sign_in=SignIn.SSO))]
 
 
-def test_a_certificate_file_can_be_taken_away(cli: Cli, config: Path, tmp_path: Path) -> None:
+def test_a_certificate_file_can_be_removed(cli: Cli, config: Path, tmp_path: Path) -> None:
     file = tmp_path / "company.pem"
     file.touch()
     cli("profiles", "add", "Office", "https://proxy.example:1", "--ca-file", str(file))
@@ -200,7 +200,7 @@ def test_a_certificate_file_can_be_taken_away(cli: Cli, config: Path, tmp_path: 
     assert profile.ca_file == ""
 
 
-def test_a_removed_profile_is_gone(cli: Cli, config: Path) -> None:
+def test_a_removed_profile_is_deleted(cli: Cli, config: Path) -> None:
     cli(*ADD_OFFICE)
     cli(*ADD_LAB)
     code, _, err = cli("profiles", "remove", "Office", "--keep-password")
@@ -216,7 +216,7 @@ def test_a_removed_profile_is_gone(cli: Cli, config: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", ["y", "", "n"])
-def test_at_a_terminal_the_profile_in_use_is_removed_only_when_the_person_agrees(
+def test_at_a_terminal_removing_the_active_profile_needs_a_confirmation(
     answer: str, screen: Callable[..., TerminalScreen], service: FakeService
 ) -> None:
     at = screen("trayproxy", "profiles", "remove", "Office")
@@ -229,14 +229,14 @@ def test_at_a_terminal_the_profile_in_use_is_removed_only_when_the_person_agrees
     assert removed == ([DeleteProfile("office", forget=True)] if answer == "y" else [])
 
 
-def test_a_name_is_taken_once(cli: Cli) -> None:
+def test_a_profile_name_is_unique(cli: Cli) -> None:
     cli(*ADD_OFFICE)
     code, _, err = cli("profiles", "add", "OFFICE", "other.example:1")
     assert code == 1
     assert "There is a profile “OFFICE” already." in err
 
 
-def test_a_profile_that_is_not_there_is_told(cli: Cli) -> None:
+def test_an_unknown_profile_is_reported(cli: Cli) -> None:
     assert cli("profiles", "show", "x")[2] == (
         "There is no profile “x”. There are none yet; add one: trayproxy profiles add.\n"
     )
@@ -246,7 +246,7 @@ def test_a_profile_that_is_not_there_is_told(cli: Cli) -> None:
         assert (code, err) == (1, "There is no profile “x”. There are: Office.\n")
 
 
-def test_an_empty_list_says_how_to_begin(cli: Cli) -> None:
+def test_an_empty_list_explains_how_to_add_a_profile(cli: Cli) -> None:
     code, out, err = cli("profiles", "list")
     assert (code, out) == (0, "")
     assert "profiles add" in err
@@ -263,7 +263,9 @@ def test_a_broken_file_is_reported(cli: Cli, paths: Paths) -> None:
     assert paths.config_file.read_text() == "schema = 1\nactive = \n"
 
 
-def test_a_running_service_is_asked(cli: Cli, service: FakeService, config: Path) -> None:
+def test_requests_are_sent_to_the_running_service(
+    cli: Cli, service: FakeService, config: Path
+) -> None:
     assert cli("profiles", "add", "New", "new.example:1", "--use")[0] == 0
     assert service.config.profile == Profile("new", "New", Upstream("new.example", 1))
     assert cli("profiles", "use", "Office")[0] == 0
@@ -283,7 +285,7 @@ def test_a_new_profile_does_not_take_the_id_of_a_renamed_one(
     assert [profile.id for profile in service.config.profiles] == ["office", "lab", "office-2"]
 
 
-def test_a_profile_without_a_password_takes_none(cli: Cli, service: FakeService) -> None:
+def test_login_is_refused_for_a_profile_without_a_password(cli: Cli, service: FakeService) -> None:
     for way, words in ((SignIn.SSO, "Windows or Kerberos"), (SignIn.NONE, "to need no sign-in")):
         service.config = service.config.with_profile(replace(OFFICE, sign_in=way))
         code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
@@ -313,7 +315,7 @@ def test_a_password_is_read_from_standard_input(cli: Cli, service: FakeService) 
         (["logout", "x"], b"", 1, "no profile “x”"),
     ],
 )
-def test_what_cannot_be_saved_is_told(
+def test_a_failure_to_save_is_reported(
     cli: Cli, service: FakeService, arguments: list[str], stdin: bytes, code: int, words: str
 ) -> None:
     ended, out, err = cli(*arguments, stdin=stdin)
@@ -330,14 +332,14 @@ def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: FakeService) -> N
         assert err.endswith("GNOME Keyring is locked. Unlock it. (TP-401)\n")
 
 
-def test_a_password_is_forgotten(cli: Cli, service: FakeService) -> None:
+def test_logout_deletes_the_password(cli: Cli, service: FakeService) -> None:
     code, _, err = cli("logout", "Office")
     # True also if nothing was saved.
     assert (code, err) == (0, "TrayProxy keeps no password of “Office” any more.\n")
     assert service.requests == [ForgetLogin("office")]
 
 
-def test_a_password_is_typed_unseen(
+def test_a_typed_password_is_not_echoed(
     screen: Callable[..., TerminalScreen], service: FakeService
 ) -> None:
     at = screen("trayproxy", "login", "Lab")
@@ -405,7 +407,7 @@ def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) 
 
 
 @pytest.mark.parametrize(("problem", "code"), [("TP-302", 4), ("TP-307", 5), ("TP-404", 6)])
-def test_why_a_password_was_not_saved_is_told_by_the_exit_code(
+def test_the_exit_code_states_why_a_password_was_not_saved(
     problem: str, code: int, cli: Cli, paths: Paths
 ) -> None:
     cli(*ADD_OFFICE)
@@ -417,7 +419,7 @@ def test_why_a_password_was_not_saved_is_told_by_the_exit_code(
     assert caught.value.exit_code == code
 
 
-def test_a_keyring_that_refuses_is_told(cli: Cli, paths: Paths) -> None:
+def test_a_keyring_error_is_reported(cli: Cli, paths: Paths) -> None:
     cli(*ADD_OFFICE)
     at = OfflineSettings(paths, lambda: FakeVault(LOCKED.problem))
     office = at.profiles().find(None)
@@ -429,7 +431,7 @@ def test_a_keyring_that_refuses_is_told(cli: Cli, paths: Paths) -> None:
     assert at.profiles().all == ()
 
 
-def test_the_window_is_asked_for(
+def test_show_requests_the_window(
     cli: Cli, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_ACTIVATION_TOKEN", "token")
@@ -443,7 +445,7 @@ def test_quitting_waits_for_the_end(cli: Cli, service: FakeService, paths: Paths
     assert cli("status")[0] == 3
 
 
-def test_names_are_shown_without_their_tricks(cli: Cli, service: FakeService) -> None:
+def test_names_are_printed_without_control_characters(cli: Cli, service: FakeService) -> None:
     service.config = service.config.with_profile(
         Profile("lab", "Lab <b>&_x</b>", LAB.upstream, user="jdoe")
     )

@@ -48,7 +48,7 @@ def sign_in(at: TerminalScreen, password: str) -> None:
     at.wait_for("This run keeps no passwords")
 
 
-def test_the_terminal_asks_and_the_request_goes_through(
+def test_a_login_typed_at_the_terminal_lets_the_request_pass(
     screen: Callable[..., TerminalScreen], paths: Paths
 ) -> None:
     with Scripted(sign_in_wanted) as upstream, ThreadPoolExecutor(1) as pool:
@@ -68,7 +68,9 @@ def test_the_terminal_asks_and_the_request_goes_through(
     assert "INFO" not in at.shown
 
 
-def test_without_prompts_the_terminal_stays_silent(screen: Callable[..., TerminalScreen]) -> None:
+def test_without_prompts_the_terminal_shows_no_prompt(
+    screen: Callable[..., TerminalScreen],
+) -> None:
     with Scripted(sign_in_wanted) as upstream:
         at, port = start(screen, upstream, "--no-prompt")
         assert fetch(port).startswith(b"HTTP/1.1 503 ")
@@ -86,7 +88,7 @@ def test_without_prompts_the_terminal_stays_silent(screen: Callable[..., Termina
         (["--no-prompt", "--quiet"], False),
     ],
 )
-def test_the_log_is_shown_only_on_a_terminal_that_does_not_ask(
+def test_the_log_is_printed_only_if_the_terminal_shows_no_prompts(
     screen: Callable[..., TerminalScreen], paths: Paths, options: list[str], is_shown: bool
 ) -> None:
     with Scripted(sign_in_wanted) as upstream:

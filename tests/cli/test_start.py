@@ -29,7 +29,7 @@ def person(paths: Paths) -> Iterator[Callable[..., TerminalScreen]]:
         yield make
 
 
-def test_where_the_display_cannot_be_opened_trayproxy_goes_on_without_a_tray(
+def test_if_the_display_cannot_be_opened_trayproxy_runs_without_a_tray(
     person: Callable[..., TerminalScreen], paths: Paths
 ) -> None:
     paths.prepare()
@@ -42,7 +42,7 @@ def test_where_the_display_cannot_be_opened_trayproxy_goes_on_without_a_tray(
     assert at.end() == 0
 
 
-def test_without_a_display_the_demonstration_asks_in_the_terminal(
+def test_without_a_display_the_demonstration_prompts_in_the_terminal(
     person: Callable[..., TerminalScreen],
 ) -> None:
     at = person("trayproxy", "demo", DISPLAY=DEAD)

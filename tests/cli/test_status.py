@@ -48,7 +48,7 @@ def test_problems_are_shown_with_their_ids(cli: Cli, service: FakeService) -> No
 
 
 @pytest.mark.parametrize(("saved", "words"), [(True, "saved"), (False, "not saved")])
-def test_whether_a_password_is_saved_is_shown_if_it_is_known(
+def test_the_status_shows_a_known_saved_password(
     saved: bool, words: str, cli: Cli, service: FakeService
 ) -> None:
     assert "Password" not in cli("status")[1]
@@ -62,7 +62,7 @@ def test_a_locked_screen_is_shown(cli: Cli, service: FakeService) -> None:
     assert "  Screen:         locked; questions wait" in cli("status")[1]
 
 
-def test_strangers_are_shown_if_there_were_some(cli: Cli, service: FakeService) -> None:
+def test_refused_clients_are_shown(cli: Cli, service: FakeService) -> None:
     assert "Refused" not in cli("status")[1]
     known = RefusedClients(3, "nobody", "nc", mktime((2026, 7, 1, 12, 5, 0, 0, 0, -1)))
     service.status = replace(service.status, refused_clients=known)
@@ -72,15 +72,13 @@ def test_strangers_are_shown_if_there_were_some(cli: Cli, service: FakeService) 
     assert told == {"count": 3, "user": "nobody", "program": "nc", "last": known.last}
 
 
-def test_a_stranger_without_a_name_is_shown_too(cli: Cli, service: FakeService) -> None:
+def test_a_refused_client_without_a_user_name_is_shown(cli: Cli, service: FakeService) -> None:
     service.status = replace(service.status, refused_clients=RefusedClients(1, last=1e9))
     _, out, _ = cli("status")
     assert "1 connection, the last one of a program that had gone already at " in out
 
 
-def test_json_is_printable_ascii_whatever_a_program_is_called(
-    cli: Cli, service: FakeService
-) -> None:
+def test_json_is_printable_ascii_for_any_program_name(cli: Cli, service: FakeService) -> None:
     name = "\x9b2J \u202e Ü 👩"
     service.status = replace(service.status, refused_clients=RefusedClients(1, "nobody", name, 0.0))
     out = cli("status", "--json")[1]
@@ -147,7 +145,7 @@ def test_json_is_versioned(cli: Cli, service: FakeService) -> None:
         ),
     ],
 )
-def test_the_state_is_told_in_the_trays_words(
+def test_the_state_has_the_name_of_the_trays_state(
     changes: dict[str, Any], name: str, words: str
 ) -> None:
     status = replace(UP, **changes)
@@ -174,7 +172,5 @@ def test_connecting_directly_is_a_state() -> None:
         ({"profile": None, "direct": True}, 0),
     ],
 )
-def test_the_exit_code_tells_whether_programs_can_use_trayproxy(
-    changes: dict[str, Any], code: int
-) -> None:
+def test_the_exit_code_depends_on_the_state(changes: dict[str, Any], code: int) -> None:
     assert exit_code(replace(UP, **changes)) == code

@@ -75,7 +75,7 @@ def test_every_text_can_be_written_in_every_encoding(
 
 
 @pytest.mark.usefixtures("known")
-def test_what_an_encoding_lacks_is_written_in_another_way(paths: Paths) -> None:
+def test_unencodable_characters_are_replaced(paths: Paths) -> None:
     out = run(paths, "profiles list", PYTHONIOENCODING="cp850", PYTHONUTF8="0").stdout
     assert out.decode("cp850").startswith('* Büro \\u65e5\\u672c "\\U0001f600"')
     out = run(paths, "test", PYTHONIOENCODING="cp1252", PYTHONUTF8="0").stdout
@@ -84,7 +84,7 @@ def test_what_an_encoding_lacks_is_written_in_another_way(paths: Paths) -> None:
 
 @pytest.mark.usefixtures("known")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_full_disk_is_told_and_is_no_success(paths: Paths, command: str) -> None:
+def test_a_full_disk_is_reported_as_a_failure(paths: Paths, command: str) -> None:
     with FULL.open("wb") as full:
         result = run(paths, command, out=full.fileno())
     assert result.returncode == 1
@@ -93,13 +93,13 @@ def test_a_full_disk_is_told_and_is_no_success(paths: Paths, command: str) -> No
 
 @pytest.mark.usefixtures("known")
 @pytest.mark.parametrize("command", REFUSED)
-def test_what_cannot_be_told_changes_no_exit_code(paths: Paths, command: str) -> None:
+def test_a_failed_message_does_not_change_the_exit_code(paths: Paths, command: str) -> None:
     with FULL.open("wb") as full:
         result = run(paths, command, err=full.fileno())
     assert result.returncode == REFUSED[command]
 
 
-def test_a_reader_that_goes_is_no_failure(paths: Paths) -> None:
+def test_a_reader_that_closes_the_pipe_is_not_a_failure(paths: Paths) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     result = run(paths, "--help", out=writing)

@@ -54,7 +54,7 @@ def said(screen: TerminalScreen, paths: Paths) -> list[str]:
     return (paths.config.parent / "said").read_text().splitlines()
 
 
-def test_the_question_is_shown_and_answered(asking: TerminalScreen, paths: Paths) -> None:
+def test_a_prompt_is_shown_and_answered(asking: TerminalScreen, paths: Paths) -> None:
     asking.wait_for(re.escape(SHOWN))
     asking.wait_for(r"User name \[CORP\\jdoe\]: ")
     asking.type("\n")
@@ -74,14 +74,16 @@ def test_the_question_is_shown_and_answered(asking: TerminalScreen, paths: Paths
     assert "\u202e" not in asking.shown
 
 
-def test_the_question_is_printed_once_the_waiting_program_is_known(screen: Make) -> None:
+def test_a_prompt_is_printed_after_the_waiting_program_is_known(screen: Make) -> None:
     asking = screen("tests.cli.asking", "unnamed")
     asking.wait_for(r"User name .*: ")
     assert SHOWN in asking.shown
     assert "A program" not in asking.shown
 
 
-def test_a_rejection_asks_again_and_says_why(asking: TerminalScreen, paths: Paths) -> None:
+def test_a_rejection_shows_the_prompt_again_with_the_reason(
+    asking: TerminalScreen, paths: Paths
+) -> None:
     for line, following in (
         ("", "did not accept this password"),
         ("me", "lock accounts after 3 to 5 wrong tries"),
@@ -107,7 +109,7 @@ def test_a_rejection_asks_again_and_says_why(asking: TerminalScreen, paths: Path
     assert all("remember=False" in answer for answer in answers)
 
 
-def test_a_rejected_password_that_may_have_been_read_otherwise_says_so_r_092(
+def test_a_rejected_non_ascii_password_shows_the_encoding_hint_r_092(
     asking: TerminalScreen,
 ) -> None:
     for typed, following in (("pässword", "--encoding latin-1"), ("wrong", "lock accounts")):
@@ -121,7 +123,7 @@ def test_a_rejected_password_that_may_have_been_read_otherwise_says_so_r_092(
 
 
 @pytest.mark.parametrize("keys", ["\x04", "\n\n", "\n\x04"], ids=["end", "empty", "end-2"])
-def test_nothing_typed_is_not_now(asking: TerminalScreen, paths: Paths, keys: str) -> None:
+def test_empty_input_declines_the_prompt(asking: TerminalScreen, paths: Paths, keys: str) -> None:
     asking.wait_for("User name")
     asking.type(keys[0])
     if len(keys) > 1:
@@ -132,7 +134,7 @@ def test_nothing_typed_is_not_now(asking: TerminalScreen, paths: Paths, keys: st
     assert said(asking, paths)[-1] == declined
 
 
-def test_who_may_be_locked_out_is_asked_first(screen: Make, paths: Paths) -> None:
+def test_a_retry_after_repeated_rejections_needs_a_confirmation(screen: Make, paths: Paths) -> None:
     asking = screen("tests.cli.asking", "confirm-retry")
     asking.wait_for("Your account may be locked: the proxy rejected 3 passwords")
     asking.wait_for(r"Try anyway\? \[y/N\] ")
@@ -152,7 +154,7 @@ def test_an_unsafe_keyring_is_not_offered(screen: Make, paths: Paths) -> None:
     assert "remember=False" in said(asking, paths)[-1]
 
 
-def test_a_user_name_is_needed(screen: Make, paths: Paths) -> None:
+def test_an_empty_user_name_declines_the_prompt(screen: Make, paths: Paths) -> None:
     asking = screen("tests.cli.asking", "stranger")
     asking.wait_for(r"User name \(empty: not now\): ")
     asking.type("\n")
@@ -160,7 +162,7 @@ def test_a_user_name_is_needed(screen: Make, paths: Paths) -> None:
     assert said(asking, paths)[-1].startswith("DeclinePrompt")
 
 
-def test_an_answer_from_another_face_ends_the_question(
+def test_an_answer_from_another_front_end_closes_the_prompt(
     asking: TerminalScreen, paths: Paths
 ) -> None:
     asking.wait_for("User name")
@@ -176,7 +178,9 @@ def test_an_answer_from_another_face_ends_the_question(
     assert [line for line in said(asking, paths) if "half" in line] == []
 
 
-def test_what_is_typed_survives_a_change_of_who_waits(asking: TerminalScreen, paths: Paths) -> None:
+def test_typed_input_is_kept_when_the_waiting_requests_change(
+    asking: TerminalScreen, paths: Paths
+) -> None:
     asking.wait_for("User name")
     asking.type("\n")
     asking.wait_for("Password")
@@ -194,7 +198,7 @@ def test_what_is_typed_survives_a_change_of_who_waits(asking: TerminalScreen, pa
     assert said(asking, paths)[-1].endswith(" right")
 
 
-def test_an_interrupt_leaves_the_terminal_as_it_was(asking: TerminalScreen, paths: Paths) -> None:
+def test_an_interrupt_restores_the_terminal_mode(asking: TerminalScreen, paths: Paths) -> None:
     asking.wait_for("User name")
     asking.type("\n")
     asking.wait_for("Password")
@@ -205,7 +209,9 @@ def test_an_interrupt_leaves_the_terminal_as_it_was(asking: TerminalScreen, path
     assert "Traceback" not in asking.shown
 
 
-def test_in_the_background_it_waits_for_its_turn(screen: Make, paths: Paths) -> None:
+def test_a_background_process_prompts_after_it_moves_to_the_foreground(
+    screen: Make, paths: Paths
+) -> None:
     shell = screen("tests.cli.behind")
     shell.wait_for("Needed by")
     with connect(paths) as tray:
@@ -225,7 +231,7 @@ def test_in_the_background_it_waits_for_its_turn(screen: Make, paths: Paths) -> 
         assert shell.end() == 0
 
 
-def test_a_service_without_a_terminal_asks_nowhere(paths: Paths) -> None:
+def test_a_service_without_a_terminal_shows_no_prompt(paths: Paths) -> None:
     child = subprocess.run(
         [sys.executable, "-c", NO_TERMINAL],
         cwd=ROOT,
@@ -240,7 +246,7 @@ def test_a_service_without_a_terminal_asks_nowhere(paths: Paths) -> None:
     assert child.stderr.count("\n") == 1
 
 
-def test_another_services_questions_are_not_asked_here(screen: Make, paths: Paths) -> None:
+def test_prompts_of_another_service_are_not_shown(screen: Make, paths: Paths) -> None:
     other = screen("tests.cli.asking", "plain")
     other.wait_for("User name")
     pid = os.getpid()
@@ -353,16 +359,16 @@ class Writer:
         ({"realm": "x" * 300}, f"  It says:    “{'x' * 79}…”"),
     ],
 )
-def test_a_line_is_shown_when_it_is_true(change: dict[str, Any], line: str) -> None:
+def test_a_line_is_shown_if_it_applies(change: dict[str, Any], line: str) -> None:
     assert line in show.prompt_lines(replace(QUESTION, **change))
 
 
-def test_an_account_that_is_locked_is_said_to_be_so_once() -> None:
+def test_a_locked_account_is_mentioned_once() -> None:
     locked = replace(QUESTION, reason=PromptReason.LOCKED, rejections=1, confirm_retry=True)
     assert len([line for line in show.prompt_lines(locked) if "locked" in line]) == 1
 
 
-def test_lines_that_are_not_true_are_not_shown() -> None:
+def test_lines_that_do_not_apply_are_not_shown() -> None:
     bare = replace(QUESTION, realm="", programs=(), waiting=0)
     assert show.prompt_lines(bare) == [
         "Proxy “Office” wants you to sign in",

@@ -42,25 +42,23 @@ except (BrokenPipeError, ConnectionResetError):
 """
 
 
-def test_this_user_is_let_in() -> None:
+def test_own_uid_is_accepted() -> None:
     require_own_uid(os.geteuid())
 
 
 @pytest.mark.parametrize("uid", [None, os.geteuid() + 1, NOBODY])
-def test_nobody_else_is_let_in(uid: int | None) -> None:
+def test_any_other_uid_is_rejected(uid: int | None) -> None:
     with pytest.raises(UntrustedPeerError):
         require_own_uid(uid)
 
 
-def test_the_kernel_tells_whose_the_other_end_is() -> None:
+def test_peer_uid_returns_the_uid_of_the_peer() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         assert peer_uid(ours) == os.geteuid()
 
 
-def test_an_address_that_was_removed_is_put_back(
-    paths: Paths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_removed_address_is_restored(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     # As by Storage Sense on Windows; there the lock's file, which is open, keeps the folder.
     monkeypatch.setattr(loopback, "_CHECK_INTERVAL_S", 0.01)
     kept: queue.Queue[bool] = queue.Queue()
@@ -85,7 +83,7 @@ def test_an_address_that_was_removed_is_put_back(
         running.end()
 
 
-def test_a_port_of_a_dead_service_is_soon_given_up(
+def test_connecting_to_the_port_of_a_dead_service_has_a_short_timeout(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Windows asks a port where nobody listens for two seconds.
@@ -103,7 +101,7 @@ def test_a_port_of_a_dead_service_is_soon_given_up(
     assert limits[0] <= 0.5
 
 
-def test_an_address_that_cannot_be_written_yet_is_written_later(
+def test_an_address_file_that_is_held_open_is_written_later(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = LoopbackAddress(home / "file")
@@ -123,7 +121,7 @@ def test_an_address_that_cannot_be_written_yet_is_written_later(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_users_process_gets_nothing(running: Running) -> None:
+def test_a_process_of_another_user_receives_no_octets(running: Running) -> None:
     if not isinstance(running.address, UnixAddress):
         return
     # As if the folders and the socket had been left open to all: the check of the peer must hold.
@@ -136,7 +134,7 @@ def test_another_users_process_gets_nothing(running: Running) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_users_service_is_told_nothing(home: Path) -> None:
+def test_a_service_of_another_user_receives_no_octets(home: Path) -> None:
     path = home / "theirs.sock"
     home.chmod(0o777)
     script = (
@@ -159,18 +157,18 @@ def test_another_users_service_is_told_nothing(home: Path) -> None:
         assert child.stdout.readline() == "0\n"
 
 
-def test_the_address_is_for_this_user_only(running: Running) -> None:
+def test_the_socket_and_its_folder_are_private(running: Running) -> None:
     assert stat.S_IMODE(running.paths.socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(running.paths.runtime.stat().st_mode) == 0o700
 
 
-def test_nothing_there_is_not_running(home: Path) -> None:
+def test_a_missing_address_means_not_running(home: Path) -> None:
     for nothing in (UnixAddress(home / "none"), LoopbackAddress(home / "none")):
         with pytest.raises(NotRunningError):
             nothing.connect(5)
 
 
-def test_what_a_dead_service_left_is_not_running(home: Path) -> None:
+def test_the_address_of_a_dead_service_means_not_running(home: Path) -> None:
     for dead in (UnixAddress(home / "a"), LoopbackAddress(home / "b")):
         dead.listen().close()
         with pytest.raises(NotRunningError):
@@ -178,17 +176,17 @@ def test_what_a_dead_service_left_is_not_running(home: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x y", "99999999 00", "1 2 3", "\xff", "80 zz"])
-def test_a_broken_address_file_is_not_running(home: Path, text: str) -> None:
+def test_a_malformed_address_file_means_not_running(home: Path, text: str) -> None:
     (home / "file").write_text(text, "latin-1")
     with pytest.raises(NotRunningError):
         LoopbackAddress(home / "file").connect(5)
 
 
-def test_unix_sockets_are_used_where_there_are_any(paths: Paths) -> None:
+def test_unix_sockets_are_used_if_available(paths: Paths) -> None:
     assert isinstance(control_address(paths), UnixAddress)
 
 
-def test_a_process_that_does_not_know_the_key_gets_nothing(home: Path, running: Running) -> None:
+def test_a_process_without_the_key_receives_no_messages(home: Path, running: Running) -> None:
     if not isinstance(running.address, LoopbackAddress):
         return
     port = int(running.paths.socket.read_text().split()[0])
@@ -206,7 +204,7 @@ def test_a_process_that_does_not_know_the_key_gets_nothing(home: Path, running: 
     assert running.handler.attached_front_ends == []
 
 
-def test_the_proof_may_come_in_pieces(home: Path) -> None:
+def test_the_proof_may_arrive_in_several_reads(home: Path) -> None:
     place = LoopbackAddress(home / "file")
     with place.listen() as listener:
         thread = threading.Thread(target=lambda: place.connect(5).close())
@@ -222,7 +220,7 @@ def test_the_proof_may_come_in_pieces(home: Path) -> None:
     assert rest == b""
 
 
-def test_a_process_that_took_the_port_is_not_believed(home: Path) -> None:
+def test_a_process_that_took_over_the_port_is_rejected(home: Path) -> None:
     thief = socket.create_server(("127.0.0.1", 0))
     with thief:
         (home / "file").write_text(f"{thief.getsockname()[1]} {secrets.token_hex(32)}\n")
@@ -243,7 +241,7 @@ def test_a_process_that_took_the_port_is_not_believed(home: Path) -> None:
     assert len(received) == 16
 
 
-def test_the_clients_of_a_home_find_its_service(running: Running) -> None:
+def test_a_client_connects_to_the_service_of_its_home(running: Running) -> None:
     if isinstance(running.address, UnixAddress):
         with connect(running.paths) as client:
             client.hello("cli", can_prompt=False)

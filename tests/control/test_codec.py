@@ -63,7 +63,7 @@ OFFICE = Profile("office", "Büro", Upstream("::1", 1), SignIn.NONE, "CORP\\jdoe
     ],
     ids=lambda request: type(request).__name__,
 )
-def test_a_request_arrives_as_it_was_sent(request_: Request) -> None:
+def test_a_request_is_decoded_as_it_was_encoded(request_: Request) -> None:
     line = encode(Envelope(request_, 9))
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
@@ -83,19 +83,19 @@ def test_a_request_arrives_as_it_was_sent(request_: Request) -> None:
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_an_answer_arrives_as_it_was_sent(message: Reply | Event) -> None:
+def test_a_service_message_is_decoded_as_it_was_encoded(message: Reply | Event) -> None:
     assert decode_service_message(encode(Envelope(message, 9))) == Envelope(message, 9)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_any_text_survives(text: str) -> None:
+def test_any_unicode_text_is_preserved(text: str) -> None:
     line = encode(Envelope(AnswerPrompt(1, Login(text, text), remember=False), 1))
     assert decode_request(line) == (AnswerPrompt(1, Login(text, text), remember=False), 1)
 
 
 @settings(max_examples=50)
 @given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(repr))
-def test_no_octets_do_more_than_be_refused(octets: bytes | str) -> None:
+def test_arbitrary_octets_raise_a_protocol_error(octets: bytes | str) -> None:
     line = octets if isinstance(octets, bytes) else octets.encode("utf-8", "replace")
     with pytest.raises(ProtocolError):
         decode_request(line)
@@ -125,12 +125,12 @@ def test_no_octets_do_more_than_be_refused(octets: bytes | str) -> None:
     ],
     ids=range(18),
 )
-def test_what_does_not_fit_is_refused(line: bytes) -> None:
+def test_a_malformed_request_raises_a_protocol_error(line: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode_request(line)
 
 
-def test_a_refusal_does_not_quote_what_came() -> None:
+def test_a_protocol_error_does_not_quote_the_message() -> None:
     body = {"number": 1, "login": {"user": "jdoe", "password": [SECRET]}, "remember": SECRET}
     line = json.dumps({"type": "AnswerPrompt", "number": 4, "message": body}).encode()
     with pytest.raises(ProtocolError) as caught:
@@ -140,19 +140,19 @@ def test_a_refusal_does_not_quote_what_came() -> None:
     assert "canary" not in repr(caught.getrepr(chain=False))
 
 
-def test_a_newer_face_may_say_more() -> None:
+def test_unknown_members_of_a_newer_front_end_are_ignored() -> None:
     line = b'{"type": "UseProfile", "number": 1, "new": 1, "message": {"profile_id": "a", "x": 1}}'
     assert decode_request(line) == (UseProfile("a"), 1)
 
 
 @pytest.mark.parametrize("text", ["x" * MAX_LINE, "\udcff"], ids=["long", "surrogate"])
-def test_what_cannot_be_sent_is_refused_before(text: str) -> None:
+def test_a_message_that_cannot_be_encoded_raises_a_protocol_error(text: str) -> None:
     with pytest.raises(ProtocolError):
         encode(Envelope(UseProfile(text), 1))
 
 
 @given(st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b""))), st.integers(1, 9))
-def test_lines_come_out_however_they_are_cut(lines: list[bytes], size: int) -> None:
+def test_lines_are_split_for_any_chunk_size(lines: list[bytes], size: int) -> None:
     stream = b"".join(line + b"\n" for line in lines)
     reader = LineSplitter()
     out = [
@@ -161,7 +161,7 @@ def test_lines_come_out_however_they_are_cut(lines: list[bytes], size: int) -> N
     assert out == lines
 
 
-def test_a_line_has_a_limit() -> None:
+def test_a_line_has_a_maximum_length() -> None:
     assert list(LineSplitter(4).feed(b"abc\n")) == [b"abc"]
     for chunks in [[b"abcd\n"], [b"abcd"], [b"ab", b"c", b"d"], [b"ab", b"cd\n"]]:
         reader = LineSplitter(4)

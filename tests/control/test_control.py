@@ -26,7 +26,7 @@ from trayproxy.profiles.profile import Profile, Upstream
 OFFICE = Profile("office", "Office", Upstream("proxy.example", 8080))
 
 
-def test_a_request_gets_its_reply(running: Running) -> None:
+def test_a_request_receives_its_reply(running: Running) -> None:
     with running.client() as client:
         assert client.request(GetStatus()) == STATUS
         assert client.request(UseProfile("office")) == Done()
@@ -34,7 +34,7 @@ def test_a_request_gets_its_reply(running: Running) -> None:
     assert running.handler.attached_front_ends == ["cli"]
 
 
-def test_events_come_to_those_who_subscribed(running: Running) -> None:
+def test_only_subscribers_receive_events(running: Running) -> None:
     with running.client() as silent, running.client("tray", can_prompt=True) as client:
         assert client.request(Subscribe()) == STATUS
         running.do(lambda: tell(running.server, Quitting()))
@@ -45,7 +45,7 @@ def test_events_come_to_those_who_subscribed(running: Running) -> None:
         assert silent.receive_ready() == []
 
 
-def test_a_face_with_its_own_loop_watches_a_descriptor(running: Running) -> None:
+def test_a_front_end_with_an_event_loop_watches_the_descriptor(running: Running) -> None:
     with running.client() as client:
         number = client.send(GetStatus())
         assert select.select([client], [], [], 5)[0]
@@ -53,7 +53,7 @@ def test_a_face_with_its_own_loop_watches_a_descriptor(running: Running) -> None
         assert client.receive_ready() == []
 
 
-def test_a_slow_request_holds_up_no_other(running: Running) -> None:
+def test_a_slow_request_does_not_delay_others(running: Running) -> None:
     with running.client() as client:
         slow = client.send(CheckProfile(OFFICE))
         assert client.request(GetStatus()) == STATUS
@@ -62,12 +62,12 @@ def test_a_slow_request_holds_up_no_other(running: Running) -> None:
         assert client.receive_ready() == [Envelope(CheckResult(()), slow)]
 
 
-def test_a_reply_that_does_not_come_is_not_waited_for(running: Running) -> None:
+def test_a_missing_reply_times_out(running: Running) -> None:
     with running.client() as client, pytest.raises(NoReplyError):
         client.request(CheckProfile(OFFICE), timeout_s=0.05)
 
 
-def test_a_request_whose_face_has_left_ends_with_the_server(running: Running) -> None:
+def test_the_request_of_a_disconnected_front_end_ends_with_the_server(running: Running) -> None:
     with running.client() as client, pytest.raises(NoReplyError):
         client.request(CheckProfile(OFFICE), timeout_s=0.05)
     assert running.handler.left.wait(5)
@@ -76,7 +76,7 @@ def test_a_request_whose_face_has_left_ends_with_the_server(running: Running) ->
     assert running.do(lambda: len(asyncio.all_tasks())) == 1
 
 
-def test_a_handler_that_breaks_is_told_and_survived(running: Running) -> None:
+def test_an_error_in_the_handler_is_reported_and_the_session_continues(running: Running) -> None:
     with running.client() as client:
         reply = client.request(UseProfile("broken"))
         assert isinstance(reply, Failed)
@@ -84,12 +84,12 @@ def test_a_handler_that_breaks_is_told_and_survived(running: Running) -> None:
         assert client.request(GetStatus()) == STATUS
 
 
-def test_the_service_sees_a_face_leave(running: Running) -> None:
+def test_a_disconnected_front_end_is_reported_to_the_handler(running: Running) -> None:
     running.client().close()
     assert running.handler.left.wait(5)
 
 
-def test_closing_the_server_ends_the_faces(running: Running) -> None:
+def test_closing_the_server_disconnects_the_front_ends(running: Running) -> None:
     with running.client() as client:
         running.do(running.server.close)
         with pytest.raises(DisconnectedError):
@@ -97,7 +97,7 @@ def test_closing_the_server_ends_the_faces(running: Running) -> None:
     assert not running.paths.socket.exists()
 
 
-def test_what_was_sent_before_the_end_arrives(running: Running) -> None:
+def test_messages_sent_before_closing_arrive(running: Running) -> None:
     with running.client() as client:
         client.request(Subscribe())
         running.do(lambda: tell(running.server, StatusChanged(STATUS)))

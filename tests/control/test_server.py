@@ -71,7 +71,7 @@ def talk(running: Running, octets: bytes) -> bytes:
     ],
     ids=range(12),
 )
-def test_what_is_not_the_protocol_is_cut_off(
+def test_a_connection_that_violates_the_protocol_is_closed(
     running: Running, octets: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
@@ -82,7 +82,7 @@ def test_what_is_not_the_protocol_is_cut_off(
         assert client.request(GetStatus()) == STATUS
 
 
-def test_a_face_of_another_version_is_told(running: Running) -> None:
+def test_a_front_end_of_another_version_receives_failed(running: Running) -> None:
     with Client(running.address.connect(5)) as client:
         reply = client.request(Hello("tray", True, schema=999))
     assert type(reply).__name__ == "Failed"
@@ -93,14 +93,14 @@ def test_a_face_of_another_version_is_told(running: Running) -> None:
         client.hello("", can_prompt=True)
 
 
-def test_who_does_not_introduce_himself_is_cut_off(
+def test_a_connection_without_hello_is_closed(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "_HELLO_TIMEOUT_S", 0.05)
     assert talk(running, b"") == b""
 
 
-def test_a_face_that_does_not_read_is_dropped(running: Running) -> None:
+def test_a_front_end_that_does_not_read_is_disconnected(running: Running) -> None:
     with running.client("tray") as client:
         client.request(Subscribe())
 
@@ -123,7 +123,7 @@ def test_a_face_that_does_not_read_is_dropped(running: Running) -> None:
                 pass
 
 
-def test_too_many_faces_are_refused(running: Running) -> None:
+def test_too_many_front_ends_are_refused(running: Running) -> None:
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(running.client()) for _ in range(MAX_SESSIONS)]
         with pytest.raises((DisconnectedError, NotRunningError)):
@@ -133,7 +133,7 @@ def test_too_many_faces_are_refused(running: Running) -> None:
         stack.enter_context(running.client())
 
 
-def test_a_flood_of_requests_is_worked_off_in_turns(running: Running) -> None:
+def test_a_flood_of_requests_is_processed(running: Running) -> None:
     line = b'{"type":"GetStatus","number":2,"message":{}}\n'
     with running.address.connect(5) as connection:
         connection.sendall(HELLO + line * 1000)
@@ -143,7 +143,7 @@ def test_a_flood_of_requests_is_worked_off_in_turns(running: Running) -> None:
     assert len(running.handler.requests) == 1000
 
 
-def test_a_second_service_is_refused_and_harms_nothing(running: Running) -> None:
+def test_a_second_service_is_refused_without_effect_on_the_first(running: Running) -> None:
     async def second() -> None:
         await Server(running.paths, Recorder(), running.address).start()
 
@@ -154,7 +154,7 @@ def test_a_second_service_is_refused_and_harms_nothing(running: Running) -> None
         assert client.request(GetStatus()) == STATUS
 
 
-def test_a_killed_services_socket_is_replaced(paths: Paths) -> None:
+def test_the_socket_of_a_killed_service_is_replaced(paths: Paths) -> None:
     command = [sys.executable, "-c", HOLD, str(paths.lock), str(paths.socket)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
@@ -175,14 +175,14 @@ def test_a_killed_services_socket_is_replaced(paths: Paths) -> None:
         running.end()
 
 
-def test_a_lock_files_old_number_means_nothing(paths: Paths) -> None:
+def test_a_stale_pid_in_the_lock_file_is_ignored(paths: Paths) -> None:
     paths.lock.write_text(f"{os.getpid()}\n")
     lock = InstanceLock(paths.lock)
     lock.acquire()
     lock.release()
 
 
-def test_the_lock_can_be_taken_again(paths: Paths) -> None:
+def test_the_lock_can_be_acquired_after_a_release(paths: Paths) -> None:
     first, second = InstanceLock(paths.lock), InstanceLock(paths.lock)
     first.acquire()
     with pytest.raises(AlreadyRunningError):

@@ -30,29 +30,29 @@ def question(why: PromptReason) -> Prompt:
     )
 
 
-def test_the_opening_says_what_to_type() -> None:
+def test_the_introduction_contains_the_login_and_the_addresses() -> None:
     text = "\n".join(introduction(NETWORK, PROXY, has_tray=True))
     for fact in ("demo", "qwertyui", "http://127.0.0.1:8080", PROXY, "http://www.demo.example/"):
         assert fact in text
 
 
 @pytest.mark.parametrize("has_tray", [True, False])
-def test_the_opening_fits_a_terminal(has_tray: bool) -> None:
+def test_the_introduction_fits_a_terminal(has_tray: bool) -> None:
     lines = list(introduction(NETWORK, "http://127.0.0.1:65535", has_tray=has_tray))
     assert max(map(len, lines)) <= 100
 
 
-def test_without_a_tray_nobody_is_sent_to_its_menu() -> None:
+def test_without_a_tray_the_introduction_does_not_mention_its_menu() -> None:
     text = "\n".join(introduction(NETWORK, PROXY, has_tray=False))
     assert "in this terminal" in text
     assert "menu" not in text
 
 
-def test_the_command_is_curl_where_there_is_one() -> None:
+def test_the_command_is_curl_if_installed() -> None:
     assert command(PROXY, "/usr/bin/curl") == f"curl -x {PROXY} http://www.demo.example/"
 
 
-def test_the_command_is_python_where_there_is_no_curl() -> None:
+def test_the_command_is_python_without_curl() -> None:
     assert command(PROXY, None).startswith(f"http_proxy={PROXY} python3 -c ")
 
 
@@ -71,15 +71,15 @@ def test_the_command_is_python_where_there_is_no_curl() -> None:
         (PromptClosed(1, Ending.DECLINED), "closed"),
     ],
 )
-def test_what_happens_is_told_in_a_line(happening: DemoEvent, words: str) -> None:
+def test_an_event_is_described_in_one_line(happening: DemoEvent, words: str) -> None:
     assert words in describe_event(happening)
 
 
-def test_what_is_no_news_is_not_told() -> None:
+def test_an_unreported_event_has_an_empty_description() -> None:
     assert describe_event(Quitting()) == ""
 
 
-def test_a_request_cannot_write_on_the_terminal() -> None:
+def test_a_request_cannot_inject_control_characters() -> None:
     told = describe_event(
         ProxyLogEntry("Office", ProxyDecision.CHALLENGED, "GET \x1b]0;evil\x07" + "x" * 1000)
     )
@@ -87,5 +87,5 @@ def test_a_request_cannot_write_on_the_terminal() -> None:
     assert len(told) < 200
 
 
-def test_a_terminal_that_asks_is_not_told_so() -> None:
+def test_a_terminal_with_prompts_gets_no_lines_about_prompts() -> None:
     assert describe_proxy_entry(PromptChanged(question(PromptReason.NEEDED))) == ""

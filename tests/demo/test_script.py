@@ -77,7 +77,7 @@ def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     process.wait(TIMEOUT_S)
 
 
-def test_without_a_terminal_the_whole_story_is_played(story: subprocess.Popen[str]) -> None:
+def test_without_a_terminal_all_steps_run(story: subprocess.Popen[str]) -> None:
     output, _ = story.communicate(timeout=TIMEOUT_S)
     assert story.returncode == 0, output
     steps = re.findall(r"^  ok      (.*)\.$", output, re.MULTILINE)
@@ -95,7 +95,7 @@ def test_without_a_terminal_the_whole_story_is_played(story: subprocess.Popen[st
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_story_and_all_that_it_started(
+def test_a_signal_ends_the_demonstration_and_its_processes(
     story: subprocess.Popen[str], number: signal.Signals, code: int
 ) -> None:
     assert story.stdout is not None
@@ -159,7 +159,9 @@ IN_TERMINAL = (
 )
 
 
-def test_without_a_display_the_terminal_asks(open_terminal: Callable[..., Terminal]) -> None:
+def test_without_a_display_the_terminal_shows_the_prompt(
+    open_terminal: Callable[..., Terminal],
+) -> None:
     terminal = open_terminal()
     password = terminal.wait_for(r"password +(\w+)")[1]
     port = int(terminal.wait_for(r"TrayProxy +http://127\.0\.0\.1:(\d+), it asks in this")[1])
@@ -215,7 +217,7 @@ def x(display: str, *command: str) -> str:
     ).stdout
 
 
-def test_with_a_display_the_dialog_of_the_tray_asks(
+def test_with_a_display_the_tray_shows_the_dialog(
     open_terminal: Callable[..., Terminal], display: str
 ) -> None:
     # An address where nobody listens: without one, libdbus would start a bus that outlives us.

@@ -25,7 +25,7 @@ def network() -> Iterator[CompanyNetwork]:
         yield running
 
 
-def test_the_environment_leads_to_nothing_of_the_persons_own(tmp_path: Path) -> None:
+def test_the_environment_excludes_the_users_settings_and_keyring(tmp_path: Path) -> None:
     inherited = {"PATH": "/bin", "TRAYPROXY_HOME": "/home/me", "PYTHON_KEYRING_BACKEND": "mine"}
     assert isolated_environment(inherited, tmp_path) == {
         "PATH": "/bin",
@@ -40,21 +40,21 @@ def test_the_environment_has_no_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert not [name for name in names if name.lower().endswith("_proxy")]
 
 
-def test_the_home_is_gone_afterwards() -> None:
+def test_the_temporary_home_is_removed() -> None:
     with temporary_home() as made:
         assert made.folder.is_dir()
         assert all(made.folder.resolve() in folder.parents for folder in (made.paths.config,))
     assert not made.folder.exists()
 
 
-def test_the_profiles_lead_to_the_two_proxies(network: CompanyNetwork) -> None:
+def test_the_profiles_use_the_two_proxies(network: CompanyNetwork) -> None:
     first, second = profiles(network)
     assert str(first.upstream) == network.url
     assert (first.user, first.sign_in) == (network.login.user, SignIn.PASSWORD)
     assert (second.upstream.port, second.sign_in) == (network.ports.lab, SignIn.NONE)
 
 
-def test_a_service_that_does_not_start_is_told_with_its_words(tmp_path: Path) -> None:
+def test_a_service_that_does_not_start_is_reported_with_its_output(tmp_path: Path) -> None:
     made = TemporaryHome(tmp_path)
     with (
         service(made, terminal=False),
@@ -64,7 +64,7 @@ def test_a_service_that_does_not_start_is_told_with_its_words(tmp_path: Path) ->
         pass
 
 
-def test_a_story_that_cannot_begin_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_demonstration_that_cannot_start_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     said: list[str] = []
     assert play(said.append) == 1

@@ -69,7 +69,7 @@ def test_the_connection_of_a_challenge_serves_the_next_request(
     assert (response.status, response.read().decode()) == (200, PAGE)
 
 
-def test_a_challenge_to_a_request_with_a_body_closes(connect: Connect) -> None:
+def test_a_challenge_to_a_request_with_a_body_closes_the_connection(connect: Connect) -> None:
     connection = connect()
     connection.request("POST", URL, body=b"GET http://x/ HTTP/1.1\r\n\r\n")
     response = connection.getresponse()
@@ -109,7 +109,7 @@ def test_a_tunnel_reaches_the_site_again_and_again(
         assert connection.getresponse().read().decode() == PAGE
 
 
-def test_a_half_closed_tunnel_still_delivers_the_answer(network: CompanyNetwork) -> None:
+def test_a_half_closed_tunnel_still_delivers_the_response(network: CompanyNetwork) -> None:
     credentials = signed(network.login)["Proxy-Authorization"]
     with socket.create_connection((LOOPBACK, network.ports.office), TIMEOUT_S) as tunnel:
         head = f"CONNECT {SITE[0]}:{SITE[1]} HTTP/1.1\r\nProxy-Authorization: {credentials}\r\n\r\n"
@@ -119,7 +119,7 @@ def test_a_half_closed_tunnel_still_delivers_the_answer(network: CompanyNetwork)
     assert answer.endswith(PAGE.encode())
 
 
-def test_the_lab_asks_nobody(network: CompanyNetwork, log: list[ProxyLogEntry]) -> None:
+def test_the_lab_proxy_requires_no_login(network: CompanyNetwork, log: list[ProxyLogEntry]) -> None:
     connection = http.client.HTTPConnection(LOOPBACK, network.ports.lab, TIMEOUT_S)
     connection.request("HEAD", URL)
     assert connection.getresponse().status == 200
@@ -128,9 +128,7 @@ def test_the_lab_asks_nobody(network: CompanyNetwork, log: list[ProxyLogEntry]) 
 
 
 @pytest.mark.parametrize("target", ["http://example.com/", "/", "http://x:99999/"])
-def test_other_hosts_are_out_of_reach(
-    connect: Connect, network: CompanyNetwork, target: str
-) -> None:
+def test_other_hosts_are_refused(connect: Connect, network: CompanyNetwork, target: str) -> None:
     connection = connect()
     connection.request("GET", target, headers=signed(network.login))
     assert connection.getresponse().status == 403
@@ -145,7 +143,7 @@ def test_the_site_accepts_no_uploads(connect: Connect, network: CompanyNetwork) 
 @pytest.mark.parametrize(
     "octets", [b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n", b"\r\n\r\n", b"A" * 100_000]
 )
-def test_what_is_no_request_ends_the_connection(network: CompanyNetwork, octets: bytes) -> None:
+def test_a_malformed_request_closes_the_connection(network: CompanyNetwork, octets: bytes) -> None:
     with socket.create_connection((LOOPBACK, network.ports.office), TIMEOUT_S) as stranger:
         stranger.sendall(octets)
         # Unread octets make the system reset the connection; it has ended all the same.
@@ -153,7 +151,7 @@ def test_what_is_no_request_ends_the_connection(network: CompanyNetwork, octets:
             assert stranger.recv(1) == b""
 
 
-def test_the_network_ends_with_open_connections(log: list[ProxyLogEntry]) -> None:
+def test_the_network_ends_despite_open_connections(log: list[ProxyLogEntry]) -> None:
     with company_network(log.append) as running:
         idle = socket.create_connection((LOOPBACK, running.ports.office), TIMEOUT_S)
         tunnel = socket.create_connection((LOOPBACK, running.ports.lab), TIMEOUT_S)
@@ -163,7 +161,7 @@ def test_the_network_ends_with_open_connections(log: list[ProxyLogEntry]) -> Non
         assert (idle.recv(1), tunnel.recv(1)) == (b"", b"")
 
 
-def test_every_run_has_its_own_password_which_no_repr_shows() -> None:
+def test_each_run_has_a_new_password_that_repr_does_not_show() -> None:
     with company_network(lambda _: None) as first, company_network(lambda _: None) as second:
         assert first.login.password != second.login.password
         assert first.login.password not in repr(first)

@@ -172,7 +172,7 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
     assert office.keyring.entries() == []
 
 
-def test_an_accepted_login_puts_another_user_name_in_the_profile(
+def test_an_accepted_login_changes_the_user_name_of_the_profile(
     office: Office, type_in: Type
 ) -> None:
     office.sign_in_before()
