@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.home import ROOT, FakeService, TerminalScreen
+from tests.cli.fake_service import ROOT, FakeService, TerminalScreen
 from tests.control.running import Running
 from trayproxy.cli.main import main
 from trayproxy.control.unix_socket import UnixAddress

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.home import LAB, OFFICE, FakeService
+from tests.cli.fake_service import LAB, OFFICE, FakeService
 from trayproxy.cli.check import exit_code
 from trayproxy.control.messages import (
     CheckProfile,

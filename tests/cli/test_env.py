@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.home import FakeService
+from tests.cli.fake_service import FakeService
 from trayproxy.cli import env
 from trayproxy.cli.env import set_commands, unset_commands
 from trayproxy.control.messages import ListenerState, Problem

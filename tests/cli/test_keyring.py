@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.home import ROOT
+from tests.cli.fake_service import ROOT
 from tests.support.keyring_session import KeyringSession, State, keyring_session
 from tests.support.ports import free_port
 from tests.support.processes import Home

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.home import ROOT, FakeService
+from tests.cli.fake_service import ROOT, FakeService
 from tests.support.ports import free_port
 from trayproxy import __version__
 from trayproxy.cli.main import _parser

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from tests.cli.conftest import Cli
-from tests.cli.home import LAB, LOCKED, OFFICE, FakeService, TerminalScreen
+from tests.cli.fake_service import LAB, LOCKED, OFFICE, FakeService, TerminalScreen
 from trayproxy.auth.login import Login
 from trayproxy.cli.main import _parser
 from trayproxy.cli.output import CommandError

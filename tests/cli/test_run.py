@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.cli.home import TerminalScreen
+from tests.cli.fake_service import TerminalScreen
 from tests.support.scripted import OK, Peer, Scripted, challenge
 from trayproxy.paths import Paths
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.cli.home import ROOT, TerminalScreen
+from tests.cli.fake_service import ROOT, TerminalScreen
 from tests.support.ports import free_port
 from trayproxy.paths import Paths
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.home import OFFICE, FakeService, connected
+from tests.cli.fake_service import OFFICE, FakeService, connected
 from trayproxy.cli.status import exit_code, heading, state
 from trayproxy.control.messages import (
     ListenerState,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tests.cli.home import ROOT, FakeService, connected
+from tests.cli.fake_service import ROOT, FakeService, connected
 from trayproxy.control.messages import CheckResult, Step, StepState
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile, Upstream

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.cli.asking import QUESTION
-from tests.cli.home import ROOT, TerminalScreen
+from tests.cli.fake_prompt_service import QUESTION
+from tests.cli.fake_service import ROOT, TerminalScreen
 from trayproxy.auth.login import Login
 from trayproxy.cli import prompt_text as show
 from trayproxy.cli.terminal_prompts import TerminalPrompts
@@ -42,11 +42,11 @@ Proxy “Office” wants you to sign in
 
 
 @pytest.fixture
-def asking(screen: Make) -> TerminalScreen:
-    return screen("tests.cli.asking", "plain")
+def terminal(screen: Make) -> TerminalScreen:
+    return screen("tests.cli.fake_prompt_service", "plain")
 
 
-def said(screen: TerminalScreen, paths: Paths) -> list[str]:
+def received_requests(screen: TerminalScreen, paths: Paths) -> list[str]:
     """End the service; return what it was told."""
     screen.process.send_signal(signal.SIGTERM)
     assert screen.end() == 0
@@ -54,165 +54,169 @@ def said(screen: TerminalScreen, paths: Paths) -> list[str]:
     return (paths.config.parent / "said").read_text().splitlines()
 
 
-def test_a_prompt_is_shown_and_answered(asking: TerminalScreen, paths: Paths) -> None:
-    asking.wait_for(re.escape(SHOWN))
-    asking.wait_for(r"User name \[CORP\\jdoe\]: ")
-    asking.type("\n")
-    asking.wait_for("Password .*: ")
-    assert not asking.has_echo()
-    asking.type("right\n")
-    asking.wait_for(r"Remember in GNOME Keyring\? \[Y/n\] ")
-    assert asking.has_echo()
-    asking.type("\n")
-    asking.wait_for("Signing in…\nSigned in.\n")
-    assert said(asking, paths) == [
+def test_a_prompt_is_shown_and_answered(terminal: TerminalScreen, paths: Paths) -> None:
+    terminal.wait_for(re.escape(SHOWN))
+    terminal.wait_for(r"User name \[CORP\\jdoe\]: ")
+    terminal.type("\n")
+    terminal.wait_for("Password .*: ")
+    assert not terminal.has_echo()
+    terminal.type("right\n")
+    terminal.wait_for(r"Remember in GNOME Keyring\? \[Y/n\] ")
+    assert terminal.has_echo()
+    terminal.type("\n")
+    terminal.wait_for("Signing in…\nSigned in.\n")
+    assert received_requests(terminal, paths) == [
         "KeepPromptOpen(number=1)",
         "AnswerPrompt(number=1, login=Login(user='CORP\\\\jdoe'), remember=True) right",
     ]
-    assert "right" not in asking.shown
-    assert "\x1b" not in asking.shown
-    assert "\u202e" not in asking.shown
+    assert "right" not in terminal.shown
+    assert "\x1b" not in terminal.shown
+    assert "\u202e" not in terminal.shown
 
 
 def test_a_prompt_is_printed_after_the_waiting_program_is_known(screen: Make) -> None:
-    asking = screen("tests.cli.asking", "unnamed")
-    asking.wait_for(r"User name .*: ")
-    assert SHOWN in asking.shown
-    assert "A program" not in asking.shown
+    terminal = screen("tests.cli.fake_prompt_service", "unnamed")
+    terminal.wait_for(r"User name .*: ")
+    assert SHOWN in terminal.shown
+    assert "A program" not in terminal.shown
 
 
 def test_a_rejection_shows_the_prompt_again_with_the_reason(
-    asking: TerminalScreen, paths: Paths
+    terminal: TerminalScreen, paths: Paths
 ) -> None:
     for line, following in (
         ("", "did not accept this password"),
         ("me", "lock accounts after 3 to 5 wrong tries"),
     ):
-        asking.wait_for("User name")
-        asking.type(f"{line}\n")
-        asking.wait_for("Password")
-        asking.type("wrong\n")
-        asking.wait_for("Remember")
-        asking.type("n\n")
-        asking.wait_for("Signing in…")
-        asking.wait_for(following)
-    asking.wait_for("User name")
-    asking.type("\n")
-    asking.wait_for("Password")
-    asking.type("right\n")
-    asking.wait_for("Remember")
-    asking.type("n\n")
-    asking.wait_for("Signed in.")
-    answers = [line for line in said(asking, paths) if line.startswith("AnswerPrompt")]
+        terminal.wait_for("User name")
+        terminal.type(f"{line}\n")
+        terminal.wait_for("Password")
+        terminal.type("wrong\n")
+        terminal.wait_for("Remember")
+        terminal.type("n\n")
+        terminal.wait_for("Signing in…")
+        terminal.wait_for(following)
+    terminal.wait_for("User name")
+    terminal.type("\n")
+    terminal.wait_for("Password")
+    terminal.type("right\n")
+    terminal.wait_for("Remember")
+    terminal.type("n\n")
+    terminal.wait_for("Signed in.")
+    answers = [
+        line for line in received_requests(terminal, paths) if line.startswith("AnswerPrompt")
+    ]
     assert len(answers) == 3
     assert "user='me'" in answers[1]
     assert all("remember=False" in answer for answer in answers)
 
 
 def test_a_rejected_non_ascii_password_shows_the_encoding_hint_r_092(
-    asking: TerminalScreen,
+    terminal: TerminalScreen,
 ) -> None:
     for typed, following in (("pässword", "--encoding latin-1"), ("wrong", "lock accounts")):
-        asking.wait_for("User name")
-        asking.type("me\n")
-        asking.wait_for("Password")
-        asking.type(f"{typed}\n")
-        asking.wait_for("Remember")
-        asking.type("n\n")
-        asking.wait_for(following)
+        terminal.wait_for("User name")
+        terminal.type("me\n")
+        terminal.wait_for("Password")
+        terminal.type(f"{typed}\n")
+        terminal.wait_for("Remember")
+        terminal.type("n\n")
+        terminal.wait_for(following)
 
 
 @pytest.mark.parametrize("keys", ["\x04", "\n\n", "\n\x04"], ids=["end", "empty", "end-2"])
-def test_empty_input_declines_the_prompt(asking: TerminalScreen, paths: Paths, keys: str) -> None:
-    asking.wait_for("User name")
-    asking.type(keys[0])
+def test_empty_input_declines_the_prompt(terminal: TerminalScreen, paths: Paths, keys: str) -> None:
+    terminal.wait_for("User name")
+    terminal.type(keys[0])
     if len(keys) > 1:
-        asking.wait_for("Password")
-        asking.type(keys[1])
-    asking.wait_for("Not signed in")
+        terminal.wait_for("Password")
+        terminal.type(keys[1])
+    terminal.wait_for("Not signed in")
     declined = "DeclinePrompt(number=1, snooze=<Snooze.A_MINUTE: 'a-minute'>)"
-    assert said(asking, paths)[-1] == declined
+    assert received_requests(terminal, paths)[-1] == declined
 
 
 def test_a_retry_after_repeated_rejections_needs_a_confirmation(screen: Make, paths: Paths) -> None:
-    asking = screen("tests.cli.asking", "confirm-retry")
-    asking.wait_for("Your account may be locked: the proxy rejected 3 passwords")
-    asking.wait_for(r"Try anyway\? \[y/N\] ")
-    asking.type("\n")
-    asking.wait_for("Not signed in")
-    assert said(asking, paths) == ["DeclinePrompt(number=1, snooze=<Snooze.A_MINUTE: 'a-minute'>)"]
+    terminal = screen("tests.cli.fake_prompt_service", "confirm-retry")
+    terminal.wait_for("Your account may be locked: the proxy rejected 3 passwords")
+    terminal.wait_for(r"Try anyway\? \[y/N\] ")
+    terminal.type("\n")
+    terminal.wait_for("Not signed in")
+    assert received_requests(terminal, paths) == [
+        "DeclinePrompt(number=1, snooze=<Snooze.A_MINUTE: 'a-minute'>)"
+    ]
 
 
 def test_an_unsafe_keyring_is_not_offered(screen: Make, paths: Paths) -> None:
-    asking = screen("tests.cli.asking", "unsafe")
-    asking.wait_for("User name")
-    asking.type("\n")
-    asking.wait_for("Password")
-    asking.type("right\n")
-    asking.wait_for("Remembering is off: Plain would store the password unprotected.")
-    asking.wait_for("Signed in.")
-    assert "remember=False" in said(asking, paths)[-1]
+    terminal = screen("tests.cli.fake_prompt_service", "unsafe")
+    terminal.wait_for("User name")
+    terminal.type("\n")
+    terminal.wait_for("Password")
+    terminal.type("right\n")
+    terminal.wait_for("Remembering is off: Plain would store the password unprotected.")
+    terminal.wait_for("Signed in.")
+    assert "remember=False" in received_requests(terminal, paths)[-1]
 
 
 def test_an_empty_user_name_declines_the_prompt(screen: Make, paths: Paths) -> None:
-    asking = screen("tests.cli.asking", "stranger")
-    asking.wait_for(r"User name \(empty: not now\): ")
-    asking.type("\n")
-    asking.wait_for("Not signed in")
-    assert said(asking, paths)[-1].startswith("DeclinePrompt")
+    terminal = screen("tests.cli.fake_prompt_service", "stranger")
+    terminal.wait_for(r"User name \(empty: not now\): ")
+    terminal.type("\n")
+    terminal.wait_for("Not signed in")
+    assert received_requests(terminal, paths)[-1].startswith("DeclinePrompt")
 
 
 def test_an_answer_from_another_front_end_closes_the_prompt(
-    asking: TerminalScreen, paths: Paths
+    terminal: TerminalScreen, paths: Paths
 ) -> None:
-    asking.wait_for("User name")
-    asking.type("\n")
-    asking.wait_for("Password")
-    asking.type("half a passw")
+    terminal.wait_for("User name")
+    terminal.type("\n")
+    terminal.wait_for("Password")
+    terminal.type("half a passw")
     with connect(paths) as tray:
         tray.hello("tray", can_prompt=True)
         tray.request(AnswerPrompt(1, Login("jdoe", "right"), remember=True))
-    asking.wait_for("Signing in…\n")
-    asking.wait_for("Signed in.\n")
-    assert asking.has_echo()
-    assert [line for line in said(asking, paths) if "half" in line] == []
+    terminal.wait_for("Signing in…\n")
+    terminal.wait_for("Signed in.\n")
+    assert terminal.has_echo()
+    assert [line for line in received_requests(terminal, paths) if "half" in line] == []
 
 
 def test_typed_input_is_kept_when_the_waiting_requests_change(
-    asking: TerminalScreen, paths: Paths
+    terminal: TerminalScreen, paths: Paths
 ) -> None:
-    asking.wait_for("User name")
-    asking.type("\n")
-    asking.wait_for("Password")
-    asking.type("ri")
+    terminal.wait_for("User name")
+    terminal.type("\n")
+    terminal.wait_for("Password")
+    terminal.type("ri")
     with connect(paths) as tray:
         tray.hello("tray", can_prompt=True)
         tray.request(KeepPromptOpen(1))
         # The handler of this service tells everyone again what is open.
         tray.request(SignInNow("office"))
-    asking.type("ght\n")
-    asking.wait_for("Remember")
-    asking.type("\n")
-    asking.wait_for("Signed in.")
-    assert asking.shown.count("Password") == 1
-    assert said(asking, paths)[-1].endswith(" right")
+    terminal.type("ght\n")
+    terminal.wait_for("Remember")
+    terminal.type("\n")
+    terminal.wait_for("Signed in.")
+    assert terminal.shown.count("Password") == 1
+    assert received_requests(terminal, paths)[-1].endswith(" right")
 
 
-def test_an_interrupt_restores_the_terminal_mode(asking: TerminalScreen, paths: Paths) -> None:
-    asking.wait_for("User name")
-    asking.type("\n")
-    asking.wait_for("Password")
-    assert not asking.has_echo()
-    asking.type("\x03")
-    assert asking.end() == 0
-    assert asking.has_echo()
-    assert "Traceback" not in asking.shown
+def test_an_interrupt_restores_the_terminal_mode(terminal: TerminalScreen, paths: Paths) -> None:
+    terminal.wait_for("User name")
+    terminal.type("\n")
+    terminal.wait_for("Password")
+    assert not terminal.has_echo()
+    terminal.type("\x03")
+    assert terminal.end() == 0
+    assert terminal.has_echo()
+    assert "Traceback" not in terminal.shown
 
 
 def test_a_background_process_prompts_after_it_moves_to_the_foreground(
     screen: Make, paths: Paths
 ) -> None:
-    shell = screen("tests.cli.behind")
+    shell = screen("tests.cli.background_job")
     shell.wait_for("Needed by")
     with connect(paths) as tray:
         tray.hello("tray", can_prompt=False)
@@ -247,7 +251,7 @@ def test_a_service_without_a_terminal_shows_no_prompt(paths: Paths) -> None:
 
 
 def test_prompts_of_another_service_are_not_shown(screen: Make, paths: Paths) -> None:
-    other = screen("tests.cli.asking", "plain")
+    other = screen("tests.cli.fake_prompt_service", "plain")
     other.wait_for("User name")
     pid = os.getpid()
     shown: list[str] = []
@@ -331,7 +335,7 @@ class Writer:
         ),
         (
             {"reason": PromptReason.LOCKED},
-            "  Your account is locked. Waiting 15–30 minutes or asking your help desk usually "
+            "  Your account is locked. Waiting 15–30 minutes or terminal your help desk usually "
             "helps.",
         ),
         (

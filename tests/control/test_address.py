@@ -26,7 +26,7 @@ from trayproxy.control.transport import NotRunningError, UntrustedPeerError
 from trayproxy.control.unix_socket import UnixAddress, peer_uid, require_own_uid
 from trayproxy.paths import Paths
 
-NOBODY = 65534
+OTHER_UID = 65534
 
 CONNECT_AS = """
 import os, socket, sys
@@ -46,7 +46,7 @@ def test_own_uid_is_accepted() -> None:
     require_own_uid(os.geteuid())
 
 
-@pytest.mark.parametrize("uid", [None, os.geteuid() + 1, NOBODY])
+@pytest.mark.parametrize("uid", [None, os.geteuid() + 1, OTHER_UID])
 def test_any_other_uid_is_rejected(uid: int | None) -> None:
     with pytest.raises(UntrustedPeerError):
         require_own_uid(uid)
@@ -63,14 +63,14 @@ def test_a_removed_address_is_restored(paths: Paths, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(loopback, "_CHECK_INTERVAL_S", 0.01)
     kept: queue.Queue[bool] = queue.Queue()
 
-    class Watched(LoopbackAddress):
+    class ObservedAddress(LoopbackAddress):
         def maintain(self) -> float:
             was_there = paths.socket.exists()
             pause_s = super().maintain()
             kept.put(was_there)
             return pause_s
 
-    running = Running(Watched(paths.socket), paths, asyncio.new_event_loop)
+    running = Running(ObservedAddress(paths.socket), paths, asyncio.new_event_loop)
     try:
         shutil.rmtree(paths.runtime)
         while kept.get(timeout=PATIENCE):
@@ -93,30 +93,30 @@ def test_connecting_to_the_port_of_a_dead_service_has_a_short_timeout(
         limits.append(timeout_s)
         raise TimeoutError("timed out")
 
-    place = LoopbackAddress(home / "file")
-    place.listen().close()
+    address = LoopbackAddress(home / "file")
+    address.listen().close()
     monkeypatch.setattr(socket, "create_connection", create_connection)
     with pytest.raises(NotRunningError):
-        place.connect(5)
+        address.connect(5)
     assert limits[0] <= 0.5
 
 
 def test_an_address_file_that_is_held_open_is_written_later(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = LoopbackAddress(home / "file")
+    address = LoopbackAddress(home / "file")
 
     def held(self: Path, target: Path) -> Path:
         raise PermissionError(13, "Access is denied", str(self), 5)
 
     with monkeypatch.context() as changed:
         changed.setattr(Path, "replace", held)
-        listener = place.listen()
-        assert place.maintain() < 1
-        place.remove()
+        listener = address.listen()
+        assert address.maintain() < 1
+        address.remove()
     with listener:
         assert not (home / "file").exists()
-        assert place.maintain() > 1
+        assert address.maintain() > 1
         assert (home / "file").read_text().split()[0] == str(listener.getsockname()[1])
 
 
@@ -127,7 +127,7 @@ def test_a_process_of_another_user_receives_no_octets(running: Running) -> None:
     # As if the folders and the socket had been left open to all: the check of the peer must hold.
     for path in (running.paths.socket, running.paths.runtime, running.paths.runtime.parent):
         path.chmod(0o777)
-    command = [sys.executable, "-c", CONNECT_AS, str(running.paths.socket), str(NOBODY)]
+    command = [sys.executable, "-c", CONNECT_AS, str(running.paths.socket), str(OTHER_UID)]
     child = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert child.stdout == "0\n"
     assert running.handler.attached_front_ends == []
@@ -193,11 +193,13 @@ def test_a_process_without_the_key_receives_no_messages(home: Path, running: Run
     (home / "guess").write_text(f"{port} {secrets.token_hex(32)}\n")
     with pytest.raises(UntrustedPeerError):
         LoopbackAddress(home / "guess").connect(5)
-    with socket.create_connection(("127.0.0.1", port), 5) as bold:
-        bold.sendall(b"\0" * 16 + b"\0" * 32 + b'{"type":"GetStatus","number":1,"message":{}}\n')
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(
+            b"\0" * 16 + b"\0" * 32 + b'{"type":"GetStatus","number":1,"message":{}}\n'
+        )
         received = b""
         with contextlib.suppress(ConnectionResetError):
-            while more := bold.recv(100):
+            while more := connection.recv(100):
                 received += more
     # At most the service's own proof, of which nothing follows.
     assert len(received) in (0, 48)
@@ -205,13 +207,13 @@ def test_a_process_without_the_key_receives_no_messages(home: Path, running: Run
 
 
 def test_the_proof_may_arrive_in_several_reads(home: Path) -> None:
-    place = LoopbackAddress(home / "file")
-    with place.listen() as listener:
-        thread = threading.Thread(target=lambda: place.connect(5).close())
+    address = LoopbackAddress(home / "file")
+    with address.listen() as listener:
+        thread = threading.Thread(target=lambda: address.connect(5).close())
         thread.start()
         connection, _ = listener.accept()
         with connection:
-            guard = place.check_peer(connection)
+            guard = address.check_peer(connection)
             rest = None
             while rest is None:
                 reply, rest = guard.receive(connection.recv(1))
@@ -221,13 +223,13 @@ def test_the_proof_may_arrive_in_several_reads(home: Path) -> None:
 
 
 def test_a_process_that_took_over_the_port_is_rejected(home: Path) -> None:
-    thief = socket.create_server(("127.0.0.1", 0))
-    with thief:
-        (home / "file").write_text(f"{thief.getsockname()[1]} {secrets.token_hex(32)}\n")
+    impostor = socket.create_server(("127.0.0.1", 0))
+    with impostor:
+        (home / "file").write_text(f"{impostor.getsockname()[1]} {secrets.token_hex(32)}\n")
         received = bytearray()
 
         def steal() -> None:
-            connection, _ = thief.accept()
+            connection, _ = impostor.accept()
             with connection:
                 received.extend(connection.recv(100))
                 connection.sendall(b"\0" * 48)

@@ -40,7 +40,7 @@ sys.stdin.read()
 """
 
 
-def talk(running: Running, octets: bytes) -> bytes:
+def exchange(running: Running, octets: bytes) -> bytes:
     """Send octets and return everything that comes until the server hangs up."""
     with running.address.connect(5) as connection:
         received = b""
@@ -75,7 +75,7 @@ def test_a_connection_that_violates_the_protocol_is_closed(
     running: Running, octets: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        assert SECRET not in talk(running, octets)
+        assert SECRET not in exchange(running, octets)
     assert SECRET.decode() not in caplog.text
     assert running.handler.requests == []
     with running.client() as client:
@@ -97,7 +97,7 @@ def test_a_connection_without_hello_is_closed(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "_HELLO_TIMEOUT_S", 0.05)
-    assert talk(running, b"") == b""
+    assert exchange(running, b"") == b""
 
 
 def test_a_front_end_that_does_not_read_is_disconnected(running: Running) -> None:

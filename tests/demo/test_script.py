@@ -35,16 +35,16 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def tidy(env: dict[str, str], tmp_path: Path) -> Iterator[None]:
+def no_leftovers(env: dict[str, str], tmp_path: Path) -> Iterator[None]:
     """Check that the demonstration leaves nothing behind: no file, no process."""
     yield
     assert os.listdir(env["TMPDIR"]) == []
     os.rmdir(env["TMPDIR"])
     assert [path for path in tmp_path.rglob("*") if "trayproxy" in path.name] == []
-    assert left_behind(env["TMPDIR"]) == []
+    assert leftover_processes(env["TMPDIR"]) == []
 
 
-def left_behind(folder: str) -> list[psutil.Process]:
+def leftover_processes(folder: str) -> list[psutil.Process]:
     def is_ours(process: psutil.Process) -> bool:
         try:
             return bool(process.environ().get("TMPDIR") == folder)
@@ -55,7 +55,7 @@ def left_behind(folder: str) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def story(env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def demonstration(env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Start the demonstration without a terminal."""
     process = subprocess.Popen(
         COMMAND,
@@ -77,9 +77,9 @@ def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     process.wait(TIMEOUT_S)
 
 
-def test_without_a_terminal_all_steps_run(story: subprocess.Popen[str]) -> None:
-    output, _ = story.communicate(timeout=TIMEOUT_S)
-    assert story.returncode == 0, output
+def test_without_a_terminal_all_steps_run(demonstration: subprocess.Popen[str]) -> None:
+    output, _ = demonstration.communicate(timeout=TIMEOUT_S)
+    assert demonstration.returncode == 0, output
     steps = re.findall(r"^  ok      (.*)\.$", output, re.MULTILINE)
     assert [step[:20] for step in steps] == [
         "Alone, a program get",
@@ -96,14 +96,14 @@ def test_without_a_terminal_all_steps_run(story: subprocess.Popen[str]) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_demonstration_and_its_processes(
-    story: subprocess.Popen[str], number: signal.Signals, code: int
+    demonstration: subprocess.Popen[str], number: signal.Signals, code: int
 ) -> None:
-    assert story.stdout is not None
-    while "TrayProxy listens on" not in (line := story.stdout.readline()):
-        assert line, "the story ended too early"
-    story.send_signal(number)
-    story.stdout.read()
-    assert story.wait(TIMEOUT_S) == code
+    assert demonstration.stdout is not None
+    while "TrayProxy listens on" not in (line := demonstration.stdout.readline()):
+        assert line, "the demonstration ended too early"
+    demonstration.send_signal(number)
+    demonstration.stdout.read()
+    assert demonstration.wait(TIMEOUT_S) == code
 
 
 @dataclass
@@ -205,7 +205,7 @@ def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait()
 
 
-def x(display: str, *command: str) -> str:
+def xdotool(display: str, *command: str) -> str:
     """Do something as a person at the display."""
     return subprocess.run(
         ["xdotool", *command],
@@ -227,10 +227,12 @@ def test_with_a_display_the_tray_shows_the_dialog(
     terminal.wait_for("Ctrl\\+C ends")
     with ThreadPoolExecutor() as programs:
         page = programs.submit(fetch, port)
-        dialog = x(display, "search", "--sync", "--onlyvisible", "--name", "^Sign in to").split()[0]
-        x(display, "windowactivate", "--sync", dialog)
-        x(display, "type", password)
-        x(display, "key", "Return")
+        dialog = xdotool(
+            display, "search", "--sync", "--onlyvisible", "--name", "^Sign in to"
+        ).split()[0]
+        xdotool(display, "windowactivate", "--sync", dialog)
+        xdotool(display, "type", password)
+        xdotool(display, "key", "Return")
         assert page.result(TIMEOUT_S) == FetchedPage(200, PAGE)
     terminal.wait_for("TrayProxy: signed in")
     terminal.type("\x03")

@@ -1,4 +1,4 @@
-"""What a shell does with ``trayproxy run &``: `tests.cli.asking` in the background of a terminal.
+"""What a shell does with ``trayproxy run &``: `tests.cli.fake_prompt_service` in the background of a terminal.
 
 SIGUSR1 brings it to the foreground.
 """
@@ -12,7 +12,7 @@ import sys
 def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    command = [sys.executable, "-m", "tests.cli.asking", "plain"]
+    command = [sys.executable, "-m", "tests.cli.fake_prompt_service", "plain"]
     with subprocess.Popen(command, process_group=0) as child:
         signal.sigwait({signal.SIGUSR1})
         os.tcsetpgrp(0, child.pid)

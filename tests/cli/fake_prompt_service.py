@@ -1,6 +1,6 @@
 """A service with one question and the terminal as its face, in one process, for a `Screen`.
 
-``python -m tests.cli.asking plain``; the password is “right”. At the end it writes what faces said,
+``python -m tests.cli.fake_prompt_service plain``; the password is “right”. At the end it writes what faces said,
 passwords and all, to the file ``said`` in its home.
 """
 
