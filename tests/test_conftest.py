@@ -1,4 +1,4 @@
-"""Tests for what tests/conftest.py makes of a test that is skipped."""
+"""Tests for the treatment of skipped tests in tests/conftest.py."""
 
 from typing import cast
 
@@ -10,7 +10,7 @@ VARIABLE = "TRAYPROXY_TEST_EVERYTHING"
 
 
 def outcome_of(reason: str) -> str:
-    """Return what becomes of a module that skips all its tests for this reason."""
+    """Return the outcome of a module that skips all its tests for a reason."""
     report = pytest.CollectReport("test_one.py", "skipped", ("test_one.py", 1, reason), [])
     hook = conftest.pytest_make_collect_report(cast(pytest.Collector, None))
     next(hook)

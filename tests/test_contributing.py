@@ -1,4 +1,5 @@
-"""Checks what contributors are told: the guide's commands and examples, the hooks, the workflow."""
+"""Checks the documents for contributors: the guide's commands and examples, the hooks, the
+workflows."""
 
 import re
 import tomllib
@@ -21,7 +22,7 @@ FORMS = sorted(path for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml") if pat
 OLDEST, NEWEST = "3.11", "3.14"
 
 IN_REPOSITORY = re.compile(r"(?<![\w./-])(?:\.ci|packaging|tests|trayproxy)/[\w./-]*\w")
-"""A path that a command or a text names."""
+"""A path in a command or a text."""
 
 
 def guide() -> str:
@@ -49,13 +50,13 @@ def commands(path: Path) -> Iterator[str]:
 
 
 def example(name: str) -> Any:
-    """Return a class that an example of the guide defines."""
+    """Return a class from an example of the guide."""
     (code,) = (
         block
         for block in re.findall(r"^```python\n(.*?)^```", guide(), re.MULTILINE | re.DOTALL)
         if f"class {name}:" in block
     )
-    # A dataclass looks up the module that it is defined in.
+    # A dataclass looks up its module in sys.modules.
     names: dict[str, Any] = {"__name__": __name__}
     exec(compile(code, "CONTRIBUTING.md", "exec"), names)
     return names[name]
@@ -119,7 +120,7 @@ def test_the_paths_that_a_workflow_names_exist(path: Path) -> None:
     parts = [part for job in jobs(path).values() for part in str(job["strategy"]).split("'")]
     paths = {found for text in (*commands(path), *parts) for found in IN_REPOSITORY.findall(text)}
     assert {".ci/run", "packaging/locked/test.txt", "tests/http", "tests/windows"} <= paths
-    # It is made by a failure.
+    # A failing test creates it.
     assert [name for name in sorted(paths) if not (ROOT / name).exists()] == []
 
 

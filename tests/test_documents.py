@@ -1,4 +1,4 @@
-"""Checks the documents in ``resources``: every cited number and every link leads somewhere."""
+"""Checks the documents in ``resources``: each cited number and each link has a target."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ FOLDERS = ("trayproxy", "tests", "packaging", ".ci", ".github")
 SUFFIXES = ("", ".py", ".sh", ".yml")
 
 UX = re.compile(r"\bux(?:\.md)? §\d+[a-z]?(?:\.\d+)?(?:(?:,| and| to) §?\d+(?:[a-z]|\.\d+))*")
-"""``ux §3.3``, with the sections that follow it: ``ux §3.3, §3.4``, ``ux §3.1 to §3.5``."""
+"""A citation, ``ux §3.3``, with the following sections: ``ux §3.3, §3.4``, ``ux §3.1 to §3.5``."""
 UX_SECTION = re.compile(r"(?<=§)\d+[a-z]?(?:\.\d+)?|(?<=, )\d+[a-z]|\d+\.\d+")
 MISTAKE = re.compile(r"(?<=ux §9, )\d+")
 SECURITY_SECTION = re.compile(r"(?<=security\.md, section )\d+(?:\.\d+)?")
@@ -30,20 +30,20 @@ NOTIFICATION = re.compile(r"(?<!\w)N\d\d?(?!\w)")
 WORKLOAD = re.compile(r"(?<![\w-])W\d{1,2}(?![\w\x27])")
 REQUIREMENT = re.compile(r"(?<![\w-])R-\d{3}(?![\w-])")
 ENDING = re.compile(r"(?<=_)r_\d{3}(?=_|\()")
-"""What a test's name ends with that shows a line of the HTTP checklist."""
+"""The end of the name of a test for a line of the HTTP checklist."""
 PROBLEM = re.compile(r"\bTP-\d{3}\b")
 CASE = re.compile(r"\b[CU]\d{3}\b")
 LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
 
 Places = dict[str, list[str]]
-"""Where something is cited, by what is cited."""
+"""The places of the citations of each number."""
 
 
 class Sources:
-    """The text of code, tests, scripts and documents, but for that of this module."""
+    """The text of code, tests, scripts and documents, except this module."""
 
     def __init__(self) -> None:
-        """Read all files once."""
+        """Read all files."""
         paths = [
             path
             for folder in FOLDERS
@@ -70,7 +70,7 @@ def sources() -> Sources:
 
 
 def without_target(cited: Places, known: set[str]) -> Places:
-    """Return the citations of what is not known."""
+    """Return the citations of unknown numbers."""
     return {name: places for name, places in cited.items() if name not in known}
 
 
@@ -79,7 +79,7 @@ def document(name: str) -> str:
 
 
 def numbers(name: str, definition: str) -> set[str]:
-    """Return what a document defines at the beginning of its lines."""
+    """Return the numbers that a document defines at the beginning of its lines."""
     return set(re.findall(rf"^{definition}", document(name), re.MULTILINE))
 
 
@@ -89,13 +89,13 @@ def sections(name: str) -> set[str]:
 
 
 def anchors(path: Path) -> set[str]:
-    """Return what a forge calls the headings of a document in links."""
+    """Return the anchors of a document's headings, as a forge generates them."""
     headings = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def catalogue() -> dict[str, bool]:
-    """Return the problem ids of ux §5.2, and whether each of them exists yet."""
+    """Return the problem ids of ux §5.2, each with True if the problem exists already."""
     rows = re.findall(r"^\| (TP-\d{3}) \| (\(not built yet)?", document("ux.md"), re.MULTILINE)
     return {problem: not missing for problem, missing in rows}
 
@@ -194,7 +194,7 @@ def test_the_flows_are_valid_diagrams() -> None:
     for diagram in diagrams:
         first, *lines = diagram.splitlines()
         assert first == "sequenceDiagram"
-        assert ";" not in diagram  # It ends a statement, also within a text.
+        assert ";" not in diagram  # A semicolon ends a statement, even within a text.
         declared = set(re.findall(r"^    participant (\w+) as ", diagram, re.MULTILINE))
         used = re.findall(r"^\s+(\w+)--?>>(\w+): ", diagram, re.MULTILINE)
         notes = re.findall(r"Note over ([\w,]+): ", diagram)
@@ -232,7 +232,7 @@ def test_the_verbs_and_options_in_the_guide_exist(
     }
     named |= {piece[1:-1].split()[0] for piece in code if piece.startswith("`--")}
     assert {"--password-stdin", "--encoding", "--unset"} <= named
-    # Those of packaging/linux/desktop-entry and packaging/test.
+    # The options of packaging/linux/desktop-entry and packaging/test.
     assert named - options - {"--remove", "--windows"} == set()
 
 

@@ -103,7 +103,7 @@ def test_a_line_is_written(logs: Logs, file: Path) -> None:
 def test_the_log_is_written_by_the_handlers_of_later_pythons(
     file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # CPython 3.13 enters the handler's lock in these two, where 3.11 calls acquire() unless None.
+    # CPython 3.13 enters the handler's lock in these methods; 3.11 calls acquire() if not None.
     def handle(self: logging.Handler, record: logging.LogRecord) -> logging.LogRecord:
         assert self.lock is not None
         with self.lock:
@@ -166,7 +166,7 @@ def test_arguments_are_formatted_when_logged(logs: Logs, file: Path) -> None:
 
 
 def test_a_malformed_logging_call_is_harmless(file: Path) -> None:
-    # In a process of its own: what pytest captures of it cannot be sent between its workers.
+    # In a separate process: pytest cannot send the captured record between its workers.
     script = (
         "import logging, sys\n"
         "from pathlib import Path\n"
@@ -222,7 +222,7 @@ def test_at_most_five_files_are_kept(file: Path) -> None:
 def test_a_file_that_cannot_be_renamed_keeps_growing(
     logs: Logs, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Windows renames no file that another program has open.
+    # Windows does not rename a file that another program has open.
     def rename(source: str, target: str) -> None:
         raise PermissionError(13, "The process cannot access the file", source)
 
@@ -280,7 +280,7 @@ def test_a_removed_log_file_is_created_again(logs: Logs, file: Path) -> None:
 
 def test_an_unwritable_folder_loses_only_log_lines(logs: Logs, file: Path) -> None:
     shutil.rmtree(file.parent)
-    # Even root cannot make a folder where there is a file.
+    # Even root cannot create a folder in place of a file.
     file.parent.write_text("in the way")
     for _ in range(10):
         logging.warning("x")

@@ -17,7 +17,7 @@ from trayproxy.paths import SOCKET_PATH_LIMIT, PathError, Paths, locate, make_pr
 
 @pytest.fixture
 def short_home() -> Iterator[Path]:
-    """A folder whose path leaves room for the path of a socket below it."""
+    """A folder with a path short enough for a socket below it."""
     with tempfile.TemporaryDirectory(prefix="tp-") as folder:
         yield Path(folder)
 
@@ -88,7 +88,7 @@ def test_a_long_home_has_a_short_socket_path_for_every_process(
     assert locate({"TRAYPROXY_HOME": str(home) + "y"}).socket != paths.socket
     assert paths.lock.parent == paths.socket.parent
     assert paths.config == home / "config"
-    # Where no other user can make a folder.
+    # No other user can create a folder there.
     assert paths.runtime.parent == state / "trayproxy"
     monkeypatch.setenv("XDG_STATE_HOME", str(home))
     assert len(os.fsencode(locate({"TRAYPROXY_HOME": str(home)}).socket)) < SOCKET_PATH_LIMIT
@@ -97,7 +97,7 @@ def test_a_long_home_has_a_short_socket_path_for_every_process(
 def test_without_a_runtime_folder_the_state_folder_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As platformdirs does without a log-in session, and when somebody has made its folder already.
+    # Like platformdirs without a log-in session, and if another user has created its folder.
     def taken(*_: object, **__: object) -> Path:
         raise PermissionError
 

@@ -1,4 +1,4 @@
-"""What the project promises about itself: its rule of imports, its lock files, its README."""
+"""Checks the project's import contracts, lock files, wheel and README."""
 
 import ast
 import re
@@ -92,7 +92,7 @@ SYSTEM_QUESTIONS = {"sys.platform", "sys.getwindowsversion", "os.name", "platfor
 
 
 def asked_for(node: ast.AST) -> set[str]:
-    """Return the names from other modules that a node uses."""
+    """Return the names that a node uses from other modules."""
     if isinstance(node, ast.Attribute):
         return {ast.unparse(node)}
     if isinstance(node, ast.ImportFrom):
@@ -163,7 +163,7 @@ def notifier_connections(tree: ast.Module) -> list[str]:
 
 
 def test_no_socket_notifier_has_a_queued_connection() -> None:
-    # Qt's dispatcher on Windows would report the socket for ever and deliver no queued call.
+    # Qt's dispatcher on Windows would report the socket endlessly and deliver no queued call.
     made, connected = 0, []
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))
@@ -343,7 +343,7 @@ def test_the_top_folder_contains_only_known_files() -> None:
 
 
 def test_no_enum_has_the_empty_tuple_as_a_value() -> None:
-    """Python 3.11.2, which Debian 12 has, makes an ``object()`` of it."""
+    """Python 3.11.2 (Debian 12) turns the value into an ``object()``."""
     found = [
         f"{path.relative_to(ROOT)}:{line.lineno}"
         for folder in ("trayproxy", "tests")

@@ -1,6 +1,6 @@
-"""What a shell does with ``trayproxy run &``: `tests.cli.fake_prompt_service` in the background of a terminal.
+"""Run `tests.cli.fake_prompt_service` as a background job of a terminal, like ``trayproxy run &``.
 
-SIGUSR1 brings it to the foreground.
+SIGUSR1 moves the job to the foreground.
 """
 
 import os

@@ -20,7 +20,7 @@ Cli = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paths]:
-    # Not tmp_path: a Unix socket's path is short.
+    # Not tmp_path: the path of a Unix socket must be short.
     with tempfile.TemporaryDirectory(prefix="tp-") as folder:
         monkeypatch.setenv("TRAYPROXY_HOME", folder)
         yield locate({"TRAYPROXY_HOME": folder})
@@ -28,14 +28,15 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paths]:
 
 @pytest.fixture(autouse=True)
 def unhardened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep this process as it is: hardening cannot be undone, and children inherit its limits."""
+    """Disable hardening in this process: it cannot be undone, and child processes inherit its
+    limits."""
     for module in ("login", "run"):
         monkeypatch.setattr(f"trayproxy.cli.{module}.harden", lambda: None)
 
 
 @pytest.fixture
 def cli(paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Call the command line; returns exit code, standard output and standard error."""
+    """Run the command line; return the exit code, standard output and standard error."""
 
     def call(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))

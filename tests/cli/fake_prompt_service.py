@@ -1,7 +1,8 @@
-"""A service with one question and the terminal as its face, in one process, for a `Screen`.
+"""A fake service with one prompt and the terminal front end, in one process, for `TerminalScreen`.
 
-``python -m tests.cli.fake_prompt_service plain``; the password is “right”. At the end it writes what faces said,
-passwords and all, to the file ``said`` in its home.
+Run as ``python -m tests.cli.fake_prompt_service plain``; the accepted password is “right”. At the
+end, the process writes the requests of the front ends, with passwords, to the file ``said`` in its
+home.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ QUESTION = Prompt(
 
 
 class FakePromptService:
-    """Asks until the password is right."""
+    """A handler that keeps its prompt open until the password is right."""
 
     def __init__(self, question: Prompt) -> None:
         self.question: Prompt | None = question
@@ -66,7 +67,7 @@ class FakePromptService:
             if self.question:
                 session.send_event(PromptChanged(self.question))
                 if not self.question.programs[0].name:
-                    # Later than the question, as it is looked up, but not at the next wake-up.
+                    # The program's name follows the prompt, as in the real service.
                     named = replace(self.question, programs=QUESTION.programs)
                     asyncio.get_running_loop().call_soon(self.change_to, named)
             return Status("0", os.getpid(), ListenerState.UP, "127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""A service of ours for the command line to talk to, and ways to call it."""
+"""A fake service and a pseudo-terminal for tests of the command line."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ LIMIT_S = 20.0
 
 
 class FakeService:
-    """Does what the real one would, in memory."""
+    """A handler that answers requests like the real service, in memory."""
 
     def __init__(self) -> None:
         self.config = Config().with_profile(OFFICE).with_profile(LAB)
@@ -113,11 +113,11 @@ LOCKED = Failed(Problem("TP-401", "GNOME Keyring is locked", "Unlock it."), 6)
 
 
 class TerminalScreen:
-    """A terminal with a program on it, and a person before it."""
+    """A pseudo-terminal with a running program; the test reads its output and types."""
 
     def __init__(self, *command: str, environ: dict[str, str]) -> None:
         self._master, slave = os.openpty()
-        # A session of its own, with this terminal as its controlling one (tty_ioctl(4)).
+        # A new session with this terminal as its controlling terminal (tty_ioctl(4)).
         take = (
             "import fcntl, runpy, sys, termios\n"
             "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
@@ -138,7 +138,7 @@ class TerminalScreen:
         self._from = 0
 
     def wait_for(self, pattern: str) -> str:
-        """Wait until something appears after what was seen last; return it."""
+        """Wait until text after the last match matches a pattern; return the match."""
         deadline = time.monotonic() + LIMIT_S
         while not (found := re.compile(pattern).search(self.shown, self._from)):
             left = deadline - time.monotonic()

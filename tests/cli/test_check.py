@@ -140,7 +140,7 @@ def test_a_test_that_waits_for_a_prompt_reports_it_once(cli: Cli, service: FakeS
     assert cli("test")[2] == (
         "TrayProxy asks for the sign-in in its window; the test goes on then.\n"
     )
-    # What another profile asks is none of this test's business.
+    # A prompt of another profile is not reported.
     service.question = replace(service.question, profile_id="lab")
     assert cli("test")[2] == ""
 

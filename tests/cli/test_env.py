@@ -52,7 +52,7 @@ def test_each_shell_has_its_own_syntax() -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_an_address_cannot_inject_a_command(shell: str) -> None:
-    # The service is ours, but what it says is still quoted.
+    # The address is quoted even though it comes from this user's service.
     text = set_commands(shell, "x';`id`")
     if shell not in ("cmd", "nu"):
         assert "'x';" not in text.replace("'\"'\"'", "").replace("''", "").replace("\\'", "")
@@ -88,7 +88,7 @@ def test_the_address_of_the_running_service_is_used(cli: Cli, service: FakeServi
 def test_without_a_service_the_configured_address_is_used(
     cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Whether somebody listens there on this computer says nothing.
+    # The result must not depend on programs that listen on this computer.
     monkeypatch.setattr(env, "is_in_use", lambda port, host: False)
     assert "=http://127.0.0.1:3128 " in cli("env", "--shell", "zsh")[1]
     paths.prepare()
@@ -117,7 +117,7 @@ def test_a_shell_is_recognised(program: str, shell: str | None) -> None:
 
 
 class Ancestor:
-    """A `psutil.Process` of whose ancestors only the names are known."""
+    """A fake `psutil.Process`; only the names of its ancestors are defined."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = names
@@ -153,6 +153,6 @@ def test_the_shell_is_found_among_the_ancestor_processes(
 
 
 def test_the_log_in_shell_is_the_fallback() -> None:
-    # Whatever started the tests, the guess is one that we can write for.
+    # The guess is a supported shell, whichever program has started the tests.
     assert guess_shell({"SHELL": "/usr/bin/fish"}) in SHELLS
     assert guess_shell({}) in SHELLS

@@ -31,7 +31,7 @@ def trayproxy(
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[Squid]:
-    """The proxy that the password is for."""
+    """A proxy that accepts the password."""
     with squid(Setup(users={"jdoe": SECRET})) as running:
         yield running
 
@@ -92,7 +92,7 @@ def test_a_wrong_password_causes_one_failed_log_on_and_keeps_the_saved_one(place
 def test_a_password_that_was_rejected_for_another_profile_is_not_sent_again(
     place: Home, host: str
 ) -> None:
-    """Nor is it said that the proxy has just refused it."""
+    """The message does not claim that the proxy has just rejected the password either."""
     with keyring_session(place) as session, squid(Setup(users={"jdoe": SECRET})) as proxy:
         for name, at in (("Office", "127.0.0.1"), ("Lab", host)):
             trayproxy(session, "profiles", "add", name, f"{at}:{proxy.port}", "--user", "jdoe")

@@ -92,7 +92,7 @@ os._exit(code)
 def test_a_program_without_a_console_prints_nothing_and_exits_normally(
     paths: Paths, given: list[str], code: int
 ) -> None:
-    # As trayproxyw does on Windows. Another program may have the usual port.
+    # Like trayproxyw on Windows. Another program may use the default port.
     paths.prepare()
     paths.config_file.write_text(f"[listen]\nport = {free_port()}\n")
     run = subprocess.run(
@@ -189,8 +189,8 @@ def test_a_short_command_imports_nothing_slow(paths: object, arguments: list[str
 
 
 def test_status_takes_little_more_than_python_itself(paths: object) -> None:
-    # The target is 150 ms (ux §10.1) on a computer at rest; this one is shared, so what counts is
-    # how it compares with the libraries that it cannot do without.
+    # The target is 150 ms (ux §10.1) on an idle computer. Test computers are shared, so the time
+    # is compared with the time for importing the required libraries.
     least = "import argparse, dataclasses, enum, pathlib, socket, msgspec"
 
     def cpu_s(*command: str) -> float:

@@ -210,7 +210,7 @@ def test_a_removed_profile_is_deleted(cli: Cli, config: Path) -> None:
     )
     assert [profile.name for profile in SettingsStore(config).load().profiles] == ["Lab"]
     _, _, err = cli("profiles", "remove", "Lab", "--keep-password")
-    # There is nothing left to choose from.
+    # No profile is left to activate.
     assert "Add one: trayproxy profiles add" in err
     assert "profiles use" not in err
 
@@ -334,7 +334,7 @@ def test_a_locked_keyring_has_its_exit_code(cli: Cli, service: FakeService) -> N
 
 def test_logout_deletes_the_password(cli: Cli, service: FakeService) -> None:
     code, _, err = cli("logout", "Office")
-    # True also if nothing was saved.
+    # The message is true even if no password was saved.
     assert (code, err) == (0, "TrayProxy keeps no password of “Office” any more.\n")
     assert service.requests == [ForgetLogin("office")]
 
@@ -398,7 +398,7 @@ def test_without_a_service_the_keyring_is_used_directly(cli: Cli, paths: Paths) 
     at.save_login(office, Login("jdoe", SECRET), is_typed=True)
     at.forget_login(office)
     assert tried == [("office", Login("jdoe", SECRET), True)]
-    # The keyring has the login under the user name that the proxy has accepted: so has the profile.
+    # The profile has the accepted user name, under which the keyring stores the login.
     assert at.profiles().find(None).user == "jdoe"
     assert vault.calls == [office]
     cli(*ADD_LAB)

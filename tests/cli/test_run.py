@@ -1,4 +1,4 @@
-"""Tests for trayproxy.cli.run: the real service, and a person at its terminal."""
+"""Tests for trayproxy.cli.run: the real service with a pseudo-terminal."""
 
 import base64
 import re

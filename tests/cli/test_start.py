@@ -1,4 +1,4 @@
-"""Tests for trayproxy.cli.start and trayproxy.demo.main where there is no display to open."""
+"""Tests for trayproxy.cli.start and trayproxy.demo.main without a usable display."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 
 @pytest.fixture
 def person(paths: Paths) -> Iterator[Callable[..., TerminalScreen]]:
-    """Start a program in a terminal, with a display or without."""
+    """Start a program in a terminal, with or without a display."""
     home = {"TRAYPROXY_HOME": str(paths.config.parent), "PYTHONPATH": str(ROOT)}
     others = {name: value for name, value in os.environ.items() if name not in DISPLAYS}
     with ExitStack() as stack:

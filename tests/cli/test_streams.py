@@ -1,4 +1,4 @@
-"""What the command line does where its output cannot be written, or not as it is (ux §7.1)."""
+"""Tests for output that cannot be written, or not in the stream's encoding (ux §7.1)."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ COMMANDS: dict[str, int] = {
     "--help": 0,
     "run --help": 0,
 }
-"""What writes to standard output, with its exit code."""
+"""Commands that write to standard output, with their exit codes."""
 
 REFUSED: dict[str, int] = {
     "stauts": 2,
@@ -37,7 +37,7 @@ REFUSED: dict[str, int] = {
     "run --listen 127.0.0.1:0 --no-prompt": 1,
     "login --stdin": 1,
 }
-"""What writes to standard error only, with its exit code."""
+"""Commands that write to standard error only, with their exit codes."""
 
 
 def run(
@@ -53,7 +53,7 @@ def run(
 
 @pytest.fixture
 def known(service: FakeService) -> FakeService:
-    """A service in which every text has characters that code pages lack."""
+    """A service whose texts all contain characters that code pages lack."""
     profile = Profile("office", NAME, Upstream("proxy.example", 8080), user="jörg日")
     service.config = service.config.with_profile(profile)
     service.status = connected(service.status)

@@ -192,7 +192,7 @@ def test_typed_input_is_kept_when_the_waiting_requests_change(
     with connect(paths) as tray:
         tray.hello("tray", can_prompt=True)
         tray.request(KeepPromptOpen(1))
-        # The handler of this service tells everyone again what is open.
+        # The fake service sends the open prompt again to all front ends.
         tray.request(SignInNow("office"))
     terminal.type("ght\n")
     terminal.wait_for("Remember")
@@ -220,7 +220,7 @@ def test_a_background_process_prompts_after_it_moves_to_the_foreground(
     shell.wait_for("Needed by")
     with connect(paths) as tray:
         tray.hello("tray", can_prompt=False)
-        # The service goes on: neither writing nor wanting to read has stopped it.
+        # The service is running: neither writing nor reading has stopped it (SIGTTOU, SIGTTIN).
         assert tray.request(SignInNow("office")) == Done()
         assert "User name" not in shell.shown
         shell.process.send_signal(signal.SIGUSR1)
@@ -273,7 +273,7 @@ face.stop()
 
 
 class Writer:
-    """A terminal nobody types at."""
+    """A terminal without input."""
 
     def __init__(self, shown: list[str]) -> None:
         self._shown = shown

@@ -14,7 +14,7 @@ from trayproxy.paths import Paths, locate
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    # Not tmp_path: a Unix socket's path is short.
+    # Not tmp_path: the path of a Unix socket must be short.
     with tempfile.TemporaryDirectory(prefix="tp-") as folder:
         yield Path(folder)
 

@@ -1,4 +1,4 @@
-"""A real server on its own thread and loop, for blocking clients."""
+"""A real server on its own thread and event loop, for blocking clients."""
 
 import asyncio
 import threading
@@ -41,7 +41,7 @@ STATUS = Status("0.1.0", 4711, ListenerState.UP, "127.0.0.1:3128")
 
 
 class Recorder:
-    """A handler that remembers, and replies what a service would."""
+    """A handler that records requests and replies like a service."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -74,7 +74,7 @@ class Recorder:
 
 
 class Running:
-    """A server that runs."""
+    """A running server."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Running:
         self.loop.run_forever()
 
     def do(self, what: Callable[[], object]) -> object:
-        """Call something on the loop and return what it, or its coroutine, returned."""
+        """Call a function on the event loop; return its result, or the result of its coroutine."""
 
         async def call() -> object:
             result = what()

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.control.address: whose the other end is."""
+"""Tests for trayproxy.control.address, .unix_socket and .loopback: the check of the peer."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ def test_peer_uid_returns_the_uid_of_the_peer() -> None:
 
 
 def test_a_removed_address_is_restored(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As by Storage Sense on Windows; there the lock's file, which is open, keeps the folder.
+    # Like Storage Sense on Windows; there, the open lock file prevents the removal of the folder.
     monkeypatch.setattr(loopback, "_CHECK_INTERVAL_S", 0.01)
     kept: queue.Queue[bool] = queue.Queue()
 
@@ -86,7 +86,7 @@ def test_a_removed_address_is_restored(paths: Paths, monkeypatch: pytest.MonkeyP
 def test_connecting_to_the_port_of_a_dead_service_has_a_short_timeout(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Windows asks a port where nobody listens for two seconds.
+    # Windows retries a closed port for two seconds.
     limits: list[float] = []
 
     def create_connection(to: tuple[str, int], timeout_s: float) -> socket.socket:
@@ -124,7 +124,7 @@ def test_an_address_file_that_is_held_open_is_written_later(
 def test_a_process_of_another_user_receives_no_octets(running: Running) -> None:
     if not isinstance(running.address, UnixAddress):
         return
-    # As if the folders and the socket had been left open to all: the check of the peer must hold.
+    # With folders and a socket that all users can open, the check of the peer must still work.
     for path in (running.paths.socket, running.paths.runtime, running.paths.runtime.parent):
         path.chmod(0o777)
     command = [sys.executable, "-c", CONNECT_AS, str(running.paths.socket), str(OTHER_UID)]
@@ -201,7 +201,7 @@ def test_a_process_without_the_key_receives_no_messages(home: Path, running: Run
         with contextlib.suppress(ConnectionResetError):
             while more := connection.recv(100):
                 received += more
-    # At most the service's own proof, of which nothing follows.
+    # At most the nonce and the proof of the service.
     assert len(received) in (0, 48)
     assert running.handler.attached_front_ends == []
 

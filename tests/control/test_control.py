@@ -72,7 +72,7 @@ def test_the_request_of_a_disconnected_front_end_ends_with_the_server(running: R
         client.request(CheckProfile(OFFICE), timeout_s=0.05)
     assert running.handler.left.wait(5)
     running.do(running.server.close)
-    # The task that looks is the only one.
+    # Only the task that runs this check is left.
     assert running.do(lambda: len(asyncio.all_tasks())) == 1
 
 

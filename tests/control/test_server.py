@@ -1,4 +1,4 @@
-"""Tests for trayproxy.control.server: what hostile, slow and second ones meet."""
+"""Tests for trayproxy.control.server with hostile, slow and additional clients."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ sys.stdin.read()
 
 
 def exchange(running: Running, octets: bytes) -> bytes:
-    """Send octets and return everything that comes until the server hangs up."""
+    """Send octets and return all octets until the server closes the connection."""
     with running.address.connect(5) as connection:
         received = b""
         try:
@@ -110,7 +110,7 @@ def test_a_front_end_that_does_not_read_is_disconnected(running: Running) -> Non
                 tell(running.server, event)
                 count += 1
                 if count % 1000 == 0:
-                    # The abort takes a turn of the loop to be noticed.
+                    # The abort takes effect in the next iteration of the loop.
                     return count
             return 0
 

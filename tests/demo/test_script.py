@@ -1,4 +1,4 @@
-"""The whole demonstration, as a person starts it: real processes, nothing doubled."""
+"""Tests of the demonstration as the user starts it: real processes, no fakes."""
 
 import os
 import pty
@@ -28,15 +28,15 @@ SESSION = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM", "DBUS_SESSION_BUS_AD
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """Return an environment without a display whose temporary files lie in the test's folder."""
+    """Return an environment without a display; temporary files are in the test's folder."""
     kept = {name: value for name, value in os.environ.items() if name not in SESSION}
-    # Short, since the control socket's path has a limit.
+    # A short path, because the path of the control socket has a limit.
     return kept | {"TMPDIR": tempfile.mkdtemp(prefix="tp-"), "HOME": str(tmp_path)}
 
 
 @pytest.fixture(autouse=True)
 def no_leftovers(env: dict[str, str], tmp_path: Path) -> Iterator[None]:
-    """Check that the demonstration leaves nothing behind: no file, no process."""
+    """Check that the demonstration leaves no file and no process."""
     yield
     assert os.listdir(env["TMPDIR"]) == []
     os.rmdir(env["TMPDIR"])
@@ -108,7 +108,7 @@ def test_a_signal_ends_the_demonstration_and_its_processes(
 
 @dataclass
 class Terminal:
-    """A person's terminal in which the demonstration runs."""
+    """The terminal in which the demonstration runs."""
 
     process: subprocess.Popen[bytes]
     descriptor: int
@@ -128,13 +128,13 @@ class Terminal:
 
 @pytest.fixture
 def open_terminal(env: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
-    """Start the demonstration in a terminal of its own."""
+    """Start the demonstration in a new terminal."""
     opened: list[Terminal] = []
 
     def open_terminal(**variables: str) -> Terminal:
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
-            # A controlling terminal, so that Ctrl+C reaches whoever is in the foreground.
+            # A controlling terminal, so that Ctrl+C reaches the foreground processes.
             [sys.executable, "-c", IN_TERMINAL, *COMMAND],
             env=env | variables,
             cwd=ROOT,
@@ -176,7 +176,7 @@ def test_without_a_display_the_terminal_shows_the_prompt(
     terminal.wait_for("Office: passed")
     terminal.type("\x03")
     assert terminal.process.wait(TIMEOUT_S) == 0
-    # The password was shown once, by us, and never echoed.
+    # The password was printed once, in the instructions, and never echoed.
     assert terminal.shown.count(password) == 1
 
 
@@ -206,7 +206,7 @@ def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def xdotool(display: str, *command: str) -> str:
-    """Do something as a person at the display."""
+    """Run an xdotool command on the display."""
     return subprocess.run(
         ["xdotool", *command],
         env={"PATH": os.environ["PATH"], "DISPLAY": display},
@@ -220,7 +220,7 @@ def xdotool(display: str, *command: str) -> str:
 def test_with_a_display_the_tray_shows_the_dialog(
     open_terminal: Callable[..., Terminal], display: str
 ) -> None:
-    # An address where nobody listens: without one, libdbus would start a bus that outlives us.
+    # An unused address: without an address, libdbus would start a bus that outlives the test.
     terminal = open_terminal(DISPLAY=display, DBUS_SESSION_BUS_ADDRESS="unix:path=/nowhere")
     password = terminal.wait_for(r"password +(\w+)")[1]
     port = int(terminal.wait_for(r"TrayProxy +http://127\.0\.0\.1:(\d+), its icon is")[1])

@@ -146,7 +146,7 @@ def test_the_site_accepts_no_uploads(connect: Connect, network: CompanyNetwork) 
 def test_a_malformed_request_closes_the_connection(network: CompanyNetwork, octets: bytes) -> None:
     with socket.create_connection((LOOPBACK, network.ports.office), TIMEOUT_S) as stranger:
         stranger.sendall(octets)
-        # Unread octets make the system reset the connection; it has ended all the same.
+        # Unread octets make the system reset the connection, which also ends it.
         with contextlib.suppress(ConnectionError):
             assert stranger.recv(1) == b""
 
