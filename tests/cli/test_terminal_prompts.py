@@ -335,7 +335,7 @@ class Writer:
         ),
         (
             {"reason": PromptReason.LOCKED},
-            "  Your account is locked. Waiting 15–30 minutes or terminal your help desk usually "
+            "  Your account is locked. Waiting 15–30 minutes or asking your help desk usually "
             "helps.",
         ),
         (
