@@ -1,21 +1,22 @@
-"""HTTP/1.1 as a forwarding proxy sees it (RFC 9110, RFC 9112), without I/O.
+"""HTTP/1.1 parsing and serialization for a forwarding proxy (RFC 9110, RFC 9112), without I/O.
 
-Octets go in, values come out, and the other way round. Every head is read strictly and written
-anew: a received head is never sent on as it came, so nobody downstream or upstream can read another
-message in it than the one that was checked here. All functions are pure and take linear time.
+The functions convert octets to values and values to octets. Each head is parsed strictly and
+serialized again; a received head is never forwarded unchanged. Therefore neither the upstream nor
+the client can parse the forwarded head as another message than the checked message. All functions
+are pure and take linear time.
 
-    heads      where a head ends, and refusing what is not HTTP before it ends
-    fields     the field lines of a head or of trailers
-    target     the request-target and its authority
-    request    reads and writes the head of a request
-    response   reads and writes the head of a response
-    hops       what belongs to one connection only, and Via
-    lenient    line ends and folded lines that only answers may have
-    framing    how long the content of a message is
-    body       content as it arrives: counted, chunked, or up to the end of the connection
-    challenges Proxy-Authenticate
-    limits     how much of anything is too much
-    errors     the one exception
+    heads          the end of a head, and early refusal of anything other than HTTP
+    fields         the field lines of a head or of trailers
+    target         the request-target and its authority
+    request        parsing and serialization of request heads
+    response       parsing and serialization of response heads
+    hop_by_hop     hop-by-hop fields, and Via
+    lenient_lines  lenient line ends and folded lines in responses
+    framing        the length of the content of a message
+    body           readers of content: counted, chunked, or until the connection closes
+    challenges     Proxy-Authenticate
+    limits         limits for sizes and counts
+    errors         the exceptions
 
-This room imports nothing of ours, and nothing that does I/O, tells the time or makes threads.
+This package imports no other package of TrayProxy and no module with I/O, clocks or threads.
 """

@@ -1,7 +1,7 @@
-"""Content as it arrives (RFC 9112, sections 6 and 7), without keeping any of it.
+"""Readers of content (RFC 9112, sections 6 and 7), which keep no content.
 
-One class for each framing, all with the interface `Body`. Octets that are handed in come out again
-as slices of what was handed in where that is possible: take them before the buffer is used again.
+There is a class for each framing, with the interface `Body`. The pieces of content returned are
+slices of the input wherever possible: use the pieces before reusing the buffer of the input.
 """
 
 import enum
@@ -17,23 +17,23 @@ from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 
 Octets = bytes | memoryview
 
-# Sixteen digits are 64 bits. Extensions are read over; whitespace only where they begin, as the
-# grammar has it ("bad" whitespace, RFC 9112, section 7.1.1).
+# Sixteen digits are 64 bits. Extensions are ignored. Whitespace is accepted only before an
+# extension, as in the grammar ("bad" whitespace, RFC 9112, section 7.1.1).
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
-# What servers pad the size with to fill a field of fixed width, and bare LF.
-# Compiled when it is needed first, which is seldom.
+# Servers pad the size to a fixed width, or send a bare LF. This pattern is rarely needed and
+# therefore compiled on first use.
 _LENIENT_SIZE_LINE = rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?\n"
 _CRLF = b"\r\n"
 
 
 class Body(Protocol):
-    """Reads the content of one message.
+    """A reader of the content of a message.
 
     Attributes:
-        done: Whether the content is complete.
-        trailers: As received, once it is.
-        is_unambiguous: Nothing of it was in a form that another reader may understand otherwise. If
-            something was, the connection must not be used again.
+        done: True if the content is complete.
+        trailers: The trailers as received, available when `done` is True.
+        is_unambiguous: False if another reader may parse a part of the content differently. The
+            connection must then not be reused.
     """
 
     done: bool
@@ -41,19 +41,19 @@ class Body(Protocol):
     is_unambiguous: bool
 
     def feed(self, data: Octets) -> tuple[list[Octets], int]:
-        """Take octets from the connection.
+        """Parse octets from the connection.
 
         Returns:
-            The content in them, in pieces, and how many of them belong to this message. The others
-            are the next message's, or surplus.
+            The pieces of content in the octets, and the number of octets parsed. The remaining
+            octets belong to the next message, or are surplus.
 
         Raises:
-            MessageError: The framing is broken. What was returned before may have been passed on;
-                the message must be cut short so that its receiver notices.
+            MessageError: The framing is invalid. The pieces returned before may have been forwarded
+                already; the forwarded message must be cut off so that its receiver notices.
         """
 
     def eof(self) -> None:
-        """Take the end of the connection.
+        """Handle the end of the connection.
 
         Raises:
             MessageError: The content is incomplete (RFC 9112, section 8).
@@ -61,19 +61,19 @@ class Body(Protocol):
 
 
 def request_body_reader(framing: Framing, limits: MessageLimits = DEFAULT_LIMITS) -> Body:
-    """Return a reader for the content of a request; a MessageError of it says 400.
+    """Return a reader for the content of a request. Its MessageErrors have status 400.
 
     Args:
-        framing: Of the request.
-        limits: How long chunk sizes and trailers may be.
+        framing: The framing of the request.
+        limits: The limits for chunk sizes and trailers.
     """
     return _reader(framing, limits, 400)
 
 
 def response_body_reader(framing: Framing, limits: MessageLimits = DEFAULT_LIMITS) -> Body:
-    """Return a reader for the content of a response; a MessageError of it says 502.
+    """Return a reader for the content of a response. Its MessageErrors have status 502.
 
-    It also reads chunks that many servers write and the grammar does not allow: see `ChunkedBody`.
+    The reader also accepts common violations of the chunk grammar by servers: see `ChunkedBody`.
     """
     return _reader(framing, limits, 502)
 
@@ -91,7 +91,7 @@ def _reader(framing: Framing, limits: MessageLimits, status: int) -> Body:
 
 
 class FixedLengthBody:
-    """Content of a known length, also of none."""
+    """A reader of content of known length, which may be zero."""
 
     is_unambiguous = True
 
@@ -102,20 +102,20 @@ class FixedLengthBody:
         self._status = status
 
     def feed(self, data: Octets) -> tuple[list[Octets], int]:
-        """Take octets; see `Body`."""
+        """Parse octets; see `Body`."""
         piece = data[: self._remaining]
         self._remaining -= len(piece)
         self.done = self._remaining == 0
         return ([piece] if piece else []), len(piece)
 
     def eof(self) -> None:
-        """Take the end of the connection; see `Body`."""
+        """Handle the end of the connection; see `Body`."""
         if not self.done:
             raise _incomplete(self._status)
 
 
 class UntilCloseBody:
-    """Content that ends with its connection: nobody can tell whether all of it came."""
+    """A reader of content up to the end of the connection. Truncation cannot be detected."""
 
     is_unambiguous = True
 
@@ -124,16 +124,16 @@ class UntilCloseBody:
         self.trailers = Fields()
 
     def feed(self, data: Octets) -> tuple[list[Octets], int]:
-        """Take octets; see `Body`."""
+        """Parse octets; see `Body`."""
         return ([data] if data else []), len(data)
 
     def eof(self) -> None:
-        """Take the end of the connection; see `Body`."""
+        """Handle the end of the connection; see `Body`."""
         self.done = True
 
 
 class _State(enum.Enum):
-    """Which part of chunked content comes next."""
+    """The next part of chunked content."""
 
     SIZE = enum.auto()
     DATA = enum.auto()
@@ -142,20 +142,21 @@ class _State(enum.Enum):
 
 
 class ChunkedBody:
-    """Content in chunks (RFC 9112, section 7.1).
+    """A reader of chunked content (RFC 9112, section 7.1).
 
-    Holds at most one line of `MessageLimits.chunk_line` octets, or the trailers.
+    It buffers at most a line of `MessageLimits.chunk_line` octets, or the trailers.
     """
 
     def __init__(
         self, limits: MessageLimits = DEFAULT_LIMITS, status: int = 400, *, lenient: bool = False
     ) -> None:
-        """Begin in front of the first chunk.
+        """Create a reader for content before its first chunk.
 
         Args:
-            limits: How long chunk sizes and trailers may be.
-            status: What a MessageError says.
-            lenient: Take blanks behind a size, a bare LF as the end of a line, and folded trailers.
+            limits: The limits for chunk sizes and trailers.
+            status: The status of the MessageErrors.
+            lenient: True to accept blanks after a size, a bare LF as a line end, and folded
+                trailers.
         """
         self.done = False
         self.is_unambiguous = True
@@ -170,9 +171,9 @@ class ChunkedBody:
         self._trailer_limit = limits.trailers
 
     def feed(self, data: Octets) -> tuple[list[Octets], int]:
-        """Take octets; see `Body`."""
+        """Parse octets; see `Body`."""
         if 0 < len(data) <= self._remaining:
-            # Within a chunk, where most octets of a large message are: nothing to copy or to find.
+            # Fast path: all octets are inside a chunk, so nothing is copied or searched.
             self._count(len(data))
             return [data], len(data)
         octets = bytes(data)
@@ -194,18 +195,18 @@ class ChunkedBody:
         return pieces, position
 
     def eof(self) -> None:
-        """Take the end of the connection; see `Body`."""
+        """Handle the end of the connection; see `Body`."""
         if not self.done:
             raise _incomplete(self._status)
 
-    # What follows takes what it can from the octets at a position and returns the one behind it.
+    # The following methods read from the octets at a position and return the position after it.
 
     def _read_whole_chunks(
         self, octets: bytes, view: memoryview, position: int, pieces: list[Octets]
     ) -> int:
-        """Take the chunks that have come in one piece; the others are for the other methods.
+        """Read chunks that are complete in the octets; the other methods read all others.
 
-        A message of chunks of one octet costs a third of what it costs state by state.
+        For a message of one-octet chunks, this takes a third of the time of the state machine.
         """
         while not self._line and (line := _SIZE_LINE.match(octets, position)):
             begin = line.end()
@@ -277,7 +278,7 @@ class ChunkedBody:
         return parse_fields(section.split(_CRLF)[:-1], self._limits)
 
     def _read_line(self, octets: bytes, position: int, room: int) -> tuple[bytes | None, int]:
-        """Take octets up to a line feed; the line is None as long as that has not come."""
+        """Read octets up to a line feed; the line is None until the line feed arrives."""
         left = room - len(self._line)
         end = octets.find(b"\n", position, position + left) + 1
         taken = octets[position : end or position + left]
@@ -293,15 +294,15 @@ class ChunkedBody:
 
 
 def write_chunk(data: Octets) -> bytes:
-    """Write one chunk; nothing for no octets, as that would be the last one."""
+    """Return a chunk; empty for no octets, because an empty chunk would end the content."""
     return b"".join((b"%x\r\n" % len(data), data, _CRLF)) if data else b""
 
 
 def write_last_chunk(trailers: Fields) -> bytes:
-    """Write the end of chunked content.
+    """Return the end of chunked content.
 
     Args:
-        trailers: As received; those that must not be sent as trailers are left out.
+        trailers: The trailers as received. Fields not allowed in trailers are removed.
     """
     return b"0\r\n%b\r\n" % write_fields(forwarded_trailers(trailers))
 

@@ -1,12 +1,13 @@
-r"""Challenges: the value of Proxy-Authenticate (RFC 9110, section 11.6.1).
+"""Challenges: the value of Proxy-Authenticate (RFC 9110, section 11.6.1).
 
-The grammar joins challenges and their parameters with the same comma, and real proxies break it:
-squid puts the realm between quotes as its administrator typed it (``realm="My "new" proxy"``), some
-forget a comma, some the closing quote. What can be understood is, the rest is read over; no element
-is taken for a scheme that does not stand where a scheme may, so that a realm cannot offer one.
+The grammar separates both challenges and their parameters by commas, and real proxies violate it:
+squid quotes the realm exactly as its administrator typed it (``realm="My "new" proxy"``), some
+proxies omit a comma, some the closing quote. The parser accepts every recognisable element and
+skips the rest. It recognises a scheme only at the positions where a scheme is allowed, so that the
+text of a realm cannot offer a scheme.
 
-Text is ISO-8859-1, which keeps every octet (section 5.5): Digest hashes them. `Challenge.realm` is
-for people and is decoded as UTF-8 where that works.
+Text is decoded as ISO-8859-1, which preserves every octet (section 5.5), because Digest hashes the
+octets. `Challenge.realm` is for people and is decoded as UTF-8 if possible.
 """
 
 import re
@@ -25,20 +26,21 @@ _PARAM_NAME = re.compile(rf"({_TOKEN})[ \t]*=[ \t]*(?=[^ \t,=])")
 _PLAIN_VALUE = re.compile(r"[^ \t,]+")
 _REST = re.compile(r"[^,]*")
 _WHITESPACE = re.compile(r"[ \t]*")
-# Inside quotes: text, an escaped character, or a quote that may be the closing one.
+# Inside quotes: text, an escaped character, or a quote, which may be the closing quote.
 _QUOTED_PART = re.compile(r'([^"\\]+)|\\(.)|(")|\\', re.DOTALL)
-# A quote closes if the challenge goes on behind it as it should, or with its comma forgotten.
+# A quote is the closing quote if a comma, the end, or a parameter without its comma follows.
 _AFTER_QUOTE = re.compile(rf"[ \t]*(?:,|\Z)|[ \t]+{_TOKEN}[ \t]*=")
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One challenge.
+    """A challenge.
 
     Attributes:
-        scheme: In lower case.
-        params: Name in lower case and value, unquoted, in order; the first of a name counts.
-        token68: What Negotiate and NTLM have instead: base64, or whatever stood in its place.
+        scheme: The auth-scheme in lower case.
+        params: The names in lower case and the unquoted values, in order; of equal names the first
+            is kept.
+        token68: The token of Negotiate and NTLM instead of parameters: base64, or invalid text.
     """
 
     scheme: str
@@ -46,10 +48,10 @@ class Challenge:
     token68: str = field(default="", repr=False)
 
     def param(self, name: str) -> str | None:
-        """Return the value of a parameter, octet for octet, None if it is missing.
+        """Return the value of a parameter with its octets unchanged, or None if it is missing.
 
         Args:
-            name: In lower case.
+            name: The name in lower case.
         """
         return next((value for key, value in self.params if key == name), None)
 
@@ -64,14 +66,14 @@ class Challenge:
 
 
 def parse_challenges(values: Iterable[bytes]) -> tuple[Challenge, ...]:
-    """Read the challenges of a response.
+    """Parse the challenges of a response.
 
     Args:
-        values: Of each Proxy-Authenticate line. Together they are one list, so that a line may
-            begin with parameters of the scheme before (RFC 9110, section 5.3).
+        values: The value of each Proxy-Authenticate line. Together they form a single list, so a
+            line may begin with parameters of the previous challenge (RFC 9110, section 5.3).
 
     Returns:
-        The challenges in order, as many as are sensible; none from garbage.
+        The challenges in order, limited in number; empty for unparsable input.
     """
     reader = _Reader()
     for value in values:
@@ -80,7 +82,7 @@ def parse_challenges(values: Iterable[bytes]) -> tuple[Challenge, ...]:
 
 
 class _ChallengeBuilder:
-    """A challenge whose parameters may still follow."""
+    """A challenge that may get more parameters."""
 
     def __init__(self, scheme: str) -> None:
         self.scheme = scheme
@@ -93,7 +95,7 @@ class _ChallengeBuilder:
 
 
 class _Reader:
-    """Reads one list of challenges, line by line and element by element."""
+    """A parser for a list of challenges, fed line by line."""
 
     def __init__(self) -> None:
         self._builders: list[_ChallengeBuilder] = []
@@ -111,7 +113,7 @@ class _Reader:
             position = _end_of_match(_SEPARATORS, text, position)
 
     def _read_element(self, text: str, position: int) -> int:
-        """Read a parameter of the current challenge, or the beginning of the next one."""
+        """Read a parameter of the current challenge, or the beginning of the next challenge."""
         end = self._read_params(text, position)
         if end > position:
             return _end_of_match(_REST, text, end)
@@ -128,7 +130,7 @@ class _Reader:
         return _end_of_match(_REST, text, end)
 
     def _read_params(self, text: str, position: int) -> int:
-        """Read parameters, several if commas between them are forgotten."""
+        """Read parameters, even without commas between them."""
         while name := _PARAM_NAME.match(text, position):
             if text[name.end()] == '"':
                 value, position = _read_quoted(text, name.end() + 1)
@@ -142,7 +144,7 @@ class _Reader:
 
 
 def _read_quoted(text: str, position: int) -> tuple[str, int]:
-    """Read a quoted string from end its first quote; return it and the position end it."""
+    """Read a quoted string after its opening quote; return the string and the position after it."""
     parts: list[str] = []
     while part := _QUOTED_PART.match(text, position):
         position = part.end()

@@ -1,15 +1,15 @@
-"""The exceptions of this room."""
+"""The exceptions of this package."""
 
 
 class MessageError(ValueError):
-    """A message cannot be accepted; the connection that it came from must not be used again.
+    """A message cannot be accepted. The connection on which it arrived must not be reused.
 
-    The text says why in plain words. It never repeats what was received, so it may be logged and
-    shown (CVE-2025-62168 of squid leaked credentials through error pages).
+    The text gives the reason. It never quotes received octets, so it may be logged and shown (in
+    CVE-2025-62168, squid leaked credentials through error pages).
 
     Attributes:
-        status: What the client is answered: 400 and its like for a client's message, 502 for an
-            upstream's.
+        status: The status of the response to the client: 400 and similar for a message of the
+            client, 502 for a message of an upstream.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -18,4 +18,4 @@ class MessageError(ValueError):
 
 
 class TooLargeError(MessageError):
-    """A message is larger than we accept; there need not be anything wrong with it."""
+    """A message exceeds a limit of TrayProxy; the message may be valid."""

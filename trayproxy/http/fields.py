@@ -8,8 +8,8 @@ from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import TCHAR, header_too_large
 from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 
-# Values have no control octet but HTAB. RFC 9110, section 5.5 lets us keep some; strict readers
-# behind us (llhttp) refuse them, and none has a use.
+# Values contain no control octets except HTAB. RFC 9110, section 5.5 would allow some, but strict
+# parsers (llhttp) refuse them, and they have no use.
 _VALUE = rb"[^\x00-\x08\x0a-\x1f\x7f]*"
 _FIELD_VALUE = re.compile(_VALUE)
 _LINE = re.compile(rb"([%b]+):(%b)" % (TCHAR, _VALUE))
@@ -18,7 +18,7 @@ _RESPONSE_LINE = re.compile(rb"([%b]+)[ \t]*:(%b)" % (TCHAR, _VALUE))
 
 _OWS = b" \t"
 
-# Lists that we take apart. Each of their elements takes more memory than its octets.
+# Fields that are split into elements. Each element takes more memory than its octets.
 _LIST_FIELDS = (
     b"connection",
     b"content-length",
@@ -35,12 +35,12 @@ _LIST_FIELDS = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Fields:
-    """Field lines in the order received; names keep their case and are compared without it.
+    """Field lines in the order received. Names keep their case and are compared case-insensitively.
 
-    Iterating yields the lines. `repr` shows names only: values may be credentials or cookies.
+    Iterating yields the lines. `repr` shows only the names: values may be credentials or cookies.
 
     Attributes:
-        lines: Name and value of each line, the value without surrounding whitespace.
+        lines: The name and value of each line, the value without surrounding whitespace.
     """
 
     lines: tuple[tuple[bytes, bytes], ...] = ()
@@ -66,14 +66,14 @@ class Fields:
         return f"Fields({', '.join(name.decode('ascii', 'replace') for name, _ in self.lines)})"
 
     def get_all(self, name: bytes) -> tuple[bytes, ...]:
-        """Return the value of every line of this name, in order (RFC 9110, section 5.3)."""
+        """Return the values of all lines with this name, in order (RFC 9110, section 5.3)."""
         return self._values.get(name.lower(), ())
 
     def elements(self, name: bytes) -> tuple[bytes, ...]:
-        """Return the elements of a comma-separated list, over all its lines.
+        """Return the elements of a comma-separated list from all lines with this name.
 
-        Empty elements are left out (RFC 9110, section 5.6.1.2). Only for lists of tokens and their
-        like: a comma in a quoted string would split it.
+        Empty elements are removed (RFC 9110, section 5.6.1.2). Use this method only for lists
+        without quoted strings: a comma inside a quoted string would split it.
         """
         values = self.get_all(name)
         if not values:
@@ -82,50 +82,50 @@ class Fields:
         return tuple([part for part in parts if part])
 
     def tokens(self, name: bytes) -> tuple[bytes, ...]:
-        """Return the elements of a list whose elements are case-insensitive, in lower case."""
+        """Return the elements of a list of case-insensitive elements, in lower case."""
         return tuple([element.lower() for element in self.elements(name)])
 
     def without(self, names: Collection[bytes]) -> "Fields":
-        """Return these lines without the named ones.
+        """Return the lines without the given names.
 
         Args:
-            names: In lower case.
+            names: The names in lower case.
         """
         return Fields(tuple(line for line in self.lines if line[0].lower() not in names))
 
 
 def parse_fields(lines: Iterable[bytes], limits: MessageLimits = DEFAULT_LIMITS) -> Fields:
-    """Read the field lines of a request, or of trailers.
+    """Parse the field lines of a request, or of trailers.
 
     Args:
-        lines: Without their line ends.
-        limits: How many, and how long.
+        lines: The lines without their line ends.
+        limits: The limits for the number and length of lines.
 
     Raises:
-        MessageError: 400 malformed: no colon, whitespace in front of it, a folded line, a name that
-            is no token, a control octet in a value.
-        TooLargeError: 431 too long or too many.
+        MessageError: 400 a line is malformed: no colon, whitespace before the colon, a folded line,
+            a name with an invalid character, or a control octet in a value.
+        TooLargeError: 431 a line is too long, or there are too many lines.
     """
     return _parse(lines, _LINE, limits)
 
 
 def parse_response_fields(lines: Iterable[bytes], limits: MessageLimits = DEFAULT_LIMITS) -> Fields:
-    """Read the field lines of a response; as `parse_fields`, but `Name :` loses its space."""
+    """Parse the field lines of a response; like `parse_fields`, but accept a space in `Name :`."""
     return _parse(lines, _RESPONSE_LINE, limits)
 
 
 def is_field_value(value: bytes) -> bool:
-    """Tell whether these octets may be sent as the value of a field."""
+    """Return whether these octets are a valid field value."""
     return _FIELD_VALUE.fullmatch(value) is not None
 
 
 def field_line(name: bytes, value: bytes) -> bytes:
-    """Write one field line."""
+    """Return a serialized field line."""
     return b"%b: %b\r\n" % (name, value)
 
 
 def write_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Write field lines."""
+    """Return the serialized field lines."""
     return b"".join([b"%b: %b\r\n" % line for line in fields])
 
 
@@ -147,10 +147,10 @@ def _parse(lines: Iterable[bytes], pattern: re.Pattern[bytes], limits: MessageLi
 
 
 def _check_lists(fields: Fields, limits: MessageLimits) -> None:
-    """Check that the lists that we take apart are not larger than one line may be.
+    """Check that the list fields do not exceed the limit for a line in total.
 
     Raises:
-        TooLargeError: They are.
+        TooLargeError: The list fields exceed the limit.
     """
     values = [value for name in _LIST_FIELDS for value in fields.get_all(name)]
     if sum(map(len, values)) > limits.line:
@@ -158,7 +158,7 @@ def _check_lists(fields: Fields, limits: MessageLimits) -> None:
 
 
 def _syntax_error(line: bytes) -> str:
-    """Say why a line is no field line, without repeating any of it."""
+    """Return why a line is not a valid field line, without quoting it."""
     name, colon, _ = line.partition(b":")
     if line[:1] in (b" ", b"\t"):
         return "a field line is folded, or begins with whitespace"

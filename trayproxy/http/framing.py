@@ -1,9 +1,9 @@
-"""How long the content of a message is (RFC 9112, section 6).
+"""Framing: the length of the content of a message (RFC 9112, section 6).
 
-A request whose fields say it twice, or in a way that two readers may understand differently, is
-refused and not repaired: that is what request smuggling is made of. Some answers of that kind are
-read, as section 6.3 has it; then the connection ends with the answer, so that nothing behind it can
-be taken for another one.
+A request with contradictory or ambiguous framing is refused and not repaired, because request
+smuggling uses such requests. Some ambiguous responses are accepted as section 6.3 specifies. The
+connection is then closed after the response, so that further octets cannot be taken for another
+response.
 """
 
 import itertools
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from trayproxy.http.errors import MessageError
 from trayproxy.http.fields import Fields
 
-# 19 digits are below 2**64, where the parsers behind us end. int() alone would take signs,
-# underscores and other scripts' digits.
+# 19 digits are below 2**64, the limit of other parsers. int() alone would accept signs, underscores
+# and non-ASCII digits.
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 
 _NO_CONTENT = (204, 304)
@@ -25,7 +25,8 @@ class NoBody:
     """There is no content.
 
     Attributes:
-        announced_length: The Content-Length of an answer to HEAD, or of a 304.
+        announced_length: The Content-Length of a response to HEAD or of a 304, which would apply to
+            GET.
     """
 
     announced_length: int | None = None
@@ -33,35 +34,35 @@ class NoBody:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """The content has so many octets; zero of them are content too."""
+    """The content has this number of octets, possibly zero."""
 
     octets: int
 
 
 @dataclass(frozen=True, slots=True)
 class Chunked:
-    """The content comes in chunks that end by themselves."""
+    """The content is chunked."""
 
 
 @dataclass(frozen=True, slots=True)
 class UntilClose:
-    """The content of a response ends with its connection."""
+    """The content of a response ends when the connection closes."""
 
 
 Framing = NoBody | Length | Chunked | UntilClose
 
 
 def request_framing(method: bytes, minor: int, fields: Fields) -> Framing:
-    """Decide how long the content of a request is.
+    """Return the framing of a request.
 
     Args:
-        method: CONNECT and TRACE have none (RFC 9110, sections 9.3.6 and 9.3.8). CONNECT may say
-            that in figures: Internet Explorer sends ``Content-Length: 0`` with each.
-        minor: Of the version; Transfer-Encoding in 1.0 is faulty (RFC 9112, section 6.1).
-        fields: As received.
+        method: CONNECT and TRACE have no content (RFC 9110, sections 9.3.6 and 9.3.8). CONNECT may
+            have a length of zero: Internet Explorer always sends ``Content-Length: 0``.
+        minor: The minor version; Transfer-Encoding in HTTP/1.0 is invalid (RFC 9112, section 6.1).
+        fields: The fields as received.
 
     Raises:
-        MessageError: 400 the framing is faulty or ambiguous; 501 a transfer coding is unknown.
+        MessageError: 400 the framing is invalid or ambiguous; 501 a transfer coding is unknown.
     """
     framing: Framing = NoBody()
     if b"transfer-encoding" in fields:
@@ -80,32 +81,34 @@ def request_framing(method: bytes, minor: int, fields: Fields) -> Framing:
 
 
 def response_framing(method: bytes, status: int, fields: Fields) -> Framing:
-    """Decide how long the content of a response is (RFC 9112, section 6.3).
+    """Return the framing of a response (RFC 9112, section 6.3).
 
     Args:
-        method: Of the request. A 2xx to CONNECT begins a tunnel, whatever its fields say.
-        status: Of the response.
-        fields: As received.
+        method: The method of the request. A 2xx to CONNECT opens a tunnel, regardless of its
+            fields.
+        status: The status of the response.
+        fields: The fields as received.
 
     Raises:
-        MessageError: The framing is faulty or ambiguous, or has a coding that we did not ask for.
+        MessageError: The framing is invalid or ambiguous, or contains a coding that was not
+            requested.
     """
     if status < 200 or status == 204 or (method == b"CONNECT" and status < 300):
         return NoBody()
     if method == b"HEAD" or status in _NO_CONTENT:
         return NoBody(_announced(fields))
     codings = fields.tokens(b"transfer-encoding")
-    # What RFC 2616, section 3.6 called identity is no coding at all.
+    # RFC 2616, section 3.6 defined identity as no transformation.
     rest = tuple(itertools.dropwhile(b"identity".__eq__, codings))
     if rest or (b"transfer-encoding" in fields and not codings):
-        return _chunked(rest)  # Content-Length beside it does not count (RFC 9112, section 6.3).
+        return _chunked(rest)  # Content-Length is ignored then (RFC 9112, section 6.3).
     if b"content-length" in fields:
         return Length(_length(fields))
     return UntilClose()
 
 
 def is_unambiguous(fields: Fields) -> bool:
-    """Tell whether every reader takes the framing of a response with these fields for the same."""
+    """Return whether every parser agrees on the framing of a response with these fields."""
     if b"transfer-encoding" not in fields:
         return True
     codings = fields.tokens(b"transfer-encoding")
@@ -113,7 +116,7 @@ def is_unambiguous(fields: Fields) -> bool:
 
 
 def framing_line(framing: Framing) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the field line that says this, if it takes one."""
+    """Return the field line for this framing, if it needs one."""
     match framing:
         case Length(octets) | NoBody(int(octets)):
             return ((b"Content-Length", b"%d" % octets),)
@@ -132,7 +135,7 @@ def _chunked(codings: tuple[bytes, ...]) -> Chunked:
 
 
 def _length(fields: Fields) -> int:
-    """Read Content-Length; equal repetitions are one (RFC 9112, section 6.3)."""
+    """Parse Content-Length; equal repetitions are accepted (RFC 9112, section 6.3)."""
     values = {
         value.strip(b" \t")
         for line in fields.get_all(b"content-length")
@@ -145,7 +148,7 @@ def _length(fields: Fields) -> int:
 
 
 def _announced(fields: Fields) -> int | None:
-    """Read a Content-Length that frames nothing: if it makes no sense, it is dropped."""
+    """Parse the Content-Length of a message without content; ignore it if it is invalid."""
     if b"transfer-encoding" in fields or b"content-length" not in fields:
         return None
     try:

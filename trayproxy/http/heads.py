@@ -1,8 +1,8 @@
-"""Where the head of a message ends (RFC 9112, section 2), and what can be refused before that.
+"""The end of the head of a message (RFC 9112, section 2), and checks of incomplete heads.
 
-A *head* is the start line, the field lines and the empty line behind them. Some empty lines, at
-most `MessageLimits.empty_lines`, may stand in front of it (section 2.2). They stay part of the
-octets that `find_head` delimits, and `split_head` skips them again.
+A *head* is the start line, the field lines and the empty line after them. Up to
+`MessageLimits.empty_lines` empty lines may precede the head (section 2.2). They are part of the
+octets delimited by `find_head`, and `split_head` skips them.
 """
 
 import re
@@ -13,16 +13,16 @@ from trayproxy.http.lenient_lines import is_strict, to_strict_lines
 from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
 
 TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
-"""The inside of a character class: what a token is made of (RFC 9110, section 5.6.2)."""
+"""The characters of a token, for use in a character class (RFC 9110, section 5.6.2)."""
 
 REQUEST_LINE = re.compile(rb"([%b]+) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])" % TCHAR)
-"""Method, request-target, major and minor version. Exactly one SP between them: RFC 9112, section 3
-allows readers to be lenient here and warns that this lets requests be smuggled. Octets above ASCII
-are in the URLs of many programs, and no reader takes one of them for a separator."""
+"""Method, request-target, major and minor version, separated by exactly one SP: RFC 9112, section 3
+allows lenient separators but warns of request smuggling. Many programs send octets above ASCII in
+URLs, and no parser takes such an octet for a separator."""
 
 STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-5][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
-"""Minor version, status, reason. The space behind the status is missing so often when there is no
-reason that every client tolerates it."""
+"""Minor version, status, reason. The space after the status is optional if there is no reason:
+servers omit it so often that every client accepts its absence."""
 
 _OWN_LIMIT = "which is TrayProxy's own limit"
 
@@ -34,13 +34,14 @@ _MAX_END_LENGTH = len(_END)
 
 @dataclass(frozen=True, slots=True)
 class _HeadSyntax:
-    """How the heads of requests, or of responses, are read.
+    """The syntax of the heads of requests, or of responses.
 
     Attributes:
-        opening: Their first octets, as far as they are here.
-        start_line: Their first line, without its line end.
-        ends: What a head may end with; the one that comes first counts.
-        invalid: What is in no head: NUL, a CR without its LF, and in requests the reverse.
+        opening: The first octets of a head, complete or not.
+        start_line: The start line, without its line end.
+        ends: The possible ends of a head; the first occurrence counts.
+        invalid: Octets not allowed in a head: NUL, a CR without LF, and in requests an LF without
+            CR.
     """
 
     opening: re.Pattern[bytes]
@@ -66,23 +67,23 @@ _RESPONSE = _HeadSyntax(
 def find_head(
     buffer: bytes | bytearray, limits: MessageLimits = DEFAULT_LIMITS, start: int = 0, seen: int = 0
 ) -> int | None:
-    """Find the end of a request's head.
+    """Return the end of the head of a request.
 
-    Whole heads are only delimited here; `parse_request` checks them. Incomplete ones are checked as
-    far as they go, so that a peer that speaks something else need not be waited for (R-006).
+    Complete heads are only delimited here; `parse_request` checks them. Incomplete heads are
+    checked as far as possible, so that a peer with another protocol is refused early (R-006).
 
     Args:
-        buffer: What has been received.
-        limits: How long a head may be.
-        start: Where in the buffer the message begins.
-        seen: How much of the buffer an earlier call for this message has looked at: the length it
-            had then. With it, a head that comes octet by octet takes linear time.
+        buffer: The octets received.
+        limits: The limits for the size of a head.
+        start: The index in the buffer at which the message begins.
+        seen: The length of the buffer at the previous call for this message. With it, a head that
+            arrives octet by octet takes linear time.
 
     Returns:
-        The index behind the empty line; None while the head is incomplete.
+        The index after the empty line; None while the head is incomplete.
 
     Raises:
-        MessageError: 400 what is here cannot become a request; 414, 431, 501 it is too long.
+        MessageError: 400 the octets cannot become a request; 414, 431, 501 the head is too long.
     """
     return _find(buffer, _REQUEST, limits, start, seen)
 
@@ -90,9 +91,9 @@ def find_head(
 def find_response_head(
     buffer: bytes | bytearray, limits: MessageLimits = DEFAULT_LIMITS, start: int = 0, seen: int = 0
 ) -> int | None:
-    """Find the end of a response's head; as `find_head`, but every MessageError is a 502.
+    """Return the end of the head of a response; like `find_head`, but every MessageError is a 502.
 
-    Lines may end with a bare LF: see `lenient`.
+    Lines may end with a bare LF: see `lenient_lines`.
     """
     try:
         return _find(buffer, _RESPONSE, limits, start, seen)
@@ -101,14 +102,15 @@ def find_response_head(
 
 
 def split_head(head: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> list[bytes]:
-    """Split a whole head into its start line and field lines, without line ends.
+    """Split a complete head into its start line and field lines, without line ends.
 
     Args:
-        head: What `find_head` delimited, with the empty line at its end.
-        limits: How long it may be.
+        head: The octets delimited by `find_head`, with the empty line at the end.
+        limits: The limits for the size of a head.
 
     Raises:
-        MessageError: 400 it is not one whole head; 414, 431, 501 it is too long.
+        MessageError: 400 the octets are not exactly one complete head; 414, 431, 501 the head is
+            too long.
     """
     begin = _skip_empty_lines(head, 0, _REQUEST, limits)
     return _split(head[begin:], limits)
@@ -117,37 +119,38 @@ def split_head(head: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> list[byte
 def split_response_head(
     head: bytes, limits: MessageLimits = DEFAULT_LIMITS
 ) -> tuple[list[bytes], bool]:
-    """Split the whole head of a response into its status line and field lines, without line ends.
+    """Split a complete response head into its status line and field lines, without line ends.
 
     Args:
-        head: What `find_response_head` delimited, with the empty line at its end.
-        limits: How long it may be.
+        head: The octets delimited by `find_response_head`, with the empty line at the end.
+        limits: The limits for the size of a head.
 
     Returns:
-        The lines, and whether they were already in the form that the grammar has: no bare LF, and
-        no folded line. Folded lines are joined.
+        The lines, with folded lines joined, and whether the head had the strict form: no bare LF
+        and no folded line.
 
     Raises:
-        MessageError: It is not one whole head, or it is too long.
+        MessageError: The octets are not exactly one complete head, or the head is too long.
     """
     head = head[_skip_empty_lines(head, 0, _RESPONSE, limits) :]
-    _check_count(head, limits)  # Before it is made tidy, which takes memory for each line, too.
+    _check_count(head, limits)  # Before the conversion, which takes memory for each line.
     if is_strict(head):
         return _split(head, limits), True
     return _split(to_strict_lines(head, has_start_line=True), limits), False
 
 
 def header_too_large(limits: MessageLimits) -> TooLargeError:
-    """Return the error for a header, or trailers, with too many field lines or a too long one.
+    """Return the error for field lines or trailers above the limits.
 
-    The text says whose limit it is, so that nobody looks for it at the proxy or the site.
+    The text names TrayProxy as the origin of the limit, to distinguish it from the proxy and the
+    site.
     """
     figures = f"{limits.lines} lines of {limits.line // 1024} KiB"
     return TooLargeError(431, f"its header is larger than {figures}, {_OWN_LIMIT}")
 
 
 def _split(head: bytes, limits: MessageLimits) -> list[bytes]:
-    """Split a head without empty lines in front of it."""
+    """Split a head without preceding empty lines."""
     if not head.endswith(_END):
         raise MessageError(400, "the head is incomplete")
     _check_count(head, limits)
@@ -160,12 +163,12 @@ def _split(head: bytes, limits: MessageLimits) -> list[bytes]:
 
 
 def _check_count(head: bytes, limits: MessageLimits) -> None:
-    """Check how many lines there are before they are split, which takes memory for each.
+    """Check the number of lines before splitting, which takes memory for each line.
 
     Raises:
-        TooLargeError: There are too many.
+        TooLargeError: There are too many lines.
     """
-    if head.count(b"\n") > limits.lines + 2:  # The start line and the empty line.
+    if head.count(b"\n") > limits.lines + 2:  # Plus the start line and the empty line.
         raise header_too_large(limits)
 
 
@@ -182,7 +185,7 @@ def _find(
 
 
 def _end_of_head(buffer: bytes | bytearray, ends: tuple[bytes, ...], start: int) -> int:
-    """Return the index behind the first of these ends, 0 if there is none."""
+    """Return the index after the first of these ends, or 0."""
     first = 0
     for end in ends:
         found = buffer.find(end, start, first or len(buffer)) + len(end)
@@ -210,7 +213,7 @@ def _skip_empty_lines(
 def _check_incomplete(
     buffer: bytes | bytearray, syntax: _HeadSyntax, limits: MessageLimits, begin: int, seen: int
 ) -> None:
-    """Check what has come of an incomplete head since the last look."""
+    """Check the octets of an incomplete head received since the previous call."""
     if syntax.invalid.search(buffer, max(begin, seen - 1)):
         raise MessageError(400, "the head has a line end or an octet that no head has")
     longest = limits.line + len(b"\r\n")
@@ -229,7 +232,7 @@ def _check_incomplete(
 
 
 def _too_long(buffer: bytes | bytearray, begin: int, limits: MessageLimits) -> MessageError:
-    """Say which part of a head is too long."""
+    """Return the error for the part of a head that is too long."""
     stop = begin + limits.request_line
     if buffer.find(b"\n", begin, stop + 2) >= 0:
         return header_too_large(limits)

@@ -1,17 +1,16 @@
-"""Convert bare LF line ends and folded lines to the form that the grammar requires.
+"""Conversion of bare LF line ends and folded lines to the strict form.
 
-Squid, HAProxy and curl accept responses whose lines end with a bare LF (RFC 9112, section 2.2) or
-are folded (section 5.2), so users expect such responses to work. They are accepted in responses
-only, never in requests, and are always forwarded in the strict form. Another recipient may parse
-such octets as a different message, so the connection they arrived on must not be reused.
+Squid, HAProxy and curl accept responses with bare LF line ends (RFC 9112, section 2.2) or folded
+lines (section 5.2), so users expect such responses to work. TrayProxy accepts them in responses,
+never in requests, and always forwards them in the strict form. Another recipient may parse such
+octets as a different message, so the connection must not be reused.
 """
 
 import re
 
-# Not compiled here: few servers write such answers, and `re` keeps what it has compiled.
+# Not compiled here: such responses are rare, and `re` caches compiled patterns.
 _BARE_LF = rb"(?<!\r)\n"
-# Whitespace before the CRLF is not matched: on a long run of it the search would take quadratic
-# time.
+# Whitespace before the CRLF is not matched: a search in long whitespace would take quadratic time.
 _FOLD = rb"\r\n[ \t]+"
 
 
@@ -29,8 +28,8 @@ def to_strict_lines(section: bytes, *, has_start_line: bool) -> bytes:
 
     Args:
         section: Complete lines.
-        has_start_line: Whether the first line is a status line. A status line cannot be folded: a
-            line after it that begins with whitespace is kept, and the field parser rejects it.
+        has_start_line: True if the first line is a status line. A status line cannot be folded: a
+            second line with leading whitespace is kept, and the field parser rejects it.
     """
     section = re.sub(_BARE_LF, b"\r\n", section)
     first, end, rest = section.partition(b"\r\n") if has_start_line else (b"", b"", section)

@@ -1,26 +1,28 @@
-"""How much of anything is too much."""
+"""The limits for the sizes and counts of messages."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class MessageLimits:
-    """Sizes in octets and counts; what passes one is refused, never cut.
+    """Limits for sizes in octets and for counts. A message above them is refused, not truncated.
 
-    RFC 9110, section 5.4 leaves the figures to us. A field line has room for 64 KiB of value beside
-    its name, as http.sys has: a Kerberos token of 48,000 octets takes 64,000 in base64.
+    RFC 9110, section 5.4 leaves the limits to implementations. A field line has room for a value of
+    64 KiB in addition to its name, like http.sys: a Kerberos token of 48,000 octets takes 64,000
+    octets in base64.
 
     Attributes:
-        request_line: The longest first line, without its line end (RFC 9112, section 3: at least
+        request_line: The maximum start line, without its line end (RFC 9112, section 3: at least
             8000).
-        head: The longest head, without empty lines in front of it: as many lines as are allowed,
-            each as long as is allowed.
-        lines: The most field lines in a head or in trailers.
-        line: The longest field line. Also the most that the lines hold together which we take
-            apart into their elements, such as Connection.
-        empty_lines: The most empty lines in front of a head (RFC 9112, section 2.2: one at least).
-        chunk_line: The longest chunk size with its extensions; we drop the extensions.
-        trailers: The longest trailer section.
+        head: The maximum head, without preceding empty lines: the maximum number of lines, each of
+            the maximum length.
+        lines: The maximum number of field lines in a head or in trailers.
+        line: The maximum field line. Also the maximum total of the fields that are split into
+            elements, such as Connection.
+        empty_lines: The maximum number of empty lines before a head (RFC 9112, section 2.2: at
+            least one).
+        chunk_line: The maximum chunk size line with its extensions; extensions are dropped.
+        trailers: The maximum trailer section.
     """
 
     request_line: int = 16_384
@@ -33,4 +35,4 @@ class MessageLimits:
 
 
 DEFAULT_LIMITS = MessageLimits()
-"""The limits that hold unless somebody says otherwise."""
+"""The default limits."""

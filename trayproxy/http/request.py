@@ -1,8 +1,9 @@
-"""The head of a request: reading it, and writing the one that goes upstream.
+"""Parsing of request heads, and serialization of the heads sent to the upstream.
 
-What is not forwarded as it came (RFC 9110, section 7.6): Host, framing, Via, Max-Forwards, Expect
-and Upgrade are written anew; hop-by-hop fields end here. So does TE: we ask for no transfer coding
-but chunked, and trailers that come nevertheless are passed on (section 10.1.4).
+Some fields are not forwarded as received (RFC 9110, section 7.6): Host, framing, Via, Max-Forwards,
+Expect and Upgrade are written by TrayProxy, and hop-by-hop fields are removed. TE is removed too:
+TrayProxy requests no transfer coding except chunked, and forwards trailers in any case (section
+10.1.4).
 """
 
 import re
@@ -34,19 +35,20 @@ _KEEP_ALIVE_LINE = b"Proxy-Connection: keep-alive\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The head of a request, checked.
+    """The head of a request, parsed and checked.
 
     Attributes:
-        method: As received; methods are case-sensitive.
-        target: What it is about.
-        minor: Of the version received.
-        fields: As received, hop-by-hop ones too.
-        framing: How long its content is; never `UntilClose`.
-        keep_alive: Whether another request may follow on the client's connection. Never after 1.0:
-            a proxy cannot know whether the client meant it (RFC 9112, section 9.3).
-        expects_continue: Whether the client waits for a 100 before it sends the content.
-        upgrade: The protocols the client would like to change to.
-        max_forwards: How many more proxies may pass on an OPTIONS or TRACE; None: any number.
+        method: The method as received; methods are case-sensitive.
+        target: The request-target.
+        minor: The minor version received.
+        fields: The fields as received, including hop-by-hop fields.
+        framing: The framing of the content; never `UntilClose`.
+        keep_alive: True if another request may follow on the client's connection. Always False for
+            HTTP/1.0: a proxy cannot rely on keep-alive there (RFC 9112, section 9.3).
+        expects_continue: True if the client waits for a 100 before sending the content.
+        upgrade: The protocols of Upgrade.
+        max_forwards: The number of further proxies that may forward an OPTIONS or TRACE; None:
+            unlimited.
     """
 
     method: bytes
@@ -61,25 +63,25 @@ class Request:
 
     @property
     def has_max_forwards_zero(self) -> bool:
-        """Whether it must be answered here, and not passed on (RFC 9110, section 7.6.2)."""
+        """True if the request must be answered here, not forwarded (RFC 9110, section 7.6.2)."""
         return self.max_forwards == 0
 
     @property
     def can_be_sent_directly(self) -> bool:
-        """Whether its target can be asked directly: by CONNECT, or by a URL of http."""
+        """True if the target can be reached without an upstream: CONNECT, or an http URL."""
         return self.target.scheme == HTTP
 
 
 def parse_request(head: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Request:
-    """Read the head of a request.
+    """Parse the head of a request.
 
     Args:
-        head: What `heads.find_head` delimited.
-        limits: How long it may be.
+        head: The octets delimited by `heads.find_head`.
+        limits: The limits for the head.
 
     Raises:
-        MessageError: 400 malformed, ambiguous or not for a proxy; 414, 431 too long; 417 an
-            expectation that is unknown; 501 a transfer coding that is; 505 another major version.
+        MessageError: 400 malformed, ambiguous or not for a proxy; 414, 431 too long; 417 an unknown
+            expectation; 501 an unknown transfer coding; 505 another major version.
     """
     first, *lines = split_head(head, limits)
     method, raw_target, minor = _parse_request_line(first)
@@ -102,14 +104,14 @@ def parse_request(head: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Reques
 
 
 def request_target(request: Request, *, direct: bool = False) -> bytes:
-    """Return the request-target that `write_request` sends; Digest signs it.
+    """Return the request-target sent by `write_request`, which Digest includes in its hash.
 
     Args:
-        request: In absolute-form or authority-form.
-        direct: Whether it goes to the origin itself.
+        request: A request in absolute-form or authority-form.
+        direct: True if the request is sent to the origin itself.
 
     Raises:
-        ValueError: The request is not one to forward.
+        ValueError: The request cannot be forwarded.
     """
     target = request.target
     if target.form is Form.AUTHORITY and target.authority and not direct:
@@ -118,8 +120,8 @@ def request_target(request: Request, *, direct: bool = False) -> bytes:
         raise ValueError("only absolute-form and CONNECT to a proxy are forwarded")
     if direct and not request.can_be_sent_directly:
         raise ValueError("only a proxy can fetch a URL of another scheme than http")
-    # OPTIONS without a path asks about the server as a whole, and the last proxy says so with an
-    # asterisk (RFC 9112, section 3.2.4). For the others an empty path is the same as "/".
+    # OPTIONS without a path is about the entire server, and the last proxy sends an asterisk (RFC
+    # 9112, section 3.2.4). For other methods, an empty path is the same as "/".
     if request.method == b"OPTIONS" and not target.path:
         return b"*" if direct else absolute_form(target, b"")
     is_whole = target.path.startswith(b"/") or target.scheme not in (HTTP, b"https")
@@ -135,20 +137,21 @@ def write_request(
     direct: bool = False,
     request_keep_alive: bool = False,
 ) -> bytes:
-    """Write the head that goes upstream.
+    """Return the head sent to the upstream.
 
     Args:
-        request: What the client sent. Its content must follow as `Request.framing` says.
-        via: Our pseudonym in Via, a token.
-        credentials: The value of Proxy-Authorization. Left out on TRACE, which may be reflected
-            (RFC 9110, section 9.3.8), and when the request goes to the origin itself.
-        direct: Whether it goes to the origin itself: in origin-form then.
-        request_keep_alive: Whether to ask the proxy to keep the connection open, which proxies of
-            HTTP/1.0 do not do unasked. They know the older name of the field (RFC 9112, appendix
+        request: The request of the client. Its content must follow with the framing
+            `Request.framing`.
+        via: The pseudonym of this proxy in Via, a token.
+        credentials: The value of Proxy-Authorization. Omitted for TRACE, which may be reflected
+            (RFC 9110, section 9.3.8), and for requests sent to the origin itself.
+        direct: True if the request is sent to the origin itself, in origin-form.
+        request_keep_alive: True to ask the proxy to keep the connection open, which HTTP/1.0
+            proxies do only on request. They know the older name of the field (RFC 9112, appendix
             C.2.2).
 
     Raises:
-        ValueError: The request is not one to forward, or the credentials cannot be a field value.
+        ValueError: The request cannot be forwarded, or the credentials are not a valid field value.
     """
     if request.has_max_forwards_zero:
         raise ValueError("Max-Forwards is used up")
@@ -175,12 +178,12 @@ def _parse_request_line(line: bytes) -> tuple[bytes, bytes, int]:
     method, target, major, minor = match.groups()
     if major != b"1":
         raise MessageError(505, "the HTTP version is not 1.0 or 1.1")
-    # A higher minor version is to be read as 1.1 (RFC 9110, section 2.5).
+    # A higher minor version is processed as 1.1 (RFC 9110, section 2.5).
     return method, target, int(minor)
 
 
 def _check_host(fields: Fields, minor: int, target: Target) -> None:
-    """Check Host, though it is not used (RFC 9112, section 3.2)."""
+    """Check Host, although its value is not used (RFC 9112, section 3.2)."""
     hosts = fields.get_all(b"host")
     if len(hosts) > 1:
         raise MessageError(400, "the message has several Host lines")
@@ -191,7 +194,7 @@ def _check_host(fields: Fields, minor: int, target: Target) -> None:
 
 
 def _expects_continue(fields: Fields, minor: int, framing: Framing) -> bool:
-    """Read Expect (RFC 9110, section 10.1.1); it needs 1.1 and content to mean anything."""
+    """Parse Expect (RFC 9110, section 10.1.1), which requires HTTP/1.1 and content."""
     expectations = fields.tokens(b"expect")
     if minor < 1 or not expectations:
         return False
@@ -201,7 +204,7 @@ def _expects_continue(fields: Fields, minor: int, framing: Framing) -> bool:
 
 
 def _max_forwards(method: bytes, fields: Fields) -> int | None:
-    """Read Max-Forwards, which only OPTIONS and TRACE have (RFC 9110, section 7.6.2)."""
+    """Parse Max-Forwards, which applies only to OPTIONS and TRACE (RFC 9110, section 7.6.2)."""
     values = fields.get_all(b"max-forwards")
     if method not in (b"OPTIONS", b"TRACE") or not values:
         return None

@@ -1,4 +1,4 @@
-"""The head of a response: reading it, and writing the one that goes to the client."""
+"""Parsing of response heads, and serialization of the heads sent to the client."""
 
 import re
 from dataclasses import dataclass
@@ -20,24 +20,24 @@ from trayproxy.http.request import Request
 
 _SWITCHING_PROTOCOLS = 101
 _UPGRADE_REQUIRED = 426
-# Compiled when it is needed first, which is seldom.
+# This pattern is rarely needed and therefore compiled on first use.
 _SPACED_FRAMING = rb"(?i)\n(?:content-length|transfer-encoding)[ \t]+:"
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The head of a response, checked.
+    """The head of a response, parsed and checked.
 
     Attributes:
-        minor: Of the version received.
+        minor: The minor version received.
         status: 100 to 599.
-        reason: As received, often empty.
-        fields: As received, hop-by-hop ones too.
-        framing: How long its content is.
-        keep_alive: Whether the upstream's connection may be used again after the content. Never if
-            another reader may see another message in these octets (see `lenient`).
-        opens_tunnel: Whether a tunnel begins behind the head: any 2xx to CONNECT (RFC 9110, section
-            9.3.6). Neither `framing` nor `keep_alive` says anything about it.
+        reason: The reason phrase as received, often empty.
+        fields: The fields as received, including hop-by-hop fields.
+        framing: The framing of the content.
+        keep_alive: True if the upstream's connection may be reused after the content. Always False
+            if another parser may see another message in the octets (see `lenient_lines`).
+        opens_tunnel: True if a tunnel begins after the head: for any 2xx to CONNECT (RFC 9110,
+            section 9.3.6). `framing` and `keep_alive` do not apply to a tunnel.
     """
 
     minor: int
@@ -50,20 +50,20 @@ class Response:
 
     @property
     def is_interim(self) -> bool:
-        """Whether another response to the same request follows (RFC 9110, section 15.2)."""
+        """True if another response to the same request follows (RFC 9110, section 15.2)."""
         return self.status < 200 and self.status != _SWITCHING_PROTOCOLS
 
 
 def parse_response(head: bytes, method: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Response:
-    """Read the head of a response.
+    """Parse the head of a response.
 
     Args:
-        head: What `heads.find_response_head` delimited.
-        method: Of the request that it answers; the framing depends on it.
-        limits: How long it may be.
+        head: The octets delimited by `heads.find_response_head`.
+        method: The method of the request, on which the framing depends.
+        limits: The limits for the head.
 
     Raises:
-        MessageError: 502, whatever the matter is.
+        MessageError: 502 the head is invalid.
     """
     try:
         return _parse(head, method, limits)
@@ -72,9 +72,9 @@ def parse_response(head: bytes, method: bytes, limits: MessageLimits = DEFAULT_L
 
 
 def switches_protocols(request: Request, response: Response) -> bool:
-    """Tell whether this is a 101 to a protocol that the request named (RFC 9110, section 7.8).
+    """Return whether this is a 101 to a protocol offered by the request (RFC 9110, section 7.8).
 
-    A 101 of which this is not true must not reach the client.
+    Any other 101 must not be forwarded to the client.
     """
     asked = {protocol.lower() for protocol in request.upgrade}
     chosen = upgrade_protocols(response.fields, response.minor)
@@ -86,26 +86,27 @@ def switches_protocols(request: Request, response: Response) -> bool:
 
 
 def client_framing(response: Response, client_minor: int) -> Framing:
-    """Return how the content is to be framed for the client: 1.0 does not know chunks."""
+    """Return the framing of the content for the client: HTTP/1.0 has no chunks."""
     if client_minor < 1 and isinstance(response.framing, Chunked):
         return UntilClose()
     return response.framing
 
 
 def write_response(response: Response, *, via: bytes, client_minor: int, close: bool) -> bytes:
-    """Write the head that goes to the client.
+    """Return the head sent to the client.
 
     Args:
-        response: What the upstream sent. The content must follow as `client_framing` says.
-        via: Our pseudonym in Via, a token.
-        client_minor: Of the version of the client's request. The answer is 1.1 all the same (RFC
-            9112, section 2.3).
-        close: Whether we shall close the client's connection. We say so on our own account when
-            the content ends with it, or the client is of 1.0.
+        response: The response of the upstream. The content must follow with the framing of
+            `client_framing`.
+        via: The pseudonym of this proxy in Via, a token.
+        client_minor: The minor version of the client's request. The response has version 1.1 in any
+            case (RFC 9112, section 2.3).
+        close: True if the client's connection will be closed. The close option is also sent if the
+            content ends with the connection, or the client uses HTTP/1.0.
     """
     framing = client_framing(response, client_minor)
     closes = close or client_minor < 1 or isinstance(framing, UntilClose)
-    # A tunnel ends by itself; the option would only lead clients astray.
+    # A tunnel has its own end; the close option would mislead clients.
     closes = closes and not response.opens_tunnel
     lines = [via_line(response.minor, via), *framing_line(framing)]
     lines += _connection_lines(response, closes)
@@ -113,7 +114,7 @@ def write_response(response: Response, *, via: bytes, client_minor: int, close: 
 
 
 def write_interim(response: Response, *, via: bytes, client_minor: int) -> bytes:
-    """Write an interim response; nothing for a client of 1.0 (RFC 9110, section 15.2)."""
+    """Return an interim response; empty for an HTTP/1.0 client (RFC 9110, section 15.2)."""
     return b"" if client_minor < 1 else _write(response, [via_line(response.minor, via)])
 
 
@@ -138,16 +139,17 @@ def _parse(head: bytes, method: bytes, limits: MessageLimits) -> Response:
 
 
 def _has_spaced_framing(head: bytes) -> bool:
-    """Tell whether whitespace stands between the name of a framing field and its colon.
+    """Return whether there is whitespace between the name of a framing field and its colon.
 
-    We drop the whitespace, as a proxy must (RFC 9112, section 5.1); others may drop the line.
+    TrayProxy drops the whitespace, as a proxy must (RFC 9112, section 5.1); other parsers may drop
+    the line.
     """
-    has_space = b" :" in head or b"\t:" in head  # The regular expression takes much longer.
+    has_space = b" :" in head or b"\t:" in head  # Much faster than the regular expression.
     return has_space and re.search(_SPACED_FRAMING, head) is not None
 
 
 def _keep_alive(minor: int, fields: Fields, framing: Framing) -> bool:
-    """Tell whether the connection persists (RFC 9112, sections 6.1 and 9.3)."""
+    """Return whether the connection persists (RFC 9112, sections 6.1 and 9.3)."""
     options = connection_options(fields)
     if b"close" in options or isinstance(framing, UntilClose):
         return False

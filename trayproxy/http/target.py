@@ -1,14 +1,15 @@
 """Request-targets (RFC 9112, section 3.2) and authorities (RFC 3986, section 3.2).
 
-Stricter than the grammar where leniency has been an attack and no honest client needs it: host
-names are made of letters, digits and ``-._~``, without percent-escapes; addresses in brackets are
-IPv6 addresses without a zone; user information is refused in http and https (RFC 9110, section
-4.2.4). Path and query are never touched, and may have any visible ASCII character but ``#``, and
-any octet above that: browsers send ``|`` and ``{`` as they are, other programs UTF-8 and Latin-1.
+The parser is stricter than the grammar where lenient parsing has enabled attacks and no legitimate
+client needs it: host names consist of letters, digits and ``-._~``, without percent-escapes;
+addresses in brackets are IPv6 addresses without a zone; user information is refused in http and
+https (RFC 9110, section 4.2.4). Path and query are never changed. They may contain any visible
+ASCII character except ``#``, and any octet above ASCII: browsers send ``|`` and ``{`` unescaped,
+and other programs send UTF-8 and Latin-1.
 
-Absolute-form may have any scheme that has an authority (RFC 9112, section 3.2.2): proxies fetch
-``ftp://`` and ``https://`` for their clients. What goes on has the scheme that came, always: a
-request that was meant to be encrypted never becomes one of ``http``.
+Absolute-form may have any scheme with an authority (RFC 9112, section 3.2.2): proxies fetch
+``ftp://`` and ``https://`` URLs for their clients. The scheme is forwarded unchanged: an https
+request never becomes an http request.
 """
 
 import enum
@@ -19,18 +20,19 @@ from ipaddress import AddressValueError, IPv6Address
 from trayproxy.http.errors import MessageError
 
 HTTP = b"http"
-"""The scheme that is spoken here."""
+"""The scheme implemented by TrayProxy itself."""
 
 _DEFAULT_PORTS = {b"http": 80, b"https": 443, b"ws": 80, b"wss": 443, b"ftp": 21, b"gopher": 70}
-"""By scheme (RFC 9110, section 4.2; RFC 6455, section 3; RFC 1738, sections 3.2 and 3.4)."""
+"""The default port of each scheme (RFC 9110, section 4.2; RFC 6455, section 3; RFC 1738, sections
+3.2 and 3.4)."""
 _UNKNOWN_PORT = 0
-# RFC 9110, section 4.2.4, and section 3 of RFC 6455, which takes http's authority over.
+# RFC 9110, section 4.2.4; RFC 6455, section 3 adopts the authority of http.
 _WITHOUT_USER = frozenset({b"http", b"https", b"ws", b"wss"})
 _MAX_HOST_LENGTH = 255
 _MAX_PORT = 65_535
 
 _SCHEME = re.compile(rb"([A-Za-z][0-9A-Za-z+.-]{0,31})://")
-# RFC 3986, section 3.2.1. A backslash would be a slash to some readers, and end the authority.
+# RFC 3986, section 3.2.1. Some parsers treat a backslash as a slash, which ends the authority.
 _USER = re.compile(rb"(?:[0-9A-Za-z._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@")
 _AUTHORITY_END = re.compile(rb"[/?#]|\Z")
 _HOST_AND_PORT = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z._~-]*))(?::([0-9]{0,5}))?")
@@ -47,11 +49,11 @@ class Form(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Whom to connect to.
+    """The host and port of a connection.
 
     Attributes:
         host: A name in lower case, otherwise as received; an IPv6 address without its brackets.
-        port: 1 to 65535; 0 if none was given and the scheme's own is not known here.
+        port: 1 to 65535; 0 if no port was given and the scheme has no known default port.
     """
 
     host: str
@@ -64,14 +66,14 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request is about. `repr` hides path and query: they may hold secrets.
+    """A request-target. `repr` hides path and query, which may contain secrets.
 
     Attributes:
-        form: As received.
-        authority: None in origin-form and asterisk-form.
-        path: Path and query, as received; empty where there is neither.
-        raw: All of it, as received.
-        scheme: Of absolute-form, in lower case.
+        form: The form as received.
+        authority: The authority; None in origin-form and asterisk-form.
+        path: Path and query as received; empty if there is neither.
+        raw: The entire request-target as received.
+        scheme: The scheme of absolute-form, in lower case.
         user: The user information of absolute-form as received, with its ``@``; usually empty.
     """
 
@@ -84,15 +86,15 @@ class Target:
 
 
 def parse_target(method: bytes, raw: bytes) -> Target:
-    """Read a request-target.
+    """Parse a request-target.
 
     Args:
-        method: CONNECT has a form of its own; only OPTIONS may have an asterisk.
-        raw: Visible ASCII and octets above it, as `heads.REQUEST_LINE` matches it.
+        method: The method. CONNECT has its own form, and only OPTIONS may have an asterisk.
+        raw: Visible ASCII and octets above it, as matched by `heads.REQUEST_LINE`.
 
     Raises:
-        MessageError: 400 it has none of the forms that a proxy is sent, or the authority is invalid
-            (RFC 9110, sections 4.2.1 and 9.3.6).
+        MessageError: 400 the form is not valid for a proxy, or the authority is invalid (RFC 9110,
+            sections 4.2.1 and 9.3.6).
     """
     if method == b"CONNECT":
         return Target(Form.AUTHORITY, _connect_authority(raw), raw=raw)
@@ -109,9 +111,9 @@ def parse_target(method: bytes, raw: bytes) -> Target:
 
 
 def is_host_field(value: bytes) -> bool:
-    """Tell whether this is a valid Host: a host, perhaps empty, and perhaps a port.
+    """Return whether this is a valid value of Host (RFC 9110, section 7.2).
 
-    RFC 9110, section 7.2.
+    A valid value is a host, possibly empty, and an optional port.
     """
     try:
         _split_authority(value)
@@ -121,18 +123,18 @@ def is_host_field(value: bytes) -> bool:
 
 
 def is_host_of(value: bytes, target: Target) -> bool:
-    """Tell whether this Host repeats the target's authority with its user information.
+    """Return whether this value of Host repeats the target's authority with its user information.
 
-    Programs that may have user information in a URL, of FTP, may copy it to Host.
+    Programs may copy the user information of an FTP URL to Host.
     """
     return bool(target.user) and target.raw.partition(b"://")[2] == value + target.path
 
 
 def host_field(target: Target) -> bytes:
-    """Return the Host that goes with this target (RFC 9112, section 3.2.2).
+    """Return the value of Host for this target (RFC 9112, section 3.2.2).
 
     Args:
-        target: In absolute-form or authority-form.
+        target: A target in absolute-form or authority-form.
     """
     assert target.authority
     if target.form is Form.AUTHORITY:
@@ -141,7 +143,7 @@ def host_field(target: Target) -> bytes:
 
 
 def raw_authority(authority: Authority) -> bytes:
-    """Return the authority with its port, as CONNECT has it (RFC 9112, section 3.2.3)."""
+    """Return the authority with its port, as in CONNECT (RFC 9112, section 3.2.3)."""
     return str(authority).encode("ascii")
 
 
@@ -159,7 +161,7 @@ def _absolute(raw: bytes, scheme: bytes, begin: int) -> Target:
     host, port = _split_authority(raw[begin : end.start()])
     if not host:
         raise MessageError(400, "the request-target has no host")
-    # An empty port is the default one (RFC 3986, section 6.2.3).
+    # An empty port is the default port (RFC 3986, section 6.2.3).
     authority = Authority(host, _default_port(scheme) if port is None else port)
     return Target(Form.ABSOLUTE, authority, raw[end.start() :], raw, scheme, user)
 
@@ -176,10 +178,10 @@ def _connect_authority(raw: bytes) -> Authority:
 
 
 def _split_authority(authority: bytes) -> tuple[str, int | None]:
-    """Split an authority into host, perhaps empty, and port, None where there are no digits."""
+    """Return the host, possibly empty, and the port, None without digits."""
     match = _HOST_AND_PORT.fullmatch(authority)
     if match is None:
-        # Says the same of user information, percent-escapes, zones, two ports and backslashes.
+        # The same text for user information, percent-escapes, zones, two ports and backslashes.
         raise MessageError(400, "the host or its port is invalid")
     address, name, digits = match.groups()
     host = _checked_address(address) if address else _checked_name(name)
