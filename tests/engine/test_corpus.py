@@ -278,7 +278,7 @@ def judge(outcome: Outcome, recorder: Recorder) -> None:
 
 
 @pytest.mark.parametrize("case", CLIENT_CASES, ids=by_id)
-def test_a_clients_octets_leave_as_the_corpus_says(
+def test_the_octets_of_a_client_are_forwarded_as_in_the_corpus(
     case: Case, engine: Running, recorder: Recorder, secret: Canary, echo: Echo
 ) -> None:
     engine.signs.direct = set(case.get("setup", {}).get("bypass", ()))
@@ -520,7 +520,7 @@ def upstream_engine(recorder: Recorder) -> Iterator[Running]:
 
 
 @pytest.mark.parametrize("case", UPSTREAM_CASES, ids=by_id)
-def test_an_upstreams_octets_reach_the_client_as_the_corpus_says(
+def test_the_octets_of_an_upstream_are_forwarded_as_in_the_corpus(
     case: Case, upstream_engine: Running, recorder: Recorder, secret: Canary, echo: Echo
 ) -> None:
     engine = upstream_engine

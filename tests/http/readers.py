@@ -34,7 +34,7 @@ def with_ascii_targets(octets: bytes) -> bytes:
     )
 
 
-def _as_it_was(octets: bytes, target: bytes) -> bytes:
+def _original_target(octets: bytes, target: bytes) -> bytes:
     """Return the target as it was before `with_ascii_targets`."""
     line = _REQUEST_LINE.search(octets)
     return line[2] if line and _ABOVE_ASCII.sub(b"~", line[2]) == target else target
@@ -47,7 +47,7 @@ def h11_request(octets: bytes) -> Reading:
     event = _h11_next(connection)
     if not isinstance(event, h11.Request):
         raise RefusedError("incomplete")
-    start = (event.method, _as_it_was(octets, event.target))
+    start = (event.method, _original_target(octets, event.target))
     return Reading(start, tuple(event.headers), _h11_body(connection))
 
 
@@ -126,7 +126,7 @@ def llhttp_request(octets: bytes) -> Reading:
     _llhttp_feed(parser, with_ascii_targets(octets))
     if not events.complete:
         raise RefusedError("incomplete")
-    start = (parser.get_method(), _as_it_was(octets, events.target))
+    start = (parser.get_method(), _original_target(octets, events.target))
     return Reading(start, tuple(events.fields), events.body)
 
 

@@ -2,7 +2,7 @@
 
 Messages are put together from well-formed and malformed parts. Where both other readers refuse one,
 so do we; where both accept one, we read the same, or refuse it because of one of the rules that
-they leave to others: `OURS_ALONE` says which.
+they leave to others: `STRICTER_RULES` says which.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ from trayproxy.http.request import parse_request, write_request
 from trayproxy.http.response import parse_response, write_response
 
 VIA = b"tray-5f0c"
-OURS_ALONE = {
+STRICTER_RULES = {
     "Host is invalid",
     "Max-Forwards is invalid",
     "the HTTP version is not 1.0 or 1.1",
@@ -78,7 +78,7 @@ def read_response(octets: bytes) -> Reading:
     return Reading(start, fields, b"".join(pieces))
 
 
-def is_sure(octets: bytes) -> bool:
+def is_connection_reused(octets: bytes) -> bool:
     """Tell whether the connection would be used again behind this response to a GET."""
     end = find_response_head(octets)
     response = parse_response(octets[:end], b"GET")
@@ -118,7 +118,7 @@ def compare(read: Reader, octets: bytes, others: tuple[Reader, Reader]) -> None:
     elif one == two and not refusal:
         assert ours == one
     elif one == two:
-        assert refusal in OURS_ALONE
+        assert refusal in STRICTER_RULES
 
 
 METHODS = st.sampled_from([b"GET", b"POST"] * 5 + [b"OPTIONS", b"TRACE", b"G(T", b"", b" GET"])
@@ -225,14 +225,14 @@ def message(draw: st.DrawFn, start: bytes) -> bytes:
 @settings(max_examples=500, deadline=None)
 @given(requests())
 @example(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
-def test_requests_are_read_as_h11_and_llhttp_read_them(octets: bytes) -> None:
+def test_requests_are_parsed_like_h11_and_llhttp(octets: bytes) -> None:
     compare(read_request, octets, (h11_request, llhttp_request))
 
 
 @settings(max_examples=500, deadline=None)
 @given(responses())
 @example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
-def test_responses_are_read_as_h11_and_llhttp_read_them(octets: bytes) -> None:
+def test_responses_are_parsed_like_h11_and_llhttp(octets: bytes) -> None:
     if b" :" in octets or b"\t:" in octets:
         return  # A proxy removes that space (RFC 9112, section 5.1); these two are no proxies.
     others = (h11_response, llhttp_response)
@@ -246,7 +246,7 @@ def test_responses_are_read_as_h11_and_llhttp_read_them(octets: bytes) -> None:
         return
     # Read by us alone, by leniency: then nothing behind it is taken for another response, and what
     # the client gets is understood by everybody as we understood it.
-    assert not is_sure(octets)
+    assert not is_connection_reused(octets)
     written = rewritten(octets)
     for other in others:
         reading = other(written)
@@ -288,7 +288,7 @@ def well_formed_requests(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=500, deadline=None)
 @given(well_formed_requests(), st.booleans())
-def test_a_written_request_is_read_by_others_and_written_the_same_again(
+def test_a_written_request_is_accepted_by_other_parsers_and_stable(
     octets: bytes, direct: bool
 ) -> None:
     try:
@@ -340,7 +340,7 @@ def well_formed_responses(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=500, deadline=None)
 @given(well_formed_responses(), st.integers(0, 1), st.booleans())
-def test_a_written_response_is_read_by_others_and_written_the_same_again(
+def test_a_written_response_is_accepted_by_other_parsers_and_stable(
     octets: bytes, client_minor: int, close: bool
 ) -> None:
     try:
@@ -360,7 +360,7 @@ def test_a_written_response_is_read_by_others_and_written_the_same_again(
 
 @settings(max_examples=500, deadline=None)
 @given(requests() | responses(), st.lists(st.tuples(st.integers(0, 200), st.binary(max_size=3))))
-def test_no_octets_raise_anything_but_a_refusal(
+def test_any_octets_raise_only_message_errors(
     octets: bytes, edits: list[tuple[int, bytes]]
 ) -> None:
     for position, inserted in edits:

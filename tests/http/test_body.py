@@ -52,21 +52,21 @@ def test_a_length_of_zero_is_complete_at_once() -> None:
     assert request_body_reader(Length(0)).done
 
 
-def test_counted_content_ends_where_it_says() -> None:
+def test_counted_content_ends_after_its_length() -> None:
     body = request_body_reader(Length(5))
     assert feed(body, b"he", b"lloGET") == (b"hello", b"GET")
     assert body.done
     body.eof()
 
 
-def test_counted_content_is_handed_on_as_it_came() -> None:
+def test_counted_content_is_not_copied() -> None:
     data = b"x" * 1000
     pieces, taken = request_body_reader(Length(10**19)).feed(data)
     assert pieces[0] is data
     assert taken == 1000
 
 
-def test_unframed_content_ends_with_the_connection() -> None:
+def test_unframed_content_ends_when_the_connection_closes() -> None:
     body = request_body_reader(UntilClose())
     assert feed(body, b"he", b"", b"llo") == (b"hello", b"")
     assert not body.done
@@ -88,7 +88,7 @@ def test_unframed_content_ends_with_the_connection() -> None:
 @pytest.mark.parametrize(
     ("reader", "status"), [(request_body_reader, 400), (response_body_reader, 502)]
 )
-def test_an_early_end_is_noticed_r_044(
+def test_an_early_end_is_an_error_r_044(
     framing: Framing, part: bytes, reader: Callable[[Framing], Body], status: int
 ) -> None:
     body = reader(framing)
@@ -161,7 +161,7 @@ def test_malformed_chunks_are_refused_r_046(data: bytes) -> None:
         assert refused.value.status == 400
 
 
-def test_what_came_before_a_malformed_chunk_is_handed_out_first() -> None:
+def test_content_before_a_malformed_chunk_is_returned_first() -> None:
     body = response_body_reader(Chunked())
     assert feed(body, b"5\r\nhello\r\n") == (b"hello", b"")
     with pytest.raises(MessageError) as refused:
@@ -169,7 +169,7 @@ def test_what_came_before_a_malformed_chunk_is_handed_out_first() -> None:
     assert refused.value.status == 502
 
 
-def test_extensions_and_trailers_are_bounded_r_046() -> None:
+def test_extensions_and_trailers_are_limited_r_046() -> None:
     limits = MessageLimits(chunk_line=20, trailers=20, lines=2)
     chunked(b"1;" + b"e" * 16 + b"\r\n", limits=limits)
     chunked(b"0\r\nX: " + b"t" * 13 + b"\r\n", b"\r\n"[:0], limits=limits)
@@ -193,7 +193,7 @@ def test_trailers_are_kept_apart_r_047() -> None:
     assert write_last_chunk(body.trailers) == b"0\r\nX-Sum: 9\r\n\r\n"
 
 
-def test_data_within_a_chunk_is_handed_on_as_it_came() -> None:
+def test_data_within_a_chunk_is_not_copied() -> None:
     body, _, _ = chunked(b"100000\r\n")
     data = b"x" * 65536
     for _ in range(16):
@@ -204,7 +204,7 @@ def test_data_within_a_chunk_is_handed_on_as_it_came() -> None:
     assert body.done
 
 
-def test_an_empty_chunk_is_not_written_since_it_would_be_the_last() -> None:
+def test_an_empty_chunk_is_not_written() -> None:
     assert write_chunk(b"") == b""
     assert write_chunk(memoryview(b"0123456789")) == b"a\r\n0123456789\r\n"
     assert write_last_chunk(Fields()) == b"0\r\n\r\n"
@@ -236,7 +236,7 @@ def test_decoding_does_not_depend_on_how_octets_are_split(
 
 @settings(max_examples=200, deadline=None)
 @given(SIZES)
-def test_what_is_written_is_read_by_others(chunks: list[bytes]) -> None:
+def test_written_chunks_are_accepted_by_other_parsers(chunks: list[bytes]) -> None:
     written = b"".join(map(write_chunk, chunks)) + write_last_chunk(parse_fields([b"X: y"]))
     assert feed(request_body_reader(Chunked()), written) == (b"".join(chunks), b"")
     for read in (h11_request, llhttp_request):

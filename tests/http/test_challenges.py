@@ -41,7 +41,7 @@ def test_scheme_and_names_are_in_any_case_and_the_realm_quoted_or_not_r_081(valu
     assert only(value) == BASIC
 
 
-def test_several_challenges_stand_in_one_line_or_in_several_r_081() -> None:
+def test_several_challenges_may_be_in_one_line_or_in_several_r_081() -> None:
     one = parse(b'Negotiate, NTLM, Digest realm="d", nonce="n", Basic realm="corp"')
     several = parse(b"Negotiate", b"NTLM", b'Digest realm="d", nonce="n"', b'Basic realm="corp"')
     assert one == several
@@ -50,7 +50,7 @@ def test_several_challenges_stand_in_one_line_or_in_several_r_081() -> None:
     assert one[3] == BASIC
 
 
-def test_a_line_may_go_on_with_the_scheme_before_rfc9110_5_3() -> None:
+def test_a_line_may_continue_the_previous_challenge_rfc9110_5_3() -> None:
     assert only(b'Digest realm="d",', b'nonce="n"').params == (("realm", "d"), ("nonce", "n"))
 
 
@@ -59,7 +59,7 @@ def test_commas_and_schemes_in_quotes_are_text_r_081() -> None:
     assert only(value).realm == 'a, Digest realm="b", nonce="n"'
 
 
-def test_an_unknown_scheme_is_read_over_with_its_parameters_r_081() -> None:
+def test_an_unknown_scheme_is_skipped_with_its_parameters_r_081() -> None:
     newauth, basic = parse(
         b'Newauth realm="apps", type=1, title="Login to \\"apps\\"", Basic realm="corp"'
     )
@@ -94,13 +94,13 @@ def test_a_comma_in_a_list_value_of_a_real_proxy() -> None:
         (b"Negotiate a b", "a b"),
     ],
 )
-def test_a_token_or_what_stands_in_its_place_is_kept(value: bytes, token68: str) -> None:
+def test_a_token_or_the_text_in_its_place_is_kept(value: bytes, token68: str) -> None:
     challenge = parse(value)[0]
     assert challenge.token68 == token68
     assert challenge.params == ()
 
 
-def test_squids_unescaped_realm_is_understood() -> None:
+def test_the_unescaped_realm_of_squid_is_parsed() -> None:
     value = 'Basic realm="Ümlaut "q" \\ realm"'.encode()
     assert only(value).realm == 'Ümlaut "q"  realm'
     charset = only(value + b', charset="UTF-8"')
@@ -121,14 +121,16 @@ def test_squids_unescaped_realm_is_understood() -> None:
         (b"Basic realm=My Proxy", (("realm", "My"),)),
     ],
 )
-def test_what_can_be_understood_is(value: bytes, params: tuple[tuple[str, str], ...]) -> None:
+def test_malformed_challenges_are_parsed_as_far_as_possible(
+    value: bytes, params: tuple[tuple[str, str], ...]
+) -> None:
     assert only(value).params == params
 
 
 @pytest.mark.parametrize(
     "value", [b"", b" ", b",,", b"=", b'"', b'realm="x"', b"a=b, c=d", b'"Basic realm=x"', b"\xe9"]
 )
-def test_nothing_is_offered_by_garbage(value: bytes) -> None:
+def test_garbage_offers_no_challenge(value: bytes) -> None:
     assert parse(value) == ()
 
 
@@ -140,7 +142,7 @@ def test_nothing_is_offered_by_garbage(value: bytes) -> None:
         b'Basic realm=x Digest nonce="n"',
     ],
 )
-def test_no_scheme_is_taken_from_within_another_ones_text(value: bytes) -> None:
+def test_no_scheme_is_parsed_from_the_text_of_another(value: bytes) -> None:
     assert {challenge.scheme for challenge in parse(value)} == {"basic"}
 
 
@@ -152,14 +154,14 @@ def test_the_realm_is_utf_8_for_people_and_octets_for_digest() -> None:
     assert only(b"Basic").param("realm") is None
 
 
-def test_the_last_challenge_that_is_read_has_all_its_parameters() -> None:
+def test_the_last_parsed_challenge_has_all_its_parameters() -> None:
     value = b", ".join([b'S realm="a"'] * 31 + [b'Last realm="b", x=1, y=2', b"More z=3"])
     challenges = parse(value)
     assert len(challenges) == 32
     assert challenges[-1] == Challenge("last", (("realm", "b"), ("x", "1"), ("y", "2")))
 
 
-def test_challenges_and_parameters_are_bounded() -> None:
+def test_the_number_of_challenges_and_parameters_is_limited() -> None:
     assert len(parse(b"A," * 1000)) == 32
     params = b",".join(b"p%d=1" % i for i in range(1000))
     assert len(only(b"A " + params).params) == 32
@@ -170,7 +172,7 @@ def test_tokens_are_not_in_the_repr() -> None:
 
 
 @pytest.mark.parametrize("path", RAW_407, ids=lambda path: path.stem)
-def test_the_407_of_a_real_proxy_offers_what_it_is_named_after(path: Path) -> None:
+def test_the_407_of_a_real_proxy_offers_the_schemes_of_its_file_name(path: Path) -> None:
     octets = path.read_bytes()
     response = parse_response(octets[: octets.index(b"\r\n\r\n") + 4], b"GET")
     assert response.status in (401, 407)
@@ -186,7 +188,7 @@ def test_the_407_of_a_real_proxy_offers_what_it_is_named_after(path: Path) -> No
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=3))
-def test_no_octets_raise(values: list[bytes]) -> None:
+def test_any_octets_are_parsed_without_an_exception(values: list[bytes]) -> None:
     for challenge in parse_challenges(values):
         assert challenge.scheme == challenge.scheme.lower()
         challenge.realm.encode("utf-8")
@@ -200,7 +202,7 @@ NAME = TOKEN.map(str.lower)
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(TOKEN, st.dictionaries(NAME, TEXT, max_size=3)), max_size=3))
-def test_well_formed_challenges_are_read_back(offers: list[tuple[str, dict[str, str]]]) -> None:
+def test_well_formed_challenges_round_trip(offers: list[tuple[str, dict[str, str]]]) -> None:
     expected = tuple(Challenge(scheme.lower(), tuple(params.items())) for scheme, params in offers)
     value = ", ".join(
         f"{scheme} " + ", ".join(f"{name}={quoted(text)}" for name, text in params.items())

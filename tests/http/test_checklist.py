@@ -25,7 +25,7 @@ LINES = (
 
 
 @pytest.mark.parametrize("number", LINES)
-def test_each_line_of_the_checklist_has_a_test_that_names_it(number: int) -> None:
+def test_each_line_of_the_checklist_has_a_test_with_its_number(number: int) -> None:
     name = re.compile(rf"^def test_\w*_r_{number:03}(?:_r_\d{{3}})*\(", re.MULTILINE)
     assert any(name.search(path.read_text("utf-8")) for path in TESTS.rglob("test_*.py"))
 
@@ -43,7 +43,7 @@ def test_each_line_of_the_checklist_has_a_test_that_names_it(number: int) -> Non
         b"\xff\xfe",
     ],
 )
-def test_octets_are_split_before_anything_is_decoded_r_001(octets: bytes) -> None:
+def test_octets_are_split_before_decoding_r_001(octets: bytes) -> None:
     line = b"X: a" + octets + b"Content-Length: 5"
     request = parse_request(b"GET http://a/ HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n")
     assert request.fields.lines == ((b"Host", b"a"), (b"X", line[3:]))
@@ -99,7 +99,7 @@ def test_a_bare_lf_is_refused_everywhere_r_003(place: str) -> None:
         b"HTTP/1.1 200 OK\r\nX: y%b\r\n\r\n",
     ],
 )
-def test_an_answer_with_a_bare_cr_is_a_502_r_002(head: bytes) -> None:
+def test_a_response_with_a_bare_cr_is_a_502_r_002(head: bytes) -> None:
     with pytest.raises(MessageError) as refused:
         read_response(head % b"\r")
     assert refused.value.status == 502
@@ -113,7 +113,7 @@ def test_an_answer_with_a_bare_cr_is_a_502_r_002(head: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nX: y\nz\r\n\r\n",
     ],
 )
-def test_an_answer_that_a_bare_lf_cuts_in_a_bad_place_is_a_502_r_003(head: bytes) -> None:
+def test_a_response_with_a_misplaced_bare_lf_is_a_502_r_003(head: bytes) -> None:
     with pytest.raises(MessageError) as refused:
         read_response(head)
     assert refused.value.status == 502
@@ -132,7 +132,7 @@ def test_an_answer_that_a_bare_lf_cuts_in_a_bad_place_is_a_502_r_003(head: bytes
         b"5\r\nhello\r\n0\r\nX: a\rb\r\n\r\n",
     ],
 )
-def test_so_are_chunks_with_one_r_002_r_003(octets: bytes) -> None:
+def test_chunks_with_a_bare_cr_or_lf_are_refused_r_002_r_003(octets: bytes) -> None:
     with pytest.raises(MessageError):
         ChunkedBody().feed(octets)
 
@@ -160,7 +160,7 @@ def test_a_host_name_is_neither_completed_nor_shortened_r_026(host: str) -> None
 
 
 @pytest.mark.parametrize("port", [1, 22, 25, 443, 8443, 65_535])
-def test_which_ports_may_be_reached_is_the_upstreams_to_say_r_031(port: int) -> None:
+def test_any_port_may_be_reached_r_031(port: int) -> None:
     """The list of RFC 9110, section 9.3.6 is for those who serve strangers. Who uses this proxy may
     connect anywhere without it, and the company's proxy has its list."""
     octets = f"CONNECT a:{port} HTTP/1.1\r\nHost: a:{port}\r\n\r\n".encode()
@@ -171,7 +171,7 @@ def test_which_ports_may_be_reached_is_the_upstreams_to_say_r_031(port: int) -> 
 
 
 @pytest.mark.parametrize("status", [200, 206, 404, 502])
-def test_what_the_upstream_says_of_its_sign_in_ends_here_r_057(status: int) -> None:
+def test_authentication_fields_of_the_upstream_are_not_forwarded_r_057(status: int) -> None:
     lines = (
         b'PROXY-AUTHENTICATE: Digest realm="x", nonce="y"',
         b"Proxy-Authentication-Info: nextnonce=z",

@@ -66,7 +66,7 @@ def octets_of(case: dict[str, Any], text: str) -> bytes:
 
 
 @dataclass
-class Outcome:
+class RequestOutcome:
     """What became of a client's octets: the word of the corpus, and what went upstream."""
 
     word: str = "none"
@@ -108,9 +108,9 @@ def rewrite_body(body: Body, content: bytes) -> bytes:
     )
 
 
-def forward(octets: bytes, piecewise: bool) -> Outcome:
+def forward(octets: bytes, piecewise: bool) -> RequestOutcome:
     """Do with a client's octets what the engine does, without a network."""
-    outcome = Outcome()
+    outcome = RequestOutcome()
     while octets and not outcome.closes:
         try:
             end = find(find_head, octets, piecewise)
@@ -124,7 +124,7 @@ def forward(octets: bytes, piecewise: bool) -> Outcome:
             break
         octets = octets[end:]
         outcome.closes = not request.keep_alive
-        word = answered_by_us(request)
+        word = answered_locally(request)
         if word:
             outcome.word = word
             break
@@ -139,7 +139,7 @@ def forward(octets: bytes, piecewise: bool) -> Outcome:
 
 
 def forward_body(
-    request: Request, head: bytes, octets: bytes, piecewise: bool, outcome: Outcome
+    request: Request, head: bytes, octets: bytes, piecewise: bool, outcome: RequestOutcome
 ) -> tuple[str, bytes]:
     body = request_body_reader(request.framing)
     try:
@@ -153,7 +153,7 @@ def forward_body(
     return "forward-normalised", octets[taken:]
 
 
-def answered_by_us(request: Request) -> str | None:
+def answered_locally(request: Request) -> str | None:
     """Tell what the engine answers by itself; what exactly, in origin-form, is its business."""
     if request.target.form in (Form.ORIGIN, Form.ASTERISK):
         return "reject-400"
@@ -182,7 +182,9 @@ def check_head(head: bytes) -> None:
 
 @pytest.mark.parametrize("piecewise", [False, True], ids=["whole", "octets"])
 @pytest.mark.parametrize("case", CLIENT_CASES, ids=lambda case: str(case["id"]))
-def test_a_clients_octets_leave_as_the_corpus_says(case: dict[str, Any], piecewise: bool) -> None:
+def test_the_octets_of_a_client_are_forwarded_as_in_the_corpus(
+    case: dict[str, Any], piecewise: bool
+) -> None:
     octets = octets_of(case, case["bytes"])
     outcome = forward(octets, piecewise)
     allowed = {case["expect"], *case["accept"]}
@@ -200,7 +202,7 @@ def test_a_clients_octets_leave_as_the_corpus_says(case: dict[str, Any], piecewi
 
 
 @pytest.mark.parametrize("case", CLIENT_CASES, ids=lambda case: str(case["id"]))
-def test_two_other_readers_accept_every_octet_sent_upstream(case: dict[str, Any]) -> None:
+def test_two_other_parsers_accept_all_octets_sent_upstream(case: dict[str, Any]) -> None:
     outcome = forward(octets_of(case, case["bytes"]), piecewise=False)
     bodies = outcome.bodies or [b""]
     for head, message, body in zip(outcome.heads, outcome.sent, bodies, strict=False):
@@ -232,7 +234,7 @@ UPSTREAM_CASES = [
 
 
 @dataclass
-class Answer:
+class ResponseOutcome:
     """What became of an upstream's octets: the word of the corpus, and what the client got."""
 
     word: str
@@ -244,11 +246,11 @@ class Answer:
     sent: bytes = b""
 
 
-def answer(case: dict[str, Any], request: Request) -> Answer:
+def forward_response(case: dict[str, Any], request: Request) -> ResponseOutcome:
     """Do with an upstream's octets what the engine does, without a network."""
     octets = octets_of(case, case["bytes"])
     piecewise = case.get("split") == "bytes"
-    result = Answer("504" if case.get("hang") else "502")
+    result = ResponseOutcome("504" if case.get("hang") else "502")
     while True:
         try:
             end = find(find_response_head, octets, piecewise)
@@ -272,11 +274,11 @@ def answer(case: dict[str, Any], request: Request) -> Answer:
     if response.status == 101 or response.opens_tunnel:
         result.word = "tunnel"
         return result
-    answer_body(response, octets, result)
+    forward_response_body(response, octets, result)
     return result
 
 
-def answer_body(response: Response, octets: bytes, result: Answer) -> None:
+def forward_response_body(response: Response, octets: bytes, result: ResponseOutcome) -> None:
     body = response_body_reader(response.framing)
     try:
         result.body, _ = feed(body, octets, piecewise=False)
@@ -288,7 +290,7 @@ def answer_body(response: Response, octets: bytes, result: Answer) -> None:
     result.sent = result.head + rewrite_body(body, result.body)
 
 
-def check_answer(case: dict[str, Any], result: Answer) -> None:
+def check_response(case: dict[str, Any], result: ResponseOutcome) -> None:
     allowed = {case["expect"], *case["accept"]}
     word = result.word
     if any(a.startswith("auth:") or a == "407" for a in allowed):
@@ -308,10 +310,10 @@ def check_answer(case: dict[str, Any], result: Answer) -> None:
 
 
 @pytest.mark.parametrize("case", UPSTREAM_CASES, ids=lambda case: str(case["id"]))
-def test_an_upstreams_octets_reach_the_client_as_the_corpus_says(case: dict[str, Any]) -> None:
+def test_the_octets_of_an_upstream_are_forwarded_as_in_the_corpus(case: dict[str, Any]) -> None:
     request = parse_request(TRIGGERS[case["trigger"]])
-    result = answer(case, request)
-    check_answer(case, result)
+    result = forward_response(case, request)
+    check_response(case, result)
     client = case.get("client", {})
     answered = not case["expect"].startswith("auth:") and result.word in ("forward", "tunnel")
     if answered and result.response:
@@ -328,9 +330,9 @@ def test_an_upstreams_octets_reach_the_client_as_the_corpus_says(case: dict[str,
 
 
 @pytest.mark.parametrize("case", UPSTREAM_CASES, ids=lambda case: str(case["id"]))
-def test_two_other_readers_accept_every_octet_sent_to_the_client(case: dict[str, Any]) -> None:
+def test_two_other_parsers_accept_all_octets_sent_to_the_client(case: dict[str, Any]) -> None:
     request = parse_request(TRIGGERS[case["trigger"]])
-    result = answer(case, request)
+    result = forward_response(case, request)
     if not result.response or not result.sent:
         return
     status = b"%d" % result.response.status

@@ -17,7 +17,7 @@ def status_of(buffer: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> int:
     return refused.value.status
 
 
-def test_a_head_ends_behind_its_empty_line() -> None:
+def test_a_head_ends_after_its_empty_line() -> None:
     assert find_head(GET + b"surplus") == len(GET)
     assert find_response_head(OK + b"surplus") == len(OK)
 
@@ -71,7 +71,7 @@ def test_many_empty_lines_are_refused_r_004() -> None:
         b"GET http://a/\r",
     ],
 )
-def test_what_cannot_become_a_request_is_refused_at_once_r_006(buffer: bytes) -> None:
+def test_octets_that_cannot_become_a_request_are_refused_at_once_r_006(buffer: bytes) -> None:
     if buffer.endswith(b"/\r"):
         buffer += b"X"
     assert status_of(buffer) == 400
@@ -88,7 +88,7 @@ def test_what_cannot_become_a_request_is_refused_at_once_r_006(buffer: bytes) ->
         b"HTTP/1.1 20\r\n",
     ],
 )
-def test_what_cannot_become_a_response_is_refused_at_once_r_006(buffer: bytes) -> None:
+def test_octets_that_cannot_become_a_response_are_refused_at_once_r_006(buffer: bytes) -> None:
     if buffer == b"HTTP/2":
         assert find_response_head(buffer) is None
         buffer += b".0 200 OK\r\n"
@@ -135,7 +135,7 @@ def test_only_whole_heads_are_split(head: bytes) -> None:
         split_head(head)
 
 
-def test_each_call_looks_at_new_octets_only() -> None:
+def test_each_call_searches_only_new_octets() -> None:
     # What was seen is replaced by octets that every check refuses: if one of them were looked at
     # again, a call would answer otherwise. Thus n octets one by one cost n looks. The first line is
     # kept, since finding its end is one memchr over 16 KiB at most.
@@ -164,7 +164,7 @@ def find_and_split(buffer: bytes, limits: MessageLimits) -> list[bytes]:
 
 @pytest.mark.parametrize("junk", [b"\rX", b"\r\r", b"a\n", b"\x00"])
 @pytest.mark.parametrize("cut", range(3))
-def test_what_no_head_has_is_seen_at_once_wherever_the_reads_are_cut(junk: bytes, cut: int) -> None:
+def test_invalid_octets_are_found_at_once_for_any_split_of_the_reads(junk: bytes, cut: int) -> None:
     line = b"GET http://a/ HTTP/1.1\r\nX: a"
     buffer = bytearray(line + junk[:cut])
     if cut < len(junk):

@@ -26,7 +26,7 @@ from trayproxy.http.hop_by_hop import (
         ((b"tray-5f0c",), False),
     ],
 )
-def test_our_own_name_in_via_is_a_loop_r_055(via: tuple[bytes, ...], passed: bool) -> None:
+def test_the_own_pseudonym_in_via_is_a_loop_r_055(via: tuple[bytes, ...], passed: bool) -> None:
     fields = parse_fields([b"Via: " + value for value in via])
     assert is_loop(fields, b"tray-5f0c") is passed
 
@@ -73,31 +73,31 @@ NOT_IN_TRAILERS = (
 
 
 @pytest.mark.parametrize("name", [*HOP_BY_HOP, *NOT_IN_TRAILERS])
-def test_each_of_these_is_dropped_from_trailers_r_047(name: bytes) -> None:
+def test_each_forbidden_trailer_is_dropped_r_047(name: bytes) -> None:
     for spelt in (name, name.lower(), name.upper()):
         trailers = parse_fields([b"X-Before: 1", spelt + b": x", b"X-After: 2"])
         assert forwarded_trailers(trailers).lines == ((b"X-Before", b"1"), (b"X-After", b"2"))
 
 
 @pytest.mark.parametrize("name", [b"ETag", b"Server-Timing", b"Digest", b"Expires", b"X-Sum"])
-def test_other_trailers_go_on(name: bytes) -> None:
+def test_other_trailers_are_forwarded(name: bytes) -> None:
     assert forwarded_trailers(parse_fields([name + b": x"])).lines == ((name, b"x"),)
 
 
 @pytest.mark.parametrize("name", HOP_BY_HOP)
-def test_each_of_these_ends_at_this_hop_r_050(name: bytes) -> None:
+def test_each_hop_by_hop_field_is_removed_r_050(name: bytes) -> None:
     for spelt in (name, name.lower(), name.upper()):
         fields = parse_fields([b"A: 1", spelt + b": x", b"B: 2"])
         assert end_to_end(fields) == [(b"A", b"1"), (b"B", b"2")]
 
 
-def test_what_connection_names_ends_at_this_hop_too_and_nothing_else() -> None:
+def test_only_fields_named_by_connection_are_removed_in_addition() -> None:
     fields = parse_fields([b"Connection: a, ,B", b"A: 1", b"b: 2", b"C: 3", b"D: 4", b"Via: 5"])
     assert end_to_end(fields) == [(b"C", b"3"), (b"D", b"4"), (b"Via", b"5")]
     assert end_to_end(fields, frozenset({b"d"})) == [(b"C", b"3"), (b"Via", b"5")]
 
 
-def test_options_are_those_of_both_fields_in_lower_case() -> None:
+def test_connection_options_come_from_both_fields_in_lower_case() -> None:
     fields = parse_fields([b"Connection: Close, x", b"Proxy-Connection: Keep-Alive"])
     assert connection_options(fields) == {b"close", b"x", b"keep-alive"}
     assert connection_options(parse_fields([])) == frozenset()
@@ -116,12 +116,12 @@ def test_options_are_those_of_both_fields_in_lower_case() -> None:
         ((b"Connection: upgrade",), 1, ()),
     ],
 )
-def test_upgrade_needs_connection_and_1_1_r_060(
+def test_upgrade_needs_the_connection_option_and_http_1_1_r_060(
     lines: tuple[bytes, ...], minor: int, protocols: tuple[bytes, ...]
 ) -> None:
     assert upgrade_protocols(parse_fields(lines), minor) == protocols
 
 
-def test_via_names_the_version_that_came() -> None:
+def test_via_names_the_received_version() -> None:
     assert via_line(0, b"me") == (b"Via", b"1.0 me")
     assert via_line(1, b"me") == (b"Via", b"1.1 me")

@@ -42,7 +42,7 @@ ENDS = (b"\r\n", b"\n")
 
 
 @pytest.mark.parametrize("ends", list(product(ENDS, repeat=4)))
-def test_each_line_of_an_answer_may_end_with_a_bare_lf_r_003(ends: tuple[bytes, ...]) -> None:
+def test_each_line_of_a_response_may_end_with_a_bare_lf_r_003(ends: tuple[bytes, ...]) -> None:
     lines = (b"HTTP/1.1 200 OK", b"X-A: b", b"Content-Length: 2", b"")
     octets = b"".join(line + end for line, end in zip(lines, ends, strict=True)) + b"ok\n\n"
     response, rest = read(octets)
@@ -54,7 +54,7 @@ def test_each_line_of_an_answer_may_end_with_a_bare_lf_r_003(ends: tuple[bytes, 
     )
 
 
-def test_the_first_empty_line_ends_the_head_whatever_line_end_it_has() -> None:
+def test_the_first_empty_line_ends_the_head_with_any_line_end() -> None:
     for first, second in ((b"\n\n", b"\r\n\r\n"), (b"\r\n\n", b"\n\n"), (b"\n\r\n", b"\n\n")):
         response, rest = read(b"HTTP/1.1 200 OK\r\nX: a" + first + b"Y: b" + second)
         assert response.fields.lines == ((b"X", b"a"),)
@@ -64,7 +64,7 @@ def test_the_first_empty_line_ends_the_head_whatever_line_end_it_has() -> None:
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("blanks", [b" ", b"\t", b" \t  "])
-def test_a_folded_line_is_one_line_r_012(end: bytes, blanks: bytes) -> None:
+def test_a_folded_line_is_joined_r_012(end: bytes, blanks: bytes) -> None:
     octets = end.join(
         (
             b"HTTP/1.1 407 No",
@@ -97,12 +97,12 @@ def test_nothing_continues_the_status_line_r_005() -> None:
 
 
 @pytest.mark.parametrize("octets", [b"HTTP/1.1 200 OK\r\nX: a\rb\n\n", b"HTTP/1.1 200 OK\r\r\n\n"])
-def test_a_bare_cr_stays_refused_r_002(octets: bytes) -> None:
+def test_a_bare_cr_is_still_refused_r_002(octets: bytes) -> None:
     with pytest.raises(MessageError):
         read(octets)
 
 
-def test_empty_lines_in_front_of_an_answer_may_be_bare_lf_but_not_many() -> None:
+def test_a_few_empty_lines_before_a_response_may_be_bare_lf() -> None:
     assert read(b"\n\r\n\nHTTP/1.1 204 No Content\n\n")[0].status == 204
     assert find_response_head(b"\n" * DEFAULT_LIMITS.empty_lines) is None
     with pytest.raises(MessageError, match="empty lines"):
@@ -110,20 +110,20 @@ def test_empty_lines_in_front_of_an_answer_may_be_bare_lf_but_not_many() -> None
 
 
 @pytest.mark.parametrize("octets", [b"\n", b"GET http://a/ HTTP/1.1\nHost: a\n\n"])
-def test_requests_are_read_as_strictly_as_ever_r_003(octets: bytes) -> None:
+def test_requests_are_still_parsed_strictly_r_003(octets: bytes) -> None:
     with pytest.raises(MessageError):
         find_head(octets)
 
 
 @pytest.mark.parametrize("line", [b"X: a\n", b"X: a\r\n b\r\n"])
-def test_no_request_has_a_bare_lf_or_a_folded_line(line: bytes) -> None:
+def test_a_request_with_a_bare_lf_or_a_folded_line_is_refused(line: bytes) -> None:
     octets = b"GET http://a/ HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n"
     with pytest.raises(MessageError):
         parse_request(octets)
 
 
 @pytest.mark.parametrize(
-    ("octets", "is_plain"),
+    ("octets", "is_unambiguous"),
     [
         (b"2\r\nok\r\n0\r\nX: y\r\n\r\n", True),
         (b"2;a=b\r\nok\r\n0\r\nX: y\r\n\r\n", True),
@@ -140,7 +140,9 @@ def test_no_request_has_a_bare_lf_or_a_folded_line(line: bytes) -> None:
         (b"2\nok\n0\nX:\n\ty\n\n", False),
     ],
 )
-def test_chunks_of_an_answer_may_have_blanks_and_bare_lf(octets: bytes, is_plain: bool) -> None:
+def test_chunks_of_a_response_may_have_blanks_and_bare_lf(
+    octets: bytes, is_unambiguous: bool
+) -> None:
     for parts in ([octets + b"HTTP/"], [bytes([octet]) for octet in octets + b"HTTP/"]):
         body, content, used = response_body_reader(Chunked()), b"", 0
         for part in parts:
@@ -150,11 +152,11 @@ def test_chunks_of_an_answer_may_have_blanks_and_bare_lf(octets: bytes, is_plain
                 used += taken
         assert (content, used, body.done) == (b"ok", len(octets), True)
         assert body.trailers.lines == ((b"X", b"y"),)
-        assert body.is_unambiguous is is_plain
+        assert body.is_unambiguous is is_unambiguous
         again = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         again += write_chunk(content) + write_last_chunk(body.trailers)
         assert h11_response(again).body == llhttp_response(again).body == b"ok"
-    if not is_plain:
+    if not is_unambiguous:
         with pytest.raises(MessageError):
             request_body_reader(Chunked()).feed(octets)
 
@@ -174,7 +176,7 @@ def test_chunks_of_an_answer_may_have_blanks_and_bare_lf(octets: bytes, is_plain
         b"\n2\r\nok\r\n",
     ],
 )
-def test_what_nobody_reads_is_a_502(octets: bytes) -> None:
+def test_octets_refused_by_every_parser_are_a_502(octets: bytes) -> None:
     for parts in ([octets], [bytes([octet]) for octet in octets]):
         body = response_body_reader(Chunked())
         with pytest.raises(MessageError) as refused:
@@ -182,7 +184,7 @@ def test_what_nobody_reads_is_a_502(octets: bytes) -> None:
         assert refused.value.status == 502
 
 
-def test_what_is_tidy_stays_as_it_is() -> None:
+def test_strict_lines_are_not_changed() -> None:
     for section in (b"", b"A: b\r\n", b"A: b\r\nC: d\r\n\r\n"):
         assert is_strict(section)
         assert to_strict_lines(section, has_start_line=False) == section
@@ -240,7 +242,9 @@ TOO_LARGE = [
 
 
 @pytest.mark.parametrize("lines", TOO_LARGE)
-def test_beyond_that_the_text_says_that_it_is_our_limit_r_010(lines: tuple[bytes, ...]) -> None:
+def test_above_the_limit_the_text_names_the_limit_of_trayproxy_r_010(
+    lines: tuple[bytes, ...],
+) -> None:
     with pytest.raises(TooLargeError, match="TrayProxy's own limit") as refused:
         parse_request(request_with(*lines))
     assert refused.value.status == 431
@@ -250,7 +254,7 @@ def test_beyond_that_the_text_says_that_it_is_our_limit_r_010(lines: tuple[bytes
 
 
 @pytest.mark.parametrize("start", [b"GET http://a/ HTTP/1.1\r\nX: ", b"HTTP/1.1 200 OK\r\nX: "])
-def test_a_line_without_end_is_refused_before_its_end(start: bytes) -> None:
+def test_a_line_above_the_limit_is_refused_before_its_end(start: bytes) -> None:
     find = find_head if start.startswith(b"GET") else find_response_head
     assert find(start + b"x" * 65_536) is None
     with pytest.raises(TooLargeError):
@@ -259,7 +263,7 @@ def test_a_line_without_end_is_refused_before_its_end(start: bytes) -> None:
 
 @pytest.mark.parametrize("start", [b"GET http://a/ HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n"])
 @pytest.mark.parametrize("empty", [0, DEFAULT_LIMITS.empty_lines])
-def test_empty_lines_in_front_do_not_count_for_the_longest_line(start: bytes, empty: int) -> None:
+def test_preceding_empty_lines_do_not_count_for_the_longest_line(start: bytes, empty: int) -> None:
     find = find_head if start.startswith(b"GET") else find_response_head
     longest = b"\r\n" * empty + start + b"X: ".ljust(DEFAULT_LIMITS.line, b"x") + b"\r\n"
     assert find(longest) is None
@@ -271,7 +275,7 @@ def test_empty_lines_in_front_do_not_count_for_the_longest_line(start: bytes, em
         find(endless + b"x")
 
 
-def test_a_folded_line_counts_as_the_lines_that_it_has() -> None:
+def test_a_folded_line_counts_as_several_lines() -> None:
     with pytest.raises(TooLargeError):
         parse_response(response_with(b"X: a" + b"\r\n b" * 600), b"GET")
     with pytest.raises(TooLargeError):

@@ -54,7 +54,7 @@ def trailer_section(octets: int) -> None:
         (trailer_section, 66_560),
     ],
 )
-def test_the_figure_is_allowed_and_one_more_is_not_r_009_r_010(
+def test_the_limit_is_allowed_and_one_more_is_refused_r_009_r_010(
     use: Callable[[int], None], most: int
 ) -> None:
     use(most)
@@ -62,5 +62,5 @@ def test_the_figure_is_allowed_and_one_more_is_not_r_009_r_010(
         use(most + 1)
 
 
-def test_a_head_has_room_for_as_many_lines_as_are_allowed_each_as_long_as_is_allowed() -> None:
+def test_a_head_has_room_for_the_maximum_number_of_lines_of_maximum_length() -> None:
     assert DEFAULT_LIMITS.head == 16_384 + 512 * 66_560

@@ -42,7 +42,7 @@ def status_of(octets: bytes) -> int:
     return refused.value.status
 
 
-def test_a_request_is_read() -> None:
+def test_a_request_is_parsed() -> None:
     request = parse_request(get(b"Accept: */*"))
     assert request.method == b"GET"
     assert request.target.raw == b"http://a/"
@@ -55,7 +55,7 @@ def test_a_request_is_read() -> None:
     assert request.max_forwards is None
 
 
-def test_a_request_is_written_anew() -> None:
+def test_a_request_is_serialized_again() -> None:
     assert write(get(b"Accept: */*")) == (
         b"GET http://a/ HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nVia: 1.1 tray-5f0c\r\n"
         b"Proxy-Authorization: Basic b3VyczpvbmzX\r\n\r\n"
@@ -97,13 +97,13 @@ def test_an_invalid_request_line_is_refused_r_008(line: bytes, status: int) -> N
     assert status_of(head(line)) == status
 
 
-def test_a_higher_minor_version_is_read_as_1_1_rfc9110_2_5() -> None:
+def test_a_higher_minor_version_is_processed_as_1_1_rfc9110_2_5() -> None:
     request = parse_request(head(b"GET http://a/ HTTP/1.2"))
     assert request.keep_alive
     assert write(head(b"GET http://a/ HTTP/1.2")).startswith(b"GET http://a/ HTTP/1.1\r\n")
 
 
-def test_our_own_version_is_sent_and_the_received_one_named_in_via_r_007_r_053() -> None:
+def test_the_own_version_is_sent_and_via_names_the_received_version_r_007_r_053() -> None:
     written = lines(write(head(b"GET http://a/ HTTP/1.0", b"Via: 1.0 b, 1.1 c")))
     assert written[0] == b"GET http://a/ HTTP/1.1"
     assert [line for line in written if line.startswith(b"Via")] == [
@@ -156,7 +156,7 @@ def test_host_is_made_from_the_target_r_021(host: bytes) -> None:
         ((b"Connection: transfer-encoding", b"Transfer-Encoding: chunked"), Chunked()),
     ],
 )
-def test_framing_is_read_and_written_anew_r_043_r_052(
+def test_framing_is_parsed_and_serialized_again_r_043_r_052(
     fields: tuple[bytes, ...], framing: Framing
 ) -> None:
     assert parse_request(post(*fields)).framing == framing
@@ -195,13 +195,13 @@ def test_framing_is_read_and_written_anew_r_043_r_052(
         ((b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked"), 501),
     ],
 )
-def test_faulty_framing_is_refused_r_040_r_041_r_043(
+def test_invalid_framing_is_refused_r_040_r_041_r_043(
     fields: tuple[bytes, ...], status: int
 ) -> None:
     assert status_of(post(*fields)) == status
 
 
-def test_transfer_encoding_in_1_0_is_faulty_r_042() -> None:
+def test_transfer_encoding_in_http_1_0_is_invalid_r_042() -> None:
     assert status_of(post(b"Transfer-Encoding: chunked", minor=0)) == 400
 
 
@@ -227,11 +227,13 @@ def test_connect_and_trace_have_no_content_r_037(line: bytes, field: bytes) -> N
         (head(b"GET http://a/ HTTP/1.0", b"Proxy-Connection: keep-alive"), False),
     ],
 )
-def test_a_connection_persists_only_in_1_1_r_070_r_071(octets: bytes, keep_alive: bool) -> None:
+def test_a_connection_persists_only_in_http_1_1_r_070_r_071(
+    octets: bytes, keep_alive: bool
+) -> None:
     assert parse_request(octets).keep_alive is keep_alive
 
 
-def test_hop_by_hop_fields_end_here_r_050_r_051() -> None:
+def test_hop_by_hop_fields_are_removed_r_050_r_051() -> None:
     written = write(
         get(
             b"Connection: X-Foo, close, via, TE",
@@ -247,7 +249,7 @@ def test_hop_by_hop_fields_end_here_r_050_r_051() -> None:
     assert lines(written)[1:-3] == [b"Host: a", b"X-Bar: stays", b"Via: 1.1 tray-5f0c"]
 
 
-def test_what_we_write_ourselves_survives_being_nominated_r_052() -> None:
+def test_fields_written_by_the_proxy_are_kept_if_connection_names_them_r_052() -> None:
     written = write(
         post(b"Connection: host, content-length, proxy-authorization, via", b"Content-Length: 5")
     )
@@ -259,19 +261,19 @@ def test_what_we_write_ourselves_survives_being_nominated_r_052() -> None:
     ]
 
 
-def test_the_clients_own_proxy_authorization_never_leaves() -> None:
+def test_the_proxy_authorization_of_the_client_is_never_forwarded() -> None:
     octets = get(b"pRoXy-AuThOrIzAtIoN: Basic ZXZpbDpldmls", b"Proxy-Authorization: NTLM TlRM")
     assert b"proxy-authorization" not in write(octets, None).lower()
     assert write(octets).lower().count(b"proxy-authorization") == 1
 
 
-def test_credentials_for_the_origin_are_left_alone_r_058() -> None:
+def test_credentials_for_the_origin_are_forwarded_r_058() -> None:
     octets = get(b"Authorization: Basic dTpw", b"Cookie: s=1")
     assert b"\r\nAuthorization: Basic dTpw\r\nCookie: s=1\r\n" in write(octets)
 
 
 @pytest.mark.parametrize("value", [b"", b"Basic a\r\nX: y", b"Basic a\n", b"Basic \x00"])
-def test_credentials_that_are_no_field_value_are_not_written(value: bytes) -> None:
+def test_credentials_that_are_not_a_field_value_are_refused(value: bytes) -> None:
     with pytest.raises(ValueError, match="cannot be sent") as refused:
         write(get(), value)
     assert "Basic" not in str(refused.value)
@@ -298,7 +300,7 @@ def test_a_direct_request_is_in_origin_form_and_carries_no_credentials() -> None
         (b"OPTIONS", b"http://a?b", b"http://a/?b", b"/?b"),
     ],
 )
-def test_the_target_that_is_sent_r_025_r_027(
+def test_the_request_target_sent_upstream_r_025_r_027(
     method: bytes, url: bytes, sent: bytes, sent_directly: bytes
 ) -> None:
     request = parse_request(head(b"%b %b HTTP/1.1" % (method, url)))
@@ -312,7 +314,7 @@ def test_connect_is_sent_in_authority_form() -> None:
 
 
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"OPTIONS * HTTP/1.1"])
-def test_what_names_no_server_is_never_forwarded_r_028(line: bytes) -> None:
+def test_a_target_without_a_server_is_never_forwarded_r_028(line: bytes) -> None:
     request = parse_request(head(line))
     for direct in (False, True):
         with pytest.raises(ValueError, match="forwarded"):
@@ -320,7 +322,7 @@ def test_what_names_no_server_is_never_forwarded_r_028(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", [b"/caf\xc3\xa9", b"/?q=caf\xe9", b"/\x80\xa0\xff"])
-def test_octets_above_ascii_pass_in_path_and_query_r_025(path: bytes) -> None:
+def test_octets_above_ascii_are_allowed_in_path_and_query_r_025(path: bytes) -> None:
     octets = head(b"GET http://a%b HTTP/1.1" % path)
     assert write(octets).startswith(b"GET http://a%b HTTP/1.1\r\n" % path)
     assert write(octets, direct=True).startswith(b"GET %b HTTP/1.1\r\n" % path)
@@ -346,7 +348,7 @@ def test_octets_above_ascii_pass_in_path_and_query_r_025(path: bytes) -> None:
         (b"x-new://a.test:7/b", b"x-new://a.test:7/b", b"a.test:7"),
     ],
 )
-def test_a_url_of_any_scheme_goes_on_to_a_proxy_as_it_is_r_029(
+def test_a_url_of_any_scheme_is_forwarded_unchanged_to_a_proxy_r_029(
     url: bytes, sent: bytes, host: bytes
 ) -> None:
     request = parse_request(head(b"GET %b HTTP/1.1" % url, host=b"Host: other.test"))
@@ -367,12 +369,12 @@ def test_host_may_repeat_the_user_information_of_ftp() -> None:
     assert status_of(head(b"GET http://a.test/ HTTP/1.1", host=b"Host: me:x@a.test")) == 400
 
 
-def test_a_direct_connect_is_not_a_message() -> None:
+def test_a_direct_connect_is_not_forwarded_as_a_message() -> None:
     with pytest.raises(ValueError, match="forwarded"):
         write(head(b"CONNECT a:443 HTTP/1.1"), direct=True)
 
 
-def test_max_forwards_is_counted_down_r_054() -> None:
+def test_max_forwards_is_decremented_r_054() -> None:
     assert b"\r\nMax-Forwards: 4\r\n" in write(options(b"max-forwards: 5"))
     nominated = options(b"Connection: max-forwards", b"Max-Forwards: 5")
     assert b"\r\nMax-Forwards: 4\r\n" in write(nominated)
@@ -386,7 +388,7 @@ def test_max_forwards_0_is_answered_here_r_054() -> None:
         write_request(request, via=VIA, credentials=None)
 
 
-def test_max_forwards_of_other_methods_is_left_alone() -> None:
+def test_max_forwards_of_other_methods_is_forwarded_unchanged() -> None:
     request = parse_request(get(b"Max-Forwards: 0"))
     assert not request.has_max_forwards_zero
     assert b"\r\nMax-Forwards: 0\r\n" in write_request(request, via=VIA, credentials=None)
@@ -398,7 +400,7 @@ def test_an_invalid_max_forwards_is_a_400(value: bytes) -> None:
 
 
 @pytest.mark.parametrize("second", [b"5", b"6", b"x"])
-def test_two_max_forwards_are_a_400_also_if_they_say_the_same(second: bytes) -> None:
+def test_two_max_forwards_lines_are_a_400_even_if_equal(second: bytes) -> None:
     for method in (b"OPTIONS", b"TRACE"):
         octets = head(
             b"%b http://a/ HTTP/1.1" % method, b"Max-Forwards: 5", b"Max-Forwards: " + second
@@ -407,12 +409,12 @@ def test_two_max_forwards_are_a_400_also_if_they_say_the_same(second: bytes) -> 
 
 
 @pytest.mark.parametrize("count", [1, 999_999_999])
-def test_the_figures_that_max_forwards_may_have(count: int) -> None:
+def test_valid_values_of_max_forwards(count: int) -> None:
     octets = options(b"Max-Forwards: %d" % count)
     assert b"\r\nMax-Forwards: %d\r\n" % (count - 1) in write(octets)
 
 
-def test_upgrade_leaves_only_together_with_connection_upgrade_r_060() -> None:
+def test_upgrade_is_forwarded_only_with_the_connection_option_r_060() -> None:
     asked = get(b"Connection: Upgrade, keep-alive", b"Upgrade: websocket, foo/2")
     assert parse_request(asked).upgrade == (b"websocket", b"foo/2")
     assert b"\r\nConnection: upgrade\r\nUpgrade: websocket, foo/2\r\n" in write(asked)
@@ -426,14 +428,14 @@ def test_upgrade_leaves_only_together_with_connection_upgrade_r_060() -> None:
         assert b"pgrade" not in write(octets)
 
 
-def test_nobody_upgrades_to_unchecked_http_2() -> None:
+def test_an_upgrade_to_http_2_is_removed() -> None:
     octets = get(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: H2C", b"HTTP2-Settings: AAA")
     assert b"pgrade" not in write(octets)
     assert b"HTTP2" not in write(octets)
 
 
 @pytest.mark.parametrize("field", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
-def test_an_expectation_is_passed_on_r_062(field: bytes) -> None:
+def test_an_expectation_is_forwarded_r_062(field: bytes) -> None:
     octets = post(b"Expect: 100-Continue", field)
     assert parse_request(octets).expects_continue
     assert b"\r\nExpect: 100-continue\r\n" in write(octets)
@@ -449,12 +451,12 @@ def test_an_expectation_is_passed_on_r_062(field: bytes) -> None:
         get(b"Expect: 100-continue"),
     ],
 )
-def test_an_expectation_of_1_0_or_without_content_means_nothing_r_063(octets: bytes) -> None:
+def test_an_expectation_of_http_1_0_or_without_content_is_ignored_r_063(octets: bytes) -> None:
     assert not parse_request(octets).expects_continue
     assert b"Expect" not in write(octets)
 
 
-def test_the_engine_may_withdraw_an_expectation() -> None:
+def test_the_engine_may_remove_an_expectation() -> None:
     request = parse_request(post(b"Expect: 100-continue", b"Content-Length: 5"))
     changed: Request = replace(request, expects_continue=False, framing=Chunked())
     written = write_request(changed, via=VIA, credentials=None)
@@ -472,10 +474,10 @@ def test_too_many_lines_are_a_431_r_010() -> None:
     assert status_of(get(*[b"X: y"] * 512)) == 431
 
 
-def test_two_heads_are_not_one() -> None:
+def test_two_heads_are_refused_as_a_head() -> None:
     assert status_of(get() + get()) == 400
 
 
-def test_no_secret_is_in_the_repr() -> None:
+def test_repr_contains_no_secret() -> None:
     octets = head(b"GET http://a/secret HTTP/1.1", b"Cookie: secret", b"Authorization: secret")
     assert "secret" not in repr(parse_request(octets))

@@ -33,7 +33,7 @@ def write(octets: bytes, method: bytes = b"GET", minor: int = 1, *, close: bool 
     return write_response(response, via=VIA, client_minor=minor, close=close)
 
 
-def test_a_response_is_read() -> None:
+def test_a_response_is_parsed() -> None:
     response = parse_response(head(b"HTTP/1.1 404 Not  Found", b"Content-Length: 0"), b"GET")
     assert (response.minor, response.status, response.reason) == (1, 404, b"Not  Found")
     assert response.fields.lines == ((b"Content-Length", b"0"),)
@@ -53,7 +53,7 @@ def test_a_response_is_read() -> None:
         (b"HTTP/1.2 200 OK", b"OK"),
     ],
 )
-def test_any_reason_passes(line: bytes, reason: bytes) -> None:
+def test_any_reason_phrase_is_accepted(line: bytes, reason: bytes) -> None:
     octets = head(line, b"Content-Length: 0")
     assert parse_response(octets, b"GET").reason == reason
     assert write(octets).startswith(b"HTTP/1.1 200 " + reason + b"\r\n")
@@ -168,7 +168,7 @@ def test_method_and_status_decide_the_framing_r_032_r_045(
         (b"Transfer-Encoding:",),
     ],
 )
-def test_faulty_framing_is_a_502_r_040_r_043(fields: tuple[bytes, ...]) -> None:
+def test_invalid_framing_is_a_502_r_040_r_043(fields: tuple[bytes, ...]) -> None:
     with pytest.raises(MessageError) as refused:
         parse_response(ok(*fields), b"GET")
     assert refused.value.status == 502
@@ -198,19 +198,19 @@ def test_faulty_framing_is_a_502_r_040_r_043(fields: tuple[bytes, ...]) -> None:
         (b"\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", True),
     ],
 )
-def test_whether_the_upstream_connection_persists_r_042_r_071(
+def test_persistence_of_the_upstream_connection_r_042_r_071(
     octets: bytes, keep_alive: bool
 ) -> None:
     assert parse_response(octets, b"GET").keep_alive is keep_alive
 
 
-def test_a_response_is_written_anew() -> None:
+def test_a_response_is_serialized_again() -> None:
     assert write(ok(b"X-A: b", FIVE, minor=0)) == (
         b"HTTP/1.1 200 OK\r\nX-A: b\r\nVia: 1.0 tray-5f0c\r\nContent-Length: 5\r\n\r\n"
     )
 
 
-def test_hop_by_hop_fields_end_here_r_050() -> None:
+def test_hop_by_hop_fields_are_removed_r_050() -> None:
     octets = ok(
         b"Connection: X-Secret, keep-alive",
         b"X-Secret: s",
@@ -224,7 +224,7 @@ def test_hop_by_hop_fields_end_here_r_050() -> None:
     assert write(octets) == ok(b"Via: 1.1 tray-5f0c", FIVE)
 
 
-def test_fields_for_the_client_are_left_alone_r_015_r_058() -> None:
+def test_end_to_end_fields_are_forwarded_unchanged_r_015_r_058() -> None:
     fields = (b"WWW-Authenticate: Negotiate", b"Set-Cookie: a=1", b"Set-Cookie: b=2, x")
     assert b"\r\n".join((b"", *fields, b"")) in write(ok(*fields, FIVE))
 
@@ -238,7 +238,7 @@ def test_fields_for_the_client_are_left_alone_r_015_r_058() -> None:
         (ok(), 1, UntilClose()),
     ],
 )
-def test_a_client_of_1_0_gets_no_chunks(octets: bytes, minor: int, framing: Framing) -> None:
+def test_an_http_1_0_client_gets_no_chunks(octets: bytes, minor: int, framing: Framing) -> None:
     assert client_framing(parse_response(octets, b"GET"), minor) == framing
     assert parse_response(write(octets, minor=minor), b"GET").framing == framing
 
@@ -253,7 +253,7 @@ def test_a_client_of_1_0_gets_no_chunks(octets: bytes, minor: int, framing: Fram
         (ok(b"Connection: close", FIVE), 1, False, False),
     ],
 )
-def test_the_client_is_told_that_we_close_r_070(
+def test_the_close_option_is_sent_to_the_client_r_070(
     octets: bytes, minor: int, close: bool, says_close: bool
 ) -> None:
     assert (b"\r\nConnection: close\r\n" in write(octets, minor=minor, close=close)) is says_close
@@ -293,7 +293,7 @@ def test_101_keeps_upgrade_r_061() -> None:
     )
 
 
-def test_101_that_nobody_asked_for_is_none_r_061() -> None:
+def test_an_unrequested_101_does_not_switch_protocols_r_061() -> None:
     plain = parse_request(b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n")
     websocket = parse_request(WEBSOCKET)
     asked_for = switch(b"Upgrade: websocket", b"Connection: Upgrade")
@@ -308,7 +308,7 @@ def test_426_keeps_upgrade() -> None:
     assert b"\r\nConnection: upgrade, close\r\nUpgrade: foo/2\r\n" in write(octets, close=True)
 
 
-def test_interim_responses_are_passed_on_but_not_to_1_0_r_063() -> None:
+def test_interim_responses_are_forwarded_except_to_http_1_0_r_063() -> None:
     octets = head(b"HTTP/1.1 103 Early Hints", b"Link: </a>", b"Connection: x", b"X: y")
     response = parse_response(octets, b"GET")
     assert response.is_interim
@@ -318,5 +318,5 @@ def test_interim_responses_are_passed_on_but_not_to_1_0_r_063() -> None:
     assert h11_response(written).start[0] == b"103"
 
 
-def test_no_secret_is_in_the_repr() -> None:
+def test_repr_contains_no_secret() -> None:
     assert "secret" not in repr(parse_response(ok(b"Set-Cookie: secret"), b"GET"))

@@ -33,7 +33,7 @@ from trayproxy.http.target import (
         (b"http://a/http://b/", "a", 80, b"/http://b/"),
     ],
 )
-def test_absolute_form_is_split_and_its_path_left_alone_r_020_r_025(
+def test_absolute_form_is_split_and_its_path_unchanged_r_020_r_025(
     raw: bytes, host: str, port: int, path: bytes | None
 ) -> None:
     target = parse_target(b"GET", raw)
@@ -158,7 +158,7 @@ def test_connect_to_anything_else_is_a_400_r_030(raw: bytes) -> None:
     assert refused.value.status == 400
 
 
-def test_origin_form_and_asterisk_form_name_nobody_r_028() -> None:
+def test_origin_form_and_asterisk_form_have_no_authority_r_028() -> None:
     origin = parse_target(b"GET", b"/proxy.pac?x")
     assert (origin.form, origin.authority, origin.path) == (Form.ORIGIN, None, b"/proxy.pac?x")
     assert parse_target(b"GET", b"//origin.test/").form is Form.ORIGIN
@@ -184,7 +184,7 @@ def test_the_default_port_is_not_written(raw: bytes, host: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"a", b"A.test:80", b"a:", b"[::1]", b"[::1]:80", b":80"])
-def test_a_host_and_perhaps_a_port_is_a_valid_host(value: bytes) -> None:
+def test_a_host_with_an_optional_port_is_a_valid_host(value: bytes) -> None:
     assert is_host_field(value)
 
 
