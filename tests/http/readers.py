@@ -1,4 +1,4 @@
-"""Two independent readers of HTTP/1.1, h11 and llhttp, behind one small interface."""
+"""Two independent HTTP/1.1 parsers, h11 and llhttp, with a common interface."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ import httptools
 
 
 class RefusedError(Exception):
-    """The reader takes the octets for no message, or for an incomplete one."""
+    """The parser refuses the octets, or the message is incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a reader has understood: parts of the start line, fields in lower case, content."""
+    """The result of a parser: parts of the start line, fields in lower case, content."""
 
     start: tuple[bytes, ...]
     fields: tuple[tuple[bytes, bytes], ...]
@@ -25,9 +25,9 @@ _ABOVE_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 def with_ascii_targets(octets: bytes) -> bytes:
-    """Return the octets with ``~`` for those above ASCII in request-targets.
+    """Return the octets with ``~`` in place of octets above ASCII in request-targets.
 
-    Servers read them, and browsers' URLs have them; these two readers refuse them.
+    Browsers send such octets and servers accept them, but these two parsers refuse them.
     """
     return _REQUEST_LINE.sub(
         lambda line: line[1] + _ABOVE_ASCII.sub(b"~", line[2]) + line[3], octets
@@ -35,13 +35,13 @@ def with_ascii_targets(octets: bytes) -> bytes:
 
 
 def _original_target(octets: bytes, target: bytes) -> bytes:
-    """Return the target as it was before `with_ascii_targets`."""
+    """Return the target from before `with_ascii_targets`."""
     line = _REQUEST_LINE.search(octets)
     return line[2] if line and _ABOVE_ASCII.sub(b"~", line[2]) == target else target
 
 
 def h11_request(octets: bytes) -> Reading:
-    """Read one request with h11."""
+    """Parse a single request with h11."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 18)
     connection.receive_data(with_ascii_targets(octets))
     event = _h11_next(connection)
@@ -52,9 +52,9 @@ def h11_request(octets: bytes) -> Reading:
 
 
 def h11_response(octets: bytes, method: bytes = b"GET") -> Reading:
-    """Read one response to a request of this method with h11; the connection ends behind it."""
+    """Parse a response to this method with h11; the connection ends after it."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 18)
-    # h11 takes a 101 only where one was asked for.
+    # h11 accepts a 101 only if the request has an Upgrade.
     fields = [(b"Host", b"a"), (b"Connection", b"upgrade"), (b"Upgrade", b"websocket")]
     connection.send(h11.Request(method=method, target=b"/", headers=fields))
     connection.send(h11.EndOfMessage())
@@ -90,7 +90,7 @@ def _h11_body(connection: h11.Connection) -> bytes:
 
 @dataclass(slots=True)
 class _Events:
-    """What llhttp calls back."""
+    """The callbacks of llhttp."""
 
     target: bytes = b""
     reason: bytes = b""
@@ -120,7 +120,7 @@ class _Events:
 
 
 def llhttp_request(octets: bytes) -> Reading:
-    """Read one request with llhttp."""
+    """Parse a single request with llhttp."""
     events = _Events()
     parser = httptools.HttpRequestParser(events)
     _llhttp_feed(parser, with_ascii_targets(octets))
@@ -131,7 +131,10 @@ def llhttp_request(octets: bytes) -> Reading:
 
 
 def llhttp_response(octets: bytes) -> Reading:
-    """Read one response, not to HEAD nor to CONNECT, with llhttp; the connection ends behind it."""
+    """Parse a response to a method other than HEAD and CONNECT with llhttp.
+
+    The connection ends after the response.
+    """
     events = _Events()
     parser = httptools.HttpResponseParser(events)
     _llhttp_feed(parser, octets)

@@ -1,8 +1,8 @@
-"""Our reading compared with h11's and llhttp's, and with itself.
+"""TrayProxy's parsers compared with h11 and llhttp, and with themselves.
 
-Messages are put together from well-formed and malformed parts. Where both other readers refuse one,
-so do we; where both accept one, we read the same, or refuse it because of one of the rules that
-they leave to others: `STRICTER_RULES` says which.
+Messages are composed of well-formed and malformed parts. If both other parsers refuse a message,
+TrayProxy must refuse it. If both accept it, TrayProxy must parse it equally, or refuse it because
+of a rule in `STRICTER_RULES`.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ Reader = Callable[[bytes], Reading]
 
 
 def read_request(octets: bytes) -> Reading:
-    """Read one request with our own parts."""
+    """Parse a single request with TrayProxy."""
     end = find_head(octets)
     if end is None:
         raise RefusedError("incomplete")
@@ -65,7 +65,7 @@ def read_request(octets: bytes) -> Reading:
 
 
 def read_response(octets: bytes) -> Reading:
-    """Read one response to a GET with our own parts; the connection ends behind it."""
+    """Parse a response to a GET with TrayProxy; the connection ends after it."""
     end = find_response_head(octets)
     if end is None:
         raise RefusedError("incomplete")
@@ -79,7 +79,7 @@ def read_response(octets: bytes) -> Reading:
 
 
 def is_connection_reused(octets: bytes) -> bool:
-    """Tell whether the connection would be used again behind this response to a GET."""
+    """Return whether the connection would be reused after this response to a GET."""
     end = find_response_head(octets)
     response = parse_response(octets[:end], b"GET")
     body = response_body_reader(response.framing)
@@ -88,7 +88,7 @@ def is_connection_reused(octets: bytes) -> bool:
 
 
 def rewritten(octets: bytes) -> bytes:
-    """Return what the client gets of this response to a GET."""
+    """Return the octets sent to the client for this response to a GET."""
     end = find_response_head(octets)
     response = parse_response(octets[:end], b"GET")
     body = response_body_reader(response.framing)
@@ -106,7 +106,7 @@ def reading_of(read: Reader, octets: bytes) -> Reading | None:
 
 
 def compare(read: Reader, octets: bytes, others: tuple[Reader, Reader]) -> None:
-    """Check that we agree with the others wherever these agree."""
+    """Check that TrayProxy agrees with the other parsers wherever these agree."""
     one, two = (reading_of(other, octets) for other in others)
     refusal = ""
     try:
@@ -207,7 +207,7 @@ def requests(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def responses(draw: st.DrawFn) -> bytes:
-    # 204 and 304 are not among them: we do not read the framing that they cannot have.
+    # Not 204 and 304: TrayProxy does not parse framing fields of responses without content.
     status = draw(st.sampled_from([b"200", b"404"] * 5 + [b"20", b"-20", b"2000", b"2x0"]))
     reason = draw(st.sampled_from([b" OK", b" ", b" caf\xe9"] * 3 + [b" a\x00", b"OK"]))
     version = draw(
@@ -234,7 +234,7 @@ def test_requests_are_parsed_like_h11_and_llhttp(octets: bytes) -> None:
 @example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
 def test_responses_are_parsed_like_h11_and_llhttp(octets: bytes) -> None:
     if b" :" in octets or b"\t:" in octets:
-        return  # A proxy removes that space (RFC 9112, section 5.1); these two are no proxies.
+        return  # Only a proxy removes that space (RFC 9112, section 5.1).
     others = (h11_response, llhttp_response)
     theirs = [reading for other in others if (reading := reading_of(other, octets)) is not None]
     try:
@@ -244,8 +244,8 @@ def test_responses_are_parsed_like_h11_and_llhttp(octets: bytes) -> None:
     if ours is None or theirs:
         compare(read_response, octets, others)
         return
-    # Read by us alone, by leniency: then nothing behind it is taken for another response, and what
-    # the client gets is understood by everybody as we understood it.
+    # Accepted only by TrayProxy's lenient parser: the connection is not reused, and every parser
+    # agrees on the octets sent to the client.
     assert not is_connection_reused(octets)
     written = rewritten(octets)
     for other in others:
@@ -314,7 +314,7 @@ def test_a_written_request_is_accepted_by_other_parsers_and_stable(
 
 
 def assert_head_is_accepted(read: Reader, head: bytes) -> None:
-    """Check that a reader wants nothing but the content that the head announces."""
+    """Check that a parser accepts the head and waits only for its content."""
     end = b""
     if b"\r\nTransfer-Encoding: chunked\r\n" in head:
         end = b"0\r\n\r\n"
@@ -324,7 +324,7 @@ def assert_head_is_accepted(read: Reader, head: bytes) -> None:
 
 
 def end_to_end_lines(lines: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
-    """Leave out what changes from hop to hop by design."""
+    """Return the lines except those that a proxy changes by design."""
     changing = {b"via", b"max-forwards"}
     return [line for line in lines if line[0].lower() not in changing]
 

@@ -1,7 +1,7 @@
-"""The lines of the protocol checklist that belong to no one module, and that none is forgotten.
+"""The lines of the HTTP checklist that concern several modules, and a check of completeness.
 
-A test that shows a line of the checklist has its number at the end of its name. R-080 and above,
-which are about signing in, have theirs in tests/auth, tests/desk and tests/engine.
+The name of a test ends with the numbers of the checklist lines it verifies. R-080 and above, about
+authentication, have their tests in tests/auth, tests/desk and tests/engine.
 """
 
 import re
@@ -36,10 +36,10 @@ def test_each_line_of_the_checklist_has_a_test_with_its_number(number: int) -> N
 @pytest.mark.parametrize(
     "octets",
     [
-        b"\x85",  # A line end in ISO-8859-1 to Python, NEL.
-        "\u2028".encode(),  # And in Unicode.
+        b"\x85",  # NEL, a line end for Python in ISO-8859-1.
+        "\u2028".encode(),  # A line end in Unicode.
         "\u010a".encode(),  # Its low octet is LF.
-        b"\xc4",  # Half a character.
+        b"\xc4",  # An incomplete UTF-8 sequence.
         b"\xff\xfe",
     ],
 )
@@ -161,13 +161,16 @@ def test_a_host_name_is_neither_completed_nor_shortened_r_026(host: str) -> None
 
 @pytest.mark.parametrize("port", [1, 22, 25, 443, 8443, 65_535])
 def test_any_port_may_be_reached_r_031(port: int) -> None:
-    """The list of RFC 9110, section 9.3.6 is for those who serve strangers. Who uses this proxy may
-    connect anywhere without it, and the company's proxy has its list."""
+    """The list of RFC 9110, section 9.3.6 is for open proxies.
+
+    Users of this proxy can connect to any port without it, and the company's proxy has its own
+    list.
+    """
     octets = f"CONNECT a:{port} HTTP/1.1\r\nHost: a:{port}\r\n\r\n".encode()
     assert write_request(parse_request(octets), via=VIA, credentials=None).startswith(octets[:-2])
 
 
-# --- what is between us and the upstream ---------------------------------------------------------
+# --- fields between TrayProxy and the upstream ----------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [200, 206, 404, 502])

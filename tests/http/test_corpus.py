@@ -1,7 +1,7 @@
-"""The corpus of good and bad messages, as far as it can be decided without connections.
+"""The corpus of valid and invalid messages, as far as it needs no connections.
 
-Each case names what a correct forwarding proxy does with it. Here the messages go through reading
-and writing only; what depends on time, routing or sign-in belongs to the engine's tests.
+Each case states the behaviour of a correct forwarding proxy. Here the messages are only parsed and
+serialized; cases about time, routing or authentication belong to the engine's tests.
 """
 
 import json
@@ -45,7 +45,7 @@ CASES: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("corpus.json").read_text(encoding="utf-8")
 )
 
-# Decided with a clock, a listener or a counter: tests/engine/test_corpus.py plays these.
+# Cases with a clock, a listener or a counter: tests/engine/test_corpus.py runs them.
 NOT_HERE = {
     "C119": "knows its own listener",
     "C303": "has a time limit",
@@ -67,7 +67,7 @@ def octets_of(case: dict[str, Any], text: str) -> bytes:
 
 @dataclass
 class RequestOutcome:
-    """What became of a client's octets: the word of the corpus, and what went upstream."""
+    """The result for a client's octets: the word of the corpus, and the octets sent upstream."""
 
     word: str = "none"
     heads: list[bytes] = field(default_factory=list)
@@ -109,7 +109,7 @@ def rewrite_body(body: Body, content: bytes) -> bytes:
 
 
 def forward(octets: bytes, piecewise: bool) -> RequestOutcome:
-    """Do with a client's octets what the engine does, without a network."""
+    """Process a client's octets like the engine, without a network."""
     outcome = RequestOutcome()
     while octets and not outcome.closes:
         try:
@@ -154,7 +154,10 @@ def forward_body(
 
 
 def answered_locally(request: Request) -> str | None:
-    """Tell what the engine answers by itself; what exactly, in origin-form, is its business."""
+    """Return the word of the corpus if the engine answers the request itself, otherwise None.
+
+    The exact response to origin-form is tested with the engine.
+    """
     if request.target.form in (Form.ORIGIN, Form.ASTERISK):
         return "reject-400"
     if request.method == b"OPTIONS" and request.has_max_forwards_zero:
@@ -227,7 +230,7 @@ TRIGGERS = {
 }
 
 
-# A case whose client sends slowly needs a clock as well.
+# A case with a slow client needs a clock too.
 UPSTREAM_CASES = [
     case for case in CASES if case["side"] == "upstream" and case["trigger"] in TRIGGERS
 ]
@@ -235,7 +238,7 @@ UPSTREAM_CASES = [
 
 @dataclass
 class ResponseOutcome:
-    """What became of an upstream's octets: the word of the corpus, and what the client got."""
+    """The result for an upstream's octets: the word of the corpus, and the client's octets."""
 
     word: str
     interim: list[int] = field(default_factory=list)
@@ -247,7 +250,7 @@ class ResponseOutcome:
 
 
 def forward_response(case: dict[str, Any], request: Request) -> ResponseOutcome:
-    """Do with an upstream's octets what the engine does, without a network."""
+    """Process an upstream's octets like the engine, without a network."""
     octets = octets_of(case, case["bytes"])
     piecewise = case.get("split") == "bytes"
     result = ResponseOutcome("504" if case.get("hang") else "502")
@@ -294,7 +297,7 @@ def check_response(case: dict[str, Any], result: ResponseOutcome) -> None:
     allowed = {case["expect"], *case["accept"]}
     word = result.word
     if any(a.startswith("auth:") or a == "407" for a in allowed):
-        # Without a conversation all that can be said is that its first challenge was understood.
+        # Without a connection, only the parsing of the first challenge can be checked.
         if word in allowed:
             return
         assert result.response, word

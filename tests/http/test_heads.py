@@ -136,9 +136,9 @@ def test_only_whole_heads_are_split(head: bytes) -> None:
 
 
 def test_each_call_searches_only_new_octets() -> None:
-    # What was seen is replaced by octets that every check refuses: if one of them were looked at
-    # again, a call would answer otherwise. Thus n octets one by one cost n looks. The first line is
-    # kept, since finding its end is one memchr over 16 KiB at most.
+    # Octets already seen are replaced by octets refused in every check. If a call searched them
+    # again, its result would differ. So n single octets cost n steps. The start line is kept:
+    # finding its end is a memchr over at most 16 KiB.
     line = b"GET http://a/ HTTP/1.1\r\n"
     head = line + b"".join(b"X-%d: %s\r\n" % (i, b"v" * (i % 50)) for i in range(200)) + b"\r\n"
     for length in range(1, len(head) + 1):
@@ -151,7 +151,7 @@ def test_each_call_searches_only_new_octets() -> None:
 
 
 def status_of_whole(buffer: bytes, limits: MessageLimits) -> int:
-    """Return the status with which a buffer is refused, by the search or by the splitting."""
+    """Return the status with which `find_head` or `split_head` refuses a buffer."""
     with pytest.raises(MessageError) as refused:
         find_and_split(buffer, limits)
     return refused.value.status
@@ -168,7 +168,7 @@ def test_invalid_octets_are_found_at_once_for_any_split_of_the_reads(junk: bytes
     line = b"GET http://a/ HTTP/1.1\r\nX: a"
     buffer = bytearray(line + junk[:cut])
     if cut < len(junk):
-        # A lone CR may still become a line end.
+        # A final CR may still become a line end.
         assert find_head(buffer) is None
     seen = len(buffer) if cut < len(junk) else len(line)
     buffer += junk[cut:]

@@ -1,4 +1,4 @@
-"""Answers as other proxies and programs read them: read here too, and written anew strictly."""
+"""Responses accepted leniently, like other proxies, and serialized strictly."""
 
 from itertools import product
 
@@ -23,7 +23,7 @@ VIA = b"tray-5f0c"
 
 
 def read(octets: bytes, method: bytes = b"GET") -> tuple[Response, bytes]:
-    """Return a response and the octets behind its head, however the octets come."""
+    """Return a response and the octets after its head, for any split of the octets."""
     end = find_response_head(octets)
     buffer, found = bytearray(), None
     for octet in octets:
@@ -216,7 +216,7 @@ def test_a_field_may_have_64_kib_both_ways_r_010(octets: int) -> None:
 
 
 def test_there_may_be_512_fields_of_64_kib_in_small_reads_and_in_linear_time_r_010() -> None:
-    # That each call looks at new octets only is what test_heads shows; here are the sizes.
+    # The linear time is tested in test_heads; this test is about the sizes.
     line = b"X: ".ljust(65_536, b"x")
     for head, find in (
         (request_with(*[line] * 511), find_head),
@@ -267,8 +267,8 @@ def test_preceding_empty_lines_do_not_count_for_the_longest_line(start: bytes, e
     find = find_head if start.startswith(b"GET") else find_response_head
     longest = b"\r\n" * empty + start + b"X: ".ljust(DEFAULT_LIMITS.line, b"x") + b"\r\n"
     assert find(longest) is None
-    assert find(longest[:-2] + b"x\r\n\r\n") is not None  # That is for the reading of the lines.
-    # Without a line end at all it is too long as soon as no end could make it right.
+    assert find(longest[:-2] + b"x\r\n\r\n") is not None  # The parser of the lines refuses it.
+    # Without a line end, the line is too long as soon as no line end could make it valid.
     endless = b"\r\n" * empty + start + b"x" * (DEFAULT_LIMITS.line + 1)
     assert find(endless) is None
     with pytest.raises(TooLargeError):

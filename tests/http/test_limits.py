@@ -1,4 +1,4 @@
-"""The figures of trayproxy.http.limits as promised: what is allowed, and one more that is not."""
+"""The limits of trayproxy.http.limits: the limit is allowed, the next larger size is refused."""
 
 from collections.abc import Callable
 
@@ -31,12 +31,12 @@ def empty_lines(count: int) -> None:
 
 
 def chunk_size_line(octets: int) -> None:
-    """Feed a chunk size with an extension, its line end included."""
+    """Feed a chunk size line with an extension, including its line end."""
     request_body_reader(Chunked()).feed(b"1;".ljust(octets - 2, b"x") + b"\r\na\r\n0\r\n\r\n")
 
 
 def trailer_section(octets: int) -> None:
-    """Feed trailers of so many octets, the empty line behind them included."""
+    """Feed trailers of this number of octets, including the empty line after them."""
     half = octets // 2
     lines = b"X: ".ljust(half - 2, b"x") + b"\r\n" + b"Y: ".ljust(octets - half - 4, b"y") + b"\r\n"
     assert len(lines + b"\r\n") == octets
