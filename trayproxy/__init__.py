@@ -1,10 +1,10 @@
-"""TrayProxy: the architecture, in one page.
+"""The architecture of TrayProxy.
 
-Programs that cannot sign in to a company proxy connect to TrayProxy on localhost, which adds the
+Programs without support for proxy authentication connect to TrayProxy on localhost, which adds
 ``Proxy-Authorization`` on the way to the company's (*upstream*) proxy::
 
      apps ──►  ┌──────── service (no Qt, one event loop) ─────────┐ ──► upstream ──► internet
-               │  engine     desk (sign-in)     vault (keyring)    │
+               │  engine     desk (sign-in)     keyring            │
                │  routing    profiles           desktop            │
                └───────────────▲──────────────────────▲────────────┘
                                │ control socket (this user only)
@@ -14,15 +14,15 @@ Programs that cannot sign in to a company proxy connect to TrayProxy on localhos
 
 The *service* owns everything that must survive a closed window: the listener, the profiles, the
 logins and the open prompts. The *front ends* (tray, command line) own no such state; they are
-clients of one control protocol. When the tray crashes, no connection is lost, and a new tray shows
+clients of the control protocol. When the tray crashes, no connection is lost, and a new tray shows
 the same open prompt.
 
-The packages. Imports point one way; import-linter checks the order (pyproject.toml)::
+The packages; import-linter checks the direction of their imports (pyproject.toml)::
 
     http       RFC 9110/9112 without I/O: heads, framing, fields, challenges
     auth       the authentication schemes (RFC 7617 and others) without I/O, and their selection
-    desk       one prompt per protection space; vault.py is the keyring
-    routing    which way a request goes
+    desk       the sign-in desk: logins and prompts; keyring_store.py is the keyring
+    routing    the bypass rules: hosts that are reached directly
     engine     the forwarding proxy, on proxy.py's Work contract
     profiles   the profile value and its TOML store
     desktop    everything that differs between operating systems
@@ -35,11 +35,11 @@ Any package may import these small modules: `identity` (the application's names)
 files are), `logs`, and `exit_codes`. `options` holds the parsed options of ``trayproxy run``.
 
 ``http ← auth ← desk``; ``http, auth, routing ← engine``; everything ``← service``;
-``control ← cli, ui``. Only `engine` imports proxy.py, only `desk.vault` imports keyring, only `ui`
-imports PySide6, and only `desktop` depends on the operating system; `http` and `auth` import
-no module that does I/O, reads a clock or starts threads.
+``control ← cli, ui``. Only `engine` imports proxy.py, only
+`desk.keyring_store` imports keyring, only `ui` imports PySide6, and only `desktop` depends on the
+operating system; `http` and `auth` import no module that does I/O, reads a clock or starts threads.
 
-The documents that docstrings, comments and tests cite (``ux §3.4``, ``security.md``, R, T and F
+The documents cited in docstrings, comments and tests (``ux §3.4``, ``security.md``, R, T and F
 numbers) are in ``resources/docs/design``: ux.md, security.md, http.md.
 """
 

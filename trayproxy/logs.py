@@ -1,7 +1,7 @@
 """The log: five files of one megabyte, without secrets, and without delays for the program.
 
-Records are written on a separate thread, so that a slow disk does not delay requests. Records that
-a full disk, a closed terminal or a stopped terminal does not accept are dropped (security.md F31).
+Records are written on a separate thread: a slow disk does not delay requests. Records are dropped
+if a full disk, a closed terminal or a stopped terminal does not accept them (security.md F31).
 Every line is redacted, because libraries may log secrets (T16).
 """
 
@@ -32,8 +32,7 @@ _QUEUE_SIZE = 10_000
 """The maximum number of records in the queue; further records are dropped."""
 
 _STOP_TIMEOUT_S = 2.0
-"""The timeout of `Logs.stop` for a place in the queue, and for each time that no record was
-written."""
+"""The timeout of `Logs.stop` for a place in the queue, and for progress of the writer."""
 
 _MAX_LENGTH = 10_000
 """The maximum length of a message and of a traceback, in characters."""
@@ -115,7 +114,7 @@ class Logs:
     def stop(self) -> None:
         """Write the queued records and stop logging; harmless before `start`.
 
-        Records that the disk or the terminal does not accept within two seconds are dropped.
+        Records are dropped if the disk or the terminal does not accept them within two seconds.
         """
         if self._writer is None or self._queue_handler is None:
             return
@@ -189,7 +188,7 @@ def _cut(text: str) -> str:
 
 
 class _NoLock:
-    """A lock that never waits, for handlers that only one thread uses.
+    """A lock that never waits, for handlers used by only one thread.
 
     `logging.shutdown` acquires the lock of every handler when Python ends; a writer that blocks on
     a stopped terminal would keep the program from ending. The attribute must not be None: from

@@ -1,6 +1,6 @@
 """The paths of TrayProxy's files (ux §7.2): below ``$TRAYPROXY_HOME``, or as platformdirs defines.
 
-Every folder is private. In a runtime folder that is writable by another user, that user could
+Every folder is private. In a runtime folder writable by another user, the other user could
 create a control socket and receive the password; therefore a folder of another user is rejected and
 not repaired.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOME_VARIABLE = "TRAYPROXY_HOME"
-"""The environment variable for a folder that contains all files, for tests, demonstrations and
+"""The environment variable for the folder of all files, for tests, demonstrations and
 second instances."""
 
 SOCKET_PATH_LIMIT = 104
@@ -34,8 +34,8 @@ class Paths:
 
     Attributes:
         config: The settings, worth a backup.
-        state: Data that is kept between runs and may be lost.
-        cache: Data that can be fetched again.
+        state: Data kept between runs; it may be lost.
+        cache: Data to fetch again if lost.
         log: The log files.
         runtime: The control socket and its lock; usually deleted when the computer restarts.
     """
@@ -104,7 +104,7 @@ def locate(environ: Mapping[str, str] = os.environ) -> Paths:
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder that only this user can enter; check and restrict an existing folder.
+    """Create a folder private to this user; check and restrict an existing folder.
 
     Args:
         folder: The folder. Missing parents are created, as private folders too.

@@ -111,7 +111,7 @@ def step_text(step: Step, request: CheckProfile) -> str:
 
 
 def summary(result: CheckResult) -> str:
-    """Return that every step succeeded, or the problem of the first failed step."""
+    """Return the sentence for a successful test, or the problem of the first failed step."""
     step = _first_failed(result)
     if step is None:
         return "All good."
