@@ -8,7 +8,7 @@ from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from trayproxy.profiles.profile import ProfileError
-from trayproxy.routing.bypass import Address, Bypass, Host, Like, Rule, read_address
+from trayproxy.routing.bypass import Address, Bypass, Host, Rule, Wildcard, parse_address
 
 LABELS = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 NAMES = st.lists(LABELS, min_size=1, max_size=5).map(".".join)
@@ -63,7 +63,7 @@ def direct(rule: str, host: str, port: int = 80, addresses: tuple[str, ...] = ()
         ("  intranet ", "intranet"),
     ],
 )
-def test_a_rule_names_a_host(rule: str, host: str) -> None:
+def test_a_rule_matches_a_host(rule: str, host: str) -> None:
     assert direct(rule, host)
 
 
@@ -93,7 +93,7 @@ def test_a_rule_names_a_host(rule: str, host: str) -> None:
         ("127.0.0.1", "localhost"),
     ],
 )
-def test_a_rule_does_not_name_other_hosts(rule: str, host: str) -> None:
+def test_a_rule_does_not_match_other_hosts(rule: str, host: str) -> None:
     assert not direct(rule, host)
 
 
@@ -104,14 +104,14 @@ def test_a_rule_does_not_name_other_hosts(rule: str, host: str) -> None:
         *("0x7F000001", "[::ffff:127.0.0.1]", "::ffff:7f00:1"),
     ],
 )
-def test_all_that_the_system_dials_as_loopback_is_loopback(host: str) -> None:
+def test_every_notation_of_loopback_is_matched_as_loopback(host: str) -> None:
     assert direct("127.0.0.0/8", host)
     assert direct("127.0.0.1", host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.0.1", "127.0.0.256", "256.1", "08.0.0.1", "1..2", ""])
-def test_what_only_looks_like_an_address_is_a_name(host: str) -> None:
-    assert read_address(host) is None
+def test_an_almost_valid_address_is_a_name(host: str) -> None:
+    assert parse_address(host) is None
 
 
 @pytest.mark.parametrize(
@@ -129,31 +129,31 @@ def test_what_only_looks_like_an_address_is_a_name(host: str) -> None:
         ("*:8080", 80, False),
     ],
 )
-def test_a_port_narrows_a_rule(rule: str, port: int, expected: bool) -> None:
+def test_a_port_restricts_a_rule(rule: str, port: int, expected: bool) -> None:
     host = {"1": "10.0.0.1", "[": "fd00::1", ".": "www.corp.example"}.get(rule[0], "intranet")
     assert direct(rule, host, port) is expected
 
 
-def test_a_name_is_not_looked_up_for_a_rule_about_addresses() -> None:
+def test_a_name_is_not_resolved_for_a_rule_about_addresses() -> None:
     assert not direct("127.0.0.0/8", "localhost")
 
 
-def test_addresses_that_the_caller_knows_are_seen_by_rules_about_addresses() -> None:
+def test_known_addresses_match_rules_about_addresses() -> None:
     assert direct("10.0.0.0/8", "intranet.corp.example", addresses=("192.0.2.1", "10.0.0.1"))
     assert direct("10.0.0.0/8", "intranet.corp.example", addresses=("::ffff:10.0.0.1",))
     assert not direct("10.0.0.0/8", "intranet.corp.example", addresses=("192.0.2.1",))
 
 
-def test_known_addresses_do_not_make_a_name_fit_a_pattern() -> None:
+def test_known_addresses_of_a_name_do_not_match_a_pattern() -> None:
     assert not direct("10.*", "intranet.corp.example", addresses=("10.0.0.1",))
 
 
-def test_without_a_rule_nothing_is_direct() -> None:
+def test_without_rules_no_host_is_direct() -> None:
     assert not Bypass().matches("localhost", 80)
     assert not Bypass.parse([]).matches("127.0.0.1", 80)
 
 
-def test_one_rule_of_many_is_enough() -> None:
+def test_a_match_of_any_rule_is_enough() -> None:
     bypass = Bypass.parse(["<local>", "10.0.0.0/8", "*.corp.example"])
     assert bypass.matches("10.1.1.1", 80)
     assert bypass.matches("www.corp.example", 80)
@@ -194,21 +194,21 @@ def test_one_rule_of_many_is_enough() -> None:
         ),
     ],
 )
-def test_a_bad_rule_is_refused_with_what_to_write_instead(rule: str, text: str) -> None:
+def test_an_invalid_rule_is_refused_with_the_valid_form(rule: str, text: str) -> None:
     with pytest.raises(ProfileError) as refused:
         Rule.parse(rule)
     assert str(refused.value) == text
 
 
 @pytest.mark.parametrize("rule", ["http://u:canary@proxy/", "u:canary@proxy", "https://canary"])
-def test_a_refused_address_is_not_repeated_for_it_may_hold_a_password(rule: str) -> None:
+def test_a_refused_address_is_not_quoted_because_of_passwords(rule: str) -> None:
     with pytest.raises(ProfileError) as refused:
         Rule.parse(rule)
     assert "canary" not in str(refused.value)
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_rule_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         Rule.parse(text)
     except ProfileError as refused:
@@ -216,7 +216,7 @@ def test_any_text_is_a_rule_or_refused(text: str) -> None:
 
 
 @given(st.text(max_size=40), st.text(max_size=300), PORTS)
-def test_any_host_can_be_decided(rule: str, host: str, port: int) -> None:
+def test_any_host_is_matched_without_an_exception(rule: str, host: str, port: int) -> None:
     try:
         bypass = Bypass.parse([rule, "<local>", "10.0.0.0/8", "*.a*"])
     except ProfileError:
@@ -225,14 +225,14 @@ def test_any_host_can_be_decided(rule: str, host: str, port: int) -> None:
 
 
 @given(NAMES, PORTS)
-def test_a_name_as_a_rule_names_itself_and_nothing_below(name: str, port: int) -> None:
+def test_a_name_as_a_rule_matches_only_itself(name: str, port: int) -> None:
     bypass = Bypass.parse([name])
     assert bypass.matches(name.upper() + ".", port)
     assert not bypass.matches("www." + name, port)
 
 
 @given(NAMES, NAMES)
-def test_a_domain_names_exactly_what_ends_in_it(name: str, domain: str) -> None:
+def test_a_domain_matches_exactly_its_subdomains(name: str, domain: str) -> None:
     expected = name.endswith("." + domain)
     assert direct("." + domain, name) is expected
     assert direct("*." + domain, name) is expected
@@ -240,12 +240,12 @@ def test_a_domain_names_exactly_what_ends_in_it(name: str, domain: str) -> None:
 
 
 @given(NAMES, PORTS, PORTS)
-def test_a_port_in_a_rule_names_exactly_this_port(name: str, port: int, other: int) -> None:
+def test_a_port_in_a_rule_matches_exactly_this_port(name: str, port: int, other: int) -> None:
     assert direct(f"{name}:{port}", name, other) is (port == other)
 
 
 @given(ADDRESSES, ADDRESSES, st.integers(0, 128))
-def test_a_range_names_exactly_its_addresses(base: Address, host: Address, length: int) -> None:
+def test_a_range_matches_exactly_its_addresses(base: Address, host: Address, length: int) -> None:
     assume_plain(base, host)
     length = min(length, base.max_prefixlen)
     network = ip_network((base, length), strict=False)
@@ -254,22 +254,22 @@ def test_a_range_names_exactly_its_addresses(base: Address, host: Address, lengt
 
 
 @given(st.ip_addresses(v=4))
-def test_an_ipv4_address_is_the_same_in_every_spelling(address: IPv4Address) -> None:
+def test_an_ipv4_address_is_equal_in_every_notation(address: IPv4Address) -> None:
     spellings = (
         str(int(address)),
         hex(int(address)),
         f"::ffff:{address}",
         f"0{oct(address.packed[0])[2:]}.{int(address) & 0xFFFFFF}",
     )
-    assert {read_address(spelling) for spelling in spellings} == {address}
+    assert {parse_address(spelling) for spelling in spellings} == {address}
 
 
 @given(
     st.lists(st.text("ab.", max_size=3), min_size=2, max_size=5),
     st.text("ab.", min_size=1, max_size=12).filter(lambda text: not text.endswith(".")),
 )
-def test_a_pattern_fits_as_the_shell_would_say(parts: list[str], name: str) -> None:
-    assert (Host(name) in Like(tuple(parts))) is fnmatchcase(name, "*".join(parts))
+def test_a_pattern_matches_like_fnmatch(parts: list[str], name: str) -> None:
+    assert (Host(name) in Wildcard(tuple(parts))) is fnmatchcase(name, "*".join(parts))
 
 
 def assume_plain(*addresses: Address) -> None:

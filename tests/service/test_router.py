@@ -23,7 +23,7 @@ def _nobody_looks_anything_up(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket, name, fail)
 
 
-def test_without_a_profile_there_is_no_way() -> None:
+def test_without_a_profile_there_is_no_route() -> None:
     roads = Router()
     assert roads.route(TARGET) is None
     roads.use(None)
@@ -71,7 +71,7 @@ def test_connecting_directly_carries_no_login() -> None:
         (("fd00::/8",), "fd00::1", True),
     ],
 )
-def test_rules_are_decided_without_looking_anything_up(
+def test_rules_are_matched_without_name_resolution(
     rules: tuple[str, ...], host: str, is_direct: bool
 ) -> None:
     roads = Router()
@@ -100,12 +100,12 @@ def test_a_request_for_the_upstream_itself_goes_through_the_upstream() -> None:
     assert way.upstream == OFFICE.upstream
 
 
-def test_a_rule_that_cannot_be_read_is_named() -> None:
+def test_an_invalid_rule_is_quoted() -> None:
     with pytest.raises(ProfileError, match=r"^“10\.0\.0\.0/64”"):
         Router().use(replace(OFFICE, bypass=("<local>", "10.0.0.0/64")))
 
 
-def test_a_rule_that_cannot_be_read_changes_nothing() -> None:
+def test_an_invalid_rule_changes_nothing() -> None:
     roads = Router()
     roads.use(OFFICE)
     before = roads.route(TARGET)
@@ -114,7 +114,7 @@ def test_a_rule_that_cannot_be_read_changes_nothing() -> None:
     assert roads.route(TARGET) is before
 
 
-def test_a_switch_makes_new_ways_so_that_nothing_old_is_taken_for_them() -> None:
+def test_a_switch_creates_new_routes() -> None:
     roads = Router()
     roads.use(OFFICE)
     before = roads.route(TARGET)
@@ -122,7 +122,7 @@ def test_a_switch_makes_new_ways_so_that_nothing_old_is_taken_for_them() -> None
     assert roads.route(TARGET) is not before
 
 
-def test_the_stand_ins_follow_in_their_order_each_with_its_own_login() -> None:
+def test_fallbacks_follow_in_order_each_with_its_own_login() -> None:
     others = (Upstream("b.example", 1), Upstream("c.example", 2, ProxyScheme.SOCKS5))
     roads = Router()
     roads.use(replace(OFFICE, fallbacks=others))
@@ -136,7 +136,7 @@ def test_the_stand_ins_follow_in_their_order_each_with_its_own_login() -> None:
     assert not last.signs_requests  # The login goes to the proxy, and the request to the target.
 
 
-def test_a_profile_without_sign_in_signs_nothing() -> None:
+def test_a_profile_without_sign_in_sends_no_login() -> None:
     roads = Router()
     roads.use(replace(OFFICE, sign_in=SignIn.NONE))
     way = roads.route(TARGET)

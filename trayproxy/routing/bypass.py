@@ -48,8 +48,8 @@ _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _PREFIX = re.compile(r"[0-9]{1,3}", re.ASCII)
 _DIGITS = frozenset("0123456789")
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+", re.ASCII)
-_LONGEST_NAME = 253
-_SHOWN = 60
+_MAX_NAME_LENGTH = 253
+_MAX_QUOTED = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +65,28 @@ class Host:
     addresses: tuple[Address, ...] = ()
 
     @classmethod
-    def of(cls, host: str, addresses: Iterable[Address] = ()) -> "Host":
+    def parse(cls, host: str, addresses: Iterable[Address] = ()) -> "Host":
         """Read the host of a request.
 
         Args:
             host: A name or an address; IPv6 with or without brackets.
             addresses: What the name stands for, if the caller knows.
         """
-        literal = read_address(host)
+        literal = parse_address(host)
         if literal is not None:
             return cls("", (literal,))
-        known = tuple(_unmapped(address) for address in addresses)
+        known = tuple(_without_ipv4_mapping(address) for address in addresses)
         return cls(_ascii_name(host), known)
 
 
-class Hosts(Protocol):
+class HostMatcher(Protocol):
     """The hosts that a rule is about."""
 
     def __contains__(self, host: Host, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class LocalNames:
     """Names without a dot."""
 
     def __contains__(self, host: Host) -> bool:
@@ -94,7 +94,7 @@ class Local:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ExactName:
     """One name."""
 
     name: str
@@ -104,7 +104,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Like:
+class Wildcard:
     """Names and addresses that fit a pattern.
 
     Attributes:
@@ -133,7 +133,7 @@ class Like:
 
 
 @dataclass(frozen=True, slots=True)
-class Within:
+class AddressRange:
     """The addresses of a range; a single address is a range of one."""
 
     network: Network
@@ -152,7 +152,7 @@ class Rule:
         port: The port it is about, None for all.
     """
 
-    hosts: Hosts
+    hosts: HostMatcher
     port: int | None = None
 
     @classmethod
@@ -165,7 +165,7 @@ class Rule:
         text = text.strip()
         _check_shape(text)
         subject, port = _split_port(text)
-        return cls(_read_hosts(subject, text), port)
+        return cls(_parse_hosts(subject, text), port)
 
     def matches(self, host: Host, port: int) -> bool:
         """Say whether a request for this host and port is to go directly."""
@@ -197,11 +197,11 @@ class Bypass:
         """
         if not self.rules:
             return False
-        read = Host.of(host, addresses)
+        read = Host.parse(host, addresses)
         return any(rule.matches(read, port) for rule in self.rules)
 
 
-def read_address(host: str) -> Address | None:
+def parse_address(host: str) -> Address | None:
     """Return the address that a host is, None for a name.
 
     All the forms count that `getaddrinfo` takes for an address, or a name that looks harmless could
@@ -212,13 +212,13 @@ def read_address(host: str) -> Address | None:
     if ":" in host:
         try:
             # A zone (RFC 4007) says which cable, not which address.
-            return _unmapped(IPv6Address(host.partition("%")[0]))
+            return _without_ipv4_mapping(IPv6Address(host.partition("%")[0]))
         except ValueError:
             return None
-    return _read_ipv4(host.lower().removesuffix("."))
+    return _parse_ipv4(host.lower().removesuffix("."))
 
 
-def _read_ipv4(host: str) -> IPv4Address | None:
+def _parse_ipv4(host: str) -> IPv4Address | None:
     parts = host.split(".")
     # The first test is true of every address, and cheap for the many hosts that are names.
     if parts[-1][:1] not in _DIGITS or len(parts) > 4:
@@ -241,7 +241,7 @@ def _number(text: str) -> int:
     return int(text, 8 if text.startswith("0") else 10)
 
 
-def _unmapped(address: Address) -> Address:
+def _without_ipv4_mapping(address: Address) -> Address:
     """Return the IPv4 address that an IPv6 address stands for (RFC 4291, section 2.5.5.2)."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
@@ -265,8 +265,8 @@ def _ascii_label(label: str) -> str:
     return label.encode("idna").decode("ascii").lower()
 
 
-def _shown(text: str) -> str:
-    return f"“{text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}”"
+def _quote(text: str) -> str:
+    return f"“{text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + '…'}”"
 
 
 def _check_shape(text: str) -> None:
@@ -276,7 +276,7 @@ def _check_shape(text: str) -> None:
     if "@" in text or "://" in text:
         raise ProfileError("A rule is a host, not a whole address. Write intranet.corp.example.")
     if re.search(r"[\s,;|]", text):
-        raise ProfileError(f"{_shown(text)} is more than one host. Write one rule for each.")
+        raise ProfileError(f"{_quote(text)} is more than one host. Write one rule for each.")
 
 
 def _split_port(text: str) -> tuple[str, int | None]:
@@ -284,12 +284,12 @@ def _split_port(text: str) -> tuple[str, int | None]:
     if text.startswith("["):
         inner, bracket, rest = text[1:].partition("]")
         if not bracket:
-            raise ProfileError(f"{_shown(text)} lacks a closing bracket. Write [{inner}].")
+            raise ProfileError(f"{_quote(text)} lacks a closing bracket. Write [{inner}].")
         # Both [fd00::]/8 and [fd00::/8] are seen in the wild.
         prefix, colon, port = rest.partition(":")
         subject = inner + prefix
         if ":" not in subject:
-            raise ProfileError(f"{_shown(text)}: brackets are for IPv6 addresses. Leave them out.")
+            raise ProfileError(f"{_quote(text)}: brackets are for IPv6 addresses. Leave them out.")
     elif text.count(":") > 1:
         return text, None
     else:
@@ -297,77 +297,77 @@ def _split_port(text: str) -> tuple[str, int | None]:
     if not colon:
         return subject, None
     if not subject:
-        raise ProfileError(f"{_shown(text)} names no host. Write *{text} for every host.")
+        raise ProfileError(f"{_quote(text)} names no host. Write *{text} for every host.")
     if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
-        raise ProfileError(f"{_shown(text)}: a port is a number from 1 to 65535.")
+        raise ProfileError(f"{_quote(text)}: a port is a number from 1 to 65535.")
     return subject, int(port)
 
 
-def _read_hosts(subject: str, text: str) -> Hosts:
+def _parse_hosts(subject: str, text: str) -> HostMatcher:
     if subject.startswith("<"):
         if subject.lower() != "<local>":
-            raise ProfileError(f"{_shown(text)} is not known. <local> means names without a dot.")
-        return Local()
+            raise ProfileError(f"{_quote(text)} is not known. <local> means names without a dot.")
+        return LocalNames()
     if "/" in subject:
-        return Within(_read_network(subject, text))
-    address = None if "*" in subject else read_address(subject)
+        return AddressRange(_parse_network(subject, text))
+    address = None if "*" in subject else parse_address(subject)
     if address is not None:
-        return Within(ip_network(address))
+        return AddressRange(ip_network(address))
     if ":" in subject:
-        raise ProfileError(f"{_shown(text)} is no IPv6 address. Write one such as fd00::1.")
-    return _read_names(subject, text)
+        raise ProfileError(f"{_quote(text)} is no IPv6 address. Write one such as fd00::1.")
+    return _parse_names(subject, text)
 
 
-def _read_network(subject: str, text: str) -> Network:
+def _parse_network(subject: str, text: str) -> Network:
     host, _, prefix = subject.partition("/")
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
         raise ProfileError(
-            f"{_shown(text)} is no range of addresses. Write one such as 10.0.0.0/8."
+            f"{_quote(text)} is no range of addresses. Write one such as 10.0.0.0/8."
         ) from None
     if not _PREFIX.fullmatch(prefix) or int(prefix) > address.max_prefixlen:
         raise ProfileError(
-            f"{_shown(text)}: the number behind the slash is 0 to {address.max_prefixlen}."
+            f"{_quote(text)}: the number behind the slash is 0 to {address.max_prefixlen}."
         )
     network = ip_network((address, int(prefix)), strict=False)
-    mapped = _unmapped(network.network_address)
+    mapped = _without_ipv4_mapping(network.network_address)
     if mapped.version != network.version and network.prefixlen >= 96:
         return ip_network((mapped, network.prefixlen - 96))
     return network
 
 
-def _read_names(subject: str, text: str) -> Hosts:
+def _parse_names(subject: str, text: str) -> HostMatcher:
     below = subject.startswith(".")
-    if _NUMBER.fullmatch(_undotted(subject).rpartition(".")[2]):
+    if _NUMBER.fullmatch(_strip_dots(subject).rpartition(".")[2]):
         # No domain ends in a number (WHATWG URL, section 3.5): this was meant as an address.
-        raise ProfileError(f"{_shown(text)} is no address. Write one such as 10.1.2.3.")
-    labels = [_read_label(label, text) for label in _DOTS.split(_undotted(subject))]
+        raise ProfileError(f"{_quote(text)} is no address. Write one such as 10.1.2.3.")
+    labels = [_parse_label(label, text) for label in _DOTS.split(_strip_dots(subject))]
     name = ".".join(labels)
-    if len(name) > _LONGEST_NAME:
-        raise ProfileError(f"{_shown(text)} is too long for a host.")
+    if len(name) > _MAX_NAME_LENGTH:
+        raise ProfileError(f"{_quote(text)} is too long for a host.")
     if below:
         name = f"*.{name}"
-    return Like(tuple(name.split("*"))) if "*" in name else Named(name)
+    return Wildcard(tuple(name.split("*"))) if "*" in name else ExactName(name)
 
 
-def _undotted(subject: str) -> str:
+def _strip_dots(subject: str) -> str:
     """Take the leading dot (below) and the trailing one (absolute) away, one each."""
     return subject.removeprefix(".").removesuffix(".").lower()
 
 
-def _read_label(label: str, text: str) -> str:
+def _parse_label(label: str, text: str) -> str:
     if not label:
-        raise ProfileError(f"{_shown(text)} has an empty part between dots.")
+        raise ProfileError(f"{_quote(text)} has an empty part between dots.")
     if not label.isascii():
         if "*" in label:
             raise ProfileError(
-                f"{_shown(text)}: beside * write the ASCII form of a name, which begins with xn--."
+                f"{_quote(text)}: beside * write the ASCII form of a name, which begins with xn--."
             )
         try:
             label = _ascii_label(label)
         except UnicodeError:
-            raise ProfileError(f"{_shown(text)} is no name that a host can have.") from None
+            raise ProfileError(f"{_quote(text)} is no name that a host can have.") from None
     if not _LABEL.fullmatch(label):
-        raise ProfileError(f"{_shown(text)} is no name that a host can have.")
+        raise ProfileError(f"{_quote(text)} is no name that a host can have.")
     return label
