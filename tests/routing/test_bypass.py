@@ -273,6 +273,6 @@ def test_a_pattern_matches_like_fnmatch(parts: list[str], name: str) -> None:
 
 
 def assume_plain(*addresses: Address) -> None:
-    """Leave out the addresses that stand for IPv4: they are compared as IPv4, on purpose."""
+    """Exclude IPv4-mapped addresses: they are compared as IPv4 by design."""
     for address in addresses:
         assume(not isinstance(address, IPv6Address) or address.ipv4_mapped is None)

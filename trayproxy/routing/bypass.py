@@ -1,26 +1,27 @@
-"""The hosts that are reached without the upstream proxy.
+"""Bypass rules: the hosts reached without the upstream proxy.
 
-What a rule looks like, with what it means:
+The syntax of a rule:
 
 ===========================  ================================================================
 ``intranet``                 this host
-``.corp.example``            every host below corp.example, and not corp.example itself
+``.corp.example``            every host below corp.example, but not corp.example itself
 ``*.corp.example``           the same
-``dev-*.corp.example``       ``*`` stands for any characters, dots too; ``*`` alone: all hosts
+``dev-*.corp.example``       ``*`` matches any characters including dots; ``*`` alone: all hosts
 ``10.1.2.3``, ``[fd00::1]``  this address
 ``10.0.0.0/8``, ``fd00::/8`` every address of this range
-``<local>``                  every name without a dot; never an address
-``intranet:8080``            any of the above, and only this port (``[fd00::/8]:80`` for IPv6)
+``<local>``                  every name without a dot, but no address
+``intranet:8080``            any of the above, but only this port (``[fd00::/8]:80`` for IPv6)
 ===========================  ================================================================
 
-This is the language of the browsers' exception lists, so that lists can be copied. Two things are
-stricter: nothing is direct unless a rule says so (browsers add loopback by themselves), and nothing
-is looked up. A name is compared with names only. A caller that has the addresses of a name may hand
-them over; rules about addresses then see them, too.
+The syntax is that of the exception lists of browsers, so that lists can be copied. Unlike in
+browsers, a host is direct only if a rule matches it, loopback included: a request for loopback that
+reaches TrayProxy was sent to a proxy on purpose, and the system's proxy settings exclude loopback
+by default. No name is resolved: a name is matched only by rules about names, unless the caller
+passes the known addresses of the name.
 
-Names are compared without regard to case and to a trailing dot, and in their ASCII form (RFC 5890):
-``Bücher.example`` is ``xn--bcher-kva.example``. Addresses are compared as numbers: ``127.1``,
-``0x7f000001`` and ``[::ffff:127.0.0.1]`` are 127.0.0.1, because the system dials that for them.
+Names are compared without case and trailing dot, in their ASCII form (RFC 5890): ``Bücher.example``
+is ``xn--bcher-kva.example``. Addresses are compared as numbers: ``127.1``, ``0x7f000001`` and
+``[::ffff:127.0.0.1]`` are 127.0.0.1, because the system connects to this address for them.
 """
 
 import re
@@ -42,7 +43,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _LABEL = re.compile(r"[a-z0-9_*-]{1,63}")
-# The dots of RFC 3490, section 3.1: people type them with an East Asian keyboard.
+# The dots of RFC 3490, section 3.1, as typed with an East Asian keyboard.
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _PREFIX = re.compile(r"[0-9]{1,3}", re.ASCII)
@@ -54,11 +55,11 @@ _MAX_QUOTED = 60
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host as rules see it.
+    """A host in the form compared with rules.
 
     Attributes:
-        name: In ASCII form, lower case, without a trailing dot; empty for an address.
-        addresses: The address that it is, or those that the caller knows for the name.
+        name: The name in ASCII form, lower case, without a trailing dot; empty for an address.
+        addresses: The address itself, or the known addresses of the name.
     """
 
     name: str
@@ -66,11 +67,11 @@ class Host:
 
     @classmethod
     def parse(cls, host: str, addresses: Iterable[Address] = ()) -> "Host":
-        """Read the host of a request.
+        """Parse the host of a request.
 
         Args:
             host: A name or an address; IPv6 with or without brackets.
-            addresses: What the name stands for, if the caller knows.
+            addresses: The addresses of the name, if the caller knows them.
         """
         literal = parse_address(host)
         if literal is not None:
@@ -80,14 +81,14 @@ class Host:
 
 
 class HostMatcher(Protocol):
-    """The hosts that a rule is about."""
+    """A set of hosts matched by a rule."""
 
     def __contains__(self, host: Host, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocalNames:
-    """Names without a dot."""
+    """All names without a dot."""
 
     def __contains__(self, host: Host) -> bool:
         return bool(host.name) and "." not in host.name
@@ -95,7 +96,7 @@ class LocalNames:
 
 @dataclass(frozen=True, slots=True)
 class ExactName:
-    """One name."""
+    """A single name."""
 
     name: str
 
@@ -105,10 +106,10 @@ class ExactName:
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """Names and addresses that fit a pattern.
+    """Names and addresses matching a pattern.
 
     Attributes:
-        parts: What stands between the ``*``; always two or more.
+        parts: The texts between the ``*``; always two or more.
     """
 
     parts: tuple[str, ...]
@@ -119,7 +120,11 @@ class Wildcard:
         return any(self._fits(str(address)) for address in host.addresses)
 
     def _fits(self, text: str) -> bool:
-        """Search each part behind the one before: linear, and the leftmost place is the best."""
+        """Return whether a text matches the pattern.
+
+        Each part is searched after the previous part. The leftmost match is always sufficient, so
+        the time is linear.
+        """
         first, *middle, last = self.parts
         if not text.startswith(first):
             return False
@@ -134,7 +139,7 @@ class Wildcard:
 
 @dataclass(frozen=True, slots=True)
 class AddressRange:
-    """The addresses of a range; a single address is a range of one."""
+    """The addresses of a network; a single address is a network of one address."""
 
     network: Network
 
@@ -145,11 +150,11 @@ class AddressRange:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of the exception list.
+    """A line of the exception list.
 
     Attributes:
-        hosts: The hosts it is about.
-        port: The port it is about, None for all.
+        hosts: The hosts matched by the rule.
+        port: The port matched by the rule; None for all ports.
     """
 
     hosts: HostMatcher
@@ -157,10 +162,10 @@ class Rule:
 
     @classmethod
     def parse(cls, text: str) -> "Rule":
-        """Read a rule.
+        """Parse a rule.
 
         Raises:
-            ProfileError: It is none; the text says what to write instead.
+            ProfileError: The rule is invalid; the text gives the valid form.
         """
         text = text.strip()
         _check_shape(text)
@@ -168,32 +173,32 @@ class Rule:
         return cls(_parse_hosts(subject, text), port)
 
     def matches(self, host: Host, port: int) -> bool:
-        """Say whether a request for this host and port is to go directly."""
+        """Return whether a request for this host and port is sent directly."""
         return self.port in (None, port) and host in self.hosts
 
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """The whole exception list of a profile, ready for use."""
+    """The parsed exception list of a profile."""
 
     rules: tuple[Rule, ...] = ()
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> "Bypass":
-        """Read the rules of a profile.
+        """Parse the rules of a profile.
 
         Raises:
-            ProfileError: One of them is none; the text names it.
+            ProfileError: A rule is invalid; the text quotes it.
         """
         return cls(tuple(Rule.parse(text) for text in texts))
 
     def matches(self, host: str, port: int, addresses: Iterable[Address] = ()) -> bool:
-        """Say whether a request is to go directly.
+        """Return whether a request is sent directly.
 
         Args:
-            host: Where it goes: a name or an address.
-            port: And to which port.
-            addresses: What the name stands for, if the caller knows. Nothing is looked up.
+            host: The target host: a name or an address.
+            port: The target port.
+            addresses: The addresses of the name, if the caller knows them. No name is resolved.
         """
         if not self.rules:
             return False
@@ -202,16 +207,16 @@ class Bypass:
 
 
 def parse_address(host: str) -> Address | None:
-    """Return the address that a host is, None for a name.
+    """Return the address if the host is one; None for a name.
 
-    All the forms count that `getaddrinfo` takes for an address, or a name that looks harmless could
-    be dialled as one: ``127.1``, ``0177.0.0.1``, ``2130706433`` (WHATWG URL, section 3.5).
+    All notations accepted by `getaddrinfo` are addresses, because a connection would be made to
+    them: ``127.1``, ``0177.0.0.1``, ``2130706433`` (WHATWG URL, section 3.5).
     """
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     if ":" in host:
         try:
-            # A zone (RFC 4007) says which cable, not which address.
+            # A zone (RFC 4007) selects an interface and is not part of the address.
             return _without_ipv4_mapping(IPv6Address(host.partition("%")[0]))
         except ValueError:
             return None
@@ -220,7 +225,7 @@ def parse_address(host: str) -> Address | None:
 
 def _parse_ipv4(host: str) -> IPv4Address | None:
     parts = host.split(".")
-    # The first test is true of every address, and cheap for the many hosts that are names.
+    # The first test is a fast exit for names, the usual case.
     if parts[-1][:1] not in _DIGITS or len(parts) > 4:
         return None
     if not all(_NUMBER.fullmatch(part) and len(part) < 20 for part in parts):
@@ -235,21 +240,21 @@ def _parse_ipv4(host: str) -> IPv4Address | None:
 
 
 def _number(text: str) -> int:
-    """Read a number as C does: hexadecimal behind 0x, octal behind 0."""
+    """Parse a number like C: hexadecimal after 0x, octal after 0."""
     if text.startswith("0x"):
         return int(text[2:] or "0", 16)
     return int(text, 8 if text.startswith("0") else 10)
 
 
 def _without_ipv4_mapping(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address stands for (RFC 4291, section 2.5.5.2)."""
+    """Return the IPv4 address for an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2)."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
 
 
 def _ascii_name(host: str) -> str:
-    """Return the name to compare; what cannot be a name comes back as it is, and fits no rule."""
+    """Return the name in its ASCII form; an invalid name, which matches no rule, unchanged."""
     name = host.lower().removesuffix(".")
     if name.isascii():
         return name
@@ -270,7 +275,7 @@ def _quote(text: str) -> str:
 
 
 def _check_shape(text: str) -> None:
-    """Refuse what is no rule at all, without repeating what may hold a password."""
+    """Refuse text that is not a rule, without quoting text that may contain a password."""
     if not text:
         raise ProfileError("This rule is empty. Write a host, such as intranet.corp.example.")
     if "@" in text or "://" in text:
@@ -280,12 +285,12 @@ def _check_shape(text: str) -> None:
 
 
 def _split_port(text: str) -> tuple[str, int | None]:
-    """Split the port off; IPv6 needs brackets to have one."""
+    """Split off the port; an IPv6 address with a port needs brackets."""
     if text.startswith("["):
         inner, bracket, rest = text[1:].partition("]")
         if not bracket:
             raise ProfileError(f"{_quote(text)} lacks a closing bracket. Write [{inner}].")
-        # Both [fd00::]/8 and [fd00::/8] are seen in the wild.
+        # Both [fd00::]/8 and [fd00::/8] are in use.
         prefix, colon, port = rest.partition(":")
         subject = inner + prefix
         if ":" not in subject:
@@ -340,7 +345,7 @@ def _parse_network(subject: str, text: str) -> Network:
 def _parse_names(subject: str, text: str) -> HostMatcher:
     below = subject.startswith(".")
     if _NUMBER.fullmatch(_strip_dots(subject).rpartition(".")[2]):
-        # No domain ends in a number (WHATWG URL, section 3.5): this was meant as an address.
+        # No domain ends in a number (WHATWG URL, section 3.5): the text is an invalid address.
         raise ProfileError(f"{_quote(text)} is no address. Write one such as 10.1.2.3.")
     labels = [_parse_label(label, text) for label in _DOTS.split(_strip_dots(subject))]
     name = ".".join(labels)
@@ -352,7 +357,7 @@ def _parse_names(subject: str, text: str) -> HostMatcher:
 
 
 def _strip_dots(subject: str) -> str:
-    """Take the leading dot (below) and the trailing one (absolute) away, one each."""
+    """Remove a leading dot (subdomains) and a trailing dot (absolute name)."""
     return subject.removeprefix(".").removesuffix(".").lower()
 
 
