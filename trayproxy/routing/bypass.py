@@ -116,10 +116,10 @@ class Wildcard:
 
     def __contains__(self, host: Host) -> bool:
         if host.name:
-            return self._fits(host.name)
-        return any(self._fits(str(address)) for address in host.addresses)
+            return self._matches(host.name)
+        return any(self._matches(str(address)) for address in host.addresses)
 
-    def _fits(self, text: str) -> bool:
+    def _matches(self, text: str) -> bool:
         """Return whether a text matches the pattern.
 
         Each part is searched after the previous part. The leftmost match is always sufficient, so
