@@ -119,14 +119,14 @@ class FakePromptService:
 async def serve(desk: FakePromptService) -> None:
     paths = locate()
     desk.server = Server(paths, desk)
-    face = TerminalPrompts(paths)
-    face.start()
+    prompts = TerminalPrompts(paths)
+    prompts.start()
     over = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
     await desk.server.start()
     await over.wait()
-    face.stop()
+    prompts.stop()
     await desk.server.close()
 
 

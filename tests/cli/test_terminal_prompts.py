@@ -255,20 +255,20 @@ def test_prompts_of_another_service_are_not_shown(screen: Make, paths: Paths) ->
     other.wait_for("User name")
     pid = os.getpid()
     shown: list[str] = []
-    face = TerminalPrompts(paths, lambda: Writer(shown), pid)
-    face.start()
+    front_end = TerminalPrompts(paths, lambda: Writer(shown), pid)
+    front_end.start()
     with connect(paths) as probe:
         probe.hello("cli", can_prompt=False)
-    face.stop()
+    front_end.stop()
     assert shown == ["closed"]
 
 
 NO_TERMINAL = """
 from trayproxy.cli.terminal_prompts import TerminalPrompts
 from trayproxy.paths import locate
-face = TerminalPrompts(locate())
-face.start()
-face.stop()
+prompts = TerminalPrompts(locate())
+prompts.start()
+prompts.stop()
 """
 
 

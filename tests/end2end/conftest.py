@@ -7,7 +7,7 @@ import pytest
 
 from tests.end2end.stage import Attach, Office, Run
 from tests.support.clients import Clients
-from tests.support.face import Face, Move
+from tests.support.front_end import FrontEnd, Reaction
 from tests.support.keyring_session import KeyringSession, keyring_session
 from tests.support.octets import write
 from tests.support.origin import Origin, make_repository
@@ -64,10 +64,10 @@ def run(place: Home, reports: Reports) -> Iterator[Run]:
 def attach(reports: Reports) -> Iterator[Attach]:
     with ExitStack() as stack:
 
-        def make(to: Service, moves: Iterable[Move] = ()) -> Face:
-            face = stack.enter_context(Face(to.paths, moves))
-            reports["face"] = face.describe
-            return face
+        def make(to: Service, moves: Iterable[Reaction] = ()) -> FrontEnd:
+            front_end = stack.enter_context(FrontEnd(to.paths, moves))
+            reports["front end"] = front_end.describe
+            return front_end
 
         yield make
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tests.support.clients import Clients
-from tests.support.face import Face, Move
+from tests.support.front_end import FrontEnd, Reaction
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
 from tests.support.processes import Job
@@ -39,9 +39,9 @@ class Run(Protocol):
 
 
 class Attach(Protocol):
-    """Attaches a face to a service, with what its person does when asked."""
+    """Attaches a front end to a service, with what its person does when asked."""
 
-    def __call__(self, to: Service, moves: Iterable[Move] = ()) -> Face: ...
+    def __call__(self, to: Service, moves: Iterable[Reaction] = ()) -> FrontEnd: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Sitting:
 
     Attributes:
         service: What runs.
-        face: The person.
+        front_end: The front end of the person.
         clients: The programs.
         origin: What they go to.
     """
 
     service: Service
-    face: Face
+    front_end: FrontEnd
     clients: Clients
     origin: Origin
 
@@ -75,12 +75,12 @@ class Sitting:
     def sign_in(self, login: Login) -> str:
         """Let the person answer what a program is asked for; return what that one gets."""
         waiting = self.visit()
-        self.face.answer(self.face.wait_for_question(), login)
+        self.front_end.answer(self.front_end.wait_for_prompt(), login)
         return waiting.result().out
 
     def end(self) -> None:
         """Let the person go, and the service after that."""
-        self.face.close()
+        self.front_end.close()
         assert self.service.stop() == 0
 
 
@@ -90,7 +90,7 @@ class Office:
 
     Attributes:
         run: Starts services there.
-        attach: Attaches faces to them.
+        attach: Attaches front ends to them.
         keyring: The keyring, unlocked, and the session that services are started in.
         proxy: The upstream.
         canary: The login that it accepts.
@@ -121,7 +121,7 @@ class Office:
         """The profile for the upstream."""
         return self._profile(self.proxy, "Office")
 
-    def start(self, *moves: Move) -> Sitting:
+    def start(self, *moves: Reaction) -> Sitting:
         """Start a service for a person who uses the profile.
 
         Args:
@@ -129,25 +129,25 @@ class Office:
         """
         return self.begin(self.run(session=self.keyring), *moves)
 
-    def begin(self, service: Service, *moves: Move) -> Sitting:
+    def begin(self, service: Service, *moves: Reaction) -> Sitting:
         """Let a person use the profile at a service that runs."""
         sitting = self.sit_down(service, *moves)
-        self.use(sitting.face, self.proxy)
+        self.use(sitting.front_end, self.proxy)
         return sitting
 
-    def resume(self, *moves: Move) -> Sitting:
+    def resume(self, *moves: Reaction) -> Sitting:
         """Start the service again, for a person who finds what there was before."""
         return self.sit_down(self.run(session=self.keyring), *moves)
 
-    def sit_down(self, service: Service, *moves: Move) -> Sitting:
+    def sit_down(self, service: Service, *moves: Reaction) -> Sitting:
         """Let a person come to a service that runs."""
         return Sitting(service, self.attach(service, moves), self.clients, self.origin)
 
-    def use(self, face: Face, proxy: Squid, name: str = "Office") -> Profile:
+    def use(self, front_end: FrontEnd, proxy: Squid, name: str = "Office") -> Profile:
         """Let a person save a profile for an upstream, and make it the active one."""
         profile = self._profile(proxy, name)
-        face.must(SaveProfile(profile))
-        face.must(UseProfile(profile.id))
+        front_end.request_done(SaveProfile(profile))
+        front_end.request_done(UseProfile(profile.id))
         return profile
 
     def sign_in_before(self) -> None:

@@ -31,7 +31,7 @@ def test_no_password_is_left_anywhere(office: Office, place: Home) -> None:
             [
                 text("status", status),
                 text("log", here.service.log()),
-                ("control socket", here.face.trace),
+                ("control socket", here.front_end.trace),
                 text("origin", repr(office.origin.heard)),
             ]
         )

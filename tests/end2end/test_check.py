@@ -53,7 +53,9 @@ def type_in(place: Home) -> Type:
 
 def move_to(here: Sitting, office: Office, port: int) -> None:
     """Let the person change the profile: the upstream is on another port."""
-    here.face.must(SaveProfile(replace(office.profile, upstream=Upstream("127.0.0.1", port))))
+    here.front_end.request_done(
+        SaveProfile(replace(office.profile, upstream=Upstream("127.0.0.1", port)))
+    )
 
 
 def test_a_profile_that_works_is_said_to_work(office: Office, type_in: Type) -> None:
@@ -137,8 +139,8 @@ def test_the_question_of_a_test_that_was_left_closes(office: Office) -> None:
     with connect(here.service.paths) as client:
         client.hello("cli", can_prompt=False)
         client.send(CheckProfile(office.profile, office.origin.url("/hello")))
-        question = here.face.wait_for_question()
-    assert here.face.wait_for_ending(question) is Ending.ABANDONED
+        question = here.front_end.wait_for_prompt()
+    assert here.front_end.wait_for_ending(question) is Ending.ABANDONED
 
 
 def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
@@ -148,14 +150,16 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
     saved = type_in("login", "--stdin", stdin=f"{office.login.password}\n")
     assert (saved.returncode, saved.stdout) == (0, ""), saved
     assert saved.stderr == "The proxy has accepted the password; it is saved.\n"
-    here.face.wait_for_status(lambda status: status.saved is True)
+    here.front_end.wait_for_status(lambda status: status.saved is True)
     for _ in range(2):
         wrong = type_in("login", "--stdin", stdin="wrong\n")
         assert wrong.returncode == 4
         assert "(TP-302)" in wrong.stderr
-    here.face.must(SaveProfile(replace(office.profile, id="lab", name="Lab")))
+    here.front_end.request_done(SaveProfile(replace(office.profile, id="lab", name="Lab")))
     alias = Upstream("localhost", office.proxy.port)
-    here.face.must(SaveProfile(replace(office.profile, id="alias", name="Alias", upstream=alias)))
+    here.front_end.request_done(
+        SaveProfile(replace(office.profile, id="alias", name="Alias", upstream=alias))
+    )
     for name in ("lab", "alias"):
         wrong = type_in("login", name, "--stdin", stdin="wrong\n")
         assert wrong.returncode == 4
@@ -163,12 +167,12 @@ def test_a_login_is_tried_before_it_is_saved_and_a_wrong_one_changes_nothing(
         assert "This is the same password; it was not sent again" in wrong.stderr
     assert office.proxy.failed_logons() == 1
     assert [entry.secret for entry in office.keyring.entries()] == [office.login.password]
-    assert here.face.questions == []
+    assert here.front_end.prompts == []
     # What worked still does.
     assert here.fetch() == HELLO
-    assert here.face.questions == []
+    assert here.front_end.prompts == []
     assert type_in("logout").returncode == 0
-    here.face.wait_for_status(lambda status: status.saved is False)
+    here.front_end.wait_for_status(lambda status: status.saved is False)
     assert office.keyring.entries() == []
 
 
@@ -189,7 +193,7 @@ def test_an_accepted_login_changes_the_user_name_of_the_profile(
     here.end()
     again = office.resume()
     assert again.fetch() == HELLO
-    assert again.face.questions == []
+    assert again.front_end.prompts == []
     assert "asmith" in {access.user for access in office.proxy.accesses()}
 
 
@@ -213,14 +217,14 @@ def test_status_does_not_say_connected_while_every_request_is_refused(
     office: Office, type_in: Type
 ) -> None:
     here = office.sit_down(office.run())
-    here.face.must(SaveProfile(replace(office.profile, sign_in=SignIn.NONE)))
+    here.front_end.request_done(SaveProfile(replace(office.profile, sign_in=SignIn.NONE)))
     assert "wants a sign-in" in here.fetch()
-    here.face.wait_for_status(lambda status: status.sign_in is SignInState.UNUSABLE)
+    here.front_end.wait_for_status(lambda status: status.sign_in is SignInState.UNUSABLE)
     told = type_in("status")
     assert told.returncode == 4
     assert told.stdout.startswith("Office — no common way to sign in\n")
     assert "TP-303" in told.stdout
-    here.face.must(SaveProfile(office.profile))
+    here.front_end.request_done(SaveProfile(office.profile))
     assert type_in("status").returncode == 0
 
 

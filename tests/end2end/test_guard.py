@@ -364,17 +364,21 @@ def test_settings_that_cannot_be_saved_are_told_and_the_service_goes_on(
     run: Run, attach: Attach, upstream: Scripted, place: Home
 ) -> None:
     running = run("--upstream", upstream.url)
-    face = attach(running)
+    front_end = attach(running)
     # Even root cannot write a file where there is a folder.
     blocked = running.paths.config / ".config.toml.new"
     blocked.mkdir(parents=True)
-    reply = face.do(SaveProfile(Profile("office", "Office", Upstream("proxy.example", 8080))))
+    reply = front_end.request(
+        SaveProfile(Profile("office", "Office", Upstream("proxy.example", 8080)))
+    )
     assert isinstance(reply, Failed)
     assert reply.problem.id == "TP-802"
     with program(at(running), octets=GET) as ours:
         assert ours.answer() == SERVED
     blocked.rmdir()
-    face.must(SaveProfile(Profile("office", "Office", Upstream("proxy.example", 8080))))
+    front_end.request_done(
+        SaveProfile(Profile("office", "Office", Upstream("proxy.example", 8080)))
+    )
 
 
 def test_a_log_that_fails_costs_no_request(run: Run, upstream: Scripted) -> None:
@@ -505,19 +509,19 @@ def test_a_jump_of_the_clock_ends_no_wait_and_no_quiet_time(
             place, "--upstream", proxy.url, program=("tests.support.jumpy", str(wrong))
         ) as running,
     ):
-        face = attach(running)
+        front_end = attach(running)
         told = ("-x", running.url, "-m", "30", "-o", "/dev/null", "-w", "%{http_code}")
         job = clients.curl(*told, origin.url("/hello"))
-        question = face.wait_for_question(lambda question: question.waiting == 1)
+        question = front_end.wait_for_prompt(lambda question: question.waiting == 1)
         wrong.write_text(str(jump))
         # More than the second after which everything that has waited too long is ended.
         assert not job.process.ended_within(2.5)
-        face.decline(question, Snooze.A_MINUTE)
+        front_end.decline(question, Snooze.A_MINUTE)
         assert job.result().out == "503"
-        face.wait_for_status(lambda status: status.sign_in is SignInState.SNOOZED)
+        front_end.wait_for_status(lambda status: status.sign_in is SignInState.SNOOZED)
         wrong.write_text(str(-jump))
         # Still quiet: nobody is asked again.
         assert clients.curl(*told, origin.url("/hello")).result().out == "503"
         assert running.status().sign_in is SignInState.SNOOZED
-        assert {asked.number for asked in face.questions} == {question.number}
+        assert {asked.number for asked in front_end.prompts} == {question.number}
         assert running.stop() == 0

@@ -22,15 +22,15 @@ def test_an_accepted_password_lies_in_the_keyring(office: Office) -> None:
 def test_a_rejected_password_never_gets_there(office: Office) -> None:
     here = office.start(office.wrong)
     here.visit()
-    here.face.wait_for_question(lambda question: question.rejections == 1)
+    here.front_end.wait_for_prompt(lambda question: question.rejections == 1)
     assert office.keyring.entries() == []
 
 
 def test_a_password_that_shall_not_be_remembered_never_gets_there(office: Office) -> None:
     here = office.start(office.login)
-    here.face.remember = False
+    here.front_end.remember = False
     assert here.fetch() == HELLO
-    here.face.wait_for_ending(here.face.questions[0])
+    here.front_end.wait_for_ending(here.front_end.prompts[0])
     assert here.service.stop() == 0
     assert office.keyring.entries() == []
 
@@ -39,7 +39,7 @@ def test_the_next_run_asks_nobody(office: Office) -> None:
     office.sign_in_before()
     here = office.resume()
     assert here.fetch() == HELLO
-    assert here.face.questions == []
+    assert here.front_end.prompts == []
     assert office.proxy.failed_logons() == 0
 
 
@@ -50,14 +50,14 @@ def test_a_saved_password_that_was_changed_costs_one_failed_log_on(office: Offic
     here = office.resume(new.login)
     assert here.fetch() == HELLO
     assert office.proxy.failed_logons() == 1
-    assert len(here.face.questions) == 1
+    assert len(here.front_end.prompts) == 1
 
 
 def test_a_forgotten_password_is_gone_from_the_keyring(office: Office) -> None:
     here = office.start(office.login)
     here.fetch()
     office.keyring.wait_for_entries(1)
-    here.face.must(ForgetLogin(office.profile.id))
+    here.front_end.request_done(ForgetLogin(office.profile.id))
     assert office.keyring.entries() == []
 
 
@@ -72,25 +72,25 @@ def test_without_a_usable_keyring_a_sign_in_works_and_the_person_is_told(
         began = monotonic()
         assert here.fetch() == HELLO
         assert monotonic() - began < KEYRING_LIMIT_S + 2
-        assert here.face.questions[0].keyring.state is told
-        assert here.face.wait_for_status(lambda status: status.keyring.state is told)
+        assert here.front_end.prompts[0].keyring.state is told
+        assert here.front_end.wait_for_status(lambda status: status.keyring.state is told)
         # In memory it stays until the end, and it is nowhere else.
         assert here.fetch() == HELLO
-        assert len(here.face.questions) == 1
+        assert len(here.front_end.prompts) == 1
         office.canary.assert_absent(files_below(place.root))
 
 
 def test_without_any_session_bus_a_sign_in_works(office: Office) -> None:
     here = office.begin(office.run(), office.login)
     assert here.fetch() == HELLO
-    assert here.face.questions[0].keyring.state is KeyringState.MISSING
+    assert here.front_end.prompts[0].keyring.state is KeyringState.MISSING
 
 
 def test_a_frozen_keyring_does_not_keep_the_question_from_opening(office: Office) -> None:
     here = office.start()
     office.keyring.freeze()
     waiting = here.visit()
-    question = here.face.wait_for_question()
+    question = here.front_end.wait_for_prompt()
     assert question.keyring.state is KeyringState.SILENT
-    here.face.answer(question, office.login)
+    here.front_end.answer(question, office.login)
     assert waiting.result().out == HELLO

@@ -50,7 +50,7 @@ def test_a_locked_keyring_is_unlocked_by_the_desktop_and_used(
     screen.press("Return")
     assert waiting.result().out == HELLO
     assert office.proxy.failed_logons() == 0
-    assert here.face.wait_for_status(lambda status: status.keyring.state is KeyringState.OK)
+    assert here.front_end.wait_for_status(lambda status: status.keyring.state is KeyringState.OK)
 
 
 @pytest.mark.xdist_group("display")
@@ -61,10 +61,10 @@ def test_a_keyring_that_stays_locked_leads_to_a_question(office: Office, screen:
     waiting = here.visit()
     screen.wait_until_active(screen.wait_for_window(PROMPT))
     screen.press("Escape")
-    question = here.face.wait_for_question()
+    question = here.front_end.wait_for_prompt()
     assert question.reason is PromptReason.KEYRING_LOCKED
     assert question.keyring.state is KeyringState.LOCKED
-    here.face.answer(question, office.login)
+    here.front_end.answer(question, office.login)
     assert waiting.result().out == HELLO
 
 
@@ -81,7 +81,7 @@ def test_a_keyring_that_another_program_unlocks_answers_the_question(
     screen.wait_until_active(screen.wait_for_window(PROMPT))
     if is_dismissed:
         screen.press("Escape")
-    here.face.wait_for_question()
+    here.front_end.wait_for_prompt()
     office.keyring.unlock()
     assert waiting.result().out == HELLO
     assert office.proxy.failed_logons() == 0
@@ -93,28 +93,28 @@ def test_a_keyring_that_dies_in_the_middle_leads_to_a_question(office: Office) -
     office.keyring.freeze()
     began = monotonic()
     waiting = here.visit()
-    here.face.wait_for_status(lambda status: status.waiting == 1)
+    here.front_end.wait_for_status(lambda status: status.waiting == 1)
     office.keyring.kill()
-    question = here.face.wait_for_question()
+    question = here.front_end.wait_for_prompt()
     assert monotonic() - began < KEYRING_LIMIT_S + 2
     assert question.keyring.state is not KeyringState.OK
-    here.face.answer(question, office.login)
+    here.front_end.answer(question, office.login)
     assert waiting.result().out == HELLO
 
 
 @pytest.mark.usefixtures("saved")
 def test_who_needs_no_password_is_served_while_the_keyring_hangs(office: Office) -> None:
     here = office.resume()
-    here.face.must(
+    here.front_end.request_done(
         SaveProfile(replace(office.profile, bypass=(f"localhost:{office.origin.port}",)))
     )
-    here.face.must(UseProfile(office.profile.id))
+    here.front_end.request_done(UseProfile(office.profile.id))
     office.keyring.freeze()
     began = monotonic()
     here.visit()
-    here.face.wait_for_status(lambda status: status.waiting == 1)
+    here.front_end.wait_for_status(lambda status: status.waiting == 1)
     assert here.curl(f"http://localhost:{office.origin.port}/hello").result().out == "hello"
-    assert not here.face.questions
-    question = here.face.wait_for_question()
+    assert not here.front_end.prompts
+    question = here.front_end.wait_for_prompt()
     assert question.keyring.state is KeyringState.SILENT
     assert monotonic() - began < KEYRING_LIMIT_S + 4

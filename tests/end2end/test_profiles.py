@@ -40,7 +40,7 @@ def test_a_transfer_finishes_on_its_upstream_while_new_requests_go_to_the_new_on
     transfer = here.curl("-o", str(path), slow)
     gate = office.origin.gate("one")
     assert gate.reached.wait(20)
-    office.use(here.face, lab, "Lab")
+    office.use(here.front_end, lab, "Lab")
     assert here.fetch() == HELLO
     assert transfer.process.running
     gate.opened.set()
@@ -56,7 +56,7 @@ def test_a_tunnel_stays_open_on_its_upstream(office: Office, here: Sitting, lab:
     transfer = here.curl("--proxytunnel", "-o", str(path), slow)
     gate = office.origin.gate("one")
     assert gate.reached.wait(20)
-    office.use(here.face, lab, "Lab")
+    office.use(here.front_end, lab, "Lab")
     gate.opened.set()
     assert transfer.result().code == 0
     assert digest_of(path) == digest(SIZE)
@@ -66,12 +66,12 @@ def test_each_upstream_gets_its_own_password_and_no_other(
     office: Office, here: Sitting, lab: Squid
 ) -> None:
     assert here.fetch() == HELLO
-    other = office.use(here.face, lab, "Lab")
+    other = office.use(here.front_end, lab, "Lab")
     assert here.fetch() == HELLO
     for profile in (office.profile, other, office.profile):
-        here.face.must(UseProfile(profile.id))
+        here.front_end.request_done(UseProfile(profile.id))
         assert here.fetch() == HELLO
-    assert len(here.face.questions) == 2
+    assert len(here.front_end.prompts) == 2
     assert office.proxy.failed_logons() == lab.failed_logons() == 0
 
 
@@ -84,14 +84,14 @@ def test_a_connection_kept_alive_follows_the_switch(
     transfer = here.curl("-w", "%{num_connects} ", *outputs)
     gate = office.origin.gate("one")
     assert gate.reached.wait(20)
-    office.use(here.face, lab, "Lab")
+    office.use(here.front_end, lab, "Lab")
     gate.opened.set()
     assert transfer.result().out.split() == ["1", "0"]
     assert {at.target for at in lab.accesses()} == {quick}
 
 
 def test_the_active_profile_is_remembered(office: Office, here: Sitting, lab: Squid) -> None:
-    other = office.use(here.face, lab, "Lab")
+    other = office.use(here.front_end, lab, "Lab")
     assert here.service.stop() == 0
     status = office.run().status()
     assert status.profile == other

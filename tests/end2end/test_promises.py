@@ -30,16 +30,16 @@ def was_rejected(question: Prompt) -> bool:
 def give_up_while_typing(here: Sitting) -> Prompt:
     """Let a program go away whose question the person is about to answer."""
     impatient = here.visit()
-    question = here.face.wait_for_question()
-    here.face.must(KeepPromptOpen(question.number))
+    question = here.front_end.wait_for_prompt()
+    here.front_end.request_done(KeepPromptOpen(question.number))
     impatient.process.end()
-    here.face.wait_for_question(nobody_waits)
+    here.front_end.wait_for_prompt(nobody_waits)
     return question
 
 
 def save(office: Office, here: Sitting) -> None:
     """Let the person save the right password before anything asks for it."""
-    assert isinstance(here.face.do(SaveLogin(office.profile.id, office.login)), Done)
+    assert isinstance(here.front_end.request(SaveLogin(office.profile.id, office.login)), Done)
 
 
 def test_an_answer_counts_although_the_program_gave_up_while_the_person_typed(
@@ -47,41 +47,41 @@ def test_an_answer_counts_although_the_program_gave_up_while_the_person_typed(
 ) -> None:
     here = office.start()
     question = give_up_while_typing(here)
-    here.face.answer(question, office.login)
-    assert here.face.wait_for_ending(question) is Ending.ACCEPTED
+    here.front_end.answer(question, office.login)
+    assert here.front_end.wait_for_ending(question) is Ending.ACCEPTED
     (entry,) = office.keyring.wait_for_entries(1)
     assert entry.secret == office.login.password
     assert here.fetch() == HELLO
-    assert len(here.face.questions) == 1
+    assert len(here.front_end.prompts) == 1
     assert office.proxy.failed_logons() == 0
 
 
 def test_a_wrong_answer_is_told_although_the_program_gave_up(office: Office) -> None:
     here = office.start()
     question = give_up_while_typing(here)
-    here.face.answer(question, office.wrong)
-    here.face.wait_for_question(was_rejected)
-    here.face.answer(question, office.login)
-    assert here.face.wait_for_ending(question) is Ending.ACCEPTED
+    here.front_end.answer(question, office.wrong)
+    here.front_end.wait_for_prompt(was_rejected)
+    here.front_end.answer(question, office.login)
+    assert here.front_end.wait_for_ending(question) is Ending.ACCEPTED
     assert office.proxy.failed_logons() == 1
 
 
 def test_signing_in_from_the_menu_says_at_once_whether_it_is_right(office: Office) -> None:
     here = office.start()
-    here.face.must(SignInNow(office.profile.id))
-    question = here.face.wait_for_question()
-    here.face.answer(question, office.wrong)
-    here.face.wait_for_question(was_rejected)
-    here.face.answer(question, office.login)
-    assert here.face.wait_for_ending(question) is Ending.ACCEPTED
-    assert here.face.wait_for_status(lambda status: status.sign_in is SignInState.OK)
+    here.front_end.request_done(SignInNow(office.profile.id))
+    question = here.front_end.wait_for_prompt()
+    here.front_end.answer(question, office.wrong)
+    here.front_end.wait_for_prompt(was_rejected)
+    here.front_end.answer(question, office.login)
+    assert here.front_end.wait_for_ending(question) is Ending.ACCEPTED
+    assert here.front_end.wait_for_status(lambda status: status.sign_in is SignInState.OK)
     assert len(office.keyring.wait_for_entries(1)) == 1
 
 
 def test_a_working_password_is_not_replaced_by_one_that_does_not_work(office: Office) -> None:
     here = office.start()
     save(office, here)
-    refused = here.face.do(SaveLogin(office.profile.id, office.wrong))
+    refused = here.front_end.request(SaveLogin(office.profile.id, office.wrong))
     assert isinstance(refused, Failed)
     assert refused.problem.id == "TP-302"
     (entry,) = office.keyring.entries()
@@ -99,7 +99,7 @@ def test_a_saved_password_that_is_wrong_costs_one_log_on_in_all_runs_together(
     for _ in range(3):
         again = office.resume()
         waiting = again.visit()
-        assert again.face.wait_for_question().reason is PromptReason.SAVED_REJECTED
+        assert again.front_end.wait_for_prompt().reason is PromptReason.SAVED_REJECTED
         waiting.process.end()
         again.end()
     assert office.proxy.failed_logons() == 1
@@ -116,15 +116,15 @@ def test_a_password_that_is_changed_while_it_works_costs_two_failed_log_ons(
     here = office.begin(office.run())
     tunnel = ("--proxytunnel", office.origin.url("/hello"))
     first = here.curl(*tunnel)
-    here.face.answer(here.face.wait_for_question(), office.login)
+    here.front_end.answer(here.front_end.wait_for_prompt(), office.login)
     assert first.result().out == "hello"
     office.proxy.set_password(office.login.user, "changed meanwhile")
     waiting = [here.curl(*tunnel)]
-    question = here.face.wait_for_question(lambda asked: asked.rejections == 1)
+    question = here.front_end.wait_for_prompt(lambda asked: asked.rejections == 1)
     waiting += [here.curl(*tunnel) for _ in range(9)]
-    here.face.wait_for_question(lambda asked: asked.waiting == len(waiting))
+    here.front_end.wait_for_prompt(lambda asked: asked.waiting == len(waiting))
     assert office.proxy.failed_logons() == 2
-    here.face.answer(question, Login(office.login.user, "changed meanwhile"))
+    here.front_end.answer(question, Login(office.login.user, "changed meanwhile"))
     assert [one.result().out for one in waiting] == ["hello"] * len(waiting)
     assert office.proxy.failed_logons() == 2
 
@@ -148,12 +148,12 @@ def test_a_proxy_that_is_not_what_it_was_gets_no_password_unasked(
     signed_in = sum(access.signed for access in office.proxy.accesses())
     second = office.resume()
     waiting = second.visit()
-    question = second.face.wait_for_question()
+    question = second.front_end.wait_for_prompt()
     assert (question.reason, question.before, question.method) == (why, before, "Basic")
     assert sum(access.signed for access in office.proxy.accesses()) == signed_in
-    second.face.answer(question, office.login)
+    second.front_end.answer(question, office.login)
     assert waiting.result().out == HELLO
     second.end()
     third = office.resume()
     assert third.fetch() == HELLO
-    assert third.face.questions == []
+    assert third.front_end.prompts == []

@@ -11,7 +11,7 @@ import pytest
 from tests.end2end.stage import Attach, Office, Run
 from tests.support.clients import Clients
 from tests.support.connects import Connects
-from tests.support.face import Face
+from tests.support.front_end import FrontEnd
 from tests.support.origin import Origin
 from tests.support.processes import SOURCES, Home, running
 from tests.support.secrets import Canary
@@ -38,14 +38,14 @@ def test_with_nobody_to_ask_a_request_is_told_at_once(
     assert tunnel.out == "000 503"
 
 
-def test_no_prompt_asks_nobody_although_there_is_a_face(
+def test_no_prompt_asks_nobody_although_there_is_a_front_end(
     run: Run, attach: Attach, proxy: Squid, clients: Clients, origin: Origin
 ) -> None:
     service = run("--upstream", proxy.url, "--no-prompt")
-    face = attach(service)
+    front_end = attach(service)
     told = ("-x", service.url, "-m", "10", *CODES)
     assert clients.curl(*told, origin.url("/hello")).result().out == "503 000"
-    assert face.questions == []
+    assert front_end.prompts == []
 
 
 def test_a_password_from_standard_input_needs_no_question(
@@ -53,9 +53,9 @@ def test_a_password_from_standard_input_needs_no_question(
 ) -> None:
     login = ("--user", canary.user, "--password-stdin")
     service = run("--upstream", proxy.url, *login, stdin=f"{canary.password}\n".encode())
-    face = attach(service)
+    front_end = attach(service)
     assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
-    assert face.questions == []
+    assert front_end.prompts == []
 
 
 def test_a_wrong_password_from_standard_input_costs_one_failed_log_on(
@@ -89,14 +89,14 @@ def test_it_stops_cleanly_when_told_by_a_signal(
 def test_it_stops_although_programs_wait(office: Office) -> None:
     here = office.begin(office.run())
     with Connects(here.service.address, office.origin.authority, 20) as connects:
-        here.face.wait_for_question(lambda question: question.waiting == 20)
+        here.front_end.wait_for_prompt(lambda question: question.waiting == 20)
         assert here.service.stop() == 0
         assert set(connects.statuses()) <= {0, 503}
 
 
-def test_it_stops_when_a_face_says_so(run: Run, attach: Attach, proxy: Squid) -> None:
+def test_it_stops_when_a_front_end_says_so(run: Run, attach: Attach, proxy: Squid) -> None:
     service = run("--upstream", proxy.url)
-    attach(service).must(Quit())
+    attach(service).request_done(Quit())
     assert service.process.wait() == 0
 
 
@@ -138,8 +138,8 @@ def test_a_service_of_a_tray_says_who_has_its_port_and_takes_it_when_it_is_free(
         argv = [sys.executable, "-m", "trayproxy", "run", "--stay", "--listen", address]
         with running(argv, env=environ, cwd=place.path("cwd")) as process:
             process.err.wait_for("is taken")
-            with Face(locate(environ), asks=False) as face:
-                status = face.wait_for_status(lambda told: told.problem is not None)
+            with FrontEnd(locate(environ), can_prompt=False) as front_end:
+                status = front_end.wait_for_status(lambda told: told.problem is not None)
                 assert status.listener is ListenerState.FAILED
                 assert status.problem is not None
                 assert status.problem.id == "TP-101"
@@ -147,9 +147,9 @@ def test_a_service_of_a_tray_says_who_has_its_port_and_takes_it_when_it_is_free(
                 assert status.spare_port > taken.getsockname()[1]
                 taken.close()
                 assert process.out.wait_for("^listening on (.+)$")[1] == address
-                up = face.wait_for_status(lambda told: told.listener is ListenerState.UP)
+                up = front_end.wait_for_status(lambda told: told.listener is ListenerState.UP)
                 assert up.spare_port == 0
-                reply = face.do(UsePort(status.spare_port))
+                reply = front_end.request(UsePort(status.spare_port))
                 assert isinstance(reply, Failed)
                 assert reply.problem.id == "TP-103"
 
@@ -168,24 +168,24 @@ def test_a_service_of_a_tray_uses_another_port_for_one_run_and_can_go_back(place
         argv = [sys.executable, "-m", "trayproxy", "run", "--stay"]
         with running(argv, env=environ, cwd=place.path("cwd")) as process:
             process.err.wait_for("is taken")
-            with Face(paths, asks=False) as face:
-                port = face.wait_for_status(lambda told: told.spare_port > 0).spare_port
-                face.must(UsePort(port))
+            with FrontEnd(paths, can_prompt=False) as front_end:
+                port = front_end.wait_for_status(lambda told: told.spare_port > 0).spare_port
+                front_end.request_done(UsePort(port))
                 assert process.out.wait_for("^listening on (.+)$")[1] == f"127.0.0.1:{port}"
-                up = face.wait_for_status(lambda told: told.listener is ListenerState.UP)
+                up = front_end.wait_for_status(lambda told: told.listener is ListenerState.UP)
                 assert (up.address, up.wanted_port) == (f"127.0.0.1:{port}", wanted)
                 (notice,) = (notice for notice in up.notices if notice.id == "TP-111")
                 assert f"set to 127.0.0.1:{wanted} do not reach TrayProxy" in notice.body
                 assert f"Set them to 127.0.0.1:{port}" in notice.body
                 # While another program is there nothing changes.
-                reply = face.do(UsePort(0))
+                reply = front_end.request(UsePort(0))
                 assert isinstance(reply, Failed)
                 assert (reply.problem.id, reply.exit_code) == ("TP-101", 7)
                 assert f"TrayProxy stays at 127.0.0.1:{port}." in reply.problem.body
                 socket.create_connection(("127.0.0.1", port)).close()
                 taken.close()
-                face.must(UsePort(0))
-                back = face.wait_for_status(lambda told: told.wanted_port == 0)
+                front_end.request_done(UsePort(0))
+                back = front_end.wait_for_status(lambda told: told.wanted_port == 0)
                 assert back.address == f"127.0.0.1:{wanted}"
                 assert "TP-111" not in [notice.id for notice in back.notices]
                 socket.create_connection(("127.0.0.1", wanted)).close()

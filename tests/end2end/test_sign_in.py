@@ -112,7 +112,7 @@ def test_a_program_waits_for_one_sign_in_and_gets_its_answer(
     here = office.start(office.login)
     got = start(site, here.service.url).result()
     assert expected in got.out, got
-    assert len(here.face.questions) == 1
+    assert len(here.front_end.prompts) == 1
     assert office.proxy.failed_logons() == 0
 
 
@@ -124,7 +124,7 @@ def test_the_next_program_is_not_kept_waiting(office: Office, site: Site, name: 
     before = len(office.proxy.accesses())
     got = start(site, here.service.url).result()
     assert expected in got.out, got
-    assert len(here.face.questions) == 1
+    assert len(here.front_end.prompts) == 1
     assert 407 not in [access.status for access in office.proxy.accesses()[before:]]
 
 
@@ -145,7 +145,7 @@ def test_the_question_tells_who_asks_and_who_waits(office: Office) -> None:
     here = office.start()
     job = here.visit()
     # Who waits takes a moment to find out, and does not hold the question back.
-    question = here.face.wait_for_question(lambda q: any(program.name for program in q.programs))
+    question = here.front_end.wait_for_prompt(lambda q: any(program.name for program in q.programs))
     assert (question.profile_id, question.profile) == (office.profile.id, "Office")
     assert (question.upstream, question.realm) == (office.proxy.url, "Corporate Internet")
     assert (question.method, question.transport) == ("Basic", Transport.READABLE)
@@ -158,11 +158,11 @@ def test_the_question_tells_who_asks_and_who_waits(office: Office) -> None:
 def test_a_rejected_password_is_told_and_asked_again(office: Office) -> None:
     here = office.start(office.wrong)
     waiting = here.visit()
-    again = here.face.wait_for_question(lambda question: question.rejections == 1)
+    again = here.front_end.wait_for_prompt(lambda question: question.rejections == 1)
     assert again.reason is PromptReason.TYPED_REJECTED
-    here.face.answer(again, office.login)
+    here.front_end.answer(again, office.login)
     assert waiting.result().out == HELLO
-    assert here.face.wait_for_ending(again) is Ending.ACCEPTED
+    assert here.front_end.wait_for_ending(again) is Ending.ACCEPTED
     assert office.proxy.failed_logons() == 1
 
 
@@ -171,14 +171,14 @@ def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on_and_one_quest
 ) -> None:
     here = office.start()
     with Connects(here.service.address, office.origin.authority, 50) as connects:
-        first = here.face.wait_for_question(lambda question: question.waiting == 50)
-        here.face.answer(first, office.wrong)
-        again = here.face.wait_for_question(lambda q: q.rejections == 1 and not q.checking)
+        first = here.front_end.wait_for_prompt(lambda question: question.waiting == 50)
+        here.front_end.answer(first, office.wrong)
+        again = here.front_end.wait_for_prompt(lambda q: q.rejections == 1 and not q.checking)
         assert office.proxy.failed_logons() == 1
         assert connects.waiting == 50
-        here.face.answer(again, office.login)
+        here.front_end.answer(again, office.login)
         assert connects.statuses() == [200] * 50
-    assert [question.number for question in here.face.questions] == [first.number]
+    assert [question.number for question in here.front_end.prompts] == [first.number]
     assert office.proxy.failed_logons() == 1
 
 
@@ -187,11 +187,11 @@ def test_five_hundred_that_wait_are_one_question_and_little_memory(office: Offic
     here = office.begin(office.run(program=READABLE))
     before = memory_of(here.service.pid).proportional
     with Connects(here.service.address, office.origin.authority, 500) as connects:
-        question = here.face.wait_for_question(lambda asked: asked.waiting == 500)
+        question = here.front_end.wait_for_prompt(lambda asked: asked.waiting == 500)
         assert memory_of(here.service.pid).proportional - before < 50 * MIB
-        here.face.decline(question, Snooze.A_MINUTE)
+        here.front_end.decline(question, Snooze.A_MINUTE)
         assert connects.statuses() == [503] * 500
-    assert len(here.face.questions) == 1
+    assert len(here.front_end.prompts) == 1
     assert office.proxy.failed_logons() == 0
 
 
@@ -203,18 +203,18 @@ def test_a_declined_question_ends_the_wait_with_503(office: Office, secure_origi
     assert plain.out == "503 000"
     assert tunnel.out == "000 503"
     # The second one came in the quiet time, and was answered without a question.
-    endings = [here.face.wait_for_ending(question) for question in here.face.questions]
+    endings = [here.front_end.wait_for_ending(question) for question in here.front_end.prompts]
     assert endings == [Ending.DECLINED]
-    assert here.face.wait_for_status(lambda status: status.sign_in is SignInState.SNOOZED)
+    assert here.front_end.wait_for_status(lambda status: status.sign_in is SignInState.SNOOZED)
 
 
-def test_an_open_question_survives_the_face_that_showed_it(office: Office) -> None:
+def test_an_open_question_survives_the_front_end_that_showed_it(office: Office) -> None:
     here = office.start()
     other = office.attach(here.service)
     waiting = here.visit()
-    shown = here.face.wait_for_question()
-    here.face.close()
-    again = office.attach(here.service).wait_for_question()
+    shown = here.front_end.wait_for_prompt()
+    here.front_end.close()
+    again = office.attach(here.service).wait_for_prompt()
     assert again.number == shown.number
     other.answer(again, office.login)
     assert waiting.result().out == HELLO
@@ -223,9 +223,9 @@ def test_an_open_question_survives_the_face_that_showed_it(office: Office) -> No
 def test_an_untouched_question_closes_when_nobody_waits_any_more(office: Office) -> None:
     here = office.start()
     impatient = here.visit()
-    question = here.face.wait_for_question()
+    question = here.front_end.wait_for_prompt()
     impatient.process.end()
-    assert here.face.wait_for_ending(question) is Ending.ABANDONED
+    assert here.front_end.wait_for_ending(question) is Ending.ABANDONED
 
 
 def test_credentials_of_the_program_itself_go_no_further(office: Office) -> None:
@@ -246,20 +246,20 @@ def test_the_origin_sees_no_credentials(office: Office, site: Site) -> None:
 
 def test_the_user_name_is_kept_in_the_profile_after_a_success(office: Office) -> None:
     here = office.sit_down(office.run())
-    here.face.must(SaveProfile(replace(office.profile, user="")))
+    here.front_end.request_done(SaveProfile(replace(office.profile, user="")))
     assert here.sign_in(office.login) == HELLO
 
     def keeps_user(status: Status) -> bool:
         return status.profile is not None and status.profile.user == office.login.user
 
-    known = here.face.wait_for_status(keeps_user)
+    known = here.front_end.wait_for_status(keeps_user)
     # The proxy has answered, and that is not forgotten over it.
     assert known.upstream is UpstreamState.OK
     here.end()
     # Without a keyring, the next run asks for the password alone.
     again = office.sit_down(office.run())
     again.visit()
-    assert again.face.wait_for_question().user == office.login.user
+    assert again.front_end.wait_for_prompt().user == office.login.user
 
 
 def test_another_user_name_replaces_that_of_the_profile_after_a_success(office: Office) -> None:
@@ -274,10 +274,10 @@ def test_another_user_name_replaces_that_of_the_profile_after_a_success(office: 
     def is_renamed(status: Status) -> bool:
         return status.profile is not None and status.profile.user == other.user
 
-    known = here.face.wait_for_status(is_renamed)
+    known = here.front_end.wait_for_status(is_renamed)
     assert known.upstream is UpstreamState.OK
     assert here.fetch() == HELLO
-    assert len(here.face.questions) == 1
+    assert len(here.front_end.prompts) == 1
     kept = [(other.user, other.password)]
     office.keyring.wait_until(
         lambda entries: [(one.attributes["username"], one.secret) for one in entries] == kept
@@ -285,13 +285,13 @@ def test_another_user_name_replaces_that_of_the_profile_after_a_success(office: 
     here.end()
     again = office.resume()
     assert again.fetch() == HELLO
-    assert again.face.questions == []
+    assert again.front_end.prompts == []
 
 
 def test_a_user_name_that_is_rejected_does_not_replace_that_of_the_profile(office: Office) -> None:
     here = office.start(Login("asmith", "wrong"))
     here.visit()
-    here.face.wait_for_question(lambda question: question.rejections == 1)
+    here.front_end.wait_for_prompt(lambda question: question.rejections == 1)
     profile = here.service.status().profile
     assert profile is not None
     assert profile.user == office.login.user

@@ -49,8 +49,8 @@ def test_programs_connect_directly_for_a_while_and_through_the_profile_after_tha
     here = office.start(office.login)
     assert here.fetch() == HELLO
     settings = here.service.paths.config_file.read_bytes()
-    here.face.must(UseProfile(DIRECT_ID, 5))
-    told = here.face.wait_for_status(lambda status: status.direct)
+    here.front_end.request_done(UseProfile(DIRECT_ID, 5))
+    told = here.front_end.wait_for_status(lambda status: status.direct)
     assert told.direct_until is not None
     before = len(office.proxy.accesses())
     # The name of the site is known to the proxy alone.
@@ -58,7 +58,7 @@ def test_programs_connect_directly_for_a_while_and_through_the_profile_after_tha
     assert len(office.proxy.accesses()) == before
     # A restart would go on with the profile.
     assert here.service.paths.config_file.read_bytes() == settings
-    back = here.face.wait_for_status(lambda status: status.profile is not None)
+    back = here.front_end.wait_for_status(lambda status: status.profile is not None)
     assert (back.direct, back.direct_until) == (False, None)
     assert here.fetch() == HELLO
     assert len(office.proxy.accesses()) > before
@@ -67,9 +67,9 @@ def test_programs_connect_directly_for_a_while_and_through_the_profile_after_tha
 def test_what_a_person_chooses_meanwhile_ends_the_direct_connections(office: Office) -> None:
     here = office.start(office.login)
     for chosen in (office.profile.id, DIRECT_ID):
-        here.face.must(UseProfile(office.profile.id))
-        here.face.must(UseProfile(DIRECT_ID, 300))
-        here.face.must(UseProfile(chosen))
+        here.front_end.request_done(UseProfile(office.profile.id))
+        here.front_end.request_done(UseProfile(DIRECT_ID, 300))
+        here.front_end.request_done(UseProfile(chosen))
         assert here.service.status().direct_until is None
     assert here.service.status().direct
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.clients import Clients
 from tests.support.display import Desktop, x_server
-from tests.support.face import Face
+from tests.support.front_end import FrontEnd
 from tests.support.keyring_session import KeyringSession
 from tests.support.octets import digest, digest_of
 from tests.support.origin import Origin
@@ -121,9 +121,9 @@ class Person:
         self.here.type(canary.password)
         self.here.press("Return")
 
-    def look_on(self) -> Face:
+    def look_on(self) -> FrontEnd:
         """Look on, without being able to ask."""
-        return self.onlookers.enter_context(Face(self.tray.paths, asks=False))
+        return self.onlookers.enter_context(FrontEnd(self.tray.paths, can_prompt=False))
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_password_is_left_nowhere_but_in_the_keyring(
     mistyped = Canary()
     person.set_up()
     process, _ = person.start()
-    face = person.look_on()
+    front_end = person.look_on()
     program = person.visit()
     person.sign_in(mistyped)
     reader.wait_until_said(NOT_ACCEPTED)
@@ -225,7 +225,7 @@ def test_a_password_is_left_nowhere_but_in_the_keyring(
         secret.assert_absent(files_below(place.root))
         secret.assert_absent(files_below(keyring.home))
         said = [text("programs", person.tray.describe()), text("screen reader", heard)]
-        secret.assert_absent([*said, ("control socket", face.trace)])
+        secret.assert_absent([*said, ("control socket", front_end.trace)])
 
 
 # --- The menu -------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
     assert gate.reached.wait(20)
     tray.run("profiles", "use", "Office")
     program = person.visit()
-    shown = person.look_on().wait_for_question()
+    shown = person.look_on().wait_for_prompt()
     here.wait_for_window(SIGN_IN)
     killed.signal(signal.SIGKILL)
     killed.wait()
@@ -349,7 +349,7 @@ def test_a_killed_tray_cuts_no_transfer_and_loses_no_question(
     again = person.look_on()
     person.sign_in(canary)
     assert program.result().out == "200"
-    assert [question.number for question in again.questions] == [shown.number]
+    assert [question.number for question in again.prompts] == [shown.number]
     assert tray.wait_for_service().pid == service.pid
     assert digest_of(got) == digest(SIZE)
 
@@ -364,9 +364,9 @@ def test_a_killed_service_comes_back_and_nobody_is_asked(person: Person, canary:
         os.kill(killed.pid, signal.SIGKILL)
     again = person.tray.wait_for_service(instead_of=killed.pid)
     assert again.address == killed.address
-    face = person.look_on()
+    front_end = person.look_on()
     assert person.visit().result().out == "200"
-    assert face.questions == []
+    assert front_end.prompts == []
     assert not person.here.windows(SIGN_IN)
     assert process.running
 
@@ -406,7 +406,7 @@ def test_a_sign_in_page_of_the_network_is_told_and_programs_connect_directly_for
 ) -> None:
     person.tray.run("profiles", "add", "Hotel", f"127.0.0.1:{gateway.port}", "--sign-in", "none")
     person.start()
-    face = person.look_on()
+    front_end = person.look_on()
     assert person.visit().result().out == "511"
     shown = notifications.wait_for_one()
     assert shown.title == "This network wants you to sign in on its own page"
@@ -422,7 +422,7 @@ def test_a_sign_in_page_of_the_network_is_told_and_programs_connect_directly_for
     window = person.here.wait_for_window(WINDOW)
     shoot(person.here, window, "sign-in-page")
     notifications.choose(shown, "connect-directly")
-    told = face.wait_for_status(lambda status: status.direct)
+    told = front_end.wait_for_status(lambda status: status.direct)
     assert told.direct_until is not None
     notifications.wait_until(lambda: not notifications.open)
     # The name of the site is known to no proxy here.

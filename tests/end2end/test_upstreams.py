@@ -9,7 +9,7 @@ import pytest
 
 from tests.end2end.stage import Attach, Run
 from tests.support.clients import Clients
-from tests.support.face import Face
+from tests.support.front_end import FrontEnd
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
 from tests.support.secrets import Canary
@@ -62,9 +62,9 @@ def at(proxy: Squid, scheme: ProxyScheme = ProxyScheme.HTTP) -> Upstream:
     return Upstream(proxy.host, proxy.port, scheme)
 
 
-def use(face: Face, profile: Profile) -> None:
-    face.must(SaveProfile(profile))
-    face.must(UseProfile(profile.id))
+def use(front_end: FrontEnd, profile: Profile) -> None:
+    front_end.request_done(SaveProfile(profile))
+    front_end.request_done(UseProfile(profile.id))
 
 
 Fetch = Callable[..., str]
@@ -99,13 +99,13 @@ def test_a_sign_in_to_an_https_proxy_is_asked_for_as_encrypted_and_kept(
     secure_origin: Origin,
 ) -> None:
     service = run(session=keyring)
-    face = attach(service, [canary.login])
+    front_end = attach(service, [canary.login])
     upstream = at(secure_proxy, ProxyScheme.HTTPS)
-    use(face, Profile("office", "Office", upstream, ca_file=str(authority.pem)))
+    use(front_end, Profile("office", "Office", upstream, ca_file=str(authority.pem)))
     assert fetch(service, origin.url("/hello")) == "hello"
     tunnel = fetch(service, secure_origin.url("/hello"), "--cacert", str(authority.pem))
     assert tunnel == "hello"
-    (question,) = face.questions
+    (question,) = front_end.prompts
     assert question.upstream == secure_proxy.url
     assert question.transport is Transport.ENCRYPTED
     (entry,) = keyring.wait_for_entries(1)
@@ -123,16 +123,16 @@ def test_a_certificate_that_is_not_believed_stops_everything(
     tmp_path: Path,
 ) -> None:
     service = run()
-    face = attach(service, [canary.login])
+    front_end = attach(service, [canary.login])
     other = Authority(tmp_path)
     upstream = at(secure_proxy, ProxyScheme.HTTPS)
-    use(face, Profile("office", "Office", upstream, ca_file=str(other.pem)))
+    use(front_end, Profile("office", "Office", upstream, ca_file=str(other.pem)))
     page = fetch(service, origin.url("/hello"))
     assert "an authority that this computer does not know" in page
     assert "TP-204" in page
-    assert not face.questions
+    assert not front_end.prompts
     assert not secure_proxy.accesses()
-    problem = face.wait_for_status(lambda status: status.problem is not None).problem
+    problem = front_end.wait_for_status(lambda status: status.problem is not None).problem
     assert problem is not None
     assert problem.id == "TP-204"
 
@@ -152,12 +152,12 @@ def test_a_sign_in_to_a_socks_proxy_is_asked_for_and_kept(
     authority: Authority,
 ) -> None:
     service = run(session=keyring)
-    face = attach(service, [Login(socks_login.user, "wrong"), socks_login])
-    use(face, Profile("socks", "Socks", socks))
+    front_end = attach(service, [Login(socks_login.user, "wrong"), socks_login])
+    use(front_end, Profile("socks", "Socks", socks))
     assert fetch(service, origin.url("/hello")) == "hello"
     tunnel = fetch(service, secure_origin.url("/hello"), "--cacert", str(authority.pem))
     assert tunnel == "hello"
-    (question,) = face.questions
+    (question,) = front_end.prompts
     assert (question.method, question.upstream) == ("SOCKS5", str(socks))
     assert (question.reason, question.rejections) == (PromptReason.TYPED_REJECTED, 1)
     assert question.transport is Transport.READABLE
@@ -181,9 +181,9 @@ def test_a_saved_socks_password_is_used_after_a_restart(
     keyring.wait_for_entries(1)
     service.stop()
     again = run(session=keyring)
-    face = attach(again)
+    front_end = attach(again)
     assert fetch(again, origin.url("/hello")) == "hello"
-    assert not face.questions
+    assert not front_end.prompts
 
 
 # --- several -------------------------------------------------------------------------------------
@@ -200,13 +200,13 @@ def test_a_dead_first_upstream_costs_nobody_an_answer(
     origin: Origin,
 ) -> None:
     service = run(session=keyring)
-    face = attach(service, [canary.login])
-    use(face, Profile("office", "Office", nobody, fallbacks=(at(proxy),)))
+    front_end = attach(service, [canary.login])
+    use(front_end, Profile("office", "Office", nobody, fallbacks=(at(proxy),)))
     assert fetch(service, origin.url("/hello")) == "hello"
-    (question,) = face.questions
+    (question,) = front_end.prompts
     assert question.upstream == proxy.url
     keyring.wait_for_entries(1)
-    notices = face.wait_for_status(lambda status: bool(status.notices)).notices
+    notices = front_end.wait_for_status(lambda status: bool(status.notices)).notices
     assert [notice.id for notice in notices] == ["TP-206"]
     assert str(at(proxy)) in notices[0].body
     service.stop()
@@ -227,15 +227,15 @@ def test_a_password_for_one_upstream_is_never_sent_to_another(
     """The same realm below the same name is not the same proxy: the person is asked by its name."""
     with squid(Setup(users={canary.user: "another password"})) as other:
         service = run(session=keyring)
-        face = attach(service, [canary.login])
-        use(face, Profile("office", "Office", at(proxy), fallbacks=(at(other),)))
+        front_end = attach(service, [canary.login])
+        use(front_end, Profile("office", "Office", at(proxy), fallbacks=(at(other),)))
         assert clients.curl("-x", service.url, origin.url("/hello")).result().out == "hello"
         keyring.wait_for_entries(1)
         proxy.process.end()
         waiting = clients.curl("-x", service.url, origin.url("/hello"))
-        question = face.wait_for_question(lambda question: question.upstream == other.url)
+        question = front_end.wait_for_prompt(lambda question: question.upstream == other.url)
         assert question.reason is PromptReason.NEEDED
-        face.answer(question, Login(canary.user, "another password"))
+        front_end.answer(question, Login(canary.user, "another password"))
         assert waiting.result().out == "hello"
         assert other.failed_logons() == 0
         secrets = {entry.secret for entry in keyring.wait_for_entries(2)}
@@ -249,10 +249,10 @@ def test_connecting_directly_is_chosen_and_kept_like_a_profile(
     run: Run, attach: Attach, proxy: Squid, canary: Canary, fetch: Fetch, origin: Origin
 ) -> None:
     service = run()
-    face = attach(service, [canary.login])
-    use(face, Profile("office", "Office", at(proxy)))
-    face.must(UseProfile(DIRECT_ID))
-    status = face.wait_for_status(lambda status: status.direct)
+    front_end = attach(service, [canary.login])
+    use(front_end, Profile("office", "Office", at(proxy)))
+    front_end.request_done(UseProfile(DIRECT_ID))
+    status = front_end.wait_for_status(lambda status: status.direct)
     assert status.profile is None
     here = f"http://127.0.0.1:{origin.port}/hello"
     assert fetch(service, here) == "hello"
@@ -262,8 +262,8 @@ def test_connecting_directly_is_chosen_and_kept_like_a_profile(
     assert again.status().direct
     assert fetch(again, here) == "hello"
     assert not proxy.accesses()
-    other_face = attach(again, [canary.login])
-    other_face.must(UseProfile("office"))
+    other_front_end = attach(again, [canary.login])
+    other_front_end.request_done(UseProfile("office"))
     assert fetch(again, origin.url("/hello")) == "hello"
     assert not again.status().direct
 
@@ -272,9 +272,9 @@ def test_a_bypassed_request_never_carries_the_login(
     run: Run, attach: Attach, proxy: Squid, canary: Canary, fetch: Fetch, origin: Origin
 ) -> None:
     service = run()
-    face = attach(service, [canary.login])
+    front_end = attach(service, [canary.login])
     rules = ("127.0.0.0/8", f"localhost:{origin.port}")
-    use(face, Profile("office", "Office", at(proxy), bypass=rules))
+    use(front_end, Profile("office", "Office", at(proxy), bypass=rules))
     assert fetch(service, origin.url("/hello")) == "hello"  # By its name: through the proxy.
     for host in ("127.0.0.1", "localhost"):
         assert fetch(service, f"http://{host}:{origin.port}/hello") == "hello"
@@ -282,14 +282,14 @@ def test_a_bypassed_request_never_carries_the_login(
     assert refused.endswith("502")
     assert all(not head.values("proxy-authorization") for head in origin.heard)
     assert {access.target for access in proxy.accesses()} == {origin.url("/hello")}
-    assert len(face.questions) == 1
+    assert len(front_end.prompts) == 1
 
 
 # --- trying a profile ----------------------------------------------------------------------------
 
 
-def check(face: Face, profile: Profile, url: str) -> dict[str, tuple[StepState, str]]:
-    reply = face.do(CheckProfile(profile, url))
+def check(front_end: FrontEnd, profile: Profile, url: str) -> dict[str, tuple[StepState, str]]:
+    reply = front_end.request(CheckProfile(profile, url))
     assert isinstance(reply, CheckResult), reply
     return {
         step.name: (step.state, step.problem.id if step.problem else step.detail)
@@ -307,8 +307,8 @@ def test_a_check_tells_how_the_connection_is_encrypted_and_who_stands_in(
     origin: Origin,
 ) -> None:
     service = run()
-    face = attach(service)
-    attach(service, [canary.login])  # A face that waits for a check answers nothing meanwhile.
+    front_end = attach(service)
+    attach(service, [canary.login])  # A front end that waits for a check answers nothing meanwhile.
     profile = Profile(
         "office",
         "Office",
@@ -316,7 +316,7 @@ def test_a_check_tells_how_the_connection_is_encrypted_and_who_stands_in(
         fallbacks=(at(proxy),),
         ca_file=str(authority.pem),
     )
-    steps = check(face, profile, origin.url("/hello"))
+    steps = check(front_end, profile, origin.url("/hello"))
     assert {state for state, _ in steps.values()} == {StepState.OK}
     assert steps["encryption"][1].startswith("TLS 1.3, certificate by TrayProxy test authority")
     assert steps["sign-in"][1] == f"as {canary.user} (Basic)"
@@ -328,14 +328,14 @@ def test_a_check_tells_how_the_connection_is_encrypted_and_who_stands_in(
 def test_a_check_says_why_a_certificate_is_not_believed_and_sends_nothing(
     run: Run, attach: Attach, secure_proxy: Squid, origin: Origin, tmp_path: Path
 ) -> None:
-    face = attach(run())
+    front_end = attach(run())
     profile = Profile(
         "office",
         "Office",
         at(secure_proxy, ProxyScheme.HTTPS),
         ca_file=str(Authority(tmp_path).pem),
     )
-    steps = check(face, profile, origin.url("/hello"))
+    steps = check(front_end, profile, origin.url("/hello"))
     assert steps["connect"][0] is StepState.OK
     assert steps["encryption"] == (StepState.FAILED, "TP-204")
     assert steps["challenge"][0] is StepState.NOT_TRIED
@@ -346,10 +346,10 @@ def test_a_check_of_a_socks_proxy_signs_in_and_fetches(
     run: Run, attach: Attach, socks: Upstream, socks_login: Login, origin: Origin, nobody: Upstream
 ) -> None:
     service = run()
-    face = attach(service)
+    front_end = attach(service)
     attach(service, [socks_login])
     profile = Profile("socks", "Socks", socks, fallbacks=(nobody,))
-    steps = check(face, profile, origin.url("/hello"))
+    steps = check(front_end, profile, origin.url("/hello"))
     assert steps["encryption"] == (StepState.NOT_NEEDED, "none (socks5 proxy)")
     assert steps["challenge"][0] is StepState.OK
     assert steps["sign-in"] == (StepState.OK, f"as {socks_login.user} (SOCKS5)")
@@ -362,9 +362,9 @@ def test_a_check_of_a_socks_proxy_without_sign_in_needs_none(
 ) -> None:
     with socks_proxy({}, "www.test.lan") as port:
         upstream = Upstream("127.0.0.1", port, ProxyScheme.SOCKS5)
-        face = attach(run())
-        steps = check(face, Profile("s", "S", upstream), origin.url("/hello"))
+        front_end = attach(run())
+        steps = check(front_end, Profile("s", "S", upstream), origin.url("/hello"))
         assert steps["challenge"] == (StepState.NOT_NEEDED, "the proxy does not ask")
         assert steps["fetch"][0] is StepState.OK
         none = replace(Profile("s", "S", upstream), sign_in=SignIn.NONE)
-        assert check(face, none, origin.url("/hello"))["fetch"][0] is StepState.OK
+        assert check(front_end, none, origin.url("/hello"))["fetch"][0] is StepState.OK

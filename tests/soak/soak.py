@@ -19,7 +19,7 @@ from tests.soak.operations import (
 )
 from tests.soak.upstream import USER, Act, Content, Upstream
 from tests.soak.watch import SPIN, Quiet, cpu_seconds, growth, look
-from tests.support.face import Face
+from tests.support.front_end import FrontEnd
 from tests.support.processes import Home
 from tests.support.readable import READABLE
 from tests.support.service import Service, service
@@ -112,8 +112,8 @@ class _Soak:
         stdin = f"{self._upstream.password}\n".encode()
         try:
             with service(place, *arguments, *login, stdin=stdin, program=READABLE) as running:
-                with Face(running.paths, remember=False) as face:
-                    await self._use(running, face)
+                with FrontEnd(running.paths, remember=False) as front_end:
+                    await self._use(running, front_end)
                 self._report.peak = running.memory().peak
                 self._end(running)
         finally:
@@ -129,9 +129,9 @@ class _Soak:
             if TROUBLE.search(line):
                 self._report.wrong[f"in the log: {line}"] += 1
 
-    async def _use(self, running: Service, face: Face) -> None:
+    async def _use(self, running: Service, front_end: FrontEnd) -> None:
         """Let programs use the service, with a few moments of quiet between."""
-        person = asyncio.create_task(asyncio.to_thread(self._answer_questions, face))
+        person = asyncio.create_task(asyncio.to_thread(self._answer_questions, front_end))
         began = monotonic()
         # The first turn is the warm-up: caches fill, code is loaded when it is needed first.
         turns = max(4, round(self._seconds / 60) + 1)
@@ -146,7 +146,7 @@ class _Soak:
         finally:
             self._over = True
             await person
-        self._report.questions = len(face.questions)
+        self._report.questions = len(front_end.prompts)
 
     async def _fill_memories(self, running: Service) -> None:
         """Let the service remember as many heads as it ever does, so that this is no growth."""
@@ -225,7 +225,7 @@ class _Soak:
         await asyncio.sleep(0.3)
         return (cpu_seconds(running.pid) - before) / (monotonic() - began)
 
-    def _answer_questions(self, face: Face) -> None:
+    def _answer_questions(self, front_end: FrontEnd) -> None:
         """Be the person, who knows every new password at once. In a thread of its own."""
         answered: dict[int, float] = {}
 
@@ -236,10 +236,10 @@ class _Soak:
 
         while not self._over:
             with suppress(AssertionError):  # Nobody has asked for a while.
-                question = face.wait_for_question(is_new, timeout=0.5)
+                question = front_end.wait_for_prompt(is_new, timeout=0.5)
                 answered[question.number] = monotonic() + AGAIN_S
                 login = Login(USER, self._upstream.password)
-                face.do(AnswerPrompt(question.number, login, remember=False))
+                front_end.request(AnswerPrompt(question.number, login, remember=False))
 
 
 async def _awaited(awaitable: Awaitable[None]) -> None:

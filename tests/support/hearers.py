@@ -1,4 +1,4 @@
-"""Telling every face of a control server something, as the service does."""
+"""Telling every front end of a control server something, as the service does."""
 
 from trayproxy.control.messages import Event
 from trayproxy.control.server import Server

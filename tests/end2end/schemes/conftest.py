@@ -7,7 +7,7 @@ import pytest
 from tests.end2end.stage import Attach, Run, Sitting, Stand
 from tests.support.clients import Clients
 from tests.support.counterparts import Counterpart, counterpart
-from tests.support.face import Face
+from tests.support.front_end import FrontEnd
 from tests.support.kerberos import Kdc, kdc
 from tests.support.origin import Origin
 from tests.support.processes import Home
@@ -45,10 +45,10 @@ def proxy(
 def stand(run: Run, attach: Attach, place: Home, clients: Clients, origin: Origin) -> Stand:
     def begin(profile: Profile, environment: Mapping[str, str]) -> Sitting:
         started = run(environment=place.environment(**environment))
-        face = attach(started)
-        face.must(SaveProfile(profile))
-        face.must(UseProfile(profile.id))
-        return Sitting(started, face, clients, origin)
+        front_end = attach(started)
+        front_end.request_done(SaveProfile(profile))
+        front_end.request_done(UseProfile(profile.id))
+        return Sitting(started, front_end, clients, origin)
 
     return begin
 
@@ -60,9 +60,11 @@ def running(run: Run, place: Home, proxy: Counterpart) -> Service:
 
 
 @pytest.fixture
-def face(running: Service, proxy: Counterpart, attach: Attach) -> Face:
+def front_end(running: Service, proxy: Counterpart, attach: Attach) -> FrontEnd:
     """A person at that service, who has made a profile for the upstream and answers nothing yet."""
     made = attach(running)
-    made.must(SaveProfile(Profile("office", "Office", proxy.upstream, user=proxy.right.user)))
-    made.must(UseProfile("office"))
+    made.request_done(
+        SaveProfile(Profile("office", "Office", proxy.upstream, user=proxy.right.user))
+    )
+    made.request_done(UseProfile("office"))
     return made

@@ -9,7 +9,7 @@ from tests.end2end.stage import Stand
 from tests.support.connects import Connects
 from tests.support.counterparts import Counterpart
 from tests.support.doors import Access, Door, Doors, Kind, Setup, doors
-from tests.support.face import Face
+from tests.support.front_end import FrontEnd
 from tests.support.origin import Origin
 from tests.support.secrets import Canary
 from tests.support.service import Service
@@ -27,10 +27,10 @@ def open_tunnel(service: Service, origin: Origin) -> None:
         assert connects.statuses() == [200]
 
 
-def sign_in(service: Service, face: Face, origin: Origin, login: Login) -> None:
+def sign_in(service: Service, front_end: FrontEnd, origin: Origin, login: Login) -> None:
     """Open the first tunnel, for which the person is asked."""
     with Connects(service.address, origin.authority, 1) as connects:
-        face.answer(face.wait_for_question(), login)
+        front_end.answer(front_end.wait_for_prompt(), login)
         assert connects.statuses() == [200]
 
 
@@ -50,11 +50,11 @@ ntlm = pytest.mark.parametrize(
 
 @ntlm
 def test_from_the_second_tunnel_on_each_takes_one_round_trip(
-    proxy: Counterpart, running: Service, face: Face, origin: Origin
+    proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
 ) -> None:
     assert proxy.doors
     squid = proxy.doors
-    sign_in(running, face, origin, proxy.right)
+    sign_in(running, front_end, origin, proxy.right)
     for count in range(1, TUNNELS):
         squid.wait_for_answers("HEAD", NOT_CACHED, count)
         open_tunnel(running, origin)
@@ -74,11 +74,11 @@ def test_from_the_second_tunnel_on_each_takes_one_round_trip(
 
 @pytest.mark.parametrize("proxy", ["squid-kerberos"], indirect=True)
 def test_with_a_ticket_each_tunnel_takes_one_round_trip_and_nothing_is_sent_ahead(
-    proxy: Counterpart, running: Service, face: Face, origin: Origin
+    proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
 ) -> None:
     assert proxy.doors
     squid = proxy.doors
-    sign_in(running, face, origin, proxy.right)
+    sign_in(running, front_end, origin, proxy.right)
     for _ in range(1, TUNNELS):
         open_tunnel(running, origin)
     squid.wait_for_answers("CONNECT", 200, TUNNELS)
@@ -95,14 +95,14 @@ def test_a_proxy_that_does_not_allow_it_is_not_asked_again_and_the_person_is_not
     with doors(Setup(password=canary.password, rules=rules)) as proxy:
         upstream = Upstream(proxy.host, proxy.port(Door.NTLM))
         here = stand(Profile("office", "Office", upstream, user=canary.user), {})
-        running, face = here.service, here.face
-        sign_in(running, face, origin, canary.login)
+        running, front_end = here.service, here.front_end
+        sign_in(running, front_end, origin, canary.login)
         proxy.wait_for_answers("HEAD", 407, 2)
         for _ in range(TUNNELS):
             open_tunnel(running, origin)
         assert [access.status for access in ahead(proxy)] == [407]
         assert proxy.failed_logons() == 0
-        assert len(face.questions) == 1
+        assert len(front_end.prompts) == 1
 
 
 def test_a_changed_password_costs_no_log_on_more_than_without(
@@ -118,14 +118,14 @@ def test_a_changed_password_costs_no_log_on_more_than_without(
     ):
         upstream = Upstream(tap.host, tap.port)
         here = stand(Profile("office", "Office", upstream, user=canary.user), {})
-        running, face = here.service, here.face
-        sign_in(running, face, origin, canary.login)
+        running, front_end = here.service, here.front_end
+        sign_in(running, front_end, origin, canary.login)
         before.wait_for_answers("HEAD", NOT_CACHED, 1)
         tap.lead_to(after.port(Door.NTLM))
         with Connects(running.address, origin.authority, 1) as connects:
-            question = face.wait_for_question(lambda question: question.rejections == 1)
+            question = front_end.wait_for_prompt(lambda question: question.rejections == 1)
             assert after.failed_logons() == 2
-            face.answer(question, changed.login)
+            front_end.answer(question, changed.login)
             assert connects.statuses() == [200]
         after.wait_for_answers("HEAD", NOT_CACHED, 1)
         assert after.failed_logons() == 2

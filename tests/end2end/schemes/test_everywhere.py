@@ -9,7 +9,7 @@ from tests.support.clients import Clients
 from tests.support.connects import Connects
 from tests.support.counterparts import NAMES, Counterpart
 from tests.support.doors import Kind
-from tests.support.face import Face
+from tests.support.front_end import FrontEnd
 from tests.support.octets import digest, write
 from tests.support.origin import Origin
 from tests.support.processes import Job
@@ -51,11 +51,11 @@ REQUESTS: dict[str, tuple[Ask, str]] = {
 }
 
 
-def use_another(face: Face, proxy: Counterpart, name: str) -> Profile:
+def use_another(front_end: FrontEnd, proxy: Counterpart, name: str) -> Profile:
     """Make a profile of this name, which knows no login yet, and use it."""
     profile = Profile(name.lower().replace(" ", "-"), name, proxy.upstream, user=proxy.right.user)
-    face.must(SaveProfile(profile))
-    face.must(UseProfile(profile.id))
+    front_end.request_done(SaveProfile(profile))
+    front_end.request_done(UseProfile(profile.id))
     return profile
 
 
@@ -76,19 +76,19 @@ everywhere = pytest.mark.parametrize("proxy", NAMES, indirect=True)
 def test_a_right_login_is_asked_for_once_and_no_log_on_fails(
     proxy: Counterpart, running: Service, attach: Attach, clients: Clients, origin: Origin
 ) -> None:
-    face = attach(running)
+    front_end = attach(running)
     for name, (ask, expected) in REQUESTS.items():
-        profile = use_another(face, proxy, name)
+        profile = use_another(front_end, proxy, name)
         waiting = ask(clients, running, origin)
-        question = face.wait_for_question(about(profile))
+        question = front_end.wait_for_prompt(about(profile))
         assert question.method.startswith(proxy.method)
-        face.answer(question, proxy.right)
+        front_end.answer(question, proxy.right)
         assert waiting.result().out == expected
-        assert face.wait_for_ending(question) is Ending.ACCEPTED
+        assert front_end.wait_for_ending(question) is Ending.ACCEPTED
     # From then on nobody is asked, and nothing is refused.
     for again, said in REQUESTS.values():
         assert again(clients, running, origin).result().out == said
-    assert len(face.questions) == len(REQUESTS)
+    assert len(front_end.prompts) == len(REQUESTS)
     assert proxy.failed_logons() == 0
 
 
@@ -100,35 +100,35 @@ def test_a_wrong_login_costs_one_failed_log_on_and_the_next_one_is_right(
     clients: Clients,
     origin: Origin,
 ) -> None:
-    face = attach(running)
+    front_end = attach(running)
     for count, (name, (ask, expected)) in enumerate(REQUESTS.items(), 1):
-        profile = use_another(face, proxy, name)
+        profile = use_another(front_end, proxy, name)
         waiting = ask(clients, running, origin)
-        first = face.wait_for_question(about(profile))
+        first = front_end.wait_for_prompt(about(profile))
         # Another wrong one each time: what was rejected once is not tried for anybody.
-        face.answer(first, Login(proxy.wrong.user, f"{proxy.wrong.password}{count}"))
-        again = face.wait_for_question(rejected(first))
+        front_end.answer(first, Login(proxy.wrong.user, f"{proxy.wrong.password}{count}"))
+        again = front_end.wait_for_prompt(rejected(first))
         assert again.reason is PromptReason.TYPED_REJECTED
         assert proxy.failed_logons() == count
-        face.answer(again, proxy.right)
+        front_end.answer(again, proxy.right)
         assert waiting.result().out == expected
-        assert face.wait_for_ending(again) is Ending.ACCEPTED
-    assert len(face.questions) == proxy.failed_logons() == len(REQUESTS)
+        assert front_end.wait_for_ending(again) is Ending.ACCEPTED
+    assert len(front_end.prompts) == proxy.failed_logons() == len(REQUESTS)
 
 
 @everywhere
 def test_who_does_not_sign_in_is_answered_and_no_log_on_is_tried(
     proxy: Counterpart, running: Service, attach: Attach, clients: Clients, origin: Origin
 ) -> None:
-    face = attach(running)
+    front_end = attach(running)
     for name, (ask, _) in REQUESTS.items():
-        profile = use_another(face, proxy, name)
+        profile = use_another(front_end, proxy, name)
         waiting = ask(clients, running, origin)
-        question = face.wait_for_question(about(profile))
-        face.decline(question, Snooze.A_MINUTE)
+        question = front_end.wait_for_prompt(about(profile))
+        front_end.decline(question, Snooze.A_MINUTE)
         expected = "000 503" if name == "CONNECT" else "503 000"
         assert waiting.result().out.endswith(expected)
-        assert face.wait_for_ending(question) is Ending.DECLINED
+        assert front_end.wait_for_ending(question) is Ending.DECLINED
     assert proxy.failed_logons() == 0
     assert origin.heard == ()
 
@@ -140,14 +140,14 @@ MANY = 200
 
 @pytest.mark.parametrize("proxy", ["squid-ntlm", "squid-kerberos"], indirect=True)
 def test_two_hundred_tunnels_at_once_are_all_answered_and_each_is_one_log_on(
-    proxy: Counterpart, running: Service, face: Face, origin: Origin
+    proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
 ) -> None:
     assert proxy.doors
     with Connects(running.address, origin.authority, MANY) as connects:
-        question = face.wait_for_question(lambda question: question.waiting == MANY)
-        face.answer(question, proxy.right)
+        question = front_end.wait_for_prompt(lambda question: question.waiting == MANY)
+        front_end.answer(question, proxy.right)
         assert connects.statuses() == [200] * MANY
-    assert len(face.questions) == 1
+    assert len(front_end.prompts) == 1
     assert proxy.failed_logons() == 0
     # A tunnel keeps its connection: there are as many, and each was signed in once. Where that
     # costs round trips, one more may be ready for the next.
@@ -159,11 +159,11 @@ def test_two_hundred_tunnels_at_once_are_all_answered_and_each_is_one_log_on(
 
 @pytest.mark.parametrize("proxy", ["squid-ntlm", "squid-kerberos"], indirect=True)
 def test_two_hundred_requests_share_the_connections_that_are_signed_in(
-    proxy: Counterpart, running: Service, face: Face, clients: Clients, origin: Origin
+    proxy: Counterpart, running: Service, front_end: FrontEnd, clients: Clients, origin: Origin
 ) -> None:
     assert proxy.doors
     first = get(clients, running, origin)
-    face.answer(face.wait_for_question(), proxy.right)
+    front_end.answer(front_end.wait_for_prompt(), proxy.right)
     assert first.result().out == "hello\n\n200 000"
     urls = [origin.url("/hello")] * MANY
     batch = clients.curl("--parallel", "--parallel-max", "50", "-x", running.url, *urls).result()

@@ -4,7 +4,7 @@ import pytest
 
 from tests.end2end.stage import Run
 from tests.support.counterparts import Counterpart
-from tests.support.face import Face
+from tests.support.front_end import FrontEnd
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
 from tests.support.service import Service
@@ -38,15 +38,18 @@ def test_a_test_signs_in_with_what_a_person_types(
 ) -> None:
     profile = Profile("office", "Office", proxy.upstream, user=proxy.right.user)
     # One person answers, another one wants the test.
-    with Face(running.paths, [proxy.right]) as person, Face(running.paths, asks=False) as face:
-        person.must(SaveProfile(profile))
-        reply = face.do(CheckProfile(profile, origin.url("/hello")))
+    with (
+        FrontEnd(running.paths, [proxy.right]) as person,
+        FrontEnd(running.paths, can_prompt=False) as front_end,
+    ):
+        person.request_done(SaveProfile(profile))
+        reply = front_end.request(CheckProfile(profile, origin.url("/hello")))
         assert isinstance(reply, CheckResult)
         assert not [step for step in reply.steps if step.state is StepState.FAILED]
         steps = {step.name: step for step in reply.steps}
         assert proxy.right.user in steps["sign-in"].detail
         assert steps["fetch"].detail.startswith("200")
-        assert len(person.questions) == 1
+        assert len(person.prompts) == 1
     assert proxy.failed_logons() == 0
 
 
@@ -56,15 +59,15 @@ def test_a_login_is_saved_if_it_is_right_and_a_wrong_one_costs_one_log_on(
     proxy: Counterpart, running: Service, keyring: KeyringSession
 ) -> None:
     profile = Profile("office", "Office", proxy.upstream, user=proxy.right.user)
-    with Face(running.paths) as face:
-        face.must(SaveProfile(profile))
-        face.must(UseProfile("office"))
-        assert face.do(SaveLogin("office", proxy.right, is_typed=False)) == Done()
+    with FrontEnd(running.paths) as front_end:
+        front_end.request_done(SaveProfile(profile))
+        front_end.request_done(UseProfile("office"))
+        assert front_end.request(SaveLogin("office", proxy.right, is_typed=False)) == Done()
         assert proxy.failed_logons() == 0
         for _ in range(2):
-            reply = face.do(SaveLogin("office", proxy.wrong, is_typed=False))
+            reply = front_end.request(SaveLogin("office", proxy.wrong, is_typed=False))
             assert isinstance(reply, Failed)
             assert (reply.problem.id, reply.exit_code) == ("TP-302", 4)
         assert proxy.failed_logons() == 1
         assert [entry.secret for entry in keyring.entries()] == [proxy.right.password]
-        assert face.questions == []
+        assert front_end.prompts == []

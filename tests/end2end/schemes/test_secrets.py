@@ -86,12 +86,12 @@ def test_nothing_that_signs_in_is_left_anywhere(
         "TRAYPROXY_LOG_LEVEL": "DEBUG",
     }
     here = stand(profile, environment)
-    face, running = here.face, here.service
+    front_end, running = here.front_end, here.service
     waiting = here.visit()
-    face.answer(face.wait_for_question(), mistyped.login)
-    again = face.wait_for_question(lambda question: question.rejections == 1)
+    front_end.answer(front_end.wait_for_prompt(), mistyped.login)
+    again = front_end.wait_for_prompt(lambda question: question.rejections == 1)
     assert again.reason is PromptReason.TYPED_REJECTED
-    face.answer(again, canary.login)
+    front_end.answer(again, canary.login)
     assert waiting.result().out == HELLO
     for options in ((), ("--proxytunnel",)):
         got = here.curl(*options, origin.url("/hello")).result()
@@ -106,7 +106,7 @@ def test_nothing_that_signs_in_is_left_anywhere(
         *files_below(keyring.home),
         text("status", status),
         text("log", running.log()),
-        ("control socket", face.trace),
+        ("control socket", front_end.trace),
         text("origin", repr(origin.heard)),
     ]
     tokens = {f"token {number}": token.encode() for number, token in enumerate(proxy.tokens())}

@@ -47,7 +47,7 @@ def test_a_ticket_signs_in_and_nobody_is_asked(
 ) -> None:
     directory.ticket(proxy.right.user, proxy.right.password, cache)
     assert here.fetch() == here.fetch() == HELLO
-    assert here.face.questions == []
+    assert here.front_end.prompts == []
     assert proxy.doors
     assert proxy.doors.verdicts("negotiate") == ["yes"]
 
@@ -59,8 +59,8 @@ def test_without_a_ticket_that_is_told_and_nobody_is_asked(
     assert said.endswith("503")
     assert "TP-305" in said
     assert "You have no Kerberos ticket" in said
-    here.face.wait_for_status(is_told)
-    assert here.face.questions == []
+    here.front_end.wait_for_status(is_told)
+    assert here.front_end.prompts == []
     assert proxy.doors
     assert proxy.doors.verdicts("negotiate") == []
 
@@ -75,8 +75,8 @@ def test_as_soon_as_there_is_a_ticket_it_works_again_by_itself(
     while "TP-305" in (said := here.fetch()):
         assert monotonic() < until
     assert said == HELLO
-    here.face.wait_for_status(lambda status: not is_told(status))
-    assert here.face.questions == []
+    here.front_end.wait_for_status(lambda status: not is_told(status))
+    assert here.front_end.prompts == []
 
 
 def test_a_sign_in_server_that_is_back_is_used_within_seconds(
@@ -93,7 +93,7 @@ def test_a_sign_in_server_that_is_back_is_used_within_seconds(
     while "cannot be reached" in (said := here.fetch()):
         assert monotonic() < until
     assert said == HELLO
-    assert here.face.questions == []
+    assert here.front_end.prompts == []
 
 
 def test_a_ticket_that_has_ended_is_told_as_such(
@@ -116,5 +116,5 @@ def test_a_ticket_that_has_ended_is_told_as_such(
         statuses.append(here.curl(*told, origin.url("/hello")).result().out)
     assert statuses[0] == "200"
     assert not directory.is_valid(cache)
-    here.face.wait_for_status(is_told)
-    assert here.face.questions == []
+    here.front_end.wait_for_status(is_told)
+    assert here.front_end.prompts == []

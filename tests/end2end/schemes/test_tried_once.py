@@ -7,7 +7,7 @@ from tests.support.clients import Clients
 from tests.support.connects import Connects
 from tests.support.counterparts import Counterpart
 from tests.support.doors import Door, Setup, doors
-from tests.support.face import Face
+from tests.support.front_end import FrontEnd
 from tests.support.kerberos import Kdc
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
@@ -25,32 +25,32 @@ everywhere = pytest.mark.parametrize(
 
 @everywhere
 def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on(
-    proxy: Counterpart, running: Service, face: Face, origin: Origin
+    proxy: Counterpart, running: Service, front_end: FrontEnd, origin: Origin
 ) -> None:
     with Connects(running.address, origin.authority, 50) as connects:
-        face.answer(face.wait_for_question(lambda q: q.waiting == 50), proxy.wrong)
-        again = face.wait_for_question(lambda q: q.rejections == 1 and not q.checking)
+        front_end.answer(front_end.wait_for_prompt(lambda q: q.waiting == 50), proxy.wrong)
+        again = front_end.wait_for_prompt(lambda q: q.rejections == 1 and not q.checking)
         assert proxy.failed_logons() == 1
         assert connects.waiting == 50
-        face.answer(again, proxy.right)
+        front_end.answer(again, proxy.right)
         assert connects.statuses() == [200] * 50
     assert proxy.failed_logons() == 1
 
 
 @everywhere
 def test_what_was_typed_counts_though_the_program_has_given_up(
-    proxy: Counterpart, running: Service, face: Face, clients: Clients, origin: Origin
+    proxy: Counterpart, running: Service, front_end: FrontEnd, clients: Clients, origin: Origin
 ) -> None:
     impatient = clients.curl("-x", running.url, origin.url("/hello"))
-    question = face.wait_for_question()
-    face.must(KeepPromptOpen(question.number))
+    question = front_end.wait_for_prompt()
+    front_end.request_done(KeepPromptOpen(question.number))
     impatient.process.end()
-    face.wait_for_question(lambda question: question.waiting == 0)
-    face.answer(question, proxy.right)
-    assert face.wait_for_ending(question) is Ending.ACCEPTED
+    front_end.wait_for_prompt(lambda question: question.waiting == 0)
+    front_end.answer(question, proxy.right)
+    assert front_end.wait_for_ending(question) is Ending.ACCEPTED
     # Its next try is served at once.
     assert clients.curl("-x", running.url, origin.url("/hello")).result().out == "hello"
-    assert len(face.questions) == 1
+    assert len(front_end.prompts) == 1
     assert proxy.failed_logons() == 0
 
 
@@ -66,11 +66,13 @@ def test_a_saved_password_that_was_changed_is_tried_by_one_start_of_all(
 ) -> None:
     environment = {**keyring.environment, **proxy.environment}
     with service(place, environment=environment) as first:
-        face = attach(first)
-        face.must(SaveProfile(Profile("office", "Office", proxy.upstream, user=proxy.right.user)))
-        face.must(UseProfile("office"))
+        front_end = attach(first)
+        front_end.request_done(
+            SaveProfile(Profile("office", "Office", proxy.upstream, user=proxy.right.user))
+        )
+        front_end.request_done(UseProfile("office"))
         waiting = clients.curl("-x", first.url, origin.url("/hello"))
-        face.answer(face.wait_for_question(), proxy.right)
+        front_end.answer(front_end.wait_for_prompt(), proxy.right)
         assert waiting.result().out == "hello"
         keyring.wait_for_entries(1)
         assert first.stop() == 0
@@ -78,15 +80,15 @@ def test_a_saved_password_that_was_changed_is_tried_by_one_start_of_all(
     directory.set_password(changed.user, changed.password)
     for _ in range(3):
         with service(place, environment=environment) as again:
-            face = attach(again)
+            front_end = attach(again)
             waiting = clients.curl("-x", again.url, origin.url("/hello"))
-            question = face.wait_for_question()
+            question = front_end.wait_for_prompt()
             assert question.reason is PromptReason.SAVED_REJECTED
             assert proxy.failed_logons() == 1
             waiting.process.end()
             assert again.stop() == 0
     with service(place, environment=environment) as last:
-        face = attach(last, [changed])
+        front_end = attach(last, [changed])
         assert clients.curl("-x", last.url, origin.url("/hello")).result().out == "hello"
     assert proxy.failed_logons() == 1
 
@@ -99,8 +101,8 @@ def test_two_hundred_handshakes_are_all_answered_by_four_helpers(
         upstream = Upstream(proxy.host, proxy.port(Door.NTLM))
         here = stand(Profile("office", "Office", upstream, user=canary.user), {})
         with Connects(here.service.address, origin.authority, 200) as connects:
-            question = here.face.wait_for_question(lambda question: question.waiting == 200)
-            here.face.answer(question, canary.login)
+            question = here.front_end.wait_for_prompt(lambda question: question.waiting == 200)
+            here.front_end.answer(question, canary.login)
             assert connects.statuses() == [200] * 200
         # One more may be signed in already for the next tunnel.
         verdicts = proxy.verdicts("ntlm")

@@ -12,7 +12,7 @@ from tests.support.clients import Clients
 from tests.support.counterparts import Counterpart
 from tests.support.digest_proxy import Demands, DigestProxy
 from tests.support.doors import Door, Doors, Negotiate, Setup, doors
-from tests.support.face import Face
+from tests.support.front_end import FrontEnd
 from tests.support.kerberos import Kdc
 from tests.support.octets import write
 from tests.support.origin import Origin
@@ -70,7 +70,7 @@ def test_what_the_directory_says_of_an_account_is_told(
     proxy: Counterpart,
     directory: Kdc,
     running: Service,
-    face: Face,
+    front_end: FrontEnd,
     clients: Clients,
     origin: Origin,
     why: PromptReason,
@@ -80,8 +80,8 @@ def test_what_the_directory_says_of_an_account_is_told(
     else:
         directory.expire(proxy.right.user)
     clients.curl("-x", running.url, origin.url("/hello"))
-    face.answer(face.wait_for_question(), proxy.right)
-    face.wait_for_question(lambda question: question.reason is why)
+    front_end.answer(front_end.wait_for_prompt(), proxy.right)
+    front_end.wait_for_prompt(lambda question: question.reason is why)
     assert proxy.failed_logons() == 0
 
 
@@ -93,8 +93,8 @@ def test_a_directory_that_cannot_be_reached_leaves_the_other_schemes(
     profile = profile_at(proxy, Door.ALL, canary)
     here = stand(profile, directory.elsewhere())
     assert here.sign_in(canary.login) == HELLO
-    assert here.face.wait_for_ending(here.face.questions[0]) is Ending.ACCEPTED
-    assert len(here.face.questions) == 1
+    assert here.front_end.wait_for_ending(here.front_end.prompts[0]) is Ending.ACCEPTED
+    assert len(here.front_end.prompts) == 1
     assert set(proxy.verdicts("ntlm")) == {"yes"}
     assert proxy.failed_logons() == 0
 
@@ -126,8 +126,8 @@ def test_a_directory_that_says_nothing_holds_up_nobody_else_and_no_end(
     profile = replace(profile_at(proxy, Door.NEGOTIATE, canary), bypass=bypass)
     here = stand(profile, directory.elsewhere(silence))
     waiting = here.visit()
-    here.face.answer(here.face.wait_for_question(), canary.login)
-    here.face.wait_for_question(lambda question: question.checking)
+    here.front_end.answer(here.front_end.wait_for_prompt(), canary.login)
+    here.front_end.wait_for_prompt(lambda question: question.checking)
     assert here.curl(*STATUS, f"http://localhost:{origin.port}/hello").result().out == HELLO
     assert waiting.process.running
     assert here.service.stop() == 0
@@ -148,17 +148,17 @@ def test_a_directory_that_drops_all_packets_is_told_and_not_blamed_on_the_passwo
     profile = replace(profile_at(proxy, Door.NEGOTIATE, canary), bypass=bypass)
     here = stand(profile, directory.elsewhere(silence))
     waiting = [here.visit() for _ in range(3)]
-    here.face.answer(here.face.wait_for_question(lambda q: q.waiting == 3), canary.login)
-    here.face.wait_for_question(lambda q: q.checking)
+    here.front_end.answer(here.front_end.wait_for_prompt(lambda q: q.waiting == 3), canary.login)
+    here.front_end.wait_for_prompt(lambda q: q.checking)
     assert here.curl(*STATUS, f"http://localhost:{origin.port}/hello").result().out == HELLO
     for job in waiting:
         said = job.result().out
         assert said.endswith("503")
         assert "The sign-in server cannot be reached" in said
         assert "TP-303" in said
-    told = here.face.wait_for_status(lambda status: bool(status.notices))
+    told = here.front_end.wait_for_status(lambda status: bool(status.notices))
     assert [notice.id for notice in told.notices] == ["TP-303"]
-    assert {(q.number, q.rejections) for q in here.face.questions} == {(1, 0)}
+    assert {(q.number, q.rejections) for q in here.front_end.prompts} == {(1, 0)}
     assert proxy.failed_logons() == 0
 
 
@@ -189,7 +189,7 @@ def test_an_address_that_is_refused_is_told_once_and_not_blamed_on_the_password(
     for _ in range(3):
         assert "TP-306" in here.curl(origin.url("/status/200")).result().out
     assert here.fetch() == HELLO
-    assert len(here.face.questions) == 1
+    assert len(here.front_end.prompts) == 1
 
 
 # --- The connection ------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_nonces_that_are_used_up_are_renewed_without_a_word(
     urls = [origin.url("/hello")] * 60
     got = here.curl("--parallel", "--parallel-max", "20", *urls).result()
     assert got.out.split() == ["hello"] * 60
-    assert len(here.face.questions) == 1
+    assert len(here.front_end.prompts) == 1
     assert proxy.failed_logons() == 0
 
 
@@ -248,7 +248,7 @@ def test_where_all_content_is_signed_what_is_too_much_for_that_is_refused_by_us(
         assert "TP-303" in here.curl(*post, origin.url("/sha256")).result().out
         tunnel = ("--proxytunnel", origin.url("/hello"))
         assert here.curl(*STATUS, *tunnel).result().out == HELLO
-        assert len(here.face.questions) == 1
+        assert len(here.front_end.prompts) == 1
         assert proxy.failed_logons() == 0
 
 
@@ -264,15 +264,15 @@ def test_a_farm_that_does_not_know_its_own_nonces_calls_no_password_wrong(
         profile = Profile("office", "Office", Upstream(farm.host, farm.port), user=canary.user)
         here = stand(profile, {})
         waiting = here.visit()
-        first = here.face.wait_for_question()
-        here.face.answer(first, canary.login)
-        again = here.face.wait_for_question(
+        first = here.front_end.wait_for_prompt()
+        here.front_end.answer(first, canary.login)
+        again = here.front_end.wait_for_prompt(
             lambda q: q.reason is PromptReason.UNCLEAR and not q.checking
         )
         another = here.visit()
-        here.face.wait_for_question(lambda q: q.waiting == 2)
+        here.front_end.wait_for_prompt(lambda q: q.waiting == 2)
         assert farm.failed_logons() == 1
-        here.face.decline(again)
+        here.front_end.decline(again)
         assert [job.result().out.split()[-1] for job in (waiting, another)] == ["503", "503"]
         assert [verdict.fault for verdict in farm.verdicts] == ["an unknown nonce"]
 
@@ -285,12 +285,12 @@ def test_one_proxy_that_closes_with_each_407_takes_the_right_password_at_once(
         here = stand(profile, {})
         wrong = Login(canary.user, f"{canary.password}-")
         waiting = here.visit()
-        here.face.answer(here.face.wait_for_question(), wrong)
-        again = here.face.wait_for_question(
+        here.front_end.answer(here.front_end.wait_for_prompt(), wrong)
+        again = here.front_end.wait_for_prompt(
             lambda q: q.reason is PromptReason.UNCLEAR and not q.checking
         )
         assert proxy.failed_logons() == 1
-        here.face.answer(again, canary.login)
+        here.front_end.answer(again, canary.login)
         assert waiting.result().out == HELLO
         assert proxy.failed_logons() == 1
 
@@ -305,13 +305,13 @@ def test_a_farm_whose_proxies_keep_connections_open_calls_a_right_password_of_an
         body = write(clients.home.root / "body", 1_000)
         post = ("--data-binary", f"@{body}", "-H", "Expect:", origin.url("/sha256"))
         waiting = here.curl(*STATUS, *post)
-        first = here.face.wait_for_question()
-        here.face.answer(first, Login(canary.user, f"{canary.password}-"))
-        again = here.face.wait_for_question(lambda q: q.rejections == 1 and not q.checking)
+        first = here.front_end.wait_for_prompt()
+        here.front_end.answer(first, Login(canary.user, f"{canary.password}-"))
+        again = here.front_end.wait_for_prompt(lambda q: q.rejections == 1 and not q.checking)
         assert again.reason is PromptReason.TYPED_REJECTED
         assert farm.failed_logons() == 1
-        here.face.answer(again, canary.login)
+        here.front_end.answer(again, canary.login)
         assert waiting.result().out.endswith("200")
         for _ in range(4):
             assert here.curl(*STATUS, *post).result().out.endswith("200")
-        assert len(here.face.questions) == 1
+        assert len(here.front_end.prompts) == 1

@@ -1,6 +1,6 @@
-"""A person at a face of the service, who answers questions as the test says.
+"""A front end for tests that answers prompts as the test specifies.
 
-The face speaks the real control protocol over the real socket, in a thread of its own.
+The front end uses the real control protocol over the real socket, on its own thread.
 """
 
 import os
@@ -39,95 +39,97 @@ from trayproxy.paths import Paths
 
 T = TypeVar("T")
 
-Move = Login | Snooze
-"""What the person does about a question: answer it, or not."""
+Reaction = Login | Snooze
+"""The reaction to a prompt: a login, or a snooze."""
 
 
-class Face(Held):
-    """A face that asks, attached to the service from its making on.
+class FrontEnd(Held):
+    """A front end that is connected to the service until `close`.
 
     Attributes:
-        remember: Whether the person wants passwords to be kept.
+        remember: True if logins are to be saved in the keyring.
     """
 
     def __init__(
         self,
         paths: Paths,
-        moves: Iterable[Move] = (),
+        reactions: Iterable[Reaction] = (),
         *,
         remember: bool = True,
-        asks: bool = True,
+        can_prompt: bool = True,
     ) -> None:
-        """Attach to the service.
+        """Connect to the service.
 
         Args:
-            paths: Where the service is found.
-            moves: What the person does, in this order, each time something is asked: when a
-                question opens, and when it opens again after a rejection. When there are none left
-                the question stays open.
-            remember: Whether the person wants passwords to be kept.
-            asks: Whether it can ask at all; if not, it only looks on.
+            paths: The paths of the service.
+            reactions: The reactions to prompts, in order: one each time that a prompt opens or is
+                shown again after a rejection. After the last reaction, prompts stay open.
+            remember: True if logins are to be saved in the keyring.
+            can_prompt: True if the front end can show prompts; False if it only observes.
         """
         self.remember = remember
-        self._moves = deque(moves)
+        self._reactions = deque(reactions)
         self._answered: set[tuple[int, int]] = set()
-        self._questions: dict[int, list[Prompt]] = {}
+        self._prompts: dict[int, list[Prompt]] = {}
         self._endings: dict[int, Ending] = {}
         self._statuses: list[Status] = []
         self._changed = Condition()
         self._orders: deque[tuple[Request, Future[Reply]]] = deque()
-        self._gone = False
+        self._disconnected = False
         self._closed = False
-        self._bell, self._ring = os.pipe()
-        self._wire = _Recording(control_address(paths).connect(PATIENCE))
-        self._client = Client(self._wire)
-        self._client.hello("tray" if asks else "cli", can_prompt=asks, timeout_s=PATIENCE)
+        self._wake_reader, self._wake_writer = os.pipe()
+        self._socket = _RecordingSocket(control_address(paths).connect(PATIENCE))
+        self._client = Client(self._socket)
+        self._client.hello(
+            "tray" if can_prompt else "cli", can_prompt=can_prompt, timeout_s=PATIENCE
+        )
         status = self._client.request(Subscribe(), PATIENCE)
+        """The newest status."""
         assert isinstance(status, Status), status
         self._statuses.append(status)
-        self._thread = Thread(target=self._live, name="face", daemon=True)
+        self._thread = Thread(target=self._run, name="front-end", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Go away, as a face does that ends or is killed; harmless when done before."""
+        """Disconnect, like a front end that ends or is killed; harmless if disconnected."""
         if self._closed:
             return
         self._closed = True
-        os.close(self._ring)
+        os.close(self._wake_writer)
         self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "the face hangs"
-        os.close(self._bell)
+        assert not self._thread.is_alive(), "the front end hangs"
+        os.close(self._wake_reader)
         self._client.close()
 
-    # --- What the person does
+    # --- The actions of the user
 
-    def do(self, request: Request) -> Reply:
-        """Send a request; return its reply."""
+    def request(self, request: Request) -> Reply:
+        """Send a request and return its reply."""
         order: Future[Reply] = Future()
         self._orders.append((request, order))
-        os.write(self._ring, b"!")
+        os.write(self._wake_writer, b"!")
         return order.result(PATIENCE)
 
-    def must(self, request: Request) -> None:
-        """Send a request whose reply is that it was done."""
-        reply = self.do(request)
+    def request_done(self, request: Request) -> None:
+        """Send a request and check that its reply is `Done`."""
+        reply = self.request(request)
         assert isinstance(reply, Done), reply
 
     def answer(self, question: Prompt, login: Login) -> None:
-        """Answer a question."""
-        self.must(AnswerPrompt(question.number, login, self.remember))
+        """Answer a prompt with a login."""
+        self.request_done(AnswerPrompt(question.number, login, self.remember))
 
     def decline(self, question: Prompt, quiet: Snooze = Snooze.A_MINUTE) -> None:
-        """Do not answer a question."""
-        self.must(DeclinePrompt(question.number, quiet))
+        """Decline a prompt."""
+        self.request_done(DeclinePrompt(question.number, quiet))
 
-    # --- What the person sees
+    # --- The messages of the service
 
     @property
-    def questions(self) -> list[Prompt]:
-        """Every question that was ever open, as it was last seen, oldest first."""
+    def prompts(self) -> list[Prompt]:
+        """The newest state of every prompt since the start, oldest first."""
         with self._changed:
-            return [states[-1] for states in self._questions.values()]
+            return [states[-1] for states in self._prompts.values()]
 
     @property
     def status(self) -> Status:
@@ -137,28 +139,28 @@ class Face(Held):
 
     @property
     def trace(self) -> bytes:
-        """All octets that the service has sent to this face."""
-        return bytes(self._wire.received)
+        """All octets received from the service."""
+        return bytes(self._socket.received)
 
-    def wait_for_question(
+    def wait_for_prompt(
         self,
         holds: Callable[[Prompt], bool] = lambda question: True,
         timeout: float = PATIENCE,
     ) -> Prompt:
-        """Wait until a question is open that the condition holds for."""
+        """Wait for an open prompt that fulfils a condition; return the prompt."""
 
         def find() -> Prompt | None:
-            openly = (s[-1] for n, s in self._questions.items() if n not in self._endings)
+            openly = (s[-1] for n, s in self._prompts.items() if n not in self._endings)
             return next(filter(holds, openly), None)
 
         return self._wait(find, "question", timeout)
 
     def wait_for_ending(self, question: Prompt, timeout: float = PATIENCE) -> Ending:
-        """Wait until a question has ended; return how."""
+        """Wait until a prompt has closed; return its ending."""
         return self._wait(lambda: self._endings.get(question.number), "ending", timeout)
 
     def wait_for_status(self, holds: Callable[[Status], bool], timeout: float = PATIENCE) -> Status:
-        """Wait until the condition holds for the status."""
+        """Wait until the status fulfils a condition; return the status."""
         newest = self._statuses
         return self._wait(lambda: newest[-1] if holds(newest[-1]) else None, "such status", timeout)
 
@@ -167,76 +169,78 @@ class Face(Held):
         with self._changed:
             while (found := find()) is None:
                 left = deadline - monotonic()
-                assert not self._gone, f"the service went away, with no {what}: {self.describe()}"
+                assert not self._disconnected, (
+                    f"the service went away, with no {what}: {self.describe()}"
+                )
                 assert left > 0, f"no {what} in {timeout} s: {self.describe()}"
                 self._changed.wait(left)
             return found
 
     def describe(self) -> str:
-        """Return what was seen, for the report of a failed test."""
-        seen = [str(state) for states in self._questions.values() for state in states]
+        """Return all received messages, for the report of a failed test."""
+        seen = [str(state) for states in self._prompts.values() for state in states]
         return "\n".join([*seen, *map(str, self._endings.items()), *map(str, self._statuses)])
 
-    # --- Its thread
+    # --- The thread
 
-    def _live(self) -> None:
-        """Take turns with the service and the test until either goes away."""
+    def _run(self) -> None:
+        """Handle messages of the service and orders of the test until either side disconnects."""
         try:
             while True:
-                # What came together with a reply is not announced by the socket: look first.
-                self._see()
-                if self._move():
+                # Events received together with a reply do not make the socket readable.
+                self._receive()
+                if self._react():
                     continue
-                ready, _, _ = select.select([self._client.fileno(), self._bell], [], [])
-                if self._bell in ready and not self._obey():
+                ready, _, _ = select.select([self._client.fileno(), self._wake_reader], [], [])
+                if self._wake_reader in ready and not self._send_order():
                     return
         except DisconnectedError:
             pass
         finally:
             with self._changed:
-                self._gone = True
+                self._disconnected = True
                 self._changed.notify_all()
 
-    def _see(self) -> None:
-        """Take in what the service says."""
+    def _receive(self) -> None:
+        """Record the received events."""
         for envelope in self._client.receive_ready():
             if isinstance(envelope.message, Event):
                 with self._changed:
-                    self._note(envelope.message)
+                    self._record(envelope.message)
                     self._changed.notify_all()
 
-    def _note(self, event: Event) -> None:
+    def _record(self, event: Event) -> None:
         match event:
             case StatusChanged(status):
                 self._statuses.append(status)
             case PromptChanged(question):
-                self._questions.setdefault(question.number, []).append(question)
+                self._prompts.setdefault(question.number, []).append(question)
             case PromptClosed(number, ending):
                 self._endings[number] = ending
 
-    def _move(self) -> bool:
-        """Do what the test has told about a question that is open; return whether there was one."""
-        for question in self.questions:
+    def _react(self) -> bool:
+        """Send the next reaction to an open prompt; return True if there was one."""
+        for question in self.prompts:
             asked = (question.number, question.rejections)
             if (
-                self._moves
+                self._reactions
                 and not question.checking
                 and asked not in self._answered
                 and question.number not in self._endings
             ):
                 self._answered.add(asked)
-                self._client.request(self._request(question.number, self._moves.popleft()))
+                self._client.request(self._request_for(question.number, self._reactions.popleft()))
                 return True
         return False
 
-    def _request(self, number: int, move: Move) -> Request:
+    def _request_for(self, number: int, move: Reaction) -> Request:
         if isinstance(move, Login):
             return AnswerPrompt(number, move, self.remember)
         return DeclinePrompt(number, move)
 
-    def _obey(self) -> bool:
-        """Do what the test tells now; return False when it told us to go."""
-        if not os.read(self._bell, 1):
+    def _send_order(self) -> bool:
+        """Send the next request of the test; return False if the test has called `close`."""
+        if not os.read(self._wake_reader, 1):
             return False
         request, order = self._orders.popleft()
         try:
@@ -246,8 +250,8 @@ class Face(Held):
         return True
 
 
-class _Recording(socket.socket):
-    """A socket that keeps what it has received."""
+class _RecordingSocket(socket.socket):
+    """A socket that records the received octets."""
 
     def __init__(self, connected: socket.socket) -> None:
         super().__init__(fileno=connected.detach())

@@ -1,4 +1,4 @@
-"""Tests for tests.support.face, with the real control server and a service that only plays."""
+"""Tests for tests.support.front_end, with the real control server and a service that only plays."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 from msgspec.structs import replace
 
-from tests.support.face import Face
+from tests.support.front_end import FrontEnd
 from tests.support.hearers import tell
 from tests.support.processes import Home
 from trayproxy.auth.login import Login
@@ -51,7 +51,7 @@ RIGHT, WRONG = Login("alice", "right"), Login("alice", "wrong")
 
 
 class Play:
-    """A service that asks one question when a face subscribes, and knows one password."""
+    """A service that asks one question when a front end subscribes, and knows one password."""
 
     def __init__(self, paths: Paths) -> None:
         self.heard: list[Request] = []
@@ -116,51 +116,51 @@ def play(paths: Paths) -> Iterator[Play]:
 
 
 def test_it_answers_with_one_move_after_the_other(play: Play, paths: Paths) -> None:
-    with Face(paths, [WRONG, RIGHT]) as face:
-        assert face.wait_for_ending(QUESTION) is Ending.ACCEPTED
-        assert [question.rejections for question in face.questions] == [1]
+    with FrontEnd(paths, [WRONG, RIGHT]) as front_end:
+        assert front_end.wait_for_ending(QUESTION) is Ending.ACCEPTED
+        assert [question.rejections for question in front_end.prompts] == [1]
     assert [r.login for r in play.heard if isinstance(r, AnswerPrompt)] == [WRONG, RIGHT]
 
 
 def test_it_declines_when_told(play: Play, paths: Paths) -> None:
-    with Face(paths, [Snooze.A_WHILE]) as face:
-        assert face.wait_for_ending(QUESTION) is Ending.DECLINED
+    with FrontEnd(paths, [Snooze.A_WHILE]) as front_end:
+        assert front_end.wait_for_ending(QUESTION) is Ending.DECLINED
     assert play.heard[-1] == DeclinePrompt(1, Snooze.A_WHILE)
 
 
 def test_without_moves_the_question_stays_open_until_the_test_answers(
     play: Play, paths: Paths
 ) -> None:
-    with Face(paths, remember=False) as face:
-        question = face.wait_for_question()
-        face.answer(question, RIGHT)
-        face.wait_for_ending(question)
+    with FrontEnd(paths, remember=False) as front_end:
+        question = front_end.wait_for_prompt()
+        front_end.answer(question, RIGHT)
+        front_end.wait_for_ending(question)
     assert play.heard[-1] == AnswerPrompt(1, RIGHT, remember=False)
 
 
 def test_a_test_can_make_any_request(play: Play, paths: Paths) -> None:
-    with Face(paths) as face:
-        assert face.do(ShowWindow("token")) == Done()
+    with FrontEnd(paths) as front_end:
+        assert front_end.request(ShowWindow("token")) == Done()
     assert play.heard[-1] == ShowWindow("token")
 
 
 def test_it_waits_for_a_status(play: Play, paths: Paths) -> None:
-    with Face(paths) as face:
-        assert face.status == STATUS
+    with FrontEnd(paths) as front_end:
+        assert front_end.status == STATUS
         play.say(StatusChanged(replace(STATUS, waiting=3)))
-        assert face.wait_for_status(lambda status: status.waiting == 3).waiting == 3
+        assert front_end.wait_for_status(lambda status: status.waiting == 3).waiting == 3
 
 
 def test_its_trace_has_what_came_and_not_what_went(play: Play, paths: Paths) -> None:
-    with Face(paths, [WRONG, RIGHT]) as face:
-        face.wait_for_ending(QUESTION)
-        assert b"PromptClosed" in face.trace
-        assert b"wrong" not in face.trace
+    with FrontEnd(paths, [WRONG, RIGHT]) as front_end:
+        front_end.wait_for_ending(QUESTION)
+        assert b"PromptClosed" in front_end.trace
+        assert b"wrong" not in front_end.trace
 
 
 def test_waiting_ends_when_the_service_goes_away(play: Play, paths: Paths) -> None:
-    with Face(paths) as face:
-        face.wait_for_question()
+    with FrontEnd(paths) as front_end:
+        front_end.wait_for_prompt()
         play.close()
         with pytest.raises(AssertionError, match="went away"):
-            face.wait_for_status(lambda status: False)
+            front_end.wait_for_status(lambda status: False)
