@@ -100,7 +100,7 @@ def test_every_scheme_has_a_strength(algorithm: str) -> None:
     assert strength(label([value.encode()])) > strength("basic")
 
 
-WAYS = [
+PROPERTIES = [
     # Name, title, family; whether it is readable, binds the connection, blocks, needs a login.
     ("negotiate", "Kerberos", "negotiate", False, True, True, False),
     ("ntlm", "NTLM", "ntlm", False, True, True, False),
@@ -119,7 +119,7 @@ def test_each_scheme_has_its_properties() -> None:
         )
         for scheme in (*SCHEMES, SocksPassword())
     ]
-    assert found == WAYS
+    assert found == PROPERTIES
 
 
 @pytest.mark.parametrize("scheme", [*SCHEMES, SocksPassword()], ids=lambda scheme: scheme.title)

@@ -95,23 +95,23 @@ class FakePyspnego:
 
     Attributes:
         calls: The keyword arguments and the credential of each client.
-        opening: Called when a client is created.
-        stepping: Called in each step, with the number of the step.
-        kind: The class of the clients.
+        on_client: Called when a client is created.
+        on_step: Called in each step, with the number of the step.
+        client_class: The class of the clients.
     """
 
     def __init__(self) -> None:
         self.calls: list[dict[str, object]] = []
-        self.opening: Callable[[], None] = lambda: None
-        self.stepping: Callable[[int], None] = lambda number: None
+        self.on_client: Callable[[], None] = lambda: None
+        self.on_step: Callable[[int], None] = lambda number: None
         self.bindings: list[object] = []
         self.steps = 0
-        self.kind = FakeContext
+        self.client_class = FakeContext
 
     def client(self, credential: object, **keywords: object) -> "FakeContext":
         self.calls.append({"credential": credential, **keywords})
-        self.opening()
-        return self.kind(self)
+        self.on_client()
+        return self.client_class(self)
 
 
 class FakeContext:
@@ -124,7 +124,7 @@ class FakeContext:
     def step(self, token: bytes | None = None, *, channel_bindings: object = None) -> bytes:
         self.parent.steps += 1
         self.parent.bindings.append(channel_bindings)
-        self.parent.stepping(self.parent.steps)
+        self.parent.on_step(self.parent.steps)
         return b"token %d" % self.parent.steps
 
 
@@ -268,7 +268,7 @@ def test_an_exchange_blocks_only_for_loading_and_windows(library: FakePyspnego) 
     assert messages.may_block
     messages.begin(b"")
     assert messages.may_block
-    library.kind = NTLMProxy
+    library.client_class = NTLMProxy
     in_python = NtlmLogin(LOGIN, HOST)
     in_python.begin(b"")
     assert not in_python.may_block
@@ -288,7 +288,7 @@ def test_windows_computes_its_messages_itself(library: FakePyspnego) -> None:
 def test_the_library_computes_only_the_type_1_message_outside_windows(
     library: FakePyspnego,
 ) -> None:
-    library.kind = NTLMProxy
+    library.client_class = NTLMProxy
     messages = NtlmLogin(LOGIN, HOST, ENVIRONMENT)
     for _ in range(3):
         assert messages.begin(b"").step(None) == b"token 1"
@@ -296,16 +296,16 @@ def test_the_library_computes_only_the_type_1_message_outside_windows(
 
 
 def test_the_log_on_to_windows_is_used_by_the_library(library: FakePyspnego) -> None:
-    library.kind = NTLMProxy
+    library.client_class = NTLMProxy
     messages = NtlmLogin(None, HOST, ENVIRONMENT)
     assert [messages.begin(b"").step(None) for _ in range(2)] == [b"token 1", b"token 2"]
 
 
 def test_a_failed_start_is_repeated(library: FakePyspnego) -> None:
     messages = NtlmLogin(LOGIN, HOST)
-    library.opening = failing(ImportError(SECRET))
+    library.on_client = failing(ImportError(SECRET))
     assert verdict_of(lambda: messages.begin(b"")) == Verdict(VerdictKind.UNUSABLE, NTLM_EXTRA)
-    library.opening = lambda: None
+    library.on_client = lambda: None
     assert messages.begin(b"").step(None) == b"token 1"
 
 
@@ -336,9 +336,9 @@ def test_every_code_has_its_verdict(
     library: FakePyspnego, code: int, kind: VerdictKind, word: str
 ) -> None:
     for error in (Krb5Error(code), GssError(code), WindowsError(code)):
-        library.opening = failing(SpnegoError(error))
+        library.on_client = failing(SpnegoError(error))
         verdict = verdict_of(lambda: KerberosTickets(LOGIN, HOST).token(b""))
-        library.opening = failing(error)
+        library.on_client = failing(error)
         assert verdict_of(lambda: KerberosTickets(LOGIN, HOST).token(b"")) == verdict
         assert verdict.kind is kind
         assert word in verdict.text
@@ -369,7 +369,7 @@ OF_THIS_COMPUTER = {
 def test_each_code_of_the_tables_has_its_kind(
     library: FakePyspnego, code: int, kind: VerdictKind
 ) -> None:
-    library.opening = failing(Krb5Error(code))
+    library.on_client = failing(Krb5Error(code))
     assert verdict_of(lambda: KerberosTickets(LOGIN, HOST).token(b"")).kind is kind
 
 
@@ -377,7 +377,7 @@ def test_each_code_of_the_tables_has_its_kind(
     ("code", "word"), [(code, word) for word, codes in OF_THIS_COMPUTER.items() for code in codes]
 )
 def test_codes_about_this_computer_have_a_text(library: FakePyspnego, code: int, word: str) -> None:
-    library.opening = failing(Krb5Error(code))
+    library.on_client = failing(Krb5Error(code))
     verdict = verdict_of(lambda: KerberosTickets(LOGIN, HOST).token(b""))
     assert verdict.kind is VerdictKind.UNUSABLE
     assert word in verdict.text
@@ -398,9 +398,9 @@ def test_a_missing_ticket_is_reported_and_requested_again_next_time(
 ) -> None:
     # TP-305 disappears when a ticket is available.
     tickets = KerberosTickets(None, HOST)
-    library.opening = failing(error)
+    library.on_client = failing(error)
     assert verdict_of(lambda: tickets.token(b"")) == verdict
-    library.opening = lambda: None
+    library.on_client = lambda: None
     assert tickets.token(b"") == b"token 1"
 
 
@@ -409,7 +409,7 @@ def test_every_exception_is_a_verdict(library: FakePyspnego, error: Exception) -
     def fail(number: int) -> None:
         raise error
 
-    library.stepping = fail
+    library.on_step = fail
     for login in (None, LOGIN):
         token = partial(KerberosTickets(login, HOST).token, b"")
         assert verdict_of(token).kind is VerdictKind.UNUSABLE
@@ -445,7 +445,7 @@ def concurrent_verdicts(
 @pytest.mark.parametrize("code", [-1765328360, -1765328361, -1765328366])
 def test_a_refused_password_is_never_sent_again(library: FakePyspnego, code: int) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
-    library.opening = failing(Krb5Error(code))
+    library.on_client = failing(Krb5Error(code))
     verdicts = {verdict_of(lambda: tickets.token(b"")).kind for _ in range(5)}
     assert len(verdicts) == 1
     assert len(library.calls) == 1
@@ -453,9 +453,9 @@ def test_a_refused_password_is_never_sent_again(library: FakePyspnego, code: int
 
 def test_an_unresponsive_kdc_is_asked_again_later(library: FakePyspnego) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
-    library.opening = failing(Krb5Error(-1765328228))
+    library.on_client = failing(Krb5Error(-1765328228))
     verdict_of(lambda: tickets.token(b""))
-    library.opening = lambda: None
+    library.on_client = lambda: None
     assert tickets.token(b"") == b"token 1"
 
 
@@ -467,14 +467,14 @@ def test_an_unresponsive_kdc_gets_one_request_at_a_time_and_is_used_when_back(
     monkeypatch.setattr("trayproxy.auth.spnego.RETRY_WAIT_S", 0.01)
     tickets = KerberosTickets(login, HOST)
     unreachable = failing(Krb5Error(-1765328228))
-    library.opening = unreachable
+    library.on_client = unreachable
     assert verdict_of(lambda: tickets.token(b"")).kind is VerdictKind.SERVER_UNREACHABLE
     is_back = threading.Event()
 
     def wait() -> None:
         assert is_back.wait(PATIENCE)
 
-    library.opening = wait
+    library.on_client = wait
     for _ in range(5):
         assert verdict_of(lambda: tickets.token(b"")).kind is VerdictKind.SERVER_UNREACHABLE
     assert len(library.calls) == 2
@@ -488,9 +488,9 @@ def test_a_password_refused_by_a_kdc_that_is_back_is_sent_once(
     library: FakePyspnego, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tickets = KerberosTickets(LOGIN, HOST)
-    library.opening = failing(Krb5Error(-1765328228))
+    library.on_client = failing(Krb5Error(-1765328228))
     verdict_of(lambda: tickets.token(b""))
-    library.opening = failing(Krb5Error(-1765328360))
+    library.on_client = failing(Krb5Error(-1765328360))
     kinds = {verdict_of(lambda: tickets.token(b"")).kind for _ in range(4)}
     assert kinds == {VerdictKind.REJECTED}
     assert len(library.calls) == 2
@@ -513,7 +513,7 @@ def test_waiting_callers_share_the_result(
         assert answer.wait(PATIENCE)
         raise Krb5Error(code)
 
-    library.opening = wait
+    library.on_client = wait
     assert len(concurrent_verdicts(tickets, lock, answer)) == 1
     assert len(library.calls) == 1
 
@@ -535,7 +535,7 @@ def test_a_password_checked_with_the_token_is_sent_once(
         assert answer.wait(PATIENCE)
         raise WindowsError(code)
 
-    library.stepping = deny
+    library.on_step = deny
     assert len(concurrent_verdicts(tickets, lock, answer)) == 1
     verdict_of(lambda: tickets.token(b""))
     assert library.steps - before == 1
@@ -552,10 +552,10 @@ def test_a_kdc_unresponsive_at_the_token_is_asked_once_and_again_later(
         assert answer.wait(PATIENCE)
         raise WindowsError(code)
 
-    library.stepping = fail
+    library.on_step = fail
     assert concurrent_verdicts(tickets, lock, answer) == {VerdictKind.SERVER_UNREACHABLE}
     assert library.steps == 1
-    library.stepping = lambda number: None
+    library.on_step = lambda number: None
     assert tickets.token(b"") == b"token 2"
 
 
@@ -583,7 +583,7 @@ def test_an_expired_ticket_is_renewed_once(library: FakePyspnego) -> None:
         if number == 2:
             raise CredentialsExpiredError
 
-    library.stepping = expire
+    library.on_step = expire
     assert tickets.token(b"") == b"token 3"
     assert len(library.calls) == 2
 
@@ -595,8 +595,8 @@ def test_a_changed_password_fails_once(library: FakePyspnego) -> None:
     def expire(number: int) -> None:
         raise CredentialsExpiredError
 
-    library.stepping = expire
-    library.opening = failing(Krb5Error(-1765328360))
+    library.on_step = expire
+    library.on_client = failing(Krb5Error(-1765328360))
     kinds = [verdict_of(lambda: tickets.token(b"")).kind for _ in range(4)]
     assert kinds == [VerdictKind.REJECTED] * 4
     assert len(library.calls) == 2

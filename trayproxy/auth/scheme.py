@@ -124,7 +124,7 @@ class Verdict:
             sense.
         other_nonce: True if the refusal contained another nonce and did not state whether the
             signed nonce was stale. If the upstream issued the signed nonce, it has refused the
-            login. Another upstream behind the same name may only not recognise the nonce.
+            login. Another upstream behind the same name may merely not know the nonce.
     """
 
     kind: VerdictKind
@@ -202,9 +202,7 @@ class Scheme(Protocol):
 
     @property
     def family(self) -> str:
-        """The family of the scheme: an accepted login is known to be correct within its family
-        only.
-        """
+        """The family of the scheme: an accepted login is valid within its family only."""
 
     @property
     def sends_password(self) -> bool:
@@ -258,12 +256,12 @@ class ConstantSigner:
 
     @property
     def is_constant(self) -> bool:
-        """Return True."""
+        """True: repeated requests carry the same credentials."""
         return True
 
     @property
     def blocks(self) -> bool:
-        """Return False."""
+        """False: no step blocks."""
         return False
 
     def begin(self, request: RequestToSign) -> Handshake:

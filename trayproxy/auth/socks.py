@@ -72,10 +72,10 @@ def socks_credentials(login: Login) -> bytes:
         raise LoginError("The sign-in method of this proxy needs a user name.")
     check_characters(login)
     message = bytearray(b"\x01")
-    for what, text in (("user name", login.user), ("password", login.password)):
+    for part, text in (("user name", login.user), ("password", login.password)):
         octets = normalize("NFC", text).encode()
         if len(octets) > MAX_PART_SIZE:
-            raise LoginError(f"This {what} is longer than the sign-in method of this proxy allows.")
+            raise LoginError(f"This {part} is longer than the sign-in method of this proxy allows.")
         message.append(len(octets))
         message += octets
     return bytes(message)

@@ -13,7 +13,7 @@ of two times 32 hexadecimal digits with a colon between them for NT hashes.
 
 On Windows pyspnego uses the system's SSPI, elsewhere its own NTLM and the system's GSSAPI. If the
 configuration names a *primary* KDC (``primary_kdc``, ``admin_server``), libkrb5 asks it again after
-a refusal: if the primary KDC is another machine, a wrong password reaches two of them.
+a refusal: if the primary KDC is another machine, a wrong password reaches two KDCs.
 """
 
 from collections.abc import Callable
@@ -154,7 +154,7 @@ class Tickets(Protocol):
 
 
 class NtlmLogin:
-    """The login at an upstream, which starts exchanges of NTLMv2 messages.
+    """A login for an upstream, with which exchanges of NTLMv2 messages are started.
 
     pyspnego makes the first context. The context proves that the library is installed, and shows
     whether the library computes NTLM itself or uses Windows (SSPI). For each context pyspnego
