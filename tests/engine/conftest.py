@@ -9,8 +9,8 @@ from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS, NewLoop, Running
 from tests.engine.wire import Client
 from tests.support.scripted import Script, Scripted
-from trayproxy.engine.guard import Guard
-from trayproxy.engine.limits import Limits
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.profiles.profile import Profile
 
 Start = Callable[..., Running]
@@ -53,9 +53,9 @@ def start(stack: ExitStack, engines_loop: NewLoop) -> Start:
     def start(
         profile: Profile | None,
         desk: FakeDesk | None = None,
-        limits: Limits | None = None,
+        limits: EngineLimits | None = None,
         sleep_clock: Callable[[], float] | None = None,
-        guard: Guard | None = None,
+        guard: AccessControl | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> Running:

@@ -19,8 +19,8 @@ from trayproxy.desk.credentials import AcceptanceRecord, Credentials, PendingReq
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
-from trayproxy.engine.pages import Page
-from trayproxy.engine.way import Way
+from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, SignIn, Upstream
@@ -288,9 +288,9 @@ class Signs:
 
     profile: Profile | None
     direct: set[str] = field(default_factory=set)
-    _ways: dict[tuple[str, bool], Way] = field(default_factory=dict)
+    _ways: dict[tuple[str, bool], Route] = field(default_factory=dict)
 
-    def __call__(self, target: Authority) -> Way | None:
+    def __call__(self, target: Authority) -> Route | None:
         profile = self.profile
         if profile is None:
             return None
@@ -299,7 +299,7 @@ class Signs:
         way = self._ways.get(key)
         if way is None or way.profile is not profile:
             # One object for each way, as long as nothing changes: what the engine compares.
-            way = Way.directly(profile) if is_direct else Way.through(profile)
+            way = Route.direct(profile) if is_direct else Route.via_profile(profile)
             self._ways[key] = way
         return way
 
@@ -314,18 +314,18 @@ class Observer:
 
     def __init__(self) -> None:
         self.reaches = 0
-        self.failures: list[Page] = []
+        self.failures: list[ErrorPage] = []
         self.pages: list[str] = []
-        self.demands: list[Page] = []
+        self.demands: list[ErrorPage] = []
 
-    def reached(self, way: Way) -> None:
+    def reached(self, way: Route) -> None:
         self.reaches += 1
 
-    def failed(self, way: Way, page: Page) -> None:
+    def failed(self, way: Route, page: ErrorPage) -> None:
         self.failures.append(page)
 
-    def wants_page(self, way: Way, url: str) -> None:
+    def wants_page(self, way: Route, url: str) -> None:
         self.pages.append(url)
 
-    def sign_in_not_set(self, way: Way, page: Page) -> None:
+    def sign_in_not_set(self, way: Route, page: ErrorPage) -> None:
         self.demands.append(page)

@@ -9,7 +9,7 @@ from tests.engine.fakes import office
 from tests.engine.running import Running
 from tests.engine.wire import Client, connect
 from tests.support.scripted import Scripted, echoing
-from trayproxy.engine.limits import Limits
+from trayproxy.engine.limits import EngineLimits
 
 BEFORE = (
     "link set lo up",
@@ -25,7 +25,7 @@ ELSEWHERE = (
     "address add 198.51.100.7/24 dev far",
     "route replace table local local 127.0.0.0/8 dev lo src 198.51.100.7",
 )
-ALLOWS_FOR = Limits(arrival_s=0.3)
+ALLOWS_FOR = EngineLimits(arrival_s=0.3)
 
 
 def ip(*commands: str) -> None:

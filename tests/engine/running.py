@@ -16,9 +16,9 @@ from tests.engine.fakes import FakeDesk, Observer, Signs
 from tests.engine.wire import Client
 from tests.support.held import Held
 from tests.support.lines import PATIENCE
-from trayproxy.engine.engine import Engine, Parts
-from trayproxy.engine.guard import Guard, own_guard
-from trayproxy.engine.limits import Limits
+from trayproxy.engine.engine import Engine, EngineParts
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.server.access_control import AccessControl, own_user_only
 from trayproxy.profiles.profile import Profile
 
 T = TypeVar("T")
@@ -78,10 +78,10 @@ class Running(Held):
         profile: Profile | None,
         *,
         desk: FakeDesk | None = None,
-        limits: Limits | None = None,
+        limits: EngineLimits | None = None,
         new_loop: NewLoop = uvloop.new_event_loop,
         sleep_clock: Callable[[], float] | None = None,
-        guard: Guard | None = None,
+        guard: AccessControl | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
@@ -94,8 +94,12 @@ class Running(Held):
         logging.getLogger().addHandler(self.complaints)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
-        parts = Parts(
-            self.desk, self.signs, self.observer, limits or Limits(), guard=guard or own_guard()
+        parts = EngineParts(
+            self.desk,
+            self.signs,
+            self.observer,
+            limits or EngineLimits(),
+            guard=guard or own_user_only(),
         )
         if sleep_clock is not None:
             parts = replace(parts, sleep_clock=sleep_clock)
@@ -116,7 +120,7 @@ class Running(Held):
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def _listen(self, parts: Parts, host: str, port: int) -> Engine:
+    def _listen(self, parts: EngineParts, host: str, port: int) -> Engine:
         engine = Engine(self.loop, parts, host, port)
         engine.listen()
         return engine

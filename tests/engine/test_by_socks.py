@@ -17,7 +17,7 @@ from tests.support.scripted import OK, Peer, Scripted, answering, challenge, sil
 from tests.support.socks import Logon, Socks, Wish
 from trayproxy.auth.scheme import Verdict, VerdictKind
 from trayproxy.auth.socks import socks_challenge
-from trayproxy.engine.limits import Limits
+from trayproxy.engine.limits import EngineLimits
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 USERS = {LOGIN.user: LOGIN.password}
@@ -335,7 +335,7 @@ def test_a_server_that_speaks_something_else_is_a_failure(
 def test_a_silent_server_is_given_up(
     start: Start, script: Callable[..., Scripted], url: bytes
 ) -> None:
-    limits = replace(Limits(), agree_s=0.2)
+    limits = replace(EngineLimits(), agree_s=0.2)
     with start(by_socks(script(silent).port), limits=limits).connect() as client:
         reply = client.ask(get(url))
     assert (reply.status, b"(TP-203)" in reply.reason) == (504, True)

@@ -15,8 +15,8 @@ from tests.engine.recorder import ANSWER, Recorder
 from tests.engine.running import NewLoop, Running
 from tests.engine.wire import Client, connect, get, post
 from tests.support.scripted import OK, Peer, Scripted, answering, resetting
-from trayproxy.engine.client import ClientWork
-from trayproxy.engine.limits import Limits
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.server.client_connection import ClientConnection
 
 URL = b"http://origin.test/"
 GET = get(URL)
@@ -220,7 +220,7 @@ def test_an_upstream_that_says_nothing_ends_in_a_504(
         peer.hang()
 
     upstream = script(go_quiet)
-    engine = start(office(upstream.port), limits=Limits(upstream_head_s=0.2))
+    engine = start(office(upstream.port), limits=EngineLimits(upstream_head_s=0.2))
     with engine.connect() as client:
         for _ in range(requests - 1):
             assert client.ask(GET).status == 200
@@ -291,7 +291,7 @@ def test_a_connection_that_fails_as_soon_as_it_is_taken_is_watched_no_more(
     def take_and_drop() -> int:
         inner = engine.engine
         (link,) = inner.executor.works.values()
-        assert isinstance(link, ClientWork)
+        assert isinstance(link, ClientConnection)
         (key,) = inner.pool._idle
         link.upstream = inner.pool.take(key)
         assert link.upstream is not None
@@ -401,7 +401,7 @@ def test_what_clients_of_this_computer_are_sent_is_not_paced(
 
         def way_of_sending() -> bytes:
             [work] = engine.engine.executor.works.values()
-            assert isinstance(work, ClientWork)
+            assert isinstance(work, ClientConnection)
             option = socket.IPPROTO_TCP, socket.TCP_CONGESTION
             return work.client.socket.getsockopt(*option, 16).rstrip(b"\0")
 
@@ -420,7 +420,7 @@ def test_no_connection_ever_blocks_or_is_inherited_by_a_program_that_we_start(
 
         def sides() -> list[int]:
             works = engine.engine.executor.works.values()
-            clients = [work for work in works if isinstance(work, ClientWork)]
+            clients = [work for work in works if isinstance(work, ClientConnection)]
             return [
                 stream.descriptor
                 for work in clients
@@ -441,7 +441,7 @@ def test_nagles_algorithm_is_off_on_both_sides(start: Start, recorder: Recorder)
 
         def sides() -> list[int]:
             work = next(iter(engine.engine.executor.works.values()))
-            assert isinstance(work, ClientWork)
+            assert isinstance(work, ClientConnection)
             assert work.upstream is not None
             streams = (work.client, work.upstream.stream)
             option = socket.IPPROTO_TCP, socket.TCP_NODELAY

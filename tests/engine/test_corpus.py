@@ -38,7 +38,7 @@ from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.auth.ntlm import ntlm_scheme
-from trayproxy.engine.limits import Limits
+from trayproxy.engine.limits import EngineLimits
 
 Case = dict[str, Any]
 
@@ -46,7 +46,7 @@ CASES: list[Case] = json.loads(
     (Path(__file__).parents[1] / "http" / "corpus.json").read_text(encoding="utf-8")
 )
 
-LIMITS = Limits().scaled(1 / 100)
+LIMITS = EngineLimits().scaled(1 / 100)
 """A head then has 0.15 s, an upstream 3 s, and the executor's sweep looks once a second."""
 
 CLIENT_CASES = [case for case in CASES if case["side"] == "client"]
@@ -513,7 +513,7 @@ def words_for(result: Result, received: list[Received]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def upstream_engine(recorder: Recorder) -> Iterator[Running]:
-    limits = Limits(upstream_head_s=1.0, connect_head_s=1.0, linger_s=0.1)
+    limits = EngineLimits(upstream_head_s=1.0, connect_head_s=1.0, linger_s=0.1)
     schemes = (Ticket(), ntlm_scheme(), Digest(os.urandom), Basic())
     with Running(office(recorder.port), desk=FakeDesk(schemes=schemes), limits=limits) as running:
         yield running

@@ -13,10 +13,10 @@ import pytest
 from proxy.core.work import Work
 
 from tests.engine.running import NewLoop
-from trayproxy.engine.descriptors import Handler, open_descriptors
 from trayproxy.engine.engine import work_flags
-from trayproxy.engine.executor import ACCEPT_PAUSE_S, SWEEP_S, LoopExecutor
-from trayproxy.engine.strand import READ
+from trayproxy.engine.net.fd_task import READ
+from trayproxy.engine.net.poller import ReadyHandler, open_poller
+from trayproxy.engine.server.executor import ACCEPT_PAUSE_S, SWEEP_S, LoopExecutor
 
 
 class EchoWork(Work[socket.socket]):
@@ -78,7 +78,7 @@ class Scene:
         self.flags = work_flags(EchoWork, "127.0.0.1", 0)  # type: ignore[arg-type]
         self.flags.made = []
         self.flags.fails_at = ""
-        self.flags.descriptors = self.descriptors = open_descriptors(loop)
+        self.flags.descriptors = self.descriptors = open_poller(loop)
         stack.callback(self.descriptors.close)
         self.flags.executor = self.executor = LoopExecutor(loop, self.flags, self.descriptors)
         stack.callback(self.executor.close)
@@ -286,10 +286,10 @@ def test_a_pause_lasts_until_the_system_watches_again(
     scene: Scene, listener: Crowded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it is out of when it cannot accept may be missing still when the pause is over."""
-    monkeypatch.setattr("trayproxy.engine.executor.ACCEPT_PAUSE_S", 0.05)
+    monkeypatch.setattr("trayproxy.engine.server.executor.ACCEPT_PAUSE_S", 0.05)
     watch, failures = scene.descriptors.watch, []
 
-    def fail(descriptor: int, mask: int, handler: Handler) -> None:
+    def fail(descriptor: int, mask: int, handler: ReadyHandler) -> None:
         if mask:
             failures.append(descriptor)
             raise OSError(errno.ENOMEM, "Cannot allocate memory")

@@ -17,13 +17,13 @@ from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Scheme
 from trayproxy.desk.protection_space import UpstreamId
-from trayproxy.engine.client import ClientWork
-from trayproxy.engine.exempt_sites import SITES_KEPT, ExemptSites
-from trayproxy.engine.memory import Plan
-from trayproxy.engine.sender import KEPT_AT_MOST, KEPT_IN_MEMORY
-from trayproxy.engine.story import Story
-from trayproxy.engine.upstream import Key
-from trayproxy.engine.way import Way
+from trayproxy.engine.forward.request_loop import RequestLoop
+from trayproxy.engine.proxy_auth.exempt_sites import SITES_KEPT, ExemptSites
+from trayproxy.engine.server.client_connection import ClientConnection
+from trayproxy.engine.transfer.head_cache import CachedRequest
+from trayproxy.engine.transfer.request_writer import KEPT_AT_MOST, KEPT_IN_MEMORY
+from trayproxy.engine.upstream.pool import PoolKey
+from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import parse_request
 from trayproxy.http.target import Authority
 
@@ -75,16 +75,18 @@ def test_what_was_written_without_a_login_that_is_known_is_not_what_was_written_
     None
 ):
     answer = FakeDesk(LOGIN, knows_it=True, schemes=(Basic(),)).known(SPACE)
-    plan = Plan(parse_request(b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"), None)
-    way, key = Way.directly(), Key("http://proxy.test:3128")
+    plan = CachedRequest(
+        parse_request(b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"), None
+    )
+    way, key = Route.direct(), PoolKey("http://proxy.test:3128")
     plan.was_written(b"wire", way, None, key, answer)
     assert (plan.answer, plan.known) == (None, answer)
-    assert plan.suits(way, None, key, answer)
-    assert not plan.suits(way, None, key)
+    assert plan.matches(way, None, key, answer)
+    assert not plan.matches(way, None, key)
     plan.was_written(b"wire", way, answer, key)
     assert (plan.answer, plan.known) == (answer, answer)
-    assert plan.suits(way, answer, key)
-    assert not plan.suits(way, None, key, answer)
+    assert plan.matches(way, answer, key)
+    assert not plan.matches(way, None, key, answer)
 
 
 # --- what an upstream gets that hangs when a login comes for such a site ---
@@ -214,12 +216,12 @@ def test_a_request_without_a_login_for_an_exempt_site_takes_the_short_way(
 ) -> None:
     stories = list[object]()
 
-    class Counted(Story):
-        def __init__(self, link: ClientWork) -> None:
+    class Counted(RequestLoop):
+        def __init__(self, link: ClientConnection) -> None:
             stories.append(link)
             super().__init__(link)
 
-    monkeypatch.setattr("trayproxy.engine.client.Story", Counted)
+    monkeypatch.setattr("trayproxy.engine.server.client_connection.RequestLoop", Counted)
     upstream = Picky(asks)
     engine = start(office(script(upstream).port), FakeDesk(LOGIN, schemes=schemes))
     once(engine, octets, get(ASKED), octets)

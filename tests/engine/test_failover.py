@@ -1,12 +1,12 @@
-"""Tests for trayproxy.engine.failover, with a clock of their own."""
+"""Tests for trayproxy.engine.upstream.failover, with a clock of their own."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trayproxy.engine.failover import STRIKES, Failover
 from trayproxy.engine.limits import LIMITS
-from trayproxy.engine.way import Way
+from trayproxy.engine.upstream.failover import STRIKES, Failover
+from trayproxy.engine.upstream.route import Route
 from trayproxy.profiles.profile import Profile, Upstream
 
 FIRST, SECOND, THIRD = (Upstream(name, 8080) for name in ("first", "second", "third"))
@@ -31,128 +31,128 @@ def failover(clock: Clock) -> Failover:
 
 
 @pytest.fixture
-def way() -> Way:
-    return Way.through(Profile("office", "Office", FIRST, fallbacks=(SECOND, THIRD)))
+def way() -> Route:
+    return Route.via_profile(Profile("office", "Office", FIRST, fallbacks=(SECOND, THIRD)))
 
 
-def chosen(failover: Failover, way: Way, *tried: Way) -> Upstream | None:
+def chosen(failover: Failover, way: Route, *tried: Route) -> Upstream | None:
     found = failover.choose(way, tried)
     return found.upstream if found else None
 
 
-def test_the_preferred_one_is_taken_while_it_lives(failover: Failover, way: Way) -> None:
+def test_the_preferred_one_is_taken_while_it_lives(failover: Failover, way: Route) -> None:
     assert failover.choose(way) is way
-    failover.died(SECOND)
+    failover.mark_dead(SECOND)
     assert failover.choose(way) is way
 
 
-def test_a_dead_one_is_left_alone_for_a_while(failover: Failover, way: Way, clock: Clock) -> None:
-    failover.died(FIRST)
+def test_a_dead_one_is_left_alone_for_a_while(failover: Failover, way: Route, clock: Clock) -> None:
+    failover.mark_dead(FIRST)
     assert chosen(failover, way) == SECOND
     clock.now += 29.9
     assert chosen(failover, way) == SECOND
-    failover.died(SECOND)
+    failover.mark_dead(SECOND)
     assert chosen(failover, way) == THIRD
     clock.now += 0.2
     assert chosen(failover, way) == FIRST
 
 
 def test_one_request_finds_out_whether_it_lives_again(
-    failover: Failover, way: Way, clock: Clock
+    failover: Failover, way: Route, clock: Clock
 ) -> None:
-    failover.died(FIRST)
+    failover.mark_dead(FIRST)
     clock.now += 31
     assert chosen(failover, way) == FIRST
     assert [chosen(failover, way) for _ in range(3)] == [SECOND] * 3
-    failover.lives(FIRST)
+    failover.mark_alive(FIRST)
     assert chosen(failover, way) == FIRST
 
 
 def test_a_request_that_never_found_out_leaves_it_to_another(
-    failover: Failover, way: Way, clock: Clock
+    failover: Failover, way: Route, clock: Clock
 ) -> None:
-    failover.died(FIRST)
+    failover.mark_dead(FIRST)
     clock.now += 31
     assert chosen(failover, way) == FIRST
     clock.now += LIMITS.connect_total_s + 0.1
     assert chosen(failover, way) == FIRST
 
 
-def test_the_while_doubles_up_to_five_minutes(failover: Failover, way: Way, clock: Clock) -> None:
+def test_the_while_doubles_up_to_five_minutes(failover: Failover, way: Route, clock: Clock) -> None:
     pauses = []
-    failover.died(FIRST)
+    failover.mark_dead(FIRST)
     for _ in range(6):
         start = clock.now
         while chosen(failover, way) != FIRST:
             clock.now += 1
         pauses.append(clock.now - start)
-        failover.died(FIRST)
+        failover.mark_dead(FIRST)
     assert pauses == [30, 60, 120, 240, 300, 300]
 
 
 def test_many_requests_that_find_out_together_count_as_one(
-    failover: Failover, way: Way, clock: Clock
+    failover: Failover, way: Route, clock: Clock
 ) -> None:
     for _ in range(50):
-        failover.died(FIRST)
+        failover.mark_dead(FIRST)
     clock.now += 31
     assert chosen(failover, way) == FIRST
 
 
-def test_a_sign_of_life_begins_anew(failover: Failover, way: Way, clock: Clock) -> None:
+def test_a_sign_of_life_begins_anew(failover: Failover, way: Route, clock: Clock) -> None:
     for _ in range(3):
-        failover.died(FIRST)
+        failover.mark_dead(FIRST)
         clock.now += 301
         failover.choose(way)
-    failover.lives(FIRST)
-    failover.died(FIRST)
+    failover.mark_alive(FIRST)
+    failover.mark_dead(FIRST)
     clock.now += 31
     assert chosen(failover, way) == FIRST
 
 
-def test_when_all_are_dead_each_is_tried_in_order(failover: Failover, way: Way) -> None:
+def test_when_all_are_dead_each_is_tried_in_order(failover: Failover, way: Route) -> None:
     for upstream in (FIRST, SECOND, THIRD):
-        failover.died(upstream)
-    second, third = way.others
+        failover.mark_dead(upstream)
+    second, third = way.fallbacks
     assert chosen(failover, way) == FIRST
     assert chosen(failover, way, way) == SECOND
     assert chosen(failover, way, way, second) == THIRD
     assert chosen(failover, way, way, second, third) is None
 
 
-def test_a_request_does_not_go_back_to_what_it_found_dead(failover: Failover, way: Way) -> None:
+def test_a_request_does_not_go_back_to_what_it_found_dead(failover: Failover, way: Route) -> None:
     assert chosen(failover, way, way) == SECOND
 
 
-def test_one_silence_is_no_death_and_two_in_a_row_are(failover: Failover, way: Way) -> None:
-    failover.was_silent(FIRST)
-    failover.lives(FIRST)
+def test_one_silence_is_no_death_and_two_in_a_row_are(failover: Failover, way: Route) -> None:
+    failover.mark_silent(FIRST)
+    failover.mark_alive(FIRST)
     for _ in range(STRIKES - 1):
-        failover.was_silent(FIRST)
+        failover.mark_silent(FIRST)
     assert chosen(failover, way) == FIRST
-    failover.was_silent(FIRST)
+    failover.mark_silent(FIRST)
     assert chosen(failover, way) == SECOND
 
 
-def test_another_network_forgets_all(failover: Failover, way: Way) -> None:
-    failover.died(FIRST)
-    failover.was_silent(SECOND)
+def test_another_network_forgets_all(failover: Failover, way: Route) -> None:
+    failover.mark_dead(FIRST)
+    failover.mark_silent(SECOND)
     failover.forget()
     assert chosen(failover, way) == FIRST
-    failover.was_silent(SECOND)
-    failover.died(FIRST)
+    failover.mark_silent(SECOND)
+    failover.mark_dead(FIRST)
     assert chosen(failover, way) == SECOND
 
 
-def test_each_upstream_has_a_login_of_its_own(way: Way) -> None:
-    spaces = {one.space for one in (way, *way.others)}
+def test_each_upstream_has_a_login_of_its_own(way: Route) -> None:
+    spaces = {one.upstream_id for one in (way, *way.fallbacks)}
     assert len(spaces) == 3
     assert {space.profile_id for space in spaces if space} == {"office"}
 
 
 MOVES = st.lists(
     st.tuples(
-        st.sampled_from(["died", "lives", "was_silent", "choose", "wait"]),
+        st.sampled_from(["mark_dead", "mark_alive", "mark_silent", "choose", "wait"]),
         st.sampled_from([FIRST, SECOND, THIRD]),
         st.floats(0, 400),
     ),
@@ -166,7 +166,7 @@ def test_there_is_always_a_way_until_all_were_tried(
 ) -> None:
     clock = Clock()
     failover = Failover(clock, LIMITS)
-    way = Way.through(Profile("office", "Office", FIRST, fallbacks=(SECOND, THIRD)))
+    way = Route.via_profile(Profile("office", "Office", FIRST, fallbacks=(SECOND, THIRD)))
     for verb, upstream, seconds in moves:
         if verb == "wait":
             clock.now += seconds
@@ -174,7 +174,7 @@ def test_there_is_always_a_way_until_all_were_tried(
             failover.choose(way)
         else:
             getattr(failover, verb)(upstream)
-    tried: list[Way] = []
+    tried: list[Route] = []
     while (found := failover.choose(way, tried)) is not None:
         assert found not in tried
         tried.append(found)

@@ -39,9 +39,9 @@ from tests.support.scripted import (
     resetting,
 )
 from trayproxy.auth.basic import Basic
-from trayproxy.engine.limits import Limits
-from trayproxy.engine.tunnel import Tunnel
-from trayproxy.engine.upstream import Resolver
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.transfer.tunnel import Tunnel
+from trayproxy.engine.upstream.pool import Resolver
 from trayproxy.profiles.profile import SignIn
 
 URL = b"http://origin.test/"
@@ -119,7 +119,7 @@ class SilentNames:
 def test_a_name_server_that_says_nothing_is_a_502_too_and_delays_nobody_else(
     start: Start, script: Play, method: str
 ) -> None:
-    engine = start(office(script(echoing).port), limits=Limits(resolve_s=0.5))
+    engine = start(office(script(echoing).port), limits=EngineLimits(resolve_s=0.5))
     with engine.connect() as tunnel, engine.connect() as client:
         tunnel.ask(CONNECT, b"CONNECT")
         names = SilentNames(engine.loop)
@@ -158,7 +158,7 @@ def test_an_address_without_a_route_is_a_502(start: Start) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
 def test_a_connection_that_hangs_is_a_504(start: Start, nowhere: int, method: str) -> None:
-    engine = start(office(nowhere), limits=Limits(connect_s=0.3, connect_total_s=0.6))
+    engine = start(office(nowhere), limits=EngineLimits(connect_s=0.3, connect_total_s=0.6))
     with engine.connect() as client:
         assert client.ask(TRIGGERS[method], method.encode()).status == 504
 
@@ -182,7 +182,7 @@ def test_an_upstream_that_hangs_delays_nobody_else(
 def test_a_client_that_leaves_while_an_upstream_hangs_leaves_nothing_behind(
     start: Start, nowhere: int, end: str
 ) -> None:
-    engine = start(office(nowhere), limits=Limits(connect_s=0.3, connect_total_s=0.6))
+    engine = start(office(nowhere), limits=EngineLimits(connect_s=0.3, connect_total_s=0.6))
     base = engine.holdings()
     for _ in range(5):
         client = engine.connect()
@@ -241,7 +241,7 @@ def test_an_answer_that_does_not_go_on_is_cut_visibly(
         elif end == "hangs":
             peer.hang()
 
-    engine = start(office(script(cut).port), limits=Limits(answer_body_s=0.2))
+    engine = start(office(script(cut).port), limits=EngineLimits(answer_body_s=0.2))
     with engine.connect() as client:
         client.send(GET)
         while b"hello" not in client.octets:
@@ -256,7 +256,7 @@ def test_an_answer_that_does_not_go_on_is_cut_visibly(
 
 def test_content_that_stops_coming_is_a_408(start: Start, script: Play) -> None:
     upstream = script(lambda peer: peer.read_all())
-    engine = start(office(upstream.port), limits=Limits(body_s=0.2))
+    engine = start(office(upstream.port), limits=EngineLimits(body_s=0.2))
     with engine.connect() as client:
         client.send(post(URL, b"hello")[:-1])
         assert client.reply(b"POST").status == 408
@@ -265,13 +265,13 @@ def test_content_that_stops_coming_is_a_408(start: Start, script: Play) -> None:
 
 
 def test_a_client_that_sends_nothing_is_hung_up_on(start: Start) -> None:
-    engine = start(None, limits=Limits(first_octet_s=0.1))
+    engine = start(None, limits=EngineLimits(first_octet_s=0.1))
     with engine.connect() as client:
         assert client.take_all() == b""
 
 
 def test_a_client_that_asks_nothing_more_is_hung_up_on(start: Start, script: Play) -> None:
-    engine = start(office(script(answering(OK)).port), limits=Limits(idle_s=0.1))
+    engine = start(office(script(answering(OK)).port), limits=EngineLimits(idle_s=0.1))
     with engine.connect() as client:
         assert client.ask(GET).status == 200
         assert client.take_all() == b""
@@ -503,7 +503,7 @@ def test_without_descriptors_nothing_is_said_of_the_next_hop(recorder: Recorder,
 
 
 def test_more_clients_than_allowed_are_told_so(start: Start, script: Play) -> None:
-    engine = start(office(script(answering(OK)).port), limits=Limits(clients=2))
+    engine = start(office(script(answering(OK)).port), limits=EngineLimits(clients=2))
     with ExitStack() as stack:
         for _ in range(2):
             client = stack.enter_context(engine.connect())
@@ -546,7 +546,7 @@ def test_quitting_waits_for_what_runs_and_for_nothing_else(start: Start, script:
 
 
 def test_quitting_cuts_what_does_not_end(start: Start, script: Play) -> None:
-    engine = start(office(script(echoing).port), limits=Limits(drain_s=0.2))
+    engine = start(office(script(echoing).port), limits=EngineLimits(drain_s=0.2))
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")
         before = monotonic()
@@ -565,7 +565,7 @@ def test_what_quitting_cuts_does_not_look_whole(start: Start, script: Play) -> N
         peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
         peer.read_all()
 
-    engine = start(office(script(stop_in_the_middle).port), limits=Limits(drain_s=0.2))
+    engine = start(office(script(stop_in_the_middle).port), limits=EngineLimits(drain_s=0.2))
     with engine.connect() as client:
         client.send(get(URL, version=b"1.0"))
         while b"half" not in client.octets:
@@ -688,7 +688,7 @@ def test_field_values_are_octets(client: Client, recorder: Recorder) -> None:
 
 
 def test_a_quiet_tunnel_lives_beyond_every_limit(start: Start, script: Play) -> None:
-    limits = Limits().scaled(1 / 1000)
+    limits = EngineLimits().scaled(1 / 1000)
     engine = start(office(script(echoing).port), limits=limits)
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")
@@ -705,7 +705,7 @@ def test_a_half_closed_tunnel_does_not_live_for_ever(start: Start, script: Play)
         peer.read_all()
         peer.hang()
 
-    engine = start(office(script(stay).port), limits=Limits(half_closed_s=0.1))
+    engine = start(office(script(stay).port), limits=EngineLimits(half_closed_s=0.1))
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")
         client.finish()
@@ -725,7 +725,7 @@ def test_a_half_closed_tunnel_lives_while_octets_move(start: Start, script: Play
             assert not Event().wait(0.1)
             peer.send(b"more")
 
-    engine = start(office(script(talk_on).port), limits=Limits(half_closed_s=1.2))
+    engine = start(office(script(talk_on).port), limits=EngineLimits(half_closed_s=1.2))
     with engine.connect() as client:
         client.ask(CONNECT, b"CONNECT")
         client.finish()

@@ -24,7 +24,7 @@ from trayproxy.auth.basic import basic_credentials
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.desktop.hardening import raise_descriptor_limit
-from trayproxy.engine.limits import Limits
+from trayproxy.engine.limits import EngineLimits
 
 URL = b"http://origin.test/"
 GET = get(URL)
@@ -159,7 +159,7 @@ def test_a_thousand_slow_heads_are_ended_and_others_are_served(
 ) -> None:
     if raise_descriptor_limit() < 4 * SLOW:
         pytest.skip("this computer allows too few descriptors")
-    engine = start(engine.signs.profile, engine.desk, Limits(head_s=1.0, linger_s=0.1))
+    engine = start(engine.signs.profile, engine.desk, EngineLimits(head_s=1.0, linger_s=0.1))
     quick = stack.enter_context(engine.connect())
     slow = [stack.enter_context(engine.connect()) for _ in range(SLOW)]
     for client in slow:
@@ -207,7 +207,7 @@ def test_content_that_comes_octet_by_octet_is_no_progress(
 
     desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
     upstream = script(play)
-    engine = start(office(upstream.port), desk, replace(Limits(), body_s=0.5))
+    engine = start(office(upstream.port), desk, replace(EngineLimits(), body_s=0.5))
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: 100000", method=b"POST"))
         with dribbling([client]):
@@ -224,14 +224,14 @@ def wait_in_loop(engine: Running, seconds: float) -> None:
 
 def test_content_that_comes_slowly_and_steadily_is_waited_for(start: Start, script: Play) -> None:
     """Each part comes within the limit, and all of them together do not."""
-    pieces, least = 4, Limits().body_least
+    pieces, least = 4, EngineLimits().body_least
 
     def play(peer: Peer) -> None:
         peer.read_head()
         peer.read(pieces * least)
         peer.send(OK)
 
-    engine = start(office(script(play).port), limits=replace(Limits(), body_s=1.2))
+    engine = start(office(script(play).port), limits=replace(EngineLimits(), body_s=1.2))
     with engine.connect() as client:
         client.send(get(URL, b"Content-Length: %d" % (pieces * least), method=b"POST"))
         for _ in range(pieces):

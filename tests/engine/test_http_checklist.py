@@ -16,7 +16,7 @@ from tests.engine.running import NewLoop, Running
 from tests.engine.wire import Client, chunked, connect, get, post
 from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge
 from trayproxy.auth.basic import basic_credentials
-from trayproxy.engine.limits import Limits
+from trayproxy.engine.limits import EngineLimits
 from trayproxy.profiles.profile import SignIn
 
 URL = b"http://origin.test/"
@@ -750,7 +750,7 @@ def test_an_attempt_without_an_answer_is_no_rejection(start: Start, script: Play
             peer.send(b"gibberish\r\n\r\n")
 
     upstream = script(fail)
-    engine = start(office(upstream.port), FakeDesk(LOGIN), Limits(upstream_head_s=0.2))
+    engine = start(office(upstream.port), FakeDesk(LOGIN), EngineLimits(upstream_head_s=0.2))
     with engine.connect() as client:
         # 503: the request went back to the desk, which has nothing to send it with.
         assert client.ask(GET).status in (502, 503, 504)

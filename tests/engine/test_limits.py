@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import pytest
 
-from trayproxy.engine.limits import LIMITS, Limits
-from trayproxy.engine.stream import CHUNK, PROBES
+from trayproxy.engine.limits import LIMITS, EngineLimits
+from trayproxy.engine.net.socket_stream import CHUNK, PROBES
 
 FIGURES = {
     "first_octet_s": 60,
@@ -40,7 +40,7 @@ def test_so_are_those_that_stand_elsewhere() -> None:
 
 
 def test_one_setting_scales_all_times_and_nothing_else() -> None:
-    scaled, usual = asdict(Limits().scaled(0.1)), asdict(Limits())
+    scaled, usual = asdict(EngineLimits().scaled(0.1)), asdict(EngineLimits())
     times = {name for name in usual if name.endswith("_s")}
     assert {name: scaled[name] for name in times} == {name: usual[name] * 0.1 for name in times}
     rest = usual.keys() - times

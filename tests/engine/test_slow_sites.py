@@ -9,13 +9,13 @@ from tests.engine.fakes import LOGIN, FakeDesk, office
 from tests.engine.running import Running
 from tests.engine.wire import Reply, connect, get
 from tests.support.scripted import OK, Peer, Scripted, answering, challenge, hanging
-from trayproxy.engine.client import ClientWork
-from trayproxy.engine.limits import LIMITS, Limits
+from trayproxy.engine.limits import LIMITS, EngineLimits
+from trayproxy.engine.server.client_connection import ClientConnection
 
 QUICK = get(b"http://quick.test/")
 SLOW = get(b"http://slow.test/")
 TUNNEL = connect(b"slow.test:443")
-SOON = Limits(upstream_head_s=0.3, connect_head_s=0.3)
+SOON = EngineLimits(upstream_head_s=0.3, connect_head_s=0.3)
 
 
 def slow_sites(peer: Peer) -> None:
@@ -37,7 +37,9 @@ def ask_beside(engine: Running, octets: bytes) -> Reply:
 
 
 def any_waits(engine: Running) -> bool:
-    works = [work for work in engine.engine.executor.works.values() if isinstance(work, ClientWork)]
+    works = [
+        work for work in engine.engine.executor.works.values() if isinstance(work, ClientConnection)
+    ]
     return any(work.upstream is not None and not work.between for work in works)
 
 
@@ -81,7 +83,7 @@ def test_without_any_sign_of_the_proxy_the_page_names_both(start: Start) -> None
 
 
 def test_a_proxy_that_opens_no_tunnel_and_answers_nothing_is_silent(start: Start) -> None:
-    limits = Limits(upstream_head_s=1000, connect_head_s=0.3)
+    limits = EngineLimits(upstream_head_s=1000, connect_head_s=0.3)
     with Scripted(hanging) as upstream:
         engine = start(office(upstream.port), limits=limits)
         with engine.connect() as client:
@@ -92,7 +94,7 @@ def test_a_proxy_that_opens_no_tunnel_and_answers_nothing_is_silent(start: Start
 
 
 def test_a_get_has_more_time_than_a_tunnel(start: Start) -> None:
-    limits = Limits(upstream_head_s=0.3, connect_head_s=1000)
+    limits = EngineLimits(upstream_head_s=0.3, connect_head_s=1000)
     with Scripted(hanging) as upstream:
         engine = start(office(upstream.port), limits=limits)
         with engine.connect() as client:
@@ -113,7 +115,7 @@ def test_it_is_the_same_on_the_short_way(start: Start, octets: bytes, others: bo
     method = octets.split(b" ")[0]
     # The limit of the other method is never reached.
     get_s, tunnel_s = (1000.0, 0.3) if method == b"CONNECT" else (0.3, 1000.0)
-    limits = Limits(upstream_head_s=get_s, connect_head_s=tunnel_s)
+    limits = EngineLimits(upstream_head_s=get_s, connect_head_s=tunnel_s)
     with Scripted(first, slow_sites) as upstream:
         engine = start(office(upstream.port), limits=limits)
         with engine.connect() as client:
@@ -149,7 +151,9 @@ def test_a_vanished_proxy_is_noticed_while_an_answer_is_waited_for(start: Start)
 
 
 def any_is_probed(engine: Running) -> bool:
-    works = [work for work in engine.engine.executor.works.values() if isinstance(work, ClientWork)]
+    works = [
+        work for work in engine.engine.executor.works.values() if isinstance(work, ClientConnection)
+    ]
     connections = [work.upstream for work in works if work.upstream is not None]
     return any(
         one.stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for one in connections

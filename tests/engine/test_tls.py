@@ -18,7 +18,7 @@ from tests.support.octets import octets
 from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge, silent
 from tests.support.server import Server
 from tests.support.tls import Authority, Certificate
-from trayproxy.engine.limits import Limits
+from trayproxy.engine.limits import EngineLimits
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 URL = b"http://origin.test/"
@@ -250,7 +250,7 @@ def test_a_proxy_that_never_shakes_hands_is_given_up(
     start: Start, script: Callable[..., Scripted], authority: Authority
 ) -> None:
     upstream = script(Peer.hang)
-    limits = replace(Limits(), agree_s=0.2)
+    limits = replace(EngineLimits(), agree_s=0.2)
     with start(company(upstream.port, authority.pem), limits=limits).connect() as client:
         reply = client.ask(GET)
     assert (reply.status, b"(TP-203)" in reply.reason) == (504, True)

@@ -1,4 +1,4 @@
-"""Tests for trayproxy.engine.tls: one end of TLS against Python's own."""
+"""Tests for trayproxy.engine.net.tls: one end of TLS against Python's own."""
 
 import asyncio
 import select
@@ -17,12 +17,12 @@ import pytest
 from tests.support.lines import PATIENCE
 from tests.support.octets import octets
 from tests.support.tls import Authority
-from trayproxy.engine.handshake import HandshakeError
-from trayproxy.engine.stream import CHUNK
-from trayproxy.engine.tls import (
+from trayproxy.engine.net.handshake_error import HandshakeError
+from trayproxy.engine.net.socket_stream import CHUNK
+from trayproxy.engine.net.tls import (
     LARGEST_CA_FILE,
     TlsStream,
-    Trust,
+    TrustStore,
     handshake_error,
     own_context,
     system_context,
@@ -198,7 +198,7 @@ def test_an_end_without_goodbye_is_known_although_python_ignores_it(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = SimpleNamespace(**{**vars(ssl), "SSLContext": new_context_of_debian_12})
-    monkeypatch.setattr("trayproxy.engine.tls.ssl", module)
+    monkeypatch.setattr("trayproxy.engine.net.tls.ssl", module)
     pair = Pair(authority, ssl.TLSVersion.TLSv1_3)
     pair.theirs.sendall(b"half of")
     socket.socket.shutdown(pair.theirs, socket.SHUT_RDWR)
@@ -360,7 +360,7 @@ def test_a_file_of_certificates_has_a_largest_size(
     path.write_bytes(octets)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
-        reading = Trust(loop).load(str(path))
+        reading = TrustStore(loop).load(str(path))
         if beyond:
             with pytest.raises(HandshakeError):
                 loop.run_until_complete(reading)

@@ -9,9 +9,9 @@ from select import select
 
 import pytest
 
-from trayproxy.engine.strand import READ, WRITE
-from trayproxy.engine.stream import CHUNK, Stream
-from trayproxy.engine.tunnel import KEPT_PIPES, Flow, Pipes, Tunnel
+from trayproxy.engine.net.fd_task import READ, WRITE
+from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
+from trayproxy.engine.transfer.tunnel import KEPT_PIPES, PipePool, Tunnel, TunnelDirection
 
 BULK = bytes(range(256)) * 8192
 """2 MiB: more than the kernel keeps for a connection that nobody reads."""
@@ -24,8 +24,8 @@ class Ends:
     client: socket.socket
     upstream: socket.socket
     tunnel: Tunnel
-    pipes: Pipes
-    streams: tuple[Stream, Stream]
+    pipes: PipePool
+    streams: tuple[SocketStream, SocketStream]
 
     def run(self, *, until: Callable[[], bool]) -> bool:
         """Do what a connection does until something holds, or the tunnel ends: then return True."""
@@ -63,7 +63,7 @@ def tcp_pair(stack: ExitStack, *, narrow: bool = False) -> tuple[socket.socket, 
     return ours, stack.enter_context(theirs)
 
 
-def waits(flow: Flow) -> bool:
+def waits(flow: TunnelDirection) -> bool:
     """Whether octets wait for the sink to take them."""
     return flow.pending is not None or flow.piped > 0
 
@@ -79,7 +79,7 @@ def ends(stack: ExitStack, request: pytest.FixtureRequest) -> Ends:
     return make(stack, spliced=request.param == "splice")
 
 
-class NoPipes(Pipes):
+class NoPipes(PipePool):
     """What a system without splice has."""
 
     def take(self) -> None:
@@ -91,9 +91,9 @@ def make(
 ) -> Ends:
     client, client_side = tcp_pair(stack, narrow=narrow)
     upstream, upstream_side = tcp_pair(stack, narrow=narrow_upstream)
-    pipes = Pipes() if spliced else NoPipes()
+    pipes = PipePool() if spliced else NoPipes()
     stack.callback(pipes.close)
-    streams = Stream(client_side), Stream(upstream_side)
+    streams = SocketStream(client_side), SocketStream(upstream_side)
     tunnel = Tunnel(*streams, pipes)
     stack.callback(tunnel.close)
     return Ends(client, upstream, tunnel, pipes, streams)
@@ -163,7 +163,7 @@ def test_an_empty_pipe_is_not_kept_by_an_idle_tunnel(stack: ExitStack) -> None:
 
 
 def test_pipes_are_shared_and_only_so_many_are_kept() -> None:
-    pipes = Pipes()
+    pipes = PipePool()
     taken = [pipes.take() for _ in range(KEPT_PIPES + 4)]
     for pipe in taken:
         assert pipe is not None
@@ -232,12 +232,12 @@ def test_a_half_close_leaves_the_other_direction_open(ends: Ends) -> None:
 def test_what_was_received_before_the_tunnel_is_delivered_first(stack: ExitStack) -> None:
     client, client_side = tcp_pair(stack)
     upstream, upstream_side = tcp_pair(stack)
-    client_stream, upstream_stream = Stream(client_side), Stream(upstream_side)
+    client_stream, upstream_stream = SocketStream(client_side), SocketStream(upstream_side)
     client_stream.inbox += b"early "
     upstream_stream.inbox += b"banner "
     client.sendall(b"late")
-    tunnel = Tunnel(client_stream, upstream_stream, Pipes())
-    ends = Ends(client, upstream, tunnel, Pipes(), (client_stream, upstream_stream))
+    tunnel = Tunnel(client_stream, upstream_stream, PipePool())
+    ends = Ends(client, upstream, tunnel, PipePool(), (client_stream, upstream_stream))
     tunnel.begin()
     ends.settle()
     assert upstream.recv(100) == b"early late"
@@ -310,9 +310,9 @@ def test_quiet_sides_are_probed_from_the_first_sweep_on(ends: Ends) -> None:
 def test_what_goes_ahead_is_delivered_before_all_and_not_counted(stack: ExitStack) -> None:
     client, client_side = tcp_pair(stack)
     _, upstream_side = tcp_pair(stack)
-    streams = Stream(client_side), Stream(upstream_side)
+    streams = SocketStream(client_side), SocketStream(upstream_side)
     streams[1].inbox += b"banner"
-    tunnel = Tunnel(*streams, Pipes(), b"HTTP/1.1 200 OK, ")
+    tunnel = Tunnel(*streams, PipePool(), b"HTTP/1.1 200 OK, ")
     assert tunnel.has_something
     tunnel.begin()
     assert client.recv(100) == b"HTTP/1.1 200 OK, banner"

@@ -4,7 +4,7 @@ import sys
 
 import atheris
 
-MODULES = ["trayproxy.http", "trayproxy.auth", "trayproxy.engine.socks"]
+MODULES = ["trayproxy.http", "trayproxy.auth", "trayproxy.engine.net.socks5"]
 """Whose branches lead the way."""
 
 

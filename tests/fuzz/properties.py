@@ -24,13 +24,13 @@ from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, RequestToSign, choose
-from trayproxy.engine.socks import (
-    Conversation,
-    LoginRejectedError,
-    LoginWantedError,
+from trayproxy.engine.net.socks5 import (
     NoMethodError,
     NotConnectedError,
     NotSocksError,
+    SocksAuthRejectedError,
+    SocksAuthRequiredError,
+    SocksDialogue,
     connect_to,
     greet,
 )
@@ -245,7 +245,9 @@ def realms_offer_nothing(octets: bytes) -> None:
 
 def socks_servers_are_understood_or_refused(octets: bytes) -> None:
     """Any reply of a SOCKS server ends a conversation in one of the ways that are expected."""
-    with suppress(LoginWantedError, LoginRejectedError, NoMethodError, NotSocksError, EOFError):
+    with suppress(
+        SocksAuthRequiredError, SocksAuthRejectedError, NoMethodError, NotSocksError, EOFError
+    ):
         rest = _converse(greet(b"\x01\x04user\x04pass", may_sign_in=True), octets)
         with suppress(NotConnectedError):
             _converse(connect_to("origin.test", 443), rest)
@@ -437,7 +439,7 @@ def _chunks(octets: bytes, cuts: list[int]) -> Chunks | None:
     return content, used, body.done, body.trailers.lines
 
 
-def _converse(conversation: Conversation[object], octets: bytes) -> bytes:
+def _converse(conversation: SocksDialogue[object], octets: bytes) -> bytes:
     """Play a server that sends these octets; return those that were not read.
 
     Raises:

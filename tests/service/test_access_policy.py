@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from trayproxy.desktop.socket_owner.base import OwnerLookup, OwnerUnknownError
-from trayproxy.engine.guard import Guard
+from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.service import access_policy
 from trayproxy.service.access_policy import OPEN, apply_allowed_users, make_access_control
 
@@ -56,10 +56,10 @@ def test_a_system_that_does_not_tell_serves_all_or_nobody(monkeypatch: pytest.Mo
     assert not lets_in_ours(guard)
 
 
-def lets_in_ours(guard: Guard) -> bool:
+def lets_in_ours(guard: AccessControl) -> bool:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
         client.connect(listener.getsockname())
         connection, _ = listener.accept()
         with connection:
             connection.setblocking(False)
-            return guard.lets_in(connection, connection.getpeername())
+            return guard.admits(connection, connection.getpeername())

@@ -34,7 +34,7 @@ class Door:
         self.taken = TAKEN
         self.tries = 0
 
-    def listen_beside(self) -> str:
+    def listen_on_other_loopback(self) -> str:
         self.tries += 1
         return self.taken
 

@@ -36,10 +36,10 @@ def test_a_request_goes_through_the_upstream_with_its_login() -> None:
     way = roads.route(TARGET)
     assert way is not None
     assert (way.profile, way.upstream) == (OFFICE, OFFICE.upstream)
-    assert way.space == UpstreamId("office", "http://proxy.example:8080")
+    assert way.upstream_id == UpstreamId("office", "http://proxy.example:8080")
     assert way.signs_in
     assert way.signs_requests
-    assert not way.ends_at_target
+    assert not way.is_direct
     assert roads.route(Authority("other.example", 443)) is way
 
 
@@ -49,8 +49,8 @@ def test_connecting_directly_carries_no_login() -> None:
     roads.use(None, directly=True)
     way = roads.route(TARGET)
     assert way is not None
-    assert (way.profile, way.upstream, way.space) == (None, None, None)
-    assert way.ends_at_target
+    assert (way.profile, way.upstream, way.upstream_id) == (None, None, None)
+    assert way.is_direct
     assert not way.signs_in
     assert roads.is_direct
     roads.use(OFFICE)
@@ -79,7 +79,7 @@ def test_rules_are_matched_without_name_resolution(
     way = roads.route(Authority(host, 80))
     assert way is not None
     assert (way.upstream is None) is is_direct
-    assert (way.space is None) is is_direct
+    assert (way.upstream_id is None) is is_direct
     assert way.signs_in is not is_direct
 
 
@@ -128,10 +128,10 @@ def test_fallbacks_follow_in_order_each_with_its_own_login() -> None:
     roads.use(replace(OFFICE, fallbacks=others))
     way = roads.route(TARGET)
     assert way is not None
-    assert tuple(other.upstream for other in way.others) == others
-    assert len({one.space for one in (way, *way.others)}) == 3
-    last = way.others[-1]
-    assert last.is_by_socks
+    assert tuple(other.upstream for other in way.fallbacks) == others
+    assert len({one.upstream_id for one in (way, *way.fallbacks)}) == 3
+    last = way.fallbacks[-1]
+    assert last.is_socks
     assert last.signs_in
     assert not last.signs_requests  # The login goes to the proxy, and the request to the target.
 

@@ -86,7 +86,7 @@ import_without_openssl()
 import sys, asyncio, uvloop
 assert "ssl" not in sys.modules and "secrets" not in sys.modules
 import secrets, ssl
-from trayproxy.engine.tls import system_context
+from trayproxy.engine.net.tls import system_context
 assert isinstance(system_context(), ssl.SSLContext)
 assert len(secrets.token_bytes(8)) == 8
 async def main():

@@ -25,7 +25,7 @@ from tests.support.readable import READABLE
 from tests.support.service import Service, service
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import AnswerPrompt, Prompt
-from trayproxy.engine.memory import HEADS_KEPT
+from trayproxy.engine.transfer.head_cache import HEADS_KEPT
 
 PROGRAMS = 12
 PAUSE_S = 0.05

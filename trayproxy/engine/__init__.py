@@ -57,6 +57,6 @@ This room may import `http`, `auth`, `routing`, `desk`, `desktop` and proxy.py. 
 or an upstream ever reaches proxy.py's own HTTP code.
 """
 
-from trayproxy.engine.front import pass_over
+from trayproxy.engine.proxy_py import load_proxy_py_lazily
 
-pass_over()
+load_proxy_py_lazily()

@@ -18,52 +18,57 @@ from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.desk import Desk
 from trayproxy.desktop.ports import is_taken
 from trayproxy.desktop.suspend_clock import sleep_clock
-from trayproxy.engine.client import ClientWork
-from trayproxy.engine.date import DateLine
-from trayproxy.engine.descriptors import open_descriptors
-from trayproxy.engine.dial import Dialler
-from trayproxy.engine.executor import LoopExecutor
-from trayproxy.engine.exempt_sites import ExemptSites
-from trayproxy.engine.failover import Failover
-from trayproxy.engine.guard import Guard, own_guard
-from trayproxy.engine.late_verdicts import LateVerdicts
-from trayproxy.engine.limits import LIMITS, Limits
-from trayproxy.engine.memory import AnswerPlan, Memory, Plan, Reply
-from trayproxy.engine.naps import Naps
-from trayproxy.engine.pages import Page
-from trayproxy.engine.refusals import Refusals
-from trayproxy.engine.reserve import Reserve
-from trayproxy.engine.steps import Steps
-from trayproxy.engine.stranded import cut_stranded
-from trayproxy.engine.stream import unpace
-from trayproxy.engine.tunnel import Pipes, Tunnel
-from trayproxy.engine.turned_away import TurnedAway
-from trayproxy.engine.upstream import Address, Pool, literal_address
-from trayproxy.engine.warming import Warming
-from trayproxy.engine.way import Signpost, Way
+from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.limits import LIMITS, EngineLimits
+from trayproxy.engine.net.poller import open_poller
+from trayproxy.engine.net.socket_stream import unpace
+from trayproxy.engine.net.suspend_detector import SuspendDetector
+from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
+from trayproxy.engine.proxy_auth.exempt_sites import ExemptSites
+from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
+from trayproxy.engine.proxy_auth.late_verdicts import LateVerdicts
+from trayproxy.engine.proxy_auth.preconnect import Preconnector
+from trayproxy.engine.server.access_control import AccessControl, own_user_only
+from trayproxy.engine.server.client_connection import ClientConnection
+from trayproxy.engine.server.executor import LoopExecutor
+from trayproxy.engine.server.fd_reserve import DescriptorReserve
+from trayproxy.engine.server.refused_connections import RefusedConnections
+from trayproxy.engine.transfer.date_field import DateField
+from trayproxy.engine.transfer.head_cache import (
+    CachedRequest,
+    CachedResponse,
+    HeadCache,
+    ParsedResponse,
+)
+from trayproxy.engine.transfer.tunnel import PipePool, Tunnel
+from trayproxy.engine.upstream.connector import Connector
+from trayproxy.engine.upstream.failover import Failover
+from trayproxy.engine.upstream.pool import Address, Pool, literal_address
+from trayproxy.engine.upstream.route import Route, RouteFor
+from trayproxy.engine.upstream.stale_connections import close_stale_connections
 from trayproxy.http.hop_by_hop import is_loop
 from trayproxy.http.request import Request
 
 logger = logging.getLogger(__name__)
 
-BESIDE = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
+OTHER_LOOPBACK = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
 """Where we listen, too, if that can be had: ``localhost`` may mean the one or the other, and nobody
 else shall get our clients."""
 
 
-class Observer(Protocol):
+class UpstreamObserver(Protocol):
     """Is told what the engine finds out about the next hops."""
 
-    def reached(self, way: Way) -> None:
+    def reached(self, way: Route) -> None:
         """The next hop answered. Called for every answer: be quick."""
 
-    def failed(self, way: Way, page: Page) -> None:
+    def failed(self, way: Route, page: ErrorPage) -> None:
         """The next hop did not answer; the page says why."""
 
-    def wants_page(self, way: Way, url: str) -> None:
+    def wants_page(self, way: Route, url: str) -> None:
         """The network wants people to sign in on a page of its own. The URL is untrusted."""
 
-    def sign_in_not_set(self, way: Way, page: Page) -> None:
+    def sign_in_not_set(self, way: Route, page: ErrorPage) -> None:
         """The next hop demands a sign-in, and the profile is set to connect without one."""
 
 
@@ -88,7 +93,7 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class EngineParts:
     """What the engine is given.
 
     Attributes:
@@ -101,14 +106,14 @@ class Parts:
     """
 
     desk: Desk
-    signpost: Signpost
-    observer: Observer
-    limits: Limits = LIMITS
+    signpost: RouteFor
+    observer: UpstreamObserver
+    limits: EngineLimits = LIMITS
     sleep_clock: Callable[[], float] = field(default_factory=sleep_clock)
-    guard: Guard = field(default_factory=own_guard)
+    guard: AccessControl = field(default_factory=own_user_only)
 
 
-def work_flags(work_klass: type[ClientWork], host: str, port: int) -> argparse.Namespace:
+def work_flags(work_klass: type[ClientConnection], host: str, port: int) -> argparse.Namespace:
     """Return proxy.py's flags for our work.
 
     They are parsed from an argument list, since proxy.py ignores some of them as keywords, and what
@@ -192,13 +197,16 @@ class Engine:
     """What all connections share.
 
     Attributes:
-        address: Where it listens, ``127.0.0.1:3128``; it may listen elsewhere, too (`BESIDE`).
+        address: Where it listens, ``127.0.0.1:3128``; it may listen elsewhere, too
+            (`OTHER_LOOPBACK`).
         closing: It accepts no more, and connections end with the answer that is on its way.
         via: Our pseudonym in Via, made anew at each start: it tells nobody anything, and finds
             loops.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, parts: Parts, host: str, port: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, parts: EngineParts, host: str, port: int
+    ) -> None:
         """Make an engine that does not listen yet.
 
         Args:
@@ -215,36 +223,38 @@ class Engine:
         self.guard = parts.guard
         self.counters = Counters()
         self.closing = False
-        self.pipes = Pipes()
-        self.descriptors = open_descriptors(loop)
+        self.pipes = PipePool()
+        self.descriptors = open_poller(loop)
         self.pool = Pool(loop, parts.limits, self.descriptors, self.look_for_sleep)
         self.failover = Failover(loop.time, parts.limits)
-        self.dialler = Dialler(loop, parts.limits, parts.desk, self.is_own)
+        self.dialler = Connector(loop, parts.limits, parts.desk, self.is_own)
         self.via = b"trayproxy-" + os.urandom(4).hex().encode()
-        self.plans: Memory[bytes, Plan] = Memory()
-        self.date = DateLine()
-        self.replies: Memory[tuple[bytes, bytes], Reply] = Memory()
-        self.answers: Memory[bytes, AnswerPlan] = Memory()
-        self.openings: Memory[bytes, bytes] = Memory()
-        self.refusals = Refusals()
+        self.plans: HeadCache[bytes, CachedRequest] = HeadCache()
+        self.date = DateField()
+        self.replies: HeadCache[tuple[bytes, bytes], ParsedResponse] = HeadCache()
+        self.answers: HeadCache[bytes, CachedResponse] = HeadCache()
+        self.openings: HeadCache[bytes, bytes] = HeadCache()
+        self.refusals = ChallengeDetector()
         self.exempt_sites = ExemptSites()
-        self.steps = Steps(loop)
-        self.warming = Warming(self)
+        self.steps = HandshakeThreads(loop)
+        self.warming = Preconnector(self)
         self.late_verdicts = LateVerdicts(self)
         self._port = port
         self._stranding: asyncio.TimerHandle | None = None
-        self._naps = Naps(parts.sleep_clock, parts.limits.asleep_s)
-        flags = work_flags(ClientWork, host, port)
+        self._naps = SuspendDetector(parts.sleep_clock, parts.limits.asleep_s)
+        flags = work_flags(ClientConnection, host, port)
         flags.engine = self
         self._flags = flags
         self._host = host
         self.address = self._written_address()
         self._listeners: list[Listener] = []
         self._has_beside = False
-        self.turned_away = TurnedAway(loop, parts.limits, lambda: self.address)
-        self._reserve = Reserve(self.guard.lets_in, self.turned_away.answer, lambda: self.address)
+        self.turned_away = RefusedConnections(loop, parts.limits, lambda: self.address)
+        self._reserve = DescriptorReserve(
+            self.guard.admits, self.turned_away.answer, lambda: self.address
+        )
         self.executor = LoopExecutor(
-            loop, flags, self.descriptors, self.look_for_sleep, self._reserve.turn_away
+            loop, flags, self.descriptors, self.look_for_sleep, self._reserve.refuse_client
         )
 
     def listen(self, port: int | None = None) -> None:
@@ -262,7 +272,7 @@ class Engine:
         self._port = self._listen_at(self._host, self._port)
         self.address = self._written_address()
         self.dialler.forget()  # Whether an address is our own is another question now.
-        if taken := self.listen_beside():
+        if taken := self.listen_on_other_loopback():
             logger.warning("not listening on %s: another program has this address", taken)
 
     def move(self, port: int) -> None:
@@ -286,13 +296,13 @@ class Engine:
             self.executor.stop_serving(listener._socket)
             listener.shutdown()
 
-    def listen_beside(self) -> str:
+    def listen_on_other_loopback(self) -> str:
         """Accept connections at the other address of ``localhost``, too, if that can be had.
 
         Returns:
             That address, ``[::1]:3128``, if another program has it; else it is empty.
         """
-        beside = BESIDE.get(self._host)
+        beside = OTHER_LOOPBACK.get(self._host)
         if beside is None or self._has_beside or self.closing or not self._listeners:
             return ""
         try:
@@ -325,7 +335,7 @@ class Engine:
         one. A request does not count if others were answered since it began: its site is slow."""
         count = self.late_verdicts.count(answer.login_id)
         for work in self.executor.works.values():
-            if isinstance(work, ClientWork) and work.upstream is not None:
+            if isinstance(work, ClientConnection) and work.upstream is not None:
                 carried = work.login_on_its_way
                 is_same = carried is not None and carried.login_id == answer.login_id
                 count += is_same and work.upstream.is_unheard
@@ -365,7 +375,7 @@ class Engine:
         for work in self.executor.works.values():
             # A connection that a client keeps for its next request is idle, too; after a change of
             # networks nobody would answer on it, and nobody would say so.
-            if isinstance(work, ClientWork) and work.is_idle:
+            if isinstance(work, ClientConnection) and work.is_idle:
                 work.drop_upstream()
 
     def network_changed(self) -> None:
@@ -382,8 +392,12 @@ class Engine:
     def _cut_stranded(self) -> None:
         """End what still waits for a network that has gone."""
         self._stranding = None
-        works = (work for work in self.executor.works.values() if isinstance(work, ClientWork))
-        cut_stranded([work.upstream.stream.socket for work in works if work.upstream is not None])
+        works = (
+            work for work in self.executor.works.values() if isinstance(work, ClientConnection)
+        )
+        close_stale_connections(
+            [work.upstream.stream.socket for work in works if work.upstream is not None]
+        )
 
     def look_for_sleep(self) -> None:
         """Notice that the computer has slept; asked before anything from earlier is relied on."""

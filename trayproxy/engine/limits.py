@@ -5,7 +5,7 @@ from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EngineLimits:
     """How long and how much.
 
     Attributes:
@@ -95,5 +95,5 @@ class Limits:
         return replace(self, **times)
 
 
-LIMITS = Limits()
+LIMITS = EngineLimits()
 """The figures that hold unless somebody says otherwise."""

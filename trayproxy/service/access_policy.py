@@ -8,7 +8,7 @@ from trayproxy.desktop.socket_owner.base import (
 )
 from trayproxy.desktop.socket_owner.factory import open_owner_lookup
 from trayproxy.desktop.users import find_user, own_user
-from trayproxy.engine.guard import Guard, Refused
+from trayproxy.engine.server.access_control import AccessControl, Refused
 from trayproxy.profiles.config import EVERYONE
 
 UNTOLD = Problem(
@@ -25,7 +25,7 @@ OPEN = Problem(
 )
 
 
-def make_access_control(users: tuple[str, ...], on_refused: Refused) -> Guard:
+def make_access_control(users: tuple[str, ...], on_refused: Refused) -> AccessControl:
     """Return the guard of this user's service; `apply_allowed_users` must come next.
 
     Args:
@@ -43,10 +43,10 @@ def make_access_control(users: tuple[str, ...], on_refused: Refused) -> Guard:
         if EVERYONE not in users:
             raise OwnerUnknownError(str(error)) from None
         owners, own = NullOwnerLookup(), ""
-    return Guard(owners, own, on_refused=on_refused)
+    return AccessControl(owners, own, on_refused=on_refused)
 
 
-def apply_allowed_users(guard: Guard, users: tuple[str, ...]) -> tuple[Problem, ...]:
+def apply_allowed_users(guard: AccessControl, users: tuple[str, ...]) -> tuple[Problem, ...]:
     """Let these users connect from now on, beside the own; return what a person should know.
 
     May wait for a directory service, where users are named.

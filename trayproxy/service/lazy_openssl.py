@@ -3,6 +3,6 @@
 
 def import_without_openssl() -> None:
     """Import what would load OpenSSL for nothing; to be called before asyncio is imported."""
-    from trayproxy.engine.front import import_without_openssl as import_parts
+    from trayproxy.engine.proxy_py import import_without_openssl as import_parts
 
     import_parts()

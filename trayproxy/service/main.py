@@ -33,8 +33,8 @@ from trayproxy.desktop.network_change.factory import watch_network
 from trayproxy.desktop.optional_dependencies import is_installed
 from trayproxy.desktop.ports import free_port_after, is_taken
 from trayproxy.desktop.socket_owner.base import OwnerUnknownError
-from trayproxy.engine.engine import Engine, Parts
-from trayproxy.engine.limits import LIMITS, Limits
+from trayproxy.engine.engine import Engine, EngineParts
+from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.exit_codes import ExitCode
 from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
@@ -82,7 +82,7 @@ def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> i
         return runner.run(Service(options, paths, on_ready, limits).run())
 
 
-def limits_for(descriptors: int) -> Limits:
+def limits_for(descriptors: int) -> EngineLimits:
     """Return the engine's figures for a process that may have so many descriptors.
 
     Each client needs two, and a tenth is for everything else, or what the service itself holds if
@@ -123,7 +123,7 @@ class Service:
         options: RunOptions,
         paths: Paths,
         on_ready: Callable[[str], None],
-        limits: Limits = LIMITS,
+        limits: EngineLimits = LIMITS,
     ) -> None:
         self._options = options
         self._paths = paths
@@ -185,7 +185,7 @@ class Service:
         self._screen = Presence(loop, self._screen_locked)
         self._strangers = RefusedClientReporter(loop, self._names, self._facts.refused)
         self._guard = make_access_control(configured.allow_users, self._strangers.refused)
-        parts = Parts(self._desk, roads.route, self._facts, self._limits, guard=self._guard)
+        parts = EngineParts(self._desk, roads.route, self._facts, self._limits, guard=self._guard)
         self._engine = Engine(loop, parts, host, port)
         self._beside = OtherLoopback(loop, self._engine, self._names, self._facts.has_beside)
         self._facts.attach(self._desk, self._engine.counters, self._vault)

@@ -28,7 +28,7 @@ class LoopbackListener(Protocol):
 
     address: str
 
-    def listen_beside(self) -> str:
+    def listen_on_other_loopback(self) -> str:
         """Listen on the other address, too; return that address if another program holds it."""
 
 
@@ -62,7 +62,7 @@ class OtherLoopback:
     def try_now(self) -> None:
         """Try to listen on the other address; retry later while another program holds it."""
         self._cancel_timer()
-        taken = self._door.listen_beside()
+        taken = self._door.listen_on_other_loopback()
         if not taken:
             self._set(None)
             return

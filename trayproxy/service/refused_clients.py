@@ -44,7 +44,8 @@ class _Said:
 
 
 class RefusedClientReporter:
-    """Takes note of connections that the guard refuses (`trayproxy.engine.guard`)."""
+    """Takes note of connections that the guard refuses
+    (`trayproxy.engine.server.access_control`)."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, names: ProcessNames, tell: Callable[[Known], None]

@@ -22,8 +22,8 @@ from trayproxy.control.messages import (
 )
 from trayproxy.desk.desk import Desk
 from trayproxy.engine.engine import Counters
-from trayproxy.engine.pages import Page
-from trayproxy.engine.way import Way
+from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.upstream.route import Route
 from trayproxy.profiles.profile import Profile, SignIn
 from trayproxy.service.keyring_inventory import KeyringInventory
 
@@ -96,7 +96,7 @@ class StatusPublisher:
         self._upstream = UpstreamState.UNKNOWN
         self._upstream_problem: Problem | None = None
         self._upstream_since = time()
-        self._good: Way | None = None
+        self._good: Route | None = None
         self._page: Problem | None = None
         self._demand: Problem | None = None
         """What the upstream demands although the profile is set to connect without a sign-in."""
@@ -110,7 +110,7 @@ class StatusPublisher:
 
     # --- the engine's observer ---
 
-    def reached(self, way: Way) -> None:
+    def reached(self, way: Route) -> None:
         """The next hop answered."""
         if way is not self._good and way.upstream is not None and way.profile is self.profile:
             self._good = way
@@ -119,7 +119,7 @@ class StatusPublisher:
             self._page = None
             self.changed()
 
-    def wants_page(self, way: Way, url: str) -> None:
+    def wants_page(self, way: Route, url: str) -> None:
         """The network wants people to sign in on a page of its own.
 
         Args:
@@ -131,14 +131,14 @@ class StatusPublisher:
             self._page = page_wanted(url)
             self.changed()
 
-    def failed(self, way: Way, page: Page) -> None:
+    def failed(self, way: Route, page: ErrorPage) -> None:
         """The next hop did not answer."""
         if way.upstream is not None and way.profile is self.profile:
             self._good = None
             problem = Problem(page.code, page.title, page.body) if page.code else None
             self._set_upstream(UpstreamState.UNREACHABLE, problem)
 
-    def sign_in_not_set(self, way: Way, page: Page) -> None:
+    def sign_in_not_set(self, way: Route, page: ErrorPage) -> None:
         """The next hop demands a sign-in, and the profile is set to connect without one."""
         if way.profile is self.profile:
             self._demand = Problem(page.code, page.title, page.body)

@@ -23,11 +23,11 @@ from tests.support.scripted import OK, Peer, Scripted, answering, challenge
 from tests.support.tls import Authority
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.scheme import Leg, Scheme
-from trayproxy.engine.dial import Dialler
-from trayproxy.engine.limits import LIMITS, Limits
-from trayproxy.engine.pages import RefusedError
-from trayproxy.engine.signing import SERVER_SILENT
-from trayproxy.engine.steps import Steps
+from trayproxy.engine.error_pages import RequestRefusedError
+from trayproxy.engine.limits import LIMITS, EngineLimits
+from trayproxy.engine.proxy_auth.auth_exchange import SERVER_SILENT
+from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
+from trayproxy.engine.upstream.connector import Connector
 from trayproxy.http.request import Request
 from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile, Upstream
@@ -50,15 +50,15 @@ def played(
     profile: Profile,
     schemes: Sequence[Scheme],
     play: Callable[[Probe, FakeDesk], Awaitable[T]],
-    limits: Limits = LIMITS,
+    limits: EngineLimits = LIMITS,
     request: Request | None = None,
 ) -> tuple[T, FakeDesk]:
     """Play with a probe on a loop of its own, and return what came of it."""
 
     async def run() -> tuple[T, FakeDesk]:
         loop, desk = asyncio.get_running_loop(), FakeDesk(LOGIN, schemes=schemes, knows_it=True)
-        dialler = Dialler(loop, limits, desk, lambda addresses: False)
-        tools = OwnRequestTools(desk, dialler, Steps(loop), limits, b"via", loop.time)
+        dialler = Connector(loop, limits, desk, lambda addresses: False)
+        tools = OwnRequestTools(desk, dialler, HandshakeThreads(loop), limits, b"via", loop.time)
         return await play(Probe(profile, request or request_for(URL), tools), desk), desk
 
     return asyncio.run(run())
@@ -169,7 +169,7 @@ def test_a_proxy_that_closes_instead_of_answering_a_login_gets_it_once(stack: Ex
         carried.append(head)
 
     upstream = stack.enter_context(Scripted(play))
-    with pytest.raises(RefusedError):
+    with pytest.raises(RequestRefusedError):
         played(office(upstream.port), [Digest(os.urandom)], signed_in)
     assert len(carried) == 1
 
@@ -197,8 +197,8 @@ def test_a_silent_sign_in_server_holds_up_neither_the_verdict_nor_the_end(
     scheme = ScriptedScheme((Leg(b"NTLM eA=="),), blocks=True, before=lambda: over.wait(PATIENCE))
 
     async def send(probe: Probe, desk: FakeDesk) -> Response | ProbeChallenge | None:
-        assert probe.way.space is not None
-        return await probe.send(desk.known(probe.way.space))
+        assert probe.way.upstream_id is not None
+        return await probe.send(desk.known(probe.way.upstream_id))
 
     begun = monotonic()
     outcome, _ = played(office(upstream.port), [scheme], send, replace(LIMITS, step_s=0.1))

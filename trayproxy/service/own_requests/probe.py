@@ -12,24 +12,29 @@ from trayproxy.auth.scheme import Handshake, Leg, RequestToSign, Verdict, Verdic
 from trayproxy.desk.credentials import Credentials, PendingRequest
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.problems import Refusal
-from trayproxy.engine.dial import Call, Dialler, SignInWantedError, TargetRefusedError
-from trayproxy.engine.exchange import note_evidence
-from trayproxy.engine.leftover import Leftover
-from trayproxy.engine.limits import Limits
-from trayproxy.engine.pages import Page, RefusedError, silent
-from trayproxy.engine.refusals import (
+from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, silent
+from trayproxy.engine.forward.forwarder import report_evidence
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.fd_task import READ, WRITE, IoWait, wait_in_task
+from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.proxy_auth.auth_exchange import SERVER_SILENT
+from trayproxy.engine.proxy_auth.challenge_detection import (
+    ChallengeDetector,
     Evidence,
-    Refusals,
     evidence,
     redirect_page,
     redirects_elsewhere,
     sign_in_page,
 )
-from trayproxy.engine.signing import SERVER_SILENT
-from trayproxy.engine.steps import Steps
-from trayproxy.engine.strand import READ, WRITE, Wait, wait_in_task
-from trayproxy.engine.stream import Stream
-from trayproxy.engine.way import Way
+from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
+from trayproxy.engine.transfer.leftover_content import LeftoverContent
+from trayproxy.engine.upstream.connector import (
+    AuthRequiredError,
+    Connector,
+    ConnectRequest,
+    TargetRefusedError,
+)
+from trayproxy.engine.upstream.route import Route
 from trayproxy.http.body import response_body_reader
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.errors import MessageError
@@ -51,7 +56,7 @@ class NotSignedInError(Exception):
         self.refusal = refusal
 
 
-class ProbeLostError(RefusedError):
+class ProbeLostError(RequestRefusedError):
     """The connection ended, and the upstream cannot have read the last request on it."""
 
 
@@ -70,12 +75,12 @@ class OwnRequestTools:
     """
 
     desk: Desk
-    dialler: Dialler
-    steps: Steps
-    limits: Limits
+    dialler: Connector
+    steps: HandshakeThreads
+    limits: EngineLimits
     via: bytes
     now: Callable[[], float]
-    wants_page: Callable[[Way, str], None] = lambda way, url: None
+    wants_page: Callable[[Route, str], None] = lambda way, url: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,7 @@ class Probe:
             is_trial: It is sent to find out whether a login is right: no question is about it.
             is_anywhere: It goes to a page that is always there and redirects to no other host.
         """
-        self.way = Way.through(profile)
+        self.way = Route.via_profile(profile)
         self._profile = profile
         self._request = request
         self._tools = tools
@@ -125,18 +130,18 @@ class Probe:
         self._is_anywhere = is_anywhere
         self._is_spent = False
         self._is_answered = False
-        self._kept: Stream | None = None
-        self._leftover: Leftover | None = None
+        self._kept: SocketStream | None = None
+        self._leftover: LeftoverContent | None = None
         self._challenges: tuple[Challenge, ...] = ()
-        self._refusals = Refusals()
+        self._refusals = ChallengeDetector()
         self._waiter = PendingRequest(str(request.target.authority), own=is_trial)
 
-    def call(self, way: Way, answer: Credentials | None) -> Call:
+    def call(self, way: Route, answer: Credentials | None) -> ConnectRequest:
         """Return how to reach the target of the request this way."""
         target = self._request.target.authority
         assert target is not None
         # A task waits for descriptors one wait at a time: none is left to be released.
-        return Call(
+        return ConnectRequest(
             way, target, answer, wait_in_task, lambda descriptor: None, at_stake=self._spend
         )
 
@@ -157,14 +162,14 @@ class Probe:
             is one.
 
         Raises:
-            RefusedError: There is no connection, or no answer on it. `TargetRefusedError`: a SOCKS
-                upstream has accepted the login, and does not reach the target.
+            RequestRefusedError: There is no connection, or no answer on it. `TargetRefusedError`: a
+                SOCKS upstream has accepted the login, and does not reach the target.
         """
         try:
             if answer is None or not self.way.signs_requests:
                 return await self._send_plainly(answer)
             return await self._shake_hands(answer)
-        except SignInWantedError as wanted:
+        except AuthRequiredError as wanted:
             rejected = Verdict(VerdictKind.REJECTED) if answer is not None else None
             return ProbeChallenge(wanted.challenges, rejected)
 
@@ -190,7 +195,7 @@ class Probe:
 
         Raises:
             NotSignedInError: There is none.
-            RefusedError: There is no answer.
+            RequestRefusedError: There is no answer.
         """
         tried: Credentials | None = None
         while True:
@@ -205,7 +210,7 @@ class Probe:
 
     async def _ask(self, wanted: ProbeChallenge, tried: Credentials | None) -> Credentials | None:
         """Return what the desk says; None: hear once more what is wanted."""
-        space = self.way.space
+        space = self.way.upstream_id
         assert space is not None
         result = await self._tools.desk.challenged(
             space, self._profile, wanted.challenges, self._waiter, tried, wanted.verdict
@@ -241,7 +246,7 @@ class Probe:
         elif isinstance(outcome, Response) and self.way.signs_requests:
             found = evidence(outcome, self._request)
             self.is_unproved = is_on_trial and found is not Evidence.PROOF
-            note_evidence(desk, answer, self._request, outcome, on_trial=is_on_trial)
+            report_evidence(desk, answer, self._request, outcome, on_trial=is_on_trial)
         return outcome
 
     # --- legs ---
@@ -253,7 +258,7 @@ class Probe:
         self._leftover = None
         stream = await self._tools.dialler.dial(self.call(self.way, answer))
         try:
-            if self.way.ends_at_target and self._request.method == b"CONNECT":
+            if self.way.is_direct and self._request.method == b"CONNECT":
                 return None
             response = await self._exchange(stream, None)
             carried = answer if self.way.signs_requests else None
@@ -266,16 +271,16 @@ class Probe:
                 stream.close()
         return response if challenges is None else ProbeChallenge(challenges)
 
-    async def _is_kept(self, stream: Stream, response: Response) -> bool:
+    async def _is_kept(self, stream: SocketStream, response: Response) -> bool:
         """Return whether the connection of a 407 can carry the request once more."""
         if not response.keep_alive:
             return False
         try:
             return await self._clear(stream, response)
-        except RefusedError:
+        except RequestRefusedError:
             return False
 
-    def _take_kept(self) -> Stream | None:
+    def _take_kept(self) -> SocketStream | None:
         """Return the connection of the last 407, None if there is none or it has ended."""
         stream, self._kept = self._kept, None
         if stream is None:
@@ -343,13 +348,13 @@ class Probe:
         finally:
             stream.close()
 
-    async def _move(self, stream: Stream, answer: Credentials) -> Stream:
+    async def _move(self, stream: SocketStream, answer: Credentials) -> SocketStream:
         """Close a connection, and return a new one for the same request."""
         stream.close()
         self._leftover = None
         return await self._tools.dialler.dial(self.call(self.way, answer))
 
-    def _to_sign(self, stream: Stream) -> RequestToSign:
+    def _to_sign(self, stream: SocketStream) -> RequestToSign:
         request = self._request
         return RequestToSign(request.method, request_target(request), b"", stream.end_point)
 
@@ -360,7 +365,7 @@ class Probe:
             return handshake.step(challenges)
         try:
             async with asyncio.timeout(self._tools.limits.step_s):
-                return await self._tools.steps.take(handshake, challenges)
+                return await self._tools.steps.run(handshake, challenges)
         except TimeoutError:
             return SERVER_SILENT
 
@@ -368,26 +373,28 @@ class Probe:
         self, response: Response, carried: Credentials | None
     ) -> tuple[Challenge, ...] | None:
         """Return the challenges of a refusal, None if the response is none."""
-        if self.way.ends_at_target:
+        if self.way.is_direct:
             return None
-        return self._refusals.wanted_by(response, self._request.method, self.way.space, carried)
+        return self._refusals.challenges_in(
+            response, self._request.method, self.way.upstream_id, carried
+        )
 
     # --- the wire ---
 
     async def _exchange(
-        self, stream: Stream, leg: Leg | None, *, is_bound: bool = False
+        self, stream: SocketStream, leg: Leg | None, *, is_bound: bool = False
     ) -> Response:
         """Send the request on this connection and return the head of its final answer.
 
         Raises:
-            RefusedError: There is no response. `ProbeLostError`: the upstream cannot have read the
-                request either, as far as can be told.
+            RequestRefusedError: There is no response. `ProbeLostError`: the upstream cannot have
+                read the request either, as far as can be told.
         """
         head = write_request(
             self._request,
             via=self._tools.via,
             credentials=leg.credentials or None if leg else None,
-            direct=self.way.ends_at_target,
+            direct=self.way.is_direct,
             request_keep_alive=is_bound,
         )
         try:
@@ -396,20 +403,20 @@ class Probe:
                 leftover, self._leftover = self._leftover, None
                 return await _final_head(stream, self._request.method, leftover)
         except (OSError, EOFError, MessageError) as error:
-            kind = ProbeLostError if _is_unread(stream, error) else RefusedError
+            kind = ProbeLostError if _is_unread(stream, error) else RequestRefusedError
             raise kind(self._silent()) from None
 
-    async def _clear(self, stream: Stream, response: Response) -> bool:
+    async def _clear(self, stream: SocketStream, response: Response) -> bool:
         """Read the content of a refusal, so that the connection is there for the next leg.
 
         Returns:
             Whether the connection goes on.
 
         Raises:
-            RefusedError: It does not end.
+            RequestRefusedError: It does not end.
         """
         limits = self._tools.limits
-        self._leftover = Leftover.of(response, self._request.method, limits.drain_octets)
+        self._leftover = LeftoverContent.of(response, self._request.method, limits.drain_octets)
         body = response_body_reader(response.framing)
         left = limits.drain_octets
         try:
@@ -421,11 +428,11 @@ class Probe:
                     if body.done or left < 0 or stream.ended:
                         return response.keep_alive and body.done and not stream.ended
                     if not stream.fill() and not stream.ended:
-                        await wait_in_task(Wait({stream.descriptor: READ}))
+                        await wait_in_task(IoWait({stream.descriptor: READ}))
         except (OSError, MessageError):
-            raise RefusedError(self._silent()) from None
+            raise RequestRefusedError(self._silent()) from None
 
-    def _silent(self) -> Page:
+    def _silent(self) -> ErrorPage:
         host = self._profile.upstream.host
         return silent(host, self._tools.limits.connect_head_s, through_upstream=True)
 
@@ -441,20 +448,22 @@ def request_for(url: str) -> Request:
     return parse_request(head.encode("ascii", "replace"))
 
 
-def _is_unread(stream: Stream, error: Exception) -> bool:
+def _is_unread(stream: SocketStream, error: Exception) -> bool:
     """Return whether a connection failed before the upstream read what was sent last on it."""
     if stream.inbox or isinstance(error, (TimeoutError, MessageError)):
         return False
     return isinstance(error, OSError) or stream.was_closed_first
 
 
-async def _send_all(stream: Stream, octets: bytes) -> None:
+async def _send_all(stream: SocketStream, octets: bytes) -> None:
     rest = memoryview(octets)
     while rest := rest[stream.send(rest) :]:
-        await wait_in_task(Wait({stream.descriptor: WRITE}))
+        await wait_in_task(IoWait({stream.descriptor: WRITE}))
 
 
-async def _final_head(stream: Stream, method: bytes, leftover: Leftover | None) -> Response:
+async def _final_head(
+    stream: SocketStream, method: bytes, leftover: LeftoverContent | None
+) -> Response:
     while True:
         if leftover is not None and not leftover.skip(stream):
             leftover = None
@@ -467,4 +476,4 @@ async def _final_head(stream: Stream, method: bytes, leftover: Leftover | None) 
         elif stream.ended:
             raise EOFError
         elif not stream.fill() and not stream.ended:
-            await wait_in_task(Wait({stream.descriptor: READ}))
+            await wait_in_task(IoWait({stream.descriptor: READ}))

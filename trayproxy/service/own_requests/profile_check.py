@@ -17,10 +17,10 @@ from msgspec.structs import replace
 from trayproxy.control.messages import Problem, Step, StepState
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.machine.events import RefusalReason
-from trayproxy.engine.dial import TargetRefusedError
-from trayproxy.engine.pages import Page, RefusedError, not_found
-from trayproxy.engine.upstream import literal_address
-from trayproxy.engine.way import Way
+from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError, not_found
+from trayproxy.engine.upstream.connector import TargetRefusedError
+from trayproxy.engine.upstream.pool import literal_address
+from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn
@@ -111,7 +111,7 @@ class ProfileCheck:
             self._probe.close()
         missing = (Step(name, StepState.NOT_TRIED) for name in STEPS[len(self._done) :])
         others = [
-            await self._take(FALLBACK, partial(self._reach, way=way)) for way in self._way.others
+            await self._take(FALLBACK, partial(self._reach, way=way)) for way in self._way.fallbacks
         ]
         return (*self._done, *missing, *others)
 
@@ -125,7 +125,7 @@ class ProfileCheck:
             is_snoozed = failed.refusal.reason is RefusalReason.DECLINED
             problem = SNOOZED if is_snoozed else failed.refusal.problem
             step = Step(name, StepState.FAILED, problem=problem)
-        except RefusedError as refused:
+        except RequestRefusedError as refused:
             step = Step(name, StepState.FAILED, problem=_problem(refused.page))
         took = (self._tools.now() - start) * 1000
         return replace(step, took=None if step.state is StepState.NOT_NEEDED else took)
@@ -156,15 +156,15 @@ class ProfileCheck:
             return replace(step, state=StepState.NOT_NEEDED, detail=f"none ({scheme} proxy)")
         return replace(step, detail=await self._encryption(self._way))
 
-    async def _encryption(self, way: Way) -> str:
-        from trayproxy.engine.tls import TlsStream  # Not at the top: it loads OpenSSL.
+    async def _encryption(self, way: Route) -> str:
+        from trayproxy.engine.net.tls import TlsStream  # Not at the top: it loads OpenSSL.
 
         stream = await self._tools.dialler.dial(self._probe.call(way, None))
         stream.close()
         assert isinstance(stream, TlsStream)
         return f"{stream.version}, certificate by {stream.issuer or 'an unnamed authority'}"
 
-    async def _reach(self, step: Step, way: Way) -> Step:
+    async def _reach(self, step: Step, way: Route) -> Step:
         upstream = way.upstream
         assert upstream is not None
         if upstream.scheme is ProxyScheme.HTTPS:
@@ -189,8 +189,8 @@ class ProfileCheck:
             return replace(step, state=StepState.NOT_NEEDED)
         if self._profile.sign_in is SignIn.NONE:
             raise StepFailedError(SIGN_IN_NOT_SET)
-        assert self._way.space is not None
-        known = self._tools.desk.known(self._way.space)
+        assert self._way.upstream_id is not None
+        known = self._tools.desk.known(self._way.upstream_id)
         self._answer = await self._probe.sign_in(self._wanted, known)
         if self._probe.is_unproved:
             raise StepFailedError(NOT_PROVED)
@@ -234,5 +234,5 @@ def _offered(challenges: tuple[Challenge, ...]) -> str:
     return "; ".join(names)
 
 
-def _problem(page: Page) -> Problem:
+def _problem(page: ErrorPage) -> Problem:
     return Problem(page.code, page.title, page.body + WHAT_TO_DO.get(page.code, ""))

@@ -23,10 +23,10 @@ from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.desk.rejected_logins import RejectedLogins
 from trayproxy.desktop.kerberos import disable_name_canonicalization
 from trayproxy.desktop.optional_dependencies import is_installed
-from trayproxy.engine.dial import Dialler
-from trayproxy.engine.limits import LIMITS, Limits
-from trayproxy.engine.steps import Steps
-from trayproxy.engine.upstream import Address
+from trayproxy.engine.limits import LIMITS, EngineLimits
+from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
+from trayproxy.engine.upstream.connector import Connector
+from trayproxy.engine.upstream.pool import Address
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile
 from trayproxy.service.own_requests.probe import OwnRequestTools
@@ -70,7 +70,7 @@ class SaveTools:
     vault: CredentialStore
     memory: History
     rejected: RejectedLogins
-    limits: Limits
+    limits: EngineLimits
     name_of: Callable[[str], str]
     is_own: Callable[[tuple[Address, ...]], bool]
     keeps_in_memory: bool = True
@@ -117,9 +117,9 @@ async def keep_login(
         rejected=means.rejected,
         memory=_Borrowed(means.memory),
     )
-    dialler = Dialler(loop, means.limits, desk, means.is_own)
+    dialler = Connector(loop, means.limits, desk, means.is_own)
     via = b"trayproxy-" + urandom(4).hex().encode()
-    tools = OwnRequestTools(desk, dialler, Steps(loop), means.limits, via, loop.time)
+    tools = OwnRequestTools(desk, dialler, HandshakeThreads(loop), means.limits, via, loop.time)
     desk.on_try = partial(try_login, tools)
     desk.addresses_of = dialler.addresses_of
     try:
@@ -146,7 +146,7 @@ def keep_login_at_rest(
     *,
     is_typed: bool,
     name_of: Callable[[str], str] = lambda profile_id: "",
-    limits: Limits = LIMITS,
+    limits: EngineLimits = LIMITS,
 ) -> Problem | None:
     """Save a login while no service runs; as `keep_login`.
 

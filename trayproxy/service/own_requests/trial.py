@@ -8,8 +8,8 @@ program wanted to go and changes nothing there: the upstream asks for a login be
 from contextlib import suppress
 
 from trayproxy.desk.machine.verification import CHECK_PAGES
-from trayproxy.engine.dial import TargetRefusedError
-from trayproxy.engine.refusals import Evidence, evidence
+from trayproxy.engine.proxy_auth.challenge_detection import Evidence, evidence
+from trayproxy.engine.upstream.connector import TargetRefusedError
 from trayproxy.http.request import Request, parse_request
 from trayproxy.profiles.profile import Profile
 from trayproxy.service.own_requests.probe import (

@@ -1,0 +1,432 @@
+"""Who may connect (security.md, T1), and where we listen (M4)."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import Recorder
+from tests.engine.running import NewLoop, Running
+from tests.engine.wire import get
+from tests.support.lines import PATIENCE
+from tests.support.ports import free_port
+from tests.support.strangers import NOBODY, Then, needs_ipv6, needs_root, program
+from trayproxy.desktop.socket_owner.base import Endpoint, OwnerLookup, SocketOwner
+from trayproxy.desktop.socket_owner.linux import ProcNetLookup, SockDiagLookup
+from trayproxy.desktop.users import User, own_user
+from trayproxy.engine.net.socket_stream import RESET_ON_CLOSE
+from trayproxy.engine.server.access_control import AccessControl, admits
+
+GET = get(b"http://origin.test/")
+OWN, OTHER, ROOT, SID = 1000, 1001, 0, "S-1-5-21-1"
+
+
+@pytest.mark.parametrize(
+    ("owner", "own", "allowed", "served"),
+    [
+        (SocketOwner(OWN, is_open=True), OWN, set(), True),
+        (SocketOwner(OTHER, is_open=True), OWN, set(), False),
+        (SocketOwner(OTHER, is_open=True), OWN, {OTHER}, True),
+        (SocketOwner(ROOT, is_open=True), OWN, set(), False),
+        (SocketOwner(ROOT, is_open=True), OWN, {ROOT}, True),
+        (SocketOwner(ROOT, is_open=True), ROOT, set(), True),
+        (SocketOwner(OWN, is_open=True), ROOT, set(), False),
+        (SocketOwner(SID, is_open=True), SID, set(), True),
+        (SocketOwner("", is_open=True), SID, set(), False),
+        # What nobody holds any more is nobody's, whatever the system says.
+        (SocketOwner(ROOT, is_open=False), ROOT, set(), False),
+        (SocketOwner(ROOT, is_open=False), OWN, {ROOT}, False),
+        (SocketOwner(OWN, is_open=False), OWN, set(), False),
+        (None, OWN, {ROOT, OTHER}, False),
+    ],
+)
+def test_the_own_user_and_the_allowed_ones_are_served(
+    owner: SocketOwner | None, own: User, allowed: set[User], served: bool
+) -> None:
+    assert admits(owner, own, frozenset(allowed)) is served
+
+
+class Says:
+    """Knows one owner, or fails."""
+
+    def __init__(self, owner: SocketOwner | OSError | None) -> None:
+        self.owner = owner
+        self.closed = False
+
+    def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
+        if isinstance(self.owner, OSError):
+            raise self.owner
+        return self.owner
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Doorbell:
+    """Hears of those that are refused."""
+
+    def __init__(self) -> None:
+        self.users: list[User | None] = []
+
+    def __call__(self, connection: socket.SocketType, user: User | None) -> None:
+        assert connection.fileno() >= 0
+        self.users.append(user)
+
+
+Admit = Callable[..., tuple[bool, list[User | None]]]
+
+
+@pytest.fixture
+def admit() -> Admit:
+    """Lets a connection come to a guard; returns whether it is let in, and who was refused."""
+
+    def admit(
+        owner: SocketOwner | OSError | None, octets: bytes = b""
+    ) -> tuple[bool, list[User | None]]:
+        bell = Doorbell()
+        guard = AccessControl(Says(owner), OWN, on_refused=bell)
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+            client.connect(listener.getsockname())
+            client.sendall(octets)
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.setblocking(False)
+                let_in = guard.admits(accepted, accepted.getpeername())
+                assert guard.refused == len(bell.users)
+                # Whoever it is, nothing is taken from the connection.
+                assert not octets or accepted.recv(9) == octets
+        return let_in, bell.users
+
+    return admit
+
+
+def test_who_is_let_in_is_not_told(admit: Admit) -> None:
+    assert admit(SocketOwner(OWN, is_open=True), b"GET") == (True, [])
+
+
+def test_who_is_refused_is_told(admit: Admit) -> None:
+    assert admit(SocketOwner(OTHER, is_open=True)) == (False, [OTHER])
+
+
+def test_one_that_has_gone_is_told_without_a_name_it_may_not_have(admit: Admit) -> None:
+    assert admit(SocketOwner(ROOT, is_open=False), b"GET") == (False, [None])
+    assert admit(None, b"GET") == (False, [None])
+
+
+def test_one_that_only_looked_whether_somebody_listens_is_no_stranger(admit: Admit) -> None:
+    assert admit(None) == (False, [])
+
+
+def test_a_system_that_does_not_tell_lets_nobody_in(admit: Admit) -> None:
+    assert admit(PermissionError(), b"GET") == (False, [None])
+
+
+def test_nobody_is_asked_where_all_may_connect() -> None:
+    guard = AccessControl(Says(OSError()), OWN, open_to_all=True)
+    with socket.socket() as connection:
+        assert guard.admits(connection, ("127.0.0.1", 1))
+
+
+def test_the_guard_goes_with_the_engine(start: Start) -> None:
+    says = Says(SocketOwner(OWN, is_open=True))
+    engine = start(office(1), guard=AccessControl(says, OWN))
+    engine.close()
+    assert says.closed
+
+
+# --- connections whose client left before they were accepted --------------------------------------
+
+
+@pytest.fixture(params=[SockDiagLookup, ProcNetLookup])
+def owners(request: pytest.FixtureRequest) -> Iterator[OwnerLookup]:
+    made: OwnerLookup = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def leave_by_reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    connection.close()
+
+
+def test_a_connection_that_was_reset_is_not_the_next_one_from_its_port(
+    owners: OwnerLookup, listener: socket.socket
+) -> None:
+    """The look-up names the client of the second one, which is ours; the first was anybody's."""
+    with socket.socket() as gone, socket.socket() as ours:
+        # Not a port that the system gives to other programs meanwhile.
+        source = "127.0.0.1", free_port()
+        gone.bind(source)
+        gone.connect(listener.getsockname())
+        gone.sendall(GET)
+        leave_by_reset(gone)
+        ours.bind(source)
+        ours.connect(listener.getsockname())
+        first, peer = listener.accept()
+        second, next_peer = listener.accept()
+        with first, second:
+            assert peer == next_peer == source
+            named = owners.owner_of(first.getsockname(), peer, socket.AF_INET)
+            assert named == SocketOwner(own_user(), is_open=True)
+            bell = Doorbell()
+            guard = AccessControl(owners, own_user(), on_refused=bell)
+            assert not guard.admits(first, peer)
+            assert guard.is_held(first) is False
+            assert bell.users == [None]
+            assert first.recv(len(GET)) == GET, "it could have been served"
+            assert guard.admits(second, next_peer)
+            assert guard.is_held(second)
+
+
+def test_a_client_that_is_reset_while_it_is_looked_up_is_not_let_in(
+    listener: socket.socket,
+) -> None:
+    with socket.socket() as client:
+        client.connect(listener.getsockname())
+        accepted, peer = listener.accept()
+
+        class Slow(Says):
+            def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner | None:
+                leave_by_reset(client)
+                return super().owner_of(local, peer, family)
+
+        guard = AccessControl(Slow(SocketOwner(OWN, is_open=True)), OWN)
+        with accepted:
+            accepted.setblocking(False)
+            assert not guard.admits(accepted, peer)
+
+
+def test_a_reset_that_only_reading_tells_of_is_noticed_on_windows(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows remembers the address of a peer that has left."""
+
+    class Remembering(socket.socket):
+        def recv(self, length: int, flags: int = 0) -> bytes:
+            assert (length, flags) == (1, socket.MSG_PEEK)
+            raise ConnectionResetError(10_054, "WSAECONNRESET")
+
+    with socket.create_connection(listener.getsockname()):
+        accepted, peer = listener.accept()
+        with Remembering(fileno=accepted.detach()) as ours:
+            guard = AccessControl(Says(SocketOwner(OWN, is_open=True)), OWN)
+            assert guard.admits(ours, peer)
+            monkeypatch.setattr(sys, "platform", "win32")
+            assert not guard.admits(ours, peer)
+
+
+def test_a_program_of_ours_that_is_bound_to_the_loopback_interface_is_let_in(
+    owners: OwnerLookup, listener: socket.socket
+) -> None:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        client.connect(listener.getsockname())
+        accepted, peer = listener.accept()
+        with accepted:
+            assert AccessControl(owners, own_user()).admits(accepted, peer)
+
+
+@needs_root
+def test_anothers_socket_bound_to_the_loopback_interface_is_not_ours_with_the_same_ends(
+    owners: OwnerLookup, listener: socket.socket
+) -> None:
+    source = free_port()
+    stranger = program(listener.getsockname(), user=NOBODY, octets=GET, source=source, device="lo")
+    with stranger, socket.socket() as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ours.bind(("127.0.0.1", source))
+        ours.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ours.connect(listener.getsockname())
+        accepted, peer = listener.accept()
+        with accepted:
+            assert peer == ("127.0.0.1", source)
+            accepted.setblocking(False)
+            assert not AccessControl(owners, own_user()).admits(accepted, peer)
+
+
+# --- with real programs --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def engines_loop(new_loop: NewLoop) -> NewLoop:
+    """Each, one after the other."""
+    return new_loop
+
+
+def address_of(engine: Running) -> tuple[str, int]:
+    return engine.host, engine.port
+
+
+def test_a_program_of_ours_is_served(engine: Running) -> None:
+    with program(address_of(engine), octets=GET) as ours:
+        assert ours.answer() == "HTTP/1.1 200"
+
+
+def test_a_half_closed_program_of_ours_is_served(engine: Running) -> None:
+    with program(address_of(engine), Then.HALF_CLOSES, octets=GET) as ours:
+        assert ours.answer() == "HTTP/1.1 200"
+
+
+@needs_root
+def test_a_program_of_another_user_is_told_so_and_nothing_goes_out(
+    recorder: Recorder, start: Start
+) -> None:
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    with program(address_of(engine), user=NOBODY, octets=GET) as stranger:
+        assert stranger.answer() == "HTTP/1.1 403"
+    assert engine.call(lambda: engine.engine.guard.refused) == 1
+    assert engine.holdings().connections == 0
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert len(recorder.requests) == 1
+
+
+@needs_root
+@pytest.mark.parametrize("then", [Then.CLOSES, Then.RESETS])
+@pytest.mark.parametrize("user", [NOBODY, None], ids=["another's", "ours"])
+def test_what_was_sent_and_left_is_not_passed_on(
+    recorder: Recorder, start: Start, then: Then, user: int | None
+) -> None:
+    """Its user cannot be told: the kernel says 0 (root) of it, which is us in this test."""
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+
+    def come_and_go() -> None:
+        # In the loop: it accepts when the program has gone already.
+        with program(address_of(engine), then, user=user, octets=GET):
+            pass
+
+    engine.call(come_and_go)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert len(recorder.requests) == 1
+    assert engine.holdings().connections <= 1
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_request_that_was_reset_is_not_served_as_that_of_the_next_client(
+    recorder: Recorder, start: Start, version: int
+) -> None:
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    host = "::1" if version == 6 else "127.0.0.1"
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    attack = get(b"http://origin.test/attack")
+    with socket.socket(family) as ours:
+        ours.settimeout(PATIENCE)
+
+        def come_and_go() -> None:
+            # In the loop: both wait to be accepted when it goes on.
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            source = free_port()
+            ours.bind((host, source))
+            user = NOBODY if os.geteuid() == 0 else None
+            address = (host, engine.port)
+            with program(address, Then.RESETS, user=user, octets=attack, source=source):
+                ours.connect(address)
+
+        engine.call(come_and_go)
+        ours.sendall(get(b"http://origin.test/ours"))
+        assert ours.recv(1024).startswith(b"HTTP/1.1 200")
+    assert [request.target for request in recorder.requests] == [b"http://origin.test/ours"]
+
+
+@needs_root
+def test_an_allowed_user_is_served(recorder: Recorder, start: Start) -> None:
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    engine.call(lambda: setattr(engine.engine.guard, "allowed", frozenset({NOBODY})))
+    with program(address_of(engine), user=NOBODY, octets=GET) as other:
+        assert other.answer() == "HTTP/1.1 200"
+
+
+@needs_root
+def test_many_strangers_cost_nobody_else_anything(start: Start, recorder: Recorder) -> None:
+    engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True))
+    with ExitStack() as stack:
+        for _ in range(10):
+            stranger = program(address_of(engine), Then.STAYS, user=NOBODY, octets=GET)
+            assert stack.enter_context(stranger).answer() == "HTTP/1.1 403"
+        with engine.connect() as client:
+            assert client.ask(GET).status == 200
+    assert engine.call(lambda: engine.engine.guard.refused) == 10
+
+
+# --- where we listen (M4) ------------------------------------------------------------------------
+
+
+def listening(port: int) -> set[str]:
+    """Return the addresses at which somebody accepts connections for this port."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/net/{table}") as lines:
+            for line in list(lines)[1:]:
+                address, state = line.split()[1], line.split()[3]
+                if state == "0A" and int(address.rpartition(":")[2], 16) == port:
+                    found.add(address.rpartition(":")[0])
+    return found
+
+
+LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
+
+
+@needs_ipv6
+def test_it_listens_on_both_loopback_addresses_and_nowhere_else(engine: Running) -> None:
+    assert listening(engine.port) == LOOPBACK
+    assert engine.engine.address == f"127.0.0.1:{engine.port}"
+    with program(("::1", engine.port), octets=GET) as ours:
+        assert ours.answer() == "HTTP/1.1 200"
+    engine.close()
+    assert listening(engine.port) == set()
+
+
+@needs_ipv6
+@needs_root
+def test_strangers_are_refused_on_both(engine: Running) -> None:
+    with program(("::1", engine.port), user=NOBODY, octets=GET) as stranger:
+        assert stranger.answer() == "HTTP/1.1 403"
+
+
+@needs_ipv6
+def test_without_the_other_address_the_one_is_enough(start: Start, recorder: Recorder) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        engine = start(office(recorder.port), FakeDesk(LOGIN, knows_it=True), port=port)
+        with engine.connect() as client:
+            assert client.ask(GET).status == 200
+    assert any(f"not listening on [::1]:{port}" in line for line in engine.complaints.lines)
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("host", "beside"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
+def test_the_other_address_is_taken_as_soon_as_it_is_free(
+    start: Start, recorder: Recorder, host: str, beside: str
+) -> None:
+    family = socket.AF_INET6 if beside == "::1" else socket.AF_INET
+    with socket.create_server((beside, 0), family=family) as taken:
+        port = taken.getsockname()[1]
+        desk = FakeDesk(LOGIN, knows_it=True)
+        engine = start(office(recorder.port), desk, host=host, port=port)
+        written = f"[::1]:{port}" if beside == "::1" else f"127.0.0.1:{port}"
+        assert engine.call(engine.engine.listen_on_other_loopback) == written
+    assert engine.call(engine.engine.listen_on_other_loopback) == ""
+    assert engine.call(engine.engine.listen_on_other_loopback) == "", "it is ours"
+    with program((beside, port), octets=GET) as ours:
+        assert ours.answer() == "HTTP/1.1 200"
+    assert listening(port) == LOOPBACK
+
+
+@needs_ipv6
+def test_from_an_address_of_ipv6_the_other_one_is_listened_on_too(start: Start) -> None:
+    engine = start(office(1), host="::1")
+    assert engine.engine.address == f"[::1]:{engine.port}"
+    assert listening(engine.port) == LOOPBACK

@@ -1,0 +1,1897 @@
+"""The 407 conversation: legs, connections that are signed in, and what goes wrong (F07)."""
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from hashlib import md5, sha256
+from itertools import count
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import pytest
+
+from tests.engine.bound import Bound, Manner
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import Recorder
+from tests.engine.running import Running
+from tests.engine.schemes import (
+    NO_TICKET,
+    REJECTED,
+    TYPE_1,
+    TYPE_3,
+    UNUSABLE,
+    ScriptedScheme,
+    Ticket,
+    two_legs,
+)
+from tests.engine.wire import Client, connect, get, post
+from tests.support.octets import octets
+from tests.support.scripted import ESTABLISHED, OK, Peer, Scripted, answering, challenge
+from tests.support.tls import Authority
+from trayproxy.auth.basic import Basic, basic_credentials
+from trayproxy.auth.digest import Digest
+from trayproxy.auth.login import Login
+from trayproxy.auth.scheme import Leg, Verdict, VerdictKind
+from trayproxy.auth.scheme import Scheme as SchemeOfAuth
+from trayproxy.desk.credentials import Credentials, PendingRequest
+from trayproxy.desk.problems import Refusal
+from trayproxy.desk.protection_space import UpstreamId
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.fd_task import IoWait
+from trayproxy.engine.proxy_auth.handshake_threads import AT_ONCE
+from trayproxy.engine.upstream.pool import Address, Pause, Resolver
+from trayproxy.http.challenges import Challenge
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
+
+URL = b"http://origin.test/"
+GET = get(URL)
+CONNECT = connect(b"origin.test:443")
+BASIC = challenge('Basic realm="corp"')
+
+Play = Callable[..., Scripted]
+Bind = Callable[..., Bound]
+
+
+@pytest.fixture
+def bind(stack: ExitStack) -> Bind:
+    """Starts upstreams that sign in connections."""
+
+    def bind(**manner: object) -> Bound:
+        return stack.enter_context(Bound(Manner(**manner)))  # type: ignore[arg-type]  # by name
+
+    return bind
+
+
+def desk_with(*schemes: ScriptedScheme | Basic, knows_it: bool = False) -> FakeDesk:
+    return FakeDesk(LOGIN, schemes=schemes or (two_legs(),), knows_it=knows_it)
+
+
+def tunnel(client: Client) -> None:
+    """Open a tunnel and send something through it."""
+    client.send(CONNECT)
+    assert client.reply(b"CONNECT").status == 200
+    client.send(b"through?")
+    assert client.take(8) == b"through?"
+
+
+# --- legs ---
+
+
+def test_all_legs_go_on_one_connection_r_120(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).body == b"ok"
+    assert upstream.told == [(1, "GET", "none"), (1, "GET", "type 1"), (1, "GET", "type 3")]
+    assert len(engine.desk.acceptances) == 1
+
+
+def test_a_connection_that_is_signed_in_carries_requests_as_they_are(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind()
+    with start(office(upstream.port), desk_with()).connect() as client:
+        for _ in range(4):
+            assert client.ask(GET).status == 200
+        assert client.ask(post(URL, b"content")).status == 200
+    assert [message for _, _, message in upstream.told[3:]] == ["none"] * 4
+    assert {connection for connection, _, _ in upstream.told} == {1}
+
+
+def test_content_stays_behind_until_the_last_leg_r_125(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    with start(office(upstream.port), desk_with()).connect() as client:
+        assert client.ask(post(URL, b"content"), b"POST").status == 200
+    told = [(one.message, one.length, one.body) for one in upstream.requests]
+    assert told[1:] == [("type 1", "0", b""), ("type 3", "7", b"content")]
+
+
+def test_much_content_in_chunks_follows_the_last_leg_whole_r_125(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    length = 3 << 20
+    with start(office(upstream.port), desk_with()).connect() as client:
+        client.send(get(URL, b"Transfer-Encoding: chunked", method=b"POST"))
+        for piece in octets(length):
+            client.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        client.send(b"0\r\n\r\n")
+        assert client.reply(b"POST").status == 200
+    assert upstream.requests[-1].message == "type 3"
+    assert sha256(upstream.requests[-1].body).digest() == sha256(b"".join(octets(length))).digest()
+
+
+def test_a_client_that_waits_for_a_100_gets_it_from_the_last_leg_only_r_064(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind()
+    with start(office(upstream.port), desk_with(knows_it=True)).connect() as client:
+        assert client.ask(GET).status == 200
+        client.send(get(URL, b"Content-Length: 5", b"Expect: 100-continue", method=b"PUT"))
+        while b" 100 Continue" not in client.octets:
+            assert client.more()
+        client.send(b"hello")
+        assert client.reply(b"PUT").interim == (100,)
+    assert [one.expects for one in upstream.requests] == [False, False, True]
+
+
+def test_with_a_known_login_a_request_begins_with_the_first_leg(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    with start(office(upstream.port), desk_with(knows_it=True)).connect() as client:
+        assert client.ask(GET).status == 200
+    assert [message for _, _, message in upstream.told] == ["type 1", "type 3"]
+
+
+def test_no_site_gets_a_request_that_has_lost_its_content(start: Start, bind: Bind) -> None:
+    """A proxy that needs no sign-in for some sites passes a type 1 on to them."""
+    upstream = bind(lets_through=lambda head: True)
+    with start(office(upstream.port), desk_with(knows_it=True)).connect() as client:
+        assert client.ask(post(URL, b"content"), b"POST").status == 200
+    assert [(one.message, one.body) for one in upstream.requests] == [("none", b"content")]
+
+
+def test_a_first_leg_that_goes_through_is_no_acceptance(start: Start, bind: Bind) -> None:
+    upstream = bind(lets_through=lambda head: True)
+    engine = start(office(upstream.port), desk_with(knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert not engine.desk.acceptances
+
+
+def test_an_answer_to_an_empty_request_is_not_passed_on(start: Start, bind: Bind) -> None:
+    upstream = bind(lets_through=lambda head: head.value("proxy-authorization") == "NTLM b25l")
+    upstream.manner.forgets_after = 0
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(post(URL, b"content"), b"POST").status == 503
+    assert [turn.verdict and turn.verdict.kind for turn in engine.desk.turns] == [
+        None,
+        VerdictKind.UNUSABLE,
+    ]
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+def test_an_upstream_of_1_0_keeps_the_connection_of_a_sign_in_r_120(
+    start: Start, bind: Bind, minor: int
+) -> None:
+    upstream = bind(minor=minor)
+    with start(office(upstream.port), desk_with()).connect() as client:
+        assert client.ask(GET).status == 200
+    by_message = {message: connection for connection, _, message in upstream.told}
+    assert by_message["type 1"] == by_message["type 3"]
+    # A refusal without a sign-in that has begun leaves no connection in 1.0.
+    assert (by_message["none"] == by_message["type 1"]) is (minor == 1)
+
+
+@pytest.mark.parametrize(
+    "kept", [(b"Proxy-Connection: keep-alive",), (b"Connection: keep-alive",), ()]
+)
+@pytest.mark.parametrize("octets", [GET, post(URL, b"content"), CONNECT, get(URL, method=b"HEAD")])
+def test_an_old_proxy_is_asked_to_keep_the_connection_of_a_sign_in_r_120(
+    start: Start, script: Play, octets: bytes, kept: tuple[bytes, ...]
+) -> None:
+    """Squid 2 answers with HTTP/1.0, and closes unless it is asked not to."""
+    method = octets.partition(b" ")[0]
+    connections: list[int] = []
+
+    def play(peer: Peer) -> None:
+        connections.append(1)
+        while True:
+            head = peer.read_head()
+            peer.read(7 if b"Content-Length: 7" in head else 0)
+            is_asked = b"Proxy-Connection: keep-alive\r\n" in head
+            lines = kept if is_asked else (b"Connection: close",)
+            if b"NTLM dGhyZWU=" in head or (b"Authorization" not in head and len(connections) > 1):
+                content = b"" if method in (b"HEAD", b"CONNECT") else b"ok"
+                length = () if method == b"CONNECT" else (b"Content-Length: 2",)
+                head = b"\r\n".join((b"HTTP/1.0 200 OK", *length, *lines))
+                peer.send(head + b"\r\n\r\n" + content)
+            else:
+                token = b" dHdv" if b"NTLM b25l" in head else b""
+                asks = b"Proxy-Authenticate: NTLM" + token
+                head = b"\r\n".join((b"HTTP/1.0 407 No", asks, b"Content-Length: 0", *lines))
+                peer.send(head + b"\r\n\r\n")
+            if not is_asked:
+                return
+
+    upstream = script(play)
+    with start(office(upstream.port), desk_with()).connect() as client:
+        client.send(octets)
+        assert client.reply(method).status == 200
+        if method != b"CONNECT":
+            # What goes on the connection that is signed in keeps it, too.
+            client.send(octets)
+            assert client.reply(method).status == 200
+    expected = 2 if kept or method == b"CONNECT" else len(upstream.peers)
+    assert len(upstream.peers) == expected
+
+
+def test_only_a_sign_in_is_asked_to_be_kept(start: Start, script: Play) -> None:
+    """RFC 9112, appendix C.2.2: elsewhere the field does harm."""
+    upstream = script(answering(BASIC, OK))
+    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+        assert client.ask(GET).status == 200
+    assert b"proxy-connection" not in upstream.peer(1).received.lower()
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["first", "known"])
+@pytest.mark.parametrize("length", [5, 5_000, 200_000])
+def test_a_refusal_of_head_may_bring_content_inside_a_handshake(
+    start: Start, bind: Bind, length: int, is_known: bool
+) -> None:
+    upstream = bind(bodies_to_head=True, body=b"<" * length)
+    with start(office(upstream.port), desk_with(knows_it=is_known)).connect() as client:
+        assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
+        assert client.ask(GET).body == b"ok"
+    assert [message for _, _, message in upstream.told][-3:] == ["type 1", "type 3", "none"]
+
+
+def test_content_behind_a_refusal_of_head_may_come_late_and_in_chunks(
+    start: Start, script: Play
+) -> None:
+    def play(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM dHdv\r\n")
+        peer.send(b"Transfer-Encoding: chunked\r\n\r\n")
+        peer.read_head()
+        for piece in (b"5\r\nno", b"pe!\r\n0\r\n", b"\r\nHT"):
+            peer.send(piece)
+        peer.send(OK.replace(b"HT", b"", 1).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+        peer.read_all()
+
+    with start(office(script(play).port), desk_with(knows_it=True)).connect() as client:
+        assert client.ask(get(URL, method=b"HEAD"), b"HEAD").status == 200
+
+
+# --- proxies that close behind their 407 without saying so ---
+
+
+class Closing:
+    """An upstream that closes each connection behind a 407 to a request without a login.
+
+    Attributes:
+        carried: The credentials that it has read.
+    """
+
+    def __init__(self, scheme: str, *, is_late: bool) -> None:
+        self.carried: list[bytes] = []
+        self._scheme = scheme
+        self._is_late = is_late
+
+    def play(self, peer: Peer) -> None:
+        head = self._read(peer)
+        if b"\r\nProxy-Authorization: " not in head:
+            peer.send(challenge(self._scheme))
+            if self._is_late and b"\r\nContent-Length: " not in head:
+                peer.leave_unread()
+            return
+        if b"NTLM b25l" in head:
+            peer.send(challenge("NTLM dHdv"))
+            head = self._read(peer)
+        self.carried.append(head)
+        peer.send(ESTABLISHED if head.startswith(b"CONNECT") else OK)
+
+    @staticmethod
+    def _read(peer: Peer) -> bytes:
+        head = peer.read_head()
+        length = re.search(rb"Content-Length: (\d+)", head)
+        peer.read(int(length[1]) if length else 0)
+        return head
+
+
+SCHEMES_CLOSED: dict[str, Callable[[], SchemeOfAuth]] = {
+    'Basic realm="corp"': Basic,
+    'Digest realm="c", nonce="n", qop="auth"': lambda: Digest(os.urandom),
+    "NTLM": two_legs,
+    "Negotiate": Ticket,
+}
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "when more has come"])
+@pytest.mark.parametrize("challenged", SCHEMES_CLOSED)
+@pytest.mark.parametrize(
+    "octets",
+    [GET, CONNECT, post(URL, b"content"), post(URL, b""), get(URL, method=b"HEAD")],
+    ids=["get", "connect", "post", "empty post", "head"],
+)
+def test_a_proxy_that_closes_behind_its_407_gets_the_login_on_a_new_connection(
+    start: Start, script: Play, octets: bytes, challenged: str, is_late: bool
+) -> None:
+    upstream, method = Closing(challenged, is_late=is_late), octets.partition(b" ")[0]
+    desk = FakeDesk(LOGIN, schemes=(SCHEMES_CLOSED[challenged](),))
+    if challenged == "Negotiate":
+        desk.begin(None, signs_in_itself=True)
+    engine = start(office(script(upstream.play).port), desk)
+    with engine.connect() as client:
+        client.send(octets)
+        reply = client.reply(method)
+    assert reply.status == 200
+    assert len(upstream.carried) == 1
+    assert not desk.doubts
+
+
+@pytest.mark.parametrize(
+    ("scheme", "challenged", "most"),
+    [(Basic(), 'Basic realm="corp"', 2), (two_legs(), "NTLM", 1)],
+    ids=["basic", "ntlm"],
+)
+def test_a_proxy_that_resets_on_a_login_gets_it_twice_at_most(
+    start: Start, script: Play, scheme: Basic | ScriptedScheme, challenged: str, most: int
+) -> None:
+    """Whether it has read the login cannot be told from a reset."""
+    carried: list[bytes] = []
+
+    def play(peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            if b"Proxy-Authorization: " in head and b"NTLM b25l" not in head:
+                carried.append(head)
+                peer.reset()
+                return
+            peer.send(challenge("NTLM dHdv" if b"NTLM b25l" in head else challenged))
+
+    engine = start(office(script(play).port), desk_with(scheme))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    assert len(carried) <= most
+    assert set(engine.desk.spent) == {True}
+
+
+# --- connections that are signed in ---
+
+
+def test_a_tunnel_signs_in_too(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    with start(office(upstream.port), desk_with()).connect() as client:
+        tunnel(client)
+    assert [message for _, _, message in upstream.told] == ["none", "type 1", "type 3"]
+
+
+def test_a_tunnel_takes_an_idle_connection_that_is_signed_in(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    with engine.connect() as client:
+        tunnel(client)
+    assert upstream.told[-1] == (1, "CONNECT", "none")
+
+
+def test_the_next_client_takes_a_connection_that_is_signed_in(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    for _ in range(3):
+        with engine.connect() as client:
+            assert client.ask(GET).status == 200
+        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    assert upstream.told[3:] == [(1, "GET", "none")] * 2
+
+
+def test_a_signed_in_connection_serves_no_other_login_r_121(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        engine.call(lambda: engine.desk.begin(Login("other", "pass")))
+        assert client.ask(GET).status == 200
+    assert upstream.told[3:] == [(2, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
+
+
+def test_a_signed_in_connection_serves_no_other_profile_r_121(start: Start, bind: Bind) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        other = Profile("other", "Other", Upstream("127.0.0.1", upstream.port), SignIn.PASSWORD)
+        engine.signs.profile = other
+        assert client.ask(GET).status == 200
+    assert {connection for connection, _, _ in upstream.told[3:]} == {2}
+
+
+def test_a_connection_that_has_lost_its_sign_in_is_no_rejection(start: Start, bind: Bind) -> None:
+    upstream = bind(forgets_after=2)
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        for _ in range(3):
+            assert client.ask(GET).status == 200
+    assert upstream.told[4:] == [(1, "GET", "none"), (2, "GET", "type 1"), (2, "GET", "type 3")]
+    assert len(engine.desk.turns) == 1
+
+
+def test_answers_on_a_signed_in_connection_say_nothing_about_the_login(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind()
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        for _ in range(5):
+            assert client.ask(GET).status == 200
+    assert len(engine.desk.acceptances) == 1
+    assert not engine.desk.doubts
+
+
+def test_a_profile_that_is_switched_between_the_legs_changes_nothing_for_the_request(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    """F25: it ends where it began, and the next one begins elsewhere."""
+    old, new, server = bind(), stack.enter_context(Scripted(answering(OK))), Server(stack)
+    engine = start(office(old.port), desk_with(server.scheme()))
+    with engine.connect() as client:
+        client.send(GET)
+        assert server.is_asked.wait(10)
+        engine.signs.profile = office(new.port)
+        engine.call(engine.engine.forget_connections)
+        server.answer()
+        assert client.reply().body == b"ok"
+        assert client.ask(GET).body == b"ok\n"
+    assert [message for _, _, message in old.told] == ["none", "type 1", "type 3"]
+    assert b"Proxy-Authorization" not in new.peer(1).received
+
+
+# --- what goes wrong ---
+
+
+def test_a_rejected_sign_in_leaves_no_connection_behind_r_122(start: Start, bind: Bind) -> None:
+    """Squid answers no further sign-in on a connection where one has failed."""
+    upstream = bind(rejects=True)
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+        assert client.ask(GET).status == 503
+    assert [turn.verdict for turn in engine.desk.turns] == [None, REJECTED, None, REJECTED]
+    assert {connection for connection, _, _ in upstream.told[3:]} == {2}
+    assert not engine.desk.acceptances
+
+
+def test_a_connection_that_ends_between_the_legs_is_tried_once_more_r_126(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind(line=b"Connection: close\r\n")
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 502
+    assert [message for _, _, message in upstream.told] == ["none", "type 1", "type 1"]
+    assert engine.desk.spent == [False]
+
+
+def test_a_connection_cut_at_the_first_leg_is_tried_once_more_r_126(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind(cuts_after="type 1")
+    with start(office(upstream.port), desk_with()).connect() as client:
+        assert client.ask(post(URL, b"content"), b"POST").status == 502
+    assert [message for _, _, message in upstream.told] == ["none", "type 1", "type 1"]
+
+
+def test_a_login_on_trial_is_not_sent_again_when_its_connection_breaks(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind(cuts_after="type 3")
+    engine = start(office(upstream.port), desk_with())
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    assert [message for _, _, message in upstream.told].count("type 3") == 1
+    assert engine.desk.spent == [True]
+
+
+def test_a_login_that_is_known_is_sent_again_with_what_has_no_effect(
+    start: Start, bind: Bind
+) -> None:
+    upstream = bind(cuts_after="type 3")
+    engine = start(office(upstream.port), desk_with(knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    assert [message for _, _, message in upstream.told].count("type 3") == 2
+
+
+def test_a_password_on_trial_is_not_sent_again_when_its_connection_breaks(
+    start: Start, script: Play
+) -> None:
+    """The request goes back to the desk, which says whether the login may be sent once more."""
+    carried: list[bytes] = []
+
+    def cut(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(BASIC)
+        carried.append(peer.read_head())
+
+    upstream = script(cut, answering(BASIC))
+    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    assert len(carried) == 1
+    assert len(upstream.peers) == 2
+    assert engine.desk.spent == [True]
+
+
+def test_what_cannot_be_used_gives_way_to_the_next_scheme(start: Start, script: Play) -> None:
+    upstream = script(answering(challenge("NTLM", 'Basic realm="corp"'), OK), answering(OK))
+    engine = start(office(upstream.port), desk_with(ScriptedScheme((UNUSABLE,)), Basic()))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert [turn.verdict for turn in engine.desk.turns] == [None, UNUSABLE]
+    assert basic_credentials(LOGIN) in b"".join(peer.received for peer in upstream.peers)
+
+
+def test_another_scheme_begins_on_another_connection(start: Start, script: Play) -> None:
+    both = challenge("NTLM", 'Basic realm="corp"')
+    upstream = script(answering(both, both), answering(OK))
+    engine = start(office(upstream.port), desk_with(ScriptedScheme((TYPE_1, UNUSABLE)), Basic()))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert b"NTLM b25l" in upstream.peer(1).received
+    assert b"Basic " not in upstream.peer(1).received
+    assert basic_credentials(LOGIN) in upstream.peer(2).received
+
+
+def test_a_sign_in_without_an_end_comes_to_one(start: Start, script: Play) -> None:
+    upstream = script(answering(challenge("NTLM")))
+    engine = start(office(upstream.port), desk_with(ScriptedScheme((TYPE_1,))))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    verdict = engine.desk.turns[-1].verdict
+    assert verdict is not None
+    assert verdict.kind is VerdictKind.UNUSABLE
+    assert upstream.peer(1).received.count(b"NTLM b25l") < 10
+
+
+def test_another_upstream_is_not_taken_for_one_that_has_asked(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """What it needs no sign-in for must not reach a site without its content."""
+    first, second = (
+        script(answering(challenge("NTLM"))),
+        stack.enter_context(Bound(Manner(lets_through=lambda head: True))),
+    )
+    profile = replace(office(first.port), fallbacks=(Upstream("127.0.0.1", second.port),))
+    engine = start(profile)
+    with engine.connect() as client:
+        client.send(post(URL, b"content"))
+        engine.desk.wait_for_turns(1)
+        first.close()
+        engine.call(engine.engine.forget_connections)
+        engine.call(engine.desk.answer_all)
+        assert client.reply(b"POST").status == 200
+    assert [(one.message, one.body) for one in second.requests] == [("none", b"content")]
+
+
+def digest_of(nonce: str, realm: str = "c") -> bytes:
+    return challenge(f'Digest realm="{realm}", nonce="{nonce}", qop="auth"')
+
+
+def last(answer: bytes) -> bytes:
+    """Return an answer after which the connection is closed."""
+    return answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+
+
+def test_a_login_on_trial_answers_the_nonce_of_the_connection_that_it_leaves_on(
+    start: Start, script: Play
+) -> None:
+    """Behind a balancer, the proxy of another connection would take the login for a wrong one."""
+    upstream = script(answering(last(digest_of("a"))), answering(digest_of("b"), OK))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.send(GET)
+        engine.desk.wait_for_turns(1)
+        engine.call(engine.desk.answer_all)
+        assert client.reply().status == 200
+    received = b"".join(peer.received for peer in upstream.peers)
+    assert re.findall(rb' nonce="(\w)"', received) == [b"b"]
+    assert len(engine.desk.acceptances) == 1
+
+
+@pytest.mark.parametrize("octets", [GET, CONNECT], ids=["get", "connect"])
+def test_a_login_on_trial_goes_where_the_request_was_asked_for_it(
+    start: Start, script: Play, octets: bytes
+) -> None:
+    """Behind a balancer, each new connection may lead to a proxy that calls itself differently."""
+    method = octets.partition(b" ")[0]
+    found = ESTABLISHED if method == b"CONNECT" else OK
+    upstream = script(
+        answering(digest_of("a"), digest_of("b"), found), answering(digest_of("x", "other"))
+    )
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.send(octets)
+        engine.desk.wait_for_turns(1)
+        engine.call(engine.desk.answer_all)
+        assert client.reply(method).status == 200
+    (peer,) = upstream.peers
+    assert re.findall(rb' nonce="(\w)"', peer.received) == [b"b"]
+
+
+def test_a_login_is_not_signed_for_a_connection_that_asks_in_another_realm(
+    start: Start, script: Play
+) -> None:
+    upstream = script(answering(last(digest_of("a"))), answering(digest_of("b", "other"), OK))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.send(GET)
+        engine.desk.wait_for_turns(1)
+        engine.call(engine.desk.answer_all)
+        engine.desk.wait_for_turns(2)
+        assert b"Proxy-Authorization" not in b"".join(peer.received for peer in upstream.peers)
+        turn = engine.desk.turns[1]
+        assert turn.verdict is not None
+        assert turn.verdict.kind is VerdictKind.UNUSABLE
+        assert turn.challenges[0].realm == "other"
+
+
+class NonceFarm:
+    """Several Digest proxies that share a name. Connections lead to one after the other, and each
+    proxy refuses the nonces of the others like a wrong password.
+
+    Attributes:
+        heads: The number of its connection and the head of each request, in order.
+        bodies: The content of each request.
+        wrong: Whether no login is right.
+    """
+
+    def __init__(self, *, wrong: bool = False, is_for_head: bool = True) -> None:
+        self.heads: list[tuple[int, bytes]] = []
+        self.bodies: list[bytes] = []
+        self.wrong = wrong
+        self._is_for_head = is_for_head
+        self._connections = count()
+        self._nonces = count()
+
+    def play(self, peer: Peer) -> None:
+        number, mine = next(self._connections), set[bytes]()
+        while True:
+            head = peer.read_head()
+            length = re.search(rb"Content-Length: (\d+)", head)
+            self.heads.append((number, head))
+            self.bodies.append(peer.read(int(length[1])) if length else b"")
+            nonce = re.search(rb' nonce="(\w+)"', head)
+            is_right = nonce is not None and nonce[1] in mine and not self.wrong
+            if is_right or (head.startswith(b"HEAD") and not self._is_for_head):
+                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                continue
+            new = f"n{next(self._nonces)}"
+            mine.add(new.encode())
+            peer.send(digest_of(new))
+
+    @property
+    def methods(self) -> list[tuple[int, bytes]]:
+        """Return the number of its connection and the method of each request."""
+        return [(number, head.partition(b" ")[0]) for number, head in self.heads]
+
+    @property
+    def logins(self) -> int:
+        """Return how many requests carried a login."""
+        return sum(b"Proxy-Authorization" in head for _, head in self.heads)
+
+
+POST = post(URL, b"content")
+
+
+def send_on_trial(engine: Running, octets: bytes) -> int:
+    """Send a request, and have the desk give a login for it; return the status."""
+    with engine.connect() as client:
+        client.send(octets)
+        engine.desk.wait_for_turns(len(engine.desk.turns) + 1)
+        engine.call(engine.desk.answer_all)
+        return client.reply(b"POST").status
+
+
+@pytest.mark.parametrize("octets", [POST, post(URL, b"")], ids=["content", "no content"])
+def test_a_post_on_trial_carries_the_login_where_a_head_was_asked_for_it(
+    start: Start, script: Play, octets: bytes
+) -> None:
+    farm = NonceFarm()
+    engine = start(office(script(farm.play).port))
+    assert send_on_trial(engine, octets) == 200
+    # The first time, the second HEAD shows that the connection goes on behind a 407.
+    assert farm.methods == [(0, b"POST"), (1, b"HEAD"), (1, b"HEAD"), (1, b"POST")]
+    assert farm.logins == 1
+    content = octets.partition(b"\r\n\r\n")[2]
+    assert farm.bodies == [content, b"", b"", content]
+    assert len(engine.desk.acceptances) == 1
+
+
+def test_a_wrong_login_of_a_post_is_called_wrong_after_one_log_on(
+    start: Start, script: Play
+) -> None:
+    farm = NonceFarm(wrong=True)
+    engine = start(office(script(farm.play).port))
+    assert send_on_trial(engine, POST) == 503
+    assert farm.logins == 1
+    verdict = engine.desk.turns[-1].verdict
+    assert verdict is not None
+    assert verdict.kind is VerdictKind.REJECTED
+    # The upstream is known to keep connections open: a HEAD more is not sent.
+    assert send_on_trial(engine, POST) == 503
+    assert [method for _, method in farm.methods[4:]] == [b"POST", b"HEAD", b"POST"]
+
+
+def test_a_post_asks_itself_where_a_head_needs_no_login(start: Start, script: Play) -> None:
+    farm = NonceFarm(is_for_head=False)
+    engine = start(office(script(farm.play).port))
+    assert send_on_trial(engine, POST) == 503
+    assert [method for _, method in farm.methods] == [b"POST", b"HEAD", b"POST", b"POST"]
+    assert farm.logins == 1
+    verdict = engine.desk.turns[-1].verdict
+    assert verdict is not None
+    assert verdict.kind is VerdictKind.UNCLEAR
+
+
+def test_a_post_whose_nonce_another_proxy_has_given_out_goes_through(
+    start: Start, script: Play
+) -> None:
+    """The login was accepted before. What the first proxy refuses is no wrong password."""
+    farm = NonceFarm()
+    engine = start(office(script(farm.play).port))
+    assert send_on_trial(engine, POST) == 200
+    engine.call(engine.engine.forget_connections)
+    del farm.heads[:]
+    with engine.connect() as client:
+        client.send(POST)
+        assert client.reply(b"POST").status == 200
+    assert farm.methods == [(2, b"POST"), (3, b"HEAD"), (3, b"POST")]
+    assert len(engine.desk.turns) == 1
+
+
+def test_a_post_with_a_proved_login_is_one_request(start: Start, script: Play) -> None:
+    upstream = NonceFarm()
+    engine = start(office(script(upstream.play).port))
+    assert send_on_trial(engine, POST) == 200
+    del upstream.heads[:]
+    with engine.connect() as client:
+        client.send(POST)
+        assert client.reply(b"POST").status == 200
+    assert upstream.methods == [(1, b"POST")]
+
+
+class Listening(FakeDesk):
+    """A desk that lets the first request ask again without a login, at once or later."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        super().__init__(LOGIN, schemes=[Basic()])
+        self.at_once = at_once
+
+    def challenged(
+        self,
+        space: UpstreamId,
+        profile: Profile,
+        challenges: Sequence[Challenge],
+        waiter: PendingRequest,
+        tried: Credentials | None,
+        verdict: Verdict | None = None,
+    ) -> "asyncio.Future[Credentials | Refusal | None]":
+        is_first = not self.turns
+        self.login = None if is_first else LOGIN
+        future = super().challenged(space, profile, challenges, waiter, tried, verdict)
+        if is_first and self.at_once:
+            future.set_result(None)
+        return future
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("octets", [GET, CONNECT], ids=["get", "connect"])
+def test_a_request_is_sent_again_without_a_login_when_the_desk_wants_to_hear_more(
+    start: Start, script: Play, octets: bytes, at_once: bool
+) -> None:
+    method = octets.partition(b" ")[0]
+    found = ESTABLISHED if method == b"CONNECT" else OK
+    upstream = script(answering(BASIC), answering(BASIC, found))
+    desk = Listening(at_once=at_once)
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        client.send(octets)
+        if not at_once:
+            desk.wait_for_turns(1)
+            engine.call(lambda: desk.turns[0].future.set_result(None))
+        assert client.reply(method).status == 200
+    heads = [peer.received.count(b"Proxy-Authorization") for peer in upstream.peers]
+    assert heads == [0, 1]  # On a new connection: the first one may be in the middle of something.
+    assert [peer.received.count(method) for peer in upstream.peers] == [1, 2]
+    assert [turn.tried for turn in desk.turns] == [None, None]
+
+
+def test_a_wrong_password_costs_one_failed_log_on_by_digest(start: Start, script: Play) -> None:
+    upstream = script(answering(digest_of("a")), answering(digest_of("b"), digest_of("d")))
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.send(GET)
+        engine.desk.wait_for_turns(1)
+        engine.call(engine.desk.answer_all)
+        assert client.reply().status == 503
+    received = b"".join(peer.received for peer in upstream.peers)
+    assert received.count(b"Proxy-Authorization") == 1
+
+
+def test_an_old_nonce_is_not_used_with_a_login_that_was_not_proved_lately(
+    start: Start, script: Play
+) -> None:
+    """If the password was changed, the old nonce and the new one would cost a log-on each."""
+    upstream = script(answering(digest_of("a"), OK, digest_of("b"), digest_of("c")))
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    desk.doubts_all = True
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        client.send(GET)
+        engine.desk.wait_for_turns(2)
+        engine.call(engine.desk.refuse_all)
+        assert client.reply().status == 503
+    (peer,) = upstream.peers
+    heads = peer.received.split(b"\r\n\r\n")[:-1]
+    assert [b'nonce="a"' in head for head in heads] == [False, True, False, False]
+    assert [b'nonce="b"' in head for head in heads] == [False, False, False, True]
+
+
+def test_a_request_that_is_not_asked_for_a_login_waits_for_no_turn(
+    start: Start, script: Play
+) -> None:
+    upstream = script(answering(digest_of("a"), OK, OK))
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    desk.doubts_all = desk.is_under_way = True
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        engine.call(lambda: setattr(desk, "is_under_way", True))
+        assert client.ask(GET).status == 200
+    assert desk.departures == 0
+
+
+def test_a_ticket_that_is_missing_is_told_with_what_the_proxy_offers(
+    start: Start, script: Play
+) -> None:
+    upstream = script(answering(challenge("NTLM", 'Basic realm="corp"')))
+    engine = start(office(upstream.port), desk_with(ScriptedScheme((NO_TICKET,)), knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    (turn,) = engine.desk.turns
+    assert (turn.verdict, [one.scheme for one in turn.challenges]) == (NO_TICKET, ["ntlm", "basic"])
+
+
+def test_without_a_ticket_what_needs_none_goes_through(start: Start, script: Play) -> None:
+    upstream = script(answering(OK))
+    engine = start(office(upstream.port), desk_with(ScriptedScheme((NO_TICKET,)), knows_it=True))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    assert not engine.desk.turns
+
+
+# --- steps that take their time ---
+
+
+class Server:
+    """A sign-in server that answers when it is told to."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.is_asked = Event()
+        self._may_answer = Event()
+        stack.callback(self._may_answer.set)
+
+    def scheme(self) -> ScriptedScheme:
+        return ScriptedScheme((TYPE_1, TYPE_3, REJECTED), blocks=True, before=self._wait)
+
+    def answer(self) -> None:
+        self._may_answer.set()
+
+    def _wait(self) -> None:
+        self.is_asked.set()
+        self._may_answer.wait()
+
+
+def test_nobody_waits_for_a_sign_in_server_but_who_needs_it(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    upstream, server = bind(), Server(stack)
+    engine = start(office(upstream.port), desk_with(server.scheme()))
+    engine.signs.direct.add("127.0.0.1")
+    elsewhere = stack.enter_context(Scripted(answering(OK)))
+    with engine.connect() as client, engine.connect() as other:
+        client.send(GET)
+        assert server.is_asked.wait(10)
+        assert other.ask(get(b"http://127.0.0.1:%d/" % elsewhere.port)).status == 200
+        server.answer()
+        assert client.reply().status == 200
+
+
+def test_a_client_that_leaves_meanwhile_leaves_nothing_behind(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    upstream, server = bind(), Server(stack)
+    engine = start(office(upstream.port), desk_with(server.scheme()))
+    with engine.connect() as client:
+        client.send(GET)
+        assert server.is_asked.wait(10)
+    engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
+    assert engine.desk.spent == [False]
+
+
+def test_a_sign_in_server_that_is_silent_is_no_rejection(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    upstream, server = bind(), Server(stack)
+    desk = desk_with(server.scheme())
+    engine = start(office(upstream.port), desk, EngineLimits(step_s=0.1))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 503
+    verdict = engine.desk.turns[-1].verdict
+    assert verdict is not None
+    assert verdict.kind is VerdictKind.UNUSABLE
+
+
+def test_more_steps_than_threads_are_taken_one_after_the_other(
+    start: Start, bind: Bind, stack: ExitStack
+) -> None:
+    upstream, server = bind(), Server(stack)
+    engine = start(office(upstream.port), desk_with(server.scheme()))
+    clients = [stack.enter_context(engine.connect()) for _ in range(3 * AT_ONCE)]
+    for client in clients:
+        client.send(GET)
+    upstream.wait_for(len(clients))
+    server.answer()
+    assert [client.reply().status for client in clients] == [200] * len(clients)
+
+
+# --- each request its own credentials ---
+
+
+def test_credentials_that_do_not_repeat_are_made_for_each_request(
+    start: Start, script: Play
+) -> None:
+    upstream = script(answering(challenge("NTLM"), OK))
+    scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
+    with start(office(upstream.port), desk_with(scheme)).connect() as client:
+        for _ in range(4):
+            assert client.ask(GET).status == 200
+    assert len(scheme.handshakes) == 4
+    assert [one.learnt for one in scheme.handshakes] == [1] * 4
+
+
+def test_a_scheme_is_told_the_challenges_that_it_answers(start: Start, script: Play) -> None:
+    upstream = script(answering(challenge("NTLM a"), challenge("NTLM b"), OK))
+    steps = (Leg(b"NTLM eA=="), Leg(b"NTLM eQ=="), REJECTED)
+    scheme = ScriptedScheme(steps, binds_connection=False)
+    with start(office(upstream.port), desk_with(scheme)).connect() as client:
+        assert client.ask(GET).status == 200
+    (handshake,) = scheme.handshakes
+    assert [[one.token68 for one in told] for told in handshake.told] == [["a"], ["b"]]
+
+
+def test_the_whole_proxy_is_one_protection_space_r_110(start: Start, script: Play) -> None:
+    """One 407 is enough for all sites, programs and connections; the nonce goes on counting."""
+    upstream = script(answering(challenge('Digest realm="c", nonce="n", qop="auth"'), OK))
+    engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
+    for number in range(3):
+        with engine.connect() as client:
+            assert client.ask(get(b"http://site%d.test/" % number)).status == 200
+        engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    received = b"".join(peer.received for peer in upstream.peers).decode()
+    assert re.findall(r' nonce="(\w+)"', received) == ["n"] * 3
+    assert re.findall(r"nc=(\w+)", received) == ["00000001", "00000002", "00000003"]
+    assert len(engine.desk.turns) == 1
+
+
+NEEDS_CONTENT = challenge('Digest realm="c", nonce="n", qop="auth-int"')
+
+
+def take_signed_content(peer: Peer) -> None:
+    """Let through who has signed five octets of content, and answer with them."""
+    while True:
+        head = peer.read_head()
+        if b"Proxy-Authorization: Digest" in head:
+            # What was waited for goes out in one piece.
+            content = peer.read(15)[3:8] if b"chunked" in head else peer.read(5)
+            is_right = f'response="{signature(head, content)}"'.encode() in head
+            peer.send(OK if is_right else NEEDS_CONTENT)
+        else:
+            peer.send(NEEDS_CONTENT)
+
+
+def signature(head: bytes, content: bytes) -> str:
+    """Return what signs a POST of ours with this content (RFC 7616, section 3.4.1)."""
+
+    def h(*parts: str) -> str:
+        return md5(":".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+    params = dict(re.findall(r'(\w+)="?([^",\s]*)', head.decode()))
+    ha1 = h(LOGIN.user, "c", LOGIN.password)
+    ha2 = h("POST", URL.decode(), h(content.decode()))
+    return h(ha1, "n", params["nc"], params["cnonce"], "auth-int", ha2)
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize("expects", [False, True], ids=["", "100"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_content_that_is_to_be_signed_is_waited_for(
+    start: Start, script: Play, is_known: bool, expects: bool, chunked: bool
+) -> None:
+    upstream = script(take_signed_content)
+    engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 5"
+    fields = (framing, *([b"Expect: 100-continue"] if expects else []))
+    pieces = (b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\n\r\n") if chunked else (b"he", b"llo")
+    with engine.connect() as client:
+        if is_known:
+            client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"first")
+            assert client.reply(b"POST").status == 200
+        turns = len(engine.desk.turns)
+        client.send(get(URL, *fields, method=b"POST"))
+        if not is_known:
+            engine.desk.wait_for_turns(turns + 1)
+        while expects and b" 100 Continue" not in client.octets:
+            assert client.more()
+        for piece in pieces:
+            client.send(piece)
+        assert client.reply(b"POST").status == 200
+    assert [turn.verdict for turn in engine.desk.turns] == [None]
+
+
+def test_an_upstream_that_leaves_meanwhile_holds_up_nobody(
+    start: Start, script: Play, recorder: Recorder
+) -> None:
+    """The idle connection that was taken for the request ends while its content is waited for."""
+    upstream = script(take_signed_content)
+    engine = start(office(upstream.port), FakeDesk(LOGIN, schemes=(Digest(os.urandom),)))
+    with engine.connect() as client:
+        assert client.ask(post(URL, b"first"), b"POST").status == 200
+    engine.until(lambda: not engine.engine.executor.works, "the end of the client")
+    with engine.connect() as client, engine.connect() as other:
+        client.send(get(URL, b"Content-Length: 5", method=b"POST"))
+        engine.until(lambda: not any(engine.engine.pool._idle.values()), "the connection's use")
+        before = len(upstream.peers)
+        for peer in upstream.peers:
+            with suppress(OSError):  # One that has ended already.
+                peer.half_close()
+        engine.signs.profile = office(recorder.port)
+        assert other.ask(GET).status == 200
+        client.send(b"hello")
+        assert client.reply(b"POST").status == 200
+    assert len(upstream.peers) == before + 1
+
+
+def test_content_that_is_to_be_signed_and_does_not_come_is_a_408(
+    start: Start, script: Play
+) -> None:
+    upstream = script(take_signed_content)
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    limits = replace(EngineLimits(), body_s=0.2)
+    with start(office(upstream.port), desk, limits=limits).connect() as client:
+        client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
+        assert client.reply(b"POST").status == 408
+    assert desk.spent == [False]
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
+def test_malformed_content_that_is_to_be_signed_is_a_400(
+    start: Start, script: Play, is_known: bool
+) -> None:
+    upstream = script(take_signed_content)
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        if is_known:
+            assert client.ask(post(URL, b"first"), b"POST").status == 200
+        octets = get(URL, b"Transfer-Encoding: chunked", method=b"POST")
+        client.send(octets + b"2\r\nhe\r\nnonsense\r\n" + GET)
+        reply = client.reply(b"POST")
+        assert reply.status == 400
+        assert b"a chunk size is malformed" in reply.body
+        assert client.take_all() == b""  # What follows is content, and no request.
+    assert not desk.doubts or desk.spent == [False]
+    received = b"".join(peer.received for peer in upstream.peers)
+    assert b"GET " not in received
+
+
+def test_a_slow_sign_in_server_is_not_limited_by_the_last_answers_time(
+    start: Start, script: Play
+) -> None:
+    closing = challenge("Negotiate").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    upstream = script(answering(challenge("Negotiate"), closing), answering(OK))
+    legs = (Leg(b"Negotiate eA=="), Leg(b"Negotiate eQ=="), REJECTED)
+    scheme = ScriptedScheme(legs, name="negotiate", binds_connection=False, blocks=True)
+    steps, goes_on = [0], Event()
+
+    def wait_at_the_second_step() -> None:
+        steps[0] += 1
+        if steps[0] == 2:
+            goes_on.wait(20)
+
+    scheme.before = wait_at_the_second_step
+    limits = replace(EngineLimits(), upstream_head_s=0.1)
+    engine = start(office(upstream.port), desk_with(scheme), limits)
+    with engine.connect() as client:
+        client.send(GET)
+        engine.until(lambda: steps[0] == 2, "the second step")
+        sweeps = engine.call(lambda: engine.loop.time()) + 2.5
+        engine.until(lambda: engine.loop.time() > sweeps, "two sweeps of the executor")
+        goes_on.set()
+        assert client.reply().status == 200
+
+
+def test_a_login_that_was_refused_while_a_connection_was_made_is_not_sent(
+    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another request has come back with it meanwhile: this one would be a second log-on."""
+    goes_on, looked_up = Event(), list[str]()
+    real = Resolver.look_up
+
+    async def look_up(
+        self: Resolver, host: str, port: int, pause: Pause, limit_s: float
+    ) -> tuple[Address, ...]:
+        looked_up.append(host)
+        while len(looked_up) == 2 and not goes_on.is_set():
+            await pause(IoWait({}, timeout=0.01))
+        return await real(self, host, port, pause, limit_s)
+
+    monkeypatch.setattr(Resolver, "look_up", look_up)
+    last = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    asks = challenge('Basic realm="r"')
+    upstream = script(answering(asks, last), answering(asks))
+    desk = FakeDesk(LOGIN)
+    engine = start(office(upstream.port, host="localhost"), desk)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        engine.until(lambda: not any(engine.engine.pool._idle.values()), "no idle connection")
+        engine.call(engine.engine.dialler.forget)
+        client.send(get(b"http://other.test/"))
+        engine.until(lambda: len(looked_up) == 2, "the second connection")
+        engine.call(desk.forget_login)
+        goes_on.set()
+        desk.wait_for_turns(2)
+        engine.call(desk.refuse_all)
+        assert client.reply().status == 503
+    assert b"Proxy-Authorization" not in upstream.peers[-1].received
+    assert [turn.tried for turn in desk.turns] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "status"),
+    [
+        (b"zz\r\nhello\r\n0\r\n\r\n", 400),
+        (b"5\r\nhelloX\r\n0\r\n\r\n", 400),
+        (b"-5\r\nhello\r\n0\r\n\r\n", 400),
+        (b"5\r\nhello\r\n0\r\nno trailer\r\n\r\n", 400),
+        (b"ffffffffffffffffff\r\n", 400),
+    ],
+)
+@pytest.mark.parametrize("is_known", [False, True], ids=["first", "again"])
+def test_malformed_content_that_is_to_be_signed_is_told_so_and_not_sent(
+    start: Start, script: Play, chunks: bytes, status: int, is_known: bool
+) -> None:
+    upstream = script(take_signed_content)
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        if is_known:
+            client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"first")
+            assert client.reply(b"POST").status == 200
+        turns = len(desk.turns)
+        client.send(get(URL, b"Transfer-Encoding: chunked", method=b"POST"))
+        if not is_known:
+            desk.wait_for_turns(turns + 1)
+        client.send(chunks)
+        assert client.reply(b"POST").status == status
+        assert not client.more()
+    assert b"hello" not in b"".join(peer.received for peer in upstream.peers)
+    assert not any(desk.spent)
+
+
+def test_a_client_that_leaves_in_the_middle_of_content_to_be_signed_costs_nothing(
+    start: Start, script: Play
+) -> None:
+    upstream = script(take_signed_content)
+    desk = FakeDesk(LOGIN, schemes=(Digest(os.urandom),))
+    engine = start(office(upstream.port), desk)
+    with engine.connect() as client:
+        client.send(get(URL, b"Content-Length: 5", method=b"POST") + b"he")
+        desk.wait_for_turns(1)
+    engine.until(lambda: not engine.engine.executor.works, "the end of the connection")
+    assert not any(desk.spent)
+
+
+@pytest.mark.parametrize(
+    ("request_octets", "signed"),
+    [
+        (GET, (b"GET", URL, b"")),
+        (CONNECT, (b"CONNECT", b"origin.test:443", b"")),
+        (post(URL, b"content"), (b"POST", URL, b"content")),
+    ],
+    ids=["get", "connect", "post"],
+)
+def test_what_is_signed_is_what_is_sent_r_103(
+    start: Start, script: Play, request_octets: bytes, signed: tuple[bytes, ...]
+) -> None:
+    method = request_octets.split(b" ")[0]
+    final = ESTABLISHED if method == b"CONNECT" else OK
+
+    def play(peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            peer.read(7 if b"Content-Length: 7" in head else 0)
+            peer.send(final if b"NTLM eA==" in head else challenge("NTLM"))
+
+    scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
+    with start(office(script(play).port), desk_with(scheme)).connect() as client:
+        client.send(request_octets)
+        assert client.reply(method).status == 200
+    request = scheme.handshakes[0].request
+    assert (request.method, request.target, request.body) == signed
+
+
+def test_a_sign_in_over_tls_is_bound_to_the_certificate_r_127(
+    start: Start, script: Play, stack: ExitStack, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    certificate = authority.issue("localhost")
+    upstream = stack.enter_context(
+        Scripted(answering(challenge("NTLM"), OK), tls=certificate.context())
+    )
+    scheme = ScriptedScheme((Leg(b"NTLM eA=="), REJECTED), binds_connection=False)
+    profile = Profile(
+        "office",
+        "Office",
+        Upstream("localhost", upstream.port, ProxyScheme.HTTPS),
+        ca_file=str(authority.pem),
+    )
+    with start(profile, desk_with(scheme)).connect() as client:
+        assert client.ask(GET).status == 200
+    assert len(scheme.handshakes[0].request.end_point) == sha256().digest_size
+
+
+# --- a password that was right yesterday ---
+
+
+class Changed:
+    """An upstream of Basic where the password was changed; it answers when it is told to.
+
+    Attributes:
+        carried: How many requests came with the old one.
+        may_answer: Lets it answer them.
+    """
+
+    def __init__(self, stack: ExitStack, *, is_right: bool = False) -> None:
+        self.carried: list[bytes] = []
+        self.may_answer = Event()
+        self.came = Event()
+        self._is_right = is_right
+        stack.callback(self.may_answer.set)
+
+    def play(self, peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            if b"Proxy-Authorization" in head:
+                self.carried.append(head)
+                self.came.set()
+                self.may_answer.wait()
+                peer.send(OK if self._is_right else BASIC)
+            else:
+                peer.send(BASIC)
+
+
+def test_a_password_that_was_changed_costs_one_failed_log_on(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """T14: however many programs wake up with it at once."""
+    upstream, count = Changed(stack), 30
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    clients = [stack.enter_context(engine.connect()) for _ in range(count)]
+    for client in clients:
+        client.send(GET)
+    assert upstream.came.wait(10)
+    engine.call(engine.desk.forget_login)
+    upstream.may_answer.set()
+    engine.desk.wait_for_turns(count)
+    engine.call(engine.desk.refuse_all)
+    assert [client.reply().status for client in clients] == [503] * count
+    assert len(upstream.carried) == 1
+
+
+def test_a_password_that_is_still_right_lets_all_go_on(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream = Changed(stack, is_right=True)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    clients = [stack.enter_context(engine.connect()) for _ in range(10)]
+    for client in clients:
+        client.send(GET)
+    assert upstream.came.wait(10)
+    upstream.may_answer.set()
+    assert [client.reply().status for client in clients] == [200] * 10
+    assert len(engine.desk.acceptances) == 1
+
+
+def test_nobody_waits_for_long_behind_an_answer_that_takes_its_time(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """The desk lets one more go after a while, see trayproxy.desk.machine.pacing."""
+    upstream = Changed(stack, is_right=True)
+    engine = start(
+        office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
+    )
+    with engine.connect() as slow, engine.connect() as other:
+        slow.send(GET)
+        assert upstream.came.wait(10)
+        other.send(GET)
+        engine.desk.wait_for_departures(2)
+        engine.call(engine.desk.let_one_more_go)
+        assert other.reply().status == 200
+        upstream.may_answer.set()
+        assert slow.reply().status == 200
+
+
+def test_who_went_first_and_left_makes_room_for_the_next(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream = Changed(stack, is_right=True)
+    engine = start(
+        office(script(upstream.play, answering(OK)).port), FakeDesk(LOGIN, knows_it=True)
+    )
+    with engine.connect() as other:
+        with engine.connect() as first:
+            first.send(get(URL, b"X: first"))
+            assert upstream.came.wait(10)
+            other.send(GET)
+            first.reset()
+        assert other.reply().status == 200
+        upstream.may_answer.set()
+
+
+# --- refusals that are read over ---
+
+
+def refusal(body: bytes, *lines: bytes) -> bytes:
+    head = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=corp\r\n"
+    return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
+
+
+@pytest.mark.parametrize("length", [0, 200_000, 256 << 10])
+def test_a_refusal_that_is_read_over_leaves_its_connection_r_084(
+    start: Start, script: Play, length: int
+) -> None:
+    body = b"x" * length
+    upstream = script(answering(refusal(body, b"Content-Length: %d" % len(body)), OK))
+    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+        assert client.ask(GET).status == 200
+    assert len(upstream.peers) == 1
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        refusal(b"x" * 600_000, b"Content-Length: 600000"),
+        refusal(b"x", b"Content-Length: 2"),
+        refusal(b"", b"Transfer-Encoding: chunked"),
+        refusal(b"xx", b"Content-Length: 1"),
+    ],
+    ids=["too long", "too slow", "without an end", "with something behind it"],
+)
+def test_a_refusal_that_is_no_short_matter_is_left_alone_r_084(
+    start: Start, script: Play, octets: bytes
+) -> None:
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(octets)
+        peer.read_all()
+
+    upstream = script(refuse, answering(OK))
+    limits = EngineLimits(refusal_s=0.2)
+    with start(office(upstream.port), FakeDesk(LOGIN), limits).connect() as client:
+        assert client.ask(GET).status == 200
+    assert len(upstream.peers) == 2
+
+
+def test_a_short_matter_is_a_quarter_of_a_mebibyte_in_two_seconds_r_084() -> None:
+    assert (EngineLimits().drain_octets, EngineLimits().refusal_s) == (256 << 10, 2.0)
+
+
+def test_a_connection_is_not_held_while_a_person_types(start: Start, script: Play) -> None:
+    upstream = script(answering(BASIC))
+    engine = start(office(upstream.port))
+    with engine.connect() as first, engine.connect() as second:
+        for number, client in enumerate((first, second), 1):
+            client.send(GET)
+            engine.desk.wait_for_turns(number)
+        assert len(upstream.peers) == 1
+        engine.call(engine.desk.refuse_all)
+
+
+LARGE = 8 << 20
+
+
+def cut_upload(peer: Peer) -> None:
+    """Cut an upload off, so rudely that a 407 would be lost."""
+    peer.read_head()
+    peer.read(1)
+    peer.reset()
+
+
+def ask_before_upload(peer: Peer) -> None:
+    assert b"Expect: 100-continue" in peer.read_head()
+    peer.send(BASIC)
+    peer.read_all()
+
+
+def take_upload(peer: Peer) -> None:
+    while True:
+        head = peer.read_head()
+        if b"Expect" in head:
+            peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        peer.read(LARGE)
+        peer.send(OK)
+
+
+def upload(client: Client, method: bytes) -> tuple[int, tuple[int, ...]]:
+    client.try_to_send(get(URL, b"Content-Length: %d" % LARGE, method=method))
+    client.try_to_send(*octets(LARGE))
+    reply = client.reply(method)
+    return reply.status, reply.interim
+
+
+def test_an_upload_that_is_cut_off_is_asked_about_first(start: Start, script: Play) -> None:
+    """PUT is idempotent (RFC 9110, section 9.2.2), so it may be sent again."""
+    upstream = script(cut_upload, ask_before_upload, take_upload)
+    engine = start(office(upstream.port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        assert upload(client, b"PUT") == (200, ())
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PATCH"])
+@pytest.mark.parametrize("is_known", [False, True], ids=["bare", "with a login"])
+def test_a_post_that_is_cut_off_is_not_sent_again_r_073(
+    start: Start, script: Play, method: bytes, is_known: bool
+) -> None:
+    """What a client sends after it is asked about first."""
+    upstream = script(cut_upload, take_upload if is_known else ask_before_upload, take_upload)
+    engine = start(office(upstream.port), FakeDesk(LOGIN, knows_it=is_known))
+    with engine.connect() as client:
+        assert upload(client, method)[0] == 502
+    assert len(upstream.peers) == 1
+    with engine.connect() as client:
+        assert upload(client, method) == (200, ())
+
+
+def test_a_proxy_that_knows_no_expectation_gets_the_upload_without(
+    start: Start, script: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trayproxy.engine.forward.forwarder.KEPT_AT_MOST", 1000)
+
+    def refuse(peer: Peer) -> None:
+        assert b"Expect: 100-continue" in peer.read_head()
+        peer.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
+        peer.read_all()
+
+    def take(peer: Peer) -> None:
+        assert b"Expect" not in peer.read_head()
+        peer.read(length)
+        peer.send(OK)
+        peer.read_all()
+
+    length = 1001
+    upstream = script(refuse, take)
+    with start(office(upstream.port), FakeDesk(LOGIN)).connect() as client:
+        client.send(get(URL, b"Content-Length: %d" % length, method=b"POST"), *octets(length))
+        assert client.reply(b"POST").status == 200
+
+
+# --- a 401 in place of a 407 ---
+
+WRONG = b"HTTP/1.0 401 Unauthorized\r\nServer: tiny/1\r\n%bConnection: close\r\n\r\nno"
+OWN = b'WWW-Authenticate: Basic realm="tiny"\r\n'
+
+
+def tiny(answer: bytes, server: bytes = b"Server: tiny/1\r\n") -> Callable[[Peer], None]:
+    """Ask like tinyproxy, and answer a login like that."""
+
+    def play(peer: Peer) -> None:
+        head = peer.read_head()
+        if b"Proxy-Authorization" in head:
+            peer.send(answer)
+        else:
+            line = b'Proxy-Authenticate: Basic realm="tiny"\r\n'
+            peer.send(b"HTTP/1.0 407 Auth\r\n" + server + line + b"Connection: close\r\n\r\nno")
+        peer.half_close()
+
+    return play
+
+
+@pytest.mark.parametrize("request_octets", [GET, CONNECT], ids=["get", "connect"])
+def test_the_401_of_a_proxy_is_a_rejection(
+    start: Start, script: Play, request_octets: bytes
+) -> None:
+    engine = start(office(script(tiny(WRONG % OWN)).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        client.send(request_octets)
+        assert client.reply(request_octets.split(b" ")[0]).status == 503
+    assert [turn.verdict and turn.verdict.kind for turn in engine.desk.turns] == [
+        None,
+        VerdictKind.REJECTED,
+    ]
+    assert not engine.desk.acceptances
+
+
+@pytest.mark.parametrize(
+    ("answer", "server", "is_doubtful"),
+    [
+        (WRONG % (b"Via: 1.1 tiny\r\n" + OWN), b"Server: tiny/1\r\n", False),
+        (WRONG % b'WWW-Authenticate: Basic realm="site"\r\n', b"Server: tiny/1\r\n", False),
+        (WRONG % b"", b"Server: tiny/1\r\n", True),
+        (WRONG % OWN, b"Server: other\r\n", False),
+        (WRONG % OWN, b"", False),
+    ],
+    ids=["passed on", "another realm", "without a challenge", "another server", "unknown server"],
+)
+def test_the_401_of_a_site_reaches_its_client(
+    start: Start, script: Play, answer: bytes, server: bytes, is_doubtful: bool
+) -> None:
+    engine = start(office(script(tiny(answer, server)).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 401
+    assert engine.desk.open == [("origin.test:80", is_doubtful)]
+    assert engine.desk.acceptances == []
+
+
+def test_a_401_to_connect_that_names_no_challenge_is_no_rejection(
+    start: Start, script: Play
+) -> None:
+    engine = start(office(script(tiny(WRONG % b"")).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        client.send(CONNECT)
+        assert client.reply(b"CONNECT").status == 401
+    assert engine.desk.open == [("origin.test:443", True)]
+
+
+def test_a_401_without_a_login_is_a_sites(start: Start, script: Play) -> None:
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(WRONG % OWN)
+        peer.half_close()
+
+    engine = start(office(script(refuse).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        assert client.ask(GET).status == 401
+    assert not engine.desk.turns
+
+
+# --- clients while they are parked ---
+
+
+def parked(engine: Running, *parts: bytes, finish: bool = False) -> Client:
+    client = engine.connect()
+    client.send(*parts)
+    if finish:
+        client.finish()
+    engine.desk.wait_for_turns(1)
+    return client
+
+
+def test_a_parked_upload_notices_that_its_client_leaves(start: Start, script: Play) -> None:
+    """Its inbox is full, so that nobody reads what would say so."""
+
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(BASIC)
+        peer.read_all()
+
+    engine = start(office(script(refuse).port), limits=EngineLimits(early_octets=1000))
+    head = get(URL, b"Content-Length: 10000000", method=b"POST")
+    client = parked(engine, head, b"x" * 500_000)
+    client.close()
+    engine.until(lambda: engine.desk.turns[0].future.cancelled(), "the end of the turn")
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_parked_client_that_only_ended_its_sending_still_waits(
+    start: Start, script: Play, when: str
+) -> None:
+    engine = start(office(script(answering(BASIC), answering(OK)).port))
+    client = parked(engine, GET, finish=when == "before")
+    if when == "while":
+        client.finish()
+    engine.call(lambda: None)
+    with client:
+        engine.call(engine.desk.answer_all)
+        assert client.reply().status == 200
+
+
+def test_a_client_that_left_before_the_refusal_is_not_parked_for_long(
+    start: Start, script: Play
+) -> None:
+    gone = Event()
+
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        gone.wait(10)
+        peer.send(BASIC)
+        peer.read_all()
+
+    upstream = script(refuse)
+    engine = start(office(upstream.port))
+    with engine.connect() as client:
+        client.send(GET)
+        upstream.peer(1).wait_for(b"\r\n\r\n")
+    gone.set()
+    engine.desk.wait_for_turns(1)
+    engine.until(lambda: engine.desk.turns[0].future.cancelled(), "the end of the turn")
+
+
+def test_content_that_comes_by_the_octet_is_not_waited_for(start: Start, script: Play) -> None:
+    def read(peer: Peer) -> None:
+        peer.read_all()
+
+    engine = start(office(script(read).port), limits=EngineLimits(body_s=1.0))
+    with engine.connect() as client:
+        client.send(get(URL, b"Content-Length: 1000", method=b"POST"))
+        begun = monotonic()
+        client.socket.settimeout(0.1)
+        while True:
+            client.try_to_send(b"x")
+            try:
+                if not client.more() or b"408" in client.octets:
+                    break
+            except TimeoutError:
+                assert monotonic() - begun < 8
+    assert client.octets.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("knows_it", [True, False], ids=["known", "on trial"])
+def test_a_next_hop_that_says_nothing_to_a_login_is_told(
+    start: Start, script: Play, stack: ExitStack, knows_it: bool
+) -> None:
+    """Some say nothing to a wrong password. Nobody else should send it meanwhile, see turns."""
+    upstream = Changed(stack)
+    desk = FakeDesk(LOGIN, knows_it=knows_it)
+    engine = start(office(script(upstream.play).port), desk, limits=EngineLimits(mute_s=0.1))
+    with engine.connect() as client:
+        client.send(GET)
+        assert upstream.came.wait(10)
+        engine.until(lambda: bool(desk.overdues), "that it is told")
+        upstream.may_answer.set()
+        client.reply()
+    assert len(desk.overdues) == 1
+
+
+def leave_just_before(engine: Running, client: Client, serve: Callable[[], None]) -> None:
+    """Serve a request at the desk after its client has left, and before the engine knows of that.
+
+    uvloop looks at its sockets before it calls back those who wait for what was served.
+    """
+
+    def leave() -> None:
+        client.reset()
+        serve()
+
+    engine.call(leave)
+
+
+def test_a_login_that_was_served_to_a_client_that_had_left_is_handed_back(
+    start: Start, script: Play
+) -> None:
+    """Otherwise all others wait for a verdict that never comes."""
+    engine = start(office(script(answering(BASIC)).port))
+    client = parked(engine, GET)
+    leave_just_before(engine, client, lambda: engine.desk.answer_all(flight=1))
+    engine.until(lambda: bool(engine.desk.doubts), "that the desk has the login back")
+    assert (len(engine.desk.doubts), engine.desk.spent) == (1, [False])
+
+
+def test_a_login_that_was_let_go_for_a_client_that_had_left_is_handed_back(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream = Changed(stack)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN, knows_it=True))
+    with engine.connect() as first, engine.connect() as second:
+        first.send(GET)
+        assert upstream.came.wait(10)
+        second.send(GET)
+        engine.desk.wait_for_departures(2)
+        leave_just_before(engine, second, engine.desk.let_one_more_go)
+        engine.until(lambda: bool(engine.desk.doubts), "that the desk has the login back")
+        assert engine.desk.spent == [False]
+        upstream.may_answer.set()
+    assert len(upstream.carried) == 1
+
+
+def test_a_verdict_is_read_although_the_client_has_left(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """T14: otherwise the login would be sent once more to find out."""
+    upstream = Changed(stack)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        client.send(GET)
+        assert upstream.came.wait(10)
+        client.reset()
+    upstream.may_answer.set()
+    engine.desk.wait_for_turns(2)
+    (_, turn) = engine.desk.turns
+    assert turn.tried is not None
+    assert turn.verdict is not None
+    assert turn.verdict.kind is VerdictKind.REJECTED
+    assert engine.desk.doubts == []
+    assert len(upstream.carried) == 1
+
+
+def test_a_verdict_on_a_handshake_is_read_although_the_client_has_left(
+    start: Start, bind: Bind
+) -> None:
+    """As NTLM does it: the last message is the one that may cost a log-on."""
+    came, may_answer = Event(), Event()
+
+    def hold(head: object, message: str) -> None:
+        if message == "type 3":
+            came.set()
+            may_answer.wait()
+
+    upstream = bind(rejects=True, holds=hold)
+    engine = start(office(upstream.port), desk_with())
+    try:
+        with engine.connect() as client:
+            client.send(GET)
+            assert came.wait(10)
+            client.reset()
+    finally:
+        may_answer.set()
+    engine.desk.wait_for_turns(2)
+    (_, turn) = engine.desk.turns
+    assert turn.verdict is not None
+    assert turn.verdict.kind is VerdictKind.REJECTED
+    assert engine.desk.doubts == []
+    assert [message for _, _, message in upstream.told].count("type 3") == 1
+
+
+class ClosingBehind407:
+    """An upstream of Digest that closes with each 407. It answers a login when it is told to.
+
+    Attributes:
+        came: A login has come.
+        may_answer: Lets it answer the login.
+    """
+
+    def __init__(self, stack: ExitStack, answer: bytes) -> None:
+        self.came, self.may_answer = Event(), Event()
+        self._answer = answer
+        self._nonces = count()
+        stack.callback(self.may_answer.set)
+
+    def play(self, peer: Peer) -> None:
+        if b"Proxy-Authorization" in peer.read_head():
+            self.came.set()
+            self.may_answer.wait()
+            peer.send(self._answer)
+        else:
+            peer.send(last(digest_of(f"n{next(self._nonces)}")))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (digest_of("other"), VerdictKind.UNCLEAR),
+        (
+            challenge('Digest realm="c", nonce="other", qop="auth", stale=false'),
+            VerdictKind.REJECTED,
+        ),
+    ],
+    ids=["unclear", "clear"],
+)
+def test_a_late_refusal_by_digest_is_judged_like_one_that_is_waited_for(
+    start: Start, script: Play, stack: ExitStack, refusal: bytes, kind: VerdictKind
+) -> None:
+    upstream = ClosingBehind407(stack, refusal)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        client.send(GET)
+        assert upstream.came.wait(10)
+        client.reset()
+    upstream.may_answer.set()
+    engine.desk.wait_for_turns(2)
+    verdict = engine.desk.turns[-1].verdict
+    assert verdict is not None
+    assert verdict.kind is kind
+
+
+def test_a_nonce_that_is_too_old_for_a_client_that_has_left_is_no_rejection(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    stale = challenge('Digest realm="c", nonce="other", qop="auth", stale=true')
+    upstream = ClosingBehind407(stack, stale)
+    engine = start(office(script(upstream.play).port), FakeDesk(LOGIN))
+    with engine.connect() as client:
+        client.send(GET)
+        assert upstream.came.wait(10)
+        client.reset()
+    upstream.may_answer.set()
+    engine.until(lambda: bool(engine.desk.doubts), "the verdict")
+    assert len(engine.desk.turns) == 1
+
+
+class FallingSilent(Changed):
+    """An upstream of Basic that accepts the first request with a login and no other one yet.
+
+    Attributes:
+        answers_b: It answers those to one site all the same.
+    """
+
+    answers_b = False
+
+    def play(self, peer: Peer) -> None:
+        while True:
+            head = peer.read_head()
+            if b"Proxy-Authorization" not in head:
+                peer.send(BASIC)
+                continue
+            self.carried.append(head)
+            if len(self.carried) > 1 and not (self.answers_b and b"b.test" in head):
+                self.came.set()
+                self.may_answer.wait()
+            peer.send(OK)
+
+
+def test_all_that_wait_at_a_silent_next_hop_are_told_together(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    """They carry a login that was proved moments ago, and needed no turn."""
+    upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
+    engine = start(office(script(upstream.play).port), desk, limits=EngineLimits(mute_s=0.1))
+    clients = [stack.enter_context(engine.connect()) for _ in range(4)]
+    assert clients[0].ask(GET).status == 200
+    for client in clients:
+        client.send(GET)
+    engine.until(lambda: len(clients) in desk.waited, "that all of them are told")
+    upstream.may_answer.set()
+    assert [client.reply().status for client in clients] == [200] * len(clients)
+
+
+def test_what_waits_for_a_slow_site_does_not_count_once_others_are_answered(
+    start: Start, script: Play, stack: ExitStack
+) -> None:
+    upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
+    upstream.answers_b = True
+    engine = start(office(script(upstream.play).port), desk, limits=EngineLimits(mute_s=0.1))
+    clients = [stack.enter_context(engine.connect()) for _ in range(4)]
+    assert clients[0].ask(GET).status == 200
+    for client in clients[1:]:
+        client.send(GET)
+    engine.until(lambda: len(upstream.carried) == len(clients), "that all are on their way")
+    assert clients[0].ask(get(b"http://b.test/")).status == 200
+    engine.until(lambda: desk.waited[-1:] == [1], "that one is told")
+    upstream.may_answer.set()
+
+
+@pytest.mark.parametrize("is_proved", [True, False], ids=["proved lately", "on its turn"])
+def test_a_verdict_that_does_not_come_is_told_soon_after_the_client_has_left(
+    start: Start, script: Play, stack: ExitStack, is_proved: bool
+) -> None:
+    upstream, desk = FallingSilent(stack), FakeDesk(LOGIN)
+    desk.doubts_all = not is_proved
+    limits = EngineLimits(mute_s=0.1, late_silence_s=0.2)
+    engine = start(office(script(upstream.play).port), desk, limits=limits)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+    with engine.connect() as client:
+        client.send(GET)
+        assert upstream.came.wait(10)
+        client.reset()
+    engine.until(lambda: bool(desk.doubts), "that no verdict has come")
+    assert desk.spent == [True]
+    assert desk.waited[:1] == [1]
+    upstream.may_answer.set()

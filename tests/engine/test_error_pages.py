@@ -1,0 +1,122 @@
+import re
+from dataclasses import replace
+
+import h11
+import pytest
+
+from tests.http.readers import h11_response, llhttp_response
+from trayproxy.engine import error_pages
+from trayproxy.engine.error_pages import (
+    ErrorPage,
+    quotable,
+    reason_phrase,
+    refused_request,
+    write_page,
+)
+
+PAGE = ErrorPage(
+    502,
+    "proxy.corp.example refused the connection",
+    "Something answers at this address, but not on port 3128.",
+    "connection_refused",
+    "TP-202",
+)
+ALL = [value for value in vars(error_pages).values() if isinstance(value, ErrorPage)]
+
+
+def written(page: ErrorPage, *, host: str = "www.test", with_body: bool = True) -> bytes:
+    return write_page(
+        page, address="127.0.0.1:3128", host=host, keep_alive=True, with_body=with_body
+    )
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.status))
+def test_every_page_is_an_answer_that_others_read(page: ErrorPage) -> None:
+    for read in (h11_response, llhttp_response):
+        reading = read(written(page))
+        assert reading.start[0] == b"%d" % page.status
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.status))
+def test_no_page_is_a_407(page: ErrorPage) -> None:
+    assert page.status != 407
+    assert b"proxy-authenticate" not in written(page).lower()
+
+
+def test_a_page_says_what_why_and_who() -> None:
+    body = h11_response(written(PAGE)).body.decode()
+    for text in (PAGE.title, PAGE.body, "127.0.0.1:3128", "not from www.test", "TP-202"):
+        assert text in body
+
+
+def test_the_reason_is_where_scripts_and_connect_clients_find_it() -> None:
+    reading = h11_response(written(PAGE))
+    status = dict(reading.fields)[b"proxy-status"]
+    assert status.startswith(b"TrayProxy; error=connection_refused;")
+    assert reading.start[1] == b"proxy.corp.example refused the connection (TP-202)"
+
+
+def test_what_a_page_shows_is_text_and_not_markup() -> None:
+    page = replace(PAGE, title="<b>", body='<script>"&')
+    body = h11_response(written(page, host="<i>")).body.decode()
+    for markup in ("<b>", "<script>", "<i>"):
+        assert markup not in body
+    assert "&lt;script&gt;" in body
+
+
+@pytest.mark.parametrize(
+    "text", ['say "no"', "back\\slash", "line\r\nX-Injected: 1", "tab\t", "caf\xe9", "“quoted”"]
+)
+def test_no_text_breaks_out_of_the_head(text: str) -> None:
+    octets = written(replace(PAGE, title=text))
+    fields = dict(h11_response(octets).fields)
+    assert b"x-injected" not in fields
+    assert re.fullmatch(rb'TrayProxy; error=\S+; details="[ !#-\[\]-~]*"', fields[b"proxy-status"])
+
+
+def test_a_text_that_needs_no_care_is_left_alone() -> None:
+    assert quotable("Plain text, 100 %") == "Plain text, 100 %"
+
+
+def test_head_gets_the_same_head_without_the_content() -> None:
+    whole, head = written(PAGE), written(PAGE, with_body=False)
+    assert whole.startswith(head)
+    assert head.endswith(b"\r\n\r\n")
+    assert h11_response(head, b"HEAD").body == b""
+
+
+def test_a_page_has_no_parts_elsewhere_and_is_kept_nowhere() -> None:
+    octets = written(PAGE)
+    assert b"http://" not in octets
+    assert b"https://" not in octets
+    assert b"Cache-Control: no-store" in octets
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_the_connection_goes_on_or_not_as_told(keep_alive: bool) -> None:
+    octets = write_page(PAGE, address="a", host="", keep_alive=keep_alive, with_body=True)
+    value = dict(h11_response(octets).fields)[b"connection"]
+    assert value == (b"keep-alive" if keep_alive else b"close")
+
+
+def test_a_refusal_repeats_nothing_that_was_sent() -> None:
+    page = refused_request(400, "Host is invalid")
+    assert b"Host is invalid" in written(page)
+    assert reason_phrase(page) == "Bad Request"
+
+
+def test_when_to_try_again_and_what_is_allowed_are_said() -> None:
+    fields = dict(h11_response(written(replace(PAGE, retry_after=5, allow="GET"))).fields)
+    assert (fields[b"retry-after"], fields[b"allow"]) == (b"5", b"GET")
+
+
+def test_a_page_in_two_pieces_is_no_page() -> None:
+    """The length is that of the content in octets, not in characters."""
+    octets = written(replace(PAGE, body="größer als gedacht"))
+    reader = h11.Connection(h11.CLIENT)
+    reader.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    reader.send(h11.EndOfMessage())
+    reader.receive_data(octets)
+    while reader.next_event() is not h11.PAUSED and reader.their_state is not h11.DONE:
+        pass
+    assert reader.trailing_data[0] == b""

@@ -1,0 +1,168 @@
+"""Tests for trayproxy.engine.server.fd_reserve: F23, what programs are told when there is no
+descriptor."""
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from tests.engine.wire import Client, get
+from trayproxy.desktop.socket_owner.base import Endpoint, NullOwnerLookup
+from trayproxy.desktop.users import own_user
+from trayproxy.engine.server.access_control import AccessControl
+from trayproxy.engine.server.fd_reserve import DescriptorReserve
+
+NO_MORE = OSError(errno.EMFILE, "Too many open files")
+REFUSED = b"HTTP/1.1 403 \r\n\r\n"
+LOCAL = ("127.0.0.1", 3128)
+
+
+class Door:
+    """Lets in, or does not."""
+
+    is_open = True
+
+    def lets_in(
+        self, connection: socket.SocketType, peer: tuple[Any, ...], local: Endpoint | None
+    ) -> bool:
+        assert peer[0] == "127.0.0.1"
+        assert local == LOCAL
+        return self.is_open
+
+
+def refuse(connection: socket.SocketType) -> None:
+    connection.send(REFUSED)
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest.fixture
+def reserve(door: Door) -> Iterator[DescriptorReserve]:
+    reserve = DescriptorReserve(door.lets_in, refuse, lambda: "127.0.0.1:3128")
+    yield reserve
+    reserve.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+def connect(listener: socket.socket) -> Client:
+    return Client(listener.getsockname()[1])
+
+
+def test_a_program_is_told_to_come_again(
+    reserve: DescriptorReserve, listener: socket.socket
+) -> None:
+    for _ in range(3):
+        with connect(listener) as client:
+            client.send(get(b"http://origin.test/"))
+            assert reserve.refuse_client(NO_MORE, listener, LOCAL)
+            reply = client.reply()
+            assert (reply.status, reply.values(b"retry-after")) == (503, [b"5"])
+            assert reply.closes
+            assert not client.take_all()
+
+
+def test_one_that_has_sent_nothing_yet_is_told_too(
+    reserve: DescriptorReserve, listener: socket.socket
+) -> None:
+    with connect(listener) as client:
+        assert reserve.refuse_client(NO_MORE, listener, LOCAL)
+        assert client.take_all().startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize("octets", [b"", get(b"http://origin.test/")], ids=["silent", "asks"])
+def test_strangers_are_refused_as_always(
+    reserve: DescriptorReserve, door: Door, listener: socket.socket, octets: bytes
+) -> None:
+    door.is_open = False
+    with connect(listener) as client:
+        client.send(octets)
+        assert reserve.refuse_client(NO_MORE, listener, LOCAL)
+        assert client.take_all() == REFUSED
+
+
+def test_one_that_sends_its_request_afterwards_reads_the_answer(
+    reserve: DescriptorReserve, listener: socket.socket
+) -> None:
+    """Its octets meet a connection that is closed; the reset must not take the answer with it."""
+    with connect(listener) as client:
+        assert reserve.refuse_client(NO_MORE, listener, LOCAL)
+        client.send(get(b"http://origin.test/"))
+        assert client.reply().status == 503
+
+
+def test_one_of_whom_nothing_is_known_and_who_says_nothing_holds_up_nobody(
+    listener: socket.socket,
+) -> None:
+    """Whether it has sent something is looked at, and not waited for."""
+    nobody_knows = AccessControl(NullOwnerLookup(), own_user())
+    reserve = DescriptorReserve(nobody_knows.admits, refuse, lambda: "127.0.0.1:3128")
+    with closing(reserve), connect(listener) as client:
+        turned_away = Thread(
+            target=reserve.refuse_client, args=(NO_MORE, listener, LOCAL), daemon=True
+        )
+        turned_away.start()
+        turned_away.join(5)
+        assert not turned_away.is_alive()
+        assert client.take_all() == REFUSED
+
+
+def test_where_nobody_waits_nothing_is_done(
+    reserve: DescriptorReserve, listener: socket.socket
+) -> None:
+    assert reserve.refuse_client(NO_MORE, listener, LOCAL)
+
+
+def test_one_that_is_gone_before_it_is_told_pauses_nothing(reserve: DescriptorReserve) -> None:
+    class Left(socket.socket):
+        def accept(self) -> tuple[socket.socket, Any]:
+            raise ConnectionResetError(errno.ECONNRESET, "WSAECONNRESET")
+
+    with Left() as listener:
+        assert reserve.refuse_client(NO_MORE, listener, LOCAL)
+
+
+def test_other_trouble_is_waited_out(reserve: DescriptorReserve, listener: socket.socket) -> None:
+    with connect(listener):
+        assert not reserve.refuse_client(OSError(errno.ENOMEM, "no memory"), listener, LOCAL)
+        accepted, _ = listener.accept()
+        accepted.close()
+
+
+def test_without_a_reserve_it_is_waited_out_until_there_is_one(
+    reserve: DescriptorReserve, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(path: str, flags: int) -> int:
+        raise NO_MORE
+
+    reserve.close()
+    with connect(listener) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", nothing)
+            assert not reserve.refuse_client(NO_MORE, listener, LOCAL)
+        assert reserve.refuse_client(NO_MORE, listener, LOCAL)
+        assert client.take_all().startswith(b"HTTP/1.1 503 ")
+
+
+def test_it_is_logged_once_a_minute(
+    reserve: DescriptorReserve, listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            with connect(listener):
+                reserve.refuse_client(NO_MORE, listener, LOCAL)
+    assert caplog.messages == ["programs are told to come again: Too many open files"]

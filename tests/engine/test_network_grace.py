@@ -1,0 +1,189 @@
+"""A network that has changed takes its time: nobody is told of trouble too early (F12)."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import LOGIN, FakeDesk, office
+from tests.engine.recorder import Recorder
+from tests.engine.running import Running
+from tests.engine.wire import connect, get
+from tests.support.scripted import Peer, Scripted
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.upstream.network_grace import NetworkGrace
+from trayproxy.engine.upstream.pool import Address, Pause, Resolver
+from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
+
+NAME = "proxy.office.test"
+GET = get(b"http://origin.test/")
+
+Play = Callable[..., Scripted]
+
+
+class Names(Resolver):
+    """A name server that knows what the test says.
+
+    Attributes:
+        ports: Where the name leads to, the first first; none while the network is not there.
+        asked: How often it was asked.
+    """
+
+    def __init__(self, *ports: int) -> None:
+        self.ports = ports
+        self.asked = 0
+
+    async def look_up(
+        self, host: str, port: int, pause: Pause, limit_s: float
+    ) -> tuple[Address, ...]:
+        self.asked += 1
+        if not self.ports:
+            raise socket.gaierror(socket.EAI_AGAIN, "no name server")
+        return tuple((socket.AF_INET, ("127.0.0.1", port)) for port in self.ports)
+
+    def was_asked(self, times: int) -> bool:
+        return self.asked >= times
+
+    def forget(self) -> None: ...
+
+
+def asking(engine: Running, *ports: int) -> Names:
+    """Let an engine ask this name server."""
+    names = Names(*ports)
+    engine.engine.dialler.resolver = names
+    return names
+
+
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+def test_after_a_change_a_request_waits_for_the_network(
+    start: Start, recorder: Recorder, method: str
+) -> None:
+    engine = start(office(3128, host=NAME), FakeDesk(LOGIN, knows_it=True))
+    names = asking(engine)
+    engine.call(engine.engine.network_changed)
+    with engine.connect() as client:
+        client.send(GET if method == "GET" else connect(b"origin.test:443"))
+        engine.until(lambda: names.asked > 1, "another look-up")
+        names.ports = (recorder.port,)
+        assert client.reply(method.encode()).status == 200
+    assert not engine.observer.failures
+
+
+def test_it_goes_on_at_once_when_the_network_changes_again(
+    start: Start, recorder: Recorder
+) -> None:
+    engine = start(office(3128, host=NAME))
+    names = asking(engine)
+    engine.call(engine.engine.network_changed)
+    with engine.connect() as client:
+        client.send(GET)
+        engine.until(lambda: names.asked > 0, "the look-up")
+
+        def arrive() -> None:
+            names.ports = (recorder.port,)
+            engine.engine.network_changed()
+
+        engine.call(arrive)
+        assert client.reply().status == 200
+
+
+def test_a_network_that_does_not_come_is_told_after_its_time(start: Start) -> None:
+    limits = EngineLimits(arrival_s=0.4)
+    engine = start(office(3128, host=NAME), limits=limits)
+    asking(engine)
+    engine.call(engine.engine.network_changed)
+    before = monotonic()
+    with engine.connect() as client:
+        assert client.ask(GET).status == 502
+        assert monotonic() - before > 0.4
+        before = monotonic()
+        assert client.ask(GET).status == 502
+        assert monotonic() - before < 0.4
+
+
+def test_it_takes_no_longer_than_five_seconds() -> None:
+    assert EngineLimits().arrival_s == 5.0
+
+
+def test_without_a_change_nobody_waits(start: Start) -> None:
+    engine = start(office(3128, host=NAME))
+    names = asking(engine)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 502
+    assert names.asked == 1
+
+
+def test_nor_for_a_port_that_refuses(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    engine = start(office(3128, host=NAME))
+    names = asking(engine, port)
+    engine.call(engine.engine.network_changed)
+    with engine.connect() as client:
+        assert client.ask(GET).status == 502
+    assert names.asked == 1
+
+
+def test_a_connection_begun_before_a_change_is_begun_anew(
+    start: Start, recorder: Recorder, nowhere: int
+) -> None:
+    engine = start(office(3128, host=NAME), FakeDesk(LOGIN, knows_it=True))
+    names = asking(engine, nowhere)
+    with engine.connect() as client:
+        client.send(GET)
+        engine.until(lambda: names.asked == 1, "the attempt")
+        names.ports = (recorder.port,)
+        before = monotonic()
+        engine.call(engine.engine.network_changed)
+        assert client.reply().status == 200
+        assert monotonic() - before < EngineLimits().connect_s
+    assert names.asked == 2
+
+
+def test_a_login_on_its_way_is_not_sent_again(start: Start, script: Play) -> None:
+    """A server that has it may count it, though its answer never comes."""
+
+    def take_login(peer: Peer) -> None:
+        peer.read(4)
+        peer.send(b"\x05\x02")
+        peer.read_all()
+
+    upstream = script(take_login)
+    profile = Profile("socks", "Socks", Upstream("127.0.0.1", upstream.port, ProxyScheme.SOCKS5))
+    engine = start(profile, FakeDesk(LOGIN, knows_it=True), limits=EngineLimits(agree_s=0.5))
+    with engine.connect() as client:
+        client.send(GET)
+        peer = upstream.peer(1)
+        peer.wait_for(LOGIN.password.encode())
+        engine.call(engine.engine.network_changed)
+        assert client.reply().status == 504
+    assert len(upstream.peers) == 1
+
+
+def test_a_network_that_comes_and_goes_is_told_of_in_the_end(start: Start, nowhere: int) -> None:
+    engine = start(
+        office(3128, host=NAME),
+        limits=EngineLimits(connect_s=0.4, connect_total_s=0.4, arrival_s=0.1),
+    )
+    names = asking(engine, nowhere)
+    with engine.connect() as client:
+        client.send(GET)
+        for attempt in range(1, 4):
+            engine.until(partial(names.was_asked, attempt), "an attempt")
+            engine.call(engine.engine.network_changed)
+        assert client.reply().status == 504
+
+
+def test_whoever_waits_for_the_next_change_hears_of_it() -> None:
+    loop = asyncio.new_event_loop()
+    arrival = NetworkGrace(loop, 1.0)
+    first = arrival.change
+    arrival.begin()
+    assert first.done()
+    assert not arrival.change.done()
+    assert arrival.is_due
+    loop.close()

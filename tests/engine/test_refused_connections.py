@@ -1,0 +1,252 @@
+"""Tests for trayproxy.engine.server.refused_connections: what a program is told that may not
+connect."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+
+import pytest
+
+from tests.engine.conftest import Start
+from tests.engine.fakes import office
+from tests.engine.running import NewLoop, Running
+from tests.engine.wire import connect, get, post
+from tests.support.lines import PATIENCE
+from trayproxy.desktop.socket_owner.base import Endpoint, SocketOwner
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.server.access_control import AccessControl
+from trayproxy.engine.server.refused_connections import RefusedConnections
+
+OWN, OTHER = 1000, 1001
+GET = get(b"http://origin.test/")
+ADDRESS = "127.0.0.1:3128"
+
+
+class Others:
+    """Says that every connection is another user's."""
+
+    def owner_of(self, local: Endpoint, peer: Endpoint, family: int) -> SocketOwner:
+        return SocketOwner(OTHER, is_open=True)
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def engine(start: Start) -> Running:
+    """An engine to which everybody is somebody else; it does not close their connections soon."""
+    limits = replace(EngineLimits(), linger_s=600.0)
+    return start(office(1), limits=limits, guard=AccessControl(Others(), OWN))
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"", GET, connect(b"origin.test:443"), post(b"http://origin.test/", bytes(100_000)), b"\x16"],
+    ids=["nothing", "GET", "CONNECT", "POST", "not HTTP"],
+)
+def test_it_is_told_why_and_what_to_do(engine: Running, octets: bytes) -> None:
+    with engine.connect() as client:
+        client.try_to_send(octets)
+        reply = client.reply()
+        assert reply.status == 403
+        assert reply.reason.startswith(b"TrayProxy serves only its own user; allow_users adds")
+        assert b"allow_users = [&quot;name&quot;] below [listen]" in reply.body
+        assert ADDRESS.partition(":")[0].encode() in reply.body
+        assert reply.closes
+        assert client.take_all() == b""
+        assert not client.was_reset
+    assert engine.call(lambda: engine.engine.guard.refused) == 1
+    assert engine.holdings().connections == 0
+
+
+def test_one_that_asks_after_it_was_answered_is_not_reset(engine: Running) -> None:
+    with engine.connect() as client:
+        assert client.more()  # The answer has come.
+        client.send(GET, GET)
+        assert client.reply().status == 403
+        assert client.take_all() == b""
+        assert not client.was_reset
+
+
+def test_no_octet_is_read(new_loop: NewLoop) -> None:
+    """What a client sends stays where it is, so it cannot matter."""
+    loop = new_loop()
+    with ExitStack() as stack:
+        stack.callback(loop.close)
+        turned_away = stack.enter_context(
+            closing(RefusedConnections(loop, EngineLimits(), lambda: ADDRESS))
+        )
+        theirs, ours = (stack.enter_context(end) for end in pair())
+        theirs.sendall(GET)
+        copy = stack.enter_context(ours.dup())
+        turned_away.take(ours)
+        assert theirs.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+        assert copy.recv(1 << 16) == GET
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a connection, the client's first."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname(), 20)
+        accepted, _ = listener.accept()
+        accepted.setblocking(False)
+        return client, accepted
+
+
+@pytest.fixture
+def turned_away(new_loop: NewLoop) -> Iterator[RefusedConnections]:
+    """One whose loop runs only when a test says so."""
+    loop = new_loop()
+    limits = replace(EngineLimits(), linger_s=0.05, clients=64)
+    with closing(RefusedConnections(loop, limits, lambda: ADDRESS)) as made:
+        yield made
+    loop.close()
+
+
+def test_a_connection_is_closed_after_a_moment(turned_away: RefusedConnections) -> None:
+    client, accepted = pair()
+    with client:
+        turned_away.take(accepted)
+        assert accepted.fileno() == -1
+        assert len(turned_away) == 1
+        run_until_empty(turned_away)
+        client.sendall(GET)
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            client.sendall(bytes(1 << 24))
+
+
+def test_one_whose_program_is_being_found_out_is_answered_after_that(
+    turned_away: RefusedConnections,
+) -> None:
+    """It might end once it has its answer, and nobody could name it any more."""
+    inquiry = turned_away._loop.create_future()
+    client, accepted = pair()
+    with client:
+        turned_away.take(accepted, inquiry)
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+        inquiry.set_result(None)
+        turned_away._loop.run_until_complete(asyncio.sleep(0))
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+
+
+def test_one_whose_program_is_not_found_out_in_time_is_answered(
+    turned_away: RefusedConnections,
+) -> None:
+    inquiry = turned_away._loop.create_future()
+    client, accepted = pair()
+    with client:
+        turned_away.take(accepted, inquiry)
+        run_until_empty(turned_away)
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+        assert client.recv(1) == b""
+
+
+def run_until_empty(turned_away: RefusedConnections) -> None:
+    """Run the loop until nothing is kept any more."""
+    deadline = turned_away._loop.time() + PATIENCE
+    while len(turned_away):
+        assert turned_away._loop.time() < deadline
+        turned_away._loop.run_until_complete(asyncio.sleep(0.001))
+
+
+def test_of_many_the_oldest_are_closed_at_once(turned_away: RefusedConnections) -> None:
+    """A flood costs neither descriptors nor the memory that unread octets take."""
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(20):
+            client, accepted = pair()
+            clients.append(stack.enter_context(client))
+            turned_away.take(accepted)
+        assert len(turned_away) == 4
+        for client in clients:
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+
+
+def test_of_one_that_has_left_nothing_is_kept(turned_away: RefusedConnections) -> None:
+    client, accepted = pair()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+    with accepted:
+        turned_away.take(accepted)
+        assert len(turned_away) == 0
+        assert accepted.fileno() >= 0
+
+
+def test_closing_closes_what_is_kept(turned_away: RefusedConnections) -> None:
+    client, accepted = pair()
+    with client:
+        turned_away.take(accepted)
+        turned_away.close()
+        assert len(turned_away) == 0
+
+
+@pytest.mark.parametrize(
+    ("clients", "kept"), [(1, 1), (16, 1), (31, 1), (32, 2), (1023, 63), (1024, 64), (8192, 64)]
+)
+def test_how_many_are_kept_follows_from_how_many_may_be_connected(clients: int, kept: int) -> None:
+    loop = asyncio.new_event_loop()
+    limits = replace(EngineLimits(), linger_s=600.0, clients=clients)
+    with ExitStack() as stack:
+        stack.callback(loop.close)
+        turned_away = stack.enter_context(
+            closing(RefusedConnections(loop, limits, lambda: ADDRESS))
+        )
+        for _ in range(kept + 2):
+            theirs, ours = (stack.enter_context(end) for end in socket.socketpair())
+            turned_away.take(ours)
+            assert theirs.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+        assert len(turned_away) == kept
+
+
+def test_the_page_names_the_address_of_now() -> None:
+    loop, addresses = asyncio.new_event_loop(), ["127.0.0.1:3128", "127.0.0.1:3129"]
+    with ExitStack() as stack:
+        stack.callback(loop.close)
+        turned_away = stack.enter_context(
+            closing(RefusedConnections(loop, EngineLimits(), lambda: addresses[0]))
+        )
+        for _ in range(2):
+            for _ in range(2):
+                theirs, ours = (stack.enter_context(end) for end in socket.socketpair())
+                turned_away.take(ours)
+                page = theirs.recv(1 << 16)
+                assert addresses[0].encode() in page
+                assert theirs.recv(1) == b""  # Nothing more is written.
+            addresses.pop(0)
+            addresses.append("127.0.0.1:3130")
+
+
+def test_those_that_come_after_the_others_were_closed_are_closed_too(
+    turned_away: RefusedConnections,
+) -> None:
+    for _ in range(2):
+        with one_taken(turned_away) as client:
+            run_until_empty(turned_away)
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+            assert client.recv(1) == b""
+
+
+def one_taken(turned_away: RefusedConnections) -> socket.socket:
+    """Return the client's end of a connection that is kept."""
+    client, accepted = pair()
+    turned_away.take(accepted)
+    return client
+
+
+def test_closing_answers_those_whose_program_is_being_found_out(
+    turned_away: RefusedConnections,
+) -> None:
+    inquiry = turned_away._loop.create_future()
+    client, accepted = pair()
+    with client:
+        turned_away.take(accepted, inquiry)
+        turned_away.close()
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+        assert client.recv(1) == b""
+        # What comes of it later is too late, and nothing goes wrong.
+        inquiry.set_result(None)
+        turned_away._loop.run_until_complete(asyncio.sleep(0))

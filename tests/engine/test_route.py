@@ -1,0 +1,50 @@
+"""What is worked out once about the way of a request."""
+
+import pytest
+
+from trayproxy.desk.protection_space import UpstreamId
+from trayproxy.engine.upstream.route import Route
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
+
+
+def profile(scheme: ProxyScheme, sign_in: SignIn) -> Profile:
+    first, second = (Upstream(f"{name}.test", 3128, scheme) for name in ("one", "two"))
+    return Profile("office", "Office", first, sign_in, fallbacks=(second,))
+
+
+@pytest.mark.parametrize("sign_in", list(SignIn))
+@pytest.mark.parametrize("scheme", list(ProxyScheme))
+def test_a_way_through_a_profile(scheme: ProxyScheme, sign_in: SignIn) -> None:
+    way = Route.via_profile(profile(scheme, sign_in))
+    signs_in, is_by_socks = sign_in is not SignIn.NONE, scheme is ProxyScheme.SOCKS5
+    assert [str(one.upstream) for one in (way, *way.fallbacks)] == [
+        str(Upstream("one.test", 3128, scheme)),
+        str(Upstream("two.test", 3128, scheme)),
+    ]
+    for one in (way, *way.fallbacks):
+        assert one.upstream_id == UpstreamId("office", str(one.upstream))
+        assert one.signs_in is signs_in
+        assert one.is_socks is is_by_socks
+        assert one.is_direct is is_by_socks
+        assert one.signs_requests is (signs_in and not is_by_socks)
+    assert not way.fallbacks[0].fallbacks
+    assert way.pulse is not way.fallbacks[0].pulse
+
+
+@pytest.mark.parametrize("of", [None, profile(ProxyScheme.HTTP, SignIn.PASSWORD)])
+def test_no_login_ever_goes_the_direct_way(of: Profile | None) -> None:
+    way = Route.direct(of)
+    assert way.profile is of
+    assert (way.upstream, way.upstream_id, way.fallbacks) == (None, None, ())
+    assert way.is_direct
+    assert (way.signs_in, way.signs_requests, way.is_socks) == (False, False, False)
+
+
+def test_two_ways_are_the_same_only_if_they_are_one() -> None:
+    office = profile(ProxyScheme.HTTP, SignIn.PASSWORD)
+    assert Route.via_profile(office) != Route.via_profile(office)
+
+
+def test_nothing_has_been_heard_of_a_new_way() -> None:
+    way = Route.via_profile(profile(ProxyScheme.HTTP, SignIn.PASSWORD))
+    assert [one.pulse.answers for one in (way, *way.fallbacks)] == [0, 0]

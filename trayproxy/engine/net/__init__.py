@@ -1,0 +1,1 @@
+"""Sockets, TLS, SOCKS5 and readiness of file descriptors, without any knowledge of requests."""

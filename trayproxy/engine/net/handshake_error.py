@@ -1,0 +1,21 @@
+"""How a TLS handshake fails; apart from `trayproxy.engine.net.tls`, which loads OpenSSL."""
+
+
+class HandshakeError(Exception):
+    """The connection did not become an encrypted one to the right host. Nothing was sent on it.
+
+    The text is a sentence that tells a person the reason.
+
+    Attributes:
+        reason: That sentence.
+        is_gone: The other side has left: that says nothing about who it is.
+        is_about_certificate: There was a certificate, and it was not believed.
+    """
+
+    def __init__(
+        self, reason: str, *, is_gone: bool = False, is_about_certificate: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_gone = is_gone
+        self.is_about_certificate = is_about_certificate

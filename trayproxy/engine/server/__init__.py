@@ -1,0 +1,1 @@
+"""Accept client connections and run one task per connection."""

@@ -1,0 +1,440 @@
+"""One client connection, as proxy.py's `Work`: request after request, until a tunnel or the end.
+
+It is at rest, or somebody has it in hand:
+
+- at rest it waits for the next request, which the shortcut looks at first (`shortcut`);
+- a request on the short way waits for an answer as usual;
+- whatever is not as usual is told as a story, one coroutine from top to bottom (`story`);
+- a tunnel moves octets, and nothing follows (`tunnel`).
+"""
+
+import argparse
+import logging
+import socket
+from collections.abc import Callable
+from enum import Enum, auto
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from proxy.core.work import Work
+
+from trayproxy.desk.credentials import Credentials
+from trayproxy.desktop.socket_owner.base import Endpoint
+from trayproxy.engine.error_pages import ErrorPage, write_page
+from trayproxy.engine.forward.fast_path import (
+    END,
+    SLOW_PATH,
+    TUNNEL,
+    WAIT,
+    FastPathResult,
+    from_client,
+    from_upstream,
+)
+from trayproxy.engine.forward.request_loop import RequestLoop
+from trayproxy.engine.net.fd_task import NOTHING, READ, WRITE, FdTask, IoWait
+from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.transfer.head_cache import CachedRequest
+from trayproxy.engine.transfer.tunnel import Tunnel
+from trayproxy.engine.upstream.pool import UpstreamConnection
+from trayproxy.http.request import Request
+
+if TYPE_CHECKING:
+    from trayproxy.engine.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+
+class AcceptedConnection(NamedTuple):
+    """What a listener accepted.
+
+    Attributes:
+        connection: The connection.
+        peer: The address of its other end, as the socket module has it.
+        local: That of ours, if the listener has just this one; None: the socket knows.
+    """
+
+    connection: socket.SocketType
+    peer: tuple[Any, ...]
+    local: Endpoint | None = None
+
+
+class NotWatched(Enum):
+    """What a connection waits beside that waits for something else."""
+
+    NOBODY = auto()
+
+
+NOT_WATCHED: Final = NotWatched.NOBODY
+
+
+class ClientConnection(Work[AcceptedConnection]):
+    """A client connection.
+
+    Attributes:
+        client: The client's socket.
+        upstream: The connection that answered its last request, kept as its own while both live;
+            connection-bound schemes need that.
+        tunnel: The tunnel that this connection has become, if it has.
+        deadline: Loop time after which it has waited for too long, noticed at most a second late;
+            None for no limit.
+        plan: The request that is on its way by the shortcut, None if none is.
+        begun: A connection to the next hop that the shortcut began and that takes its time.
+        undelivered: What the client has not taken yet of an answer from the shortcut.
+        is_late: The answer to what was sent on the short way has not come in time.
+        is_one_too_many: There were as many clients as we serve before it.
+        between: It is between two requests.
+        carried: The login that a request of the story carries and that has no answer yet.
+    """
+
+    def __init__(self, work: AcceptedConnection, flags: argparse.Namespace, **kwargs: Any) -> None:
+        super().__init__(work, flags, **kwargs)
+        self.engine: Engine = flags.engine
+        self.client = SocketStream(work.connection, is_prompt=True)
+        self.upstream: UpstreamConnection | None = None
+        self.tunnel: Tunnel | None = None
+        self.deadline: float | None = None
+        self.plan: CachedRequest | None = None
+        self.begun: socket.SocketType | None = None
+        self.undelivered = b""
+        self.is_late = False
+        self.is_one_too_many = False
+        self.between = True
+        self.carried: Credentials | None = None
+        self._unheard: tuple[float, int] | None = None
+        self._story: RequestLoop | None = None
+        self._strand: FdTask | None = None
+        self._watched = NOTHING
+        self._beside: UpstreamConnection | NotWatched | None = NOT_WATCHED
+
+    @staticmethod
+    def create(*args: Any) -> AcceptedConnection:
+        """Return the work of proxy.py's contract: the accepted socket and its peer."""
+        return AcceptedConnection(*args)
+
+    def initialize(self) -> None:
+        """Let the connection in, and begin with what has come with it."""
+        engine = self.engine
+        engine.counters.active += 1
+        if not engine.guard.admits(*self.work):
+            engine.turned_away.take(self.client.socket, engine.guard.inquiry)
+            self.cut()
+            self._finish()
+            return
+        self.is_one_too_many = engine.counters.active > engine.limits.clients
+        if self.is_one_too_many:
+            self._go_on(SLOW_PATH)
+            return
+        self._on_event(self.client.descriptor, READ)
+        if self._beside is None and self.between:
+            self.deadline_in(engine.limits.first_octet_s)  # Nothing has come with it.
+
+    # --- events ---
+
+    def _on_event(self, descriptor: int, mask: int) -> None:
+        """Go on after a descriptor has become ready. This is where all traffic passes."""
+        tunnel = self.tunnel
+        if tunnel is not None:
+            try:
+                if tunnel.flows(descriptor, mask):
+                    return
+            except OSError:
+                self._finish()  # It is not over: both sides see that it was cut.
+                return
+            except Exception:
+                logger.exception("connection %s failed", self.uid)
+                self._finish()
+                return
+            self._look_at(tunnel)
+            return
+        if self._strand is not None:
+            self._resume(descriptor)
+            return
+        try:
+            if descriptor == self.client.descriptor:
+                turn = from_client(self)
+            else:
+                turn = from_upstream(self)
+        except OSError:
+            turn = END  # The client has gone.
+        except Exception:
+            logger.exception("connection %s failed", self.uid)
+            turn = END
+        if turn is not WAIT or self._beside is not self.upstream:
+            self._go_on(turn)
+
+    def _go_on(self, turn: FastPathResult) -> None:
+        if turn is WAIT:
+            if self._beside is not self.upstream:
+                self._wait_beside(self.upstream)
+        elif turn is TUNNEL:
+            self._begin_tunnel()
+        elif turn is SLOW_PATH:
+            self._story = RequestLoop(self)
+            self._strand = FdTask(self._story.run(), self.engine.loop, self._resume)
+            self._guard(self._strand.start)
+        else:
+            self._finish()
+
+    def _resume(self, woken_by: int) -> None:
+        """Go on with the story."""
+        strand = self._strand
+        if strand is not None:
+            self._guard(lambda: strand.step(woken_by))
+
+    def _guard(self, step: Callable[[], bool]) -> None:
+        """Take a step of the story; one that fails ends this connection alone."""
+        assert self._strand is not None
+        try:
+            is_over = step()
+        except Exception:
+            logger.exception("connection %s failed", self.uid)
+            self._finish()
+            return
+        if not is_over:
+            self._want(self._strand.events)
+            return
+        story, self._story, self._strand = self._story, None, None
+        self.drop_begun()
+        if self.tunnel is not None:
+            self._begin_tunnel()
+        elif story is not None and story.goes_on:
+            self._go_on(WAIT)
+        else:
+            self._finish()
+
+    def _begin_tunnel(self) -> None:
+        """Let octets pass both ways from now on."""
+        tunnel = self.tunnel
+        assert tunnel is not None
+        self.deadline = None
+        if not tunnel.has_something:
+            if self._beside is not self.upstream:
+                self._want(tunnel.events)
+            return
+        try:
+            tunnel.begin()
+        except OSError:
+            self._finish()
+            return
+        self._look_at(tunnel)
+
+    def _look_at(self, tunnel: Tunnel) -> None:
+        """Wait for what the tunnel waits for now, or end with it."""
+        if tunnel.is_over:
+            self._finish()
+            return
+        if self.deadline is None and (tunnel.up.over or tunnel.down.over):
+            # One side has ended its sending: the other may not be silent for ever.
+            self.deadline_in(self.engine.limits.half_closed_s)
+        self._want(tunnel.events)
+
+    def _wait_beside(self, upstream: UpstreamConnection | None) -> None:
+        """Wait for what either side says, as long as they are a pair."""
+        events = {self.client.descriptor: READ}
+        if upstream is not None:
+            events[upstream.stream.descriptor] = READ
+        self._want(events)
+        self._beside = upstream
+
+    def _want(self, events: dict[int, int]) -> None:
+        """Wait for these from now on, and for nothing else."""
+        self._beside = NOT_WATCHED
+        watched, descriptors = self._watched, self.engine.descriptors
+        self._watched = events
+        for descriptor in watched:
+            if descriptor not in events:
+                descriptors.forget(descriptor)
+        try:
+            for descriptor, mask in events.items():
+                if watched.get(descriptor) != mask:
+                    descriptors.watch(descriptor, mask, self._on_event)
+        except OSError as error:
+            # The system is out of memory, or of what it grants a user (epoll_ctl(2)).
+            logger.warning("connection %s cannot go on: %s", self.uid, error.strerror)
+            self._finish()
+
+    def _finish(self) -> None:
+        self.engine.executor.finish(self.client.descriptor)
+
+    # --- time ---
+
+    def is_inactive(self) -> bool:
+        """Whether it has waited for too long. The executor's sweep asks once a second."""
+        tunnel = self.tunnel
+        if tunnel is not None:
+            if not tunnel.is_probed:
+                tunnel.probe()
+            if self.deadline is not None and tunnel.has_moved():
+                self.deadline_in(self.engine.limits.half_closed_s)
+        elif self.upstream is not None and not self.between:
+            if not self.upstream.stream.is_probed:
+                self.upstream.stream.probe()  # Its answer may take minutes.
+            self._look_for_verdict(self.upstream)
+        return self.deadline is not None and self.engine.loop.time() >= self.deadline
+
+    def _look_for_verdict(self, upstream: UpstreamConnection) -> None:
+        """Tell the desk if a login is on its way and the next hop answers no request at all."""
+        carried = self.login_on_its_way
+        if carried is None or upstream.way is None:
+            self._unheard = None
+            return
+        now, answers = self.engine.loop.time(), upstream.way.pulse.answers
+        if self._unheard is None or self._unheard[1] != answers:
+            self._unheard = (now, answers)
+        elif now - self._unheard[0] >= self.engine.limits.mute_s:
+            self._unheard = (inf, answers)
+            self.engine.desk.overdue(carried, self.engine.count_unanswered(carried))
+
+    @property
+    def login_on_its_way(self) -> Credentials | None:
+        """The login that the present request carries and that has no answer yet, None if none."""
+        upstream = self.upstream
+        if self.carried is None and self.plan is not None and upstream is not None:
+            return None if upstream.is_signed_in else upstream.answer
+        return self.carried
+
+    def time_out(self) -> None:
+        """Do something about that."""
+        strand = self._strand
+        self.deadline = None
+        if strand is not None:
+            self._guard(strand.time_out)
+        elif self.plan is not None:
+            # The story takes over at the end of its patience with the next hop.
+            self.is_late = True
+            self._go_on(SLOW_PATH)
+        else:
+            self._finish()
+
+    def deadline_in(self, seconds: float) -> None:
+        """Limit how long it may wait from now on."""
+        self.deadline = self.engine.loop.time() + seconds
+
+    # --- the end ---
+
+    def shutdown(self) -> None:
+        """Close what this connection holds; an idle upstream connection is kept for others."""
+        engine = self.engine
+        if self._strand is not None:
+            if not self.between:
+                self.cut()  # What has come of its answer may end with the connection.
+            self._strand.close()
+            self._strand = self._story = None
+        self.drop_begun()
+        if self.tunnel is not None:
+            if not self.tunnel.is_over:
+                self._abort()
+            engine.counters.count_tunnel(self.tunnel)
+            self.tunnel.close()
+        upstream, self.upstream = self.upstream, None
+        for descriptor in self._watched:
+            if upstream is None or descriptor != upstream.stream.descriptor:
+                engine.descriptors.drop(descriptor)
+        self._watched = NOTHING
+        if upstream is not None:
+            # What is still to come on it may answer a request of this client.
+            if self.tunnel is None and self.plan is None:
+                engine.pool.keep(upstream)
+            else:
+                engine.descriptors.drop(upstream.stream.descriptor)
+                upstream.stream.close()
+        self.client.close()
+        engine.counters.active -= 1
+        # proxy.py's own only publishes an event, which nobody asked for.
+
+    def _abort(self) -> None:
+        """Let both sides see that the tunnel was cut, not ended."""
+        self.client.reset_on_close()
+        if self.upstream is not None:
+            self.upstream.stream.reset_on_close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is between two requests."""
+        return self.between and not self.client.inbox
+
+    def cut(self) -> None:
+        """Let the client see a reset when the connection closes."""
+        self.client.reset_on_close()
+
+    # --- what stories and exchanges use ---
+
+    def events(
+        self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
+    ) -> dict[int, int]:
+        """Return what to wait for."""
+        wanted = {self.client.descriptor: client_mask} if client_mask else {}
+        if upstream is not None and upstream_mask:
+            wanted[upstream.descriptor] = upstream_mask
+        return wanted
+
+    def release(self, descriptor: int) -> None:
+        """Say that a descriptor is about to be closed or given away."""
+        # Also one that the pool has watched until now: what is still thought to be watched when its
+        # number comes back is not asked for again, and the next owner hears nothing for ever.
+        self.engine.descriptors.forget(descriptor)
+        if descriptor in self._watched:
+            rest = dict(self._watched)
+            del rest[descriptor]
+            self._watched = rest
+            self._beside = NOT_WATCHED
+
+    def drop_upstream(self) -> None:
+        """Close the upstream connection."""
+        if self.upstream is not None:
+            self.release(self.upstream.stream.descriptor)
+            self.upstream.stream.close()
+            self.upstream = None
+
+    def drop_begun(self) -> None:
+        """Close the connection that the shortcut began and nobody took."""
+        if self.begun is not None:
+            self.begun.close()
+            self.begun = None
+
+    async def deliver(self, data: bytes) -> None:
+        """Send octets to the client, as quickly as it takes them.
+
+        Raises:
+            OSError: It has gone.
+            TimeoutError: It takes nothing for too long.
+        """
+        rest = memoryview(data)
+        while True:
+            rest = rest[self.client.send(rest) :]
+            if not rest:
+                return
+            self.deadline_in(self.engine.limits.body_s)
+            await IoWait(self.events(WRITE, None, 0))
+
+    async def answer(self, page: ErrorPage, request: Request | None, *, keep_alive: bool) -> bool:
+        """Answer with a page of ours. Return whether the connection goes on."""
+        target = request.target.authority if request is not None else None
+        octets = write_page(
+            page,
+            address=self.engine.address,
+            host=target.host if target else "",
+            keep_alive=keep_alive,
+            with_body=request is None or request.method != b"HEAD",
+        )
+        await self.deliver(octets)
+        if not keep_alive:
+            await self.linger()
+        return keep_alive
+
+    async def linger(self) -> None:
+        """Read what the client still sends, so that our answer is not lost to a reset (9112,
+        9.6)."""
+        self.client.finish()
+        self.client.inbox.clear()
+        end = self.engine.loop.time() + self.engine.limits.linger_s
+        left = self.engine.limits.drain_octets
+        while left > 0 and not self.client.ended:
+            data = self.client.receive()
+            if data is None:
+                rest = end - self.engine.loop.time()
+                if rest <= 0:
+                    return
+                await IoWait(self.events(READ, None, 0), timeout=rest)
+            else:
+                left -= len(data)

@@ -1,0 +1,129 @@
+"""Answer the connections that the guard refuses with a 403 that says why.
+
+The response is fixed. It is written before any octet of the connection is read, and nothing is read
+afterwards. Closing a connection that has unread octets resets it, and the reset may discard the
+response before the client has read it (RFC 9112, section 9.6). So the connection stays open for a
+moment after the response; a client that has read the response closes the connection itself.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from trayproxy.engine.error_pages import NOT_ALLOWED, write_page
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.server.access_control import Inquiry
+
+CLIENTS_A_PLACE = 16
+"""One refused connection is kept open for each this many clients that may be connected."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A refused connection that is kept open for a moment.
+
+    Attributes:
+        connection: The connection.
+        until: When to close the connection, in the event loop's time.
+        is_answered: Whether the response was written.
+    """
+
+    connection: socket.SocketType
+    until: float
+    is_answered: bool
+
+
+class RefusedConnections:
+    """Answers refused connections, and closes each of them a moment later."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: EngineLimits, address: Callable[[], str]
+    ) -> None:
+        """Create an instance that keeps no connections yet.
+
+        Args:
+            loop: The event loop.
+            limits: How long a connection is kept; the number of clients determines how many are.
+            address: Returns our local address, which the page shows.
+        """
+        self._loop = loop
+        self._wait_s = limits.linger_s
+        self._most = min(64, max(1, limits.clients // CLIENTS_A_PLACE))
+        self._address = address
+        self._page = "", b""
+        self._kept: deque[_Kept] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """Return how many connections are kept open now."""
+        return len(self._kept)
+
+    def answer(self, connection: socket.SocketType) -> None:
+        """Write the response to a connection without reading from it and without blocking.
+
+        Raises:
+            OSError: The client has disconnected.
+        """
+        address = self._address()
+        if self._page[0] != address:
+            page = write_page(
+                NOT_ALLOWED, address=address, host="", keep_alive=False, with_body=True
+            )
+            self._page = address, page
+        connection.send(self._page[1])  # The send buffer is empty, so the whole page fits.
+        connection.shutdown(socket.SHUT_WR)
+
+    def take(self, connection: socket.SocketType, inquiry: Inquiry | None = None) -> None:
+        """Answer a connection and take its descriptor over, unless its client has disconnected.
+
+        Args:
+            connection: A non-blocking socket. The caller closes the socket object as usual.
+            inquiry: Finds out which program the client is. The response is written when the
+                inquiry is done, or when the connection is closed if that comes first.
+        """
+        is_answered = inquiry is None or inquiry.done()
+        if is_answered:
+            try:
+                self.answer(connection)
+            except OSError:
+                return
+        if len(self._kept) >= self._most:
+            self._close(self._kept.popleft())
+        held = socket.SocketType(
+            connection.family, connection.type, connection.proto, connection.detach()
+        )
+        kept = _Kept(held, self._loop.time() + self._wait_s, is_answered)
+        self._kept.append(kept)
+        if inquiry is not None and not is_answered:
+            inquiry.add_done_callback(lambda _: self._answer_late(kept))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._wait_s, self._close_old)
+
+    def _answer_late(self, kept: _Kept) -> None:
+        if not kept.is_answered:
+            kept.is_answered = True
+            with suppress(OSError):  # The client has disconnected.
+                self.answer(kept.connection)
+
+    def _close(self, kept: _Kept) -> None:
+        self._answer_late(kept)
+        kept.connection.close()
+
+    def _close_old(self) -> None:
+        now = self._loop.time()
+        while self._kept and self._kept[0].until <= now:
+            self._close(self._kept.popleft())
+        self._timer = (
+            self._loop.call_at(self._kept[0].until, self._close_old) if self._kept else None
+        )
+
+    def close(self) -> None:
+        """Close all connections that are kept open."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._kept:
+            self._close(self._kept.popleft())

@@ -1,0 +1,1 @@
+"""Move the octets of requests, responses and tunnels."""

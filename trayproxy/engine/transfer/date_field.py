@@ -1,0 +1,47 @@
+"""The Date of answers that came without one (RFC 9110, section 6.6.1: a proxy adds it)."""
+
+from collections.abc import Callable
+from time import gmtime, time
+
+# In English whatever the locale is (9110, section 5.6.7); email.utils would do the same, and brings
+# half a mail reader along.
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(second: int) -> str:
+    """Return a second since the epoch as an IMF-fixdate."""
+    at = gmtime(second)
+    day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]
+    hour = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
+    return f"{day}, {at.tm_mday:02} {month} {at.tm_year:04} {hour} GMT"
+
+
+class DateField:
+    """Makes the field line, once a second however many answers there are."""
+
+    __slots__ = ("_line", "_now", "_second")
+
+    def __init__(self, now: Callable[[], float] = time) -> None:
+        self._now = now
+        self._second = -1
+        self._line = b""
+
+    def __call__(self) -> bytes:
+        """Return the line with its line end."""
+        second = int(self._now())
+        if second != self._second:
+            self._set(second)
+        return self._line
+
+    def add(self, head: bytes) -> bytes:
+        """Return a whole head with the line added behind its other fields."""
+        # As `__call__`, which is not called for every answer.
+        second = int(self._now())
+        if second != self._second:
+            self._set(second)
+        return b"%b%b\r\n" % (head[:-2], self._line)
+
+    def _set(self, second: int) -> None:
+        self._second = second
+        self._line = b"Date: %b\r\n" % http_date(second).encode("ascii")

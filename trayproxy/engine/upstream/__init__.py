@@ -1,0 +1,1 @@
+"""Choose, connect to and keep connections to upstream proxies."""

@@ -1,0 +1,487 @@
+"""Reaching the next hop: its addresses, a connection, and what has to be agreed on that first.
+
+What comes out is a `SocketStream` that may be sent HTTP, or the octets of a tunnel, and nothing
+before: behind TLS with a certificate that is believed, behind SOCKS when the target is connected.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from trayproxy.auth.socks import socks_challenge
+from trayproxy.desk.credentials import Credentials
+from trayproxy.desk.desk import Desk
+from trayproxy.engine.error_pages import (
+    BUSY,
+    CUT_SHORT,
+    LOOP,
+    NO_COMMON_METHOD,
+    ErrorPage,
+    RequestRefusedError,
+    no_route,
+    not_encrypted,
+    not_found,
+    not_socks,
+    refused_connection,
+    sign_in_not_set,
+    silent,
+    socks_refused,
+    untrusted,
+)
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.fd_task import DONE, READ, TIMED_OUT, WRITE, IoWait
+from trayproxy.engine.net.handshake_error import HandshakeError
+from trayproxy.engine.net.resource_shortage import is_shortage, lacks_descriptors
+from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.net.socks5 import (
+    NoMethodError,
+    NotConnectedError,
+    NotSocksError,
+    SocksAuthRejectedError,
+    SocksAuthRequiredError,
+    SocksDialogue,
+    connect_to,
+    greet,
+)
+from trayproxy.engine.upstream.network_grace import (
+    LOOK_AGAIN_S,
+    NetworkChangedError,
+    NetworkGrace,
+    until_network_change,
+)
+from trayproxy.engine.upstream.pool import Address, Pause, Resolver, connect
+from trayproxy.engine.upstream.route import Route
+from trayproxy.http.challenges import Challenge
+from trayproxy.http.target import Authority
+from trayproxy.profiles.profile import ProxyScheme, Upstream
+
+if TYPE_CHECKING:
+    import ssl
+
+    from trayproxy.engine.net.tls import TlsStream, TrustStore
+
+T = TypeVar("T")
+
+Release = Callable[[int], None]
+"""Says that a descriptor is about to be closed or given away."""
+
+
+class UnreachableError(RequestRefusedError):
+    """The next hop cannot be reached; another one may be."""
+
+
+class UnusableError(RequestRefusedError):
+    """The next hop must not be used, and no other stands in for it: a person has to know."""
+
+
+class TargetRefusedError(RequestRefusedError):
+    """The next hop is all right, and does not connect to the target."""
+
+
+class _AbandonedError(BaseException):
+    """Nobody needs a connection any more on which the verdict on a login is on its way.
+
+    Attributes:
+        reason: What ended the wait.
+    """
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__("the verdict is on its way")
+        self.reason = reason
+
+
+class AuthRequiredError(Exception):
+    """The next hop wants a login, or another one, before it lets anything through.
+
+    Attributes:
+        challenges: What stands for its wish.
+    """
+
+    def __init__(self, challenges: tuple[Challenge, ...]) -> None:
+        super().__init__("a sign-in is wanted")
+        self.challenges = challenges
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectRequest:
+    """One attempt to reach the next hop of a request.
+
+    Attributes:
+        way: The way to take.
+        target: Where the request goes.
+        answer: The login to use, None if none is known.
+        pause: Waits.
+        release: Called with each descriptor that was waited for, before it is closed or returned.
+        begun: A connection to the only address of the next hop that was begun already.
+        at_stake: Called before the login is sent, which may be refused.
+        hand_over: Called with the connection if `pause` ends the call while the verdict on the
+            login is on its way. True: the callee reads it and closes the connection.
+    """
+
+    way: Route
+    target: Authority
+    answer: Credentials | None
+    pause: Pause
+    release: Release
+    begun: socket.SocketType | None = None
+    at_stake: Callable[[], None] = lambda: None
+    hand_over: Callable[[SocketStream], bool] = lambda stream: False
+
+    @property
+    def hop(self) -> Upstream | Authority:
+        """Whom to connect to."""
+        return self.way.upstream or self.target
+
+
+class Connector:
+    """Reaches next hops.
+
+    Attributes:
+        resolver: Finds their addresses.
+        trust: Whose certificates are believed; None until the first https upstream.
+        arrival: Is told when the network changes.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: EngineLimits,
+        desk: Desk,
+        is_own: Callable[[tuple[Address, ...]], bool],
+    ) -> None:
+        """Make one.
+
+        Args:
+            loop: Its clock counts.
+            limits: The times.
+            desk: Is told when a login was accepted.
+            is_own: Whether one of these addresses is our own listener's.
+        """
+        self.resolver = Resolver(loop)
+        self.trust: TrustStore | None = None
+        self.arrival = NetworkGrace(loop, limits.arrival_s)
+        self._loop = loop
+        self._limits = limits
+        self._desk = desk
+        self._is_own = is_own
+        self._only: tuple[Address, ...] = ()
+
+    def forget(self) -> None:
+        """Look everything up again: names, and whose certificates are believed."""
+        self.resolver.forget()
+        self._forget_trust()
+        self._only = ()
+
+    def addresses_of(self, upstream: str) -> tuple[str, ...]:
+        """Return the addresses of an upstream, ``192.0.2.1:8080``, as far as they are known.
+
+        Args:
+            upstream: Its URL.
+        """
+        parts = urlsplit(upstream)
+        if parts.hostname is None or parts.port is None:
+            return ()
+        known = self.resolver.known(parts.hostname, parts.port) or ()
+        return tuple(sorted(f"{address[0]}:{address[1]}" for _, address in known))
+
+    def only_address(self, way: Route) -> Address | None:
+        """Return the one address where nothing has to be agreed on before a request; None if that
+        is not so, or not known without looking it up."""
+        upstream = way.upstream
+        if upstream is None or upstream.scheme is not ProxyScheme.HTTP:
+            return None
+        known = self.resolver.known(upstream.host, upstream.port)
+        if known is not self._only:
+            if known is None or len(known) != 1 or self._is_own(known):
+                return None
+            self._only = known
+        return known[0]
+
+    async def dial(self, call: ConnectRequest) -> SocketStream:
+        """Return a new connection to the next hop, ready for a request or a tunnel.
+
+        Raises:
+            UnreachableError: There is none to be had.
+            AuthRequiredError: Not without a login, or not with this one.
+            UnusableError: It would be one to somebody else than the profile means, or that nobody
+                can sign in to.
+            TargetRefusedError: The next hop does not connect to the target.
+            RequestRefusedError: It would be one to ourselves.
+        """
+        connection = await self.connect(call)
+        upstream = call.way.upstream
+        if upstream is None or upstream.scheme is ProxyScheme.HTTP:
+            return SocketStream(connection)
+        if upstream.scheme is ProxyScheme.HTTPS:
+            return await self._encrypt(call, upstream, connection)
+        return await self._through_socks(call, upstream, SocketStream(connection))
+
+    async def connect(self, call: ConnectRequest) -> socket.SocketType:
+        """Return a new connection to the next hop on which nothing is agreed on yet.
+
+        After the network has changed it is waited for, with this bare connection only: once
+        anything was said on one, a login may have been, and that is never said twice by itself. A
+        port that refuses is an answer, and proves that the network is there.
+
+        Raises:
+            UnreachableError: There is none to be had, and the network has had its time.
+            RequestRefusedError: It would be one to ourselves.
+        """
+        arrival = self.arrival
+        end = self._loop.time() + self._limits.connect_total_s
+        while self._loop.time() < end:
+            try:
+                return await self._connect(
+                    replace(call, pause=until_network_change(call.pause, arrival))
+                )
+            except NetworkChangedError:
+                continue
+            except UnreachableError as error:
+                if not arrival.is_due or isinstance(error.__cause__, ConnectionRefusedError):
+                    raise
+            await call.pause(IoWait({}, arrival.change, LOOK_AGAIN_S))
+        # The network comes and goes all the time: what there is to tell shall be told.
+        return await self._connect(call)
+
+    async def _connect(self, call: ConnectRequest) -> socket.SocketType:
+        """Try once.
+
+        Raises:
+            UnreachableError: There is none to be had.
+            RequestRefusedError: It would be one to ourselves, or this computer has run out of
+                something.
+        """
+        limits, hop = self._limits, call.hop
+        through_upstream = call.way.upstream is not None
+        try:
+            addresses = await self.resolver.look_up(
+                hop.host, hop.port, call.pause, limits.resolve_s
+            )
+            if self._is_own(addresses):
+                raise RequestRefusedError(LOOP)
+            return await connect(
+                addresses, call.pause, call.release, limits, self._loop.time, call.begun
+            )
+        except socket.gaierror as error:
+            if lacks_descriptors():
+                raise RequestRefusedError(BUSY) from error
+            page = not_found(hop.host, through_upstream=through_upstream)
+            raise UnreachableError(page) from error
+        except OSError as error:
+            if is_shortage(error):
+                raise RequestRefusedError(BUSY) from error
+            raise UnreachableError(self._page_of(error, call)) from error
+
+    def _page_of(self, error: OSError, call: ConnectRequest) -> ErrorPage:
+        """Return the page for a next hop that cannot be connected to."""
+        hop, through_upstream = call.hop, call.way.upstream is not None
+        if isinstance(error, ConnectionRefusedError):
+            return refused_connection(hop.host, hop.port)
+        if isinstance(error, TimeoutError):
+            return silent(hop.host, self._limits.connect_s, through_upstream=through_upstream)
+        reason = error.strerror or str(error)
+        return no_route(hop.host, reason, through_upstream=through_upstream)
+
+    # --- TLS ---
+
+    async def _encrypt(
+        self, call: ConnectRequest, upstream: Upstream, connection: socket.SocketType
+    ) -> "TlsStream":
+        descriptor = connection.fileno()
+        try:
+            # Not at the top: it loads OpenSSL, which only https upstreams need.
+            from trayproxy.engine.net.tls import TlsStream, TrustStore
+
+            if self.trust is None:
+                self.trust = TrustStore(self._loop)
+            context = await self._context(call, self.trust)
+            # A certificate has no zone in it: that is of this computer alone.
+            stream = TlsStream.begun(connection, context, upstream.host.partition("%")[0])
+            end = self._loop.time() + self._limits.agree_s
+            while True:
+                events = {descriptor: READ | (WRITE if stream.is_blocked else 0)}
+                await self._wait(call, events, end)
+                if stream.shake_hands():
+                    call.release(descriptor)
+                    return stream
+        except BaseException as error:
+            call.release(descriptor)
+            connection.close()
+            if is_shortage(error) or (
+                isinstance(error, (HandshakeError, ImportError)) and lacks_descriptors()
+            ):
+                # The certificates could not be read, or those of the system were not found.
+                self._forget_trust()
+                raise RequestRefusedError(BUSY) from error
+            if isinstance(error, HandshakeError):
+                self._forget_trust()
+                raise handshake_failure(upstream.host, error) from error
+            raise
+
+    def _forget_trust(self) -> None:
+        if self.trust is not None:
+            self.trust.forget()
+
+    async def _context(self, call: ConnectRequest, trust: "TrustStore") -> "ssl.SSLContext":
+        ca_file = call.way.profile.ca_file if call.way.profile is not None else ""
+        known = trust.known(ca_file)
+        if known is not None:
+            return known
+        loading = trust.load(ca_file)
+        while not loading.done():
+            await call.pause(IoWait({}, future=loading))
+        return loading.result()
+
+    # --- SOCKS ---
+
+    async def _through_socks(
+        self, call: ConnectRequest, upstream: Upstream, stream: SocketStream
+    ) -> SocketStream:
+        answer, limits = call.answer, self._limits
+        try:
+            message = answer.header_value(b"", b"") if answer is not None else None
+            greeting = greet(message, may_sign_in=call.way.signs_in)
+            signed_in = await self._converse(call, stream, greeting, limits.agree_s)
+            if answer is not None and not answer.verified:
+                self._give_verdict(answer, signed_in=signed_in)
+            wish = connect_to(call.target.host, call.target.port)
+            await self._converse(call, stream, wish, limits.socks_connect_s)
+        except _AbandonedError as left:
+            call.release(stream.descriptor)
+            if not call.hand_over(stream):
+                stream.close()
+            raise left.reason from None
+        except BaseException as error:
+            call.release(stream.descriptor)
+            stream.close()
+            failure = socks_failure(upstream.host, call, error)
+            if failure is None:
+                raise
+            raise failure from error
+        call.release(stream.descriptor)
+        return stream
+
+    def _give_verdict(self, answer: Credentials, *, signed_in: bool) -> None:
+        if signed_in:
+            self._desk.accepted(answer)
+        else:
+            self._desk.inconclusive(answer, "the proxy did not ask for it", sent=False)
+
+    async def _converse(
+        self,
+        call: ConnectRequest,
+        stream: SocketStream,
+        conversation: SocksDialogue[T],
+        limit_s: float,
+    ) -> T:
+        """Say what a conversation wants said, and give it what is answered.
+
+        Raises:
+            UnreachableError: The other side left, or is silent.
+            _AbandonedError: Nobody needs the connection, and the verdict on a login is on its way.
+        """
+        end = self._loop.time() + limit_s
+        try:
+            turn = next(conversation)
+            while True:
+                if turn.at_stake:
+                    call.at_stake()
+                await self._say(call, stream, turn.send, end)
+                try:
+                    heard = await self._hear(call, stream, turn.read, end)
+                except UnreachableError:
+                    raise
+                except BaseException as error:
+                    if turn.at_stake:
+                        raise _AbandonedError(error) from None
+                    raise
+                turn = conversation.send(heard)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _say(
+        self, call: ConnectRequest, stream: SocketStream, octets: bytes, end: float
+    ) -> None:
+        rest = memoryview(octets)
+        while rest:
+            try:
+                rest = rest[stream.send(rest) :]
+            except OSError as error:
+                raise UnreachableError(CUT_SHORT) from error
+            if rest:
+                await self._wait(call, {stream.descriptor: WRITE}, end)
+
+    async def _hear(
+        self, call: ConnectRequest, stream: SocketStream, count: int, end: float
+    ) -> bytes:
+        """Return exactly that many octets; what follows them stays in the inbox."""
+        while len(stream.inbox) < count:
+            try:
+                has_more = stream.fill()
+            except OSError as error:
+                raise UnreachableError(CUT_SHORT) from error
+            if stream.ended:
+                raise UnreachableError(CUT_SHORT)
+            if not has_more:
+                await self._wait(call, {stream.descriptor: READ}, end)
+        octets = bytes(stream.inbox[:count])
+        del stream.inbox[:count]
+        return octets
+
+    async def _wait(self, call: ConnectRequest, events: dict[int, int], end: float) -> None:
+        """Wait for the next hop.
+
+        Raises:
+            UnreachableError: The time is over.
+        """
+        woken = DONE
+        while woken not in events:
+            left = end - self._loop.time()
+            woken = await call.pause(IoWait(events, timeout=max(0.0, left)))
+            if woken == TIMED_OUT:
+                page = silent(call.hop.host, self._limits.agree_s, through_upstream=True)
+                raise UnreachableError(page)
+
+
+def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
+    """Return what becomes of a request when there is no encrypted connection to its next hop.
+
+    Only one that has left counts as dead. With the others somebody may be in the way: nothing is
+    sent anywhere, and the person is told.
+    """
+    if error.is_gone:
+        return UnreachableError(page_of(host, error))
+    return UnusableError(page_of(host, error))
+
+
+def page_of(host: str, error: HandshakeError) -> ErrorPage:
+    """Return the page for a handshake that failed."""
+    page = untrusted if error.is_about_certificate else not_encrypted
+    return page(host, error.reason)
+
+
+def socks_failure(host: str, call: ConnectRequest, error: BaseException) -> Exception | None:
+    """Return what becomes of a request that a SOCKS proxy does not let through; None: nobody's
+    fault.
+
+    Args:
+        host: The proxy.
+        call: What was tried.
+        error: What has happened.
+    """
+    match error:
+        case SocksAuthRequiredError() | SocksAuthRejectedError():
+            return AuthRequiredError((socks_challenge(),))
+        case NoMethodError() if call.way.profile and not call.way.signs_in:
+            return UnusableError(sign_in_not_set(call.way.profile.name))
+        case NoMethodError():
+            return UnusableError(NO_COMMON_METHOD)
+        case NotSocksError():
+            return UnreachableError(not_socks(host))
+        case NotConnectedError(code=code):
+            return TargetRefusedError(socks_refused(call.target.host, code))
+    return None

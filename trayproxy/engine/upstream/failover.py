@@ -1,0 +1,109 @@
+"""Which of several upstreams a request takes: the first one that is not known to be dead.
+
+An upstream that cannot be reached is left alone for a while, which doubles each time it is found
+dead again. After that one request finds out; the others go elsewhere until it has. A rejected login
+and an answer of any status are signs of life, and certificates that are not trusted are told to the
+person: to pass over them in silence would help whoever is in the way.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.upstream.route import Route
+from trayproxy.profiles.profile import Upstream
+
+STRIKES = 2
+"""Connections in a row that end without any answer make an upstream dead: one may be due to its
+request."""
+
+
+@dataclass(slots=True)
+class _DeadUpstream:
+    """What is known of an upstream that could not be reached.
+
+    Attributes:
+        pause: How long it is left alone this time.
+        until: When to try it again.
+        is_probed: A request is finding out.
+    """
+
+    pause: float
+    until: float
+    is_probed: bool = False
+
+
+class Failover:
+    """What is known about upstreams of which there are several."""
+
+    def __init__(self, now: Callable[[], float], limits: EngineLimits) -> None:
+        """Begin with all alive.
+
+        Args:
+            now: Seconds on a monotonic clock.
+            limits: How long to leave the dead alone.
+        """
+        self._now = now
+        self._limits = limits
+        self._deaths: dict[Upstream, _DeadUpstream] = {}
+        self._strikes: dict[Upstream, int] = {}
+
+    def choose(self, way: Route, tried: Collection[Route] = ()) -> Route | None:
+        """Return the way to take, None if all were tried.
+
+        When all are dead, each is tried: nothing is lost by it.
+
+        Args:
+            way: The preferred one, with its alternatives.
+            tried: Ways that this request has found dead itself.
+        """
+        if not self._deaths and not tried:
+            return way
+        left = [other for other in (way, *way.fallbacks) if other not in tried]
+        return next(filter(self._is_worth_trying, left), left[0] if left else None)
+
+    def is_dead(self, way: Route) -> bool:
+        """Whether the next hop of a way could not be reached, and has not answered since."""
+        return way.upstream in self._deaths
+
+    def _is_worth_trying(self, way: Route) -> bool:
+        death = self._deaths.get(way.upstream) if way.upstream else None
+        if death is None:
+            return True
+        if self._now() < death.until:
+            return False
+        death.is_probed = True
+        death.until = self._now() + self._limits.connect_total_s
+        return True
+
+    def mark_dead(self, upstream: Upstream) -> None:
+        """Take note that an upstream could not be reached.
+
+        Many requests find out at the same time; they count as one.
+        """
+        death, now = self._deaths.get(upstream), self._now()
+        self._strikes.pop(upstream, None)
+        if death is None:
+            pause = self._limits.dead_s
+        elif death.is_probed or now >= death.until:
+            pause = min(2 * death.pause, self._limits.dead_most_s)
+        else:
+            return
+        self._deaths[upstream] = _DeadUpstream(pause, now + pause)
+
+    def mark_silent(self, upstream: Upstream) -> None:
+        """Take note that a new connection to an upstream ended without any answer."""
+        strikes = self._strikes.get(upstream, 0) + 1
+        self._strikes[upstream] = strikes
+        if strikes >= STRIKES:
+            self.mark_dead(upstream)
+
+    def mark_alive(self, upstream: Upstream) -> None:
+        """Take note that an upstream has answered."""
+        self._deaths.pop(upstream, None)
+        self._strikes.pop(upstream, None)
+
+    def forget(self) -> None:
+        """Believe that all are alive: the network has changed."""
+        self._deaths.clear()
+        self._strikes.clear()
