@@ -50,7 +50,7 @@ def place() -> Iterator[Place]:
 
 
 def test_a_locked_screen_is_told_once_and_so_is_its_end(place: Place) -> None:
-    place.screen.faces(["tray"])
+    place.screen.set_front_ends(["tray"])
     assert place.watch.is_started
     for is_locked in (True, True, False):
         place.lock(is_locked)
@@ -60,32 +60,32 @@ def test_a_locked_screen_is_told_once_and_so_is_its_end(place: Place) -> None:
 
 
 def test_a_service_without_a_window_asks_no_system(place: Place) -> None:
-    place.screen.faces([])
-    place.screen.faces(["terminal"])
+    place.screen.set_front_ends([])
+    place.screen.set_front_ends(["terminal"])
     assert not place.watch.is_started
     place.screen.close()
     assert not place.watch.is_stopped
 
 
 def test_a_terminal_asks_whatever_the_screen_is(place: Place) -> None:
-    place.screen.faces(["tray"])
+    place.screen.set_front_ends(["tray"])
     place.lock(True)
-    place.screen.faces(["tray", "terminal"])
-    place.screen.faces(["tray"])
+    place.screen.set_front_ends(["tray", "terminal"])
+    place.screen.set_front_ends(["tray"])
     assert place.told == [True, False, True]
 
 
 def test_who_uses_a_window_sees_it(place: Place) -> None:
-    place.screen.faces(["tray"])
+    place.screen.set_front_ends(["tray"])
     place.lock(True)
-    place.screen.person_acts()
+    place.screen.user_active()
     assert place.told == [True, False]
     place.lock(True)
     assert place.told == [True, False, True]
 
 
 def test_what_is_heard_after_the_end_is_nobody_s_business(place: Place) -> None:
-    place.screen.faces(["tray"])
+    place.screen.set_front_ends(["tray"])
     place._loop.close()
     assert place.watch.told is not None
     place.watch.told(True)

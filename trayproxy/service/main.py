@@ -151,7 +151,7 @@ class Service:
         except (PathError, OSError) as error:
             return fail("TP-105", "TrayProxy cannot start", f"{error}.", ExitCode.FAILED)
         try:
-            return await self._run_with_faces(loop)
+            return await self._run_with_front_ends(loop)
         finally:
             await self._server.close()
 
@@ -256,7 +256,7 @@ class Service:
             return Problem(error.id, error.title, error.body)
         return None
 
-    async def _run_with_faces(self, loop: asyncio.AbstractEventLoop) -> int:
+    async def _run_with_front_ends(self, loop: asyncio.AbstractEventLoop) -> int:
         try:
             profile = self._first_profile()
             self._reception.start_with(profile, directly=self._begins_directly())

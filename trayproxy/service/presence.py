@@ -34,25 +34,25 @@ class Presence:
         self._tell = tell
         self._make_watch = make_watch
         self._watch: ScreenLockWatch | None = None
-        self._asking: frozenset[str] = frozenset()
+        self._front_ends: frozenset[str] = frozenset()
         self._is_locked = False
-        self._is_seen = False
-        self._told = False
+        self._is_unlocked_by_use = False
+        self._was_behind_lock = False
 
-    def faces(self, asking: Iterable[str]) -> None:
+    def set_front_ends(self, names: Iterable[str]) -> None:
         """Take note of which faces ask, by what they call themselves."""
-        self._asking = frozenset(asking)
-        if self._watch is None and self._asking - {TERMINAL}:
-            self._watch = self._make_watch(self._heard_elsewhere)
+        self._front_ends = frozenset(names)
+        if self._watch is None and self._front_ends - {TERMINAL}:
+            self._watch = self._make_watch(self._on_lock_change)
             self._watch.start()
         self._update()
 
-    def person_acts(self) -> None:
+    def user_active(self) -> None:
         """Somebody has just used a window: whatever the system says, the screen is not locked.
 
         So that a locker that forgets to say that it has gone silences nobody for long.
         """
-        self._is_seen = True
+        self._is_unlocked_by_use = True
         self._update()
 
     def close(self) -> None:
@@ -60,17 +60,19 @@ class Presence:
         if self._watch is not None:
             self._watch.stop()
 
-    def _heard_elsewhere(self, is_locked: bool) -> None:
+    def _on_lock_change(self, is_locked: bool) -> None:
         # By the thread of the watch. A loop that was closed has nobody to tell.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._heard, is_locked)
+            self._loop.call_soon_threadsafe(self._set_locked, is_locked)
 
-    def _heard(self, is_locked: bool) -> None:
-        self._is_locked, self._is_seen = is_locked, False
+    def _set_locked(self, is_locked: bool) -> None:
+        self._is_locked, self._is_unlocked_by_use = is_locked, False
         self._update()
 
     def _update(self) -> None:
-        behind_lock = self._is_locked and not self._is_seen and TERMINAL not in self._asking
-        if behind_lock != self._told:
-            self._told = behind_lock
+        behind_lock = (
+            self._is_locked and not self._is_unlocked_by_use and TERMINAL not in self._front_ends
+        )
+        if behind_lock != self._was_behind_lock:
+            self._was_behind_lock = behind_lock
             self._tell(behind_lock)

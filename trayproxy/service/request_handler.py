@@ -148,18 +148,18 @@ class RequestHandler:
     def attached(self, session: Session) -> None:
         """A face has introduced itself."""
         self._sessions.add(session)
-        self._count_askers()
+        self._update_front_ends()
 
     def detached(self, session: Session) -> None:
         """A face has gone; its questions stay open for the next one, its tests end."""
         self._sessions.discard(session)
         for check in self._checks.pop(session, ()):
             check.cancel()
-        self._count_askers()
+        self._update_front_ends()
 
-    def _count_askers(self) -> None:
+    def _update_front_ends(self) -> None:
         asking = [s.front_end for s in self._sessions if s.can_prompt and not self._no_prompt]
-        self._screen.faces(asking)
+        self._screen.set_front_ends(asking)
         self._desk.set_askers(len(asking))
 
     def tell(self, event: Event) -> None:
@@ -245,7 +245,7 @@ class RequestHandler:
     def _show(self, token: str) -> Reply:
         if not any(session.front_end == "tray" for session in self._sessions):
             return Failed(NO_WINDOW, ExitCode.NOT_RUNNING)
-        self._screen.person_acts()
+        self._screen.user_active()
         self.tell(ShowRequested(token))
         return Done()
 
@@ -253,7 +253,7 @@ class RequestHandler:
         profile = self._profile(profile_id)
         if profile is None:
             return Failed(NO_SUCH_PROFILE)
-        self._screen.person_acts()
+        self._screen.user_active()
         return _reply(self._desk.sign_in_now(profile), ExitCode.SIGN_IN)
 
     async def _check_profile(self, session: Session, profile: Profile, url: str) -> Reply:
