@@ -59,14 +59,14 @@ logger = logging.getLogger(__name__)
 
 TEMPORARY_ID = "this-run"
 OWN_DESCRIPTORS = 40
-"""What the service holds without clients, 22 as measured, and what faces and programs take that are
-told to come again."""
+"""Descriptors that are reserved for the service itself (22 without clients, as measured), for front
+ends, and for clients that receive a 503."""
 LISTEN_AGAIN_S = 5.0
 """How often a service that stays looks whether its port is free."""
 
 
 def run(options: RunOptions, paths: Paths, on_ready: Callable[[str], None]) -> int:
-    """Run the service until it is told to quit, by a signal or by a face.
+    """Run the service until a signal or a front end ends it.
 
     Args:
         options: What it was asked to do.

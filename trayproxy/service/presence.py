@@ -1,4 +1,4 @@
-"""Whether somebody can see a question: the screen, and which faces ask where."""
+"""Whether a person can see a prompt: the state of the screen lock, and the connected front ends."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -8,13 +8,15 @@ from trayproxy.desktop.screen_lock.base import OnLockChange, ScreenLockWatch
 from trayproxy.desktop.screen_lock.factory import watch_screen_lock
 
 TERMINAL = "terminal"
-"""The face that asks elsewhere than on the screen (`trayproxy.cli.terminal_prompts`)."""
+"""The front end that shows prompts in a terminal and not on the screen
+(`trayproxy.cli.terminal_prompts`)."""
 
 
 class Presence:
-    """Tells when questions would open behind a lock, and when they no longer would.
+    """Reports when a prompt would open behind a locked screen, and when it no longer would.
 
-    The system is asked from the first window that asks on: a service without one needs no watch.
+    The screen lock is watched from the first front end with windows on: a service without such a
+    front end needs no watch.
     """
 
     def __init__(
@@ -23,12 +25,13 @@ class Presence:
         tell: Callable[[bool], None],
         make_watch: Callable[[OnLockChange], ScreenLockWatch] = watch_screen_lock,
     ) -> None:
-        """Begin with a screen that somebody sees.
+        """Start with an unlocked screen.
 
         Args:
-            loop: Where `tell` is called.
-            tell: Told of each change.
-            make_watch: Makes the system's watch.
+            loop: The event loop on which `tell` is called.
+            tell: Called with True when prompts would open behind the lock, and with False
+                afterwards.
+            make_watch: Creates the watch of the system's screen lock.
         """
         self._loop = loop
         self._tell = tell
@@ -40,7 +43,7 @@ class Presence:
         self._was_behind_lock = False
 
     def set_front_ends(self, names: Iterable[str]) -> None:
-        """Take note of which faces ask, by what they call themselves."""
+        """Set the names of the connected front ends that can show prompts."""
         self._front_ends = frozenset(names)
         if self._watch is None and self._front_ends - {TERMINAL}:
             self._watch = self._make_watch(self._on_lock_change)
@@ -48,20 +51,21 @@ class Presence:
         self._update()
 
     def user_active(self) -> None:
-        """Somebody has just used a window: whatever the system says, the screen is not locked.
+        """Treat the screen as unlocked, because a window has just been used.
 
-        So that a locker that forgets to say that it has gone silences nobody for long.
+        Thereby a screen locker that fails to report an unlocked screen suppresses prompts only
+        until the next use.
         """
         self._is_unlocked_by_use = True
         self._update()
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop the watch."""
         if self._watch is not None:
             self._watch.stop()
 
     def _on_lock_change(self, is_locked: bool) -> None:
-        # By the thread of the watch. A loop that was closed has nobody to tell.
+        # Called on the watch's thread. The loop may be closed already.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._set_locked, is_locked)
 

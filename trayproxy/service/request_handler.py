@@ -1,4 +1,4 @@
-"""What the requests of faces mean: one method for each, and who is attached."""
+"""Carry out the requests of front ends: a method for each request, and the attached sessions."""
 
 import asyncio
 import logging
@@ -84,7 +84,7 @@ KeepLogin = Callable[[Profile, Login, bool], Awaitable[SaveOutcome]]
 
 
 class RequestHandler:
-    """Handles the requests of faces (`trayproxy.control.server.Handler`)."""
+    """Carries out the requests of front ends (`trayproxy.control.server.Handler`)."""
 
     def __init__(
         self,
@@ -108,9 +108,9 @@ class RequestHandler:
             desk: Signs in.
             store: The settings.
             roads: Where requests go.
-            facts: What faces are told.
+            facts: Publishes the status to the front ends.
             tools: For trying a profile.
-            screen: Is told which faces ask, and when somebody uses one.
+            screen: Receives the names of the front ends with prompts, and the user's activity.
             forget_connections: Closes idle upstream connections.
             quit_now: Ends the service.
             listen_at: Tries this port instead of the one that is taken.
@@ -142,16 +142,17 @@ class RequestHandler:
 
     @property
     def has_subscribers(self) -> bool:
-        """Whether a face wants to be told of changes."""
+        """True if a front end has subscribed to events."""
         return any(session.subscribed for session in self._sessions)
 
     def attached(self, session: Session) -> None:
-        """A face has introduced itself."""
+        """Register the session of a front end after its `Hello`."""
         self._sessions.add(session)
         self._update_front_ends()
 
     def detached(self, session: Session) -> None:
-        """A face has gone; its questions stay open for the next one, its tests end."""
+        """Remove the session of a front end and cancel its profile tests; open prompts stay open
+        for the next front end."""
         self._sessions.discard(session)
         for check in self._checks.pop(session, ()):
             check.cancel()
@@ -163,7 +164,7 @@ class RequestHandler:
         self._desk.set_askers(len(asking))
 
     def tell(self, event: Event) -> None:
-        """Tell every face that wants to be told."""
+        """Send an event to each front end that has subscribed."""
         for session in tuple(self._sessions):
             session.send_event(event)
 
@@ -264,7 +265,7 @@ class RequestHandler:
             problem = Problem("TP-807", "This address cannot be fetched", f"{url}: {error}.")
             return Failed(problem, ExitCode.FAILED)
         task = asyncio.create_task(check.run())
-        # Nobody reads the outcome of a face that has gone, and its question would wait on.
+        # Cancelled when the front end disconnects: its prompt would otherwise stay open.
         self._checks.setdefault(session, set()).add(task)
         try:
             return CheckResult(await task)

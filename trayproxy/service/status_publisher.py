@@ -1,7 +1,7 @@
-"""What is known about TrayProxy's own state, put together for the faces.
+"""The status of TrayProxy, published to the front ends.
 
-Facts come from the engine (next hops, traffic), the desk (sign-in, keyring) and the settings. They
-are told whole, at most five times a second, and only to faces that asked to be told.
+The facts come from the engine (next hops, traffic), the desk (sign-in, keyring) and the settings.
+The status is sent whole, at most five times a second, and only to front ends that have subscribed.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from trayproxy.service.keyring_inventory import KeyringInventory
 
 TELL_EVERY_S = 0.2
 TRAFFIC_EVERY_S = 2.0
-"""How often faces hear of traffic, if there is some."""
+"""The interval at which front ends receive traffic counters, if there is traffic."""
 
 
 def page_wanted(url: str) -> Problem:
@@ -72,7 +72,7 @@ class StatusPublisher:
         Args:
             loop: Keeps the times.
             tell: Called with the status after something in it has changed.
-            has_hearers: Whether a face wants to be told.
+            has_hearers: Returns True if a front end has subscribed to events.
         """
         self.profile: Profile | None = None
         self.profiles: tuple[Profile, ...] = ()
@@ -195,7 +195,7 @@ class StatusPublisher:
         self.changed()
 
     def changed(self) -> None:
-        """Tell the faces soon."""
+        """Publish the status soon."""
         if self._timer is None and self._has_hearers():
             self._timer = self._loop.call_later(TELL_EVERY_S, self._tell_now)
 
