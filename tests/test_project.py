@@ -176,6 +176,20 @@ def test_no_socket_notifier_has_a_queued_connection() -> None:
     assert [call for call in connected if "QueuedConnection" in call] == []
 
 
+SHARED_CLASS_NAMES: frozenset[str] = frozenset()
+"""Names that two classes of the product may have. A name is added with its reason only."""
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    places: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+    assert {name: found for name, found in shared.items() if name not in SHARED_CLASS_NAMES} == {}
+
+
 def test_each_package_has_a_docstring() -> None:
     for path in PACKAGE.rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path

@@ -27,8 +27,8 @@ from trayproxy.engine.forward.response_relay import (
 from trayproxy.engine.proxy_auth.auth_exchange import (
     AuthChallenge,
     AuthExchange,
+    ContentNotRepeatableError,
     LoginSupersededError,
-    TooLargeError,
     UnansweredError,
     head_for,
 )
@@ -282,7 +282,7 @@ class Forwarder:
                 may_ask = False
                 attempt = await self._ask_first()
                 continue
-            except TooLargeError:
+            except ContentNotRepeatableError:
                 # It is refused; but when it is sent again, the login is known to be right.
                 await self._ask_first()
                 if self._known() is not None:

@@ -69,7 +69,7 @@ class LoginSupersededError(Exception):
     """The login is not the one to be sent any more."""
 
 
-class TooLargeError(RequestRefusedError):
+class ContentNotRepeatableError(RequestRefusedError):
     """The content of the request cannot be sent once more with the login that is wanted."""
 
     def __init__(self) -> None:
@@ -832,7 +832,7 @@ class AuthExchange:
         elif not whole:
             sender.knock(stream, head)
         elif sender.body_started and not sender.kept.whole:
-            raise TooLargeError
+            raise ContentNotRepeatableError
         else:
             sender.aim(stream, head)
         self._link.carried = carried
